@@ -1,0 +1,115 @@
+//go:build linux
+
+package ebpf
+
+import (
+	"log/slog"
+	"time"
+
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+)
+
+// Probe is the Linux half of one signal. Implementations live in probes/<name>
+// and are listed in probes/probes.go.
+type Probe interface {
+	// Name is the probe's name: "deferred", "interrupt", "nic", "drop", "port".
+	Name() string
+	// Kinds lists the kinds of events that it emits.
+	Kinds() []model.Kind
+	// Attach loads and attaches what this kernel allows. A part that does not
+	// work is reported by Attached.Status, not by an error; an error means that
+	// nothing of the probe works, and carries a Hint where the user can mend it.
+	Attach(env *Env) (Attached, error)
+}
+
+// Attached is a running probe. Its methods are called by one goroutine, the
+// engine's, never concurrently.
+type Attached interface {
+	// Status says what works and what does not; called after Attach and
+	// whenever Collect has reported a change by setting Env.StatusChanged.
+	Status() []model.Probe
+	// Collect adds what was counted since the last call; now is the end of the
+	// interval, which has the given length. It is called once per
+	// source.Interval and once more at the end.
+	Collect(now model.Time, interval time.Duration, b *model.Builder) error
+	// Close detaches; the engine drains the ringbuf afterwards.
+	Close() error
+}
+
+// Decoder turns one ringbuf record into events. raw starts with struct
+// lb_record (include/event.h) and is valid only during the call; malformed
+// records return an error, which the engine counts.
+type Decoder func(raw []byte, b *model.Builder) error
+
+// Env is what the engine gives to a probe.
+type Env struct {
+	// Options are the engine's.
+	Options Options
+	// Clock converts bpf_ktime_get_boot_ns readings.
+	Clock Clock
+	// Maps are the shared maps (include/helpers.h) by name: pass them as
+	// CollectionOptions.MapReplacements.
+	Maps map[string]*cebpf.Map
+	// Handle registers the decoder of a record kind (enum lb_kind); a kind has
+	// one decoder.
+	Handle func(kind model.Kind, decode Decoder)
+	// Process returns the name of a process and makes the engine emit its
+	// process event once; for pid <= 0 it returns "".
+	Process func(pid int32) string
+	// Symbol returns the kernel function that contains addr, "" when unknown.
+	Symbol func(addr uint64) string
+	// CgroupRoot is the cgroup2 mount for cgroup programs; empty when there is
+	// none, with CgroupError saying why.
+	CgroupRoot  string
+	CgroupError error
+	// Tracefs is the tracefs mount; empty when there is none, with TracefsError
+	// saying why.
+	Tracefs      string
+	TracefsError error
+	// StatusChanged makes the engine ask for Status again and emit what changed.
+	StatusChanged func()
+	// Log takes diagnostics for developers; never nil.
+	Log *slog.Logger
+}
+
+// Options configure the engine and its probes; the zero value is the always-on
+// configuration.
+type Options struct {
+	// Trace emits every single run of deferred work and interrupts.
+	Trace bool
+	// RunThreshold is the shortest run, and WaitThreshold the shortest wait,
+	// that is emitted singly without Trace; 0 means 1 ms.
+	RunThreshold, WaitThreshold time.Duration
+	// Pools are the port pools given by the user.
+	Pools []Pool
+	// Stacks asks for the user stacks of port allocations.
+	Stacks bool
+	// AuditInterval is how often the port probe compares itself with the
+	// kernel's tables; 0 means 10 s.
+	AuditInterval time.Duration
+	// RingBytes is the size of the ringbuf, a power of two; 0 means 8 MiB.
+	RingBytes int
+	// Only names the probes to run; empty means all.
+	Only []string
+	// Log takes diagnostics; nil discards them.
+	Log *slog.Logger
+}
+
+// Pool is a range of ports that the user has named: "rpc=udp:5000-5100".
+type Pool struct {
+	Name      string
+	Protocol  model.Protocol
+	Low, High uint16
+}
+
+// Clock converts boot-clock readings to event times by a fixed offset that was
+// sampled at the start.
+type Clock struct {
+	// Offset is what is added to CLOCK_BOOTTIME nanoseconds.
+	Offset int64
+}
+
+// Time converts a reading of CLOCK_BOOTTIME (bpf_ktime_get_boot_ns).
+func (c Clock) Time(bootNS uint64) model.Time { return model.Time(int64(bootNS) + c.Offset) }

@@ -1,0 +1,136 @@
+package model
+
+// Frame is one level of a user stack.
+type Frame struct {
+	// Addr is the instruction address in the process; 0 where only the name is known.
+	Addr uint64
+	// Name is the symbol, "module+0xoffset" where there is none, or empty before symbolisation.
+	Name string
+}
+
+// Stack is a call stack, innermost frame first.
+type Stack []Frame
+
+// Batch is events in time order with the tables that their ids refer to. Entry
+// 0 of each table is empty. A batch that has been handed on is immutable.
+type Batch struct {
+	Events  []Event
+	Strings []string
+	Stacks  []Stack
+	Hists   []Histogram
+}
+
+// String returns the string with the given id, or "" for an id outside the table.
+func (b *Batch) String(id StringID) string {
+	if int(id) < len(b.Strings) {
+		return b.Strings[id]
+	}
+	return ""
+}
+
+// Stack returns the stack with the given id, or nil for an id outside the table.
+func (b *Batch) Stack(id StackID) Stack {
+	if int(id) < len(b.Stacks) {
+		return b.Stacks[id]
+	}
+	return nil
+}
+
+// Hist returns the histogram with the given id, or nil for id 0 and for an id
+// outside the table.
+func (b *Batch) Hist(id HistID) *Histogram {
+	if id == 0 || int(id) >= len(b.Hists) {
+		return nil
+	}
+	return &b.Hists[id]
+}
+
+// Builder makes a Batch. The zero Builder is ready for use. A Builder is not
+// safe for concurrent use.
+type Builder struct {
+	batch   Batch
+	strings map[string]StringID
+}
+
+// Len returns the number of events added since the last Take.
+func (b *Builder) Len() int { return len(b.batch.Events) }
+
+// Intern returns the id of s in the batch being built.
+func (b *Builder) Intern(s string) StringID {
+	if s == "" {
+		return 0
+	}
+	if id, ok := b.strings[s]; ok {
+		return id
+	}
+	if b.strings == nil {
+		b.strings = make(map[string]StringID)
+	}
+	if len(b.batch.Strings) == 0 {
+		b.batch.Strings = append(b.batch.Strings, "")
+	}
+	id := StringID(len(b.batch.Strings))
+	b.batch.Strings = append(b.batch.Strings, s)
+	b.strings[s] = id
+	return id
+}
+
+// InternStack adds s to the batch being built and returns its id. Stacks are
+// not compared: a caller that sees the same stack often keeps the id until Take.
+func (b *Builder) InternStack(s Stack) StackID {
+	if len(s) == 0 {
+		return 0
+	}
+	if len(b.batch.Stacks) == 0 {
+		b.batch.Stacks = append(b.batch.Stacks, nil)
+	}
+	b.batch.Stacks = append(b.batch.Stacks, s)
+	return StackID(len(b.batch.Stacks) - 1)
+}
+
+// InternHist adds h to the batch being built and returns its id; an empty or
+// nil histogram has id 0.
+func (b *Builder) InternHist(h *Histogram) HistID {
+	if h == nil || h.Count == 0 {
+		return 0
+	}
+	if len(b.batch.Hists) == 0 {
+		b.batch.Hists = append(b.batch.Hists, Histogram{})
+	}
+	b.batch.Hists = append(b.batch.Hists, *h)
+	return HistID(len(b.batch.Hists) - 1)
+}
+
+// Add appends an event whose ids were interned with this Builder since the
+// last Take.
+func (b *Builder) Add(e Event) { b.batch.Events = append(b.batch.Events, e) }
+
+// Import appends events from another batch, interning what their ids refer to.
+func (b *Builder) Import(from *Batch, events ...Event) {
+	for _, e := range events {
+		for i, id := range e.Str {
+			e.Str[i] = b.Intern(from.String(id))
+		}
+		for i, id := range e.Hist {
+			e.Hist[i] = b.InternHist(from.Hist(id))
+		}
+		e.Stack = b.InternStack(from.Stack(e.Stack))
+		b.Add(e)
+	}
+}
+
+// SortByTime puts the events added since the last Take in time order, keeping
+// the order of equal times.
+func (b *Builder) SortByTime() { sortEvents(b.batch.Events) }
+
+// Take returns the batch built so far and starts the next; nil when no event
+// was added.
+func (b *Builder) Take() *Batch {
+	if len(b.batch.Events) == 0 {
+		return nil
+	}
+	out := b.batch
+	b.batch = Batch{Events: make([]Event, 0, min(cap(out.Events), 4096))}
+	clear(b.strings)
+	return &out
+}

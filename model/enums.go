@@ -1,0 +1,225 @@
+package model
+
+// Enum is the list of names of an enumerated argument, by value.
+type Enum struct {
+	// Type is the Go type of the argument in the typed views.
+	Type string
+	// Names are the text forms; a value is its name's index.
+	Names []string
+}
+
+// Name returns the text form of v, its decimal number when it has none.
+func (e *Enum) Name(v uint64) string {
+	if v < uint64(len(e.Names)) {
+		return e.Names[v]
+	}
+	return itoa(v)
+}
+
+// Class is the class of deferred work or of an interrupt.
+type Class uint8
+
+// Classes of deferred work and interrupts.
+const (
+	ClassUnknown Class = iota
+	ClassSoftirq
+	ClassDPC
+	ClassThreadedDPC
+	ClassTimerDPC
+	ClassHardIRQ
+	ClassISR
+	ClassISRMSI
+)
+
+// ClassEnum names the classes.
+var ClassEnum = Enum{"Class", []string{"unknown", "softirq", "dpc", "threaded_dpc", "timer_dpc", "hardirq", "isr", "isr_msi"}}
+
+func (v Class) String() string { return ClassEnum.Name(uint64(v)) }
+
+// Place is where inside the host a packet was lost.
+type Place uint8
+
+// Places of loss, in the order in which a received packet meets them.
+const (
+	PlaceUnknown Place = iota
+	// PlaceRing is the NIC's receive or transmit ring, as its driver counts it.
+	PlaceRing
+	// PlaceDevice is the device layer above the ring: a veth's peer, a full tx queue, XDP.
+	PlaceDevice
+	// PlaceBacklog is the per-CPU backlog of RPS, loopback and veth without NAPI.
+	PlaceBacklog
+	// PlaceQdisc is the queueing discipline.
+	PlaceQdisc
+	// PlaceFilter is netfilter, tc or a socket filter: a decision, not a fault.
+	PlaceFilter
+	// PlaceProtocol is IP, TCP or UDP before a socket was found or because of the packet's contents.
+	PlaceProtocol
+	// PlaceSocket is the socket's receive queue.
+	PlaceSocket
+)
+
+// PlaceEnum names the places.
+var PlaceEnum = Enum{"Place", []string{"unknown", "ring", "device", "backlog", "qdisc", "filter", "protocol", "socket"}}
+
+func (v Place) String() string { return PlaceEnum.Name(uint64(v)) }
+
+// Protocol is a transport protocol.
+type Protocol uint8
+
+// Transport protocols that have ports.
+const (
+	ProtocolUnknown Protocol = iota
+	ProtocolTCP
+	ProtocolUDP
+	ProtocolOther
+)
+
+// ProtocolEnum names the protocols.
+var ProtocolEnum = Enum{"Protocol", []string{"unknown", "tcp", "udp", "other"}}
+
+func (v Protocol) String() string { return ProtocolEnum.Name(uint64(v)) }
+
+// How is the way in which a port was taken or given back.
+type How uint8
+
+// Ways in which a port is taken or given back.
+const (
+	HowUnknown How = iota
+	// HowBindAny is bind with port 0: the kernel chooses.
+	HowBindAny
+	// HowBindPort is bind with a port of the caller's choice.
+	HowBindPort
+	// HowConnect is an implicit allocation by connect.
+	HowConnect
+	// HowSend is an implicit allocation by sendto or sendmsg.
+	HowSend
+	// HowListen is an implicit allocation by listen.
+	HowListen
+	// HowKernel is an allocation by the kernel itself (SunRPC, NFS).
+	HowKernel
+	// HowPresent is a port that was held when observation began.
+	HowPresent
+	// HowAudit is a port that only the periodic audit found or missed.
+	HowAudit
+	// HowClose is a release by the last close, the owner's death included.
+	HowClose
+	// HowDisconnect is a release by connect to AF_UNSPEC.
+	HowDisconnect
+	// HowRestEnd is a release at the end of a port's rest.
+	HowRestEnd
+	// HowRPC is an allocation by the RPC runtime.
+	HowRPC
+	// HowAccept is a connection that shares its listener's port: it takes none of its own.
+	HowAccept
+)
+
+// HowEnum names the ways.
+var HowEnum = Enum{"How", []string{"unknown", "bind_any", "bind_port", "connect", "send", "listen", "kernel", "present", "audit", "close", "disconnect", "rest_end", "rpc", "accept"}}
+
+func (v How) String() string { return HowEnum.Name(uint64(v)) }
+
+// ProbeState says whether a part of a probe works.
+type ProbeState uint8
+
+// Probe states.
+const (
+	// ProbeOff is a part that does not run; its reason says why.
+	ProbeOff ProbeState = iota
+	// ProbeOn is a part that runs and sees everything it is meant to see.
+	ProbeOn
+	// ProbeDegraded is a part that runs and misses something; its reason says what.
+	ProbeDegraded
+)
+
+// ProbeStateEnum names the probe states.
+var ProbeStateEnum = Enum{"ProbeState", []string{"off", "on", "degraded"}}
+
+func (v ProbeState) String() string { return ProbeStateEnum.Name(uint64(v)) }
+
+// PoolSource is where the limits of a port pool come from.
+type PoolSource uint8
+
+// Sources of a pool's limits.
+const (
+	// PoolEphemeral is the system's range for ports of its own choice (ip_local_port_range, dynamicport).
+	PoolEphemeral PoolSource = iota
+	// PoolConfigured is a range given by the user (--pool).
+	PoolConfigured
+	// PoolReserved is the range of privileged ports that SunRPC binds (min_resvport to max_resvport).
+	PoolReserved
+	// PoolRPC is the range for RPC endpoints of the Windows registry.
+	PoolRPC
+)
+
+// PoolSourceEnum names the sources of pools.
+var PoolSourceEnum = Enum{"PoolSource", []string{"ephemeral", "configured", "reserved", "rpc"}}
+
+func (v PoolSource) String() string { return PoolSourceEnum.Name(uint64(v)) }
+
+// CounterMode says how a counter's values are to be read.
+type CounterMode uint8
+
+// Counter modes.
+const (
+	// CounterGauge is a value at one moment.
+	CounterGauge CounterMode = iota
+	// CounterTotal is a running total; its differences are counts.
+	CounterTotal
+	// CounterRate is a rate over the event's interval, per second.
+	CounterRate
+	// CounterShare is a share of the event's interval, 0 to 1.
+	CounterShare
+)
+
+// CounterModeEnum names the counter modes.
+var CounterModeEnum = Enum{"CounterMode", []string{"gauge", "total", "rate", "share"}}
+
+func (v CounterMode) String() string { return CounterModeEnum.Name(uint64(v)) }
+
+// Direction is the direction of a packet or queue.
+type Direction uint8
+
+// Directions.
+const (
+	DirectionRX Direction = iota
+	DirectionTX
+)
+
+// DirectionEnum names the directions.
+var DirectionEnum = Enum{"Direction", []string{"rx", "tx"}}
+
+func (v Direction) String() string { return DirectionEnum.Name(uint64(v)) }
+
+// ProcessState says why a process event was written.
+type ProcessState uint8
+
+// Process states.
+const (
+	// ProcessActive is a process that exists; nothing is said about its start.
+	ProcessActive ProcessState = iota
+	ProcessStarted
+	ProcessExited
+)
+
+// ProcessStateEnum names the process states.
+var ProcessStateEnum = Enum{"ProcessState", []string{"active", "started", "exited"}}
+
+func (v ProcessState) String() string { return ProcessStateEnum.Name(uint64(v)) }
+
+// Severity is how bad a finding is.
+type Severity uint8
+
+// Severities.
+const (
+	SeverityInfo Severity = iota
+	SeverityWarning
+	SeverityCritical
+)
+
+// SeverityEnum names the severities.
+var SeverityEnum = Enum{"Severity", []string{"info", "warning", "critical"}}
+
+func (v Severity) String() string { return SeverityEnum.Name(uint64(v)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (v Severity) MarshalText() ([]byte, error) { return []byte(v.String()), nil }

@@ -1,0 +1,268 @@
+package model
+
+//go:generate go run lostbeat/internal/gen/modelgen
+
+// Unit is the unit and the Go type of a numeric argument.
+type Unit uint8
+
+// Units of arguments.
+const (
+	// UnitCount is a number of things (uint64).
+	UnitCount Unit = iota
+	// UnitNanoseconds is a duration (time.Duration).
+	UnitNanoseconds
+	// UnitBytes is a size in bytes (uint64).
+	UnitBytes
+	// UnitNumber is an identifier or a signed number (int64).
+	UnitNumber
+	// UnitPort is a port number (uint16).
+	UnitPort
+	// UnitHex is an address or a bit mask (uint64).
+	UnitHex
+	// UnitBool is 0 or 1 (bool).
+	UnitBool
+	// UnitFloat is a floating-point number (float64).
+	UnitFloat
+	// UnitTime is a moment (Time).
+	UnitTime
+	// UnitEnum is a value of Field.Enum.
+	UnitEnum
+)
+
+// Field describes one argument, string or histogram of a kind.
+type Field struct {
+	// Name is the key in the text form and in JSON; numbers end in their unit.
+	Name string
+	// Unit is the unit of a numeric argument.
+	Unit Unit
+	// Enum lists the names of a UnitEnum argument.
+	Enum *Enum
+	// Doc says what it is, when it is unknown, and where it comes from.
+	Doc string
+}
+
+// Spec describes one kind of event.
+type Spec struct {
+	Kind Kind
+	// Name is the text form, "area.what".
+	Name string
+	// View is the name of the typed view.
+	View string
+	// Doc says what the event reports and where it comes from.
+	Doc string
+	// Since is the minor version of the recording format that introduced the kind.
+	Since int
+	// Span says what Dur is; empty where the kind has none.
+	Span string
+	// CPU says that the CPU is part of the event where it is known.
+	CPU bool
+	// Task says that PID and TID are part of the event where they are known.
+	Task bool
+	// Resource names the resource id; empty where the kind has none.
+	Resource Field
+	// Args, Strings and Hists describe the slots in use, in order.
+	Args, Strings, Hists []Field
+	// Stack says what the stack is; empty where the kind has none.
+	Stack string
+}
+
+// Kinds, by area: 1-15 the stream itself, 16-31 CPU time and network work,
+// 32-47 ports, 48-63 scheduling and sockets, 64-95 packets, RPC and raw records.
+const (
+	KindMeta         Kind = 1
+	KindClock        Kind = 2
+	KindProbe        Kind = 3
+	KindLoss         Kind = 4
+	KindCounter      Kind = 5
+	KindProcess      Kind = 6
+	KindFinding      Kind = 7
+	KindDeferredHist Kind = 16
+	KindDeferredRun  Kind = 17
+
+	KindInterruptHist Kind = 18
+	KindInterruptRun  Kind = 19
+	KindNAPI          Kind = 20
+	KindSoftnet       Kind = 21
+	KindDeviceStats   Kind = 22
+	KindDeviceConfig  Kind = 23
+	KindDeviceQueue   Kind = 24
+	KindDrop          Kind = 25
+	KindDeviceEvent   Kind = 26
+	KindCPUTime       Kind = 27
+
+	KindPortAcquire Kind = 32
+	KindPortRelease Kind = 33
+	KindPortRest    Kind = 34
+	KindPortFail    Kind = 35
+	KindPortActive  Kind = 36
+	KindPortPool    Kind = 37
+	KindPortAudit   Kind = 38
+
+	KindSchedHist   Kind = 48
+	KindSchedSwitch Kind = 49
+	KindSocketQueue Kind = 50
+	KindPacket      Kind = 64
+	KindRPCCall     Kind = 65
+	KindRPCEndpoint Kind = 66
+	KindImage       Kind = 67
+	KindProfile     Kind = 68
+	KindRaw         Kind = 80
+)
+
+var (
+	fieldDevice  = Field{Name: "device", Doc: "device name at the time of the event"}
+	fieldIfindex = Field{Name: "ifindex", Unit: UnitNumber, Doc: "interface index in its network namespace, 0 unknown"}
+	fieldCookie  = Field{Name: "cookie", Unit: UnitHex, Doc: "the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown"}
+	fieldProto   = Field{Name: "protocol", Unit: UnitEnum, Enum: &ProtocolEnum, Doc: "transport protocol"}
+	fieldLocal   = Field{Name: "local_addr", Doc: "local IP address in text, 0.0.0.0 or :: when any, empty unknown"}
+	fieldRemote  = Field{Name: "remote_addr", Doc: "remote IP address in text, empty when there is none"}
+	fieldLPort   = Field{Name: "local_port", Unit: UnitPort, Doc: "local port, 0 unknown"}
+	fieldRPort   = Field{Name: "remote_port", Unit: UnitPort, Doc: "remote port, 0 when there is none"}
+	fieldNetns   = Field{Name: "netns", Unit: UnitNumber, Doc: "inode number of the network namespace, 0 unknown or not applicable"}
+	fieldProcess = Field{Name: "process", Doc: "process name, empty unknown"}
+	fieldHow     = Field{Name: "how", Unit: UnitEnum, Enum: &HowEnum, Doc: "the way in which the port was taken or given back"}
+)
+
+const intervalSpan = "the interval that was counted"
+
+// Specs describes every kind, in order of their numbers.
+var Specs = []Spec{
+	{Kind: KindMeta, Name: "meta", View: "Meta", Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, boot_id, tool, source, start_wall, clock, command.",
+		Strings: []Field{{Name: "key", Doc: "what the fact is about"}, {Name: "value", Doc: "the fact in text"}}},
+	{Kind: KindClock, Name: "clock", View: "Clock", Doc: "a reading of the clocks, at the start and every 30 s; shows steps of the wall clock against the session's scale.",
+		Args: []Field{{Name: "boot_ns", Unit: UnitNanoseconds, Doc: "CLOCK_BOOTTIME, or the performance counter in nanoseconds"},
+			{Name: "mono_ns", Unit: UnitNanoseconds, Doc: "CLOCK_MONOTONIC, 0 unknown"},
+			{Name: "wall", Unit: UnitTime, Doc: "the wall clock at that reading, which may step"},
+			{Name: "bracket_ns", Unit: UnitNanoseconds, Doc: "width of the bracket in which the clocks were read: the uncertainty"}}},
+	{Kind: KindProbe, Name: "probe", View: "Probe", Doc: "whether a part of a probe works, at the start and at each change.",
+		Args: []Field{{Name: "state", Unit: UnitEnum, Enum: &ProbeStateEnum, Doc: "off, on or degraded"}},
+		Strings: []Field{{Name: "name", Doc: "the probe"}, {Name: "part", Doc: "the part, empty for the probe as a whole"},
+			{Name: "reason", Doc: "what does not work and why, empty when on"}, {Name: "hint", Doc: "what would mend it, empty when nothing is known"}}},
+	{Kind: KindLoss, Name: "loss", View: "Loss", Doc: "events that were lost before they entered the stream, counted where they were lost.", Span: "they were lost within this time", CPU: true,
+		Args:    []Field{{Name: "lost", Unit: UnitCount, Doc: "events lost; 1 where only the fact is known"}, {Name: "lost_bytes", Unit: UnitBytes, Doc: "their size, 0 unknown"}},
+		Strings: []Field{{Name: "origin", Doc: "where: ringbuf, queue, etw, etw-buffer, file, ..."}, {Name: "detail", Doc: "which probe, queue or buffer"}}},
+	{Kind: KindCounter, Name: "counter", View: "Counter", Doc: "a value read from the system that no other kind covers: SNMP counters, perfmon counters.", Span: "the interval, for rate and share", CPU: true, Resource: fieldIfindex,
+		Args:    []Field{{Name: "value", Unit: UnitFloat, Doc: "the value, in the counter's unit"}, {Name: "mode", Unit: UnitEnum, Enum: &CounterModeEnum, Doc: "how to read it"}},
+		Strings: []Field{{Name: "name", Doc: "the counter, e.g. Udp.RcvbufErrors or Processor/% DPC Time"}, {Name: "instance", Doc: "device, CPU or process instance, empty when there is one only"}, {Name: "unit", Doc: "packets, bytes, ..."}}},
+	{Kind: KindProcess, Name: "process", View: "Process", Doc: "a process's name; written when its PID first appears in the stream, at its start and at its end where they are seen.", Task: true,
+		Args:    []Field{{Name: "state", Unit: UnitEnum, Enum: &ProcessStateEnum, Doc: "active, started or exited"}, {Name: "ppid", Unit: UnitNumber, Doc: "parent process, 0 unknown"}, {Name: "started", Unit: UnitTime, Doc: "when it started, 0 unknown"}},
+		Strings: []Field{{Name: "name", Doc: "process name (comm on Linux, image name on Windows)"}, {Name: "cmdline", Doc: "command line, empty unknown"}, {Name: "cgroup", Doc: "control group or container, empty unknown"}}},
+	{Kind: KindFinding, Name: "finding", View: "FindingEvent", Doc: "a detector's verdict or its update; always marked derived.", Span: "from the finding's start to this update",
+		Args:    []Field{{Name: "severity", Unit: UnitEnum, Enum: &SeverityEnum, Doc: "info, warning or critical"}, {Name: "ongoing", Unit: UnitBool, Doc: "whether the fault still holds"}},
+		Strings: []Field{{Name: "id", Doc: "identity: updates of one finding share it"}, {Name: "detector", Doc: "which detector"}, {Name: "title", Doc: "the finding in one sentence"}, {Name: "body", Doc: "the whole Finding as a JSON object"}}},
+
+	{Kind: KindDeferredHist, Name: "deferred.hist", View: "DeferredHist", Doc: "all runs of one kind of deferred work on one CPU in an interval (softirq vector on Linux; DPC routine on Windows).", Span: intervalSpan, CPU: true,
+		Args: []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "softirq, dpc, threaded_dpc or timer_dpc"}, {Name: "count", Unit: UnitCount, Doc: "runs that ended in the interval"},
+			{Name: "busy_ns", Unit: UnitNanoseconds, Doc: "time spent in the interval, a run still going included as far as it is known"}, {Name: "max_wait_ns", Unit: UnitNanoseconds, Doc: "longest time from raise to entry, 0 unknown"},
+			{Name: "max_run_ns", Unit: UnitNanoseconds, Doc: "longest run"}, {Name: "raised", Unit: UnitCount, Doc: "times raised, 0 unknown"}},
+		Strings: []Field{{Name: "name", Doc: "softirq vector (NET_RX) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}},
+		Hists:   []Field{{Name: "wait", Doc: "raise to entry"}, {Name: "run", Doc: "entry to exit"}}},
+	{Kind: KindDeferredRun, Name: "deferred.run", View: "DeferredRun", Doc: "one run of deferred work: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true,
+		Args: []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "softirq, dpc, threaded_dpc or timer_dpc"}, {Name: "wait_ns", Unit: UnitNanoseconds, Doc: "from the first raise that it served to its entry; see flag wait_unknown"},
+			{Name: "exclusive_ns", Unit: UnitNanoseconds, Doc: "the run without the interrupts nested in it, 0 unknown"}, {Name: "routine", Unit: UnitHex, Doc: "address of the routine, 0 on Linux"}, {Name: "vector", Unit: UnitNumber, Doc: "softirq vector number, 0 on Windows"}},
+		Strings: []Field{{Name: "name", Doc: "softirq vector (NET_RX) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}, {Name: "task", Doc: "task that it interrupted or that ran it (ksoftirqd/0)"}, {Name: "before", Doc: "what held the CPU between raise and entry, empty unknown"}}},
+	{Kind: KindInterruptHist, Name: "interrupt.hist", View: "InterruptHist", Doc: "all runs of one interrupt line on one CPU in an interval.", Span: intervalSpan, CPU: true, Resource: Field{Name: "irq", Unit: UnitNumber, Doc: "IRQ number (Linux) or vector (Windows)"},
+		Args: []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "hardirq, isr or isr_msi"}, {Name: "count", Unit: UnitCount, Doc: "runs that ended in the interval"}, {Name: "busy_ns", Unit: UnitNanoseconds, Doc: "time spent in the interval"},
+			{Name: "max_run_ns", Unit: UnitNanoseconds, Doc: "longest run"}},
+		Strings: []Field{{Name: "name", Doc: "the line's action (virtio0-input.0) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}},
+		Hists:   []Field{{Name: "run", Doc: "entry to exit"}}},
+	{Kind: KindInterruptRun, Name: "interrupt.run", View: "InterruptRun", Doc: "one run of an interrupt handler: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true, Resource: Field{Name: "irq", Unit: UnitNumber, Doc: "IRQ number (Linux) or vector (Windows)"},
+		Args:    []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "hardirq, isr or isr_msi"}, {Name: "exclusive_ns", Unit: UnitNanoseconds, Doc: "the run without the interrupts nested in it, 0 unknown"}, {Name: "routine", Unit: UnitHex, Doc: "address of the routine, 0 on Linux"}, {Name: "handled", Unit: UnitBool, Doc: "whether the handler claimed the interrupt"}},
+		Strings: []Field{{Name: "name", Doc: "the line's action or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}}},
+	{Kind: KindNAPI, Name: "napi", View: "NAPI", Doc: "the polls of one device on one CPU in an interval (tracepoint napi:napi_poll).", Span: intervalSpan, CPU: true, Resource: fieldIfindex,
+		Args: []Field{{Name: "polls", Unit: UnitCount, Doc: "polls"}, {Name: "packets", Unit: UnitCount, Doc: "work done: packets"}, {Name: "full_polls", Unit: UnitCount, Doc: "polls that used their whole budget: more was waiting"},
+			{Name: "threaded_polls", Unit: UnitCount, Doc: "polls made by a NAPI thread instead of NET_RX"}, {Name: "max_packets", Unit: UnitCount, Doc: "most packets in one poll"}},
+		Strings: []Field{fieldDevice}},
+	{Kind: KindSoftnet, Name: "softnet", View: "Softnet", Doc: "one CPU's /proc/net/softnet_stat, counted over an interval.", Span: intervalSpan, CPU: true,
+		Args: []Field{{Name: "processed", Unit: UnitCount, Doc: "packets taken from the devices"}, {Name: "dropped", Unit: UnitCount, Doc: "packets dropped because the backlog was full"}, {Name: "time_squeeze", Unit: UnitCount, Doc: "NET_RX runs that ended with work left; a small number is normal"},
+			{Name: "received_rps", Unit: UnitCount, Doc: "wake-ups by other CPUs for RPS"}, {Name: "flow_limit", Unit: UnitCount, Doc: "packets dropped by the flow limit"}, {Name: "backlog_packets", Unit: UnitCount, Doc: "packets in the backlog at the end"}}},
+	{Kind: KindDeviceStats, Name: "device.stats", View: "DeviceStats", Doc: "one device's counters over an interval (rtnetlink and ethtool; MIB_IF_ROW2).", Span: intervalSpan, Resource: fieldIfindex,
+		Args: []Field{{Name: "rx_packets", Unit: UnitCount, Doc: "packets received"}, {Name: "tx_packets", Unit: UnitCount, Doc: "packets sent"}, {Name: "rx_dropped", Unit: UnitCount, Doc: "received packets that the device layer lost, as the driver counts them"},
+			{Name: "tx_dropped", Unit: UnitCount, Doc: "packets to be sent that were lost"}, {Name: "rx_errors", Unit: UnitCount, Doc: "receive errors (rx_errors, ring overruns not included where the driver tells them apart)"}, {Name: "rx_bytes", Unit: UnitBytes, Doc: "bytes received"}},
+		Strings: []Field{fieldDevice, {Name: "source", Doc: "where the numbers come from"}}},
+	{Kind: KindDeviceConfig, Name: "device.config", View: "DeviceConfig", Doc: "one device's rings and queues, at the start and at each change.", Resource: fieldIfindex,
+		Args: []Field{{Name: "rx_queues", Unit: UnitCount, Doc: "receive queues, 0 unknown"}, {Name: "tx_queues", Unit: UnitCount, Doc: "transmit queues, 0 unknown"}, {Name: "rx_ring", Unit: UnitCount, Doc: "receive descriptors to a queue, 0 unknown"},
+			{Name: "rx_ring_max", Unit: UnitCount, Doc: "most receive descriptors that the device takes, 0 unknown"}, {Name: "tx_ring", Unit: UnitCount, Doc: "transmit descriptors to a queue, 0 unknown"}, {Name: "threaded", Unit: UnitBool, Doc: "whether threaded NAPI is on"}},
+		Strings: []Field{fieldDevice, {Name: "driver", Doc: "driver name, empty unknown"}, {Name: "netns", Doc: "name or inode of its network namespace, empty for the host's"}, {Name: "ring_source", Doc: "what is known about ring drops: the statistic in use, or why there is none"}}},
+	{Kind: KindDeviceQueue, Name: "device.queue", View: "DeviceQueue", Doc: "which CPUs serve one queue of a device, at the start and at each change.", Resource: fieldIfindex,
+		Args:    []Field{{Name: "queue", Unit: UnitNumber, Doc: "queue number"}, {Name: "direction", Unit: UnitEnum, Enum: &DirectionEnum, Doc: "rx or tx"}, {Name: "irq", Unit: UnitNumber, Doc: "its interrupt, 0 unknown"}, {Name: "ring", Unit: UnitCount, Doc: "descriptors, 0 unknown"}},
+		Strings: []Field{fieldDevice, {Name: "irq_cpus", Doc: "CPU list of the interrupt's affinity, empty unknown"}, {Name: "rps_cpus", Doc: "CPU list of RPS (rx) or XPS (tx), empty when off"}}},
+	{Kind: KindDrop, Name: "drop", View: "Drop", Doc: "packets lost inside the host at one place for one reason within an interval.", Span: intervalSpan, CPU: true, Task: true, Resource: fieldCookie,
+		Args: []Field{{Name: "place", Unit: UnitEnum, Enum: &PlaceEnum, Doc: "where"}, {Name: "count", Unit: UnitCount, Doc: "packets"}, fieldProto, {Name: "local_port", Unit: UnitPort, Doc: "local port of the socket that lost them, 0 unknown"},
+			{Name: "ifindex", Unit: UnitNumber, Doc: "interface, 0 unknown"}, {Name: "queue", Unit: UnitNumber, Doc: "device queue, -1 unknown"}},
+		Strings: []Field{{Name: "reason", Doc: "drop reason as the running kernel names it, the driver's statistic, or the provider's reason code"}, {Name: "device", Doc: "device name, empty unknown"}, fieldProcess, {Name: "location", Doc: "kernel function that dropped them, empty unknown"}}},
+	{Kind: KindDeviceEvent, Name: "device.event", View: "DeviceEvent", Doc: "something happened to a device: link up or down, transmit timeout, reset.", Resource: fieldIfindex,
+		Strings: []Field{fieldDevice, {Name: "what", Doc: "link_up, link_down, reset, tx_timeout, removed"}, {Name: "detail", Doc: "reason, empty unknown"}}},
+	{Kind: KindCPUTime, Name: "cpu.time", View: "CPUTime", Doc: "one CPU's time over an interval (/proc/stat, or the processor counters).", Span: intervalSpan, CPU: true,
+		Args: []Field{{Name: "user_ns", Unit: UnitNanoseconds, Doc: "user code, nice included"}, {Name: "system_ns", Unit: UnitNanoseconds, Doc: "kernel code without interrupts"}, {Name: "softirq_ns", Unit: UnitNanoseconds, Doc: "softirqs, or DPCs"},
+			{Name: "irq_ns", Unit: UnitNanoseconds, Doc: "hard interrupts"}, {Name: "idle_ns", Unit: UnitNanoseconds, Doc: "idle, waiting for I/O included"}, {Name: "steal_ns", Unit: UnitNanoseconds, Doc: "taken by the hypervisor"}}},
+
+	{Kind: KindPortAcquire, Name: "port.acquire", View: "PortAcquire", Doc: "a local port was taken.", Task: true, Resource: fieldCookie,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, fieldHow, fieldNetns}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}, Stack: "the call that took it, where asked for"},
+	{Kind: KindPortRelease, Name: "port.release", View: "PortRelease", Doc: "a local port was given back.", Span: "how long it was held, 0 unknown", Task: true, Resource: fieldCookie,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, fieldHow, fieldNetns}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}},
+	{Kind: KindPortRest, Name: "port.rest", View: "PortRest", Doc: "a closed port that cannot be used again yet: TIME_WAIT, or the rest that an RPC runtime gives it.", Task: true, Resource: fieldCookie,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, {Name: "rest_ns", Unit: UnitNanoseconds, Doc: "for how long from now, 0 unknown"}, fieldNetns}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}},
+	{Kind: KindPortFail, Name: "port.fail", View: "PortFail", Doc: "an attempt to take a port failed.", Task: true, Resource: fieldCookie,
+		Args:    []Field{fieldProto, {Name: "local_port", Unit: UnitPort, Doc: "port asked for, 0 any"}, fieldRPort, fieldHow, fieldNetns, {Name: "error", Unit: UnitNumber, Doc: "errno (Linux) or NTSTATUS (Windows)"}},
+		Strings: []Field{fieldLocal, fieldRemote, fieldProcess, {Name: "error_name", Doc: "EADDRINUSE, STATUS_TOO_MANY_ADDRESSES, ..."}}, Stack: "the call that failed, where asked for"},
+	{Kind: KindPortActive, Name: "port.active", View: "PortActive", Doc: "a local port that is held: at the start, in a keyframe, or found by the audit.", Span: "how long it has been held, 0 unknown", Task: true, Resource: fieldCookie,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, fieldHow, fieldNetns, {Name: "resting", Unit: UnitBool, Doc: "closed and at rest (TIME_WAIT) rather than held"}}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}, Stack: "the call that took it, where known"},
+	{Kind: KindPortPool, Name: "port.pool", View: "PortPool", Doc: "a pool of ports and its limits, at the start and at each change.",
+		Args:    []Field{fieldProto, {Name: "low", Unit: UnitPort, Doc: "lowest port"}, {Name: "high", Unit: UnitPort, Doc: "highest port"}, {Name: "size", Unit: UnitCount, Doc: "ports that can be taken: the range without the reserved ports"}, {Name: "source", Unit: UnitEnum, Enum: &PoolSourceEnum, Doc: "where the limits come from"}, fieldNetns},
+		Strings: []Field{{Name: "name", Doc: "the pool"}, {Name: "reserved", Doc: "ports in the range that cannot be taken, as a list of ranges"}}},
+	{Kind: KindPortAudit, Name: "port.audit", View: "PortAudit", Doc: "the periodic comparison of the tracked ports with the kernel's own tables.", Span: "since the last audit",
+		Args: []Field{{Name: "tracked", Unit: UnitCount, Doc: "ports that were tracked"}, {Name: "kernel", Unit: UnitCount, Doc: "ports in the kernel's tables"}, {Name: "missed", Unit: UnitCount, Doc: "in the tables but not tracked; now added"}, {Name: "stale", Unit: UnitCount, Doc: "tracked but no longer in the tables; now released"}, {Name: "resting", Unit: UnitCount, Doc: "sockets in TIME_WAIT"}, fieldNetns}},
+
+	{Kind: KindSchedHist, Name: "sched.hist", View: "SchedHist", Doc: "delays from wake-up to running of one watched task in an interval: ksoftirqd, NAPI threads, chosen processes.", Span: intervalSpan, CPU: true, Task: true,
+		Args:    []Field{{Name: "count", Unit: UnitCount, Doc: "wake-ups"}, {Name: "max_wait_ns", Unit: UnitNanoseconds, Doc: "longest delay"}, {Name: "run_ns", Unit: UnitNanoseconds, Doc: "time on the CPU, 0 unknown"}},
+		Strings: []Field{{Name: "task", Doc: "task name"}, {Name: "blocker", Doc: "what ran during the longest delay, empty unknown"}}, Hists: []Field{{Name: "wait", Doc: "wake-up to running"}}},
+	{Kind: KindSchedSwitch, Name: "sched.switch", View: "SchedSwitch", Doc: "a CPU changed to another thread.", CPU: true, Task: true,
+		Args:    []Field{{Name: "old_tid", Unit: UnitNumber, Doc: "thread that left"}, {Name: "old_state", Unit: UnitNumber, Doc: "its state, as the system numbers it"}, {Name: "wait_ns", Unit: UnitNanoseconds, Doc: "how long the new thread waited, 0 unknown"}},
+		Strings: []Field{fieldProcess}},
+	{Kind: KindSocketQueue, Name: "socket.queue", View: "SocketQueue", Doc: "one socket's receive queue over an interval: those that dropped, or that are more than half full.", Span: intervalSpan, Task: true, Resource: fieldCookie,
+		Args:    []Field{fieldProto, fieldLPort, {Name: "queued_bytes", Unit: UnitBytes, Doc: "bytes in the queue at the end, overhead included"}, {Name: "limit_bytes", Unit: UnitBytes, Doc: "SO_RCVBUF"}, {Name: "dropped", Unit: UnitCount, Doc: "packets dropped at the queue in the interval"}, {Name: "idle_ns", Unit: UnitNanoseconds, Doc: "time since the program last took something out of the queue, 0 unknown"}},
+		Strings: []Field{fieldLocal, fieldProcess}},
+	{Kind: KindPacket, Name: "packet", View: "Packet", Doc: "one datagram or segment sent or received by a process (Windows network events; chosen flows on Linux).", CPU: true, Task: true,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, {Name: "direction", Unit: UnitEnum, Enum: &DirectionEnum, Doc: "rx or tx"}, {Name: "size_bytes", Unit: UnitBytes, Doc: "payload size"}}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}},
+	{Kind: KindRPCCall, Name: "rpc.call", View: "RPCCall", Doc: "a remote procedure call ended, or failed.", Span: "the call, 0 when its start was not seen", Task: true,
+		Args:    []Field{{Name: "status", Unit: UnitNumber, Doc: "RPC status, 0 success"}, {Name: "procedure", Unit: UnitNumber, Doc: "procedure number"}, {Name: "transport", Unit: UnitNumber, Doc: "protocol sequence: 1 TCP, 2 named pipe, 3 LRPC, 4 HTTP"}, {Name: "server", Unit: UnitBool, Doc: "whether this is the server's side"}},
+		Strings: []Field{{Name: "interface", Doc: "interface UUID, or program and version"}, {Name: "endpoint", Doc: "endpoint, empty unknown"}, {Name: "address", Doc: "network address, empty unknown"}, fieldProcess}},
+	{Kind: KindRPCEndpoint, Name: "rpc.endpoint", View: "RPCEndpoint", Doc: "an endpoint was registered with or removed from the endpoint mapper (rpcbind, RPCSS), or held at the start.", Task: true,
+		Args:    []Field{fieldProto, fieldLPort, {Name: "removed", Unit: UnitBool, Doc: "whether it was removed"}, {Name: "version", Unit: UnitNumber, Doc: "program or interface version"}},
+		Strings: []Field{{Name: "interface", Doc: "interface UUID or program"}, {Name: "endpoint", Doc: "endpoint in text"}, fieldProcess}},
+	{Kind: KindImage, Name: "image", View: "Image", Doc: "a driver or library is mapped: how addresses become names.", Task: true,
+		Args:    []Field{{Name: "base", Unit: UnitHex, Doc: "lowest address"}, {Name: "size_bytes", Unit: UnitBytes, Doc: "length"}, {Name: "unloaded", Unit: UnitBool, Doc: "whether it was unmapped"}},
+		Strings: []Field{{Name: "file", Doc: "file name"}}},
+	{Kind: KindProfile, Name: "profile", View: "Profile", Doc: "profile samples of one CPU over an interval: secondary evidence for DPC and ISR time.", Span: intervalSpan, CPU: true,
+		Args: []Field{{Name: "samples", Unit: UnitCount, Doc: "samples"}, {Name: "dpc_samples", Unit: UnitCount, Doc: "of them inside a DPC"}, {Name: "isr_samples", Unit: UnitCount, Doc: "of them inside an ISR"}}},
+	{Kind: KindRaw, Name: "raw", View: "Raw", Doc: "a record that lostbeat does not interpret, so that nothing in a file is invisible.", CPU: true, Task: true,
+		Args:    []Field{{Name: "id", Unit: UnitNumber, Doc: "event id, or opcode of a class"}, {Name: "version", Unit: UnitNumber, Doc: "event version"}, {Name: "level", Unit: UnitNumber, Doc: "level"}, {Name: "keyword", Unit: UnitHex, Doc: "keyword mask"}, {Name: "classic", Unit: UnitBool, Doc: "whether id is the opcode of a class"}},
+		Strings: []Field{{Name: "provider", Doc: "provider or class GUID"}, {Name: "name", Doc: "event name where a schema is known"}, {Name: "payload", Doc: "fields as JSON where a schema is known, hexadecimal otherwise"}}},
+}
+
+// specByKind indexes Specs by kind number; built from the table, never changed.
+var specByKind = func() (index [128]*Spec) {
+	for i := range Specs {
+		index[Specs[i].Kind] = &Specs[i]
+	}
+	return index
+}()
+
+// SpecOf returns the description of k, or nil for a kind that this version does not know.
+func SpecOf(k Kind) *Spec {
+	if int(k) < len(specByKind) {
+		return specByKind[k]
+	}
+	return nil
+}
+
+// KindNamed returns the kind with the given name.
+func KindNamed(name string) (Kind, bool) {
+	for i := range Specs {
+		if Specs[i].Name == name {
+			return Specs[i].Kind, true
+		}
+	}
+	return 0, false
+}
