@@ -1,0 +1,386 @@
+// Package state folds a stream of events into what holds at a moment: the
+// host, the probes, processes, devices and their queues, port pools and the
+// ports that are held. It is pure: the same events give the same state, live
+// and replayed. It also gives that state back as events, which is the keyframe
+// in front of a recording's blocks.
+package state
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"lostbeat/model"
+)
+
+// keyframeKey is the key of the meta event that opens a keyframe: what was
+// known before no longer counts.
+const keyframeKey = "keyframe"
+
+// State is what holds after the events applied so far. Its maps may be read
+// between calls of Apply and must not be changed. A State is not safe for
+// concurrent use.
+type State struct {
+	// Now is the time of the last event, Start that of the first; 0 before any.
+	Now, Start model.Time
+	// Meta are the facts about host, capture and tool.
+	Meta map[string]string
+	// Clock is the last reading of the clocks.
+	Clock model.Clock
+	// Probes are the parts of probes and how they do.
+	Probes map[ProbeKey]model.Probe
+	// Processes are the processes that the stream has named, without those seen to exit.
+	Processes map[int32]model.Process
+	// Devices are the network devices.
+	Devices map[DeviceKey]model.DeviceConfig
+	// Queues are the devices' queues.
+	Queues map[QueueKey]model.DeviceQueue
+	// Pools are the port pools with their occupancy.
+	Pools map[PoolKey]*Pool
+	// Ports are the ports that are held or at rest, one entry to a socket.
+	Ports map[PortKey]*Port
+
+	slots map[slot]*slotUse
+}
+
+// ProbeKey identifies a part of a probe.
+type ProbeKey struct{ Name, Part string }
+
+// DeviceKey identifies a device.
+type DeviceKey struct {
+	Netns   string
+	Ifindex int64
+}
+
+// QueueKey identifies a queue of a device. Queues carry no namespace of their
+// own: devices of the same index in two namespaces are told apart by name.
+type QueueKey struct {
+	Device    string
+	Ifindex   int64
+	Direction model.Direction
+	Queue     int64
+}
+
+// PoolKey identifies a pool.
+type PoolKey struct {
+	Name     string
+	Protocol model.Protocol
+	Netns    int64
+}
+
+// Pool is a pool of ports and how much of it is taken.
+type Pool struct {
+	model.PortPool
+	// Used is the number of distinct ports of the pool that are held.
+	Used int
+	// Resting is the number of distinct ports that nobody holds and that rest.
+	Resting int
+}
+
+// Contains says whether a port of the given protocol and namespace belongs to the pool.
+func (p *Pool) Contains(protocol model.Protocol, netns int64, port uint16) bool {
+	return p.Protocol == protocol && (p.Netns == 0 || p.Netns == netns) && port >= p.Low && port <= p.High
+}
+
+// PortKey identifies a held port: the socket cookie where there is one, the
+// addresses otherwise.
+type PortKey struct {
+	Cookie        uint64
+	Netns         int64
+	Protocol      model.Protocol
+	Local, Remote string
+	LPort, RPort  uint16
+	Resting       bool
+}
+
+// Port is a port that a socket holds, or that rests after its close.
+type Port struct {
+	Cookie                uint64
+	Protocol              model.Protocol
+	LocalAddr, RemoteAddr string
+	LocalPort, RemotePort uint16
+	Netns                 int64
+	PID, TID              int32
+	Process               string
+	How                   model.How
+	Flags                 model.Flags
+	Stack                 model.Stack
+	// Since is when it was taken as far as is known; for a resting port, when it came to rest.
+	Since model.Time
+	// Resting says that it is closed and cannot be used again yet; RestUntil says until when, 0 unknown.
+	Resting   bool
+	RestUntil model.Time
+}
+
+// Shared says that the socket takes no port of its own: an accepted connection.
+func (p *Port) Shared() bool { return p.How == model.HowAccept }
+
+// Age returns for how long the port has been held at time now, in nanoseconds; never negative.
+func (p *Port) Age(now model.Time) int64 { return max(0, int64(now-p.Since)) }
+
+type slot struct {
+	netns    int64
+	protocol model.Protocol
+	port     uint16
+}
+
+type slotUse struct{ held, resting int }
+
+// New returns the state before any event.
+func New() *State {
+	s := &State{}
+	s.reset()
+	return s
+}
+
+func (s *State) reset() {
+	*s = State{Now: s.Now, Start: s.Start, Meta: map[string]string{}, Probes: map[ProbeKey]model.Probe{}, Processes: map[int32]model.Process{}, Devices: map[DeviceKey]model.DeviceConfig{},
+		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: map[PortKey]*Port{}, slots: map[slot]*slotUse{}}
+}
+
+// Apply folds a batch into the state.
+func (s *State) Apply(b *model.Batch) {
+	for i := range b.Events {
+		s.ApplyEvent(b, &b.Events[i])
+	}
+}
+
+// ApplyEvent folds one event of b into the state.
+func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
+	if s.Start == 0 {
+		s.Start = e.Time
+	}
+	s.Now = max(s.Now, e.Time)
+	switch e.Kind {
+	case model.KindMeta:
+		v, _ := b.Meta(e)
+		if v.Key == keyframeKey {
+			s.reset()
+			return
+		}
+		s.Meta[v.Key] = v.Value
+	case model.KindClock:
+		s.Clock, _ = b.Clock(e)
+	case model.KindProbe:
+		v, _ := b.Probe(e)
+		s.Probes[ProbeKey{v.Name, v.Part}] = v
+	case model.KindProcess:
+		v, _ := b.Process(e)
+		if v.State == model.ProcessExited {
+			delete(s.Processes, v.PID)
+		} else {
+			s.Processes[v.PID] = v
+		}
+	case model.KindDeviceConfig:
+		v, _ := b.DeviceConfig(e)
+		s.Devices[DeviceKey{v.Netns, v.Ifindex}] = v
+	case model.KindDeviceQueue:
+		v, _ := b.DeviceQueue(e)
+		s.Queues[QueueKey{v.Device, v.Ifindex, v.Direction, v.Queue}] = v
+	case model.KindDeviceEvent:
+		if v, _ := b.DeviceEvent(e); v.What == "removed" {
+			s.removeDevice(v)
+		}
+	case model.KindPortPool:
+		v, _ := b.PortPool(e)
+		s.setPool(v)
+	case model.KindPortAcquire, model.KindPortActive, model.KindPortRest, model.KindPortRelease:
+		s.applyPort(b, e)
+	}
+}
+
+func (s *State) removeDevice(v model.DeviceEvent) {
+	maps.DeleteFunc(s.Devices, func(_ DeviceKey, d model.DeviceConfig) bool { return d.Device == v.Device && d.Ifindex == v.Ifindex })
+	maps.DeleteFunc(s.Queues, func(k QueueKey, _ model.DeviceQueue) bool { return k.Device == v.Device && k.Ifindex == v.Ifindex })
+}
+
+func (s *State) applyPort(b *model.Batch, e *model.Event) {
+	p := Port{Cookie: e.Resource, PID: e.PID, TID: e.TID, Flags: e.Flags &^ model.FlagKeyframe, Since: e.Time}
+	switch e.Kind {
+	case model.KindPortAcquire:
+		v, _ := b.PortAcquire(e)
+		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
+		p.Process, p.How, p.Stack = v.Process, v.How, v.Stack
+	case model.KindPortActive:
+		v, _ := b.PortActive(e)
+		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
+		p.Process, p.How, p.Stack, p.Resting, p.Since = v.Process, v.How, v.Stack, v.Resting, e.Start()
+	case model.KindPortRest:
+		v, _ := b.PortRest(e)
+		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
+		p.Process, p.Resting = v.Process, true
+		if v.Rest > 0 {
+			p.RestUntil = e.Time.Add(v.Rest)
+		}
+		s.remove(p.key(false))
+	case model.KindPortRelease:
+		v, _ := b.PortRelease(e)
+		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
+		s.remove(p.key(v.How == model.HowRestEnd))
+		return
+	}
+	s.put(&p)
+}
+
+func (p *Port) setAddresses(protocol model.Protocol, local string, lport uint16, remote string, rport uint16, netns int64) {
+	p.Protocol, p.LocalAddr, p.LocalPort, p.RemoteAddr, p.RemotePort, p.Netns = protocol, local, lport, remote, rport, netns
+}
+
+func (p *Port) key(resting bool) PortKey {
+	if p.Cookie != 0 {
+		return PortKey{Cookie: p.Cookie, Resting: resting}
+	}
+	return PortKey{Netns: p.Netns, Protocol: p.Protocol, Local: p.LocalAddr, Remote: p.RemoteAddr, LPort: p.LocalPort, RPort: p.RemotePort, Resting: resting}
+}
+
+// Key returns the key under which the port stands in State.Ports.
+func (p *Port) Key() PortKey { return p.key(p.Resting) }
+
+func (s *State) put(p *Port) {
+	key := p.Key()
+	s.remove(key)
+	s.Ports[key] = p
+	s.use(p, 1)
+}
+
+func (s *State) remove(key PortKey) {
+	if p, ok := s.Ports[key]; ok {
+		s.use(p, -1)
+		delete(s.Ports, key)
+	}
+}
+
+// use changes by n how often p's port is held or rests, and the occupancy of
+// the pools where that made a difference.
+func (s *State) use(p *Port, n int) {
+	if p.Shared() || p.LocalPort == 0 {
+		return
+	}
+	k := slot{p.Netns, p.Protocol, p.LocalPort}
+	u := s.slots[k]
+	if u == nil {
+		u = &slotUse{}
+		s.slots[k] = u
+	}
+	before := *u
+	if p.Resting {
+		u.resting += n
+	} else {
+		u.held += n
+	}
+	for _, pool := range s.Pools {
+		if pool.Contains(k.protocol, k.netns, k.port) {
+			pool.count(before, -1)
+			pool.count(*u, 1)
+		}
+	}
+	if u.held == 0 && u.resting == 0 {
+		delete(s.slots, k)
+	}
+}
+
+func (p *Pool) count(u slotUse, n int) {
+	switch {
+	case u.held > 0:
+		p.Used += n
+	case u.resting > 0:
+		p.Resting += n
+	}
+}
+
+func (s *State) setPool(v model.PortPool) {
+	pool := &Pool{PortPool: v}
+	for k, u := range s.slots {
+		if pool.Contains(k.protocol, k.netns, k.port) {
+			pool.count(*u, 1)
+		}
+	}
+	s.Pools[PoolKey{v.Name, v.Protocol, v.Netns}] = pool
+}
+
+// Snapshot adds the state to b as a keyframe: events at the given time, flagged
+// model.FlagKeyframe, in an order that depends on the state alone. Applied to
+// any State they give this one back.
+func (s *State) Snapshot(at model.Time, b *model.Builder) {
+	const flags = model.FlagKeyframe
+	b.AddMeta(model.Meta{Time: at, Flags: flags, Key: keyframeKey, Value: "begin"})
+	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
+		b.AddMeta(model.Meta{Time: at, Flags: flags, Key: key, Value: s.Meta[key]})
+	}
+	if s.Clock.Time != 0 {
+		v := s.Clock
+		v.Time, v.Flags = at, flags
+		b.AddClock(v)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.Probes), func(a, b ProbeKey) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) }) {
+		v := s.Probes[k]
+		v.Time, v.Flags = at, flags
+		b.AddProbe(v)
+	}
+	for _, pid := range slices.Sorted(maps.Keys(s.Processes)) {
+		v := s.Processes[pid]
+		v.Time, v.Flags, v.State = at, flags, model.ProcessActive
+		b.AddProcess(v)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.Devices), func(a, b DeviceKey) int {
+		return cmp.Or(cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Ifindex, b.Ifindex))
+	}) {
+		v := s.Devices[k]
+		v.Time, v.Flags = at, flags
+		b.AddDeviceConfig(v)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.Queues), compareQueues) {
+		v := s.Queues[k]
+		v.Time, v.Flags = at, flags
+		b.AddDeviceQueue(v)
+	}
+	for _, p := range s.SortedPools() {
+		v := p.PortPool
+		v.Time, v.Flags = at, flags
+		b.AddPortPool(v)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.Ports), comparePorts) {
+		s.Ports[k].snapshot(at, b)
+	}
+}
+
+func (p *Port) snapshot(at model.Time, b *model.Builder) {
+	if p.Resting && p.RestUntil != 0 {
+		rest := p.RestUntil.Sub(at)
+		b.AddPortRest(model.PortRest{Time: at, Flags: p.Flags | model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort,
+			Rest: max(rest, 1), Netns: p.Netns, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process})
+		return
+	}
+	b.AddPortActive(model.PortActive{Time: at, Dur: max(0, at.Sub(p.Since)), Flags: p.Flags | model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort,
+		RemotePort: p.RemotePort, How: p.How, Netns: p.Netns, Resting: p.Resting, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process, Stack: p.Stack})
+}
+
+// SortedPools returns the pools by name, protocol and namespace.
+func (s *State) SortedPools() []*Pool {
+	keys := slices.SortedFunc(maps.Keys(s.Pools), func(a, b PoolKey) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
+	})
+	pools := make([]*Pool, len(keys))
+	for i, k := range keys {
+		pools[i] = s.Pools[k]
+	}
+	return pools
+}
+
+// ProcessName returns the name of a process, "" when the stream has not named it.
+func (s *State) ProcessName(pid int32) string { return s.Processes[pid].Name }
+
+func compareQueues(a, b QueueKey) int {
+	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Queue, b.Queue))
+}
+
+func comparePorts(a, b PortKey) int {
+	resting := func(k PortKey) int {
+		if k.Resting {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(a.Cookie, b.Cookie), cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.LPort, b.LPort), cmp.Compare(a.RPort, b.RPort),
+		cmp.Compare(a.Local, b.Local), cmp.Compare(a.Remote, b.Remote), cmp.Compare(resting(a), resting(b)))
+}

@@ -1,0 +1,129 @@
+package state
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/model"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const second = model.Time(time.Second)
+
+func udp(at model.Time, cookie uint64, port uint16) model.PortAcquire {
+	return model.PortAcquire{Time: at, PID: 7, TID: 7, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindAny, Netns: 1, LocalAddr: "0.0.0.0", Process: "leaky"}
+}
+
+func pool(at model.Time, low, high uint16) model.PortPool {
+	return model.PortPool{Time: at, Name: "rpc", Protocol: model.ProtocolUDP, Low: low, High: high, Size: uint64(high-low) + 1, Source: model.PoolConfigured}
+}
+
+func TestPoolOccupancy(t *testing.T) {
+	rpc := PoolKey{Name: "rpc", Protocol: model.ProtocolUDP}
+	tests := []struct {
+		name          string
+		build         func(b *model.Builder)
+		used, resting int
+	}{
+		{"empty", func(b *model.Builder) {}, 0, 0},
+		{"taken and given back", func(b *model.Builder) {
+			b.AddPortAcquire(udp(2*second, 1, 5000))
+			b.AddPortAcquire(udp(2*second, 2, 5001))
+			b.AddPortRelease(model.PortRelease{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, How: model.HowClose})
+		}, 1, 0},
+		{"one port in two sockets counts once", func(b *model.Builder) {
+			b.AddPortAcquire(udp(2*second, 1, 5000))
+			b.AddPortAcquire(udp(2*second, 2, 5000))
+		}, 1, 0},
+		{"outside the range, other protocol", func(b *model.Builder) {
+			b.AddPortAcquire(udp(2*second, 1, 4999))
+			tcp := udp(2*second, 2, 5000)
+			tcp.Protocol = model.ProtocolTCP
+			b.AddPortAcquire(tcp)
+		}, 0, 0},
+		{"accepted connections take no port", func(b *model.Builder) {
+			v := udp(2*second, 1, 5000)
+			v.How = model.HowAccept
+			b.AddPortAcquire(v)
+		}, 0, 0},
+		{"rest follows the hold", func(b *model.Builder) {
+			b.AddPortAcquire(udp(2*second, 1, 5000))
+			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
+		}, 0, 1},
+		{"rest ends", func(b *model.Builder) {
+			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
+			b.AddPortRelease(model.PortRelease{Time: 9 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, How: model.HowRestEnd})
+		}, 0, 0},
+		{"a resting port that is taken again is held", func(b *model.Builder) {
+			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
+			b.AddPortAcquire(udp(4*second, 2, 5000))
+		}, 1, 0},
+		{"the pool is known after its ports", func(b *model.Builder) {
+			b.AddPortAcquire(udp(2*second, 1, 5000))
+			b.AddPortPool(pool(3*second, 5000, 5100))
+		}, 1, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b model.Builder
+			b.AddPortPool(pool(second, 5000, 5999))
+			tt.build(&b)
+			s := New()
+			s.Apply(b.Take())
+			got := s.Pools[rpc]
+			if got.Used != tt.used || got.Resting != tt.resting {
+				t.Errorf("used %d resting %d, want %d and %d", got.Used, got.Resting, tt.used, tt.resting)
+			}
+		})
+	}
+}
+
+func TestSnapshotRestoresState(t *testing.T) {
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: second, Key: "host", Value: "web-07"})
+	b.AddClock(model.Clock{Time: second, Boot: 5, Wall: second})
+	b.AddProbe(model.Probe{Time: second, State: model.ProbeDegraded, Name: "port", Part: "fentry", Reason: "refused", Hint: "none"})
+	b.AddProcess(model.Process{Time: second, PID: 7, TID: 7, Name: "leaky"})
+	b.AddProcess(model.Process{Time: second, PID: 8, TID: 8, Name: "gone"})
+	b.AddProcess(model.Process{Time: 2 * second, PID: 8, TID: 8, Name: "gone", State: model.ProcessExited})
+	b.AddDeviceConfig(model.DeviceConfig{Time: second, Ifindex: 2, Device: "eth0", RXQueues: 1})
+	b.AddDeviceConfig(model.DeviceConfig{Time: second, Ifindex: 3, Device: "veth1", RXQueues: 1})
+	b.AddDeviceQueue(model.DeviceQueue{Time: second, Ifindex: 3, Device: "veth1"})
+	b.AddDeviceQueue(model.DeviceQueue{Time: second, Ifindex: 2, Device: "eth0", IRQ: 24})
+	b.AddDeviceEvent(model.DeviceEvent{Time: second, Ifindex: 3, Device: "veth1", What: "removed"})
+	b.AddPortPool(pool(second, 5000, 5999))
+	b.AddPortAcquire(udp(2*second, 1, 5000))
+	b.AddPortAcquire(udp(3*second, 0, 5001))
+	b.AddPortRest(model.PortRest{Time: 4 * second, Cookie: 9, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5002, Netns: 1, Rest: time.Minute, LocalAddr: "0.0.0.0", Process: "leaky"})
+	b.AddPortActive(model.PortActive{Time: 4 * second, Dur: time.Second, Cookie: 10, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5003, Netns: 1, Resting: true})
+	want := New()
+	want.Apply(b.Take())
+	if len(want.Devices) != 1 || len(want.Queues) != 1 || len(want.Processes) != 1 {
+		t.Fatalf("devices %v queues %v processes %v: removal or exit not seen", want.Devices, want.Queues, want.Processes)
+	}
+
+	var snap model.Builder
+	want.Snapshot(5*second, &snap)
+	batch := snap.Take()
+	for i := range batch.Events {
+		if batch.Events[i].Flags&model.FlagKeyframe == 0 {
+			t.Errorf("event %d has no keyframe flag", i)
+		}
+	}
+	got := New()
+	var dirt model.Builder
+	dirt.AddPortAcquire(udp(second, 77, 5077))
+	got.Apply(dirt.Take())
+	got.Apply(batch)
+
+	times := cmp.FilterPath(func(p cmp.Path) bool {
+		name := p.Last().String()
+		return name == ".Time" || name == ".Flags" || name == ".Now" || name == ".Start"
+	}, cmp.Ignore())
+	resting := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Since" }, cmp.Comparer(func(a, b model.Time) bool { return a == b || a == 5*second || b == 5*second }))
+	if diff := cmp.Diff(want, got, times, resting, cmp.AllowUnexported(State{}, slot{}, slotUse{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("state after its own keyframe (-want +got):\n%s", diff)
+	}
+}
