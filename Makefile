@@ -1,0 +1,61 @@
+# lostbeat: see README.md for what the targets are for.
+GO      ?= go
+BIN     ?= bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+TOOLS    = $(CURDIR)/$(BIN)/tools
+LINTER   = $(TOOLS)/golangci-lint
+LINTER_VERSION = v2.15.0
+
+.PHONY: build run test setup unit privileged race lint generate check-generated cross fuzz lab bench clean
+
+build: ## the binary, in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lostbeat ./cmd/lostbeat
+
+run: build ## build and open the live terminal UI (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat
+
+test: setup privileged ## install what the tests need and run all of them; a test that could run here and skips fails
+
+setup: ## install the packages that tests, lint and code generation use
+	sh .ci/setup
+
+unit: ## tests that need no privileges
+	$(GO) test ./...
+
+privileged: ## all tests; as root on Linux those that load BPF programs run too
+	sh .ci/test
+
+race:
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: $(LINTER)
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(LINTER) run ./...
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross
+
+$(LINTER):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
+
+generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md
+	PATH="$(TOOLS):$$PATH" GOBIN=$(TOOLS) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
+	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
+
+check-generated: generate ## fails when committed generated files are stale
+	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' docs/EVENTS.md ebpf/include/kinds.h
+
+cross: ## the portable packages and the binary for other systems
+	sh .ci/cross
+
+fuzz: ## a short fuzz of every parser
+	sh .ci/fuzz
+
+lab: build ## run every fault scenario for real and print the table of verdicts
+	$(BIN)/lostbeat lab
+
+bench: ## budgets, side by side in one run; writes the table of docs/PERFORMANCE.md to standard output
+	sh scripts/bench
+
+clean:
+	rm -rf $(BIN)
