@@ -1,0 +1,186 @@
+package platform
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files that the checks read.
+const (
+	procMounts  = "/proc/self/mounts"
+	procStatus  = "/proc/self/status"
+	vmlinuxBTF  = "/sys/kernel/btf/vmlinux"
+	tracingPath = "/sys/kernel/tracing"
+)
+
+// ThisHost describes the machine that this process runs on.
+func ThisHost() Host {
+	h := Host{OS: runtime.GOOS, Arch: runtime.GOARCH}
+	h.Name, _ = os.Hostname()
+	var uts unix.Utsname
+	if unix.Uname(&uts) == nil {
+		h.Kernel = unix.ByteSliceToString(uts.Release[:])
+	}
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		h.BootID = strings.TrimSpace(string(id))
+	}
+	if cpus, err := PossibleCPUs(); err == nil {
+		h.CPUs = len(cpus)
+	}
+	return h
+}
+
+// PossibleCPUs returns the numbers of the processors that can ever be online,
+// from /sys/devices/system/cpu/possible.
+func PossibleCPUs() ([]int, error) { return cpuListFile("/sys/devices/system/cpu/possible") }
+
+// OnlineCPUs returns the numbers of the processors that are online now.
+func OnlineCPUs() ([]int, error) { return cpuListFile("/sys/devices/system/cpu/online") }
+
+func cpuListFile(path string) ([]int, error) {
+	list, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("list processors: %w", err)
+	}
+	cpus, err := ParseCPUList(strings.TrimSpace(string(list)))
+	if err != nil {
+		return nil, fmt.Errorf("list processors in %s: %w", path, err)
+	}
+	return cpus, nil
+}
+
+// Capabilities that live tracing needs, by number; CAP_SYS_ADMIN stands for
+// CAP_BPF and CAP_PERFMON, as it did before Linux 5.8.
+var neededCapabilities = []struct {
+	bit  uint
+	name string
+	// admin says that CAP_SYS_ADMIN includes it.
+	admin bool
+}{
+	{unix.CAP_BPF, "CAP_BPF", true},
+	{unix.CAP_PERFMON, "CAP_PERFMON", true},
+	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", false},
+}
+
+const privilegeAdvice = "run as root (sudo lostbeat), or give the program the capabilities: " +
+	"setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep lostbeat"
+
+// CheckPrivileges returns a *PrivilegeError when this process lacks what live
+// tracing needs, and another error when that could not be found out.
+func CheckPrivileges() error {
+	f, err := os.Open(procStatus)
+	if err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	defer f.Close()
+	effective, err := effectiveCapabilities(f)
+	if err != nil {
+		return fmt.Errorf("read capabilities from %s: %w", procStatus, err)
+	}
+	if missing := missingCapabilities(effective); len(missing) > 0 {
+		return &PrivilegeError{Missing: missing, Advice: privilegeAdvice}
+	}
+	return nil
+}
+
+// effectiveCapabilities reads the CapEff line of a /proc/PID/status file.
+func effectiveCapabilities(r io.Reader) (uint64, error) {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if hex, ok := strings.CutPrefix(lines.Text(), "CapEff:"); ok {
+			return strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return 0, err
+	}
+	return 0, errors.New("no CapEff line")
+}
+
+func missingCapabilities(effective uint64) []string {
+	admin := effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	var missing []string
+	for _, c := range neededCapabilities {
+		if effective&(1<<c.bit) == 0 && !(admin && c.admin) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
+}
+
+// CgroupRoot returns the mount point of the unified (v2) control group
+// hierarchy, also where it is mounted beside v1 (/sys/fs/cgroup/unified). The
+// error is a *MissingError.
+func CgroupRoot() (string, error) {
+	root, err := mountOf("cgroup2")
+	if err != nil || root == "" {
+		return "", &MissingError{What: "cgroup2 mount", Err: err,
+			Advice: "mount it: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2"}
+	}
+	return root, nil
+}
+
+// Tracefs returns the mount point of tracefs. The error is a *MissingError.
+func Tracefs() (string, error) {
+	root, err := mountOf("tracefs")
+	if err == nil && root != "" {
+		_, err = os.Stat(filepath.Join(root, "events"))
+	}
+	if err != nil || root == "" {
+		return "", &MissingError{What: "tracefs mount", Err: err,
+			Advice: "mount it: mount -t tracefs nodev " + tracingPath}
+	}
+	return root, nil
+}
+
+// mountOf returns the first mount point of a file system type, "" when there
+// is none.
+func mountOf(fstype string) (string, error) {
+	f, err := os.Open(procMounts)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return findMount(f, fstype)
+}
+
+// findMount reads lines of the form of /proc/self/mounts.
+func findMount(r io.Reader, fstype string) (string, error) {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 3 && fields[2] == fstype {
+			return unescapeMount(fields[1]), nil
+		}
+	}
+	return "", lines.Err()
+}
+
+// unescapeMount undoes the octal escapes of /proc/self/mounts: space, tab,
+// newline and backslash.
+func unescapeMount(path string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
+}
+
+// CheckBTF returns a *MissingError when the kernel does not describe its own
+// types, which programs that follow kernel structures need.
+func CheckBTF() error {
+	_, err := os.Stat(vmlinuxBTF)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return &MissingError{What: "kernel BTF (" + vmlinuxBTF + ")", Err: err,
+		Advice: "use a kernel that was built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels since 2020 are"}
+}
