@@ -49,7 +49,7 @@ static __always_inline void lb_count_lost(__u16 kind)
 	struct lb_cpu_state *state = lb_cpu_state();
 
 	if (state && kind < 128)
-		state->lost[kind]++;
+		__sync_fetch_and_add(&state->lost[kind], 1); /* an interrupt's program may nest in a softirq's */
 }
 
 /* Reserve a record; a failure is counted. The caller fills it and calls lb_submit. */

@@ -1,0 +1,142 @@
+//go:build linux
+
+// Package ebpftest runs probes on the real kernel in tests.
+package ebpftest
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/testutil"
+	"lostbeat/model"
+)
+
+// startTimeout bounds the wait for the probes to be attached.
+const startTimeout = 30 * time.Second
+
+// Session is a running engine that keeps what it emits.
+type Session struct {
+	t       testing.TB
+	cancel  context.CancelFunc
+	done    chan error
+	started chan struct{}
+
+	mu      sync.Mutex
+	batches []*model.Batch
+	changed *sync.Cond
+	stopped bool
+}
+
+// Start attaches the probes and returns when they run. It skips the test
+// without privileges (see testutil.Privileged). The session ends with Stop, or
+// with the test.
+func Start(t testing.TB, options ebpf.Options, probes ...ebpf.Probe) *Session {
+	t.Helper()
+	testutil.Privileged(t)
+	live, err := ebpf.New(options, probes)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &Session{t: t, cancel: cancel, done: make(chan error, 1), started: make(chan struct{})}
+	s.changed = sync.NewCond(&s.mu)
+	go func() { s.done <- live.Run(ctx, s.emit) }()
+	t.Cleanup(func() { s.Stop() })
+	select {
+	case <-s.started:
+	case err := <-s.done:
+		s.done <- err
+		t.Fatalf("Run ended before the probes were attached: %v", err)
+	case <-time.After(startTimeout):
+		t.Fatalf("no probes attached within %v", startTimeout)
+	}
+	return s
+}
+
+func (s *Session) emit(b *model.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.batches) == 0 {
+		close(s.started)
+	}
+	s.batches = append(s.batches, b)
+	s.changed.Broadcast()
+	return nil
+}
+
+// WaitFor blocks until an event satisfies match, and fails the test when none
+// has within the timeout.
+func (s *Session) WaitFor(timeout time.Duration, what string, match func(b *model.Batch, e *model.Event) bool) {
+	s.t.Helper()
+	expired := false
+	timer := time.AfterFunc(timeout, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		expired = true
+		s.changed.Broadcast()
+	})
+	defer timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for next := 0; ; {
+		for ; next < len(s.batches); next++ {
+			b := s.batches[next]
+			for i := range b.Events {
+				if match(b, &b.Events[i]) {
+					return
+				}
+			}
+		}
+		if expired {
+			s.t.Fatalf("no %s within %v", what, timeout)
+		}
+		s.changed.Wait()
+	}
+}
+
+// Intervals blocks until n more intervals have been emitted.
+func (s *Session) Intervals(n int) {
+	s.t.Helper()
+	s.mu.Lock()
+	from := len(s.batches)
+	s.mu.Unlock()
+	seen := make(map[model.Time]bool)
+	s.WaitFor(time.Duration(n+10)*time.Second, "interval", func(b *model.Batch, e *model.Event) bool {
+		if s.batches[min(from, len(s.batches)-1)] == b {
+			from = 0
+			seen[0] = true
+		}
+		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" && seen[0] {
+			seen[c.Time] = true
+		}
+		return len(seen) > n
+	})
+}
+
+// Stop ends the session and returns everything that it emitted. It fails the
+// test when the engine reports an error. Further calls return the same.
+func (s *Session) Stop() []*model.Batch {
+	s.t.Helper()
+	if !s.stopped {
+		s.stopped = true
+		s.cancel()
+		if err := <-s.done; err != nil {
+			s.t.Errorf("Run: %v", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.batches
+}
+
+// Each calls f for every event of the batches.
+func Each(batches []*model.Batch, f func(b *model.Batch, e *model.Event)) {
+	for _, b := range batches {
+		for i := range b.Events {
+			f(b, &b.Events[i])
+		}
+	}
+}

@@ -1,0 +1,368 @@
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"lostbeat/internal/platform"
+	"lostbeat/model"
+	"lostbeat/source"
+
+	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+const (
+	defaultRingBytes = 8 << 20
+	// pollShort and pollLong are how long the ringbuf is left alone while
+	// records come in and while none do. Nothing wakes the reader: a wake-up
+	// costs the host more than the polls do.
+	pollShort = 10 * time.Millisecond
+	pollLong  = 40 * time.Millisecond
+	// generation is how long events are held to be put in order.
+	generation = 25 * time.Millisecond
+	// clockInterval is how often a clock event is written.
+	clockInterval = 30 * time.Second
+	// maxLateness is how far behind its whole second an interval may end and
+	// still be stamped with it; later ones are stamped with their true time.
+	maxLateness = 50 * time.Millisecond
+)
+
+// Live is the running host as a source of events.
+type Live struct {
+	options Options
+	probes  []Probe
+}
+
+// New checks that this host can be traced and prepares it. The error carries a
+// hint: missing privileges are a *platform.PrivilegeError, no kernel BTF is a
+// *platform.MissingError.
+func New(options Options, probes []Probe) (*Live, error) {
+	if err := platform.CheckPrivileges(); err != nil {
+		return nil, fmt.Errorf("trace this host: %w", err)
+	}
+	if err := platform.CheckBTF(); err != nil {
+		return nil, fmt.Errorf("trace this host: %w", err)
+	}
+	if options.RingBytes == 0 {
+		options.RingBytes = defaultRingBytes
+	}
+	if options.RingBytes < os.Getpagesize() || options.RingBytes&(options.RingBytes-1) != 0 {
+		return nil, fmt.Errorf("ringbuf size of %d bytes: not a power of two of at least a page", options.RingBytes)
+	}
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	selected := probes
+	if len(options.Only) > 0 {
+		selected = nil
+		for _, name := range options.Only {
+			i := slices.IndexFunc(probes, func(p Probe) bool { return p.Name() == name })
+			if i < 0 {
+				return nil, fmt.Errorf("no probe is called %q", name)
+			}
+			selected = append(selected, probes[i])
+		}
+	}
+	return &Live{options: options, probes: selected}, nil
+}
+
+// Run implements source.Source: it attaches the probes, emits until ctx is
+// done, detaches, and emits what was under way.
+func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	r, err := newRun(l.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.start(l.probes, emit); err != nil {
+		return err
+	}
+	return r.loop(ctx, emit)
+}
+
+// run is the state of one Run; one goroutine owns it.
+type run struct {
+	options   Options
+	clock     Clock
+	shared    sharedMaps
+	ring      *ring
+	builder   model.Builder
+	reorder   reorder
+	handlers  [maxKinds]handler
+	processes *processes
+	symbols   symbols
+	self      selfUsage
+	probes    []*attachedProbe
+	// at is the time of the record or interval that is being handled.
+	at model.Time
+	// lastCollect is the end of the last interval, lastFlush the last time at
+	// which events were passed on.
+	lastCollect, lastFlush, lastClock model.Time
+	lossReported                      lossCounts
+}
+
+// handler decodes one kind of record.
+type handler struct {
+	probe  string
+	decode Decoder
+	// malformed counts the records that decode refused since the last interval.
+	malformed uint64
+}
+
+// attachedProbe is a probe that runs.
+type attachedProbe struct {
+	Attached
+	name    string
+	changed bool
+	status  []model.Probe
+}
+
+func newRun(options Options) (*run, error) {
+	first, err := tightestReading(clockGettime)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := newSharedMaps(options.RingBytes)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := newRing(shared.ringbuf)
+	if err != nil {
+		return nil, errors.Join(err, shared.close())
+	}
+	clock := Clock{Offset: first.offset()}
+	return &run{
+		options:   options,
+		clock:     clock,
+		shared:    shared,
+		ring:      ring,
+		processes: newProcesses("/proc", clock),
+		symbols:   symbols{path: "/proc/kallsyms"},
+		self:      selfUsage{proc: "/proc/self"},
+	}, nil
+}
+
+// start attaches the probes and emits the batch that describes the stream.
+func (r *run) start(probes []Probe, emit source.Emit) error {
+	r.at = r.clock.now()
+	r.lastCollect, r.lastFlush = r.at, r.at
+	r.describe()
+	if err := r.readClock(); err != nil {
+		return err
+	}
+	env := r.env()
+	for _, p := range probes {
+		r.attach(p, env)
+	}
+	r.self.start(r.clock.now())
+	first := r.builder.Take()
+	r.reorder.last = first.Events[len(first.Events)-1].Time
+	return emit(first)
+}
+
+// describe writes the facts about this host and stream.
+func (r *run) describe() {
+	for _, fact := range facts(platform.ThisHost(), r.at) {
+		r.builder.AddMeta(model.Meta{Time: r.at, Key: fact[0], Value: fact[1]})
+	}
+}
+
+// readClock writes a clock event.
+func (r *run) readClock() error {
+	now, err := tightestReading(clockGettime)
+	if err != nil {
+		return err
+	}
+	r.lastClock = r.at
+	r.builder.AddClock(model.Clock{Time: r.at, Boot: now.boot, Mono: now.mono, Wall: now.wall, Bracket: now.bracket})
+	return nil
+}
+
+// env returns what the probes are given.
+func (r *run) env() Env {
+	env := Env{
+		Options: r.options,
+		Clock:   r.clock,
+		Maps:    r.shared.byName(),
+		Process: func(pid int32) string { return r.processes.name(pid, "", r.at, &r.builder) },
+		NamedProcess: func(pid int32, comm string) string {
+			return r.processes.name(pid, comm, r.at, &r.builder)
+		},
+		Symbol: r.symbols.name,
+		Log:    r.options.Log,
+		track:  func(name string, p *cebpf.Program) { r.self.track(name, p) },
+	}
+	env.CgroupRoot, env.CgroupError = platform.CgroupRoot()
+	env.Tracefs, env.TracefsError = platform.Tracefs()
+	return env
+}
+
+// attach starts one probe; a probe that does not start is reported, and the
+// others go on.
+func (r *run) attach(p Probe, env Env) {
+	a := &attachedProbe{name: p.Name()}
+	env.StatusChanged = func() { a.changed = true }
+	env.Log = r.options.Log.With("probe", a.name)
+	env.Handle = func(kind model.Kind, decode Decoder) {
+		r.handlers[kind] = handler{probe: a.name, decode: decode}
+	}
+	began := time.Now()
+	attached, err := p.Attach(&env)
+	if err != nil {
+		r.options.Log.Warn("probe does not run", "probe", a.name, "error", err)
+		r.addStatus(StatusOf(a.name, "", err))
+		return
+	}
+	r.options.Log.Debug("probe attached", "probe", a.name, "took", time.Since(began))
+	a.Attached = attached
+	r.probes = append(r.probes, a)
+	r.reportStatus(a)
+}
+
+// reportStatus writes the states of a probe's parts that have changed.
+func (r *run) reportStatus(a *attachedProbe) {
+	a.changed = false
+	status := a.Status()
+	for _, s := range status {
+		s.Time = 0
+		if !slices.Contains(a.status, s) {
+			r.addStatus(s)
+		}
+	}
+	a.status = slices.Clone(status)
+	for i := range a.status {
+		a.status[i].Time = 0
+	}
+}
+
+func (r *run) addStatus(s model.Probe) {
+	s.Time = r.at
+	r.builder.AddProbe(s)
+}
+
+// loop reads the ringbuf and collects the intervals until ctx is done.
+func (r *run) loop(ctx context.Context, emit source.Emit) error {
+	timer := time.NewTimer(pollShort)
+	defer timer.Stop()
+	next := nextSecond(r.lastCollect)
+	for {
+		select {
+		case <-ctx.Done():
+			return r.finish(emit)
+		case <-timer.C:
+		}
+		cut, n := r.drain()
+		if cut >= next {
+			end := next
+			if cut.Sub(next) > maxLateness {
+				end = cut
+			}
+			r.collect(end)
+			next = nextSecond(cut)
+		}
+		if cut.Sub(r.lastFlush) >= generation {
+			if err := r.flush(cut, emit); err != nil {
+				return err
+			}
+		}
+		poll := pollLong
+		if n > 0 {
+			poll = pollShort
+		}
+		timer.Reset(min(poll, max(next.Sub(r.clock.now()), 0)))
+	}
+}
+
+// nextSecond returns the first whole second after t.
+func nextSecond(t model.Time) model.Time {
+	return t - t%model.Time(time.Second) + model.Time(time.Second)
+}
+
+// drain decodes the records that are in the ringbuf. All of them happened
+// before the time that it returns, with their number.
+func (r *run) drain() (model.Time, int) {
+	end := r.ring.end()
+	cut := r.clock.now()
+	return cut, r.ring.read(end, r.handle)
+}
+
+// handle decodes one record.
+func (r *run) handle(raw []byte) {
+	head, ok := readHead(raw)
+	if !ok || int(head.kind) >= len(r.handlers) || r.handlers[head.kind].decode == nil {
+		r.handlers[0].malformed++
+		return
+	}
+	h := &r.handlers[head.kind]
+	r.at = r.clock.Time(head.timeNS)
+	if err := h.decode(raw, &r.builder); err != nil {
+		if h.malformed == 0 {
+			r.options.Log.Warn("malformed record", "probe", h.probe, "error", err)
+		}
+		h.malformed++
+	}
+}
+
+// collect ends an interval: everything that is counted is added to the stream.
+func (r *run) collect(end model.Time) {
+	interval := end.Sub(r.lastCollect)
+	r.at = end
+	for _, a := range r.probes {
+		if err := a.Collect(end, interval, &r.builder); err != nil {
+			r.options.Log.Warn("collect", "probe", a.name, "error", err)
+			r.addStatus(model.Probe{Name: a.name, State: model.ProbeDegraded, Reason: oneLine(err.Error()), Hint: hintOf(err)})
+		}
+		if a.changed {
+			r.reportStatus(a)
+		}
+	}
+	r.reportLoss(end, interval)
+	r.self.collect(end, interval, &r.builder)
+	if end.Sub(r.lastClock) >= clockInterval {
+		if err := r.readClock(); err != nil {
+			r.options.Log.Warn("read clocks", "error", err)
+		}
+		r.processes.forget(end)
+	}
+	r.lastCollect = end
+}
+
+// flush passes on what can be put in order.
+func (r *run) flush(cut model.Time, emit source.Emit) error {
+	r.lastFlush = cut
+	return split(r.reorder.next(r.builder.Take(), cut), emit)
+}
+
+// finish ends the last interval, detaches the probes, and passes on what they
+// had recorded until then.
+func (r *run) finish(emit source.Emit) error {
+	cut, _ := r.drain()
+	r.collect(cut)
+	err := r.closeProbes()
+	cut, _ = r.drain()
+	return errors.Join(err, r.flush(cut, emit), r.flush(cut, emit))
+}
+
+func (r *run) closeProbes() error {
+	var errs []error
+	for _, a := range r.probes {
+		if err := a.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("detach %s: %w", a.name, err))
+		}
+	}
+	r.probes = nil
+	return errors.Join(errs...)
+}
+
+func (r *run) close() error {
+	return errors.Join(r.closeProbes(), r.ring.close(), r.shared.close())
+}

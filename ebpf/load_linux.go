@@ -1,0 +1,214 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Loader loads the programs of one object one by one, so that a program which
+// this kernel refuses costs only its own part of the probe. All of them share
+// the object's maps, and the engine's.
+type Loader struct {
+	env   *Env
+	spec  *cebpf.CollectionSpec
+	maps  map[string]*cebpf.Map
+	colls []*cebpf.Collection
+	links []link.Link
+}
+
+// NewLoader creates the maps of an object: spec is what bpf2go's load function
+// returned, with variables set and map sizes adapted as the probe wishes. The
+// shared maps (include/helpers.h) are the engine's.
+func (e *Env) NewLoader(spec *cebpf.CollectionSpec) (*Loader, error) {
+	l := &Loader{env: e, spec: spec.Copy()}
+	shared := make(map[string]*cebpf.Map)
+	for name, m := range e.Maps {
+		if s, ok := l.spec.Maps[name]; ok {
+			s.MaxEntries = m.MaxEntries()
+			shared[name] = m
+		}
+	}
+	only := l.spec.Copy()
+	clear(only.Programs)
+	coll, err := cebpf.NewCollectionWithOptions(only, cebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, fmt.Errorf("create maps: %w", explain(err))
+	}
+	l.colls = append(l.colls, coll)
+	l.maps = coll.Maps
+	return l, nil
+}
+
+// Map returns a map of the object, nil when there is none of that name. It
+// belongs to the Loader.
+func (l *Loader) Map(name string) *cebpf.Map { return l.maps[name] }
+
+// Program loads one program, or returns it when it is loaded already. It
+// belongs to the Loader.
+func (l *Loader) Program(name string) (*cebpf.Program, error) {
+	for _, coll := range l.colls {
+		if p := coll.Programs[name]; p != nil {
+			return p, nil
+		}
+	}
+	one := l.spec.Copy()
+	if one.Programs[name] == nil {
+		return nil, fmt.Errorf("load %s: no such program in the object", name)
+	}
+	for other := range one.Programs {
+		if other != name {
+			delete(one.Programs, other)
+		}
+	}
+	coll, err := cebpf.NewCollectionWithOptions(one, cebpf.CollectionOptions{MapReplacements: l.maps})
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", name, explain(err))
+	}
+	l.colls = append(l.colls, coll)
+	l.env.track(name, coll.Programs[name])
+	return coll.Programs[name], nil
+}
+
+// Attach loads a program and attaches it to what its section names: tp_btf,
+// fentry, fexit, raw_tp, tracepoint, iter, sockops and the cgroup hooks. The
+// link belongs to the Loader.
+func (l *Loader) Attach(name string) (link.Link, error) {
+	p, err := l.Program(name)
+	if err != nil {
+		return nil, err
+	}
+	lk, err := l.attach(l.spec.Programs[name], p)
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", name, explain(err))
+	}
+	l.links = append(l.links, lk)
+	return lk, nil
+}
+
+func (l *Loader) attach(spec *cebpf.ProgramSpec, p *cebpf.Program) (link.Link, error) {
+	switch spec.Type {
+	case cebpf.Tracing:
+		if spec.AttachType == cebpf.AttachTraceIter {
+			return link.AttachIter(link.IterOptions{Program: p})
+		}
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	case cebpf.RawTracepoint:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: spec.AttachTo, Program: p})
+	case cebpf.TracePoint:
+		group, event, ok := strings.Cut(spec.AttachTo, "/")
+		if !ok {
+			return nil, fmt.Errorf("section of %s names no tracepoint: %q", spec.Name, spec.AttachTo)
+		}
+		if l.env.TracefsError != nil {
+			return nil, l.env.TracefsError
+		}
+		return link.Tracepoint(group, event, p, nil)
+	case cebpf.CGroupSKB, cebpf.CGroupSock, cebpf.CGroupSockAddr, cebpf.CGroupSockopt, cebpf.SockOps:
+		if l.env.CgroupError != nil {
+			return nil, l.env.CgroupError
+		}
+		return link.AttachCgroup(link.CgroupOptions{Path: l.env.CgroupRoot, Attach: spec.AttachType, Program: p})
+	}
+	return nil, fmt.Errorf("programs of type %s are not attached by name", spec.Type)
+}
+
+// Try attaches the programs of one part of a probe, all or none, and returns
+// the part's state: on, or off with what went wrong and what would mend it.
+func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
+	attached := len(l.links)
+	for _, name := range programs {
+		if _, err := l.Attach(name); err != nil {
+			for _, lk := range l.links[attached:] {
+				err = errors.Join(err, lk.Close())
+			}
+			l.links = slices.Delete(l.links, attached, len(l.links))
+			return StatusOf(probe, part, err)
+		}
+	}
+	return StatusOf(probe, part, nil)
+}
+
+// Detach detaches everything; maps stay readable until Close.
+func (l *Loader) Detach() error {
+	var errs []error
+	for _, lk := range slices.Backward(l.links) {
+		errs = append(errs, lk.Close())
+	}
+	l.links = nil
+	return errors.Join(errs...)
+}
+
+// Close detaches everything and frees programs and maps.
+func (l *Loader) Close() error {
+	err := l.Detach()
+	for _, coll := range l.colls {
+		coll.Close()
+	}
+	return err
+}
+
+// StatusOf describes a part of a probe: on when err is nil, otherwise off with
+// the error as its reason and the error's hint.
+func StatusOf(probe, part string, err error) model.Probe {
+	p := model.Probe{Name: probe, Part: part, State: model.ProbeOn}
+	if err == nil {
+		return p
+	}
+	p.State = model.ProbeOff
+	p.Reason = oneLine(err.Error())
+	p.Hint = hintOf(err)
+	return p
+}
+
+// RefusedError is a program, map or link that this kernel does not accept.
+type RefusedError struct {
+	// Advice is what would mend it, empty when nothing is known.
+	Advice string
+	// Err is the kernel's answer.
+	Err error
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Hint says what would mend it.
+func (e *RefusedError) Hint() string { return e.Advice }
+
+// explain adds to an error of the library what a user can do about it.
+func explain(err error) error {
+	var verifier *cebpf.VerifierError
+	switch {
+	case errors.Is(err, cebpf.ErrNotSupported):
+		return &RefusedError{Advice: "a newer kernel has it; the other parts work without", Err: err}
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
+		return &RefusedError{Advice: "the kernel refuses this by policy (lockdown, a security module or missing capabilities)", Err: err}
+	}
+	return err
+}
+
+// hintOf returns the hint of the first error in the chain that has one.
+func hintOf(err error) string {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		return hinter.Hint()
+	}
+	return ""
+}
+
+// oneLine shortens a message to its first line, at most 240 bytes.
+func oneLine(message string) string {
+	message, _, _ = strings.Cut(message, "\n")
+	if len(message) > 240 {
+		message = message[:240] + "..."
+	}
+	return message
+}

@@ -1,0 +1,152 @@
+package ebpf
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+const (
+	// processTrust is for how long a cached name is used before /proc is asked
+	// again whether the PID still belongs to the same process.
+	processTrust = time.Second
+	// processForget is how long a process is remembered without being used.
+	processForget = time.Minute
+	// ticksPerSecond is the unit of start times in /proc/PID/stat (USER_HZ),
+	// the same on every architecture that lostbeat runs on.
+	ticksPerSecond = 100
+	// maxCmdline bounds the command line that is kept of a process.
+	maxCmdline = 512
+)
+
+// process is what is known of one PID.
+type process struct {
+	name       string
+	startTicks uint64 // since boot; 0 unknown: the process had gone when it was looked up
+	checked    model.Time
+	used       model.Time
+}
+
+// processes names processes and writes a process event when a PID first
+// appears, belongs to another process than before, or has changed its name.
+type processes struct {
+	proc  string // "/proc"
+	clock Clock
+	known map[int32]*process
+}
+
+func newProcesses(proc string, clock Clock) *processes {
+	return &processes{proc: proc, clock: clock, known: make(map[int32]*process)}
+}
+
+// name returns the name of pid at time at. comm is used when the process has
+// gone already; it may be empty.
+func (ps *processes) name(pid int32, comm string, at model.Time, b *model.Builder) string {
+	if pid <= 0 {
+		return ""
+	}
+	p := ps.known[pid]
+	if p != nil && at.Sub(p.checked) < processTrust {
+		p.used = max(p.used, at)
+		return p.name
+	}
+	stat, err := readStat(ps.proc, pid)
+	switch {
+	case err != nil && p != nil: // gone since; late events still mean the one that was known
+		p.checked, p.used = at, at
+		return p.name
+	case err != nil:
+		p = &process{name: comm, checked: at, used: at}
+		ps.known[pid] = p
+		b.AddProcess(model.Process{Time: at, PID: pid, TID: pid, Name: comm})
+		return comm
+	case p != nil && p.startTicks == stat.startTicks && p.name == stat.name:
+		p.checked, p.used = at, at
+		return p.name
+	}
+	ps.known[pid] = &process{name: stat.name, startTicks: stat.startTicks, checked: at, used: at}
+	b.AddProcess(model.Process{
+		Time: at, PID: pid, TID: pid, State: model.ProcessActive, PPID: int64(stat.ppid),
+		Started: ps.clock.Time(stat.startTicks * uint64(time.Second/ticksPerSecond)),
+		Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: readCgroup(ps.proc, pid),
+	})
+	return stat.name
+}
+
+// forget drops what was not used for a while, so that memory stays bounded on
+// hosts that start many processes.
+func (ps *processes) forget(now model.Time) {
+	for pid, p := range ps.known {
+		if now.Sub(p.used) > processForget {
+			delete(ps.known, pid)
+		}
+	}
+}
+
+// procStat is the part of /proc/PID/stat that is used.
+type procStat struct {
+	name       string
+	ppid       int32
+	startTicks uint64
+}
+
+func readStat(proc string, pid int32) (procStat, error) {
+	content, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(int(pid)), "stat"))
+	if err != nil {
+		return procStat{}, err
+	}
+	return parseStat(content)
+}
+
+// parseStat parses /proc/PID/stat. The name stands in parentheses and may
+// itself contain anything, parentheses included.
+func parseStat(content []byte) (procStat, error) {
+	open, end := bytes.IndexByte(content, '('), bytes.LastIndexByte(content, ')')
+	if open < 0 || end < open {
+		return procStat{}, fmt.Errorf("parse process status %.64q: no name", content)
+	}
+	fields := strings.Fields(string(content[end+1:])) // from field 3, the state, on
+	const ppidField, startField = 4 - 3, 22 - 3
+	if len(fields) <= startField {
+		return procStat{}, fmt.Errorf("parse process status %.64q: too few fields", content)
+	}
+	ppid, err := strconv.ParseInt(fields[ppidField], 10, 32)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse process status: parent: %w", err)
+	}
+	start, err := strconv.ParseUint(fields[startField], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse process status: start time: %w", err)
+	}
+	return procStat{name: string(content[open+1 : end]), ppid: int32(ppid), startTicks: start}, nil
+}
+
+// readCmdline returns the command line with spaces between the arguments.
+func readCmdline(proc string, pid int32) string {
+	content, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(int(pid)), "cmdline"))
+	if err != nil {
+		return ""
+	}
+	content = content[:min(len(content), maxCmdline)]
+	return string(bytes.ReplaceAll(bytes.TrimRight(content, "\x00"), []byte{0}, []byte{' '}))
+}
+
+// readCgroup returns the path of the process in the unified hierarchy.
+func readCgroup(proc string, pid int32) string {
+	content, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(int(pid)), "cgroup"))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(content)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSpace(path)
+		}
+	}
+	return ""
+}

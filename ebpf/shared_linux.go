@@ -1,0 +1,106 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+)
+
+// maxKinds bounds the kinds of records, as the array in struct lb_cpu_state does.
+const maxKinds = 128
+
+// cpuState is struct lb_cpu_state of include/helpers.h.
+type cpuState struct {
+	UnsignalledBytes uint64
+	Lost             [maxKinds]uint64
+}
+
+// recordHead is struct lb_record of include/event.h.
+type recordHead struct {
+	timeNS uint64
+	kind   uint16
+}
+
+const recordHeadSize = 16
+
+// readHead reads the head of a record.
+func readHead(raw []byte) (recordHead, bool) {
+	if len(raw) < recordHeadSize {
+		return recordHead{}, false
+	}
+	return recordHead{timeNS: binary.LittleEndian.Uint64(raw), kind: binary.LittleEndian.Uint16(raw[8:])}, true
+}
+
+// sharedMaps are the maps that every probe's object shares.
+type sharedMaps struct {
+	ringbuf, state *cebpf.Map
+}
+
+func newSharedMaps(ringBytes int) (sharedMaps, error) {
+	ringbuf, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_ringbuf", Type: cebpf.RingBuf, MaxEntries: uint32(ringBytes)})
+	if err != nil {
+		return sharedMaps{}, fmt.Errorf("create the ringbuf: %w", explain(err))
+	}
+	state, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_state", Type: cebpf.PerCPUArray, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(cpuState{})), MaxEntries: 1})
+	if err != nil {
+		return sharedMaps{}, errors.Join(fmt.Errorf("create the loss counters: %w", explain(err)), ringbuf.Close())
+	}
+	return sharedMaps{ringbuf, state}, nil
+}
+
+// byName returns the maps under their names in the objects.
+func (s sharedMaps) byName() map[string]*cebpf.Map {
+	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state}
+}
+
+func (s sharedMaps) close() error { return errors.Join(s.ringbuf.Close(), s.state.Close()) }
+
+// lossCounts are the records lost so far by processor and kind.
+type lossCounts []cpuState
+
+// reportLoss writes a loss event for each processor and kind that has lost
+// records since the last interval.
+func (r *run) reportLoss(end model.Time, interval time.Duration) {
+	var counts []cpuState
+	if err := r.shared.state.Lookup(uint32(0), &counts); err != nil {
+		r.options.Log.Warn("read the loss counters", "error", err)
+		return
+	}
+	for cpu := range counts {
+		for kind, lost := range counts[cpu].Lost {
+			if cpu < len(r.lossReported) {
+				lost -= r.lossReported[cpu].Lost[kind]
+			}
+			if lost == 0 {
+				continue
+			}
+			r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: int32(cpu), Lost: lost, Origin: "ringbuf", Detail: r.lossDetail(kind)})
+		}
+	}
+	r.lossReported = counts
+	for i := range r.handlers {
+		if h := &r.handlers[i]; h.malformed > 0 {
+			r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: h.malformed, Origin: "decode", Detail: r.lossDetail(i)})
+			h.malformed = 0
+		}
+	}
+	if r.reorder.late > 0 {
+		r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: r.reorder.late, Origin: "reorder", Detail: "emitted out of order"})
+		r.reorder.late = 0
+	}
+}
+
+// lossDetail names the probe and the kind of a record.
+func (r *run) lossDetail(kind int) string {
+	probe := r.handlers[kind].probe
+	if probe == "" {
+		return "unknown kind of record"
+	}
+	return probe + ": " + model.Kind(kind).String()
+}

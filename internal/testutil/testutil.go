@@ -1,0 +1,101 @@
+// Package testutil has what the tests of several packages need.
+package testutil
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"lostbeat/internal/platform"
+)
+
+// Environment variables that tests obey.
+const (
+	// requirePrivileged makes missing privileges a failure instead of a skip.
+	requirePrivileged = "LOSTBEAT_REQUIRE_PRIVILEGED"
+	// dataDir is the folder of captures that are not part of the repository.
+	dataDir = "LOSTBEAT_DATA"
+)
+
+// update rewrites golden files: go test ./... -update.
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// Privileged skips the test when this process may not trace the host, and
+// fails it instead where LOSTBEAT_REQUIRE_PRIVILEGED=1 says that it must.
+func Privileged(t testing.TB) {
+	t.Helper()
+	err := platform.CheckPrivileges()
+	switch {
+	case err == nil:
+	case os.Getenv(requirePrivileged) == "1":
+		t.Fatalf("%s=1, but: %v", requirePrivileged, err)
+	default:
+		t.Skipf("needs privileges: %v", err)
+	}
+}
+
+// DataDir returns the folder of captures, from LOSTBEAT_DATA or beside the
+// repository, and skips the test when it is not there.
+func DataDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv(dataDir)
+	if dir == "" {
+		dir = filepath.Join(Root(t), "..", "shared", "data")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no captures (%s names their folder): %v", dataDir, err)
+	}
+	return dir
+}
+
+// Root returns the root folder of the repository.
+func Root(t testing.TB) string {
+	t.Helper()
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("where is this file?")
+	}
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Golden compares got with the file testdata/name, and rewrites that file
+// under -update.
+func Golden(t testing.TB, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", filepath.FromSlash(name))
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("read golden file (-update writes it): %v", err)
+	}
+	if line, same := firstDifference(string(want), got); !same {
+		t.Errorf("%s differs from line %d on (-update rewrites it)\n--- want\n%s\n--- got\n%s", path, line, want, got)
+	}
+}
+
+// firstDifference returns the number of the first line that differs.
+func firstDifference(want, got string) (line int, same bool) {
+	if want == got {
+		return 0, true
+	}
+	line = 1
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] {
+			break
+		}
+		if want[i] == '\n' {
+			line++
+		}
+	}
+	return line, false
+}

@@ -1,0 +1,22 @@
+// Package probes lists the signals that lostbeat can observe. Each has a
+// folder of its own; adding one is a folder and one line here and in
+// probes_linux.go.
+package probes
+
+import "lostbeat/model"
+
+// Info describes a probe on every system, for documentation and diagnosis.
+type Info struct {
+	// Name is the probe's name, as in --probe and in probe events.
+	Name string
+	// Doc says what it observes, in one sentence.
+	Doc string
+	// Kinds are the kinds of events that it emits.
+	Kinds []model.Kind
+}
+
+// Catalogue lists all probes in the order in which they are attached.
+var Catalogue = []Info{
+	{Name: "deferred", Doc: "deferred interrupt work: how long softirqs (Linux) and DPCs (Windows) waited and ran, per CPU", Kinds: []model.Kind{model.KindDeferredHist, model.KindDeferredRun, model.KindCPUTime}},
+	{Name: "interrupt", Doc: "hard interrupts (Linux) and ISRs (Windows): how long each line's handlers ran, per CPU", Kinds: []model.Kind{model.KindInterruptHist, model.KindInterruptRun}},
+}
