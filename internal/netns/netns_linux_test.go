@@ -1,0 +1,71 @@
+package netns
+
+import (
+	"errors"
+	"net"
+	"os/exec"
+	"testing"
+
+	"lostbeat/internal/testutil"
+)
+
+func TestOwnIsFirst(t *testing.T) {
+	all, err := List(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 || all[0] != own || own.Name != "" {
+		t.Fatalf("own namespace %+v is not first in %+v", own, all)
+	}
+}
+
+func TestDo(t *testing.T) {
+	testutil.Privileged(t)
+	ip := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	const name = "lbnetnsdo"
+	ip("netns", "add", name)
+	added := true
+	t.Cleanup(func() {
+		if added {
+			exec.Command("ip", "netns", "del", name).Run()
+		}
+	})
+	ip("-n", name, "link", "add", "lbdummy0", "type", "dummy")
+	all, err := List(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ns Namespace
+	for _, n := range all {
+		if n.Name == name {
+			ns = n
+		}
+	}
+	if ns.Inode == 0 {
+		t.Fatalf("%s is not in %+v", name, all)
+	}
+	exists := func() error {
+		_, err := net.InterfaceByName("lbdummy0")
+		return err
+	}
+	if err := ns.Do(exists); err != nil {
+		t.Errorf("inside: %v", err)
+	}
+	if err := exists(); err == nil {
+		t.Error("the device of the other namespace is seen outside of Do")
+	}
+	ip("netns", "del", name)
+	added = false
+	if err := ns.Do(exists); !errors.Is(err, ErrGone) {
+		t.Errorf("after its removal: %v, want ErrGone", err)
+	}
+}
