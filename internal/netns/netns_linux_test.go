@@ -39,7 +39,7 @@ func TestDo(t *testing.T) {
 			exec.Command("ip", "netns", "del", name).Run()
 		}
 	})
-	ip("-n", name, "link", "add", "lbdummy0", "type", "dummy")
+	ip("-n", name, "link", "add", "lbdo0", "type", "veth", "peer", "name", "lbdo1")
 	all, err := List(1000)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestDo(t *testing.T) {
 		t.Fatalf("%s is not in %+v", name, all)
 	}
 	exists := func() error {
-		_, err := net.InterfaceByName("lbdummy0")
+		_, err := net.InterfaceByName("lbdo0")
 		return err
 	}
 	if err := ns.Do(exists); err != nil {
