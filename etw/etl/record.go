@@ -1,0 +1,273 @@
+package etl
+
+import (
+	"encoding/binary"
+
+	"lostbeat/etw"
+)
+
+// Header types of records.
+const (
+	typeSystem32   = 1
+	typeSystem64   = 2
+	typeCompact32  = 3
+	typeCompact64  = 4
+	typeFull32     = 10
+	typeInstance32 = 11
+	typeError      = 13
+	typePerfInfo32 = 16
+	typePerfInfo64 = 17
+	typeEvent32    = 18
+	typeEvent64    = 19
+	typeFull64     = 20
+	typeInstance64 = 21
+
+	// The marker's flags: a trace header, or a trace message.
+	markTrace   = 0xc0
+	markMessage = 0x90
+)
+
+// minRecord is the size of the smallest header.
+const minRecord = 8
+
+// outcome is what a position in a buffer holds.
+type outcome uint8
+
+const (
+	// isRecord is a record.
+	isRecord outcome = iota
+	// isEnd is the end of the data.
+	isEnd
+	// isDamaged is neither.
+	isDamaged
+	// isPartial is a record whose end lies behind the data at hand.
+	isPartial
+)
+
+// headerSize is the size of each type's header, 0 for types that are not known.
+var headerSize = [32]uint8{
+	typeSystem32: 32, typeSystem64: 32, typeCompact32: 24, typeCompact64: 24, typePerfInfo32: 16, typePerfInfo64: 16,
+	typeFull32: 48, typeFull64: 48, typeInstance32: 72, typeInstance64: 72, typeEvent32: 80, typeEvent64: 80, typeError: 8,
+}
+
+// measure returns the size of the record at the start of b and the type of its
+// header; kind is 0 for a trace message.
+func measure(b []byte) (size int, kind uint8, what outcome) {
+	if len(b) < minRecord {
+		return 0, 0, isEnd
+	}
+	marker := binary.LittleEndian.Uint32(b)
+	if marker == 0xffffffff || marker == 0 {
+		return 0, 0, isEnd
+	}
+	least := minRecord
+	switch flags := b[3]; {
+	case flags&markTrace == markTrace:
+		kind = b[2]
+		if int(kind) >= len(headerSize) || headerSize[kind] == 0 {
+			return 0, kind, isDamaged
+		}
+		least = int(headerSize[kind])
+		if kind <= typeCompact64 || kind == typePerfInfo32 || kind == typePerfInfo64 {
+			size = int(binary.LittleEndian.Uint16(b[4:]))
+		} else {
+			size = int(binary.LittleEndian.Uint16(b))
+		}
+	case flags == markMessage:
+		size = int(binary.LittleEndian.Uint16(b))
+	default:
+		return 0, 0, isDamaged
+	}
+	if size < least {
+		return 0, kind, isDamaged
+	}
+	if size > len(b) {
+		return size, kind, isPartial
+	}
+	return size, kind, isRecord
+}
+
+// timeOf returns the time stamp of the record that b holds, of the given
+// header type, and 0 where it has none.
+func timeOf(b []byte, kind uint8) uint64 {
+	switch kind {
+	case typePerfInfo32, typePerfInfo64:
+		return binary.LittleEndian.Uint64(b[8:])
+	case 0:
+		var r etw.Record
+		parseMessage(b, &r)
+		return r.Time
+	case typeError:
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[16:])
+}
+
+// pointerSize returns the size of pointers that a header type stands for.
+func pointerSize(kind uint8) uint8 {
+	switch kind {
+	case typeSystem32, typeCompact32, typeFull32, typeInstance32, typePerfInfo32, typeEvent32:
+		return 4
+	}
+	return 8
+}
+
+// parse decodes the record that fills b, of the given header type, into r. It
+// leaves r.CPU alone for headers that do not say it.
+func parse(b []byte, kind uint8, r *etw.Record) {
+	cpu := r.CPU
+	*r = etw.Record{CPU: cpu, PID: -1, TID: -1, PointerSize: pointerSize(kind)}
+	switch kind {
+	case 0:
+		parseMessage(b, r)
+	case typeError:
+		r.Header = etw.HeaderError
+		r.Payload = b[8:]
+	case typeSystem32, typeSystem64, typeCompact32, typeCompact64, typePerfInfo32, typePerfInfo64:
+		parseKernel(b, kind, r)
+	case typeFull32, typeFull64, typeInstance32, typeInstance64:
+		parseFull(b, kind, r)
+	case typeEvent32, typeEvent64:
+		parseEvent(b, r)
+	}
+}
+
+// parseKernel decodes the headers whose class is a group number.
+func parseKernel(b []byte, kind uint8, r *etw.Record) {
+	version := binary.LittleEndian.Uint16(b)
+	r.ID = uint16(b[6])
+	r.Opcode = b[6]
+	r.Class = etw.GroupClass(b[7], b[6])
+	n := int(headerSize[kind])
+	switch kind {
+	case typePerfInfo32, typePerfInfo64:
+		r.Header = etw.HeaderPerfInfo
+		r.Time = binary.LittleEndian.Uint64(b[8:])
+	default:
+		r.Header = etw.HeaderCompact
+		if kind <= typeSystem64 {
+			r.Header = etw.HeaderSystem
+		}
+		r.TID = int32(binary.LittleEndian.Uint32(b[8:]))
+		r.PID = int32(binary.LittleEndian.Uint32(b[12:]))
+		r.Time = binary.LittleEndian.Uint64(b[16:])
+	}
+	// The version's upper bits say that hardware counters follow the header.
+	r.Version = version & 0xff
+	counters := 8 * int(version>>8&7)
+	if version&0x8000 != 0 {
+		counters += 8
+	}
+	r.Payload = b[min(n+counters, len(b)):]
+}
+
+// parseFull decodes the headers of classic events with a class GUID.
+func parseFull(b []byte, kind uint8, r *etw.Record) {
+	r.Header = etw.HeaderFull
+	r.ID = uint16(b[4])
+	r.Opcode = b[4]
+	r.Level = b[5]
+	r.Version = binary.LittleEndian.Uint16(b[6:])
+	r.TID = int32(binary.LittleEndian.Uint32(b[8:]))
+	r.PID = int32(binary.LittleEndian.Uint32(b[12:]))
+	r.Time = binary.LittleEndian.Uint64(b[16:])
+	r.Class = etw.GUID(b[24:40])
+	r.Payload = b[48:]
+	if kind == typeInstance32 || kind == typeInstance64 {
+		r.Header = etw.HeaderInstance
+		r.InstanceID = binary.LittleEndian.Uint32(b[48:])
+		r.ParentID = binary.LittleEndian.Uint32(b[52:])
+		r.Related = etw.GUID(b[56:72])
+		r.Payload = b[72:]
+	}
+}
+
+// parseEvent decodes an EVENT_HEADER and separates its extended items, which
+// are there only when the header's flag says so.
+func parseEvent(b []byte, r *etw.Record) {
+	r.Header = etw.HeaderEvent
+	r.Flags = binary.LittleEndian.Uint16(b[4:])
+	r.TID = int32(binary.LittleEndian.Uint32(b[8:]))
+	r.PID = int32(binary.LittleEndian.Uint32(b[12:]))
+	r.Time = binary.LittleEndian.Uint64(b[16:])
+	r.Class = etw.GUID(b[24:40])
+	r.ID = binary.LittleEndian.Uint16(b[40:])
+	r.Version = uint16(b[42])
+	r.Channel = b[43]
+	r.Level = b[44]
+	r.Opcode = b[45]
+	r.Task = binary.LittleEndian.Uint16(b[46:])
+	r.Keyword = binary.LittleEndian.Uint64(b[48:])
+	if r.Flags&etw.FlagCPUIndex != 0 {
+		r.CPU = int32(binary.LittleEndian.Uint16(b[56:]))
+	}
+	r.Activity = etw.GUID(b[64:80])
+	rest := b[80:]
+	if r.Flags&etw.FlagExtended != 0 {
+		n := extendedLength(rest)
+		r.Extended = rest[:n]
+		rest = rest[n:]
+	}
+	r.Payload = rest
+}
+
+// extendedLength returns how many bytes the chain of extended items takes.
+func extendedLength(b []byte) int {
+	n := 0
+	for len(b)-n >= 8 {
+		size := int(binary.LittleEndian.Uint16(b[n:]))
+		more := binary.LittleEndian.Uint16(b[n+4:])&1 != 0
+		if size < 8 || size > len(b)-n {
+			return n
+		}
+		if n += size; !more {
+			return n
+		}
+	}
+	return n
+}
+
+// Options of a trace message: which fields follow its header.
+const (
+	messageSequence  = 0x01
+	messageGUID      = 0x02
+	messageComponent = 0x04
+	messageTime      = 0x08
+	messageThread    = 0x20
+	messagePointer32 = 0x40
+)
+
+// parseMessage decodes a trace message. Its payload needs the TMF file of the
+// program that wrote it.
+func parseMessage(b []byte, r *etw.Record) {
+	r.Header = etw.HeaderMessage
+	r.ID = binary.LittleEndian.Uint16(b[4:])
+	options := binary.LittleEndian.Uint16(b[6:])
+	r.Version = options
+	if options&messagePointer32 != 0 {
+		r.PointerSize = 4
+	}
+	rest := b[8:]
+	take := func(flag uint16, n int) []byte {
+		if options&flag == 0 || len(rest) < n {
+			return nil
+		}
+		field := rest[:n]
+		rest = rest[n:]
+		return field
+	}
+	take(messageSequence, 4)
+	if g := take(messageGUID, 16); g != nil {
+		r.Class = etw.GUID(g)
+	} else if options&messageGUID == 0 {
+		take(messageComponent, 4)
+	}
+	if t := take(messageTime, 8); t != nil {
+		r.Time = binary.LittleEndian.Uint64(t)
+	}
+	if ids := take(messageThread, 8); ids != nil {
+		r.TID = int32(binary.LittleEndian.Uint32(ids))
+		r.PID = int32(binary.LittleEndian.Uint32(ids[4:]))
+	}
+	r.Payload = rest
+}
