@@ -74,8 +74,8 @@ func clockGettime(clock int32) (int64, error) {
 	return ts.Nano(), nil
 }
 
-// now returns the present time on the session's scale.
-func (c Clock) now() model.Time {
+// Now returns the present time on the session's scale.
+func (c Clock) Now() model.Time {
 	ns, err := clockGettime(unix.CLOCK_BOOTTIME)
 	if err != nil { // cannot fail: the clock was read at the start
 		return 0

@@ -39,14 +39,10 @@ type Live struct {
 	probes  []Probe
 }
 
-// New checks that this host can be traced and prepares it. The error carries a
-// hint: missing privileges are a *platform.PrivilegeError, no kernel BTF is a
-// *platform.MissingError.
+// New checks that this host can be traced. The error carries a hint; missing
+// privileges are a *platform.PrivilegeError.
 func New(options Options, probes []Probe) (*Live, error) {
 	if err := platform.CheckPrivileges(); err != nil {
-		return nil, fmt.Errorf("trace this host: %w", err)
-	}
-	if err := platform.CheckBTF(); err != nil {
 		return nil, fmt.Errorf("trace this host: %w", err)
 	}
 	if options.RingBytes == 0 {
@@ -153,17 +149,20 @@ func newRun(options Options) (*run, error) {
 
 // start attaches the probes and emits the batch that describes the stream.
 func (r *run) start(probes []Probe, emit source.Emit) error {
-	r.at = r.clock.now()
+	r.at = r.clock.Now()
 	r.lastCollect, r.lastFlush = r.at, r.at
 	r.describe()
 	if err := r.readClock(); err != nil {
 		return err
 	}
+	if err := platform.CheckBTF(); err != nil {
+		r.addStatus(StatusOf("engine", "btf", err))
+	}
 	env := r.env()
 	for _, p := range probes {
 		r.attach(p, env)
 	}
-	r.self.start(r.clock.now())
+	r.self.start(r.clock.Now())
 	first := r.builder.Take()
 	r.reorder.last = first.Events[len(first.Events)-1].Time
 	return emit(first)
@@ -278,7 +277,7 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 		if n > 0 {
 			poll = pollShort
 		}
-		timer.Reset(min(poll, max(next.Sub(r.clock.now()), 0)))
+		timer.Reset(min(poll, max(next.Sub(r.clock.Now()), 0)))
 	}
 }
 
@@ -291,7 +290,7 @@ func nextSecond(t model.Time) model.Time {
 // before the time that it returns, with their number.
 func (r *run) drain() (model.Time, int) {
 	end := r.ring.end()
-	cut := r.clock.now()
+	cut := r.clock.Now()
 	return cut, r.ring.read(end, r.handle)
 }
 

@@ -20,6 +20,7 @@ type Loader struct {
 	env   *Env
 	spec  *cebpf.CollectionSpec
 	maps  map[string]*cebpf.Map
+	vars  map[string]*cebpf.Variable
 	colls []*cebpf.Collection
 	links []link.Link
 }
@@ -43,13 +44,17 @@ func (e *Env) NewLoader(spec *cebpf.CollectionSpec) (*Loader, error) {
 		return nil, fmt.Errorf("create maps: %w", explain(err))
 	}
 	l.colls = append(l.colls, coll)
-	l.maps = coll.Maps
+	l.maps, l.vars = coll.Maps, coll.Variables
 	return l, nil
 }
 
 // Map returns a map of the object, nil when there is none of that name. It
 // belongs to the Loader.
 func (l *Loader) Map(name string) *cebpf.Map { return l.maps[name] }
+
+// Variable returns a global variable of the object, nil when there is none of
+// that name.
+func (l *Loader) Variable(name string) *cebpf.Variable { return l.vars[name] }
 
 // Program loads one program, or returns it when it is loaded already. It
 // belongs to the Loader.

@@ -1,8 +1,11 @@
 package probes
 
-import "lostbeat/ebpf"
+import (
+	"lostbeat/ebpf"
+	"lostbeat/probes/deferred"
+)
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{}
+	return []ebpf.Probe{deferred.New()}
 }

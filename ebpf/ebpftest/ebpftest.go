@@ -12,6 +12,7 @@ import (
 	"lostbeat/ebpf"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // startTimeout bounds the wait for the probes to be attached.
@@ -68,8 +69,28 @@ func (s *Session) emit(b *model.Batch) error {
 }
 
 // WaitFor blocks until an event satisfies match, and fails the test when none
-// has within the timeout.
+// has within the timeout. Events from the start of the session count.
 func (s *Session) WaitFor(timeout time.Duration, what string, match func(b *model.Batch, e *model.Event) bool) {
+	s.t.Helper()
+	s.waitFrom(0, timeout, what, match)
+}
+
+// Intervals blocks until n more intervals have begun and ended.
+func (s *Session) Intervals(n int) {
+	s.t.Helper()
+	s.mu.Lock()
+	from := len(s.batches)
+	s.mu.Unlock()
+	ended := make(map[model.Time]bool)
+	s.waitFrom(from, time.Duration(n)*source.Interval+startTimeout, "interval", func(b *model.Batch, e *model.Event) bool {
+		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" {
+			ended[c.Time] = true
+		}
+		return len(ended) > n // the first had begun before
+	})
+}
+
+func (s *Session) waitFrom(next int, timeout time.Duration, what string, match func(b *model.Batch, e *model.Event) bool) {
 	s.t.Helper()
 	expired := false
 	timer := time.AfterFunc(timeout, func() {
@@ -81,7 +102,7 @@ func (s *Session) WaitFor(timeout time.Duration, what string, match func(b *mode
 	defer timer.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for next := 0; ; {
+	for {
 		for ; next < len(s.batches); next++ {
 			b := s.batches[next]
 			for i := range b.Events {
@@ -95,25 +116,6 @@ func (s *Session) WaitFor(timeout time.Duration, what string, match func(b *mode
 		}
 		s.changed.Wait()
 	}
-}
-
-// Intervals blocks until n more intervals have been emitted.
-func (s *Session) Intervals(n int) {
-	s.t.Helper()
-	s.mu.Lock()
-	from := len(s.batches)
-	s.mu.Unlock()
-	seen := make(map[model.Time]bool)
-	s.WaitFor(time.Duration(n+10)*time.Second, "interval", func(b *model.Batch, e *model.Event) bool {
-		if s.batches[min(from, len(s.batches)-1)] == b {
-			from = 0
-			seen[0] = true
-		}
-		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" && seen[0] {
-			seen[c.Time] = true
-		}
-		return len(seen) > n
-	})
 }
 
 // Stop ends the session and returns everything that it emitted. It fails the

@@ -20,12 +20,4 @@ struct lb_record {
 	__u32 pid;     /* process (tgid) of the current task */
 };
 
-/* One histogram, in the layout that the engine reads; see model.Histogram. */
-struct lb_hist {
-	__u64 count;  /* durations */
-	__u64 sum_ns; /* their total */
-	__u64 max_ns; /* the longest since the map was created or reset by user space */
-	__u64 buckets[LB_HIST_BUCKETS];
-};
-
 #endif /* LOSTBEAT_EVENT_H */

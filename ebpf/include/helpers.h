@@ -86,36 +86,4 @@ static __always_inline void lb_head(struct lb_record *head, __u16 kind, __u64 ti
 	head->pid = (__u32)(bpf_get_current_pid_tgid() >> 32);
 }
 
-/* Bucket of a duration; the same as model.BucketOf. */
-static __always_inline __u32 lb_bucket(__u64 ns)
-{
-	__u32 log = 0, bucket;
-	__u64 v = ns;
-
-	if (ns < (1ULL << LB_HIST_MIN_SHIFT))
-		return 0;
-	if (v >= 1ULL << 32) { v >>= 32; log += 32; }
-	if (v >= 1ULL << 16) { v >>= 16; log += 16; }
-	if (v >= 1ULL << 8) { v >>= 8; log += 8; }
-	if (v >= 1ULL << 4) { v >>= 4; log += 4; }
-	if (v >= 1ULL << 2) { v >>= 2; log += 2; }
-	if (v >= 1ULL << 1) log += 1;
-	bucket = 1 + ((log - LB_HIST_MIN_SHIFT) << LB_HIST_SUB_SHIFT) +
-		 ((ns >> (log - LB_HIST_SUB_SHIFT)) & ((1 << LB_HIST_SUB_SHIFT) - 1));
-	return bucket < LB_HIST_BUCKETS ? bucket : LB_HIST_BUCKETS - 1;
-}
-
-/* Add one duration to a histogram that only this CPU writes. */
-static __always_inline void lb_observe(struct lb_hist *hist, __u64 ns)
-{
-	__u32 bucket = lb_bucket(ns);
-
-	hist->count++;
-	hist->sum_ns += ns;
-	if (ns > hist->max_ns)
-		hist->max_ns = ns;
-	if (bucket < LB_HIST_BUCKETS)
-		hist->buckets[bucket]++;
-}
-
 #endif /* LOSTBEAT_HELPERS_H */

@@ -1,0 +1,43 @@
+package ebpf
+
+import "lostbeat/model"
+
+// Peak is struct lb_peak of include/hist.h.
+type Peak struct {
+	// Epoch is the interval that it belongs to.
+	Epoch uint64
+	// MaxNS is the longest duration of that interval in nanoseconds.
+	MaxNS uint64
+}
+
+// Hist is struct lb_hist of include/hist.h: a histogram that only grows.
+type Hist struct {
+	// SumNS is the total of all durations in nanoseconds.
+	SumNS uint64
+	// Peaks are the longest durations of this and the previous interval.
+	Peaks [2]Peak
+	// Buckets are the counts by model.BucketOf.
+	Buckets [model.HistBuckets]uint64
+}
+
+// Since returns what was added after prev was read. epoch is the interval that
+// has just ended. Buckets and sum are not read at one instant: the sum may
+// differ by the one duration that was being added.
+func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
+	out := model.Histogram{Sum: h.SumNS - prev.SumNS}
+	for i, n := range &h.Buckets {
+		if n -= prev.Buckets[i]; n != 0 {
+			out.Count += n
+			out.Buckets = append(out.Buckets, model.BucketCount{Bucket: uint8(i), Count: n})
+		}
+	}
+	if len(out.Buckets) == 0 {
+		return model.Histogram{}
+	}
+	if peak := h.Peaks[epoch&1]; peak.Epoch == epoch {
+		out.Max = peak.MaxNS
+	}
+	highest := out.Buckets[len(out.Buckets)-1].Bucket
+	out.Max = max(out.Max, model.BucketLow(int(highest)))
+	return out
+}

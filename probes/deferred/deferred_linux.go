@@ -1,0 +1,230 @@
+package deferred
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/platform"
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+)
+
+// name is the probe's name.
+const name = "deferred"
+
+// defaultThreshold is the shortest run, and the shortest wait, that is emitted singly.
+const defaultThreshold = time.Millisecond
+
+// vectorNames are the softirq vectors by number, as /proc/softirqs calls them.
+var vectorNames = [...]string{"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"}
+
+// maxWait bounds what is believed of a wait: a vector that is still marked as
+// raised after that was lost with its CPU when that went offline.
+const maxWait = time.Minute
+
+// Probe observes softirqs.
+type Probe struct{}
+
+// New returns the probe.
+func New() *Probe { return &Probe{} }
+
+// Name implements ebpf.Probe.
+func (*Probe) Name() string { return name }
+
+// Kinds implements ebpf.Probe.
+func (*Probe) Kinds() []model.Kind {
+	return []model.Kind{model.KindDeferredHist, model.KindDeferredRun, model.KindCPUTime}
+}
+
+// attached is the running probe.
+type attached struct {
+	env    *ebpf.Env
+	loader *ebpf.Loader
+	memory *cebpf.Memory
+	epoch  *cebpf.Variable
+	status []model.Probe
+
+	// interval is the number of the interval that is being counted.
+	interval uint64
+	// now and before are the counters at the end of this and the last interval.
+	now, before []deferredCpuCounters
+	// counted is the busy time reported so far, by CPU and vector.
+	counted [][len(vectorNames)]time.Duration
+	times   map[int32]cpuTime
+}
+
+// Attach implements ebpf.Probe.
+func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	spec, err := loadDeferred()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	cpus, err := platform.PossibleCPUs()
+	if err != nil {
+		return nil, err
+	}
+	n := slices.Max(cpus) + 1
+	spec.Maps["deferred_cpus"].MaxEntries = uint32(n)
+	err = errors.Join(
+		spec.Variables["run_threshold_ns"].Set(uint64(cmp.Or(env.Options.RunThreshold, defaultThreshold))),
+		spec.Variables["wait_threshold_ns"].Set(uint64(cmp.Or(env.Options.WaitThreshold, defaultThreshold))),
+		spec.Variables["trace"].Set(env.Options.Trace),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set thresholds: %w", err)
+	}
+	loader, err := env.NewLoader(spec)
+	if err != nil {
+		return nil, err
+	}
+	a := &attached{
+		env:      env,
+		loader:   loader,
+		epoch:    loader.Variable("lb_epoch"),
+		interval: 1,
+		now:      make([]deferredCpuCounters, n),
+		before:   make([]deferredCpuCounters, n),
+		counted:  make([][len(vectorNames)]time.Duration, n),
+	}
+	if err := a.start(); err != nil {
+		return nil, errors.Join(err, loader.Close())
+	}
+	return a, nil
+}
+
+// start attaches the programs. Raises come last, so that no raise is seen
+// whose run is not.
+func (a *attached) start() error {
+	var err error
+	if a.memory, err = a.loader.Map("deferred_cpus").Memory(); err != nil {
+		return fmt.Errorf("map the counters: %w", err)
+	}
+	if err := a.epoch.Set(a.interval); err != nil {
+		return fmt.Errorf("start the first interval: %w", err)
+	}
+	a.env.Handle(model.KindDeferredRun, a.decode)
+	run := a.loader.Try(name, "run", "deferred_entry", "deferred_exit")
+	if run.State == model.ProbeOff {
+		return &partError{run}
+	}
+	wait := a.loader.Try(name, "wait", "deferred_raise")
+	a.times, err = procCPUTimes()
+	a.status = []model.Probe{run, wait, ebpf.StatusOf(name, "cpu.time", err)}
+	return nil
+}
+
+// partError is a part without which the probe has nothing to say.
+type partError struct{ status model.Probe }
+
+func (e *partError) Error() string { return e.status.Reason }
+
+// Hint says what would mend it.
+func (e *partError) Hint() string { return e.status.Hint }
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe { return a.status }
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error { return a.loader.Close() }
+
+// Collect implements ebpf.Attached.
+func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
+	ended := a.interval
+	a.interval++
+	if err := a.epoch.Set(a.interval); err != nil {
+		return fmt.Errorf("start an interval: %w", err)
+	}
+	a.now, a.before = a.before, a.now
+	read := a.env.Clock.Now()
+	if err := ebpf.ReadMapped(a.memory, a.now); err != nil {
+		return err
+	}
+	for cpu := range a.now {
+		for vector := range vectorNames {
+			a.add(now, interval, ended, read, cpu, vector, b)
+		}
+	}
+	return a.addCPUTimes(now, interval, b)
+}
+
+// add adds the interval of one vector on one CPU, if anything happened.
+func (a *attached) add(now model.Time, interval time.Duration, ended uint64, read model.Time, cpu, vector int, b *model.Builder) {
+	v, before := &a.now[cpu].Vectors[vector], &a.before[cpu].Vectors[vector]
+	run := ebpf.HistOf(&v.Run).Since(ebpf.HistOf(&before.Run), ended)
+	wait := ebpf.HistOf(&v.Wait).Since(ebpf.HistOf(&before.Wait), ended)
+	// A run in progress counts with what it has taken so far, and later with
+	// the rest. The counters are not read at one instant, so the total may seem
+	// to fall when that run ends in between: it never counts twice.
+	total := time.Duration(v.Run.SumNs)
+	if v.EnteredNs != 0 {
+		total += max(read.Sub(a.env.Clock.Time(v.EnteredNs)), 0)
+	}
+	busy := max(total-a.counted[cpu][vector], 0)
+	a.counted[cpu][vector] += busy
+	raised := v.Raised - before.Raised
+	if run.Count == 0 && raised == 0 && busy == 0 {
+		return
+	}
+	b.AddDeferredHist(model.DeferredHist{
+		Time: now, Dur: interval, CPU: int32(cpu), Class: model.ClassSoftirq, Name: vectorNames[vector],
+		Count: run.Count, Busy: busy, Raised: raised,
+		MaxRun: time.Duration(run.Max), MaxWait: time.Duration(wait.Max), RunHist: &run, WaitHist: &wait,
+	})
+}
+
+// addCPUTimes adds where the CPUs spent the interval, as the kernel counts it.
+func (a *attached) addCPUTimes(now model.Time, interval time.Duration, b *model.Builder) error {
+	times, err := procCPUTimes()
+	if err != nil {
+		return err
+	}
+	for _, cpu := range slices.Sorted(maps.Keys(times)) {
+		before, ok := a.times[cpu]
+		if !ok {
+			continue // came online in this interval
+		}
+		d := times[cpu].since(before)
+		b.AddCPUTime(model.CPUTime{Time: now, Dur: interval, CPU: cpu, User: d.user, System: d.system, Softirq: d.softirq, IRQ: d.irq, Idle: d.idle, Steal: d.steal})
+	}
+	a.times = times
+	return nil
+}
+
+func procCPUTimes() (map[int32]cpuTime, error) {
+	f, err := os.Open("/proc/stat")
+	if err != nil {
+		return nil, fmt.Errorf("read CPU times: %w", err)
+	}
+	defer f.Close()
+	return readCPUTimes(f)
+}
+
+// decode turns a record into a deferred.run event.
+func (a *attached) decode(raw []byte, b *model.Builder) error {
+	run, ok := ebpf.Record[deferredRun](raw)
+	if !ok || int(run.Vector) >= len(vectorNames) {
+		return fmt.Errorf("softirq run: %d bytes are not a run", len(raw))
+	}
+	e := model.DeferredRun{
+		Time: a.env.Clock.Time(run.Head.TimeNs), Dur: time.Duration(run.RunNs), CPU: int32(run.Head.Cpu), PID: int32(run.Head.Pid), TID: int32(run.Tid),
+		Class: model.ClassSoftirq, Wait: time.Duration(run.WaitNs), Vector: int64(run.Vector), Name: vectorNames[run.Vector],
+	}
+	if e.Wait == 0 || e.Wait > maxWait {
+		e.Wait, e.Flags = 0, model.FlagWaitUnknown
+	}
+	if long, ok := ebpf.Record[deferredLongRun](raw); ok {
+		e.Task = ebpf.Comm(long.Comm[:])
+		a.env.NamedProcess(e.PID, e.Task)
+	} else {
+		e.Task = a.env.Process(e.PID)
+	}
+	b.AddDeferredRun(e)
+	return nil
+}

@@ -1,0 +1,21 @@
+// Package deferred observes deferred interrupt work: softirqs on Linux, DPCs
+// on Windows.
+//
+// On Linux, BPF programs on the tracepoints irq:softirq_raise, softirq_entry
+// and softirq_exit keep two histograms per CPU and vector in the kernel: the
+// wait from the first raise that a run serves to its entry, and the run itself.
+// They are read once per interval through a memory mapping. Runs above
+// Options.RunThreshold or after a wait above Options.WaitThreshold, and with
+// Options.Trace all runs, also go through the ringbuf.
+//
+// # What is not known
+//
+// The kernel clears the mask of pending vectors, then serves them one after the
+// other. A vector that is raised between the two runs again, but its raise
+// cannot be told from those already served: that second run has an unknown
+// wait, never a wrong one. The wait histogram counts known waits only, so it may
+// hold fewer than the run histogram. Runs whose start or raise was before the
+// probe's are not counted, and have no wait.
+//
+// Times include hard interrupts and, on PREEMPT_RT, preemption in between.
+package deferred
