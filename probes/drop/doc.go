@@ -1,0 +1,25 @@
+// Package drop observes the packets that the host loses: where, why, on which
+// device and CPU, and whose they were.
+//
+// On Linux the source is the tracepoint skb:kfree_skb, which names a reason
+// since 5.17. Counts are kept in the kernel, by socket, reason, function,
+// device and CPU, and read once a second; a flood costs the host one hash
+// lookup a packet and no record. Reasons are named as the running kernel's BTF
+// names them, because their numbers move between versions. [PlaceOf] turns
+// reason and function into a place.
+//
+// Where a packet was meant for a socket that is known, the event carries its
+// cookie, its local port and the process that holds it. The kernel tells that
+// socket since 6.11; before, udp_fail_queue_rcv_skb and sock_rcvqueue_full tell
+// it for receive queues that are full. Each packet is counted once, by
+// kfree_skb.
+//
+// socket.queue events show the receive queues of sockets that have dropped, and
+// of those that are more than half full: UDP and TCP, in every network
+// namespace that has a name or a process.
+//
+// Not seen here: what a device loses before the kernel has a packet (package
+// nic reads those counters), packets of UNIX and netlink sockets, and what a
+// remote host or the hypervisor loses. A packet is an sk_buff: one that holds
+// many segments counts once, as the kernel's own counters count it.
+package drop

@@ -1,0 +1,517 @@
+//go:build ignore
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Packets that the host lost, counted in the kernel: one entry per socket,
+ * reason, kernel function, device and CPU. Only running totals are kept; user
+ * space takes the differences, so nothing is lost between two readings.
+ *
+ * Where the kernel hands the receiving socket to kfree_skb (rx_sk), that one
+ * program does everything. Elsewhere udp_fail_queue_rcv_skb and
+ * sock_rcvqueue_full, which fire just before the free on the same CPU, note the
+ * socket: they attribute, kfree_skb alone counts.
+ *
+ * Pointers are dereferenced directly, so that the programs load under
+ * lockdown=confidentiality; only the reading of packet headers needs a helper,
+ * and user space turns it off where that is refused.
+ */
+#include "helpers.h"
+#include <bpf/bpf_endian.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_NETLINK 16
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86DD
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define TCP_TIME_WAIT 6
+#define TCP_NEW_SYN_RECV 12
+#define MSG_PEEK 2
+#define SOCKFS_MAGIC 0x534F434B
+#define IFNAMSIZ 16
+
+struct ns_common { unsigned int inum; } __core;
+struct net { struct ns_common ns; } __core;
+typedef struct { struct net *net; } __core possible_net_t;
+
+struct net_device {
+	char name[IFNAMSIZ];
+	int ifindex;
+	possible_net_t nd_net;
+} __core;
+
+struct super_block { unsigned long s_magic; } __core;
+struct inode { unsigned long i_ino; struct super_block *i_sb; } __core;
+struct file { struct inode *f_inode; } __core;
+struct socket { struct file *file; } __core;
+
+typedef struct { int counter; } __core atomic_t;
+typedef struct { s64 counter; } __core atomic64_t;
+
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+} __core;
+
+struct sock_common {
+	__be32 skc_rcv_saddr;
+	u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+} __core;
+
+struct sock {
+	struct sock_common __sk_common;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	u16 sk_protocol;
+	struct socket *sk_socket;
+} __core;
+
+struct inet_sock { struct sock sk; } __core;
+struct udp_sock { struct inet_sock inet; int forward_deficit; } __core;
+struct tcp_sock { int copied_seq; } __core;
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	__be16 protocol;
+	u16 transport_header;
+	u16 network_header;
+	int skb_iif;
+	unsigned char *head;
+} __core;
+
+struct task_struct { int tgid; } __core;
+struct seq_file;
+struct bpf_iter_meta { struct seq_file *seq; } __core;
+struct bpf_iter__udp { struct bpf_iter_meta *meta; struct udp_sock *udp_sk; } __core;
+struct bpf_iter__tcp { struct bpf_iter_meta *meta; struct sock_common *sk_common; } __core;
+struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; } __core;
+
+/* What user space says about a reason, by its number. */
+enum drop_reason_flag {
+	DROP_IGNORE = 1,      /* no loss: SKB_NOT_DROPPED_YET, SKB_CONSUMED */
+	DROP_BY_INPUT_IF = 2, /* skb->dev is reused by the socket layer: take skb_iif */
+	DROP_HEADERS = 4,     /* no socket is known: take protocol and port from the packet */
+};
+
+const volatile u8 drop_reason_flags[256];
+const volatile bool drop_can_read_headers;
+
+/* Set while drop_sockets may hold something, so that reads of other sockets cost one load. */
+u32 drop_tracking;
+
+/* Identity of one count. */
+struct drop_key {
+	u64 cookie;     /* socket, 0 unknown */
+	u64 location;   /* address in the function that freed the packet */
+	u32 reason;     /* enum skb_drop_reason of the running kernel */
+	u32 ifindex;    /* device, 0 unknown */
+	u32 netns;      /* inode of the network namespace of device or socket, 0 unknown */
+	u32 cpu;        /* processor */
+	u16 local_port; /* host byte order, 0 unknown */
+	u8 protocol;    /* enum lb_protocol */
+	u8 pad[5];
+};
+
+struct drop_count {
+	u64 packets;           /* running total */
+	u8 device[IFNAMSIZ]; /* name when the entry was made */
+};
+
+/* A socket that has lost packets or was seen with a queue more than half full. */
+struct drop_socket {
+	u64 since_ns;     /* boot clock: when it was first seen here */
+	u64 last_read_ns; /* boot clock: when the program last took something out, 0 not seen */
+	u64 inode;        /* of the socket's file, 0 for a kernel socket */
+	u64 queued_bytes; /* receive queue, overhead included, when it was noted */
+	u64 limit_bytes;  /* sk_rcvbuf when it was noted */
+	u64 cookie;       /* of the socket */
+	u32 netns;        /* inode of its network namespace */
+	u32 addr[4];      /* local address, network byte order; IPv4 in the first */
+	u16 local_port;   /* host byte order */
+	u8 protocol;      /* enum lb_protocol */
+	u8 family;        /* AF_INET or AF_INET6 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct drop_key);
+	__type(value, struct drop_count);
+} drop_counts SEC(".maps");
+
+/* The same without socket and port, for what drop_counts has no room for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct drop_key);
+	__type(value, struct drop_count);
+} drop_folded SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct drop_socket);
+} drop_sockets SEC(".maps");
+
+/* Inodes of sockets whose process user space wants; drop_owner fills in the tgid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u32);
+} drop_wanted SEC(".maps");
+
+/* The socket of the packet that this CPU is about to free. */
+struct drop_note {
+	u64 skb;
+	u64 cookie;
+	u32 netns;
+	u16 local_port;
+	u8 protocol;
+	u8 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct drop_note);
+} drop_notes SEC(".maps");
+
+static __always_inline bool drop_is_full_sock(const struct sock *sk)
+{
+	unsigned char state = sk->__sk_common.skc_state;
+
+	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
+}
+
+static __always_inline u8 drop_protocol(u16 protocol)
+{
+	if (protocol == IPPROTO_UDP)
+		return LB_PROTOCOL_UDP;
+	if (protocol == IPPROTO_TCP)
+		return LB_PROTOCOL_TCP;
+	return LB_PROTOCOL_OTHER;
+}
+
+static __always_inline u8 drop_sock_protocol(const struct sock *sk)
+{
+	/* A request or TIME_WAIT socket has no sk_protocol, and is TCP. */
+	return drop_is_full_sock(sk) ? drop_protocol(sk->sk_protocol) : LB_PROTOCOL_TCP;
+}
+
+/* Describe a full socket. */
+static __always_inline void drop_describe(struct drop_socket *s, const struct sock *sk, u64 cookie)
+{
+	struct socket *socket = sk->sk_socket;
+
+	s->since_ns = bpf_ktime_get_boot_ns();
+	s->queued_bytes = (u32)sk->sk_backlog.rmem_alloc.counter;
+	s->limit_bytes = (u32)sk->sk_rcvbuf;
+	s->cookie = cookie;
+	s->netns = sk->__sk_common.skc_net.net->ns.inum;
+	s->local_port = sk->__sk_common.skc_num;
+	s->protocol = drop_protocol(sk->sk_protocol);
+	s->family = (u8)sk->__sk_common.skc_family;
+	if (s->family == AF_INET6) {
+		s->addr[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
+		s->addr[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
+		s->addr[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
+		s->addr[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+	} else {
+		s->addr[0] = sk->__sk_common.skc_rcv_saddr;
+	}
+	if (socket && socket->file)
+		s->inode = socket->file->f_inode->i_ino;
+}
+
+/* Follow a socket from now on; the table being full only costs its details. */
+static __always_inline void drop_track(const struct sock *sk, u64 cookie)
+{
+	struct drop_socket s = {};
+
+	if (!cookie || !drop_is_full_sock(sk))
+		return;
+	drop_describe(&s, sk, cookie);
+	bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
+	drop_tracking = 1;
+}
+
+static __always_inline void drop_read_headers(const struct sk_buff *skb, struct drop_key *key)
+{
+	unsigned char *head = skb->head;
+	__be16 ports[2] = {};
+	u8 protocol = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		bpf_probe_read_kernel(&protocol, 1, head + skb->network_header + 9);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		bpf_probe_read_kernel(&protocol, 1, head + skb->network_header + 6);
+	else
+		return;
+	key->protocol = drop_protocol(protocol);
+	if (key->protocol == LB_PROTOCOL_OTHER || skb->transport_header == (u16)~0)
+		return;
+	bpf_probe_read_kernel(ports, sizeof(ports), head + skb->transport_header);
+	key->local_port = bpf_ntohs(ports[1]);
+}
+
+/* Count one packet; returns true when the entry is new. */
+static __always_inline bool drop_add(struct drop_key *key, const struct net_device *dev)
+{
+	struct drop_count *count, new = { .packets = 1 };
+
+	count = bpf_map_lookup_elem(&drop_counts, key);
+	if (count) {
+		__sync_fetch_and_add(&count->packets, 1);
+		return false;
+	}
+	if (dev) {
+		*(u64 *)&new.device[0] = *(u64 *)&dev->name[0];
+		*(u64 *)&new.device[8] = *(u64 *)&dev->name[8];
+	}
+	if (!bpf_map_update_elem(&drop_counts, key, &new, BPF_NOEXIST))
+		return true;
+	/* Either a softirq made the entry in between, or the table is full. */
+	count = bpf_map_lookup_elem(&drop_counts, key);
+	if (count) {
+		__sync_fetch_and_add(&count->packets, 1);
+		return false;
+	}
+	key->cookie = 0;
+	key->local_port = 0;
+	count = bpf_map_lookup_elem(&drop_folded, key);
+	if (!count) {
+		if (!bpf_map_update_elem(&drop_folded, key, &new, BPF_NOEXIST))
+			return false;
+		count = bpf_map_lookup_elem(&drop_folded, key);
+	}
+	if (count)
+		__sync_fetch_and_add(&count->packets, 1);
+	else
+		lb_count_lost(LB_KIND_DROP);
+	return false;
+}
+
+/*
+ * rx_sk is the socket that was to receive the packet where the kernel tells,
+ * note the same from an earlier tracepoint; either may be absent.
+ */
+static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 reason, struct sock *rx_sk, struct drop_note *note)
+{
+	u8 flags = reason < 256 ? drop_reason_flags[reason & 255] : 0;
+	struct drop_key key = { .location = location, .reason = reason };
+	struct net_device *dev = NULL;
+	struct sock *sk = skb->sk;
+	unsigned short family = 0;
+
+	if (flags & DROP_IGNORE)
+		return 0;
+	if (rx_sk)
+		family = rx_sk->__sk_common.skc_family;
+	else if (sk)
+		family = sk->__sk_common.skc_family;
+	/* Messages of UNIX and netlink sockets travel in sk_buffs too, but are no packets. */
+	if (family == AF_UNIX || family == AF_NETLINK)
+		return 0;
+	if (flags & DROP_BY_INPUT_IF) {
+		key.ifindex = skb->skb_iif;
+	} else {
+		dev = skb->dev;
+		if (dev) {
+			key.ifindex = dev->ifindex;
+			key.netns = dev->nd_net.net->ns.inum;
+		} else if (!skb->protocol && !family && !note) {
+			return 0;
+		}
+	}
+	key.cpu = bpf_get_smp_processor_id();
+	if (note) {
+		key.cookie = note->cookie;
+		key.netns = note->netns;
+		key.local_port = note->local_port;
+		key.protocol = note->protocol;
+	} else if (rx_sk) {
+		key.local_port = rx_sk->__sk_common.skc_num;
+		key.protocol = drop_sock_protocol(rx_sk);
+		key.netns = rx_sk->__sk_common.skc_net.net->ns.inum;
+		key.cookie = bpf_get_socket_cookie(rx_sk);
+	} else if (family == AF_INET || family == AF_INET6) {
+		key.local_port = sk->__sk_common.skc_num;
+		key.protocol = drop_sock_protocol(sk);
+		key.cookie = sk->__sk_common.skc_cookie.counter;
+		if (!key.netns)
+			key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	} else if (drop_can_read_headers && flags & DROP_HEADERS) {
+		drop_read_headers(skb, &key);
+	}
+	if (drop_add(&key, dev)) {
+		if (rx_sk)
+			drop_track(rx_sk, key.cookie);
+		else if (sk && !note)
+			drop_track(sk, key.cookie);
+	}
+	return 0;
+}
+
+/* Since 6.11: the tracepoint tells the receiving socket. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop_kfree_skb_rx_sk, struct sk_buff *skb, void *location, u32 reason, struct sock *rx_sk)
+{
+	return drop_packet(skb, (u64)location, reason, rx_sk, NULL);
+}
+
+/* Since 5.17: reason, without the socket. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop_kfree_skb, struct sk_buff *skb, void *location, u32 reason)
+{
+	struct drop_note *note;
+	u32 zero = 0;
+
+	note = bpf_map_lookup_elem(&drop_notes, &zero);
+	if (note && note->skb == (u64)skb)
+		note->skb = 0;
+	else
+		note = NULL;
+	return drop_packet(skb, (u64)location, reason, NULL, note);
+}
+
+static __always_inline int drop_note_socket(struct sock *sk, struct sk_buff *skb)
+{
+	struct drop_note *note;
+	unsigned short family = sk->__sk_common.skc_family;
+	u32 zero = 0;
+
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	note = bpf_map_lookup_elem(&drop_notes, &zero);
+	if (!note)
+		return 0;
+	note->cookie = bpf_get_socket_cookie(sk);
+	note->netns = sk->__sk_common.skc_net.net->ns.inum;
+	note->local_port = sk->__sk_common.skc_num;
+	note->protocol = drop_sock_protocol(sk);
+	note->skb = (u64)skb;
+	if (!bpf_map_lookup_elem(&drop_sockets, &note->cookie))
+		drop_track(sk, note->cookie);
+	return 0;
+}
+
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(drop_udp_fail, int rc, struct sock *sk, struct sk_buff *skb)
+{
+	return drop_note_socket(sk, skb);
+}
+
+SEC("tp_btf/sock_rcvqueue_full")
+int BPF_PROG(drop_rcvqueue_full, struct sock *sk, struct sk_buff *skb)
+{
+	return drop_note_socket(sk, skb);
+}
+
+/* Since 6.3: the program has taken something out of a socket's queue. */
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
+{
+	struct drop_socket *s;
+	u64 cookie;
+
+	if (!drop_tracking || ret < 0 || flags & MSG_PEEK)
+		return 0;
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (!cookie)
+		return 0;
+	s = bpf_map_lookup_elem(&drop_sockets, &cookie);
+	if (s)
+		s->last_read_ns = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/* Write a socket whose queue is more than half full, or that is followed already. */
+static __always_inline int drop_write_queue(struct seq_file *seq, struct sock *sk, u32 queued)
+{
+	u64 cookie = sk->__sk_common.skc_cookie.counter;
+	struct drop_socket s = {}, *known = NULL;
+	bool filling = queued > (u32)sk->sk_rcvbuf / 2;
+
+	if (cookie)
+		known = bpf_map_lookup_elem(&drop_sockets, &cookie);
+	if (!filling && !known)
+		return 0;
+	if (!cookie)
+		cookie = bpf_get_socket_cookie(sk);
+	drop_describe(&s, sk, cookie);
+	s.queued_bytes = queued;
+	if (known) {
+		s.since_ns = known->since_ns;
+		s.last_read_ns = known->last_read_ns;
+	} else {
+		bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
+		drop_tracking = 1;
+	}
+	bpf_seq_write(seq, &s, sizeof(s));
+	return 0;
+}
+
+SEC("iter/udp")
+int drop_udp_queues(struct bpf_iter__udp *ctx)
+{
+	struct udp_sock *udp = ctx->udp_sk;
+	struct sock *sk = (struct sock *)udp;
+	int queued;
+
+	if (!udp)
+		return 0;
+	/* As /proc/net/udp: without what was read but is not uncharged yet. */
+	queued = sk->sk_backlog.rmem_alloc.counter - udp->forward_deficit;
+	return drop_write_queue(ctx->meta->seq, sk, queued > 0 ? queued : 0);
+}
+
+SEC("iter/tcp")
+int drop_tcp_queues(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct tcp_sock *tcp;
+
+	if (!common)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp)
+		return 0;
+	return drop_write_queue(ctx->meta->seq, (struct sock *)tcp, (u32)((struct sock *)tcp)->sk_backlog.rmem_alloc.counter);
+}
+
+/* Find the processes that hold the wanted sockets. */
+SEC("iter/task_file")
+int drop_owner(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct inode *inode;
+	u64 number;
+	u32 *tgid;
+
+	if (!task || !file)
+		return 0;
+	inode = file->f_inode;
+	if (inode->i_sb->s_magic != SOCKFS_MAGIC)
+		return 0;
+	number = inode->i_ino;
+	tgid = bpf_map_lookup_elem(&drop_wanted, &number);
+	if (tgid && !*tgid)
+		*tgid = task->tgid;
+	return 0;
+}

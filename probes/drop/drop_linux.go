@@ -1,0 +1,218 @@
+package drop
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Name is the probe's name.
+const Name = "drop"
+
+// Kinds are the kinds of events that the probe emits.
+var Kinds = []model.Kind{model.KindDrop, model.KindSocketQueue}
+
+// Parts of the probe, as in its status.
+const (
+	partPackets = "packets"
+	partSockets = "sockets"
+	partHeaders = "headers"
+	partReads   = "reads"
+	partUDP     = "udp-queues"
+	partTCP     = "tcp-queues"
+	partOwners  = "owners"
+)
+
+// Probe is the Linux half.
+type Probe struct{}
+
+// New returns the probe.
+func New() *Probe { return &Probe{} }
+
+// Name implements ebpf.Probe.
+func (*Probe) Name() string { return Name }
+
+// Kinds implements ebpf.Probe.
+func (*Probe) Kinds() []model.Kind { return Kinds }
+
+// attached is the running probe.
+type attached struct {
+	env     *ebpf.Env
+	loader  *ebpf.Loader
+	status  []model.Probe
+	reasons *reasonNames
+	counts  counts
+	sockets sockets
+	names   deviceNames
+}
+
+// NoReasonsError is a kernel whose kfree_skb does not say why.
+type NoReasonsError struct{ Err error }
+
+func (e *NoReasonsError) Error() string {
+	return fmt.Sprintf("this kernel does not say why it drops a packet: %v", e.Err)
+}
+
+func (e *NoReasonsError) Unwrap() error { return e.Err }
+
+// Hint implements the convention for faults that a user can mend.
+func (e *NoReasonsError) Hint() string {
+	return "Linux 5.17 and newer do; counters of devices and of /proc/net still show that packets were lost"
+}
+
+// Attach implements ebpf.Probe.
+func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	reasons, err := loadReasons(kernel)
+	if err != nil {
+		return nil, &NoReasonsError{err}
+	}
+	tellsSocket := tracepointArgs(kernel, "kfree_skb") >= 4
+	a := &attached{env: env, reasons: reasons}
+	if err := a.attachPackets(tellsSocket); err != nil {
+		return nil, err
+	}
+	a.counts.init(a.loader.Map(bpfMapDropCounts), a.loader.Map(bpfMapDropFolded))
+	a.sockets.init(env, a.loader)
+	a.names.init()
+	if tellsSocket {
+		a.status = append(a.status, ebpf.StatusOf(Name, partSockets, nil))
+	} else {
+		a.status = append(a.status, a.attachNotes()...)
+	}
+	reads := a.loader.Try(Name, partReads, bpfProgDropRecv)
+	a.sockets.seesReads = reads.State == model.ProbeOn
+	if !a.sockets.seesReads {
+		reads.Reason = "how long a program has not read its socket is unknown: " + reads.Reason
+	}
+	a.status = append(a.status, reads,
+		a.attachIterator(partUDP, bpfProgDropUdpQueues, &a.sockets.udp.iter),
+		a.attachIterator(partTCP, bpfProgDropTcpQueues, &a.sockets.tcp.iter),
+		a.attachIterator(partOwners, bpfProgDropOwner, &a.sockets.owners.iter))
+	return a, nil
+}
+
+// attachPackets loads and attaches the program that counts. Where the kernel
+// refuses to let programs read packets, it does without the headers.
+func (a *attached) attachPackets(tellsSocket bool) error {
+	program := bpfProgDropKfreeSkb
+	if tellsSocket {
+		program = bpfProgDropKfreeSkbRxSk
+	}
+	var refused error
+	for _, headers := range []bool{true, false} {
+		loader, err := a.newLoader(headers)
+		if err != nil {
+			return err
+		}
+		if _, err = loader.Attach(program); err == nil {
+			a.loader = loader
+			a.status = append(a.status, ebpf.StatusOf(Name, partPackets, nil), headerStatus(headers, refused))
+			return nil
+		}
+		refused = err
+		if err := loader.Close(); err != nil {
+			a.env.Log.Warn("close", "error", err)
+		}
+	}
+	return refused
+}
+
+func (a *attached) newLoader(headers bool) (*ebpf.Loader, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	if err := errors.Join(spec.Variables[bpfVarDropReasonFlags].Set(a.reasons.flags()),
+		spec.Variables[bpfVarDropCanReadHeaders].Set(headers)); err != nil {
+		return nil, fmt.Errorf("set the BPF variables: %w", err)
+	}
+	return a.env.NewLoader(spec)
+}
+
+func headerStatus(headers bool, refused error) model.Probe {
+	if headers {
+		return ebpf.StatusOf(Name, partHeaders, nil)
+	}
+	status := ebpf.StatusOf(Name, partHeaders, refused)
+	status.Reason = "the port of packets without a socket is unknown: " + status.Reason
+	return status
+}
+
+// attachNotes attaches what tells the socket on kernels whose kfree_skb does not.
+func (a *attached) attachNotes() []model.Probe {
+	udp := a.loader.Try(Name, partSockets, bpfProgDropUdpFail)
+	raw := a.loader.Try(Name, partSockets, bpfProgDropRcvqueueFull)
+	if udp.State != model.ProbeOn {
+		return []model.Probe{udp}
+	}
+	if raw.State != model.ProbeOn {
+		raw.State = model.ProbeDegraded
+		return []model.Probe{raw}
+	}
+	return []model.Probe{{Name: Name, Part: partSockets, State: model.ProbeDegraded,
+		Reason: "this kernel tells the socket of UDP and raw receive queues only, not of TCP",
+		Hint:   "Linux 6.11 and newer tell it for every packet that had reached its socket"}}
+}
+
+func (a *attached) attachIterator(part, program string, iter **link.Iter) model.Probe {
+	l, err := a.loader.Attach(program)
+	if err == nil {
+		*iter = l.(*link.Iter)
+	}
+	return ebpf.StatusOf(Name, part, err)
+}
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe { return a.status }
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error { return a.loader.Close() }
+
+// Collect implements ebpf.Attached.
+func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
+	dropped, err := a.counts.read()
+	if err != nil {
+		return fmt.Errorf("read the drop counts: %w", err)
+	}
+	for i := range dropped {
+		a.sockets.dropped(&dropped[i], now)
+	}
+	err = a.sockets.read(now)
+	for _, d := range a.fold(dropped) {
+		a.addDrop(d, now, interval, b)
+	}
+	a.sockets.emit(now, interval, b)
+	return errors.Join(err, a.counts.forget(), a.sockets.forget(now))
+}
+
+// addDrop emits one count.
+func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *model.Builder) {
+	reason, function := a.reasons.name(d.key.Reason), a.env.Symbol(d.key.Location)
+	v := model.Drop{Time: now, Dur: interval, CPU: int32(d.key.Cpu), PID: -1, TID: -1, Cookie: d.key.Cookie,
+		Place: PlaceOf(reason, function), Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
+		Queue: -1, Reason: reason, Location: function, Device: d.device}
+	if v.Device == "" {
+		v.Device = a.names.of(d.key.Netns, d.key.Ifindex, &a.sockets.namespaces)
+	}
+	if v.Device != "" {
+		v.Ifindex = int64(d.key.Ifindex)
+	}
+	if pid := a.sockets.owner(d.key.Cookie); pid > 0 {
+		v.PID, v.Process = pid, a.env.Process(pid)
+	}
+	b.AddDrop(v)
+}
+
+// isMissingKey tells the end of a map or a key that is gone.
+func isMissingKey(err error) bool { return errors.Is(err, cebpf.ErrKeyNotExist) }

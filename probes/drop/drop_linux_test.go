@@ -1,0 +1,466 @@
+package drop
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/netns"
+	"lostbeat/model"
+
+	"golang.org/x/sys/unix"
+)
+
+// run runs a command, which must succeed.
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// newNamespace makes a network namespace with its loopback device up.
+func newNamespace(t *testing.T, suffix string) netns.Namespace {
+	t.Helper()
+	name := fmt.Sprintf("lbdrop%d%s", os.Getpid(), suffix)
+	run(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { run(t, "ip", "netns", "del", name) })
+	run(t, "ip", "-n", name, "link", "set", "lo", "up")
+	all, err := netns.List(10000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range all {
+		if n.Name == name {
+			return n
+		}
+	}
+	t.Fatalf("namespace %s is not listed", name)
+	return netns.Namespace{}
+}
+
+// newPair makes two namespaces joined by a veth pair: tx (10.77.0.1) and rx
+// (10.77.0.2). The neighbours are fixed, so that nothing but the test's packets
+// travels.
+func newPair(t *testing.T) (tx, rx netns.Namespace) {
+	t.Helper()
+	tx, rx = newNamespace(t, "tx"), newNamespace(t, "rx")
+	run(t, "ip", "-n", tx.Name, "link", "add", "lbtx0", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "lbrx0", "address", "02:00:00:00:00:02", "netns", rx.Name)
+	run(t, "ip", "-n", tx.Name, "addr", "add", "10.77.0.1/24", "dev", "lbtx0")
+	run(t, "ip", "-n", rx.Name, "addr", "add", "10.77.0.2/24", "dev", "lbrx0")
+	for _, n := range []netns.Namespace{tx, rx} {
+		run(t, "ip", "netns", "exec", n.Name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+	}
+	run(t, "ip", "-n", tx.Name, "link", "set", "lbtx0", "up")
+	run(t, "ip", "-n", rx.Name, "link", "set", "lbrx0", "up")
+	run(t, "ip", "-n", tx.Name, "neigh", "replace", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "lbtx0", "nud", "permanent")
+	run(t, "ip", "-n", rx.Name, "neigh", "replace", "10.77.0.1", "lladdr", "02:00:00:00:00:01", "dev", "lbrx0", "nud", "permanent")
+	return tx, rx
+}
+
+// in runs f in a namespace; it must succeed.
+func in(t *testing.T, n netns.Namespace, f func() error) {
+	t.Helper()
+	if err := n.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snmp reads a counter such as "Udp", "RcvbufErrors" of a namespace.
+func snmp(t *testing.T, n netns.Namespace, protocol, counter string) (value uint64) {
+	t.Helper()
+	in(t, n, func() error {
+		f, err := os.Open("/proc/thread-self/net/snmp")
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		var names []string
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			fields := strings.Fields(lines.Text())
+			if fields[0] != protocol+":" {
+				continue
+			}
+			if names == nil {
+				names = fields
+				continue
+			}
+			for i, name := range names {
+				if name == counter {
+					value, err = strconv.ParseUint(fields[i], 10, 64)
+				}
+			}
+		}
+		return err
+	})
+	return value
+}
+
+// sendTo sends count datagrams to an address from within a namespace.
+func sendTo(t *testing.T, n netns.Namespace, address string, count int) {
+	t.Helper()
+	in(t, n, func() error {
+		local, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return err
+		}
+		defer local.Close()
+		to, err := net.ResolveUDPAddr("udp4", address)
+		if err != nil {
+			return err
+		}
+		payload := make([]byte, 64)
+		for range count {
+			// A refused or dropped datagram is what these tests are about.
+			_, _ = local.WriteToUDP(payload, to)
+		}
+		return nil
+	})
+}
+
+// listen opens a UDP socket with the given receive buffer.
+func listen(t *testing.T, n netns.Namespace, buffer int) (c *net.UDPConn, port uint16) {
+	t.Helper()
+	in(t, n, func() (err error) {
+		c, err = net.ListenUDP("udp4", nil)
+		return err
+	})
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetReadBuffer(buffer); err != nil {
+		t.Fatal(err)
+	}
+	return c, uint16(c.LocalAddr().(*net.UDPAddr).Port)
+}
+
+// drops returns the drop events of a session that satisfy match, and their sum.
+func drops(batches []*model.Batch, match func(model.Drop) bool) (found []model.Drop, packets uint64) {
+	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if d, ok := b.Drop(e); ok && match(d) {
+			found = append(found, d)
+			packets += d.Count
+		}
+	})
+	return found, packets
+}
+
+func ownName(t *testing.T) string {
+	t.Helper()
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(comm))
+}
+
+func TestParts(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	states := make(map[string]model.Probe)
+	ebpftest.Each(s.Stop(), func(b *model.Batch, e *model.Event) {
+		if p, ok := b.Probe(e); ok && p.Name == Name {
+			states[p.Part] = p
+		}
+	})
+	for _, part := range []string{partPackets, partSockets, partHeaders, partReads, partUDP, partTCP, partOwners} {
+		p, ok := states[part]
+		if !ok {
+			t.Errorf("part %s is not reported", part)
+		}
+		t.Logf("%-12s %v %s", part, p.State, p.Reason)
+	}
+	if states[partPackets].State != model.ProbeOn {
+		t.Errorf("packets: %v", states[partPackets])
+	}
+}
+
+func TestClosedPort(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	n := newNamespace(t, "closed")
+	before := snmp(t, n, "Udp", "NoPorts")
+	sendTo(t, n, "127.0.0.1:9", 500)
+	want := snmp(t, n, "Udp", "NoPorts") - before
+	s.Intervals(1)
+	found, got := drops(s.Stop(), func(d model.Drop) bool { return d.Reason == "NO_SOCKET" && d.LocalPort == 9 })
+	if got != want || want != 500 {
+		t.Errorf("dropped %d, Udp NoPorts %d, sent 500", got, want)
+	}
+	for _, d := range found {
+		if d.Place != model.PlaceProtocol || d.Protocol != model.ProtocolUDP || d.Device != "lo" || d.Ifindex != 1 || d.Location == "" {
+			t.Errorf("unexpected %+v", d)
+		}
+	}
+}
+
+func TestReceiveBuffer(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	n := newNamespace(t, "rcvbuf")
+	conn, port := listen(t, n, 4096)
+	before := snmp(t, n, "Udp", "RcvbufErrors")
+	sendTo(t, n, fmt.Sprintf("127.0.0.1:%d", port), 2000)
+	want := snmp(t, n, "Udp", "RcvbufErrors") - before
+	s.Intervals(2)
+
+	// The program reads one datagram: from now on it is known when it last did.
+	if _, err := conn.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	readAt := time.Now()
+	sendTo(t, n, fmt.Sprintf("127.0.0.1:%d", port), 100)
+	want2 := snmp(t, n, "Udp", "RcvbufErrors") - before
+	s.Intervals(2)
+	batches := s.Stop()
+
+	found, got := drops(batches, func(d model.Drop) bool { return d.Reason == "SOCKET_RCVBUFF" && d.LocalPort == port })
+	if got != want2 || want == 0 {
+		t.Errorf("dropped %d, Udp RcvbufErrors %d (after the first burst %d)", got, want2, want)
+	}
+	for _, d := range found {
+		if d.Place != model.PlaceSocket || d.Protocol != model.ProtocolUDP || d.PID != int32(os.Getpid()) || d.Process != ownName(t) || d.Cookie == 0 || d.Device != "lo" {
+			t.Errorf("unexpected %+v", d)
+		}
+	}
+	var queues []model.SocketQueue
+	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if q, ok := b.SocketQueue(e); ok && q.LocalPort == port {
+			queues = append(queues, q)
+		}
+	})
+	if len(queues) < 3 {
+		t.Fatalf("socket.queue events: %+v", queues)
+	}
+	var dropped uint64
+	for _, q := range queues {
+		dropped += q.Dropped
+		if q.PID != int32(os.Getpid()) || q.LimitBytes != 8192 || q.QueuedBytes <= q.LimitBytes/2 || q.LocalAddr != "0.0.0.0" || q.Protocol != model.ProtocolUDP {
+			t.Errorf("unexpected %+v", q)
+		}
+	}
+	if dropped != want2 {
+		t.Errorf("socket.queue events say %d dropped, the kernel %d", dropped, want2)
+	}
+	last := queues[len(queues)-1]
+	if idle := last.Time.Std().Sub(readAt); last.Idle <= 0 || (last.Idle-idle).Abs() > 200*time.Millisecond {
+		t.Errorf("idle %v, want about %v", last.Idle, idle)
+	}
+}
+
+// TestBacklog pins all receive work of a device to CPU 0, makes each packet
+// dear, and floods it from elsewhere.
+func TestBacklog(t *testing.T) {
+	unlock := heavy(t)
+	defer unlock()
+	tx, rx := newPair(t)
+	run(t, "ip", "netns", "exec", rx.Name, "sh", "-c", "echo 1 > /sys/class/net/lbrx0/queues/rx-0/rps_cpus")
+	var rules strings.Builder
+	rules.WriteString("*raw\n")
+	for i := range 100 {
+		fmt.Fprintf(&rules, "-A PREROUTING -p udp -m string --algo kmp --string notthere%d -j DROP\n", i)
+	}
+	rules.WriteString("COMMIT\n")
+	restore := exec.Command("ip", "netns", "exec", rx.Name, "iptables-restore")
+	restore.Stdin = strings.NewReader(rules.String())
+	if out, err := restore.CombinedOutput(); err != nil {
+		t.Fatalf("iptables-restore: %v: %s", err, out)
+	}
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	before := softnetDropped(t)
+	flood(t, tx, "10.77.0.2:9999", time.Second)
+	want := softnetDropped(t) - before
+	s.Intervals(2)
+	found, got := drops(s.Stop(), func(d model.Drop) bool { return d.Place == model.PlaceBacklog })
+	if want == 0 {
+		t.Fatal("the flood did not fill the backlog")
+	}
+	if got != want {
+		t.Errorf("dropped %d, softnet_stat %d", got, want)
+	}
+	if d := found[0]; d.Reason != "CPU_BACKLOG" || d.Device != "lbrx0" {
+		t.Errorf("unexpected %+v", d)
+	}
+	t.Logf("backlog drops: %d counted, %d by softnet_stat", got, want)
+}
+
+// TestThreadedRing overruns the ring of a veth device whose NAPI runs in a thread.
+func TestThreadedRing(t *testing.T) {
+	unlock := heavy(t)
+	defer unlock()
+	tx, rx := newPair(t)
+	run(t, "ip", "netns", "exec", tx.Name, "ethtool", "-K", "lbtx0", "tso", "off", "gso", "off")
+	run(t, "ip", "netns", "exec", rx.Name, "ethtool", "-K", "lbrx0", "gro", "on")
+	run(t, "ip", "netns", "exec", rx.Name, "sh", "-c", "echo 1 > /sys/class/net/lbrx0/threaded")
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	statistic := func() uint64 {
+		text := run(t, "ip", "netns", "exec", tx.Name, "cat", "/sys/class/net/lbtx0/statistics/tx_dropped")
+		v, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	before := statistic()
+	flood(t, tx, "10.77.0.2:9999", time.Second)
+	want := statistic() - before
+	s.Intervals(2)
+	found, got := drops(s.Stop(), func(d model.Drop) bool { return strings.HasPrefix(d.Location, "veth_xmit") && d.Device == "lbtx0" })
+	if want == 0 {
+		t.Skip("the NAPI thread kept up with the flood: nothing was lost")
+	}
+	if got != want {
+		t.Errorf("dropped %d, tx_dropped %d", got, want)
+	}
+	for _, d := range found {
+		if d.Place != model.PlaceDevice {
+			t.Errorf("unexpected %+v", d)
+		}
+	}
+	t.Logf("ring overruns: %d counted, %d by tx_dropped", got, want)
+}
+
+func TestQdisc(t *testing.T) {
+	tx, _ := newPair(t)
+	run(t, "tc", "-n", tx.Name, "qdisc", "add", "dev", "lbtx0", "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "3000")
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	sendTo(t, tx, "10.77.0.2:9999", 300)
+	s.Intervals(1)
+	// "Sent 1 bytes 2 pkt (dropped 3, overlimits 4 requeues 5)"
+	_, text, _ := strings.Cut(run(t, "tc", "-n", tx.Name, "-s", "qdisc", "show", "dev", "lbtx0"), "dropped ")
+	text, _, _ = strings.Cut(text, ",")
+	want, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got := drops(s.Stop(), func(d model.Drop) bool { return d.Place == model.PlaceQdisc && d.Device == "lbtx0" })
+	if got != want || want < 100 {
+		t.Errorf("dropped %d, tc %d", got, want)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	n := newNamespace(t, "filter")
+	run(t, "ip", "netns", "exec", n.Name, "iptables", "-A", "INPUT", "-p", "udp", "--dport", "777", "-j", "DROP")
+	sendTo(t, n, "127.0.0.1:777", 300)
+	s.Intervals(1)
+	fields := strings.Fields(run(t, "ip", "netns", "exec", n.Name, "iptables", "-nvxL", "INPUT"))
+	want := ""
+	for i, f := range fields {
+		if f == "DROP" {
+			want = fields[i-2]
+		}
+	}
+	found, got := drops(s.Stop(), func(d model.Drop) bool { return d.Reason == "NETFILTER_DROP" && d.Device == "lo" })
+	if fmt.Sprint(got) != want || got != 300 {
+		t.Errorf("dropped %d, iptables %s, sent 300", got, want)
+	}
+	for _, d := range found {
+		if d.Place != model.PlaceFilter {
+			t.Errorf("unexpected %+v", d)
+		}
+	}
+}
+
+// TestNoFalseDrops does healthy work: nothing of it may look like a loss.
+func TestNoFalseDrops(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	n := newNamespace(t, "healthy")
+	conn, port := listen(t, n, 1<<20)
+	sendTo(t, n, fmt.Sprintf("127.0.0.1:%d", port), 1000)
+	buf := make([]byte, 100)
+	for range 1000 {
+		if _, err := conn.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// UNIX sockets that are closed with messages in their queues.
+	for range 100 {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = unix.Write(fds[0], buf)
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Intervals(1)
+	found, _ := drops(s.Stop(), func(d model.Drop) bool {
+		return d.LocalPort == port || strings.Contains(d.Location, "unix") || d.Place == model.PlaceUnknown
+	})
+	for _, d := range found {
+		t.Errorf("unexpected %+v", d)
+	}
+}
+
+// flood sends datagrams for a while from CPU 1, or the last there is.
+func flood(t *testing.T, n netns.Namespace, address string, length time.Duration) {
+	t.Helper()
+	in(t, n, func() error {
+		var previous, one unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &previous); err != nil {
+			return err
+		}
+		one.Set(1)
+		if err := unix.SchedSetaffinity(0, &one); err == nil {
+			defer unix.SchedSetaffinity(0, &previous)
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		to, err := net.ResolveUDPAddr("udp4", address)
+		if err != nil {
+			return err
+		}
+		sockaddr := &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())}
+		payload := make([]byte, 64)
+		for end := time.Now().Add(length); time.Now().Before(end); {
+			for range 100 {
+				_ = unix.Sendto(fd, payload, 0, sockaddr) // ENOBUFS is a drop too
+			}
+		}
+		return nil
+	})
+}
+
+func softnetDropped(t *testing.T) (total uint64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		v, err := strconv.ParseUint(strings.Fields(line)[1], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += v
+	}
+	return total
+}
+
+// heavy keeps loads that saturate a CPU from running at the same time as those
+// of other test processes.
+func heavy(t *testing.T) (unlock func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(os.TempDir(), "lb-heavy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { f.Close() }
+}

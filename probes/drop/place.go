@@ -1,0 +1,168 @@
+package drop
+
+import (
+	"strings"
+
+	"lostbeat/model"
+)
+
+// PlaceOf returns where a packet was lost, from the reason as the kernel's BTF
+// names it (without "SKB_DROP_REASON_") and the kernel function that freed it,
+// "" when unknown. Reasons that say nothing by themselves are decided by the
+// function. A reason that this version does not know is a matter of the
+// protocol: most are, and no alarm rests on that place.
+func PlaceOf(reason, function string) model.Place {
+	if reason == reasonNotSpecified || reason == reasonNoMemory {
+		return placeOfFunction(function)
+	}
+	if place, ok := placeOfReason[reason]; ok {
+		return place
+	}
+	for _, p := range placeOfPrefix {
+		if strings.HasPrefix(reason, p.prefix) {
+			return p.place
+		}
+	}
+	return model.PlaceProtocol
+}
+
+const (
+	reasonNotSpecified = "NOT_SPECIFIED"
+	// reasonNoMemory happens at every layer.
+	reasonNoMemory = "NOMEM"
+)
+
+// placeOfReason lists the reasons whose place is not PlaceProtocol. What TCP
+// throws away because it has it already, closes, or refuses, is no fault of the
+// host and stays with the protocol.
+var placeOfReason = map[string]model.Place{
+	"CPU_BACKLOG": model.PlaceBacklog,
+
+	// The receive queue, the accept queue or the memory behind them is full.
+	"SOCKET_RCVBUFF":      model.PlaceSocket,
+	"SOCKET_BACKLOG":      model.PlaceSocket,
+	"PROTO_MEM":           model.PlaceSocket,
+	"PACKET_SOCK_ERROR":   model.PlaceSocket,
+	"TCP_LISTEN_OVERFLOW": model.PlaceSocket,
+	"TCP_ZEROWINDOW":      model.PlaceSocket,
+	"TCP_OFO_QUEUE_PRUNE": model.PlaceSocket,
+	"TCP_OFO_DROP":        model.PlaceSocket,
+
+	"CAKE_FLOOD":         model.PlaceQdisc,
+	"DUALPI2_STEP_DROP":  model.PlaceQdisc,
+	"FQ_BAND_LIMIT":      model.PlaceQdisc,
+	"FQ_HORIZON_LIMIT":   model.PlaceQdisc,
+	"FQ_FLOW_LIMIT":      model.PlaceQdisc,
+	"IP_RPFILTER":        model.PlaceFilter,
+	"NETFILTER_DROP":     model.PlaceFilter,
+	"SECURITY_HOOK":      model.PlaceFilter,
+	"SOCKET_FILTER":      model.PlaceFilter,
+	"BPF_CGROUP_EGRESS":  model.PlaceFilter,
+	"TAP_FILTER":         model.PlaceFilter,
+	"TAP_TXFILTER":       model.PlaceFilter,
+	"XDP":                model.PlaceFilter,
+	"XFRM_POLICY":        model.PlaceFilter,
+	"ARP_PVLAN_DISABLE":  model.PlaceFilter,
+	"MAC_INVALID_SOURCE": model.PlaceFilter,
+
+	"FULL_RING":       model.PlaceDevice,
+	"DEV_HDR":         model.PlaceDevice,
+	"DEV_READY":       model.PlaceDevice,
+	"NO_TX_TARGET":    model.PlaceDevice,
+	"PFMEMALLOC":      model.PlaceDevice,
+	"RECURSION_LIMIT": model.PlaceDevice,
+	"SKB_GSO_SEG":     model.PlaceDevice,
+}
+
+// placeOfPrefix lists families of reasons, of which new members appear.
+var placeOfPrefix = []struct {
+	prefix string
+	place  model.Place
+}{
+	{"QDISC_", model.PlaceQdisc},
+	{"TC_", model.PlaceFilter},
+	{"BRIDGE_INGRESS_", model.PlaceFilter},
+	{"OVS_DROP_", model.PlaceFilter},
+}
+
+// placeOfFunctionPrefix decides by the function that freed the packet; the
+// first match wins.
+var placeOfFunctionPrefix = []struct {
+	prefix string
+	place  model.Place
+}{
+	{"enqueue_to_backlog", model.PlaceBacklog},
+	{"netif_rx", model.PlaceBacklog},
+	{"flush_backlog", model.PlaceBacklog},
+	{"nf_", model.PlaceFilter},
+	{"nft_", model.PlaceFilter},
+	{"ipt_", model.PlaceFilter},
+	{"tcf_", model.PlaceFilter},
+	{"sch_handle_", model.PlaceFilter},
+	{"do_xdp_generic", model.PlaceFilter},
+	{"sk_filter", model.PlaceFilter},
+	{"__dev_xmit_skb", model.PlaceQdisc},
+	{"__dev_queue_xmit", model.PlaceQdisc},
+	{"qdisc_", model.PlaceQdisc},
+	{"__qdisc_", model.PlaceQdisc},
+	{"sch_", model.PlaceQdisc},
+	{"dev_deactivate", model.PlaceQdisc},
+	{"dev_hard_start_xmit", model.PlaceDevice},
+	{"validate_xmit_skb", model.PlaceDevice},
+	{"__sock_queue_rcv_skb", model.PlaceSocket},
+	{"sock_queue_rcv_skb", model.PlaceSocket},
+	{"packet_rcv", model.PlaceSocket},
+	{"tpacket_rcv", model.PlaceSocket},
+	{"raw_rcv", model.PlaceSocket},
+	{"ip_", model.PlaceProtocol},
+	{"ip6_", model.PlaceProtocol},
+	{"ipv6_", model.PlaceProtocol},
+	{"__ip", model.PlaceProtocol},
+	{"icmp", model.PlaceProtocol},
+	{"igmp", model.PlaceProtocol},
+	{"mld_", model.PlaceProtocol},
+	{"ndisc_", model.PlaceProtocol},
+	{"arp_", model.PlaceProtocol},
+	{"neigh_", model.PlaceProtocol},
+	{"__neigh_", model.PlaceProtocol},
+	{"tcp_", model.PlaceProtocol},
+	{"__tcp_", model.PlaceProtocol},
+	{"udp", model.PlaceProtocol},
+	{"__udp", model.PlaceProtocol},
+	{"inet", model.PlaceProtocol},
+	{"sk_stream_kill_queues", model.PlaceProtocol},
+	{"skb_queue_purge", model.PlaceProtocol},
+	{"skb_rbtree_purge", model.PlaceProtocol},
+	{"skb_release_data", model.PlaceProtocol},
+	{"__netif_receive_skb_core", model.PlaceProtocol},
+}
+
+// placeOfFunctionSuffix decides by the usual names of a driver's transmit
+// function (veth_xmit, e1000_xmit_frame, virtnet start_xmit) and of a qdisc's
+// enqueue function (tbf_enqueue, netem_enqueue).
+var placeOfFunctionSuffix = []struct {
+	suffix string
+	place  model.Place
+}{
+	{"_enqueue", model.PlaceQdisc},
+	{"_dequeue", model.PlaceQdisc},
+	{"_xmit", model.PlaceDevice},
+	{"_xmit_frame", model.PlaceDevice},
+	{"_rx_poll", model.PlaceDevice},
+}
+
+func placeOfFunction(function string) model.Place {
+	// The compiler names parts of a function "name.isra.0", "name.part.1".
+	function, _, _ = strings.Cut(function, ".")
+	for _, p := range placeOfFunctionPrefix {
+		if strings.HasPrefix(function, p.prefix) {
+			return p.place
+		}
+	}
+	for _, s := range placeOfFunctionSuffix {
+		if strings.HasSuffix(function, s.suffix) {
+			return s.place
+		}
+	}
+	return model.PlaceUnknown
+}
