@@ -214,6 +214,11 @@ func (r *run) attach(p Probe, env Env) {
 	env.Handle = func(kind model.Kind, decode Decoder) {
 		r.handlers[kind] = handler{probe: a.name, decode: decode}
 	}
+	for _, kind := range p.Kinds() {
+		if r.handlers[kind].probe == "" {
+			r.handlers[kind].probe = a.name // a kind without records can count losses too
+		}
+	}
 	began := time.Now()
 	attached, err := p.Attach(&env)
 	if err != nil {

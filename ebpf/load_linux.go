@@ -125,20 +125,25 @@ func (l *Loader) attach(spec *cebpf.ProgramSpec, p *cebpf.Program) (link.Link, e
 	return nil, fmt.Errorf("programs of type %s are not attached by name", spec.Type)
 }
 
+// AttachAll attaches programs, all or none.
+func (l *Loader) AttachAll(programs ...string) error {
+	before := len(l.links)
+	for _, name := range programs {
+		if _, err := l.Attach(name); err != nil {
+			for _, lk := range l.links[before:] {
+				err = errors.Join(err, lk.Close())
+			}
+			l.links = slices.Delete(l.links, before, len(l.links))
+			return err
+		}
+	}
+	return nil
+}
+
 // Try attaches the programs of one part of a probe, all or none, and returns
 // the part's state: on, or off with what went wrong and what would mend it.
 func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
-	attached := len(l.links)
-	for _, name := range programs {
-		if _, err := l.Attach(name); err != nil {
-			for _, lk := range l.links[attached:] {
-				err = errors.Join(err, lk.Close())
-			}
-			l.links = slices.Delete(l.links, attached, len(l.links))
-			return StatusOf(probe, part, err)
-		}
-	}
-	return StatusOf(probe, part, nil)
+	return StatusOf(probe, part, l.AttachAll(programs...))
 }
 
 // Detach detaches everything; maps stay readable until Close.

@@ -3,9 +3,10 @@ package probes
 import (
 	"lostbeat/ebpf"
 	"lostbeat/probes/deferred"
+	"lostbeat/probes/interrupt"
 )
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{deferred.New()}
+	return []ebpf.Probe{deferred.New(), interrupt.New()}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"lostbeat/ebpf"
@@ -57,7 +58,9 @@ type attached struct {
 	now, before []deferredCpuCounters
 	// counted is the busy time reported so far, by CPU and vector.
 	counted [][len(vectorNames)]time.Duration
-	times   map[int32]cpuTime
+	// idle are the names of the idle tasks by CPU.
+	idle  []string
+	times map[int32]cpuTime
 }
 
 // Attach implements ebpf.Probe.
@@ -93,6 +96,9 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		before:   make([]deferredCpuCounters, n),
 		counted:  make([][len(vectorNames)]time.Duration, n),
 	}
+	for cpu := range n {
+		a.idle = append(a.idle, "swapper/"+strconv.Itoa(cpu))
+	}
 	if err := a.start(); err != nil {
 		return nil, errors.Join(err, loader.Close())
 	}
@@ -110,23 +116,14 @@ func (a *attached) start() error {
 		return fmt.Errorf("start the first interval: %w", err)
 	}
 	a.env.Handle(model.KindDeferredRun, a.decode)
-	run := a.loader.Try(name, "run", "deferred_entry", "deferred_exit")
-	if run.State == model.ProbeOff {
-		return &partError{run}
+	if err := a.loader.AttachAll("deferred_entry", "deferred_exit"); err != nil {
+		return err
 	}
 	wait := a.loader.Try(name, "wait", "deferred_raise")
 	a.times, err = procCPUTimes()
-	a.status = []model.Probe{run, wait, ebpf.StatusOf(name, "cpu.time", err)}
+	a.status = []model.Probe{ebpf.StatusOf(name, "run", nil), wait, ebpf.StatusOf(name, "cpu.time", err)}
 	return nil
 }
-
-// partError is a part without which the probe has nothing to say.
-type partError struct{ status model.Probe }
-
-func (e *partError) Error() string { return e.status.Reason }
-
-// Hint says what would mend it.
-func (e *partError) Hint() string { return e.status.Hint }
 
 // Status implements ebpf.Attached.
 func (a *attached) Status() []model.Probe { return a.status }
@@ -209,7 +206,7 @@ func procCPUTimes() (map[int32]cpuTime, error) {
 // decode turns a record into a deferred.run event.
 func (a *attached) decode(raw []byte, b *model.Builder) error {
 	run, ok := ebpf.Record[deferredRun](raw)
-	if !ok || int(run.Vector) >= len(vectorNames) {
+	if !ok || int(run.Vector) >= len(vectorNames) || int(run.Head.Cpu) >= len(a.idle) {
 		return fmt.Errorf("softirq run: %d bytes are not a run", len(raw))
 	}
 	e := model.DeferredRun{
@@ -219,7 +216,9 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 	if e.Wait == 0 || e.Wait > maxWait {
 		e.Wait, e.Flags = 0, model.FlagWaitUnknown
 	}
-	if long, ok := ebpf.Record[deferredLongRun](raw); ok {
+	if e.PID == 0 {
+		e.Task = a.idle[run.Head.Cpu]
+	} else if long, ok := ebpf.Record[deferredLongRun](raw); ok {
 		e.Task = ebpf.Comm(long.Comm[:])
 		a.env.NamedProcess(e.PID, e.Task)
 	} else {
