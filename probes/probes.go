@@ -19,4 +19,5 @@ type Info struct {
 var Catalogue = []Info{
 	{Name: "deferred", Doc: "deferred interrupt work: how long softirqs (Linux) and DPCs (Windows) waited and ran, per CPU", Kinds: []model.Kind{model.KindDeferredHist, model.KindDeferredRun, model.KindCPUTime}},
 	{Name: "interrupt", Doc: "hard interrupts (Linux) and ISRs (Windows): how long each line's handlers ran, per CPU", Kinds: []model.Kind{model.KindInterruptHist, model.KindInterruptRun}},
+	{Name: "drop", Doc: "packets lost inside the host, by place and reason, with the socket, port and process where known; receive queues that fill", Kinds: []model.Kind{model.KindDrop, model.KindSocketQueue}},
 }

@@ -2,11 +2,12 @@ package probes
 
 import (
 	"lostbeat/ebpf"
+	"lostbeat/probes/drop"
 	"lostbeat/probes/deferred"
 	"lostbeat/probes/interrupt"
 )
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{deferred.New(), interrupt.New()}
+	return []ebpf.Probe{deferred.New(), interrupt.New(), drop.New()}
 }
