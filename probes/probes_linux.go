@@ -2,8 +2,8 @@ package probes
 
 import (
 	"lostbeat/ebpf"
-	"lostbeat/probes/drop"
 	"lostbeat/probes/deferred"
+	"lostbeat/probes/drop"
 	"lostbeat/probes/interrupt"
 )
 

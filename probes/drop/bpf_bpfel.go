@@ -58,9 +58,8 @@ type bpfDropSocket struct {
 }
 
 type bpfLbCpuState struct {
-	_                structs.HostLayout
-	UnsignalledBytes uint64
-	Lost             [128]uint64
+	_    structs.HostLayout
+	Lost [128]uint64
 }
 
 // Names of all BPF objects in the ELF.
