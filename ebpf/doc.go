@@ -4,4 +4,55 @@
 //
 // Probes import this package, never the reverse. The cilium library is always
 // imported as cebpf, and only here and in probes/*/*_linux.go.
+//
+// # Writing a probe
+//
+// A probe's BPF C includes include/helpers.h, or include/hist.h for
+// histograms; bpf2go turns it into an object and Go types. Attach sets the
+// constants of its spec and creates an [Loader] for it with [Env.NewLoader],
+// which creates the object's maps and puts the shared ones in. The Loader then
+// loads each program alone, so that one that this kernel refuses costs its own
+// part only:
+//
+//	loader, err := env.NewLoader(spec)
+//	status = append(status, loader.Try("drop", "reason", "drop_kfree_skb")) // on, or off with reason and hint
+//	err = loader.AttachAll("port_create", "port_release")                 // all or none
+//	link, err := loader.Attach("port_iter_tcp")                           // an iterator, for link.Open
+//	program, err := loader.Program("port_bind4")                          // loaded, to be attached otherwise
+//	m, v := loader.Map("drops"), loader.Variable("lb_epoch")
+//
+// Sections that can be attached by name are tp_btf, fentry, fexit, raw_tp,
+// tracepoint, iter, sockops and the cgroup hooks. Close of the Loader detaches
+// and frees everything.
+//
+// Records go through the ringbuf with lb_reserve and lb_submit, start with
+// struct lb_record, and reach the [Decoder] that the probe has given to
+// [Env.Handle]; [Record] reads them as the generated struct. A failed
+// reservation is counted and becomes a loss event that names the probe.
+//
+// Counts stay in maps and are read in Collect. Counters only ever grow, and the
+// probe takes differences: then it does not matter when they are read. [Hist]
+// does that for histograms, with maxima per interval; [ReadMapped] reads a
+// mapped array without a system call.
+//
+// Package ebpftest runs a probe on the real kernel in a test.
+//
+// # Order and time
+//
+// Event times are the boot clock plus an offset that is sampled once, from the
+// tightest of several readings. Intervals end on whole seconds of event time;
+// when the engine comes more than 50 ms late, they end when it came. Events are
+// held for 25 to 65 ms to be put in order. What is later than that is emitted
+// out of order and counted in a loss event with origin "reorder".
+//
+// Loss events have the origins "ringbuf" (no room; with the CPU), "decode" (a
+// malformed record) and "reorder"; the detail names probe and kind.
+//
+// # Cost
+//
+// Nothing in a BPF program wakes the reader: it polls every 10 ms while records
+// come in, and every 40 ms while none do. What the whole program costs is in
+// the stream, as counter events self.cpu (share of one processor),
+// self.rss_bytes and, while sysctl kernel.bpf_stats_enabled is 1,
+// self.bpf_ns_per_s (time in BPF programs).
 package ebpf

@@ -17,8 +17,7 @@ const maxKinds = 128
 
 // cpuState is struct lb_cpu_state of include/helpers.h.
 type cpuState struct {
-	UnsignalledBytes uint64
-	Lost             [maxKinds]uint64
+	Lost [maxKinds]uint64
 }
 
 // recordHead is struct lb_record of include/event.h.

@@ -2,10 +2,9 @@
 /*
  * The maps that all probes share, and how a record gets into the ringbuf.
  *
- * Wake-ups: never the ringbuf's default one, which costs half the packets of a
- * flood. User space polls; a record forces a wake-up only when the CPU has
- * written LB_WAKEUP_BYTES since the last, so that a reader that has died or is
- * stopped costs the host nothing.
+ * Wake-ups: none. The ringbuf's default one costs half the packets of a flood,
+ * and user space polls anyway. A reader that has died or is stopped costs the
+ * host no more than one that reads.
  */
 #ifndef LOSTBEAT_HELPERS_H
 #define LOSTBEAT_HELPERS_H
@@ -15,17 +14,14 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
-#define LB_WAKEUP_BYTES 65536
-
 /* Records of all probes; the engine sets its size and replaces it by the shared map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } lb_ringbuf SEC(".maps");
 
-/* Per CPU: bytes written since the last forced wake-up, and records lost by kind. */
+/* Per CPU: records lost by kind. */
 struct lb_cpu_state {
-	__u64 unsignalled_bytes;
 	__u64 lost[128]; /* by enum lb_kind; only ever grows */
 };
 
@@ -62,20 +58,8 @@ static __always_inline void *lb_reserve(__u16 kind, __u64 size)
 	return record;
 }
 
-static __always_inline void lb_submit(void *record, __u64 size)
-{
-	struct lb_cpu_state *state = lb_cpu_state();
-	__u64 flags = BPF_RB_NO_WAKEUP;
-
-	if (state) {
-		state->unsignalled_bytes += size + 8;
-		if (state->unsignalled_bytes >= LB_WAKEUP_BYTES) {
-			state->unsignalled_bytes = 0;
-			flags = BPF_RB_FORCE_WAKEUP;
-		}
-	}
-	bpf_ringbuf_submit(record, flags);
-}
+/* Submit a record that lb_reserve gave; nobody is woken. */
+#define lb_submit(record, ...) bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP)
 
 /* Fill the head of a record for an event that is complete at time_ns. */
 static __always_inline void lb_head(struct lb_record *head, __u16 kind, __u64 time_ns)

@@ -141,13 +141,13 @@ int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 			return 0;
 		fill(&long_run->run, now, run_ns, v->wait_ns, vector);
 		bpf_get_current_comm(long_run->comm, sizeof(long_run->comm));
-		lb_submit(long_run, sizeof(*long_run));
+		lb_submit(long_run);
 	} else if (trace) {
 		run = lb_reserve(LB_KIND_DEFERRED_RUN, sizeof(*run));
 		if (!run)
 			return 0;
 		fill(run, now, run_ns, v->wait_ns, vector);
-		lb_submit(run, sizeof(*run));
+		lb_submit(run);
 	}
 	return 0;
 }

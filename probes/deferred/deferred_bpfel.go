@@ -45,9 +45,8 @@ type deferredCpuCounters struct {
 }
 
 type deferredLbCpuState struct {
-	_                structs.HostLayout
-	UnsignalledBytes uint64
-	Lost             [128]uint64
+	_    structs.HostLayout
+	Lost [128]uint64
 }
 
 type deferredLongRun struct {

@@ -113,6 +113,6 @@ int interrupt_exit(struct bpf_raw_tracepoint_args *ctx)
 	run->tid = (__u32)id;
 	run->result = (__u32)ctx->args[2];
 	run->unused = 0;
-	lb_submit(run, sizeof(*run));
+	lb_submit(run);
 	return 0;
 }

@@ -37,9 +37,8 @@ type interruptHandlerCounters struct {
 }
 
 type interruptLbCpuState struct {
-	_                structs.HostLayout
-	UnsignalledBytes uint64
-	Lost             [128]uint64
+	_    structs.HostLayout
+	Lost [128]uint64
 }
 
 type interruptRun struct {
