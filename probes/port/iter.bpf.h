@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Listings: every open socket of every process, in all network namespaces. */
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	union {
+		struct seq_file *seq;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+} __core;
+
+struct bpf_iter__task_file {
+	union {
+		struct bpf_iter_meta *meta;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		struct task_struct *task;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	u32 fd;
+	union {
+		struct file *file;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+} __core;
+
+/*
+ * Sockets without a port are told too: they get their cookie here, without
+ * which later events could not be joined.
+ */
+SEC("iter/task_file")
+int port_list_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct port_open_socket open = {};
+	struct port_socket known = {};
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+	u16 family;
+	u8 protocol;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	protocol = port_protocol(sk->sk_protocol);
+	if (protocol) {
+		open.cookie = port_new_cookie(sk);
+		open.local_port = sk->__sk_common.skc_num;
+		open.remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+		open.state = sk->__sk_common.skc_state;
+		open.flags = port_flags(sk);
+		port_addresses(sk, open.local_addr, open.remote_addr);
+	}
+	open.protocol = protocol; /* unknown: MPTCP, whose subflows share its inode */
+	open.inode = file->f_inode->i_ino;
+	open.netns = sk->__sk_common.skc_net.net->ns.inum;
+	open.pid = task->tgid;
+	port_comm(open.comm, task);
+	bpf_seq_write(ctx->meta->seq, &open, sizeof(open));
+	if (!protocol)
+		return 0;
+	known.pid = open.pid;
+	known.netns = open.netns;
+	known.port = open.local_port;
+	__builtin_memcpy(known.comm, open.comm, LB_COMM_LEN);
+	bpf_map_update_elem(&port_sockets, &open.cookie, &known, BPF_NOEXIST);
+	return 0;
+}

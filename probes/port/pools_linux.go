@@ -1,0 +1,147 @@
+package port
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+)
+
+// pools keeps the port pools and reports those that are new or have changed.
+type pools struct {
+	known   map[poolKey]model.PortPool
+	changed []model.PortPool
+}
+
+type poolKey struct {
+	name     string
+	protocol model.Protocol
+	netns    int64
+}
+
+func newPools(configured []ebpf.Pool) pools {
+	p := pools{known: make(map[poolKey]model.PortPool)}
+	for _, c := range configured {
+		p.set(model.PortPool{
+			Protocol: c.Protocol, Low: c.Low, High: c.High, Size: poolSize(c.Low, c.High),
+			Source: model.PoolConfigured, Name: c.Name,
+		})
+	}
+	return p
+}
+
+func poolSize(low, high uint16) uint64 {
+	if high < low {
+		return 0
+	}
+	return uint64(high-low) + 1
+}
+
+// update takes the limits from a listing.
+func (p *pools) update(l *listing) {
+	for _, n := range l.namespaces {
+		if n.high == 0 {
+			continue
+		}
+		blocked, text := reservedIn(n.reserved, n.low, n.high)
+		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+			p.set(model.PortPool{
+				Protocol: protocol, Low: n.low, High: n.high, Size: poolSize(n.low, n.high) - blocked,
+				Source: model.PoolEphemeral, Netns: int64(n.inode), Name: "ephemeral", Reserved: text,
+			})
+		}
+	}
+	if low, high := l.sunRPC[0], l.sunRPC[1]; high != 0 {
+		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+			p.set(model.PortPool{
+				Protocol: protocol, Low: low, High: high, Size: poolSize(low, high),
+				Source: model.PoolReserved, Name: "sunrpc",
+			})
+		}
+	}
+	// A namespace that has gone takes its pools along, so that memory stays bounded.
+	for k := range p.known {
+		if k.netns != 0 && !slices.ContainsFunc(l.namespaces, func(n namespace) bool { return int64(n.inode) == k.netns }) {
+			delete(p.known, k)
+		}
+	}
+}
+
+func (p *pools) set(pool model.PortPool) {
+	key := poolKey{pool.Name, pool.Protocol, pool.Netns}
+	if p.known[key] != pool {
+		p.known[key] = pool
+		p.changed = append(p.changed, pool)
+	}
+}
+
+// report emits what has changed since the last call.
+func (p *pools) report(now model.Time, b *model.Builder) {
+	for _, pool := range p.changed {
+		pool.Time = now
+		b.AddPortPool(pool)
+	}
+	p.changed = p.changed[:0]
+}
+
+// reservedIn counts the ports of a list such as "8080,9000-9010" that lie
+// within [low, high], and returns those parts of the list.
+func reservedIn(list string, low, high uint16) (ports uint64, text string) {
+	var inside []string
+	for part := range strings.SplitSeq(list, ",") {
+		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		if !isRange {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		from, to = max(from, uint64(low)), min(to, uint64(high))
+		switch {
+		case from > to:
+			continue
+		case from == to:
+			inside = append(inside, strconv.FormatUint(from, 10))
+		default:
+			inside = append(inside, fmt.Sprintf("%d-%d", from, to))
+		}
+		ports += to - from + 1
+	}
+	return ports, strings.Join(inside, ",")
+}
+
+// readPortRange reads two port numbers from a file.
+func readPortRange(path string) (low, high uint16, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read port range: %w", err)
+	}
+	if _, err := fmt.Sscan(string(content), &low, &high); err != nil {
+		return 0, 0, fmt.Errorf("read port range %s: %w", path, err)
+	}
+	return low, high, nil
+}
+
+// sunRPCRange reads the range of privileged ports that SunRPC clients bind;
+// zero when the module is not loaded.
+func sunRPCRange(dir string) (limits [2]uint16) {
+	for i, name := range []string{"min_resvport", "max_resvport"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return [2]uint16{}
+		}
+		port, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 16)
+		if err != nil {
+			return [2]uint16{}
+		}
+		limits[i] = uint16(port)
+	}
+	return limits
+}

@@ -1,0 +1,535 @@
+//go:build ignore
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * How local ports are taken and given back; doc.go has the matrix of what each
+ * hook sees. The programs of the first half need neither kprobes nor fentry;
+ * those in fentry.bpf.h replace some of them where the kernel has it.
+ */
+#include "port.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Sockets: who made them, and the end of the last reference. */
+
+SEC("cgroup/sock_create")
+int port_sock_create(struct bpf_sock *ctx)
+{
+	struct task_struct *task;
+	u64 cookie;
+
+	if (!port_protocol(ctx->protocol))
+		return 1;
+	cookie = bpf_get_socket_cookie(ctx);
+	task = bpf_get_current_task_btf();
+	port_remember(cookie, task, task->nsproxy->net_ns->ns.inum, 0);
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int port_sock_release(struct bpf_sock *ctx)
+{
+	struct port_socket *known;
+	u64 cookie;
+
+	if (!port_protocol(ctx->protocol))
+		return 1;
+	cookie = bpf_get_socket_cookie(ctx);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (ctx->protocol == IPPROTO_TCP && ctx->state != TCP_CLOSE && ctx->state != TCP_LISTEN) {
+		if (known)
+			known->closing = true; /* port_set_state sees the connection's end */
+		return 1;
+	}
+	port_release(cookie, known ? known->netns : 0, known ? known->port : 0, LB_HOW_CLOSE, known && known->rests ? PORT_RESTS : 0);
+	if (known)
+		bpf_map_delete_elem(&port_sockets, &cookie);
+	return 1;
+}
+
+/* Bind. */
+
+static __always_inline u8 port_how_bound(struct task_struct *task, struct port_socket *known)
+{
+	struct pt_regs *regs;
+	__be16 port = 0;
+
+	if (port_syscall(task) != SYS_BIND)
+		return known ? LB_HOW_BIND_PORT : LB_HOW_KERNEL;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	bpf_probe_read_user(&port, sizeof(port), (void *)SYSCALL_ARG2(regs) + 2);
+	return port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
+}
+
+/* v6 is a constant: each hook may read the addresses of its own family only. */
+static __always_inline int port_bound(struct bpf_sock *ctx, bool v6)
+{
+	struct port_socket *known;
+	struct port_record *r;
+	struct task_struct *task;
+	u64 cookie;
+
+	if (!port_protocol(ctx->protocol))
+		return 1;
+	task = bpf_get_current_task_btf();
+	cookie = bpf_get_socket_cookie(ctx);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
+	if (!r)
+		return 1;
+	r->how = port_how_bound(task, known);
+	r->protocol = port_protocol(ctx->protocol);
+	r->local_port = ctx->src_port;
+	if (v6)
+		port_set_v6(r->local_addr, ctx->src_ip6[0], ctx->src_ip6[1], ctx->src_ip6[2], ctx->src_ip6[3]);
+	else
+		port_set_v4(r->local_addr, ctx->src_ip4);
+	__builtin_memset(r->remote_addr, 0, sizeof(r->remote_addr));
+	if (port_may_probe) {
+		struct sock *sk = (struct sock *)ctx; /* the kernel's own pointer: only for probe reads */
+
+		r->flags = port_probe_flags(sk);
+		r->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	}
+	r->stack = port_call_stack(task);
+	if (known)
+		known->port = r->local_port;
+	lb_submit(r, sizeof(*r));
+	return 1;
+}
+
+SEC("cgroup/post_bind4")
+int port_post_bind4(struct bpf_sock *ctx) { return port_bound(ctx, false); }
+
+SEC("cgroup/post_bind6")
+int port_post_bind6(struct bpf_sock *ctx) { return port_bound(ctx, true); }
+
+/* TCP connect and listen, with or without bind. */
+
+SEC("sockops")
+int port_sockops(struct bpf_sock_ops *ctx)
+{
+	struct port_socket *known;
+	struct port_record *r;
+	struct task_struct *task;
+	u16 port = ctx->local_port;
+	u64 cookie;
+
+	/* reply is left alone: it belongs to programs that tune connections. */
+	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ctx->op != BPF_SOCK_OPS_TCP_LISTEN_CB)
+		return 1;
+	cookie = bpf_get_socket_cookie(ctx);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB && known && known->port == port)
+		return 1;
+	task = bpf_get_current_task_btf();
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
+	if (!r)
+		return 1;
+	r->how = ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB ? LB_HOW_LISTEN : LB_HOW_CONNECT;
+	r->protocol = LB_PROTOCOL_TCP;
+	r->local_port = port;
+	/* A 32-bit load: narrower ones of this member are read from the wrong half. */
+	r->remote_port = bpf_ntohl(ctx->remote_port);
+	if (ctx->family == AF_INET6) {
+		port_set_v6(r->local_addr, ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2], ctx->local_ip6[3]);
+		port_set_v6(r->remote_addr, ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2], ctx->remote_ip6[3]);
+	} else {
+		port_set_v4(r->local_addr, ctx->local_ip4);
+		port_set_v4(r->remote_addr, ctx->remote_ip4);
+	}
+	if (known) {
+		if (known->port == port)
+			r->flags = PORT_KNOWN;
+		known->port = port;
+		known->rests = false;
+	} else {
+		r->how = LB_HOW_KERNEL;
+		r->flags = PORT_KERNEL;
+	}
+	if (!r->netns)
+		r->netns = task->nsproxy->net_ns->ns.inum;
+	r->stack = port_call_stack(task);
+	lb_submit(r, sizeof(*r));
+	return 1;
+}
+
+/* An acquisition by the current task, from a socket that may be dereferenced. */
+static __always_inline void port_acquired(struct sock *sk, u64 cookie, struct port_socket *known, u8 how, s32 stack)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct port_record *r;
+
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
+	if (!r)
+		return;
+	r->how = how;
+	r->protocol = port_protocol(sk->sk_protocol);
+	r->local_port = sk->__sk_common.skc_num;
+	r->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	port_addresses(sk, r->local_addr, r->remote_addr);
+	r->flags = port_flags(sk);
+	r->netns = sk->__sk_common.skc_net.net->ns.inum;
+	r->stack = stack;
+	if (known)
+		known->port = r->local_port;
+	else if (how != LB_HOW_ACCEPT)
+		port_remember(cookie, task, r->netns, r->local_port);
+	if (known && known->port == 0)
+		known->rests = false;
+	lb_submit(r, sizeof(*r));
+}
+
+static __always_inline bool port_is_udp(struct sock *sk)
+{
+	u16 family = sk->__sk_common.skc_family;
+
+	return sk->sk_protocol == IPPROTO_UDP && (family == AF_INET || family == AF_INET6);
+}
+
+/*
+ * The end of every send, failed ones included (since Linux 6.3). A socket that
+ * was bound to a port of the caller's choice is left at once.
+ */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
+{
+	struct port_socket *known;
+	struct port_record *r;
+	u16 port;
+	u64 cookie;
+
+	if (!port_is_udp(sk) || sk->sk_userlocks & SOCK_BINDPORT_LOCK)
+		return 0;
+	port = sk->__sk_common.skc_num;
+	if (!port && ret != -EAGAIN)
+		return 0;
+	cookie = port_new_cookie(sk);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (port) {
+		if (!known || known->port != port)
+			port_acquired(sk, cookie, known, BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) ? LB_HOW_KERNEL : LB_HOW_SEND,
+				      port_stacks_wanted ? bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK) : -1);
+		return 0;
+	}
+	r = port_begin(LB_KIND_PORT_FAIL, cookie, known, bpf_get_current_task_btf());
+	if (!r)
+		return 0;
+	r->how = LB_HOW_SEND;
+	r->protocol = LB_PROTOCOL_UDP;
+	r->local_port = 0;
+	r->error = EAGAIN;
+	port_addresses(sk, r->local_addr, r->remote_addr);
+	r->netns = sk->__sk_common.skc_net.net->ns.inum;
+	if (port_stacks_wanted)
+		r->stack = bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK);
+	lb_submit(r, sizeof(*r));
+	return 0;
+}
+
+/* Stands in for port_send before Linux 6.3: sends of unconnected UDP sockets. */
+static __always_inline int port_sent(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct port_socket *known;
+	struct port_record *r;
+	u64 cookie;
+
+	if (!sk || ctx->protocol != IPPROTO_UDP)
+		return 1;
+	cookie = bpf_get_socket_cookie(ctx);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (!known || known->port)
+		return 1;
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, bpf_get_current_task_btf());
+	if (!r)
+		return 1;
+	r->how = LB_HOW_SEND;
+	r->protocol = LB_PROTOCOL_UDP;
+	r->local_port = sk->src_port;
+	if (sk->family == AF_INET6)
+		port_set_v6(r->local_addr, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
+	else
+		port_set_v4(r->local_addr, sk->src_ip4);
+	__builtin_memset(r->remote_addr, 0, sizeof(r->remote_addr));
+	known->port = r->local_port;
+	lb_submit(r, sizeof(*r));
+	return 1;
+}
+
+SEC("cgroup/sendmsg4")
+int port_sendmsg4(struct bpf_sock_addr *ctx) { return port_sent(ctx); }
+
+SEC("cgroup/sendmsg6")
+int port_sendmsg6(struct bpf_sock_addr *ctx) { return port_sent(ctx); }
+
+/* TCP's states: accepted connections, and every end of a connection. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(port_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct port_socket *known;
+	u8 how = LB_HOW_CLOSE, rests;
+	u16 port;
+	u64 cookie;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == TCP_ESTABLISHED && oldstate == TCP_SYN_RECV) {
+		cookie = port_new_cookie(sk);
+		known = bpf_map_lookup_elem(&port_sockets, &cookie);
+		if (!known) /* a simultaneous open is known from its connect */
+			port_acquired(sk, cookie, NULL, LB_HOW_ACCEPT, -1);
+		return 0;
+	}
+	if (port_without_cgroup && newstate == TCP_ESTABLISHED && oldstate == TCP_SYN_SENT) {
+		cookie = port_new_cookie(sk);
+		known = bpf_map_lookup_elem(&port_sockets, &cookie);
+		if (!known || !known->port)
+			port_acquired(sk, cookie, known, LB_HOW_CONNECT, -1);
+		return 0;
+	}
+	if (newstate != TCP_CLOSE)
+		return 0;
+	cookie = port_new_cookie(sk);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	/* The closing of an idle socket was told by sock_release, but for the kernel's own. */
+	if (!known && (oldstate == TCP_CLOSE || oldstate == TCP_LISTEN) && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) && !port_without_cgroup)
+		return 0;
+	/* TIME_WAIT takes over without a trace of its own: an error means a reset instead. */
+	rests = (oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && !sk->sk_err ? PORT_RESTS : 0;
+	port = sk->__sk_common.skc_num;
+	if (port && known && !known->closing && !(sk->__sk_common.skc_flags & (1 << SOCK_DEAD))) {
+		known->rests = rests != 0; /* bound to a port of its choice: keeps it until the close */
+		return 0;
+	}
+	if (known && !known->closing) {
+		if (!rests && !sk->sk_err && port_syscall(bpf_get_current_task_btf()) == SYS_CONNECT)
+			how = LB_HOW_DISCONNECT;
+		known->port = 0;
+	} else if (known) {
+		bpf_map_delete_elem(&port_sockets, &cookie);
+	}
+	port_release(cookie, sk->__sk_common.skc_net.net->ns.inum, port, how, rests);
+	return 0;
+}
+
+/* System calls on a socket. */
+
+struct port_sys_exit {
+	u64 common;
+	long number;
+	long ret;
+};
+
+struct port_sys_enter {
+	u64 common;
+	long number;
+	u64 args[6];
+};
+
+/* The internet socket of a file descriptor of the current task. */
+static __always_inline struct sock *port_socket_of(struct task_struct *task, u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+	struct socket *socket;
+	struct sock *sk;
+	u16 family;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != 0140000)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return NULL;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	return family == AF_INET || family == AF_INET6 ? sk : NULL;
+}
+
+static __always_inline void port_fill(struct port_record *r, struct sock *sk, u8 how)
+{
+	r->how = how;
+	r->protocol = port_protocol(BPF_CORE_READ(sk, sk_protocol));
+	r->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	r->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	port_probe_addresses(sk, r->local_addr, r->remote_addr);
+	r->flags = port_probe_flags(sk);
+	r->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+/* An error that says something about ports, rather than about the call. */
+static __always_inline bool port_error(long ret)
+{
+	return ret == -EADDRINUSE || ret == -EADDRNOTAVAIL || ret == -EACCES || ret == -EPERM || ret == -EAGAIN || ret == -ENOBUFS || ret == -ENOMEM;
+}
+
+/* Replaces the local address of a failed attempt by the one that was asked for. */
+static __always_inline void port_asked(struct port_record *r, const void *user)
+{
+	struct { u16 family; __be16 port; __be32 word[6]; } address = {};
+
+	bpf_probe_read_user(&address, 8, user);
+	r->local_port = bpf_ntohs(address.port);
+	if (address.family == AF_INET6) {
+		bpf_probe_read_user(&address, sizeof(address), user);
+		port_set_v6(r->local_addr, address.word[1], address.word[2], address.word[3], address.word[4]);
+	} else if (address.family == AF_INET) {
+		port_set_v4(r->local_addr, address.word[0]);
+	}
+}
+
+static __always_inline void port_failed(struct task_struct *task, struct sock *sk, u8 how, long ret, const void *asked, s32 stack)
+{
+	struct port_socket *known;
+	struct port_record *r;
+	u64 cookie;
+
+	if (!port_protocol(BPF_CORE_READ(sk, sk_protocol)))
+		return;
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	r = port_begin(LB_KIND_PORT_FAIL, cookie, known, task);
+	if (!r)
+		return;
+	port_fill(r, sk, how);
+	r->error = -ret;
+	r->stack = stack;
+	if (asked) {
+		port_asked(r, asked);
+		r->how = r->local_port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
+	}
+	lb_submit(r, sizeof(*r));
+}
+
+SEC("tracepoint/syscalls/sys_exit_bind")
+int port_exit_bind(struct port_sys_exit *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct port_socket *known;
+	struct pt_regs *regs;
+	struct port_record *r;
+	struct sock *sk;
+	u64 cookie;
+	s32 stack;
+
+	if (ctx->ret == 0 && !port_without_cgroup)
+		return 0;
+	stack = port_call_stack(task);
+	if (ctx->ret && !port_error(ctx->ret))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	sk = port_socket_of(task, SYSCALL_ARG1(regs));
+	if (!sk)
+		return 0;
+	if (ctx->ret) {
+		port_failed(task, sk, LB_HOW_BIND_PORT, ctx->ret, (void *)SYSCALL_ARG2(regs), stack);
+		return 0;
+	}
+	if (!port_protocol(BPF_CORE_READ(sk, sk_protocol)) || !BPF_CORE_READ(sk, __sk_common.skc_num))
+		return 0;
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
+	if (!r)
+		return 0;
+	port_fill(r, sk, port_how_bound(task, known));
+	r->stack = stack;
+	if (known)
+		known->port = r->local_port;
+	lb_submit(r, sizeof(*r));
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_listen")
+int port_exit_listen(struct port_sys_exit *ctx)
+{
+	struct task_struct *task;
+	struct sock *sk;
+	s32 stack;
+
+	if (!ctx->ret)
+		return 0;
+	task = bpf_get_current_task_btf();
+	stack = port_call_stack(task);
+	if (!port_error(ctx->ret))
+		return 0;
+	sk = port_socket_of(task, SYSCALL_ARG1((struct pt_regs *)bpf_task_pt_regs(task)));
+	if (sk)
+		port_failed(task, sk, LB_HOW_LISTEN, ctx->ret, NULL, stack);
+	return 0;
+}
+
+/*
+ * UDP's implicit allocation by connect and its release by connect to AF_UNSPEC
+ * are visible nowhere else; of TCP only the failures are taken from here.
+ */
+SEC("tracepoint/syscalls/sys_exit_connect")
+int port_exit_connect(struct port_sys_exit *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct port_socket *known;
+	struct port_record *r;
+	struct sock *sk;
+	u16 port;
+	u64 cookie;
+	s32 stack = port_call_stack(task);
+
+	if (ctx->ret && !port_error(ctx->ret))
+		return 0;
+	sk = port_socket_of(task, SYSCALL_ARG1((struct pt_regs *)bpf_task_pt_regs(task)));
+	if (!sk)
+		return 0;
+	if (ctx->ret) {
+		port_failed(task, sk, LB_HOW_CONNECT, ctx->ret, NULL, stack);
+		return 0;
+	}
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+		return 0;
+	port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known && known->port == port)
+		return 0;
+	if (!port) {
+		port_release(cookie, BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum), known ? known->port : 0, LB_HOW_DISCONNECT, 0);
+		if (known)
+			known->port = 0;
+		return 0;
+	}
+	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
+	if (!r)
+		return 0;
+	port_fill(r, sk, LB_HOW_CONNECT);
+	r->stack = stack;
+	if (known)
+		known->port = port;
+	else
+		port_remember(cookie, task, r->netns, port);
+	lb_submit(r, sizeof(*r));
+	return 0;
+}
+
+/* Attached only when stacks are asked for. */
+static __always_inline int port_enter(struct port_sys_enter *ctx)
+{
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	s32 stack = bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK);
+
+	bpf_map_update_elem(&port_calls, &tid, &stack, BPF_ANY);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_bind")
+int port_enter_bind(struct port_sys_enter *ctx) { return port_enter(ctx); }
+
+SEC("tracepoint/syscalls/sys_enter_listen")
+int port_enter_listen(struct port_sys_enter *ctx) { return port_enter(ctx); }
+
+SEC("tracepoint/syscalls/sys_enter_connect")
+int port_enter_connect(struct port_sys_enter *ctx) { return port_enter(ctx); }
+
+#include "fentry.bpf.h"
+#include "iter.bpf.h"

@@ -1,0 +1,277 @@
+package port
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	probeName = "port"
+	// defaultAudit is how often the tracked ports are compared with the
+	// kernel's tables.
+	defaultAudit = 10 * time.Second
+	// confirmAudit is how soon an audit is repeated that found a difference: a
+	// difference counts when it is found twice.
+	confirmAudit = time.Second
+	// maxStacks bounds the number of distinct user stacks that are kept.
+	maxStacks = 16384
+	// maxCalls bounds the threads that are inside bind, listen or connect.
+	maxCalls = 8192
+)
+
+// Probe follows local ports.
+type Probe struct{}
+
+// New returns the probe.
+func New() Probe { return Probe{} }
+
+// Name implements ebpf.Probe.
+func (Probe) Name() string { return probeName }
+
+// Kinds implements ebpf.Probe.
+func (Probe) Kinds() []model.Kind {
+	return []model.Kind{
+		model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortFail,
+		model.KindPortActive, model.KindPortPool, model.KindPortAudit,
+	}
+}
+
+// attached is the running probe.
+type attached struct {
+	env     *ebpf.Env
+	loader  *ebpf.Loader
+	status  []model.Probe
+	lister  *lister
+	tracker *tracker
+	pools   pools
+
+	// The auditor lists the kernel's tables on a goroutine of its own, because
+	// that can take long; requests and listings hold at most one each.
+	requests chan struct{}
+	listings chan *listing
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+
+	interval  time.Duration
+	nextAudit model.Time
+	auditing  bool
+}
+
+// Attach implements ebpf.Probe.
+func (Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the programs: %w", err)
+	}
+	if err := configure(spec, env); err != nil {
+		return nil, err
+	}
+	loader, err := newLoader(env, spec)
+	if err != nil {
+		return nil, err
+	}
+	a := &attached{
+		env: env, loader: loader,
+		tracker:  newTracker(env),
+		pools:    newPools(env.Options.Pools),
+		requests: make(chan struct{}, 1),
+		listings: make(chan *listing, 1),
+		interval: env.Options.AuditInterval,
+	}
+	if a.interval <= 0 {
+		a.interval = defaultAudit
+	}
+	a.tracker.forget = func(cookie uint64) {
+		// Usually its socket has taken it along.
+		if err := loader.Map(bpfMapPortSockets).Delete(cookie); err != nil && !errors.Is(err, cebpf.ErrKeyNotExist) {
+			env.Log.Debug("forget a socket", "error", err)
+		}
+	}
+	if env.Options.Stacks {
+		a.tracker.stacks = newSymbolizer(loader.Map(bpfMapPortStacks))
+	}
+	// Records from here on wait in the ringbuf until the listing has been taken.
+	env.Handle(model.KindPortAcquire, a.tracker.decodeAcquire)
+	env.Handle(model.KindPortFail, a.tracker.decodeFail)
+	env.Handle(model.KindPortRelease, a.tracker.decodeRelease)
+	a.attachParts()
+	a.lister = newLister(env, loader)
+	first := a.lister.list()
+	a.addStatus(a.lister.status(first))
+	a.tracker.begin(first)
+	a.pools.update(first)
+
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.done.Go(func() { a.audit(ctx) })
+	return a, nil
+}
+
+// configure sets what has to be known before loading.
+func configure(spec *cebpf.CollectionSpec, env *ebpf.Env) error {
+	set := func(name string, value bool) error {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+		return nil
+	}
+	// Lockdown in confidentiality mode forbids reading kernel memory by helper.
+	probe := features.HaveProgramHelper(cebpf.TracePoint, asm.FnProbeReadKernel) == nil
+	if env.Options.Stacks {
+		spec.Maps[bpfMapPortStacks].MaxEntries = maxStacks
+		spec.Maps[bpfMapPortCalls].MaxEntries = maxCalls
+	}
+	return errors.Join(
+		set(bpfVarPortMayProbe, probe),
+		set(bpfVarPortStacksWanted, env.Options.Stacks),
+		set(bpfVarPortWithoutCgroup, env.CgroupError != nil),
+	)
+}
+
+// newLoader creates the maps. Kernels before 6.1 want hash maps of tracing
+// programs allocated in advance: then fewer sockets are remembered.
+func newLoader(env *ebpf.Env, spec *cebpf.CollectionSpec) (*ebpf.Loader, error) {
+	loader, err := env.NewLoader(spec)
+	if err != nil {
+		return nil, err
+	}
+	_, err = loader.Program(bpfProgPortSetState)
+	if err == nil {
+		return loader, nil
+	}
+	sockets := spec.Maps[bpfMapPortSockets]
+	sockets.Flags &^= unix.BPF_F_NO_PREALLOC
+	sockets.MaxEntries = 1 << 16
+	return env.NewLoader(spec)
+}
+
+// attachParts attaches the programs, those that see a release before those
+// that see an acquisition.
+func (a *attached) attachParts() {
+	try := func(part string, programs ...string) bool {
+		s := a.loader.Try(probeName, part, programs...)
+		a.addStatus(s)
+		return s.State == model.ProbeOn
+	}
+	try("connections", bpfProgPortSetState)
+	sockets := try("sockets", bpfProgPortSockRelease, bpfProgPortSockCreate)
+	if a.env.Options.Stacks {
+		try("stacks", bpfProgPortEnterBind, bpfProgPortEnterListen, bpfProgPortEnterConnect)
+	}
+	try("failures", bpfProgPortExitBind, bpfProgPortExitListen)
+	if try("functions", bpfProgPortFnUdpPut, bpfProgPortFnTcpPut, bpfProgPortFnUdpGet, bpfProgPortFnTcpGet, bpfProgPortFnConnect4, bpfProgPortFnConnect6) {
+		try("connect", bpfProgPortExitConnect)
+	} else {
+		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the audit only; all others are seen by the remaining parts")
+		try("bind", bpfProgPortPostBind4, bpfProgPortPostBind6)
+		try("connect", bpfProgPortExitConnect, bpfProgPortSockops)
+		a.attachSend(sockets)
+	}
+	if !sockets {
+		a.degrade("sockets", "closes of UDP sockets are found by the audit only, which therefore runs every second")
+		a.interval = min(a.interval, confirmAudit)
+	}
+}
+
+// attachSend attaches what sees implicit allocation by a send.
+func (a *attached) attachSend(sockets bool) {
+	s := a.loader.Try(probeName, "send", bpfProgPortSend)
+	if s.State != model.ProbeOn && sockets {
+		reason := s.Reason
+		if s = a.loader.Try(probeName, "send", bpfProgPortSendmsg4, bpfProgPortSendmsg6); s.State == model.ProbeOn {
+			s.State = model.ProbeDegraded
+			s.Reason = "sends that fail for want of a port are not seen: " + reason
+			s.Hint = "Linux 6.3 has the tracepoint sock_send_length"
+		}
+	}
+	a.addStatus(s)
+}
+
+func (a *attached) addStatus(s model.Probe) { a.status = append(a.status, s) }
+
+// degrade says what the loss of a part means.
+func (a *attached) degrade(part, meaning string) {
+	for i := range a.status {
+		if s := &a.status[i]; s.Part == part {
+			s.Reason = meaning + " (" + s.Reason + ")"
+		}
+	}
+}
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe { return a.status }
+
+// audit lists the kernel's tables when asked to, until ctx is done.
+func (a *attached) audit(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.requests:
+		}
+		l := a.lister.list()
+		select {
+		case <-ctx.Done():
+			return
+		case a.listings <- l:
+		}
+	}
+}
+
+// Collect implements ebpf.Attached: it announces what existed at the start,
+// ends rests, and compares with the last listing.
+func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) error {
+	a.tracker.announce(now, b)
+	a.tracker.expire(now, b)
+	select {
+	case l := <-a.listings:
+		a.auditing = false
+		a.pools.update(l)
+		differs := a.tracker.reconcile(l, now, b)
+		a.nextAudit = now.Add(a.interval)
+		if differs {
+			a.nextAudit = now.Add(min(confirmAudit, a.interval))
+		}
+		a.checkListing(l)
+	default:
+	}
+	a.pools.report(now, b)
+	if a.nextAudit == 0 {
+		a.nextAudit = now.Add(a.interval)
+	}
+	if !a.auditing && (now >= a.nextAudit || a.tracker.auditSoon) {
+		a.auditing, a.tracker.auditSoon = true, false
+		a.tracker.auditBegins()
+		a.requests <- struct{}{}
+	}
+	return nil
+}
+
+// checkListing reports when listing begins or ceases to work.
+func (a *attached) checkListing(l *listing) {
+	s := a.lister.status(l)
+	for i := range a.status {
+		if a.status[i].Part == s.Part && a.status[i] != s {
+			a.status[i] = s
+			a.env.StatusChanged()
+		}
+	}
+}
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error {
+	a.stop()
+	a.done.Wait()
+	return a.loader.Close()
+}

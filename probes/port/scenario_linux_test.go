@@ -1,0 +1,668 @@
+package port
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"lostbeat/model"
+
+	"golang.org/x/sys/unix"
+)
+
+// fact is one thing that a workload did to a port, as its own socket calls
+// tell: the truth that the probe's events are compared with.
+type fact struct {
+	Kind     model.Kind
+	Cookie   uint64
+	Protocol model.Protocol
+	Port     uint16
+	How      model.How
+	PID      int
+	Errno    int
+}
+
+// work carries out one scenario and writes down the facts.
+type work struct {
+	t     testing.TB
+	facts []fact
+	pid   int
+	// peer is a listening TCP socket and closed a port without one, on IPv4 loopback.
+	peer   unix.SockaddrInet4
+	closed unix.SockaddrInet4
+}
+
+func newWork(t testing.TB) *work { return &work{t: t, pid: os.Getpid()} }
+
+func (w *work) check(what string, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func (w *work) socket(family, kind int) int {
+	w.t.Helper()
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	w.check("socket", err)
+	return fd
+}
+
+func (w *work) udp() int  { return w.socket(unix.AF_INET, unix.SOCK_DGRAM) }
+func (w *work) udp6() int { return w.socket(unix.AF_INET6, unix.SOCK_DGRAM) }
+func (w *work) tcp() int  { return w.socket(unix.AF_INET, unix.SOCK_STREAM) }
+
+func protocolOf(fd int) model.Protocol {
+	if kind, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); kind == unix.SOCK_STREAM {
+		return model.ProtocolTCP
+	}
+	return model.ProtocolUDP
+}
+
+func cookieOf(fd int) uint64 {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		panic(err)
+	}
+	return cookie
+}
+
+func portOf(fd int) uint16 {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		panic(err)
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(name.Port)
+	case *unix.SockaddrInet6:
+		return uint16(name.Port)
+	}
+	panic("no internet socket")
+}
+
+// took writes down that fd has taken its port.
+func (w *work) took(fd int, how model.How) {
+	w.t.Helper()
+	port := portOf(fd)
+	if port == 0 {
+		w.t.Fatal("the socket has no port")
+	}
+	w.facts = append(w.facts, fact{Kind: model.KindPortAcquire, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid})
+}
+
+// last returns the fact of the socket's last acquisition.
+func (w *work) last(cookie uint64) fact {
+	w.t.Helper()
+	for i := len(w.facts) - 1; i >= 0; i-- {
+		if w.facts[i].Cookie == cookie && w.facts[i].Kind == model.KindPortAcquire {
+			return w.facts[i]
+		}
+	}
+	w.t.Fatal("the socket has taken no port")
+	return fact{}
+}
+
+// gave writes down that a socket's port has been given back.
+func (w *work) gave(cookie uint64, how model.How) {
+	w.t.Helper()
+	f := w.last(cookie)
+	f.Kind, f.How = model.KindPortRelease, how
+	w.facts = append(w.facts, f)
+}
+
+// rested writes down that a socket's port has gone to rest.
+func (w *work) rested(cookie uint64) {
+	w.t.Helper()
+	f := w.last(cookie)
+	f.Kind, f.How = model.KindPortRest, 0
+	w.facts = append(w.facts, f)
+}
+
+func (w *work) failed(fd int, port uint16, how model.How, err error, want unix.Errno) {
+	w.t.Helper()
+	if err != want {
+		w.t.Fatalf("got %v, want %v", err, want)
+	}
+	w.facts = append(w.facts, fact{Kind: model.KindPortFail, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid, Errno: int(want)})
+}
+
+// close closes fd, the last reference to its socket.
+func (w *work) close(fd int) {
+	w.t.Helper()
+	cookie := cookieOf(fd)
+	w.check("close", unix.Close(fd))
+	w.gave(cookie, model.HowClose)
+}
+
+var (
+	any4  = &unix.SockaddrInet4{}
+	loop4 = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	any6  = &unix.SockaddrInet6{}
+	loop6 = &unix.SockaddrInet6{Addr: [16]byte{15: 1}}
+	// sink4 is a datagram's destination; nobody needs to listen there.
+	sink4  = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 9}
+	sink6  = &unix.SockaddrInet6{Addr: [16]byte{15: 1}, Port: 9}
+	sink46 = &unix.SockaddrInet6{Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}, Port: 9}
+)
+
+func at4(port int) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}
+}
+
+// freePort returns a port below the ephemeral range that nothing holds.
+func (w *work) freePort(kind int) int {
+	for port := 20000 + os.Getpid()%5000; port < 32000; port++ {
+		fd := w.socketUnseen(kind)
+		err := unix.Bind(fd, at4(port))
+		unix.Close(fd)
+		if err == nil {
+			return port
+		}
+	}
+	w.t.Fatal("no free port")
+	return 0
+}
+
+// unseen are the sockets of the workload itself, by cookie.
+func (w *work) socketUnseen(kind int) int {
+	fd := w.socket(unix.AF_INET, kind)
+	w.facts = append(w.facts, fact{Kind: 0, Cookie: cookieOf(fd)})
+	return fd
+}
+
+// disconnect connects fd to AF_UNSPEC.
+func disconnect(fd int) error {
+	var unspec [16]byte
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), addressOf(&unspec), uintptr(len(unspec)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+type scenario struct {
+	name string
+	do   func(w *work)
+}
+
+var scenarios = []scenario{
+	{"udp4 bind any", func(w *work) {
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		w.close(fd)
+	}},
+	{"udp6 bind any", func(w *work) {
+		fd := w.udp6()
+		w.check("bind", unix.Bind(fd, any6))
+		w.took(fd, model.HowBindAny)
+		w.close(fd)
+	}},
+	{"udp4 bind port", func(w *work) {
+		port := w.freePort(unix.SOCK_DGRAM)
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, at4(port)))
+		w.took(fd, model.HowBindPort)
+		w.close(fd)
+	}},
+	{"udp6 bind port v6only", func(w *work) {
+		port := w.freePort(unix.SOCK_DGRAM)
+		fd := w.udp6()
+		w.check("v6only", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
+		w.check("bind", unix.Bind(fd, &unix.SockaddrInet6{Port: port, Addr: loop6.Addr}))
+		w.took(fd, model.HowBindPort)
+		w.close(fd)
+	}},
+	{"udp4 sendto", func(w *work) {
+		fd := w.udp()
+		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink4))
+		w.took(fd, model.HowSend)
+		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink4))
+		w.close(fd)
+	}},
+	{"udp6 sendto", func(w *work) {
+		fd := w.udp6()
+		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink6))
+		w.took(fd, model.HowSend)
+		w.close(fd)
+	}},
+	{"udp4 sendmsg", func(w *work) {
+		fd := w.udp()
+		w.check("sendmsg", unix.Sendmsg(fd, []byte("x"), nil, sink4, 0))
+		w.took(fd, model.HowSend)
+		w.close(fd)
+	}},
+	{"udp6 sendto v4-mapped", func(w *work) {
+		fd := w.udp6()
+		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink46))
+		w.took(fd, model.HowSend)
+		w.close(fd)
+	}},
+	{"udp send that fails after taking a port", func(w *work) {
+		fd := w.udp()
+		if err := unix.Sendto(fd, make([]byte, 70000), 0, sink4); err != unix.EMSGSIZE {
+			w.t.Fatalf("sendto: %v, want EMSGSIZE", err)
+		}
+		w.took(fd, model.HowSend)
+		w.close(fd)
+	}},
+	{"udp4 connect", func(w *work) {
+		fd := w.udp()
+		w.check("connect", unix.Connect(fd, sink4))
+		w.took(fd, model.HowConnect)
+		w.close(fd)
+	}},
+	{"udp6 connect", func(w *work) {
+		fd := w.udp6()
+		w.check("connect", unix.Connect(fd, sink6))
+		w.took(fd, model.HowConnect)
+		w.close(fd)
+	}},
+	{"udp6 connect v4-mapped", func(w *work) {
+		fd := w.udp6()
+		w.check("connect", unix.Connect(fd, sink46))
+		w.took(fd, model.HowConnect)
+		w.close(fd)
+	}},
+	{"udp connect then send", func(w *work) {
+		fd := w.udp()
+		w.check("connect", unix.Connect(fd, sink4))
+		w.took(fd, model.HowConnect)
+		_, _ = unix.Write(fd, []byte("x"))
+		w.check("connect again", unix.Connect(fd, at4(10)))
+		w.close(fd)
+	}},
+	{"udp connect, disconnect, connect", func(w *work) {
+		fd := w.udp()
+		w.check("connect", unix.Connect(fd, sink4))
+		w.took(fd, model.HowConnect)
+		w.check("disconnect", disconnect(fd))
+		if portOf(fd) != 0 {
+			w.t.Fatal("disconnect has kept the port")
+		}
+		w.gave(cookieOf(fd), model.HowDisconnect)
+		w.check("connect", unix.Connect(fd, sink4))
+		w.took(fd, model.HowConnect)
+		w.close(fd)
+	}},
+	{"udp bind port, connect, disconnect keeps it", func(w *work) {
+		port := w.freePort(unix.SOCK_DGRAM)
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, at4(port)))
+		w.took(fd, model.HowBindPort)
+		w.check("connect", unix.Connect(fd, sink4))
+		w.check("disconnect", disconnect(fd))
+		if int(portOf(fd)) != port {
+			w.t.Fatalf("disconnect has changed the port to %d", portOf(fd))
+		}
+		w.close(fd)
+	}},
+	{"udp bind any, connect, disconnect releases it", func(w *work) {
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		w.check("connect", unix.Connect(fd, sink4))
+		w.check("disconnect", disconnect(fd))
+		if portOf(fd) != 0 {
+			w.t.Skipf("this kernel keeps the port %d", portOf(fd))
+		}
+		w.gave(cookieOf(fd), model.HowDisconnect)
+		w.check("close", unix.Close(fd))
+	}},
+	{"tcp bind", func(w *work) {
+		fd := w.tcp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		w.close(fd)
+	}},
+	{"tcp6 bind port", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		fd := w.socket(unix.AF_INET6, unix.SOCK_STREAM)
+		w.check("bind", unix.Bind(fd, &unix.SockaddrInet6{Port: port}))
+		w.took(fd, model.HowBindPort)
+		w.close(fd)
+	}},
+	{"tcp bind, listen", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		fd := w.tcp()
+		w.check("bind", unix.Bind(fd, at4(port)))
+		w.took(fd, model.HowBindPort)
+		w.check("listen", unix.Listen(fd, 1))
+		w.close(fd)
+	}},
+	{"tcp listen without bind", func(w *work) {
+		fd := w.tcp()
+		w.check("listen", unix.Listen(fd, 1))
+		w.took(fd, model.HowListen)
+		w.close(fd)
+	}},
+	{"tcp connect, accept, peer closes first", func(w *work) {
+		server, client, conn := w.pair(nil)
+		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
+		w.check("close", unix.Close(conn))
+		w.readEOF(client)
+		w.check("close", unix.Close(client))
+		w.gave(clientCookie, model.HowClose)
+		w.rested(connCookie)
+		w.close(server)
+	}},
+	{"tcp connect, accept, client closes first", func(w *work) {
+		server, client, conn := w.pair(nil)
+		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
+		w.check("close", unix.Close(client))
+		w.readEOF(conn)
+		w.check("close", unix.Close(conn))
+		w.rested(clientCookie)
+		w.gave(connCookie, model.HowClose)
+		w.close(server)
+	}},
+	{"tcp connect, accept, reset", func(w *work) {
+		server, client, conn := w.pair(nil)
+		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
+		w.check("linger", unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+		w.check("close", unix.Close(client))
+		w.gave(clientCookie, model.HowClose)
+		w.gave(connCookie, model.HowClose)
+		w.check("close", unix.Close(conn))
+		w.close(server)
+	}},
+	{"tcp connect refused", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		fd := w.tcp()
+		if err := unix.Connect(fd, at4(port)); err != unix.ECONNREFUSED {
+			w.t.Fatalf("connect: %v, want ECONNREFUSED", err)
+		}
+		// The port has come and gone within the call.
+		f := fact{Cookie: cookieOf(fd), Protocol: model.ProtocolTCP, PID: w.pid}
+		f.Kind, f.How = model.KindPortAcquire, model.HowConnect
+		w.facts = append(w.facts, f)
+		w.gave(f.Cookie, model.HowClose)
+		w.check("close", unix.Close(fd))
+	}},
+	{"tcp bind port then connect refused keeps it", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		closed := w.freePort(unix.SOCK_STREAM)
+		fd := w.tcp()
+		w.check("bind", unix.Bind(fd, at4(port)))
+		w.took(fd, model.HowBindPort)
+		if err := unix.Connect(fd, at4(closed+1)); err != unix.ECONNREFUSED {
+			w.t.Fatalf("connect: %v, want ECONNREFUSED", err)
+		}
+		w.close(fd)
+	}},
+	{"tcp bind port then connect", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		server, client, conn := w.pair(at4(port))
+		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
+		w.check("close", unix.Close(client))
+		w.readEOF(conn)
+		w.check("close", unix.Close(conn))
+		w.rested(clientCookie)
+		w.gave(connCookie, model.HowClose)
+		w.close(server)
+	}},
+	{"tcp connect, disconnect", func(w *work) {
+		server, client, conn := w.pair(nil)
+		connCookie := cookieOf(conn)
+		w.check("disconnect", disconnect(client))
+		w.gave(cookieOf(client), model.HowDisconnect)
+		w.gave(connCookie, model.HowClose)
+		w.check("close", unix.Close(conn))
+		w.check("close", unix.Close(client))
+		w.close(server)
+	}},
+	{"tcp bind address without port, connect", func(w *work) {
+		server := w.listener()
+		fd := w.tcp()
+		w.check("option", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1))
+		w.check("bind", unix.Bind(fd, loop4))
+		if portOf(fd) != 0 {
+			w.t.Fatal("bind has taken a port")
+		}
+		w.check("connect", unix.Connect(fd, at4(int(portOf(server)))))
+		w.took(fd, model.HowConnect)
+		conn := w.accept(server)
+		w.endPair(fd, conn)
+		w.close(server)
+	}},
+	{"udp reuseport group", func(w *work) {
+		port := w.freePort(unix.SOCK_DGRAM)
+		var group []int
+		for range 4 {
+			fd := w.udp()
+			w.check("option", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+			w.check("bind", unix.Bind(fd, at4(port)))
+			w.took(fd, model.HowBindPort)
+			group = append(group, fd)
+		}
+		for _, fd := range group {
+			w.close(fd)
+		}
+	}},
+	{"tcp reuseport group", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		var group []int
+		for range 3 {
+			fd := w.tcp()
+			w.check("option", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+			w.check("bind", unix.Bind(fd, at4(port)))
+			w.took(fd, model.HowBindPort)
+			w.check("listen", unix.Listen(fd, 1))
+			group = append(group, fd)
+		}
+		for _, fd := range group {
+			w.close(fd)
+		}
+	}},
+	{"bind: address in use", func(w *work) {
+		holder, fd := w.udp(), w.udp()
+		w.check("bind", unix.Bind(holder, loop4))
+		w.took(holder, model.HowBindAny)
+		w.failed(fd, portOf(holder), model.HowBindPort, unix.Bind(fd, at4(int(portOf(holder)))), unix.EADDRINUSE)
+		w.check("close", unix.Close(fd))
+		w.close(holder)
+	}},
+	{"bind: address not local", func(w *work) {
+		fd := w.tcp()
+		w.failed(fd, 80, model.HowBindPort, unix.Bind(fd, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}), unix.EADDRNOTAVAIL)
+		w.check("close", unix.Close(fd))
+	}},
+	{"listen: address in use", func(w *work) {
+		port := w.freePort(unix.SOCK_STREAM)
+		var pair []int
+		for range 2 {
+			fd := w.tcp()
+			w.check("option", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			w.check("bind", unix.Bind(fd, at4(port)))
+			w.took(fd, model.HowBindPort)
+			pair = append(pair, fd)
+		}
+		w.check("listen", unix.Listen(pair[0], 1))
+		w.failed(pair[1], uint16(port), model.HowListen, unix.Listen(pair[1], 1), unix.EADDRINUSE)
+		w.close(pair[1])
+		w.close(pair[0])
+	}},
+	{"dup: the last close counts", func(w *work) {
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		second, err := unix.Dup(fd)
+		w.check("dup", err)
+		w.check("close", unix.Close(fd))
+		w.close(second)
+	}},
+	{"scm_rights: the last reference counts", func(w *work) {
+		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		w.check("socketpair", err)
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		cookie := cookieOf(fd)
+		w.check("pass", unix.Sendmsg(ends[0], []byte("x"), unix.UnixRights(fd), nil, 0))
+		w.check("close", unix.Close(fd)) // now only the message holds it
+		w.check("close", unix.Close(ends[0]))
+		w.check("close", unix.Close(ends[1]))
+		w.gave(cookie, model.HowClose)
+	}},
+	{"fork: the child's close counts", func(w *work) {
+		fd := w.udp()
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		cookie := cookieOf(fd)
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		w.check("dup", err)
+		child := w.child("hold")
+		child.cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(dup), "udp")}
+		child.start()
+		child.cmd.ExtraFiles[0].Close()
+		w.check("close", unix.Close(fd))
+		child.end()
+		w.gave(cookie, model.HowClose)
+	}},
+	{"sigkill", func(w *work) {
+		child := w.child("leak", "20")
+		child.start()
+		facts := child.facts(20)
+		w.check("kill", child.cmd.Process.Kill())
+		_ = child.cmd.Wait()
+		w.facts = append(w.facts, facts...)
+		for _, f := range facts {
+			w.gave(f.Cookie, model.HowClose)
+		}
+	}},
+}
+
+// listener returns a listening socket on loopback.
+func (w *work) listener() int {
+	fd := w.tcp()
+	w.check("bind", unix.Bind(fd, loop4))
+	w.took(fd, model.HowBindAny)
+	w.check("listen", unix.Listen(fd, 8))
+	return fd
+}
+
+// accept accepts a connection, which shares the listener's port.
+func (w *work) accept(server int) int {
+	conn, _, err := unix.Accept4(server, unix.SOCK_CLOEXEC)
+	w.check("accept", err)
+	w.took(conn, model.HowAccept)
+	return conn
+}
+
+// pair returns a listener, a connected socket and its accepted other end.
+func (w *work) pair(local *unix.SockaddrInet4) (server, client, conn int) {
+	server = w.listener()
+	client = w.tcp()
+	if local != nil {
+		w.check("bind", unix.Bind(client, local))
+		w.took(client, model.HowBindPort)
+	}
+	w.check("connect", unix.Connect(client, at4(int(portOf(server)))))
+	if local == nil {
+		w.took(client, model.HowConnect)
+	}
+	return server, client, w.accept(server)
+}
+
+// endPair closes the client first.
+func (w *work) endPair(client, conn int) {
+	clientCookie, connCookie := cookieOf(client), cookieOf(conn)
+	w.check("close", unix.Close(client))
+	w.readEOF(conn)
+	w.check("close", unix.Close(conn))
+	w.rested(clientCookie)
+	w.gave(connCookie, model.HowClose)
+}
+
+func (w *work) readEOF(fd int) {
+	var buffer [1]byte
+	if n, err := unix.Read(fd, buffer[:]); n != 0 || err != nil {
+		w.t.Fatalf("read: %d, %v; want the end", n, err)
+	}
+}
+
+// childProcess is this test binary, run as a workload in a process of its own.
+type childProcess struct {
+	w   *work
+	cmd *exec.Cmd
+	in  interface{ Close() error }
+	out *bufio.Scanner
+}
+
+const childVariable = "LOSTBEAT_PORT_CHILD"
+
+func (w *work) child(args ...string) *childProcess {
+	exe, err := os.Executable()
+	w.check("find this program", err)
+	c := &childProcess{w: w, cmd: exec.Command(exe, args...)}
+	c.cmd.Env = append(os.Environ(), childVariable+"=1")
+	c.cmd.Stderr = os.Stderr
+	in, err := c.cmd.StdinPipe()
+	w.check("pipe", err)
+	out, err := c.cmd.StdoutPipe()
+	w.check("pipe", err)
+	c.in, c.out = in, bufio.NewScanner(out)
+	return c
+}
+
+// start returns when the child is ready.
+func (c *childProcess) start() {
+	c.w.t.Helper()
+	c.w.check("start", c.cmd.Start())
+	if !c.out.Scan() || c.out.Text() != "ready" {
+		c.w.t.Fatalf("child: %q, %v", c.out.Text(), c.out.Err())
+	}
+}
+
+func (c *childProcess) facts(n int) []fact {
+	c.w.t.Helper()
+	facts := make([]fact, n)
+	for i := range facts {
+		if !c.out.Scan() {
+			c.w.t.Fatalf("child: %v", c.out.Err())
+		}
+		c.w.check("decode", json.Unmarshal(c.out.Bytes(), &facts[i]))
+	}
+	return facts
+}
+
+// end lets the child go and waits for it.
+func (c *childProcess) end() {
+	c.w.t.Helper()
+	c.in.Close()
+	c.w.check("wait", c.cmd.Wait())
+}
+
+// runChild is the main function of childProcess.
+func runChild(args []string) {
+	switch args[0] {
+	case "hold": // inherited sockets, until stdin ends
+		fmt.Println("ready")
+	case "leak": // N bound UDP sockets
+		fmt.Println("ready")
+		var n int
+		fmt.Sscan(args[1], &n)
+		for range n {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+			if err == nil {
+				err = unix.Bind(fd, any4)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			line, _ := json.Marshal(fact{model.KindPortAcquire, cookieOf(fd), model.ProtocolUDP, portOf(fd), model.HowBindAny, os.Getpid(), 0})
+			fmt.Println(string(line))
+		}
+	}
+	os.Stdin.Read(make([]byte, 1))
+}
+
+var _ = []any{net.IPv4len, runtime.GOOS, time.Second, unix.AF_INET}

@@ -1,0 +1,402 @@
+package port
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// timeWaitLength is the kernel's TCP_TIMEWAIT_LEN, which cannot be set.
+	timeWaitLength = 60 * time.Second
+	// maxResting bounds the connections at rest that are followed; the kernel
+	// bounds them by tcp_max_tw_buckets, usually at fewer.
+	maxResting = 1 << 18
+	// maxTexts bounds the cache of addresses in text.
+	maxTexts = 1 << 12
+)
+
+// Bits of the flags of records (PORT_* in port.h).
+const (
+	flagReuse  = 1
+	flagV6Only = 2
+	flagRests  = 4
+	flagKnown  = 8
+	flagKernel = 16
+)
+
+// holding is a port that a socket holds.
+type holding struct {
+	local, remote [16]byte
+	since         model.Time // 0 it was there at the start
+	comm          string
+	pid           int32 // owner, 0 the kernel, -1 unknown
+	netns         uint32
+	localPort     uint16
+	remotePort    uint16
+	flags         model.Flags
+	protocol      model.Protocol
+	how           model.How
+	// announced says that the stream knows of it: what a listing found at the
+	// start waits for the first interval.
+	announced bool
+}
+
+func (h *holding) tuple() tuple {
+	return tuple{h.local, h.remote, h.netns, h.localPort, h.remotePort}
+}
+
+// listener is a socket that accepted connections belong to.
+type listener struct {
+	cookie uint64
+	pid    int32
+	comm   string
+}
+
+type listenerKey struct {
+	netns uint32
+	port  uint16
+}
+
+// tracker turns records and listings into events. It knows every port that is
+// held or rests, by socket cookie.
+type tracker struct {
+	clock ebpf.Clock
+	name  func(pid int32, comm string) string
+	// forget drops what the programs remember of a socket that has gone unseen.
+	forget func(cookie uint64)
+	stacks *symbolizer // nil unless asked for
+
+	held      map[uint64]*holding
+	listeners map[listenerKey]listener
+	waiting   []uint64 // cookies that are to be announced
+	rests     restQueue
+	texts     map[[16]byte]string
+	comms     map[[16]int8]string
+
+	auditor
+}
+
+func newTracker(env *ebpf.Env) *tracker {
+	return &tracker{
+		clock: env.Clock, name: env.NamedProcess, forget: func(uint64) {},
+		held:      make(map[uint64]*holding),
+		listeners: make(map[listenerKey]listener),
+		rests:     newRestQueue(),
+		texts:     make(map[[16]byte]string),
+		comms:     make(map[[16]int8]string),
+		auditor:   auditor{suspects: make(map[uint64]bool), restSuspects: make(map[tuple]bool)},
+	}
+}
+
+// text returns an address in text; "" for none given, which all zeroes mean
+// only for a remote one.
+func (t *tracker) text(addr [16]byte) string {
+	if s, ok := t.texts[addr]; ok {
+		return s
+	}
+	if len(t.texts) >= maxTexts {
+		clear(t.texts)
+	}
+	s := netip.AddrFrom16(addr).Unmap().String()
+	t.texts[addr] = s
+	return s
+}
+
+func (t *tracker) remoteText(addr [16]byte, port uint16) string {
+	if port == 0 {
+		return ""
+	}
+	return t.text(addr)
+}
+
+func (t *tracker) comm(comm [16]int8) string {
+	if s, ok := t.comms[comm]; ok {
+		return s
+	}
+	if len(t.comms) >= maxTexts {
+		clear(t.comms)
+	}
+	s := commString(comm)
+	t.comms[comm] = s
+	return s
+}
+
+func (t *tracker) process(pid int32, comm string) string {
+	if pid <= 0 {
+		return ""
+	}
+	if name := t.name(pid, comm); name != "" && comm == "" {
+		return name
+	}
+	return comm
+}
+
+func modelFlags(flags uint8) (out model.Flags) {
+	if flags&flagReuse != 0 {
+		out |= model.FlagReuse
+	}
+	if flags&flagV6Only != 0 {
+		out |= model.FlagV6Only
+	}
+	return out
+}
+
+// record returns raw as a *T.
+func record[T any](raw []byte) (*T, error) {
+	var zero T
+	if size := int(unsafe.Sizeof(zero)); len(raw) < size {
+		return nil, fmt.Errorf("port record of %d bytes, want %d", len(raw), size)
+	}
+	return (*T)(unsafe.Pointer(&raw[0])), nil
+}
+
+// decodeAcquire is the decoder of struct port_record: a port was taken.
+func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
+	r, err := record[bpfPortRecord](raw)
+	if err != nil {
+		return err
+	}
+	at := t.clock.Time(r.Head.TimeNs)
+	if r.Cookie == 0 {
+		// A socket from before the start that no listing could reach: the audit
+		// gives it its identity.
+		t.auditSoon = true
+		return nil
+	}
+	old := t.held[r.Cookie]
+	if old != nil && old.announced {
+		if old.localPort == r.LocalPort {
+			old.local, old.remote, old.remotePort = r.LocalAddr, r.RemoteAddr, r.RemotePort
+			return nil
+		}
+		// Its release was lost on the way.
+		t.release(r.Cookie, old, at, model.HowAudit, b)
+	}
+	h := &holding{
+		local: r.LocalAddr, remote: r.RemoteAddr, since: at, netns: r.Netns,
+		localPort: r.LocalPort, remotePort: r.RemotePort,
+		protocol: model.Protocol(r.Protocol), how: model.How(r.How), flags: modelFlags(r.Flags),
+		pid: int32(r.Owner), comm: t.comm(r.Comm),
+	}
+	tid := int32(-1)
+	if r.Head.Pid == r.Owner && r.Owner != 0 {
+		tid = int32(r.Tid)
+	}
+	if h.how == model.HowAccept {
+		// It ran in whatever the interrupt met: the listener's owner is the best guess.
+		l, ok := t.listeners[listenerKey{h.netns, h.localPort}]
+		if !ok {
+			l.pid = -1
+		}
+		h.pid, h.comm, tid = l.pid, l.comm, -1
+	}
+	t.hold(r.Cookie, h)
+	t.endRest(h.tuple(), at, b)
+	t.emitAcquire(r.Cookie, h, at, tid, t.stack(r.Stack, int32(r.Head.Pid)), b)
+	return nil
+}
+
+func (t *tracker) stack(id int32, pid int32) model.Stack {
+	if t.stacks == nil || id < 0 {
+		return nil
+	}
+	return t.stacks.stack(id, pid)
+}
+
+// hold adds a holding; a listening socket is kept for the connections that it
+// will accept.
+func (t *tracker) hold(cookie uint64, h *holding) {
+	t.held[cookie] = h
+	if h.protocol == model.ProtocolTCP && h.remotePort == 0 && h.how != model.HowAccept {
+		t.listeners[listenerKey{h.netns, h.localPort}] = listener{cookie, h.pid, h.comm}
+	}
+}
+
+func (t *tracker) emitAcquire(cookie uint64, h *holding, at model.Time, tid int32, stack model.Stack, b *model.Builder) {
+	h.announced = true
+	b.AddPortAcquire(model.PortAcquire{
+		Time: at, Flags: h.flags, PID: h.pid, TID: tid, Cookie: cookie, Protocol: h.protocol,
+		LocalPort: h.localPort, RemotePort: h.remotePort, How: h.how, Netns: int64(h.netns),
+		LocalAddr: t.text(h.local), RemoteAddr: t.remoteText(h.remote, h.remotePort),
+		Process: t.process(h.pid, h.comm), Stack: stack,
+	})
+}
+
+// emitActive tells of a holding that was not seen to begin, or whose owner has
+// changed.
+func (t *tracker) emitActive(cookie uint64, h *holding, at model.Time, b *model.Builder) {
+	h.announced = true
+	var age time.Duration
+	if h.since != 0 {
+		age = max(0, at.Sub(h.since))
+	}
+	b.AddPortActive(model.PortActive{
+		Time: at, Dur: age, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
+		LocalPort: h.localPort, RemotePort: h.remotePort, How: h.how, Netns: int64(h.netns),
+		LocalAddr: t.text(h.local), RemoteAddr: t.remoteText(h.remote, h.remotePort),
+		Process: t.process(h.pid, h.comm),
+	})
+}
+
+// decodeFail is the decoder of struct port_record: a port could not be taken.
+func (t *tracker) decodeFail(raw []byte, b *model.Builder) error {
+	r, err := record[bpfPortRecord](raw)
+	if err != nil {
+		return err
+	}
+	pid, comm := int32(r.Owner), t.comm(r.Comm)
+	tid := int32(-1)
+	if r.Head.Pid == r.Owner {
+		tid = int32(r.Tid)
+	}
+	b.AddPortFail(model.PortFail{
+		Time: t.clock.Time(r.Head.TimeNs), Flags: modelFlags(r.Flags), PID: pid, TID: tid, Cookie: r.Cookie,
+		Protocol: model.Protocol(r.Protocol), LocalPort: r.LocalPort, RemotePort: r.RemotePort,
+		How: model.How(r.How), Netns: int64(r.Netns), Error: int64(r.Error),
+		LocalAddr: t.text(r.LocalAddr), RemoteAddr: t.remoteText(r.RemoteAddr, r.RemotePort),
+		Process: t.process(pid, comm), ErrorName: unix.ErrnoName(unix.Errno(r.Error)),
+		Stack: t.stack(r.Stack, int32(r.Head.Pid)),
+	})
+	return nil
+}
+
+// decodeRelease is the decoder of struct port_release_record. Sockets that
+// held no port are closed too: they are not known here.
+func (t *tracker) decodeRelease(raw []byte, b *model.Builder) error {
+	r, err := record[bpfPortReleaseRecord](raw)
+	if err != nil {
+		return err
+	}
+	at := t.clock.Time(r.Head.TimeNs)
+	t.released(r.Cookie)
+	h := t.held[r.Cookie]
+	if h == nil {
+		return nil
+	}
+	if !h.announced {
+		t.emitActive(r.Cookie, h, at, b)
+	}
+	if r.Flags&flagRests != 0 && t.rests.len() < maxResting {
+		t.rest(r.Cookie, h, at, timeWaitLength, b)
+		return nil
+	}
+	t.release(r.Cookie, h, at, model.How(r.How), b)
+	return nil
+}
+
+// drop removes a holding without a word.
+func (t *tracker) drop(cookie uint64, h *holding) {
+	delete(t.held, cookie)
+	key := listenerKey{h.netns, h.localPort}
+	if l, ok := t.listeners[key]; ok && l.cookie == cookie {
+		delete(t.listeners, key)
+	}
+}
+
+func (t *tracker) release(cookie uint64, h *holding, at model.Time, how model.How, b *model.Builder) {
+	t.drop(cookie, h)
+	var age time.Duration
+	if h.since != 0 {
+		age = max(0, at.Sub(h.since))
+	}
+	b.AddPortRelease(model.PortRelease{
+		Time: at, Dur: age, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
+		LocalPort: h.localPort, RemotePort: h.remotePort, How: how, Netns: int64(h.netns),
+		LocalAddr: t.text(h.local), RemoteAddr: t.remoteText(h.remote, h.remotePort),
+		Process: t.process(h.pid, h.comm),
+	})
+}
+
+// rest turns a holding into a connection at rest.
+func (t *tracker) rest(cookie uint64, h *holding, at model.Time, length time.Duration, b *model.Builder) {
+	t.drop(cookie, h)
+	t.rests.add(&resting{tuple: h.tuple(), cookie: cookie, since: at, until: at.Add(length), pid: h.pid, comm: h.comm})
+	b.AddPortRest(model.PortRest{
+		Time: at, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
+		LocalPort: h.localPort, RemotePort: h.remotePort, Rest: length, Netns: int64(h.netns),
+		LocalAddr: t.text(h.local), RemoteAddr: t.remoteText(h.remote, h.remotePort),
+		Process: t.process(h.pid, h.comm),
+	})
+}
+
+// endRest ends the rest of a connection, if it rests: its addresses are in use
+// again (tcp_tw_reuse).
+func (t *tracker) endRest(key tuple, at model.Time, b *model.Builder) {
+	if r := t.rests.remove(key); r != nil {
+		t.emitRestEnd(r, at, b)
+	}
+}
+
+func (t *tracker) emitRestEnd(r *resting, at model.Time, b *model.Builder) {
+	b.AddPortRelease(model.PortRelease{
+		Time: at, Dur: max(0, at.Sub(r.since)), PID: r.pid, TID: -1, Cookie: r.cookie, Protocol: model.ProtocolTCP,
+		LocalPort: r.localPort, RemotePort: r.remotePort, How: model.HowRestEnd, Netns: int64(r.netns),
+		LocalAddr: t.text(r.local), RemoteAddr: t.remoteText(r.remote, r.remotePort),
+		Process: t.process(r.pid, r.comm),
+	})
+}
+
+// expire ends the rests whose time is over.
+func (t *tracker) expire(now model.Time, b *model.Builder) {
+	for r := t.rests.next(now); r != nil; r = t.rests.next(now) {
+		t.emitRestEnd(r, now, b)
+	}
+}
+
+// begin takes over what a listing found at the start.
+func (t *tracker) begin(l *listing) {
+	listening := make(map[listenerKey]bool)
+	sockets := l.inOrder()
+	for _, s := range sockets {
+		if s.state == tcpListen && s.protocol == model.ProtocolTCP {
+			listening[listenerKey{s.netns, s.localPort}] = true
+		}
+	}
+	for _, s := range sockets {
+		h := s.holding()
+		h.how = model.HowPresent
+		if h.remotePort != 0 && h.protocol == model.ProtocolTCP && listening[listenerKey{s.netns, s.localPort}] {
+			h.how = model.HowAccept
+		}
+		t.hold(s.cookie, h)
+		t.waiting = append(t.waiting, s.cookie)
+	}
+	for _, w := range l.resting {
+		t.rests.add(&resting{tuple: w.tuple, cookie: w.cookie, since: l.end, until: l.end.Add(w.left), pid: -1})
+	}
+}
+
+// announce emits what was there at the start and still is.
+func (t *tracker) announce(now model.Time, b *model.Builder) {
+	if t.waiting == nil {
+		return
+	}
+	for _, cookie := range t.waiting {
+		if h := t.held[cookie]; h != nil && !h.announced {
+			t.emitActive(cookie, h, now, b)
+		}
+	}
+	t.waiting = nil
+	for _, r := range t.rests.queue {
+		b.AddPortActive(model.PortActive{
+			Time: now, PID: -1, TID: -1, Cookie: r.cookie, Protocol: model.ProtocolTCP,
+			LocalPort: r.localPort, RemotePort: r.remotePort, How: model.HowPresent, Netns: int64(r.netns), Resting: true,
+			LocalAddr: t.text(r.local), RemoteAddr: t.remoteText(r.remote, r.remotePort),
+		})
+	}
+}
+
+// holding returns the tracked form of a listed socket.
+func (s *openSocket) holding() *holding {
+	return &holding{
+		local: s.local, remote: s.remote, netns: s.netns, localPort: s.localPort, remotePort: s.remotePort,
+		protocol: s.protocol, flags: modelFlags(s.flags), pid: s.pid, comm: s.comm,
+	}
+}
