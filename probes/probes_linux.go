@@ -5,9 +5,10 @@ import (
 	"lostbeat/probes/deferred"
 	"lostbeat/probes/drop"
 	"lostbeat/probes/interrupt"
+	"lostbeat/probes/port"
 )
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{deferred.New(), interrupt.New(), drop.New()}
+	return []ebpf.Probe{deferred.New(), interrupt.New(), drop.New(), port.New()}
 }
