@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -91,12 +92,19 @@ type findingJSON struct {
 }
 
 // MarshalJSON writes the finding as one object; lists are never null, times
-// are RFC 3339 with nanoseconds in UTC.
+// are RFC 3339 with nanoseconds in UTC. Evidence whose value is no finite number
+// is left out: JSON has no form for it.
 func (f Finding) MarshalJSON() ([]byte, error) {
+	evidence := []Evidence{}
+	for _, e := range f.Evidence {
+		if !math.IsNaN(e.Value) && !math.IsInf(e.Value, 0) {
+			evidence = append(evidence, e)
+		}
+	}
 	j := findingJSON{ID: f.ID, Detector: f.Detector, Severity: f.Severity.String(), Title: f.Title, Start: f.Start.String(), End: f.End.String(), Ongoing: f.Ongoing,
 		Subject: subjectJSON{Kind: f.Subject.Kind, Vector: f.Subject.Vector, Driver: f.Subject.Driver, Device: f.Subject.Device, Queue: f.Subject.Queue, Process: f.Subject.Process,
 			Pool: f.Subject.Pool, Protocol: f.Subject.Protocol, Port: f.Subject.Port},
-		Evidence: append([]Evidence{}, f.Evidence...), Causes: append([]string{}, f.Causes...), RuledOut: append([]string{}, f.RuledOut...), Advice: append([]string{}, f.Advice...), Loss: f.Loss}
+		Evidence: evidence, Causes: append([]string{}, f.Causes...), RuledOut: append([]string{}, f.RuledOut...), Advice: append([]string{}, f.Advice...), Loss: f.Loss}
 	if f.Subject.CPU >= 0 {
 		j.Subject.CPU = &f.Subject.CPU
 	}
