@@ -24,8 +24,9 @@ const (
 	// costs the host more than the polls do.
 	pollShort = 10 * time.Millisecond
 	pollLong  = 40 * time.Millisecond
-	// generation is how long events are held to be put in order.
-	generation = 25 * time.Millisecond
+	// flushInterval is how often events are passed on: those that are older than
+	// the flush before, so that each is held for one to two intervals.
+	flushInterval = 25 * time.Millisecond
 	// clockInterval is how often a clock event is written.
 	clockInterval = 30 * time.Second
 	// maxLateness is how far behind its whole second an interval may end and
@@ -273,7 +274,7 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 			r.collect(end)
 			next = nextSecond(cut)
 		}
-		if cut.Sub(r.lastFlush) >= generation {
+		if cut.Sub(r.lastFlush) >= flushInterval {
 			if err := r.flush(cut, emit); err != nil {
 				return err
 			}
@@ -314,6 +315,9 @@ func (r *run) handle(raw []byte) {
 		}
 		h.malformed++
 	}
+	if r.builder.Len() >= maxBatch {
+		r.reorder.add(r.builder.Take())
+	}
 }
 
 // collect ends an interval: everything that is counted is added to the stream.
@@ -340,10 +344,13 @@ func (r *run) collect(end model.Time) {
 	r.lastCollect = end
 }
 
-// flush passes on what can be put in order.
+// flush passes on what happened until the last flush; cut is the time up to
+// which everything has been read.
 func (r *run) flush(cut model.Time, emit source.Emit) error {
+	r.reorder.add(r.builder.Take())
+	until := r.lastFlush
 	r.lastFlush = cut
-	return split(r.reorder.next(r.builder.Take(), cut), emit)
+	return r.reorder.release(until, emit)
 }
 
 // finish ends the last interval, detaches the probes, and passes on what they

@@ -6,86 +6,151 @@ import (
 	"lostbeat/model"
 )
 
-// maxBatch is the most events in one emitted batch.
-const maxBatch = 4096
+const (
+	// maxBatch is the most events in one emitted batch.
+	maxBatch = 4096
+	// minRun is the shortest run of events of one chunk that is emitted as a
+	// batch of its own, which needs no copy.
+	minRun = 256
+)
 
 // reorder puts what is read from many processors into time order. Records
-// leave the ringbuf nearly sorted: one is late when an interrupt came between
-// its time stamp and its reservation. So events are held for one generation:
-// what the next generation holds that belongs before is moved over first.
+// leave the ringbuf nearly sorted: one is out of place when an interrupt came
+// between its time stamp and its reservation, or when two processors raced. So
+// it holds chunks, each sorted in itself, and merges them where they overlap.
 type reorder struct {
-	held *model.Batch
-	// cut is the time up to which the held generation reaches.
-	cut model.Time
+	chunks []chunk
 	// last is the time of the last event passed on.
 	last model.Time
-	// late counts the events that came more than a generation too late; they
-	// are passed on out of order.
-	late uint64
+	// late counts the events that were passed on after a later one.
+	late  uint64
+	mixed model.Builder
 }
 
-// next takes the events of a generation, all of which happened up to cut, and
-// returns the previous one in time order, nil when it is empty.
-func (r *reorder) next(generation *model.Batch, cut model.Time) *model.Batch {
-	out := r.held
-	if generation != nil {
-		byTime := func(a, b model.Event) int {
-			switch {
-			case a.Time < b.Time:
-				return -1
-			case a.Time > b.Time:
-				return 1
-			}
-			return 0
-		}
-		if !slices.IsSortedFunc(generation.Events, byTime) {
-			slices.SortStableFunc(generation.Events, byTime)
-		}
-		n, _ := slices.BinarySearchFunc(generation.Events, r.cut+1, func(e model.Event, t model.Time) int {
-			if e.Time < t {
-				return -1
-			}
-			return 1
-		})
-		if n > 0 {
-			var merged model.Builder
-			if out != nil {
-				merged.Import(out, out.Events...)
-			}
-			merged.Import(generation, generation.Events[:n]...)
-			merged.SortByTime()
-			out = merged.Take()
-			generation.Events = generation.Events[n:]
-		}
-		if len(generation.Events) == 0 {
-			generation = nil
-		}
+// chunk is a sorted batch whose first events may have been passed on.
+type chunk struct {
+	batch *model.Batch
+	next  int
+}
+
+func (c *chunk) rest() []model.Event { return c.batch.Events[c.next:] }
+
+// add takes a batch, nil for none.
+func (r *reorder) add(b *model.Batch) {
+	if b == nil {
+		return
 	}
-	r.held, r.cut = generation, cut
-	if out == nil {
-		return nil
+	if !slices.IsSortedFunc(b.Events, byTime) {
+		slices.SortStableFunc(b.Events, byTime)
 	}
-	for i := range out.Events {
-		if out.Events[i].Time >= r.last {
+	r.chunks = append(r.chunks, chunk{batch: b})
+}
+
+func byTime(a, b model.Event) int {
+	switch {
+	case a.Time < b.Time:
+		return -1
+	case a.Time > b.Time:
+		return 1
+	}
+	return 0
+}
+
+// release emits the events up to and including time until, in time order.
+func (r *reorder) release(until model.Time, emit func(*model.Batch) error) error {
+	for {
+		c, limit := r.first(until)
+		if c == nil {
 			break
 		}
-		r.late++
+		rest := c.rest()
+		n := after(rest, limit)
+		if n >= minRun {
+			if err := r.emitMixed(emit); err != nil {
+				return err
+			}
+			if err := r.emitRun(c.batch, rest[:n], emit); err != nil {
+				return err
+			}
+		} else {
+			r.mixed.Import(c.batch, rest[:n]...)
+			if r.mixed.Len() >= maxBatch-minRun {
+				if err := r.emitMixed(emit); err != nil {
+					return err
+				}
+			}
+		}
+		c.next += n
 	}
-	r.last = max(r.last, out.Events[len(out.Events)-1].Time)
-	return out
+	r.chunks = slices.DeleteFunc(r.chunks, func(c chunk) bool { return len(c.rest()) == 0 })
+	return r.emitMixed(emit)
 }
 
-// split passes a batch on in parts of at most maxBatch events, which share its tables.
-func split(b *model.Batch, emit func(*model.Batch) error) error {
-	if b == nil {
-		return nil
+// first returns the chunk with the earliest event up to time until, and the
+// time up to which its events come before those of all others; nil when there
+// is none. Of chunks with equal times the oldest comes first.
+func (r *reorder) first(until model.Time) (earliest *chunk, limit model.Time) {
+	limit = until
+	for i := range r.chunks {
+		rest := r.chunks[i].rest()
+		if len(rest) == 0 || rest[0].Time > until {
+			continue
+		}
+		switch t := rest[0].Time; {
+		case earliest == nil:
+			earliest = &r.chunks[i]
+		case t < earliest.rest()[0].Time:
+			limit = earliest.rest()[0].Time - 1 // equal times: the older chunk's turn
+			earliest = &r.chunks[i]
+		default:
+			limit = min(limit, t)
+		}
 	}
-	for events := range slices.Chunk(b.Events, maxBatch) {
-		part := *b
-		part.Events = events
-		if err := emit(&part); err != nil {
+	return earliest, limit
+}
+
+// after returns the number of events up to and including time limit.
+func after(events []model.Event, limit model.Time) int {
+	n, _ := slices.BinarySearchFunc(events, limit, func(e model.Event, t model.Time) int {
+		if e.Time <= t {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+// emitRun passes on events of a batch in parts that share its tables.
+func (r *reorder) emitRun(b *model.Batch, events []model.Event, emit func(*model.Batch) error) error {
+	for part := range slices.Chunk(events, maxBatch) {
+		r.count(part)
+		out := *b
+		out.Events = slices.Clip(part)
+		if err := emit(&out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// emitMixed passes on the events that were merged from several chunks.
+func (r *reorder) emitMixed(emit func(*model.Batch) error) error {
+	b := r.mixed.Take()
+	if b == nil {
+		return nil
+	}
+	r.count(b.Events)
+	return emit(b)
+}
+
+// count notes what is passed on and what of it is late.
+func (r *reorder) count(events []model.Event) {
+	n, _ := slices.BinarySearchFunc(events, r.last, func(e model.Event, t model.Time) int {
+		if e.Time < t {
+			return -1
+		}
+		return 1
+	})
+	r.late += uint64(n)
+	r.last = max(r.last, events[len(events)-1].Time)
 }

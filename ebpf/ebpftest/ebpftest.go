@@ -31,9 +31,9 @@ type Session struct {
 	stopped bool
 }
 
-// Start attaches the probes and returns when they run. It skips the test
-// without privileges (see testutil.Privileged). The session ends with Stop, or
-// with the test.
+// Start attaches the probes and returns when they run; what does not run is
+// logged. It skips the test without privileges (see testutil.Privileged). The
+// session ends with Stop, or with the test.
 func Start(t testing.TB, options ebpf.Options, probes ...ebpf.Probe) *Session {
 	t.Helper()
 	testutil.Privileged(t)
@@ -48,6 +48,7 @@ func Start(t testing.TB, options ebpf.Options, probes ...ebpf.Probe) *Session {
 	t.Cleanup(func() { s.Stop() })
 	select {
 	case <-s.started:
+		s.logStates()
 	case err := <-s.done:
 		s.done <- err
 		t.Fatalf("Run ended before the probes were attached: %v", err)
@@ -55,6 +56,17 @@ func Start(t testing.TB, options ebpf.Options, probes ...ebpf.Probe) *Session {
 		t.Fatalf("no probes attached within %v", startTimeout)
 	}
 	return s
+}
+
+// logStates logs what does not run.
+func (s *Session) logStates() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.batches[0].Events {
+		if p, ok := s.batches[0].Probe(&s.batches[0].Events[i]); ok && p.State != model.ProbeOn {
+			s.t.Logf("%s %s is %v: %s (%s)", p.Name, p.Part, p.State, p.Reason, p.Hint)
+		}
+	}
 }
 
 func (s *Session) emit(b *model.Batch) error {
