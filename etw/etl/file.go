@@ -1,0 +1,237 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"lostbeat/etw"
+	"lostbeat/model"
+	"lostbeat/model/state"
+	"lostbeat/source"
+)
+
+// Options configure a File; the zero value reads a file with the shared
+// decoding only: pass Probes for the signals.
+type Options struct {
+	etw.Options
+	// Probes makes the probes that decode the signals, fresh for each run.
+	Probes func() []etw.Probe
+	// Progress is told how far the file is read, at most every few megabytes.
+	Progress source.Progress
+}
+
+// File is an event trace log. It implements source.Seekable.
+type File struct {
+	r       io.ReaderAt
+	close   io.Closer
+	size    int64
+	name    string
+	options Options
+	header  Header
+	buffers []buffer
+	// damage is what stands behind the last buffer, nil when nothing does.
+	damage *Damage
+	start  model.Time
+	end    model.Time
+}
+
+var _ source.Seekable = (*File)(nil)
+
+// Open opens an event trace log.
+func Open(path string, o Options) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open capture: %w", err)
+	}
+	info, err := file.Stat()
+	if err == nil {
+		var f *File
+		if f, err = New(file, info.Size(), o); err == nil {
+			f.close, f.name = file, path
+			return f, nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("open capture %s: %w", path, err), file.Close())
+}
+
+// New reads an event trace log of the given size from r. It reads the headers
+// of the buffers only.
+func New(r io.ReaderAt, size int64, o Options) (*File, error) {
+	f := &File{r: r, size: size, options: o}
+	var err error
+	if f.header, f.buffers, f.damage, err = index(context.Background(), r, size); err != nil {
+		return nil, err
+	}
+	f.start, f.end = f.header.Start, f.header.End
+	for i := range f.buffers {
+		if b := &f.buffers[i]; f.header.End == 0 && b.flushed > 0 {
+			f.end = max(f.end, f.header.Clock.Time(uint64(b.flushed)))
+		}
+	}
+	f.end = max(f.end, f.start)
+	return f, nil
+}
+
+// Close closes the file that Open opened.
+func (f *File) Close() error {
+	if f.close == nil {
+		return nil
+	}
+	return f.close.Close()
+}
+
+// Header returns the log header.
+func (f *File) Header() Header { return f.header }
+
+// Span returns when the session started and stopped. Records of a rundown may
+// lie outside. For a file that was not finalised the end is when its last
+// buffer was flushed.
+func (f *File) Span() (start, end model.Time) { return f.start, f.end }
+
+// Run implements source.Source.
+func (f *File) Run(ctx context.Context, emit source.Emit) error { return f.run(ctx, 0, emit) }
+
+// RunFrom implements source.Seekable. The file has no keyframes, so it is read
+// from its beginning, and what held at t is computed.
+func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	return f.run(ctx, t, emit)
+}
+
+// surveyBytes is how much of a file is read in advance for the names that it
+// contains: all of it up to this size, otherwise this much of its beginning
+// and end. Rundowns stand there.
+const surveyBytes = 256 << 20
+
+// survey reads names, schemas and the census in advance.
+func (f *File) survey(ctx context.Context) (*etw.State, bool, error) {
+	st := etw.NewState()
+	buffers := f.buffers
+	complete := f.size <= surveyBytes
+	if !complete {
+		buffers = ends(buffers, surveyBytes)
+	}
+	each := func(r *etw.Record) bool {
+		st.Survey(r, &f.header.Clock)
+		return true
+	}
+	err := f.scan(ctx, buffers, each, func(*Damage) {})
+	st.Settle()
+	return st, complete, err
+}
+
+// ends returns the buffers at the beginning and the end, by the time at which
+// they were flushed, that together have about n bytes.
+func ends(buffers []buffer, n int64) []buffer {
+	sorted := slices.Clone(buffers)
+	slices.SortStableFunc(sorted, func(a, b buffer) int {
+		if a.flushed < b.flushed {
+			return -1
+		}
+		if a.flushed > b.flushed {
+			return 1
+		}
+		return 0
+	})
+	first, last := 0, len(sorted)
+	for quarter := n / 4; first < last && quarter > 0; first++ {
+		quarter -= int64(sorted[first].size)
+	}
+	for rest := n - n/4; last > first && rest > 0; last-- {
+		rest -= int64(sorted[last-1].size)
+	}
+	kept := append(sorted[:first], sorted[last:]...)
+	slices.SortFunc(kept, func(a, b buffer) int {
+		if a.offset < b.offset {
+			return -1
+		}
+		return 1
+	})
+	return kept
+}
+
+// replay is one run over a file.
+type replay struct {
+	f       *File
+	emit    source.Emit
+	out     model.Builder
+	decoder *etw.Decoder
+	from    model.Time
+	// state folds what lies before from; nil once that time is reached.
+	state *state.State
+	// newest is the time of the latest event emitted.
+	newest model.Time
+	late   uint64
+	damage []*Damage
+	err    error
+}
+
+// batchEvents is the size of a batch; events are put in order within it.
+const batchEvents = 4096
+
+func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error {
+	st, complete, err := f.survey(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("survey capture: %w", err)
+	}
+	if !complete {
+		st.Census = nil
+	}
+	r := &replay{f: f, emit: emit, from: from}
+	if from > 0 {
+		r.state = state.New()
+	}
+	var probes []etw.Probe
+	if f.options.Probes != nil {
+		probes = f.options.Probes()
+	}
+	groups := streams(f.buffers)
+	var done, reported int64
+	entered := func(b *buffer) {
+		done += int64(b.size)
+		if f.options.Progress != nil && done-reported >= progressInterval {
+			reported = done
+			f.options.Progress(done, f.size)
+		}
+		if b.flags&(flagEventsLost|flagBufferLost) != 0 {
+			r.flagged(b)
+		}
+	}
+	r.decoder = etw.NewDecoder(f.options.Options, f.header.Clock, st, &r.out, probes...)
+	m := newMerger(f.r, &f.header, groups, entered, func(d *Damage) { r.damaged(d) })
+	last := f.start
+	for n := 0; ; n++ {
+		record := m.Next()
+		if record == nil {
+			break
+		}
+		t := f.header.Clock.Time(record.Time)
+		if n == 0 {
+			r.describe(t, st, probes)
+		}
+		r.loseDamage(t)
+		r.decoder.Decode(record)
+		last = max(last, t)
+		if r.out.Len() >= batchEvents {
+			r.flush()
+		}
+		if r.err != nil {
+			return r.err
+		}
+		if n&0xfff == 0 && ctx.Err() != nil {
+			break
+		}
+	}
+	r.decoder.Finish(last)
+	r.finish(last, m.late)
+	if f.options.Progress != nil && ctx.Err() == nil {
+		f.options.Progress(f.size, f.size)
+	}
+	return r.err
+}

@@ -1,0 +1,175 @@
+package etl
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"lostbeat/etw"
+	"lostbeat/model"
+)
+
+// describe adds the events with which a stream describes itself, at the time
+// of its first record.
+func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
+	h := &r.f.header
+	meta := func(key, value string) {
+		if value != "" {
+			r.out.AddMeta(model.Meta{Time: t, Key: key, Value: value})
+		}
+	}
+	host := &st.Host
+	meta("host", host.Computer)
+	meta("os", h.describe())
+	meta("kernel", host.BuildLab)
+	meta("product", host.Product)
+	meta("arch", fmt.Sprintf("%d-bit", 8*int(h.PointerSize)))
+	meta("cpus", strconv.Itoa(int(h.Processors)))
+	meta("source", "etl")
+	meta("session", h.LoggerName)
+	meta("file", r.f.name)
+	meta("start_wall", h.Start.String())
+	meta("clock", h.Clock.Type.String())
+	r.out.AddClock(model.Clock{Time: t, Boot: t.Sub(h.Boot), Wall: t})
+	r.recorded(t)
+	for _, p := range probes {
+		for _, status := range p.Status(st.Census) {
+			status.Time = t
+			r.out.AddProbe(status)
+		}
+	}
+	for _, a := range host.Adapters {
+		r.out.AddDeviceConfig(model.DeviceConfig{Time: t, Ifindex: int64(a.Index), Device: a.Description, RingSource: "not in the capture"})
+	}
+}
+
+// recorded says what the recording itself missed.
+func (r *replay) recorded(t model.Time) {
+	h := &r.f.header
+	status := model.Probe{Time: t, Name: "etw", State: model.ProbeOn}
+	switch {
+	case h.EventsLost > 0 || h.BuffersLost > 0:
+		status.State = model.ProbeDegraded
+		status.Reason = fmt.Sprintf("%d events and %d buffers were lost while recording", h.EventsLost, h.BuffersLost)
+		status.Hint = "record with more or larger buffers, or with fewer providers"
+	case h.End == 0:
+		status.State = model.ProbeDegraded
+		status.Reason = "the file was not finalised: how much was lost while recording is not known"
+		status.Hint = "stop the session before copying the file"
+	case h.LogFileMode&modeCircular != 0:
+		status.State = model.ProbeDegraded
+		status.Reason = "circular file: it holds only the end of the session"
+	}
+	r.out.AddProbe(status)
+}
+
+// flagged reports a buffer whose flags say that something was lost before it.
+func (r *replay) flagged(b *buffer) {
+	t := r.f.header.Clock.Time(uint64(max(b.flushed, 0)))
+	if b.flushed <= 0 || t < r.newest {
+		t = r.newest
+	}
+	what := "events"
+	if b.flags&flagBufferLost != 0 {
+		what = "a buffer"
+	}
+	r.out.AddLoss(model.Loss{Time: t, CPU: r.f.header.cpu(b), Lost: 1, Origin: "etw-buffer", Detail: fmt.Sprintf("the buffer at offset %d says that %s were lost before it; how many is not known", b.offset, what)})
+}
+
+func (r *replay) damaged(d *Damage) {
+	r.damage = append(r.damage, d)
+}
+
+// loseDamage reports damage found since the last call.
+func (r *replay) loseDamage(t model.Time) {
+	for _, d := range r.damage {
+		r.out.AddLoss(model.Loss{Time: t, CPU: -1, Lost: 1, LostBytes: uint64(d.Bytes), Origin: "file", Detail: d.Error()})
+	}
+	r.damage = r.damage[:0]
+}
+
+// flush emits what has been added, in order of time.
+func (r *replay) flush() {
+	r.out.SortByTime()
+	if batch := r.out.Take(); batch != nil {
+		r.send(batch, batch.Events)
+	}
+}
+
+// send emits events of a batch, or folds them into the state while they lie
+// before the time that was asked for.
+func (r *replay) send(batch *model.Batch, events []model.Event) {
+	if r.err != nil {
+		return
+	}
+	for len(events) > 0 && r.state != nil {
+		n := 0
+		for n < len(events) && events[n].Time < r.from {
+			n++
+		}
+		past := *batch
+		past.Events = events[:n]
+		r.state.Apply(&past)
+		if events = events[n:]; len(events) > 0 {
+			var b model.Builder
+			r.state.Snapshot(r.from, &b)
+			r.state = nil
+			if keyframe := b.Take(); keyframe != nil {
+				if r.err = r.emit(keyframe); r.err != nil {
+					return
+				}
+			}
+		}
+	}
+	if len(events) == 0 {
+		return
+	}
+	for i := range events {
+		if events[i].Time < r.newest {
+			r.late++
+		}
+		r.newest = max(r.newest, events[i].Time)
+	}
+	out := *batch
+	out.Events = events
+	r.err = r.emit(&out)
+}
+
+// finish emits the rest, with what is known only at the end.
+func (r *replay) finish(last model.Time, lateRecords uint64) {
+	r.loseDamage(last)
+	if d := r.f.damage; d != nil {
+		r.damaged(d)
+		r.loseDamage(last)
+	}
+	h := &r.f.header
+	span := max(last.Sub(r.f.start), 0)
+	r.lost(last, span, uint64(h.EventsLost), "etw", "events that the session counted as lost, at times that are not known")
+	r.lost(last, span, uint64(h.BuffersLost), "etw-buffer", "buffers that the session counted as lost, at times that are not known")
+	r.flush()
+	if r.late > 0 {
+		r.lost(max(last, r.newest), 0, r.late, "order", fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords))
+		r.flush()
+	}
+	r.keyframe()
+}
+
+// keyframe emits the state when the time that was asked for lies behind the
+// last event.
+func (r *replay) keyframe() {
+	if r.state == nil || r.err != nil {
+		return
+	}
+	var b model.Builder
+	r.state.Snapshot(r.from, &b)
+	r.state = nil
+	if batch := b.Take(); batch != nil {
+		r.err = r.emit(batch)
+	}
+}
+
+func (r *replay) lost(t model.Time, span time.Duration, n uint64, origin, detail string) {
+	if n > 0 {
+		r.out.AddLoss(model.Loss{Time: t, Dur: span, CPU: -1, Lost: n, Origin: origin, Detail: detail})
+	}
+}

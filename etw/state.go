@@ -1,0 +1,309 @@
+package etw
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lostbeat/model"
+)
+
+// Limits of what is remembered of a capture. They are far above what a host
+// has and keep a damaged or hostile file from occupying memory.
+const (
+	maxImages    = 1 << 16
+	maxProcesses = 1 << 17
+	maxThreads   = 1 << 18
+)
+
+// State is what records say about the host: images, processes, threads,
+// volumes and schemas. A survey of a capture fills it in advance, because the
+// records that name things often stand at its end.
+type State struct {
+	// Census counts the records of each kind that the survey saw; nil without one.
+	Census Census
+	// Host describes the recording machine as far as it is known.
+	Host Host
+
+	images    images
+	processes processes
+	threads   map[int32]int32
+	schemas   schemas
+}
+
+// Host describes the recording machine.
+type Host struct {
+	// Computer is its name.
+	Computer string
+	// Domain is its domain.
+	Domain string
+	// BuildLab and Product describe its Windows.
+	BuildLab, Product string
+	// Processors, MHz and MemoryMB are 0 where unknown.
+	Processors, MHz, MemoryMB uint32
+	// Adapters are its network adapters.
+	Adapters []Adapter
+}
+
+// Adapter is a network adapter of SystemConfig.
+type Adapter struct {
+	Description, Addresses string
+	// Index is its IPv4 interface index, 0 unknown.
+	Index uint32
+	// MAC is its physical address in text.
+	MAC string
+}
+
+// NewState returns an empty state.
+func NewState() *State {
+	return &State{threads: make(map[int32]int32), schemas: newSchemas()}
+}
+
+// Survey takes from r what names other records. Records may come in any order;
+// Settle has to be called after the last.
+func (s *State) Survey(r *Record, c *Clock) {
+	if s.Census == nil {
+		s.Census = make(Census)
+	}
+	s.Census[r.Key()]++
+	switch {
+	case r.Class == ClassImage && r.Classic():
+		if img, ok := parseImage(r); ok {
+			s.images.add(img, r.ID, c.Time(r.Time))
+		}
+	case r.Class == ClassProcess && r.Classic():
+		if p, ok := parseProcess(r); ok {
+			s.processes.add(p, r.ID, c.Time(r.Time))
+		}
+	case r.Class == ClassThread && r.Classic():
+		s.surveyThread(r)
+	case r.Class == ClassSystemConfig:
+		s.systemConfig(r)
+	case r.Class == ClassSystemConfigEx:
+		s.systemConfigEx(r)
+	default:
+		s.schemas.survey(r)
+	}
+}
+
+// Settle ends a survey.
+func (s *State) Settle() {
+	s.images.settle()
+	s.processes.settle()
+	s.schemas.settle()
+}
+
+// surveyThread remembers threads whose start is not in the capture; the others
+// become known when they start.
+func (s *State) surveyThread(r *Record) {
+	th, ok := parseThread(r)
+	if !ok || r.ID == opStart || len(s.threads) >= maxThreads {
+		return
+	}
+	if _, seen := s.threads[th.TID]; !seen || r.ID == opDCStart {
+		s.threads[th.TID] = th.PID
+	}
+}
+
+// Opcodes of the process, thread and image classes.
+const (
+	opStart     = 1
+	opEnd       = 2
+	opDCStart   = 3
+	opDCEnd     = 4
+	opLoad      = 10
+	opTerminate = 11
+	opDefunct   = 39
+	opSetName   = 72
+)
+
+// Image is a mapped driver or library.
+type Image struct {
+	Base, Size uint64
+	PID        int32
+	File       string
+	// From and To are when it was mapped.
+	From, To model.Time
+}
+
+// mapping is one record about an image.
+type mapping struct {
+	Image
+	at model.Time
+	op uint16
+}
+
+// images knows the images of the kernel. While records are added it is only a
+// list; settle makes it searchable.
+type images struct {
+	records []mapping
+	list    []Image
+}
+
+const (
+	always = model.Time(math.MinInt64)
+	never  = model.Time(math.MaxInt64)
+)
+
+func (m *images) add(img Image, op uint16, t model.Time) {
+	if img.PID == 0 && img.Size > 0 && img.Base+img.Size > img.Base && len(m.records) < maxImages {
+		m.records = append(m.records, mapping{img, t, op})
+	}
+}
+
+// settle makes intervals out of the records: a rundown says that an image was
+// there before, a load since when, an unload until when.
+func (m *images) settle() {
+	slices.SortStableFunc(m.records, func(a, b mapping) int {
+		return cmp.Or(cmp.Compare(a.Base, b.Base), cmp.Compare(a.at, b.at))
+	})
+	m.list = m.list[:0]
+	for _, r := range m.records {
+		var last *Image
+		if n := len(m.list); n > 0 && m.list[n-1].Base == r.Base && m.list[n-1].To == never {
+			last = &m.list[n-1]
+		}
+		switch {
+		case r.op == opEnd && last != nil:
+			last.To = r.at
+		case r.op == opEnd:
+			m.list = append(m.list, r.span(always, r.at))
+		case last != nil && (r.op != opLoad || strings.EqualFold(last.File, r.File)):
+			// The same image once more.
+		case r.op == opLoad:
+			if last != nil {
+				last.To = r.at
+			}
+			m.list = append(m.list, r.span(r.at, never))
+		default:
+			m.list = append(m.list, r.span(m.since(r.Base), never))
+		}
+	}
+	m.records = m.records[:0]
+}
+
+// since returns when the image that a rundown reports can have been loaded: at
+// any time, but after what was mapped at its base before.
+func (m *images) since(base uint64) model.Time {
+	if n := len(m.list); n > 0 && m.list[n-1].Base == base {
+		return m.list[n-1].To
+	}
+	return always
+}
+
+func (r *mapping) span(from, to model.Time) Image {
+	img := r.Image
+	img.From, img.To = from, to
+	return img
+}
+
+// find returns the image that held addr at time t.
+func (m *images) find(addr uint64, t model.Time) *Image {
+	i, _ := slices.BinarySearchFunc(m.list, addr, func(img Image, addr uint64) int {
+		if img.Base > addr {
+			return 1
+		}
+		return -1
+	})
+	// Images that were mapped one after the other may share addresses without
+	// sharing a base: look at a few below the address.
+	for n := 0; i > 0 && n < 16; n++ {
+		i--
+		if img := &m.list[i]; addr-img.Base < img.Size && t >= img.From && t <= img.To {
+			return img
+		}
+	}
+	return nil
+}
+
+// symbol names addr; lasting says that the answer holds at every time.
+func (m *images) symbol(addr uint64, t model.Time) (s Symbol, lasting bool) {
+	img := m.find(addr, t)
+	if img == nil {
+		return Symbol{Name: "0x" + strconv.FormatUint(addr, 16), Driver: "<unknown>"}, false
+	}
+	driver := strings.ToLower(BaseName(img.File))
+	return Symbol{Name: driver + "+0x" + strconv.FormatUint(addr-img.Base, 16), Driver: driver}, img.From == always && img.To == never
+}
+
+// BaseName returns the last element of a Windows path.
+func BaseName(path string) string { return path[strings.LastIndexAny(path, `\/`)+1:] }
+
+// process is one life of a process id.
+type process struct {
+	PID, Parent int32
+	Name        string
+	Command     string
+	from, to    model.Time
+}
+
+type lifeRecord struct {
+	process
+	at model.Time
+	op uint16
+}
+
+// processes knows the names of processes; ids are used again, so a name goes
+// with a time.
+type processes struct {
+	records []lifeRecord
+	lives   map[int32][]process
+}
+
+func (m *processes) add(p process, op uint16, t model.Time) {
+	if len(m.records) < maxProcesses {
+		m.records = append(m.records, lifeRecord{p, t, op})
+	}
+}
+
+func (m *processes) settle() {
+	slices.SortStableFunc(m.records, func(a, b lifeRecord) int { return cmp.Compare(a.at, b.at) })
+	m.lives = make(map[int32][]process)
+	for _, r := range m.records {
+		m.apply(r)
+	}
+	m.records = nil
+}
+
+func (m *processes) apply(r lifeRecord) {
+	lives := m.lives[r.PID]
+	open := len(lives) > 0 && lives[len(lives)-1].to == never
+	p := r.process
+	p.from, p.to = always, never
+	switch r.op {
+	case opStart:
+		if open {
+			lives[len(lives)-1].to = r.at
+		}
+		p.from = r.at
+		lives = append(lives, p)
+	case opDCStart, opDCEnd:
+		if !open {
+			lives = append(lives, p)
+		}
+	case opEnd:
+		p.to = r.at
+		if open {
+			lives[len(lives)-1].to = r.at
+		} else if len(lives) == 0 {
+			lives = append(lives, p)
+		}
+	default:
+		return
+	}
+	m.lives[r.PID] = lives
+}
+
+// at returns the process that had an id at time t; when none had, the last
+// that is known before it.
+func (m *processes) at(pid int32, t model.Time) process {
+	var found process
+	for _, p := range m.lives[pid] {
+		if p.from <= t || found.Name == "" {
+			found = p
+		}
+	}
+	return found
+}
