@@ -1,0 +1,109 @@
+package detect
+
+import (
+	"time"
+
+	"lostbeat/model"
+)
+
+// Emit takes a finding that was opened, updated or closed at event time at. It
+// is called in the order of at.
+type Emit func(at model.Time, f model.Finding)
+
+// tickEvery is the time between two judgements.
+const tickEvery = model.Time(time.Second)
+
+// maxSilentTicks is how many seconds without any event are judged one by one.
+// After them every open finding has closed, and time jumps to the next event.
+const maxSilentTicks = 120
+
+// detector is one way of looking at the facts. Detectors keep only their own
+// incidents; the facts are shared.
+type detector interface {
+	// tick judges the seconds up to w.now and emits what changed.
+	tick(w *world, emit func(model.Finding))
+	// finish emits the latest state of every open incident.
+	finish(w *world, emit func(model.Finding))
+}
+
+// Engine runs the detectors over a stream. It is not safe for concurrent use.
+type Engine struct {
+	world     *world
+	detectors []detector
+	// next is the time of the next tick, 0 before the first event.
+	next model.Time
+	// last is the highest event time seen.
+	last model.Time
+}
+
+// New returns an engine with the given settings. Settings are not checked:
+// see [Settings.Validate].
+func New(s Settings) *Engine {
+	return &Engine{
+		world: newWorld(s),
+		// The order matters: a detector that names a cause comes before those
+		// that would otherwise report its consequences.
+		detectors: []detector{
+			newStarvation(s),
+			newRingDrop(s),
+			newSocketDrop(s),
+			newPortExhaustion(s),
+			newPortLeak(s),
+			newCounterWatch(s),
+		},
+	}
+}
+
+// Apply takes the events of b. Findings among them are ignored: they are
+// derived from the rest.
+func (e *Engine) Apply(b *model.Batch, emit Emit) {
+	for i := range b.Events {
+		ev := &b.Events[i]
+		if ev.Flags&model.FlagDerived != 0 || ev.Kind == model.KindFinding {
+			continue
+		}
+		if ev.Time >= e.next {
+			e.advance(ev.Time, emit)
+		}
+		e.last = max(e.last, ev.Time)
+		e.world.apply(b, ev)
+	}
+}
+
+// Finish emits the latest state of every finding that is still open, at the
+// time of the last event. The findings stay ongoing: that the stream ended
+// does not mean that the fault did.
+func (e *Engine) Finish(emit Emit) {
+	if e.last == 0 {
+		return
+	}
+	e.world.now = e.last
+	out := func(f model.Finding) { emit(e.last, f) }
+	for _, d := range e.detectors {
+		d.finish(e.world, out)
+	}
+}
+
+// advance runs the ticks that are due before an event at time t.
+func (e *Engine) advance(t model.Time, emit Emit) {
+	if e.next == 0 {
+		e.next = t - t%tickEvery + tickEvery
+		return
+	}
+	for ticks := 0; t >= e.next; ticks++ {
+		if ticks == maxSilentTicks {
+			e.next = t - t%tickEvery
+		}
+		e.tick(e.next, emit)
+		e.next += tickEvery
+	}
+}
+
+func (e *Engine) tick(now model.Time, emit Emit) {
+	e.world.beginTick(now)
+	out := func(f model.Finding) { emit(now, f) }
+	for _, d := range e.detectors {
+		d.tick(e.world, out)
+	}
+	e.world.endTick()
+}

@@ -1,0 +1,580 @@
+package detect
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// Lengths of a holder's history.
+const (
+	// secondFloors is how many seconds of floors are kept.
+	secondFloors = 304
+	// coarseSeconds is the length of a coarse floor, coarseFloors how many are kept.
+	coarseSeconds = 10
+	coarseFloors  = 184
+)
+
+// portFacts is who holds which ports, and how that changed.
+type portFacts struct {
+	holders map[holderKey]*holder
+	// owners says to which holder a held port was counted: pools may appear after their ports.
+	owners map[*state.Port]ownership
+	// tuples counts TCP ports used towards one destination: connect needs a
+	// free port only for its own 4-tuple.
+	tuples map[tupleKey]*tupleUse
+	// fails are the failed allocations of the last while, by what failed.
+	fails map[failKey]*failFacts
+	// reuse follows how each bounded pool's ports come back into use.
+	reuse map[state.PoolKey]*reuseFacts
+	// resting are the rests whose end is known, soonest first.
+	rests restQueue
+	// ticks counts the ticks so far; audits the audits seen.
+	ticks  int
+	audits int
+	// lastAudit is the time of the last audit.
+	lastAudit model.Time
+}
+
+func newPortFacts() *portFacts {
+	return &portFacts{holders: make(map[holderKey]*holder), owners: make(map[*state.Port]ownership), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), reuse: make(map[state.PoolKey]*reuseFacts)}
+}
+
+// ownership is the holder that a port was counted to, and whether it was held
+// when observation began.
+type ownership struct {
+	holder  *holder
+	present bool
+}
+
+// holderKey is a process's ports of one kind in one pool.
+type holderKey struct {
+	pid      int32
+	process  string // only for processes without a PID
+	pool     state.PoolKey
+	protocol model.Protocol
+	netns    int64
+	// connections are TCP ports taken by connect: they are shared between
+	// destinations and commonly pooled, so they are judged apart.
+	connections bool
+}
+
+func compareHolders(a, b holderKey) int {
+	conn := func(k holderKey) int {
+		if k.connections {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(a.pid, b.pid), cmp.Compare(a.process, b.process), comparePools(a.pool, b.pool), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.netns, b.netns), cmp.Compare(conn(a), conn(b)))
+}
+
+func comparePools(a, b state.PoolKey) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
+}
+
+// holder is what one process holds of one pool. Its floor is the lowest number
+// of ports held within a second: churn moves the number, a leak moves the floor.
+type holder struct {
+	key     holderKey
+	process string
+	// held is the present number; present of them were held when observation
+	// began, and are no evidence of growth.
+	held, present int
+	// low is the floor of the second that is being filled.
+	low int
+	// seconds and coarse are rings of floors of held-present; ticks is how many seconds have been recorded.
+	seconds [secondFloors]int32
+	coarse  [coarseFloors]int32
+	ticks   int
+	// acquired and released count since the holder appeared; short counts releases after less than a second.
+	acquired, released, short uint64
+	// perSecond rings of acquisitions and releases.
+	acquiredIn, releasedIn [secondFloors]uint32
+	// how counts the ways of acquisition.
+	how [16]uint64
+	// first is the first acquisition seen, last the last.
+	first, last model.Time
+	// holds is the distribution of how long released ports had been held.
+	holds model.Histogram
+	// empty is since when nothing has been held, 0 while something is.
+	empty model.Time
+}
+
+// growth is the number of ports held beyond those present at the start.
+func (h *holder) growth() int { return h.held - h.present }
+
+// floor returns the lowest growth within the second that ended ago seconds
+// before the last tick; 0 before the holder appeared.
+func (h *holder) floor(ago int) int {
+	if ago >= h.ticks || ago >= secondFloors {
+		return 0
+	}
+	return int(h.seconds[(h.ticks-1-ago)%secondFloors])
+}
+
+// floorOver returns the lowest floor of n seconds, the last of which ended ago
+// seconds before the last tick. Long spans are read from the coarse ring.
+func (h *holder) floorOver(ago, n int) int {
+	if ago+n <= secondFloors {
+		low := h.floor(ago)
+		for i := 1; i < n; i++ {
+			low = min(low, h.floor(ago+i))
+		}
+		return low
+	}
+	done := h.ticks / coarseSeconds // complete coarse floors
+	first, count := ago/coarseSeconds, max(n/coarseSeconds, 1)
+	low := int(^uint(0) >> 1)
+	for i := first; i < first+count; i++ {
+		if i >= done || i >= coarseFloors {
+			return min(low, 0)
+		}
+		low = min(low, int(h.coarse[(done-1-i)%coarseFloors]))
+	}
+	return low
+}
+
+// sumOver adds up a per-second ring over the last n recorded seconds.
+func (h *holder) sumOver(ring *[secondFloors]uint32, n int) uint64 {
+	var sum uint64
+	for i := range min(n, h.ticks, secondFloors) {
+		sum += uint64(ring[(h.ticks-1-i)%secondFloors])
+	}
+	return sum
+}
+
+func (h *holder) endSecond() {
+	i := h.ticks % secondFloors
+	h.seconds[i] = int32(h.low)
+	if c := h.ticks / coarseSeconds % coarseFloors; h.ticks%coarseSeconds == 0 {
+		h.coarse[c] = int32(h.low)
+	} else {
+		h.coarse[c] = min(h.coarse[c], int32(h.low))
+	}
+	h.ticks++
+	next := h.ticks % secondFloors
+	h.acquiredIn[next], h.releasedIn[next] = 0, 0
+	h.low = h.growth()
+}
+
+// tupleKey is what a TCP connect's port must be unique for.
+type tupleKey struct {
+	netns         int64
+	local, remote string
+	rport         uint16
+}
+
+func compareTuples(a, b tupleKey) int {
+	return cmp.Or(cmp.Compare(a.netns, b.netns), cmp.Compare(a.local, b.local), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport))
+}
+
+// tupleUse is how many ports one destination uses.
+type tupleUse struct{ held, resting int }
+
+// failKey groups failed allocations: by pool for ports of the system's choice, by destination for connects.
+type failKey struct {
+	pool   state.PoolKey
+	netns  int64
+	remote string
+	rport  uint16
+	// port is the port asked for, 0 any.
+	port uint16
+}
+
+func compareFails(a, b failKey) int {
+	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port))
+}
+
+// failFacts are failed allocations of one group.
+type failFacts struct {
+	protocol    model.Protocol
+	how         model.How
+	count       uint64
+	first, last model.Time
+	byProcess   map[processKey]uint64
+	errors      map[string]uint64
+}
+
+type processKey struct {
+	pid  int32
+	name string
+}
+
+// heldKey is the key under which a port that is held stands in the state.
+func heldKey(cookie uint64, protocol model.Protocol, netns int64, local string, lport uint16, remote string, rport uint16, resting bool) state.PortKey {
+	if cookie != 0 {
+		return state.PortKey{Cookie: cookie, Resting: resting}
+	}
+	return state.PortKey{Netns: netns, Protocol: protocol, Local: local, Remote: remote, LPort: lport, RPort: rport, Resting: resting}
+}
+
+// apply folds one port or RPC event in, keeping the state's ports and the
+// counts beside them in step.
+func (p *portFacts) apply(w *world, b *model.Batch, e *model.Event) {
+	switch e.Kind {
+	case model.KindPortFail:
+		v, _ := b.PortFail(e)
+		p.fail(w, v)
+		return
+	case model.KindPortAudit:
+		p.audits++
+		p.lastAudit = e.Time
+		return
+	case model.KindRPCCall:
+		v, _ := b.RPCCall(e)
+		if v.Status == rpcOutOfResources {
+			p.rpcFail(w, v)
+		}
+		return
+	}
+	held, rest := eventKeys(b, e)
+	before, restBefore := w.state.Ports[held], w.state.Ports[rest]
+	w.state.ApplyEvent(b, e)
+	after, restAfter := w.state.Ports[held], w.state.Ports[rest]
+	if before != after {
+		if before != nil {
+			p.release(w, before, e)
+		}
+		if after != nil {
+			p.acquire(w, after, e)
+		}
+	}
+	if restBefore != restAfter {
+		if restBefore != nil {
+			p.tupleAdd(restBefore, -1)
+			p.reuseOf(w, restBefore, func(r *reuseFacts, _ uint64) { r.free(restBefore.LocalPort, e.Time) })
+		}
+		if restAfter != nil {
+			p.tupleAdd(restAfter, 1)
+			p.reuseOf(w, restAfter, func(r *reuseFacts, _ uint64) { r.rest(restAfter.LocalPort) })
+			p.rests.push(restEnd{at: restUntil(w, restAfter), key: rest})
+		}
+	}
+}
+
+// eventKeys returns the keys under which the event's port stands while it is
+// held and while it rests.
+func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
+	var local, remote string
+	var netns int64
+	switch e.Kind {
+	case model.KindPortAcquire:
+		v, _ := b.PortAcquire(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortRelease:
+		v, _ := b.PortRelease(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortRest:
+		v, _ := b.PortRest(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortActive:
+		v, _ := b.PortActive(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	}
+	protocol, lport, rport := model.Protocol(e.Args[0]), uint16(e.Args[1]), uint16(e.Args[2])
+	return heldKey(e.Resource, protocol, netns, local, lport, remote, rport, false), heldKey(e.Resource, protocol, netns, local, lport, remote, rport, true)
+}
+
+// isConnection says that a port is TCP's and was taken for one destination.
+func isConnection(port *state.Port) bool {
+	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 && port.How != model.HowBindAny && port.How != model.HowBindPort && port.How != model.HowListen && port.How != model.HowAccept
+}
+
+func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) {
+	if port.Shared() || port.LocalPort == 0 {
+		return
+	}
+	p.tupleAdd(port, 1)
+	h := p.holder(w, port)
+	h.empty = 0
+	h.held++
+	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
+	p.owners[port] = ownership{h, present}
+	if present {
+		h.present++
+	} else {
+		if h.first == 0 {
+			h.first = e.Time
+		}
+		h.last = e.Time
+		h.acquired++
+		h.acquiredIn[h.ticks%secondFloors]++
+	}
+	if int(port.How) < len(h.how) {
+		h.how[port.How]++
+	}
+	p.reuseOf(w, port, func(r *reuseFacts, size uint64) {
+		r.expect(size)
+		r.take(port.LocalPort, port.PID, e.Time)
+	})
+}
+
+func (p *portFacts) release(w *world, port *state.Port, e *model.Event) {
+	if port.Shared() || port.LocalPort == 0 {
+		return
+	}
+	p.tupleAdd(port, -1)
+	owner, ok := p.owners[port]
+	if !ok {
+		return
+	}
+	delete(p.owners, port)
+	h := owner.holder
+	h.held--
+	if owner.present {
+		h.present--
+	}
+	h.low = min(h.low, h.growth())
+	h.released++
+	h.releasedIn[h.ticks%secondFloors]++
+	held := e.Time.Sub(port.Since)
+	h.holds.Observe(uint64(max(held, 0)))
+	if held < time.Second {
+		h.short++
+	}
+	if h.held == 0 {
+		h.empty = e.Time
+	}
+	p.reuseOf(w, port, func(r *reuseFacts, _ uint64) { r.free(port.LocalPort, e.Time) })
+}
+
+func (p *portFacts) tupleAdd(port *state.Port, n int) {
+	if port.Protocol != model.ProtocolTCP || port.RemotePort == 0 || port.Shared() {
+		return
+	}
+	k := tupleKey{port.Netns, port.LocalAddr, port.RemoteAddr, port.RemotePort}
+	u := p.tuples[k]
+	if u == nil {
+		u = &tupleUse{}
+		p.tuples[k] = u
+	}
+	if port.Resting {
+		u.resting += n
+	} else {
+		u.held += n
+	}
+	if u.held <= 0 && u.resting <= 0 {
+		delete(p.tuples, k)
+	}
+}
+
+func (p *portFacts) holder(w *world, port *state.Port) *holder {
+	pool, _ := w.poolOf(port.Protocol, port.Netns, port.LocalPort)
+	k := holderKey{pid: port.PID, pool: pool, protocol: port.Protocol, netns: port.Netns, connections: isConnection(port)}
+	if port.PID <= 0 {
+		k.process = port.Process
+	}
+	h := p.holders[k]
+	if h == nil {
+		h = &holder{key: k}
+		p.holders[k] = h
+	}
+	if port.Process != "" {
+		h.process = port.Process
+	} else if h.process == "" {
+		h.process = w.state.ProcessName(port.PID)
+	}
+	return h
+}
+
+// holderList returns the holders in a fixed order.
+func (p *portFacts) holderList() []*holder {
+	list := make([]*holder, 0, len(p.holders))
+	for _, k := range slices.SortedFunc(maps.Keys(p.holders), compareHolders) {
+		list = append(list, p.holders[k])
+	}
+	return list
+}
+
+// beginTick ends the second in every holder's history and ends the rests that are over.
+func (p *portFacts) beginTick(now model.Time, st *state.State) {
+	p.ticks++
+	for k, h := range p.holders {
+		h.endSecond()
+		if h.held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
+			delete(p.holders, k)
+		}
+	}
+	for k, f := range p.fails {
+		if now.Sub(f.last) > time.Minute {
+			delete(p.fails, k)
+		}
+	}
+	for len(p.rests) > 0 && p.rests[0].at <= now {
+		end := p.rests.pop()
+		port := st.Ports[end.key]
+		if port == nil || !port.Resting || restEndOf(port, end.at) > now {
+			continue
+		}
+		p.tupleAdd(port, -1)
+		if pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort); ok {
+			if r := p.reuse[pool]; r != nil {
+				r.free(port.LocalPort, end.at)
+			}
+		}
+		p.dropRest(st, port, end.at)
+	}
+}
+
+// dropRest takes a port whose rest is over out of the state, as the release
+// event would that sources without such events never send.
+func (p *portFacts) dropRest(st *state.State, port *state.Port, at model.Time) {
+	var b model.Builder
+	b.AddPortRelease(model.PortRelease{Time: at, PID: port.PID, TID: port.TID, Cookie: port.Cookie, Protocol: port.Protocol, LocalPort: port.LocalPort, RemotePort: port.RemotePort,
+		How: model.HowRestEnd, Netns: port.Netns, LocalAddr: port.LocalAddr, RemoteAddr: port.RemoteAddr, Process: port.Process})
+	st.Apply(b.Take())
+}
+
+func restEndOf(port *state.Port, estimate model.Time) model.Time {
+	if port.RestUntil != 0 {
+		return port.RestUntil
+	}
+	return estimate
+}
+
+// restUntil returns when a port's rest ends, by the system's default when the
+// event does not say.
+func restUntil(w *world, port *state.Port) model.Time {
+	if port.RestUntil != 0 {
+		return port.RestUntil
+	}
+	if w.windows() {
+		return port.Since.Add(w.settings.Leak.RestWindows.Std())
+	}
+	return port.Since.Add(w.settings.Leak.RestLinux.Std())
+}
+
+// poolOf returns the most specific pool that a port belongs to: the smallest.
+func (w *world) poolOf(protocol model.Protocol, netns int64, port uint16) (state.PoolKey, bool) {
+	return poolOf(w.state, protocol, netns, port)
+}
+
+func poolOf(st *state.State, protocol model.Protocol, netns int64, port uint16) (state.PoolKey, bool) {
+	var best *state.Pool
+	var key state.PoolKey
+	for k, pool := range st.Pools {
+		if !pool.Contains(protocol, netns, port) {
+			continue
+		}
+		if best == nil || pool.Size < best.Size || pool.Size == best.Size && comparePools(k, key) < 0 {
+			best, key = pool, k
+		}
+	}
+	return key, best != nil
+}
+
+// ephemeralPool returns the pool from which the system itself chooses ports.
+func (w *world) ephemeralPool(protocol model.Protocol, netns int64) (state.PoolKey, bool) {
+	var key state.PoolKey
+	found := false
+	for k, pool := range w.state.Pools {
+		if pool.Source == model.PoolEphemeral && pool.Protocol == protocol && (pool.Netns == 0 || pool.Netns == netns) && (!found || comparePools(k, key) < 0) {
+			key, found = k, true
+		}
+	}
+	return key, found
+}
+
+func (w *world) poolSize(k state.PoolKey) uint64 {
+	if pool := w.state.Pools[k]; pool != nil {
+		return pool.Size
+	}
+	return 0
+}
+
+// rpcOutOfResources is RPC_S_OUT_OF_RESOURCES: the port range is used up.
+const rpcOutOfResources = 1721
+
+func (p *portFacts) fail(w *world, v model.PortFail) {
+	k := failKey{netns: v.Netns, port: v.LocalPort}
+	if v.LocalPort != 0 {
+		k.pool, _ = w.poolOf(v.Protocol, v.Netns, v.LocalPort)
+	} else {
+		k.pool, _ = w.ephemeralPool(v.Protocol, v.Netns)
+	}
+	if v.Protocol == model.ProtocolTCP && v.How == model.HowConnect {
+		k.remote, k.rport = v.RemoteAddr, v.RemotePort
+	}
+	if v.LocalPort != 0 && k.pool != (state.PoolKey{}) {
+		k.port = 0 // one group to a pool: its ports are tried one after the other
+	}
+	name := v.ErrorName
+	if name == "" {
+		name = "error " + itoa(v.Error)
+	}
+	p.failed(w, k, v.Protocol, v.How, v.Time, processKey{v.PID, v.Process}, name)
+}
+
+func (p *portFacts) rpcFail(w *world, v model.RPCCall) {
+	k := failKey{}
+	for _, pool := range w.state.SortedPools() {
+		if pool.Source == model.PoolRPC {
+			k.pool = state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
+			break
+		}
+	}
+	p.failed(w, k, k.pool.Protocol, model.HowRPC, v.Time, processKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
+}
+
+func (p *portFacts) failed(w *world, k failKey, protocol model.Protocol, how model.How, at model.Time, who processKey, errorName string) {
+	if who.name == "" {
+		who.name = w.state.ProcessName(who.pid)
+	}
+	f := p.fails[k]
+	if f == nil {
+		f = &failFacts{protocol: protocol, how: how, first: at, byProcess: make(map[processKey]uint64), errors: make(map[string]uint64)}
+		p.fails[k] = f
+	}
+	f.count++
+	f.last = at
+	f.byProcess[who]++
+	f.errors[errorName]++
+}
+
+// restEnd is when a resting port can be used again.
+type restEnd struct {
+	at  model.Time
+	key state.PortKey
+}
+
+// restQueue is a heap of rest ends, soonest first.
+type restQueue []restEnd
+
+func (q *restQueue) push(r restEnd) {
+	*q = append(*q, r)
+	for i := len(*q) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if (*q)[parent].at <= (*q)[i].at {
+			break
+		}
+		(*q)[parent], (*q)[i] = (*q)[i], (*q)[parent]
+		i = parent
+	}
+}
+
+func (q *restQueue) pop() restEnd {
+	old := *q
+	top := old[0]
+	n := len(old) - 1
+	old[0] = old[n]
+	*q = old[:n]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= n {
+			return top
+		}
+		if child+1 < n && (*q)[child+1].at < (*q)[child].at {
+			child++
+		}
+		if (*q)[i].at <= (*q)[child].at {
+			return top
+		}
+		(*q)[i], (*q)[child] = (*q)[child], (*q)[i]
+		i = child
+	}
+}

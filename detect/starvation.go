@@ -1,0 +1,444 @@
+package detect
+
+import (
+	"time"
+
+	"lostbeat/model"
+)
+
+// starvation finds deferred work (softirqs, DPCs) that starves others: a CPU
+// that spends its time in it, and a victim that was delayed or lost. Neither
+// alone is a fault.
+type starvation struct {
+	settings StarvationSettings
+	cases    tracker[starved]
+	long     tracker[longWork]
+}
+
+// confirmStarvation is the number of ticks in a row that must agree.
+const confirmStarvation = 2
+
+func newStarvation(s Settings) detector {
+	return &starvation{s.Starvation, newTracker[starved]("dpc-starvation", s.Lifecycle), newTracker[longWork]("dpc-starvation", s.Lifecycle)}
+}
+
+// pattern is the way in which deferred work starves its victims.
+type pattern int
+
+const (
+	// saturated: the CPU spends its time in one vector.
+	saturated pattern = iota
+	// crowded: the CPU has no idle time, and one vector is the largest user of it.
+	crowded
+	// budgeted: the vector stops early with work left, again and again.
+	budgeted
+	// blocked: single long runs of one vector delay the others.
+	blocked
+	// threaded: a NAPI thread cannot keep up while the softirqs look idle.
+	threaded
+	// unproven: a CPU that is busy with DPCs in a capture that cannot show victims.
+	unproven
+)
+
+// starved is what is known about one starved CPU or NAPI thread.
+type starved struct {
+	pattern pattern
+	cpu     int32
+	// work is the culprit's facts over the last window, share its share of it.
+	work       workFacts
+	share      float64
+	worstShare float64
+	// facts is the CPU's last window.
+	facts cpuSecond
+	// device is the device whose packets it handles, drops what was dropped at backlogs since the start.
+	device  deviceKey
+	dropped uint64
+	// base are the CPU's totals when it began.
+	baseDropped, baseProcessed, baseSqueezed uint64
+	processed, squeezed                      uint64
+	// late are the victims' waits.
+	late      uint64
+	worstLate singleRun
+	// victims are sockets that lost packets on this CPU.
+	victims []victim
+	// deviceDrops counts packets that the device lost because of it.
+	deviceDrops uint64
+	deviceBase  uint64
+	napi        napiFacts
+	others      []otherCPU
+}
+
+type victim struct {
+	socket *socketFacts
+	base   uint64
+}
+
+// otherCPU is how busy another CPU was.
+type otherCPU struct {
+	id   int32
+	busy float64
+}
+
+func (d *starvation) tick(w *world, emit func(model.Finding)) {
+	for _, c := range w.cpuList() {
+		d.judgeCPU(w, c)
+	}
+	d.judgeThreads(w)
+	d.settleLong(w, emit)
+	d.cases.settle(w, confirmStarvation, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
+}
+
+func (d *starvation) finish(w *world, emit func(model.Finding)) {
+	d.long.flush(w, emit, func(in *incident[longWork]) model.Finding { return describeLong(in) })
+	d.cases.flush(w, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
+}
+
+// judgeCPU decides whether deferred work on one CPU starves others.
+func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
+	s := d.settings
+	sum := &c.sum
+	top := sum.top()
+	if top == nil {
+		return
+	}
+	window := time.Duration(w.windowSeconds()) * time.Second
+	total, share := sum.share(sum.deferred(), window), sum.share(top.busy, window)
+	d.judgeLong(w, c)
+
+	drops := sum.softnet.dropped
+	lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+sum.softnet.processed)) >= s.DropShare
+	deviceDrops := d.deviceDropsOn(w, c)
+	lossy = lossy || deviceDrops >= s.MinDrops && share >= s.BusyShare
+	late, worst, blocker := d.lateWaits(c, top)
+	delayed := late >= s.LateCount && !d.stolen(sum)
+
+	key := "cpu" + itoa(c.id)
+	p, ok := saturated, false
+	switch {
+	case (lossy || delayed) && total >= s.BusyShare && share >= s.SharedBusyShare:
+		ok = true
+		if d.squeezedEarly(sum, top) {
+			p = budgeted
+		}
+	case lossy && d.squeezedEarly(sum, top):
+		p, ok = budgeted, true
+	case lossy && share >= s.SharedBusyShare && idleShare(sum) < 0.1 && share >= userShare(sum):
+		p, ok = crowded, true
+	case delayed && blocker != nil:
+		p, ok = blocked, true
+		top, share = blocker, sum.share(blocker.busy, window)
+	case w.windows() && total >= s.BusyShare && !isSoftirq(top):
+		p, ok = unproven, true
+	}
+	var in *incident[starved]
+	switch {
+	case ok:
+		fresh := d.cases.incidents[key] == nil
+		in = d.cases.raise(w, key, w.windowStart())
+		if fresh {
+			in.data = starved{cpu: c.id, pattern: p, baseDropped: c.dropped - drops, baseProcessed: c.processed - sum.softnet.processed, baseSqueezed: c.squeezed - sum.softnet.squeezed}
+		}
+		in.data.pattern = min(in.data.pattern, p)
+		if p == saturated || p == budgeted {
+			in.data.pattern = p
+		}
+	case total >= s.ClearShare && (drops > 0 || late > 0) || drops >= s.MinDrops:
+		in = d.cases.keep(w, key)
+	}
+	if in == nil {
+		return
+	}
+	data := &in.data
+	data.work, data.share, data.worstShare = *top, share, max(data.worstShare, share)
+	data.facts = sum.clone()
+	data.dropped, data.processed, data.squeezed = c.dropped-data.baseDropped, c.processed-data.baseProcessed, c.squeezed-data.baseSqueezed
+	data.device = d.deviceOf(w, c)
+	data.others = d.otherCPUs(w, c.id)
+	data.deviceDrops += d.newDeviceDrops(w, c, share)
+	// The window slides: count each second's late waits once.
+	data.late += uint64(len(c.seconds[w.slot].late))
+	if worst.wait > data.worstLate.wait {
+		data.worstLate = worst
+	}
+	d.collectVictims(w, c, data)
+}
+
+// lateWaits counts the waits of other work than top on this CPU, and names the
+// work whose long runs they waited for.
+func (d *starvation) lateWaits(c *cpuFacts, top *workFacts) (n uint64, worst singleRun, blocker *workFacts) {
+	blamed := make([]uint64, len(c.sum.work))
+	for _, l := range c.sum.late {
+		blame := d.blockerOf(c, l)
+		if blame < 0 {
+			continue
+		}
+		blamed[blame]++
+		if n++; l.wait > worst.wait {
+			worst = l
+		}
+	}
+	var most uint64
+	for i, count := range blamed {
+		if count > most {
+			most, blocker = count, &c.sum.work[i]
+		}
+	}
+	if most < d.settings.LateCount {
+		blocker = nil
+	}
+	return n, worst, blocker
+}
+
+// blockerOf returns which of the CPU's deferred work ran while l waited, -1
+// when it is not known or is l's own.
+func (d *starvation) blockerOf(c *cpuFacts, l singleRun) int {
+	from, to := l.at.Add(-l.run-l.wait), l.at.Add(-l.run)
+	name := ""
+	var longest time.Duration
+	for _, g := range c.sum.long {
+		overlap := min(to, g.at).Sub(max(from, g.at.Add(-g.run)))
+		if g.name != l.name && overlap > longest && overlap >= l.wait/2 {
+			name, longest = g.name, overlap
+			if g.driver != "" {
+				name = g.driver
+			}
+		}
+	}
+	if name == "" {
+		name = l.before
+	}
+	for i := range c.sum.work {
+		if f := &c.sum.work[i]; f.name != l.name && (f.name == name || f.driver != "" && f.driver == name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// stolen says that the hypervisor took so much of the CPU that delays on it prove nothing.
+func (d *starvation) stolen(c *cpuSecond) bool {
+	return ratio(float64(c.time.steal), float64(c.time.covered)) > d.settings.MaxSteal
+}
+
+// squeezedEarly says that NET_RX stops with work left after few and cheap
+// packets: its budget is too small, rather than its packets too dear.
+func (d *starvation) squeezedEarly(c *cpuSecond, top *workFacts) bool {
+	if top.name != "NET_RX" || top.count == 0 || c.softnet.processed == 0 {
+		return false
+	}
+	return float64(c.softnet.squeezed) >= d.settings.SqueezeShare*float64(top.count) &&
+		c.softnet.processed/top.count < usualBudget/4 && packetCost(c, top) < d.settings.DearPacket.Std()
+}
+
+// usualBudget is net.core.netdev_budget's default.
+const usualBudget = 300
+
+// packetCost is the time that NET_RX spends on one packet.
+func packetCost(c *cpuSecond, top *workFacts) time.Duration {
+	if top.name != "NET_RX" || c.softnet.processed == 0 {
+		return 0
+	}
+	return top.busy / time.Duration(c.softnet.processed)
+}
+
+func isSoftirq(f *workFacts) bool { return f.class == model.ClassSoftirq }
+
+func userShare(c *cpuSecond) float64 { return ratio(float64(c.time.user), float64(c.time.covered)) }
+
+// idleShare is the CPU's idle share, 0 when its times are not known.
+func idleShare(c *cpuSecond) float64 { return ratio(float64(c.time.idle), float64(c.time.covered)) }
+
+// busyShare is the part of the window in which the CPU was not idle; without
+// its times, the part spent in deferred work.
+func (c *cpuSecond) busyShare(window time.Duration) float64 {
+	if c.time.covered > 0 {
+		return 1 - idleShare(c)
+	}
+	return c.share(c.deferred(), window)
+}
+
+func (d *starvation) otherCPUs(w *world, self int32) []otherCPU {
+	var others []otherCPU
+	window := time.Duration(w.windowSeconds()) * time.Second
+	for _, c := range w.cpuList() {
+		if c.id != self {
+			others = append(others, otherCPU{c.id, c.sum.busyShare(window)})
+		}
+	}
+	return others
+}
+
+// deviceOf returns the device whose packets the CPU handles: the one that
+// loses most at backlogs, else the one polled most here, else the busiest.
+func (d *starvation) deviceOf(w *world, c *cpuFacts) deviceKey {
+	var sums []deviceCount
+	if c.sum.softnet.dropped > 0 {
+		for _, slot := range w.recent() {
+			for _, dc := range w.backlog[slot] {
+				sums = addDevice(sums, dc.device, dc.count)
+			}
+		}
+	}
+	if best, ok := mostOf(sums); ok {
+		return best
+	}
+	for _, n := range c.sum.napi {
+		if n.device.ifindex != 0 {
+			sums = addDevice(sums, n.device, n.packets)
+		}
+	}
+	if best, ok := mostOf(sums); ok {
+		return best
+	}
+	return deviceKey{}
+}
+
+func mostOf(list []deviceCount) (best deviceKey, ok bool) {
+	var most uint64
+	for _, dc := range list {
+		if dc.device.name != "" && (dc.count > most || dc.count == most && ok && compareDevices(dc.device, best) < 0) {
+			best, most, ok = dc.device, dc.count, true
+		}
+	}
+	return best, ok
+}
+
+// deviceDropsOn counts packets lost in rings of devices that this CPU polls,
+// or, where polls are not seen (Windows), of any device.
+func (d *starvation) deviceDropsOn(w *world, c *cpuFacts) uint64 {
+	var n uint64
+	for _, f := range w.devices {
+		if polledOn(w, c, f.key) {
+			n += f.sum.ring
+		}
+	}
+	return n
+}
+
+func polledOn(w *world, c *cpuFacts, k deviceKey) bool {
+	if w.windows() {
+		return true
+	}
+	for _, n := range c.sum.napi {
+		if n.device == k && n.polls > n.threaded {
+			return true
+		}
+	}
+	return false
+}
+
+// newDeviceDrops counts this second's ring drops that the CPU's load explains,
+// and marks their devices as explained.
+func (d *starvation) newDeviceDrops(w *world, c *cpuFacts, share float64) uint64 {
+	var n uint64
+	for k, f := range w.devices {
+		if f.sum.ring > 0 && share >= d.settings.BusyShare && polledOn(w, c, k) {
+			n += f.seconds[w.slot].ring
+			w.explained[k] = true
+		}
+	}
+	return n
+}
+
+// collectVictims notes the sockets that lose packets on this CPU. Their
+// programs cannot keep up because the CPU cannot; a program that has stopped
+// reading is its own fault.
+func (d *starvation) collectVictims(w *world, c *cpuFacts, data *starved) {
+	for _, s := range w.socketList() {
+		drops := s.sum.drops()
+		if drops == 0 || stoppedReading(w, s) {
+			continue
+		}
+		var here, all uint64
+		for _, cc := range s.sum.cpus {
+			all += cc.count
+			if cc.cpu == c.id {
+				here += cc.count
+			}
+		}
+		if here*2 < all {
+			continue
+		}
+		if data.pattern != blocked {
+			w.explained[s.key] = true
+		}
+		known := false
+		for _, v := range data.victims {
+			known = known || v.socket == s
+		}
+		if !known && len(data.victims) < 16 {
+			data.victims = append(data.victims, victim{s, s.lost() - min(s.lost(), drops)})
+		}
+	}
+}
+
+// judgeThreads finds NAPI threads that cannot keep up: every poll uses its
+// whole budget and packets are lost at the device, while NET_RX looks idle.
+func (d *starvation) judgeThreads(w *world) {
+	s := d.settings
+	for _, c := range w.cpuList() {
+		for _, n := range c.sum.napi {
+			if n.device.name == "" || n.threaded*10 < n.polls*9 || n.threaded == 0 {
+				continue
+			}
+			drops, source := d.threadDrops(w, n.device)
+			key := "napi/" + n.device.name
+			full := ratio(float64(n.full), float64(n.polls))
+			lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+n.packets)) >= s.DropShare
+			var in *incident[starved]
+			switch {
+			case lossy && full >= s.FullPollShare:
+				fresh := d.cases.incidents[key] == nil
+				in = d.cases.raise(w, key, w.windowStart())
+				if fresh {
+					in.data = starved{pattern: threaded, cpu: c.id, device: n.device, deviceBase: source.deviceTotal + source.ringTotal - drops}
+				}
+			case drops > 0:
+				in = d.cases.keep(w, key)
+			}
+			if in == nil {
+				continue
+			}
+			w.explained[source.key], w.explained[n.device] = true, true
+			data := &in.data
+			if n.packets >= data.napi.packets/2 {
+				data.cpu = c.id
+				data.napi, data.facts = n, c.sum.clone()
+			}
+			data.deviceDrops = source.deviceTotal + source.ringTotal - data.deviceBase
+			data.others = d.otherCPUs(w, data.cpu)
+		}
+	}
+}
+
+// threadDrops returns the packets lost in front of a threaded device: in its
+// own ring, or, for a veth, at the peer that transmits into it.
+func (d *starvation) threadDrops(w *world, k deviceKey) (uint64, *deviceFacts) {
+	own := w.device(k)
+	if n := own.sum.ring + own.sum.device; n > 0 {
+		return n, own
+	}
+	best, most := own, uint64(0)
+	for _, f := range w.deviceList() {
+		var n uint64
+		for _, r := range f.sum.deviceReasons {
+			if r.location == "veth_xmit" || w.isVeth(f.key) {
+				n += r.count
+			}
+		}
+		if n > most {
+			best, most = f, n
+		}
+	}
+	return most, best
+}
+
+func (c *cpuSecond) clone() cpuSecond {
+	out := *c
+	out.work = append([]workFacts(nil), c.work...)
+	out.irqs = append([]workFacts(nil), c.irqs...)
+	out.napi = append([]napiFacts(nil), c.napi...)
+	out.late = append([]singleRun(nil), c.late...)
+	out.long = append([]singleRun(nil), c.long...)
+	return out
+}

@@ -1,0 +1,332 @@
+package detect
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// describe writes the finding of a starved CPU or NAPI thread.
+func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
+	data := &in.data
+	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: clean(data.device.name)}}
+	if data.work.driver != "" {
+		f.Subject.Driver = clean(data.work.driver)
+	} else {
+		f.Subject.Vector = clean(data.work.name)
+	}
+	switch data.pattern {
+	case threaded:
+		d.describeThread(w, in, &f)
+		return f
+	case unproven:
+		f.Severity = model.SeverityInfo
+	}
+	if d.lossShare(data) >= 0.25 || data.dropped >= 100_000 {
+		f.Severity = model.SeverityCritical
+	}
+	f.Title = d.title(in)
+	f.Evidence = d.numbers(in)
+	f.Causes = d.causes(w, in)
+	f.RuledOut = d.ruledOut(w, in)
+	f.Advice = d.advice(w, in)
+	return f
+}
+
+// lossShare is the share of the packets for this CPU that were dropped since the fault began.
+func (d *starvation) lossShare(data *starved) float64 {
+	return ratio(float64(data.dropped), float64(data.dropped+data.processed))
+}
+
+func (d *starvation) title(in *incident[starved]) string {
+	data := &in.data
+	ongoing := in.touchedOrOpen()
+	work := data.work.label()
+	if data.device.name != "" && data.work.name == "NET_RX" {
+		work += " for " + clean(data.device.name)
+	}
+	length := span(max(in.seen.Sub(in.start), time.Second))
+	lost := ""
+	if n := data.dropped + data.deviceDrops; n > 0 {
+		lost = fmt.Sprintf("%s packets in %s", number(n), length)
+	}
+	switch data.pattern {
+	case blocked:
+		return fmt.Sprintf("Long runs of %s on CPU %d %s its other softirqs: %s, the worst by %s (%s)", work, data.cpu, tense(ongoing, "delay", "delayed"), plural(data.late, "wait"), span(data.worstLate.wait), clean(data.worstLate.name))
+	case budgeted:
+		return fmt.Sprintf("NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s", data.cpu, tense(ongoing, "stops", "stopped"), data.facts.softnet.processed/max(data.work.count, 1), tense(ongoing, "drops", "dropped"), lost)
+	case crowded:
+		return fmt.Sprintf("CPU %d %s no time left: %s %s %s of it, and %s packets: %s", data.cpu, tense(ongoing, "has", "had"), work, tense(ongoing, "takes", "took"), percent(data.share), tense(ongoing, "drops", "dropped"), lost)
+	case unproven:
+		return fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s; this capture has nothing that could show a victim", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work)
+	}
+	title := fmt.Sprintf("CPU %d %s %s of its time in %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.share), work)
+	if lost != "" {
+		return fmt.Sprintf("%s and %s what it cannot keep up with: %s", title, tense(ongoing, "drops", "dropped"), lost)
+	}
+	return fmt.Sprintf("%s and %s %s of other work, the worst by %s (%s)", title, tense(ongoing, "delays", "delayed"), plural(data.late, "run"), span(data.worstLate.wait), clean(data.worstLate.name))
+}
+
+// touchedOrOpen says that the incident is being opened or updated rather than closed.
+func (in *incident[T]) touchedOrOpen() bool { return in.open || in.emitted == 0 }
+
+func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
+	data := &in.data
+	list := []model.Evidence{evidence(fmt.Sprintf("CPU %d time in %s, last window", data.cpu, data.work.label()), data.share, "ratio")}
+	if data.worstShare > data.share {
+		list = append(list, evidence("largest share", data.worstShare, "ratio"))
+	}
+	if data.dropped > 0 {
+		list = append(list, evidence("dropped at the full backlog", float64(data.dropped), "packets"), evidence("share of its packets dropped", d.lossShare(data), "ratio"))
+	}
+	if data.deviceDrops > 0 {
+		list = append(list, evidence("dropped in the device's ring", float64(data.deviceDrops), "packets"))
+	}
+	if data.late > 0 {
+		list = append(list, evidence("softirqs that waited long for their turn", float64(data.late), "runs"), evidence("longest wait", float64(data.worstLate.wait), "ns"))
+	}
+	if cost := packetCost(&data.facts, &data.work); cost > 0 {
+		list = append(list, evidence("time for one packet", float64(cost), "ns"))
+	}
+	if data.work.maxRun > 0 {
+		list = append(list, evidence("longest run of "+data.work.label(), float64(data.work.maxRun), "ns"))
+	}
+	if data.squeezed > 0 {
+		list = append(list, evidence("time_squeeze", float64(data.squeezed), "times"))
+	}
+	if k := data.facts.ksoftirqd; k.maxWait > 0 {
+		list = append(list, evidence("longest wait of ksoftirqd to run", float64(k.maxWait), "ns"))
+	}
+	for _, o := range data.others[:min(len(data.others), 8)] {
+		list = append(list, evidence(fmt.Sprintf("CPU %d busy", o.id), o.busy, "ratio"))
+	}
+	for _, v := range data.victims {
+		if n := v.socket.lost() - v.base; n > 0 {
+			list = append(list, evidence("dropped at the receive queue of "+socketName(v.socket), float64(n), "packets"))
+		}
+	}
+	return list
+}
+
+func (d *starvation) causes(w *world, in *incident[starved]) []string {
+	data := &in.data
+	var list []string
+	if data.pattern == blocked {
+		list = append(list, fmt.Sprintf("%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other", data.work.label(), span(data.work.maxRun), data.cpu))
+		if l := data.worstLate; l.wait > 0 {
+			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", clean(l.name), span(l.wait)))
+		}
+		if cost := packetCost(&data.facts, &data.work); cost > d.settings.DearPacket.Std() {
+			list = append(list, fmt.Sprintf("each packet takes NET_RX %s, and a poll handles up to 64 of them before it looks at the clock", span(cost)))
+		}
+		return list
+	}
+	if data.pattern == budgeted {
+		return append(list, fmt.Sprintf("NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs is small", number(data.facts.softnet.squeezed), number(data.work.count), data.facts.softnet.processed/max(data.work.count, 1)),
+			"what is left waits for ksoftirqd, which shares the CPU with the tasks")
+	}
+	if layout := d.layout(w, data); layout != "" {
+		list = append(list, layout)
+	}
+	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.DearPacket.Std() {
+		list = append(list, fmt.Sprintf("each packet takes NET_RX %s: something in its path is dear (filter rules, tc, XDP, a slow socket)", span(cost)))
+	} else if cost > 0 {
+		rate := float64(data.facts.softnet.processed+data.facts.softnet.dropped) / max(data.facts.softnet.covered.Seconds(), 1)
+		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a second", span(cost), number(uint64(rate))))
+	}
+	if data.work.driver != "" {
+		list = append(list, fmt.Sprintf("the longest routine was %s, %s", clean(data.work.worstRoutine), span(data.work.worstRoutineTime)))
+	}
+	return list
+}
+
+// layout says which queues send their work to the CPU, and how idle the others are.
+func (d *starvation) layout(w *world, data *starved) string {
+	if data.work.name != "NET_RX" || data.device.name == "" {
+		return ""
+	}
+	dev := clean(data.device.name)
+	config, known := w.deviceConfig(data.device)
+	queues := w.receiveQueues(data.device)
+	text := "receive work of " + dev
+	var details []string
+	if known && config.RXQueues > 0 {
+		details = append(details, plural(config.RXQueues, "queue"))
+	} else if len(queues) > 0 {
+		details = append(details, plural(len(queues), "queue"))
+	}
+	for _, q := range queues {
+		if q.RPSCPUs != "" {
+			details = append(details, "RPS of rx-"+itoa(q.Queue)+" to CPU "+clean(q.RPSCPUs))
+		} else if q.IRQCPUs != "" {
+			details = append(details, "IRQ of rx-"+itoa(q.Queue)+" on CPU "+clean(q.IRQCPUs))
+		}
+		if len(details) == 5 {
+			details = append(details, "...")
+			break
+		}
+	}
+	if len(queues) <= 1 {
+		text = "all " + text
+	}
+	if len(details) > 0 {
+		text += " (" + strings.Join(details, ", ") + ")"
+	}
+	text += " runs on CPU " + itoa(data.cpu)
+	if others := idlest(data.others); others != "" {
+		text += ", while " + others
+	}
+	return text
+}
+
+// idlest says how busy the least busy other CPU is.
+func idlest(others []otherCPU) string {
+	if len(others) == 0 {
+		return ""
+	}
+	best := others[0]
+	for _, o := range others[1:] {
+		if o.busy < best.busy {
+			best = o
+		}
+	}
+	return fmt.Sprintf("CPU %d is %s busy", best.id, percent(best.busy))
+}
+
+func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
+	data := &in.data
+	t := &data.facts.time
+	var list []string
+	if others := idlest(data.others); others != "" && data.pattern != unproven {
+		list = append(list, "not a lack of processors: "+others)
+	}
+	if t.covered > 0 {
+		list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", percent(userShare(&data.facts)), data.cpu))
+		list = append(list, fmt.Sprintf("not the hypervisor: %s of CPU %d was stolen", percent(ratio(float64(t.steal), float64(t.covered))), data.cpu))
+		if share := ratio(float64(t.irq), float64(t.covered)); share < 0.1 {
+			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", percent(share), data.cpu))
+		}
+	}
+	if data.device.name != "" && data.deviceDrops == 0 {
+		if f := w.devices[data.device]; f != nil && f.sum.ring == 0 {
+			text := "not the ring: no ring drops on " + clean(data.device.name)
+			if config, ok := w.deviceConfig(data.device); ok && config.RingSource != "" {
+				text += " (" + clean(config.RingSource) + ")"
+			}
+			list = append(list, text)
+		}
+	}
+	if data.squeezed > 0 && data.pattern != budgeted {
+		list = append(list, fmt.Sprintf("time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones", number(data.squeezed)))
+	}
+	return list
+}
+
+func (d *starvation) advice(w *world, in *incident[starved]) []string {
+	data := &in.data
+	if data.work.driver != "" || data.pattern == unproven {
+		return []string{
+			fmt.Sprintf("look at what is behind %s (it may only wrap another driver), and update or remove that; not before a trace with DPC routines names it", data.work.label()),
+			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only",
+		}
+	}
+	if data.work.name != "NET_RX" {
+		return []string{fmt.Sprintf("find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long because the hypervisor stops the CPU", data.work.label())}
+	}
+	var list []string
+	dev := clean(data.device.name)
+	if dev == "" {
+		dev = "DEVICE"
+	}
+	cpus := w.cpuCountKnown()
+	config, known := w.deviceConfig(data.device)
+	queues := max(int(config.RXQueues), len(w.receiveQueues(data.device)))
+	cost := packetCost(&data.facts, &data.work)
+	switch data.pattern {
+	case budgeted:
+		list = append(list, "raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU already wait for it: a larger budget takes their time")
+	case blocked:
+		list = append(list, "make the packets cheaper (fewer rules before the match, nft sets or ipset instead of rule lists); not when the time per packet is already a few microseconds")
+		list = append(list, fmt.Sprintf("keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets there on purpose", data.cpu))
+		return list
+	default:
+		if cost >= d.settings.DearPacket.Std() {
+			list = append(list, fmt.Sprintf("make the packets cheaper: %s each go into their path; look at iptables-save -c, nft list ruleset, tc -s filter; not needed once a packet takes a few microseconds", span(cost)))
+		}
+	}
+	if cpus > 1 && data.pattern != blocked {
+		guard := "not when all packets belong to one flow (one sender and port): a flow stays on one CPU"
+		if busiest(data.others) {
+			guard = "not now: the other CPUs are busy as well"
+		}
+		if queues > 1 {
+			list = append(list, fmt.Sprintf("spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ (/proc/irq/N/smp_affinity); %s", queues, dev, dev, queues, guard))
+		} else {
+			reason := "the device has one queue"
+			if !known {
+				reason = "the number of its queues is not known"
+			}
+			list = append(list, fmt.Sprintf("spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: %s); %s", cpuMask(cpus), dev, reason, guard))
+		}
+	}
+	if data.pattern == saturated || data.pattern == crowded {
+		list = append(list, "do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait", "a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then adds delay")
+	}
+	return list
+}
+
+// busiest says that no other CPU has time to spare.
+func busiest(others []otherCPU) bool {
+	for _, o := range others {
+		if o.busy < 0.7 {
+			return false
+		}
+	}
+	return len(others) > 0
+}
+
+// describeThread writes the finding of a NAPI thread that cannot keep up.
+func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Finding) {
+	data := &in.data
+	ongoing := in.touchedOrOpen()
+	dev := clean(data.napi.device.name)
+	n := data.napi
+	f.Subject = model.Subject{Kind: "device", Device: dev, CPU: data.cpu, PID: -1, Vector: "NAPI thread"}
+	if ratio(float64(data.deviceDrops), float64(data.deviceDrops+n.packets)) >= 0.25 {
+		f.Severity = model.SeverityCritical
+	}
+	window := time.Duration(w.windowSeconds()) * time.Second
+	var netRX time.Duration
+	if v := data.facts.vector("NET_RX"); v != nil {
+		netRX = v.busy
+	}
+	rxShare := data.facts.share(netRX, window)
+	f.Title = fmt.Sprintf("The NAPI thread of %s on CPU %d %s not keep up while NET_RX looks idle (%s): %s packets lost in %s", dev, data.cpu, tense(ongoing, "does", "did"), percent(rxShare), number(data.deviceDrops), span(max(in.seen.Sub(in.start), time.Second)))
+	full := ratio(float64(n.full), float64(n.polls))
+	f.Evidence = []model.Evidence{
+		evidence("lost in front of the device", float64(data.deviceDrops), "packets"),
+		evidence("polls that used their whole budget, last window", full, "ratio"),
+		evidence("polls by the NAPI thread, last window", float64(n.threaded), "polls"),
+		evidence("packets handled, last window", float64(n.packets), "packets"),
+		evidence(fmt.Sprintf("CPU %d time in NET_RX", data.cpu), rxShare, "ratio"),
+		evidence(fmt.Sprintf("CPU %d busy", data.cpu), data.facts.busyShare(window), "ratio"),
+	}
+	for _, o := range data.others[:min(len(data.others), 8)] {
+		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy", o.id), o.busy, "ratio"))
+	}
+	f.Causes = []string{
+		fmt.Sprintf("%s is polled by its own kernel thread (threaded NAPI), and %s of its polls ended with packets still waiting", dev, percent(full)),
+		"time in a NAPI thread is no softirq time: tools that watch softirqs see nothing",
+	}
+	f.RuledOut = []string{fmt.Sprintf("not NET_RX: it has %s of CPU %d", percent(rxShare), data.cpu)}
+	if others := idlest(data.others); others != "" {
+		f.RuledOut = append(f.RuledOut, "not a lack of processors: "+others)
+	}
+	f.Advice = []string{
+		fmt.Sprintf("make the packets of %s cheaper (filter rules, tc, XDP), or give its thread a CPU of its own (taskset -p, chrt -f); not when the thread already has a CPU to itself", dev),
+		fmt.Sprintf("spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow", dev),
+		fmt.Sprintf("echo 0 > /sys/class/net/%s/threaded gives the work back to NET_RX; not when it was made threaded to protect other softirqs", dev),
+	}
+}
