@@ -1,0 +1,154 @@
+package tui
+
+import (
+	"math"
+	"time"
+
+	"lostbeat/model"
+)
+
+// span returns the first and the last moment that can be shown.
+func (u *ui) span() (start, end model.Time) {
+	if u.opt.Player != nil && u.play.end > u.play.start {
+		return u.play.start, u.play.end
+	}
+	return u.snap.Oldest(), u.snap.Now
+}
+
+// command that does something to the player and then looks at what came of it.
+func (u *ui) playing(do func(p Player)) command {
+	p := u.opt.Player
+	return func() message {
+		do(p)
+		return u.poll()
+	}
+}
+
+// goTo looks at time t: in the history when it is there, else by moving the
+// play head.
+func (u *ui) goTo(t model.Time) command {
+	start, end := u.span()
+	t = min(max(t, start), end)
+	oldest, newest := u.snap.Oldest(), u.snap.Now
+	if u.opt.Player == nil {
+		u.paused = true
+		u.cursor = min(max(t, oldest), newest)
+		return nil
+	}
+	if u.snap.Len() > 0 && t >= oldest && t <= newest {
+		u.cursor = t
+		return u.playing(Player.Pause)
+	}
+	u.cursor = 0
+	return u.playing(func(p Player) { p.Seek(t) })
+}
+
+func (u *ui) step(key string) command {
+	by := frameStep
+	if key != "left" && key != "right" {
+		by = 60 * frameStep
+	}
+	if key == "left" || key == "shift+left" || key == "H" {
+		by = -by
+	}
+	from := u.cursor
+	if from == 0 {
+		from = u.snap.Now
+	}
+	if u.opt.Player != nil && by > 0 && from+by > u.snap.Now {
+		u.cursor = 0
+		return u.playing(func(p Player) { p.Step(time.Duration(by)) })
+	}
+	return u.goTo(from + by)
+}
+
+func (u *ui) pause(string) command {
+	if u.opt.Player == nil {
+		if u.paused {
+			u.follow()
+		} else {
+			u.paused = true
+		}
+		return nil
+	}
+	if at := u.cursor; at != 0 { // play on from where the reader looks
+		u.cursor = 0
+		return u.playing(func(p Player) {
+			p.Seek(at)
+			p.Resume()
+		})
+	}
+	return u.playing(func(p Player) {
+		if p.Paused() {
+			p.Resume()
+		} else {
+			p.Pause()
+		}
+	})
+}
+
+// follow looks at the newest moment of a live session again.
+func (u *ui) follow() {
+	u.paused, u.cursor, u.snap = false, 0, u.newest
+}
+
+func (u *ui) home(string) command {
+	start, _ := u.span()
+	return u.goTo(start)
+}
+
+func (u *ui) end(string) command {
+	if u.opt.Player == nil {
+		u.follow()
+		return nil
+	}
+	_, end := u.span()
+	return u.goTo(end)
+}
+
+// jumpFinding looks at the start of the finding before or after this moment.
+func (u *ui) jumpFinding(key string) command {
+	at := u.cursor
+	if at == 0 {
+		at = u.snap.Now
+	}
+	var target *model.Finding
+	for _, f := range u.snap.Findings {
+		if key == "]" && f.Start > at {
+			target = f
+			break
+		}
+		if key == "[" && f.Start < at {
+			target = f
+		}
+	}
+	if target == nil {
+		where := "after"
+		if key == "[" {
+			where = "before"
+		}
+		u.say("no finding "+where+" "+formatClock(at, u.loc), false)
+		return nil
+	}
+	u.list(findingsTable).selected = target.ID
+	return u.goTo(target.Start)
+}
+
+func (u *ui) changeSpeed(key string) command {
+	faster := key == "+" || key == "="
+	return u.playing(func(p Player) {
+		speed := p.Speed()
+		if !(speed > 0) { // as fast as it goes counts as the fastest step
+			speed = maxSpeed
+		}
+		if faster {
+			speed *= 2
+		} else {
+			speed /= 2
+		}
+		p.SetSpeed(math.Min(math.Max(speed, minSpeed), maxSpeed))
+	})
+}
+
+// Limits of the speed of a replay.
+const minSpeed, maxSpeed = 1.0 / 16, 1024

@@ -1,0 +1,399 @@
+package tui
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+)
+
+// section is a part of a page: a table or a block of text.
+type section interface {
+	// name identifies the section on its page.
+	name() string
+	// heading is its title.
+	heading() string
+	// want is the height that shows everything, minimum the least that is of use.
+	want(w int) int
+	minimum() int
+	// render draws it in w by h cells.
+	render(u *ui, w, h int, focused bool) []string
+	// table gives what keys act on; nil for a section without rows.
+	table(u *ui) *listing
+}
+
+// listing is what the keys need to know of a table.
+type listing struct {
+	columns int
+	// sortable says which columns have an order.
+	sortable []bool
+	defaults int
+	desc     bool
+	rows     int
+	// id returns the identity of row i in the order that is shown.
+	id func(i int) string
+	// open returns what Enter does on row i.
+	open func(i int) command
+}
+
+// listState is what a reader has done to a table; it outlives snapshots.
+type listState struct {
+	sorted bool // by the reader, else by default
+	column int
+	desc   bool
+	filter string
+	// selected is the identity of the selected row, index where it was last.
+	selected string
+	index    int
+	top      int
+	page     int // rows that were visible when last drawn
+}
+
+// column is a column of a grid.
+type column[T any] struct {
+	title string
+	// w is the width, at least; flex is the share of what is left over.
+	w, flex int
+	right   bool
+	// drop is the order in which columns go when there is no room: the highest first, 0 never.
+	drop int
+	// number or text is what the column sorts by.
+	number func(T) float64
+	text   func(T) string
+	// draw writes the cell; nil writes text.
+	draw func(l *line, w int, v T)
+}
+
+// grid is a table with a row for each value.
+type grid[T any] struct {
+	id, title string
+	// note is said under the title: what cannot be seen here, and why.
+	note string
+	// empty is said when there are no rows.
+	empty string
+	cols  []column[T]
+	rows  []T
+	ident func(T) string
+	// find is what the filter searches, text columns are when it is nil.
+	find func(T) string
+	// sort is the column of the default order, from large to small when desc.
+	sort int
+	desc bool
+	// mark gives a row's style, nil plain.
+	mark  func(T) style
+	enter func(T) command
+
+	ready bool
+}
+
+func (g *grid[T]) name() string    { return g.id }
+func (g *grid[T]) heading() string { return g.title }
+
+func (g *grid[T]) minimum() int { return 3 + g.notes() }
+
+func (g *grid[T]) want(int) int { return 2 + g.notes() + max(1, len(g.rows)) }
+
+func (g *grid[T]) notes() int {
+	if g.note == "" {
+		return 0
+	}
+	return 1
+}
+
+// prepare filters and sorts the rows, once.
+func (g *grid[T]) prepare(s *listState) {
+	if g.ready {
+		return
+	}
+	g.ready = true
+	if s.filter != "" {
+		want := strings.ToLower(s.filter)
+		g.rows = slices.DeleteFunc(slices.Clone(g.rows), func(v T) bool { return !strings.Contains(strings.ToLower(g.searched(v)), want) })
+	}
+	by, desc := g.sort, g.desc
+	if s.sorted && s.column < len(g.cols) {
+		by, desc = s.column, s.desc
+	}
+	if by < 0 || by >= len(g.cols) {
+		return
+	}
+	c := &g.cols[by]
+	sign := 1
+	if desc {
+		sign = -1
+	}
+	switch {
+	case c.number != nil:
+		// By default rows change places only when they differ by a good part,
+		// so that a table of live numbers can be read.
+		order := make([]struct {
+			key float64
+			row T
+		}, len(g.rows))
+		for i, v := range g.rows {
+			n := c.number(v)
+			if !s.sorted && n > 0 {
+				n = math.Floor(math.Log2(n) * 2)
+			} else if !s.sorted {
+				n = math.Inf(-1)
+			}
+			order[i].key, order[i].row = n, v
+		}
+		slices.SortStableFunc(order, func(a, b struct {
+			key float64
+			row T
+		}) int {
+			return sign * cmp.Compare(a.key, b.key)
+		})
+		g.rows = slices.Clone(g.rows)
+		for i := range order {
+			g.rows[i] = order[i].row
+		}
+	case c.text != nil:
+		g.rows = slices.Clone(g.rows)
+		slices.SortStableFunc(g.rows, func(a, b T) int { return sign * cmp.Compare(c.text(a), c.text(b)) })
+	}
+}
+
+func (g *grid[T]) searched(v T) string {
+	if g.find != nil {
+		return g.find(v)
+	}
+	var b strings.Builder
+	for i := range g.cols {
+		if g.cols[i].text != nil {
+			b.WriteString(g.cols[i].text(v))
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
+func (g *grid[T]) table(u *ui) *listing {
+	g.prepare(u.list(g.id))
+	sortable := make([]bool, len(g.cols))
+	for i := range g.cols {
+		sortable[i] = g.cols[i].number != nil || g.cols[i].text != nil
+	}
+	l := &listing{columns: len(g.cols), sortable: sortable, defaults: g.sort, desc: g.desc, rows: len(g.rows), id: func(i int) string { return g.ident(g.rows[i]) }}
+	if g.enter != nil {
+		l.open = func(i int) command { return g.enter(g.rows[i]) }
+	}
+	return l
+}
+
+// follow keeps the selection on its row, wherever that has moved.
+func (s *listState) follow(rows int, id func(int) string) {
+	if rows == 0 {
+		s.index, s.top = 0, 0
+		return
+	}
+	s.index = min(max(s.index, 0), rows-1)
+	if s.selected != "" && id(s.index) != s.selected {
+		for i := range rows {
+			if id(i) == s.selected {
+				s.index = i
+				return
+			}
+		}
+		s.selected = id(s.index)
+	}
+}
+
+// widths gives each column its width, 0 to those that have no room.
+func (g *grid[T]) widths(w int) []int {
+	widths := make([]int, len(g.cols))
+	for limit := math.MaxInt; ; {
+		total, flex, highest := 1, 0, 0
+		for i := range g.cols {
+			widths[i] = 0
+			if c := &g.cols[i]; c.drop < limit {
+				widths[i] = c.w
+				total += c.w + 2
+				flex += c.flex
+				highest = max(highest, c.drop)
+			}
+		}
+		if total-2 > w && highest > 0 {
+			limit = highest
+			continue
+		}
+		if spare := w - (total - 2); spare > 0 && flex > 0 {
+			given := 0
+			last := -1
+			for i := range g.cols {
+				if widths[i] > 0 && g.cols[i].flex > 0 {
+					n := spare * g.cols[i].flex / flex
+					widths[i] += n
+					given += n
+					last = i
+				}
+			}
+			widths[last] += spare - given
+		}
+		return widths
+	}
+}
+
+func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
+	s := u.list(g.id)
+	g.prepare(s)
+	out := make([]string, 0, h)
+	title := newLine(u.theme, w)
+	titleStyle := heading
+	if focused {
+		titleStyle = accent
+		title.glyph(accent, u.theme.pointer)
+	} else {
+		title.space(1)
+	}
+	title.put(titleStyle, g.title)
+	if s.filter != "" {
+		title.put(warning, "  filter: "+s.filter)
+	}
+	out = append(out, title.String())
+	if g.note != "" && h > 3 {
+		out = append(out, newLine(u.theme, w).space(1).put(warning, g.note).String())
+	}
+	if len(g.rows) == 0 {
+		text := g.empty
+		if s.filter != "" {
+			text = "no row matches the filter; Esc removes it"
+		}
+		return append(out, newLine(u.theme, w).space(1).put(dim, text).String())
+	}
+	widths := g.widths(w)
+	if h-len(out) >= 2 {
+		out = append(out, g.header(u, s, widths, w))
+	}
+	visible := max(0, h-len(out))
+	s.page = max(1, visible)
+	if focused {
+		s.follow(len(g.rows), func(i int) string { return g.ident(g.rows[i]) })
+		s.top = min(max(s.top, s.index-visible+1), s.index)
+	}
+	s.top = max(0, min(s.top, len(g.rows)-visible))
+	if !focused {
+		s.top = 0
+	}
+	for i := s.top; i < min(s.top+visible, len(g.rows)); i++ {
+		out = append(out, g.row(u, widths, w, g.rows[i], focused && i == s.index))
+	}
+	if hidden := len(g.rows) - visible; hidden > 0 && visible > 0 { // say so in the title
+		more := newLine(u.theme, w).space(1)
+		if focused {
+			more = newLine(u.theme, w).glyph(accent, u.theme.pointer)
+		}
+		more.put(titleStyle, g.title).put(dim, "  "+formatInt(int64(s.top+1))+" to "+formatInt(int64(s.top+visible))+" of "+formatInt(int64(len(g.rows))))
+		if s.filter != "" {
+			more.put(warning, "  filter: "+s.filter)
+		}
+		out[0] = more.String()
+	}
+	return out
+}
+
+func (g *grid[T]) header(u *ui, s *listState, widths []int, w int) string {
+	l := newLine(u.theme, w).space(1)
+	by, desc := g.sort, g.desc
+	if s.sorted {
+		by, desc = s.column, s.desc
+	}
+	for i := range g.cols {
+		if widths[i] == 0 {
+			continue
+		}
+		title := g.cols[i].title
+		if i == by && title != "" {
+			arrow := u.theme.up
+			if desc {
+				arrow = u.theme.down
+			}
+			room := widths[i] - width(title) - 1
+			if g.cols[i].right {
+				l.space(room)
+			}
+			l.put(bold, truncate(title, widths[i]-1, "")).glyph(bold, arrow)
+			if !g.cols[i].right {
+				l.space(room)
+			}
+		} else {
+			l.field(dim, title, widths[i], g.cols[i].right)
+		}
+		l.space(2)
+	}
+	return l.String()
+}
+
+func (g *grid[T]) row(u *ui, widths []int, w int, v T, isSelected bool) string {
+	l := newLine(u.theme, w)
+	base := plain
+	if g.mark != nil {
+		base = g.mark(v)
+	}
+	if isSelected {
+		l.over = selected
+		l.glyph(selected, u.theme.pointer)
+	} else {
+		l.space(1)
+	}
+	for i := range g.cols {
+		if widths[i] == 0 {
+			continue
+		}
+		c := &g.cols[i]
+		start := l.used
+		if c.draw != nil {
+			c.draw(l, min(widths[i], l.left()), v)
+		} else {
+			l.field(base, c.text(v), widths[i], c.right)
+		}
+		l.to(start + widths[i]).space(2)
+	}
+	return l.String()
+}
+
+// textColumn is a column of text.
+func textColumn[T any](title string, w, flex, drop int, text func(T) string) column[T] {
+	return column[T]{title: title, w: w, flex: flex, drop: drop, text: text}
+}
+
+// numberColumn is a column of numbers, shown by format; zeros are dimmed.
+func numberColumn[T any](title string, w, drop int, number func(T) float64, format func(float64) string) column[T] {
+	return column[T]{title: title, w: w, drop: drop, right: true, number: number, draw: func(l *line, w int, v T) {
+		n := number(v)
+		s := plain
+		if n == 0 {
+			s = dim
+		}
+		l.field(s, format(n), w, true)
+	}}
+}
+
+// sparkColumn is a column with the history of a number.
+func sparkColumn[T any](title string, w, flex, drop int, s style, limit float32, values func(v T, n int) []float32) column[T] {
+	return column[T]{title: title, w: w, flex: flex, drop: drop, draw: func(l *line, w int, v T) {
+		l.spark(s, values(v, min(w, maxSpark)), limit)
+	}}
+}
+
+// maxSpark is how many seconds a history in a table shows at most.
+const maxSpark = 120
+
+// block is a section of lines that are already known.
+type block struct {
+	id, title string
+	height    int
+	least     int
+	draw      func(u *ui, w, h int) []string
+}
+
+func (b *block) name() string       { return b.id }
+func (b *block) heading() string    { return b.title }
+func (b *block) want(int) int       { return b.height }
+func (b *block) minimum() int       { return b.least }
+func (b *block) table(*ui) *listing { return nil }
+func (b *block) render(u *ui, w, h int, focused bool) []string {
+	lines := b.draw(u, w, h)
+	return lines[:min(h, len(lines))]
+}

@@ -1,0 +1,113 @@
+package tui
+
+import (
+	"cmp"
+	"strings"
+
+	"lostbeat/model"
+)
+
+// helpBands is the help for what is open below it, made from the keys' own table.
+func (u *ui) helpBands() []band {
+	return []band{{&block{id: "help", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
+		return u.scrolled(u.helpLines(w), w, h)
+	}}}}
+}
+
+func (u *ui) helpLines(w int) []string {
+	below := &ui{}
+	*below = *u
+	if n := len(u.drills); n > 0 {
+		below.drills = u.drills[:n-1]
+	}
+	out := []string{newLine(u.theme, w).space(1).put(heading, "keys on "+below.screen()).String()}
+	for _, b := range bindings() {
+		if !b.works(below) {
+			continue
+		}
+		keys := cmp.Or(b.show, strings.Join(b.keys, " "))
+		if u.theme.ascii {
+			keys = strings.NewReplacer("↓ ↑", "Down Up", "← →", "Left Right").Replace(keys)
+		}
+		out = append(out, newLine(u.theme, w).space(3).field(accent, keys, 16, false).put(plain, b.help).String())
+	}
+	out = append(out, blank(w), newLine(u.theme, w).space(1).put(heading, "reading the screen").String())
+	for _, text := range []string{
+		"share: part of one CPU's time. wait: from being raised to starting; run: from start to end. p99: 99 of 100 were shorter, at most 12.5 % off. max: over the last 60 s.",
+		"Numbers are those of one second, one to two seconds back, when all of its intervals have arrived. In a row of bars each bar is a second unless the title gives a time; a bar on the base line is zero.",
+		"loss counts events that were lost before lostbeat saw them; with loss, counts are lower bounds. self is what lostbeat itself takes: share of one CPU, and memory.",
+	} {
+		for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
+			out = append(out, newLine(u.theme, w).space(3).put(plain, piece).String())
+		}
+	}
+	return out
+}
+
+// probeBands says what is seen, what is not, and why.
+func (u *ui) probeBands(v *view) []band {
+	probes := &grid[model.Probe]{id: "probes", title: "probes: what is seen and what is not", empty: "this stream names no probes: it was captured by another tool", rows: v.snap.Probes, sort: -1,
+		ident: func(p model.Probe) string { return p.Name + "/" + p.Part },
+		cols: []column[model.Probe]{
+			textColumn("probe", 10, 0, 0, func(p model.Probe) string { return p.Name }),
+			textColumn("part", 12, 0, 1, func(p model.Probe) string { return p.Part }),
+			{title: "state", w: 11, text: func(p model.Probe) string { return p.State.String() }, draw: func(l *line, w int, p model.Probe) {
+				s, g := good, u.theme.glyphs.good
+				switch p.State {
+				case model.ProbeDegraded:
+					s, g = warning, u.theme.glyphs.warning
+				case model.ProbeOff:
+					s, g = critical, u.theme.glyphs.critical
+				}
+				l.glyph(s, g).space(1).field(s, p.State.String(), w-2, false)
+			}},
+			textColumn("why", 24, 2, 0, func(p model.Probe) string { return p.Reason }),
+			textColumn("what would mend it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
+		}}
+	losses := &grid[LossTotal]{id: "losses", title: "events lost since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.Losses, sort: -1,
+		ident: func(l LossTotal) string { return l.Origin + "/" + l.Detail },
+		cols: []column[LossTotal]{
+			textColumn("where", 14, 0, 0, func(l LossTotal) string { return l.Origin }),
+			textColumn("which", 20, 1, 0, func(l LossTotal) string { return l.Detail }),
+			numberColumn("events", 10, 0, func(l LossTotal) float64 { return float64(l.Lost) }, formatCount),
+		}}
+	return []band{{probes}, {u.reasonBlock(probes)}, {losses}}
+}
+
+// reasonBlock shows the selected probe's reason and hint in full.
+func (u *ui) reasonBlock(g *grid[model.Probe]) section {
+	return &block{id: "reason", height: 4, least: 2, draw: func(u *ui, w, h int) []string {
+		s := u.list(g.id)
+		g.prepare(s)
+		if s.index >= len(g.rows) {
+			return nil
+		}
+		p := &g.rows[s.index]
+		var out []string
+		for _, text := range []string{p.Reason, p.Hint} {
+			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
+				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
+			}
+		}
+		return out
+	}}
+}
+
+// probeNote says what a probe misses; empty when it sees everything, or when
+// the stream does not name it.
+func probeNote(probes []model.Probe, name string) string {
+	var parts []string
+	for _, p := range probes {
+		if p.Name == name && p.State != model.ProbeOn && p.Reason != "" {
+			text := p.Reason
+			if p.Part != "" {
+				text = p.Part + ": " + text
+			}
+			parts = append(parts, text)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "not seen: " + strings.Join(parts, "; ") + " (d: all)"
+}

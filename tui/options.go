@@ -1,0 +1,61 @@
+package tui
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"lostbeat/model"
+)
+
+// ErrNoTerminal is returned by Run on systems without terminals (js/wasm).
+var ErrNoTerminal = errors.New("the terminal interface needs a terminal; this build has none")
+
+// Player plays a recording into a State. Its methods return at once and may be
+// called from any goroutine.
+type Player interface {
+	// Pause and Resume stop and start the play head; Paused says which.
+	Pause()
+	Resume()
+	Paused() bool
+	// SetSpeed sets how fast it plays, 1 being real time; Speed returns it.
+	SetSpeed(speed float64)
+	Speed() float64
+	// Seek moves the play head to t: the state that held there is sent first,
+	// as events with model.FlagKeyframe.
+	Seek(t model.Time)
+	// Step plays d of event time forward and pauses.
+	Step(d time.Duration)
+	// Position is the play head; Span the times of the first and the last event.
+	Position() model.Time
+	Span() (start, end model.Time)
+}
+
+// Options configure Run. Only State is required.
+type Options struct {
+	// State is what is shown; another goroutine writes to it.
+	State *State
+	// Player plays the recording; nil for a live session.
+	Player Player
+	// Source names what is shown: a file's name; empty for a live session.
+	Source string
+	// Live says that the stream is the present of this host.
+	Live bool
+	// Record writes the recording so far to a file; nil when there is nothing to write.
+	Record func(path string) error
+	// RecordPath is the file name that is offered, empty for none.
+	RecordPath string
+	// ASCII draws without any character outside ASCII.
+	ASCII bool
+	// NoColor draws without colours; bold and reverse remain.
+	NoColor bool
+	// Light chooses colours for a light background before the terminal has said what it has.
+	Light bool
+	// Location is the zone in which times are shown, time.Local when nil.
+	Location *time.Location
+	// Input and Output are the terminal, standard input and output when nil.
+	Input  io.Reader
+	Output io.Writer
+	// Width and Height are the size before the terminal has said its own; 0 for none.
+	Width, Height int
+}

@@ -1,0 +1,304 @@
+package tui
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lostbeat/model"
+)
+
+func (u *ui) networkBands(v *view) []band {
+	bands := []band{{u.deviceGrid(v)}, {u.dropGrid(v), u.napiGrid(v)}, {u.socketGrid(v, "sockets"), u.queueGrid(v)}, {u.softnetGrid(v), u.counterGrid(v)}}
+	if len(v.snap.DeviceEvents) > 0 {
+		bands = append(bands, band{u.eventGrid(v)})
+	}
+	return bands
+}
+
+// deviceView is a device with its configuration and its counters.
+type deviceView struct {
+	model.DeviceConfig
+	series int // -1 without counters
+	now    Device
+}
+
+func (u *ui) deviceGrid(v *view) *grid[deviceView] {
+	counters := collect(v, window, deviceRows)
+	used := make([]bool, len(counters))
+	var rows []deviceView
+	for _, c := range v.snap.Devices {
+		d := deviceView{DeviceConfig: c, series: -1}
+		for i := range counters {
+			if counters[i].Key == (DeviceKey{c.Device, c.Ifindex}) && !used[i] {
+				d.series, d.now, used[i] = counters[i].ID, counters[i].Value, true
+				break
+			}
+		}
+		rows = append(rows, d)
+	}
+	for i := range counters {
+		if !used[i] {
+			rows = append(rows, deviceView{DeviceConfig: model.DeviceConfig{Device: counters[i].Key.Device, Ifindex: counters[i].Key.Ifindex}, series: counters[i].ID, now: counters[i].Value})
+		}
+	}
+	rate := func(title string, drop int, value func(*Device) float32) column[deviceView] {
+		return numberColumn(title, 8, drop, func(d deviceView) float64 { return float64(value(&d.now)) }, formatCount)
+	}
+	return &grid[deviceView]{id: "devices", title: "devices, the second at " + formatClock(v.frame.Start, u.loc), empty: "no device has been reported yet", note: probeNote(v.snap.Probes, "nic"), rows: rows, sort: 2, desc: true,
+		ident: func(d deviceView) string { return d.Netns + "/" + d.Device + strconv.FormatInt(d.Ifindex, 10) },
+		cols: []column[deviceView]{
+			textColumn("device", 10, 1, 0, func(d deviceView) string {
+				if d.Netns != "" {
+					return d.Device + " in " + d.Netns
+				}
+				return d.Device
+			}),
+			textColumn("driver", 10, 0, 6, func(d deviceView) string { return d.Driver }),
+			rate("rx pkt/s", 0, func(d *Device) float32 { return d.RxPackets }),
+			numberColumn("rx bit/s", 8, 4, func(d deviceView) float64 { return float64(d.now.RxBytes) * 8 }, formatCount),
+			rate("tx pkt/s", 3, func(d *Device) float32 { return d.TxPackets }),
+			rate("drop/s", 0, func(d *Device) float32 { return d.RxDropped + d.TxDropped }),
+			rate("error/s", 5, func(d *Device) float32 { return d.RxErrors }),
+			textColumn("queues", 7, 0, 2, func(d deviceView) string {
+				if d.RXQueues == 0 && d.TXQueues == 0 {
+					return none
+				}
+				return fmt.Sprintf("%d/%d", d.RXQueues, d.TXQueues)
+			}),
+			textColumn("rx ring", 11, 0, 1, func(d deviceView) string {
+				if d.RXRing == 0 {
+					return none
+				}
+				return fmt.Sprintf("%d of %d", d.RXRing, max(d.RXRing, d.RXRingMax))
+			}),
+			sparkColumn("rx, each bar 1 s", 16, 1, 7, accent, 0, func(d deviceView, n int) []float32 {
+				return trace(v, n, d.series, deviceRows, func(x *Device) float32 { return x.RxPackets })
+			}),
+			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
+		}}
+}
+
+// dropRow is a series of drops with its total.
+type dropRow struct {
+	key   *DropKey
+	id    int
+	rate  float64
+	total uint64
+}
+
+func (u *ui) dropGrid(v *view) *grid[dropRow] {
+	var rows []dropRow
+	for _, r := range collect(v, window, dropRows) {
+		rows = append(rows, dropRow{key: &r.key.Key, id: r.ID, rate: float64(r.Value.Rate)})
+	}
+	totals := make(map[*DropKey]uint64, len(v.snap.Drops))
+	for _, t := range v.snap.Drops {
+		totals[t.Key] = t.Count
+	}
+	for i := range rows {
+		rows[i].total = totals[rows[i].key]
+		delete(totals, rows[i].key)
+	}
+	for _, t := range v.snap.Drops { // lost before the last minute
+		if _, left := totals[t.Key]; left {
+			rows = append(rows, dropRow{key: t.Key, id: -1, total: t.Count})
+		}
+	}
+	where := func(r dropRow) string {
+		k := r.key
+		var parts []string
+		if k.Device != "" {
+			parts = append(parts, k.Device)
+			if k.Queue >= 0 && k.Place == model.PlaceRing {
+				parts = append(parts, "queue "+strconv.FormatInt(k.Queue, 10))
+			}
+		}
+		if k.CPU >= 0 {
+			parts = append(parts, "CPU "+cpuName(k.CPU))
+		}
+		if k.Port != 0 {
+			parts = append(parts, socketName(k.Protocol, k.Port))
+		}
+		if k.PID > 0 || k.Process != "" {
+			parts = append(parts, processName(k.Process, k.PID))
+		}
+		return strings.Join(parts, " ")
+	}
+	return &grid[dropRow]{id: "drops", title: "packets lost, by place and reason", empty: "none since " + formatClock(v.snap.Started, u.loc), note: probeNote(v.snap.Probes, "drop"), rows: rows, sort: 4, desc: true,
+		ident: func(r dropRow) string { return fmt.Sprint(*r.key) },
+		find: func(r dropRow) string {
+			return r.key.Place.String() + " " + r.key.Reason + " " + where(r) + " " + r.key.Location
+		},
+		cols: []column[dropRow]{
+			textColumn("place", 8, 0, 0, func(r dropRow) string { return r.key.Place.String() }),
+			textColumn("reason", 16, 1, 0, func(r dropRow) string { return r.key.Reason }),
+			textColumn("where, whose", 16, 1, 0, where),
+			numberColumn("packets/s", 9, 0, func(r dropRow) float64 { return r.rate }, formatCount),
+			numberColumn("total", 8, 1, func(r dropRow) float64 { return float64(r.total) }, formatCount),
+			sparkColumn("each bar 1 s", 12, 0, 2, warning, 0, func(r dropRow, n int) []float32 {
+				return trace(v, n, r.id, dropRows, func(d *Drops) float32 { return d.Rate })
+			}),
+			textColumn("function", 14, 1, 3, func(r dropRow) string { return r.key.Location }),
+		}}
+}
+
+func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
+	type r = row[NAPIKey, NAPI]
+	return &grid[r]{id: "napi", title: "NAPI polls", empty: cmp.Or(offReason(v.snap.Probes, []string{"nic"}), "none in the last minute"), rows: collect(v, window, napiRows), sort: 3, desc: true,
+		ident: func(x r) string { return fmt.Sprint(x.Key) },
+		cols: []column[r]{
+			textColumn("device", 10, 1, 0, func(x r) string { return cmp.Or(x.Key.Device, "(backlog)") }),
+			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
+			numberColumn("polls/s", 8, 2, func(x r) float64 { return float64(x.Value.Polls) }, formatCount),
+			numberColumn("packet/s", 8, 0, func(x r) float64 { return float64(x.Value.Packets) }, formatCount),
+			{title: "full polls", w: 10, right: true, number: fullShare, draw: func(l *line, w int, x r) {
+				s := plain
+				if fullShare(x) > 0.5 {
+					s = warning
+				}
+				l.field(s, formatPercent(fullShare(x)), w, true)
+			}},
+			numberColumn("most", 5, 3, func(x r) float64 { return float64(x.Value.Most) }, formatCount),
+			numberColumn("in thread", 9, 4, func(x r) float64 { return float64(x.Value.Threaded) }, formatCount),
+		}}
+}
+
+// fullShare is the share of polls that used their whole budget: more was waiting.
+func fullShare(r row[NAPIKey, NAPI]) float64 {
+	if r.Value.Polls == 0 {
+		return 0
+	}
+	return float64(r.Value.Full / r.Value.Polls)
+}
+
+// queueGrid is the map from queues over interrupts to CPUs.
+func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
+	type q = model.DeviceQueue
+	return &grid[q]{id: "queues", title: "queue, interrupt, CPU", empty: "no device has told its queues", rows: slices.Clone(v.snap.Queues), sort: -1,
+		ident: func(x q) string { return fmt.Sprint(x.Device, x.Ifindex, x.Direction, x.Queue) },
+		cols: []column[q]{
+			textColumn("device", 10, 1, 0, func(x q) string { return x.Device }),
+			textColumn("queue", 6, 0, 0, func(x q) string { return fmt.Sprintf("%s-%d", x.Direction, x.Queue) }),
+			textColumn("irq", 5, 0, 0, func(x q) string {
+				if x.IRQ == 0 {
+					return none
+				}
+				return strconv.FormatInt(x.IRQ, 10)
+			}),
+			textColumn("irq on CPUs", 11, 1, 0, func(x q) string { return cmp.Or(x.IRQCPUs, none) }),
+			textColumn("RPS or XPS", 10, 1, 0, func(x q) string { return cmp.Or(x.RPSCPUs, "off") }),
+			textColumn("ring", 6, 0, 1, func(x q) string {
+				if x.Ring == 0 {
+					return none
+				}
+				return strconv.FormatUint(x.Ring, 10)
+			}),
+		}}
+}
+
+func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
+	type r = row[CPUKey, Softnet]
+	rate := func(title string, drop int, value func(*Softnet) float32) column[r] {
+		return numberColumn(title, 9, drop, func(x r) float64 { return float64(value(&x.Value)) }, formatCount)
+	}
+	return &grid[r]{id: "softnet", title: "softnet by CPU, per second", empty: cmp.Or(offReason(v.snap.Probes, []string{"nic"}), "not part of this stream"), rows: collect(v, window, softnetRows), sort: 1, desc: true,
+		ident: func(x r) string { return cpuName(x.Key.CPU) },
+		cols: []column[r]{
+			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
+			rate("packets", 0, func(s *Softnet) float32 { return s.Processed }),
+			rate("dropped", 0, func(s *Softnet) float32 { return s.Dropped }),
+			rate("squeezed", 1, func(s *Softnet) float32 { return s.Squeezed }),
+			rate("by RPS", 2, func(s *Softnet) float32 { return s.RPS }),
+			rate("flow lim", 4, func(s *Softnet) float32 { return s.FlowLimit }),
+			numberColumn("backlog", 8, 3, func(x r) float64 { return float64(x.Value.Backlog) }, formatCount),
+			sparkColumn("each bar 1 s", 12, 1, 5, accent, 0, func(x r, n int) []float32 {
+				return trace(v, n, x.ID, softnetRows, func(s *Softnet) float32 { return s.Processed })
+			}),
+		}}
+}
+
+// socketGrid lists receive queues that filled up or dropped.
+func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
+	type r = row[SocketKey, Socket]
+	share := func(x r) float64 {
+		if x.Value.Limit == 0 {
+			return 0
+		}
+		return float64(x.Value.Queued / x.Value.Limit)
+	}
+	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none in the last minute: programs read in time"), rows: collect(v, window, socketRows), sort: 2, desc: true,
+		ident: func(x r) string { return fmt.Sprint(x.Key) },
+		find: func(x r) string {
+			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)
+		},
+		cols: []column[r]{
+			textColumn("socket", 10, 0, 0, func(x r) string { return socketName(x.Key.Protocol, x.Key.Port) }),
+			textColumn("process", 12, 1, 0, func(x r) string { return processName(x.Key.Process, x.Key.PID) }),
+			numberColumn("drops/s", 8, 0, func(x r) float64 { return float64(x.Value.Dropped) }, formatCount),
+			numberColumn("full", 7, 0, share, formatPercent),
+			numberColumn("limit", 9, 2, func(x r) float64 { return float64(x.Value.Limit) }, formatBytes),
+			numberColumn("not read for", 12, 1, func(x r) float64 { return float64(x.Value.Idle) }, func(n float64) string {
+				if n == 0 {
+					return none
+				}
+				return formatNanos(n)
+			}),
+		}}
+}
+
+// counterGrid lists counters that have no page of their own.
+func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
+	series := map[CounterKey]row[CounterKey, Counter]{}
+	for _, r := range collect(v, window, counterRows) {
+		series[r.Key] = r
+	}
+	rows := slices.Clone(v.snap.Counters)
+	for i := range rows {
+		if r, ok := series[rows[i].Key]; ok {
+			rows[i].Value = r.Value.Value
+		}
+	}
+	return &grid[CounterTotal]{id: "counters", title: "counters", empty: "none in this stream", rows: rows, sort: 0,
+		ident: func(c CounterTotal) string { return fmt.Sprint(c.Key) },
+		cols: []column[CounterTotal]{
+			textColumn("counter", 24, 2, 0, func(c CounterTotal) string { return c.Key.Name }),
+			textColumn("instance", 8, 1, 1, func(c CounterTotal) string {
+				if c.Key.Instance == "" && c.Key.CPU >= 0 {
+					return "CPU " + cpuName(c.Key.CPU)
+				}
+				return c.Key.Instance
+			}),
+			numberColumn("value", 9, 0, func(c CounterTotal) float64 { return c.Value }, formatCount),
+			textColumn("unit", 10, 0, 2, func(c CounterTotal) string {
+				switch {
+				case c.Key.Mode == model.CounterTotal || c.Key.Mode == model.CounterRate:
+					return c.Key.Unit + "/s"
+				case c.Key.Mode == model.CounterShare:
+					return "of 1"
+				}
+				return c.Key.Unit
+			}),
+			{title: "each bar 1 s", w: 12, flex: 1, drop: 3, draw: func(l *line, w int, c CounterTotal) {
+				if r, ok := series[c.Key]; ok {
+					l.spark(accent, trace(v, min(w, maxSpark), r.ID, counterRows, func(c *Counter) float32 { return float32(c.Value) }), 0)
+				}
+			}},
+		}}
+}
+
+// eventGrid lists what happened to the devices, the latest first.
+func (u *ui) eventGrid(v *view) *grid[model.DeviceEvent] {
+	rows := slices.Clone(v.snap.DeviceEvents)
+	slices.Reverse(rows)
+	return &grid[model.DeviceEvent]{id: "events", title: "what happened to devices", rows: rows, sort: -1,
+		ident: func(e model.DeviceEvent) string { return e.Time.String() + e.Device + e.What },
+		cols: []column[model.DeviceEvent]{
+			textColumn("when", 12, 0, 0, func(e model.DeviceEvent) string { return formatMillis(e.Time, u.loc) }),
+			textColumn("device", 10, 0, 0, func(e model.DeviceEvent) string { return e.Device }),
+			textColumn("what", 12, 0, 0, func(e model.DeviceEvent) string { return e.What }),
+			textColumn("detail", 20, 1, 1, func(e model.DeviceEvent) string { return e.Detail }),
+		}}
+}

@@ -1,0 +1,503 @@
+package tui
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// overview draws the verdict, then the numbers.
+func (u *ui) overview(v *view, w, h int) []string {
+	out := u.verdict(v, w, h, false)
+	if left := h - len(out) - 1; left >= 4 {
+		out = append(out, newLine(u.theme, w).repeat(dim, u.theme.rule, w).String())
+		out = append(out, u.arrange(u.overviewBands(v), w, left)...)
+	}
+	return out
+}
+
+// ranked returns the findings that had begun, those that hold before those that
+// are over, the worse before the milder, the newer before the older.
+func (v *view) ranked() []*model.Finding {
+	out := slices.Clone(v.findings)
+	over := func(f *model.Finding) int {
+		if v.active(f) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(a, b *model.Finding) int {
+		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Start, a.Start))
+	})
+	return out
+}
+
+// verdict draws what was found: the worst finding in full, the others in a line
+// each; or, when nothing was, what was checked. With tiny it draws the sentence only.
+func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
+	ranked := v.ranked()
+	var out []string
+	if len(ranked) == 0 || !v.active(ranked[0]) {
+		out = u.quiet(v, w, h, tiny)
+	}
+	if len(ranked) == 0 {
+		return out[:min(h, len(out))]
+	}
+	room := h
+	if h >= 14 { // leave room for a table
+		room = max(h-8, 8)
+	}
+	if v.active(ranked[0]) {
+		out = u.expanded(v, ranked[0], w, room, tiny)
+		ranked = ranked[1:]
+	}
+	shown := 0
+	for _, f := range ranked {
+		if len(out) >= room-1 || shown == 4 {
+			break
+		}
+		out = append(out, u.oneLine(v, f, w))
+		shown++
+	}
+	if hidden := len(ranked) - shown; hidden > 0 && len(out) < room {
+		out = append(out, newLine(u.theme, w).space(3).put(dim, fmt.Sprintf("and %d more: 6 Findings", hidden)).String())
+	}
+	if len(out)+1 < room && !tiny && v.active(v.ranked()[0]) {
+		out = append(out, u.checkLine(v, w))
+	}
+	return out[:min(h, len(out))]
+}
+
+// expanded draws a finding: the sentence, since when, why, whose, what to do.
+func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
+	s, g := u.severity(f.Severity)
+	var out []string
+	for i, text := range wrap(clean(f.Title, u.theme.ascii), w-4) {
+		l := newLine(u.theme, w).space(1)
+		if i == 0 {
+			l.glyph(s, g).space(1)
+		} else {
+			l.space(2)
+		}
+		out = append(out, l.put(s, text).String())
+	}
+	if tiny || len(out) >= h {
+		return out[:min(len(out), h)]
+	}
+	out = append(out, newLine(u.theme, w).space(5).put(dim, u.when(v, f)).String())
+	part := func(label, text string, most int) {
+		if text == "" {
+			return
+		}
+		indent := 12
+		if w < 50 {
+			indent = 7
+		}
+		for i, piece := range wrap(clean(text, u.theme.ascii), w-indent-1) {
+			if i == most || len(out) >= h {
+				return
+			}
+			l := newLine(u.theme, w)
+			if i == 0 {
+				l.to(indent-7).put(bold, label)
+			}
+			out = append(out, l.to(indent).put(plain, piece).String())
+		}
+	}
+	most := 2
+	if h >= 20 {
+		most = 3
+	}
+	causes, advice := f.Causes, f.Advice
+	first := func(list []string) string {
+		if len(list) == 0 {
+			return ""
+		}
+		return list[0]
+	}
+	part("why", first(causes), most)
+	if len(causes) > 1 && h >= 12 {
+		for _, c := range causes[1:min(len(causes), 1+h/10)] {
+			part("", c, most)
+		}
+	}
+	part("whose", victims(v, f), most)
+	part("do", first(advice), most)
+	if len(advice) > 1 && h >= 20 {
+		part("", advice[1], most)
+	}
+	if f.Loss > 0 {
+		part("but", formatCount(float64(f.Loss))+" events were lost in this time: the numbers are lower bounds", 1)
+	}
+	return out
+}
+
+// when says since when a finding holds and for how long.
+func (u *ui) when(v *view, f *model.Finding) string {
+	if v.active(f) && (f.Ongoing || f.End > v.at) {
+		return "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
+	}
+	return formatClock(f.Start, u.loc) + " to " + formatClock(f.End, u.loc) + " (" + formatSpan(f.End.Sub(f.Start)) + ")"
+}
+
+// oneLine draws a finding in one line.
+func (u *ui) oneLine(v *view, f *model.Finding, w int) string {
+	s, g := u.severity(f.Severity)
+	l := newLine(u.theme, w).space(1)
+	if v.active(f) {
+		return l.glyph(s, g).space(1).put(plain, f.Title).String()
+	}
+	return l.glyph(dim, u.theme.never).space(1).put(dim, "ended "+formatSpan(v.at.Sub(f.End).Truncate(time.Second))+" ago: "+f.Title).String()
+}
+
+// victims says who suffered: what the finding itself names, and who lost packets
+// or was refused ports while it lasted.
+func victims(v *view, f *model.Finding) string {
+	var parts []string
+	if f.Subject.Pool != "" {
+		if p := poolNamed(v, f.Subject.Pool); p != nil {
+			parts = append(parts, "whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(int64(p.Size-p.Used-p.Resting))+" of "+formatInt(int64(p.Size))+" left")
+		}
+		for i := range v.snap.RefusedBy {
+			if r := &v.snap.RefusedBy[i]; r.Last >= f.Start && len(parts) < 3 {
+				parts = append(parts, processName(r.Process, r.PID)+" refused "+formatInt(int64(r.Count))+" times")
+			}
+		}
+		return strings.Join(parts, " · ")
+	}
+	type victim struct {
+		label string
+		lost  float64
+	}
+	var list []victim
+	for _, r := range lostBetween(v, f.Start, min(max(f.End, f.Start+frameStep), v.at)) {
+		label := ""
+		switch k := &r.Key; k.Place {
+		case model.PlaceSocket:
+			label = socketName(k.Protocol, k.Port)
+			if k.Process != "" {
+				label += " " + processName(k.Process, k.PID)
+			}
+		case model.PlaceRing:
+			label = "ring of " + cmp.Or(k.Device, "a device")
+		case model.PlaceBacklog:
+			label = fmt.Sprintf("backlog of CPU %d", k.CPU)
+		default:
+			continue
+		}
+		i := slices.IndexFunc(list, func(x victim) bool { return x.label == label })
+		if i < 0 {
+			list = append(list, victim{label: label})
+			i = len(list) - 1
+		}
+		list[i].lost += float64(r.Value.Rate)
+	}
+	slices.SortStableFunc(list, func(a, b victim) int { return cmp.Compare(b.lost, a.lost) })
+	for _, x := range list[:min(len(list), 3)] {
+		parts = append(parts, x.label+" lost "+formatCount(x.lost))
+	}
+	return strings.Join(parts, " · ")
+}
+
+func poolNamed(v *view, name string) *Pool {
+	for i := range v.frame.Pools {
+		if v.frame.Pools[i].Key.Name == name {
+			return &v.frame.Pools[i].Value
+		}
+	}
+	return nil
+}
+
+// processName writes a process as name[pid].
+func processName(name string, pid int32) string {
+	switch {
+	case pid < 0 && name == "":
+		return none
+	case pid < 0:
+		return name
+	case pid == 0 && name == "":
+		return "kernel"
+	}
+	return fmt.Sprintf("%s[%d]", cmp.Or(name, "?"), pid)
+}
+
+// socketName writes a local port as udp/7000.
+func socketName(p model.Protocol, port uint16) string {
+	if port == 0 {
+		return p.String()
+	}
+	return fmt.Sprintf("%s/%d", p, port)
+}
+
+// quiet says that nothing was found, what was checked, and for how long.
+func (u *ui) quiet(v *view, w, h int, tiny bool) []string {
+	l := newLine(u.theme, w).space(1)
+	if v.snap.Events == 0 {
+		what := "waiting for the first events"
+		if u.opt.Player != nil {
+			what = "nothing has been played yet"
+		}
+		return []string{l.glyph(dim, u.theme.never).space(1).put(bold, what).String()}
+	}
+	watched := formatSpan(v.at.Sub(v.snap.Started).Truncate(time.Second))
+	now := "No fault found in " + watched
+	if len(v.findings) > 0 {
+		now = "No fault at this moment"
+	}
+	if next := u.nextFinding(v); next != nil {
+		now += "; the next one is at " + formatClock(next.Start, u.loc) + " ( ] goes there)"
+	}
+	var out []string
+	for i, text := range wrap(clean(now, u.theme.ascii), w-4) {
+		l := newLine(u.theme, w).space(1)
+		if i == 0 {
+			l.glyph(good, u.theme.glyphs.good).space(1)
+		} else {
+			l.space(2)
+		}
+		out = append(out, l.put(bold, text).String())
+	}
+	if tiny {
+		return out
+	}
+	most := h - 8
+	if h < 14 {
+		most = h
+	}
+	for _, c := range u.checks(v) {
+		if len(out) >= max(most, 2) {
+			break
+		}
+		out = append(out, u.drawCheck(newLine(u.theme, w).space(3), c, true).String())
+	}
+	return out
+}
+
+// nextFinding returns the first finding of a recording that lies ahead.
+func (u *ui) nextFinding(v *view) *model.Finding {
+	for _, f := range v.snap.Findings {
+		if f.Start > v.at {
+			return f
+		}
+	}
+	return nil
+}
+
+// check is one thing that was looked at.
+type check struct {
+	// state is good when nothing is wrong, warning when something was seen, dim when it cannot be seen.
+	state style
+	// area is what was checked, short its result in a few words, long the rest.
+	area, short, long string
+}
+
+func (u *ui) drawCheck(l *line, c check, long bool) *line {
+	g := u.theme.glyphs.good
+	switch c.state {
+	case warning:
+		g = u.theme.glyphs.warning
+	case dim:
+		g = u.theme.never
+	}
+	l.glyph(c.state, g).space(1)
+	if long {
+		l.field(plain, c.area, 14, false).space(1).put(plain, c.short)
+		if c.long != "" {
+			l.put(dim, " · "+c.long)
+		}
+		return l
+	}
+	return l.put(dim, c.area+" "+c.short)
+}
+
+// checkLine sums up in one line what is not part of the finding.
+func (u *ui) checkLine(v *view, w int) string {
+	l := newLine(u.theme, w).space(1)
+	for _, c := range u.checks(v) {
+		if c.state != good {
+			continue
+		}
+		if need := width(clean(c.area+" "+c.short, u.theme.ascii)) + 4; need > l.left() {
+			continue
+		}
+		if l.used > 1 {
+			l.space(2)
+		}
+		u.drawCheck(l, c, false)
+	}
+	return l.String()
+}
+
+// checks looks at every area over the last minute.
+func (u *ui) checks(v *view) []check {
+	var out []check
+	add := func(area string, probes []string, seen, bad bool, short, long string) {
+		c := check{state: good, area: area, short: short, long: long}
+		why := offReason(v.snap.Probes, probes)
+		switch {
+		case !seen && why != "":
+			c = check{state: dim, area: area, short: "not seen: " + why}
+		case !seen:
+			c = check{state: dim, area: area, short: "nothing seen yet"}
+		case bad:
+			c.state = warning
+		}
+		out = append(out, c)
+	}
+	work := func(area, probe string, rows func(*Frame) []row[WorkKey, Work], unit string) {
+		series := collect(v, window, rows)
+		waits := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxWait })
+		runs := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxRun })
+		cpus := map[int32]bool{}
+		wait, run := -1, -1
+		for i := range series {
+			cpus[series[i].Key.CPU] = true
+			if wait < 0 || waits[i] > waits[wait] {
+				wait = i
+			}
+			if run < 0 || runs[i] > runs[run] {
+				run = i
+			}
+		}
+		if len(series) == 0 {
+			add(area, []string{probe}, false, false, "", "")
+			return
+		}
+		short := "worst run " + formatNanos(float64(runs[run]))
+		if waits[wait] > 0 {
+			short += ", wait " + formatNanos(float64(waits[wait]))
+		}
+		add(area, []string{probe}, true, false, short, fmt.Sprintf("%s on CPU %d · %s, 60 s", series[run].Key.Name, series[run].Key.CPU, plural(len(cpus), "CPU")))
+	}
+	work("deferred work", "deferred", deferredRows, "softirq")
+	work("interrupts", "interrupt", interruptRows, "interrupt")
+	for _, p := range []struct {
+		area   string
+		place  model.Place
+		probes []string
+	}{{"ring", model.PlaceRing, []string{"nic"}}, {"backlog", model.PlaceBacklog, []string{"drop", "nic"}}, {"socket queues", model.PlaceSocket, []string{"drop"}}} {
+		n := v.snap.Places[p.place]
+		seen := n > 0 || len(v.snap.Places) > 0 && areaSeen(v.snap.Probes, p.probes)
+		if n == 0 {
+			add(p.area, p.probes, seen, false, "lost none", "")
+		} else {
+			add(p.area, p.probes, seen, true, "lost "+formatCount(float64(n))+" packets", "since "+formatClock(v.snap.Started, u.loc))
+		}
+	}
+	fullest := -1
+	for i := range v.frame.Pools {
+		if p := v.frame.Pools[i].Value; p.Size > 0 && (fullest < 0 || poolShare(p) > poolShare(v.frame.Pools[fullest].Value)) {
+			fullest = i
+		}
+	}
+	if fullest >= 0 {
+		p := v.frame.Pools[fullest]
+		long := plural(len(v.frame.Pools), "pool") + ", the fullest is " + p.Key.Name
+		refused := "none refused"
+		if v.snap.Refusals > 0 {
+			refused = formatCount(float64(v.snap.Refusals)) + " refused"
+		}
+		add("ports", []string{"port"}, true, v.snap.Refusals > 0 || poolShare(p.Value) > 0.9, formatPercent(poolShare(p.Value))+" taken, "+refused, long)
+	} else {
+		add("ports", []string{"port"}, false, false, "", "")
+	}
+	return out
+}
+
+func poolShare(p Pool) float64 {
+	if p.Size == 0 {
+		return 0
+	}
+	return float64(p.Used+p.Resting) / float64(p.Size)
+}
+
+// areaSeen says that one of the probes runs at all; true also when the stream
+// names none, as that of a capture from elsewhere.
+func areaSeen(probes []model.Probe, names []string) bool {
+	if len(probes) == 0 {
+		return true
+	}
+	for _, p := range probes {
+		if slices.Contains(names, p.Name) && p.State != model.ProbeOff {
+			return true
+		}
+	}
+	return false
+}
+
+// offReason says why none of the probes runs; empty when one does.
+func offReason(probes []model.Probe, names []string) string {
+	if areaSeen(probes, names) {
+		return ""
+	}
+	for _, p := range probes {
+		if slices.Contains(names, p.Name) && p.Reason != "" {
+			return p.Reason
+		}
+	}
+	return "probe " + strings.Join(names, ", ") + " is not part of this stream"
+}
+
+// overviewBands are the tables under the verdict. On a narrow screen the one
+// that belongs to the verdict comes first.
+func (u *ui) overviewBands(v *view) []band {
+	work := u.workGrid(v, "overview.deferred", "deferred work, the second at "+formatClock(v.frame.Start, u.loc), deferredRows)
+	drops := u.placeGrid(v)
+	pools := u.poolGrid(v, "overview.pools")
+	right := u.socketGrid(v, "overview.sockets")
+	bands := []band{{work, drops}, {pools, right}}
+	for _, f := range v.ranked() {
+		if v.active(f) && f.Subject.Pool != "" {
+			bands[0], bands[1] = bands[1], bands[0]
+		}
+		break
+	}
+	return bands
+}
+
+// placeGrid is the packets lost by place.
+func (u *ui) placeGrid(v *view) *grid[placeRow] {
+	rows := make([]placeRow, 0, len(model.PlaceEnum.Names))
+	for place := model.PlaceRing; place <= model.PlaceSocket; place++ {
+		r := placeRow{place: place, total: v.snap.Places[place]}
+		for i := range v.frame.Drops {
+			if v.frame.Drops[i].Key.Place == place {
+				r.rate += float64(v.frame.Drops[i].Value.Rate)
+			}
+		}
+		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog || place == model.PlaceSocket {
+			rows = append(rows, r)
+		}
+	}
+	return &grid[placeRow]{id: "overview.drops", title: "packets lost in this host", sort: -1, rows: rows, ident: func(r placeRow) string { return r.place.String() }, note: probeNote(v.snap.Probes, "drop"),
+		enter: func(r placeRow) command {
+			u.list("drops").filter = r.place.String()
+			u.focus[pageNames[pageNetwork]] = "drops"
+			return u.goPage(pageNetwork)
+		},
+		cols: []column[placeRow]{
+			textColumn("place", 10, 0, 0, func(r placeRow) string { return r.place.String() }),
+			numberColumn("packets/s", 9, 0, func(r placeRow) float64 { return r.rate }, formatCount),
+			numberColumn("total", 8, 0, func(r placeRow) float64 { return float64(r.total) }, formatCount),
+			sparkColumn("each bar 1 s", 12, 1, 1, warning, 0, func(r placeRow, n int) []float32 {
+				return v.snap.history(v.index, n, func(f *Frame) (sum float32) {
+					for i := range f.Drops {
+						if f.Drops[i].Key.Place == r.place {
+							sum += f.Drops[i].Value.Rate
+						}
+					}
+					return sum
+				})
+			}),
+		}}
+}
+
+type placeRow struct {
+	place model.Place
+	rate  float64
+	total uint64
+}

@@ -1,0 +1,299 @@
+package tui
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+func (u *ui) portBands(v *view) []band {
+	bands := []band{{u.poolGrid(v, "pools")}, {u.holderGrid(v), u.refusedGrid(v)}}
+	if len(v.snap.RPC) > 0 || len(v.snap.Endpoints) > 0 {
+		bands = append(bands, band{u.rpcGrid(v), u.endpointGrid(v)})
+	}
+	return bands
+}
+
+// poolView is a pool with its forecast.
+type poolView struct {
+	row[PoolKey, Pool]
+	perSecond float64
+	grows     bool
+}
+
+// empty returns in how many seconds the pool is used up; 0 when it is not growing.
+func (p *poolView) empty() float64 {
+	if !p.grows || p.perSecond <= 0 {
+		return 0
+	}
+	return float64(max(0, p.Value.Size-p.Value.Used-p.Value.Resting)) / p.perSecond
+}
+
+func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
+	var rows []poolView
+	for _, r := range v.frame.Pools {
+		p := poolView{row: r}
+		p.perSecond, p.grows = forecast(v, r.ID)
+		rows = append(rows, p)
+	}
+	note := probeNote(v.snap.Probes, "port")
+	if note == "" {
+		note = auditNote(v.snap.Audits)
+	}
+	return &grid[poolView]{id: id, title: "port pools at " + formatClock(v.at, u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
+		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
+		cols: []column[poolView]{
+			textColumn("pool", 10, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
+			textColumn("ports", 11, 0, 4, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
+			{title: "taken", w: 7, right: true, number: func(p poolView) float64 { return poolShare(p.Value) }, draw: func(l *line, w int, p poolView) {
+				s := plain
+				switch share := poolShare(p.Value); {
+				case share > 0.9:
+					s = critical
+				case share > 0.7:
+					s = warning
+				}
+				l.field(s, formatPercent(poolShare(p.Value)), w, true)
+			}},
+			textColumn("used / size", 15, 0, 0, func(p poolView) string {
+				return formatInt(int64(p.Value.Used)) + " / " + formatInt(int64(p.Value.Size))
+			}),
+			numberColumn("rest", 6, 2, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
+			numberColumn("refused/s", 9, 3, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
+			numberColumn("gained/min", 10, 1, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
+			{title: "empty in", w: 9, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
+				if n := p.empty(); n > 0 {
+					l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
+					return
+				}
+				l.field(dim, none, w, true)
+			}},
+			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 2, drop: 5, draw: func(l *line, w int, p poolView) {
+				l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
+					x, _ := find(f.Pools, p.ID)
+					return float32(x.Used + x.Resting)
+				}), 0)
+			}},
+		}}
+}
+
+// whole returns n values over the whole history up to the moment that is looked
+// at, each the last one of its part.
+func (u *ui) whole(v *view, n int, value func(*Frame) float32) []float32 {
+	frames := v.index + 1
+	if frames <= 0 || n <= 0 {
+		return nil
+	}
+	n = min(n, frames)
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = value(v.snap.Frame((i+1)*frames/n - 1))
+	}
+	return out
+}
+
+// auditNote says how far what was tracked was from the kernel's own tables.
+func auditNote(audits []model.PortAudit) string {
+	var missed, stale uint64
+	for _, a := range audits {
+		missed += a.Missed
+		stale += a.Stale
+	}
+	if missed+stale == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the last audit against the kernel's tables corrected %d missed and %d stale ports", missed, stale)
+}
+
+// holderView is a process that holds ports, and how that has changed.
+type holderView struct {
+	row[HolderKey, Holder]
+	perMinute float64
+}
+
+func (u *ui) holderGrid(v *view) *grid[holderView] {
+	var rows []holderView
+	back := max(0, v.index-window)
+	before := v.snap.Frame(back)
+	for _, r := range v.frame.Holders {
+		h := holderView{row: r}
+		if seconds := v.index - back; seconds > 0 && before != nil {
+			if old, ok := find(before.Holders, r.ID); ok {
+				h.perMinute = float64(r.Value.Held-old.Held) * 60 / float64(seconds)
+			}
+		}
+		rows = append(rows, h)
+	}
+	return &grid[holderView]{id: "holders", title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "nobody"), rows: rows, sort: 1, desc: true,
+		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
+		enter: func(h holderView) command {
+			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process})
+			u.asked = 0
+			return u.fetchPorts()
+		},
+		cols: []column[holderView]{
+			textColumn("process", 14, 1, 0, func(h holderView) string { return processName(h.Key.Process, h.Key.PID) }),
+			numberColumn("held", 7, 0, func(h holderView) float64 { return float64(h.Value.Held) }, formatCount),
+			numberColumn("gained/min", 10, 0, func(h holderView) float64 { return h.perMinute }, formatCount),
+			numberColumn("rest", 6, 2, func(h holderView) float64 { return float64(h.Value.Resting) }, formatCount),
+			{title: "oldest held for", w: 15, right: true, drop: 1, number: func(h holderView) float64 { return oldest(v, h) }, draw: func(l *line, w int, h holderView) {
+				if n := oldest(v, h); n > 0 {
+					l.field(plain, formatSpan(time.Duration(n).Truncate(time.Second)), w, true)
+					return
+				}
+				l.field(dim, none, w, true)
+			}},
+			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 1, drop: 3, draw: func(l *line, w int, h holderView) {
+				l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
+					x, _ := find(f.Holders, h.ID)
+					return float32(x.Held)
+				}), 0)
+			}},
+		}}
+}
+
+func oldest(v *view, h holderView) float64 {
+	if h.Value.Oldest == 0 {
+		return 0
+	}
+	return float64(max(0, v.at-h.Value.Oldest))
+}
+
+func (u *ui) refusedGrid(v *view) *grid[RefusedTotal] {
+	return &grid[RefusedTotal]{id: "refused", title: "ports refused since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RefusedBy, sort: 3, desc: true,
+		ident: func(r RefusedTotal) string { return fmt.Sprint(r.PID, r.Process, r.Error, r.Protocol, r.How, r.Port) },
+		cols: []column[RefusedTotal]{
+			textColumn("process", 14, 1, 0, func(r RefusedTotal) string { return processName(r.Process, r.PID) }),
+			textColumn("asked for", 10, 0, 0, func(r RefusedTotal) string {
+				if r.Port == 0 {
+					return r.Protocol.String() + " any"
+				}
+				return socketName(r.Protocol, r.Port)
+			}),
+			textColumn("error", 14, 1, 0, func(r RefusedTotal) string { return r.Error }),
+			numberColumn("times", 7, 0, func(r RefusedTotal) float64 { return float64(r.Count) }, formatCount),
+			textColumn("by", 9, 0, 2, func(r RefusedTotal) string { return r.How.String() }),
+			textColumn("last", 8, 0, 1, func(r RefusedTotal) string { return formatClock(r.Last, u.loc) }),
+		}}
+}
+
+func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
+	return &grid[RPCTotal]{id: "rpc", title: "RPC calls since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RPC, sort: 3, desc: true,
+		ident: func(r RPCTotal) string { return fmt.Sprint(r.Interface, r.Endpoint, r.PID, r.Server) },
+		cols: []column[RPCTotal]{
+			textColumn("interface", 16, 1, 0, func(r RPCTotal) string { return r.Interface }),
+			textColumn("process", 12, 1, 1, func(r RPCTotal) string { return processName(r.Process, r.PID) }),
+			numberColumn("calls", 7, 0, func(r RPCTotal) float64 { return float64(r.Calls) }, formatCount),
+			numberColumn("failed", 7, 0, func(r RPCTotal) float64 { return float64(r.Failed) }, formatCount),
+			textColumn("last status", 11, 0, 2, func(r RPCTotal) string {
+				if r.Failed == 0 {
+					return none
+				}
+				return strconv.FormatInt(r.LastStatus, 10)
+			}),
+			numberColumn("longest", 8, 3, func(r RPCTotal) float64 { return float64(r.Longest) }, formatNanos),
+			textColumn("endpoint", 12, 1, 4, func(r RPCTotal) string { return r.Endpoint }),
+		}}
+}
+
+func (u *ui) endpointGrid(v *view) *grid[model.RPCEndpoint] {
+	return &grid[model.RPCEndpoint]{id: "endpoints", title: "RPC endpoints", empty: "none", rows: slices.Clone(v.snap.Endpoints), sort: -1,
+		ident: func(e model.RPCEndpoint) string { return e.Interface + e.Endpoint },
+		cols: []column[model.RPCEndpoint]{
+			textColumn("interface", 16, 1, 0, func(e model.RPCEndpoint) string { return e.Interface }),
+			textColumn("endpoint", 12, 1, 0, func(e model.RPCEndpoint) string { return e.Endpoint }),
+			textColumn("port", 9, 0, 1, func(e model.RPCEndpoint) string { return socketName(e.Protocol, e.LocalPort) }),
+			textColumn("process", 12, 1, 2, func(e model.RPCEndpoint) string { return processName(e.Process, e.PID) }),
+		}}
+}
+
+// processBands is what one process holds.
+func (u *ui) processBands(v *view, d drill) []band {
+	ports := u.ports
+	if ports.pid != d.pid {
+		ports = portsMsg{pid: d.pid}
+	}
+	title := fmt.Sprintf("ports of %s at %s", processName(d.process, d.pid), formatClock(ports.at, u.loc))
+	if ports.total > len(ports.ports) {
+		title += fmt.Sprintf(", the oldest %s of %s", formatInt(int64(len(ports.ports))), formatInt(int64(ports.total)))
+	} else {
+		title += ": " + formatInt(int64(ports.total))
+	}
+	note := ""
+	if u.cursor != 0 || (u.held() && ports.at > v.at) {
+		note = "single ports are known for the newest moment only; the history keeps their number"
+	}
+	rows := make([]*state.Port, len(ports.ports))
+	for i := range rows {
+		rows[i] = &ports.ports[i]
+	}
+	address := func(addr string, port uint16) string {
+		switch {
+		case addr == "" && port == 0:
+			return none
+		case strings.Contains(addr, ":"):
+			return "[" + addr + "]:" + strconv.Itoa(int(port))
+		}
+		return addr + ":" + strconv.Itoa(int(port))
+	}
+	g := &grid[*state.Port]{id: "process", title: title, note: note, empty: "none", rows: rows, sort: 3, desc: true,
+		ident: func(p *state.Port) string { return fmt.Sprint(p.Key()) },
+		cols: []column[*state.Port]{
+			textColumn("proto", 5, 0, 0, func(p *state.Port) string { return p.Protocol.String() }),
+			textColumn("local", 16, 1, 0, func(p *state.Port) string { return address(p.LocalAddr, p.LocalPort) }),
+			textColumn("peer", 16, 1, 1, func(p *state.Port) string { return address(p.RemoteAddr, p.RemotePort) }),
+			numberColumn("held for", 9, 0, func(p *state.Port) float64 { return float64(p.Age(ports.at)) }, func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) }),
+			textColumn("how", 10, 0, 0, func(p *state.Port) string { return strings.ReplaceAll(p.How.String(), "_", " ") }),
+			textColumn("state", 12, 0, 2, func(p *state.Port) string {
+				switch {
+				case p.Resting && p.RestUntil > ports.at:
+					return "rests " + formatSpan(p.RestUntil.Sub(ports.at).Truncate(time.Second))
+				case p.Resting:
+					return "rests"
+				}
+				return "held"
+			}),
+			textColumn("taken by", 20, 2, 3, func(p *state.Port) string { return stackLine(p.Stack) }),
+		}}
+	bands := []band{{g}}
+	if len(rows) > 0 && slices.ContainsFunc(rows, func(p *state.Port) bool { return len(p.Stack) > 0 }) {
+		bands = append(bands, band{u.stackBlock(g)})
+	}
+	return bands
+}
+
+// stackLine is a stack in one line, innermost frame first.
+func stackLine(s model.Stack) string {
+	names := make([]string, len(s))
+	for i, f := range s {
+		names[i] = cmp.Or(f.Name, fmt.Sprintf("0x%x", f.Addr))
+	}
+	return strings.Join(names, " ← ")
+}
+
+// stackBlock shows the stack of the port that is selected.
+func (u *ui) stackBlock(g *grid[*state.Port]) section {
+	return &block{id: "stack", title: "the call that took the selected port", height: 8, least: 3, draw: func(u *ui, w, h int) []string {
+		out := []string{newLine(u.theme, w).space(1).put(heading, "the call that took the selected port").String()}
+		s := u.list(g.id)
+		g.prepare(s)
+		if s.index >= len(g.rows) {
+			return out
+		}
+		stack := g.rows[s.index].Stack
+		if len(stack) == 0 {
+			return append(out, newLine(u.theme, w).space(1).put(dim, "not known").String())
+		}
+		for _, f := range stack {
+			out = append(out, newLine(u.theme, w).space(3).put(plain, cmp.Or(f.Name, fmt.Sprintf("0x%x", f.Addr))).String())
+		}
+		return out
+	}}
+}

@@ -1,0 +1,107 @@
+//go:build !js
+
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// tickEvery is how often the latest snapshot is looked for.
+const tickEvery = 100 * time.Millisecond
+
+// Model is the terminal program: ui in the form that bubbletea wants.
+type Model struct{ ui *ui }
+
+// NewModel returns the program's model; Run is the usual way to use it.
+func NewModel(opt Options) *Model { return &Model{newUI(opt)} }
+
+// tickNow asks for the next tick.
+type tickNow struct{}
+
+// Init implements tea.Model.
+func (m *Model) Init() tea.Cmd { return tea.Batch(tea.RequestBackgroundColor, m.tick()) }
+
+func (m *Model) tick() tea.Cmd {
+	return tea.Tick(tickEvery, func(time.Time) tea.Msg { return tickNow{} })
+}
+
+// Update implements tea.Model.
+func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	u := m.ui
+	switch msg := msg.(type) {
+	case tickNow:
+		return m, tea.Batch(wrapCommand(u.poll), m.tick())
+	case tea.WindowSizeMsg:
+		u.resize(msg.Width, msg.Height)
+	case tea.BackgroundColorMsg:
+		u.background(!msg.IsDark())
+	case tea.KeyPressMsg:
+		return m, wrapCommand(u.key(msg.String(), msg.Text))
+	case tea.PasteMsg:
+		if u.prompt != nil {
+			u.prompt.paste(msg.Content)
+			u.drawn = false
+		}
+	case tea.MouseWheelMsg:
+		switch msg.Button {
+		case tea.MouseWheelUp:
+			return m, wrapCommand(u.key("up", ""))
+		case tea.MouseWheelDown:
+			return m, wrapCommand(u.key("down", ""))
+		}
+	case tea.MouseClickMsg:
+		if p, ok := u.tabAt(msg.X); ok && msg.Y == 1 && u.h >= 12 && u.prompt == nil {
+			u.drawn = false
+			return m, wrapCommand(u.goPage(p))
+		}
+	case quitMsg:
+		return m, tea.Quit
+	case copyMsg:
+		return m, tea.SetClipboard(msg.text)
+	default:
+		return m, wrapCommand(u.update(msg))
+	}
+	return m, nil
+}
+
+func wrapCommand(c command) tea.Cmd {
+	if c == nil {
+		return nil
+	}
+	return func() tea.Msg { return c() }
+}
+
+// View implements tea.Model.
+func (m *Model) View() tea.View {
+	v := tea.NewView(m.ui.render())
+	v.AltScreen = true
+	v.MouseMode = tea.MouseModeCellMotion
+	v.WindowTitle = "lostbeat"
+	return v
+}
+
+// Run shows the user interface until the reader quits, which is no error, or
+// ctx is done.
+func Run(ctx context.Context, opt Options) error {
+	options := []tea.ProgramOption{tea.WithContext(ctx)}
+	if opt.Input != nil {
+		options = append(options, tea.WithInput(opt.Input))
+	}
+	if opt.Output != nil {
+		options = append(options, tea.WithOutput(opt.Output))
+	}
+	if opt.Width > 0 && opt.Height > 0 {
+		options = append(options, tea.WithWindowSize(opt.Width, opt.Height))
+	}
+	_, err := tea.NewProgram(NewModel(opt), options...).Run()
+	switch {
+	case err == nil, errors.Is(err, tea.ErrInterrupted), ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled):
+		return nil
+	}
+	return fmt.Errorf("terminal: %w", err)
+}

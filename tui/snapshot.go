@@ -1,0 +1,102 @@
+package tui
+
+import (
+	"lostbeat/model"
+)
+
+// Snapshot is what the user interface shows: a State at one moment, immutable.
+type Snapshot struct {
+	// Seq tells snapshots apart.
+	Seq uint64
+	// Now is the time of the latest event, Started that of the first since the start or the last seek; 0 before any.
+	Now, Started model.Time
+	// Events and Lost are totals; Losses says where the latter were lost.
+	Events, Lost uint64
+	Losses       []LossTotal
+	// Late is how many intervals came after their frame was closed.
+	Late uint64
+	// Meta are the facts about host and capture.
+	Meta    map[string]string
+	Probes  []model.Probe
+	Devices []model.DeviceConfig
+	Queues  []model.DeviceQueue
+	// DeviceEvents are the latest ones, oldest first.
+	DeviceEvents []model.DeviceEvent
+	// Findings are all that are known, by their start; with a recording those ahead of Now too, once Scanned.
+	Findings []*model.Finding
+	Scanned  bool
+	Progress Progress
+	// Fault says why the stream ended, empty when it did not.
+	Fault string
+	// SelfCPU is the share of one CPU and SelfRSS the bytes of memory that lostbeat itself takes, when SelfSeen.
+	SelfCPU, SelfRSS float64
+	SelfSeen         bool
+	// Refusals is how often a port was refused, Places how many packets were lost by place.
+	Refusals uint64
+	Places   [model.PlaceSocket + 1]uint64
+	// Totals since the start or the last seek, the largest first, a bounded number of each.
+	Work      []WorkTotal
+	Drops     []DropTotal
+	RefusedBy []RefusedTotal
+	Flows     []FlowTotal
+	RPC       []RPCTotal
+	Endpoints []model.RPCEndpoint
+	Counters  []CounterTotal
+	Audits    []model.PortAudit
+
+	frames []*Frame // closed
+	open   []*Frame // as they are now
+}
+
+// Len returns the number of frames.
+func (s *Snapshot) Len() int { return len(s.frames) + len(s.open) }
+
+// Frame returns frame i, 0 being the oldest; nil when there is none.
+func (s *Snapshot) Frame(i int) *Frame {
+	switch {
+	case i < 0 || i >= s.Len():
+		return nil
+	case i < len(s.frames):
+		return s.frames[i]
+	}
+	return s.open[i-len(s.frames)]
+}
+
+// Oldest returns the start of the history, 0 when there is none.
+func (s *Snapshot) Oldest() model.Time {
+	if f := s.Frame(0); f != nil {
+		return f.Start
+	}
+	return 0
+}
+
+// At returns the number of the frame that holds time t, the nearest one when t
+// is outside the history, and -1 when there is no history.
+func (s *Snapshot) At(t model.Time) int {
+	if s.Len() == 0 {
+		return -1
+	}
+	return min(max(0, int((t-s.Oldest())/frameStep)), s.Len()-1)
+}
+
+// Latest returns the number of the newest frame whose intervals have all
+// arrived, or the newest of all when none has; -1 when there is no history.
+func (s *Snapshot) Latest() int {
+	i := s.Len() - 1
+	for i > 0 && s.Frame(i).End() > s.Now-frameStep {
+		i--
+	}
+	return i
+}
+
+// history returns n values that end with frame last, oldest first; frames
+// before the history are 0.
+func (s *Snapshot) history(last, n int, value func(*Frame) float32) []float32 {
+	out := make([]float32, n)
+	for i := range out {
+		if f := s.Frame(last - n + 1 + i); f != nil {
+			out[i] = value(f)
+		}
+	}
+	return out
+}

@@ -1,0 +1,354 @@
+package tui
+
+import (
+	"strings"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// message is something that happened outside: see update.
+type message any
+
+// command runs beside the loop and may block; its message, when not nil, goes to update.
+type command func() message
+
+// Messages.
+type (
+	// tickMsg brings the latest snapshot and the state of the player, ten times a second.
+	tickMsg struct {
+		snapshot *Snapshot
+		play     playState
+	}
+	// portsMsg brings the ports of the process that is open.
+	portsMsg struct {
+		pid   int32
+		ports []state.Port
+		total int
+		at    model.Time
+	}
+	// noticeMsg is said at the foot of the screen.
+	noticeMsg struct {
+		text string
+		bad  bool
+	}
+	// quitMsg ends the program; copyMsg gives text to the terminal's clipboard.
+	quitMsg struct{}
+	copyMsg struct{ text string }
+)
+
+// playState is the state of the player at a tick.
+type playState struct {
+	position, start, end model.Time
+	speed                float64
+	paused               bool
+}
+
+// drill is what Enter has opened on top of a page.
+type drill struct {
+	// kind is "finding", "process", "probes" or "help".
+	kind    string
+	finding string
+	pid     int32
+	process string
+}
+
+// noticeTicks is for how many ticks a notice stays: four seconds.
+const noticeTicks = 40
+
+// ui is the user interface without its terminal: keys and messages in, lines out.
+type ui struct {
+	opt   Options
+	loc   *time.Location
+	theme *theme
+	light bool
+	w, h  int
+
+	snap *Snapshot
+	// newest is the latest snapshot; snap stays behind it while a live session is paused.
+	newest *Snapshot
+	paused bool // live
+	play   playState
+	// cursor is the time that is looked at, 0 the newest.
+	cursor model.Time
+
+	page   pageID
+	lists  map[string]*listState
+	focus  map[string]string
+	drills []drill
+	scroll int
+	metric int
+	ports  portsMsg
+	asked  model.Time // when ports was asked for
+
+	prompt  *prompt
+	notice  noticeMsg
+	noticed int // ticks left
+
+	frame string // what was drawn last
+	drawn bool   // whether it still holds
+	look  view
+}
+
+func newUI(opt Options) *ui {
+	u := &ui{opt: opt, loc: opt.Location, light: opt.Light, w: opt.Width, h: opt.Height, lists: map[string]*listState{}, focus: map[string]string{}}
+	if u.loc == nil {
+		u.loc = time.Local
+	}
+	u.theme = newTheme(opt.ASCII, opt.NoColor, opt.Light)
+	u.newest = opt.State.Snapshot()
+	u.snap = u.newest
+	return u
+}
+
+// poll is the command behind a tick: it fetches what update must not wait for.
+func (u *ui) poll() message {
+	m := tickMsg{snapshot: u.opt.State.Snapshot()}
+	if p := u.opt.Player; p != nil {
+		m.play.position, m.play.speed, m.play.paused = p.Position(), p.Speed(), p.Paused()
+		m.play.start, m.play.end = p.Span()
+	}
+	return m
+}
+
+// update takes a message.
+func (u *ui) update(m message) command {
+	switch m := m.(type) {
+	case tickMsg:
+		return u.tick(m)
+	case portsMsg:
+		u.ports, u.drawn = m, false
+	case noticeMsg:
+		u.say(m.text, m.bad)
+	}
+	return nil
+}
+
+func (u *ui) tick(m tickMsg) command {
+	if u.noticed > 0 {
+		if u.noticed--; u.noticed == 0 {
+			u.drawn = false
+		}
+	}
+	if m.play != u.play {
+		u.play, u.drawn = m.play, false
+	}
+	u.newest = m.snapshot
+	if u.held() {
+		return nil
+	}
+	if m.snapshot != u.snap {
+		u.snap, u.drawn = m.snapshot, false
+	}
+	return u.fetchPorts()
+}
+
+// held says that the snapshot stays as it is: a live session that is paused.
+func (u *ui) held() bool { return u.opt.Player == nil && u.paused }
+
+// fetchPorts asks for the ports of the process that is open, at most once per
+// second of event time.
+func (u *ui) fetchPorts() command {
+	d := u.top()
+	if d.kind != "process" || (u.ports.pid == d.pid && u.asked == u.snap.Now-u.snap.Now%frameStep && u.asked != 0) {
+		return nil
+	}
+	u.asked = u.snap.Now - u.snap.Now%frameStep
+	source, at := u.opt.State, u.snap.Now
+	return func() message {
+		ports, total := source.Ports(d.pid, maxPortRows)
+		return portsMsg{pid: d.pid, ports: ports, total: total, at: at}
+	}
+}
+
+// maxPortRows is how many ports of one process are listed.
+const maxPortRows = 2000
+
+// resize sets the size of the screen in cells.
+func (u *ui) resize(w, h int) { u.w, u.h, u.drawn = w, h, false }
+
+// background tells whether the terminal's background is light.
+func (u *ui) background(light bool) {
+	if light != u.light {
+		u.light, u.drawn = light, false
+		u.theme = newTheme(u.opt.ASCII, u.opt.NoColor, light)
+	}
+}
+
+// say shows text at the foot of the screen for a while.
+func (u *ui) say(text string, bad bool) {
+	u.notice, u.noticed, u.drawn = noticeMsg{text, bad}, noticeTicks, false
+}
+
+// list returns the reader's state of a table.
+func (u *ui) list(id string) *listState {
+	s := u.lists[id]
+	if s == nil {
+		s = &listState{}
+		u.lists[id] = s
+	}
+	return s
+}
+
+// top returns what is open on top of the page, the zero drill when nothing is.
+func (u *ui) top() drill {
+	if n := len(u.drills); n > 0 {
+		return u.drills[n-1]
+	}
+	return drill{}
+}
+
+// screen names what is shown: the page, or what is open on top of it.
+func (u *ui) screen() string {
+	if d := u.top(); d.kind != "" {
+		return d.kind
+	}
+	return pageNames[u.page]
+}
+
+func (u *ui) open(d drill) {
+	u.drills = append(u.drills, d)
+	u.scroll, u.drawn = 0, false
+}
+
+// render returns the screen: u.h lines of u.w cells.
+func (u *ui) render() string {
+	if u.drawn {
+		return u.frame
+	}
+	u.drawn = true
+	u.frame = ""
+	if u.w <= 0 || u.h <= 0 {
+		return u.frame
+	}
+	u.look = u.newView()
+	lines := u.lines()
+	for len(lines) < u.h {
+		lines = append(lines, blank(u.w))
+	}
+	u.frame = strings.Join(lines[:u.h], "\n")
+	return u.frame
+}
+
+// lines draws the parts of the screen that the size has room for.
+func (u *ui) lines() []string {
+	v := &u.look
+	switch {
+	case u.prompt != nil && u.h <= 2:
+		return []string{u.prompt.render(u, u.w)}
+	case u.h <= 2:
+		return u.verdict(v, u.w, u.h, true)
+	}
+	top := []string{u.header(v, u.w)}
+	if u.h >= 12 {
+		top = append(top, u.tabs(u.w))
+	}
+	if u.h >= 16 {
+		top = append(top, newLine(u.theme, u.w).repeat(dim, u.theme.rule, u.w).String())
+	}
+	var foot []string
+	switch {
+	case u.prompt != nil:
+		foot = append(foot, u.prompt.render(u, u.w))
+	case u.noticed > 0:
+		s := good
+		if u.notice.bad {
+			s = critical
+		}
+		foot = append(foot, newLine(u.theme, u.w).space(1).put(s, u.notice.text).String())
+	case v.snap.Fault != "":
+		foot = append(foot, newLine(u.theme, u.w).space(1).glyph(critical, u.theme.critical).space(1).put(critical, "the stream has ended: "+v.snap.Fault).String())
+	case u.h >= 8:
+		foot = append(foot, u.timeline(v, u.w))
+	}
+	h := u.h - len(top) - len(foot)
+	body := u.body(v, u.w, h)
+	for len(body) < h {
+		body = append(body, blank(u.w))
+	}
+	return append(append(top, body[:max(h, 0)]...), foot...)
+}
+
+// body draws the page, or what is open on top of it.
+func (u *ui) body(v *view, w, h int) []string {
+	if u.screen() == pageNames[pageOverview] {
+		return u.overview(v, w, h)
+	}
+	return u.arrange(u.bands(v), w, h)
+}
+
+// bands returns the sections of what is shown.
+func (u *ui) bands(v *view) []band {
+	switch d := u.top(); d.kind {
+	case "finding":
+		return u.findingBands(v, d.finding)
+	case "process":
+		return u.processBands(v, d)
+	case "probes":
+		return u.probeBands(v)
+	case "help":
+		return u.helpBands()
+	}
+	switch u.page {
+	case pageDeferred:
+		return u.deferredBands(v)
+	case pageNetwork:
+		return u.networkBands(v)
+	case pagePorts:
+		return u.portBands(v)
+	case pageHeartbeats:
+		return u.heartbeatBands(v)
+	case pageFindings:
+		return u.findingsBands(v)
+	}
+	return u.overviewBands(v)
+}
+
+// pageID numbers the pages.
+type pageID int
+
+// Pages, in the order of their keys.
+const (
+	pageOverview pageID = iota
+	pageDeferred
+	pageNetwork
+	pagePorts
+	pageHeartbeats
+	pageFindings
+)
+
+// pageNames are the pages' names.
+var pageNames = [...]string{"Overview", "Deferred", "Network", "Ports", "Heartbeats", "Findings"}
+
+// view is what one drawing of the screen looks at.
+type view struct {
+	snap *Snapshot
+	// index is the number of the frame that is shown, -1 when there is none; at is the time that is looked at.
+	index int
+	frame *Frame
+	at    model.Time
+	// findings are those that had begun by then.
+	findings []*model.Finding
+}
+
+func (u *ui) newView() view {
+	v := view{snap: u.snap, at: u.snap.Now, index: u.snap.Latest(), frame: &Frame{}}
+	if u.cursor != 0 {
+		v.at, v.index = u.cursor, u.snap.At(u.cursor)
+	}
+	if f := u.snap.Frame(v.index); f != nil {
+		v.frame = f
+	}
+	for _, f := range u.snap.Findings {
+		if f.Start <= v.at {
+			v.findings = append(v.findings, f)
+		}
+	}
+	return v
+}
+
+// active says that a finding holds at the time that is looked at.
+func (v *view) active(f *model.Finding) bool {
+	return f.Start <= v.at && (f.End >= v.at || (f.Ongoing && f.End >= v.snap.Now-model.Time(10*time.Second)))
+}
