@@ -1,0 +1,263 @@
+package nic
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/netns"
+	"lostbeat/model"
+)
+
+// Name is the probe's name.
+const Name = "nic"
+
+// Kinds are the kinds of events that the probe emits.
+var Kinds = []model.Kind{model.KindNAPI, model.KindSoftnet, model.KindDeviceStats, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindDrop, model.KindCounter}
+
+// Parts of the probe, as in its status.
+const (
+	partPolls   = "polls"
+	partSoftnet = "softnet"
+	partDevices = "devices"
+	partOthers  = "namespaces"
+)
+
+// Probe is the Linux half.
+type Probe struct{}
+
+// New returns the probe.
+func New() *Probe { return &Probe{} }
+
+// Name implements ebpf.Probe.
+func (*Probe) Name() string { return Name }
+
+// Kinds implements ebpf.Probe.
+func (*Probe) Kinds() []model.Kind { return Kinds }
+
+// attached is the running probe.
+type attached struct {
+	env    *ebpf.Env
+	loader *ebpf.Loader
+	polls  *polls
+	softnet
+	host   *namespace
+	others map[uint32]*namespace
+	// listed is when the namespaces were listed, othersDue when the other ones
+	// are to be read again.
+	listed, othersDue time.Time
+	status            map[string]model.Probe
+}
+
+// Attach implements ebpf.Probe.
+func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	own, err := netns.Own()
+	if err != nil {
+		return nil, fmt.Errorf("find the network namespace of this process: %w", err)
+	}
+	a := &attached{env: env, host: newNamespace(own, true), others: make(map[uint32]*namespace), status: make(map[string]model.Probe)}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	if a.loader, err = env.NewLoader(spec); err != nil {
+		return nil, err
+	}
+	polled := a.loader.Try(Name, partPolls, bpfProgNicNapiPoll)
+	a.status[partPolls] = polled
+	if polled.State == model.ProbeOn {
+		a.polls = newPolls(a.loader.Map(bpfMapNicPolled), a.loader.Map(".bss"))
+	}
+	a.status[partSoftnet] = ebpf.StatusOf(Name, partSoftnet, a.softnet.start())
+	// The first reading sets the base of all counters; what it would emit
+	// belongs to no interval.
+	var base model.Builder
+	err = a.host.collect(0, 0, &base)
+	a.status[partDevices] = ebpf.StatusOf(Name, partDevices, err)
+	a.host.restart()
+	a.status[partOthers] = ebpf.StatusOf(Name, partOthers, nil)
+	return a, nil
+}
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe {
+	all := make([]model.Probe, 0, len(a.status))
+	for _, part := range []string{partPolls, partSoftnet, partDevices, partOthers} {
+		all = append(all, a.status[part])
+	}
+	return all
+}
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error { return a.loader.Close() }
+
+// Collect implements ebpf.Attached.
+func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
+	var errs []error
+	if a.polls != nil {
+		errs = append(errs, a.polls.collect(now, interval, a.deviceName, b))
+	}
+	errs = append(errs, a.softnet.collect(now, interval, b))
+	a.report(partDevices, a.host.collect(now, interval, b))
+	a.report(partOthers, a.collectOthers(now, interval, b))
+	return errors.Join(errs...)
+}
+
+// report updates the state of a part that reads files.
+func (a *attached) report(part string, err error) {
+	state := ebpf.StatusOf(Name, part, err)
+	if err != nil {
+		state.State = model.ProbeDegraded
+	}
+	if state != a.status[part] {
+		a.status[part] = state
+		a.env.StatusChanged()
+	}
+}
+
+// collectOthers reads the other namespaces, as far as that takes no more than a
+// hundredth of a CPU.
+func (a *attached) collectOthers(now model.Time, interval time.Duration, b *model.Builder) error {
+	if time.Now().Before(a.othersDue) {
+		return nil
+	}
+	began := time.Now()
+	defer func() {
+		if took := time.Since(began); took > interval/costRatio {
+			a.othersDue = began.Add(took * costRatio)
+		}
+	}()
+	var errs []error
+	if time.Since(a.listed) >= layoutInterval {
+		a.listed = began
+		errs = append(errs, a.listOthers(now, b))
+	}
+	for inode, n := range a.others {
+		err := n.collect(now, interval, b)
+		switch {
+		case errors.Is(err, netns.ErrGone):
+			// Its name or process has gone; the next listing may find another.
+			n.removeAll(now, b)
+			delete(a.others, inode)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("network namespace %s: %w", n.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// listOthers looks for new namespaces.
+func (a *attached) listOthers(now model.Time, b *model.Builder) error {
+	list, err := netns.List(maxNamespaces)
+	if err != nil {
+		return fmt.Errorf("list network namespaces: %w", err)
+	}
+	listed := make(map[uint32]bool, len(list))
+	for _, ns := range list {
+		if ns.Inode == a.host.Inode {
+			continue
+		}
+		listed[ns.Inode] = true
+		if known := a.others[ns.Inode]; known != nil {
+			known.Namespace = ns // the process that led to it may have changed
+		} else {
+			a.others[ns.Inode] = newNamespace(ns, false)
+		}
+	}
+	for inode, n := range a.others {
+		if !listed[inode] {
+			n.removeAll(now, b)
+			delete(a.others, inode)
+		}
+	}
+	return nil
+}
+
+// deviceName returns the present name of a device, "" when it is not known.
+func (a *attached) deviceName(inode, ifindex uint32) string {
+	n := a.others[inode]
+	if inode == a.host.Inode {
+		n = a.host
+	}
+	if n == nil {
+		return ""
+	}
+	if d := n.devices[int(ifindex)]; d != nil {
+		return d.name
+	}
+	return ""
+}
+
+// restart makes the next reading emit everything that describes the namespace,
+// and count from the last reading on.
+func (n *namespace) restart() {
+	n.read, n.layout = 0, 0
+	for _, d := range n.devices {
+		d.config, d.queues = model.DeviceConfig{}, nil
+	}
+}
+
+// softnet reads /proc/net/softnet_stat.
+type softnet struct {
+	online []int32
+	before map[int32]softnetCPU
+}
+
+// start reads the counters once, so that the first interval has a base.
+func (s *softnet) start() error {
+	if text, err := os.ReadFile("/sys/devices/system/cpu/online"); err == nil {
+		if s.online, err = parseCPUList(string(text)); err != nil {
+			return err
+		}
+	}
+	s.before = make(map[int32]softnetCPU)
+	cpus, err := s.read()
+	for _, c := range cpus {
+		s.before[c.cpu] = c
+	}
+	return err
+}
+
+func (s *softnet) read() ([]softnetCPU, error) {
+	f, err := os.Open("/proc/net/softnet_stat")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseSoftnet(f, s.online)
+}
+
+// collect emits what each CPU has counted. One that was offline has counted
+// nothing meanwhile, and goes on from where it was.
+func (s *softnet) collect(now model.Time, interval time.Duration, b *model.Builder) error {
+	cpus, err := s.read()
+	for _, c := range cpus {
+		before, known := s.before[c.cpu]
+		s.before[c.cpu] = c
+		if !known {
+			continue
+		}
+		// Differences of 32 bits are right across a wrap.
+		b.AddSoftnet(model.Softnet{Time: now, Dur: interval, CPU: c.cpu, Processed: uint64(c.processed - before.processed), Dropped: uint64(c.dropped - before.dropped),
+			TimeSqueeze: uint64(c.timeSqueeze - before.timeSqueeze), ReceivedRPS: uint64(c.receivedRPS - before.receivedRPS), FlowLimit: uint64(c.flowLimit - before.flowLimit),
+			BacklogPackets: uint64(c.backlogPackets)})
+	}
+	if err != nil {
+		return fmt.Errorf("read softnet_stat: %w", err)
+	}
+	return nil
+}
+
+// unitOf returns the unit of an SNMP counter.
+func unitOf(name string) string {
+	switch {
+	case strings.HasPrefix(name, "Udp"):
+		return "datagrams"
+	case strings.HasSuffix(name, "Segs"), strings.HasSuffix(name, "InErrs"), strings.HasSuffix(name, "Drop"), strings.HasSuffix(name, "Drops"):
+		return "segments"
+	}
+	return "events"
+}
