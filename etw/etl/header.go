@@ -50,8 +50,11 @@ type Header struct {
 	Clock etw.Clock
 	// LoggerName and LogFileName are the session's name and file.
 	LoggerName, LogFileName string
-	// Compression is the format of compressed buffers.
+	// Compression is the format of compressed buffers, None when the session did not compress.
 	Compression xca.Format
+
+	// packed is the format of buffers that are marked as compressed, whatever the mode says.
+	packed xca.Format
 }
 
 // ErrNotETL is returned for data that is not an event trace log.
@@ -105,7 +108,10 @@ func ReadHeader(r io.ReaderAt, size int64) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	h.Compression = xca.Format(b.state & 0xffff)
+	h.packed = xca.Format(b.state & 0xffff)
+	if h.LogFileMode&modeCompressed != 0 {
+		h.Compression = h.packed
+	}
 	return h, nil
 }
 

@@ -50,7 +50,7 @@ type walker struct {
 // format returns how a buffer is compressed.
 func (h *Header) format(b *buffer) xca.Format {
 	if b.compressed() {
-		return h.Compression
+		return h.packed
 	}
 	return xca.None
 }

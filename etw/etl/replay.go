@@ -148,7 +148,7 @@ func (r *replay) finish(last model.Time, lateRecords uint64) {
 	r.lost(last, span, uint64(h.BuffersLost), "etw-buffer", "buffers that the session counted as lost, at times that are not known")
 	r.flush()
 	if r.late > 0 {
-		r.lost(max(last, r.newest), 0, r.late, "order", fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords))
+		r.lost(max(last, r.newest), 0, r.late, model.OriginLate, fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords))
 		r.flush()
 	}
 	r.keyframe()
