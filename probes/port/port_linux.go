@@ -21,9 +21,8 @@ const (
 	// defaultAudit is how often the tracked ports are compared with the
 	// kernel's tables.
 	defaultAudit = 10 * time.Second
-	// confirmAudit is how soon an audit is repeated that found a difference: a
-	// difference counts when it is found twice.
-	confirmAudit = time.Second
+	// pollAudit is the same where only audits see the closes of UDP sockets.
+	pollAudit = time.Second
 	// maxStacks bounds the number of distinct user stacks that are kept.
 	maxStacks = 16384
 	// maxCalls bounds the threads that are inside bind, listen or connect.
@@ -180,7 +179,7 @@ func (a *attached) attachParts() {
 	}
 	if !sockets {
 		a.degrade("sockets", "closes of UDP sockets are found by the audit only, which therefore runs every second")
-		a.interval = min(a.interval, confirmAudit)
+		a.interval = min(a.interval, pollAudit)
 	}
 }
 
@@ -239,9 +238,8 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 		a.auditing = false
 		a.pools.update(l)
 		differs := a.tracker.reconcile(l, now, b)
-		a.nextAudit = now.Add(a.interval)
 		if differs {
-			a.nextAudit = now.Add(min(confirmAudit, a.interval))
+			a.nextAudit = now
 		}
 		a.checkListing(l)
 	default:
@@ -252,6 +250,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	}
 	if !a.auditing && (now >= a.nextAudit || a.tracker.auditSoon) {
 		a.auditing, a.tracker.auditSoon = true, false
+		a.nextAudit = now.Add(a.interval)
 		a.tracker.auditBegins()
 		a.requests <- struct{}{}
 	}

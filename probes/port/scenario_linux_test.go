@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
 	"testing"
-	"time"
 
+	"lostbeat/internal/netns"
 	"lostbeat/model"
 
 	"golang.org/x/sys/unix"
@@ -474,6 +475,56 @@ var scenarios = []scenario{
 		w.failed(fd, 80, model.HowBindPort, unix.Bind(fd, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}), unix.EADDRNOTAVAIL)
 		w.check("close", unix.Close(fd))
 	}},
+	{"bind: privileged port", func(w *work) {
+		w.unprivileged(func() {
+			fd := w.udp()
+			w.failed(fd, 81, model.HowBindPort, unix.Bind(fd, at4(81)), unix.EACCES)
+			w.check("close", unix.Close(fd))
+		})
+	}},
+	{"another network namespace", func(w *work) {
+		w.namespace(40000, 40999, func() {
+			bound, sent, connected := w.udp(), w.udp6(), w.udp()
+			w.check("bind", unix.Bind(bound, any4))
+			w.took(bound, model.HowBindAny)
+			w.check("sendto", unix.Sendto(sent, []byte("x"), 0, sink6))
+			w.took(sent, model.HowSend)
+			w.check("connect", unix.Connect(connected, sink4))
+			w.took(connected, model.HowConnect)
+			server, client, conn := w.pair(nil)
+			w.endPair(client, conn)
+			for _, fd := range []int{bound, sent, connected, server} {
+				w.close(fd)
+			}
+		})
+	}},
+	{"exhausted range, udp", func(w *work) {
+		w.namespace(40000, 40003, func() {
+			held := w.exhaust(unix.SOCK_DGRAM, 4)
+			fd := w.udp()
+			w.failed(fd, 0, model.HowBindAny, unix.Bind(fd, any4), unix.EADDRINUSE)
+			w.failed(fd, 0, model.HowSend, unix.Sendto(fd, []byte("x"), 0, sink4), unix.EAGAIN)
+			w.failed(fd, 0, model.HowSend, unix.Sendmsg(fd, []byte("x"), nil, sink4, 0), unix.EAGAIN)
+			w.failed(fd, 0, model.HowConnect, unix.Connect(fd, sink4), unix.EAGAIN)
+			w.check("close", unix.Close(fd))
+			for _, fd := range held {
+				w.close(fd)
+			}
+		})
+	}},
+	{"exhausted range, tcp", func(w *work) {
+		w.namespace(40000, 40003, func() {
+			held := w.exhaust(unix.SOCK_STREAM, 4)
+			fd := w.tcp()
+			w.failed(fd, 0, model.HowBindAny, unix.Bind(fd, any4), unix.EADDRINUSE)
+			w.failed(fd, 0, model.HowListen, unix.Listen(fd, 1), unix.EADDRINUSE)
+			w.failed(fd, 0, model.HowConnect, unix.Connect(fd, at4(80)), unix.EADDRNOTAVAIL)
+			w.check("close", unix.Close(fd))
+			for _, fd := range held {
+				w.close(fd)
+			}
+		})
+	}},
 	{"listen: address in use", func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		var pair []int
@@ -616,6 +667,11 @@ func (w *work) child(args ...string) *childProcess {
 func (c *childProcess) start() {
 	c.w.t.Helper()
 	c.w.check("start", c.cmd.Start())
+	c.ready()
+}
+
+func (c *childProcess) ready() {
+	c.w.t.Helper()
 	if !c.out.Scan() || c.out.Text() != "ready" {
 		c.w.t.Fatalf("child: %q, %v", c.out.Text(), c.out.Err())
 	}
@@ -645,6 +701,19 @@ func runChild(args []string) {
 	switch args[0] {
 	case "hold": // inherited sockets, until stdin ends
 		fmt.Println("ready")
+	case "flood": // number of the process, number of sockets
+		if err := flood(args[1], args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+	case "heir": // a bound socket that outlives this process in a further one
+		fmt.Println("ready")
+		if err := bequeath(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	case "leak": // N bound UDP sockets
 		fmt.Println("ready")
 		var n int
@@ -665,4 +734,121 @@ func runChild(args []string) {
 	os.Stdin.Read(make([]byte, 1))
 }
 
-var _ = []any{net.IPv4len, runtime.GOOS, time.Second, unix.AF_INET}
+// namespace runs f on a thread in a new network namespace with lo up and an
+// ephemeral range of the given limits.
+func (w *work) namespace(low, high int, f func()) {
+	w.t.Helper()
+	name := fmt.Sprintf("lbport%d", os.Getpid())
+	w.command("ip", "netns", "add", name)
+	defer w.command("ip", "netns", "del", name)
+	w.command("ip", "-n", name, "link", "set", "lo", "up")
+	all, err := netns.List(1000)
+	w.check("list namespaces", err)
+	i := slices.IndexFunc(all, func(n netns.Namespace) bool { return n.Name == name })
+	if i < 0 {
+		w.t.Fatalf("%s is not listed", name)
+	}
+	w.check("enter", all[i].Do(func() error {
+		limits := fmt.Appendf(nil, "%d %d", low, high)
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", limits, 0o644); err != nil {
+			return err
+		}
+		f()
+		return nil
+	}))
+}
+
+func (w *work) command(name string, args ...string) {
+	w.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		w.t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+}
+
+// exhaust takes all ports of the range by sockets of the given kind.
+func (w *work) exhaust(kind, ports int) (held []int) {
+	w.t.Helper()
+	for range ports {
+		fd := w.socket(unix.AF_INET, kind)
+		w.check("bind", unix.Bind(fd, any4))
+		w.took(fd, model.HowBindAny)
+		held = append(held, fd)
+	}
+	return held
+}
+
+// unprivileged runs f on a thread that may not bind privileged ports.
+func (w *work) unprivileged(f func()) {
+	w.t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		err := unix.Capget(&header, &data[0])
+		data[0].Effective &^= 1 << unix.CAP_NET_BIND_SERVICE
+		if err == nil {
+			err = unix.Capset(&header, &data[0])
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	w.check("drop a capability", <-done)
+}
+
+// bequeath binds a socket, starts a process that keeps it until it is killed,
+// and prints the socket's fact and a fact with the heir's PID.
+func bequeath() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, any4); err != nil {
+		return err
+	}
+	in, out, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	heir := exec.Command("/proc/self/exe", "hold")
+	heir.Env = append(os.Environ(), childVariable+"=1")
+	heir.Stdin = in
+	// It holds the other end of its own input, which therefore never ends.
+	heir.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "udp"), out}
+	if err := heir.Start(); err != nil {
+		return err
+	}
+	for _, f := range []fact{{Cookie: cookieOf(fd), PID: os.Getpid()}, {PID: heir.Process.Pid}} {
+		line, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(line))
+	}
+	return nil
+}
+
+// flood binds many UDP sockets; several addresses share a port.
+func flood(process, sockets string) error {
+	number, err := strconv.Atoi(process)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(sockets)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		a := &unix.SockaddrInet4{Addr: [4]byte{127, byte(number + 1), byte(i % 60), 1}, Port: 33000 + i/60}
+		if err := unix.Bind(fd, a); err != nil {
+			return fmt.Errorf("bind %v: %w", a, err)
+		}
+	}
+	return nil
+}
