@@ -35,11 +35,11 @@ type leak struct {
 	scale  leakScale
 	// rate is ports a second, with the quartiles of the pairwise slopes.
 	rate, rateLow, rateHigh float64
-	growth                  int
-	peak                    int
-	// acquiredBase and releasedBase are the holder's counts when it began.
-	acquiredBase, releasedBase uint64
-	grew                       model.Time
+	// growth and held are the ports kept and held at the last tick, peak the most kept.
+	growth, held, peak int
+	// releasedBase is how many the holder had released when it began; grew when it last grew.
+	releasedBase uint64
+	grew         model.Time
 }
 
 func newPortLeak(s Settings) detector {
@@ -82,13 +82,12 @@ func (d *portLeak) judge(w *world, h *holder) {
 	if !open && uint64(h.growth()) < d.settings.MinPorts/2 {
 		return
 	}
-	growth := h.floor(0)
 	if open {
 		data := &in.data
 		if h.growth() > data.peak {
 			data.peak, data.grew = h.growth(), w.now
 		}
-		data.growth = growth
+		data.growth, data.held = h.growth(), h.held
 		// The fault holds while the floor keeps rising, at the pace that it has
 		// shown; it ends when the ports come back or the growth stops.
 		patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
@@ -110,8 +109,8 @@ func (d *portLeak) judge(w *world, h *holder) {
 		in := d.cases.raise(w, key, since)
 		in.data.holder = h
 		in.data.scale = scale
-		in.data.growth, in.data.peak, in.data.grew = growth, h.growth(), w.now
-		in.data.acquiredBase, in.data.releasedBase = h.acquired-uint64(min(int(h.acquired), max(growth, 0))), h.released
+		in.data.growth, in.data.held, in.data.peak, in.data.grew = h.growth(), h.held, h.growth(), w.now
+		in.data.releasedBase = h.released
 		d.measure(h, &in.data)
 		return
 	}
@@ -226,7 +225,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	ongoing := in.touchedOrOpen()
 	who := task(h.process, h.key.pid)
 	pool := w.state.Pools[h.key.pool]
-	taken := max(h.growth(), data.growth, 0)
+	taken := max(data.growth, 0)
 	length := max(in.seen.Sub(in.start), time.Second)
 	released := h.released - data.releasedBase
 	kind := portKind(h)
@@ -249,16 +248,16 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	f.Evidence = []model.Evidence{
 		evidence("ports taken and kept", float64(taken), "ports"),
 		evidence("rate", data.rate, "ports/s"),
-		evidence("held by the process in this pool", float64(h.held), "ports"),
+		evidence("held by the process in this pool", float64(data.held), "ports"),
 	}
 	if pool != nil {
 		f.Evidence = append(f.Evidence, evidence("ports of the pool in use", float64(pool.Used), "ports"), evidence("ports of the pool at rest", float64(pool.Resting), "ports"), evidence("size of the pool", float64(pool.Size), "ports"))
 	}
 	switch {
-	case !ongoing && h.held*2 < data.peak:
+	case !ongoing && data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
 	case !ongoing:
-		f.Title += fmt.Sprintf("; it has stopped growing at %s", plural(h.held, "port"))
+		f.Title += fmt.Sprintf("; it has stopped growing at %s", plural(data.held, "port"))
 	case forecast:
 		f.Title += fmt.Sprintf("; the pool is empty in %s", spanRange(left, low, high))
 		f.Evidence = append(f.Evidence, evidence("pool empty in", left.Seconds(), "s"), evidence("at the earliest", low.Seconds(), "s"), evidence("at the latest", high.Seconds(), "s"))

@@ -182,12 +182,21 @@ type failKey struct {
 	netns  int64
 	remote string
 	rport  uint16
-	// port is the port asked for, 0 any.
+	// port is the port asked for outside any pool, 0 any.
 	port uint16
+	// taken says that the port asked for is held or at rest: a conflict over
+	// one port rather than a lack of ports.
+	taken bool
 }
 
 func compareFails(a, b failKey) int {
-	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port))
+	taken := func(k failKey) int {
+		if k.taken {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(taken(a), taken(b)))
 }
 
 // failFacts are failed allocations of one group.
@@ -311,6 +320,9 @@ func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) {
 	p.reuseOf(w, port, func(r *reuseFacts, size uint64) {
 		r.expect(size)
 		r.take(port.LocalPort, port.PID, e.Time)
+		if port.Process != "" {
+			r.names[port.PID] = port.Process
+		}
 	})
 }
 
@@ -480,6 +492,16 @@ func (w *world) ephemeralPool(protocol model.Protocol, netns int64) (state.PoolK
 	return key, found
 }
 
+// rpcPool returns the pool from which the RPC runtime takes its ports.
+func (w *world) rpcPool() state.PoolKey {
+	for _, pool := range w.state.SortedPools() {
+		if pool.Source == model.PoolRPC {
+			return state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
+		}
+	}
+	return state.PoolKey{}
+}
+
 func (w *world) poolSize(k state.PoolKey) uint64 {
 	if pool := w.state.Pools[k]; pool != nil {
 		return pool.Size
@@ -491,17 +513,19 @@ func (w *world) poolSize(k state.PoolKey) uint64 {
 const rpcOutOfResources = 1721
 
 func (p *portFacts) fail(w *world, v model.PortFail) {
-	k := failKey{netns: v.Netns, port: v.LocalPort}
-	if v.LocalPort != 0 {
-		k.pool, _ = w.poolOf(v.Protocol, v.Netns, v.LocalPort)
-	} else {
+	k := failKey{netns: v.Netns, port: v.LocalPort, taken: v.LocalPort != 0}
+	switch {
+	case v.LocalPort != 0:
+		if pool, ok := w.poolOf(v.Protocol, v.Netns, v.LocalPort); ok {
+			k.pool, k.port = pool, 0 // one group to a pool: its ports are tried one after the other
+		}
+	case v.How == model.HowRPC:
+		k.pool = w.rpcPool()
+	default:
 		k.pool, _ = w.ephemeralPool(v.Protocol, v.Netns)
 	}
 	if v.Protocol == model.ProtocolTCP && v.How == model.HowConnect {
 		k.remote, k.rport = v.RemoteAddr, v.RemotePort
-	}
-	if v.LocalPort != 0 && k.pool != (state.PoolKey{}) {
-		k.port = 0 // one group to a pool: its ports are tried one after the other
 	}
 	name := v.ErrorName
 	if name == "" {
@@ -511,13 +535,7 @@ func (p *portFacts) fail(w *world, v model.PortFail) {
 }
 
 func (p *portFacts) rpcFail(w *world, v model.RPCCall) {
-	k := failKey{}
-	for _, pool := range w.state.SortedPools() {
-		if pool.Source == model.PoolRPC {
-			k.pool = state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
-			break
-		}
-	}
+	k := failKey{pool: w.rpcPool()}
 	p.failed(w, k, k.pool.Protocol, model.HowRPC, v.Time, processKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }
 

@@ -24,6 +24,8 @@ const reuseSamples = 256
 type reuseFacts struct {
 	// ports are the ports that have been taken at least once.
 	ports map[uint16]*reusePort
+	// names are the processes that took them.
+	names map[int32]string
 	// idle is a ring of how long ports lay free before they were taken again.
 	idle  [reuseSamples]time.Duration
 	count int
@@ -67,7 +69,7 @@ func (p *portFacts) reuseOf(w *world, port *state.Port, f func(r *reuseFacts, si
 	}
 	r := p.reuse[pool]
 	if r == nil {
-		r = &reuseFacts{ports: make(map[uint16]*reusePort)}
+		r = &reuseFacts{ports: make(map[uint16]*reusePort), names: make(map[int32]string)}
 		p.reuse[pool] = r
 	}
 	f(r, size)

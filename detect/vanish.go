@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ type vanishing struct {
 func (p *portFacts) refusedWithin(pool state.PoolKey, since model.Time) uint64 {
 	var n uint64
 	for k, f := range p.fails {
-		if k.pool == pool && f.last >= since && k.remote == "" {
+		if k.pool == pool && f.last >= since && k.remote == "" && !k.taken {
 			n += f.count
 		}
 	}
@@ -55,7 +56,7 @@ func (d *portLeak) judgeVanished(w *world) {
 		never := false
 		switch {
 		case plain:
-		case refused > 0 && uint64(free) >= d.settings.VanishedPorts && float64(free) >= 0.1*float64(pool.Size) && r.draws > 0 && w.now.Sub(lastRefusal(w, key)) < 2*time.Second:
+		case refused > 0 && uint64(r.freeUsed) >= d.settings.VanishedPorts && float64(free) >= 0.1*float64(pool.Size) && w.now.Sub(lastRefusal(w, key)) < 2*time.Second:
 			// Allocations fail although, by the count of open and resting sockets, ports are free.
 			missing, byPID = max(missing, r.freeUsed), r.freeHolders()
 			plain = true
@@ -87,7 +88,7 @@ func (d *portLeak) judgeVanished(w *world) {
 func lastRefusal(w *world, pool state.PoolKey) model.Time {
 	var last model.Time
 	for k, f := range w.ports.fails {
-		if k.pool == pool && k.remote == "" {
+		if k.pool == pool && k.remote == "" && !k.taken {
 			last = max(last, f.last)
 		}
 	}
@@ -114,11 +115,11 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 	who := "an unknown process"
 	if len(data.byPID) > 0 {
 		f.Subject.PID = data.byPID[0].pid
-		f.Subject.Process = clean(w.state.ProcessName(f.Subject.PID))
+		f.Subject.Process = clean(cmp.Or(w.state.ProcessName(f.Subject.PID), r.names[f.Subject.PID]))
 		who = task(f.Subject.Process, f.Subject.PID)
 	}
 	var size, free int
-	if pool != nil && r != nil {
+	if pool != nil {
 		size, free = int(pool.Size), int(pool.Size)-r.held-r.resting
 	}
 	usable := max(free-data.missing, 0)
