@@ -5,10 +5,11 @@ import (
 	"lostbeat/probes/deferred"
 	"lostbeat/probes/drop"
 	"lostbeat/probes/interrupt"
+	"lostbeat/probes/nic"
 	"lostbeat/probes/port"
 )
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{deferred.New(), interrupt.New(), drop.New(), port.New()}
+	return []ebpf.Probe{deferred.New(), interrupt.New(), nic.New(), drop.New(), port.New()}
 }

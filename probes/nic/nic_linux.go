@@ -78,7 +78,11 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	err = a.host.collect(0, 0, &base)
 	a.status[partDevices] = ebpf.StatusOf(Name, partDevices, err)
 	a.host.restart()
-	a.status[partOthers] = ebpf.StatusOf(Name, partOthers, nil)
+	a.status[partOthers] = ebpf.StatusOf(Name, partOthers, a.collectOthers(0, 0, &base))
+	for _, n := range a.others {
+		n.restart()
+	}
+	a.othersDue = time.Time{}
 	return a, nil
 }
 
@@ -126,9 +130,8 @@ func (a *attached) collectOthers(now model.Time, interval time.Duration, b *mode
 	}
 	began := time.Now()
 	defer func() {
-		if took := time.Since(began); took > interval/costRatio {
-			a.othersDue = began.Add(took * costRatio)
-		}
+		// A little less than the pause, so that the next second is not missed.
+		a.othersDue = began.Add((time.Since(began) - interval/costRatio/2) * costRatio)
 	}()
 	var errs []error
 	if time.Since(a.listed) >= layoutInterval {

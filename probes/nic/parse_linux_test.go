@@ -1,0 +1,257 @@
+package nic
+
+import (
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const (
+	// Linux 3.10: no CPU numbers; CPU 1 is offline.
+	softnet310 = `00016b54 00000000 00000003 00000000 00000000 00000000 00000000 00000000 00000000 0000002a 00000000
+ffffffff 00000002 00000001 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000007
+`
+	// Linux 6.18: the backlog's length, the CPU, and the two parts of the length.
+	softnet618 = `00036352 00000000 00000077 00000000 00000000 00000000 00000000 00000000 00000000 0000000f 00000000 00000005 00000000 00000002 00000003
+00005302 0000000a 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000003 00000000 00000000
+`
+)
+
+func TestParseSoftnet(t *testing.T) {
+	tests := []struct {
+		name, text string
+		online     []int32
+		want       []softnetCPU
+	}{
+		{"3.10 with CPU 1 offline", softnet310, []int32{0, 2}, []softnetCPU{
+			{cpu: 0, processed: 0x16b54, timeSqueeze: 3, receivedRPS: 42}, {cpu: 2, processed: math.MaxUint32, dropped: 2, timeSqueeze: 1, flowLimit: 7}}},
+		{"6.18", softnet618, []int32{0, 1}, []softnetCPU{
+			{cpu: 0, processed: 0x36352, timeSqueeze: 0x77, receivedRPS: 15, backlogPackets: 5}, {cpu: 3, processed: 0x5302, dropped: 10}}},
+		{"empty", "", nil, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseSoftnet(strings.NewReader(test.text), test.online)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	for _, bad := range []string{"00 01\n", "xx 00 00 00 00 00 00 00 00\n", "100000000 0 0 0 0 0 0 0 0\n"} {
+		if _, err := parseSoftnet(strings.NewReader(bad), nil); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+// TestSoftnetWrap counts across the wrap of a 32-bit counter.
+func TestSoftnetWrap(t *testing.T) {
+	before := softnetCPU{processed: math.MaxUint32 - 1}
+	now := softnetCPU{processed: 3}
+	if got := now.processed - before.processed; got != 5 {
+		t.Errorf("counted %d, want 5", got)
+	}
+}
+
+const snmpText = `Ip: Forwarding DefaultTTL
+Ip: 1 64
+Tcp: MaxConn ActiveOpens RetransSegs
+Tcp: -1 60 7
+Udp: InDatagrams NoPorts InErrors RcvbufErrors
+Udp: 91 2 18446744073709551615 4
+`
+
+func TestParseSNMP(t *testing.T) {
+	got := make(map[string]uint64)
+	if err := parseSNMP(strings.NewReader(snmpText), got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint64{"Ip.Forwarding": 1, "Ip.DefaultTTL": 64, "Tcp.MaxConn": math.MaxUint64, "Tcp.ActiveOpens": 60, "Tcp.RetransSegs": 7,
+		"Udp.InDatagrams": 91, "Udp.NoPorts": 2, "Udp.InErrors": math.MaxUint64, "Udp.RcvbufErrors": 4}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, bad := range []string{"Udp InErrors\n", "Udp: InErrors\nTcp: 1\n", "Udp: InErrors NoPorts\nUdp: 1\n", "Udp: InErrors\nUdp: x\n"} {
+		if parseSNMP(strings.NewReader(bad), got) == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+func TestParseSNMP6(t *testing.T) {
+	got := make(map[string]uint64)
+	if err := parseSNMP6(strings.NewReader("Ip6InReceives \t12\nUdp6RcvbufErrors                \t3\nUdpLite6InErrors 9\n"), got); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]uint64{"Udp6.RcvbufErrors": 3}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, bad := range []string{"Udp6InErrors\n", "Udp6InErrors -1\n"} {
+		if parseSNMP6(strings.NewReader(bad), got) == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+func TestCPUMask(t *testing.T) {
+	tests := []struct{ mask, want string }{
+		{"0", ""}, {"1\n", "0"}, {"3", "0-1"}, {"00000000,00000000", ""}, {"00000001,00000000", "32"}, {"f0000000,0000000d", "0,2-3,60-63"}, {"ff", "0-7"},
+		{"00000001,80000000", "31-32"},
+	}
+	for _, test := range tests {
+		got, err := parseCPUMask(test.mask)
+		if err != nil || got != test.want {
+			t.Errorf("parseCPUMask(%q) = %q, %v, want %q", test.mask, got, err, test.want)
+		}
+	}
+	for _, bad := range []string{"", "x", "1,,1", "100000000"} {
+		if _, err := parseCPUMask(bad); err == nil {
+			t.Errorf("no error for mask %q", bad)
+		}
+	}
+}
+
+func TestCPUList(t *testing.T) {
+	for _, list := range []string{"", "0", "0-3", "0,2-3,60-63", "5,7"} {
+		cpus, err := parseCPUList(list + "\n")
+		if err != nil {
+			t.Errorf("%q: %v", list, err)
+		}
+		if got := formatCPUs(cpus); got != list {
+			t.Errorf("%q became %q", list, got)
+		}
+	}
+	for _, bad := range []string{"x", "3-1", "0-70000", "1-", "0-65535,0-65535"} {
+		if _, err := parseCPUList(bad); err == nil {
+			t.Errorf("no error for list %q", bad)
+		}
+	}
+}
+
+func TestIRQQueue(t *testing.T) {
+	tests := []struct {
+		action, device string
+		queue          int64
+		rx, tx, ok     bool
+	}{
+		{"virtio2-input.0", "eth0", 0, true, false, true},
+		{"virtio2-output.3", "eth0", 3, false, true, true},
+		{"virtio2-config", "eth0", 0, false, false, false},
+		{"eth0-TxRx-7", "eth0", 7, true, true, true},
+		{"ice-ens1f0-TxRx-12", "ens1f0", 12, true, true, true},
+		{"i40e-eth2-TxRx-1", "eth2", 1, true, true, true},
+		{"eth0-rx-1", "eth0", 1, true, false, true},
+		{"eth0-tx-2", "eth0", 2, false, true, true},
+		{"eth0-rxtx-5", "eth0", 5, true, true, true},
+		{"eth0-Tx-Rx-2", "eth0", 2, true, true, true},
+		{"mlx5_comp3@pci:0000:00:05.0", "eth0", 3, true, true, true},
+		{"mlx5_async0@pci:0000:00:05.0", "eth0", 0, false, false, false},
+		{"eth0-fp-2", "eth0", 2, true, true, true},
+		{"eth0-4", "eth0", 4, true, true, true},
+		{"eth0", "eth0", 0, true, true, true},
+		{"eth0-event-8", "eth0", 0, false, false, false},
+		{"ena-mgmnt@pci:0000:00:05.0", "eth0", 0, false, false, false},
+		{"99999999999999999999", "eth0", 0, false, false, false},
+		{"", "eth0", 0, false, false, false},
+	}
+	for _, test := range tests {
+		queue, rx, tx, ok := irqQueue(test.action, test.device)
+		if ok != test.ok || ok && (queue != test.queue || rx != test.rx || tx != test.tx) {
+			t.Errorf("irqQueue(%q, %q) = %d, %v, %v, %v", test.action, test.device, queue, rx, tx, ok)
+		}
+	}
+}
+
+func TestFindRingStatistics(t *testing.T) {
+	tests := []struct {
+		name, driver string
+		names        []string
+		want         []ringStatistic
+	}{
+		{"virtio since 6.9", "virtio_net", []string{"rx_drops", "rx0_drops", "rx0_kicks", "rx1_drops", "rx1_xdp_drops"}, []ringStatistic{{"rx0_drops", 1, 0}, {"rx1_drops", 3, 1}}},
+		{"virtio before", "virtio_net", []string{"rx_queue_0_packets", "rx_queue_0_drops", "rx_queue_1_drops"}, []ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_queue_1_drops", 2, 1}}},
+		{"e1000", "e1000", []string{"rx_packets", "rx_no_buffer_count", "rx_missed_errors"}, []ringStatistic{{"rx_missed_errors", 2, -1}}},
+		{"igb", "igb", []string{"rx_missed_errors", "rx_queue_0_drops", "rx_queue_0_csum_err"}, []ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_missed_errors", 0, -1}}},
+		{"mlx5", "mlx5_core", []string{"rx_out_of_buffer", "rx0_packets", "rx_discards_phy"}, []ringStatistic{{"rx_out_of_buffer", 0, -1}, {"rx_discards_phy", 2, -1}}},
+		{"bnxt", "bnxt_en", []string{"[0]: rx_ucast_packets", "[0]: rx_discards", "[11]: rx_discards", "[x]: rx_discards"}, []ringStatistic{{"[0]: rx_discards", 1, 0}, {"[11]: rx_discards", 2, 11}}},
+		{"vmxnet3", "vmxnet3", []string{"Tx Queue#", "  ring full", "Rx Queue#", "  pkts rx OOB", "Rx Queue#", "  pkts rx OOB"}, []ringStatistic{{"pkts rx OOB", 3, 0}, {"pkts rx OOB", 5, 1}}},
+		{"gve", "gve", []string{"rx_no_buffers_posted[0]", "rx_no_buffers_posted[1]"}, []ringStatistic{{"rx_no_buffers_posted[0]", 0, 0}, {"rx_no_buffers_posted[1]", 1, 1}}},
+		{"names that the table does not expect", "ixgbe", []string{"rx_packets"}, nil},
+		{"unknown driver", "frobnicate", []string{"rx_missed_errors"}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := findRingStatistics(test.driver, test.names)
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+			if source := ringSource(test.driver, true, got); source == "" {
+				t.Error("nothing is said about the ring")
+			}
+		})
+	}
+}
+
+func TestRise(t *testing.T) {
+	for _, test := range []struct{ before, now, want uint64 }{{0, 0, 0}, {3, 10, 7}, {10, 3, 0}} {
+		if got := rise(test.before, test.now); got != test.want {
+			t.Errorf("rise(%d, %d) = %d, want %d", test.before, test.now, got, test.want)
+		}
+	}
+}
+
+func TestCounterUnits(t *testing.T) {
+	for _, name := range snmpCounters {
+		if unitOf(name) == "" {
+			t.Errorf("%s has no unit", name)
+		}
+	}
+}
+
+func FuzzParseSoftnet(f *testing.F) {
+	f.Add(softnet310)
+	f.Add(softnet618)
+	f.Fuzz(func(t *testing.T, text string) {
+		cpus, err := parseSoftnet(strings.NewReader(text), []int32{0, 2})
+		if err == nil && len(cpus) != len(strings.Split(strings.TrimSuffix(text, "\n"), "\n")) && text != "" {
+			t.Errorf("%d CPUs from %q", len(cpus), text)
+		}
+	})
+}
+
+func FuzzParseSNMP(f *testing.F) {
+	f.Add(snmpText)
+	f.Add("Udp6InErrors 1\n")
+	f.Fuzz(func(_ *testing.T, text string) {
+		counters := make(map[string]uint64)
+		_ = parseSNMP(strings.NewReader(text), counters)
+		_ = parseSNMP6(strings.NewReader(text), counters)
+	})
+}
+
+func FuzzCPUs(f *testing.F) {
+	f.Add("00000001,80000000")
+	f.Add("0-3,8")
+	f.Fuzz(func(t *testing.T, text string) {
+		if list, err := parseCPUMask(text); err == nil {
+			if _, err := parseCPUList(list); err != nil {
+				t.Errorf("mask %q became the list %q: %v", text, list, err)
+			}
+		}
+		_, _ = parseCPUList(text)
+	})
+}
+
+func FuzzIRQQueue(f *testing.F) {
+	f.Add("virtio2-input.0", "eth0")
+	f.Add("mlx5_comp3@pci:0000:00:05.0", "eth0")
+	f.Fuzz(func(t *testing.T, action, device string) {
+		if queue, rx, tx, ok := irqQueue(action, device); ok && (queue < 0 || !rx && !tx) {
+			t.Errorf("irqQueue(%q, %q) = %d, %v, %v", action, device, queue, rx, tx)
+		}
+	})
+}
