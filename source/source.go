@@ -13,7 +13,7 @@ import (
 // Emit takes a batch of events in time order. The batch belongs to the
 // receiver from then on and is immutable. An error means that the receiver is
 // gone: the source stops and returns that error.
-type Emit func(*model.Batch) error
+type Emit = func(*model.Batch) error
 
 // Source is a stream of events.
 //
