@@ -1,0 +1,323 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/record/recordpb"
+)
+
+// originFile is the origin of loss events for what could not be read.
+const originFile = "file"
+
+// Reader reads a recording: one file, or several as one. It implements
+// source.Seekable. Its methods are not safe for concurrent use.
+type Reader struct {
+	inputs []*input
+}
+
+// Open opens a recording. path may also be the name that was given to a
+// recorder that rotates its files, or a directory of recordings: all their
+// files are then read as one.
+func Open(path string) (*Reader, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		paths, err := filepath.Glob(filepath.Join(globEscape(path), "*"+Extension))
+		if err != nil || len(paths) == 0 {
+			return nil, wrap("open", path, cmp.Or(err, fmt.Errorf("%w: no %s files in the directory", ErrNotRecording, Extension)))
+		}
+		return OpenFiles(paths...)
+	case errors.Is(err, os.ErrNotExist):
+		if files, _ := newRotation(path, 0).list(); len(files) > 0 {
+			var paths []string
+			for _, f := range files {
+				paths = append(paths, f.path)
+			}
+			return OpenFiles(paths...)
+		}
+	}
+	return OpenFiles(path)
+}
+
+// globEscape makes path a pattern that matches itself alone.
+func globEscape(path string) string {
+	var out []byte
+	for _, c := range []byte(path) {
+		if c == '*' || c == '?' || c == '[' || c == '\\' && os.PathSeparator != '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+// OpenFiles opens several files as one recording, in the order of their times.
+// An empty file among several is left out.
+func OpenFiles(paths ...string) (*Reader, error) {
+	r := new(Reader)
+	for _, path := range paths {
+		in, err := openInput(path)
+		if err != nil {
+			if errors.Is(err, ErrEmpty) && len(paths) > 1 {
+				continue
+			}
+			return nil, errors.Join(err, r.Close())
+		}
+		r.inputs = append(r.inputs, in)
+	}
+	if len(r.inputs) == 0 {
+		return nil, wrap("open", filepath.Join(paths...), ErrEmpty)
+	}
+	slices.SortStableFunc(r.inputs, func(a, b *input) int {
+		if string(a.header.Session) == string(b.header.Session) {
+			return cmp.Compare(a.header.File, b.header.File)
+		}
+		startA, _, _ := a.span()
+		startB, _, _ := b.span()
+		return cmp.Compare(startA, startB)
+	})
+	for i := 1; i < len(r.inputs); i++ {
+		a, b := r.inputs[i-1], r.inputs[i]
+		_, end, ok := a.span()
+		start, _, ok2 := b.span()
+		if ok && ok2 && end > start && string(a.header.Session) != string(b.header.Session) {
+			return nil, errors.Join(wrap("open", b.path, ErrOverlap), r.Close())
+		}
+	}
+	return r, nil
+}
+
+// Close closes the files.
+func (r *Reader) Close() error {
+	var errs []error
+	for _, in := range r.inputs {
+		errs = append(errs, in.close())
+		in.zstd.Close()
+	}
+	r.inputs = nil
+	return errors.Join(errs...)
+}
+
+// Span implements source.Seekable.
+func (r *Reader) Span() (start, end model.Time) {
+	found := false
+	for _, in := range r.inputs {
+		s, e, ok := in.span()
+		if !ok {
+			continue
+		}
+		if !found {
+			start, found = s, true
+		}
+		end = max(end, e)
+	}
+	return start, end
+}
+
+// Notes say what is wrong with the files, for people.
+func (r *Reader) Notes() []string {
+	var notes []string
+	for _, in := range r.inputs {
+		for _, n := range in.notes {
+			notes = append(notes, filepath.Base(in.path)+": "+n)
+		}
+	}
+	return notes
+}
+
+// Run implements source.Source. What cannot be read is left out and becomes a
+// loss event; only a file that can no longer be read at all is an error.
+func (r *Reader) Run(ctx context.Context, emit func(*model.Batch) error) error {
+	return r.run(ctx, 0, 0, emit)
+}
+
+// RunFrom implements source.Seekable: it begins with the keyframe at or before
+// t that is nearest, and goes on with all events after that keyframe.
+func (r *Reader) RunFrom(ctx context.Context, t model.Time, emit func(*model.Batch) error) error {
+	file := 0
+	for i, in := range r.inputs {
+		if start, _, ok := in.span(); ok && start <= t {
+			file = i
+		}
+	}
+	first := 0
+	if len(r.inputs) > 0 {
+		first = r.inputs[file].at(t)
+	}
+	return r.run(ctx, file, first, emit)
+}
+
+// pass is one way through a recording.
+type pass struct {
+	emit func(*model.Batch) error
+	// last is the time of the newest event handed on.
+	last model.Time
+	// seq is the number of the next block, known once started.
+	seq     uint64
+	started bool
+	session string
+	// keyframe says that the next keyframe is to be handed on.
+	keyframe bool
+	// lost are events in blocks that could not be read, reported before the next that can.
+	lost   uint64
+	reason string
+}
+
+func (r *Reader) run(ctx context.Context, file, first int, emit func(*model.Batch) error) error {
+	p := &pass{emit: emit}
+	for _, in := range r.inputs[min(file, len(r.inputs)):] {
+		if err := p.file(ctx, in, first); err != nil || ctx.Err() != nil {
+			return err
+		}
+		first = 0
+	}
+	return p.reportLoss(p.last)
+}
+
+// file hands on the blocks of one file.
+func (p *pass) file(ctx context.Context, in *input, first int) error {
+	if p.session != string(in.header.Session) || !p.started {
+		if p.started {
+			// Another run of the recorder: nothing of the state goes over.
+			if err := p.reportLoss(p.last); err != nil {
+				return err
+			}
+		}
+		p.session, p.started, p.keyframe = string(in.header.Session), false, true
+	}
+	for i := first; i < len(in.blocks); i++ {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := p.block(in, i); err != nil {
+			return err
+		}
+	}
+	if !in.closed && in.torn > 0 {
+		p.miss(1, fmt.Sprintf("torn: %d bytes at the end of %s are no whole block", in.torn, filepath.Base(in.path)))
+	}
+	return nil
+}
+
+// miss notes events that cannot be read.
+func (p *pass) miss(events uint64, reason string) {
+	if p.lost == 0 {
+		p.reason = reason
+	}
+	p.lost += events
+	p.keyframe = true
+}
+
+// reportLoss hands on a loss event for what was missed.
+func (p *pass) reportLoss(now model.Time) error {
+	if p.lost == 0 {
+		return nil
+	}
+	var b model.Builder
+	b.AddLoss(model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: originFile, Detail: p.reason})
+	p.lost = 0
+	return p.emit(b.Take())
+}
+
+// since is the time between the last event handed on and now.
+func (p *pass) since(now model.Time) time.Duration {
+	if p.last == 0 {
+		return 0
+	}
+	return max(0, now.Sub(p.last))
+}
+
+// block hands on block i of a file.
+func (p *pass) block(in *input, i int) error {
+	raw, err := in.read(in.blocks[i].frame)
+	var body []byte
+	var summary *recordpb.Summary
+	if err == nil {
+		if summary = parseSummary(raw); summary == nil {
+			err = errChecksum
+		} else {
+			body, err = find(raw, envelopeBlock)
+		}
+	}
+	if err != nil {
+		events := uint64(1)
+		if s := cmp.Or(summary, in.summary(i)); s != nil {
+			events = max(1, s.Events)
+			p.seq, p.started = s.Seq+1, true
+		} else {
+			p.seq++
+		}
+		p.miss(events, fmt.Sprintf("block %d of %s: %v", i, filepath.Base(in.path), err))
+		return nil
+	}
+	if p.started && summary.Seq > p.seq {
+		p.miss(1, fmt.Sprintf("%d blocks before block %d of %s are missing", summary.Seq-p.seq, i, filepath.Base(in.path)))
+	}
+	p.seq, p.started = summary.Seq+1, true
+	if err := p.reportLoss(model.Time(summary.StartNs)); err != nil {
+		return err
+	}
+	if err := p.decode(in, i, body, summary.Keyframe); err != nil {
+		return err
+	}
+	if summary.Keyframe {
+		p.keyframe = false
+	}
+	return nil
+}
+
+// errReceiver marks an error of emit, so that it is told from those of the file.
+type errReceiver struct{ error }
+
+// decode hands on what a block's message holds. independent says that the block
+// needs none before it.
+func (p *pass) decode(in *input, i int, body []byte, independent bool) error {
+	keyframe := p.keyframe
+	handed := uint64(0)
+	err := eachField(body, func(v field) error {
+		if v.num == blockEvents && keyframe && independent && handed == 0 && p.last != 0 {
+			// Nothing was known when the block began: what was read before no longer holds.
+			keyframe = false
+			var b model.Builder
+			b.AddMeta(model.Meta{Time: p.last, Flags: model.FlagKeyframe, Key: "keyframe", Value: "begin"})
+			if err := p.emit(b.Take()); err != nil {
+				return errReceiver{err}
+			}
+		}
+		if v.num != blockEvents && (v.num != blockKeyframe || !keyframe) {
+			return nil
+		}
+		var x eventsReader
+		if err := x.parse(v.bytes); err != nil {
+			return err
+		}
+		for {
+			b, err := x.next()
+			if err != nil || b == nil {
+				return err
+			}
+			handed += uint64(len(b.Events))
+			p.last = max(p.last, b.Events[len(b.Events)-1].Time)
+			if err := p.emit(b); err != nil {
+				return errReceiver{err}
+			}
+		}
+	})
+	var receiver errReceiver
+	if errors.As(err, &receiver) {
+		return receiver.error
+	}
+	if err != nil {
+		// The checksum was right, so it was written like this.
+		p.miss(1, fmt.Sprintf("block %d of %s: %v after %d events", i, filepath.Base(in.path), err, handed))
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package record
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/model/state"
+	"lostbeat/record/recordpb"
+)
+
+// Extension is the ending of recordings' names.
+const Extension = ".lostbeat"
+
+// rotation names the files of a rotated recording and keeps their sum bounded.
+type rotation struct {
+	dir, base, ext string
+	cap            int64
+	files          []rotated // oldest first
+	sum            int64
+}
+
+type rotated struct {
+	path string
+	size int64
+}
+
+func newRotation(path string, total int64) *rotation {
+	ext := filepath.Ext(path)
+	r := &rotation{dir: filepath.Dir(path), base: strings.TrimSuffix(filepath.Base(path), ext), ext: cmp.Or(ext, Extension), cap: total}
+	if total > 0 {
+		// Files of earlier runs count as well. What cannot be listed is not ours to delete.
+		found, _ := r.list()
+		for _, f := range found {
+			r.add(f.path, f.size)
+		}
+	}
+	return r
+}
+
+// name returns the path of a new file.
+func (r *rotation) name(now time.Time, number uint32) string {
+	return filepath.Join(r.dir, fmt.Sprintf("%s-%s-%04d%s", r.base, now.UTC().Format("20060102T150405Z"), number, r.ext))
+}
+
+// list returns the files whose names this rotation could have given, oldest first.
+func (r *rotation) list() ([]rotated, error) {
+	pattern := regexp.MustCompile(`^` + regexp.QuoteMeta(r.base) + `-\d{8}T\d{6}Z-\d{4,9}` + regexp.QuoteMeta(r.ext) + `$`)
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []rotated
+	for _, e := range entries {
+		if !pattern.MatchString(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			files = append(files, rotated{filepath.Join(r.dir, e.Name()), info.Size()})
+		}
+	}
+	slices.SortFunc(files, func(a, b rotated) int { return cmp.Compare(a.path, b.path) })
+	return files, nil
+}
+
+func (r *rotation) add(path string, size int64) {
+	r.files = append(r.files, rotated{path, size})
+	r.sum += size
+}
+
+// shrink deletes the oldest files until they and the present one, of the given
+// size, are within the cap. A file that is no longer a recording is left alone.
+func (r *rotation) shrink(present int64) error {
+	for r.cap > 0 && r.sum+present > r.cap && len(r.files) > 0 {
+		f := r.files[0]
+		r.files = r.files[1:]
+		r.sum -= f.size
+		if !isRecording(f.path) {
+			continue
+		}
+		if err := os.Remove(f.path); err != nil && !os.IsNotExist(err) {
+			return wrap("rotate", f.path, err)
+		}
+	}
+	return nil
+}
+
+// isRecording says whether path is a regular file that begins as a recording does.
+func isRecording(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = readHeader(f, info.Size())
+	return err == nil
+}
+
+// headerMeta is what is known about the host when a file is begun.
+func headerMeta(s *state.State) []*recordpb.Meta {
+	var meta []*recordpb.Meta
+	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
+		meta = append(meta, &recordpb.Meta{Key: strings.ToValidUTF8(key, "\ufffd"), Value: strings.ToValidUTF8(s.Meta[key], "\ufffd")})
+	}
+	return meta
+}
+
+func sortKinds(kinds []*recordpb.KindCount) {
+	slices.SortFunc(kinds, func(a, b *recordpb.KindCount) int { return cmp.Compare(a.Kind, b.Kind) })
+}

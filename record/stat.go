@@ -1,0 +1,143 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// Info describes a recording.
+type Info struct {
+	// Files are the paths, in the order of their times.
+	Files []string
+	// Format is the version of the format, "1.0"; Tool wrote the recording.
+	Format, Tool string
+	// Meta are all facts about the host and the capture, by key.
+	Meta map[string]string
+	// Start and End are the times of the first and the last event, 0 when there is none.
+	Start, End model.Time
+	// Events is the number of events, Kinds their numbers by kind.
+	Events uint64
+	Kinds  []KindCount
+	// Lost is the number of events that the recording's loss events count. A
+	// block that is damaged is not known before it is read.
+	Lost uint64
+	// Probes are the parts of probes as they were at the end.
+	Probes []model.Probe
+	// Blocks and Bytes are what the files consist of.
+	Blocks int
+	Bytes  int64
+	// Closed says that the recorder ended the recording itself.
+	Closed bool
+	// Notes say what is wrong with the files.
+	Notes []string
+}
+
+// KindCount is the number of events of one kind.
+type KindCount struct {
+	Kind  model.Kind
+	Count uint64
+}
+
+// Stat describes the recording at path, which is as for Open.
+func Stat(path string) (*Info, error) {
+	r, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.Stat(), nil
+}
+
+// Stat describes the recording. It reads the index, or the head of each block
+// when there is none, and decodes only the blocks at both ends.
+func (r *Reader) Stat() *Info {
+	info := &Info{Closed: true, Notes: r.Notes(), Meta: map[string]string{}}
+	info.Start, info.End = r.Span()
+	counts := map[model.Kind]uint64{}
+	for _, in := range r.inputs {
+		info.Files = append(info.Files, in.path)
+		info.Format, info.Tool = fmt.Sprintf("%d.%d", in.header.FormatMajor, in.header.FormatMinor), in.header.Tool
+		info.Bytes += in.size
+		info.Blocks += len(in.blocks)
+		info.Closed = info.Closed && in.closed
+		for _, m := range in.header.Meta {
+			info.Meta[m.Key] = m.Value
+		}
+		for i := range in.blocks {
+			s := in.summary(i)
+			if s == nil {
+				continue
+			}
+			info.Events += s.Events
+			info.Lost += s.Lost
+			for _, k := range s.Kinds {
+				counts[model.Kind(k.Kind)] += k.Count
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		info.Kinds = append(info.Kinds, KindCount{k, counts[k]})
+	}
+	st := state.New()
+	apply := func(b *model.Batch) error { st.Apply(b); return nil }
+	if len(r.inputs) > 0 && len(r.inputs[0].blocks) > 0 {
+		// Neither fails: apply does not, and what cannot be read is a loss.
+		_ = (&pass{emit: apply}).block(r.inputs[0], 0)
+		_ = r.RunFrom(context.Background(), info.End, apply)
+	}
+	maps.Copy(info.Meta, st.Meta)
+	info.Probes = slices.SortedFunc(maps.Values(st.Probes), func(a, b model.Probe) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part))
+	})
+	return info
+}
+
+// MarshalJSON writes the description as one object; its keys are part of the
+// command line's interface.
+func (i *Info) MarshalJSON() ([]byte, error) {
+	type kind struct {
+		Kind  string `json:"kind"`
+		Count uint64 `json:"count"`
+	}
+	type probe struct {
+		Name   string `json:"name"`
+		Part   string `json:"part,omitempty"`
+		State  string `json:"state"`
+		Reason string `json:"reason,omitempty"`
+		Hint   string `json:"hint,omitempty"`
+	}
+	out := struct {
+		Files  []string `json:"files"`
+		Format string   `json:"format"`
+		Tool   string   `json:"tool"`
+		Host   string   `json:"host"`
+		OS     string   `json:"os"`
+		Kernel string   `json:"kernel"`
+		Start  string   `json:"start"`
+		End    string   `json:"end"`
+		Events uint64   `json:"events_total"`
+		Kinds  []kind   `json:"events"`
+		Lost   uint64   `json:"lost"`
+		Probes []probe  `json:"probes"`
+		Blocks int      `json:"blocks"`
+		Bytes  int64    `json:"size_bytes"`
+		Closed bool     `json:"closed"`
+		Notes  []string `json:"notes"`
+
+		Meta map[string]string `json:"meta"`
+	}{i.Files, i.Format, i.Tool, i.Meta["host"], i.Meta["os"], i.Meta["kernel"], i.Start.String(), i.End.String(), i.Events, []kind{}, i.Lost, []probe{}, i.Blocks, i.Bytes, i.Closed, append([]string{}, i.Notes...), i.Meta}
+	for _, k := range i.Kinds {
+		out.Kinds = append(out.Kinds, kind{k.Kind.String(), k.Count})
+	}
+	for _, p := range i.Probes {
+		out.Probes = append(out.Probes, probe{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
+	}
+	return json.Marshal(out)
+}

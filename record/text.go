@@ -1,0 +1,70 @@
+package record
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+
+	"lostbeat/model"
+)
+
+// maxLine is the longest line that ReadText accepts.
+const maxLine = 16 << 20
+
+// WriteText writes the events of b in the text form, one a line, see
+// model.AppendText. ReadText reads them back.
+func WriteText(w io.Writer, b *model.Batch) error {
+	var buf []byte
+	for i := range b.Events {
+		buf = append(model.AppendText(buf, b, &b.Events[i]), '\n')
+		if len(buf) >= 64<<10 || i == len(b.Events)-1 {
+			if _, err := w.Write(buf); err != nil {
+				return fmt.Errorf("write text: %w", err)
+			}
+			buf = buf[:0]
+		}
+	}
+	return nil
+}
+
+// ReadText reads events in the text form and hands them on in batches. Blank
+// lines and lines that begin with # are skipped. A malformed line is an error that
+// names its number; what stands before it has been handed on.
+func ReadText(r io.Reader, emit func(*model.Batch) error) error {
+	var builder model.Builder
+	flush := func() error {
+		if b := builder.Take(); b != nil {
+			return emit(b)
+		}
+		return nil
+	}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	number := 0
+	for lines.Scan() {
+		number++
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if err := model.ParseText(&builder, string(line)); err != nil {
+			if flushErr := flush(); flushErr != nil {
+				return flushErr
+			}
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		if builder.Len() == batchSize {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("line %d: %w", number+1, err)
+	}
+	return nil
+}

@@ -1,0 +1,337 @@
+package record
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/record/recordpb"
+)
+
+// originRecorder is the origin of loss events for what could not be written.
+const originRecorder = "recorder"
+
+// Options configures a Writer. Its zero value writes one file without bounds.
+type Options struct {
+	// MaxSize ends the recording when its file would grow beyond that many
+	// bytes, 0 never. With rotation it bounds the sum of all files ever written.
+	MaxSize int64
+	// RotateSize begins a new file when the present one has about that many bytes, 0 never.
+	RotateSize int64
+	// RotateEvery begins a new file when the present one spans that much event time, 0 never.
+	RotateEvery time.Duration
+	// TotalCap deletes the oldest files of a rotated recording, earlier runs
+	// under the same name included, so that all together stay below that many
+	// bytes, 0 never. It implies rotation at a quarter of its size at most.
+	TotalCap int64
+	// Overwrite replaces an existing file.
+	Overwrite bool
+	// Mode is the mode of new files, 0600 when 0: a recording names processes, peers and ports.
+	Mode fs.FileMode
+	// Interval is the length of a block, and with it about what a crash costs; 0 means 1 s.
+	Interval time.Duration
+	// Tool is the name and version of the program, for the header.
+	Tool string
+
+	// create replaces createFile in tests.
+	create func(path string) (storage, error)
+}
+
+func (o *Options) rotates() bool { return o.RotateSize > 0 || o.RotateEvery > 0 || o.TotalCap > 0 }
+
+// Stats is what a Writer has done so far.
+type Stats struct {
+	// Path is the file being written.
+	Path string
+	// Files, Blocks, Events and Bytes have been written, all files together.
+	Files, Blocks int
+	Events, Bytes uint64
+	// Lost is the number of events that could not be written.
+	Lost uint64
+	// Err is why the last attempt to write failed, nil when it did not.
+	Err error
+}
+
+// Writer writes a recording. Its methods may be called from any goroutine, one
+// at a time takes effect. Write encodes and, about once a second or once to a
+// MiB of encoded events, compresses and writes a block: that takes some
+// milliseconds, and as long as the disk takes to accept the data. It never waits
+// for a disk that is full or refuses the data: such a block is given up,
+// counted, and reported in the recording by a loss event as soon as a write
+// succeeds. Nothing is synced to the disk: a killed process loses the open block at
+// most, a crash of the host what its page cache held.
+type Writer struct {
+	path string
+	opts Options
+
+	mu      sync.Mutex
+	enc     *blockEncoder
+	session []byte
+	file    *file // nil while none could be created
+	files   *rotation
+	fileNo  uint32
+	begun   model.Time // when the present file's first event happened
+	total   int64      // bytes of the files before the present one
+	largest int        // of the blocks so far
+	timer   *time.Timer
+	closed  bool
+	full    bool
+	stats   Stats
+	// pending is what was lost and has not been reported in the recording.
+	pending struct {
+		events uint64
+		since  model.Time
+		err    error
+	}
+}
+
+// Create begins a recording at path. With rotation, the files are
+// named after path, the time and a number: rec-20261122T140309Z-0001.lostbeat.
+func Create(path string, opts Options) (*Writer, error) {
+	if opts.Mode == 0 {
+		opts.Mode = 0o600
+	}
+	if opts.Interval == 0 {
+		opts.Interval = time.Second
+	}
+	if opts.TotalCap > 0 && (opts.RotateSize == 0 || opts.RotateSize > opts.TotalCap/4) {
+		opts.RotateSize = max(opts.TotalCap/4, 1)
+	}
+	if opts.create == nil {
+		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
+	}
+	enc, err := newBlockEncoder(keyframeEvery)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{path: path, opts: opts, enc: enc, session: newSession()}
+	if opts.rotates() {
+		w.files = newRotation(path, opts.TotalCap)
+	}
+	w.timer = time.AfterFunc(opts.Interval, w.overdue)
+	w.timer.Stop()
+	if err := w.open(); err != nil {
+		return nil, wrap("create", w.stats.Path, err)
+	}
+	return w, nil
+}
+
+// newSession returns a number that no other recording has.
+func newSession() []byte {
+	session := make([]byte, 16)
+	rand.Read(session)
+	return session
+}
+
+// open begins the next file.
+func (w *Writer) open() error {
+	path := w.path
+	if w.files != nil {
+		path = w.files.name(time.Now(), w.fileNo+1)
+	}
+	w.stats.Path = path
+	s, err := w.opts.create(path)
+	if err != nil {
+		return err
+	}
+	h := &recordpb.Header{FormatMajor: FormatMajor, FormatMinor: FormatMinor, Tool: w.opts.Tool, Session: w.session, File: w.fileNo, CreatedNs: uint64(w.enc.state.Now), Meta: headerMeta(w.enc.state)}
+	f, err := startFile(s, path, h, w.enc.zstd)
+	if err != nil {
+		return errors.Join(err, s.Close(), os.Remove(path))
+	}
+	w.file, w.begun = f, 0
+	w.fileNo++
+	w.stats.Files++
+	w.stats.Bytes += uint64(f.size)
+	w.enc.force = true
+	return nil
+}
+
+// Write adds a batch. It returns ErrMaxSize when the recording is complete and
+// ErrClosed after Close. That the disk did not take a block is no error of Write, see
+// Stats.
+func (w *Writer) Write(b *model.Batch) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return wrap("write", w.path, ErrClosed)
+	case w.full:
+		return wrap("write", w.path, ErrMaxSize)
+	}
+	w.enc.batch(b)
+	for i := range b.Events {
+		e := &b.Events[i]
+		if !w.enc.empty() && (e.Time.Sub(w.enc.start()) >= w.opts.Interval || w.enc.size() >= blockSize) {
+			w.flush()
+			if w.full {
+				return wrap("write", w.path, ErrMaxSize)
+			}
+		}
+		if w.enc.empty() {
+			w.timer.Reset(w.opts.Interval)
+			if w.pending.events > 0 {
+				w.reportLoss(e.Time)
+				w.enc.batch(b)
+			}
+		}
+		w.enc.add(b, e)
+	}
+	return nil
+}
+
+// reportLoss puts what could not be written into the block that begins at time t.
+func (w *Writer) reportLoss(t model.Time) {
+	var builder model.Builder
+	builder.AddLoss(model.Loss{Time: t, Dur: max(0, t.Sub(w.pending.since)), CPU: -1, Lost: w.pending.events, Origin: originRecorder, Detail: cause(w.pending.err).Error()})
+	b := builder.Take()
+	w.enc.batch(b)
+	w.enc.add(b, &b.Events[0])
+}
+
+// overdue writes a block that has waited for its end for as long as a block lasts.
+func (w *Writer) overdue() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.flush()
+	}
+}
+
+// Flush writes the open block, if it holds anything.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return wrap("flush", w.path, ErrClosed)
+	}
+	w.flush()
+	return w.stats.Err
+}
+
+// flush ends the open block and writes it.
+func (w *Writer) flush() {
+	w.timer.Stop()
+	if w.enc.empty() || w.full {
+		return
+	}
+	b, err := w.enc.seal()
+	if err == nil && w.opts.MaxSize > 0 && w.file != nil && w.total+w.file.size+int64(len(b.frame))+w.file.closing() > w.opts.MaxSize {
+		w.full = true
+		return
+	}
+	if err == nil && w.file == nil {
+		err = w.open()
+	}
+	if err == nil {
+		err = w.file.block(b)
+	}
+	if err != nil {
+		w.failed(b, err)
+		return
+	}
+	if w.begun == 0 {
+		w.begun = model.Time(b.summary.StartNs)
+	}
+	w.largest = max(w.largest, len(b.frame))
+	w.stats.Blocks++
+	w.stats.Events += b.summary.Events
+	w.stats.Bytes += uint64(len(b.frame))
+	w.stats.Err = nil
+	w.pending.events, w.pending.since, w.pending.err = 0, 0, nil
+	w.rotate(model.Time(b.summary.EndNs))
+}
+
+// failed counts a block that was given up.
+func (w *Writer) failed(b sealed, err error) {
+	// A loss event of ours that was lost with the block is still pending.
+	events := b.summary.Events
+	if w.pending.events > 0 {
+		events--
+	}
+	if w.pending.since == 0 {
+		w.pending.since = model.Time(b.summary.StartNs)
+	}
+	w.pending.events += events
+	w.pending.err = err
+	w.stats.Lost += events
+	w.stats.Err = wrap("write", w.stats.Path, err)
+	w.enc.force = true
+	w.enc.again() // its loss is reported, a gap in the numbers would report it twice
+}
+
+// rotate begins a new file when the present one, whose last event happened at
+// time now, is long enough.
+func (w *Writer) rotate(now model.Time) {
+	if w.files == nil {
+		return
+	}
+	bySize := w.opts.RotateSize > 0 && w.file.size+w.file.closing()+int64(w.largest) > w.opts.RotateSize
+	byTime := w.opts.RotateEvery > 0 && now.Sub(w.begun) >= w.opts.RotateEvery
+	if bySize || byTime {
+		w.finish()
+	}
+	present := int64(0)
+	if w.file != nil {
+		present = w.file.size + w.file.closing()
+	}
+	if err := w.files.shrink(present); err != nil {
+		w.stats.Err = err
+	}
+	if w.file == nil {
+		if err := w.open(); err != nil {
+			// Tried again with the next block.
+			w.stats.Err = wrap("rotate", w.stats.Path, err)
+		}
+	}
+}
+
+// finish closes the present file.
+func (w *Writer) finish() {
+	f := w.file
+	w.file = nil
+	before := f.size
+	if err := f.finish(); err != nil {
+		w.stats.Err = wrap("close", f.path, err)
+	}
+	w.stats.Bytes += uint64(f.size - before)
+	w.total += f.size
+	if w.files != nil {
+		w.files.add(f.path, f.size)
+	}
+}
+
+// Close writes what is open and ends the file. Its error says why the last
+// events could not be written, if so, or how many were lost before.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	w.flush()
+	w.closed = true
+	w.timer.Stop()
+	if w.file != nil {
+		w.finish()
+	}
+	switch {
+	case w.stats.Err != nil:
+		return w.stats.Err
+	case w.pending.events > 0:
+		return wrap("close", w.stats.Path, fmt.Errorf("%d events could not be written: %w", w.pending.events, w.pending.err))
+	}
+	return nil
+}
+
+// Stats returns what the writer has done so far.
+func (w *Writer) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stats
+}
