@@ -62,7 +62,7 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 		if ev.Flags&model.FlagDerived != 0 || ev.Kind == model.KindFinding {
 			continue
 		}
-		if ev.Time >= e.next {
+		if ev.Time > e.next {
 			e.advance(ev.Time, emit)
 		}
 		e.last = max(e.last, ev.Time)
@@ -84,13 +84,14 @@ func (e *Engine) Finish(emit Emit) {
 	}
 }
 
-// advance runs the ticks that are due before an event at time t.
+// advance runs the ticks that are due before an event at time t. A tick takes
+// in the events of its own moment: live intervals end at whole seconds.
 func (e *Engine) advance(t model.Time, emit Emit) {
 	if e.next == 0 {
 		e.next = t - t%tickEvery + tickEvery
 		return
 	}
-	for ticks := 0; t >= e.next; ticks++ {
+	for ticks := 0; t > e.next; ticks++ {
 		if ticks == maxSilentTicks {
 			e.next = t - t%tickEvery
 		}
