@@ -74,7 +74,7 @@ func TestPresentAtStart(t *testing.T) {
 	s.Intervals(1)
 	// A socket from before the start that had no port: its later life must be seen.
 	w.check("connect", unix.Connect(unbound, sink4))
-	w.took(unbound, model.HowConnect)
+	unboundCookie, unboundPort := cookieOf(unbound), portOf(unbound)
 	for fd, name := range map[int]string{udp: "udp", server: "server", client: "client", conn: "conn", server2: "server2", unbound: ""} {
 		cookies[cookieOf(fd)] = name
 		unix.Close(fd)
@@ -89,8 +89,8 @@ func TestPresentAtStart(t *testing.T) {
 				active[name] = v
 			}
 		}
-		if v, ok := b.PortAcquire(e); ok && v.Cookie == w.last(v.Cookie).Cookie {
-			connected = connected || v.How == model.HowConnect
+		if v, ok := b.PortAcquire(e); ok && v.Cookie == unboundCookie {
+			connected = v.How == model.HowConnect && v.LocalPort == unboundPort && v.PID == int32(os.Getpid())
 		}
 		switch e.Kind {
 		case model.KindPortRelease, model.KindPortRest:

@@ -8,6 +8,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/vmtest"
 	"lostbeat/model"
 )
 
@@ -16,7 +17,7 @@ func TestMain(m *testing.M) {
 		runChild(os.Args[1:])
 		return
 	}
-	os.Exit(m.Run())
+	vmtest.Main(m)
 }
 
 func addressOf(b *[16]byte) uintptr { return uintptr(unsafe.Pointer(b)) }

@@ -7,11 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"testing"
 
-	"lostbeat/internal/netns"
+	"lostbeat/internal/vmtest"
 	"lostbeat/model"
 
 	"golang.org/x/sys/unix"
@@ -738,31 +737,22 @@ func runChild(args []string) {
 // ephemeral range of the given limits.
 func (w *work) namespace(low, high int, f func()) {
 	w.t.Helper()
-	name := fmt.Sprintf("lbport%d", os.Getpid())
-	w.command("ip", "netns", "add", name)
-	defer w.command("ip", "netns", "del", name)
-	w.command("ip", "-n", name, "link", "set", "lo", "up")
-	all, err := netns.List(1000)
-	w.check("list namespaces", err)
-	i := slices.IndexFunc(all, func(n netns.Namespace) bool { return n.Name == name })
-	if i < 0 {
-		w.t.Fatalf("%s is not listed", name)
-	}
-	w.check("enter", all[i].Do(func() error {
-		limits := fmt.Appendf(nil, "%d %d", low, high)
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", limits, 0o644); err != nil {
-			return err
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			err = vmtest.LoopbackUp()
 		}
-		f()
-		return nil
-	}))
-}
-
-func (w *work) command(name string, args ...string) {
-	w.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		w.t.Fatalf("%s %v: %v: %s", name, args, err, out)
-	}
+		if err == nil {
+			err = os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0o644)
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	w.check("run in a new namespace", <-done)
 }
 
 // exhaust takes all ports of the range by sockets of the given kind.

@@ -1,0 +1,12 @@
+// Package vmtest runs a test binary as the init process of another kernel under
+// QEMU, for what the kernel at hand refuses.
+//
+// A test calls [Run] with the version of the kernel and the tests to run in the
+// guest; the same package's TestMain calls [Main]. The kernels are Debian's
+// packages, fetched with apt-get into the user's cache and unpacked without
+// being installed. Without QEMU, or without the package, the test is skipped
+// with the reason.
+//
+// The guest has no disk and no network but the loopback device. It is emulated
+// (TCG) with one processor: the times that it measures mean nothing.
+package vmtest

@@ -1,0 +1,187 @@
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Options say what runs in the guest.
+type Options struct {
+	// Kernel is the series of Debian's cloud kernels to run: "6.1", "6.12".
+	Kernel string
+	// Package is the import path of the tests, which call Main in TestMain.
+	Package string
+	// Tests is the pattern of the tests to run, without spaces.
+	Tests string
+	// Modules are the modules to load, each after those that it needs.
+	Modules []string
+	// Timeout bounds the guest's run.
+	Timeout time.Duration
+}
+
+// exitMark precedes the exit status of the tests on the guest's console.
+const exitMark = "guest tests exit with status "
+
+// Run runs tests in a guest and fails t when they fail. It returns what they
+// printed. It skips t without QEMU or the kernel's package.
+func Run(t testing.TB, o Options) string {
+	t.Helper()
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Skipf("no emulator: %v", err)
+	}
+	root, err := kernelPackage(t.Context(), o.Kernel)
+	if err != nil {
+		t.Skipf("no kernel %s: %v", o.Kernel, err)
+	}
+	kernels, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("kernel in %s: %v, %v", root, kernels, err)
+	}
+	dir := t.TempDir()
+	initramfs, err := buildInitramfs(t.Context(), dir, root, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
+	defer cancel()
+	// One processor: text patching under multi-threaded emulation is unsafe.
+	guest := exec.CommandContext(ctx, qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "768",
+		"-serial", "stdio", "-kernel", kernels[0], "-initrd", initramfs,
+		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run="+o.Tests)
+	out, err := guest.CombinedOutput()
+	text := strings.ReplaceAll(string(out), "\r", "")
+	switch {
+	case ctx.Err() != nil:
+		t.Fatalf("the guest has not ended within %v:\n%s", o.Timeout, text)
+	case err != nil:
+		t.Fatalf("%s: %v\n%s", qemu, err, text)
+	case !strings.Contains(text, exitMark+"0\n"):
+		t.Fatalf("the tests in the guest have failed:\n%s", text)
+	}
+	return text
+}
+
+// kernelPackage returns the folder of an unpacked kernel package, which is
+// fetched when it is not there yet.
+func kernelPackage(ctx context.Context, series string) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	cache = filepath.Join(cache, "lostbeat-vmtest", series)
+	if kernels, _ := filepath.Glob(filepath.Join(cache, "*", "boot", "vmlinuz-*")); len(kernels) > 0 {
+		return filepath.Dir(filepath.Dir(kernels[0])), nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	names, err := command(ctx, cache, "apt-cache", "search", "--names-only", "^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-cloud-amd64$`)
+	if err != nil {
+		return "", err
+	}
+	var name string
+	for line := range strings.Lines(names) {
+		// Signed packages only differ in the signature; any version will do.
+		if candidate, _, _ := strings.Cut(line, " "); !strings.HasSuffix(candidate, "-dbg") {
+			name = candidate
+		}
+	}
+	if name == "" {
+		return "", fmt.Errorf("apt knows no linux-image-%s*-cloud-amd64", series)
+	}
+	if _, err := command(ctx, cache, "apt-get", "download", "-q", name); err != nil {
+		return "", err
+	}
+	packages, err := filepath.Glob(filepath.Join(cache, name+"_*.deb"))
+	if err != nil || len(packages) != 1 {
+		return "", fmt.Errorf("downloaded packages: %v, %w", packages, errors.Join(err))
+	}
+	unpacked, err := os.MkdirTemp(cache, "unpack")
+	if err != nil {
+		return "", err
+	}
+	if _, err := command(ctx, cache, "dpkg", "-x", packages[0], unpacked); err != nil {
+		return "", err
+	}
+	// In one step, so that a parallel or killed run leaves no half package.
+	target := filepath.Join(cache, name)
+	if err := os.Rename(unpacked, target); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return target, os.Remove(packages[0])
+}
+
+// buildInitramfs writes an initial RAM file system with the test binary as
+// init, and returns its path.
+func buildInitramfs(ctx context.Context, dir, root string, o Options) (string, error) {
+	binary := filepath.Join(dir, "init")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, o.Package)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the guest's tests: %w: %s", err, out)
+	}
+	program, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	const folder, file = 0o40755, 0o100755
+	files := []cpioFile{{"init", file, program}}
+	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules"} {
+		files = append(files, cpioFile{name, folder, nil})
+	}
+	for i, module := range o.Modules {
+		data, err := findModule(root, module)
+		if err != nil {
+			return "", err
+		}
+		files = append(files, cpioFile{fmt.Sprintf("modules/%02d-%s.ko", i, module), file, data})
+	}
+	var archive bytes.Buffer
+	if err := writeCPIO(&archive, files); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "initramfs")
+	return path, os.WriteFile(path, archive.Bytes(), 0o644)
+}
+
+func findModule(root, name string) (data []byte, err error) {
+	err = filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil || data != nil {
+			return err
+		}
+		switch filepath.Base(path) {
+		case name + ".ko":
+			data, err = os.ReadFile(path)
+		case name + ".ko.xz":
+			data, err = exec.Command("xz", "-dc", path).Output()
+		}
+		return err
+	})
+	if err == nil && data == nil {
+		err = fmt.Errorf("no module %s in the kernel's package", name)
+	}
+	return data, err
+}
+
+// command runs a program in a folder and returns what it prints.
+func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(slices.Concat([]string{name}, args), " "), err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
