@@ -15,6 +15,11 @@ import (
 //go:embed fields.txt
 var builtinFields string
 
+// builtinClasses describes kernel classes in the same form.
+//
+//go:embed classes.txt
+var builtinClasses string
+
 // builtinTypes are the types of the table. A type with an equals sign has its
 // length in the field with that position.
 var builtinTypes = map[string]inType{
@@ -26,7 +31,7 @@ var builtinTypes = map[string]inType{
 func (s *schemas) addBuiltin() {
 	var provider GUID
 	classic := false
-	for line := range strings.Lines(builtinFields) {
+	for line := range strings.Lines(builtinFields + builtinClasses) {
 		words := strings.Fields(line)
 		switch {
 		case len(words) < 3 || words[0] == "#":

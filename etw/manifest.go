@@ -17,6 +17,10 @@ const (
 	maxManifest    = 4 << 20
 )
 
+// manifestSchema describes the chunks themselves.
+var manifestSchema = &schema{name: "Manifest", fields: []field{{name: "Format", in: inUint8}, {name: "Major", in: inUint8}, {name: "Minor", in: inUint8}, {name: "Magic", in: inUint8}, {name: "TotalChunks", in: inUint16},
+	{name: "Chunk", in: inUint16}, {name: "Data", in: inRestANSI}}}
+
 // manifest is a manifest under assembly.
 type manifest struct {
 	chunks [][]byte

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"lostbeat/model"
@@ -30,8 +31,8 @@ func (d *Decoder) raw(r *Record, t model.Time, partial bool) {
 	} else {
 		name = classicName(r)
 	}
-	if n := r.ProviderName(); n != "" {
-		name = n + "/" + name
+	if n := r.ProviderName(); n != "" && !strings.HasPrefix(name, n+"/") {
+		name = join(n, name)
 	}
 	d.Out.AddRaw(model.Raw{Time: t, CPU: r.CPU, PID: r.PID, TID: r.TID, ID: int64(r.ID), Version: int64(r.Version), Level: int64(r.Level), Keyword: r.Keyword, Classic: r.Classic(), Provider: provider, Name: name,
 		Payload: d.render.payload(r, sch, partial || r.Truncated)})

@@ -152,6 +152,9 @@ func (s *schemas) find(r *Record) *schema {
 	if item, ok := r.ExtendedItem(ExtendedSchemaTL); ok {
 		return s.traceLogging(item)
 	}
+	if r.Header == HeaderEvent && r.ID == manifestEvent {
+		return manifestSchema
+	}
 	k := schemaKey{r.Class, r.ID, r.Version, r.Classic()}
 	if found, ok := s.byKey[k]; ok {
 		return found
@@ -175,6 +178,7 @@ func (s *schemas) add(k schemaKey, sch *schema) {
 const (
 	infoDescriptor   = 32
 	infoDecoding     = 48
+	infoProviderName = 52
 	infoTaskName     = 68
 	infoOpcodeName   = 72
 	infoCount        = 100
@@ -201,7 +205,7 @@ func (s *schemas) addEventInfo(b []byte) {
 	if le32(b[infoDecoding:]) == 1 { // described by a WBEM class
 		k.class, k.id, k.classic = GUID(b[16:32]), uint16(b[infoDescriptor+5]), true
 	}
-	sch := &schema{name: join(textAt(b, infoTaskName), textAt(b, infoOpcodeName)), fields: make([]field, count)}
+	sch := &schema{name: join(textAt(b, infoProviderName), join(textAt(b, infoTaskName), textAt(b, infoOpcodeName))), fields: make([]field, count)}
 	for i := range sch.fields {
 		p := b[infoProperties+i*infoPropertySize:][:infoPropertySize]
 		f := &sch.fields[i]
