@@ -46,11 +46,10 @@ type bpfDropSocket struct {
 	_           structs.HostLayout
 	SinceNs     uint64
 	LastReadNs  uint64
-	Inode       uint64
-	QueuedBytes uint64
-	LimitBytes  uint64
 	Cookie      uint64
-	Netns       uint32
+	QueuedBytes uint32
+	LimitBytes  uint32
+	Tgid        uint32
 	Addr        [4]uint32
 	LocalPort   uint16
 	Protocol    uint8
@@ -66,24 +65,21 @@ type bpfLbCpuState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapDropCounts         = "drop_counts"
-	bpfMapDropFolded         = "drop_folded"
-	bpfMapDropNotes          = "drop_notes"
-	bpfMapDropSockets        = "drop_sockets"
-	bpfMapDropWanted         = "drop_wanted"
-	bpfMapLbRingbuf          = "lb_ringbuf"
-	bpfMapLbState            = "lb_state"
-	bpfProgDropKfreeSkb      = "drop_kfree_skb"
-	bpfProgDropKfreeSkbRxSk  = "drop_kfree_skb_rx_sk"
-	bpfProgDropOwner         = "drop_owner"
-	bpfProgDropRcvqueueFull  = "drop_rcvqueue_full"
-	bpfProgDropRecv          = "drop_recv"
-	bpfProgDropTcpQueues     = "drop_tcp_queues"
-	bpfProgDropUdpFail       = "drop_udp_fail"
-	bpfProgDropUdpQueues     = "drop_udp_queues"
-	bpfVarDropCanReadHeaders = "drop_can_read_headers"
-	bpfVarDropReasonFlags    = "drop_reason_flags"
-	bpfVarDropTracking       = "drop_tracking"
+	bpfMapDropCounts        = "drop_counts"
+	bpfMapDropFolded        = "drop_folded"
+	bpfMapDropNotes         = "drop_notes"
+	bpfMapDropSockets       = "drop_sockets"
+	bpfMapLbRingbuf         = "lb_ringbuf"
+	bpfMapLbState           = "lb_state"
+	bpfProgDropKfreeSkb     = "drop_kfree_skb"
+	bpfProgDropKfreeSkbRxSk = "drop_kfree_skb_rx_sk"
+	bpfProgDropQueues       = "drop_queues"
+	bpfProgDropRcvqueueFull = "drop_rcvqueue_full"
+	bpfProgDropRecv         = "drop_recv"
+	bpfProgDropUdpFail      = "drop_udp_fail"
+	bpfVarDropCanRead       = "drop_can_read"
+	bpfVarDropReasonFlags   = "drop_reason_flags"
+	bpfVarDropTracking      = "drop_tracking"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -130,12 +126,10 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	DropKfreeSkb     *ebpf.ProgramSpec `ebpf:"drop_kfree_skb"`
 	DropKfreeSkbRxSk *ebpf.ProgramSpec `ebpf:"drop_kfree_skb_rx_sk"`
-	DropOwner        *ebpf.ProgramSpec `ebpf:"drop_owner"`
+	DropQueues       *ebpf.ProgramSpec `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.ProgramSpec `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.ProgramSpec `ebpf:"drop_recv"`
-	DropTcpQueues    *ebpf.ProgramSpec `ebpf:"drop_tcp_queues"`
 	DropUdpFail      *ebpf.ProgramSpec `ebpf:"drop_udp_fail"`
-	DropUdpQueues    *ebpf.ProgramSpec `ebpf:"drop_udp_queues"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -146,7 +140,6 @@ type bpfMapSpecs struct {
 	DropFolded  *ebpf.MapSpec `ebpf:"drop_folded"`
 	DropNotes   *ebpf.MapSpec `ebpf:"drop_notes"`
 	DropSockets *ebpf.MapSpec `ebpf:"drop_sockets"`
-	DropWanted  *ebpf.MapSpec `ebpf:"drop_wanted"`
 	LbRingbuf   *ebpf.MapSpec `ebpf:"lb_ringbuf"`
 	LbState     *ebpf.MapSpec `ebpf:"lb_state"`
 }
@@ -155,9 +148,9 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	DropCanReadHeaders *ebpf.VariableSpec `ebpf:"drop_can_read_headers"`
-	DropReasonFlags    *ebpf.VariableSpec `ebpf:"drop_reason_flags"`
-	DropTracking       *ebpf.VariableSpec `ebpf:"drop_tracking"`
+	DropCanRead     *ebpf.VariableSpec `ebpf:"drop_can_read"`
+	DropReasonFlags *ebpf.VariableSpec `ebpf:"drop_reason_flags"`
+	DropTracking    *ebpf.VariableSpec `ebpf:"drop_tracking"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -184,7 +177,6 @@ type bpfMaps struct {
 	DropFolded  *ebpf.Map `ebpf:"drop_folded"`
 	DropNotes   *ebpf.Map `ebpf:"drop_notes"`
 	DropSockets *ebpf.Map `ebpf:"drop_sockets"`
-	DropWanted  *ebpf.Map `ebpf:"drop_wanted"`
 	LbRingbuf   *ebpf.Map `ebpf:"lb_ringbuf"`
 	LbState     *ebpf.Map `ebpf:"lb_state"`
 }
@@ -195,7 +187,6 @@ func (m *bpfMaps) Close() error {
 		m.DropFolded,
 		m.DropNotes,
 		m.DropSockets,
-		m.DropWanted,
 		m.LbRingbuf,
 		m.LbState,
 	)
@@ -205,9 +196,9 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	DropCanReadHeaders *ebpf.Variable `ebpf:"drop_can_read_headers"`
-	DropReasonFlags    *ebpf.Variable `ebpf:"drop_reason_flags"`
-	DropTracking       *ebpf.Variable `ebpf:"drop_tracking"`
+	DropCanRead     *ebpf.Variable `ebpf:"drop_can_read"`
+	DropReasonFlags *ebpf.Variable `ebpf:"drop_reason_flags"`
+	DropTracking    *ebpf.Variable `ebpf:"drop_tracking"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -216,24 +207,20 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	DropKfreeSkb     *ebpf.Program `ebpf:"drop_kfree_skb"`
 	DropKfreeSkbRxSk *ebpf.Program `ebpf:"drop_kfree_skb_rx_sk"`
-	DropOwner        *ebpf.Program `ebpf:"drop_owner"`
+	DropQueues       *ebpf.Program `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.Program `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.Program `ebpf:"drop_recv"`
-	DropTcpQueues    *ebpf.Program `ebpf:"drop_tcp_queues"`
 	DropUdpFail      *ebpf.Program `ebpf:"drop_udp_fail"`
-	DropUdpQueues    *ebpf.Program `ebpf:"drop_udp_queues"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.DropKfreeSkb,
 		p.DropKfreeSkbRxSk,
-		p.DropOwner,
+		p.DropQueues,
 		p.DropRcvqueueFull,
 		p.DropRecv,
-		p.DropTcpQueues,
 		p.DropUdpFail,
-		p.DropUdpQueues,
 	)
 }
 

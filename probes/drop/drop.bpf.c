@@ -11,8 +11,9 @@
  * socket: they attribute, kfree_skb alone counts.
  *
  * Pointers are dereferenced directly, so that the programs load under
- * lockdown=confidentiality; only the reading of packet headers needs a helper,
- * and user space turns it off where that is refused.
+ * lockdown=confidentiality; only what has no type (packet headers, and what UDP
+ * keeps behind struct sock) needs a helper, and user space turns it off where
+ * that is refused.
  */
 #include "helpers.h"
 #include <bpf/bpf_endian.h>
@@ -30,7 +31,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_TIME_WAIT 6
 #define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
-#define SOCKFS_MAGIC 0x534F434B
 #define IFNAMSIZ 16
 
 struct ns_common { unsigned int inum; } __core;
@@ -43,11 +43,7 @@ struct net_device {
 	possible_net_t nd_net;
 } __core;
 
-struct super_block { unsigned long s_magic; } __core;
-struct inode { unsigned long i_ino; struct super_block *i_sb; } __core;
-struct file { struct inode *f_inode; } __core;
-struct socket { struct file *file; } __core;
-
+struct file;
 typedef struct { int counter; } __core atomic_t;
 typedef struct { s64 counter; } __core atomic64_t;
 
@@ -74,12 +70,10 @@ struct sock {
 	} sk_backlog;
 	int sk_rcvbuf;
 	u16 sk_protocol;
-	struct socket *sk_socket;
 } __core;
 
-struct inet_sock { struct sock sk; } __core;
-struct udp_sock { struct inet_sock inet; int forward_deficit; } __core;
-struct tcp_sock { int copied_seq; } __core;
+struct socket { struct sock *sk; } __core;
+struct udp_sock { int forward_deficit; } __core;
 
 struct sk_buff {
 	struct net_device *dev;
@@ -94,8 +88,6 @@ struct sk_buff {
 struct task_struct { int tgid; } __core;
 struct seq_file;
 struct bpf_iter_meta { struct seq_file *seq; } __core;
-struct bpf_iter__udp { struct bpf_iter_meta *meta; struct udp_sock *udp_sk; } __core;
-struct bpf_iter__tcp { struct bpf_iter_meta *meta; struct sock_common *sk_common; } __core;
 struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; } __core;
 
 /* What user space says about a reason, by its number. */
@@ -106,7 +98,8 @@ enum drop_reason_flag {
 };
 
 const volatile u8 drop_reason_flags[256];
-const volatile bool drop_can_read_headers;
+/* Whether the kernel lets programs read its memory by a helper. */
+const volatile bool drop_can_read;
 
 /* Set while drop_sockets may hold something, so that reads of other sockets cost one load. */
 u32 drop_tracking;
@@ -133,11 +126,10 @@ struct drop_count {
 struct drop_socket {
 	u64 since_ns;     /* boot clock: when it was first seen here */
 	u64 last_read_ns; /* boot clock: when the program last took something out, 0 not seen */
-	u64 inode;        /* of the socket's file, 0 for a kernel socket */
-	u64 queued_bytes; /* receive queue, overhead included, when it was noted */
-	u64 limit_bytes;  /* sk_rcvbuf when it was noted */
 	u64 cookie;       /* of the socket */
-	u32 netns;        /* inode of its network namespace */
+	u32 queued_bytes; /* receive queue, overhead included, when it was noted */
+	u32 limit_bytes;  /* sk_rcvbuf when it was noted */
+	u32 tgid;         /* process that holds it, 0 unknown */
 	u32 addr[4];      /* local address, network byte order; IPv4 in the first */
 	u16 local_port;   /* host byte order */
 	u8 protocol;      /* enum lb_protocol */
@@ -165,14 +157,6 @@ struct {
 	__type(key, u64);
 	__type(value, struct drop_socket);
 } drop_sockets SEC(".maps");
-
-/* Inodes of sockets whose process user space wants; drop_owner fills in the tgid. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, u64);
-	__type(value, u32);
-} drop_wanted SEC(".maps");
 
 /* The socket of the packet that this CPU is about to free. */
 struct drop_note {
@@ -213,16 +197,23 @@ static __always_inline u8 drop_sock_protocol(const struct sock *sk)
 	return drop_is_full_sock(sk) ? drop_protocol(sk->sk_protocol) : LB_PROTOCOL_TCP;
 }
 
-/* Describe a full socket. */
-static __always_inline void drop_describe(struct drop_socket *s, const struct sock *sk, u64 cookie)
+/* Bytes in the receive queue, overhead included. */
+static __always_inline u32 drop_queued(const struct sock *sk)
 {
-	struct socket *socket = sk->sk_socket;
+	int queued = sk->sk_backlog.rmem_alloc.counter, deficit = 0;
 
-	s->since_ns = bpf_ktime_get_boot_ns();
-	s->queued_bytes = (u32)sk->sk_backlog.rmem_alloc.counter;
+	/* As /proc/net/udp: without what was read but is not uncharged yet. */
+	if (drop_can_read && sk->sk_protocol == IPPROTO_UDP)
+		bpf_probe_read_kernel(&deficit, sizeof(deficit), (void *)sk + bpf_core_field_offset(struct udp_sock, forward_deficit));
+	queued -= deficit;
+	return queued > 0 ? queued : 0;
+}
+
+/* Describe a full socket. */
+static __always_inline void drop_describe(struct drop_socket *s, const struct sock *sk)
+{
+	s->queued_bytes = drop_queued(sk);
 	s->limit_bytes = (u32)sk->sk_rcvbuf;
-	s->cookie = cookie;
-	s->netns = sk->__sk_common.skc_net.net->ns.inum;
 	s->local_port = sk->__sk_common.skc_num;
 	s->protocol = drop_protocol(sk->sk_protocol);
 	s->family = (u8)sk->__sk_common.skc_family;
@@ -234,8 +225,6 @@ static __always_inline void drop_describe(struct drop_socket *s, const struct so
 	} else {
 		s->addr[0] = sk->__sk_common.skc_rcv_saddr;
 	}
-	if (socket && socket->file)
-		s->inode = socket->file->f_inode->i_ino;
 }
 
 /* Follow a socket from now on; the table being full only costs its details. */
@@ -245,7 +234,9 @@ static __always_inline void drop_track(const struct sock *sk, u64 cookie)
 
 	if (!cookie || !drop_is_full_sock(sk))
 		return;
-	drop_describe(&s, sk, cookie);
+	drop_describe(&s, sk);
+	s.since_ns = bpf_ktime_get_boot_ns();
+	s.cookie = cookie;
 	bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
 	drop_tracking = 1;
 }
@@ -355,7 +346,7 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		key.cookie = sk->__sk_common.skc_cookie.counter;
 		if (!key.netns)
 			key.netns = sk->__sk_common.skc_net.net->ns.inum;
-	} else if (drop_can_read_headers && flags & DROP_HEADERS) {
+	} else if (drop_can_read && flags & DROP_HEADERS) {
 		drop_read_headers(skb, &key);
 	}
 	if (drop_add(&key, dev)) {
@@ -440,78 +431,50 @@ int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-/* Write a socket whose queue is more than half full, or that is followed already. */
-static __always_inline int drop_write_queue(struct seq_file *seq, struct sock *sk, u32 queued)
-{
-	u64 cookie = sk->__sk_common.skc_cookie.counter;
-	struct drop_socket s = {}, *known = NULL;
-	bool filling = queued > (u32)sk->sk_rcvbuf / 2;
-
-	if (cookie)
-		known = bpf_map_lookup_elem(&drop_sockets, &cookie);
-	if (!filling && !known)
-		return 0;
-	if (!cookie)
-		cookie = bpf_get_socket_cookie(sk);
-	drop_describe(&s, sk, cookie);
-	s.queued_bytes = queued;
-	if (known) {
-		s.since_ns = known->since_ns;
-		s.last_read_ns = known->last_read_ns;
-	} else {
-		bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
-		drop_tracking = 1;
-	}
-	bpf_seq_write(seq, &s, sizeof(s));
-	return 0;
-}
-
-SEC("iter/udp")
-int drop_udp_queues(struct bpf_iter__udp *ctx)
-{
-	struct udp_sock *udp = ctx->udp_sk;
-	struct sock *sk = (struct sock *)udp;
-	int queued;
-
-	if (!udp)
-		return 0;
-	/* As /proc/net/udp: without what was read but is not uncharged yet. */
-	queued = sk->sk_backlog.rmem_alloc.counter - udp->forward_deficit;
-	return drop_write_queue(ctx->meta->seq, sk, queued > 0 ? queued : 0);
-}
-
-SEC("iter/tcp")
-int drop_tcp_queues(struct bpf_iter__tcp *ctx)
-{
-	struct sock_common *common = ctx->sk_common;
-	struct tcp_sock *tcp;
-
-	if (!common)
-		return 0;
-	tcp = bpf_skc_to_tcp_sock(common);
-	if (!tcp)
-		return 0;
-	return drop_write_queue(ctx->meta->seq, (struct sock *)tcp, (u32)((struct sock *)tcp)->sk_backlog.rmem_alloc.counter);
-}
-
-/* Find the processes that hold the wanted sockets. */
+/*
+ * Look at every open socket of every network namespace: write those whose queue
+ * is more than half full, and those that are followed already, with a process
+ * that holds them. Sockets without a file, which the kernel holds, are not seen.
+ */
 SEC("iter/task_file")
-int drop_owner(struct bpf_iter__task_file *ctx)
+int drop_queues(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct inode *inode;
-	u64 number;
-	u32 *tgid;
+	struct drop_socket s = {}, *known;
+	struct socket *socket;
+	struct sock *sk;
+	unsigned short family;
+	bool filling;
+	u64 cookie;
 
 	if (!task || !file)
 		return 0;
-	inode = file->f_inode;
-	if (inode->i_sb->s_magic != SOCKFS_MAGIC)
+	socket = bpf_sock_from_file(file);
+	if (!socket)
 		return 0;
-	number = inode->i_ino;
-	tgid = bpf_map_lookup_elem(&drop_wanted, &number);
-	if (tgid && !*tgid)
-		*tgid = task->tgid;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	filling = drop_queued(sk) > (u32)sk->sk_rcvbuf / 2;
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (!cookie && filling)
+		cookie = bpf_get_socket_cookie(sk);
+	known = cookie ? bpf_map_lookup_elem(&drop_sockets, &cookie) : NULL;
+	if (!filling && !known)
+		return 0;
+	drop_describe(&s, sk);
+	s.since_ns = known ? known->since_ns : bpf_ktime_get_boot_ns();
+	s.last_read_ns = known ? known->last_read_ns : 0;
+	if (!known) {
+		bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
+		drop_tracking = 1;
+	}
+	s.cookie = cookie;
+	s.tgid = task->tgid;
+	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;
 }

@@ -25,9 +25,7 @@ const (
 	partSockets = "sockets"
 	partHeaders = "headers"
 	partReads   = "reads"
-	partUDP     = "udp-queues"
-	partTCP     = "tcp-queues"
-	partOwners  = "owners"
+	partQueues  = "queues"
 )
 
 // Probe is the Linux half.
@@ -95,10 +93,11 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if !a.sockets.seesReads {
 		reads.Reason = "how long a program has not read its socket is unknown: " + reads.Reason
 	}
-	a.status = append(a.status, reads,
-		a.attachIterator(partUDP, bpfProgDropUdpQueues, &a.sockets.udp.iter),
-		a.attachIterator(partTCP, bpfProgDropTcpQueues, &a.sockets.tcp.iter),
-		a.attachIterator(partOwners, bpfProgDropOwner, &a.sockets.owners.iter))
+	queues, err := a.loader.Attach(bpfProgDropQueues)
+	if err == nil {
+		a.sockets.queues = queues.(*link.Iter)
+	}
+	a.status = append(a.status, reads, ebpf.StatusOf(Name, partQueues, err))
 	return a, nil
 }
 
@@ -134,7 +133,7 @@ func (a *attached) newLoader(headers bool) (*ebpf.Loader, error) {
 		return nil, fmt.Errorf("read the BPF object: %w", err)
 	}
 	if err := errors.Join(spec.Variables[bpfVarDropReasonFlags].Set(a.reasons.flags()),
-		spec.Variables[bpfVarDropCanReadHeaders].Set(headers)); err != nil {
+		spec.Variables[bpfVarDropCanRead].Set(headers)); err != nil {
 		return nil, fmt.Errorf("set the BPF variables: %w", err)
 	}
 	return a.env.NewLoader(spec)
@@ -145,7 +144,7 @@ func headerStatus(headers bool, refused error) model.Probe {
 		return ebpf.StatusOf(Name, partHeaders, nil)
 	}
 	status := ebpf.StatusOf(Name, partHeaders, refused)
-	status.Reason = "the port of packets without a socket is unknown: " + status.Reason
+	status.Reason = "the port of packets without a socket is unknown, and queues count what was read a moment ago: " + status.Reason
 	return status
 }
 
@@ -165,14 +164,6 @@ func (a *attached) attachNotes() []model.Probe {
 		Hint:   "Linux 6.11 and newer tell it for every packet that had reached its socket"}}
 }
 
-func (a *attached) attachIterator(part, program string, iter **link.Iter) model.Probe {
-	l, err := a.loader.Attach(program)
-	if err == nil {
-		*iter = l.(*link.Iter)
-	}
-	return ebpf.StatusOf(Name, part, err)
-}
-
 // Status implements ebpf.Attached.
 func (a *attached) Status() []model.Probe { return a.status }
 
@@ -187,8 +178,9 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 	}
 	for i := range dropped {
 		a.sockets.dropped(&dropped[i], now)
+		a.names.need(dropped[i].key.Netns)
 	}
-	err = a.sockets.read(now)
+	err = errors.Join(a.sockets.read(now), a.names.refresh())
 	for _, d := range a.fold(dropped) {
 		a.addDrop(d, now, interval, b)
 	}
@@ -203,7 +195,7 @@ func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *m
 		Place: PlaceOf(reason, function), Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
 		Queue: -1, Reason: reason, Location: function, Device: d.device}
 	if v.Device == "" {
-		v.Device = a.names.of(d.key.Netns, d.key.Ifindex, &a.sockets.namespaces)
+		v.Device = a.names.of(d.key.Netns, d.key.Ifindex)
 	}
 	if v.Device != "" {
 		v.Ifindex = int64(d.key.Ifindex)

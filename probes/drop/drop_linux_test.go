@@ -171,7 +171,7 @@ func TestParts(t *testing.T) {
 			states[p.Part] = p
 		}
 	})
-	for _, part := range []string{partPackets, partSockets, partHeaders, partReads, partUDP, partTCP, partOwners} {
+	for _, part := range []string{partPackets, partSockets, partHeaders, partReads, partQueues} {
 		p, ok := states[part]
 		if !ok {
 			t.Errorf("part %s is not reported", part)

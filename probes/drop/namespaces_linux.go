@@ -1,6 +1,7 @@
 package drop
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -9,48 +10,54 @@ import (
 )
 
 const (
-	// namespaceInterval is how often the host's namespaces are listed.
-	namespaceInterval = 10 * time.Second
-	// namespaceRetry is the shortest time between two listings when a namespace
-	// turns up that is not listed.
-	namespaceRetry = time.Second
-	// deviceNamesMax bounds the cache of device names.
-	deviceNamesMax = 4096
+	// listPause is the shortest time between two listings of the network
+	// namespaces, and listCost says how many times its length a listing is
+	// followed by a pause.
+	listPause = time.Second
+	listCost  = 100
+	// maxNamespaces bounds the namespaces in which devices are looked up.
+	maxNamespaces = 1024
+	// maxNames bounds the names that are kept.
+	maxNames = 4096
 )
 
-// namespaces is the list of the host's network namespaces, as it was lately.
-type namespaces struct {
-	list     []netns.Namespace
-	listed   time.Time
-	cost     time.Duration
-	outdated bool
+// deviceNames names the devices of packets that carry only a device's number:
+// those that had reached a socket.
+type deviceNames struct {
+	names      map[deviceID]string
+	namespaces []netns.Namespace
+	listed     time.Time
+	cost       time.Duration
+	outdated   bool
 }
 
-// need says that a namespace is of interest; one that is not listed makes the
-// next refresh list again.
-func (n *namespaces) need(inode uint32) {
-	if inode != 0 && n.find(inode) == nil {
-		n.outdated = true
+type deviceID struct{ netns, ifindex uint32 }
+
+func (d *deviceNames) init() {
+	d.names = make(map[deviceID]string)
+	d.outdated = true
+}
+
+// need says that devices of a namespace are to be named; one that is not
+// listed makes refresh list again.
+func (d *deviceNames) need(inode uint32) {
+	if inode != 0 && d.find(inode) == nil {
+		d.outdated = true
 	}
 }
 
-func (n *namespaces) find(inode uint32) *netns.Namespace {
-	for i := range n.list {
-		if n.list[i].Inode == inode {
-			return &n.list[i]
+func (d *deviceNames) find(inode uint32) *netns.Namespace {
+	for i := range d.namespaces {
+		if d.namespaces[i].Inode == inode {
+			return &d.namespaces[i]
 		}
 	}
 	return nil
 }
 
-// refresh lists the namespaces when it is time to. Listing takes a hundredth of
-// a CPU at most.
-func (n *namespaces) refresh() error {
-	age, pause := time.Since(n.listed), namespaceInterval
-	if n.outdated {
-		pause = namespaceRetry
-	}
-	if age < max(pause, n.cost*costRatio) {
+// refresh lists the namespaces when one has turned up that is not listed.
+func (d *deviceNames) refresh() error {
+	if !d.outdated || time.Since(d.listed) < max(listPause, d.cost*listCost) {
 		return nil
 	}
 	began := time.Now()
@@ -58,21 +65,12 @@ func (n *namespaces) refresh() error {
 	if err != nil {
 		return fmt.Errorf("list network namespaces: %w", err)
 	}
-	n.list, n.listed, n.cost, n.outdated = list, began, time.Since(began), false
+	d.namespaces, d.listed, d.cost, d.outdated = list, began, time.Since(began), false
 	return nil
 }
 
-// deviceNames names the devices of packets that only carry a number.
-type deviceNames struct {
-	names map[deviceID]string
-}
-
-type deviceID struct{ netns, ifindex uint32 }
-
-func (d *deviceNames) init() { d.names = make(map[deviceID]string) }
-
 // of returns the name of a device, "" when it is unknown.
-func (d *deviceNames) of(inode, ifindex uint32, all *namespaces) string {
+func (d *deviceNames) of(inode, ifindex uint32) string {
 	if ifindex == 0 {
 		return ""
 	}
@@ -80,7 +78,7 @@ func (d *deviceNames) of(inode, ifindex uint32, all *namespaces) string {
 	if name, ok := d.names[id]; ok {
 		return name
 	}
-	ns := all.find(inode)
+	ns := d.find(inode)
 	if ns == nil {
 		return ""
 	}
@@ -92,7 +90,10 @@ func (d *deviceNames) of(inode, ifindex uint32, all *namespaces) string {
 		}
 		return err
 	})
-	if len(d.names) >= deviceNamesMax {
+	if errors.Is(err, netns.ErrGone) {
+		d.outdated = true
+	}
+	if len(d.names) >= maxNames {
 		clear(d.names)
 	}
 	if err == nil {

@@ -2,7 +2,6 @@ package drop
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"unsafe"
 
 	"lostbeat/ebpf"
-	"lostbeat/internal/netns"
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
@@ -24,36 +22,13 @@ const (
 	// socketTTL is how long a socket is followed after it has dropped or was
 	// more than half full.
 	socketTTL = 30 * time.Second
-	// ownerTTL is how long the process of a socket is believed: a descriptor
-	// can be passed on.
-	ownerTTL = 10 * time.Second
-	// maxNamespaces bounds the namespaces whose queues are read.
-	maxNamespaces = 256
-	// costRatio is the share of the time that reading the kernel's tables may
-	// take: each reading is followed by a pause of 100 times its length.
-	costRatio = 100
+	// queueCost and urgentCost say how rarely the open files are walked: each
+	// walk is followed by a pause of so many times its length, a shorter one
+	// when the process of a socket that drops is not known yet. On most hosts
+	// that still allows a walk each second.
+	queueCost  = 100
+	urgentCost = 20
 )
-
-// iterator is a BPF iterator that is read at most so often that it costs a
-// hundredth of a CPU.
-type iterator struct {
-	iter *link.Iter
-	next time.Time
-}
-
-func (it *iterator) due() bool { return it.iter != nil && !time.Now().Before(it.next) }
-
-func (it *iterator) took(began time.Time) { it.next = began.Add(time.Since(began) * costRatio) }
-
-// output runs the iterator and returns what it wrote.
-func (it *iterator) output() ([]byte, error) {
-	r, err := it.iter.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return io.ReadAll(r)
-}
 
 // socket is a socket that dropped or was more than half full.
 type socket struct {
@@ -62,34 +37,33 @@ type socket struct {
 	seen    model.Time // when it last dropped or was more than half full
 	read    bool       // whether its queue was read in this interval
 	dropped uint64     // packets in this interval
-	owner   int32      // process, 0 unknown
-	ownerAt model.Time // when the owner was looked up, 0 never
 }
 
 // sockets follows the sockets that drop and the queues that fill.
 type sockets struct {
-	env              *ebpf.Env
-	table, wanted    *cebpf.Map
-	variables        *cebpf.Map
-	udp, tcp, owners iterator
+	env    *ebpf.Env
+	table  *cebpf.Map
+	memory *cebpf.Map // the BPF object's variables
+	// queues walks all open sockets, nil where the kernel has no such iterator.
+	queues *link.Iter
+	// walked and took are when the last walk began and how long it took.
+	walked time.Time
+	took   time.Duration
 	// seesReads says that last_read_ns is kept.
-	seesReads  bool
-	tracking   bool
-	namespaces namespaces
-	byCookie   map[uint64]*socket
+	seesReads bool
+	tracking  bool
+	byCookie  map[uint64]*socket
 }
 
 func (s *sockets) init(env *ebpf.Env, loader *ebpf.Loader) {
 	s.env = env
 	s.table = loader.Map(bpfMapDropSockets)
-	s.wanted = loader.Map(bpfMapDropWanted)
-	s.variables = loader.Map(".bss")
+	s.memory = loader.Map(".bss")
 	s.byCookie = make(map[uint64]*socket)
 }
 
 // dropped notes what a socket has lost.
 func (s *sockets) dropped(d *delta, now model.Time) {
-	s.namespaces.need(d.key.Netns)
 	if d.key.Cookie == 0 {
 		return
 	}
@@ -108,35 +82,42 @@ func (s *sockets) dropped(d *delta, now model.Time) {
 // owner returns the process that holds a socket, 0 when unknown.
 func (s *sockets) owner(cookie uint64) int32 {
 	if sock := s.byCookie[cookie]; sock != nil {
-		return sock.owner
+		return int32(sock.Tgid)
 	}
 	return 0
 }
 
-// read reads the queues and finds the owners.
+// read walks the open sockets when it is time to: their queues, and who holds
+// them.
 func (s *sockets) read(now model.Time) error {
-	err := s.namespaces.refresh()
-	for _, it := range []*iterator{&s.udp, &s.tcp} {
-		if !it.due() {
-			continue
+	pause := s.took * queueCost
+	for _, sock := range s.byCookie {
+		if sock.dropped > 0 && sock.Tgid == 0 {
+			pause = s.took * urgentCost
+			break
 		}
-		began := time.Now()
-		for _, ns := range s.namespaces.list {
-			var raw []byte
-			e := ns.Do(func() (e error) { raw, e = it.output(); return e })
-			if e != nil && !errors.Is(e, netns.ErrGone) {
-				err = errors.Join(err, fmt.Errorf("read the socket queues: %w", e))
-			}
-			for _, q := range decodeQueues(raw) {
-				s.queue(q, now)
-			}
-		}
-		it.took(began)
 	}
-	return errors.Join(err, s.findOwners(now))
+	if s.queues == nil || time.Since(s.walked) < pause {
+		return nil
+	}
+	s.walked = time.Now()
+	r, err := s.queues.Open()
+	if err != nil {
+		return fmt.Errorf("read the socket queues: %w", err)
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	s.took = time.Since(s.walked)
+	for _, q := range decodeQueues(raw) {
+		s.queue(q, now)
+	}
+	if err != nil {
+		return fmt.Errorf("read the socket queues: %w", err)
+	}
+	return nil
 }
 
-// decodeQueues reads what the queue iterators write: an array of struct
+// decodeQueues reads what the iterator writes: an array of struct
 // drop_socket in the byte order of this machine.
 func decodeQueues(raw []byte) []bpfDropSocket {
 	const size = int(unsafe.Sizeof(bpfDropSocket{}))
@@ -153,6 +134,9 @@ func (s *sockets) queue(q bpfDropSocket, now model.Time) {
 		sock = new(socket)
 		s.byCookie[q.Cookie] = sock
 	}
+	if sock.read {
+		return // held by more than one process: the first will do
+	}
 	sock.bpfDropSocket, sock.known, sock.read = q, true, true
 	if halfFull(&q) {
 		sock.seen = now
@@ -161,55 +145,18 @@ func (s *sockets) queue(q bpfDropSocket, now model.Time) {
 
 func halfFull(q *bpfDropSocket) bool { return q.QueuedBytes > q.LimitBytes/2 }
 
-// findOwners finds the processes of the sockets whose owner is not known or was
-// looked up long ago: one walk over all open files for all of them.
-func (s *sockets) findOwners(now model.Time) error {
-	if !s.owners.due() {
-		return nil
-	}
-	var wanted []*socket
-	for _, sock := range s.byCookie {
-		if sock.known && sock.Inode != 0 && sock.seen == now && (sock.ownerAt == 0 || now.Sub(sock.ownerAt) > ownerTTL) {
-			wanted = append(wanted, sock)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	began := time.Now()
-	defer s.owners.took(began)
-	wanted = wanted[:min(len(wanted), int(s.wanted.MaxEntries()))]
-	for _, sock := range wanted {
-		if err := s.wanted.Update(sock.Inode, uint32(0), cebpf.UpdateAny); err != nil {
-			return fmt.Errorf("ask for the owner of a socket: %w", err)
-		}
-	}
-	_, err := s.owners.output()
-	for _, sock := range wanted {
-		var pid uint32
-		if e := s.wanted.LookupAndDelete(sock.Inode, &pid); e != nil && !isMissingKey(e) {
-			err = errors.Join(err, e)
-		}
-		sock.ownerAt, sock.owner = now, int32(pid)
-	}
-	if err != nil {
-		return fmt.Errorf("find the owners of sockets: %w", err)
-	}
-	return nil
-}
-
 // emit writes the queues of the sockets that dropped or are more than half full.
 func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder) {
 	for _, cookie := range slices.Sorted(maps.Keys(s.byCookie)) {
 		sock := s.byCookie[cookie]
 		if sock.known && (sock.dropped > 0 || sock.read && halfFull(&sock.bpfDropSocket)) {
 			v := model.SocketQueue{Time: now, Dur: interval, PID: -1, TID: -1, Cookie: cookie, Protocol: model.Protocol(sock.Protocol), LocalPort: sock.LocalPort,
-				QueuedBytes: sock.QueuedBytes, LimitBytes: sock.LimitBytes, Dropped: sock.dropped, Idle: s.idle(sock, now), LocalAddr: localAddr(&sock.bpfDropSocket)}
+				QueuedBytes: uint64(sock.QueuedBytes), LimitBytes: uint64(sock.LimitBytes), Dropped: sock.dropped, Idle: s.idle(sock, now), LocalAddr: localAddr(&sock.bpfDropSocket)}
 			if !sock.read {
 				v.Flags |= model.FlagSecondary // the queue as it was at an earlier reading
 			}
-			if sock.owner > 0 {
-				v.PID, v.Process = sock.owner, s.env.Process(sock.owner)
+			if pid := int32(sock.Tgid); pid > 0 {
+				v.PID, v.Process = pid, s.env.Process(pid)
 			}
 			b.AddSocketQueue(v)
 		}
@@ -266,7 +213,7 @@ func (s *sockets) stopTracking() error {
 			return fmt.Errorf("forget a socket: %w", err)
 		}
 	}
-	if err := s.variables.Update(uint32(0), uint32(0), cebpf.UpdateAny); err != nil {
+	if err := s.memory.Update(uint32(0), uint32(0), cebpf.UpdateAny); err != nil {
 		return fmt.Errorf("stop following reads: %w", err)
 	}
 	return nil
