@@ -89,7 +89,8 @@ type grid[T any] struct {
 func (g *grid[T]) name() string    { return g.id }
 func (g *grid[T]) heading() string { return g.title }
 
-func (g *grid[T]) minimum() int { return 3 + g.notes() }
+// minimum is title, head and three rows: less than that is no table.
+func (g *grid[T]) minimum() int { return min(5+g.notes(), g.want(0)) }
 
 func (g *grid[T]) want(int) int { return 2 + g.notes() + max(1, len(g.rows)) }
 
@@ -200,58 +201,90 @@ func (s *listState) follow(rows int, id func(int) string) {
 	}
 }
 
-// widths gives each column its width, 0 to those that have no room.
+// sampled is how many rows are looked at for the width of a column of text, and
+// maxText how wide it gets at most before other columns have theirs.
+const sampled, maxText = 100, 48
+
+// widths gives each column its width, 0 to those that have no room: first what
+// it needs at least, then columns of text what their texts need, then the rest
+// to the columns that can use any width.
 func (g *grid[T]) widths(w int) []int {
 	widths := make([]int, len(g.cols))
+	total := 0
 	for limit := math.MaxInt; ; {
-		total, flex, highest := 1, 0, 0
+		total = -1
+		highest := 0
 		for i := range g.cols {
+			c := &g.cols[i]
 			widths[i] = 0
-			if c := &g.cols[i]; c.drop < limit {
-				widths[i] = c.w
-				total += c.w + 2
-				flex += c.flex
-				highest = max(highest, c.drop)
+			if c.drop >= limit {
+				continue
 			}
+			widths[i] = c.w
+			if c.number != nil || c.text != nil {
+				widths[i] = max(c.w, width(c.title)+1) // room for the mark of the order
+			}
+			total += widths[i] + 2
+			highest = max(highest, c.drop)
 		}
-		if total-2 > w && highest > 0 {
-			limit = highest
+		if total <= w || highest == 0 {
+			break
+		}
+		limit = highest
+	}
+	spare := w - total
+	flex, last := 0, -1
+	for i := range g.cols {
+		c := &g.cols[i]
+		if widths[i] == 0 || c.flex == 0 {
 			continue
 		}
-		if spare := w - (total - 2); spare > 0 && flex > 0 {
-			given := 0
-			last := -1
-			for i := range g.cols {
-				if widths[i] > 0 && g.cols[i].flex > 0 {
-					n := spare * g.cols[i].flex / flex
-					widths[i] += n
-					given += n
-					last = i
-				}
+		if c.text == nil {
+			flex += c.flex
+			last = i
+			continue
+		}
+		need := 0
+		for _, v := range g.rows[:min(len(g.rows), sampled)] {
+			need = max(need, width(c.text(v)))
+		}
+		if more := min(need, maxText) - widths[i]; more > 0 && spare > 0 {
+			more = min(more, spare)
+			widths[i] += more
+			spare -= more
+		}
+	}
+	if spare <= 0 {
+		return widths
+	}
+	if flex == 0 { // the last text that may grow takes what is left
+		for i := range g.cols {
+			if widths[i] > 0 && g.cols[i].flex > 0 {
+				last = i
 			}
-			widths[last] += spare - given
+		}
+		if last >= 0 && g.cols[last].text != nil {
+			widths[last] += spare
 		}
 		return widths
 	}
+	given := 0
+	for i := range g.cols {
+		if c := &g.cols[i]; widths[i] > 0 && c.flex > 0 && c.text == nil {
+			n := min(spare*c.flex/flex, max(0, maxSpark-widths[i]))
+			widths[i] += n
+			given += n
+		}
+	}
+	widths[last] += max(0, min(spare-given, maxSpark-widths[last]))
+	return widths
 }
 
 func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 	s := u.list(g.id)
 	g.prepare(s)
 	out := make([]string, 0, h)
-	title := newLine(u.theme, w)
-	titleStyle := heading
-	if focused {
-		titleStyle = accent
-		title.glyph(accent, u.theme.pointer)
-	} else {
-		title.space(1)
-	}
-	title.put(titleStyle, g.title)
-	if s.filter != "" {
-		title.put(warning, "  filter: "+s.filter)
-	}
-	out = append(out, title.String())
+	out = append(out, "") // the title, when it is known what is visible
 	if g.note != "" && h > 3 {
 		out = append(out, newLine(u.theme, w).space(1).put(warning, g.note).String())
 	}
@@ -260,6 +293,7 @@ func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 		if s.filter != "" {
 			text = "no row matches the filter; Esc removes it"
 		}
+		out[0] = g.titleLine(u, s, w, focused)
 		return append(out, newLine(u.theme, w).space(1).put(dim, text).String())
 	}
 	widths := g.widths(w)
@@ -279,18 +313,28 @@ func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 	for i := s.top; i < min(s.top+visible, len(g.rows)); i++ {
 		out = append(out, g.row(u, widths, w, g.rows[i], focused && i == s.index))
 	}
-	if hidden := len(g.rows) - visible; hidden > 0 && visible > 0 { // say so in the title
-		more := newLine(u.theme, w).space(1)
-		if focused {
-			more = newLine(u.theme, w).glyph(accent, u.theme.pointer)
-		}
-		more.put(titleStyle, g.title).put(dim, "  "+formatInt(int64(s.top+1))+" to "+formatInt(int64(s.top+visible))+" of "+formatInt(int64(len(g.rows))))
-		if s.filter != "" {
-			more.put(warning, "  filter: "+s.filter)
-		}
-		out[0] = more.String()
-	}
+	out[0] = g.titleLine(u, s, w, focused)
 	return out
+}
+
+// titleLine is the title, with what part of the rows is visible.
+func (g *grid[T]) titleLine(u *ui, s *listState, w int, focused bool) string {
+	l := newLine(u.theme, w)
+	titleStyle := heading
+	if focused {
+		titleStyle = accent
+		l.glyph(accent, u.theme.pointer)
+	} else {
+		l.space(1)
+	}
+	l.put(titleStyle, g.title)
+	if rows := len(g.rows); s.page < rows {
+		l.put(dim, "  "+formatInt(int64(s.top+1))+" to "+formatInt(int64(s.top+s.page))+" of "+formatInt(int64(rows)))
+	}
+	if s.filter != "" {
+		l.put(warning, "  filter: "+s.filter)
+	}
+	return l.String()
 }
 
 func (g *grid[T]) header(u *ui, s *listState, widths []int, w int) string {

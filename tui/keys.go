@@ -22,6 +22,7 @@ type binding struct {
 }
 
 func hasTable(u *ui) bool   { l, _ := u.listing(); return l != nil }
+func hasColumns(u *ui) bool { l, _ := u.listing(); return l != nil && l.columns > 0 }
 func hasPlayer(u *ui) bool  { return u.opt.Player != nil }
 func hasRecord(u *ui) bool  { return u.opt.Record != nil }
 func hasScroll(u *ui) bool  { return u.top().kind == "finding" || u.top().kind == "help" }
@@ -38,8 +39,8 @@ func bindings() []binding {
 		{keys: []string{"enter"}, show: "Enter", help: "open the row", when: canEnter, run: (*ui).enter},
 		{keys: []string{"esc", "backspace"}, show: "Esc", help: "back; remove the filter", run: (*ui).back},
 		{keys: []string{"v", "V"}, show: "v V", help: "next, previous table", when: hasTable, run: (*ui).turnTable},
-		{keys: []string{"/"}, help: "filter the table", when: hasTable, run: (*ui).askFilter},
-		{keys: []string{"s", "S"}, show: "s S", help: "sort by the next column; reverse", when: hasTable, run: (*ui).resort},
+		{keys: []string{"/"}, help: "filter the table", when: hasColumns, run: (*ui).askFilter},
+		{keys: []string{"s", "S"}, show: "s S", help: "sort by the next column; reverse", when: hasColumns, run: (*ui).resort},
 		{keys: []string{"m"}, help: "heat map: share, run p99, wait p99, worst run", on: []string{"Deferred"}, run: (*ui).nextMetric},
 		{keys: []string{"space"}, show: "Space", help: "pause, go on", run: (*ui).pause},
 		{keys: []string{"left", "right"}, show: "← →", help: "a second back, forward", run: (*ui).step},
@@ -85,6 +86,9 @@ func (u *ui) key(name, text string) command {
 func (u *ui) listing() (*listing, *listState) {
 	if u.look.snap == nil {
 		u.look = u.newView()
+	}
+	if u.onVerdict() {
+		return u.verdictListing(), u.list(verdictList)
 	}
 	s := u.focused(u.bands(&u.look))
 	if s == nil {
@@ -153,13 +157,22 @@ func (u *ui) back(string) command {
 
 func (u *ui) turnTable(key string) command {
 	bands := u.bands(&u.look)
-	all := tables(u, bands)
-	now := u.focused(bands)
+	var names []string
+	if u.screen() == pageNames[pageOverview] && len(u.look.findings) > 0 {
+		names = append(names, "") // the verdict
+	}
+	for _, s := range tables(u, bands) {
+		names = append(names, s.name())
+	}
+	now := u.focus[u.screen()]
+	if s := u.focused(bands); s != nil {
+		now = s.name()
+	}
 	by := 1
 	if key == "V" {
-		by = len(all) - 1
+		by = len(names) - 1
 	}
-	u.focus[u.screen()] = all[(slices.Index(all, now)+by)%len(all)].name()
+	u.focus[u.screen()] = names[(max(0, slices.Index(names, now))+by)%len(names)]
 	return nil
 }
 

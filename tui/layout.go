@@ -100,8 +100,12 @@ func bandWidth(b band, w int) int { return (w - 2*(len(b)-1)) / len(b) }
 
 // beside draws the sections of b next to each other.
 func (u *ui) beside(b band, focus section, w, h int) []string {
+	draw := func(s section, w int) []string {
+		lines := s.render(u, w, h, s == focus)
+		return lines[:min(len(lines), h)]
+	}
 	if len(b) == 1 {
-		return b[0].render(u, w, h, b[0] == focus)
+		return draw(b[0], w)
 	}
 	each := bandWidth(b, w)
 	out := make([]string, h)
@@ -111,7 +115,7 @@ func (u *ui) beside(b band, focus section, w, h int) []string {
 		if n == len(b)-1 {
 			sectionWidth = w - (each+2)*n
 		}
-		lines := s.render(u, sectionWidth, h, s == focus)
+		lines := draw(s, sectionWidth)
 		tallest = max(tallest, len(lines))
 		for i := range out {
 			switch {
@@ -141,10 +145,10 @@ func tables(u *ui, bands []band) []section {
 	return out
 }
 
-// focused returns the section that keys act on, nil when the page has no table.
+// focused returns the table that keys act on, nil when they act on no table.
 func (u *ui) focused(bands []band) section {
 	all := tables(u, bands)
-	if len(all) == 0 {
+	if len(all) == 0 || u.onVerdict() {
 		return nil
 	}
 	for _, s := range all {

@@ -191,7 +191,7 @@ func (u *ui) heatMap(v *view) section {
 		}
 		rest := w - head.used - 3
 		if rest >= 12 {
-			head.space(2).put(dim, "all of it, each bar 1 s")
+			head.space(2).put(dim, "sum, 1 s bars")
 		}
 		out = append(out, head.String())
 		for _, cpu := range shown {

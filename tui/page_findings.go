@@ -36,7 +36,7 @@ func (u *ui) findingsBands(v *view) []band {
 				}
 				l.field(s, formatClock(f.Start, u.loc), w, false)
 			}},
-			{title: "for", w: 9, right: true, drop: 1, number: func(f *model.Finding) float64 { return float64(f.End - f.Start) }, draw: func(l *line, w int, f *model.Finding) {
+			{title: "for", w: 11, right: true, drop: 1, number: func(f *model.Finding) float64 { return float64(f.End - f.Start) }, draw: func(l *line, w int, f *model.Finding) {
 				l.field(plain, formatSpan(f.End.Sub(f.Start).Truncate(time.Second)), w, true)
 			}},
 			textColumn("", 7, 0, 2, func(f *model.Finding) string {
@@ -77,10 +77,8 @@ func (u *ui) chosenFinding() *model.Finding {
 			return f
 		}
 	}
-	if id == "" && u.screen() == pageNames[pageOverview] {
-		if ranked := v.ranked(); len(ranked) > 0 {
-			return ranked[0]
-		}
+	if id == "" && u.screen() == pageNames[pageOverview] && len(v.findings) > 0 {
+		return v.findings[min(u.list(verdictList).index, len(v.findings)-1)]
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (u *ui) networkBands(v *view) []band {
-	bands := []band{{u.deviceGrid(v)}, {u.dropGrid(v), u.napiGrid(v)}, {u.socketGrid(v, "sockets"), u.queueGrid(v)}, {u.softnetGrid(v), u.counterGrid(v)}}
+	bands := []band{{u.deviceGrid(v, "devices")}, {u.dropGrid(v), u.napiGrid(v)}, {u.socketGrid(v, "sockets"), u.queueGrid(v)}, {u.softnetGrid(v), u.counterGrid(v)}}
 	if len(v.snap.DeviceEvents) > 0 {
 		bands = append(bands, band{u.eventGrid(v)})
 	}
@@ -25,7 +25,7 @@ type deviceView struct {
 	now    Device
 }
 
-func (u *ui) deviceGrid(v *view) *grid[deviceView] {
+func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 	counters := collect(v, window, deviceRows)
 	used := make([]bool, len(counters))
 	var rows []deviceView
@@ -47,7 +47,7 @@ func (u *ui) deviceGrid(v *view) *grid[deviceView] {
 	rate := func(title string, drop int, value func(*Device) float32) column[deviceView] {
 		return numberColumn(title, 8, drop, func(d deviceView) float64 { return float64(value(&d.now)) }, formatCount)
 	}
-	return &grid[deviceView]{id: "devices", title: "devices, the second at " + formatClock(v.frame.Start, u.loc), empty: "no device has been reported yet", note: probeNote(v.snap.Probes, "nic"), rows: rows, sort: 2, desc: true,
+	return &grid[deviceView]{id: id, title: "devices, the second at " + formatClock(v.frame.Start, u.loc), empty: "no device has been reported yet", note: probeNote(v.snap.Probes, "nic"), rows: rows, sort: 2, desc: true,
 		ident: func(d deviceView) string { return d.Netns + "/" + d.Device + strconv.FormatInt(d.Ifindex, 10) },
 		cols: []column[deviceView]{
 			textColumn("device", 10, 1, 0, func(d deviceView) string {

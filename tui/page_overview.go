@@ -20,10 +20,10 @@ func (u *ui) overview(v *view, w, h int) []string {
 	return out
 }
 
-// ranked returns the findings that had begun, those that hold before those that
-// are over, the worse before the milder, the newer before the older.
-func (v *view) ranked() []*model.Finding {
-	out := slices.Clone(v.findings)
+// rank puts findings in the order in which a reader wants them: those that hold
+// before those that are over, the worse before the milder, the newer before the older.
+func (v *view) rank(findings []*model.Finding) []*model.Finding {
+	out := slices.Clone(findings)
 	over := func(f *model.Finding) int {
 		if v.active(f) {
 			return 0
@@ -36,37 +36,74 @@ func (v *view) ranked() []*model.Finding {
 	return out
 }
 
-// verdict draws what was found: the worst finding in full, the others in a line
-// each; or, when nothing was, what was checked. With tiny it draws the sentence only.
+// verdictList is the name of the findings at the top of the first page, which
+// keys act on like on a table.
+const verdictList = "verdict"
+
+// onVerdict says that keys act on the verdict: on the first page, unless the
+// reader has gone to a table.
+func (u *ui) onVerdict() bool {
+	return u.screen() == pageNames[pageOverview] && u.focus[u.screen()] == "" && len(u.look.findings) > 0
+}
+
+// verdictListing lets keys choose among the findings of the verdict and open one.
+func (u *ui) verdictListing() *listing {
+	findings := u.look.findings
+	return &listing{rows: len(findings), id: func(i int) string { return findings[i].ID }, open: func(i int) command {
+		u.open(drill{kind: "finding", finding: findings[i].ID})
+		return nil
+	}}
+}
+
+// verdict draws what was found: the chosen finding in full, by default the
+// worst, the others in a line each; or, when none holds, what was checked. With
+// tiny it draws the sentence only.
 func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
-	ranked := v.ranked()
-	var out []string
-	if len(ranked) == 0 || !v.active(ranked[0]) {
-		out = u.quiet(v, w, h, tiny)
-	}
-	if len(ranked) == 0 {
-		return out[:min(h, len(out))]
-	}
+	findings := v.findings
 	room := h
 	if h >= 14 { // leave room for a table
 		room = max(h-8, 8)
 	}
-	if v.active(ranked[0]) {
-		out = u.expanded(v, ranked[0], w, room, tiny)
-		ranked = ranked[1:]
+	s := u.list(verdictList)
+	if s.selected != "" {
+		s.follow(len(findings), func(i int) string { return findings[i].ID })
 	}
-	shown := 0
-	for _, f := range ranked {
-		if len(out) >= room-1 || shown == 4 {
-			break
+	holds := len(findings) > 0 && v.active(findings[0])
+	if !holds && s.selected == "" {
+		out := u.quiet(v, w, room, tiny, len(findings))
+		for _, f := range findings[:min(len(findings), 3)] {
+			out = append(out, u.oneLine(v, f, w, false))
 		}
-		out = append(out, u.oneLine(v, f, w))
-		shown++
+		return out[:min(h, len(out))]
 	}
-	if hidden := len(ranked) - shown; hidden > 0 && len(out) < room {
+	chosen := 0
+	if s.selected != "" {
+		chosen = s.index
+	}
+	others := min(len(findings)-1, 4, max(0, room/4-1))
+	checks := 0
+	if holds && !tiny && room >= 9 {
+		checks = 1
+	}
+	out := u.expanded(v, findings[chosen], w, room-others-checks, tiny)
+	if tiny {
+		return out[:min(h, len(out))]
+	}
+	first := min(max(0, chosen-others), len(findings)-1-others) // what stands around the chosen one
+	var before, after []string
+	for i := first; i <= first+others; i++ {
+		switch {
+		case i < chosen:
+			before = append(before, u.oneLine(v, findings[i], w, true))
+		case i > chosen:
+			after = append(after, u.oneLine(v, findings[i], w, true))
+		}
+	}
+	out = slices.Concat(before, out, after)
+	if hidden := len(findings) - 1 - others; hidden > 0 && others > 0 && len(out) < room {
 		out = append(out, newLine(u.theme, w).space(3).put(dim, fmt.Sprintf("and %d more: 6 Findings", hidden)).String())
 	}
-	if len(out)+1 < room && !tiny && v.active(v.ranked()[0]) {
+	if checks > 0 {
 		out = append(out, u.checkLine(v, w))
 	}
 	return out[:min(h, len(out))]
@@ -76,7 +113,12 @@ func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
 func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 	s, g := u.severity(f.Severity)
 	var out []string
-	for i, text := range wrap(clean(f.Title, u.theme.ascii), w-4) {
+	title := wrap(clean(f.Title, u.theme.ascii), w-4)
+	if len(title) > h {
+		title[h-1] = truncate(title[h-1], w-5, "") + u.theme.more
+		title = title[:h]
+	}
+	for i, text := range title {
 		l := newLine(u.theme, w).space(1)
 		if i == 0 {
 			l.glyph(s, g).space(1)
@@ -88,18 +130,24 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 	if tiny || len(out) >= h {
 		return out[:min(len(out), h)]
 	}
-	out = append(out, newLine(u.theme, w).space(5).put(dim, u.when(v, f)).String())
+	since := newLine(u.theme, w).space(5).put(dim, u.when(v, f))
+	if hint := "Enter: evidence"; u.onVerdict() && since.left() > len(hint)+2 {
+		since.to(w-len(hint)-1).put(dim, hint)
+	}
+	out = append(out, since.String())
 	part := func(label, text string, most int) {
-		if text == "" {
+		if text == "" || most <= 0 {
 			return
 		}
 		indent := 12
 		if w < 50 {
-			indent = 7
+			indent = 8
 		}
-		for i, piece := range wrap(clean(text, u.theme.ascii), w-indent-1) {
-			if i == most || len(out) >= h {
-				return
+		pieces := wrap(clean(text, u.theme.ascii), w-indent-1)
+		most = min(most, h-len(out))
+		for i, piece := range pieces[:min(len(pieces), max(most, 0))] {
+			if i == most-1 && i < len(pieces)-1 {
+				piece = truncate(piece, w-indent-2, "") + u.theme.more
 			}
 			l := newLine(u.theme, w)
 			if i == 0 {
@@ -108,28 +156,22 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 			out = append(out, l.to(indent).put(plain, piece).String())
 		}
 	}
-	most := 2
-	if h >= 20 {
-		most = 3
-	}
-	causes, advice := f.Causes, f.Advice
-	first := func(list []string) string {
-		if len(list) == 0 {
+	nth := func(list []string, i int) string {
+		if i >= len(list) {
 			return ""
 		}
-		return list[0]
+		return list[i]
 	}
-	part("why", first(causes), most)
-	if len(causes) > 1 && h >= 12 {
-		for _, c := range causes[1:min(len(causes), 1+h/10)] {
-			part("", c, most)
-		}
+	// What to do comes before more of the reason when there is no room for both.
+	most, more := 2, 0
+	if h >= 14 {
+		most, more = 3, 2
 	}
-	part("whose", victims(v, f), most)
-	part("do", first(advice), most)
-	if len(advice) > 1 && h >= 20 {
-		part("", advice[1], most)
-	}
+	part("why", nth(f.Causes, 0), min(most, max(1, (h-len(out)-1)/2)))
+	part("", nth(f.Causes, 1), more)
+	part("whose", victims(v, f), min(most, h-len(out)-most))
+	part("do", nth(f.Advice, 0), 3)
+	part("", nth(f.Advice, 1), more)
 	if f.Loss > 0 {
 		part("but", formatCount(float64(f.Loss))+" events were lost in this time: the numbers are lower bounds", 1)
 	}
@@ -139,26 +181,32 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 // when says since when a finding holds and for how long.
 func (u *ui) when(v *view, f *model.Finding) string {
 	if v.active(f) && (f.Ongoing || f.End > v.at) {
+		if u.w < 50 {
+			return "since " + formatClock(f.Start, u.loc) + ", " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second)) + " so far"
+		}
 		return "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
 	}
 	return formatClock(f.Start, u.loc) + " to " + formatClock(f.End, u.loc) + " (" + formatSpan(f.End.Sub(f.Start)) + ")"
 }
 
 // oneLine draws a finding in one line.
-func (u *ui) oneLine(v *view, f *model.Finding, w int) string {
+func (u *ui) oneLine(v *view, f *model.Finding, w int, marks bool) string {
 	s, g := u.severity(f.Severity)
 	l := newLine(u.theme, w).space(1)
 	if v.active(f) {
 		return l.glyph(s, g).space(1).put(plain, f.Title).String()
 	}
-	return l.glyph(dim, u.theme.never).space(1).put(dim, "ended "+formatSpan(v.at.Sub(f.End).Truncate(time.Second))+" ago: "+f.Title).String()
+	if !marks {
+		g = u.theme.never
+	}
+	return l.glyph(dim, g).space(1).put(dim, "ended "+formatSpan(v.at.Sub(f.End).Truncate(time.Second))+" ago: "+f.Title).String()
 }
 
 // victims says who suffered: what the finding itself names, and who lost packets
 // or was refused ports while it lasted.
 func victims(v *view, f *model.Finding) string {
 	var parts []string
-	if f.Subject.Pool != "" {
+	if ofPorts(f) {
 		if p := poolNamed(v, f.Subject.Pool); p != nil {
 			parts = append(parts, "whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(int64(p.Size-p.Used-p.Resting))+" of "+formatInt(int64(p.Size))+" left")
 		}
@@ -234,7 +282,7 @@ func socketName(p model.Protocol, port uint16) string {
 }
 
 // quiet says that nothing was found, what was checked, and for how long.
-func (u *ui) quiet(v *view, w, h int, tiny bool) []string {
+func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 	l := newLine(u.theme, w).space(1)
 	if v.snap.Events == 0 {
 		what := "waiting for the first events"
@@ -245,7 +293,7 @@ func (u *ui) quiet(v *view, w, h int, tiny bool) []string {
 	}
 	watched := formatSpan(v.at.Sub(v.snap.Started).Truncate(time.Second))
 	now := "No fault found in " + watched
-	if len(v.findings) > 0 {
+	if ended > 0 {
 		now = "No fault at this moment"
 	}
 	if next := u.nextFinding(v); next != nil {
@@ -264,12 +312,8 @@ func (u *ui) quiet(v *view, w, h int, tiny bool) []string {
 	if tiny {
 		return out
 	}
-	most := h - 8
-	if h < 14 {
-		most = h
-	}
 	for _, c := range u.checks(v) {
-		if len(out) >= max(most, 2) {
+		if len(out) >= max(h-min(ended, 3), 2) {
 			break
 		}
 		out = append(out, u.drawCheck(newLine(u.theme, w).space(3), c, true).String())
@@ -314,11 +358,11 @@ func (u *ui) drawCheck(l *line, c check, long bool) *line {
 	return l.put(dim, c.area+" "+c.short)
 }
 
-// checkLine sums up in one line what is not part of the finding.
+// checkLine sums up in one line what is well, and not part of a finding.
 func (u *ui) checkLine(v *view, w int) string {
 	l := newLine(u.theme, w).space(1)
 	for _, c := range u.checks(v) {
-		if c.state != good {
+		if c.state != good || slices.ContainsFunc(v.findings, func(f *model.Finding) bool { return v.active(f) && about(f, c.area) }) {
 			continue
 		}
 		if need := width(clean(c.area+" "+c.short, u.theme.ascii)) + 4; need > l.left() {
@@ -330,6 +374,28 @@ func (u *ui) checkLine(v *view, w int) string {
 		u.drawCheck(l, c, false)
 	}
 	return l.String()
+}
+
+// about says that a finding speaks of an area of the checks.
+func about(f *model.Finding, area string) bool {
+	switch area {
+	case "deferred work":
+		return f.Subject.Vector != "" || f.Subject.Kind == "cpu"
+	case "interrupts":
+		return f.Subject.Kind == "cpu" && f.Subject.Vector == ""
+	case "ring":
+		return f.Subject.Kind == "device"
+	case "socket queues":
+		return f.Subject.Kind == "socket"
+	case "ports":
+		return ofPorts(f)
+	}
+	return false
+}
+
+// ofPorts says that a finding speaks of ports rather than of packets.
+func ofPorts(f *model.Finding) bool {
+	return f.Subject.Pool != "" || strings.HasPrefix(f.Detector, "port")
 }
 
 // checks looks at every area over the last minute.
@@ -449,12 +515,9 @@ func (u *ui) overviewBands(v *view) []band {
 	drops := u.placeGrid(v)
 	pools := u.poolGrid(v, "overview.pools")
 	right := u.socketGrid(v, "overview.sockets")
-	bands := []band{{work, drops}, {pools, right}}
-	for _, f := range v.ranked() {
-		if v.active(f) && f.Subject.Pool != "" {
-			bands[0], bands[1] = bands[1], bands[0]
-		}
-		break
+	bands := []band{{work, drops}, {pools, right}, {u.holderGrid(v, "overview.holders"), u.deviceGrid(v, "overview.devices")}}
+	if len(v.findings) > 0 && v.active(v.findings[0]) && ofPorts(v.findings[0]) {
+		bands[0], bands[1] = bands[1], bands[0]
 	}
 	return bands
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func (u *ui) portBands(v *view) []band {
-	bands := []band{{u.poolGrid(v, "pools")}, {u.holderGrid(v), u.refusedGrid(v)}}
+	bands := []band{{u.poolGrid(v, "pools")}, {u.holderGrid(v, "holders"), u.refusedGrid(v)}}
 	if len(v.snap.RPC) > 0 || len(v.snap.Endpoints) > 0 {
 		bands = append(bands, band{u.rpcGrid(v), u.endpointGrid(v)})
 	}
@@ -51,7 +51,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
 		cols: []column[poolView]{
 			textColumn("pool", 10, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
-			textColumn("ports", 11, 0, 4, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
+			textColumn("ports", 11, 0, 6, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
 			{title: "taken", w: 7, right: true, number: func(p poolView) float64 { return poolShare(p.Value) }, draw: func(l *line, w int, p poolView) {
 				s := plain
 				switch share := poolShare(p.Value); {
@@ -65,9 +65,9 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			textColumn("used / size", 15, 0, 0, func(p poolView) string {
 				return formatInt(int64(p.Value.Used)) + " / " + formatInt(int64(p.Value.Size))
 			}),
-			numberColumn("rest", 6, 2, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
-			numberColumn("refused/s", 9, 3, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
-			numberColumn("gained/min", 10, 1, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
+			numberColumn("rest", 6, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
+			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
+			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
 			{title: "empty in", w: 9, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
 				if n := p.empty(); n > 0 {
 					l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
@@ -75,7 +75,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				}
 				l.field(dim, none, w, true)
 			}},
-			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 2, drop: 5, draw: func(l *line, w int, p poolView) {
+			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 2, drop: 3, draw: func(l *line, w int, p poolView) {
 				l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
 					x, _ := find(f.Pools, p.ID)
 					return float32(x.Used + x.Resting)
@@ -118,7 +118,7 @@ type holderView struct {
 	perMinute float64
 }
 
-func (u *ui) holderGrid(v *view) *grid[holderView] {
+func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	var rows []holderView
 	back := max(0, v.index-window)
 	before := v.snap.Frame(back)
@@ -131,7 +131,7 @@ func (u *ui) holderGrid(v *view) *grid[holderView] {
 		}
 		rows = append(rows, h)
 	}
-	return &grid[holderView]{id: "holders", title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "nobody"), rows: rows, sort: 1, desc: true,
+	return &grid[holderView]{id: id, title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "nobody"), rows: rows, sort: 1, desc: true,
 		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
 		enter: func(h holderView) command {
 			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process})

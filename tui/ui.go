@@ -328,7 +328,7 @@ type view struct {
 	index int
 	frame *Frame
 	at    model.Time
-	// findings are those that had begun by then.
+	// findings are those that had begun by then, in the order of the verdict.
 	findings []*model.Finding
 }
 
@@ -345,6 +345,7 @@ func (u *ui) newView() view {
 			v.findings = append(v.findings, f)
 		}
 	}
+	v.findings = v.rank(v.findings)
 	return v
 }
 

@@ -1,0 +1,253 @@
+package tui
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+
+	"lostbeat/model"
+	"lostbeat/tui/tuitest"
+)
+
+var update = flag.Bool("update", false, "write the golden frames anew")
+
+// loaded returns a State that has taken the whole stream.
+func loaded(opt tuitest.Options) *State {
+	s := NewState()
+	for _, b := range tuitest.Stream(opt) {
+		s.Apply(b)
+	}
+	s.flush()
+	return s
+}
+
+// flush publishes now, however short ago the last snapshot was.
+func (s *State) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publish()
+}
+
+// screen returns a program of the given size on s.
+func screen(s *State, w, h int, change ...func(*Options)) *Model {
+	opt := Options{State: s, Live: true, Location: time.UTC, Width: w, Height: h}
+	for _, c := range change {
+		c(&opt)
+	}
+	return NewModel(opt)
+}
+
+var styles = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// text returns what a frame shows, without its styles and without the blanks
+// at the ends of its lines.
+func text(content string) string {
+	lines := strings.Split(styles.ReplaceAllString(content, ""), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+var bothFaults = tuitest.Options{Seconds: 90, Flood: 70, Leak: 20}
+
+// tooMuch is a host that is larger than any screen.
+var tooMuch = tuitest.Options{Seconds: 20, CPUs: 96, Flood: 5, Leak: 2, Ports: 60_000, Processes: 10_000, Lost: 7200, Name: strings.Repeat("-very-long", 6)}
+
+func TestFrames(t *testing.T) {
+	sizes := []struct{ w, h int }{{80, 24}, {120, 40}, {40, 10}, {200, 60}, {20, 5}}
+	hosts := []struct {
+		name   string
+		stream tuitest.Options
+		none   bool
+		one    bool
+	}{
+		{name: "none", none: true},
+		{name: "one", one: true},
+		{name: "quiet", stream: tuitest.Options{Seconds: 75}},
+		{name: "faults", stream: bothFaults},
+		{name: "much", stream: tooMuch},
+		{name: "blind", stream: tuitest.Options{Seconds: 20, Blind: true}},
+		{name: "windows", stream: tuitest.Options{Seconds: 60, Windows: true, CPUs: 4, Flood: 30}},
+	}
+	for _, host := range hosts {
+		s := NewState()
+		switch {
+		case host.one:
+			var b model.Builder
+			b.AddDrop(model.Drop{Time: tuitest.Start, Dur: time.Second, CPU: 1, PID: 812, TID: 812, Place: model.PlaceSocket, Count: 3, Protocol: model.ProtocolUDP, LocalPort: 7000, Queue: -1, Reason: "SOCKET_RCVBUFF", Process: "hbd"})
+			s.Apply(b.Take())
+			s.flush()
+		case !host.none:
+			s = loaded(host.stream)
+		}
+		for _, size := range sizes {
+			for page := range pageNames {
+				if page > 0 && (size.w < 80 || host.none || (size.w != 80 && host.name != "faults" && host.name != "windows")) {
+					continue
+				}
+				name := fmt.Sprintf("%s-%dx%d-%s", host.name, size.w, size.h, strings.ToLower(pageNames[page]))
+				t.Run(name, func(t *testing.T) {
+					m := screen(s, size.w, size.h)
+					press(m, fmt.Sprint(page+1))
+					content := m.View().Content
+					checkFrame(t, content, size.w, size.h)
+					golden(t, name, text(content))
+				})
+			}
+		}
+	}
+}
+
+func TestOpenedFrames(t *testing.T) {
+	s := loaded(bothFaults)
+	for _, tt := range []struct {
+		name string
+		keys string
+	}{
+		{"finding", "enter"},
+		{"finding-end", "enter pgdown"},
+		{"process", "4 v enter"},
+		{"help", "2 ?"},
+		{"probes", "d"},
+		{"filter", "3 v / s o c k"},
+		{"time", "g - 3 0 s"},
+		{"back", "g - 3 0 s enter"},
+		{"metric", "2 m"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := screen(s, 100, 30)
+			m.View()
+			press(m, strings.Fields(tt.keys)...)
+			content := m.View().Content
+			checkFrame(t, content, 100, 30)
+			golden(t, "open-"+tt.name, text(content))
+		})
+	}
+}
+
+// checkFrame checks that a frame fills exactly its cells and holds no control
+// character outside styles.
+func checkFrame(t *testing.T, content string, w, h int) {
+	t.Helper()
+	lines := strings.Split(content, "\n")
+	if w <= 0 || h <= 0 {
+		if content != "" {
+			t.Errorf("a screen of %dx%d shows %q", w, h, content)
+		}
+		return
+	}
+	if len(lines) != h {
+		t.Errorf("%d lines, want %d", len(lines), h)
+	}
+	for i, line := range lines {
+		if n := ansi.StringWidth(line); n != w {
+			t.Errorf("line %d takes %d cells, want %d: %q", i, n, w, line)
+		}
+		for _, r := range styles.ReplaceAllString(line, "") {
+			if hidden(r) {
+				t.Errorf("line %d holds %U: %q", i, r, line)
+			}
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./tui -update writes it)", err)
+	}
+	if diff := cmp.Diff(strings.Split(string(bytes.ReplaceAll(want, []byte("\r"), nil)), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("frame differs from %s (-want +got):\n%s", path, diff)
+	}
+}
+
+// Every size gives a frame of that size, on every page, in every mode.
+func TestAnySize(t *testing.T) {
+	states := map[string]*State{"none": NewState(), "faults": loaded(bothFaults), "windows": loaded(tuitest.Options{Seconds: 40, Windows: true, Flood: 20}), "fault": NewState()}
+	states["fault"].SetFault(errors.New("read: no such device"))
+	for name, s := range states {
+		for _, w := range []int{0, 1, 2, 3, 7, 15, 20, 39, 60, 79, 110, 133, 300} {
+			for _, h := range []int{0, 1, 2, 3, 4, 5, 8, 11, 12, 16, 17, 25, 90} {
+				m := screen(s, w, h, func(o *Options) { o.ASCII = (w+h)%2 == 0 })
+				for _, key := range []string{"1", "2", "3", "4", "v", "enter", "5", "6", "enter", "?", "d", "g", "1"} {
+					press(m, key)
+					checkFrame(t, m.View().Content, w, h)
+				}
+				if t.Failed() {
+					t.Fatalf("%s at %dx%d", name, w, h)
+				}
+			}
+		}
+	}
+}
+
+func TestASCII(t *testing.T) {
+	s := loaded(tuitest.Options{Seconds: 90, Flood: 70, Leak: 20, Name: "-µé世"})
+	m := screen(s, 120, 40, func(o *Options) { o.ASCII = true })
+	for _, key := range []string{"1", "2", "3", "4", "5", "6", "enter", "?", "d"} {
+		press(m, key)
+		for i, c := range []byte(m.View().Content) {
+			if c >= 0x80 {
+				t.Fatalf("after key %s: byte %#x at %d", key, c, i)
+			}
+		}
+	}
+	golden(t, "ascii-120x40-overview", text(func() string { press(m, "1"); return m.View().Content }()))
+}
+
+func TestNoColor(t *testing.T) {
+	m := screen(loaded(bothFaults), 120, 40, func(o *Options) { o.NoColor = true })
+	for _, key := range []string{"1", "2", "3", "4", "5", "6"} {
+		press(m, key)
+		for _, style := range styles.FindAllString(m.View().Content, -1) {
+			if strings.Contains(style, "38;") || strings.Contains(style, "48;") {
+				t.Fatalf("page %s uses the colour %q", key, style)
+			}
+		}
+	}
+}
+
+// What a traced host calls its things must not reach the terminal as it is.
+func TestHostileNames(t *testing.T) {
+	for _, name := range []string{"\x1b[2J\x1b]52;c;aGk=\x07", "\u009b31m", "\r\n\t", "\u202egnp.exe", "\u200b\u2066", "\xff\xfe", "\x7f", "世界世界", "e\u0301\u0301\u0301", "👩‍👩‍👧"} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			s := loaded(tuitest.Options{Seconds: 60, Flood: 30, Leak: 10, Name: name, Blind: true})
+			s.SetFault(errors.New("failed" + name))
+			for _, ascii := range []bool{false, true} {
+				m := screen(s, 120, 40, func(o *Options) { o.ASCII, o.Source = ascii, "file"+name })
+				for _, key := range []string{"1", "enter", "2", "3", "4", "v", "enter", "5", "6", "enter", "d", "/", "x"} {
+					press(m, key)
+					checkFrame(t, m.View().Content, 120, 40)
+				}
+			}
+			text := findingText(s.Snapshot().Findings[0], s.Snapshot().Meta, time.UTC)
+			for _, r := range text {
+				if hidden(r) && r != '\n' {
+					t.Errorf("the text for a ticket holds %U: %q", r, text)
+				}
+			}
+		})
+	}
+}
