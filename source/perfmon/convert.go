@@ -234,8 +234,9 @@ func (c *converter) device(col *column, r role, v, count float64) {
 		}
 	}
 	if col.spec.mode == model.CounterRate {
-		if v = count; math.IsNaN(v) {
-			return
+		// A text log has the rate only.
+		if v *= c.interval().Seconds(); !math.IsNaN(count) {
+			v = count
 		}
 	}
 	if math.IsNaN(d.counts[r]) {

@@ -432,7 +432,7 @@ func (t *textLog) last() (model.Time, error) {
 				last = local.Add(-t.header.offset)
 			}
 		}
-		if last != 0 || offset == t.dataStart {
+		if last != 0 || offset <= t.dataStart {
 			return last, nil
 		}
 	}
