@@ -5,7 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/ebpf"
+	"lostbeat/ebpf/ebpftest"
 	"lostbeat/internal/vmtest"
+	"lostbeat/model"
+
+	"github.com/vishvananda/netlink"
 )
 
 // TestFunctions runs the scenarios on a kernel that allows fentry, where the
@@ -17,11 +22,51 @@ func TestFunctions(t *testing.T) {
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
 			out := vmtest.Run(t, vmtest.Options{
-				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak", Timeout: 5 * time.Minute,
+				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket", Timeout: 5 * time.Minute,
+				Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
 			})
-			if !strings.Contains(out, "functions: on") {
-				t.Errorf("the guest has not watched the functions:\n%s", out)
+			for _, part := range []string{"functions: on", "listing: on"} {
+				if !strings.Contains(out, part) {
+					t.Errorf("the guest does not say %q:\n%s", part, out)
+				}
 			}
 		})
 	}
+}
+
+// TestKernelSocket has the kernel open a socket of its own, for a tunnel. With
+// the functions its close is seen; without, the audit finds it.
+func TestKernelSocket(t *testing.T) {
+	functions := false
+	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
+	s.WaitFor(5*time.Second, "status", func(b *model.Batch, e *model.Event) bool {
+		p, ok := b.Probe(e)
+		functions = functions || ok && p.Part == "functions" && p.State == model.ProbeOn
+		return ok && p.Part == "listing"
+	})
+	w := newWork(t)
+	w.namespace(40000, 40100, func() {
+		tunnel := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "lbvx0", MTU: 1400}, VxlanId: 5, Port: 8472}
+		if err := netlink.LinkAdd(tunnel); err != nil {
+			t.Skipf("this kernel has no tunnels: %v", err)
+		}
+		w.check("start the tunnel", netlink.LinkSetUp(tunnel))
+		w.check("delete the tunnel", netlink.LinkDel(tunnel))
+	})
+	var cookie uint64
+	s.WaitFor(5*time.Second, "acquisition by the kernel", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortAcquire(e)
+		if ok && v.LocalPort == 8472 && v.How == model.HowKernel {
+			cookie = v.Cookie
+		}
+		return cookie != 0
+	})
+	want := model.HowAudit
+	if functions {
+		want = model.HowClose
+	}
+	s.WaitFor(10*time.Second, "release by the kernel", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortRelease(e)
+		return ok && v.Cookie == cookie && v.How == want
+	})
 }

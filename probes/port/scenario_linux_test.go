@@ -737,22 +737,30 @@ func runChild(args []string) {
 // ephemeral range of the given limits.
 func (w *work) namespace(low, high int, f func()) {
 	w.t.Helper()
-	done := make(chan error)
+	w.onThread(func() {
+		w.check("unshare", unix.Unshare(unix.CLONE_NEWNET))
+		w.check("namespace", vmtest.LoopbackUp())
+		w.check("set the range", os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0o644))
+		f()
+	})
+}
+
+// onThread runs f on a thread of its own, which ends with it.
+func (w *work) onThread(f func()) {
+	w.t.Helper()
+	done := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			err = vmtest.LoopbackUp()
-		}
-		if err == nil {
-			err = os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0o644)
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
+		defer close(done) // also when f fails the test
+		runtime.LockOSThread()
+		f()
 	}()
-	w.check("run in a new namespace", <-done)
+	<-done
+	if w.t.Failed() {
+		w.t.FailNow()
+	}
+	if w.t.Skipped() {
+		w.t.SkipNow()
+	}
 }
 
 // exhaust takes all ports of the range by sockets of the given kind.
@@ -770,22 +778,14 @@ func (w *work) exhaust(kind, ports int) (held []int) {
 // unprivileged runs f on a thread that may not bind privileged ports.
 func (w *work) unprivileged(f func()) {
 	w.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	w.onThread(func() {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var data [2]unix.CapUserData
-		err := unix.Capget(&header, &data[0])
+		w.check("read capabilities", unix.Capget(&header, &data[0]))
 		data[0].Effective &^= 1 << unix.CAP_NET_BIND_SERVICE
-		if err == nil {
-			err = unix.Capset(&header, &data[0])
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	w.check("drop a capability", <-done)
+		w.check("drop a capability", unix.Capset(&header, &data[0]))
+		f()
+	})
 }
 
 // bequeath binds a socket, starts a process that keeps it until it is killed,
