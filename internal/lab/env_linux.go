@@ -1,0 +1,286 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"lostbeat/model"
+)
+
+// Addresses of the two ends of an Env's veth pair.
+const (
+	senderAddr   = "10.77.0.1"
+	receiverAddr = "10.77.0.2"
+	otherAddr    = "10.77.0.3" // a second address of the receiver
+)
+
+// nsPrefix begins the name of every namespace of the lab.
+const nsPrefix = "lb-lab-"
+
+// Env is what a scenario works in: namespaces, devices, settings and processes,
+// all undone by close.
+type Env struct {
+	// Length is how long the fault shall last.
+	Length time.Duration
+
+	log     func(string)
+	undo    []func() error
+	pids    map[int32]bool
+	devices map[string]bool
+	mu      sync.Mutex
+	fault   model.Time
+}
+
+// PrivilegeError says what the lab needs.
+type PrivilegeError struct{ Err error }
+
+func (e *PrivilegeError) Error() string { return "the fault lab cannot run: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *PrivilegeError) Unwrap() error { return e.Err }
+
+// Hint says how to give it.
+func (e *PrivilegeError) Hint() string {
+	return "run it as root, with iproute2 and iptables installed"
+}
+
+func newEnv(ctx context.Context, length time.Duration, log func(string)) (*Env, error) {
+	if os.Geteuid() != 0 {
+		return nil, &PrivilegeError{errors.New("it makes network namespaces, which needs root")}
+	}
+	for _, tool := range []string{"ip", "iptables-restore"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return nil, &PrivilegeError{err}
+		}
+	}
+	if log == nil {
+		log = func(string) {}
+	}
+	sweep()
+	return &Env{Length: length, log: log, pids: make(map[int32]bool), devices: map[string]bool{"lbv0": true, "lbv1": true}}, nil
+}
+
+// sweep removes namespaces that killed runs have left behind.
+func sweep() {
+	names, _ := filepath.Glob("/run/netns/" + nsPrefix + "*")
+	for _, path := range names {
+		rest := strings.TrimPrefix(filepath.Base(path), nsPrefix)
+		pid, _, _ := strings.Cut(rest, "-")
+		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
+			exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+		}
+	}
+}
+
+// close stops the processes and undoes everything, the last first.
+func (e *Env) close() error {
+	var errs []error
+	for i := len(e.undo) - 1; i >= 0; i-- {
+		errs = append(errs, e.undo[i]())
+	}
+	e.undo = nil
+	return errors.Join(errs...)
+}
+
+// MarkFault says that the fault begins now.
+func (e *Env) MarkFault() {
+	e.mu.Lock()
+	e.fault = model.TimeOf(time.Now())
+	e.mu.Unlock()
+}
+
+func (e *Env) faultAt() model.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fault
+}
+
+// concerns says whether a finding is about the lab rather than about another
+// process or device of the host.
+func (e *Env) concerns(f *model.Finding) bool {
+	switch {
+	case f.Subject.PID > 0:
+		return e.pids[f.Subject.PID]
+	case f.Subject.Device != "":
+		return e.devices[f.Subject.Device]
+	}
+	return true
+}
+
+// Namespace makes a network namespace and returns its name.
+func (e *Env) Namespace(ctx context.Context, suffix string) (string, error) {
+	name := fmt.Sprintf("%s%d-%s", nsPrefix, os.Getpid(), suffix)
+	if err := e.command(ctx, "", nil, "ip", "netns", "add", name); err != nil {
+		return "", err
+	}
+	e.undo = append(e.undo, func() error {
+		// ctx may be done: what was made must be undone all the same.
+		return e.command(context.WithoutCancel(ctx), "", nil, "ip", "netns", "del", name)
+	})
+	return name, e.command(ctx, name, nil, "ip", "link", "set", "lo", "up")
+}
+
+// Pair makes two namespaces joined by a veth pair: lbv0 in the sender's, lbv1
+// in the receiver's.
+func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
+	if sender, err = e.Namespace(ctx, "a"); err != nil {
+		return "", "", err
+	}
+	if receiver, err = e.Namespace(ctx, "b"); err != nil {
+		return "", "", err
+	}
+	for _, args := range [][]string{
+		{"ip", "-n", sender, "link", "add", "lbv0", "type", "veth", "peer", "name", "lbv1", "netns", receiver},
+		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", "lbv0"},
+		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", "lbv1"},
+		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", "lbv1"},
+		{"ip", "-n", sender, "link", "set", "lbv0", "up"},
+		{"ip", "-n", receiver, "link", "set", "lbv1", "up"},
+	} {
+		if err := e.command(ctx, "", nil, args...); err != nil {
+			return "", "", err
+		}
+	}
+	return sender, receiver, nil
+}
+
+// Set writes a file below /proc/sys or /sys as it is seen inside a namespace
+// ("" for the host's) and restores the host's files at the end.
+func (e *Env) Set(ctx context.Context, ns, path, value string) error {
+	if ns != "" {
+		return e.command(ctx, ns, strings.NewReader(value), "tee", path)
+	}
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s to %s: %w", path, value, err)
+	}
+	e.undo = append(e.undo, func() error { return os.WriteFile(path, old, 0) })
+	return nil
+}
+
+// DearRules makes every UDP packet that a namespace receives pass n string
+// matches, none of which matches.
+func (e *Env) DearRules(ctx context.Context, ns string, n int) error {
+	var rules strings.Builder
+	rules.WriteString("*raw\n")
+	for i := range n {
+		fmt.Fprintf(&rules, "-A PREROUTING -p udp -m string --algo bm --string lostbeat-lab-%06d -j ACCEPT\n", i)
+	}
+	rules.WriteString("COMMIT\n")
+	return e.command(ctx, ns, strings.NewReader(rules.String()), "iptables-restore", "--noflush")
+}
+
+// command runs a program, in a namespace when ns is not empty.
+func (e *Env) command(ctx context.Context, ns string, stdin io.Reader, args ...string) error {
+	if ns != "" {
+		args = append([]string{"ip", "netns", "exec", ns}, args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin = stdin
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// Process is one process of the lab.
+type Process struct {
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	lines  chan string
+	result string
+}
+
+// Start starts a role (see Child) in a namespace ("" for the host's) and waits
+// until it is ready. The process ends with the lab, or when it has finished.
+func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Process, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own binary: %w", err)
+	}
+	argv := append([]string{binary, childArg, role}, args...)
+	if ns != "" {
+		argv = append([]string{"ip", "netns", "exec", ns}, argv...)
+	}
+	// Not CommandContext: the process is ended by closing its input, or by close.
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), childEnv+"=1", "GOMAXPROCS=2")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	p := &Process{cmd: cmd, stdin: stdin, lines: make(chan string, 16)}
+	go func() {
+		defer close(p.lines)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	e.pids[int32(cmd.Process.Pid)] = true
+	e.undo = append(e.undo, p.stop)
+	select {
+	case line := <-p.lines:
+		if line != readyLine {
+			return nil, fmt.Errorf("start %s: it said %q", role, line)
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return p, nil
+}
+
+// Finish asks the process to end and returns its last line.
+func (p *Process) Finish() (string, error) {
+	p.stdin.Close()
+	for line := range p.lines {
+		p.result = line
+	}
+	if err := p.cmd.Wait(); err != nil {
+		return p.result, fmt.Errorf("lab process %s: %w", p.cmd.Args[len(p.cmd.Args)-1], err)
+	}
+	return p.result, nil
+}
+
+// stop ends the process whatever it does.
+func (p *Process) stop() error {
+	if p.cmd.ProcessState != nil {
+		return nil
+	}
+	p.stdin.Close()
+	// A process that was stopped for the fault must run to die.
+	p.cmd.Process.Signal(syscall.SIGCONT)
+	p.cmd.Process.Kill()
+	for range p.lines {
+	}
+	p.cmd.Wait()
+	return nil
+}
+
+// Hold lets the fault last for its length.
+func (e *Env) Hold(ctx context.Context) {
+	e.MarkFault()
+	wait(ctx, e.Length)
+}

@@ -1,0 +1,305 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/ebpf"
+	"lostbeat/model"
+	"lostbeat/pipeline"
+	"lostbeat/probes"
+	"lostbeat/source"
+)
+
+// Expectation is a verdict that a scenario must bring.
+type Expectation struct {
+	// Detector is the detector that must speak.
+	Detector string
+	// Contains are parts that its finding must have, in title, causes or subject.
+	Contains []string
+}
+
+// Scenario is one fault, or one healthy load that looks like a fault.
+type Scenario struct {
+	// Name is the word to run it by, Doc what it does in one sentence.
+	Name, Doc string
+	// Expect are the verdicts that must come; none for a healthy load.
+	Expect []Expectation
+	// Allow are detectors that may speak as well, because the fault has
+	// consequences of their kind. Any other finding is a false alarm.
+	Allow []string
+	// Length is how long the fault lasts.
+	Length time.Duration
+	// Pools are port pools to watch, as given by --pool.
+	Pools []ebpf.Pool
+	// Run makes the fault happen; it returns after Length or when ctx is done.
+	Run func(ctx context.Context, env *Env) error
+	// Generate gives a stream instead of a live run, for faults that take
+	// longer than anyone waits; Run is nil then. The fault begins at the returned time.
+	Generate func() (b *model.Batch, fault model.Time)
+}
+
+// Result is what came of one scenario.
+type Result struct {
+	Scenario *Scenario
+	// Findings are the findings about the lab in their last state; Elsewhere
+	// those about other processes and devices of the host.
+	Findings, Elsewhere []model.Finding
+	// Missing are expectations that were not met, False the findings that must not be.
+	Missing []Expectation
+	False   []model.Finding
+	// Verdict is the time from the fault to the first expected finding, in
+	// event time; 0 when there is none.
+	Verdict time.Duration
+	// Lost counts events lost on the way.
+	Lost uint64
+	// Err says that the scenario could not be run.
+	Err error
+}
+
+// OK says that every verdict was right.
+func (r *Result) OK() bool { return r.Err == nil && len(r.Missing) == 0 && len(r.False) == 0 }
+
+// Options configure a run.
+type Options struct {
+	// Settings are the detectors' thresholds.
+	Settings detect.Settings
+	// Length, when not 0, replaces the scenarios' own lengths.
+	Length time.Duration
+	// Outputs take the stream as well: a recording, a screen.
+	Outputs []pipeline.Output
+	// Log is told what happens, a line each; nil for silence.
+	Log func(string)
+}
+
+// settle is how long the host is watched before and after a fault.
+const settle = 3 * time.Second
+
+// Find returns the scenarios with the given names, all of them for none.
+func Find(names []string) ([]*Scenario, error) {
+	all := Scenarios()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var list []*Scenario
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(s *Scenario) bool { return s.Name == name })
+		if i < 0 {
+			return nil, &unknownScenario{name, all}
+		}
+		list = append(list, all[i])
+	}
+	return list, nil
+}
+
+type unknownScenario struct {
+	name string
+	all  []*Scenario
+}
+
+func (e *unknownScenario) Error() string { return fmt.Sprintf("there is no lab scenario %q", e.name) }
+
+// Hint lists the scenarios.
+func (e *unknownScenario) Hint() string {
+	names := make([]string, len(e.all))
+	for i, s := range e.all {
+		names[i] = s.Name
+	}
+	return "scenarios: " + strings.Join(names, ", ")
+}
+
+// Run runs the scenarios one after the other. It returns the results so far and
+// ctx's error when ctx ends first.
+func Run(ctx context.Context, scenarios []*Scenario, opts Options) ([]*Result, error) {
+	var results []*Result
+	for _, s := range scenarios {
+		r := runOne(ctx, s, opts)
+		if ctx.Err() != nil {
+			return results, ctx.Err()
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// Play makes one fault happen without watching it: the caller does that.
+func Play(ctx context.Context, s *Scenario, log func(string)) (err error) {
+	if s.Run == nil {
+		return fmt.Errorf("scenario %s is generated and cannot be played on a host", s.Name)
+	}
+	env, err := newEnv(ctx, s.Length, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, env.close()) }()
+	return s.Run(ctx, env)
+}
+
+// Stream returns a generated scenario as a source.
+func Stream(s *Scenario) source.Source {
+	return sourceFunc(func(_ context.Context, emit source.Emit) error {
+		b, _ := s.Generate()
+		return emit(b)
+	})
+}
+
+type sourceFunc func(context.Context, source.Emit) error
+
+func (f sourceFunc) Run(ctx context.Context, emit source.Emit) error { return f(ctx, emit) }
+
+// observer keeps the findings of a stream.
+type observer struct {
+	mu    sync.Mutex
+	last  map[string]model.Finding
+	first map[string]model.Time
+	order []string
+	lost  uint64
+	ready chan struct{}
+	once  sync.Once
+}
+
+func newObserver() *observer {
+	return &observer{last: make(map[string]model.Finding), first: make(map[string]model.Time), ready: make(chan struct{})}
+}
+
+// Write implements pipeline.Sink.
+func (o *observer) Write(b *model.Batch) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range b.Events {
+		e := &b.Events[i]
+		switch e.Kind {
+		case model.KindFinding:
+			f, ok := b.Finding(e)
+			if !ok {
+				continue
+			}
+			if _, seen := o.last[f.ID]; !seen {
+				o.order = append(o.order, f.ID)
+				o.first[f.ID] = e.Time
+			}
+			o.last[f.ID] = f
+		case model.KindLoss:
+			o.lost += e.Args[0]
+		case model.KindCPUTime, model.KindSoftnet, model.KindDeferredHist:
+			// The first interval is over: the probes run.
+			o.once.Do(func() { close(o.ready) })
+		}
+	}
+	return nil
+}
+
+func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
+	r := &Result{Scenario: s}
+	o := newObserver()
+	log := opts.Log
+	if log == nil {
+		log = func(string) {}
+	}
+	outputs := append([]pipeline.Output{{Name: "lab", Sink: o, Essential: true}}, opts.Outputs...)
+	if s.Generate != nil {
+		_, fault := s.Generate()
+		_, r.Err = pipeline.Run(ctx, Stream(s), pipeline.Options{Detect: &opts.Settings, Outputs: outputs})
+		r.judge(o, fault, nil)
+		return r
+	}
+	length := s.Length
+	if opts.Length > 0 {
+		length = opts.Length
+	}
+	env, err := newEnv(ctx, length, log)
+	if err != nil {
+		r.Err = err
+		return r
+	}
+	src, err := ebpf.New(ebpf.Options{Pools: s.Pools}, probes.All())
+	if err != nil {
+		r.Err = errors.Join(err, env.close())
+		return r
+	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	var watchErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, watchErr = pipeline.Run(watch, src, pipeline.Options{Detect: &opts.Settings, Live: true, Outputs: outputs})
+	})
+	select {
+	case <-o.ready:
+		wait(ctx, settle)
+		r.Err = s.Run(ctx, env)
+		wait(ctx, settle)
+	case <-time.After(20 * time.Second):
+		r.Err = errors.New("the probes gave no event within 20 s")
+	case <-ctx.Done():
+	}
+	r.Err = errors.Join(r.Err, env.close())
+	stop()
+	wg.Wait()
+	r.Err = errors.Join(r.Err, watchErr)
+	r.judge(o, env.faultAt(), env)
+	return r
+}
+
+// wait waits for d or until ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// judge compares the findings with what the scenario expects.
+func (r *Result) judge(o *observer, fault model.Time, env *Env) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r.Lost = o.lost
+	met := make([]bool, len(r.Scenario.Expect))
+	for _, id := range o.order {
+		f := o.last[id]
+		if env != nil && !env.concerns(&f) {
+			r.Elsewhere = append(r.Elsewhere, f)
+			continue
+		}
+		r.Findings = append(r.Findings, f)
+		expected := false
+		for i, want := range r.Scenario.Expect {
+			if want.matches(&f) {
+				expected = true
+				met[i] = true
+				if took := o.first[id].Sub(fault); r.Verdict == 0 || took < r.Verdict {
+					r.Verdict = took
+				}
+			}
+		}
+		if !expected && f.Severity > model.SeverityInfo && !slices.Contains(r.Scenario.Allow, f.Detector) {
+			r.False = append(r.False, f)
+		}
+	}
+	for i, want := range r.Scenario.Expect {
+		if !met[i] {
+			r.Missing = append(r.Missing, want)
+		}
+	}
+}
+
+func (x *Expectation) matches(f *model.Finding) bool {
+	if f.Detector != x.Detector {
+		return false
+	}
+	text := strings.Join(append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...), "\n")
+	for _, part := range x.Contains {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}

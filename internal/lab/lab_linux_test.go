@@ -1,0 +1,89 @@
+package lab
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"lostbeat/detect"
+	"lostbeat/internal/testutil"
+)
+
+// only limits TestLab to some scenarios: go test ./internal/lab -run TestLab -scenarios quiet,leak-bind
+var only = flag.String("scenarios", "", "scenarios to run, separated by commas; empty for all")
+
+func TestMain(m *testing.M) {
+	// The lab's processes are re-executions of this test binary.
+	if os.Getenv(childEnv) != "" {
+		if handled, status := Child(os.Args[1:]); handled {
+			os.Exit(status)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// TestLab makes every fault happen and wants every verdict right.
+func TestLab(t *testing.T) {
+	testutil.Privileged(t)
+	if testing.Short() {
+		t.Skip("the lab takes minutes")
+	}
+	var names []string
+	if *only != "" {
+		names = strings.Split(*only, ",")
+	}
+	scenarios, err := Find(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []*Result
+	for _, s := range scenarios {
+		t.Run(s.Name, func(t *testing.T) {
+			r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: detect.Default(), Log: func(line string) { t.Log(line) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			results = append(results, r...)
+			var report strings.Builder
+			if !Report(&report, r) {
+				t.Errorf("\n%s", report.String())
+			}
+			for _, f := range r[0].Findings {
+				t.Logf("%s %s: %s", f.Detector, f.Severity, f.Title)
+			}
+		})
+	}
+	var report strings.Builder
+	Report(&report, results)
+	t.Logf("\n%s", report.String())
+}
+
+func TestGenerated(t *testing.T) {
+	for _, s := range Scenarios() {
+		if s.Generate == nil {
+			continue
+		}
+		r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: detect.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var report strings.Builder
+		if !Report(&report, r) {
+			t.Errorf("\n%s", report.String())
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	if _, err := Find([]string{"nonesuch"}); err == nil || !strings.Contains(err.(interface{ Hint() string }).Hint(), "pinned-flood") {
+		t.Errorf("got %v", err)
+	}
+	seen := make(map[string]bool)
+	for _, s := range Scenarios() {
+		if seen[s.Name] || s.Doc == "" || s.Length == 0 || (s.Run == nil) == (s.Generate == nil) {
+			t.Errorf("scenario %s is not well described", s.Name)
+		}
+		seen[s.Name] = true
+	}
+}

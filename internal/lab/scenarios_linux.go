@@ -1,0 +1,360 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+)
+
+// Scenarios returns every scenario, in the order in which the lab runs them.
+func Scenarios() []*Scenario {
+	starvation := func(parts ...string) []Expectation { return []Expectation{{"dpc-starvation", parts}} }
+	socket := func(parts ...string) []Expectation { return []Expectation{{"socket-drop", parts}} }
+	leak := func(parts ...string) []Expectation { return []Expectation{{"port-leak", parts}} }
+	exhaustion := func(parts ...string) []Expectation { return []Expectation{{"port-exhaustion", parts}} }
+	return []*Scenario{
+		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
+		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 12 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX", "lbv1"), Run: pinnedFlood},
+		{Name: "spread-flood", Doc: "the same load, spread over the CPUs", Length: 12 * time.Second, Run: spreadFlood},
+		{Name: "small-budget", Doc: "netdev_budget of 4, while a program competes with ksoftirqd for the CPU", Length: 12 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX"), Run: smallBudget},
+		{Name: "long-vector", Doc: "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors", Length: 12 * time.Second,
+			Expect: starvation("Long runs of NET_RX", "CPU 0"), Run: longVector},
+		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 12 * time.Second,
+			Expect: starvation("NAPI thread", "lbv1"), Run: napiThread},
+		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Length: 12 * time.Second,
+			Expect: socket("too small"), Run: smallBuffer},
+		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Length: 14 * time.Second,
+			Expect: socket("not read"), Run: stoppedReader},
+		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Length: 12 * time.Second,
+			Expect: socket("more slowly"), Run: slowReader},
+		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
+		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
+		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Length: 12 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
+		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Length: 12 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
+		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Length: 45 * time.Second, Expect: leak("bind"), Run: slowLeak},
+		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Length: 15 * time.Second, Run: connectStorm},
+		{Name: "settling-pool", Doc: "a connection pool that grows to its size and stays there", Length: 25 * time.Second, Run: settlingPool},
+		{Name: "ports-at-start", Doc: "a program that opens 50 ports at its start and keeps them", Length: 15 * time.Second, Run: portsAtStart},
+		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Length: 12 * time.Second,
+			Expect: exhaustion("towards "+receiverAddr, "EADDRNOTAVAIL"), Allow: []string{"port-leak"}, Run: exhaustedDestination},
+		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Length: 12 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
+			Expect: exhaustion("Pool lab", "15000-15099"), Allow: []string{"port-leak"}, Run: exhaustedPool},
+		{Name: "resting-pool", Doc: "a bounded pool whose ports rest for 240 s after their close (generated)", Length: time.Hour,
+			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 0) }},
+		{Name: "vanishing-ports", Doc: "the same pool, from which ports vanish without an open socket, as in KB 814622 (generated)", Length: time.Hour,
+			Expect: leak("vanished", "caller[900]"), Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 900) }},
+		{Name: "cpu-hog", Doc: "a program that burns a CPU in user space", Length: 12 * time.Second, Run: cpuHog},
+	}
+}
+
+func quiet(ctx context.Context, e *Env) error {
+	e.Hold(ctx)
+	return nil
+}
+
+// dearPackets joins two namespaces and makes packets to the second dear. It
+// returns the time that one packet takes.
+func dearPackets(ctx context.Context, e *Env, rules int) (sender, receiver string, cost time.Duration, err error) {
+	if sender, receiver, err = e.Pair(ctx); err != nil {
+		return
+	}
+	if err = e.DearRules(ctx, receiver, rules); err != nil {
+		return
+	}
+	// Without RPS the sender itself handles what it sends.
+	flood, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-count", "4000", "-cpu", "1")
+	if err != nil {
+		return
+	}
+	line, err := flood.Finish()
+	if err != nil {
+		return
+	}
+	sentText, tookText, _ := strings.Cut(line, " ")
+	sent, _ := strconv.Atoi(sentText)
+	took, _ := strconv.Atoi(tookText)
+	if sent == 0 {
+		return "", "", 0, fmt.Errorf("calibration sent nothing: %q", line)
+	}
+	cost = time.Duration(took / sent)
+	e.log(fmt.Sprintf("a packet takes %v with %d rules", cost, rules))
+	return sender, receiver, cost, nil
+}
+
+func setRPS(ctx context.Context, e *Env, ns, cpus string) error {
+	return e.Set(ctx, ns, "/sys/class/net/lbv1/queues/rx-0/rps_cpus", cpus)
+}
+
+// floodAt sends UDP at a rate that takes the given share of one CPU to receive.
+func floodAt(ctx context.Context, e *Env, sender string, cost time.Duration, load float64, flows int) error {
+	rate := int(load * float64(time.Second) / float64(cost))
+	e.log(fmt.Sprintf("flooding with %d packets/s", rate))
+	_, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", "1")
+	return err
+}
+
+func pinnedFlood(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000"); err != nil {
+		return err
+	}
+	if err := floodAt(ctx, e, sender, cost, 3, 16); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func spreadFlood(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "3"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000"); err != nil {
+		return err
+	}
+	// Pinned to one CPU this would be more than it can bear.
+	if err := floodAt(ctx, e, sender, cost, 1.1, 64); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func smallBudget(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, 1)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+		return err
+	}
+	if err := e.Set(ctx, "", "/proc/sys/net/core/netdev_budget", "4"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, "", "hog", "-cpu", "0"); err != nil {
+		return err
+	}
+	if err := floodAt(ctx, e, sender, cost, 0.9, 16); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func longVector(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, 3000)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+		return err
+	}
+	// A poll takes up to 64 packets and looks at no clock meanwhile: bursts of
+	// 64 make runs of 64 times the cost, at a load that the CPU bears.
+	rate := int(0.4 * float64(time.Second) / float64(cost))
+	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-burst", "64", "-cpu", "1"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func napiThread(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+	if err != nil {
+		return err
+	}
+	// veth uses NAPI when GRO is on, and only for packets that its peer does
+	// not segment itself.
+	for _, args := range [][]string{{sender, "ethtool", "-K", "lbv0", "tso", "off", "gso", "off"}, {receiver, "ethtool", "-K", "lbv1", "gro", "on"}} {
+		if err := e.command(ctx, args[0], nil, args[1:]...); err != nil {
+			return err
+		}
+	}
+	if err := e.Set(ctx, receiver, "/sys/class/net/lbv1/threaded", "1"); err != nil {
+		return err
+	}
+	if err := floodAt(ctx, e, sender, cost, 4, 16); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func smallBuffer(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-buffer", "4096", "-cpu", "1"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "2000", "-burst", "200", "-cpu", "1"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func stoppedReader(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-after", "3s", "-buffer", "65536"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "500"); err != nil {
+		return err
+	}
+	wait(ctx, 3*time.Second)
+	e.Hold(ctx)
+	return nil
+}
+
+func slowReader(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-every", "5ms", "-buffer", "65536"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "1000"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+// leaking returns the recipe of a process that takes ports at a rate.
+func leaking(mode string, rate int) func(context.Context, *Env) error {
+	return func(ctx context.Context, e *Env) error {
+		ns, err := e.Namespace(ctx, "a")
+		if err != nil {
+			return err
+		}
+		e.MarkFault()
+		if _, err := e.Start(ctx, ns, "leak", "-mode", mode, "-rate", strconv.Itoa(rate), "-count", "2000"); err != nil {
+			return err
+		}
+		wait(ctx, e.Length)
+		return nil
+	}
+}
+
+func slowLeak(ctx context.Context, e *Env) error {
+	ns, err := e.Namespace(ctx, "a")
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-rate", "1", "-churn", "300", "-hold", "2ms"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func connectStorm(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "accept", "-local", receiverAddr+":8080"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, sender, "dial", "-to", receiverAddr+":8080", "-rate", "400"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+func settlingPool(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "accept", "-local", receiverAddr+":5432"); err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, sender, "leak", "-mode", "dial", "-to", receiverAddr+":5432", "-rate", "12", "-count", "100"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func portsAtStart(ctx context.Context, e *Env) error {
+	ns, err := e.Namespace(ctx, "a")
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-count", "50"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func exhaustedDestination(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.Set(ctx, sender, "/proc/sys/net/ipv4/ip_local_port_range", "40000 40499"); err != nil {
+		return err
+	}
+	for _, addr := range []string{receiverAddr, otherAddr} {
+		if _, err := e.Start(ctx, receiver, "accept", "-local", addr+":5432"); err != nil {
+			return err
+		}
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, sender, "fill", "-mode", "dial", "-to", receiverAddr+":5432", "-local", otherAddr+":5432"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func exhaustedPool(ctx context.Context, e *Env) error {
+	ns, err := e.Namespace(ctx, "a")
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, ns, "fill", "-mode", "port", "-port", "15000", "-count", "100"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func cpuHog(ctx context.Context, e *Env) error {
+	if _, err := e.Start(ctx, "", "hog", "-cpu", "0"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
