@@ -334,6 +334,7 @@ func (r *run) collect(end model.Time) {
 		}
 	}
 	r.reportLoss(end, interval)
+	r.self.reportMisses(end, interval, &r.builder)
 	r.self.collect(end, interval, &r.builder)
 	if end.Sub(r.lastClock) >= clockInterval {
 		if err := r.readClock(); err != nil {

@@ -20,12 +20,22 @@ import (
 type selfUsage struct {
 	proc     string // "/proc/self"
 	cpu      time.Duration
-	programs []*cebpf.Program
+	programs []tracked
 	bpf      time.Duration
 }
 
-// track adds a program whose running time is ours.
-func (s *selfUsage) track(_ string, p *cebpf.Program) { s.programs = append(s.programs, p) }
+// tracked is a program whose running time is ours.
+type tracked struct {
+	name    string
+	program *cebpf.Program
+	// misses is how often the kernel has not run it, because it was running
+	// already on that processor.
+	misses uint64
+}
+
+func (s *selfUsage) track(name string, p *cebpf.Program) {
+	s.programs = append(s.programs, tracked{name: name, program: p})
+}
 
 // start takes the first reading.
 func (s *selfUsage) start(model.Time) {
@@ -57,12 +67,28 @@ func (s *selfUsage) collect(end model.Time, interval time.Duration, b *model.Bui
 func (s *selfUsage) bpfTime() time.Duration {
 	var total time.Duration
 	for _, p := range s.programs {
-		stats, err := p.Stats()
+		stats, err := p.program.Stats()
 		if err == nil {
 			total += stats.Runtime
 		}
 	}
 	return total
+}
+
+// reportMisses writes a loss event for each program that the kernel has not run
+// every time, because an interrupt came while it ran.
+func (s *selfUsage) reportMisses(end model.Time, interval time.Duration, b *model.Builder) {
+	for i := range s.programs {
+		p := &s.programs[i]
+		stats, err := p.program.Stats()
+		if err != nil {
+			continue
+		}
+		if lost := stats.RecursionMisses - p.misses; lost > 0 {
+			b.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: lost, Origin: "recursion", Detail: p.name})
+		}
+		p.misses = stats.RecursionMisses
+	}
 }
 
 // cpuTime is the user and system time of this process.

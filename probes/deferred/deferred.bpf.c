@@ -132,7 +132,7 @@ int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!v || !v->entered_ns)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
-	run_ns = now - v->entered_ns;
+	run_ns = now > v->entered_ns ? now - v->entered_ns : 0; /* the fast clock may step back a little */
 	v->entered_ns = 0;
 	lb_observe(&v->run, run_ns);
 	if (run_ns >= run_threshold_ns || v->wait_ns >= wait_threshold_ns) {

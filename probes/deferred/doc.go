@@ -17,5 +17,10 @@
 // hold fewer than the run histogram. Runs whose start or raise was before the
 // probe's are not counted, and have no wait.
 //
+// BUG: now and then /proc/softirqs counts a run that the raw tracepoints have not
+// reported: in repeated runs on Linux 6.18 with 400,000 runs in 3 s, none to 4 of
+// them, mostly RCU and SCHED on CPU 0, and more while other tracers attach and
+// detach. The kernel reports no missed program. The cause is not known.
+//
 // Times include hard interrupts and, on PREEMPT_RT, preemption in between.
 package deferred

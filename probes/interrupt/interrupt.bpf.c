@@ -94,7 +94,7 @@ int interrupt_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!h || !h->entered_ns)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
-	run_ns = now - h->entered_ns;
+	run_ns = now > h->entered_ns ? now - h->entered_ns : 0; /* the fast clock may step back a little */
 	h->entered_ns = 0;
 	lb_observe(&h->run, run_ns);
 	if (!trace && run_ns < run_threshold_ns)

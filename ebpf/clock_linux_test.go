@@ -1,0 +1,82 @@
+package ebpf
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"lostbeat/model"
+
+	"golang.org/x/sys/unix"
+)
+
+// fakeClocks is a machine whose readings take the given times.
+type fakeClocks struct {
+	boot    int64
+	widths  []int64 // of each bracket
+	reading int
+}
+
+// offset between the fake's clocks.
+const fakeOffset = 1_700_000_000_000_000_000
+
+func (f *fakeClocks) get(clock int32) (int64, error) {
+	width := f.widths[f.reading%len(f.widths)]
+	switch clock {
+	case unix.CLOCK_BOOTTIME:
+		f.boot += width / 2
+		return f.boot, nil
+	case unix.CLOCK_REALTIME:
+		// Read at the beginning of the bracket, the worst place.
+		return f.boot + fakeOffset, nil
+	}
+	f.reading++
+	return f.boot, nil
+}
+
+func TestTightestReading(t *testing.T) {
+	f := fakeClocks{widths: []int64{5000, 800, 90, 100000, 700, 650, 999}}
+	r, err := tightestReading(f.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.bracket != 45 {
+		t.Errorf("bracket %d ns, want 45: the tightest", r.bracket)
+	}
+	if off := time.Duration(r.offset() - fakeOffset); off.Abs() > r.bracket {
+		t.Errorf("offset is wrong by %v, more than the bracket of %v", off, r.bracket)
+	}
+}
+
+func TestTightestReadingFails(t *testing.T) {
+	broken := errors.New("no clock")
+	if _, err := tightestReading(func(int32) (int64, error) { return 0, broken }); !errors.Is(err, broken) {
+		t.Errorf("error %v, want %v", err, broken)
+	}
+}
+
+func TestClockNow(t *testing.T) {
+	r, err := tightestReading(clockGettime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := Clock{Offset: r.offset()}
+	before := time.Now()
+	now := clock.Now()
+	if d := now.Sub(model.TimeOf(before)); d < -time.Millisecond || d > time.Second {
+		t.Errorf("event time is %v from the wall clock", d)
+	}
+	if got := clock.Time(uint64(r.boot)); got != r.wall {
+		t.Errorf("Time(boot) = %v, want %v", got, r.wall)
+	}
+}
+
+func TestNextSecond(t *testing.T) {
+	for _, test := range []struct{ t, want model.Time }{
+		{1, 1e9}, {1e9 - 1, 1e9}, {1e9, 2e9}, {1e9 + 1, 2e9},
+	} {
+		if got := nextSecond(test.t); got != test.want {
+			t.Errorf("nextSecond(%d) = %d, want %d", test.t, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package ebpf
+
+import (
+	"testing"
+
+	"lostbeat/model"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// observe does what lb_observe of include/hist.h does.
+func (h *Hist) observe(epoch, ns uint64) {
+	peak := &h.Peaks[epoch&1]
+	if peak.Epoch != epoch {
+		*peak = Peak{Epoch: epoch}
+	}
+	peak.MaxNS = max(peak.MaxNS, ns)
+	h.SumNS += ns
+	h.Buckets[model.BucketOf(ns)]++
+}
+
+func TestHistSince(t *testing.T) {
+	var h Hist
+	h.observe(1, 100)
+	h.observe(1, 5000)
+	first := h
+	if diff := cmp.Diff(histogram(100, 5000), first.Since(&Hist{}, 1)); diff != "" {
+		t.Errorf("first interval:\n%s", diff)
+	}
+	h.observe(2, 200)
+	h.observe(2, 100)
+	second := h
+	if diff := cmp.Diff(histogram(200, 100), second.Since(&first, 2)); diff != "" {
+		t.Errorf("second interval: what came before shows through:\n%s", diff)
+	}
+	if diff := cmp.Diff(model.Histogram{}, h.Since(&second, 3)); diff != "" {
+		t.Errorf("an interval without anything:\n%s", diff)
+	}
+	h.observe(4, 300)
+	if diff := cmp.Diff(histogram(300), h.Since(&second, 4)); diff != "" {
+		t.Errorf("after an empty interval:\n%s", diff)
+	}
+}
+
+// A program that read the old epoch just before it was raised adds to the new
+// interval, but its maximum is lost: the bucket's lower bound stands in.
+func TestHistSinceLateMaximum(t *testing.T) {
+	var h Hist
+	h.observe(1, 100)
+	before := h
+	h.observe(1, 70000)
+	h.observe(2, 100)
+	got := h.Since(&before, 2)
+	if want := model.BucketLow(model.BucketOf(70000)); got.Max != want || got.Count != 2 {
+		t.Errorf("max %d of %d, want %d of 2", got.Max, got.Count, want)
+	}
+}
+
+func histogram(durations ...uint64) model.Histogram {
+	var h model.Histogram
+	for _, ns := range durations {
+		h.Observe(ns)
+	}
+	return h
+}

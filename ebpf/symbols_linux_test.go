@@ -1,0 +1,49 @@
+package ebpf
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestSymbols(t *testing.T) {
+	const content = `ffffffff81000000 T _text
+ffffffff81000100 t tcp_v4_rcv
+ffffffff81000040 T startup_64
+ffffffff81000200 D not_a_function
+0000000000000000 A absolute
+ffffffffc0000000 t e1000_clean	[e1000]
+malformed
+zzzz t not_hexadecimal
+`
+	path := filepath.Join(t.TempDir(), "kallsyms")
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := symbols{path: path}
+	for addr, want := range map[uint64]string{
+		0xffffffff81000000: "_text",
+		0xffffffff81000041: "startup_64",
+		0xffffffff81000100: "tcp_v4_rcv",
+		0xffffffff810001ff: "tcp_v4_rcv",
+		0xffffffffc0000123: "e1000_clean",
+		0x1000:             "",
+		0:                  "",
+	} {
+		if got := s.name(addr); got != want {
+			t.Errorf("name(%#x) = %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestSymbolsHidden(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kallsyms")
+	if err := os.WriteFile(path, []byte("0000000000000000 T _text\n0000000000000000 T tcp_v4_rcv\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []symbols{{path: path}, {path: filepath.Join(t.TempDir(), "absent")}} {
+		if got := s.name(0xffffffff81000000); got != "" {
+			t.Errorf("name %q from %s, want none", got, s.path)
+		}
+	}
+}
