@@ -31,7 +31,7 @@ type namespace struct {
 	netns.Namespace
 	host     bool
 	devices  map[int]*device // by ifindex
-	counters map[string]uint64
+	counters []counter
 	// read is when it was last read, layout when its devices' layout was; 0 never.
 	read, layout model.Time
 	// layoutDue asks for the layout before its time, because a link changed.
@@ -149,30 +149,31 @@ func (n *namespace) readLayout(tool *ethtool, now model.Time, b *model.Builder) 
 // readCounters reads the SNMP counters. Those of this process's namespace are
 // emitted each time, those of another when they have changed.
 func (n *namespace) readCounters(now model.Time, interval time.Duration, b *model.Builder) error {
-	counters := make(map[string]uint64, 256)
+	var counters []counter
 	for _, file := range []string{"snmp", "netstat", "snmp6"} {
+		parse := parseSNMP
+		if file == "snmp6" {
+			parse = parseSNMP6
+		}
 		f, err := os.Open("/proc/thread-self/net/" + file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // no IPv6
 		} else if err != nil {
 			return fmt.Errorf("read SNMP counters: %w", err)
 		}
-		parse := parseSNMP
-		if file == "snmp6" {
-			parse = parseSNMP6
-		}
-		err = parse(f, counters)
+		more, err := parse(f)
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("read /proc/net/%s: %w", file, err)
 		}
+		counters = append(counters, more...)
 	}
-	for _, name := range snmpCounters {
-		value, ok := counters[name]
-		if before, known := n.counters[name]; !ok || known && before == value && !n.host {
+	for i, c := range counters {
+		if !n.host && i < len(n.counters) && n.counters[i] == c {
 			continue
 		}
-		b.AddCounter(model.Counter{Time: now, Dur: interval, CPU: -1, Value: float64(value), Mode: model.CounterTotal, Name: name, Instance: n.Name, Unit: unitOf(name)})
+		b.AddCounter(model.Counter{Time: now, Dur: interval, CPU: -1, Value: float64(c.value), Mode: model.CounterTotal,
+			Name: c.protocol + "." + c.name, Instance: n.Name, Unit: unitOf(c.protocol, c.name)})
 	}
 	n.counters = counters
 	return nil

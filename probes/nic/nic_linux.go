@@ -130,8 +130,10 @@ func (a *attached) collectOthers(now model.Time, interval time.Duration, b *mode
 	}
 	began := time.Now()
 	defer func() {
-		// A little less than the pause, so that the next second is not missed.
-		a.othersDue = began.Add((time.Since(began) - interval/costRatio/2) * costRatio)
+		// A little less than the pause, so that the next second is not missed;
+		// never longer than the layout may be old, so that a moment at which the
+		// host is busy does not blind us.
+		a.othersDue = began.Add(min((time.Since(began)-interval/costRatio/2)*costRatio, layoutInterval))
 	}()
 	var errs []error
 	if time.Since(a.listed) >= layoutInterval {
@@ -255,11 +257,11 @@ func (s *softnet) collect(now model.Time, interval time.Duration, b *model.Build
 }
 
 // unitOf returns the unit of an SNMP counter.
-func unitOf(name string) string {
+func unitOf(protocol, name string) string {
 	switch {
-	case strings.HasPrefix(name, "Udp"):
+	case protocol == "Udp", protocol == protocolUDP6:
 		return "datagrams"
-	case strings.HasSuffix(name, "Segs"), strings.HasSuffix(name, "InErrs"), strings.HasSuffix(name, "Drop"), strings.HasSuffix(name, "Drops"):
+	case strings.HasSuffix(name, "Segs"), name == "InErrs", strings.HasSuffix(name, "Drop"), strings.HasSuffix(name, "Drops"):
 		return "segments"
 	}
 	return "events"

@@ -169,7 +169,7 @@ func TestThreaded(t *testing.T) {
 	run(t, "ip", "netns", "exec", rx.Name, "sh", "-c", "echo 1 > /sys/class/net/"+testutil.VethDevice+"/threaded")
 	s := ebpftest.Start(t, ebpf.Options{}, New())
 	// The namespaces are found within the first interval.
-	s.WaitFor(20*time.Second, "device.config of the namespace", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(40*time.Second, "device.config of the namespace", func(b *model.Batch, e *model.Event) bool {
 		c, ok := b.DeviceConfig(e)
 		return ok && c.Netns == rx.Name && c.Device == testutil.VethDevice && c.Threaded && c.Driver == "veth"
 	})
@@ -211,22 +211,22 @@ func TestChanges(t *testing.T) {
 			return ok && v.Device == "lbnica" && v.What == what
 		}
 	}
-	s.WaitFor(15*time.Second, "device.config", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(40*time.Second, "device.config", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.DeviceConfig(e)
 		return ok && v.Device == "lbnica" && v.Netns == name
 	})
 	run(t, "ip", "netns", "exec", name, "sh", "-c", "echo 2 > /sys/class/net/lbnica/queues/rx-0/rps_cpus")
 	run(t, "ip", "-n", name, "link", "set", "lbnicb", "down")
-	s.WaitFor(15*time.Second, "link_down", event("link_down"))
-	s.WaitFor(15*time.Second, "device.queue with RPS on CPU 1", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(40*time.Second, "link_down", event("link_down"))
+	s.WaitFor(40*time.Second, "device.queue with RPS on CPU 1", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.DeviceQueue(e)
 		return ok && v.Device == "lbnica" && v.RPSCPUs == "1" && v.Direction == model.DirectionRX
 	})
 	run(t, "ip", "-n", name, "link", "set", "lbnicb", "up")
-	s.WaitFor(15*time.Second, "link_up", event("link_up"))
+	s.WaitFor(40*time.Second, "link_up", event("link_up"))
 	run(t, "ip", "netns", "del", name)
 	deleted = true
-	s.WaitFor(15*time.Second, "removed", event("removed"))
+	s.WaitFor(40*time.Second, "removed", event("removed"))
 	for _, p := range views(s.Stop(), (*model.Batch).Probe) {
 		if p.State != model.ProbeOn {
 			t.Errorf("%s is %v: %s", p.Part, p.State, p.Reason)

@@ -4,77 +4,101 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// snmpCounters are the counters that are passed on, by the file that has them:
-// /proc/net/snmp and /proc/net/netstat ("Udp: names", "Udp: values"), and
+// snmpCounters are the counters that are passed on, by protocol as in
+// /proc/net/snmp and /proc/net/netstat ("Udp: names", "Udp: values"), and in
 // /proc/net/snmp6 ("Udp6InErrors value").
-var snmpCounters = []string{
-	"Udp.InDatagrams", "Udp.NoPorts", "Udp.InErrors", "Udp.RcvbufErrors", "Udp.SndbufErrors", "Udp.InCsumErrors", "Udp.MemErrors",
-	"Tcp.InSegs", "Tcp.OutSegs", "Tcp.RetransSegs", "Tcp.InErrs", "Tcp.AttemptFails",
-	"TcpExt.ListenOverflows", "TcpExt.ListenDrops", "TcpExt.TCPBacklogDrop", "TcpExt.TCPRcvQDrop", "TcpExt.PruneCalled", "TcpExt.TCPTimeouts",
-	"Udp6.InDatagrams", "Udp6.NoPorts", "Udp6.InErrors", "Udp6.RcvbufErrors", "Udp6.SndbufErrors", "Udp6.InCsumErrors", "Udp6.MemErrors",
+var snmpCounters = []struct {
+	protocol string
+	names    []string
+}{
+	{"Udp", []string{"InDatagrams", "NoPorts", "InErrors", "RcvbufErrors", "SndbufErrors", "InCsumErrors", "MemErrors"}},
+	{"Tcp", []string{"InSegs", "OutSegs", "RetransSegs", "InErrs", "AttemptFails"}},
+	{"TcpExt", []string{"ListenOverflows", "ListenDrops", "TCPBacklogDrop", "TCPRcvQDrop", "PruneCalled", "TCPTimeouts"}},
+	{protocolUDP6, []string{"InDatagrams", "NoPorts", "InErrors", "RcvbufErrors", "SndbufErrors", "InCsumErrors", "MemErrors"}},
+}
+
+const protocolUDP6 = "Udp6"
+
+// snmpNames returns the counters of a protocol that are passed on.
+func snmpNames(protocol string) []string {
+	for _, c := range snmpCounters {
+		if c.protocol == protocol {
+			return c.names
+		}
+	}
+	return nil
+}
+
+// counter is one SNMP counter and its value.
+type counter struct {
+	protocol, name string
+	value          uint64
 }
 
 // maxLine bounds a line of /proc/net/netstat, whose longest is about 4 KiB.
 const maxLine = 64 << 10
 
 // parseSNMP reads /proc/net/snmp or /proc/net/netstat: pairs of lines, the
-// first with the names and the second with the values, and adds "Udp.InErrors"
-// and so on to counters.
-func parseSNMP(r io.Reader, counters map[string]uint64) error {
+// first with the names and the second with the values. It returns the counters
+// that are passed on.
+func parseSNMP(r io.Reader) (counters []counter, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	for number := 1; lines.Scan(); number += 2 {
 		protocol, names, ok := strings.Cut(lines.Text(), ":")
 		if !ok {
-			return fmt.Errorf("snmp line %d: no protocol", number)
+			return counters, fmt.Errorf("snmp line %d: no protocol", number)
 		}
 		if !lines.Scan() {
 			break
 		}
 		values, ok := strings.CutPrefix(lines.Text(), protocol+":")
 		if !ok {
-			return fmt.Errorf("snmp line %d: names of %s without values", number+1, protocol)
+			return counters, fmt.Errorf("snmp line %d: names of %s without values", number+1, protocol)
+		}
+		wanted := snmpNames(protocol)
+		if wanted == nil {
+			continue
 		}
 		nameFields, valueFields := strings.Fields(names), strings.Fields(values)
 		if len(nameFields) != len(valueFields) {
-			return fmt.Errorf("snmp line %d: %d names, %d values", number+1, len(nameFields), len(valueFields))
+			return counters, fmt.Errorf("snmp line %d: %d names, %d values", number+1, len(nameFields), len(valueFields))
 		}
 		for i, name := range nameFields {
-			v, err := strconv.ParseInt(valueFields[i], 10, 64) // Tcp MaxConn is -1
-			if err != nil {
-				// Counters of 64 bits use all of them.
-				u, err := strconv.ParseUint(valueFields[i], 10, 64)
-				if err != nil {
-					return fmt.Errorf("snmp line %d: %s.%s: %w", number+1, protocol, name, err)
-				}
-				v = int64(u)
+			if !slices.Contains(wanted, name) {
+				continue
 			}
-			counters[protocol+"."+name] = uint64(v)
+			v, err := strconv.ParseUint(valueFields[i], 10, 64)
+			if err != nil {
+				return counters, fmt.Errorf("snmp line %d: %s.%s: %w", number+1, protocol, name, err)
+			}
+			counters = append(counters, counter{protocol, name, v})
 		}
 	}
-	return lines.Err()
+	return counters, lines.Err()
 }
 
-// parseSNMP6 reads /proc/net/snmp6: a name and a value a line. The names are
-// written like those of the other files: "Udp6.InErrors".
-func parseSNMP6(r io.Reader, counters map[string]uint64) error {
+// parseSNMP6 reads /proc/net/snmp6: a name and a value a line. It returns the
+// counters of UDP that are passed on, named like those of IPv4: "InErrors".
+func parseSNMP6(r io.Reader) (counters []counter, err error) {
+	wanted := snmpNames(protocolUDP6)
 	lines := bufio.NewScanner(r)
 	for number := 1; lines.Scan(); number++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 2 {
-			return fmt.Errorf("snmp6 line %d: %d fields", number, len(fields))
+		name, value, _ := strings.Cut(lines.Text(), "\t")
+		name, ok := strings.CutPrefix(strings.TrimSpace(name), protocolUDP6)
+		if !ok || !slices.Contains(wanted, name) {
+			continue
 		}
-		v, err := strconv.ParseUint(fields[1], 10, 64)
+		v, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 		if err != nil {
-			return fmt.Errorf("snmp6 line %d: %w", number, err)
+			return counters, fmt.Errorf("snmp6 line %d: %w", number, err)
 		}
-		if name, ok := strings.CutPrefix(fields[0], "Udp6"); ok {
-			counters["Udp6."+name] = v
-		}
+		counters = append(counters, counter{protocolUDP6, name, v})
 	}
-	return lines.Err()
+	return counters, lines.Err()
 }
