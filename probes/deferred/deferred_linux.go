@@ -58,6 +58,8 @@ type attached struct {
 	now, before []deferredCpuCounters
 	// counted is the busy time reported so far, by CPU and vector.
 	counted [][len(vectorNames)]time.Duration
+	// held is what the emitted runs say about who held each CPU.
+	held []hold
 	// idle are the names of the idle tasks by CPU.
 	idle  []string
 	times map[int32]cpuTime
@@ -95,6 +97,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		now:      make([]deferredCpuCounters, n),
 		before:   make([]deferredCpuCounters, n),
 		counted:  make([][len(vectorNames)]time.Duration, n),
+		held:     make([]hold, n),
 	}
 	for cpu := range n {
 		a.idle = append(a.idle, "swapper/"+strconv.Itoa(cpu))
@@ -216,6 +219,7 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 	if e.Wait == 0 || e.Wait > maxWait {
 		e.Wait, e.Flags = 0, model.FlagWaitUnknown
 	}
+	e.Before = a.held[run.Head.Cpu].next(int(run.Vector), e)
 	if e.PID == 0 {
 		e.Task = a.idle[run.Head.Cpu]
 	} else if long, ok := ebpf.Record[deferredLongRun](raw); ok {
@@ -226,4 +230,32 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 	}
 	b.AddDeferredRun(e)
 	return nil
+}
+
+// holdGap is the longest pause between two runs of a vector that count as one
+// stretch: ksoftirqd looks around after each.
+const holdGap = 100 * time.Microsecond
+
+// hold is a stretch of runs of one vector on a CPU, one after the other.
+type hold struct {
+	vector     int
+	start, end model.Time
+}
+
+// next takes the next run on the CPU and returns the vector that held the CPU
+// for most of its wait, empty when that is not known: what is not emitted singly
+// is not seen here.
+func (h *hold) next(vector int, e model.DeferredRun) (before string) {
+	entry := e.Time.Add(-e.Dur)
+	if e.Wait > 0 {
+		raised := entry.Add(-e.Wait)
+		if overlap := h.end.Sub(max(h.start, raised)); overlap > e.Wait/2 {
+			before = vectorNames[h.vector]
+		}
+	}
+	if h.vector != vector || entry.Sub(h.end) > holdGap {
+		h.vector, h.start = vector, entry
+	}
+	h.end = e.Time
+	return before
 }
