@@ -1,0 +1,37 @@
+package platform
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestParseCPUList(t *testing.T) {
+	for list, want := range map[string][]int{
+		"":            nil,
+		"0":           {0},
+		"0-3":         {0, 1, 2, 3},
+		"0-1,8,10-11": {0, 1, 8, 10, 11},
+	} {
+		got, err := ParseCPUList(list)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %v, %v; want %v", list, got, err, want)
+		}
+	}
+	for _, bad := range []string{"x", "1-", "-1", "3-1", "1,,2", "0-99999999", "0-65535,0-65535", " 1"} {
+		if got, err := ParseCPUList(bad); err == nil {
+			t.Errorf("%q is accepted as %v", bad, got)
+		}
+	}
+}
+
+func FuzzParseCPUList(f *testing.F) {
+	f.Add("0-3,8")
+	f.Add("65535")
+	f.Add("1-")
+	f.Fuzz(func(t *testing.T, list string) {
+		cpus, err := ParseCPUList(list)
+		if err == nil && len(cpus) > maxCPU {
+			t.Errorf("%d CPUs", len(cpus))
+		}
+	})
+}
