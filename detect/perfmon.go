@@ -4,6 +4,9 @@ import (
 	"lostbeat/model"
 )
 
+// Counter logs (perfmon) are judged here; the statistics are those of package
+// internal/stats.
+
 // counterFacts keeps the sampled counters that detectors judge.
 type counterFacts struct{ max int }
 
