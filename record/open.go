@@ -36,7 +36,9 @@ type input struct {
 	torn int64
 	// notes say what is wrong with the file.
 	notes []string
-	zstd  *zstd.Decoder
+	// zstd decompresses whole frames, heads the beginnings of frames: a decoder
+	// that is in the middle of a frame cannot serve another.
+	zstd, heads *zstd.Decoder
 	// stored and raw are buffers.
 	stored, raw []byte
 }
@@ -72,7 +74,11 @@ func newInput(path string, r io.ReaderAt, size int64) (*input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start zstd: %w", err)
 	}
-	in := &input{path: path, r: r, size: size, header: header, zstd: dec, close: func() error { return nil }}
+	heads, err := newDecoder()
+	if err != nil {
+		return nil, fmt.Errorf("start zstd: %w", err)
+	}
+	in := &input{path: path, r: r, size: size, header: header, zstd: dec, heads: heads, close: func() error { return nil }}
 	if header.FormatMinor > FormatMinor {
 		in.note("written in format %d.%d: what is newer than %d.%d is not shown", header.FormatMajor, header.FormatMinor, FormatMajor, FormatMinor)
 	}
@@ -216,12 +222,12 @@ func (in *input) read(f frame) ([]byte, error) {
 
 // head decompresses the beginning of a frame.
 func (in *input) head(f frame) ([]byte, error) {
-	if err := in.zstd.Reset(io.NewSectionReader(in.r, f.offset, int64(f.size))); err != nil {
+	if err := in.heads.Reset(io.NewSectionReader(in.r, f.offset, int64(f.size))); err != nil {
 		return nil, err
 	}
 	// A summary is some hundred bytes; its length stands in front of it.
 	raw := make([]byte, 10, 1024)
-	n, err := io.ReadFull(in.zstd, raw)
+	n, err := io.ReadFull(in.heads, raw)
 	if err != nil && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
@@ -235,7 +241,7 @@ func (in *input) head(f frame) ([]byte, error) {
 		return raw, nil
 	}
 	raw = append(raw, make([]byte, rest)...)
-	more, err := io.ReadFull(in.zstd, raw[n:])
+	more, err := io.ReadFull(in.heads, raw[n:])
 	if err == io.ErrUnexpectedEOF || err == io.EOF {
 		err = nil
 	}

@@ -101,6 +101,7 @@ func (r *Reader) Close() error {
 	for _, in := range r.inputs {
 		errs = append(errs, in.close())
 		in.zstd.Close()
+		in.heads.Close()
 	}
 	r.inputs = nil
 	return errors.Join(errs...)
