@@ -1,6 +1,7 @@
 package port
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strconv"
@@ -325,4 +326,139 @@ func TestPools(t *testing.T) {
 		}
 		return len(want) == 2
 	})
+}
+
+// bare is the probe on a host without cgroup2.
+type bare struct{ Probe }
+
+func (p bare) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	env.CgroupRoot, env.CgroupError = "", errors.New("no cgroup2 here")
+	return p.Probe.Attach(env)
+}
+
+// TestWithoutCgroup checks that what the cgroup hooks would see is found by
+// the tracepoints and the audit.
+func TestWithoutCgroup(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, bare{Probe{without: []string{"functions"}}})
+	w := newWork(t)
+	udp, connected, sent, listening := w.udp(), w.udp(), w.udp(), w.tcp()
+	w.check("bind", unix.Bind(udp, any4))
+	w.check("connect", unix.Connect(connected, sink4))
+	w.check("sendto", unix.Sendto(sent, []byte("x"), 0, sink4))
+	w.check("listen", unix.Listen(listening, 1))
+	ports := make(map[uint16]uint64)
+	for _, fd := range []int{udp, connected, sent, listening} {
+		ports[portOf(fd)] = 0
+	}
+	s.WaitFor(15*time.Second, "all acquisitions", func(b *model.Batch, e *model.Event) bool {
+		if v, ok := b.PortAcquire(e); ok && int(v.PID) == w.pid {
+			if _, ok := ports[v.LocalPort]; ok {
+				ports[v.LocalPort] = v.Cookie
+			}
+		}
+		for _, cookie := range ports {
+			if cookie == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, fd := range []int{udp, connected, sent, listening} {
+		unix.Close(fd)
+	}
+	released := make(map[uint64]bool)
+	s.WaitFor(15*time.Second, "all releases", func(b *model.Batch, e *model.Event) bool {
+		if v, ok := b.PortRelease(e); ok {
+			for _, cookie := range ports {
+				if cookie == v.Cookie {
+					released[cookie] = true
+				}
+			}
+		}
+		return len(released) == len(ports)
+	})
+	degraded := count(s.Stop(), func(b *model.Batch, e *model.Event) bool {
+		p, ok := b.Probe(e)
+		return ok && p.Part == "sockets" && p.State == model.ProbeOff && p.Reason != ""
+	})
+	if degraded == 0 {
+		t.Error("the loss of the cgroup hooks is not told")
+	}
+}
+
+// TestNamedNamespace holds a port in a namespace of its own from before the
+// start, and lets the namespace vanish.
+func TestNamedNamespace(t *testing.T) {
+	w := newWork(t)
+	child := w.child("namespace")
+	child.start()
+	held := child.facts(1)[0]
+	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
+	var netns int64
+	s.WaitFor(5*time.Second, "port in the other namespace", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortActive(e)
+		netns = v.Netns
+		return ok && v.Cookie == held.Cookie && int(v.PID) == held.PID && v.LocalPort == held.Port
+	})
+	s.WaitFor(5*time.Second, "pool of the other namespace", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortPool(e)
+		return ok && v.Netns == netns && v.Source == model.PoolEphemeral
+	})
+	s.WaitFor(10*time.Second, "audit of the other namespace", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortAudit(e)
+		return ok && v.Netns == netns && v.Kernel == 1 && v.Tracked == 1 && v.Missed+v.Stale == 0
+	})
+	w.check("kill", child.cmd.Process.Kill())
+	_ = child.cmd.Wait()
+	s.WaitFor(10*time.Second, "release", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortRelease(e)
+		return ok && v.Cookie == held.Cookie && v.How == model.HowClose
+	})
+	s.Intervals(3)
+	if n := count(s.Stop(), func(b *model.Batch, e *model.Event) bool {
+		p, ok := b.Probe(e)
+		return ok && p.Part == "listing" && p.State != model.ProbeOn
+	}); n > 0 {
+		t.Error("a namespace that vanished is reported as a fault of the listing")
+	}
+}
+
+// TestMPTCP listens on a socket whose port a subflow of the kernel's holds.
+func TestMPTCP(t *testing.T) {
+	const protocol = 262 // IPPROTO_MPTCP
+	older, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		t.Skipf("no MPTCP: %v", err)
+	}
+	w := newWork(t)
+	w.check("bind", unix.Bind(older, loop4))
+	w.check("listen", unix.Listen(older, 1))
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	younger, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
+	w.check("socket", err)
+	w.check("bind", unix.Bind(younger, loop4))
+	w.check("listen", unix.Listen(younger, 1))
+	olderPort, youngerPort := portOf(older), portOf(younger)
+	s.Intervals(1)
+	unix.Close(older)
+	unix.Close(younger)
+	s.Intervals(1)
+	got := make(map[uint16]string)
+	ebpftest.Each(s.Stop(), func(b *model.Batch, e *model.Event) {
+		if v, ok := b.PortActive(e); ok && int(v.PID) == w.pid {
+			got[v.LocalPort] += "active "
+		}
+		if v, ok := b.PortAcquire(e); ok && int(v.PID) == w.pid {
+			got[v.LocalPort] += "acquire "
+		}
+		if v, ok := b.PortRelease(e); ok && int(v.PID) == w.pid {
+			got[v.LocalPort] += "release "
+		}
+	})
+	if got[olderPort] != "active release " {
+		t.Errorf("a listener from before the start: %q", got[olderPort])
+	}
+	if got[youngerPort] != "acquire release " {
+		t.Errorf("a new listener: %q", got[youngerPort])
+	}
 }

@@ -190,29 +190,32 @@ func disconnect(fd int) error {
 type scenario struct {
 	name string
 	do   func(w *work)
+	// sendLength says that it has a send that fails, which only fentry and the
+	// tracepoint sock_send_length see.
+	sendLength bool
 }
 
 var scenarios = []scenario{
-	{"udp4 bind any", func(w *work) {
+	{name: "udp4 bind any", do: func(w *work) {
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, any4))
 		w.took(fd, model.HowBindAny)
 		w.close(fd)
 	}},
-	{"udp6 bind any", func(w *work) {
+	{name: "udp6 bind any", do: func(w *work) {
 		fd := w.udp6()
 		w.check("bind", unix.Bind(fd, any6))
 		w.took(fd, model.HowBindAny)
 		w.close(fd)
 	}},
-	{"udp4 bind port", func(w *work) {
+	{name: "udp4 bind port", do: func(w *work) {
 		port := w.freePort(unix.SOCK_DGRAM)
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, at4(port)))
 		w.took(fd, model.HowBindPort)
 		w.close(fd)
 	}},
-	{"udp6 bind port v6only", func(w *work) {
+	{name: "udp6 bind port v6only", do: func(w *work) {
 		port := w.freePort(unix.SOCK_DGRAM)
 		fd := w.udp6()
 		w.check("v6only", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
@@ -220,32 +223,32 @@ var scenarios = []scenario{
 		w.took(fd, model.HowBindPort)
 		w.close(fd)
 	}},
-	{"udp4 sendto", func(w *work) {
+	{name: "udp4 sendto", do: func(w *work) {
 		fd := w.udp()
 		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink4))
 		w.took(fd, model.HowSend)
 		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink4))
 		w.close(fd)
 	}},
-	{"udp6 sendto", func(w *work) {
+	{name: "udp6 sendto", do: func(w *work) {
 		fd := w.udp6()
 		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink6))
 		w.took(fd, model.HowSend)
 		w.close(fd)
 	}},
-	{"udp4 sendmsg", func(w *work) {
+	{name: "udp4 sendmsg", do: func(w *work) {
 		fd := w.udp()
 		w.check("sendmsg", unix.Sendmsg(fd, []byte("x"), nil, sink4, 0))
 		w.took(fd, model.HowSend)
 		w.close(fd)
 	}},
-	{"udp6 sendto v4-mapped", func(w *work) {
+	{name: "udp6 sendto v4-mapped", do: func(w *work) {
 		fd := w.udp6()
 		w.check("sendto", unix.Sendto(fd, []byte("x"), 0, sink46))
 		w.took(fd, model.HowSend)
 		w.close(fd)
 	}},
-	{"udp send that fails after taking a port", func(w *work) {
+	{sendLength: true, name: "udp send that fails after taking a port", do: func(w *work) {
 		fd := w.udp()
 		if err := unix.Sendto(fd, make([]byte, 70000), 0, sink4); err != unix.EMSGSIZE {
 			w.t.Fatalf("sendto: %v, want EMSGSIZE", err)
@@ -253,25 +256,25 @@ var scenarios = []scenario{
 		w.took(fd, model.HowSend)
 		w.close(fd)
 	}},
-	{"udp4 connect", func(w *work) {
+	{name: "udp4 connect", do: func(w *work) {
 		fd := w.udp()
 		w.check("connect", unix.Connect(fd, sink4))
 		w.took(fd, model.HowConnect)
 		w.close(fd)
 	}},
-	{"udp6 connect", func(w *work) {
+	{name: "udp6 connect", do: func(w *work) {
 		fd := w.udp6()
 		w.check("connect", unix.Connect(fd, sink6))
 		w.took(fd, model.HowConnect)
 		w.close(fd)
 	}},
-	{"udp6 connect v4-mapped", func(w *work) {
+	{name: "udp6 connect v4-mapped", do: func(w *work) {
 		fd := w.udp6()
 		w.check("connect", unix.Connect(fd, sink46))
 		w.took(fd, model.HowConnect)
 		w.close(fd)
 	}},
-	{"udp connect then send", func(w *work) {
+	{name: "udp connect then send", do: func(w *work) {
 		fd := w.udp()
 		w.check("connect", unix.Connect(fd, sink4))
 		w.took(fd, model.HowConnect)
@@ -279,7 +282,7 @@ var scenarios = []scenario{
 		w.check("connect again", unix.Connect(fd, at4(10)))
 		w.close(fd)
 	}},
-	{"udp connect, disconnect, connect", func(w *work) {
+	{name: "udp connect, disconnect, connect", do: func(w *work) {
 		fd := w.udp()
 		w.check("connect", unix.Connect(fd, sink4))
 		w.took(fd, model.HowConnect)
@@ -292,7 +295,7 @@ var scenarios = []scenario{
 		w.took(fd, model.HowConnect)
 		w.close(fd)
 	}},
-	{"udp bind port, connect, disconnect keeps it", func(w *work) {
+	{name: "udp bind port, connect, disconnect keeps it", do: func(w *work) {
 		port := w.freePort(unix.SOCK_DGRAM)
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, at4(port)))
@@ -304,7 +307,7 @@ var scenarios = []scenario{
 		}
 		w.close(fd)
 	}},
-	{"udp bind any, connect, disconnect releases it", func(w *work) {
+	{name: "udp bind any, connect, disconnect releases it", do: func(w *work) {
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, any4))
 		w.took(fd, model.HowBindAny)
@@ -316,20 +319,20 @@ var scenarios = []scenario{
 		w.gave(cookieOf(fd), model.HowDisconnect)
 		w.check("close", unix.Close(fd))
 	}},
-	{"tcp bind", func(w *work) {
+	{name: "tcp bind", do: func(w *work) {
 		fd := w.tcp()
 		w.check("bind", unix.Bind(fd, any4))
 		w.took(fd, model.HowBindAny)
 		w.close(fd)
 	}},
-	{"tcp6 bind port", func(w *work) {
+	{name: "tcp6 bind port", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		fd := w.socket(unix.AF_INET6, unix.SOCK_STREAM)
 		w.check("bind", unix.Bind(fd, &unix.SockaddrInet6{Port: port}))
 		w.took(fd, model.HowBindPort)
 		w.close(fd)
 	}},
-	{"tcp bind, listen", func(w *work) {
+	{name: "tcp bind, listen", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		fd := w.tcp()
 		w.check("bind", unix.Bind(fd, at4(port)))
@@ -337,13 +340,13 @@ var scenarios = []scenario{
 		w.check("listen", unix.Listen(fd, 1))
 		w.close(fd)
 	}},
-	{"tcp listen without bind", func(w *work) {
+	{name: "tcp listen without bind", do: func(w *work) {
 		fd := w.tcp()
 		w.check("listen", unix.Listen(fd, 1))
 		w.took(fd, model.HowListen)
 		w.close(fd)
 	}},
-	{"tcp connect, accept, peer closes first", func(w *work) {
+	{name: "tcp connect, accept, peer closes first", do: func(w *work) {
 		server, client, conn := w.pair(nil)
 		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
 		w.check("close", unix.Close(conn))
@@ -353,7 +356,7 @@ var scenarios = []scenario{
 		w.rested(connCookie)
 		w.close(server)
 	}},
-	{"tcp connect, accept, client closes first", func(w *work) {
+	{name: "tcp connect, accept, client closes first", do: func(w *work) {
 		server, client, conn := w.pair(nil)
 		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
 		w.check("close", unix.Close(client))
@@ -363,7 +366,7 @@ var scenarios = []scenario{
 		w.gave(connCookie, model.HowClose)
 		w.close(server)
 	}},
-	{"tcp connect, accept, reset", func(w *work) {
+	{name: "tcp connect, accept, reset", do: func(w *work) {
 		server, client, conn := w.pair(nil)
 		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
 		w.check("linger", unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
@@ -373,7 +376,7 @@ var scenarios = []scenario{
 		w.check("close", unix.Close(conn))
 		w.close(server)
 	}},
-	{"tcp connect refused", func(w *work) {
+	{name: "tcp connect refused", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		fd := w.tcp()
 		if err := unix.Connect(fd, at4(port)); err != unix.ECONNREFUSED {
@@ -386,7 +389,7 @@ var scenarios = []scenario{
 		w.gave(f.Cookie, model.HowClose)
 		w.check("close", unix.Close(fd))
 	}},
-	{"tcp bind port then connect refused keeps it", func(w *work) {
+	{name: "tcp bind port then connect refused keeps it", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		closed := w.freePort(unix.SOCK_STREAM)
 		fd := w.tcp()
@@ -397,7 +400,7 @@ var scenarios = []scenario{
 		}
 		w.close(fd)
 	}},
-	{"tcp bind port then connect", func(w *work) {
+	{name: "tcp bind port then connect", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		server, client, conn := w.pair(at4(port))
 		clientCookie, connCookie := cookieOf(client), cookieOf(conn)
@@ -408,7 +411,7 @@ var scenarios = []scenario{
 		w.gave(connCookie, model.HowClose)
 		w.close(server)
 	}},
-	{"tcp connect, disconnect", func(w *work) {
+	{name: "tcp connect, disconnect", do: func(w *work) {
 		server, client, conn := w.pair(nil)
 		connCookie := cookieOf(conn)
 		w.check("disconnect", disconnect(client))
@@ -418,7 +421,7 @@ var scenarios = []scenario{
 		w.check("close", unix.Close(client))
 		w.close(server)
 	}},
-	{"tcp bind address without port, connect", func(w *work) {
+	{name: "tcp bind address without port, connect", do: func(w *work) {
 		server := w.listener()
 		fd := w.tcp()
 		w.check("option", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1))
@@ -432,7 +435,7 @@ var scenarios = []scenario{
 		w.endPair(fd, conn)
 		w.close(server)
 	}},
-	{"udp reuseport group", func(w *work) {
+	{name: "udp reuseport group", do: func(w *work) {
 		port := w.freePort(unix.SOCK_DGRAM)
 		var group []int
 		for range 4 {
@@ -446,7 +449,7 @@ var scenarios = []scenario{
 			w.close(fd)
 		}
 	}},
-	{"tcp reuseport group", func(w *work) {
+	{name: "tcp reuseport group", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		var group []int
 		for range 3 {
@@ -461,7 +464,7 @@ var scenarios = []scenario{
 			w.close(fd)
 		}
 	}},
-	{"bind: address in use", func(w *work) {
+	{name: "bind: address in use", do: func(w *work) {
 		holder, fd := w.udp(), w.udp()
 		w.check("bind", unix.Bind(holder, loop4))
 		w.took(holder, model.HowBindAny)
@@ -469,19 +472,19 @@ var scenarios = []scenario{
 		w.check("close", unix.Close(fd))
 		w.close(holder)
 	}},
-	{"bind: address not local", func(w *work) {
+	{name: "bind: address not local", do: func(w *work) {
 		fd := w.tcp()
 		w.failed(fd, 80, model.HowBindPort, unix.Bind(fd, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}), unix.EADDRNOTAVAIL)
 		w.check("close", unix.Close(fd))
 	}},
-	{"bind: privileged port", func(w *work) {
+	{name: "bind: privileged port", do: func(w *work) {
 		w.unprivileged(func() {
 			fd := w.udp()
 			w.failed(fd, 81, model.HowBindPort, unix.Bind(fd, at4(81)), unix.EACCES)
 			w.check("close", unix.Close(fd))
 		})
 	}},
-	{"another network namespace", func(w *work) {
+	{name: "another network namespace", do: func(w *work) {
 		w.namespace(40000, 40999, func() {
 			bound, sent, connected := w.udp(), w.udp6(), w.udp()
 			w.check("bind", unix.Bind(bound, any4))
@@ -497,7 +500,7 @@ var scenarios = []scenario{
 			}
 		})
 	}},
-	{"exhausted range, udp", func(w *work) {
+	{sendLength: true, name: "exhausted range, udp", do: func(w *work) {
 		w.namespace(40000, 40003, func() {
 			held := w.exhaust(unix.SOCK_DGRAM, 4)
 			fd := w.udp()
@@ -511,7 +514,7 @@ var scenarios = []scenario{
 			}
 		})
 	}},
-	{"exhausted range, tcp", func(w *work) {
+	{name: "exhausted range, tcp", do: func(w *work) {
 		w.namespace(40000, 40003, func() {
 			held := w.exhaust(unix.SOCK_STREAM, 4)
 			fd := w.tcp()
@@ -524,7 +527,7 @@ var scenarios = []scenario{
 			}
 		})
 	}},
-	{"listen: address in use", func(w *work) {
+	{name: "listen: address in use", do: func(w *work) {
 		port := w.freePort(unix.SOCK_STREAM)
 		var pair []int
 		for range 2 {
@@ -539,7 +542,7 @@ var scenarios = []scenario{
 		w.close(pair[1])
 		w.close(pair[0])
 	}},
-	{"dup: the last close counts", func(w *work) {
+	{name: "dup: the last close counts", do: func(w *work) {
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, any4))
 		w.took(fd, model.HowBindAny)
@@ -548,7 +551,7 @@ var scenarios = []scenario{
 		w.check("close", unix.Close(fd))
 		w.close(second)
 	}},
-	{"scm_rights: the last reference counts", func(w *work) {
+	{name: "scm_rights: the last reference counts", do: func(w *work) {
 		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 		w.check("socketpair", err)
 		fd := w.udp()
@@ -561,7 +564,7 @@ var scenarios = []scenario{
 		w.check("close", unix.Close(ends[1]))
 		w.gave(cookie, model.HowClose)
 	}},
-	{"fork: the child's close counts", func(w *work) {
+	{name: "fork: the child's close counts", do: func(w *work) {
 		fd := w.udp()
 		w.check("bind", unix.Bind(fd, any4))
 		w.took(fd, model.HowBindAny)
@@ -576,7 +579,7 @@ var scenarios = []scenario{
 		child.end()
 		w.gave(cookie, model.HowClose)
 	}},
-	{"sigkill", func(w *work) {
+	{name: "sigkill", do: func(w *work) {
 		child := w.child("leak", "20")
 		child.start()
 		facts := child.facts(20)
@@ -706,6 +709,11 @@ func runChild(args []string) {
 			os.Exit(1)
 		}
 		fmt.Println("ready")
+	case "namespace": // a bound socket in a network namespace of its own
+		if err := inNamespace(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "heir": // a bound socket that outlives this process in a further one
 		fmt.Println("ready")
 		if err := bequeath(); err != nil {
@@ -840,5 +848,35 @@ func flood(process, sockets string) error {
 			return fmt.Errorf("bind %v: %w", a, err)
 		}
 	}
+	return nil
+}
+
+// inNamespace moves this process to a namespace of its own, as far as others
+// see it, binds a socket there and prints its fact.
+func inNamespace() error {
+	if os.Getenv("LOSTBEAT_PORT_MOVED") == "" {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		if err := vmtest.LoopbackUp(); err != nil {
+			return err
+		}
+		// Only a thread has moved; what it starts anew has moved as a whole.
+		return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), "LOSTBEAT_PORT_MOVED=1"))
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, any4); err != nil {
+		return err
+	}
+	line, err := json.Marshal(fact{Cookie: cookieOf(fd), PID: os.Getpid(), Port: portOf(fd)})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	fmt.Println(string(line))
 	return nil
 }
