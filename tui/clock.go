@@ -1,7 +1,6 @@
 package tui
 
 import (
-	"math"
 	"time"
 
 	"lostbeat/model"
@@ -137,16 +136,11 @@ func (u *ui) jumpFinding(key string) command {
 func (u *ui) changeSpeed(key string) command {
 	faster := key == "+" || key == "="
 	return u.playing(func(p Player) {
-		speed := p.Speed()
-		if !(speed > 0) { // as fast as it goes counts as the fastest step
-			speed = maxSpeed
-		}
+		speed := p.Speed() / 2
 		if faster {
-			speed *= 2
-		} else {
-			speed /= 2
+			speed *= 4
 		}
-		p.SetSpeed(math.Min(math.Max(speed, minSpeed), maxSpeed))
+		p.SetSpeed(min(max(speed, minSpeed), maxSpeed))
 	})
 }
 

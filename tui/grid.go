@@ -329,7 +329,7 @@ func (g *grid[T]) titleLine(u *ui, s *listState, w int, focused bool) string {
 	}
 	l.put(titleStyle, g.title)
 	if rows := len(g.rows); s.page < rows {
-		l.put(dim, "  "+formatInt(int64(s.top+1))+" to "+formatInt(int64(s.top+s.page))+" of "+formatInt(int64(rows)))
+		l.put(dim, "  "+formatInt(int64(s.top+1))+"–"+formatInt(int64(s.top+s.page))+" of "+formatInt(int64(rows)))
 	}
 	if s.filter != "" {
 		l.put(warning, "  filter: "+s.filter)

@@ -3,6 +3,7 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ type piece struct {
 // header says where and when: the host on the left, the clock and lostbeat's own state on the right.
 func (u *ui) header(v *view, w int) string {
 	meta := v.snap.Meta
-	left := []piece{{bold, "lostbeat", 8}, {plain, cmp.Or(meta["host"], u.opt.Source), 3}}
+	left := []piece{{bold, "lostbeat", 8}, {plain, truncate(cmp.Or(meta["host"], u.opt.Source), 32, "…"), 3}}
 	if system := strings.TrimSpace(meta["os"] + " " + meta["kernel"]); system != "" {
 		left = append(left, piece{dim, "· " + system, 9})
 	}
@@ -105,7 +106,7 @@ func formatSpeed(speed float64) string {
 	switch {
 	case speed == 1:
 		return ""
-	case !(speed > 0):
+	case math.IsInf(speed, 1):
 		return " ×max"
 	case speed < 1:
 		return fmt.Sprintf(" ×1/%.0f", 1/speed)

@@ -86,7 +86,9 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 			{title: "cpu", w: 4, right: true, number: func(r workRow) float64 { return float64(r.Key.CPU) }, draw: func(l *line, w int, r workRow) {
 				l.field(plain, cpuName(r.Key.CPU), w, true)
 			}},
-			{title: "what", w: 12, flex: 1, text: func(r workRow) string { return workName(&r.Key) }},
+			{title: "what", w: 12, flex: 1, text: func(r workRow) string { return workName(&r.Key) }, draw: func(l *line, w int, r workRow) {
+				l.field(plain, shortName(workName(&r.Key), w), w, false)
+			}},
 			{title: "share", w: 7, right: true, number: func(r workRow) float64 { return float64(r.Value.Busy) }, draw: func(l *line, w int, r workRow) {
 				s := plain
 				switch {
@@ -277,7 +279,9 @@ func (u *ui) runGrid(v *view) *grid[*LongRun] {
 		cols: []column[*LongRun]{
 			{title: "when", w: 12, drop: 1, number: func(r *LongRun) float64 { return float64(r.Time) }, draw: func(l *line, w int, r *LongRun) { l.field(dim, formatMillis(r.Time, u.loc), w, false) }},
 			{title: "cpu", w: 4, right: true, number: func(r *LongRun) float64 { return float64(r.CPU) }, draw: func(l *line, w int, r *LongRun) { l.field(plain, cpuName(r.CPU), w, true) }},
-			textColumn("what", 10, 1, 0, func(r *LongRun) string { return cmp.Or(r.Name, r.Class.String()) }),
+			{title: "what", w: 10, flex: 1, text: func(r *LongRun) string { return cmp.Or(r.Name, r.Class.String()) }, draw: func(l *line, w int, r *LongRun) {
+				l.field(plain, shortName(cmp.Or(r.Name, r.Class.String()), w), w, false)
+			}},
 			length("waited", func(r *LongRun) time.Duration { return r.Wait }, func(r *LongRun) bool { return !r.WaitUnknown }),
 			length("ran", func(r *LongRun) time.Duration { return r.Length }, func(*LongRun) bool { return true }),
 			textColumn("in task", 12, 1, 3, func(r *LongRun) string { return r.Task }),

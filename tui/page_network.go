@@ -94,15 +94,22 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 	for _, r := range collect(v, window, dropRows) {
 		rows = append(rows, dropRow{key: &r.key.Key, id: r.ID, rate: float64(r.Value.Rate)})
 	}
-	totals := make(map[*DropKey]uint64, len(v.snap.Drops))
-	for _, t := range v.snap.Drops {
+	all := v.snap.Drops
+	if v.back() {
+		all = nil
+		for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
+			all = append(all, DropTotal{&r.key.Key, uint64(r.Value.Rate)})
+		}
+	}
+	totals := make(map[*DropKey]uint64, len(all))
+	for _, t := range all {
 		totals[t.Key] = t.Count
 	}
 	for i := range rows {
 		rows[i].total = totals[rows[i].key]
 		delete(totals, rows[i].key)
 	}
-	for _, t := range v.snap.Drops { // lost before the last minute
+	for _, t := range all { // lost before the last minute
 		if _, left := totals[t.Key]; left {
 			rows = append(rows, dropRow{key: t.Key, id: -1, total: t.Count})
 		}
@@ -229,7 +236,7 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
-	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none in the last minute: programs read in time"), rows: collect(v, window, socketRows), sort: 2, desc: true,
+	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none reported in the last minute"), rows: collect(v, window, socketRows), sort: 2, desc: true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		find: func(x r) string {
 			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)

@@ -184,7 +184,11 @@ func (u *ui) when(v *view, f *model.Finding) string {
 		if u.w < 50 {
 			return "since " + formatClock(f.Start, u.loc) + ", " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second)) + " so far"
 		}
-		return "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
+		text := "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
+		if f.End.Sub(v.at) >= time.Second {
+			text += " (told as at " + formatClock(f.End, u.loc) + ")"
+		}
+		return text
 	}
 	return formatClock(f.Start, u.loc) + " to " + formatClock(f.End, u.loc) + " (" + formatSpan(f.End.Sub(f.Start)) + ")"
 }
@@ -260,6 +264,9 @@ func poolNamed(v *view, name string) *Pool {
 	return nil
 }
 
+// maxProcess is how much of a process's name is shown: the PID must not be cut off.
+const maxProcess = 24
+
 // processName writes a process as name[pid].
 func processName(name string, pid int32) string {
 	switch {
@@ -270,7 +277,7 @@ func processName(name string, pid int32) string {
 	case pid == 0 && name == "":
 		return "kernel"
 	}
-	return fmt.Sprintf("%s[%d]", cmp.Or(name, "?"), pid)
+	return fmt.Sprintf("%s[%d]", truncate(cmp.Or(name, "?"), maxProcess, "…"), pid)
 }
 
 // socketName writes a local port as udp/7000.
@@ -408,7 +415,7 @@ func (u *ui) checks(v *view) []check {
 		case !seen && why != "":
 			c = check{state: dim, area: area, short: "not seen: " + why}
 		case !seen:
-			c = check{state: dim, area: area, short: "nothing seen yet"}
+			c = check{state: dim, area: area, short: "not seen: nothing in this stream tells of it"}
 		case bad:
 			c.state = warning
 		}
@@ -433,11 +440,12 @@ func (u *ui) checks(v *view) []check {
 			add(area, []string{probe}, false, false, "", "")
 			return
 		}
+		worst := max(waits[wait], runs[run])
 		short := "worst run " + formatNanos(float64(runs[run]))
 		if waits[wait] > 0 {
 			short += ", wait " + formatNanos(float64(waits[wait]))
 		}
-		add(area, []string{probe}, true, false, short, fmt.Sprintf("%s on CPU %d · %s, 60 s", series[run].Key.Name, series[run].Key.CPU, plural(len(cpus), "CPU")))
+		add(area, []string{probe}, true, worst > slow, short, fmt.Sprintf("%s on CPU %d · %s, 60 s", series[run].Key.Name, series[run].Key.CPU, plural(len(cpus), "CPU")))
 	}
 	work("deferred work", "deferred", deferredRows, "softirq")
 	work("interrupts", "interrupt", interruptRows, "interrupt")
@@ -447,14 +455,17 @@ func (u *ui) checks(v *view) []check {
 		probes []string
 	}{{"ring", model.PlaceRing, []string{"nic"}}, {"backlog", model.PlaceBacklog, []string{"drop", "nic"}}, {"socket queues", model.PlaceSocket, []string{"drop"}}} {
 		n := v.snap.Places[p.place]
-		seen := n > 0 || len(v.snap.Places) > 0 && areaSeen(v.snap.Probes, p.probes)
+		if n == 0 && p.place == model.PlaceBacklog && v.windows() {
+			continue // Windows has no such queue
+		}
+		seen := n > 0 || areaSeen(v.snap.Probes, p.probes)
 		if n == 0 {
 			add(p.area, p.probes, seen, false, "lost none", "")
 		} else {
 			add(p.area, p.probes, seen, true, "lost "+formatCount(float64(n))+" packets", "since "+formatClock(v.snap.Started, u.loc))
 		}
 	}
-	fullest := -1
+	fullest := -1 // of the pools
 	for i := range v.frame.Pools {
 		if p := v.frame.Pools[i].Value; p.Size > 0 && (fullest < 0 || poolShare(p) > poolShare(v.frame.Pools[fullest].Value)) {
 			fullest = i
@@ -481,12 +492,17 @@ func poolShare(p Pool) float64 {
 	return float64(p.Used+p.Resting) / float64(p.Size)
 }
 
-// areaSeen says that one of the probes runs at all; true also when the stream
-// names none, as that of a capture from elsewhere.
+// slow is the wait or run, in nanoseconds, from which a check of the last minute
+// is no longer shown as good. It judges nothing: findings do.
+const slow = 4e6
+
+// windows says that what is shown comes from Windows.
+func (v *view) windows() bool {
+	return strings.Contains(strings.ToLower(v.snap.Meta["os"]), "windows")
+}
+
+// areaSeen says that one of the probes runs at all.
 func areaSeen(probes []model.Probe, names []string) bool {
-	if len(probes) == 0 {
-		return true
-	}
 	for _, p := range probes {
 		if slices.Contains(names, p.Name) && p.State != model.ProbeOff {
 			return true
@@ -505,7 +521,7 @@ func offReason(probes []model.Probe, names []string) string {
 			return p.Reason
 		}
 	}
-	return "probe " + strings.Join(names, ", ") + " is not part of this stream"
+	return ""
 }
 
 // overviewBands are the tables under the verdict. On a narrow screen the one
@@ -525,8 +541,17 @@ func (u *ui) overviewBands(v *view) []band {
 // placeGrid is the packets lost by place.
 func (u *ui) placeGrid(v *view) *grid[placeRow] {
 	rows := make([]placeRow, 0, len(model.PlaceEnum.Names))
+	totals := v.snap.Places
+	if v.back() {
+		totals = [len(totals)]uint64{}
+		for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
+			if int(r.Key.Place) < len(totals) {
+				totals[r.Key.Place] += uint64(r.Value.Rate)
+			}
+		}
+	}
 	for place := model.PlaceRing; place <= model.PlaceSocket; place++ {
-		r := placeRow{place: place, total: v.snap.Places[place]}
+		r := placeRow{place: place, total: totals[place]}
 		for i := range v.frame.Drops {
 			if v.frame.Drops[i].Key.Place == place {
 				r.rate += float64(v.frame.Drops[i].Value.Rate)

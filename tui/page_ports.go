@@ -46,11 +46,11 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	if note == "" {
 		note = auditNote(v.snap.Audits)
 	}
-	return &grid[poolView]{id: id, title: "port pools at " + formatClock(v.at, u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+	return &grid[poolView]{id: id, title: "port pools at " + formatClock(v.frame.End(), u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
 		cols: []column[poolView]{
-			textColumn("pool", 10, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
+			textColumn("pool", 13, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
 			textColumn("ports", 11, 0, 6, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
 			{title: "taken", w: 7, right: true, number: func(p poolView) float64 { return poolShare(p.Value) }, draw: func(l *line, w int, p poolView) {
 				s := plain
@@ -68,7 +68,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			numberColumn("rest", 6, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
 			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
 			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
-			{title: "empty in", w: 9, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
+			{title: "empty in", w: 11, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
 				if n := p.empty(); n > 0 {
 					l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
 					return
@@ -249,7 +249,7 @@ func (u *ui) processBands(v *view, d drill) []band {
 			textColumn("proto", 5, 0, 0, func(p *state.Port) string { return p.Protocol.String() }),
 			textColumn("local", 16, 1, 0, func(p *state.Port) string { return address(p.LocalAddr, p.LocalPort) }),
 			textColumn("peer", 16, 1, 1, func(p *state.Port) string { return address(p.RemoteAddr, p.RemotePort) }),
-			numberColumn("held for", 9, 0, func(p *state.Port) float64 { return float64(p.Age(ports.at)) }, func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) }),
+			numberColumn("held for", 11, 0, func(p *state.Port) float64 { return float64(p.Age(ports.at)) }, func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) }),
 			textColumn("how", 10, 0, 0, func(p *state.Port) string { return strings.ReplaceAll(p.How.String(), "_", " ") }),
 			textColumn("state", 12, 0, 2, func(p *state.Port) string {
 				switch {

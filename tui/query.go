@@ -1,6 +1,8 @@
 package tui
 
 import (
+	"time"
+
 	"lostbeat/model"
 )
 
@@ -142,6 +144,10 @@ func forecast(v *view, id int) (perSecond float64, ok bool) {
 	}
 	return dxy / dx, true
 }
+
+// back says that the reader looks at the past: totals are then those of the
+// history up to that moment.
+func (v *view) back() bool { return v.snap.Now.Sub(v.at) > 2*time.Second }
 
 // lostBetween sums the packets that were lost from a to b by series.
 func lostBetween(v *view, a, b model.Time) []row[DropKey, Drops] {

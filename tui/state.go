@@ -44,7 +44,6 @@ type State struct {
 	open     []*frameBuilder // oldest first, without gaps
 	keepOpen int
 	late     uint64 // events of frames that were closed already
-	held     model.Time
 
 	series   seriesKeys
 	totals   totals
@@ -92,7 +91,7 @@ func (s *State) Reset() {
 }
 
 func (s *State) clear() {
-	s.now, s.started, s.held, s.late = 0, 0, 0, 0
+	s.now, s.started, s.late = 0, 0, 0
 	s.frames, s.rows, s.open, s.keepOpen = nil, 0, nil, openFrames
 	s.series, s.totals, s.fold = seriesKeys{}, newTotals(), state.New()
 }
@@ -290,8 +289,8 @@ func (s *State) publish() {
 	s.snapshot.Store(snap)
 }
 
-// takePools notes in f the occupancy of the pools and, at its first snapshot and
-// at its end, who holds ports.
+// takePools notes in f the occupancy of the pools and, at its end, who holds
+// ports: a walk over all of them, so not at every snapshot.
 func (s *State) takePools(f *frameBuilder, end bool) {
 	for _, p := range s.fold.SortedPools() {
 		v := f.pools.at(s.series.pools.get(PoolKey{p.Name, p.Protocol, p.Netns}, s.now, s.oldest()))
@@ -301,24 +300,32 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 		v.Used, v.Resting, v.Size, v.Low, v.High, v.Source = p.Used, p.Resting, int(p.Size), p.Low, p.High, p.Source
 	}
 	f.dirty = true
-	if s.held == f.start && !end {
-		return
+	if !end {
+		if f.holders == nil && len(s.open) > 1 { // those of a second ago, until the second is over
+			f.holders = s.open[len(s.open)-2].holders
+		}
+		if f.holders != nil {
+			return
+		}
 	}
-	s.held = f.start
 	type sum struct {
 		Holder
+		pid  int32
 		name string
 	}
-	holders := map[int32]*sum{}
+	index := make(map[int32]int)
+	var sums []sum
 	for _, p := range s.fold.Ports {
 		if p.Shared() {
 			continue
 		}
-		h := holders[p.PID]
-		if h == nil {
-			h = &sum{name: p.Process}
-			holders[p.PID] = h
+		i, ok := index[p.PID]
+		if !ok {
+			i = len(sums)
+			index[p.PID] = i
+			sums = append(sums, sum{pid: p.PID})
 		}
+		h := &sums[i]
 		h.name = max(h.name, p.Process)
 		if p.Resting {
 			h.Resting++
@@ -329,14 +336,13 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 			h.Oldest = p.Since
 		}
 	}
-	pids := slices.SortedFunc(maps.Keys(holders), func(a, b int32) int {
-		return cmp.Or(cmp.Compare(holders[b].Held+holders[b].Resting, holders[a].Held+holders[a].Resting), cmp.Compare(a, b))
+	slices.SortFunc(sums, func(a, b sum) int {
+		return cmp.Or(cmp.Compare(b.Held+b.Resting, a.Held+a.Resting), cmp.Compare(a.pid, b.pid))
 	})
-	f.holders = make([]row[HolderKey, Holder], 0, min(len(pids), maxHolders))
-	for _, pid := range pids[:min(len(pids), maxHolders)] {
-		h := holders[pid]
-		k := s.series.holders.get(HolderKey{pid, cmp.Or(s.fold.ProcessName(pid), h.name)}, s.now, s.oldest())
-		f.holders = append(f.holders, row[HolderKey, Holder]{k, h.Holder})
+	sums = sums[:min(len(sums), maxHolders)]
+	f.holders = make([]row[HolderKey, Holder], len(sums))
+	for i, h := range sums {
+		f.holders[i] = row[HolderKey, Holder]{s.series.holders.get(HolderKey{h.pid, cmp.Or(s.fold.ProcessName(h.pid), h.name)}, s.now, s.oldest()), h.Holder}
 	}
 	slices.SortFunc(f.holders, func(a, b row[HolderKey, Holder]) int { return cmp.Compare(a.ID, b.ID) })
 }
