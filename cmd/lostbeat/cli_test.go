@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/record"
+)
+
+// execute runs the command line in this process.
+func execute(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(args, &out, &errs)
+	return out.String(), errs.String(), status
+}
+
+const second = model.Time(time.Second)
+
+// recording writes a small recording with a leak of UDP ports of a pool in it.
+func recording(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "leak.lostbeat")
+	w, err := record.Create(path, record.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := model.TimeOf(time.Date(2026, 11, 22, 14, 3, 0, 0, time.UTC))
+	var b model.Builder
+	for key, value := range map[string]string{"host": "web-07", "os": "linux", "kernel": "6.18.0", "cpus": "2"} {
+		b.AddMeta(model.Meta{Time: start, Key: key, Value: value})
+	}
+	b.AddProbe(model.Probe{Time: start, State: model.ProbeOn, Name: "port", Part: "bind"})
+	b.AddPortPool(model.PortPool{Time: start, Protocol: model.ProtocolUDP, Low: 5000, High: 5999, Size: 1000, Source: model.PoolConfigured, Name: "rpc"})
+	b.AddProcess(model.Process{Time: start, PID: 4312, TID: 4312, Name: "rpc-\x1b[31mclient"})
+	for i := range 60 {
+		at := start + model.Time(i)*second
+		for j := range 5 {
+			port := uint16(5000 + 5*i + j)
+			b.AddPortAcquire(model.PortAcquire{Time: at + model.Time(j), PID: 4312, TID: 4312, Cookie: uint64(port), Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindPort, LocalAddr: "0.0.0.0", Process: "rpc-\x1b[31mclient"})
+		}
+		b.AddCPUTime(model.CPUTime{Time: at + second/2, Dur: time.Second, CPU: 0, Idle: time.Second})
+	}
+	b.SortByTime()
+	if err := w.Write(b.Take()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFindings(t *testing.T) {
+	path := recording(t)
+	out, errs, status := execute(t, "findings", path)
+	if status != exitOK || !strings.Contains(out, "port-leak") || !strings.Contains(out, "rpc") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if strings.ContainsRune(out, '\x1b') {
+		t.Error("a name from the host reached the terminal with its control characters")
+	}
+	if _, _, status := execute(t, "findings", "--exit-code", path); status != exitFinding {
+		t.Errorf("--exit-code gave %d, want %d", status, exitFinding)
+	}
+	out, _, _ = execute(t, "findings", "--json", path)
+	for line := range strings.Lines(out) {
+		var f map[string]any
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		for _, key := range []string{"detector", "severity", "title", "start", "end", "subject", "evidence", "causes", "ruled_out", "advice", "loss"} {
+			if _, ok := f[key]; !ok {
+				t.Errorf("the JSON form has no %q", key)
+			}
+		}
+	}
+}
+
+func TestThresholdsChangeVerdicts(t *testing.T) {
+	path := recording(t)
+	config := filepath.Join(t.TempDir(), "thresholds.toml")
+	if err := os.WriteFile(config, []byte("[leak]\nmin_ports = 5000\nmin_ports_fast = 5000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, status := execute(t, "findings", "--config", config, path); status != exitOK || strings.Contains(out, "port-leak") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	for _, args := range [][]string{
+		{"findings", "--set", "leak.nonsense=1", path},
+		{"findings", "--set", "leak.min_ports=many", path},
+		{"findings", "--set", "leak.min_ports", path},
+		{"findings", "--config", filepath.Join(t.TempDir(), "absent.toml"), path},
+	} {
+		if _, errs, status := execute(t, args...); status != exitError || errs == "" {
+			t.Errorf("%v: status %d, %q", args, status, errs)
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	path := recording(t)
+	count := func(args ...string) int {
+		out, errs, status := execute(t, append([]string{"events", path}, args...)...)
+		if status != exitOK {
+			t.Fatalf("%v: %s", args, errs)
+		}
+		return strings.Count(out, "\n")
+	}
+	if n := count("--kind", "port.acquire"); n != 300 {
+		t.Errorf("%d acquisitions, want 300", n)
+	}
+	if n := count("--kind", "port"); n != 301 {
+		t.Errorf("%d port events, want 301", n)
+	}
+	if n := count("--kind", "port.acquire", "--since", "14:03:10", "--until", "14:03:19.9"); n != 50 {
+		t.Errorf("%d acquisitions in ten seconds, want 50", n)
+	}
+	if n := count("--kind", "port.acquire", "--since", "+50s"); n != 50 {
+		t.Errorf("%d acquisitions after 50 s, want 50", n)
+	}
+	out, _, _ := execute(t, "events", "--json", path)
+	for line := range strings.Lines(out) {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("not JSON: %s", line)
+		}
+	}
+}
+
+func TestTextFormOpensAgain(t *testing.T) {
+	path := recording(t)
+	text, _, _ := execute(t, "events", path)
+	twin := filepath.Join(t.TempDir(), "leak.txt")
+	if err := os.WriteFile(twin, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want, _, _ := execute(t, "findings", "--json", path)
+	got, errs, status := execute(t, "findings", "--json", twin)
+	if status != exitOK || got != want {
+		t.Errorf("the text form gives other findings: %s\n%s\nwant\n%s", errs, got, want)
+	}
+}
+
+func TestInfo(t *testing.T) {
+	out, errs, status := execute(t, "info", "--json", recording(t))
+	var info struct {
+		Host, OS, Kernel, Start, End string
+		EventsTotal                  int `json:"events_total"`
+		Events                       []struct {
+			Kind  string
+			Count int
+		}
+		Lost   *int
+		Probes []struct{ Name, State string }
+	}
+	if err := json.Unmarshal([]byte(out), &info); err != nil || status != exitOK {
+		t.Fatalf("%v, status %d: %s%s", err, status, out, errs)
+	}
+	sum := 0
+	for _, k := range info.Events {
+		sum += k.Count
+	}
+	if info.Host != "web-07" || info.OS != "linux" || info.Kernel != "6.18.0" || info.Start == "" || info.End == "" || info.Lost == nil || len(info.Probes) != 1 || sum != info.EventsTotal || sum < 300 {
+		t.Errorf("got %s", out)
+	}
+}
+
+func TestUnreadableFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, path := range []string{filepath.Join(dir, "absent"), dir, write("empty", ""), write("noise", "\x00\x01\x02 this is no capture")} {
+		for _, command := range []string{"findings", "events", "info", "replay"} {
+			_, errs, status := execute(t, command, path)
+			if status != exitError || !strings.HasPrefix(errs, "lostbeat: ") {
+				t.Errorf("%s %s: status %d, %q", command, path, status, errs)
+			}
+		}
+	}
+}
+
+func TestRecordingCutAnywhereOpens(t *testing.T) {
+	path := recording(t)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := filepath.Join(t.TempDir(), "cut.lostbeat")
+	opened := 0
+	for n := len(whole); n > 0; n -= 97 {
+		if err := os.WriteFile(cut, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, errs, status := execute(t, "info", cut)
+		switch {
+		case status == exitOK:
+			opened++
+		case !strings.Contains(errs, "hint:"):
+			t.Errorf("cut at %d of %d: status %d without a hint: %s", n, len(whole), status, errs)
+		}
+	}
+	if opened == 0 {
+		t.Error("no cut recording could be opened")
+	}
+}
+
+func TestUsageErrorsHaveHints(t *testing.T) {
+	for _, args := range [][]string{
+		{"record"},
+		{"record", "-o", "x", "--pool", "nonsense"},
+		{"record", "--nonsense"},
+		{"replay", "--speed", "0", recording(t)},
+		{"events", recording(t), "--since", "yesterday"},
+		{"events", recording(t), "--kind", "nonsense"},
+		{"--probe", "nonsense"},
+	} {
+		_, errs, status := execute(t, args...)
+		if status != exitError || !strings.Contains(errs, "hint: ") {
+			t.Errorf("%v: status %d, %q", args, status, errs)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/platform"
+	"lostbeat/model"
+	"lostbeat/probes"
+
+	"github.com/spf13/cobra"
+)
+
+// doctorRow is one line of `doctor`: something that tracing needs or a part of a probe.
+type doctorRow struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+func newDoctor() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "What works on this host, what does not, why, and how to mend it",
+		Long: `Check what this system allows and, with privileges, attach every probe for a moment
+and report each part: on, degraded or off, why, and what would mend it.`,
+		Example: `  sudo lostbeat doctor
+  sudo lostbeat doctor --json | jq 'select(.state != "on" and .state != "yes")'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rows, err := diagnose(cmd.Context())
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				for _, row := range rows {
+					if err := json.NewEncoder(out).Encode(row); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			marks := map[string]string{"yes": "✔", "on": "✔", "degraded": "▲", "unknown": "?", "no": "✖", "off": "✖"}
+			t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+			for _, row := range rows {
+				fmt.Fprintf(t, "%s %s\t%s\t%s\n", marks[row.State], printable(row.Name), row.State, printable(row.Detail))
+				if row.Hint != "" && row.State != "on" && row.State != "yes" {
+					fmt.Fprintf(t, "\t\t→ %s\n", printable(row.Hint))
+				}
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+// errSeen ends the attachment once the probes have reported themselves.
+var errSeen = errors.New("the probes have reported themselves")
+
+// diagnose checks the system and attaches every probe for a moment.
+func diagnose(ctx context.Context) ([]doctorRow, error) {
+	var rows []doctorRow
+	for _, c := range platform.Checks() {
+		rows = append(rows, doctorRow{Name: c.Name, State: c.State.String(), Detail: c.Detail, Hint: c.Hint})
+	}
+	live, err := ebpf.New(ebpf.Options{}, probes.All())
+	if err == nil {
+		err = live.Run(ctx, func(b *model.Batch) error {
+			for i := range b.Events {
+				if p, ok := b.Probe(&b.Events[i]); ok {
+					name := "probe " + p.Name
+					if p.Part != "" {
+						name += "/" + p.Part
+					}
+					rows = append(rows, doctorRow{Name: name, State: p.State.String(), Detail: p.Reason, Hint: p.Hint})
+				}
+			}
+			return errSeen
+		})
+	}
+	switch {
+	case errors.Is(err, errSeen):
+		return rows, nil
+	case err == nil:
+		return rows, ctx.Err()
+	}
+	for _, p := range probes.Catalogue {
+		rows = append(rows, doctorRow{Name: "probe " + p.Name, State: "off", Detail: err.Error(), Hint: hintOf(err)})
+	}
+	return rows, nil
+}

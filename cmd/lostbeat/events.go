@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"lostbeat/model"
+
+	"github.com/spf13/cobra"
+)
+
+// eventFilter chooses events of a capture.
+type eventFilter struct {
+	kinds        map[model.Kind]bool // nil means all
+	since, until model.Time
+}
+
+func newEvents() *cobra.Command {
+	var (
+		files        captureFlags
+		kinds        []string
+		since, until string
+		asJSON       bool
+	)
+	cmd := &cobra.Command{
+		Use:   "events FILE...",
+		Short: "Print the events of a recording or capture",
+		Long: `Print the events of a recording or capture, one a line, in time order.
+docs/EVENTS.md describes the kinds and their fields; the text form can be opened again
+like a recording.`,
+		Example: `  lostbeat events night.lostbeat --kind drop,port.fail
+  lostbeat events night.lostbeat --since 14:03:00 --until +90s --json | jq .
+  lostbeat events capture.etl --kind raw`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			files.everything = true
+			wanted, err := parseKinds(kinds)
+			if err != nil {
+				return err
+			}
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			err = eachCapture(cmd.Context(), args, files, func(c *capture) error {
+				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
+				start, end := c.Span()
+				if since != "" {
+					if filter.since, err = parseMoment(since, start, end); err != nil {
+						return err
+					}
+				}
+				if until != "" {
+					if filter.until, err = parseMoment(until, start, end); err != nil {
+						return err
+					}
+				}
+				emit := func(b *model.Batch) error { return writeEvents(out, b, filter, asJSON) }
+				if since != "" {
+					return c.RunFrom(cmd.Context(), filter.since, func(b *model.Batch) error { return emit(withoutKeyframe(b)) })
+				}
+				return c.Run(cmd.Context(), emit)
+			})
+			if flushErr := out.Flush(); err == nil {
+				err = flushErr
+			}
+			return stopAtEnd(err)
+		},
+	}
+	files.register(cmd)
+	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
+	cmd.Flags().StringVar(&since, "since", "", "from this `TIME` on: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
+	cmd.Flags().StringVar(&until, "until", "", "up to this `TIME`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+// parseKinds resolves kind names and areas ("port" means every port.*).
+func parseKinds(names []string) (map[model.Kind]bool, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	kinds := map[model.Kind]bool{}
+	for _, name := range names {
+		before := len(kinds)
+		for _, spec := range model.Specs {
+			if spec.Name == name || strings.HasPrefix(spec.Name, name+".") {
+				kinds[spec.Kind] = true
+			}
+		}
+		if len(kinds) == before {
+			var known []string
+			for _, spec := range model.Specs {
+				known = append(known, spec.Name)
+			}
+			slices.Sort(known)
+			return nil, &usageError{fmt.Sprintf("there is no kind %q", name), "kinds: " + strings.Join(known, ", ")}
+		}
+	}
+	return kinds, nil
+}
+
+// errPastEnd stops a source once everything wanted has been printed.
+var errPastEnd = fmt.Errorf("past the end of what was asked for")
+
+func stopAtEnd(err error) error {
+	if errors.Is(err, errPastEnd) {
+		return nil
+	}
+	return err
+}
+
+func writeEvents(w *bufio.Writer, b *model.Batch, filter eventFilter, asJSON bool) error {
+	line := make([]byte, 0, 512)
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Time > filter.until {
+			return errPastEnd
+		}
+		if e.Time < filter.since || filter.kinds != nil && !filter.kinds[e.Kind] {
+			continue
+		}
+		if asJSON {
+			line = model.AppendJSON(line[:0], b, e)
+		} else {
+			line = model.AppendText(line[:0], b, e)
+		}
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutKeyframe drops the events that only repeat state after a seek.
+func withoutKeyframe(b *model.Batch) *model.Batch {
+	out := *b
+	out.Events = nil
+	for _, e := range b.Events {
+		if e.Flags&model.FlagKeyframe == 0 {
+			out.Events = append(out.Events, e)
+		}
+	}
+	return &out
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+// liveFlags are the flags of every command that traces this host.
+type liveFlags struct {
+	trace     bool
+	stacks    bool
+	pools     []string
+	probes    []string
+	threshold time.Duration
+	audit     time.Duration
+	ring      byteSize
+	detect    detectFlags
+}
+
+func (f *liveFlags) register(cmd *cobra.Command) {
+	f.ring = 8 << 20
+	flags := cmd.Flags()
+	flags.BoolVar(&f.trace, "trace", false, "emit every single run of deferred work and interrupts, not only those above the threshold")
+	flags.BoolVar(&f.stacks, "stacks", false, "record the user stack of every port allocation")
+	flags.StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to watch as a pool, e.g. rpc=udp:5000-5100 (repeatable)")
+	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
+	flags.DurationVar(&f.threshold, "threshold", time.Millisecond, "emit single runs and waits that are at least this long")
+	flags.DurationVar(&f.audit, "audit", 10*time.Second, "how often the tracked ports are compared with the kernel's tables")
+	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two")
+	f.detect.register(cmd)
+}
+
+// portPool is one --pool.
+type portPool struct {
+	name      string
+	protocol  model.Protocol
+	low, high uint16
+}
+
+// parsePool parses NAME=PROTOCOL:LOW-HIGH.
+func parsePool(s string) (portPool, error) {
+	fail := func(why string) (portPool, error) {
+		return portPool{}, &usageError{fmt.Sprintf("--pool %q: %s", s, why), "write it like --pool rpc=udp:5000-5100"}
+	}
+	name, rest, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return fail("no name")
+	}
+	protocol, ports, ok := strings.Cut(rest, ":")
+	if !ok {
+		return fail("no protocol")
+	}
+	p := portPool{name: name}
+	switch strings.ToLower(protocol) {
+	case "tcp":
+		p.protocol = model.ProtocolTCP
+	case "udp":
+		p.protocol = model.ProtocolUDP
+	default:
+		return fail("the protocol is neither tcp nor udp")
+	}
+	low, high, ok := strings.Cut(ports, "-")
+	if !ok {
+		high = low
+	}
+	l, errLow := strconv.ParseUint(low, 10, 16)
+	h, errHigh := strconv.ParseUint(high, 10, 16)
+	switch {
+	case errLow != nil || errHigh != nil || l == 0:
+		return fail("ports are numbers from 1 to 65535")
+	case l > h:
+		return fail("the range is empty")
+	}
+	p.low, p.high = uint16(l), uint16(h)
+	return p, nil
+}
+
+func parsePools(specs []string) ([]portPool, error) {
+	var pools []portPool
+	for _, s := range specs {
+		p, err := parsePool(s)
+		if err != nil {
+			return nil, err
+		}
+		pools = append(pools, p)
+	}
+	return pools, nil
+}
+
+// byteSize is a flag value such as 64M or 1GiB.
+type byteSize int64
+
+// Set implements pflag.Value.
+func (b *byteSize) Set(s string) error {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > 1<<62 {
+		return fmt.Errorf("%q is no size; write 64M, 1GiB or 0", s)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// String implements pflag.Value.
+func (b *byteSize) String() string { return strings.ReplaceAll(humanize.IBytes(uint64(*b)), " ", "") }
+
+// Type implements pflag.Value.
+func (b *byteSize) Type() string { return "size" }
+
+// parseMoment parses a time within a capture that runs from start to end: RFC
+// 3339, a UTC time of day on the first day that has it in the capture, +DURATION
+// after the start, or -DURATION before the end.
+func parseMoment(s string, start, end model.Time) (model.Time, error) {
+	if d, err := time.ParseDuration(strings.TrimPrefix(s, "+")); err == nil && s != "" {
+		if s[0] == '-' {
+			return end.Add(d), nil
+		}
+		return start.Add(d), nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return model.TimeOf(t), nil
+	}
+	for _, layout := range []string{"15:04:05.999999999", "15:04"} {
+		clock, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		day := start.Std().Truncate(24 * time.Hour)
+		at := model.TimeOf(day.Add(clock.Sub(clock.Truncate(24 * time.Hour))))
+		if at < start && at.Add(24*time.Hour) <= end {
+			at = at.Add(24 * time.Hour)
+		}
+		return at, nil
+	}
+	return 0, &usageError{fmt.Sprintf("%q is no time", s), "write 14:03:09 (UTC), 2026-11-22T14:03:09Z, +90s (after the start) or -90s (before the end)"}
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"lostbeat/etw/etl"
+	"lostbeat/model"
+	"lostbeat/model/state"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+// captureInfo is what `info --json` prints of a recording or a performance log.
+type captureInfo struct {
+	File        string      `json:"file"`
+	Format      string      `json:"format"`
+	Host        string      `json:"host"`
+	OS          string      `json:"os"`
+	Kernel      string      `json:"kernel"`
+	Start       model.Time  `json:"-"`
+	End         model.Time  `json:"-"`
+	StartText   string      `json:"start"`
+	EndText     string      `json:"end"`
+	EventsTotal uint64      `json:"events_total"`
+	Events      []kindCount `json:"events"`
+	Lost        uint64      `json:"lost"`
+	Probes      []probeInfo `json:"probes"`
+	Notes       []string    `json:"notes"`
+}
+
+type kindCount struct {
+	Kind  string `json:"kind"`
+	Count uint64 `json:"count"`
+}
+
+type probeInfo struct {
+	Name   string `json:"name"`
+	Part   string `json:"part,omitempty"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+func newInfo() *cobra.Command {
+	var files captureFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "info FILE...",
+		Short: "What a recording or capture holds: host, span, probes, counts, loss",
+		Long: `Print what a recording or capture holds: host, kernel, span, which probes were on and
+why others were not, events by kind, and how many were lost. For Windows traces it lists
+every provider, event and version in the file with its count.`,
+		Example: `  lostbeat info night.lostbeat
+  lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			return eachCapture(cmd.Context(), args, files, func(c *capture) error {
+				if f, ok := c.Seekable.(*etl.File); ok {
+					inventory, err := f.Inventory(cmd.Context())
+					if err != nil {
+						return err
+					}
+					if asJSON {
+						return json.NewEncoder(out).Encode(inventory)
+					}
+					return writeInventory(out, c.path, inventory)
+				}
+				info, err := scan(cmd.Context(), c)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return json.NewEncoder(out).Encode(info)
+				}
+				return info.write(out)
+			})
+		},
+	}
+	files.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object to a file")
+	return cmd
+}
+
+// scan reads a capture to its end and says what it holds.
+func scan(ctx context.Context, c *capture) (captureInfo, error) {
+	info := captureInfo{File: c.path, Format: string(c.kind), Events: []kindCount{}, Probes: []probeInfo{}, Notes: []string{}}
+	st := state.New()
+	counts := map[model.Kind]uint64{}
+	err := c.Run(ctx, func(b *model.Batch) error {
+		st.Apply(b)
+		for i := range b.Events {
+			e := &b.Events[i]
+			if e.Flags&model.FlagKeyframe != 0 {
+				continue
+			}
+			counts[e.Kind]++
+			info.EventsTotal++
+			if loss, ok := b.Loss(e); ok {
+				info.Lost += loss.Lost
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return info, err
+	}
+	info.Host, info.OS, info.Kernel = st.Meta["host"], st.Meta["os"], st.Meta["kernel"]
+	info.Start, info.End = c.Span()
+	info.StartText, info.EndText = info.Start.String(), info.End.String()
+	for kind, n := range counts {
+		info.Events = append(info.Events, kindCount{kind.String(), n})
+	}
+	slices.SortFunc(info.Events, func(a, b kindCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind))
+	})
+	for _, p := range st.Probes {
+		info.Probes = append(info.Probes, probeInfo{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
+	}
+	slices.SortFunc(info.Probes, func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) })
+	if noter, ok := c.Seekable.(interface{ Notes() []string }); ok {
+		info.Notes = append(info.Notes, noter.Notes()...)
+	}
+	return info, nil
+}
+
+func (i captureInfo) write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, printable(cmp.Or(value, "unknown"))) }
+	row("file", i.File+" ("+i.Format+")")
+	row("host", i.Host)
+	row("system", i.OS+" "+i.Kernel)
+	row("start", i.Start.Std().Format(time.RFC3339Nano))
+	row("end", i.End.Std().Format(time.RFC3339Nano)+" ("+shortDuration(i.End.Sub(i.Start))+")")
+	row("events", humanize.Comma(int64(i.EventsTotal)))
+	row("lost", humanize.Comma(int64(i.Lost)))
+	for _, note := range i.Notes {
+		row("note", note)
+	}
+	fmt.Fprintln(t)
+	for _, p := range i.Probes {
+		name := p.Name
+		if p.Part != "" {
+			name += "/" + p.Part
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(name), p.State, printable(p.Reason))
+	}
+	fmt.Fprintln(t)
+	for _, k := range i.Events {
+		fmt.Fprintf(t, "%s\t%s\n", k.Kind, humanize.Comma(int64(k.Count)))
+	}
+	fmt.Fprintln(t)
+	return t.Flush()
+}
+
+func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(t, "file\t%s (etl)\n", printable(path))
+	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
+	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, inv.End)
+	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
+	fmt.Fprintf(t, "lost\t%s\n\n", humanize.Comma(int64(inv.Lost)))
+	fmt.Fprintln(t, "provider or class\tevent\tversion\tcount\tname")
+	for _, e := range inv.Events {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Provider, e.Event, strconv.Itoa(int(e.Version)), humanize.Comma(int64(e.Count)), printable(e.Name))
+	}
+	fmt.Fprintln(t)
+	return t.Flush()
+}

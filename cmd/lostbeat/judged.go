@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"sync"
+
+	"lostbeat/detect"
+	"lostbeat/model"
+	"lostbeat/pipeline"
+	"lostbeat/source"
+)
+
+// judged is a capture with the verdicts of this version's detectors in place of
+// those that were recorded with it. The verdicts come from one pass over the
+// whole capture (scan), so that a player that jumps into its middle shows the
+// same findings as one that has played it from the start.
+type judged struct {
+	source.Seekable
+
+	mu      sync.Mutex
+	updates []pipeline.Verdict // in order of At
+}
+
+// scan runs the detectors over the capture and keeps their verdicts; progress
+// is told the event time that has been reached.
+func (j *judged) scan(ctx context.Context, capture source.Source, settings detect.Settings, progress func(model.Time)) error {
+	engine := detect.New(settings)
+	keep := func(at model.Time, f model.Finding) {
+		j.mu.Lock()
+		j.updates = append(j.updates, pipeline.Verdict{At: at, Finding: f})
+		j.mu.Unlock()
+	}
+	err := capture.Run(ctx, func(b *model.Batch) error {
+		engine.Apply(b, keep)
+		if n := len(b.Events); n > 0 {
+			progress(b.Events[n-1].Time)
+		}
+		return nil
+	})
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	engine.Finish(keep)
+	return nil
+}
+
+// findings returns the last state of every finding known so far.
+func (j *judged) findings() []model.Finding {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list findingList
+	for _, v := range j.updates {
+		list.add(v.At, v.Finding)
+	}
+	return list.findings
+}
+
+// RunFrom implements source.Seekable.
+func (j *judged) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	next, first := 0, true
+	return j.Seekable.RunFrom(ctx, t, func(b *model.Batch) error {
+		if len(b.Events) == 0 {
+			return nil
+		}
+		var held []pipeline.Verdict
+		if first {
+			first = false
+			held, next = j.heldAt(b.Events[0].Time)
+		}
+		return j.merge(b, &next, held, emit)
+	})
+}
+
+// Run implements source.Source.
+func (j *judged) Run(ctx context.Context, emit source.Emit) error {
+	start, _ := j.Span()
+	return j.RunFrom(ctx, start, emit)
+}
+
+// heldAt returns the findings as they stood just before t, and the index of
+// the first verdict after them.
+func (j *judged) heldAt(t model.Time) (held []pipeline.Verdict, next int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next = sort.Search(len(j.updates), func(i int) bool { return j.updates[i].At >= t })
+	var list findingList
+	for _, v := range j.updates[:next] {
+		list.add(v.At, v.Finding)
+	}
+	for _, f := range list.findings {
+		held = append(held, pipeline.Verdict{At: t, Finding: f})
+	}
+	return held, next
+}
+
+// merge emits b without recorded findings and with the verdicts that fall into
+// it, after those of held, which hold from its start.
+func (j *judged) merge(b *model.Batch, next *int, held []pipeline.Verdict, emit source.Emit) error {
+	last := b.Events[len(b.Events)-1].Time
+	j.mu.Lock()
+	due := j.updates[min(*next, len(j.updates)):]
+	due = due[:sort.Search(len(due), func(i int) bool { return due[i].At > last })]
+	j.mu.Unlock()
+	*next += len(due)
+	if slices.ContainsFunc(b.Events, func(e model.Event) bool { return e.Kind == model.KindFinding }) {
+		without := *b
+		without.Events = slices.DeleteFunc(slices.Clone(b.Events), func(e model.Event) bool { return e.Kind == model.KindFinding })
+		b = &without
+	}
+	if b = pipeline.Interleave(b, append(held, due...)); len(b.Events) == 0 {
+		return nil
+	}
+	return emit(b)
+}

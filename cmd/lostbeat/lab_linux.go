@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/lab"
+	"lostbeat/probes"
+	"lostbeat/source"
+
+	"github.com/spf13/cobra"
+)
+
+// runHidden handles the invocations by which the fault lab starts this binary
+// as one of its own processes.
+func runHidden(args []string) (handled bool, status int) { return lab.Child(args) }
+
+// errWrongVerdicts makes `lab` end with a status other than 0; the table has said why.
+var errWrongVerdicts = errors.New("not every verdict was right")
+
+func newLab() *cobra.Command {
+	var (
+		settings detectFlags
+		length   time.Duration
+		list     bool
+	)
+	cmd := &cobra.Command{
+		Use:   "lab [SCENARIO...]",
+		Short: "Make faults happen on this machine and check the verdicts",
+		Long: `Run fault scenarios for real, in network namespaces and processes of their own, and
+print a table: what verdict was expected, what came, how soon, and false alarms. Everything
+is undone at the end. Needs root, iproute2 and iptables; it loads the machine for some
+seconds to each scenario, so it is not for a server that has work to do.`,
+		Example: `  sudo lostbeat lab
+  sudo lostbeat lab pinned-flood leak-bind
+  lostbeat lab --list`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			scenarios, err := lab.Find(args)
+			if err != nil {
+				return err
+			}
+			if list {
+				return listScenarios(cmd.OutOrStdout(), scenarios)
+			}
+			thresholds, err := settings.settings()
+			if err != nil {
+				return err
+			}
+			results, err := lab.Run(cmd.Context(), scenarios, lab.Options{Settings: thresholds, Length: length, Log: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }})
+			ok := lab.Report(cmd.OutOrStdout(), results)
+			switch {
+			case err != nil && !errors.Is(err, context.Canceled):
+				return err
+			case !ok:
+				return errWrongVerdicts
+			}
+			return nil
+		},
+	}
+	settings.register(cmd)
+	cmd.Flags().DurationVar(&length, "length", 0, "how long each fault lasts, instead of its own length")
+	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios")
+	return cmd
+}
+
+func listScenarios(w io.Writer, scenarios []*lab.Scenario) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, s := range scenarios {
+		verdicts := "no finding"
+		if len(s.Expect) > 0 {
+			var names []string
+			for _, x := range s.Expect {
+				names = append(names, x.Detector)
+			}
+			verdicts = strings.Join(names, ", ")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Name, verdicts, s.Doc)
+	}
+	return t.Flush()
+}
+
+func newDemo() *cobra.Command {
+	var settings detectFlags
+	var ui uiFlags
+	cmd := &cobra.Command{
+		Use:   "demo SCENARIO",
+		Short: "Show the UI while a fault of the lab runs on this machine",
+		Long: `Make one fault of the lab happen in a namespace of its own and open the live UI on it,
+so that a newcomer sees a detector fire on a healthy machine. Leaving the UI ends the fault
+and undoes it. 'lostbeat lab --list' names the scenarios.`,
+		Example: `  sudo lostbeat demo pinned-flood
+  sudo lostbeat demo leak-bind`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			scenarios, err := lab.Find(args)
+			if err != nil {
+				return err
+			}
+			thresholds, err := settings.settings()
+			if err != nil {
+				return err
+			}
+			s := scenarios[0]
+			session := liveSession{settings: thresholds, ui: ui}
+			if s.Generate != nil {
+				session.src = lab.Stream(s)
+			} else {
+				var src source.Source
+				if src, err = ebpf.New(ebpf.Options{Pools: s.Pools}, probes.All()); err != nil {
+					return err
+				}
+				session.src = src
+				session.beside = func(ctx context.Context) error { return lab.Play(ctx, s, func(string) {}) }
+			}
+			return session.run(cmd.Context())
+		},
+	}
+	settings.register(cmd)
+	ui.register(cmd)
+	return cmd
+}

@@ -1,0 +1,112 @@
+// Command lostbeat says why a server missed a heartbeat, lost a connection or
+// ran out of ports: it traces deferred interrupt work, packet drops and port
+// allocations live, records them, and replays captures from any system.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker; see the Makefile.
+var version = "devel"
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFinding = 1 // findings --exit-code: a warning or worse
+	exitError   = 2
+)
+
+// errFindings makes the process end with exitFinding; it is not printed.
+var errFindings = errors.New("there are findings")
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if handled, status := runHidden(args); handled {
+		return status
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	switch err := root.ExecuteContext(ctx); {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errFindings):
+		return exitFinding
+	case errors.Is(err, syscall.EPIPE):
+		return exitOK // the reader of our output has seen enough
+	default:
+		printError(stderr, err)
+		return exitError
+	}
+}
+
+// printError prints err and, on lines of their own, what would mend it.
+func printError(w io.Writer, err error) {
+	fmt.Fprintln(w, "lostbeat:", err)
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintln(w, "hint:", hint)
+	}
+}
+
+// hintOf returns the hint of the first error in err's tree that has one.
+func hintOf(err error) string {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		return hinter.Hint()
+	}
+	return ""
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ message, hint string }
+
+func (e *usageError) Error() string { return e.message }
+
+// Hint says what would have been right.
+func (e *usageError) Hint() string { return e.hint }
+
+func newRoot() *cobra.Command {
+	var live liveFlags
+	var ui uiFlags
+	cmd := &cobra.Command{
+		Use:   "lostbeat",
+		Short: "Why did the heartbeat get lost? Live host tracer for softirqs/DPCs, packet drops and ports",
+		Long: `lostbeat watches the three things on which lost heartbeats, dropped connections and
+hung RPC turn: deferred interrupt work (softirq, DPC), packets lost inside the host,
+and local ports. It says why in one sentence, with evidence.
+
+Without arguments it opens the live terminal UI on this host (Linux, root).`,
+		Example: `  sudo lostbeat                                   live terminal UI
+  sudo lostbeat --pool rpc=udp:5000-5100          name a firewalled port range
+  sudo lostbeat record -o night.lostbeat --duration 8h
+  lostbeat replay night.lostbeat                  the same UI, no privileges needed
+  sudo lostbeat watch --json                      findings as they arise, for machines
+  lostbeat findings --exit-code *.lostbeat        verdicts over files, for scripts
+  lostbeat findings capture.etl perfmon.csv       Windows captures too`,
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return runLiveUI(cmd, live, ui) },
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath())}
+	})
+	live.register(cmd)
+	ui.register(cmd)
+	cmd.AddCommand(newRecord(), newReplay(), newWatch(), newFindings(), newEvents(), newInfo(), newDoctor(), newLab(), newDemo())
+	return cmd
+}

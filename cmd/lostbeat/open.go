@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"lostbeat/etw"
+	"lostbeat/etw/etl"
+	"lostbeat/probes"
+	"lostbeat/record"
+	"lostbeat/source"
+	"lostbeat/source/perfmon"
+
+	"github.com/spf13/cobra"
+)
+
+// captureFlags are the flags of every command that opens files.
+type captureFlags struct {
+	utcOffset string
+	trace     bool
+	// everything asks for what no detector reads, too: uninterpreted records
+	// of a trace, every counter of a performance log.
+	everything bool
+}
+
+func (f *captureFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for performance logs that do not say it")
+	cmd.Flags().BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the threshold")
+}
+
+// offset parses --utc-offset; nil when it was not given.
+func (f *captureFlags) offset() (*time.Duration, error) {
+	if f.utcOffset == "" {
+		return nil, nil
+	}
+	t, err := time.Parse("Z07:00", f.utcOffset)
+	if err != nil {
+		return nil, &usageError{fmt.Sprintf("--utc-offset %q is no offset", f.utcOffset), "write it like +01:00, -05:30 or Z"}
+	}
+	_, seconds := t.Zone()
+	d := time.Duration(seconds) * time.Second
+	return &d, nil
+}
+
+// fileKind is what a file holds, told by its first bytes.
+type fileKind string
+
+const (
+	kindRecording fileKind = "lostbeat"
+	kindText      fileKind = "lostbeat text"
+	kindETL       fileKind = "etl"
+	kindPerfmon   fileKind = "perfmon"
+)
+
+// unknownFileError is a file of no kind that lostbeat reads.
+type unknownFileError struct{ path string }
+
+func (e *unknownFileError) Error() string {
+	return e.path + " is neither a lostbeat recording nor a Windows capture"
+}
+
+// Hint says what can be opened.
+func (e *unknownFileError) Hint() string {
+	return "lostbeat opens its own recordings, Windows traces (.etl) and performance logs (.blg, .csv, .tsv)"
+}
+
+// detectKind reads the first bytes of a file.
+func detectKind(path string) (fileKind, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return "", &usageError{path + " is a directory", "name the files in it, e.g. " + path + "/*.lostbeat"}
+	}
+	head := make([]byte, 128<<10)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	head = head[:n]
+	switch {
+	case looksLikeRecording(head):
+		return kindRecording, nil
+	case looksLikeText(head):
+		return kindText, nil
+	case perfmon.Detect(head): // before etl: a .blg is an ETL container too
+		return kindPerfmon, nil
+	case etl.Detect(head):
+		return kindETL, nil
+	}
+	return "", &unknownFileError{path}
+}
+
+// capture is an opened file.
+type capture struct {
+	source.Seekable
+	io.Closer
+	kind  fileKind
+	path  string
+	flags captureFlags
+}
+
+// openCapture opens a file of any kind.
+func openCapture(path string, flags captureFlags, progress source.Progress) (*capture, error) {
+	kind, err := detectKind(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &capture{kind: kind, path: path, flags: flags}
+	switch kind {
+	case kindRecording:
+		var r *record.Reader
+		if r, err = record.Open(path); err == nil {
+			c.Seekable, c.Closer = r, r
+		}
+	case kindText:
+		var t *textCapture
+		if t, err = openText(path); err == nil {
+			c.Seekable, c.Closer = t, t
+		}
+	case kindETL:
+		var f *etl.File
+		if f, err = etl.Open(path, etl.Options{Options: etw.Options{Trace: flags.trace, SkipRaw: !flags.everything}, Probes: probes.ETW, Progress: progress}); err == nil {
+			c.Seekable, c.Closer = f, f
+		}
+	case kindPerfmon:
+		var offset *time.Duration
+		if offset, err = flags.offset(); err != nil {
+			return nil, err
+		}
+		var l *perfmon.Log
+		if l, err = perfmon.Open(path, perfmon.Options{UTCOffset: offset, AllCounters: flags.everything, Progress: progress}); err == nil {
+			c.Seekable, c.Closer = l, l
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// eachCapture opens the files in turn and calls do with each.
+func eachCapture(ctx context.Context, paths []string, flags captureFlags, do func(*capture) error) error {
+	for _, path := range paths {
+		if ctx.Err() != nil {
+			return nil
+		}
+		c, err := openCapture(path, flags, nil)
+		if err != nil {
+			return err
+		}
+		err = do(c)
+		if closeErr := c.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/model"
+	"lostbeat/pipeline"
+	"lostbeat/source"
+	"lostbeat/tui"
+
+	"github.com/spf13/cobra"
+)
+
+func newReplay() *cobra.Command {
+	var (
+		files    captureFlags
+		settings detectFlags
+		ui       uiFlags
+		speed    float64
+		at       string
+	)
+	cmd := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Open a recording or a Windows capture in the terminal UI",
+		Long: `Open a recording or a Windows capture (.etl, .blg, perfmon .csv) in the same UI as a
+live session. It needs no privileges and works on every system. Space pauses, the arrow
+keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
+		Example: `  lostbeat replay night.lostbeat
+  lostbeat replay night.lostbeat --at 03:12:00 --speed 4
+  lostbeat replay capture.etl`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			thresholds, err := settings.settings()
+			if err != nil {
+				return err
+			}
+			if speed <= 0 {
+				return &usageError{"--speed must be above 0", "1 is the speed of the recording, 10 ten times as fast"}
+			}
+			c, err := openCapture(args[0], files, nil)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			start, end := c.Span()
+			from := start
+			if at != "" {
+				if from, err = parseMoment(at, start, end); err != nil {
+					return err
+				}
+			}
+			if err := requireTerminal("without one, use 'lostbeat findings FILE' or 'lostbeat events FILE'"); err != nil {
+				return err
+			}
+			opts := ui.options(tui.NewState())
+			opts.Source = filepath.Base(args[0])
+			return replay(cmd.Context(), c, thresholds, opts, source.PlayerOptions{Speed: speed, Start: from, Hold: true})
+		},
+	}
+	files.register(cmd)
+	settings.register(cmd)
+	ui.register(cmd)
+	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
+	cmd.Flags().StringVar(&at, "at", "", "start at this `TIME`: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
+	return cmd
+}
+
+// replay shows a capture: one pass over all of it finds the verdicts, while a
+// player shows the moment that the user asks for.
+func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.Options, playing source.PlayerOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	state := opts.State
+	verdicts := &judged{Seekable: c}
+	playing.Moved = func(model.Time) { state.Reset() }
+	player := source.NewPlayer(verdicts, playing)
+	opts.Player = playerControl{player}
+
+	var wait sync.WaitGroup
+	var scanErr, playErr error
+	wait.Go(func() {
+		scanErr = scanCapture(ctx, verdicts, c.path, c.flags, settings, state)
+	})
+	wait.Go(func() {
+		_, playErr = pipeline.Run(ctx, player, pipeline.Options{Outputs: []pipeline.Output{{Name: "screen", Sink: state}}})
+		if playErr != nil && ctx.Err() == nil {
+			state.SetFault(playErr)
+		}
+	})
+	err := tui.Run(ctx, opts)
+	cancel()
+	wait.Wait()
+	if errors.Is(playErr, context.Canceled) {
+		playErr = nil
+	}
+	return errors.Join(err, scanErr, playErr)
+}
+
+// scanCapture finds the verdicts of a capture through a reader of its own.
+func scanCapture(ctx context.Context, verdicts *judged, path string, flags captureFlags, settings detect.Settings, state *tui.State) error {
+	c, err := openCapture(path, flags, nil)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	start, end := c.Span()
+	err = verdicts.scan(ctx, c, settings, func(at model.Time) {
+		state.SetProgress(int64(at-start), int64(end-start))
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		state.SetFault(fmt.Errorf("look for findings: %w", err))
+		return err
+	}
+	state.SetFindings(verdicts.findings())
+	return nil
+}
+
+// playerControl is a source.Player as the UI wants it.
+type playerControl struct{ *source.Player }
+
+func (p playerControl) Paused() bool   { return p.State().Paused }
+func (p playerControl) Speed() float64 { return p.State().Speed }
+
+// Step moves by d, then stands still.
+func (p playerControl) Step(d time.Duration) {
+	p.Pause()
+	p.Player.Step(d)
+}
+
+func (p playerControl) Span() (start, end model.Time) {
+	s := p.State()
+	return s.Start, s.End
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"os"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+	"lostbeat/record"
+	"lostbeat/source"
+)
+
+// textCapture is the text form of a stream, as `lostbeat events` prints it, as
+// a capture.
+type textCapture struct {
+	path       string
+	start, end model.Time
+}
+
+// openText reads the whole file once, for its bounds and to report what is
+// wrong with it.
+func openText(path string) (*textCapture, error) {
+	c := &textCapture{path: path}
+	err := c.Run(context.Background(), func(b *model.Batch) error {
+		for _, e := range b.Events {
+			if c.start == 0 {
+				c.start = e.Time
+			}
+			c.end = max(c.end, e.Time)
+		}
+		return nil
+	})
+	return c, err
+}
+
+// Run implements source.Source.
+func (c *textCapture) Run(ctx context.Context, emit source.Emit) error {
+	f, err := os.Open(c.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = record.ReadText(f, func(b *model.Batch) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return emit(b)
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Span implements source.Seekable.
+func (c *textCapture) Span() (start, end model.Time) { return c.start, c.end }
+
+// RunFrom implements source.Seekable: a text has no index, so it is read from
+// its start.
+func (c *textCapture) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	before := state.New()
+	passed := t <= c.start
+	return c.Run(ctx, func(b *model.Batch) error {
+		if passed {
+			return emit(b)
+		}
+		if b.Events[len(b.Events)-1].Time < t {
+			before.Apply(b)
+			return nil
+		}
+		passed = true
+		var key model.Builder
+		before.Snapshot(b.Events[0].Time, &key)
+		if err := emit(key.Take()); err != nil {
+			return err
+		}
+		return emit(b)
+	})
+}
+
+// Close implements io.Closer.
+func (c *textCapture) Close() error { return nil }
+
+// looksLikeText says whether the first line of a file parses as an event.
+func looksLikeText(head []byte) bool {
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	var b model.Builder
+	return len(line) > 0 && model.ParseText(&b, string(line)) == nil && b.Len() == 1
+}
+
+// looksLikeRecording says whether a file begins with a Zstandard or a
+// skippable frame.
+func looksLikeRecording(head []byte) bool {
+	if len(head) < 4 {
+		return false
+	}
+	magic := binary.LittleEndian.Uint32(head)
+	return magic == 0xFD2FB528 || magic&^0xF == 0x184D2A50
+}
+
+var _ source.Seekable = (*textCapture)(nil)
