@@ -374,6 +374,32 @@ func TestVectorNames(t *testing.T) {
 	}
 }
 
+// BenchmarkPrograms measures the BPF programs under a UDP load on the loopback
+// device; an operation is a datagram sent and received.
+func BenchmarkPrograms(b *testing.B) {
+	for name, options := range map[string]ebpf.Options{"histograms": {}, "trace": {Trace: true}} {
+		b.Run(name, func(b *testing.B) {
+			read := ebpftest.Costs(b, "deferred_")
+			ebpftest.Start(b, options, New())
+			conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			buffer := make([]byte, 64)
+			for b.Loop() {
+				if _, err := conn.WriteTo(buffer, conn.LocalAddr()); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := conn.ReadFrom(buffer); err != nil {
+					b.Fatal(err)
+				}
+			}
+			ebpftest.ReportCosts(b, read(), "deferred_")
+		})
+	}
+}
+
 func BenchmarkCollect(b *testing.B) {
 	for _, cpus := range []int{2, 128} {
 		b.Run(fmt.Sprintf("cpus=%d", cpus), func(b *testing.B) {
