@@ -85,14 +85,14 @@ type Decoder struct {
 	Sockets Sockets
 
 	handlers map[Key]Handler
-	ticks    []func(end model.Time)
-	// next is the end of the current interval, 0 before the first record.
-	next    model.Time
-	cpus    []cpu
-	known   map[int32]string
-	symbols map[uint64]Symbol
-	render  renderer
-	partial uint64
+	ticks    []func(begin, end model.Time)
+	// begin and next are the limits of the current interval; next is 0 before the first record.
+	begin, next model.Time
+	cpus        []cpu
+	known       map[int32]string
+	symbols     map[uint64]Symbol
+	render      renderer
+	partial     uint64
 }
 
 // NewDecoder returns a decoder that adds to out what the probes make of the
@@ -115,8 +115,8 @@ func (d *Decoder) Handle(h Handler, kinds ...Key) {
 }
 
 // EveryInterval calls f at the end of each source.Interval of the capture's
-// time, and once at its end.
-func (d *Decoder) EveryInterval(f func(end model.Time)) { d.ticks = append(d.ticks, f) }
+// time, and once at its end: the first and the last interval are shorter.
+func (d *Decoder) EveryInterval(f func(begin, end model.Time)) { d.ticks = append(d.ticks, f) }
 
 // Threshold returns the shortest run that is emitted singly.
 func (d *Decoder) Threshold() time.Duration {
@@ -154,22 +154,27 @@ func (d *Decoder) Decode(r *Record) {
 // advance ends the interval that t lies behind. Intervals without records are
 // passed over.
 func (d *Decoder) advance(t model.Time) {
-	if d.next != 0 {
+	const interval = model.Time(source.Interval)
+	first := d.next == 0
+	if !first {
 		d.tick(d.next)
 	}
-	d.next = (t/model.Time(source.Interval) + 1) * model.Time(source.Interval)
+	d.next = (t/interval + 1) * interval
+	if d.begin = d.next - interval; first {
+		d.begin = t
+	}
 }
 
 func (d *Decoder) tick(end model.Time) {
 	for _, f := range d.ticks {
-		f(end)
+		f(d.begin, end)
 	}
 }
 
 // Finish ends the last interval at time t, that of the last record.
 func (d *Decoder) Finish(t model.Time) {
 	if d.next != 0 {
-		d.tick(min(t, d.next))
+		d.tick(max(d.begin, min(t, d.next)))
 	}
 	d.next = 0
 }

@@ -55,6 +55,9 @@ func (w *renderer) payload(r *Record, sch *schema, partial bool) string {
 		w.out = append(w.out, '}')
 		return string(w.out)
 	}
+	if sch == nil && partial {
+		return `{"_partial":true,"_rest":"` + hexText(r.Payload) + `"}`
+	}
 	if sch == nil {
 		return hexText(r.Payload)
 	}

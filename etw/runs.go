@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"lostbeat/model"
-	"lostbeat/source"
 )
 
 // RunKey identifies what ran: one routine of one class on one processor.
@@ -25,8 +24,8 @@ type Tally struct {
 	// Flags has model.FlagInclusive when the durations contain nested
 	// interrupts, or may do so.
 	Flags model.Flags
-	// Dur is the interval; it is longer than source.Interval when a run that
-	// ended in it had begun before it.
+	// Dur is the interval; it is longer when a run that ended in it had begun
+	// before it.
 	Dur       time.Duration
 	Histogram model.Histogram
 }
@@ -58,7 +57,7 @@ type tally struct {
 // interval. traced says whether the capture has ISRs.
 func NewRuns(d *Decoder, traced bool, emit func(end model.Time, t *Tally)) *Runs {
 	r := &Runs{d: d, tallies: make(map[RunKey]*tally), traced: traced}
-	d.EveryInterval(func(end model.Time) { r.flush(end, emit) })
+	d.EveryInterval(func(begin, end model.Time) { r.flush(begin, end, emit) })
 	return r
 }
 
@@ -91,7 +90,7 @@ func (r *Runs) Add(k RunKey, initial uint64, rec *Record, t model.Time) (run Run
 }
 
 // flush hands out the tallies of the interval that ends now, in a fixed order.
-func (r *Runs) flush(end model.Time, emit func(end model.Time, t *Tally)) {
+func (r *Runs) flush(begin, end model.Time, emit func(end model.Time, t *Tally)) {
 	all := make([]*tally, 0, len(r.tallies))
 	for _, e := range r.tallies {
 		all = append(all, e)
@@ -100,7 +99,7 @@ func (r *Runs) flush(end model.Time, emit func(end model.Time, t *Tally)) {
 		return cmp.Or(cmp.Compare(a.CPU, b.CPU), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Vector, b.Vector), cmp.Compare(a.Routine, b.Routine))
 	})
 	for _, e := range all {
-		e.Dur = max(source.Interval, end.Sub(e.first))
+		e.Dur = end.Sub(min(begin, e.first))
 		emit(end, &e.Tally)
 	}
 	clear(r.tallies)

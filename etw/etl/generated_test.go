@@ -399,7 +399,7 @@ func TestDetect(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	small := etltest.Options{BufferSize: 1024}
 	for _, o := range []etltest.Options{small, {BufferSize: 1024, PointerSize: 4, Clock: etw.ClockSystem}, {BufferSize: 1024, Compression: xca.Xpress}, {BufferSize: 1024, Compression: xca.LZNT1}, {BufferSize: 1024, Compression: xca.XpressHuffman}} {
-		f.Add(everything(o))
+		f.Add(etltest.Everything(o))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<18 {
@@ -419,44 +419,4 @@ func FuzzFile(f *testing.F) {
 			return nil
 		})
 	})
-}
-
-// everything returns a small capture with one record of each kind that is
-// decoded.
-func everything(o etltest.Options) []byte {
-	w := etltest.New(o)
-	p := func() *etltest.Payload { return etltest.NewPayload(max(o.PointerSize, 4)) }
-	if o.PointerSize == 0 {
-		p = func() *etltest.Payload { return etltest.NewPayload(8) }
-	}
-	w.Process(1, 1000, 700, "a.exe", "a")
-	w.Thread(1, 2000, 700, 704)
-	w.Image(10, 3000, etltest.Drivers[1])
-	w.Switch(0, 4000, 704, 0)
-	w.ISR(0, 67, 5000, 6000, etltest.Drivers[1].Base+8, 0x61)
-	w.DPC(0, 68, 4500, 7000, etltest.Drivers[1].Base+16)
-	w.Sample(0, 8000, 704, 1)
-	w.Datagram(0, 9000, 43, 700, [4]byte{1, 2, 3, 4}, [4]byte{5, 6, 7, 8}, 9, 10)
-	w.Socket(0, 10_000, 0x1000, 700)
-	w.Bind(0, 12_000, 0x1000, 700, 0, 5000, 0)
-	w.DropDatagram(0, 14_000, 0x1000, 9)
-	w.CloseSocket(0, 15_000, 0x1000, 700)
-	uuid := etw.ClassImage
-	w.Event(0, 17_000, etw.ProviderRPC, 5, 1, 700, 704, uuid, p().GUID(uuid).U32(1).U32(1).UTF16("host").UTF16("5000").UTF16("").U32(0).U32(0).U32(0))
-	w.Event(0, 18_000, etw.ProviderRPC, 7, 1, 700, 704, uuid, p().U32(1722))
-	w.Event(0, 19_000, etw.ProviderRPC, 16, 1, 700, 704, uuid, p().UTF16("ncacn_ip_tcp").UTF16("").UTF16("").U32(1).U32(0).U32(0))
-	w.Event(0, 20_000, etw.ProviderRPC, 17, 1, 700, 704, uuid, p().U32(1721))
-	w.Event(0, 21_000, etw.ProviderRPCSS, 2, 1, 700, 704, uuid, p().GUID(uuid).GUID(uuid).ANSI("ncacn_ip_tcp").ANSI("5000"))
-	w.Event(0, 22_000, etw.ProviderNDIS, 10400, 0, 4, 8, uuid, p().GUID(uuid).U32(3).U64(1).UTF16("NIC").U32(1).U32(2))
-	w.Event(0, 23_000, etw.ProviderTCPIP, 1214, 0, 4, 8, uuid, p().U32(17).U32(2).SockAddr4([4]byte{1}, 2).SockAddr4([4]byte{3}, 4).U32(5).U32(6))
-	w.Event(0, 24_000, etw.ProviderTCPIP, 1396, 1, 4, 8, uuid, p().SockAddr4([4]byte{1}, 2).U32(0).Pointer(0x2000).U32(700).U64(0))
-	w.Event(0, 25_000, etw.ProviderTCPIP, 1050, 0, 4, 8, uuid, p().SockAddr4([4]byte{1}, 0).SockAddr4([4]byte{3}, 80).U32(0xc0000209).U32(700).U32(1).Pointer(0x3000))
-	w.Add(etw.Record{Header: etw.HeaderEvent, PointerSize: 8, Class: uuid, Time: w.Ticks(26_000), Extended: etltest.Extended(map[uint16][]byte{11: []byte("\x10\x00\x00ev\x00f\x00\x08g\x00\x42\x05s\x00\x98\x01"), 12: []byte("\x06\x00abc\x00")}),
-		Payload: []byte{1, 2, 3, 4, 2, 0, 'a', 0, 'b', 0}})
-	w.Add(etw.Record{Header: etw.HeaderMessage, PointerSize: 8, Class: uuid, ID: 43, Version: 0xaa, Time: w.Ticks(27_000), Payload: []byte{1}})
-	w.Add(etw.Record{Header: etw.HeaderEvent, PointerSize: 8, Class: uuid, ID: 0xfffe, Version: 1, Time: w.Ticks(28_000), Payload: []byte("\x01\x01\x00\x5b\x01\x00\x00\x00<instrumentationManifest><instrumentation><events><provider name='p'><events><event value='9' symbol='n'/></events></provider></events></instrumentation></instrumentationManifest>")})
-	w.Add(etw.Record{Header: etw.HeaderFull, PointerSize: 8, Class: etw.ClassEventInfo, ID: 32, Time: w.Ticks(29_000), Payload: etltest.EventInfo(uuid, 9, 0, "P", "Task", []etltest.Property{{Name: "a", Type: 8, Map: "m"}, {Name: "b", Type: 1}})})
-	w.Add(etw.Record{Header: etw.HeaderFull, PointerSize: 8, Class: etw.ClassEventInfo, ID: 33, Time: w.Ticks(30_000), Payload: etltest.EventMap(uuid, "m", map[uint32]string{1: "one", 2: "two"})})
-	w.Event(0, 31_000, uuid, 9, 0, 4, 8, etw.GUID{}, p().U32(2).UTF16("text"))
-	return w.Bytes()
 }

@@ -5,7 +5,6 @@ import (
 
 	"lostbeat/etw"
 	"lostbeat/model"
-	"lostbeat/source"
 )
 
 // Opcodes of the PerfInfo class that this probe decodes.
@@ -131,13 +130,13 @@ func (p *etwProbe) sample(r *etw.Record, _ model.Time) bool {
 }
 
 // profile emits the samples of the interval.
-func (p *etwProbe) profile(end model.Time) {
+func (p *etwProbe) profile(begin, end model.Time) {
 	for i := range p.samples {
 		s := &p.samples[i]
 		if s.Samples == 0 {
 			continue
 		}
-		s.Time, s.Dur = end, source.Interval
+		s.Time, s.Dur = end, end.Sub(begin)
 		if p.weak {
 			s.Flags = model.FlagSecondary
 		}

@@ -63,32 +63,41 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 }
 
 // acquire marks a socket as holding its local port and says so.
-func (p *etwProbe) acquire(t model.Time, key uint64, s *etw.Socket, tid int32) {
+func (p *etwProbe) acquire(t model.Time, key uint64, s *etw.Socket, r *etw.Record) {
 	if s.Local.Port() == 0 {
 		return
 	}
 	if s.Since != 0 {
-		p.release(t, key, s, tid) // the end of its last life was not seen
+		p.release(t, key, s, r) // the end of its last life was not seen
 	}
 	s.Since = t
-	p.d.Out.AddPortAcquire(model.PortAcquire{Time: t, PID: s.PID, TID: tid, Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How,
+	p.d.Out.AddPortAcquire(model.PortAcquire{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How,
 		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t)})
 }
 
 // release says that a socket gives its port back, if it holds one.
-func (p *etwProbe) release(t model.Time, key uint64, s *etw.Socket, tid int32) {
+func (p *etwProbe) release(t model.Time, key uint64, s *etw.Socket, r *etw.Record) {
 	if s == nil || s.Since == 0 {
 		return
 	}
-	p.d.Out.AddPortRelease(model.PortRelease{Time: t, Dur: t.Sub(s.Since), PID: s.PID, TID: tid, Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: model.HowClose,
+	p.d.Out.AddPortRelease(model.PortRelease{Time: t, Dur: t.Sub(s.Since), PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: model.HowClose,
 		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t)})
 	s.Since = 0
 }
 
 // fail says that a port could not be taken.
-func (p *etwProbe) fail(t model.Time, key uint64, s etw.Socket, tid int32, status uint32) {
-	p.d.Out.AddPortFail(model.PortFail{Time: t, PID: s.PID, TID: tid, Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How, Error: int64(status),
+func (p *etwProbe) fail(t model.Time, key uint64, s etw.Socket, r *etw.Record, status uint32) {
+	p.d.Out.AddPortFail(model.PortFail{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How, Error: int64(status),
 		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t), ErrorName: ntStatusName(status)})
+}
+
+// threadOf returns the thread that logged r when it is one of the process: the
+// transports complete requests on any thread.
+func threadOf(r *etw.Record, pid int32) int32 {
+	if r.PID != pid {
+		return -1
+	}
+	return r.TID
 }
 
 // etwMaxTexts limits the addresses that are kept in text.

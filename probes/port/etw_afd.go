@@ -100,7 +100,7 @@ func (p *etwProbe) created(endpoint uint64, pid int32, protocol model.Protocol, 
 	if s.Since != 0 && s.PID == pid && s.Protocol == protocol {
 		return // the second record of one request
 	}
-	p.release(t, endpoint, s, r.TID)
+	p.release(t, endpoint, s, r)
 	*s = etw.Socket{PID: pid, Protocol: protocol}
 }
 
@@ -148,11 +148,11 @@ func (p *etwProbe) bound(endpoint uint64, s *etw.Socket, addr netip.AddrPort, st
 	if status != 0 {
 		failed := *s
 		failed.Local, failed.How = addr, how
-		p.fail(t, endpoint, failed, r.TID, status)
+		p.fail(t, endpoint, failed, r, status)
 		return
 	}
 	s.Local, s.How = addr, how
-	p.acquire(t, endpoint, s, r.TID)
+	p.acquire(t, endpoint, s, r)
 }
 
 // oldBind decodes Process, Endpoint, Address, Port, Status. Whether the port
@@ -178,11 +178,11 @@ func (p *etwProbe) oldBind(r *etw.Record, t model.Time) bool {
 	if status != 0 {
 		failed := *s
 		failed.Local = local
-		p.fail(t, endpoint, failed, r.TID, status)
+		p.fail(t, endpoint, failed, r, status)
 		return true
 	}
 	s.Local = local
-	p.acquire(t, endpoint, s, r.TID)
+	p.acquire(t, endpoint, s, r)
 	return true
 }
 
@@ -199,7 +199,7 @@ func (p *etwProbe) oldBindFail(r *etw.Record, t model.Time) bool {
 	if known := p.d.Sockets.Find(endpoint); known != nil {
 		s = *known
 	}
-	p.fail(t, endpoint, s, r.TID, status)
+	p.fail(t, endpoint, s, r, status)
 	return true
 }
 
@@ -250,6 +250,6 @@ func (p *etwProbe) oldClose(r *etw.Record, t model.Time) bool {
 }
 
 func (p *etwProbe) closed(endpoint uint64, r *etw.Record, t model.Time) {
-	p.release(t, endpoint, p.d.Sockets.Find(endpoint), r.TID)
+	p.release(t, endpoint, p.d.Sockets.Find(endpoint), r)
 	p.d.Sockets.Forget(endpoint)
 }

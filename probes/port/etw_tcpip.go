@@ -54,7 +54,7 @@ func (p *etwProbe) bindFailure(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.fail(t, key, etw.Socket{PID: r.PID, Protocol: model.ProtocolTCP, Local: local, How: bindHow(local)}, r.TID, status)
+	p.fail(t, key, etw.Socket{PID: r.PID, Protocol: model.ProtocolTCP, Local: local, How: bindHow(local)}, r, status)
 	return true
 }
 
@@ -106,14 +106,14 @@ func (p *etwProbe) udpBind(r *etw.Record, t model.Time) bool {
 	if status != 0 || r.ID == udpBindPortFailure {
 		failed := *s
 		failed.Local, failed.How = local, bindHow(local)
-		p.fail(t, key, failed, r.TID, status)
+		p.fail(t, key, failed, r, status)
 		return true
 	}
 	s.Local = local
 	// The event gives the port that was taken, not the one that was asked for.
 	s.How = model.HowUnknown
 	if p.transport {
-		p.acquire(t, key, s, r.TID)
+		p.acquire(t, key, s, r)
 	}
 	return true
 }
@@ -132,13 +132,13 @@ func (p *etwProbe) tcpConnection(r *etw.Record, t model.Time) bool {
 	s := etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: local, Remote: remote, How: model.HowConnect}
 	switch r.ID {
 	case tcpConnectFailedPort:
-		p.fail(t, key, s, r.TID, status)
+		p.fail(t, key, s, r, status)
 	case tcpConnectComplete:
 		if p.transport && status == 0 {
 			known := p.d.Sockets.Make(key)
-			p.release(t, key, known, r.TID)
+			p.release(t, key, known, r)
 			*known = s
-			p.acquire(t, key, known, r.TID)
+			p.acquire(t, key, known, r)
 		}
 	default:
 		p.closed(key, r, t)
@@ -153,7 +153,7 @@ func (p *etwProbe) reservation(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.fail(t, 0, etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: netip.AddrPortFrom(netip.Addr{}, port), How: model.HowBindPort}, r.TID, status)
+	p.fail(t, 0, etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: netip.AddrPortFrom(netip.Addr{}, port), How: model.HowBindPort}, r, status)
 	return true
 }
 
@@ -166,6 +166,6 @@ func (p *etwProbe) listenerFailure(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.fail(t, key, etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: local, How: model.HowListen}, r.TID, status)
+	p.fail(t, key, etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: local, How: model.HowListen}, r, status)
 	return true
 }

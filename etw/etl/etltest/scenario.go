@@ -174,3 +174,35 @@ func PortLeak(o Options) []byte {
 	w.DropDatagram(0, 14*second, endpoint, 4000)
 	return w.Bytes()
 }
+
+// Mixture returns a capture of one second on several processors with the
+// records of a DPC, interrupt, context switch and network trace.
+func Mixture(o Options, records int) []byte {
+	o.Processors = max(o.Processors, 4)
+	w := New(o)
+	w.Process(3, 0, 500, "heartbeatd.exe", "")
+	for i := range uint32(64) {
+		w.Thread(3, 0, 500, 504+4*i)
+	}
+	step := second / int64(records/o.Processors)
+	for i := range records / o.Processors {
+		at := int64(i)*step + 1000
+		for cpu := range int32(o.Processors) {
+			driver := Drivers[(i+int(cpu))%len(Drivers)]
+			switch i % 6 {
+			case 0, 3:
+				w.Switch(cpu, at, 504+uint32(i%64)*4, 0)
+			case 1:
+				w.ISR(cpu, 67, at-step/3, at, driver.Base+uint64(i%16)*64, uint16(64+i%8))
+			case 2, 4:
+				w.DPC(cpu, 68, at-step/2, at, driver.Base+uint64(i%32)*64)
+			default:
+				w.Datagram(cpu, at, 43, 500, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 0, 1}, 5405, 5405)
+			}
+		}
+	}
+	for _, d := range Drivers {
+		w.Image(4, second, d)
+	}
+	return w.Bytes()
+}

@@ -39,7 +39,7 @@ type Options struct {
 	Start, Origin uint64
 }
 
-// DefaultStart is the start of a session: 22 November 2026, 12:00 UTC.
+// DefaultStart is the start of a session: 19 November 2026, 12:00 UTC.
 const DefaultStart = 134395632000000000
 
 // Writer collects records. The zero Writer is not ready: use New.

@@ -1,0 +1,96 @@
+package probes
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"lostbeat/etw"
+	"lostbeat/etw/etl"
+	"lostbeat/etw/etl/etltest"
+	"lostbeat/internal/testutil"
+	"lostbeat/model"
+)
+
+// replay decodes a capture with the given probes.
+func replay(t *testing.T, data []byte, o etw.Options, make func() []etw.Probe) []*model.Batch {
+	t.Helper()
+	f, err := etl.New(bytes.NewReader(data), int64(len(data)), etl.Options{Options: o, Probes: make})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batches []*model.Batch
+	if err := f.Run(t.Context(), func(b *model.Batch) error {
+		batches = append(batches, b)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := model.Validate(batches...); err != nil {
+		t.Error(err)
+	}
+	return batches
+}
+
+// TestETWGolden decodes a capture with every record that the probes know, for
+// both pointer sizes, and compares the text of the stream.
+func TestETWGolden(t *testing.T) {
+	for name, size := range map[string]uint8{"etw32.golden": 4, "etw64.golden": 8} {
+		var text strings.Builder
+		for _, b := range replay(t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true}, ETW) {
+			for i := range b.Events {
+				text.Write(model.AppendText(nil, b, &b.Events[i]))
+				text.WriteByte('\n')
+			}
+		}
+		testutil.Golden(t, name, text.String())
+	}
+}
+
+// TestETWKinds checks that each probe emits every kind that it lists, from the
+// same capture, and no other.
+func TestETWKinds(t *testing.T) {
+	for i, p := range ETW() {
+		t.Run(p.Name(), func(t *testing.T) {
+			seen := make(map[model.Kind]bool)
+			one := func() []etw.Probe { return ETW()[i : i+1] }
+			for _, b := range replay(t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true}, one) {
+				for i := range b.Events {
+					seen[b.Events[i].Kind] = true
+				}
+			}
+			shared := []model.Kind{model.KindMeta, model.KindClock, model.KindProbe, model.KindProcess, model.KindImage, model.KindRaw, model.KindLoss}
+			for _, k := range p.Kinds() {
+				if !seen[k] {
+					t.Errorf("no %v", k)
+				}
+				delete(seen, k)
+			}
+			for k := range seen {
+				if !slices.Contains(shared, k) {
+					t.Errorf("%v is not listed", k)
+				}
+			}
+		})
+	}
+}
+
+// TestETWStatus checks that a capture without a signal says so.
+func TestETWStatus(t *testing.T) {
+	empty := etltest.New(etltest.Options{}).Bytes()
+	off := 0
+	for _, b := range replay(t, empty, etw.Options{}, ETW) {
+		for i := range b.Events {
+			if v, ok := b.Probe(&b.Events[i]); ok && v.Name != "etw" {
+				if v.State == model.ProbeOn || v.Reason == "" || v.Hint == "" {
+					t.Errorf("%+v", v)
+				}
+				off++
+			}
+		}
+	}
+	if off < len(ETW()) {
+		t.Errorf("%d probe events for %d probes", off, len(ETW()))
+	}
+}
