@@ -36,7 +36,7 @@ func TestDo(t *testing.T) {
 	added := true
 	t.Cleanup(func() {
 		if added {
-			exec.Command("ip", "netns", "del", name).Run()
+			ip("netns", "del", name)
 		}
 	})
 	ip("-n", name, "link", "add", "lbdo0", "type", "veth", "peer", "name", "lbdo1")

@@ -43,7 +43,7 @@ type attached struct {
 	env    *ebpf.Env
 	loader *ebpf.Loader
 	polls  *polls
-	softnet
+	cpus   softnet
 	host   *namespace
 	others map[uint32]*namespace
 	// listed is when the namespaces were listed, othersDue when the other ones
@@ -71,7 +71,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if polled.State == model.ProbeOn {
 		a.polls = newPolls(a.loader.Map(bpfMapNicPolled), a.loader.Map(".bss"))
 	}
-	a.status[partSoftnet] = ebpf.StatusOf(Name, partSoftnet, a.softnet.start())
+	a.status[partSoftnet] = ebpf.StatusOf(Name, partSoftnet, a.cpus.start())
 	// The first reading sets the base of all counters; what it would emit
 	// belongs to no interval.
 	var base model.Builder
@@ -104,7 +104,7 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 	if a.polls != nil {
 		errs = append(errs, a.polls.collect(now, interval, a.deviceName, b))
 	}
-	errs = append(errs, a.softnet.collect(now, interval, b))
+	errs = append(errs, a.cpus.collect(now, interval, b))
 	a.report(partDevices, a.host.collect(now, interval, b))
 	a.report(partOthers, a.collectOthers(now, interval, b))
 	return errors.Join(errs...)

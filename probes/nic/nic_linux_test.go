@@ -57,6 +57,9 @@ func TestHost(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{}, New())
 	s.Intervals(1)
 	batches := s.Stop()
+	if err := model.Validate(batches...); err != nil {
+		t.Error(err)
+	}
 	for _, p := range views(batches, (*model.Batch).Probe) {
 		t.Logf("%-12s %v %s", p.Part, p.State, p.Reason)
 		if p.Name == Name && p.State != model.ProbeOn {
@@ -227,7 +230,11 @@ func TestChanges(t *testing.T) {
 	run(t, "ip", "netns", "del", name)
 	deleted = true
 	s.WaitFor(40*time.Second, "removed", event("removed"))
-	for _, p := range views(s.Stop(), (*model.Batch).Probe) {
+	batches := s.Stop()
+	if err := model.Validate(batches...); err != nil {
+		t.Error(err)
+	}
+	for _, p := range views(batches, (*model.Batch).Probe) {
 		if p.State != model.ProbeOn {
 			t.Errorf("%s is %v: %s", p.Part, p.State, p.Reason)
 		}

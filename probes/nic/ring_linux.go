@@ -88,9 +88,10 @@ func matchQueues(pattern string, names []string) (found []ringStatistic) {
 	for i, name := range names {
 		name = strings.TrimSpace(name)
 		if !numbered {
-			if name == "Rx Queue#" {
+			switch name {
+			case "Rx Queue#":
 				queue++
-			} else if name == pattern {
+			case pattern:
 				found = append(found, ringStatistic{name, i, queue})
 			}
 			continue
