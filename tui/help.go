@@ -46,12 +46,12 @@ func (u *ui) helpLines(w int) []string {
 
 // probeBands says what is seen, what is not, and why.
 func (u *ui) probeBands(v *view) []band {
-	probes := &grid[model.Probe]{id: "probes", title: "probes: what is seen and what is not", empty: "this stream names no probes: it was captured by another tool", rows: v.snap.Probes, sort: -1,
+	probes := &grid[model.Probe]{id: "probes", title: "probes: what is seen and what is not", empty: "this stream names no probes", rows: v.snap.Probes, sort: 2,
 		ident: func(p model.Probe) string { return p.Name + "/" + p.Part },
 		cols: []column[model.Probe]{
 			textColumn("probe", 10, 0, 0, func(p model.Probe) string { return p.Name }),
 			textColumn("part", 12, 0, 1, func(p model.Probe) string { return p.Part }),
-			{title: "state", w: 11, text: func(p model.Probe) string { return p.State.String() }, draw: func(l *line, w int, p model.Probe) {
+			{title: "state", w: 11, number: func(p model.Probe) float64 { return probeOrder[p.State%3] }, draw: func(l *line, w int, p model.Probe) {
 				s, g := good, u.theme.glyphs.good
 				switch p.State {
 				case model.ProbeDegraded:
@@ -73,6 +73,9 @@ func (u *ui) probeBands(v *view) []band {
 		}}
 	return []band{{probes}, {u.reasonBlock(probes)}, {losses}}
 }
+
+// probeOrder puts what does not work first.
+var probeOrder = [...]float64{model.ProbeOff: 1, model.ProbeDegraded: 2, model.ProbeOn: 4}
 
 // reasonBlock shows the selected probe's reason and hint in full.
 func (u *ui) reasonBlock(g *grid[model.Probe]) section {

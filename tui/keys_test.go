@@ -86,7 +86,7 @@ func TestKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name, keys, want, unwanted string
 	}{
-		{"number", "4", "port pools at", ""},
+		{"number", "4", "port pools, the second at", ""},
 		{"tab", "tab", "CPU and deferred work", ""},
 		{"tab around", "tab tab tab tab tab tab", "Enter: evidence", ""},
 		{"shift tab", "shift+tab", "findings so far", ""},
@@ -380,7 +380,7 @@ func TestMouse(t *testing.T) {
 	m.View()
 	line := strings.Split(text(m.View().Content), "\n")[1]
 	m.Update(tea.MouseClickMsg{X: strings.Index(line, "Ports"), Y: 1, Button: tea.MouseLeft})
-	shows(t, m, "port pools at")
+	shows(t, m, "port pools, the second at")
 	m.Update(tea.MouseWheelMsg{Button: tea.MouseWheelDown})
 	shows(t, m, "▸ephemeral tcp")
 }

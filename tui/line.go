@@ -95,8 +95,9 @@ func (l *line) field(s style, text string, w int, right bool) *line {
 }
 
 // spark writes values as a line of bars, the highest being limit; with limit 0
-// it is the largest value.
+// it is the largest value, and every value above 0 is told from 0.
 func (l *line) spark(s style, values []float32, limit float32) *line {
+	least := limit / 200
 	if limit <= 0 {
 		for _, v := range values {
 			limit = max(limit, v)
@@ -105,8 +106,8 @@ func (l *line) spark(s style, values []float32, limit float32) *line {
 	top := len(l.theme.sparks) - 1
 	for _, v := range values {
 		level := 0
-		if v > 0 && limit > 0 {
-			level = 2 + int(min(v/limit, 1)*float32(top-2)+0.5) // more than nothing is seen to be
+		if v > least && limit > 0 {
+			level = 2 + int(min(v/limit, 1)*float32(top-2)+0.5)
 		}
 		if level == 0 {
 			l.glyph(dim, l.theme.sparks[1]) // the base line: seen, and zero

@@ -271,7 +271,7 @@ const maxProcess = 24
 func processName(name string, pid int32) string {
 	switch {
 	case pid < 0 && name == "":
-		return none
+		return "unknown"
 	case pid < 0:
 		return name
 	case pid == 0 && name == "":
@@ -421,14 +421,12 @@ func (u *ui) checks(v *view) []check {
 		}
 		out = append(out, c)
 	}
-	work := func(area, probe string, rows func(*Frame) []row[WorkKey, Work], unit string) {
+	work := func(area, probe string, rows func(*Frame) []row[WorkKey, Work]) {
 		series := collect(v, window, rows)
 		waits := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxWait })
 		runs := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxRun })
-		cpus := map[int32]bool{}
 		wait, run := -1, -1
 		for i := range series {
-			cpus[series[i].Key.CPU] = true
 			if wait < 0 || waits[i] > waits[wait] {
 				wait = i
 			}
@@ -445,10 +443,14 @@ func (u *ui) checks(v *view) []check {
 		if waits[wait] > 0 {
 			short += ", wait " + formatNanos(float64(waits[wait]))
 		}
-		add(area, []string{probe}, true, worst > slow, short, fmt.Sprintf("%s on CPU %d · %s, 60 s", series[run].Key.Name, series[run].Key.CPU, plural(len(cpus), "CPU")))
+		long := fmt.Sprintf("%s on CPU %d ran longest", workName(&series[run].Key), series[run].Key.CPU)
+		if waits[wait] > 0 {
+			long += fmt.Sprintf(", %s on CPU %d waited longest", workName(&series[wait].Key), series[wait].Key.CPU)
+		}
+		add(area, []string{probe}, true, worst > slow, short, long+"; last 60 s")
 	}
-	work("deferred work", "deferred", deferredRows, "softirq")
-	work("interrupts", "interrupt", interruptRows, "interrupt")
+	work("deferred work", "deferred", deferredRows)
+	work("interrupts", "interrupt", interruptRows)
 	for _, p := range []struct {
 		area   string
 		place  model.Place

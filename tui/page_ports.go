@@ -46,7 +46,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	if note == "" {
 		note = auditNote(v.snap.Audits)
 	}
-	return &grid[poolView]{id: id, title: "port pools at " + formatClock(v.frame.End(), u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+	return &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
 		cols: []column[poolView]{

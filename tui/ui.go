@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -107,6 +108,7 @@ func (u *ui) poll() message {
 	m := tickMsg{snapshot: u.opt.State.Snapshot()}
 	if p := u.opt.Player; p != nil {
 		m.play.position, m.play.speed, m.play.paused = p.Position(), p.Speed(), p.Paused()
+		m.play.position -= m.play.position % frameStep // what the clock shows
 		m.play.start, m.play.end = p.Span()
 	}
 	return m
@@ -138,10 +140,17 @@ func (u *ui) tick(m tickMsg) command {
 	if u.held() {
 		return nil
 	}
-	if m.snapshot != u.snap {
+	if m.snapshot.news(u.snap) {
 		u.snap, u.drawn = m.snapshot, false
 	}
 	return u.fetchPorts()
+}
+
+// news says that s shows something that old does not. Frames are shown when
+// their second is over, so within a second there is nothing new in them.
+func (s *Snapshot) news(old *Snapshot) bool {
+	return s.Now/frameStep != old.Now/frameStep || s.Now < old.Now || s.Started != old.Started || s.Fault != old.Fault || s.Progress != old.Progress || s.Scanned != old.Scanned ||
+		len(s.Probes) != len(old.Probes) || !slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
 }
 
 // held says that the snapshot stays as it is: a live session that is paused.
@@ -334,6 +343,9 @@ type view struct {
 
 func (u *ui) newView() view {
 	v := view{snap: u.snap, at: u.snap.Now, index: u.snap.Latest(), frame: &Frame{}}
+	if u.opt.Player != nil && v.at != 0 { // a recording may be silent for longer than the history is
+		v.at = max(v.at, min(u.play.position, u.play.end))
+	}
 	if u.cursor != 0 {
 		v.at, v.index = u.cursor, u.snap.At(u.cursor)
 	}
