@@ -33,7 +33,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
 	flags.DurationVar(&f.threshold, "threshold", time.Millisecond, "emit single runs and waits that are at least this long")
 	flags.DurationVar(&f.audit, "audit", 10*time.Second, "how often the tracked ports are compared with the kernel's tables")
-	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two")
+	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	f.detect.register(cmd)
 }
 

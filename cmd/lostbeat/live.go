@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,15 @@ func (f *liveFlags) source() (source.Source, error) {
 	pools, err := parsePools(f.pools)
 	if err != nil {
 		return nil, err
+	}
+	var names []string
+	for _, p := range probes.Catalogue {
+		names = append(names, p.Name)
+	}
+	for _, name := range f.probes {
+		if !slices.Contains(names, name) {
+			return nil, &usageError{fmt.Sprintf("there is no probe %q", name), "probes: " + strings.Join(names, ", ")}
+		}
 	}
 	opts := ebpf.Options{Trace: f.trace, RunThreshold: f.threshold, WaitThreshold: f.threshold, Stacks: f.stacks, AuditInterval: f.audit, RingBytes: int(f.ring), Only: f.probes, Log: slog.New(slog.DiscardHandler)}
 	if path := os.Getenv("LOSTBEAT_LOG"); path != "" {
