@@ -54,7 +54,7 @@ static __always_inline u8 port_how_bound(struct task_struct *task, struct port_s
 	__be16 port = 0;
 
 	if (port_syscall(task) != SYS_BIND)
-		return known ? LB_HOW_BIND_PORT : LB_HOW_KERNEL;
+		return known ? LB_HOW_UNKNOWN : LB_HOW_KERNEL; /* io_uring does not say what was asked for */
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	bpf_probe_read_user(&port, sizeof(port), (void *)SYSCALL_ARG2(regs) + 2);
 	return port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
@@ -93,7 +93,7 @@ static __always_inline int port_bound(struct bpf_sock *ctx, bool v6)
 	r->stack = port_call_stack(task);
 	if (known)
 		known->port = r->local_port;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 1;
 }
 
@@ -149,7 +149,7 @@ int port_sockops(struct bpf_sock_ops *ctx)
 	if (!r->netns)
 		r->netns = task->nsproxy->net_ns->ns.inum;
 	r->stack = port_call_stack(task);
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 1;
 }
 
@@ -176,7 +176,7 @@ static __always_inline void port_acquired(struct sock *sk, u64 cookie, struct po
 		port_remember(cookie, task, r->netns, r->local_port);
 	if (known && known->port == 0)
 		known->rests = false;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 }
 
 static __always_inline bool port_is_udp(struct sock *sk)
@@ -222,7 +222,7 @@ int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 	r->netns = sk->__sk_common.skc_net.net->ns.inum;
 	if (port_stacks_wanted)
 		r->stack = bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK);
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 0;
 }
 
@@ -252,7 +252,7 @@ static __always_inline int port_sent(struct bpf_sock_addr *ctx)
 		port_set_v4(r->local_addr, sk->src_ip4);
 	__builtin_memset(r->remote_addr, 0, sizeof(r->remote_addr));
 	known->port = r->local_port;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 1;
 }
 
@@ -401,7 +401,7 @@ static __always_inline void port_failed(struct task_struct *task, struct sock *s
 		port_asked(r, asked);
 		r->how = r->local_port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
 	}
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 }
 
 SEC("tracepoint/syscalls/sys_exit_bind")
@@ -439,7 +439,7 @@ int port_exit_bind(struct port_sys_exit *ctx)
 	r->stack = stack;
 	if (known)
 		known->port = r->local_port;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 0;
 }
 
@@ -508,7 +508,7 @@ int port_exit_connect(struct port_sys_exit *ctx)
 		known->port = port;
 	else
 		port_remember(cookie, task, r->netns, port);
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 0;
 }
 
