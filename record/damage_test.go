@@ -18,11 +18,31 @@ import (
 	"lostbeat/record/recordpb"
 )
 
+// smallBatches is a short stream, four seconds long.
+func smallBatches() (batches []*model.Batch) {
+	g := newTrace(1)
+	for second := range model.Time(4) {
+		var b model.Builder
+		if second == 0 {
+			g.head(&b)
+		}
+		at := start + second*model.Time(time.Second)
+		run := new(model.Histogram)
+		for i := range model.Time(3) {
+			b.AddDeferredRun(model.DeferredRun{Time: at + 100*i, Dur: 1500, CPU: int32(i), PID: 812, TID: 812, Class: model.ClassSoftirq, Wait: 900, Vector: 3, Name: "NET_RX", Task: "nginx"})
+			run.Observe(1500)
+		}
+		b.AddPortAcquire(model.PortAcquire{Time: at + 300, PID: 4711, TID: 4712, Cookie: 1000 + uint64(second), Protocol: model.ProtocolUDP, LocalPort: 40000 + uint16(second), How: model.HowBindAny, Process: "asterisk", Stack: model.Stack{{Addr: 0x55d0, Name: "rtp_open"}}})
+		b.AddDeferredHist(model.DeferredHist{Time: at + 400, Dur: time.Second, CPU: 0, Class: model.ClassSoftirq, Count: 3, Busy: 4500, MaxRun: 1500, Name: "NET_RX", RunHist: run})
+		batches = append(batches, b.Take())
+	}
+	return batches
+}
+
 // smallRecording is a recording of four short blocks.
 func smallRecording(t *testing.T) (data []byte, want string) {
 	t.Helper()
-	g := newTrace(30)
-	path, want := recording(t, Options{}, g.batch(40), g.batch(40), g.batch(40))
+	path, want := recording(t, Options{}, smallBatches()...)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +162,12 @@ func TestFlipEveryByte(t *testing.T) {
 }
 
 func TestLostBlockIsCounted(t *testing.T) {
-	data, want := smallRecording(t)
+	g := newTrace(1000)
+	path, want := recording(t, Options{}, g.batch(4000))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ends := frameEnds(t, data)
 	data[ends[1]+30] ^= 0xff // in the second block
 	got, losses, err := readAll(t, data)

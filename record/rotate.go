@@ -2,7 +2,9 @@ package record
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -47,6 +49,20 @@ func newRotation(path string, total int64) *rotation {
 // name returns the path of a new file.
 func (r *rotation) name(now time.Time, number uint32) string {
 	return filepath.Join(r.dir, fmt.Sprintf("%s-%s-%04d%s", r.base, now.UTC().Format("20060102T150405Z"), number, r.ext))
+}
+
+// create creates a new file. A name that another run has taken within the same
+// second is passed over.
+func (r *rotation) create(number uint32, create func(path string) (storage, error)) (path string, s storage, err error) {
+	const tries = 1000
+	now := time.Now()
+	for i := range uint32(tries) {
+		path = r.name(now, number+i)
+		if s, err = create(path); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return path, s, err
 }
 
 // list returns the files whose names this rotation could have given, oldest first.

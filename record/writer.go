@@ -130,12 +130,15 @@ func newSession() []byte {
 
 // open begins the next file.
 func (w *Writer) open() error {
+	var s storage
+	var err error
 	path := w.path
 	if w.files != nil {
-		path = w.files.name(time.Now(), w.fileNo+1)
+		path, s, err = w.files.create(w.fileNo+1, w.opts.create)
+	} else {
+		s, err = w.opts.create(path)
 	}
 	w.stats.Path = path
-	s, err := w.opts.create(path)
 	if err != nil {
 		return err
 	}
@@ -148,7 +151,6 @@ func (w *Writer) open() error {
 	w.fileNo++
 	w.stats.Files++
 	w.stats.Bytes += uint64(f.size)
-	w.enc.force = true
 	return nil
 }
 
@@ -221,7 +223,7 @@ func (w *Writer) flush() {
 		return
 	}
 	b, err := w.enc.seal()
-	if err == nil && w.opts.MaxSize > 0 && w.file != nil && w.total+w.file.size+int64(len(b.frame))+w.file.closing() > w.opts.MaxSize {
+	if err == nil && w.opts.MaxSize > 0 && w.total+w.present()+int64(len(b.frame)) > w.opts.MaxSize {
 		w.full = true
 		return
 	}
@@ -265,8 +267,8 @@ func (w *Writer) failed(b sealed, err error) {
 	w.enc.again() // its loss is reported, a gap in the numbers would report it twice
 }
 
-// rotate begins a new file when the present one, whose last event happened at
-// time now, is long enough.
+// rotate ends the present file, whose last event happened at time now, when it
+// is long enough.
 func (w *Writer) rotate(now model.Time) {
 	if w.files == nil {
 		return
@@ -276,25 +278,24 @@ func (w *Writer) rotate(now model.Time) {
 	if bySize || byTime {
 		w.finish()
 	}
-	present := int64(0)
-	if w.file != nil {
-		present = w.file.size + w.file.closing()
-	}
-	if err := w.files.shrink(present); err != nil {
+	if err := w.files.shrink(w.present()); err != nil {
 		w.stats.Err = err
 	}
+}
+
+// present is the size that the present file would have if it were closed now.
+func (w *Writer) present() int64 {
 	if w.file == nil {
-		if err := w.open(); err != nil {
-			// Tried again with the next block.
-			w.stats.Err = wrap("rotate", w.stats.Path, err)
-		}
+		return 0
 	}
+	return w.file.size + w.file.closing()
 }
 
 // finish closes the present file.
 func (w *Writer) finish() {
 	f := w.file
-	w.file = nil
+	// The next file is begun with the next block, which has to stand first.
+	w.file, w.enc.force = nil, true
 	before := f.size
 	if err := f.finish(); err != nil {
 		w.stats.Err = wrap("close", f.path, err)
