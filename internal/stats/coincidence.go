@@ -17,43 +17,50 @@ type Coincidence struct {
 // both come. Shuffling single samples would take each sample of a burst for a
 // coincidence of its own and find significance everywhere.
 //
-// The time is proportional to the number of samples times that of the marks.
-// With no marks, or nothing but marks, P is 1.
+// The time is proportional to the number of samples times that of the runs of
+// marks. With no marks, or nothing but marks, P is 1.
 func Coincide(xs []float64, marks []bool) Coincidence {
 	n := min(len(xs), len(marks))
 	c := Coincidence{N: n, P: 1}
-	var at []int
-	var inside, outside float64
-	for i := range n {
-		if marks[i] {
-			at = append(at, i)
-			inside += xs[i]
-		} else {
-			outside += xs[i]
-		}
+	// sums[i] is the sum of the first i values of the series twice in a row, so
+	// that a run of marks that is shifted around the end is one difference.
+	sums := make([]float64, 2*n+1)
+	var largest float64
+	for i := range 2 * n {
+		sums[i+1] = sums[i] + xs[i%n]
+		largest = max(largest, abs(sums[i+1]))
 	}
-	c.Marks = len(at)
+	var runs [][2]int
+	for i := 0; i < n; i++ {
+		if !marks[i] {
+			continue
+		}
+		first := i
+		for i < n && marks[i] {
+			i++
+		}
+		runs = append(runs, [2]int{first, i})
+		c.Marks += i - first
+	}
 	if c.Marks == 0 {
 		return c
 	}
+	at := func(shift int) (sum float64) {
+		for _, r := range runs {
+			sum += sums[r[1]+shift] - sums[r[0]+shift]
+		}
+		return sum
+	}
+	inside := at(0)
 	c.AtMarks = inside / float64(c.Marks)
 	if c.Marks == n {
 		return c
 	}
-	c.Elsewhere = outside / float64(n-c.Marks)
-	// A tolerance for sums in another order.
-	least := inside - 1e-9*max(1, abs(inside))
+	c.Elsewhere = (sums[n] - inside) / float64(n-c.Marks)
+	least := inside - 1e-12*largest*float64(len(runs)) // what rounding may take away
 	asHigh := 0
 	for shift := range n {
-		var sum float64
-		for _, i := range at {
-			j := i + shift
-			if j >= n {
-				j -= n
-			}
-			sum += xs[j]
-		}
-		if sum >= least {
+		if at(shift) >= least {
 			asHigh++
 		}
 	}

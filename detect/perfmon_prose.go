@@ -1,0 +1,240 @@
+package detect
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// run judges the log as it is now and emits what has changed.
+func (d *counterWatch) run(w *world, emit func(model.Finding)) {
+	d.judged = w.series.total
+	groups := make(map[string][]judgedLoss)
+	judged := d.judge(w.series)
+	// The strongest verdict on a subject keeps the subject's name as its key, so
+	// that a verdict that changes as the log grows stays one finding.
+	strongest := make(map[string]counterVerdict)
+	for i := range judged {
+		j := &judged[i]
+		if v, ok := strongest[j.subject()]; !ok || j.verdict < v {
+			strongest[j.subject()] = j.verdict
+		}
+	}
+	for _, j := range judged {
+		if j.verdict == dpcUnproven {
+			if j.mean < d.settings.BusyShare {
+				continue // little DPC time and few samples: nothing to say
+			}
+			if strongest[j.subject()] == dpcCoincides {
+				j.verdict = dpcCoincides // it adds to what another loss proves
+			}
+		}
+		key := j.subject()
+		if j.verdict != strongest[key] {
+			key += "-" + counterVerdictKeys[j.verdict]
+		}
+		groups[key] = append(groups[key], j)
+	}
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		list := groups[key]
+		slices.SortStableFunc(list, func(a, b judgedLoss) int { return cmp.Or(cmp.Compare(a.p, b.p), cmp.Compare(b.samples, a.samples)) })
+		d.emit(w, key, d.describe(w, list), emit)
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.emitted)) {
+		if f := d.emitted[key]; len(groups[key]) == 0 && !strings.HasPrefix(f.Title, withdrawn) {
+			f.Severity = model.SeverityInfo
+			f.Title = withdrawn + f.Title
+			d.emit(w, key, f, emit)
+		}
+	}
+}
+
+// withdrawn begins the title of a finding that more of the log has refuted.
+const withdrawn = "withdrawn, the rest of the log does not bear it out: "
+
+// subject is what the verdict is about: a CPU, or the host.
+func (j *judgedLoss) subject() string {
+	if j.key.cpu >= 0 && j.verdict != dpcNot {
+		return "cpu" + itoa(j.key.cpu)
+	}
+	return "host"
+}
+
+// emit fills in the identity and sends a finding that is new or has changed.
+func (d *counterWatch) emit(w *world, key string, f model.Finding, emit func(model.Finding)) {
+	if start, ok := d.starts[key]; ok {
+		f.Start = start
+	} else {
+		d.starts[key] = f.Start
+	}
+	f.Detector = "counter-coincidence"
+	f.ID = fmt.Sprintf("%s/%s/%d", f.Detector, key, int64(f.Start)/int64(time.Second))
+	f.Loss = w.loss.total
+	if last, ok := d.emitted[key]; ok && last.Title == f.Title && last.End == f.End {
+		return
+	}
+	d.emitted[key] = f
+	emit(f)
+}
+
+// describe writes the finding of losses that share a verdict and a CPU, the
+// strongest first.
+func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
+	c, j := w.series, &list[0]
+	f := model.Finding{Severity: model.SeverityInfo, Subject: model.Subject{Kind: "host", CPU: -1, PID: -1}, End: c.times[j.last]}
+	f.Start = c.times[max(j.first-1, 0)]
+	for i := range list {
+		f.Start = min(f.Start, c.times[max(list[i].first-1, 0)])
+		f.End = max(f.End, c.times[list[i].last])
+	}
+	if j.key.cpu >= 0 && j.verdict != dpcNot {
+		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.cpu, "DPC"
+	}
+	who := "_Total"
+	if j.key.cpu >= 0 {
+		who = fmt.Sprintf("CPU %d", j.key.cpu)
+	}
+	what := j.counterLoss.describe()
+	if len(list) > 1 {
+		what += fmt.Sprintf(" and %s", plural(len(list)-1, "other loss"))
+		if len(list) > 2 {
+			what += "es"
+		}
+	}
+	usual := percent(j.baseline.Median)
+	switch j.verdict {
+	case dpcCoincides:
+		f.Severity = model.SeverityWarning
+		if j.mean >= criticalShare {
+			f.Severity = model.SeverityCritical
+		}
+		f.Title = fmt.Sprintf("%s spent %s of its time in DPCs, usually %s, in the samples with %s; chance alone does that in %s", who, percent(j.mean), usual, what, chance(j.p))
+		f.Causes = []string{fmt.Sprintf("%s has no time left for what is queued on it while DPCs run; which driver's DPCs, a counter log cannot say", who)}
+		f.Advice = []string{"name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat; not needed when the driver is known",
+			"spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU"}
+	case dpcWeak:
+		f.Title = fmt.Sprintf("weak evidence: DPC time of _Total was %s, usually %s, in the samples with %s; the log has no single CPUs", percent(j.mean), usual, what)
+		f.Causes = []string{"_Total is the mean of all CPUs: it shows neither which CPU was busy nor whether any was"}
+		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
+	case dpcLittle:
+		f.Title = fmt.Sprintf("DPC time rises with %s, but only to %s of %s: too little to starve it", what, percent(j.mean), who)
+		f.Causes = []string{"load raises DPC time and losses alike: look for what brings the load, or for a receiver that is too slow"}
+		f.Advice = []string{"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to exclude it"}
+	case dpcUnproven:
+		f.Title = fmt.Sprintf("%s spent %s of its time in DPCs, usually %s, in the samples with %s, but in %d samples chance alone does that in %s", who, percent(j.mean), usual, what, j.test.N, chance(j.p))
+		f.Advice = []string{fmt.Sprintf("log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the moment exists", int(math.Ceil(float64(len(list))/d.settings.Significance)))}
+	case dpcAlways:
+		f.Title = fmt.Sprintf("%s spends %s of its time in DPCs when there are %s, and as much at other times (%s): that proves nothing", who, percent(j.mean), what, usual)
+		f.Advice = []string{"look for what is different when something is lost; a CPU that is this busy with DPCs all the time deserves a look of its own"}
+	case dpcNot:
+		f.Title = fmt.Sprintf("not DPC: in the samples with %s no CPU spent unusually long in DPCs (highest: %s, %s)", what, who, percent(j.mean))
+		f.Causes = []string{"the cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
+		f.Advice = []string{"follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it"}
+	case dpcGauge:
+		f.Title = fmt.Sprintf("DPC Rate says nothing about %s: it is a gauge of one moment, and the log has no %% DPC Time", what)
+		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed when a trace of the moment exists`}
+	}
+	d.addEvidence(c, list, &f)
+	d.addRivals(c, j, &f)
+	return f
+}
+
+// criticalShare is the mean share of DPC time at losses from which a
+// coincidence is critical: little is left for anything else.
+const criticalShare = 0.7
+
+// describe says what was lost.
+func (l *counterLoss) describe() string {
+	if l.name == "late samples" {
+		return plural(l.samples, "late sample")
+	}
+	return fmt.Sprintf("%s (%s in %s)", l.label, number(uint64(l.lost)), plural(l.samples, "sample"))
+}
+
+// chance writes a p-value for people.
+func chance(p float64) string {
+	if p >= 0.095 {
+		return fmt.Sprintf("%.0f of 100 cases", p*100)
+	}
+	return fmt.Sprintf("1 of %.0f cases", 1/p)
+}
+
+func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.Finding) {
+	for i := range list[:min(len(list), 4)] {
+		l := &list[i]
+		f.Evidence = append(f.Evidence, evidence(l.label, l.lost, unitOfLoss(l.name)))
+		if l.verdict == dpcGauge {
+			continue
+		}
+		f.Evidence = append(f.Evidence,
+			evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "probability"),
+			evidence("DPC share when lost: "+l.name, l.mean, "ratio"))
+	}
+	j := &list[0]
+	if j.verdict != dpcGauge {
+		f.Evidence = append(f.Evidence, evidence("highest DPC share when lost", j.most, "ratio"), evidence("usual DPC share (median)", j.baseline.Median, "ratio"),
+			evidence("95th percentile of the DPC share", j.baseline.High, "ratio"), evidence("distance from the usual", j.baseline.Z(j.mean, zFloor), "robust standard deviations"),
+			evidence("samples judged", float64(j.test.N), "samples"))
+	}
+	if text, ok := c.gauge(j.marks); ok {
+		f.RuledOut = append(f.RuledOut, text)
+	}
+}
+
+func unitOfLoss(name string) string {
+	switch name {
+	case "late samples":
+		return "samples"
+	case "Network Interface/Packets Received Discarded", "Network Adapter/Packets Received Discarded":
+		return "packets"
+	}
+	return "datagrams"
+}
+
+// gauge says why DPC Rate is no evidence: how high it is all the time.
+func (c *counterFacts) gauge(marks []bool) (string, bool) {
+	keys := c.keys(useGauge)
+	if len(keys) == 0 {
+		return "", false
+	}
+	s := c.series[keys[0]] // _Total comes before the CPUs
+	mean, _ := s.meanAt(marks)
+	all := finite(s.values)
+	asHigh := 0
+	for _, v := range all {
+		if v >= mean {
+			asHigh++
+		}
+	}
+	return fmt.Sprintf("DPC Rate was not used: it is the length of a queue at one moment; its mean when something was lost, %.1f, is reached in %s of all samples", mean, percent(ratio(float64(asHigh), float64(len(all))))), true
+}
+
+// addRivals says which other counters rise with the losses, and which do not.
+func (d *counterWatch) addRivals(c *counterFacts, j *judgedLoss, f *model.Finding) {
+	for _, use := range [...]counterUse{useLoad, useRival} {
+		for _, k := range c.keys(use) {
+			if k.instance == "_Total" && use == useLoad {
+				continue
+			}
+			s := c.series[k]
+			test := coincide(s.at, j.marks)
+			name := s.name
+			if k.instance != "" {
+				name += " of " + clean(k.instance)
+			}
+			rose := test.Marks > 0 && test.P <= d.settings.Significance && test.AtMarks > 1.1*test.Elsewhere
+			switch {
+			case rose && len(f.Causes) < 6:
+				f.Causes = append(f.Causes, fmt.Sprintf("it rises too: %s, %.4g at the losses, otherwise %.4g (by chance in %s)", name, test.AtMarks, test.Elsewhere, chance(test.P)))
+			case !rose && use == useRival && test.Marks > 0 && len(f.RuledOut) < 6:
+				f.RuledOut = append(f.RuledOut, fmt.Sprintf("%s does not rise with it: %.4g at the losses, otherwise %.4g", name, test.AtMarks, test.Elsewhere))
+			}
+		}
+	}
+}
