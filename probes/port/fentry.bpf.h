@@ -57,7 +57,7 @@ int BPF_PROG(port_fn_udp_get, struct sock *sk, unsigned short snum, unsigned int
 	port_addresses(sk, r->local_addr, r->remote_addr);
 	r->netns = sk->__sk_common.skc_net.net->ns.inum;
 	r->stack = PORT_STACK(ctx);
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 0;
 }
 
@@ -96,7 +96,7 @@ static __always_inline int port_connected(struct sock *sk, int ret, s32 stack)
 	port_addresses(sk, r->local_addr, r->remote_addr);
 	r->flags = port_flags(sk) | PORT_KNOWN;
 	r->netns = sk->__sk_common.skc_net.net->ns.inum;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 	return 0;
 }
 

@@ -403,7 +403,7 @@ static __always_inline void port_release(u64 cookie, u32 netns, u16 port, u8 how
 	r->port = port;
 	r->how = how;
 	r->flags = flags;
-	lb_submit(r, sizeof(*r));
+	lb_submit(r);
 }
 
 #endif /* LOSTBEAT_PORT_H */
