@@ -124,7 +124,7 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 			}
 		}
 		if k.CPU >= 0 {
-			parts = append(parts, "CPU "+cpuName(k.CPU))
+			parts = append(parts, "on CPU "+cpuName(k.CPU))
 		}
 		if k.Port != 0 {
 			parts = append(parts, socketName(k.Protocol, k.Port))
@@ -236,7 +236,7 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
-	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none reported in the last minute"), rows: collect(v, window, socketRows), sort: 2, desc: true,
+	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none reported in the last 10 s"), rows: collect(v, 10, socketRows), sort: 2, desc: true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		find: func(x r) string {
 			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)

@@ -184,6 +184,9 @@ func (u *ui) when(v *view, f *model.Finding) string {
 		if u.w < 50 {
 			return "since " + formatClock(f.Start, u.loc) + ", " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second)) + " so far"
 		}
+		if v.at.Sub(f.End) > 3*time.Second {
+			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(f.End, u.loc)
+		}
 		text := "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
 		if f.End.Sub(v.at) >= time.Second {
 			text += " (told as at " + formatClock(f.End, u.loc) + ")"
@@ -224,6 +227,7 @@ func victims(v *view, f *model.Finding) string {
 	type victim struct {
 		label string
 		lost  float64
+		whose int // 0 a program, 1 a queue before the sockets
 	}
 	var list []victim
 	for _, r := range lostBetween(v, f.Start, min(max(f.End, f.Start+frameStep), v.at)) {
@@ -237,22 +241,32 @@ func victims(v *view, f *model.Finding) string {
 		case model.PlaceRing:
 			label = "ring of " + cmp.Or(k.Device, "a device")
 		case model.PlaceBacklog:
-			label = fmt.Sprintf("backlog of CPU %d", k.CPU)
+			label = "the backlog"
 		default:
 			continue
 		}
 		i := slices.IndexFunc(list, func(x victim) bool { return x.label == label })
 		if i < 0 {
-			list = append(list, victim{label: label})
+			x := victim{label: label, whose: 1}
+			if r.Key.Place == model.PlaceSocket {
+				x.whose = 0
+			}
+			list = append(list, x)
 			i = len(list) - 1
 		}
 		list[i].lost += float64(r.Value.Rate)
 	}
-	slices.SortStableFunc(list, func(a, b victim) int { return cmp.Compare(b.lost, a.lost) })
+	slices.SortStableFunc(list, func(a, b victim) int { return cmp.Or(cmp.Compare(a.whose, b.whose), cmp.Compare(b.lost, a.lost)) })
+	if programs := slices.IndexFunc(list, func(x victim) bool { return x.whose == 1 }); programs > 2 { // leave room for the queues
+		list = append(list[:2], list[programs:]...)
+	}
 	for _, x := range list[:min(len(list), 3)] {
 		parts = append(parts, x.label+" lost "+formatCount(x.lost))
 	}
-	return strings.Join(parts, " · ")
+	if len(parts) == 0 {
+		return ""
+	}
+	return strings.Join(parts, " · ") + " packets"
 }
 
 func poolNamed(v *view, name string) *Pool {
