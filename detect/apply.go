@@ -76,8 +76,8 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 
 func (w *world) applyDeferredHist(b *model.Batch, e *model.Event) {
 	v, _ := b.DeferredHist(e)
-	if v.CPU < 0 {
-		return
+	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
+		return // shares of counter logs are judged in perfmon.go, over the whole log
 	}
 	f := workFacts{class: v.Class, name: v.Name, driver: v.Driver, covered: v.Dur, busy: v.Busy, count: v.Count, maxWait: v.MaxWait, maxRun: v.MaxRun,
 		worstRoutine: v.Name, worstRoutineTime: v.MaxRun}
@@ -91,7 +91,7 @@ func (w *world) applyDeferredHist(b *model.Batch, e *model.Event) {
 
 func (w *world) applyInterruptHist(b *model.Batch, e *model.Event) {
 	v, _ := b.InterruptHist(e)
-	if v.CPU < 0 {
+	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
 		return
 	}
 	f := workFacts{class: v.Class, name: v.Name, driver: v.Driver, covered: v.Dur, busy: v.Busy, count: v.Count, maxRun: v.MaxRun, worstRoutine: v.Name, worstRoutineTime: v.MaxRun,

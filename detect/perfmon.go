@@ -311,6 +311,8 @@ const (
 	dpcLittle
 	// dpcUnproven: as dpcCoincides, but it cannot be told from chance.
 	dpcUnproven
+	// dpcUnlost: a CPU had no time left beside DPCs, unusually for it, and nothing was lost that the log shows.
+	dpcUnlost
 	// dpcAlways: DPC time is high when something is lost, and as high at other times.
 	dpcAlways
 	// dpcNot: DPC time has nothing to do with the losses.
@@ -319,7 +321,7 @@ const (
 	dpcGauge
 )
 
-var counterVerdictKeys = [...]string{"coincides", "total", "little", "unproven", "always", "not", "gauge"}
+var counterVerdictKeys = [...]string{"coincides", "total", "little", "unproven", "unlost", "always", "not", "gauge"}
 
 // judgedLoss is one loss with what was found about it.
 type judgedLoss struct {
@@ -389,7 +391,33 @@ func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 		j.verdict = d.decide(&j, dpc.weak, len(losses))
 		out = append(out, j)
 	}
+	if dpc.weak {
+		return out
+	}
+	for i, k := range dpc.keys {
+		if j := d.unlost(c, k, dpc.baselines[i]); j != nil && !slices.ContainsFunc(out, func(o judgedLoss) bool { return o.key == k && o.verdict <= dpcUnproven }) {
+			out = append(out, *j)
+		}
+	}
 	return out
+}
+
+// unlost returns a CPU's samples in which next to nothing but DPCs ran, where
+// that is unusual for it; nil for none.
+func (d *counterWatch) unlost(c *counterFacts, k seriesKey, b stats.Baseline) *judgedLoss {
+	s := c.series[k]
+	j := &judgedLoss{counterLoss: counterLoss{name: s.name, label: "nothing lost", marks: make([]bool, len(c.times)), first: -1}, verdict: dpcUnlost, key: k, baseline: b}
+	for i := range c.times {
+		if v := s.at(i); v >= criticalShare && b.Z(v, zFloor) >= d.settings.RobustZ {
+			j.mark(i, 1)
+		}
+	}
+	if j.samples == 0 || b.N < int(d.settings.MinSamples) {
+		return nil
+	}
+	j.mean, j.most = s.meanAt(j.marks)
+	j.test.N, j.p = b.N, 1
+	return j
 }
 
 // decide chooses the verdict. A coincidence must be significant, unusual for

@@ -101,11 +101,11 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 		who = fmt.Sprintf("CPU %d", j.key.cpu)
 	}
 	what := j.counterLoss.describe()
-	if len(list) > 1 {
-		what += fmt.Sprintf(" and %s", plural(len(list)-1, "other loss"))
-		if len(list) > 2 {
-			what += "es"
-		}
+	switch n := len(list) - 1; {
+	case n == 1:
+		what += " and 1 other loss"
+	case n > 1:
+		what += fmt.Sprintf(" and %d other losses", n)
 	}
 	usual := percent(j.baseline.Median)
 	switch j.verdict {
@@ -127,8 +127,14 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 		f.Causes = []string{"load raises DPC time and losses alike: look for what brings the load, or for a receiver that is too slow"}
 		f.Advice = []string{"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to exclude it"}
 	case dpcUnproven:
+		if j.p <= likely*d.settings.Significance {
+			f.Severity = model.SeverityWarning
+		}
 		f.Title = fmt.Sprintf("%s spent %s of its time in DPCs, usually %s, in the samples with %s, but in %d samples chance alone does that in %s", who, percent(j.mean), usual, what, j.test.N, chance(j.p))
 		f.Advice = []string{fmt.Sprintf("log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the moment exists", int(math.Ceil(float64(len(list))/d.settings.Significance)))}
+	case dpcUnlost:
+		f.Title = fmt.Sprintf("%s spent up to %s of its time in DPCs, usually %s, in %s; no loss that the log shows goes with it", who, percent(j.most), usual, plural(j.samples, "sample"))
+		f.Advice = []string{"compare these times with the program's log; not a fault as long as nothing was late"}
 	case dpcAlways:
 		f.Title = fmt.Sprintf("%s spends %s of its time in DPCs when there are %s, and as much at other times (%s): that proves nothing", who, percent(j.mean), what, usual)
 		f.Advice = []string{"look for what is different when something is lost; a CPU that is this busy with DPCs all the time deserves a look of its own"}
@@ -149,6 +155,10 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 // coincidence is critical: little is left for anything else.
 const criticalShare = 0.7
 
+// likely is how many times the significance a coincidence may have and still
+// be worth a warning, with its probability in the title.
+const likely = 5
+
 // describe says what was lost.
 func (l *counterLoss) describe() string {
 	if l.name == "late samples" {
@@ -168,6 +178,10 @@ func chance(p float64) string {
 func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.Finding) {
 	for i := range list[:min(len(list), 4)] {
 		l := &list[i]
+		if l.verdict == dpcUnlost {
+			f.Evidence = append(f.Evidence, evidence("samples with little time beside DPCs", float64(l.samples), "samples"))
+			continue
+		}
 		f.Evidence = append(f.Evidence, evidence(l.label, l.lost, unitOfLoss(l.name)))
 		if l.verdict == dpcGauge {
 			continue
@@ -203,7 +217,11 @@ func (c *counterFacts) gauge(marks []bool) (string, bool) {
 	if len(keys) == 0 {
 		return "", false
 	}
-	s := c.series[keys[0]] // _Total comes before the CPUs
+	s := c.series[keys[0]]
+	of := "CPU " + itoa(keys[0].cpu)
+	if keys[0].cpu < 0 { // _Total comes before the CPUs
+		of = clean(keys[0].instance)
+	}
 	mean, _ := s.meanAt(marks)
 	all := finite(s.values)
 	asHigh := 0
@@ -212,11 +230,14 @@ func (c *counterFacts) gauge(marks []bool) (string, bool) {
 			asHigh++
 		}
 	}
-	return fmt.Sprintf("DPC Rate was not used: it is the length of a queue at one moment; its mean when something was lost, %.1f, is reached in %s of all samples", mean, percent(ratio(float64(asHigh), float64(len(all))))), true
+	return fmt.Sprintf("DPC Rate was not used: it is a reading of one moment; the mean of %s then, %.1f, is reached in %s of all samples", of, mean, percent(ratio(float64(asHigh), float64(len(all))))), true
 }
 
 // addRivals says which other counters rise with the losses, and which do not.
 func (d *counterWatch) addRivals(c *counterFacts, j *judgedLoss, f *model.Finding) {
+	if j.verdict == dpcUnlost {
+		return
+	}
 	for _, use := range [...]counterUse{useLoad, useRival} {
 		for _, k := range c.keys(use) {
 			if k.instance == "_Total" && use == useLoad {

@@ -109,17 +109,21 @@ func TestCounterLogs(t *testing.T) {
 		{"short log", func(s *perfmontest.Scenario) {
 			s.Samples = 60
 			s.DPC, s.Discards = busy(0.01, 0.97, 5, 30, 31, 32), at(40, 31, 32)
-		}, model.SeverityInfo, 5, []string{"CPU 5 spent 97.0 %", "but in 59 samples chance alone does that in 1 of "}},
+		}, model.SeverityWarning, 5, []string{"CPU 5 spent 97.0 %", "but in 59 samples chance alone does that in 1 of "}},
 		{"nothing lost", func(s *perfmontest.Scenario) {
 			s.DPC = busy(0.01, 0.97, 5, 300, 301)
-		}, 0, 0, nil},
+		}, model.SeverityInfo, 5, []string{"CPU 5 spent up to 97.0 % of its time in DPCs, usually 2.0 %, in 2 samples; no loss"}},
+		{"likely", func(s *perfmontest.Scenario) {
+			s.DPC, s.Discards, s.UDPErrors = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303), at(7, 302, 303)
+			s.DropsSocket, s.Samples = at(30, 301, 302), 500
+		}, model.SeverityWarning, 5, []string{"and 2 other losses, but in 499 samples chance alone does that in 1 of 83 cases"}},
 		{"quiet", func(*perfmontest.Scenario) {}, 0, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := host(600)
 			c.change(&s)
 			text := judgeLog(t, s.Text(perfmontest.Text{Zone: " (GMT)(0)"}).Bytes())
-			binary := judgeLog(t, s.Binary(&perfmontest.BLG{}, true).Bytes())
+			binary := judgeLog(t, s.Binary(&perfmontest.BLG{}, false).Bytes())
 			if !s.TotalOnly { // the binary generator has all cores
 				if len(text) != len(binary) {
 					t.Errorf("%d findings from the text, %d from the binary log", len(text), len(binary))
@@ -163,7 +167,7 @@ func TestCounterLogs(t *testing.T) {
 // have nothing to do with each other: they must not be called related.
 func TestCounterLogsByChance(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 9))
-	blamed := 0
+	blamed, suspected := 0, 0
 	const logs = 40
 	for seed := range logs {
 		s := host(500)
@@ -189,13 +193,18 @@ func TestCounterLogsByChance(t *testing.T) {
 			return 0
 		}
 		for _, f := range judgeLog(t, s.Text(perfmontest.Text{Zone: " (GMT)(0)"}).Bytes()) {
-			if f.Severity != model.SeverityInfo {
+			switch {
+			case f.Severity == model.SeverityInfo:
+			case strings.Contains(f.Title, "but in 499 samples chance alone"):
+				suspected++
+			default:
 				blamed++
 			}
 		}
 	}
-	if blamed > 2 {
-		t.Errorf("DPC is blamed in %d of %d logs by mistake", blamed, logs)
+	// 0.4 and 2 are expected: 1 % and 5 % of the logs.
+	if blamed > 2 || suspected > 6 {
+		t.Errorf("of %d logs DPC is blamed in %d and suspected in %d by mistake", logs, blamed, suspected)
 	}
 }
 
