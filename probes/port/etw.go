@@ -18,7 +18,9 @@ type etwProbe struct {
 	transport bool
 	calls     map[rpcCallKey]rpcCall
 	registers map[int32]rpcRegistration
-	texts     map[netip.Addr]string
+	// pooled says that the pools have been emitted.
+	pooled bool
+	texts  map[netip.Addr]string
 }
 
 // NewETW returns the Windows half of the probe.
@@ -31,7 +33,7 @@ func (p *etwProbe) Name() string { return "port" }
 
 // Kinds implements etw.Probe.
 func (p *etwProbe) Kinds() []model.Kind {
-	return []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortFail, model.KindRPCCall, model.KindRPCEndpoint}
+	return []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortFail, model.KindPortPool, model.KindRPCCall, model.KindRPCEndpoint}
 }
 
 // Status implements etw.Probe.
@@ -62,6 +64,24 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 	p.registerRPC()
 }
 
+// The dynamic port range of Windows since Vista, unless netsh has changed it.
+const (
+	dynamicLow  = 49152
+	dynamicHigh = 65535
+)
+
+// pools emits the dynamic ranges before the first port. A capture does not
+// have them: those of a fresh Windows are assumed, which the events say.
+func (p *etwProbe) pools(t model.Time) {
+	if p.pooled {
+		return
+	}
+	p.pooled = true
+	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		p.d.Out.AddPortPool(model.PortPool{Time: t, Flags: model.FlagSecondary, Protocol: protocol, Low: dynamicLow, High: dynamicHigh, Size: dynamicHigh - dynamicLow + 1, Source: model.PoolEphemeral, Name: "dynamic (assumed default)"})
+	}
+}
+
 // acquire marks a socket as holding its local port and says so.
 func (p *etwProbe) acquire(t model.Time, key uint64, s *etw.Socket, r *etw.Record) {
 	if s.Local.Port() == 0 {
@@ -71,6 +91,7 @@ func (p *etwProbe) acquire(t model.Time, key uint64, s *etw.Socket, r *etw.Recor
 		p.release(t, key, s, r) // the end of its last life was not seen
 	}
 	s.Since = t
+	p.pools(t)
 	p.d.Out.AddPortAcquire(model.PortAcquire{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How,
 		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t)})
 }
@@ -87,6 +108,7 @@ func (p *etwProbe) release(t model.Time, key uint64, s *etw.Socket, r *etw.Recor
 
 // fail says that a port could not be taken.
 func (p *etwProbe) fail(t model.Time, key uint64, s etw.Socket, r *etw.Record, status uint32) {
+	p.pools(t)
 	p.d.Out.AddPortFail(model.PortFail{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How, Error: int64(status),
 		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t), ErrorName: ntStatusName(status)})
 }

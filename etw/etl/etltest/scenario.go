@@ -151,14 +151,15 @@ func DPCStorm(o Options) []byte {
 }
 
 // PortLeak returns a capture in which a process binds a datagram socket to
-// port 0 every 50 ms; it closes two of three. After 200 binds none succeeds.
+// port 0 every 2 s for 8 minutes; it closes two of three. After 200 binds none
+// succeeds.
 func PortLeak(o Options) []byte {
 	o.Processors = max(o.Processors, 1)
 	w := New(o)
 	w.Process(1, millisecond, 700, "leaky.exe", "leaky.exe --rpc")
 	endpoint := uint64(0xffffa00000001000)
 	for i := range int64(240) {
-		at := second + i*50*millisecond
+		at := second + i*2*second
 		key := endpoint + uint64(i)*0x100
 		w.Socket(0, at, key, 700)
 		if i >= 200 {
@@ -171,7 +172,7 @@ func PortLeak(o Options) []byte {
 			w.CloseSocket(0, at+20*millisecond, key, 700)
 		}
 	}
-	w.DropDatagram(0, 14*second, endpoint, 4000)
+	w.DropDatagram(0, 490*second, endpoint, 4000)
 	return w.Bytes()
 }
 

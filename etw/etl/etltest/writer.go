@@ -185,6 +185,18 @@ func (w *Writer) encode(b buffer, first bool) []byte {
 	return out
 }
 
+// elapsed is the time from the start to the last record, in 100 ns.
+func (w *Writer) elapsed() uint64 {
+	ticks := w.End - w.o.Origin
+	switch w.o.Clock {
+	case etw.ClockSystem:
+		return ticks
+	case etw.ClockCycles:
+		return ticks * 10 / uint64(w.o.CPUSpeed)
+	}
+	return uint64(float64(ticks) / float64(w.o.Frequency) * 1e7)
+}
+
 // header returns the log header's record.
 func (w *Writer) header() []byte {
 	o := &w.o
@@ -196,7 +208,7 @@ func (w *Writer) header() []byte {
 	end := uint64(0)
 	written := uint32(0)
 	if !o.Unfinalised {
-		end = o.Start + 600_000_000
+		end = o.Start + w.elapsed() + 10_000_000
 		written = uint32(len(w.done) + 1)
 	}
 	p.U32(uint32(o.BufferSize)).Raw([]byte{10, 0, 1, 5}).U32(20348).U32(uint32(o.Processors)).U64(end).U32(156250).U32(0).U32(mode).U32(written).U32(1).U32(uint32(o.PointerSize)).U32(o.EventsLost).U32(o.CPUSpeed).Pointer(0).Pointer(0)
