@@ -1810,7 +1810,7 @@ type SocketQueue struct {
 	LimitBytes uint64
 	// Dropped: packets dropped at the queue in the interval.
 	Dropped uint64
-	// Idle: time since the program last took something out of the queue, 0 unknown.
+	// Idle: time since the program last took something out of the queue, or since the socket is followed where it has not done so since: then it is longer in truth; 0 unknown.
 	Idle time.Duration
 	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
 	LocalAddr string
