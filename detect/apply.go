@@ -135,6 +135,9 @@ func (w *world) applyInterruptRun(b *model.Batch, e *model.Event) {
 func (w *world) applyDrop(b *model.Batch, e *model.Event) {
 	v, _ := b.Drop(e)
 	k := deviceKey{v.Ifindex, v.Device}
+	if v.Place != model.PlaceSocket && v.Cookie != 0 {
+		w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process).seconds[w.slot].elsewhere += v.Count
+	}
 	switch v.Place {
 	case model.PlaceRing:
 		d := w.device(k)
@@ -152,7 +155,6 @@ func (w *world) applyDrop(b *model.Batch, e *model.Event) {
 		w.backlog[w.slot] = addDevice(w.backlog[w.slot], k, v.Count)
 	case model.PlaceSocket:
 		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
-		s.total += v.Count
 		s.seen = e.Time
 		s.seconds[w.slot].dropped += v.Count
 		s.seconds[w.slot].cpus = addCPU(s.seconds[w.slot].cpus, v.CPU, v.Count)
@@ -165,7 +167,6 @@ func (w *world) applySocketQueue(b *model.Batch, e *model.Event) {
 	s.seen = e.Time
 	s.last = v
 	second := &s.seconds[w.slot]
-	s.queueTotal += v.Dropped
 	second.queueDropped += v.Dropped
 	second.readings++
 	if ratio(float64(v.QueuedBytes), float64(v.LimitBytes)) >= w.settings.Socket.SlowShare {

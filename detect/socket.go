@@ -56,7 +56,7 @@ func (d *socketDrop) tick(w *world, emit func(model.Finding)) {
 			fresh := d.cases.incidents[key] == nil
 			in = d.cases.raise(w, key, w.windowStart())
 			if fresh {
-				in.data = overflow{socket: s, base: s.lost() - min(s.lost(), drops)}
+				in.data = overflow{socket: s, base: s.total - min(s.total, drops)}
 			}
 		case drops > 0 || stopped:
 			in = d.cases.keep(w, key)
@@ -124,7 +124,7 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 	data := &in.data
 	s := data.socket
 	ongoing := in.touchedOrOpen()
-	lost := s.lost() - min(s.lost(), data.base)
+	lost := s.total - min(s.total, data.base)
 	length := max(in.seen.Sub(in.start), time.Second)
 	who := task(s.process, s.pid)
 	port := s.protocol.String() + "/" + itoa(s.port)

@@ -367,7 +367,7 @@ func (d *starvation) collectVictims(w *world, c *cpuFacts, data *starved) {
 			known = known || v.socket == s
 		}
 		if !known && len(data.victims) < 16 {
-			data.victims = append(data.victims, victim{s, s.lost() - min(s.lost(), drops)})
+			data.victims = append(data.victims, victim{s, s.total - min(s.total, drops)})
 		}
 	}
 }

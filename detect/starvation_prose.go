@@ -103,7 +103,7 @@ func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 		list = append(list, evidence(fmt.Sprintf("CPU %d busy", o.id), o.busy, "ratio"))
 	}
 	for _, v := range data.victims {
-		if n := v.socket.lost() - v.base; n > 0 {
+		if n := v.socket.total - v.base; n > 0 {
 			list = append(list, evidence("dropped at the receive queue of "+socketName(v.socket), float64(n), "packets"))
 		}
 	}

@@ -205,27 +205,28 @@ type socketFacts struct {
 	process  string
 	seconds  [maxWindow]socketSecond
 	sum      socketSecond
-	// total and queueTotal count drops since the stream began, by drop events
-	// and by the socket's own counter; seen is when there last was a sign of it.
-	total, queueTotal uint64
-	seen              model.Time
+	// total counts drops at the queue in the seconds that are over; seen is
+	// when there last was a sign of the socket.
+	total uint64
+	seen  model.Time
 	// last is the last reading of the queue.
 	last model.SocketQueue
 }
 
 type socketSecond struct {
-	// dropped comes from drop events, queueDropped from the socket's own counter: the same packets.
-	dropped, queueDropped uint64
+	// dropped comes from drop events at the queue, queueDropped from the
+	// socket's own counter: the same packets, but for those that the socket
+	// lost elsewhere, on their way out for example.
+	dropped, queueDropped, elsewhere uint64
 	// readings of the queue, and how many of them found it full.
 	readings, full uint64
 	maxIdle        time.Duration
 	cpus           []cpuCount
 }
 
-// lost is how many packets the socket has lost since the stream began.
-func (s *socketFacts) lost() uint64 { return max(s.total, s.queueTotal) }
-
-func (s *socketSecond) drops() uint64 { return max(s.dropped, s.queueDropped) }
+func (s *socketSecond) drops() uint64 {
+	return max(s.dropped, s.queueDropped-min(s.queueDropped, s.elsewhere))
+}
 
 type cpuCount struct {
 	cpu   int32
@@ -294,6 +295,7 @@ func (w *world) beginTick(now model.Time) {
 		d.sumUp(seconds)
 	}
 	for _, s := range w.sockets {
+		s.total += s.seconds[w.slot].drops()
 		s.sumUp(seconds)
 	}
 	w.ports.beginTick(now, w.state)
@@ -603,6 +605,7 @@ func (s *socketFacts) sumUp(slots []int) {
 		o := &s.seconds[i]
 		s.sum.dropped += o.dropped
 		s.sum.queueDropped += o.queueDropped
+		s.sum.elsewhere += o.elsewhere
 		s.sum.readings += o.readings
 		s.sum.full += o.full
 		s.sum.maxIdle = max(s.sum.maxIdle, o.maxIdle)

@@ -151,7 +151,7 @@ func (c *child) pace(rate, count, burst int, step func(i int) error) (done int, 
 	return done, nil
 }
 
-// flood sends UDP packets and prints how many, and how long it took.
+// flood sends UDP packets and prints how many, and the time that one takes at best, in nanoseconds.
 func (c *child) flood() error {
 	if err := c.pin(); err != nil {
 		return err
@@ -172,8 +172,15 @@ func (c *child) flood() error {
 	}
 	payload := bytes.Repeat([]byte("heartbeat "), c.size/10+1)[:c.size]
 	c.ready()
-	start := time.Now()
+	// Others may run on this CPU: the best of many short pieces is what a
+	// packet costs.
+	const piece = 128
+	best, began := time.Duration(1<<62), time.Now()
 	sent, err := c.pace(c.rate, c.count, c.burst, func(i int) error {
+		if i%piece == 0 && i > 0 {
+			now := time.Now()
+			best, began = min(best, now.Sub(began)/piece), now
+		}
 		_, err := unix.Write(sockets[i%len(sockets)], payload)
 		if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN) {
 			return nil
@@ -183,7 +190,7 @@ func (c *child) flood() error {
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	fmt.Printf("%d %d\n", sent, time.Since(start).Nanoseconds())
+	fmt.Println(sent, best.Nanoseconds())
 	return nil
 }
 
@@ -203,8 +210,15 @@ func (c *child) sink() error {
 	}
 	defer conn.Close()
 	if c.buffer > 0 {
-		if err := conn.SetReadBuffer(c.buffer); err != nil {
+		raw, err := conn.SyscallConn()
+		if err != nil {
 			return err
+		}
+		if cerr := raw.Control(func(fd uintptr) {
+			// The kernel doubles what is asked for.
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.buffer)
+		}); cerr != nil || err != nil {
+			return errors.Join(cerr, err)
 		}
 	}
 	c.onEnd(func() { conn.SetReadDeadline(time.Now()) })

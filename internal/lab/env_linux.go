@@ -23,7 +23,12 @@ const (
 	senderAddr   = "10.77.0.1"
 	receiverAddr = "10.77.0.2"
 	otherAddr    = "10.77.0.3" // a second address of the receiver
+	senderMAC    = "02:00:0a:4d:00:01"
+	receiverMAC  = "02:00:0a:4d:00:02"
 )
+
+// floodPort is the UDP port that floods go to.
+const floodPort = 7000
 
 // nsPrefix begins the name of every namespace of the lab.
 const nsPrefix = "lb-lab-"
@@ -112,6 +117,8 @@ func (e *Env) concerns(f *model.Finding) bool {
 	switch {
 	case f.Subject.PID > 0:
 		return e.pids[f.Subject.PID]
+	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
+		return f.Subject.Port == floodPort // its process was not seen
 	case f.Subject.Device != "":
 		return e.devices[f.Subject.Device]
 	}
@@ -141,18 +148,39 @@ func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
 		return "", "", err
 	}
 	for _, args := range [][]string{
-		{"ip", "-n", sender, "link", "add", "lbv0", "type", "veth", "peer", "name", "lbv1", "netns", receiver},
+		{"ip", "-n", sender, "link", "add", "lbv0", "address", senderMAC, "type", "veth", "peer", "name", "lbv1", "address", receiverMAC, "netns", receiver},
 		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", "lbv0"},
 		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", "lbv1"},
 		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", "lbv1"},
 		{"ip", "-n", sender, "link", "set", "lbv0", "up"},
 		{"ip", "-n", receiver, "link", "set", "lbv1", "up"},
+		// Without permanent neighbours the first second of a flood waits for ARP.
+		{"ip", "-n", sender, "neigh", "replace", receiverAddr, "lladdr", receiverMAC, "dev", "lbv0", "nud", "permanent"},
+		{"ip", "-n", sender, "neigh", "replace", otherAddr, "lladdr", receiverMAC, "dev", "lbv0", "nud", "permanent"},
+		{"ip", "-n", receiver, "neigh", "replace", senderAddr, "lladdr", senderMAC, "dev", "lbv1", "nud", "permanent"},
 	} {
 		if err := e.command(ctx, "", nil, args...); err != nil {
 			return "", "", err
 		}
 	}
-	return sender, receiver, nil
+	return sender, receiver, e.awaitLink(ctx, sender, "lbv0")
+}
+
+// awaitLink waits until a device's carrier has been seen: before that its
+// packets are dropped.
+func (e *Env) awaitLink(ctx context.Context, ns, device string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for {
+		out, err := exec.CommandContext(ctx, "ip", "-n", ns, "-o", "link", "show", device).Output()
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", device, err)
+		}
+		if strings.Contains(string(out), "state UP") {
+			return nil
+		}
+		wait(ctx, 20*time.Millisecond)
+	}
 }
 
 // Set writes a file below /proc/sys or /sys as it is seen inside a namespace
@@ -199,10 +227,9 @@ func (e *Env) command(ctx context.Context, ns string, stdin io.Reader, args ...s
 
 // Process is one process of the lab.
 type Process struct {
-	cmd    *exec.Cmd
-	stdin  io.Closer
-	lines  chan string
-	result string
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines chan string
 }
 
 // Start starts a role (see Child) in a namespace ("" for the host's) and waits
@@ -252,16 +279,18 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 	return p, nil
 }
 
-// Finish asks the process to end and returns its last line.
-func (p *Process) Finish() (string, error) {
-	p.stdin.Close()
+// Await waits until the process has done what it was started for and returns
+// its last line.
+func (p *Process) Await() (string, error) {
+	last := ""
 	for line := range p.lines {
-		p.result = line
+		last = line
 	}
+	p.stdin.Close()
 	if err := p.cmd.Wait(); err != nil {
-		return p.result, fmt.Errorf("lab process %s: %w", p.cmd.Args[len(p.cmd.Args)-1], err)
+		return last, fmt.Errorf("lab process: %w", err)
 	}
-	return p.result, nil
+	return last, nil
 }
 
 // stop ends the process whatever it does.

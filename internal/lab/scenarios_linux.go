@@ -73,17 +73,16 @@ func dearPackets(ctx context.Context, e *Env, rules int) (sender, receiver strin
 	if err != nil {
 		return
 	}
-	line, err := flood.Finish()
+	line, err := flood.Await()
 	if err != nil {
 		return
 	}
-	sentText, tookText, _ := strings.Cut(line, " ")
-	sent, _ := strconv.Atoi(sentText)
-	took, _ := strconv.Atoi(tookText)
-	if sent == 0 {
-		return "", "", 0, fmt.Errorf("calibration sent nothing: %q", line)
+	_, best, _ := strings.Cut(line, " ")
+	ns, err := strconv.Atoi(best)
+	if err != nil || ns <= 0 {
+		return "", "", 0, fmt.Errorf("calibration gave %q", line)
 	}
-	cost = time.Duration(took / sent)
+	cost = time.Duration(ns)
 	e.log(fmt.Sprintf("a packet takes %v with %d rules", cost, rules))
 	return sender, receiver, cost, nil
 }
@@ -126,7 +125,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 	if err := setRPS(ctx, e, receiver, "3"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-buffer", "8388608"); err != nil {
 		return err
 	}
 	// Pinned to one CPU this would be more than it can bear.
