@@ -56,11 +56,11 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	case sampled:
 		status.State = model.ProbeDegraded
 		status.Reason = "no DPC events in the capture: profile samples say how much, not which driver"
-		status.Hint = "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT"
+		status.Hint = "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)"
 	default:
 		status.State = model.ProbeOff
 		status.Reason = "no DPC events in the capture"
-		status.Hint = "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT"
+		status.Hint = "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)"
 	}
 	return []model.Probe{status}
 }

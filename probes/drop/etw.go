@@ -37,7 +37,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		if !hasProvider(c, provider) {
 			v.State = model.ProbeOff
 			v.Reason = "no events of " + name + " in the capture: drops there would not be seen"
-			v.Hint = "record with: logman create trace lostbeat -p " + name
+			v.Hint = "record with: logman start lostbeat -ets -p " + name + " -o C:\\lostbeat.etl"
 		}
 		return v
 	}

@@ -58,7 +58,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etwKeys()...) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no network events in the capture: when packets arrived is not known", Hint: "record with: logman create trace lostbeat -p Microsoft-Windows-Kernel-Network"}}
+	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no network events in the capture: when packets arrived is not known", Hint: "record with: logman start lostbeat -ets -p Microsoft-Windows-Kernel-Network -o C:\\lostbeat.etl"}}
 }
 
 // Register implements etw.Probe.

@@ -40,7 +40,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etwISRs()...) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no ISR events in the capture", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT"}}
+	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no ISR events in the capture", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)"}}
 }
 
 // Register implements etw.Probe.

@@ -45,13 +45,13 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	switch {
 	case c.Has(afdBinds()...):
 	case c.Has(transportPorts()...):
-		sockets = part("sockets", model.ProbeDegraded, "ports from the transports only: the process is not known for every one", "record with: logman create trace lostbeat -p Microsoft-Windows-Winsock-AFD")
+		sockets = part("sockets", model.ProbeDegraded, "ports from the transports only: the process is not known for every one", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
 	default:
-		sockets = part("sockets", model.ProbeOff, "no socket events in the capture", "record with: logman create trace lostbeat -p Microsoft-Windows-Winsock-AFD")
+		sockets = part("sockets", model.ProbeOff, "no socket events in the capture", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
 	}
 	rpc := part("rpc", model.ProbeOn, "", "")
 	if !c.Has(rpcKeys()...) {
-		rpc = part("rpc", model.ProbeOff, "no RPC events in the capture", "record with: logman create trace lostbeat -p Microsoft-Windows-RPC")
+		rpc = part("rpc", model.ProbeOff, "no RPC events in the capture", "record with: logman start lostbeat -ets -p Microsoft-Windows-RPC -o C:\\lostbeat.etl")
 	}
 	return []model.Probe{sockets, rpc}
 }

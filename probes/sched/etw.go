@@ -27,7 +27,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etw.Opcode(etw.ClassThread, opSwitch)) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no context switches in the capture: what a DPC interrupted is not known", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+CSWITCH"}}
+	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no context switches in the capture: what a DPC interrupted is not known", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+CSWITCH (see docs/WINDOWS.md)"}}
 }
 
 // Register implements etw.Probe.
