@@ -59,7 +59,10 @@ static __always_inline void *lb_reserve(__u16 kind, __u64 size)
 }
 
 /* Submit a record that lb_reserve gave; nobody is woken. */
-#define lb_submit(record, ...) bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP)
+static __always_inline void lb_submit(void *record)
+{
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
 
 /* Fill the head of a record for an event that is complete at time_ns. */
 static __always_inline void lb_head(struct lb_record *head, __u16 kind, __u64 time_ns)

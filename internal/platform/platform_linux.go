@@ -110,7 +110,7 @@ func missingCapabilities(effective uint64) []string {
 	admin := effective&(1<<unix.CAP_SYS_ADMIN) != 0
 	var missing []string
 	for _, c := range neededCapabilities {
-		if effective&(1<<c.bit) == 0 && !(admin && c.admin) {
+		if effective&(1<<c.bit) == 0 && (!admin || !c.admin) {
 			missing = append(missing, c.name)
 		}
 	}
