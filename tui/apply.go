@@ -24,6 +24,7 @@ func (s *State) apply(b *model.Batch, e *model.Event) {
 	s.now = max(s.now, e.Time)
 	s.totals.events++
 	if e.Flags&model.FlagKeyframe != 0 {
+		s.applyHeld(b, e)
 		return
 	}
 	f := s.frame(e.Time - 1)
@@ -57,10 +58,6 @@ func (s *State) apply(b *model.Batch, e *model.Event) {
 		if f != nil {
 			f.lost += v.Lost
 		}
-	case model.KindFinding:
-		if v, ok := b.Finding(e); ok {
-			s.putFinding(v)
-		}
 	case model.KindDeviceEvent:
 		v, _ := b.DeviceEvent(e)
 		s.totals.addDeviceEvent(v)
@@ -70,6 +67,19 @@ func (s *State) apply(b *model.Batch, e *model.Event) {
 	case model.KindRPCCall:
 		v, _ := b.RPCCall(e)
 		s.totals.addRPC(v)
+	default:
+		s.applyHeld(b, e)
+	}
+}
+
+// applyHeld adds an event that tells what holds, whether it is new or repeated
+// by a keyframe.
+func (s *State) applyHeld(b *model.Batch, e *model.Event) {
+	switch e.Kind {
+	case model.KindFinding:
+		if v, ok := b.Finding(e); ok {
+			s.putFinding(v)
+		}
 	case model.KindRPCEndpoint:
 		v, _ := b.RPCEndpoint(e)
 		s.totals.addEndpoint(v)

@@ -72,9 +72,9 @@ func (u *ui) chosenFinding() *model.Finding {
 			id = l.id(s.index)
 		}
 	}
-	for _, f := range v.snap.Findings {
+	for i, f := range v.snap.Findings {
 		if id != "" && f.ID == id {
-			return f
+			return v.snap.finding(i, v.at)
 		}
 	}
 	if id == "" && u.screen() == pageNames[pageOverview] && len(v.findings) > 0 {
@@ -86,9 +86,9 @@ func (u *ui) chosenFinding() *model.Finding {
 // findingBands is everything that a finding says.
 func (u *ui) findingBands(v *view, id string) []band {
 	var f *model.Finding
-	for _, x := range v.snap.Findings {
+	for i, x := range v.snap.Findings {
 		if x.ID == id {
-			f = x
+			f = v.snap.finding(i, v.at)
 		}
 	}
 	return []band{{&block{id: "finding", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {

@@ -22,7 +22,7 @@ type Snapshot struct {
 	Queues  []model.DeviceQueue
 	// DeviceEvents are the latest ones, oldest first.
 	DeviceEvents []model.DeviceEvent
-	// Findings are all that are known, by their start; with a recording those ahead of Now too, once Scanned.
+	// Findings are all that are known, in their latest version, by their start; with a recording those ahead of Now too, once Scanned.
 	Findings []*model.Finding
 	Scanned  bool
 	Progress Progress
@@ -43,6 +43,8 @@ type Snapshot struct {
 	Endpoints []model.RPCEndpoint
 	Counters  []CounterTotal
 	Audits    []model.PortAudit
+
+	versions [][]*model.Finding // of each of Findings, oldest first
 
 	frames []*Frame // closed
 	open   []*Frame // as they are now
@@ -87,6 +89,18 @@ func (s *Snapshot) Latest() int {
 		i--
 	}
 	return i
+}
+
+// finding returns finding i as it was known at time t: its last version that
+// had seen no more than that, or its first.
+func (s *Snapshot) finding(i int, t model.Time) *model.Finding {
+	versions := s.versions[i]
+	for n := len(versions) - 1; n > 0; n-- {
+		if versions[n].End <= t {
+			return versions[n]
+		}
+	}
+	return versions[0]
 }
 
 // history returns n values that end with frame last, oldest first; frames

@@ -47,7 +47,7 @@ type State struct {
 
 	series   seriesKeys
 	totals   totals
-	findings map[string]*model.Finding
+	findings map[string][]*model.Finding // the versions of each, oldest first; never changed in place
 	scanned  bool
 	progress Progress
 	fault    string
@@ -76,7 +76,7 @@ type Progress struct {
 
 // NewState returns a State before any event.
 func NewState() *State {
-	s := &State{findings: map[string]*model.Finding{}}
+	s := &State{findings: map[string][]*model.Finding{}}
 	s.clear()
 	s.publish()
 	return s
@@ -281,9 +281,12 @@ func (s *State) publish() {
 	}
 	snap := &Snapshot{Seq: s.seq, Now: s.now, Started: s.started, Late: s.late, Progress: s.progress, Scanned: s.scanned, Fault: s.fault,
 		Meta: maps.Clone(s.fold.Meta), Probes: sortedProbes(s.fold), Devices: sortedDevices(s.fold), Queues: sortedQueues(s.fold),
-		Findings: s.sortedFindings(), frames: s.frames, open: make([]*Frame, len(s.open))}
+		versions: s.sortedFindings(), frames: s.frames, open: make([]*Frame, len(s.open))}
 	for i, f := range s.open {
 		snap.open[i] = f.seal()
+	}
+	for _, v := range snap.versions {
+		snap.Findings = append(snap.Findings, latest(v))
 	}
 	s.totals.snapshot(snap)
 	s.snapshot.Store(snap)
@@ -347,25 +350,47 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 	slices.SortFunc(f.holders, func(a, b row[HolderKey, Holder]) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// putFinding keeps f unless a later update of it is known.
+// Bounds of what is kept of findings.
+const maxFindings, maxVersions = 1000, 32
+
+// putFinding keeps a version of a finding, in the order of what they had seen.
 func (s *State) putFinding(f model.Finding) {
-	if have := s.findings[f.ID]; have != nil && have.End > f.End {
-		return
+	old := s.findings[f.ID]
+	at, found := slices.BinarySearchFunc(old, f.End, func(v *model.Finding, end model.Time) int { return cmp.Compare(v.End, end) })
+	versions := make([]*model.Finding, 0, len(old)+1)
+	versions = append(append(versions, old[:at]...), &f)
+	if found {
+		at++
 	}
-	s.findings[f.ID] = &f
-	if len(s.findings) > maxFindings { // the findings that ended first are in nobody's way any more
-		oldest := slices.MinFunc(slices.Collect(maps.Values(s.findings)), func(a, b *model.Finding) int {
-			return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.ID, b.ID))
-		})
-		delete(s.findings, oldest.ID)
+	versions = append(versions, old[at:]...)
+	if len(versions) > maxVersions { // the first, the last and every other one
+		versions = slices.Clone(versions)
+		thin := versions[:0]
+		for i, v := range versions {
+			if i%2 == 0 || i == len(versions)-1 {
+				thin = append(thin, v)
+			}
+		}
+		versions = thin
+	}
+	s.findings[f.ID] = versions
+	if len(s.findings) > maxFindings { // those that ended first are in nobody's way any more
+		oldest := ""
+		for id, v := range s.findings {
+			if oldest == "" || latest(v).End < latest(s.findings[oldest]).End || (latest(v).End == latest(s.findings[oldest]).End && id < oldest) {
+				oldest = id
+			}
+		}
+		delete(s.findings, oldest)
 	}
 }
 
-const maxFindings = 1000
+func latest(versions []*model.Finding) *model.Finding { return versions[len(versions)-1] }
 
-func (s *State) sortedFindings() []*model.Finding {
-	return slices.SortedFunc(maps.Values(s.findings), func(a, b *model.Finding) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID))
+// sortedFindings returns the versions of all findings by their start.
+func (s *State) sortedFindings() [][]*model.Finding {
+	return slices.SortedFunc(maps.Values(s.findings), func(a, b []*model.Finding) int {
+		return cmp.Or(cmp.Compare(latest(a).Start, latest(b).Start), cmp.Compare(latest(a).ID, latest(b).ID))
 	})
 }
 

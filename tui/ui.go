@@ -352,16 +352,19 @@ func (u *ui) newView() view {
 	if f := u.snap.Frame(v.index); f != nil {
 		v.frame = f
 	}
-	for _, f := range u.snap.Findings {
+	for i, f := range u.snap.Findings {
 		if f.Start <= v.at {
-			v.findings = append(v.findings, f)
+			v.findings = append(v.findings, u.snap.finding(i, v.at))
 		}
 	}
 	v.findings = v.rank(v.findings)
 	return v
 }
 
+// overdue is for how long an ongoing finding is believed without an update.
+const overdue = model.Time(15 * time.Second)
+
 // active says that a finding holds at the time that is looked at.
 func (v *view) active(f *model.Finding) bool {
-	return f.Start <= v.at && (f.End >= v.at || (f.Ongoing && f.End >= v.snap.Now-model.Time(10*time.Second)))
+	return f.Start <= v.at && (f.End >= v.at || (f.Ongoing && f.End >= v.at-overdue))
 }
