@@ -285,7 +285,7 @@ func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 	g.prepare(s)
 	out := make([]string, 0, h)
 	out = append(out, "") // the title, when it is known what is visible
-	if g.note != "" && h > 3 {
+	if g.note != "" && h > 3 && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen")) {
 		out = append(out, newLine(u.theme, w).space(1).put(warning, g.note).String())
 	}
 	if len(g.rows) == 0 {

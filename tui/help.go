@@ -99,18 +99,9 @@ func (u *ui) reasonBlock(g *grid[model.Probe]) section {
 // probeNote says what a probe misses; empty when it sees everything, or when
 // the stream does not name it.
 func probeNote(probes []model.Probe, name string) string {
-	var parts []string
-	for _, p := range probes {
-		if p.Name == name && p.State != model.ProbeOn && p.Reason != "" {
-			text := p.Reason
-			if p.Part != "" {
-				text = p.Part + ": " + text
-			}
-			parts = append(parts, text)
-		}
-	}
-	if len(parts) == 0 {
+	why := reasons(probes, []string{name})
+	if why == "" {
 		return ""
 	}
-	return "not seen: " + strings.Join(parts, "; ") + " (d: all)"
+	return "not seen: " + why + " (d: all)"
 }

@@ -38,9 +38,11 @@ func (u *ui) deferredBands(v *view) []band {
 	bands := []band{{u.heatMap(v)}}
 	work := u.workGrid(v, "deferred", "deferred work by CPU, the second at "+formatClock(v.frame.Start, u.loc), deferredRows)
 	work.note = probeNote(v.snap.Probes, "deferred")
+	work.empty = cmp.Or(offReason(v.snap.Probes, "deferred"), work.empty)
 	runs := u.runGrid(v)
 	interrupts := u.workGrid(v, "interrupts", "interrupts, the second at "+formatClock(v.frame.Start, u.loc), interruptRows)
 	interrupts.note = probeNote(v.snap.Probes, "interrupt")
+	interrupts.empty = cmp.Or(offReason(v.snap.Probes, "interrupt"), interrupts.empty)
 	return append(bands, band{work, runs}, band{interrupts, u.bucketGrid(v)}, band{u.cpuGrid(v)})
 }
 
@@ -172,7 +174,7 @@ func (u *ui) heatMap(v *view) section {
 	return &block{id: "heat", title: title, height: min(2+max(1, len(cpus)), 34), least: 4, draw: func(u *ui, w, h int) []string {
 		out := []string{newLine(u.theme, w).space(1).put(heading, title).String()}
 		if len(cpus) == 0 {
-			why := offReason(v.snap.Probes, []string{"deferred"})
+			why := offReason(v.snap.Probes, "deferred")
 			if why == "" {
 				why = "no deferred work in the last minute"
 			}

@@ -154,7 +154,7 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 
 func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
 	type r = row[NAPIKey, NAPI]
-	return &grid[r]{id: "napi", title: "NAPI polls", empty: cmp.Or(offReason(v.snap.Probes, []string{"nic"}), "none in the last minute"), rows: collect(v, window, napiRows), sort: 3, desc: true,
+	return &grid[r]{id: "napi", title: "NAPI polls", empty: cmp.Or(offReason(v.snap.Probes, "nic"), "none in the last minute"), rows: collect(v, window, napiRows), sort: 3, desc: true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		cols: []column[r]{
 			textColumn("device", 10, 1, 0, func(x r) string { return cmp.Or(x.Key.Device, "(backlog)") }),
@@ -211,7 +211,7 @@ func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
 	rate := func(title string, drop int, value func(*Softnet) float32) column[r] {
 		return numberColumn(title, 9, drop, func(x r) float64 { return float64(value(&x.Value)) }, formatCount)
 	}
-	return &grid[r]{id: "softnet", title: "softnet by CPU, per second", empty: cmp.Or(offReason(v.snap.Probes, []string{"nic"}), "not part of this stream"), rows: collect(v, window, softnetRows), sort: 1, desc: true,
+	return &grid[r]{id: "softnet", title: "softnet by CPU, per second", empty: cmp.Or(offReason(v.snap.Probes, "nic"), "not part of this stream"), rows: collect(v, window, softnetRows), sort: 1, desc: true,
 		ident: func(x r) string { return cpuName(x.Key.CPU) },
 		cols: []column[r]{
 			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
@@ -236,7 +236,7 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
-	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, []string{"drop"}), "none reported in the last 10 s"), rows: collect(v, 10, socketRows), sort: 2, desc: true,
+	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, "drop"), "none reported in the last 10 s"), rows: collect(v, 10, socketRows), sort: 2, desc: true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		find: func(x r) string {
 			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)

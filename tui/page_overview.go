@@ -424,10 +424,10 @@ func (u *ui) checks(v *view) []check {
 	var out []check
 	add := func(area string, probes []string, seen, bad bool, short, long string) {
 		c := check{state: good, area: area, short: short, long: long}
-		why := offReason(v.snap.Probes, probes)
+		why := offReason(v.snap.Probes, probes...)
 		switch {
 		case !seen && why != "":
-			c = check{state: dim, area: area, short: "not seen: " + why}
+			c = check{state: dim, area: area, short: why}
 		case !seen:
 			c = check{state: dim, area: area, short: "not seen: nothing in this stream tells of it"}
 		case bad:
@@ -474,10 +474,14 @@ func (u *ui) checks(v *view) []check {
 		if n == 0 && p.place == model.PlaceBacklog && v.windows() {
 			continue // Windows has no such queue
 		}
-		seen := n > 0 || areaSeen(v.snap.Probes, p.probes)
-		if n == 0 {
+		some, all := areaSeen(v.snap.Probes, p.probes)
+		seen := n > 0 || some
+		switch {
+		case n == 0 && some && !all:
+			out = append(out, check{state: dim, area: p.area, short: "none seen, but " + reasons(v.snap.Probes, p.probes)})
+		case n == 0:
 			add(p.area, p.probes, seen, false, "lost none", "")
-		} else {
+		default:
 			add(p.area, p.probes, seen, true, "lost "+formatCount(float64(n))+" packets", "since "+formatClock(v.snap.Started, u.loc))
 		}
 	}
@@ -517,27 +521,45 @@ func (v *view) windows() bool {
 	return strings.Contains(strings.ToLower(v.snap.Meta["os"]), "windows")
 }
 
-// areaSeen says that one of the probes runs at all.
-func areaSeen(probes []model.Probe, names []string) bool {
+// areaSeen says how much of an area the probes see: nothing, a part or all.
+func areaSeen(probes []model.Probe, names []string) (some, all bool) {
+	all = true
 	for _, p := range probes {
-		if slices.Contains(names, p.Name) && p.State != model.ProbeOff {
-			return true
+		if !slices.Contains(names, p.Name) {
+			continue
 		}
+		some = some || p.State != model.ProbeOff
+		all = all && p.State == model.ProbeOn
 	}
-	return false
+	return some, some && all
 }
 
-// offReason says why none of the probes runs; empty when one does.
-func offReason(probes []model.Probe, names []string) string {
-	if areaSeen(probes, names) {
+// offReason says why none of the probes runs; empty when one does, or when the
+// stream does not name them.
+func offReason(probes []model.Probe, names ...string) string {
+	if some, _ := areaSeen(probes, names); some {
 		return ""
 	}
-	for _, p := range probes {
-		if slices.Contains(names, p.Name) && p.Reason != "" {
-			return p.Reason
-		}
+	if why := reasons(probes, names); why != "" {
+		return "not seen: " + why
 	}
 	return ""
+}
+
+// reasons joins what the probes miss, and why.
+func reasons(probes []model.Probe, names []string) string {
+	var parts []string
+	for _, p := range probes {
+		if !slices.Contains(names, p.Name) || p.State == model.ProbeOn || p.Reason == "" {
+			continue
+		}
+		text := p.Reason
+		if p.Part != "" {
+			text = p.Part + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // overviewBands are the tables under the verdict. On a narrow screen the one

@@ -46,7 +46,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	if note == "" {
 		note = auditNote(v.snap.Audits)
 	}
-	return &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+	return &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
 		cols: []column[poolView]{
@@ -131,7 +131,7 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 		}
 		rows = append(rows, h)
 	}
-	return &grid[holderView]{id: id, title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, []string{"port"}), "nobody"), rows: rows, sort: 1, desc: true,
+	return &grid[holderView]{id: id, title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, "port"), "nobody"), rows: rows, sort: 1, desc: true,
 		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
 		enter: func(h holderView) command {
 			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process})
