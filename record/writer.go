@@ -38,8 +38,9 @@ type Options struct {
 	// Tool is the name and version of the program, for the header.
 	Tool string
 
-	// create replaces createFile in tests.
-	create func(path string) (storage, error)
+	// create replaces createFile, session the random number, in tests.
+	create  func(path string) (storage, error)
+	session []byte
 }
 
 func (o *Options) rotates() bool { return o.RotateSize > 0 || o.RotateEvery > 0 || o.TotalCap > 0 }
@@ -105,11 +106,14 @@ func Create(path string, opts Options) (*Writer, error) {
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
 	}
+	if opts.session == nil {
+		opts.session = newSession()
+	}
 	enc, err := newBlockEncoder(keyframeEvery)
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{path: path, opts: opts, enc: enc, session: newSession()}
+	w := &Writer{path: path, opts: opts, enc: enc, session: opts.session}
 	if opts.rotates() {
 		w.files = newRotation(path, opts.TotalCap)
 	}
