@@ -45,6 +45,9 @@ type converter struct {
 	// groups is the number of processors in each processor group before it.
 	groups []int32
 	notes  [noteCount]int
+	// samples counts, shortest and longest bound the intervals between them.
+	samples           int
+	shortest, longest time.Duration
 }
 
 // processor gathers one CPU's values in a sample, by role; NaN is missing.
@@ -115,6 +118,13 @@ func (c *converter) begin(at model.Time) (bool, error) {
 		return false, nil
 	}
 	c.before, c.at = c.at, at
+	c.samples++
+	if d := c.interval(); d > 0 {
+		c.longest = max(c.longest, d)
+		if c.shortest == 0 || d < c.shortest {
+			c.shortest = d
+		}
+	}
 	if !c.started {
 		c.started = true
 		c.describe()
@@ -387,6 +397,7 @@ func (c *converter) flush() error {
 
 // finish sends what is left, with what could not be read as loss.
 func (c *converter) finish() error {
+	c.log.notes.Store(c.describeRun())
 	if c.err != nil {
 		return c.err
 	}

@@ -3,6 +3,7 @@ package perfmon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,6 +177,53 @@ func (l *Log) Info(ctx context.Context) (*Info, error) {
 		err = nil
 	}
 	return info, err
+}
+
+// Notes says in words what the log holds: its objects, and once a run has
+// ended, what it met.
+func (l *Log) Notes() []string {
+	out := []string{fmt.Sprintf("%s, local times at UTC%s", l.format, formatOffset(l.offset()))}
+	if l.text != nil {
+		if l.text.header.page != "" {
+			out = append(out, "names in code page "+l.text.header.page)
+		}
+		if l.text.header.description != "" {
+			out = append(out, "description: "+l.text.header.description)
+		}
+	}
+	if run := l.notes.Load(); run != nil {
+		out = append(out, *run...)
+	}
+	for _, o := range inventory(l.first.list) {
+		name := o.Name
+		if o.English != "" && o.English != o.Name {
+			name += " (" + o.English + ")"
+		}
+		line := name + ": " + plural(o.Counters, "counter")
+		if o.Instances > 0 {
+			line += " of " + plural(o.Instances, "instance")
+		}
+		out = append(out, fmt.Sprintf("%s, %s, %d of them understood", line, plural(o.Columns, "column"), o.Understood))
+	}
+	return out
+}
+
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
+}
+
+// describeRun says what a run met.
+func (c *converter) describeRun() *[]string {
+	out := []string{fmt.Sprintf("%d samples, %v to %v apart", c.samples, c.shortest, c.longest)}
+	for what, n := range c.notes {
+		if n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n, note(what)))
+		}
+	}
+	return &out
 }
 
 // inventory counts columns by object, in the order in which they appear.

@@ -265,6 +265,25 @@ func TestBases(t *testing.T) {
 	}
 }
 
+func TestNotes(t *testing.T) {
+	s := storm()
+	l := open(t, s.Text(perfmontest.Text{Zone: " (Eastern Standard Time)(300)", Description: "for support", Typeperf: true}).Bytes(), Options{})
+	collect(t, l)
+	want := []string{
+		"PDH CSV, local times at UTC-05:00",
+		"description: for support",
+		"30 samples, 1s to 1s apart",
+		"2 lines of text that are no samples",
+		"Processor: 8 counters of 5 instances, 40 columns, 40 of them understood",
+		"Network Interface: 2 counters of 1 instance, 2 columns, 2 of them understood",
+		"UDPv4: 1 counter, 1 column, 1 of them understood",
+		"Microsoft Winsock BSP: 1 counter, 1 column, 1 of them understood",
+	}
+	if got := l.Notes(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	small := &perfmontest.Scenario{Machine: "A", Start: start, Samples: 4, Cores: 2, Seed: 1}
 	f.Add(small.Text(perfmontest.Text{Zone: " (x)(0)"}).Bytes())

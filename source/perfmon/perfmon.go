@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"lostbeat/etw/etl"
@@ -54,6 +55,8 @@ type Log struct {
 	start, end model.Time
 	// first are the columns of the first sample.
 	first *columnSet
+	// notes are those of the last run, nil before one has ended.
+	notes atomic.Pointer[[]string]
 }
 
 var _ source.Seekable = (*Log)(nil)
@@ -77,7 +80,8 @@ func Detect(b []byte) bool {
 	return err == nil && len(header.LogFileName) > 4 && fold(header.LogFileName[len(header.LogFileName)-4:]) == ".blg"
 }
 
-// Open opens the performance log at path.
+// Open opens the performance log at path. Errors of its contents do not name
+// the file.
 func Open(path string, options Options) (*Log, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,7 +95,7 @@ func Open(path string, options Options) (*Log, error) {
 	l, err := New(f, info.Size(), path, options)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("open performance log %s: %w", path, err)
+		return nil, err
 	}
 	l.file = f
 	return l, nil
