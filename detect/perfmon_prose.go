@@ -187,7 +187,7 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 			continue
 		}
 		f.Evidence = append(f.Evidence,
-			evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "probability"),
+			evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "ratio"),
 			evidence("DPC share when lost: "+l.name, l.mean, "ratio"))
 	}
 	j := &list[0]
