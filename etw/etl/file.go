@@ -107,11 +107,10 @@ func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) erro
 const surveyBytes = 256 << 20
 
 // survey reads names, schemas and the census in advance.
-func (f *File) survey(ctx context.Context) (*etw.State, bool, error) {
+func (f *File) survey(ctx context.Context) (*etw.State, error) {
 	st := etw.NewState()
 	buffers := f.buffers
-	complete := f.size <= surveyBytes
-	if !complete {
+	if f.size > surveyBytes {
 		buffers = ends(buffers, surveyBytes)
 	}
 	each := func(r *etw.Record) bool {
@@ -120,7 +119,7 @@ func (f *File) survey(ctx context.Context) (*etw.State, bool, error) {
 	}
 	err := f.scan(ctx, buffers, each, func(*Damage) {})
 	st.Settle()
-	return st, complete, err
+	return st, err
 }
 
 // ends returns the buffers at the beginning and the end, by the time at which
@@ -173,15 +172,12 @@ type replay struct {
 const batchEvents = 4096
 
 func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error {
-	st, complete, err := f.survey(ctx)
+	st, err := f.survey(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return fmt.Errorf("survey capture: %w", err)
-	}
-	if !complete {
-		st.Census = nil
 	}
 	r := &replay{f: f, emit: emit, from: from}
 	if from > 0 {
