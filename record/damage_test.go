@@ -348,7 +348,9 @@ func TestKill9(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the killed process ended well")
+		}
 		r := open(t, path)
 		got := &text{t: t}
 		losses := 0
@@ -365,7 +367,9 @@ func TestKill9(t *testing.T) {
 		// What is there is the beginning of what was written, without a gap.
 		g, want := newTrace(20000), &text{t: t}
 		for want.Len() < got.Len() {
-			want.emit(g.batch(100))
+			if err := want.emit(g.batch(100)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if losses > 1 || !strings.HasPrefix(want.String(), got.String()) {
 			t.Errorf("round %d: %d bytes of text, %d losses: not the beginning of what was recorded", round, got.Len(), losses)

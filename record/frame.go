@@ -250,7 +250,7 @@ func scan(r io.ReaderAt, size int64, check func(frame) bool) (frames []frame, ga
 			}
 			err = errNotFrame
 		}
-		if err != errTorn && err != errNotFrame {
+		if !errors.Is(err, errTorn) && !errors.Is(err, errNotFrame) {
 			return nil, 0, 0, err
 		}
 		if !lost {
@@ -265,22 +265,6 @@ func scan(r io.ReaderAt, size int64, check func(frame) bool) (frames []frame, ga
 		gaps-- // it is the torn end
 	}
 	return frames, gaps, tornAt, nil
-}
-
-// messages calls f for every envelope of a decompressed frame. A damaged one is
-// an error; those of unknown content are f's business.
-func messages(raw []byte, f func(envelope) error) error {
-	for len(raw) > 0 {
-		x, err := parseEnvelope(raw)
-		if err != nil {
-			return err
-		}
-		raw = raw[x.length:]
-		if err := f(x); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // find returns the body of the first envelope with the given content.

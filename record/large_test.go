@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func TestLarge(t *testing.T) {
 	opening := time.Since(at)
 	first, last := r.Span()
 	var worst time.Duration
-	stop := fmt.Errorf("seen enough")
+	stop := errors.New("seen enough")
 	for i := range model.Time(50) {
 		moment := first + (last-first)/50*i
 		at := time.Now()
@@ -78,7 +79,7 @@ func TestLarge(t *testing.T) {
 			}
 			return nil
 		})
-		if err != stop {
+		if !errors.Is(err, stop) {
 			t.Fatal(err)
 		}
 		worst = max(worst, time.Since(at))
@@ -110,7 +111,7 @@ func TestLarge(t *testing.T) {
 	torn := open(t, path)
 	opening = time.Since(at)
 	at = time.Now()
-	if err := torn.RunFrom(t.Context(), (first+last)/2, func(*model.Batch) error { return stop }); err != stop {
+	if err := torn.RunFrom(t.Context(), (first+last)/2, func(*model.Batch) error { return stop }); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 	seek := time.Since(at)

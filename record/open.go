@@ -113,7 +113,7 @@ func readHeader(r io.ReaderAt, size int64) (*recordpb.Header, error) {
 	}
 	length, skippable, err := w.frameLength(0)
 	switch {
-	case err == errTorn && size < maxHead:
+	case errors.Is(err, errTorn) && size < maxHead:
 		return nil, ErrEmpty
 	case err != nil || skippable || length > maxHead:
 		return nil, ErrNotRecording
@@ -129,15 +129,15 @@ func readHeader(r io.ReaderAt, size int64) (*recordpb.Header, error) {
 	defer dec.Close()
 	raw, err := dec.DecodeAll(stored, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: header: %v", ErrNotRecording, err)
+		return nil, fmt.Errorf("%w: header: %w", ErrNotRecording, err)
 	}
 	body, err := find(raw, envelopeHeader)
 	if err != nil {
-		return nil, fmt.Errorf("%w: header: %v", ErrNotRecording, err)
+		return nil, fmt.Errorf("%w: header: %w", ErrNotRecording, err)
 	}
 	h := new(recordpb.Header)
 	if err := proto.Unmarshal(body, h); err != nil {
-		return nil, fmt.Errorf("%w: header: %v", ErrNotRecording, err)
+		return nil, fmt.Errorf("%w: header: %w", ErrNotRecording, err)
 	}
 	if h.FormatMajor != FormatMajor {
 		return h, fmt.Errorf("%w: %d.%d, this version reads %d", ErrNewerFormat, h.FormatMajor, h.FormatMinor, FormatMajor)

@@ -194,10 +194,7 @@ func (p *pass) file(ctx context.Context, in *input, first int) error {
 		}
 		p.session, p.started, p.keyframe = string(in.header.Session), false, true
 	}
-	for i := first; i < len(in.blocks); i++ {
-		if ctx.Err() != nil {
-			return nil
-		}
+	for i := first; i < len(in.blocks) && ctx.Err() == nil; i++ {
 		if err := p.block(in, i); err != nil {
 			return err
 		}

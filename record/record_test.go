@@ -149,7 +149,9 @@ func recording(t *testing.T, opts Options, batches ...*model.Batch) (path, want 
 		if err := w.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		out.emit(b)
+		if err := out.emit(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

@@ -102,7 +102,9 @@ func TestDiskFull(t *testing.T) {
 				if strings.Contains(line, "origin=recorder") {
 					reports++
 					var lost uint64
-					fmt.Sscanf(line[strings.Index(line, "lost="):], "lost=%d", &lost)
+					if _, err := fmt.Sscanf(line[strings.Index(line, "lost="):], "lost=%d", &lost); err != nil {
+						t.Fatal(err)
+					}
 					recorded += lost
 				}
 			}
@@ -291,7 +293,9 @@ func TestRotation(t *testing.T) {
 		if err := w.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		all.emit(b)
+		if err := all.emit(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

@@ -128,7 +128,9 @@ func TestMergeOrderedEqualsSort(t *testing.T) {
 		}
 		for i := range all {
 			var source, now int
-			fmt.Sscanf(c.got[i], "%d@%d", &source, &now)
+			if _, err := fmt.Sscanf(c.got[i], "%d@%d", &source, &now); err != nil {
+				t.Fatal(err)
+			}
 			if model.Time(now) != all[i].time {
 				t.Fatalf("event %d is %s, want time %d", i, c.got[i], all[i].time)
 			}
@@ -165,20 +167,20 @@ func TestMergeLive(t *testing.T) {
 		// Source 0 emits and falls idle, source 1 never says anything, source 2
 		// is 50 ms behind, and once further than the window.
 		busy := scripted(func(ctx context.Context, emit Emit) error {
-			emit(at(0, ms(100)))
+			err := emit(at(0, ms(100)))
 			time.Sleep(100 * time.Millisecond)
-			emit(at(0, ms(200)))
+			err = errors.Join(err, emit(at(0, ms(200))))
 			<-ctx.Done()
-			return emit(at(0, ms(5000))) // drained at the end
+			return errors.Join(err, emit(at(0, ms(5000)))) // drained at the end
 		})
 		idle := scripted(func(ctx context.Context, _ Emit) error { <-ctx.Done(); return nil })
 		behind := scripted(func(ctx context.Context, emit Emit) error {
 			time.Sleep(50 * time.Millisecond)
-			emit(at(2, ms(50), ms(150)))
+			err := emit(at(2, ms(50), ms(150)))
 			time.Sleep(time.Second)
-			emit(at(2, ms(190), ms(1000)))
+			err = errors.Join(err, emit(at(2, ms(190), ms(1000))))
 			<-ctx.Done()
-			return nil
+			return err
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(3*time.Second, cancel)
@@ -235,8 +237,7 @@ func TestMergeLiveBurst(t *testing.T) {
 func TestMergeFailures(t *testing.T) {
 	broken := errors.New("the probe broke")
 	failing := scripted(func(_ context.Context, emit Emit) error {
-		emit(at(1, 5))
-		return broken
+		return errors.Join(emit(at(1, 5)), broken)
 	})
 	for _, window := range []time.Duration{0, time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
