@@ -21,7 +21,7 @@ type counterUse uint8
 
 const (
 	useNone counterUse = iota
-	// useDPC is a CPU's share of DPC time.
+	// useDPC is a CPU's share of DPC time, or of interrupt time.
 	useDPC
 	// useGauge is DPC Rate, the length of a queue at one moment.
 	useGauge
@@ -38,6 +38,8 @@ const (
 var usedCounters = map[string]counterUse{
 	"Processor/% DPC Time":                         useDPC,
 	"Processor Information/% DPC Time":             useDPC,
+	"Processor/% Interrupt Time":                   useDPC,
+	"Processor Information/% Interrupt Time":       useDPC,
 	"Processor/DPC Rate":                           useGauge,
 	"Processor Information/DPC Rate":               useGauge,
 	"Network Interface/Packets Received Discarded": useLoss,
@@ -230,7 +232,15 @@ func (c *counterFacts) lateSamples() counterLoss {
 // every microsecond is unusual on an idle machine.
 const zFloor = 0.01
 
-// dpcTime is DPC time over the log, of single CPUs or, weak, of their mean.
+// work names what a share of time was spent in.
+func (k seriesKey) work() string {
+	if k.counter == "% Interrupt Time" {
+		return "interrupts"
+	}
+	return "DPCs"
+}
+
+// dpcTime is DPC and interrupt time over the log, of single CPUs or, weak, of their mean.
 type dpcTime struct {
 	keys      []seriesKey
 	baselines []stats.Baseline
@@ -365,7 +375,7 @@ func (d *counterWatch) finish(w *world, emit func(model.Finding)) {
 	}
 }
 
-// judge tests every loss against DPC time.
+// judge tests every loss against DPC and interrupt time.
 func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 	losses := c.losses()
 	dpc := c.dpcTime()

@@ -61,6 +61,9 @@ const withdrawn = "withdrawn, the rest of the log does not bear it out: "
 // subject is what the verdict is about: a CPU, or the host.
 func (j *judgedLoss) subject() string {
 	if j.key.cpu >= 0 && j.verdict != dpcNot {
+		if j.key.work() != "DPCs" {
+			return "cpu" + itoa(j.key.cpu) + "-" + j.key.work()
+		}
 		return "cpu" + itoa(j.key.cpu)
 	}
 	return "host"
@@ -94,7 +97,7 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 		f.End = max(f.End, c.times[list[i].last])
 	}
 	if j.key.cpu >= 0 && j.verdict != dpcNot {
-		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.cpu, "DPC"
+		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.cpu, strings.TrimSuffix(j.key.work(), "s")
 	}
 	who := "_Total"
 	if j.key.cpu >= 0 {
@@ -107,39 +110,39 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 	case n > 1:
 		what += fmt.Sprintf(" and %d other losses", n)
 	}
-	usual := percent(j.baseline.Median)
+	usual, work := percent(j.baseline.Median), j.key.work()
 	switch j.verdict {
 	case dpcCoincides:
 		f.Severity = model.SeverityWarning
 		if j.mean >= criticalShare {
 			f.Severity = model.SeverityCritical
 		}
-		f.Title = fmt.Sprintf("%s spent %s of its time in DPCs, usually %s, in the samples with %s; chance alone does that in %s", who, percent(j.mean), usual, what, chance(j.p))
-		f.Causes = []string{fmt.Sprintf("%s has no time left for what is queued on it while DPCs run; which driver's DPCs, a counter log cannot say", who)}
+		f.Title = fmt.Sprintf("%s spent %s of its time in %s, usually %s, in the samples with %s; chance alone does that in %s", who, percent(j.mean), work, usual, what, chance(j.p))
+		f.Causes = []string{fmt.Sprintf("%s has no time left for what is queued on it while %s run; which driver's, a counter log cannot say", who, work)}
 		f.Advice = []string{"name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat; not needed when the driver is known",
 			"spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU"}
 	case dpcWeak:
-		f.Title = fmt.Sprintf("weak evidence: DPC time of _Total was %s, usually %s, in the samples with %s; the log has no single CPUs", percent(j.mean), usual, what)
+		f.Title = fmt.Sprintf("weak evidence: _Total spent %s of the time in %s, usually %s, in the samples with %s; the log has no single CPUs", percent(j.mean), work, usual, what)
 		f.Causes = []string{"_Total is the mean of all CPUs: it shows neither which CPU was busy nor whether any was"}
 		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
 	case dpcLittle:
-		f.Title = fmt.Sprintf("DPC time rises with %s, but only to %s of %s: too little to starve it", what, percent(j.mean), who)
-		f.Causes = []string{"load raises DPC time and losses alike: look for what brings the load, or for a receiver that is too slow"}
+		f.Title = fmt.Sprintf("the time in %s rises with %s, but only to %s of %s: too little to starve it", work, what, percent(j.mean), who)
+		f.Causes = []string{"load raises it and losses alike: look for what brings the load, or for a receiver that is too slow"}
 		f.Advice = []string{"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to exclude it"}
 	case dpcUnproven:
 		if j.p <= likely*d.settings.Significance {
 			f.Severity = model.SeverityWarning
 		}
-		f.Title = fmt.Sprintf("%s spent %s of its time in DPCs, usually %s, in the samples with %s, but in %d samples chance alone does that in %s", who, percent(j.mean), usual, what, j.test.N, chance(j.p))
+		f.Title = fmt.Sprintf("%s spent %s of its time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s", who, percent(j.mean), work, usual, what, j.test.N, chance(j.p))
 		f.Advice = []string{fmt.Sprintf("log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the moment exists", int(math.Ceil(float64(len(list))/d.settings.Significance)))}
 	case dpcUnlost:
-		f.Title = fmt.Sprintf("%s spent up to %s of its time in DPCs, usually %s, in %s; no loss that the log shows goes with it", who, percent(j.most), usual, plural(j.samples, "sample"))
+		f.Title = fmt.Sprintf("%s spent up to %s of its time in %s, usually %s, in %s; no loss that the log shows goes with it", who, percent(j.most), work, usual, plural(j.samples, "sample"))
 		f.Advice = []string{"compare these times with the program's log; not a fault as long as nothing was late"}
 	case dpcAlways:
-		f.Title = fmt.Sprintf("%s spends %s of its time in DPCs when there are %s, and as much at other times (%s): that proves nothing", who, percent(j.mean), what, usual)
-		f.Advice = []string{"look for what is different when something is lost; a CPU that is this busy with DPCs all the time deserves a look of its own"}
+		f.Title = fmt.Sprintf("%s spends %s of its time in %s when there are %s, and as much at other times (%s): that proves nothing", who, percent(j.mean), work, what, usual)
+		f.Advice = []string{"look for what is different when something is lost; a CPU that is this busy with it all the time deserves a look of its own"}
 	case dpcNot:
-		f.Title = fmt.Sprintf("not DPC: in the samples with %s no CPU spent unusually long in DPCs (highest: %s, %s)", what, who, percent(j.mean))
+		f.Title = fmt.Sprintf("not DPC: in the samples with %s no CPU spent unusually long in DPCs or interrupts (highest: %s, %s)", what, who, percent(j.mean))
 		f.Causes = []string{"the cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
 		f.Advice = []string{"follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it"}
 	case dpcGauge:
@@ -179,7 +182,7 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 	for i := range list[:min(len(list), 4)] {
 		l := &list[i]
 		if l.verdict == dpcUnlost {
-			f.Evidence = append(f.Evidence, evidence("samples with little time beside DPCs", float64(l.samples), "samples"))
+			f.Evidence = append(f.Evidence, evidence("samples with little time beside it", float64(l.samples), "samples"))
 			continue
 		}
 		f.Evidence = append(f.Evidence, evidence(l.label, l.lost, unitOfLoss(l.name)))
@@ -188,12 +191,12 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 		}
 		f.Evidence = append(f.Evidence,
 			evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "ratio"),
-			evidence("DPC share when lost: "+l.name, l.mean, "ratio"))
+			evidence("share of "+l.key.work()+" when lost: "+l.name, l.mean, "ratio"))
 	}
 	j := &list[0]
 	if j.verdict != dpcGauge {
-		f.Evidence = append(f.Evidence, evidence("highest DPC share when lost", j.most, "ratio"), evidence("usual DPC share (median)", j.baseline.Median, "ratio"),
-			evidence("95th percentile of the DPC share", j.baseline.High, "ratio"), evidence("distance from the usual", j.baseline.Z(j.mean, zFloor), "robust standard deviations"),
+		f.Evidence = append(f.Evidence, evidence("highest share when lost", j.most, "ratio"), evidence("usual share (median)", j.baseline.Median, "ratio"),
+			evidence("95th percentile of the share", j.baseline.High, "ratio"), evidence("distance from the usual", j.baseline.Z(j.mean, zFloor), "robust standard deviations"),
 			evidence("samples judged", float64(j.test.N), "samples"))
 	}
 	if text, ok := c.gauge(j.marks); ok {

@@ -92,7 +92,7 @@ func TestCounterLogs(t *testing.T) {
 		}, model.SeverityInfo, -1, []string{"not DPC: ", "UDPv4/Datagrams Received Errors (15 in 5 samples)"}},
 		{"rise that is too small", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards = busy(0.01, 0.09, 2, 300, 301, 302), at(40, 300, 301, 302)
-		}, model.SeverityInfo, 2, []string{"only to 9.0 % of CPU 2: too little to starve it"}},
+		}, model.SeverityInfo, 2, []string{"the time in DPCs rises with", "only to 9.0 % of CPU 2: too little to starve it"}},
 		{"busy all the time", func(s *perfmontest.Scenario) {
 			s.DPC = func(core, i int) float64 {
 				if core == 3 {
@@ -105,7 +105,7 @@ func TestCounterLogs(t *testing.T) {
 		{"_Total only", func(s *perfmontest.Scenario) {
 			s.TotalOnly = true
 			s.DPC, s.Discards = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303)
-		}, model.SeverityInfo, -1, []string{"weak evidence: DPC time of _Total was 14 %"}},
+		}, model.SeverityInfo, -1, []string{"weak evidence: _Total spent 14 % of the time in DPCs"}},
 		{"short log", func(s *perfmontest.Scenario) {
 			s.Samples = 60
 			s.DPC, s.Discards = busy(0.01, 0.97, 5, 30, 31, 32), at(40, 31, 32)
