@@ -87,6 +87,9 @@ func TestCounterLogs(t *testing.T) {
 		{"a third of a core", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards = busy(0.01, 0.35, 5, 300, 301, 302, 303), at(40, 301, 302, 303)
 		}, model.SeverityWarning, 5, []string{"CPU 5 spent 35 %"}},
+		{"interrupts", func(s *perfmontest.Scenario) {
+			s.IRQ, s.Discards = busy(0.001, 0.8, 1, 300, 301, 302, 303), at(40, 301, 302, 303)
+		}, model.SeverityCritical, 1, []string{"CPU 1 spent 80 % of its time in interrupts, usually 1.1 %"}},
 		{"gauge that is high all day", func(s *perfmontest.Scenario) {
 			s.UDPErrors = at(3, 17, 130, 131, 340, 480)
 		}, model.SeverityInfo, -1, []string{"not DPC: ", "UDPv4/Datagrams Received Errors (15 in 5 samples)"}},

@@ -19,6 +19,8 @@ type Scenario struct {
 	Seed     uint64
 	// DPC returns a core's share of DPC time in the interval that ends with sample i; nil is a quiet host with 0.1 % to 2 %.
 	DPC func(core, i int) float64
+	// IRQ returns a core's share of interrupt time; nil is at most 0.2 %.
+	IRQ func(core, i int) float64
 	// Discards, UDPErrors and DropsSocket return what was lost in that interval, nil nothing.
 	Discards, UDPErrors, DropsSocket func(i int) int
 	// TotalOnly leaves out the single cores.
@@ -69,6 +71,9 @@ func (s *Scenario) run(each func(i int, before, now *state)) {
 			}
 			dpc := int64(share * float64(total))
 			irq := int64(0.002 * random.Float64() * float64(total))
+			if s.IRQ != nil {
+				irq = int64(s.IRQ(c, i) * float64(total))
+			}
 			user := int64(0.1 * random.Float64() * float64(total))
 			system := int64(0.05 * random.Float64() * float64(total))
 			if rest := total - dpc - irq - user - system; rest < 0 {
