@@ -39,7 +39,7 @@ type bpfDropNote struct {
 	Netns     uint32
 	LocalPort uint16
 	Protocol  uint8
-	Pad       uint8
+	Armed     uint8
 }
 
 type bpfDropSocket struct {

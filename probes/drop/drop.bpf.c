@@ -95,6 +95,7 @@ enum drop_reason_flag {
 	DROP_IGNORE = 1,      /* no loss: SKB_NOT_DROPPED_YET, SKB_CONSUMED */
 	DROP_BY_INPUT_IF = 2, /* skb->dev is reused by the socket layer: take skb_iif */
 	DROP_HEADERS = 4,     /* no socket is known: take protocol and port from the packet */
+	DROP_QUEUE = 8,       /* a receive queue was full: the note of this CPU, if any, is this packet's */
 };
 
 const volatile u8 drop_reason_flags[256];
@@ -160,12 +161,12 @@ struct {
 
 /* The socket of the packet that this CPU is about to free. */
 struct drop_note {
-	u64 skb;
+	u64 skb; /* the packet, 0 for the next one that a full queue frees */
 	u64 cookie;
 	u32 netns;
 	u16 local_port;
 	u8 protocol;
-	u8 pad;
+	u8 armed; /* whether the note waits for its packet */
 };
 
 struct {
@@ -260,6 +261,16 @@ static __always_inline void drop_read_headers(const struct sk_buff *skb, struct 
 	key->local_port = bpf_ntohs(ports[1]);
 }
 
+/* What user space says about a reason. */
+static __always_inline u8 drop_flags(u32 reason)
+{
+	u64 index = reason;
+
+	/* Keep the check and the use in one register, for the verifier. */
+	asm volatile("" : "+r"(index));
+	return index < sizeof(drop_reason_flags) ? drop_reason_flags[index] : 0;
+}
+
 /* Count one packet; returns true when the entry is new. */
 static __always_inline bool drop_add(struct drop_key *key, const struct net_device *dev)
 {
@@ -303,7 +314,7 @@ static __always_inline bool drop_add(struct drop_key *key, const struct net_devi
  */
 static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 reason, struct sock *rx_sk, struct drop_note *note)
 {
-	u8 flags = reason < 256 ? drop_reason_flags[reason & 255] : 0;
+	u8 flags = drop_flags(reason);
 	struct drop_key key = { .location = location, .reason = reason };
 	struct net_device *dev = NULL;
 	struct sock *sk = skb->sk;
@@ -369,18 +380,20 @@ int BPF_PROG(drop_kfree_skb_rx_sk, struct sk_buff *skb, void *location, u32 reas
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(drop_kfree_skb, struct sk_buff *skb, void *location, u32 reason)
 {
+	u8 flags = drop_flags(reason);
 	struct drop_note *note;
 	u32 zero = 0;
 
 	note = bpf_map_lookup_elem(&drop_notes, &zero);
-	if (note && note->skb == (u64)skb)
-		note->skb = 0;
+	if (note && note->armed && (note->skb ? note->skb == (u64)skb : flags & DROP_QUEUE))
+		note->armed = 0;
 	else
 		note = NULL;
 	return drop_packet(skb, (u64)location, reason, NULL, note);
 }
 
-static __always_inline int drop_note_socket(struct sock *sk, struct sk_buff *skb)
+/* skb is 0 where the tracepoint does not tell it: the packet is freed next. */
+static __always_inline int drop_note_socket(struct sock *sk, u64 skb)
 {
 	struct drop_note *note;
 	unsigned short family = sk->__sk_common.skc_family;
@@ -395,22 +408,24 @@ static __always_inline int drop_note_socket(struct sock *sk, struct sk_buff *skb
 	note->netns = sk->__sk_common.skc_net.net->ns.inum;
 	note->local_port = sk->__sk_common.skc_num;
 	note->protocol = drop_sock_protocol(sk);
-	note->skb = (u64)skb;
+	note->skb = skb;
+	note->armed = 1;
 	if (!bpf_map_lookup_elem(&drop_sockets, &note->cookie))
 		drop_track(sk, note->cookie);
 	return 0;
 }
 
+/* The third argument, the packet, is not there in 6.1. */
 SEC("tp_btf/udp_fail_queue_rcv_skb")
-int BPF_PROG(drop_udp_fail, int rc, struct sock *sk, struct sk_buff *skb)
+int BPF_PROG(drop_udp_fail, int rc, struct sock *sk)
 {
-	return drop_note_socket(sk, skb);
+	return drop_note_socket(sk, 0);
 }
 
 SEC("tp_btf/sock_rcvqueue_full")
 int BPF_PROG(drop_rcvqueue_full, struct sock *sk, struct sk_buff *skb)
 {
-	return drop_note_socket(sk, skb);
+	return drop_note_socket(sk, (u64)skb);
 }
 
 /* Since 6.3: the program has taken something out of a socket's queue. */

@@ -12,6 +12,7 @@ const (
 	flagIgnore = 1 << iota
 	flagByInputIf
 	flagHeaders
+	flagQueue
 )
 
 // subsystemMask selects the bits of a reason that name its subsystem; 0 is the
@@ -101,6 +102,9 @@ func flagsOf(reason string) (flags uint8) {
 		return flagIgnore
 	case "NO_SOCKET", "UDP_CSUM", "TCP_CSUM", "SOCKET_FILTER", "SOCKET_RCVBUFF", "PROTO_MEM", "TCP_INVALID_SYN", "XFRM_POLICY":
 		flags |= flagHeaders
+	}
+	if reason == "SOCKET_RCVBUFF" || reason == "PROTO_MEM" {
+		flags |= flagQueue
 	}
 	// Once a packet is in a socket's hands, the space of skb->dev holds something else.
 	if strings.HasPrefix(reason, "TCP_") || strings.HasPrefix(reason, "SOCKET_") ||
