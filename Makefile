@@ -55,7 +55,7 @@ lab: build ## run every fault scenario for real and print the table of verdicts
 	$(BIN)/lostbeat lab
 
 bench: ## budgets, side by side in one run; writes the table of docs/PERFORMANCE.md to standard output
-	sh scripts/bench
+	bash scripts/bench
 
 clean:
 	rm -rf $(BIN)
