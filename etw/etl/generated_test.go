@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -419,4 +420,36 @@ func FuzzFile(f *testing.F) {
 			return nil
 		})
 	})
+}
+
+// TestMemory reads a file that is made to occupy memory: 2000 processors, each
+// with a small compressed buffer that claims to be large.
+func TestMemory(t *testing.T) {
+	const processors, each = 2000, 240 << 10
+	w := etltest.New(etltest.Options{BufferSize: each, Processors: processors, Compression: xca.Xpress})
+	for cpu := range int32(processors) {
+		for i := range 4 {
+			w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 200, CPU: cpu, Time: w.Ticks(int64(i) * 1000), Payload: make([]byte, 58000)})
+		}
+	}
+	data := w.Bytes()
+	f := openBytes(t, data, etl.Options{Options: etw.Options{SkipRaw: false}})
+	var before, now runtime.MemStats
+	runtime.ReadMemStats(&before)
+	peak, events := uint64(0), 0
+	err := f.Run(t.Context(), func(b *model.Batch) error {
+		runtime.ReadMemStats(&now)
+		peak = max(peak, now.HeapAlloc)
+		events += len(b.Events)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events < 4*processors {
+		t.Errorf("%d events", events)
+	}
+	if grown := int64(peak) - int64(before.HeapAlloc); grown > 320<<20 {
+		t.Errorf("%d MiB in use for a file of %d KiB", grown>>20, len(data)>>10)
+	}
 }

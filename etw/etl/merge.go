@@ -8,9 +8,16 @@ import (
 	"lostbeat/etw"
 )
 
-// memoryGoal is what the windows of all processors together may hold of
-// uncompressed buffers; a compressed one is held whole.
-const memoryGoal = 24 << 20
+const (
+	// memoryGoal is what the windows of all processors together may hold of
+	// uncompressed buffers.
+	memoryGoal = 24 << 20
+	// memoryLimit is what they may hold of compressed buffers, which are held
+	// whole: beyond it, windows are dropped and decompressed once more.
+	memoryLimit = 128 << 20
+	// refSize is the memory of a ref.
+	refSize = 16
+)
 
 // cursor reads one processor's buffers in order.
 type cursor struct {
@@ -24,8 +31,16 @@ type cursor struct {
 	// refs are the records of the window that are still to come, in order of time.
 	refs []ref
 	next int
+	// head is the time of the next record.
+	head uint64
+	// held is the memory that the merger counts for the window; dropped says
+	// that the window and refs have to be loaded again.
+	held    int
+	dropped bool
 	// latest is the time of the last record handed out; rank breaks ties.
 	latest uint64
+	// before is latest as it was when the window was loaded.
+	before uint64
 	rank   int
 }
 
@@ -46,6 +61,8 @@ type merger struct {
 	heap   []*cursor
 	last   *cursor
 	record etw.Record
+	// held is the memory of all compressed windows.
+	held int
 	// damaged takes what cannot be read, entered each buffer that is begun.
 	damaged func(*Damage)
 	entered func(*buffer)
@@ -74,8 +91,10 @@ func newMerger(r io.ReaderAt, h *Header, groups [][]buffer, entered func(*buffer
 func (m *merger) Next() *etw.Record {
 	if c := m.last; c != nil {
 		m.last = nil
-		if c.next >= len(c.refs) && !m.fill(c) {
-			c.window.release()
+		if c.next < len(c.refs) {
+			c.head = c.refs[c.next].time
+		} else if !m.fill(c) {
+			m.drop(c)
 			n := len(m.heap) - 1
 			m.heap[0] = m.heap[n]
 			m.heap = m.heap[:n]
@@ -86,6 +105,9 @@ func (m *merger) Next() *etw.Record {
 		return nil
 	}
 	c := m.heap[0]
+	if c.dropped {
+		m.reload(c)
+	}
 	ref := c.refs[c.next]
 	c.next++
 	m.last = c
@@ -103,8 +125,8 @@ func (m *merger) Next() *etw.Record {
 // before orders cursors by the time of their next record.
 func (m *merger) before(i, j int) bool {
 	a, b := m.heap[i], m.heap[j]
-	if ta, tb := a.refs[a.next].time, b.refs[b.next].time; ta != tb {
-		return ta < tb
+	if a.head != b.head {
+		return a.head < b.head
 	}
 	return a.rank < b.rank
 }
@@ -144,7 +166,49 @@ func (m *merger) fill(c *cursor) bool {
 			c.current++
 		}
 	}
+	c.head = c.refs[0].time
+	m.count(c)
 	return true
+}
+
+// count adds up the memory of compressed windows and drops some of them when it
+// is too much: those whose next record is far off.
+func (m *merger) count(c *cursor) {
+	m.held -= c.held
+	c.held = 0
+	if !c.buffers[c.current].compressed() {
+		return
+	}
+	c.held = cap(c.window.data) + cap(c.window.raw) + cap(c.refs)*refSize
+	m.held += c.held
+	for i := len(m.heap) - 1; i > 0 && m.held > memoryLimit; i-- {
+		if far := m.heap[i]; far != c && far.held > 0 {
+			far.dropped = true
+			m.drop(far)
+		}
+	}
+}
+
+// drop gives a cursor's memory back.
+func (m *merger) drop(c *cursor) {
+	m.held -= c.held
+	c.held = 0
+	c.window.release()
+	c.refs = nil
+}
+
+// reload loads the window that was dropped: a compressed buffer, from its
+// beginning.
+func (m *merger) reload(c *cursor) {
+	c.dropped = false
+	latest := c.latest
+	c.at, c.latest = bufferHeaderSize, c.before
+	report := m.damaged
+	m.damaged = func(*Damage) {} // it was reported the first time
+	m.load(c, &c.buffers[c.current])
+	m.damaged = report
+	c.latest = latest
+	m.count(c)
 }
 
 // load reads the next window of b and lists its records. It returns false when
@@ -161,6 +225,7 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 	data := c.window.data
 	last := b.compressed() || c.at+uint32(len(data)) >= b.filled
 	offset, sorted := 0, true
+	c.before = c.latest
 	previous := c.latest
 	for {
 		size, kind, what := measure(data[offset:])
