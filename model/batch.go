@@ -50,7 +50,18 @@ func (b *Batch) Hist(id HistID) *Histogram {
 type Builder struct {
 	batch   Batch
 	strings map[string]StringID
+	// recent are strings interned lately, by recentSlot: events repeat a few
+	// names, and comparing is cheaper than hashing.
+	recent [16]recentString
 }
+
+type recentString struct {
+	text string
+	id   StringID
+}
+
+// recentSlot returns where in Builder.recent a string would be; s is not empty.
+func recentSlot(s string) int { return (len(s) ^ int(s[0])>>1 ^ int(s[len(s)-1])<<1) & 15 }
 
 // Len returns the number of events added since the last Take.
 func (b *Builder) Len() int { return len(b.batch.Events) }
@@ -60,7 +71,12 @@ func (b *Builder) Intern(s string) StringID {
 	if s == "" {
 		return 0
 	}
+	recent := &b.recent[recentSlot(s)]
+	if recent.text == s {
+		return recent.id
+	}
 	if id, ok := b.strings[s]; ok {
+		*recent = recentString{s, id}
 		return id
 	}
 	if b.strings == nil {
@@ -72,6 +88,7 @@ func (b *Builder) Intern(s string) StringID {
 	id := StringID(len(b.batch.Strings))
 	b.batch.Strings = append(b.batch.Strings, s)
 	b.strings[s] = id
+	*recent = recentString{s, id}
 	return id
 }
 
@@ -105,6 +122,12 @@ func (b *Builder) InternHist(h *Histogram) HistID {
 // last Take.
 func (b *Builder) Add(e Event) { b.batch.Events = append(b.batch.Events, e) }
 
+// next appends an event of kind k with CPU, PID and TID unknown, to be filled in.
+func (b *Builder) next(k Kind) *Event {
+	b.batch.Events = append(b.batch.Events, Event{Kind: k, CPU: -1, PID: -1, TID: -1})
+	return &b.batch.Events[len(b.batch.Events)-1]
+}
+
 // Import appends events from another batch, interning what their ids refer to.
 func (b *Builder) Import(from *Batch, events ...Event) {
 	for _, e := range events {
@@ -132,5 +155,6 @@ func (b *Builder) Take() *Batch {
 	out := b.batch
 	b.batch = Batch{Events: make([]Event, 0, min(cap(out.Events), 4096))}
 	clear(b.strings)
+	clear(b.recent[:])
 	return &out
 }

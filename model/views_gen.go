@@ -41,12 +41,11 @@ func (b *Batch) Meta(e *Event) (v Meta, ok bool) {
 
 // AddMeta adds an event of kind "meta".
 func (b *Builder) AddMeta(v Meta) {
-	e := NewEvent(KindMeta, v.Time)
+	e := b.next(KindMeta)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Str[0] = b.Intern(v.Key)
 	e.Str[1] = b.Intern(v.Value)
-	b.Add(e)
 }
 
 // Clock is the typed view of kind "clock": a reading of the clocks, at the start and every 30 s; shows steps of the wall clock against the session's scale.
@@ -82,14 +81,13 @@ func (b *Batch) Clock(e *Event) (v Clock, ok bool) {
 
 // AddClock adds an event of kind "clock".
 func (b *Builder) AddClock(v Clock) {
-	e := NewEvent(KindClock, v.Time)
+	e := b.next(KindClock)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.Boot)
 	e.Args[1] = uint64(v.Mono)
 	e.Args[2] = uint64(v.Wall)
 	e.Args[3] = uint64(v.Bracket)
-	b.Add(e)
 }
 
 // Probe is the typed view of kind "probe": whether a part of a probe works, at the start and at each change.
@@ -128,7 +126,7 @@ func (b *Batch) Probe(e *Event) (v Probe, ok bool) {
 
 // AddProbe adds an event of kind "probe".
 func (b *Builder) AddProbe(v Probe) {
-	e := NewEvent(KindProbe, v.Time)
+	e := b.next(KindProbe)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.State)
@@ -136,7 +134,6 @@ func (b *Builder) AddProbe(v Probe) {
 	e.Str[1] = b.Intern(v.Part)
 	e.Str[2] = b.Intern(v.Reason)
 	e.Str[3] = b.Intern(v.Hint)
-	b.Add(e)
 }
 
 // Loss is the typed view of kind "loss": events that were lost before they entered the stream, counted where they were lost.
@@ -178,7 +175,7 @@ func (b *Batch) Loss(e *Event) (v Loss, ok bool) {
 
 // AddLoss adds an event of kind "loss".
 func (b *Builder) AddLoss(v Loss) {
-	e := NewEvent(KindLoss, v.Time)
+	e := b.next(KindLoss)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -187,7 +184,6 @@ func (b *Builder) AddLoss(v Loss) {
 	e.Args[1] = v.LostBytes
 	e.Str[0] = b.Intern(v.Origin)
 	e.Str[1] = b.Intern(v.Detail)
-	b.Add(e)
 }
 
 // Counter is the typed view of kind "counter": a value read from the system that no other kind covers: SNMP counters, perfmon counters.
@@ -235,7 +231,7 @@ func (b *Batch) Counter(e *Event) (v Counter, ok bool) {
 
 // AddCounter adds an event of kind "counter".
 func (b *Builder) AddCounter(v Counter) {
-	e := NewEvent(KindCounter, v.Time)
+	e := b.next(KindCounter)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -246,7 +242,6 @@ func (b *Builder) AddCounter(v Counter) {
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Instance)
 	e.Str[2] = b.Intern(v.Unit)
-	b.Add(e)
 }
 
 // Process is the typed view of kind "process": a process's name; written when its PID first appears in the stream, at its start and at its end where they are seen.
@@ -294,7 +289,7 @@ func (b *Batch) Process(e *Event) (v Process, ok bool) {
 
 // AddProcess adds an event of kind "process".
 func (b *Builder) AddProcess(v Process) {
-	e := NewEvent(KindProcess, v.Time)
+	e := b.next(KindProcess)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -305,7 +300,6 @@ func (b *Builder) AddProcess(v Process) {
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Cmdline)
 	e.Str[2] = b.Intern(v.Cgroup)
-	b.Add(e)
 }
 
 // FindingEvent is the typed view of kind "finding": a detector's verdict or its update; always marked derived.
@@ -350,7 +344,7 @@ func (b *Batch) FindingEvent(e *Event) (v FindingEvent, ok bool) {
 
 // AddFindingEvent adds an event of kind "finding".
 func (b *Builder) AddFindingEvent(v FindingEvent) {
-	e := NewEvent(KindFinding, v.Time)
+	e := b.next(KindFinding)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -360,7 +354,6 @@ func (b *Builder) AddFindingEvent(v FindingEvent) {
 	e.Str[1] = b.Intern(v.Detector)
 	e.Str[2] = b.Intern(v.Title)
 	e.Str[3] = b.Intern(v.Body)
-	b.Add(e)
 }
 
 // DeferredHist is the typed view of kind "deferred.hist": all runs of one kind of deferred work on one CPU in an interval (softirq vector on Linux; DPC routine on Windows).
@@ -420,7 +413,7 @@ func (b *Batch) DeferredHist(e *Event) (v DeferredHist, ok bool) {
 
 // AddDeferredHist adds an event of kind "deferred.hist".
 func (b *Builder) AddDeferredHist(v DeferredHist) {
-	e := NewEvent(KindDeferredHist, v.Time)
+	e := b.next(KindDeferredHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -435,7 +428,6 @@ func (b *Builder) AddDeferredHist(v DeferredHist) {
 	e.Str[1] = b.Intern(v.Driver)
 	e.Hist[0] = b.InternHist(v.WaitHist)
 	e.Hist[1] = b.InternHist(v.RunHist)
-	b.Add(e)
 }
 
 // DeferredRun is the typed view of kind "deferred.run": one run of deferred work: those above the threshold, or all with --trace.
@@ -498,7 +490,7 @@ func (b *Batch) DeferredRun(e *Event) (v DeferredRun, ok bool) {
 
 // AddDeferredRun adds an event of kind "deferred.run".
 func (b *Builder) AddDeferredRun(v DeferredRun) {
-	e := NewEvent(KindDeferredRun, v.Time)
+	e := b.next(KindDeferredRun)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -514,7 +506,6 @@ func (b *Builder) AddDeferredRun(v DeferredRun) {
 	e.Str[1] = b.Intern(v.Driver)
 	e.Str[2] = b.Intern(v.Task)
 	e.Str[3] = b.Intern(v.Before)
-	b.Add(e)
 }
 
 // InterruptHist is the typed view of kind "interrupt.hist": all runs of one interrupt line on one CPU in an interval.
@@ -568,7 +559,7 @@ func (b *Batch) InterruptHist(e *Event) (v InterruptHist, ok bool) {
 
 // AddInterruptHist adds an event of kind "interrupt.hist".
 func (b *Builder) AddInterruptHist(v InterruptHist) {
-	e := NewEvent(KindInterruptHist, v.Time)
+	e := b.next(KindInterruptHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -581,7 +572,6 @@ func (b *Builder) AddInterruptHist(v InterruptHist) {
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Driver)
 	e.Hist[0] = b.InternHist(v.RunHist)
-	b.Add(e)
 }
 
 // InterruptRun is the typed view of kind "interrupt.run": one run of an interrupt handler: those above the threshold, or all with --trace.
@@ -638,7 +628,7 @@ func (b *Batch) InterruptRun(e *Event) (v InterruptRun, ok bool) {
 
 // AddInterruptRun adds an event of kind "interrupt.run".
 func (b *Builder) AddInterruptRun(v InterruptRun) {
-	e := NewEvent(KindInterruptRun, v.Time)
+	e := b.next(KindInterruptRun)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -652,7 +642,6 @@ func (b *Builder) AddInterruptRun(v InterruptRun) {
 	e.Args[3] = bit(v.Handled)
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Driver)
-	b.Add(e)
 }
 
 // NAPI is the typed view of kind "napi": the polls of one device on one CPU in an interval (tracepoint napi:napi_poll).
@@ -703,7 +692,7 @@ func (b *Batch) NAPI(e *Event) (v NAPI, ok bool) {
 
 // AddNAPI adds an event of kind "napi".
 func (b *Builder) AddNAPI(v NAPI) {
-	e := NewEvent(KindNAPI, v.Time)
+	e := b.next(KindNAPI)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -715,7 +704,6 @@ func (b *Builder) AddNAPI(v NAPI) {
 	e.Args[3] = v.ThreadedPolls
 	e.Args[4] = v.MaxPackets
 	e.Str[0] = b.Intern(v.Device)
-	b.Add(e)
 }
 
 // Softnet is the typed view of kind "softnet": one CPU's /proc/net/softnet_stat, counted over an interval.
@@ -763,7 +751,7 @@ func (b *Batch) Softnet(e *Event) (v Softnet, ok bool) {
 
 // AddSoftnet adds an event of kind "softnet".
 func (b *Builder) AddSoftnet(v Softnet) {
-	e := NewEvent(KindSoftnet, v.Time)
+	e := b.next(KindSoftnet)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -774,7 +762,6 @@ func (b *Builder) AddSoftnet(v Softnet) {
 	e.Args[3] = v.ReceivedRPS
 	e.Args[4] = v.FlowLimit
 	e.Args[5] = v.BacklogPackets
-	b.Add(e)
 }
 
 // DeviceStats is the typed view of kind "device.stats": one device's counters over an interval (rtnetlink and ethtool; MIB_IF_ROW2).
@@ -828,7 +815,7 @@ func (b *Batch) DeviceStats(e *Event) (v DeviceStats, ok bool) {
 
 // AddDeviceStats adds an event of kind "device.stats".
 func (b *Builder) AddDeviceStats(v DeviceStats) {
-	e := NewEvent(KindDeviceStats, v.Time)
+	e := b.next(KindDeviceStats)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -841,7 +828,6 @@ func (b *Builder) AddDeviceStats(v DeviceStats) {
 	e.Args[5] = v.RXBytes
 	e.Str[0] = b.Intern(v.Device)
 	e.Str[1] = b.Intern(v.Source)
-	b.Add(e)
 }
 
 // DeviceConfig is the typed view of kind "device.config": one device's rings and queues, at the start and at each change.
@@ -898,7 +884,7 @@ func (b *Batch) DeviceConfig(e *Event) (v DeviceConfig, ok bool) {
 
 // AddDeviceConfig adds an event of kind "device.config".
 func (b *Builder) AddDeviceConfig(v DeviceConfig) {
-	e := NewEvent(KindDeviceConfig, v.Time)
+	e := b.next(KindDeviceConfig)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
@@ -912,7 +898,6 @@ func (b *Builder) AddDeviceConfig(v DeviceConfig) {
 	e.Str[1] = b.Intern(v.Driver)
 	e.Str[2] = b.Intern(v.Netns)
 	e.Str[3] = b.Intern(v.RingSource)
-	b.Add(e)
 }
 
 // DeviceQueue is the typed view of kind "device.queue": which CPUs serve one queue of a device, at the start and at each change.
@@ -960,7 +945,7 @@ func (b *Batch) DeviceQueue(e *Event) (v DeviceQueue, ok bool) {
 
 // AddDeviceQueue adds an event of kind "device.queue".
 func (b *Builder) AddDeviceQueue(v DeviceQueue) {
-	e := NewEvent(KindDeviceQueue, v.Time)
+	e := b.next(KindDeviceQueue)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
@@ -971,7 +956,6 @@ func (b *Builder) AddDeviceQueue(v DeviceQueue) {
 	e.Str[0] = b.Intern(v.Device)
 	e.Str[1] = b.Intern(v.IRQCPUs)
 	e.Str[2] = b.Intern(v.RPSCPUs)
-	b.Add(e)
 }
 
 // Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval.
@@ -1040,7 +1024,7 @@ func (b *Batch) Drop(e *Event) (v Drop, ok bool) {
 
 // AddDrop adds an event of kind "drop".
 func (b *Builder) AddDrop(v Drop) {
-	e := NewEvent(KindDrop, v.Time)
+	e := b.next(KindDrop)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1058,7 +1042,6 @@ func (b *Builder) AddDrop(v Drop) {
 	e.Str[1] = b.Intern(v.Device)
 	e.Str[2] = b.Intern(v.Process)
 	e.Str[3] = b.Intern(v.Location)
-	b.Add(e)
 }
 
 // DeviceEvent is the typed view of kind "device.event": something happened to a device: link up or down, transmit timeout, reset.
@@ -1094,14 +1077,13 @@ func (b *Batch) DeviceEvent(e *Event) (v DeviceEvent, ok bool) {
 
 // AddDeviceEvent adds an event of kind "device.event".
 func (b *Builder) AddDeviceEvent(v DeviceEvent) {
-	e := NewEvent(KindDeviceEvent, v.Time)
+	e := b.next(KindDeviceEvent)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
 	e.Str[0] = b.Intern(v.Device)
 	e.Str[1] = b.Intern(v.What)
 	e.Str[2] = b.Intern(v.Detail)
-	b.Add(e)
 }
 
 // CPUTime is the typed view of kind "cpu.time": one CPU's time over an interval (/proc/stat, or the processor counters).
@@ -1149,7 +1131,7 @@ func (b *Batch) CPUTime(e *Event) (v CPUTime, ok bool) {
 
 // AddCPUTime adds an event of kind "cpu.time".
 func (b *Builder) AddCPUTime(v CPUTime) {
-	e := NewEvent(KindCPUTime, v.Time)
+	e := b.next(KindCPUTime)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1160,7 +1142,6 @@ func (b *Builder) AddCPUTime(v CPUTime) {
 	e.Args[3] = uint64(v.IRQ)
 	e.Args[4] = uint64(v.Idle)
 	e.Args[5] = uint64(v.Steal)
-	b.Add(e)
 }
 
 // PortAcquire is the typed view of kind "port.acquire": a local port was taken.
@@ -1220,7 +1201,7 @@ func (b *Batch) PortAcquire(e *Event) (v PortAcquire, ok bool) {
 
 // AddPortAcquire adds an event of kind "port.acquire".
 func (b *Builder) AddPortAcquire(v PortAcquire) {
-	e := NewEvent(KindPortAcquire, v.Time)
+	e := b.next(KindPortAcquire)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1235,7 +1216,6 @@ func (b *Builder) AddPortAcquire(v PortAcquire) {
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
 	e.Stack = b.InternStack(v.Stack)
-	b.Add(e)
 }
 
 // PortRelease is the typed view of kind "port.release": a local port was given back.
@@ -1295,7 +1275,7 @@ func (b *Batch) PortRelease(e *Event) (v PortRelease, ok bool) {
 
 // AddPortRelease adds an event of kind "port.release".
 func (b *Builder) AddPortRelease(v PortRelease) {
-	e := NewEvent(KindPortRelease, v.Time)
+	e := b.next(KindPortRelease)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1310,7 +1290,6 @@ func (b *Builder) AddPortRelease(v PortRelease) {
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // PortRest is the typed view of kind "port.rest": a closed port that cannot be used again yet: TIME_WAIT, or the rest that an RPC runtime gives it.
@@ -1367,7 +1346,7 @@ func (b *Batch) PortRest(e *Event) (v PortRest, ok bool) {
 
 // AddPortRest adds an event of kind "port.rest".
 func (b *Builder) AddPortRest(v PortRest) {
-	e := NewEvent(KindPortRest, v.Time)
+	e := b.next(KindPortRest)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1381,7 +1360,6 @@ func (b *Builder) AddPortRest(v PortRest) {
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // PortFail is the typed view of kind "port.fail": an attempt to take a port failed.
@@ -1447,7 +1425,7 @@ func (b *Batch) PortFail(e *Event) (v PortFail, ok bool) {
 
 // AddPortFail adds an event of kind "port.fail".
 func (b *Builder) AddPortFail(v PortFail) {
-	e := NewEvent(KindPortFail, v.Time)
+	e := b.next(KindPortFail)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1464,7 +1442,6 @@ func (b *Builder) AddPortFail(v PortFail) {
 	e.Str[2] = b.Intern(v.Process)
 	e.Str[3] = b.Intern(v.ErrorName)
 	e.Stack = b.InternStack(v.Stack)
-	b.Add(e)
 }
 
 // PortActive is the typed view of kind "port.active": a local port that is held: at the start, in a keyframe, or found by the audit.
@@ -1530,7 +1507,7 @@ func (b *Batch) PortActive(e *Event) (v PortActive, ok bool) {
 
 // AddPortActive adds an event of kind "port.active".
 func (b *Builder) AddPortActive(v PortActive) {
-	e := NewEvent(KindPortActive, v.Time)
+	e := b.next(KindPortActive)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1547,7 +1524,6 @@ func (b *Builder) AddPortActive(v PortActive) {
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
 	e.Stack = b.InternStack(v.Stack)
-	b.Add(e)
 }
 
 // PortPool is the typed view of kind "port.pool": a pool of ports and its limits, at the start and at each change.
@@ -1595,7 +1571,7 @@ func (b *Batch) PortPool(e *Event) (v PortPool, ok bool) {
 
 // AddPortPool adds an event of kind "port.pool".
 func (b *Builder) AddPortPool(v PortPool) {
-	e := NewEvent(KindPortPool, v.Time)
+	e := b.next(KindPortPool)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.Protocol)
@@ -1606,7 +1582,6 @@ func (b *Builder) AddPortPool(v PortPool) {
 	e.Args[5] = uint64(v.Netns)
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Reserved)
-	b.Add(e)
 }
 
 // PortAudit is the typed view of kind "port.audit": the periodic comparison of the tracked ports with the kernel's own tables.
@@ -1651,7 +1626,7 @@ func (b *Batch) PortAudit(e *Event) (v PortAudit, ok bool) {
 
 // AddPortAudit adds an event of kind "port.audit".
 func (b *Builder) AddPortAudit(v PortAudit) {
-	e := NewEvent(KindPortAudit, v.Time)
+	e := b.next(KindPortAudit)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1661,7 +1636,6 @@ func (b *Builder) AddPortAudit(v PortAudit) {
 	e.Args[3] = v.Stale
 	e.Args[4] = v.Resting
 	e.Args[5] = uint64(v.Netns)
-	b.Add(e)
 }
 
 // SchedHist is the typed view of kind "sched.hist": delays from wake-up to running of one watched task in an interval: ksoftirqd, NAPI threads, chosen processes.
@@ -1715,7 +1689,7 @@ func (b *Batch) SchedHist(e *Event) (v SchedHist, ok bool) {
 
 // AddSchedHist adds an event of kind "sched.hist".
 func (b *Builder) AddSchedHist(v SchedHist) {
-	e := NewEvent(KindSchedHist, v.Time)
+	e := b.next(KindSchedHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1728,7 +1702,6 @@ func (b *Builder) AddSchedHist(v SchedHist) {
 	e.Str[0] = b.Intern(v.Task)
 	e.Str[1] = b.Intern(v.Blocker)
 	e.Hist[0] = b.InternHist(v.WaitHist)
-	b.Add(e)
 }
 
 // SchedSwitch is the typed view of kind "sched.switch": a CPU changed to another thread.
@@ -1773,7 +1746,7 @@ func (b *Batch) SchedSwitch(e *Event) (v SchedSwitch, ok bool) {
 
 // AddSchedSwitch adds an event of kind "sched.switch".
 func (b *Builder) AddSchedSwitch(v SchedSwitch) {
-	e := NewEvent(KindSchedSwitch, v.Time)
+	e := b.next(KindSchedSwitch)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU
@@ -1783,7 +1756,6 @@ func (b *Builder) AddSchedSwitch(v SchedSwitch) {
 	e.Args[1] = uint64(v.OldState)
 	e.Args[2] = uint64(v.Wait)
 	e.Str[0] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // SocketQueue is the typed view of kind "socket.queue": one socket's receive queue over an interval: those that dropped, or that are more than half full.
@@ -1843,7 +1815,7 @@ func (b *Batch) SocketQueue(e *Event) (v SocketQueue, ok bool) {
 
 // AddSocketQueue adds an event of kind "socket.queue".
 func (b *Builder) AddSocketQueue(v SocketQueue) {
-	e := NewEvent(KindSocketQueue, v.Time)
+	e := b.next(KindSocketQueue)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1858,7 +1830,6 @@ func (b *Builder) AddSocketQueue(v SocketQueue) {
 	e.Args[5] = uint64(v.Idle)
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // Packet is the typed view of kind "packet": one datagram or segment sent or received by a process (Windows network events; chosen flows on Linux).
@@ -1915,7 +1886,7 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 
 // AddPacket adds an event of kind "packet".
 func (b *Builder) AddPacket(v Packet) {
-	e := NewEvent(KindPacket, v.Time)
+	e := b.next(KindPacket)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU
@@ -1929,7 +1900,6 @@ func (b *Builder) AddPacket(v Packet) {
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // RPCCall is the typed view of kind "rpc.call": a remote procedure call ended, or failed.
@@ -1986,7 +1956,7 @@ func (b *Batch) RPCCall(e *Event) (v RPCCall, ok bool) {
 
 // AddRPCCall adds an event of kind "rpc.call".
 func (b *Builder) AddRPCCall(v RPCCall) {
-	e := NewEvent(KindRPCCall, v.Time)
+	e := b.next(KindRPCCall)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -2000,7 +1970,6 @@ func (b *Builder) AddRPCCall(v RPCCall) {
 	e.Str[1] = b.Intern(v.Endpoint)
 	e.Str[2] = b.Intern(v.Address)
 	e.Str[3] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // RPCEndpoint is the typed view of kind "rpc.endpoint": an endpoint was registered with or removed from the endpoint mapper (rpcbind, RPCSS), or held at the start.
@@ -2051,7 +2020,7 @@ func (b *Batch) RPCEndpoint(e *Event) (v RPCEndpoint, ok bool) {
 
 // AddRPCEndpoint adds an event of kind "rpc.endpoint".
 func (b *Builder) AddRPCEndpoint(v RPCEndpoint) {
-	e := NewEvent(KindRPCEndpoint, v.Time)
+	e := b.next(KindRPCEndpoint)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -2063,7 +2032,6 @@ func (b *Builder) AddRPCEndpoint(v RPCEndpoint) {
 	e.Str[0] = b.Intern(v.Interface)
 	e.Str[1] = b.Intern(v.Endpoint)
 	e.Str[2] = b.Intern(v.Process)
-	b.Add(e)
 }
 
 // Image is the typed view of kind "image": a driver or library is mapped: how addresses become names.
@@ -2105,7 +2073,7 @@ func (b *Batch) Image(e *Event) (v Image, ok bool) {
 
 // AddImage adds an event of kind "image".
 func (b *Builder) AddImage(v Image) {
-	e := NewEvent(KindImage, v.Time)
+	e := b.next(KindImage)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -2114,7 +2082,6 @@ func (b *Builder) AddImage(v Image) {
 	e.Args[1] = v.SizeBytes
 	e.Args[2] = bit(v.Unloaded)
 	e.Str[0] = b.Intern(v.File)
-	b.Add(e)
 }
 
 // Profile is the typed view of kind "profile": profile samples of one CPU over an interval: secondary evidence for DPC and ISR time.
@@ -2153,7 +2120,7 @@ func (b *Batch) Profile(e *Event) (v Profile, ok bool) {
 
 // AddProfile adds an event of kind "profile".
 func (b *Builder) AddProfile(v Profile) {
-	e := NewEvent(KindProfile, v.Time)
+	e := b.next(KindProfile)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -2161,7 +2128,6 @@ func (b *Builder) AddProfile(v Profile) {
 	e.Args[0] = v.Samples
 	e.Args[1] = v.DPCSamples
 	e.Args[2] = v.ISRSamples
-	b.Add(e)
 }
 
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.
@@ -2218,7 +2184,7 @@ func (b *Batch) Raw(e *Event) (v Raw, ok bool) {
 
 // AddRaw adds an event of kind "raw".
 func (b *Builder) AddRaw(v Raw) {
-	e := NewEvent(KindRaw, v.Time)
+	e := b.next(KindRaw)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU
@@ -2232,5 +2198,4 @@ func (b *Builder) AddRaw(v Raw) {
 	e.Str[0] = b.Intern(v.Provider)
 	e.Str[1] = b.Intern(v.Name)
 	e.Str[2] = b.Intern(v.Payload)
-	b.Add(e)
 }

@@ -146,7 +146,7 @@ func goViews() []byte {
 		p("// %s returns the view of e, an event of b; ok is false when e is of another kind.", s.View)
 		p("func (b *Batch) %s(e *Event) (v %s, ok bool) {\nif e.Kind != Kind%s { return v, false }\nreturn %s{\n%s}, true\n}\n", s.View, s.View, kindName(s), s.View, get.String())
 		p("// Add%s adds an event of kind %q.", s.View, s.Name)
-		p("func (b *Builder) Add%s(v %s) {\ne := NewEvent(Kind%s, v.Time)\n%sb.Add(e)\n}\n", s.View, s.View, kindName(s), put.String())
+		p("func (b *Builder) Add%s(v %s) {\ne := b.next(Kind%s)\n%s}\n", s.View, s.View, kindName(s), put.String())
 	}
 	return b.Bytes()
 }
