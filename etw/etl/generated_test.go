@@ -435,6 +435,7 @@ func TestMemory(t *testing.T) {
 	data := w.Bytes()
 	f := openBytes(t, data, etl.Options{Options: etw.Options{SkipRaw: false}})
 	var before, now runtime.MemStats
+	runtime.GC()
 	runtime.ReadMemStats(&before)
 	peak, events := uint64(0), 0
 	err := f.Run(t.Context(), func(b *model.Batch) error {
@@ -449,6 +450,7 @@ func TestMemory(t *testing.T) {
 	if events < 4*processors {
 		t.Errorf("%d events", events)
 	}
+	t.Logf("peak %d MiB, file %d KiB, %d events", peak>>20, len(data)>>10, events)
 	if grown := int64(peak) - int64(before.HeapAlloc); grown > 320<<20 {
 		t.Errorf("%d MiB in use for a file of %d KiB", grown>>20, len(data)>>10)
 	}
