@@ -121,6 +121,8 @@ type attachedProbe struct {
 	name    string
 	changed bool
 	status  []model.Probe
+	// failure is why its counts could not be collected the last time.
+	failure string
 }
 
 func newRun(options Options) (*run, error) {
@@ -249,6 +251,21 @@ func (r *run) reportStatus(a *attachedProbe) {
 	}
 }
 
+// reportFailure writes that the counts of a probe could not be collected, or
+// can be again.
+func (r *run) reportFailure(a *attachedProbe, err error) {
+	failure := StatusOf(a.name, "counts", err)
+	if err != nil {
+		failure.State = model.ProbeDegraded
+	}
+	if failure.Reason == a.failure {
+		return
+	}
+	a.failure = failure.Reason
+	r.options.Log.Warn("collect", "probe", a.name, "error", err)
+	r.addStatus(failure)
+}
+
 func (r *run) addStatus(s model.Probe) {
 	s.Time = r.at
 	r.builder.AddProbe(s)
@@ -325,10 +342,7 @@ func (r *run) collect(end model.Time) {
 	interval := end.Sub(r.lastCollect)
 	r.at = end
 	for _, a := range r.probes {
-		if err := a.Collect(end, interval, &r.builder); err != nil {
-			r.options.Log.Warn("collect", "probe", a.name, "error", err)
-			r.addStatus(model.Probe{Name: a.name, State: model.ProbeDegraded, Reason: oneLine(err.Error()), Hint: hintOf(err)})
-		}
+		r.reportFailure(a, a.Collect(end, interval, &r.builder))
 		if a.changed {
 			r.reportStatus(a)
 		}

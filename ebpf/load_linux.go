@@ -3,6 +3,7 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -90,9 +91,10 @@ func (l *Loader) Attach(name string) (link.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	lk, err := l.attach(l.spec.Programs[name], p)
+	spec := l.spec.Programs[name]
+	lk, err := l.attach(spec, p)
 	if err != nil {
-		return nil, fmt.Errorf("attach %s: %w", name, explain(err))
+		return nil, fmt.Errorf("attach %s to %q: %w", name, spec.AttachTo, explain(err))
 	}
 	l.links = append(l.links, lk)
 	return lk, nil
@@ -110,7 +112,7 @@ func (l *Loader) attach(spec *cebpf.ProgramSpec, p *cebpf.Program) (link.Link, e
 	case cebpf.TracePoint:
 		group, event, ok := strings.Cut(spec.AttachTo, "/")
 		if !ok {
-			return nil, fmt.Errorf("section of %s names no tracepoint: %q", spec.Name, spec.AttachTo)
+			return nil, errors.New("that names no tracepoint")
 		}
 		if l.env.TracefsError != nil {
 			return nil, l.env.TracefsError
@@ -195,10 +197,13 @@ func (e *RefusedError) Hint() string { return e.Advice }
 
 // explain adds to an error of the library what a user can do about it.
 func explain(err error) error {
+	if hintOf(err) != "" {
+		return err
+	}
 	var verifier *cebpf.VerifierError
 	switch {
-	case errors.Is(err, cebpf.ErrNotSupported):
-		return &RefusedError{Advice: "a newer kernel has it; the other parts work without", Err: err}
+	case errors.Is(err, cebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
+		return &RefusedError{Advice: "this kernel does not have it, a newer one may; the other parts work without", Err: err}
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
 		return &RefusedError{Advice: "the kernel refuses this by policy (lockdown, a security module or missing capabilities)", Err: err}
 	}
