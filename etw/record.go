@@ -29,9 +29,12 @@ func (h Header) String() string {
 
 // Flags of a record with HeaderEvent.
 const (
-	FlagExtended   = 0x0001
+	// FlagExtended says that extended items stand between header and payload.
+	FlagExtended = 0x0001
+	// FlagStringOnly says that the payload is a string.
 	FlagStringOnly = 0x0004
-	FlagCPUIndex   = 0x0200
+	// FlagCPUIndex says that the header has the processor.
+	FlagCPUIndex = 0x0200
 )
 
 // Record is one logged event with its payload still encoded.
@@ -77,13 +80,12 @@ type Record struct {
 // Classic reports whether ID is the opcode of a class rather than an event id.
 func (r *Record) Classic() bool { return r.Header != HeaderEvent && r.Header != HeaderMessage }
 
-// Types of extended items.
+// Types of extended items that are used.
 const (
-	ExtendedRelatedActivity = 1
-	ExtendedStack32         = 5
-	ExtendedStack64         = 6
-	ExtendedSchemaTL        = 11
-	ExtendedProviderTraits  = 12
+	// ExtendedSchemaTL is the schema of a TraceLogging event.
+	ExtendedSchemaTL = 11
+	// ExtendedProviderTraits has the provider's name.
+	ExtendedProviderTraits = 12
 )
 
 // ExtendedItem returns the data of the first extended item of the given type.

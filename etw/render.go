@@ -25,11 +25,9 @@ func (d *Decoder) raw(r *Record, t model.Time, partial bool) {
 	if r.Header == HeaderMessage {
 		provider = "wpp:" + provider
 	}
-	name := ""
+	name := classicName(r)
 	if sch != nil {
 		name = sch.name
-	} else {
-		name = classicName(r)
 	}
 	if n := r.ProviderName(); n != "" && !strings.HasPrefix(name, n+"/") {
 		name = join(n, name)
@@ -131,7 +129,7 @@ func (w *renderer) field(f *Fields, sch *schema, i int) {
 	fd := &sch.fields[i]
 	w.text(fd.name)
 	w.out = append(w.out, ':')
-	n := 1
+	var n int
 	switch {
 	case fd.counted:
 		n = int(f.U16())

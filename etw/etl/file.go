@@ -173,10 +173,10 @@ const batchEvents = 4096
 
 func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error {
 	st, err := f.survey(ctx)
+	if ctx.Err() != nil {
+		return nil // stopped on request
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return fmt.Errorf("survey capture: %w", err)
 	}
 	r := &replay{f: f, emit: emit, from: from}

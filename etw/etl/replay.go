@@ -142,6 +142,9 @@ func (r *replay) finish(last model.Time, lateRecords uint64) {
 		r.damaged(d)
 		r.loseDamage(last)
 	}
+	if n := r.decoder.Partial(); n > 0 {
+		r.out.AddProbe(model.Probe{Time: last, Name: "etw", Part: "payloads", State: model.ProbeDegraded, Reason: fmt.Sprintf("%d records are shorter than their layout: they are raw events", n)})
+	}
 	h := &r.f.header
 	span := max(last.Sub(r.f.start), 0)
 	r.lost(last, span, uint64(h.EventsLost), "etw", "events that the session counted as lost, at times that are not known")

@@ -55,8 +55,8 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 func (p *etwProbe) isr(r *etw.Record, t model.Time) bool {
 	f := r.Fields()
 	initial, routine := f.U64(), f.Pointer()
-	handled := false
-	vector := uint16(0)
+	var handled bool
+	var vector uint16
 	if r.Version < 2 {
 		handled = f.U32() != 0
 	} else {
