@@ -137,26 +137,6 @@ func cpuMask(n int) string {
 	return strings.Join(words, ",")
 }
 
-// cpusIn returns how many CPUs a list such as "0-3,8" names, 0 when it names none or cannot be read.
-func cpusIn(list string) int {
-	n := 0
-	for part := range strings.SplitSeq(list, ",") {
-		low, high, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		a, err := strconv.Atoi(low)
-		if err != nil {
-			return 0
-		}
-		b := a
-		if isRange {
-			if b, err = strconv.Atoi(high); err != nil || b < a || b-a > 1<<16 {
-				return 0
-			}
-		}
-		n += b - a + 1
-	}
-	return n
-}
-
 // roundUp returns the next power of two that is not below n.
 func roundUp(n uint64) uint64 {
 	if n <= 1 {

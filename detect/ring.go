@@ -21,14 +21,13 @@ type ringDrop struct {
 const confirmRing = 3
 
 type ringLoss struct {
-	device       *deviceFacts
-	baseRing     uint64
-	baseDevice   uint64
-	reasons      []reasonCount
-	packets      uint64
-	polledBy     []otherCPU
-	full, polls  uint64
-	worstDropped uint64
+	device      *deviceFacts
+	baseRing    uint64
+	baseDevice  uint64
+	reasons     []reasonCount
+	packets     uint64
+	polledBy    []otherCPU
+	full, polls uint64
 }
 
 func newRingDrop(s Settings) detector {

@@ -44,7 +44,7 @@ func Child(args []string) (handled bool, status int) {
 		return true, 2
 	}
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
+		_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, it has ended
 		c.ended.Store(true)
 		c.unblock()
 	}()
@@ -221,7 +221,7 @@ func (c *child) sink() error {
 			return errors.Join(cerr, err)
 		}
 	}
-	c.onEnd(func() { conn.SetReadDeadline(time.Now()) })
+	c.onEnd(func() { _ = conn.SetReadDeadline(time.Now()) })
 	c.ready()
 	buf := make([]byte, 65536)
 	received, start := 0, time.Now()
@@ -250,14 +250,7 @@ func (c *child) sink() error {
 // leak takes ports and keeps them, beside a healthy churn if asked for.
 func (c *child) leak() error {
 	if c.churn > 0 {
-		go c.pace(c.churn, 0, 1, func(int) error {
-			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-			if err != nil {
-				return err
-			}
-			time.Sleep(c.hold)
-			return conn.Close()
-		})
+		go c.churnPorts()
 	}
 	var kept []io.Closer
 	c.ready()
@@ -274,6 +267,21 @@ func (c *child) leak() error {
 	c.untilEnd()
 	fmt.Println(n, len(kept))
 	return nil
+}
+
+// churnPorts takes ports and gives each back after a moment.
+func (c *child) churnPorts() {
+	_, err := c.pace(c.churn, 0, 1, func(int) error {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return err
+		}
+		time.Sleep(c.hold)
+		return conn.Close()
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lostbeat: lab churn:", err)
+	}
 }
 
 // untilEnd waits until the process shall end.
@@ -324,7 +332,7 @@ func (c *child) accept() error {
 			return err
 		}
 		go func() {
-			io.Copy(io.Discard, conn)
+			_, _ = io.Copy(io.Discard, conn) // until the peer closes, in whatever way
 			conn.Close()
 		}()
 	}

@@ -83,7 +83,8 @@ func sweep() {
 		rest := strings.TrimPrefix(filepath.Base(path), nsPrefix)
 		pid, _, _ := strings.Cut(rest, "-")
 		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
-			exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+			// A name that cannot be removed now is tried again by the next run.
+			_ = exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
 		}
 	}
 }
@@ -299,12 +300,12 @@ func (p *Process) stop() error {
 		return nil
 	}
 	p.stdin.Close()
-	// A process that was stopped for the fault must run to die.
-	p.cmd.Process.Signal(syscall.SIGCONT)
-	p.cmd.Process.Kill()
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end lab process %d: %w", p.cmd.Process.Pid, err)
+	}
 	for range p.lines {
 	}
-	p.cmd.Wait()
+	_ = p.cmd.Wait() // it was killed
 	return nil
 }
 
