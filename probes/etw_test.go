@@ -2,6 +2,7 @@ package probes
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -92,5 +93,45 @@ func TestETWStatus(t *testing.T) {
 	}
 	if off < len(ETW()) {
 		t.Errorf("%d probe events for %d probes", off, len(ETW()))
+	}
+}
+
+// TestETWConnections follows TCP connections through the kernel's network
+// events, which count only where nothing better is in the capture.
+func TestETWConnections(t *testing.T) {
+	for _, better := range []bool{false, true} {
+		w := etltest.New(etltest.Options{})
+		event := func(id uint16, ns int64, lport uint16) {
+			p := etltest.NewPayload(8).U32(700).U32(0).Raw([]byte{10, 0, 0, 2}).Raw([]byte{10, 0, 0, 1}).Port(443).Port(lport).Raw(make([]byte, 28))
+			w.Event(0, ns, etw.ProviderKernelNetwork, id, 0, 4, 8, etw.GUID{}, p)
+		}
+		event(13, 1000, 49999) // connected before the capture
+		event(12, 2000, 50000)
+		event(12, 3000, 50001)
+		event(15, 4000, 80)
+		event(13, 5000, 50000)
+		if better {
+			w.Socket(0, 6000, 0x1000, 700)
+			w.Bind(0, 8000, 0x1000, 700, 0, 5000, 0)
+		}
+		var got []string
+		for _, b := range replay(t, w.Bytes(), etw.Options{SkipRaw: true}, ETW) {
+			for i := range b.Events {
+				e := &b.Events[i]
+				if v, ok := b.PortAcquire(e); ok {
+					got = append(got, fmt.Sprintf("take %d %v", v.LocalPort, v.How))
+				}
+				if v, ok := b.PortRelease(e); ok {
+					got = append(got, fmt.Sprintf("give %d after %v", v.LocalPort, v.Dur))
+				}
+			}
+		}
+		want := []string{"take 50000 connect", "take 50001 connect", "take 80 accept", "give 50000 after 3µs"}
+		if better {
+			want = []string{"take 5000 bind_any"}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("better=%v: %q, want %q", better, got, want)
+		}
 	}
 }

@@ -11,13 +11,16 @@ import (
 // etwProbe decodes what Windows says about local ports and about RPC. Ports
 // come from Winsock (AFD), where the process is known; from the transports
 // only when the capture has no Winsock events, because both report the same
-// socket. Failures are taken from both.
+// socket. Failures are taken from both. Where neither is there, the kernel's
+// network events show TCP connections.
 type etwProbe struct {
 	d *etw.Decoder
 	// transport says that ports are taken from the TCPIP provider.
 	transport bool
 	calls     map[rpcCallKey]rpcCall
 	registers map[int32]rpcRegistration
+	// connections are those that the kernel's network events show.
+	connections map[connection]*etw.Socket
 	// pooled says that the pools have been emitted.
 	pooled bool
 	texts  map[netip.Addr]string
@@ -25,7 +28,7 @@ type etwProbe struct {
 
 // NewETW returns the Windows half of the probe.
 func NewETW() etw.Probe {
-	return &etwProbe{calls: make(map[rpcCallKey]rpcCall), registers: make(map[int32]rpcRegistration), texts: make(map[netip.Addr]string)}
+	return &etwProbe{calls: make(map[rpcCallKey]rpcCall), registers: make(map[int32]rpcRegistration), texts: make(map[netip.Addr]string), connections: make(map[connection]*etw.Socket)}
 }
 
 // Name implements etw.Probe.
@@ -46,6 +49,8 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	case c.Has(afdBinds()...):
 	case c.Has(transportPorts()...):
 		sockets = part("sockets", model.ProbeDegraded, "ports from the transports only: the process is not known for every one", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
+	case c.Has(kernelKeys()...):
+		sockets = part("sockets", model.ProbeDegraded, "TCP connections from the kernel's network events only: binds, UDP and failures are not seen", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
 	default:
 		sockets = part("sockets", model.ProbeOff, "no socket events in the capture", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
 	}
@@ -61,6 +66,7 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
 	p.registerAFD()
 	p.registerTransport()
+	p.registerKernel()
 	p.registerRPC()
 }
 
