@@ -32,6 +32,13 @@ type bpfDropKey struct {
 	Pad       [5]uint8
 }
 
+type bpfDropLeft struct {
+	_     structs.HostLayout
+	Key   bpfDropKey
+	Armed uint8
+	Pad   [7]uint8
+}
+
 type bpfDropNote struct {
 	_         structs.HostLayout
 	Skb       uint64
@@ -65,21 +72,24 @@ type bpfLbCpuState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapDropCounts        = "drop_counts"
-	bpfMapDropFolded        = "drop_folded"
-	bpfMapDropNotes         = "drop_notes"
-	bpfMapDropSockets       = "drop_sockets"
-	bpfMapLbRingbuf         = "lb_ringbuf"
-	bpfMapLbState           = "lb_state"
-	bpfProgDropKfreeSkb     = "drop_kfree_skb"
-	bpfProgDropKfreeSkbRxSk = "drop_kfree_skb_rx_sk"
-	bpfProgDropQueues       = "drop_queues"
-	bpfProgDropRcvqueueFull = "drop_rcvqueue_full"
-	bpfProgDropRecv         = "drop_recv"
-	bpfProgDropUdpFail      = "drop_udp_fail"
-	bpfVarDropCanRead       = "drop_can_read"
-	bpfVarDropReasonFlags   = "drop_reason_flags"
-	bpfVarDropTracking      = "drop_tracking"
+	bpfMapDropCounts         = "drop_counts"
+	bpfMapDropFolded         = "drop_folded"
+	bpfMapDropLefts          = "drop_lefts"
+	bpfMapDropNotes          = "drop_notes"
+	bpfMapDropSockets        = "drop_sockets"
+	bpfMapLbRingbuf          = "lb_ringbuf"
+	bpfMapLbState            = "lb_state"
+	bpfProgDropKfreeSkb      = "drop_kfree_skb"
+	bpfProgDropKfreeSkbRxSk  = "drop_kfree_skb_rx_sk"
+	bpfProgDropQueues        = "drop_queues"
+	bpfProgDropRcvqueueFull  = "drop_rcvqueue_full"
+	bpfProgDropRecv          = "drop_recv"
+	bpfProgDropUdpFailed     = "drop_udp_failed"
+	bpfProgDropUdpFails      = "drop_udp_fails"
+	bpfVarDropCanRead        = "drop_can_read"
+	bpfVarDropReasonFlags    = "drop_reason_flags"
+	bpfVarDropTracking       = "drop_tracking"
+	bpfVarDropUdpFailFollows = "drop_udp_fail_follows"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -129,7 +139,8 @@ type bpfProgramSpecs struct {
 	DropQueues       *ebpf.ProgramSpec `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.ProgramSpec `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.ProgramSpec `ebpf:"drop_recv"`
-	DropUdpFail      *ebpf.ProgramSpec `ebpf:"drop_udp_fail"`
+	DropUdpFailed    *ebpf.ProgramSpec `ebpf:"drop_udp_failed"`
+	DropUdpFails     *ebpf.ProgramSpec `ebpf:"drop_udp_fails"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -138,6 +149,7 @@ type bpfProgramSpecs struct {
 type bpfMapSpecs struct {
 	DropCounts  *ebpf.MapSpec `ebpf:"drop_counts"`
 	DropFolded  *ebpf.MapSpec `ebpf:"drop_folded"`
+	DropLefts   *ebpf.MapSpec `ebpf:"drop_lefts"`
 	DropNotes   *ebpf.MapSpec `ebpf:"drop_notes"`
 	DropSockets *ebpf.MapSpec `ebpf:"drop_sockets"`
 	LbRingbuf   *ebpf.MapSpec `ebpf:"lb_ringbuf"`
@@ -148,9 +160,10 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	DropCanRead     *ebpf.VariableSpec `ebpf:"drop_can_read"`
-	DropReasonFlags *ebpf.VariableSpec `ebpf:"drop_reason_flags"`
-	DropTracking    *ebpf.VariableSpec `ebpf:"drop_tracking"`
+	DropCanRead        *ebpf.VariableSpec `ebpf:"drop_can_read"`
+	DropReasonFlags    *ebpf.VariableSpec `ebpf:"drop_reason_flags"`
+	DropTracking       *ebpf.VariableSpec `ebpf:"drop_tracking"`
+	DropUdpFailFollows *ebpf.VariableSpec `ebpf:"drop_udp_fail_follows"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -175,6 +188,7 @@ func (o *bpfObjects) Close() error {
 type bpfMaps struct {
 	DropCounts  *ebpf.Map `ebpf:"drop_counts"`
 	DropFolded  *ebpf.Map `ebpf:"drop_folded"`
+	DropLefts   *ebpf.Map `ebpf:"drop_lefts"`
 	DropNotes   *ebpf.Map `ebpf:"drop_notes"`
 	DropSockets *ebpf.Map `ebpf:"drop_sockets"`
 	LbRingbuf   *ebpf.Map `ebpf:"lb_ringbuf"`
@@ -185,6 +199,7 @@ func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.DropCounts,
 		m.DropFolded,
+		m.DropLefts,
 		m.DropNotes,
 		m.DropSockets,
 		m.LbRingbuf,
@@ -196,9 +211,10 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	DropCanRead     *ebpf.Variable `ebpf:"drop_can_read"`
-	DropReasonFlags *ebpf.Variable `ebpf:"drop_reason_flags"`
-	DropTracking    *ebpf.Variable `ebpf:"drop_tracking"`
+	DropCanRead        *ebpf.Variable `ebpf:"drop_can_read"`
+	DropReasonFlags    *ebpf.Variable `ebpf:"drop_reason_flags"`
+	DropTracking       *ebpf.Variable `ebpf:"drop_tracking"`
+	DropUdpFailFollows *ebpf.Variable `ebpf:"drop_udp_fail_follows"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -210,7 +226,8 @@ type bpfPrograms struct {
 	DropQueues       *ebpf.Program `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.Program `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.Program `ebpf:"drop_recv"`
-	DropUdpFail      *ebpf.Program `ebpf:"drop_udp_fail"`
+	DropUdpFailed    *ebpf.Program `ebpf:"drop_udp_failed"`
+	DropUdpFails     *ebpf.Program `ebpf:"drop_udp_fails"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -220,7 +237,8 @@ func (p *bpfPrograms) Close() error {
 		p.DropQueues,
 		p.DropRcvqueueFull,
 		p.DropRecv,
-		p.DropUdpFail,
+		p.DropUdpFailed,
+		p.DropUdpFails,
 	)
 }
 

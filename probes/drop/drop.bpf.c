@@ -8,7 +8,8 @@
  * Where the kernel hands the receiving socket to kfree_skb (rx_sk), that one
  * program does everything. Elsewhere udp_fail_queue_rcv_skb and
  * sock_rcvqueue_full, which fire just before the free on the same CPU, note the
- * socket: they attribute, kfree_skb alone counts.
+ * socket: they attribute, kfree_skb counts. Where the former fires just after
+ * the free (6.1), kfree_skb leaves the count to it.
  *
  * Pointers are dereferenced directly, so that the programs load under
  * lockdown=confidentiality; only what has no type (packet headers, and what UDP
@@ -95,12 +96,15 @@ enum drop_reason_flag {
 	DROP_IGNORE = 1,      /* no loss: SKB_NOT_DROPPED_YET, SKB_CONSUMED */
 	DROP_BY_INPUT_IF = 2, /* skb->dev is reused by the socket layer: take skb_iif */
 	DROP_HEADERS = 4,     /* no socket is known: take protocol and port from the packet */
-	DROP_QUEUE = 8,       /* a receive queue was full: the note of this CPU, if any, is this packet's */
+	DROP_QUEUE = 8,       /* a receive queue was full: udp_fail_queue_rcv_skb fires for UDP */
 };
 
 const volatile u8 drop_reason_flags[256];
 /* Whether the kernel lets programs read its memory by a helper. */
 const volatile bool drop_can_read;
+
+/* Whether udp_fail_queue_rcv_skb is attached and follows the free of its packet. */
+const volatile bool drop_udp_fail_follows;
 
 /* Set while drop_sockets may hold something, so that reads of other sockets cost one load. */
 u32 drop_tracking;
@@ -161,7 +165,7 @@ struct {
 
 /* The socket of the packet that this CPU is about to free. */
 struct drop_note {
-	u64 skb; /* the packet, 0 for the next one that a full queue frees */
+	u64 skb; /* the packet */
 	u64 cookie;
 	u32 netns;
 	u16 local_port;
@@ -175,6 +179,20 @@ struct {
 	__type(key, u32);
 	__type(value, struct drop_note);
 } drop_notes SEC(".maps");
+
+/* A packet that this CPU has freed, to be counted by drop_udp_failed. */
+struct drop_left {
+	struct drop_key key;
+	u8 armed; /* whether it waits to be counted */
+	u8 pad[7];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct drop_left);
+} drop_lefts SEC(".maps");
 
 static __always_inline bool drop_is_full_sock(const struct sock *sk)
 {
@@ -308,6 +326,28 @@ static __always_inline bool drop_add(struct drop_key *key, const struct net_devi
 	return false;
 }
 
+static __always_inline struct drop_left *drop_left(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&drop_lefts, &zero);
+}
+
+/* Leave a packet of a full UDP queue to the tracepoint that follows. */
+static __always_inline bool drop_leave(const struct drop_key *key, u8 flags)
+{
+	struct drop_left *left;
+
+	if (!drop_udp_fail_follows || !(flags & DROP_QUEUE) || (drop_can_read && key->protocol != LB_PROTOCOL_UDP))
+		return false;
+	left = drop_left();
+	if (!left)
+		return false;
+	left->key = *key;
+	left->armed = 1;
+	return true;
+}
+
 /*
  * rx_sk is the socket that was to receive the packet where the kernel tells,
  * note the same from an earlier tracepoint; either may be absent.
@@ -360,6 +400,8 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 	} else if (drop_can_read && flags & DROP_HEADERS) {
 		drop_read_headers(skb, &key);
 	}
+	if (!rx_sk && !note && drop_leave(&key, flags))
+		return 0;
 	if (drop_add(&key, dev)) {
 		if (rx_sk)
 			drop_track(rx_sk, key.cookie);
@@ -380,20 +422,29 @@ int BPF_PROG(drop_kfree_skb_rx_sk, struct sk_buff *skb, void *location, u32 reas
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(drop_kfree_skb, struct sk_buff *skb, void *location, u32 reason)
 {
-	u8 flags = drop_flags(reason);
 	struct drop_note *note;
 	u32 zero = 0;
 
+	if (drop_udp_fail_follows) {
+		struct drop_left *left = drop_left();
+
+		if (left && left->armed) {
+			/* The tracepoint did not follow: the queue was not one of UDP. */
+			struct drop_key key = left->key;
+
+			left->armed = 0;
+			drop_add(&key, NULL);
+		}
+	}
 	note = bpf_map_lookup_elem(&drop_notes, &zero);
-	if (note && note->armed && (note->skb ? note->skb == (u64)skb : flags & DROP_QUEUE))
+	if (note && note->armed && note->skb == (u64)skb)
 		note->armed = 0;
 	else
 		note = NULL;
 	return drop_packet(skb, (u64)location, reason, NULL, note);
 }
 
-/* skb is 0 where the tracepoint does not tell it: the packet is freed next. */
-static __always_inline int drop_note_socket(struct sock *sk, u64 skb)
+static __always_inline int drop_note_socket(struct sock *sk, struct sk_buff *skb)
 {
 	struct drop_note *note;
 	unsigned short family = sk->__sk_common.skc_family;
@@ -408,24 +459,44 @@ static __always_inline int drop_note_socket(struct sock *sk, u64 skb)
 	note->netns = sk->__sk_common.skc_net.net->ns.inum;
 	note->local_port = sk->__sk_common.skc_num;
 	note->protocol = drop_sock_protocol(sk);
-	note->skb = skb;
+	note->skb = (u64)skb;
 	note->armed = 1;
 	if (!bpf_map_lookup_elem(&drop_sockets, &note->cookie))
 		drop_track(sk, note->cookie);
 	return 0;
 }
 
-/* The third argument, the packet, is not there in 6.1. */
+/* With the packet, before it is freed. */
 SEC("tp_btf/udp_fail_queue_rcv_skb")
-int BPF_PROG(drop_udp_fail, int rc, struct sock *sk)
+int BPF_PROG(drop_udp_fails, int rc, struct sock *sk, struct sk_buff *skb)
 {
-	return drop_note_socket(sk, 0);
+	return drop_note_socket(sk, skb);
+}
+
+/* Without the packet, after it was freed. */
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(drop_udp_failed, int rc, struct sock *sk)
+{
+	struct drop_left *left = drop_left();
+	struct drop_key key;
+
+	if (!left || !left->armed)
+		return 0;
+	left->armed = 0;
+	key = left->key;
+	key.cookie = bpf_get_socket_cookie(sk);
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	key.local_port = sk->__sk_common.skc_num;
+	key.protocol = LB_PROTOCOL_UDP;
+	if (drop_add(&key, NULL))
+		drop_track(sk, key.cookie);
+	return 0;
 }
 
 SEC("tp_btf/sock_rcvqueue_full")
 int BPF_PROG(drop_rcvqueue_full, struct sock *sk, struct sk_buff *skb)
 {
-	return drop_note_socket(sk, (u64)skb);
+	return drop_note_socket(sk, skb);
 }
 
 /* Since 6.3: the program has taken something out of a socket's queue. */

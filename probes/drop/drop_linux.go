@@ -80,19 +80,15 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err != nil {
 		return nil, &NoReasonsError{err}
 	}
-	tellsSocket := tracepointArgs(kernel, "kfree_skb") >= 4 && !p.old
 	a := &attached{env: env, reasons: reasons}
-	if err := a.attachPackets(tellsSocket, p.blind); err != nil {
+	tellsSocket := tracepointArgs(kernel, "kfree_skb") >= 4 && !p.old
+	failFollows := !tellsSocket && tracepointArgs(kernel, "udp_fail_queue_rcv_skb") == 2
+	if err := a.attachPackets(tellsSocket, failFollows, p.blind); err != nil {
 		return nil, err
 	}
 	a.counts.init(a.loader.Map(bpfMapDropCounts), a.loader.Map(bpfMapDropFolded))
 	a.sockets.init(env, a.loader)
 	a.names.init()
-	if tellsSocket {
-		a.status = append(a.status, ebpf.StatusOf(Name, partSockets, nil))
-	} else {
-		a.status = append(a.status, a.attachNotes()...)
-	}
 	reads := a.loader.Try(Name, partReads, bpfProgDropRecv)
 	a.sockets.seesReads = reads.State == model.ProbeOn
 	if !a.sockets.seesReads {
@@ -106,43 +102,77 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	return a, nil
 }
 
-// attachPackets loads and attaches the program that counts. Where the kernel
-// refuses to let programs read packets, it does without the headers.
-func (a *attached) attachPackets(tellsSocket, blind bool) error {
-	program := bpfProgDropKfreeSkb
-	if tellsSocket {
-		program = bpfProgDropKfreeSkbRxSk
-	}
+// attachPackets attaches the programs that count and attribute. Where the
+// kernel refuses to let programs read packets, it does without the headers.
+func (a *attached) attachPackets(tellsSocket, failFollows, blind bool) error {
 	var refused error
 	for _, headers := range []bool{true, false} {
 		if headers && blind {
 			refused = errors.New("left out")
 			continue
 		}
-		loader, err := a.newLoader(headers)
-		if err != nil {
+		var err error
+		if a.loader, err = a.newLoader(headers, failFollows); err != nil {
 			return err
 		}
-		if _, err = loader.Attach(program); err == nil {
-			a.loader = loader
-			a.status = append(a.status, ebpf.StatusOf(Name, partPackets, nil), headerStatus(headers, refused))
+		status, err := a.attachCounting(headers, tellsSocket, failFollows)
+		if err == nil {
+			a.status = append(a.status, ebpf.StatusOf(Name, partPackets, nil), status, headerStatus(headers, refused))
 			return nil
 		}
 		refused = err
-		if err := loader.Close(); err != nil {
+		if err := a.loader.Close(); err != nil {
 			a.env.Log.Warn("close", "error", err)
 		}
 	}
 	return refused
 }
 
-func (a *attached) newLoader(headers bool) (*ebpf.Loader, error) {
+// attachCounting attaches the program that counts and, where that is not told
+// the socket, those that are. It returns the state of the attribution.
+func (a *attached) attachCounting(headers, tellsSocket, failFollows bool) (sockets model.Probe, err error) {
+	if tellsSocket {
+		_, err := a.loader.Attach(bpfProgDropKfreeSkbRxSk)
+		return ebpf.StatusOf(Name, partSockets, nil), err
+	}
+	udpFail := bpfProgDropUdpFails
+	if failFollows {
+		// It counts what the other leaves to it, so it must run first.
+		udpFail = bpfProgDropUdpFailed
+	}
+	sockets = a.loader.Try(Name, partSockets, udpFail)
+	if failFollows && sockets.State != model.ProbeOn {
+		if err := a.loader.Close(); err != nil {
+			a.env.Log.Warn("close", "error", err)
+		}
+		if a.loader, err = a.newLoader(headers, false); err != nil {
+			return sockets, err
+		}
+	}
+	if _, err := a.loader.Attach(bpfProgDropKfreeSkb); err != nil {
+		return sockets, err
+	}
+	if sockets.State != model.ProbeOn {
+		return sockets, nil
+	}
+	if raw := a.loader.Try(Name, partSockets, bpfProgDropRcvqueueFull); raw.State != model.ProbeOn {
+		raw.State = model.ProbeDegraded
+		return raw, nil
+	}
+	sockets.State = model.ProbeDegraded
+	sockets.Reason = "this kernel tells the socket of UDP and raw receive queues only, not of TCP"
+	sockets.Hint = "Linux 6.11 and newer tell it for every packet that had reached its socket"
+	return sockets, nil
+}
+
+func (a *attached) newLoader(headers, failFollows bool) (*ebpf.Loader, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read the BPF object: %w", err)
 	}
 	if err := errors.Join(spec.Variables[bpfVarDropReasonFlags].Set(a.reasons.flags()),
-		spec.Variables[bpfVarDropCanRead].Set(headers)); err != nil {
+		spec.Variables[bpfVarDropCanRead].Set(headers),
+		spec.Variables[bpfVarDropUdpFailFollows].Set(failFollows)); err != nil {
 		return nil, fmt.Errorf("set the BPF variables: %w", err)
 	}
 	return a.env.NewLoader(spec)
@@ -155,22 +185,6 @@ func headerStatus(headers bool, refused error) model.Probe {
 	status := ebpf.StatusOf(Name, partHeaders, refused)
 	status.Reason = "the port of packets without a socket is unknown, and queues count what was read a moment ago: " + status.Reason
 	return status
-}
-
-// attachNotes attaches what tells the socket on kernels whose kfree_skb does not.
-func (a *attached) attachNotes() []model.Probe {
-	udp := a.loader.Try(Name, partSockets, bpfProgDropUdpFail)
-	raw := a.loader.Try(Name, partSockets, bpfProgDropRcvqueueFull)
-	if udp.State != model.ProbeOn {
-		return []model.Probe{udp}
-	}
-	if raw.State != model.ProbeOn {
-		raw.State = model.ProbeDegraded
-		return []model.Probe{raw}
-	}
-	return []model.Probe{{Name: Name, Part: partSockets, State: model.ProbeDegraded,
-		Reason: "this kernel tells the socket of UDP and raw receive queues only, not of TCP",
-		Hint:   "Linux 6.11 and newer tell it for every packet that had reached its socket"}}
 }
 
 // Status implements ebpf.Attached.

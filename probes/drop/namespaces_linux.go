@@ -13,7 +13,7 @@ const (
 	// listPause is the shortest time between two listings of the network
 	// namespaces, and listCost says how many times its length a listing is
 	// followed by a pause.
-	listPause = time.Second
+	listPause = 500 * time.Millisecond
 	listCost  = 100
 	// maxNamespaces bounds the namespaces in which devices are looked up.
 	maxNamespaces = 1024
@@ -35,7 +35,6 @@ type deviceID struct{ netns, ifindex uint32 }
 
 func (d *deviceNames) init() {
 	d.names = make(map[deviceID]string)
-	d.outdated = true
 }
 
 // need says that devices of a namespace are to be named; one that is not
