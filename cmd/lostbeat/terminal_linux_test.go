@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"lostbeat/internal/testutil"
+)
+
+// built builds the program once for all tests that start it as a process.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "lostbeat-cli")
+	if err != nil {
+		return "", err
+	}
+	// Ordinary users start it, too.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "lostbeat")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	if handled, status := runHidden(os.Args[1:]); handled {
+		os.Exit(status)
+	}
+	status := m.Run()
+	if path, err := built(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(status)
+}
+
+func lostbeat(t *testing.T) string {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// nobody makes cmd run as an ordinary user.
+func nobody(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Env = append(os.Environ(), "HOME=/nonexistent")
+	cmd.Dir = "/"
+	return cmd
+}
+
+// terminal is a program in a real terminal of a given size.
+type terminal struct {
+	t      *testing.T
+	socket string
+}
+
+func startTerminal(t *testing.T, width, height int, command string) *terminal {
+	t.Helper()
+	if _, err := exec.LookPath("tmux"); err != nil {
+		t.Fatal("tmux is not installed; .ci/setup installs it")
+	}
+	term := &terminal{t, filepath.Join(t.TempDir(), "tmux")}
+	term.tmux("new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command+"; echo ended with $?; sleep 60")
+	t.Cleanup(func() { exec.Command("tmux", "-S", term.socket, "kill-server").Run() })
+	return term
+}
+
+func (term *terminal) tmux(args ...string) string {
+	term.t.Helper()
+	out, err := exec.Command("tmux", append([]string{"-S", term.socket, "-f", "/dev/null"}, args...)...).CombinedOutput()
+	if err != nil {
+		term.t.Fatalf("tmux %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+func (term *terminal) screen() string { return term.tmux("capture-pane", "-p") }
+
+// wait waits until the screen shows all of the given texts.
+func (term *terminal) wait(texts ...string) string {
+	term.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		screen := term.screen()
+		missing := ""
+		for _, text := range texts {
+			if !strings.Contains(screen, text) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return screen
+		}
+		if time.Now().After(deadline) {
+			term.t.Fatalf("the screen does not show %q:\n%s", missing, screen)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (term *terminal) press(keys ...string) {
+	term.t.Helper()
+	term.tmux(append([]string{"send-keys"}, keys...)...)
+}
+
+func TestLiveUIInATerminal(t *testing.T) {
+	testutil.Privileged(t)
+	for _, size := range []struct{ width, height int }{{120, 40}, {80, 24}} {
+		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
+			term := startTerminal(t, size.width, size.height, lostbeat(t))
+			term.wait("LIVE", "Overview", "loss 0")
+			for _, page := range []struct{ key, text string }{{"2", "wait p99"}, {"3", "device"}, {"4", "port pools"}, {"6", "finding"}, {"?", "next finding"}} {
+				term.press(page.key)
+				term.waitFold(page.text)
+			}
+			term.press("Escape", "1")
+			term.press("Space")
+			term.wait("PAUSED")
+			term.press("q")
+			term.wait("ended with 0")
+		})
+	}
+}
+
+// waitFold is wait without regard to case.
+func (term *terminal) waitFold(text string) {
+	term.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !strings.Contains(strings.ToLower(term.screen()), strings.ToLower(text)) {
+		if time.Now().After(deadline) {
+			term.t.Fatalf("the screen does not show %q:\n%s", text, term.screen())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestSmallTerminalsLive(t *testing.T) {
+	testutil.Privileged(t)
+	for _, size := range []struct{ width, height int }{{20, 5}, {40, 10}, {1, 1}} {
+		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
+			term := startTerminal(t, size.width, size.height, lostbeat(t))
+			for deadline := time.Now().Add(20 * time.Second); size.width > 10 && strings.TrimSpace(term.screen()) == ""; time.Sleep(50 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the screen stays empty")
+				}
+			}
+			term.press("2", "Tab", "?", "Escape", "Down")
+			term.press("q")
+			if size.width > 10 {
+				term.wait("ended with 0")
+			}
+		})
+	}
+}
+
+func TestReplayInATerminalAsOrdinaryUser(t *testing.T) {
+	testutil.Privileged(t) // to become another user
+	path := recording(t)
+	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	term := startTerminal(t, 100, 30, fmt.Sprintf("setpriv --reuid=65534 --regid=65534 --clear-groups %s replay --utc %s", lostbeat(t), path))
+	term.wait("REPLAY", "web-07")
+	term.press("End")
+	term.wait("rpc", "ports")
+	term.press("g")
+	term.press("14:03:30", "Enter")
+	term.wait("14:03:30")
+	term.press("q")
+	term.wait("ended with 0")
+}
+
+func TestWithoutPrivileges(t *testing.T) {
+	testutil.Privileged(t) // to become another user
+	for _, args := range [][]string{{}, {"watch"}, {"record", "-o", "/tmp/lostbeat-nobody.lostbeat"}} {
+		cmd := nobody(exec.Command(lostbeat(t), args...))
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		err := cmd.Run()
+		if cmd.ProcessState.ExitCode() != exitError || !strings.Contains(errs.String(), "hint: ") || !strings.Contains(errs.String(), "CAP_BPF") {
+			t.Errorf("%v: %v, %s", args, err, errs.String())
+		}
+	}
+	out, err := nobody(exec.Command(lostbeat(t), "doctor")).Output()
+	if err != nil || !strings.Contains(string(out), "CAP_BPF") || !strings.Contains(string(out), "probe deferred") {
+		t.Errorf("doctor without privileges: %v\n%s", err, out)
+	}
+}
+
+func TestRecordStopsCleanly(t *testing.T) {
+	testutil.Privileged(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "out.lostbeat")
+			cmd := exec.Command(lostbeat(t), "record", "-o", path)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+				if info, err := os.Stat(path); err == nil && info.Size() > 4096 {
+					break
+				}
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Fatalf("%v: %s", err, errs.String())
+			}
+			info, err := os.Stat(path)
+			if err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("mode %v, %v", info.Mode(), err)
+			}
+			out, stderr, status := execute(t, "info", path)
+			if status != exitOK || !strings.Contains(out, "deferred.hist") || strings.Contains(out, "note") {
+				t.Errorf("status %d\n%s%s", status, out, stderr)
+			}
+		})
+	}
+}
+
+func TestRecordToFullDisk(t *testing.T) {
+	testutil.Privileged(t)
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	path := filepath.Join(dir, "out.lostbeat")
+	cmd := exec.Command(lostbeat(t), "record", "--trace", "--duration", "8s", "-o", path)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "hint: free space") {
+		t.Errorf("a full disk: %v\n%s", err, out)
+	}
+	if _, errs, status := execute(t, "info", path); status != exitOK {
+		t.Errorf("what was written before does not open: %s", errs)
+	}
+}
+
+func TestWatchNamesFindingsOnOneLine(t *testing.T) {
+	testutil.Privileged(t)
+	cmd := exec.Command(lostbeat(t), "watch", "--probe", "port", "--pool", "lab=udp:21000-21999")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	leak := exec.Command(lostbeat(t), "lab-child", "leak", "-mode", "port", "-rate", "40", "-count", "600", "-port", "21000")
+	stdin, err := leak.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // the probes attach
+	if err := leak.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(12 * time.Second) // the leak goes on
+	stdin.Close()
+	leak.Wait()
+	cmd.Process.Signal(syscall.SIGINT)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "port-leak") || !strings.Contains(out.String(), "lab") {
+		t.Errorf("got %q", out.String())
+	}
+}
