@@ -37,6 +37,8 @@ type File struct {
 	damage *Damage
 	start  model.Time
 	end    model.Time
+	// advance is how many bytes are read in advance, see surveyBytes.
+	advance int64
 }
 
 var _ source.Seekable = (*File)(nil)
@@ -61,7 +63,7 @@ func Open(path string, o Options) (*File, error) {
 // New reads an event trace log of the given size from r. It reads the headers
 // of the buffers only.
 func New(r io.ReaderAt, size int64, o Options) (*File, error) {
-	f := &File{r: r, size: size, options: o}
+	f := &File{r: r, size: size, options: o, advance: surveyBytes}
 	var err error
 	if f.header, f.buffers, f.damage, err = index(context.Background(), r, size); err != nil {
 		return nil, err
@@ -110,8 +112,8 @@ const surveyBytes = 256 << 20
 func (f *File) survey(ctx context.Context) (*etw.State, error) {
 	st := etw.NewState()
 	buffers := f.buffers
-	if f.size > surveyBytes {
-		buffers = ends(buffers, surveyBytes)
+	if f.size > f.advance {
+		buffers = ends(buffers, f.advance)
 	}
 	each := func(r *etw.Record) bool {
 		st.Survey(r, &f.header.Clock)

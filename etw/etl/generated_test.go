@@ -455,3 +455,26 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d MiB in use for a file of %d KiB", grown>>20, len(data)>>10)
 	}
 }
+
+// TestSharedBuffers reads a session whose processors share their buffers: the
+// processor is known only where a record says it.
+func TestSharedBuffers(t *testing.T) {
+	w := etltest.New(etltest.Options{Mode: 0x10000000, Processors: 4})
+	class := etw.MustGUID("00112233-4455-6677-8899-aabbccddeeff")
+	for i, r := range []etw.Record{{CPU: 3, Flags: etw.FlagCPUIndex}, {CPU: 3}} {
+		r.Header, r.PointerSize, r.Class, r.Time = etw.HeaderEvent, 8, class, w.Ticks(int64(2-i)*1000)
+		w.AddRaw(0, r.Time, etltest.Encode(r))
+	}
+	data := w.Bytes()
+	var got []int32
+	for _, b := range collect(t, openBytes(t, data, etl.Options{})) {
+		for i := range b.Events {
+			if v, ok := b.Raw(&b.Events[i]); ok && !v.Classic {
+				got = append(got, v.CPU)
+			}
+		}
+	}
+	if !slices.Equal(got, []int32{-1, 3}) {
+		t.Errorf("processors %v, want the later record first and its processor unknown", got)
+	}
+}
