@@ -20,7 +20,9 @@
 // each frame that it touches. A percentile of a frame is therefore that of the
 // intervals that touch the second. The frame that is shown in a live session is
 // the newest one whose intervals have all arrived: it lies one to two seconds
-// back.
+// back. Frames stay open for as long as the longest interval seen so far, up to a
+// minute; the first interval that is longer is shown for the seconds that are
+// still open, while totals have all of it.
 //
 // # Drawing
 //

@@ -79,6 +79,8 @@ type grid[T any] struct {
 	// sort is the column of the default order, from large to small when desc.
 	sort int
 	desc bool
+	// then orders rows that are alike by default, the largest first; nil for none.
+	then func(T) float64
 	// mark gives a row's style, nil plain.
 	mark  func(T) style
 	enter func(T) command
@@ -127,24 +129,23 @@ func (g *grid[T]) prepare(s *listState) {
 	case c.number != nil:
 		// By default rows change places only when they differ by a good part,
 		// so that a table of live numbers can be read.
-		order := make([]struct {
-			key float64
-			row T
-		}, len(g.rows))
-		for i, v := range g.rows {
-			n := c.number(v)
-			if !s.sorted && n > 0 {
-				n = math.Floor(math.Log2(n) * 2)
-			} else if !s.sorted {
-				n = math.Inf(-1)
-			}
-			order[i].key, order[i].row = n, v
+		type ranked struct {
+			key, then float64
+			row       T
 		}
-		slices.SortStableFunc(order, func(a, b struct {
-			key float64
-			row T
-		}) int {
-			return sign * cmp.Compare(a.key, b.key)
+		order := make([]ranked, len(g.rows))
+		for i, v := range g.rows {
+			order[i] = ranked{key: c.number(v), row: v}
+			if s.sorted {
+				continue
+			}
+			order[i].key = coarse(order[i].key)
+			if g.then != nil {
+				order[i].then = coarse(g.then(v))
+			}
+		}
+		slices.SortStableFunc(order, func(a, b ranked) int {
+			return cmp.Or(sign*cmp.Compare(a.key, b.key), cmp.Compare(b.then, a.then))
 		})
 		g.rows = slices.Clone(g.rows)
 		for i := range order {
@@ -154,6 +155,14 @@ func (g *grid[T]) prepare(s *listState) {
 		g.rows = slices.Clone(g.rows)
 		slices.SortStableFunc(g.rows, func(a, b T) int { return sign * cmp.Compare(c.text(a), c.text(b)) })
 	}
+}
+
+// coarse makes numbers equal that differ by less than some 40 %.
+func coarse(n float64) float64 {
+	if n <= 0 {
+		return math.Inf(-1)
+	}
+	return math.Floor(math.Log2(n) * 2)
 }
 
 func (g *grid[T]) searched(v T) string {

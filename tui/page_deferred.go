@@ -71,7 +71,11 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 			return formatNanos(n)
 		})
 	}
-	g := &grid[workRow]{id: id, title: title, empty: "none in the last minute", sort: 2, desc: true, rows: list,
+	nameWidth := 12
+	if !hasWait { // routines of drivers have long names
+		nameWidth = 20
+	}
+	g := &grid[workRow]{id: id, title: title, empty: "none in the last minute", sort: 2, desc: true, rows: list, then: func(r workRow) float64 { return float64(max(r.worstRun, r.worstWait)) },
 		ident: func(r workRow) string {
 			return r.Key.Name + strconv.Itoa(int(r.Key.CPU)) + r.Key.Driver + strconv.FormatInt(r.Key.IRQ, 10)
 		},
@@ -88,7 +92,7 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 			{title: "cpu", w: 4, right: true, number: func(r workRow) float64 { return float64(r.Key.CPU) }, draw: func(l *line, w int, r workRow) {
 				l.field(plain, cpuName(r.Key.CPU), w, true)
 			}},
-			{title: "what", w: 12, flex: 1, text: func(r workRow) string { return workName(&r.Key) }, draw: func(l *line, w int, r workRow) {
+			{title: "what", w: nameWidth, flex: 1, text: func(r workRow) string { return workName(&r.Key) }, draw: func(l *line, w int, r workRow) {
 				l.field(plain, shortName(workName(&r.Key), w), w, false)
 			}},
 			{title: "share", w: 7, right: true, number: func(r workRow) float64 { return float64(r.Value.Busy) }, draw: func(l *line, w int, r workRow) {
@@ -149,6 +153,9 @@ func (u *ui) heatMap(v *view) section {
 	for i := range series {
 		k := &series[i].Key
 		name := workName(k)
+		if k.Class != model.ClassSoftirq && k.Driver != "" {
+			name = k.Driver // there are too many routines for columns
+		}
 		if !slices.Contains(cpus, k.CPU) {
 			cpus = append(cpus, k.CPU)
 		}
@@ -161,7 +168,11 @@ func (u *ui) heatMap(v *view) section {
 		columns[c].sum += float64(series[i].Value.Busy)
 		byCPU[k.CPU] += float64(value)
 		cell := [2]string{cpuName(k.CPU), name}
-		cells[cell] = max(cells[cell], value)
+		if u.metric == 0 {
+			cells[cell] += value
+		} else {
+			cells[cell] = max(cells[cell], value)
+		}
 	}
 	slices.Sort(cpus)
 	slices.SortStableFunc(columns, func(a, b columnSum) int { // vectors in the kernel's order, routines by time
@@ -241,13 +252,15 @@ func vectorOrder(name string) int {
 	return len(vectors)
 }
 
-// shortName keeps the end of a routine's name, which tells it apart: the part after "!".
+// shortName leaves out a driver's file extension where there is no room for it.
 func shortName(name string, w int) string {
 	if width(name) <= w {
 		return name
 	}
-	if _, routine, ok := strings.Cut(name, "!"); ok && routine != "" {
-		return routine
+	for _, ext := range []string{".sys", ".exe", ".dll"} {
+		if short := strings.Replace(name, ext, "", 1); short != name {
+			return short
+		}
 	}
 	return name
 }
@@ -293,11 +306,16 @@ func (u *ui) runGrid(v *view) *grid[*LongRun] {
 
 // bucketGrid counts runs by length since the start.
 func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
-	g := &grid[WorkTotal]{id: "buckets", title: "runs by length since " + formatClock(v.snap.Started, u.loc) + ", all CPUs", empty: "nothing has run", rows: v.snap.Work, sort: 2, desc: true,
+	g := &grid[WorkTotal]{id: "buckets", title: "runs by length since " + formatClock(v.snap.Started, u.loc), empty: "nothing has run", rows: v.snap.Work, sort: 1, desc: true,
 		ident: func(t WorkTotal) string { return t.Class.String() + t.Name + t.Driver },
 		cols: []column[WorkTotal]{
-			textColumn("what", 14, 2, 0, func(t WorkTotal) string { return cmp.Or(t.Name, t.Driver, t.Class.String()) }),
-			textColumn("class", 9, 0, 9, func(t WorkTotal) string { return t.Class.String() }),
+			textColumn("what", 14, 2, 0, func(t WorkTotal) string {
+				name := cmp.Or(t.Name, t.Class.String())
+				if t.Driver != "" {
+					name += " " + strings.ReplaceAll(t.Class.String(), "_", " ")
+				}
+				return name
+			}),
 			numberColumn("time", 8, 1, func(t WorkTotal) float64 { return float64(t.BusyNanos) }, formatNanos),
 			numberColumn("longest", 8, 0, func(t WorkTotal) float64 { return float64(t.MaxRun) }, formatNanos),
 		}}

@@ -25,7 +25,8 @@ const (
 // those that support engineers know from other DPC latency tools.
 var BucketBounds = [...]time.Duration{100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond}
 
-// WorkTotalKey is a routine or softirq vector over all CPUs, or an interrupt line.
+// WorkTotalKey is a softirq vector, an interrupt line, or all routines of a
+// driver, over all CPUs.
 type WorkTotalKey struct {
 	Class        model.Class
 	Name, Driver string
@@ -158,6 +159,9 @@ func (t *totals) addLoss(v model.Loss) {
 
 func (t *totals) addWork(k WorkKey, count, busy, maxWait, maxRun uint64, run *model.Histogram) {
 	tk := WorkTotalKey{k.Class, k.Name, k.Driver}
+	if k.Driver != "" {
+		tk.Name = k.Driver // by driver: the routines stand in the frames
+	}
 	w := entry(t.work, tk, maxWorkTotals, func() *WorkTotal { return &WorkTotal{WorkTotalKey: tk} })
 	if w == nil {
 		return
