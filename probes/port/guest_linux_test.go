@@ -39,7 +39,7 @@ func TestFunctions(t *testing.T) {
 func TestKernelSocket(t *testing.T) {
 	functions := false
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
-	s.WaitFor(5*time.Second, "status", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "status", func(b *model.Batch, e *model.Event) bool {
 		p, ok := b.Probe(e)
 		functions = functions || ok && p.Part == "functions" && p.State == model.ProbeOn
 		return ok && p.Part == "listing"
@@ -54,7 +54,7 @@ func TestKernelSocket(t *testing.T) {
 		w.check("delete the tunnel", netlink.LinkDel(tunnel))
 	})
 	var cookie uint64
-	s.WaitFor(5*time.Second, "acquisition by the kernel", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "acquisition by the kernel", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortAcquire(e)
 		if ok && v.LocalPort == 8472 && v.How == model.HowKernel {
 			cookie = v.Cookie
@@ -65,7 +65,7 @@ func TestKernelSocket(t *testing.T) {
 	if functions {
 		want = model.HowClose
 	}
-	s.WaitFor(10*time.Second, "release by the kernel", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "release by the kernel", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortRelease(e)
 		return ok && v.Cookie == cookie && v.How == want
 	})

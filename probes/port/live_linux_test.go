@@ -50,9 +50,19 @@ func count(batches []*model.Batch, accept func(b *model.Batch, e *model.Event) b
 	return n
 }
 
+// noLoss checks that nothing was lost and that no audit had to correct anything.
 func noLoss(t *testing.T, batches []*model.Batch) {
 	t.Helper()
+	if err := model.Validate(batches...); err != nil {
+		t.Errorf("the stream is not valid: %v", err)
+	}
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if v, ok := b.PortAcquire(e); ok && v.How == model.HowAudit {
+			t.Errorf("missed before an audit: %+v", v)
+		}
+		if v, ok := b.PortRelease(e); ok && v.How == model.HowAudit {
+			t.Errorf("stale before an audit: %+v", v)
+		}
 		if l, ok := b.Loss(e); ok {
 			t.Errorf("loss: %+v", l)
 		}
@@ -71,7 +81,7 @@ func TestPresentAtStart(t *testing.T) {
 
 	s := ebpftest.Start(t, ebpf.Options{}, New())
 	cookies := map[uint64]string{cookieOf(udp): "udp", cookieOf(server): "server", cookieOf(client): "client", cookieOf(conn): "conn", cookieOf(server2): "server2"}
-	s.WaitFor(5*time.Second, "active event", func(b *model.Batch, e *model.Event) bool { return e.Kind == model.KindPortActive })
+	s.WaitFor(patience, "active event", func(b *model.Batch, e *model.Event) bool { return e.Kind == model.KindPortActive })
 	s.Intervals(1)
 	// A socket from before the start that had no port: its later life must be seen.
 	w.check("connect", unix.Connect(unbound, sink4))
@@ -229,11 +239,11 @@ func TestAuditCorrects(t *testing.T) {
 		a.tracker.held[fake] = &ghost
 		a.tracker.drop(cookie, h)
 	}})
-	s.WaitFor(10*time.Second, "release of the ghost", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "release of the ghost", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortRelease(e)
 		return ok && v.Cookie == fake && v.How == model.HowAudit
 	})
-	s.WaitFor(10*time.Second, "acquisition of what was missed", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "acquisition of what was missed", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortAcquire(e)
 		return ok && v.Cookie == cookie && v.LocalPort == port && v.How == model.HowAudit && v.PID == int32(os.Getpid())
 	})
@@ -295,14 +305,14 @@ func TestOwnerDies(t *testing.T) {
 	facts := child.facts(1)
 	heir := child.facts(1)[0].PID
 	_ = child.cmd.Wait()
-	s.WaitFor(10*time.Second, "new owner", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "new owner", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortActive(e)
 		return ok && v.Cookie == facts[0].Cookie && int(v.PID) == heir
 	})
 	p, err := os.FindProcess(heir)
 	w.check("find the heir", err)
 	w.check("kill the heir", p.Kill())
-	s.WaitFor(10*time.Second, "release", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "release", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortRelease(e)
 		return ok && v.Cookie == facts[0].Cookie && int(v.PID) == heir
 	})
@@ -315,7 +325,7 @@ func TestPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[model.PoolSource]bool{}
-	s.WaitFor(5*time.Second, "pools", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "pools", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortPool(e)
 		switch {
 		case !ok:
@@ -350,7 +360,7 @@ func TestWithoutCgroup(t *testing.T) {
 	for _, fd := range []int{udp, connected, sent, listening} {
 		ports[portOf(fd)] = 0
 	}
-	s.WaitFor(15*time.Second, "all acquisitions", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "all acquisitions", func(b *model.Batch, e *model.Event) bool {
 		if v, ok := b.PortAcquire(e); ok && int(v.PID) == w.pid {
 			if _, ok := ports[v.LocalPort]; ok {
 				ports[v.LocalPort] = v.Cookie
@@ -367,7 +377,7 @@ func TestWithoutCgroup(t *testing.T) {
 		unix.Close(fd)
 	}
 	released := make(map[uint64]bool)
-	s.WaitFor(15*time.Second, "all releases", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "all releases", func(b *model.Batch, e *model.Event) bool {
 		if v, ok := b.PortRelease(e); ok {
 			for _, cookie := range ports {
 				if cookie == v.Cookie {
@@ -395,22 +405,22 @@ func TestNamedNamespace(t *testing.T) {
 	held := child.facts(1)[0]
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
 	var netns int64
-	s.WaitFor(5*time.Second, "port in the other namespace", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "port in the other namespace", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortActive(e)
 		netns = v.Netns
 		return ok && v.Cookie == held.Cookie && int(v.PID) == held.PID && v.LocalPort == held.Port
 	})
-	s.WaitFor(5*time.Second, "pool of the other namespace", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "pool of the other namespace", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortPool(e)
 		return ok && v.Netns == netns && v.Source == model.PoolEphemeral
 	})
-	s.WaitFor(10*time.Second, "audit of the other namespace", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "audit of the other namespace", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortAudit(e)
 		return ok && v.Netns == netns && v.Kernel == 1 && v.Tracked == 1 && v.Missed+v.Stale == 0
 	})
 	w.check("kill", child.cmd.Process.Kill())
 	_ = child.cmd.Wait()
-	s.WaitFor(10*time.Second, "release", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "release", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortRelease(e)
 		return ok && v.Cookie == held.Cookie && v.How == model.HowClose
 	})

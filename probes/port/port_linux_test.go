@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 	"unsafe"
 
 	"lostbeat/ebpf"
@@ -11,6 +12,9 @@ import (
 	"lostbeat/internal/vmtest"
 	"lostbeat/model"
 )
+
+// patience bounds waits for what has to come; emulated guests are slow.
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
@@ -66,6 +70,9 @@ func testScenarios(t *testing.T, probe Probe) {
 	}
 	s.Intervals(1)
 	batches := s.Stop()
+	if err := model.Validate(batches...); err != nil {
+		t.Errorf("the stream is not valid: %v", err)
+	}
 	byCookie := make(map[uint64][]fact)
 	sends := model.ProbeOff
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {

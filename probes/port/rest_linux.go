@@ -15,6 +15,8 @@ type resting struct {
 	comm   string
 	pid    int32
 	index  int // in restQueue.queue
+	// announced says that the stream knows of it.
+	announced bool
 }
 
 // restQueue holds the connections at rest, the one that ends first in front.

@@ -3,6 +3,7 @@ package port
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,9 +34,6 @@ type work struct {
 	t     testing.TB
 	facts []fact
 	pid   int
-	// peer is a listening TCP socket and closed a port without one, on IPv4 loopback.
-	peer   unix.SockaddrInet4
-	closed unix.SockaddrInet4
 }
 
 func newWork(t testing.TB) *work { return &work{t: t, pid: os.Getpid()} }
@@ -127,7 +125,7 @@ func (w *work) rested(cookie uint64) {
 
 func (w *work) failed(fd int, port uint16, how model.How, err error, want unix.Errno) {
 	w.t.Helper()
-	if err != want {
+	if !errors.Is(err, want) {
 		w.t.Fatalf("got %v, want %v", err, want)
 	}
 	w.facts = append(w.facts, fact{Kind: model.KindPortFail, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid, Errno: int(want)})
@@ -723,8 +721,11 @@ func runChild(args []string) {
 		return
 	case "leak": // N bound UDP sockets
 		fmt.Println("ready")
-		var n int
-		fmt.Sscan(args[1], &n)
+		n, err := strconv.Atoi(args[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		for range n {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 			if err == nil {
@@ -738,7 +739,7 @@ func runChild(args []string) {
 			fmt.Println(string(line))
 		}
 	}
-	os.Stdin.Read(make([]byte, 1))
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until it ends
 }
 
 // namespace runs f on a thread in a new network namespace with lo up and an

@@ -317,7 +317,7 @@ func (t *tracker) release(cookie uint64, h *holding, at model.Time, how model.Ho
 // rest turns a holding into a connection at rest.
 func (t *tracker) rest(cookie uint64, h *holding, at model.Time, length time.Duration, b *model.Builder) {
 	t.drop(cookie, h)
-	t.rests.add(&resting{tuple: h.tuple(), cookie: cookie, since: at, until: at.Add(length), pid: h.pid, comm: h.comm})
+	t.rests.add(&resting{tuple: h.tuple(), cookie: cookie, since: at, until: at.Add(length), pid: h.pid, comm: h.comm, announced: true})
 	b.AddPortRest(model.PortRest{
 		Time: at, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
 		LocalPort: h.localPort, RemotePort: h.remotePort, Rest: length, Netns: int64(h.netns),
@@ -335,6 +335,9 @@ func (t *tracker) endRest(key tuple, at model.Time, b *model.Builder) {
 }
 
 func (t *tracker) emitRestEnd(r *resting, at model.Time, b *model.Builder) {
+	if !r.announced {
+		t.emitResting(r, at, b)
+	}
 	b.AddPortRelease(model.PortRelease{
 		Time: at, Dur: max(0, at.Sub(r.since)), PID: r.pid, TID: -1, Cookie: r.cookie, Protocol: model.ProtocolTCP,
 		LocalPort: r.localPort, RemotePort: r.remotePort, How: model.HowRestEnd, Netns: int64(r.netns),
@@ -385,12 +388,20 @@ func (t *tracker) announce(now model.Time, b *model.Builder) {
 	}
 	t.waiting = nil
 	for _, r := range t.rests.queue {
-		b.AddPortActive(model.PortActive{
-			Time: now, PID: -1, TID: -1, Cookie: r.cookie, Protocol: model.ProtocolTCP,
-			LocalPort: r.localPort, RemotePort: r.remotePort, How: model.HowPresent, Netns: int64(r.netns), Resting: true,
-			LocalAddr: t.text(r.local), RemoteAddr: t.remoteText(r.remote, r.remotePort),
-		})
+		if !r.announced {
+			t.emitResting(r, now, b)
+		}
 	}
+}
+
+// emitResting tells of a rest that was not seen to begin.
+func (t *tracker) emitResting(r *resting, at model.Time, b *model.Builder) {
+	r.announced = true
+	b.AddPortActive(model.PortActive{
+		Time: at, PID: r.pid, TID: -1, Cookie: r.cookie, Protocol: model.ProtocolTCP,
+		LocalPort: r.localPort, RemotePort: r.remotePort, How: model.HowPresent, Netns: int64(r.netns), Resting: true,
+		LocalAddr: t.text(r.local), RemoteAddr: t.remoteText(r.remote, r.remotePort),
+	})
 }
 
 // holding returns the tracked form of a listed socket.

@@ -99,7 +99,7 @@ func TestURing(t *testing.T) {
 	defer ring.close()
 	functions := false
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
-	s.WaitFor(5*time.Second, "status", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "status", func(b *model.Batch, e *model.Event) bool {
 		p, ok := b.Probe(e)
 		functions = functions || ok && p.Part == "functions" && p.State == model.ProbeOn
 		return ok && p.Part == "listing"
@@ -129,7 +129,7 @@ func TestURing(t *testing.T) {
 		cookieOf(tcp): {model.HowConnect}, cookieOf(sent): {model.HowSend}, cookieOf(silent): {model.HowAudit, model.HowSend},
 	}
 	got := make(map[uint64]model.How)
-	s.WaitFor(10*time.Second, "all acquisitions", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "all acquisitions", func(b *model.Batch, e *model.Event) bool {
 		if v, ok := b.PortAcquire(e); ok && want[v.Cookie] != nil {
 			got[v.Cookie] = v.How
 		}
@@ -144,7 +144,7 @@ func TestURing(t *testing.T) {
 		unix.Close(fd)
 	}
 	released := 0
-	s.WaitFor(10*time.Second, "all releases", func(b *model.Batch, e *model.Event) bool {
+	s.WaitFor(patience, "all releases", func(b *model.Batch, e *model.Event) bool {
 		if (e.Kind == model.KindPortRelease || e.Kind == model.KindPortRest) && want[e.Resource] != nil {
 			released++
 		}
