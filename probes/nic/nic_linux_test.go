@@ -240,3 +240,49 @@ func TestChanges(t *testing.T) {
 		}
 	}
 }
+
+// TestDriverStatistics compares the statistics of the host's devices with what
+// the ethtool command reads.
+func TestDriverStatistics(t *testing.T) {
+	testutil.Privileged(t)
+	tool, err := openEthtool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tool.close()
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, i := range interfaces {
+		found, names := ringStatisticsOf(t, tool, i.Name)
+		if len(found) == 0 {
+			continue
+		}
+		values, err := tool.statistics(i.Name, len(names))
+		if err != nil || len(values) != len(names) {
+			t.Fatalf("%s: %d values, %d names: %v", i.Name, len(values), len(names), err)
+		}
+		text := run(t, "ethtool", "-S", i.Name)
+		for _, s := range found {
+			compared++
+			// Losses of the ring stand still on a host that is not overrun.
+			if want := fmt.Sprintf("%s: %d\n", s.name, values[s.index]); !strings.Contains(text, want) {
+				t.Errorf("%s: ethtool does not say %q", i.Name, want)
+			}
+		}
+	}
+	if compared == 0 {
+		t.Log("no device of this host has statistics of its ring")
+	}
+}
+
+func ringStatisticsOf(t *testing.T, tool *ethtool, device string) ([]ringStatistic, []string) {
+	t.Helper()
+	names, err := tool.statisticNames(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return findRingStatistics(tool.driver(device), names), names
+}
