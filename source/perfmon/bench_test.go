@@ -107,7 +107,6 @@ func TestMemory(t *testing.T) {
 	}
 	size, _ := f.Seek(0, io.SeekCurrent)
 	f.Close()
-	part, rows = nil, nil
 	runtime.GC()
 	var before, now runtime.MemStats
 	runtime.ReadMemStats(&before)

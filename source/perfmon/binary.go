@@ -188,7 +188,7 @@ type instanceState struct {
 
 func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress func(int64)) error {
 	r := binaryRun{binaryLog: b, to: to, offset: b.offset, titles: map[uint32]string{}, table: map[path]*counterState{}, objects: map[string]*objectState{}}
-	view, size := io.ReaderAt(b.r), b.size
+	view, size := b.r, b.size
 	if from != 0 {
 		if v, ok := b.seek(from); ok {
 			view, size = v, v.size()
@@ -198,7 +198,7 @@ func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress
 	n := 0
 	for record, err := range etl.Records(view, size) {
 		if n++; n&63 == 0 {
-			if ctx.Err() != nil {
+			if stopped(ctx) {
 				return nil
 			}
 			progress(min(done+b.size-size, b.size))

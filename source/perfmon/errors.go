@@ -46,15 +46,6 @@ func (e *ForeignError) Hint() string {
 	return "lostbeat reads the counters of Windows; record them inside the virtual machine, with logman or perfmon"
 }
 
-// hintError is an error with a hint.
-type hintError struct {
-	error
-	hint string
-}
-
-func (e *hintError) Hint() string  { return e.hint }
-func (e *hintError) Unwrap() error { return e.error }
-
 // printable makes what stands in a log safe for a message.
 func printable(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")

@@ -8,6 +8,8 @@ package perfmon
 // is missing here is mapped with [Options.Names].
 
 // localObjects are the other names of objects.
+//
+//nolint:misspell // other languages
 var localObjects = map[string][]string{
 	"Processor":             {"Procesor", "Prozessor", "Procesador", "Processeur", "Processzor", "Processore", "Processador", "Islemci", "Процессор"},
 	"Processor Information": {"Informace o procesoru", "Prozessorinformationen", "Información del procesador", "Informations sur le processeur", "Processzorinformációk", "Informazioni processore", "Processorgegevens", "Informacje o procesorze", "Informaçoes do Processador", "Informaçao do Processador", "Processorinformation", "Islemci Bilgileri", "Сведения о процессоре"},
@@ -21,6 +23,8 @@ var localObjects = map[string][]string{
 }
 
 // localCounters are the other names of counters, whatever their object.
+//
+//nolint:misspell // other languages
 var localCounters = map[string][]string{
 	"% Processor Time":                     {"% casu procesoru", "Prozessorzeit (%)", "% de tiempo de procesador", "% temps processeur", "A processzor kihasználtsága (%)", "% Tempo processore", "Percentage processortijd", "Czas procesora (%)", "% Tempo do Processador", "% Tempo de Processador", "% processortid", "% Islemci Zamani", "% de tempo do processador", "% загруженности процессора"},
 	"% User Time":                          {"% uzivatelského casu", "Benutzerzeit (%)", "% de tiempo de usuario", "% temps utilisateur", "A processzor felhasználói módú használatának aránya (%)", "% Tempo utente", "Percentage tijd in gebruikersmodus", "Czas uzytkownika (%)", "% Tempo do Usuário", "% Tempo de Utilizador", "Användartid i procent", "% Kullanici Zamani", "% tempo de usuário", "Kullanici Zamani Yüzdesi"},

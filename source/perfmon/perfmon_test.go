@@ -337,7 +337,7 @@ func TestCodePages(t *testing.T) {
 				t.Errorf("%s: taken for %s", c.page, l.text.header.page)
 			}
 			for i, col := range l.first.list {
-				if col.name != c.want[i] || col.path.String() != c.paths[i] {
+				if col.name != c.want[i] || col.String() != c.paths[i] {
 					t.Errorf("%s: %s is %s, want %s", c.page, col.path, col.name, c.want[i])
 				}
 			}

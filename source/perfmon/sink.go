@@ -56,3 +56,6 @@ type reader interface {
 	// last returns the time of the last sample, 0 for none.
 	last() (model.Time, error)
 }
+
+// stopped reports whether a reader has been asked to stop, which is no error.
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }

@@ -267,7 +267,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 	}
 	for n := 0; ; n++ {
 		if n&15 == 0 {
-			if ctx.Err() != nil {
+			if stopped(ctx) {
 				return nil
 			}
 			progress(lines.offset)
