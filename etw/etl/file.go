@@ -108,7 +108,7 @@ func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) erro
 // and end. Rundowns stand there.
 const surveyBytes = 256 << 20
 
-// survey reads names, schemas and the census in advance.
+// survey reads names, schemas and the census in advance, as far as ctx lets it.
 func (f *File) survey(ctx context.Context) (*etw.State, error) {
 	st := etw.NewState()
 	buffers := f.buffers
@@ -119,9 +119,11 @@ func (f *File) survey(ctx context.Context) (*etw.State, error) {
 		st.Survey(r, &f.header.Clock)
 		return true
 	}
-	err := f.scan(ctx, buffers, each, func(*Damage) {})
+	if err := f.scan(ctx, buffers, each, func(*Damage) {}); err != nil && !errors.Is(err, ctx.Err()) {
+		return nil, err
+	}
 	st.Settle()
-	return st, err
+	return st, nil
 }
 
 // ends returns the buffers at the beginning and the end, by the time at which
@@ -154,6 +156,9 @@ func ends(buffers []buffer, n int64) []buffer {
 	return kept
 }
 
+// stopped reports whether the user of a source has stopped it, which is no error.
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }
+
 // replay is one run over a file.
 type replay struct {
 	f       *File
@@ -175,11 +180,11 @@ const batchEvents = 4096
 
 func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error {
 	st, err := f.survey(ctx)
-	if ctx.Err() != nil {
-		return nil // stopped on request
-	}
 	if err != nil {
 		return fmt.Errorf("survey capture: %w", err)
+	}
+	if stopped(ctx) {
+		return nil
 	}
 	r := &replay{f: f, emit: emit, from: from}
 	if from > 0 {
@@ -222,13 +227,13 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		if r.err != nil {
 			return r.err
 		}
-		if n&0xfff == 0 && ctx.Err() != nil {
+		if n&0xfff == 0 && stopped(ctx) {
 			break
 		}
 	}
 	r.decoder.Finish(last)
 	r.finish(last, m.late)
-	if f.options.Progress != nil && ctx.Err() == nil {
+	if f.options.Progress != nil && !stopped(ctx) {
 		f.options.Progress(f.size, f.size)
 	}
 	return r.err
