@@ -2,11 +2,14 @@ package ebpf_test
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/platform"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 
@@ -76,6 +79,65 @@ func BenchmarkRead(b *testing.B) {
 	if err := <-done; err != nil {
 		b.Error(err)
 	}
+}
+
+// BenchmarkSustained writes 3 million records per second from all processors
+// and measures what reading them takes, as a share of one processor, and what
+// is lost. An operation is a second.
+func BenchmarkSustained(b *testing.B) {
+	testutil.Privileged(b)
+	cpus, err := platform.OnlineCPUs()
+	if err != nil {
+		b.Fatal(err)
+	}
+	const perSecond = 3_000_000
+	pause := time.Second * time.Duration(ebpftest.FloodBurst*len(cpus)) / perSecond
+	flood := &ebpftest.Flood{}
+	live, err := ebpf.New(ebpf.Options{}, []ebpf.Probe{flood})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var events, lost uint64
+	started := make(chan struct{})
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() {
+		first := true
+		done <- live.Run(ctx, func(batch *model.Batch) error {
+			if first {
+				first = false
+				close(started)
+			}
+			for i := range batch.Events {
+				switch e := &batch.Events[i]; e.Kind {
+				case model.KindDeferredRun:
+					events++
+				case model.KindLoss:
+					lost += e.Args[0]
+				}
+			}
+			return nil
+		})
+	}()
+	<-started
+	var writing atomic.Int64
+	before := processorTime(b)
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for _, cpu := range cpus {
+			wg.Go(func() { writing.Add(int64(burst(b, flood, cpu, int(time.Second/pause), pause))) })
+		}
+		wg.Wait()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	reading := processorTime(b) - before - time.Duration(writing.Load())
+	b.ReportMetric(float64(events+lost)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(lost), "lost")
+	b.ReportMetric(reading.Seconds()/b.Elapsed().Seconds(), "cpus")
+	b.ReportMetric(float64(reading)/float64(events), "ns/event")
 }
 
 func processorTime(b *testing.B) time.Duration {

@@ -14,6 +14,7 @@ import (
 	"lostbeat/source"
 
 	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -153,7 +154,7 @@ func newRun(options Options) (*run, error) {
 // start attaches the probes and emits the batch that describes the stream.
 func (r *run) start(probes []Probe, emit source.Emit) error {
 	r.at = r.clock.Now()
-	r.lastCollect, r.lastFlush = r.at, r.at
+	r.lastFlush = r.at
 	r.describe()
 	if err := r.readClock(); err != nil {
 		return err
@@ -165,7 +166,9 @@ func (r *run) start(probes []Probe, emit source.Emit) error {
 	for _, p := range probes {
 		r.attach(p, env)
 	}
-	r.self.start(r.clock.Now())
+	env.types.cache = nil
+	r.lastCollect = r.clock.Now() // the first interval begins when everything counts
+	r.self.start()
 	first := r.builder.Take()
 	r.reorder.last = first.Events[len(first.Events)-1].Time
 	return emit(first)
@@ -201,6 +204,7 @@ func (r *run) env() Env {
 		},
 		Symbol: r.symbols.name,
 		Log:    r.options.Log,
+		types:  &kernelTypes{btf.NewCache()},
 		track:  func(name string, p *cebpf.Program) { r.self.track(name, p) },
 	}
 	env.CgroupRoot, env.CgroupError = platform.CgroupRoot()

@@ -10,6 +10,7 @@ import (
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,12 @@ type Loader struct {
 	links []link.Link
 }
 
+// kernelTypes is the kernel's BTF, parsed once for all programs that are loaded
+// at the start: it takes longer than loading them.
+type kernelTypes struct {
+	cache *btf.Cache // nil after the start, when the memory is given back
+}
+
 // NewLoader creates the maps of an object: spec is what bpf2go's load function
 // returned, with variables set and map sizes adapted as the probe wishes. The
 // shared maps (include/helpers.h) are the engine's.
@@ -40,7 +47,7 @@ func (e *Env) NewLoader(spec *cebpf.CollectionSpec) (*Loader, error) {
 	}
 	only := l.spec.Copy()
 	clear(only.Programs)
-	coll, err := cebpf.NewCollectionWithOptions(only, cebpf.CollectionOptions{MapReplacements: shared})
+	coll, err := cebpf.NewCollectionWithOptions(only, cebpf.CollectionOptions{MapReplacements: shared, Cache: e.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("create maps: %w", explain(err))
 	}
@@ -74,7 +81,7 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 			delete(one.Programs, other)
 		}
 	}
-	coll, err := cebpf.NewCollectionWithOptions(one, cebpf.CollectionOptions{MapReplacements: l.maps})
+	coll, err := cebpf.NewCollectionWithOptions(one, cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, explain(err))
 	}

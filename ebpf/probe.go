@@ -78,4 +78,6 @@ type Env struct {
 
 	// track makes the engine count the running time of a program as its own.
 	track func(name string, program *cebpf.Program)
+	// types are shared by the loads of all probes.
+	types *kernelTypes
 }

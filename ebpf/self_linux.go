@@ -38,7 +38,7 @@ func (s *selfUsage) track(name string, p *cebpf.Program) {
 }
 
 // start takes the first reading.
-func (s *selfUsage) start(model.Time) {
+func (s *selfUsage) start() {
 	s.cpu = cpuTime()
 	s.bpf = s.bpfTime()
 }
