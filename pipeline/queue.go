@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func (q *queue) put(ctx context.Context, b *model.Batch) error {
 		return nil
 	}
 	for {
-		if context.Cause(ctx) == errStopped {
+		if errors.Is(context.Cause(ctx), errStopped) {
 			return errStopped
 		}
 		if q.offer(b) {

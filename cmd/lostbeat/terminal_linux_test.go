@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -73,7 +74,10 @@ func startTerminal(t *testing.T, width, height int, command string) *terminal {
 	}
 	term := &terminal{t, filepath.Join(t.TempDir(), "tmux")}
 	term.tmux("new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command+"; echo ended with $?; sleep 60")
-	t.Cleanup(func() { exec.Command("tmux", "-S", term.socket, "kill-server").Run() })
+	t.Cleanup(func() {
+		// It fails when the program has ended by itself, and with it the server.
+		_ = exec.Command("tmux", "-S", term.socket, "kill-server").Run()
+	})
 	return term
 }
 
@@ -244,7 +248,11 @@ func TestRecordToFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	path := filepath.Join(dir, "out.lostbeat")
 	cmd := exec.Command(lostbeat(t), "record", "--trace", "--duration", "8s", "-o", path)
 	out, err := cmd.CombinedOutput()
@@ -274,10 +282,7 @@ func TestWatchNamesFindingsOnOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(12 * time.Second) // the leak goes on
-	stdin.Close()
-	leak.Wait()
-	cmd.Process.Signal(syscall.SIGINT)
-	if err := cmd.Wait(); err != nil {
+	if err := errors.Join(stdin.Close(), leak.Wait(), cmd.Process.Signal(syscall.SIGINT), cmd.Wait()); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "port-leak") || !strings.Contains(out.String(), "lab") {
