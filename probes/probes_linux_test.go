@@ -1,0 +1,78 @@
+package probes
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/ebpf/ebpftest"
+	"lostbeat/model"
+)
+
+// Every probe of this system is in the catalogue, in the same order, and says
+// the same about itself.
+func TestCatalogue(t *testing.T) {
+	next := 0
+	for _, p := range All() {
+		i := slices.IndexFunc(Catalogue[next:], func(info Info) bool { return info.Name == p.Name() })
+		if i < 0 {
+			t.Errorf("%s is not in the catalogue, or not in its place", p.Name())
+			continue
+		}
+		info := Catalogue[next+i]
+		next += i + 1
+		if info.Doc == "" {
+			t.Errorf("%s has no doc", info.Name)
+		}
+		for _, kind := range p.Kinds() {
+			if !slices.Contains(info.Kinds, kind) {
+				t.Errorf("%s emits %v, which its entry does not list", info.Name, kind)
+			}
+		}
+	}
+	for _, info := range Catalogue {
+		for _, kind := range info.Kinds {
+			if model.SpecOf(kind) == nil {
+				t.Errorf("%s lists kind %d, which does not exist", info.Name, kind)
+			}
+		}
+	}
+}
+
+// All probes together make one valid stream, in which each emits what it
+// says and nothing else.
+func TestAllTogether(t *testing.T) {
+	owners := make(map[model.Kind]bool)
+	for _, p := range All() {
+		for _, kind := range p.Kinds() {
+			owners[kind] = true
+		}
+	}
+	s := ebpftest.Start(t, ebpf.Options{Trace: true}, All()...)
+	s.Intervals(3)
+	batches := s.Stop()
+	if err := model.Validate(batches...); err != nil {
+		t.Error(err)
+	}
+	engine := []model.Kind{model.KindMeta, model.KindClock, model.KindProbe, model.KindLoss, model.KindCounter, model.KindProcess}
+	states := make(map[string]bool)
+	var cpu []float64
+	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if !owners[e.Kind] && !slices.Contains(engine, e.Kind) {
+			t.Errorf("%v is emitted, but no probe lists it", e.Kind)
+		}
+		if p, ok := b.Probe(e); ok && p.State != model.ProbeOff {
+			states[p.Name] = true
+		}
+		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" && c.Dur == time.Second {
+			cpu = append(cpu, c.Value)
+		}
+	})
+	for _, p := range All() {
+		if !states[p.Name()] {
+			t.Errorf("nothing of %s runs", p.Name())
+		}
+	}
+	t.Logf("shares of a processor: %v", cpu)
+}
