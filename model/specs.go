@@ -127,7 +127,7 @@ const intervalSpan = "the interval that was counted"
 
 // Specs describes every kind, in order of their numbers.
 var Specs = []Spec{
-	{Kind: KindMeta, Name: "meta", View: "Meta", Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, boot_id, tool, source, start_wall, clock, command.",
+	{Kind: KindMeta, Name: "meta", View: "Meta", Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, boot_id, tool, source, start_wall, clock, command, utc_offset (of the machine's local time, where a capture has local times).",
 		Strings: []Field{{Name: "key", Doc: "what the fact is about"}, {Name: "value", Doc: "the fact in text"}}},
 	{Kind: KindClock, Name: "clock", View: "Clock", Doc: "a reading of the clocks, at the start and every 30 s; shows steps of the wall clock against the session's scale.",
 		Args: []Field{{Name: "boot_ns", Unit: UnitNanoseconds, Doc: "CLOCK_BOOTTIME, or the performance counter in nanoseconds"},
