@@ -440,10 +440,17 @@ func (r *binaryRun) instances(e *entry, b []byte) {
 		return
 	}
 	seen := make(map[string]int, count)
+	names := 0
 	for i := range int(count) {
 		item := b[24+24*i:]
+		name := utf16String(b, int(le.Uint32(item)&math.MaxInt32))
+		// Names do not overlap: without this a small record could name any amount.
+		if names += len(name); names > 2*len(b) {
+			r.to.note(noteDamage, 1)
+			return
+		}
 		p := e.path
-		p.instance = numbered(utf16String(b, int(le.Uint32(item)&math.MaxInt32)), seen)
+		p.instance = numbered(name, seen)
 		r.reading(r.state(p, e.kind), Raw{First: int64(le.Uint64(item[8:])), Second: int64(le.Uint64(item[16:])), Multi: le.Uint32(item[4:]), TimeBase: float64(e.timeBase)})
 	}
 }

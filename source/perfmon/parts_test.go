@@ -340,3 +340,27 @@ func FuzzPerfData(f *testing.F) {
 		}
 	})
 }
+
+// TestOverlappingNames gives a record whose instances all point to one long
+// name: it must not cost memory out of proportion.
+func TestOverlappingNames(t *testing.T) {
+	list := make([]perfmontest.Reading, 3000)
+	for i := range list {
+		list[i].Name = "x"
+	}
+	record := perfmontest.Instances(start, list...)
+	for i := range list {
+		le.PutUint32(record[8+24+24*i:], uint32(24+24*len(list))) // the first name
+	}
+	for i := 8 + 24 + 24*len(list); i < len(record); i++ {
+		record[i] = 'y' // without an end
+	}
+	l := &perfmontest.BLG{Start: start}
+	l.Catalogue(start, perfmontest.Entry{Form: 1, Machine: "A", Object: "O", Instance: "*", Counter: "C", Type: uint32(LargeRawCount)})
+	l.Sample(start, record)
+	l.Sample(start.Add(time.Second), record)
+	info, err := open(t, l.Bytes(), Options{}).Info(t.Context())
+	if err != nil || info.Columns > 20 || info.Lost == 0 {
+		t.Errorf("%d columns, %d lost, %v", info.Columns, info.Lost, err)
+	}
+}

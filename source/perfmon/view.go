@@ -47,8 +47,8 @@ type buffers struct {
 	count       int
 }
 
-// layout finds the buffers of a log. ok is false when they are not all of one
-// size, or hold more than one log: then there is nothing to jump by.
+// layout finds the buffers of a log. ok is false when they are not of one size,
+// as far as three of them tell: then there is nothing to jump by.
 func (b *binaryLog) layout() (buffers, bool) {
 	size := int64(b.header.BufferSize)
 	if size < 1<<10 || b.size < 2*size {
