@@ -22,6 +22,10 @@ const (
 	// defaultAudit is how often the tracked ports are compared with the
 	// kernel's tables.
 	defaultAudit = 10 * time.Second
+	// confirmAudit is how long after an audit that found a difference the next
+	// begins: longer than a task is likely to be kept from its processor between
+	// the kernel's table and the hook.
+	confirmAudit = time.Second
 	// pollAudit is the same where only audits see the closes of UDP sockets.
 	pollAudit = time.Second
 	// maxStacks bounds the number of distinct user stacks that are kept.
@@ -247,7 +251,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 		a.pools.update(l)
 		differs := a.tracker.reconcile(l, now, b)
 		if differs {
-			a.nextAudit = now
+			a.nextAudit = now.Add(confirmAudit)
 		}
 		a.checkListing(l)
 	default:
