@@ -139,10 +139,10 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy", busy.id), busy.busy, "ratio"))
 		f.Causes = []string{fmt.Sprintf("bursts fill the ring before it is polled: CPU %d, which empties it, has time to spare (%s busy)", busy.id, percent(busy.busy))}
 		f.RuledOut = []string{"not a CPU that is too slow: it is idle in between"}
-		f.Advice = d.enlarge(dev, config, known)
+		f.Advice = d.enlarge(w, dev, config, known)
 	default:
 		f.Causes = []string{"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart"}
-		f.Advice = d.enlarge(dev, config, known)
+		f.Advice = d.enlarge(w, dev, config, known)
 	}
 	if known && config.RingSource != "" {
 		f.RuledOut = append(f.RuledOut, "counted from: "+clean(config.RingSource))
@@ -154,8 +154,10 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 }
 
 // enlarge advises a larger ring as far as the device takes one.
-func (d *ringDrop) enlarge(dev string, config model.DeviceConfig, known bool) []string {
+func (d *ringDrop) enlarge(w *world, dev string, config model.DeviceConfig, known bool) []string {
 	switch {
+	case w.windows():
+		return []string{fmt.Sprintf("see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when packets then wait too long in it", dev)}
 	case known && config.RXRing > 0 && config.RXRing < config.RXRingMax:
 		return []string{fmt.Sprintf("enlarge the ring: ethtool -G %s rx %d (now %d); not when packets then wait too long in it", dev, config.RXRingMax, config.RXRing)}
 	case known && config.RXRing > 0 && config.RXRingMax > 0:
