@@ -46,7 +46,9 @@
 // out of order and counted in a loss event with origin "reorder".
 //
 // Loss events have the origins "ringbuf" (no room; with the CPU), "decode" (a
-// malformed record) and "reorder"; the detail names probe and kind.
+// malformed record) and "reorder", and their detail names probe and kind; or
+// "recursion" (an interrupt came while the same program ran on that CPU, so the
+// kernel did not run it), and their detail names the program.
 //
 // # Cost
 //

@@ -23,4 +23,12 @@
 // detach. The kernel reports no missed program. The cause is not known.
 //
 // Times include hard interrupts and, on PREEMPT_RT, preemption in between.
+//
+// # Cost
+//
+// On a shared and busy virtual machine with two cores, softirq_raise took 134 ns,
+// entry 113 ns and exit 113 ns, 190 to 215 ns with Trace, the kernel's own
+// measuring included (go test -run xxx -bench Programs ./probes/deferred).
+// Reading the counters takes 50 µs per interval for two CPUs and about 2 ms for
+// 128 (-bench Collect).
 package deferred
