@@ -17,8 +17,11 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 		w.warm = true
 	}
 	switch e.Kind {
-	case model.KindMeta, model.KindProbe, model.KindProcess, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindPortPool:
+	case model.KindMeta, model.KindProbe, model.KindProcess, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent:
 		w.state.ApplyEvent(b, e)
+	case model.KindPortPool:
+		w.state.ApplyEvent(b, e)
+		w.ports.rehome(w)
 	case model.KindLoss:
 		v, _ := b.Loss(e)
 		w.loss.add(e.Time, v.Lost)

@@ -80,7 +80,7 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 			used, resting = d.boundPorts(w, pool)
 		}
 		share := ratio(float64(used+resting), float64(size))
-		refused, by, errors, fresh := d.refused(w, func(k failKey) bool { return k.pool == key && k.remote == "" })
+		refused, by, errors, fresh := d.refused(w, func(k failKey) bool { return k.pool == key && !k.connect })
 		caseKey := "pool/" + pool.Protocol.String() + "/" + clean(pool.Name)
 		if pool.Netns != 0 {
 			caseKey += "/netns" + itoa(pool.Netns)
@@ -137,7 +137,11 @@ func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
 		if share < d.settings.ClearShare {
 			continue
 		}
-		refused, by, errors, fresh := d.refused(w, func(f failKey) bool { return f.netns == k.netns && f.remote == k.remote && f.rport == k.rport })
+		refused, by, errors, fresh := d.refused(w, func(f failKey) bool {
+			// A refusal without a destination is put down to those that are full.
+			unknown := f.remote == "" && share >= d.settings.FullShare
+			return f.connect && f.netns == k.netns && (unknown || f.remote == k.remote && f.rport == k.rport)
+		})
 		caseKey := fmt.Sprintf("to/%s:%d", clean(k.remote), k.rport)
 		if k.netns != 0 {
 			caseKey += "/netns" + itoa(k.netns)

@@ -27,7 +27,7 @@ type leakScale struct {
 }
 
 // leakScales are tried from the shortest to the longest.
-var leakScales = []leakScale{{3, 1}, {4, 1}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
+var leakScales = []leakScale{{3, 1}, {4, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
 
 // leak is what is known about one leaking process.
 type leak struct {
@@ -60,6 +60,7 @@ func (d *portLeak) finish(w *world, emit func(model.Finding)) {
 	d.cases.flush(w, emit, func(in *incident[leak]) model.Finding { return d.describe(w, in) })
 }
 
+// leakKey identifies a holder in findings.
 func leakKey(k holderKey) string {
 	who := "pid" + itoa(k.pid)
 	if k.pid <= 0 && k.process != "" {
@@ -76,7 +77,7 @@ func leakKey(k holderKey) string {
 }
 
 func (d *portLeak) judge(w *world, h *holder) {
-	key := leakKey(h.key)
+	key := h.id
 	in := d.cases.incidents[key]
 	open := in != nil && in.open
 	if !open && uint64(h.growth()) < d.settings.MinPorts/2 {
@@ -225,7 +226,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	ongoing := in.touchedOrOpen()
 	who := task(h.process, h.key.pid)
 	pool := w.state.Pools[h.key.pool]
-	taken := max(data.growth, 0)
+	taken := data.peak
 	length := max(in.seen.Sub(in.start), time.Second)
 	released := h.released - data.releasedBase
 	kind := portKind(h)

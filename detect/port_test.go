@@ -1,6 +1,7 @@
 package detect_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -174,6 +175,12 @@ func TestLeakWithLossWaitsForTheAudit(t *testing.T) {
 }
 
 func TestExhaustedForOneDestination(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("destination known %v", known), func(t *testing.T) { exhaustedForOneDestination(t, known) })
+	}
+}
+
+func exhaustedForOneDestination(t *testing.T, known bool) {
 	s := detecttest.New()
 	s.Pool("ephemeral", model.ProtocolTCP, model.PoolEphemeral, 40000, 40199)
 	other := dialer
@@ -192,6 +199,9 @@ func TestExhaustedForOneDestination(t *testing.T) {
 		s.Quiet()
 		k := dialer
 		k.LPort = 0
+		if !known {
+			k.Remote, k.RPort = "", 0
+		}
 		s.Fail(500*time.Millisecond, k, 99, "EADDRNOTAVAIL")
 	})
 	check(t, s.Batch(), fault, want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,

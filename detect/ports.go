@@ -80,7 +80,9 @@ func comparePools(a, b state.PoolKey) int {
 // holder is what one process holds of one pool. Its floor is the lowest number
 // of ports held within a second: churn moves the number, a leak moves the floor.
 type holder struct {
-	key     holderKey
+	key holderKey
+	// id is its identity in findings: it stays when its pool becomes known later.
+	id      string
 	process string
 	// held is the present number; present of them were held when observation
 	// began, and are no evidence of growth.
@@ -180,8 +182,11 @@ type tupleUse struct{ held, resting int }
 type failKey struct {
 	pool   state.PoolKey
 	netns  int64
-	remote string
-	rport  uint16
+	// connect says that TCP's connect failed: for one destination only, whose
+	// address is empty where the probe could not read it.
+	connect bool
+	remote  string
+	rport   uint16
 	// port is the port asked for outside any pool, 0 any.
 	port uint16
 	// taken says that the port asked for is held or at rest: a conflict over
@@ -190,13 +195,13 @@ type failKey struct {
 }
 
 func compareFails(a, b failKey) int {
-	taken := func(k failKey) int {
-		if k.taken {
+	number := func(is bool) int {
+		if is {
 			return 1
 		}
 		return 0
 	}
-	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(taken(a), taken(b)))
+	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(number(a.taken), number(b.taken)), cmp.Compare(number(a.connect), number(b.connect)))
 }
 
 // failFacts are failed allocations of one group.
@@ -383,7 +388,7 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 	}
 	h := p.holders[k]
 	if h == nil {
-		h = &holder{key: k}
+		h = &holder{key: k, id: leakKey(k)}
 		p.holders[k] = h
 	}
 	if port.Process != "" {
@@ -392,6 +397,35 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 		h.process = w.state.ProcessName(port.PID)
 	}
 	return h
+}
+
+// rehome moves holders without a pool into pools that have become known since:
+// the limits of another network namespace are read some time after its first port.
+func (p *portFacts) rehome(w *world) {
+	for _, h := range p.holderList() {
+		if h.key.pool != (state.PoolKey{}) {
+			continue
+		}
+		inside := make(map[state.PoolKey]int)
+		all := 0
+		for port, o := range p.owners {
+			if o.holder == h {
+				all++
+				if pool, ok := w.poolOf(port.Protocol, port.Netns, port.LocalPort); ok {
+					inside[pool]++
+				}
+			}
+		}
+		for pool, n := range inside {
+			k := h.key
+			k.pool = pool
+			if 2*n > all && p.holders[k] == nil {
+				delete(p.holders, h.key)
+				h.key = k
+				p.holders[k] = h
+			}
+		}
+	}
 }
 
 // holderList returns the holders in a fixed order.
@@ -525,7 +559,7 @@ func (p *portFacts) fail(w *world, v model.PortFail) {
 		k.pool, _ = w.ephemeralPool(v.Protocol, v.Netns)
 	}
 	if v.Protocol == model.ProtocolTCP && v.How == model.HowConnect {
-		k.remote, k.rport = v.RemoteAddr, v.RemotePort
+		k.connect, k.remote, k.rport = true, v.RemoteAddr, v.RemotePort
 	}
 	name := v.ErrorName
 	if name == "" {

@@ -149,11 +149,16 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		return
 	}
 	data := &in.data
-	data.work, data.share, data.worstShare = *top, share, max(data.worstShare, share)
-	data.facts = sum.clone()
+	if ok {
+		// What is said is what was seen while the fault was plain.
+		data.work, data.share, data.worstShare = *top, share, max(data.worstShare, share)
+		data.facts = sum.clone()
+		data.others = d.otherCPUs(w, c.id)
+		if device := d.deviceOf(w, c); device.name != "" {
+			data.device = device
+		}
+	}
 	data.dropped, data.processed, data.squeezed = c.dropped-data.baseDropped, c.processed-data.baseProcessed, c.squeezed-data.baseSqueezed
-	data.device = d.deviceOf(w, c)
-	data.others = d.otherCPUs(w, c.id)
 	data.deviceDrops += d.newDeviceDrops(w, c, share)
 	// The window slides: count each second's late waits once.
 	data.late += uint64(len(c.seconds[w.slot].late))

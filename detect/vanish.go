@@ -29,7 +29,7 @@ type vanishing struct {
 func (p *portFacts) refusedWithin(pool state.PoolKey, since model.Time) uint64 {
 	var n uint64
 	for k, f := range p.fails {
-		if k.pool == pool && f.last >= since && k.remote == "" && !k.taken {
+		if k.pool == pool && f.last >= since && !k.connect && !k.taken {
 			n += f.count
 		}
 	}
@@ -88,7 +88,7 @@ func (d *portLeak) judgeVanished(w *world) {
 func lastRefusal(w *world, pool state.PoolKey) model.Time {
 	var last model.Time
 	for k, f := range w.ports.fails {
-		if k.pool == pool && k.remote == "" && !k.taken {
+		if k.pool == pool && !k.connect && !k.taken {
 			last = max(last, f.last)
 		}
 	}

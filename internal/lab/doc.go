@@ -4,8 +4,8 @@
 //
 // A scenario names its expectations beside its recipe, so that a change in a
 // detector shows at once which fault is no longer found, or which healthy host
-// is now blamed. Namespaces are called lb-lab-PID-*, devices inside them lbv0
-// and lbv1; the processes are re-executions of the running binary with a hidden
+// is now blamed. Namespaces are called lb-lab-PID-*, devices inside them
+// lbaPID and lbbPID; the processes are re-executions of the running binary with a hidden
 // first argument (see Child). Everything is undone at the end, also when the
 // run is cancelled; what a killed run has left behind is removed by the next.
 package lab

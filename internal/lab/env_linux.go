@@ -30,6 +30,12 @@ const (
 // floodPort is the UDP port that floods go to.
 const floodPort = 7000
 
+// Beginnings of the names of the veth pair's ends; the process's PID follows.
+const (
+	sendDevPrefix = "lba"
+	recvDevPrefix = "lbb"
+)
+
 // nsPrefix begins the name of every namespace of the lab.
 const nsPrefix = "lb-lab-"
 
@@ -39,12 +45,15 @@ type Env struct {
 	// Length is how long the fault shall last.
 	Length time.Duration
 
-	log     func(string)
-	undo    []func() error
-	pids    map[int32]bool
-	devices map[string]bool
-	mu      sync.Mutex
-	fault   model.Time
+	log  func(string)
+	undo []func() error
+	pids map[int32]bool
+	// sendDev and recvDev are the two ends of the veth pair, named after this
+	// process so that findings about other labs on the host are told apart.
+	sendDev, recvDev string
+
+	mu    sync.Mutex
+	fault model.Time
 }
 
 // PrivilegeError says what the lab needs.
@@ -73,7 +82,7 @@ func newEnv(ctx context.Context, length time.Duration, log func(string)) (*Env, 
 		log = func(string) {}
 	}
 	sweep()
-	return &Env{Length: length, log: log, pids: make(map[int32]bool), devices: map[string]bool{"lbv0": true, "lbv1": true}}, nil
+	return &Env{Length: length, log: log, pids: make(map[int32]bool), sendDev: fmt.Sprintf("%s%d", sendDevPrefix, os.Getpid()), recvDev: fmt.Sprintf("%s%d", recvDevPrefix, os.Getpid())}, nil
 }
 
 // sweep removes namespaces that killed runs have left behind.
@@ -121,7 +130,7 @@ func (e *Env) concerns(f *model.Finding) bool {
 	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
 		return f.Subject.Port == floodPort // its process was not seen
 	case f.Subject.Device != "":
-		return e.devices[f.Subject.Device]
+		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev
 	}
 	return true
 }
@@ -139,8 +148,8 @@ func (e *Env) Namespace(ctx context.Context, suffix string) (string, error) {
 	return name, e.command(ctx, name, nil, "ip", "link", "set", "lo", "up")
 }
 
-// Pair makes two namespaces joined by a veth pair: lbv0 in the sender's, lbv1
-// in the receiver's.
+// Pair makes two namespaces joined by a veth pair: sendDev in the sender's,
+// recvDev in the receiver's.
 func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
 	if sender, err = e.Namespace(ctx, "a"); err != nil {
 		return "", "", err
@@ -149,22 +158,22 @@ func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
 		return "", "", err
 	}
 	for _, args := range [][]string{
-		{"ip", "-n", sender, "link", "add", "lbv0", "address", senderMAC, "type", "veth", "peer", "name", "lbv1", "address", receiverMAC, "netns", receiver},
-		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", "lbv0"},
-		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", "lbv1"},
-		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", "lbv1"},
-		{"ip", "-n", sender, "link", "set", "lbv0", "up"},
-		{"ip", "-n", receiver, "link", "set", "lbv1", "up"},
+		{"ip", "-n", sender, "link", "add", e.sendDev, "address", senderMAC, "type", "veth", "peer", "name", e.recvDev, "address", receiverMAC, "netns", receiver},
+		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", e.sendDev},
+		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", e.recvDev},
+		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", e.recvDev},
+		{"ip", "-n", sender, "link", "set", e.sendDev, "up"},
+		{"ip", "-n", receiver, "link", "set", e.recvDev, "up"},
 		// Without permanent neighbours the first second of a flood waits for ARP.
-		{"ip", "-n", sender, "neigh", "replace", receiverAddr, "lladdr", receiverMAC, "dev", "lbv0", "nud", "permanent"},
-		{"ip", "-n", sender, "neigh", "replace", otherAddr, "lladdr", receiverMAC, "dev", "lbv0", "nud", "permanent"},
-		{"ip", "-n", receiver, "neigh", "replace", senderAddr, "lladdr", senderMAC, "dev", "lbv1", "nud", "permanent"},
+		{"ip", "-n", sender, "neigh", "replace", receiverAddr, "lladdr", receiverMAC, "dev", e.sendDev, "nud", "permanent"},
+		{"ip", "-n", sender, "neigh", "replace", otherAddr, "lladdr", receiverMAC, "dev", e.sendDev, "nud", "permanent"},
+		{"ip", "-n", receiver, "neigh", "replace", senderAddr, "lladdr", senderMAC, "dev", e.recvDev, "nud", "permanent"},
 	} {
 		if err := e.command(ctx, "", nil, args...); err != nil {
 			return "", "", err
 		}
 	}
-	return sender, receiver, e.awaitLink(ctx, sender, "lbv0")
+	return sender, receiver, e.awaitLink(ctx, sender, e.sendDev)
 }
 
 // awaitLink waits until a device's carrier has been seen: before that its

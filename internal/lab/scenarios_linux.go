@@ -20,14 +20,14 @@ func Scenarios() []*Scenario {
 	return []*Scenario{
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
 		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 12 * time.Second,
-			Expect: starvation("CPU 0", "NET_RX", "lbv1"), Run: pinnedFlood},
+			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedFlood},
 		{Name: "spread-flood", Doc: "the same load, spread over the CPUs", Length: 12 * time.Second, Run: spreadFlood},
 		{Name: "small-budget", Doc: "netdev_budget of 4, while a program competes with ksoftirqd for the CPU", Length: 12 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX"), Run: smallBudget},
 		{Name: "long-vector", Doc: "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors", Length: 12 * time.Second,
 			Expect: starvation("Long runs of NET_RX", "CPU 0"), Run: longVector},
 		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 12 * time.Second,
-			Expect: starvation("NAPI thread", "lbv1"), Run: napiThread},
+			Expect: starvation("NAPI thread", recvDevPrefix), Run: napiThread},
 		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Length: 12 * time.Second,
 			Expect: socket("too small"), Run: smallBuffer},
 		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Length: 14 * time.Second,
@@ -88,7 +88,7 @@ func dearPackets(ctx context.Context, e *Env, rules int) (sender, receiver strin
 }
 
 func setRPS(ctx context.Context, e *Env, ns, cpus string) error {
-	return e.Set(ctx, ns, "/sys/class/net/lbv1/queues/rx-0/rps_cpus", cpus)
+	return e.Set(ctx, ns, "/sys/class/net/"+e.recvDev+"/queues/rx-0/rps_cpus", cpus)
 }
 
 // floodAt sends UDP at a rate that takes the given share of one CPU to receive.
@@ -182,12 +182,12 @@ func napiThread(ctx context.Context, e *Env) error {
 	}
 	// veth uses NAPI when GRO is on, and only for packets that its peer does
 	// not segment itself.
-	for _, args := range [][]string{{sender, "ethtool", "-K", "lbv0", "tso", "off", "gso", "off"}, {receiver, "ethtool", "-K", "lbv1", "gro", "on"}} {
+	for _, args := range [][]string{{sender, "ethtool", "-K", e.sendDev, "tso", "off", "gso", "off"}, {receiver, "ethtool", "-K", e.recvDev, "gro", "on"}} {
 		if err := e.command(ctx, args[0], nil, args[1:]...); err != nil {
 			return err
 		}
 	}
-	if err := e.Set(ctx, receiver, "/sys/class/net/lbv1/threaded", "1"); err != nil {
+	if err := e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1"); err != nil {
 		return err
 	}
 	if err := floodAt(ctx, e, sender, cost, 4, 16); err != nil {
