@@ -347,7 +347,7 @@ func TestRunStops(t *testing.T) {
 		t.Errorf("after cancel %d batches, error %v", n, err)
 	}
 	gone := errors.New("gone")
-	if err := r.Run(t.Context(), func(*model.Batch) error { return gone }); err != gone {
+	if err := r.Run(t.Context(), func(*model.Batch) error { return gone }); !errors.Is(err, gone) {
 		t.Errorf("error %v", err)
 	}
 }
