@@ -219,7 +219,7 @@ const sampled, maxText = 100, 48
 // to the columns that can use any width.
 func (g *grid[T]) widths(w int) []int {
 	widths := make([]int, len(g.cols))
-	total := 0
+	var total int
 	for limit := math.MaxInt; ; {
 		total = -1
 		highest := 0

@@ -46,7 +46,7 @@ func (u *ui) header(v *view, w int) string {
 		right = append(right, piece{dim, "self " + formatPercent(v.snap.SelfCPU) + " " + formatBytes(v.snap.SelfRSS), 5})
 	}
 	size := func() int {
-		n := 1 - 1 + 2 // the margin and the least gap
+		n := 2 // the least gap and the margin
 		for _, p := range slices.Concat(left, right) {
 			n += width(clean(p.text, u.theme.ascii)) + 1
 		}

@@ -151,7 +151,9 @@ func (u *ui) back(string) command {
 	}
 	if _, s := u.listing(); s != nil && s.filter != "" {
 		s.filter = ""
+		return nil
 	}
+	delete(u.focus, u.screen()) // from a table to the verdict, or to the first table
 	return nil
 }
 

@@ -97,6 +97,7 @@ func TestKeys(t *testing.T) {
 		{"arrows", "down enter", "not ports at rest", ""},
 		{"next table", "1 v", "▸deferred work", ""},
 		{"previous table", "1 v V", "Enter: evidence", "▸deferred work"},
+		{"escape to the verdict", "1 v esc", "Enter: evidence", "▸deferred work"},
 		{"row down", "2 j", "▸   1  NET_RX", ""},
 		{"row up", "2 j k", "▸   0  NET_RX", ""},
 		{"last row stays last", "2 pgdown pgdown pgdown j j", "▸   1  BLOCK", ""},

@@ -280,10 +280,10 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 			}),
 			numberColumn("value", 9, 0, func(c CounterTotal) float64 { return c.Value }, formatCount),
 			textColumn("unit", 10, 0, 2, func(c CounterTotal) string {
-				switch {
-				case c.Key.Mode == model.CounterTotal || c.Key.Mode == model.CounterRate:
+				switch c.Key.Mode {
+				case model.CounterTotal, model.CounterRate:
 					return c.Key.Unit + "/s"
-				case c.Key.Mode == model.CounterShare:
+				case model.CounterShare:
 					return "of 1"
 				}
 				return c.Key.Unit

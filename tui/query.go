@@ -114,7 +114,6 @@ func taskRows(f *Frame) []row[TaskKey, Task]          { return f.Tasks }
 func counterRows(f *Frame) []row[CounterKey, Counter] { return f.Counters }
 func flowRows(f *Frame) []row[FlowKey, Flow]          { return f.Flows }
 func poolRows(f *Frame) []row[PoolKey, Pool]          { return f.Pools }
-func holderRows(f *Frame) []row[HolderKey, Holder]    { return f.Holders }
 
 // forecast fits a line through the occupancy of a pool over at most the last
 // ten minutes. ok is false unless the pool grows steadily: at least 30 s of

@@ -135,7 +135,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	before := heap()
 	s := NewState()
 	stream := tuitest.Stream(tuitest.Options{Seconds: 3, CPUs: 256, Flood: 1})
-	for second := range model.Time(2500) {
+	for second := range model.Time(1000) {
 		b := *stream[2]
 		b.Events = append([]model.Event(nil), b.Events...)
 		for i := range b.Events {
