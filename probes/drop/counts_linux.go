@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"slices"
 
+	"lostbeat/model"
+
 	cebpf "github.com/cilium/ebpf"
 )
 
@@ -24,6 +26,9 @@ type delta struct {
 	key     bpfDropKey
 	device  string
 	packets uint64
+	// reason and function are the names of the key's numbers, place what they mean.
+	reason, function string
+	place            model.Place
 }
 
 // counted is what user space knows about an entry.
@@ -82,7 +87,7 @@ func (t *table) add(deltas []delta, keys []bpfDropKey, values []bpfDropCount) []
 			continue
 		}
 		known.packets, known.idle = values[i].Packets, 0
-		deltas = append(deltas, delta{key, cString(values[i].Device[:]), packets})
+		deltas = append(deltas, delta{key: key, device: cString(values[i].Device[:]), packets: packets})
 	}
 	return deltas
 }

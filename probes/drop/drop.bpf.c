@@ -97,6 +97,8 @@ enum drop_reason_flag {
 	DROP_BY_INPUT_IF = 2, /* skb->dev is reused by the socket layer: take skb_iif */
 	DROP_HEADERS = 4,     /* no socket is known: take protocol and port from the packet */
 	DROP_QUEUE = 8,       /* a receive queue was full: udp_fail_queue_rcv_skb fires for UDP */
+	DROP_ANONYMOUS = 16,  /* healthy connections do this too: not counted by socket */
+	DROP_UNSPECIFIED = 32, /* nothing is said: as DROP_ANONYMOUS for TCP */
 };
 
 const volatile u8 drop_reason_flags[256];
@@ -399,6 +401,10 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 			key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	} else if (drop_can_read && flags & DROP_HEADERS) {
 		drop_read_headers(skb, &key);
+	}
+	if (flags & DROP_ANONYMOUS || (flags & DROP_UNSPECIFIED && key.protocol == LB_PROTOCOL_TCP)) {
+		key.cookie = 0;
+		key.local_port = 0;
 	}
 	if (!rx_sk && !note && drop_leave(&key, flags))
 		return 0;

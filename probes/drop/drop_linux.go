@@ -200,8 +200,11 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 		return fmt.Errorf("read the drop counts: %w", err)
 	}
 	for i := range dropped {
-		a.sockets.dropped(&dropped[i], now)
-		a.names.need(dropped[i].key.Netns)
+		d := &dropped[i]
+		d.reason, d.function = a.reasons.name(d.key.Reason), a.env.Symbol(d.key.Location)
+		d.place = PlaceOf(d.reason, d.function)
+		a.sockets.dropped(d, now)
+		a.names.need(d.key.Netns)
 	}
 	err = errors.Join(a.sockets.read(now), a.names.refresh())
 	for _, d := range a.fold(dropped) {
@@ -213,10 +216,9 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 
 // addDrop emits one count.
 func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *model.Builder) {
-	reason, function := a.reasons.name(d.key.Reason), a.env.Symbol(d.key.Location)
 	v := model.Drop{Time: now, Dur: interval, CPU: int32(d.key.Cpu), PID: -1, TID: -1, Cookie: d.key.Cookie,
-		Place: PlaceOf(reason, function), Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
-		Queue: -1, Reason: reason, Location: function, Device: d.device}
+		Place: d.place, Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
+		Queue: -1, Reason: d.reason, Location: d.function, Device: d.device}
 	if v.Device == "" {
 		v.Device = a.names.of(d.key.Netns, d.key.Ifindex)
 	}

@@ -449,6 +449,33 @@ func TestNoFalseDrops(t *testing.T) {
 			}
 		}
 	}
+	// Connections that come and go.
+	const connections = 200
+	var listener net.Listener
+	in(t, n, func() (err error) {
+		listener, err = net.Listen("tcp4", "127.0.0.1:0")
+		return err
+	})
+	defer listener.Close()
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	in(t, n, func() error {
+		for range connections {
+			c, err := net.Dial("tcp4", listener.Addr().String())
+			if err != nil {
+				return err
+			}
+			c.Close()
+		}
+		return nil
+	})
 	// UNIX sockets that are closed with messages in their queues.
 	for range 100 {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
@@ -463,8 +490,14 @@ func TestNoFalseDrops(t *testing.T) {
 		}
 	}
 	s.Intervals(1)
-	found, _ := drops(s.Stop(), func(d model.Drop) bool {
-		return d.LocalPort == port || strings.Contains(d.Location, "unix") || d.Place == model.PlaceUnknown
+	batches := s.Stop()
+	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if q, ok := b.SocketQueue(e); ok && q.PID == int32(os.Getpid()) {
+			t.Errorf("unexpected %+v", q)
+		}
+	})
+	found, _ := drops(batches, func(d model.Drop) bool {
+		return d.LocalPort == port || strings.Contains(d.Location, "unix") || d.Protocol == model.ProtocolTCP && d.Cookie != 0 && d.PID == int32(os.Getpid())
 	})
 	for _, d := range found {
 		t.Errorf("unexpected %+v", d)

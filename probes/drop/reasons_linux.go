@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"lostbeat/model"
+
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -13,6 +15,8 @@ const (
 	flagByInputIf
 	flagHeaders
 	flagQueue
+	flagAnonymous
+	flagUnspecified
 )
 
 // subsystemMask selects the bits of a reason that name its subsystem; 0 is the
@@ -105,6 +109,14 @@ func flagsOf(reason string) (flags uint8) {
 	}
 	if reason == "SOCKET_RCVBUFF" || reason == "PROTO_MEM" {
 		flags |= flagQueue
+	}
+	// What TCP throws away in the life of a healthy connection, at its end above
+	// all, would fill the table with sockets.
+	switch {
+	case reason == reasonNotSpecified:
+		flags |= flagUnspecified
+	case reason == "QUEUE_PURGE", reason == "SOCKET_CLOSE", strings.HasPrefix(reason, "TCP_") && PlaceOf(reason, "") == model.PlaceProtocol:
+		flags |= flagAnonymous
 	}
 	// Once a packet is in a socket's hands, the space of skb->dev holds something else.
 	if strings.HasPrefix(reason, "TCP_") || strings.HasPrefix(reason, "SOCKET_") ||

@@ -36,7 +36,9 @@ type socket struct {
 	known   bool       // whether the embedded description is filled in
 	seen    model.Time // when it last dropped or was more than half full
 	read    bool       // whether its queue was read in this interval
-	dropped uint64     // packets in this interval
+	dropped uint64     // packets lost at its queue in this interval
+	// elsewhere says that its packets were lost at another place in this interval.
+	elsewhere bool
 }
 
 // sockets follows the sockets that drop and the queues that fill.
@@ -76,7 +78,11 @@ func (s *sockets) dropped(d *delta, now model.Time) {
 		sock.known = true
 	}
 	sock.seen = now
-	sock.dropped += d.packets
+	if d.place == model.PlaceSocket {
+		sock.dropped += d.packets
+	} else {
+		sock.elsewhere = true
+	}
 }
 
 // owner returns the process that holds a socket, 0 when unknown.
@@ -92,7 +98,7 @@ func (s *sockets) owner(cookie uint64) int32 {
 func (s *sockets) read(now model.Time) error {
 	pause := s.took * queueCost
 	for _, sock := range s.byCookie {
-		if sock.dropped > 0 && sock.Tgid == 0 {
+		if (sock.dropped > 0 || sock.elsewhere) && sock.Tgid == 0 {
 			pause = s.took * urgentCost
 			break
 		}
@@ -160,7 +166,7 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 			}
 			b.AddSocketQueue(v)
 		}
-		sock.dropped, sock.read = 0, false
+		sock.dropped, sock.elsewhere, sock.read = 0, false, false
 	}
 }
 
