@@ -2,6 +2,7 @@ package port
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -100,12 +101,13 @@ func (t *tracker) findMissed(l *listing, now model.Time, of func(uint32) *tally,
 }
 
 // correctOwner hands a port over to a process that has it open when its
-// creator has ended, and names the owner of one that had none.
+// creator has ended, and names the owner of one that had none. The owner of an
+// accepted connection was only supposed.
 func (t *tracker) correctOwner(s *openSocket, h *holding, now model.Time, b *model.Builder) {
 	if s.pid < 0 || s.heldBy(h.pid) || h.pid == 0 {
 		return
 	}
-	if h.pid > 0 && unix.Kill(int(h.pid), 0) != unix.ESRCH {
+	if h.how != model.HowAccept && h.pid > 0 && !errors.Is(unix.Kill(int(h.pid), 0), unix.ESRCH) {
 		return // its creator lives, and may have passed it on
 	}
 	h.pid, h.comm = s.pid, s.comm

@@ -105,3 +105,25 @@ func threadTime(b *testing.B) int64 {
 	}
 	return ts.Nano()
 }
+
+// BenchmarkListing measures one listing of this host's sockets, as each audit
+// takes it.
+func BenchmarkListing(b *testing.B) {
+	listed := make(chan struct{})
+	s := ebpftest.Start(b, ebpf.Options{}, hooked{before: func(a *attached) {
+		select {
+		case <-listed:
+			return
+		default:
+		}
+		var l *listing
+		for b.Loop() {
+			l = a.lister.list()
+		}
+		b.ReportMetric(float64(len(l.sockets)), "sockets")
+		b.ReportMetric(float64(len(l.namespaces)), "namespaces")
+		close(listed)
+	}})
+	<-listed
+	s.Stop()
+}

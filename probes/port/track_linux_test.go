@@ -140,6 +140,11 @@ func TestTracker(t *testing.T) {
 				t.reconcile(listed(1, 80), model.Time(uint64(i+2)*second), b)
 			}
 		}, []string{"port.acquire bind_port", "port.release close", "port.audit", "port.audit"}},
+		{"accepted by another process than the listener's", func(t *tracker, b *model.Builder) {
+			_ = t.decodeAcquire(acquire(1, 1, 80, 90, model.HowAccept), b)
+			t.reconcile(listed(1, 80), model.Time(2*second), b)
+			t.reconcile(listed(1, 80), model.Time(3*second), b)
+		}, []string{"port.acquire accept", "port.active", "port.audit", "port.audit"}},
 		{"stale: absent twice", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			t.reconcile(listed(1, 0), model.Time(2*second), b)
