@@ -8,13 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -139,12 +139,10 @@ func TestDiskFullAtTheEnd(t *testing.T) {
 }
 
 func TestFullFileSystem(t *testing.T) {
-	if os.Getuid() != 0 || runtime.GOOS != "linux" {
-		t.Skip("mounting a small file system needs root on Linux")
-	}
+	testutil.Privileged(t) // to mount a small file system
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "lbrecord", dir).CombinedOutput(); err != nil {
-		t.Skipf("mount: %v: %s", err, out)
+		t.Fatalf("mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		if err := exec.Command("umount", dir).Run(); err != nil {
@@ -173,7 +171,7 @@ func TestFullFileSystem(t *testing.T) {
 		t.Error(err)
 	}
 	if out, err := exec.Command("mount", "-o", "remount,ro", dir).CombinedOutput(); err != nil {
-		t.Skipf("remount: %v: %s", err, out)
+		t.Fatalf("remount: %v: %s", err, out)
 	}
 	_, err = Create(filepath.Join(dir, "other.lostbeat"), Options{})
 	var fault *Error
