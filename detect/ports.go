@@ -180,8 +180,8 @@ type tupleUse struct{ held, resting int }
 
 // failKey groups failed allocations: by pool for ports of the system's choice, by destination for connects.
 type failKey struct {
-	pool   state.PoolKey
-	netns  int64
+	pool  state.PoolKey
+	netns int64
 	// connect says that TCP's connect failed: for one destination only, whose
 	// address is empty where the probe could not read it.
 	connect bool

@@ -225,18 +225,22 @@ func (d *starvation) stolen(c *cpuSecond) bool {
 	return ratio(float64(c.time.steal), float64(c.time.covered)) > d.settings.MaxSteal
 }
 
-// squeezedEarly says that NET_RX stops with work left after few and cheap
-// packets: its budget is too small, rather than its packets too dear.
+// squeezedEarly says that NET_RX stops with work left after few packets and
+// well before its time is up: its budget is too small, rather than its packets
+// too dear.
 func (d *starvation) squeezedEarly(c *cpuSecond, top *workFacts) bool {
 	if top.name != "NET_RX" || top.count == 0 || c.softnet.processed == 0 {
 		return false
 	}
 	return float64(c.softnet.squeezed) >= d.settings.SqueezeShare*float64(top.count) &&
-		c.softnet.processed/top.count < usualBudget/4 && packetCost(c, top) < d.settings.DearPacket.Std()
+		c.softnet.processed/top.count < usualBudget/4 && top.busy/time.Duration(top.count) < usualBudgetTime/4
 }
 
-// usualBudget is net.core.netdev_budget's default.
-const usualBudget = 300
+// Defaults of net.core.netdev_budget, in packets, and netdev_budget_usecs.
+const (
+	usualBudget     = 300
+	usualBudgetTime = 2 * time.Millisecond
+)
 
 // packetCost is the time that NET_RX spends on one packet.
 func packetCost(c *cpuSecond, top *workFacts) time.Duration {
