@@ -104,6 +104,17 @@ func TestThresholdsChangeVerdicts(t *testing.T) {
 	}
 }
 
+func TestPoolsOfACapture(t *testing.T) {
+	path := recording(t)
+	out, errs, status := execute(t, "findings", "--pool", "half=udp:5000-5499", path)
+	if status != exitOK || !strings.Contains(out, "pool half") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if _, errs, status := execute(t, "findings", "--pool", "half", path); status != exitError || !strings.Contains(errs, "hint: ") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
 func TestEvents(t *testing.T) {
 	path := recording(t)
 	count := func(args ...string) int {

@@ -74,6 +74,7 @@ They see event time only: the verdicts are the same as those of the live session
 		},
 	}
 	files.register(cmd)
+	files.registerPools(cmd)
 	settings.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 when there is a warning or worse")

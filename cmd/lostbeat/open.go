@@ -10,6 +10,7 @@ import (
 
 	"lostbeat/etw"
 	"lostbeat/etw/etl"
+	"lostbeat/model"
 	"lostbeat/probes"
 	"lostbeat/record"
 	"lostbeat/source"
@@ -22,6 +23,7 @@ import (
 type captureFlags struct {
 	utcOffset string
 	trace     bool
+	pools     []string
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
@@ -30,6 +32,11 @@ type captureFlags struct {
 func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for performance logs that do not say it")
 	cmd.Flags().BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the threshold")
+}
+
+// registerPools adds the flag of the commands that judge ports.
+func (f *captureFlags) registerPools(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to judge as a pool, e.g. rpc=udp:5000-5100 (repeatable)")
 }
 
 // offset parses --utc-offset; nil when it was not given.
@@ -112,6 +119,10 @@ func openCapture(path string, flags captureFlags, progress source.Progress) (*ca
 	if err != nil {
 		return nil, err
 	}
+	pools, err := parsePools(flags.pools)
+	if err != nil {
+		return nil, err
+	}
 	c := &capture{kind: kind, path: path, flags: flags}
 	switch kind {
 	case kindRecording:
@@ -142,7 +153,43 @@ func openCapture(path string, flags captureFlags, progress source.Progress) (*ca
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	if len(pools) > 0 {
+		c.Seekable = &pooled{c.Seekable, pools}
+	}
 	return c, nil
+}
+
+// pooled is a capture to which the user has added port pools.
+type pooled struct {
+	source.Seekable
+	pools []portPool
+}
+
+// Run implements source.Source.
+func (p *pooled) Run(ctx context.Context, emit source.Emit) error {
+	return p.Seekable.Run(ctx, p.afterFirst(emit))
+}
+
+// RunFrom implements source.Seekable.
+func (p *pooled) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	return p.Seekable.RunFrom(ctx, t, p.afterFirst(emit))
+}
+
+// afterFirst emits the pools after the first batch, which may be a keyframe
+// that replaces all state.
+func (p *pooled) afterFirst(emit source.Emit) source.Emit {
+	first := true
+	return func(b *model.Batch) error {
+		if err := emit(b); err != nil || !first || len(b.Events) == 0 {
+			return err
+		}
+		first = false
+		var add model.Builder
+		for _, pool := range p.pools {
+			add.AddPortPool(model.PortPool{Time: b.Events[len(b.Events)-1].Time, Protocol: pool.protocol, Low: pool.low, High: pool.high, Size: uint64(pool.high-pool.low) + 1, Source: model.PoolConfigured, Name: pool.name})
+		}
+		return emit(add.Take())
+	}
 }
 
 // eachCapture opens the files in turn and calls do with each.

@@ -64,6 +64,7 @@ keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
 		},
 	}
 	files.register(cmd)
+	files.registerPools(cmd)
 	settings.register(cmd)
 	ui.register(cmd)
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
