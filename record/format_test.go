@@ -2,15 +2,13 @@ package record
 
 import (
 	"encoding/hex"
-	"flag"
 	"os"
 	"strings"
 	"testing"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
-
-var update = flag.Bool("update", false, "rewrite the examples in docs/FORMAT.md")
 
 const example = `2026-11-22T14:03:09.000000000Z meta key=host value=voice-1
 2026-11-22T14:03:09.250000000Z deferred.run dur=1.9ms cpu=0 pid=15 tid=15 class=softirq wait=12us vector=3 name=NET_RX task=ksoftirqd/0
@@ -46,13 +44,7 @@ func TestFormatExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fenced(fenced(string(page), "events", "text", example), "stream", "text", hex.Dump(stream))
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if want != string(page) {
-		t.Errorf("the example is out of date: go test ./record -run TestFormatExample -update\n%s", hex.Dump(stream))
-	}
+	testutil.Golden(t, "../../docs/FORMAT.md", want)
 }
 
 // fenced replaces the fenced block after the comment with the given name.
