@@ -11,12 +11,16 @@
 // Where a packet was meant for a socket that is known, the event carries its
 // cookie, its local port and the process that holds it. The kernel tells that
 // socket since 6.11; before, udp_fail_queue_rcv_skb and sock_rcvqueue_full tell
-// it for receive queues that are full. Each packet is counted once, by
-// kfree_skb.
+// it for receive queues that are full. Each packet is counted once. A sender's
+// socket is known by its cookie only where something has asked for that before,
+// as the port probe does. What TCP throws away in the life of a healthy
+// connection is counted without the socket.
 //
 // socket.queue events show the receive queues of sockets that have dropped, and
-// of those that are more than half full: UDP and TCP, in every network
-// namespace that has a name or a process.
+// of those that are more than half full. They come from one walk over the open
+// files of all processes, which also finds the owners; it is made each second
+// unless that would take more than a hundredth of a CPU. Sockets that the
+// kernel itself holds have no file and are not seen.
 //
 // Not seen here: what a device loses before the kernel has a packet (package
 // nic reads those counters), packets of UNIX and netlink sockets, and what a
