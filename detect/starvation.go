@@ -120,7 +120,7 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		if d.squeezedEarly(sum, top) {
 			p = budgeted
 		}
-	case lossy && d.squeezedEarly(sum, top):
+	case drops >= s.MinDrops && d.squeezedEarly(sum, top):
 		p, ok = budgeted, true
 	case lossy && share >= s.SharedBusyShare && idleShare(sum) < 0.1 && share >= userShare(sum):
 		p, ok = crowded, true
