@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"errors"
+	"lostbeat/internal/testutil"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -271,7 +272,7 @@ func TestOpenFaults(t *testing.T) {
 func TestZstdReadsIt(t *testing.T) {
 	program, err := exec.LookPath("zstd")
 	if err != nil {
-		t.Skip("the zstd program is not installed")
+		testutil.Unavailable(t, "the zstd program is not installed")
 	}
 	g := newTrace(20000)
 	path, _ := recording(t, Options{}, g.batch(30000), g.batch(30000))

@@ -36,6 +36,17 @@ func Privileged(t testing.TB) {
 	}
 }
 
+// Unavailable skips the test because this machine lacks something that the
+// tests' setup installs, and fails it instead where
+// LOSTBEAT_REQUIRE_PRIVILEGED=1 says that everything is meant to run.
+func Unavailable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv(requirePrivileged) == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 // DataDir returns the folder of captures, from LOSTBEAT_DATA or beside the
 // repository, and skips the test when it is not there.
 func DataDir(t testing.TB) string {

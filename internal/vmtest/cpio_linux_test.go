@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"lostbeat/internal/testutil"
 	"os/exec"
 	"testing"
 )
@@ -16,7 +17,7 @@ func TestWriteCPIO(t *testing.T) {
 	}
 	cpio, err := exec.LookPath("cpio")
 	if err != nil {
-		t.Skipf("nothing to read it with: %v", err)
+		testutil.Unavailable(t, "nothing to read it with: %v", err)
 	}
 	dir := t.TempDir()
 	cmd := exec.Command(cpio, "-id", "--quiet")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"lostbeat/internal/testutil"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,11 +39,11 @@ func Run(t testing.TB, o Options) string {
 	t.Helper()
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
-		t.Skipf("no emulator: %v", err)
+		testutil.Unavailable(t, "no emulator: %v", err)
 	}
 	root, err := kernelPackage(t.Context(), o.Kernel)
 	if err != nil {
-		t.Skipf("no kernel %s: %v", o.Kernel, err)
+		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
 	}
 	kernels, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
 	if err != nil || len(kernels) != 1 {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"lostbeat/internal/testutil"
 	"net"
 	"os"
 	"os/exec"
@@ -169,7 +170,7 @@ type perfRun struct {
 func perfKwork(t *testing.T, seconds string) []perfRun {
 	t.Helper()
 	if _, err := exec.LookPath("perf"); err != nil {
-		t.Skip("perf is not installed")
+		testutil.Unavailable(t, "perf is not installed")
 	}
 	data := filepath.Join(t.TempDir(), "perf.data")
 	record := exec.CommandContext(t.Context(), "perf", "kwork", "-k", "softirq", "record", "--clockid", "CLOCK_MONOTONIC", "-m", "2048", "-o", data, "--", "sleep", seconds)
