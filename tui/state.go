@@ -45,6 +45,9 @@ type State struct {
 	keepOpen int
 	late     uint64 // events of frames that were closed already
 
+	holderIndex map[int32]int // kept for its memory: the places in holderSums
+	holderSums  []holderSum
+
 	series   seriesKeys
 	totals   totals
 	findings map[string][]*model.Finding // the versions of each, oldest first; never changed in place
@@ -292,6 +295,13 @@ func (s *State) publish() {
 	s.snapshot.Store(snap)
 }
 
+// holderSum is what one process holds.
+type holderSum struct {
+	Holder
+	pid  int32
+	name string
+}
+
 // takePools notes in f the occupancy of the pools and, at its end, who holds
 // ports: a walk over all of them, so not at every snapshot.
 func (s *State) takePools(f *frameBuilder, end bool) {
@@ -311,13 +321,11 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 			return
 		}
 	}
-	type sum struct {
-		Holder
-		pid  int32
-		name string
+	if s.holderIndex == nil {
+		s.holderIndex = make(map[int32]int)
 	}
-	index := make(map[int32]int)
-	var sums []sum
+	index, sums := s.holderIndex, s.holderSums[:0]
+	clear(index)
 	for _, p := range s.fold.Ports {
 		if p.Shared() {
 			continue
@@ -326,7 +334,7 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 		if !ok {
 			i = len(sums)
 			index[p.PID] = i
-			sums = append(sums, sum{pid: p.PID})
+			sums = append(sums, holderSum{pid: p.PID})
 		}
 		h := &sums[i]
 		h.name = max(h.name, p.Process)
@@ -339,7 +347,8 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 			h.Oldest = p.Since
 		}
 	}
-	slices.SortFunc(sums, func(a, b sum) int {
+	s.holderSums = sums
+	slices.SortFunc(sums, func(a, b holderSum) int {
 		return cmp.Or(cmp.Compare(b.Held+b.Resting, a.Held+a.Resting), cmp.Compare(a.pid, b.pid))
 	})
 	sums = sums[:min(len(sums), maxHolders)]
