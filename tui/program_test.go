@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"lostbeat/internal/testutil"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/testutil"
 )
 
 // Run ends without an error when the reader quits and when its context is done.
