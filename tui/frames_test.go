@@ -1,25 +1,19 @@
 package tui
 
 import (
-	"bytes"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
-
-var update = flag.Bool("update", false, "write the golden frames anew")
 
 // loaded returns a State that has taken the whole stream.
 func loaded(opt tuitest.Options) *State {
@@ -102,7 +96,7 @@ func TestFrames(t *testing.T) {
 					press(m, fmt.Sprint(page+1))
 					content := m.View().Content
 					checkFrame(t, content, size.w, size.h)
-					golden(t, name, text(content))
+					testutil.Golden(t, name+".txt", text(content))
 				})
 			}
 		}
@@ -131,7 +125,7 @@ func TestOpenedFrames(t *testing.T) {
 			press(m, strings.Fields(tt.keys)...)
 			content := m.View().Content
 			checkFrame(t, content, 100, 30)
-			golden(t, "open-"+tt.name, text(content))
+			testutil.Golden(t, "open-"+tt.name+".txt", text(content))
 		})
 	}
 }
@@ -159,27 +153,6 @@ func checkFrame(t *testing.T, content string, w, h int) {
 				t.Errorf("line %d holds %U: %q", i, r, line)
 			}
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v (go test ./tui -update writes it)", err)
-	}
-	if diff := cmp.Diff(strings.Split(string(bytes.ReplaceAll(want, []byte("\r"), nil)), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("frame differs from %s (-want +got):\n%s", path, diff)
 	}
 }
 
@@ -214,7 +187,7 @@ func TestASCII(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "ascii-120x40-overview", text(func() string { press(m, "1"); return m.View().Content }()))
+	testutil.Golden(t, "ascii-120x40-overview.txt", text(func() string { press(m, "1"); return m.View().Content }()))
 }
 
 func TestNoColor(t *testing.T) {

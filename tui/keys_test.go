@@ -11,6 +11,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
@@ -338,7 +339,7 @@ func TestReplayAhead(t *testing.T) {
 	tick(m)
 	shows(t, m, "No fault found in 30 s; the next one is at 14:03:29")
 	hides(t, m, "looking for findings")
-	golden(t, "replay-100x30-overview", text(m.View().Content))
+	testutil.Golden(t, "replay-100x30-overview.txt", text(m.View().Content))
 }
 
 func TestParseTime(t *testing.T) {
