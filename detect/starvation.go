@@ -120,8 +120,11 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		if d.squeezedEarly(sum, top) {
 			p = budgeted
 		}
-	case drops >= s.MinDrops && d.squeezedEarly(sum, top):
+	case drops >= s.MinDrops && d.squeezedEarly(sum, sum.vector("NET_RX")):
 		p, ok = budgeted, true
+		// NET_RX gets so little done that another vector may be the busiest.
+		top = sum.vector("NET_RX")
+		share = sum.share(top.busy, window)
 	case lossy && share >= s.SharedBusyShare && idleShare(sum) < 0.1 && share >= userShare(sum):
 		p, ok = crowded, true
 	case delayed && blocker != nil:
@@ -161,7 +164,9 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	data.dropped, data.processed, data.squeezed = c.dropped-data.baseDropped, c.processed-data.baseProcessed, c.squeezed-data.baseSqueezed
 	data.deviceDrops += d.newDeviceDrops(w, c, share)
 	// The window slides: count each second's late waits once.
-	data.late += uint64(len(c.seconds[w.slot].late))
+	if late > 0 {
+		data.late += uint64(len(c.seconds[w.slot].late))
+	}
 	if worst.wait > data.worstLate.wait {
 		data.worstLate = worst
 	}
@@ -229,7 +234,7 @@ func (d *starvation) stolen(c *cpuSecond) bool {
 // well before its time is up: its budget is too small, rather than its packets
 // too dear.
 func (d *starvation) squeezedEarly(c *cpuSecond, top *workFacts) bool {
-	if top.name != "NET_RX" || top.count == 0 || c.softnet.processed == 0 {
+	if top == nil || top.name != "NET_RX" || top.count == 0 || c.softnet.processed == 0 {
 		return false
 	}
 	return float64(c.softnet.squeezed) >= d.settings.SqueezeShare*float64(top.count) &&

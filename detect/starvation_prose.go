@@ -199,11 +199,13 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 	data := &in.data
 	t := &data.facts.time
 	var list []string
-	if others := idlest(data.others); others != "" && data.pattern != unproven {
+	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
 		list = append(list, "not a lack of processors: "+others)
 	}
 	if t.covered > 0 {
-		list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", percent(userShare(&data.facts)), data.cpu))
+		if user := userShare(&data.facts); user < 0.5 {
+			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", percent(user), data.cpu))
+		}
 		list = append(list, fmt.Sprintf("not the hypervisor: %s of CPU %d was stolen", percent(ratio(float64(t.steal), float64(t.covered))), data.cpu))
 		if share := ratio(float64(t.irq), float64(t.covered)); share < 0.1 {
 			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", percent(share), data.cpu))
