@@ -115,6 +115,9 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	key := "cpu" + itoa(c.id)
 	p, ok := saturated, false
 	switch {
+	case delayed && !lossy && blocker != nil:
+		p, ok = blocked, true
+		top, share = blocker, sum.share(blocker.busy, window)
 	case (lossy || delayed) && total >= s.BusyShare && share >= s.SharedBusyShare:
 		ok = true
 		if d.squeezedEarly(sum, top) {
@@ -127,9 +130,6 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		share = sum.share(top.busy, window)
 	case lossy && share >= s.SharedBusyShare && idleShare(sum) < 0.1 && share >= userShare(sum):
 		p, ok = crowded, true
-	case delayed && blocker != nil:
-		p, ok = blocked, true
-		top, share = blocker, sum.share(blocker.busy, window)
 	case w.windows() && total >= s.BusyShare && !isSoftirq(top):
 		p, ok = unproven, true
 	}
