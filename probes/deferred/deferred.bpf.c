@@ -30,6 +30,9 @@ struct vector_counters {
 
 struct cpu_counters {
 	struct vector_counters vectors[VECTORS];
+	/* Vector that runs, plus 1; 0 none. Vectors do not nest on a CPU: an entry
+	 * ends what ran before, also when its exit was not reported. */
+	__u64 running;
 };
 
 struct {
@@ -59,11 +62,15 @@ struct long_run {
 struct run *unused_run __attribute__((unused));
 struct long_run *unused_long_run __attribute__((unused));
 
-static __always_inline struct vector_counters *counters_of(__u32 vector)
+static __always_inline struct cpu_counters *this_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct cpu_counters *state = bpf_map_lookup_elem(&deferred_cpus, &cpu);
 
+	return bpf_map_lookup_elem(&deferred_cpus, &cpu);
+}
+
+static __always_inline struct vector_counters *counters_of(struct cpu_counters *state, __u32 vector)
+{
 	barrier_var(vector); /* or clang computes the offset before the check, where the verifier cannot see its bound */
 	if (!state || vector >= VECTORS)
 		return 0;
@@ -88,7 +95,7 @@ static __always_inline void fill(struct run *run, __u64 now, __u64 run_ns, __u64
 SEC("raw_tp/softirq_raise")
 int deferred_raise(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct vector_counters *v = counters_of((__u32)ctx->args[0]);
+	struct vector_counters *v = counters_of(this_cpu(), (__u32)ctx->args[0]);
 
 	if (!v)
 		return 0;
@@ -103,7 +110,9 @@ int deferred_raise(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/softirq_entry")
 int deferred_entry(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct vector_counters *v = counters_of((__u32)ctx->args[0]);
+	__u32 vector = (__u32)ctx->args[0];
+	struct cpu_counters *state = this_cpu();
+	struct vector_counters *v = counters_of(state, vector);
 	__u64 now, raised;
 
 	if (!v)
@@ -116,6 +125,7 @@ int deferred_entry(struct bpf_raw_tracepoint_args *ctx)
 		lb_observe(&v->wait, now - raised);
 	}
 	v->entered_ns = now;
+	state->running = vector + 1;
 	return 0;
 }
 
@@ -124,7 +134,8 @@ SEC("raw_tp/softirq_exit")
 int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 vector = (__u32)ctx->args[0];
-	struct vector_counters *v = counters_of(vector);
+	struct cpu_counters *state = this_cpu();
+	struct vector_counters *v = counters_of(state, vector);
 	struct long_run *long_run;
 	struct run *run;
 	__u64 now, run_ns;
@@ -134,6 +145,7 @@ int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 	now = bpf_ktime_get_boot_ns();
 	run_ns = now > v->entered_ns ? now - v->entered_ns : 0; /* the fast clock may step back a little */
 	v->entered_ns = 0;
+	state->running = 0;
 	lb_observe(&v->run, run_ns);
 	if (run_ns >= run_threshold_ns || v->wait_ns >= wait_threshold_ns) {
 		long_run = lb_reserve(LB_KIND_DEFERRED_RUN, sizeof(*long_run));

@@ -42,6 +42,7 @@ type deferredCpuCounters struct {
 			Buckets [113]uint64
 		}
 	}
+	Running uint64
 }
 
 type deferredLbCpuState struct {

@@ -163,7 +163,7 @@ func (a *attached) add(now model.Time, interval time.Duration, ended uint64, rea
 	// the rest. The counters are not read at one instant, so the total may seem
 	// to fall when that run ends in between: it never counts twice.
 	total := time.Duration(v.Run.SumNs)
-	if v.EnteredNs != 0 {
+	if v.EnteredNs != 0 && a.now[cpu].Running == uint64(vector)+1 {
 		total += max(read.Sub(a.env.Clock.Time(v.EnteredNs)), 0)
 	}
 	busy := max(total-a.counted[cpu][vector], 0)
