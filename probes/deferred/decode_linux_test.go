@@ -161,6 +161,7 @@ func TestBusyOfARunInProgress(t *testing.T) {
 		h, _ := batch.DeferredHist(&batch.Events[0])
 		return h.Busy
 	}
+	a.now[0].Running = 3 + 1
 	v.EnteredNs = 100
 	if got := busy(400); got != 300 {
 		t.Errorf("in progress: busy for %d ns, want 300", got)
@@ -180,6 +181,10 @@ func TestBusyOfARunInProgress(t *testing.T) {
 	v.Run.SumNs = 1000 // it took 50 ns, 30 of which have been reported
 	if got := busy(1200); got != 20 {
 		t.Errorf("after a torn reading: busy for %d ns, want 20", got)
+	}
+	v.EnteredNs, a.now[0].Running = 1200, 1+1 // its exit was not reported, and another vector runs
+	if got := busy(9000); got != 0 {
+		t.Errorf("a run whose exit was not reported: busy for %d ns, want 0", got)
 	}
 }
 
