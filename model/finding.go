@@ -49,6 +49,8 @@ type Subject struct {
 	Pool     string
 	Protocol string
 	Port     uint16
+	// Netns is the network namespace of a pool, by name or inode; empty for the host's own.
+	Netns string
 }
 
 // Evidence is one number of a finding.
@@ -73,6 +75,7 @@ type subjectJSON struct {
 	Pool     string `json:"pool,omitempty"`
 	Protocol string `json:"protocol,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
+	Netns    string `json:"netns,omitempty"`
 }
 
 type findingJSON struct {
@@ -103,7 +106,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 	}
 	j := findingJSON{ID: f.ID, Detector: f.Detector, Severity: f.Severity.String(), Title: f.Title, Start: f.Start.String(), End: f.End.String(), Ongoing: f.Ongoing,
 		Subject: subjectJSON{Kind: f.Subject.Kind, Vector: f.Subject.Vector, Driver: f.Subject.Driver, Device: f.Subject.Device, Queue: f.Subject.Queue, Process: f.Subject.Process,
-			Pool: f.Subject.Pool, Protocol: f.Subject.Protocol, Port: f.Subject.Port},
+			Pool: f.Subject.Pool, Protocol: f.Subject.Protocol, Port: f.Subject.Port, Netns: f.Subject.Netns},
 		Evidence: evidence, Causes: append([]string{}, f.Causes...), RuledOut: append([]string{}, f.RuledOut...), Advice: append([]string{}, f.Advice...), Loss: f.Loss}
 	if f.Subject.CPU >= 0 {
 		j.Subject.CPU = &f.Subject.CPU
@@ -136,7 +139,7 @@ func (f *Finding) UnmarshalJSON(data []byte) error {
 	}
 	*f = Finding{ID: j.ID, Detector: j.Detector, Severity: severity, Title: j.Title, Start: TimeOf(start), End: TimeOf(end), Ongoing: j.Ongoing,
 		Subject: Subject{Kind: j.Subject.Kind, CPU: -1, Vector: j.Subject.Vector, Driver: j.Subject.Driver, Device: j.Subject.Device, Queue: j.Subject.Queue, PID: -1, Process: j.Subject.Process,
-			Pool: j.Subject.Pool, Protocol: j.Subject.Protocol, Port: j.Subject.Port},
+			Pool: j.Subject.Pool, Protocol: j.Subject.Protocol, Port: j.Subject.Port, Netns: j.Subject.Netns},
 		Evidence: j.Evidence, Causes: j.Causes, RuledOut: j.RuledOut, Advice: j.Advice, Loss: j.Loss}
 	if j.Subject.CPU != nil {
 		f.Subject.CPU = *j.Subject.CPU

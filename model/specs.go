@@ -208,9 +208,9 @@ var Specs = []Spec{
 		Strings: []Field{fieldLocal, fieldRemote, fieldProcess, {Name: "error_name", Doc: "EADDRINUSE, STATUS_TOO_MANY_ADDRESSES, ..."}}, Stack: "the call that failed, where asked for"},
 	{Kind: KindPortActive, Name: "port.active", View: "PortActive", Doc: "a local port that is held: at the start, in a keyframe, or found by the audit.", Span: "how long it has been held, 0 unknown", Task: true, Resource: fieldCookie,
 		Args: []Field{fieldProto, fieldLPort, fieldRPort, fieldHow, fieldNetns, {Name: "resting", Unit: UnitBool, Doc: "closed and at rest (TIME_WAIT) rather than held"}}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}, Stack: "the call that took it, where known"},
-	{Kind: KindPortPool, Name: "port.pool", View: "PortPool", Doc: "a pool of ports and its limits, at the start and at each change.",
+	{Kind: KindPortPool, Name: "port.pool", View: "PortPool", Doc: "a pool of ports and its limits, at the start and at each change; high 0: the pool has gone.",
 		Args:    []Field{fieldProto, {Name: "low", Unit: UnitPort, Doc: "lowest port"}, {Name: "high", Unit: UnitPort, Doc: "highest port"}, {Name: "size", Unit: UnitCount, Doc: "ports that can be taken: the range without the reserved ports"}, {Name: "source", Unit: UnitEnum, Enum: &PoolSourceEnum, Doc: "where the limits come from"}, fieldNetns},
-		Strings: []Field{{Name: "name", Doc: "the pool"}, {Name: "reserved", Doc: "ports in the range that cannot be taken, as a list of ranges"}}},
+		Strings: []Field{{Name: "name", Doc: "the pool"}, {Name: "reserved", Doc: "ports in the range that cannot be taken, as a list of ranges"}, {Name: "netns_name", Doc: "name or inode of its network namespace, empty for the host's"}}},
 	{Kind: KindPortAudit, Name: "port.audit", View: "PortAudit", Doc: "the periodic comparison of the tracked ports with the kernel's own tables.", Span: "since the last audit",
 		Args: []Field{{Name: "tracked", Unit: UnitCount, Doc: "ports that were tracked"}, {Name: "kernel", Unit: UnitCount, Doc: "ports in the kernel's tables"}, {Name: "missed", Unit: UnitCount, Doc: "in the tables but not tracked; now added"}, {Name: "stale", Unit: UnitCount, Doc: "tracked but no longer in the tables; now released"}, {Name: "resting", Unit: UnitCount, Doc: "sockets in TIME_WAIT"}, fieldNetns}},
 

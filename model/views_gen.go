@@ -1526,7 +1526,7 @@ func (b *Builder) AddPortActive(v PortActive) {
 	e.Stack = b.InternStack(v.Stack)
 }
 
-// PortPool is the typed view of kind "port.pool": a pool of ports and its limits, at the start and at each change.
+// PortPool is the typed view of kind "port.pool": a pool of ports and its limits, at the start and at each change; high 0: the pool has gone.
 type PortPool struct {
 	// Time: when it was complete.
 	Time Time
@@ -1548,6 +1548,8 @@ type PortPool struct {
 	Name string
 	// Reserved: ports in the range that cannot be taken, as a list of ranges.
 	Reserved string
+	// NetnsName: name or inode of its network namespace, empty for the host's.
+	NetnsName string
 }
 
 // PortPool returns the view of e, an event of b; ok is false when e is of another kind.
@@ -1556,16 +1558,17 @@ func (b *Batch) PortPool(e *Event) (v PortPool, ok bool) {
 		return v, false
 	}
 	return PortPool{
-		Time:     e.Time,
-		Flags:    e.Flags,
-		Protocol: Protocol(e.Args[0]),
-		Low:      uint16(e.Args[1]),
-		High:     uint16(e.Args[2]),
-		Size:     e.Args[3],
-		Source:   PoolSource(e.Args[4]),
-		Netns:    int64(e.Args[5]),
-		Name:     b.String(e.Str[0]),
-		Reserved: b.String(e.Str[1]),
+		Time:      e.Time,
+		Flags:     e.Flags,
+		Protocol:  Protocol(e.Args[0]),
+		Low:       uint16(e.Args[1]),
+		High:      uint16(e.Args[2]),
+		Size:      e.Args[3],
+		Source:    PoolSource(e.Args[4]),
+		Netns:     int64(e.Args[5]),
+		Name:      b.String(e.Str[0]),
+		Reserved:  b.String(e.Str[1]),
+		NetnsName: b.String(e.Str[2]),
 	}, true
 }
 
@@ -1582,6 +1585,7 @@ func (b *Builder) AddPortPool(v PortPool) {
 	e.Args[5] = uint64(v.Netns)
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Reserved)
+	e.Str[2] = b.Intern(v.NetnsName)
 }
 
 // PortAudit is the typed view of kind "port.audit": the periodic comparison of the tracked ports with the kernel's own tables.

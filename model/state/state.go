@@ -289,6 +289,10 @@ func (p *Pool) count(u slotUse, n int) {
 }
 
 func (s *State) setPool(v model.PortPool) {
+	if v.High == 0 { // its network namespace has gone
+		delete(s.Pools, PoolKey{v.Name, v.Protocol, v.Netns})
+		return
+	}
 	pool := &Pool{PortPool: v}
 	for k, u := range s.slots {
 		if pool.Contains(k.protocol, k.netns, k.port) {

@@ -127,3 +127,16 @@ func TestSnapshotRestoresState(t *testing.T) {
 		t.Errorf("state after its own keyframe (-want +got):\n%s", diff)
 	}
 }
+
+func TestPoolGoesWithItsNamespace(t *testing.T) {
+	gone := pool(2, 0, 0)
+	gone.Size = 0
+	s := New()
+	var b model.Builder
+	b.AddPortPool(pool(1, 5000, 5099))
+	b.AddPortPool(gone)
+	s.Apply(b.Take())
+	if len(s.Pools) != 0 {
+		t.Errorf("pools left: %v", s.Pools)
+	}
+}

@@ -64,6 +64,7 @@ type tuple struct {
 // namespace is what a listing found out about one network namespace.
 type namespace struct {
 	inode    uint32
+	name     string // as in netns.Namespace: empty for that of this process
 	complete bool // all tables were read without interruption
 	low      uint16
 	high     uint16
@@ -205,7 +206,7 @@ func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, 
 // listNamespace adds what one namespace's tables hold.
 func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]openSocket) error {
 	return n.Do(func() error {
-		ns := namespace{inode: n.Inode, complete: true}
+		ns := namespace{inode: n.Inode, name: n.Name, complete: true}
 		var errs []error
 		for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {

@@ -1,7 +1,9 @@
 package port
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,10 @@ type poolKey struct {
 	name     string
 	protocol model.Protocol
 	netns    int64
+}
+
+func comparePoolKeys(a, b poolKey) int {
+	return cmp.Or(cmp.Compare(a.netns, b.netns), cmp.Compare(a.name, b.name), cmp.Compare(a.protocol, b.protocol))
 }
 
 func newPools(configured []ebpf.Pool) pools {
@@ -52,7 +58,7 @@ func (p *pools) update(l *listing) {
 		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 			p.set(model.PortPool{
 				Protocol: protocol, Low: n.low, High: n.high, Size: poolSize(n.low, n.high) - blocked,
-				Source: model.PoolEphemeral, Netns: int64(n.inode), Name: "ephemeral", Reserved: text,
+				Source: model.PoolEphemeral, Netns: int64(n.inode), NetnsName: n.name, Name: "ephemeral", Reserved: text,
 			})
 		}
 	}
@@ -64,10 +70,14 @@ func (p *pools) update(l *listing) {
 			})
 		}
 	}
+	if len(l.namespaces) == 0 {
+		return // the listing failed: nothing is known to have gone
+	}
 	// A namespace that has gone takes its pools along, so that memory stays bounded.
-	for k := range p.known {
+	for _, k := range slices.SortedFunc(maps.Keys(p.known), comparePoolKeys) {
 		if k.netns != 0 && !slices.ContainsFunc(l.namespaces, func(n namespace) bool { return int64(n.inode) == k.netns }) {
 			delete(p.known, k)
+			p.changed = append(p.changed, model.PortPool{Protocol: k.protocol, Source: model.PoolEphemeral, Netns: k.netns, Name: k.name})
 		}
 	}
 }
