@@ -26,7 +26,9 @@ const confirmExhaustion = 2
 
 // exhausted is what is known about one exhausted pool or destination.
 type exhausted struct {
-	pool   state.PoolKey
+	pool state.PoolKey
+	// limits is the pool as last known: it goes with its network namespace.
+	limits *state.Pool
 	tuple  tupleKey
 	isPool bool
 	// used and resting are ports in use and at rest; peak the most of their sum.
@@ -99,7 +101,7 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 			continue
 		}
 		full[key] = true
-		in.data = exhausted{pool: key, isPool: true, used: used, resting: resting, size: size, peak: max(in.data.peak, used+resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
+		in.data = exhausted{pool: key, limits: pool, isPool: true, used: used, resting: resting, size: size, peak: max(in.data.peak, used+resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
 			holders: d.holdersOf(w, func(p *state.Port) bool {
 				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !isConnection(p))
 			})}
@@ -162,7 +164,7 @@ func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
 		if in == nil {
 			continue
 		}
-		in.data = exhausted{pool: pool, tuple: k, used: u.held, resting: u.resting, size: size, peak: max(in.data.peak, u.held+u.resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
+		in.data = exhausted{pool: pool, limits: w.state.Pools[pool], tuple: k, used: u.held, resting: u.resting, size: size, peak: max(in.data.peak, u.held+u.resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
 			elsewhere: len(w.ports.tuples) - 1,
 			holders: d.holdersOf(w, func(p *state.Port) bool {
 				return p.Protocol == model.ProtocolTCP && p.Netns == k.netns && p.LocalAddr == k.local && p.RemoteAddr == k.remote && p.RemotePort == k.rport && !p.Shared()
@@ -223,17 +225,19 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 	data := &in.data
 	ongoing := in.touchedOrOpen()
 	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Pool: clean(data.pool.Name), Protocol: data.pool.Protocol.String()}}
-	what := fmt.Sprintf("Pool %s (%s)", clean(data.pool.Name), data.pool.Protocol)
-	if pool := w.state.Pools[data.pool]; pool != nil {
-		what = fmt.Sprintf("Pool %s (%s %d-%d)", clean(pool.Name), pool.Protocol, pool.Low, pool.High)
-	}
+	f.Subject.Netns = clean(data.limits.NetnsName)
+	what := "Pool " + poolText(data.limits)
 	if !data.isPool {
 		f.Subject.Port = data.tuple.rport
 		what += fmt.Sprintf(" towards %s port %d", clean(data.tuple.remote), data.tuple.rport)
 	}
-	inUse := fmt.Sprintf("%s of %s ports in use", number(data.used), number(data.size))
-	if data.resting > 0 {
-		inUse = fmt.Sprintf("%s of %s ports in use and %s at rest", number(data.used), number(data.size), number(data.resting))
+	taken := fmt.Sprintf("%s of %s ports", number(data.used+data.resting), number(data.size))
+	inUse := taken + " in use"
+	switch {
+	case data.resting > 0 && data.used == 0:
+		inUse = taken + " at rest (TIME_WAIT), none in use"
+	case data.resting > 0:
+		inUse = fmt.Sprintf("%s taken, %s in use and %s at rest (TIME_WAIT)", taken, number(data.used), number(data.resting))
 	}
 	share := ratio(float64(data.used+data.resting), float64(data.size))
 	if data.refused > 0 {

@@ -37,6 +37,8 @@ func (s *Settings) Fields() []Field {
 
 		{"leak.min_ports", "growth that counts as a leak over 20 s and more", "above what one request of a healthy program opens", &le.MinPorts},
 		{"leak.min_ports_fast", "growth that counts as a leak within 5 s", "clear cases only: ports every second and none back", &le.MinPortsFast},
+		{"leak.bounded_share", "part of a bounded pool (configured, RPC, reserved) whose growth counts as a leak where that is fewer ports", "most of a pool of 100 would be gone before 40 ports stand out", &le.BoundedShare},
+		{"leak.min_ports_bounded", "growth that counts as a leak in the smallest of bounded pools", "a handful of sockets is how programs begin", &le.MinPortsBounded},
 		{"leak.min_connections", "growth of TCP connections over a minute and more", "connection pools of a few dozen are common", &le.MinConnections},
 		{"leak.min_connections_fast", "growth of TCP connections within 5 s", "connection pools of 100 are common, of 200 rare", &le.MinConnectionsFast},
 		{"leak.evenness", "smallest step, as part of the mean step, of growth that is called steady", "what levels off is a pool that settles", &le.Evenness},

@@ -32,7 +32,9 @@ var leakScales = []leakScale{{3, 1}, {4, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {
 // leak is what is known about one leaking process.
 type leak struct {
 	holder *holder
-	scale  leakScale
+	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
+	pool  *state.Pool
+	scale leakScale
 	// rate is ports a second, with the quartiles of the pairwise slopes.
 	rate, rateLow, rateHigh float64
 	// growth and held are the ports kept and held at the last tick, peak the most kept.
@@ -80,7 +82,7 @@ func (d *portLeak) judge(w *world, h *holder) {
 	key := h.id
 	in := d.cases.incidents[key]
 	open := in != nil && in.open
-	if !open && uint64(h.growth()) < d.settings.MinPorts/2 {
+	if !open && uint64(h.growth()) < d.least(w, h, d.settings.MinPorts)/2 {
 		return
 	}
 	if open {
@@ -167,10 +169,21 @@ func (d *portLeak) enough(w *world, h *holder, scale leakScale, grown int) bool 
 	case churns:
 		need = d.settings.MinPorts / 2
 	}
+	need = d.least(w, h, need)
 	if scale == leakScales[0] {
 		need *= 2
 	}
 	return uint64(grown) >= need
+}
+
+// least lowers the number of ports that makes a leak in a pool that someone
+// has bounded: most of a small one would be gone before.
+func (d *portLeak) least(w *world, h *holder, need uint64) uint64 {
+	pool := w.state.Pools[h.key.pool]
+	if pool == nil || pool.Source == model.PoolEphemeral {
+		return need
+	}
+	return min(need, max(d.settings.MinPortsBounded, uint64(d.settings.BoundedShare*float64(pool.Size))))
 }
 
 // unsure says that events were lost in the span, so that missing releases may
@@ -225,7 +238,10 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	h := data.holder
 	ongoing := in.touchedOrOpen()
 	who := task(h.process, h.key.pid)
-	pool := w.state.Pools[h.key.pool]
+	if pool := w.state.Pools[h.key.pool]; pool != nil {
+		data.pool = pool
+	}
+	pool := data.pool
 	taken := data.peak
 	length := max(in.seen.Sub(in.start), time.Second)
 	released := h.released - data.releasedBase
@@ -234,8 +250,8 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "process", CPU: -1, PID: h.key.pid, Process: clean(h.process), Protocol: h.key.protocol.String()}}
 	where := ""
 	if pool != nil {
-		f.Subject.Pool = clean(pool.Name)
-		where = fmt.Sprintf(" of pool %s (%s %d-%d)", clean(pool.Name), pool.Protocol, pool.Low, pool.High)
+		f.Subject.Pool, f.Subject.Netns = clean(pool.Name), clean(pool.NetnsName)
+		where = " of pool " + poolText(pool)
 	}
 	gaveBack := "gave none back"
 	if released > 0 {

@@ -64,6 +64,43 @@ func TestPortLeak(t *testing.T) {
 	}
 }
 
+// TestLeakOfSmallPool wants a leak in a pool of 100 ports to be called one
+// while most of the pool is free still.
+func TestLeakOfSmallPool(t *testing.T) {
+	s := ports()
+	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
+	k := leaker
+	k.How = model.HowBindPort
+	port := uint16(5000)
+	seconds(s, 8, func(int) { take(s, k, 8, &port) })
+	seconds(s, 3, func(int) { s.Quiet() })
+	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityCritical, within: 6 * time.Second, contains: []string{"of pool rpc (udp 5000-5099)", "bind to ports of its choice"}})
+}
+
+// TestLeakInNamespace wants the namespace of the pool to be named, also after
+// it has gone together with the process.
+func TestLeakInNamespace(t *testing.T) {
+	s := ports()
+	pool := model.PortPool{Time: s.Now(), Protocol: model.ProtocolUDP, Low: 2000, High: 2999, Size: 1000, Source: model.PoolEphemeral, Netns: 9, NetnsName: "blue", Name: "ephemeral"}
+	s.Builder().AddPortPool(pool)
+	port := uint16(2000)
+	var held []model.PortAcquire
+	seconds(s, 12, func(i int) {
+		for n := range 20 {
+			a := model.PortAcquire{Time: s.Now().Add(time.Duration(n+1) * 40 * time.Millisecond), PID: 7, TID: 7, Cookie: uint64(port), Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindAny, Netns: 9, LocalAddr: "0.0.0.0", Process: "leaky"}
+			port++
+			s.Builder().AddPortAcquire(a)
+			held = append(held, a)
+		}
+	})
+	for _, a := range held {
+		s.Builder().AddPortRelease(model.PortRelease{Time: s.Now(), PID: 7, TID: 7, Cookie: a.Cookie, Protocol: a.Protocol, LocalPort: a.LocalPort, How: model.HowClose, Netns: 9, LocalAddr: a.LocalAddr, Process: a.Process})
+	}
+	s.Builder().AddPortPool(model.PortPool{Time: s.Now(), Protocol: model.ProtocolUDP, Source: model.PoolEphemeral, Netns: 9, Name: "ephemeral"})
+	seconds(s, 40, func(int) { s.Quiet() })
+	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true, contains: []string{"of pool ephemeral (udp 2000-2999) in network namespace blue", "by now they are free again", `"netns": "blue"`}})
+}
+
 func TestListenerLeak(t *testing.T) {
 	s := ports()
 	port := uint16(20000)
@@ -104,6 +141,22 @@ func TestNoLeak(t *testing.T) {
 			port := uint16(33000)
 			take(s, leaker, 50, &port)
 			seconds(s, 60, func(int) { s.Quiet() })
+		}},
+		{"twenty ports of a small pool at the start", func(s *detecttest.Stream) {
+			s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
+			port := uint16(5000)
+			take(s, leaker, 20, &port)
+			seconds(s, 60, func(int) { s.Quiet() })
+		}},
+		{"twenty ports of a small pool over the first seconds", func(s *detecttest.Stream) {
+			s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
+			port := uint16(5000)
+			seconds(s, 60, func(i int) {
+				s.Quiet()
+				if i < 4 {
+					take(s, leaker, 5, &port)
+				}
+			})
 		}},
 		{"fifty ports over the first seconds", func(s *detecttest.Stream) {
 			port := uint16(33000)
@@ -206,6 +259,21 @@ func exhaustedForOneDestination(t *testing.T, known bool) {
 	})
 	check(t, s.Batch(), fault, want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,
 		contains: []string{"towards 10.0.0.9 port 5432 is exhausted", "EADDRNOTAVAIL", "app[77] holds 200", "other destinations are not affected"}})
+}
+
+// TestExhaustedByRest wants the words and the numbers to agree when no port is
+// held any more and all of them rest.
+func TestExhaustedByRest(t *testing.T) {
+	s := detecttest.New()
+	s.Pool("ephemeral", model.ProtocolTCP, model.PoolEphemeral, 40000, 40199)
+	port := uint16(40000)
+	held := take(s, dialer, 200, &port)
+	for _, k := range held {
+		s.Rest(999*time.Millisecond, time.Minute, k)
+	}
+	seconds(s, 10, func(int) { s.Quiet() })
+	check(t, s.Batch(), detecttest.Start, want{detector: "port-exhaustion", severity: model.SeverityWarning, within: 5 * time.Second,
+		contains: []string{"towards 10.0.0.9 port 5432 is nearly exhausted: 200 of 200 ports at rest (TIME_WAIT), none in use"}})
 }
 
 func TestExplicitPoolExhausted(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"lostbeat/model"
+	"lostbeat/model/state"
 )
 
 // clean makes a name from a traced host fit for a sentence: control characters
@@ -86,6 +87,16 @@ func span(d time.Duration) string {
 		return unit(d.Hours(), "h")
 	}
 	return unit(d.Hours()/24, "days")
+}
+
+// poolText names a pool: rpc (udp 5000-5099), and its network namespace where
+// that is not the host's.
+func poolText(p *state.Pool) string {
+	text := fmt.Sprintf("%s (%s %d-%d)", clean(p.Name), p.Protocol, p.Low, p.High)
+	if p.NetnsName != "" {
+		text += " in network namespace " + clean(p.NetnsName)
+	}
+	return text
 }
 
 // task names a process: name[pid].
