@@ -958,7 +958,7 @@ func (b *Builder) AddDeviceQueue(v DeviceQueue) {
 	e.Str[2] = b.Intern(v.RPSCPUs)
 }
 
-// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval.
+// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval; the CPU is the one that freed them, -1 at a backlog, where it need not be the owner (softnet tells that).
 type Drop struct {
 	// Time: when it was complete.
 	Time Time
