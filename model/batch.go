@@ -146,14 +146,18 @@ func (b *Builder) Import(from *Batch, events ...Event) {
 // the order of equal times.
 func (b *Builder) SortByTime() { sortEvents(b.batch.Events) }
 
+// maxGuess bounds the room, in events, that a new batch begins with.
+const maxGuess = 4096
+
 // Take returns the batch built so far and starts the next; nil when no event
-// was added.
+// was added. The next batch begins with room for as many events as this one
+// had: after a burst, small batches do not go on holding memory for large ones.
 func (b *Builder) Take() *Batch {
 	if len(b.batch.Events) == 0 {
 		return nil
 	}
 	out := b.batch
-	b.batch = Batch{Events: make([]Event, 0, min(cap(out.Events), 4096))}
+	b.batch = Batch{Events: make([]Event, 0, min(len(out.Events), maxGuess))}
 	clear(b.strings)
 	clear(b.recent[:])
 	return &out
