@@ -359,6 +359,7 @@ func (r *run) collect(end model.Time) {
 			r.options.Log.Warn("read clocks", "error", err)
 		}
 		r.processes.forget(end)
+		r.symbols.forget()
 	}
 	r.lastCollect = end
 }

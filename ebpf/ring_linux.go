@@ -27,8 +27,12 @@ const (
 type ring struct {
 	consumerPage, producerPages []byte
 	consumer, producer          *atomic.Uint64
-	data                        []byte // the ring twice in a row, so that records never wrap
+	data                        []byte
 	mask                        uint64
+	// wrapped holds a copy of a record that goes over the end of data. The
+	// kernel could map the ring twice in a row so that none does, but then each
+	// of its pages counts twice as memory of this process.
+	wrapped []byte
 }
 
 // newRing maps a BPF_MAP_TYPE_RINGBUF.
@@ -39,7 +43,7 @@ func newRing(m *cebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map the ringbuf's consumer page: %w", err)
 	}
-	producer, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	producer, err := unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the ringbuf's data: %w", err), unix.Munmap(consumer))
 	}
@@ -71,8 +75,7 @@ func (r *ring) read(end uint64, handle func(raw []byte)) int {
 		}
 		length := uint64(header &^ (ringBusy | ringDiscard))
 		if header&ringDiscard == 0 {
-			start := offset + ringHeaderSize
-			handle(r.data[start : start+length : start+length])
+			handle(r.record((offset+ringHeaderSize)&r.mask, length))
 			n++
 		}
 		position += (length + ringHeaderSize + 7) &^ 7
@@ -83,6 +86,17 @@ func (r *ring) read(end uint64, handle func(raw []byte)) int {
 	}
 	r.consumer.Store(position)
 	return n
+}
+
+// record returns the bytes of a record's data, which begin at the given place
+// of the ring.
+func (r *ring) record(start, length uint64) []byte {
+	end := start + length
+	if size := uint64(len(r.data)); end > size {
+		r.wrapped = append(append(r.wrapped[:0], r.data[start:]...), r.data[:end-size]...)
+		return r.wrapped
+	}
+	return r.data[start:end:end]
 }
 
 func (r *ring) close() error {

@@ -10,22 +10,19 @@ import (
 // memoryRing is a ringbuf in ordinary memory.
 type memoryRing struct {
 	ring
-	size uint64
 }
 
 func newMemoryRing(size uint64) *memoryRing {
-	return &memoryRing{ring{consumer: new(atomic.Uint64), producer: new(atomic.Uint64), data: make([]byte, 2*size), mask: size - 1}, size}
+	return &memoryRing{ring{consumer: new(atomic.Uint64), producer: new(atomic.Uint64), data: make([]byte, size), mask: size - 1}}
 }
 
-// put writes a record with flags in its header, as the kernel does; the second
-// half of the data is the first once more.
+// put writes a record with flags in its header, as the kernel does.
 func (m *memoryRing) put(content string, flags uint32) {
 	position := m.producer.Load()
 	record := binary.LittleEndian.AppendUint32(nil, uint32(len(content))|flags)
 	record = append(append(record, 0, 0, 0, 0), content...)
 	for i, c := range record {
-		offset := (position + uint64(i)) & m.mask
-		m.data[offset], m.data[offset+m.size] = c, c
+		m.data[(position+uint64(i))&m.mask] = c
 	}
 	m.producer.Store(position + (uint64(len(record))+7)&^7)
 }

@@ -34,6 +34,12 @@ zzzz t not_hexadecimal
 			t.Errorf("name(%#x) = %q, want %q", addr, got, want)
 		}
 	}
+	s.forget()
+	for _, addr := range []uint64{0xffffffff81000100, 0xffffffff81000108} { // asked for before forget, and not
+		if got := s.name(addr); got != "tcp_v4_rcv" {
+			t.Errorf("after forget: name(%#x) = %q", addr, got)
+		}
+	}
 }
 
 func TestSymbolsHidden(t *testing.T) {
