@@ -125,7 +125,7 @@ type ProbeState uint8
 const (
 	// ProbeOff is a part that does not run; its reason says why.
 	ProbeOff ProbeState = iota
-	// ProbeOn is a part that runs and sees everything it is meant to see.
+	// ProbeOn is a part that runs and sees everything it is meant to see; its reason, if any, says what no system shows it.
 	ProbeOn
 	// ProbeDegraded is a part that runs and misses something; its reason says what.
 	ProbeDegraded

@@ -263,9 +263,11 @@ type PoolKey struct {
 
 // Pool is how much of a pool is taken. Refused, Taken and Released are per second.
 type Pool struct {
-	Used, Resting, Size      int
-	Low, High                uint16
-	Source                   model.PoolSource
+	Used, Resting, Size int
+	Low, High           uint16
+	Source              model.PoolSource
+	// Netns is the network namespace by name or inode, empty for the host's.
+	Netns                    string
 	Refused, Taken, Released float32
 }
 

@@ -29,12 +29,15 @@ func (u *ui) header(v *view, w int) string {
 	if cpus := meta["cpus"]; cpus != "" {
 		left = append(left, piece{dim, "· " + cpus + " cpus", 10})
 	}
-	if on, all := probesOn(v.snap.Probes); all > 0 {
+	if on, all, limits := probesOn(v.snap.Probes); all > 0 {
 		s := dim
 		if on < all {
 			s = warning
 		}
 		left = append(left, piece{s, fmt.Sprintf("· probes %d/%d", on, all), 7})
+		if limits > 0 {
+			left = append(left, piece{dim, "(" + plural(limits, "limit") + ": d)", 11})
+		}
 	}
 	right := []piece{u.clock(v)}
 	loss := piece{dim, "loss 0", 4}
@@ -114,19 +117,22 @@ func formatSpeed(speed float64) string {
 	return fmt.Sprintf(" ×%.0f", speed)
 }
 
-// probesOn counts the probes, and those of which every part works.
-func probesOn(probes []model.Probe) (on, all int) {
-	ok := map[string]bool{}
+// probesOn counts the probes, those of which any part runs, and the parts that
+// do not run or miss something.
+func probesOn(probes []model.Probe) (on, all, limits int) {
+	runs := map[string]bool{}
 	for _, p := range probes {
-		have, seen := ok[p.Name]
-		ok[p.Name] = p.State == model.ProbeOn && (have || !seen)
+		runs[p.Name] = runs[p.Name] || p.State != model.ProbeOff
+		if p.State != model.ProbeOn {
+			limits++
+		}
 	}
-	for _, good := range ok {
-		if good {
+	for _, some := range runs {
+		if some {
 			on++
 		}
 	}
-	return on, len(ok)
+	return on, len(runs), limits
 }
 
 // tabs names the pages.

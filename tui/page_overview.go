@@ -214,7 +214,7 @@ func (u *ui) oneLine(v *view, f *model.Finding, w int, marks bool) string {
 func victims(v *view, f *model.Finding) string {
 	var parts []string
 	if ofPorts(f) {
-		if p := poolNamed(v, f.Subject.Pool); p != nil {
+		if p := poolOf(v, f); p != nil {
 			parts = append(parts, "whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(int64(p.Size-p.Used-p.Resting))+" of "+formatInt(int64(p.Size))+" left")
 		}
 		for i := range v.snap.RefusedBy {
@@ -269,10 +269,12 @@ func victims(v *view, f *model.Finding) string {
 	return strings.Join(parts, " · ") + " packets"
 }
 
-func poolNamed(v *view, name string) *Pool {
+// poolOf is the pool that a finding speaks of; nil when it is not known.
+func poolOf(v *view, f *model.Finding) *Pool {
 	for i := range v.frame.Pools {
-		if v.frame.Pools[i].Key.Name == name {
-			return &v.frame.Pools[i].Value
+		p := &v.frame.Pools[i]
+		if p.Key.Name == f.Subject.Pool && p.Key.Protocol.String() == f.Subject.Protocol && p.Value.Netns == f.Subject.Netns {
+			return &p.Value
 		}
 	}
 	return nil
@@ -550,7 +552,7 @@ func offReason(probes []model.Probe, names ...string) string {
 func reasons(probes []model.Probe, names []string) string {
 	var parts []string
 	for _, p := range probes {
-		if !slices.Contains(names, p.Name) || p.State == model.ProbeOn || p.Reason == "" {
+		if !slices.Contains(names, p.Name) || p.Reason == "" {
 			continue
 		}
 		text := p.Reason

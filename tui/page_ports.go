@@ -35,6 +35,18 @@ func (p *poolView) empty() float64 {
 	return float64(max(0, p.Value.Size-p.Value.Used-p.Value.Resting)) / p.perSecond
 }
 
+// namespace is the network namespace that the pool belongs to; empty for a pool
+// that spans all of them.
+func (p poolView) namespace() string {
+	switch {
+	case p.Key.Netns == 0:
+		return ""
+	case p.Value.Netns == "":
+		return "host"
+	}
+	return p.Value.Netns
+}
+
 func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	var rows []poolView
 	for _, r := range v.frame.Pools {
@@ -42,13 +54,16 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 		p.perSecond, p.grows = forecast(v, r.ID)
 		rows = append(rows, p)
 	}
+	slices.SortStableFunc(rows, func(a, b poolView) int { // rows that are alike: the host's first
+		return cmp.Or(cmp.Compare(a.Value.Netns, b.Value.Netns), cmp.Compare(a.Key.Netns, b.Key.Netns))
+	})
 	note := probeNote(v.snap.Probes, "port")
 	if note == "" {
 		note = auditNote(v.snap.Audits)
 	}
-	return &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+	g := &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
-		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() },
+		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() + " " + p.namespace() },
 		cols: []column[poolView]{
 			textColumn("pool", 13, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
 			textColumn("ports", 11, 0, 6, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
@@ -62,10 +77,10 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				}
 				l.field(s, formatPercent(poolShare(p.Value)), w, true)
 			}},
-			textColumn("used / size", 15, 0, 0, func(p poolView) string {
-				return formatInt(int64(p.Value.Used)) + " / " + formatInt(int64(p.Value.Size))
+			textColumn("taken / size", 15, 0, 0, func(p poolView) string {
+				return formatInt(int64(p.Value.Used+p.Value.Resting)) + " / " + formatInt(int64(p.Value.Size))
 			}),
-			numberColumn("rest", 6, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
+			numberColumn("at rest", 7, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
 			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
 			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
 			{title: "empty in", w: 11, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
@@ -82,6 +97,10 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				}), 0)
 			}},
 		}}
+	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" }) {
+		g.cols = append(g.cols, textColumn("namespace", 10, 1, 1, poolView.namespace))
+	}
+	return g
 }
 
 // whole returns n values over the whole history up to the moment that is looked

@@ -310,7 +310,7 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 		if v == nil {
 			continue
 		}
-		v.Used, v.Resting, v.Size, v.Low, v.High, v.Source = p.Used, p.Resting, int(p.Size), p.Low, p.High, p.Source
+		v.Used, v.Resting, v.Size, v.Low, v.High, v.Source, v.Netns = p.Used, p.Resting, int(p.Size), p.Low, p.High, p.Source, p.NetnsName
 	}
 	f.dirty = true
 	if !end {

@@ -108,12 +108,9 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err := loader.AttachAll("interrupt_entry", "interrupt_exit"); err != nil {
 		return nil, errors.Join(err, loader.Close())
 	}
-	a.status = []model.Probe{
-		ebpf.StatusOf(name, "lines", nil),
-		{Name: name, Part: "processor-local", State: model.ProbeOff,
-			Reason: "local timer and inter-processor interrupts do not pass the kernel's handler tracepoints",
-			Hint:   "their time is part of irq_ns in cpu.time"},
-	}
+	lines := ebpf.StatusOf(name, "lines", nil)
+	lines.Reason = "local timer and inter-processor interrupts do not pass any kernel's handler tracepoints; their time is part of irq_ns in cpu.time"
+	a.status = []model.Probe{lines}
 	return a, nil
 }
 

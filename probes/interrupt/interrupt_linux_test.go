@@ -126,8 +126,8 @@ func TestStatusSaysWhatIsNotSeen(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{}, New())
 	var local bool
 	ebpftest.Each(s.Stop(), func(b *model.Batch, e *model.Event) {
-		if p, ok := b.Probe(e); ok && p.Part == "processor-local" {
-			local = p.State == model.ProbeOff && p.Reason != ""
+		if p, ok := b.Probe(e); ok && p.Part == "lines" {
+			local = p.State == model.ProbeOn && p.Reason != ""
 		}
 	})
 	if !local {
