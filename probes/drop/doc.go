@@ -16,6 +16,12 @@
 // as the port probe does. What TCP throws away in the life of a healthy
 // connection is counted without the socket.
 //
+// The CPU is the one that freed the packet. A full backlog is found by the CPU
+// that wanted to add to it, which with RPS is often another than its owner, and
+// the tracepoint does not tell the owner: such drops carry CPU -1. Whose
+// backlogs they were is in the softnet events of the same interval, which the
+// kernel counts by owner.
+//
 // socket.queue events show the receive queues of sockets that have dropped, and
 // of those that are more than half full. They come from one walk over the open
 // files of all processes, which also finds the owners; it is made each second

@@ -219,6 +219,9 @@ func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *m
 	v := model.Drop{Time: now, Dur: interval, CPU: int32(d.key.Cpu), PID: -1, TID: -1, Cookie: d.key.Cookie,
 		Place: d.place, Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
 		Queue: -1, Reason: d.reason, Location: d.function, Device: d.device}
+	if v.Place == model.PlaceBacklog {
+		v.CPU = -1 // it freed the packet for the backlog of a CPU that is not told
+	}
 	if v.Device == "" {
 		v.Device = a.names.of(d.key.Netns, d.key.Ifindex)
 	}

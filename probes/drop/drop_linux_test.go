@@ -350,7 +350,7 @@ func TestBacklog(t *testing.T) {
 		t.Fatal("the flood did not fill the backlog")
 	}
 	checkCount(t, batches, got, want)
-	if d := found[0]; d.Reason != "CPU_BACKLOG" || d.Device != "lbrx0" {
+	if d := found[0]; d.Reason != "CPU_BACKLOG" || d.Device != "lbrx0" || d.CPU != -1 {
 		t.Errorf("unexpected %+v", d)
 	}
 }
