@@ -219,14 +219,6 @@ type processKey struct {
 	name string
 }
 
-// heldKey is the key under which a port that is held stands in the state.
-func heldKey(cookie uint64, protocol model.Protocol, netns int64, local string, lport uint16, remote string, rport uint16, resting bool) state.PortKey {
-	if cookie != 0 {
-		return state.PortKey{Cookie: cookie, Resting: resting}
-	}
-	return state.PortKey{Netns: netns, Protocol: protocol, Local: local, Remote: remote, LPort: lport, RPort: rport, Resting: resting}
-}
-
 // apply folds one port or RPC event in, keeping the state's ports and the
 // counts beside them in step.
 func (p *portFacts) apply(w *world, b *model.Batch, e *model.Event) {
@@ -291,7 +283,10 @@ func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
 		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
 	}
 	protocol, lport, rport := model.Protocol(e.Args[0]), uint16(e.Args[1]), uint16(e.Args[2])
-	return heldKey(e.Resource, protocol, netns, local, lport, remote, rport, false), heldKey(e.Resource, protocol, netns, local, lport, remote, rport, true)
+	held = state.Key(e.Resource, state.Place{Netns: netns, LocalAddr: local, RemoteAddr: remote, LocalPort: lport, RemotePort: rport, Protocol: protocol}, false)
+	rest = held
+	rest.Resting = true
+	return held, rest
 }
 
 // isConnection says that a port is TCP's and was taken for one destination.

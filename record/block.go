@@ -117,10 +117,8 @@ func (x *blockEncoder) begin(b *model.Batch, t model.Time) {
 
 func (x *blockEncoder) addKeyframe(t model.Time) {
 	if x.state.Start != 0 { // or else nothing holds yet
-		var builder model.Builder
-		x.state.Snapshot(t, &builder)
-		if b := builder.Take(); b != nil {
-			x.events.begin()
+		x.events.begin()
+		for b := range x.state.Keyframe(t) {
 			x.events.batch(b)
 			for i := range b.Events {
 				if x.events.full() {
@@ -130,8 +128,8 @@ func (x *blockEncoder) addKeyframe(t model.Time) {
 				}
 				x.events.add(b, b.Events[i])
 			}
-			x.keyframes = appendEvents(x.keyframes, blockKeyframe, &x.events)
 		}
+		x.keyframes = appendEvents(x.keyframes, blockKeyframe, &x.events)
 	}
 	x.keyframeSize, x.sinceKeyframe, x.lastKeyframe = len(x.keyframes), 0, t
 	if len(x.keyframes) > maxKeyframe {

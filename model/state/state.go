@@ -7,8 +7,10 @@ package state
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
+	"unique"
 
 	"lostbeat/model"
 )
@@ -16,6 +18,9 @@ import (
 // keyframeKey is the key of the meta event that opens a keyframe: what was
 // known before no longer counts.
 const keyframeKey = "keyframe"
+
+// keyframeBatch is about the number of events in a batch of Keyframe.
+const keyframeBatch = 2048
 
 // State is what holds after the events applied so far. Its maps may be read
 // between calls of Apply and must not be changed. A State is not safe for
@@ -40,7 +45,7 @@ type State struct {
 	// Ports are the ports that are held or at rest, one entry to a socket.
 	Ports map[PortKey]*Port
 
-	slots map[slot]*slotUse
+	slots map[slot]slotUse
 }
 
 // ProbeKey identifies a part of a probe.
@@ -85,31 +90,57 @@ func (p *Pool) Contains(protocol model.Protocol, netns int64, port uint16) bool 
 // PortKey identifies a held port: the socket cookie where there is one, the
 // addresses otherwise.
 type PortKey struct {
-	Cookie        uint64
-	Netns         int64
-	Protocol      model.Protocol
-	Local, Remote string
-	LPort, RPort  uint16
-	Resting       bool
+	// Cookie is the socket's, 0 where it is not known.
+	Cookie uint64
+	// Place tells ports without a cookie apart; the zero Handle for all others.
+	Place unique.Handle[Place]
+	// Resting says that the port is closed and rests.
+	Resting bool
 }
 
-// Port is a port that a socket holds, or that rests after its close.
-type Port struct {
-	Cookie                uint64
-	Protocol              model.Protocol
+// Place is where a port without a cookie stands.
+type Place struct {
+	Netns                 int64
 	LocalAddr, RemoteAddr string
 	LocalPort, RemotePort uint16
-	Netns                 int64
-	PID, TID              int32
+	Protocol              model.Protocol
+}
+
+// Key returns the key of a port; place matters only when cookie is 0.
+func Key(cookie uint64, place Place, resting bool) PortKey {
+	if cookie != 0 {
+		return PortKey{Cookie: cookie, Resting: resting}
+	}
+	return PortKey{Place: unique.Make(place), Resting: resting}
+}
+
+// place returns the place of a port without a cookie, the zero Place of others.
+func (k *PortKey) place() Place {
+	if k.Place == (unique.Handle[Place]{}) {
+		return Place{}
+	}
+	return k.Place.Value()
+}
+
+// Port is a port that a socket holds, or that rests after its close. There may
+// be tens of thousands: fields are in the order that takes the least memory.
+type Port struct {
+	Cookie                uint64
+	LocalAddr, RemoteAddr string
 	Process               string
-	How                   model.How
-	Flags                 model.Flags
 	Stack                 model.Stack
+	Netns                 int64
 	// Since is when it was taken as far as is known; for a resting port, when it came to rest.
 	Since model.Time
-	// Resting says that it is closed and cannot be used again yet; RestUntil says until when, 0 unknown.
-	Resting   bool
-	RestUntil model.Time
+	// RestUntil says until when a resting port rests, 0 unknown.
+	RestUntil             model.Time
+	PID, TID              int32
+	LocalPort, RemotePort uint16
+	Flags                 model.Flags
+	Protocol              model.Protocol
+	How                   model.How
+	// Resting says that it is closed and cannot be used again yet.
+	Resting bool
 }
 
 // Shared says that the socket takes no port of its own: an accepted connection.
@@ -124,7 +155,7 @@ type slot struct {
 	port     uint16
 }
 
-type slotUse struct{ held, resting int }
+type slotUse struct{ held, resting int32 }
 
 // New returns the state before any event.
 func New() *State {
@@ -135,7 +166,7 @@ func New() *State {
 
 func (s *State) reset() {
 	*s = State{Now: s.Now, Start: s.Start, Meta: map[string]string{}, Probes: map[ProbeKey]model.Probe{}, Processes: map[int32]model.Process{}, Devices: map[DeviceKey]model.DeviceConfig{},
-		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: map[PortKey]*Port{}, slots: map[slot]*slotUse{}}
+		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: map[PortKey]*Port{}, slots: map[slot]slotUse{}}
 }
 
 // Apply folds a batch into the state.
@@ -227,10 +258,7 @@ func (p *Port) setAddresses(protocol model.Protocol, local string, lport uint16,
 }
 
 func (p *Port) key(resting bool) PortKey {
-	if p.Cookie != 0 {
-		return PortKey{Cookie: p.Cookie, Resting: resting}
-	}
-	return PortKey{Netns: p.Netns, Protocol: p.Protocol, Local: p.LocalAddr, Remote: p.RemoteAddr, LPort: p.LocalPort, RPort: p.RemotePort, Resting: resting}
+	return Key(p.Cookie, Place{p.Netns, p.LocalAddr, p.RemoteAddr, p.LocalPort, p.RemotePort, p.Protocol}, resting)
 }
 
 // Key returns the key under which the port stands in State.Ports.
@@ -252,17 +280,13 @@ func (s *State) remove(key PortKey) {
 
 // use changes by n how often p's port is held or rests, and the occupancy of
 // the pools where that made a difference.
-func (s *State) use(p *Port, n int) {
+func (s *State) use(p *Port, n int32) {
 	if p.Shared() || p.LocalPort == 0 {
 		return
 	}
 	k := slot{p.Netns, p.Protocol, p.LocalPort}
-	u := s.slots[k]
-	if u == nil {
-		u = &slotUse{}
-		s.slots[k] = u
-	}
-	before := *u
+	before := s.slots[k]
+	u := before
 	if p.Resting {
 		u.resting += n
 	} else {
@@ -271,11 +295,13 @@ func (s *State) use(p *Port, n int) {
 	for _, pool := range s.Pools {
 		if pool.Contains(k.protocol, k.netns, k.port) {
 			pool.count(before, -1)
-			pool.count(*u, 1)
+			pool.count(u, 1)
 		}
 	}
-	if u.held == 0 && u.resting == 0 {
+	if u == (slotUse{}) {
 		delete(s.slots, k)
+	} else {
+		s.slots[k] = u
 	}
 }
 
@@ -296,7 +322,7 @@ func (s *State) setPool(v model.PortPool) {
 	pool := &Pool{PortPool: v}
 	for k, u := range s.slots {
 		if pool.Contains(k.protocol, k.netns, k.port) {
-			pool.count(*u, 1)
+			pool.count(u, 1)
 		}
 	}
 	s.Pools[PoolKey{v.Name, v.Protocol, v.Netns}] = pool
@@ -305,7 +331,27 @@ func (s *State) setPool(v model.PortPool) {
 // Snapshot adds the state to b as a keyframe: events at the given time, flagged
 // model.FlagKeyframe, in an order that depends on the state alone. Applied to
 // any State they give this one back.
-func (s *State) Snapshot(at model.Time, b *model.Builder) {
+func (s *State) Snapshot(at model.Time, b *model.Builder) { s.snapshot(at, b, func() {}) }
+
+// Keyframe returns what Snapshot adds as batches, so that a state with many
+// ports need not be in memory twice.
+func (s *State) Keyframe(at model.Time) iter.Seq[*model.Batch] {
+	return func(yield func(*model.Batch) bool) {
+		var b model.Builder
+		more := true
+		s.snapshot(at, &b, func() {
+			if more && b.Len() >= keyframeBatch {
+				more = yield(b.Take())
+			}
+		})
+		if last := b.Take(); more && last != nil {
+			yield(last)
+		}
+	}
+}
+
+// snapshot adds the state to b and calls added after each process and port.
+func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 	const flags = model.FlagKeyframe
 	b.AddMeta(model.Meta{Time: at, Flags: flags, Key: keyframeKey, Value: "begin"})
 	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
@@ -325,6 +371,7 @@ func (s *State) Snapshot(at model.Time, b *model.Builder) {
 		v := s.Processes[pid]
 		v.Time, v.Flags, v.State = at, flags, model.ProcessActive
 		b.AddProcess(v)
+		added()
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(s.Devices), func(a, b DeviceKey) int {
 		return cmp.Or(cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Ifindex, b.Ifindex))
@@ -343,8 +390,11 @@ func (s *State) Snapshot(at model.Time, b *model.Builder) {
 		v.Time, v.Flags = at, flags
 		b.AddPortPool(v)
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.Ports), comparePorts) {
+	keys := slices.AppendSeq(make([]PortKey, 0, len(s.Ports)), maps.Keys(s.Ports))
+	slices.SortFunc(keys, comparePorts)
+	for _, k := range keys {
 		s.Ports[k].snapshot(at, b)
+		added()
 	}
 }
 
@@ -385,6 +435,10 @@ func comparePorts(a, b PortKey) int {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(a.Cookie, b.Cookie), cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.LPort, b.LPort), cmp.Compare(a.RPort, b.RPort),
-		cmp.Compare(a.Local, b.Local), cmp.Compare(a.Remote, b.Remote), cmp.Compare(resting(a), resting(b)))
+	if c := cmp.Compare(a.Cookie, b.Cookie); c != 0 {
+		return c
+	}
+	p, q := a.place(), b.place()
+	return cmp.Or(cmp.Compare(p.Netns, q.Netns), cmp.Compare(p.Protocol, q.Protocol), cmp.Compare(p.LocalPort, q.LocalPort), cmp.Compare(p.RemotePort, q.RemotePort),
+		cmp.Compare(p.LocalAddr, q.LocalAddr), cmp.Compare(p.RemoteAddr, q.RemoteAddr), cmp.Compare(resting(a), resting(b)))
 }

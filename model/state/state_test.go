@@ -140,3 +140,31 @@ func TestPoolGoesWithItsNamespace(t *testing.T) {
 		t.Errorf("pools left: %v", s.Pools)
 	}
 }
+
+// A keyframe of many ports comes in parts, which together are the snapshot.
+func TestKeyframeInParts(t *testing.T) {
+	const ports = 5000
+	s := New()
+	var b model.Builder
+	for i := range ports {
+		b.AddPortAcquire(udp(second, uint64(i+1), uint16(i+1)))
+	}
+	s.Apply(b.Take())
+	s.Snapshot(2*second, &b)
+	whole := b.Take()
+	got, parts, events := New(), 0, 0
+	for part := range s.Keyframe(2 * second) {
+		parts++
+		events += len(part.Events)
+		got.Apply(part)
+	}
+	if parts < 2 || events != len(whole.Events) || len(got.Ports) != ports {
+		t.Errorf("%d parts, %d of %d events, %d of %d ports", parts, events, len(whole.Events), len(got.Ports), ports)
+	}
+	for part := range s.Keyframe(2 * second) {
+		if len(part.Events) >= ports {
+			t.Errorf("one part has %d events", len(part.Events))
+		}
+		break // leaving early must not go on
+	}
+}
