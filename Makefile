@@ -26,8 +26,8 @@ unit: ## tests that need no privileges
 privileged: ## all tests; as root on Linux those that load BPF programs run too
 	sh .ci/test
 
-race:
-	CGO_ENABLED=1 $(GO) test -race ./...
+race: ## the race detector over all but the longest tests
+	CGO_ENABLED=1 $(GO) test -race -short -p 1 -timeout 20m ./...
 
 lint: $(LINTER)
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
