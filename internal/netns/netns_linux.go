@@ -47,6 +47,39 @@ func List(limit int) ([]Namespace, error) {
 	return list("/run/netns", "/proc", limit)
 }
 
+// Of returns the namespace with the given inode, which one of the tasks (PIDs
+// or TIDs) is in. It returns ErrGone when none of them is, or not any more.
+func Of(inode uint32, tasks ...int32) (Namespace, error) {
+	return of("/run/netns", "/proc", inode, tasks)
+}
+
+func of(named, proc string, inode uint32, tasks []int32) (Namespace, error) {
+	n := Namespace{Inode: inode, Name: strconv.FormatUint(uint64(inode), 10)}
+	for _, task := range tasks {
+		path := filepath.Join(proc, strconv.Itoa(int(task)), "ns/net")
+		if now, err := inodeOf(path); err == nil && now == inode {
+			n.path = path
+			break
+		}
+	}
+	if n.path == "" {
+		return Namespace{}, ErrGone
+	}
+	if own, err := Own(); err == nil && own.Inode == inode {
+		return own, nil
+	}
+	// A host without named namespaces has no such directory.
+	names, _ := os.ReadDir(named)
+	for _, e := range names {
+		var stat unix.Stat_t
+		if path := filepath.Join(named, e.Name()); unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode && isNamespace(path) {
+			n.Name = e.Name()
+			break
+		}
+	}
+	return n, nil
+}
+
 func list(named, proc string, limit int) ([]Namespace, error) {
 	own, err := Own()
 	if err != nil {

@@ -65,7 +65,7 @@ type tuple struct {
 type namespace struct {
 	inode    uint32
 	name     string // as in netns.Namespace: empty for that of this process
-	complete bool // all tables were read without interruption
+	complete bool   // all tables were read without interruption
 	low      uint16
 	high     uint16
 	reserved string // ip_local_reserved_ports
@@ -215,16 +215,21 @@ func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]openSocke
 				errs = append(errs, err)
 			}
 		}
-		var err error
-		if ns.low, ns.high, err = readPortRange("/proc/sys/net/ipv4/ip_local_port_range"); err != nil {
-			errs = append(errs, err)
-		}
-		// Absent on no kernel in use; without it nothing is reserved.
-		reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
-		ns.reserved = string(bytes.TrimSpace(reserved))
+		errs = append(errs, ns.readLimits())
 		out.namespaces = append(out.namespaces, ns)
 		return errors.Join(errs...)
 	})
+}
+
+// readLimits reads the limits of the namespace that the calling thread is in.
+func (n *namespace) readLimits() (err error) {
+	if n.low, n.high, err = readPortRange("/proc/sys/net/ipv4/ip_local_port_range"); err != nil {
+		return err
+	}
+	// Absent on no kernel in use; without it nothing is reserved.
+	reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+	n.reserved = string(bytes.TrimSpace(reserved))
+	return nil
 }
 
 func (out *listing) addDiag(s diagSocket, inode uint32, protocol uint8, inodes map[uint64]openSocket) {

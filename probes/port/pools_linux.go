@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/netns"
 	"lostbeat/model"
 )
 
@@ -18,6 +19,9 @@ import (
 type pools struct {
 	known   map[poolKey]model.PortPool
 	changed []model.PortPool
+	// met says when each namespace was first seen in a record, so that a listing
+	// that began before does not take it for gone; 0 it was found by a listing.
+	met map[uint32]model.Time
 }
 
 type poolKey struct {
@@ -31,7 +35,7 @@ func comparePoolKeys(a, b poolKey) int {
 }
 
 func newPools(configured []ebpf.Pool) pools {
-	p := pools{known: make(map[poolKey]model.PortPool)}
+	p := pools{known: make(map[poolKey]model.PortPool), met: make(map[uint32]model.Time)}
 	for _, c := range configured {
 		p.set(model.PortPool{
 			Protocol: c.Protocol, Low: c.Low, High: c.High, Size: poolSize(c.Low, c.High),
@@ -48,19 +52,31 @@ func poolSize(low, high uint16) uint64 {
 	return uint64(high-low) + 1
 }
 
+// meet reports the pools of a namespace, which one of the tasks is in, with its
+// first record: the next listing may be seconds away. A namespace that cannot be entered any more is
+// left to that listing.
+func (p *pools) meet(inode uint32, at model.Time, b *model.Builder, tasks ...int32) {
+	if _, known := p.met[inode]; known || inode == 0 || len(p.met) >= maxNamespaces {
+		return
+	}
+	p.met[inode] = at
+	n, err := netns.Of(inode, tasks...)
+	if err != nil {
+		return
+	}
+	limits := namespace{inode: inode, name: n.Name}
+	if n.Do(limits.readLimits) != nil {
+		return
+	}
+	p.setLimits(limits)
+	p.report(at, b)
+}
+
 // update takes the limits from a listing.
 func (p *pools) update(l *listing) {
 	for _, n := range l.namespaces {
-		if n.high == 0 {
-			continue
-		}
-		blocked, text := reservedIn(n.reserved, n.low, n.high)
-		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-			p.set(model.PortPool{
-				Protocol: protocol, Low: n.low, High: n.high, Size: poolSize(n.low, n.high) - blocked,
-				Source: model.PoolEphemeral, Netns: int64(n.inode), NetnsName: n.name, Name: "ephemeral", Reserved: text,
-			})
-		}
+		p.met[n.inode] = 0
+		p.setLimits(n)
 	}
 	if low, high := l.sunRPC[0], l.sunRPC[1]; high != 0 {
 		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
@@ -73,12 +89,34 @@ func (p *pools) update(l *listing) {
 	if len(l.namespaces) == 0 {
 		return // the listing failed: nothing is known to have gone
 	}
+	gone := func(inode uint32) bool {
+		return p.met[inode] <= l.begin && !slices.ContainsFunc(l.namespaces, func(n namespace) bool { return n.inode == inode })
+	}
 	// A namespace that has gone takes its pools along, so that memory stays bounded.
 	for _, k := range slices.SortedFunc(maps.Keys(p.known), comparePoolKeys) {
-		if k.netns != 0 && !slices.ContainsFunc(l.namespaces, func(n namespace) bool { return int64(n.inode) == k.netns }) {
+		if k.netns != 0 && gone(uint32(k.netns)) {
 			delete(p.known, k)
 			p.changed = append(p.changed, model.PortPool{Protocol: k.protocol, Source: model.PoolEphemeral, Netns: k.netns, Name: k.name})
 		}
+	}
+	for inode := range p.met {
+		if gone(inode) {
+			delete(p.met, inode)
+		}
+	}
+}
+
+// setLimits sets the pools of a namespace.
+func (p *pools) setLimits(n namespace) {
+	if n.high == 0 {
+		return
+	}
+	blocked, text := reservedIn(n.reserved, n.low, n.high)
+	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		p.set(model.PortPool{
+			Protocol: protocol, Low: n.low, High: n.high, Size: poolSize(n.low, n.high) - blocked,
+			Source: model.PoolEphemeral, Netns: int64(n.inode), NetnsName: n.name, Name: "ephemeral", Reserved: text,
+		})
 	}
 }
 

@@ -1,9 +1,11 @@
 package port
 
 import (
+	"os"
 	"slices"
 	"testing"
 
+	"lostbeat/internal/netns"
 	"lostbeat/model"
 )
 
@@ -48,5 +50,33 @@ func TestPoolsOfNamespaces(t *testing.T) {
 	p.update(&listing{namespaces: []namespace{host}})
 	if again := reported(t, &p); len(again) != 0 {
 		t.Errorf("reported twice: %+v", again)
+	}
+}
+
+// TestPoolsOfFirstPort meets a namespace in a record before any listing has it.
+func TestPoolsOfFirstPort(t *testing.T) {
+	own, err := netns.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPools(nil)
+	var b model.Builder
+	p.meet(own.Inode, 5, &b, 0, int32(os.Getpid()))
+	met := b.Take()
+	if met == nil || len(met.Events) != 2 || met.Events[0].Time != 5 {
+		t.Fatalf("got %+v", met)
+	}
+	p.meet(own.Inode, 6, &b, int32(os.Getpid()))
+	p.update(&listing{begin: 4, namespaces: []namespace{{inode: own.Inode + 1}}})
+	if more := reported(t, &p); b.Take() != nil || len(more) != 0 {
+		t.Errorf("met twice, or gone with a listing that began before: %+v", more)
+	}
+	p.update(&listing{begin: 7, namespaces: []namespace{{inode: own.Inode + 1}}})
+	if gone := reported(t, &p); len(gone) != 2 || gone[0].High != 0 {
+		t.Errorf("after it has gone: %+v", gone)
+	}
+	p.meet(own.Inode+2, 8, &b, int32(os.Getpid()))
+	if b.Take() != nil {
+		t.Error("entered a namespace that the task is not in")
 	}
 }

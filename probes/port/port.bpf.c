@@ -366,21 +366,26 @@ static __always_inline bool port_error(long ret)
 	return ret == -EADDRINUSE || ret == -EADDRNOTAVAIL || ret == -EACCES || ret == -EPERM || ret == -EAGAIN || ret == -ENOBUFS || ret == -ENOMEM;
 }
 
-/* Replaces the local address of a failed attempt by the one that was asked for. */
-static __always_inline void port_asked(struct port_record *r, const void *user)
+/* Reads the address that a system call was given; returns its port. */
+static __always_inline u16 port_asked(u8 addr[16], const void *user)
 {
 	struct { u16 family; __be16 port; __be32 word[6]; } address = {};
 
 	bpf_probe_read_user(&address, 8, user);
-	r->local_port = bpf_ntohs(address.port);
 	if (address.family == AF_INET6) {
 		bpf_probe_read_user(&address, sizeof(address), user);
-		port_set_v6(r->local_addr, address.word[1], address.word[2], address.word[3], address.word[4]);
+		port_set_v6(addr, address.word[1], address.word[2], address.word[3], address.word[4]);
 	} else if (address.family == AF_INET) {
-		port_set_v4(r->local_addr, address.word[0]);
+		port_set_v4(addr, address.word[0]);
 	}
+	return bpf_ntohs(address.port);
 }
 
+/*
+ * asked is the address that the system call was given, NULL for none: of bind
+ * the local one, of connect the remote one, which the socket of a failed
+ * attempt does not keep.
+ */
 static __always_inline void port_failed(struct task_struct *task, struct sock *sk, u8 how, long ret, const void *asked, s32 stack)
 {
 	struct port_socket *known;
@@ -397,8 +402,10 @@ static __always_inline void port_failed(struct task_struct *task, struct sock *s
 	port_fill(r, sk, how);
 	r->error = -ret;
 	r->stack = stack;
-	if (asked) {
-		port_asked(r, asked);
+	if (asked && how == LB_HOW_CONNECT) {
+		r->remote_port = port_asked(r->remote_addr, asked);
+	} else if (asked) {
+		r->local_port = port_asked(r->local_addr, asked);
 		r->how = r->local_port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
 	}
 	lb_submit(r);
@@ -472,6 +479,7 @@ int port_exit_connect(struct port_sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct port_socket *known;
 	struct port_record *r;
+	struct pt_regs *regs;
 	struct sock *sk;
 	u16 port;
 	u64 cookie;
@@ -479,11 +487,12 @@ int port_exit_connect(struct port_sys_exit *ctx)
 
 	if (ctx->ret && !port_error(ctx->ret))
 		return 0;
-	sk = port_socket_of(task, SYSCALL_ARG1((struct pt_regs *)bpf_task_pt_regs(task)));
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	sk = port_socket_of(task, SYSCALL_ARG1(regs));
 	if (!sk)
 		return 0;
 	if (ctx->ret) {
-		port_failed(task, sk, LB_HOW_CONNECT, ctx->ret, NULL, stack);
+		port_failed(task, sk, LB_HOW_CONNECT, ctx->ret, (void *)SYSCALL_ARG2(regs), stack);
 		return 0;
 	}
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)

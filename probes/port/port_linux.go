@@ -106,6 +106,7 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 			env.Log.Debug("forget a socket", "error", err)
 		}
 	}
+	a.tracker.meet = a.pools.meet
 	if env.Options.Stacks {
 		a.tracker.stacks = newSymbolizer(loader.Map(bpfMapPortStacks))
 	}

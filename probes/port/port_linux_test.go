@@ -85,6 +85,9 @@ func testScenarios(t *testing.T, probe Probe) {
 		if l, ok := b.Loss(e); ok {
 			t.Errorf("loss: %+v", l)
 		}
+		if v, ok := b.PortFail(e); ok && v.PID == int32(os.Getpid()) && v.How == model.HowConnect && (v.RemotePort == 0 || v.RemoteAddr == "") {
+			t.Errorf("a connect that failed without its destination: %+v", v)
+		}
 		if f, ok := seen(b, e); ok {
 			byCookie[f.Cookie] = append(byCookie[f.Cookie], f)
 		}

@@ -71,6 +71,8 @@ type tracker struct {
 	name  func(pid int32, comm string) string
 	// forget drops what the programs remember of a socket that has gone unseen.
 	forget func(cookie uint64)
+	// meet is told of the namespace and tasks of each record before its event.
+	meet   func(inode uint32, at model.Time, b *model.Builder, tasks ...int32)
 	stacks *symbolizer // nil unless asked for
 
 	held      map[uint64]*holding
@@ -85,7 +87,7 @@ type tracker struct {
 
 func newTracker(env *ebpf.Env) *tracker {
 	return &tracker{
-		clock: env.Clock, name: env.NamedProcess, forget: func(uint64) {},
+		clock: env.Clock, name: env.NamedProcess, forget: func(uint64) {}, meet: func(uint32, model.Time, *model.Builder, ...int32) {},
 		held:      make(map[uint64]*holding),
 		listeners: make(map[listenerKey]listener),
 		rests:     newRestQueue(),
@@ -164,6 +166,7 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 		return err
 	}
 	at := t.clock.Time(r.Head.TimeNs)
+	t.meet(r.Netns, at, b, int32(r.Tid), int32(r.Owner))
 	if r.Cookie == 0 {
 		// A socket from before the start that no listing could reach: the audit
 		// gives it its identity.
@@ -256,6 +259,7 @@ func (t *tracker) decodeFail(raw []byte, b *model.Builder) error {
 	if r.Head.Pid == r.Owner {
 		tid = int32(r.Tid)
 	}
+	t.meet(r.Netns, t.clock.Time(r.Head.TimeNs), b, int32(r.Tid), pid)
 	b.AddPortFail(model.PortFail{
 		Time: t.clock.Time(r.Head.TimeNs), Flags: modelFlags(r.Flags), PID: pid, TID: tid, Cookie: r.Cookie,
 		Protocol: model.Protocol(r.Protocol), LocalPort: r.LocalPort, RemotePort: r.RemotePort,
