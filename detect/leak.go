@@ -49,7 +49,8 @@ func newPortLeak(s Settings) detector {
 }
 
 func (d *portLeak) tick(w *world, emit func(model.Finding)) {
-	for _, h := range w.ports.holderList() {
+	grown := func(h *holder) bool { return h.growth() > 0 || d.cases.incidents[h.id] != nil }
+	for _, h := range w.ports.holderList(grown) {
 		d.judge(w, h)
 	}
 	d.judgeVanished(w)

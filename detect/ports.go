@@ -2,21 +2,11 @@ package detect
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	"lostbeat/model"
 	"lostbeat/model/state"
-)
-
-// Lengths of a holder's history.
-const (
-	// secondFloors is how many seconds of floors are kept.
-	secondFloors = 304
-	// coarseSeconds is the length of a coarse floor, coarseFloors how many are kept.
-	coarseSeconds = 10
-	coarseFloors  = 184
 )
 
 // portFacts is who holds which ports, and how that changed.
@@ -89,14 +79,15 @@ type holder struct {
 	held, present int
 	// low is the floor of the second that is being filled.
 	low int
-	// seconds and coarse are rings of floors of held-present; ticks is how many seconds have been recorded.
-	seconds [secondFloors]int32
-	coarse  [coarseFloors]int32
-	ticks   int
+	// seconds and coarse are floors of held-present; ticks is how many seconds
+	// have been recorded, coarseLow the floor of the coarse span under way.
+	seconds, coarse floors
+	coarseLow       int
+	ticks           int
 	// acquired and released count since the holder appeared; short counts releases after less than a second.
 	acquired, released, short uint64
-	// perSecond rings of acquisitions and releases.
-	acquiredIn, releasedIn [secondFloors]uint32
+	// acquiredIn and releasedIn are acquisitions and releases by second.
+	acquiredIn, releasedIn turnover
 	// how counts the ways of acquisition.
 	how [16]uint64
 	// first is the first acquisition seen, last the last.
@@ -116,51 +107,38 @@ func (h *holder) floor(ago int) int {
 	if ago >= h.ticks || ago >= secondFloors {
 		return 0
 	}
-	return int(h.seconds[(h.ticks-1-ago)%secondFloors])
+	return h.seconds.lowest(h.ticks-1-ago, h.ticks-1-ago)
 }
 
 // floorOver returns the lowest floor of n seconds, the last of which ended ago
-// seconds before the last tick. Long spans are read from the coarse ring.
+// seconds before the last tick. Long spans are read from the coarse floors.
 func (h *holder) floorOver(ago, n int) int {
 	if ago+n <= secondFloors {
-		low := h.floor(ago)
-		for i := 1; i < n; i++ {
-			low = min(low, h.floor(ago+i))
-		}
-		return low
+		return h.seconds.lowest(h.ticks-ago-n, h.ticks-1-ago)
 	}
-	done := h.ticks / coarseSeconds // complete coarse floors
-	first, count := ago/coarseSeconds, max(n/coarseSeconds, 1)
-	low := int(^uint(0) >> 1)
-	for i := first; i < first+count; i++ {
-		if i >= done || i >= coarseFloors {
-			return min(low, 0)
-		}
-		low = min(low, int(h.coarse[(done-1-i)%coarseFloors]))
+	last := h.ticks/coarseSeconds - 1 - ago/coarseSeconds
+	first := last - max(n/coarseSeconds, 1) + 1
+	if first < h.ticks/coarseSeconds-coarseFloors {
+		return min(h.coarse.lowest(max(first, 0), last), 0)
 	}
-	return low
+	return h.coarse.lowest(first, last)
 }
 
-// sumOver adds up a per-second ring over the last n recorded seconds.
-func (h *holder) sumOver(ring *[secondFloors]uint32, n int) uint64 {
-	var sum uint64
-	for i := range min(n, h.ticks, secondFloors) {
-		sum += uint64(ring[(h.ticks-1-i)%secondFloors])
-	}
-	return sum
+// sumOver adds up acquisitions or releases over the last n recorded seconds.
+func (h *holder) sumOver(of *turnover, n int) uint64 {
+	return of.sum(h.ticks-min(n, h.ticks, secondFloors), h.ticks-1)
 }
 
 func (h *holder) endSecond() {
-	i := h.ticks % secondFloors
-	h.seconds[i] = int32(h.low)
-	if c := h.ticks / coarseSeconds % coarseFloors; h.ticks%coarseSeconds == 0 {
-		h.coarse[c] = int32(h.low)
-	} else {
-		h.coarse[c] = min(h.coarse[c], int32(h.low))
+	h.seconds.add(h.ticks, h.low, secondFloors)
+	if h.ticks%coarseSeconds == 0 {
+		h.coarseLow = h.low
 	}
+	h.coarseLow = min(h.coarseLow, h.low)
 	h.ticks++
-	next := h.ticks % secondFloors
-	h.acquiredIn[next], h.releasedIn[next] = 0, 0
+	if h.ticks%coarseSeconds == 0 {
+		h.coarse.add(h.ticks/coarseSeconds-1, h.coarseLow, coarseFloors)
+	}
 	h.low = h.growth()
 }
 
@@ -312,7 +290,7 @@ func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) {
 		}
 		h.last = e.Time
 		h.acquired++
-		h.acquiredIn[h.ticks%secondFloors]++
+		h.acquiredIn.add(h.ticks)
 	}
 	if int(port.How) < len(h.how) {
 		h.how[port.How]++
@@ -343,7 +321,7 @@ func (p *portFacts) release(w *world, port *state.Port, e *model.Event) {
 	}
 	h.low = min(h.low, h.growth())
 	h.released++
-	h.releasedIn[h.ticks%secondFloors]++
+	h.releasedIn.add(h.ticks)
 	held := e.Time.Sub(port.Since)
 	h.holds.Observe(uint64(max(held, 0)))
 	if held < time.Second {
@@ -397,10 +375,7 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 // rehome moves holders without a pool into pools that have become known since:
 // the limits of another network namespace are read some time after its first port.
 func (p *portFacts) rehome(w *world) {
-	for _, h := range p.holderList() {
-		if h.key.pool != (state.PoolKey{}) {
-			continue
-		}
+	for _, h := range p.holderList(func(h *holder) bool { return h.key.pool == (state.PoolKey{}) }) {
 		inside := make(map[state.PoolKey]int)
 		all := 0
 		for port, o := range p.owners {
@@ -423,12 +398,15 @@ func (p *portFacts) rehome(w *world) {
 	}
 }
 
-// holderList returns the holders in a fixed order.
-func (p *portFacts) holderList() []*holder {
-	list := make([]*holder, 0, len(p.holders))
-	for _, k := range slices.SortedFunc(maps.Keys(p.holders), compareHolders) {
-		list = append(list, p.holders[k])
+// holderList returns the holders that match in a fixed order.
+func (p *portFacts) holderList(match func(*holder) bool) []*holder {
+	var list []*holder
+	for _, h := range p.holders {
+		if match(h) {
+			list = append(list, h)
+		}
 	}
+	slices.SortFunc(list, func(a, b *holder) int { return compareHolders(a.key, b.key) })
 	return list
 }
 
