@@ -44,12 +44,10 @@ const (
 type starved struct {
 	pattern pattern
 	cpu     int32
-	// work is the culprit's facts over the last window, share its share of it.
-	work       workFacts
-	share      float64
-	worstShare float64
-	// facts is the CPU's last window.
-	facts cpuSecond
+	// look is what the fault looked like: that of the pattern seen in most
+	// windows. What remains of a fault that ends is not told in its place.
+	look
+	looks [unproven + 1]look
 	// device is the device whose packets it handles, drops what was dropped at backlogs since the start.
 	device  deviceKey
 	dropped uint64
@@ -65,7 +63,44 @@ type starved struct {
 	deviceDrops uint64
 	deviceBase  uint64
 	napi        napiFacts
-	others      []otherCPU
+}
+
+// look is what a fault looked like in the windows in which it showed one pattern.
+type look struct {
+	// windows is their number, shares the sum of the culprit's shares of them.
+	windows int
+	shares  float64
+	// worstShare is the largest share, and work and facts are the culprit and
+	// its CPU in the last window that came close to it, others the other CPUs.
+	worstShare float64
+	work       workFacts
+	facts      cpuSecond
+	others     []otherCPU
+}
+
+// share is the culprit's mean share of its CPU.
+func (l *look) share() float64 { return ratio(l.shares, float64(l.windows)) }
+
+// nearWorst is the part of the largest share from which a window describes the fault.
+const nearWorst = 0.9
+
+// add notes a window that showed pattern p, and takes the look of the pattern
+// seen most often.
+func (data *starved) add(p pattern, share float64, top *workFacts, facts *cpuSecond, others []otherCPU) {
+	l := &data.looks[p]
+	l.windows++
+	l.shares += share
+	l.worstShare = max(l.worstShare, share)
+	if share >= nearWorst*l.worstShare {
+		l.work, l.facts, l.others = *top, facts.clone(), others
+	}
+	data.pattern = p
+	for i := range data.looks {
+		if data.looks[i].windows > data.looks[data.pattern].windows {
+			data.pattern = pattern(i)
+		}
+	}
+	data.look = data.looks[data.pattern]
 }
 
 type victim struct {
@@ -139,11 +174,7 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		fresh := d.cases.incidents[key] == nil
 		in = d.cases.raise(w, key, w.windowStart())
 		if fresh {
-			in.data = starved{cpu: c.id, pattern: p, baseDropped: c.dropped - drops, baseProcessed: c.processed - sum.softnet.processed, baseSqueezed: c.squeezed - sum.softnet.squeezed}
-		}
-		in.data.pattern = min(in.data.pattern, p)
-		if p == saturated || p == budgeted {
-			in.data.pattern = p
+			in.data = starved{cpu: c.id, late: late - d.lateIn(c, c.seconds[w.slot].late), baseDropped: c.dropped - drops, baseProcessed: c.processed - sum.softnet.processed, baseSqueezed: c.squeezed - sum.softnet.squeezed}
 		}
 	case total >= s.ClearShare && (drops > 0 || late > 0) || drops >= s.MinDrops:
 		in = d.cases.keep(w, key)
@@ -153,10 +184,7 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	}
 	data := &in.data
 	if ok {
-		// What is said is what was seen while the fault was plain.
-		data.work, data.share, data.worstShare = *top, share, max(data.worstShare, share)
-		data.facts = sum.clone()
-		data.others = d.otherCPUs(w, c.id)
+		data.add(p, share, top, sum, d.otherCPUs(w, c.id))
 		if device := d.deviceOf(w, c); device.name != "" {
 			data.device = device
 		}
@@ -164,9 +192,7 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	data.dropped, data.processed, data.squeezed = c.dropped-data.baseDropped, c.processed-data.baseProcessed, c.squeezed-data.baseSqueezed
 	data.deviceDrops += d.newDeviceDrops(w, c, share)
 	// The window slides: count each second's late waits once.
-	if late > 0 {
-		data.late += uint64(len(c.seconds[w.slot].late))
-	}
+	data.late += d.lateIn(c, c.seconds[w.slot].late)
 	if worst.wait > data.worstLate.wait {
 		data.worstLate = worst
 	}
@@ -197,6 +223,16 @@ func (d *starvation) lateWaits(c *cpuFacts, top *workFacts) (n uint64, worst sin
 		blocker = nil
 	}
 	return n, worst, blocker
+}
+
+// lateIn counts the runs that waited for other work that is known.
+func (d *starvation) lateIn(c *cpuFacts, runs []singleRun) (n uint64) {
+	for _, l := range runs {
+		if d.blockerOf(c, l) >= 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // blockerOf returns which of the CPU's deferred work ran while l waited, -1

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,11 +59,11 @@ func (d *starvation) title(in *incident[starved]) string {
 	case budgeted:
 		return fmt.Sprintf("NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s", data.cpu, tense(ongoing, "stops", "stopped"), data.facts.softnet.processed/max(data.work.count, 1), tense(ongoing, "drops", "dropped"), lost)
 	case crowded:
-		return fmt.Sprintf("CPU %d %s no time left: %s %s %s of it, and %s packets: %s", data.cpu, tense(ongoing, "has", "had"), work, tense(ongoing, "takes", "took"), percent(data.share), tense(ongoing, "drops", "dropped"), lost)
+		return fmt.Sprintf("CPU %d %s no time left: %s %s %s of it, and %s packets: %s", data.cpu, tense(ongoing, "has", "had"), work, tense(ongoing, "takes", "took"), percent(data.share()), tense(ongoing, "drops", "dropped"), lost)
 	case unproven:
 		return fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s; this capture has nothing that could show a victim", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work)
 	}
-	title := fmt.Sprintf("CPU %d %s %s of its time in %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.share), work)
+	title := fmt.Sprintf("CPU %d %s %s of its time in %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.share()), work)
 	if lost != "" {
 		return fmt.Sprintf("%s and %s what it cannot keep up with: %s", title, tense(ongoing, "drops", "dropped"), lost)
 	}
@@ -74,10 +75,7 @@ func (in *incident[T]) touchedOrOpen() bool { return in.open || in.emitted == 0 
 
 func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 	data := &in.data
-	list := []model.Evidence{evidence(fmt.Sprintf("CPU %d time in %s, last window", data.cpu, data.work.label()), data.share, "ratio")}
-	if data.worstShare > data.share {
-		list = append(list, evidence("largest share", data.worstShare, "ratio"))
-	}
+	list := []model.Evidence{evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, data.work.label()), data.share(), "ratio"), evidence("largest share", data.worstShare, "ratio")}
 	if data.dropped > 0 {
 		list = append(list, evidence("dropped at the full backlog", float64(data.dropped), "packets"), evidence("share of its packets dropped", d.lossShare(data), "ratio"))
 	}
@@ -102,10 +100,24 @@ func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 	for _, o := range data.others[:min(len(data.others), 8)] {
 		list = append(list, evidence(fmt.Sprintf("CPU %d busy", o.id), o.busy, "ratio"))
 	}
-	for _, v := range data.victims {
-		if n := v.socket.total - v.base; n > 0 {
-			list = append(list, evidence("dropped at the receive queue of "+socketName(v.socket), float64(n), "packets"))
+	return append(list, victimLosses(data.victims)...)
+}
+
+// victimLosses says what the victims lost; several sockets of one name, such
+// as those of a port that is shared, are added up.
+func victimLosses(victims []victim) []model.Evidence {
+	var list []model.Evidence
+	for _, v := range victims {
+		n := v.socket.total - v.base
+		if n == 0 {
+			continue
 		}
+		name := "dropped at the receive queue of " + socketName(v.socket)
+		if i := slices.IndexFunc(list, func(e model.Evidence) bool { return e.Name == name }); i >= 0 {
+			list[i].Value += float64(n)
+			continue
+		}
+		list = append(list, evidence(name, float64(n), "packets"))
 	}
 	return list
 }
