@@ -119,12 +119,13 @@ func (d *starvation) tick(w *world, emit func(model.Finding)) {
 		d.judgeCPU(w, c)
 	}
 	d.judgeThreads(w)
+	d.judgeLong(w)
 	d.settleLong(w, emit)
 	d.cases.settle(w, confirmStarvation, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
 }
 
 func (d *starvation) finish(w *world, emit func(model.Finding)) {
-	d.long.flush(w, emit, func(in *incident[longWork]) model.Finding { return describeLong(in) })
+	d.flushLong(w, emit)
 	d.cases.flush(w, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
 }
 
@@ -138,7 +139,6 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	}
 	window := time.Duration(w.windowSeconds()) * time.Second
 	total, share := sum.share(sum.deferred(), window), sum.share(top.busy, window)
-	d.judgeLong(w, c)
 
 	drops := sum.softnet.dropped
 	lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+sum.softnet.processed)) >= s.DropShare

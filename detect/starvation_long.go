@@ -1,94 +1,207 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/model"
 )
 
-// longWork is a Windows driver whose DPCs or ISRs run for far longer than the
-// guideline allows, in general or on one CPU.
+// longWork is what is known about the DPCs, or the ISRs, of a Windows host that
+// run for far longer than the guideline allows: one finding for all drivers.
 type longWork struct {
-	driver, routine  string
-	class            model.Class
-	cpu              int32
-	worst, guideline time.Duration
-	runs, over       uint64
+	// what is "DPC" or "ISR".
+	what       string
+	guideline  time.Duration
+	runs, over uint64
+	drivers    []longDriver
+}
+
+// longDriver is one driver with runs beyond the guideline.
+type longDriver struct {
+	name, routine string
+	cpu           int32
+	worst         time.Duration
+	over          uint64
 }
 
 // judgeLong notes DPCs and ISRs of Windows hosts that exceed the documented
 // guideline by a factor. No victim is needed for a note of severity info.
-func (d *starvation) judgeLong(w *world, c *cpuFacts) {
-	second := &c.seconds[w.slot]
-	for _, list := range [][]workFacts{second.work, second.irqs} {
-		for i := range list {
-			f := &list[i]
-			limit := d.guideline(f.class)
-			if limit == 0 {
-				continue
+func (d *starvation) judgeLong(w *world) {
+	d.judgeLongClass(w, "DPC", d.settings.DPCGuideline.Std(), func(s *cpuSecond) []workFacts { return s.work })
+	d.judgeLongClass(w, "ISR", d.settings.ISRGuideline.Std(), func(s *cpuSecond) []workFacts { return s.irqs })
+}
+
+func (d *starvation) judgeLongClass(w *world, what string, guideline time.Duration, list func(*cpuSecond) []workFacts) {
+	limit := time.Duration(d.settings.GuidelineFactor * float64(guideline))
+	var worst time.Duration
+	for _, c := range w.cpus {
+		work := list(&c.seconds[w.slot])
+		for i := range work {
+			if isWindowsWork(work[i].class) {
+				worst = max(worst, work[i].maxRun)
 			}
-			key := f.class.String() + "/" + f.label()
-			in := d.long.incidents[key]
-			if f.maxRun >= time.Duration(d.settings.GuidelineFactor*float64(limit)) {
-				in = d.long.raise(w, key, w.now-tickEvery)
-			} else if in != nil && f.overLimit > 0 {
-				d.long.keep(w, key)
-			}
-			if in == nil {
-				continue
-			}
-			data := &in.data
-			data.driver, data.class, data.guideline = f.label(), f.class, limit
-			data.runs += f.count
-			data.over += f.overLimit
-			if f.maxRun > data.worst {
-				data.worst, data.cpu, data.routine = f.maxRun, c.id, f.worstRoutine
+		}
+	}
+	var in *incident[longWork]
+	switch {
+	case worst >= limit:
+		in = d.long.raise(w, what, w.now-tickEvery)
+	case worst > guideline:
+		in = d.long.keep(w, what)
+	}
+	if in == nil {
+		return
+	}
+	in.data.what, in.data.guideline = what, guideline
+	for _, c := range w.cpuList() {
+		work := list(&c.seconds[w.slot])
+		for i := range work {
+			if isWindowsWork(work[i].class) {
+				in.data.add(c.id, &work[i])
 			}
 		}
 	}
 }
 
-// guideline returns the documented limit of a class, 0 where there is none.
-func (d *starvation) guideline(class model.Class) time.Duration {
+// isWindowsWork says that Windows' guidelines apply to a class.
+func isWindowsWork(class model.Class) bool {
 	switch class {
-	case model.ClassDPC, model.ClassThreadedDPC, model.ClassTimerDPC:
-		return d.settings.DPCGuideline.Std()
-	case model.ClassISR, model.ClassISRMSI:
-		return d.settings.ISRGuideline.Std()
+	case model.ClassDPC, model.ClassThreadedDPC, model.ClassTimerDPC, model.ClassISR, model.ClassISRMSI:
+		return true
 	}
-	return 0
+	return false
+}
+
+// add folds in one second of one driver on one CPU.
+func (l *longWork) add(cpu int32, f *workFacts) {
+	l.runs += f.count
+	if f.maxRun <= l.guideline {
+		return
+	}
+	over := max(f.overLimit, 1)
+	l.over += over
+	name := f.label()
+	i := slices.IndexFunc(l.drivers, func(d longDriver) bool { return d.name == name })
+	if i < 0 {
+		i = len(l.drivers)
+		l.drivers = append(l.drivers, longDriver{name: name})
+	}
+	d := &l.drivers[i]
+	d.over += over
+	if f.maxRun > d.worst {
+		d.worst, d.cpu, d.routine = f.maxRun, cpu, clean(f.worstRoutine)
+	}
 }
 
 func (d *starvation) settleLong(w *world, emit func(model.Finding)) {
-	d.long.settle(w, 1, emit, func(in *incident[longWork]) model.Finding {
-		f := describeLong(in)
-		if in.data.worst >= d.settings.Watchdog.Std()/2 {
-			f.Severity = model.SeverityCritical
-			f.Causes = append(f.Causes, fmt.Sprintf("the DPC watchdog stops the system (bug check 0x133) when a single DPC runs for about %s", span(d.settings.Watchdog.Std())))
-		}
-		return f
-	})
+	d.long.settle(w, 1, emit, d.describeLong)
 }
 
-func describeLong(in *incident[longWork]) model.Finding {
+// flushLong ends the notes with the stream, whose last second no tick has
+// judged. A burst that only happened to be the last thing seen is not called
+// ongoing.
+func (d *starvation) flushLong(w *world, emit func(model.Finding)) {
+	d.judgeLong(w)
+	d.settleLong(w, emit)
+	d.long.flush(w, func(f model.Finding) {
+		f.Ongoing = f.End.Sub(f.Start) >= d.long.settings.ClearAfter.Std()
+		emit(f)
+	}, d.describeLong)
+}
+
+// maxLongDrivers is how many drivers a finding lists beside the worst.
+const maxLongDrivers = 9
+
+func (d *starvation) describeLong(in *incident[longWork]) model.Finding {
 	data := &in.data
-	what := "DPC"
-	if data.class == model.ClassISR || data.class == model.ClassISRMSI {
-		what = "ISR"
+	ranked := slices.SortedFunc(slices.Values(data.drivers), func(a, b longDriver) int {
+		return cmp.Or(cmp.Compare(b.worst, a.worst), cmp.Compare(unknownImage(a.name), unknownImage(b.name)), cmp.Compare(a.name, b.name))
+	})
+	top, others := ranked[0], ranked[1:]
+	what := data.what
+	title := fmt.Sprintf("%s ran %s %s for %s on CPU %d, where the guideline is %s", top.name, article(what), what, span(top.worst), top.cpu, span(data.guideline))
+	if len(others) > 0 {
+		title += "; " + plural(len(others), "other driver") + " exceeded it too"
 	}
-	return model.Finding{
+	f := model.Finding{
 		Severity: model.SeverityInfo,
-		Title:    fmt.Sprintf("%s ran %s %s for %s on CPU %d, where the guideline is %s", data.driver, article(what), what, span(data.worst), data.cpu, span(data.guideline)),
-		Subject:  model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Driver: data.driver, Vector: clean(data.routine)},
+		Title:    title,
+		Subject:  model.Subject{Kind: "cpu", CPU: top.cpu, PID: -1, Driver: top.name, Vector: top.routine},
 		Evidence: []model.Evidence{
-			evidence("longest "+what, float64(data.worst), "ns"),
+			evidence(fmt.Sprintf("longest %s: %s on CPU %d", what, cmp.Or(top.routine, top.name), top.cpu), float64(top.worst), "ns"),
 			evidence(what+"s longer than the guideline", float64(data.over), "runs"),
 			evidence(what+"s seen", float64(data.runs), "runs"),
 		},
 		RuledOut: []string{"not a starvation verdict: no packet or task was seen to be lost or delayed by it"},
-		Advice:   []string{fmt.Sprintf("update or remove %s if delays of this size matter here; not when %s only wraps other drivers (ndis.sys, tcpip.sys, Wdf01000.sys, storport.sys): find the driver behind it first", data.driver, data.driver)},
+		Advice:   driverAdvice(top.name, top.routine),
 	}
+	for _, o := range others[:min(len(others), maxLongDrivers)] {
+		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("longest of %s: %s on CPU %d", o.name, cmp.Or(o.routine, o.name), o.cpu), float64(o.worst), "ns"))
+	}
+	if hidden := len(others) - maxLongDrivers; hidden > 0 {
+		f.Evidence = append(f.Evidence, evidence("further drivers beyond the guideline", float64(hidden), "drivers"))
+	}
+	if top.worst >= d.settings.Watchdog.Std()/2 {
+		f.Severity = model.SeverityCritical
+		f.Causes = append(f.Causes, fmt.Sprintf("the DPC watchdog stops the system (bug check 0x133) when a single DPC runs for about %s", span(d.settings.Watchdog.Std())))
+	}
+	return f
+}
+
+// wrapped says whose work a driver of Windows runs inside its own routines; ""
+// when it is not known to run any.
+func wrapped(driver string) string {
+	switch strings.ToLower(driver) {
+	case "ndis.sys":
+		return "the network adapter's driver or a filter driver (security software, teaming, virtual switch)"
+	case "tcpip.sys", "netio.sys":
+		return "a callout of the Windows Filtering Platform (firewall, security software, VPN) or the adapter's driver below it"
+	case "wdf01000.sys":
+		return "a driver built on the KMDF framework"
+	case "storport.sys", "ataport.sys", "scsiport.sys":
+		return "the storage adapter's driver"
+	case "portcls.sys":
+		return "the audio driver"
+	case "dxgkrnl.sys":
+		return "the display driver"
+	}
+	return ""
+}
+
+// isKernelImage says that a routine is Windows' own: nobody can update or remove it alone.
+func isKernelImage(driver string) bool {
+	switch strings.ToLower(driver) {
+	case "ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "hal.dll", "halmacpi.dll", "halaacpi.dll":
+		return true
+	}
+	return false
+}
+
+// unknownImage is 1 when the capture has no image for a routine.
+func unknownImage(driver string) int {
+	if driver == "" || strings.HasPrefix(driver, "<") {
+		return 1
+	}
+	return 0
+}
+
+// driverAdvice says what to do about a driver whose DPCs or ISRs are the
+// trouble, and when not to.
+func driverAdvice(driver, routine string) []string {
+	if hidden := wrapped(driver); hidden != "" {
+		return []string{fmt.Sprintf("find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly that of %s; record the same moment with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk Profile)", driver, hidden)}
+	}
+	if isKernelImage(driver) {
+		return []string{fmt.Sprintf("find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; open the trace in Windows Performance Analyzer with symbols to name the routine; there is no driver here to update", cmp.Or(routine, driver), driver)}
+	}
+	if unknownImage(driver) > 0 {
+		return []string{"record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this capture has no driver for the routine's address"}
+	}
+	return []string{fmt.Sprintf("update %s, or remove it, if delays of this size matter here; not when its device works without trouble and nothing else shows harm", driver)}
 }
 
 func article(what string) string {

@@ -241,10 +241,8 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 func (d *starvation) advice(w *world, in *incident[starved]) []string {
 	data := &in.data
 	if data.work.driver != "" || data.pattern == unproven {
-		return []string{
-			fmt.Sprintf("look at what is behind %s (it may only wrap another driver), and update or remove that; not before a trace with DPC routines names it", data.work.label()),
-			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only",
-		}
+		return append(driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine)),
+			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only")
 	}
 	if data.work.name != "NET_RX" {
 		return []string{fmt.Sprintf("find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long because the hypervisor stops the CPU", data.work.label())}

@@ -37,3 +37,53 @@ func TestWindowsStarvation(t *testing.T) {
 	check(t, stream(900), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityWarning, within: 5 * time.Second, contains: []string{"CPU 2 spends 88 % of its time in nic.sys and drops", `"driver": "nic.sys"`, "RSS keeps a flow on one CPU"}, lacks: []string{"rps_cpus"}})
 	check(t, stream(0), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityInfo, contains: []string{"nothing that could show a victim"}})
 }
+
+// longRuns is a second in which each driver ran one long DPC and one long ISR
+// on each of two CPUs.
+func longRuns(s *detecttest.Stream, worst time.Duration, drivers ...string) {
+	for i, driver := range drivers {
+		for cpu := range int32(2) {
+			run := model.Histogram{}
+			longest := worst - time.Duration(i)*10*time.Microsecond - time.Duration(cpu)*time.Microsecond
+			run.Observe(uint64(longest))
+			s.Builder().AddDeferredHist(model.DeferredHist{Time: s.End(), Dur: time.Second, CPU: cpu, Class: model.ClassTimerDPC, Count: 1, Busy: longest, MaxRun: longest, Name: driver + "+0x10", Driver: driver, RunHist: &run})
+			s.Builder().AddInterruptHist(model.InterruptHist{Time: s.End(), Dur: time.Second, CPU: cpu, Class: model.ClassISRMSI, Count: 1, Busy: longest, MaxRun: longest, Name: driver + "+0x20", Driver: driver, RunHist: &run})
+		}
+	}
+}
+
+func TestLongRunsAreOneFindingPerClass(t *testing.T) {
+	s := detecttest.NewWindows()
+	longRuns(s, 2*time.Millisecond, "e1d.sys", "ndis.sys", "ntoskrnl.exe", "<unknown>", "a.sys", "b.sys", "c.sys", "d.sys", "e.sys", "f.sys", "g.sys", "h.sys")
+	one := []string{"on CPU 0", "11 other drivers exceeded it too", "longest of ndis.sys", `"value": 24`, `"value": 2`, "further drivers", "update e1d.sys"}
+	check(t, s.Batch(), detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityInfo, closed: true, contains: append(one, "e1d.sys ran a DPC for 2 ms", "longest DPC: e1d.sys+0x10 on CPU 0")},
+		want{detector: "dpc-starvation", severity: model.SeverityInfo, closed: true, contains: append(one, "e1d.sys ran an ISR for 2 ms", "longest ISR: e1d.sys+0x20 on CPU 0")})
+}
+
+func TestLongRunAdvice(t *testing.T) {
+	for driver, advice := range map[string]want{
+		"NDIS.SYS":     {contains: []string{"find the driver behind NDIS.SYS"}, lacks: []string{"update NDIS.SYS", "remove"}},
+		"Wdf01000.sys": {contains: []string{"find the driver behind Wdf01000.sys", "KMDF"}, lacks: []string{"update", "remove"}},
+		"ntoskrnl.exe": {contains: []string{"part of Windows", "symbols"}, lacks: []string{"update ntoskrnl.exe", "remove"}},
+		"hal.dll":      {contains: []string{"part of Windows"}, lacks: []string{"update hal.dll", "remove"}},
+		"<unknown>":    {contains: []string{"LOADER"}, lacks: []string{"remove"}},
+		"rtwlane.sys":  {contains: []string{"update rtwlane.sys, or remove it"}},
+	} {
+		t.Run(driver, func(t *testing.T) {
+			s := detecttest.NewWindows()
+			seconds(s, 15, func(int) { longRuns(s, 2*time.Millisecond, driver) })
+			advice.detector, advice.severity = "dpc-starvation", model.SeverityInfo
+			check(t, s.Batch(), detecttest.Start, advice, advice)
+		})
+	}
+}
+
+// TestWatchdogFinding has a DPC near the watchdog's limit as the last thing
+// that a capture shows: the verdict's severity outlives the end of the stream.
+func TestWatchdogFinding(t *testing.T) {
+	s := detecttest.NewWindows()
+	longRuns(s, 12*time.Second, "stuck.sys")
+	critical := want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true, contains: []string{"bug check 0x133"}}
+	check(t, s.Batch(), detecttest.Start, critical, critical)
+}
