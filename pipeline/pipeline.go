@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	defaultQueueEvents = 1 << 20
+	// defaultQueueEvents are 30 MiB, and about a second of --trace on a host
+	// with 300,000 softirqs a second.
+	defaultQueueEvents = 1 << 18
 	queueBatches       = 4096
 	defaultDrain       = 10 * time.Second
 )
@@ -46,7 +48,7 @@ type Options struct {
 	// reported by a loss event. Otherwise the source waits.
 	Live bool
 	// QueueEvents bounds the queue between source and sinks, in events; 0 means
-	// 1,048,576.
+	// 262,144.
 	QueueEvents int
 	// Drain is how long, after the source has ended, the sinks may take for
 	// what is queued; 0 means 10 s.

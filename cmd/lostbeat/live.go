@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ func (f *liveFlags) source() (source.Source, error) {
 	for _, p := range pools {
 		opts.Pools = append(opts.Pools, ebpf.Pool{Name: p.name, Protocol: p.protocol, Low: p.low, High: p.high})
 	}
+	debug.SetGCPercent(tracingGCPercent)
 	return ebpf.New(opts, probes.All())
 }
 
@@ -145,3 +147,9 @@ func (s liveSession) run(ctx context.Context) error {
 	}
 	return errors.Join(err, pipelineErr, besideErr)
 }
+
+// tracingGCPercent is how much garbage a tracing command may gather, in
+// percent of what is in use. It shares the host with the work that it watches,
+// and allocates little: half of Go's default costs it some milliseconds of CPU
+// time a minute and saves a quarter of the heap.
+const tracingGCPercent = 50
