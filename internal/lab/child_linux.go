@@ -296,6 +296,8 @@ func (c *child) take(i int) (io.Closer, error) {
 	switch c.mode {
 	case "bind":
 		return net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	case "bind6":
+		return net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	case "connect":
 		return net.Dial("udp4", "127.0.0.1:9")
 	case "listen":

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,8 @@ type Env struct {
 	log  func(string)
 	undo []func() error
 	pids map[int32]bool
+	// namespaces are the names of those that it has made.
+	namespaces []string
 	// sendDev and recvDev are the two ends of the veth pair, named after this
 	// process so that findings about other labs on the host are told apart.
 	sendDev, recvDev string
@@ -122,9 +125,11 @@ func (e *Env) faultAt() model.Time {
 }
 
 // concerns says whether a finding is about the lab rather than about another
-// process or device of the host.
+// namespace, process or device of the host, which may be those of another lab.
 func (e *Env) concerns(f *model.Finding) bool {
 	switch {
+	case f.Subject.Netns != "":
+		return slices.Contains(e.namespaces, f.Subject.Netns)
 	case f.Subject.PID > 0:
 		return e.pids[f.Subject.PID]
 	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
@@ -141,6 +146,7 @@ func (e *Env) Namespace(ctx context.Context, suffix string) (string, error) {
 	if err := e.command(ctx, "", nil, "ip", "netns", "add", name); err != nil {
 		return "", err
 	}
+	e.namespaces = append(e.namespaces, name)
 	e.undo = append(e.undo, func() error {
 		// ctx may be done: what was made must be undone all the same.
 		return e.command(context.WithoutCancel(ctx), "", nil, "ip", "netns", "del", name)
@@ -210,13 +216,20 @@ func (e *Env) Set(ctx context.Context, ns, path, value string) error {
 	return nil
 }
 
+// Chains of iptables, with their tables.
+const (
+	beforeRouting = "raw PREROUTING"
+	input         = "filter INPUT"
+)
+
 // DearRules makes every UDP packet that a namespace receives pass n string
-// matches, none of which matches.
-func (e *Env) DearRules(ctx context.Context, ns string, n int) error {
+// matches of a chain, none of which matches.
+func (e *Env) DearRules(ctx context.Context, ns, chain string, n int) error {
+	table, chain, _ := strings.Cut(chain, " ")
 	var rules strings.Builder
-	rules.WriteString("*raw\n")
+	fmt.Fprintf(&rules, "*%s\n", table)
 	for i := range n {
-		fmt.Fprintf(&rules, "-A PREROUTING -p udp -m string --algo bm --string lostbeat-lab-%06d -j ACCEPT\n", i)
+		fmt.Fprintf(&rules, "-A %s -p udp -m string --algo bm --string lostbeat-lab-%06d -j ACCEPT\n", chain, i)
 	}
 	rules.WriteString("COMMIT\n")
 	return e.command(ctx, ns, strings.NewReader(rules.String()), "iptables-restore", "--noflush")
@@ -301,6 +314,14 @@ func (p *Process) Await() (string, error) {
 		return last, fmt.Errorf("lab process: %w", err)
 	}
 	return last, nil
+}
+
+// suspend stops the process by a signal.
+func (p *Process) suspend() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("suspend lab process %d: %w", p.cmd.Process.Pid, err)
+	}
+	return nil
 }
 
 // stop ends the process whatever it does.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"strings"
@@ -50,7 +51,9 @@ func TestLab(t *testing.T) {
 				t.Errorf("\n%s", report.String())
 			}
 			for _, f := range r[0].Findings {
-				t.Logf("%s %s: %s", f.Detector, f.Severity, f.Title)
+				if text, err := json.MarshalIndent(f, "", "\t"); err == nil {
+					t.Logf("%s", text)
+				}
 			}
 		})
 	}

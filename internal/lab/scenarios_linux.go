@@ -19,38 +19,44 @@ func Scenarios() []*Scenario {
 	exhaustion := func(parts ...string) []Expectation { return []Expectation{{"port-exhaustion", parts}} }
 	return []*Scenario{
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
-		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 12 * time.Second,
+		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 10 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedFlood},
-		{Name: "spread-flood", Doc: "the same load, spread over the CPUs", Length: 12 * time.Second, Run: spreadFlood},
-		{Name: "small-budget", Doc: "netdev_budget and dev_weight of 2, while programs compete with ksoftirqd for the CPU", Length: 12 * time.Second,
+		{Name: "pinned-input", Doc: "the same on CPU 1, with the rules where packets reach the host (INPUT)", Length: 10 * time.Second,
+			Expect: starvation("CPU 1", "NET_RX", recvDevPrefix), Run: pinnedInput},
+		{Name: "spread-flood", Doc: "a load that one CPU could not bear, spread over the CPUs", Length: 10 * time.Second, Run: spreadFlood},
+		{Name: "small-budget", Doc: "netdev_budget and dev_weight of 2, while programs compete with ksoftirqd for the CPU", Length: 10 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX"), Run: smallBudget},
-		{Name: "long-vector", Doc: "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors", Length: 12 * time.Second,
+		{Name: "long-vector", Doc: "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors", Length: 10 * time.Second,
 			Expect: starvation("Long runs of NET_RX", "CPU 0"), Run: longVector},
-		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 12 * time.Second,
+		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 8 * time.Second,
 			Expect: starvation("NAPI thread", recvDevPrefix), Run: napiThread},
-		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Length: 12 * time.Second,
+		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Length: 8 * time.Second,
 			Expect: socket("too small"), Run: smallBuffer},
-		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Length: 14 * time.Second,
+		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Length: 8 * time.Second,
 			Expect: socket("not read"), Run: stoppedReader},
-		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Length: 12 * time.Second,
+		{Name: "suspended-reader", Doc: "a program that is stopped by a signal", Length: 8 * time.Second,
+			Expect: socket("not read"), Run: suspendedReader},
+		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Length: 8 * time.Second,
 			Expect: socket("more slowly"), Run: slowReader},
-		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
-		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
-		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Length: 12 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
-		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Length: 12 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
-		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Length: 45 * time.Second, Expect: leak("bind"), Run: slowLeak},
-		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Length: 15 * time.Second, Run: connectStorm},
-		{Name: "settling-pool", Doc: "a connection pool that grows to its size and stays there", Length: 25 * time.Second, Run: settlingPool},
-		{Name: "ports-at-start", Doc: "a program that opens 50 ports at its start and keeps them", Length: 15 * time.Second, Run: portsAtStart},
-		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Length: 12 * time.Second,
+		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Length: 8 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
+		{Name: "leak-udp6", Doc: "the same over IPv6", Length: 8 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind6", 30)},
+		{Name: "leak-among-two", Doc: "two processes of one pool: one opens and closes, one leaks", Length: 8 * time.Second, Expect: leak("gave none back"), Run: leakAmongTwo},
+		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Length: 8 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
+		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Length: 8 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
+		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Length: 8 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
+		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Length: 35 * time.Second, Expect: leak("bind"), Run: slowLeak},
+		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Length: 12 * time.Second, Run: connectStorm},
+		{Name: "settling-pool", Doc: "connection pools of 60 and 100 that grow to their size and stay there", Length: 20 * time.Second, Run: settlingPool},
+		{Name: "ports-at-start", Doc: "a program that opens 50 ports at its start and keeps them", Length: 10 * time.Second, Run: portsAtStart},
+		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Length: 8 * time.Second,
 			Expect: exhaustion("towards "+receiverAddr, "EADDRNOTAVAIL"), Allow: []string{"port-leak"}, Run: exhaustedDestination},
-		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Length: 12 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
+		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Length: 8 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
 			Expect: exhaustion("Pool lab", "15000-15099"), Allow: []string{"port-leak"}, Run: exhaustedPool},
 		{Name: "resting-pool", Doc: "a bounded pool whose ports rest for 240 s after their close (generated)", Length: time.Hour,
 			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 0) }},
 		{Name: "vanishing-ports", Doc: "the same pool, from which ports vanish without an open socket, as in KB 814622 (generated)", Length: time.Hour,
 			Expect: leak("vanished", "caller[900]"), Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 900) }},
-		{Name: "cpu-hog", Doc: "a program that burns a CPU in user space", Length: 12 * time.Second, Run: cpuHog},
+		{Name: "cpu-hog", Doc: "a program that burns a CPU in user space", Length: 8 * time.Second, Run: cpuHog},
 	}
 }
 
@@ -61,11 +67,11 @@ func quiet(ctx context.Context, e *Env) error {
 
 // dearPackets joins two namespaces and makes packets to the second dear. It
 // returns the time that one packet takes.
-func dearPackets(ctx context.Context, e *Env, rules int) (sender, receiver string, cost time.Duration, err error) {
+func dearPackets(ctx context.Context, e *Env, chain string, rules int) (sender, receiver string, cost time.Duration, err error) {
 	if sender, receiver, err = e.Pair(ctx); err != nil {
 		return
 	}
-	if err = e.DearRules(ctx, receiver, rules); err != nil {
+	if err = e.DearRules(ctx, receiver, chain, rules); err != nil {
 		return
 	}
 	// Without RPS the sender itself handles what it sends.
@@ -91,26 +97,31 @@ func setRPS(ctx context.Context, e *Env, ns, cpus string) error {
 	return e.Set(ctx, ns, "/sys/class/net/"+e.recvDev+"/queues/rx-0/rps_cpus", cpus)
 }
 
-// floodAt sends UDP at a rate that takes the given share of one CPU to receive.
-func floodAt(ctx context.Context, e *Env, sender string, cost time.Duration, load float64, flows int) error {
+// floodAt sends UDP from one CPU at a rate that takes the given share of a CPU to receive.
+func floodAt(ctx context.Context, e *Env, sender string, cpu int, cost time.Duration, load float64, flows int) error {
 	rate := int(load * float64(time.Second) / float64(cost))
 	e.log(fmt.Sprintf("flooding with %d packets/s", rate))
-	_, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", "1")
+	_, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", strconv.Itoa(cpu))
 	return err
 }
 
-func pinnedFlood(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+func pinnedFlood(ctx context.Context, e *Env) error { return pinned(ctx, e, beforeRouting, 0) }
+
+func pinnedInput(ctx context.Context, e *Env) error { return pinned(ctx, e, input, 1) }
+
+// pinned floods from one CPU of two what is received on the other.
+func pinned(ctx context.Context, e *Env, chain string, cpu int) error {
+	sender, receiver, cost, err := dearPackets(ctx, e, chain, 300)
 	if err != nil {
 		return err
 	}
-	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+	if err := setRPS(ctx, e, receiver, strconv.Itoa(1<<cpu)); err != nil {
 		return err
 	}
 	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000"); err != nil {
 		return err
 	}
-	if err := floodAt(ctx, e, sender, cost, 3, 16); err != nil {
+	if err := floodAt(ctx, e, sender, 1-cpu, cost, 3, 16); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -118,7 +129,7 @@ func pinnedFlood(ctx context.Context, e *Env) error {
 }
 
 func spreadFlood(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 300)
 	if err != nil {
 		return err
 	}
@@ -129,7 +140,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 		return err
 	}
 	// Pinned to one CPU this would be more than it can bear.
-	if err := floodAt(ctx, e, sender, cost, 1.1, 64); err != nil {
+	if err := floodAt(ctx, e, sender, 1, cost, 1.1, 64); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -137,7 +148,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 }
 
 func smallBudget(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, 1)
+	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 1)
 	if err != nil {
 		return err
 	}
@@ -156,7 +167,7 @@ func smallBudget(ctx context.Context, e *Env) error {
 			return err
 		}
 	}
-	if err := floodAt(ctx, e, sender, cost, 0.9, 16); err != nil {
+	if err := floodAt(ctx, e, sender, 1, cost, 0.9, 16); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -164,7 +175,7 @@ func smallBudget(ctx context.Context, e *Env) error {
 }
 
 func longVector(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, 3000)
+	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 3000)
 	if err != nil {
 		return err
 	}
@@ -182,7 +193,7 @@ func longVector(ctx context.Context, e *Env) error {
 }
 
 func napiThread(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, 300)
+	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 300)
 	if err != nil {
 		return err
 	}
@@ -196,7 +207,7 @@ func napiThread(ctx context.Context, e *Env) error {
 	if err := e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1"); err != nil {
 		return err
 	}
-	if err := floodAt(ctx, e, sender, cost, 4, 16); err != nil {
+	if err := floodAt(ctx, e, sender, 1, cost, 4, 16); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -234,6 +245,26 @@ func stoppedReader(ctx context.Context, e *Env) error {
 	return nil
 }
 
+func suspendedReader(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	reader, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000")
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "700", "-size", "600"); err != nil {
+		return err
+	}
+	wait(ctx, time.Second)
+	if err := reader.suspend(); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
 func slowReader(ctx context.Context, e *Env) error {
 	sender, receiver, err := e.Pair(ctx)
 	if err != nil {
@@ -263,6 +294,22 @@ func leaking(mode string, rate int) func(context.Context, *Env) error {
 		wait(ctx, e.Length)
 		return nil
 	}
+}
+
+func leakAmongTwo(ctx context.Context, e *Env) error {
+	ns, err := e.Namespace(ctx, "a")
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-count", "5", "-churn", "300", "-hold", "20ms"); err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-rate", "25", "-count", "2000"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
 }
 
 func slowLeak(ctx context.Context, e *Env) error {
@@ -298,12 +345,17 @@ func settlingPool(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "accept", "-local", receiverAddr+":5432"); err != nil {
-		return err
+	pools := []struct{ to, rate, size string }{{receiverAddr + ":5432", "12", "100"}, {otherAddr + ":6379", "25", "60"}}
+	for _, p := range pools {
+		if _, err := e.Start(ctx, receiver, "accept", "-local", p.to); err != nil {
+			return err
+		}
 	}
 	e.MarkFault()
-	if _, err := e.Start(ctx, sender, "leak", "-mode", "dial", "-to", receiverAddr+":5432", "-rate", "12", "-count", "100"); err != nil {
-		return err
+	for _, p := range pools {
+		if _, err := e.Start(ctx, sender, "leak", "-mode", "dial", "-to", p.to, "-rate", p.rate, "-count", p.size); err != nil {
+			return err
+		}
 	}
 	wait(ctx, e.Length)
 	return nil
