@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lostbeat/model"
@@ -434,8 +435,10 @@ func (w *world) isVeth(k deviceKey) bool {
 	return ok && config.Driver == "veth"
 }
 
-// windows says that the stream comes from a Windows host.
-func (w *world) windows() bool { return w.state.Meta["os"] == "windows" }
+// windows reports whether the stream is of a Windows host.
+func (w *world) windows() bool {
+	return strings.HasPrefix(strings.ToLower(w.state.Meta["os"]), "windows")
+}
 
 // cpuCountKnown returns the number of CPUs of the host, 0 unknown.
 func (w *world) cpuCountKnown() int {

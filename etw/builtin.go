@@ -63,10 +63,15 @@ var classNames = map[GUID]string{
 	ClassEventInfo: "EventInfo", ClassLost: "LostEvent", groups[0x0e]: "Pool", groups[0x12]: "Power", groups[0x1a]: "ALPC", groups[0x11]: "Object",
 }
 
-// classicName returns "Class/opcode" for a class that is known.
+// classicName returns the class and opcode of a class that is known, the
+// opcode by its name or its number.
 func classicName(r *Record) string {
-	if name, ok := classNames[r.Class]; ok && r.Classic() {
-		return name + "/" + strconv.Itoa(int(r.ID))
+	class, ok := classNames[r.Class]
+	if !ok || !r.Classic() {
+		return ""
 	}
-	return ""
+	if name, ok := opcodeNames[r.Class][r.ID]; ok {
+		return class + "/" + name
+	}
+	return class + "/" + strconv.Itoa(int(r.ID))
 }

@@ -311,3 +311,20 @@ func TestManifest(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestClassicNames(t *testing.T) {
+	for _, c := range []struct {
+		class GUID
+		id    uint16
+		want  string
+	}{
+		{ClassPerfInfo, 68, "PerfInfo/DPC"}, {ClassPerfInfo, 66, "PerfInfo/ThreadedDPC"}, {ClassPerfInfo, 69, "PerfInfo/TimerDPC"}, {ClassPerfInfo, 67, "PerfInfo/ISR"}, {ClassPerfInfo, 50, "PerfInfo/ISR-MSI"},
+		{ClassPerfInfo, 46, "PerfInfo/SampleProf"}, {ClassThread, 36, "Thread/CSwitch"}, {ClassImage, 10, "Image/Load"}, {ClassImage, 2, "Image/Unload"}, {ClassProcess, 1, "Process/Start"},
+		{ClassPerfInfo, 250, "PerfInfo/250"}, {GUID{1}, 68, ""},
+	} {
+		s := NewState()
+		if got := s.Name(&Record{Class: c.class, ID: c.id, Version: 2, Header: HeaderFull}); got != c.want {
+			t.Errorf("opcode %d of %v is called %q, want %q", c.id, c.class, got, c.want)
+		}
+	}
+}

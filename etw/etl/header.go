@@ -151,8 +151,11 @@ func parseHeader(r *etw.Record) (Header, error) {
 }
 
 // describe returns the recording Windows version in words.
-func (h *Header) describe() string {
-	return fmt.Sprintf("Windows %d.%d build %d", h.Version[0], h.Version[1], h.Build)
+func (h *Header) describe() string { return "Windows " + h.version() }
+
+// version is the version of the recording Windows, e.g. "10.0 build 20348".
+func (h *Header) version() string {
+	return fmt.Sprintf("%d.%d build %d", h.Version[0], h.Version[1], h.Build)
 }
 
 // index reads the log header and the buffer headers.

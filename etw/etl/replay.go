@@ -20,8 +20,12 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 	}
 	host := &st.Host
 	meta("host", host.Computer)
-	meta("os", h.describe())
-	meta("kernel", host.BuildLab)
+	meta("os", "windows")
+	kernel := h.version()
+	if host.BuildLab != "" {
+		kernel += " (" + host.BuildLab + ")"
+	}
+	meta("kernel", kernel)
 	meta("product", host.Product)
 	meta("arch", fmt.Sprintf("%d-bit", 8*int(h.PointerSize)))
 	meta("cpus", strconv.Itoa(int(h.Processors)))

@@ -425,7 +425,7 @@ func (c *converter) describe() {
 	meta("host", strings.Join(info.machines, ", "))
 	meta("os", "windows")
 	if l.binary != nil {
-		meta("kernel", fmt.Sprintf("Windows build %d", l.binary.header.Build))
+		meta("kernel", fmt.Sprintf("build %d", l.binary.header.Build))
 	}
 	meta("cpus", info.processors(c.number))
 	meta("source", string(l.format)+" "+filepath.Base(l.name))
