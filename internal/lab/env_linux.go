@@ -48,7 +48,8 @@ type Env struct {
 
 	log  func(string)
 	undo []func() error
-	pids map[int32]bool
+	// pids are the processes that it has started, numbered from 1 on.
+	pids map[int32]int
 	// namespaces are the names of those that it has made.
 	namespaces []string
 	// sendDev and recvDev are the two ends of the veth pair, named after this
@@ -85,7 +86,7 @@ func newEnv(ctx context.Context, length time.Duration, log func(string)) (*Env, 
 		log = func(string) {}
 	}
 	sweep()
-	return &Env{Length: length, log: log, pids: make(map[int32]bool), sendDev: fmt.Sprintf("%s%d", sendDevPrefix, os.Getpid()), recvDev: fmt.Sprintf("%s%d", recvDevPrefix, os.Getpid())}, nil
+	return &Env{Length: length, log: log, pids: make(map[int32]int), sendDev: fmt.Sprintf("%s%d", sendDevPrefix, os.Getpid()), recvDev: fmt.Sprintf("%s%d", recvDevPrefix, os.Getpid())}, nil
 }
 
 // sweep removes namespaces that killed runs have left behind.
@@ -131,7 +132,7 @@ func (e *Env) concerns(f *model.Finding) bool {
 	case f.Subject.Netns != "":
 		return slices.Contains(e.namespaces, f.Subject.Netns)
 	case f.Subject.PID > 0:
-		return e.pids[f.Subject.PID]
+		return e.pids[f.Subject.PID] > 0
 	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
 		return f.Subject.Port == floodPort // its process was not seen
 	case f.Subject.Device != "":
@@ -289,7 +290,7 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 			p.lines <- s.Text()
 		}
 	}()
-	e.pids[int32(cmd.Process.Pid)] = true
+	e.pids[int32(cmd.Process.Pid)] = len(e.pids) + 1
 	e.undo = append(e.undo, p.stop)
 	select {
 	case line := <-p.lines:

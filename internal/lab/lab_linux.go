@@ -23,6 +23,9 @@ type Expectation struct {
 	Detector string
 	// Contains are parts that its finding must have, in title, causes or subject.
 	Contains []string
+	// Culprit is the process that it must blame, by the order in which the
+	// scenario starts them from 1 on; 0 any.
+	Culprit int
 }
 
 // Scenario is one fault, or one healthy load that looks like a fault.
@@ -276,7 +279,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 		expected := false
 		for i, want := range r.Scenario.Expect {
 			// One fault is one finding: a second of the same kind is one too many.
-			if want.matches(&f) && !met[i] {
+			if want.matches(&f, env) && !met[i] {
 				expected = true
 				met[i] = true
 				if took := o.first[id].Sub(fault); r.Verdict == 0 || took < r.Verdict {
@@ -295,8 +298,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 	}
 }
 
-func (x *Expectation) matches(f *model.Finding) bool {
-	if f.Detector != x.Detector {
+func (x *Expectation) matches(f *model.Finding, env *Env) bool {
+	if f.Detector != x.Detector || x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
 		return false
 	}
 	text := strings.Join(append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...), "\n")
