@@ -272,7 +272,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.Evidence = append(f.Evidence, evidence("ports of the pool in use", float64(pool.Used), "ports"), evidence("ports of the pool at rest", float64(pool.Resting), "ports"), evidence("size of the pool", float64(pool.Size), "ports"))
 	}
 	switch {
-	case !ongoing && data.held*2 < data.peak:
+	case data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
 	case !ongoing:
 		f.Title += fmt.Sprintf("; it has stopped growing at %s", plural(data.held, "port"))
