@@ -49,6 +49,8 @@ type attached struct {
 	// listed is when the namespaces were listed, othersDue when the other ones
 	// are to be read again.
 	listed, othersDue time.Time
+	// named is when a namespace was last given a name, as of the last listing.
+	named time.Time
 	status            map[string]model.Probe
 }
 
@@ -136,8 +138,9 @@ func (a *attached) collectOthers(now model.Time, interval time.Duration, b *mode
 		a.othersDue = began.Add(min((time.Since(began)-interval/costRatio/2)*costRatio, layoutInterval))
 	}()
 	var errs []error
-	if time.Since(a.listed) >= layoutInterval {
-		a.listed = began
+	named := namedSince()
+	if time.Since(a.listed) >= layoutInterval || named != a.named {
+		a.listed, a.named = began, named
 		errs = append(errs, a.listOthers(now, b))
 	}
 	for inode, n := range a.others {
@@ -152,6 +155,16 @@ func (a *attached) collectOthers(now model.Time, interval time.Duration, b *mode
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// namedSince returns when a namespace was last given a name or lost it, so that
+// the devices of a new one are seen at once.
+func namedSince() time.Time {
+	info, err := os.Stat("/run/netns")
+	if err != nil {
+		return time.Time{} // no namespace has a name
+	}
+	return info.ModTime()
 }
 
 // listOthers looks for new namespaces.
