@@ -50,8 +50,8 @@ type attached struct {
 	// are to be read again.
 	listed, othersDue time.Time
 	// named is when a namespace was last given a name, as of the last listing.
-	named time.Time
-	status            map[string]model.Probe
+	named  time.Time
+	status map[string]model.Probe
 }
 
 // Attach implements ebpf.Probe.
