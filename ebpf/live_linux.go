@@ -20,11 +20,13 @@ import (
 
 const (
 	defaultRingBytes = 8 << 20
-	// pollShort and pollLong are how long the ringbuf is left alone while
-	// records come in and while none do. Nothing wakes the reader: a wake-up
-	// costs the host more than the polls do.
-	pollShort = 10 * time.Millisecond
-	pollLong  = 40 * time.Millisecond
+	// pollShort and pollLong are how long the ringbuf is left alone after a poll
+	// that found busyRecords or more, and after any other. Nothing wakes the
+	// reader: a wake-up costs the host more than the polls do, and each poll on a
+	// quiet host is most of what tracing it costs.
+	pollShort   = 10 * time.Millisecond
+	pollLong    = 40 * time.Millisecond
+	busyRecords = 512
 	// flushInterval is how often events are passed on: those that are older than
 	// the flush before, so that each is held for one to two intervals.
 	flushInterval = 25 * time.Millisecond
@@ -301,7 +303,7 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 			}
 		}
 		poll := pollLong
-		if n > 0 {
+		if n >= busyRecords {
 			poll = pollShort
 		}
 		timer.Reset(min(poll, max(next.Sub(r.clock.Now()), 0)))

@@ -17,6 +17,11 @@ const tickEvery = 100 * time.Millisecond
 // Model is the terminal program: ui in the form that bubbletea wants.
 type Model struct{ ui *ui }
 
+// framesPerSecond is how often the terminal is brought up to date. Snapshots
+// come ten times a second; the rest is for keys. Bubbletea's own 60 costs more
+// than all else that a quiet session does.
+const framesPerSecond = 20
+
 // NewModel returns the program's model; Run is the usual way to use it.
 func NewModel(opt Options) *Model { return &Model{newUI(opt)} }
 
@@ -88,7 +93,7 @@ func (m *Model) View() tea.View {
 // Run shows the user interface until the reader quits, which is no error, or
 // ctx is done.
 func Run(ctx context.Context, opt Options) error {
-	options := []tea.ProgramOption{tea.WithContext(ctx)}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(framesPerSecond)}
 	if opt.Input != nil {
 		options = append(options, tea.WithInput(opt.Input))
 	}
