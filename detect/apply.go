@@ -171,11 +171,14 @@ func (w *world) applySocketQueue(b *model.Batch, e *model.Event) {
 	s.last = v
 	second := &s.seconds[w.slot]
 	second.queueDropped += v.Dropped
+	second.maxIdle = max(second.maxIdle, v.Idle)
+	if v.Flags&model.FlagSecondary != 0 {
+		return // the queue as it was at an earlier reading
+	}
 	second.readings++
 	if ratio(float64(v.QueuedBytes), float64(v.LimitBytes)) >= w.settings.Socket.SlowShare {
 		second.full++
 	}
-	second.maxIdle = max(second.maxIdle, v.Idle)
 }
 
 func (w *world) socket(cookie uint64, protocol model.Protocol, port uint16, pid int32, process string) *socketFacts {

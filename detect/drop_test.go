@@ -10,7 +10,12 @@ import (
 
 // queueOf is one second of a socket's receive queue that drops packets.
 func queueOf(s *detecttest.Stream, dropped, queued uint64, idle time.Duration) {
-	s.Builder().AddSocketQueue(model.SocketQueue{Time: s.End(), Dur: time.Second, PID: 812, TID: 812, Cookie: 7, Protocol: model.ProtocolUDP, LocalPort: 7000, QueuedBytes: queued, LimitBytes: 200_000, Dropped: dropped, Idle: idle, Process: "hbd"})
+	queueRead(s, 0, dropped, queued, idle)
+}
+
+// queueRead is the same with the reading's flags.
+func queueRead(s *detecttest.Stream, flags model.Flags, dropped, queued uint64, idle time.Duration) {
+	s.Builder().AddSocketQueue(model.SocketQueue{Time: s.End(), Dur: time.Second, Flags: flags, PID: 812, TID: 812, Cookie: 7, Protocol: model.ProtocolUDP, LocalPort: 7000, QueuedBytes: queued, LimitBytes: 200_000, Dropped: dropped, Idle: idle, Process: "hbd"})
 	if dropped > 0 {
 		s.Drop(model.Drop{CPU: 1, PID: 812, TID: 812, Cookie: 7, Place: model.PlaceSocket, Count: dropped, Protocol: model.ProtocolUDP, LocalPort: 7000, Reason: "SOCKET_RCVBUFF", Process: "hbd"})
 	}
@@ -24,6 +29,14 @@ func TestSocketDrop(t *testing.T) {
 	}{
 		{"stopped", func(s *detecttest.Stream, i int) { queueOf(s, 10, 199_000, time.Duration(i+1)*time.Second) },
 			want{detector: "socket-drop", severity: model.SeverityCritical, contains: []string{"hbd[812] has not read udp/7000 for", "do not enlarge SO_RCVBUF"}, lacks: []string{"enlarge the buffer"}}},
+		{"stopped, on a host with too many sockets to read each second", func(s *detecttest.Stream, i int) {
+			queueRead(s, model.FlagSecondary, 10, 199_000, time.Duration(i+1)*time.Second)
+		},
+			want{detector: "socket-drop", severity: model.SeverityCritical, contains: []string{"hbd[812] has not read udp/7000 for"}}},
+		{"not read", func(s *detecttest.Stream, i int) {
+			queueRead(s, model.FlagSecondary, 300, 199_000, 2*time.Millisecond)
+		},
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"lost at its full receive queue", "was not observed"}, lacks: []string{"more slowly", "too small"}}},
 		{"slow", func(s *detecttest.Stream, i int) { queueOf(s, 300, 190_000, 2*time.Millisecond) },
 			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"hbd[812] reads udp/7000 more slowly than packets arrive", "does not help in the long run"}, lacks: []string{"enlarge the buffer"}}},
 		{"small", func(s *detecttest.Stream, i int) { queueOf(s, 300, 0, 2*time.Millisecond) },

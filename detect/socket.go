@@ -91,17 +91,17 @@ func socketCaseKey(s *socketFacts) string {
 // stoppedReading says that the program has taken nothing out of a full queue
 // for so long that it does not read any more.
 func stoppedReading(w *world, s *socketFacts) bool {
-	return s.sum.readings > 0 && s.last.Idle >= w.settings.Socket.StoppedIdle.Std() &&
+	return s.sum.maxIdle > 0 && s.last.Idle >= w.settings.Socket.StoppedIdle.Std() &&
 		ratio(float64(s.last.QueuedBytes), float64(s.last.LimitBytes)) >= w.settings.Socket.SlowShare
 }
 
 // cause decides why the queue overflows.
 func (d *socketDrop) cause(w *world, data *overflow) overflowCause {
 	switch {
-	case data.readings == 0:
-		return causeUnknown
 	case stoppedReading(w, data.socket):
 		return causeStopped
+	case data.readings == 0:
+		return causeUnknown
 	case float64(data.fullReadings) >= d.settings.FullShare*float64(data.readings):
 		return causeSlow
 	}

@@ -13,10 +13,14 @@ import (
 
 // Scenarios returns every scenario, in the order in which the lab runs them.
 func Scenarios() []*Scenario {
-	starvation := func(parts ...string) []Expectation { return []Expectation{{Detector: "dpc-starvation", Contains: parts}} }
+	starvation := func(parts ...string) []Expectation {
+		return []Expectation{{Detector: "dpc-starvation", Contains: parts}}
+	}
 	socket := func(parts ...string) []Expectation { return []Expectation{{Detector: "socket-drop", Contains: parts}} }
 	leak := func(parts ...string) []Expectation { return []Expectation{{Detector: "port-leak", Contains: parts}} }
-	exhaustion := func(parts ...string) []Expectation { return []Expectation{{Detector: "port-exhaustion", Contains: parts}} }
+	exhaustion := func(parts ...string) []Expectation {
+		return []Expectation{{Detector: "port-exhaustion", Contains: parts}}
+	}
 	return []*Scenario{
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
 		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 10 * time.Second,

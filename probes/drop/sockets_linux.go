@@ -37,6 +37,9 @@ type socket struct {
 	seen    model.Time // when it last dropped or was more than half full
 	read    bool       // whether its queue was read in this interval
 	dropped uint64     // packets lost at its queue in this interval
+	// fresh says that the times of the last read are of this interval, read that
+	// its queue is as well.
+	fresh bool
 	// elsewhere says that its packets were lost at another place in this interval.
 	elsewhere bool
 }
@@ -151,11 +154,23 @@ func (s *sockets) queue(q bpfDropSocket, now model.Time) {
 
 func halfFull(q *bpfDropSocket) bool { return q.QueuedBytes > q.LimitBytes/2 }
 
+// refresh reads anew when the program last read a socket that the last walk is
+// too old for: that is in the table of the sockets that are followed.
+func (s *sockets) refresh(cookie uint64, sock *socket) {
+	var now bpfDropSocket
+	if s.table.Lookup(cookie, &now) == nil {
+		sock.LastReadNs, sock.SinceNs, sock.fresh = now.LastReadNs, now.SinceNs, true
+	}
+}
+
 // emit writes the queues of the sockets that dropped or are more than half full.
 func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder) {
 	for _, cookie := range slices.Sorted(maps.Keys(s.byCookie)) {
 		sock := s.byCookie[cookie]
 		if sock.known && (sock.dropped > 0 || sock.read && halfFull(&sock.bpfDropSocket)) {
+			if sock.fresh = sock.read; !sock.read {
+				s.refresh(cookie, sock)
+			}
 			v := model.SocketQueue{Time: now, Dur: interval, PID: -1, TID: -1, Cookie: cookie, Protocol: model.Protocol(sock.Protocol), LocalPort: sock.LocalPort,
 				QueuedBytes: uint64(sock.QueuedBytes), LimitBytes: uint64(sock.LimitBytes), Dropped: sock.dropped, Idle: s.idle(sock, now), LocalAddr: localAddr(&sock.bpfDropSocket)}
 			if !sock.read {
@@ -173,7 +188,7 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 // idle returns how long the program has not read: since its last read or, where
 // none was seen, since the socket is followed. 0 is unknown.
 func (s *sockets) idle(sock *socket, now model.Time) time.Duration {
-	if !s.seesReads || !sock.read {
+	if !s.seesReads || !sock.fresh {
 		return 0
 	}
 	last := sock.LastReadNs
