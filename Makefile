@@ -26,7 +26,7 @@ unit: ## tests that need no privileges
 privileged: ## all tests; as root on Linux those that load BPF programs run too
 	sh .ci/test
 
-race: ## the race detector over all but the longest tests
+race: ## the race detector over all tests that need no privileges
 	CGO_ENABLED=1 $(GO) test -race -short -p 1 -timeout 20m ./...
 
 lint: $(LINTER)

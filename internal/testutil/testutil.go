@@ -23,9 +23,13 @@ const (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 // Privileged skips the test when this process may not trace the host, and
-// fails it instead where LOSTBEAT_REQUIRE_PRIVILEGED=1 says that it must.
+// fails it instead where LOSTBEAT_REQUIRE_PRIVILEGED=1 says that it must. It
+// skips with -short, too: such tests make things happen on the host.
 func Privileged(t testing.TB) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it makes things happen on the host: not with -short")
+	}
 	err := platform.CheckPrivileges()
 	switch {
 	case err == nil:
