@@ -164,11 +164,35 @@ func (t *tally) events() uint64 { t.mu.Lock(); defer t.mu.Unlock(); return t.cou
 func (t *tally) lost() uint64   { t.mu.Lock(); defer t.mu.Unlock(); return t.loss }
 func (t *tally) findings() int  { t.mu.Lock(); defer t.mu.Unlock(); return len(t.ids) }
 
+// isTerminal says that w is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns returns the width of the terminal w, 80 where it does not say.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
+// fit cuts a line so that it does not wrap in a terminal: a line that wraps
+// cannot be written over.
+func fit(line string, width int) string {
+	if runes := []rune(line); len(runes) >= width {
+		return string(runes[:max(0, width-1)])
+	}
+	return line
+}
+
 // showProgress keeps a line on w up to date while it is a terminal. The
 // returned function ends it.
 func showProgress(w io.Writer, r recorder, t *tally) (stop func()) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return func() {}
 	}
 	done := make(chan struct{})
@@ -184,8 +208,9 @@ func showProgress(w io.Writer, r recorder, t *tally) (stop func()) {
 				return
 			case <-ticker.C:
 				bytes, lost := r.size()
-				fmt.Fprintf(w, "\r\x1b[K● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
+				line := fmt.Sprintf("● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
 					time.Since(began).Round(time.Second), humanize.Comma(int64(t.events())), humanize.IBytes(bytes), lost+t.lost(), t.findings())
+				fmt.Fprint(w, "\r\x1b[K", fit(line, columns(w)))
 			}
 		}
 	})

@@ -34,6 +34,13 @@ var built = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(holdVariable); spec != "" {
+		if err := holdPorts(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if handled, status := runHidden(os.Args[1:]); handled {
 		os.Exit(status)
 	}
@@ -262,6 +269,21 @@ func TestRecordToFullDisk(t *testing.T) {
 	if _, errs, status := execute(t, "info", path); status != exitOK {
 		t.Errorf("what was written before does not open: %s", errs)
 	}
+}
+
+func TestWatchAndRecordInATerminal(t *testing.T) {
+	testutil.Privileged(t)
+	term := startTerminal(t, 130, 10, lostbeat(t)+" watch >/dev/null")
+	term.wait("watching", "Ctrl-C ends it")
+	term.press("C-c")
+	term.wait("ended with 0")
+	narrow := startTerminal(t, 40, 10, lostbeat(t)+" record -o "+filepath.Join(t.TempDir(), "out.lostbeat"))
+	narrow.wait("recording 3s")
+	if n := strings.Count(narrow.screen(), "recording"); n != 1 {
+		t.Errorf("the progress takes %d lines:\n%s", n, narrow.screen())
+	}
+	narrow.press("C-c")
+	narrow.wait("ended with 0")
 }
 
 func TestWatchNamesFindingsOnOneLine(t *testing.T) {
