@@ -32,7 +32,8 @@ const (
 type State struct {
 	snapshot  atomic.Pointer[Snapshot]
 	dirty     atomic.Bool
-	published atomic.Int64 // when, by the clock on the wall
+	made      time.Time    // the beginning of elapsed
+	published atomic.Int64 // when, in elapsed nanoseconds
 
 	mu       sync.Mutex
 	seq      uint64
@@ -79,7 +80,7 @@ type Progress struct {
 
 // NewState returns a State before any event.
 func NewState() *State {
-	s := &State{findings: map[string][]*model.Finding{}}
+	s := &State{made: time.Now(), findings: map[string][]*model.Finding{}}
 	s.clear()
 	s.publish()
 	return s
@@ -143,15 +144,21 @@ func (s *State) Apply(b *model.Batch) {
 		s.apply(b, &b.Events[i])
 	}
 	s.dirty.Store(true)
-	if time.Now().UnixNano()-s.published.Load() >= int64(publishEvery) {
+	if s.due() {
 		s.publish()
 	}
+}
+
+// due says that the next snapshot may be made. It goes by the monotonic clock:
+// one on the wall that is set back would stop the screen.
+func (s *State) due() bool {
+	return int64(time.Since(s.made))-s.published.Load() >= int64(publishEvery)
 }
 
 // Snapshot returns the latest snapshot, at most publishEvery old unless the
 // writer is busy at this moment.
 func (s *State) Snapshot() *Snapshot {
-	if s.dirty.Load() && time.Now().UnixNano()-s.published.Load() >= int64(publishEvery) && s.mu.TryLock() {
+	if s.dirty.Load() && s.due() && s.mu.TryLock() {
 		s.publish()
 		s.mu.Unlock()
 	}
@@ -277,7 +284,7 @@ func (s *State) spread(e *model.Event, add func(f *frameBuilder, part float32)) 
 // publish makes the snapshot of what is known now.
 func (s *State) publish() {
 	s.dirty.Store(false)
-	s.published.Store(time.Now().UnixNano())
+	s.published.Store(int64(time.Since(s.made)))
 	s.seq++
 	if n := len(s.open); n > 0 {
 		s.takePools(s.open[n-1], false)
