@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,5 +79,45 @@ func TestNextSecond(t *testing.T) {
 		if got := nextSecond(test.t); got != test.want {
 			t.Errorf("nextSecond(%d) = %d, want %d", test.t, got, test.want)
 		}
+	}
+}
+
+// A wall clock that is set moves nothing but what clock events say of it: the
+// stream's own times go on, and the events show by how much it moved.
+func TestClockStep(t *testing.T) {
+	boot, wall := int64(1000*time.Second), int64(1_800_000_000*time.Second)
+	r := run{gettime: func(clock int32) (int64, error) {
+		if clock == unix.CLOCK_REALTIME {
+			return wall, nil
+		}
+		return boot, nil
+	}}
+	first, err := tightestReading(r.gettime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.clock = Clock{Offset: first.offset()}
+	for _, step := range []time.Duration{0, -time.Hour, 3 * time.Hour} {
+		boot += int64(30 * time.Second)
+		wall += int64(30*time.Second + step)
+		r.at = r.clock.Time(uint64(boot))
+		if err := r.readClock(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := r.builder.Take()
+	var moved []time.Duration
+	for i := range batch.Events {
+		v, _ := batch.Clock(&batch.Events[i])
+		if want := model.Time(1_800_000_000*time.Second + time.Duration(i+1)*30*time.Second); v.Time != want {
+			t.Errorf("clock event %d is at %v, want %v", i, v.Time, want)
+		}
+		moved = append(moved, v.Wall.Sub(v.Time))
+	}
+	if want := []time.Duration{0, -time.Hour, 2 * time.Hour}; !slices.Equal(moved, want) {
+		t.Errorf("the wall clock moved by %v, want %v", moved, want)
+	}
+	if err := model.Validate(batch); err != nil {
+		t.Error(err)
 	}
 }

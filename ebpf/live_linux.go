@@ -93,6 +93,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 type run struct {
 	options   Options
 	clock     Clock
+	gettime   func(clock int32) (int64, error) // clockGettime but in tests
 	shared    sharedMaps
 	ring      *ring
 	builder   model.Builder
@@ -145,6 +146,7 @@ func newRun(options Options) (*run, error) {
 	return &run{
 		options:   options,
 		clock:     clock,
+		gettime:   clockGettime,
 		shared:    shared,
 		ring:      ring,
 		processes: newProcesses("/proc", clock),
@@ -185,7 +187,7 @@ func (r *run) describe() {
 
 // readClock writes a clock event.
 func (r *run) readClock() error {
-	now, err := tightestReading(clockGettime)
+	now, err := tightestReading(r.gettime)
 	if err != nil {
 		return err
 	}

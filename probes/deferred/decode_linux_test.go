@@ -244,3 +244,47 @@ func TestCPUTimeSince(t *testing.T) {
 		t.Errorf("since: %+v, want %+v", got, want)
 	}
 }
+
+// A CPU that goes offline has no time while it is away, and what passed
+// meanwhile is not put down to the interval in which it comes back.
+func TestCPUOffline(t *testing.T) {
+	var a attached
+	read := func(at model.Time, stat string) []model.CPUTime {
+		t.Helper()
+		times, err := readCPUTimes(strings.NewReader(stat))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b model.Builder
+		a.addCPUTimes(times, at, time.Second, &b)
+		batch := b.Take()
+		if batch == nil {
+			return nil
+		}
+		var got []model.CPUTime
+		for i := range batch.Events {
+			v, _ := batch.CPUTime(&batch.Events[i])
+			got = append(got, v)
+		}
+		return got
+	}
+	second := model.Time(time.Second)
+	for i, step := range []struct {
+		stat string
+		want []model.CPUTime // by CPU, only the user time of which is told
+	}{
+		{"cpu0 10 0 0 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0\n", nil},
+		{"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}}},
+		{"cpu0 30 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
+		{"cpu0 40 0 0 0 0 0 0 0\ncpu1 99 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
+		{"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}}},
+	} {
+		at := model.Time(i+1) * second
+		for j := range step.want {
+			step.want[j].Time, step.want[j].Dur = at, time.Second
+		}
+		if diff := cmp.Diff(step.want, read(at, step.stat)); diff != "" {
+			t.Errorf("reading %d: %s", i, diff)
+		}
+	}
+}

@@ -151,7 +151,12 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 			a.add(now, interval, ended, read, cpu, vector, b)
 		}
 	}
-	return a.addCPUTimes(now, interval, b)
+	times, err := procCPUTimes()
+	if err != nil {
+		return err
+	}
+	a.addCPUTimes(times, now, interval, b)
+	return nil
 }
 
 // add adds the interval of one vector on one CPU, if anything happened.
@@ -180,11 +185,7 @@ func (a *attached) add(now model.Time, interval time.Duration, ended uint64, rea
 }
 
 // addCPUTimes adds where the CPUs spent the interval, as the kernel counts it.
-func (a *attached) addCPUTimes(now model.Time, interval time.Duration, b *model.Builder) error {
-	times, err := procCPUTimes()
-	if err != nil {
-		return err
-	}
+func (a *attached) addCPUTimes(times map[int32]cpuTime, now model.Time, interval time.Duration, b *model.Builder) {
 	for _, cpu := range slices.Sorted(maps.Keys(times)) {
 		before, ok := a.times[cpu]
 		if !ok {
@@ -194,7 +195,6 @@ func (a *attached) addCPUTimes(now model.Time, interval time.Duration, b *model.
 		b.AddCPUTime(model.CPUTime{Time: now, Dur: interval, CPU: cpu, User: d.user, System: d.system, Softirq: d.softirq, IRQ: d.irq, Idle: d.idle, Steal: d.steal})
 	}
 	a.times = times
-	return nil
 }
 
 func procCPUTimes() (map[int32]cpuTime, error) {
