@@ -543,14 +543,15 @@ func (c *cpuSecond) covered() time.Duration {
 	return d
 }
 
-// share is what part of the window d is, given the window's own length for
-// streams in which an idle CPU sends nothing.
+// share is what part of the window d is, at most 1: runs that began before the
+// window count in whole. The window's own length is given for streams in which
+// an idle CPU sends nothing.
 func (c *cpuSecond) share(d time.Duration, window time.Duration) float64 {
 	covered := c.covered()
 	if covered == 0 {
 		covered = window
 	}
-	return ratio(float64(d), float64(covered))
+	return min(ratio(float64(d), float64(covered)), 1)
 }
 
 // deferred is the time spent in deferred work of all kinds.
