@@ -56,6 +56,9 @@ type Env struct {
 	// process so that findings about other labs on the host are told apart.
 	sendDev, recvDev string
 
+	// shared says that another lab was at work when the fault began or ended.
+	shared bool
+
 	mu    sync.Mutex
 	fault model.Time
 }
@@ -139,6 +142,13 @@ func (e *Env) concerns(f *model.Finding) bool {
 		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev
 	}
 	return true
+}
+
+// besideOthers says that another lab is at work on the host: a finding about a
+// CPU alone may be of either.
+func (e *Env) besideOthers() bool {
+	names, _ := filepath.Glob("/run/netns/" + nsPrefix + "*") // the pattern is well formed
+	return slices.ContainsFunc(names, func(path string) bool { return !slices.Contains(e.namespaces, filepath.Base(path)) })
 }
 
 // Namespace makes a network namespace and returns its name.
