@@ -49,6 +49,7 @@ func New(s Settings) *Engine {
 			newSocketDrop(s),
 			newPortExhaustion(s),
 			newPortLeak(s),
+			newPortRefusal(s),
 			newCounterWatch(s),
 		},
 	}

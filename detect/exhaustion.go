@@ -101,8 +101,9 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 			continue
 		}
 		full[key] = true
+		w.explained[key] = true
 		in.data = exhausted{pool: key, limits: pool, isPool: true, used: used, resting: resting, size: size, peak: max(in.data.peak, used+resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
-			holders: d.holdersOf(w, func(p *state.Port) bool {
+			holders: holdersOf(w, func(p *state.Port) bool {
 				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !isConnection(p))
 			})}
 	}
@@ -164,9 +165,10 @@ func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
 		if in == nil {
 			continue
 		}
+		w.explained[target{k.netns, k.remote, k.rport}], w.explained[target{netns: k.netns}] = true, true
 		in.data = exhausted{pool: pool, limits: w.state.Pools[pool], tuple: k, used: u.held, resting: u.resting, size: size, peak: max(in.data.peak, u.held+u.resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
 			elsewhere: len(w.ports.tuples) - 1,
-			holders: d.holdersOf(w, func(p *state.Port) bool {
+			holders: holdersOf(w, func(p *state.Port) bool {
 				return p.Protocol == model.ProtocolTCP && p.Netns == k.netns && p.LocalAddr == k.local && p.RemoteAddr == k.remote && p.RemotePort == k.rport && !p.Shared()
 			})}
 	}
@@ -195,7 +197,7 @@ func (d *portExhaustion) refused(w *world, match func(failKey) bool) (n uint64, 
 }
 
 // holdersOf ranks the processes that hold the ports that match.
-func (d *portExhaustion) holdersOf(w *world, match func(*state.Port) bool) []holderCount {
+func holdersOf(w *world, match func(*state.Port) bool) []holderCount {
 	counts := make(map[processKey]int)
 	for _, p := range w.state.Ports {
 		if !p.Resting && match(p) {

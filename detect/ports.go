@@ -11,7 +11,9 @@ import (
 
 // portFacts is who holds which ports, and how that changed.
 type portFacts struct {
-	holders map[holderKey]*holder
+	// rpcCalls says that whole RPC calls are seen, and not their error records alone.
+	rpcCalls bool
+	holders  map[holderKey]*holder
 	// owners says to which holder a held port was counted: pools may appear after their ports.
 	owners map[*state.Port]ownership
 	// tuples counts TCP ports used towards one destination: connect needs a
@@ -170,6 +172,8 @@ type failKey struct {
 	// taken says that the port asked for is held or at rest: a conflict over
 	// one port rather than a lack of ports.
 	taken bool
+	// noneLeft says that the error means a lack of ports and nothing else.
+	noneLeft bool
 }
 
 func compareFails(a, b failKey) int {
@@ -179,7 +183,7 @@ func compareFails(a, b failKey) int {
 		}
 		return 0
 	}
-	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(number(a.taken), number(b.taken)), cmp.Compare(number(a.connect), number(b.connect)))
+	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(number(a.taken), number(b.taken)), cmp.Compare(number(a.connect), number(b.connect)), cmp.Compare(number(a.noneLeft), number(b.noneLeft)))
 }
 
 // failFacts are failed allocations of one group.
@@ -211,7 +215,8 @@ func (p *portFacts) apply(w *world, b *model.Batch, e *model.Event) {
 		return
 	case model.KindRPCCall:
 		v, _ := b.RPCCall(e)
-		if v.Status == rpcOutOfResources {
+		p.rpcCalls = p.rpcCalls || v.Flags&model.FlagSecondary == 0
+		if v.Status == rpcOutOfResources && (v.Flags&model.FlagSecondary == 0 || !p.rpcCalls) {
 			p.rpcFail(w, v)
 		}
 		return
@@ -520,7 +525,7 @@ func (w *world) poolSize(k state.PoolKey) uint64 {
 const rpcOutOfResources = 1721
 
 func (p *portFacts) fail(w *world, v model.PortFail) {
-	k := failKey{netns: v.Netns, port: v.LocalPort, taken: v.LocalPort != 0}
+	k := failKey{netns: v.Netns, port: v.LocalPort, taken: v.LocalPort != 0, noneLeft: v.LocalPort == 0 && noPortLeft(v.ErrorName)}
 	switch {
 	case v.LocalPort != 0:
 		if pool, ok := w.poolOf(v.Protocol, v.Netns, v.LocalPort); ok {
@@ -542,7 +547,7 @@ func (p *portFacts) fail(w *world, v model.PortFail) {
 }
 
 func (p *portFacts) rpcFail(w *world, v model.RPCCall) {
-	k := failKey{pool: w.rpcPool()}
+	k := failKey{pool: w.rpcPool(), noneLeft: true}
 	p.failed(w, k, k.pool.Protocol, model.HowRPC, v.Time, processKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }
 

@@ -67,10 +67,12 @@ func (d *portLeak) judgeVanished(w *world) {
 		if !plain {
 			if in != nil && in.open && w.now.Sub(in.data.grew) <= max(d.settings.KeepFor.Std(), 2*r.usualIdle()) {
 				d.vanish.keep(w, caseKey)
+				w.explained[key] = true
 			}
 			continue
 		}
 		in = d.vanish.raise(w, caseKey, w.now-tickEvery)
+		w.explained[key] = true
 		data := &in.data
 		if data.first == 0 {
 			data.first, data.base, data.grew = w.now, missing, w.now

@@ -38,7 +38,7 @@ type world struct {
 	ports   *portFacts
 	series  *counterFacts
 	loss    lossFacts
-	// explained holds the devices and sockets whose drops a finding of this tick already explains.
+	// explained holds the devices and sockets whose drops, and the pools and destinations whose refusals, a finding of this tick already explains.
 	explained map[any]bool
 }
 
