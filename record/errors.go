@@ -58,7 +58,7 @@ func (e *Error) Hint() string {
 	case errors.Is(e.Err, ErrOverlap):
 		return "open the recordings one by one"
 	case errors.Is(e.Err, fs.ErrExist):
-		return "give another name, or allow the file to be overwritten"
+		return "give another name, or --force to replace the file"
 	case errors.Is(e.Err, fs.ErrNotExist) && e.Op == "create":
 		return "create the directory first"
 	case errors.Is(e.Err, fs.ErrPermission):

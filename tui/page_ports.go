@@ -98,7 +98,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			}},
 		}}
 	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" }) {
-		g.cols = append(g.cols, textColumn("namespace", 10, 1, 1, poolView.namespace))
+		g.cols = append(g.cols, textColumn("namespace", 14, 1, 1, poolView.namespace))
 	}
 	return g
 }

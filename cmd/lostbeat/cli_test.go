@@ -104,6 +104,34 @@ func TestThresholdsChangeVerdicts(t *testing.T) {
 	}
 }
 
+func TestMistakesHaveHints(t *testing.T) {
+	path := recording(t)
+	for _, args := range [][]string{
+		{"record", "-o", filepath.Join(t.TempDir(), "x.lostbeat"), "--duration", "-2s"},
+		{"watch", "--audit", "-1s"},
+		{"findings"}, {"events"}, {"info"}, {"replay"}, {"replay", path, path},
+	} {
+		if _, errs, status := execute(t, args...); status != exitError || !strings.Contains(errs, "hint: ") {
+			t.Errorf("%v: status %d, %q", args, status, errs)
+		}
+	}
+}
+
+func TestInfoOfARecordingCutInItsFirstBlock(t *testing.T) {
+	data, err := os.ReadFile(recording(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "cut.lostbeat")
+	if err := os.WriteFile(path, data[:200], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, status := execute(t, "info", path)
+	if status != exitOK || !strings.Contains(out, "torn") || strings.Contains(out, "1970") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+}
+
 func TestPoolsOfACapture(t *testing.T) {
 	path := recording(t)
 	out, errs, status := execute(t, "findings", "--pool", "half=udp:5000-5499", path)

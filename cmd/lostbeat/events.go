@@ -35,7 +35,7 @@ like a recording.`,
 		Example: `  lostbeat events night.lostbeat --kind drop,port.fail
   lostbeat events night.lostbeat --since 14:03:00 --until +90s --json | jq .
   lostbeat events capture.etl --kind raw`,
-		Args: cobra.MinimumNArgs(1),
+		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files.everything = true
 			wanted, err := parseKinds(kinds)

@@ -32,7 +32,7 @@ They see event time only: the verdicts are the same as those of the live session
 		Example: `  lostbeat findings night.lostbeat
   lostbeat findings --json *.lostbeat | jq -r .title
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
-		Args: cobra.MinimumNArgs(1),
+		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			thresholds, err := settings.settings()
 			if err != nil {

@@ -37,6 +37,29 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	f.detect.register(cmd)
 }
 
+// notNegative refuses durations that would silently mean something else.
+func notNegative(cmd *cobra.Command) error {
+	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length"} {
+		if d, err := cmd.Flags().GetDuration(name); err == nil && d < 0 { // a command without the flag gives an error
+			return &usageError{fmt.Sprintf("--%s %s is negative", name, d), "write it like --" + name + " 10s"}
+		}
+	}
+	return nil
+}
+
+// fileArgs is the check of a command's arguments: one file, or several where many is set.
+func fileArgs(many bool) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return &usageError{cmd.Name() + " needs a recording or capture to open", "usage: " + cmd.UseLine()}
+		case len(args) > 1 && !many:
+			return &usageError{cmd.Name() + " opens one file", "usage: " + cmd.UseLine()}
+		}
+		return nil
+	}
+}
+
 // portPool is one --pool.
 type portPool struct {
 	name      string

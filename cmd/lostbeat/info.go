@@ -8,8 +8,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
-	"time"
 
 	"lostbeat/etw/etl"
 	"lostbeat/model"
@@ -61,7 +61,7 @@ why others were not, events by kind, and how many were lost. For Windows traces 
 every provider, event and version in the file with its count.`,
 		Example: `  lostbeat info night.lostbeat
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
-		Args: cobra.MinimumNArgs(1),
+		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			return eachCapture(cmd.Context(), args, files, func(c *capture) error {
@@ -119,7 +119,9 @@ func scan(ctx context.Context, c *capture) (captureInfo, error) {
 	}
 	info.Host, info.OS, info.Kernel = st.Meta["host"], st.Meta["os"], st.Meta["kernel"]
 	info.Start, info.End = c.Span()
-	info.StartText, info.EndText = info.Start.String(), info.End.String()
+	if info.Start != 0 { // a file that was cut off in its first block has no span
+		info.StartText, info.EndText = info.Start.String(), info.End.String()
+	}
 	for kind, n := range counts {
 		info.Events = append(info.Events, kindCount{kind.String(), n})
 	}
@@ -141,9 +143,11 @@ func (i captureInfo) write(w io.Writer) error {
 	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, printable(cmp.Or(value, "unknown"))) }
 	row("file", i.File+" ("+i.Format+")")
 	row("host", i.Host)
-	row("system", i.OS+" "+i.Kernel)
-	row("start", i.Start.Std().Format(time.RFC3339Nano))
-	row("end", i.End.Std().Format(time.RFC3339Nano)+" ("+shortDuration(i.End.Sub(i.Start))+")")
+	row("system", strings.TrimSpace(i.OS+" "+i.Kernel))
+	row("start", i.StartText)
+	if i.StartText != "" {
+		row("end", i.EndText+" ("+shortDuration(i.End.Sub(i.Start))+")")
+	}
 	row("events", humanize.Comma(int64(i.EventsTotal)))
 	row("lost", humanize.Comma(int64(i.Lost)))
 	for _, note := range i.Notes {

@@ -105,6 +105,7 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath())}
 	})
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return notNegative(cmd) }
 	live.register(cmd)
 	ui.register(cmd)
 	cmd.AddCommand(newRecord(), newReplay(), newWatch(), newFindings(), newEvents(), newInfo(), newDoctor(), newLab(), newDemo())

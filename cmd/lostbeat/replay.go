@@ -34,7 +34,7 @@ keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
   lostbeat replay capture.etl`,
-		Args: cobra.ExactArgs(1),
+		Args: fileArgs(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			thresholds, err := settings.settings()
 			if err != nil {
