@@ -167,6 +167,24 @@ func TestStarvationCloses(t *testing.T) {
 	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true, contains: []string{"CPU 0 spent"}})
 }
 
+// TestStarvationTellsOfTheFault lets a fault end slowly: what is said is what it
+// was, not what was left of it. Waits that nothing is blamed for are no evidence.
+func TestStarvationTellsOfTheFault(t *testing.T) {
+	s := detecttest.New()
+	s.Device(2, "eth0", 1, "0")
+	seconds(s, 12, func(int) {
+		starved(s)
+		s.Builder().AddDeferredRun(model.DeferredRun{Time: s.End(), Dur: time.Microsecond, CPU: 0, PID: -1, TID: -1, Class: model.ClassSoftirq, Wait: 20 * time.Millisecond, Name: "TIMER"})
+	})
+	seconds(s, 5, func(int) {
+		s.CPU(0, detecttest.Load{NetRX: 0.45, User: 0.55, Packets: 3000, Dropped: 5000})
+		s.CPU(1, detecttest.Load{NetRX: 0.02, User: 0.01, Packets: 100})
+	})
+	seconds(s, 30, func(int) { s.Quiet() })
+	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true,
+		contains: []string{"CPU 0 spent 9", "not a program: user code has 0 %"}, lacks: []string{"no time left", "longest wait", "softirqs that waited"}})
+}
+
 // TestStarvationDoesNotFlap lets the fault come and go.
 func TestStarvationDoesNotFlap(t *testing.T) {
 	s := detecttest.New()
