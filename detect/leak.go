@@ -257,7 +257,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	gaveBack := "gave none back"
 	if released > 0 {
 		gaveBack = "does not give them back"
-		if !ongoing {
+		if !ongoing || data.held*2 < data.peak {
 			gaveBack = "did not give them back"
 		}
 	}
