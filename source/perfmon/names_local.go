@@ -23,8 +23,6 @@ var localObjects = map[string][]string{
 }
 
 // localCounters are the other names of counters, whatever their object.
-//
-//nolint:misspell // other languages
 var localCounters = map[string][]string{
 	"% Processor Time":                     {"% casu procesoru", "Prozessorzeit (%)", "% de tiempo de procesador", "% temps processeur", "A processzor kihasználtsága (%)", "% Tempo processore", "Percentage processortijd", "Czas procesora (%)", "% Tempo do Processador", "% Tempo de Processador", "% processortid", "% Islemci Zamani", "% de tempo do processador", "% загруженности процессора"},
 	"% User Time":                          {"% uzivatelského casu", "Benutzerzeit (%)", "% de tiempo de usuario", "% temps utilisateur", "A processzor felhasználói módú használatának aránya (%)", "% Tempo utente", "Percentage tijd in gebruikersmodus", "Czas uzytkownika (%)", "% Tempo do Usuário", "% Tempo de Utilizador", "Användartid i procent", "% Kullanici Zamani", "% tempo de usuário", "Kullanici Zamani Yüzdesi"},
