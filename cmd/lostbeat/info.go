@@ -155,11 +155,7 @@ func (i captureInfo) write(w io.Writer) error {
 	}
 	fmt.Fprintln(t)
 	for _, p := range i.Probes {
-		name := p.Name
-		if p.Part != "" {
-			name += "/" + p.Part
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(name), p.State, printable(p.Reason))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
 	}
 	fmt.Fprintln(t)
 	for _, k := range i.Events {
@@ -169,13 +165,29 @@ func (i captureInfo) write(w io.Writer) error {
 	return t.Flush()
 }
 
+func probeName(name, part string) string {
+	if part == "" {
+		return name
+	}
+	return name + "/" + part
+}
+
 func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "file\t%s (etl)\n", printable(path))
+	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", printable(cmp.Or(inv.Host, "unknown")), printable(inv.Kernel))
 	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
-	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, inv.End)
+	end := inv.End.String()
+	if inv.End == 0 {
+		end = "unknown: the file was not finalised"
+	}
+	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, end)
 	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
 	fmt.Fprintf(t, "lost\t%s\n\n", humanize.Comma(int64(inv.Lost)))
+	for _, p := range inv.Probes {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
+	}
+	fmt.Fprintln(t)
 	fmt.Fprintln(t, "provider or class\tevent\tversion\tcount\tname")
 	for _, e := range inv.Events {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Provider, e.Event, strconv.Itoa(int(e.Version)), humanize.Comma(int64(e.Count)), printable(e.Name))

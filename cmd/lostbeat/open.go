@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"lostbeat/etw"
@@ -22,6 +23,8 @@ import (
 // captureFlags are the flags of every command that opens files.
 type captureFlags struct {
 	utcOffset string
+	codePage  string
+	names     []string
 	trace     bool
 	pools     []string
 	// everything asks for what no detector reads, too: uninterpreted records
@@ -31,6 +34,8 @@ type captureFlags struct {
 
 func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for performance logs that do not say it")
+	cmd.Flags().StringVar(&f.codePage, "code-page", "", "ANSI `CODEPAGE` of the names in a performance log, e.g. cp1251, where it is not recognised")
+	cmd.Flags().StringArrayVar(&f.names, "counter-name", nil, `what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. 'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`)
 	cmd.Flags().BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the threshold")
 }
 
@@ -51,6 +56,19 @@ func (f *captureFlags) offset() (*time.Duration, error) {
 	_, seconds := t.Zone()
 	d := time.Duration(seconds) * time.Second
 	return &d, nil
+}
+
+// counterNames parses --counter-name.
+func (f *captureFlags) counterNames() (map[string]string, error) {
+	names := make(map[string]string)
+	for _, s := range f.names {
+		local, english, ok := strings.Cut(s, "=")
+		if !ok || !strings.Contains(local, `\`) || !strings.Contains(english, "/") {
+			return nil, &usageError{fmt.Sprintf("--counter-name %q names no counter", s), `write it like --counter-name 'Procesor\Czas DPC=Processor/% DPC Time'`}
+		}
+		names[local] = english
+	}
+	return names, nil
 }
 
 // fileKind is what a file holds, told by its first bytes.
@@ -145,8 +163,12 @@ func openCapture(path string, flags captureFlags, progress source.Progress) (*ca
 		if offset, err = flags.offset(); err != nil {
 			return nil, err
 		}
+		var names map[string]string
+		if names, err = flags.counterNames(); err != nil {
+			return nil, err
+		}
 		var l *perfmon.Log
-		if l, err = perfmon.Open(path, perfmon.Options{UTCOffset: offset, AllCounters: flags.everything, Progress: progress}); err == nil {
+		if l, err = perfmon.Open(path, perfmon.Options{UTCOffset: offset, CodePage: flags.codePage, Names: names, AllCounters: flags.everything, Progress: progress}); err == nil {
 			c.Seekable, c.Closer = l, l
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -477,5 +478,34 @@ func TestSharedBuffers(t *testing.T) {
 	}
 	if !slices.Equal(got, []int32{-1, 3}) {
 		t.Errorf("processors %v, want the later record first and its processor unknown", got)
+	}
+}
+
+// TestInventoryKeys has the keys that every kind of capture answers with.
+func TestInventoryKeys(t *testing.T) {
+	b := etltest.Everything(etltest.Options{PointerSize: 8})
+	f, err := etl.New(bytes.NewReader(b), int64(len(b)), etl.Options{Probes: probes.ETW})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Inventory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(text, &keys); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"host", "os", "kernel", "start", "end", "events_total", "events", "lost", "probes", "processors"} {
+		if _, ok := keys[key]; !ok {
+			t.Errorf("info has no %q", key)
+		}
+	}
+	if keys["os"] != "windows" || keys["kernel"] == "" || len(keys["probes"].([]any)) == 0 {
+		t.Errorf("os %v, kernel %v, probes %v", keys["os"], keys["kernel"], keys["probes"])
 	}
 }

@@ -158,6 +158,14 @@ func (h *Header) version() string {
 	return fmt.Sprintf("%d.%d build %d", h.Version[0], h.Version[1], h.Build)
 }
 
+// kernel is the version with the name of the build, where the file has it.
+func (h *Header) kernel(host *etw.Host) string {
+	if host.BuildLab == "" {
+		return h.version()
+	}
+	return h.version() + " (" + host.BuildLab + ")"
+}
+
 // index reads the log header and the buffer headers.
 func index(ctx context.Context, r io.ReaderAt, size int64) (h Header, buffers []buffer, damage *Damage, err error) {
 	if h, err = ReadHeader(r, size); err != nil {

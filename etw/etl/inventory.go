@@ -35,6 +35,10 @@ type Inventory struct {
 	Clock, Compression string
 	// PointerSize is 4 or 8.
 	PointerSize uint8
+	// Host is the recording machine, "" unknown; Kernel the version and build of its Windows.
+	Host, Kernel string
+	// Probes says what the capture can show and what not.
+	Probes []model.Probe
 }
 
 // EventCount counts the records of one kind.
@@ -58,11 +62,23 @@ type eventJSON struct {
 	Name     string `json:"name,omitempty"`
 }
 
+type probeJSON struct {
+	Name   string `json:"name"`
+	Part   string `json:"part,omitempty"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
 // MarshalJSON writes times as RFC 3339 with nanoseconds, unknown ones as null.
 func (v Inventory) MarshalJSON() ([]byte, error) {
 	events := make([]eventJSON, len(v.Events))
 	for i, e := range v.Events {
 		events[i] = eventJSON(e)
+	}
+	probes := make([]probeJSON, len(v.Probes))
+	for i, p := range v.Probes {
+		probes[i] = probeJSON{p.Name, p.Part, p.State.String(), p.Reason, p.Hint}
 	}
 	return json.Marshal(struct {
 		EventsTotal  uint64      `json:"events_total"`
@@ -81,8 +97,12 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Clock        string      `json:"clock"`
 		Compression  string      `json:"compression"`
 		PointerSize  uint8       `json:"pointer_size"`
+		Host         string      `json:"host"`
+		OS           string      `json:"os"`
+		Kernel       string      `json:"kernel"`
+		Probes       []probeJSON `json:"probes"`
 		Events       []eventJSON `json:"events"`
-	}{v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First), timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock, v.Compression, v.PointerSize, events})
+	}{v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First), timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock, v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
 }
 
 func timeJSON(t model.Time) *string {
@@ -106,6 +126,17 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 	h := &f.header
 	v := Inventory{Processors: h.Processors, Start: h.Start, End: h.End, Lost: h.EventsLost, BuffersLost: h.BuffersLost, Buffers: len(f.buffers), Windows: h.describe(), Session: h.LoggerName,
 		Clock: h.Clock.Type.String(), Compression: h.Compression.String(), PointerSize: h.PointerSize}
+	survey, err := f.survey(ctx)
+	if err != nil {
+		return v, fmt.Errorf("survey capture: %w", err)
+	}
+	v.Host, v.Kernel = survey.Host.Computer, h.kernel(&survey.Host)
+	v.Probes = []model.Probe{f.recorded()}
+	if f.options.Probes != nil {
+		for _, p := range f.options.Probes() {
+			v.Probes = append(v.Probes, p.Status(survey.Census)...)
+		}
+	}
 	counts := make(map[countKey]*uint64)
 	state := etw.NewState()
 	var first, last uint64

@@ -21,11 +21,7 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 	host := &st.Host
 	meta("host", host.Computer)
 	meta("os", "windows")
-	kernel := h.version()
-	if host.BuildLab != "" {
-		kernel += " (" + host.BuildLab + ")"
-	}
-	meta("kernel", kernel)
+	meta("kernel", h.kernel(host))
 	meta("product", host.Product)
 	meta("arch", fmt.Sprintf("%d-bit", 8*int(h.PointerSize)))
 	meta("cpus", strconv.Itoa(int(h.Processors)))
@@ -35,7 +31,9 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 	meta("start_wall", h.Start.String())
 	meta("clock", h.Clock.Type.String())
 	r.out.AddClock(model.Clock{Time: t, Boot: t.Sub(h.Boot), Wall: t})
-	r.recorded(t)
+	recorded := r.f.recorded()
+	recorded.Time = t
+	r.out.AddProbe(recorded)
 	for _, p := range probes {
 		for _, status := range p.Status(st.Census) {
 			status.Time = t
@@ -48,9 +46,9 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 }
 
 // recorded says what the recording itself missed.
-func (r *replay) recorded(t model.Time) {
-	h := &r.f.header
-	status := model.Probe{Time: t, Name: "etw", State: model.ProbeOn}
+func (f *File) recorded() model.Probe {
+	h := &f.header
+	status := model.Probe{Name: "etw", State: model.ProbeOn}
 	switch {
 	case h.EventsLost > 0 || h.BuffersLost > 0:
 		status.State = model.ProbeDegraded
@@ -64,7 +62,7 @@ func (r *replay) recorded(t model.Time) {
 		status.State = model.ProbeDegraded
 		status.Reason = "circular file: it holds only the end of the session"
 	}
-	r.out.AddProbe(status)
+	return status
 }
 
 // flagged reports a buffer whose flags say that something was lost before it.
