@@ -187,7 +187,11 @@ func (d *starvation) layout(w *world, data *starved) string {
 		text += " (" + strings.Join(details, ", ") + ")"
 	}
 	text += " runs on CPU " + itoa(data.cpu)
-	if others := idlest(data.others); others != "" {
+	switch others := idlest(data.others); {
+	case others == "":
+	case busiest(data.others):
+		text += "; the others are busy as well: " + others
+	default:
 		text += ", while " + others
 	}
 	return text
@@ -333,7 +337,7 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 		"time in a NAPI thread is no softirq time: tools that watch softirqs see nothing",
 	}
 	f.RuledOut = []string{fmt.Sprintf("not NET_RX: it has %s of CPU %d", percent(rxShare), data.cpu)}
-	if others := idlest(data.others); others != "" {
+	if others := idlest(data.others); others != "" && !busiest(data.others) {
 		f.RuledOut = append(f.RuledOut, "not a lack of processors: "+others)
 	}
 	f.Advice = []string{
