@@ -205,7 +205,7 @@ func TestManyPortsLive(t *testing.T) {
 	if sum.ports < holders*each || sum.lost > 0 {
 		t.Errorf("%d of %d ports are recorded, %d events lost", sum.ports, holders*each, sum.lost)
 	}
-	if sum.rss > 144<<20 {
+	if sum.rss > 112<<20 {
 		t.Errorf("recording them took %d MiB", sum.rss>>20)
 	}
 }
