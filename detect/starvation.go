@@ -150,7 +150,9 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	key := "cpu" + itoa(c.id)
 	p, ok := saturated, false
 	switch {
-	case delayed && !lossy && blocker != nil:
+	case delayed && !lossy && blocker != nil && blocker.maxRun >= s.LateWait.Std():
+		// One run alone was long enough to make others late. Late waits behind
+		// many shorter runs are what a loaded CPU shows without a fault.
 		p, ok = blocked, true
 		top, share = blocker, sum.share(blocker.busy, window)
 	case (lossy || delayed) && total >= s.BusyShare && share >= s.SharedBusyShare:
