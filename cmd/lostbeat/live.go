@@ -24,6 +24,16 @@ import (
 	"golang.org/x/term"
 )
 
+// open returns this host as a source of events, and the thresholds to judge it by.
+func (f *liveFlags) open() (source.Source, detect.Settings, error) {
+	settings, err := f.detect.settings()
+	if err != nil {
+		return nil, settings, err
+	}
+	src, err := f.source()
+	return src, settings, err
+}
+
 // source opens this host as a source of events.
 func (f *liveFlags) source() (source.Source, error) {
 	pools, err := parsePools(f.pools)
@@ -83,11 +93,7 @@ func requireTerminal(instead string) error {
 
 // runLiveUI traces this host and shows it.
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
-	settings, err := live.detect.settings()
-	if err != nil {
-		return err
-	}
-	src, err := live.source()
+	src, settings, err := live.open()
 	if err != nil {
 		return err
 	}

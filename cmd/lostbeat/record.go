@@ -44,11 +44,7 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 			if out == "" {
 				return &usageError{"record needs a file to write", "lostbeat record -o night.lostbeat"}
 			}
-			settings, err := live.detect.settings()
-			if err != nil {
-				return err
-			}
-			src, err := live.source()
+			src, settings, err := live.open()
 			if err != nil {
 				return err
 			}

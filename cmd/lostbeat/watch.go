@@ -24,11 +24,7 @@ and when it ends, a line each.`,
   sudo lostbeat watch --json | logger -t lostbeat`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := live.detect.settings()
-			if err != nil {
-				return err
-			}
-			src, err := live.source()
+			src, settings, err := live.open()
 			if err != nil {
 				return err
 			}
