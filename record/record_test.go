@@ -378,8 +378,4 @@ func TestStat(t *testing.T) {
 	if want := []model.Probe{{Time: info.Probes[0].Time, Flags: info.Probes[0].Flags, State: model.ProbeOn, Name: "deferred"}}; !reflect.DeepEqual(info.Probes[:1], want) || len(info.Probes) != 2 {
 		t.Errorf("probes %+v", info.Probes)
 	}
-	out, err := info.MarshalJSON()
-	if err != nil || !strings.Contains(string(out), `"host":"voice-1","os":"linux","kernel":"6.18.0"`) || !strings.Contains(string(out), `{"kind":"deferred.run","count":20000}`) {
-		t.Errorf("%s, %v", out, err)
-	}
 }

@@ -3,7 +3,6 @@ package record
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,10 +54,16 @@ func Stat(path string) (*Info, error) {
 	return r.Stat(), nil
 }
 
+// Closed says that the recorder ended every file itself, and that its index was
+// read: Stat then needs none of the blocks between the two ends.
+func (r *Reader) Closed() bool {
+	return !slices.ContainsFunc(r.inputs, func(in *input) bool { return !in.closed })
+}
+
 // Stat describes the recording. It reads the index, or the head of each block
 // when there is none, and decodes only the blocks at both ends.
 func (r *Reader) Stat() *Info {
-	info := &Info{Closed: true, Notes: r.Notes(), Meta: map[string]string{}}
+	info := &Info{Closed: r.Closed(), Notes: r.Notes(), Meta: map[string]string{}}
 	info.Start, info.End = r.Span()
 	counts := map[model.Kind]uint64{}
 	for _, in := range r.inputs {
@@ -66,7 +71,6 @@ func (r *Reader) Stat() *Info {
 		info.Format, info.Tool = fmt.Sprintf("%d.%d", in.header.FormatMajor, in.header.FormatMinor), in.header.Tool
 		info.Bytes += in.size
 		info.Blocks += len(in.blocks)
-		info.Closed = info.Closed && in.closed
 		for _, m := range in.header.Meta {
 			info.Meta[m.Key] = m.Value
 		}
@@ -97,47 +101,4 @@ func (r *Reader) Stat() *Info {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part))
 	})
 	return info
-}
-
-// MarshalJSON writes the description as one object; its keys are part of the
-// command line's interface.
-func (i *Info) MarshalJSON() ([]byte, error) {
-	type kind struct {
-		Kind  string `json:"kind"`
-		Count uint64 `json:"count"`
-	}
-	type probe struct {
-		Name   string `json:"name"`
-		Part   string `json:"part,omitempty"`
-		State  string `json:"state"`
-		Reason string `json:"reason,omitempty"`
-		Hint   string `json:"hint,omitempty"`
-	}
-	out := struct {
-		Files  []string `json:"files"`
-		Format string   `json:"format"`
-		Tool   string   `json:"tool"`
-		Host   string   `json:"host"`
-		OS     string   `json:"os"`
-		Kernel string   `json:"kernel"`
-		Start  string   `json:"start"`
-		End    string   `json:"end"`
-		Events uint64   `json:"events_total"`
-		Kinds  []kind   `json:"events"`
-		Lost   uint64   `json:"lost"`
-		Probes []probe  `json:"probes"`
-		Blocks int      `json:"blocks"`
-		Bytes  int64    `json:"size_bytes"`
-		Closed bool     `json:"closed"`
-		Notes  []string `json:"notes"`
-
-		Meta map[string]string `json:"meta"`
-	}{i.Files, i.Format, i.Tool, i.Meta["host"], i.Meta["os"], i.Meta["kernel"], i.Start.String(), i.End.String(), i.Events, []kind{}, i.Lost, []probe{}, i.Blocks, i.Bytes, i.Closed, append([]string{}, i.Notes...), i.Meta}
-	for _, k := range i.Kinds {
-		out.Kinds = append(out.Kinds, kind{k.Kind.String(), k.Count})
-	}
-	for _, p := range i.Probes {
-		out.Probes = append(out.Probes, probe{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
-	}
-	return json.Marshal(out)
 }

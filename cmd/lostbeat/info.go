@@ -14,6 +14,8 @@ import (
 	"lostbeat/etw/etl"
 	"lostbeat/model"
 	"lostbeat/model/state"
+	"lostbeat/record"
+	"lostbeat/source/perfmon"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -35,6 +37,8 @@ type captureInfo struct {
 	Lost        uint64      `json:"lost"`
 	Probes      []probeInfo `json:"probes"`
 	Notes       []string    `json:"notes"`
+	// Log is the inventory of a performance log, nil for everything else.
+	Log *perfmon.Info `json:"log,omitempty"`
 }
 
 type kindCount struct {
@@ -52,14 +56,18 @@ type probeInfo struct {
 
 func newInfo() *cobra.Command {
 	var files captureFlags
-	var asJSON bool
+	var asJSON, verify bool
 	cmd := &cobra.Command{
 		Use:   "info FILE...",
 		Short: "What a recording or capture holds: host, span, probes, counts, loss",
 		Long: `Print what a recording or capture holds: host, kernel, span, which probes were on and
 why others were not, events by kind, and how many were lost. For Windows traces it lists
-every provider, event and version in the file with its count.`,
+every provider, event and version in the file with its count.
+
+A recording that was closed properly answers from its index, whatever its size; --verify
+reads every block of it instead. Other files are read to their end.`,
 		Example: `  lostbeat info night.lostbeat
+  lostbeat info --verify night.lostbeat             is every block readable?
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -75,11 +83,16 @@ every provider, event and version in the file with its count.`,
 					}
 					return writeInventory(out, c.path, inventory)
 				}
-				info, err := scan(cmd.Context(), c)
+				info, err := describe(cmd.Context(), c, verify)
 				if err != nil {
 					return err
 				}
 				if asJSON {
+					if l, ok := c.Seekable.(*perfmon.Log); ok {
+						if info.Log, err = l.Info(cmd.Context()); err != nil {
+							return err
+						}
+					}
 					return json.NewEncoder(out).Encode(info)
 				}
 				return info.write(out)
@@ -88,25 +101,65 @@ every provider, event and version in the file with its count.`,
 	}
 	files.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object to a file")
+	cmd.Flags().BoolVar(&verify, "verify", false, "read every block of a recording instead of its index")
 	return cmd
 }
 
-// scan reads a capture to its end and says what it holds.
-func scan(ctx context.Context, c *capture) (captureInfo, error) {
+// describe says what a capture holds. A recording whose index is whole is asked
+// for it, unless verify says otherwise; anything else is read to its end.
+func describe(ctx context.Context, c *capture, verify bool) (captureInfo, error) {
 	info := captureInfo{File: c.path, Format: string(c.kind), Events: []kindCount{}, Probes: []probeInfo{}, Notes: []string{}}
+	var err error
+	if r, ok := c.Seekable.(*record.Reader); ok && !verify && r.Closed() {
+		info.index(r)
+	} else {
+		err = info.scan(ctx, c)
+	}
+	if err != nil {
+		return info, err
+	}
+	info.Start, info.End = c.Span()
+	if info.Start != 0 { // a file that was cut off in its first block has no span
+		info.StartText, info.EndText = info.Start.String(), info.End.String()
+	}
+	slices.SortFunc(info.Events, func(a, b kindCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind))
+	})
+	slices.SortFunc(info.Probes, func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) })
+	if noter, ok := c.Seekable.(interface{ Notes() []string }); ok {
+		info.Notes = append(info.Notes, noter.Notes()...)
+	}
+	return info, nil
+}
+
+// index takes what a recording's index says.
+func (i *captureInfo) index(r *record.Reader) {
+	s := r.Stat()
+	i.EventsTotal, i.Lost = s.Events, s.Lost
+	i.of(s.Meta)
+	for _, k := range s.Kinds {
+		i.Events = append(i.Events, kindCount{k.Kind.String(), k.Count})
+	}
+	for _, p := range s.Probes {
+		i.probe(p)
+	}
+}
+
+// scan reads a capture to its end.
+func (i *captureInfo) scan(ctx context.Context, c *capture) error {
 	st := state.New()
 	counts := map[model.Kind]uint64{}
 	err := c.Run(ctx, func(b *model.Batch) error {
 		st.Apply(b)
-		for i := range b.Events {
-			e := &b.Events[i]
+		for n := range b.Events {
+			e := &b.Events[n]
 			if e.Flags&model.FlagKeyframe != 0 {
 				continue
 			}
 			counts[e.Kind]++
-			info.EventsTotal++
-			if loss, ok := b.Loss(e); ok {
-				info.Lost += loss.Lost
+			i.EventsTotal++
+			if loss, ok := b.Loss(e); ok && loss.Origin != model.OriginLate {
+				i.Lost += loss.Lost
 			}
 		}
 		return nil
@@ -115,27 +168,24 @@ func scan(ctx context.Context, c *capture) (captureInfo, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return info, err
+		return err
 	}
-	info.Host, info.OS, info.Kernel = st.Meta["host"], st.Meta["os"], st.Meta["kernel"]
-	info.Start, info.End = c.Span()
-	if info.Start != 0 { // a file that was cut off in its first block has no span
-		info.StartText, info.EndText = info.Start.String(), info.End.String()
-	}
+	i.of(st.Meta)
 	for kind, n := range counts {
-		info.Events = append(info.Events, kindCount{kind.String(), n})
+		i.Events = append(i.Events, kindCount{kind.String(), n})
 	}
-	slices.SortFunc(info.Events, func(a, b kindCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind))
-	})
 	for _, p := range st.Probes {
-		info.Probes = append(info.Probes, probeInfo{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
+		i.probe(p)
 	}
-	slices.SortFunc(info.Probes, func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) })
-	if noter, ok := c.Seekable.(interface{ Notes() []string }); ok {
-		info.Notes = append(info.Notes, noter.Notes()...)
-	}
-	return info, nil
+	return nil
+}
+
+func (i *captureInfo) of(meta map[string]string) {
+	i.Host, i.OS, i.Kernel = meta["host"], meta["os"], meta["kernel"]
+}
+
+func (i *captureInfo) probe(p model.Probe) {
+	i.Probes = append(i.Probes, probeInfo{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
 }
 
 func (i captureInfo) write(w io.Writer) error {
