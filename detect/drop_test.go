@@ -113,5 +113,6 @@ func TestRingDrop(t *testing.T) {
 	// A CPU that spends all its time in NET_RX is the cause: one finding, the cause's.
 	check(t, ringStream(detecttest.Load{NetRX: 0.97, Packets: 30_000}, 900, 800), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityWarning,
 		contains: []string{"dropped in the device's ring"}})
+	check(t, ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 20_000), detecttest.Start, want{detector: "ring-drop", severity: model.SeverityCritical, contains: []string{"40 % of what arrived"}})
 	check(t, ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 1), detecttest.Start)
 }

@@ -20,6 +20,9 @@ type ringDrop struct {
 // confirmRing gives starvation, which explains most ring drops, time to speak first.
 const confirmRing = 3
 
+// criticalLoss is the share of lost packets from which a finding is critical.
+const criticalLoss = 0.25
+
 type ringLoss struct {
 	device      *deviceFacts
 	baseRing    uint64
@@ -108,6 +111,9 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 		Title:    fmt.Sprintf("%s %s packets in %s: %s in %s, %s of what arrived", dev, tense(ongoing, "loses", "lost"), where, number(ring+device), span(length), percent(ratio(float64(ring+device), float64(ring+device+data.packets)))),
 		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
 		Evidence: []model.Evidence{evidence("lost in the ring", float64(ring), "packets"), evidence("lost in the device layer", float64(device), "packets"), evidence("received meanwhile", float64(data.packets), "packets")},
+	}
+	if ratio(float64(ring+device), float64(ring+device+data.packets)) >= criticalLoss {
+		f.Severity = model.SeverityCritical
 	}
 	if len(reasons) > 0 && reasons[0].queue >= 0 && ring > 0 {
 		f.Subject.Queue = "rx-" + itoa(reasons[0].queue)

@@ -25,7 +25,7 @@ func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
 	case unproven:
 		f.Severity = model.SeverityInfo
 	}
-	if d.lossShare(data) >= 0.25 || data.dropped >= 100_000 {
+	if d.lossShare(data) >= criticalLoss || data.dropped >= 100_000 {
 		f.Severity = model.SeverityCritical
 	}
 	f.Title = d.title(in)
@@ -310,7 +310,7 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 	dev := clean(data.napi.device.name)
 	n := data.napi
 	f.Subject = model.Subject{Kind: "device", Device: dev, CPU: data.cpu, PID: -1, Vector: "NAPI thread"}
-	if ratio(float64(data.deviceDrops), float64(data.deviceDrops+n.packets)) >= 0.25 {
+	if ratio(float64(data.deviceDrops), float64(data.deviceDrops+n.packets)) >= criticalLoss {
 		f.Severity = model.SeverityCritical
 	}
 	window := time.Duration(w.windowSeconds()) * time.Second

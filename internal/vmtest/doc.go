@@ -7,6 +7,7 @@
 // being installed. Without QEMU, or without the package, the test is skipped
 // with the reason.
 //
-// The guest has no disk and no network but the loopback device. It is emulated
+// The guest has no disk and, besides the loopback device, no network but the
+// device that a test gives it, whose frames the test makes. It is emulated
 // (TCG) with one processor: the times that it measures mean nothing.
 package vmtest

@@ -26,6 +26,17 @@ type Options struct {
 	Tests string
 	// Modules are the modules to load, each after those that it needs.
 	Modules []string
+	// Programs are the import paths of commands to build for the guest, by their
+	// names in its root folder.
+	Programs map[string]string
+	// Device is the model of a network device for the guest, as QEMU calls it;
+	// none when empty.
+	Device string
+	// Wire is a stream socket over which the device's frames pass, each after its
+	// length in four bytes, the highest first.
+	Wire *os.File
+	// Line, when set, is told each line of the guest's console as it comes.
+	Line func(line string)
 	// Timeout bounds the guest's run.
 	Timeout time.Duration
 }
@@ -57,12 +68,20 @@ func Run(t testing.TB, o Options) string {
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
 	// One processor: text patching under multi-threaded emulation is unsafe.
-	guest := exec.CommandContext(ctx, qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "768",
 		"-serial", "stdio", "-kernel", kernels[0], "-initrd", initramfs,
-		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run="+o.Tests)
-	out, err := guest.CombinedOutput()
-	text := strings.ReplaceAll(string(out), "\r", "")
+		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests}
+	guest := exec.CommandContext(ctx, qemu, args...)
+	if o.Device != "" {
+		// The first of the extra files is descriptor 3.
+		guest.Args = append(guest.Args, "-netdev", "socket,id=wire,fd=3", "-device", o.Device+",netdev=wire")
+		guest.ExtraFiles = []*os.File{o.Wire}
+	}
+	console := &console{line: o.Line}
+	guest.Stdout, guest.Stderr = console, console
+	err = guest.Run()
+	text := console.text.String()
 	switch {
 	case ctx.Err() != nil:
 		t.Fatalf("the guest has not ended within %v:\n%s", o.Timeout, text)
@@ -72,6 +91,28 @@ func Run(t testing.TB, o Options) string {
 		t.Fatalf("the tests in the guest have failed:\n%s", text)
 	}
 	return text
+}
+
+// console takes what the guest prints.
+type console struct {
+	text strings.Builder
+	part string
+	line func(string)
+}
+
+// Write implements io.Writer.
+func (c *console) Write(p []byte) (int, error) {
+	text := strings.ReplaceAll(string(p), "\r", "")
+	c.text.WriteString(text)
+	if c.line == nil {
+		return len(p), nil
+	}
+	lines := strings.Split(c.part+text, "\n")
+	for _, line := range lines[:len(lines)-1] {
+		c.line(line)
+	}
+	c.part = lines[len(lines)-1]
+	return len(p), nil
 }
 
 // kernelPackage returns the folder of an unpacked kernel package, which is
@@ -127,18 +168,27 @@ func kernelPackage(ctx context.Context, series string) (string, error) {
 // buildInitramfs writes an initial RAM file system with the test binary as
 // init, and returns its path.
 func buildInitramfs(ctx context.Context, dir, root string, o Options) (string, error) {
-	binary := filepath.Join(dir, "init")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, o.Package)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the guest's tests: %w: %s", err, out)
+	const folder, file = 0o40755, 0o100755
+	var files []cpioFile
+	build := func(name string, args ...string) error {
+		binary := filepath.Join(dir, name)
+		cmd := exec.CommandContext(ctx, "go", append(args[:1:1], append([]string{"-o", binary}, args[1:]...)...)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the guest's %s: %w: %s", name, err, out)
+		}
+		program, err := os.ReadFile(binary)
+		files = append(files, cpioFile{name, file, program})
+		return err
 	}
-	program, err := os.ReadFile(binary)
-	if err != nil {
+	if err := build("init", "test", "-c", o.Package); err != nil {
 		return "", err
 	}
-	const folder, file = 0o40755, 0o100755
-	files := []cpioFile{{"init", file, program}}
+	for name, path := range o.Programs {
+		if err := build(name, "build", path); err != nil {
+			return "", err
+		}
+	}
 	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules"} {
 		files = append(files, cpioFile{name, folder, nil})
 	}
