@@ -118,6 +118,23 @@ var HowEnum = Enum{"How", []string{"unknown", "bind_any", "bind_port", "connect"
 
 func (v How) String() string { return HowEnum.Name(uint64(v)) }
 
+// Activity says whether a held port is used.
+type Activity uint8
+
+const (
+	// ActivityUnknown is a port whose use is not watched.
+	ActivityUnknown Activity = iota
+	// ActivityInUse is a port that was used a short while ago.
+	ActivityInUse
+	// ActivityIdle is a port that has not been used for a while.
+	ActivityIdle
+)
+
+// ActivityEnum names the activities.
+var ActivityEnum = Enum{"Activity", []string{"unknown", "in_use", "idle"}}
+
+func (v Activity) String() string { return ActivityEnum.Name(uint64(v)) }
+
 // ProbeState says whether a part of a probe works.
 type ProbeState uint8
 

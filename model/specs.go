@@ -90,13 +90,14 @@ const (
 	KindDeviceEvent   Kind = 26
 	KindCPUTime       Kind = 27
 
-	KindPortAcquire Kind = 32
-	KindPortRelease Kind = 33
-	KindPortRest    Kind = 34
-	KindPortFail    Kind = 35
-	KindPortActive  Kind = 36
-	KindPortPool    Kind = 37
-	KindPortAudit   Kind = 38
+	KindPortAcquire  Kind = 32
+	KindPortRelease  Kind = 33
+	KindPortRest     Kind = 34
+	KindPortFail     Kind = 35
+	KindPortActive   Kind = 36
+	KindPortPool     Kind = 37
+	KindPortAudit    Kind = 38
+	KindPortActivity Kind = 39
 
 	KindSchedHist   Kind = 48
 	KindSchedSwitch Kind = 49
@@ -213,6 +214,9 @@ var Specs = []Spec{
 		Strings: []Field{{Name: "name", Doc: "the pool"}, {Name: "reserved", Doc: "ports in the range that cannot be taken, as a list of ranges"}, {Name: "netns_name", Doc: "name or inode of its network namespace, empty for the host's"}}},
 	{Kind: KindPortAudit, Name: "port.audit", View: "PortAudit", Doc: "the periodic comparison of the tracked ports with the kernel's own tables.", Span: "since the last audit",
 		Args: []Field{{Name: "tracked", Unit: UnitCount, Doc: "ports that were tracked"}, {Name: "kernel", Unit: UnitCount, Doc: "ports in the kernel's tables"}, {Name: "missed", Unit: UnitCount, Doc: "in the tables but not tracked; now added"}, {Name: "stale", Unit: UnitCount, Doc: "tracked but no longer in the tables; now released"}, {Name: "resting", Unit: UnitCount, Doc: "sockets in TIME_WAIT"}, fieldNetns}},
+	{Kind: KindPortActivity, Name: "port.activity", View: "PortActivity", Doc: "whether a held port is used: when that becomes known and at each change. A port in use that is not told of again is still in use. Connections that a listener accepted are left out.", Span: "since its last use; 0 where it is in use or nothing is known", Task: true, Resource: fieldCookie,
+		Args: []Field{fieldProto, fieldLPort, fieldRPort, {Name: "activity", Unit: UnitEnum, Enum: &ActivityEnum, Doc: "in_use: used within the last 10 s; idle: not used for longer; unknown: no longer watched"},
+			{Name: "at_least", Unit: UnitBool, Doc: "whether no use has been seen at all: it is idle since it was taken, or since it is watched where that was later, and may have been for longer"}, fieldNetns}, Strings: []Field{fieldLocal, fieldRemote, fieldProcess}},
 
 	{Kind: KindSchedHist, Name: "sched.hist", View: "SchedHist", Doc: "delays from wake-up to running of one watched task in an interval: ksoftirqd, NAPI threads, chosen processes.", Span: intervalSpan, CPU: true, Task: true,
 		Args:    []Field{{Name: "count", Unit: UnitCount, Doc: "wake-ups"}, {Name: "max_wait_ns", Unit: UnitNanoseconds, Doc: "longest delay"}, {Name: "run_ns", Unit: UnitNanoseconds, Doc: "time on the CPU, 0 unknown"}},

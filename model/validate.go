@@ -33,10 +33,17 @@ type Validator struct {
 	late     uint64
 	declared uint64
 	lossy    bool
-	// held counts what each socket holds, by cookie.
-	held     map[uint64]struct{}
+	// held counts what is held and what rests of each socket.
+	held     map[heldKey]int
 	problems []error
 	skipped  int
+}
+
+// heldKey is a socket that holds a port, or a port of it that rests: a socket
+// can take another while the last one rests.
+type heldKey struct {
+	cookie  uint64
+	resting bool
 }
 
 // Check returns the faults of the next batch of the stream, joined, nil when
@@ -44,7 +51,7 @@ type Validator struct {
 func (v *Validator) Check(b *Batch) error {
 	v.problems, v.skipped = nil, 0
 	if v.held == nil {
-		v.held = make(map[uint64]struct{})
+		v.held = make(map[heldKey]int)
 	}
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -222,13 +229,33 @@ func (v *Validator) meaning(b *Batch, e *Event) {
 		if e.Args[1] > e.Args[2] {
 			v.fail(b, e, "the pool ends before it begins")
 		}
-	case KindPortAcquire, KindPortActive, KindPortRest:
-		v.held[e.Resource] = struct{}{}
+	case KindPortAcquire:
+		v.held[heldKey{e.Resource, false}] = 1
+	case KindPortActive:
+		view, _ := b.PortActive(e)
+		v.held[heldKey{e.Resource, view.Resting}] = 1
+	case KindPortRest:
+		delete(v.held, heldKey{e.Resource, false})
+		v.held[heldKey{e.Resource, true}]++
 	case KindPortRelease:
-		if _, ok := v.held[e.Resource]; !ok && e.Resource != 0 && !v.lossy && !v.Partial {
+		view, _ := b.PortRelease(e)
+		key := heldKey{e.Resource, view.How == HowRestEnd}
+		switch n := v.held[key]; {
+		case n > 1:
+			v.held[key] = n - 1
+		case n == 1:
+			delete(v.held, key)
+		case e.Resource != 0 && !v.lossy && !v.Partial:
 			v.fail(b, e, "the port was never acquired")
 		}
-		delete(v.held, e.Resource)
+	case KindPortActivity:
+		view, _ := b.PortActivity(e)
+		if view.Dur != 0 && view.Activity != ActivityIdle {
+			v.fail(b, e, "a port that is not idle has been idle")
+		}
+		if _, ok := v.held[heldKey{e.Resource, false}]; !ok && e.Resource != 0 && !v.lossy && !v.Partial {
+			v.fail(b, e, "the port is not held")
+		}
 	}
 }
 

@@ -28,7 +28,8 @@ func TestValidate(t *testing.T) {
 			10Z port.acquire pid=1 tid=1 cookie=0x2 local_port=2
 			11Z port.release pid=1 tid=1 cookie=0x2 local_port=2
 			11Z port.rest cookie=0x2 local_port=2
-			11Z port.release cookie=0x2 local_port=2
+			11Z port.release cookie=0x2 local_port=2 how=rest_end
+			11Z port.activity cookie=0x1 dur=11s activity=idle
 			11Z port.release cookie=0x1 local_port=1
 			12Z drop dur=1s place=ring count=1 queue=-1`, ""},
 		{"order", "10Z softnet cpu=0\n09Z softnet cpu=0", "out of order within its batch: 1s before"},
@@ -58,6 +59,11 @@ func TestValidate(t *testing.T) {
 		{"finding without body", "10Z finding flags=derived", "body does not decode"},
 		{"pool", "10Z port.pool low=2 high=1", "ends before it begins"},
 		{"release", "10Z port.release cookie=0x5", "never acquired"},
+		{"release while it rests", "10Z port.rest cookie=0x5\n11Z port.release cookie=0x5", "never acquired"},
+		{"end of a rest while its socket holds another port", "10Z port.acquire cookie=0x5\n11Z port.rest cookie=0x5\n12Z port.acquire cookie=0x5\n13Z port.release cookie=0x5 how=close\n14Z port.release cookie=0x5 how=rest_end", ""},
+		{"a rest too many", "10Z port.rest cookie=0x5\n10Z port.rest cookie=0x5\n11Z port.release cookie=0x5 how=rest_end\n11Z port.release cookie=0x5 how=rest_end\n11Z port.release cookie=0x5 how=rest_end", "never acquired"},
+		{"activity of what nobody holds", "10Z port.activity cookie=0x5 activity=in_use", "not held"},
+		{"in use and idle", "10Z port.acquire cookie=0x5\n10Z port.activity dur=5s cookie=0x5 activity=in_use", "has been idle"},
 		{"release of an unknown socket", "10Z port.release", ""},
 		{"release after loss", "10Z loss lost=1\n10Z port.release cookie=0x5", ""},
 	} {

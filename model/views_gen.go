@@ -1642,6 +1642,84 @@ func (b *Builder) AddPortAudit(v PortAudit) {
 	e.Args[5] = uint64(v.Netns)
 }
 
+// PortActivity is the typed view of kind "port.activity": whether a held port is used: when that becomes known and at each change. A port in use that is not told of again is still in use. Connections that a listener accepted are left out.
+type PortActivity struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: since its last use; 0 where it is in use or nothing is known.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Activity: in_use: used within the last 10 s; idle: not used for longer; unknown: no longer watched.
+	Activity Activity
+	// AtLeast: whether no use has been seen at all: it is idle since it was taken, or since it is watched where that was later, and may have been for longer.
+	AtLeast bool
+	// Netns: inode number of the network namespace, 0 unknown or not applicable.
+	Netns int64
+	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
+	LocalAddr string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Process: process name, empty unknown.
+	Process string
+}
+
+// PortActivity returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PortActivity(e *Event) (v PortActivity, ok bool) {
+	if e.Kind != KindPortActivity {
+		return v, false
+	}
+	return PortActivity{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		PID:        e.PID,
+		TID:        e.TID,
+		Cookie:     e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		RemotePort: uint16(e.Args[2]),
+		Activity:   Activity(e.Args[3]),
+		AtLeast:    e.Args[4] != 0,
+		Netns:      int64(e.Args[5]),
+		LocalAddr:  b.String(e.Str[0]),
+		RemoteAddr: b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
+	}, true
+}
+
+// AddPortActivity adds an event of kind "port.activity".
+func (b *Builder) AddPortActivity(v PortActivity) {
+	e := b.next(KindPortActivity)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.RemotePort)
+	e.Args[3] = uint64(v.Activity)
+	e.Args[4] = bit(v.AtLeast)
+	e.Args[5] = uint64(v.Netns)
+	e.Str[0] = b.Intern(v.LocalAddr)
+	e.Str[1] = b.Intern(v.RemoteAddr)
+	e.Str[2] = b.Intern(v.Process)
+}
+
 // SchedHist is the typed view of kind "sched.hist": delays from wake-up to running of one watched task in an interval: ksoftirqd, NAPI threads, chosen processes.
 type SchedHist struct {
 	// Time: when it was complete.
