@@ -150,10 +150,10 @@ func TestBusyOfARunInProgress(t *testing.T) {
 		counted: make([][len(vectorNames)]time.Duration, 1),
 	}
 	v := &a.now[0].Vectors[3]
-	busy := func(read model.Time) time.Duration {
+	busy := func(read int64) time.Duration {
 		t.Helper()
 		var b model.Builder
-		a.add(read, time.Second, 1, read, 0, 3, &b)
+		a.add(model.Time(read), time.Second, 1, read, 0, 3, &b)
 		batch := b.Take()
 		if batch == nil {
 			return 0

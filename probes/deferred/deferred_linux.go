@@ -15,6 +15,7 @@ import (
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // name is the probe's name.
@@ -52,6 +53,8 @@ type attached struct {
 	epoch  *cebpf.Variable
 	status []model.Probe
 
+	// clock is the one that the counters are on.
+	clock int32
 	// interval is the number of the interval that is being counted.
 	interval uint64
 	// now and before are the counters at the end of this and the last interval.
@@ -93,11 +96,15 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		env:      env,
 		loader:   loader,
 		epoch:    loader.Variable("lb_epoch"),
+		clock:    unix.CLOCK_MONOTONIC,
 		interval: 1,
 		now:      make([]deferredCpuCounters, n),
 		before:   make([]deferredCpuCounters, n),
 		counted:  make([][len(vectorNames)]time.Duration, n),
 		held:     make([]hold, n),
+	}
+	if env.Options.Trace {
+		a.clock = unix.CLOCK_BOOTTIME
 	}
 	for cpu := range n {
 		a.idle = append(a.idle, "swapper/"+strconv.Itoa(cpu))
@@ -142,13 +149,16 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 		return fmt.Errorf("start an interval: %w", err)
 	}
 	a.now, a.before = a.before, a.now
-	read := a.env.Clock.Now()
+	var read unix.Timespec
+	if err := unix.ClockGettime(a.clock, &read); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
 	if err := ebpf.ReadMapped(a.memory, a.now); err != nil {
 		return err
 	}
 	for cpu := range a.now {
 		for vector := range vectorNames {
-			a.add(now, interval, ended, read, cpu, vector, b)
+			a.add(now, interval, ended, read.Nano(), cpu, vector, b)
 		}
 	}
 	times, err := procCPUTimes()
@@ -159,8 +169,9 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 	return nil
 }
 
-// add adds the interval of one vector on one CPU, if anything happened.
-func (a *attached) add(now model.Time, interval time.Duration, ended uint64, read model.Time, cpu, vector int, b *model.Builder) {
+// add adds the interval of one vector on one CPU, if anything happened. The
+// counters were read when their clock stood at read nanoseconds.
+func (a *attached) add(now model.Time, interval time.Duration, ended uint64, read int64, cpu, vector int, b *model.Builder) {
 	v, before := &a.now[cpu].Vectors[vector], &a.before[cpu].Vectors[vector]
 	run := ebpf.HistOf(&v.Run).Since(ebpf.HistOf(&before.Run), ended)
 	wait := ebpf.HistOf(&v.Wait).Since(ebpf.HistOf(&before.Wait), ended)
@@ -169,7 +180,7 @@ func (a *attached) add(now model.Time, interval time.Duration, ended uint64, rea
 	// to fall when that run ends in between: it never counts twice.
 	total := time.Duration(v.Run.SumNs)
 	if v.EnteredNs != 0 && a.now[cpu].Running == uint64(vector)+1 {
-		total += max(read.Sub(a.env.Clock.Time(v.EnteredNs)), 0)
+		total += time.Duration(max(read-int64(v.EnteredNs), 0))
 	}
 	busy := max(total-a.counted[cpu][vector], 0)
 	a.counted[cpu][vector] += busy

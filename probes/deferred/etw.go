@@ -70,8 +70,8 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
 	p.weak = !d.State.Census.Has(etwDPCs()...)
 	p.runs = etw.NewRuns(d, d.State.Census.Has(etwInterrupts...), p.hist)
-	d.Handle(p.dpc, etwDPCs()...)
-	d.Handle(p.sample, etw.Opcode(etw.ClassPerfInfo, opSample))
+	d.HandlePassing(p.dpc, etwDPCs()...)
+	d.HandlePassing(p.sample, etw.Opcode(etw.ClassPerfInfo, opSample))
 	d.EveryInterval(p.profile)
 }
 
