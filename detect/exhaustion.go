@@ -116,7 +116,7 @@ func (d *portExhaustion) boundPorts(w *world, pool *state.Pool) (used, resting i
 		return pool.Used, pool.Resting // an upper bound, and low enough
 	}
 	seen := make(map[uint16]bool)
-	for _, p := range w.state.Ports {
+	for p := range w.state.Ports.All() {
 		if !p.Shared() && pool.Contains(p.Protocol, p.Netns, p.LocalPort) && !isConnection(p) && !p.Resting {
 			seen[p.LocalPort] = true
 		}
@@ -199,7 +199,7 @@ func (d *portExhaustion) refused(w *world, match func(failKey) bool) (n uint64, 
 // holdersOf ranks the processes that hold the ports that match.
 func holdersOf(w *world, match func(*state.Port) bool) []holderCount {
 	counts := make(map[processKey]int)
-	for _, p := range w.state.Ports {
+	for p := range w.state.Ports.All() {
 		if !p.Resting && match(p) {
 			name := p.Process
 			if name == "" {

@@ -386,8 +386,8 @@ type ageSummary struct{ median, oldest time.Duration }
 // ages summarises for how long the holder's present ports have been held.
 func (d *portLeak) ages(w *world, h *holder) ageSummary {
 	var ages []time.Duration
-	for port, o := range w.ports.owners {
-		if o.holder == h {
+	for port := range w.state.Ports.All() {
+		if owner, _ := w.ports.owner(port); owner == h {
 			ages = append(ages, w.now.Sub(port.Since))
 		}
 	}
@@ -402,8 +402,8 @@ func (d *portLeak) ages(w *world, h *holder) ageSummary {
 // stacks were asked for.
 func (d *portLeak) commonStack(w *world, h *holder) (string, int) {
 	counts := make(map[string]int)
-	for port, o := range w.ports.owners {
-		if o.holder == h && len(port.Stack) > 0 {
+	for port := range w.state.Ports.All() {
+		if owner, _ := w.ports.owner(port); owner == h && len(port.Stack) > 0 {
 			counts[stackText(port.Stack)]++
 		}
 	}

@@ -14,8 +14,11 @@ type portFacts struct {
 	// rpcCalls says that whole RPC calls are seen, and not their error records alone.
 	rpcCalls bool
 	holders  map[holderKey]*holder
-	// owners says to which holder a held port was counted: pools may appear after their ports.
-	owners map[*state.Port]ownership
+	// numbered are the holders by number, nil where one was forgotten. The marks
+	// of ports name them, because pools may appear after their ports. Number 0 is none's.
+	numbered []*holder
+	// spare are the numbers of forgotten holders.
+	spare []uint32
 	// tuples counts TCP ports used towards one destination: connect needs a
 	// free port only for its own 4-tuple.
 	tuples map[tupleKey]*tupleUse
@@ -33,14 +36,23 @@ type portFacts struct {
 }
 
 func newPortFacts() *portFacts {
-	return &portFacts{holders: make(map[holderKey]*holder), owners: make(map[*state.Port]ownership), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), reuse: make(map[state.PoolKey]*reuseFacts)}
+	return &portFacts{holders: make(map[holderKey]*holder), numbered: make([]*holder, 1), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), reuse: make(map[state.PoolKey]*reuseFacts)}
 }
 
-// ownership is the holder that a port was counted to, and whether it was held
-// when observation began.
-type ownership struct {
-	holder  *holder
-	present bool
+// Marks of ports in the state, so that it need not be kept apart to which
+// holder each was counted: the holder's number from bit 1 on. Every port that
+// was seen has one.
+const (
+	// markPresent says that the port was held when observation began.
+	markPresent = 1
+	// markApart marks a port that counts for no holder.
+	markApart = 1
+)
+
+// owner returns the holder that a port was counted to, nil for none, and
+// whether it was held when observation began.
+func (p *portFacts) owner(port *state.Port) (h *holder, present bool) {
+	return p.numbered[port.Mark>>1], port.Mark&markPresent != 0
 }
 
 // holderKey is a process's ports of one kind in one pool.
@@ -73,6 +85,8 @@ func comparePools(a, b state.PoolKey) int {
 // of ports held within a second: churn moves the number, a leak moves the floor.
 type holder struct {
 	key holderKey
+	// number is its place in portFacts.numbered.
+	number uint32
 	// id is its identity in findings: it stays when its pool becomes known later.
 	id      string
 	process string
@@ -222,27 +236,28 @@ func (p *portFacts) apply(w *world, b *model.Batch, e *model.Event) {
 		return
 	}
 	held, rest := eventKeys(b, e)
-	before, restBefore := w.state.Ports[held], w.state.Ports[rest]
+	ports := &w.state.Ports
+	before, wasHeld := ports.Get(held)
+	restBefore, rested := ports.Get(rest)
 	w.state.ApplyEvent(b, e)
-	after, restAfter := w.state.Ports[held], w.state.Ports[rest]
-	if before != after {
-		if before != nil {
-			p.release(w, before, e)
-		}
-		if after != nil {
-			p.acquire(w, after, e)
-		}
+	after, isHeld := ports.Get(held)
+	restAfter, rests := ports.Get(rest)
+	taken, laid := isHeld && after.Mark == 0, rests && restAfter.Mark == 0 // an event has just put them
+	if wasHeld && (taken || !isHeld) {
+		p.release(w, &before, e)
 	}
-	if restBefore != restAfter {
-		if restBefore != nil {
-			p.tupleAdd(restBefore, -1)
-			p.reuseOf(w, restBefore, func(r *reuseFacts, _ uint64) { r.free(restBefore.LocalPort, e.Time) })
-		}
-		if restAfter != nil {
-			p.tupleAdd(restAfter, 1)
-			p.reuseOf(w, restAfter, func(r *reuseFacts, _ uint64) { r.rest(restAfter.LocalPort) })
-			p.rests.push(restEnd{at: restUntil(w, restAfter), key: rest})
-		}
+	if taken {
+		ports.Mark(held, p.acquire(w, &after, e))
+	}
+	if rested && (laid || !rests) {
+		p.tupleAdd(&restBefore, -1)
+		p.reuseOf(w, &restBefore, func(r *reuseFacts, _ uint64) { r.free(restBefore.LocalPort, e.Time) })
+	}
+	if laid {
+		ports.Mark(rest, markApart)
+		p.tupleAdd(&restAfter, 1)
+		p.reuseOf(w, &restAfter, func(r *reuseFacts, _ uint64) { r.rest(restAfter.LocalPort) })
+		p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
 	}
 }
 
@@ -277,17 +292,19 @@ func isConnection(port *state.Port) bool {
 	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 && port.How != model.HowBindAny && port.How != model.HowBindPort && port.How != model.HowListen && port.How != model.HowAccept
 }
 
-func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) {
+// acquire counts a port that was taken and returns its mark.
+func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) (mark uint32) {
 	if port.Shared() || port.LocalPort == 0 {
-		return
+		return markApart
 	}
 	p.tupleAdd(port, 1)
 	h := p.holder(w, port)
 	h.empty = 0
 	h.held++
 	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
-	p.owners[port] = ownership{h, present}
+	mark = h.number << 1
 	if present {
+		mark |= markPresent
 		h.present++
 	} else {
 		if h.first == 0 {
@@ -307,6 +324,7 @@ func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) {
 			r.names[port.PID] = port.Process
 		}
 	})
+	return mark
 }
 
 func (p *portFacts) release(w *world, port *state.Port, e *model.Event) {
@@ -314,14 +332,12 @@ func (p *portFacts) release(w *world, port *state.Port, e *model.Event) {
 		return
 	}
 	p.tupleAdd(port, -1)
-	owner, ok := p.owners[port]
-	if !ok {
+	h, present := p.owner(port)
+	if h == nil {
 		return
 	}
-	delete(p.owners, port)
-	h := owner.holder
 	h.held--
-	if owner.present {
+	if present {
 		h.present--
 	}
 	h.low = min(h.low, h.growth())
@@ -368,6 +384,7 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 	if h == nil {
 		h = &holder{key: k, id: leakKey(k)}
 		p.holders[k] = h
+		p.number(h)
 	}
 	if port.Process != "" {
 		h.process = port.Process
@@ -377,24 +394,42 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 	return h
 }
 
+// number gives a new holder its number.
+func (p *portFacts) number(h *holder) {
+	if n := len(p.spare); n > 0 {
+		h.number, p.spare = p.spare[n-1], p.spare[:n-1]
+		p.numbered[h.number] = h
+		return
+	}
+	h.number = uint32(len(p.numbered))
+	p.numbered = append(p.numbered, h)
+}
+
 // rehome moves holders without a pool into pools that have become known since:
 // the limits of another network namespace are read some time after its first port.
 func (p *portFacts) rehome(w *world) {
-	for _, h := range p.holderList(func(h *holder) bool { return h.key.pool == (state.PoolKey{}) }) {
-		inside := make(map[state.PoolKey]int)
-		all := 0
-		for port, o := range p.owners {
-			if o.holder == h {
-				all++
-				if pool, ok := w.poolOf(port.Protocol, port.Netns, port.LocalPort); ok {
-					inside[pool]++
-				}
-			}
+	homeless := p.holderList(func(h *holder) bool { return h.key.pool == (state.PoolKey{}) })
+	if len(homeless) == 0 {
+		return
+	}
+	inside := make(map[*holder]map[state.PoolKey]int)
+	for port := range w.state.Ports.All() {
+		h, _ := p.owner(port)
+		if h == nil || h.key.pool != (state.PoolKey{}) {
+			continue
 		}
-		for pool, n := range inside {
+		if pool, ok := w.poolOf(port.Protocol, port.Netns, port.LocalPort); ok {
+			if inside[h] == nil {
+				inside[h] = make(map[state.PoolKey]int)
+			}
+			inside[h][pool]++
+		}
+	}
+	for _, h := range homeless {
+		for pool, n := range inside[h] {
 			k := h.key
 			k.pool = pool
-			if 2*n > all && p.holders[k] == nil {
+			if 2*n > h.held && p.holders[k] == nil {
 				delete(p.holders, h.key)
 				h.key = k
 				p.holders[k] = h
@@ -422,6 +457,8 @@ func (p *portFacts) beginTick(now model.Time, st *state.State) {
 		h.endSecond()
 		if h.held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
 			delete(p.holders, k)
+			p.numbered[h.number] = nil
+			p.spare = append(p.spare, h.number)
 		}
 	}
 	for k, f := range p.fails {
@@ -431,17 +468,17 @@ func (p *portFacts) beginTick(now model.Time, st *state.State) {
 	}
 	for len(p.rests) > 0 && p.rests[0].at <= now {
 		end := p.rests.pop()
-		port := st.Ports[end.key]
-		if port == nil || !port.Resting || restEndOf(port, end.at) > now {
+		port, rests := st.Ports.Get(end.key)
+		if !rests || restEndOf(&port, end.at) > now {
 			continue
 		}
-		p.tupleAdd(port, -1)
+		p.tupleAdd(&port, -1)
 		if pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort); ok {
 			if r := p.reuse[pool]; r != nil {
 				r.free(port.LocalPort, end.at)
 			}
 		}
-		p.dropRest(st, port, end.at)
+		p.dropRest(st, &port, end.at)
 	}
 }
 

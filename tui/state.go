@@ -170,7 +170,7 @@ func (s *State) Snapshot() *Snapshot {
 func (s *State) Ports(pid int32, limit int) (ports []state.Port, total int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.fold.Ports {
+	for p := range s.fold.Ports.All() {
 		if p.PID == pid && !p.Shared() {
 			ports = append(ports, *p)
 		}
@@ -333,7 +333,7 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 	}
 	index, sums := s.holderIndex, s.holderSums[:0]
 	clear(index)
-	for _, p := range s.fold.Ports {
+	for p := range s.fold.Ports.All() {
 		if p.Shared() {
 			continue
 		}

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -169,7 +168,7 @@ func total(batches []*model.Batch) streamTotals {
 				sum.rss = max(sum.rss, uint64(v.Value))
 			}
 			fold.ApplyEvent(b, e)
-			if n := len(fold.Ports); n > sum.ports {
+			if n := fold.Ports.Len(); n > sum.ports {
 				sum.ports = n
 			}
 			sum.last = max(sum.last, e.Time)
@@ -437,7 +436,10 @@ func TestNamespaceVanishes(t *testing.T) {
 			}
 		}
 	}
-	left := slices.ContainsFunc(slices.Collect(portsOf(fold)), func(p *state.Port) bool { return p.Process == "vanishing" })
+	left := false
+	for p := range fold.Ports.All() {
+		left = left || p.Process == "vanishing"
+	}
 	if seen != 50 || left {
 		t.Errorf("%d of 50 ports were seen, some are left: %v", seen, left)
 	}
@@ -449,16 +451,6 @@ func TestNamespaceVanishes(t *testing.T) {
 	for key, p := range fold.Probes {
 		if p.State == model.ProbeDegraded && strings.Contains(p.Reason, "no such") {
 			t.Errorf("%v is degraded: %s", key, p.Reason)
-		}
-	}
-}
-
-func portsOf(s *state.State) func(func(*state.Port) bool) {
-	return func(yield func(*state.Port) bool) {
-		for _, p := range s.Ports {
-			if !yield(p) {
-				return
-			}
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"unique"
 
 	"lostbeat/model"
 )
@@ -42,10 +41,10 @@ type State struct {
 	Queues map[QueueKey]model.DeviceQueue
 	// Pools are the port pools with their occupancy.
 	Pools map[PoolKey]*Pool
-	// Ports are the ports that are held or at rest, one entry to a socket.
-	Ports map[PortKey]*Port
+	// Ports are the ports that are held or at rest.
+	Ports Ports
 
-	slots map[slot]slotUse
+	slots slots
 }
 
 // ProbeKey identifies a part of a probe.
@@ -87,76 +86,6 @@ func (p *Pool) Contains(protocol model.Protocol, netns int64, port uint16) bool 
 	return p.Protocol == protocol && (p.Netns == 0 || p.Netns == netns) && port >= p.Low && port <= p.High
 }
 
-// PortKey identifies a held port: the socket cookie where there is one, the
-// addresses otherwise.
-type PortKey struct {
-	// Cookie is the socket's, 0 where it is not known.
-	Cookie uint64
-	// Place tells ports without a cookie apart; the zero Handle for all others.
-	Place unique.Handle[Place]
-	// Resting says that the port is closed and rests.
-	Resting bool
-}
-
-// Place is where a port without a cookie stands.
-type Place struct {
-	Netns                 int64
-	LocalAddr, RemoteAddr string
-	LocalPort, RemotePort uint16
-	Protocol              model.Protocol
-}
-
-// Key returns the key of a port; place matters only when cookie is 0.
-func Key(cookie uint64, place Place, resting bool) PortKey {
-	if cookie != 0 {
-		return PortKey{Cookie: cookie, Resting: resting}
-	}
-	return PortKey{Place: unique.Make(place), Resting: resting}
-}
-
-// place returns the place of a port without a cookie, the zero Place of others.
-func (k *PortKey) place() Place {
-	if k.Place == (unique.Handle[Place]{}) {
-		return Place{}
-	}
-	return k.Place.Value()
-}
-
-// Port is a port that a socket holds, or that rests after its close. There may
-// be tens of thousands: fields are in the order that takes the least memory.
-type Port struct {
-	Cookie                uint64
-	LocalAddr, RemoteAddr string
-	Process               string
-	Stack                 model.Stack
-	Netns                 int64
-	// Since is when it was taken as far as is known; for a resting port, when it came to rest.
-	Since model.Time
-	// RestUntil says until when a resting port rests, 0 unknown.
-	RestUntil             model.Time
-	PID, TID              int32
-	LocalPort, RemotePort uint16
-	Flags                 model.Flags
-	Protocol              model.Protocol
-	How                   model.How
-	// Resting says that it is closed and cannot be used again yet.
-	Resting bool
-}
-
-// Shared says that the socket takes no port of its own: an accepted connection.
-func (p *Port) Shared() bool { return p.How == model.HowAccept }
-
-// Age returns for how long the port has been held at time now, in nanoseconds; never negative.
-func (p *Port) Age(now model.Time) int64 { return max(0, int64(now-p.Since)) }
-
-type slot struct {
-	netns    int64
-	protocol model.Protocol
-	port     uint16
-}
-
-type slotUse struct{ held, resting int32 }
-
 // New returns the state before any event.
 func New() *State {
 	s := &State{}
@@ -166,7 +95,7 @@ func New() *State {
 
 func (s *State) reset() {
 	*s = State{Now: s.Now, Start: s.Start, Meta: map[string]string{}, Probes: map[ProbeKey]model.Probe{}, Processes: map[int32]model.Process{}, Devices: map[DeviceKey]model.DeviceConfig{},
-		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: map[PortKey]*Port{}, slots: map[slot]slotUse{}}
+		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: newPorts(), slots: slots{}}
 }
 
 // Apply folds a batch into the state.
@@ -243,11 +172,11 @@ func (s *State) applyPort(b *model.Batch, e *model.Event) {
 		if v.Rest > 0 {
 			p.RestUntil = e.Time.Add(v.Rest)
 		}
-		s.remove(p.key(false))
+		s.remove(Key(p.Cookie, p.place(), false))
 	case model.KindPortRelease:
 		v, _ := b.PortRelease(e)
 		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
-		s.remove(p.key(v.How == model.HowRestEnd))
+		s.remove(Key(p.Cookie, p.place(), v.How == model.HowRestEnd))
 		return
 	}
 	s.put(&p)
@@ -257,24 +186,18 @@ func (p *Port) setAddresses(protocol model.Protocol, local string, lport uint16,
 	p.Protocol, p.LocalAddr, p.LocalPort, p.RemoteAddr, p.RemotePort, p.Netns = protocol, local, lport, remote, rport, netns
 }
 
-func (p *Port) key(resting bool) PortKey {
-	return Key(p.Cookie, Place{p.Netns, p.LocalAddr, p.RemoteAddr, p.LocalPort, p.RemotePort, p.Protocol}, resting)
-}
-
-// Key returns the key under which the port stands in State.Ports.
-func (p *Port) Key() PortKey { return p.key(p.Resting) }
-
 func (s *State) put(p *Port) {
-	key := p.Key()
-	s.remove(key)
-	s.Ports[key] = p
+	s.remove(p.Key())
+	s.Ports.put(p)
 	s.use(p, 1)
 }
 
 func (s *State) remove(key PortKey) {
-	if p, ok := s.Ports[key]; ok {
-		s.use(p, -1)
-		delete(s.Ports, key)
+	if i, ok := s.Ports.find(key); ok {
+		var p Port
+		s.Ports.port(i, &p)
+		s.use(&p, -1)
+		s.Ports.remove(i)
 	}
 }
 
@@ -284,24 +207,12 @@ func (s *State) use(p *Port, n int32) {
 	if p.Shared() || p.LocalPort == 0 {
 		return
 	}
-	k := slot{p.Netns, p.Protocol, p.LocalPort}
-	before := s.slots[k]
-	u := before
-	if p.Resting {
-		u.resting += n
-	} else {
-		u.held += n
-	}
+	before, after := s.slots.change(p, n)
 	for _, pool := range s.Pools {
-		if pool.Contains(k.protocol, k.netns, k.port) {
+		if pool.Contains(p.Protocol, p.Netns, p.LocalPort) {
 			pool.count(before, -1)
-			pool.count(u, 1)
+			pool.count(after, 1)
 		}
-	}
-	if u == (slotUse{}) {
-		delete(s.slots, k)
-	} else {
-		s.slots[k] = u
 	}
 }
 
@@ -320,11 +231,11 @@ func (s *State) setPool(v model.PortPool) {
 		return
 	}
 	pool := &Pool{PortPool: v}
-	for k, u := range s.slots {
-		if pool.Contains(k.protocol, k.netns, k.port) {
+	s.slots.each(func(protocol model.Protocol, netns int64, port uint16, u slotUse) {
+		if pool.Contains(protocol, netns, port) {
 			pool.count(u, 1)
 		}
-	}
+	})
 	s.Pools[PoolKey{v.Name, v.Protocol, v.Netns}] = pool
 }
 
@@ -390,10 +301,10 @@ func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 		v.Time, v.Flags = at, flags
 		b.AddPortPool(v)
 	}
-	keys := slices.AppendSeq(make([]PortKey, 0, len(s.Ports)), maps.Keys(s.Ports))
-	slices.SortFunc(keys, comparePorts)
-	for _, k := range keys {
-		s.Ports[k].snapshot(at, b)
+	var p Port
+	for _, i := range s.Ports.sorted() {
+		s.Ports.port(int(i), &p)
+		p.snapshot(at, b)
 		added()
 	}
 }
@@ -426,19 +337,4 @@ func (s *State) ProcessName(pid int32) string { return s.Processes[pid].Name }
 
 func compareQueues(a, b QueueKey) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Queue, b.Queue))
-}
-
-func comparePorts(a, b PortKey) int {
-	resting := func(k PortKey) int {
-		if k.Resting {
-			return 1
-		}
-		return 0
-	}
-	if c := cmp.Compare(a.Cookie, b.Cookie); c != 0 {
-		return c
-	}
-	p, q := a.place(), b.place()
-	return cmp.Or(cmp.Compare(p.Netns, q.Netns), cmp.Compare(p.Protocol, q.Protocol), cmp.Compare(p.LocalPort, q.LocalPort), cmp.Compare(p.RemotePort, q.RemotePort),
-		cmp.Compare(p.LocalAddr, q.LocalAddr), cmp.Compare(p.RemoteAddr, q.RemoteAddr), cmp.Compare(resting(a), resting(b)))
 }
