@@ -6,6 +6,8 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOLS    = $(CURDIR)/$(BIN)/tools
 LINTER   = $(TOOLS)/golangci-lint
 LINTER_VERSION = v2.15.0
+RUNNER   = $(TOOLS)/gotestsum
+RUNNER_VERSION = v1.13.0
 
 .PHONY: build run test setup unit privileged race lint generate check-generated cross fuzz lab bench clean
 
@@ -23,7 +25,7 @@ setup: ## install the packages that tests, lint and code generation use
 unit: ## tests that need no privileges
 	$(GO) test ./...
 
-privileged: ## all tests; as root on Linux those that load BPF programs run too
+privileged: $(RUNNER) ## all tests; as root on Linux those that load BPF programs run too
 	sh .ci/test
 
 race: ## the race detector over all tests that need no privileges
@@ -34,6 +36,9 @@ lint: $(LINTER)
 	$(GO) vet ./...
 	$(LINTER) run ./...
 	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross scripts/bench
+
+$(RUNNER):
+	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)
 
 $(LINTER):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
