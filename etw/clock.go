@@ -1,6 +1,7 @@
 package etw
 
 import (
+	"math"
 	"math/bits"
 
 	"lostbeat/model"
@@ -63,6 +64,28 @@ func (c *Clock) Time(ticks uint64) model.Time {
 		return c.Start + model.Time(c.nanoseconds(ticks-c.Origin))
 	}
 	return c.Start - model.Time(c.nanoseconds(c.Origin-ticks))
+}
+
+// Ticks is the inverse of Time: the last time stamp that lies at or before t,
+// or one just before it.
+func (c *Clock) Ticks(t model.Time) uint64 {
+	if c.Type == ClockSystem {
+		return uint64(max(int64(t)/100+fileTimeEpoch-1, 0))
+	}
+	if t >= c.Start {
+		return c.Origin + c.ticks(uint64(t-c.Start))
+	}
+	return c.Origin - min(c.ticks(uint64(c.Start-t))+1, c.Origin)
+}
+
+// ticks converts nanoseconds, limited as nanoseconds does.
+func (c *Clock) ticks(ns uint64) uint64 {
+	hi, lo := bits.Mul64(ns, c.Frequency)
+	if hi >= 1e9 {
+		return math.MaxInt64
+	}
+	n, _ := bits.Div64(hi, lo, 1e9)
+	return min(n, math.MaxInt64)
 }
 
 // Duration converts the difference of two time stamps; it is 0 when end is

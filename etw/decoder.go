@@ -85,7 +85,9 @@ type Decoder struct {
 	Sockets Sockets
 
 	handlers map[Key]Handler
-	ticks    []func(begin, end model.Time)
+	// passing are the kinds that leave nothing behind.
+	passing map[Key]bool
+	ticks   []func(begin, end model.Time)
 	// begin and next are the limits of the current interval; next is 0 before the first record.
 	begin, next model.Time
 	cpus        []cpu
@@ -98,7 +100,7 @@ type Decoder struct {
 // NewDecoder returns a decoder that adds to out what the probes make of the
 // records. state comes from a survey of the capture, or is empty.
 func NewDecoder(o Options, c Clock, state *State, out *model.Builder, probes ...Probe) *Decoder {
-	d := &Decoder{Options: o, Clock: c, Out: out, State: state, handlers: make(map[Key]Handler), known: make(map[int32]string), symbols: make(map[uint64]Symbol)}
+	d := &Decoder{Options: o, Clock: c, Out: out, State: state, handlers: make(map[Key]Handler), passing: make(map[Key]bool), known: make(map[int32]string), symbols: make(map[uint64]Symbol)}
 	d.registerSystem()
 	for _, p := range probes {
 		p.Register(d)
@@ -111,8 +113,22 @@ func NewDecoder(o Options, c Clock, state *State, out *model.Builder, probes ...
 func (d *Decoder) Handle(h Handler, kinds ...Key) {
 	for _, k := range kinds {
 		d.handlers[k] = h
+		delete(d.passing, k)
 	}
 }
+
+// HandlePassing is Handle for records that tell of their moment only: what
+// holds some seconds after them is the same without them, so that a jump into
+// a capture leaves out those before it.
+func (d *Decoder) HandlePassing(h Handler, kinds ...Key) {
+	d.Handle(h, kinds...)
+	for _, k := range kinds {
+		d.passing[k] = true
+	}
+}
+
+// Lasting reports whether records of a kind change what holds after them.
+func (d *Decoder) Lasting(k Key) bool { return d.handlers[k] != nil && !d.passing[k] }
 
 // EveryInterval calls f at the end of each source.Interval of the capture's
 // time, and once at its end: the first and the last interval are shorter.

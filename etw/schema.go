@@ -271,9 +271,6 @@ func join(task, opcode string) string {
 	return task + "/" + opcode
 }
 
-// SurveySchema takes from r the schemas that it carries, for Name.
-func (s *State) SurveySchema(r *Record) { s.schemas.survey(r) }
-
 // Name returns what the event of r is called, "" unknown.
 func (s *State) Name(r *Record) string {
 	if sch := s.schemas.find(r); sch != nil {

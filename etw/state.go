@@ -2,6 +2,7 @@ package etw
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -86,6 +87,15 @@ func (s *State) Survey(r *Record, c *Clock) {
 	default:
 		s.schemas.survey(r)
 	}
+}
+
+// Clone returns a copy for a decoder: it adds to its copy what it learns. The
+// settled state of a survey can so serve many runs.
+func (s *State) Clone() *State {
+	c := *s
+	c.threads = maps.Clone(s.threads)
+	c.processes.lives = maps.Clone(s.processes.lives)
+	return &c
 }
 
 // Settle ends a survey.

@@ -12,8 +12,8 @@ func (d *Decoder) registerSystem() {
 	d.Handle(d.process, Opcode(ClassProcess, opStart), Opcode(ClassProcess, opEnd), Opcode(ClassProcess, opDCStart), Opcode(ClassProcess, opDCEnd))
 	d.Handle(d.thread, Opcode(ClassThread, opStart), Opcode(ClassThread, opEnd), Opcode(ClassThread, opDCStart), Opcode(ClassThread, opDCEnd))
 	d.Handle(d.image, Opcode(ClassImage, opLoad), Opcode(ClassImage, opEnd), Opcode(ClassImage, opDCStart), Opcode(ClassImage, opDCEnd))
-	d.Handle(d.lost, Opcode(ClassLost, 32), Opcode(ClassLost, 33), Opcode(ClassLost, 34))
-	d.Handle(d.schema, Opcode(ClassEventInfo, 32), Opcode(ClassEventInfo, 33))
+	d.HandlePassing(d.lost, Opcode(ClassLost, 32), Opcode(ClassLost, 33), Opcode(ClassLost, 34))
+	d.HandlePassing(d.schema, Opcode(ClassEventInfo, 32), Opcode(ClassEventInfo, 33))
 }
 
 func (d *Decoder) process(r *Record, t model.Time) bool {

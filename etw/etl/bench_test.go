@@ -2,6 +2,7 @@ package etl_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -103,11 +104,13 @@ func TestLargeFile(t *testing.T) {
 	f := open(t, path, etl.Options{Probes: probes.ETW, Options: etw.Options{SkipRaw: true}})
 	var first time.Duration
 	events := 0
+	start, end := f.Span()
 	err := f.Run(t.Context(), func(b *model.Batch) error {
 		if events == 0 {
 			first = time.Since(began)
 		}
 		events += len(b.Events)
+		end = b.Events[len(b.Events)-1].Time // the header, repeated from a short session, says less
 		return nil
 	})
 	if err != nil {
@@ -119,6 +122,19 @@ func TestLargeFile(t *testing.T) {
 	}
 	all := time.Since(began)
 	t.Logf("%d MiB in %v: %.0f MB/s, %d events out, the first batch after %v", info.Size()>>20, all, float64(info.Size())/1e6/all.Seconds(), events, first)
+	for _, share := range []model.Time{10, 50, 99, 98} {
+		began := time.Now()
+		stop := errors.New("seen")
+		if err := f.RunFrom(t.Context(), start+(end-start)*share/100, func(b *model.Batch) error {
+			if b.Events[0].Flags&model.FlagKeyframe == 0 {
+				return stop
+			}
+			return nil
+		}); !errors.Is(err, stop) {
+			t.Fatal(err)
+		}
+		t.Logf("jump to %d %% in %v", share, time.Since(began))
+	}
 }
 
 func writeLarge(t *testing.T, path string) {

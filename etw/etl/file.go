@@ -39,6 +39,10 @@ type File struct {
 	end    model.Time
 	// advance is how many bytes are read in advance, see surveyBytes.
 	advance int64
+	// surveyed is what a survey has found, nil before one has ended.
+	surveyed *etw.State
+	// passed are the buffers that jumps need not read, see skip.
+	passed map[int64]uint64
 }
 
 var _ source.Seekable = (*File)(nil)
@@ -63,7 +67,7 @@ func Open(path string, o Options) (*File, error) {
 // New reads an event trace log of the given size from r. It reads the headers
 // of the buffers only.
 func New(r io.ReaderAt, size int64, o Options) (*File, error) {
-	f := &File{r: r, size: size, options: o, advance: surveyBytes}
+	f := &File{r: r, size: size, options: o, advance: surveyBytes, passed: make(map[int64]uint64)}
 	var err error
 	if f.header, f.buffers, f.damage, err = index(context.Background(), r, size); err != nil {
 		return nil, err
@@ -97,8 +101,9 @@ func (f *File) Span() (start, end model.Time) { return f.start, f.end }
 // Run implements source.Source.
 func (f *File) Run(ctx context.Context, emit source.Emit) error { return f.run(ctx, 0, emit) }
 
-// RunFrom implements source.Seekable. The file has no keyframes, so it is read
-// from its beginning, and what held at t is computed.
+// RunFrom implements source.Seekable. The file has no keyframes: what held at t
+// is computed from its beginning, but of what lies more than a few seconds
+// before t only the records that last are decoded.
 func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
 	return f.run(ctx, t, emit)
 }
@@ -108,8 +113,12 @@ func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) erro
 // and end. Rundowns stand there.
 const surveyBytes = 256 << 20
 
-// survey reads names, schemas and the census in advance, as far as ctx lets it.
+// survey reads names, schemas and the census in advance, as far as ctx lets
+// it; what it returns belongs to the caller.
 func (f *File) survey(ctx context.Context) (*etw.State, error) {
+	if f.surveyed != nil {
+		return f.surveyed.Clone(), nil
+	}
 	st := etw.NewState()
 	buffers := f.buffers
 	if f.size > f.advance {
@@ -123,7 +132,10 @@ func (f *File) survey(ctx context.Context) (*etw.State, error) {
 		return nil, err
 	}
 	st.Settle()
-	return st, nil
+	if !stopped(ctx) {
+		f.surveyed = st
+	}
+	return st.Clone(), nil
 }
 
 // ends returns the buffers at the beginning and the end, by the time at which
@@ -175,6 +187,11 @@ type replay struct {
 	err    error
 }
 
+// leadIn is how many intervals before the one in which a jump ends everything
+// is decoded: what ran on each processor, and what was nested in what, is known
+// again after that time.
+const leadIn = 2
+
 // batchEvents is the size of a batch; events are put in order within it.
 const batchEvents = 4096
 
@@ -194,7 +211,6 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 	if f.options.Probes != nil {
 		probes = f.options.Probes()
 	}
-	groups := streams(f.buffers)
 	var done, reported int64
 	entered := func(b *buffer) {
 		done += int64(b.size)
@@ -207,7 +223,14 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		}
 	}
 	r.decoder = etw.NewDecoder(f.options.Options, f.header.Clock, st, &r.out, probes...)
-	m := newMerger(f.r, &f.header, groups, entered, func(d *Damage) { r.damaged(d) })
+	m := &merger{r: f.r, header: &f.header, entered: entered, damaged: r.damaged, stopped: func() bool { return stopped(ctx) }}
+	if from > 0 {
+		// The log header's own record stays: it begins the stream.
+		m.skip.until = f.header.Clock.Ticks((from/model.Time(source.Interval) - leadIn) * model.Time(source.Interval))
+		m.skip.passed = f.passed
+		m.skip.lasting = func(k etw.Key) bool { return k.Class == etw.ClassEventTrace || r.decoder.Lasting(k) }
+	}
+	m.start(streams(f.buffers))
 	last := f.start
 	for n := 0; ; n++ {
 		record := m.Next()

@@ -126,17 +126,6 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 	h := &f.header
 	v := Inventory{Processors: h.Processors, Start: h.Start, End: h.End, Lost: h.EventsLost, BuffersLost: h.BuffersLost, Buffers: len(f.buffers), Windows: h.describe(), Session: h.LoggerName,
 		Clock: h.Clock.Type.String(), Compression: h.Compression.String(), PointerSize: h.PointerSize}
-	survey, err := f.survey(ctx)
-	if err != nil {
-		return v, fmt.Errorf("survey capture: %w", err)
-	}
-	v.Host, v.Kernel = survey.Host.Computer, h.kernel(&survey.Host)
-	v.Probes = []model.Probe{f.recorded()}
-	if f.options.Probes != nil {
-		for _, p := range f.options.Probes() {
-			v.Probes = append(v.Probes, p.Status(survey.Census)...)
-		}
-	}
 	counts := make(map[countKey]*uint64)
 	state := etw.NewState()
 	var first, last uint64
@@ -160,7 +149,7 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 			}
 			last = max(last, r.Time)
 		}
-		state.SurveySchema(r)
+		state.Survey(r, &h.Clock)
 		return true
 	}
 	damaged := func(d *Damage) {
@@ -174,6 +163,13 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 		v.First, v.Last = h.Clock.Time(first), h.Clock.Time(last)
 	}
 	state.Settle()
+	v.Host, v.Kernel = state.Host.Computer, h.kernel(&state.Host)
+	v.Probes = []model.Probe{f.recorded()}
+	if f.options.Probes != nil {
+		for _, p := range f.options.Probes() {
+			v.Probes = append(v.Probes, p.Status(state.Census)...)
+		}
+	}
 	for k, n := range counts {
 		v.Events = append(v.Events, f.describe(k, *n, state))
 	}

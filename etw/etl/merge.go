@@ -27,7 +27,9 @@ type cursor struct {
 	current int
 	at      uint32
 	open    bool
-	window  window
+	// kept says that the buffer has a record that was not left out.
+	kept   bool
+	window window
 	// refs are the records of the window that are still to come, in order of time.
 	refs []ref
 	next int
@@ -37,7 +39,7 @@ type cursor struct {
 	// that the window and refs have to be loaded again.
 	held    int
 	dropped bool
-	// latest is the time of the last record handed out; rank breaks ties.
+	// latest is the time of the last record of the window; rank breaks ties.
 	latest uint64
 	// before is latest as it was when the window was loaded.
 	before uint64
@@ -69,10 +71,41 @@ type merger struct {
 	// late counts records that are older than one handed out before them.
 	late   uint64
 	newest uint64
+	skip   skip
+	// stopped ends the reading.
+	stopped func() bool
 }
 
-func newMerger(r io.ReaderAt, h *Header, groups [][]buffer, entered func(*buffer), damaged func(*Damage)) *merger {
-	m := &merger{r: r, header: h, entered: entered, damaged: damaged}
+// skip leaves records out that lie before the time stamp until, but for those
+// of the kinds that lasting names. The zero skip leaves none out.
+type skip struct {
+	until   uint64
+	lasting func(etw.Key) bool
+	// groups remembers the answers for the records whose class is a group number.
+	groups [1 << 16]uint8
+	// passed remembers the buffers of which all was left out, by their offset:
+	// the time stamp of their last record. It serves later readings too.
+	passed map[int64]uint64
+}
+
+// record reports whether the record in b, of the given header type and older
+// than until, is left out.
+func (s *skip) record(b []byte, kind uint8) bool {
+	k, group := keyOf(b, kind)
+	if group < 0 {
+		return !s.lasting(k)
+	}
+	if s.groups[group] == 0 {
+		s.groups[group] = 1
+		if s.lasting(k) {
+			s.groups[group] = 2
+		}
+	}
+	return s.groups[group] == 1
+}
+
+// start begins to read the groups of buffers.
+func (m *merger) start(groups [][]buffer) {
 	m.limit = uint32(min(max(memoryGoal/max(len(groups), 1), 72<<10), chunk))
 	for i, group := range groups {
 		c := &cursor{buffers: group, rank: i}
@@ -83,7 +116,6 @@ func newMerger(r io.ReaderAt, h *Header, groups [][]buffer, entered func(*buffer
 	for i := len(m.heap)/2 - 1; i >= 0; i-- {
 		m.down(i)
 	}
-	return m
 }
 
 // Next returns the next record, nil at the end. It is valid until the call
@@ -118,7 +150,6 @@ func (m *merger) Next() *etw.Record {
 		m.late++
 	}
 	m.newest = max(m.newest, ref.time)
-	c.latest = ref.time
 	return &m.record
 }
 
@@ -154,14 +185,20 @@ func (m *merger) fill(c *cursor) bool {
 	c.refs, c.next = c.refs[:0], 0
 	for len(c.refs) == 0 {
 		if !c.open {
-			if c.current >= len(c.buffers) {
+			if c.current >= len(c.buffers) || m.stopped() {
 				return false
 			}
-			c.open, c.at = true, bufferHeaderSize
+			c.open, c.at, c.kept = true, bufferHeaderSize, false
 			m.entered(&c.buffers[c.current])
 		}
 		b := &c.buffers[c.current]
+		if last, ok := m.skip.passed[b.offset]; ok && last < m.skip.until {
+			c.at = b.filled
+		}
 		if !m.load(c, b) && len(c.refs) == 0 {
+			if m.skip.until > 0 && !c.kept {
+				m.skip.passed[b.offset] = c.latest
+			}
 			c.open = false
 			c.current++
 		}
@@ -201,13 +238,11 @@ func (m *merger) drop(c *cursor) {
 // beginning.
 func (m *merger) reload(c *cursor) {
 	c.dropped = false
-	latest := c.latest
 	c.at, c.latest = bufferHeaderSize, c.before
 	report := m.damaged
 	m.damaged = func(*Damage) {} // it was reported the first time
 	m.load(c, &c.buffers[c.current])
 	m.damaged = report
-	c.latest = latest
 	m.count(c)
 }
 
@@ -219,7 +254,7 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 	}
 	if err := c.window.load(m.r, b, c.at, m.limit, m.header.format(b)); err != nil {
 		m.damaged(&Damage{Offset: b.offset, Bytes: int64(b.size), Reason: err.Error()})
-		c.at = b.filled
+		c.at, c.kept = b.filled, true
 		return false
 	}
 	data := c.window.data
@@ -238,8 +273,10 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 		if what != isRecord {
 			if what != isEnd {
 				m.damaged(&Damage{Offset: b.position(c.at, offset), Bytes: int64(len(data) - offset), Reason: reasonOf(what)})
+				c.kept = true
 			}
 			c.at = b.filled
+			c.latest = previous
 			m.sort(c, sorted)
 			return false
 		}
@@ -247,12 +284,16 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 		if time == 0 {
 			time = previous
 		}
-		sorted = sorted && (len(c.refs) == 0 || time >= previous)
+		sorted = sorted && time >= previous
 		previous = time
-		c.refs = append(c.refs, ref{time, uint32(offset), uint16(size), kind})
+		if time >= m.skip.until || !m.skip.record(data[offset:offset+size], kind) {
+			c.kept = true
+			c.refs = append(c.refs, ref{time, uint32(offset), uint16(size), kind})
+		}
 		offset = min(offset+align8(size), len(data))
 	}
 	c.at += uint32(offset)
+	c.latest = previous
 	m.sort(c, sorted)
 	return true
 }

@@ -112,6 +112,18 @@ func pointerSize(kind uint8) uint8 {
 	return 8
 }
 
+// keyOf returns the kind of the record that fills b, as parse would; group is
+// the number behind its class and opcode, -1 where it has a class of its own.
+func keyOf(b []byte, kind uint8) (k etw.Key, group int) {
+	switch kind {
+	case typeSystem32, typeSystem64, typeCompact32, typeCompact64, typePerfInfo32, typePerfInfo64:
+		return etw.Key{Class: etw.GroupClass(b[7], b[6]), ID: uint16(b[6]), Classic: true}, int(b[7])<<8 | int(b[6])
+	}
+	var r etw.Record
+	parse(b, kind, &r)
+	return r.Key(), -1
+}
+
 // parse decodes the record that fills b, of the given header type, into r. It
 // leaves r.CPU alone for headers that do not say it.
 func parse(b []byte, kind uint8, r *etw.Record) {

@@ -59,11 +59,11 @@ func hasProvider(c etw.Census, provider etw.GUID) bool {
 // Register implements etw.Probe.
 func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
-	d.Handle(p.oldDatagram, etw.Event(etw.ProviderAFD, afdDrop4), etw.Event(etw.ProviderAFD, afdDrop6))
-	d.Handle(p.datagram, etw.Event(etw.ProviderAFD, afdDropWithAddress))
-	d.Handle(p.transport, etw.Event(etw.ProviderTCPIP, tcpipTransportDrops))
-	d.Handle(p.network, etw.Event(etw.ProviderTCPIP, tcpipNetworkDrops))
-	d.Handle(p.framing, etw.Event(etw.ProviderTCPIP, tcpipFramingDrops))
+	d.HandlePassing(p.oldDatagram, etw.Event(etw.ProviderAFD, afdDrop4), etw.Event(etw.ProviderAFD, afdDrop6))
+	d.HandlePassing(p.datagram, etw.Event(etw.ProviderAFD, afdDropWithAddress))
+	d.HandlePassing(p.transport, etw.Event(etw.ProviderTCPIP, tcpipTransportDrops))
+	d.HandlePassing(p.network, etw.Event(etw.ProviderTCPIP, tcpipNetworkDrops))
+	d.HandlePassing(p.framing, etw.Event(etw.ProviderTCPIP, tcpipFramingDrops))
 }
 
 // socket reports a datagram that a socket's queue did not take. The record has

@@ -64,7 +64,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 // Register implements etw.Probe.
 func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
-	d.Handle(p.packet, etwKeys()...)
+	d.HandlePassing(p.packet, etwKeys()...)
 }
 
 // describe returns what r's kind says about its payload.

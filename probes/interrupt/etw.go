@@ -47,7 +47,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
 	p.runs = etw.NewRuns(d, true, p.hist)
-	d.Handle(p.isr, etwISRs()...)
+	d.HandlePassing(p.isr, etwISRs()...)
 }
 
 // isr decodes InitialTime (8 bytes in the session's clock), Routine, then

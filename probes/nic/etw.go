@@ -43,7 +43,7 @@ func (p *etwProbe) Status(etw.Census) []model.Probe {
 // Register implements etw.Probe.
 func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
-	d.Handle(p.reset, etw.Event(etw.ProviderNDIS, ndisReset))
+	d.HandlePassing(p.reset, etw.Event(etw.ProviderNDIS, ndisReset))
 	d.Handle(p.port, etw.Event(etw.ProviderTCPIP, tcpipRSSPort), etw.Event(etw.ProviderTCPIP, tcpipRSSBindRundown))
 	d.Handle(p.capability, etw.Event(etw.ProviderTCPIP, tcpipRSSCapability))
 }

@@ -33,7 +33,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 // Register implements etw.Probe.
 func (p *etwProbe) Register(d *etw.Decoder) {
 	p.d = d
-	d.Handle(p.cswitch, etw.Opcode(etw.ClassThread, opSwitch))
+	d.HandlePassing(p.cswitch, etw.Opcode(etw.ClassThread, opSwitch))
 }
 
 // cswitch decodes new and old thread, and the old thread's state. The new
