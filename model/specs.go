@@ -107,6 +107,7 @@ const (
 	KindRPCEndpoint Kind = 66
 	KindImage       Kind = 67
 	KindProfile     Kind = 68
+	KindRPCActive   Kind = 69
 	KindRaw         Kind = 80
 )
 
@@ -240,6 +241,9 @@ var Specs = []Spec{
 		Strings: []Field{{Name: "file", Doc: "file name"}}},
 	{Kind: KindProfile, Name: "profile", View: "Profile", Doc: "profile samples of one CPU over an interval: secondary evidence for DPC and ISR time.", Span: intervalSpan, CPU: true,
 		Args: []Field{{Name: "samples", Unit: UnitCount, Doc: "samples"}, {Name: "dpc_samples", Unit: UnitCount, Doc: "of them inside a DPC"}, {Name: "isr_samples", Unit: UnitCount, Doc: "of them inside an ISR"}}},
+	{Kind: KindRPCActive, Name: "rpc.active", View: "RPCActive", Doc: "a remote procedure call whose end is not in the capture: at the capture's end.", Span: "since the call began", Task: true,
+		Args:    []Field{{Name: "procedure", Unit: UnitNumber, Doc: "procedure number"}, {Name: "transport", Unit: UnitNumber, Doc: "protocol sequence: 1 TCP, 2 named pipe, 3 LRPC, 4 HTTP"}, {Name: "server", Unit: UnitBool, Doc: "whether this is the server's side"}},
+		Strings: []Field{{Name: "interface", Doc: "interface UUID, or program and version"}, {Name: "endpoint", Doc: "endpoint, empty unknown"}, {Name: "address", Doc: "network address, empty unknown"}, fieldProcess}},
 	{Kind: KindRaw, Name: "raw", View: "Raw", Doc: "a record that lostbeat does not interpret, so that nothing in a file is invisible.", CPU: true, Task: true,
 		Args:    []Field{{Name: "id", Unit: UnitNumber, Doc: "event id, or opcode of a class"}, {Name: "version", Unit: UnitNumber, Doc: "event version"}, {Name: "level", Unit: UnitNumber, Doc: "level"}, {Name: "keyword", Unit: UnitHex, Doc: "keyword mask"}, {Name: "classic", Unit: UnitBool, Doc: "whether id is the opcode of a class"}},
 		Strings: []Field{{Name: "provider", Doc: "provider or class GUID"}, {Name: "name", Doc: "event name where a schema is known"}, {Name: "payload", Doc: "fields as JSON where a schema is known, hexadecimal otherwise"}}},

@@ -2212,6 +2212,72 @@ func (b *Builder) AddProfile(v Profile) {
 	e.Args[2] = v.ISRSamples
 }
 
+// RPCActive is the typed view of kind "rpc.active": a remote procedure call whose end is not in the capture: at the capture's end.
+type RPCActive struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: since the call began.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Procedure: procedure number.
+	Procedure int64
+	// Transport: protocol sequence: 1 TCP, 2 named pipe, 3 LRPC, 4 HTTP.
+	Transport int64
+	// Server: whether this is the server's side.
+	Server bool
+	// Interface: interface UUID, or program and version.
+	Interface string
+	// Endpoint: endpoint, empty unknown.
+	Endpoint string
+	// Address: network address, empty unknown.
+	Address string
+	// Process: process name, empty unknown.
+	Process string
+}
+
+// RPCActive returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) RPCActive(e *Event) (v RPCActive, ok bool) {
+	if e.Kind != KindRPCActive {
+		return v, false
+	}
+	return RPCActive{
+		Time:      e.Time,
+		Dur:       e.Dur,
+		Flags:     e.Flags,
+		PID:       e.PID,
+		TID:       e.TID,
+		Procedure: int64(e.Args[0]),
+		Transport: int64(e.Args[1]),
+		Server:    e.Args[2] != 0,
+		Interface: b.String(e.Str[0]),
+		Endpoint:  b.String(e.Str[1]),
+		Address:   b.String(e.Str[2]),
+		Process:   b.String(e.Str[3]),
+	}, true
+}
+
+// AddRPCActive adds an event of kind "rpc.active".
+func (b *Builder) AddRPCActive(v RPCActive) {
+	e := b.next(KindRPCActive)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.Procedure)
+	e.Args[1] = uint64(v.Transport)
+	e.Args[2] = bit(v.Server)
+	e.Str[0] = b.Intern(v.Interface)
+	e.Str[1] = b.Intern(v.Endpoint)
+	e.Str[2] = b.Intern(v.Address)
+	e.Str[3] = b.Intern(v.Process)
+}
+
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.
 type Raw struct {
 	// Time: when it was complete.
