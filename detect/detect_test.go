@@ -156,7 +156,7 @@ func TestStarvation(t *testing.T) {
 	fault := s.Now()
 	seconds(s, 12, func(int) { starved(s) })
 	check(t, s.Batch(), fault, want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
-		contains: []string{"CPU 0 spends 99.6 % of its time in NET_RX for eth0", "3.3 M packets in 11 s", `"device": "eth0"`, `"vector": "NET_RX"`, "rps_cpus", "not RSS: the device has one queue", "do not raise netdev_budget", "CPU 1 is 3.0 % busy", "proves nothing", "not the ring"}})
+		contains: []string{"CPU 0 spends 99.6 % of its time in NET_RX for eth0", "3.6 M packets in 12 s", `"device": "eth0"`, `"vector": "NET_RX"`, "rps_cpus", "not RSS: the device has one queue", "do not raise netdev_budget", "CPU 1 is 3.0 % busy", "proves nothing", "not the ring"}})
 }
 
 func TestStarvationCloses(t *testing.T) {
@@ -276,8 +276,80 @@ func TestThreadedNAPI(t *testing.T) {
 		return s.Batch()
 	}
 	check(t, stream(200_000), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
-		contains: []string{"NAPI thread of veth1", "while NET_RX looks idle (1.0 %)", "not NET_RX"}})
+		contains: []string{"NAPI thread of veth1", "while NET_RX looks idle (1.0 %)", "2.4 M packets lost in 12 s", "not NET_RX"}})
 	check(t, stream(0), 0)
+}
+
+// TestThreadedNAPITellsOfTheFault lets the load of a thread that moves between
+// CPUs end: what is said is what the whole fault was, and its worst window.
+func TestThreadedNAPITellsOfTheFault(t *testing.T) {
+	s := detecttest.New()
+	s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 5, Device: "eth5", Driver: "virtio_net", RXQueues: 1, Threaded: true})
+	seconds(s, 60, func(i int) {
+		cpu, polls, full, drops := int32(i/4%2), uint64(1000), uint64(990), uint64(100_000)
+		switch {
+		case i == 5:
+			drops = 400_000
+		case i >= 12:
+			polls, full, drops = 10, 0, 0
+		}
+		s.CPU(0, detecttest.Load{NetRX: 0.01, Packets: 100})
+		s.CPU(1, detecttest.Load{NetRX: 0.01, User: 0.3})
+		s.Builder().AddNAPI(model.NAPI{Time: s.End(), Dur: time.Second, CPU: cpu, Ifindex: 5, Device: "eth5", Polls: polls, Packets: 64 * polls, FullPolls: full, ThreadedPolls: polls, MaxPackets: 64})
+		if drops > 0 {
+			s.Drop(model.Drop{CPU: -1, Place: model.PlaceRing, Count: drops, Ifindex: 5, Device: "eth5", Reason: "rx_drops"})
+		}
+	})
+	b := s.Batch()
+	check(t, b, detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true,
+		contains: []string{"NAPI thread of eth5 on CPU 1 did not keep up", "1.5 M packets", "most packets lost within 3 s"}})
+	f := latest(run(t, b, 0))[0]
+	for name, least := range map[string]float64{"polls that used their whole budget": 0.9, "polls by the NAPI thread": 12_000, "packets handled meanwhile": 12 * 64_000, "most packets lost within 3 s": 600_000} {
+		found := false
+		for _, e := range f.Evidence {
+			if e.Name == name {
+				found = true
+				if e.Value < least || e.Value > least*1.1 {
+					t.Errorf("%s: %v, want about %v", name, e.Value, least)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("no evidence %q", name)
+		}
+	}
+}
+
+// TestLastSecond ends the stream in the middle of things: a last second is
+// judged when at least half of it has been seen. Less than that tells more of a
+// fault that is known, and makes none.
+func TestLastSecond(t *testing.T) {
+	stream := func(whole int, last time.Duration, drops uint64) *model.Batch {
+		s := detecttest.New()
+		s.Device(2, "eth0", 1, "")
+		b := s.Builder()
+		add := func(at model.Time, d time.Duration) {
+			part := d.Seconds()
+			b.AddCPUTime(model.CPUTime{Time: at, Dur: d, CPU: 0, Softirq: d / 10, Idle: d - d/10})
+			b.AddDeferredHist(model.DeferredHist{Time: at, Dur: d, CPU: 0, Class: model.ClassSoftirq, Count: 100, Busy: d / 10, Name: "NET_RX"})
+			b.AddNAPI(model.NAPI{Time: at, Dur: d, CPU: 0, Ifindex: 2, Device: "eth0", Polls: 100, Packets: 1000, FullPolls: 1})
+			b.AddDeviceStats(model.DeviceStats{Time: at, Dur: d, Ifindex: 2, Device: "eth0", RXPackets: 1000})
+			b.AddDrop(model.Drop{Time: at, Dur: d, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: uint64(part * float64(drops)), Ifindex: 2, Device: "eth0", Queue: -1, Reason: "rx_missed_errors"})
+		}
+		seconds(s, whole, func(int) { add(s.Now().Add(time.Second), time.Second) })
+		if last > 0 {
+			add(s.Now().Add(last), last)
+		}
+		return s.Batch()
+	}
+	ring := func(parts ...string) want {
+		return want{detector: "ring-drop", severity: model.SeverityWarning, contains: parts}
+	}
+	check(t, stream(2, 0, 300), detecttest.Start)
+	check(t, stream(2, 300*time.Millisecond, 300), detecttest.Start)
+	check(t, stream(2, 600*time.Millisecond, 300), detecttest.Start, ring("780 in 2.6 s"))
+	check(t, stream(3, 0, 300), detecttest.Start, ring("900 in 3 s"))
+	check(t, stream(3, 300*time.Millisecond, 300), detecttest.Start, ring("990 in 3.3 s"))
 }
 
 func TestLossIsSaid(t *testing.T) {

@@ -71,14 +71,17 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 	}
 }
 
-// Finish emits the latest state of every finding that is still open, at the
-// time of the last event. The findings stay ongoing: that the stream ended
-// does not mean that the fault did.
+// Finish judges the last second, as far as it has been seen, and emits the
+// latest state of every finding that is still open, at the time of the last
+// event. The findings stay ongoing: that the stream ended does not mean that
+// the fault did.
 func (e *Engine) Finish(emit Emit) {
 	if e.last == 0 {
 		return
 	}
-	e.world.now = e.last
+	e.world.final = true
+	e.world.stub = e.last-(e.next-tickEvery) < tickEvery/2
+	e.tick(e.last, emit)
 	out := func(f model.Finding) { emit(e.last, f) }
 	for _, d := range e.detectors {
 		d.finish(e.world, out)

@@ -59,7 +59,7 @@ func TestPortLeak(t *testing.T) {
 			}
 			seconds(s, 20, func(int) { take(s, k, 20, &port) })
 			check(t, s.Batch(), fault, want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second,
-				contains: []string{"rpc-client[4312] took 380 udp ports of pool ephemeral (udp 32768-60999) in 19 s and gave none back", "the pool is empty in about 23 min", "not churn", "not rest", `"pid": 4312`}})
+				contains: []string{"rpc-client[4312] took 400 udp ports of pool ephemeral (udp 32768-60999) in 20 s and gave none back", "the pool is empty in about 23 min", "not churn", "not rest", `"pid": 4312`}})
 		})
 	}
 }

@@ -450,11 +450,14 @@ func (p *portFacts) holderList(match func(*holder) bool) []*holder {
 	return list
 }
 
-// beginTick ends the second in every holder's history and ends the rests that are over.
-func (p *portFacts) beginTick(now model.Time, st *state.State) {
+// beginTick ends the second in every holder's history, when it has been seen
+// for long enough, and ends the rests that are over.
+func (p *portFacts) beginTick(now model.Time, st *state.State, whole bool) {
 	p.ticks++
 	for k, h := range p.holders {
-		h.endSecond()
+		if whole {
+			h.endSecond()
+		}
 		if h.held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
 			delete(p.holders, k)
 			p.numbered[h.number] = nil

@@ -44,7 +44,9 @@ type portRefusal struct {
 }
 
 func newPortRefusal(s Settings) detector {
-	return &portRefusal{s.Exhaustion, newTracker[refusals]("port-exhaustion", s.Lifecycle)}
+	d := &portRefusal{s.Exhaustion, newTracker[refusals]("port-exhaustion", s.Lifecycle)}
+	d.cases.instant = true
+	return d
 }
 
 func (d *portRefusal) tick(w *world, emit func(model.Finding)) {
@@ -52,9 +54,7 @@ func (d *portRefusal) tick(w *world, emit func(model.Finding)) {
 	d.cases.settle(w, 1, emit, describeRefusals)
 }
 
-// finish also judges the last second, which no tick has seen.
 func (d *portRefusal) finish(w *world, emit func(model.Finding)) {
-	d.tick(w, emit)
 	d.cases.flush(w, emit, describeRefusals)
 }
 

@@ -33,6 +33,16 @@ type ringLoss struct {
 	full, polls uint64
 }
 
+// addSecond counts one second of the fault.
+func (l *ringLoss) addSecond(s *deviceSecond) {
+	l.packets += s.packets
+	for _, r := range append(slices.Clone(s.ringReasons), s.deviceReasons...) {
+		if len(l.reasons) < 32 {
+			l.reasons = addReason(l.reasons, r)
+		}
+	}
+}
+
 func newRingDrop(s Settings) detector {
 	return &ringDrop{s.Ring, s.Starvation, newTracker[ringLoss]("ring-drop", s.Lifecycle)}
 }
@@ -46,14 +56,20 @@ func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
 		if w.explained[f.key] && !d.cases.isOpen(key) {
 			continue
 		}
-		drops := f.sum.ring + f.sum.device
+		drops := f.sum.drops()
 		var in *incident[ringLoss]
 		switch {
 		case drops >= d.settings.MinDrops && ratio(float64(drops), float64(drops+f.sum.packets)) >= d.settings.DropShare:
 			fresh := d.cases.incidents[key] == nil
-			in = d.cases.raise(w, key, w.windowStart())
+			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return f.seconds[slot].drops() > 0 }))
 			if fresh {
 				in.data = ringLoss{baseRing: f.ringTotal - f.sum.ring, baseDevice: f.deviceTotal - f.sum.device}
+				// What the window's earlier seconds lost belongs to the fault.
+				for _, slot := range w.recent() {
+					if slot != w.slot && f.seconds[slot].drops() > 0 {
+						in.data.addSecond(&f.seconds[slot])
+					}
+				}
 			}
 		case drops > 0:
 			in = d.cases.keep(w, key)
@@ -63,13 +79,7 @@ func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
 		}
 		data := &in.data
 		data.device = f
-		second := &f.seconds[w.slot]
-		data.packets += second.packets
-		for _, r := range append(slices.Clone(second.ringReasons), second.deviceReasons...) {
-			if len(data.reasons) < 32 {
-				data.reasons = addReason(data.reasons, r)
-			}
-		}
+		data.addSecond(&f.seconds[w.slot])
 		data.polledBy, data.full, data.polls = nil, 0, 0
 		for _, c := range w.cpuList() {
 			for _, n := range c.sum.napi {

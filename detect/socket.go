@@ -54,7 +54,7 @@ func (d *socketDrop) tick(w *world, emit func(model.Finding)) {
 		switch {
 		case drops >= d.settings.MinDrops, drops > 0 && stopped:
 			fresh := d.cases.incidents[key] == nil
-			in = d.cases.raise(w, key, w.windowStart())
+			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return s.seconds[slot].drops() > 0 }))
 			if fresh {
 				in.data = overflow{socket: s, base: s.total - min(s.total, drops)}
 			}

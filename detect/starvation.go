@@ -19,7 +19,9 @@ type starvation struct {
 const confirmStarvation = 2
 
 func newStarvation(s Settings) detector {
-	return &starvation{s.Starvation, newTracker[starved]("dpc-starvation", s.Lifecycle), newTracker[longWork]("dpc-starvation", s.Lifecycle)}
+	d := &starvation{s.Starvation, newTracker[starved]("dpc-starvation", s.Lifecycle), newTracker[longWork]("dpc-starvation", s.Lifecycle)}
+	d.long.instant = true
+	return d
 }
 
 // pattern is the way in which deferred work starves its victims.
@@ -62,7 +64,10 @@ type starved struct {
 	// deviceDrops counts packets that the device lost because of it.
 	deviceDrops uint64
 	deviceBase  uint64
-	napi        napiFacts
+	// napi are a NAPI thread's polls since the fault began, worstDrops what was
+	// lost in the window that look tells of.
+	napi       napiFacts
+	worstDrops uint64
 }
 
 // look is what a fault looked like in the windows in which it showed one pattern.
@@ -174,7 +179,7 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	switch {
 	case ok:
 		fresh := d.cases.incidents[key] == nil
-		in = d.cases.raise(w, key, w.windowStart())
+		in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return d.suffers(c, &c.seconds[slot]) }))
 		if fresh {
 			in.data = starved{cpu: c.id, late: late - d.lateIn(c, c.seconds[w.slot].late), baseDropped: c.dropped - drops, baseProcessed: c.processed - sum.softnet.processed, baseSqueezed: c.squeezed - sum.softnet.squeezed}
 		}
@@ -199,6 +204,12 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		data.worstLate = worst
 	}
 	d.collectVictims(w, c, data)
+}
+
+// suffers says that a second of a CPU shows work that is lost or late, or a
+// CPU that is busy with deferred work.
+func (d *starvation) suffers(c *cpuFacts, s *cpuSecond) bool {
+	return s.softnet.dropped > 0 || d.lateIn(c, s.late) > 0 || s.share(s.deferred(), time.Second) >= d.settings.ClearShare
 }
 
 // lateWaits counts the waits of other work than top on this CPU, and names the
@@ -422,67 +433,6 @@ func (d *starvation) collectVictims(w *world, c *cpuFacts, data *starved) {
 			data.victims = append(data.victims, victim{s, s.total - min(s.total, drops)})
 		}
 	}
-}
-
-// judgeThreads finds NAPI threads that cannot keep up: every poll uses its
-// whole budget and packets are lost at the device, while NET_RX looks idle.
-func (d *starvation) judgeThreads(w *world) {
-	s := d.settings
-	for _, c := range w.cpuList() {
-		for _, n := range c.sum.napi {
-			if n.device.name == "" || n.threaded*10 < n.polls*9 || n.threaded == 0 {
-				continue
-			}
-			drops, source := d.threadDrops(w, n.device)
-			key := "napi/" + n.device.name
-			full := ratio(float64(n.full), float64(n.polls))
-			lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+n.packets)) >= s.DropShare
-			var in *incident[starved]
-			switch {
-			case lossy && full >= s.FullPollShare:
-				fresh := d.cases.incidents[key] == nil
-				in = d.cases.raise(w, key, w.windowStart())
-				if fresh {
-					in.data = starved{pattern: threaded, cpu: c.id, device: n.device, deviceBase: source.deviceTotal + source.ringTotal - drops}
-				}
-			case drops > 0:
-				in = d.cases.keep(w, key)
-			}
-			if in == nil {
-				continue
-			}
-			w.explained[source.key], w.explained[n.device] = true, true
-			data := &in.data
-			if n.packets >= data.napi.packets/2 {
-				data.cpu = c.id
-				data.napi, data.facts = n, c.sum.clone()
-			}
-			data.deviceDrops = source.deviceTotal + source.ringTotal - data.deviceBase
-			data.others = d.otherCPUs(w, data.cpu)
-		}
-	}
-}
-
-// threadDrops returns the packets lost in front of a threaded device: in its
-// own ring, or, for a veth, at the peer that transmits into it.
-func (d *starvation) threadDrops(w *world, k deviceKey) (uint64, *deviceFacts) {
-	own := w.device(k)
-	if n := own.sum.ring + own.sum.device; n > 0 {
-		return n, own
-	}
-	best, most := own, uint64(0)
-	for _, f := range w.deviceList() {
-		var n uint64
-		for _, r := range f.sum.deviceReasons {
-			if r.location == "veth_xmit" || w.isVeth(f.key) {
-				n += r.count
-			}
-		}
-		if n > most {
-			best, most = f, n
-		}
-	}
-	return most, best
 }
 
 func (c *cpuSecond) clone() cpuSecond {

@@ -101,12 +101,9 @@ func (d *starvation) settleLong(w *world, emit func(model.Finding)) {
 	d.long.settle(w, 1, emit, d.describeLong)
 }
 
-// flushLong ends the notes with the stream, whose last second no tick has
-// judged. A burst that only happened to be the last thing seen is not called
-// ongoing.
+// flushLong ends the notes with the stream. A burst that only happened to be
+// the last thing seen is not called ongoing.
 func (d *starvation) flushLong(w *world, emit func(model.Finding)) {
-	d.judgeLong(w)
-	d.settleLong(w, emit)
 	d.long.flush(w, func(f model.Finding) {
 		f.Ongoing = f.End.Sub(f.Start) >= d.long.settings.ClearAfter.Std()
 		emit(f)

@@ -34,8 +34,10 @@ type incident[T any] struct {
 // tracker turns a detector's judgements into findings: opening after
 // confirmation, updates at a bounded rate, closing with hysteresis.
 type tracker[T any] struct {
-	detector  string
-	settings  LifecycleSettings
+	detector string
+	settings LifecycleSettings
+	// instant says that single events are proof, however little of a second has been seen.
+	instant   bool
 	incidents map[string]*incident[T]
 }
 
@@ -51,7 +53,9 @@ func (t *tracker[T]) raise(w *world, key string, since model.Time) *incident[T] 
 		in = &incident[T]{key: key, start: since, lost: w.loss.before(since)}
 		t.incidents[key] = in
 	}
-	in.raised++
+	if !w.stub || t.instant {
+		in.raised++
+	}
 	in.touched = true
 	in.seen = w.now
 	return in
@@ -85,6 +89,10 @@ func (t *tracker[T]) settle(w *world, confirm int, emit func(model.Finding), bui
 		case in.touched:
 			in.touched = false
 			if !in.open && in.raised < confirm {
+				continue
+			}
+			if w.final {
+				in.open = true // flush tells of it
 				continue
 			}
 			f := t.finish(w, in, build(in), true)

@@ -27,6 +27,10 @@ type world struct {
 	// now is the tick being judged; slot the second being filled.
 	now  model.Time
 	slot int
+	// final says that the tick is the stream's last, whose second may be cut
+	// short; stub that less than half of it has been seen. A stub tells more of
+	// a fault that is known, and confirms none.
+	final, stub bool
 	// warm says that something other than a keyframe has been seen, so that keyframes say nothing new.
 	warm bool
 
@@ -168,6 +172,9 @@ type deviceSecond struct {
 	rxDropped, rxErrs uint64
 }
 
+// drops is what the device lost.
+func (s *deviceSecond) drops() uint64 { return s.ring + s.device }
+
 // reasonCount counts drops by reason and queue or location.
 type reasonCount struct {
 	reason, location string
@@ -299,7 +306,7 @@ func (w *world) beginTick(now model.Time) {
 		s.total += s.seconds[w.slot].drops()
 		s.sumUp(seconds)
 	}
-	w.ports.beginTick(now, w.state)
+	w.ports.beginTick(now, w.state, !w.stub)
 }
 
 // endTick opens the next second.
@@ -335,9 +342,21 @@ func (w *world) recent() []int {
 	return slots
 }
 
-// windowStart returns when the window that ends now began.
-func (w *world) windowStart() model.Time {
-	return w.now - model.Time(w.windowSeconds())*tickEvery
+// secondStart returns when the second that is being judged began.
+func (w *world) secondStart() model.Time {
+	return (w.now - 1) / tickEvery * tickEvery
+}
+
+// firstSecond returns when the first second of the window that matches began;
+// the last one where none does.
+func (w *world) firstSecond(match func(slot int) bool) model.Time {
+	slots := w.recent()
+	for i, slot := range slots {
+		if match(slot) {
+			return w.secondStart() - model.Time(len(slots)-1-i)*tickEvery
+		}
+	}
+	return w.secondStart()
 }
 
 func (w *world) cpu(id int32) *cpuFacts {
@@ -501,15 +520,19 @@ func mergeNAPI(list *[]napiFacts, f napiFacts) {
 		if have.device != f.device {
 			continue
 		}
-		have.covered += f.covered
-		have.polls += f.polls
-		have.packets += f.packets
-		have.full += f.full
-		have.threaded += f.threaded
-		have.maxPackets = max(have.maxPackets, f.maxPackets)
+		have.add(f)
 		return
 	}
 	*list = append(*list, f)
+}
+
+func (n *napiFacts) add(o napiFacts) {
+	n.covered += o.covered
+	n.polls += o.polls
+	n.packets += o.packets
+	n.full += o.full
+	n.threaded += o.threaded
+	n.maxPackets = max(n.maxPackets, o.maxPackets)
 }
 
 func (s *softnetFacts) add(o softnetFacts) {
