@@ -42,7 +42,7 @@
 // Event times are the boot clock plus an offset that is sampled once, from the
 // tightest of several readings. Intervals end on whole seconds of event time;
 // when the engine comes more than 50 ms late, they end when it came. Events are
-// held for 25 to 65 ms to be put in order. What is later than that is emitted
+// held for 25 to 65 ms, up to 200 ms on a quiet host, to be put in order. What is later than that is emitted
 // out of order and counted in a loss event with origin "reorder".
 //
 // Loss events have the origins "ringbuf" (no room; with the CPU), "decode" (a
@@ -52,8 +52,9 @@
 //
 // # Cost
 //
-// Nothing in a BPF program wakes the reader: it polls every 10 ms while records
-// come in, and every 40 ms while none do. What the whole program costs is in
+// Nothing in a BPF program wakes the reader: it polls every 10 ms while many
+// records come in, every 40 ms otherwise, and every 100 ms after a second with
+// hardly any. What the whole program costs is in
 // the stream, as counter events self.cpu (share of one processor),
 // self.rss_bytes and, while sysctl kernel.bpf_stats_enabled is 1,
 // self.bpf_ns_per_s (time in BPF programs).

@@ -20,13 +20,19 @@ import (
 
 const (
 	defaultRingBytes = 8 << 20
-	// pollShort and pollLong are how long the ringbuf is left alone after a poll
-	// that found busyRecords or more, and after any other. Nothing wakes the
-	// reader: a wake-up costs the host more than the polls do, and each poll on a
-	// quiet host is most of what tracing it costs.
-	pollShort   = 10 * time.Millisecond
-	pollLong    = 40 * time.Millisecond
-	busyRecords = 512
+	// pollShort, pollLong and pollQuiet are how long the ringbuf is left alone
+	// after a poll that found busyRecords or more, after most others, and after
+	// quietPolls in a row that found fewer than quietRecords each. Nothing wakes
+	// the reader: a wake-up costs the host more than the polls do, and the polls
+	// are most of what tracing a quiet host costs. A ring of the usual size takes
+	// a million records a second for as long as pollQuiet; a smaller one is never
+	// left alone for longer than pollLong.
+	pollShort    = 10 * time.Millisecond
+	pollLong     = 40 * time.Millisecond
+	pollQuiet    = 100 * time.Millisecond
+	busyRecords  = 512
+	quietRecords = 32
+	quietPolls   = 25
 	// flushInterval is how often events are passed on: those that are older than
 	// the flush before, so that each is held for one to two intervals.
 	flushInterval = 25 * time.Millisecond
@@ -284,6 +290,7 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 	timer := time.NewTimer(pollShort)
 	defer timer.Stop()
 	next := nextSecond(r.lastCollect)
+	quiet := 0 // polls in a row that found little
 	for {
 		select {
 		case <-ctx.Done():
@@ -304,9 +311,15 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 				return err
 			}
 		}
+		if quiet++; n >= quietRecords || r.options.RingBytes < defaultRingBytes {
+			quiet = 0
+		}
 		poll := pollLong
-		if n >= busyRecords {
+		switch {
+		case n >= busyRecords:
 			poll = pollShort
+		case quiet >= quietPolls:
+			poll = pollQuiet
 		}
 		timer.Reset(min(poll, max(next.Sub(r.clock.Now()), 0)))
 	}
