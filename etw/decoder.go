@@ -88,6 +88,7 @@ type Decoder struct {
 	// passing are the kinds that leave nothing behind.
 	passing map[Key]bool
 	ticks   []func(begin, end model.Time)
+	ends    []func(model.Time)
 	// begin and next are the limits of the current interval; next is 0 before the first record.
 	begin, next model.Time
 	cpus        []cpu
@@ -133,6 +134,9 @@ func (d *Decoder) Lasting(k Key) bool { return d.handlers[k] != nil && !d.passin
 // EveryInterval calls f at the end of each source.Interval of the capture's
 // time, and once at its end: the first and the last interval are shorter.
 func (d *Decoder) EveryInterval(f func(begin, end model.Time)) { d.ticks = append(d.ticks, f) }
+
+// AtEnd calls f when the capture ends, after the last interval.
+func (d *Decoder) AtEnd(f func(model.Time)) { d.ends = append(d.ends, f) }
 
 // Threshold returns the shortest run that is emitted singly.
 func (d *Decoder) Threshold() time.Duration {
@@ -193,6 +197,9 @@ func (d *Decoder) Finish(t model.Time) {
 		d.tick(max(d.begin, min(t, d.next)))
 	}
 	d.next = 0
+	for _, f := range d.ends {
+		f(t)
+	}
 }
 
 // cpu is what is known about a processor.

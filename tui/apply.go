@@ -67,6 +67,9 @@ func (s *State) apply(b *model.Batch, e *model.Event) {
 	case model.KindRPCCall:
 		v, _ := b.RPCCall(e)
 		s.totals.addRPC(v)
+	case model.KindRPCActive:
+		v, _ := b.RPCActive(e)
+		s.totals.addOpenRPC(v)
 	default:
 		s.applyHeld(b, e)
 	}

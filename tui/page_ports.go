@@ -211,6 +211,7 @@ func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
 			textColumn("process", 12, 1, 1, func(r RPCTotal) string { return processName(r.Process, r.PID) }),
 			numberColumn("calls", 7, 0, func(r RPCTotal) float64 { return float64(r.Calls) }, formatCount),
 			numberColumn("failed", 7, 0, func(r RPCTotal) float64 { return float64(r.Failed) }, formatCount),
+			numberColumn("open", 6, 4, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount),
 			textColumn("last status", 11, 0, 2, func(r RPCTotal) string {
 				if r.Failed == 0 {
 					return none

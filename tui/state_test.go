@@ -391,3 +391,17 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// Calls that are open at a capture's end stand with those that have ended.
+func TestOpenCalls(t *testing.T) {
+	at := tuitest.Start
+	snap := apply(NewState(), func(b *model.Builder) {
+		b.AddRPCCall(model.RPCCall{Time: at, Dur: time.Millisecond, PID: 7, TID: 8, Interface: "i", Endpoint: "135", Process: "p"})
+		for tid := range int32(2) {
+			b.AddRPCActive(model.RPCActive{Time: at + second, Dur: time.Minute, PID: 7, TID: 9 + tid, Interface: "i", Endpoint: "135", Process: "p"})
+		}
+	})
+	if len(snap.RPC) != 1 || snap.RPC[0].Calls != 1 || snap.RPC[0].Open != 2 || snap.RPC[0].Longest != time.Minute {
+		t.Errorf("%+v", snap.RPC)
+	}
+}

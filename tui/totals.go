@@ -80,6 +80,7 @@ type RPCTotal struct {
 	PID                          int32
 	Server                       bool
 	Calls, Failed                uint64
+	Open                         uint64 // at the capture's end
 	LastStatus                   int64
 	Longest                      time.Duration
 	Last                         model.Time
@@ -239,6 +240,16 @@ func (t *totals) addRPC(v model.RPCCall) {
 	}
 }
 
+func (t *totals) addOpenRPC(v model.RPCActive) {
+	k := rpcKey{v.Interface, v.Endpoint, v.Process, v.PID, v.Server}
+	if r := entry(t.rpc, k, maxRPC, func() *RPCTotal {
+		return &RPCTotal{Interface: v.Interface, Endpoint: v.Endpoint, Process: v.Process, PID: v.PID, Server: v.Server}
+	}); r != nil {
+		r.Open++
+		r.Last, r.Longest = v.Time, max(r.Longest, v.Dur)
+	}
+}
+
 func (t *totals) addEndpoint(v model.RPCEndpoint) {
 	k := [2]string{v.Interface, v.Endpoint}
 	switch {
@@ -288,7 +299,7 @@ func (t *totals) snapshot(s *Snapshot) {
 		s.Flows[i].Gap = s.Flows[i].Gap.Clone()
 	}
 	s.RPC = top(maps.Values(t.rpc), func(a, b *RPCTotal) int {
-		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.PID, b.PID))
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(b.Open, a.Open), cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.PID, b.PID))
 	})
 	s.Endpoints = slices.SortedFunc(maps.Values(t.endpoints), func(a, b model.RPCEndpoint) int {
 		return cmp.Or(cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint))

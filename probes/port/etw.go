@@ -36,7 +36,7 @@ func (p *etwProbe) Name() string { return "port" }
 
 // Kinds implements etw.Probe.
 func (p *etwProbe) Kinds() []model.Kind {
-	return []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortFail, model.KindPortPool, model.KindRPCCall, model.KindRPCEndpoint}
+	return []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortFail, model.KindPortPool, model.KindRPCCall, model.KindRPCActive, model.KindRPCEndpoint}
 }
 
 // Status implements etw.Probe.

@@ -1,6 +1,9 @@
 package port
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,11 +36,13 @@ type rpcCallKey struct {
 }
 
 type rpcCall struct {
-	start                model.Time
-	iface                etw.GUID
-	procedure, protocol  uint32
-	address, endpoint    string
-	clientPID, clientTID int32
+	start               model.Time
+	iface               etw.GUID
+	procedure, protocol uint32
+	address, endpoint   string
+	process             string
+	pid, tid            int32
+	server              bool
 }
 
 // rpcRegistration is a RpcServerUseProtseq under way on a thread.
@@ -64,6 +69,7 @@ func (p *etwProbe) registerRPC() {
 	on(p.callError, rpcError)
 	on(p.useProtocol, rpcUseProtocol)
 	on(p.usedProtocol, rpcUsedProtocol)
+	p.d.AtEnd(p.openCalls)
 	p.d.Handle(p.endpoint, etw.Event(etw.ProviderRPCSS, rpcssRegister), etw.Event(etw.ProviderRPCSS, rpcssUnregister))
 }
 
@@ -79,10 +85,11 @@ func keyOf(r *etw.Record) rpcCallKey {
 // callStart decodes InterfaceUuid, ProcNum, Protocol, NetworkAddress, Endpoint.
 func (p *etwProbe) callStart(r *etw.Record, t model.Time) bool {
 	f := r.Fields()
-	c := rpcCall{start: t, iface: f.GUID(), procedure: f.U32(), protocol: f.U32(), address: f.UTF16(), endpoint: f.UTF16(), clientPID: r.PID, clientTID: r.TID}
+	c := rpcCall{start: t, iface: f.GUID(), procedure: f.U32(), protocol: f.U32(), address: f.UTF16(), endpoint: f.UTF16(), pid: r.PID, tid: r.TID, server: r.ID == rpcServerStart}
 	if f.Short() {
 		return false
 	}
+	c.process = p.d.Process(r.PID, t)
 	if len(p.calls) >= rpcMaxCalls {
 		for k := range p.calls {
 			delete(p.calls, k)
@@ -107,10 +114,20 @@ func (p *etwProbe) callStop(r *etw.Record, t model.Time) bool {
 	if ok {
 		v.Dur = max(t.Sub(c.start), 0)
 		v.Procedure, v.Transport, v.Interface, v.Endpoint, v.Address = int64(c.procedure), int64(c.protocol), c.iface.String(), c.endpoint, c.address
-		v.PID, v.TID = c.clientPID, c.clientTID
+		v.PID, v.TID = c.pid, c.tid
 	}
 	p.d.Out.AddRPCCall(v)
 	return true
+}
+
+// openCalls emits the calls that have not ended, the oldest first.
+func (p *etwProbe) openCalls(t model.Time) {
+	for _, c := range slices.SortedFunc(maps.Values(p.calls), func(a, b rpcCall) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.tid, b.tid), cmp.Compare(a.procedure, b.procedure))
+	}) {
+		p.d.Out.AddRPCActive(model.RPCActive{Time: t, Dur: max(t.Sub(c.start), 0), PID: c.pid, TID: c.tid, Procedure: int64(c.procedure), Transport: int64(c.protocol), Server: c.server,
+			Interface: c.iface.String(), Endpoint: c.endpoint, Address: c.address, Process: c.process})
+	}
 }
 
 // callError decodes the extended error record of a call: ImageName,

@@ -50,6 +50,7 @@ func Everything(o Options) []byte {
 	w.Event(0, 43_000, etw.ProviderTCPIP, 1006, 1, 700, 704, uuid, p().Pointer(0x2200).SockAddr4([4]byte{}, 80).U32(0xc000020a))
 	w.Event(0, 44_000, etw.ProviderAFD, 33, 0, 4, 8, uuid, p().Pointer(1).Pointer(0x1000).U32(64).Raw([]byte{10, 0, 0, 2}).Port(4000).U32(1))
 	w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: size, Class: etw.ClassPerfInfo, ID: 68, Version: 2, Time: w.Ticks(45_000), Payload: []byte{1, 2, 3}})
+	w.Event(0, 45_500, etw.ProviderRPC, 5, 1, 700, 712, GUIDOf(2), p().GUID(uuid).U32(7).U32(1).UTF16("host").UTF16("5001").UTF16("").U32(0).U32(0).U32(0)) // never ends
 	w.Thread(2, 46_000, 700, 704)
 	w.Process(2, 47_000, 700, "a.exe", "a")
 	w.Image(2, 48_000, Drivers[1])
