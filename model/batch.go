@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // Frame is one level of a user stack.
 type Frame struct {
 	// Addr is the instruction address in the process; 0 where only the name is known.
@@ -50,6 +52,8 @@ func (b *Batch) Hist(id HistID) *Histogram {
 type Builder struct {
 	batch   Batch
 	strings map[string]StringID
+	// taken is how many batches have been taken.
+	taken uint64
 	// recent are strings interned lately, by recentSlot: events repeat a few
 	// names, and comparing is cheaper than hashing.
 	recent [16]recentString
@@ -92,6 +96,34 @@ func (b *Builder) Intern(s string) StringID {
 	return id
 }
 
+// Interned is a string that goes into many events. It remembers its id in the
+// batch under way, so that interning it again takes no look-up. The zero
+// Interned is the empty string.
+type Interned struct {
+	text string
+	id   StringID
+	// id holds for the batch that by builds after it has taken so many.
+	by    *Builder
+	taken uint64
+}
+
+// NewInterned returns s, ready to be interned often.
+func NewInterned(s string) Interned { return Interned{text: s} }
+
+// String returns the string itself.
+func (s *Interned) String() string { return s.text }
+
+// ID returns the id of s in the batch being built, as Intern does.
+func (b *Builder) ID(s *Interned) StringID {
+	if s.by != b || s.taken != b.taken {
+		b.renew(s)
+	}
+	return s.id
+}
+
+// renew interns s for the batch being built.
+func (b *Builder) renew(s *Interned) { s.id, s.by, s.taken = b.Intern(s.text), b, b.taken }
+
 // InternStack adds s to the batch being built and returns its id. Stacks are
 // not compared: a caller that sees the same stack often keeps the id until Take.
 func (b *Builder) InternStack(s Stack) StackID {
@@ -122,11 +154,23 @@ func (b *Builder) InternHist(h *Histogram) HistID {
 // last Take.
 func (b *Builder) Add(e Event) { b.batch.Events = append(b.batch.Events, e) }
 
-// next appends an event of kind k with CPU, PID and TID unknown, to be filled in.
-func (b *Builder) next(k Kind) *Event {
-	b.batch.Events = append(b.batch.Events, Event{Kind: k, CPU: -1, PID: -1, TID: -1})
-	return &b.batch.Events[len(b.batch.Events)-1]
+// Append adds an event of kind k with CPU, PID and TID unknown, and returns it
+// to be filled in before anything else is added. It is for the kinds that come
+// by the million, whose slots have names ([ArgDeferredRunWait]); the typed Add
+// methods take the place of it for all others.
+func (b *Builder) Append(k Kind) *Event {
+	n := len(b.batch.Events)
+	if n == cap(b.batch.Events) {
+		b.grow()
+	}
+	b.batch.Events = b.batch.Events[:n+1]
+	e := &b.batch.Events[n]
+	*e = Event{Kind: k, CPU: -1, PID: -1, TID: -1}
+	return e
 }
+
+// grow makes room for another event.
+func (b *Builder) grow() { b.batch.Events = slices.Grow(b.batch.Events, 1) }
 
 // Import appends events from another batch, interning what their ids refer to.
 func (b *Builder) Import(from *Batch, events ...Event) {
@@ -158,6 +202,7 @@ func (b *Builder) Take() *Batch {
 	}
 	out := b.batch
 	b.batch = Batch{Events: make([]Event, 0, min(len(out.Events), maxGuess))}
+	b.taken++
 	clear(b.strings)
 	clear(b.recent[:])
 	return &out

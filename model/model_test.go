@@ -244,3 +244,47 @@ func TestBuilderAllocs(t *testing.T) {
 		t.Errorf("%.0f allocations to a batch of 4096 events", allocs)
 	}
 }
+
+// An interned string has the right id in every batch, whichever Builder makes it.
+func TestInterned(t *testing.T) {
+	name, empty := NewInterned("NET_RX"), Interned{}
+	var one, other Builder
+	one.Intern("first")
+	for i, b := range []*Builder{&one, &one, &other, &one} {
+		e := b.Append(KindDeferredRun)
+		e.Str[StrDeferredRunName], e.Str[StrDeferredRunTask] = b.ID(&name), b.ID(&empty)
+		if again := b.ID(&name); again != e.Str[StrDeferredRunName] {
+			t.Errorf("batch %d: id %d, then %d", i, e.Str[StrDeferredRunName], again)
+		}
+		batch := b.Take()
+		run, ok := batch.DeferredRun(&batch.Events[0])
+		if !ok || run.Name != "NET_RX" || run.Task != "" || run.CPU != -1 {
+			t.Errorf("batch %d: %+v", i, run)
+		}
+	}
+}
+
+// The constants of a kind's slots agree with its typed view.
+func TestSlotNames(t *testing.T) {
+	var b Builder
+	b.AddDeferredRun(DeferredRun{Wait: 1, Exclusive: 2, Routine: 3, Vector: 4, Class: ClassDPC, Before: "b"})
+	b.AddInterruptRun(InterruptRun{Exclusive: 1, Routine: 2, Handled: true, Class: ClassISR, Driver: "d"})
+	batch := b.Take()
+	run, interrupt := &batch.Events[0], &batch.Events[1]
+	for name, pair := range map[string][2]uint64{
+		"wait":      {run.Args[ArgDeferredRunWait], 1},
+		"exclusive": {run.Args[ArgDeferredRunExclusive], 2},
+		"routine":   {run.Args[ArgDeferredRunRoutine], 3},
+		"vector":    {run.Args[ArgDeferredRunVector], 4},
+		"class":     {run.Args[ArgDeferredRunClass], uint64(ClassDPC)},
+		"handled":   {interrupt.Args[ArgInterruptRunHandled], 1},
+		"isr":       {interrupt.Args[ArgInterruptRunClass], uint64(ClassISR)},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: %d, want %d", name, pair[0], pair[1])
+		}
+	}
+	if before, driver := batch.String(run.Str[StrDeferredRunBefore]), batch.String(interrupt.Str[StrInterruptRunDriver]); before != "b" || driver != "d" {
+		t.Errorf("before %q, driver %q", before, driver)
+	}
+}

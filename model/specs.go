@@ -64,6 +64,9 @@ type Spec struct {
 	Args, Strings, Hists []Field
 	// Stack says what the stack is; empty where the kind has none.
 	Stack string
+	// InPlace says that events of the kind come by the million: constants name
+	// their slots, so that they can be written and read without the typed view.
+	InPlace bool
 }
 
 // Kinds, by area: 1-15 the stream itself, 16-31 CPU time and network work,
@@ -159,7 +162,7 @@ var Specs = []Spec{
 			{Name: "max_run_ns", Unit: UnitNanoseconds, Doc: "longest run"}, {Name: "raised", Unit: UnitCount, Doc: "times raised, 0 unknown"}},
 		Strings: []Field{{Name: "name", Doc: "softirq vector (NET_RX) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}},
 		Hists:   []Field{{Name: "wait", Doc: "raise to entry"}, {Name: "run", Doc: "entry to exit"}}},
-	{Kind: KindDeferredRun, Name: "deferred.run", View: "DeferredRun", Doc: "one run of deferred work: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true,
+	{Kind: KindDeferredRun, Name: "deferred.run", View: "DeferredRun", Doc: "one run of deferred work: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true, InPlace: true,
 		Args: []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "softirq, dpc, threaded_dpc or timer_dpc"}, {Name: "wait_ns", Unit: UnitNanoseconds, Doc: "from the first raise that it served to its entry; see flag wait_unknown"},
 			{Name: "exclusive_ns", Unit: UnitNanoseconds, Doc: "the run without the interrupts nested in it, 0 unknown"}, {Name: "routine", Unit: UnitHex, Doc: "address of the routine, 0 on Linux"}, {Name: "vector", Unit: UnitNumber, Doc: "softirq vector number, 0 on Windows"}},
 		Strings: []Field{{Name: "name", Doc: "softirq vector (NET_RX) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}, {Name: "task", Doc: "task that it interrupted or that ran it (ksoftirqd/0)"}, {Name: "before", Doc: "what held the CPU between raise and entry, empty unknown"}}},
@@ -168,7 +171,7 @@ var Specs = []Spec{
 			{Name: "max_run_ns", Unit: UnitNanoseconds, Doc: "longest run"}},
 		Strings: []Field{{Name: "name", Doc: "the line's action (virtio0-input.0) or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}},
 		Hists:   []Field{{Name: "run", Doc: "entry to exit"}}},
-	{Kind: KindInterruptRun, Name: "interrupt.run", View: "InterruptRun", Doc: "one run of an interrupt handler: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true, Resource: Field{Name: "irq", Unit: UnitNumber, Doc: "IRQ number (Linux) or vector (Windows)"},
+	{Kind: KindInterruptRun, Name: "interrupt.run", View: "InterruptRun", Doc: "one run of an interrupt handler: those above the threshold, or all with --trace.", Span: "the run, entry to exit", CPU: true, Task: true, InPlace: true, Resource: Field{Name: "irq", Unit: UnitNumber, Doc: "IRQ number (Linux) or vector (Windows)"},
 		Args:    []Field{{Name: "class", Unit: UnitEnum, Enum: &ClassEnum, Doc: "hardirq, isr or isr_msi"}, {Name: "exclusive_ns", Unit: UnitNanoseconds, Doc: "the run without the interrupts nested in it, 0 unknown"}, {Name: "routine", Unit: UnitHex, Doc: "address of the routine, 0 on Linux"}, {Name: "handled", Unit: UnitBool, Doc: "whether the handler claimed the interrupt"}},
 		Strings: []Field{{Name: "name", Doc: "the line's action or driver!routine"}, {Name: "driver", Doc: "driver image, empty on Linux"}}},
 	{Kind: KindNAPI, Name: "napi", View: "NAPI", Doc: "the polls of one device on one CPU in an interval (tracepoint napi:napi_poll).", Span: intervalSpan, CPU: true, Resource: fieldIfindex,

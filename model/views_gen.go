@@ -41,7 +41,7 @@ func (b *Batch) Meta(e *Event) (v Meta, ok bool) {
 
 // AddMeta adds an event of kind "meta".
 func (b *Builder) AddMeta(v Meta) {
-	e := b.next(KindMeta)
+	e := b.Append(KindMeta)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Str[0] = b.Intern(v.Key)
@@ -81,7 +81,7 @@ func (b *Batch) Clock(e *Event) (v Clock, ok bool) {
 
 // AddClock adds an event of kind "clock".
 func (b *Builder) AddClock(v Clock) {
-	e := b.next(KindClock)
+	e := b.Append(KindClock)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.Boot)
@@ -126,7 +126,7 @@ func (b *Batch) Probe(e *Event) (v Probe, ok bool) {
 
 // AddProbe adds an event of kind "probe".
 func (b *Builder) AddProbe(v Probe) {
-	e := b.next(KindProbe)
+	e := b.Append(KindProbe)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.State)
@@ -175,7 +175,7 @@ func (b *Batch) Loss(e *Event) (v Loss, ok bool) {
 
 // AddLoss adds an event of kind "loss".
 func (b *Builder) AddLoss(v Loss) {
-	e := b.next(KindLoss)
+	e := b.Append(KindLoss)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -231,7 +231,7 @@ func (b *Batch) Counter(e *Event) (v Counter, ok bool) {
 
 // AddCounter adds an event of kind "counter".
 func (b *Builder) AddCounter(v Counter) {
-	e := b.next(KindCounter)
+	e := b.Append(KindCounter)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -289,7 +289,7 @@ func (b *Batch) Process(e *Event) (v Process, ok bool) {
 
 // AddProcess adds an event of kind "process".
 func (b *Builder) AddProcess(v Process) {
-	e := b.next(KindProcess)
+	e := b.Append(KindProcess)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -344,7 +344,7 @@ func (b *Batch) FindingEvent(e *Event) (v FindingEvent, ok bool) {
 
 // AddFindingEvent adds an event of kind "finding".
 func (b *Builder) AddFindingEvent(v FindingEvent) {
-	e := b.next(KindFinding)
+	e := b.Append(KindFinding)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -413,7 +413,7 @@ func (b *Batch) DeferredHist(e *Event) (v DeferredHist, ok bool) {
 
 // AddDeferredHist adds an event of kind "deferred.hist".
 func (b *Builder) AddDeferredHist(v DeferredHist) {
-	e := b.next(KindDeferredHist)
+	e := b.Append(KindDeferredHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -488,9 +488,22 @@ func (b *Batch) DeferredRun(e *Event) (v DeferredRun, ok bool) {
 	}, true
 }
 
+// Where the values of "deferred.run" are in Event.Args and Event.Str.
+const (
+	ArgDeferredRunClass     = 0
+	ArgDeferredRunWait      = 1
+	ArgDeferredRunExclusive = 2
+	ArgDeferredRunRoutine   = 3
+	ArgDeferredRunVector    = 4
+	StrDeferredRunName      = 0
+	StrDeferredRunDriver    = 1
+	StrDeferredRunTask      = 2
+	StrDeferredRunBefore    = 3
+)
+
 // AddDeferredRun adds an event of kind "deferred.run".
 func (b *Builder) AddDeferredRun(v DeferredRun) {
-	e := b.next(KindDeferredRun)
+	e := b.Append(KindDeferredRun)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -559,7 +572,7 @@ func (b *Batch) InterruptHist(e *Event) (v InterruptHist, ok bool) {
 
 // AddInterruptHist adds an event of kind "interrupt.hist".
 func (b *Builder) AddInterruptHist(v InterruptHist) {
-	e := b.next(KindInterruptHist)
+	e := b.Append(KindInterruptHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -626,9 +639,19 @@ func (b *Batch) InterruptRun(e *Event) (v InterruptRun, ok bool) {
 	}, true
 }
 
+// Where the values of "interrupt.run" are in Event.Args and Event.Str.
+const (
+	ArgInterruptRunClass     = 0
+	ArgInterruptRunExclusive = 1
+	ArgInterruptRunRoutine   = 2
+	ArgInterruptRunHandled   = 3
+	StrInterruptRunName      = 0
+	StrInterruptRunDriver    = 1
+)
+
 // AddInterruptRun adds an event of kind "interrupt.run".
 func (b *Builder) AddInterruptRun(v InterruptRun) {
-	e := b.next(KindInterruptRun)
+	e := b.Append(KindInterruptRun)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -692,7 +715,7 @@ func (b *Batch) NAPI(e *Event) (v NAPI, ok bool) {
 
 // AddNAPI adds an event of kind "napi".
 func (b *Builder) AddNAPI(v NAPI) {
-	e := b.next(KindNAPI)
+	e := b.Append(KindNAPI)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -751,7 +774,7 @@ func (b *Batch) Softnet(e *Event) (v Softnet, ok bool) {
 
 // AddSoftnet adds an event of kind "softnet".
 func (b *Builder) AddSoftnet(v Softnet) {
-	e := b.next(KindSoftnet)
+	e := b.Append(KindSoftnet)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -815,7 +838,7 @@ func (b *Batch) DeviceStats(e *Event) (v DeviceStats, ok bool) {
 
 // AddDeviceStats adds an event of kind "device.stats".
 func (b *Builder) AddDeviceStats(v DeviceStats) {
-	e := b.next(KindDeviceStats)
+	e := b.Append(KindDeviceStats)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -884,7 +907,7 @@ func (b *Batch) DeviceConfig(e *Event) (v DeviceConfig, ok bool) {
 
 // AddDeviceConfig adds an event of kind "device.config".
 func (b *Builder) AddDeviceConfig(v DeviceConfig) {
-	e := b.next(KindDeviceConfig)
+	e := b.Append(KindDeviceConfig)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
@@ -945,7 +968,7 @@ func (b *Batch) DeviceQueue(e *Event) (v DeviceQueue, ok bool) {
 
 // AddDeviceQueue adds an event of kind "device.queue".
 func (b *Builder) AddDeviceQueue(v DeviceQueue) {
-	e := b.next(KindDeviceQueue)
+	e := b.Append(KindDeviceQueue)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
@@ -1024,7 +1047,7 @@ func (b *Batch) Drop(e *Event) (v Drop, ok bool) {
 
 // AddDrop adds an event of kind "drop".
 func (b *Builder) AddDrop(v Drop) {
-	e := b.next(KindDrop)
+	e := b.Append(KindDrop)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1077,7 +1100,7 @@ func (b *Batch) DeviceEvent(e *Event) (v DeviceEvent, ok bool) {
 
 // AddDeviceEvent adds an event of kind "device.event".
 func (b *Builder) AddDeviceEvent(v DeviceEvent) {
-	e := b.next(KindDeviceEvent)
+	e := b.Append(KindDeviceEvent)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Resource = uint64(v.Ifindex)
@@ -1131,7 +1154,7 @@ func (b *Batch) CPUTime(e *Event) (v CPUTime, ok bool) {
 
 // AddCPUTime adds an event of kind "cpu.time".
 func (b *Builder) AddCPUTime(v CPUTime) {
-	e := b.next(KindCPUTime)
+	e := b.Append(KindCPUTime)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1201,7 +1224,7 @@ func (b *Batch) PortAcquire(e *Event) (v PortAcquire, ok bool) {
 
 // AddPortAcquire adds an event of kind "port.acquire".
 func (b *Builder) AddPortAcquire(v PortAcquire) {
-	e := b.next(KindPortAcquire)
+	e := b.Append(KindPortAcquire)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1275,7 +1298,7 @@ func (b *Batch) PortRelease(e *Event) (v PortRelease, ok bool) {
 
 // AddPortRelease adds an event of kind "port.release".
 func (b *Builder) AddPortRelease(v PortRelease) {
-	e := b.next(KindPortRelease)
+	e := b.Append(KindPortRelease)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1346,7 +1369,7 @@ func (b *Batch) PortRest(e *Event) (v PortRest, ok bool) {
 
 // AddPortRest adds an event of kind "port.rest".
 func (b *Builder) AddPortRest(v PortRest) {
-	e := b.next(KindPortRest)
+	e := b.Append(KindPortRest)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1425,7 +1448,7 @@ func (b *Batch) PortFail(e *Event) (v PortFail, ok bool) {
 
 // AddPortFail adds an event of kind "port.fail".
 func (b *Builder) AddPortFail(v PortFail) {
-	e := b.next(KindPortFail)
+	e := b.Append(KindPortFail)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -1507,7 +1530,7 @@ func (b *Batch) PortActive(e *Event) (v PortActive, ok bool) {
 
 // AddPortActive adds an event of kind "port.active".
 func (b *Builder) AddPortActive(v PortActive) {
-	e := b.next(KindPortActive)
+	e := b.Append(KindPortActive)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1574,7 +1597,7 @@ func (b *Batch) PortPool(e *Event) (v PortPool, ok bool) {
 
 // AddPortPool adds an event of kind "port.pool".
 func (b *Builder) AddPortPool(v PortPool) {
-	e := b.next(KindPortPool)
+	e := b.Append(KindPortPool)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.Protocol)
@@ -1630,7 +1653,7 @@ func (b *Batch) PortAudit(e *Event) (v PortAudit, ok bool) {
 
 // AddPortAudit adds an event of kind "port.audit".
 func (b *Builder) AddPortAudit(v PortAudit) {
-	e := b.next(KindPortAudit)
+	e := b.Append(KindPortAudit)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1702,7 +1725,7 @@ func (b *Batch) PortActivity(e *Event) (v PortActivity, ok bool) {
 
 // AddPortActivity adds an event of kind "port.activity".
 func (b *Builder) AddPortActivity(v PortActivity) {
-	e := b.next(KindPortActivity)
+	e := b.Append(KindPortActivity)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1771,7 +1794,7 @@ func (b *Batch) SchedHist(e *Event) (v SchedHist, ok bool) {
 
 // AddSchedHist adds an event of kind "sched.hist".
 func (b *Builder) AddSchedHist(v SchedHist) {
-	e := b.next(KindSchedHist)
+	e := b.Append(KindSchedHist)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1828,7 +1851,7 @@ func (b *Batch) SchedSwitch(e *Event) (v SchedSwitch, ok bool) {
 
 // AddSchedSwitch adds an event of kind "sched.switch".
 func (b *Builder) AddSchedSwitch(v SchedSwitch) {
-	e := b.next(KindSchedSwitch)
+	e := b.Append(KindSchedSwitch)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU
@@ -1897,7 +1920,7 @@ func (b *Batch) SocketQueue(e *Event) (v SocketQueue, ok bool) {
 
 // AddSocketQueue adds an event of kind "socket.queue".
 func (b *Builder) AddSocketQueue(v SocketQueue) {
-	e := b.next(KindSocketQueue)
+	e := b.Append(KindSocketQueue)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -1968,7 +1991,7 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 
 // AddPacket adds an event of kind "packet".
 func (b *Builder) AddPacket(v Packet) {
-	e := b.next(KindPacket)
+	e := b.Append(KindPacket)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU
@@ -2038,7 +2061,7 @@ func (b *Batch) RPCCall(e *Event) (v RPCCall, ok bool) {
 
 // AddRPCCall adds an event of kind "rpc.call".
 func (b *Builder) AddRPCCall(v RPCCall) {
-	e := b.next(KindRPCCall)
+	e := b.Append(KindRPCCall)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -2102,7 +2125,7 @@ func (b *Batch) RPCEndpoint(e *Event) (v RPCEndpoint, ok bool) {
 
 // AddRPCEndpoint adds an event of kind "rpc.endpoint".
 func (b *Builder) AddRPCEndpoint(v RPCEndpoint) {
-	e := b.next(KindRPCEndpoint)
+	e := b.Append(KindRPCEndpoint)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -2155,7 +2178,7 @@ func (b *Batch) Image(e *Event) (v Image, ok bool) {
 
 // AddImage adds an event of kind "image".
 func (b *Builder) AddImage(v Image) {
-	e := b.next(KindImage)
+	e := b.Append(KindImage)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.PID = v.PID
@@ -2202,7 +2225,7 @@ func (b *Batch) Profile(e *Event) (v Profile, ok bool) {
 
 // AddProfile adds an event of kind "profile".
 func (b *Builder) AddProfile(v Profile) {
-	e := b.next(KindProfile)
+	e := b.Append(KindProfile)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -2263,7 +2286,7 @@ func (b *Batch) RPCActive(e *Event) (v RPCActive, ok bool) {
 
 // AddRPCActive adds an event of kind "rpc.active".
 func (b *Builder) AddRPCActive(v RPCActive) {
-	e := b.next(KindRPCActive)
+	e := b.Append(KindRPCActive)
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
@@ -2332,7 +2355,7 @@ func (b *Batch) Raw(e *Event) (v Raw, ok bool) {
 
 // AddRaw adds an event of kind "raw".
 func (b *Builder) AddRaw(v Raw) {
-	e := b.next(KindRaw)
+	e := b.Append(KindRaw)
 	e.Time = v.Time
 	e.Flags = v.Flags
 	e.CPU = v.CPU

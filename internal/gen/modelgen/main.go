@@ -145,10 +145,28 @@ func goViews() []byte {
 		p("type %s struct {\n%s}\n", s.View, fields.String())
 		p("// %s returns the view of e, an event of b; ok is false when e is of another kind.", s.View)
 		p("func (b *Batch) %s(e *Event) (v %s, ok bool) {\nif e.Kind != Kind%s { return v, false }\nreturn %s{\n%s}, true\n}\n", s.View, s.View, kindName(s), s.View, get.String())
+		if s.InPlace {
+			p("%s", slotNames(s))
+		}
 		p("// Add%s adds an event of kind %q.", s.View, s.Name)
-		p("func (b *Builder) Add%s(v %s) {\ne := b.next(Kind%s)\n%s}\n", s.View, s.View, kindName(s), put.String())
+		p("func (b *Builder) Add%s(v %s) {\ne := b.Append(Kind%s)\n%s}\n", s.View, s.View, kindName(s), put.String())
 	}
 	return b.Bytes()
+}
+
+// slotNames declares constants for the places of a kind's values.
+func slotNames(s model.Spec) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "// Where the values of %q are in Event.Args and Event.Str.\nconst (\n", s.Name)
+	for i, f := range s.Args {
+		name, _, _, _ := goField(f)
+		fmt.Fprintf(&b, "Arg%s%s = %d\n", s.View, name, i)
+	}
+	for i, f := range s.Strings {
+		fmt.Fprintf(&b, "Str%s%s = %d\n", s.View, camel(f.Name), i)
+	}
+	b.WriteString(")\n")
+	return b.String()
 }
 
 // kindName is the name of the kind's constant without its prefix.
