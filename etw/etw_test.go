@@ -328,3 +328,26 @@ func TestClassicNames(t *testing.T) {
 		}
 	}
 }
+
+// TestAFD reads what Winsock events begin with, of both generations.
+func TestAFD(t *testing.T) {
+	located := []byte{1, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7}
+	for _, c := range []struct {
+		name    string
+		id      uint16
+		payload []byte
+		step    uint32
+		short   bool
+	}{
+		{"since Windows 7", 1000, located, AFDExit, false},
+		{"Vista", 13, located[8:], 0, false},
+		{"cut off", 1000, located[:20], AFDExit, true},
+		{"empty", 13, nil, 0, true},
+	} {
+		r := Record{ID: c.id, Payload: c.payload, PointerSize: 8}
+		f, step, endpoint := r.AFD()
+		if f.Short() != c.short || step != c.step || !c.short && (endpoint != 2 || f.U8() != 7) {
+			t.Errorf("%s: step %d, endpoint %d, short %v", c.name, step, endpoint, f.Short())
+		}
+	}
+}

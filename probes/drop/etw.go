@@ -78,11 +78,9 @@ func (p *etwProbe) socket(r *etw.Record, t model.Time, endpoint uint64, reason u
 	p.d.Out.AddDrop(v)
 }
 
-// oldDatagram decodes Process, Endpoint, PacketSize, Address, Port, Reason.
+// oldDatagram decodes PacketSize, Address, Port, Reason.
 func (p *etwProbe) oldDatagram(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	f.Skip(4)
 	if r.ID == afdDrop6 {
 		f.Skip(16)
@@ -98,13 +96,9 @@ func (p *etwProbe) oldDatagram(r *etw.Record, t model.Time) bool {
 	return true
 }
 
-// datagram decodes EnterExit, Location, Process, Endpoint, Buffer,
-// BufferLength, AddressLength, Address, Reason.
+// datagram decodes Buffer, BufferLength, AddressLength, Address, Reason.
 func (p *etwProbe) datagram(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Skip(8)
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	f.Pointer()
 	f.Skip(4)
 	f.SockAddr()

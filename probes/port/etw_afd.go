@@ -21,10 +21,6 @@ const (
 	afdConnectEx   = 1021
 	afdBind        = 1029
 	afdBindAddress = 1030
-
-	// afdEnter and afdExit are values of the field EnterExit.
-	afdEnter = 0
-	afdExit  = 1
 )
 
 func afdBinds() []etw.Key {
@@ -37,13 +33,11 @@ func (p *etwProbe) registerAFD() {
 			p.d.Handle(h, etw.Event(etw.ProviderAFD, id))
 		}
 	}
-	on(p.oldCreate, afdOldCreate)
 	on(p.oldBind, afdOldBind4, afdOldBind6)
-	on(p.oldClose, afdOldClose)
 	on(p.oldBindFail, afdOldBindFail)
-	on(p.create, afdCreate)
+	on(p.create, afdOldCreate, afdCreate)
 	on(p.bind, afdBind, afdBindAddress)
-	on(p.close, afdClose)
+	on(p.close, afdOldClose, afdClose)
 	on(p.connect, afdConnect, afdConnectEx)
 }
 
@@ -60,29 +54,9 @@ func socketProtocol(kind, protocol uint32) model.Protocol {
 	return etw.Protocol(protocol)
 }
 
-// create decodes EnterExit, Location, Process, Endpoint, AddressFamily,
-// SocketType, Protocol, ProcessId, Status.
+// create decodes AddressFamily, SocketType, Protocol and the process's id.
 func (p *etwProbe) create(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Skip(8)
-	f.Pointer()
-	endpoint := f.Pointer()
-	f.Skip(4)
-	kind, protocol := f.U32(), f.U32()
-	pid := int32(f.Pointer())
-	if f.Short() {
-		return false
-	}
-	p.created(endpoint, pid, socketProtocol(kind, protocol), r, t)
-	return true
-}
-
-// oldCreate decodes Process, Endpoint, AddressFamily, SocketType, Protocol,
-// UserModePid.
-func (p *etwProbe) oldCreate(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	f.Skip(4)
 	kind, protocol := f.U32(), f.U32()
 	pid := int32(f.Pointer())
@@ -104,15 +78,10 @@ func (p *etwProbe) created(endpoint uint64, pid int32, protocol model.Protocol, 
 	*s = etw.Socket{PID: pid, Protocol: protocol}
 }
 
-// bind decodes EnterExit, Location, Process, Endpoint, Status and, in one of
-// the two, AddressLength and SOCKADDR. The port that was asked for stands in
+// bind decodes Status and, in one of the two events, AddressLength and SOCKADDR. The port that was asked for stands in
 // the first record, the one that was given in the second.
 func (p *etwProbe) bind(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	step := f.U32()
-	f.Skip(4)
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, step, endpoint := r.AFD()
 	status := f.U32()
 	var addr netip.AddrPort
 	if r.ID == afdBindAddress {
@@ -125,11 +94,11 @@ func (p *etwProbe) bind(r *etw.Record, t model.Time) bool {
 	if s.PID < 0 {
 		s.PID = r.PID
 	}
-	if step == afdEnter {
+	if step == etw.AFDEnter {
 		s.Asked = addr
 		return true
 	}
-	if step == afdExit && status != statusPending {
+	if step == etw.AFDExit && status != statusPending {
 		p.bound(endpoint, s, addr, status, r, t)
 	}
 	return true
@@ -155,12 +124,10 @@ func (p *etwProbe) bound(endpoint uint64, s *etw.Socket, addr netip.AddrPort, st
 	p.acquire(t, endpoint, s, r)
 }
 
-// oldBind decodes Process, Endpoint, Address, Port, Status. Whether the port
+// oldBind decodes Address, Port, Status. Whether the port
 // was chosen is not said.
 func (p *etwProbe) oldBind(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	addr := f.IPv4
 	if r.ID == afdOldBind6 {
 		addr = f.IPv6
@@ -186,11 +153,9 @@ func (p *etwProbe) oldBind(r *etw.Record, t model.Time) bool {
 	return true
 }
 
-// oldBindFail decodes Process, Endpoint, Error.
+// oldBindFail decodes Error.
 func (p *etwProbe) oldBindFail(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	status := f.U32()
 	if f.Short() {
 		return false
@@ -203,14 +168,10 @@ func (p *etwProbe) oldBindFail(r *etw.Record, t model.Time) bool {
 	return true
 }
 
-// connect decodes EnterExit, Location, Process, Endpoint, Buffer,
-// BufferLength, Status and the remote SOCKADDR, which belongs to the socket
-// from then on.
+// connect decodes Buffer, BufferLength, Status and the remote SOCKADDR, which
+// belongs to the socket from then on.
 func (p *etwProbe) connect(r *etw.Record, _ model.Time) bool {
-	f := r.Fields()
-	f.Skip(8)
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	f.Pointer()
 	f.Skip(8)
 	addr := f.SockAddr()
@@ -223,25 +184,9 @@ func (p *etwProbe) connect(r *etw.Record, _ model.Time) bool {
 	return true
 }
 
-// close decodes EnterExit, Location, Process, Endpoint, Status. The port is
-// given back when the request enters.
+// close gives the port back when the request enters.
 func (p *etwProbe) close(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Skip(8)
-	f.Pointer()
-	endpoint := f.Pointer()
-	if f.Short() {
-		return false
-	}
-	p.closed(endpoint, r, t)
-	return true
-}
-
-// oldClose decodes Process, Endpoint, Error.
-func (p *etwProbe) oldClose(r *etw.Record, t model.Time) bool {
-	f := r.Fields()
-	f.Pointer()
-	endpoint := f.Pointer()
+	f, _, endpoint := r.AFD()
 	if f.Short() {
 		return false
 	}
