@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +20,12 @@ import (
 
 // Options say what runs in the guest.
 type Options struct {
-	// Kernel is the series of Debian's cloud kernels to run: "6.1", "6.12".
+	// Kernel is the series of Debian's kernels to run: "6.1", "6.12".
 	Kernel string
+	// Flavour of the kernel: "cloud" when empty, or "rt".
+	Flavour string
+	// CPUs is the number of processors, 1 when 0.
+	CPUs int
 	// Package is the import path of the tests, which call Main in TestMain.
 	Package string
 	// Tests is the pattern of the tests to run, without spaces.
@@ -52,7 +58,7 @@ func Run(t testing.TB, o Options) string {
 	if err != nil {
 		testutil.Unavailable(t, "no emulator: %v", err)
 	}
-	root, err := kernelPackage(t.Context(), o.Kernel)
+	root, err := kernelPackage(t.Context(), o.Kernel, cmp.Or(o.Flavour, "cloud"))
 	if err != nil {
 		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
 	}
@@ -67,9 +73,9 @@ func Run(t testing.TB, o Options) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
-	// One processor: text patching under multi-threaded emulation is unsafe.
+	// One thread: text patching under multi-threaded emulation is unsafe.
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "768",
+		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1)), "-m", "768",
 		"-serial", "stdio", "-kernel", kernels[0], "-initrd", initramfs,
 		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests}
 	guest := exec.CommandContext(ctx, qemu, args...)
@@ -117,19 +123,19 @@ func (c *console) Write(p []byte) (int, error) {
 
 // kernelPackage returns the folder of an unpacked kernel package, which is
 // fetched when it is not there yet.
-func kernelPackage(ctx context.Context, series string) (string, error) {
+func kernelPackage(ctx context.Context, series, flavour string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
 	}
-	cache = filepath.Join(cache, "lostbeat-vmtest", series)
+	cache = filepath.Join(cache, "lostbeat-vmtest", series+"-"+flavour)
 	if kernels, _ := filepath.Glob(filepath.Join(cache, "*", "boot", "vmlinuz-*")); len(kernels) > 0 {
 		return filepath.Dir(filepath.Dir(kernels[0])), nil
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	names, err := command(ctx, cache, "apt-cache", "search", "--names-only", "^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-cloud-amd64$`)
+	names, err := command(ctx, cache, "apt-cache", "search", "--names-only", "^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-`+flavour+`-amd64$`)
 	if err != nil {
 		return "", err
 	}
@@ -141,7 +147,7 @@ func kernelPackage(ctx context.Context, series string) (string, error) {
 		}
 	}
 	if name == "" {
-		return "", fmt.Errorf("apt knows no linux-image-%s*-cloud-amd64", series)
+		return "", fmt.Errorf("apt knows no linux-image-%s*-%s-amd64", series, flavour)
 	}
 	if _, err := command(ctx, cache, "apt-get", "download", "-q", name); err != nil {
 		return "", err
