@@ -212,6 +212,9 @@ func (r *run) env() Env {
 		NamedProcess: func(pid int32, comm string) string {
 			return r.processes.name(pid, comm, r.at, &r.builder)
 		},
+		InternedProcess: func(pid int32) *model.Interned {
+			return &r.processes.find(pid, "", r.at, &r.builder).name
+		},
 		Symbol: r.symbols.name,
 		Log:    r.options.Log,
 		types:  &kernelTypes{btf.NewCache()},
@@ -376,8 +379,8 @@ func (r *run) collect(end model.Time) {
 			r.options.Log.Warn("read clocks", "error", err)
 		}
 		r.processes.forget(end)
-		r.symbols.forget()
 	}
+	r.symbols.forget()
 	r.lastCollect = end
 }
 

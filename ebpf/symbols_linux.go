@@ -5,10 +5,10 @@ import (
 	"bytes"
 	"cmp"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // maxResolved bounds the addresses whose names are kept.
@@ -16,7 +16,7 @@ const maxResolved = 1 << 14
 
 // symbols turns kernel addresses into function names. The kernel's table is
 // large and the addresses asked for are few: it is read when one is asked for
-// that was not before, and kept only until forget.
+// that was not before, and kept only until forget, for those asked for beside it.
 type symbols struct {
 	path     string // "/proc/kallsyms"
 	table    symbolTable
@@ -40,7 +40,7 @@ func (s *symbols) name(addr uint64) string {
 			f.Close()
 		}
 	}
-	name := strings.Clone(s.table.name(addr))
+	name := s.table.name(addr)
 	if s.resolved == nil || len(s.resolved) >= maxResolved {
 		s.resolved = make(map[uint64]string)
 	}
@@ -51,17 +51,26 @@ func (s *symbols) name(addr uint64) string {
 // forget gives back the memory of the table.
 func (s *symbols) forget() { s.table, s.loaded = symbolTable{}, false }
 
-// symbolTable are the kernel's functions by address. The names stand in one
-// string: each alone would cost more than itself.
+// symbolTable are the kernel's functions by address. Its names stand in chunks:
+// each alone would cost more than itself, and one long text would be copied
+// again and again while it grows.
 type symbolTable struct {
-	names   string
+	names   [][]byte
 	symbols []symbol
 }
 
 type symbol struct {
-	addr       uint64
-	begin, end uint32 // of the name
+	addr         uint64
+	chunk, begin uint16 // of the name
+	length       uint16
 }
+
+const (
+	// symbolChunk is the size of a chunk of names.
+	symbolChunk = 1 << 16
+	// usualSymbols is room for the functions of most kernels.
+	usualSymbols = 1 << 16
+)
 
 func (t *symbolTable) name(addr uint64) string {
 	i, found := slices.BinarySearchFunc(t.symbols, addr, func(e symbol, addr uint64) int { return cmp.Compare(e.addr, addr) })
@@ -71,20 +80,35 @@ func (t *symbolTable) name(addr uint64) string {
 	if i < 0 {
 		return ""
 	}
-	return t.names[t.symbols[i].begin:t.symbols[i].end]
+	e := &t.symbols[i]
+	return string(t.names[e.chunk][e.begin : e.begin+e.length])
+}
+
+// add appends a function.
+func (t *symbolTable) add(addr uint64, name []byte) {
+	last := len(t.names) - 1
+	if last < 0 || len(t.names[last])+len(name) >= symbolChunk {
+		if last++; last > math.MaxUint16 {
+			return // no kernel has 4 GiB of names
+		}
+		t.names = append(t.names, make([]byte, 0, symbolChunk))
+	}
+	begin := len(t.names[last])
+	t.names[last] = append(t.names[last], name...)
+	t.symbols = append(t.symbols, symbol{addr, uint16(last), uint16(begin), uint16(len(name))})
 }
 
 // parseSymbols reads the functions of /proc/kallsyms: "address type name",
 // with the module in brackets where there is one. It returns nothing when the
-// addresses are hidden, that is, all zero.
+// addresses are hidden, that is, all zero. The padding in front of functions,
+// which is half of the table where the kernel has it, is left out.
 func parseSymbols(r io.Reader) symbolTable {
-	var table symbolTable
-	var names []byte
+	table := symbolTable{symbols: make([]symbol, 0, usualSymbols)}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		addrText, rest, _ := bytes.Cut(lines.Bytes(), []byte{' '})
 		kind, name, ok := bytes.Cut(rest, []byte{' '})
-		if !ok || len(kind) != 1 || bytes.IndexByte([]byte("tTwW"), kind[0]) < 0 {
+		if !ok || len(kind) != 1 || bytes.IndexByte([]byte("tTwW"), kind[0]) < 0 || bytes.HasPrefix(name, []byte("__pfx_")) {
 			continue
 		}
 		addr, err := strconv.ParseUint(string(addrText), 16, 64)
@@ -92,11 +116,10 @@ func parseSymbols(r io.Reader) symbolTable {
 			continue
 		}
 		name, _, _ = bytes.Cut(name, []byte{'\t'})
-		begin := uint32(len(names))
-		names = append(names, name...)
-		table.symbols = append(table.symbols, symbol{addr, begin, uint32(len(names))})
+		table.add(addr, name)
 	}
-	slices.SortStableFunc(table.symbols, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
-	table.symbols, table.names = slices.Clip(table.symbols), string(names)
+	if byAddr := func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) }; !slices.IsSortedFunc(table.symbols, byAddr) {
+		slices.SortStableFunc(table.symbols, byAddr)
+	}
 	return table
 }
