@@ -65,12 +65,12 @@ func BenchmarkRead(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		before := processorTime(b)
+		before := cpuTime(b, unix.CLOCK_PROCESS_CPUTIME_ID)
 		close(release)
 		for got := 0; got < bursts*ebpftest.FloodBurst; {
 			got += <-out
 		}
-		spent += processorTime(b) - before
+		spent += cpuTime(b, unix.CLOCK_PROCESS_CPUTIME_ID) - before
 		events += bursts * ebpftest.FloodBurst
 	}
 	b.ReportMetric(float64(spent)/float64(events), "ns/event")
@@ -121,7 +121,7 @@ func BenchmarkSustained(b *testing.B) {
 	}()
 	<-started
 	var writing atomic.Int64
-	before := processorTime(b)
+	before := cpuTime(b, unix.CLOCK_PROCESS_CPUTIME_ID)
 	for b.Loop() {
 		var wg sync.WaitGroup
 		for _, cpu := range cpus {
@@ -133,17 +133,9 @@ func BenchmarkSustained(b *testing.B) {
 	if err := <-done; err != nil {
 		b.Fatal(err)
 	}
-	reading := processorTime(b) - before - time.Duration(writing.Load())
+	reading := cpuTime(b, unix.CLOCK_PROCESS_CPUTIME_ID) - before - time.Duration(writing.Load())
 	b.ReportMetric(float64(events+lost)/b.Elapsed().Seconds(), "records/s")
 	b.ReportMetric(float64(lost), "lost")
 	b.ReportMetric(reading.Seconds()/b.Elapsed().Seconds(), "cpus")
 	b.ReportMetric(float64(reading)/float64(events), "ns/event")
-}
-
-func processorTime(b *testing.B) time.Duration {
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

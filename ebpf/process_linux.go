@@ -27,7 +27,8 @@ const (
 
 // process is what is known of one PID.
 type process struct {
-	name       string
+	pid        int32
+	name       model.Interned
 	startTicks uint64 // since boot; 0 unknown: the process had gone when it was looked up
 	checked    model.Time
 	used       model.Time
@@ -39,6 +40,11 @@ type processes struct {
 	proc  string // "/proc"
 	clock Clock
 	known map[int32]*process
+	// recent are some of known by the low bits of their PID: most records are
+	// about few processes.
+	recent [256]*process
+	// none stands for no process.
+	none process
 }
 
 func newProcesses(proc string, clock Clock) *processes {
@@ -48,35 +54,50 @@ func newProcesses(proc string, clock Clock) *processes {
 // name returns the name of pid at time at. comm is used when the process has
 // gone already; it may be empty.
 func (ps *processes) name(pid int32, comm string, at model.Time, b *model.Builder) string {
+	return ps.find(pid, comm, at, b).name.String()
+}
+
+// find returns what is known of pid at time at; for pid <= 0 that is nothing.
+func (ps *processes) find(pid int32, comm string, at model.Time, b *model.Builder) *process {
 	if pid <= 0 {
-		return ""
+		return &ps.none
 	}
-	p := ps.known[pid]
-	if p != nil && at.Sub(p.checked) < processTrust {
-		p.used = max(p.used, at)
-		return p.name
+	recent := &ps.recent[pid&int32(len(ps.recent)-1)]
+	p := *recent
+	if p == nil || p.pid != pid {
+		p = ps.known[pid]
 	}
+	if p == nil || at.Sub(p.checked) >= processTrust {
+		p = ps.check(p, pid, comm, at, b)
+	}
+	p.used = max(p.used, at)
+	*recent = p
+	return p
+}
+
+// check asks /proc about pid. p is what was known of it so far, nil for nothing.
+func (ps *processes) check(p *process, pid int32, comm string, at model.Time, b *model.Builder) *process {
 	stat, err := readStat(ps.proc, pid)
 	switch {
 	case err != nil && p != nil: // gone since; late events still mean the one that was known
-		p.checked, p.used = at, at
-		return p.name
+		p.checked = at
+		return p
 	case err != nil:
-		p = &process{name: comm, checked: at, used: at}
-		ps.known[pid] = p
+		p = &process{pid: pid, name: model.NewInterned(comm), checked: at}
 		b.AddProcess(model.Process{Time: at, PID: pid, TID: pid, Name: comm})
-		return comm
-	case p != nil && p.startTicks == stat.startTicks && p.name == stat.name:
-		p.checked, p.used = at, at
-		return p.name
+	case p != nil && p.startTicks == stat.startTicks && p.name.String() == stat.name:
+		p.checked = at
+		return p
+	default:
+		p = &process{pid: pid, name: model.NewInterned(stat.name), startTicks: stat.startTicks, checked: at}
+		b.AddProcess(model.Process{
+			Time: at, PID: pid, TID: pid, State: model.ProcessActive, PPID: int64(stat.ppid),
+			Started: ps.clock.Time(stat.startTicks * uint64(time.Second/ticksPerSecond)),
+			Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: readCgroup(ps.proc, pid),
+		})
 	}
-	ps.known[pid] = &process{name: stat.name, startTicks: stat.startTicks, checked: at, used: at}
-	b.AddProcess(model.Process{
-		Time: at, PID: pid, TID: pid, State: model.ProcessActive, PPID: int64(stat.ppid),
-		Started: ps.clock.Time(stat.startTicks * uint64(time.Second/ticksPerSecond)),
-		Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: readCgroup(ps.proc, pid),
-	})
-	return stat.name
+	ps.known[pid] = p
+	return p
 }
 
 // forget drops what was not used for a while, so that memory stays bounded on
@@ -87,6 +108,7 @@ func (ps *processes) forget(now model.Time) {
 			delete(ps.known, pid)
 		}
 	}
+	clear(ps.recent[:])
 }
 
 // procStat is the part of /proc/PID/stat that is used.

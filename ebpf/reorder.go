@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"slices"
 
 	"lostbeat/model"
@@ -40,20 +41,32 @@ func (r *reorder) add(b *model.Batch) {
 	if b == nil {
 		return
 	}
-	if !slices.IsSortedFunc(b.Events, byTime) {
-		slices.SortStableFunc(b.Events, byTime)
-	}
+	sortNearly(b.Events)
 	r.chunks = append(r.chunks, chunk{batch: b})
 }
 
-func byTime(a, b model.Event) int {
-	switch {
-	case a.Time < b.Time:
-		return -1
-	case a.Time > b.Time:
-		return 1
+// sortNearly sorts by time, keeping the order of equal times. It is quick where
+// few events are out of place, by little: events are large, and a general sort
+// moves them more often.
+func sortNearly(events []model.Event) {
+	moves := 4 * len(events)
+	for i := 1; i < len(events); i++ {
+		t := events[i].Time
+		if t >= events[i-1].Time {
+			continue
+		}
+		place := i - 1
+		for place > 0 && events[place-1].Time > t {
+			place--
+		}
+		if moves -= i - place; moves < 0 {
+			slices.SortStableFunc(events, func(a, b model.Event) int { return cmp.Compare(a.Time, b.Time) })
+			return
+		}
+		e := events[i]
+		copy(events[place+1:i+1], events[place:i])
+		events[place] = e
 	}
-	return 0
 }
 
 // release emits the events up to and including time until, in time order.

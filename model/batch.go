@@ -121,7 +121,10 @@ func (b *Builder) ID(s *Interned) StringID {
 	return s.id
 }
 
-// renew interns s for the batch being built.
+// renew interns s for the batch being built; it is kept out of ID, which is
+// small enough to be inlined without it.
+//
+//go:noinline
 func (b *Builder) renew(s *Interned) { s.id, s.by, s.taken = b.Intern(s.text), b, b.taken }
 
 // InternStack adds s to the batch being built and returns its id. Stacks are

@@ -24,6 +24,8 @@ type Flood struct {
 	loader  *ebpf.Loader
 	program *cebpf.Program
 	clock   ebpf.Clock
+	// vector and task are the same in all events.
+	vector, task model.Interned
 }
 
 // Name implements ebpf.Probe.
@@ -45,6 +47,7 @@ func (f *Flood) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, err
 	}
 	f.clock = env.Clock
+	f.vector, f.task = model.NewInterned("NET_RX"), model.NewInterned("flood")
 	env.Handle(model.KindDeferredRun, f.decode)
 	return f, nil
 }
@@ -63,10 +66,12 @@ func (f *Flood) decode(raw []byte, b *model.Builder) error {
 	if !ok {
 		return fmt.Errorf("flood: %d bytes are not a record", len(raw))
 	}
-	b.AddDeferredRun(model.DeferredRun{
-		Time: f.clock.Time(r.Head.TimeNs), CPU: int32(r.Head.Cpu), PID: int32(r.Head.Pid), TID: int32(r.Head.Pid),
-		Class: model.ClassSoftirq, Routine: r.Sequence, Vector: 3, Name: "NET_RX", Task: "flood",
-	})
+	e := b.Append(model.KindDeferredRun)
+	e.Time, e.CPU, e.PID, e.TID = f.clock.Time(r.Head.TimeNs), int32(r.Head.Cpu), int32(r.Head.Pid), int32(r.Head.Pid)
+	e.Args[model.ArgDeferredRunClass] = uint64(model.ClassSoftirq)
+	e.Args[model.ArgDeferredRunRoutine] = r.Sequence
+	e.Args[model.ArgDeferredRunVector] = 3
+	e.Str[model.StrDeferredRunName], e.Str[model.StrDeferredRunTask] = b.ID(&f.vector), b.ID(&f.task)
 	return nil
 }
 

@@ -37,15 +37,14 @@ func run(cpu uint16, pid uint32, end, ran, waited time.Duration, vector uint32) 
 }
 
 func decoder() *attached {
-	return &attached{
-		env: &ebpf.Env{
-			Clock:        ebpf.Clock{Offset: 1000},
-			Process:      func(pid int32) string { return "process" },
-			NamedProcess: func(pid int32, comm string) string { return comm },
-		},
-		idle: []string{"swapper/0", "swapper/1"},
-		held: make([]hold, 2),
+	process := model.NewInterned("process")
+	a := newAttached(2)
+	a.env = &ebpf.Env{
+		Clock:           ebpf.Clock{Offset: 1000},
+		InternedProcess: func(pid int32) *model.Interned { return &process },
+		NamedProcess:    func(pid int32, comm string) string { return comm },
 	}
+	return a
 }
 
 func TestDecode(t *testing.T) {

@@ -63,9 +63,10 @@ type attached struct {
 	counted [][len(vectorNames)]time.Duration
 	// held is what the emitted runs say about who held each CPU.
 	held []hold
-	// idle are the names of the idle tasks by CPU.
-	idle  []string
-	times map[int32]cpuTime
+	// vectors are the names of the vectors, idle those of the idle tasks by CPU.
+	vectors [len(vectorNames)]model.Interned
+	idle    []model.Interned
+	times   map[int32]cpuTime
 }
 
 // Attach implements ebpf.Probe.
@@ -92,27 +93,33 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &attached{
-		env:      env,
-		loader:   loader,
-		epoch:    loader.Variable("lb_epoch"),
-		clock:    unix.CLOCK_MONOTONIC,
-		interval: 1,
-		now:      make([]deferredCpuCounters, n),
-		before:   make([]deferredCpuCounters, n),
-		counted:  make([][len(vectorNames)]time.Duration, n),
-		held:     make([]hold, n),
-	}
+	a := newAttached(n)
+	a.env, a.loader, a.epoch, a.clock = env, loader, loader.Variable("lb_epoch"), unix.CLOCK_MONOTONIC
 	if env.Options.Trace {
 		a.clock = unix.CLOCK_BOOTTIME
-	}
-	for cpu := range n {
-		a.idle = append(a.idle, "swapper/"+strconv.Itoa(cpu))
 	}
 	if err := a.start(); err != nil {
 		return nil, errors.Join(err, loader.Close())
 	}
 	return a, nil
+}
+
+// newAttached returns the probe's state for so many CPUs, before anything was counted.
+func newAttached(cpus int) *attached {
+	a := &attached{
+		interval: 1,
+		now:      make([]deferredCpuCounters, cpus),
+		before:   make([]deferredCpuCounters, cpus),
+		counted:  make([][len(vectorNames)]time.Duration, cpus),
+		held:     make([]hold, cpus),
+	}
+	for i, name := range vectorNames {
+		a.vectors[i] = model.NewInterned(name)
+	}
+	for cpu := range cpus {
+		a.idle = append(a.idle, model.NewInterned("swapper/"+strconv.Itoa(cpu)))
+	}
+	return a
 }
 
 // start attaches the programs. Raises come last, so that no raise is seen
@@ -223,23 +230,31 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 	if !ok || int(run.Vector) >= len(vectorNames) || int(run.Head.Cpu) >= len(a.idle) {
 		return fmt.Errorf("softirq run: %d bytes are not a run", len(raw))
 	}
-	e := model.DeferredRun{
-		Time: a.env.Clock.Time(run.Head.TimeNs), Dur: time.Duration(run.RunNs), CPU: int32(run.Head.Cpu), PID: int32(run.Head.Pid), TID: int32(run.Tid),
-		Class: model.ClassSoftirq, Wait: time.Duration(run.WaitNs), Vector: int64(run.Vector), Name: vectorNames[run.Vector],
-	}
-	if e.Wait == 0 || e.Wait > maxWait {
-		e.Wait, e.Flags = 0, model.FlagWaitUnknown
-	}
-	e.Before = a.held[run.Head.Cpu].next(int(run.Vector), e)
-	if e.PID == 0 {
-		e.Task = a.idle[run.Head.Cpu]
+	cpu, pid := int32(run.Head.Cpu), int32(run.Head.Pid)
+	var task model.StringID // before Append: it may add the process
+	if pid == 0 {
+		task = b.ID(&a.idle[cpu])
 	} else if long, ok := ebpf.Record[deferredLongRun](raw); ok {
-		e.Task = ebpf.Comm(long.Comm[:])
-		a.env.NamedProcess(e.PID, e.Task)
+		comm := ebpf.Comm(long.Comm[:])
+		a.env.NamedProcess(pid, comm)
+		task = b.Intern(comm)
 	} else {
-		e.Task = a.env.Process(e.PID)
+		task = b.ID(a.env.InternedProcess(pid))
 	}
-	b.AddDeferredRun(e)
+	end, ran, wait := a.env.Clock.Time(run.Head.TimeNs), time.Duration(run.RunNs), time.Duration(run.WaitNs)
+	e := b.Append(model.KindDeferredRun)
+	e.Time, e.Dur, e.CPU, e.PID, e.TID = end, ran, cpu, pid, int32(run.Tid)
+	if wait == 0 || wait > maxWait {
+		wait, e.Flags = 0, model.FlagWaitUnknown
+	}
+	e.Args[model.ArgDeferredRunClass] = uint64(model.ClassSoftirq)
+	e.Args[model.ArgDeferredRunWait] = uint64(wait)
+	e.Args[model.ArgDeferredRunVector] = uint64(run.Vector)
+	e.Str[model.StrDeferredRunName] = b.ID(&a.vectors[run.Vector])
+	e.Str[model.StrDeferredRunTask] = task
+	if before := a.held[cpu].next(int(run.Vector), end, ran, wait); before >= 0 {
+		e.Str[model.StrDeferredRunBefore] = b.ID(&a.vectors[before])
+	}
 	return nil
 }
 
@@ -254,19 +269,20 @@ type hold struct {
 }
 
 // next takes the next run on the CPU and returns the vector that held the CPU
-// for most of its wait, empty when that is not known: what is not emitted singly
+// for most of its wait, -1 when that is not known: what is not emitted singly
 // is not seen here.
-func (h *hold) next(vector int, e model.DeferredRun) (before string) {
-	entry := e.Time.Add(-e.Dur)
-	if e.Wait > 0 {
-		raised := entry.Add(-e.Wait)
-		if overlap := h.end.Sub(max(h.start, raised)); overlap > e.Wait/2 {
-			before = vectorNames[h.vector]
+func (h *hold) next(vector int, end model.Time, ran, wait time.Duration) (before int) {
+	before = -1
+	entry := end.Add(-ran)
+	if wait > 0 {
+		raised := entry.Add(-wait)
+		if overlap := h.end.Sub(max(h.start, raised)); overlap > wait/2 {
+			before = h.vector
 		}
 	}
 	if h.vector != vector || entry.Sub(h.end) > holdGap {
 		h.vector, h.start = vector, entry
 	}
-	h.end = e.Time
+	h.end = end
 	return before
 }

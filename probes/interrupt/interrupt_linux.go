@@ -163,7 +163,7 @@ func (a *attached) add(now model.Time, interval time.Duration, ended uint64, rea
 		return
 	}
 	b.AddInterruptHist(model.InterruptHist{
-		Time: now, Dur: interval, CPU: int32(key.Cpu), IRQ: int64(key.Irq), Class: model.ClassHardIRQ, Name: a.names.of(key.Irq, key.Action, ended),
+		Time: now, Dur: interval, CPU: int32(key.Cpu), IRQ: int64(key.Irq), Class: model.ClassHardIRQ, Name: a.names.of(key.Irq, key.Action, ended).String(),
 		Count: run.Count, Busy: busy, MaxRun: time.Duration(run.Max), RunHist: &run,
 	})
 }
@@ -175,11 +175,15 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 		return fmt.Errorf("interrupt run: %d bytes are not a run", len(raw))
 	}
 	pid := int32(run.Head.Pid)
-	a.env.Process(pid)
-	b.AddInterruptRun(model.InterruptRun{
-		Time: a.env.Clock.Time(run.Head.TimeNs), Dur: time.Duration(run.RunNs), CPU: int32(run.Head.Cpu), PID: pid, TID: int32(run.Tid),
-		IRQ: int64(run.Irq), Class: model.ClassHardIRQ, Handled: run.Result != 0, Name: a.names.of(run.Irq, run.Action, a.interval),
-	})
+	a.env.InternedProcess(pid) // adds the process
+	e := b.Append(model.KindInterruptRun)
+	e.Time, e.Dur, e.Resource = a.env.Clock.Time(run.Head.TimeNs), time.Duration(run.RunNs), uint64(run.Irq)
+	e.CPU, e.PID, e.TID = int32(run.Head.Cpu), pid, int32(run.Tid)
+	e.Args[model.ArgInterruptRunClass] = uint64(model.ClassHardIRQ)
+	if run.Result != 0 {
+		e.Args[model.ArgInterruptRunHandled] = 1
+	}
+	e.Str[model.StrInterruptRunName] = b.ID(a.names.of(run.Irq, run.Action, a.interval))
 	return nil
 }
 
@@ -194,7 +198,9 @@ type line struct {
 	// actions are the handlers seen, in the order in which they first ran: the
 	// order in which the kernel calls them.
 	actions []action
-	names   []string
+	// names are those of the handlers, all of them together.
+	names []model.Interned
+	all   model.Interned
 	// read is the interval in which the names were read.
 	read uint64
 }
@@ -219,7 +225,7 @@ func (n *names) add(irq uint32, address, firstNS uint64) {
 
 // of returns the name of a handler, the names of all handlers of its line when
 // it is not clear which, or "irq N" when the line has none.
-func (n *names) of(irq uint32, address, interval uint64) string {
+func (n *names) of(irq uint32, address, interval uint64) *model.Interned {
 	l := n.lines[irq]
 	if l == nil {
 		l = &line{}
@@ -227,16 +233,20 @@ func (n *names) of(irq uint32, address, interval uint64) string {
 	}
 	if l.names == nil || interval-l.read >= nameIntervals {
 		l.read = interval
-		l.names = readActions(n.sys, irq)
+		names := readActions(n.sys, irq)
+		l.names, l.all = nil, model.NewInterned(strings.Join(names, ","))
+		for _, name := range names {
+			l.names = append(l.names, model.NewInterned(name))
+		}
 	}
 	if len(l.names) == len(l.actions) {
 		for i, a := range l.actions {
 			if a.address == address {
-				return l.names[i]
+				return &l.names[i]
 			}
 		}
 	}
-	return strings.Join(l.names, ",")
+	return &l.all
 }
 
 // readActions reads the names of a line's handlers, in the order in which they

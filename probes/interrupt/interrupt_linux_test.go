@@ -170,7 +170,7 @@ func TestNames(t *testing.T) {
 	n := names{sys: sys, lines: make(map[uint32]*line)}
 	check := func(irq uint32, address, interval uint64, want string) {
 		t.Helper()
-		if got := n.of(irq, address, interval); got != want {
+		if got := n.of(irq, address, interval).String(); got != want {
 			t.Errorf("irq %d, handler %#x: %q, want %q", irq, address, got, want)
 		}
 	}
@@ -195,7 +195,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestDecode(t *testing.T) {
-	a := &attached{env: &ebpf.Env{Process: func(int32) string { return "" }}, names: names{sys: t.TempDir(), lines: make(map[uint32]*line)}}
+	a := &attached{env: &ebpf.Env{InternedProcess: func(int32) *model.Interned { return &model.Interned{} }}, names: names{sys: t.TempDir(), lines: make(map[uint32]*line)}}
 	var b model.Builder
 	for n := range 48 {
 		if err := a.decode(make([]byte, n), &b); err == nil {
