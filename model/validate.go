@@ -235,6 +235,10 @@ func (v *Validator) meaning(b *Batch, e *Event) {
 		view, _ := b.PortActive(e)
 		v.held[heldKey{e.Resource, view.Resting}] = 1
 	case KindPortRest:
+		if e.Flags&FlagKeyframe != 0 {
+			v.held[heldKey{e.Resource, true}] = 1
+			break
+		}
 		delete(v.held, heldKey{e.Resource, false})
 		v.held[heldKey{e.Resource, true}]++
 	case KindPortRelease:

@@ -1687,7 +1687,7 @@ type PortActivity struct {
 	RemotePort uint16
 	// Activity: in_use: used within the last 10 s; idle: not used for longer; unknown: no longer watched.
 	Activity Activity
-	// AtLeast: whether no use has been seen at all: it is idle since it was taken, or since it is watched where that was later, and may have been for longer.
+	// AtLeast: whether it was taken before its uses could be seen, and has not been used since: it is idle for longer in truth.
 	AtLeast bool
 	// Netns: inode number of the network namespace, 0 unknown or not applicable.
 	Netns int64

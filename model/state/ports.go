@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 	"unique"
 
 	"lostbeat/model"
@@ -64,6 +65,12 @@ type Port struct {
 	How                   model.How
 	// Resting says that it is closed and cannot be used again yet.
 	Resting bool
+	// Activity says whether a held port is used, as far as that is known.
+	Activity model.Activity
+	// IdleAtLeast says that it has been idle for longer than since IdleSince.
+	IdleAtLeast bool
+	// IdleSince is when an idle port was last used; 0 for all others.
+	IdleSince model.Time
 	// Mark is what the state's owner has noted on it by Ports.Mark; 0 on a port
 	// that an event has just put.
 	Mark uint32
@@ -74,6 +81,15 @@ func (p *Port) Shared() bool { return p.How == model.HowAccept }
 
 // Age returns for how long the port has been held at time now, in nanoseconds; never negative.
 func (p *Port) Age(now model.Time) int64 { return max(0, int64(now-p.Since)) }
+
+// Idle returns for how long the port has not been used at time now: 0 for one in
+// use; ok is false where that is not known.
+func (p *Port) Idle(now model.Time) (idle time.Duration, ok bool) {
+	if p.Activity == model.ActivityIdle {
+		idle = max(0, now.Sub(p.IdleSince))
+	}
+	return idle, p.Activity != model.ActivityUnknown
+}
 
 // Key returns the key under which the port stands in State.Ports.
 func (p *Port) Key() PortKey {
@@ -105,8 +121,10 @@ const chunkEntries = 512
 
 // entry is a Port; texts are ids.
 type entry struct {
-	cookie                 uint64
-	since, restUntil       model.Time
+	cookie uint64
+	since  model.Time
+	// until is Port.RestUntil of a resting port, Port.IdleSince of a held one.
+	until                  model.Time
 	pid, tid               int32
 	local, remote, process uint32 // local tells the namespace too
 	mark                   uint32
@@ -114,7 +132,8 @@ type entry struct {
 	flags                  model.Flags
 	protocol               model.Protocol
 	how                    model.How
-	resting                bool
+	activity               model.Activity
+	resting, idleAtLeast   bool
 }
 
 // identity is what tells entries apart: a PortKey with ids for texts.
@@ -149,6 +168,19 @@ func (t *Ports) Mark(k PortKey, mark uint32) {
 	}
 }
 
+// use notes whether the held port with key k is used.
+func (t *Ports) use(k PortKey, v model.PortActivity) {
+	i, ok := t.find(k)
+	if !ok {
+		return
+	}
+	e := t.at(i)
+	e.activity, e.idleAtLeast, e.until = v.Activity, v.AtLeast, 0
+	if v.Activity == model.ActivityIdle {
+		e.until = v.Time.Add(-v.Dur)
+	}
+}
+
 // All yields the ports in an order that depends on the events alone. The port
 // is valid until the next is asked for; ports must not be added or removed
 // meanwhile.
@@ -172,8 +204,14 @@ func (t *Ports) port(i int, p *Port) {
 	local := t.texts.of(e.local)
 	*p = Port{
 		Cookie: e.cookie, LocalAddr: local.value, RemoteAddr: t.texts.of(e.remote).value, Process: t.texts.of(e.process).value, Netns: local.netns,
-		Since: e.since, RestUntil: e.restUntil, PID: e.pid, TID: e.tid, LocalPort: e.localPort, RemotePort: e.remotePort,
+		Since: e.since, PID: e.pid, TID: e.tid, LocalPort: e.localPort, RemotePort: e.remotePort,
 		Flags: e.flags, Protocol: e.protocol, How: e.how, Resting: e.resting, Mark: e.mark,
+		Activity: e.activity, IdleAtLeast: e.idleAtLeast,
+	}
+	if e.resting {
+		p.RestUntil = e.until
+	} else {
+		p.IdleSince = e.until
 	}
 	if len(t.stacks) > 0 {
 		p.Stack = t.stacks[uint32(i)]
@@ -237,7 +275,7 @@ func (t *Ports) put(p *Port) {
 	t.n++
 	e := t.at(i)
 	*e = entry{
-		cookie: p.Cookie, since: p.Since, restUntil: p.RestUntil, pid: p.PID, tid: p.TID,
+		cookie: p.Cookie, since: p.Since, until: p.RestUntil, pid: p.PID, tid: p.TID,
 		local: t.texts.use(text{p.Netns, p.LocalAddr}), remote: t.texts.use(text{value: p.RemoteAddr}), process: t.texts.use(text{value: p.Process}),
 		localPort: p.LocalPort, remotePort: p.RemotePort, flags: p.Flags, protocol: p.Protocol, how: p.How, resting: p.Resting,
 	}

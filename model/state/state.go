@@ -146,6 +146,9 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		s.setPool(v)
 	case model.KindPortAcquire, model.KindPortActive, model.KindPortRest, model.KindPortRelease:
 		s.applyPort(b, e)
+	case model.KindPortActivity:
+		v, _ := b.PortActivity(e)
+		s.Ports.use(Key(v.Cookie, Place{v.Netns, v.LocalAddr, v.RemoteAddr, v.LocalPort, v.RemotePort, v.Protocol}, false), v)
 	}
 }
 
@@ -318,6 +321,12 @@ func (p *Port) snapshot(at model.Time, b *model.Builder) {
 	}
 	b.AddPortActive(model.PortActive{Time: at, Dur: max(0, at.Sub(p.Since)), Flags: p.Flags | model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort,
 		RemotePort: p.RemotePort, How: p.How, Netns: p.Netns, Resting: p.Resting, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process, Stack: p.Stack})
+	if p.Activity == model.ActivityUnknown {
+		return
+	}
+	idle, _ := p.Idle(at)
+	b.AddPortActivity(model.PortActivity{Time: at, Dur: idle, Flags: model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort,
+		Activity: p.Activity, AtLeast: p.IdleAtLeast, Netns: p.Netns, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process})
 }
 
 // SortedPools returns the pools by name, protocol and namespace.

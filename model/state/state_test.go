@@ -100,6 +100,9 @@ func TestSnapshotRestoresState(t *testing.T) {
 	b.AddPortAcquire(udp(3*second, 0, 5001))
 	b.AddPortRest(model.PortRest{Time: 4 * second, Cookie: 9, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5002, Netns: 1, Rest: time.Minute, LocalAddr: "0.0.0.0", Process: "leaky"})
 	b.AddPortActive(model.PortActive{Time: 4 * second, Dur: time.Second, Cookie: 10, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5003, Netns: 1, Resting: true})
+	b.AddPortAcquire(udp(4*second, 11, 5004))
+	b.AddPortActivity(model.PortActivity{Time: 4 * second, Cookie: 11, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5004, Netns: 1, Activity: model.ActivityInUse})
+	b.AddPortActivity(model.PortActivity{Time: 4 * second, Dur: 2 * time.Second, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5001, Netns: 1, Activity: model.ActivityIdle, AtLeast: true, LocalAddr: "0.0.0.0"})
 	want := New()
 	want.Apply(b.Take())
 	if len(want.Devices) != 1 || len(want.Queues) != 1 || len(want.Processes) != 1 {
@@ -183,5 +186,54 @@ func TestKeyframeInParts(t *testing.T) {
 			t.Errorf("one part has %d events", len(part.Events))
 		}
 		break // leaving early must not go on
+	}
+}
+
+func TestActivity(t *testing.T) {
+	use := func(activity model.Activity, at model.Time, idle time.Duration) model.PortActivity {
+		return model.PortActivity{Time: at, Dur: idle, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Activity: activity}
+	}
+	type answer struct {
+		idle  time.Duration
+		known bool
+	}
+	for _, tt := range []struct {
+		name string
+		add  func(b *model.Builder)
+		want answer // 20 s after the beginning
+	}{
+		{"not watched", func(*model.Builder) {}, answer{}},
+		{"in use", func(b *model.Builder) { b.AddPortActivity(use(model.ActivityInUse, 10*second, 0)) }, answer{0, true}},
+		{"idle goes on", func(b *model.Builder) { b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second)) }, answer{14 * time.Second, true}},
+		{"used again", func(b *model.Builder) {
+			b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second))
+			b.AddPortActivity(use(model.ActivityInUse, 12*second, 0))
+		}, answer{0, true}},
+		{"watched no longer", func(b *model.Builder) {
+			b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second))
+			b.AddPortActivity(use(model.ActivityUnknown, 12*second, 0))
+		}, answer{}},
+		{"taken anew", func(b *model.Builder) {
+			b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second))
+			b.AddPortAcquire(udp(12*second, 1, 5000))
+		}, answer{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b model.Builder
+			b.AddPortAcquire(udp(2*second, 1, 5000))
+			tt.add(&b)
+			live := New()
+			live.Apply(b.Take())
+			var snap model.Builder
+			live.Snapshot(15*second, &snap)
+			replayed := New()
+			replayed.Apply(snap.Take())
+			for name, s := range map[string]*State{"live": live, "after a keyframe": replayed} {
+				p, _ := s.Ports.Get(PortKey{Cookie: 1})
+				if idle, known := p.Idle(20 * second); (answer{idle, known}) != tt.want {
+					t.Errorf("%s: idle %v, known %v, want %v", name, idle, known, tt.want)
+				}
+			}
+		})
 	}
 }
