@@ -30,6 +30,9 @@ type PlayerOptions struct {
 	Paused bool
 	// Start is where to begin; 0 is the start of the recording.
 	Start model.Time
+	// LeadIn is how much of the recording before a jump's target, and before
+	// Start, is handed on at once: what led to the moment that is shown.
+	LeadIn time.Duration
 	// Hold says that Run waits for commands at the end of the recording
 	// instead of returning.
 	Hold bool
@@ -89,11 +92,14 @@ func NewPlayer(src Seekable, opts PlayerOptions) *Player {
 
 func (p *Player) clamp(t model.Time) model.Time { return min(max(t, p.start), p.end) }
 
+// leadIn returns where to begin in order to show t.
+func (p *Player) leadIn(t model.Time) model.Time { return max(t.Add(-p.opts.LeadIn), p.start) }
+
 // Run implements Source.
 func (p *Player) Run(ctx context.Context, emit Emit) error {
 	p.mu.Lock()
 	p.since = time.Now()
-	from := p.position
+	from := p.leadIn(p.position)
 	p.mu.Unlock()
 	for {
 		err := p.src.RunFrom(ctx, from, func(b *model.Batch) error { return p.pace(ctx, b, emit) })
@@ -107,11 +113,12 @@ func (p *Player) Run(ctx context.Context, emit Emit) error {
 			return err
 		}
 		p.mu.Lock()
-		from = p.target
-		p.position, p.fast, p.since, p.moving, p.ended = from, from, time.Now(), false, false
+		to := p.target
+		from = p.leadIn(to)
+		p.position, p.fast, p.since, p.moving, p.ended = to, to, time.Now(), false, false
 		p.mu.Unlock()
 		if p.opts.Moved != nil {
-			p.opts.Moved(from)
+			p.opts.Moved(to)
 		}
 	}
 }
@@ -239,8 +246,9 @@ func (p *Player) SetSpeed(speed float64) {
 	}
 }
 
-// Seek jumps to time t, or to the nearest end of the recording. What holds
-// there, and the events of the block around it up to t, are handed on at once.
+// Seek jumps to time t, or to the nearest end of the recording. What held
+// before it, and the events of the lead-in and of the block in which that
+// begins, up to t, are handed on at once.
 func (p *Player) Seek(t model.Time) {
 	p.command(func() {
 		p.target = p.clamp(t)

@@ -147,6 +147,31 @@ func TestPlayerSeek(t *testing.T) {
 	})
 }
 
+func TestPlayerLeadIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPlayer(tape{40}, PlayerOptions{Hold: true, Paused: true, Start: ms(15000), LeadIn: 10 * time.Second})
+		result := play(t, p)
+		synctest.Wait() // 1 to 15: the block in which second 5 lies begins with 1
+		p.Seek(ms(32000))
+		synctest.Wait() // 21 to 32
+		p.Seek(ms(3000))
+		synctest.Wait() // 1 to 3
+		if got := p.Position(); got != ms(3000) {
+			t.Errorf("position %v", got)
+		}
+		seconds, when := result()
+		var want []int
+		for _, part := range [][2]int{{1, 15}, {21, 32}, {1, 3}} {
+			for s := part[0]; s <= part[1]; s++ {
+				want = append(want, s)
+			}
+		}
+		if !slices.Equal(seconds, want) || slices.Max(when) != 0 {
+			t.Errorf("events %v at %v, want %v", seconds, when, want)
+		}
+	})
+}
+
 func TestPlayerErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("gone")

@@ -12,9 +12,12 @@ import (
 	"lostbeat/model/state"
 )
 
+// History is how much event time is kept to scroll back in.
+const History = historyFrames * time.Second
+
 // Bounds of the history.
 const (
-	// historyFrames is how many seconds of history are kept: 15 minutes.
+	// historyFrames is how many seconds of history are kept.
 	historyFrames = 900
 	// historyRows bounds the rows in all frames together, at some 48 bytes each.
 	historyRows = 1 << 20

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
 			}
 			opts := ui.options(tui.NewState())
 			opts.Source = filepath.Base(args[0])
-			return replay(cmd.Context(), c, thresholds, opts, source.PlayerOptions{Speed: speed, Start: from, Hold: true})
+			return replay(cmd.Context(), c, thresholds, opts, source.PlayerOptions{Speed: speed, Start: from, LeadIn: leadIn(c), Hold: true})
 		},
 	}
 	files.register(cmd)
@@ -70,6 +71,30 @@ keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
 	cmd.Flags().StringVar(&at, "at", "", "start at this `TIME`: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
 	return cmd
+}
+
+// Bounds of the lead-in of a jump: what the screen's history holds, and about
+// how many bytes of a file are read in a second.
+const (
+	longestLeadIn  = tui.History
+	traceLeadIn    = 128 << 20
+	recordedLeadIn = 8 << 20
+)
+
+// leadIn is how much of a capture is played at once before a jump's target, so
+// that the screen shows there what it would show had it been played so far: as
+// much as the screen keeps, or as about a second of reading allows.
+func leadIn(c *capture) time.Duration {
+	info, err := os.Stat(c.path)
+	start, end := c.Span()
+	if err != nil || info.Size() == 0 {
+		return 0
+	}
+	limit := float64(recordedLeadIn)
+	if c.kind == kindETL {
+		limit = traceLeadIn
+	}
+	return time.Duration(min(float64(longestLeadIn), float64(end-start)*limit/float64(info.Size())))
 }
 
 // replay shows a capture: one pass over all of it finds the verdicts, while a
