@@ -66,10 +66,10 @@ func TestRingOverflow(t *testing.T) {
 		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestGuestRing", Timeout: 4 * time.Minute,
 		Modules: []string{"vmxnet3"}, Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Device: "vmxnet3", Wire: far,
 		Line: func(line string) {
-			switch {
-			case line == beginFrames:
+			switch line {
+			case beginFrames:
 				sender.start(t.Context())
-			case line == endFrames:
+			case endFrames:
 				sender.stop()
 			default:
 				_, _ = fmt.Sscanf(line, countLine, &received, &lost) // most lines are others
