@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -60,7 +59,7 @@ func (f *liveFlags) source() (source.Source, error) {
 	for _, p := range pools {
 		opts.Pools = append(opts.Pools, ebpf.Pool{Name: p.name, Protocol: p.protocol, Low: p.low, High: p.high})
 	}
-	debug.SetGCPercent(tracingGCPercent)
+	boundMemory()
 	return ebpf.New(opts, probes.All())
 }
 
@@ -70,7 +69,7 @@ type uiFlags struct {
 }
 
 func (f *uiFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.ascii, "ascii", false, "draw without characters outside ASCII")
+	cmd.Flags().BoolVar(&f.ascii, "ascii", asciiLocale(os.Getenv), "draw without characters outside ASCII; on where LC_ALL, LC_CTYPE or LANG asks for it")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
 	cmd.Flags().BoolVar(&f.utc, "utc", false, "show times in UTC instead of this machine's zone")
 }
@@ -153,9 +152,3 @@ func (s liveSession) run(ctx context.Context) error {
 	}
 	return errors.Join(err, pipelineErr, besideErr)
 }
-
-// tracingGCPercent is how much garbage a tracing command may gather, in
-// percent of what is in use. It shares the host with the work that it watches,
-// and allocates little: half of Go's default costs it some milliseconds of CPU
-// time a minute and saves a quarter of the heap.
-const tracingGCPercent = 50
