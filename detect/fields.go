@@ -43,6 +43,8 @@ func (s *Settings) Fields() []Field {
 		{"leak.min_connections_fast", "growth of TCP connections within 5 s", "connection pools of 100 are common, of 200 rare", &le.MinConnectionsFast},
 		{"leak.evenness", "smallest step, as part of the mean step, of growth that is called steady", "what levels off is a pool that settles", &le.Evenness},
 		{"leak.given_back", "part of the ports taken that may be given back meanwhile", "a process that gives back is not leaking, unless it churns", &le.GivenBack},
+		{"leak.proof_after", "how long growth must last to be called a leak; before, the finding is of severity info", "clients that wait 5 s for an answer hold their ports as long", &le.ProofAfter},
+		{"leak.early_churn", "ports given back within moments for each one kept, from which keeping one a second is reported early", "what is kept stands out against 95 % and more that is not", &le.EarlyChurn},
 		{"leak.keep_for", "how long a leak may pause", "hysteresis", &le.KeepFor},
 		{"leak.critical_within", "forecast at which a leak is critical", "time for a person to act", &le.CriticalWithin},
 		{"leak.vanished_ports", "ports of a bounded pool that must be missing", "chance alone leaves a few", &le.VanishedPorts},

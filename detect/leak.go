@@ -27,7 +27,10 @@ type leakScale struct {
 }
 
 // leakScales are tried from the shortest to the longest.
-var leakScales = []leakScale{{3, 1}, {4, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
+var leakScales = []leakScale{{3, 1}, {4, 1}, {7, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
+
+// span is the time that the scale looks back on.
+func (s leakScale) span() time.Duration { return time.Duration(s.steps*s.seconds) * time.Second }
 
 // leak is what is known about one leaking process.
 type leak struct {
@@ -35,13 +38,18 @@ type leak struct {
 	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
 	pool  *state.Pool
 	scale leakScale
+	// proven says that it has lasted for so long that it is called a leak.
+	proven bool
 	// rate is ports a second, with the quartiles of the pairwise slopes.
 	rate, rateLow, rateHigh float64
 	// growth and held are the ports kept and held at the last tick, peak the most kept.
 	growth, held, peak int
-	// releasedBase is how many the holder had released when it began; grew when it last grew.
+	// began is when the holder's growth began, grew when it last grew.
+	began, grew model.Time
+	// releasedBase is how many the holder had released when it began.
 	releasedBase uint64
-	grew         model.Time
+	// earlier counts processes of the same name that leaked before and have ended.
+	earlier int
 }
 
 func newPortLeak(s Settings) detector {
@@ -49,9 +57,16 @@ func newPortLeak(s Settings) detector {
 }
 
 func (d *portLeak) tick(w *world, emit func(model.Finding)) {
-	grown := func(h *holder) bool { return h.growth() > 0 || d.cases.incidents[h.id] != nil }
+	for _, k := range slices.SortedFunc(maps.Keys(w.ports.families), compareFamilies) {
+		if f := w.ports.families[k]; f.sum != nil && (f.sum.growth() > 0 || d.cases.incidents[f.sum.id] != nil) {
+			d.judgeFamily(w, f)
+		}
+	}
+	grown := func(h *holder) bool { return h.growth() > 0 || d.caseOf(h) != nil }
 	for _, h := range w.ports.holderList(grown) {
-		d.judge(w, h)
+		if h.family == nil || h.family.sum == nil || d.cases.incidents[h.family.sum.id] == nil {
+			d.judge(w, h)
+		}
 	}
 	d.judgeVanished(w)
 	d.vanish.settle(w, 1, emit, func(in *incident[vanishing]) model.Finding { return d.describeVanished(w, in) })
@@ -79,45 +94,143 @@ func leakKey(k holderKey) string {
 	return key
 }
 
+// caseOf returns the incident about a holder, nil without one. It may have
+// begun with an earlier process of the same name.
+func (d *portLeak) caseOf(h *holder) *incident[leak] {
+	if in := d.cases.incidents[h.id]; in != nil {
+		return in
+	}
+	for _, in := range d.cases.incidents {
+		if in.data.holder == h {
+			return in
+		}
+	}
+	return nil
+}
+
+// heirOf returns the incident about a process of the holder's name that has
+// ended: what has been restarted and leaks again is the same fault.
+func (d *portLeak) heirOf(h *holder) *incident[leak] {
+	if h.process == "" || h.isFamily() {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.cases.incidents)) {
+		in := d.cases.incidents[key]
+		o := in.data.holder
+		if o != nil && o != h && o.held == 0 && !o.isFamily() && o.process == h.process && o.key.protocol == h.key.protocol && o.key.netns == h.key.netns && o.key.connections == h.key.connections {
+			return in
+		}
+	}
+	return nil
+}
+
+// judgeFamily judges what the processes of one name hold together, unless one
+// of them is nearly all of it.
+func (d *portLeak) judgeFamily(w *world, f *family) {
+	if in := d.cases.incidents[f.sum.id]; in == nil {
+		n, most := f.growing()
+		if n < 2 || float64(most.growth()) >= dominant*float64(f.sum.growth()) || slices.ContainsFunc(f.members, func(m *holder) bool { return d.caseOf(m) != nil }) {
+			return
+		}
+		f.sum.key.pool = most.key.pool
+	}
+	d.judge(w, f.sum)
+}
+
+// dominant is the part of a family's growth from which one process alone is
+// to blame.
+const dominant = 0.8
+
 func (d *portLeak) judge(w *world, h *holder) {
-	key := h.id
-	in := d.cases.incidents[key]
+	in := d.caseOf(h)
 	open := in != nil && in.open
-	if !open && uint64(h.growth()) < d.least(w, h, d.settings.MinPorts)/2 {
-		return
-	}
 	if open {
-		data := &in.data
-		if h.growth() > data.peak {
-			data.peak, data.grew = h.growth(), w.now
+		d.follow(w, h, in)
+		if in.data.proven || !in.touched {
+			return
 		}
-		data.growth, data.held = h.growth(), h.held
-		// The fault holds while the floor keeps rising, at the pace that it has
-		// shown; it ends when the ports come back or the growth stops.
-		patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
-		if h.growth()*2 >= data.peak && w.now.Sub(data.grew) <= patience {
-			d.cases.keep(w, key)
-			d.measure(h, data)
-		}
+	}
+	scale, proven, ok := d.leaks(w, h)
+	if !ok || open && !proven {
 		return
 	}
-	for _, scale := range leakScales {
-		grown, ok := d.grows(h, scale)
-		if !ok || !d.enough(w, h, scale, grown) || d.unsure(w, h, scale, grown) {
+	since := max(w.now.Add(-scale.span()), h.first)
+	if first := d.firstOfGrowth(w, h); first != 0 {
+		since = first
+	}
+	key := h.id
+	if in != nil {
+		key = in.key
+	} else if in = d.heirOf(h); in != nil {
+		key = in.key
+		in.data = leak{holder: h, earlier: in.data.earlier + 1}
+	}
+	in = d.cases.raise(w, key, since)
+	data := &in.data
+	if data.holder == nil || data.peak == 0 {
+		data.holder, data.began, data.releasedBase = h, since, h.released
+	}
+	data.scale, data.proven = scale, data.proven || proven
+	data.growth, data.held, data.peak, data.grew = h.growth(), h.held, max(h.growth(), data.peak), w.now
+	d.measure(h, data)
+}
+
+// follow brings an open finding up to date.
+func (d *portLeak) follow(w *world, h *holder, in *incident[leak]) {
+	data := &in.data
+	if h.growth() > data.peak {
+		data.peak, data.grew = h.growth(), w.now
+	}
+	data.growth, data.held = h.growth(), h.held
+	// The fault holds while the floor keeps rising, at the pace that it has
+	// shown; it ends when the ports come back or the growth stops.
+	patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
+	if !data.proven {
+		patience = suspicionFor
+	}
+	if h.growth()*2 >= data.peak && w.now.Sub(data.grew) <= patience {
+		d.cases.keep(w, in.key)
+		d.measure(h, data)
+	}
+}
+
+// suspicionFor is how long growth may pause before it is no longer suspected.
+const suspicionFor = 3 * time.Second
+
+// leaks says whether the holder leaks, on which scale that shows, and whether
+// it has lasted for long enough to be called a leak.
+func (d *portLeak) leaks(w *world, h *holder) (scale leakScale, proven, ok bool) {
+	early := false
+	for _, s := range leakScales {
+		grown, grows := d.grows(h, s)
+		if !grows || d.unsure(w, h, s, grown) {
 			continue
 		}
-		since := max(w.now-model.Time(scale.steps*scale.seconds)*tickEvery, h.first)
-		if first := d.firstOfGrowth(w, h); first != 0 {
-			since = first
+		switch {
+		case d.enough(w, h, s, grown):
+			if scale = s; s.span() >= d.settings.ProofAfter.Std() {
+				return s, true, true
+			}
+			early = true
+		case s == outliving && d.outlives(w, h, grown):
+			scale, early = s, true
 		}
-		in := d.cases.raise(w, key, since)
-		in.data.holder = h
-		in.data.scale = scale
-		in.data.growth, in.data.held, in.data.peak, in.data.grew = h.growth(), h.held, h.growth(), w.now
-		in.data.releasedBase = h.released
-		d.measure(h, &in.data)
-		return
 	}
+	return scale, false, early
+}
+
+// outliving is the scale on which a process is seen to keep ports far longer
+// than those that it gives back.
+var outliving = leakScales[1]
+
+// outlives says that a process which gives back nearly every port within
+// moments keeps one in each second, and has lately given none of those back.
+func (d *portLeak) outlives(w *world, h *holder, grown int) bool {
+	if h.key.connections || h.isFamily() || h.lastLong != 0 && w.now.Sub(h.lastLong) < time.Minute {
+		return false
+	}
+	released := h.sumOver(&h.releasedIn, outliving.steps*outliving.seconds)
+	return released >= d.settings.EarlyChurn*uint64(grown) && time.Duration(h.holds.Quantile(0.99)) < time.Second/10
 }
 
 // grows says whether the floor rose in every step of the scale, goes on
@@ -134,7 +247,7 @@ func (d *portLeak) grows(h *holder, scale leakScale) (grown int, ok bool) {
 		}
 	}
 	// What opens its ports at the start and keeps them has stopped by now.
-	return grown, h.growth() > floors[n-1] || scale.seconds > 1
+	return grown, h.growth() > floors[n-1]
 }
 
 // floorsOf returns the floors at the ends of the scale's steps, oldest first.
@@ -169,6 +282,9 @@ func (d *portLeak) enough(w *world, h *holder, scale leakScale, grown int) bool 
 		need = d.settings.MinPortsFast
 	case churns:
 		need = d.settings.MinPorts / 2
+	}
+	if h.isFamily() {
+		need *= 2 // several processes begin with several ports
 	}
 	need = d.least(w, h, need)
 	if scale == leakScales[0] {
@@ -244,8 +360,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	}
 	pool := data.pool
 	taken := data.peak
-	length := max(in.seen.Sub(in.start), time.Second)
-	released := h.released - data.releasedBase
+	length := max(in.seen.Sub(data.began), time.Second)
 	kind := portKind(h)
 
 	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "process", CPU: -1, PID: h.key.pid, Process: clean(h.process), Protocol: h.key.protocol.String()}}
@@ -254,14 +369,13 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.Subject.Pool, f.Subject.Netns = clean(pool.Name), clean(pool.NetnsName)
 		where = " of pool " + poolText(pool)
 	}
-	gaveBack := "gave none back"
-	if released > 0 {
-		gaveBack = "does not give them back"
-		if !ongoing || data.held*2 < data.peak {
-			gaveBack = "did not give them back"
-		}
+	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(h), plural(taken, kind), where, span(length))
+	if data.proven || ongoing {
+		f.Title += " and " + d.gaveBack(data, ongoing)
 	}
-	f.Title = fmt.Sprintf("%s took %s%s in %s and %s", who, plural(taken, kind), where, span(length), gaveBack)
+	if !data.proven {
+		f.Severity = model.SeverityInfo
+	}
 	left, low, high, forecast := d.forecast(w, pool, data)
 	f.Evidence = []model.Evidence{
 		evidence("ports taken and kept", float64(taken), "ports"),
@@ -274,8 +388,13 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	switch {
 	case data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
+	case !ongoing && !data.proven:
+		f.Title += fmt.Sprintf("; no leak: it has stopped growing at %s", plural(data.held, "port"))
 	case !ongoing:
 		f.Title += fmt.Sprintf("; it has stopped growing at %s", plural(data.held, "port"))
+	case forecast && !data.proven:
+		f.Title += "; too early to call it a leak"
+		f.Evidence = append(f.Evidence, evidence("pool empty in", left.Seconds(), "s"))
 	case forecast:
 		f.Title += fmt.Sprintf("; the pool is empty in %s", spanRange(left, low, high))
 		f.Evidence = append(f.Evidence, evidence("pool empty in", left.Seconds(), "s"), evidence("at the earliest", low.Seconds(), "s"), evidence("at the latest", high.Seconds(), "s"))
@@ -288,16 +407,49 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		evidence("median age of the ports held", ages.median.Seconds(), "s"), evidence("oldest port held", ages.oldest.Seconds(), "s"),
 		evidence("ports taken since it was first seen", float64(h.acquired), "ports"), evidence("ports given back", float64(h.released), "ports"))
 	f.Causes = []string{fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), rateText(data.rate))}
+	if !data.proven && !ongoing {
+		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like the beginning of a leak has ended", who, hows(h))}
+	}
+	if data.earlier > 0 {
+		f.Causes = append(f.Causes, fmt.Sprintf("%s of that name leaked before it and ended", plural(data.earlier, "process", "processes")))
+	}
+	if !data.proven && ongoing {
+		f.Causes = append(f.Causes, fmt.Sprintf("this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long", span(d.settings.ProofAfter.Std())))
+	}
 	if stack, n := d.commonStack(w, h); n > 0 {
 		f.Causes = append(f.Causes, fmt.Sprintf("%s of them were taken at %s", number(n), stack))
 	}
-	f.RuledOut = d.ruledOut(w, h, pool)
+	f.RuledOut = d.ruledOut(h, pool, ongoing)
 	f.Advice = []string{
 		fmt.Sprintf("find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, errors included; not needed when it is a pool that will settle", who),
 		"restart the process to free the ports until it is mended; not when it restarts into the same load within minutes",
 		"do not enlarge the pool instead: it only moves the day on which it is empty",
 	}
 	return f
+}
+
+// taker names who takes the ports.
+func (d *portLeak) taker(h *holder) string {
+	if !h.isFamily() {
+		return task(h.process, h.key.pid)
+	}
+	n, _ := h.family.growing()
+	return fmt.Sprintf("%s of %s", plural(n, "process", "processes"), clean(h.process))
+}
+
+// gaveBack says in words what became of the ports.
+func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
+	switch over := !ongoing || data.held*2 < data.peak; {
+	case data.holder.released == data.releasedBase && !data.proven:
+		return "has given none back so far"
+	case data.holder.released == data.releasedBase:
+		return "gave none back"
+	case over:
+		return "did not give them back"
+	case data.proven:
+		return "does not give them back"
+	}
+	return "has not given them back so far"
 }
 
 // portKind names what is leaked.
@@ -387,7 +539,7 @@ type ageSummary struct{ median, oldest time.Duration }
 func (d *portLeak) ages(w *world, h *holder) ageSummary {
 	var ages []time.Duration
 	for port := range w.state.Ports.All() {
-		if owner, _ := w.ports.owner(port); owner == h {
+		if owner, _ := w.ports.owner(port); h.owns(owner) {
 			ages = append(ages, w.now.Sub(port.Since))
 		}
 	}
@@ -403,7 +555,7 @@ func (d *portLeak) ages(w *world, h *holder) ageSummary {
 func (d *portLeak) commonStack(w *world, h *holder) (string, int) {
 	counts := make(map[string]int)
 	for port := range w.state.Ports.All() {
-		if owner, _ := w.ports.owner(port); owner == h && len(port.Stack) > 0 {
+		if owner, _ := w.ports.owner(port); h.owns(owner) && len(port.Stack) > 0 {
 			counts[stackText(port.Stack)]++
 		}
 	}
@@ -432,7 +584,7 @@ func stackText(s model.Stack) string {
 	return text
 }
 
-func (d *portLeak) ruledOut(w *world, h *holder, pool *state.Pool) []string {
+func (d *portLeak) ruledOut(h *holder, pool *state.Pool, ongoing bool) []string {
 	var list []string
 	if h.released > 0 {
 		list = append(list, fmt.Sprintf("not churn: ports that it does give back are held for %s (p95), these are older", span(min(time.Duration(h.holds.Quantile(0.95)), time.Duration(math.MaxInt64)))))
@@ -444,6 +596,8 @@ func (d *portLeak) ruledOut(w *world, h *holder, pool *state.Pool) []string {
 		resting = pool.Resting
 	}
 	list = append(list, fmt.Sprintf("not rest (TIME_WAIT): %s of the pool at rest, these are open sockets", plural(resting, "port")))
-	list = append(list, "not ports opened once at the start: the number still rises")
+	if ongoing {
+		list = append(list, "not ports opened once at the start: the number still rises")
+	}
 	return list
 }

@@ -2,6 +2,7 @@ package detect_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,6 +131,24 @@ func TestLeakStops(t *testing.T) {
 	}
 	seconds(s, 40, func(int) { s.Quiet() })
 	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true, contains: []string{"by now they are free again"}})
+}
+
+// TestSuspicion wants what may be a leak or not to be a note, which says how it
+// ended, or becomes the verdict under the same identity.
+func TestSuspicion(t *testing.T) {
+	stream := func(hold time.Duration) *model.Batch {
+		s := ports()
+		p := process(7, "prog", detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowBindAny})
+		seconds(s, 40, func(int) { s.Quiet(); p.second(s, 25, hold) })
+		return s.Batch()
+	}
+	check(t, stream(5*time.Second), detecttest.Start, want{detector: "port-leak", severity: model.SeverityInfo, within: 5 * time.Second, closed: true,
+		contains: []string{"no leak: it has stopped growing at 125 ports"}, lacks: []string{"give them back", "still rises"}})
+	check(t, stream(0), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second, lacks: []string{"too early"}})
+	out := run(t, stream(0), 0)
+	if f := out[0].f; f.Severity != model.SeverityInfo || !strings.Contains(f.Title, "has given none back so far; too early to call it a leak") {
+		t.Errorf("the first word was %s: %s", f.Severity, f.Title)
+	}
 }
 
 func TestNoLeak(t *testing.T) {

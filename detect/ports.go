@@ -24,6 +24,8 @@ type portFacts struct {
 	tuples map[tupleKey]*tupleUse
 	// fails are the failed allocations of the last while, by what failed.
 	fails map[failKey]*failFacts
+	// families are the holders of several processes of one name together.
+	families map[familyKey]*family
 	// reuse follows how each bounded pool's ports come back into use.
 	reuse map[state.PoolKey]*reuseFacts
 	// resting are the rests whose end is known, soonest first.
@@ -36,7 +38,7 @@ type portFacts struct {
 }
 
 func newPortFacts() *portFacts {
-	return &portFacts{holders: make(map[holderKey]*holder), numbered: make([]*holder, 1), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), reuse: make(map[state.PoolKey]*reuseFacts)}
+	return &portFacts{holders: make(map[holderKey]*holder), numbered: make([]*holder, 1), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), families: make(map[familyKey]*family), reuse: make(map[state.PoolKey]*reuseFacts)}
 }
 
 // Marks of ports in the state, so that it need not be kept apart to which
@@ -102,6 +104,8 @@ type holder struct {
 	ticks           int
 	// acquired and released count since the holder appeared; short counts releases after less than a second.
 	acquired, released, short uint64
+	// lastLong is when a port was last given back after a second or more.
+	lastLong model.Time
 	// acquiredIn and releasedIn are acquisitions and releases by second.
 	acquiredIn, releasedIn turnover
 	// how counts the ways of acquisition.
@@ -110,6 +114,8 @@ type holder struct {
 	first, last model.Time
 	// holds is the distribution of how long released ports had been held.
 	holds model.Histogram
+	// family are the processes of its name, nil without one.
+	family *family
 	// empty is since when nothing has been held, 0 while something is.
 	empty model.Time
 }
@@ -143,6 +149,45 @@ func (h *holder) floorOver(ago, n int) int {
 // sumOver adds up acquisitions or releases over the last n recorded seconds.
 func (h *holder) sumOver(of *turnover, n int) uint64 {
 	return of.sum(h.ticks-min(n, h.ticks, secondFloors), h.ticks-1)
+}
+
+// take counts a port that was taken.
+func (h *holder) take(how model.How, present bool, at model.Time) {
+	h.empty = 0
+	h.held++
+	if int(how) < len(h.how) {
+		h.how[how]++
+	}
+	if present {
+		h.present++
+		return
+	}
+	if h.first == 0 {
+		h.first = at
+	}
+	h.last = at
+	h.acquired++
+	h.acquiredIn.add(h.ticks)
+}
+
+// give counts a port that was given back after it had been held for a while.
+func (h *holder) give(held time.Duration, present bool, at model.Time) {
+	h.held--
+	if present {
+		h.present--
+	}
+	h.low = min(h.low, h.growth())
+	h.released++
+	h.releasedIn.add(h.ticks)
+	h.holds.Observe(uint64(max(held, 0)))
+	if held < time.Second {
+		h.short++
+	} else {
+		h.lastLong = at
+	}
+	if h.held == 0 {
+		h.empty = at
+	}
 }
 
 func (h *holder) endSecond() {
@@ -299,23 +344,14 @@ func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) (mark ui
 	}
 	p.tupleAdd(port, 1)
 	h := p.holder(w, port)
-	h.empty = 0
-	h.held++
 	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
 	mark = h.number << 1
 	if present {
 		mark |= markPresent
-		h.present++
-	} else {
-		if h.first == 0 {
-			h.first = e.Time
-		}
-		h.last = e.Time
-		h.acquired++
-		h.acquiredIn.add(h.ticks)
 	}
-	if int(port.How) < len(h.how) {
-		h.how[port.How]++
+	h.take(port.How, present, e.Time)
+	if f := h.family; f != nil && f.sum != nil {
+		f.sum.take(port.How, present, e.Time)
 	}
 	p.reuseOf(w, port, func(r *reuseFacts, size uint64) {
 		r.expect(size)
@@ -336,20 +372,9 @@ func (p *portFacts) release(w *world, port *state.Port, e *model.Event) {
 	if h == nil {
 		return
 	}
-	h.held--
-	if present {
-		h.present--
-	}
-	h.low = min(h.low, h.growth())
-	h.released++
-	h.releasedIn.add(h.ticks)
-	held := e.Time.Sub(port.Since)
-	h.holds.Observe(uint64(max(held, 0)))
-	if held < time.Second {
-		h.short++
-	}
-	if h.held == 0 {
-		h.empty = e.Time
+	h.give(e.Time.Sub(port.Since), present, e.Time)
+	if f := h.family; f != nil && f.sum != nil {
+		f.sum.give(e.Time.Sub(port.Since), present, e.Time)
 	}
 	p.reuseOf(w, port, func(r *reuseFacts, _ uint64) { r.free(port.LocalPort, e.Time) })
 }
@@ -390,6 +415,9 @@ func (p *portFacts) holder(w *world, port *state.Port) *holder {
 		h.process = port.Process
 	} else if h.process == "" {
 		h.process = w.state.ProcessName(port.PID)
+	}
+	if h.family == nil {
+		p.join(h)
 	}
 	return h
 }
@@ -460,8 +488,16 @@ func (p *portFacts) beginTick(now model.Time, st *state.State, whole bool) {
 		}
 		if h.held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
 			delete(p.holders, k)
+			p.leave(h)
 			p.numbered[h.number] = nil
 			p.spare = append(p.spare, h.number)
+		}
+	}
+	if whole {
+		for _, f := range p.families {
+			if f.sum != nil {
+				f.sum.endSecond()
+			}
 		}
 	}
 	for k, f := range p.fails {

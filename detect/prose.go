@@ -42,10 +42,13 @@ func number[T int | uint64 | int64](n T) string {
 	return s
 }
 
-// plural writes n things.
-func plural[T int | uint64 | int64](n T, thing string) string {
-	if n == 1 {
+// plural writes n things; things is their plural where an s is not enough.
+func plural[T int | uint64 | int64](n T, thing string, things ...string) string {
+	switch {
+	case n == 1:
 		return "1 " + thing
+	case len(things) > 0:
+		return number(n) + " " + things[0]
 	}
 	return number(n) + " " + thing + "s"
 }

@@ -90,6 +90,8 @@ type LeakSettings struct {
 	Evenness           float64  `toml:"evenness"`
 	GivenBack          float64  `toml:"given_back"`
 	KeepFor            Duration `toml:"keep_for"`
+	ProofAfter         Duration `toml:"proof_after"`
+	EarlyChurn         uint64   `toml:"early_churn"`
 	CriticalWithin     Duration `toml:"critical_within"`
 	VanishedPorts      uint64   `toml:"vanished_ports"`
 	VanishedFactor     float64  `toml:"vanished_factor"`
@@ -125,7 +127,7 @@ func Default() Settings {
 			DPCGuideline: Duration(100 * time.Microsecond), ISRGuideline: Duration(25 * time.Microsecond), GuidelineFactor: 10, Watchdog: Duration(20 * time.Second)},
 		Ring:       RingSettings{MinDrops: 50, DropShare: 0.001},
 		Socket:     SocketSettings{MinDrops: 20, StoppedIdle: Duration(2 * time.Second), FullShare: 0.9, SlowShare: 0.5},
-		Leak:       LeakSettings{MinPorts: 24, MinPortsFast: 40, MinPortsBounded: 8, BoundedShare: 0.2, MinConnections: 40, MinConnectionsFast: 200, Evenness: 0.4, GivenBack: 0.05, KeepFor: Duration(15 * time.Second), CriticalWithin: Duration(10 * time.Minute), VanishedPorts: 16, VanishedFactor: 4, RestLinux: Duration(time.Minute), RestWindows: Duration(4 * time.Minute)},
+		Leak:       LeakSettings{MinPorts: 24, MinPortsFast: 40, MinPortsBounded: 8, BoundedShare: 0.2, MinConnections: 40, MinConnectionsFast: 200, Evenness: 0.4, GivenBack: 0.05, KeepFor: Duration(15 * time.Second), ProofAfter: Duration(7 * time.Second), EarlyChurn: 20, CriticalWithin: Duration(10 * time.Minute), VanishedPorts: 16, VanishedFactor: 4, RestLinux: Duration(time.Minute), RestWindows: Duration(4 * time.Minute)},
 		Exhaustion: ExhaustionSettings{WarnShare: 0.85, ClearShare: 0.75, FullShare: 0.98, MinPorts: 16, FailuresFor: Duration(10 * time.Second)},
 		Counters:   CounterSettings{MinSamples: 30, BusyShare: 0.25, RobustZ: 6, Significance: 0.01, MaxSamples: 20000},
 	}
