@@ -38,6 +38,7 @@ func BenchmarkRead(b *testing.B) {
 					n++
 				}
 			}
+			batch.Release()
 			if n > 0 {
 				select {
 				case out <- n:
@@ -116,6 +117,7 @@ func BenchmarkSustained(b *testing.B) {
 					lost += e.Args[0]
 				}
 			}
+			batch.Release()
 			return nil
 		})
 	}()

@@ -357,7 +357,15 @@ func (r *run) handle(raw []byte) {
 		h.malformed++
 	}
 	if r.builder.Len() >= maxBatch {
-		r.reorder.add(r.builder.Take())
+		r.pass()
+	}
+}
+
+// pass gives what was built to be put in order.
+func (r *run) pass() {
+	if b := r.builder.Take(); b != nil {
+		r.reorder.add(b)
+		r.reorder.memory.provide(&r.builder)
 	}
 }
 
@@ -387,7 +395,7 @@ func (r *run) collect(end model.Time) {
 // flush passes on what happened until the last flush; cut is the time up to
 // which everything has been read.
 func (r *run) flush(cut model.Time, emit source.Emit) error {
-	r.reorder.add(r.builder.Take())
+	r.pass()
 	until := r.lastFlush
 	r.lastFlush = cut
 	return r.reorder.release(until, emit)

@@ -24,25 +24,24 @@ type reorder struct {
 	// last is the time of the last event passed on.
 	last model.Time
 	// late counts the events that were passed on after a later one.
-	late  uint64
-	mixed model.Builder
+	late   uint64
+	mixed  model.Builder
+	memory memory
 }
 
 // chunk is a sorted batch whose first events may have been passed on.
 type chunk struct {
 	batch *model.Batch
 	next  int
+	lease *lease
 }
 
 func (c *chunk) rest() []model.Event { return c.batch.Events[c.next:] }
 
-// add takes a batch, nil for none.
+// add takes a batch.
 func (r *reorder) add(b *model.Batch) {
-	if b == nil {
-		return
-	}
 	sortNearly(b.Events)
-	r.chunks = append(r.chunks, chunk{batch: b})
+	r.chunks = append(r.chunks, chunk{batch: b, lease: r.memory.lease(b.Events)})
 }
 
 // sortNearly sorts by time, keeping the order of equal times. It is quick where
@@ -82,7 +81,7 @@ func (r *reorder) release(until model.Time, emit func(*model.Batch) error) error
 			if err := r.emitMixed(emit); err != nil {
 				return err
 			}
-			if err := r.emitRun(c.batch, rest[:n], emit); err != nil {
+			if err := r.emitRun(c, rest[:n], emit); err != nil {
 				return err
 			}
 		} else {
@@ -95,7 +94,13 @@ func (r *reorder) release(until model.Time, emit func(*model.Batch) error) error
 		}
 		c.next += n
 	}
-	r.chunks = slices.DeleteFunc(r.chunks, func(c chunk) bool { return len(c.rest()) == 0 })
+	r.chunks = slices.DeleteFunc(r.chunks, func(c chunk) bool {
+		done := len(c.rest()) == 0
+		if done {
+			c.lease.end()
+		}
+		return done
+	})
 	return r.emitMixed(emit)
 }
 
@@ -134,11 +139,12 @@ func after(events []model.Event, limit model.Time) int {
 }
 
 // emitRun passes on events of a batch in parts that share its tables.
-func (r *reorder) emitRun(b *model.Batch, events []model.Event, emit func(*model.Batch) error) error {
+func (r *reorder) emitRun(c *chunk, events []model.Event, emit func(*model.Batch) error) error {
 	for part := range slices.Chunk(events, maxBatch) {
 		r.count(part)
-		out := *b
-		out.Events = slices.Clip(part)
+		out := *c.batch
+		out.Events = part
+		c.lease.share(&out)
 		if err := emit(&out); err != nil {
 			return err
 		}
@@ -152,7 +158,11 @@ func (r *reorder) emitMixed(emit func(*model.Batch) error) error {
 	if b == nil {
 		return nil
 	}
+	r.memory.provide(&r.mixed)
 	r.count(b.Events)
+	l := r.memory.lease(b.Events)
+	l.share(b)
+	l.end()
 	return emit(b)
 }
 

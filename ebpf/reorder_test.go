@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -37,6 +38,14 @@ func (c *collector) emit(b *model.Batch) error {
 	return nil
 }
 
+// countdown yields from, ... 2, 1: what takes most moves to sort.
+func countdown(from model.Time) iter.Seq[model.Time] {
+	return func(yield func(model.Time) bool) {
+		for t := from; t > 0 && yield(t); t-- {
+		}
+	}
+}
+
 func TestReorder(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -48,6 +57,7 @@ func TestReorder(t *testing.T) {
 		{"in order", [][]model.Time{{1, 2}, {3, 4}}, []model.Time{10, 10}, []model.Time{1, 2, 3, 4}, 0},
 		{"within a chunk", [][]model.Time{{2, 1, 3}}, []model.Time{10}, []model.Time{1, 2, 3}, 0},
 		{"across a seam", [][]model.Time{{1, 2, 5}, {3, 4, 6}}, []model.Time{2, 10}, []model.Time{1, 2, 3, 4, 5, 6}, 0},
+		{"backwards", [][]model.Time{slices.Collect(countdown(100))}, []model.Time{100}, slices.Sorted(countdown(100)), 0},
 		{"held back", [][]model.Time{{1, 7}}, []model.Time{5}, []model.Time{1}, 0},
 		{"equal times keep their order", [][]model.Time{{1, 1}, {1, 2}}, []model.Time{0, 5}, []model.Time{1, 1, 1, 2}, 0},
 		{"too late", [][]model.Time{{1, 5}, {3, 4, 6}}, []model.Time{5, 10}, []model.Time{1, 5, 3, 4, 6}, 2},
@@ -105,6 +115,52 @@ func TestReorderRandom(t *testing.T) {
 	}
 	if most := slices.Max(c.sizes); most > maxBatch {
 		t.Errorf("a batch of %d events", most)
+	}
+}
+
+// Memory is used again when all batches with events in it have been released,
+// and not before.
+func TestMemory(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var r reorder
+	var builder model.Builder
+	type kept struct {
+		batch  *model.Batch
+		events []model.Event
+	}
+	var held []kept
+	places := make(map[*model.Event]bool)
+	batches := 0
+	emit := func(b *model.Batch) error {
+		batches++
+		places[&b.Events[0]] = true
+		copied := *b
+		copied.Release() // a copy has no say
+		held = append(held, kept{b, slices.Clone(b.Events)})
+		return nil
+	}
+	var clock model.Time
+	for range 2000 {
+		for range 1 + random.IntN(600) {
+			clock += model.Time(random.IntN(3))
+			builder.AddMeta(model.Meta{Time: max(1, clock-model.Time(random.IntN(50)))})
+		}
+		r.add(builder.Take())
+		r.memory.provide(&builder)
+		if err := r.release(clock-100, emit); err != nil {
+			t.Fatal(err)
+		}
+		for len(held) > 3 {
+			i := random.IntN(len(held))
+			if !slices.Equal(held[i].batch.Events, held[i].events) {
+				t.Fatal("the events of a batch have changed before it was released")
+			}
+			held[i].batch.Release()
+			held = slices.Delete(held, i, i+1)
+		}
+	}
+	if len(places) > batches*9/10 {
+		t.Errorf("%d batches were at %d places of memory: hardly any was used again", batches, len(places))
 	}
 }
 

@@ -20,6 +20,26 @@ type Batch struct {
 	Strings []string
 	Stacks  []Stack
 	Hists   []Histogram
+
+	// owner is the batch itself where release may be called: no copy of it.
+	owner   *Batch
+	release func()
+}
+
+// OnRelease makes the first Release call release, which may come from another
+// goroutine. It is for the source that makes the batch.
+func (b *Batch) OnRelease(release func()) { b.owner, b.release = b, release }
+
+// Release says that nobody reads b.Events any more, so that their memory can
+// hold later ones; what b's tables hold stays. It is for whoever a batch has
+// been handed on to and who hands it on no further. What is not released is
+// left to the garbage collector, and so is what a copy of the Batch shares:
+// Release does nothing on a copy.
+func (b *Batch) Release() {
+	if release := b.release; release != nil && b.owner == b {
+		b.release = nil
+		release()
+	}
 }
 
 // String returns the string with the given id, or "" for an id outside the table.
@@ -54,6 +74,8 @@ type Builder struct {
 	strings map[string]StringID
 	// taken is how many batches have been taken.
 	taken uint64
+	// room is for how many events the batch begins.
+	room int
 	// recent are strings interned lately, by recentSlot: events repeat a few
 	// names, and comparing is cheaper than hashing.
 	recent [16]recentString
@@ -155,7 +177,12 @@ func (b *Builder) InternHist(h *Histogram) HistID {
 
 // Add appends an event whose ids were interned with this Builder since the
 // last Take.
-func (b *Builder) Add(e Event) { b.batch.Events = append(b.batch.Events, e) }
+func (b *Builder) Add(e Event) {
+	if len(b.batch.Events) == cap(b.batch.Events) {
+		b.grow()
+	}
+	b.batch.Events = append(b.batch.Events, e)
+}
 
 // Append adds an event of kind k with CPU, PID and TID unknown, and returns it
 // to be filled in before anything else is added. It is for the kinds that come
@@ -173,7 +200,20 @@ func (b *Builder) Append(k Kind) *Event {
 }
 
 // grow makes room for another event.
-func (b *Builder) grow() { b.batch.Events = slices.Grow(b.batch.Events, 1) }
+func (b *Builder) grow() {
+	room := 1
+	if b.batch.Events == nil {
+		room = max(b.room, 1)
+	}
+	b.batch.Events = slices.Grow(b.batch.Events, room)
+}
+
+// Reuse gives memory for the events of the batch under way, which has none yet.
+func (b *Builder) Reuse(memory []Event) {
+	if len(b.batch.Events) == 0 {
+		b.batch.Events = memory[:0]
+	}
+}
 
 // Import appends events from another batch, interning what their ids refer to.
 func (b *Builder) Import(from *Batch, events ...Event) {
@@ -204,7 +244,8 @@ func (b *Builder) Take() *Batch {
 		return nil
 	}
 	out := b.batch
-	b.batch = Batch{Events: make([]Event, 0, min(len(out.Events), maxGuess))}
+	b.batch = Batch{}
+	b.room = min(len(out.Events), maxGuess)
 	b.taken++
 	clear(b.strings)
 	clear(b.recent[:])

@@ -288,3 +288,34 @@ func TestSlotNames(t *testing.T) {
 		t.Errorf("before %q, driver %q", before, driver)
 	}
 }
+
+// A batch is released once, and by itself only: a copy may share its events
+// with others.
+func TestRelease(t *testing.T) {
+	released := 0
+	b := &Batch{}
+	b.Release()
+	b.OnRelease(func() { released++ })
+	part := *b
+	part.Release()
+	if released != 0 {
+		t.Error("a copy has released the batch")
+	}
+	b.Release()
+	b.Release()
+	if released != 1 {
+		t.Errorf("released %d times", released)
+	}
+}
+
+func TestReuse(t *testing.T) {
+	var b Builder
+	memory := make([]Event, 2, 8)
+	b.Reuse(memory)
+	b.AddMeta(Meta{Time: 1})
+	b.Reuse(make([]Event, 8)) // too late
+	batch := b.Take()
+	if &batch.Events[0] != &memory[0] || batch.Events[0].Kind != KindMeta || cap(batch.Events) != 8 {
+		t.Errorf("the batch is not in the memory given: %+v", batch.Events)
+	}
+}

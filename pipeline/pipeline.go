@@ -21,8 +21,9 @@ const (
 	defaultDrain       = 10 * time.Second
 )
 
-// Sink takes the stream, findings included. Write is called by one goroutine;
-// the batch is immutable and may be kept.
+// Sink takes the stream, findings included. Write is called by one goroutine.
+// The batch is immutable, and its events are valid only during the call: their
+// memory is used again. What its tables hold may be kept.
 type Sink interface {
 	Write(*model.Batch) error
 }
@@ -142,6 +143,7 @@ func (w *writer) run(q *queue) {
 	for b := range q.batches {
 		q.taken(len(b.Events))
 		w.judge(b)
+		b.Release()
 	}
 	if w.engine == nil || w.err != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,39 @@ func TestLiveSourceIsNotHeldUp(t *testing.T) {
 		written := uint64(got.count(model.KindMeta))
 		if stats.Dropped == 0 || lost != stats.Dropped || written+lost != 100 {
 			t.Errorf("%d written and %d reported lost of 100, %d dropped", written, lost, stats.Dropped)
+		}
+	})
+}
+
+// A batch is released when all sinks have had it, or when it is dropped.
+func TestBatchesAreReleased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written, released atomic.Int64
+		slow := sinkFunc(func(b *model.Batch) error {
+			time.Sleep(time.Second)
+			if _, ok := b.Meta(&b.Events[0]); ok { // no report of losses
+				written.Add(1)
+			}
+			return nil
+		})
+		const n = 100
+		writtenAtRelease := make([]int64, n)
+		src := sourceFunc(func(_ context.Context, emit source.Emit) error {
+			for i := range n {
+				b := meta(model.Time(i+1)*second, "n", "v")
+				b.OnRelease(func() { released.Add(1); writtenAtRelease[i] = written.Load() })
+				if err := emit(b); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		stats, err := Run(t.Context(), src, Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueEvents: 4, Live: true, Drain: time.Hour})
+		if err != nil || released.Load() != n || stats.Dropped == 0 || uint64(written.Load())+stats.Dropped != n {
+			t.Errorf("%d of %d batches were released, %d written, %d dropped, %v", released.Load(), n, written.Load(), stats.Dropped, err)
+		}
+		if writtenAtRelease[0] != 1 {
+			t.Errorf("the first batch was released when %d were written", writtenAtRelease[0])
 		}
 	})
 }

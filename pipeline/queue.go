@@ -98,6 +98,7 @@ func (q *queue) drop(b *model.Batch) {
 	q.dropped.events += uint64(len(b.Events))
 	q.dropped.last = b.Events[len(b.Events)-1].Time
 	q.total += uint64(len(b.Events))
+	b.Release()
 }
 
 // taken says that the writer has taken n events.
