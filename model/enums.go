@@ -1,5 +1,7 @@
 package model
 
+import "time"
+
 // Enum is the list of names of an enumerated argument, by value.
 type Enum struct {
 	// Type is the Go type of the argument in the typed views.
@@ -118,15 +120,18 @@ var HowEnum = Enum{"How", []string{"unknown", "bind_any", "bind_port", "connect"
 
 func (v How) String() string { return HowEnum.Name(uint64(v)) }
 
+// IdleAfter is how long a port has gone unused when it is called idle.
+const IdleAfter = 10 * time.Second
+
 // Activity says whether a held port is used.
 type Activity uint8
 
 const (
 	// ActivityUnknown is a port whose use is not watched.
 	ActivityUnknown Activity = iota
-	// ActivityInUse is a port that was used a short while ago.
+	// ActivityInUse is a port that was used within the last [IdleAfter].
 	ActivityInUse
-	// ActivityIdle is a port that has not been used for a while.
+	// ActivityIdle is a port that has not been used for [IdleAfter] or longer.
 	ActivityIdle
 )
 

@@ -58,6 +58,7 @@ func (t *tracker) reconcile(l *listing, now model.Time, b *model.Builder) bool {
 		return tallies[netns]
 	}
 	suspects, restSuspects := make(map[uint64]bool), make(map[tuple]bool)
+	t.jiffy.sample(l.jiffies, l.jiffiesAt)
 	t.findMissed(l, now, of, suspects, b)
 	t.findStale(l, now, of, complete, suspects, b)
 	t.compareRests(l, now, of, complete, restSuspects, b)
@@ -76,13 +77,16 @@ func (t *tracker) reconcile(l *listing, now model.Time, b *model.Builder) bool {
 	return len(suspects)+len(restSuspects) > 0
 }
 
-// findMissed adds what is in the tables and not tracked.
+// findMissed adds what is in the tables and not tracked, and tells which of what
+// is tracked is in use.
 func (t *tracker) findMissed(l *listing, now model.Time, of func(uint32) *tally, suspects map[uint64]bool, b *model.Builder) {
+	changes := maxChanges
 	for _, s := range l.inOrder() {
 		of(s.netns).kernel++
 		h := t.held[s.cookie]
 		if h != nil {
 			t.correctOwner(s, h, now, b)
+			t.tellUse(s, h, l, now, &changes, b)
 			continue
 		}
 		if t.meanwhile[s.cookie] {

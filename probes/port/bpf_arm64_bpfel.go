@@ -32,7 +32,15 @@ type bpfPortOpenSocket struct {
 	State      uint8
 	Flags      uint8
 	Pad        uint8
+	Used       uint32
+	Now        uint32
 	Comm       [16]int8
+}
+
+type bpfPortRecent struct {
+	_      structs.HostLayout
+	Socket uint64
+	Tick   uint64
 }
 
 type bpfPortRecord struct {
@@ -83,7 +91,7 @@ type bpfPortSocket struct {
 	Port    uint16
 	Closing uint8
 	Rests   uint8
-	Pad     uint32
+	Used    uint32
 	Comm    [16]int8
 }
 
@@ -118,8 +126,11 @@ const (
 	bpfProgPortSockCreate       = "port_sock_create"
 	bpfProgPortSockRelease      = "port_sock_release"
 	bpfProgPortSockops          = "port_sockops"
+	bpfProgPortUseReceive       = "port_use_receive"
+	bpfProgPortUseSend          = "port_use_send"
 	bpfVarPortMayProbe          = "port_may_probe"
 	bpfVarPortOpenSocketType    = "port_open_socket_type"
+	bpfVarPortRecents           = "port_recents"
 	bpfVarPortRecordType        = "port_record_type"
 	bpfVarPortReleaseRecordType = "port_release_record_type"
 	bpfVarPortStacksWanted      = "port_stacks_wanted"
@@ -190,6 +201,8 @@ type bpfProgramSpecs struct {
 	PortSockCreate   *ebpf.ProgramSpec `ebpf:"port_sock_create"`
 	PortSockRelease  *ebpf.ProgramSpec `ebpf:"port_sock_release"`
 	PortSockops      *ebpf.ProgramSpec `ebpf:"port_sockops"`
+	PortUseReceive   *ebpf.ProgramSpec `ebpf:"port_use_receive"`
+	PortUseSend      *ebpf.ProgramSpec `ebpf:"port_use_send"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -209,6 +222,7 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	PortMayProbe          *ebpf.VariableSpec `ebpf:"port_may_probe"`
 	PortOpenSocketType    *ebpf.VariableSpec `ebpf:"port_open_socket_type"`
+	PortRecents           *ebpf.VariableSpec `ebpf:"port_recents"`
 	PortRecordType        *ebpf.VariableSpec `ebpf:"port_record_type"`
 	PortReleaseRecordType *ebpf.VariableSpec `ebpf:"port_release_record_type"`
 	PortStacksWanted      *ebpf.VariableSpec `ebpf:"port_stacks_wanted"`
@@ -258,6 +272,7 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	PortMayProbe          *ebpf.Variable `ebpf:"port_may_probe"`
 	PortOpenSocketType    *ebpf.Variable `ebpf:"port_open_socket_type"`
+	PortRecents           *ebpf.Variable `ebpf:"port_recents"`
 	PortRecordType        *ebpf.Variable `ebpf:"port_record_type"`
 	PortReleaseRecordType *ebpf.Variable `ebpf:"port_release_record_type"`
 	PortStacksWanted      *ebpf.Variable `ebpf:"port_stacks_wanted"`
@@ -290,6 +305,8 @@ type bpfPrograms struct {
 	PortSockCreate   *ebpf.Program `ebpf:"port_sock_create"`
 	PortSockRelease  *ebpf.Program `ebpf:"port_sock_release"`
 	PortSockops      *ebpf.Program `ebpf:"port_sockops"`
+	PortUseReceive   *ebpf.Program `ebpf:"port_use_receive"`
+	PortUseSend      *ebpf.Program `ebpf:"port_use_send"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -316,6 +333,8 @@ func (p *bpfPrograms) Close() error {
 		p.PortSockCreate,
 		p.PortSockRelease,
 		p.PortSockops,
+		p.PortUseReceive,
+		p.PortUseSend,
 	)
 }
 

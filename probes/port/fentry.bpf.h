@@ -126,6 +126,7 @@ int BPF_PROG(port_fn_udp_put, struct sock *sk)
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
 	if (known)
 		known->port = 0;
+	port_not_recent(cookie);
 	return 0;
 }
 

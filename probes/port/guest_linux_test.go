@@ -22,7 +22,7 @@ func TestFunctions(t *testing.T) {
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
 			out := vmtest.Run(t, vmtest.Options{
-				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket", Timeout: 5 * time.Minute,
+				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket|TestActivity", Timeout: 5 * time.Minute,
 				Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
 			})
 			for _, part := range []string{"functions: on", "listing: on"} {

@@ -26,6 +26,24 @@ struct bpf_iter__task_file {
 	} __attribute__((aligned(8)));
 } __core;
 
+/* Jiffies at the last data that a TCP connection sent or received, 0 for none. */
+static __always_inline u32 port_tcp_used(struct sock *sk)
+{
+	u8 state = sk->__sk_common.skc_state;
+	struct tcp_sock *tcp;
+	u32 sent, received, now;
+
+	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_CLOSE || state == TCP_LISTEN)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp)
+		return 0;
+	sent = tcp->lsndtime;
+	received = tcp->inet_conn.icsk_ack.lrcvtime;
+	now = (u32)bpf_jiffies64();
+	return (now - sent < now - received ? sent : received) ?: 1;
+}
+
 /*
  * Sockets without a port are told too: they get their cookie here, without
  * which later events could not be joined.
@@ -35,7 +53,7 @@ int port_list_files(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct port_open_socket open = {};
-	struct port_socket known = {};
+	struct port_socket fresh = {}, *known;
 	struct file *file = ctx->file;
 	struct socket *socket;
 	struct sock *sk;
@@ -67,13 +85,21 @@ int port_list_files(struct bpf_iter__task_file *ctx)
 	open.netns = sk->__sk_common.skc_net.net->ns.inum;
 	open.pid = task->tgid;
 	port_comm(open.comm, task);
+	if (protocol) {
+		known = bpf_map_lookup_elem(&port_sockets, &open.cookie);
+		if (sk->sk_protocol == IPPROTO_TCP)
+			open.used = port_tcp_used(sk);
+		else if (known)
+			open.used = known->used;
+		open.now = (u32)bpf_jiffies64(); /* after the use was read */
+		if (!known) {
+			fresh.pid = open.pid;
+			fresh.netns = open.netns;
+			fresh.port = open.local_port;
+			__builtin_memcpy(fresh.comm, open.comm, LB_COMM_LEN);
+			bpf_map_update_elem(&port_sockets, &open.cookie, &fresh, BPF_NOEXIST);
+		}
+	}
 	bpf_seq_write(ctx->meta->seq, &open, sizeof(open));
-	if (!protocol)
-		return 0;
-	known.pid = open.pid;
-	known.netns = open.netns;
-	known.port = open.local_port;
-	__builtin_memcpy(known.comm, open.comm, LB_COMM_LEN);
-	bpf_map_update_elem(&port_sockets, &open.cookie, &known, BPF_NOEXIST);
 	return 0;
 }

@@ -36,6 +36,8 @@ type openSocket struct {
 	protocol      model.Protocol
 	state         uint8
 	flags         uint8 // PORT_*
+	// now and used are jiffies: of the listing and of its last use, 0 for none.
+	now, used uint32
 	// pid and comm are the first process that has it open; -1 none is known.
 	pid  int32
 	comm string
@@ -79,6 +81,10 @@ type listing struct {
 	namespaces []namespace
 	// sunRPC is the range of ports that SunRPC binds, zero without it.
 	sunRPC [2]uint16
+	// jiffies is a reading of the kernel's counter, and jiffiesAt the monotonic
+	// clock at that moment; 0 when no socket was listed.
+	jiffies   uint32
+	jiffiesAt time.Duration
 	// filesErr and diagErr are the faults of the two sources, nil for none.
 	filesErr, diagErr error
 }
@@ -167,6 +173,9 @@ func (l *lister) listFiles(out *listing, inodes map[uint64]openSocket) error {
 		n, err := r.Read(buffer[kept:])
 		kept += n
 		whole := kept / size * size
+		if whole > 0 {
+			out.readJiffies((*bpfPortOpenSocket)(unsafe.Pointer(&buffer[whole-size])).Now)
+		}
 		for offset := 0; offset < whole; offset += size {
 			out.addOpen((*bpfPortOpenSocket)(unsafe.Pointer(&buffer[offset])), names, inodes)
 		}
@@ -177,6 +186,15 @@ func (l *lister) listFiles(out *listing, inodes map[uint64]openSocket) error {
 			return fmt.Errorf("list open sockets: %w", err)
 		}
 	}
+}
+
+// readJiffies takes the counter of the socket that was listed just now.
+func (out *listing) readJiffies(jiffies uint32) {
+	var ts unix.Timespec
+	if jiffies == 0 || unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return
+	}
+	out.jiffies, out.jiffiesAt = jiffies, time.Duration(ts.Nano())
 }
 
 func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, inodes map[uint64]openSocket) {
@@ -199,7 +217,7 @@ func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, 
 	out.sockets[open.Cookie] = &openSocket{
 		cookie: open.Cookie, local: open.LocalAddr, remote: open.RemoteAddr, netns: open.Netns,
 		localPort: open.LocalPort, remotePort: open.RemotePort, protocol: model.Protocol(open.Protocol),
-		state: open.State, flags: open.Flags, pid: pid, comm: name,
+		state: open.State, flags: open.Flags, now: open.Now, used: open.Used, pid: pid, comm: name,
 	}
 }
 

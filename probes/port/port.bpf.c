@@ -186,10 +186,7 @@ static __always_inline bool port_is_udp(struct sock *sk)
 	return sk->sk_protocol == IPPROTO_UDP && (family == AF_INET || family == AF_INET6);
 }
 
-/*
- * The end of every send, failed ones included (since Linux 6.3). A socket that
- * was bound to a port of the caller's choice is left at once.
- */
+/* The end of every send, failed ones included (since Linux 6.3). */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 {
@@ -198,17 +195,20 @@ int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 	u16 port;
 	u64 cookie;
 
-	if (!port_is_udp(sk) || sk->sk_userlocks & SOCK_BINDPORT_LOCK)
+	if (!port_is_udp(sk))
 		return 0;
 	port = sk->__sk_common.skc_num;
-	if (!port && ret != -EAGAIN)
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (port_just_used(cookie, port) || (!port && ret != -EAGAIN))
 		return 0;
 	cookie = port_new_cookie(sk);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
 	if (port) {
-		if (!known || known->port != port)
+		/* A port of the caller's choice was told when it was bound. */
+		if ((!known || known->port != port) && !(sk->sk_userlocks & SOCK_BINDPORT_LOCK))
 			port_acquired(sk, cookie, known, BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) ? LB_HOW_KERNEL : LB_HOW_SEND,
 				      port_stacks_wanted ? bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK) : -1);
+		port_note_use(known, cookie, port);
 		return 0;
 	}
 	r = port_begin(LB_KIND_PORT_FAIL, cookie, known, bpf_get_current_task_btf());
@@ -225,6 +225,34 @@ int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 	lb_submit(r);
 	return 0;
 }
+
+/*
+ * Uses of UDP sockets, attached only while a process holds many of them: what it
+ * receives, and where port_send is not attached what it sends.
+ */
+static __always_inline int port_used(struct sock *sk)
+{
+	struct port_socket *known;
+	u16 port;
+	u64 cookie;
+
+	if (!port_is_udp(sk))
+		return 0;
+	port = sk->__sk_common.skc_num;
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (port_just_used(cookie, port))
+		return 0;
+	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known && known->port == port)
+		port_note_use(known, cookie, port);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(port_use_receive, struct sock *sk, int ret, int flags) { return ret < 0 ? 0 : port_used(sk); }
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(port_use_send, struct sock *sk, int ret, int flags) { return port_used(sk); }
 
 /* Stands in for port_send before Linux 6.3: sends of unconnected UDP sockets. */
 static __always_inline int port_sent(struct bpf_sock_addr *ctx)
@@ -506,6 +534,7 @@ int port_exit_connect(struct port_sys_exit *ctx)
 		port_release(cookie, BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum), known ? known->port : 0, LB_HOW_DISCONNECT, 0);
 		if (known)
 			known->port = 0;
+		port_not_recent(cookie);
 		return 0;
 	}
 	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);

@@ -70,6 +70,17 @@ struct sock {
 	int sk_err;
 } __core;
 
+struct inet_connection_sock {
+	struct {
+		u32 lrcvtime;
+	} icsk_ack;
+} __core;
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	u32 lsndtime;
+} __core;
+
 struct inode { unsigned long i_ino; unsigned short i_mode; } __core;
 struct file { struct inode *f_inode; void *private_data; } __core;
 struct socket { struct sock *sk; } __core;
@@ -168,6 +179,8 @@ struct port_open_socket {
 	__u8 state;    /* TCP_* */
 	__u8 flags;    /* PORT_* */
 	__u8 pad;
+	__u32 used;    /* jiffies at its last use, 0 none is known */
+	__u32 now;     /* jiffies */
 	char comm[LB_COMM_LEN];
 };
 
@@ -178,7 +191,7 @@ struct port_socket {
 	__u16 port;  /* port reported as taken, 0 none */
 	__u8 closing; /* the last reference is gone, TCP is still ending the connection */
 	__u8 rests;   /* the connection has gone to TIME_WAIT while the socket keeps its port */
-	__u32 pad;
+	__u32 used;   /* jiffies of the tick (PORT_TICK) of its last use, 0 none; of UDP only */
 	char comm[LB_COMM_LEN];
 };
 
@@ -195,6 +208,24 @@ struct {
 	__type(key, __u64);
 	__type(value, struct port_socket);
 } port_sockets SEC(".maps");
+
+/* A use is noted once in 1 << PORT_TICK jiffies: 0.25 to 2.5 s. */
+#define PORT_TICK 8
+
+/*
+ * UDP sockets that were used in the present tick and whose port is known: such
+ * a use needs nothing more, and no look into port_sockets. Cookies are given out
+ * in sequence, so that those of one time hardly meet in a place. Torn writes by
+ * two processors lose no more than a note: all that is written in one tick is
+ * true in it.
+ */
+struct port_recent {
+	__u64 socket; /* cookie << 16 | port */
+	__u64 tick;
+};
+
+#define PORT_RECENTS 4096
+struct port_recent port_recents[PORT_RECENTS];
 
 /* User stacks of allocations; grows only when they are asked for. */
 #define PORT_STACK_DEPTH 64
@@ -223,6 +254,31 @@ static __always_inline u64 port_new_cookie(struct sock *sk)
 	u64 cookie = sk->__sk_common.skc_cookie.counter;
 
 	return cookie ? cookie : bpf_get_socket_cookie(sk);
+}
+
+static __always_inline bool port_just_used(u64 cookie, u16 port)
+{
+	struct port_recent *recent = &port_recents[cookie % PORT_RECENTS];
+
+	return recent->socket == (cookie << 16 | port) && recent->tick == bpf_jiffies64() >> PORT_TICK;
+}
+
+/* Note a use of a socket; its port has been reported. */
+static __always_inline void port_note_use(struct port_socket *known, u64 cookie, u16 port)
+{
+	struct port_recent *recent = &port_recents[cookie % PORT_RECENTS];
+	u64 now = bpf_jiffies64();
+
+	if (known)
+		known->used = (u32)now ?: 1;
+	recent->tick = now >> PORT_TICK;
+	recent->socket = cookie << 16 | port;
+}
+
+/* The socket has given its port back and may take another. */
+static __always_inline void port_not_recent(u64 cookie)
+{
+	port_recents[cookie % PORT_RECENTS].socket = 0;
 }
 
 static __always_inline u8 port_protocol(u32 protocol)

@@ -51,7 +51,7 @@ func (Probe) Name() string { return probeName }
 func (Probe) Kinds() []model.Kind {
 	return []model.Kind{
 		model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortFail,
-		model.KindPortActive, model.KindPortPool, model.KindPortAudit,
+		model.KindPortActive, model.KindPortPool, model.KindPortAudit, model.KindPortActivity,
 	}
 }
 
@@ -62,6 +62,7 @@ type attached struct {
 	status  []model.Probe
 	lister  *lister
 	tracker *tracker
+	watch   watch
 	pools   pools
 
 	// The auditor lists the kernel's tables on a goroutine of its own, because
@@ -90,7 +91,7 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, err
 	}
 	a := &attached{
-		env: env, loader: loader,
+		env: env, loader: loader, watch: watch{loader: loader},
 		tracker:  newTracker(env),
 		pools:    newPools(env.Options.Pools),
 		requests: make(chan struct{}, 1),
@@ -120,6 +121,7 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a.addStatus(a.lister.status(first))
 	a.tracker.begin(first)
 	a.pools.update(first)
+	a.watchUses(first)
 
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
@@ -184,11 +186,13 @@ func (a *attached) attachParts(without []string) {
 	try("failures", bpfProgPortExitBind, bpfProgPortExitListen)
 	if try("functions", bpfProgPortFnUdpPut, bpfProgPortFnTcpPut, bpfProgPortFnUdpGet, bpfProgPortFnTcpGet, bpfProgPortFnConnect4, bpfProgPortFnConnect6) {
 		try("connect", bpfProgPortExitConnect)
+		a.addStatus(a.watch.load(bpfProgPortUseReceive, bpfProgPortUseSend))
 	} else {
 		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the audit only; all others are seen by the remaining parts")
 		try("bind", bpfProgPortPostBind4, bpfProgPortPostBind6)
 		try("connect", bpfProgPortExitConnect, bpfProgPortSockops)
 		a.attachSend(sockets)
+		a.addStatus(a.watch.load(bpfProgPortUseReceive))
 	}
 	if !sockets {
 		a.degrade("sockets", "closes of UDP sockets are found by the audit only, which therefore runs every second")
@@ -244,6 +248,7 @@ func (a *attached) audit(ctx context.Context) {
 // Collect implements ebpf.Attached: it announces what existed at the start,
 // ends rests, and compares with the last listing.
 func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) error {
+	a.tracker.told = now
 	a.tracker.announce(now, b)
 	a.tracker.expire(now, b)
 	select {
@@ -255,6 +260,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 			a.nextAudit = now.Add(confirmAudit)
 		}
 		a.checkListing(l)
+		a.watchUses(l)
 	default:
 	}
 	a.pools.report(now, b)
@@ -268,6 +274,28 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 		a.requests <- struct{}{}
 	}
 	return nil
+}
+
+// watchUses begins and ends the watch of UDP ports by what the listing l found.
+func (a *attached) watchUses(l *listing) {
+	t := a.tracker
+	switch crowd := t.crowd(l); {
+	case crowd:
+		t.crowded = l.end
+		if t.watched != 0 {
+			return
+		}
+		on, err := a.watch.start()
+		if err != nil {
+			a.env.Log.Debug("watch UDP ports", "error", err)
+		}
+		if on {
+			t.watched = a.lister.now()
+		}
+	case t.watched != 0 && l.end.Sub(t.crowded) >= watchFor:
+		a.watch.stop()
+		t.watched = 0
+	}
 }
 
 // checkListing reports when listing begins or ceases to work.
@@ -285,5 +313,6 @@ func (a *attached) checkListing(l *listing) {
 func (a *attached) Close() error {
 	a.stop()
 	a.done.Wait()
+	a.watch.stop()
 	return a.loader.Close()
 }

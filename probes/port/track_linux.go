@@ -35,6 +35,8 @@ const (
 type holding struct {
 	local, remote [16]byte
 	since         model.Time // 0 it was there at the start
+	used          model.Time // of a listener: when it last accepted a connection, 0 never
+	idleSince     model.Time // what was told of it, 0 it was not idle
 	comm          string
 	pid           int32 // owner, 0 the kernel, -1 unknown
 	netns         uint32
@@ -43,6 +45,7 @@ type holding struct {
 	flags         model.Flags
 	protocol      model.Protocol
 	how           model.How
+	activity      model.Activity // what was told of it
 	// announced says that the stream knows of it: what a listing found at the
 	// start waits for the first interval.
 	announced bool
@@ -81,8 +84,12 @@ type tracker struct {
 	rests     restQueue
 	texts     map[[16]byte]string
 	comms     map[[16]int8]string
+	// told is the end of the last interval: what was there at the start, and
+	// what an audit found, was told with that time.
+	told model.Time
 
 	auditor
+	activity
 }
 
 func newTracker(env *ebpf.Env) *tracker {
@@ -159,13 +166,17 @@ func record[T any](raw []byte) (*T, error) {
 	return (*T)(unsafe.Pointer(&raw[0])), nil
 }
 
+// time returns the time of a record. One from before the end of an interval may
+// be read after it: what it says has to come after what was told then.
+func (t *tracker) time(ns uint64) model.Time { return max(t.clock.Time(ns), t.told) }
+
 // decodeAcquire is the decoder of struct port_record: a port was taken.
 func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 	r, err := record[bpfPortRecord](raw)
 	if err != nil {
 		return err
 	}
-	at := t.clock.Time(r.Head.TimeNs)
+	at := t.time(r.Head.TimeNs)
 	t.meet(r.Netns, at, b, int32(r.Tid), int32(r.Owner))
 	if r.Cookie == 0 {
 		// A socket from before the start that no listing could reach: the audit
@@ -177,6 +188,7 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 	if old != nil && old.announced {
 		if old.localPort == r.LocalPort {
 			old.local, old.remote, old.remotePort = r.LocalAddr, r.RemoteAddr, r.RemotePort
+			t.endRest(old.tuple(), at, b)
 			return nil
 		}
 		// Its release was lost on the way.
@@ -199,6 +211,9 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 			l.pid = -1
 		}
 		h.pid, h.comm, tid = l.pid, l.comm, -1
+		if held := t.held[l.cookie]; held != nil {
+			held.used = at
+		}
 	}
 	t.hold(r.Cookie, h)
 	t.endRest(h.tuple(), at, b)
@@ -236,6 +251,7 @@ func (t *tracker) emitAcquire(cookie uint64, h *holding, at model.Time, tid int3
 // changed.
 func (t *tracker) emitActive(cookie uint64, h *holding, at model.Time, b *model.Builder) {
 	h.announced = true
+	h.activity, h.idleSince = model.ActivityUnknown, 0 // to be told again
 	var age time.Duration
 	if h.since != 0 {
 		age = max(0, at.Sub(h.since))
@@ -259,9 +275,10 @@ func (t *tracker) decodeFail(raw []byte, b *model.Builder) error {
 	if r.Head.Pid == r.Owner {
 		tid = int32(r.Tid)
 	}
-	t.meet(r.Netns, t.clock.Time(r.Head.TimeNs), b, int32(r.Tid), pid)
+	at := t.time(r.Head.TimeNs)
+	t.meet(r.Netns, at, b, int32(r.Tid), pid)
 	b.AddPortFail(model.PortFail{
-		Time: t.clock.Time(r.Head.TimeNs), Flags: modelFlags(r.Flags), PID: pid, TID: tid, Cookie: r.Cookie,
+		Time: at, Flags: modelFlags(r.Flags), PID: pid, TID: tid, Cookie: r.Cookie,
 		Protocol: model.Protocol(r.Protocol), LocalPort: r.LocalPort, RemotePort: r.RemotePort,
 		How: model.How(r.How), Netns: int64(r.Netns), Error: int64(r.Error),
 		LocalAddr: t.text(r.LocalAddr), RemoteAddr: t.remoteText(r.RemoteAddr, r.RemotePort),
@@ -278,7 +295,7 @@ func (t *tracker) decodeRelease(raw []byte, b *model.Builder) error {
 	if err != nil {
 		return err
 	}
-	at := t.clock.Time(r.Head.TimeNs)
+	at := t.time(r.Head.TimeNs)
 	t.released(r.Cookie)
 	h := t.held[r.Cookie]
 	if h == nil {
@@ -321,6 +338,7 @@ func (t *tracker) release(cookie uint64, h *holding, at model.Time, how model.Ho
 // rest turns a holding into a connection at rest.
 func (t *tracker) rest(cookie uint64, h *holding, at model.Time, length time.Duration, b *model.Builder) {
 	t.drop(cookie, h)
+	t.endRest(h.tuple(), at, b)
 	t.rests.add(&resting{tuple: h.tuple(), cookie: cookie, since: at, until: at.Add(length), pid: h.pid, comm: h.comm, announced: true})
 	b.AddPortRest(model.PortRest{
 		Time: at, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
@@ -331,9 +349,10 @@ func (t *tracker) rest(cookie uint64, h *holding, at model.Time, length time.Dur
 }
 
 // endRest ends the rest of a connection, if it rests: its addresses are in use
-// again (tcp_tw_reuse).
+// again (tcp_tw_reuse). A rest that the first listing found later than that is
+// the one that the connection is about to come to.
 func (t *tracker) endRest(key tuple, at model.Time, b *model.Builder) {
-	if r := t.rests.remove(key); r != nil {
+	if r := t.rests.remove(key); r != nil && (r.announced || r.since <= at) {
 		t.emitRestEnd(r, at, b)
 	}
 }
@@ -359,6 +378,8 @@ func (t *tracker) expire(now model.Time, b *model.Builder) {
 
 // begin takes over what a listing found at the start.
 func (t *tracker) begin(l *listing) {
+	t.began = l.end
+	t.jiffy.sample(l.jiffies, l.jiffiesAt)
 	listening := make(map[listenerKey]bool)
 	sockets := l.inOrder()
 	for _, s := range sockets {

@@ -66,11 +66,56 @@ func TestTracker(t *testing.T) {
 			namespaces: []namespace{{complete: true}},
 		}
 	}
+	atRest := func() *listing {
+		loop := mapped([4]byte{127, 0, 0, 1})
+		l := listed(1, 80)
+		l.resting = []timeWait{{tuple: tuple{local: loop, remote: loop, localPort: 5000, remotePort: 90}, cookie: 9, left: time.Minute}}
+		return l
+	}
+	// tells ends an interval at the given second.
+	tells := func(t *tracker, seconds uint64, b *model.Builder) {
+		t.told = model.Time(seconds * second)
+		t.announce(t.told, b)
+		t.expire(t.told, b)
+	}
 	for _, c := range []struct {
 		name string
 		do   func(t *tracker, b *model.Builder)
 		want []string
 	}{
+		{"released before it was told of, and read after", func(t *tracker, b *model.Builder) {
+			t.begin(listed(1, 80))
+			tells(t, 2, b)
+			_ = t.decodeRelease(release(2*second-1, 1, false), b)
+			_ = t.decodeAcquire(acquire(2*second-1, 1, 81, 0, model.HowConnect), b)
+		}, []string{"port.active", "port.release close", "port.acquire connect"}},
+		{"a rest that ends before it was told of, and is read after", func(t *tracker, b *model.Builder) {
+			t.begin(atRest())
+			tells(t, 2, b)
+			_ = t.decodeAcquire(acquire(2*second-1, 2, 5000, 90, model.HowConnect), b)
+		}, []string{"port.active", "port.active", "port.release rest_end", "port.acquire connect"}},
+		{"the first listing finds the rest of a connection whose beginning is read later", func(t *tracker, b *model.Builder) {
+			t.begin(atRest())
+			_ = t.decodeAcquire(acquire(second-2, 2, 5000, 90, model.HowConnect), b)
+			_ = t.decodeRelease(release(second-1, 2, true), b)
+			tells(t, 2, b)
+			tells(t, 62, b)
+		}, []string{"port.acquire connect", "port.rest", "port.active", "port.release rest_end"}},
+		{"a socket takes another port while its last one rests", func(t *tracker, b *model.Builder) {
+			_ = t.decodeAcquire(acquire(1, 1, 5000, 90, model.HowConnect), b)
+			_ = t.decodeRelease(release(2, 1, true), b)
+			_ = t.decodeAcquire(acquire(3, 1, 5001, 90, model.HowConnect), b)
+			_ = t.decodeRelease(release(4, 1, true), b)
+			tells(t, 61, b)
+		}, []string{"port.acquire connect", "port.rest", "port.acquire connect", "port.rest", "port.release rest_end", "port.release rest_end"}},
+		{"bound, then connected with addresses at rest", func(t *tracker, b *model.Builder) {
+			_ = t.decodeAcquire(acquire(1, 1, 5000, 90, model.HowConnect), b)
+			_ = t.decodeRelease(release(2, 1, true), b)
+			_ = t.decodeAcquire(acquire(3, 2, 5000, 0, model.HowBindPort), b)
+			_ = t.decodeAcquire(acquire(4, 2, 5000, 90, model.HowConnect), b)
+			_ = t.decodeRelease(release(5, 2, true), b)
+			tells(t, 61, b)
+		}, []string{"port.acquire connect", "port.rest", "port.acquire bind_port", "port.release rest_end", "port.rest", "port.release rest_end"}},
 		{"acquired and released", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			_ = t.decodeRelease(release(2, 1, false), b)
@@ -167,8 +212,15 @@ func TestTracker(t *testing.T) {
 			var b model.Builder
 			c.do(newTestTracker(), &b)
 			// What an audit emits for a namespace comes before its sum.
-			if got := story(b.Take()); !slices.Equal(got, c.want) {
+			batch := b.Take()
+			if got := story(batch); !slices.Equal(got, c.want) {
 				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+			if batch == nil {
+				return
+			}
+			if err := model.Validate(batch); err != nil {
+				t.Errorf("not valid: %v", err)
 			}
 		})
 	}
