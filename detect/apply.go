@@ -17,7 +17,7 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 		w.warm = true
 	}
 	switch e.Kind {
-	case model.KindMeta, model.KindProbe, model.KindProcess, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent:
+	case model.KindMeta, model.KindProbe, model.KindProcess, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindPortActivity:
 		w.state.ApplyEvent(b, e)
 	case model.KindPortPool:
 		w.state.ApplyEvent(b, e)

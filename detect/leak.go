@@ -402,10 +402,11 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 			f.Severity = model.SeverityCritical
 		}
 	}
-	ages := d.ages(w, h)
+	use := useOf(w, h)
 	f.Evidence = append(f.Evidence,
-		evidence("median age of the ports held", ages.median.Seconds(), "s"), evidence("oldest port held", ages.oldest.Seconds(), "s"),
+		evidence("median age of the ports held", use.medianAge.Seconds(), "s"), evidence("oldest port held", use.oldest.Seconds(), "s"),
 		evidence("ports taken since it was first seen", float64(h.acquired), "ports"), evidence("ports given back", float64(h.released), "ports"))
+	f.Evidence = append(f.Evidence, use.evidence()...)
 	f.Causes = []string{fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), rateText(data.rate))}
 	if !data.proven && !ongoing {
 		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like the beginning of a leak has ended", who, hows(h))}
@@ -419,7 +420,13 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	if stack, n := d.commonStack(w, h); n > 0 {
 		f.Causes = append(f.Causes, fmt.Sprintf("%s of them were taken at %s", number(n), stack))
 	}
+	if use.pooled() {
+		f.Causes = append(f.Causes, use.inUseText())
+	}
 	f.RuledOut = d.ruledOut(h, pool, ongoing)
+	if use.unused() {
+		f.RuledOut = append(f.RuledOut, use.idleText())
+	}
 	f.Advice = []string{
 		fmt.Sprintf("find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, errors included; not needed when it is a pool that will settle", who),
 		"restart the process to free the ports until it is mended; not when it restarts into the same load within minutes",
@@ -531,23 +538,6 @@ func rateText(rate float64) string {
 		return fmt.Sprintf("%.0f", rate)
 	}
 	return fmt.Sprintf("%.2g", rate)
-}
-
-type ageSummary struct{ median, oldest time.Duration }
-
-// ages summarises for how long the holder's present ports have been held.
-func (d *portLeak) ages(w *world, h *holder) ageSummary {
-	var ages []time.Duration
-	for port := range w.state.Ports.All() {
-		if owner, _ := w.ports.owner(port); h.owns(owner) {
-			ages = append(ages, w.now.Sub(port.Since))
-		}
-	}
-	if len(ages) == 0 {
-		return ageSummary{}
-	}
-	slices.Sort(ages)
-	return ageSummary{ages[len(ages)/2], ages[len(ages)-1]}
 }
 
 // commonStack returns the call that took most of the holder's ports, where

@@ -1,0 +1,90 @@
+package detect
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"lostbeat/model"
+)
+
+// portUse is how old the ports of a holder are and whether they are used. A
+// leak holds ports that nobody uses; a pool holds ports because it uses them.
+type portUse struct {
+	held              int
+	medianAge, oldest time.Duration
+	// known is the number of ports of which it is known whether they are used,
+	// idle of them are not.
+	known, idle int
+	// medianIdle and longestIdle are of the idle ones; longer says that some of
+	// them are idle for longer than is known.
+	medianIdle, longestIdle time.Duration
+	longer                  bool
+}
+
+// useOf summarises the holder's present ports.
+func useOf(w *world, h *holder) portUse {
+	var u portUse
+	var ages, idle []time.Duration
+	for port := range w.state.Ports.All() {
+		if owner, _ := w.ports.owner(port); !h.owns(owner) {
+			continue
+		}
+		ages = append(ages, max(0, w.now.Sub(port.Since)))
+		unused, known := port.Idle(w.now)
+		if known {
+			u.known++
+		}
+		if port.Activity == model.ActivityIdle {
+			idle = append(idle, unused)
+			u.longer = u.longer || port.IdleAtLeast
+		}
+	}
+	u.held, u.idle = len(ages), len(idle)
+	if u.held > 0 {
+		slices.Sort(ages)
+		u.medianAge, u.oldest = ages[u.held/2], ages[u.held-1]
+	}
+	if u.idle > 0 {
+		slices.Sort(idle)
+		u.medianIdle, u.longestIdle = idle[u.idle/2], idle[u.idle-1]
+	}
+	return u
+}
+
+// enough says that the use of most ports is known: those taken just now are not
+// told of yet.
+func (u *portUse) enough() bool { return u.known > 0 && u.known*2 >= u.held }
+
+// unused says that hardly any port is used.
+func (u *portUse) unused() bool { return u.enough() && u.idle*10 >= u.known*9 }
+
+// pooled says that most ports are used.
+func (u *portUse) pooled() bool { return u.enough() && u.idle*2 < u.known }
+
+// evidence returns what is known of the use.
+func (u *portUse) evidence() []model.Evidence {
+	if u.known == 0 {
+		return nil
+	}
+	list := []model.Evidence{
+		evidence("held ports of which the use is known", float64(u.known), "ports"),
+		evidence(fmt.Sprintf("of them idle for %s or longer", span(model.IdleAfter)), float64(u.idle), "ports"),
+	}
+	if u.idle > 0 {
+		list = append(list, evidence("median idle time of those", u.medianIdle.Seconds(), "s"), evidence("longest idle time", u.longestIdle.Seconds(), "s"))
+	}
+	return list
+}
+
+func (u *portUse) idleText() string {
+	atLeast := ""
+	if u.longer {
+		atLeast = " at least"
+	}
+	return fmt.Sprintf("not a pool in use: %s of %s held ports are idle, half of them for %s%s or longer", number(u.idle), number(u.known), span(u.medianIdle), atLeast)
+}
+
+func (u *portUse) inUseText() string {
+	return fmt.Sprintf("%s of %s held ports were used within the last %s: that speaks for a pool that grows rather than for a leak", number(u.known-u.idle), number(u.known), span(model.IdleAfter))
+}
