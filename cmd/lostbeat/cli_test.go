@@ -254,6 +254,15 @@ func TestRecordingCutAnywhereOpens(t *testing.T) {
 	}
 }
 
+func TestUnknownCommand(t *testing.T) {
+	file := recording(t)
+	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean 'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {
+		if _, errs, status := execute(t, arg); status != exitError || !strings.Contains(errs, want) {
+			t.Errorf("%s: status %d, %q", arg, status, errs)
+		}
+	}
+}
+
 func TestUsageErrorsHaveHints(t *testing.T) {
 	for _, args := range [][]string{
 		{"record"},
@@ -263,6 +272,12 @@ func TestUsageErrorsHaveHints(t *testing.T) {
 		{"events", recording(t), "--since", "yesterday"},
 		{"events", recording(t), "--kind", "nonsense"},
 		{"--probe", "nonsense"},
+		{"nonsense"},
+		{"watch", "nonsense"},
+		{"record", "-o", t.TempDir()},
+		{"record", "-o", "-"},
+		{"record", "-o", "x", "--ring-size", "16M"},
+		{"demo"},
 	} {
 		_, errs, status := execute(t, args...)
 		if status != exitError || !strings.Contains(errs, "hint: ") {

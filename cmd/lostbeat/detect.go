@@ -59,5 +59,16 @@ func setField(s *detect.Settings, name, value string) error {
 			return nil
 		}
 	}
-	return &usageError{fmt.Sprintf("there is no threshold %q", name), "docs/DETECTORS.md lists them"}
+	var near []string
+	section, _, _ := strings.Cut(name, ".")
+	for _, field := range s.Fields() {
+		if strings.HasPrefix(field.Name, section+".") {
+			near = append(near, field.Name)
+		}
+	}
+	hint := "docs/DETECTORS.md lists them"
+	if len(near) > 0 {
+		hint += "; there are " + strings.Join(near, ", ")
+	}
+	return &usageError{fmt.Sprintf("there is no threshold %q", name), hint}
 }

@@ -32,7 +32,7 @@ func newDoctor() *cobra.Command {
 and report each part: on, degraded or off, why, and what would mend it.`,
 		Example: `  sudo lostbeat doctor
   sudo lostbeat doctor --json | jq 'select(.state != "on" and .state != "yes")'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rows, err := diagnose(cmd.Context())
 			if err != nil {

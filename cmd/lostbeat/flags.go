@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -37,14 +38,43 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	f.detect.register(cmd)
 }
 
-// notNegative refuses durations that would silently mean something else.
-func notNegative(cmd *cobra.Command) error {
+// checkValues refuses durations that would silently mean something else, and
+// sizes that the kernel refuses.
+func checkValues(cmd *cobra.Command) error {
 	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length"} {
 		if d, err := cmd.Flags().GetDuration(name); err == nil && d < 0 { // a command without the flag gives an error
 			return &usageError{fmt.Sprintf("--%s %s is negative", name, d), "write it like --" + name + " 10s"}
 		}
 	}
+	if flag := cmd.Flags().Lookup("ring-size"); flag != nil {
+		if n := int64(*flag.Value.(*byteSize)); n < int64(os.Getpagesize()) || n&(n-1) != 0 {
+			return &usageError{fmt.Sprintf("--ring-size of %d bytes is no power of two of at least a page", n), "write it like --ring-size 16MiB (16M means 16,000,000)"}
+		}
+	}
 	return nil
+}
+
+// noArgs is the check of the arguments of a command that takes none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return &usageError{fmt.Sprintf("%s takes no argument, and got %q", cmd.Name(), args[0]), "usage: " + cmd.UseLine()}
+}
+
+// knownCommand is the check of the arguments of lostbeat itself: what is no
+// command ends here.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := fmt.Sprintf("'%s --help' lists the commands", cmd.Name())
+	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
+		hint = fmt.Sprintf("to open a file: %s replay %s", cmd.Name(), printable(args[0]))
+	} else if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean '%s %s'? %s", cmd.Name(), near[0], hint)
+	}
+	return &usageError{fmt.Sprintf("there is no command %q", args[0]), hint}
 }
 
 // fileArgs is the check of a command's arguments: one file, or several where many is set.

@@ -96,7 +96,12 @@ so that a newcomer sees a detector fire on a healthy machine. Leaving the UI end
 and undoes it. 'lostbeat lab --list' names the scenarios.`,
 		Example: `  sudo lostbeat demo pinned-flood
   sudo lostbeat demo leak-bind`,
-		Args: cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &usageError{"demo shows one scenario", "write it like lostbeat demo pinned-flood; 'lostbeat lab --list' names them"}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			scenarios, err := lab.Find(args)
 			if err != nil {

@@ -97,7 +97,7 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
   lostbeat findings --exit-code *.lostbeat        verdicts over files, for scripts
   lostbeat findings capture.etl perfmon.csv       Windows captures too`,
 		Version:       version,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runLiveUI(cmd, live, ui) },
@@ -105,7 +105,8 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath())}
 	})
-	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return notNegative(cmd) }
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return checkValues(cmd) }
 	live.register(cmd)
 	ui.register(cmd)
 	cmd.AddCommand(newRecord(), newReplay(), newWatch(), newFindings(), newEvents(), newInfo(), newDoctor(), newLab(), newDemo())

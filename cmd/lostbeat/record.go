@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -39,10 +40,13 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
   sudo lostbeat record -o rec.lostbeat --rotate-every 1h --total-cap 2GiB
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
   sudo lostbeat record -o fault.lostbeat --flight 5m    only the minutes around each finding`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" {
 				return &usageError{"record needs a file to write", "lostbeat record -o night.lostbeat"}
+			}
+			if err := checkOutput(out); err != nil {
+				return err
 			}
 			src, settings, err := live.open()
 			if err != nil {
@@ -91,6 +95,17 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
 	flags.DurationVar(&flight, "flight", 0, "flight recorder: keep this much in memory and write only the time around each finding, a file each")
 	return cmd
+}
+
+// checkOutput refuses what cannot become a recording.
+func checkOutput(path string) error {
+	if path == "-" {
+		return &usageError{"a recording cannot be written to standard output: its index is written when it is closed", "give a file, and 'lostbeat events FILE' for text"}
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return &usageError{path + " is a directory", "name a file in it, e.g. -o " + filepath.Join(path, "night"+record.Extension)}
+	}
+	return nil
 }
 
 // recorder is a sink that ends in files.

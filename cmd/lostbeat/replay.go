@@ -78,7 +78,7 @@ keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
 const (
 	longestLeadIn  = tui.History
 	traceLeadIn    = 128 << 20
-	recordedLeadIn = 8 << 20
+	recordedLeadIn = 4 << 20
 )
 
 // leadIn is how much of a capture is played at once before a jump's target, so

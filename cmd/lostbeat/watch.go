@@ -22,7 +22,7 @@ func newWatch() *cobra.Command {
 and when it ends, a line each.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --json | logger -t lostbeat`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src, settings, err := live.open()
 			if err != nil {

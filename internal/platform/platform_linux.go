@@ -121,18 +121,41 @@ func missingCapabilities(effective uint64) []string {
 // hierarchy, also where it is mounted beside v1 (/sys/fs/cgroup/unified). The
 // error is a *MissingError.
 func CgroupRoot() (string, error) {
-	root, err := mountOf("cgroup2")
-	if err != nil || root == "" {
-		return "", &MissingError{What: "cgroup2 mount", Err: err,
-			Advice: "mount it: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2"}
+	roots, err := mountsOf("cgroup2")
+	if err != nil {
+		return "", &MissingError{What: "cgroup2 mount", Err: err, Advice: "mount it: " + mountCgroup}
 	}
-	return root, nil
+	return visibleCgroup(roots)
+}
+
+const mountCgroup = "mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2"
+
+// visibleCgroup returns the first of the given mount points at which there is
+// a cgroup2 hierarchy.
+func visibleCgroup(roots []string) (string, error) {
+	if len(roots) == 0 {
+		return "", &MissingError{What: "cgroup2 mount", Advice: "mount it: " + mountCgroup}
+	}
+	var err error
+	for _, root := range roots {
+		// What was mounted over it hides it, though it stays in the table.
+		var fs unix.Statfs_t
+		if err = unix.Statfs(root, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return root, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%s is hidden by another mount", roots[0])
+	}
+	return "", &MissingError{What: "cgroup2 mount", Err: err, Advice: "unmount what lies over it, or mount it once more: " + mountCgroup}
 }
 
 // Tracefs returns the mount point of tracefs. The error is a *MissingError.
 func Tracefs() (string, error) {
-	root, err := mountOf("tracefs")
-	if err == nil && root != "" {
+	root := ""
+	roots, err := mountsOf("tracefs")
+	if err == nil && len(roots) > 0 {
+		root = roots[0]
 		_, err = os.Stat(filepath.Join(root, "events"))
 	}
 	if err != nil || root == "" {
@@ -142,27 +165,26 @@ func Tracefs() (string, error) {
 	return root, nil
 }
 
-// mountOf returns the first mount point of a file system type, "" when there
-// is none.
-func mountOf(fstype string) (string, error) {
+// mountsOf returns the mount points of a file system type.
+func mountsOf(fstype string) ([]string, error) {
 	f, err := os.Open(procMounts)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
-	return findMount(f, fstype)
+	return findMounts(f, fstype)
 }
 
-// findMount reads lines of the form of /proc/self/mounts.
-func findMount(r io.Reader, fstype string) (string, error) {
+// findMounts reads lines of the form of /proc/self/mounts.
+func findMounts(r io.Reader, fstype string) (points []string, err error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if len(fields) >= 3 && fields[2] == fstype {
-			return unescapeMount(fields[1]), nil
+			points = append(points, unescapeMount(fields[1]))
 		}
 	}
-	return "", lines.Err()
+	return points, lines.Err()
 }
 
 // unescapeMount undoes the octal escapes of /proc/self/mounts: space, tab,

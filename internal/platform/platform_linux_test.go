@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestMissingCapabilities(t *testing.T) {
 	}
 }
 
-func TestFindMount(t *testing.T) {
+func TestFindMounts(t *testing.T) {
 	const mounts = `proc /proc proc rw,nosuid 0 0
 cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0
 cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nsdelegate 0 0
@@ -46,14 +47,31 @@ cgroup2 /second cgroup2 rw 0 0
 tracefs /mnt/with\040space tracefs rw 0 0
 malformed
 `
-	for fstype, want := range map[string]string{
-		"cgroup2": "/sys/fs/cgroup/unified",
-		"tracefs": "/mnt/with space",
-		"bpf":     "",
+	for fstype, want := range map[string][]string{
+		"cgroup2": {"/sys/fs/cgroup/unified", "/second"},
+		"tracefs": {"/mnt/with space"},
+		"bpf":     nil,
 	} {
-		got, err := findMount(strings.NewReader(mounts), fstype)
-		if err != nil || got != want {
+		got, err := findMounts(strings.NewReader(mounts), fstype)
+		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v; want %q", fstype, got, err, want)
+		}
+	}
+}
+
+// TestHiddenCgroup gives mount points at which there is no hierarchy, as when
+// a directory is mounted over it.
+func TestHiddenCgroup(t *testing.T) {
+	for name, roots := range map[string][]string{"none": nil, "hidden": {t.TempDir()}, "gone": {filepath.Join(t.TempDir(), "absent")}} {
+		root, err := visibleCgroup(roots)
+		var missing *MissingError
+		if root != "" || !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "mount -t cgroup2") || (name == "hidden") != strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %q, %v", name, root, err)
+		}
+	}
+	if root, err := CgroupRoot(); err == nil {
+		if got, err := visibleCgroup([]string{t.TempDir(), root}); err != nil || got != root {
+			t.Errorf("behind a hidden one: %q, %v", got, err)
 		}
 	}
 }
