@@ -279,7 +279,10 @@ type HolderKey struct {
 
 // Holder is what it holds, in sockets that take a port of their own.
 type Holder struct {
-	Held, Resting int
+	Held, Resting int32
+	// Watched is the number of ports held of which it is known whether they are
+	// used, Idle of them are not.
+	Watched, Idle int32
 	// Oldest is since when it has held its oldest port.
 	Oldest model.Time
 }

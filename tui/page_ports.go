@@ -150,6 +150,10 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 		}
 		rows = append(rows, h)
 	}
+	dropIdle, dropRest := 5, 2
+	if slices.ContainsFunc(rows, func(h holderView) bool { return h.Value.Watched > 0 }) {
+		dropIdle, dropRest = 2, 4
+	}
 	return &grid[holderView]{id: id, title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, "port"), "nobody"), rows: rows, sort: 1, desc: true,
 		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
 		enter: func(h holderView) command {
@@ -161,7 +165,14 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 			textColumn("process", 14, 1, 0, func(h holderView) string { return processName(h.Key.Process, h.Key.PID) }),
 			numberColumn("held", 7, 0, func(h holderView) float64 { return float64(h.Value.Held) }, formatCount),
 			numberColumn("gained/min", 10, 0, func(h holderView) float64 { return h.perMinute }, formatCount),
-			numberColumn("rest", 6, 2, func(h holderView) float64 { return float64(h.Value.Resting) }, formatCount),
+			{title: "idle", w: 12, right: true, drop: dropIdle, number: func(h holderView) float64 { return float64(h.Value.Idle) }, draw: func(l *line, w int, h holderView) {
+				if h.Value.Watched == 0 {
+					l.field(dim, none, w, true)
+					return
+				}
+				l.field(plain, formatCount(float64(h.Value.Idle))+" of "+formatCount(float64(h.Value.Watched)), w, true)
+			}},
+			numberColumn("rest", 6, dropRest, func(h holderView) float64 { return float64(h.Value.Resting) }, formatCount),
 			{title: "oldest held for", w: 15, right: true, drop: 1, number: func(h holderView) float64 { return oldest(v, h) }, draw: func(l *line, w int, h holderView) {
 				if n := oldest(v, h); n > 0 {
 					l.field(plain, formatSpan(time.Duration(n).Truncate(time.Second)), w, true)
@@ -263,6 +274,10 @@ func (u *ui) processBands(v *view, d drill) []band {
 		}
 		return addr + ":" + strconv.Itoa(int(port))
 	}
+	dropIdle := 4
+	if slices.ContainsFunc(rows, func(p *state.Port) bool { return p.Activity != model.ActivityUnknown }) {
+		dropIdle = 0
+	}
 	g := &grid[*state.Port]{id: "process", title: title, note: note, empty: "none", rows: rows, sort: 3, desc: true,
 		ident: func(p *state.Port) string { return fmt.Sprint(p.Key()) },
 		cols: []column[*state.Port]{
@@ -270,6 +285,18 @@ func (u *ui) processBands(v *view, d drill) []band {
 			textColumn("local", 16, 1, 0, func(p *state.Port) string { return address(p.LocalAddr, p.LocalPort) }),
 			textColumn("peer", 16, 1, 1, func(p *state.Port) string { return address(p.RemoteAddr, p.RemotePort) }),
 			numberColumn("held for", 11, 0, func(p *state.Port) float64 { return float64(p.Age(ports.at)) }, func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) }),
+			{title: "idle for", w: 11, right: true, drop: dropIdle, number: func(p *state.Port) float64 { n, _ := p.Idle(ports.at); return float64(n) }, draw: func(l *line, w int, p *state.Port) {
+				switch idle, known := p.Idle(ports.at); {
+				case !known || p.Resting:
+					l.field(dim, none, w, true)
+				case p.Activity == model.ActivityInUse:
+					l.field(plain, "in use", w, true)
+				case p.IdleAtLeast:
+					l.field(plain, "> "+formatSpan(idle.Truncate(time.Second)), w, true)
+				default:
+					l.field(plain, formatSpan(idle.Truncate(time.Second)), w, true)
+				}
+			}},
 			textColumn("how", 10, 0, 0, func(p *state.Port) string { return strings.ReplaceAll(p.How.String(), "_", " ") }),
 			textColumn("state", 12, 0, 2, func(p *state.Port) string {
 				switch {

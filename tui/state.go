@@ -353,6 +353,12 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 			continue
 		}
 		h.Held++
+		if p.Activity != model.ActivityUnknown {
+			h.Watched++
+		}
+		if p.Activity == model.ActivityIdle {
+			h.Idle++
+		}
 		if h.Oldest == 0 || p.Since < h.Oldest {
 			h.Oldest = p.Since
 		}

@@ -46,6 +46,7 @@ type stream struct {
 	rng    *rand.Rand
 	cookie uint64
 	taken  int
+	unused []unusedPort
 	lost   uint64
 }
 
@@ -263,8 +264,12 @@ func (s *stream) leak(n int) {
 		}
 		s.hold(model.ProtocolUDP, uint16(5000+s.taken), 4312, "rpc-client"+s.Name, model.HowBindPort, stack)
 		s.taken++
+		s.unused = append(s.unused, unusedPort{s.cookie, uint16(4999 + s.taken), s.now})
 	}
 	age := n - s.Leak + 1
+	if age%10 == 0 {
+		s.tellIdle()
+	}
 	if age < 30 || age%10 != 0 {
 		return
 	}
@@ -276,6 +281,23 @@ func (s *stream) leak(n int) {
 		Causes:   []string{"rpc-client[4312] takes ports by bind, 2 a second, and keeps them", "all of them were taken at rpc_binding_new"},
 		RuledOut: []string{"not ports at rest: none of the pool is"},
 		Advice:   []string{"find where rpc-client opens these sockets and close them on every path, errors included; not needed when it is a pool that will settle", "restart the process to free the ports until it is mended"}})
+}
+
+// unusedPort is a leaked port that the stream has not called idle yet.
+type unusedPort struct {
+	cookie uint64
+	port   uint16
+	since  model.Time
+}
+
+// tellIdle tells of the leaked ports that have been idle for long enough.
+func (s *stream) tellIdle() {
+	for len(s.unused) > 0 && s.now.Sub(s.unused[0].since) >= model.IdleAfter {
+		u := s.unused[0]
+		s.unused = s.unused[1:]
+		s.b.AddPortActivity(model.PortActivity{Time: s.now, Dur: s.now.Sub(u.since), PID: 4312, TID: -1, Cookie: u.cookie, Protocol: model.ProtocolUDP, LocalPort: u.port, RemotePort: 443,
+			Activity: model.ActivityIdle, Netns: Netns, LocalAddr: "10.1.2.3", RemoteAddr: "10.9.8.7", Process: "rpc-client" + s.Name})
+	}
 }
 
 // churn is the ordinary coming and going of connections.
