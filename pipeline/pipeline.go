@@ -90,7 +90,9 @@ func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 	q := newQueue(opts)
 	sourceDone := make(chan error, 1)
 	go func() {
-		err := src.Run(ctx, func(b *model.Batch) error { return q.put(ctx, b) })
+		err := guarded(func() error {
+			return src.Run(ctx, func(b *model.Batch) error { return q.put(ctx, b) })
+		})
 		q.close()
 		sourceDone <- err
 	}()
@@ -101,7 +103,10 @@ func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 	writerDone := make(chan struct{})
 	go func() {
 		defer close(writerDone)
-		w.run(q)
+		if err := guarded(func() error { w.run(q); return nil }); err != nil {
+			w.err = err
+			cancel(errStopped)
+		}
 	}()
 
 	sourceErr := <-sourceDone

@@ -245,3 +245,32 @@ func TestInterleave(t *testing.T) {
 		t.Error("a batch without verdicts was copied")
 	}
 }
+
+// A panic of the source or of a sink ends the pipeline with its trace.
+func TestPanics(t *testing.T) {
+	for name, run := range map[string]func() error{
+		"source": func() error {
+			_, err := Run(t.Context(), sourceFunc(func(context.Context, source.Emit) error { panic("broken") }), Options{})
+			return err
+		},
+		"sink": func() error {
+			_, err := Run(t.Context(), batches(10), Options{Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}})
+			return err
+		},
+		"sink of a live source": func() error {
+			live := sourceFunc(func(ctx context.Context, emit source.Emit) error {
+				err := emit(meta(second, "n", "v"))
+				<-ctx.Done()
+				return err
+			})
+			_, err := Run(t.Context(), live, Options{Live: true, Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}})
+			return err
+		},
+	} {
+		err := run()
+		var panicked *PanicError
+		if !errors.As(err, &panicked) || panicked.Error() != "internal error: broken" || len(panicked.Trace) == 0 || panicked.Hint() == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -20,7 +20,6 @@ import (
 	"lostbeat/tui"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // open returns this host as a source of events, and the thresholds to judge it by.
@@ -82,14 +81,6 @@ func (f *uiFlags) options(state *tui.State) tui.Options {
 	return opts
 }
 
-// requireTerminal says what to use instead when there is no terminal.
-func requireTerminal(instead string) error {
-	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
-		return nil
-	}
-	return &usageError{"the terminal UI needs a terminal", instead}
-}
-
 // runLiveUI traces this host and shows it.
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 	src, settings, err := live.open()
@@ -137,6 +128,7 @@ func (s liveSession) run(ctx context.Context) error {
 			state.SetFault(pipelineErr)
 		}
 	})
+	wait.Go(func() { watchTerminal(ctx, cancel) })
 	if s.beside != nil {
 		wait.Go(func() {
 			if besideErr = s.beside(ctx); besideErr != nil && ctx.Err() == nil {

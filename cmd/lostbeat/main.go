@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"lostbeat/pipeline"
+
 	"github.com/spf13/cobra"
 )
 
@@ -34,7 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if handled, status := runHidden(args); handled {
 		return status
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
@@ -55,6 +57,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // printError prints err and, on lines of their own, what would mend it.
 func printError(w io.Writer, err error) {
+	var panicked *pipeline.PanicError
+	if errors.As(err, &panicked) {
+		fmt.Fprintf(w, "%s\n", panicked.Trace)
+	}
 	fmt.Fprintln(w, "lostbeat:", err)
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintln(w, "hint:", hint)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func newRecord() *cobra.Command {
@@ -174,22 +173,6 @@ func (t *tally) Write(b *model.Batch) error {
 func (t *tally) events() uint64 { t.mu.Lock(); defer t.mu.Unlock(); return t.count }
 func (t *tally) lost() uint64   { t.mu.Lock(); defer t.mu.Unlock(); return t.loss }
 func (t *tally) findings() int  { t.mu.Lock(); defer t.mu.Unlock(); return len(t.ids) }
-
-// isTerminal says that w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// columns returns the width of the terminal w, 80 where it does not say.
-func columns(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			return width
-		}
-	}
-	return 80
-}
 
 // fit cuts a line so that it does not wrap in a terminal: a line that wraps
 // cannot be written over.

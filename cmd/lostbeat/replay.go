@@ -119,6 +119,7 @@ func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.
 			state.SetFault(playErr)
 		}
 	})
+	wait.Go(func() { watchTerminal(ctx, cancel) })
 	err := tui.Run(ctx, opts)
 	cancel()
 	wait.Wait()

@@ -28,11 +28,15 @@ and when it ends, a line each.`,
 			if err != nil {
 				return err
 			}
+			onTerminal := isTerminal(cmd.OutOrStdout())
 			if isTerminal(cmd.ErrOrStderr()) { // a quiet host prints nothing for hours
 				fmt.Fprintln(cmd.ErrOrStderr(), "lostbeat: watching deferred work, packet drops and ports of this host; a line for each finding; Ctrl-C ends it")
 			}
 			printer := &findingPrinter{out: bufio.NewWriter(cmd.OutOrStdout()), json: asJSON, seen: map[string]findingState{}}
 			_, err = pipeline.Run(cmd.Context(), src, pipeline.Options{Detect: &settings, Live: true, Outputs: []pipeline.Output{{Name: "standard output", Sink: printer, Essential: true}}})
+			if onTerminal && hungUp(err) {
+				return nil
+			}
 			return err
 		},
 	}

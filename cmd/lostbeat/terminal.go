@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// stopSignals are the signals that end a command cleanly. A command that was
+// started to survive its terminal (nohup) does so.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
+// isTerminal says that w is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns returns the width of the terminal w, 80 where it does not say.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
+// requireTerminal says what to use instead when there is no terminal.
+func requireTerminal(instead string) error {
+	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil
+	}
+	return &usageError{"the terminal UI needs a terminal", instead}
+}
+
+// terminalCheck is how often the UI looks whether its terminal is still there.
+const terminalCheck = 2 * time.Second
+
+// watchTerminal calls gone when the terminal goes away, until ctx is done. A
+// terminal that is closed reads like one at which nobody types, and not every
+// shell passes SIGHUP on: the UI would trace on unseen.
+func watchTerminal(ctx context.Context, gone func()) {
+	ticker := time.NewTicker(terminalCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if !term.IsTerminal(int(os.Stdin.Fd())) {
+				gone()
+				return
+			}
+		}
+	}
+}
+
+// hungUp says that err comes from writing to a terminal that was closed: there
+// is nobody left to tell.
+func hungUp(err error) bool { return errors.Is(err, syscall.EIO) }
