@@ -48,6 +48,10 @@ type leak struct {
 	began, grew model.Time
 	// releasedBase is how many the holder had released when it began.
 	releasedBase uint64
+	// use is how old the ports are and whether they are used, while most were held.
+	use portUse
+	// members is the most processes that a family's ports were spread over.
+	members int
 	// earlier counts processes of the same name that leaked before and have ended.
 	earlier int
 }
@@ -328,7 +332,8 @@ func (d *portLeak) firstOfGrowth(w *world, h *holder) model.Time {
 	return max(start, h.first)
 }
 
-// measure computes the rate of growth and its uncertainty: the median and the
+// measure notes how many processes take part, and computes the rate of growth
+// and its uncertainty: the median and the
 // quartiles of the slopes between all pairs of floors (Theil and Sen).
 func (d *portLeak) measure(h *holder, data *leak) {
 	scale := data.scale
@@ -336,6 +341,10 @@ func (d *portLeak) measure(h *holder, data *leak) {
 		if s.steps*s.seconds <= h.ticks && s.steps*s.seconds <= 300 && h.floorOver(s.steps*s.seconds, s.seconds) > 0 {
 			scale = s
 		}
+	}
+	if h.isFamily() {
+		n, _ := h.family.growing()
+		data.members = max(data.members, n)
 	}
 	floors := floorsOf(h, scale)
 	var slopes []float64
@@ -355,8 +364,10 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	h := data.holder
 	ongoing := in.touchedOrOpen()
 	who := task(h.process, h.key.pid)
-	if pool := w.state.Pools[h.key.pool]; pool != nil {
-		data.pool = pool
+	// The number of a namespace that has gone is given to the next.
+	if pool := w.state.Pools[h.key.pool]; pool != nil && (data.pool == nil || data.pool.NetnsName == pool.NetnsName) {
+		known := *pool
+		data.pool = &known
 	}
 	pool := data.pool
 	taken := data.peak
@@ -369,7 +380,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.Subject.Pool, f.Subject.Netns = clean(pool.Name), clean(pool.NetnsName)
 		where = " of pool " + poolText(pool)
 	}
-	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(h), plural(taken, kind), where, span(length))
+	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(data), plural(taken, kind), where, span(length))
 	if data.proven || ongoing {
 		f.Title += " and " + d.gaveBack(data, ongoing)
 	}
@@ -402,7 +413,10 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 			f.Severity = model.SeverityCritical
 		}
 	}
-	use := useOf(w, h)
+	if use := useOf(w, h); data.use.held == 0 || use.held*2 >= data.peak {
+		data.use = use // what is left of ports that were given back says nothing about the leak
+	}
+	use := &data.use
 	f.Evidence = append(f.Evidence,
 		evidence("median age of the ports held", use.medianAge.Seconds(), "s"), evidence("oldest port held", use.oldest.Seconds(), "s"),
 		evidence("ports taken since it was first seen", float64(h.acquired), "ports"), evidence("ports given back", float64(h.released), "ports"))
@@ -436,12 +450,12 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 }
 
 // taker names who takes the ports.
-func (d *portLeak) taker(h *holder) string {
+func (d *portLeak) taker(data *leak) string {
+	h := data.holder
 	if !h.isFamily() {
 		return task(h.process, h.key.pid)
 	}
-	n, _ := h.family.growing()
-	return fmt.Sprintf("%s of %s", plural(n, "process", "processes"), clean(h.process))
+	return fmt.Sprintf("%s of %s", plural(data.members, "process", "processes"), clean(h.process))
 }
 
 // gaveBack says in words what became of the ports.

@@ -82,7 +82,7 @@ func (u *portUse) idleText() string {
 	if u.longer {
 		atLeast = " at least"
 	}
-	return fmt.Sprintf("not a pool in use: %s of %s held ports are idle, half of them for %s%s or longer", number(u.idle), number(u.known), span(u.medianIdle), atLeast)
+	return fmt.Sprintf("not a pool in use: %s of %s held ports idle, half of them for %s%s or longer", number(u.idle), number(u.known), span(u.medianIdle), atLeast)
 }
 
 func (u *portUse) inUseText() string {

@@ -19,7 +19,7 @@ func TestLeakTellsUse(t *testing.T) {
 	}{
 		{"idle", func(_ int, age time.Duration) model.PortActivity {
 			return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
-		}, []string{"not a pool in use: 400 of 400 held ports are idle, half of them for 3", "held ports of which the use is known", "of them idle for 10 s or longer", "median idle time of those"}, []string{"speaks for a pool", "at least or longer"}},
+		}, []string{"not a pool in use: 400 of 400 held ports idle, half of them for 3", "held ports of which the use is known", "of them idle for 10 s or longer", "median idle time of those"}, []string{"speaks for a pool", "at least or longer"}},
 		{"idle at least", func(_ int, age time.Duration) model.PortActivity {
 			return model.PortActivity{Activity: model.ActivityIdle, Dur: age, AtLeast: true}
 		}, []string{"s at least or longer"}, nil},
@@ -61,4 +61,26 @@ func TestLeakTellsUse(t *testing.T) {
 			check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, contains: c.contains, lacks: c.lacks})
 		})
 	}
+}
+
+// TestLeakKeepsUse wants the use of the ports to be told after they were given
+// back, too.
+func TestLeakKeepsUse(t *testing.T) {
+	s := ports()
+	port := uint16(33000)
+	var held []detecttest.Socket
+	seconds(s, 30, func(second int) {
+		held = append(held, take(s, leaker, 20, &port)...)
+		if second == 25 {
+			for _, k := range held[:400] {
+				s.Builder().AddPortActivity(model.PortActivity{Time: s.Now().Add(time.Second / 2), Dur: 20 * time.Second, PID: k.PID, TID: -1, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort, Activity: model.ActivityIdle})
+			}
+		}
+	})
+	for i, k := range held {
+		s.Release(time.Duration(i)*time.Millisecond, k)
+	}
+	seconds(s, 40, func(int) { s.Quiet() })
+	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true,
+		contains: []string{"by now they are free again", "not a pool in use: ", " held ports idle, half of them for 2"}})
 }
