@@ -16,10 +16,8 @@ type portUse struct {
 	// known is the number of ports of which it is known whether they are used,
 	// idle of them are not.
 	known, idle int
-	// medianIdle and longestIdle are of the idle ones; longer says that some of
-	// them are idle for longer than is known.
+	// medianIdle and longestIdle are of the idle ones, as far as is known.
 	medianIdle, longestIdle time.Duration
-	longer                  bool
 }
 
 // useOf summarises the holder's present ports.
@@ -37,7 +35,6 @@ func useOf(w *world, h *holder) portUse {
 		}
 		if port.Activity == model.ActivityIdle {
 			idle = append(idle, unused)
-			u.longer = u.longer || port.IdleAtLeast
 		}
 	}
 	u.held, u.idle = len(ages), len(idle)
@@ -78,11 +75,7 @@ func (u *portUse) evidence() []model.Evidence {
 }
 
 func (u *portUse) idleText() string {
-	atLeast := ""
-	if u.longer {
-		atLeast = " at least"
-	}
-	return fmt.Sprintf("not a pool in use: %s of %s held ports idle, half of them for %s%s or longer", number(u.idle), number(u.known), span(u.medianIdle), atLeast)
+	return fmt.Sprintf("not a pool in use: %s of %s held ports idle, half of them for %s or longer", number(u.idle), number(u.known), span(u.medianIdle))
 }
 
 func (u *portUse) inUseText() string {
