@@ -69,11 +69,11 @@ func (c *jiffyClock) sample(jiffies uint32, at time.Duration) {
 // use is worth watching, by the listing l.
 func (t *tracker) crowd(l *listing) bool {
 	held := make(map[int32]int)
-	for cookie, s := range l.sockets {
-		if s.protocol != model.ProtocolUDP || s.localPort == 0 || s.pid <= 0 {
+	for s := range l.sockets.inOrder() {
+		if s.protocol != model.ProtocolUDP || s.pid <= 0 {
 			continue
 		}
-		if h := t.held[cookie]; h != nil && l.begin.Sub(h.since) >= watchedAge {
+		if h := t.held[s.cookie]; h != nil && l.begin.Sub(h.since) >= watchedAge {
 			if held[s.pid]++; held[s.pid] >= watchedPorts {
 				return true
 			}
@@ -139,7 +139,7 @@ func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time,
 		return
 	}
 	// What has just been taken is in use: few ports live long enough to be told of.
-	if h.activity == model.ActivityUnknown && told.Activity == model.ActivityInUse && now.Sub(h.since) < model.IdleAfter {
+	if h.activity == model.ActivityUnknown && told.Activity == model.ActivityInUse && l.end.Sub(h.since) < model.IdleAfter {
 		return
 	}
 	*changes--

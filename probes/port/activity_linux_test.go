@@ -56,12 +56,12 @@ func TestTellUse(t *testing.T) {
 					c.socket(&s)
 				}
 				now := at(seconds)
-				return &listing{begin: now, end: now, sockets: map[uint64]*openSocket{1: &s}, namespaces: []namespace{{complete: true}},
+				return &listing{begin: now, end: now, sockets: socketsOf(s), namespaces: []namespace{{complete: true}},
 					jiffies: uint32(seconds * jiffies), jiffiesAt: time.Duration(seconds) * time.Second}
 			}
 			first := list(1, -1)
 			if c.taken != 0 {
-				clear(first.sockets)
+				first.sockets = socketTable{}
 			}
 			tr.begin(first)
 			var b model.Builder

@@ -81,7 +81,7 @@ func (t *tracker) reconcile(l *listing, now model.Time, b *model.Builder) bool {
 // is tracked is in use.
 func (t *tracker) findMissed(l *listing, now model.Time, of func(uint32) *tally, suspects map[uint64]bool, b *model.Builder) {
 	changes := maxChanges
-	for _, s := range l.inOrder() {
+	for s := range l.sockets.inOrder() {
 		of(s.netns).kernel++
 		h := t.held[s.cookie]
 		if h != nil {
@@ -126,7 +126,7 @@ func (t *tracker) findStale(l *listing, now model.Time, of func(uint32) *tally, 
 	var stale []uint64
 	for cookie, h := range t.held {
 		of(h.netns).tracked++
-		if l.sockets[cookie] != nil && l.sockets[cookie].localPort != 0 || h.since > l.begin {
+		if l.sockets.hasPort(cookie) || h.since > l.begin {
 			continue
 		}
 		if whole, listed := complete[h.netns]; listed && !whole || l.filesErr != nil || l.diagErr != nil {

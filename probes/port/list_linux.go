@@ -2,7 +2,6 @@ package port
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +47,12 @@ type openSocket struct {
 // heldBy says whether a process has the socket open.
 func (s *openSocket) heldBy(pid int32) bool { return s.pid == pid || slices.Contains(s.sharers, pid) }
 
+// holder is a process that has a socket open.
+type holder struct {
+	pid  int32
+	comm string
+}
+
 // timeWait is one connection at rest.
 type timeWait struct {
 	tuple
@@ -76,7 +81,7 @@ type namespace struct {
 // listing is what the kernel's tables held between begin and end.
 type listing struct {
 	begin, end model.Time
-	sockets    map[uint64]*openSocket
+	sockets    socketTable
 	resting    []timeWait
 	namespaces []namespace
 	// sunRPC is the range of ports that SunRPC binds, zero without it.
@@ -122,8 +127,8 @@ func (l *lister) now() model.Time {
 
 // list reads the tables of all namespaces.
 func (l *lister) list() *listing {
-	out := &listing{begin: l.now(), sockets: make(map[uint64]*openSocket)}
-	inodes := make(map[uint64]openSocket)
+	out := &listing{begin: l.now()}
+	inodes := make(map[uint64]holder)
 	out.filesErr = l.listFiles(out, inodes)
 	namespaces, err := netns.List(maxNamespaces)
 	out.diagErr = err
@@ -156,7 +161,7 @@ func (l *lister) status(out *listing) model.Probe {
 
 // listFiles adds the sockets that processes have open. inodes gets one process
 // for each socket file, by which the subflows of MPTCP find theirs.
-func (l *lister) listFiles(out *listing, inodes map[uint64]openSocket) error {
+func (l *lister) listFiles(out *listing, inodes map[uint64]holder) error {
 	if l.err != nil {
 		return l.err
 	}
@@ -197,7 +202,7 @@ func (out *listing) readJiffies(jiffies uint32) {
 	out.jiffies, out.jiffiesAt = jiffies, time.Duration(ts.Nano())
 }
 
-func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, inodes map[uint64]openSocket) {
+func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, inodes map[uint64]holder) {
 	name, ok := names[open.Comm]
 	if !ok {
 		name = commString(open.Comm)
@@ -205,24 +210,21 @@ func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, 
 	}
 	pid := int32(open.Pid)
 	if open.Protocol == uint8(model.ProtocolUnknown) {
-		inodes[open.Inode] = openSocket{pid: pid, comm: name}
+		inodes[open.Inode] = holder{pid, name}
 		return
 	}
-	if s := out.sockets[open.Cookie]; s != nil {
-		if !s.heldBy(pid) && len(s.sharers) < maxSharers {
-			s.sharers = append(s.sharers, pid)
-		}
+	if out.sockets.share(open.Cookie, pid) {
 		return
 	}
-	out.sockets[open.Cookie] = &openSocket{
+	out.sockets.add(&openSocket{
 		cookie: open.Cookie, local: open.LocalAddr, remote: open.RemoteAddr, netns: open.Netns,
 		localPort: open.LocalPort, remotePort: open.RemotePort, protocol: model.Protocol(open.Protocol),
 		state: open.State, flags: open.Flags, now: open.Now, used: open.Used, pid: pid, comm: name,
-	}
+	})
 }
 
 // listNamespace adds what one namespace's tables hold.
-func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]openSocket) error {
+func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder) error {
 	return n.Do(func() error {
 		ns := namespace{inode: n.Inode, name: n.Name, complete: true}
 		var errs []error
@@ -250,7 +252,7 @@ func (n *namespace) readLimits() (err error) {
 	return nil
 }
 
-func (out *listing) addDiag(s diagSocket, inode uint32, protocol uint8, inodes map[uint64]openSocket) {
+func (out *listing) addDiag(s diagSocket, inode uint32, protocol uint8, inodes map[uint64]holder) {
 	if s.timeWait {
 		out.resting = append(out.resting, timeWait{
 			tuple:  tuple{s.local, s.remote, inode, s.localPort, s.remotePort},
@@ -258,32 +260,20 @@ func (out *listing) addDiag(s diagSocket, inode uint32, protocol uint8, inodes m
 		})
 		return
 	}
-	if out.sockets[s.cookie] != nil {
+	if out.sockets.has(s.cookie) {
 		return
 	}
-	open := &openSocket{
+	open := openSocket{
 		cookie: s.cookie, local: s.local, remote: s.remote, netns: inode,
 		localPort: s.localPort, remotePort: s.remotePort, protocol: model.ProtocolTCP, state: s.state, pid: -1,
 	}
 	if protocol == unix.IPPROTO_UDP {
 		open.protocol = model.ProtocolUDP
 	}
-	if holder, ok := inodes[uint64(s.inode)]; ok && s.inode != 0 {
-		open.pid, open.comm = holder.pid, holder.comm
+	if h, ok := inodes[uint64(s.inode)]; ok && s.inode != 0 {
+		open.pid, open.comm = h.pid, h.comm
 	}
-	out.sockets[s.cookie] = open
-}
-
-// inOrder returns the listed sockets that have a port, by cookie.
-func (out *listing) inOrder() []*openSocket {
-	sockets := make([]*openSocket, 0, len(out.sockets))
-	for _, s := range out.sockets {
-		if s.localPort != 0 {
-			sockets = append(sockets, s)
-		}
-	}
-	slices.SortFunc(sockets, func(a, b *openSocket) int { return cmp.Compare(a.cookie, b.cookie) })
-	return sockets
+	out.sockets.add(&open)
 }
 
 // commString returns a task name from a record.

@@ -381,13 +381,12 @@ func (t *tracker) begin(l *listing) {
 	t.began = l.end
 	t.jiffy.sample(l.jiffies, l.jiffiesAt)
 	listening := make(map[listenerKey]bool)
-	sockets := l.inOrder()
-	for _, s := range sockets {
+	for s := range l.sockets.inOrder() {
 		if s.state == tcpListen && s.protocol == model.ProtocolTCP {
 			listening[listenerKey{s.netns, s.localPort}] = true
 		}
 	}
-	for _, s := range sockets {
+	for s := range l.sockets.inOrder() {
 		h := s.holding()
 		h.how = model.HowPresent
 		if h.remotePort != 0 && h.protocol == model.ProtocolTCP && listening[listenerKey{s.netns, s.localPort}] {

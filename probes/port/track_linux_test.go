@@ -62,7 +62,7 @@ func TestTracker(t *testing.T) {
 	listed := func(cookie uint64, port uint16) *listing {
 		return &listing{
 			begin: model.Time(second), end: model.Time(second),
-			sockets:    map[uint64]*openSocket{cookie: {cookie: cookie, localPort: port, protocol: model.ProtocolUDP, pid: 7}},
+			sockets:    socketsOf(openSocket{cookie: cookie, localPort: port, protocol: model.ProtocolUDP, pid: 7}),
 			namespaces: []namespace{{complete: true}},
 		}
 	}
