@@ -64,6 +64,10 @@ var roles = map[string]func(*child) error{
 	"dial":   (*child).dial,
 	"fill":   (*child).fill,
 	"hog":    (*child).hog,
+	"steady": (*child).steady,
+	"idle":   (*child).idle,
+	"stream": (*child).stream,
+	"local":  (*child).datagrams,
 }
 
 // child is a process of the lab: its options and whether it shall end.
@@ -160,10 +164,13 @@ func (c *child) flood() error {
 	if err != nil {
 		return err
 	}
-	address := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
+	if to.Addr().Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
 	sockets := make([]int, c.flows)
 	for i := range sockets {
-		if sockets[i], err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		if sockets[i], err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("socket: %w", err)
 		}
 		if err := unix.Connect(sockets[i], address); err != nil {
@@ -200,11 +207,11 @@ func (c *child) sink() error {
 	if err := c.pin(); err != nil {
 		return err
 	}
-	local, err := net.ResolveUDPAddr("udp4", c.local)
+	local, err := net.ResolveUDPAddr("udp", c.local)
 	if err != nil {
 		return err
 	}
-	conn, err := net.ListenUDP("udp4", local)
+	conn, err := net.ListenUDP("udp", local)
 	if err != nil {
 		return err
 	}
@@ -300,6 +307,15 @@ func (c *child) take(i int) (io.Closer, error) {
 		return net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	case "connect":
 		return net.Dial("udp4", "127.0.0.1:9")
+	case "connect6":
+		return net.Dial("udp6", "[::1]:9")
+	case "reuseport":
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), "listener"), errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+			unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 1))
 	case "listen":
 		// Listening without a bind: the kernel chooses the port.
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

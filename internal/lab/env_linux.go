@@ -21,17 +21,26 @@ import (
 
 // Addresses of the two ends of an Env's veth pair.
 const (
-	senderAddr   = "10.77.0.1"
-	receiverAddr = "10.77.0.2"
-	otherAddr    = "10.77.0.3" // a second address of the receiver
-	senderMAC    = "02:00:0a:4d:00:01"
-	receiverMAC  = "02:00:0a:4d:00:02"
+	senderAddr    = "10.77.0.1"
+	receiverAddr  = "10.77.0.2"
+	otherAddr     = "10.77.0.3" // a second address of the receiver
+	senderAddr6   = "fd00:77::1"
+	receiverAddr6 = "fd00:77::2"
+	senderMAC     = "02:00:0a:4d:00:01"
+	receiverMAC   = "02:00:0a:4d:00:02"
 )
 
-// floodPort is the UDP port that floods go to.
+// floodPort is the UDP port that floods go to; the scenario's number is added.
 const floodPort = 7000
 
-// Beginnings of the names of the veth pair's ends; the process's PID follows.
+// ownName is how the kernel calls the lab's processes.
+func ownName() string {
+	name, _ := os.ReadFile("/proc/self/comm") // without it they are listed as others
+	return strings.TrimSpace(string(name))
+}
+
+// Beginnings of the names of the veth pair's ends; the process's PID and the
+// scenario's number follow.
 const (
 	sendDevPrefix = "lba"
 	recvDevPrefix = "lbb"
@@ -39,6 +48,9 @@ const (
 
 // nsPrefix begins the name of every namespace of the lab.
 const nsPrefix = "lb-lab-"
+
+// ownPrefix begins the names of this process's namespaces.
+func ownPrefix() string { return fmt.Sprintf("%s%d-", nsPrefix, os.Getpid()) }
 
 // Env is what a scenario works in: namespaces, devices, settings and processes,
 // all undone by close.
@@ -48,13 +60,18 @@ type Env struct {
 
 	log  func(string)
 	undo []func() error
+	// number tells the scenarios apart that run at a time.
+	number int
 	// pids are the processes that it has started, numbered from 1 on.
 	pids map[int32]int
-	// namespaces are the names of those that it has made.
-	namespaces []string
-	// sendDev and recvDev are the two ends of the veth pair, named after this
-	// process so that findings about other labs on the host are told apart.
+	// namespaces are the names of those that it has made, deleted those of them
+	// that are gone again.
+	namespaces, deleted []string
+	// sendDev and recvDev are the two ends of the veth pair, named so that
+	// findings about other labs on the host are told apart.
 	sendDev, recvDev string
+	// loopback says that the fault is in a namespace's loopback device.
+	loopback bool
 
 	// shared says that another lab was at work when the fault began or ended.
 	shared bool
@@ -76,7 +93,7 @@ func (e *PrivilegeError) Hint() string {
 	return "run it as root, with iproute2 and iptables installed"
 }
 
-func newEnv(ctx context.Context, length time.Duration, log func(string)) (*Env, error) {
+func newEnv(s *Scenario, length time.Duration, log func(string)) (*Env, error) {
 	if os.Geteuid() != 0 {
 		return nil, &PrivilegeError{errors.New("it makes network namespaces, which needs root")}
 	}
@@ -89,7 +106,8 @@ func newEnv(ctx context.Context, length time.Duration, log func(string)) (*Env, 
 		log = func(string) {}
 	}
 	sweep()
-	return &Env{Length: length, log: log, pids: make(map[int32]int), sendDev: fmt.Sprintf("%s%d", sendDevPrefix, os.Getpid()), recvDev: fmt.Sprintf("%s%d", recvDevPrefix, os.Getpid())}, nil
+	id := fmt.Sprintf("%d-%d", os.Getpid(), s.number)
+	return &Env{Length: length, log: log, number: s.number, pids: make(map[int32]int), sendDev: sendDevPrefix + id, recvDev: recvDevPrefix + id}, nil
 }
 
 // sweep removes namespaces that killed runs have left behind.
@@ -137,9 +155,9 @@ func (e *Env) concerns(f *model.Finding) bool {
 	case f.Subject.PID > 0:
 		return e.pids[f.Subject.PID] > 0
 	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
-		return f.Subject.Port == floodPort // its process was not seen
+		return f.Subject.Port == e.port() // its process was not seen
 	case f.Subject.Device != "":
-		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev
+		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev || e.loopback && f.Subject.Device == "lo"
 	}
 	return true
 }
@@ -153,17 +171,32 @@ func (e *Env) besideOthers() bool {
 
 // Namespace makes a network namespace and returns its name.
 func (e *Env) Namespace(ctx context.Context, suffix string) (string, error) {
-	name := fmt.Sprintf("%s%d-%s", nsPrefix, os.Getpid(), suffix)
+	name := fmt.Sprintf("%s%d-%s", ownPrefix(), e.number, suffix)
 	if err := e.command(ctx, "", nil, "ip", "netns", "add", name); err != nil {
 		return "", err
 	}
 	e.namespaces = append(e.namespaces, name)
 	e.undo = append(e.undo, func() error {
+		if slices.Contains(e.deleted, name) {
+			return nil
+		}
 		// ctx may be done: what was made must be undone all the same.
 		return e.command(context.WithoutCancel(ctx), "", nil, "ip", "netns", "del", name)
 	})
 	return name, e.command(ctx, name, nil, "ip", "link", "set", "lo", "up")
 }
+
+// Delete makes a namespace vanish before the scenario ends.
+func (e *Env) Delete(ctx context.Context, ns string) error {
+	e.deleted = append(e.deleted, ns)
+	return e.command(ctx, "", nil, "ip", "netns", "del", ns)
+}
+
+// port is the UDP port that this scenario's packets go to.
+func (e *Env) port() uint16 { return floodPort + uint16(e.number) }
+
+// target is where they go: the receiver's end of the pair.
+func (e *Env) target() string { return fmt.Sprintf("%s:%d", receiverAddr, e.port()) }
 
 // Pair makes two namespaces joined by a veth pair: sendDev in the sender's,
 // recvDev in the receiver's.
@@ -179,11 +212,14 @@ func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
 		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", e.sendDev},
 		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", e.recvDev},
 		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", e.recvDev},
+		{"ip", "-n", sender, "addr", "add", senderAddr6 + "/64", "dev", e.sendDev, "nodad"},
+		{"ip", "-n", receiver, "addr", "add", receiverAddr6 + "/64", "dev", e.recvDev, "nodad"},
 		{"ip", "-n", sender, "link", "set", e.sendDev, "up"},
 		{"ip", "-n", receiver, "link", "set", e.recvDev, "up"},
 		// Without permanent neighbours the first second of a flood waits for ARP.
 		{"ip", "-n", sender, "neigh", "replace", receiverAddr, "lladdr", receiverMAC, "dev", e.sendDev, "nud", "permanent"},
 		{"ip", "-n", sender, "neigh", "replace", otherAddr, "lladdr", receiverMAC, "dev", e.sendDev, "nud", "permanent"},
+		{"ip", "-n", sender, "neigh", "replace", receiverAddr6, "lladdr", receiverMAC, "dev", e.sendDev, "nud", "permanent"},
 		{"ip", "-n", receiver, "neigh", "replace", senderAddr, "lladdr", senderMAC, "dev", e.recvDev, "nud", "permanent"},
 	} {
 		if err := e.command(ctx, "", nil, args...); err != nil {
@@ -231,19 +267,25 @@ func (e *Env) Set(ctx context.Context, ns, path, value string) error {
 const (
 	beforeRouting = "raw PREROUTING"
 	input         = "filter INPUT"
+	// input6 is the same for IPv6.
+	input6 = "filter6 INPUT"
 )
 
 // DearRules makes every UDP packet that a namespace receives pass n string
 // matches of a chain, none of which matches.
 func (e *Env) DearRules(ctx context.Context, ns, chain string, n int) error {
 	table, chain, _ := strings.Cut(chain, " ")
+	tool := "iptables-restore"
+	if plain, six := strings.CutSuffix(table, "6"); six {
+		table, tool = plain, "ip6tables-restore"
+	}
 	var rules strings.Builder
 	fmt.Fprintf(&rules, "*%s\n", table)
 	for i := range n {
 		fmt.Fprintf(&rules, "-A %s -p udp -m string --algo bm --string lostbeat-lab-%06d -j ACCEPT\n", chain, i)
 	}
 	rules.WriteString("COMMIT\n")
-	return e.command(ctx, ns, strings.NewReader(rules.String()), "iptables-restore", "--noflush")
+	return e.command(ctx, ns, strings.NewReader(rules.String()), tool, "--noflush")
 }
 
 // command runs a program, in a namespace when ns is not empty.

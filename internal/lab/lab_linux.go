@@ -15,11 +15,13 @@ import (
 	"lostbeat/pipeline"
 	"lostbeat/probes"
 	"lostbeat/source"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Expectation is a verdict that a scenario must bring.
 type Expectation struct {
-	// Detector is the detector that must speak.
+	// Detector is the detector that must speak, with more than a note of severity info.
 	Detector string
 	// Contains are parts that its finding must have, in title, causes or subject.
 	Contains []string
@@ -39,6 +41,9 @@ type Scenario struct {
 	Allow []string
 	// Length is how long the fault lasts.
 	Length time.Duration
+	// Light says that it leaves the CPUs so much time that others of its kind can
+	// run beside it.
+	Light bool
 	// Pools are port pools to watch, as given by --pool.
 	Pools []ebpf.Pool
 	// Run makes the fault happen; it returns after Length or when ctx is done.
@@ -46,6 +51,9 @@ type Scenario struct {
 	// Generate gives a stream instead of a live run, for faults that take
 	// longer than anyone waits; Run is nil then. The fault begins at the returned time.
 	Generate func() (b *model.Batch, fault model.Time)
+
+	// number is its place among the scenarios.
+	number int
 }
 
 // Result is what came of one scenario.
@@ -57,9 +65,10 @@ type Result struct {
 	// Missing are expectations that were not met, False the findings that must not be.
 	Missing []Expectation
 	False   []model.Finding
-	// Verdict is the time from the fault to the first expected finding, in
-	// event time; 0 when there is none.
-	Verdict time.Duration
+	// Verdict is the time from the fault to the first word of an expected
+	// finding, in event time; 0 when there is none. Sure is the time until it was
+	// more than a note of severity info.
+	Verdict, Sure time.Duration
 	// Lost counts events lost on the way.
 	Lost uint64
 	// Err says that the scenario could not be run.
@@ -120,26 +129,46 @@ func (e *unknownScenario) Hint() string {
 	return "scenarios: " + strings.Join(names, ", ")
 }
 
-// Run runs the scenarios one after the other. It returns the results so far and
-// ctx's error when ctx ends first.
+// Run runs the scenarios, those that load the machine one after the other and
+// then the light ones several at a time. It returns the results so far, in the
+// order of the scenarios, and ctx's error when ctx ends first.
 func Run(ctx context.Context, scenarios []*Scenario, opts Options) ([]*Result, error) {
-	var results []*Result
-	for _, s := range scenarios {
-		r := runOne(ctx, s, opts)
-		if ctx.Err() != nil {
-			return results, ctx.Err()
+	results := make([]*Result, len(scenarios))
+	play := func(i int) {
+		if r := runOne(ctx, scenarios[i], opts); ctx.Err() == nil {
+			results[i] = r
 		}
-		results = append(results, r)
 	}
-	return results, nil
+	var light errgroup.Group
+	light.SetLimit(AtOnce)
+	if len(opts.Outputs) > 0 {
+		light.SetLimit(1) // they take one stream at a time
+	}
+	for i, s := range scenarios {
+		if !s.Light && ctx.Err() == nil {
+			play(i)
+		}
+	}
+	for i, s := range scenarios {
+		if s.Light && ctx.Err() == nil {
+			light.Go(func() error { play(i); return nil })
+		}
+	}
+	if err := light.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(results, func(r *Result) bool { return r == nil }), ctx.Err()
 }
+
+// AtOnce is how many light scenarios run at a time.
+const AtOnce = 4
 
 // Play makes one fault happen without watching it: the caller does that.
 func Play(ctx context.Context, s *Scenario, log func(string)) (err error) {
 	if s.Run == nil {
 		return fmt.Errorf("scenario %s is generated and cannot be played on a host", s.Name)
 	}
-	env, err := newEnv(ctx, s.Length, log)
+	env, err := newEnv(s, s.Length, log)
 	if err != nil {
 		return err
 	}
@@ -161,17 +190,18 @@ func (f sourceFunc) Run(ctx context.Context, emit source.Emit) error { return f(
 
 // observer keeps the findings of a stream.
 type observer struct {
-	mu    sync.Mutex
-	last  map[string]model.Finding
-	first map[string]model.Time
-	order []string
-	lost  uint64
-	ready chan struct{}
-	once  sync.Once
+	mu   sync.Mutex
+	last map[string]model.Finding
+	// first and sure are when a finding came, and when it became more than info.
+	first, sure map[string]model.Time
+	order       []string
+	lost        uint64
+	ready       chan struct{}
+	once        sync.Once
 }
 
 func newObserver() *observer {
-	return &observer{last: make(map[string]model.Finding), first: make(map[string]model.Time), ready: make(chan struct{})}
+	return &observer{last: make(map[string]model.Finding), first: make(map[string]model.Time), sure: make(map[string]model.Time), ready: make(chan struct{})}
 }
 
 // Write implements pipeline.Sink.
@@ -189,6 +219,9 @@ func (o *observer) Write(b *model.Batch) error {
 			if _, seen := o.last[f.ID]; !seen {
 				o.order = append(o.order, f.ID)
 				o.first[f.ID] = e.Time
+			}
+			if _, is := o.sure[f.ID]; !is && f.Severity > model.SeverityInfo {
+				o.sure[f.ID] = e.Time
 			}
 			o.last[f.ID] = f
 		case model.KindLoss:
@@ -219,7 +252,7 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 	if opts.Length > 0 {
 		length = opts.Length
 	}
-	env, err := newEnv(ctx, length, log)
+	env, err := newEnv(s, length, log)
 	if err != nil {
 		r.Err = err
 		return r
@@ -275,7 +308,9 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 		f := o.last[id]
 		expects := func(x Expectation) bool { return x.matches(&f, env) }
 		if env != nil && (!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" && !slices.ContainsFunc(r.Scenario.Expect, expects)) {
-			r.Elsewhere = append(r.Elsewhere, f)
+			if !strings.HasPrefix(f.Subject.Netns, ownPrefix()) && f.Subject.Process != ownName() { // not of a scenario beside this one
+				r.Elsewhere = append(r.Elsewhere, f)
+			}
 			continue
 		}
 		r.Findings = append(r.Findings, f)
@@ -286,7 +321,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 				expected = true
 				met[i] = true
 				if took := o.first[id].Sub(fault); r.Verdict == 0 || took < r.Verdict {
-					r.Verdict = took
+					r.Verdict, r.Sure = took, o.sure[id].Sub(fault)
 				}
 			}
 		}
@@ -302,7 +337,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 }
 
 func (x *Expectation) matches(f *model.Finding, env *Env) bool {
-	if f.Detector != x.Detector || x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
+	if f.Detector != x.Detector || f.Severity == model.SeverityInfo || x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
 		return false
 	}
 	text := strings.Join(append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...), "\n")

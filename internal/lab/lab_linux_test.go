@@ -3,8 +3,12 @@ package lab
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"lostbeat/detect"
@@ -20,6 +24,12 @@ func TestMain(m *testing.M) {
 		if handled, status := Child(os.Args[1:]); handled {
 			os.Exit(status)
 		}
+	}
+	flag.Parse()
+	// Light scenarios wait for most of their time.
+	if err := flag.Set("test.parallel", strconv.Itoa(AtOnce)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 	os.Exit(m.Run())
 }
@@ -41,9 +51,18 @@ func TestLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var results []*Result
-	for _, s := range scenarios {
+	var mu sync.Mutex
+	results := make([]*Result, len(scenarios))
+	t.Cleanup(func() { // the parallel ones have ended
+		var report strings.Builder
+		Report(&report, slices.DeleteFunc(results, func(r *Result) bool { return r == nil }))
+		t.Logf("\n%s", report.String())
+	})
+	for i, s := range scenarios {
 		t.Run(s.Name, func(t *testing.T) {
+			if s.Light {
+				t.Parallel() // after all others, some at a time
+			}
 			play := func() (r []*Result, report string, ok bool) {
 				r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: detect.Default(), Log: func(line string) { t.Log(line) }})
 				if err != nil {
@@ -58,7 +77,9 @@ func TestLab(t *testing.T) {
 				t.Logf("wrong, once more:\n%s", report)
 				r, report, ok = play()
 			}
-			results = append(results, r...)
+			mu.Lock()
+			results[i] = r[0]
+			mu.Unlock()
 			if !ok {
 				t.Errorf("\n%s", report)
 			}
@@ -69,9 +90,6 @@ func TestLab(t *testing.T) {
 			}
 		})
 	}
-	var report strings.Builder
-	Report(&report, results)
-	t.Logf("\n%s", report.String())
 }
 
 func TestGenerated(t *testing.T) {

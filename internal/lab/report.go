@@ -14,7 +14,7 @@ import (
 // reports whether every verdict was right.
 func Report(w io.Writer, results []*Result) bool {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "scenario\texpected\tgot\tverdict after\tfalse alarms\tlost\t")
+	fmt.Fprintln(tw, "scenario\texpected\tgot\tverdict after\tsure after\tfalse alarms\tlost\t")
 	ok := true
 	for _, r := range results {
 		ok = ok && r.OK()
@@ -25,9 +25,9 @@ func Report(w io.Writer, results []*Result) bool {
 		for _, f := range r.Findings {
 			got = append(got, f.Detector)
 		}
-		after := "-"
+		after, sure := "-", "-"
 		if r.Verdict > 0 {
-			after = r.Verdict.Round(100 * time.Millisecond).String()
+			after, sure = r.Verdict.Round(100*time.Millisecond).String(), r.Sure.Round(100*time.Millisecond).String()
 		}
 		mark := "ok"
 		switch {
@@ -36,7 +36,7 @@ func Report(w io.Writer, results []*Result) bool {
 		case !r.OK():
 			mark = "WRONG"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.Scenario.Name, list(expected), list(got), after, len(r.False), r.Lost, mark)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.Scenario.Name, list(expected), list(got), after, sure, len(r.False), r.Lost, mark)
 	}
 	tw.Flush()
 	for _, r := range results {

@@ -21,7 +21,7 @@ func Scenarios() []*Scenario {
 	exhaustion := func(parts ...string) []Expectation {
 		return []Expectation{{Detector: "port-exhaustion", Contains: parts}}
 	}
-	return []*Scenario{
+	all := []*Scenario{
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
 		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 10 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedFlood},
@@ -34,34 +34,54 @@ func Scenarios() []*Scenario {
 			Expect: starvation("Long runs of NET_RX", "CPU 0"), Run: longVector},
 		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 8 * time.Second,
 			Expect: starvation("NAPI thread", recvDevPrefix), Run: napiThread},
-		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Length: 8 * time.Second,
+		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Light: true, Length: 8 * time.Second,
 			Expect: socket("too small"), Run: smallBuffer},
-		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Length: 8 * time.Second,
+		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Light: true, Length: 8 * time.Second,
 			Expect: socket("not read"), Run: stoppedReader},
-		{Name: "suspended-reader", Doc: "a program that is stopped by a signal", Length: 8 * time.Second,
+		{Name: "suspended-reader", Doc: "a program that is stopped by a signal", Light: true, Length: 8 * time.Second,
 			Expect: socket("not read"), Run: suspendedReader},
-		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Length: 8 * time.Second,
+		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Light: true, Length: 8 * time.Second,
 			Expect: socket("more slowly"), Run: slowReader},
-		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Length: 8 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
-		{Name: "leak-udp6", Doc: "the same over IPv6", Length: 8 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind6", 30)},
-		{Name: "leak-among-two", Doc: "two processes of one pool: one opens and closes, one leaks", Length: 8 * time.Second, Expect: []Expectation{{Detector: "port-leak", Contains: []string{"bind to port 0"}, Culprit: 2}}, Run: leakAmongTwo},
-		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Length: 8 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
-		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Length: 8 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
-		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Length: 8 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
-		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Length: 35 * time.Second, Expect: leak("bind"), Run: slowLeak},
-		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Length: 12 * time.Second, Run: connectStorm},
-		{Name: "settling-pool", Doc: "connection pools of 60 and 100 that grow to their size and stay there", Length: 20 * time.Second, Run: settlingPool},
-		{Name: "ports-at-start", Doc: "a program that opens 50 ports at its start and keeps them", Length: 10 * time.Second, Run: portsAtStart},
-		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Length: 8 * time.Second,
+		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
+		{Name: "leak-udp6", Doc: "the same over IPv6", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind6", 30)},
+		{Name: "leak-among-two", Doc: "two processes of one pool: one opens and closes, one leaks", Light: true, Length: 12 * time.Second, Expect: []Expectation{{Detector: "port-leak", Contains: []string{"bind to port 0"}, Culprit: 2}}, Run: leakAmongTwo},
+		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
+		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
+		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
+		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Light: true, Length: 35 * time.Second, Expect: leak("bind"), Run: slowLeak},
+		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Light: true, Length: 12 * time.Second, Run: connectStorm},
+		{Name: "settling-pool", Doc: "connection pools of 60 and 100 that grow to their size and stay there", Light: true, Length: 20 * time.Second, Run: settlingPool},
+		{Name: "ports-at-start", Doc: "a program that opens 200 ports at its start and keeps them", Light: true, Length: 10 * time.Second, Run: portsAtStart},
+		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Light: true, Length: 8 * time.Second,
 			Expect: exhaustion("towards "+receiverAddr, "EADDRNOTAVAIL"), Allow: []string{"port-leak"}, Run: exhaustedDestination},
-		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Length: 8 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
+		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Light: true, Length: 8 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
 			Expect: exhaustion("Pool lab", "15000-15099"), Allow: []string{"port-leak"}, Run: exhaustedPool},
 		{Name: "resting-pool", Doc: "a bounded pool whose ports rest for 240 s after their close (generated)", Length: time.Hour,
 			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 0) }},
 		{Name: "vanishing-ports", Doc: "the same pool, from which ports vanish without an open socket, as in KB 814622 (generated)", Length: time.Hour,
 			Expect: leak("vanished", "caller[900]"), Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 900) }},
 		{Name: "cpu-hog", Doc: "a program that burns a CPU in user space", Length: 8 * time.Second, Run: cpuHog},
+		{Name: "busy-host", Doc: "programs that use every CPU, as a build does", Length: 20 * time.Second, Run: busyHost},
+		{Name: "pinned-ipv6", Doc: "the pinned flood over IPv6", Length: 8 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedIPv6},
+		{Name: "pinned-loopback", Doc: "a flood through the loopback device, all of it received on one CPU", Length: 8 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX", "lo"), Run: pinnedLoopback},
+		{Name: "leak-connect6", Doc: "a process that connects UDP sockets over IPv6 and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect6", 30)},
+		{Name: "leak-reuseport", Doc: "a process that opens TCP listeners with SO_REUSEPORT and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("reuseport", 30)},
+		{Name: "leak-workers", Doc: "three processes of one name that all leak", Light: true, Length: 12 * time.Second, Expect: leak("3 processes of"), Run: leakWorkers},
+		{Name: "leak-in-passing", Doc: "a leak whose namespace vanishes with it", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leakInPassing},
+		{Name: "held-3s", Doc: "a program that opens 50 sockets a second and closes each after 3 s", Light: true, Length: 20 * time.Second, Run: holding("50", "1", "3s")},
+		{Name: "held-5s", Doc: "a program that opens 40 sockets a second and closes each after 5 s", Light: true, Length: 20 * time.Second, Run: holding("40", "1", "5s")},
+		{Name: "bursts", Doc: "a resolver that asks 100 questions at once, every 3 s", Light: true, Length: 15 * time.Second, Run: holding("33", "100", "50ms")},
+		{Name: "resting-ports", Doc: "an ephemeral pool used up by TIME_WAIT alone", Light: true, Length: 12 * time.Second,
+			Expect: exhaustion("towards "+receiverAddr, "at rest (TIME_WAIT)"), Run: restingPorts},
+		{Name: "unread-tcp", Doc: "a program that stops reading a TCP connection: the sender waits, nothing is lost", Light: true, Length: 10 * time.Second, Run: unreadTCP},
+		{Name: "unread-local", Doc: "a local (unix) socket that nobody reads", Light: true, Length: 8 * time.Second, Run: unreadLocal},
 	}
+	for i, s := range all {
+		s.number = i
+	}
+	return all
 }
 
 func quiet(ctx context.Context, e *Env) error {
@@ -78,23 +98,29 @@ func dearPackets(ctx context.Context, e *Env, chain string, rules int) (sender, 
 	if err = e.DearRules(ctx, receiver, chain, rules); err != nil {
 		return
 	}
-	// Without RPS the sender itself handles what it sends.
-	flood, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-count", "4000", "-cpu", "1")
+	cost, err = costOf(ctx, e, sender, e.target())
+	return sender, receiver, cost, err
+}
+
+// costOf returns the time that a packet takes to a destination, as long as
+// there is no RPS: the sender itself then handles what it sends.
+func costOf(ctx context.Context, e *Env, sender, to string) (time.Duration, error) {
+	flood, err := e.Start(ctx, sender, "flood", "-to", to, "-count", "4000", "-cpu", "1")
 	if err != nil {
-		return
+		return 0, err
 	}
 	line, err := flood.Await()
 	if err != nil {
-		return
+		return 0, err
 	}
 	_, best, _ := strings.Cut(line, " ")
 	ns, err := strconv.Atoi(best)
 	if err != nil || ns <= 0 {
-		return "", "", 0, fmt.Errorf("calibration gave %q", line)
+		return 0, fmt.Errorf("calibration gave %q", line)
 	}
-	cost = time.Duration(ns)
-	e.log(fmt.Sprintf("a packet takes %v with %d rules", cost, rules))
-	return sender, receiver, cost, nil
+	cost := time.Duration(ns)
+	e.log(fmt.Sprintf("a packet takes %v", cost))
+	return cost, nil
 }
 
 func setRPS(ctx context.Context, e *Env, ns, cpus string) error {
@@ -103,9 +129,13 @@ func setRPS(ctx context.Context, e *Env, ns, cpus string) error {
 
 // floodAt sends UDP from one CPU at a rate that takes the given share of a CPU to receive.
 func floodAt(ctx context.Context, e *Env, sender string, cpu int, cost time.Duration, load float64, flows int) error {
+	return floodTo(ctx, e, sender, e.target(), cpu, cost, load, flows)
+}
+
+func floodTo(ctx context.Context, e *Env, sender, to string, cpu int, cost time.Duration, load float64, flows int) error {
 	rate := int(load * float64(time.Second) / float64(cost))
 	e.log(fmt.Sprintf("flooding with %d packets/s", rate))
-	_, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", strconv.Itoa(cpu))
+	_, err := e.Start(ctx, sender, "flood", "-to", to, "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", strconv.Itoa(cpu))
 	return err
 }
 
@@ -122,7 +152,7 @@ func pinned(ctx context.Context, e *Env, chain string, cpu int) error {
 	if err := setRPS(ctx, e, receiver, strconv.Itoa(1<<cpu)); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target()); err != nil {
 		return err
 	}
 	if err := floodAt(ctx, e, sender, 1-cpu, cost, 3, 16); err != nil {
@@ -140,7 +170,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 	if err := setRPS(ctx, e, receiver, "3"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-buffer", "8388608"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608"); err != nil {
 		return err
 	}
 	// Pinned to one CPU this would be more than it can bear.
@@ -189,7 +219,7 @@ func longVector(ctx context.Context, e *Env) error {
 	// A poll takes up to 64 packets and looks at no clock meanwhile: bursts of
 	// 64 make runs of 64 times the cost, at a load that the CPU bears.
 	rate := int(0.4 * float64(time.Second) / float64(cost))
-	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", strconv.Itoa(rate), "-burst", "64", "-cpu", "1"); err != nil {
+	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", strconv.Itoa(rate), "-burst", "64", "-cpu", "1"); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -223,10 +253,10 @@ func smallBuffer(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-buffer", "4096", "-cpu", "1"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "4096", "-cpu", "1"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "2000", "-burst", "200", "-cpu", "1"); err != nil {
+	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", "2000", "-burst", "200", "-cpu", "1"); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -238,10 +268,10 @@ func stoppedReader(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-after", "3s", "-buffer", "65536"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-after", "3s", "-buffer", "65536"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "500"); err != nil {
+	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", "500"); err != nil {
 		return err
 	}
 	wait(ctx, 3*time.Second)
@@ -254,11 +284,11 @@ func suspendedReader(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	reader, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000")
+	reader, err := e.Start(ctx, receiver, "sink", "-local", e.target())
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "700", "-size", "600"); err != nil {
+	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", "700", "-size", "600"); err != nil {
 		return err
 	}
 	wait(ctx, time.Second)
@@ -274,10 +304,10 @@ func slowReader(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", receiverAddr+":7000", "-every", "5ms", "-buffer", "65536"); err != nil {
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-every", "5ms", "-buffer", "65536"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "flood", "-to", receiverAddr+":7000", "-rate", "1000"); err != nil {
+	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", "1000"); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -371,7 +401,7 @@ func portsAtStart(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.MarkFault()
-	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-count", "50"); err != nil {
+	if _, err := e.Start(ctx, ns, "leak", "-mode", "bind", "-count", "200"); err != nil {
 		return err
 	}
 	wait(ctx, e.Length)
