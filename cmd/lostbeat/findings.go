@@ -42,7 +42,7 @@ They see event time only: the verdicts are the same as those of the live session
 			worst := model.SeverityInfo
 			total := 0
 			err = eachCapture(cmd.Context(), args, files, func(c *capture) error {
-				found, err := findAll(cmd.Context(), c, thresholds)
+				found, unseen, err := findAll(cmd.Context(), c, thresholds)
 				if err != nil {
 					return err
 				}
@@ -61,6 +61,9 @@ They see event time only: the verdicts are the same as those of the live session
 				if !asJSON && len(found) == 0 {
 					start, end := c.Span()
 					fmt.Fprintf(out, "%s: no finding in %s, %s to %s\n", printable(c.path), shortDuration(end.Sub(start)), start.Std().Format(time.RFC3339), end.Std().Format(time.RFC3339))
+				}
+				if !asJSON && len(unseen) > 0 {
+					fmt.Fprintf(out, "    not judged, because it is not in the capture: %s ('lostbeat info' says why)\n", strings.Join(unseen, ", "))
 				}
 				return out.Flush()
 			})
@@ -81,12 +84,24 @@ They see event time only: the verdicts are the same as those of the live session
 	return cmd
 }
 
+// signals are what findings go by, and the probes that show them.
+var signals = []struct{ probe, name string }{{"deferred", "deferred work (DPCs, softirqs)"}, {"interrupt", "interrupts"}, {"drop", "dropped packets"}, {"port", "ports"}}
+
 // findAll runs the detectors over a source and returns the last state of every
-// finding, in the order in which they arose.
-func findAll(ctx context.Context, src source.Source, settings detect.Settings) ([]model.Finding, error) {
+// finding, in the order in which they arose, and the signals that were not
+// there to be judged: those of which every part was off. A source that says
+// nothing of its probes is taken to have all.
+func findAll(ctx context.Context, src source.Source, settings detect.Settings) (findings []model.Finding, unseen []string, err error) {
 	engine := detect.New(settings)
 	var found findingList
-	err := src.Run(ctx, func(b *model.Batch) error {
+	parts := map[[2]string]model.ProbeState{}
+	err = src.Run(ctx, func(b *model.Batch) error {
+		for i := range b.Events {
+			if b.Events[i].Kind == model.KindProbe {
+				p, _ := b.Probe(&b.Events[i])
+				parts[[2]string{p.Name, p.Part}] = p.State
+			}
+		}
 		engine.Apply(b, found.add)
 		return nil
 	})
@@ -94,7 +109,18 @@ func findAll(ctx context.Context, src source.Source, settings detect.Settings) (
 	if err == nil {
 		err = ctx.Err()
 	}
-	return found.findings, err
+	for _, s := range signals {
+		known, shown := false, false
+		for part, state := range parts {
+			if part[0] == s.probe {
+				known, shown = true, shown || state != model.ProbeOff
+			}
+		}
+		if known && !shown {
+			unseen = append(unseen, s.name)
+		}
+	}
+	return found.findings, unseen, err
 }
 
 // findingList keeps the last state of each finding in order of appearance.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -52,6 +51,10 @@ type probeInfo struct {
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	Hint   string `json:"hint,omitempty"`
+}
+
+func infoOfProbe(p model.Probe) probeInfo {
+	return probeInfo{p.Name, p.Part, p.State.String(), p.Reason, p.Hint}
 }
 
 func newInfo() *cobra.Command {
@@ -185,7 +188,7 @@ func (i *captureInfo) of(meta map[string]string) {
 }
 
 func (i *captureInfo) probe(p model.Probe) {
-	i.Probes = append(i.Probes, probeInfo{p.Name, p.Part, p.State.String(), p.Reason, p.Hint})
+	i.Probes = append(i.Probes, infoOfProbe(p))
 }
 
 func (i captureInfo) write(w io.Writer) error {
@@ -204,15 +207,26 @@ func (i captureInfo) write(w io.Writer) error {
 		row("note", note)
 	}
 	fmt.Fprintln(t)
-	for _, p := range i.Probes {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
-	}
-	fmt.Fprintln(t)
-	for _, k := range i.Events {
-		fmt.Fprintf(t, "%s\t%s\n", k.Kind, humanize.Comma(int64(k.Count)))
+	writeProbes(t, i.Probes)
+	if len(i.Events) > 0 { // the first is the most frequent
+		width := len(humanize.Comma(int64(i.Events[0].Count)))
+		for _, k := range i.Events {
+			fmt.Fprintf(t, "%s\t%*s\n", k.Kind, width, humanize.Comma(int64(k.Count)))
+		}
 	}
 	fmt.Fprintln(t)
 	return t.Flush()
+}
+
+// writeProbes writes what each probe showed, and what would make it show more.
+func writeProbes(t io.Writer, probes []probeInfo) {
+	for _, p := range probes {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
+		if p.Hint != "" {
+			fmt.Fprintf(t, "\t\t→ %s\n", printable(p.Hint))
+		}
+	}
+	fmt.Fprintln(t)
 }
 
 func probeName(name, part string) string {
@@ -227,20 +241,25 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 	fmt.Fprintf(t, "file\t%s (etl)\n", printable(path))
 	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", printable(cmp.Or(inv.Host, "unknown")), printable(inv.Kernel))
 	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
-	end := inv.End.String()
+	end := inv.End.String() + " (" + shortDuration(inv.End.Sub(inv.Start)) + ")"
 	if inv.End == 0 {
 		end = "unknown: the file was not finalised"
 	}
 	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, end)
 	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
 	fmt.Fprintf(t, "lost\t%s\n\n", humanize.Comma(int64(inv.Lost)))
+	var probes []probeInfo
 	for _, p := range inv.Probes {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
+		probes = append(probes, infoOfProbe(p))
 	}
-	fmt.Fprintln(t)
-	fmt.Fprintln(t, "provider or class\tevent\tversion\tcount\tname")
+	writeProbes(t, probes)
+	width := len("count")
+	if len(inv.Events) > 0 {
+		width = max(width, len(humanize.Comma(int64(inv.Events[0].Count))))
+	}
+	fmt.Fprintf(t, "provider or class\tevent\tversion\t%*s\tname\n", width, "count")
 	for _, e := range inv.Events {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Provider, e.Event, strconv.Itoa(int(e.Version)), humanize.Comma(int64(e.Count)), printable(e.Name))
+		fmt.Fprintf(t, "%s\t%s\t%7d\t%*s\t%s\n", e.Provider, e.Event, e.Version, width, humanize.Comma(int64(e.Count)), printable(e.Name))
 	}
 	fmt.Fprintln(t)
 	return t.Flush()

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"lostbeat/etw/etl/etltest"
 	"lostbeat/model"
 	"lostbeat/record"
 
@@ -112,6 +114,77 @@ func TestInfoOfAnUnclosedRecording(t *testing.T) {
 	}
 	info := infoOf(t, path)
 	if info.Lost != 13 || len(info.Notes) == 0 || info.EventsTotal >= infoOf(t, whole).EventsTotal || info.Host != "web-07" {
+		t.Errorf("%+v", info)
+	}
+}
+
+// windowsTrace writes a Windows trace.
+func windowsTrace(t *testing.T, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "capture.etl")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestWhatCannotBeJudged lists the signals that a capture does not have: that
+// nothing was found in it says nothing of them.
+func TestWhatCannotBeJudged(t *testing.T) {
+	for name, c := range map[string]struct {
+		path   string
+		judged []string
+		not    []string
+	}{
+		"trace without events": {windowsTrace(t, etltest.New(etltest.Options{}).Bytes()), nil, []string{"deferred work", "interrupts", "dropped packets", "ports"}},
+		"DPC storm":            {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred work", "interrupts"}, []string{"dropped packets", "ports"}},
+		"port leak":            {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"dropped packets", "ports"}, []string{"deferred work", "interrupts"}},
+		"recording":            {recording(t), []string{"deferred work", "interrupts", "dropped packets", "ports"}, nil},
+	} {
+		out, errs, status := execute(t, "findings", c.path)
+		_, not, _ := strings.Cut(out, "not judged, because it is not in the capture: ")
+		if status != exitOK {
+			t.Errorf("%s: status %d, %s", name, status, errs)
+		}
+		for _, signal := range c.judged {
+			if strings.Contains(not, signal) {
+				t.Errorf("%s: %s are called not judged:\n%s", name, signal, out)
+			}
+		}
+		for _, signal := range c.not {
+			if !strings.Contains(not, signal) {
+				t.Errorf("%s: %s are not said to be missing:\n%s", name, signal, out)
+			}
+		}
+	}
+}
+
+// TestInfoOfATrace has the fields that scripts read.
+func TestInfoOfATrace(t *testing.T) {
+	path := windowsTrace(t, etltest.PortLeak(etltest.Options{}))
+	out, errs, status := execute(t, "info", "--json", path, path)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if status != exitOK || len(lines) != 2 {
+		t.Fatalf("status %d, %d lines, %s", status, len(lines), errs)
+	}
+	var info struct {
+		File, Format, Host, OS, Kernel, Start, End string
+		EventsTotal                                int `json:"events_total"`
+		Processors, Lost                           *int
+		Events                                     []struct {
+			Provider, Event string
+			Version, Count  int
+		}
+		Probes []probeInfo
+	}
+	if err := json.Unmarshal([]byte(lines[0]), &info); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, e := range info.Events {
+		sum += e.Count
+	}
+	if info.File != path || info.Format != "etl" || info.OS != "windows" || info.Start == "" || info.End == "" || info.Processors == nil || info.Lost == nil || sum != info.EventsTotal || sum < 1000 || len(info.Probes) < 5 {
 		t.Errorf("%+v", info)
 	}
 }

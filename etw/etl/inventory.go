@@ -13,6 +13,8 @@ import (
 
 // Inventory lists what a file contains.
 type Inventory struct {
+	// File is the path that was opened, "" for none.
+	File string
 	// EventsTotal is the number of records, the log header's own included.
 	EventsTotal uint64
 	// Events are the kinds of records, the most frequent first.
@@ -81,6 +83,8 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		probes[i] = probeJSON{p.Name, p.Part, p.State.String(), p.Reason, p.Hint}
 	}
 	return json.Marshal(struct {
+		File         string      `json:"file"`
+		Format       string      `json:"format"`
 		EventsTotal  uint64      `json:"events_total"`
 		Processors   uint32      `json:"processors"`
 		Start        *string     `json:"start"`
@@ -102,7 +106,7 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Kernel       string      `json:"kernel"`
 		Probes       []probeJSON `json:"probes"`
 		Events       []eventJSON `json:"events"`
-	}{v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First), timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock, v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
+	}{v.File, "etl", v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First), timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock, v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
 }
 
 func timeJSON(t model.Time) *string {
@@ -124,7 +128,7 @@ type countKey struct {
 // Inventory reads the whole file and counts its records.
 func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 	h := &f.header
-	v := Inventory{Processors: h.Processors, Start: h.Start, End: h.End, Lost: h.EventsLost, BuffersLost: h.BuffersLost, Buffers: len(f.buffers), Windows: h.describe(), Session: h.LoggerName,
+	v := Inventory{File: f.name, Processors: h.Processors, Start: h.Start, End: h.End, Lost: h.EventsLost, BuffersLost: h.BuffersLost, Buffers: len(f.buffers), Windows: h.describe(), Session: h.LoggerName,
 		Clock: h.Clock.Type.String(), Compression: h.Compression.String(), PointerSize: h.PointerSize}
 	counts := make(map[countKey]*uint64)
 	state := etw.NewState()

@@ -17,6 +17,10 @@ const (
 	tcpipFramingDrops   = 1478
 )
 
+// tcpipDropsOnly are the keyword and level of TCPIP's drops: all of its events
+// are very many.
+const tcpipDropsOnly = " 0x10000000000 5"
+
 // etwProbe decodes the drop events of Windows.
 type etwProbe struct{ d *etw.Decoder }
 
@@ -32,16 +36,16 @@ func (p *etwProbe) Kinds() []model.Kind { return []model.Kind{model.KindDrop} }
 // Status implements etw.Probe. That no drop event is in a capture does not
 // tell whether their provider was on: any event of it does.
 func (p *etwProbe) Status(c etw.Census) []model.Probe {
-	status := func(part string, provider etw.GUID, name string) model.Probe {
+	status := func(part string, provider etw.GUID, name, filter string) model.Probe {
 		v := model.Probe{Name: p.Name(), Part: part, State: model.ProbeOn}
 		if !hasProvider(c, provider) {
 			v.State = model.ProbeOff
 			v.Reason = "no events of " + name + " in the capture: drops there would not be seen"
-			v.Hint = "record with: logman start lostbeat -ets -p " + name + " -o C:\\lostbeat.etl"
+			v.Hint = "record with: logman start lostbeat -ets -p " + name + filter + " -o C:\\lostbeat.etl"
 		}
 		return v
 	}
-	return []model.Probe{status("socket", etw.ProviderAFD, "Microsoft-Windows-Winsock-AFD"), status("protocol", etw.ProviderTCPIP, "Microsoft-Windows-TCPIP")}
+	return []model.Probe{status("socket", etw.ProviderAFD, "Microsoft-Windows-Winsock-AFD", ""), status("protocol", etw.ProviderTCPIP, "Microsoft-Windows-TCPIP", tcpipDropsOnly)}
 }
 
 func hasProvider(c etw.Census, provider etw.GUID) bool {
