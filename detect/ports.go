@@ -343,6 +343,11 @@ func (p *portFacts) acquire(w *world, port *state.Port, e *model.Event) (mark ui
 		return markApart
 	}
 	p.tupleAdd(port, 1)
+	if !isConnection(port) && w.state.Holders(port.Protocol, port.Netns, port.LocalPort) > 1 {
+		// Another socket of a port that is taken: a server's sockets for its
+		// clients (QUIC), one for each thread (SO_REUSEPORT), one for IPv6.
+		return markApart
+	}
 	h := p.holder(w, port)
 	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
 	mark = h.number << 1

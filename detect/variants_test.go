@@ -237,6 +237,17 @@ func TestLeakVariants(t *testing.T) {
 				}
 			})
 		}, verdict{}},
+		{"a server with a socket of its own port for each client", func(s *detecttest.Stream) {
+			k := udp
+			k.PID, k.Process, k.How, k.LPort = 7, "quic", model.HowBindPort, 40443
+			seconds(s, 60, func(int) {
+				s.Quiet()
+				for i := range 20 {
+					k.Remote, k.RPort = "10.0.0.9", k.RPort+1
+					s.Acquire(time.Duration(i)*40*time.Millisecond, k)
+				}
+			})
+		}, verdict{}},
 		{"a bursty resolver", func(s *detecttest.Stream) {
 			p := process(7, "resolver", udp6)
 			seconds(s, 120, func(i int) {

@@ -53,6 +53,16 @@ func (s slots) change(p *Port, n int32) (before, after slotUse) {
 	return before, *u
 }
 
+// Holders returns how many sockets hold a port, those of accepted connections
+// left out.
+func (s *State) Holders(protocol model.Protocol, netns int64, port uint16) int {
+	of := s.slots[slotPage{netns, protocol, port / pagePorts}]
+	if of == nil {
+		return 0
+	}
+	return int(of.uses[port%pagePorts].held)
+}
+
 // each calls f for every port in use.
 func (s slots) each(f func(protocol model.Protocol, netns int64, port uint16, u slotUse)) {
 	for k, of := range s {
