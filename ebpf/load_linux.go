@@ -45,9 +45,9 @@ func (e *Env) NewLoader(spec *cebpf.CollectionSpec) (*Loader, error) {
 			shared[name] = m
 		}
 	}
-	only := l.spec.Copy()
-	clear(only.Programs)
-	coll, err := cebpf.NewCollectionWithOptions(only, cebpf.CollectionOptions{MapReplacements: shared, Cache: e.types.cache})
+	only := *l.spec
+	only.Programs = nil
+	coll, err := cebpf.NewCollectionWithOptions(only.Copy(), cebpf.CollectionOptions{MapReplacements: shared, Cache: e.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("create maps: %w", explain(err))
 	}
@@ -72,19 +72,17 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 			return p, nil
 		}
 	}
-	one := l.spec.Copy()
-	if one.Programs[name] == nil {
+	spec := l.spec.Programs[name]
+	if spec == nil {
 		return nil, fmt.Errorf("load %s: no such program in the object", name)
 	}
-	for other := range one.Programs {
-		if other != name {
-			delete(one.Programs, other)
-		}
-	}
-	coll, err := cebpf.NewCollectionWithOptions(one, cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache})
+	one := *l.spec
+	one.Programs = map[string]*cebpf.ProgramSpec{name: spec}
+	coll, err := cebpf.NewCollectionWithOptions(one.Copy(), cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, explain(err))
 	}
+	spec.Instructions = nil // the kernel has them
 	l.colls = append(l.colls, coll)
 	l.env.track(name, coll.Programs[name])
 	return coll.Programs[name], nil
