@@ -37,9 +37,10 @@ type diagSocket struct {
 }
 
 // dumpDiag calls add for each socket of a protocol and address family in the
-// network namespace of the calling thread. complete is false when the tables
-// changed while they were read so that some may be missing.
-func dumpDiag(family, protocol uint8, add func(diagSocket)) (complete bool, err error) {
+// network namespace of the calling thread, read through a buffer of
+// diagBufferSize. complete is false when the tables changed while they were read
+// so that some may be missing.
+func dumpDiag(family, protocol uint8, buffer []byte, add func(diagSocket)) (complete bool, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return false, fmt.Errorf("open sock_diag: %w", err)
@@ -54,7 +55,6 @@ func dumpDiag(family, protocol uint8, add func(diagSocket)) (complete bool, err 
 		return false, fmt.Errorf("ask sock_diag: %w", err)
 	}
 	complete = true
-	buffer := make([]byte, diagBufferSize)
 	for {
 		n, _, err := unix.Recvfrom(fd, buffer, 0)
 		if errors.Is(err, unix.EINTR) {

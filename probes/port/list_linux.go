@@ -132,8 +132,9 @@ func (l *lister) list() *listing {
 	out.filesErr = l.listFiles(out, inodes)
 	namespaces, err := netns.List(maxNamespaces)
 	out.diagErr = err
+	buffer := make([]byte, diagBufferSize)
 	for _, n := range namespaces {
-		if err := out.listNamespace(n, inodes); err != nil && !errors.Is(err, netns.ErrGone) {
+		if err := out.listNamespace(n, inodes, buffer); err != nil && !errors.Is(err, netns.ErrGone) {
 			out.diagErr = err
 		}
 	}
@@ -223,14 +224,15 @@ func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, 
 	})
 }
 
-// listNamespace adds what one namespace's tables hold.
-func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder) error {
+// listNamespace adds what one namespace's tables hold, read through a buffer of
+// diagBufferSize.
+func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder, buffer []byte) error {
 	return n.Do(func() error {
 		ns := namespace{inode: n.Inode, name: n.Name, complete: true}
 		var errs []error
 		for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-				complete, err := dumpDiag(family, protocol, func(s diagSocket) { out.addDiag(s, n.Inode, protocol, inodes) })
+				complete, err := dumpDiag(family, protocol, buffer, func(s diagSocket) { out.addDiag(s, n.Inode, protocol, inodes) })
 				ns.complete = ns.complete && complete
 				errs = append(errs, err)
 			}
