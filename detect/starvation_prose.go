@@ -249,7 +249,11 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only")
 	}
 	if data.work.name != "NET_RX" {
-		return []string{fmt.Sprintf("find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long because the hypervisor stops the CPU", data.work.label())}
+		list := []string{fmt.Sprintf("find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long because the hypervisor stops the CPU", data.work.label())}
+		if hint := vectorAdvice[data.work.name]; hint != "" {
+			list = append(list, hint)
+		}
+		return list
 	}
 	var list []string
 	dev := clean(data.device.name)
@@ -291,6 +295,14 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 		list = append(list, "do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait", "a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then adds delay")
 	}
 	return list
+}
+
+// vectorAdvice says where to look for the work of a vector, and when not to.
+var vectorAdvice = map[string]string{
+	"TIMER":   "see which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names them); not when it happens once, as after a suspend",
+	"BLOCK":   "spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the CPU that asked; not when one program on that CPU does all the I/O",
+	"TASKLET": "look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and move its IRQ; not when every CPU is as busy",
+	"RCU":     "look for what frees so much at once (closing of many files or namespaces, route or rule changes); rcu_nocbs moves the work to threads; not when it happens once",
 }
 
 // busiest says that no other CPU has time to spare.
