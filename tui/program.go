@@ -11,28 +11,38 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// tickEvery is how often the latest snapshot is looked for.
-const tickEvery = 100 * time.Millisecond
+// tickEvery is how often the latest snapshot is looked for in a replay, whose
+// clock runs, and while a notice is shown; tickLive is how often otherwise: what
+// a live session shows is a second long, and waking up is most of what the
+// screen of a quiet host costs.
+const (
+	tickEvery = 100 * time.Millisecond
+	tickLive  = 250 * time.Millisecond
+)
 
 // Model is the terminal program: ui in the form that bubbletea wants.
 type Model struct{ ui *ui }
 
-// framesPerSecond is how often the terminal is brought up to date. Snapshots
-// come ten times a second; the rest is for keys. Bubbletea's own 60 costs more
-// than all else that a quiet session does.
-const framesPerSecond = 20
+// framesPerSecond is how often the terminal is brought up to date, and so how
+// soon it shows what a key did. Bubbletea's own 60 costs more than all else that
+// a quiet session does.
+const framesPerSecond = 10
 
 // NewModel returns the program's model; Run is the usual way to use it.
 func NewModel(opt Options) *Model { return &Model{newUI(opt)} }
 
-// tickNow asks for the next tick.
-type tickNow struct{}
+// tickNow is a tick that asks for the next one.
+type tickNow struct{ message }
 
 // Init implements tea.Model.
 func (m *Model) Init() tea.Cmd { return tea.Batch(tea.RequestBackgroundColor, m.tick()) }
 
 func (m *Model) tick() tea.Cmd {
-	return tea.Tick(tickEvery, func(time.Time) tea.Msg { return tickNow{} })
+	every := tickLive
+	if m.ui.opt.Player != nil || m.ui.noticed > 0 {
+		every = tickEvery
+	}
+	return tea.Tick(every, func(time.Time) tea.Msg { return tickNow{m.ui.poll()} })
 }
 
 // Update implements tea.Model.
@@ -40,7 +50,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	u := m.ui
 	switch msg := msg.(type) {
 	case tickNow:
-		return m, tea.Batch(wrapCommand(u.poll), m.tick())
+		return m, tea.Batch(wrapCommand(u.update(msg.message)), m.tick())
 	case tea.WindowSizeMsg:
 		u.resize(msg.Width, msg.Height)
 	case tea.BackgroundColorMsg:

@@ -35,6 +35,7 @@ const (
 type State struct {
 	snapshot  atomic.Pointer[Snapshot]
 	dirty     atomic.Bool
+	wanted    atomic.Bool  // a reader met the writer at work
 	made      time.Time    // the beginning of elapsed
 	published atomic.Int64 // when, in elapsed nanoseconds
 
@@ -147,7 +148,7 @@ func (s *State) Apply(b *model.Batch) {
 		s.apply(b, &b.Events[i])
 	}
 	s.dirty.Store(true)
-	if s.due() {
+	if s.wanted.Load() {
 		s.publish()
 	}
 }
@@ -159,11 +160,15 @@ func (s *State) due() bool {
 }
 
 // Snapshot returns the latest snapshot, at most publishEvery old unless the
-// writer is busy at this moment.
+// writer is busy at this moment: then it makes the next one as soon as it can.
 func (s *State) Snapshot() *Snapshot {
-	if s.dirty.Load() && s.due() && s.mu.TryLock() {
-		s.publish()
-		s.mu.Unlock()
+	if s.dirty.Load() && s.due() {
+		if s.mu.TryLock() {
+			s.publish()
+			s.mu.Unlock()
+		} else {
+			s.wanted.Store(true)
+		}
 	}
 	return s.snapshot.Load()
 }
@@ -287,6 +292,7 @@ func (s *State) spread(e *model.Event, add func(f *frameBuilder, part float32)) 
 // publish makes the snapshot of what is known now.
 func (s *State) publish() {
 	s.dirty.Store(false)
+	s.wanted.Store(false)
 	s.published.Store(int64(time.Since(s.made)))
 	s.seq++
 	if n := len(s.open); n > 0 {
