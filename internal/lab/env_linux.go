@@ -150,6 +150,8 @@ func (e *Env) faultAt() model.Time {
 // namespace, process or device of the host, which may be those of another lab.
 func (e *Env) concerns(f *model.Finding) bool {
 	switch {
+	case e.pids[f.Subject.PID] > 0:
+		return true // its namespace may have the number, and for a moment the name, of one that is gone
 	case f.Subject.Netns != "":
 		return slices.Contains(e.namespaces, f.Subject.Netns)
 	case f.Subject.PID > 0:
