@@ -67,6 +67,8 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 		s.rxErrs += v.RXErrors
 	case model.KindDrop:
 		w.applyDrop(b, e)
+	case model.KindPacket:
+		w.applyPacket(b, e)
 	case model.KindSocketQueue:
 		w.applySocketQueue(b, e)
 	case model.KindCounter:

@@ -22,6 +22,8 @@ func (s *Settings) Fields() []Field {
 		{"starvation.dear_packet", "time for one packet above which its path is called dear", "measured: 1 to 2 µs for a UDP packet through veth without rules", &st.DearPacket},
 		{"starvation.squeeze_share", "share of NET_RX runs that ended with work left at which the budget is called small", "time_squeeze alone proves nothing; most runs squeezed after few packets does", &st.SqueezeShare},
 		{"starvation.full_poll_share", "share of polls that used their whole budget at which a NAPI thread is called overrun", "measured: such threads leave NET_RX near 1 % while the device drops millions", &st.FullPollShare},
+		{"starvation.silent_gaps", "usual gaps without a packet after which a regular flow is silent", "cluster heartbeats are given up after 2 to 10 misses (WSFC: 5 or 10 of 1 s)", &st.SilentGaps},
+		{"starvation.least_silence", "shortest silence of a flow", "shorter ones are jitter that no heartbeat notices", &st.LeastSilence},
 		{"starvation.dpc_guideline", "documented limit of one DPC", "Microsoft driver documentation: 100 µs", &st.DPCGuideline},
 		{"starvation.isr_guideline", "documented limit of one ISR", "Microsoft driver documentation: 25 µs", &st.ISRGuideline},
 		{"starvation.guideline_factor", "how far beyond its guideline a DPC or ISR is reported", "real traces exceed the guideline itself all the time; 1 ms is also what audio tools call too long", &st.GuidelineFactor},

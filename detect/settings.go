@@ -59,6 +59,8 @@ type StarvationSettings struct {
 	DearPacket      Duration `toml:"dear_packet"`
 	SqueezeShare    float64  `toml:"squeeze_share"`
 	FullPollShare   float64  `toml:"full_poll_share"`
+	SilentGaps      uint64   `toml:"silent_gaps"`
+	LeastSilence    Duration `toml:"least_silence"`
 	DPCGuideline    Duration `toml:"dpc_guideline"`
 	ISRGuideline    Duration `toml:"isr_guideline"`
 	GuidelineFactor float64  `toml:"guideline_factor"`
@@ -123,7 +125,7 @@ func Default() Settings {
 		Lifecycle: LifecycleSettings{Window: Duration(3 * time.Second), UpdateEvery: Duration(5 * time.Second), ClearAfter: Duration(10 * time.Second), ReopenWithin: Duration(time.Minute)},
 		Starvation: StarvationSettings{BusyShare: 0.70, ClearShare: 0.50, SharedBusyShare: 0.40, DropShare: 1.0 / 32, MinDrops: 100,
 			LateWait: Duration(10 * time.Millisecond), LateCount: 3, LongRun: Duration(5 * time.Millisecond), MaxSteal: 0.05,
-			DearPacket: Duration(5 * time.Microsecond), SqueezeShare: 0.5, FullPollShare: 0.5,
+			DearPacket: Duration(5 * time.Microsecond), SqueezeShare: 0.5, FullPollShare: 0.5, SilentGaps: 5, LeastSilence: Duration(500 * time.Millisecond),
 			DPCGuideline: Duration(100 * time.Microsecond), ISRGuideline: Duration(25 * time.Microsecond), GuidelineFactor: 10, Watchdog: Duration(20 * time.Second)},
 		Ring:       RingSettings{MinDrops: 50, DropShare: 0.001},
 		Socket:     SocketSettings{MinDrops: 20, StoppedIdle: Duration(2 * time.Second), FullShare: 0.9, SlowShare: 0.5},

@@ -38,7 +38,7 @@ const (
 	blocked
 	// threaded: a NAPI thread cannot keep up while the softirqs look idle.
 	threaded
-	// unproven: a CPU that is busy with DPCs in a capture that cannot show victims.
+	// unproven: a CPU that is busy with DPCs in a capture that shows no loss; flows that fell silent may be its victims.
 	unproven
 )
 
@@ -61,6 +61,10 @@ type starved struct {
 	worstLate singleRun
 	// victims are sockets that lost packets on this CPU.
 	victims []victim
+	// silences are those of regular flows that this CPU handled until then.
+	silences []hush
+	// regular is how many of those flows there were.
+	regular int
 	// deviceDrops counts packets that the device lost because of it.
 	deviceDrops uint64
 	deviceBase  uint64
@@ -204,6 +208,11 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		data.worstLate = worst
 	}
 	d.collectVictims(w, c, data)
+	if data.pattern == unproven {
+		regular, silent := w.flowsOn(c.id, in.start.Add(-time.Second))
+		data.regular = max(data.regular, regular)
+		data.silences = addHushes(data.silences, silent)
+	}
 }
 
 // suffers says that a second of a CPU shows work that is lost or late, or a

@@ -133,8 +133,10 @@ func (d *starvation) describeLong(in *incident[longWork]) model.Finding {
 			evidence(what+"s longer than the guideline", float64(data.over), "runs"),
 			evidence(what+"s seen", float64(data.runs), "runs"),
 		},
-		RuledOut: []string{"not a starvation verdict: no packet or task was seen to be lost or delayed by it"},
-		Advice:   driverAdvice(top.name, top.routine),
+		Advice: driverAdvice(top.name, top.routine),
+	}
+	if !d.harmOn(top.cpu) {
+		f.RuledOut = []string{"not a starvation verdict: no packet or task was seen to be lost or delayed by it"}
 	}
 	for _, o := range others[:min(len(others), maxLongDrivers)] {
 		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("longest of %s: %s on CPU %d", o.name, cmp.Or(o.routine, o.name), o.cpu), float64(o.worst), "ns"))
@@ -206,4 +208,10 @@ func article(what string) string {
 		return "an"
 	}
 	return "a"
+}
+
+// harmOn reports whether a verdict of starvation on a CPU has a victim.
+func (d *starvation) harmOn(cpu int32) bool {
+	in := d.cases.incidents["cpu"+itoa(cpu)]
+	return in != nil && (in.data.dropped > 0 || in.data.late > 0 || in.data.deviceDrops > 0 || len(in.data.silences) > 0)
 }

@@ -23,13 +23,15 @@ func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
 		d.describeThread(w, in, &f)
 		return f
 	case unproven:
-		f.Severity = model.SeverityInfo
+		if len(data.silences) == 0 {
+			f.Severity = model.SeverityInfo
+		}
 	}
 	if d.lossShare(data) >= criticalLoss || data.dropped >= 100_000 {
 		f.Severity = model.SeverityCritical
 	}
-	f.Title = d.title(in)
-	f.Evidence = d.numbers(in)
+	f.Title = d.title(w, in)
+	f.Evidence = append(d.numbers(in), silenceEvidence(w, data.silences)...)
 	f.Causes = d.causes(w, in)
 	f.RuledOut = d.ruledOut(w, in)
 	f.Advice = d.advice(w, in)
@@ -41,7 +43,7 @@ func (d *starvation) lossShare(data *starved) float64 {
 	return ratio(float64(data.dropped), float64(data.dropped+data.processed))
 }
 
-func (d *starvation) title(in *incident[starved]) string {
+func (d *starvation) title(w *world, in *incident[starved]) string {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
 	work := data.work.label()
@@ -61,7 +63,19 @@ func (d *starvation) title(in *incident[starved]) string {
 	case crowded:
 		return fmt.Sprintf("CPU %d %s no time left: %s %s %s of it, and %s packets: %s", data.cpu, tense(ongoing, "has", "had"), work, tense(ongoing, "takes", "took"), percent(data.share()), tense(ongoing, "drops", "dropped"), lost)
 	case unproven:
-		return fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s; this capture has nothing that could show a victim", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work)
+		if h := longestHush(data.silences, w.now); h != nil {
+			title := fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work,
+				span(h.length(w.now)), tense(ongoing, "arrives", "arrived"), h.name(), span(h.usual))
+			if n := len(data.silences) - 1; n > 0 {
+				title += "; " + plural(n, "further silence")
+			}
+			return title
+		}
+		outcome := "this capture has nothing that could show a victim"
+		if data.regular > 0 {
+			outcome = "no victim was seen"
+		}
+		return fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s; %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work, outcome)
 	}
 	title := fmt.Sprintf("CPU %d %s %s of its time in %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.share()), work)
 	if lost != "" {
@@ -122,6 +136,16 @@ func victimLosses(victims []victim) []model.Evidence {
 	return list
 }
 
+// silenceEvidence lists the silences of flows, the first ones.
+func silenceEvidence(w *world, list []hush) []model.Evidence {
+	var out []model.Evidence
+	for i := range list[:min(len(list), 8)] {
+		h := &list[i]
+		out = append(out, evidence("silence of "+h.name()+", usual gap "+span(h.usual), float64(h.length(w.now)), "ns"))
+	}
+	return out
+}
+
 func (d *starvation) causes(w *world, in *incident[starved]) []string {
 	data := &in.data
 	var list []string
@@ -150,6 +174,9 @@ func (d *starvation) causes(w *world, in *incident[starved]) []string {
 	}
 	if data.work.driver != "" {
 		list = append(list, fmt.Sprintf("the longest routine was %s, %s", clean(data.work.worstRoutine), span(data.work.worstRoutineTime)))
+	}
+	if h := longestHush(data.silences, w.now); h != nil {
+		list = append(list, fmt.Sprintf("CPU %d handled the packets to %s until it was busy", data.cpu, h.name()))
 	}
 	return list
 }
@@ -215,6 +242,9 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 	data := &in.data
 	t := &data.facts.time
 	var list []string
+	if data.regular > 0 && len(data.silences) == 0 {
+		list = append(list, fmt.Sprintf("not a silence: %s through CPU %d went on", plural(data.regular, "regular flow"), data.cpu))
+	}
 	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
 		list = append(list, "not a lack of processors: "+others)
 	}
@@ -245,7 +275,11 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 func (d *starvation) advice(w *world, in *incident[starved]) []string {
 	data := &in.data
 	if data.work.driver != "" || data.pattern == unproven {
-		return append(driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine)),
+		var list []string
+		if len(data.silences) > 0 {
+			list = append(list, "compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was silent at the same time would look the same")
+		}
+		return append(append(list, driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine))...),
 			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only")
 	}
 	if data.work.name != "NET_RX" {

@@ -87,3 +87,44 @@ func TestWatchdogFinding(t *testing.T) {
 	critical := want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true, contains: []string{"bug check 0x133"}}
 	check(t, s.Batch(), detecttest.Start, critical, critical)
 }
+
+// TestSilentFlow has a CPU that is busy with DPCs for six seconds, in which a
+// flow falls silent. It is a victim only where that CPU handled it, and where it
+// was regular before.
+func TestSilentFlow(t *testing.T) {
+	stream := func(cpu int32, regular, silent bool) *model.Batch {
+		s := detecttest.NewWindows()
+		seconds(s, 30, func(i int) {
+			busy := i >= 6 && i < 12
+			share := 10 * time.Millisecond
+			if busy {
+				share = 900 * time.Millisecond
+			}
+			s.Builder().AddDeferredHist(model.DeferredHist{Time: s.End(), Dur: time.Second, CPU: 2, Class: model.ClassDPC, Count: 9000, Busy: share, MaxRun: 80 * time.Microsecond, Name: "nic.sys!a", Driver: "nic.sys"})
+			for n := range 10 {
+				if busy && silent || !regular && n%5 > 0 && i%3 > 0 {
+					continue
+				}
+				s.Builder().AddPacket(model.Packet{Time: s.Now().Add(time.Duration(n) * 100 * time.Millisecond), CPU: cpu, PID: 500, TID: -1, Protocol: model.ProtocolUDP, LocalPort: 5405, RemotePort: 5405,
+					Direction: model.DirectionRX, SizeBytes: 64, LocalAddr: "10.0.0.1", RemoteAddr: "10.0.0.2", Process: "heartbeatd.exe"})
+			}
+		})
+		return s.Batch()
+	}
+	nothing := want{detector: "dpc-starvation", severity: model.SeverityInfo, closed: true, contains: []string{"nothing that could show a victim"}, lacks: []string{"regular flow"}}
+	for name, c := range map[string]struct {
+		cpu             int32
+		regular, silent bool
+		want            want
+	}{
+		"silent":             {2, true, true, want{detector: "dpc-starvation", severity: model.SeverityWarning, closed: true, contains: []string{"CPU 2 spent 90 % of its time in DPCs of nic.sys, and for 6.1 s nothing arrived for heartbeatd.exe[500] (udp/5405 from 10.0.0.2), where something usually does every 100 ms", "CPU 2 handled the packets", "compare with the sender's log"}}},
+		"on another CPU":     {1, true, true, nothing},
+		"not silent":         {2, true, false, want{detector: "dpc-starvation", severity: model.SeverityInfo, closed: true, contains: []string{"no victim was seen", "1 regular flow through CPU 2 went on"}}},
+		"never regular":      {2, false, true, nothing},
+		"where is not known": {-1, true, true, nothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check(t, stream(c.cpu, c.regular, c.silent), detecttest.Start.Add(6*time.Second), c.want)
+		})
+	}
+}

@@ -37,6 +37,7 @@ type world struct {
 	cpus    map[int32]*cpuFacts
 	devices map[deviceKey]*deviceFacts
 	sockets map[socketKey]*socketFacts
+	flows   map[flowKey]*flowFacts
 	// backlog counts packets dropped at full backlogs, by device.
 	backlog [maxWindow][]deviceCount
 	ports   *portFacts
@@ -47,7 +48,7 @@ type world struct {
 }
 
 func newWorld(s Settings) *world {
-	return &world{settings: s, state: state.New(), cpus: make(map[int32]*cpuFacts), devices: make(map[deviceKey]*deviceFacts), sockets: make(map[socketKey]*socketFacts),
+	return &world{settings: s, state: state.New(), cpus: make(map[int32]*cpuFacts), devices: make(map[deviceKey]*deviceFacts), sockets: make(map[socketKey]*socketFacts), flows: make(map[flowKey]*flowFacts),
 		ports: newPortFacts(), series: newCounterFacts(int(s.Counters.MaxSamples)), explained: make(map[any]bool)}
 }
 
@@ -325,6 +326,7 @@ func (w *world) endTick() {
 		}
 	}
 	w.backlog[w.slot] = nil
+	w.forgetFlows()
 }
 
 // windowSeconds returns the length of the window in seconds.
