@@ -260,8 +260,10 @@ type eventsEncoder struct {
 	shape  column
 	shapes map[model.Event]uint32
 	order  []model.Event // the shapes by row
+	recent [256]uint32   // rows of shapes seen lately, by shapeSlot
 	kinds  map[model.Kind]*kindColumns
 	used   []*kindColumns
+	last   *kindColumns // of the event before, nil for none
 
 	strings  []string
 	byString map[string]uint32
@@ -294,6 +296,8 @@ func (x *eventsEncoder) begin() {
 		x.hists[i].field = uint32(i + 1)
 		x.hists[i].reset()
 	}
+	clear(x.recent[:])
+	x.last = nil
 	x.count, x.size, x.nstacks, x.frames, x.nbuckets = 0, 0, 0, 0, 0
 	x.order, x.used, x.strings, x.stacks = x.order[:0], x.used[:0], x.strings[:0], x.stacks[:0]
 }
@@ -333,23 +337,53 @@ func (x *eventsEncoder) add(b *model.Batch, e model.Event) {
 	if e.Stack != 0 {
 		e.Stack = model.StackID(x.stackID(b, e.Stack))
 	}
-	c := x.kinds[e.Kind]
+	x.size += x.columnsOf(e.Kind).add(&e)
+	x.size += x.shape.add(uint64(x.row(&e)))
+}
+
+// columnsOf returns the columns of a kind.
+func (x *eventsEncoder) columnsOf(k model.Kind) *kindColumns {
+	if x.last != nil && x.last.kind == k {
+		return x.last
+	}
+	c := x.kinds[k]
 	if c == nil {
-		c = newKindColumns(e.Kind)
-		x.kinds[e.Kind] = c
+		c = newKindColumns(k)
+		x.kinds[k] = c
 	}
 	if c.rows == 0 {
 		x.used = append(x.used, c)
 	}
-	x.size += c.add(&e)
-	row, ok := x.shapes[e]
+	x.last = c
+	return c
+}
+
+// row returns the row of e in the table of shapes. Most events have a shape
+// that was seen lately, and comparing with that is quicker than the map.
+func (x *eventsEncoder) row(e *model.Event) uint32 {
+	recent := &x.recent[shapeSlot(e)]
+	if int(*recent) < len(x.order) && x.order[*recent] == *e {
+		return *recent
+	}
+	row, ok := x.shapes[*e]
 	if !ok {
 		row = uint32(len(x.order))
-		x.shapes[e] = row
-		x.order = append(x.order, e)
+		x.shapes[*e] = row
+		x.order = append(x.order, *e)
 		x.size += 16
 	}
-	x.size += x.shape.add(uint64(row))
+	*recent = row
+	return row
+}
+
+// shapeSlot returns where in eventsEncoder.recent a shape would be. It mixes
+// what tells single runs apart: who ran, where, and what.
+func shapeSlot(e *model.Event) uint8 {
+	h := uint32(e.Kind)<<8 ^ uint32(e.Flags) ^ uint32(e.CPU)<<16 ^ uint32(e.TID)
+	h = h*31 + uint32(e.Str[0])
+	h = h*31 + uint32(e.Str[2])
+	h = h*31 + uint32(e.Str[3])
+	return uint8(h * 2654435761 >> 24)
 }
 
 func (x *eventsEncoder) stringID(b *model.Batch, id model.StringID) uint32 {
