@@ -119,8 +119,8 @@ func TestLeakVariants(t *testing.T) {
 	udp6 := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowConnect, Local: "::1", Remote: "2001:db8::9", RPort: 53}
 	listen := detecttest.Socket{Protocol: model.ProtocolTCP, How: model.HowListen}
 	connect := dialer
-	leaks := func(first, sure time.Duration, parts ...string) verdict {
-		return verdict{"port-leak", first * time.Second, sure * time.Second, parts}
+	leaks := func(first, sure int, parts ...string) verdict { // in seconds
+		return verdict{"port-leak", time.Duration(first) * time.Second, time.Duration(sure) * time.Second, parts}
 	}
 	steady := func(base detecttest.Socket, rate float64, hold time.Duration, length int) func(s *detecttest.Stream) {
 		return func(s *detecttest.Stream) {
