@@ -3,6 +3,7 @@
 package ebpftest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,21 @@ import (
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -tags linux -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../include -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" -type record flood flood.bpf.c
 
+// NewFlood returns a flood that needs no engine, with a ringbuf of the given
+// size that it writes to.
+func NewFlood(ringBytes int) (*Flood, *cebpf.Map, error) {
+	spec, err := loadFlood()
+	if err != nil {
+		return nil, nil, err
+	}
+	spec.Maps[floodMapLbRingbuf].MaxEntries = uint32(ringBytes)
+	objects, err := cebpf.NewCollection(spec)
+	if err != nil {
+		return nil, nil, fmt.Errorf("flood: %w", err)
+	}
+	return &Flood{program: objects.Programs[floodProgFlood], close: func() error { objects.Close(); return nil }}, objects.Maps[floodMapLbRingbuf], nil
+}
+
 // FloodBurst is the number of records that one call of Flood.Burst writes.
 const FloodBurst = 4096
 
@@ -21,7 +37,7 @@ const FloodBurst = 4096
 // size of a run of deferred work. Its events are deferred.run with a sequence
 // number, by processor, in Routine.
 type Flood struct {
-	loader  *ebpf.Loader
+	close   func() error
 	program *cebpf.Program
 	clock   ebpf.Clock
 	// vector and task are the same in all events.
@@ -40,11 +56,13 @@ func (f *Flood) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.loader, err = env.NewLoader(spec); err != nil {
+	loader, err := env.NewLoader(spec)
+	if err != nil {
 		return nil, err
 	}
-	if f.program, err = f.loader.Program("flood"); err != nil {
-		return nil, err
+	f.close = loader.Close
+	if f.program, err = loader.Program(floodProgFlood); err != nil {
+		return nil, errors.Join(err, loader.Close())
 	}
 	f.clock = env.Clock
 	f.vector, f.task = model.NewInterned("NET_RX"), model.NewInterned("flood")
@@ -59,7 +77,7 @@ func (f *Flood) Status() []model.Probe { return []model.Probe{ebpf.StatusOf("flo
 func (f *Flood) Collect(model.Time, time.Duration, *model.Builder) error { return nil }
 
 // Close implements ebpf.Attached.
-func (f *Flood) Close() error { return f.loader.Close() }
+func (f *Flood) Close() error { return f.close() }
 
 func (f *Flood) decode(raw []byte, b *model.Builder) error {
 	r, ok := ebpf.Record[floodRecord](raw)
