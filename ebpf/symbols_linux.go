@@ -16,11 +16,13 @@ const maxResolved = 1 << 14
 
 // symbols turns kernel addresses into function names. The kernel's table is
 // large and the addresses asked for are few: it is read when one is asked for
-// that was not before, and kept only until forget, for those asked for beside it.
+// that was not before, and kept only for a while: addresses that are new come
+// together.
 type symbols struct {
 	path     string // "/proc/kallsyms"
 	table    symbolTable
 	loaded   bool
+	unused   int // calls of forget since the table was used
 	resolved map[uint64]string
 }
 
@@ -40,6 +42,7 @@ func (s *symbols) name(addr uint64) string {
 			f.Close()
 		}
 	}
+	s.unused = 0
 	name := s.table.name(addr)
 	if s.resolved == nil || len(s.resolved) >= maxResolved {
 		s.resolved = make(map[uint64]string)
@@ -48,8 +51,16 @@ func (s *symbols) name(addr uint64) string {
 	return name
 }
 
-// forget gives back the memory of the table.
-func (s *symbols) forget() { s.table, s.loaded = symbolTable{}, false }
+// keepSymbols is the number of intervals for which the table is kept unused.
+const keepSymbols = 5
+
+// forget is called at the end of each interval. It gives back the memory of a
+// table that was not used for a while.
+func (s *symbols) forget() {
+	if s.unused++; s.loaded && s.unused > keepSymbols {
+		s.table, s.loaded = symbolTable{}, false
+	}
+}
 
 // symbolTable are the kernel's functions by address. Its names stand in chunks:
 // each alone would cost more than itself, and one long text would be copied

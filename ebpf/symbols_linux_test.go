@@ -34,7 +34,15 @@ zzzz t not_hexadecimal
 			t.Errorf("name(%#x) = %q, want %q", addr, got, want)
 		}
 	}
-	s.forget()
+	for range keepSymbols {
+		s.forget()
+	}
+	if !s.loaded {
+		t.Error("the table was forgotten at once")
+	}
+	if s.forget(); s.loaded {
+		t.Error("the table is kept without being used")
+	}
 	for _, addr := range []uint64{0xffffffff81000100, 0xffffffff81000108} { // asked for before forget, and not
 		if got := s.name(addr); got != "tcp_v4_rcv" {
 			t.Errorf("after forget: name(%#x) = %q", addr, got)
