@@ -12,7 +12,7 @@ import (
 const (
 	tracingGCPercent = 50
 	memoryFloor      = 32 << 20
-	memorySpare      = 8 << 20
+	memorySpare      = 6 << 20
 )
 
 // boundMemory keeps the memory of this process small from now on. The limit

@@ -11,7 +11,7 @@ func TestMemoryLimit(t *testing.T) {
 	for _, tt := range []struct {
 		inUse uint64
 		want  int64
-	}{{0, 32 << 20}, {19 << 20, 32 << 20}, {40 << 20, 58 << 20}, {1 << 30, 1<<30 + 1<<28 + 8<<20}} {
+	}{{0, 32 << 20}, {19 << 20, 32 << 20}, {40 << 20, 56 << 20}, {1 << 30, 1<<30 + 1<<28 + 6<<20}} {
 		if got := memoryLimit(tt.inUse); got != tt.want {
 			t.Errorf("%d in use: %d, want %d", tt.inUse, got, tt.want)
 		}
