@@ -118,12 +118,18 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 	}
 	f := model.Finding{
 		Severity: model.SeverityWarning,
-		Title:    fmt.Sprintf("%s %s packets in %s: %s in %s, %s of what arrived", dev, tense(ongoing, "loses", "lost"), where, number(ring+device), span(length), percent(ratio(float64(ring+device), float64(ring+device+data.packets)))),
+		Title:    fmt.Sprintf("%s %s packets in %s: %s in %s", dev, tense(ongoing, "loses", "lost"), where, number(ring+device), span(length)),
 		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
-		Evidence: []model.Evidence{evidence("lost in the ring", float64(ring), "packets"), evidence("lost in the device layer", float64(device), "packets"), evidence("received meanwhile", float64(data.packets), "packets")},
+		Evidence: []model.Evidence{evidence("lost in the ring", float64(ring), "packets"), evidence("lost in the device layer", float64(device), "packets")},
 	}
-	if ratio(float64(ring+device), float64(ring+device+data.packets)) >= criticalLoss {
-		f.Severity = model.SeverityCritical
+	shareKnown := data.packets > 0 || !w.windows() // a log need not have the counter of what was received
+	if shareKnown {
+		share := ratio(float64(ring+device), float64(ring+device+data.packets))
+		f.Title += ", " + percent(share) + " of what arrived"
+		f.Evidence = append(f.Evidence, evidence("received meanwhile", float64(data.packets), "packets"))
+		if share >= criticalLoss {
+			f.Severity = model.SeverityCritical
+		}
 	}
 	if len(reasons) > 0 && reasons[0].queue >= 0 && ring > 0 {
 		f.Subject.Queue = "rx-" + itoa(reasons[0].queue)
@@ -159,6 +165,9 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 	default:
 		f.Causes = []string{"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart"}
 		f.Advice = d.enlarge(w, dev, config, known)
+	}
+	if !shareKnown {
+		f.Causes = append(f.Causes, "how much was received is not in the capture: the share that was lost is not known")
 	}
 	if known && config.RingSource != "" {
 		f.RuledOut = append(f.RuledOut, "counted from: "+clean(config.RingSource))

@@ -128,3 +128,21 @@ func TestSilentFlow(t *testing.T) {
 		})
 	}
 }
+
+// TestRingLossWithoutArrivals has discards of an adapter and no count of what
+// it received: the share that was lost is not known, and not all of it.
+func TestRingLossWithoutArrivals(t *testing.T) {
+	for received, w := range map[uint64]want{
+		0:      {contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the share that was lost is not known"}, lacks: []string{"of what arrived"}, severity: model.SeverityWarning},
+		10_000: {contains: []string{"1.0 % of what arrived"}, lacks: []string{"is not known"}, severity: model.SeverityWarning},
+		100:    {contains: []string{"% of what arrived"}, severity: model.SeverityCritical},
+	} {
+		s := detecttest.NewWindows()
+		seconds(s, 10, func(int) {
+			s.Builder().AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Device: "Ethernet", RXPackets: received, Source: "perfmon Network Interface"})
+			s.Drop(model.Drop{CPU: -1, Place: model.PlaceRing, Count: 100, Device: "Ethernet", Reason: "Packets Received Discarded"})
+		})
+		w.detector = "ring-drop"
+		check(t, s.Batch(), detecttest.Start, w)
+	}
+}

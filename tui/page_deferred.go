@@ -107,7 +107,13 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 				}
 				l.field(s, formatPercent(float64(r.Value.Busy)), w, true)
 			}},
-			numberColumn("runs/s", 7, 5, func(r workRow) float64 { return float64(r.Value.Count) }, formatCount),
+			{title: "runs/s", w: 7, right: true, drop: 5, number: func(r workRow) float64 { return float64(r.Value.Count) }, draw: func(l *line, w int, r workRow) {
+				if r.Value.Count == 0 && r.Value.Busy > 0 { // a share of the time, from a counter
+					l.field(dim, none, w, true)
+					return
+				}
+				l.field(plain, formatCount(float64(r.Value.Count)), w, true)
+			}},
 		}}
 	if hasWait {
 		g.cols = append(g.cols, nanos("wait p99", 2, func(r *workRow) float32 { return r.Value.WaitP99 }))
@@ -306,7 +312,8 @@ func (u *ui) runGrid(v *view) *grid[*LongRun] {
 
 // bucketGrid counts runs by length since the start.
 func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
-	g := &grid[WorkTotal]{id: "buckets", title: "runs by length since " + formatClock(v.snap.Started, u.loc), empty: "nothing has run", rows: v.snap.Work, sort: 1, desc: true,
+	rows := slices.DeleteFunc(slices.Clone(v.snap.Work), func(t WorkTotal) bool { return t.Buckets == WorkTotal{}.Buckets })
+	g := &grid[WorkTotal]{id: "buckets", title: "runs by length since " + formatClock(v.snap.Started, u.loc), empty: "no single run is known", rows: rows, sort: 1, desc: true,
 		ident: func(t WorkTotal) string { return t.Class.String() + t.Name + t.Driver },
 		cols: []column[WorkTotal]{
 			textColumn("what", 14, 2, 0, func(t WorkTotal) string {

@@ -278,13 +278,19 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 				}
 				return c.Key.Instance
 			}),
-			numberColumn("value", 9, 0, func(c CounterTotal) float64 { return c.Value }, formatCount),
+			{title: "value", w: 9, right: true, number: func(c CounterTotal) float64 { return c.Value }, draw: func(l *line, w int, c CounterTotal) {
+				if c.Key.Mode == model.CounterShare {
+					l.field(plain, formatPercent(c.Value), w, true)
+					return
+				}
+				l.field(plain, formatCount(c.Value), w, true)
+			}},
 			textColumn("unit", 10, 0, 2, func(c CounterTotal) string {
 				switch c.Key.Mode {
 				case model.CounterTotal, model.CounterRate:
-					return c.Key.Unit + "/s"
+					return strings.TrimSuffix(c.Key.Unit, "/s") + "/s"
 				case model.CounterShare:
-					return "of 1"
+					return ""
 				}
 				return c.Key.Unit
 			}),

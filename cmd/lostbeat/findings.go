@@ -85,7 +85,7 @@ They see event time only: the verdicts are the same as those of the live session
 }
 
 // signals are what findings go by, and the probes that show them.
-var signals = []struct{ probe, name string }{{"deferred", "deferred work (DPCs, softirqs)"}, {"interrupt", "interrupts"}, {"drop", "dropped packets"}, {"port", "ports"}}
+var signals = []struct{ probe, name string }{{"deferred", "deferred work (DPCs, softirqs) of single CPUs"}, {"interrupt", "interrupts"}, {"drop", "packets dropped in protocols and sockets"}, {"port", "ports"}}
 
 // findAll runs the detectors over a source and returns the last state of every
 // finding, in the order in which they arose, and the signals that were not

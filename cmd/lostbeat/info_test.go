@@ -136,10 +136,10 @@ func TestWhatCannotBeJudged(t *testing.T) {
 		judged []string
 		not    []string
 	}{
-		"trace without events": {windowsTrace(t, etltest.New(etltest.Options{}).Bytes()), nil, []string{"deferred work", "interrupts", "dropped packets", "ports"}},
-		"DPC storm":            {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred work", "interrupts"}, []string{"dropped packets", "ports"}},
-		"port leak":            {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"dropped packets", "ports"}, []string{"deferred work", "interrupts"}},
-		"recording":            {recording(t), []string{"deferred work", "interrupts", "dropped packets", "ports"}, nil},
+		"trace without events": {windowsTrace(t, etltest.New(etltest.Options{}).Bytes()), nil, []string{"deferred work", "interrupts", "packets dropped", "ports"}},
+		"DPC storm":            {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred work", "interrupts"}, []string{"packets dropped", "ports"}},
+		"port leak":            {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"}, []string{"deferred work", "interrupts"}},
+		"recording":            {recording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
 	} {
 		out, errs, status := execute(t, "findings", c.path)
 		_, not, _ := strings.Cut(out, "not judged, because it is not in the capture: ")

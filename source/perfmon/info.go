@@ -217,7 +217,11 @@ func plural(n int, thing string) string {
 
 // describeRun says what a run met.
 func (c *converter) describeRun() *[]string {
-	out := []string{fmt.Sprintf("%d samples, %v to %v apart", c.samples, c.shortest, c.longest)}
+	apart := fmt.Sprintf("%v to %v", c.shortest, c.longest)
+	if c.shortest == c.longest {
+		apart = c.longest.String()
+	}
+	out := []string{fmt.Sprintf("%d samples, %s apart", c.samples, apart)}
 	for what, n := range c.notes {
 		if n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", n, note(what)))

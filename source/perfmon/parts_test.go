@@ -272,7 +272,7 @@ func TestNotes(t *testing.T) {
 	want := []string{
 		"PDH CSV, local times at UTC-05:00",
 		"description: for support",
-		"30 samples, 1s to 1s apart",
+		"30 samples, 1s apart",
 		"2 lines of text that are no samples",
 		"Processor: 8 counters of 5 instances, 40 columns, 40 of them understood",
 		"Network Interface: 2 counters of 1 instance, 2 columns, 2 of them understood",
