@@ -26,6 +26,7 @@
 //	creation: owner, network namespace    cgroup/sock_create
 //	failed bind, listen, connect          sys_exit_bind, _listen, _connect fail, with errno
 //	failed implicit bind of a send        sock_send_length, else fentry    fail, EAGAIN
+//	use of a UDP port: send, receive      sock_send_length, sock_recv_length
 //
 //	with fentry, in place of post_bind, sockops and the send hooks
 //	any acquisition                       fexit udp_lib_get_port, inet_csk_get_port,
@@ -50,6 +51,19 @@
 // tables change while they are read; it is then corrected by an acquisition or
 // release that says "audit". Ports of a creator that has ended are handed over
 // to a process that has the socket open.
+//
+// # Idle time
+//
+// Each audit tells which held ports are in use, that is were used within the
+// last [model.IdleAfter], and since when the others are idle; only changes are
+// told. Of a TCP connection the listing reads when data was last sent and
+// received, which the kernel keeps (lsndtime, lrcvtime); a listener is used when
+// it accepts; a port that is only bound, when it was taken. UDP sockets have no
+// such time: the programs at sends and receives note it, once in 256 jiffies, in
+// the table of sockets. A send passes its program anyway where there is no
+// fentry; the other programs are attached while a process holds watchedPorts UDP
+// ports for watchedAge, and detached watchFor later. Times from the kernel are
+// in jiffies, whose length is measured between two listings.
 //
 // # What is not exact
 //
@@ -78,6 +92,8 @@
 //   - Stacks follow frame pointers: code compiled without them ends the stack, and
 //     sendmsg before Linux 6.3 has none. Names are looked up when the event is
 //     read: a process that has ended by then has addresses only.
+//   - The idle time of a UDP port is short by up to 256 jiffies, and counts from
+//     when the watch of UDP ports began where no use was seen since.
 //   - Raw, SCTP and ICMP sockets have no ports here; UDP-Lite is left out.
 //
 // # Cost
