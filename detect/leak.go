@@ -289,6 +289,9 @@ func (d *portLeak) enough(w *world, h *holder, scale leakScale, grown int) bool 
 	}
 	if h.isFamily() {
 		need *= 2 // several processes begin with several ports
+		if n, _ := h.family.growing(); h.growth() < portsToStart*n && scale.span() < time.Minute {
+			return false // programs of one interpreter start one after the other when a host does
+		}
 	}
 	need = d.least(w, h, need)
 	if scale == leakScales[0] {
@@ -296,6 +299,9 @@ func (d *portLeak) enough(w *world, h *holder, scale leakScale, grown int) bool 
 	}
 	return uint64(grown) >= need
 }
+
+// portsToStart is how many ports a process may take just by starting.
+const portsToStart = 8
 
 // least lowers the number of ports that makes a leak in a pool that someone
 // has bounded: most of a small one would be gone before.

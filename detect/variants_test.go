@@ -189,7 +189,7 @@ func TestLeakVariants(t *testing.T) {
 		}, leaks(5, 9, "4 processes of worker")},
 		{"a server whose children keep a port each", func(s *detecttest.Stream) {
 			port := uint16(33000)
-			seconds(s, 60, func(i int) {
+			seconds(s, 80, func(i int) {
 				s.Quiet()
 				for j := range 3 {
 					k := udp
@@ -197,7 +197,7 @@ func TestLeakVariants(t *testing.T) {
 					take(s, k, 1, &port)
 				}
 			})
-		}, leaks(30, 30, "processes of forker")},
+		}, leaks(75, 75, "processes of forker")},
 		{"a slow leak that is restarted every 30 s", func(s *detecttest.Stream) {
 			port := uint16(33000)
 			var held []detecttest.Socket
@@ -304,6 +304,17 @@ func TestLeakVariants(t *testing.T) {
 						k.PID, k.Process = int32(100+2*i+w), "worker"
 						take(s, k, 10, &port)
 					}
+				}
+			})
+		}, verdict{}},
+		{"programs of one interpreter that start with six ports each for forty seconds", func(s *detecttest.Stream) {
+			port := uint16(33000)
+			seconds(s, 120, func(i int) {
+				s.Quiet()
+				if i < 40 {
+					k := udp
+					k.PID, k.Process = int32(100+i), "java"
+					take(s, k, 6, &port)
 				}
 			})
 		}, verdict{}},
