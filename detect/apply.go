@@ -108,7 +108,7 @@ func (w *world) applyInterruptHist(b *model.Batch, e *model.Event) {
 // --trace there are hundreds of thousands a second of the others.
 func (w *world) applyDeferredRun(b *model.Batch, e *model.Event) {
 	s := &w.settings.Starvation
-	wait := time.Duration(e.Args[1])
+	wait := time.Duration(e.Args[model.ArgDeferredRunWait])
 	late := wait >= s.LateWait.Std() && e.Flags&model.FlagWaitUnknown == 0
 	if e.CPU < 0 || !late && e.Dur < s.LongRun.Std() {
 		return

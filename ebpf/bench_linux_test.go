@@ -87,8 +87,8 @@ func BenchmarkRead(b *testing.B) {
 
 // BenchmarkSustained writes records from all processors at once and measures
 // what reading them takes and what is lost: at the rate of the budget, and as
-// fast as they can be written. An operation is a second of the engine and, in
-// turn, a second of the library's reader, with ringbufs of the same size. The
+// fast as they can be written. An operation is three seconds of the engine and,
+// in turn, of the library's reader, with ringbufs of the same size. The
 // engine reads, decodes and orders, and every event is looked at; the library
 // only reads. The processor time is that of the whole process without the
 // threads that write.
@@ -139,7 +139,7 @@ type writers struct {
 	pause time.Duration
 }
 
-// round writes for about a second; then it calls finish, which returns when all
+// round writes for about three seconds; then it calls finish, which returns when all
 // that was written has been read. It adds what the rest of the process used meanwhile.
 func (w writers) round(b *testing.B, flood *ebpftest.Flood, u *usage, finish func()) {
 	var wg sync.WaitGroup
@@ -149,7 +149,7 @@ func (w writers) round(b *testing.B, flood *ebpftest.Flood, u *usage, finish fun
 		wg.Go(func() {
 			n := unpacedBursts
 			if w.pause > 0 {
-				n = int(time.Second / w.pause)
+				n = int(sustainedTime / w.pause)
 			}
 			writing.Add(int64(burst(b, flood, cpu, n, w.pause)))
 			bursts.Add(int64(n))
@@ -250,6 +250,7 @@ func readWithLibrary(b *testing.B, w writers, u *usage) {
 const (
 	// sustainedRing is the engine's own default.
 	sustainedRing = 8 << 20
-	// unpacedBursts are the bursts of a processor without pauses: about a second.
-	unpacedBursts = 1000
+	sustainedTime = 3 * time.Second
+	// unpacedBursts are the bursts of a processor without pauses.
+	unpacedBursts = 3000
 )

@@ -14,8 +14,9 @@
 //
 // Events travel in a [Batch]: events in time order plus the tables that their
 // ids refer to (strings, stacks, histograms). Ids hold within their batch only;
-// id 0 is always the empty entry. A batch that has been handed on is immutable.
-// [Builder] makes batches and interns their tables.
+// id 0 is always the empty entry. A batch that has been handed on is immutable,
+// until its last owner calls [Batch.Release]: then the memory of its events may
+// hold others. [Builder] makes batches and interns their tables.
 //
 // # Time
 //

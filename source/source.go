@@ -11,8 +11,9 @@ import (
 )
 
 // Emit takes a batch of events in time order. The batch belongs to the
-// receiver from then on and is immutable. An error means that the receiver is
-// gone: the source stops and returns that error.
+// receiver from then on and is immutable; a receiver that is done with it may
+// call its Release. An error means that the receiver is gone: the source stops
+// and returns that error.
 type Emit = func(*model.Batch) error
 
 // Source is a stream of events.

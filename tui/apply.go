@@ -131,7 +131,7 @@ func (s *State) applyRun(b *model.Batch, e *model.Event, f *frameBuilder) {
 	if n := len(f.runs); n == maxRunsPerFrame && e.Dur <= f.runs[n-1].worst() {
 		// With every run traced this is the usual case, so it comes before the
 		// decoding; a run's wait counts as well and is argument 1.
-		if e.Kind != model.KindDeferredRun || e.Args[1] <= uint64(f.runs[n-1].worst()) {
+		if e.Kind != model.KindDeferredRun || e.Args[model.ArgDeferredRunWait] <= uint64(f.runs[n-1].worst()) {
 			return
 		}
 	}

@@ -287,3 +287,24 @@ func TestCPUOffline(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkDecode decodes runs of all vectors, by idle CPUs and processes, into
+// batches of the engine's size.
+func BenchmarkDecode(b *testing.B) {
+	var raws [][]byte
+	for i := range 64 {
+		raws = append(raws, record(run(uint16(i%2), uint32(i%3), time.Duration(i)*time.Microsecond, 500, time.Duration(i), uint32(i%len(vectorNames))), ""))
+	}
+	a := decoder()
+	var builder model.Builder
+	memory := make([]model.Event, 0, 4096)
+	for i := 0; b.Loop(); i++ {
+		if err := a.decode(raws[i%len(raws)], &builder); err != nil {
+			b.Fatal(err)
+		}
+		if builder.Len() == cap(memory) {
+			builder.Take()
+			builder.Reuse(memory)
+		}
+	}
+}
