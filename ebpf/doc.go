@@ -28,7 +28,9 @@
 // Records go through the ringbuf with lb_reserve and lb_submit, start with
 // struct lb_record, and reach the [Decoder] that the probe has given to
 // [Env.Handle]; [Record] reads them as the generated struct. A failed
-// reservation is counted and becomes a loss event that names the probe.
+// reservation is counted and becomes a loss event that names the probe. Records
+// that come by the million are decoded straight into their event, with
+// model.Builder.Append, model.Interned and [Env.InternedProcess].
 //
 // Counts stay in maps and are read in Collect. Counters only ever grow, and the
 // probe takes differences: then it does not matter when they are read. [Hist]

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"fmt"
 	"unsafe"
 
@@ -42,12 +43,9 @@ func HistOf[T any](generated *T) *Hist {
 
 // Comm returns the name in a record's comm field.
 func Comm(comm []int8) string {
-	text := make([]byte, 0, len(comm))
-	for _, c := range comm {
-		if c == 0 {
-			break
-		}
-		text = append(text, byte(c))
+	text := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(comm))), len(comm))
+	if end := bytes.IndexByte(text, 0); end >= 0 {
+		text = text[:end]
 	}
 	return string(text)
 }

@@ -61,8 +61,9 @@ type Env struct {
 	// NamedProcess is Process for a record that carries the name of the task
 	// (comm), which is used where the process has already gone.
 	NamedProcess func(pid int32, comm string) string
-	// InternedProcess is Process for records that come by the million: it is
-	// valid until the next call of one of these functions.
+	// InternedProcess is Process for records that come by the million. What it
+	// returns is valid until the next call of one of these functions, all of
+	// which may add an event: call them before Builder.Append.
 	InternedProcess func(pid int32) *model.Interned
 	// Symbol returns the kernel function that contains addr, "" when unknown.
 	Symbol func(addr uint64) string
