@@ -27,6 +27,16 @@ type Reader struct {
 // recorder that rotates its files, or a directory of recordings: all their
 // files are then read as one.
 func Open(path string) (*Reader, error) {
+	paths, err := Files(path)
+	if err != nil {
+		return nil, err
+	}
+	return OpenFiles(paths...)
+}
+
+// Files returns the files that Open reads for path; whether they are
+// recordings is not looked at.
+func Files(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
@@ -34,17 +44,19 @@ func Open(path string) (*Reader, error) {
 		if err != nil || len(paths) == 0 {
 			return nil, wrap("open", path, cmp.Or(err, fmt.Errorf("%w: no %s files in the directory", ErrNotRecording, Extension)))
 		}
-		return OpenFiles(paths...)
+		return paths, nil
 	case errors.Is(err, os.ErrNotExist):
-		if files, _ := newRotation(path, 0).list(); len(files) > 0 {
-			var paths []string
-			for _, f := range files {
-				paths = append(paths, f.path)
-			}
-			return OpenFiles(paths...)
+		files, _ := newRotation(path, 0).list() // what cannot be listed has none
+		if len(files) == 0 {
+			return nil, wrap("open", path, err)
 		}
+		var paths []string
+		for _, f := range files {
+			paths = append(paths, f.path)
+		}
+		return paths, nil
 	}
-	return OpenFiles(path)
+	return []string{path}, nil
 }
 
 // globEscape makes path a pattern that matches itself alone.

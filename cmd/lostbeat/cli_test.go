@@ -254,6 +254,39 @@ func TestRecordingCutAnywhereOpens(t *testing.T) {
 	}
 }
 
+// TestRotatedRecordingOpensAsOne opens the files of a recorder that rotates by
+// the name that it was given, and by their directory.
+func TestRotatedRecordingOpensAsOne(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "rec.lostbeat")
+	w, err := record.Create(path, record.Options{RotateEvery: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := model.TimeOf(time.Date(2026, 11, 22, 14, 3, 0, 0, time.UTC))
+	for i := range 60 {
+		var b model.Builder
+		b.AddCPUTime(model.CPUTime{Time: at + model.Time(i)*second, Dur: time.Second, CPU: 0, Idle: time.Second})
+		if err := w.Write(b.Take()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := record.Files(dir); err != nil || len(files) < 4 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range []string{path, dir} {
+		if info := infoOf(t, name); info.EventsTotal != 60 || info.Lost != 0 {
+			t.Errorf("%s: %d events, %d lost", name, info.EventsTotal, info.Lost)
+		}
+	}
+	if _, errs, status := execute(t, "info", t.TempDir()); status != exitError || !strings.Contains(errs, "hint:") {
+		t.Errorf("a directory without recordings: status %d, %q", status, errs)
+	}
+}
+
 func TestUnknownCommand(t *testing.T) {
 	file := recording(t)
 	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean 'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {

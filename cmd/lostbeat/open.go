@@ -93,15 +93,22 @@ func (e *unknownFileError) Hint() string {
 	return "lostbeat opens its own recordings, Windows traces (.etl) and performance logs (.blg, .csv, .tsv)"
 }
 
-// detectKind reads the first bytes of a file.
+// detectKind reads the first bytes of a file. A directory of recordings, and
+// the name under which a recorder has rotated its files, are one recording.
 func detectKind(path string) (fileKind, error) {
 	f, err := os.Open(path)
 	if err != nil {
+		if files, _ := record.Files(path); len(files) > 0 { // the name that a recorder that rotates was given
+			return kindRecording, nil
+		}
 		return "", err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return "", &usageError{path + " is a directory", "name the files in it, e.g. " + path + "/*.lostbeat"}
+		if files, _ := record.Files(path); len(files) > 0 {
+			return kindRecording, nil
+		}
+		return "", &usageError{path + " is a directory without recordings", "name the captures in it, or give a directory of " + record.Extension + " files"}
 	}
 	head := make([]byte, 128<<10)
 	n, err := io.ReadFull(f, head)

@@ -12,6 +12,7 @@ import (
 	"lostbeat/detect"
 	"lostbeat/model"
 	"lostbeat/pipeline"
+	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/tui"
 
@@ -31,7 +32,8 @@ func newReplay() *cobra.Command {
 		Short: "Open a recording or a Windows capture in the terminal UI",
 		Long: `Open a recording or a Windows capture (.etl, .blg, perfmon .csv) in the same UI as a
 live session. It needs no privileges and works on every system. Space pauses, the arrow
-keys step, [ and ] go to the previous and next finding, g jumps to a time.`,
+keys step, [ and ] go to the previous and next finding, g jumps to a time. The files of a
+recorder that rotates open as one: give the name that it was given, or their directory.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
   lostbeat replay capture.etl`,
@@ -85,16 +87,19 @@ const (
 // that the screen shows there what it would show had it been played so far: as
 // much as the screen keeps, or as about a second of reading allows.
 func leadIn(c *capture) time.Duration {
-	info, err := os.Stat(c.path)
 	start, end := c.Span()
-	if err != nil || info.Size() == 0 {
-		return 0
+	size := int64(0)
+	files, _ := record.Files(c.path) // without them the lead-in is the longest
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil {
+			size += info.Size()
+		}
 	}
 	limit := float64(recordedLeadIn)
 	if c.kind == kindETL {
 		limit = traceLeadIn
 	}
-	return time.Duration(min(float64(longestLeadIn), float64(end-start)*limit/float64(info.Size())))
+	return time.Duration(min(float64(longestLeadIn), float64(end-start)*limit/float64(max(size, 1))))
 }
 
 // replay shows a capture: one pass over all of it finds the verdicts, while a
