@@ -278,8 +278,16 @@ type eventsEncoder struct {
 	fromStacks  []uint32
 }
 
-// begin empties the encoder and keeps its buffers.
+// keptShapes is the largest table of shapes that is kept for the next message. A
+// keyframe of a host with many processes has one shape and more to each.
+const keptShapes = 1 << 12
+
+// begin empties the encoder and keeps its buffers, as far as they are not
+// unusually large.
 func (x *eventsEncoder) begin() {
+	if len(x.order) > keptShapes {
+		x.shapes, x.order = make(map[model.Event]uint32), nil
+	}
 	if x.shapes == nil {
 		x.shapes, x.byString, x.kinds = make(map[model.Event]uint32), make(map[string]uint32), make(map[model.Kind]*kindColumns)
 		x.times, x.shape = column{enc: delta}, column{}
