@@ -215,23 +215,26 @@ func (u *ui) refusedGrid(v *view) *grid[RefusedTotal] {
 }
 
 func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
-	return &grid[RPCTotal]{id: "rpc", title: "RPC calls since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RPC, sort: 3, desc: true,
+	g := &grid[RPCTotal]{id: "rpc", title: "RPC calls since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RPC, sort: 3, desc: true,
 		ident: func(r RPCTotal) string { return fmt.Sprint(r.Interface, r.Endpoint, r.PID, r.Server) },
 		cols: []column[RPCTotal]{
 			textColumn("interface", 16, 1, 0, func(r RPCTotal) string { return r.Interface }),
 			textColumn("process", 12, 1, 1, func(r RPCTotal) string { return processName(r.Process, r.PID) }),
 			numberColumn("calls", 7, 0, func(r RPCTotal) float64 { return float64(r.Calls) }, formatCount),
 			numberColumn("failed", 7, 0, func(r RPCTotal) float64 { return float64(r.Failed) }, formatCount),
-			numberColumn("open", 6, 4, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount),
-			textColumn("last status", 11, 0, 2, func(r RPCTotal) string {
+			textColumn("last status", 11, 2, 2, func(r RPCTotal) string {
 				if r.Failed == 0 {
 					return none
 				}
-				return strconv.FormatInt(r.LastStatus, 10)
+				return strings.TrimSpace(strconv.FormatInt(r.LastStatus, 10) + " " + strings.TrimPrefix(model.RPCStatusName(r.LastStatus), "RPC_S_"))
 			}),
 			numberColumn("longest", 8, 3, func(r RPCTotal) float64 { return float64(r.Longest) }, formatNanos),
 			textColumn("endpoint", 12, 1, 4, func(r RPCTotal) string { return r.Endpoint }),
 		}}
+	if slices.ContainsFunc(v.snap.RPC, func(r RPCTotal) bool { return r.Open > 0 }) { // at the capture's end
+		g.cols = slices.Insert(g.cols, 4, numberColumn("open", 6, 0, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount))
+	}
+	return g
 }
 
 func (u *ui) endpointGrid(v *view) *grid[model.RPCEndpoint] {

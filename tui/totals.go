@@ -225,6 +225,10 @@ func (t *totals) addPacket(k FlowKey, v model.Packet) {
 }
 
 func (t *totals) addRPC(v model.RPCCall) {
+	if v.Flags&model.FlagSecondary != 0 {
+		// An extended error tells once more, and more than once, of a failed call.
+		v.Interface, v.Endpoint = extendedErrors, ""
+	}
 	k := rpcKey{v.Interface, v.Endpoint, v.Process, v.PID, v.Server}
 	r := entry(t.rpc, k, maxRPC, func() *RPCTotal {
 		return &RPCTotal{Interface: v.Interface, Endpoint: v.Endpoint, Process: v.Process, PID: v.PID, Server: v.Server}
@@ -232,13 +236,18 @@ func (t *totals) addRPC(v model.RPCCall) {
 	if r == nil {
 		return
 	}
-	r.Calls++
+	if v.Flags&model.FlagSecondary == 0 {
+		r.Calls++
+	}
 	r.Last, r.Longest = v.Time, max(r.Longest, v.Dur)
 	if v.Status != 0 {
 		r.Failed++
 		r.LastStatus = v.Status
 	}
 }
+
+// extendedErrors stands for the interface of what is no call by itself.
+const extendedErrors = "extended errors"
 
 func (t *totals) addOpenRPC(v model.RPCActive) {
 	k := rpcKey{v.Interface, v.Endpoint, v.Process, v.PID, v.Server}

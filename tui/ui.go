@@ -345,6 +345,9 @@ func (u *ui) newView() view {
 	v := view{snap: u.snap, at: u.snap.Now, index: u.snap.Latest(), frame: &Frame{}}
 	if u.opt.Player != nil && v.at != 0 { // a recording may be silent for longer than the history is
 		v.at = max(v.at, min(u.play.position, u.play.end))
+		if v.index == 0 && u.play.position >= u.play.end-u.play.end%frameStep {
+			v.index = u.snap.At(v.snap.Now - 1) // it is over before a second was whole
+		}
 	}
 	if u.cursor != 0 {
 		v.at, v.index = u.cursor, u.snap.At(u.cursor)

@@ -146,7 +146,7 @@ func (p *etwProbe) text(a netip.Addr) string {
 // statusPending is the status of a request that has not completed.
 const statusPending = 0x103
 
-// ntStatusNames are the statuses with which ports and RPC fail.
+// ntStatusNames are the statuses with which ports fail.
 var ntStatusNames = map[uint32]string{
 	0xc0000022: "STATUS_ACCESS_DENIED",
 	0xc000009a: "STATUS_INSUFFICIENT_RESOURCES",
@@ -156,19 +156,15 @@ var ntStatusNames = map[uint32]string{
 	0xc0000209: "STATUS_TOO_MANY_ADDRESSES",
 	0xc000020a: "STATUS_ADDRESS_ALREADY_EXISTS",
 	0xc0000236: "STATUS_CONNECTION_REFUSED",
-	1721:       "RPC_S_OUT_OF_RESOURCES",
-	1722:       "RPC_S_SERVER_UNAVAILABLE",
-	1723:       "RPC_S_SERVER_TOO_BUSY",
-	1726:       "RPC_S_CALL_FAILED",
-	1753:       "EPT_S_NOT_REGISTERED",
-	0x800706b9: "RPC_S_OUT_OF_RESOURCES",
-	0x800706ba: "RPC_S_SERVER_UNAVAILABLE",
 }
 
 // ntStatusName returns the name of an NTSTATUS or RPC status, its number in
 // hexadecimal when it has none here.
 func ntStatusName(status uint32) string {
 	if name, ok := ntStatusNames[status]; ok {
+		return name
+	}
+	if name := model.RPCStatusName(int64(status)); name != "" {
 		return name
 	}
 	return fmt.Sprintf("0x%08x", status)

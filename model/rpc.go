@@ -1,0 +1,27 @@
+package model
+
+// rpcStatusNames are the statuses of Microsoft's RPC that calls fail with
+// most, as winerror.h names them.
+var rpcStatusNames = map[int64]string{
+	5:    "ERROR_ACCESS_DENIED",
+	14:   "ERROR_OUTOFMEMORY",
+	1717: "RPC_S_UNKNOWN_IF",
+	1721: "RPC_S_OUT_OF_RESOURCES",
+	1722: "RPC_S_SERVER_UNAVAILABLE",
+	1723: "RPC_S_SERVER_TOO_BUSY",
+	1726: "RPC_S_CALL_FAILED",
+	1727: "RPC_S_CALL_FAILED_DNE",
+	1753: "EPT_S_NOT_REGISTERED",
+	1818: "RPC_S_CALL_CANCELLED",
+	1825: "RPC_S_SEC_PKG_ERROR",
+}
+
+// RPCStatusName returns the name of the status of an rpc.call, "" where it has
+// none here. A status in the form of an HRESULT has the same name.
+func RPCStatusName(status int64) string {
+	const fromWin32 = 0x80070000 // HRESULT_FROM_WIN32
+	if status&^0xffff == fromWin32 {
+		status &= 0xffff
+	}
+	return rpcStatusNames[status]
+}
