@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -43,7 +44,11 @@ like a recording.`,
 				return err
 			}
 			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			err = eachCapture(cmd.Context(), args, files, func(c *capture) error {
+			terminal := cmd.ErrOrStderr()
+			if isTerminal(cmd.OutOrStdout()) {
+				terminal = io.Discard // the events are there already
+			}
+			err = eachCapture(cmd.Context(), args, files, terminal, func(c *capture) error {
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()
 				if since != "" {

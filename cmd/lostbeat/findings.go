@@ -12,7 +12,6 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/model"
-	"lostbeat/source"
 
 	"github.com/spf13/cobra"
 )
@@ -41,8 +40,9 @@ They see event time only: the verdicts are the same as those of the live session
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			worst := model.SeverityInfo
 			total := 0
-			err = eachCapture(cmd.Context(), args, files, func(c *capture) error {
+			err = eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *capture) error {
 				found, unseen, err := findAll(cmd.Context(), c, thresholds)
+				c.reading.end()
 				if err != nil {
 					return err
 				}
@@ -91,11 +91,15 @@ var signals = []struct{ probe, name string }{{"deferred", "deferred work (DPCs, 
 // finding, in the order in which they arose, and the signals that were not
 // there to be judged: those of which every part was off. A source that says
 // nothing of its probes is taken to have all.
-func findAll(ctx context.Context, src source.Source, settings detect.Settings) (findings []model.Finding, unseen []string, err error) {
+func findAll(ctx context.Context, c *capture, settings detect.Settings) (findings []model.Finding, unseen []string, err error) {
 	engine := detect.New(settings)
 	var found findingList
 	parts := map[[2]string]model.ProbeState{}
-	err = src.Run(ctx, func(b *model.Batch) error {
+	start, end := c.Span()
+	err = c.Run(ctx, func(b *model.Batch) error {
+		if c.kind == kindRecording && c.reading != nil && len(b.Events) > 0 { // the others tell how many bytes they have read
+			c.reading.report(int64(b.Events[0].Time-start), int64(end-start))
+		}
 		for i := range b.Events {
 			if b.Events[i].Kind == model.KindProbe {
 				p, _ := b.Probe(&b.Events[i])

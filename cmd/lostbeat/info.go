@@ -75,9 +75,10 @@ reads every block of it instead. Other files are read to their end.`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
-			return eachCapture(cmd.Context(), args, files, func(c *capture) error {
+			return eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *capture) error {
 				if f, ok := c.Seekable.(*etl.File); ok {
 					inventory, err := f.Inventory(cmd.Context())
+					c.reading.end()
 					if err != nil {
 						return err
 					}
@@ -87,6 +88,7 @@ reads every block of it instead. Other files are read to their end.`,
 					return writeInventory(out, c.path, inventory)
 				}
 				info, err := describe(cmd.Context(), c, verify)
+				c.reading.end()
 				if err != nil {
 					return err
 				}

@@ -47,6 +47,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.Is(err, errFindings):
 		return exitFinding
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "lostbeat: interrupted")
+		return exitError
 	case errors.Is(err, syscall.EPIPE):
 		return exitOK // the reader of our output has seen enough
 	default:

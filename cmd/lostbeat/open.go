@@ -136,6 +136,8 @@ type capture struct {
 	kind  fileKind
 	path  string
 	flags captureFlags
+	// reading is told how far it is read, nil for nobody.
+	reading *readingLine
 }
 
 // openCapture opens a file of any kind.
@@ -221,17 +223,22 @@ func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 	}
 }
 
-// eachCapture opens the files in turn and calls do with each.
-func eachCapture(ctx context.Context, paths []string, flags captureFlags, do func(*capture) error) error {
+// eachCapture opens the files in turn and calls do with each. A terminal is
+// told how far a long one has been read.
+func eachCapture(ctx context.Context, paths []string, flags captureFlags, terminal io.Writer, do func(*capture) error) error {
 	for _, path := range paths {
 		if ctx.Err() != nil {
 			return nil
 		}
-		c, err := openCapture(path, flags, nil)
+		line := showReading(terminal, path)
+		c, err := openCapture(path, flags, line.progress())
 		if err != nil {
+			line.end()
 			return err
 		}
+		c.reading = line
 		err = do(c)
+		line.end()
 		if closeErr := c.Close(); err == nil {
 			err = closeErr
 		}
