@@ -38,10 +38,13 @@ type leak struct {
 	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
 	pool  *state.Pool
 	scale leakScale
-	// proven says that it has lasted for so long that it is called a leak.
-	proven bool
+	// proven says that it has lasted for so long that it is called a leak,
+	// refuted that the ports were seen to come back after all.
+	proven, refuted bool
 	// rate is ports a second, with the quartiles of the pairwise slopes.
 	rate, rateLow, rateHigh float64
+	// pace is the highest rate so far.
+	pace float64
 	// growth and held are the ports kept and held at the last tick, peak the most kept.
 	growth, held, peak int
 	// began is when the holder's growth began, grew when it last grew.
@@ -174,7 +177,7 @@ func (d *portLeak) judge(w *world, h *holder) {
 	if data.holder == nil || data.peak == 0 {
 		data.holder, data.began, data.releasedBase = h, since, h.released
 	}
-	data.scale, data.proven = scale, data.proven || proven
+	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
 	data.growth, data.held, data.peak, data.grew = h.growth(), h.held, max(h.growth(), data.peak), w.now
 	d.measure(h, data)
 }
@@ -186,6 +189,16 @@ func (d *portLeak) follow(w *world, h *holder, in *incident[leak]) {
 		data.peak, data.grew = h.growth(), w.now
 	}
 	data.growth, data.held = h.growth(), h.held
+	// It gives back what it has held for long, as fast as it took it before, and
+	// goes on without growing: its ports are held for long, and not leaked.
+	quiet := w.now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
+	if quiet && h.growth()*2 >= data.peak && float64(h.longGiven()) >= data.pace*(longSeconds-1)/2 {
+		if !data.refuted {
+			d.cases.keep(w, in.key)
+		}
+		data.refuted, data.proven = true, false
+		return
+	}
 	// The fault holds while the floor keeps rising, at the pace that it has
 	// shown; it ends when the ports come back or the growth stops.
 	patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
@@ -362,6 +375,7 @@ func (d *portLeak) measure(h *holder, data *leak) {
 	slices.Sort(slopes)
 	at := func(q float64) float64 { return slopes[int(q*float64(len(slopes)-1)+0.5)] }
 	data.rate, data.rateLow, data.rateHigh = at(0.5), at(0.25), at(0.75)
+	data.pace = max(data.pace, data.rate)
 }
 
 // describe writes the finding of a leaking process.
@@ -387,7 +401,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		where = " of pool " + poolText(pool)
 	}
 	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(data), plural(taken, kind), where, span(length))
-	if data.proven || ongoing {
+	if (data.proven || ongoing) && !data.refuted {
 		f.Title += " and " + d.gaveBack(data, ongoing)
 	}
 	if !data.proven {
@@ -403,6 +417,8 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.Evidence = append(f.Evidence, evidence("ports of the pool in use", float64(pool.Used), "ports"), evidence("ports of the pool at rest", float64(pool.Resting), "ports"), evidence("size of the pool", float64(pool.Size), "ports"))
 	}
 	switch {
+	case data.refuted:
+		f.Title += fmt.Sprintf("; no leak: it gives each back, half of them within %s", span(time.Duration(h.holds.Quantile(0.5))))
 	case data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
 	case !ongoing && !data.proven:
@@ -428,13 +444,17 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		evidence("ports taken since it was first seen", float64(h.acquired), "ports"), evidence("ports given back", float64(h.released), "ports"))
 	f.Evidence = append(f.Evidence, use.evidence()...)
 	f.Causes = []string{fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), rateText(data.rate))}
-	if !data.proven && !ongoing {
-		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like the beginning of a leak has ended", who, hows(h))}
+	if data.refuted || !data.proven && !ongoing {
+		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like a leak has ended", who, hows(h))}
+		if data.refuted {
+			f.RuledOut = []string{fmt.Sprintf("not a leak: as many ports come back as are taken, held for up to %s (p95)", span(time.Duration(h.holds.Quantile(0.95))))}
+		}
+		return f
 	}
 	if data.earlier > 0 {
 		f.Causes = append(f.Causes, fmt.Sprintf("%s of that name leaked before it and ended", plural(data.earlier, "process", "processes")))
 	}
-	if !data.proven && ongoing {
+	if !data.proven && ongoing && !data.refuted {
 		f.Causes = append(f.Causes, fmt.Sprintf("this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long", span(d.settings.ProofAfter.Std())))
 	}
 	if stack, n := d.commonStack(w, h); n > 0 {
@@ -467,6 +487,8 @@ func (d *portLeak) taker(data *leak) string {
 // gaveBack says in words what became of the ports.
 func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
 	switch over := !ongoing || data.held*2 < data.peak; {
+	case data.held*2 < data.peak:
+		return "kept them"
 	case data.holder.released == data.releasedBase && !data.proven:
 		return "has given none back so far"
 	case data.holder.released == data.releasedBase:

@@ -104,8 +104,10 @@ type holder struct {
 	ticks           int
 	// acquired and released count since the holder appeared; short counts releases after less than a second.
 	acquired, released, short uint64
-	// lastLong is when a port was last given back after a second or more.
+	// lastLong is when a port was last given back after a second or more, long
+	// how many were in each of the last seconds.
 	lastLong model.Time
+	long     [longSeconds]uint32
 	// acquiredIn and releasedIn are acquisitions and releases by second.
 	acquiredIn, releasedIn turnover
 	// how counts the ways of acquisition.
@@ -118,6 +120,18 @@ type holder struct {
 	family *family
 	// empty is since when nothing has been held, 0 while something is.
 	empty model.Time
+}
+
+// longSeconds is the length of holder.long, whose last second is under way.
+const longSeconds = 4
+
+// longGiven is how many ports were given back after a second or more, within
+// the last seconds.
+func (h *holder) longGiven() (n uint32) {
+	for _, c := range h.long {
+		n += c
+	}
+	return n
 }
 
 // growth is the number of ports held beyond those present at the start.
@@ -184,6 +198,7 @@ func (h *holder) give(held time.Duration, present bool, at model.Time) {
 		h.short++
 	} else {
 		h.lastLong = at
+		h.long[h.ticks%longSeconds]++
 	}
 	if h.held == 0 {
 		h.empty = at
@@ -197,6 +212,7 @@ func (h *holder) endSecond() {
 	}
 	h.coarseLow = min(h.coarseLow, h.low)
 	h.ticks++
+	h.long[h.ticks%longSeconds] = 0
 	if h.ticks%coarseSeconds == 0 {
 		h.coarse.add(h.ticks/coarseSeconds-1, h.coarseLow, coarseFloors)
 	}

@@ -164,6 +164,11 @@ func TestLeakVariants(t *testing.T) {
 			busy.port = 45000
 			seconds(s, 30, func(int) { s.Quiet(); leak.second(s, 1, 0); busy.second(s, 300, 2*time.Millisecond) })
 		}, leaks(5, 15, "not churn")},
+		{"one in five seconds among ports that are held for 5 s", func(s *detecttest.Stream) {
+			leak, busy := process(7, "prog", udp), process(7, "prog", udp)
+			busy.port = 45000
+			seconds(s, 400, func(int) { s.Quiet(); leak.second(s, 0.2, 0); busy.second(s, 20, 5*time.Second) })
+		}, leaks(0, 370)},
 		{"one in ten ports is kept", func(s *detecttest.Stream) {
 			leak, busy := process(7, "prog", udp), process(7, "prog", udp)
 			busy.port = 45000

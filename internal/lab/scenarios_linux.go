@@ -72,6 +72,8 @@ func Scenarios() []*Scenario {
 		{Name: "leak-in-passing", Doc: "a leak whose namespace vanishes with it", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leakInPassing},
 		{Name: "held-3s", Doc: "a program that opens 50 sockets a second and closes each after 3 s", Light: true, Length: 20 * time.Second, Run: holding("50", "1", "3s")},
 		{Name: "held-5s", Doc: "a program that opens 40 sockets a second and closes each after 5 s", Light: true, Length: 20 * time.Second, Run: holding("40", "1", "5s")},
+		{Name: "held-9s", Doc: "a program that opens 10 sockets a second and closes each after 9 s", Light: true, Length: 25 * time.Second, Run: holding("10", "1", "9s")},
+		{Name: "held-connections", Doc: "a program that opens 30 connections a second and closes each after 8 s", Light: true, Length: 25 * time.Second, Run: heldConnections},
 		{Name: "bursts", Doc: "a resolver that asks 100 questions at once, every 3 s", Light: true, Length: 15 * time.Second, Run: holding("33", "100", "50ms")},
 		{Name: "resting-ports", Doc: "an ephemeral pool used up by TIME_WAIT alone", Light: true, Length: 12 * time.Second,
 			Expect: exhaustion("towards "+receiverAddr, "at rest (TIME_WAIT)"), Run: restingPorts},

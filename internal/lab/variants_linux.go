@@ -119,6 +119,22 @@ func holding(rate, burst, hold string) func(context.Context, *Env) error {
 	}
 }
 
+func heldConnections(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "accept", "-local", receiverAddr+":8080"); err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, sender, "steady", "-mode", "dial", "-to", receiverAddr+":8080", "-rate", "30", "-hold", "8s"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
 func restingPorts(ctx context.Context, e *Env) error {
 	sender, receiver, err := e.Pair(ctx)
 	if err != nil {
