@@ -158,12 +158,15 @@ func (t *tally) Write(b *model.Batch) error {
 	t.count += uint64(len(b.Events))
 	for i := range b.Events {
 		e := &b.Events[i]
-		if v, ok := b.Loss(e); ok {
+		switch e.Kind { // for millions of others a view of the wrong kind costs too
+		case model.KindLoss:
+			v, _ := b.Loss(e)
 			t.loss += v.Lost
-		} else if v, ok := b.FindingEvent(e); ok {
+		case model.KindFinding:
 			if t.ids == nil {
 				t.ids = map[string]bool{}
 			}
+			v, _ := b.FindingEvent(e)
 			t.ids[v.ID] = true
 		}
 	}
