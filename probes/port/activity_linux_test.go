@@ -18,6 +18,7 @@ import (
 // jiffies to the second.
 func TestTellUse(t *testing.T) {
 	const jiffies = 250
+	const watchEnds = 90 // second
 	at := func(seconds int) model.Time { return model.Time(1e6+seconds) * model.Time(time.Second) }
 	// look is a listing at a second after the start, in which the socket was last
 	// used at another, -1 never.
@@ -37,6 +38,7 @@ func TestTellUse(t *testing.T) {
 		{"UDP that is never used", nil, 0, 5, []look{{4, -1}, {14, -1}, {24, -1}, {34, -1}}, []string{"14 in_use", "24 idle 19s at least"}},
 		{"UDP that is never used, taken within sight", nil, 6, 5, []look{{14, -1}, {24, -1}, {34, -1}}, []string{"24 idle 18s"}},
 		{"UDP that was last used before it was watched", nil, 2, 5, []look{{4, 3}, {24, 3}}, []string{"24 idle 19s at least"}},
+		{"UDP that is watched for a while", nil, 2, 5, []look{{4, 3}, {24, 3}, {99, 3}}, []string{"24 idle 19s at least", "99 unknown"}},
 		{"UDP in constant use", nil, 2, 5, []look{{6, 6}, {14, 14}, {24, 24}, {34, 33}}, []string{"14 in_use"}},
 		{"UDP that goes idle and is used again", nil, 2, 3, []look{{14, 14}, {24, 14}, {34, 14}, {44, 40}, {54, 40}}, []string{"14 in_use", "34 idle 19s", "44 in_use", "54 idle 13s"}},
 		{"idle again between two listings", nil, 2, 3, []look{{4, -1}, {24, 6}, {64, 46}}, []string{"24 idle 17s", "64 idle 17s"}},
@@ -74,7 +76,8 @@ func TestTellUse(t *testing.T) {
 			}
 			var got []string
 			for _, look := range c.looks {
-				if c.watched != 0 && look.at >= c.watched {
+				tr.watched = 0
+				if c.watched != 0 && look.at >= c.watched && look.at < watchEnds {
 					tr.watched = at(c.watched)
 				}
 				tr.reconcile(list(look.at, look.used), at(look.at), &b)
@@ -99,6 +102,44 @@ func TestTellUse(t *testing.T) {
 			})
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestCrowd(t *testing.T) {
+	const now = model.Time(1000 * time.Second)
+	for _, c := range []struct {
+		name   string
+		change func(i int, s *openSocket, h *holding)
+		want   bool
+	}{
+		{"old enough", nil, true},
+		{"one is younger", func(i int, _ *openSocket, h *holding) {
+			if i == 3 {
+				h.since = now - model.Time(time.Second)
+			}
+		}, false},
+		{"from before the start", func(_ int, _ *openSocket, h *holding) { h.since = 0 }, true},
+		{"of two processes", func(i int, s *openSocket, _ *holding) { s.pid += int32(i % 2) }, false},
+		{"connections", func(_ int, s *openSocket, _ *holding) { s.protocol = model.ProtocolTCP }, false},
+		{"of no process", func(_ int, s *openSocket, _ *holding) { s.pid = -1 }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := newTestTracker()
+			var sockets []openSocket
+			for i := range watchedPorts {
+				s := openSocket{cookie: uint64(i + 1), localPort: uint16(i + 1), protocol: model.ProtocolUDP, pid: 7}
+				h := s.holding()
+				h.since = now - model.Time(watchedAge)
+				if c.change != nil {
+					c.change(i, &s, h)
+				}
+				tr.hold(s.cookie, h)
+				sockets = append(sockets, s)
+			}
+			if got := tr.crowd(&listing{begin: now, sockets: socketsOf(sockets...)}); got != c.want {
+				t.Errorf("worth watching: %v, want %v", got, c.want)
 			}
 		})
 	}
