@@ -36,9 +36,10 @@ type PlayerOptions struct {
 	// Hold says that Run waits for commands at the end of the recording
 	// instead of returning.
 	Hold bool
-	// Moved is called, on the goroutine of Run, before the first batch that
-	// follows a jump: whoever keeps state has to drop it. A keyframe follows.
-	Moved func(to model.Time)
+	// Moved returns a batch that is handed on before the first one that follows
+	// a jump, nil for none. Whoever keeps state has to drop it there, and not
+	// before: what was handed on earlier may still be under way.
+	Moved func(to model.Time) *model.Batch
 }
 
 // Player plays a recording at a chosen speed. It is a Source; its other
@@ -117,8 +118,13 @@ func (p *Player) Run(ctx context.Context, emit Emit) error {
 		from = p.leadIn(to)
 		p.position, p.fast, p.since, p.moving, p.ended = to, to, time.Now(), false, false
 		p.mu.Unlock()
-		if p.opts.Moved != nil {
-			p.opts.Moved(to)
+		if p.opts.Moved == nil {
+			continue
+		}
+		if mark := p.opts.Moved(to); mark != nil {
+			if err := emit(mark); err != nil {
+				return err
+			}
 		}
 	}
 }

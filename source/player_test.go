@@ -116,7 +116,7 @@ func TestPlayerPauseSpeedStep(t *testing.T) {
 func TestPlayerSeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var moves []model.Time
-		p := NewPlayer(tape{40}, PlayerOptions{Hold: true, Paused: true, Start: ms(3000), Moved: func(to model.Time) { moves = append(moves, to) }})
+		p := NewPlayer(tape{40}, PlayerOptions{Hold: true, Paused: true, Start: ms(3000), Moved: func(to model.Time) *model.Batch { moves = append(moves, to); return nil }})
 		result := play(t, p)
 		synctest.Wait() // 1, 2, 3
 		p.Seek(ms(23500))

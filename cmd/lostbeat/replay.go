@@ -109,7 +109,8 @@ func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.
 	defer cancel()
 	state := opts.State
 	verdicts := &judged{Seekable: c}
-	playing.Moved = func(model.Time) { state.Reset() }
+	screen := &jumpingScreen{State: state}
+	playing.Moved = screen.mark
 	player := source.NewPlayer(verdicts, playing)
 	opts.Player = playerControl{player}
 
@@ -119,7 +120,7 @@ func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.
 		scanErr = scanCapture(ctx, verdicts, c.path, c.flags, settings, state)
 	})
 	wait.Go(func() {
-		_, playErr = pipeline.Run(ctx, player, pipeline.Options{Outputs: []pipeline.Output{{Name: "screen", Sink: state}}})
+		_, playErr = pipeline.Run(ctx, player, pipeline.Options{Outputs: []pipeline.Output{{Name: "screen", Sink: screen}}})
 		if playErr != nil && ctx.Err() == nil {
 			state.SetFault(playErr)
 		}
@@ -132,6 +133,43 @@ func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.
 		playErr = nil
 	}
 	return errors.Join(err, scanErr, playErr)
+}
+
+// jumpingScreen is a tui.State that forgets what was before a jump, at the
+// jump's place in the stream: events from before it wait in the queue between
+// player and screen.
+type jumpingScreen struct {
+	*tui.State
+
+	mu    sync.Mutex
+	marks map[*model.Batch]bool
+}
+
+// mark returns the batch that stands for a jump.
+func (s *jumpingScreen) mark(to model.Time) *model.Batch {
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: to, Flags: model.FlagKeyframe, Key: "replay", Value: "jump"})
+	mark := b.Take()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.marks == nil {
+		s.marks = make(map[*model.Batch]bool)
+	}
+	s.marks[mark] = true
+	return mark
+}
+
+// Write implements pipeline.Sink.
+func (s *jumpingScreen) Write(b *model.Batch) error {
+	s.mu.Lock()
+	jump := s.marks[b]
+	delete(s.marks, b)
+	s.mu.Unlock()
+	if jump {
+		s.Reset()
+		return nil
+	}
+	return s.State.Write(b)
 }
 
 // scanCapture finds the verdicts of a capture through a reader of its own.
