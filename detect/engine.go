@@ -80,7 +80,7 @@ func (e *Engine) Finish(emit Emit) {
 		return
 	}
 	e.world.final = true
-	e.world.stub = e.last-(e.next-tickEvery) < tickEvery/2
+	e.world.partial = e.last-(e.next-tickEvery) < tickEvery/2
 	e.tick(e.last, emit)
 	out := func(f model.Finding) { emit(e.last, f) }
 	for _, d := range e.detectors {

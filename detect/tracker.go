@@ -53,7 +53,7 @@ func (t *tracker[T]) raise(w *world, key string, since model.Time) *incident[T] 
 		in = &incident[T]{key: key, start: since, lost: w.loss.before(since)}
 		t.incidents[key] = in
 	}
-	if !w.stub || t.instant {
+	if !w.partial || t.instant {
 		in.raised++
 	}
 	in.touched = true

@@ -28,9 +28,9 @@ type world struct {
 	now  model.Time
 	slot int
 	// final says that the tick is the stream's last, whose second may be cut
-	// short; stub that less than half of it has been seen. A stub tells more of
-	// a fault that is known, and confirms none.
-	final, stub bool
+	// short; partial that less than half of it has been seen. A partial one tells
+	// more of a fault that is known, and confirms none.
+	final, partial bool
 	// warm says that something other than a keyframe has been seen, so that keyframes say nothing new.
 	warm bool
 
@@ -307,7 +307,7 @@ func (w *world) beginTick(now model.Time) {
 		s.total += s.seconds[w.slot].drops()
 		s.sumUp(seconds)
 	}
-	w.ports.beginTick(now, w.state, !w.stub)
+	w.ports.beginTick(now, w.state, !w.partial)
 }
 
 // endTick opens the next second.
