@@ -17,7 +17,13 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 		w.warm = true
 	}
 	switch e.Kind {
-	case model.KindMeta, model.KindProbe, model.KindProcess, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindPortActivity:
+	case model.KindMeta,
+		model.KindProbe,
+		model.KindProcess,
+		model.KindDeviceConfig,
+		model.KindDeviceQueue,
+		model.KindDeviceEvent,
+		model.KindPortActivity:
 		w.state.ApplyEvent(b, e)
 	case model.KindPortPool:
 		w.state.ApplyEvent(b, e)
@@ -38,13 +44,18 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 		k := deviceKey{v.Ifindex, v.Device}
 		if v.CPU >= 0 {
 			c := w.cpu(v.CPU)
-			mergeNAPI(&c.seconds[w.slot].napi, napiFacts{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets})
+			mergeNAPI(
+				&c.seconds[w.slot].napi,
+				napiFacts{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets},
+			)
 		}
 	case model.KindSoftnet:
 		v, _ := b.Softnet(e)
 		if v.CPU >= 0 {
 			c := w.cpu(v.CPU)
-			c.seconds[w.slot].softnet.add(softnetFacts{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets})
+			c.seconds[w.slot].softnet.add(
+				softnetFacts{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets},
+			)
 			c.processed += v.Processed
 			c.dropped += v.Dropped
 			c.squeezed += v.TimeSqueeze
@@ -74,7 +85,13 @@ func (w *world) apply(b *model.Batch, e *model.Event) {
 	case model.KindCounter:
 		v, _ := b.Counter(e)
 		w.series.add(v)
-	case model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortActive, model.KindPortFail, model.KindPortAudit, model.KindRPCCall:
+	case model.KindPortAcquire,
+		model.KindPortRelease,
+		model.KindPortRest,
+		model.KindPortActive,
+		model.KindPortFail,
+		model.KindPortAudit,
+		model.KindRPCCall:
 		w.ports.apply(w, b, e)
 	}
 }
@@ -84,8 +101,18 @@ func (w *world) applyDeferredHist(b *model.Batch, e *model.Event) {
 	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
 		return // shares of counter logs are judged in perfmon.go, over the whole log
 	}
-	f := workFacts{class: v.Class, name: v.Name, driver: v.Driver, covered: v.Dur, busy: v.Busy, count: v.Count, maxWait: v.MaxWait, maxRun: v.MaxRun,
-		worstRoutine: v.Name, worstRoutineTime: v.MaxRun}
+	f := workFacts{
+		class:            v.Class,
+		name:             v.Name,
+		driver:           v.Driver,
+		covered:          v.Dur,
+		busy:             v.Busy,
+		count:            v.Count,
+		maxWait:          v.MaxWait,
+		maxRun:           v.MaxRun,
+		worstRoutine:     v.Name,
+		worstRoutineTime: v.MaxRun,
+	}
 	f.late = countAbove(v.WaitHist, w.settings.Starvation.LateWait.Std())
 	if f.late == 0 && v.MaxWait >= w.settings.Starvation.LateWait.Std() {
 		f.late = 1
@@ -99,8 +126,18 @@ func (w *world) applyInterruptHist(b *model.Batch, e *model.Event) {
 	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
 		return
 	}
-	f := workFacts{class: v.Class, name: v.Name, driver: v.Driver, covered: v.Dur, busy: v.Busy, count: v.Count, maxRun: v.MaxRun, worstRoutine: v.Name, worstRoutineTime: v.MaxRun,
-		overLimit: countAbove(v.RunHist, w.settings.Starvation.ISRGuideline.Std())}
+	f := workFacts{
+		class:            v.Class,
+		name:             v.Name,
+		driver:           v.Driver,
+		covered:          v.Dur,
+		busy:             v.Busy,
+		count:            v.Count,
+		maxRun:           v.MaxRun,
+		worstRoutine:     v.Name,
+		worstRoutineTime: v.MaxRun,
+		overLimit:        countAbove(v.RunHist, w.settings.Starvation.ISRGuideline.Std()),
+	}
 	mergeWork(&w.cpu(v.CPU).seconds[w.slot].irqs, &f)
 }
 

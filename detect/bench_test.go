@@ -18,14 +18,23 @@ func BenchmarkApply(b *testing.B) {
 	}{
 		{"runs", func(s *detecttest.Stream) {
 			for i := range 10_000 {
-				s.Builder().AddDeferredRun(model.DeferredRun{Time: s.Now().Add(time.Duration(i) * 90 * time.Microsecond), Dur: 20 * time.Microsecond, CPU: int32(i % 2), Class: model.ClassSoftirq, Name: "NET_RX", Vector: 3})
+				s.Builder().AddDeferredRun(model.DeferredRun{
+					Time: s.Now().Add(time.Duration(i) * 90 * time.Microsecond), Dur: 20 * time.Microsecond, CPU: int32(i % 2),
+					Class: model.ClassSoftirq, Name: "NET_RX", Vector: 3,
+				})
 			}
 			s.Quiet()
 		}},
 		{"intervals", func(s *detecttest.Stream) { s.Quiet() }},
 		{"ports", func(s *detecttest.Stream) {
 			for i := range 500 {
-				k := s.Acquire(time.Duration(i)*time.Millisecond, detecttest.Socket{PID: int32(40 + i%20), Process: "app", Protocol: model.ProtocolUDP, LPort: uint16(33000 + i), How: model.HowConnect})
+				k := s.Acquire(
+					time.Duration(i)*time.Millisecond,
+					detecttest.Socket{
+						PID: int32(40 + i%20), Process: "app", Protocol: model.ProtocolUDP, LPort: uint16(33000 + i),
+						How: model.HowConnect,
+					},
+				)
 				s.Release(time.Duration(i+20)*time.Millisecond, k)
 			}
 		}},

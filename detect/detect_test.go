@@ -136,7 +136,16 @@ func TestQuietHost(t *testing.T) {
 	s.Pool("ephemeral-udp", model.ProtocolUDP, model.PoolEphemeral, 32768, 60999)
 	seconds(s, 120, func(i int) {
 		s.Quiet()
-		k := s.Acquire(time.Millisecond, detecttest.Socket{PID: 40, Process: "dns", Protocol: model.ProtocolUDP, LPort: uint16(33000 + i), How: model.HowConnect})
+		k := s.Acquire(
+			time.Millisecond,
+			detecttest.Socket{
+				PID:      40,
+				Process:  "dns",
+				Protocol: model.ProtocolUDP,
+				LPort:    uint16(33000 + i),
+				How:      model.HowConnect,
+			},
+		)
 		s.Release(20*time.Millisecond, k)
 	})
 	check(t, s.Batch(), 0)
@@ -145,8 +154,11 @@ func TestQuietHost(t *testing.T) {
 func starved(s *detecttest.Stream) {
 	s.CPU(0, detecttest.Load{NetRX: 0.996, Packets: 35_000, Dropped: 300_000, Squeezes: 1})
 	s.CPU(1, detecttest.Load{NetRX: 0.02, User: 0.01, Packets: 100})
-	s.Builder().AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 335_000})
-	s.Drop(model.Drop{CPU: 1, Place: model.PlaceBacklog, Count: 300_000, Ifindex: 2, Device: "eth0", Reason: "CPU_BACKLOG"})
+	s.Builder().
+		AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 335_000})
+	s.Drop(
+		model.Drop{CPU: 1, Place: model.PlaceBacklog, Count: 300_000, Ifindex: 2, Device: "eth0", Reason: "CPU_BACKLOG"},
+	)
 }
 
 func TestStarvation(t *testing.T) {
@@ -156,7 +168,18 @@ func TestStarvation(t *testing.T) {
 	fault := s.Now()
 	seconds(s, 12, func(int) { starved(s) })
 	check(t, s.Batch(), fault, want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
-		contains: []string{"CPU 0 spends 99.6 % of its time in NET_RX for eth0", "3.6 M packets in 12 s", `"device": "eth0"`, `"vector": "NET_RX"`, "rps_cpus", "not RSS: the device has one queue", "do not raise netdev_budget", "CPU 1 is 3.0 % busy", "proves nothing", "not the ring"}})
+		contains: []string{
+			"CPU 0 spends 99.6 % of its time in NET_RX for eth0",
+			"3.6 M packets in 12 s",
+			`"device": "eth0"`,
+			`"vector": "NET_RX"`,
+			"rps_cpus",
+			"not RSS: the device has one queue",
+			"do not raise netdev_budget",
+			"CPU 1 is 3.0 % busy",
+			"proves nothing",
+			"not the ring",
+		}})
 }
 
 func TestStarvationCloses(t *testing.T) {
@@ -164,7 +187,12 @@ func TestStarvationCloses(t *testing.T) {
 	s.Device(2, "eth0", 1, "0")
 	seconds(s, 12, func(int) { starved(s) })
 	seconds(s, 30, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true, contains: []string{"CPU 0 spent"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true, contains: []string{"CPU 0 spent"}},
+	)
 }
 
 // TestStarvationTellsOfTheFault lets a fault end slowly: what is said is what it
@@ -174,7 +202,11 @@ func TestStarvationTellsOfTheFault(t *testing.T) {
 	s.Device(2, "eth0", 1, "0")
 	seconds(s, 12, func(int) {
 		starved(s)
-		s.Builder().AddDeferredRun(model.DeferredRun{Time: s.End(), Dur: time.Microsecond, CPU: 0, PID: -1, TID: -1, Class: model.ClassSoftirq, Wait: 20 * time.Millisecond, Name: "TIMER"})
+		s.Builder().
+			AddDeferredRun(model.DeferredRun{
+				Time: s.End(), Dur: time.Microsecond, CPU: 0, PID: -1, TID: -1, Class: model.ClassSoftirq,
+				Wait: 20 * time.Millisecond, Name: "TIMER",
+			})
 	})
 	seconds(s, 5, func(int) {
 		s.CPU(0, detecttest.Load{NetRX: 0.45, User: 0.55, Packets: 3000, Dropped: 5000})
@@ -182,7 +214,10 @@ func TestStarvationTellsOfTheFault(t *testing.T) {
 	})
 	seconds(s, 30, func(int) { s.Quiet() })
 	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true,
-		contains: []string{"CPU 0 spent 9", "not a program: user code has 0 %"}, lacks: []string{"no time left", "longest wait", "softirqs that waited"}})
+		contains: []string{
+			"CPU 0 spent 9",
+			"not a program: user code has 0 %",
+		}, lacks: []string{"no time left", "longest wait", "softirqs that waited"}})
 }
 
 // TestStarvationDoesNotFlap lets the fault come and go.
@@ -237,8 +272,17 @@ func TestBudgetTooSmall(t *testing.T) {
 		s.CPU(0, detecttest.Load{NetRX: 0.45, User: 0.55, Packets: 160_000, Dropped: 90_000, Squeezes: 18_000, Runs: 20_000})
 		s.CPU(1, detecttest.Load{User: 0.2})
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
-		contains: []string{"stops after 8 packets", "raise net.core.netdev_budget", "not when tasks on that CPU already wait"}, lacks: []string{"proves nothing"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
+			contains: []string{
+				"stops after 8 packets",
+				"raise net.core.netdev_budget",
+				"not when tasks on that CPU already wait",
+			}, lacks: []string{"proves nothing"}},
+	)
 }
 
 func TestLongRunsDelayOthers(t *testing.T) {
@@ -249,34 +293,77 @@ func TestLongRunsDelayOthers(t *testing.T) {
 			s.CPU(1, detecttest.Load{User: 0.1})
 			for i := range 5 {
 				at := s.Now().Add(time.Duration(i) * 150 * time.Millisecond)
-				s.Builder().AddDeferredRun(model.DeferredRun{Time: at.Add(20 * time.Millisecond), Dur: 18 * time.Millisecond, CPU: 0, Class: model.ClassSoftirq, Name: "NET_RX", Vector: 3})
-				s.Builder().AddDeferredRun(model.DeferredRun{Time: at.Add(20*time.Millisecond + 10*time.Microsecond), Dur: 8 * time.Microsecond, CPU: 0, Class: model.ClassSoftirq, Name: "TIMER", Vector: 1, Wait: 15 * time.Millisecond, Before: "NET_RX"})
+				s.Builder().
+					AddDeferredRun(model.DeferredRun{
+						Time: at.Add(20 * time.Millisecond), Dur: 18 * time.Millisecond, CPU: 0, Class: model.ClassSoftirq,
+						Name: "NET_RX", Vector: 3,
+					})
+				s.Builder().
+					AddDeferredRun(model.DeferredRun{
+						Time: at.Add(20*time.Millisecond + 10*time.Microsecond), Dur: 8 * time.Microsecond, CPU: 0,
+						Class: model.ClassSoftirq, Name: "TIMER", Vector: 1, Wait: 15 * time.Millisecond, Before: "NET_RX",
+					})
 			}
 		})
 		return s.Batch()
 	}
-	check(t, stream(0), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityWarning, within: 5 * time.Second,
-		contains: []string{"Long runs of NET_RX on CPU 0 delay its other softirqs", "the worst by 15 ms (TIMER)"}})
+	check(
+		t,
+		stream(0),
+		detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityWarning, within: 5 * time.Second,
+			contains: []string{"Long runs of NET_RX on CPU 0 delay its other softirqs", "the worst by 15 ms (TIMER)"}},
+	)
 	check(t, stream(0.3), 0) // a virtual CPU that is stopped delays everything
 }
 
 func TestThreadedNAPI(t *testing.T) {
 	stream := func(drops uint64) *model.Batch {
 		s := detecttest.New()
-		s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 5, Device: "veth1", Driver: "veth", Netns: "lb", RXQueues: 1, Threaded: true})
-		s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 6, Device: "veth0", Driver: "veth", Netns: "lb2", RXQueues: 1})
+		s.Builder().
+			AddDeviceConfig(model.DeviceConfig{
+				Time: s.Now(), Ifindex: 5, Device: "veth1", Driver: "veth", Netns: "lb", RXQueues: 1, Threaded: true,
+			})
+		s.Builder().
+			AddDeviceConfig(model.DeviceConfig{
+				Time: s.Now(), Ifindex: 6, Device: "veth0", Driver: "veth", Netns: "lb2", RXQueues: 1,
+			})
 		seconds(s, 12, func(int) {
 			s.CPU(0, detecttest.Load{NetRX: 0.01, Packets: 100})
 			s.CPU(1, detecttest.Load{NetRX: 0.01, User: 0.3})
-			s.Builder().AddNAPI(model.NAPI{Time: s.End(), Dur: time.Second, CPU: 0, Ifindex: 5, Device: "veth1", Polls: 1000, Packets: 64_000, FullPolls: 995, ThreadedPolls: 1000, MaxPackets: 64})
+			s.Builder().
+				AddNAPI(model.NAPI{
+					Time: s.End(), Dur: time.Second, CPU: 0, Ifindex: 5, Device: "veth1", Polls: 1000, Packets: 64_000,
+					FullPolls: 995, ThreadedPolls: 1000, MaxPackets: 64,
+				})
 			if drops > 0 {
-				s.Drop(model.Drop{CPU: 1, Place: model.PlaceDevice, Count: drops, Ifindex: 6, Device: "veth0", Reason: "NOT_SPECIFIED", Location: "veth_xmit"})
+				s.Drop(
+					model.Drop{
+						CPU:      1,
+						Place:    model.PlaceDevice,
+						Count:    drops,
+						Ifindex:  6,
+						Device:   "veth0",
+						Reason:   "NOT_SPECIFIED",
+						Location: "veth_xmit",
+					},
+				)
 			}
 		})
 		return s.Batch()
 	}
-	check(t, stream(200_000), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
-		contains: []string{"NAPI thread of veth1", "while NET_RX looks idle (1.0 %)", "2.4 M packets lost in 12 s", "not NET_RX"}})
+	check(
+		t,
+		stream(200_000),
+		detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityCritical, within: 5 * time.Second,
+			contains: []string{
+				"NAPI thread of veth1",
+				"while NET_RX looks idle (1.0 %)",
+				"2.4 M packets lost in 12 s",
+				"not NET_RX",
+			}},
+	)
 	check(t, stream(0), 0)
 }
 
@@ -284,7 +371,10 @@ func TestThreadedNAPI(t *testing.T) {
 // CPUs end: what is said is what the whole fault was, and its worst window.
 func TestThreadedNAPITellsOfTheFault(t *testing.T) {
 	s := detecttest.New()
-	s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 5, Device: "eth5", Driver: "virtio_net", RXQueues: 1, Threaded: true})
+	s.Builder().
+		AddDeviceConfig(model.DeviceConfig{
+			Time: s.Now(), Ifindex: 5, Device: "eth5", Driver: "virtio_net", RXQueues: 1, Threaded: true,
+		})
 	seconds(s, 60, func(i int) {
 		cpu, polls, full, drops := int32(i/4%2), uint64(1000), uint64(990), uint64(100_000)
 		switch {
@@ -295,7 +385,11 @@ func TestThreadedNAPITellsOfTheFault(t *testing.T) {
 		}
 		s.CPU(0, detecttest.Load{NetRX: 0.01, Packets: 100})
 		s.CPU(1, detecttest.Load{NetRX: 0.01, User: 0.3})
-		s.Builder().AddNAPI(model.NAPI{Time: s.End(), Dur: time.Second, CPU: cpu, Ifindex: 5, Device: "eth5", Polls: polls, Packets: 64 * polls, FullPolls: full, ThreadedPolls: polls, MaxPackets: 64})
+		s.Builder().
+			AddNAPI(model.NAPI{
+				Time: s.End(), Dur: time.Second, CPU: cpu, Ifindex: 5, Device: "eth5", Polls: polls, Packets: 64 * polls,
+				FullPolls: full, ThreadedPolls: polls, MaxPackets: 64,
+			})
 		if drops > 0 {
 			s.Drop(model.Drop{CPU: -1, Place: model.PlaceRing, Count: drops, Ifindex: 5, Device: "eth5", Reason: "rx_drops"})
 		}
@@ -304,7 +398,8 @@ func TestThreadedNAPITellsOfTheFault(t *testing.T) {
 	check(t, b, detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, closed: true,
 		contains: []string{"NAPI thread of eth5 on CPU 1 did not keep up", "1.5 M packets", "most packets lost within 3 s"}})
 	f := latest(run(t, b, 0))[0]
-	for name, least := range map[string]float64{"polls that used their whole budget": 0.9, "polls by the NAPI thread": 12_000, "packets handled meanwhile": 12 * 64_000, "most packets lost within 3 s": 600_000} {
+	for name, least := range map[string]float64{"polls that used their whole budget": 0.9, "polls by the NAPI " +
+		"thread": 12_000, "packets handled meanwhile": 12 * 64_000, "most packets lost within 3 s": 600_000} {
 		found := false
 		for _, e := range f.Evidence {
 			if e.Name == name {
@@ -331,10 +426,26 @@ func TestLastSecond(t *testing.T) {
 		add := func(at model.Time, d time.Duration) {
 			part := d.Seconds()
 			b.AddCPUTime(model.CPUTime{Time: at, Dur: d, CPU: 0, Softirq: d / 10, Idle: d - d/10})
-			b.AddDeferredHist(model.DeferredHist{Time: at, Dur: d, CPU: 0, Class: model.ClassSoftirq, Count: 100, Busy: d / 10, Name: "NET_RX"})
+			b.AddDeferredHist(
+				model.DeferredHist{Time: at, Dur: d, CPU: 0, Class: model.ClassSoftirq, Count: 100, Busy: d / 10, Name: "NET_RX"},
+			)
 			b.AddNAPI(model.NAPI{Time: at, Dur: d, CPU: 0, Ifindex: 2, Device: "eth0", Polls: 100, Packets: 1000, FullPolls: 1})
 			b.AddDeviceStats(model.DeviceStats{Time: at, Dur: d, Ifindex: 2, Device: "eth0", RXPackets: 1000})
-			b.AddDrop(model.Drop{Time: at, Dur: d, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: uint64(part * float64(drops)), Ifindex: 2, Device: "eth0", Queue: -1, Reason: "rx_missed_errors"})
+			b.AddDrop(
+				model.Drop{
+					Time:    at,
+					Dur:     d,
+					CPU:     -1,
+					PID:     -1,
+					TID:     -1,
+					Place:   model.PlaceRing,
+					Count:   uint64(part * float64(drops)),
+					Ifindex: 2,
+					Device:  "eth0",
+					Queue:   -1,
+					Reason:  "rx_missed_errors",
+				},
+			)
 		}
 		seconds(s, whole, func(int) { add(s.Now().Add(time.Second), time.Second) })
 		if last > 0 {
@@ -361,7 +472,16 @@ func TestLossIsSaid(t *testing.T) {
 			s.Builder().AddLoss(model.Loss{Time: s.End(), Dur: time.Second, CPU: -1, Lost: 77, Origin: "ringbuf"})
 		}
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "dpc-starvation", severity: model.SeverityCritical, contains: []string{`"loss": 77`, "counts are lower bounds"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityCritical,
+			contains: []string{`"loss": 77`, "counts are lower bounds"},
+		},
+	)
 }
 
 func TestSettings(t *testing.T) {

@@ -48,7 +48,11 @@ type holderCount struct {
 }
 
 func newPortExhaustion(s Settings) detector {
-	return &portExhaustion{s.Exhaustion, newTracker[exhausted]("port-exhaustion", s.Lifecycle), newTracker[exhausted]("port-exhaustion", s.Lifecycle)}
+	return &portExhaustion{
+		s.Exhaustion,
+		newTracker[exhausted]("port-exhaustion", s.Lifecycle),
+		newTracker[exhausted]("port-exhaustion", s.Lifecycle),
+	}
 }
 
 func (d *portExhaustion) tick(w *world, emit func(model.Finding)) {
@@ -102,10 +106,21 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 		}
 		full[key] = true
 		w.explained[key] = true
-		in.data = exhausted{pool: key, limits: pool, isPool: true, used: used, resting: resting, size: size, peak: max(in.data.peak, used+resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
+		in.data = exhausted{
+			pool:      key,
+			limits:    pool,
+			isPool:    true,
+			used:      used,
+			resting:   resting,
+			size:      size,
+			peak:      max(in.data.peak, used+resting),
+			refused:   max(refused, in.data.refused),
+			refusedBy: by,
+			errors:    errors,
 			holders: holdersOf(w, func(p *state.Port) bool {
 				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !isConnection(p))
-			})}
+			}),
+		}
 	}
 	return full
 }
@@ -166,17 +181,34 @@ func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
 			continue
 		}
 		w.explained[target{k.netns, k.remote, k.rport}], w.explained[target{netns: k.netns}] = true, true
-		in.data = exhausted{pool: pool, limits: w.state.Pools[pool], tuple: k, used: u.held, resting: u.resting, size: size, peak: max(in.data.peak, u.held+u.resting), refused: max(refused, in.data.refused), refusedBy: by, errors: errors,
+		in.data = exhausted{
+			pool:      pool,
+			limits:    w.state.Pools[pool],
+			tuple:     k,
+			used:      u.held,
+			resting:   u.resting,
+			size:      size,
+			peak:      max(in.data.peak, u.held+u.resting),
+			refused:   max(refused, in.data.refused),
+			refusedBy: by,
+			errors:    errors,
 			elsewhere: len(w.ports.tuples) - 1,
 			holders: holdersOf(w, func(p *state.Port) bool {
-				return p.Protocol == model.ProtocolTCP && p.Netns == k.netns && p.LocalAddr == k.local && p.RemoteAddr == k.remote && p.RemotePort == k.rport && !p.Shared()
-			})}
+				return p.Protocol == model.ProtocolTCP && p.Netns == k.netns && p.LocalAddr == k.local &&
+					p.RemoteAddr == k.remote &&
+					p.RemotePort == k.rport &&
+					!p.Shared()
+			}),
+		}
 	}
 }
 
 // refused sums the failed allocations that match; fresh says that one of them
 // happened within the last while.
-func (d *portExhaustion) refused(w *world, match func(failKey) bool) (n uint64, by []holderCount, errors []string, fresh bool) {
+func (d *portExhaustion) refused(
+	w *world,
+	match func(failKey) bool,
+) (n uint64, by []holderCount, errors []string, fresh bool) {
 	who := make(map[processKey]int)
 	names := make(map[string]bool)
 	for _, k := range slices.SortedFunc(maps.Keys(w.ports.fails), compareFails) {
@@ -218,7 +250,11 @@ func rank(counts map[processKey]int) []holderCount {
 		list = append(list, holderCount{p, n})
 	}
 	slices.SortFunc(list, func(a, b holderCount) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.process.pid, b.process.pid), cmp.Compare(a.process.name, b.process.name))
+		return cmp.Or(
+			cmp.Compare(b.count, a.count),
+			cmp.Compare(a.process.pid, b.process.pid),
+			cmp.Compare(a.process.name, b.process.name),
+		)
 	})
 	return list[:min(len(list), 5)]
 }
@@ -226,7 +262,16 @@ func rank(counts map[processKey]int) []holderCount {
 func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Finding {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
-	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Pool: clean(data.pool.Name), Protocol: data.pool.Protocol.String()}}
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject: model.Subject{
+			Kind:     "pool",
+			CPU:      -1,
+			PID:      -1,
+			Pool:     clean(data.pool.Name),
+			Protocol: data.pool.Protocol.String(),
+		},
+	}
 	f.Subject.Netns = clean(data.limits.NetnsName)
 	what := "Pool " + poolText(data.limits)
 	if !data.isPool {
@@ -244,7 +289,13 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 	share := ratio(float64(data.used+data.resting), float64(data.size))
 	if data.refused > 0 {
 		f.Severity = model.SeverityCritical
-		f.Title = fmt.Sprintf("%s %s exhausted: %s, %s refused", what, tense(ongoing, "is", "was"), inUse, plural(data.refused, "allocation"))
+		f.Title = fmt.Sprintf(
+			"%s %s exhausted: %s, %s refused",
+			what,
+			tense(ongoing, "is", "was"),
+			inUse,
+			plural(data.refused, "allocation"),
+		)
 		if len(data.errors) > 0 {
 			f.Title += " (" + clean(strings.Join(data.errors, ", ")) + ")"
 		}
@@ -252,35 +303,79 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, tense(ongoing, "is", "was"), inUse)
 	}
 	f.Evidence = []model.Evidence{
-		evidence("in use or at rest", share, "ratio"), evidence("in use", float64(data.used), "ports"), evidence("at rest", float64(data.resting), "ports"),
-		evidence("size of the pool", float64(data.size), "ports"), evidence("most in use or at rest", float64(data.peak), "ports"), evidence("allocations refused", float64(data.refused), "times"),
+		evidence(
+			"in use or at rest",
+			share,
+			"ratio",
+		), evidence("in use", float64(data.used), "ports"), evidence("at rest", float64(data.resting), "ports"),
+		evidence(
+			"size of the pool",
+			float64(data.size),
+			"ports",
+		), evidence("most in use or at rest", float64(data.peak), "ports"), evidence("allocations "+
+			"refused", float64(data.refused), "times"),
 	}
 	for _, h := range data.holders {
 		f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.name, h.process.pid), float64(h.count), "ports"))
 	}
 	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
-		f.Evidence = append(f.Evidence, evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"),
+		)
 	}
 	if len(data.holders) > 0 {
 		top := data.holders[0]
 		f.Subject.PID, f.Subject.Process = top.process.pid, clean(top.process.name)
-		f.Causes = append(f.Causes, fmt.Sprintf("%s holds %s of them (%s)", task(top.process.name, top.process.pid), number(top.count), percent(ratio(float64(top.count), float64(data.size)))))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"%s holds %s of them (%s)",
+				task(top.process.name, top.process.pid),
+				number(top.count),
+				percent(ratio(float64(top.count), float64(data.size))),
+			),
+		)
 	}
 	if data.resting > data.used {
-		f.Causes = append(f.Causes, fmt.Sprintf("most of them are at rest (TIME_WAIT): ports are used faster than they come back, about %s a second is the most that this pool can bear", rateText(float64(data.size)/d.rest(w).Seconds())))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"most of them are at rest (TIME_WAIT): ports are used faster than they come back, about %s a second is the "+
+					"most that this pool can bear",
+				rateText(float64(data.size)/d.rest(w).Seconds()),
+			),
+		)
 	}
 	if !data.isPool {
-		f.RuledOut = append(f.RuledOut, fmt.Sprintf("other destinations are not affected: a connection needs a free port only for its own destination (%s in use)", plural(data.elsewhere, "other destination")))
+		f.RuledOut = append(
+			f.RuledOut,
+			fmt.Sprintf(
+				"other destinations are not affected: a connection needs a free port only for its own destination (%s in use)",
+				plural(data.elsewhere, "other destination"),
+			),
+		)
 	} else if data.resting == 0 {
 		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them are open sockets")
 	}
 	switch {
 	case data.resting > data.used:
-		f.Advice = []string{"keep connections open and reuse them; not when the peer closes them after each request anyway", "net.ipv4.tcp_tw_reuse=1 lets connect take resting ports; not through NAT that reorders time stamps"}
+		f.Advice = []string{
+			"keep connections open and reuse them; not when the peer closes them after each request anyway",
+			"net.ipv4.tcp_tw_reuse=1 lets connect take resting ports; not through NAT that reorders time stamps",
+		}
 	case !data.isPool:
-		f.Advice = []string{"spread the connections over more local or remote addresses, or share them; not when the peer is what holds them open", "widen net.ipv4.ip_local_port_range; not when a process leaks: it fills any range"}
+		f.Advice = []string{
+			"spread the connections over more local or remote addresses, or share them; not when the peer is what holds " +
+				"them open",
+			"widen net.ipv4.ip_local_port_range; not when a process leaks: it fills any range",
+		}
 	default:
-		f.Advice = []string{"stop or mend the largest holder; not when all holders hold about the same: then the pool is too small", "widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it fills any range"}
+		f.Advice = []string{
+			"stop or mend the largest holder; not when all holders hold about the same: then the pool is too small",
+			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
+				"fills any range",
+		}
 	}
 	return f
 }

@@ -47,7 +47,11 @@ func (p *portFacts) join(h *holder) {
 		f.sum.held += h.held
 		f.sum.present += h.present
 	case f.hasTwo():
-		f.sum = &holder{key: holderKey{pid: -1, process: h.process, protocol: k.protocol, netns: k.netns}, process: h.process, family: f}
+		f.sum = &holder{
+			key:     holderKey{pid: -1, process: h.process, protocol: k.protocol, netns: k.netns},
+			process: h.process,
+			family:  f,
+		}
 		for _, m := range f.members {
 			f.sum.held += m.held
 			f.sum.present += m.present

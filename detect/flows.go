@@ -107,7 +107,14 @@ func (w *world) flowsOn(cpu int32, start model.Time) (regular int, list []*flowF
 		}
 	}
 	slices.SortFunc(list, func(a, b *flowFacts) int {
-		return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(a.key.pid, b.key.pid), cmp.Compare(a.key.localPort, b.key.localPort), cmp.Compare(a.key.remote, b.key.remote), cmp.Compare(a.key.remotePort, b.key.remotePort), cmp.Compare(a.key.protocol, b.key.protocol))
+		return cmp.Or(
+			cmp.Compare(a.last, b.last),
+			cmp.Compare(a.key.pid, b.key.pid),
+			cmp.Compare(a.key.localPort, b.key.localPort),
+			cmp.Compare(a.key.remote, b.key.remote),
+			cmp.Compare(a.key.remotePort, b.key.remotePort),
+			cmp.Compare(a.key.protocol, b.key.protocol),
+		)
 	})
 	return regular, list
 }
@@ -139,7 +146,14 @@ func (h *hush) length(now model.Time) time.Duration {
 // name says which flow it was.
 func (h *hush) name() string {
 	k := &h.flow.key
-	return task(h.flow.process, k.pid) + " (" + k.protocol.String() + "/" + itoa(k.localPort) + " from " + clean(k.remote) + ")"
+	return task(
+		h.flow.process,
+		k.pid,
+	) + " (" + k.protocol.String() + "/" + itoa(
+		k.localPort,
+	) + " from " + clean(
+		k.remote,
+	) + ")"
 }
 
 // longestHush returns the longest of the silences, nil when there is none.

@@ -122,7 +122,10 @@ func (d *portLeak) heirOf(h *holder) *incident[leak] {
 	for _, key := range slices.Sorted(maps.Keys(d.cases.incidents)) {
 		in := d.cases.incidents[key]
 		o := in.data.holder
-		if o != nil && o != h && o.held == 0 && !o.isFamily() && o.process == h.process && o.key.protocol == h.key.protocol && o.key.netns == h.key.netns && o.key.connections == h.key.connections {
+		if o != nil && o != h && o.held == 0 && !o.isFamily() && o.process == h.process &&
+			o.key.protocol == h.key.protocol &&
+			o.key.netns == h.key.netns &&
+			o.key.connections == h.key.connections {
 			return in
 		}
 	}
@@ -134,7 +137,8 @@ func (d *portLeak) heirOf(h *holder) *incident[leak] {
 func (d *portLeak) judgeFamily(w *world, f *family) {
 	if in := d.cases.incidents[f.sum.id]; in == nil {
 		n, most := f.growing()
-		if n < 2 || float64(most.growth()) >= dominant*float64(f.sum.growth()) || slices.ContainsFunc(f.members, func(m *holder) bool { return d.caseOf(m) != nil }) {
+		if n < 2 || float64(most.growth()) >= dominant*float64(f.sum.growth()) ||
+			slices.ContainsFunc(f.members, func(m *holder) bool { return d.caseOf(m) != nil }) {
 			return
 		}
 		f.sum.key.pool = most.key.pool

@@ -28,7 +28,16 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	length := max(in.seen.Sub(data.began), time.Second)
 	kind := portKind(h)
 
-	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "process", CPU: -1, PID: h.key.pid, Process: clean(h.process), Protocol: h.key.protocol.String()}}
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject: model.Subject{
+			Kind:     "process",
+			CPU:      -1,
+			PID:      h.key.pid,
+			Process:  clean(h.process),
+			Protocol: h.key.protocol.String(),
+		},
+	}
 	where := ""
 	if pool != nil {
 		f.Subject.Pool, f.Subject.Netns = clean(pool.Name), clean(pool.NetnsName)
@@ -48,11 +57,19 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		evidence("held by the process in this pool", float64(data.held), "ports"),
 	}
 	if pool != nil {
-		f.Evidence = append(f.Evidence, evidence("ports of the pool in use", float64(pool.Used), "ports"), evidence("ports of the pool at rest", float64(pool.Resting), "ports"), evidence("size of the pool", float64(pool.Size), "ports"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("ports of the pool in use", float64(pool.Used), "ports"),
+			evidence("ports of the pool at rest", float64(pool.Resting), "ports"),
+			evidence("size of the pool", float64(pool.Size), "ports"),
+		)
 	}
 	switch {
 	case data.refuted:
-		f.Title += fmt.Sprintf("; no leak: it gives each back, half of them within %s", span(time.Duration(h.holds.Quantile(0.5))))
+		f.Title += fmt.Sprintf(
+			"; no leak: it gives each back, half of them within %s",
+			span(time.Duration(h.holds.Quantile(0.5))),
+		)
 	case data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
 	case !ongoing && !data.proven:
@@ -64,7 +81,12 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.Evidence = append(f.Evidence, evidence("pool empty in", left.Seconds(), "s"))
 	case forecast:
 		f.Title += fmt.Sprintf("; the pool is empty in %s", spanRange(left, low, high))
-		f.Evidence = append(f.Evidence, evidence("pool empty in", left.Seconds(), "s"), evidence("at the earliest", low.Seconds(), "s"), evidence("at the latest", high.Seconds(), "s"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("pool empty in", left.Seconds(), "s"),
+			evidence("at the earliest", low.Seconds(), "s"),
+			evidence("at the latest", high.Seconds(), "s"),
+		)
 		if left <= d.settings.CriticalWithin.Std() {
 			f.Severity = model.SeverityCritical
 		}
@@ -73,23 +95,51 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		data.use = use // what is left of ports that were given back says nothing about the leak
 	}
 	use := &data.use
-	f.Evidence = append(f.Evidence,
-		evidence("median age of the ports held", use.medianAge.Seconds(), "s"), evidence("oldest port held", use.oldest.Seconds(), "s"),
-		evidence("ports taken since it was first seen", float64(h.acquired), "ports"), evidence("ports given back", float64(h.released), "ports"))
+	f.Evidence = append(
+		f.Evidence,
+		evidence(
+			"median age of the ports held",
+			use.medianAge.Seconds(),
+			"s",
+		),
+		evidence("oldest port held", use.oldest.Seconds(), "s"),
+		evidence(
+			"ports taken since it was first seen",
+			float64(h.acquired),
+			"ports",
+		),
+		evidence("ports given back", float64(h.released), "ports"),
+	)
 	f.Evidence = append(f.Evidence, use.evidence()...)
-	f.Causes = []string{fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), rateText(data.rate))}
+	f.Causes = []string{
+		fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), rateText(data.rate)),
+	}
 	if data.refuted || !data.proven && !ongoing {
 		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like a leak has ended", who, hows(h))}
 		if data.refuted {
-			f.RuledOut = []string{fmt.Sprintf("not a leak: as many ports come back as are taken, held for up to %s (p95)", span(time.Duration(h.holds.Quantile(0.95))))}
+			f.RuledOut = []string{
+				fmt.Sprintf(
+					"not a leak: as many ports come back as are taken, held for up to %s (p95)",
+					span(time.Duration(h.holds.Quantile(0.95))),
+				),
+			}
 		}
 		return f
 	}
 	if data.earlier > 0 {
-		f.Causes = append(f.Causes, fmt.Sprintf("%s of that name leaked before it and ended", plural(data.earlier, "process", "processes")))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf("%s of that name leaked before it and ended", plural(data.earlier, "process", "processes")),
+		)
 	}
 	if !data.proven && ongoing && !data.refuted {
-		f.Causes = append(f.Causes, fmt.Sprintf("this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long", span(d.settings.ProofAfter.Std())))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long",
+				span(d.settings.ProofAfter.Std()),
+			),
+		)
 	}
 	if stack, n := d.commonStack(w, h); n > 0 {
 		f.Causes = append(f.Causes, fmt.Sprintf("%s of them were taken at %s", number(n), stack))
@@ -102,7 +152,11 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		f.RuledOut = append(f.RuledOut, use.idleText())
 	}
 	f.Advice = []string{
-		fmt.Sprintf("find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, errors included; not needed when it is a pool that will settle", who),
+		fmt.Sprintf(
+			"find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, "+
+				"errors included; not needed when it is a pool that will settle",
+			who,
+		),
 		"restart the process to free the ports until it is mended; not when it restarts into the same load within minutes",
 		"do not enlarge the pool instead: it only moves the day on which it is empty",
 	}
@@ -159,8 +213,16 @@ func hows(h *holder) string {
 		}
 	}
 	slices.SortStableFunc(ways, func(a, b way) int { return cmp.Compare(b.count, a.count) })
-	names := map[model.How]string{model.HowBindAny: "bind to port 0", model.HowBindPort: "bind to ports of its choice", model.HowConnect: "connect", model.HowSend: "sending without bind",
-		model.HowListen: "listen", model.HowKernel: "the kernel", model.HowRPC: "RPC bindings", model.HowAudit: "calls that were not seen"}
+	names := map[model.How]string{
+		model.HowBindAny:  "bind to port 0",
+		model.HowBindPort: "bind to ports of its choice",
+		model.HowConnect:  "connect",
+		model.HowSend:     "sending without bind",
+		model.HowListen:   "listen",
+		model.HowKernel:   "the kernel",
+		model.HowRPC:      "RPC bindings",
+		model.HowAudit:    "calls that were not seen",
+	}
 	text := ""
 	for i, w := range ways[:min(len(ways), 2)] {
 		if i > 0 {
@@ -253,7 +315,13 @@ func stackText(s model.Stack) string {
 func (d *portLeak) ruledOut(h *holder, pool *state.Pool, ongoing bool) []string {
 	var list []string
 	if h.released > 0 {
-		list = append(list, fmt.Sprintf("not churn: ports that it does give back are held for %s (p95), these are older", span(min(time.Duration(h.holds.Quantile(0.95)), time.Duration(math.MaxInt64)))))
+		list = append(
+			list,
+			fmt.Sprintf(
+				"not churn: ports that it does give back are held for %s (p95), these are older",
+				span(min(time.Duration(h.holds.Quantile(0.95)), time.Duration(math.MaxInt64))),
+			),
+		)
 	} else {
 		list = append(list, "not churn: it has given no port back")
 	}
@@ -261,7 +329,10 @@ func (d *portLeak) ruledOut(h *holder, pool *state.Pool, ongoing bool) []string 
 	if pool != nil {
 		resting = pool.Resting
 	}
-	list = append(list, fmt.Sprintf("not rest (TIME_WAIT): %s of the pool at rest, these are open sockets", plural(resting, "port")))
+	list = append(
+		list,
+		fmt.Sprintf("not rest (TIME_WAIT): %s of the pool at rest, these are open sockets", plural(resting, "port")),
+	)
 	if ongoing {
 		list = append(list, "not ports opened once at the start: the number still rises")
 	}

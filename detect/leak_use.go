@@ -69,15 +69,29 @@ func (u *portUse) evidence() []model.Evidence {
 		evidence(fmt.Sprintf("of them idle for %s or longer", span(model.IdleAfter)), float64(u.idle), "ports"),
 	}
 	if u.idle > 0 {
-		list = append(list, evidence("median idle time of those", u.medianIdle.Seconds(), "s"), evidence("longest idle time", u.longestIdle.Seconds(), "s"))
+		list = append(
+			list,
+			evidence("median idle time of those", u.medianIdle.Seconds(), "s"),
+			evidence("longest idle time", u.longestIdle.Seconds(), "s"),
+		)
 	}
 	return list
 }
 
 func (u *portUse) idleText() string {
-	return fmt.Sprintf("not a pool in use: %s of %s held ports idle, half of them for %s or longer", number(u.idle), number(u.known), span(u.medianIdle))
+	return fmt.Sprintf(
+		"not a pool in use: %s of %s held ports idle, half of them for %s or longer",
+		number(u.idle),
+		number(u.known),
+		span(u.medianIdle),
+	)
 }
 
 func (u *portUse) inUseText() string {
-	return fmt.Sprintf("%s of %s held ports were used within the last %s: that speaks for a pool that grows rather than for a leak", number(u.known-u.idle), number(u.known), span(model.IdleAfter))
+	return fmt.Sprintf(
+		"%s of %s held ports were used within the last %s: that speaks for a pool that grows rather than for a leak",
+		number(u.known-u.idle),
+		number(u.known),
+		span(model.IdleAfter),
+	)
 }

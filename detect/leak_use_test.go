@@ -19,13 +19,15 @@ func TestLeakTellsUse(t *testing.T) {
 	}{
 		{"idle", func(_ int, age time.Duration) model.PortActivity {
 			return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
-		}, []string{"not a pool in use: 400 of 400 held ports idle, half of them for 3", "held ports of which the use is known", "of them idle for 10 s or longer", "median idle time of those"}, []string{"speaks for a pool"}},
+		}, []string{"not a pool in use: 400 of 400 held ports idle, half of them for 3", "held ports of which the use is " +
+			"known", "of them idle for 10 s or longer", "median idle time of those"}, []string{"speaks for a pool"}},
 		{"in use", func(i int, age time.Duration) model.PortActivity {
 			if i%4 == 0 {
 				return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
 			}
 			return model.PortActivity{Activity: model.ActivityInUse}
-		}, []string{"300 of 400 held ports were used within the last 10 s: that speaks for a pool"}, []string{"not a pool in use"}},
+		}, []string{"300 of 400 held ports were used within the last 10 s: that speaks for a " +
+			"pool"}, []string{"not a pool in use"}},
 		{"half of them idle: neither", func(i int, age time.Duration) model.PortActivity {
 			if i%2 == 0 {
 				return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
@@ -55,7 +57,12 @@ func TestLeakTellsUse(t *testing.T) {
 					s.Builder().AddPortActivity(v)
 				}
 			})
-			check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, contains: c.contains, lacks: c.lacks})
+			check(
+				t,
+				s.Batch(),
+				detecttest.Start,
+				want{detector: "port-leak", severity: model.SeverityWarning, contains: c.contains, lacks: c.lacks},
+			)
 		})
 	}
 }
@@ -70,7 +77,11 @@ func TestLeakKeepsUse(t *testing.T) {
 		held = append(held, take(s, leaker, 20, &port)...)
 		if second == 25 {
 			for _, k := range held[:400] {
-				s.Builder().AddPortActivity(model.PortActivity{Time: s.Now().Add(time.Second / 2), Dur: 20 * time.Second, PID: k.PID, TID: -1, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort, Activity: model.ActivityIdle})
+				s.Builder().
+					AddPortActivity(model.PortActivity{
+						Time: s.Now().Add(time.Second / 2), Dur: 20 * time.Second, PID: k.PID, TID: -1, Cookie: k.Cookie,
+						Protocol: k.Protocol, LocalPort: k.LPort, Activity: model.ActivityIdle,
+					})
 			}
 		}
 	})

@@ -66,7 +66,12 @@ type seriesKey struct {
 }
 
 func compareSeries(a, b seriesKey) int {
-	return cmp.Or(cmp.Compare(a.use, b.use), cmp.Compare(a.cpu, b.cpu), cmp.Compare(a.counter, b.counter), cmp.Compare(a.instance, b.instance))
+	return cmp.Or(
+		cmp.Compare(a.use, b.use),
+		cmp.Compare(a.cpu, b.cpu),
+		cmp.Compare(a.counter, b.counter),
+		cmp.Compare(a.instance, b.instance),
+	)
 }
 
 // counterFacts keeps the sampled counters that detectors judge.
@@ -214,7 +219,12 @@ func (l *counterLoss) mark(i int, n float64) {
 const lateFactor = 1.5
 
 func (c *counterFacts) lateSamples() counterLoss {
-	l := counterLoss{name: "late samples", label: "samples that came late (the logger itself was held up)", marks: make([]bool, len(c.times)), first: -1}
+	l := counterLoss{
+		name:  "late samples",
+		label: "samples that came late (the logger itself was held up)",
+		marks: make([]bool, len(c.times)),
+		first: -1,
+	}
 	intervals := make([]float64, 0, len(c.times))
 	for i := 1; i < len(c.times); i++ {
 		intervals = append(intervals, c.times[i].Sub(c.times[i-1]).Seconds())
@@ -358,7 +368,12 @@ type counterWatch struct {
 }
 
 func newCounterWatch(s Settings) detector {
-	return &counterWatch{settings: s.Counters, next: int(s.Counters.MinSamples), starts: make(map[string]model.Time), emitted: make(map[string]model.Finding)}
+	return &counterWatch{
+		settings: s.Counters,
+		next:     int(s.Counters.MinSamples),
+		starts:   make(map[string]model.Time),
+		emitted:  make(map[string]model.Finding),
+	}
 }
 
 func (d *counterWatch) tick(w *world, emit func(model.Finding)) {
@@ -405,7 +420,8 @@ func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 		return out
 	}
 	for i, k := range dpc.keys {
-		if j := d.unlost(c, k, dpc.baselines[i]); j != nil && !slices.ContainsFunc(out, func(o judgedLoss) bool { return o.key == k && o.verdict <= dpcUnproven }) {
+		if j := d.unlost(c, k, dpc.baselines[i]); j != nil &&
+			!slices.ContainsFunc(out, func(o judgedLoss) bool { return o.key == k && o.verdict <= dpcUnproven }) {
 			out = append(out, *j)
 		}
 	}
@@ -416,7 +432,12 @@ func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 // that is unusual for it; nil for none.
 func (d *counterWatch) unlost(c *counterFacts, k seriesKey, b stats.Baseline) *judgedLoss {
 	s := c.series[k]
-	j := &judgedLoss{counterLoss: counterLoss{name: s.name, label: "nothing lost", marks: make([]bool, len(c.times)), first: -1}, verdict: dpcUnlost, key: k, baseline: b}
+	j := &judgedLoss{
+		counterLoss: counterLoss{name: s.name, label: "nothing lost", marks: make([]bool, len(c.times)), first: -1},
+		verdict:     dpcUnlost,
+		key:         k,
+		baseline:    b,
+	}
 	for i := range c.times {
 		if v := s.at(i); v >= criticalShare && b.Z(v, zFloor) >= d.settings.RobustZ {
 			j.mark(i, 1)

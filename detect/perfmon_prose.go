@@ -43,7 +43,10 @@ func (d *counterWatch) run(w *world, emit func(model.Finding)) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		list := groups[key]
-		slices.SortStableFunc(list, func(a, b judgedLoss) int { return cmp.Or(cmp.Compare(a.p, b.p), cmp.Compare(b.samples, a.samples)) })
+		slices.SortStableFunc(
+			list,
+			func(a, b judgedLoss) int { return cmp.Or(cmp.Compare(a.p, b.p), cmp.Compare(b.samples, a.samples)) },
+		)
 		d.emit(w, key, d.describe(w, list), emit)
 	}
 	for _, key := range slices.Sorted(maps.Keys(d.emitted)) {
@@ -90,7 +93,11 @@ func (d *counterWatch) emit(w *world, key string, f model.Finding, emit func(mod
 // strongest first.
 func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 	c, j := w.series, &list[0]
-	f := model.Finding{Severity: model.SeverityInfo, Subject: model.Subject{Kind: "host", CPU: -1, PID: -1}, End: c.times[j.last]}
+	f := model.Finding{
+		Severity: model.SeverityInfo,
+		Subject:  model.Subject{Kind: "host", CPU: -1, PID: -1},
+		End:      c.times[j.last],
+	}
 	f.Start = c.times[max(j.first-1, 0)]
 	for i := range list {
 		f.Start = min(f.Start, c.times[max(list[i].first-1, 0)])
@@ -117,36 +124,112 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 		if j.mean >= criticalShare {
 			f.Severity = model.SeverityCritical
 		}
-		f.Title = fmt.Sprintf("%s spent %s of its time in %s, usually %s, in the samples with %s; chance alone does that in %s", who, percent(j.mean), work, usual, what, chance(j.p))
-		f.Causes = []string{fmt.Sprintf("%s has no time left for what is queued on it while %s run; which driver's, a counter log cannot say", who, work)}
-		f.Advice = []string{"name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat; not needed when the driver is known",
-			"spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU"}
+		f.Title = fmt.Sprintf(
+			"%s spent %s of its time in %s, usually %s, in the samples with %s; chance alone does that in %s",
+			who,
+			percent(j.mean),
+			work,
+			usual,
+			what,
+			chance(j.p),
+		)
+		f.Causes = []string{
+			fmt.Sprintf(
+				"%s has no time left for what is queued on it while %s run; which driver's, a counter log cannot say",
+				who,
+				work,
+			),
+		}
+		f.Advice = []string{
+			"name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
+				"lostbeat; not needed when the driver is known",
+			"spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
+		}
 	case dpcWeak:
-		f.Title = fmt.Sprintf("weak evidence: _Total spent %s of the time in %s, usually %s, in the samples with %s; the log has no single CPUs", percent(j.mean), work, usual, what)
+		f.Title = fmt.Sprintf(
+			"weak evidence: _Total spent %s of the time in %s, usually %s, in the samples with %s; the log has no single CPUs",
+			percent(j.mean),
+			work,
+			usual,
+			what,
+		)
 		f.Causes = []string{"_Total is the mean of all CPUs: it shows neither which CPU was busy nor whether any was"}
 		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
 	case dpcLittle:
-		f.Title = fmt.Sprintf("the time in %s rises with %s, but only to %s of %s: too little to starve it", work, what, percent(j.mean), who)
-		f.Causes = []string{"load raises it and losses alike: look for what brings the load, or for a receiver that is too slow"}
-		f.Advice = []string{"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to exclude it"}
+		f.Title = fmt.Sprintf(
+			"the time in %s rises with %s, but only to %s of %s: too little to starve it",
+			work,
+			what,
+			percent(j.mean),
+			who,
+		)
+		f.Causes = []string{
+			"load raises it and losses alike: look for what brings the load, or for a receiver that is too slow",
+		}
+		f.Advice = []string{
+			"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to " +
+				"exclude it",
+		}
 	case dpcUnproven:
 		if j.p <= likely*d.settings.Significance {
 			f.Severity = model.SeverityWarning
 		}
-		f.Title = fmt.Sprintf("%s spent %s of its time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s", who, percent(j.mean), work, usual, what, j.test.N, chance(j.p))
-		f.Advice = []string{fmt.Sprintf("log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the moment exists", int(math.Ceil(float64(len(list))/d.settings.Significance)))}
+		f.Title = fmt.Sprintf(
+			"%s spent %s of its time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s",
+			who,
+			percent(j.mean),
+			work,
+			usual,
+			what,
+			j.test.N,
+			chance(j.p),
+		)
+		f.Advice = []string{
+			fmt.Sprintf(
+				"log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the "+
+					"moment exists",
+				int(math.Ceil(float64(len(list))/d.settings.Significance)),
+			),
+		}
 	case dpcUnlost:
-		f.Title = fmt.Sprintf("%s spent up to %s of its time in %s, usually %s, in %s; no loss that the log shows goes with it", who, percent(j.most), work, usual, plural(j.samples, "sample"))
+		f.Title = fmt.Sprintf(
+			"%s spent up to %s of its time in %s, usually %s, in %s; no loss that the log shows goes with it",
+			who,
+			percent(j.most),
+			work,
+			usual,
+			plural(j.samples, "sample"),
+		)
 		f.Advice = []string{"compare these times with the program's log; not a fault as long as nothing was late"}
 	case dpcAlways:
-		f.Title = fmt.Sprintf("%s spends %s of its time in %s when there are %s, and as much at other times (%s): that proves nothing", who, percent(j.mean), work, what, usual)
-		f.Advice = []string{"look for what is different when something is lost; a CPU that is this busy with it all the time deserves a look of its own"}
+		f.Title = fmt.Sprintf(
+			"%s spends %s of its time in %s when there are %s, and as much at other times (%s): that proves nothing",
+			who,
+			percent(j.mean),
+			work,
+			what,
+			usual,
+		)
+		f.Advice = []string{
+			"look for what is different when something is lost; a CPU that is this busy with it all the time deserves a " +
+				"look of its own",
+		}
 	case dpcNot:
-		f.Title = fmt.Sprintf("not DPC: in the samples with %s no CPU spent unusually long in DPCs or interrupts (highest: %s, %s)", what, who, percent(j.mean))
+		f.Title = fmt.Sprintf(
+			"not DPC: in the samples with %s no CPU spent unusually long in DPCs or interrupts (highest: %s, %s)",
+			what,
+			who,
+			percent(j.mean),
+		)
 		f.Causes = []string{"the cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
-		f.Advice = []string{"follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it"}
+		f.Advice = []string{
+			"follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it",
+		}
 	case dpcGauge:
-		f.Title = fmt.Sprintf("DPC Rate says nothing about %s: it is a gauge of one moment, and the log has no %% DPC Time", what)
+		f.Title = fmt.Sprintf(
+			"DPC Rate says nothing about %s: it is a gauge of one moment, and the log has no %% DPC Time",
+			what,
+		)
 		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed when a trace of the moment exists`}
 	}
 	d.addEvidence(c, list, &f)
@@ -195,9 +278,18 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 	}
 	j := &list[0]
 	if j.verdict != dpcGauge {
-		f.Evidence = append(f.Evidence, evidence("highest share when lost", j.most, "ratio"), evidence("usual share (median)", j.baseline.Median, "ratio"),
-			evidence("95th percentile of the share", j.baseline.High, "ratio"), evidence("distance from the usual", j.baseline.Z(j.mean, zFloor), "robust standard deviations"),
-			evidence("samples judged", float64(j.test.N), "samples"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("highest share when lost", j.most, "ratio"),
+			evidence("usual share (median)", j.baseline.Median, "ratio"),
+			evidence(
+				"95th percentile of the share",
+				j.baseline.High,
+				"ratio",
+			),
+			evidence("distance from the usual", j.baseline.Z(j.mean, zFloor), "robust standard deviations"),
+			evidence("samples judged", float64(j.test.N), "samples"),
+		)
 	}
 	if text, ok := c.gauge(j.marks); ok {
 		f.RuledOut = append(f.RuledOut, text)
@@ -233,7 +325,12 @@ func (c *counterFacts) gauge(marks []bool) (string, bool) {
 			asHigh++
 		}
 	}
-	return fmt.Sprintf("DPC Rate was not used: it is a reading of one moment; the mean of %s then, %.1f, is reached in %s of all samples", of, mean, percent(ratio(float64(asHigh), float64(len(all))))), true
+	return fmt.Sprintf(
+		"DPC Rate was not used: it is a reading of one moment; the mean of %s then, %.1f, is reached in %s of all samples",
+		of,
+		mean,
+		percent(ratio(float64(asHigh), float64(len(all)))),
+	), true
 }
 
 // addRivals says which other counters rise with the losses, and which do not.
@@ -255,9 +352,21 @@ func (d *counterWatch) addRivals(c *counterFacts, j *judgedLoss, f *model.Findin
 			rose := test.Marks > 0 && test.P <= d.settings.Significance && test.AtMarks > 1.1*test.Elsewhere
 			switch {
 			case rose && len(f.Causes) < 6:
-				f.Causes = append(f.Causes, fmt.Sprintf("it rises too: %s, %.4g at the losses, otherwise %.4g (by chance in %s)", name, test.AtMarks, test.Elsewhere, chance(test.P)))
+				f.Causes = append(
+					f.Causes,
+					fmt.Sprintf(
+						"it rises too: %s, %.4g at the losses, otherwise %.4g (by chance in %s)",
+						name,
+						test.AtMarks,
+						test.Elsewhere,
+						chance(test.P),
+					),
+				)
 			case !rose && use == useRival && test.Marks > 0 && len(f.RuledOut) < 6:
-				f.RuledOut = append(f.RuledOut, fmt.Sprintf("%s does not rise with it: %.4g at the losses, otherwise %.4g", name, test.AtMarks, test.Elsewhere))
+				f.RuledOut = append(
+					f.RuledOut,
+					fmt.Sprintf("%s does not rise with it: %.4g at the losses, otherwise %.4g", name, test.AtMarks, test.Elsewhere),
+				)
 			}
 		}
 	}

@@ -83,7 +83,8 @@ func TestCounterLogs(t *testing.T) {
 	}{
 		{"starved core", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards, s.UDPErrors = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303), at(7, 302, 303)
-		}, model.SeverityCritical, 5, []string{"CPU 5 spent 97.0 % of its time in DPCs, usually 2.0 %", "and 1 other loss", "chance alone does that in 1 of "}},
+		}, model.SeverityCritical, 5, []string{"CPU 5 spent 97.0 % of its time in DPCs, usually 2.0 %", "and 1 other " +
+			"loss", "chance alone does that in 1 of "}},
 		{"a third of a core", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards = busy(0.01, 0.35, 5, 300, 301, 302, 303), at(40, 301, 302, 303)
 		}, model.SeverityWarning, 5, []string{"CPU 5 spent 35 %"}},
@@ -115,11 +116,13 @@ func TestCounterLogs(t *testing.T) {
 		}, model.SeverityWarning, 5, []string{"CPU 5 spent 97.0 %", "but in 59 samples chance alone does that in 1 of "}},
 		{"nothing lost", func(s *perfmontest.Scenario) {
 			s.DPC = busy(0.01, 0.97, 5, 300, 301)
-		}, model.SeverityInfo, 5, []string{"CPU 5 spent up to 97.0 % of its time in DPCs, usually 2.0 %, in 2 samples; no loss"}},
+		}, model.SeverityInfo, 5, []string{"CPU 5 spent up to 97.0 % of its time in DPCs, usually 2.0 %, in 2 samples; " +
+			"no loss"}},
 		{"likely", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards, s.UDPErrors = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303), at(7, 302, 303)
 			s.DropsSocket, s.Samples = at(30, 301, 302), 500
-		}, model.SeverityWarning, 5, []string{"and 2 other losses, but in 499 samples chance alone does that in 1 of 83 cases"}},
+		}, model.SeverityWarning, 5, []string{"and 2 other losses, but in 499 samples chance alone does that in 1 of 83 " +
+			"cases"}},
 		{"quiet", func(*perfmontest.Scenario) {}, 0, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

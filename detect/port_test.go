@@ -43,7 +43,15 @@ func churn(s *detecttest.Stream, k detecttest.Socket, n int, hold time.Duration,
 
 var (
 	leaker = detecttest.Socket{PID: 4312, Process: "rpc-client", Protocol: model.ProtocolUDP, How: model.HowBindAny}
-	dialer = detecttest.Socket{PID: 77, Process: "app", Protocol: model.ProtocolTCP, How: model.HowConnect, Local: "10.0.0.1", Remote: "10.0.0.9", RPort: 5432}
+	dialer = detecttest.Socket{
+		PID:      77,
+		Process:  "app",
+		Protocol: model.ProtocolTCP,
+		How:      model.HowConnect,
+		Local:    "10.0.0.1",
+		Remote:   "10.0.0.9",
+		RPort:    5432,
+	}
 )
 
 func TestPortLeak(t *testing.T) {
@@ -60,7 +68,13 @@ func TestPortLeak(t *testing.T) {
 			}
 			seconds(s, 20, func(int) { take(s, k, 20, &port) })
 			check(t, s.Batch(), fault, want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second,
-				contains: []string{"rpc-client[4312] took 400 udp ports of pool ephemeral (udp 32768-60999) in 20 s and gave none back", "the pool is empty in about 23 min", "not churn", "not rest", `"pid": 4312`}})
+				contains: []string{
+					"rpc-client[4312] took 400 udp ports of pool ephemeral (udp 32768-60999) in 20 s and gave none back",
+					"the pool is empty in about 23 min",
+					"not churn",
+					"not rest",
+					`"pid": 4312`,
+				}})
 		})
 	}
 }
@@ -75,31 +89,83 @@ func TestLeakOfSmallPool(t *testing.T) {
 	port := uint16(5000)
 	seconds(s, 8, func(int) { take(s, k, 8, &port) })
 	seconds(s, 3, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityCritical, within: 6 * time.Second, contains: []string{"of pool rpc (udp 5000-5099)", "bind to ports of its choice"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityCritical,
+			within:   6 * time.Second,
+			contains: []string{"of pool rpc (udp 5000-5099)", "bind to ports of its choice"},
+		},
+	)
 }
 
 // TestLeakInNamespace wants the namespace of the pool to be named, also after
 // it has gone together with the process.
 func TestLeakInNamespace(t *testing.T) {
 	s := ports()
-	pool := model.PortPool{Time: s.Now(), Protocol: model.ProtocolUDP, Low: 2000, High: 2999, Size: 1000, Source: model.PoolEphemeral, Netns: 9, NetnsName: "blue", Name: "ephemeral"}
+	pool := model.PortPool{
+		Time:      s.Now(),
+		Protocol:  model.ProtocolUDP,
+		Low:       2000,
+		High:      2999,
+		Size:      1000,
+		Source:    model.PoolEphemeral,
+		Netns:     9,
+		NetnsName: "blue",
+		Name:      "ephemeral",
+	}
 	s.Builder().AddPortPool(pool)
 	port := uint16(2000)
 	var held []model.PortAcquire
 	seconds(s, 12, func(i int) {
 		for n := range 20 {
-			a := model.PortAcquire{Time: s.Now().Add(time.Duration(n+1) * 40 * time.Millisecond), PID: 7, TID: 7, Cookie: uint64(port), Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindAny, Netns: 9, LocalAddr: "0.0.0.0", Process: "leaky"}
+			a := model.PortAcquire{
+				Time:      s.Now().Add(time.Duration(n+1) * 40 * time.Millisecond),
+				PID:       7,
+				TID:       7,
+				Cookie:    uint64(port),
+				Protocol:  model.ProtocolUDP,
+				LocalPort: port,
+				How:       model.HowBindAny,
+				Netns:     9,
+				LocalAddr: "0.0.0.0",
+				Process:   "leaky",
+			}
 			port++
 			s.Builder().AddPortAcquire(a)
 			held = append(held, a)
 		}
 	})
 	for _, a := range held {
-		s.Builder().AddPortRelease(model.PortRelease{Time: s.Now(), PID: 7, TID: 7, Cookie: a.Cookie, Protocol: a.Protocol, LocalPort: a.LocalPort, How: model.HowClose, Netns: 9, LocalAddr: a.LocalAddr, Process: a.Process})
+		s.Builder().
+			AddPortRelease(model.PortRelease{
+				Time: s.Now(), PID: 7, TID: 7, Cookie: a.Cookie, Protocol: a.Protocol, LocalPort: a.LocalPort,
+				How: model.HowClose, Netns: 9, LocalAddr: a.LocalAddr, Process: a.Process,
+			})
 	}
-	s.Builder().AddPortPool(model.PortPool{Time: s.Now(), Protocol: model.ProtocolUDP, Source: model.PoolEphemeral, Netns: 9, Name: "ephemeral"})
+	s.Builder().
+		AddPortPool(model.PortPool{
+			Time: s.Now(), Protocol: model.ProtocolUDP, Source: model.PoolEphemeral, Netns: 9, Name: "ephemeral",
+		})
 	seconds(s, 40, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true, contains: []string{"of pool ephemeral (udp 2000-2999) in network namespace blue", "by now they are free again", `"netns": "blue"`}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityWarning,
+			closed:   true,
+			contains: []string{
+				"of pool ephemeral (udp 2000-2999) in network namespace blue",
+				"by now they are free again",
+				`"netns": "blue"`,
+			},
+		},
+	)
 }
 
 func TestListenerLeak(t *testing.T) {
@@ -107,7 +173,17 @@ func TestListenerLeak(t *testing.T) {
 	port := uint16(20000)
 	k := detecttest.Socket{PID: 9, Process: "srv", Protocol: model.ProtocolTCP, How: model.HowListen}
 	seconds(s, 12, func(int) { take(s, k, 15, &port) })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, within: 6 * time.Second, contains: []string{"listener ports", "by listen"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityWarning,
+			within:   6 * time.Second,
+			contains: []string{"listener ports", "by listen"},
+		},
+	)
 }
 
 func TestSlowLeakAmongChurn(t *testing.T) {
@@ -117,7 +193,17 @@ func TestSlowLeakAmongChurn(t *testing.T) {
 		churn(s, leaker, 200, 20*time.Millisecond, &busy)
 		take(s, leaker, 1, &slow)
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, within: 30 * time.Second, contains: []string{"not churn: ports that it does give back are held for"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityWarning,
+			within:   30 * time.Second,
+			contains: []string{"not churn: ports that it does give back are held for"},
+		},
+	)
 }
 
 func TestLeakStops(t *testing.T) {
@@ -130,7 +216,17 @@ func TestLeakStops(t *testing.T) {
 		s.Release(time.Duration(i)*time.Millisecond, k)
 	}
 	seconds(s, 40, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true, contains: []string{"by now they are free again"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityWarning,
+			closed:   true,
+			contains: []string{"by now they are free again"},
+		},
+	)
 }
 
 // TestSuspicion wants what may be a leak or not to be a note, which says how it
@@ -142,11 +238,25 @@ func TestSuspicion(t *testing.T) {
 		seconds(s, 40, func(int) { s.Quiet(); p.second(s, 25, hold) })
 		return s.Batch()
 	}
-	check(t, stream(5*time.Second), detecttest.Start, want{detector: "port-leak", severity: model.SeverityInfo, within: 5 * time.Second, closed: true,
-		contains: []string{"no leak: it gives each back, half of them within 4.8 s", "not a leak: as many ports come back as are taken"}, lacks: []string{"give them back", "still rises"}})
-	check(t, stream(0), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second, lacks: []string{"too early"}})
+	check(
+		t,
+		stream(5*time.Second),
+		detecttest.Start,
+		want{detector: "port-leak", severity: model.SeverityInfo, within: 5 * time.Second, closed: true,
+			contains: []string{
+				"no leak: it gives each back, half of them within 4.8 s",
+				"not a leak: as many ports come back as are taken",
+			}, lacks: []string{"give them back", "still rises"}},
+	)
+	check(
+		t,
+		stream(0),
+		detecttest.Start,
+		want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second, lacks: []string{"too early"}},
+	)
 	out := run(t, stream(0), 0)
-	if f := out[0].f; f.Severity != model.SeverityInfo || !strings.Contains(f.Title, "has given none back so far; too early to call it a leak") {
+	if f := out[0].f; f.Severity != model.SeverityInfo ||
+		!strings.Contains(f.Title, "has given none back so far; too early to call it a leak") {
 		t.Errorf("the first word was %s: %s", f.Severity, f.Title)
 	}
 }
@@ -222,7 +332,10 @@ func TestNoLeak(t *testing.T) {
 		}},
 		{"ports present at the start", func(s *detecttest.Stream) {
 			for i := range 500 {
-				s.Builder().AddPortActive(model.PortActive{Time: s.Now(), PID: 5, TID: 5, Cookie: uint64(9000 + i), Protocol: model.ProtocolUDP, LocalPort: uint16(40000 + i), How: model.HowPresent, LocalAddr: "0.0.0.0", Process: "old"})
+				s.Builder().AddPortActive(model.PortActive{
+					Time: s.Now(), PID: 5, TID: 5, Cookie: uint64(9000 + i), Protocol: model.ProtocolUDP,
+					LocalPort: uint16(40000 + i), How: model.HowPresent, LocalAddr: "0.0.0.0", Process: "old",
+				})
 			}
 			seconds(s, 60, func(int) { s.Quiet() })
 		}},
@@ -265,7 +378,19 @@ func exhaustedForOneDestination(t *testing.T, known bool) {
 		}
 	}
 	open(dialer)
-	s.Acquire(time.Millisecond, detecttest.Socket{PID: 78, Process: "other", Protocol: model.ProtocolTCP, How: model.HowConnect, Local: "10.0.0.1", Remote: other.Remote, RPort: 80, LPort: 40007})
+	s.Acquire(
+		time.Millisecond,
+		detecttest.Socket{
+			PID:      78,
+			Process:  "other",
+			Protocol: model.ProtocolTCP,
+			How:      model.HowConnect,
+			Local:    "10.0.0.1",
+			Remote:   other.Remote,
+			RPort:    80,
+			LPort:    40007,
+		},
+	)
 	fault := s.Now()
 	seconds(s, 10, func(int) {
 		s.Quiet()
@@ -276,8 +401,18 @@ func exhaustedForOneDestination(t *testing.T, known bool) {
 		}
 		s.Fail(500*time.Millisecond, k, 99, "EADDRNOTAVAIL")
 	})
-	check(t, s.Batch(), fault, want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,
-		contains: []string{"towards 10.0.0.9 port 5432 is exhausted", "EADDRNOTAVAIL", "app[77] holds 200", "other destinations are not affected"}})
+	check(
+		t,
+		s.Batch(),
+		fault,
+		want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,
+			contains: []string{
+				"towards 10.0.0.9 port 5432 is exhausted",
+				"EADDRNOTAVAIL",
+				"app[77] holds 200",
+				"other destinations are not affected",
+			}},
+	)
 }
 
 // TestExhaustedByRest wants the words and the numbers to agree when no port is
@@ -291,30 +426,68 @@ func TestExhaustedByRest(t *testing.T) {
 		s.Rest(999*time.Millisecond, time.Minute, k)
 	}
 	seconds(s, 10, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-exhaustion", severity: model.SeverityWarning, within: 5 * time.Second,
-		contains: []string{"towards 10.0.0.9 port 5432 is nearly exhausted: 200 of 200 ports at rest (TIME_WAIT), none in use"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{detector: "port-exhaustion", severity: model.SeverityWarning, within: 5 * time.Second,
+			contains: []string{
+				"towards 10.0.0.9 port 5432 is nearly exhausted: 200 of 200 ports at rest (TIME_WAIT), none in use",
+			}},
+	)
 }
 
 func TestExplicitPoolExhausted(t *testing.T) {
 	s := detecttest.New()
 	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
 	for i := range 100 {
-		s.Acquire(time.Duration(i)*time.Millisecond, detecttest.Socket{PID: 50 + int32(i%3), Process: "rpc", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: uint16(5000 + i)})
+		s.Acquire(
+			time.Duration(i)*time.Millisecond,
+			detecttest.Socket{
+				PID:      50 + int32(i%3),
+				Process:  "rpc",
+				Protocol: model.ProtocolUDP,
+				How:      model.HowBindPort,
+				LPort:    uint16(5000 + i),
+			},
+		)
 	}
 	seconds(s, 10, func(int) {
 		s.Quiet()
-		s.Fail(500*time.Millisecond, detecttest.Socket{PID: 60, Process: "late", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050}, 98, "EADDRINUSE")
+		s.Fail(
+			500*time.Millisecond,
+			detecttest.Socket{PID: 60, Process: "late", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050},
+			98,
+			"EADDRINUSE",
+		)
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,
-		contains: []string{"Pool rpc (udp 5000-5099) is exhausted: 100 of 100 ports in use", "rpc[50] holds 34", "refused to late[60]"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{detector: "port-exhaustion", severity: model.SeverityCritical, within: 3 * time.Second,
+			contains: []string{
+				"Pool rpc (udp 5000-5099) is exhausted: 100 of 100 ports in use",
+				"rpc[50] holds 34",
+				"refused to late[60]",
+			}},
+	)
 }
 
 func TestNotExhausted(t *testing.T) {
 	s := ports()
 	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
-	s.Acquire(0, detecttest.Socket{PID: 50, Process: "a", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050})
+	s.Acquire(
+		0,
+		detecttest.Socket{PID: 50, Process: "a", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050},
+	)
 	seconds(s, 10, func(int) { // a conflict over one port is no exhaustion
-		s.Fail(500*time.Millisecond, detecttest.Socket{PID: 60, Process: "b", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050}, 98, "EADDRINUSE")
+		s.Fail(
+			500*time.Millisecond,
+			detecttest.Socket{PID: 60, Process: "b", Protocol: model.ProtocolUDP, How: model.HowBindPort, LPort: 5050},
+			98,
+			"EADDRINUSE",
+		)
 	})
 	check(t, s.Batch(), 0)
 }
@@ -377,7 +550,16 @@ func TestNeverReuses(t *testing.T) {
 		s.Release(100*time.Millisecond, s.Acquire(time.Millisecond, k))
 		s.Quiet()
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, contains: []string{"never takes a port again", "rpc-client[4312]"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-leak",
+			severity: model.SeverityWarning,
+			contains: []string{"never takes a port again", "rpc-client[4312]"},
+		},
+	)
 }
 
 // TestRefuted wants a verdict on ports that come back after all to be withdrawn
@@ -387,6 +569,17 @@ func TestRefuted(t *testing.T) {
 		s := ports()
 		p := process(7, "prog", base)
 		seconds(s, 60, func(int) { s.Quiet(); p.second(s, 40, 9*time.Second) })
-		check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityInfo, closed: true, contains: []string{"no leak: it gives each back, half of them within 9"}, lacks: []string{"give them back"}})
+		check(
+			t,
+			s.Batch(),
+			detecttest.Start,
+			want{
+				detector: "port-leak",
+				severity: model.SeverityInfo,
+				closed:   true,
+				contains: []string{"no leak: it gives each back, half of them within 9"},
+				lacks:    []string{"give them back"},
+			},
+		)
 	}
 }

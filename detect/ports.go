@@ -38,7 +38,14 @@ type portFacts struct {
 }
 
 func newPortFacts() *portFacts {
-	return &portFacts{holders: make(map[holderKey]*holder), numbered: make([]*holder, 1), tuples: make(map[tupleKey]*tupleUse), fails: make(map[failKey]*failFacts), families: make(map[familyKey]*family), reuse: make(map[state.PoolKey]*reuseFacts)}
+	return &portFacts{
+		holders:  make(map[holderKey]*holder),
+		numbered: make([]*holder, 1),
+		tuples:   make(map[tupleKey]*tupleUse),
+		fails:    make(map[failKey]*failFacts),
+		families: make(map[familyKey]*family),
+		reuse:    make(map[state.PoolKey]*reuseFacts),
+	}
 }
 
 // Marks of ports in the state, so that it need not be kept apart to which
@@ -76,7 +83,14 @@ func compareHolders(a, b holderKey) int {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(a.pid, b.pid), cmp.Compare(a.process, b.process), comparePools(a.pool, b.pool), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.netns, b.netns), cmp.Compare(conn(a), conn(b)))
+	return cmp.Or(
+		cmp.Compare(a.pid, b.pid),
+		cmp.Compare(a.process, b.process),
+		comparePools(a.pool, b.pool),
+		cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(a.netns, b.netns),
+		cmp.Compare(conn(a), conn(b)),
+	)
 }
 
 func comparePools(a, b state.PoolKey) int {
@@ -227,7 +241,12 @@ type tupleKey struct {
 }
 
 func compareTuples(a, b tupleKey) int {
-	return cmp.Or(cmp.Compare(a.netns, b.netns), cmp.Compare(a.local, b.local), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport))
+	return cmp.Or(
+		cmp.Compare(a.netns, b.netns),
+		cmp.Compare(a.local, b.local),
+		cmp.Compare(a.remote, b.remote),
+		cmp.Compare(a.rport, b.rport),
+	)
 }
 
 // tupleUse is how many ports one destination uses.
@@ -258,7 +277,16 @@ func compareFails(a, b failKey) int {
 		}
 		return 0
 	}
-	return cmp.Or(comparePools(a.pool, b.pool), cmp.Compare(a.netns, b.netns), cmp.Compare(a.remote, b.remote), cmp.Compare(a.rport, b.rport), cmp.Compare(a.port, b.port), cmp.Compare(number(a.taken), number(b.taken)), cmp.Compare(number(a.connect), number(b.connect)), cmp.Compare(number(a.noneLeft), number(b.noneLeft)))
+	return cmp.Or(
+		comparePools(a.pool, b.pool),
+		cmp.Compare(a.netns, b.netns),
+		cmp.Compare(a.remote, b.remote),
+		cmp.Compare(a.rport, b.rport),
+		cmp.Compare(a.port, b.port),
+		cmp.Compare(number(a.taken), number(b.taken)),
+		cmp.Compare(number(a.connect), number(b.connect)),
+		cmp.Compare(number(a.noneLeft), number(b.noneLeft)),
+	)
 }
 
 // failFacts are failed allocations of one group.
@@ -342,7 +370,18 @@ func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
 		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
 	}
 	protocol, lport, rport := model.Protocol(e.Args[0]), uint16(e.Args[1]), uint16(e.Args[2])
-	held = state.Key(e.Resource, state.Place{Netns: netns, LocalAddr: local, RemoteAddr: remote, LocalPort: lport, RemotePort: rport, Protocol: protocol}, false)
+	held = state.Key(
+		e.Resource,
+		state.Place{
+			Netns:      netns,
+			LocalAddr:  local,
+			RemoteAddr: remote,
+			LocalPort:  lport,
+			RemotePort: rport,
+			Protocol:   protocol,
+		},
+		false,
+	)
 	rest = held
 	rest.Resting = true
 	return held, rest
@@ -350,7 +389,10 @@ func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
 
 // isConnection says that a port is TCP's and was taken for one destination.
 func isConnection(port *state.Port) bool {
-	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 && port.How != model.HowBindAny && port.How != model.HowBindPort && port.How != model.HowListen && port.How != model.HowAccept
+	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 && port.How != model.HowBindAny &&
+		port.How != model.HowBindPort &&
+		port.How != model.HowListen &&
+		port.How != model.HowAccept
 }
 
 // acquire counts a port that was taken and returns its mark.
@@ -546,8 +588,22 @@ func (p *portFacts) beginTick(now model.Time, st *state.State, whole bool) {
 // event would that sources without such events never send.
 func (p *portFacts) dropRest(st *state.State, port *state.Port, at model.Time) {
 	var b model.Builder
-	b.AddPortRelease(model.PortRelease{Time: at, PID: port.PID, TID: port.TID, Cookie: port.Cookie, Protocol: port.Protocol, LocalPort: port.LocalPort, RemotePort: port.RemotePort,
-		How: model.HowRestEnd, Netns: port.Netns, LocalAddr: port.LocalAddr, RemoteAddr: port.RemoteAddr, Process: port.Process})
+	b.AddPortRelease(
+		model.PortRelease{
+			Time:       at,
+			PID:        port.PID,
+			TID:        port.TID,
+			Cookie:     port.Cookie,
+			Protocol:   port.Protocol,
+			LocalPort:  port.LocalPort,
+			RemotePort: port.RemotePort,
+			How:        model.HowRestEnd,
+			Netns:      port.Netns,
+			LocalAddr:  port.LocalAddr,
+			RemoteAddr: port.RemoteAddr,
+			Process:    port.Process,
+		},
+	)
 	st.Apply(b.Take())
 }
 
@@ -594,7 +650,8 @@ func (w *world) ephemeralPool(protocol model.Protocol, netns int64) (state.PoolK
 	var key state.PoolKey
 	found := false
 	for k, pool := range w.state.Pools {
-		if pool.Source == model.PoolEphemeral && pool.Protocol == protocol && (pool.Netns == 0 || pool.Netns == netns) && (!found || comparePools(k, key) < 0) {
+		if pool.Source == model.PoolEphemeral && pool.Protocol == protocol && (pool.Netns == 0 || pool.Netns == netns) &&
+			(!found || comparePools(k, key) < 0) {
 			key, found = k, true
 		}
 	}
@@ -622,7 +679,12 @@ func (w *world) poolSize(k state.PoolKey) uint64 {
 const rpcOutOfResources = 1721
 
 func (p *portFacts) fail(w *world, v model.PortFail) {
-	k := failKey{netns: v.Netns, port: v.LocalPort, taken: v.LocalPort != 0, noneLeft: v.LocalPort == 0 && noPortLeft(v.ErrorName)}
+	k := failKey{
+		netns:    v.Netns,
+		port:     v.LocalPort,
+		taken:    v.LocalPort != 0,
+		noneLeft: v.LocalPort == 0 && noPortLeft(v.ErrorName),
+	}
 	switch {
 	case v.LocalPort != 0:
 		if pool, ok := w.poolOf(v.Protocol, v.Netns, v.LocalPort); ok {
@@ -648,13 +710,27 @@ func (p *portFacts) rpcFail(w *world, v model.RPCCall) {
 	p.failed(w, k, k.pool.Protocol, model.HowRPC, v.Time, processKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }
 
-func (p *portFacts) failed(w *world, k failKey, protocol model.Protocol, how model.How, at model.Time, who processKey, errorName string) {
+func (p *portFacts) failed(
+	w *world,
+	k failKey,
+	protocol model.Protocol,
+	how model.How,
+	at model.Time,
+	who processKey,
+	errorName string,
+) {
 	if who.name == "" {
 		who.name = w.state.ProcessName(who.pid)
 	}
 	f := p.fails[k]
 	if f == nil {
-		f = &failFacts{protocol: protocol, how: how, first: at, byProcess: make(map[processKey]uint64), errors: make(map[string]uint64)}
+		f = &failFacts{
+			protocol:  protocol,
+			how:       how,
+			first:     at,
+			byProcess: make(map[processKey]uint64),
+			errors:    make(map[string]uint64),
+		}
 		p.fails[k] = f
 	}
 	f.count++

@@ -111,7 +111,10 @@ type target struct {
 func describeRefusals(in *incident[refusals]) model.Finding {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
-	f := model.Finding{Severity: model.SeverityCritical, Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: data.protocol.String()}}
+	f := model.Finding{
+		Severity: model.SeverityCritical,
+		Subject:  model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: data.protocol.String()},
+	}
 	who, what := "Windows", plural(data.count, "request")+" for a "+strings.ToUpper(data.protocol.String())+" port"
 	if data.rpc {
 		who, what = "The RPC runtime", plural(data.count, "request")+" for a port"
@@ -121,7 +124,14 @@ func describeRefusals(in *incident[refusals]) model.Finding {
 		f.Subject.Port = data.rport
 		what += fmt.Sprintf(" towards %s port %d", clean(data.remote), data.rport)
 	}
-	f.Title = fmt.Sprintf("%s %s %s in %s: no port is left (%s)", who, tense(ongoing, "refuses", "refused"), what, span(max(in.seen.Sub(in.start), time.Second)), clean(strings.Join(data.errors, ", ")))
+	f.Title = fmt.Sprintf(
+		"%s %s %s in %s: no port is left (%s)",
+		who,
+		tense(ongoing, "refuses", "refused"),
+		what,
+		span(max(in.seen.Sub(in.start), time.Second)),
+		clean(strings.Join(data.errors, ", ")),
+	)
 	if len(data.by) > 0 {
 		top := data.by[0].process
 		f.Title += ", mostly to " + task(top.name, top.pid)
@@ -129,30 +139,47 @@ func describeRefusals(in *incident[refusals]) model.Finding {
 	}
 	f.Evidence = []model.Evidence{evidence("allocations refused", float64(data.count), "times")}
 	for _, h := range data.by[:min(len(data.by), 3)] {
-		f.Evidence = append(f.Evidence, evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"),
+		)
 	}
 	if pool := data.pool; pool != nil {
 		f.Subject.Pool = clean(pool.Name)
-		f.Evidence = append(f.Evidence, evidence("size of the pool "+poolText(pool), float64(pool.Size), "ports"), evidence("of these in use as far as the capture shows", float64(data.seen), "ports"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence("size of the pool "+poolText(pool), float64(pool.Size), "ports"),
+			evidence("of these in use as far as the capture shows", float64(data.seen), "ports"),
+		)
 		for _, h := range data.holders[:min(len(data.holders), 3)] {
 			f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.name, h.process.pid), float64(h.count), "ports"))
 		}
 	}
 	f.Causes = []string{
-		"the status itself says that the range is used up; the capture does not show by whom: ports that were taken before it began are in no event",
-		"the real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet)",
+		"the status itself says that the range is used up; the capture does not show by whom: ports that were taken " +
+			"before it began are in no event",
+		"the real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under " +
+			"HKLM\\Software\\Microsoft\\Rpc\\Internet)",
 	}
 	f.RuledOut = []string{"not a conflict over one port: the requests left the choice to the system"}
 	if data.rpc {
-		f.Causes = append(f.Causes, "ports of the RPC runtime stay with a process until it ends, and a port that it has lost is no open socket")
+		f.Causes = append(
+			f.Causes,
+			"ports of the RPC runtime stay with a process until it ends, and a port that it has lost is no open socket",
+		)
 		f.Advice = []string{
-			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use (portqry, netstat -ano); not when no range is set there: then the dynamic range is the limit",
-			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a dump of it have been saved: they name the leak",
+			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use (portqry, " +
+				"netstat -ano); not when no range is set there: then the dynamic range is the limit",
+			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a dump of " +
+				"it have been saved: they name the leak",
 		}
 	} else {
 		f.Advice = []string{
-			fmt.Sprintf("count who holds the ports while it happens: netstat -ano, or Get-NetUDPEndpoint and Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s has the real range", cmp.Or(data.protocol.String(), "tcp")),
-			"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one process leaks: it fills any range",
+			fmt.Sprintf("count who holds the ports while it happens: netstat -ano, or Get-NetUDPEndpoint and "+
+				"Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s has the real "+
+				"range", cmp.Or(data.protocol.String(), "tcp")),
+			"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one " +
+				"process leaks: it fills any range",
 		}
 	}
 	return f

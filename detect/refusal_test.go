@@ -16,7 +16,16 @@ func TestRefusedPorts(t *testing.T) {
 		s := detecttest.NewWindows()
 		s.Pool("dynamic (assumed default)", model.ProtocolUDP, model.PoolEphemeral, 49152, 65535)
 		seconds(s, 6, func(i int) {
-			s.Acquire(0, detecttest.Socket{PID: 20, Process: "dns.exe", Protocol: model.ProtocolUDP, LPort: 50000 + uint16(i), How: model.HowBindAny})
+			s.Acquire(
+				0,
+				detecttest.Socket{
+					PID:      20,
+					Process:  "dns.exe",
+					Protocol: model.ProtocolUDP,
+					LPort:    50000 + uint16(i),
+					How:      model.HowBindAny,
+				},
+			)
 			if i == 5 { // the last second of the capture
 				for j := range n {
 					s.Fail(time.Duration(j)*time.Millisecond, k, status, name)
@@ -27,11 +36,33 @@ func TestRefusedPorts(t *testing.T) {
 	}
 	udp := detecttest.Socket{PID: 900, Process: "cvp.exe", Protocol: model.ProtocolUDP, How: model.HowBindAny}
 	fault := detecttest.Start.Add(5 * time.Second)
-	check(t, stream(40, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp), fault, want{detector: "port-exhaustion", severity: model.SeverityCritical,
-		contains: []string{"40 requests for a UDP port", "STATUS_TOO_MANY_ADDRESSES", "mostly to cvp.exe[900]", "udp 49152-65535", "held by dns.exe[20]", "netsh int ipv4 show dynamicport udp"}})
+	check(
+		t,
+		stream(40, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp),
+		fault,
+		want{detector: "port-exhaustion", severity: model.SeverityCritical,
+			contains: []string{
+				"40 requests for a UDP port",
+				"STATUS_TOO_MANY_ADDRESSES",
+				"mostly to cvp.exe[900]",
+				"udp 49152-65535",
+				"held by dns.exe[20]",
+				"netsh int ipv4 show dynamicport udp",
+			}},
+	)
 	rpc := detecttest.Socket{PID: 900, Process: "cvp.exe", Protocol: model.ProtocolTCP, How: model.HowRPC}
-	check(t, stream(40, 1721, "RPC_S_OUT_OF_RESOURCES", rpc), fault, want{detector: "port-exhaustion", severity: model.SeverityCritical,
-		contains: []string{"The RPC runtime refuses 40 requests", "RPC_S_OUT_OF_RESOURCES", "cvp.exe[900]", `Rpc\\Internet`}})
+	check(
+		t,
+		stream(40, 1721, "RPC_S_OUT_OF_RESOURCES", rpc),
+		fault,
+		want{detector: "port-exhaustion", severity: model.SeverityCritical,
+			contains: []string{
+				"The RPC runtime refuses 40 requests",
+				"RPC_S_OUT_OF_RESOURCES",
+				"cvp.exe[900]",
+				`Rpc\\Internet`,
+			}},
+	)
 	check(t, stream(2, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp), fault)
 	check(t, stream(40, 0xc000020a, "STATUS_ADDRESS_ALREADY_EXISTS", udp), fault)
 }
@@ -42,8 +73,18 @@ func TestRefusedCalls(t *testing.T) {
 	s := detecttest.NewWindows()
 	seconds(s, 8, func(i int) {
 		for _, flags := range []model.Flags{0, model.FlagSecondary, model.FlagSecondary} {
-			s.Builder().AddRPCCall(model.RPCCall{Time: s.End(), Flags: flags, PID: 7, TID: 8, Status: 1721, Process: "client.exe"})
+			s.Builder().
+				AddRPCCall(model.RPCCall{Time: s.End(), Flags: flags, PID: 7, TID: 8, Status: 1721, Process: "client.exe"})
 		}
 	})
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-exhaustion", severity: model.SeverityCritical, contains: []string{"8 requests for a port", "client.exe[7]"}})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "port-exhaustion",
+			severity: model.SeverityCritical,
+			contains: []string{"8 requests for a port", "client.exe[7]"},
+		},
+	)
 }

@@ -84,7 +84,10 @@ func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
 		for _, c := range w.cpuList() {
 			for _, n := range c.sum.napi {
 				if n.device == f.key && n.polls > 0 {
-					data.polledBy = append(data.polledBy, otherCPU{c.id, c.sum.busyShare(time.Duration(w.windowSeconds()) * time.Second)})
+					data.polledBy = append(
+						data.polledBy,
+						otherCPU{c.id, c.sum.busyShare(time.Duration(w.windowSeconds()) * time.Second)},
+					)
 					data.full += n.full
 					data.polls += n.polls
 				}
@@ -109,7 +112,12 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 	length := max(in.seen.Sub(in.start), time.Second)
 	reasons := slices.Clone(data.reasons)
 	slices.SortFunc(reasons, func(a, b reasonCount) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.queue, b.queue), cmp.Compare(a.reason, b.reason), cmp.Compare(a.location, b.location))
+		return cmp.Or(
+			cmp.Compare(b.count, a.count),
+			cmp.Compare(a.queue, b.queue),
+			cmp.Compare(a.reason, b.reason),
+			cmp.Compare(a.location, b.location),
+		)
 	})
 	config, known := w.deviceConfig(data.device.key)
 	where := "its ring"
@@ -118,9 +126,19 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 	}
 	f := model.Finding{
 		Severity: model.SeverityWarning,
-		Title:    fmt.Sprintf("%s %s packets in %s: %s in %s", dev, tense(ongoing, "loses", "lost"), where, number(ring+device), span(length)),
-		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
-		Evidence: []model.Evidence{evidence("lost in the ring", float64(ring), "packets"), evidence("lost in the device layer", float64(device), "packets")},
+		Title: fmt.Sprintf(
+			"%s %s packets in %s: %s in %s",
+			dev,
+			tense(ongoing, "loses", "lost"),
+			where,
+			number(ring+device),
+			span(length),
+		),
+		Subject: model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
+		Evidence: []model.Evidence{
+			evidence("lost in the ring", float64(ring), "packets"),
+			evidence("lost in the device layer", float64(device), "packets"),
+		},
 	}
 	shareKnown := data.packets > 0 || !w.windows() // a log need not have the counter of what was received
 	if shareKnown {
@@ -154,16 +172,38 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 	switch {
 	case busy != nil && (busy.busy >= d.starvation.BusyShare || full >= d.starvation.FullPollShare):
 		f.Subject.CPU = busy.id
-		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy", busy.id), busy.busy, "ratio"), evidence("polls that used their whole budget", full, "ratio"))
-		f.Causes = []string{fmt.Sprintf("the ring fills because CPU %d, which empties it, is %s busy; %s of the polls left packets behind", busy.id, percent(busy.busy), percent(full))}
-		f.Advice = []string{"take work off that CPU: more queues, IRQ affinity, RPS; not when the sender should send less", "a larger ring only helps bursts; not while the CPU is busy all the time"}
+		f.Evidence = append(
+			f.Evidence,
+			evidence(fmt.Sprintf("CPU %d busy", busy.id), busy.busy, "ratio"),
+			evidence("polls that used their whole budget", full, "ratio"),
+		)
+		f.Causes = []string{
+			fmt.Sprintf(
+				"the ring fills because CPU %d, which empties it, is %s busy; %s of the polls left packets behind",
+				busy.id,
+				percent(busy.busy),
+				percent(full),
+			),
+		}
+		f.Advice = []string{
+			"take work off that CPU: more queues, IRQ affinity, RPS; not when the sender should send less",
+			"a larger ring only helps bursts; not while the CPU is busy all the time",
+		}
 	case busy != nil:
 		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy", busy.id), busy.busy, "ratio"))
-		f.Causes = []string{fmt.Sprintf("bursts fill the ring before it is polled: CPU %d, which empties it, has time to spare (%s busy)", busy.id, percent(busy.busy))}
+		f.Causes = []string{
+			fmt.Sprintf(
+				"bursts fill the ring before it is polled: CPU %d, which empties it, has time to spare (%s busy)",
+				busy.id,
+				percent(busy.busy),
+			),
+		}
 		f.RuledOut = []string{"not a CPU that is too slow: it is idle in between"}
 		f.Advice = d.enlarge(w, dev, config, known)
 	default:
-		f.Causes = []string{"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart"}
+		f.Causes = []string{
+			"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart",
+		}
 		f.Advice = d.enlarge(w, dev, config, known)
 	}
 	if !shareKnown {
@@ -182,11 +222,31 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 func (d *ringDrop) enlarge(w *world, dev string, config model.DeviceConfig, known bool) []string {
 	switch {
 	case w.windows():
-		return []string{fmt.Sprintf("see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when packets then wait too long in it", dev)}
+		return []string{
+			fmt.Sprintf(
+				"see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when "+
+					"packets then wait too long in it",
+				dev,
+			),
+		}
 	case known && config.RXRing > 0 && config.RXRing < config.RXRingMax:
-		return []string{fmt.Sprintf("enlarge the ring: ethtool -G %s rx %d (now %d); not when packets then wait too long in it", dev, config.RXRingMax, config.RXRing)}
+		return []string{
+			fmt.Sprintf(
+				"enlarge the ring: ethtool -G %s rx %d (now %d); not when packets then wait too long in it",
+				dev,
+				config.RXRingMax,
+				config.RXRing,
+			),
+		}
 	case known && config.RXRing > 0 && config.RXRingMax > 0:
-		return []string{fmt.Sprintf("the ring already has its maximum of %d descriptors: shorten the bursts or add queues; not when the loss is rare", config.RXRingMax)}
+		return []string{
+			fmt.Sprintf(
+				"the ring already has its maximum of %d descriptors: shorten the bursts or add queues; not when the loss is rare",
+				config.RXRingMax,
+			),
+		}
 	}
-	return []string{fmt.Sprintf("see whether the ring can be enlarged (ethtool -g %s); not when packets then wait too long in it", dev)}
+	return []string{
+		fmt.Sprintf("see whether the ring can be enlarged (ethtool -g %s); not when packets then wait too long in it", dev),
+	}
 }

@@ -131,15 +131,31 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 	last := s.last
 	f := model.Finding{
 		Severity: model.SeverityWarning,
-		Subject:  model.Subject{Kind: "socket", CPU: -1, PID: s.pid, Process: clean(s.process), Protocol: s.protocol.String(), Port: s.port},
-		Evidence: []model.Evidence{evidence("dropped at the receive queue", float64(lost), "packets"), evidence("drop rate", float64(lost)/length.Seconds(), "packets/s")},
+		Subject: model.Subject{
+			Kind:     "socket",
+			CPU:      -1,
+			PID:      s.pid,
+			Process:  clean(s.process),
+			Protocol: s.protocol.String(),
+			Port:     s.port,
+		},
+		Evidence: []model.Evidence{
+			evidence("dropped at the receive queue", float64(lost), "packets"),
+			evidence("drop rate", float64(lost)/length.Seconds(), "packets/s"),
+		},
 	}
 	if data.readings > 0 {
-		f.Evidence = append(f.Evidence,
+		f.Evidence = append(
+			f.Evidence,
 			evidence("in the queue, last reading", float64(last.QueuedBytes), "bytes"),
 			evidence("limit of the queue (SO_RCVBUF)", float64(last.LimitBytes), "bytes"),
-			evidence("readings that found the queue more than half full", ratio(float64(data.fullReadings), float64(data.readings)), "ratio"),
-			evidence("time since the program last read", float64(last.Idle), "ns"))
+			evidence(
+				"readings that found the queue more than half full",
+				ratio(float64(data.fullReadings), float64(data.readings)),
+				"ratio",
+			),
+			evidence("time since the program last read", float64(last.Idle), "ns"),
+		)
 		f.RuledOut = append(f.RuledOut, "not lost on the way: the packets reached the socket's queue")
 	}
 	lostText := fmt.Sprintf("%s packets lost in %s", number(lost), span(length))
@@ -147,32 +163,111 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 	switch {
 	case data.cause == causeStopped:
 		f.Severity = model.SeverityCritical
-		f.Title = fmt.Sprintf("%s %s not read %s for %s: its receive queue is full, %s", who, tense(ongoing, "has", "had"), port, span(max(data.maxIdle, last.Idle)), lostText)
-		f.Causes = []string{fmt.Sprintf("%s stopped reading: it is blocked, stopped or busy elsewhere", who), "every packet that arrives after the queue has filled is dropped"}
+		f.Title = fmt.Sprintf(
+			"%s %s not read %s for %s: its receive queue is full, %s",
+			who,
+			tense(ongoing, "has", "had"),
+			port,
+			span(max(data.maxIdle, last.Idle)),
+			lostText,
+		)
+		f.Causes = []string{
+			fmt.Sprintf("%s stopped reading: it is blocked, stopped or busy elsewhere", who),
+			"every packet that arrives after the queue has filled is dropped",
+		}
 		f.RuledOut = append(f.RuledOut, "not a small buffer: a buffer of any size fills up when nobody reads")
-		f.Advice = []string{fmt.Sprintf("find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was stopped on purpose", who, max(s.pid, 0)),
-			"do not enlarge SO_RCVBUF: that only delays the loss"}
+		f.Advice = []string{
+			fmt.Sprintf(
+				"find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was stopped on "+
+					"purpose",
+				who,
+				max(s.pid, 0),
+			),
+			"do not enlarge SO_RCVBUF: that only delays the loss",
+		}
 	case data.cause == causeSlow:
-		f.Title = fmt.Sprintf("%s %s %s more slowly than packets arrive: %s", who, tense(ongoing, "reads", "read"), port, lostText)
-		f.Causes = []string{fmt.Sprintf("the queue was more than half full in %d of %d readings although the program does read (%s)", data.fullReadings, data.readings, reads)}
-		f.RuledOut = append(f.RuledOut, "not a program that has stopped: "+reads, "not a burst: the queue does not empty in between")
-		f.Advice = []string{"make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the sender is at fault and should send less",
-			"a larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer"}
+		f.Title = fmt.Sprintf(
+			"%s %s %s more slowly than packets arrive: %s",
+			who,
+			tense(ongoing, "reads", "read"),
+			port,
+			lostText,
+		)
+		f.Causes = []string{
+			fmt.Sprintf(
+				"the queue was more than half full in %d of %d readings although the program does read (%s)",
+				data.fullReadings,
+				data.readings,
+				reads,
+			),
+		}
+		f.RuledOut = append(
+			f.RuledOut,
+			"not a program that has stopped: "+reads,
+			"not a burst: the queue does not empty in between",
+		)
+		f.Advice = []string{
+			"make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the " +
+				"sender is at fault and should send less",
+			"a larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
+		}
 	case data.cause == causeSmall:
-		f.Title = fmt.Sprintf("The receive buffer of %s (%s) %s too small for its bursts: %s", port, who, tense(ongoing, "is", "was"), lostText)
-		f.Causes = []string{fmt.Sprintf("bursts overflow a buffer of %s bytes, while the program reads in time and the queue empties in between", number(last.LimitBytes)),
-			fmt.Sprintf("the queue was at most half full in %d of %d readings (%s)", data.readings-data.fullReadings, data.readings, reads)}
+		f.Title = fmt.Sprintf(
+			"The receive buffer of %s (%s) %s too small for its bursts: %s",
+			port,
+			who,
+			tense(ongoing, "is", "was"),
+			lostText,
+		)
+		f.Causes = []string{
+			fmt.Sprintf(
+				"bursts overflow a buffer of %s bytes, while the program reads in time and the queue empties in between",
+				number(last.LimitBytes),
+			),
+			fmt.Sprintf(
+				"the queue was at most half full in %d of %d readings (%s)",
+				data.readings-data.fullReadings,
+				data.readings,
+				reads,
+			),
+		}
 		f.RuledOut = append(f.RuledOut, "not a program that has stopped or is slow: "+reads)
-		f.Advice = []string{fmt.Sprintf("enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not when the program then reads late: a larger queue is a longer delay", number(roundUp(4*max(last.LimitBytes, 1))))}
+		f.Advice = []string{
+			fmt.Sprintf(
+				"enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not when the "+
+					"program then reads late: a larger queue is a longer delay",
+				number(roundUp(4*max(last.LimitBytes, 1))),
+			),
+		}
 	case s.port == 0 && s.pid < 0:
 		// A counter over all sockets: Microsoft Winsock BSP.
-		f.Title = fmt.Sprintf("Datagrams %s dropped because a socket's receive queue was full, which socket is not known: %s", tense(ongoing, "are", "were"), lostText)
-		f.Causes = []string{"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed"}
-		f.Advice = []string{"find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program receives that much"}
+		f.Title = fmt.Sprintf(
+			"Datagrams %s dropped because a socket's receive queue was full, which socket is not known: %s",
+			tense(ongoing, "are", "were"),
+			lostText,
+		)
+		f.Causes = []string{
+			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
+		}
+		f.Advice = []string{
+			"find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program " +
+				"receives that much",
+		}
 	default:
-		f.Title = fmt.Sprintf("Packets for %s (%s) %s lost at its full receive queue: %s", port, who, tense(ongoing, "are", "were"), lostText)
-		f.Causes = []string{"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed"}
-		f.Advice = []string{"see whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and loses bursts"}
+		f.Title = fmt.Sprintf(
+			"Packets for %s (%s) %s lost at its full receive queue: %s",
+			port,
+			who,
+			tense(ongoing, "are", "were"),
+			lostText,
+		)
+		f.Causes = []string{
+			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
+		}
+		f.Advice = []string{
+			"see whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and " +
+				"loses bursts",
+		}
 	}
 	return f
 }

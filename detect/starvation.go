@@ -19,7 +19,11 @@ type starvation struct {
 const confirmStarvation = 2
 
 func newStarvation(s Settings) detector {
-	d := &starvation{s.Starvation, newTracker[starved]("dpc-starvation", s.Lifecycle), newTracker[longWork]("dpc-starvation", s.Lifecycle)}
+	d := &starvation{
+		s.Starvation,
+		newTracker[starved]("dpc-starvation", s.Lifecycle),
+		newTracker[longWork]("dpc-starvation", s.Lifecycle),
+	}
 	d.long.instant = true
 	return d
 }
@@ -185,7 +189,13 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 		fresh := d.cases.incidents[key] == nil
 		in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return d.suffers(c, &c.seconds[slot]) }))
 		if fresh {
-			in.data = starved{cpu: c.id, late: late - d.lateIn(c, c.seconds[w.slot].late), baseDropped: c.dropped - drops, baseProcessed: c.processed - sum.softnet.processed, baseSqueezed: c.squeezed - sum.softnet.squeezed}
+			in.data = starved{
+				cpu:           c.id,
+				late:          late - d.lateIn(c, c.seconds[w.slot].late),
+				baseDropped:   c.dropped - drops,
+				baseProcessed: c.processed - sum.softnet.processed,
+				baseSqueezed:  c.squeezed - sum.softnet.squeezed,
+			}
 		}
 	case total >= s.ClearShare && (drops > 0 || late > 0) || drops >= s.MinDrops:
 		in = d.cases.keep(w, key)

@@ -35,7 +35,12 @@ func (d *starvation) judgeLong(w *world) {
 	d.judgeLongClass(w, "ISR", d.settings.ISRGuideline.Std(), func(s *cpuSecond) []workFacts { return s.irqs })
 }
 
-func (d *starvation) judgeLongClass(w *world, what string, guideline time.Duration, list func(*cpuSecond) []workFacts) {
+func (d *starvation) judgeLongClass(
+	w *world,
+	what string,
+	guideline time.Duration,
+	list func(*cpuSecond) []workFacts,
+) {
 	limit := time.Duration(d.settings.GuidelineFactor * float64(guideline))
 	var worst time.Duration
 	for _, c := range w.cpus {
@@ -116,11 +121,23 @@ const maxLongDrivers = 9
 func (d *starvation) describeLong(in *incident[longWork]) model.Finding {
 	data := &in.data
 	ranked := slices.SortedFunc(slices.Values(data.drivers), func(a, b longDriver) int {
-		return cmp.Or(cmp.Compare(b.worst, a.worst), cmp.Compare(unknownImage(a.name), unknownImage(b.name)), cmp.Compare(a.name, b.name))
+		return cmp.Or(
+			cmp.Compare(b.worst, a.worst),
+			cmp.Compare(unknownImage(a.name), unknownImage(b.name)),
+			cmp.Compare(a.name, b.name),
+		)
 	})
 	top, others := ranked[0], ranked[1:]
 	what := data.what
-	title := fmt.Sprintf("%s ran %s %s for %s on CPU %d, where the guideline is %s", top.name, article(what), what, span(top.worst), top.cpu, span(data.guideline))
+	title := fmt.Sprintf(
+		"%s ran %s %s for %s on CPU %d, where the guideline is %s",
+		top.name,
+		article(what),
+		what,
+		span(top.worst),
+		top.cpu,
+		span(data.guideline),
+	)
 	if len(others) > 0 {
 		title += "; " + plural(len(others), "other driver") + " exceeded it too"
 	}
@@ -129,7 +146,11 @@ func (d *starvation) describeLong(in *incident[longWork]) model.Finding {
 		Title:    title,
 		Subject:  model.Subject{Kind: "cpu", CPU: top.cpu, PID: -1, Driver: top.name, Vector: top.routine},
 		Evidence: []model.Evidence{
-			evidence(fmt.Sprintf("longest %s: %s on CPU %d", what, cmp.Or(top.routine, top.name), top.cpu), float64(top.worst), "ns"),
+			evidence(
+				fmt.Sprintf("longest %s: %s on CPU %d", what, cmp.Or(top.routine, top.name), top.cpu),
+				float64(top.worst),
+				"ns",
+			),
 			evidence(what+"s longer than the guideline", float64(data.over), "runs"),
 			evidence(what+"s seen", float64(data.runs), "runs"),
 		},
@@ -139,14 +160,27 @@ func (d *starvation) describeLong(in *incident[longWork]) model.Finding {
 		f.RuledOut = []string{"not a starvation verdict: no packet or task was seen to be lost or delayed by it"}
 	}
 	for _, o := range others[:min(len(others), maxLongDrivers)] {
-		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("longest of %s: %s on CPU %d", o.name, cmp.Or(o.routine, o.name), o.cpu), float64(o.worst), "ns"))
+		f.Evidence = append(
+			f.Evidence,
+			evidence(
+				fmt.Sprintf("longest of %s: %s on CPU %d", o.name, cmp.Or(o.routine, o.name), o.cpu),
+				float64(o.worst),
+				"ns",
+			),
+		)
 	}
 	if hidden := len(others) - maxLongDrivers; hidden > 0 {
 		f.Evidence = append(f.Evidence, evidence("further drivers beyond the guideline", float64(hidden), "drivers"))
 	}
 	if top.worst >= d.settings.Watchdog.Std()/2 {
 		f.Severity = model.SeverityCritical
-		f.Causes = append(f.Causes, fmt.Sprintf("the DPC watchdog stops the system (bug check 0x133) when a single DPC runs for about %s", span(d.settings.Watchdog.Std())))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"the DPC watchdog stops the system (bug check 0x133) when a single DPC runs for about %s",
+				span(d.settings.Watchdog.Std()),
+			),
+		)
 	}
 	return f
 }
@@ -158,7 +192,8 @@ func wrapped(driver string) string {
 	case "ndis.sys":
 		return "the network adapter's driver or a filter driver (security software, teaming, virtual switch)"
 	case "tcpip.sys", "netio.sys":
-		return "a callout of the Windows Filtering Platform (firewall, security software, VPN) or the adapter's driver below it"
+		return "a callout of the Windows Filtering Platform (firewall, security software, VPN) or the adapter's driver " +
+			"below it"
 	case "wdf01000.sys":
 		return "a driver built on the KMDF framework"
 	case "storport.sys", "ataport.sys", "scsiport.sys":
@@ -192,15 +227,40 @@ func unknownImage(driver string) int {
 // trouble, and when not to.
 func driverAdvice(driver, routine string) []string {
 	if hidden := wrapped(driver); hidden != "" {
-		return []string{fmt.Sprintf("find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly that of %s; record the same moment with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk Profile)", driver, hidden)}
+		return []string{
+			fmt.Sprintf(
+				"find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly "+
+					"that of %s; record the same moment with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk "+
+					"Profile)",
+				driver,
+				hidden,
+			),
+		}
 	}
 	if isKernelImage(driver) {
-		return []string{fmt.Sprintf("find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; open the trace in Windows Performance Analyzer with symbols to name the routine; there is no driver here to update", cmp.Or(routine, driver), driver)}
+		return []string{
+			fmt.Sprintf(
+				"find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; "+
+					"open the trace in Windows Performance Analyzer with symbols to name the routine; there is no driver here to "+
+					"update",
+				cmp.Or(routine, driver),
+				driver,
+			),
+		}
 	}
 	if unknownImage(driver) > 0 {
-		return []string{"record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this capture has no driver for the routine's address"}
+		return []string{
+			"record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this " +
+				"capture has no driver for the routine's address",
+		}
 	}
-	return []string{fmt.Sprintf("update %s, or remove it, if delays of this size matter here; not when its device works without trouble and nothing else shows harm", driver)}
+	return []string{
+		fmt.Sprintf(
+			"update %s, or remove it, if delays of this size matter here; not when its device works without trouble and "+
+				"nothing else shows harm",
+			driver,
+		),
+	}
 }
 
 func article(what string) string {

@@ -12,7 +12,10 @@ import (
 // describe writes the finding of a starved CPU or NAPI thread.
 func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
 	data := &in.data
-	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: clean(data.device.name)}}
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject:  model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: clean(data.device.name)},
+	}
 	if data.work.driver != "" {
 		f.Subject.Driver = clean(data.work.driver)
 	} else {
@@ -57,15 +60,48 @@ func (d *starvation) title(w *world, in *incident[starved]) string {
 	}
 	switch data.pattern {
 	case blocked:
-		return fmt.Sprintf("Long runs of %s on CPU %d %s its other softirqs: %s, the worst by %s (%s)", work, data.cpu, tense(ongoing, "delay", "delayed"), plural(data.late, "wait"), span(data.worstLate.wait), clean(data.worstLate.name))
+		return fmt.Sprintf(
+			"Long runs of %s on CPU %d %s its other softirqs: %s, the worst by %s (%s)",
+			work,
+			data.cpu,
+			tense(ongoing, "delay", "delayed"),
+			plural(data.late, "wait"),
+			span(data.worstLate.wait),
+			clean(data.worstLate.name),
+		)
 	case budgeted:
-		return fmt.Sprintf("NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s", data.cpu, tense(ongoing, "stops", "stopped"), data.facts.softnet.processed/max(data.work.count, 1), tense(ongoing, "drops", "dropped"), lost)
+		return fmt.Sprintf(
+			"NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s",
+			data.cpu,
+			tense(ongoing, "stops", "stopped"),
+			data.facts.softnet.processed/max(data.work.count, 1),
+			tense(ongoing, "drops", "dropped"),
+			lost,
+		)
 	case crowded:
-		return fmt.Sprintf("CPU %d %s no time left: %s %s %s of it, and %s packets: %s", data.cpu, tense(ongoing, "has", "had"), work, tense(ongoing, "takes", "took"), percent(data.share()), tense(ongoing, "drops", "dropped"), lost)
+		return fmt.Sprintf(
+			"CPU %d %s no time left: %s %s %s of it, and %s packets: %s",
+			data.cpu,
+			tense(ongoing, "has", "had"),
+			work,
+			tense(ongoing, "takes", "took"),
+			percent(data.share()),
+			tense(ongoing, "drops", "dropped"),
+			lost,
+		)
 	case unproven:
 		if h := longestHush(data.silences, w.now); h != nil {
-			title := fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work,
-				span(h.length(w.now)), tense(ongoing, "arrives", "arrived"), h.name(), span(h.usual))
+			title := fmt.Sprintf(
+				"CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s",
+				data.cpu,
+				tense(ongoing, "spends", "spent"),
+				percent(data.worstShare),
+				work,
+				span(h.length(w.now)),
+				tense(ongoing, "arrives", "arrived"),
+				h.name(),
+				span(h.usual),
+			)
 			if n := len(data.silences) - 1; n > 0 {
 				title += "; " + plural(n, "further silence")
 			}
@@ -75,13 +111,33 @@ func (d *starvation) title(w *world, in *incident[starved]) string {
 		if data.regular > 0 {
 			outcome = "no victim was seen"
 		}
-		return fmt.Sprintf("CPU %d %s %s of its time in DPCs of %s; %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.worstShare), work, outcome)
+		return fmt.Sprintf(
+			"CPU %d %s %s of its time in DPCs of %s; %s",
+			data.cpu,
+			tense(ongoing, "spends", "spent"),
+			percent(data.worstShare),
+			work,
+			outcome,
+		)
 	}
-	title := fmt.Sprintf("CPU %d %s %s of its time in %s", data.cpu, tense(ongoing, "spends", "spent"), percent(data.share()), work)
+	title := fmt.Sprintf(
+		"CPU %d %s %s of its time in %s",
+		data.cpu,
+		tense(ongoing, "spends", "spent"),
+		percent(data.share()),
+		work,
+	)
 	if lost != "" {
 		return fmt.Sprintf("%s and %s what it cannot keep up with: %s", title, tense(ongoing, "drops", "dropped"), lost)
 	}
-	return fmt.Sprintf("%s and %s %s of other work, the worst by %s (%s)", title, tense(ongoing, "delays", "delayed"), plural(data.late, "run"), span(data.worstLate.wait), clean(data.worstLate.name))
+	return fmt.Sprintf(
+		"%s and %s %s of other work, the worst by %s (%s)",
+		title,
+		tense(ongoing, "delays", "delayed"),
+		plural(data.late, "run"),
+		span(data.worstLate.wait),
+		clean(data.worstLate.name),
+	)
 }
 
 // touchedOrOpen says that the incident is being opened or updated rather than closed.
@@ -89,15 +145,26 @@ func (in *incident[T]) touchedOrOpen() bool { return in.open || in.emitted == 0 
 
 func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 	data := &in.data
-	list := []model.Evidence{evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, data.work.label()), data.share(), "ratio"), evidence("largest share", data.worstShare, "ratio")}
+	list := []model.Evidence{
+		evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, data.work.label()), data.share(), "ratio"),
+		evidence("largest share", data.worstShare, "ratio"),
+	}
 	if data.dropped > 0 {
-		list = append(list, evidence("dropped at the full backlog", float64(data.dropped), "packets"), evidence("share of its packets dropped", d.lossShare(data), "ratio"))
+		list = append(
+			list,
+			evidence("dropped at the full backlog", float64(data.dropped), "packets"),
+			evidence("share of its packets dropped", d.lossShare(data), "ratio"),
+		)
 	}
 	if data.deviceDrops > 0 {
 		list = append(list, evidence("dropped in the device's ring", float64(data.deviceDrops), "packets"))
 	}
 	if data.late > 0 {
-		list = append(list, evidence("softirqs that waited long for their turn", float64(data.late), "runs"), evidence("longest wait", float64(data.worstLate.wait), "ns"))
+		list = append(
+			list,
+			evidence("softirqs that waited long for their turn", float64(data.late), "runs"),
+			evidence("longest wait", float64(data.worstLate.wait), "ns"),
+		)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost > 0 {
 		list = append(list, evidence("time for one packet", float64(cost), "ns"))
@@ -150,30 +217,65 @@ func (d *starvation) causes(w *world, in *incident[starved]) []string {
 	data := &in.data
 	var list []string
 	if data.pattern == blocked {
-		list = append(list, fmt.Sprintf("%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other", data.work.label(), span(data.work.maxRun), data.cpu))
+		list = append(
+			list,
+			fmt.Sprintf(
+				"%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other",
+				data.work.label(),
+				span(data.work.maxRun),
+				data.cpu,
+			),
+		)
 		if l := data.worstLate; l.wait > 0 {
 			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", clean(l.name), span(l.wait)))
 		}
 		if cost := packetCost(&data.facts, &data.work); cost > d.settings.DearPacket.Std() {
-			list = append(list, fmt.Sprintf("each packet takes NET_RX %s, and a poll handles up to 64 of them before it looks at the clock", span(cost)))
+			list = append(
+				list,
+				fmt.Sprintf(
+					"each packet takes NET_RX %s, and a poll handles up to 64 of them before it looks at the clock",
+					span(cost),
+				),
+			)
 		}
 		return list
 	}
 	if data.pattern == budgeted {
-		return append(list, fmt.Sprintf("NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs is small", number(data.facts.softnet.squeezed), number(data.work.count), data.facts.softnet.processed/max(data.work.count, 1)),
-			"what is left waits for ksoftirqd, which shares the CPU with the tasks")
+		return append(
+			list,
+			fmt.Sprintf(
+				"NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs "+
+					"is small",
+				number(data.facts.softnet.squeezed),
+				number(data.work.count),
+				data.facts.softnet.processed/max(data.work.count, 1),
+			),
+			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
+		)
 	}
 	if layout := d.layout(w, data); layout != "" {
 		list = append(list, layout)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.DearPacket.Std() {
-		list = append(list, fmt.Sprintf("each packet takes NET_RX %s: something in its path is dear (filter rules, tc, XDP, a slow socket)", span(cost)))
+		list = append(
+			list,
+			fmt.Sprintf(
+				"each packet takes NET_RX %s: something in its path is dear (filter rules, tc, XDP, a slow socket)",
+				span(cost),
+			),
+		)
 	} else if cost > 0 {
-		rate := float64(data.facts.softnet.processed+data.facts.softnet.dropped) / max(data.facts.softnet.covered.Seconds(), 1)
-		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a second", span(cost), number(uint64(rate))))
+		rate := float64(
+			data.facts.softnet.processed+data.facts.softnet.dropped,
+		) / max(data.facts.softnet.covered.Seconds(), 1)
+		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a "+
+			"second", span(cost), number(uint64(rate))))
 	}
 	if data.work.driver != "" {
-		list = append(list, fmt.Sprintf("the longest routine was %s, %s", clean(data.work.worstRoutine), span(data.work.worstRoutineTime)))
+		list = append(
+			list,
+			fmt.Sprintf("the longest routine was %s, %s", clean(data.work.worstRoutine), span(data.work.worstRoutineTime)),
+		)
 	}
 	if h := longestHush(data.silences, w.now); h != nil {
 		list = append(list, fmt.Sprintf("CPU %d handled the packets to %s until it was busy", data.cpu, h.name()))
@@ -243,7 +345,10 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 	t := &data.facts.time
 	var list []string
 	if data.regular > 0 && len(data.silences) == 0 {
-		list = append(list, fmt.Sprintf("not a silence: %s through CPU %d went on", plural(data.regular, "regular flow"), data.cpu))
+		list = append(
+			list,
+			fmt.Sprintf("not a silence: %s through CPU %d went on", plural(data.regular, "regular flow"), data.cpu),
+		)
 	}
 	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
 		list = append(list, "not a lack of processors: "+others)
@@ -252,7 +357,14 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 		if user := userShare(&data.facts); user < 0.5 {
 			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", percent(user), data.cpu))
 		}
-		list = append(list, fmt.Sprintf("not the hypervisor: %s of CPU %d was stolen", percent(ratio(float64(t.steal), float64(t.covered))), data.cpu))
+		list = append(
+			list,
+			fmt.Sprintf(
+				"not the hypervisor: %s of CPU %d was stolen",
+				percent(ratio(float64(t.steal), float64(t.covered))),
+				data.cpu,
+			),
+		)
 		if share := ratio(float64(t.irq), float64(t.covered)); share < 0.1 {
 			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", percent(share), data.cpu))
 		}
@@ -267,7 +379,13 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 		}
 	}
 	if data.squeezed > 0 && data.pattern != budgeted {
-		list = append(list, fmt.Sprintf("time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones", number(data.squeezed)))
+		list = append(
+			list,
+			fmt.Sprintf(
+				"time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones",
+				number(data.squeezed),
+			),
+		)
 	}
 	return list
 }
@@ -277,13 +395,26 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 	if data.work.driver != "" || data.pattern == unproven {
 		var list []string
 		if len(data.silences) > 0 {
-			list = append(list, "compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was silent at the same time would look the same")
+			list = append(
+				list,
+				"compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was "+
+					"silent at the same time would look the same",
+			)
 		}
-		return append(append(list, driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine))...),
-			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on one CPU, and many adapters hash UDP by address only")
+		return append(
+			append(list, driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine))...),
+			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
+				"one CPU, and many adapters hash UDP by address only",
+		)
 	}
 	if data.work.name != "NET_RX" {
-		list := []string{fmt.Sprintf("find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long because the hypervisor stops the CPU", data.work.label())}
+		list := []string{
+			fmt.Sprintf(
+				"find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
+					"because the hypervisor stops the CPU",
+				data.work.label(),
+			),
+		}
 		if hint := vectorAdvice[data.work.name]; hint != "" {
 			list = append(list, hint)
 		}
@@ -300,14 +431,36 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 	cost := packetCost(&data.facts, &data.work)
 	switch data.pattern {
 	case budgeted:
-		list = append(list, "raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU already wait for it: a larger budget takes their time")
+		list = append(
+			list,
+			"raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU "+
+				"already wait for it: a larger budget takes their time",
+		)
 	case blocked:
-		list = append(list, "make the packets cheaper (fewer rules before the match, nft sets or ipset instead of rule lists); not when the time per packet is already a few microseconds")
-		list = append(list, fmt.Sprintf("keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets there on purpose", data.cpu))
+		list = append(
+			list,
+			"make the packets cheaper (fewer rules before the match, nft sets or ipset instead of rule lists); not when the "+
+				"time per packet is already a few microseconds",
+		)
+		list = append(
+			list,
+			fmt.Sprintf(
+				"keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets "+
+					"there on purpose",
+				data.cpu,
+			),
+		)
 		return list
 	default:
 		if cost >= d.settings.DearPacket.Std() {
-			list = append(list, fmt.Sprintf("make the packets cheaper: %s each go into their path; look at iptables-save -c, nft list ruleset, tc -s filter; not needed once a packet takes a few microseconds", span(cost)))
+			list = append(
+				list,
+				fmt.Sprintf(
+					"make the packets cheaper: %s each go into their path; look at iptables-save -c, nft list ruleset, tc -s "+
+						"filter; not needed once a packet takes a few microseconds",
+					span(cost),
+				),
+			)
 		}
 	}
 	if cpus > 1 && data.pattern != blocked {
@@ -316,27 +469,48 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 			guard = "not now: the other CPUs are busy as well"
 		}
 		if queues > 1 {
-			list = append(list, fmt.Sprintf("spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ (/proc/irq/N/smp_affinity); %s", queues, dev, dev, queues, guard))
+			list = append(
+				list,
+				fmt.Sprintf(
+					"spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ "+
+						"(/proc/irq/N/smp_affinity); %s",
+					queues,
+					dev,
+					dev,
+					queues,
+					guard,
+				),
+			)
 		} else {
 			reason := "the device has one queue"
 			if !known {
 				reason = "the number of its queues is not known"
 			}
-			list = append(list, fmt.Sprintf("spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: %s); %s", cpuMask(cpus), dev, reason, guard))
+			list = append(list, fmt.Sprintf("spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: "+
+				"%s); %s", cpuMask(cpus), dev, reason, guard))
 		}
 	}
 	if data.pattern == saturated || data.pattern == crowded {
-		list = append(list, "do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait", "a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then adds delay")
+		list = append(
+			list,
+			"do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait",
+			"a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then "+
+				"adds delay",
+		)
 	}
 	return list
 }
 
 // vectorAdvice says where to look for the work of a vector, and when not to.
 var vectorAdvice = map[string]string{
-	"TIMER":   "see which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names them); not when it happens once, as after a suspend",
-	"BLOCK":   "spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the CPU that asked; not when one program on that CPU does all the I/O",
-	"TASKLET": "look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and move its IRQ; not when every CPU is as busy",
-	"RCU":     "look for what frees so much at once (closing of many files or namespaces, route or rule changes); rcu_nocbs moves the work to threads; not when it happens once",
+	"TIMER": "see which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names " +
+		"them); not when it happens once, as after a suspend",
+	"BLOCK": "spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the " +
+		"CPU that asked; not when one program on that CPU does all the I/O",
+	"TASKLET": "look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and " +
+		"move its IRQ; not when every CPU is as busy",
+	"RCU": "look for what frees so much at once (closing of many files or namespaces, route or rule changes); " +
+		"rcu_nocbs moves the work to threads; not when it happens once",
 }
 
 // busiest says that no other CPU has time to spare.

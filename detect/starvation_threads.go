@@ -22,7 +22,13 @@ func (d *starvation) judgeThreads(w *world) {
 			fresh := d.cases.incidents[key] == nil
 			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return source.seconds[slot].drops() > 0 }))
 			if fresh {
-				in.data = starved{pattern: threaded, cpu: t.cpu.id, device: t.device, deviceBase: source.deviceTotal + source.ringTotal - drops, napi: t.before}
+				in.data = starved{
+					pattern:    threaded,
+					cpu:        t.cpu.id,
+					device:     t.device,
+					deviceBase: source.deviceTotal + source.ringTotal - drops,
+					napi:       t.before,
+				}
 			}
 		case drops > 0:
 			in = d.cases.keep(w, key)
@@ -134,7 +140,15 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 		netRX = v.busy
 	}
 	rxShare := data.facts.share(netRX, window)
-	f.Title = fmt.Sprintf("The NAPI thread of %s on CPU %d %s not keep up while NET_RX looks idle (%s): %s packets lost in %s", dev, data.cpu, tense(ongoing, "does", "did"), percent(rxShare), number(data.deviceDrops), span(max(in.seen.Sub(in.start), time.Second)))
+	f.Title = fmt.Sprintf(
+		"The NAPI thread of %s on CPU %d %s not keep up while NET_RX looks idle (%s): %s packets lost in %s",
+		dev,
+		data.cpu,
+		tense(ongoing, "does", "did"),
+		percent(rxShare),
+		number(data.deviceDrops),
+		span(max(in.seen.Sub(in.start), time.Second)),
+	)
 	full := n.fullShare()
 	f.Evidence = []model.Evidence{
 		evidence("lost in front of the device", float64(data.deviceDrops), "packets"),
@@ -149,7 +163,11 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy then", o.id), o.busy, "ratio"))
 	}
 	f.Causes = []string{
-		fmt.Sprintf("%s is polled by its own kernel thread (threaded NAPI), and %s of its polls ended with packets still waiting", dev, percent(full)),
+		fmt.Sprintf(
+			"%s is polled by its own kernel thread (threaded NAPI), and %s of its polls ended with packets still waiting",
+			dev,
+			percent(full),
+		),
 		"time in a NAPI thread is no softirq time: tools that watch softirqs see nothing",
 	}
 	f.RuledOut = []string{fmt.Sprintf("not NET_RX: it has %s of CPU %d", percent(rxShare), data.cpu)}
@@ -157,8 +175,19 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 		f.RuledOut = append(f.RuledOut, "not a lack of processors: "+others)
 	}
 	f.Advice = []string{
-		fmt.Sprintf("make the packets of %s cheaper (filter rules, tc, XDP), or give its thread a CPU of its own (taskset -p, chrt -f); not when the thread already has a CPU to itself", dev),
-		fmt.Sprintf("spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow", dev),
-		fmt.Sprintf("echo 0 > /sys/class/net/%s/threaded gives the work back to NET_RX; not when it was made threaded to protect other softirqs", dev),
+		fmt.Sprintf(
+			"make the packets of %s cheaper (filter rules, tc, XDP), or give its thread a CPU of its own (taskset -p, chrt "+
+				"-f); not when the thread already has a CPU to itself",
+			dev,
+		),
+		fmt.Sprintf(
+			"spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow",
+			dev,
+		),
+		fmt.Sprintf(
+			"echo 0 > /sys/class/net/%s/threaded gives the work back to NET_RX; not when it was made threaded to protect "+
+				"other softirqs",
+			dev,
+		),
 	}
 }

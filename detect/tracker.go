@@ -134,7 +134,14 @@ func (t *tracker[T]) finish(w *world, in *incident[T], f model.Finding, ongoing 
 	f.Detector = t.detector
 	f.Start, f.End, f.Ongoing = in.start, in.seen, ongoing
 	if f.Loss = w.loss.total - in.lost; f.Loss > 0 {
-		f.Evidence = append(f.Evidence, model.Evidence{Name: "events lost while this was formed: counts are lower bounds", Value: float64(f.Loss), Unit: "events"})
+		f.Evidence = append(
+			f.Evidence,
+			model.Evidence{
+				Name:  "events lost while this was formed: counts are lower bounds",
+				Value: float64(f.Loss),
+				Unit:  "events",
+			},
+		)
 	}
 	return f
 }

@@ -113,7 +113,16 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 	ongoing := in.touchedOrOpen()
 	r := w.ports.reuse[data.pool]
 	pool := w.state.Pools[data.pool]
-	f := model.Finding{Severity: model.SeverityWarning, Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Pool: clean(data.pool.Name), Protocol: data.pool.Protocol.String()}}
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject: model.Subject{
+			Kind:     "pool",
+			CPU:      -1,
+			PID:      -1,
+			Pool:     clean(data.pool.Name),
+			Protocol: data.pool.Protocol.String(),
+		},
+	}
 	who := "an unknown process"
 	if len(data.byPID) > 0 {
 		f.Subject.PID = data.byPID[0].pid
@@ -125,13 +134,23 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 		size, free = int(pool.Size), int(pool.Size)-r.held-r.resting
 	}
 	usable := max(free-data.missing, 0)
-	f.Title = fmt.Sprintf("%s of pool %s (%s) %s vanished: %s last held them, no socket holds them now, and they are not used again", plural(data.missing, "port"), clean(data.pool.Name), data.pool.Protocol, tense(ongoing, "have", "had"), who)
+	f.Title = fmt.Sprintf(
+		"%s of pool %s (%s) %s vanished: %s last held them, no socket holds them now, and they are not used again",
+		plural(data.missing, "port"),
+		clean(data.pool.Name),
+		data.pool.Protocol,
+		tense(ongoing, "have", "had"),
+		who,
+	)
 	switch {
 	case data.refused > 0:
 		f.Severity = model.SeverityCritical
 		f.Title += fmt.Sprintf("; allocations fail with %d of %d ports in use", r.held, size)
 	case data.rate > 0:
-		f.Title += fmt.Sprintf("; the pool is empty in about %s", span(time.Duration(float64(usable)/data.rate*float64(time.Second))))
+		f.Title += fmt.Sprintf(
+			"; the pool is empty in about %s",
+			span(time.Duration(float64(usable)/data.rate*float64(time.Second))),
+		)
 	}
 	f.Evidence = []model.Evidence{
 		evidence("ports that vanished", float64(data.missing), "ports"),
@@ -146,12 +165,32 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 	}
 	if data.never {
 		f.Evidence = append(f.Evidence, evidence("reuses that a random choice would have given", r.expected, "times"))
-		f.Causes = append(f.Causes, fmt.Sprintf("each of the %s ports taken so far was a new one: the runtime never takes a port again", number(r.draws)))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"each of the %s ports taken so far was a new one: the runtime never takes a port again",
+				number(r.draws),
+			),
+		)
 	} else {
-		f.Causes = append(f.Causes, "the runtime that allocates from this range has lost these ports: it neither holds a socket on them nor gives them out again until the process ends")
+		f.Causes = append(f.Causes, "the runtime that allocates from this range has lost these ports: it neither holds a "+
+			"socket on them nor gives them out again until the process ends")
 	}
-	f.RuledOut = []string{fmt.Sprintf("not open sockets: %s of %s ports are held", number(r.held), number(size)), fmt.Sprintf("not rest: %s at rest; the missing ones have been free for longer than ports here usually are", plural(r.resting, "port"))}
-	f.Advice = []string{fmt.Sprintf("restart %s: its ports come back when it ends; not before the RPC errors that lose them are understood, or it will lose them again", who),
-		"look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed calls); not when the pool is shared with software that was not observed"}
+	f.RuledOut = []string{
+		fmt.Sprintf("not open sockets: %s of %s ports are held", number(r.held), number(size)),
+		fmt.Sprintf(
+			"not rest: %s at rest; the missing ones have been free for longer than ports here usually are",
+			plural(r.resting, "port"),
+		),
+	}
+	f.Advice = []string{
+		fmt.Sprintf(
+			"restart %s: its ports come back when it ends; not before the RPC errors that lose them are understood, or it "+
+				"will lose them again",
+			who,
+		),
+		"look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed calls); not " +
+			"when the pool is shared with software that was not observed",
+	}
 	return f
 }

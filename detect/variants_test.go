@@ -116,7 +116,13 @@ func process(pid int32, name string, base detecttest.Socket) *holding {
 
 func TestLeakVariants(t *testing.T) {
 	udp := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowBindAny}
-	udp6 := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowConnect, Local: "::1", Remote: "2001:db8::9", RPort: 53}
+	udp6 := detecttest.Socket{
+		Protocol: model.ProtocolUDP,
+		How:      model.HowConnect,
+		Local:    "::1",
+		Remote:   "2001:db8::9",
+		RPort:    53,
+	}
 	listen := detecttest.Socket{Protocol: model.ProtocolTCP, How: model.HowListen}
 	connect := dialer
 	leaks := func(first, sure int, parts ...string) verdict { // in seconds
@@ -356,7 +362,12 @@ func TestRestIsNoLeak(t *testing.T) {
 			}
 		}
 	})
-	judge(t, s.Batch(), detecttest.Start, verdict{detector: "port-exhaustion", contains: []string{"at rest (TIME_WAIT)", "most of them are at rest"}})
+	judge(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		verdict{detector: "port-exhaustion", contains: []string{"at rest (TIME_WAIT)", "most of them are at rest"}},
+	)
 }
 
 // TestVectors has single runs of other vectors than NET_RX delay it, and other
@@ -374,12 +385,38 @@ func TestVectors(t *testing.T) {
 					s.Quiet()
 					for i := range 8 {
 						at := s.Now().Add(time.Duration(i+1) * 110 * time.Millisecond)
-						s.Builder().AddDeferredRun(model.DeferredRun{Time: at, Dur: 30 * time.Millisecond, CPU: victim, PID: -1, TID: -1, Class: model.ClassSoftirq, Name: vector})
-						s.Builder().AddDeferredRun(model.DeferredRun{Time: at.Add(20 * time.Microsecond), Dur: 8 * time.Microsecond, CPU: victim, PID: -1, TID: -1, Class: model.ClassSoftirq, Name: "NET_RX", Wait: 25 * time.Millisecond, Before: vector})
+						s.Builder().
+							AddDeferredRun(model.DeferredRun{
+								Time: at, Dur: 30 * time.Millisecond, CPU: victim, PID: -1, TID: -1, Class: model.ClassSoftirq,
+								Name: vector,
+							})
+						s.Builder().
+							AddDeferredRun(model.DeferredRun{
+								Time: at.Add(20 * time.Microsecond), Dur: 8 * time.Microsecond, CPU: victim, PID: -1, TID: -1,
+								Class: model.ClassSoftirq, Name: "NET_RX", Wait: 25 * time.Millisecond, Before: vector,
+							})
 					}
-					s.Builder().AddDeferredHist(model.DeferredHist{Time: s.End(), Dur: time.Second, CPU: victim, Class: model.ClassSoftirq, Count: 8, Busy: 240 * time.Millisecond, MaxRun: 30 * time.Millisecond, Name: vector})
+					s.Builder().
+						AddDeferredHist(model.DeferredHist{
+							Time: s.End(), Dur: time.Second, CPU: victim, Class: model.ClassSoftirq, Count: 8,
+							Busy: 240 * time.Millisecond, MaxRun: 30 * time.Millisecond, Name: vector,
+						})
 				})
-				judge(t, s.Batch(), fault, verdict{"dpc-starvation", 5 * time.Second, 5 * time.Second, []string{fmt.Sprintf("Long runs of %s on CPU %d delay its other softirqs", vector, victim), "(NET_RX)", "NET_RX was raised and waited 25 ms for it"}})
+				judge(
+					t,
+					s.Batch(),
+					fault,
+					verdict{
+						"dpc-starvation",
+						5 * time.Second,
+						5 * time.Second,
+						[]string{
+							fmt.Sprintf("Long runs of %s on CPU %d delay its other softirqs", vector, victim),
+							"(NET_RX)",
+							"NET_RX was raised and waited 25 ms for it",
+						},
+					},
+				)
 			})
 		}
 	}
@@ -389,12 +426,30 @@ func TestVectors(t *testing.T) {
 			seconds(s, 10, func(int) {
 				s.CPU(0, detecttest.Load{NetRX: 0.03, Packets: 3000, Dropped: 0})
 				s.CPU(1, detecttest.Load{NetRX: 0.01})
-				s.Builder().AddDeferredHist(model.DeferredHist{Time: s.End(), Dur: time.Second, CPU: 0, Class: model.ClassSoftirq, Count: 400, Busy: 900 * time.Millisecond, MaxRun: 3 * time.Millisecond, Name: vector})
+				s.Builder().
+					AddDeferredHist(model.DeferredHist{
+						Time: s.End(), Dur: time.Second, CPU: 0, Class: model.ClassSoftirq, Count: 400,
+						Busy: 900 * time.Millisecond, MaxRun: 3 * time.Millisecond, Name: vector,
+					})
 				for i := range 8 {
-					s.Builder().AddDeferredRun(model.DeferredRun{Time: s.Now().Add(time.Duration(i+1) * 110 * time.Millisecond), Dur: 8 * time.Microsecond, CPU: 0, PID: -1, TID: -1, Class: model.ClassSoftirq, Name: "NET_RX", Wait: 15 * time.Millisecond, Before: vector})
+					s.Builder().
+						AddDeferredRun(model.DeferredRun{
+							Time: s.Now().Add(time.Duration(i+1) * 110 * time.Millisecond), Dur: 8 * time.Microsecond, CPU: 0,
+							PID: -1, TID: -1, Class: model.ClassSoftirq, Name: "NET_RX", Wait: 15 * time.Millisecond, Before: vector,
+						})
 				}
 			})
-			judge(t, s.Batch(), detecttest.Start, verdict{"dpc-starvation", 5 * time.Second, 5 * time.Second, []string{"CPU 0 spends 90 % of its time in " + vector, "delays", "(NET_RX)"}})
+			judge(
+				t,
+				s.Batch(),
+				detecttest.Start,
+				verdict{
+					"dpc-starvation",
+					5 * time.Second,
+					5 * time.Second,
+					[]string{"CPU 0 spends 90 % of its time in " + vector, "delays", "(NET_RX)"},
+				},
+			)
 		})
 	}
 }
@@ -411,9 +466,21 @@ func TestFloodOnLoopback(t *testing.T) {
 			for cpu := 1; cpu < cpus; cpu++ {
 				s.CPU(int32(cpu), detecttest.Load{User: 0.2})
 			}
-			s.Drop(model.Drop{CPU: 0, Place: model.PlaceBacklog, Count: 60_000, Ifindex: 1, Device: "lo", Reason: "CPU_BACKLOG"})
+			s.Drop(
+				model.Drop{CPU: 0, Place: model.PlaceBacklog, Count: 60_000, Ifindex: 1, Device: "lo", Reason: "CPU_BACKLOG"},
+			)
 		})
-		judge(t, s.Batch(), detecttest.Start, verdict{"dpc-starvation", 5 * time.Second, 5 * time.Second, []string{"CPU 0 spends 85 % of its time in NET_RX for lo"}})
+		judge(
+			t,
+			s.Batch(),
+			detecttest.Start,
+			verdict{
+				"dpc-starvation",
+				5 * time.Second,
+				5 * time.Second,
+				[]string{"CPU 0 spends 85 % of its time in NET_RX for lo"},
+			},
+		)
 	}
 }
 
@@ -429,13 +496,23 @@ func TestHealthyLoads(t *testing.T) {
 			}
 			// ksoftirqd waits for its turn now and then: nothing is to blame but the tasks.
 			for j := range 4 {
-				s.Builder().AddDeferredRun(model.DeferredRun{Time: s.Now().Add(time.Duration(j+1) * 200 * time.Millisecond), Dur: 40 * time.Microsecond, CPU: int32(j % 2), PID: -1, TID: -1, Class: model.ClassSoftirq, Name: "RCU", Wait: 12 * time.Millisecond, Before: "TIMER"})
+				s.Builder().AddDeferredRun(model.DeferredRun{
+					Time: s.Now().Add(time.Duration(j+1) * 200 * time.Millisecond), Dur: 40 * time.Microsecond,
+					CPU: int32(j % 2), PID: -1, TID: -1, Class: model.ClassSoftirq, Name: "RCU", Wait: 12 * time.Millisecond,
+					Before: "TIMER",
+				})
 			}
 		}},
-		{"a small buffer whose reader is fine", func(s *detecttest.Stream, i int) { s.Quiet(); queueOf(s, 0, 190_000, time.Millisecond) }},
+		{
+			"a small buffer whose reader is fine",
+			func(s *detecttest.Stream, i int) { s.Quiet(); queueOf(s, 0, 190_000, time.Millisecond) },
+		},
 		{"a TCP reader that has stopped: nothing is lost", func(s *detecttest.Stream, i int) {
 			s.Quiet()
-			s.Builder().AddSocketQueue(model.SocketQueue{Time: s.End(), Dur: time.Second, PID: 812, TID: 812, Cookie: 9, Protocol: model.ProtocolTCP, LocalPort: 80, QueuedBytes: 6 << 20, LimitBytes: 6 << 20, Idle: time.Duration(i) * time.Second, Process: "web"})
+			s.Builder().AddSocketQueue(model.SocketQueue{
+				Time: s.End(), Dur: time.Second, PID: 812, TID: 812, Cookie: 9, Protocol: model.ProtocolTCP, LocalPort: 80,
+				QueuedBytes: 6 << 20, LimitBytes: 6 << 20, Idle: time.Duration(i) * time.Second, Process: "web",
+			})
 		}},
 		{"a UDP reader that has stopped while nothing comes", func(s *detecttest.Stream, i int) {
 			s.Quiet()
@@ -443,9 +520,13 @@ func TestHealthyLoads(t *testing.T) {
 		}},
 		{"a few drops an hour in a ring", func(s *detecttest.Stream, i int) {
 			s.Quiet()
-			s.Builder().AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 30_000})
+			s.Builder().AddDeviceStats(model.DeviceStats{
+				Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 30_000,
+			})
 			if i%20 == 0 {
-				s.Drop(model.Drop{CPU: -1, Place: model.PlaceRing, Count: 8, Ifindex: 2, Device: "eth0", Reason: "rx_missed_errors"})
+				s.Drop(model.Drop{
+					CPU: -1, Place: model.PlaceRing, Count: 8, Ifindex: 2, Device: "eth0", Reason: "rx_missed_errors",
+				})
 			}
 		}},
 	} {

@@ -43,13 +43,23 @@ type world struct {
 	ports   *portFacts
 	series  *counterFacts
 	loss    lossFacts
-	// explained holds the devices and sockets whose drops, and the pools and destinations whose refusals, a finding of this tick already explains.
+	// explained holds the devices and sockets whose drops, and the pools and destinations whose refusals, a finding of
+	// this tick already explains.
 	explained map[any]bool
 }
 
 func newWorld(s Settings) *world {
-	return &world{settings: s, state: state.New(), cpus: make(map[int32]*cpuFacts), devices: make(map[deviceKey]*deviceFacts), sockets: make(map[socketKey]*socketFacts), flows: make(map[flowKey]*flowFacts),
-		ports: newPortFacts(), series: newCounterFacts(int(s.Counters.MaxSamples)), explained: make(map[any]bool)}
+	return &world{
+		settings:  s,
+		state:     state.New(),
+		cpus:      make(map[int32]*cpuFacts),
+		devices:   make(map[deviceKey]*deviceFacts),
+		sockets:   make(map[socketKey]*socketFacts),
+		flows:     make(map[flowKey]*flowFacts),
+		ports:     newPortFacts(),
+		series:    newCounterFacts(int(s.Counters.MaxSamples)),
+		explained: make(map[any]bool),
+	}
 }
 
 // deviceKey identifies a device: interface indexes repeat between network
@@ -202,7 +212,12 @@ type socketKey struct {
 }
 
 func compareSockets(a, b socketKey) int {
-	return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port), cmp.Compare(a.pid, b.pid), cmp.Compare(a.cookie, b.cookie))
+	return cmp.Or(
+		cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(a.port, b.port),
+		cmp.Compare(a.pid, b.pid),
+		cmp.Compare(a.cookie, b.cookie),
+	)
 }
 
 // socketFacts is one socket's receive queue, second by second.

@@ -152,7 +152,11 @@ func TestStoppedReader(t *testing.T) {
 		}
 	}
 	stopped := measure()
-	t.Logf("%v per record while there is room, %v with a stopped reader", reading/ebpftest.FloodBurst, stopped/ebpftest.FloodBurst)
+	t.Logf(
+		"%v per record while there is room, %v with a stopped reader",
+		reading/ebpftest.FloodBurst,
+		stopped/ebpftest.FloodBurst,
+	)
 	if stopped > 2*reading {
 		t.Errorf("a burst takes %v with a stopped reader, %v while there is room", stopped, reading)
 	}
@@ -196,7 +200,9 @@ func TestFirstBatchDescribesTheStream(t *testing.T) {
 			states[p.Name] = p
 		}
 	}
-	for _, key := range []string{"host", "os", "kernel", "arch", "cpus", "boot_id", "tool", "source", "clock", "start_wall"} {
+	for _, key := range []string{
+		"host", "os", "kernel", "arch", "cpus", "boot_id", "tool", "source", "clock", "start_wall",
+	} {
 		if keys[key] == "" {
 			t.Errorf("no meta %s", key)
 		}

@@ -47,7 +47,10 @@ func (e *Env) NewLoader(spec *cebpf.CollectionSpec) (*Loader, error) {
 	}
 	only := *l.spec
 	only.Programs = nil
-	coll, err := cebpf.NewCollectionWithOptions(only.Copy(), cebpf.CollectionOptions{MapReplacements: shared, Cache: e.types.cache})
+	coll, err := cebpf.NewCollectionWithOptions(
+		only.Copy(),
+		cebpf.CollectionOptions{MapReplacements: shared, Cache: e.types.cache},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("create maps: %w", explain(err))
 	}
@@ -78,7 +81,10 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 	}
 	one := *l.spec
 	one.Programs = map[string]*cebpf.ProgramSpec{name: spec}
-	coll, err := cebpf.NewCollectionWithOptions(one.Copy(), cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache})
+	coll, err := cebpf.NewCollectionWithOptions(
+		one.Copy(),
+		cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, explain(err))
 	}
@@ -210,7 +216,10 @@ func explain(err error) error {
 	case errors.Is(err, cebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
 		return &RefusedError{Advice: "this kernel does not have it, a newer one may; the other parts work without", Err: err}
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
-		return &RefusedError{Advice: "the kernel refuses this by policy (lockdown, a security module or missing capabilities)", Err: err}
+		return &RefusedError{
+			Advice: "the kernel refuses this by policy (lockdown, a security module or missing capabilities)",
+			Err:    err,
+		}
 	}
 	return err
 }

@@ -54,7 +54,10 @@ func (p *parts) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if p.loader, err = env.NewLoader(spec); err != nil {
 		return nil, err
 	}
-	for _, programs := range [][]string{{"works"}, {"works", "also"}, {"also", "absent"}, {"unknown"}, {"refused"}, {"unnamed"}, {"notrace"}, {"no such program"}, {"syscalls"}} {
+	for _, programs := range [][]string{
+		{"works"}, {"works", "also"}, {"also", "absent"}, {"unknown"}, {"refused"}, {"unnamed"}, {"notrace"},
+		{"no such program"}, {"syscalls"},
+	} {
 		p.status = append(p.status, p.loader.Try("parts", strings.Join(programs, "+"), programs...))
 	}
 	if m := p.loader.Map("counts"); m == nil || m.MaxEntries() != 3 {

@@ -24,7 +24,8 @@ func (p fakeProc) set(pid int, name string, start int) {
 		p.t.Fatal(err)
 	}
 	for file, content := range map[string]string{
-		"stat":    fmt.Sprintf("%d (%s) S 7 1 1 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 %d 1000 10 18446744073709551615 1 1", pid, name, start),
+		"stat": fmt.Sprintf("%d (%s) S 7 1 1 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 %d 1000 10 18446744073709551615 1 "+
+			"1", pid, name, start),
 		"cmdline": name + "\x00--flag\x00",
 		"cgroup":  "12:cpu:/\n0::/system.slice/x.service\n",
 	} {
@@ -68,8 +69,17 @@ func TestProcesses(t *testing.T) {
 
 	proc.set(42, "a (weird) name", 300)
 	first := expect(second, 42, "", "a (weird) name", 1)[0]
-	want := model.Process{Time: second, PID: 42, TID: 42, State: model.ProcessActive, PPID: 7, Started: model.Time(3*time.Second) + 1000,
-		Name: "a (weird) name", Cmdline: "a (weird) name --flag", Cgroup: "/system.slice/x.service"}
+	want := model.Process{
+		Time:    second,
+		PID:     42,
+		TID:     42,
+		State:   model.ProcessActive,
+		PPID:    7,
+		Started: model.Time(3*time.Second) + 1000,
+		Name:    "a (weird) name",
+		Cmdline: "a (weird) name --flag",
+		Cgroup:  "/system.slice/x.service",
+	}
 	if first != want {
 		t.Errorf("process event %+v, want %+v", first, want)
 	}
@@ -98,7 +108,8 @@ func TestProcesses(t *testing.T) {
 }
 
 func TestParseStatMalformed(t *testing.T) {
-	for _, content := range []string{"", "1", "1 (x", "1 x) S", "1 (x) S 2", "1 (x) S no 1 1 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 5 1"} {
+	for _, content := range []string{"", "1", "1 (x", "1 x) S", "1 (x) S 2", "1 (x) S no 1 1 0 -1 4194560 1 0 0 0 1 2 " +
+		"0 0 20 0 1 0 5 1"} {
 		if got, err := parseStat([]byte(content)); err == nil {
 			t.Errorf("parseStat(%q) = %+v, want an error", content, got)
 		}

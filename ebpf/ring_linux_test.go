@@ -13,7 +13,9 @@ type memoryRing struct {
 }
 
 func newMemoryRing(size uint64) *memoryRing {
-	return &memoryRing{ring{consumer: new(atomic.Uint64), producer: new(atomic.Uint64), data: make([]byte, size), mask: size - 1}}
+	return &memoryRing{
+		ring{consumer: new(atomic.Uint64), producer: new(atomic.Uint64), data: make([]byte, size), mask: size - 1},
+	}
 }
 
 // put writes a record with flags in its header, as the kernel does.

@@ -50,14 +50,44 @@ func (s *selfUsage) collect(end model.Time, interval time.Duration, b *model.Bui
 		return
 	}
 	cpu := cpuTime()
-	b.AddCounter(model.Counter{Time: end, Dur: interval, CPU: -1, Name: "self.cpu", Unit: "cpus", Mode: model.CounterShare, Value: float64(cpu-s.cpu) / float64(interval)})
+	b.AddCounter(
+		model.Counter{
+			Time:  end,
+			Dur:   interval,
+			CPU:   -1,
+			Name:  "self.cpu",
+			Unit:  "cpus",
+			Mode:  model.CounterShare,
+			Value: float64(cpu-s.cpu) / float64(interval),
+		},
+	)
 	s.cpu = cpu
 	if rss, err := residentBytes(s.proc); err == nil {
-		b.AddCounter(model.Counter{Time: end, Dur: interval, CPU: -1, Name: "self.rss_bytes", Unit: "bytes", Mode: model.CounterGauge, Value: float64(rss)})
+		b.AddCounter(
+			model.Counter{
+				Time:  end,
+				Dur:   interval,
+				CPU:   -1,
+				Name:  "self.rss_bytes",
+				Unit:  "bytes",
+				Mode:  model.CounterGauge,
+				Value: float64(rss),
+			},
+		)
 	}
 	bpf := s.bpfTime()
 	if d := bpf - s.bpf; d > 0 {
-		b.AddCounter(model.Counter{Time: end, Dur: interval, CPU: -1, Name: "self.bpf_ns_per_s", Unit: "ns/s", Mode: model.CounterRate, Value: float64(d) / interval.Seconds()})
+		b.AddCounter(
+			model.Counter{
+				Time:  end,
+				Dur:   interval,
+				CPU:   -1,
+				Name:  "self.bpf_ns_per_s",
+				Unit:  "ns/s",
+				Mode:  model.CounterRate,
+				Value: float64(d) / interval.Seconds(),
+			},
+		)
 	}
 	s.bpf = bpf
 }
@@ -125,6 +155,9 @@ func facts(h platform.Host, start model.Time) [][2]string {
 	}
 	return [][2]string{
 		{"host", h.Name}, {"os", h.OS}, {"kernel", h.Kernel}, {"arch", h.Arch}, {"cpus", strconv.Itoa(h.CPUs)},
-		{"boot_id", h.BootID}, {"tool", "lostbeat " + version}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"}, {"start_wall", start.String()},
+		{
+			"boot_id",
+			h.BootID,
+		}, {"tool", "lostbeat " + version}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"}, {"start_wall", start.String()},
 	}
 }

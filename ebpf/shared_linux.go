@@ -46,7 +46,15 @@ func newSharedMaps(ringBytes int) (sharedMaps, error) {
 	if err != nil {
 		return sharedMaps{}, fmt.Errorf("create the ringbuf: %w", explain(err))
 	}
-	state, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_state", Type: cebpf.PerCPUArray, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(cpuState{})), MaxEntries: 1})
+	state, err := cebpf.NewMap(
+		&cebpf.MapSpec{
+			Name:       "lb_state",
+			Type:       cebpf.PerCPUArray,
+			KeySize:    4,
+			ValueSize:  uint32(unsafe.Sizeof(cpuState{})),
+			MaxEntries: 1,
+		},
+	)
 	if err != nil {
 		return sharedMaps{}, errors.Join(fmt.Errorf("create the loss counters: %w", explain(err)), ringbuf.Close())
 	}
@@ -79,18 +87,31 @@ func (r *run) reportLoss(end model.Time, interval time.Duration) {
 			if lost == 0 {
 				continue
 			}
-			r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: int32(cpu), Lost: lost, Origin: "ringbuf", Detail: r.lossDetail(kind)})
+			r.builder.AddLoss(
+				model.Loss{Time: end, Dur: interval, CPU: int32(cpu), Lost: lost, Origin: "ringbuf", Detail: r.lossDetail(kind)},
+			)
 		}
 	}
 	r.lossReported = counts
 	for i := range r.handlers {
 		if h := &r.handlers[i]; h.malformed > 0 {
-			r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: h.malformed, Origin: "decode", Detail: r.lossDetail(i)})
+			r.builder.AddLoss(
+				model.Loss{Time: end, Dur: interval, CPU: -1, Lost: h.malformed, Origin: "decode", Detail: r.lossDetail(i)},
+			)
 			h.malformed = 0
 		}
 	}
 	if r.reorder.late > 0 {
-		r.builder.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: r.reorder.late, Origin: "reorder", Detail: "emitted out of order"})
+		r.builder.AddLoss(
+			model.Loss{
+				Time:   end,
+				Dur:    interval,
+				CPU:    -1,
+				Lost:   r.reorder.late,
+				Origin: "reorder",
+				Detail: "emitted out of order",
+			},
+		)
 		r.reorder.late = 0
 	}
 }

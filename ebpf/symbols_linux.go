@@ -84,7 +84,11 @@ const (
 )
 
 func (t *symbolTable) name(addr uint64) string {
-	i, found := slices.BinarySearchFunc(t.symbols, addr, func(e symbol, addr uint64) int { return cmp.Compare(e.addr, addr) })
+	i, found := slices.BinarySearchFunc(
+		t.symbols,
+		addr,
+		func(e symbol, addr uint64) int { return cmp.Compare(e.addr, addr) },
+	)
 	if !found {
 		i--
 	}
@@ -129,7 +133,10 @@ func parseSymbols(r io.Reader) symbolTable {
 		name, _, _ = bytes.Cut(name, []byte{'\t'})
 		table.add(addr, name)
 	}
-	if byAddr := func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) }; !slices.IsSortedFunc(table.symbols, byAddr) {
+	if byAddr := func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) }; !slices.IsSortedFunc(
+		table.symbols,
+		byAddr,
+	) {
 		slices.SortStableFunc(table.symbols, byAddr)
 	}
 	return table

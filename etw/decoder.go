@@ -101,7 +101,16 @@ type Decoder struct {
 // NewDecoder returns a decoder that adds to out what the probes make of the
 // records. state comes from a survey of the capture, or is empty.
 func NewDecoder(o Options, c Clock, state *State, out *model.Builder, probes ...Probe) *Decoder {
-	d := &Decoder{Options: o, Clock: c, Out: out, State: state, handlers: make(map[Key]Handler), passing: make(map[Key]bool), known: make(map[int32]string), symbols: make(map[uint64]Symbol)}
+	d := &Decoder{
+		Options:  o,
+		Clock:    c,
+		Out:      out,
+		State:    state,
+		handlers: make(map[Key]Handler),
+		passing:  make(map[Key]bool),
+		known:    make(map[int32]string),
+		symbols:  make(map[uint64]Symbol),
+	}
 	d.registerSystem()
 	for _, p := range probes {
 		p.Register(d)
@@ -274,7 +283,17 @@ func (d *Decoder) Process(pid int32, t model.Time) string {
 	p := d.State.processes.at(pid, t)
 	d.known[pid] = p.Name
 	if p.Name != "" {
-		d.Out.AddProcess(model.Process{Time: t, PID: pid, TID: -1, State: model.ProcessActive, PPID: int64(p.Parent), Name: p.Name, Cmdline: p.Command})
+		d.Out.AddProcess(
+			model.Process{
+				Time:    t,
+				PID:     pid,
+				TID:     -1,
+				State:   model.ProcessActive,
+				PPID:    int64(p.Parent),
+				Name:    p.Name,
+				Cmdline: p.Command,
+			},
+		)
 	}
 	return p.Name
 }

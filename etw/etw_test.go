@@ -17,7 +17,10 @@ func TestGUID(t *testing.T) {
 	if braced, err := ParseGUID("{" + text + "}"); err != nil || braced != g {
 		t.Errorf("%v %v", braced, err)
 	}
-	for _, bad := range []string{"", text[1:], text[:35] + "g", "3d6fa8d0fe0511d09dda00c04fd7ba7c0000", text + "-", "3d6fa8d0-fe05-11d0-9dda+00c04fd7ba7c"} {
+	for _, bad := range []string{
+		"", text[1:], text[:35] + "g", "3d6fa8d0fe0511d09dda00c04fd7ba7c0000", text + "-",
+		"3d6fa8d0-fe05-11d0-9dda+00c04fd7ba7c",
+	} {
 		if g, err := ParseGUID(bad); err == nil {
 			t.Errorf("%q = %v", bad, g)
 		}
@@ -36,7 +39,12 @@ func TestClock(t *testing.T) {
 		{"qpc", Clock{ClockQPC, 10_000_000, 5000, start}, 5000 + 15, 1500},
 		{"qpc before the origin", Clock{ClockQPC, 10_000_000, 5000, start}, 4990, -1000},
 		{"odd frequency", Clock{ClockQPC, 2_994_853, 0, start}, 2_994_853 * 3600, time.Hour},
-		{"weeks at a high frequency", Clock{ClockQPC, 14_318_180_000, 0, start}, 14_318_180_000 * 86400 * 300, 300 * 24 * time.Hour},
+		{
+			"weeks at a high frequency",
+			Clock{ClockQPC, 14_318_180_000, 0, start},
+			14_318_180_000 * 86400 * 300,
+			300 * 24 * time.Hour,
+		},
 		{"system", Clock{ClockSystem, 0, 1, start}, fileTime + 10, time.Microsecond},
 		{"cycles", Clock{ClockCycles, 2_000_000_000, 0, start}, 3_000_000_000, 1500 * time.Millisecond},
 		{"no frequency", Clock{ClockQPC, 0, 0, start}, 99, 0},
@@ -215,17 +223,60 @@ func TestRender(t *testing.T) {
 		payload string
 		want    string
 	}{
-		{"numbers", []field{{name: "a", in: inInt8}, {name: "b", in: inUint16}, {name: "c", in: inHex32}, {name: "d", in: inBool}}, "\xff\x01\x02\x10\x00\x00\x00\x01\x00\x00\x00", `{"a":-1,"b":513,"c":"0x10","d":true}`},
+		{
+			"numbers",
+			[]field{{name: "a", in: inInt8}, {name: "b", in: inUint16}, {name: "c", in: inHex32}, {name: "d", in: inBool}},
+			"\xff\x01\x02\x10\x00\x00\x00\x01\x00\x00\x00",
+			`{"a":-1,"b":513,"c":"0x10","d":true}`,
+		},
 		{"names", []field{{name: "a", in: inUint8, values: map[uint32]string{2: "two"}}}, "\x02", `{"a":"two"}`},
 		{"short", []field{{name: "a", in: inUint8}, {name: "b", in: inUint32}}, "\x01\x02", `{"a":1,"b":0,"_partial":true}`},
 		{"longer", []field{{name: "a", in: inUint8}}, "\x01\x02", `{"a":1,"_rest":"02"}`},
-		{"binary by field", []field{{name: "n", in: inUint8}, {name: "b", in: inBinary, length: quantity{n: 0, field: true, known: true}}, {name: "c", in: inUint8}}, "\x02abc", `{"n":2,"b":"6162","c":99}`},
+		{
+			"binary by field",
+			[]field{
+				{name: "n", in: inUint8},
+				{name: "b", in: inBinary, length: quantity{n: 0, field: true, known: true}},
+				{name: "c", in: inUint8},
+			},
+			"\x02abc",
+			`{"n":2,"b":"6162","c":99}`,
+		},
 		{"array", []field{{name: "a", in: inUint8, count: quantity{n: 3, known: true}}}, "\x01\x02\x03", `{"a":[1,2,3]}`},
-		{"counted structure", []field{{name: "s", in: inStruct, members: 2, counted: true}, {name: "x", in: inUint8}, {name: "y", in: inUint8}, {name: "z", in: inUint8}}, "\x02\x00\x01\x02\x03\x04\x05", `{"s":[{"x":1,"y":2},{"x":3,"y":4}],"z":5}`},
-		{"structure behind the fields", []field{{name: "s", in: inStruct, members: 1, length: quantity{n: 2}}, {name: "a", in: inUint8}, {name: "m", in: inUint8}}, "\x01\x02", `{"s":{"m":1},"a":2}`},
+		{
+			"counted structure",
+			[]field{
+				{name: "s", in: inStruct, members: 2, counted: true},
+				{name: "x", in: inUint8},
+				{name: "y", in: inUint8},
+				{name: "z", in: inUint8},
+			},
+			"\x02\x00\x01\x02\x03\x04\x05",
+			`{"s":[{"x":1,"y":2},{"x":3,"y":4}],"z":5}`,
+		},
+		{
+			"structure behind the fields",
+			[]field{
+				{name: "s", in: inStruct, members: 1, length: quantity{n: 2}},
+				{name: "a", in: inUint8},
+				{name: "m", in: inUint8},
+			},
+			"\x01\x02",
+			`{"s":{"m":1},"a":2}`,
+		},
 		{"control characters", []field{{name: "a", in: inANSI}}, "\x1b[31m\"\\\x7f\x00", `{"a":"\u001b[31m\"\\\u007f"}`},
-		{"time", []field{{name: "a", in: inSystemTime}}, "\xea\x07\x0b\x00\x00\x00\x16\x00\x0c\x00\x22\x00\x38\x00\x07\x00", `{"a":"2026-11-22T12:34:56.007"}`},
-		{"addresses", []field{{name: "a", in: inIPv4}, {name: "p", in: inPort}}, "\x0a\x00\x00\x01\x00\x50", `{"a":"10.0.0.1","p":80}`},
+		{
+			"time",
+			[]field{{name: "a", in: inSystemTime}},
+			"\xea\x07\x0b\x00\x00\x00\x16\x00\x0c\x00\x22\x00\x38\x00\x07\x00",
+			`{"a":"2026-11-22T12:34:56.007"}`,
+		},
+		{
+			"addresses",
+			[]field{{name: "a", in: inIPv4}, {name: "p", in: inPort}},
+			"\x0a\x00\x00\x01\x00\x50",
+			`{"a":"10.0.0.1","p":80}`,
+		},
 		{"not a number", []field{{name: "a", in: inFloat}}, "\xff\xff\xff\x7f", `{"a":null}`},
 	}
 	for _, tt := range tests {
@@ -244,7 +295,11 @@ func TestRender(t *testing.T) {
 // FuzzSchema parses any schema and renders any payload with it: no panic,
 // valid JSON, bounded length.
 func FuzzSchema(f *testing.F) {
-	f.Add([]byte("\x10\x00\x00ev\x00f\x00\x08g\x00\x42\x05s\x00\x98\x01"), []byte{1, 2, 3, 4, 2, 0, 'a', 0, 'b', 0}, false)
+	f.Add(
+		[]byte("\x10\x00\x00ev\x00f\x00\x08g\x00\x42\x05s\x00\x98\x01"),
+		[]byte{1, 2, 3, 4, 2, 0, 'a', 0, 'b', 0},
+		false,
+	)
 	f.Add(make([]byte, 200), []byte{1}, true)
 	f.Fuzz(func(t *testing.T, description, payload []byte, embedded bool) {
 		if len(payload) > 1<<16 || len(description) > 1<<16 {
@@ -261,7 +316,13 @@ func FuzzSchema(f *testing.F) {
 			if len(s.byKey) == before || len(description) < infoProperties {
 				return
 			}
-			r.Class, r.ID, r.Version = GUID(description[:16]), le16(description[infoDescriptor:]), uint16(description[infoDescriptor+2])
+			r.Class, r.ID, r.Version = GUID(
+				description[:16],
+			), le16(
+				description[infoDescriptor:],
+			), uint16(
+				description[infoDescriptor+2],
+			)
 			sch = s.find(r)
 		} else {
 			sch = parseTraceLogging(description)
@@ -281,7 +342,11 @@ func FuzzSchema(f *testing.F) {
 
 // FuzzManifest reads any manifest.
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" symbol="n" template="t"/></events><templates><template tid="t"><data name="a" inType="win:UInt32"/><data name="b" inType="win:Binary" length="a"/></template></templates></provider></events></instrumentation></instrumentationManifest>`))
+	f.Add(
+		[]byte(
+			`<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" symbol="n" template="t"/></events><templates><template tid="t"><data name="a" inType="win:UInt32"/><data name="b" inType="win:Binary" length="a"/></template></templates></provider></events></instrumentation></instrumentationManifest>`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s := newSchemas()
 		s.readManifest(GUID{1}, text)
@@ -302,7 +367,14 @@ func TestManifest(t *testing.T) {
 		s.survey(&Record{Header: HeaderEvent, Class: GUID{1}, ID: manifestEvent, Payload: payload})
 	}
 	s.settle()
-	r := &Record{Header: HeaderEvent, PointerSize: 8, Class: GUID{1}, ID: 9, Version: 1, Payload: []byte("\x02\x00\x00\x00ab")}
+	r := &Record{
+		Header:      HeaderEvent,
+		PointerSize: 8,
+		Class:       GUID{1},
+		ID:          9,
+		Version:     1,
+		Payload:     []byte("\x02\x00\x00\x00ab"),
+	}
 	sch := s.find(r)
 	if sch == nil || sch.name != "Named" {
 		t.Fatalf("schema %+v", sch)
@@ -318,8 +390,12 @@ func TestClassicNames(t *testing.T) {
 		id    uint16
 		want  string
 	}{
-		{ClassPerfInfo, 68, "PerfInfo/DPC"}, {ClassPerfInfo, 66, "PerfInfo/ThreadedDPC"}, {ClassPerfInfo, 69, "PerfInfo/TimerDPC"}, {ClassPerfInfo, 67, "PerfInfo/ISR"}, {ClassPerfInfo, 50, "PerfInfo/ISR-MSI"},
-		{ClassPerfInfo, 46, "PerfInfo/SampleProf"}, {ClassThread, 36, "Thread/CSwitch"}, {ClassImage, 10, "Image/Load"}, {ClassImage, 2, "Image/Unload"}, {ClassProcess, 1, "Process/Start"},
+		{ClassPerfInfo, 68, "PerfInfo/DPC"}, {
+			ClassPerfInfo, 66, "PerfInfo/ThreadedDPC",
+		}, {ClassPerfInfo, 69, "PerfInfo/TimerDPC"}, {ClassPerfInfo, 67, "PerfInfo/ISR"}, {ClassPerfInfo, 50, "PerfInfo/ISR-MSI"},
+		{
+			ClassPerfInfo, 46, "PerfInfo/SampleProf",
+		}, {ClassThread, 36, "Thread/CSwitch"}, {ClassImage, 10, "Image/Load"}, {ClassImage, 2, "Image/Unload"}, {ClassProcess, 1, "Process/Start"},
 		{ClassPerfInfo, 250, "PerfInfo/250"}, {GUID{1}, 68, ""},
 	} {
 		s := NewState()

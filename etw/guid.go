@@ -23,7 +23,17 @@ func (g GUID) String() string {
 	}
 	var text [32]byte
 	hex.Encode(text[:], swapped[:])
-	return string(text[:8]) + "-" + string(text[8:12]) + "-" + string(text[12:16]) + "-" + string(text[16:20]) + "-" + string(text[20:])
+	return string(
+		text[:8],
+	) + "-" + string(
+		text[8:12],
+	) + "-" + string(
+		text[12:16],
+	) + "-" + string(
+		text[16:20],
+	) + "-" + string(
+		text[20:],
+	)
 }
 
 // ParseGUID reads the form that String writes, with or without braces.

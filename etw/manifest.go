@@ -18,8 +18,18 @@ const (
 )
 
 // manifestSchema describes the chunks themselves.
-var manifestSchema = &schema{name: "Manifest", fields: []field{{name: "Format", in: inUint8}, {name: "Major", in: inUint8}, {name: "Minor", in: inUint8}, {name: "Magic", in: inUint8}, {name: "TotalChunks", in: inUint16},
-	{name: "Chunk", in: inUint16}, {name: "Data", in: inRestANSI}}}
+var manifestSchema = &schema{
+	name: "Manifest",
+	fields: []field{
+		{name: "Format", in: inUint8},
+		{name: "Major", in: inUint8},
+		{name: "Minor", in: inUint8},
+		{name: "Magic", in: inUint8},
+		{name: "TotalChunks", in: inUint16},
+		{name: "Chunk", in: inUint16},
+		{name: "Data", in: inRestANSI},
+	},
+}
 
 // manifest is a manifest under assembly.
 type manifest struct {
@@ -115,7 +125,15 @@ func (s *schemas) readManifest(provider GUID, text []byte) {
 			index := make(map[string]int, len(t.Data))
 			for i, data := range t.Data {
 				index[data.Name] = i
-				fields = append(fields, field{name: data.Name, in: manifestTypes[data.InType], count: reference(data.Count, index), length: reference(data.Length, index)})
+				fields = append(
+					fields,
+					field{
+						name:   data.Name,
+						in:     manifestTypes[data.InType],
+						count:  reference(data.Count, index),
+						length: reference(data.Length, index),
+					},
+				)
 			}
 			templates[t.ID] = fields
 		}
@@ -124,7 +142,10 @@ func (s *schemas) readManifest(provider GUID, text []byte) {
 			if name == "" {
 				name = join(strings.TrimPrefix(e.Task, "win:"), strings.TrimPrefix(e.Opcode, "win:"))
 			}
-			s.add(schemaKey{class: provider, id: uint16(e.Value), version: uint16(e.Version)}, &schema{name: name, fields: templates[e.Template]})
+			s.add(
+				schemaKey{class: provider, id: uint16(e.Value), version: uint16(e.Version)},
+				&schema{name: name, fields: templates[e.Template]},
+			)
 		}
 	}
 }

@@ -17,7 +17,17 @@ const (
 	HeaderError
 )
 
-var headerNames = [...]string{"unknown", "system", "compact", "perfinfo", "full", "instance", "event", "message", "error"}
+var headerNames = [...]string{
+	"unknown",
+	"system",
+	"compact",
+	"perfinfo",
+	"full",
+	"instance",
+	"event",
+	"message",
+	"error",
+}
 
 // String returns the kind in lower case, without its pointer size.
 func (h Header) String() string {

@@ -32,8 +32,22 @@ func (d *Decoder) raw(r *Record, t model.Time, partial bool) {
 	if n := r.ProviderName(); n != "" && !strings.HasPrefix(name, n+"/") {
 		name = join(n, name)
 	}
-	d.Out.AddRaw(model.Raw{Time: t, CPU: r.CPU, PID: r.PID, TID: r.TID, ID: int64(r.ID), Version: int64(r.Version), Level: int64(r.Level), Keyword: r.Keyword, Classic: r.Classic(), Provider: provider, Name: name,
-		Payload: d.render.payload(r, sch, partial || r.Truncated)})
+	d.Out.AddRaw(
+		model.Raw{
+			Time:     t,
+			CPU:      r.CPU,
+			PID:      r.PID,
+			TID:      r.TID,
+			ID:       int64(r.ID),
+			Version:  int64(r.Version),
+			Level:    int64(r.Level),
+			Keyword:  r.Keyword,
+			Classic:  r.Classic(),
+			Provider: provider,
+			Name:     name,
+			Payload:  d.render.payload(r, sch, partial || r.Truncated),
+		},
+	)
 }
 
 // renderer writes payloads as JSON objects, or as hexadecimal text where no
@@ -95,7 +109,8 @@ func skipped(sch *schema, i int) int {
 // behind all top-level fields, as in TRACE_EVENT_INFO.
 func memberOf(sch *schema, i int) bool {
 	for j := range i {
-		if f := &sch.fields[j]; f.in == inStruct && f.length.n != 0 && i >= int(f.length.n) && i < int(f.length.n)+f.members {
+		if f := &sch.fields[j]; f.in == inStruct && f.length.n != 0 && i >= int(f.length.n) &&
+			i < int(f.length.n)+f.members {
 			return true
 		}
 	}

@@ -96,7 +96,13 @@ func (r *Runs) flush(begin, end model.Time, emit func(end model.Time, t *Tally))
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b *tally) int {
-		return cmp.Or(cmp.Compare(a.CPU, b.CPU), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Vector, b.Vector), cmp.Compare(a.Routine, b.Routine))
+		return cmp.Or(
+			cmp.Compare(a.CPU, b.CPU),
+			cmp.Compare(a.Class, b.Class),
+			cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.Vector, b.Vector),
+			cmp.Compare(a.Routine, b.Routine),
+		)
 	})
 	for _, e := range all {
 		e.Dur = end.Sub(min(begin, e.first))

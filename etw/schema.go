@@ -120,7 +120,12 @@ type pendingMap struct {
 }
 
 func newSchemas() schemas {
-	s := schemas{byKey: make(map[schemaKey]*schema), logging: make(map[string]*schema), maps: make(map[mapKey]map[uint32]string), manifests: make(map[GUID]*manifest)}
+	s := schemas{
+		byKey:     make(map[schemaKey]*schema),
+		logging:   make(map[string]*schema),
+		maps:      make(map[mapKey]map[uint32]string),
+		manifests: make(map[GUID]*manifest),
+	}
 	s.addBuiltin()
 	return s
 }
@@ -205,13 +210,20 @@ func (s *schemas) addEventInfo(b []byte) {
 	if le32(b[infoDecoding:]) == 1 { // described by a WBEM class
 		k.class, k.id, k.classic = GUID(b[16:32]), uint16(b[infoDescriptor+5]), true
 	}
-	sch := &schema{name: join(textAt(b, infoProviderName), join(textAt(b, infoTaskName), textAt(b, infoOpcodeName))), fields: make([]field, count)}
+	sch := &schema{
+		name:   join(textAt(b, infoProviderName), join(textAt(b, infoTaskName), textAt(b, infoOpcodeName))),
+		fields: make([]field, count),
+	}
 	for i := range sch.fields {
 		p := b[infoProperties+i*infoPropertySize:][:infoPropertySize]
 		f := &sch.fields[i]
 		flags := le32(p)
 		f.name = textFrom(b, le32(p[4:]))
-		f.count = quantity{n: le16(p[16:]), field: flags&propertyParamCount != 0, known: flags&(propertyParamCount|propertyFixedCount) != 0 || le16(p[16:]) > 1}
+		f.count = quantity{
+			n:     le16(p[16:]),
+			field: flags&propertyParamCount != 0,
+			known: flags&(propertyParamCount|propertyFixedCount) != 0 || le16(p[16:]) > 1,
+		}
 		f.length = quantity{n: le16(p[18:]), field: flags&propertyParamLength != 0}
 		if flags&propertyStruct != 0 {
 			f.in, f.members = inStruct, 0
@@ -221,7 +233,9 @@ func (s *schemas) addEventInfo(b []byte) {
 			continue
 		}
 		f.in = inType(le16(p[8:]))
-		f.length.known = f.length.field || f.length.n != 0 && (f.in == inBinary || f.in == inUTF16 || f.in == inANSI || f.in == inHexDump) && (flags&propertyFixedLength != 0 || f.in == inBinary)
+		f.length.known = f.length.field ||
+			f.length.n != 0 && (f.in == inBinary || f.in == inUTF16 || f.in == inANSI || f.in == inHexDump) &&
+				(flags&propertyFixedLength != 0 || f.in == inBinary)
 		if offset := le32(p[12:]); offset != 0 {
 			s.pending = append(s.pending, pendingMap{f, mapKey{k.class, textFrom(b, offset)}})
 		}

@@ -235,7 +235,11 @@ func (m *images) symbol(addr uint64, t model.Time) (s Symbol, lasting bool) {
 		return Symbol{Name: "0x" + strconv.FormatUint(addr, 16), Driver: "<unknown>"}, false
 	}
 	driver := strings.ToLower(BaseName(img.File))
-	return Symbol{Name: driver + "+0x" + strconv.FormatUint(addr-img.Base, 16), Driver: driver}, img.From == always && img.To == never
+	return Symbol{
+			Name:   driver + "+0x" + strconv.FormatUint(addr-img.Base, 16),
+			Driver: driver,
+		}, img.From == always &&
+			img.To == never
 }
 
 // BaseName returns the last element of a Windows path.

@@ -9,9 +9,27 @@ import (
 // registerSystem adds the handlers of what every capture has: processes,
 // threads, images, the host's configuration and lost events.
 func (d *Decoder) registerSystem() {
-	d.Handle(d.process, Opcode(ClassProcess, opStart), Opcode(ClassProcess, opEnd), Opcode(ClassProcess, opDCStart), Opcode(ClassProcess, opDCEnd))
-	d.Handle(d.thread, Opcode(ClassThread, opStart), Opcode(ClassThread, opEnd), Opcode(ClassThread, opDCStart), Opcode(ClassThread, opDCEnd))
-	d.Handle(d.image, Opcode(ClassImage, opLoad), Opcode(ClassImage, opEnd), Opcode(ClassImage, opDCStart), Opcode(ClassImage, opDCEnd))
+	d.Handle(
+		d.process,
+		Opcode(ClassProcess, opStart),
+		Opcode(ClassProcess, opEnd),
+		Opcode(ClassProcess, opDCStart),
+		Opcode(ClassProcess, opDCEnd),
+	)
+	d.Handle(
+		d.thread,
+		Opcode(ClassThread, opStart),
+		Opcode(ClassThread, opEnd),
+		Opcode(ClassThread, opDCStart),
+		Opcode(ClassThread, opDCEnd),
+	)
+	d.Handle(
+		d.image,
+		Opcode(ClassImage, opLoad),
+		Opcode(ClassImage, opEnd),
+		Opcode(ClassImage, opDCStart),
+		Opcode(ClassImage, opDCEnd),
+	)
 	d.HandlePassing(d.lost, Opcode(ClassLost, 32), Opcode(ClassLost, 33), Opcode(ClassLost, 34))
 	d.HandlePassing(d.schema, Opcode(ClassEventInfo, 32), Opcode(ClassEventInfo, 33))
 }
@@ -39,7 +57,18 @@ func (d *Decoder) process(r *Record, t model.Time) bool {
 		d.known[p.PID] = p.Name
 	}
 	d.State.processes.learn(p, r.ID, t)
-	d.Out.AddProcess(model.Process{Time: t, PID: p.PID, TID: -1, State: state, PPID: int64(p.Parent), Started: started, Name: p.Name, Cmdline: p.Command})
+	d.Out.AddProcess(
+		model.Process{
+			Time:    t,
+			PID:     p.PID,
+			TID:     -1,
+			State:   state,
+			PPID:    int64(p.Parent),
+			Started: started,
+			Name:    p.Name,
+			Cmdline: p.Command,
+		},
+	)
 	return true
 }
 
@@ -72,13 +101,25 @@ func (d *Decoder) image(r *Record, t model.Time) bool {
 	if img.PID == 0 && r.ID == opEnd {
 		clear(d.symbols)
 	}
-	d.Out.AddImage(model.Image{Time: t, PID: img.PID, TID: -1, Base: img.Base, SizeBytes: img.Size, Unloaded: r.ID == opEnd, File: img.File})
+	d.Out.AddImage(
+		model.Image{
+			Time:      t,
+			PID:       img.PID,
+			TID:       -1,
+			Base:      img.Base,
+			SizeBytes: img.Size,
+			Unloaded:  r.ID == opEnd,
+			File:      img.File,
+		},
+	)
 	return true
 }
 
 func (d *Decoder) lost(r *Record, t model.Time) bool {
 	detail := map[uint16]string{32: "an event", 33: "a buffer", 34: "a real-time buffer file"}[r.ID]
-	d.Out.AddLoss(model.Loss{Time: t, CPU: r.CPU, Lost: 1, Origin: "etw", Detail: "the session reports the loss of " + detail})
+	d.Out.AddLoss(
+		model.Loss{Time: t, CPU: r.CPU, Lost: 1, Origin: "etw", Detail: "the session reports the loss of " + detail},
+	)
 	return true
 }
 
@@ -169,7 +210,14 @@ func (s *State) systemConfig(r *Record) {
 	f := r.Fields()
 	switch r.ID {
 	case 10: // CPU
-		h := Host{MHz: f.U32(), Processors: f.U32(), MemoryMB: f.U32(), Adapters: s.Host.Adapters, BuildLab: s.Host.BuildLab, Product: s.Host.Product}
+		h := Host{
+			MHz:        f.U32(),
+			Processors: f.U32(),
+			MemoryMB:   f.U32(),
+			Adapters:   s.Host.Adapters,
+			BuildLab:   s.Host.BuildLab,
+			Product:    s.Host.Product,
+		}
 		f.Skip(8)
 		h.Computer, _ = decodeUTF16(f.Bytes(512))
 		h.Domain, _ = decodeUTF16(f.Bytes(268))

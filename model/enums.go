@@ -34,7 +34,10 @@ const (
 )
 
 // ClassEnum names the classes.
-var ClassEnum = Enum{"Class", []string{"unknown", "softirq", "dpc", "threaded_dpc", "timer_dpc", "hardirq", "isr", "isr_msi"}}
+var ClassEnum = Enum{
+	"Class",
+	[]string{"unknown", "softirq", "dpc", "threaded_dpc", "timer_dpc", "hardirq", "isr", "isr_msi"},
+}
 
 func (v Class) String() string { return ClassEnum.Name(uint64(v)) }
 
@@ -61,7 +64,10 @@ const (
 )
 
 // PlaceEnum names the places.
-var PlaceEnum = Enum{"Place", []string{"unknown", "ring", "device", "backlog", "qdisc", "filter", "protocol", "socket"}}
+var PlaceEnum = Enum{
+	"Place",
+	[]string{"unknown", "ring", "device", "backlog", "qdisc", "filter", "protocol", "socket"},
+}
 
 func (v Place) String() string { return PlaceEnum.Name(uint64(v)) }
 
@@ -116,7 +122,25 @@ const (
 )
 
 // HowEnum names the ways.
-var HowEnum = Enum{"How", []string{"unknown", "bind_any", "bind_port", "connect", "send", "listen", "kernel", "present", "audit", "close", "disconnect", "rest_end", "rpc", "accept"}}
+var HowEnum = Enum{
+	"How",
+	[]string{
+		"unknown",
+		"bind_any",
+		"bind_port",
+		"connect",
+		"send",
+		"listen",
+		"kernel",
+		"present",
+		"audit",
+		"close",
+		"disconnect",
+		"rest_end",
+		"rpc",
+		"accept",
+	},
+}
 
 func (v How) String() string { return HowEnum.Name(uint64(v)) }
 
@@ -147,7 +171,8 @@ type ProbeState uint8
 const (
 	// ProbeOff is a part that does not run; its reason says why.
 	ProbeOff ProbeState = iota
-	// ProbeOn is a part that runs and sees everything it is meant to see; its reason, if any, says what no system shows it.
+	// ProbeOn is a part that runs and sees everything it is meant to see; its reason, if any, says what no system shows
+	// it.
 	ProbeOn
 	// ProbeDegraded is a part that runs and misses something; its reason says what.
 	ProbeDegraded

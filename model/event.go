@@ -51,7 +51,8 @@ const (
 	FlagV6Only
 	// FlagReuse marks a port held with SO_REUSEPORT or SO_REUSEADDR, so that it can be held more than once.
 	FlagReuse
-	// FlagSecondary marks evidence from a weaker source than usual: profile samples in place of DPC events, a _Total counter.
+	// FlagSecondary marks evidence from a weaker source than usual: profile samples in place of DPC events, a _Total
+	// counter.
 	FlagSecondary
 	// FlagInclusive marks a duration that still contains nested interrupts.
 	FlagInclusive

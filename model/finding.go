@@ -104,10 +104,32 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 			evidence = append(evidence, e)
 		}
 	}
-	j := findingJSON{ID: f.ID, Detector: f.Detector, Severity: f.Severity.String(), Title: f.Title, Start: f.Start.String(), End: f.End.String(), Ongoing: f.Ongoing,
-		Subject: subjectJSON{Kind: f.Subject.Kind, Vector: f.Subject.Vector, Driver: f.Subject.Driver, Device: f.Subject.Device, Queue: f.Subject.Queue, Process: f.Subject.Process,
-			Pool: f.Subject.Pool, Protocol: f.Subject.Protocol, Port: f.Subject.Port, Netns: f.Subject.Netns},
-		Evidence: evidence, Causes: append([]string{}, f.Causes...), RuledOut: append([]string{}, f.RuledOut...), Advice: append([]string{}, f.Advice...), Loss: f.Loss}
+	j := findingJSON{
+		ID:       f.ID,
+		Detector: f.Detector,
+		Severity: f.Severity.String(),
+		Title:    f.Title,
+		Start:    f.Start.String(),
+		End:      f.End.String(),
+		Ongoing:  f.Ongoing,
+		Subject: subjectJSON{
+			Kind:     f.Subject.Kind,
+			Vector:   f.Subject.Vector,
+			Driver:   f.Subject.Driver,
+			Device:   f.Subject.Device,
+			Queue:    f.Subject.Queue,
+			Process:  f.Subject.Process,
+			Pool:     f.Subject.Pool,
+			Protocol: f.Subject.Protocol,
+			Port:     f.Subject.Port,
+			Netns:    f.Subject.Netns,
+		},
+		Evidence: evidence,
+		Causes:   append([]string{}, f.Causes...),
+		RuledOut: append([]string{}, f.RuledOut...),
+		Advice:   append([]string{}, f.Advice...),
+		Loss:     f.Loss,
+	}
 	if f.Subject.CPU >= 0 {
 		j.Subject.CPU = &f.Subject.CPU
 	}
@@ -137,10 +159,34 @@ func (f *Finding) UnmarshalJSON(data []byte) error {
 			severity = Severity(i)
 		}
 	}
-	*f = Finding{ID: j.ID, Detector: j.Detector, Severity: severity, Title: j.Title, Start: TimeOf(start), End: TimeOf(end), Ongoing: j.Ongoing,
-		Subject: Subject{Kind: j.Subject.Kind, CPU: -1, Vector: j.Subject.Vector, Driver: j.Subject.Driver, Device: j.Subject.Device, Queue: j.Subject.Queue, PID: -1, Process: j.Subject.Process,
-			Pool: j.Subject.Pool, Protocol: j.Subject.Protocol, Port: j.Subject.Port, Netns: j.Subject.Netns},
-		Evidence: j.Evidence, Causes: j.Causes, RuledOut: j.RuledOut, Advice: j.Advice, Loss: j.Loss}
+	*f = Finding{
+		ID:       j.ID,
+		Detector: j.Detector,
+		Severity: severity,
+		Title:    j.Title,
+		Start:    TimeOf(start),
+		End:      TimeOf(end),
+		Ongoing:  j.Ongoing,
+		Subject: Subject{
+			Kind:     j.Subject.Kind,
+			CPU:      -1,
+			Vector:   j.Subject.Vector,
+			Driver:   j.Subject.Driver,
+			Device:   j.Subject.Device,
+			Queue:    j.Subject.Queue,
+			PID:      -1,
+			Process:  j.Subject.Process,
+			Pool:     j.Subject.Pool,
+			Protocol: j.Subject.Protocol,
+			Port:     j.Subject.Port,
+			Netns:    j.Subject.Netns,
+		},
+		Evidence: j.Evidence,
+		Causes:   j.Causes,
+		RuledOut: j.RuledOut,
+		Advice:   j.Advice,
+		Loss:     j.Loss,
+	}
 	if j.Subject.CPU != nil {
 		f.Subject.CPU = *j.Subject.CPU
 	}
@@ -156,7 +202,19 @@ func (b *Builder) AddFinding(at Time, f Finding) error {
 	if err != nil {
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
 	}
-	b.AddFindingEvent(FindingEvent{Time: at, Dur: at.Sub(f.Start), Flags: FlagDerived, Severity: f.Severity, Ongoing: f.Ongoing, ID: f.ID, Detector: f.Detector, Title: f.Title, Body: string(body)})
+	b.AddFindingEvent(
+		FindingEvent{
+			Time:     at,
+			Dur:      at.Sub(f.Start),
+			Flags:    FlagDerived,
+			Severity: f.Severity,
+			Ongoing:  f.Ongoing,
+			ID:       f.ID,
+			Detector: f.Detector,
+			Title:    f.Title,
+			Body:     string(body),
+		},
+	)
 	return nil
 }
 

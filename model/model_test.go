@@ -156,8 +156,20 @@ func TestBuilderImport(t *testing.T) {
 	run := new(Histogram)
 	run.Observe(1500)
 	to.Intern("shift the ids")
-	from.AddDeferredHist(DeferredHist{Time: 5, CPU: 1, Class: ClassSoftirq, Count: 1, MaxRun: 1500, Name: "NET_RX", RunHist: run})
-	from.AddPortAcquire(PortAcquire{Time: 6, PID: 1, TID: 2, Cookie: 9, LocalPort: 53, Process: "named", Stack: Stack{{Addr: 1, Name: "bind"}}})
+	from.AddDeferredHist(
+		DeferredHist{Time: 5, CPU: 1, Class: ClassSoftirq, Count: 1, MaxRun: 1500, Name: "NET_RX", RunHist: run},
+	)
+	from.AddPortAcquire(
+		PortAcquire{
+			Time:      6,
+			PID:       1,
+			TID:       2,
+			Cookie:    9,
+			LocalPort: 53,
+			Process:   "named",
+			Stack:     Stack{{Addr: 1, Name: "bind"}},
+		},
+	)
 	source := from.Take()
 	to.Import(source, source.Events...)
 	got := to.Take()
@@ -189,9 +201,27 @@ func TestBuilderSortByTime(t *testing.T) {
 }
 
 func TestFindingRoundTrip(t *testing.T) {
-	want := Finding{ID: "x", Detector: "port-leak", Severity: SeverityCritical, Title: "a \"leak\"\x1b", Start: 5, End: 1e9 + 7, Ongoing: true,
-		Subject: Subject{Kind: "process", CPU: -1, PID: 0, Process: "idle", Port: 53}, Evidence: []Evidence{{"ports held", 12.5, "ports"}},
-		Causes: []string{"a"}, RuledOut: []string{}, Advice: []string{"b"}, Loss: 3}
+	want := Finding{
+		ID:       "x",
+		Detector: "port-leak",
+		Severity: SeverityCritical,
+		Title:    "a \"leak\"\x1b",
+		Start:    5,
+		End:      1e9 + 7,
+		Ongoing:  true,
+		Subject: Subject{
+			Kind:    "process",
+			CPU:     -1,
+			PID:     0,
+			Process: "idle",
+			Port:    53,
+		},
+		Evidence: []Evidence{{"ports held", 12.5, "ports"}},
+		Causes:   []string{"a"},
+		RuledOut: []string{},
+		Advice:   []string{"b"},
+		Loss:     3,
+	}
 	var b Builder
 	if err := b.AddFinding(2e9, want); err != nil {
 		t.Fatal(err)
@@ -223,7 +253,18 @@ func BenchmarkBuilderAdd(b *testing.B) {
 	vectors := []string{"TIMER", "NET_RX", "SCHED", "RCU"}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		builder.AddDeferredRun(DeferredRun{Time: Time(i), Dur: time.Duration(random.Uint32()), CPU: 1, PID: 2, TID: 2, Class: ClassSoftirq, Name: vectors[i&3], Task: "swapper/1"})
+		builder.AddDeferredRun(
+			DeferredRun{
+				Time:  Time(i),
+				Dur:   time.Duration(random.Uint32()),
+				CPU:   1,
+				PID:   2,
+				TID:   2,
+				Class: ClassSoftirq,
+				Name:  vectors[i&3],
+				Task:  "swapper/1",
+			},
+		)
 		if builder.Len() == 4096 {
 			builder.Take()
 		}
@@ -235,7 +276,9 @@ func TestBuilderAllocs(t *testing.T) {
 	var builder Builder
 	batch := func() {
 		for i := range 4096 {
-			builder.AddDeferredRun(DeferredRun{Time: Time(i), CPU: 1, PID: 2, TID: 2, Class: ClassSoftirq, Name: "NET_RX", Task: "swapper/1"})
+			builder.AddDeferredRun(
+				DeferredRun{Time: Time(i), CPU: 1, PID: 2, TID: 2, Class: ClassSoftirq, Name: "NET_RX", Task: "swapper/1"},
+			)
 		}
 		builder.Take()
 	}
@@ -284,7 +327,8 @@ func TestSlotNames(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, pair[0], pair[1])
 		}
 	}
-	if before, driver := batch.String(run.Str[StrDeferredRunBefore]), batch.String(interrupt.Str[StrInterruptRunDriver]); before != "b" || driver != "d" {
+	if before, driver := batch.String(run.Str[StrDeferredRunBefore]), batch.String(interrupt.Str[StrInterruptRunDriver]); before != "b" ||
+		driver != "d" {
 		t.Errorf("before %q, driver %q", before, driver)
 	}
 }

@@ -11,7 +11,8 @@ import (
 
 // The text form is one event a line:
 //
-//	2026-11-22T14:03:09.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq wait=12.4us vector=3 name=NET_RX task=ksoftirqd/0
+// 	2026-11-22T14:03:09.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq wait=12.4us vector=3
+// name=NET_RX task=ksoftirqd/0
 //
 // First the time, then the kind, then key=value pairs in the order of the
 // kind's Spec; what has its default (0, empty, -1 for cpu, pid and tid) is left

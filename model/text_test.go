@@ -116,7 +116,9 @@ func FuzzParseText(f *testing.F) {
 	for i := range batch.Events {
 		f.Add(string(AppendText(nil, batch, &batch.Events[i])))
 	}
-	f.Add(`2026-11-22T14:03:10.000000000Z kind(4711) arg5=1 str3="\x00" hist1=1/18446744073709551615ns/0s[#250:1] stack=:a,0x0 flags=0x8000`)
+	f.Add(
+		`2026-11-22T14:03:10.000000000Z kind(4711) arg5=1 str3="\x00" hist1=1/18446744073709551615ns/0s[#250:1] stack=:a,0x0 flags=0x8000`,
+	)
 	f.Fuzz(func(t *testing.T, line string) {
 		var b Builder
 		if ParseText(&b, line) != nil {

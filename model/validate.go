@@ -301,7 +301,12 @@ func (h *Histogram) Check() error {
 			return errors.New("nothing was counted, but its sum or maximum is not 0")
 		}
 	case BucketOf(h.Max) != last:
-		return fmt.Errorf("maximum %v is outside the highest bucket, %v to %v", time.Duration(h.Max), time.Duration(BucketLow(last)), time.Duration(BucketHigh(last)))
+		return fmt.Errorf(
+			"maximum %v is outside the highest bucket, %v to %v",
+			time.Duration(h.Max),
+			time.Duration(BucketLow(last)),
+			time.Duration(BucketHigh(last)),
+		)
 	case h.Sum < h.Max:
 		return fmt.Errorf("sum %v is less than maximum %v", time.Duration(h.Sum), time.Duration(h.Max))
 	case h.Count <= math.MaxUint64/max(h.Max, 1) && h.Sum > h.Count*h.Max:

@@ -60,10 +60,15 @@ func TestValidate(t *testing.T) {
 		{"pool", "10Z port.pool low=2 high=1", "ends before it begins"},
 		{"release", "10Z port.release cookie=0x5", "never acquired"},
 		{"release while it rests", "10Z port.rest cookie=0x5\n11Z port.release cookie=0x5", "never acquired"},
-		{"end of a rest while its socket holds another port", "10Z port.acquire cookie=0x5\n11Z port.rest cookie=0x5\n12Z port.acquire cookie=0x5\n13Z port.release cookie=0x5 how=close\n14Z port.release cookie=0x5 how=rest_end", ""},
-		{"a rest too many", "10Z port.rest cookie=0x5\n10Z port.rest cookie=0x5\n11Z port.release cookie=0x5 how=rest_end\n11Z port.release cookie=0x5 how=rest_end\n11Z port.release cookie=0x5 how=rest_end", "never acquired"},
+		{"end of a rest while its socket holds another port", "10Z port.acquire cookie=0x5\n11Z port.rest " +
+			"cookie=0x5\n12Z port.acquire cookie=0x5\n13Z port.release cookie=0x5 how=close\n14Z port.release cookie=0x5 " +
+			"how=rest_end", ""},
+		{"a rest too many", "10Z port.rest cookie=0x5\n10Z port.rest cookie=0x5\n11Z port.release cookie=0x5 " +
+			"how=rest_end\n11Z port.release cookie=0x5 how=rest_end\n11Z port.release cookie=0x5 " +
+			"how=rest_end", "never acquired"},
 		{"activity of what nobody holds", "10Z port.activity cookie=0x5 activity=in_use", "not held"},
-		{"in use and idle", "10Z port.acquire cookie=0x5\n10Z port.activity dur=5s cookie=0x5 activity=in_use", "has been idle"},
+		{"in use and idle", "10Z port.acquire cookie=0x5\n10Z port.activity dur=5s cookie=0x5 " +
+			"activity=in_use", "has been idle"},
 		{"release of an unknown socket", "10Z port.release", ""},
 		{"release after loss", "10Z loss lost=1\n10Z port.release cookie=0x5", ""},
 	} {
@@ -101,7 +106,8 @@ func TestValidateOptions(t *testing.T) {
 
 func TestValidateBoundsItsReport(t *testing.T) {
 	err := Validate(stream(t, strings.Repeat("10Z loss\n", 1000)))
-	if lines := strings.Count(err.Error(), "\n") + 1; lines != maxProblems+1 || !strings.Contains(err.Error(), "and 980 more") {
+	if lines := strings.Count(err.Error(), "\n") + 1; lines != maxProblems+1 ||
+		!strings.Contains(err.Error(), "and 980 more") {
 		t.Errorf("%d lines: %v", lines, err)
 	}
 }

@@ -86,7 +86,11 @@ func TestLiveSourceIsNotHeldUp(t *testing.T) {
 			took = time.Since(began)
 			return err
 		})
-		stats, err := Run(t.Context(), src, Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueEvents: 4, Live: true, Drain: time.Hour})
+		stats, err := Run(
+			t.Context(),
+			src,
+			Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueEvents: 4, Live: true, Drain: time.Hour},
+		)
 		if err != nil || took != 0 {
 			t.Errorf("the source took %v, %v", took, err)
 		}
@@ -128,9 +132,20 @@ func TestBatchesAreReleased(t *testing.T) {
 			}
 			return nil
 		})
-		stats, err := Run(t.Context(), src, Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueEvents: 4, Live: true, Drain: time.Hour})
+		stats, err := Run(
+			t.Context(),
+			src,
+			Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueEvents: 4, Live: true, Drain: time.Hour},
+		)
 		if err != nil || released.Load() != n || stats.Dropped == 0 || uint64(written.Load())+stats.Dropped != n {
-			t.Errorf("%d of %d batches were released, %d written, %d dropped, %v", released.Load(), n, written.Load(), stats.Dropped, err)
+			t.Errorf(
+				"%d of %d batches were released, %d written, %d dropped, %v",
+				released.Load(),
+				n,
+				written.Load(),
+				stats.Dropped,
+				err,
+			)
 		}
 		if writtenAtRelease[0] != 1 {
 			t.Errorf("the first batch was released when %d were written", writtenAtRelease[0])
@@ -182,7 +197,12 @@ func TestFailingSinks(t *testing.T) {
 
 func TestSourceErrorsAndCancellation(t *testing.T) {
 	broken := errors.New("broken")
-	if _, err := Run(t.Context(), sourceFunc(func(context.Context, source.Emit) error { return broken }), Options{}); !errors.Is(err, broken) {
+	if _, err := Run(
+		t.Context(), sourceFunc(func(context.Context, source.Emit) error { return broken }), Options{},
+	); !errors.Is(
+		err,
+		broken,
+	) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -195,7 +215,8 @@ func TestSourceErrorsAndCancellation(t *testing.T) {
 		<-ctx.Done()
 		return emit(meta(2*second, "drained", "v"))
 	})
-	if _, err := Run(ctx, src, Options{Outputs: []Output{{Name: "keep", Sink: &got}}}); err != nil || got.count(model.KindMeta) != 2 {
+	if _, err := Run(ctx, src, Options{Outputs: []Output{{Name: "keep", Sink: &got}}}); err != nil ||
+		got.count(model.KindMeta) != 2 {
 		t.Errorf("%d events, %v: what was under way at the end is lost", got.count(model.KindMeta), err)
 	}
 }
@@ -203,7 +224,9 @@ func TestSourceErrorsAndCancellation(t *testing.T) {
 func TestDetectorsAreFedAndFinished(t *testing.T) {
 	settings := detect.Default()
 	var got collect
-	if _, err := Run(t.Context(), batches(3), Options{Detect: &settings, Outputs: []Output{{Name: "keep", Sink: &got}}}); err != nil {
+	if _, err := Run(
+		t.Context(), batches(3), Options{Detect: &settings, Outputs: []Output{{Name: "keep", Sink: &got}}},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if n := got.count(model.KindFinding); n != 0 {
@@ -218,9 +241,36 @@ func TestInterleave(t *testing.T) {
 	}
 	b := in.Take()
 	out := Interleave(b, []Verdict{
-		{At: second, Finding: model.Finding{ID: "a", Title: "first", Start: second, End: second, Subject: model.Subject{CPU: -1, PID: -1}}},
-		{At: 3 * second, Finding: model.Finding{ID: "b", Title: "second", Start: second, End: 3 * second, Subject: model.Subject{CPU: -1, PID: -1}}},
-		{At: 9 * second, Finding: model.Finding{ID: "c", Title: "third", Start: second, End: 9 * second, Subject: model.Subject{CPU: -1, PID: -1}}},
+		{
+			At: second,
+			Finding: model.Finding{
+				ID:      "a",
+				Title:   "first",
+				Start:   second,
+				End:     second,
+				Subject: model.Subject{CPU: -1, PID: -1},
+			},
+		},
+		{
+			At: 3 * second,
+			Finding: model.Finding{
+				ID:      "b",
+				Title:   "second",
+				Start:   second,
+				End:     3 * second,
+				Subject: model.Subject{CPU: -1, PID: -1},
+			},
+		},
+		{
+			At: 9 * second,
+			Finding: model.Finding{
+				ID:      "c",
+				Title:   "third",
+				Start:   second,
+				End:     9 * second,
+				Subject: model.Subject{CPU: -1, PID: -1},
+			},
+		},
 	})
 	var order []string
 	for i := range out.Events {
@@ -254,7 +304,10 @@ func TestPanics(t *testing.T) {
 			return err
 		},
 		"sink": func() error {
-			_, err := Run(t.Context(), batches(10), Options{Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}})
+			_, err := Run(
+				t.Context(), batches(10),
+				Options{Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}},
+			)
 			return err
 		},
 		"sink of a live source": func() error {
@@ -263,13 +316,17 @@ func TestPanics(t *testing.T) {
 				<-ctx.Done()
 				return err
 			})
-			_, err := Run(t.Context(), live, Options{Live: true, Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}})
+			_, err := Run(
+				t.Context(), live,
+				Options{Live: true, Outputs: []Output{{Name: "x", Sink: sinkFunc(func(*model.Batch) error { panic("broken") })}}},
+			)
 			return err
 		},
 	} {
 		err := run()
 		var panicked *PanicError
-		if !errors.As(err, &panicked) || panicked.Error() != "internal error: broken" || len(panicked.Trace) == 0 || panicked.Hint() == "" {
+		if !errors.As(err, &panicked) || panicked.Error() != "internal error: broken" || len(panicked.Trace) == 0 ||
+			panicked.Hint() == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -35,7 +35,12 @@ func newQueue(opts Options) *queue {
 	if limit == 0 {
 		limit = defaultQueueEvents
 	}
-	return &queue{batches: make(chan *model.Batch, queueBatches), live: opts.Live, limit: limit, room: make(chan struct{}, 1)}
+	return &queue{
+		batches: make(chan *model.Batch, queueBatches),
+		live:    opts.Live,
+		limit:   limit,
+		room:    make(chan struct{}, 1),
+	}
 }
 
 // put queues b. When it does not fit, a live queue drops it and any other waits
@@ -83,7 +88,16 @@ func (q *queue) report() {
 		return
 	}
 	var report model.Builder
-	report.AddLoss(model.Loss{Time: q.dropped.last, Dur: time.Duration(q.dropped.last - q.dropped.first), CPU: -1, Lost: q.dropped.events, Origin: "queue", Detail: "the outputs are slower than the host"})
+	report.AddLoss(
+		model.Loss{
+			Time:   q.dropped.last,
+			Dur:    time.Duration(q.dropped.last - q.dropped.first),
+			CPU:    -1,
+			Lost:   q.dropped.events,
+			Origin: "queue",
+			Detail: "the outputs are slower than the host",
+		},
+	)
 	q.dropped = loss{}
 	q.events++
 	q.batches <- report.Take()

@@ -19,7 +19,16 @@ func leakStream() *model.Batch {
 	for i := range 20 {
 		s.Quiet()
 		for j := range 30 {
-			s.Acquire(time.Duration(j)*30*time.Millisecond, detecttest.Socket{PID: 9, Process: "leaky", Protocol: model.ProtocolUDP, How: model.HowBindAny, LPort: uint16(33000 + 30*i + j)})
+			s.Acquire(
+				time.Duration(j)*30*time.Millisecond,
+				detecttest.Socket{
+					PID:      9,
+					Process:  "leaky",
+					Protocol: model.ProtocolUDP,
+					How:      model.HowBindAny,
+					LPort:    uint16(33000 + 30*i + j),
+				},
+			)
 		}
 		s.Next()
 	}
@@ -44,7 +53,9 @@ func TestFindingsStandInOrder(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := Run(t.Context(), src, Options{Detect: &settings, Outputs: []Output{{Name: "out", Sink: sink}}}); err != nil {
+		if _, err := Run(
+			t.Context(), src, Options{Detect: &settings, Outputs: []Output{{Name: "out", Sink: sink}}},
+		); err != nil {
 			t.Fatal(err)
 		}
 		return out.Take()

@@ -14,5 +14,13 @@ import (
 // ETW returns the Windows halves of all probes, fresh for one decoder. They
 // work on every system: captures are read anywhere.
 func ETW() []etw.Probe {
-	return []etw.Probe{sched.NewETW(), deferred.NewETW(), interrupt.NewETW(), heartbeat.NewETW(), port.NewETW(), drop.NewETW(), nic.NewETW()}
+	return []etw.Probe{
+		sched.NewETW(),
+		deferred.NewETW(),
+		interrupt.NewETW(),
+		heartbeat.NewETW(),
+		port.NewETW(),
+		drop.NewETW(),
+		nic.NewETW(),
+	}
 }

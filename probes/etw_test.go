@@ -39,7 +39,9 @@ func replay(t *testing.T, data []byte, o etw.Options, make func() []etw.Probe) [
 func TestETWGolden(t *testing.T) {
 	for name, size := range map[string]uint8{"etw32.golden": 4, "etw64.golden": 8} {
 		var text strings.Builder
-		for _, b := range replay(t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true}, ETW) {
+		for _, b := range replay(
+			t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true}, ETW,
+		) {
 			for i := range b.Events {
 				text.Write(model.AppendText(nil, b, &b.Events[i]))
 				text.WriteByte('\n')
@@ -56,12 +58,22 @@ func TestETWKinds(t *testing.T) {
 		t.Run(p.Name(), func(t *testing.T) {
 			seen := make(map[model.Kind]bool)
 			one := func() []etw.Probe { return ETW()[i : i+1] }
-			for _, b := range replay(t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true}, one) {
+			for _, b := range replay(
+				t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true}, one,
+			) {
 				for i := range b.Events {
 					seen[b.Events[i].Kind] = true
 				}
 			}
-			shared := []model.Kind{model.KindMeta, model.KindClock, model.KindProbe, model.KindProcess, model.KindImage, model.KindRaw, model.KindLoss}
+			shared := []model.Kind{
+				model.KindMeta,
+				model.KindClock,
+				model.KindProbe,
+				model.KindProcess,
+				model.KindImage,
+				model.KindRaw,
+				model.KindLoss,
+			}
 			for _, k := range p.Kinds() {
 				if !seen[k] {
 					t.Errorf("no %v", k)
@@ -102,7 +114,14 @@ func TestETWConnections(t *testing.T) {
 	for _, better := range []bool{false, true} {
 		w := etltest.New(etltest.Options{})
 		event := func(id uint16, ns int64, lport uint16) {
-			p := etltest.NewPayload(8).U32(700).U32(0).Raw([]byte{10, 0, 0, 2}).Raw([]byte{10, 0, 0, 1}).Port(443).Port(lport).Raw(make([]byte, 28))
+			p := etltest.NewPayload(8).
+				U32(700).
+				U32(0).
+				Raw([]byte{10, 0, 0, 2}).
+				Raw([]byte{10, 0, 0, 1}).
+				Port(443).
+				Port(lport).
+				Raw(make([]byte, 28))
 			w.Event(0, ns, etw.ProviderKernelNetwork, id, 0, 4, 8, etw.GUID{}, p)
 		}
 		event(13, 1000, 49999) // connected before the capture

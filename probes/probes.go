@@ -17,9 +17,50 @@ type Info struct {
 
 // Catalogue lists all probes in the order in which they are attached.
 var Catalogue = []Info{
-	{Name: "deferred", Doc: "deferred interrupt work: how long softirqs (Linux) and DPCs (Windows) waited and ran, per CPU", Kinds: []model.Kind{model.KindDeferredHist, model.KindDeferredRun, model.KindCPUTime}},
-	{Name: "interrupt", Doc: "hard interrupts (Linux) and ISRs (Windows): how long each line's handlers ran, per CPU", Kinds: []model.Kind{model.KindInterruptHist, model.KindInterruptRun}},
-	{Name: "nic", Doc: "network devices: NAPI polls, softnet, link and ring counters, ring sizes, queues and the CPUs that serve them; SNMP counters", Kinds: []model.Kind{model.KindNAPI, model.KindSoftnet, model.KindDeviceStats, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindDrop, model.KindCounter}},
-	{Name: "drop", Doc: "packets lost inside the host, by place and reason, with the socket, port and process where known; receive queues that fill", Kinds: []model.Kind{model.KindDrop, model.KindSocketQueue}},
-	{Name: "port", Doc: "local ports: how each is taken, given back, rests or cannot be taken, by whom; pools; what exists at the start; an audit against the kernel's tables", Kinds: []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortFail, model.KindPortActive, model.KindPortPool, model.KindPortAudit, model.KindPortActivity}},
+	{
+		Name:  "deferred",
+		Doc:   "deferred interrupt work: how long softirqs (Linux) and DPCs (Windows) waited and ran, per CPU",
+		Kinds: []model.Kind{model.KindDeferredHist, model.KindDeferredRun, model.KindCPUTime},
+	},
+	{
+		Name:  "interrupt",
+		Doc:   "hard interrupts (Linux) and ISRs (Windows): how long each line's handlers ran, per CPU",
+		Kinds: []model.Kind{model.KindInterruptHist, model.KindInterruptRun},
+	},
+	{
+		Name: "nic",
+		Doc: "network devices: NAPI polls, softnet, link and ring counters, ring sizes, queues and the CPUs that serve " +
+			"them; SNMP counters",
+		Kinds: []model.Kind{
+			model.KindNAPI,
+			model.KindSoftnet,
+			model.KindDeviceStats,
+			model.KindDeviceConfig,
+			model.KindDeviceQueue,
+			model.KindDeviceEvent,
+			model.KindDrop,
+			model.KindCounter,
+		},
+	},
+	{
+		Name: "drop",
+		Doc: "packets lost inside the host, by place and reason, with the socket, port and process where known; " +
+			"receive queues that fill",
+		Kinds: []model.Kind{model.KindDrop, model.KindSocketQueue},
+	},
+	{
+		Name: "port",
+		Doc: "local ports: how each is taken, given back, rests or cannot be taken, by whom; pools; what exists at the " +
+			"start; an audit against the kernel's tables",
+		Kinds: []model.Kind{
+			model.KindPortAcquire,
+			model.KindPortRelease,
+			model.KindPortRest,
+			model.KindPortFail,
+			model.KindPortActive,
+			model.KindPortPool,
+			model.KindPortAudit,
+			model.KindPortActivity,
+		},
+	},
 }

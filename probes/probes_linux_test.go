@@ -55,7 +55,14 @@ func TestAllTogether(t *testing.T) {
 	if err := model.Validate(batches...); err != nil {
 		t.Error(err)
 	}
-	engine := []model.Kind{model.KindMeta, model.KindClock, model.KindProbe, model.KindLoss, model.KindCounter, model.KindProcess}
+	engine := []model.Kind{
+		model.KindMeta,
+		model.KindClock,
+		model.KindProbe,
+		model.KindLoss,
+		model.KindCounter,
+		model.KindProcess,
+	}
 	states := make(map[string]bool)
 	var cpu []float64
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {

@@ -81,7 +81,8 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		if err := r.Run(b.Context(), func(batch *model.Batch) error { n += len(batch.Events); return nil }); err != nil || n != events {
+		if err := r.Run(b.Context(), func(batch *model.Batch) error { n += len(batch.Events); return nil }); err != nil ||
+			n != events {
 			b.Fatalf("%d events of %d, error %v", n, events, err)
 		}
 	}

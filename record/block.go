@@ -61,7 +61,13 @@ func newBlockEncoder(keyframe time.Duration) (*blockEncoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start zstd: %w", err)
 	}
-	return &blockEncoder{state: state.New(), zstd: enc, keyframe: keyframe, force: true, rare: make(map[model.Kind]uint64)}, nil
+	return &blockEncoder{
+		state:    state.New(),
+		zstd:     enc,
+		keyframe: keyframe,
+		force:    true,
+		rare:     make(map[model.Kind]uint64),
+	}, nil
 }
 
 // empty says that no event has been added since the last block.

@@ -30,11 +30,48 @@ func smallBatches() (batches []*model.Batch) {
 		at := start + second*model.Time(time.Second)
 		run := new(model.Histogram)
 		for i := range model.Time(3) {
-			b.AddDeferredRun(model.DeferredRun{Time: at + 100*i, Dur: 1500, CPU: int32(i), PID: 812, TID: 812, Class: model.ClassSoftirq, Wait: 900, Vector: 3, Name: "NET_RX", Task: "nginx"})
+			b.AddDeferredRun(
+				model.DeferredRun{
+					Time:   at + 100*i,
+					Dur:    1500,
+					CPU:    int32(i),
+					PID:    812,
+					TID:    812,
+					Class:  model.ClassSoftirq,
+					Wait:   900,
+					Vector: 3,
+					Name:   "NET_RX",
+					Task:   "nginx",
+				},
+			)
 			run.Observe(1500)
 		}
-		b.AddPortAcquire(model.PortAcquire{Time: at + 300, PID: 4711, TID: 4712, Cookie: 1000 + uint64(second), Protocol: model.ProtocolUDP, LocalPort: 40000 + uint16(second), How: model.HowBindAny, Process: "asterisk", Stack: model.Stack{{Addr: 0x55d0, Name: "rtp_open"}}})
-		b.AddDeferredHist(model.DeferredHist{Time: at + 400, Dur: time.Second, CPU: 0, Class: model.ClassSoftirq, Count: 3, Busy: 4500, MaxRun: 1500, Name: "NET_RX", RunHist: run})
+		b.AddPortAcquire(
+			model.PortAcquire{
+				Time:      at + 300,
+				PID:       4711,
+				TID:       4712,
+				Cookie:    1000 + uint64(second),
+				Protocol:  model.ProtocolUDP,
+				LocalPort: 40000 + uint16(second),
+				How:       model.HowBindAny,
+				Process:   "asterisk",
+				Stack:     model.Stack{{Addr: 0x55d0, Name: "rtp_open"}},
+			},
+		)
+		b.AddDeferredHist(
+			model.DeferredHist{
+				Time:    at + 400,
+				Dur:     time.Second,
+				CPU:     0,
+				Class:   model.ClassSoftirq,
+				Count:   3,
+				Busy:    4500,
+				MaxRun:  1500,
+				Name:    "NET_RX",
+				RunHist: run,
+			},
+		)
 		batches = append(batches, b.Take())
 	}
 	return batches

@@ -192,7 +192,12 @@ type kindColumns struct {
 }
 
 func newKindColumns(k model.Kind) *kindColumns {
-	c := &kindColumns{kind: k, layout: layoutOf(k), dur: column{field: fieldDuration, enc: zigzag}, resource: column{field: fieldResource, enc: delta}}
+	c := &kindColumns{
+		kind:     k,
+		layout:   layoutOf(k),
+		dur:      column{field: fieldDuration, enc: zigzag},
+		resource: column{field: fieldResource, enc: delta},
+	}
 	for i := range c.args {
 		c.args[i] = column{field: fieldArg0 + uint32(i), enc: c.layout.argEnc[i]}
 	}
@@ -289,7 +294,13 @@ func (x *eventsEncoder) begin() {
 		x.shapes, x.order = make(map[model.Event]uint32), nil
 	}
 	if x.shapes == nil {
-		x.shapes, x.byString, x.kinds = make(map[model.Event]uint32), make(map[string]uint32), make(map[model.Kind]*kindColumns)
+		x.shapes, x.byString, x.kinds = make(
+			map[model.Event]uint32,
+		), make(
+			map[string]uint32,
+		), make(
+			map[model.Kind]*kindColumns,
+		)
 		x.times, x.shape = column{enc: delta}, column{}
 	}
 	clear(x.shapes)
@@ -328,7 +339,8 @@ func zeroed(s []uint32, n int) []uint32 {
 // full says that the message has to end before another event.
 func (x *eventsEncoder) full() bool {
 	return len(x.order) >= maxShapes-1 || len(x.used) >= maxKinds || len(x.strings) >= maxStrings-model.MaxStrings-1 || x.nstacks >= maxStacks-1 || x.frames > maxFrames-maxDepth ||
-		x.hists[0].rows >= maxHists-model.MaxHists || x.nbuckets >= maxBuckets-model.MaxHists*256
+		x.hists[0].rows >= maxHists-model.MaxHists ||
+		x.nbuckets >= maxBuckets-model.MaxHists*256
 }
 
 // add appends e, an event of the announced batch b.
@@ -552,6 +564,9 @@ func appendFixed64(dst []byte, field protowire.Number, v uint64) []byte {
 func appendEnvelope(dst []byte, field protowire.Number, body []byte) []byte {
 	size := 5 + protowire.SizeTag(field) + protowire.SizeBytes(len(body))
 	dst = protowire.AppendVarint(dst, uint64(size))
-	dst = protowire.AppendFixed32(protowire.AppendTag(dst, envelopeCRC, protowire.Fixed32Type), crc32.Checksum(body, castagnoli))
+	dst = protowire.AppendFixed32(
+		protowire.AppendTag(dst, envelopeCRC, protowire.Fixed32Type),
+		crc32.Checksum(body, castagnoli),
+	)
 	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), body)
 }

@@ -64,7 +64,8 @@ func (e *Error) Hint() string {
 	case errors.Is(e.Err, fs.ErrPermission):
 		return "recordings are readable by their owner only (0600): use that account, or change the file's owner"
 	case isDiskFull(e.Err):
-		return "free space on the file system, or bound the recording with a maximum size or a total cap; recording goes on when there is space again"
+		return "free space on the file system, or bound the recording with a maximum size or a total cap; recording goes " +
+			"on when there is space again"
 	case errors.Is(e.Err, syscall.EROFS):
 		return "the file system is read-only: give a path on another"
 	case errors.Is(e.Err, syscall.EIO):

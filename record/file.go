@@ -75,7 +75,9 @@ func (f *file) write(data []byte, raw int) error {
 
 // block appends a block and notes it in the index.
 func (f *file) block(b sealed) error {
-	entry, err := proto.Marshal(&recordpb.IndexEntry{Offset: uint64(f.size), Size: uint32(len(b.frame)), Summary: b.summary})
+	entry, err := proto.Marshal(
+		&recordpb.IndexEntry{Offset: uint64(f.size), Size: uint32(len(b.frame)), Summary: b.summary},
+	)
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
 	}

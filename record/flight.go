@@ -163,7 +163,15 @@ func (f *Flight) Trigger(at model.Time, before time.Duration) error {
 	path, out, err := f.files.create(f.number, f.opts.create)
 	f.stats.Path = path
 	if err == nil {
-		h := &recordpb.Header{FormatMajor: FormatMajor, FormatMinor: FormatMinor, Tool: f.opts.Tool, Session: f.session, File: f.number - 1, CreatedNs: uint64(f.enc.state.Now), Meta: headerMeta(f.enc.state)}
+		h := &recordpb.Header{
+			FormatMajor: FormatMajor,
+			FormatMinor: FormatMinor,
+			Tool:        f.opts.Tool,
+			Session:     f.session,
+			File:        f.number - 1,
+			CreatedNs:   uint64(f.enc.state.Now),
+			Meta:        headerMeta(f.enc.state),
+		}
 		if f.out, err = startFile(out, path, h, f.enc.zstd); err != nil {
 			out.Close()
 			f.out = nil

@@ -19,7 +19,14 @@ const example = `2026-11-22T14:03:09.000000000Z meta key=host value=voice-1
 // after a change of the format.
 func TestFormatExample(t *testing.T) {
 	out := &faulty{}
-	w, err := Create("example.lostbeat", Options{Tool: "lostbeat", session: []byte("0123456789abcdef"), create: func(string) (storage, error) { return out, nil }})
+	w, err := Create(
+		"example.lostbeat",
+		Options{
+			Tool:    "lostbeat",
+			session: []byte("0123456789abcdef"),
+			create:  func(string) (storage, error) { return out, nil },
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

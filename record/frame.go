@@ -29,12 +29,25 @@ const (
 // newEncoder returns a compressor of whole frames: with their size and a
 // checksum, in one goroutine, and with a window that keeps memory small.
 func newEncoder() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(true))
+	return zstd.NewWriter(
+		nil,
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithWindowSize(1<<20),
+		zstd.WithLowerEncoderMem(true),
+		zstd.WithEncoderCRC(true),
+	)
 }
 
 // newDecoder returns a decompressor that refuses frames beyond maxRaw.
 func newDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true))
+	return zstd.NewReader(
+		nil,
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(maxRaw),
+		zstd.WithDecoderMaxWindow(8<<20),
+		zstd.WithDecoderLowmem(true),
+	)
 }
 
 // frame is where a frame stands in a file.

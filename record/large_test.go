@@ -57,7 +57,16 @@ func TestLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := w.Stats()
-	t.Logf("written: %d events, %d bytes, %.2f bytes/event, %.0f ns/event in %v of %v, peak RSS %d MiB", s.Events, s.Bytes, float64(s.Bytes)/float64(s.Events), float64(writing.Nanoseconds())/float64(s.Events), writing.Round(time.Millisecond), time.Since(began).Round(time.Second), residentPeak()>>20)
+	t.Logf(
+		"written: %d events, %d bytes, %.2f bytes/event, %.0f ns/event in %v of %v, peak RSS %d MiB",
+		s.Events,
+		s.Bytes,
+		float64(s.Bytes)/float64(s.Events),
+		float64(writing.Nanoseconds())/float64(s.Events),
+		writing.Round(time.Millisecond),
+		time.Since(began).Round(time.Second),
+		residentPeak()>>20,
+	)
 	if peak := residentPeak(); peak > maxRSS {
 		t.Errorf("peak RSS %d MiB", peak>>20)
 	}
@@ -90,7 +99,8 @@ func TestLarge(t *testing.T) {
 	}
 	at = time.Now()
 	events := uint64(0)
-	if err := r.Run(t.Context(), func(b *model.Batch) error { events += uint64(len(b.Events)); return nil }); err != nil || events != s.Events {
+	if err := r.Run(t.Context(), func(b *model.Batch) error { events += uint64(len(b.Events)); return nil }); err != nil ||
+		events != s.Events {
 		t.Fatalf("%d events of %d, %v", events, s.Events, err)
 	}
 	speed := float64(events) / time.Since(at).Seconds()

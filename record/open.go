@@ -78,9 +78,23 @@ func newInput(path string, r io.ReaderAt, size int64) (*input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start zstd: %w", err)
 	}
-	in := &input{path: path, r: r, size: size, header: header, zstd: dec, heads: heads, close: func() error { return nil }}
+	in := &input{
+		path:   path,
+		r:      r,
+		size:   size,
+		header: header,
+		zstd:   dec,
+		heads:  heads,
+		close:  func() error { return nil },
+	}
 	if header.FormatMinor > FormatMinor {
-		in.note("written in format %d.%d: what is newer than %d.%d is not shown", header.FormatMajor, header.FormatMinor, FormatMajor, FormatMinor)
+		in.note(
+			"written in format %d.%d: what is newer than %d.%d is not shown",
+			header.FormatMajor,
+			header.FormatMinor,
+			FormatMajor,
+			FormatMinor,
+		)
 	}
 	frames, err := readSeekTable(r, size)
 	if err == nil {

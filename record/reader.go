@@ -42,7 +42,11 @@ func Files(path string) ([]string, error) {
 	case err == nil && info.IsDir():
 		paths, err := filepath.Glob(filepath.Join(globEscape(path), "*"+Extension))
 		if err != nil || len(paths) == 0 {
-			return nil, wrap("open", path, cmp.Or(err, fmt.Errorf("%w: no %s files in the directory", ErrNotRecording, Extension)))
+			return nil, wrap(
+				"open",
+				path,
+				cmp.Or(err, fmt.Errorf("%w: no %s files in the directory", ErrNotRecording, Extension)),
+			)
 		}
 		return paths, nil
 	case errors.Is(err, os.ErrNotExist):
@@ -232,7 +236,9 @@ func (p *pass) reportLoss(now model.Time) error {
 		return nil
 	}
 	var b model.Builder
-	b.AddLoss(model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: originFile, Detail: p.reason})
+	b.AddLoss(
+		model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: originFile, Detail: p.reason},
+	)
 	p.lost = 0
 	return p.emit(b.Take())
 }

@@ -49,13 +49,20 @@ func (g *trace) lognormal(median, sigma float64) time.Duration {
 }
 
 func (g *trace) head(b *model.Builder) {
-	for _, m := range [][2]string{{"host", "voice-1"}, {"os", "linux"}, {"kernel", "6.18.0"}, {"arch", "amd64"}, {"cpus", "4"}, {"tool", "lostbeat test"}} {
+	for _, m := range [][2]string{
+		{"host", "voice-1"}, {"os", "linux"}, {"kernel", "6.18.0"}, {"arch", "amd64"}, {"cpus", "4"},
+		{"tool", "lostbeat test"},
+	} {
 		b.AddMeta(model.Meta{Time: g.now, Key: m[0], Value: m[1]})
 	}
 	b.AddClock(model.Clock{Time: g.now, Boot: time.Hour, Mono: time.Hour, Wall: g.now, Bracket: 90})
 	b.AddProbe(model.Probe{Time: g.now, State: model.ProbeOn, Name: "deferred"})
-	b.AddProbe(model.Probe{Time: g.now, State: model.ProbeOff, Name: "drop", Part: "reasons", Reason: "no BTF", Hint: "install it"})
-	b.AddPortPool(model.PortPool{Time: g.now, Protocol: model.ProtocolUDP, Low: 32768, High: 60999, Size: 28232, Name: "ephemeral"})
+	b.AddProbe(
+		model.Probe{Time: g.now, State: model.ProbeOff, Name: "drop", Part: "reasons", Reason: "no BTF", Hint: "install it"},
+	)
+	b.AddPortPool(
+		model.PortPool{Time: g.now, Protocol: model.ProtocolUDP, Low: 32768, High: 60999, Size: 28232, Name: "ephemeral"},
+	)
 }
 
 // batch gives the next n runs, with what else happens between them.
@@ -81,7 +88,18 @@ func (g *trace) batch(n int) *model.Batch {
 			name = fmt.Sprint(task.name, "/", cpu)
 			pid += cpu * min(pid, 1)
 		}
-		run := model.DeferredRun{Time: g.now, Dur: g.lognormal(2500, 0.9), CPU: cpu, PID: pid, TID: pid, Class: model.ClassSoftirq, Wait: g.lognormal(1200, 1), Vector: numbers[v], Name: vectors[v], Task: name}
+		run := model.DeferredRun{
+			Time:   g.now,
+			Dur:    g.lognormal(2500, 0.9),
+			CPU:    cpu,
+			PID:    pid,
+			TID:    pid,
+			Class:  model.ClassSoftirq,
+			Wait:   g.lognormal(1200, 1),
+			Vector: numbers[v],
+			Name:   vectors[v],
+			Task:   name,
+		}
 		if g.random.IntN(50) == 0 {
 			run.Flags, run.Wait = model.FlagWaitUnknown, 0
 		}
@@ -98,16 +116,74 @@ func (g *trace) interval(b *model.Builder) {
 				run.Observe(uint64(g.lognormal(2500, 0.9)))
 				wait.Observe(uint64(g.lognormal(1200, 1)))
 			}
-			b.AddDeferredHist(model.DeferredHist{Time: g.second, Dur: time.Second, CPU: cpu, Class: model.ClassSoftirq, Count: 1000, Busy: time.Duration(run.Sum), MaxRun: time.Duration(run.Max), MaxWait: time.Duration(wait.Max), Raised: 1010, Name: name, RunHist: run, WaitHist: wait})
+			b.AddDeferredHist(
+				model.DeferredHist{
+					Time:     g.second,
+					Dur:      time.Second,
+					CPU:      cpu,
+					Class:    model.ClassSoftirq,
+					Count:    1000,
+					Busy:     time.Duration(run.Sum),
+					MaxRun:   time.Duration(run.Max),
+					MaxWait:  time.Duration(wait.Max),
+					Raised:   1010,
+					Name:     name,
+					RunHist:  run,
+					WaitHist: wait,
+				},
+			)
 		}
-		b.AddSoftnet(model.Softnet{Time: g.second, Dur: time.Second, CPU: cpu, Processed: 100000 + g.random.Uint64N(1000), TimeSqueeze: g.random.Uint64N(3)})
-		b.AddCounter(model.Counter{Time: g.second, Dur: time.Second, CPU: cpu, Value: float64(g.random.IntN(100)) / 100, Mode: model.CounterShare, Name: "Processor/% DPC Time"})
+		b.AddSoftnet(
+			model.Softnet{
+				Time:        g.second,
+				Dur:         time.Second,
+				CPU:         cpu,
+				Processed:   100000 + g.random.Uint64N(1000),
+				TimeSqueeze: g.random.Uint64N(3),
+			},
+		)
+		b.AddCounter(
+			model.Counter{
+				Time:  g.second,
+				Dur:   time.Second,
+				CPU:   cpu,
+				Value: float64(g.random.IntN(100)) / 100,
+				Mode:  model.CounterShare,
+				Name:  "Processor/% DPC Time",
+			},
+		)
 	}
 	g.ports++
-	b.AddPortAcquire(model.PortAcquire{Time: g.second, PID: 4711, TID: 4712, Cookie: 1000 + g.ports, Protocol: model.ProtocolUDP, LocalPort: uint16(32768 + g.ports%20000), How: model.HowBindAny, Netns: 4026531840, LocalAddr: "0.0.0.0", Process: "asterisk",
-		Stack: model.Stack{{Addr: 0x55d0c0ffee, Name: "rtp_open"}, {Addr: 0x7f0000001234}}})
+	b.AddPortAcquire(
+		model.PortAcquire{
+			Time:      g.second,
+			PID:       4711,
+			TID:       4712,
+			Cookie:    1000 + g.ports,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: uint16(32768 + g.ports%20000),
+			How:       model.HowBindAny,
+			Netns:     4026531840,
+			LocalAddr: "0.0.0.0",
+			Process:   "asterisk",
+			Stack:     model.Stack{{Addr: 0x55d0c0ffee, Name: "rtp_open"}, {Addr: 0x7f0000001234}},
+		},
+	)
 	if g.ports%3 == 0 {
-		b.AddPortRelease(model.PortRelease{Time: g.second, Dur: time.Second, PID: 4711, TID: 4712, Cookie: 1000 + g.ports, Protocol: model.ProtocolUDP, LocalPort: uint16(32768 + g.ports%20000), How: model.HowClose, LocalAddr: "0.0.0.0", Process: "asterisk"})
+		b.AddPortRelease(
+			model.PortRelease{
+				Time:      g.second,
+				Dur:       time.Second,
+				PID:       4711,
+				TID:       4712,
+				Cookie:    1000 + g.ports,
+				Protocol:  model.ProtocolUDP,
+				LocalPort: uint16(32768 + g.ports%20000),
+				How:       model.HowClose,
+				LocalAddr: "0.0.0.0",
+				Process:   "asterisk",
+			},
+		)
 	}
 }
 
@@ -276,13 +352,20 @@ func TestReadText(t *testing.T) {
 	compare(t, got.String(), want)
 
 	n := 0
-	err := ReadText(strings.NewReader("2026-11-22T14:03:09Z softnet cpu=1\nnonsense\n"), func(b *model.Batch) error { n += len(b.Events); return nil })
+	err := ReadText(
+		strings.NewReader("2026-11-22T14:03:09Z softnet cpu=1\nnonsense\n"),
+		func(b *model.Batch) error { n += len(b.Events); return nil },
+	)
 	var syntax *model.SyntaxError
 	if !errors.As(err, &syntax) || !strings.HasPrefix(err.Error(), "line 2: ") || n != 1 {
 		t.Errorf("%d events, error %v", n, err)
 	}
 	gone := errors.New("gone")
-	if err := ReadText(strings.NewReader("2026-11-22T14:03:09Z softnet cpu=1"), func(*model.Batch) error { return gone }); !errors.Is(err, gone) {
+	if err := ReadText(strings.NewReader("2026-11-22T14:03:09Z softnet "+
+		"cpu=1"), func(*model.Batch) error { return gone }); !errors.Is(
+		err,
+		gone,
+	) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -372,10 +455,19 @@ func TestStat(t *testing.T) {
 	if events != info.Events || counts[model.KindDeferredRun] != 20000 || counts[model.KindLoss] != 2 {
 		t.Errorf("counts %v of %d", info.Kinds, info.Events)
 	}
-	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.0" || info.Meta["kernel"] != "6.18.0" || info.Start != start || info.End != g.now {
+	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.0" ||
+		info.Meta["kernel"] != "6.18.0" ||
+		info.Start != start ||
+		info.End != g.now {
 		t.Errorf("%+v", info)
 	}
-	if want := []model.Probe{{Time: info.Probes[0].Time, Flags: info.Probes[0].Flags, State: model.ProbeOn, Name: "deferred"}}; !reflect.DeepEqual(info.Probes[:1], want) || len(info.Probes) != 2 {
+	if want := []model.Probe{{
+		Time: info.Probes[0].Time, Flags: info.Probes[0].Flags, State: model.ProbeOn, Name: "deferred",
+	}}; !reflect.DeepEqual(
+		info.Probes[:1],
+		want,
+	) ||
+		len(info.Probes) != 2 {
 		t.Errorf("probes %+v", info.Probes)
 	}
 }

@@ -35,7 +35,12 @@ type rotated struct {
 
 func newRotation(path string, total int64) *rotation {
 	ext := filepath.Ext(path)
-	r := &rotation{dir: filepath.Dir(path), base: strings.TrimSuffix(filepath.Base(path), ext), ext: cmp.Or(ext, Extension), cap: total}
+	r := &rotation{
+		dir:  filepath.Dir(path),
+		base: strings.TrimSuffix(filepath.Base(path), ext),
+		ext:  cmp.Or(ext, Extension),
+		cap:  total,
+	}
 	if total > 0 {
 		// Files of earlier runs count as well. What cannot be listed is not ours to delete.
 		found, _ := r.list()
@@ -53,7 +58,10 @@ func (r *rotation) name(now time.Time, number uint32) string {
 
 // create creates a new file. A name that another run has taken within the same
 // second is passed over.
-func (r *rotation) create(number uint32, create func(path string) (storage, error)) (path string, s storage, err error) {
+func (r *rotation) create(
+	number uint32,
+	create func(path string) (storage, error),
+) (path string, s storage, err error) {
 	const tries = 1000
 	now := time.Now()
 	for i := range uint32(tries) {
@@ -67,7 +75,9 @@ func (r *rotation) create(number uint32, create func(path string) (storage, erro
 
 // list returns the files whose names this rotation could have given, oldest first.
 func (r *rotation) list() ([]rotated, error) {
-	pattern := regexp.MustCompile(`^` + regexp.QuoteMeta(r.base) + `-\d{8}T\d{6}Z-\d{4,9}` + regexp.QuoteMeta(r.ext) + `$`)
+	pattern := regexp.MustCompile(
+		`^` + regexp.QuoteMeta(r.base) + `-\d{8}T\d{6}Z-\d{4,9}` + regexp.QuoteMeta(r.ext) + `$`,
+	)
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return nil, err
@@ -126,7 +136,10 @@ func isRecording(path string) bool {
 func headerMeta(s *state.State) []*recordpb.Meta {
 	var meta []*recordpb.Meta
 	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
-		meta = append(meta, &recordpb.Meta{Key: strings.ToValidUTF8(key, "\ufffd"), Value: strings.ToValidUTF8(s.Meta[key], "\ufffd")})
+		meta = append(
+			meta,
+			&recordpb.Meta{Key: strings.ToValidUTF8(key, "\ufffd"), Value: strings.ToValidUTF8(s.Meta[key], "\ufffd")},
+		)
 	}
 	return meta
 }

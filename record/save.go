@@ -19,7 +19,14 @@ func (f *Flight) Save(path string) error {
 	if err != nil {
 		return wrap("create", path, err)
 	}
-	h := &recordpb.Header{FormatMajor: FormatMajor, FormatMinor: FormatMinor, Tool: f.opts.Tool, Session: newSession(), CreatedNs: uint64(f.enc.state.Now), Meta: headerMeta(f.enc.state)}
+	h := &recordpb.Header{
+		FormatMajor: FormatMajor,
+		FormatMinor: FormatMinor,
+		Tool:        f.opts.Tool,
+		Session:     newSession(),
+		CreatedNs:   uint64(f.enc.state.Now),
+		Meta:        headerMeta(f.enc.state),
+	}
 	out, err := startFile(s, path, h, f.enc.zstd)
 	if err != nil {
 		return wrap("write", path, errors.Join(err, s.Close()))

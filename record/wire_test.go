@@ -57,7 +57,9 @@ func TestWireFormat(t *testing.T) {
 	if err := proto.Unmarshal(encodeEvents(b), &generated); err != nil {
 		t.Fatal(err)
 	}
-	if len(generated.ProtoReflect().GetUnknown()) > 0 || int(generated.Count) != len(b.Events) || len(generated.TimeDeltaNs) != len(b.Events) || len(generated.Kinds) < 5 {
+	if len(generated.ProtoReflect().GetUnknown()) > 0 || int(generated.Count) != len(b.Events) ||
+		len(generated.TimeDeltaNs) != len(b.Events) ||
+		len(generated.Kinds) < 5 {
 		t.Errorf("the generated code reads %d events, %d times", generated.Count, len(generated.TimeDeltaNs))
 	}
 	// The generated code's reading, done once more by the letter of FORMAT.md.
@@ -203,7 +205,15 @@ func TestRandomEvents(t *testing.T) {
 	for range 200 {
 		var builder model.Builder
 		for range random.IntN(50) {
-			e := model.Event{Time: model.Time(number()), Resource: number(), PID: int32(number()), TID: int32(number()), CPU: int32(number()), Kind: model.Kind(number() >> random.IntN(16)), Flags: model.Flags(number())}
+			e := model.Event{
+				Time:     model.Time(number()),
+				Resource: number(),
+				PID:      int32(number()),
+				TID:      int32(number()),
+				CPU:      int32(number()),
+				Kind:     model.Kind(number() >> random.IntN(16)),
+				Flags:    model.Flags(number()),
+			}
 			e.Dur = model.Time(number()).Sub(0)
 			for i := range e.Args {
 				e.Args[i] = number()
@@ -271,20 +281,38 @@ func TestHostile(t *testing.T) {
 	one := []byte{0}
 	many := bytes.Repeat(one, 100)
 	for name, msg := range map[string][]byte{
-		"more events than times":     events(1<<31-1, many, one, rows(1)),
-		"more events than an int":    events(1<<40, many, one, rows(1)),
-		"more shapes than events":    events(100, many, one, rows(1<<31-1, constant(fieldKind, 1))),
-		"no shapes":                  events(100, many, one, nil),
-		"shape outside the table":    events(100, many, []byte{7}, rows(2)),
-		"column ends early":          events(100, many, one, rows(5, append(constant(fieldKind, 1), appendBytes(nil, columnValues, []byte{1})...))),
-		"unknown encoding":           events(100, many, one, rows(1, appendUint(constant(fieldKind, 1), columnEncoding, 9))),
-		"too many strings":           events(1, one, one, rows(1), bytes.Repeat([]byte{eventsStrings<<3 | 2, 0}, maxStrings+2)),
-		"too many stacks":            events(1, one, one, rows(1), bytes.Repeat([]byte{eventsStacks<<3 | 2, 0}, maxStacks+2)),
-		"too many kinds":             events(1, one, one, rows(1), bytes.Repeat([]byte{eventsKinds<<3 | 2, 0}, maxKinds+2)),
-		"too many columns":           events(1, one, one, rows(1, bytes.Repeat([]byte{rowsColumns<<3 | 2, 0}, maxColumns+2))),
-		"histograms without buckets": events(1, one, one, rows(1), appendBytes(nil, eventsHists, appendBytes(appendBytes(appendBytes(appendBytes(nil, 1, one), 2, one), 3, one), 4, protowire.AppendVarint(nil, 1<<40)))),
-		"name of a frame":            events(1, one, one, rows(1), appendBytes(nil, eventsStacks, appendBytes(appendBytes(nil, stackAddr, one), stackName, []byte{9}))),
-		"rows end early":             events(100, many, one, rows(1, constant(fieldKind, 1)), appendBytes(nil, eventsKinds, append(appendUint(nil, rowsKind, 1), rows(3, constant(fieldDuration, 1))...))),
+		"more events than times":  events(1<<31-1, many, one, rows(1)),
+		"more events than an int": events(1<<40, many, one, rows(1)),
+		"more shapes than events": events(100, many, one, rows(1<<31-1, constant(fieldKind, 1))),
+		"no shapes":               events(100, many, one, nil),
+		"shape outside the table": events(100, many, []byte{7}, rows(2)),
+		"column ends early": events(
+			100, many, one, rows(5, append(constant(fieldKind, 1), appendBytes(nil, columnValues, []byte{1})...)),
+		),
+		"unknown encoding": events(100, many, one, rows(1, appendUint(constant(fieldKind, 1), columnEncoding, 9))),
+		"too many strings": events(
+			1, one, one, rows(1), bytes.Repeat([]byte{eventsStrings<<3 | 2, 0}, maxStrings+2),
+		),
+		"too many stacks":  events(1, one, one, rows(1), bytes.Repeat([]byte{eventsStacks<<3 | 2, 0}, maxStacks+2)),
+		"too many kinds":   events(1, one, one, rows(1), bytes.Repeat([]byte{eventsKinds<<3 | 2, 0}, maxKinds+2)),
+		"too many columns": events(1, one, one, rows(1, bytes.Repeat([]byte{rowsColumns<<3 | 2, 0}, maxColumns+2))),
+		"histograms without buckets": events(
+			1, one, one, rows(1),
+			appendBytes(
+				nil, eventsHists,
+				appendBytes(
+					appendBytes(appendBytes(appendBytes(nil, 1, one), 2, one), 3, one), 4, protowire.AppendVarint(nil, 1<<40),
+				),
+			),
+		),
+		"name of a frame": events(
+			1, one, one, rows(1),
+			appendBytes(nil, eventsStacks, appendBytes(appendBytes(nil, stackAddr, one), stackName, []byte{9})),
+		),
+		"rows end early": events(
+			100, many, one, rows(1, constant(fieldKind, 1)),
+			appendBytes(nil, eventsKinds, append(appendUint(nil, rowsKind, 1), rows(3, constant(fieldDuration, 1))...)),
+		),
 	} {
 		var err error
 		if n := allocated(func() { _, err = decodeEvents(msg) }); err == nil || n > 32<<20 {
@@ -356,7 +384,9 @@ func FuzzEvents(f *testing.F) {
 		}
 		// What can be read can be written and read again.
 		var batches []*model.Batch
-		if err := ReadText(strings.NewReader(got), func(b *model.Batch) error { batches = append(batches, b); return nil }); err != nil {
+		if err := ReadText(
+			strings.NewReader(got), func(b *model.Batch) error { batches = append(batches, b); return nil },
+		); err != nil {
 			t.Fatalf("%v in %q", err, got)
 		}
 		var again strings.Builder

@@ -146,7 +146,15 @@ func (w *Writer) open() error {
 	if err != nil {
 		return err
 	}
-	h := &recordpb.Header{FormatMajor: FormatMajor, FormatMinor: FormatMinor, Tool: w.opts.Tool, Session: w.session, File: w.fileNo, CreatedNs: uint64(w.enc.state.Now), Meta: headerMeta(w.enc.state)}
+	h := &recordpb.Header{
+		FormatMajor: FormatMajor,
+		FormatMinor: FormatMinor,
+		Tool:        w.opts.Tool,
+		Session:     w.session,
+		File:        w.fileNo,
+		CreatedNs:   uint64(w.enc.state.Now),
+		Meta:        headerMeta(w.enc.state),
+	}
 	f, err := startFile(s, path, h, w.enc.zstd)
 	if err != nil {
 		return errors.Join(err, s.Close(), os.Remove(path))
@@ -194,7 +202,16 @@ func (w *Writer) Write(b *model.Batch) error {
 // reportLoss puts what could not be written into the block that begins at time t.
 func (w *Writer) reportLoss(t model.Time) {
 	var builder model.Builder
-	builder.AddLoss(model.Loss{Time: t, Dur: max(0, t.Sub(w.pending.since)), CPU: -1, Lost: w.pending.events, Origin: originRecorder, Detail: cause(w.pending.err).Error()})
+	builder.AddLoss(
+		model.Loss{
+			Time:   t,
+			Dur:    max(0, t.Sub(w.pending.since)),
+			CPU:    -1,
+			Lost:   w.pending.events,
+			Origin: originRecorder,
+			Detail: cause(w.pending.err).Error(),
+		},
+	)
 	b := builder.Take()
 	w.enc.batch(b)
 	w.enc.add(b, &b.Events[0])

@@ -109,7 +109,14 @@ func TestDiskFull(t *testing.T) {
 				}
 			}
 			if recorded != w.Stats().Lost || got.n-got.keyframes-reports+int(recorded) != written {
-				t.Errorf("%d events read, %d reported as lost in %d events, Stats says %d, of %d", got.n, recorded, reports, w.Stats().Lost, written)
+				t.Errorf(
+					"%d events read, %d reported as lost in %d events, Stats says %d, of %d",
+					got.n,
+					recorded,
+					reports,
+					w.Stats().Lost,
+					written,
+				)
 			}
 			if got.keyframes > 0 {
 				t.Error("keyframes handed on where no block is missing")
@@ -206,7 +213,9 @@ func TestCreateFaults(t *testing.T) {
 	if err := w.Write(newTrace(1).batch(1)); !errors.Is(err, ErrClosed) {
 		t.Errorf("write after close: %v", err)
 	}
-	if _, err := Create(filepath.Join(dir, "no", "dir"), Options{}); !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &fault) || fault.Hint() == "" {
+	if _, err := Create(filepath.Join(dir, "no", "dir"), Options{}); !errors.Is(err, fs.ErrNotExist) ||
+		!errors.As(err, &fault) ||
+		fault.Hint() == "" {
 		t.Errorf("missing directory: %v", err)
 	}
 	link := filepath.Join(dir, "link")
@@ -419,14 +428,25 @@ func TestTwoRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if got, want := holds(t, r, 0), holds(t, open(t, c), 0); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+	if got, want := holds(t, r, 0), holds(t, open(t, c), 0); strings.ReplaceAll(
+		got,
+		" ",
+		"",
+	) != strings.ReplaceAll(
+		want,
+		" ",
+		"",
+	) {
 		compare(t, got, want)
 	}
 }
 
 func TestFlight(t *testing.T) {
 	dir := t.TempDir()
-	f, err := NewFlight(filepath.Join(dir, "flight.lostbeat"), FlightOptions{Window: 20 * time.Second, After: 5 * time.Second, MaxBytes: 4 << 20})
+	f, err := NewFlight(
+		filepath.Join(dir, "flight.lostbeat"),
+		FlightOptions{Window: 20 * time.Second, After: 5 * time.Second, MaxBytes: 4 << 20},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

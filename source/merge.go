@@ -272,7 +272,15 @@ func (q *queue) ended(a arrival) error {
 	if err := q.flush(); err != nil {
 		return err
 	}
-	q.builder.AddLoss(model.Loss{Time: q.newest, CPU: -1, Lost: 1, Origin: originSource, Detail: fmt.Sprintf("source %d failed: %v", a.source, a.err)})
+	q.builder.AddLoss(
+		model.Loss{
+			Time:   q.newest,
+			CPU:    -1,
+			Lost:   1,
+			Origin: originSource,
+			Detail: fmt.Sprintf("source %d failed: %v", a.source, a.err),
+		},
+	)
 	q.built = q.newest
 	return q.flush()
 }
@@ -367,7 +375,16 @@ func (q *queue) emitBuilt() error {
 }
 
 func (q *queue) declareLate() {
-	q.builder.AddLoss(model.Loss{Time: q.newest, Dur: q.newest.Sub(q.lateFrom), CPU: -1, Lost: q.late, Origin: model.OriginLate, Detail: "came too late to be put in order"})
+	q.builder.AddLoss(
+		model.Loss{
+			Time:   q.newest,
+			Dur:    q.newest.Sub(q.lateFrom),
+			CPU:    -1,
+			Lost:   q.late,
+			Origin: model.OriginLate,
+			Detail: "came too late to be put in order",
+		},
+	)
 	q.late, q.told, q.built = 0, q.newest, q.newest
 }
 

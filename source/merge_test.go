@@ -298,7 +298,9 @@ func BenchmarkMerge(b *testing.B) {
 			n := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := Merge(0, sources...).Run(b.Context(), func(batch *model.Batch) error { n += len(batch.Events); return nil }); err != nil {
+				if err := Merge(0, sources...).Run(
+					b.Context(), func(batch *model.Batch) error { n += len(batch.Events); return nil },
+				); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -116,7 +116,15 @@ func TestPlayerPauseSpeedStep(t *testing.T) {
 func TestPlayerSeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var moves []model.Time
-		p := NewPlayer(tape{40}, PlayerOptions{Hold: true, Paused: true, Start: ms(3000), Moved: func(to model.Time) *model.Batch { moves = append(moves, to); return nil }})
+		p := NewPlayer(
+			tape{40},
+			PlayerOptions{
+				Hold:   true,
+				Paused: true,
+				Start:  ms(3000),
+				Moved:  func(to model.Time) *model.Batch { moves = append(moves, to); return nil },
+			},
+		)
 		result := play(t, p)
 		synctest.Wait() // 1, 2, 3
 		p.Seek(ms(23500))
@@ -175,13 +183,19 @@ func TestPlayerLeadIn(t *testing.T) {
 func TestPlayerErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("gone")
-		if err := NewPlayer(tape{4}, PlayerOptions{}).Run(t.Context(), func(*model.Batch) error { return gone }); !errors.Is(err, gone) {
+		if err := NewPlayer(tape{4}, PlayerOptions{}).Run(t.Context(), func(*model.Batch) error { return gone }); !errors.Is(
+			err,
+			gone,
+		) {
 			t.Errorf("error %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(1500*time.Millisecond, cancel)
 		n := 0
-		if err := NewPlayer(tape{400}, PlayerOptions{}).Run(ctx, func(b *model.Batch) error { n += len(b.Events); return nil }); err != nil || n != 2 {
+		if err := NewPlayer(tape{400}, PlayerOptions{}).Run(
+			ctx, func(b *model.Batch) error { n += len(b.Events); return nil },
+		); err != nil ||
+			n != 2 {
 			t.Errorf("stopped on request with %v after %d events", err, n)
 		}
 	})

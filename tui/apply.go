@@ -136,9 +136,25 @@ func (s *State) applyRun(b *model.Batch, e *model.Event, f *frameBuilder) {
 		}
 	}
 	if v, ok := b.DeferredRun(e); ok {
-		f.addRun(LongRun{Time: v.Time, Wait: v.Wait, Length: v.Dur, CPU: v.CPU, Class: v.Class, WaitUnknown: v.Flags&model.FlagWaitUnknown != 0, Name: v.Name, Driver: v.Driver, Task: v.Task, Before: v.Before})
+		f.addRun(
+			LongRun{
+				Time:        v.Time,
+				Wait:        v.Wait,
+				Length:      v.Dur,
+				CPU:         v.CPU,
+				Class:       v.Class,
+				WaitUnknown: v.Flags&model.FlagWaitUnknown != 0,
+				Name:        v.Name,
+				Driver:      v.Driver,
+				Task:        v.Task,
+				Before:      v.Before,
+			},
+		)
 	} else if v, ok := b.InterruptRun(e); ok {
-		f.addRun(LongRun{Time: v.Time, Length: v.Dur, CPU: v.CPU, Class: v.Class, WaitUnknown: true, Name: v.Name, Driver: v.Driver, Task: s.fold.ProcessName(v.PID)})
+		f.addRun(LongRun{
+			Time: v.Time, Length: v.Dur, CPU: v.CPU, Class: v.Class, WaitUnknown: true, Name: v.Name, Driver: v.Driver,
+			Task: s.fold.ProcessName(v.PID),
+		})
 	}
 }
 
@@ -147,8 +163,14 @@ func (s *State) applyCPU(b *model.Batch, e *model.Event) {
 		series := s.series.softnet.get(CPUKey{v.CPU}, s.now, s.oldest())
 		s.spread(e, func(f *frameBuilder, part float32) {
 			if r := f.softnet.at(series); r != nil {
-				*r = Softnet{r.Processed + part*float32(v.Processed), r.Dropped + part*float32(v.Dropped), r.Squeezed + part*float32(v.TimeSqueeze),
-					r.RPS + part*float32(v.ReceivedRPS), r.FlowLimit + part*float32(v.FlowLimit), float32(v.BacklogPackets)}
+				*r = Softnet{
+					r.Processed + part*float32(v.Processed),
+					r.Dropped + part*float32(v.Dropped),
+					r.Squeezed + part*float32(v.TimeSqueeze),
+					r.RPS + part*float32(v.ReceivedRPS),
+					r.FlowLimit + part*float32(v.FlowLimit),
+					float32(v.BacklogPackets),
+				}
 			}
 		})
 		return
@@ -178,15 +200,34 @@ func (s *State) applyDevice(b *model.Batch, e *model.Event) {
 	series := s.series.devices.get(DeviceKey{v.Device, v.Ifindex}, s.now, s.oldest())
 	s.spread(e, func(f *frameBuilder, part float32) {
 		if r := f.devices.at(series); r != nil {
-			*r = Device{r.RxPackets + part*float32(v.RXPackets), r.TxPackets + part*float32(v.TXPackets), r.RxDropped + part*float32(v.RXDropped),
-				r.TxDropped + part*float32(v.TXDropped), r.RxErrors + part*float32(v.RXErrors), r.RxBytes + part*float32(v.RXBytes)}
+			*r = Device{
+				r.RxPackets + part*float32(v.RXPackets),
+				r.TxPackets + part*float32(v.TXPackets),
+				r.RxDropped + part*float32(v.RXDropped),
+				r.TxDropped + part*float32(
+					v.TXDropped,
+				),
+				r.RxErrors + part*float32(v.RXErrors),
+				r.RxBytes + part*float32(v.RXBytes),
+			}
 		}
 	})
 }
 
 func (s *State) applyDrop(b *model.Batch, e *model.Event) {
 	v, _ := b.Drop(e)
-	k := DropKey{Place: v.Place, Reason: v.Reason, Device: v.Device, Queue: v.Queue, CPU: -1, Protocol: v.Protocol, Port: v.LocalPort, PID: v.PID, Process: v.Process, Location: v.Location}
+	k := DropKey{
+		Place:    v.Place,
+		Reason:   v.Reason,
+		Device:   v.Device,
+		Queue:    v.Queue,
+		CPU:      -1,
+		Protocol: v.Protocol,
+		Port:     v.LocalPort,
+		PID:      v.PID,
+		Process:  v.Process,
+		Location: v.Location,
+	}
 	if v.Place == model.PlaceRing || v.Place == model.PlaceBacklog {
 		k.CPU = v.CPU
 	}
@@ -204,14 +245,26 @@ func (s *State) applyDrop(b *model.Batch, e *model.Event) {
 
 func (s *State) applySocket(b *model.Batch, e *model.Event) {
 	v, _ := b.SocketQueue(e)
-	k := SocketKey{Cookie: v.Cookie, Protocol: v.Protocol, Port: v.LocalPort, Local: v.LocalAddr, PID: v.PID, Process: v.Process}
+	k := SocketKey{
+		Cookie:   v.Cookie,
+		Protocol: v.Protocol,
+		Port:     v.LocalPort,
+		Local:    v.LocalAddr,
+		PID:      v.PID,
+		Process:  v.Process,
+	}
 	if k.Process == "" {
 		k.Process = s.fold.ProcessName(k.PID)
 	}
 	series := s.series.sockets.get(k, s.now, s.oldest())
 	s.spread(e, func(f *frameBuilder, part float32) {
 		if r := f.sockets.at(series); r != nil {
-			*r = Socket{float32(v.QueuedBytes), float32(v.LimitBytes), r.Dropped + part*float32(v.Dropped), max(r.Idle, float32(v.Idle))}
+			*r = Socket{
+				float32(v.QueuedBytes),
+				float32(v.LimitBytes),
+				r.Dropped + part*float32(v.Dropped),
+				max(r.Idle, float32(v.Idle)),
+			}
 		}
 	})
 }
@@ -261,7 +314,16 @@ func (s *State) applyCounter(b *model.Batch, e *model.Event) {
 
 func (s *State) applyPacket(b *model.Batch, e *model.Event, f *frameBuilder) {
 	v, _ := b.Packet(e)
-	k := FlowKey{Protocol: v.Protocol, Local: v.LocalAddr, Peer: v.RemoteAddr, LPort: v.LocalPort, Port: v.RemotePort, Direction: v.Direction, PID: v.PID, Process: v.Process}
+	k := FlowKey{
+		Protocol:  v.Protocol,
+		Local:     v.LocalAddr,
+		Peer:      v.RemoteAddr,
+		LPort:     v.LocalPort,
+		Port:      v.RemotePort,
+		Direction: v.Direction,
+		PID:       v.PID,
+		Process:   v.Process,
+	}
 	if k.Process == "" {
 		k.Process = s.fold.ProcessName(k.PID)
 	}
@@ -295,7 +357,8 @@ func (s *State) applyPort(b *model.Batch, e *model.Event, f *frameBuilder) {
 		return
 	}
 	for key, p := range s.fold.Pools {
-		anyPort := port == 0 && p.Source == model.PoolEphemeral && p.Protocol == protocol && (p.Netns == 0 || p.Netns == netns)
+		anyPort := port == 0 && p.Source == model.PoolEphemeral && p.Protocol == protocol &&
+			(p.Netns == 0 || p.Netns == netns)
 		if !anyPort && !p.Contains(protocol, netns, port) {
 			continue
 		}

@@ -45,7 +45,16 @@ func BenchmarkTickIdle(b *testing.B) {
 func BenchmarkApply(b *testing.B) {
 	var runs model.Builder
 	for i := range 4096 {
-		runs.AddDeferredRun(model.DeferredRun{Time: tuitest.Start + model.Time(i)*3000, Dur: time.Duration(1000 + i%700), CPU: int32(i % 8), Class: model.ClassSoftirq, Wait: time.Duration(i % 900), Name: "NET_RX"})
+		runs.AddDeferredRun(
+			model.DeferredRun{
+				Time:  tuitest.Start + model.Time(i)*3000,
+				Dur:   time.Duration(1000 + i%700),
+				CPU:   int32(i % 8),
+				Class: model.ClassSoftirq,
+				Wait:  time.Duration(i % 900),
+				Name:  "NET_RX",
+			},
+		)
 	}
 	for _, bb := range []struct {
 		name    string

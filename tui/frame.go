@@ -349,7 +349,11 @@ func (f *frameBuilder) cover(a, b model.Time) {
 
 // addRun keeps r when it is among the worst of the frame.
 func (f *frameBuilder) addRun(r LongRun) {
-	i, _ := slices.BinarySearchFunc(f.runs, r.worst(), func(have LongRun, worst time.Duration) int { return cmp.Compare(worst, have.worst()) })
+	i, _ := slices.BinarySearchFunc(
+		f.runs,
+		r.worst(),
+		func(have LongRun, worst time.Duration) int { return cmp.Compare(worst, have.worst()) },
+	)
 	if i >= maxRunsPerFrame {
 		return
 	}
@@ -380,7 +384,14 @@ func (f *frameBuilder) seal() *Frame {
 	}
 	for i := range out.Softnet {
 		v := &out.Softnet[i].Value
-		*v = Softnet{v.Processed * scale, v.Dropped * scale, v.Squeezed * scale, v.RPS * scale, v.FlowLimit * scale, v.Backlog}
+		*v = Softnet{
+			v.Processed * scale,
+			v.Dropped * scale,
+			v.Squeezed * scale,
+			v.RPS * scale,
+			v.FlowLimit * scale,
+			v.Backlog,
+		}
 	}
 	for i := range out.NAPI {
 		v := &out.NAPI[i].Value
@@ -388,7 +399,14 @@ func (f *frameBuilder) seal() *Frame {
 	}
 	for i := range out.Devices {
 		v := &out.Devices[i].Value
-		*v = Device{v.RxPackets * scale, v.TxPackets * scale, v.RxDropped * scale, v.TxDropped * scale, v.RxErrors * scale, v.RxBytes * scale}
+		*v = Device{
+			v.RxPackets * scale,
+			v.TxPackets * scale,
+			v.RxDropped * scale,
+			v.TxDropped * scale,
+			v.RxErrors * scale,
+			v.RxBytes * scale,
+		}
 	}
 	for i := range out.Drops {
 		out.Drops[i].Value.Rate *= scale

@@ -56,7 +56,16 @@ func text(content string) string {
 var bothFaults = tuitest.Options{Seconds: 90, Flood: 70, Leak: 20}
 
 // tooMuch is a host that is larger than any screen.
-var tooMuch = tuitest.Options{Seconds: 20, CPUs: 96, Flood: 5, Leak: 2, Ports: 60_000, Processes: 10_000, Lost: 7200, Name: strings.Repeat("-very-long", 6)}
+var tooMuch = tuitest.Options{
+	Seconds:   20,
+	CPUs:      96,
+	Flood:     5,
+	Leak:      2,
+	Ports:     60_000,
+	Processes: 10_000,
+	Lost:      7200,
+	Name:      strings.Repeat("-very-long", 6),
+}
 
 func TestFrames(t *testing.T) {
 	sizes := []struct{ w, h int }{{80, 24}, {120, 40}, {40, 10}, {200, 60}, {20, 5}}
@@ -79,7 +88,22 @@ func TestFrames(t *testing.T) {
 		switch {
 		case host.one:
 			var b model.Builder
-			b.AddDrop(model.Drop{Time: tuitest.Start, Dur: time.Second, CPU: 1, PID: 812, TID: 812, Place: model.PlaceSocket, Count: 3, Protocol: model.ProtocolUDP, LocalPort: 7000, Queue: -1, Reason: "SOCKET_RCVBUFF", Process: "hbd"})
+			b.AddDrop(
+				model.Drop{
+					Time:      tuitest.Start,
+					Dur:       time.Second,
+					CPU:       1,
+					PID:       812,
+					TID:       812,
+					Place:     model.PlaceSocket,
+					Count:     3,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 7000,
+					Queue:     -1,
+					Reason:    "SOCKET_RCVBUFF",
+					Process:   "hbd",
+				},
+			)
 			s.Apply(b.Take())
 			s.flush()
 		case !host.none:
@@ -158,7 +182,12 @@ func checkFrame(t *testing.T, content string, w, h int) {
 
 // Every size gives a frame of that size, on every page, in every mode.
 func TestAnySize(t *testing.T) {
-	states := map[string]*State{"none": NewState(), "faults": loaded(bothFaults), "windows": loaded(tuitest.Options{Seconds: 40, Windows: true, Flood: 20}), "fault": NewState()}
+	states := map[string]*State{
+		"none":    NewState(),
+		"faults":  loaded(bothFaults),
+		"windows": loaded(tuitest.Options{Seconds: 40, Windows: true, Flood: 20}),
+		"fault":   NewState(),
+	}
 	states["fault"].SetFault(errors.New("read: no such device"))
 	for name, s := range states {
 		for _, w := range []int{0, 1, 2, 3, 7, 15, 20, 39, 60, 79, 110, 133, 300} {
@@ -204,7 +233,10 @@ func TestNoColor(t *testing.T) {
 
 // What a traced host calls its things must not reach the terminal as it is.
 func TestHostileNames(t *testing.T) {
-	for _, name := range []string{"\x1b[2J\x1b]52;c;aGk=\x07", "\u009b31m", "\r\n\t", "\u202egnp.exe", "\u200b\u2066", "\xff\xfe", "\x7f", "世界世界", "e\u0301\u0301\u0301", "👩‍👩‍👧"} {
+	for _, name := range []string{
+		"\x1b[2J\x1b]52;c;aGk=\x07", "\u009b31m", "\r\n\t", "\u202egnp.exe", "\u200b\u2066", "\xff\xfe", "\x7f",
+		"世界世界", "e\u0301\u0301\u0301", "👩‍👩‍👧",
+	} {
 		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
 			s := loaded(tuitest.Options{Seconds: 60, Flood: 30, Leak: 10, Name: name, Blind: true})
 			s.SetFault(errors.New("failed" + name))

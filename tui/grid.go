@@ -111,7 +111,10 @@ func (g *grid[T]) prepare(s *listState) {
 	g.ready = true
 	if s.filter != "" {
 		want := strings.ToLower(s.filter)
-		g.rows = slices.DeleteFunc(slices.Clone(g.rows), func(v T) bool { return !strings.Contains(strings.ToLower(g.searched(v)), want) })
+		g.rows = slices.DeleteFunc(
+			slices.Clone(g.rows),
+			func(v T) bool { return !strings.Contains(strings.ToLower(g.searched(v)), want) },
+		)
 	}
 	by, desc := g.sort, g.desc
 	if s.sorted && s.column < len(g.cols) {
@@ -185,7 +188,14 @@ func (g *grid[T]) table(u *ui) *listing {
 	for i := range g.cols {
 		sortable[i] = g.cols[i].number != nil || g.cols[i].text != nil
 	}
-	l := &listing{columns: len(g.cols), sortable: sortable, defaults: g.sort, desc: g.desc, rows: len(g.rows), id: func(i int) string { return g.ident(g.rows[i]) }}
+	l := &listing{
+		columns:  len(g.cols),
+		sortable: sortable,
+		defaults: g.sort,
+		desc:     g.desc,
+		rows:     len(g.rows),
+		id:       func(i int) string { return g.ident(g.rows[i]) },
+	}
 	if g.enter != nil {
 		l.open = func(i int) command { return g.enter(g.rows[i]) }
 	}
@@ -424,7 +434,13 @@ func numberColumn[T any](title string, w, drop int, number func(T) float64, form
 }
 
 // sparkColumn is a column with the history of a number.
-func sparkColumn[T any](title string, w, flex, drop int, s style, limit float32, values func(v T, n int) []float32) column[T] {
+func sparkColumn[T any](
+	title string,
+	w, flex, drop int,
+	s style,
+	limit float32,
+	values func(v T, n int) []float32,
+) column[T] {
 	return column[T]{title: title, w: w, flex: flex, drop: drop, draw: func(l *line, w int, v T) {
 		l.spark(s, values(v, min(w, maxSpark)), limit)
 	}}

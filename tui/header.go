@@ -192,7 +192,9 @@ func (u *ui) timeline(v *view, w int) string {
 	l := newLine(u.theme, w)
 	start, end := u.span()
 	if p := v.snap.Progress; p.Total > 0 {
-		return l.space(1).put(accent, fmt.Sprintf("looking for findings in the whole file: %d %%", min(100, p.Done*100/p.Total))).String()
+		return l.space(1).
+			put(accent, fmt.Sprintf("looking for findings in the whole file: %d %%", min(100, p.Done*100/p.Total))).
+			String()
 	}
 	from, to := formatClock(start, u.loc), formatClock(end, u.loc)
 	if u.opt.Player == nil {

@@ -33,9 +33,12 @@ func (u *ui) helpLines(w int) []string {
 	}
 	out = append(out, blank(w), newLine(u.theme, w).space(1).put(heading, "reading the screen").String())
 	for _, text := range []string{
-		"share: part of one CPU's time. wait: from being raised to starting; run: from start to end. p99: 99 of 100 were shorter, at most 12.5 % off. max: over the last 60 s.",
-		"Numbers are those of one second, one to two seconds back, when all of its intervals have arrived. In a row of bars each bar is a second unless the title gives a time; a bar on the base line is zero.",
-		"loss counts events that were lost before lostbeat saw them; with loss, counts are lower bounds. self is what lostbeat itself takes: share of one CPU, and memory.",
+		"share: part of one CPU's time. wait: from being raised to starting; run: from start to end. p99: 99 of 100 were " +
+			"shorter, at most 12.5 % off. max: over the last 60 s.",
+		"Numbers are those of one second, one to two seconds back, when all of its intervals have arrived. In a row of " +
+			"bars each bar is a second unless the title gives a time; a bar on the base line is zero.",
+		"loss counts events that were lost before lostbeat saw them; with loss, counts are lower bounds. self is what " +
+			"lostbeat itself takes: share of one CPU, and memory.",
 	} {
 		for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 			out = append(out, newLine(u.theme, w).space(3).put(plain, piece).String())
@@ -46,31 +49,48 @@ func (u *ui) helpLines(w int) []string {
 
 // probeBands says what is seen, what is not, and why.
 func (u *ui) probeBands(v *view) []band {
-	probes := &grid[model.Probe]{id: "probes", title: "probes: what is seen and what is not", empty: "this stream names no probes", rows: v.snap.Probes, sort: 2,
+	probes := &grid[model.Probe]{
+		id:    "probes",
+		title: "probes: what is seen and what is not",
+		empty: "this stream names no probes",
+		rows:  v.snap.Probes,
+		sort:  2,
 		ident: func(p model.Probe) string { return p.Name + "/" + p.Part },
 		cols: []column[model.Probe]{
 			textColumn("probe", 10, 0, 0, func(p model.Probe) string { return p.Name }),
 			textColumn("part", 12, 0, 1, func(p model.Probe) string { return p.Part }),
-			{title: "state", w: 11, number: func(p model.Probe) float64 { return probeOrder[p.State%3] }, draw: func(l *line, w int, p model.Probe) {
-				s, g := good, u.theme.glyphs.good
-				switch p.State {
-				case model.ProbeDegraded:
-					s, g = warning, u.theme.glyphs.warning
-				case model.ProbeOff:
-					s, g = critical, u.theme.glyphs.critical
-				}
-				l.glyph(s, g).space(1).field(s, p.State.String(), w-2, false)
-			}},
+			{
+				title:  "state",
+				w:      11,
+				number: func(p model.Probe) float64 { return probeOrder[p.State%3] },
+				draw: func(l *line, w int, p model.Probe) {
+					s, g := good, u.theme.glyphs.good
+					switch p.State {
+					case model.ProbeDegraded:
+						s, g = warning, u.theme.glyphs.warning
+					case model.ProbeOff:
+						s, g = critical, u.theme.glyphs.critical
+					}
+					l.glyph(s, g).space(1).field(s, p.State.String(), w-2, false)
+				},
+			},
 			textColumn("why", 24, 2, 0, func(p model.Probe) string { return p.Reason }),
 			textColumn("what would mend it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
-		}}
-	losses := &grid[LossTotal]{id: "losses", title: "events lost since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.Losses, sort: -1,
+		},
+	}
+	losses := &grid[LossTotal]{
+		id:    "losses",
+		title: "events lost since " + formatClock(v.snap.Started, u.loc),
+		empty: "none",
+		rows:  v.snap.Losses,
+		sort:  -1,
 		ident: func(l LossTotal) string { return l.Origin + "/" + l.Detail },
 		cols: []column[LossTotal]{
 			textColumn("where", 14, 0, 0, func(l LossTotal) string { return l.Origin }),
 			textColumn("which", 20, 1, 0, func(l LossTotal) string { return l.Detail }),
 			numberColumn("events", 10, 0, func(l LossTotal) float64 { return float64(l.Lost) }, formatCount),
-		}}
+		},
+	}
 	return []band{{probes}, {u.reasonBlock(probes)}, {losses}}
 }
 

@@ -32,29 +32,73 @@ func hasFinding(u *ui) bool { return u.chosenFinding() != nil }
 // bindings are all keys, in the order of the help.
 func bindings() []binding {
 	return []binding{
-		{keys: []string{"1", "2", "3", "4", "5", "6"}, show: "1 to 6", help: "page", run: func(u *ui, key string) command { return u.goPage(pageID(key[0] - '1')) }},
+		{
+			keys: []string{"1", "2", "3", "4", "5", "6"},
+			show: "1 to 6",
+			help: "page",
+			run:  func(u *ui, key string) command { return u.goPage(pageID(key[0] - '1')) },
+		},
 		{keys: []string{"tab", "shift+tab"}, show: "Tab Shift-Tab", help: "next, previous page", run: (*ui).turnPage},
-		{keys: []string{"j", "down", "k", "up"}, show: "j k ↓ ↑", help: "row down, up", when: func(u *ui) bool { return hasTable(u) || hasScroll(u) }, run: (*ui).moveRow},
-		{keys: []string{"pgdown", "pgup", "ctrl+d", "ctrl+u", "ctrl+f", "ctrl+b"}, show: "PgDn PgUp", help: "a screen down, up", when: func(u *ui) bool { return hasTable(u) || hasScroll(u) }, run: (*ui).moveRow},
+		{
+			keys: []string{"j", "down", "k", "up"},
+			show: "j k ↓ ↑",
+			help: "row down, up",
+			when: func(u *ui) bool { return hasTable(u) || hasScroll(u) },
+			run:  (*ui).moveRow,
+		},
+		{
+			keys: []string{"pgdown", "pgup", "ctrl+d", "ctrl+u", "ctrl+f", "ctrl+b"},
+			show: "PgDn PgUp",
+			help: "a screen down, up",
+			when: func(u *ui) bool { return hasTable(u) || hasScroll(u) },
+			run:  (*ui).moveRow,
+		},
 		{keys: []string{"enter"}, show: "Enter", help: "open the row", when: canEnter, run: (*ui).enter},
 		{keys: []string{"esc", "backspace"}, show: "Esc", help: "back; remove the filter", run: (*ui).back},
 		{keys: []string{"v", "V"}, show: "v V", help: "next, previous table", when: hasTable, run: (*ui).turnTable},
 		{keys: []string{"/"}, help: "filter the table", when: hasColumns, run: (*ui).askFilter},
-		{keys: []string{"s", "S"}, show: "s S", help: "sort by the next column; reverse", when: hasColumns, run: (*ui).resort},
-		{keys: []string{"m"}, help: "heat map: share, run p99, wait p99, worst run", on: []string{"Deferred"}, run: (*ui).nextMetric},
+		{
+			keys: []string{"s", "S"},
+			show: "s S",
+			help: "sort by the next column; reverse",
+			when: hasColumns,
+			run:  (*ui).resort,
+		},
+		{
+			keys: []string{"m"},
+			help: "heat map: share, run p99, wait p99, worst run",
+			on:   []string{"Deferred"},
+			run:  (*ui).nextMetric,
+		},
 		{keys: []string{"space"}, show: "Space", help: "pause, go on", run: (*ui).pause},
 		{keys: []string{"left", "right"}, show: "← →", help: "a second back, forward", run: (*ui).step},
-		{keys: []string{"shift+left", "shift+right", "H", "L"}, show: "H L", help: "a minute back, forward", run: (*ui).step},
+		{
+			keys: []string{"shift+left", "shift+right", "H", "L"},
+			show: "H L",
+			help: "a minute back, forward",
+			run:  (*ui).step,
+		},
 		{keys: []string{"[", "]"}, show: "[ ]", help: "previous, next finding", run: (*ui).jumpFinding},
 		{keys: []string{"g"}, help: "go to a time", run: (*ui).askTime},
 		{keys: []string{"home"}, show: "Home", help: "the oldest moment", run: (*ui).home},
 		{keys: []string{"end"}, show: "End", help: "the newest moment", run: (*ui).end},
-		{keys: []string{"+", "=", "-", "_"}, show: "+ -", help: "play faster, slower", when: hasPlayer, run: (*ui).changeSpeed},
+		{
+			keys: []string{"+", "=", "-", "_"},
+			show: "+ -",
+			help: "play faster, slower",
+			when: hasPlayer,
+			run:  (*ui).changeSpeed,
+		},
 		{keys: []string{"y"}, help: "copy the finding as text", when: hasFinding, run: (*ui).copyFinding},
 		{keys: []string{"w"}, help: "write the recording so far", when: hasRecord, run: (*ui).askPath},
 		{keys: []string{"d"}, help: "probes: what is seen, what is not, and why", run: toggle("probes")},
 		{keys: []string{"?", "f1"}, show: "?", help: "help for this page", run: toggle("help")},
-		{keys: []string{"q", "ctrl+c"}, show: "q", help: "quit", run: func(*ui, string) command { return func() message { return quitMsg{} } }},
+		{
+			keys: []string{"q", "ctrl+c"},
+			show: "q",
+			help: "quit",
+			run:  func(*ui, string) command { return func() message { return quitMsg{} } },
+		},
 	}
 }
 
@@ -181,8 +225,13 @@ func (u *ui) turnTable(key string) command {
 func (u *ui) askFilter(string) command {
 	_, s := u.listing()
 	before := s.filter
-	u.prompt = &prompt{label: "filter", text: s.filter, change: func(text string) { s.filter = text }, cancel: func() { s.filter = before },
-		done: func(*ui, string) command { return nil }}
+	u.prompt = &prompt{
+		label:  "filter",
+		text:   s.filter,
+		change: func(text string) { s.filter = text },
+		cancel: func() { s.filter = before },
+		done:   func(*ui, string) command { return nil },
+	}
 	return nil
 }
 
@@ -276,7 +325,18 @@ func parseTime(text string, at, now model.Time, loc *time.Location) (model.Time,
 			continue
 		}
 		day := at.Std().In(loc)
-		return model.TimeOf(time.Date(day.Year(), day.Month(), day.Day(), clock.Hour(), clock.Minute(), clock.Second(), clock.Nanosecond(), loc)), nil
+		return model.TimeOf(
+			time.Date(
+				day.Year(),
+				day.Month(),
+				day.Day(),
+				clock.Hour(),
+				clock.Minute(),
+				clock.Second(),
+				clock.Nanosecond(),
+				loc,
+			),
+		), nil
 	}
 	if d, err := time.ParseDuration(text); err == nil {
 		if d < 0 {

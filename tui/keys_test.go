@@ -17,8 +17,21 @@ import (
 )
 
 // keyCodes are the keys that are not a character.
-var keyCodes = map[string]rune{"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown, "left": tea.KeyLeft, "right": tea.KeyRight,
-	"home": tea.KeyHome, "end": tea.KeyEnd, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown, "backspace": tea.KeyBackspace, "f1": tea.KeyF1}
+var keyCodes = map[string]rune{
+	"enter":     tea.KeyEnter,
+	"esc":       tea.KeyEscape,
+	"tab":       tea.KeyTab,
+	"up":        tea.KeyUp,
+	"down":      tea.KeyDown,
+	"left":      tea.KeyLeft,
+	"right":     tea.KeyRight,
+	"home":      tea.KeyHome,
+	"end":       tea.KeyEnd,
+	"pgup":      tea.KeyPgUp,
+	"pgdown":    tea.KeyPgDown,
+	"backspace": tea.KeyBackspace,
+	"f1":        tea.KeyF1,
+}
 
 // press sends keys to the program and runs the commands that they give; it
 // returns the messages that went to the terminal program itself.
@@ -174,7 +187,9 @@ func TestQuitAndCopy(t *testing.T) {
 		t.Fatalf("y gives %v, want one text", out)
 	}
 	got := out[0].(copyMsg).text
-	for _, want := range []string{"CRITICAL: CPU 0 spends 99.8 %", "host web-07, Linux 6.18.0", "from 2026-11-22 13:59:38.000 +00:00", "- dropped at the full backlog: 7.1M packets", "Ruled out:", "What to do:", "Events lost while this was found: 0"} {
+	for _, want := range []string{"CRITICAL: CPU 0 spends 99.8 %", "host web-07, Linux 6.18.0", "from 2026-11-22 " +
+		"13:59:38.000 +00:00", "- dropped at the full backlog: 7.1M packets", "Ruled out:", "What to do:", "Events lost " +
+		"while this was found: 0"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the text lacks %q:\n%s", want, got)
 		}
@@ -310,7 +325,14 @@ func TestReplayKeys(t *testing.T) {
 	} {
 		t.Run(tt.keys, func(t *testing.T) {
 			s := loaded(bothFaults)
-			ahead := model.Finding{ID: "ahead", Detector: "port-leak", Severity: model.SeverityWarning, Title: "a finding ahead of the play head", Start: tuitest.Start + 300*second, End: tuitest.Start + 320*second}
+			ahead := model.Finding{
+				ID:       "ahead",
+				Detector: "port-leak",
+				Severity: model.SeverityWarning,
+				Title:    "a finding ahead of the play head",
+				Start:    tuitest.Start + 300*second,
+				End:      tuitest.Start + 320*second,
+			}
 			s.SetFindings([]model.Finding{ahead})
 			p := &fakePlayer{speed: 1, position: tuitest.Start + 90*second, end: tuitest.Start + 600*second}
 			m := screen(s, 100, 40, func(o *Options) { o.Live, o.Player, o.Source = false, p, "web-07.lostbeat" })
@@ -335,7 +357,17 @@ func TestReplayAhead(t *testing.T) {
 	tick(m)
 	shows(t, m, "looking for findings in the whole file: 30 %")
 	shows(t, m, "REPLAY 13:58:59 ×4")
-	s.SetFindings([]model.Finding{{ID: "a", Severity: model.SeverityCritical, Title: "ahead", Start: tuitest.Start + 300*second, End: tuitest.Start + 320*second}})
+	s.SetFindings(
+		[]model.Finding{
+			{
+				ID:       "a",
+				Severity: model.SeverityCritical,
+				Title:    "ahead",
+				Start:    tuitest.Start + 300*second,
+				End:      tuitest.Start + 320*second,
+			},
+		},
+	)
 	tick(m)
 	shows(t, m, "No fault found in 30 s; the next one is at 14:03:29")
 	hides(t, m, "looking for findings")
@@ -349,9 +381,15 @@ func TestParseTime(t *testing.T) {
 		text string
 		want string // "" for an error
 	}{
-		{"14:03:09", "2026-11-22T14:03:09.000000000Z"}, {" 14:03 ", "2026-11-22T14:03:00.000000000Z"}, {"14:03:09.25", "2026-11-22T14:03:09.250000000Z"},
-		{"-90s", at.String()}, {"-1m30s", at.String()}, {"10s", at.Add(10 * time.Second).String()}, {"+10s", at.Add(10 * time.Second).String()},
-		{"2026-11-22T14:03:09Z", "2026-11-22T14:03:09.000000000Z"}, {"2026-11-22T15:03:09+01:00", "2026-11-22T14:03:09.000000000Z"},
+		{"14:03:09", "2026-11-22T14:03:09.000000000Z"}, {" 14:03 ", "2026-11-22T14:03:00.000000000Z"}, {
+			"14:03:09.25", "2026-11-22T14:03:09.250000000Z",
+		},
+		{"-90s", at.String()}, {"-1m30s", at.String()}, {"10s", at.Add(10 * time.Second).String()}, {
+			"+10s", at.Add(10 * time.Second).String(),
+		},
+		{"2026-11-22T14:03:09Z", "2026-11-22T14:03:09.000000000Z"}, {
+			"2026-11-22T15:03:09+01:00", "2026-11-22T14:03:09.000000000Z",
+		},
 		{"", ""}, {"25:00", ""}, {"yesterday", ""}, {"90", ""},
 	} {
 		got, err := parseTime(tt.text, at, now, time.UTC)

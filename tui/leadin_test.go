@@ -22,8 +22,25 @@ func byKey[K comparable, V any](rows []row[K, V]) map[K]V {
 
 // contents is all that a frame holds.
 func contents(f *Frame) []any {
-	return []any{f.Start, f.Events, f.Lost, byKey(f.Deferred), byKey(f.Interrupts), byKey(f.CPUs), byKey(f.Softnet), byKey(f.NAPI), byKey(f.Devices), byKey(f.Drops), byKey(f.Sockets),
-		byKey(f.Tasks), byKey(f.Counters), byKey(f.Flows), byKey(f.Pools), byKey(f.Holders), f.Runs}
+	return []any{
+		f.Start,
+		f.Events,
+		f.Lost,
+		byKey(f.Deferred),
+		byKey(f.Interrupts),
+		byKey(f.CPUs),
+		byKey(f.Softnet),
+		byKey(f.NAPI),
+		byKey(f.Devices),
+		byKey(f.Drops),
+		byKey(f.Sockets),
+		byKey(f.Tasks),
+		byKey(f.Counters),
+		byKey(f.Flows),
+		byKey(f.Pools),
+		byKey(f.Holders),
+		f.Runs,
+	}
 }
 
 // jumped returns a State as a player leaves it that jumps to the end of a
@@ -56,7 +73,9 @@ func jumped(t *testing.T, batches []*model.Batch, lead time.Duration) *State {
 // for as long as bars of a second each go back. What a page counts since the
 // start, and says so, is counted since the start of the lead-in.
 func TestLeadInShowsTheSame(t *testing.T) {
-	for _, opt := range []tuitest.Options{{Seconds: 300, Flood: 200, Leak: 50}, {Seconds: 300, Windows: true, CPUs: 4, Flood: 200}} {
+	for _, opt := range []tuitest.Options{
+		{Seconds: 300, Flood: 200, Leak: 50}, {Seconds: 300, Windows: true, CPUs: 4, Flood: 200},
+	} {
 		batches := tuitest.Stream(opt)
 		played := NewState()
 		for _, b := range batches {

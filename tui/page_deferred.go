@@ -20,7 +20,12 @@ var heatMetrics = [...]struct {
 	// steps are the lower bounds of heat levels 1 and up.
 	steps [heatLevels - 1]float32
 }{
-	{"share of the CPU's time", func(w *Work) float32 { return w.Busy }, formatPercent, [...]float32{0.01, 0.05, 0.2, 0.5, 0.8}},
+	{
+		"share of the CPU's time",
+		func(w *Work) float32 { return w.Busy },
+		formatPercent,
+		[...]float32{0.01, 0.05, 0.2, 0.5, 0.8},
+	},
 	{"run p99", func(w *Work) float32 { return w.RunP99 }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
 	{"wait p99", func(w *Work) float32 { return w.WaitP99 }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
 	{"worst run", func(w *Work) float32 { return w.MaxRun }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
@@ -36,11 +41,21 @@ func workName(k *WorkKey) string {
 
 func (u *ui) deferredBands(v *view) []band {
 	bands := []band{{u.heatMap(v)}}
-	work := u.workGrid(v, "deferred", "deferred work by CPU, the second at "+formatClock(v.frame.Start, u.loc), deferredRows)
+	work := u.workGrid(
+		v,
+		"deferred",
+		"deferred work by CPU, the second at "+formatClock(v.frame.Start, u.loc),
+		deferredRows,
+	)
 	work.note = probeNote(v.snap.Probes, "deferred")
 	work.empty = cmp.Or(offReason(v.snap.Probes, "deferred"), work.empty)
 	runs := u.runGrid(v)
-	interrupts := u.workGrid(v, "interrupts", "interrupts, the second at "+formatClock(v.frame.Start, u.loc), interruptRows)
+	interrupts := u.workGrid(
+		v,
+		"interrupts",
+		"interrupts, the second at "+formatClock(v.frame.Start, u.loc),
+		interruptRows,
+	)
 	interrupts.note = probeNote(v.snap.Probes, "interrupt")
 	interrupts.empty = cmp.Or(offReason(v.snap.Probes, "interrupt"), interrupts.empty)
 	return append(bands, band{work, runs}, band{interrupts, u.bucketGrid(v)}, band{u.cpuGrid(v)})
@@ -75,7 +90,14 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 	if !hasWait { // routines of drivers have long names
 		nameWidth = 20
 	}
-	g := &grid[workRow]{id: id, title: title, empty: "none in the last minute", sort: 2, desc: true, rows: list, then: func(r workRow) float64 { return float64(max(r.worstRun, r.worstWait)) },
+	g := &grid[workRow]{
+		id:    id,
+		title: title,
+		empty: "none in the last minute",
+		sort:  2,
+		desc:  true,
+		rows:  list,
+		then:  func(r workRow) float64 { return float64(max(r.worstRun, r.worstWait)) },
 		ident: func(r workRow) string {
 			return r.Key.Name + strconv.Itoa(int(r.Key.CPU)) + r.Key.Driver + strconv.FormatInt(r.Key.IRQ, 10)
 		},
@@ -89,32 +111,58 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 			return plain
 		},
 		cols: []column[workRow]{
-			{title: "cpu", w: 4, right: true, number: func(r workRow) float64 { return float64(r.Key.CPU) }, draw: func(l *line, w int, r workRow) {
-				l.field(plain, cpuName(r.Key.CPU), w, true)
-			}},
-			{title: "what", w: nameWidth, flex: 1, text: func(r workRow) string { return workName(&r.Key) }, draw: func(l *line, w int, r workRow) {
-				l.field(plain, shortName(workName(&r.Key), w), w, false)
-			}},
-			{title: "share", w: 7, right: true, number: func(r workRow) float64 { return float64(r.Value.Busy) }, draw: func(l *line, w int, r workRow) {
-				s := plain
-				switch {
-				case r.Value.Busy >= 0.8:
-					s = critical
-				case r.Value.Busy >= 0.5:
-					s = warning
-				case r.Value.Busy == 0:
-					s = dim
-				}
-				l.field(s, formatPercent(float64(r.Value.Busy)), w, true)
-			}},
-			{title: "runs/s", w: 7, right: true, drop: 5, number: func(r workRow) float64 { return float64(r.Value.Count) }, draw: func(l *line, w int, r workRow) {
-				if r.Value.Count == 0 && r.Value.Busy > 0 { // a share of the time, from a counter
-					l.field(dim, none, w, true)
-					return
-				}
-				l.field(plain, formatCount(float64(r.Value.Count)), w, true)
-			}},
-		}}
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(r workRow) float64 { return float64(r.Key.CPU) },
+				draw: func(l *line, w int, r workRow) {
+					l.field(plain, cpuName(r.Key.CPU), w, true)
+				},
+			},
+			{
+				title: "what",
+				w:     nameWidth,
+				flex:  1,
+				text:  func(r workRow) string { return workName(&r.Key) },
+				draw: func(l *line, w int, r workRow) {
+					l.field(plain, shortName(workName(&r.Key), w), w, false)
+				},
+			},
+			{
+				title:  "share",
+				w:      7,
+				right:  true,
+				number: func(r workRow) float64 { return float64(r.Value.Busy) },
+				draw: func(l *line, w int, r workRow) {
+					s := plain
+					switch {
+					case r.Value.Busy >= 0.8:
+						s = critical
+					case r.Value.Busy >= 0.5:
+						s = warning
+					case r.Value.Busy == 0:
+						s = dim
+					}
+					l.field(s, formatPercent(float64(r.Value.Busy)), w, true)
+				},
+			},
+			{
+				title:  "runs/s",
+				w:      7,
+				right:  true,
+				drop:   5,
+				number: func(r workRow) float64 { return float64(r.Value.Count) },
+				draw: func(l *line, w int, r workRow) {
+					if r.Value.Count == 0 && r.Value.Busy > 0 { // a share of the time, from a counter
+						l.field(dim, none, w, true)
+						return
+					}
+					l.field(plain, formatCount(float64(r.Value.Count)), w, true)
+				},
+			},
+		},
+	}
 	if hasWait {
 		g.cols = append(g.cols, nanos("wait p99", 2, func(r *workRow) float32 { return r.Value.WaitP99 }))
 	}
@@ -185,67 +233,84 @@ func (u *ui) heatMap(v *view) section {
 		if a.class == model.ClassSoftirq && b.class == model.ClassSoftirq {
 			return cmp.Compare(vectorOrder(a.name), vectorOrder(b.name))
 		}
-		return cmp.Or(cmp.Compare(math.Floor(math.Log2(b.sum+1e-6)), math.Floor(math.Log2(a.sum+1e-6))), cmp.Compare(a.name, b.name))
+		return cmp.Or(
+			cmp.Compare(math.Floor(math.Log2(b.sum+1e-6)), math.Floor(math.Log2(a.sum+1e-6))),
+			cmp.Compare(a.name, b.name),
+		)
 	})
 	title := "CPU and deferred work: " + metric.name + " (m changes)"
-	return &block{id: "heat", title: title, height: min(2+max(1, len(cpus)), 34), least: 4, draw: func(u *ui, w, h int) []string {
-		out := []string{newLine(u.theme, w).space(1).put(heading, title).String()}
-		if len(cpus) == 0 {
-			why := offReason(v.snap.Probes, "deferred")
-			if why == "" {
-				why = "no deferred work in the last minute"
+	return &block{
+		id:     "heat",
+		title:  title,
+		height: min(2+max(1, len(cpus)), 34),
+		least:  4,
+		draw: func(u *ui, w, h int) []string {
+			out := []string{newLine(u.theme, w).space(1).put(heading, title).String()}
+			if len(cpus) == 0 {
+				why := offReason(v.snap.Probes, "deferred")
+				if why == "" {
+					why = "no deferred work in the last minute"
+				}
+				return append(out, newLine(u.theme, w).space(1).put(dim, why).String())
 			}
-			return append(out, newLine(u.theme, w).space(1).put(dim, why).String())
-		}
-		shown := cpus
-		if len(shown) > h-2 { // the hottest, still in the order of their numbers
-			shown = slices.Clone(cpus)
-			slices.SortStableFunc(shown, func(a, b int32) int { return cmp.Compare(byCPU[b], byCPU[a]) })
-			shown = shown[:max(1, h-3)]
-			slices.Sort(shown)
-		}
-		const cellWidth = 10
-		n := min(len(columns), max(1, (w-8)/(cellWidth+1)))
-		head := newLine(u.theme, w).space(1).field(dim, "cpu", 5, false).space(1)
-		for _, c := range columns[:n] {
-			head.field(dim, shortName(c.name, cellWidth), cellWidth, true).space(1)
-		}
-		rest := w - head.used - 3
-		if rest >= 12 {
-			head.space(2).put(dim, "sum, 1 s bars")
-		}
-		out = append(out, head.String())
-		for _, cpu := range shown {
-			l := newLine(u.theme, w).space(1).field(plain, cpuName(cpu), 5, true).space(1)
+			shown := cpus
+			if len(shown) > h-2 { // the hottest, still in the order of their numbers
+				shown = slices.Clone(cpus)
+				slices.SortStableFunc(shown, func(a, b int32) int { return cmp.Compare(byCPU[b], byCPU[a]) })
+				shown = shown[:max(1, h-3)]
+				slices.Sort(shown)
+			}
+			const cellWidth = 10
+			n := min(len(columns), max(1, (w-8)/(cellWidth+1)))
+			head := newLine(u.theme, w).space(1).field(dim, "cpu", 5, false).space(1)
 			for _, c := range columns[:n] {
-				value, seen := cells[[2]string{cpuName(cpu), c.name}]
-				level := 0
-				for level < heatLevels-1 && value >= metric.steps[level] {
-					level++
-				}
-				text := ""
-				if seen && value > 0 {
-					text = metric.format(float64(value))
-				}
-				l.glyph(heat0+style(level), u.theme.shades[level]).field(heat0+style(level), text, cellWidth-1, true).space(1)
+				head.field(dim, shortName(c.name, cellWidth), cellWidth, true).space(1)
 			}
+			rest := w - head.used - 3
 			if rest >= 12 {
-				l.space(2).spark(accent, v.snap.history(v.index, min(rest, maxSpark), func(f *Frame) (sum float32) {
-					for i := range f.Deferred {
-						if f.Deferred[i].Key.CPU == cpu {
-							sum += f.Deferred[i].Value.Busy
-						}
-					}
-					return sum
-				}), 1)
+				head.space(2).put(dim, "sum, 1 s bars")
 			}
-			out = append(out, l.String())
-		}
-		if hidden := len(cpus) - len(shown); hidden > 0 {
-			out = append(out, newLine(u.theme, w).space(1).put(dim, fmt.Sprintf("the %d hottest CPUs; %d more are in the table", len(shown), hidden)).String())
-		}
-		return out
-	}}
+			out = append(out, head.String())
+			for _, cpu := range shown {
+				l := newLine(u.theme, w).space(1).field(plain, cpuName(cpu), 5, true).space(1)
+				for _, c := range columns[:n] {
+					value, seen := cells[[2]string{cpuName(cpu), c.name}]
+					level := 0
+					for level < heatLevels-1 && value >= metric.steps[level] {
+						level++
+					}
+					text := ""
+					if seen && value > 0 {
+						text = metric.format(float64(value))
+					}
+					l.glyph(heat0+style(level), u.theme.shades[level]).field(heat0+style(level), text, cellWidth-1, true).space(1)
+				}
+				if rest >= 12 {
+					l.space(2).spark(accent, v.snap.history(v.index, min(rest, maxSpark), func(f *Frame) (sum float32) {
+						for i := range f.Deferred {
+							if f.Deferred[i].Key.CPU == cpu {
+								sum += f.Deferred[i].Value.Busy
+							}
+						}
+						return sum
+					}), 1)
+				}
+				out = append(out, l.String())
+			}
+			if hidden := len(cpus) - len(shown); hidden > 0 {
+				out = append(
+					out,
+					newLine(
+						u.theme,
+						w,
+					).space(1).
+						put(dim, fmt.Sprintf("the %d hottest CPUs; %d more are in the table", len(shown), hidden)).
+						String(),
+				)
+			}
+			return out
+		},
+	}
 }
 
 // vectors are the softirq vectors in the kernel's order.
@@ -295,25 +360,58 @@ func (u *ui) runGrid(v *view) *grid[*LongRun] {
 		}
 		return c
 	}
-	return &grid[*LongRun]{id: "runs", title: "worst single runs since " + formatClock(v.snap.Oldest(), u.loc), empty: "no run was long enough to be kept singly", rows: runs, sort: -1,
+	return &grid[*LongRun]{
+		id:    "runs",
+		title: "worst single runs since " + formatClock(v.snap.Oldest(), u.loc),
+		empty: "no run was long enough to be kept singly",
+		rows:  runs,
+		sort:  -1,
 		ident: func(r *LongRun) string { return r.Time.String() + cpuName(r.CPU) + r.Name },
 		cols: []column[*LongRun]{
-			{title: "when", w: 12, drop: 1, number: func(r *LongRun) float64 { return float64(r.Time) }, draw: func(l *line, w int, r *LongRun) { l.field(dim, formatMillis(r.Time, u.loc), w, false) }},
-			{title: "cpu", w: 4, right: true, number: func(r *LongRun) float64 { return float64(r.CPU) }, draw: func(l *line, w int, r *LongRun) { l.field(plain, cpuName(r.CPU), w, true) }},
-			{title: "what", w: 10, flex: 1, text: func(r *LongRun) string { return cmp.Or(r.Name, r.Class.String()) }, draw: func(l *line, w int, r *LongRun) {
-				l.field(plain, shortName(cmp.Or(r.Name, r.Class.String()), w), w, false)
-			}},
+			{
+				title:  "when",
+				w:      12,
+				drop:   1,
+				number: func(r *LongRun) float64 { return float64(r.Time) },
+				draw:   func(l *line, w int, r *LongRun) { l.field(dim, formatMillis(r.Time, u.loc), w, false) },
+			},
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(r *LongRun) float64 { return float64(r.CPU) },
+				draw:   func(l *line, w int, r *LongRun) { l.field(plain, cpuName(r.CPU), w, true) },
+			},
+			{
+				title: "what",
+				w:     10,
+				flex:  1,
+				text:  func(r *LongRun) string { return cmp.Or(r.Name, r.Class.String()) },
+				draw: func(l *line, w int, r *LongRun) {
+					l.field(plain, shortName(cmp.Or(r.Name, r.Class.String()), w), w, false)
+				},
+			},
 			length("waited", func(r *LongRun) time.Duration { return r.Wait }, func(r *LongRun) bool { return !r.WaitUnknown }),
 			length("ran", func(r *LongRun) time.Duration { return r.Length }, func(*LongRun) bool { return true }),
 			textColumn("in task", 12, 1, 3, func(r *LongRun) string { return r.Task }),
 			textColumn("before it", 12, 1, 2, func(r *LongRun) string { return r.Before }),
-		}}
+		},
+	}
 }
 
 // bucketGrid counts runs by length since the start.
 func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
-	rows := slices.DeleteFunc(slices.Clone(v.snap.Work), func(t WorkTotal) bool { return t.Buckets == WorkTotal{}.Buckets })
-	g := &grid[WorkTotal]{id: "buckets", title: "runs by length since " + formatClock(v.snap.Started, u.loc), empty: "no single run is known", rows: rows, sort: 1, desc: true,
+	rows := slices.DeleteFunc(
+		slices.Clone(v.snap.Work),
+		func(t WorkTotal) bool { return t.Buckets == WorkTotal{}.Buckets },
+	)
+	g := &grid[WorkTotal]{
+		id:    "buckets",
+		title: "runs by length since " + formatClock(v.snap.Started, u.loc),
+		empty: "no single run is known",
+		rows:  rows,
+		sort:  1,
+		desc:  true,
 		ident: func(t WorkTotal) string { return t.Class.String() + t.Name + t.Driver },
 		cols: []column[WorkTotal]{
 			textColumn("what", 14, 2, 0, func(t WorkTotal) string {
@@ -325,7 +423,8 @@ func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
 			}),
 			numberColumn("time", 8, 1, func(t WorkTotal) float64 { return float64(t.BusyNanos) }, formatNanos),
 			numberColumn("longest", 8, 0, func(t WorkTotal) float64 { return float64(t.MaxRun) }, formatNanos),
-		}}
+		},
+	}
 	for i := range len(BucketBounds) + 1 {
 		title := "4 ms up"
 		if i < len(BucketBounds) {
@@ -335,7 +434,10 @@ func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
 		if i == len(BucketBounds) {
 			drop = 0
 		}
-		g.cols = append(g.cols, numberColumn(title, 7, drop, func(t WorkTotal) float64 { return float64(t.Buckets[i]) }, formatCount))
+		g.cols = append(
+			g.cols,
+			numberColumn(title, 7, drop, func(t WorkTotal) float64 { return float64(t.Buckets[i]) }, formatCount),
+		)
 	}
 	return g
 }
@@ -350,19 +452,49 @@ func formatBound(d time.Duration) string {
 // cpuGrid shows where each CPU's time goes.
 func (u *ui) cpuGrid(v *view) *grid[row[CPUKey, CPUTime]] {
 	share := func(title string, drop int, value func(*CPUTime) float32) column[row[CPUKey, CPUTime]] {
-		return numberColumn(title, 7, drop, func(r row[CPUKey, CPUTime]) float64 { return float64(value(&r.Value)) }, formatPercent)
+		return numberColumn(
+			title,
+			7,
+			drop,
+			func(r row[CPUKey, CPUTime]) float64 { return float64(value(&r.Value)) },
+			formatPercent,
+		)
 	}
-	return &grid[row[CPUKey, CPUTime]]{id: "cpus", title: "CPU time", empty: "not part of this stream", rows: collect(v, window, cpuRows), sort: 0,
+	return &grid[row[CPUKey, CPUTime]]{
+		id:    "cpus",
+		title: "CPU time",
+		empty: "not part of this stream",
+		rows:  collect(v, window, cpuRows),
+		sort:  0,
 		ident: func(r row[CPUKey, CPUTime]) string { return cpuName(r.Key.CPU) },
 		cols: []column[row[CPUKey, CPUTime]]{
-			{title: "cpu", w: 4, right: true, number: func(r row[CPUKey, CPUTime]) float64 { return float64(r.Key.CPU) }, draw: func(l *line, w int, r row[CPUKey, CPUTime]) {
-				l.field(plain, cpuName(r.Key.CPU), w, true)
-			}},
-			share("user", 0, func(c *CPUTime) float32 { return c.User }), share("system", 0, func(c *CPUTime) float32 { return c.System }),
-			share("softirq", 0, func(c *CPUTime) float32 { return c.Softirq }), share("irq", 0, func(c *CPUTime) float32 { return c.IRQ }),
-			share("idle", 0, func(c *CPUTime) float32 { return c.Idle }), share("steal", 1, func(c *CPUTime) float32 { return c.Steal }),
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(r row[CPUKey, CPUTime]) float64 { return float64(r.Key.CPU) },
+				draw: func(l *line, w int, r row[CPUKey, CPUTime]) {
+					l.field(plain, cpuName(r.Key.CPU), w, true)
+				},
+			},
+			share(
+				"user",
+				0,
+				func(c *CPUTime) float32 { return c.User },
+			), share("system", 0, func(c *CPUTime) float32 { return c.System }),
+			share(
+				"softirq",
+				0,
+				func(c *CPUTime) float32 { return c.Softirq },
+			), share("irq", 0, func(c *CPUTime) float32 { return c.IRQ }),
+			share(
+				"idle",
+				0,
+				func(c *CPUTime) float32 { return c.Idle },
+			), share("steal", 1, func(c *CPUTime) float32 { return c.Steal }),
 			sparkColumn("busy, each bar 1 s", 18, 1, 2, accent, 1, func(r row[CPUKey, CPUTime], n int) []float32 {
 				return trace(v, n, r.ID, cpuRows, func(c *CPUTime) float32 { return 1 - c.Idle })
 			}),
-		}}
+		},
+	}
 }

@@ -17,7 +17,13 @@ func (u *ui) findingsBands(v *view) []band {
 	if v.snap.Scanned {
 		title = "all findings of this recording"
 	}
-	g := &grid[*model.Finding]{id: findingsTable, title: title + " (Enter: evidence, and the clock goes there)", empty: "none", rows: v.snap.Findings, sort: 1, desc: true,
+	g := &grid[*model.Finding]{
+		id:    findingsTable,
+		title: title + " (Enter: evidence, and the clock goes there)",
+		empty: "none",
+		rows:  v.snap.Findings,
+		sort:  1,
+		desc:  true,
 		ident: func(f *model.Finding) string { return f.ID },
 		find:  func(f *model.Finding) string { return f.Title + " " + f.Detector + " " + f.Severity.String() },
 		enter: func(f *model.Finding) command {
@@ -29,16 +35,28 @@ func (u *ui) findingsBands(v *view) []band {
 				s, g := u.severity(f.Severity)
 				l.glyph(s, g)
 			}},
-			{title: "start", w: 8, number: func(f *model.Finding) float64 { return float64(f.Start) }, draw: func(l *line, w int, f *model.Finding) {
-				s := plain
-				if f.Start > v.at {
-					s = dim
-				}
-				l.field(s, formatClock(f.Start, u.loc), w, false)
-			}},
-			{title: "for", w: 11, right: true, drop: 1, number: func(f *model.Finding) float64 { return float64(f.End - f.Start) }, draw: func(l *line, w int, f *model.Finding) {
-				l.field(plain, formatSpan(f.End.Sub(f.Start).Truncate(time.Second)), w, true)
-			}},
+			{
+				title:  "start",
+				w:      8,
+				number: func(f *model.Finding) float64 { return float64(f.Start) },
+				draw: func(l *line, w int, f *model.Finding) {
+					s := plain
+					if f.Start > v.at {
+						s = dim
+					}
+					l.field(s, formatClock(f.Start, u.loc), w, false)
+				},
+			},
+			{
+				title:  "for",
+				w:      11,
+				right:  true,
+				drop:   1,
+				number: func(f *model.Finding) float64 { return float64(f.End - f.Start) },
+				draw: func(l *line, w int, f *model.Finding) {
+					l.field(plain, formatSpan(f.End.Sub(f.Start).Truncate(time.Second)), w, true)
+				},
+			},
 			textColumn("", 7, 0, 2, func(f *model.Finding) string {
 				switch {
 				case f.Start > v.at:
@@ -48,13 +66,20 @@ func (u *ui) findingsBands(v *view) []band {
 				}
 				return "over"
 			}),
-			{title: "severity", w: 8, drop: 4, number: func(f *model.Finding) float64 { return float64(f.Severity) }, draw: func(l *line, w int, f *model.Finding) {
-				s, _ := u.severity(f.Severity)
-				l.field(s, f.Severity.String(), w, false)
-			}},
+			{
+				title:  "severity",
+				w:      8,
+				drop:   4,
+				number: func(f *model.Finding) float64 { return float64(f.Severity) },
+				draw: func(l *line, w int, f *model.Finding) {
+					s, _ := u.severity(f.Severity)
+					l.field(s, f.Severity.String(), w, false)
+				},
+			},
 			textColumn("finding", 20, 1, 0, func(f *model.Finding) string { return f.Title }),
 			textColumn("detector", 14, 0, 3, func(f *model.Finding) string { return f.Detector }),
-		}}
+		},
+	}
 	return []band{{g}}
 }
 
@@ -150,7 +175,17 @@ func (u *ui) findingLines(v *view, f *model.Finding, w int) []string {
 			wide = max(wide, width(formatValue(e.Value, e.Unit)))
 		}
 		for _, e := range f.Evidence {
-			out = append(out, newLine(u.theme, w).space(5).field(bold, formatValue(e.Value, e.Unit), wide, true).space(2).put(plain, e.Name).String())
+			out = append(
+				out,
+				newLine(
+					u.theme,
+					w,
+				).space(5).
+					field(bold, formatValue(e.Value, e.Unit), wide, true).
+					space(2).
+					put(plain, e.Name).
+					String(),
+			)
 		}
 	}
 	list("why", f.Causes, len(f.Causes) > 1)
@@ -199,6 +234,12 @@ func findingText(f *model.Finding, meta map[string]string, loc *time.Location) s
 	section("Why", f.Causes)
 	section("Ruled out", f.RuledOut)
 	section("What to do", f.Advice)
-	write("\nEvents lost while this was found: %d\nlostbeat %s, detector %s, id %s\n", f.Loss, c(meta["tool"]), c(f.Detector), c(f.ID))
+	write(
+		"\nEvents lost while this was found: %d\nlostbeat %s, detector %s, id %s\n",
+		f.Loss,
+		c(meta["tool"]),
+		c(f.Detector),
+		c(f.ID),
+	)
 	return b.String()
 }

@@ -14,7 +14,9 @@ func (u *ui) heartbeatBands(v *view) []band {
 	} else {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
 			out := []string{newLine(u.theme, w).space(1).put(heading, "the way of single packets is not measured here").String()}
-			text := "No packet events are part of this stream, so gaps between heartbeats and the stages from the device to the program cannot be shown. What follows is the last stage, which is measured: whether programs read their queues in time, and how long watched tasks waited for a CPU."
+			text := "No packet events are part of this stream, so gaps between heartbeats and the stages from the device to " +
+				"the program cannot be shown. What follows is the last stage, which is measured: whether programs read their " +
+				"queues in time, and how long watched tasks waited for a CPU."
 			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
 			}
@@ -41,7 +43,12 @@ func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
 			return formatNanos(n)
 		})
 	}
-	return &grid[*FlowTotal]{id: "flows", title: "flows since " + formatClock(v.snap.Started, u.loc), rows: rows, sort: 3, desc: true,
+	return &grid[*FlowTotal]{
+		id:    "flows",
+		title: "flows since " + formatClock(v.snap.Started, u.loc),
+		rows:  rows,
+		sort:  3,
+		desc:  true,
 		ident: func(f *FlowTotal) string { return fmt.Sprint(f.Key) },
 		find:  func(f *FlowTotal) string { return flowName(&f.Key) + " " + processName(f.Key.Process, f.Key.PID) },
 		cols: []column[*FlowTotal]{
@@ -49,19 +56,32 @@ func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
 			textColumn("process", 12, 1, 2, func(f *FlowTotal) string { return processName(f.Key.Process, f.Key.PID) }),
 			nanos("period", 1, func(f *FlowTotal) float64 { return float64(f.Gap.Quantile(0.5)) }),
 			nanos("max gap", 0, func(f *FlowTotal) float64 { return float64(f.MaxGap) }),
-			{title: "which ended", w: 12, drop: 3, number: func(f *FlowTotal) float64 { return float64(f.MaxGapEnd) }, draw: func(l *line, w int, f *FlowTotal) {
-				l.field(dim, formatMillis(f.MaxGapEnd, u.loc), w, false)
-			}},
-			{title: "last seen", w: 10, right: true, number: func(f *FlowTotal) float64 { return float64(f.Last) }, draw: func(l *line, w int, f *FlowTotal) {
-				l.field(plain, formatSpan(v.at.Sub(f.Last).Truncate(time.Millisecond))+" ago", w, true)
-			}},
+			{
+				title:  "which ended",
+				w:      12,
+				drop:   3,
+				number: func(f *FlowTotal) float64 { return float64(f.MaxGapEnd) },
+				draw: func(l *line, w int, f *FlowTotal) {
+					l.field(dim, formatMillis(f.MaxGapEnd, u.loc), w, false)
+				},
+			},
+			{
+				title:  "last seen",
+				w:      10,
+				right:  true,
+				number: func(f *FlowTotal) float64 { return float64(f.Last) },
+				draw: func(l *line, w int, f *FlowTotal) {
+					l.field(plain, formatSpan(v.at.Sub(f.Last).Truncate(time.Millisecond))+" ago", w, true)
+				},
+			},
 			numberColumn("packets", 8, 4, func(f *FlowTotal) float64 { return float64(f.Packets) }, formatCount),
 			{title: "each bar 1 s", w: 12, flex: 2, drop: 5, draw: func(l *line, w int, f *FlowTotal) {
 				if id, ok := series[f.Key]; ok {
 					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *Flow) float32 { return x.Packets }), 0)
 				}
 			}},
-		}}
+		},
+	}
 }
 
 // flowName writes a flow as "udp/7000 from 10.0.0.1:4711".
@@ -75,14 +95,28 @@ func flowName(k *FlowKey) string {
 
 func (u *ui) taskGrid(v *view) *grid[row[TaskKey, Task]] {
 	type r = row[TaskKey, Task]
-	return &grid[r]{id: "tasks", title: "from wake-up to running, watched tasks", empty: "no task is watched in this stream", rows: collect(v, window, taskRows), sort: 3, desc: true, note: probeNote(v.snap.Probes, "sched"),
+	return &grid[r]{
+		id:    "tasks",
+		title: "from wake-up to running, watched tasks",
+		empty: "no task is watched in this stream",
+		rows:  collect(v, window, taskRows),
+		sort:  3,
+		desc:  true,
+		note:  probeNote(v.snap.Probes, "sched"),
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		cols: []column[r]{
 			textColumn("task", 14, 1, 0, func(x r) string { return processName(x.Key.Name, x.Key.TID) }),
-			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(x r) float64 { return float64(x.Key.CPU) },
+				draw:   func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) },
+			},
 			numberColumn("p99", 8, 0, func(x r) float64 { return float64(x.Value.WaitP99) }, formatNanos),
 			numberColumn("longest", 8, 0, func(x r) float64 { return float64(x.Value.MaxWait) }, formatNanos),
 			numberColumn("wakes/s", 8, 2, func(x r) float64 { return float64(x.Value.Wakeups) }, formatCount),
 			textColumn("what ran instead", 16, 1, 1, func(x r) string { return x.Value.Blocker }),
-		}}
+		},
+	}
 }

@@ -11,7 +11,12 @@ import (
 )
 
 func (u *ui) networkBands(v *view) []band {
-	bands := []band{{u.deviceGrid(v, "devices")}, {u.dropGrid(v), u.napiGrid(v)}, {u.socketGrid(v, "sockets"), u.queueGrid(v)}, {u.softnetGrid(v), u.counterGrid(v)}}
+	bands := []band{
+		{u.deviceGrid(v, "devices")},
+		{u.dropGrid(v), u.napiGrid(v)},
+		{u.socketGrid(v, "sockets"), u.queueGrid(v)},
+		{u.softnetGrid(v), u.counterGrid(v)},
+	}
 	if len(v.snap.DeviceEvents) > 0 {
 		bands = append(bands, band{u.eventGrid(v)})
 	}
@@ -41,13 +46,27 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 	}
 	for i := range counters {
 		if !used[i] {
-			rows = append(rows, deviceView{DeviceConfig: model.DeviceConfig{Device: counters[i].Key.Device, Ifindex: counters[i].Key.Ifindex}, series: counters[i].ID, now: counters[i].Value})
+			rows = append(
+				rows,
+				deviceView{
+					DeviceConfig: model.DeviceConfig{Device: counters[i].Key.Device, Ifindex: counters[i].Key.Ifindex},
+					series:       counters[i].ID,
+					now:          counters[i].Value,
+				},
+			)
 		}
 	}
 	rate := func(title string, drop int, value func(*Device) float32) column[deviceView] {
 		return numberColumn(title, 8, drop, func(d deviceView) float64 { return float64(value(&d.now)) }, formatCount)
 	}
-	return &grid[deviceView]{id: id, title: "devices, the second at " + formatClock(v.frame.Start, u.loc), empty: "no device has been reported yet", note: probeNote(v.snap.Probes, "nic"), rows: rows, sort: 2, desc: true,
+	return &grid[deviceView]{
+		id:    id,
+		title: "devices, the second at " + formatClock(v.frame.Start, u.loc),
+		empty: "no device has been reported yet",
+		note:  probeNote(v.snap.Probes, "nic"),
+		rows:  rows,
+		sort:  2,
+		desc:  true,
 		ident: func(d deviceView) string { return d.Netns + "/" + d.Device + strconv.FormatInt(d.Ifindex, 10) },
 		cols: []column[deviceView]{
 			textColumn("device", 10, 1, 0, func(d deviceView) string {
@@ -78,7 +97,8 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 				return trace(v, n, d.series, deviceRows, func(x *Device) float32 { return x.RxPackets })
 			}),
 			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
-		}}
+		},
+	}
 }
 
 // dropRow is a series of drops with its total.
@@ -134,7 +154,14 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 		}
 		return strings.Join(parts, " ")
 	}
-	return &grid[dropRow]{id: "drops", title: "packets lost, by place and reason", empty: "none since " + formatClock(v.snap.Started, u.loc), note: probeNote(v.snap.Probes, "drop"), rows: rows, sort: 4, desc: true,
+	return &grid[dropRow]{
+		id:    "drops",
+		title: "packets lost, by place and reason",
+		empty: "none since " + formatClock(v.snap.Started, u.loc),
+		note:  probeNote(v.snap.Probes, "drop"),
+		rows:  rows,
+		sort:  4,
+		desc:  true,
 		ident: func(r dropRow) string { return fmt.Sprint(*r.key) },
 		find: func(r dropRow) string {
 			return r.key.Place.String() + " " + r.key.Reason + " " + where(r) + " " + r.key.Location
@@ -149,16 +176,29 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 				return trace(v, n, r.id, dropRows, func(d *Drops) float32 { return d.Rate })
 			}),
 			textColumn("function", 14, 1, 3, func(r dropRow) string { return r.key.Location }),
-		}}
+		},
+	}
 }
 
 func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
 	type r = row[NAPIKey, NAPI]
-	return &grid[r]{id: "napi", title: "NAPI polls", empty: cmp.Or(offReason(v.snap.Probes, "nic"), "none in the last minute"), rows: collect(v, window, napiRows), sort: 3, desc: true,
+	return &grid[r]{
+		id:    "napi",
+		title: "NAPI polls",
+		empty: cmp.Or(offReason(v.snap.Probes, "nic"), "none in the last minute"),
+		rows:  collect(v, window, napiRows),
+		sort:  3,
+		desc:  true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		cols: []column[r]{
 			textColumn("device", 10, 1, 0, func(x r) string { return cmp.Or(x.Key.Device, "(backlog)") }),
-			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(x r) float64 { return float64(x.Key.CPU) },
+				draw:   func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) },
+			},
 			numberColumn("polls/s", 8, 2, func(x r) float64 { return float64(x.Value.Polls) }, formatCount),
 			numberColumn("packet/s", 8, 0, func(x r) float64 { return float64(x.Value.Packets) }, formatCount),
 			{title: "full polls", w: 10, right: true, number: fullShare, draw: func(l *line, w int, x r) {
@@ -170,7 +210,8 @@ func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
 			}},
 			numberColumn("most", 5, 3, func(x r) float64 { return float64(x.Value.Most) }, formatCount),
 			numberColumn("in thread", 9, 4, func(x r) float64 { return float64(x.Value.Threaded) }, formatCount),
-		}}
+		},
+	}
 }
 
 // fullShare is the share of polls that used their whole budget: more was waiting.
@@ -184,7 +225,12 @@ func fullShare(r row[NAPIKey, NAPI]) float64 {
 // queueGrid is the map from queues over interrupts to CPUs.
 func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 	type q = model.DeviceQueue
-	return &grid[q]{id: "queues", title: "queue, interrupt, CPU", empty: "no device has told its queues", rows: slices.Clone(v.snap.Queues), sort: -1,
+	return &grid[q]{
+		id:    "queues",
+		title: "queue, interrupt, CPU",
+		empty: "no device has told its queues",
+		rows:  slices.Clone(v.snap.Queues),
+		sort:  -1,
 		ident: func(x q) string { return fmt.Sprint(x.Device, x.Ifindex, x.Direction, x.Queue) },
 		cols: []column[q]{
 			textColumn("device", 10, 1, 0, func(x q) string { return x.Device }),
@@ -203,7 +249,8 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 				}
 				return strconv.FormatUint(x.Ring, 10)
 			}),
-		}}
+		},
+	}
 }
 
 func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
@@ -211,10 +258,22 @@ func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
 	rate := func(title string, drop int, value func(*Softnet) float32) column[r] {
 		return numberColumn(title, 9, drop, func(x r) float64 { return float64(value(&x.Value)) }, formatCount)
 	}
-	return &grid[r]{id: "softnet", title: "softnet by CPU, per second", empty: cmp.Or(offReason(v.snap.Probes, "nic"), "not part of this stream"), rows: collect(v, window, softnetRows), sort: 1, desc: true,
+	return &grid[r]{
+		id:    "softnet",
+		title: "softnet by CPU, per second",
+		empty: cmp.Or(offReason(v.snap.Probes, "nic"), "not part of this stream"),
+		rows:  collect(v, window, softnetRows),
+		sort:  1,
+		desc:  true,
 		ident: func(x r) string { return cpuName(x.Key.CPU) },
 		cols: []column[r]{
-			{title: "cpu", w: 4, right: true, number: func(x r) float64 { return float64(x.Key.CPU) }, draw: func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) }},
+			{
+				title:  "cpu",
+				w:      4,
+				right:  true,
+				number: func(x r) float64 { return float64(x.Key.CPU) },
+				draw:   func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) },
+			},
 			rate("packets", 0, func(s *Softnet) float32 { return s.Processed }),
 			rate("dropped", 0, func(s *Softnet) float32 { return s.Dropped }),
 			rate("squeezed", 1, func(s *Softnet) float32 { return s.Squeezed }),
@@ -224,7 +283,8 @@ func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
 			sparkColumn("each bar 1 s", 12, 1, 5, accent, 0, func(x r, n int) []float32 {
 				return trace(v, n, x.ID, softnetRows, func(s *Softnet) float32 { return s.Processed })
 			}),
-		}}
+		},
+	}
 }
 
 // socketGrid lists receive queues that filled up or dropped.
@@ -236,7 +296,13 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
-	return &grid[r]{id: id, title: "socket queues over half full or dropping", empty: cmp.Or(offReason(v.snap.Probes, "drop"), "none reported in the last 10 s"), rows: collect(v, 10, socketRows), sort: 2, desc: true,
+	return &grid[r]{
+		id:    id,
+		title: "socket queues over half full or dropping",
+		empty: cmp.Or(offReason(v.snap.Probes, "drop"), "none reported in the last 10 s"),
+		rows:  collect(v, 10, socketRows),
+		sort:  2,
+		desc:  true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		find: func(x r) string {
 			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)
@@ -253,7 +319,8 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 				}
 				return formatNanos(n)
 			}),
-		}}
+		},
+	}
 }
 
 // counterGrid lists counters that have no page of their own.
@@ -278,13 +345,19 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 				}
 				return c.Key.Instance
 			}),
-			{title: "value", w: 9, right: true, number: func(c CounterTotal) float64 { return c.Value }, draw: func(l *line, w int, c CounterTotal) {
-				if c.Key.Mode == model.CounterShare {
-					l.field(plain, formatPercent(c.Value), w, true)
-					return
-				}
-				l.field(plain, formatCount(c.Value), w, true)
-			}},
+			{
+				title:  "value",
+				w:      9,
+				right:  true,
+				number: func(c CounterTotal) float64 { return c.Value },
+				draw: func(l *line, w int, c CounterTotal) {
+					if c.Key.Mode == model.CounterShare {
+						l.field(plain, formatPercent(c.Value), w, true)
+						return
+					}
+					l.field(plain, formatCount(c.Value), w, true)
+				},
+			},
 			textColumn("unit", 10, 0, 2, func(c CounterTotal) string {
 				switch c.Key.Mode {
 				case model.CounterTotal, model.CounterRate:
@@ -296,7 +369,11 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 			}),
 			{title: "each bar 1 s", w: 12, flex: 1, drop: 3, draw: func(l *line, w int, c CounterTotal) {
 				if r, ok := series[c.Key]; ok {
-					l.spark(accent, trace(v, min(w, maxSpark), r.ID, counterRows, func(c *Counter) float32 { return float32(c.Value) }), 0)
+					l.spark(
+						accent,
+						trace(v, min(w, maxSpark), r.ID, counterRows, func(c *Counter) float32 { return float32(c.Value) }),
+						0,
+					)
 				}
 			}},
 		}}

@@ -182,12 +182,22 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 func (u *ui) when(v *view, f *model.Finding) string {
 	if v.active(f) && (f.Ongoing || f.End > v.at) {
 		if u.w < 50 {
-			return "since " + formatClock(f.Start, u.loc) + ", " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second)) + " so far"
+			return "since " + formatClock(
+				f.Start,
+				u.loc,
+			) + ", " + formatSpan(
+				min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
+			) + " so far"
 		}
 		if v.at.Sub(f.End) > 3*time.Second {
 			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(f.End, u.loc)
 		}
-		text := "since " + formatClock(f.Start, u.loc) + ", still going after " + formatSpan(min(f.End, v.at).Sub(f.Start).Truncate(time.Second))
+		text := "since " + formatClock(
+			f.Start,
+			u.loc,
+		) + ", still going after " + formatSpan(
+			min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
+		)
 		if f.End.Sub(v.at) >= time.Second {
 			text += " (told as at " + formatClock(f.End, u.loc) + ")"
 		}
@@ -206,7 +216,10 @@ func (u *ui) oneLine(v *view, f *model.Finding, w int, marks bool) string {
 	if !marks {
 		g = u.theme.never
 	}
-	return l.glyph(dim, g).space(1).put(dim, "ended "+formatSpan(v.at.Sub(f.End).Truncate(time.Second))+" ago: "+f.Title).String()
+	return l.glyph(dim, g).
+		space(1).
+		put(dim, "ended "+formatSpan(v.at.Sub(f.End).Truncate(time.Second))+" ago: "+f.Title).
+		String()
 }
 
 // victims says who suffered: what the finding itself names, and who lost packets
@@ -215,7 +228,14 @@ func victims(v *view, f *model.Finding) string {
 	var parts []string
 	if ofPorts(f) {
 		if p := poolOf(v, f); p != nil {
-			parts = append(parts, "whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(int64(p.Size-p.Used-p.Resting))+" of "+formatInt(int64(p.Size))+" left")
+			parts = append(
+				parts,
+				"whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(
+					int64(p.Size-p.Used-p.Resting),
+				)+" of "+formatInt(
+					int64(p.Size),
+				)+" left",
+			)
 		}
 		for i := range v.snap.RefusedBy {
 			if r := &v.snap.RefusedBy[i]; r.Last >= f.Start && len(parts) < 3 {
@@ -256,8 +276,13 @@ func victims(v *view, f *model.Finding) string {
 		}
 		list[i].lost += float64(r.Value.Rate)
 	}
-	slices.SortStableFunc(list, func(a, b victim) int { return cmp.Or(cmp.Compare(a.whose, b.whose), cmp.Compare(b.lost, a.lost)) })
-	if programs := slices.IndexFunc(list, func(x victim) bool { return x.whose == 1 }); programs > 2 { // leave room for the queues
+	slices.SortStableFunc(
+		list,
+		func(a, b victim) int { return cmp.Or(cmp.Compare(a.whose, b.whose), cmp.Compare(b.lost, a.lost)) },
+	)
+	if programs := slices.IndexFunc(
+		list, func(x victim) bool { return x.whose == 1 },
+	); programs > 2 { // leave room for the queues
 		list = append(list[:2], list[programs:]...)
 	}
 	for _, x := range list[:min(len(list), 3)] {
@@ -273,7 +298,8 @@ func victims(v *view, f *model.Finding) string {
 func poolOf(v *view, f *model.Finding) *Pool {
 	for i := range v.frame.Pools {
 		p := &v.frame.Pools[i]
-		if p.Key.Name == f.Subject.Pool && p.Key.Protocol.String() == f.Subject.Protocol && p.Value.Netns == f.Subject.Netns {
+		if p.Key.Name == f.Subject.Pool && p.Key.Protocol.String() == f.Subject.Protocol &&
+			p.Value.Netns == f.Subject.Netns {
 			return &p.Value
 		}
 	}
@@ -385,7 +411,8 @@ func (u *ui) drawCheck(l *line, c check, long bool) *line {
 func (u *ui) checkLine(v *view, w int) string {
 	l := newLine(u.theme, w).space(1)
 	for _, c := range u.checks(v) {
-		if c.state != good || slices.ContainsFunc(v.findings, func(f *model.Finding) bool { return v.active(f) && about(f, c.area) }) {
+		if c.state != good ||
+			slices.ContainsFunc(v.findings, func(f *model.Finding) bool { return v.active(f) && about(f, c.area) }) {
 			continue
 		}
 		if need := width(clean(c.area+" "+c.short, u.theme.ascii)) + 4; need > l.left() {
@@ -484,12 +511,20 @@ func (u *ui) checks(v *view) []check {
 		case n == 0:
 			add(p.area, p.probes, seen, false, "lost none", "")
 		default:
-			add(p.area, p.probes, seen, true, "lost "+formatCount(float64(n))+" packets", "since "+formatClock(v.snap.Started, u.loc))
+			add(
+				p.area,
+				p.probes,
+				seen,
+				true,
+				"lost "+formatCount(float64(n))+" packets",
+				"since "+formatClock(v.snap.Started, u.loc),
+			)
 		}
 	}
 	fullest := -1 // of the pools
 	for i := range v.frame.Pools {
-		if p := v.frame.Pools[i].Value; p.Size > 0 && (fullest < 0 || poolShare(p) > poolShare(v.frame.Pools[fullest].Value)) {
+		if p := v.frame.Pools[i].Value; p.Size > 0 &&
+			(fullest < 0 || poolShare(p) > poolShare(v.frame.Pools[fullest].Value)) {
 			fullest = i
 		}
 	}
@@ -500,7 +535,14 @@ func (u *ui) checks(v *view) []check {
 		if v.snap.Refusals > 0 {
 			refused = formatCount(float64(v.snap.Refusals)) + " refused"
 		}
-		add("ports", []string{"port"}, true, v.snap.Refusals > 0 || poolShare(p.Value) > 0.9, formatPercent(poolShare(p.Value))+" taken, "+refused, long)
+		add(
+			"ports",
+			[]string{"port"},
+			true,
+			v.snap.Refusals > 0 || poolShare(p.Value) > 0.9,
+			formatPercent(poolShare(p.Value))+" taken, "+refused,
+			long,
+		)
 	} else {
 		add("ports", []string{"port"}, false, false, "", "")
 	}
@@ -567,11 +609,20 @@ func reasons(probes []model.Probe, names []string) string {
 // overviewBands are the tables under the verdict. On a narrow screen the one
 // that belongs to the verdict comes first.
 func (u *ui) overviewBands(v *view) []band {
-	work := u.workGrid(v, "overview.deferred", "deferred work, the second at "+formatClock(v.frame.Start, u.loc), deferredRows)
+	work := u.workGrid(
+		v,
+		"overview.deferred",
+		"deferred work, the second at "+formatClock(v.frame.Start, u.loc),
+		deferredRows,
+	)
 	drops := u.placeGrid(v)
 	pools := u.poolGrid(v, "overview.pools")
 	right := u.socketGrid(v, "overview.sockets")
-	bands := []band{{work, drops}, {pools, right}, {u.holderGrid(v, "overview.holders"), u.deviceGrid(v, "overview.devices")}}
+	bands := []band{
+		{work, drops},
+		{pools, right},
+		{u.holderGrid(v, "overview.holders"), u.deviceGrid(v, "overview.devices")},
+	}
 	if len(v.findings) > 0 && v.active(v.findings[0]) && ofPorts(v.findings[0]) {
 		bands[0], bands[1] = bands[1], bands[0]
 	}
@@ -601,7 +652,13 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 			rows = append(rows, r)
 		}
 	}
-	return &grid[placeRow]{id: "overview.drops", title: "packets lost in this host", sort: -1, rows: rows, ident: func(r placeRow) string { return r.place.String() }, note: probeNote(v.snap.Probes, "drop"),
+	return &grid[placeRow]{
+		id:    "overview.drops",
+		title: "packets lost in this host",
+		sort:  -1,
+		rows:  rows,
+		ident: func(r placeRow) string { return r.place.String() },
+		note:  probeNote(v.snap.Probes, "drop"),
 		enter: func(r placeRow) command {
 			u.list("drops").filter = r.place.String()
 			u.focus[pageNames[pageNetwork]] = "drops"
@@ -621,7 +678,8 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 					return sum
 				})
 			}),
-		}}
+		},
+	}
 }
 
 type placeRow struct {

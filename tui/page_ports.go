@@ -61,42 +61,68 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	if note == "" {
 		note = auditNote(v.snap.Audits)
 	}
-	g := &grid[poolView]{id: id, title: "port pools, the second at " + formatClock(v.frame.Start, u.loc), empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"), note: note, rows: rows, sort: 2, desc: true,
+	g := &grid[poolView]{
+		id:    id,
+		title: "port pools, the second at " + formatClock(v.frame.Start, u.loc),
+		empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"),
+		note:  note,
+		rows:  rows,
+		sort:  2,
+		desc:  true,
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() + " " + p.namespace() },
 		cols: []column[poolView]{
 			textColumn("pool", 13, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
 			textColumn("ports", 11, 0, 6, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
-			{title: "taken", w: 7, right: true, number: func(p poolView) float64 { return poolShare(p.Value) }, draw: func(l *line, w int, p poolView) {
-				s := plain
-				switch share := poolShare(p.Value); {
-				case share > 0.9:
-					s = critical
-				case share > 0.7:
-					s = warning
-				}
-				l.field(s, formatPercent(poolShare(p.Value)), w, true)
-			}},
+			{
+				title:  "taken",
+				w:      7,
+				right:  true,
+				number: func(p poolView) float64 { return poolShare(p.Value) },
+				draw: func(l *line, w int, p poolView) {
+					s := plain
+					switch share := poolShare(p.Value); {
+					case share > 0.9:
+						s = critical
+					case share > 0.7:
+						s = warning
+					}
+					l.field(s, formatPercent(poolShare(p.Value)), w, true)
+				},
+			},
 			textColumn("taken / size", 15, 0, 0, func(p poolView) string {
 				return formatInt(int64(p.Value.Used+p.Value.Resting)) + " / " + formatInt(int64(p.Value.Size))
 			}),
 			numberColumn("at rest", 7, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
 			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
 			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
-			{title: "empty in", w: 11, right: true, number: func(p poolView) float64 { return p.empty() }, draw: func(l *line, w int, p poolView) {
-				if n := p.empty(); n > 0 {
-					l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
-					return
-				}
-				l.field(dim, none, w, true)
-			}},
-			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 2, drop: 3, draw: func(l *line, w int, p poolView) {
-				l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
-					x, _ := find(f.Pools, p.ID)
-					return float32(x.Used + x.Resting)
-				}), 0)
-			}},
-		}}
+			{
+				title:  "empty in",
+				w:      11,
+				right:  true,
+				number: func(p poolView) float64 { return p.empty() },
+				draw: func(l *line, w int, p poolView) {
+					if n := p.empty(); n > 0 {
+						l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
+						return
+					}
+					l.field(dim, none, w, true)
+				},
+			},
+			{
+				title: "since " + formatClock(v.snap.Oldest(), u.loc),
+				w:     14,
+				flex:  2,
+				drop:  3,
+				draw: func(l *line, w int, p poolView) {
+					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
+						x, _ := find(f.Pools, p.ID)
+						return float32(x.Used + x.Resting)
+					}), 0)
+				},
+			},
+		},
+	}
 	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" }) {
 		g.cols = append(g.cols, textColumn("namespace", 14, 1, 1, poolView.namespace))
 	}
@@ -154,7 +180,13 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	if slices.ContainsFunc(rows, func(h holderView) bool { return h.Value.Watched > 0 }) {
 		dropIdle, dropRest = 2, 4
 	}
-	return &grid[holderView]{id: id, title: "who holds ports (Enter: its ports)", empty: cmp.Or(offReason(v.snap.Probes, "port"), "nobody"), rows: rows, sort: 1, desc: true,
+	return &grid[holderView]{
+		id:    id,
+		title: "who holds ports (Enter: its ports)",
+		empty: cmp.Or(offReason(v.snap.Probes, "port"), "nobody"),
+		rows:  rows,
+		sort:  1,
+		desc:  true,
 		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
 		enter: func(h holderView) command {
 			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process})
@@ -165,28 +197,49 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 			textColumn("process", 14, 1, 0, func(h holderView) string { return processName(h.Key.Process, h.Key.PID) }),
 			numberColumn("held", 7, 0, func(h holderView) float64 { return float64(h.Value.Held) }, formatCount),
 			numberColumn("gained/min", 10, 0, func(h holderView) float64 { return h.perMinute }, formatCount),
-			{title: "idle", w: 12, right: true, drop: dropIdle, number: func(h holderView) float64 { return float64(h.Value.Idle) }, draw: func(l *line, w int, h holderView) {
-				if h.Value.Watched == 0 {
-					l.field(dim, none, w, true)
-					return
-				}
-				l.field(plain, formatCount(float64(h.Value.Idle))+" of "+formatCount(float64(h.Value.Watched)), w, true)
-			}},
+			{
+				title:  "idle",
+				w:      12,
+				right:  true,
+				drop:   dropIdle,
+				number: func(h holderView) float64 { return float64(h.Value.Idle) },
+				draw: func(l *line, w int, h holderView) {
+					if h.Value.Watched == 0 {
+						l.field(dim, none, w, true)
+						return
+					}
+					l.field(plain, formatCount(float64(h.Value.Idle))+" of "+formatCount(float64(h.Value.Watched)), w, true)
+				},
+			},
 			numberColumn("rest", 6, dropRest, func(h holderView) float64 { return float64(h.Value.Resting) }, formatCount),
-			{title: "oldest held for", w: 15, right: true, drop: 1, number: func(h holderView) float64 { return oldest(v, h) }, draw: func(l *line, w int, h holderView) {
-				if n := oldest(v, h); n > 0 {
-					l.field(plain, formatSpan(time.Duration(n).Truncate(time.Second)), w, true)
-					return
-				}
-				l.field(dim, none, w, true)
-			}},
-			{title: "since " + formatClock(v.snap.Oldest(), u.loc), w: 14, flex: 1, drop: 3, draw: func(l *line, w int, h holderView) {
-				l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
-					x, _ := find(f.Holders, h.ID)
-					return float32(x.Held)
-				}), 0)
-			}},
-		}}
+			{
+				title:  "oldest held for",
+				w:      15,
+				right:  true,
+				drop:   1,
+				number: func(h holderView) float64 { return oldest(v, h) },
+				draw: func(l *line, w int, h holderView) {
+					if n := oldest(v, h); n > 0 {
+						l.field(plain, formatSpan(time.Duration(n).Truncate(time.Second)), w, true)
+						return
+					}
+					l.field(dim, none, w, true)
+				},
+			},
+			{
+				title: "since " + formatClock(v.snap.Oldest(), u.loc),
+				w:     14,
+				flex:  1,
+				drop:  3,
+				draw: func(l *line, w int, h holderView) {
+					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
+						x, _ := find(f.Holders, h.ID)
+						return float32(x.Held)
+					}), 0)
+				},
+			},
+		},
+	}
 }
 
 func oldest(v *view, h holderView) float64 {
@@ -197,7 +250,13 @@ func oldest(v *view, h holderView) float64 {
 }
 
 func (u *ui) refusedGrid(v *view) *grid[RefusedTotal] {
-	return &grid[RefusedTotal]{id: "refused", title: "ports refused since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RefusedBy, sort: 3, desc: true,
+	return &grid[RefusedTotal]{
+		id:    "refused",
+		title: "ports refused since " + formatClock(v.snap.Started, u.loc),
+		empty: "none",
+		rows:  v.snap.RefusedBy,
+		sort:  3,
+		desc:  true,
 		ident: func(r RefusedTotal) string { return fmt.Sprint(r.PID, r.Process, r.Error, r.Protocol, r.How, r.Port) },
 		cols: []column[RefusedTotal]{
 			textColumn("process", 14, 1, 0, func(r RefusedTotal) string { return processName(r.Process, r.PID) }),
@@ -211,11 +270,18 @@ func (u *ui) refusedGrid(v *view) *grid[RefusedTotal] {
 			numberColumn("times", 7, 0, func(r RefusedTotal) float64 { return float64(r.Count) }, formatCount),
 			textColumn("by", 9, 0, 2, func(r RefusedTotal) string { return r.How.String() }),
 			textColumn("last", 8, 0, 1, func(r RefusedTotal) string { return formatClock(r.Last, u.loc) }),
-		}}
+		},
+	}
 }
 
 func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
-	g := &grid[RPCTotal]{id: "rpc", title: "RPC calls since " + formatClock(v.snap.Started, u.loc), empty: "none", rows: v.snap.RPC, sort: 3, desc: true,
+	g := &grid[RPCTotal]{
+		id:    "rpc",
+		title: "RPC calls since " + formatClock(v.snap.Started, u.loc),
+		empty: "none",
+		rows:  v.snap.RPC,
+		sort:  3,
+		desc:  true,
 		ident: func(r RPCTotal) string { return fmt.Sprint(r.Interface, r.Endpoint, r.PID, r.Server) },
 		cols: []column[RPCTotal]{
 			textColumn("interface", 16, 1, 0, func(r RPCTotal) string { return r.Interface }),
@@ -226,26 +292,39 @@ func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
 				if r.Failed == 0 {
 					return none
 				}
-				return strings.TrimSpace(strconv.FormatInt(r.LastStatus, 10) + " " + strings.TrimPrefix(model.RPCStatusName(r.LastStatus), "RPC_S_"))
+				return strings.TrimSpace(
+					strconv.FormatInt(r.LastStatus, 10) + " " + strings.TrimPrefix(model.RPCStatusName(r.LastStatus), "RPC_S_"),
+				)
 			}),
 			numberColumn("longest", 8, 3, func(r RPCTotal) float64 { return float64(r.Longest) }, formatNanos),
 			textColumn("endpoint", 12, 1, 4, func(r RPCTotal) string { return r.Endpoint }),
-		}}
+		},
+	}
 	if slices.ContainsFunc(v.snap.RPC, func(r RPCTotal) bool { return r.Open > 0 }) { // at the capture's end
-		g.cols = slices.Insert(g.cols, 4, numberColumn("open", 6, 0, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount))
+		g.cols = slices.Insert(
+			g.cols,
+			4,
+			numberColumn("open", 6, 0, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount),
+		)
 	}
 	return g
 }
 
 func (u *ui) endpointGrid(v *view) *grid[model.RPCEndpoint] {
-	return &grid[model.RPCEndpoint]{id: "endpoints", title: "RPC endpoints", empty: "none", rows: slices.Clone(v.snap.Endpoints), sort: -1,
+	return &grid[model.RPCEndpoint]{
+		id:    "endpoints",
+		title: "RPC endpoints",
+		empty: "none",
+		rows:  slices.Clone(v.snap.Endpoints),
+		sort:  -1,
 		ident: func(e model.RPCEndpoint) string { return e.Interface + e.Endpoint },
 		cols: []column[model.RPCEndpoint]{
 			textColumn("interface", 16, 1, 0, func(e model.RPCEndpoint) string { return e.Interface }),
 			textColumn("endpoint", 12, 1, 0, func(e model.RPCEndpoint) string { return e.Endpoint }),
 			textColumn("port", 9, 0, 1, func(e model.RPCEndpoint) string { return socketName(e.Protocol, e.LocalPort) }),
 			textColumn("process", 12, 1, 2, func(e model.RPCEndpoint) string { return processName(e.Process, e.PID) }),
-		}}
+		},
+	}
 }
 
 // processBands is what one process holds.
@@ -287,19 +366,32 @@ func (u *ui) processBands(v *view, d drill) []band {
 			textColumn("proto", 5, 0, 0, func(p *state.Port) string { return p.Protocol.String() }),
 			textColumn("local", 16, 1, 0, func(p *state.Port) string { return address(p.LocalAddr, p.LocalPort) }),
 			textColumn("peer", 16, 1, 1, func(p *state.Port) string { return address(p.RemoteAddr, p.RemotePort) }),
-			numberColumn("held for", 11, 0, func(p *state.Port) float64 { return float64(p.Age(ports.at)) }, func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) }),
-			{title: "idle for", w: 11, right: true, drop: dropIdle, number: func(p *state.Port) float64 { n, _ := p.Idle(ports.at); return float64(n) }, draw: func(l *line, w int, p *state.Port) {
-				switch idle, known := p.Idle(ports.at); {
-				case !known || p.Resting:
-					l.field(dim, none, w, true)
-				case p.Activity == model.ActivityInUse:
-					l.field(plain, "in use", w, true)
-				case p.IdleAtLeast:
-					l.field(plain, "> "+formatSpan(idle.Truncate(time.Second)), w, true)
-				default:
-					l.field(plain, formatSpan(idle.Truncate(time.Second)), w, true)
-				}
-			}},
+			numberColumn(
+				"held for",
+				11,
+				0,
+				func(p *state.Port) float64 { return float64(p.Age(ports.at)) },
+				func(n float64) string { return formatSpan(time.Duration(n).Truncate(time.Second)) },
+			),
+			{
+				title:  "idle for",
+				w:      11,
+				right:  true,
+				drop:   dropIdle,
+				number: func(p *state.Port) float64 { n, _ := p.Idle(ports.at); return float64(n) },
+				draw: func(l *line, w int, p *state.Port) {
+					switch idle, known := p.Idle(ports.at); {
+					case !known || p.Resting:
+						l.field(dim, none, w, true)
+					case p.Activity == model.ActivityInUse:
+						l.field(plain, "in use", w, true)
+					case p.IdleAtLeast:
+						l.field(plain, "> "+formatSpan(idle.Truncate(time.Second)), w, true)
+					default:
+						l.field(plain, formatSpan(idle.Truncate(time.Second)), w, true)
+					}
+				},
+			},
 			textColumn("how", 10, 0, 0, func(p *state.Port) string { return strings.ReplaceAll(p.How.String(), "_", " ") }),
 			textColumn("state", 12, 0, 2, func(p *state.Port) string {
 				switch {
@@ -330,20 +422,26 @@ func stackLine(s model.Stack) string {
 
 // stackBlock shows the stack of the port that is selected.
 func (u *ui) stackBlock(g *grid[*state.Port]) section {
-	return &block{id: "stack", title: "the call that took the selected port", height: 8, least: 3, draw: func(u *ui, w, h int) []string {
-		out := []string{newLine(u.theme, w).space(1).put(heading, "the call that took the selected port").String()}
-		s := u.list(g.id)
-		g.prepare(s)
-		if s.index >= len(g.rows) {
+	return &block{
+		id:     "stack",
+		title:  "the call that took the selected port",
+		height: 8,
+		least:  3,
+		draw: func(u *ui, w, h int) []string {
+			out := []string{newLine(u.theme, w).space(1).put(heading, "the call that took the selected port").String()}
+			s := u.list(g.id)
+			g.prepare(s)
+			if s.index >= len(g.rows) {
+				return out
+			}
+			stack := g.rows[s.index].Stack
+			if len(stack) == 0 {
+				return append(out, newLine(u.theme, w).space(1).put(dim, "not known").String())
+			}
+			for _, f := range stack {
+				out = append(out, newLine(u.theme, w).space(3).put(plain, cmp.Or(f.Name, fmt.Sprintf("0x%x", f.Addr))).String())
+			}
 			return out
-		}
-		stack := g.rows[s.index].Stack
-		if len(stack) == 0 {
-			return append(out, newLine(u.theme, w).space(1).put(dim, "not known").String())
-		}
-		for _, f := range stack {
-			out = append(out, newLine(u.theme, w).space(3).put(plain, cmp.Or(f.Name, fmt.Sprintf("0x%x", f.Addr))).String())
-		}
-		return out
-	}}
+		},
+	}
 }

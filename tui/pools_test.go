@@ -13,11 +13,43 @@ func TestPoolsOfNamespaces(t *testing.T) {
 	s := NewState()
 	apply(s, func(b *model.Builder) {
 		for i, name := range []string{"", "blue", "4026532001"} {
-			b.AddPortPool(model.PortPool{Time: at, Protocol: model.ProtocolTCP, Low: 32768, High: 60999, Size: 28232, Source: model.PoolEphemeral, Netns: int64(9 - i), NetnsName: name, Name: "ephemeral"})
+			b.AddPortPool(
+				model.PortPool{
+					Time:      at,
+					Protocol:  model.ProtocolTCP,
+					Low:       32768,
+					High:      60999,
+					Size:      28232,
+					Source:    model.PoolEphemeral,
+					Netns:     int64(9 - i),
+					NetnsName: name,
+					Name:      "ephemeral",
+				},
+			)
 		}
-		b.AddPortPool(model.PortPool{Time: at, Protocol: model.ProtocolUDP, Low: 5000, High: 5009, Size: 10, Source: model.PoolConfigured, Name: "rpc"})
+		b.AddPortPool(
+			model.PortPool{
+				Time:     at,
+				Protocol: model.ProtocolUDP,
+				Low:      5000,
+				High:     5009,
+				Size:     10,
+				Source:   model.PoolConfigured,
+				Name:     "rpc",
+			},
+		)
 		for i := range uint16(4) { // a port at rest is taken as well
-			b.AddPortRest(model.PortRest{Time: at, PID: 1, TID: 1, Cookie: uint64(i + 1), Protocol: model.ProtocolTCP, LocalPort: 40000 + i, Netns: 8})
+			b.AddPortRest(
+				model.PortRest{
+					Time:      at,
+					PID:       1,
+					TID:       1,
+					Cookie:    uint64(i + 1),
+					Protocol:  model.ProtocolTCP,
+					LocalPort: 40000 + i,
+					Netns:     8,
+				},
+			)
 		}
 		b.AddDrop(drop(at, second.Sub(0), 1))
 	})

@@ -19,7 +19,10 @@ func TestRunEnds(t *testing.T) {
 	s := loaded(bothFaults)
 	t.Run("quit", func(t *testing.T) {
 		var out bytes.Buffer
-		if err := Run(t.Context(), Options{State: s, Live: true, Input: strings.NewReader("2q"), Output: &out, Width: 80, Height: 24}); err != nil {
+		if err := Run(
+			t.Context(),
+			Options{State: s, Live: true, Input: strings.NewReader("2q"), Output: &out, Width: 80, Height: 24},
+		); err != nil {
 			t.Error(err)
 		}
 	})
@@ -61,13 +64,27 @@ func TestTerminal(t *testing.T) {
 	defer os.RemoveAll(dir)
 	run := func(args ...string) string {
 		t.Helper()
-		out, err := exec.CommandContext(t.Context(), tmux, append([]string{"-S", filepath.Join(dir, "s"), "-f", "/dev/null"}, args...)...).CombinedOutput()
+		out, err := exec.CommandContext(
+			t.Context(), tmux, append([]string{"-S", filepath.Join(dir, "s"), "-f", "/dev/null"}, args...)...,
+		).
+			CombinedOutput()
 		if err != nil {
 			t.Fatalf("tmux %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 		return string(out)
 	}
-	run("new-session", "-d", "-x", "80", "-y", "24", "sh", "-c", childEnv+`=1 "$0" -test.run='^TestChild$'; echo status $?; exec cat`, os.Args[0])
+	run(
+		"new-session",
+		"-d",
+		"-x",
+		"80",
+		"-y",
+		"24",
+		"sh",
+		"-c",
+		childEnv+`=1 "$0" -test.run='^TestChild$'; echo status $?; exec cat`,
+		os.Args[0],
+	)
 	defer run("kill-server")
 	until := func(want string) {
 		t.Helper()

@@ -71,7 +71,13 @@ func union[K comparable, V any](a, b []row[K, V]) []row[K, V] {
 
 // extremes returns the largest value of each series, by its place in series,
 // over the last n frames.
-func extremes[K comparable, V any](v *view, n int, series []row[K, V], rows func(*Frame) []row[K, V], value func(*V) float32) []float32 {
+func extremes[K comparable, V any](
+	v *view,
+	n int,
+	series []row[K, V],
+	rows func(*Frame) []row[K, V],
+	value func(*V) float32,
+) []float32 {
 	out := make([]float32, len(series))
 	for i := max(0, v.index-n+1); i <= v.index; i++ {
 		f := v.snap.Frame(i)
@@ -93,7 +99,13 @@ func extremes[K comparable, V any](v *view, n int, series []row[K, V], rows func
 }
 
 // trace returns the last n values of one series up to the frame that is shown.
-func trace[K comparable, V any](v *view, n int, id int, rows func(*Frame) []row[K, V], value func(*V) float32) []float32 {
+func trace[K comparable, V any](
+	v *view,
+	n int,
+	id int,
+	rows func(*Frame) []row[K, V],
+	value func(*V) float32,
+) []float32 {
 	return v.snap.history(v.index, n, func(f *Frame) float32 {
 		if x, ok := find(rows(f), id); ok {
 			return value(&x)

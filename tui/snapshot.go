@@ -22,7 +22,8 @@ type Snapshot struct {
 	Queues  []model.DeviceQueue
 	// DeviceEvents are the latest ones, oldest first.
 	DeviceEvents []model.DeviceEvent
-	// Findings are all that are known, in their latest version, by their start; with a recording those ahead of Now too, once Scanned.
+	// Findings are all that are known, in their latest version, by their start; with a recording those ahead of Now too,
+	// once Scanned.
 	Findings []*model.Finding
 	Scanned  bool
 	Progress Progress

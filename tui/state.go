@@ -21,7 +21,8 @@ const (
 	historyFrames = 900
 	// historyRows bounds the rows in all frames together, at some 48 bytes each.
 	historyRows = 1 << 20
-	// openFrames is how many of the newest frames may still change; it grows with the length of the intervals, up to maxOpenFrames.
+	// openFrames is how many of the newest frames may still change; it grows with the length of the intervals, up to
+	// maxOpenFrames.
 	openFrames, maxOpenFrames = 4, 64
 	// jump is the gap in event time that only a seek makes.
 	jump = 3 * time.Second
@@ -184,7 +185,12 @@ func (s *State) Ports(pid int32, limit int) (ports []state.Port, total int) {
 		}
 	}
 	slices.SortFunc(ports, func(a, b state.Port) int {
-		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.LocalPort, b.LocalPort), cmp.Compare(a.Cookie, b.Cookie))
+		return cmp.Or(
+			cmp.Compare(a.Since, b.Since),
+			cmp.Compare(a.Protocol, b.Protocol),
+			cmp.Compare(a.LocalPort, b.LocalPort),
+			cmp.Compare(a.Cookie, b.Cookie),
+		)
 	})
 	return ports[:min(limit, len(ports))], len(ports)
 }
@@ -246,8 +252,36 @@ func (s *State) close() {
 }
 
 func (f *Frame) rows() int {
-	return len(f.Deferred) + len(f.Interrupts) + len(f.CPUs) + len(f.Softnet) + len(f.NAPI) + len(f.Devices) + len(f.Drops) + len(f.Sockets) +
-		len(f.Tasks) + len(f.Counters) + len(f.Flows) + len(f.Pools) + len(f.Holders) + 2*len(f.Runs)
+	return len(
+		f.Deferred,
+	) + len(
+		f.Interrupts,
+	) + len(
+		f.CPUs,
+	) + len(
+		f.Softnet,
+	) + len(
+		f.NAPI,
+	) + len(
+		f.Devices,
+	) + len(
+		f.Drops,
+	) + len(
+		f.Sockets,
+	) +
+		len(
+			f.Tasks,
+		) + len(
+		f.Counters,
+	) + len(
+		f.Flows,
+	) + len(
+		f.Pools,
+	) + len(
+		f.Holders,
+	) + 2*len(
+		f.Runs,
+	)
 }
 
 // oldest returns the start of the history.
@@ -298,9 +332,24 @@ func (s *State) publish() {
 	if n := len(s.open); n > 0 {
 		s.takePools(s.open[n-1], false)
 	}
-	snap := &Snapshot{Seq: s.seq, Now: s.now, Started: s.started, Late: s.late, Progress: s.progress, Scanned: s.scanned, Fault: s.fault,
-		Meta: maps.Clone(s.fold.Meta), Probes: sortedProbes(s.fold), Devices: sortedDevices(s.fold), Queues: sortedQueues(s.fold),
-		versions: s.sortedFindings(), frames: s.frames, open: make([]*Frame, len(s.open))}
+	snap := &Snapshot{
+		Seq:      s.seq,
+		Now:      s.now,
+		Started:  s.started,
+		Late:     s.late,
+		Progress: s.progress,
+		Scanned:  s.scanned,
+		Fault:    s.fault,
+		Meta: maps.Clone(
+			s.fold.Meta,
+		),
+		Probes:   sortedProbes(s.fold),
+		Devices:  sortedDevices(s.fold),
+		Queues:   sortedQueues(s.fold),
+		versions: s.sortedFindings(),
+		frames:   s.frames,
+		open:     make([]*Frame, len(s.open)),
+	}
 	for i, f := range s.open {
 		snap.open[i] = f.seal()
 	}
@@ -326,7 +375,9 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 		if v == nil {
 			continue
 		}
-		v.Used, v.Resting, v.Size, v.Low, v.High, v.Source, v.Netns = p.Used, p.Resting, int(p.Size), p.Low, p.High, p.Source, p.NetnsName
+		v.Used, v.Resting, v.Size, v.Low, v.High, v.Source, v.Netns = p.Used, p.Resting, int(
+			p.Size,
+		), p.Low, p.High, p.Source, p.NetnsName
 	}
 	f.dirty = true
 	if !end {
@@ -376,7 +427,10 @@ func (s *State) takePools(f *frameBuilder, end bool) {
 	sums = sums[:min(len(sums), maxHolders)]
 	f.holders = make([]row[HolderKey, Holder], len(sums))
 	for i, h := range sums {
-		f.holders[i] = row[HolderKey, Holder]{s.series.holders.get(HolderKey{h.pid, cmp.Or(s.fold.ProcessName(h.pid), h.name)}, s.now, s.oldest()), h.Holder}
+		f.holders[i] = row[HolderKey, Holder]{
+			s.series.holders.get(HolderKey{h.pid, cmp.Or(s.fold.ProcessName(h.pid), h.name)}, s.now, s.oldest()),
+			h.Holder,
+		}
 	}
 	slices.SortFunc(f.holders, func(a, b row[HolderKey, Holder]) int { return cmp.Compare(a.ID, b.ID) })
 }
@@ -387,7 +441,11 @@ const maxFindings, maxVersions = 1000, 32
 // putFinding keeps a version of a finding, in the order of what they had seen.
 func (s *State) putFinding(f model.Finding) {
 	old := s.findings[f.ID]
-	at, found := slices.BinarySearchFunc(old, f.End, func(v *model.Finding, end model.Time) int { return cmp.Compare(v.End, end) })
+	at, found := slices.BinarySearchFunc(
+		old,
+		f.End,
+		func(v *model.Finding, end model.Time) int { return cmp.Compare(v.End, end) },
+	)
 	versions := make([]*model.Finding, 0, len(old)+1)
 	versions = append(append(versions, old[:at]...), &f)
 	if found {
@@ -408,7 +466,8 @@ func (s *State) putFinding(f model.Finding) {
 	if len(s.findings) > maxFindings { // those that ended first are in nobody's way any more
 		oldest := ""
 		for id, v := range s.findings {
-			if oldest == "" || latest(v).End < latest(s.findings[oldest]).End || (latest(v).End == latest(s.findings[oldest]).End && id < oldest) {
+			if oldest == "" || latest(v).End < latest(s.findings[oldest]).End ||
+				(latest(v).End == latest(s.findings[oldest]).End && id < oldest) {
 				oldest = id
 			}
 		}
@@ -439,6 +498,11 @@ func sortedDevices(s *state.State) []model.DeviceConfig {
 
 func sortedQueues(s *state.State) []model.DeviceQueue {
 	return slices.SortedFunc(maps.Values(s.Queues), func(a, b model.DeviceQueue) int {
-		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Queue, b.Queue))
+		return cmp.Or(
+			cmp.Compare(a.Device, b.Device),
+			cmp.Compare(a.Ifindex, b.Ifindex),
+			cmp.Compare(a.Direction, b.Direction),
+			cmp.Compare(a.Queue, b.Queue),
+		)
 	})
 }

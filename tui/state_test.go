@@ -26,7 +26,17 @@ func apply(s *State, build func(b *model.Builder)) *Snapshot {
 }
 
 func drop(end model.Time, dur time.Duration, count uint64) model.Drop {
-	return model.Drop{Time: end, Dur: dur, CPU: 0, PID: -1, TID: -1, Place: model.PlaceBacklog, Count: count, Queue: -1, Reason: "CPU_BACKLOG"}
+	return model.Drop{
+		Time:   end,
+		Dur:    dur,
+		CPU:    0,
+		PID:    -1,
+		TID:    -1,
+		Place:  model.PlaceBacklog,
+		Count:  count,
+		Queue:  -1,
+		Reason: "CPU_BACKLOG",
+	}
 }
 
 // An interval gives each second its part, and nothing is lost or counted twice.
@@ -87,7 +97,18 @@ func TestIntervalsAreSpread(t *testing.T) {
 // A stream shorter than a second gives shares of what was seen of it.
 func TestPartOfASecond(t *testing.T) {
 	snap := apply(NewState(), func(b *model.Builder) {
-		b.AddDeferredHist(model.DeferredHist{Time: tuitest.Start + second/4, Dur: time.Second / 4, CPU: 3, Class: model.ClassDPC, Count: 10, Busy: time.Second / 8, Name: "ndis.sys!x", Driver: "ndis.sys"})
+		b.AddDeferredHist(
+			model.DeferredHist{
+				Time:   tuitest.Start + second/4,
+				Dur:    time.Second / 4,
+				CPU:    3,
+				Class:  model.ClassDPC,
+				Count:  10,
+				Busy:   time.Second / 8,
+				Name:   "ndis.sys!x",
+				Driver: "ndis.sys",
+			},
+		)
 	})
 	w := snap.Frame(snap.Latest()).Deferred[0].Value
 	if math.Abs(float64(w.Busy)-0.5) > 1e-3 || math.Abs(float64(w.Count)-40) > 1e-3 {
@@ -196,7 +217,13 @@ func TestSeekDropsWhatWasBefore(t *testing.T) {
 func TestFindingAtAMoment(t *testing.T) {
 	s := NewState()
 	version := func(end int, title string) model.Finding {
-		return model.Finding{ID: "x", Title: title, Start: tuitest.Start, End: tuitest.Start + model.Time(end)*second, Ongoing: true}
+		return model.Finding{
+			ID:      "x",
+			Title:   title,
+			Start:   tuitest.Start,
+			End:     tuitest.Start + model.Time(end)*second,
+			Ongoing: true,
+		}
 	}
 	var all []model.Finding
 	for i := range 100 {
@@ -239,13 +266,35 @@ func TestForecast(t *testing.T) {
 				apply(s, func(b *model.Builder) {
 					at := tuitest.Start + model.Time(i+1)*second
 					if i == 0 {
-						b.AddPortPool(model.PortPool{Time: at, Protocol: model.ProtocolUDP, Low: 5000, High: 5999, Size: 1000, Name: "rpc"})
+						b.AddPortPool(
+							model.PortPool{Time: at, Protocol: model.ProtocolUDP, Low: 5000, High: 5999, Size: 1000, Name: "rpc"},
+						)
 					}
 					for ; held < tt.used(i); held++ {
-						b.AddPortAcquire(model.PortAcquire{Time: at, PID: 1, TID: 1, Cookie: uint64(held + 1), Protocol: model.ProtocolUDP, LocalPort: uint16(5000 + held), How: model.HowBindAny})
+						b.AddPortAcquire(
+							model.PortAcquire{
+								Time:      at,
+								PID:       1,
+								TID:       1,
+								Cookie:    uint64(held + 1),
+								Protocol:  model.ProtocolUDP,
+								LocalPort: uint16(5000 + held),
+								How:       model.HowBindAny,
+							},
+						)
 					}
 					for ; held > tt.used(i); held-- {
-						b.AddPortRelease(model.PortRelease{Time: at, PID: 1, TID: 1, Cookie: uint64(held), Protocol: model.ProtocolUDP, LocalPort: uint16(5000 + held - 1), How: model.HowClose})
+						b.AddPortRelease(
+							model.PortRelease{
+								Time:      at,
+								PID:       1,
+								TID:       1,
+								Cookie:    uint64(held),
+								Protocol:  model.ProtocolUDP,
+								LocalPort: uint16(5000 + held - 1),
+								How:       model.HowClose,
+							},
+						)
 					}
 					b.AddDrop(drop(at, time.Second, 1))
 				})
@@ -262,12 +311,27 @@ func TestForecast(t *testing.T) {
 
 func TestBuckets(t *testing.T) {
 	var h model.Histogram
-	for _, d := range []time.Duration{50 * time.Microsecond, 200 * time.Microsecond, 300 * time.Microsecond, 700 * time.Microsecond, 1500 * time.Microsecond, 3 * time.Millisecond, 9 * time.Millisecond, time.Second} {
+	for _, d := range []time.Duration{
+		50 * time.Microsecond, 200 * time.Microsecond, 300 * time.Microsecond, 700 * time.Microsecond,
+		1500 * time.Microsecond, 3 * time.Millisecond, 9 * time.Millisecond, time.Second,
+	} {
 		h.Observe(uint64(d))
 	}
 	snap := apply(NewState(), func(b *model.Builder) {
 		for cpu := range int32(2) {
-			b.AddDeferredHist(model.DeferredHist{Time: tuitest.Start, Dur: time.Second, CPU: cpu, Class: model.ClassDPC, Count: h.Count, MaxRun: time.Second, Name: "ndis.sys!" + fmt.Sprint(cpu), Driver: "ndis.sys", RunHist: &h})
+			b.AddDeferredHist(
+				model.DeferredHist{
+					Time:    tuitest.Start,
+					Dur:     time.Second,
+					CPU:     cpu,
+					Class:   model.ClassDPC,
+					Count:   h.Count,
+					MaxRun:  time.Second,
+					Name:    "ndis.sys!" + fmt.Sprint(cpu),
+					Driver:  "ndis.sys",
+					RunHist: &h,
+				},
+			)
 		}
 	})
 	if len(snap.Work) != 1 {
@@ -282,7 +346,16 @@ func TestRunningTotalsBecomeRates(t *testing.T) {
 	s := NewState()
 	count := func(at model.Time, value float64) *Snapshot {
 		return apply(s, func(b *model.Builder) {
-			b.AddCounter(model.Counter{Time: at, Dur: time.Second, CPU: -1, Name: "Udp.RcvbufErrors", Mode: model.CounterTotal, Value: value})
+			b.AddCounter(
+				model.Counter{
+					Time:  at,
+					Dur:   time.Second,
+					CPU:   -1,
+					Name:  "Udp.RcvbufErrors",
+					Mode:  model.CounterTotal,
+					Value: value,
+				},
+			)
 		})
 	}
 	if snap := count(tuitest.Start, 1000); len(snap.Counters) != 0 {
@@ -345,9 +418,12 @@ func TestFormats(t *testing.T) {
 		{formatCount(0), "0"}, {formatCount(0.01), "<0.1"}, {formatCount(1.25), "1.2"}, {formatCount(12), "12"}, {formatCount(9870), "9,870"}, {formatCount(301_200), "301.2k"}, {formatCount(3.6e6), "3.6M"}, {formatCount(-5), "-5"}, {formatCount(math.NaN()), none}, {formatCount(2e15), "2000.0T"},
 		{formatPercent(0), "0 %"}, {formatPercent(0.0001), "<0.1 %"}, {formatPercent(0.998), "99.8 %"}, {formatPercent(1), "100 %"}, {formatPercent(1.5), "150.0 %"},
 		{formatBytes(512), "512 B"}, {formatBytes(208 << 10), "208 KiB"}, {formatBytes(38 << 20), "38 MiB"}, {formatBytes(3 << 30), "3 GiB"},
-		{formatSpan(-1), "0 s"}, {formatSpan(12 * time.Second), "12 s"}, {formatSpan(252 * time.Second), "4 min 12 s"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3 h 20 min"}, {formatSpan(100 * time.Hour), "4 days"},
+		{formatSpan(-1), "0 s"}, {formatSpan(12 * time.Second), "12 s"}, {formatSpan(252 * time.Second), "4 min 12 " +
+			"s"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3 h 20 min"}, {formatSpan(100 * time.Hour), "4 days"},
 		{formatInt(-1234567), "-1,234,567"}, {formatInt(999), "999"},
-		{formatValue(0.998, "ratio"), "99.8 %"}, {formatValue(4e6, "ns"), "4.0 ms"}, {formatValue(960, "s"), "16 min"}, {formatValue(3.6e6, "packets"), "3.6M packets"},
+		{formatValue(0.998, "ratio"), "99.8 %"}, {formatValue(4e6, "ns"), "4.0 ms"}, {formatValue(960, "s"), "16 min"}, {
+			formatValue(3.6e6, "packets"), "3.6M packets",
+		},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("got %q, want %q", tt.got, tt.want)
@@ -396,9 +472,21 @@ func FuzzClean(f *testing.F) {
 func TestOpenCalls(t *testing.T) {
 	at := tuitest.Start
 	snap := apply(NewState(), func(b *model.Builder) {
-		b.AddRPCCall(model.RPCCall{Time: at, Dur: time.Millisecond, PID: 7, TID: 8, Interface: "i", Endpoint: "135", Process: "p"})
+		b.AddRPCCall(
+			model.RPCCall{Time: at, Dur: time.Millisecond, PID: 7, TID: 8, Interface: "i", Endpoint: "135", Process: "p"},
+		)
 		for tid := range int32(2) {
-			b.AddRPCActive(model.RPCActive{Time: at + second, Dur: time.Minute, PID: 7, TID: 9 + tid, Interface: "i", Endpoint: "135", Process: "p"})
+			b.AddRPCActive(
+				model.RPCActive{
+					Time:      at + second,
+					Dur:       time.Minute,
+					PID:       7,
+					TID:       9 + tid,
+					Interface: "i",
+					Endpoint:  "135",
+					Process:   "p",
+				},
+			)
 		}
 	})
 	if len(snap.RPC) != 1 || snap.RPC[0].Calls != 1 || snap.RPC[0].Open != 2 || snap.RPC[0].Longest != time.Minute {

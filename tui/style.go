@@ -44,13 +44,54 @@ type glyphs struct {
 	shades                               []string // heatLevels levels
 }
 
-var unicodeGlyphs = glyphs{critical: "✖", warning: "▲", info: "●", good: "✔", never: "○", live: "●", paused: "‖", replay: "▸",
-	rule: "─", track: "─", ahead: "┄", span: "━", head: "┃", left: "◂", right: "▸", more: "…", up: "▲", down: "▼", pointer: "▸",
-	sparks: []string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"}, shades: []string{" ", "·", "░", "▒", "▓", "█"}}
+var unicodeGlyphs = glyphs{
+	critical: "✖",
+	warning:  "▲",
+	info:     "●",
+	good:     "✔",
+	never:    "○",
+	live:     "●",
+	paused:   "‖",
+	replay:   "▸",
+	rule:     "─",
+	track:    "─",
+	ahead:    "┄",
+	span:     "━",
+	head:     "┃",
+	left:     "◂",
+	right:    "▸",
+	more:     "…",
+	up:       "▲",
+	down:     "▼",
+	pointer:  "▸",
+	sparks:   []string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
+	shades:   []string{" ", "·", "░", "▒", "▓", "█"},
+}
 
-var asciiGlyphs = glyphs{ascii: true, critical: "X", warning: "!", info: "i", good: "+", never: "o", live: "*", paused: "=", replay: ">",
-	rule: "-", track: "-", ahead: ".", span: "=", head: "|", left: "<", right: ">", more: "~", up: "^", down: "v", pointer: ">",
-	sparks: []string{" ", "_", "_", ".", ".", ":", "-", "=", "#"}, shades: []string{" ", ".", ":", "-", "=", "#"}}
+var asciiGlyphs = glyphs{
+	ascii:    true,
+	critical: "X",
+	warning:  "!",
+	info:     "i",
+	good:     "+",
+	never:    "o",
+	live:     "*",
+	paused:   "=",
+	replay:   ">",
+	rule:     "-",
+	track:    "-",
+	ahead:    ".",
+	span:     "=",
+	head:     "|",
+	left:     "<",
+	right:    ">",
+	more:     "~",
+	up:       "^",
+	down:     "v",
+	pointer:  ">",
+	sparks:   []string{" ", "_", "_", ".", ".", ":", "-", "=", "#"},
+	shades:   []string{" ", ".", ":", "-", "=", "#"},
+}
 
 // The palette keeps to blue, orange and red-purple of the Okabe-Ito set, which
 // people with any of the common colour blindnesses tell apart, and every use of
@@ -64,17 +105,61 @@ type palette struct {
 }
 
 var darkPalette = palette{
-	dim: [3]uint8{0x8a, 0x92, 0x9c}, accent: [3]uint8{0x7c, 0xb7, 0xe8}, critical: [3]uint8{0xff, 0x7a, 0x4d}, warning: [3]uint8{0xf0, 0xb4, 0x29}, good: [3]uint8{0x56, 0xb4, 0xe9},
-	tabText: [3]uint8{0x10, 0x14, 0x18}, tabBack: [3]uint8{0x7c, 0xb7, 0xe8}, selectedText: [3]uint8{0xff, 0xff, 0xff}, selectedBack: [3]uint8{0x2b, 0x3f, 0x55},
-	heat:     [heatLevels][3]uint8{{0x16, 0x1b, 0x22}, {0x1d, 0x2f, 0x4a}, {0x35, 0x4b, 0x6b}, {0x6b, 0x6a, 0x6f}, {0xb0, 0x97, 0x4f}, {0xf5, 0xd4, 0x43}},
-	heatText: [heatLevels][3]uint8{{0x8a, 0x92, 0x9c}, {0xd0, 0xd8, 0xe0}, {0xff, 0xff, 0xff}, {0xff, 0xff, 0xff}, {0, 0, 0}, {0, 0, 0}},
+	dim: [3]uint8{
+		0x8a,
+		0x92,
+		0x9c,
+	}, accent: [3]uint8{0x7c, 0xb7, 0xe8}, critical: [3]uint8{0xff, 0x7a, 0x4d}, warning: [3]uint8{0xf0, 0xb4, 0x29}, good: [3]uint8{0x56, 0xb4, 0xe9},
+	tabText: [3]uint8{
+		0x10,
+		0x14,
+		0x18,
+	}, tabBack: [3]uint8{0x7c, 0xb7, 0xe8}, selectedText: [3]uint8{0xff, 0xff, 0xff}, selectedBack: [3]uint8{0x2b, 0x3f, 0x55},
+	heat: [heatLevels][3]uint8{
+		{0x16, 0x1b, 0x22},
+		{0x1d, 0x2f, 0x4a},
+		{0x35, 0x4b, 0x6b},
+		{0x6b, 0x6a, 0x6f},
+		{0xb0, 0x97, 0x4f},
+		{0xf5, 0xd4, 0x43},
+	},
+	heatText: [heatLevels][3]uint8{
+		{0x8a, 0x92, 0x9c},
+		{0xd0, 0xd8, 0xe0},
+		{0xff, 0xff, 0xff},
+		{0xff, 0xff, 0xff},
+		{0, 0, 0},
+		{0, 0, 0},
+	},
 }
 
 var lightPalette = palette{
-	dim: [3]uint8{0x5f, 0x66, 0x6e}, accent: [3]uint8{0x00, 0x50, 0x8c}, critical: [3]uint8{0xa8, 0x32, 0x00}, warning: [3]uint8{0x80, 0x55, 0x00}, good: [3]uint8{0x00, 0x5a, 0x8c},
-	tabText: [3]uint8{0xff, 0xff, 0xff}, tabBack: [3]uint8{0x00, 0x50, 0x8c}, selectedText: [3]uint8{0, 0, 0}, selectedBack: [3]uint8{0xcf, 0xe3, 0xf5},
-	heat:     [heatLevels][3]uint8{{0xf6, 0xf6, 0xf2}, {0xe8, 0xe3, 0xc8}, {0xd9, 0xc8, 0x7e}, {0xa3, 0x99, 0x78}, {0x53, 0x62, 0x7d}, {0x12, 0x2f, 0x5d}},
-	heatText: [heatLevels][3]uint8{{0x5f, 0x66, 0x6e}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0xff, 0xff, 0xff}, {0xff, 0xff, 0xff}},
+	dim: [3]uint8{
+		0x5f,
+		0x66,
+		0x6e,
+	}, accent: [3]uint8{0x00, 0x50, 0x8c}, critical: [3]uint8{0xa8, 0x32, 0x00}, warning: [3]uint8{0x80, 0x55, 0x00}, good: [3]uint8{0x00, 0x5a, 0x8c},
+	tabText: [3]uint8{
+		0xff,
+		0xff,
+		0xff,
+	}, tabBack: [3]uint8{0x00, 0x50, 0x8c}, selectedText: [3]uint8{0, 0, 0}, selectedBack: [3]uint8{0xcf, 0xe3, 0xf5},
+	heat: [heatLevels][3]uint8{
+		{0xf6, 0xf6, 0xf2},
+		{0xe8, 0xe3, 0xc8},
+		{0xd9, 0xc8, 0x7e},
+		{0xa3, 0x99, 0x78},
+		{0x53, 0x62, 0x7d},
+		{0x12, 0x2f, 0x5d},
+	},
+	heatText: [heatLevels][3]uint8{
+		{0x5f, 0x66, 0x6e},
+		{0, 0, 0},
+		{0, 0, 0},
+		{0, 0, 0},
+		{0xff, 0xff, 0xff},
+		{0xff, 0xff, 0xff},
+	},
 }
 
 // newTheme returns the theme for a kind of terminal. The terminal program turns

@@ -23,7 +23,14 @@ const (
 
 // BucketBounds are the upper bounds of WorkTotal.Buckets, the last bucket being open:
 // those that support engineers know from other DPC latency tools.
-var BucketBounds = [...]time.Duration{100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond}
+var BucketBounds = [...]time.Duration{
+	100 * time.Microsecond,
+	250 * time.Microsecond,
+	500 * time.Microsecond,
+	time.Millisecond,
+	2 * time.Millisecond,
+	4 * time.Millisecond,
+}
 
 // WorkTotalKey is a softirq vector, an interrupt line, or all routines of a
 // driver, over all CPUs.
@@ -136,8 +143,17 @@ type totals struct {
 }
 
 func newTotals() totals {
-	return totals{losses: map[[2]string]uint64{}, work: map[WorkTotalKey]*WorkTotal{}, drops: map[*key[DropKey]]uint64{}, refused: map[refusedKey]*RefusedTotal{},
-		flows: map[FlowKey]*FlowTotal{}, rpc: map[rpcKey]*RPCTotal{}, endpoints: map[[2]string]model.RPCEndpoint{}, counters: map[CounterKey]*counterState{}, audits: map[int64]model.PortAudit{}}
+	return totals{
+		losses:    map[[2]string]uint64{},
+		work:      map[WorkTotalKey]*WorkTotal{},
+		drops:     map[*key[DropKey]]uint64{},
+		refused:   map[refusedKey]*RefusedTotal{},
+		flows:     map[FlowKey]*FlowTotal{},
+		rpc:       map[rpcKey]*RPCTotal{},
+		endpoints: map[[2]string]model.RPCEndpoint{},
+		counters:  map[CounterKey]*counterState{},
+		audits:    map[int64]model.PortAudit{},
+	}
 }
 
 // entry returns m[k], made by create when it is missing; nil when m is full.
@@ -174,7 +190,10 @@ func (t *totals) addWork(k WorkKey, count, busy, maxWait, maxRun uint64, run *mo
 		return
 	}
 	for _, bc := range run.Buckets {
-		i, _ := slices.BinarySearch(BucketBounds[:], time.Duration((model.BucketLow(int(bc.Bucket))+model.BucketHigh(int(bc.Bucket)))/2))
+		i, _ := slices.BinarySearch(
+			BucketBounds[:],
+			time.Duration((model.BucketLow(int(bc.Bucket))+model.BucketHigh(int(bc.Bucket)))/2),
+		)
 		w.Buckets[i] += bc.Count
 	}
 }
@@ -200,7 +219,14 @@ func (t *totals) addRefused(v model.PortFail, process string) {
 	process = cmp.Or(v.Process, process)
 	k := refusedKey{v.PID, process, v.ErrorName, v.Protocol, v.How, v.LocalPort}
 	r := entry(t.refused, k, maxRefused, func() *RefusedTotal {
-		return &RefusedTotal{PID: v.PID, Process: process, Error: v.ErrorName, Protocol: v.Protocol, How: v.How, Port: v.LocalPort}
+		return &RefusedTotal{
+			PID:      v.PID,
+			Process:  process,
+			Error:    v.ErrorName,
+			Protocol: v.Protocol,
+			How:      v.How,
+			Port:     v.LocalPort,
+		}
 	})
 	if r != nil {
 		r.Count++
@@ -296,10 +322,22 @@ func (t *totals) snapshot(s *Snapshot) {
 		return cmp.Or(cmp.Compare(b.Lost, a.Lost), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Detail, b.Detail))
 	})
 	s.Work = top(maps.Values(t.work), func(a, b *WorkTotal) int {
-		return cmp.Or(cmp.Compare(b.BusyNanos, a.BusyNanos), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Driver, b.Driver))
+		return cmp.Or(
+			cmp.Compare(b.BusyNanos, a.BusyNanos),
+			cmp.Compare(a.Class, b.Class),
+			cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.Driver, b.Driver),
+		)
 	})
 	s.RefusedBy = top(maps.Values(t.refused), func(a, b *RefusedTotal) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Process, b.Process), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Error, b.Error), cmp.Compare(a.How, b.How))
+		return cmp.Or(
+			cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Process, b.Process),
+			cmp.Compare(a.PID, b.PID),
+			cmp.Compare(a.Port, b.Port),
+			cmp.Compare(a.Error, b.Error),
+			cmp.Compare(a.How, b.How),
+		)
 	})
 	s.Flows = top(maps.Values(t.flows), func(a, b *FlowTotal) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), compareFlows(a.Key, b.Key))
@@ -308,19 +346,41 @@ func (t *totals) snapshot(s *Snapshot) {
 		s.Flows[i].Gap = s.Flows[i].Gap.Clone()
 	}
 	s.RPC = top(maps.Values(t.rpc), func(a, b *RPCTotal) int {
-		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(b.Open, a.Open), cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.PID, b.PID))
+		return cmp.Or(
+			cmp.Compare(b.Failed, a.Failed),
+			cmp.Compare(b.Open, a.Open),
+			cmp.Compare(b.Calls, a.Calls),
+			cmp.Compare(a.Interface, b.Interface),
+			cmp.Compare(a.Endpoint, b.Endpoint),
+			cmp.Compare(a.PID, b.PID),
+		)
 	})
 	s.Endpoints = slices.SortedFunc(maps.Values(t.endpoints), func(a, b model.RPCEndpoint) int {
 		return cmp.Or(cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint))
 	})
 	s.DeviceEvents = slices.Clone(t.devices)
-	s.Audits = slices.SortedFunc(maps.Values(t.audits), func(a, b model.PortAudit) int { return cmp.Compare(a.Netns, b.Netns) })
+	s.Audits = slices.SortedFunc(
+		maps.Values(t.audits),
+		func(a, b model.PortAudit) int { return cmp.Compare(a.Netns, b.Netns) },
+	)
 	for k, n := range t.drops {
 		s.Drops = append(s.Drops, DropTotal{&k.Key, n})
 	}
 	slices.SortFunc(s.Drops, func(a, b DropTotal) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key.Place, b.Key.Place), cmp.Compare(a.Key.Reason, b.Key.Reason), cmp.Compare(a.Key.Port, b.Key.Port), cmp.Compare(a.Key.PID, b.Key.PID),
-			cmp.Compare(a.Key.CPU, b.Key.CPU), cmp.Compare(a.Key.Device, b.Key.Device), cmp.Compare(a.Key.Queue, b.Key.Queue), cmp.Compare(a.Key.Location, b.Key.Location))
+		return cmp.Or(
+			cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Key.Place, b.Key.Place),
+			cmp.Compare(a.Key.Reason, b.Key.Reason),
+			cmp.Compare(a.Key.Port, b.Key.Port),
+			cmp.Compare(a.Key.PID, b.Key.PID),
+			cmp.Compare(
+				a.Key.CPU,
+				b.Key.CPU,
+			),
+			cmp.Compare(a.Key.Device, b.Key.Device),
+			cmp.Compare(a.Key.Queue, b.Key.Queue),
+			cmp.Compare(a.Key.Location, b.Key.Location),
+		)
 	})
 	s.Drops = s.Drops[:min(len(s.Drops), shownTotals)]
 	for k, c := range t.counters {
@@ -329,13 +389,26 @@ func (t *totals) snapshot(s *Snapshot) {
 		}
 	}
 	slices.SortFunc(s.Counters, func(a, b CounterTotal) int {
-		return cmp.Or(cmp.Compare(a.Key.Name, b.Key.Name), cmp.Compare(a.Key.Instance, b.Key.Instance), cmp.Compare(a.Key.CPU, b.Key.CPU), cmp.Compare(a.Key.Mode, b.Key.Mode))
+		return cmp.Or(
+			cmp.Compare(a.Key.Name, b.Key.Name),
+			cmp.Compare(a.Key.Instance, b.Key.Instance),
+			cmp.Compare(a.Key.CPU, b.Key.CPU),
+			cmp.Compare(a.Key.Mode, b.Key.Mode),
+		)
 	})
 }
 
 func compareFlows(a, b FlowKey) int {
-	return cmp.Or(cmp.Compare(a.Process, b.Process), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.LPort, b.LPort), cmp.Compare(a.Peer, b.Peer),
-		cmp.Compare(a.Port, b.Port), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Local, b.Local))
+	return cmp.Or(
+		cmp.Compare(a.Process, b.Process),
+		cmp.Compare(a.PID, b.PID),
+		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.LPort, b.LPort),
+		cmp.Compare(a.Peer, b.Peer),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.Direction, b.Direction),
+		cmp.Compare(a.Local, b.Local),
+	)
 }
 
 // top returns copies of the first shownTotals values in the given order.

@@ -93,7 +93,15 @@ type ui struct {
 }
 
 func newUI(opt Options) *ui {
-	u := &ui{opt: opt, loc: opt.Location, light: opt.Light, w: opt.Width, h: opt.Height, lists: map[string]*listState{}, focus: map[string]string{}}
+	u := &ui{
+		opt:   opt,
+		loc:   opt.Location,
+		light: opt.Light,
+		w:     opt.Width,
+		h:     opt.Height,
+		lists: map[string]*listState{},
+		focus: map[string]string{},
+	}
 	if u.loc == nil {
 		u.loc = time.Local
 	}
@@ -149,8 +157,11 @@ func (u *ui) tick(m tickMsg) command {
 // news says that s shows something that old does not. Frames are shown when
 // their second is over, so within a second there is nothing new in them.
 func (s *Snapshot) news(old *Snapshot) bool {
-	return s.Now/frameStep != old.Now/frameStep || s.Now < old.Now || s.Started != old.Started || s.Fault != old.Fault || s.Progress != old.Progress || s.Scanned != old.Scanned ||
-		len(s.Probes) != len(old.Probes) || !slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
+	return s.Now/frameStep != old.Now/frameStep || s.Now < old.Now || s.Started != old.Started || s.Fault != old.Fault ||
+		s.Progress != old.Progress ||
+		s.Scanned != old.Scanned ||
+		len(s.Probes) != len(old.Probes) ||
+		!slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
 }
 
 // held says that the snapshot stays as it is: a live session that is paused.
@@ -267,7 +278,17 @@ func (u *ui) lines() []string {
 		}
 		foot = append(foot, newLine(u.theme, u.w).space(1).put(s, u.notice.text).String())
 	case v.snap.Fault != "":
-		foot = append(foot, newLine(u.theme, u.w).space(1).glyph(critical, u.theme.critical).space(1).put(critical, "the stream has ended: "+v.snap.Fault).String())
+		foot = append(
+			foot,
+			newLine(
+				u.theme,
+				u.w,
+			).space(1).
+				glyph(critical, u.theme.critical).
+				space(1).
+				put(critical, "the stream has ended: "+v.snap.Fault).
+				String(),
+		)
 	case u.h >= 8:
 		foot = append(foot, u.timeline(v, u.w))
 	}

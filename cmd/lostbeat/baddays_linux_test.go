@@ -130,7 +130,9 @@ func (r *recorderProcess) stop() []*model.Batch {
 	}
 	defer reader.Close()
 	var batches []*model.Batch
-	if err := reader.Run(r.t.Context(), func(b *model.Batch) error { batches = append(batches, b); return nil }); err != nil {
+	if err := reader.Run(
+		r.t.Context(), func(b *model.Batch) error { batches = append(batches, b); return nil },
+	); err != nil {
 		r.t.Fatal(err)
 	}
 	if err := model.Validate(batches...); err != nil {
@@ -237,13 +239,35 @@ func TestManyPortsAndProcesses(t *testing.T) {
 	_, err = pipeline.Run(t.Context(), feed(func(emit source.Emit) error {
 		var b model.Builder
 		b.AddMeta(model.Meta{Time: start, Key: "cpus", Value: "2"})
-		b.AddPortPool(model.PortPool{Time: start, Protocol: model.ProtocolUDP, Low: 1024, High: 65535, Size: 64512, Source: model.PoolEphemeral, Name: "ephemeral"})
+		b.AddPortPool(
+			model.PortPool{
+				Time:     start,
+				Protocol: model.ProtocolUDP,
+				Low:      1024,
+				High:     65535,
+				Size:     64512,
+				Source:   model.PoolEphemeral,
+				Name:     "ephemeral",
+			},
+		)
 		for i := range processes {
 			b.AddProcess(model.Process{Time: start, PID: int32(i + 10), TID: int32(i + 10), Name: "worker"})
 		}
 		for i := range ports {
 			pid := int32(i%processes + 10)
-			b.AddPortAcquire(model.PortAcquire{Time: start + model.Time(i), PID: pid, TID: pid, Cookie: uint64(i + 1), Protocol: model.ProtocolUDP, LocalPort: uint16(1024 + i), How: model.HowBindPort, LocalAddr: "127.0.0.1", Process: "worker"})
+			b.AddPortAcquire(
+				model.PortAcquire{
+					Time:      start + model.Time(i),
+					PID:       pid,
+					TID:       pid,
+					Cookie:    uint64(i + 1),
+					Protocol:  model.ProtocolUDP,
+					LocalPort: uint16(1024 + i),
+					How:       model.HowBindPort,
+					LocalAddr: "127.0.0.1",
+					Process:   "worker",
+				},
+			)
 			if b.Len() >= 4096 {
 				if err := emit(b.Take()); err != nil {
 					return err
@@ -447,7 +471,9 @@ func TestNamespaceVanishes(t *testing.T) {
 	if seen != 50 || left {
 		t.Errorf("%d of 50 ports were seen, some are left: %v", seen, left)
 	}
-	for _, kind := range []model.Kind{model.KindCPUTime, model.KindSoftnet, model.KindDeferredHist, model.KindDeviceStats} {
+	for _, kind := range []model.Kind{
+		model.KindCPUTime, model.KindSoftnet, model.KindDeferredHist, model.KindDeviceStats,
+	} {
 		if !kinds[kind] {
 			t.Errorf("no %v after the namespace had gone", kind)
 		}

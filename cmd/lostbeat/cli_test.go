@@ -37,13 +37,35 @@ func recording(t *testing.T) string {
 		b.AddMeta(model.Meta{Time: start, Key: key, Value: value})
 	}
 	b.AddProbe(model.Probe{Time: start, State: model.ProbeOn, Name: "port", Part: "bind"})
-	b.AddPortPool(model.PortPool{Time: start, Protocol: model.ProtocolUDP, Low: 5000, High: 5999, Size: 1000, Source: model.PoolConfigured, Name: "rpc"})
+	b.AddPortPool(
+		model.PortPool{
+			Time:     start,
+			Protocol: model.ProtocolUDP,
+			Low:      5000,
+			High:     5999,
+			Size:     1000,
+			Source:   model.PoolConfigured,
+			Name:     "rpc",
+		},
+	)
 	b.AddProcess(model.Process{Time: start, PID: 4312, TID: 4312, Name: "rpc-\x1b[31mclient"})
 	for i := range 60 {
 		at := start + model.Time(i)*second
 		for j := range 5 {
 			port := uint16(5000 + 5*i + j)
-			b.AddPortAcquire(model.PortAcquire{Time: at + model.Time(j), PID: 4312, TID: 4312, Cookie: uint64(port), Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindPort, LocalAddr: "0.0.0.0", Process: "rpc-\x1b[31mclient"})
+			b.AddPortAcquire(
+				model.PortAcquire{
+					Time:      at + model.Time(j),
+					PID:       4312,
+					TID:       4312,
+					Cookie:    uint64(port),
+					Protocol:  model.ProtocolUDP,
+					LocalPort: port,
+					How:       model.HowBindPort,
+					LocalAddr: "0.0.0.0",
+					Process:   "rpc-\x1b[31mclient",
+				},
+			)
 		}
 		b.AddCPUTime(model.CPUTime{Time: at + second/2, Dur: time.Second, CPU: 0, Idle: time.Second})
 	}
@@ -75,7 +97,10 @@ func TestFindings(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
 			t.Fatalf("%v in %q", err, line)
 		}
-		for _, key := range []string{"detector", "severity", "title", "start", "end", "subject", "evidence", "causes", "ruled_out", "advice", "loss"} {
+		for _, key := range []string{
+			"detector", "severity", "title", "start", "end", "subject", "evidence", "causes", "ruled_out", "advice",
+			"loss",
+		} {
 			if _, ok := f[key]; !ok {
 				t.Errorf("the JSON form has no %q", key)
 			}
@@ -89,7 +114,8 @@ func TestThresholdsChangeVerdicts(t *testing.T) {
 	if err := os.WriteFile(config, []byte("[leak]\nmin_ports = 5000\nmin_ports_fast = 5000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, errs, status := execute(t, "findings", "--config", config, path); status != exitOK || strings.Contains(out, "port-leak") {
+	if out, errs, status := execute(t, "findings", "--config", config, path); status != exitOK ||
+		strings.Contains(out, "port-leak") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}
 	for _, args := range [][]string{
@@ -138,7 +164,8 @@ func TestPoolsOfACapture(t *testing.T) {
 	if status != exitOK || !strings.Contains(out, "pool half") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}
-	if _, errs, status := execute(t, "findings", "--pool", "half", path); status != exitError || !strings.Contains(errs, "hint: ") {
+	if _, errs, status := execute(t, "findings", "--pool", "half", path); status != exitError ||
+		!strings.Contains(errs, "hint: ") {
 		t.Errorf("status %d, %s", status, errs)
 	}
 }
@@ -205,7 +232,11 @@ func TestInfo(t *testing.T) {
 	for _, k := range info.Events {
 		sum += k.Count
 	}
-	if info.Host != "web-07" || info.OS != "linux" || info.Kernel != "6.18.0" || info.Start == "" || info.End == "" || info.Lost == nil || len(info.Probes) != 1 || sum != info.EventsTotal || sum < 300 {
+	if info.Host != "web-07" || info.OS != "linux" || info.Kernel != "6.18.0" || info.Start == "" || info.End == "" ||
+		info.Lost == nil ||
+		len(info.Probes) != 1 ||
+		sum != info.EventsTotal ||
+		sum < 300 {
 		t.Errorf("got %s", out)
 	}
 }
@@ -219,7 +250,8 @@ func TestUnreadableFiles(t *testing.T) {
 		}
 		return path
 	}
-	for _, path := range []string{filepath.Join(dir, "absent"), dir, write("empty", ""), write("noise", "\x00\x01\x02 this is no capture")} {
+	for _, path := range []string{filepath.Join(dir, "absent"), dir, write("empty", ""), write("noise", "\x00\x01\x02 "+
+		"this is no capture")} {
 		for _, command := range []string{"findings", "events", "info", "replay"} {
 			_, errs, status := execute(t, command, path)
 			if status != exitError || !strings.HasPrefix(errs, "lostbeat: ") {
@@ -289,7 +321,8 @@ func TestRotatedRecordingOpensAsOne(t *testing.T) {
 
 func TestUnknownCommand(t *testing.T) {
 	file := recording(t)
-	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean 'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {
+	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean " +
+		"'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {
 		if _, errs, status := execute(t, arg); status != exitError || !strings.Contains(errs, want) {
 			t.Errorf("%s: status %d, %q", arg, status, errs)
 		}

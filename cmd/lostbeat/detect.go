@@ -19,7 +19,8 @@ type detectFlags struct {
 
 func (f *detectFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.config, "config", "", "a TOML `FILE` of detector thresholds; docs/DETECTORS.md lists them")
-	cmd.Flags().StringArrayVar(&f.set, "set", nil, "one threshold as `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
+	cmd.Flags().
+		StringArrayVar(&f.set, "set", nil, "one threshold as `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
 }
 
 // settings returns the defaults, changed by the file, changed by --set.
@@ -32,13 +33,19 @@ func (f *detectFlags) settings() (detect.Settings, error) {
 		}
 		defer file.Close()
 		if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(&s); err != nil {
-			return s, &usageError{fmt.Sprintf("%s: %v", f.config, err), "docs/DETECTORS.md lists the thresholds and their defaults"}
+			return s, &usageError{
+				fmt.Sprintf("%s: %v", f.config, err),
+				"docs/DETECTORS.md lists the thresholds and their defaults",
+			}
 		}
 	}
 	for _, assignment := range f.set {
 		name, value, ok := strings.Cut(assignment, "=")
 		if !ok {
-			return s, &usageError{fmt.Sprintf("--set %q has no value", assignment), "write it like --set starvation.busy_share=0.9"}
+			return s, &usageError{
+				fmt.Sprintf("--set %q has no value", assignment),
+				"write it like --set starvation.busy_share=0.9",
+			}
 		}
 		if err := setField(&s, name, value); err != nil {
 			return s, err

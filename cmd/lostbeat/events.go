@@ -75,7 +75,9 @@ like a recording.`,
 	}
 	files.register(cmd)
 	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
-	cmd.Flags().StringVar(&since, "since", "", "from this `TIME` on: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
+	cmd.Flags().
+		StringVar(&since, "since", "", "from this `TIME` on: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before "+
+			"the end")
 	cmd.Flags().StringVar(&until, "until", "", "up to this `TIME`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd

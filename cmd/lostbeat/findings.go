@@ -60,10 +60,21 @@ They see event time only: the verdicts are the same as those of the live session
 				}
 				if !asJSON && len(found) == 0 {
 					start, end := c.Span()
-					fmt.Fprintf(out, "%s: no finding in %s, %s to %s\n", printable(c.path), shortDuration(end.Sub(start)), start.Std().Format(time.RFC3339), end.Std().Format(time.RFC3339))
+					fmt.Fprintf(
+						out,
+						"%s: no finding in %s, %s to %s\n",
+						printable(c.path),
+						shortDuration(end.Sub(start)),
+						start.Std().Format(time.RFC3339),
+						end.Std().Format(time.RFC3339),
+					)
 				}
 				if !asJSON && len(unseen) > 0 {
-					fmt.Fprintf(out, "    not judged, because it is not in the capture: %s ('lostbeat info' says why)\n", strings.Join(unseen, ", "))
+					fmt.Fprintf(
+						out,
+						"    not judged, because it is not in the capture: %s ('lostbeat info' says why)\n",
+						strings.Join(unseen, ", "),
+					)
 				}
 				return out.Flush()
 			})
@@ -85,19 +96,29 @@ They see event time only: the verdicts are the same as those of the live session
 }
 
 // signals are what findings go by, and the probes that show them.
-var signals = []struct{ probe, name string }{{"deferred", "deferred work (DPCs, softirqs) of single CPUs"}, {"interrupt", "interrupts"}, {"drop", "packets dropped in protocols and sockets"}, {"port", "ports"}}
+var signals = []struct{ probe, name string }{
+	{"deferred", "deferred work (DPCs, softirqs) of single CPUs"},
+	{"interrupt", "interrupts"},
+	{"drop", "packets dropped in protocols and sockets"},
+	{"port", "ports"},
+}
 
 // findAll runs the detectors over a source and returns the last state of every
 // finding, in the order in which they arose, and the signals that were not
 // there to be judged: those of which every part was off. A source that says
 // nothing of its probes is taken to have all.
-func findAll(ctx context.Context, c *capture, settings detect.Settings) (findings []model.Finding, unseen []string, err error) {
+func findAll(
+	ctx context.Context,
+	c *capture,
+	settings detect.Settings,
+) (findings []model.Finding, unseen []string, err error) {
 	engine := detect.New(settings)
 	var found findingList
 	parts := map[[2]string]model.ProbeState{}
 	start, end := c.Span()
 	err = c.Run(ctx, func(b *model.Batch) error {
-		if c.kind == kindRecording && c.reading != nil && len(b.Events) > 0 { // the others tell how many bytes they have read
+		if c.kind == kindRecording && c.reading != nil &&
+			len(b.Events) > 0 { // the others tell how many bytes they have read
 			c.reading.report(int64(b.Events[0].Time-start), int64(end-start))
 		}
 		for i := range b.Events {
@@ -146,16 +167,33 @@ func (l *findingList) add(_ model.Time, f model.Finding) {
 }
 
 // severityMarks are the signs in front of a finding's title.
-var severityMarks = map[model.Severity]string{model.SeverityInfo: "•", model.SeverityWarning: "▲", model.SeverityCritical: "✖"}
+var severityMarks = map[model.Severity]string{
+	model.SeverityInfo:     "•",
+	model.SeverityWarning:  "▲",
+	model.SeverityCritical: "✖",
+}
 
 // writeFinding prints a finding for people.
 func writeFinding(w io.Writer, f model.Finding) error {
 	var b strings.Builder
-	span := fmt.Sprintf("%s to %s UTC, %s", f.Start.Std().Format("2006-01-02 15:04:05.000"), f.End.Std().Format("15:04:05.000"), shortDuration(f.End.Sub(f.Start)))
+	span := fmt.Sprintf(
+		"%s to %s UTC, %s",
+		f.Start.Std().Format("2006-01-02 15:04:05.000"),
+		f.End.Std().Format("15:04:05.000"),
+		shortDuration(f.End.Sub(f.Start)),
+	)
 	if f.Ongoing {
 		span += ", still going on at the end"
 	}
-	fmt.Fprintf(&b, "%s %s\n    %s · %s · %s\n", severityMarks[f.Severity], printable(f.Title), f.Severity, f.Detector, span)
+	fmt.Fprintf(
+		&b,
+		"%s %s\n    %s · %s · %s\n",
+		severityMarks[f.Severity],
+		printable(f.Title),
+		f.Severity,
+		f.Detector,
+		span,
+	)
 	section := func(label string, lines []string) {
 		for i, line := range lines {
 			if i > 0 {
@@ -173,7 +211,10 @@ func writeFinding(w io.Writer, f model.Finding) error {
 	section("ruled out", f.RuledOut)
 	section("do", f.Advice)
 	if f.Loss > 0 {
-		section("loss", []string{fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", f.Loss)})
+		section(
+			"loss",
+			[]string{fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", f.Loss)},
+		)
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
@@ -220,7 +261,8 @@ func shortDuration(d time.Duration) string {
 // cannot steer the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e ||
+			r >= 0x2066 && r <= 0x2069 {
 			return '·'
 		}
 		return r

@@ -28,12 +28,32 @@ type liveFlags struct {
 func (f *liveFlags) register(cmd *cobra.Command) {
 	f.ring = 8 << 20
 	flags := cmd.Flags()
-	flags.BoolVar(&f.trace, "trace", false, "emit every single run of deferred work and interrupts, not only those above the threshold")
+	flags.BoolVar(
+		&f.trace,
+		"trace",
+		false,
+		"emit every single run of deferred work and interrupts, not only those above the threshold",
+	)
 	flags.BoolVar(&f.stacks, "stacks", false, "record the user stack of every port allocation")
-	flags.StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to watch as a pool, e.g. rpc=udp:5000-5100 (repeatable)")
+	flags.StringArrayVar(
+		&f.pools,
+		"pool",
+		nil,
+		"a `NAME=PROTOCOL:LOW-HIGH` range of ports to watch as a pool, e.g. rpc=udp:5000-5100 (repeatable)",
+	)
 	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
-	flags.DurationVar(&f.threshold, "threshold", time.Millisecond, "emit single runs and waits that are at least this long")
-	flags.DurationVar(&f.audit, "audit", 10*time.Second, "how often the tracked ports are compared with the kernel's tables")
+	flags.DurationVar(
+		&f.threshold,
+		"threshold",
+		time.Millisecond,
+		"emit single runs and waits that are at least this long",
+	)
+	flags.DurationVar(
+		&f.audit,
+		"audit",
+		10*time.Second,
+		"how often the tracked ports are compared with the kernel's tables",
+	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	f.detect.register(cmd)
 }
@@ -48,7 +68,10 @@ func checkValues(cmd *cobra.Command) error {
 	}
 	if flag := cmd.Flags().Lookup("ring-size"); flag != nil {
 		if n := int64(*flag.Value.(*byteSize)); n < int64(os.Getpagesize()) || n&(n-1) != 0 {
-			return &usageError{fmt.Sprintf("--ring-size of %d bytes is no power of two of at least a page", n), "write it like --ring-size 16MiB (16M means 16,000,000)"}
+			return &usageError{
+				fmt.Sprintf("--ring-size of %d bytes is no power of two of at least a page", n),
+				"write it like --ring-size 16MiB (16M means 16,000,000)",
+			}
 		}
 	}
 	return nil
@@ -191,5 +214,8 @@ func parseMoment(s string, start, end model.Time) (model.Time, error) {
 		}
 		return at, nil
 	}
-	return 0, &usageError{fmt.Sprintf("%q is no time", s), "write 14:03:09 (UTC), 2026-11-22T14:03:09Z, +90s (after the start) or -90s (before the end)"}
+	return 0, &usageError{
+		fmt.Sprintf("%q is no time", s),
+		"write 14:03:09 (UTC), 2026-11-22T14:03:09Z, +90s (after the start) or -90s (before the end)",
+	}
 }

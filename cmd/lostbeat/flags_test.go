@@ -97,7 +97,8 @@ func TestPrintable(t *testing.T) {
 
 func TestParseKinds(t *testing.T) {
 	got, err := parseKinds([]string{"drop", "port"})
-	if err != nil || !got[model.KindDrop] || !got[model.KindPortAcquire] || !got[model.KindPortFail] || got[model.KindSoftnet] {
+	if err != nil || !got[model.KindDrop] || !got[model.KindPortAcquire] || !got[model.KindPortFail] ||
+		got[model.KindSoftnet] {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if _, err := parseKinds([]string{"nonsense"}); err == nil || hintOf(err) == "" {

@@ -21,9 +21,17 @@ type flightRecorder struct {
 	log    io.Writer
 }
 
-func newFlightRecorder(path string, window time.Duration, opts record.Options, log io.Writer) (*flightRecorder, error) {
+func newFlightRecorder(
+	path string,
+	window time.Duration,
+	opts record.Options,
+	log io.Writer,
+) (*flightRecorder, error) {
 	if opts.MaxSize > 0 || opts.RotateSize > 0 || opts.RotateEvery > 0 {
-		return nil, &usageError{"--flight writes a file to each finding: --max-size, --rotate-size and --rotate-every do not apply", "bound its files with --total-cap"}
+		return nil, &usageError{
+			"--flight writes a file to each finding: --max-size, --rotate-size and --rotate-every do not apply",
+			"bound its files with --total-cap",
+		}
 	}
 	f, err := record.NewFlight(path, record.FlightOptions{Options: opts, Window: window})
 	if err != nil {
@@ -64,6 +72,15 @@ func (r *flightRecorder) summary(_ pipeline.Stats, t *tally) string {
 	if s.Files == 0 {
 		return fmt.Sprintf("watched %s events; no finding, so nothing was written", humanize.Comma(int64(t.events())))
 	}
-	return fmt.Sprintf("recorded %s events around %d findings, %s in %d files, the last %s; %s lost",
-		humanize.Comma(int64(s.Events)), t.findings(), humanize.IBytes(s.Bytes), s.Files, printable(s.Path), humanize.Comma(int64(t.lost()+s.Lost)))
+	return fmt.Sprintf(
+		"recorded %s events around %d findings, %s in %d files, the last %s; %s lost",
+		humanize.Comma(
+			int64(s.Events),
+		),
+		t.findings(),
+		humanize.IBytes(s.Bytes),
+		s.Files,
+		printable(s.Path),
+		humanize.Comma(int64(t.lost()+s.Lost)),
+	)
 }

@@ -45,7 +45,11 @@ func TestReplayEndsWithItsTerminal(t *testing.T) {
 func TestRecordSurvivesItsTerminal(t *testing.T) {
 	testutil.Privileged(t)
 	path := filepath.Join(t.TempDir(), "out.lostbeat")
-	status := hangUp(t, "echo started; nohup "+lostbeat(t)+" record --probe nic --duration 6s -o "+path+" </dev/null >/dev/null 2>&1", "started")
+	status := hangUp(
+		t,
+		"echo started; nohup "+lostbeat(t)+" record --probe nic --duration 6s -o "+path+" </dev/null >/dev/null 2>&1",
+		"started",
+	)
 	r, err := record.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -113,7 +113,13 @@ reads every block of it instead. Other files are read to their end.`,
 // describe says what a capture holds. A recording whose index is whole is asked
 // for it, unless verify says otherwise; anything else is read to its end.
 func describe(ctx context.Context, c *capture, verify bool) (captureInfo, error) {
-	info := captureInfo{File: c.path, Format: string(c.kind), Events: []kindCount{}, Probes: []probeInfo{}, Notes: []string{}}
+	info := captureInfo{
+		File:   c.path,
+		Format: string(c.kind),
+		Events: []kindCount{},
+		Probes: []probeInfo{},
+		Notes:  []string{},
+	}
 	var err error
 	if r, ok := c.Seekable.(*record.Reader); ok && !verify && r.Closed() {
 		info.index(r)
@@ -130,7 +136,10 @@ func describe(ctx context.Context, c *capture, verify bool) (captureInfo, error)
 	slices.SortFunc(info.Events, func(a, b kindCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind))
 	})
-	slices.SortFunc(info.Probes, func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) })
+	slices.SortFunc(
+		info.Probes,
+		func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
+	)
 	if noter, ok := c.Seekable.(interface{ Notes() []string }); ok {
 		info.Notes = append(info.Notes, noter.Notes()...)
 	}
@@ -261,7 +270,16 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 	}
 	fmt.Fprintf(t, "provider or class\tevent\tversion\t%*s\tname\n", width, "count")
 	for _, e := range inv.Events {
-		fmt.Fprintf(t, "%s\t%s\t%7d\t%*s\t%s\n", e.Provider, e.Event, e.Version, width, humanize.Comma(int64(e.Count)), printable(e.Name))
+		fmt.Fprintf(
+			t,
+			"%s\t%s\t%7d\t%*s\t%s\n",
+			e.Provider,
+			e.Event,
+			e.Version,
+			width,
+			humanize.Comma(int64(e.Count)),
+			printable(e.Name),
+		)
 	}
 	fmt.Fprintln(t)
 	return t.Flush()

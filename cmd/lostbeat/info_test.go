@@ -74,7 +74,8 @@ func TestInfoFromTheIndex(t *testing.T) {
 			t.Errorf("the whole file (-) and its index (+) differ:\n%s", diff)
 		}
 	}
-	if info := infoOf(t, longRecording(t)); info.Lost != 12 || info.EventsTotal < 6000 || len(info.Probes) != 2 || info.Probes[0].State != "degraded" {
+	if info := infoOf(t, longRecording(t)); info.Lost != 12 || info.EventsTotal < 6000 || len(info.Probes) != 2 ||
+		info.Probes[0].State != "degraded" {
 		t.Errorf("%+v", info)
 	}
 }
@@ -113,7 +114,8 @@ func TestInfoOfAnUnclosedRecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	info := infoOf(t, path)
-	if info.Lost != 13 || len(info.Notes) == 0 || info.EventsTotal >= infoOf(t, whole).EventsTotal || info.Host != "web-07" {
+	if info.Lost != 13 || len(info.Notes) == 0 || info.EventsTotal >= infoOf(t, whole).EventsTotal ||
+		info.Host != "web-07" {
 		t.Errorf("%+v", info)
 	}
 }
@@ -136,10 +138,12 @@ func TestWhatCannotBeJudged(t *testing.T) {
 		judged []string
 		not    []string
 	}{
-		"trace without events": {windowsTrace(t, etltest.New(etltest.Options{}).Bytes()), nil, []string{"deferred work", "interrupts", "packets dropped", "ports"}},
-		"DPC storm":            {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred work", "interrupts"}, []string{"packets dropped", "ports"}},
-		"port leak":            {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"}, []string{"deferred work", "interrupts"}},
-		"recording":            {recording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
+		"trace without events": {windowsTrace(t, etltest.New(etltest.Options{}).Bytes()), nil, []string{"deferred " +
+			"work", "interrupts", "packets dropped", "ports"}},
+		"DPC storm": {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred " +
+			"work", "interrupts"}, []string{"packets dropped", "ports"}},
+		"port leak": {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"}, []string{"deferred work", "interrupts"}},
+		"recording": {recording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
 	} {
 		out, errs, status := execute(t, "findings", c.path)
 		_, not, _ := strings.Cut(out, "not judged, because it is not in the capture: ")
@@ -184,7 +188,12 @@ func TestInfoOfATrace(t *testing.T) {
 	for _, e := range info.Events {
 		sum += e.Count
 	}
-	if info.File != path || info.Format != "etl" || info.OS != "windows" || info.Start == "" || info.End == "" || info.Processors == nil || info.Lost == nil || sum != info.EventsTotal || sum < 1000 || len(info.Probes) < 5 {
+	if info.File != path || info.Format != "etl" || info.OS != "windows" || info.Start == "" || info.End == "" ||
+		info.Processors == nil ||
+		info.Lost == nil ||
+		sum != info.EventsTotal ||
+		sum < 1000 ||
+		len(info.Probes) < 5 {
 		t.Errorf("%+v", info)
 	}
 }

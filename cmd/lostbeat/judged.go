@@ -25,7 +25,12 @@ type judged struct {
 
 // scan runs the detectors over the capture and keeps their verdicts; progress
 // is told the event time that has been reached.
-func (j *judged) scan(ctx context.Context, capture source.Source, settings detect.Settings, progress func(model.Time)) error {
+func (j *judged) scan(
+	ctx context.Context,
+	capture source.Source,
+	settings detect.Settings,
+	progress func(model.Time),
+) error {
 	engine := detect.New(settings)
 	keep := func(at model.Time, f model.Finding) {
 		j.mu.Lock()
@@ -106,7 +111,10 @@ func (j *judged) merge(b *model.Batch, next *int, held []pipeline.Verdict, emit 
 	*next += len(due)
 	if slices.ContainsFunc(b.Events, func(e model.Event) bool { return e.Kind == model.KindFinding }) {
 		without := *b
-		without.Events = slices.DeleteFunc(slices.Clone(b.Events), func(e model.Event) bool { return e.Kind == model.KindFinding })
+		without.Events = slices.DeleteFunc(
+			slices.Clone(b.Events),
+			func(e model.Event) bool { return e.Kind == model.KindFinding },
+		)
 		b = &without
 	}
 	if b = pipeline.Interleave(b, append(held, due...)); len(b.Events) == 0 {

@@ -52,7 +52,15 @@ seconds to each scenario, so it is not for a server that has work to do.`,
 			if err != nil {
 				return err
 			}
-			results, err := lab.Run(cmd.Context(), scenarios, lab.Options{Settings: thresholds, Length: length, Log: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }})
+			results, err := lab.Run(
+				cmd.Context(),
+				scenarios,
+				lab.Options{
+					Settings: thresholds,
+					Length:   length,
+					Log:      func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
+				},
+			)
 			ok := lab.Report(cmd.OutOrStdout(), results)
 			switch {
 			case err != nil && !errors.Is(err, context.Canceled):
@@ -98,7 +106,10 @@ and undoes it. 'lostbeat lab --list' names the scenarios.`,
   sudo lostbeat demo leak-bind`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return &usageError{"demo shows one scenario", "write it like lostbeat demo pinned-flood; 'lostbeat lab --list' names them"}
+				return &usageError{
+					"demo shows one scenario",
+					"write it like lostbeat demo pinned-flood; 'lostbeat lab --list' names them",
+				}
 			}
 			return nil
 		},

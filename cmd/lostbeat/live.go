@@ -47,7 +47,16 @@ func (f *liveFlags) source() (source.Source, error) {
 			return nil, &usageError{fmt.Sprintf("there is no probe %q", name), "probes: " + strings.Join(names, ", ")}
 		}
 	}
-	opts := ebpf.Options{Trace: f.trace, RunThreshold: f.threshold, WaitThreshold: f.threshold, Stacks: f.stacks, AuditInterval: f.audit, RingBytes: int(f.ring), Only: f.probes, Log: slog.New(slog.DiscardHandler)}
+	opts := ebpf.Options{
+		Trace:         f.trace,
+		RunThreshold:  f.threshold,
+		WaitThreshold: f.threshold,
+		Stacks:        f.stacks,
+		AuditInterval: f.audit,
+		RingBytes:     int(f.ring),
+		Only:          f.probes,
+		Log:           slog.New(slog.DiscardHandler),
+	}
 	if path := os.Getenv("LOSTBEAT_LOG"); path != "" {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -68,7 +77,9 @@ type uiFlags struct {
 }
 
 func (f *uiFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.ascii, "ascii", asciiLocale(os.Getenv), "draw without characters outside ASCII; on where LC_ALL, LC_CTYPE or LANG asks for it")
+	cmd.Flags().
+		BoolVar(&f.ascii, "ascii", asciiLocale(os.Getenv), "draw without characters outside ASCII; on where LC_ALL, "+
+			"LC_CTYPE or LANG asks for it")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
 	cmd.Flags().BoolVar(&f.utc, "utc", false, "show times in UTC instead of this machine's zone")
 }
@@ -107,7 +118,10 @@ func (s liveSession) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	state := tui.NewState()
-	flight, err := record.NewFlight("", record.FlightOptions{Options: record.Options{Tool: "lostbeat " + version}, Window: 15 * time.Minute})
+	flight, err := record.NewFlight(
+		"",
+		record.FlightOptions{Options: record.Options{Tool: "lostbeat " + version}, Window: 15 * time.Minute},
+	)
 	if err != nil {
 		return err
 	}

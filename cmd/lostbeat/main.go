@@ -118,6 +118,16 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return checkValues(cmd) }
 	live.register(cmd)
 	ui.register(cmd)
-	cmd.AddCommand(newRecord(), newReplay(), newWatch(), newFindings(), newEvents(), newInfo(), newDoctor(), newLab(), newDemo())
+	cmd.AddCommand(
+		newRecord(),
+		newReplay(),
+		newWatch(),
+		newFindings(),
+		newEvents(),
+		newInfo(),
+		newDoctor(),
+		newLab(),
+		newDemo(),
+	)
 	return cmd
 }

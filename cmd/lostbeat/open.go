@@ -33,15 +33,27 @@ type captureFlags struct {
 }
 
 func (f *captureFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for performance logs that do not say it")
-	cmd.Flags().StringVar(&f.codePage, "code-page", "", "ANSI `CODEPAGE` of the names in a performance log, e.g. cp1251, where it is not recognised")
-	cmd.Flags().StringArrayVar(&f.names, "counter-name", nil, `what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. 'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`)
-	cmd.Flags().BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the threshold")
+	cmd.Flags().
+		StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for "+
+			"performance logs that do not say it")
+	cmd.Flags().
+		StringVar(&f.codePage, "code-page", "", "ANSI `CODEPAGE` of the names in a performance log, e.g. cp1251, where "+
+			"it is not recognised")
+	cmd.Flags().
+		StringArrayVar(
+			&f.names, "counter-name", nil,
+			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. 'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
+		)
+	cmd.Flags().
+		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
+			"threshold")
 }
 
 // registerPools adds the flag of the commands that judge ports.
 func (f *captureFlags) registerPools(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to judge as a pool, e.g. rpc=udp:5000-5100 (repeatable)")
+	cmd.Flags().
+		StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to judge as a pool, e.g. "+
+			"rpc=udp:5000-5100 (repeatable)")
 }
 
 // offset parses --utc-offset; nil when it was not given.
@@ -51,7 +63,10 @@ func (f *captureFlags) offset() (*time.Duration, error) {
 	}
 	t, err := time.Parse("Z07:00", f.utcOffset)
 	if err != nil {
-		return nil, &usageError{fmt.Sprintf("--utc-offset %q is no offset", f.utcOffset), "write it like +01:00, -05:30 or Z"}
+		return nil, &usageError{
+			fmt.Sprintf("--utc-offset %q is no offset", f.utcOffset),
+			"write it like +01:00, -05:30 or Z",
+		}
 	}
 	_, seconds := t.Zone()
 	d := time.Duration(seconds) * time.Second
@@ -64,7 +79,10 @@ func (f *captureFlags) counterNames() (map[string]string, error) {
 	for _, s := range f.names {
 		local, english, ok := strings.Cut(s, "=")
 		if !ok || !strings.Contains(local, `\`) || !strings.Contains(english, "/") {
-			return nil, &usageError{fmt.Sprintf("--counter-name %q names no counter", s), `write it like --counter-name 'Procesor\Czas DPC=Processor/% DPC Time'`}
+			return nil, &usageError{
+				fmt.Sprintf("--counter-name %q names no counter", s),
+				`write it like --counter-name 'Procesor\Czas DPC=Processor/% DPC Time'`,
+			}
 		}
 		names[local] = english
 	}
@@ -108,7 +126,10 @@ func detectKind(path string) (fileKind, error) {
 		if files, _ := record.Files(path); len(files) > 0 {
 			return kindRecording, nil
 		}
-		return "", &usageError{path + " is a directory without recordings", "name the captures in it, or give a directory of " + record.Extension + " files"}
+		return "", &usageError{
+			path + " is a directory without recordings",
+			"name the captures in it, or give a directory of " + record.Extension + " files",
+		}
 	}
 	head := make([]byte, 128<<10)
 	n, err := io.ReadFull(f, head)
@@ -164,7 +185,13 @@ func openCapture(path string, flags captureFlags, progress source.Progress) (*ca
 		}
 	case kindETL:
 		var f *etl.File
-		if f, err = etl.Open(path, etl.Options{Options: etw.Options{Trace: flags.trace, SkipRaw: !flags.everything}, Probes: probes.ETW, Progress: progress}); err == nil {
+		if f, err = etl.Open(
+			path,
+			etl.Options{
+				Options: etw.Options{Trace: flags.trace, SkipRaw: !flags.everything}, Probes: probes.ETW,
+				Progress: progress,
+			},
+		); err == nil {
 			c.Seekable, c.Closer = f, f
 		}
 	case kindPerfmon:
@@ -177,7 +204,13 @@ func openCapture(path string, flags captureFlags, progress source.Progress) (*ca
 			return nil, err
 		}
 		var l *perfmon.Log
-		if l, err = perfmon.Open(path, perfmon.Options{UTCOffset: offset, CodePage: flags.codePage, Names: names, AllCounters: flags.everything, Progress: progress}); err == nil {
+		if l, err = perfmon.Open(
+			path,
+			perfmon.Options{
+				UTCOffset: offset, CodePage: flags.codePage, Names: names, AllCounters: flags.everything,
+				Progress: progress,
+			},
+		); err == nil {
 			c.Seekable, c.Closer = l, l
 		}
 	}
@@ -217,7 +250,17 @@ func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 		first = false
 		var add model.Builder
 		for _, pool := range p.pools {
-			add.AddPortPool(model.PortPool{Time: b.Events[len(b.Events)-1].Time, Protocol: pool.protocol, Low: pool.low, High: pool.high, Size: uint64(pool.high-pool.low) + 1, Source: model.PoolConfigured, Name: pool.name})
+			add.AddPortPool(
+				model.PortPool{
+					Time:     b.Events[len(b.Events)-1].Time,
+					Protocol: pool.protocol,
+					Low:      pool.low,
+					High:     pool.high,
+					Size:     uint64(pool.high-pool.low) + 1,
+					Source:   model.PoolConfigured,
+					Name:     pool.name,
+				},
+			)
 		}
 		return emit(add.Take())
 	}
@@ -225,7 +268,13 @@ func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 
 // eachCapture opens the files in turn and calls do with each. A terminal is
 // told how far a long one has been read.
-func eachCapture(ctx context.Context, paths []string, flags captureFlags, terminal io.Writer, do func(*capture) error) error {
+func eachCapture(
+	ctx context.Context,
+	paths []string,
+	flags captureFlags,
+	terminal io.Writer,
+	do func(*capture) error,
+) error {
 	for _, path := range paths {
 		if ctx.Err() != nil {
 			return nil

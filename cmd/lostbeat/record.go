@@ -51,7 +51,13 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 			if err != nil {
 				return err
 			}
-			opts.MaxSize, opts.RotateSize, opts.TotalCap, opts.Tool = int64(maxSize), int64(rotate), int64(totalCap), "lostbeat "+version
+			opts.MaxSize, opts.RotateSize, opts.TotalCap, opts.Tool = int64(
+				maxSize,
+			), int64(
+				rotate,
+			), int64(
+				totalCap,
+			), "lostbeat "+version
 			var writer recorder
 			if flight > 0 {
 				writer, err = newFlightRecorder(out, flight, opts, cmd.ErrOrStderr())
@@ -90,19 +96,34 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 	flags.Var(&maxSize, "max-size", "stop at this size")
 	flags.Var(&rotate, "rotate-size", "begin a new file at this size")
 	flags.DurationVar(&opts.RotateEvery, "rotate-every", 0, "begin a new file after this long")
-	flags.Var(&totalCap, "total-cap", "delete the oldest files of this recording so that all together stay below this size")
+	flags.Var(
+		&totalCap,
+		"total-cap",
+		"delete the oldest files of this recording so that all together stay below this size",
+	)
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
-	flags.DurationVar(&flight, "flight", 0, "flight recorder: keep this much in memory and write only the time around each finding, a file each")
+	flags.DurationVar(
+		&flight,
+		"flight",
+		0,
+		"flight recorder: keep this much in memory and write only the time around each finding, a file each",
+	)
 	return cmd
 }
 
 // checkOutput refuses what cannot become a recording.
 func checkOutput(path string) error {
 	if path == "-" {
-		return &usageError{"a recording cannot be written to standard output: its index is written when it is closed", "give a file, and 'lostbeat events FILE' for text"}
+		return &usageError{
+			"a recording cannot be written to standard output: its index is written when it is closed",
+			"give a file, and 'lostbeat events FILE' for text",
+		}
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return &usageError{path + " is a directory", "name a file in it, e.g. -o " + filepath.Join(path, "night"+record.Extension)}
+		return &usageError{
+			path + " is a directory",
+			"name a file in it, e.g. -o " + filepath.Join(path, "night"+record.Extension),
+		}
 	}
 	return nil
 }
@@ -140,7 +161,14 @@ func (r *fileRecorder) summary(p pipeline.Stats, t *tally) string {
 		files = fmt.Sprintf("%d files up to %s", s.Files, files)
 	}
 	lost := t.lost() + s.Lost
-	return fmt.Sprintf("recorded %s events, %s, to %s; %s lost; findings: %d", humanize.Comma(int64(s.Events)), humanize.IBytes(s.Bytes), files, humanize.Comma(int64(lost)), t.findings())
+	return fmt.Sprintf(
+		"recorded %s events, %s, to %s; %s lost; findings: %d",
+		humanize.Comma(int64(s.Events)),
+		humanize.IBytes(s.Bytes),
+		files,
+		humanize.Comma(int64(lost)),
+		t.findings(),
+	)
 }
 
 // tally is a sink that counts for the progress line.
@@ -205,8 +233,15 @@ func showProgress(w io.Writer, r recorder, t *tally) (stop func()) {
 				return
 			case <-ticker.C:
 				bytes, lost := r.size()
-				line := fmt.Sprintf("● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
-					time.Since(began).Round(time.Second), humanize.Comma(int64(t.events())), humanize.IBytes(bytes), lost+t.lost(), t.findings())
+				line := fmt.Sprintf(
+					"● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
+					time.Since(began).
+						Round(time.Second),
+					humanize.Comma(int64(t.events())),
+					humanize.IBytes(bytes),
+					lost+t.lost(),
+					t.findings(),
+				)
 				fmt.Fprint(w, "\r\x1b[K", fit(line, columns(w)))
 			}
 		}

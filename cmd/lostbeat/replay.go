@@ -63,7 +63,13 @@ recorder that rotates open as one: give the name that it was given, or their dir
 			}
 			opts := ui.options(tui.NewState())
 			opts.Source = filepath.Base(args[0])
-			return replay(cmd.Context(), c, thresholds, opts, source.PlayerOptions{Speed: speed, Start: from, LeadIn: leadIn(c), Hold: true})
+			return replay(
+				cmd.Context(),
+				c,
+				thresholds,
+				opts,
+				source.PlayerOptions{Speed: speed, Start: from, LeadIn: leadIn(c), Hold: true},
+			)
 		},
 	}
 	files.register(cmd)
@@ -71,7 +77,8 @@ recorder that rotates open as one: give the name that it was given, or their dir
 	settings.register(cmd)
 	ui.register(cmd)
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
-	cmd.Flags().StringVar(&at, "at", "", "start at this `TIME`: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
+	cmd.Flags().
+		StringVar(&at, "at", "", "start at this `TIME`: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
 	return cmd
 }
 
@@ -104,7 +111,13 @@ func leadIn(c *capture) time.Duration {
 
 // replay shows a capture: one pass over all of it finds the verdicts, while a
 // player shows the moment that the user asks for.
-func replay(ctx context.Context, c *capture, settings detect.Settings, opts tui.Options, playing source.PlayerOptions) error {
+func replay(
+	ctx context.Context,
+	c *capture,
+	settings detect.Settings,
+	opts tui.Options,
+	playing source.PlayerOptions,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	state := opts.State
@@ -173,7 +186,14 @@ func (s *jumpingScreen) Write(b *model.Batch) error {
 }
 
 // scanCapture finds the verdicts of a capture through a reader of its own.
-func scanCapture(ctx context.Context, verdicts *judged, path string, flags captureFlags, settings detect.Settings, state *tui.State) error {
+func scanCapture(
+	ctx context.Context,
+	verdicts *judged,
+	path string,
+	flags captureFlags,
+	settings detect.Settings,
+	state *tui.State,
+) error {
 	c, err := openCapture(path, flags, nil)
 	if err != nil {
 		return err

@@ -22,10 +22,19 @@ func TestJumpDropsWhatIsQueued(t *testing.T) {
 	start, end := c.Span()
 	screen := &jumpingScreen{State: tui.NewState()}
 	moved := make(chan struct{})
-	player := source.NewPlayer(c, source.PlayerOptions{Start: end, LeadIn: time.Minute, Hold: true, Paused: true, Moved: func(to model.Time) *model.Batch {
-		defer close(moved)
-		return screen.mark(to)
-	}})
+	player := source.NewPlayer(
+		c,
+		source.PlayerOptions{
+			Start:  end,
+			LeadIn: time.Minute,
+			Hold:   true,
+			Paused: true,
+			Moved: func(to model.Time) *model.Batch {
+				defer close(moved)
+				return screen.mark(to)
+			},
+		},
+	)
 	to := start.Add(20 * time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -48,7 +57,10 @@ func TestJumpDropsWhatIsQueued(t *testing.T) {
 		back = back || b.Events[0].Flags&model.FlagKeyframe != 0 && b.Events[0].Time == to
 		return nil
 	})
-	if _, err := pipeline.Run(ctx, player, pipeline.Options{Outputs: []pipeline.Output{{Name: "screen", Sink: slow, Essential: true}}}); err != nil && ctx.Err() == nil {
+	if _, err := pipeline.Run(
+		ctx, player, pipeline.Options{Outputs: []pipeline.Output{{Name: "screen", Sink: slow, Essential: true}}},
+	); err != nil &&
+		ctx.Err() == nil {
 		t.Fatal(err)
 	}
 	time.Sleep(200 * time.Millisecond) // a snapshot is at most 100 ms old

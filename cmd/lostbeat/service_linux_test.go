@@ -48,7 +48,19 @@ func TestServiceCapabilitiesSuffice(t *testing.T) {
 		return parts
 	}
 	root := states(exec.Command(lostbeat(t), "doctor", "--json"))
-	service := states(exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps="+list, "--ambient-caps="+list, lostbeat(t), "doctor", "--json"))
+	service := states(
+		exec.Command(
+			"setpriv",
+			"--reuid=65534",
+			"--regid=65534",
+			"--clear-groups",
+			"--inh-caps="+list,
+			"--ambient-caps="+list,
+			lostbeat(t),
+			"doctor",
+			"--json",
+		),
+	)
 	if len(root) < 10 {
 		t.Fatalf("only %d parts of probes: %v", len(root), root)
 	}

@@ -80,7 +80,15 @@ func startTerminal(t *testing.T, width, height int, command string) *terminal {
 		t.Fatal("tmux is not installed; .ci/setup installs it")
 	}
 	term := &terminal{t, filepath.Join(t.TempDir(), "tmux")}
-	term.tmux("new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command+"; echo ended with $?; sleep 60")
+	term.tmux(
+		"new-session",
+		"-d",
+		"-x",
+		fmt.Sprint(width),
+		"-y",
+		fmt.Sprint(height),
+		command+"; echo ended with $?; sleep 60",
+	)
 	t.Cleanup(func() {
 		// It fails when the program has ended by itself, and with it the server.
 		_ = exec.Command("tmux", "-S", term.socket, "kill-server").Run()
@@ -132,7 +140,9 @@ func TestLiveUIInATerminal(t *testing.T) {
 		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
 			term := startTerminal(t, size.width, size.height, lostbeat(t))
 			term.wait("LIVE", "Overview", "loss")
-			for _, page := range []struct{ key, text string }{{"2", "wait p99"}, {"3", "device"}, {"4", "port pools"}, {"6", "finding"}, {"?", "next finding"}} {
+			for _, page := range []struct{ key, text string }{
+				{"2", "wait p99"}, {"3", "device"}, {"4", "port pools"}, {"6", "finding"}, {"?", "next finding"},
+			} {
 				term.press(page.key)
 				term.waitFold(page.text)
 			}
@@ -187,7 +197,12 @@ func TestReplayInATerminalAsOrdinaryUser(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	term := startTerminal(t, 100, 30, fmt.Sprintf("setpriv --reuid=65534 --regid=65534 --clear-groups %s replay --utc %s", lostbeat(t), path))
+	term := startTerminal(
+		t,
+		100,
+		30,
+		fmt.Sprintf("setpriv --reuid=65534 --regid=65534 --clear-groups %s replay --utc %s", lostbeat(t), path),
+	)
 	term.wait("REPLAY", "web-07")
 	term.press("End")
 	term.wait("rpc", "ports")
@@ -205,7 +220,8 @@ func TestWithoutPrivileges(t *testing.T) {
 		var errs bytes.Buffer
 		cmd.Stderr = &errs
 		err := cmd.Run()
-		if cmd.ProcessState.ExitCode() != exitError || !strings.Contains(errs.String(), "hint: ") || !strings.Contains(errs.String(), "CAP_BPF") {
+		if cmd.ProcessState.ExitCode() != exitError || !strings.Contains(errs.String(), "hint: ") ||
+			!strings.Contains(errs.String(), "CAP_BPF") {
 			t.Errorf("%v: %v, %s", args, err, errs.String())
 		}
 	}
@@ -294,7 +310,19 @@ func TestWatchNamesFindingsOnOneLine(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	leak := exec.Command(lostbeat(t), "lab-child", "leak", "-mode", "port", "-rate", "40", "-count", "600", "-port", "21000")
+	leak := exec.Command(
+		lostbeat(t),
+		"lab-child",
+		"leak",
+		"-mode",
+		"port",
+		"-rate",
+		"40",
+		"-count",
+		"600",
+		"-port",
+		"21000",
+	)
 	stdin, err := leak.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

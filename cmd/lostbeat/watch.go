@@ -30,10 +30,21 @@ and when it ends, a line each.`,
 			}
 			onTerminal := isTerminal(cmd.OutOrStdout())
 			if isTerminal(cmd.ErrOrStderr()) { // a quiet host prints nothing for hours
-				fmt.Fprintln(cmd.ErrOrStderr(), "lostbeat: watching deferred work, packet drops and ports of this host; a line for each finding; Ctrl-C ends it")
+				fmt.Fprintln(
+					cmd.ErrOrStderr(),
+					"lostbeat: watching deferred work, packet drops and ports of this host; a line for each finding; Ctrl-C ends it",
+				)
 			}
 			printer := &findingPrinter{out: bufio.NewWriter(cmd.OutOrStdout()), json: asJSON, seen: map[string]findingState{}}
-			_, err = pipeline.Run(cmd.Context(), src, pipeline.Options{Detect: &settings, Live: true, Outputs: []pipeline.Output{{Name: "standard output", Sink: printer, Essential: true}}})
+			_, err = pipeline.Run(
+				cmd.Context(),
+				src,
+				pipeline.Options{
+					Detect:  &settings,
+					Live:    true,
+					Outputs: []pipeline.Output{{Name: "standard output", Sink: printer, Essential: true}},
+				},
+			)
 			if onTerminal && hungUp(err) {
 				return nil
 			}
@@ -91,6 +102,15 @@ func printLine(w io.Writer, at model.Time, f model.Finding) error {
 	if !f.Ongoing {
 		mark, suffix = "✔", fmt.Sprintf(" (over after %s)", shortDuration(f.End.Sub(f.Start)))
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s: %s%s\n", at.Std().Format("2006-01-02T15:04:05Z"), mark, f.Severity, f.Detector, printable(f.Title), suffix)
+	_, err := fmt.Fprintf(
+		w,
+		"%s %s %s %s: %s%s\n",
+		at.Std().Format("2006-01-02T15:04:05Z"),
+		mark,
+		f.Severity,
+		f.Detector,
+		printable(f.Title),
+		suffix,
+	)
 	return err
 }

@@ -73,13 +73,50 @@ type Load struct {
 func (s *Stream) CPU(cpu int32, l Load) {
 	at, d := s.End(), time.Second
 	part := func(share float64) time.Duration { return time.Duration(share * float64(d)) }
-	s.b.AddCPUTime(model.CPUTime{Time: at, Dur: d, CPU: cpu, User: part(l.User), Softirq: part(l.NetRX), IRQ: part(l.IRQ), Steal: part(l.Steal), Idle: max(0, d-part(l.NetRX+l.User+l.IRQ+l.Steal))})
-	s.b.AddSoftnet(model.Softnet{Time: at, Dur: d, CPU: cpu, Processed: l.Packets, Dropped: l.Dropped, TimeSqueeze: l.Squeezes})
+	s.b.AddCPUTime(
+		model.CPUTime{
+			Time:    at,
+			Dur:     d,
+			CPU:     cpu,
+			User:    part(l.User),
+			Softirq: part(l.NetRX),
+			IRQ:     part(l.IRQ),
+			Steal:   part(l.Steal),
+			Idle:    max(0, d-part(l.NetRX+l.User+l.IRQ+l.Steal)),
+		},
+	)
+	s.b.AddSoftnet(
+		model.Softnet{Time: at, Dur: d, CPU: cpu, Processed: l.Packets, Dropped: l.Dropped, TimeSqueeze: l.Squeezes},
+	)
 	if l.Runs == 0 {
 		l.Runs = max(l.Packets/32, 1)
 	}
-	s.b.AddDeferredHist(model.DeferredHist{Time: at, Dur: d, CPU: cpu, Class: model.ClassSoftirq, Count: l.Runs, Busy: part(l.NetRX), MaxRun: part(l.NetRX) / time.Duration(l.Runs), MaxWait: l.MaxWait, Name: "NET_RX"})
-	s.b.AddDeferredHist(model.DeferredHist{Time: at, Dur: d, CPU: cpu, Class: model.ClassSoftirq, Count: 250, Busy: time.Millisecond, MaxRun: 20 * time.Microsecond, MaxWait: 10 * time.Microsecond, Name: "TIMER"})
+	s.b.AddDeferredHist(
+		model.DeferredHist{
+			Time:    at,
+			Dur:     d,
+			CPU:     cpu,
+			Class:   model.ClassSoftirq,
+			Count:   l.Runs,
+			Busy:    part(l.NetRX),
+			MaxRun:  part(l.NetRX) / time.Duration(l.Runs),
+			MaxWait: l.MaxWait,
+			Name:    "NET_RX",
+		},
+	)
+	s.b.AddDeferredHist(
+		model.DeferredHist{
+			Time:    at,
+			Dur:     d,
+			CPU:     cpu,
+			Class:   model.ClassSoftirq,
+			Count:   250,
+			Busy:    time.Millisecond,
+			MaxRun:  20 * time.Microsecond,
+			MaxWait: 10 * time.Microsecond,
+			Name:    "TIMER",
+		},
+	)
 }
 
 // Quiet adds one second of a host with little to do.
@@ -91,9 +128,21 @@ func (s *Stream) Quiet() {
 
 // Device describes a device with one queue whose work RPS sends to the given CPUs.
 func (s *Stream) Device(ifindex int64, name string, queues uint64, rps string) {
-	s.b.AddDeviceConfig(model.DeviceConfig{Time: s.now, Ifindex: ifindex, Device: name, Driver: "virtio_net", RXQueues: queues, RXRing: 256, RXRingMax: 1024})
+	s.b.AddDeviceConfig(
+		model.DeviceConfig{
+			Time:      s.now,
+			Ifindex:   ifindex,
+			Device:    name,
+			Driver:    "virtio_net",
+			RXQueues:  queues,
+			RXRing:    256,
+			RXRingMax: 1024,
+		},
+	)
 	for q := range int64(queues) {
-		s.b.AddDeviceQueue(model.DeviceQueue{Time: s.now, Ifindex: ifindex, Device: name, Queue: q, IRQCPUs: "0", RPSCPUs: rps})
+		s.b.AddDeviceQueue(
+			model.DeviceQueue{Time: s.now, Ifindex: ifindex, Device: name, Queue: q, IRQCPUs: "0", RPSCPUs: rps},
+		)
 	}
 }
 
@@ -111,7 +160,17 @@ func (s *Stream) Drop(d model.Drop) {
 
 // Pool adds a port pool.
 func (s *Stream) Pool(name string, protocol model.Protocol, source model.PoolSource, low, high uint16) {
-	s.b.AddPortPool(model.PortPool{Time: s.now, Protocol: protocol, Low: low, High: high, Size: uint64(high) - uint64(low) + 1, Source: source, Name: name})
+	s.b.AddPortPool(
+		model.PortPool{
+			Time:     s.now,
+			Protocol: protocol,
+			Low:      low,
+			High:     high,
+			Size:     uint64(high) - uint64(low) + 1,
+			Source:   source,
+			Name:     name,
+		},
+	)
 }
 
 // Socket is a socket that holds a port.
@@ -133,22 +192,80 @@ func (s *Stream) Acquire(after time.Duration, k Socket) Socket {
 	if k.Local == "" {
 		k.Local = "0.0.0.0"
 	}
-	s.b.AddPortAcquire(model.PortAcquire{Time: k.acquired, PID: k.PID, TID: k.PID, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort, RemotePort: k.RPort, How: k.How, LocalAddr: k.Local, RemoteAddr: k.Remote, Process: k.Process})
+	s.b.AddPortAcquire(
+		model.PortAcquire{
+			Time:       k.acquired,
+			PID:        k.PID,
+			TID:        k.PID,
+			Cookie:     k.Cookie,
+			Protocol:   k.Protocol,
+			LocalPort:  k.LPort,
+			RemotePort: k.RPort,
+			How:        k.How,
+			LocalAddr:  k.Local,
+			RemoteAddr: k.Remote,
+			Process:    k.Process,
+		},
+	)
 	return k
 }
 
 // Release makes a socket give its port back.
 func (s *Stream) Release(after time.Duration, k Socket) {
 	at := s.now.Add(after)
-	s.b.AddPortRelease(model.PortRelease{Time: at, Dur: at.Sub(k.acquired), PID: k.PID, TID: k.PID, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort, RemotePort: k.RPort, How: model.HowClose, LocalAddr: k.Local, RemoteAddr: k.Remote, Process: k.Process})
+	s.b.AddPortRelease(
+		model.PortRelease{
+			Time:       at,
+			Dur:        at.Sub(k.acquired),
+			PID:        k.PID,
+			TID:        k.PID,
+			Cookie:     k.Cookie,
+			Protocol:   k.Protocol,
+			LocalPort:  k.LPort,
+			RemotePort: k.RPort,
+			How:        model.HowClose,
+			LocalAddr:  k.Local,
+			RemoteAddr: k.Remote,
+			Process:    k.Process,
+		},
+	)
 }
 
 // Rest makes a socket close and its port come to rest for d.
 func (s *Stream) Rest(after, d time.Duration, k Socket) {
-	s.b.AddPortRest(model.PortRest{Time: s.now.Add(after), PID: k.PID, TID: k.PID, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort, RemotePort: k.RPort, Rest: d, LocalAddr: k.Local, RemoteAddr: k.Remote, Process: k.Process})
+	s.b.AddPortRest(
+		model.PortRest{
+			Time:       s.now.Add(after),
+			PID:        k.PID,
+			TID:        k.PID,
+			Cookie:     k.Cookie,
+			Protocol:   k.Protocol,
+			LocalPort:  k.LPort,
+			RemotePort: k.RPort,
+			Rest:       d,
+			LocalAddr:  k.Local,
+			RemoteAddr: k.Remote,
+			Process:    k.Process,
+		},
+	)
 }
 
 // Fail makes an allocation fail.
 func (s *Stream) Fail(after time.Duration, k Socket, errno int64, name string) {
-	s.b.AddPortFail(model.PortFail{Time: s.now.Add(after), PID: k.PID, TID: k.PID, Protocol: k.Protocol, LocalPort: k.LPort, RemotePort: k.RPort, How: k.How, Error: errno, ErrorName: name, LocalAddr: k.Local, RemoteAddr: k.Remote, Process: k.Process})
+	s.b.AddPortFail(
+		model.PortFail{
+			Time:       s.now.Add(after),
+			PID:        k.PID,
+			TID:        k.PID,
+			Protocol:   k.Protocol,
+			LocalPort:  k.LPort,
+			RemotePort: k.RPort,
+			How:        k.How,
+			Error:      errno,
+			ErrorName:  name,
+			LocalAddr:  k.Local,
+			RemoteAddr: k.Remote,
+			Process:    k.Process,
+		},
+	)
 }

@@ -94,15 +94,25 @@ func (s *Session) Intervals(n int) {
 	from := len(s.batches)
 	s.mu.Unlock()
 	ended := make(map[model.Time]bool)
-	s.waitFrom(from, time.Duration(n)*source.Interval+startTimeout, "interval", func(b *model.Batch, e *model.Event) bool {
-		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" {
-			ended[c.Time] = true
-		}
-		return len(ended) > n // the first had begun before
-	})
+	s.waitFrom(
+		from,
+		time.Duration(n)*source.Interval+startTimeout,
+		"interval",
+		func(b *model.Batch, e *model.Event) bool {
+			if c, ok := b.Counter(e); ok && c.Name == "self.cpu" {
+				ended[c.Time] = true
+			}
+			return len(ended) > n // the first had begun before
+		},
+	)
 }
 
-func (s *Session) waitFrom(next int, timeout time.Duration, what string, match func(b *model.Batch, e *model.Event) bool) {
+func (s *Session) waitFrom(
+	next int,
+	timeout time.Duration,
+	what string,
+	match func(b *model.Batch, e *model.Event) bool,
+) {
 	s.t.Helper()
 	expired := false
 	timer := time.AfterFunc(timeout, func() {

@@ -27,7 +27,10 @@ func NewFlood(ringBytes int) (*Flood, *cebpf.Map, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("flood: %w", err)
 	}
-	return &Flood{program: objects.Programs[floodProgFlood], close: func() error { objects.Close(); return nil }}, objects.Maps[floodMapLbRingbuf], nil
+	return &Flood{
+		program: objects.Programs[floodProgFlood],
+		close:   func() error { objects.Close(); return nil },
+	}, objects.Maps[floodMapLbRingbuf], nil
 }
 
 // FloodBurst is the number of records that one call of Flood.Burst writes.

@@ -121,7 +121,14 @@ func TestLargeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := time.Since(began)
-	t.Logf("%d MiB in %v: %.0f MB/s, %d events out, the first batch after %v", info.Size()>>20, all, float64(info.Size())/1e6/all.Seconds(), events, first)
+	t.Logf(
+		"%d MiB in %v: %.0f MB/s, %d events out, the first batch after %v",
+		info.Size()>>20,
+		all,
+		float64(info.Size())/1e6/all.Seconds(),
+		events,
+		first,
+	)
 	for _, share := range []model.Time{10, 50, 99, 98} {
 		began := time.Now()
 		stop := errors.New("seen")

@@ -223,7 +223,13 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		}
 	}
 	r.decoder = etw.NewDecoder(f.options.Options, f.header.Clock, st, &r.out, probes...)
-	m := &merger{r: f.r, header: &f.header, entered: entered, damaged: r.damaged, stopped: func() bool { return stopped(ctx) }}
+	m := &merger{
+		r:       f.r,
+		header:  &f.header,
+		entered: entered,
+		damaged: r.damaged,
+		stopped: func() bool { return stopped(ctx) },
+	}
 	if from > 0 {
 		// The log header's own record stays: it begins the stream.
 		m.skip.until = f.header.Clock.Ticks((from/model.Time(source.Interval) - leadIn) * model.Time(source.Interval))

@@ -126,7 +126,10 @@ func checkInventory(t *testing.T, f *etl.File, got *etl.Inventory, want *walked)
 		{"CPU speed", h.CPUSpeed, number("CpuSpeedMHz")},
 		{"time zone", h.TimeZoneBias, int32(number("TZBias"))},
 		{"mode", fmt.Sprintf("0x%08x", h.LogFileMode), want.Header["LogFileMode"]},
-		{"version", fmt.Sprintf("%d.%d.%d.%d", h.Version[0], h.Version[1], h.Version[2], h.Version[3]), want.Header["Version"]},
+		{
+			"version", fmt.Sprintf("%d.%d.%d.%d", h.Version[0], h.Version[1], h.Version[2], h.Version[3]),
+			want.Header["Version"],
+		},
 		{"logger", h.LoggerName, want.Header["LoggerName"]},
 		{"log file", h.LogFileName, want.Header["LogFileName"]},
 		{"compression", int(h.Compression), want.Compression},
@@ -341,7 +344,8 @@ func checkDetails(t *testing.T, f *etl.File, batches []*model.Batch, want *detai
 					saddr, sport, daddr, dport = daddr, dport, saddr, sport
 				}
 				ms := float64(v.Time.Sub(base)) / 1e6
-				got[fmt.Sprintf("%v %v %d %d %s:%d %s:%d %.2f", v.Protocol, v.Direction, v.PID, v.SizeBytes, saddr, sport, daddr, dport, ms)]++
+				got[fmt.Sprintf("%v %v %d %d %s:%d %s:%d "+
+					"%.2f", v.Protocol, v.Direction, v.PID, v.SizeBytes, saddr, sport, daddr, dport, ms)]++
 			}
 			if v, ok := b.Meta(e); ok {
 				got["meta "+v.Key+" "+v.Value]++
@@ -383,7 +387,20 @@ func checkDetails(t *testing.T, f *etl.File, batches []*model.Batch, want *detai
 			default:
 				continue
 			}
-			expect(fmt.Sprintf("%v %v %d %d %s:%d %s:%d %.2f", protocol, direction, p.PID, p.Size, p.Saddr, p.Sport, p.Daddr, p.Dport, p.Ms))
+			expect(
+				fmt.Sprintf(
+					"%v %v %d %d %s:%d %s:%d %.2f",
+					protocol,
+					direction,
+					p.PID,
+					p.Size,
+					p.Saddr,
+					p.Sport,
+					p.Daddr,
+					p.Dport,
+					p.Ms,
+				),
+			)
 		}
 	}
 	packets(model.ProtocolTCP, len(want.TCPIP))
@@ -437,12 +454,22 @@ func TestRoutines(t *testing.T) {
 		}
 	}
 	readJSON(t, filepath.Join(dir, "SYNTHETIC_dpcisr_x64.expected.json"), &want)
-	f := open(t, filepath.Join(dir, "SYNTHETIC_dpcisr_x64.etl"), etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true, SkipRaw: true}})
+	f := open(
+		t,
+		filepath.Join(dir, "SYNTHETIC_dpcisr_x64.etl"),
+		etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true, SkipRaw: true}},
+	)
 	type sum struct {
 		count      uint64
 		total, max time.Duration
 	}
-	names := map[model.Class]string{model.ClassDPC: "DPC", model.ClassThreadedDPC: "ThreadedDPC", model.ClassTimerDPC: "TimerDPC", model.ClassISR: "ISR", model.ClassISRMSI: "ISR-MSI"}
+	names := map[model.Class]string{
+		model.ClassDPC:         "DPC",
+		model.ClassThreadedDPC: "ThreadedDPC",
+		model.ClassTimerDPC:    "TimerDPC",
+		model.ClassISR:         "ISR",
+		model.ClassISRMSI:      "ISR-MSI",
+	}
 	runs, hists := make(map[string]sum), make(map[string]sum)
 	seen := make(map[string]bool)
 	add := func(m map[string]sum, class model.Class, driver string, n uint64, total, longest time.Duration) {

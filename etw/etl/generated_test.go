@@ -53,17 +53,31 @@ func sessions() map[string]etltest.Options {
 // TestRecordRoundTrip writes every kind of record and reads it back.
 func TestRecordRoundTrip(t *testing.T) {
 	class := etw.MustGUID("00112233-4455-6677-8899-aabbccddeeff")
-	extended := etltest.Extended(map[uint16][]byte{1: make([]byte, 16), 11: []byte("\x05\x00\x00a\x00"), 12: []byte("\x06\x00abc\x00")})
+	extended := etltest.Extended(map[uint16][]byte{
+		1: make([]byte, 16), 11: []byte("\x05\x00\x00a\x00"), 12: []byte("\x06\x00abc\x00"),
+	})
 	payload := []byte("payload of some bytes")
 	records := []etw.Record{
 		{Header: etw.HeaderSystem, Class: etw.ClassThread, ID: 1, Opcode: 1, Version: 3, PID: 4, TID: 8, Payload: payload},
 		{Header: etw.HeaderSystem, Class: etw.ClassImage, ID: 10, Opcode: 10, Version: 3, PID: 4, TID: 8, Payload: payload},
 		{Header: etw.HeaderCompact, Class: etw.ClassProcess, ID: 2, Opcode: 2, Version: 4, PID: 4, TID: -1, Payload: payload},
-		{Header: etw.HeaderPerfInfo, Class: etw.ClassPerfInfo, ID: 68, Opcode: 68, Version: 2, PID: -1, TID: -1, Payload: payload},
+		{
+			Header: etw.HeaderPerfInfo, Class: etw.ClassPerfInfo, ID: 68, Opcode: 68, Version: 2, PID: -1, TID: -1,
+			Payload: payload,
+		},
 		{Header: etw.HeaderFull, Class: class, ID: 7, Opcode: 7, Level: 3, Version: 9, PID: 4, TID: 8, Payload: payload},
-		{Header: etw.HeaderInstance, Class: class, ID: 7, Opcode: 7, Version: 9, PID: 4, TID: 8, InstanceID: 11, ParentID: 12, Related: etw.ClassImage, Payload: payload},
-		{Header: etw.HeaderEvent, Class: class, ID: 1234, Version: 2, Channel: 16, Level: 4, Opcode: 5, Task: 6, Keyword: 1 << 63, PID: 4, TID: 8, Activity: class, Payload: payload},
-		{Header: etw.HeaderEvent, Class: class, ID: 0, Flags: etw.FlagExtended, PID: 4, TID: 8, Extended: extended, Payload: payload},
+		{
+			Header: etw.HeaderInstance, Class: class, ID: 7, Opcode: 7, Version: 9, PID: 4, TID: 8, InstanceID: 11,
+			ParentID: 12, Related: etw.ClassImage, Payload: payload,
+		},
+		{
+			Header: etw.HeaderEvent, Class: class, ID: 1234, Version: 2, Channel: 16, Level: 4, Opcode: 5, Task: 6,
+			Keyword: 1 << 63, PID: 4, TID: 8, Activity: class, Payload: payload,
+		},
+		{
+			Header: etw.HeaderEvent, Class: class, ID: 0, Flags: etw.FlagExtended, PID: 4, TID: 8, Extended: extended,
+			Payload: payload,
+		},
 		{Header: etw.HeaderEvent, Class: class, ID: 1, Flags: etw.FlagCPUIndex, PID: 4, TID: 8, CPU: 300, Payload: payload},
 		{Header: etw.HeaderEvent, Class: class, ID: 1, PID: 4, TID: 8, Payload: []byte{}},
 		{Header: etw.HeaderMessage, Class: class, ID: 43, Version: 0x2a, PID: 4, TID: 8, Payload: payload},
@@ -248,7 +262,10 @@ func TestMergeOrder(t *testing.T) {
 				if mode == "disordered" {
 					at += int64(r.IntN(20)) * 1000
 				}
-				w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 200, CPU: int32(r.IntN(16)), Time: w.Ticks(at), Payload: make([]byte, r.IntN(100))})
+				w.Add(etw.Record{
+					Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 200, CPU: int32(r.IntN(16)),
+					Time: w.Ticks(at), Payload: make([]byte, r.IntN(100)),
+				})
 			}
 			data := w.Bytes()
 			if mode == "circular" {
@@ -292,7 +309,10 @@ func TestDamage(t *testing.T) {
 		damaged int
 	}{
 		{"marker", whole, func(b []byte) []byte { copy(b[head+size+72:], "garbage!"); return b }, size / 24, 1},
-		{"record too long", whole, func(b []byte) []byte { b[head+size+72+4], b[head+size+72+5] = 0xff, 0xff; return b }, size / 24, 1},
+		{
+			"record too long", whole,
+			func(b []byte) []byte { b[head+size+72+4], b[head+size+72+5] = 0xff, 0xff; return b }, size / 24, 1,
+		},
 		{"truncated", whole, func(b []byte) []byte { return b[:len(b)-size-size/2] }, 2 * size / 24, 1},
 		{"buffer header", whole, func(b []byte) []byte { copy(b[head+5*size:], []byte{9, 0, 0, 0}); return b }, total, 1},
 		{"compressed data", packed, func(b []byte) []byte {
@@ -363,7 +383,10 @@ func TestLoss(t *testing.T) {
 // TestInterrupt stops a replay by its context and by its receiver.
 func TestInterrupt(t *testing.T) {
 	var done, total int64
-	f := openBytes(t, etltest.DPCStorm(etltest.Options{}), etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true}, Progress: func(d, n int64) { done, total = d, n }})
+	f := openBytes(
+		t, etltest.DPCStorm(etltest.Options{}),
+		etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true}, Progress: func(d, n int64) { done, total = d, n }},
+	)
 	if err := f.Run(t.Context(), func(*model.Batch) error { return nil }); err != nil || done != total || total == 0 {
 		t.Errorf("progress %d of %d: %v", done, total, err)
 	}
@@ -386,7 +409,10 @@ func TestDetect(t *testing.T) {
 	if !etl.Detect(data[:128]) {
 		t.Error("not detected")
 	}
-	for _, other := range [][]byte{nil, []byte("PK\x03\x04"), make([]byte, 200), bytes.Repeat([]byte{0xff}, 200), []byte(`"(PDH-CSV 4.0) (UTC)(0)","\\HOST\Processor(_Total)\% DPC Time"` + string(make([]byte, 100)))} {
+	for _, other := range [][]byte{
+		nil, []byte("PK\x03\x04"), make([]byte, 200), bytes.Repeat([]byte{0xff}, 200),
+		[]byte(`"(PDH-CSV 4.0) (UTC)(0)","\\HOST\Processor(_Total)\% DPC Time"` + string(make([]byte, 100))),
+	} {
 		if etl.Detect(other) {
 			t.Errorf("%.20q was detected", other)
 		}
@@ -400,14 +426,21 @@ func TestDetect(t *testing.T) {
 // memory bounded by the size of the input.
 func FuzzFile(f *testing.F) {
 	small := etltest.Options{BufferSize: 1024}
-	for _, o := range []etltest.Options{small, {BufferSize: 1024, PointerSize: 4, Clock: etw.ClockSystem}, {BufferSize: 1024, Compression: xca.Xpress}, {BufferSize: 1024, Compression: xca.LZNT1}, {BufferSize: 1024, Compression: xca.XpressHuffman}} {
+	for _, o := range []etltest.Options{
+		small, {BufferSize: 1024, PointerSize: 4, Clock: etw.ClockSystem},
+		{BufferSize: 1024, Compression: xca.Xpress}, {BufferSize: 1024, Compression: xca.LZNT1},
+		{BufferSize: 1024, Compression: xca.XpressHuffman},
+	} {
 		f.Add(etltest.Everything(o))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<18 {
 			return
 		}
-		file, err := etl.New(bytes.NewReader(data), int64(len(data)), etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true, Switches: true}})
+		file, err := etl.New(
+			bytes.NewReader(data), int64(len(data)),
+			etl.Options{Probes: probes.ETW, Options: etw.Options{Trace: true, Switches: true}},
+		)
 		if err != nil {
 			return
 		}
@@ -430,7 +463,10 @@ func TestMemory(t *testing.T) {
 	w := etltest.New(etltest.Options{BufferSize: each, Processors: processors, Compression: xca.Xpress})
 	for cpu := range int32(processors) {
 		for i := range 4 {
-			w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 200, CPU: cpu, Time: w.Ticks(int64(i) * 1000), Payload: make([]byte, 58000)})
+			w.Add(etw.Record{
+				Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 200, CPU: cpu,
+				Time: w.Ticks(int64(i) * 1000), Payload: make([]byte, 58000),
+			})
 		}
 	}
 	data := w.Bytes()
@@ -500,7 +536,9 @@ func TestInventoryKeys(t *testing.T) {
 	if err := json.Unmarshal(text, &keys); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"host", "os", "kernel", "start", "end", "events_total", "events", "lost", "probes", "processors"} {
+	for _, key := range []string{
+		"host", "os", "kernel", "start", "end", "events_total", "events", "lost", "probes", "processors",
+	} {
 		if _, ok := keys[key]; !ok {
 			t.Errorf("info has no %q", key)
 		}

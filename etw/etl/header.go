@@ -74,7 +74,10 @@ func Detect(data []byte) bool {
 	size := binary.LittleEndian.Uint32(data)
 	record := data[bufferHeaderSize:]
 	kind := record[2]
-	return size >= bufferHeaderSize+headerRecordSize && record[3]&markTrace == markTrace && (kind == typeSystem32 || kind == typeSystem64) && record[6] == 0 && record[7] == 0 &&
+	return size >= bufferHeaderSize+headerRecordSize && record[3]&markTrace == markTrace &&
+		(kind == typeSystem32 || kind == typeSystem64) &&
+		record[6] == 0 &&
+		record[7] == 0 &&
 		binary.LittleEndian.Uint16(record[4:]) >= headerRecordSize
 }
 

@@ -23,7 +23,8 @@ type Inventory struct {
 	Processors uint32
 	// Start and End are the session's; End is 0 in a file that was not finalised.
 	Start, End model.Time
-	// First and Last are the times of the earliest and latest record that is not about the log itself; 0 when there is none.
+	// First and Last are the times of the earliest and latest record that is not about the log itself; 0 when there is
+	// none.
 	First, Last model.Time
 	// Lost and BuffersLost are what the session counted as lost.
 	Lost, BuffersLost uint32
@@ -128,8 +129,20 @@ type countKey struct {
 // Inventory reads the whole file and counts its records.
 func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 	h := &f.header
-	v := Inventory{File: f.name, Processors: h.Processors, Start: h.Start, End: h.End, Lost: h.EventsLost, BuffersLost: h.BuffersLost, Buffers: len(f.buffers), Windows: h.describe(), Session: h.LoggerName,
-		Clock: h.Clock.Type.String(), Compression: h.Compression.String(), PointerSize: h.PointerSize}
+	v := Inventory{
+		File:        f.name,
+		Processors:  h.Processors,
+		Start:       h.Start,
+		End:         h.End,
+		Lost:        h.EventsLost,
+		BuffersLost: h.BuffersLost,
+		Buffers:     len(f.buffers),
+		Windows:     h.describe(),
+		Session:     h.LoggerName,
+		Clock:       h.Clock.Type.String(),
+		Compression: h.Compression.String(),
+		PointerSize: h.PointerSize,
+	}
 	counts := make(map[countKey]*uint64)
 	state := etw.NewState()
 	var first, last uint64
@@ -178,7 +191,12 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 		v.Events = append(v.Events, f.describe(k, *n, state))
 	}
 	slices.SortFunc(v.Events, func(a, b EventCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Version, b.Version))
+		return cmp.Or(
+			cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Provider, b.Provider),
+			cmp.Compare(a.Event, b.Event),
+			cmp.Compare(a.Version, b.Version),
+		)
 	})
 	return v, nil
 }

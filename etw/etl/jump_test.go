@@ -144,11 +144,19 @@ func realFiles(t *testing.T) []string {
 // TestJumpDecodesLittle counts the records that a jump to the end of a storm
 // decodes: without a floor under what lies before it, all of them.
 func TestJumpDecodesLittle(t *testing.T) {
-	f := openBytes(t, etltest.DPCStorm(etltest.Options{}), etl.Options{Options: etw.Options{Trace: true, SkipRaw: true}, Probes: probes.ETW})
+	f := openBytes(
+		t,
+		etltest.DPCStorm(etltest.Options{}),
+		etl.Options{Options: etw.Options{Trace: true, SkipRaw: true}, Probes: probes.ETW},
+	)
 	_, end := f.Span()
 	all := len(played(t, f, 1).Follows)
 	probe := &countingProbe{}
-	f = openBytes(t, etltest.DPCStorm(etltest.Options{}), etl.Options{Options: etw.Options{SkipRaw: true}, Probes: func() []etw.Probe { return []etw.Probe{probe} }})
+	f = openBytes(
+		t,
+		etltest.DPCStorm(etltest.Options{}),
+		etl.Options{Options: etw.Options{SkipRaw: true}, Probes: func() []etw.Probe { return []etw.Probe{probe} }},
+	)
 	if err := f.RunFrom(t.Context(), end.Add(-time.Second), func(*model.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +185,9 @@ func TestTicks(t *testing.T) {
 		{Type: etw.ClockSystem},
 		{Type: etw.ClockQPC, Frequency: 0, Start: start},
 	} {
-		for _, d := range []time.Duration{-time.Hour, -time.Nanosecond, 0, 1, 99, 100, time.Second, 1_000_000_007, 24 * time.Hour} {
+		for _, d := range []time.Duration{
+			-time.Hour, -time.Nanosecond, 0, 1, 99, 100, time.Second, 1_000_000_007, 24 * time.Hour,
+		} {
 			at := start.Add(d)
 			n := c.Ticks(at)
 			switch {

@@ -29,7 +29,11 @@ func Records(r io.ReaderAt, size int64) iter.Seq2[*etw.Record, error] {
 		}
 		w := walker{r: r, header: &h}
 		for i := range buffers {
-			if !w.buffer(&buffers[i], func(record *etw.Record) bool { return yield(record, nil) }, func(d *Damage) bool { return yield(&etw.Record{}, d) }) {
+			if !w.buffer(
+				&buffers[i],
+				func(record *etw.Record) bool { return yield(record, nil) },
+				func(d *Damage) bool { return yield(&etw.Record{}, d) },
+			) {
 				return
 			}
 		}

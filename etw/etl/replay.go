@@ -41,7 +41,9 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 		}
 	}
 	for _, a := range host.Adapters {
-		r.out.AddDeviceConfig(model.DeviceConfig{Time: t, Ifindex: int64(a.Index), Device: a.Description, RingSource: "not in the capture"})
+		r.out.AddDeviceConfig(
+			model.DeviceConfig{Time: t, Ifindex: int64(a.Index), Device: a.Description, RingSource: "not in the capture"},
+		)
 	}
 }
 
@@ -75,7 +77,19 @@ func (r *replay) flagged(b *buffer) {
 	if b.flags&flagBufferLost != 0 {
 		what = "a buffer"
 	}
-	r.out.AddLoss(model.Loss{Time: t, CPU: r.f.header.cpu(b), Lost: 1, Origin: "etw-buffer", Detail: fmt.Sprintf("the buffer at offset %d says that %s were lost before it; how many is not known", b.offset, what)})
+	r.out.AddLoss(
+		model.Loss{
+			Time:   t,
+			CPU:    r.f.header.cpu(b),
+			Lost:   1,
+			Origin: "etw-buffer",
+			Detail: fmt.Sprintf(
+				"the buffer at offset %d says that %s were lost before it; how many is not known",
+				b.offset,
+				what,
+			),
+		},
+	)
 }
 
 func (r *replay) damaged(d *Damage) {
@@ -145,15 +159,41 @@ func (r *replay) finish(last model.Time, lateRecords uint64) {
 		r.loseDamage(last)
 	}
 	if n := r.decoder.Partial(); n > 0 {
-		r.out.AddProbe(model.Probe{Time: last, Name: "etw", Part: "payloads", State: model.ProbeDegraded, Reason: fmt.Sprintf("%d records are shorter than their layout: they are raw events", n)})
+		r.out.AddProbe(
+			model.Probe{
+				Time:   last,
+				Name:   "etw",
+				Part:   "payloads",
+				State:  model.ProbeDegraded,
+				Reason: fmt.Sprintf("%d records are shorter than their layout: they are raw events", n),
+			},
+		)
 	}
 	h := &r.f.header
 	span := max(last.Sub(r.f.start), 0)
-	r.lost(last, span, uint64(h.EventsLost), "etw", "events that the session counted as lost, at times that are not known")
-	r.lost(last, span, uint64(h.BuffersLost), "etw-buffer", "buffers that the session counted as lost, at times that are not known")
+	r.lost(
+		last,
+		span,
+		uint64(h.EventsLost),
+		"etw",
+		"events that the session counted as lost, at times that are not known",
+	)
+	r.lost(
+		last,
+		span,
+		uint64(h.BuffersLost),
+		"etw-buffer",
+		"buffers that the session counted as lost, at times that are not known",
+	)
 	r.flush()
 	if r.late > 0 {
-		r.lost(max(last, r.newest), 0, r.late, model.OriginLate, fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords))
+		r.lost(
+			max(last, r.newest),
+			0,
+			r.late,
+			model.OriginLate,
+			fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords),
+		)
 		r.flush()
 	}
 	r.keyframe()

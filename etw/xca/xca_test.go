@@ -23,16 +23,41 @@ func unhex(t testing.TB, s string) []byte {
 const alphabet = "abcdefghijklmnopqrstuvwxyz"
 
 // song is the text of the LZNT1 example in MS-XCA 3.3.
-const song = "F# F# G A A G F# E D D E F# F# E E F# F# G A A G F# E D D E F# E D D E E F# D E F# G F# D E F# G F# E D E A F# F# G A A G F# E D D E F# E D D"
+const song = "F# F# G A A G F# E D D E F# F# E E F# F# G A A G F# E D D E F# E D D E E F# D E F# G F# D E F# G F# " +
+	"E D E A F# F# G A A G F# E D D E F# E D D"
 
 // alphabetTable is the table of the first Huffman example: 22 letters of 5
 // bits, then four letters and the end symbol of 4.
 func alphabetTable() string {
-	return strings.Repeat("00", 48) + "50" + strings.Repeat("55", 10) + "454404" + strings.Repeat("00", 66) + "04" + strings.Repeat("00", 127)
+	return strings.Repeat(
+		"00",
+		48,
+	) + "50" + strings.Repeat(
+		"55",
+		10,
+	) + "454404" + strings.Repeat(
+		"00",
+		66,
+	) + "04" + strings.Repeat(
+		"00",
+		127,
+	)
 }
 
 func abcTable() string {
-	return strings.Repeat("00", 48) + "3023" + strings.Repeat("00", 78) + "02" + strings.Repeat("00", 14) + "20" + strings.Repeat("00", 112)
+	return strings.Repeat(
+		"00",
+		48,
+	) + "3023" + strings.Repeat(
+		"00",
+		78,
+	) + "02" + strings.Repeat(
+		"00",
+		14,
+	) + "20" + strings.Repeat(
+		"00",
+		112,
+	)
 }
 
 // TestVectors decodes the examples that the specification publishes.
@@ -47,7 +72,12 @@ func TestVectors(t *testing.T) {
 		{"plain match", Xpress, "ffffff1f 616263 1700 0f ff 2601", strings.Repeat("abc", 100)},
 		{"huffman literals", XpressHuffman, alphabetTable() + "d8523ed794115be9195ff9d67cdf8d0400000000", alphabet},
 		{"huffman match", XpressHuffman, abcTable() + "a8dc0000ff2601", strings.Repeat("abc", 100)},
-		{"lznt1", LZNT1, "38b08846232000204720410010a24701a045204400084501507900c045200524138805b4024a44ef0358028c091601484500be009e000401189000", song + "\x00"},
+		{
+			"lznt1",
+			LZNT1,
+			"38b08846232000204720410010a24701a045204400084501507900c045200524138805b4024a44ef0358028c091601484500be009e000401189000",
+			song + "\x00",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,7 +130,16 @@ func TestRoundTrip(t *testing.T) {
 	for i := 0; i < len(words); i += 97 {
 		words[i] = byte(i)
 	}
-	inputs := map[string][]byte{"empty": {}, "one": {7}, "zeros": make([]byte, 100_000), "random": random, "words": words, "alphabet": []byte(alphabet), "block": words[:1<<16], "block and one": words[:1<<16+1]}
+	inputs := map[string][]byte{
+		"empty":         {},
+		"one":           {7},
+		"zeros":         make([]byte, 100_000),
+		"random":        random,
+		"words":         words,
+		"alphabet":      []byte(alphabet),
+		"block":         words[:1<<16],
+		"block and one": words[:1<<16+1],
+	}
 	for name, in := range inputs {
 		for _, format := range []Format{None, Xpress, LZNT1, XpressHuffman} {
 			t.Run(name+"/"+format.String(), func(t *testing.T) {

@@ -314,8 +314,14 @@ func (c *child) take(i int) (io.Closer, error) {
 		if err != nil {
 			return nil, err
 		}
-		return os.NewFile(uintptr(fd), "listener"), errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
-			unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 1))
+		return os.NewFile(
+				uintptr(fd),
+				"listener",
+			), errors.Join(
+				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+				unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+				unix.Listen(fd, 1),
+			)
 	case "listen":
 		// Listening without a bind: the kernel chooses the port.
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

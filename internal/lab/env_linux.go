@@ -107,7 +107,14 @@ func newEnv(s *Scenario, length time.Duration, log func(string)) (*Env, error) {
 	}
 	sweep()
 	id := fmt.Sprintf("%d-%d", os.Getpid(), s.number)
-	return &Env{Length: length, log: log, number: s.number, pids: make(map[int32]int), sendDev: sendDevPrefix + id, recvDev: recvDevPrefix + id}, nil
+	return &Env{
+		Length:  length,
+		log:     log,
+		number:  s.number,
+		pids:    make(map[int32]int),
+		sendDev: sendDevPrefix + id,
+		recvDev: recvDevPrefix + id,
+	}, nil
 }
 
 // sweep removes namespaces that killed runs have left behind.
@@ -168,7 +175,10 @@ func (e *Env) concerns(f *model.Finding) bool {
 // CPU alone may be of either.
 func (e *Env) besideOthers() bool {
 	names, _ := filepath.Glob("/run/netns/" + nsPrefix + "*") // the pattern is well formed
-	return slices.ContainsFunc(names, func(path string) bool { return !slices.Contains(e.namespaces, filepath.Base(path)) })
+	return slices.ContainsFunc(
+		names,
+		func(path string) bool { return !slices.Contains(e.namespaces, filepath.Base(path)) },
+	)
 }
 
 // Namespace makes a network namespace and returns its name.
@@ -210,7 +220,10 @@ func (e *Env) Pair(ctx context.Context) (sender, receiver string, err error) {
 		return "", "", err
 	}
 	for _, args := range [][]string{
-		{"ip", "-n", sender, "link", "add", e.sendDev, "address", senderMAC, "type", "veth", "peer", "name", e.recvDev, "address", receiverMAC, "netns", receiver},
+		{
+			"ip", "-n", sender, "link", "add", e.sendDev, "address", senderMAC, "type", "veth", "peer", "name",
+			e.recvDev, "address", receiverMAC, "netns", receiver,
+		},
 		{"ip", "-n", sender, "addr", "add", senderAddr + "/24", "dev", e.sendDev},
 		{"ip", "-n", receiver, "addr", "add", receiverAddr + "/24", "dev", e.recvDev},
 		{"ip", "-n", receiver, "addr", "add", otherAddr + "/24", "dev", e.recvDev},

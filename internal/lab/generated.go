@@ -20,7 +20,17 @@ func boundedPool(size, leakFrom int) (b *model.Batch, fault model.Time) {
 	out.AddMeta(model.Meta{Time: start, Key: "os", Value: "windows"})
 	out.AddMeta(model.Meta{Time: start, Key: "cpus", Value: "2"})
 	out.AddProcess(model.Process{Time: start, PID: 900, TID: 900, Name: "caller"})
-	out.AddPortPool(model.PortPool{Time: start, Protocol: model.ProtocolUDP, Low: low, High: uint16(low + size - 1), Size: uint64(size), Source: model.PoolRPC, Name: "rpc"})
+	out.AddPortPool(
+		model.PortPool{
+			Time:     start,
+			Protocol: model.ProtocolUDP,
+			Low:      low,
+			High:     uint16(low + size - 1),
+			Size:     uint64(size),
+			Source:   model.PoolRPC,
+			Name:     "rpc",
+		},
+	)
 	lost := make([]bool, size)
 	freeAt := make([]model.Time, size)
 	next, cookie, taken := 0, uint64(0), 0
@@ -32,7 +42,18 @@ func boundedPool(size, leakFrom int) (b *model.Batch, fault model.Time) {
 			tries++
 		}
 		if tries == size {
-			out.AddPortFail(model.PortFail{Time: now, PID: 900, TID: 900, Protocol: model.ProtocolUDP, How: model.HowRPC, Error: 1721, ErrorName: "RPC_S_OUT_OF_RESOURCES", Process: "caller"})
+			out.AddPortFail(
+				model.PortFail{
+					Time:      now,
+					PID:       900,
+					TID:       900,
+					Protocol:  model.ProtocolUDP,
+					How:       model.HowRPC,
+					Error:     1721,
+					ErrorName: "RPC_S_OUT_OF_RESOURCES",
+					Process:   "caller",
+				},
+			)
 			continue
 		}
 		slot := next % size
@@ -41,16 +62,44 @@ func boundedPool(size, leakFrom int) (b *model.Batch, fault model.Time) {
 		taken++
 		port := uint16(low + slot)
 		end := now.Add(500 * time.Millisecond)
-		out.AddPortAcquire(model.PortAcquire{Time: now, PID: 900, TID: 900, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowRPC, LocalAddr: "0.0.0.0", Process: "caller"})
+		out.AddPortAcquire(
+			model.PortAcquire{
+				Time:      now,
+				PID:       900,
+				TID:       900,
+				Cookie:    cookie,
+				Protocol:  model.ProtocolUDP,
+				LocalPort: port,
+				How:       model.HowRPC,
+				LocalAddr: "0.0.0.0",
+				Process:   "caller",
+			},
+		)
 		if leakFrom > 0 && second >= leakFrom && taken%4 == 0 {
 			lost[slot] = true
 			if fault == 0 {
 				fault = now
 			}
-			out.AddPortRelease(model.PortRelease{Time: end, Dur: end.Sub(now), PID: 900, TID: 900, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowClose, LocalAddr: "0.0.0.0", Process: "caller"})
+			out.AddPortRelease(
+				model.PortRelease{
+					Time:      end,
+					Dur:       end.Sub(now),
+					PID:       900,
+					TID:       900,
+					Cookie:    cookie,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: port,
+					How:       model.HowClose,
+					LocalAddr: "0.0.0.0",
+					Process:   "caller",
+				},
+			)
 		} else {
 			freeAt[slot] = end.Add(rest)
-			out.AddPortRest(model.PortRest{Time: end, PID: 900, TID: 900, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, Rest: rest, LocalAddr: "0.0.0.0", Process: "caller"})
+			out.AddPortRest(model.PortRest{
+				Time: end, PID: 900, TID: 900, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, Rest: rest,
+				LocalAddr: "0.0.0.0", Process: "caller",
+			})
 		}
 	}
 	out.SortByTime()

@@ -201,7 +201,12 @@ type observer struct {
 }
 
 func newObserver() *observer {
-	return &observer{last: make(map[string]model.Finding), first: make(map[string]model.Time), sure: make(map[string]model.Time), ready: make(chan struct{})}
+	return &observer{
+		last:  make(map[string]model.Finding),
+		first: make(map[string]model.Time),
+		sure:  make(map[string]model.Time),
+		ready: make(chan struct{}),
+	}
 }
 
 // Write implements pipeline.Sink.
@@ -307,8 +312,10 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 	for _, id := range o.order {
 		f := o.last[id]
 		expects := func(x Expectation) bool { return x.matches(&f, env) }
-		if env != nil && (!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" && !slices.ContainsFunc(r.Scenario.Expect, expects)) {
-			if !strings.HasPrefix(f.Subject.Netns, ownPrefix()) && f.Subject.Process != ownName() { // not of a scenario beside this one
+		if env != nil &&
+			(!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" && !slices.ContainsFunc(r.Scenario.Expect, expects)) {
+			if !strings.HasPrefix(f.Subject.Netns, ownPrefix()) &&
+				f.Subject.Process != ownName() { // not of a scenario beside this one
 				r.Elsewhere = append(r.Elsewhere, f)
 			}
 			continue
@@ -337,10 +344,14 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 }
 
 func (x *Expectation) matches(f *model.Finding, env *Env) bool {
-	if f.Detector != x.Detector || f.Severity == model.SeverityInfo || x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
+	if f.Detector != x.Detector || f.Severity == model.SeverityInfo ||
+		x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
 		return false
 	}
-	text := strings.Join(append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...), "\n")
+	text := strings.Join(
+		append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...),
+		"\n",
+	)
 	for _, part := range x.Contains {
 		if !strings.Contains(text, part) {
 			return false

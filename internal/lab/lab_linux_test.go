@@ -64,7 +64,11 @@ func TestLab(t *testing.T) {
 				t.Parallel() // after all others, some at a time
 			}
 			play := func() (r []*Result, report string, ok bool) {
-				r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: detect.Default(), Log: func(line string) { t.Log(line) }})
+				r, err := Run(
+					t.Context(),
+					[]*Scenario{s},
+					Options{Settings: detect.Default(), Log: func(line string) { t.Log(line) }},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -109,7 +113,8 @@ func TestGenerated(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	if _, err := Find([]string{"nonesuch"}); err == nil || !strings.Contains(err.(interface{ Hint() string }).Hint(), "pinned-flood") {
+	if _, err := Find([]string{"nonesuch"}); err == nil ||
+		!strings.Contains(err.(interface{ Hint() string }).Hint(), "pinned-flood") {
 		t.Errorf("got %v", err)
 	}
 	seen := make(map[string]bool)

@@ -42,7 +42,10 @@ func TestLiveEqualsReplay(t *testing.T) {
 	}
 	both := &Scenario{
 		Name: "both", Doc: "a starved CPU and a port leak", Length: 10 * time.Second,
-		Expect: []Expectation{{Detector: "dpc-starvation", Contains: []string{recvDevPrefix}}, {Detector: "port-leak", Contains: []string{"bind"}}},
+		Expect: []Expectation{
+			{Detector: "dpc-starvation", Contains: []string{recvDevPrefix}},
+			{Detector: "port-leak", Contains: []string{"bind"}},
+		},
 		Run: func(ctx context.Context, e *Env) error {
 			ns, err := e.Namespace(ctx, "leak")
 			if err != nil {

@@ -36,7 +36,18 @@ func Report(w io.Writer, results []*Result) bool {
 		case !r.OK():
 			mark = "WRONG"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.Scenario.Name, list(expected), list(got), after, sure, len(r.False), r.Lost, mark)
+		fmt.Fprintf(
+			tw,
+			"%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n",
+			r.Scenario.Name,
+			list(expected),
+			list(got),
+			after,
+			sure,
+			len(r.False),
+			r.Lost,
+			mark,
+		)
 	}
 	tw.Flush()
 	for _, r := range results {

@@ -23,62 +23,276 @@ func Scenarios() []*Scenario {
 	}
 	all := []*Scenario{
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
-		{Name: "pinned-flood", Doc: "all receive work pinned to one CPU by RPS, dear filter rules and a flood", Length: 10 * time.Second,
-			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedFlood},
-		{Name: "pinned-input", Doc: "the same on CPU 1, with the rules where packets reach the host (INPUT)", Length: 10 * time.Second,
-			Expect: starvation("CPU 1", "NET_RX", recvDevPrefix), Run: pinnedInput},
-		{Name: "spread-flood", Doc: "a load that one CPU could not bear, spread over the CPUs", Length: 10 * time.Second, Run: spreadFlood},
-		{Name: "small-budget", Doc: "netdev_budget and dev_weight of 2, while programs compete with ksoftirqd for the CPU", Length: 10 * time.Second,
-			Expect: starvation("CPU 0", "NET_RX"), Run: smallBudget},
-		{Name: "long-vector", Doc: "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors", Length: 10 * time.Second,
-			Expect: starvation("Long runs of NET_RX", "CPU 0"), Run: longVector},
-		{Name: "napi-thread", Doc: "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle", Length: 8 * time.Second,
-			Expect: starvation("NAPI thread", recvDevPrefix), Run: napiThread},
-		{Name: "small-buffer", Doc: "bursts that overflow a small receive buffer which the program empties in time", Light: true, Length: 8 * time.Second,
-			Expect: socket("too small"), Run: smallBuffer},
+		{
+			Name:   "pinned-flood",
+			Doc:    "all receive work pinned to one CPU by RPS, dear filter rules and a flood",
+			Length: 10 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix),
+			Run:    pinnedFlood,
+		},
+		{
+			Name:   "pinned-input",
+			Doc:    "the same on CPU 1, with the rules where packets reach the host (INPUT)",
+			Length: 10 * time.Second,
+			Expect: starvation("CPU 1", "NET_RX", recvDevPrefix),
+			Run:    pinnedInput,
+		},
+		{
+			Name:   "spread-flood",
+			Doc:    "a load that one CPU could not bear, spread over the CPUs",
+			Length: 10 * time.Second,
+			Run:    spreadFlood,
+		},
+		{
+			Name:   "small-budget",
+			Doc:    "netdev_budget and dev_weight of 2, while programs compete with ksoftirqd for the CPU",
+			Length: 10 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX"),
+			Run:    smallBudget,
+		},
+		{
+			Name:   "long-vector",
+			Doc:    "single NET_RX runs of tens of milliseconds that delay TIMER and the other vectors",
+			Length: 10 * time.Second,
+			Expect: starvation("Long runs of NET_RX", "CPU 0"),
+			Run:    longVector,
+		},
+		{
+			Name:   "napi-thread",
+			Doc:    "a NAPI thread that cannot keep up: the veth ring overflows while NET_RX looks idle",
+			Length: 8 * time.Second,
+			Expect: starvation("NAPI thread", recvDevPrefix),
+			Run:    napiThread,
+		},
+		{
+			Name:   "small-buffer",
+			Doc:    "bursts that overflow a small receive buffer which the program empties in time",
+			Light:  true,
+			Length: 8 * time.Second,
+			Expect: socket("too small"),
+			Run:    smallBuffer,
+		},
 		{Name: "stopped-reader", Doc: "a program that stops reading its socket", Light: true, Length: 8 * time.Second,
 			Expect: socket("not read"), Run: stoppedReader},
 		{Name: "suspended-reader", Doc: "a program that is stopped by a signal", Light: true, Length: 8 * time.Second,
 			Expect: socket("not read"), Run: suspendedReader},
-		{Name: "slow-reader", Doc: "a program that reads more slowly than packets arrive", Light: true, Length: 8 * time.Second,
-			Expect: socket("more slowly"), Run: slowReader},
-		{Name: "leak-bind", Doc: "a process that binds UDP ports and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind", 40)},
-		{Name: "leak-udp6", Doc: "the same over IPv6", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("bind6", 30)},
-		{Name: "leak-among-two", Doc: "two processes of one pool: one opens and closes, one leaks", Light: true, Length: 12 * time.Second, Expect: []Expectation{{Detector: "port-leak", Contains: []string{"bind to port 0"}, Culprit: 2}}, Run: leakAmongTwo},
-		{Name: "leak-connect", Doc: "a process that connects UDP sockets and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect", 40)},
-		{Name: "leak-sendto", Doc: "a process that sends from new UDP sockets and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("sending without bind"), Run: leaking("sendto", 40)},
-		{Name: "leak-listen", Doc: "a process that opens TCP listeners and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("listen"), Run: leaking("listen", 25)},
-		{Name: "slow-leak", Doc: "a leak of one port a second among heavy healthy churn", Light: true, Length: 35 * time.Second, Expect: leak("bind"), Run: slowLeak},
-		{Name: "connect-storm", Doc: "a storm of short connections that leaves TIME_WAIT behind", Light: true, Length: 12 * time.Second, Run: connectStorm},
-		{Name: "settling-pool", Doc: "connection pools of 60 and 100 that grow to their size and stay there", Light: true, Length: 20 * time.Second, Run: settlingPool},
-		{Name: "ports-at-start", Doc: "a program that opens 200 ports at its start and keeps them", Light: true, Length: 10 * time.Second, Run: portsAtStart},
-		{Name: "exhausted-destination", Doc: "every ephemeral port used towards one destination, while another can still be reached", Light: true, Length: 8 * time.Second,
-			Expect: exhaustion("towards "+receiverAddr, "EADDRNOTAVAIL"), Allow: []string{"port-leak"}, Run: exhaustedDestination},
-		{Name: "exhausted-pool", Doc: "a small range of ports, all bound", Light: true, Length: 8 * time.Second, Pools: []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
-			Expect: exhaustion("Pool lab", "15000-15099"), Allow: []string{"port-leak"}, Run: exhaustedPool},
-		{Name: "resting-pool", Doc: "a bounded pool whose ports rest for 240 s after their close (generated)", Length: time.Hour,
-			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 0) }},
-		{Name: "vanishing-ports", Doc: "the same pool, from which ports vanish without an open socket, as in KB 814622 (generated)", Length: time.Hour,
-			Expect: leak("vanished", "caller[900]"), Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 900) }},
+		{
+			Name:   "slow-reader",
+			Doc:    "a program that reads more slowly than packets arrive",
+			Light:  true,
+			Length: 8 * time.Second,
+			Expect: socket("more slowly"),
+			Run:    slowReader,
+		},
+		{
+			Name:   "leak-bind",
+			Doc:    "a process that binds UDP ports and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("bind to port 0"),
+			Run:    leaking("bind", 40),
+		},
+		{
+			Name:   "leak-udp6",
+			Doc:    "the same over IPv6",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("bind to port 0"),
+			Run:    leaking("bind6", 30),
+		},
+		{
+			Name:   "leak-among-two",
+			Doc:    "two processes of one pool: one opens and closes, one leaks",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: []Expectation{{Detector: "port-leak", Contains: []string{"bind to port 0"}, Culprit: 2}},
+			Run:    leakAmongTwo,
+		},
+		{
+			Name:   "leak-connect",
+			Doc:    "a process that connects UDP sockets and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("connect"),
+			Run:    leaking("connect", 40),
+		},
+		{
+			Name:   "leak-sendto",
+			Doc:    "a process that sends from new UDP sockets and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("sending without bind"),
+			Run:    leaking("sendto", 40),
+		},
+		{
+			Name:   "leak-listen",
+			Doc:    "a process that opens TCP listeners and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("listen"),
+			Run:    leaking("listen", 25),
+		},
+		{
+			Name:   "slow-leak",
+			Doc:    "a leak of one port a second among heavy healthy churn",
+			Light:  true,
+			Length: 35 * time.Second,
+			Expect: leak("bind"),
+			Run:    slowLeak,
+		},
+		{
+			Name:   "connect-storm",
+			Doc:    "a storm of short connections that leaves TIME_WAIT behind",
+			Light:  true,
+			Length: 12 * time.Second,
+			Run:    connectStorm,
+		},
+		{
+			Name:   "settling-pool",
+			Doc:    "connection pools of 60 and 100 that grow to their size and stay there",
+			Light:  true,
+			Length: 20 * time.Second,
+			Run:    settlingPool,
+		},
+		{
+			Name:   "ports-at-start",
+			Doc:    "a program that opens 200 ports at its start and keeps them",
+			Light:  true,
+			Length: 10 * time.Second,
+			Run:    portsAtStart,
+		},
+		{
+			Name:   "exhausted-destination",
+			Doc:    "every ephemeral port used towards one destination, while another can still be reached",
+			Light:  true,
+			Length: 8 * time.Second,
+			Expect: exhaustion(
+				"towards "+receiverAddr,
+				"EADDRNOTAVAIL",
+			),
+			Allow: []string{"port-leak"},
+			Run:   exhaustedDestination,
+		},
+		{
+			Name:   "exhausted-pool",
+			Doc:    "a small range of ports, all bound",
+			Light:  true,
+			Length: 8 * time.Second,
+			Pools:  []ebpf.Pool{{Name: "lab", Protocol: model.ProtocolUDP, Low: 15000, High: 15099}},
+			Expect: exhaustion("Pool lab", "15000-15099"),
+			Allow:  []string{"port-leak"},
+			Run:    exhaustedPool,
+		},
+		{
+			Name:     "resting-pool",
+			Doc:      "a bounded pool whose ports rest for 240 s after their close (generated)",
+			Length:   time.Hour,
+			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 0) },
+		},
+		{
+			Name:   "vanishing-ports",
+			Doc:    "the same pool, from which ports vanish without an open socket, as in KB 814622 (generated)",
+			Length: time.Hour,
+			Expect: leak(
+				"vanished",
+				"caller[900]",
+			),
+			Generate: func() (*model.Batch, model.Time) { return boundedPool(400, 900) },
+		},
 		{Name: "cpu-hog", Doc: "a program that burns a CPU in user space", Length: 8 * time.Second, Run: cpuHog},
 		{Name: "busy-host", Doc: "programs that use every CPU, as a build does", Length: 20 * time.Second, Run: busyHost},
 		{Name: "pinned-ipv6", Doc: "the pinned flood over IPv6", Length: 8 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix), Run: pinnedIPv6},
-		{Name: "pinned-loopback", Doc: "a flood through the loopback device, all of it received on one CPU", Length: 8 * time.Second,
-			Expect: starvation("CPU 0", "NET_RX", "lo"), Run: pinnedLoopback},
-		{Name: "leak-connect6", Doc: "a process that connects UDP sockets over IPv6 and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("connect"), Run: leaking("connect6", 30)},
-		{Name: "leak-reuseport", Doc: "a process that opens TCP listeners with SO_REUSEPORT and keeps them", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leaking("reuseport", 30)},
-		{Name: "leak-workers", Doc: "three processes of one name that all leak", Light: true, Length: 12 * time.Second, Expect: leak("3 processes of"), Run: leakWorkers},
-		{Name: "leak-in-passing", Doc: "a leak whose namespace vanishes with it", Light: true, Length: 12 * time.Second, Expect: leak("bind to port 0"), Run: leakInPassing},
-		{Name: "held-3s", Doc: "a program that opens 50 sockets a second and closes each after 3 s", Light: true, Length: 20 * time.Second, Run: holding("50", "1", "3s")},
-		{Name: "held-5s", Doc: "a program that opens 40 sockets a second and closes each after 5 s", Light: true, Length: 20 * time.Second, Run: holding("40", "1", "5s")},
-		{Name: "held-9s", Doc: "a program that opens 10 sockets a second and closes each after 9 s", Light: true, Length: 25 * time.Second, Run: holding("10", "1", "9s")},
-		{Name: "held-connections", Doc: "a program that opens 30 connections a second and closes each after 8 s", Light: true, Length: 25 * time.Second, Run: heldConnections},
-		{Name: "bursts", Doc: "a resolver that asks 100 questions at once, every 3 s", Light: true, Length: 15 * time.Second, Run: holding("33", "100", "50ms")},
+		{
+			Name:   "pinned-loopback",
+			Doc:    "a flood through the loopback device, all of it received on one CPU",
+			Length: 8 * time.Second,
+			Expect: starvation("CPU 0", "NET_RX", "lo"),
+			Run:    pinnedLoopback,
+		},
+		{
+			Name:   "leak-connect6",
+			Doc:    "a process that connects UDP sockets over IPv6 and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("connect"),
+			Run:    leaking("connect6", 30),
+		},
+		{
+			Name:   "leak-reuseport",
+			Doc:    "a process that opens TCP listeners with SO_REUSEPORT and keeps them",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("bind to port 0"),
+			Run:    leaking("reuseport", 30),
+		},
+		{
+			Name:   "leak-workers",
+			Doc:    "three processes of one name that all leak",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("3 processes of"),
+			Run:    leakWorkers,
+		},
+		{
+			Name:   "leak-in-passing",
+			Doc:    "a leak whose namespace vanishes with it",
+			Light:  true,
+			Length: 12 * time.Second,
+			Expect: leak("bind to port 0"),
+			Run:    leakInPassing,
+		},
+		{
+			Name:   "held-3s",
+			Doc:    "a program that opens 50 sockets a second and closes each after 3 s",
+			Light:  true,
+			Length: 20 * time.Second,
+			Run:    holding("50", "1", "3s"),
+		},
+		{
+			Name:   "held-5s",
+			Doc:    "a program that opens 40 sockets a second and closes each after 5 s",
+			Light:  true,
+			Length: 20 * time.Second,
+			Run:    holding("40", "1", "5s"),
+		},
+		{
+			Name:   "held-9s",
+			Doc:    "a program that opens 10 sockets a second and closes each after 9 s",
+			Light:  true,
+			Length: 25 * time.Second,
+			Run:    holding("10", "1", "9s"),
+		},
+		{
+			Name:   "held-connections",
+			Doc:    "a program that opens 30 connections a second and closes each after 8 s",
+			Light:  true,
+			Length: 25 * time.Second,
+			Run:    heldConnections,
+		},
+		{
+			Name:   "bursts",
+			Doc:    "a resolver that asks 100 questions at once, every 3 s",
+			Light:  true,
+			Length: 15 * time.Second,
+			Run:    holding("33", "100", "50ms"),
+		},
 		{Name: "resting-ports", Doc: "an ephemeral pool used up by TIME_WAIT alone", Light: true, Length: 12 * time.Second,
 			Expect: exhaustion("towards "+receiverAddr, "at rest (TIME_WAIT)"), Run: restingPorts},
-		{Name: "unread-tcp", Doc: "a program that stops reading a TCP connection: the sender waits, nothing is lost", Light: true, Length: 10 * time.Second, Run: unreadTCP},
-		{Name: "unread-local", Doc: "a local (unix) socket that nobody reads", Light: true, Length: 8 * time.Second, Run: unreadLocal},
+		{
+			Name:   "unread-tcp",
+			Doc:    "a program that stops reading a TCP connection: the sender waits, nothing is lost",
+			Light:  true,
+			Length: 10 * time.Second,
+			Run:    unreadTCP,
+		},
+		{
+			Name:   "unread-local",
+			Doc:    "a local (unix) socket that nobody reads",
+			Light:  true,
+			Length: 8 * time.Second,
+			Run:    unreadLocal,
+		},
 	}
 	for i, s := range all {
 		s.number = i
@@ -93,7 +307,12 @@ func quiet(ctx context.Context, e *Env) error {
 
 // dearPackets joins two namespaces and makes packets to the second dear. It
 // returns the time that one packet takes.
-func dearPackets(ctx context.Context, e *Env, chain string, rules int) (sender, receiver string, cost time.Duration, err error) {
+func dearPackets(
+	ctx context.Context,
+	e *Env,
+	chain string,
+	rules int,
+) (sender, receiver string, cost time.Duration, err error) {
 	if sender, receiver, err = e.Pair(ctx); err != nil {
 		return
 	}
@@ -134,10 +353,32 @@ func floodAt(ctx context.Context, e *Env, sender string, cpu int, cost time.Dura
 	return floodTo(ctx, e, sender, e.target(), cpu, cost, load, flows)
 }
 
-func floodTo(ctx context.Context, e *Env, sender, to string, cpu int, cost time.Duration, load float64, flows int) error {
+func floodTo(
+	ctx context.Context,
+	e *Env,
+	sender, to string,
+	cpu int,
+	cost time.Duration,
+	load float64,
+	flows int,
+) error {
 	rate := int(load * float64(time.Second) / float64(cost))
 	e.log(fmt.Sprintf("flooding with %d packets/s", rate))
-	_, err := e.Start(ctx, sender, "flood", "-to", to, "-rate", strconv.Itoa(rate), "-flows", strconv.Itoa(flows), "-burst", "16", "-cpu", strconv.Itoa(cpu))
+	_, err := e.Start(
+		ctx,
+		sender,
+		"flood",
+		"-to",
+		to,
+		"-rate",
+		strconv.Itoa(rate),
+		"-flows",
+		strconv.Itoa(flows),
+		"-burst",
+		"16",
+		"-cpu",
+		strconv.Itoa(cpu),
+	)
 	return err
 }
 
@@ -221,7 +462,9 @@ func longVector(ctx context.Context, e *Env) error {
 	// A poll takes up to 64 packets and looks at no clock meanwhile: bursts of
 	// 64 make runs of 64 times the cost, at a load that the CPU bears.
 	rate := int(0.4 * float64(time.Second) / float64(cost))
-	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", strconv.Itoa(rate), "-burst", "64", "-cpu", "1"); err != nil {
+	if _, err := e.Start(
+		ctx, sender, "flood", "-to", e.target(), "-rate", strconv.Itoa(rate), "-burst", "64", "-cpu", "1",
+	); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -235,7 +478,10 @@ func napiThread(ctx context.Context, e *Env) error {
 	}
 	// veth uses NAPI when GRO is on, and only for packets that its peer does
 	// not segment itself.
-	for _, args := range [][]string{{sender, "ethtool", "-K", e.sendDev, "tso", "off", "gso", "off"}, {receiver, "ethtool", "-K", e.recvDev, "gro", "on"}} {
+	for _, args := range [][]string{
+		{sender, "ethtool", "-K", e.sendDev, "tso", "off", "gso", "off"},
+		{receiver, "ethtool", "-K", e.recvDev, "gro", "on"},
+	} {
 		if err := e.command(ctx, args[0], nil, args[1:]...); err != nil {
 			return err
 		}
@@ -258,7 +504,9 @@ func smallBuffer(ctx context.Context, e *Env) error {
 	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "4096", "-cpu", "1"); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "flood", "-to", e.target(), "-rate", "2000", "-burst", "200", "-cpu", "1"); err != nil {
+	if _, err := e.Start(
+		ctx, sender, "flood", "-to", e.target(), "-rate", "2000", "-burst", "200", "-cpu", "1",
+	); err != nil {
 		return err
 	}
 	e.Hold(ctx)
@@ -389,7 +637,9 @@ func settlingPool(ctx context.Context, e *Env) error {
 	}
 	e.MarkFault()
 	for _, p := range pools {
-		if _, err := e.Start(ctx, sender, "leak", "-mode", "dial", "-to", p.to, "-rate", p.rate, "-count", p.size); err != nil {
+		if _, err := e.Start(
+			ctx, sender, "leak", "-mode", "dial", "-to", p.to, "-rate", p.rate, "-count", p.size,
+		); err != nil {
 			return err
 		}
 	}
@@ -424,7 +674,9 @@ func exhaustedDestination(ctx context.Context, e *Env) error {
 		}
 	}
 	e.MarkFault()
-	if _, err := e.Start(ctx, sender, "fill", "-mode", "dial", "-to", receiverAddr+":5432", "-local", otherAddr+":5432"); err != nil {
+	if _, err := e.Start(
+		ctx, sender, "fill", "-mode", "dial", "-to", receiverAddr+":5432", "-local", otherAddr+":5432",
+	); err != nil {
 		return err
 	}
 	wait(ctx, e.Length)

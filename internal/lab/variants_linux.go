@@ -128,7 +128,9 @@ func heldConnections(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.MarkFault()
-	if _, err := e.Start(ctx, sender, "steady", "-mode", "dial", "-to", receiverAddr+":8080", "-rate", "30", "-hold", "8s"); err != nil {
+	if _, err := e.Start(
+		ctx, sender, "steady", "-mode", "dial", "-to", receiverAddr+":8080", "-rate", "30", "-hold", "8s",
+	); err != nil {
 		return err
 	}
 	wait(ctx, e.Length)

@@ -72,7 +72,8 @@ func of(named, proc string, inode uint32, tasks []int32) (Namespace, error) {
 	names, _ := os.ReadDir(named)
 	for _, e := range names {
 		var stat unix.Stat_t
-		if path := filepath.Join(named, e.Name()); unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode && isNamespace(path) {
+		if path := filepath.Join(named, e.Name()); unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode &&
+			isNamespace(path) {
 			n.Name = e.Name()
 			break
 		}

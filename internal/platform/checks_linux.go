@@ -13,7 +13,12 @@ import (
 func Checks() []Check {
 	host := ThisHost()
 	checks := []Check{
-		{Name: "system", State: StateYes, Detail: fmt.Sprintf("%s %s %s, %d CPUs", host.OS, host.Kernel, host.Arch, host.CPUs), Required: true},
+		{
+			Name:     "system",
+			State:    StateYes,
+			Detail:   fmt.Sprintf("%s %s %s, %d CPUs", host.OS, host.Kernel, host.Arch, host.CPUs),
+			Required: true,
+		},
 		checkOf("privileges", "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there", true, CheckPrivileges()),
 		checkOf("kernel BTF", vmlinuxBTF, true, CheckBTF()),
 	}
@@ -101,7 +106,8 @@ func kernelSymbols() Check {
 	case strings.Trim(string(line[:]), "0") == "":
 		c.State = StateNo
 		c.Detail = "/proc/kallsyms hides addresses"
-		c.Hint = "sysctl kernel.kptr_restrict=1 and CAP_SYSLOG show them; without, places in the kernel have no function names"
+		c.Hint = "sysctl kernel.kptr_restrict=1 and CAP_SYSLOG show them; without, places in the kernel have no function " +
+			"names"
 	default:
 		c.State = StateYes
 	}

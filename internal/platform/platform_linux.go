@@ -147,7 +147,11 @@ func visibleCgroup(roots []string) (string, error) {
 	if err == nil {
 		err = fmt.Errorf("%s is hidden by another mount", roots[0])
 	}
-	return "", &MissingError{What: "cgroup2 mount", Err: err, Advice: "unmount what lies over it, or mount it once more: " + mountCgroup}
+	return "", &MissingError{
+		What:   "cgroup2 mount",
+		Err:    err,
+		Advice: "unmount what lies over it, or mount it once more: " + mountCgroup,
+	}
 }
 
 // Tracefs returns the mount point of tracefs. The error is a *MissingError.

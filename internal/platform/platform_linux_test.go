@@ -62,10 +62,13 @@ malformed
 // TestHiddenCgroup gives mount points at which there is no hierarchy, as when
 // a directory is mounted over it.
 func TestHiddenCgroup(t *testing.T) {
-	for name, roots := range map[string][]string{"none": nil, "hidden": {t.TempDir()}, "gone": {filepath.Join(t.TempDir(), "absent")}} {
+	for name, roots := range map[string][]string{
+		"none": nil, "hidden": {t.TempDir()}, "gone": {filepath.Join(t.TempDir(), "absent")},
+	} {
 		root, err := visibleCgroup(roots)
 		var missing *MissingError
-		if root != "" || !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "mount -t cgroup2") || (name == "hidden") != strings.Contains(err.Error(), "hidden") {
+		if root != "" || !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "mount -t cgroup2") ||
+			(name == "hidden") != strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %q, %v", name, root, err)
 		}
 	}

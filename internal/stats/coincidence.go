@@ -6,7 +6,8 @@ type Coincidence struct {
 	Marks, N int
 	// AtMarks is the mean of the series at the marks, Elsewhere that at the other samples.
 	AtMarks, Elsewhere float64
-	// P is the share of the shifts of the marks against the series, the observed position included, at which the mean at the
+	// P is the share of the shifts of the marks against the series, the observed position included, at which the mean at
+	// the
 	// marks is as high as observed or higher. It cannot be below 1/N.
 	P float64
 }

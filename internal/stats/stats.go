@@ -49,7 +49,8 @@ type Baseline struct {
 	N int
 	// Median is the middle value, Low and High the 5th and the 95th percentile, Max the greatest.
 	Median, Low, High, Max float64
-	// Spread is the standard deviation that the median absolute deviation stands for; 0 for a series that is mostly constant.
+	// Spread is the standard deviation that the median absolute deviation stands for; 0 for a series that is mostly
+	// constant.
 	Spread float64
 }
 
@@ -60,7 +61,13 @@ func NewBaseline(xs []float64) Baseline {
 	}
 	sorted := slices.Clone(xs)
 	slices.Sort(sorted)
-	b := Baseline{N: len(xs), Median: quantileSorted(sorted, 0.5), Low: quantileSorted(sorted, 0.05), High: quantileSorted(sorted, 0.95), Max: sorted[len(sorted)-1]}
+	b := Baseline{
+		N:      len(xs),
+		Median: quantileSorted(sorted, 0.5),
+		Low:    quantileSorted(sorted, 0.05),
+		High:   quantileSorted(sorted, 0.95),
+		Max:    sorted[len(sorted)-1],
+	}
 	for i, x := range sorted {
 		sorted[i] = math.Abs(x - b.Median)
 	}

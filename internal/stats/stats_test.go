@@ -138,7 +138,8 @@ func TestTrend(t *testing.T) {
 		t.Errorf("two values: %+v", got)
 	}
 	falling := []float64{9, 7, 8, 5, 4, 4, 2, 1}
-	if got := NewTrend(times, falling); got.S >= 0 || got.Z >= 0 || got.Slope >= 0 || !(got.Low <= got.Slope && got.Slope <= got.High) {
+	if got := NewTrend(times, falling); got.S >= 0 || got.Z >= 0 || got.Slope >= 0 ||
+		!(got.Low <= got.Slope && got.Slope <= got.High) {
 		t.Errorf("falling: %+v", got)
 	}
 }
@@ -194,11 +195,13 @@ func TestTails(t *testing.T) {
 	near(t, "binomial 8 of 10", BinomialTail(8, 10, 0.5), 0.0546875, 1e-12)
 	near(t, "binomial 1 of 20", BinomialTail(1, 20, 0.1), 1-math.Pow(0.9, 20), 1e-12)
 	near(t, "binomial 20 of 20", BinomialTail(20, 20, 0.1), 1e-20, 1e-9)
-	if BinomialTail(0, 5, 0.1) != 1 || BinomialTail(6, 5, 0.1) != 0 || BinomialTail(2, 5, 0) != 0 || BinomialTail(2, 5, 1) != 1 {
+	if BinomialTail(0, 5, 0.1) != 1 || BinomialTail(6, 5, 0.1) != 0 || BinomialTail(2, 5, 0) != 0 ||
+		BinomialTail(2, 5, 1) != 1 {
 		t.Error("binomial limits")
 	}
 	near(t, "hypergeometric", HypergeometricTail(3, 5, 4, 10), 66.0/252, 1e-12)
-	if HypergeometricTail(0, 5, 4, 10) != 1 || HypergeometricTail(5, 5, 4, 10) != 0 || !math.IsNaN(HypergeometricTail(1, 11, 4, 10)) {
+	if HypergeometricTail(0, 5, 4, 10) != 1 || HypergeometricTail(5, 5, 4, 10) != 0 ||
+		!math.IsNaN(HypergeometricTail(1, 11, 4, 10)) {
 		t.Error("hypergeometric limits")
 	}
 	ratio, p := RateRatio(12, 10, 4, 20)

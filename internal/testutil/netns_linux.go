@@ -132,7 +132,9 @@ func VethPair(t testing.TB) (first, second *Netns) {
 	first.Do(t, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = VethDevice
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: VethDevice, PeerNamespace: netlink.NsFd(second.handle)})
+		return netlink.LinkAdd(
+			&netlink.Veth{LinkAttrs: attrs, PeerName: VethDevice, PeerNamespace: netlink.NsFd(second.handle)},
+		)
 	})
 	for n, addresses := range map[*Netns][2]string{first: {VethAddr1, VethAddr1v6}, second: {VethAddr2, VethAddr2v6}} {
 		n.Do(t, func() error {

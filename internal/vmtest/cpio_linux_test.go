@@ -9,7 +9,9 @@ import (
 
 func TestWriteCPIO(t *testing.T) {
 	var archive bytes.Buffer
-	if err := writeCPIO(&archive, []cpioFile{{"dir", 0o40755, nil}, {"dir/odd", 0o100644, []byte("seven b")}}); err != nil {
+	if err := writeCPIO(
+		&archive, []cpioFile{{"dir", 0o40755, nil}, {"dir/odd", 0o100644, []byte("seven b")}},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if n := archive.Len(); n%4 != 0 {

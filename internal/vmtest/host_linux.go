@@ -135,7 +135,14 @@ func kernelPackage(ctx context.Context, series, flavour string) (string, error) 
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	names, err := command(ctx, cache, "apt-cache", "search", "--names-only", "^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-`+flavour+`-amd64$`)
+	names, err := command(
+		ctx,
+		cache,
+		"apt-cache",
+		"search",
+		"--names-only",
+		"^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-`+flavour+`-amd64$`,
+	)
 	if err != nil {
 		return "", err
 	}
@@ -238,7 +245,12 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(slices.Concat([]string{name}, args), " "), err, bytes.TrimSpace(out))
+		return "", fmt.Errorf(
+			"%s: %w: %s",
+			strings.Join(slices.Concat([]string{name}, args), " "),
+			err,
+			bytes.TrimSpace(out),
+		)
 	}
 	return string(out), nil
 }

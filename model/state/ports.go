@@ -222,7 +222,14 @@ func (e *entry) identity() identity {
 	if e.cookie != 0 {
 		return identity{cookie: e.cookie, resting: e.resting}
 	}
-	return identity{local: e.local, remote: e.remote, localPort: e.localPort, remotePort: e.remotePort, protocol: e.protocol, resting: e.resting}
+	return identity{
+		local:      e.local,
+		remote:     e.remote,
+		localPort:  e.localPort,
+		remotePort: e.remotePort,
+		protocol:   e.protocol,
+		resting:    e.resting,
+	}
 }
 
 // find returns the entry with key k.
@@ -276,7 +283,9 @@ func (t *Ports) put(p *Port) {
 	e := t.at(i)
 	*e = entry{
 		cookie: p.Cookie, since: p.Since, until: p.RestUntil, pid: p.PID, tid: p.TID,
-		local: t.texts.use(text{p.Netns, p.LocalAddr}), remote: t.texts.use(text{value: p.RemoteAddr}), process: t.texts.use(text{value: p.Process}),
+		local: t.texts.use(
+			text{p.Netns, p.LocalAddr},
+		), remote: t.texts.use(text{value: p.RemoteAddr}), process: t.texts.use(text{value: p.Process}),
 		localPort: p.LocalPort, remotePort: p.RemotePort, flags: p.Flags, protocol: p.Protocol, how: p.How, resting: p.Resting,
 	}
 	if len(p.Stack) > 0 {
@@ -356,8 +365,18 @@ func (t *Ports) compare(a, b *entry) int {
 		return cmp.Or(cmp.Compare(a.cookie, b.cookie), cmp.Compare(resting(a), resting(b)))
 	}
 	al, bl := t.texts.of(a.local), t.texts.of(b.local)
-	return cmp.Or(cmp.Compare(al.netns, bl.netns), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.localPort, b.localPort), cmp.Compare(a.remotePort, b.remotePort),
-		cmp.Compare(al.value, bl.value), cmp.Compare(t.texts.of(a.remote).value, t.texts.of(b.remote).value), cmp.Compare(resting(a), resting(b)))
+	return cmp.Or(
+		cmp.Compare(al.netns, bl.netns),
+		cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(a.localPort, b.localPort),
+		cmp.Compare(a.remotePort, b.remotePort),
+		cmp.Compare(
+			al.value,
+			bl.value,
+		),
+		cmp.Compare(t.texts.of(a.remote).value, t.texts.of(b.remote).value),
+		cmp.Compare(resting(a), resting(b)),
+	)
 }
 
 // text is a text of an entry; a local address belongs to a namespace.

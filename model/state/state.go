@@ -94,8 +94,18 @@ func New() *State {
 }
 
 func (s *State) reset() {
-	*s = State{Now: s.Now, Start: s.Start, Meta: map[string]string{}, Probes: map[ProbeKey]model.Probe{}, Processes: map[int32]model.Process{}, Devices: map[DeviceKey]model.DeviceConfig{},
-		Queues: map[QueueKey]model.DeviceQueue{}, Pools: map[PoolKey]*Pool{}, Ports: newPorts(), slots: slots{}}
+	*s = State{
+		Now:       s.Now,
+		Start:     s.Start,
+		Meta:      map[string]string{},
+		Probes:    map[ProbeKey]model.Probe{},
+		Processes: map[int32]model.Process{},
+		Devices:   map[DeviceKey]model.DeviceConfig{},
+		Queues:    map[QueueKey]model.DeviceQueue{},
+		Pools:     map[PoolKey]*Pool{},
+		Ports:     newPorts(),
+		slots:     slots{},
+	}
 }
 
 // Apply folds a batch into the state.
@@ -148,13 +158,22 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		s.applyPort(b, e)
 	case model.KindPortActivity:
 		v, _ := b.PortActivity(e)
-		s.Ports.use(Key(v.Cookie, Place{v.Netns, v.LocalAddr, v.RemoteAddr, v.LocalPort, v.RemotePort, v.Protocol}, false), v)
+		s.Ports.use(
+			Key(v.Cookie, Place{v.Netns, v.LocalAddr, v.RemoteAddr, v.LocalPort, v.RemotePort, v.Protocol}, false),
+			v,
+		)
 	}
 }
 
 func (s *State) removeDevice(v model.DeviceEvent) {
-	maps.DeleteFunc(s.Devices, func(_ DeviceKey, d model.DeviceConfig) bool { return d.Device == v.Device && d.Ifindex == v.Ifindex })
-	maps.DeleteFunc(s.Queues, func(k QueueKey, _ model.DeviceQueue) bool { return k.Device == v.Device && k.Ifindex == v.Ifindex })
+	maps.DeleteFunc(
+		s.Devices,
+		func(_ DeviceKey, d model.DeviceConfig) bool { return d.Device == v.Device && d.Ifindex == v.Ifindex },
+	)
+	maps.DeleteFunc(
+		s.Queues,
+		func(k QueueKey, _ model.DeviceQueue) bool { return k.Device == v.Device && k.Ifindex == v.Ifindex },
+	)
 }
 
 func (s *State) applyPort(b *model.Batch, e *model.Event) {
@@ -185,7 +204,14 @@ func (s *State) applyPort(b *model.Batch, e *model.Event) {
 	s.put(&p)
 }
 
-func (p *Port) setAddresses(protocol model.Protocol, local string, lport uint16, remote string, rport uint16, netns int64) {
+func (p *Port) setAddresses(
+	protocol model.Protocol,
+	local string,
+	lport uint16,
+	remote string,
+	rport uint16,
+	netns int64,
+) {
 	p.Protocol, p.LocalAddr, p.LocalPort, p.RemoteAddr, p.RemotePort, p.Netns = protocol, local, lport, remote, rport, netns
 }
 
@@ -276,7 +302,10 @@ func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 		v.Time, v.Flags = at, flags
 		b.AddClock(v)
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.Probes), func(a, b ProbeKey) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) }) {
+	for _, k := range slices.SortedFunc(
+		maps.Keys(s.Probes),
+		func(a, b ProbeKey) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
+	) {
 		v := s.Probes[k]
 		v.Time, v.Flags = at, flags
 		b.AddProbe(v)
@@ -315,18 +344,68 @@ func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 func (p *Port) snapshot(at model.Time, b *model.Builder) {
 	if p.Resting && p.RestUntil != 0 {
 		rest := p.RestUntil.Sub(at)
-		b.AddPortRest(model.PortRest{Time: at, Flags: p.Flags | model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort,
-			Rest: max(rest, 1), Netns: p.Netns, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process})
+		b.AddPortRest(
+			model.PortRest{
+				Time:       at,
+				Flags:      p.Flags | model.FlagKeyframe,
+				PID:        p.PID,
+				TID:        p.TID,
+				Cookie:     p.Cookie,
+				Protocol:   p.Protocol,
+				LocalPort:  p.LocalPort,
+				RemotePort: p.RemotePort,
+				Rest:       max(rest, 1),
+				Netns:      p.Netns,
+				LocalAddr:  p.LocalAddr,
+				RemoteAddr: p.RemoteAddr,
+				Process:    p.Process,
+			},
+		)
 		return
 	}
-	b.AddPortActive(model.PortActive{Time: at, Dur: max(0, at.Sub(p.Since)), Flags: p.Flags | model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort,
-		RemotePort: p.RemotePort, How: p.How, Netns: p.Netns, Resting: p.Resting, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process, Stack: p.Stack})
+	b.AddPortActive(
+		model.PortActive{
+			Time:       at,
+			Dur:        max(0, at.Sub(p.Since)),
+			Flags:      p.Flags | model.FlagKeyframe,
+			PID:        p.PID,
+			TID:        p.TID,
+			Cookie:     p.Cookie,
+			Protocol:   p.Protocol,
+			LocalPort:  p.LocalPort,
+			RemotePort: p.RemotePort,
+			How:        p.How,
+			Netns:      p.Netns,
+			Resting:    p.Resting,
+			LocalAddr:  p.LocalAddr,
+			RemoteAddr: p.RemoteAddr,
+			Process:    p.Process,
+			Stack:      p.Stack,
+		},
+	)
 	if p.Activity == model.ActivityUnknown {
 		return
 	}
 	idle, _ := p.Idle(at)
-	b.AddPortActivity(model.PortActivity{Time: at, Dur: idle, Flags: model.FlagKeyframe, PID: p.PID, TID: p.TID, Cookie: p.Cookie, Protocol: p.Protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort,
-		Activity: p.Activity, AtLeast: p.IdleAtLeast, Netns: p.Netns, LocalAddr: p.LocalAddr, RemoteAddr: p.RemoteAddr, Process: p.Process})
+	b.AddPortActivity(
+		model.PortActivity{
+			Time:       at,
+			Dur:        idle,
+			Flags:      model.FlagKeyframe,
+			PID:        p.PID,
+			TID:        p.TID,
+			Cookie:     p.Cookie,
+			Protocol:   p.Protocol,
+			LocalPort:  p.LocalPort,
+			RemotePort: p.RemotePort,
+			Activity:   p.Activity,
+			AtLeast:    p.IdleAtLeast,
+			Netns:      p.Netns,
+			LocalAddr:  p.LocalAddr,
+			RemoteAddr: p.RemoteAddr,
+			Process:    p.Process,
+		},
+	)
 }
 
 // SortedPools returns the pools by name, protocol and namespace.
@@ -345,5 +424,10 @@ func (s *State) SortedPools() []*Pool {
 func (s *State) ProcessName(pid int32) string { return s.Processes[pid].Name }
 
 func compareQueues(a, b QueueKey) int {
-	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Queue, b.Queue))
+	return cmp.Or(
+		cmp.Compare(a.Device, b.Device),
+		cmp.Compare(a.Ifindex, b.Ifindex),
+		cmp.Compare(a.Direction, b.Direction),
+		cmp.Compare(a.Queue, b.Queue),
+	)
 }

@@ -15,11 +15,30 @@ import (
 const second = model.Time(time.Second)
 
 func udp(at model.Time, cookie uint64, port uint16) model.PortAcquire {
-	return model.PortAcquire{Time: at, PID: 7, TID: 7, Cookie: cookie, Protocol: model.ProtocolUDP, LocalPort: port, How: model.HowBindAny, Netns: 1, LocalAddr: "0.0.0.0", Process: "leaky"}
+	return model.PortAcquire{
+		Time:      at,
+		PID:       7,
+		TID:       7,
+		Cookie:    cookie,
+		Protocol:  model.ProtocolUDP,
+		LocalPort: port,
+		How:       model.HowBindAny,
+		Netns:     1,
+		LocalAddr: "0.0.0.0",
+		Process:   "leaky",
+	}
 }
 
 func pool(at model.Time, low, high uint16) model.PortPool {
-	return model.PortPool{Time: at, Name: "rpc", Protocol: model.ProtocolUDP, Low: low, High: high, Size: uint64(high-low) + 1, Source: model.PoolConfigured}
+	return model.PortPool{
+		Time:     at,
+		Name:     "rpc",
+		Protocol: model.ProtocolUDP,
+		Low:      low,
+		High:     high,
+		Size:     uint64(high-low) + 1,
+		Source:   model.PoolConfigured,
+	}
 }
 
 func TestPoolOccupancy(t *testing.T) {
@@ -33,7 +52,16 @@ func TestPoolOccupancy(t *testing.T) {
 		{"taken and given back", func(b *model.Builder) {
 			b.AddPortAcquire(udp(2*second, 1, 5000))
 			b.AddPortAcquire(udp(2*second, 2, 5001))
-			b.AddPortRelease(model.PortRelease{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, How: model.HowClose})
+			b.AddPortRelease(
+				model.PortRelease{
+					Time:      3 * second,
+					Cookie:    1,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 5000,
+					Netns:     1,
+					How:       model.HowClose,
+				},
+			)
 		}, 1, 0},
 		{"one port in two sockets counts once", func(b *model.Builder) {
 			b.AddPortAcquire(udp(2*second, 1, 5000))
@@ -52,14 +80,50 @@ func TestPoolOccupancy(t *testing.T) {
 		}, 0, 0},
 		{"rest follows the hold", func(b *model.Builder) {
 			b.AddPortAcquire(udp(2*second, 1, 5000))
-			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
+			b.AddPortRest(
+				model.PortRest{
+					Time:      3 * second,
+					Cookie:    1,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 5000,
+					Netns:     1,
+					Rest:      time.Minute,
+				},
+			)
 		}, 0, 1},
 		{"rest ends", func(b *model.Builder) {
-			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
-			b.AddPortRelease(model.PortRelease{Time: 9 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, How: model.HowRestEnd})
+			b.AddPortRest(
+				model.PortRest{
+					Time:      3 * second,
+					Cookie:    1,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 5000,
+					Netns:     1,
+					Rest:      time.Minute,
+				},
+			)
+			b.AddPortRelease(
+				model.PortRelease{
+					Time:      9 * second,
+					Cookie:    1,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 5000,
+					Netns:     1,
+					How:       model.HowRestEnd,
+				},
+			)
 		}, 0, 0},
 		{"a resting port that is taken again is held", func(b *model.Builder) {
-			b.AddPortRest(model.PortRest{Time: 3 * second, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Rest: time.Minute})
+			b.AddPortRest(
+				model.PortRest{
+					Time:      3 * second,
+					Cookie:    1,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 5000,
+					Netns:     1,
+					Rest:      time.Minute,
+				},
+			)
 			b.AddPortAcquire(udp(4*second, 2, 5000))
 		}, 1, 0},
 		{"the pool is known after its ports", func(b *model.Builder) {
@@ -86,7 +150,9 @@ func TestSnapshotRestoresState(t *testing.T) {
 	var b model.Builder
 	b.AddMeta(model.Meta{Time: second, Key: "host", Value: "web-07"})
 	b.AddClock(model.Clock{Time: second, Boot: 5, Wall: second})
-	b.AddProbe(model.Probe{Time: second, State: model.ProbeDegraded, Name: "port", Part: "fentry", Reason: "refused", Hint: "none"})
+	b.AddProbe(
+		model.Probe{Time: second, State: model.ProbeDegraded, Name: "port", Part: "fentry", Reason: "refused", Hint: "none"},
+	)
 	b.AddProcess(model.Process{Time: second, PID: 7, TID: 7, Name: "leaky"})
 	b.AddProcess(model.Process{Time: second, PID: 8, TID: 8, Name: "gone"})
 	b.AddProcess(model.Process{Time: 2 * second, PID: 8, TID: 8, Name: "gone", State: model.ProcessExited})
@@ -98,11 +164,60 @@ func TestSnapshotRestoresState(t *testing.T) {
 	b.AddPortPool(pool(second, 5000, 5999))
 	b.AddPortAcquire(udp(2*second, 1, 5000))
 	b.AddPortAcquire(udp(3*second, 0, 5001))
-	b.AddPortRest(model.PortRest{Time: 4 * second, Cookie: 9, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5002, Netns: 1, Rest: time.Minute, LocalAddr: "0.0.0.0", Process: "leaky"})
-	b.AddPortActive(model.PortActive{Time: 4 * second, Dur: time.Second, Cookie: 10, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5003, Netns: 1, Resting: true})
+	b.AddPortRest(
+		model.PortRest{
+			Time:      4 * second,
+			Cookie:    9,
+			PID:       7,
+			TID:       7,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: 5002,
+			Netns:     1,
+			Rest:      time.Minute,
+			LocalAddr: "0.0.0.0",
+			Process:   "leaky",
+		},
+	)
+	b.AddPortActive(
+		model.PortActive{
+			Time:      4 * second,
+			Dur:       time.Second,
+			Cookie:    10,
+			PID:       7,
+			TID:       7,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: 5003,
+			Netns:     1,
+			Resting:   true,
+		},
+	)
 	b.AddPortAcquire(udp(4*second, 11, 5004))
-	b.AddPortActivity(model.PortActivity{Time: 4 * second, Cookie: 11, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5004, Netns: 1, Activity: model.ActivityInUse})
-	b.AddPortActivity(model.PortActivity{Time: 4 * second, Dur: 2 * time.Second, PID: 7, TID: 7, Protocol: model.ProtocolUDP, LocalPort: 5001, Netns: 1, Activity: model.ActivityIdle, AtLeast: true, LocalAddr: "0.0.0.0"})
+	b.AddPortActivity(
+		model.PortActivity{
+			Time:      4 * second,
+			Cookie:    11,
+			PID:       7,
+			TID:       7,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: 5004,
+			Netns:     1,
+			Activity:  model.ActivityInUse,
+		},
+	)
+	b.AddPortActivity(
+		model.PortActivity{
+			Time:      4 * second,
+			Dur:       2 * time.Second,
+			PID:       7,
+			TID:       7,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: 5001,
+			Netns:     1,
+			Activity:  model.ActivityIdle,
+			AtLeast:   true,
+			LocalAddr: "0.0.0.0",
+		},
+	)
 	want := New()
 	want.Apply(b.Take())
 	if len(want.Devices) != 1 || len(want.Queues) != 1 || len(want.Processes) != 1 {
@@ -127,10 +242,18 @@ func TestSnapshotRestoresState(t *testing.T) {
 		name := p.Last().String()
 		return name == ".Time" || name == ".Flags" || name == ".Now" || name == ".Start"
 	}, cmp.Ignore())
-	resting := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Since" }, cmp.Comparer(func(a, b model.Time) bool { return a == b || a == 5*second || b == 5*second }))
-	inside := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".slots" }, cmp.Ignore()) // what counts of them is in Pools
+	resting := cmp.FilterPath(
+		func(p cmp.Path) bool { return p.Last().String() == ".Since" },
+		cmp.Comparer(func(a, b model.Time) bool { return a == b || a == 5*second || b == 5*second }),
+	)
+	inside := cmp.FilterPath(
+		func(p cmp.Path) bool { return p.Last().String() == ".slots" },
+		cmp.Ignore(),
+	) // what counts of them is in Pools
 	ports := cmp.Transformer("sorted", func(ports Ports) []Port { return slices.Collect(byKey(&ports)) })
-	if diff := cmp.Diff(want, got, times, resting, inside, ports, cmp.AllowUnexported(State{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(
+		want, got, times, resting, inside, ports, cmp.AllowUnexported(State{}), cmpopts.EquateEmpty(),
+	); diff != "" {
 		t.Errorf("state after its own keyframe (-want +got):\n%s", diff)
 	}
 }
@@ -191,7 +314,15 @@ func TestKeyframeInParts(t *testing.T) {
 
 func TestActivity(t *testing.T) {
 	use := func(activity model.Activity, at model.Time, idle time.Duration) model.PortActivity {
-		return model.PortActivity{Time: at, Dur: idle, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1, Activity: activity}
+		return model.PortActivity{
+			Time:      at,
+			Dur:       idle,
+			Cookie:    1,
+			Protocol:  model.ProtocolUDP,
+			LocalPort: 5000,
+			Netns:     1,
+			Activity:  activity,
+		}
 	}
 	type answer struct {
 		idle  time.Duration
@@ -204,7 +335,11 @@ func TestActivity(t *testing.T) {
 	}{
 		{"not watched", func(*model.Builder) {}, answer{}},
 		{"in use", func(b *model.Builder) { b.AddPortActivity(use(model.ActivityInUse, 10*second, 0)) }, answer{0, true}},
-		{"idle goes on", func(b *model.Builder) { b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second)) }, answer{14 * time.Second, true}},
+		{
+			"idle goes on",
+			func(b *model.Builder) { b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second)) },
+			answer{14 * time.Second, true},
+		},
 		{"used again", func(b *model.Builder) {
 			b.AddPortActivity(use(model.ActivityIdle, 10*second, 4*time.Second))
 			b.AddPortActivity(use(model.ActivityInUse, 12*second, 0))

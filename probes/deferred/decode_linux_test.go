@@ -56,23 +56,38 @@ func TestDecode(t *testing.T) {
 	}{
 		{
 			"short run", record(run(1, 42, 9*ms, 3, 5, 3), ""),
-			model.DeferredRun{Time: model.Time(9*ms) + 1000, Dur: 3, CPU: 1, PID: 42, TID: 42, Class: model.ClassSoftirq, Wait: 5, Vector: 3, Name: "NET_RX", Task: "process"},
+			model.DeferredRun{
+				Time: model.Time(9*ms) + 1000, Dur: 3, CPU: 1, PID: 42, TID: 42, Class: model.ClassSoftirq, Wait: 5,
+				Vector: 3, Name: "NET_RX", Task: "process",
+			},
 		},
 		{
 			"long run", record(run(0, 16, 9*ms, 3*ms, 5, 7), "ksoftirqd/0"),
-			model.DeferredRun{Time: model.Time(9*ms) + 1000, Dur: 3 * ms, PID: 16, TID: 16, Class: model.ClassSoftirq, Wait: 5, Vector: 7, Name: "SCHED", Task: "ksoftirqd/0"},
+			model.DeferredRun{
+				Time: model.Time(9*ms) + 1000, Dur: 3 * ms, PID: 16, TID: 16, Class: model.ClassSoftirq, Wait: 5, Vector: 7,
+				Name: "SCHED", Task: "ksoftirqd/0",
+			},
 		},
 		{
 			"idle", record(run(1, 0, 9*ms, 3, 5, 1), ""),
-			model.DeferredRun{Time: model.Time(9*ms) + 1000, Dur: 3, CPU: 1, Class: model.ClassSoftirq, Wait: 5, Vector: 1, Name: "TIMER", Task: "swapper/1"},
+			model.DeferredRun{
+				Time: model.Time(9*ms) + 1000, Dur: 3, CPU: 1, Class: model.ClassSoftirq, Wait: 5, Vector: 1, Name: "TIMER",
+				Task: "swapper/1",
+			},
 		},
 		{
 			"unknown wait", record(run(1, 0, 9*ms, 3, 0, 1), ""),
-			model.DeferredRun{Time: model.Time(9*ms) + 1000, Dur: 3, Flags: model.FlagWaitUnknown, CPU: 1, Class: model.ClassSoftirq, Vector: 1, Name: "TIMER", Task: "swapper/1"},
+			model.DeferredRun{
+				Time: model.Time(9*ms) + 1000, Dur: 3, Flags: model.FlagWaitUnknown, CPU: 1, Class: model.ClassSoftirq,
+				Vector: 1, Name: "TIMER", Task: "swapper/1",
+			},
 		},
 		{
 			"wait that cannot be", record(run(1, 0, 9*ms, 3, 2*time.Minute, 1), ""),
-			model.DeferredRun{Time: model.Time(9*ms) + 1000, Dur: 3, Flags: model.FlagWaitUnknown, CPU: 1, Class: model.ClassSoftirq, Vector: 1, Name: "TIMER", Task: "swapper/1"},
+			model.DeferredRun{
+				Time: model.Time(9*ms) + 1000, Dur: 3, Flags: model.FlagWaitUnknown, CPU: 1, Class: model.ClassSoftirq,
+				Vector: 1, Name: "TIMER", Task: "swapper/1",
+			},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -120,7 +135,14 @@ func TestBefore(t *testing.T) {
 	}{
 		{"alone", []deferredRun{run(0, 1, 10*ms, ms, 2*ms, 1)}, ""},
 		{"after one run", []deferredRun{run(0, 1, 10*ms, 4*ms, 1, 3), run(0, 1, 11*ms, ms, 4*ms, 1)}, "NET_RX"},
-		{"after many runs", []deferredRun{run(0, 1, 10*ms, 2*ms, 1, 3), run(0, 1, 12*ms, 2*ms, 1, 3), run(0, 1, 14*ms, 2*ms, 1, 3), run(0, 1, 15*ms, ms, 6*ms, 1)}, "NET_RX"},
+		{
+			"after many runs",
+			[]deferredRun{
+				run(0, 1, 10*ms, 2*ms, 1, 3), run(0, 1, 12*ms, 2*ms, 1, 3), run(0, 1, 14*ms, 2*ms, 1, 3),
+				run(0, 1, 15*ms, ms, 6*ms, 1),
+			},
+			"NET_RX",
+		},
 		{"mostly something else", []deferredRun{run(0, 1, 10*ms, 2*ms, 1, 3), run(0, 1, 11*ms, ms, 9*ms, 1)}, ""},
 		{"on another CPU", []deferredRun{run(1, 1, 10*ms, 4*ms, 1, 3), run(0, 1, 11*ms, ms, 4*ms, 1)}, ""},
 		{"long ago", []deferredRun{run(0, 1, 10*ms, 4*ms, 1, 3), run(0, 1, 50*ms, ms, 4*ms, 1)}, ""},
@@ -206,7 +228,8 @@ func TestLayout(t *testing.T) {
 }
 
 func TestReadCPUTimes(t *testing.T) {
-	const stat = "cpu  30 4 6 8 10 12 14 16 0 0\ncpu0 10 1 2 3 4 5 6 7 0 0\ncpu3 20 3 4 5 6 7 8 9 0 0\nintr 12345\ncpu9 not a CPU line\n"
+	const stat = "cpu  30 4 6 8 10 12 14 16 0 0\ncpu0 10 1 2 3 4 5 6 7 0 0\ncpu3 20 3 4 5 6 7 8 9 0 0\nintr " +
+		"12345\ncpu9 not a CPU line\n"
 	got, err := readCPUTimes(strings.NewReader(stat))
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +241,8 @@ func TestReadCPUTimes(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(cpuTime{})); diff != "" {
 		t.Error(diff)
 	}
-	for _, bad := range []string{"cpu0 1 2 3\n", "cpux 1 2 3 4 5 6 7 8\n", "cpu0 1 2 3 4 5 6 7 -8\n", "cpu99999999 1 2 3 4 5 6 7 8\n"} {
+	for _, bad := range []string{"cpu0 1 2 3\n", "cpux 1 2 3 4 5 6 7 8\n", "cpu0 1 2 3 4 5 6 7 -8\n", "cpu99999999 1 " +
+		"2 3 4 5 6 7 8\n"} {
 		if _, err := readCPUTimes(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
@@ -273,10 +297,12 @@ func TestCPUOffline(t *testing.T) {
 		want []model.CPUTime // by CPU, only the user time of which is told
 	}{
 		{"cpu0 10 0 0 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0\n", nil},
-		{"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}}},
+		{"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 " +
+			"0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}}},
 		{"cpu0 30 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
 		{"cpu0 40 0 0 0 0 0 0 0\ncpu1 99 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
-		{"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}}},
+		{"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 " +
+			"0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}}},
 	} {
 		at := model.Time(i+1) * second
 		for j := range step.want {
@@ -293,7 +319,20 @@ func TestCPUOffline(t *testing.T) {
 func BenchmarkDecode(b *testing.B) {
 	var raws [][]byte
 	for i := range 64 {
-		raws = append(raws, record(run(uint16(i%2), uint32(i%3), time.Duration(i)*time.Microsecond, 500, time.Duration(i), uint32(i%len(vectorNames))), ""))
+		raws = append(
+			raws,
+			record(
+				run(
+					uint16(i%2),
+					uint32(i%3),
+					time.Duration(i)*time.Microsecond,
+					500,
+					time.Duration(i),
+					uint32(i%len(vectorNames)),
+				),
+				"",
+			),
+		)
 	}
 	a := decoder()
 	var builder model.Builder

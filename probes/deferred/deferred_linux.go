@@ -25,7 +25,18 @@ const name = "deferred"
 const defaultThreshold = time.Millisecond
 
 // vectorNames are the softirq vectors by number, as /proc/softirqs calls them.
-var vectorNames = [...]string{"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"}
+var vectorNames = [...]string{
+	"HI",
+	"TIMER",
+	"NET_TX",
+	"NET_RX",
+	"BLOCK",
+	"IRQ_POLL",
+	"TASKLET",
+	"SCHED",
+	"HRTIMER",
+	"RCU",
+}
 
 // maxWait bounds what is believed of a wait: a vector that is still marked as
 // raised after that was lost with its CPU when that went offline.
@@ -178,7 +189,14 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 
 // add adds the interval of one vector on one CPU, if anything happened. The
 // counters were read when their clock stood at read nanoseconds.
-func (a *attached) add(now model.Time, interval time.Duration, ended uint64, read int64, cpu, vector int, b *model.Builder) {
+func (a *attached) add(
+	now model.Time,
+	interval time.Duration,
+	ended uint64,
+	read int64,
+	cpu, vector int,
+	b *model.Builder,
+) {
 	v, before := &a.now[cpu].Vectors[vector], &a.before[cpu].Vectors[vector]
 	run := ebpf.HistOf(&v.Run).Since(ebpf.HistOf(&before.Run), ended)
 	wait := ebpf.HistOf(&v.Wait).Since(ebpf.HistOf(&before.Wait), ended)
@@ -210,7 +228,19 @@ func (a *attached) addCPUTimes(times map[int32]cpuTime, now model.Time, interval
 			continue // came online in this interval
 		}
 		d := times[cpu].since(before)
-		b.AddCPUTime(model.CPUTime{Time: now, Dur: interval, CPU: cpu, User: d.user, System: d.system, Softirq: d.softirq, IRQ: d.irq, Idle: d.idle, Steal: d.steal})
+		b.AddCPUTime(
+			model.CPUTime{
+				Time:    now,
+				Dur:     interval,
+				CPU:     cpu,
+				User:    d.user,
+				System:  d.system,
+				Softirq: d.softirq,
+				IRQ:     d.irq,
+				Idle:    d.idle,
+				Steal:   d.steal,
+			},
+		)
 	}
 	a.times = times
 }

@@ -173,7 +173,23 @@ func perfKwork(t *testing.T, seconds string) []perfRun {
 		testutil.Unavailable(t, "perf is not installed")
 	}
 	data := filepath.Join(t.TempDir(), "perf.data")
-	record := exec.CommandContext(t.Context(), "perf", "kwork", "-k", "softirq", "record", "--clockid", "CLOCK_MONOTONIC", "-m", "2048", "-o", data, "--", "sleep", seconds)
+	record := exec.CommandContext(
+		t.Context(),
+		"perf",
+		"kwork",
+		"-k",
+		"softirq",
+		"record",
+		"--clockid",
+		"CLOCK_MONOTONIC",
+		"-m",
+		"2048",
+		"-o",
+		data,
+		"--",
+		"sleep",
+		seconds,
+	)
 	if out, err := record.CombinedOutput(); err != nil {
 		t.Fatalf("perf kwork record: %v\n%s", err, out)
 	}
@@ -194,7 +210,15 @@ func perfKwork(t *testing.T, seconds string) []perfRun {
 			t.Fatalf("perf kwork timehist: %q", lines.Text())
 		}
 		vector, _, _ := strings.Cut(strings.TrimPrefix(f[3], "(s)"), ":")
-		runs = append(runs, perfRun{key{int32(cpu), vector}, duration(t, f[1], time.Second), duration(t, f[4], time.Millisecond), duration(t, f[5], time.Millisecond)})
+		runs = append(
+			runs,
+			perfRun{
+				key{int32(cpu), vector},
+				duration(t, f[1], time.Second),
+				duration(t, f[4], time.Millisecond),
+				duration(t, f[5], time.Millisecond),
+			},
+		)
 	}
 	return runs
 }
@@ -235,7 +259,11 @@ func TestAgreesWithPerfKwork(t *testing.T) {
 	for _, p := range want {
 		end := model.Time(p.end + offset)
 		runs := ours[p.key]
-		i, _ := slices.BinarySearchFunc(runs, end, func(r model.DeferredRun, t model.Time) int { return cmp.Compare(r.Time, t) })
+		i, _ := slices.BinarySearchFunc(
+			runs,
+			end,
+			func(r model.DeferredRun, t model.Time) int { return cmp.Compare(r.Time, t) },
+		)
 		if i > 0 && (i == len(runs) || end.Sub(runs[i-1].Time) < runs[i].Time.Sub(end)) {
 			i--
 		}
@@ -259,10 +287,25 @@ func TestAgreesWithPerfKwork(t *testing.T) {
 			waitDiffers++
 		}
 	}
-	t.Logf("%d runs: %d missing, %d of unknown wait; run differs by %v in the median, wait by %v", len(want), missing, unknown, median(runDiffs), median(waitDiffs))
+	t.Logf(
+		"%d runs: %d missing, %d of unknown wait; run differs by %v in the median, wait by %v",
+		len(want),
+		missing,
+		unknown,
+		median(runDiffs),
+		median(waitDiffs),
+	)
 	few := len(want) / 50
 	if missing > few || unknown > few || runDiffers > few || waitDiffers > few {
-		t.Errorf("of %d runs %d are missing, %d have no wait, %d differ in their run and %d in their wait by more than %v", len(want), missing, unknown, runDiffers, waitDiffers, near)
+		t.Errorf(
+			"of %d runs %d are missing, %d have no wait, %d differ in their run and %d in their wait by more than %v",
+			len(want),
+			missing,
+			unknown,
+			runDiffers,
+			waitDiffers,
+			near,
+		)
 	}
 	const typical = 5 * time.Microsecond // two tracers time the same tracepoint one after the other
 	if r, w := median(runDiffs), median(waitDiffs); r > typical || w > typical {

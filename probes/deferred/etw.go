@@ -17,10 +17,19 @@ const (
 )
 
 // etwClasses are the classes of deferred work by opcode.
-var etwClasses = map[uint16]model.Class{opThreadedDPC: model.ClassThreadedDPC, opDPC: model.ClassDPC, opTimerDPC: model.ClassTimerDPC, opIOTimer: model.ClassTimerDPC}
+var etwClasses = map[uint16]model.Class{
+	opThreadedDPC: model.ClassThreadedDPC,
+	opDPC:         model.ClassDPC,
+	opTimerDPC:    model.ClassTimerDPC,
+	opIOTimer:     model.ClassTimerDPC,
+}
 
 // etwInterrupts are the records of ISRs: with them, what was nested in a DPC is known.
-var etwInterrupts = []etw.Key{etw.Opcode(etw.ClassPerfInfo, 50), etw.Opcode(etw.ClassPerfInfo, 67), etw.Opcode(etw.ClassPerfInfo, 95)}
+var etwInterrupts = []etw.Key{
+	etw.Opcode(etw.ClassPerfInfo, 50),
+	etw.Opcode(etw.ClassPerfInfo, 67),
+	etw.Opcode(etw.ClassPerfInfo, 95),
+}
 
 // etwProbe decodes DPCs of Windows and, as secondary evidence, the profile
 // samples that fell into one.
@@ -44,7 +53,12 @@ func (p *etwProbe) Kinds() []model.Kind {
 }
 
 func etwDPCs() []etw.Key {
-	return []etw.Key{etw.Opcode(etw.ClassPerfInfo, opThreadedDPC), etw.Opcode(etw.ClassPerfInfo, opDPC), etw.Opcode(etw.ClassPerfInfo, opTimerDPC), etw.Opcode(etw.ClassPerfInfo, opIOTimer)}
+	return []etw.Key{
+		etw.Opcode(etw.ClassPerfInfo, opThreadedDPC),
+		etw.Opcode(etw.ClassPerfInfo, opDPC),
+		etw.Opcode(etw.ClassPerfInfo, opTimerDPC),
+		etw.Opcode(etw.ClassPerfInfo, opIOTimer),
+	}
 }
 
 // Status implements etw.Probe.
@@ -89,15 +103,42 @@ func (p *etwProbe) dpc(r *etw.Record, t model.Time) bool {
 	}
 	if whole := run.End.Sub(run.Start); whole >= p.d.Threshold() {
 		pid, tid := p.d.Running(r.CPU)
-		p.d.Out.AddDeferredRun(model.DeferredRun{Time: t, Dur: whole, Flags: flags | model.FlagWaitUnknown, CPU: r.CPU, PID: pid, TID: tid, Class: run.Class, Exclusive: run.Exclusive, Routine: routine,
-			Name: run.Name, Driver: run.Driver, Task: p.d.Process(pid, t)})
+		p.d.Out.AddDeferredRun(
+			model.DeferredRun{
+				Time:      t,
+				Dur:       whole,
+				Flags:     flags | model.FlagWaitUnknown,
+				CPU:       r.CPU,
+				PID:       pid,
+				TID:       tid,
+				Class:     run.Class,
+				Exclusive: run.Exclusive,
+				Routine:   routine,
+				Name:      run.Name,
+				Driver:    run.Driver,
+				Task:      p.d.Process(pid, t),
+			},
+		)
 	}
 	return true
 }
 
 func (p *etwProbe) hist(end model.Time, t *etw.Tally) {
-	p.d.Out.AddDeferredHist(model.DeferredHist{Time: end, Dur: t.Dur, Flags: t.Flags | model.FlagWaitUnknown, CPU: t.CPU, Class: t.Class, Count: t.Histogram.Count, Busy: time.Duration(t.Histogram.Sum),
-		MaxRun: time.Duration(t.Histogram.Max), Name: t.Name, Driver: t.Driver, RunHist: &t.Histogram})
+	p.d.Out.AddDeferredHist(
+		model.DeferredHist{
+			Time:    end,
+			Dur:     t.Dur,
+			Flags:   t.Flags | model.FlagWaitUnknown,
+			CPU:     t.CPU,
+			Class:   t.Class,
+			Count:   t.Histogram.Count,
+			Busy:    time.Duration(t.Histogram.Sum),
+			MaxRun:  time.Duration(t.Histogram.Max),
+			Name:    t.Name,
+			Driver:  t.Driver,
+			RunHist: &t.Histogram,
+		},
+	)
 }
 
 // Bits of a sample's flags.

@@ -114,8 +114,13 @@ func (c *counts) forget() error {
 // and ports, so that a port scan does not become a flood of events.
 func (a *attached) fold(deltas []delta) []delta {
 	slices.SortFunc(deltas, func(x, y delta) int {
-		return cmp.Or(cmp.Compare(y.packets, x.packets), cmp.Compare(x.key.Cpu, y.key.Cpu), cmp.Compare(x.key.Location, y.key.Location),
-			cmp.Compare(x.key.Cookie, y.key.Cookie), cmp.Compare(x.key.LocalPort, y.key.LocalPort))
+		return cmp.Or(
+			cmp.Compare(y.packets, x.packets),
+			cmp.Compare(x.key.Cpu, y.key.Cpu),
+			cmp.Compare(x.key.Location, y.key.Location),
+			cmp.Compare(x.key.Cookie, y.key.Cookie),
+			cmp.Compare(x.key.LocalPort, y.key.LocalPort),
+		)
 	})
 	if len(deltas) <= maxEvents {
 		return deltas

@@ -183,7 +183,8 @@ func headerStatus(headers bool, refused error) model.Probe {
 		return ebpf.StatusOf(Name, partHeaders, nil)
 	}
 	status := ebpf.StatusOf(Name, partHeaders, refused)
-	status.Reason = "the port of packets without a socket is unknown, and queues count what was read a moment ago: " + status.Reason
+	status.Reason = "the port of packets without a socket is unknown, and queues count what was read a moment ago: " +
+		"" + status.Reason
 	return status
 }
 

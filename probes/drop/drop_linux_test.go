@@ -56,7 +56,26 @@ func newNamespace(t *testing.T, suffix string) netns.Namespace {
 func newPair(t *testing.T) (tx, rx netns.Namespace) {
 	t.Helper()
 	tx, rx = newNamespace(t, "tx"), newNamespace(t, "rx")
-	run(t, "ip", "-n", tx.Name, "link", "add", "lbtx0", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "lbrx0", "address", "02:00:00:00:00:02", "netns", rx.Name)
+	run(
+		t,
+		"ip",
+		"-n",
+		tx.Name,
+		"link",
+		"add",
+		"lbtx0",
+		"address",
+		"02:00:00:00:00:01",
+		"type",
+		"veth",
+		"peer",
+		"name",
+		"lbrx0",
+		"address",
+		"02:00:00:00:00:02",
+		"netns",
+		rx.Name,
+	)
 	run(t, "ip", "-n", tx.Name, "addr", "add", "10.77.0.1/24", "dev", "lbtx0")
 	run(t, "ip", "-n", rx.Name, "addr", "add", "10.77.0.2/24", "dev", "lbrx0")
 	for _, n := range []netns.Namespace{tx, rx} {
@@ -64,8 +83,36 @@ func newPair(t *testing.T) (tx, rx netns.Namespace) {
 	}
 	run(t, "ip", "-n", tx.Name, "link", "set", "lbtx0", "up")
 	run(t, "ip", "-n", rx.Name, "link", "set", "lbrx0", "up")
-	run(t, "ip", "-n", tx.Name, "neigh", "replace", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "lbtx0", "nud", "permanent")
-	run(t, "ip", "-n", rx.Name, "neigh", "replace", "10.77.0.1", "lladdr", "02:00:00:00:00:01", "dev", "lbrx0", "nud", "permanent")
+	run(
+		t,
+		"ip",
+		"-n",
+		tx.Name,
+		"neigh",
+		"replace",
+		"10.77.0.2",
+		"lladdr",
+		"02:00:00:00:00:02",
+		"dev",
+		"lbtx0",
+		"nud",
+		"permanent",
+	)
+	run(
+		t,
+		"ip",
+		"-n",
+		rx.Name,
+		"neigh",
+		"replace",
+		"10.77.0.1",
+		"lladdr",
+		"02:00:00:00:00:01",
+		"dev",
+		"lbrx0",
+		"nud",
+		"permanent",
+	)
 	return tx, rx
 }
 
@@ -218,14 +265,18 @@ func TestClosedPort(t *testing.T) {
 		t.Errorf("dropped %d, Udp NoPorts %d, sent 500", got, want)
 	}
 	for _, d := range found {
-		if d.Place != model.PlaceProtocol || d.Protocol != model.ProtocolUDP || d.Device != "lo" || d.Ifindex != 1 || d.Location == "" {
+		if d.Place != model.PlaceProtocol || d.Protocol != model.ProtocolUDP || d.Device != "lo" || d.Ifindex != 1 ||
+			d.Location == "" {
 			t.Errorf("unexpected %+v", d)
 		}
 	}
 }
 
 func TestReceiveBuffer(t *testing.T) {
-	for name, probe := range map[string]*Probe{"this kernel": New(), "before 6.11": {old: true}, "confidentiality": {blind: true}, "both": {old: true, blind: true}} {
+	for name, probe := range map[string]*Probe{
+		"this kernel": New(), "before 6.11": {old: true}, "confidentiality": {blind: true},
+		"both": {old: true, blind: true},
+	} {
 		t.Run(name, func(t *testing.T) { testReceiveBuffer(t, probe) })
 	}
 }
@@ -261,7 +312,10 @@ func testReceiveBuffer(t *testing.T, probe *Probe) {
 		t.Errorf("dropped %d, Udp RcvbufErrors %d (after the first burst %d)", got, want2, want)
 	}
 	for _, d := range found {
-		if d.Place != model.PlaceSocket || d.Protocol != model.ProtocolUDP || d.PID != int32(os.Getpid()) || d.Process != ownName(t) || d.Cookie == 0 || d.Device != "lo" {
+		if d.Place != model.PlaceSocket || d.Protocol != model.ProtocolUDP || d.PID != int32(os.Getpid()) ||
+			d.Process != ownName(t) ||
+			d.Cookie == 0 ||
+			d.Device != "lo" {
 			t.Errorf("unexpected %+v", d)
 		}
 	}
@@ -277,7 +331,9 @@ func testReceiveBuffer(t *testing.T, probe *Probe) {
 	var dropped uint64
 	for _, q := range queues {
 		dropped += q.Dropped
-		if q.PID != int32(os.Getpid()) || q.LimitBytes != 8192 || q.QueuedBytes <= q.LimitBytes/2 || q.LocalAddr != "0.0.0.0" || q.Protocol != model.ProtocolUDP {
+		if q.PID != int32(os.Getpid()) || q.LimitBytes != 8192 || q.QueuedBytes <= q.LimitBytes/2 ||
+			q.LocalAddr != "0.0.0.0" ||
+			q.Protocol != model.ProtocolUDP {
 			t.Errorf("unexpected %+v", q)
 		}
 	}
@@ -314,7 +370,10 @@ func TestBlind(t *testing.T) {
 	want := snmp(t, n, "Udp", "NoPorts") - before
 	s.Intervals(1)
 	batches := s.Stop()
-	_, got := drops(batches, func(d model.Drop) bool { return d.Reason == "NO_SOCKET" && d.LocalPort == 0 && d.Device == "lo" })
+	_, got := drops(
+		batches,
+		func(d model.Drop) bool { return d.Reason == "NO_SOCKET" && d.LocalPort == 0 && d.Device == "lo" },
+	)
 	if got < want || want != 100 {
 		t.Errorf("dropped %d, Udp NoPorts %d, sent 100", got, want)
 	}
@@ -379,7 +438,10 @@ func TestThreadedRing(t *testing.T) {
 	want := statistic() - before
 	s.Intervals(2)
 	batches := s.Stop()
-	found, got := drops(batches, func(d model.Drop) bool { return strings.HasPrefix(d.Location, "veth_xmit") && d.Device == "lbrx0" })
+	found, got := drops(
+		batches,
+		func(d model.Drop) bool { return strings.HasPrefix(d.Location, "veth_xmit") && d.Device == "lbrx0" },
+	)
 	if want == 0 {
 		t.Skip("the NAPI thread kept up with the flood: nothing was lost")
 	}
@@ -393,7 +455,24 @@ func TestThreadedRing(t *testing.T) {
 
 func TestQdisc(t *testing.T) {
 	tx, _ := newPair(t)
-	run(t, "tc", "-n", tx.Name, "qdisc", "add", "dev", "lbtx0", "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "3000")
+	run(
+		t,
+		"tc",
+		"-n",
+		tx.Name,
+		"qdisc",
+		"add",
+		"dev",
+		"lbtx0",
+		"root",
+		"tbf",
+		"rate",
+		"8kbit",
+		"burst",
+		"1600",
+		"limit",
+		"3000",
+	)
 	s := ebpftest.Start(t, ebpf.Options{}, New())
 	sendTo(t, tx, "10.77.0.2:9999", 300)
 	s.Intervals(1)
@@ -499,7 +578,8 @@ func TestNoFalseDrops(t *testing.T) {
 		}
 	})
 	found, _ := drops(batches, func(d model.Drop) bool {
-		return d.LocalPort == port || strings.Contains(d.Location, "unix") || d.Protocol == model.ProtocolTCP && d.Cookie != 0 && d.PID == int32(os.Getpid())
+		return d.LocalPort == port || strings.Contains(d.Location, "unix") ||
+			d.Protocol == model.ProtocolTCP && d.Cookie != 0 && d.PID == int32(os.Getpid())
 	})
 	for _, d := range found {
 		t.Errorf("unexpected %+v", d)

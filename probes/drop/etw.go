@@ -45,7 +45,10 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		}
 		return v
 	}
-	return []model.Probe{status("socket", etw.ProviderAFD, "Microsoft-Windows-Winsock-AFD", ""), status("protocol", etw.ProviderTCPIP, "Microsoft-Windows-TCPIP", tcpipDropsOnly)}
+	return []model.Probe{
+		status("socket", etw.ProviderAFD, "Microsoft-Windows-Winsock-AFD", ""),
+		status("protocol", etw.ProviderTCPIP, "Microsoft-Windows-TCPIP", tcpipDropsOnly),
+	}
 }
 
 func hasProvider(c etw.Census, provider etw.GUID) bool {
@@ -74,7 +77,19 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 // the sender's address only, and an arbitrary process: the owner is known when
 // the socket was created while recording.
 func (p *etwProbe) socket(r *etw.Record, t model.Time, endpoint uint64, reason uint32) {
-	v := model.Drop{Time: t, CPU: r.CPU, PID: -1, TID: -1, Cookie: endpoint, Place: model.PlaceSocket, Count: 1, Protocol: model.ProtocolUDP, Queue: -1, Reason: fmt.Sprintf("AFD reason %d", int32(reason)), Location: "afd.sys"}
+	v := model.Drop{
+		Time:     t,
+		CPU:      r.CPU,
+		PID:      -1,
+		TID:      -1,
+		Cookie:   endpoint,
+		Place:    model.PlaceSocket,
+		Count:    1,
+		Protocol: model.ProtocolUDP,
+		Queue:    -1,
+		Reason:   fmt.Sprintf("AFD reason %d", int32(reason)),
+		Location: "afd.sys",
+	}
 	if s := p.d.Sockets.Find(endpoint); s != nil {
 		v.PID, v.LocalPort = s.PID, s.Local.Port()
 		v.Process = p.d.Process(s.PID, t)
@@ -126,8 +141,21 @@ func (p *etwProbe) transport(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.d.Out.AddDrop(model.Drop{Time: t, CPU: r.CPU, PID: -1, TID: -1, Place: model.PlaceProtocol, Count: uint64(count), Protocol: etw.Protocol(protocol), LocalPort: local.Port(), Queue: -1,
-		Reason: fmt.Sprintf("TCPIP transport reason %d", reason), Location: "tcpip.sys"})
+	p.d.Out.AddDrop(
+		model.Drop{
+			Time:      t,
+			CPU:       r.CPU,
+			PID:       -1,
+			TID:       -1,
+			Place:     model.PlaceProtocol,
+			Count:     uint64(count),
+			Protocol:  etw.Protocol(protocol),
+			LocalPort: local.Port(),
+			Queue:     -1,
+			Reason:    fmt.Sprintf("TCPIP transport reason %d", reason),
+			Location:  "tcpip.sys",
+		},
+	)
 	return true
 }
 
@@ -146,7 +174,18 @@ func (p *etwProbe) network(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	v := model.Drop{Time: t, CPU: r.CPU, PID: -1, TID: -1, Place: model.PlaceProtocol, Count: uint64(count), Protocol: etw.Protocol(protocol), Queue: -1, Reason: fmt.Sprintf("TCPIP network reason %d", reason), Location: "tcpip.sys"}
+	v := model.Drop{
+		Time:     t,
+		CPU:      r.CPU,
+		PID:      -1,
+		TID:      -1,
+		Place:    model.PlaceProtocol,
+		Count:    uint64(count),
+		Protocol: etw.Protocol(protocol),
+		Queue:    -1,
+		Reason:   fmt.Sprintf("TCPIP network reason %d", reason),
+		Location: "tcpip.sys",
+	}
 	if r.Version >= 1 {
 		f.SockAddr()
 		f.SockAddr()
@@ -166,6 +205,19 @@ func (p *etwProbe) framing(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.d.Out.AddDrop(model.Drop{Time: t, CPU: r.CPU, PID: -1, TID: -1, Place: model.PlaceDevice, Count: uint64(count), Ifindex: int64(index), Queue: -1, Reason: fmt.Sprintf("TCPIP framing reason %d", reason), Location: "tcpip.sys"})
+	p.d.Out.AddDrop(
+		model.Drop{
+			Time:     t,
+			CPU:      r.CPU,
+			PID:      -1,
+			TID:      -1,
+			Place:    model.PlaceDevice,
+			Count:    uint64(count),
+			Ifindex:  int64(index),
+			Queue:    -1,
+			Reason:   fmt.Sprintf("TCPIP framing reason %d", reason),
+			Location: "tcpip.sys",
+		},
+	)
 	return true
 }

@@ -104,7 +104,14 @@ func flagsOf(reason string) (flags uint8) {
 	switch reason {
 	case "SKB_NOT_DROPPED_YET", "SKB_CONSUMED":
 		return flagIgnore
-	case "NO_SOCKET", "UDP_CSUM", "TCP_CSUM", "SOCKET_FILTER", "SOCKET_RCVBUFF", "PROTO_MEM", "TCP_INVALID_SYN", "XFRM_POLICY":
+	case "NO_SOCKET",
+		"UDP_CSUM",
+		"TCP_CSUM",
+		"SOCKET_FILTER",
+		"SOCKET_RCVBUFF",
+		"PROTO_MEM",
+		"TCP_INVALID_SYN",
+		"XFRM_POLICY":
 		flags |= flagHeaders
 	}
 	if reason == "SOCKET_RCVBUFF" || reason == "PROTO_MEM" {
@@ -115,7 +122,9 @@ func flagsOf(reason string) (flags uint8) {
 	switch {
 	case reason == reasonNotSpecified:
 		flags |= flagUnspecified
-	case reason == "QUEUE_PURGE", reason == "SOCKET_CLOSE", strings.HasPrefix(reason, "TCP_") && PlaceOf(reason, "") == model.PlaceProtocol:
+	case reason == "QUEUE_PURGE",
+		reason == "SOCKET_CLOSE",
+		strings.HasPrefix(reason, "TCP_") && PlaceOf(reason, "") == model.PlaceProtocol:
 		flags |= flagAnonymous
 	}
 	// Once a packet is in a socket's hands, the space of skb->dev holds something else.

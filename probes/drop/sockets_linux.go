@@ -171,8 +171,22 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 			if sock.fresh = sock.read; !sock.read {
 				s.refresh(cookie, sock)
 			}
-			v := model.SocketQueue{Time: now, Dur: interval, PID: -1, TID: -1, Cookie: cookie, Protocol: model.Protocol(sock.Protocol), LocalPort: sock.LocalPort,
-				QueuedBytes: uint64(sock.QueuedBytes), LimitBytes: uint64(sock.LimitBytes), Dropped: sock.dropped, Idle: s.idle(sock, now), LocalAddr: localAddr(&sock.bpfDropSocket)}
+			v := model.SocketQueue{
+				Time:      now,
+				Dur:       interval,
+				PID:       -1,
+				TID:       -1,
+				Cookie:    cookie,
+				Protocol:  model.Protocol(sock.Protocol),
+				LocalPort: sock.LocalPort,
+				QueuedBytes: uint64(
+					sock.QueuedBytes,
+				),
+				LimitBytes: uint64(sock.LimitBytes),
+				Dropped:    sock.dropped,
+				Idle:       s.idle(sock, now),
+				LocalAddr:  localAddr(&sock.bpfDropSocket),
+			}
 			if !sock.read {
 				v.Flags |= model.FlagSecondary // the queue as it was at an earlier reading
 			}

@@ -18,10 +18,23 @@ type flow struct {
 
 // Opcodes of the classes TcpIp and UdpIp, and event ids of Kernel-Network.
 var (
-	etwClassic = map[uint16]flow{10: {direction: model.DirectionTX}, 11: {direction: model.DirectionRX}, 26: {direction: model.DirectionTX, v6: true}, 27: {direction: model.DirectionRX, v6: true}}
-	etwEvents  = map[uint16]flow{
-		10: {model.ProtocolTCP, model.DirectionTX, false}, 11: {model.ProtocolTCP, model.DirectionRX, false}, 26: {model.ProtocolTCP, model.DirectionTX, true}, 27: {model.ProtocolTCP, model.DirectionRX, true},
-		42: {model.ProtocolUDP, model.DirectionTX, false}, 43: {model.ProtocolUDP, model.DirectionRX, false}, 58: {model.ProtocolUDP, model.DirectionTX, true}, 59: {model.ProtocolUDP, model.DirectionRX, true},
+	etwClassic = map[uint16]flow{
+		10: {direction: model.DirectionTX},
+		11: {direction: model.DirectionRX},
+		26: {direction: model.DirectionTX, v6: true},
+		27: {direction: model.DirectionRX, v6: true},
+	}
+	etwEvents = map[uint16]flow{
+		10: {
+			model.ProtocolTCP,
+			model.DirectionTX,
+			false,
+		}, 11: {model.ProtocolTCP, model.DirectionRX, false}, 26: {model.ProtocolTCP, model.DirectionTX, true}, 27: {model.ProtocolTCP, model.DirectionRX, true},
+		42: {
+			model.ProtocolUDP,
+			model.DirectionTX,
+			false,
+		}, 43: {model.ProtocolUDP, model.DirectionRX, false}, 58: {model.ProtocolUDP, model.DirectionTX, true}, 59: {model.ProtocolUDP, model.DirectionRX, true},
 	}
 )
 
@@ -58,7 +71,14 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etwKeys()...) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no network events in the capture: when packets arrived is not known", Hint: "record with: logman start lostbeat -ets -p Microsoft-Windows-Kernel-Network -o C:\\lostbeat.etl"}}
+	return []model.Probe{
+		{
+			Name:   p.Name(),
+			State:  model.ProbeOff,
+			Reason: "no network events in the capture: when packets arrived is not known",
+			Hint:   "record with: logman start lostbeat -ets -p Microsoft-Windows-Kernel-Network -o C:\\lostbeat.etl",
+		},
+	}
 }
 
 // Register implements etw.Probe.
@@ -130,8 +150,22 @@ func (p *etwProbe) packet(r *etw.Record, t model.Time) bool {
 	if fl.protocol == model.ProtocolUDP && fl.direction == model.DirectionRX {
 		local, remote = remote, local
 	}
-	p.d.Out.AddPacket(model.Packet{Time: t, CPU: r.CPU, PID: e.pid, TID: -1, Protocol: fl.protocol, LocalPort: local.Port(), RemotePort: remote.Port(), Direction: fl.direction, SizeBytes: uint64(e.size),
-		LocalAddr: p.text(local.Addr()), RemoteAddr: p.text(remote.Addr()), Process: p.d.Process(e.pid, t)})
+	p.d.Out.AddPacket(
+		model.Packet{
+			Time:       t,
+			CPU:        r.CPU,
+			PID:        e.pid,
+			TID:        -1,
+			Protocol:   fl.protocol,
+			LocalPort:  local.Port(),
+			RemotePort: remote.Port(),
+			Direction:  fl.direction,
+			SizeBytes:  uint64(e.size),
+			LocalAddr:  p.text(local.Addr()),
+			RemoteAddr: p.text(remote.Addr()),
+			Process:    p.d.Process(e.pid, t),
+		},
+	)
 	return true
 }
 

@@ -32,7 +32,11 @@ func (p *etwProbe) Kinds() []model.Kind {
 }
 
 func etwISRs() []etw.Key {
-	return []etw.Key{etw.Opcode(etw.ClassPerfInfo, opISRMSI), etw.Opcode(etw.ClassPerfInfo, opISR), etw.Opcode(etw.ClassPerfInfo, opISRPassive)}
+	return []etw.Key{
+		etw.Opcode(etw.ClassPerfInfo, opISRMSI),
+		etw.Opcode(etw.ClassPerfInfo, opISR),
+		etw.Opcode(etw.ClassPerfInfo, opISRPassive),
+	}
 }
 
 // Status implements etw.Probe.
@@ -40,7 +44,14 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etwISRs()...) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no ISR events in the capture", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)"}}
+	return []model.Probe{
+		{
+			Name:   p.Name(),
+			State:  model.ProbeOff,
+			Reason: "no ISR events in the capture",
+			Hint:   "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)",
+		},
+	}
 }
 
 // Register implements etw.Probe.
@@ -76,13 +87,42 @@ func (p *etwProbe) isr(r *etw.Record, t model.Time) bool {
 	}
 	if whole := run.End.Sub(run.Start); whole >= p.d.Threshold() {
 		pid, tid := p.d.Running(r.CPU)
-		p.d.Out.AddInterruptRun(model.InterruptRun{Time: t, Dur: whole, Flags: flags, CPU: r.CPU, PID: pid, TID: tid, IRQ: int64(vector), Class: class, Exclusive: run.Exclusive, Routine: routine, Handled: handled,
-			Name: run.Name, Driver: run.Driver})
+		p.d.Out.AddInterruptRun(
+			model.InterruptRun{
+				Time:      t,
+				Dur:       whole,
+				Flags:     flags,
+				CPU:       r.CPU,
+				PID:       pid,
+				TID:       tid,
+				IRQ:       int64(vector),
+				Class:     class,
+				Exclusive: run.Exclusive,
+				Routine:   routine,
+				Handled:   handled,
+				Name:      run.Name,
+				Driver:    run.Driver,
+			},
+		)
 	}
 	return true
 }
 
 func (p *etwProbe) hist(end model.Time, t *etw.Tally) {
-	p.d.Out.AddInterruptHist(model.InterruptHist{Time: end, Dur: t.Dur, Flags: t.Flags, CPU: t.CPU, IRQ: int64(t.Vector), Class: t.Class, Count: t.Histogram.Count, Busy: time.Duration(t.Histogram.Sum),
-		MaxRun: time.Duration(t.Histogram.Max), Name: t.Name, Driver: t.Driver, RunHist: &t.Histogram})
+	p.d.Out.AddInterruptHist(
+		model.InterruptHist{
+			Time:    end,
+			Dur:     t.Dur,
+			Flags:   t.Flags,
+			CPU:     t.CPU,
+			IRQ:     int64(t.Vector),
+			Class:   t.Class,
+			Count:   t.Histogram.Count,
+			Busy:    time.Duration(t.Histogram.Sum),
+			MaxRun:  time.Duration(t.Histogram.Max),
+			Name:    t.Name,
+			Driver:  t.Driver,
+			RunHist: &t.Histogram,
+		},
+	)
 }

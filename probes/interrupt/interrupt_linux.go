@@ -109,7 +109,8 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, errors.Join(err, loader.Close())
 	}
 	lines := ebpf.StatusOf(name, "lines", nil)
-	lines.Reason = "local timer and inter-processor interrupts do not pass any kernel's handler tracepoints; their time is part of irq_ns in cpu.time"
+	lines.Reason = "local timer and inter-processor interrupts do not pass any kernel's handler tracepoints; their " +
+		"time is part of irq_ns in cpu.time"
 	a.status = []model.Probe{lines}
 	return a, nil
 }
@@ -144,7 +145,15 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 }
 
 // add adds the interval of one handler on one CPU, if it ran.
-func (a *attached) add(now model.Time, interval time.Duration, ended uint64, read model.Time, key interruptHandler, v *interruptHandlerCounters, b *model.Builder) {
+func (a *attached) add(
+	now model.Time,
+	interval time.Duration,
+	ended uint64,
+	read model.Time,
+	key interruptHandler,
+	v *interruptHandlerCounters,
+	b *model.Builder,
+) {
 	before := a.before[key]
 	if before == nil {
 		before = &counted{}

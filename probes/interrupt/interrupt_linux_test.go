@@ -111,7 +111,8 @@ func compareCounts(t *testing.T) (wrong []string) {
 			if h.RunHist == nil && h.Count > 0 || h.RunHist != nil && h.RunHist.Count != h.Count {
 				t.Errorf("irq %d: %d runs, histogram %v", h.IRQ, h.Count, h.RunHist)
 			}
-			if want := strings.Join(readActions("/sys/kernel/irq", uint32(h.IRQ)), ","); handlers[h.IRQ] == 1 && h.Name != want {
+			if want := strings.Join(readActions("/sys/kernel/irq", uint32(h.IRQ)), ","); handlers[h.IRQ] == 1 &&
+				h.Name != want {
 				t.Errorf("irq %d is called %q, want %q", h.IRQ, h.Name, want)
 			}
 			if h.Busy > h.Dur || h.MaxRun > h.Busy {
@@ -126,7 +127,10 @@ func compareCounts(t *testing.T) (wrong []string) {
 		n := uint64(max(handlers[k.irq], 1))
 		low, high := (ending[k]-started[k])*n, (after[k]-before[k])*n
 		if counted[k] < low || counted[k] > high {
-			wrong = append(wrong, fmt.Sprintf("irq %d on CPU %d: %d runs counted, the kernel says %d to %d", k.irq, k.cpu, counted[k], low, high))
+			wrong = append(
+				wrong,
+				fmt.Sprintf("irq %d on CPU %d: %d runs counted, the kernel says %d to %d", k.irq, k.cpu, counted[k], low, high),
+			)
 		}
 		if emitted[k] < counted[k] || emitted[k] > high {
 			t.Errorf("irq %d on CPU %d: %d runs emitted, %d counted", k.irq, k.cpu, emitted[k], counted[k])
@@ -195,7 +199,10 @@ func TestNames(t *testing.T) {
 }
 
 func TestDecode(t *testing.T) {
-	a := &attached{env: &ebpf.Env{InternedProcess: func(int32) *model.Interned { return &model.Interned{} }}, names: names{sys: t.TempDir(), lines: make(map[uint32]*line)}}
+	a := &attached{
+		env:   &ebpf.Env{InternedProcess: func(int32) *model.Interned { return &model.Interned{} }},
+		names: names{sys: t.TempDir(), lines: make(map[uint32]*line)},
+	}
 	var b model.Builder
 	for n := range 48 {
 		if err := a.decode(make([]byte, n), &b); err == nil {
@@ -212,7 +219,15 @@ func TestDecode(t *testing.T) {
 	}
 	batch := b.Take()
 	run, ok := batch.InterruptRun(&batch.Events[0])
-	want := model.InterruptRun{Time: 100, Dur: 7 * time.Nanosecond, IRQ: 24, TID: 42, Class: model.ClassHardIRQ, Handled: true, Name: "irq 24"}
+	want := model.InterruptRun{
+		Time:    100,
+		Dur:     7 * time.Nanosecond,
+		IRQ:     24,
+		TID:     42,
+		Class:   model.ClassHardIRQ,
+		Handled: true,
+		Name:    "irq 24",
+	}
 	if !ok || run != want {
 		t.Errorf("got %+v, want %+v", run, want)
 	}

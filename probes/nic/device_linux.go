@@ -43,7 +43,9 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	sizes, queues := tool.rings(d.name), tool.channels(d.name)
 	rx, tx := view.queueDirs(d.name)
 	config := model.DeviceConfig{Ifindex: int64(d.ifindex), Device: d.name, Driver: driver, Netns: d.netns,
-		RXQueues: uint64(firstPositive(int(queues.rx+queues.combined), rx, d.rxQueues)), TXQueues: uint64(firstPositive(int(queues.tx+queues.combined), tx, d.txQueues)),
+		RXQueues: uint64(
+			firstPositive(int(queues.rx+queues.combined), rx, d.rxQueues),
+		), TXQueues: uint64(firstPositive(int(queues.tx+queues.combined), tx, d.txQueues)),
 		RXRing: uint64(sizes.rx), RXRingMax: uint64(sizes.rxMax), TXRing: uint64(sizes.tx),
 		Threaded: isThreaded(view.read(d.name, "threaded")), RingSource: ringSource(driver, d.physical, d.ring)}
 	if config != d.config {
@@ -62,7 +64,15 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	d.queues = layout
 	if timeouts := readTimeouts(view, d.name, tx); timeouts > d.txTimeouts {
 		if !first {
-			b.AddDeviceEvent(model.DeviceEvent{Time: now, Ifindex: int64(d.ifindex), Device: d.name, What: "tx_timeout", Detail: fmt.Sprintf("%d more", timeouts-d.txTimeouts)})
+			b.AddDeviceEvent(
+				model.DeviceEvent{
+					Time:    now,
+					Ifindex: int64(d.ifindex),
+					Device:  d.name,
+					What:    "tx_timeout",
+					Detail:  fmt.Sprintf("%d more", timeouts-d.txTimeouts),
+				},
+			)
 		}
 		d.txTimeouts = timeouts
 	}
@@ -87,10 +97,30 @@ func (d *device) findRing(tool *ethtool, driver string) {
 func (d *device) readQueues(view *sysfs, rx, tx int, sizes rings) []model.DeviceQueue {
 	layout := make([]model.DeviceQueue, 0, rx+tx)
 	for i := range rx {
-		layout = append(layout, model.DeviceQueue{Ifindex: int64(d.ifindex), Device: d.name, Queue: int64(i), Direction: model.DirectionRX, Ring: uint64(sizes.rx), RPSCPUs: view.steering(d.name, "rx", i)})
+		layout = append(
+			layout,
+			model.DeviceQueue{
+				Ifindex:   int64(d.ifindex),
+				Device:    d.name,
+				Queue:     int64(i),
+				Direction: model.DirectionRX,
+				Ring:      uint64(sizes.rx),
+				RPSCPUs:   view.steering(d.name, "rx", i),
+			},
+		)
 	}
 	for i := range tx {
-		layout = append(layout, model.DeviceQueue{Ifindex: int64(d.ifindex), Device: d.name, Queue: int64(i), Direction: model.DirectionTX, Ring: uint64(sizes.tx), RPSCPUs: view.steering(d.name, "tx", i)})
+		layout = append(
+			layout,
+			model.DeviceQueue{
+				Ifindex:   int64(d.ifindex),
+				Device:    d.name,
+				Queue:     int64(i),
+				Direction: model.DirectionTX,
+				Ring:      uint64(sizes.tx),
+				RPSCPUs:   view.steering(d.name, "tx", i),
+			},
+		)
 	}
 	if !d.physical {
 		return layout
@@ -114,7 +144,13 @@ func (d *device) readQueues(view *sysfs, rx, tx int, sizes rings) []model.Device
 
 // emitStatistics emits what the link and its ring have counted since the last
 // reading. The first reading only sets the base.
-func (d *device) emitStatistics(tool *ethtool, link *netlink.LinkStatistics, now model.Time, interval time.Duration, b *model.Builder) {
+func (d *device) emitStatistics(
+	tool *ethtool,
+	link *netlink.LinkStatistics,
+	now model.Time,
+	interval time.Duration,
+	b *model.Builder,
+) {
 	if link == nil {
 		return
 	}
@@ -131,10 +167,20 @@ func (d *device) emitStatistics(tool *ethtool, link *netlink.LinkStatistics, now
 	}
 }
 
-func (d *device) emitLink(before, link *netlink.LinkStatistics, now model.Time, interval time.Duration, b *model.Builder) {
-	v := model.DeviceStats{RXPackets: rise(before.RxPackets, link.RxPackets), TXPackets: rise(before.TxPackets, link.TxPackets),
-		RXDropped: rise(before.RxDropped, link.RxDropped), TXDropped: rise(before.TxDropped, link.TxDropped),
-		RXErrors: rise(before.RxErrors, link.RxErrors), RXBytes: rise(before.RxBytes, link.RxBytes)}
+func (d *device) emitLink(
+	before, link *netlink.LinkStatistics,
+	now model.Time,
+	interval time.Duration,
+	b *model.Builder,
+) {
+	v := model.DeviceStats{
+		RXPackets: rise(before.RxPackets, link.RxPackets),
+		TXPackets: rise(before.TxPackets, link.TxPackets),
+		RXDropped: rise(before.RxDropped, link.RxDropped),
+		TXDropped: rise(before.TxDropped, link.TxDropped),
+		RXErrors:  rise(before.RxErrors, link.RxErrors),
+		RXBytes:   rise(before.RxBytes, link.RxBytes),
+	}
 	silent := v == model.DeviceStats{}
 	if silent && d.silent {
 		return
@@ -166,7 +212,12 @@ func (d *device) emitRing(tool *ethtool, now model.Time, interval time.Duration,
 // emitLinkRing stands in for drivers that are not known: rx_missed_errors where
 // it is in use, otherwise rx_dropped. That one also counts packets which the
 // kernel dropped, so the event is marked as secondary evidence.
-func (d *device) emitLinkRing(before, link *netlink.LinkStatistics, now model.Time, interval time.Duration, b *model.Builder) {
+func (d *device) emitLinkRing(
+	before, link *netlink.LinkStatistics,
+	now model.Time,
+	interval time.Duration,
+	b *model.Builder,
+) {
 	if link.RxMissedErrors != 0 {
 		d.addRingDrop(linkMissed, -1, rise(before.RxMissedErrors, link.RxMissedErrors), 0, now, interval, b)
 		return
@@ -174,12 +225,22 @@ func (d *device) emitLinkRing(before, link *netlink.LinkStatistics, now model.Ti
 	d.addRingDrop(linkDropped, -1, rise(before.RxDropped, link.RxDropped), model.FlagSecondary, now, interval, b)
 }
 
-func (d *device) addRingDrop(statistic string, queue int64, packets uint64, flags model.Flags, now model.Time, interval time.Duration, b *model.Builder) {
+func (d *device) addRingDrop(
+	statistic string,
+	queue int64,
+	packets uint64,
+	flags model.Flags,
+	now model.Time,
+	interval time.Duration,
+	b *model.Builder,
+) {
 	if packets == 0 {
 		return
 	}
-	b.AddDrop(model.Drop{Time: now, Dur: interval, Flags: flags, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: packets,
-		Ifindex: int64(d.ifindex), Queue: queue, Reason: statistic, Device: d.name})
+	b.AddDrop(
+		model.Drop{Time: now, Dur: interval, Flags: flags, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: packets,
+			Ifindex: int64(d.ifindex), Queue: queue, Reason: statistic, Device: d.name},
+	)
 }
 
 // rise returns how much a counter has grown; one that fell was reset.

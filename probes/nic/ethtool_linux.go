@@ -52,7 +52,9 @@ func (e *ethtool) call(device string, command unsafe.Pointer) error {
 	}
 	request := ifreq{data: command}
 	copy(request.name[:], device)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(e.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+	if _, _, errno := unix.Syscall(
+		unix.SYS_IOCTL, uintptr(e.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)),
+	); errno != 0 {
 		return errno
 	}
 	return nil

@@ -37,7 +37,14 @@ func (p *etwProbe) Kinds() []model.Kind {
 // Status implements etw.Probe. A capture without resets is the normal case, so
 // nothing can be said about whether they would have been recorded.
 func (p *etwProbe) Status(etw.Census) []model.Probe {
-	return []model.Probe{{Name: p.Name(), State: model.ProbeDegraded, Reason: "a capture has no adapter statistics: discards in the ring are not seen", Hint: "add a performance counter log of Network Interface"}}
+	return []model.Probe{
+		{
+			Name:   p.Name(),
+			State:  model.ProbeDegraded,
+			Reason: "a capture has no adapter statistics: discards in the ring are not seen",
+			Hint:   "add a performance counter log of Network Interface",
+		},
+	}
 }
 
 // Register implements etw.Probe.
@@ -59,7 +66,15 @@ func (p *etwProbe) reset(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.d.Out.AddDeviceEvent(model.DeviceEvent{Time: t, Ifindex: int64(index), Device: name, What: "reset", Detail: fmt.Sprintf("NDIS reason %d, reset %d", reason, count)})
+	p.d.Out.AddDeviceEvent(
+		model.DeviceEvent{
+			Time:    t,
+			Ifindex: int64(index),
+			Device:  name,
+			What:    "reset",
+			Detail:  fmt.Sprintf("NDIS reason %d, reset %d", reason, count),
+		},
+	)
 	return true
 }
 
@@ -102,6 +117,14 @@ func (p *etwProbe) capability(r *etw.Record, t model.Time) bool {
 			name = a.Description
 		}
 	}
-	p.d.Out.AddDeviceConfig(model.DeviceConfig{Time: t, Ifindex: int64(index), RXQueues: uint64(queues), Device: name, RingSource: "not in the capture"})
+	p.d.Out.AddDeviceConfig(
+		model.DeviceConfig{
+			Time:       t,
+			Ifindex:    int64(index),
+			RXQueues:   uint64(queues),
+			Device:     name,
+			RingSource: "not in the capture",
+		},
+	)
 	return true
 }

@@ -68,7 +68,9 @@ func TestRingOverflow(t *testing.T) {
 	var received, lost uint64
 	out := vmtest.Run(t, vmtest.Options{
 		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestRingOverflow", Timeout: 4 * time.Minute,
-		Modules: []string{"vmxnet3"}, Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Device: "vmxnet3", Wire: far,
+		Modules: []string{
+			"vmxnet3",
+		}, Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Device: "vmxnet3", Wire: far,
 		Line: func(line string) {
 			switch line {
 			case beginFrames:
@@ -86,7 +88,13 @@ func TestRingOverflow(t *testing.T) {
 	}
 	// Nothing but the ring can lose a frame between here and the guest's kernel.
 	if received+lost != sender.sent || lost == 0 {
-		t.Errorf("the host has sent %d frames, the guest has counted %d received and %d lost:\n%s", sender.sent, received, lost, out)
+		t.Errorf(
+			"the host has sent %d frames, the guest has counted %d received and %d lost:\n%s",
+			sender.sent,
+			received,
+			lost,
+			out,
+		)
 	}
 	t.Logf("%d frames sent, %d received, %d lost in the ring", sender.sent, received, lost)
 }
@@ -210,8 +218,12 @@ func guestRingOverflow(t *testing.T) {
 	received, lost := settled(t, link)
 	fmt.Printf(countLine+"\n", received, lost)
 
-	text := strings.Join([]string{f.Title, strings.Join(f.Causes, "\n"), strings.Join(f.RuledOut, "\n"), strings.Join(f.Advice, "\n")}, "\n")
-	for _, part := range []string{"eth0 loses packets in its ring", "CPU 0", "pkts rx OOB", fmt.Sprintf("(now %d)", guestRing)} {
+	text := strings.Join(
+		[]string{f.Title, strings.Join(f.Causes, "\n"), strings.Join(f.RuledOut, "\n"), strings.Join(f.Advice, "\n")},
+		"\n",
+	)
+	for _, part := range []string{"eth0 loses packets in its " +
+		"ring", "CPU 0", "pkts rx OOB", fmt.Sprintf("(now %d)", guestRing)} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the finding does not say %q:\n%s", part, text)
 		}

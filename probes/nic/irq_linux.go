@@ -33,7 +33,8 @@ func irqQueue(action, device string) (queue int64, rx, tx, ok bool) {
 	// What a device is called says nothing about its queues.
 	role := strings.ToLower(strings.TrimRight(strings.ReplaceAll(name[:digits], device, ""), "-._"))
 	rx = strings.HasSuffix(role, "rx") || strings.HasSuffix(role, "input") || strings.HasSuffix(role, "rxtx")
-	tx = strings.HasSuffix(role, "tx") || strings.HasSuffix(role, "output") || strings.HasSuffix(role, "txrx") || strings.HasSuffix(role, "tx-rx")
+	tx = strings.HasSuffix(role, "tx") || strings.HasSuffix(role, "output") || strings.HasSuffix(role, "txrx") ||
+		strings.HasSuffix(role, "tx-rx")
 	if strings.HasSuffix(role, "txrx") || strings.HasSuffix(role, "tx-rx") || strings.HasSuffix(role, "rxtx") {
 		rx, tx = true, true
 	}

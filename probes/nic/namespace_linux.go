@@ -92,7 +92,14 @@ func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Buil
 	up := attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0
 	d := n.devices[attrs.Index]
 	if d == nil {
-		d = &device{ifindex: attrs.Index, name: attrs.Name, netns: n.Name, up: up, rxQueues: attrs.NumRxQueues, txQueues: attrs.NumTxQueues}
+		d = &device{
+			ifindex:  attrs.Index,
+			name:     attrs.Name,
+			netns:    n.Name,
+			up:       up,
+			rxQueues: attrs.NumRxQueues,
+			txQueues: attrs.NumTxQueues,
+		}
 		n.devices[attrs.Index] = d
 		n.layoutDue = true
 		return

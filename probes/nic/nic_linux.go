@@ -16,7 +16,16 @@ import (
 const Name = "nic"
 
 // Kinds are the kinds of events that the probe emits.
-var Kinds = []model.Kind{model.KindNAPI, model.KindSoftnet, model.KindDeviceStats, model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent, model.KindDrop, model.KindCounter}
+var Kinds = []model.Kind{
+	model.KindNAPI,
+	model.KindSoftnet,
+	model.KindDeviceStats,
+	model.KindDeviceConfig,
+	model.KindDeviceQueue,
+	model.KindDeviceEvent,
+	model.KindDrop,
+	model.KindCounter,
+}
 
 // Parts of the probe, as in its status.
 const (
@@ -60,7 +69,12 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the network namespace of this process: %w", err)
 	}
-	a := &attached{env: env, host: newNamespace(own, true), others: make(map[uint32]*namespace), status: make(map[string]model.Probe)}
+	a := &attached{
+		env:    env,
+		host:   newNamespace(own, true),
+		others: make(map[uint32]*namespace),
+		status: make(map[string]model.Probe),
+	}
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read the BPF object: %w", err)
@@ -259,9 +273,21 @@ func (s *softnet) collect(now model.Time, interval time.Duration, b *model.Build
 			continue
 		}
 		// Differences of 32 bits are right across a wrap.
-		b.AddSoftnet(model.Softnet{Time: now, Dur: interval, CPU: c.cpu, Processed: uint64(c.processed - before.processed), Dropped: uint64(c.dropped - before.dropped),
-			TimeSqueeze: uint64(c.timeSqueeze - before.timeSqueeze), ReceivedRPS: uint64(c.receivedRPS - before.receivedRPS), FlowLimit: uint64(c.flowLimit - before.flowLimit),
-			BacklogPackets: uint64(c.backlogPackets)})
+		b.AddSoftnet(
+			model.Softnet{
+				Time:      now,
+				Dur:       interval,
+				CPU:       c.cpu,
+				Processed: uint64(c.processed - before.processed),
+				Dropped:   uint64(c.dropped - before.dropped),
+				TimeSqueeze: uint64(
+					c.timeSqueeze - before.timeSqueeze,
+				),
+				ReceivedRPS:    uint64(c.receivedRPS - before.receivedRPS),
+				FlowLimit:      uint64(c.flowLimit - before.flowLimit),
+				BacklogPackets: uint64(c.backlogPackets),
+			},
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("read softnet_stat: %w", err)
@@ -274,7 +300,10 @@ func unitOf(protocol, name string) string {
 	switch {
 	case protocol == "Udp", protocol == protocolUDP6:
 		return "datagrams"
-	case strings.HasSuffix(name, "Segs"), name == "InErrs", strings.HasSuffix(name, "Drop"), strings.HasSuffix(name, "Drops"):
+	case strings.HasSuffix(name, "Segs"),
+		name == "InErrs",
+		strings.HasSuffix(name, "Drop"),
+		strings.HasSuffix(name, "Drops"):
 		return "segments"
 	}
 	return "events"

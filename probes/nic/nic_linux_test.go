@@ -84,7 +84,10 @@ func TestHost(t *testing.T) {
 		if configs[n].RXQueues == 0 || configs[n].RingSource == "" {
 			t.Errorf("unexpected %+v", configs[n])
 		}
-		if !slices.ContainsFunc(queues, func(q model.DeviceQueue) bool { return q.Device == i.Name && q.Direction == model.DirectionRX }) {
+		if !slices.ContainsFunc(
+			queues,
+			func(q model.DeviceQueue) bool { return q.Device == i.Name && q.Direction == model.DirectionRX },
+		) {
 			t.Errorf("no device.queue for %s", i.Name)
 		}
 	}

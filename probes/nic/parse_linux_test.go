@@ -27,9 +27,20 @@ func TestParseSoftnet(t *testing.T) {
 		want       []softnetCPU
 	}{
 		{"3.10 with CPU 1 offline", softnet310, []int32{0, 2}, []softnetCPU{
-			{cpu: 0, processed: 0x16b54, timeSqueeze: 3, receivedRPS: 42}, {cpu: 2, processed: math.MaxUint32, dropped: 2, timeSqueeze: 1, flowLimit: 7}}},
+			{
+				cpu:         0,
+				processed:   0x16b54,
+				timeSqueeze: 3,
+				receivedRPS: 42,
+			}, {cpu: 2, processed: math.MaxUint32, dropped: 2, timeSqueeze: 1, flowLimit: 7}}},
 		{"6.18", softnet618, []int32{0, 1}, []softnetCPU{
-			{cpu: 0, processed: 0x36352, timeSqueeze: 0x77, receivedRPS: 15, backlogPackets: 5}, {cpu: 3, processed: 0x5302, dropped: 10}}},
+			{
+				cpu:            0,
+				processed:      0x36352,
+				timeSqueeze:    0x77,
+				receivedRPS:    15,
+				backlogPackets: 5,
+			}, {cpu: 3, processed: 0x5302, dropped: 10}}},
 		{"empty", "", nil, nil},
 	}
 	for _, test := range tests {
@@ -72,11 +83,18 @@ func TestParseSNMP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []counter{{"Tcp", "RetransSegs", 7}, {"Udp", "InDatagrams", 91}, {"Udp", "NoPorts", 2}, {"Udp", "InErrors", math.MaxUint64}, {"Udp", "RcvbufErrors", 4}}
+	want := []counter{
+		{"Tcp", "RetransSegs", 7},
+		{"Udp", "InDatagrams", 91},
+		{"Udp", "NoPorts", 2},
+		{"Udp", "InErrors", math.MaxUint64},
+		{"Udp", "RcvbufErrors", 4},
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	for _, bad := range []string{"Udp InErrors\n", "Udp: InErrors\nTcp: 1\n", "Udp: InErrors NoPorts\nUdp: 1\n", "Udp: InErrors\nUdp: x\n"} {
+	for _, bad := range []string{"Udp InErrors\n", "Udp: InErrors\nTcp: 1\n", "Udp: InErrors NoPorts\nUdp: " +
+		"1\n", "Udp: InErrors\nUdp: x\n"} {
 		if _, err := parseSNMP(strings.NewReader(bad)); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
@@ -84,7 +102,11 @@ func TestParseSNMP(t *testing.T) {
 }
 
 func TestParseSNMP6(t *testing.T) {
-	got, err := parseSNMP6(strings.NewReader("Ip6InReceives                   \t12\nUdp6RcvbufErrors                \t3\nUdpLite6InErrors                 \t9\n"))
+	got, err := parseSNMP6(
+		strings.NewReader(
+			"Ip6InReceives                   \t12\nUdp6RcvbufErrors                \t3\nUdpLite6InErrors                 \t9\n",
+		),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +122,10 @@ func TestParseSNMP6(t *testing.T) {
 
 func TestCPUMask(t *testing.T) {
 	tests := []struct{ mask, want string }{
-		{"0", ""}, {"1\n", "0"}, {"3", "0-1"}, {"00000000,00000000", ""}, {"00000001,00000000", "32"}, {"f0000000,0000000d", "0,2-3,60-63"}, {"ff", "0-7"},
+		{
+			"0",
+			"",
+		}, {"1\n", "0"}, {"3", "0-1"}, {"00000000,00000000", ""}, {"00000001,00000000", "32"}, {"f0000000,0000000d", "0,2-3,60-63"}, {"ff", "0-7"},
 		{"00000001,80000000", "31-32"},
 	}
 	for _, test := range tests {
@@ -173,14 +198,54 @@ func TestFindRingStatistics(t *testing.T) {
 		names        []string
 		want         []ringStatistic
 	}{
-		{"virtio since 6.9", "virtio_net", []string{"rx_drops", "rx0_drops", "rx0_kicks", "rx1_drops", "rx1_xdp_drops"}, []ringStatistic{{"rx0_drops", 1, 0}, {"rx1_drops", 3, 1}}},
-		{"virtio before", "virtio_net", []string{"rx_queue_0_packets", "rx_queue_0_drops", "rx_queue_1_drops"}, []ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_queue_1_drops", 2, 1}}},
-		{"e1000", "e1000", []string{"rx_packets", "rx_no_buffer_count", "rx_missed_errors"}, []ringStatistic{{"rx_missed_errors", 2, -1}}},
-		{"igb", "igb", []string{"rx_missed_errors", "rx_queue_0_drops", "rx_queue_0_csum_err"}, []ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_missed_errors", 0, -1}}},
-		{"mlx5", "mlx5_core", []string{"rx_out_of_buffer", "rx0_packets", "rx_discards_phy"}, []ringStatistic{{"rx_out_of_buffer", 0, -1}, {"rx_discards_phy", 2, -1}}},
-		{"bnxt", "bnxt_en", []string{"[0]: rx_ucast_packets", "[0]: rx_discards", "[11]: rx_discards", "[x]: rx_discards"}, []ringStatistic{{"[0]: rx_discards", 1, 0}, {"[11]: rx_discards", 2, 11}}},
-		{"vmxnet3", "vmxnet3", []string{"Tx Queue#", "  ring full", "Rx Queue#", "  pkts rx OOB", "Rx Queue#", "  pkts rx OOB"}, []ringStatistic{{"pkts rx OOB", 3, 0}, {"pkts rx OOB", 5, 1}}},
-		{"gve", "gve", []string{"rx_no_buffers_posted[0]", "rx_no_buffers_posted[1]"}, []ringStatistic{{"rx_no_buffers_posted[0]", 0, 0}, {"rx_no_buffers_posted[1]", 1, 1}}},
+		{
+			"virtio since 6.9",
+			"virtio_net",
+			[]string{"rx_drops", "rx0_drops", "rx0_kicks", "rx1_drops", "rx1_xdp_drops"},
+			[]ringStatistic{{"rx0_drops", 1, 0}, {"rx1_drops", 3, 1}},
+		},
+		{
+			"virtio before",
+			"virtio_net",
+			[]string{"rx_queue_0_packets", "rx_queue_0_drops", "rx_queue_1_drops"},
+			[]ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_queue_1_drops", 2, 1}},
+		},
+		{
+			"e1000",
+			"e1000",
+			[]string{"rx_packets", "rx_no_buffer_count", "rx_missed_errors"},
+			[]ringStatistic{{"rx_missed_errors", 2, -1}},
+		},
+		{
+			"igb",
+			"igb",
+			[]string{"rx_missed_errors", "rx_queue_0_drops", "rx_queue_0_csum_err"},
+			[]ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_missed_errors", 0, -1}},
+		},
+		{
+			"mlx5",
+			"mlx5_core",
+			[]string{"rx_out_of_buffer", "rx0_packets", "rx_discards_phy"},
+			[]ringStatistic{{"rx_out_of_buffer", 0, -1}, {"rx_discards_phy", 2, -1}},
+		},
+		{
+			"bnxt",
+			"bnxt_en",
+			[]string{"[0]: rx_ucast_packets", "[0]: rx_discards", "[11]: rx_discards", "[x]: rx_discards"},
+			[]ringStatistic{{"[0]: rx_discards", 1, 0}, {"[11]: rx_discards", 2, 11}},
+		},
+		{
+			"vmxnet3",
+			"vmxnet3",
+			[]string{"Tx Queue#", "  ring full", "Rx Queue#", "  pkts rx OOB", "Rx Queue#", "  pkts rx OOB"},
+			[]ringStatistic{{"pkts rx OOB", 3, 0}, {"pkts rx OOB", 5, 1}},
+		},
+		{
+			"gve",
+			"gve",
+			[]string{"rx_no_buffers_posted[0]", "rx_no_buffers_posted[1]"},
+			[]ringStatistic{{"rx_no_buffers_posted[0]", 0, 0}, {"rx_no_buffers_posted[1]", 1, 1}},
+		},
 		{"names that the table does not expect", "ixgbe", []string{"rx_packets"}, nil},
 		{"unknown driver", "frobnicate", []string{"rx_missed_errors"}, nil},
 	}

@@ -36,12 +36,23 @@ type polled struct {
 }
 
 func newPolls(kernel, variables *cebpf.Map) *polls {
-	return &polls{kernel: kernel, variables: variables, known: make(map[bpfNicKey]*polled), keys: make([]bpfNicKey, readBatch), values: make([]bpfNicPolls, readBatch)}
+	return &polls{
+		kernel:    kernel,
+		variables: variables,
+		known:     make(map[bpfNicKey]*polled),
+		keys:      make([]bpfNicKey, readBatch),
+		values:    make([]bpfNicPolls, readBatch),
+	}
 }
 
 // collect emits the polls of the interval that ends. name gives a device's
 // present name.
-func (p *polls) collect(now model.Time, interval time.Duration, name func(netns, ifindex uint32) string, b *model.Builder) error {
+func (p *polls) collect(
+	now model.Time,
+	interval time.Duration,
+	name func(netns, ifindex uint32) string,
+	b *model.Builder,
+) error {
 	ended := p.interval
 	p.interval++
 	if err := p.variables.Update(uint32(0), p.interval, cebpf.UpdateAny); err != nil {
@@ -63,7 +74,15 @@ func (p *polls) collect(now model.Time, interval time.Duration, name func(netns,
 	}
 }
 
-func (p *polls) add(key bpfNicKey, v *bpfNicPolls, ended uint32, now model.Time, interval time.Duration, name func(netns, ifindex uint32) string, b *model.Builder) {
+func (p *polls) add(
+	key bpfNicKey,
+	v *bpfNicPolls,
+	ended uint32,
+	now model.Time,
+	interval time.Duration,
+	name func(netns, ifindex uint32) string,
+	b *model.Builder,
+) {
 	known := p.known[key]
 	if known == nil {
 		known = new(polled)

@@ -22,24 +22,33 @@ type ringTable struct {
 // ringTables are by driver name as ETHTOOL_GDRVINFO gives it. The names come
 // from the drivers' sources.
 var ringTables = map[string]ringTable{
-	"virtio_net": {perQueue: []string{"rx%_drops", "rx_queue_%_drops"}, note: "frames that the hypervisor could not put into a full ring are counted by the hypervisor only"},
-	"e1000":      {device: []string{"rx_missed_errors"}},
-	"e1000e":     {device: []string{"rx_missed_errors"}},
-	"igb":        {perQueue: []string{"rx_queue_%_drops"}, device: []string{"rx_missed_errors"}},
-	"igc":        {perQueue: []string{"rx_queue_%_drops"}, device: []string{"rx_missed_errors"}},
-	"ixgbe":      {device: []string{"rx_missed_errors", "rx_no_dma_resources"}},
-	"i40e":       {device: []string{"port.rx_dropped"}},
-	"ice":        {device: []string{"rx_dropped.nic"}},
-	"mlx4_en":    {perQueue: []string{"rx%_dropped"}},
-	"mlx5_core":  {device: []string{"rx_out_of_buffer", "rx_discards_phy"}, note: "rx_discards_phy is the port's buffer, in front of the rings"},
-	"bnxt_en":    {perQueue: []string{"[%]: rx_discards", "[%]: rx_discard_pkts"}},
-	"bnx2x":      {perQueue: []string{"[%]: rx_discards"}},
-	"bnx2":       {device: []string{"rx_fw_discards"}},
-	"tg3":        {device: []string{"rx_discards"}},
-	"r8169":      {device: []string{"rx_missed"}},
-	"vmxnet3":    {perQueue: []string{"pkts rx OOB"}},
-	"gve":        {perQueue: []string{"rx_no_buffers_posted[%]"}, note: "counted only while the private flag report-stats is on"},
-	"ena":        {device: []string{"rx_drops", "rx_overruns"}},
+	"virtio_net": {
+		perQueue: []string{"rx%_drops", "rx_queue_%_drops"},
+		note:     "frames that the hypervisor could not put into a full ring are counted by the hypervisor only",
+	},
+	"e1000":   {device: []string{"rx_missed_errors"}},
+	"e1000e":  {device: []string{"rx_missed_errors"}},
+	"igb":     {perQueue: []string{"rx_queue_%_drops"}, device: []string{"rx_missed_errors"}},
+	"igc":     {perQueue: []string{"rx_queue_%_drops"}, device: []string{"rx_missed_errors"}},
+	"ixgbe":   {device: []string{"rx_missed_errors", "rx_no_dma_resources"}},
+	"i40e":    {device: []string{"port.rx_dropped"}},
+	"ice":     {device: []string{"rx_dropped.nic"}},
+	"mlx4_en": {perQueue: []string{"rx%_dropped"}},
+	"mlx5_core": {
+		device: []string{"rx_out_of_buffer", "rx_discards_phy"},
+		note:   "rx_discards_phy is the port's buffer, in front of the rings",
+	},
+	"bnxt_en": {perQueue: []string{"[%]: rx_discards", "[%]: rx_discard_pkts"}},
+	"bnx2x":   {perQueue: []string{"[%]: rx_discards"}},
+	"bnx2":    {device: []string{"rx_fw_discards"}},
+	"tg3":     {device: []string{"rx_discards"}},
+	"r8169":   {device: []string{"rx_missed"}},
+	"vmxnet3": {perQueue: []string{"pkts rx OOB"}},
+	"gve": {
+		perQueue: []string{"rx_no_buffers_posted[%]"},
+		note:     "counted only while the private flag report-stats is on",
+	},
+	"ena": {device: []string{"rx_drops", "rx_overruns"}},
 }
 
 // ringless are drivers of devices without a hardware ring, or whose ring
@@ -140,5 +149,6 @@ func ringSource(driver string, physical bool, found []ringStatistic) string {
 	if !physical {
 		return "none: a virtual device without a ring"
 	}
-	return "the link's rx_missed_errors where that is in use, otherwise its rx_dropped, which includes packets that the kernel dropped: the statistics of this driver are not known"
+	return "the link's rx_missed_errors where that is in use, otherwise its rx_dropped, which includes packets that " +
+		"the kernel dropped: the statistics of this driver are not known"
 }

@@ -19,7 +19,10 @@ var snmpCounters = []struct {
 	{"Udp", []string{"InDatagrams", "NoPorts", "InErrors", "RcvbufErrors", "SndbufErrors", "InCsumErrors", "MemErrors"}},
 	{"Tcp", []string{"InSegs", "OutSegs", "RetransSegs", "InErrs", "AttemptFails"}},
 	{"TcpExt", []string{"ListenOverflows", "ListenDrops", "TCPBacklogDrop", "TCPRcvQDrop", "PruneCalled", "TCPTimeouts"}},
-	{protocolUDP6, []string{"InDatagrams", "NoPorts", "InErrors", "RcvbufErrors", "SndbufErrors", "InCsumErrors", "MemErrors"}},
+	{
+		protocolUDP6,
+		[]string{"InDatagrams", "NoPorts", "InErrors", "RcvbufErrors", "SndbufErrors", "InCsumErrors", "MemErrors"},
+	},
 }
 
 const protocolUDP6 = "Udp6"

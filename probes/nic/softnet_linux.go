@@ -41,7 +41,12 @@ func parseSoftnet(r io.Reader, online []int32) ([]softnetCPU, error) {
 		}
 		fields := strings.Fields(lines.Text())
 		if len(fields) < minSoftnetColumns {
-			return cpus, fmt.Errorf("softnet_stat line %d: %d columns, want at least %d", len(cpus)+1, len(fields), minSoftnetColumns)
+			return cpus, fmt.Errorf(
+				"softnet_stat line %d: %d columns, want at least %d",
+				len(cpus)+1,
+				len(fields),
+				minSoftnetColumns,
+			)
 		}
 		values := make([]uint32, max(len(fields), columnCPU+1))
 		for i, f := range fields {

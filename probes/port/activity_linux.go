@@ -139,14 +139,23 @@ func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time,
 		return
 	}
 	// What has just been taken is in use: few ports live long enough to be told of.
-	if h.activity == model.ActivityUnknown && told.Activity == model.ActivityInUse && l.end.Sub(h.since) < model.IdleAfter {
+	if h.activity == model.ActivityUnknown && told.Activity == model.ActivityInUse &&
+		l.end.Sub(h.since) < model.IdleAfter {
 		return
 	}
 	*changes--
 	h.activity, h.idleSince = told.Activity, idleSince
 	told.Time, told.PID, told.TID, told.Cookie, told.Protocol = now, h.pid, -1, s.cookie, h.protocol
 	told.LocalPort, told.RemotePort, told.Netns = h.localPort, h.remotePort, int64(h.netns)
-	told.LocalAddr, told.RemoteAddr, told.Process = t.text(h.local), t.remoteText(h.remote, h.remotePort), t.process(h.pid, h.comm)
+	told.LocalAddr, told.RemoteAddr, told.Process = t.text(
+		h.local,
+	), t.remoteText(
+		h.remote,
+		h.remotePort,
+	), t.process(
+		h.pid,
+		h.comm,
+	)
 	b.AddPortActivity(told)
 }
 

@@ -35,15 +35,35 @@ func TestTellUse(t *testing.T) {
 		want    []string
 	}{
 		{"UDP that is not watched", nil, 0, 0, []look{{5, -1}, {20, 19}}, nil},
-		{"UDP that is never used", nil, 0, 5, []look{{4, -1}, {14, -1}, {24, -1}, {34, -1}}, []string{"14 in_use", "24 idle 19s at least"}},
-		{"UDP that is never used, taken within sight", nil, 6, 5, []look{{14, -1}, {24, -1}, {34, -1}}, []string{"24 idle 18s"}},
-		{"UDP that was last used before it was watched", nil, 2, 5, []look{{4, 3}, {24, 3}}, []string{"24 idle 19s at least"}},
-		{"UDP that is watched for a while", nil, 2, 5, []look{{4, 3}, {24, 3}, {99, 3}}, []string{"24 idle 19s at least", "99 unknown"}},
+		{
+			"UDP that is never used", nil, 0, 5, []look{{4, -1}, {14, -1}, {24, -1}, {34, -1}},
+			[]string{"14 in_use", "24 idle 19s at least"},
+		},
+		{
+			"UDP that is never used, taken within sight", nil, 6, 5, []look{{14, -1}, {24, -1}, {34, -1}},
+			[]string{"24 idle 18s"},
+		},
+		{"UDP that was last used before it was watched", nil, 2, 5, []look{{4, 3}, {24, 3}}, []string{"24 idle 19s at " +
+			"least"}},
+		{"UDP that is watched for a while", nil, 2, 5, []look{{4, 3}, {24, 3}, {99, 3}}, []string{"24 idle 19s at " +
+			"least", "99 unknown"}},
 		{"UDP in constant use", nil, 2, 5, []look{{6, 6}, {14, 14}, {24, 24}, {34, 33}}, []string{"14 in_use"}},
-		{"UDP that goes idle and is used again", nil, 2, 3, []look{{14, 14}, {24, 14}, {34, 14}, {44, 40}, {54, 40}}, []string{"14 in_use", "34 idle 19s", "44 in_use", "54 idle 13s"}},
-		{"idle again between two listings", nil, 2, 3, []look{{4, -1}, {24, 6}, {64, 46}}, []string{"24 idle 17s", "64 idle 17s"}},
-		{"a connection from before the start", tcpConnection, 0, 0, []look{{4, 1}, {14, 1}, {24, 24}}, []string{"4 in_use", "14 idle 13s", "24 in_use"}},
-		{"a listener without connections", func(s *openSocket) { s.protocol, s.state = model.ProtocolTCP, tcpListen }, 0, 0, []look{{4, -1}, {14, -1}}, []string{"4 in_use", "14 idle 13s at least"}},
+		{
+			"UDP that goes idle and is used again", nil, 2, 3, []look{{14, 14}, {24, 14}, {34, 14}, {44, 40}, {54, 40}},
+			[]string{"14 in_use", "34 idle 19s", "44 in_use", "54 idle 13s"},
+		},
+		{
+			"idle again between two listings", nil, 2, 3, []look{{4, -1}, {24, 6}, {64, 46}},
+			[]string{"24 idle 17s", "64 idle 17s"},
+		},
+		{
+			"a connection from before the start", tcpConnection, 0, 0, []look{{4, 1}, {14, 1}, {24, 24}},
+			[]string{"4 in_use", "14 idle 13s", "24 in_use"},
+		},
+		{
+			"a listener without connections", func(s *openSocket) { s.protocol, s.state = model.ProtocolTCP, tcpListen },
+			0, 0, []look{{4, -1}, {14, -1}}, []string{"4 in_use", "14 idle 13s at least"},
+		},
 		{"what no process has open", func(s *openSocket) { s.now = 0 }, 0, 5, []look{{4, -1}, {24, -1}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

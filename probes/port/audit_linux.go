@@ -79,7 +79,13 @@ func (t *tracker) reconcile(l *listing, now model.Time, b *model.Builder) bool {
 
 // findMissed adds what is in the tables and not tracked, and tells which of what
 // is tracked is in use.
-func (t *tracker) findMissed(l *listing, now model.Time, of func(uint32) *tally, suspects map[uint64]bool, b *model.Builder) {
+func (t *tracker) findMissed(
+	l *listing,
+	now model.Time,
+	of func(uint32) *tally,
+	suspects map[uint64]bool,
+	b *model.Builder,
+) {
 	changes := maxChanges
 	for s := range l.sockets.inOrder() {
 		of(s.netns).kernel++
@@ -122,7 +128,14 @@ func (t *tracker) correctOwner(s *openSocket, h *holding, now model.Time, b *mod
 // findStale releases what is tracked and no longer in the tables. Namespaces
 // whose tables could not be read completely are left out; sockets of one that
 // has vanished went with it.
-func (t *tracker) findStale(l *listing, now model.Time, of func(uint32) *tally, complete map[uint32]bool, suspects map[uint64]bool, b *model.Builder) {
+func (t *tracker) findStale(
+	l *listing,
+	now model.Time,
+	of func(uint32) *tally,
+	complete map[uint32]bool,
+	suspects map[uint64]bool,
+	b *model.Builder,
+) {
 	var stale []uint64
 	for cookie, h := range t.held {
 		of(h.netns).tracked++
@@ -148,7 +161,14 @@ func (t *tracker) findStale(l *listing, now model.Time, of func(uint32) *tally, 
 
 // compareRests corrects the ends of rests, and finds those that were missed or
 // have ended early.
-func (t *tracker) compareRests(l *listing, now model.Time, of func(uint32) *tally, complete map[uint32]bool, suspects map[tuple]bool, b *model.Builder) {
+func (t *tracker) compareRests(
+	l *listing,
+	now model.Time,
+	of func(uint32) *tally,
+	complete map[uint32]bool,
+	suspects map[tuple]bool,
+	b *model.Builder,
+) {
 	listed := make(map[tuple]bool, len(l.resting))
 	for _, w := range l.resting {
 		of(w.netns).resting++

@@ -51,7 +51,9 @@ func dumpDiag(family, protocol uint8, buffer []byte, add func(diagSocket)) (comp
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
 		return false, fmt.Errorf("open sock_diag: %w", err)
 	}
-	if err := unix.Sendto(fd, diagRequest(family, protocol), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(
+		fd, diagRequest(family, protocol), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK},
+	); err != nil {
 		return false, fmt.Errorf("ask sock_diag: %w", err)
 	}
 	complete = true
@@ -88,7 +90,12 @@ func parseDiag(data []byte, add func(diagSocket)) (done, interrupted bool, err e
 	for offset := 0; offset+unix.SizeofNlMsghdr <= len(data); {
 		length := int(binary.NativeEndian.Uint32(data[offset:]))
 		if length < unix.SizeofNlMsghdr || length > len(data)-offset {
-			return false, interrupted, fmt.Errorf("read sock_diag: message of %d bytes at offset %d of %d", length, offset, len(data))
+			return false, interrupted, fmt.Errorf(
+				"read sock_diag: message of %d bytes at offset %d of %d",
+				length,
+				offset,
+				len(data),
+			)
 		}
 		kind := binary.NativeEndian.Uint16(data[offset+4:])
 		interrupted = interrupted || binary.NativeEndian.Uint16(data[offset+6:])&unix.NLM_F_DUMP_INTR != 0

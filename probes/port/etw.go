@@ -28,7 +28,12 @@ type etwProbe struct {
 
 // NewETW returns the Windows half of the probe.
 func NewETW() etw.Probe {
-	return &etwProbe{calls: make(map[rpcCallKey]rpcCall), registers: make(map[int32]rpcRegistration), texts: make(map[netip.Addr]string), connections: make(map[connection]*etw.Socket)}
+	return &etwProbe{
+		calls:       make(map[rpcCallKey]rpcCall),
+		registers:   make(map[int32]rpcRegistration),
+		texts:       make(map[netip.Addr]string),
+		connections: make(map[connection]*etw.Socket),
+	}
 }
 
 // Name implements etw.Probe.
@@ -36,7 +41,15 @@ func (p *etwProbe) Name() string { return "port" }
 
 // Kinds implements etw.Probe.
 func (p *etwProbe) Kinds() []model.Kind {
-	return []model.Kind{model.KindPortAcquire, model.KindPortRelease, model.KindPortFail, model.KindPortPool, model.KindRPCCall, model.KindRPCActive, model.KindRPCEndpoint}
+	return []model.Kind{
+		model.KindPortAcquire,
+		model.KindPortRelease,
+		model.KindPortFail,
+		model.KindPortPool,
+		model.KindRPCCall,
+		model.KindRPCActive,
+		model.KindRPCEndpoint,
+	}
 }
 
 // Status implements etw.Probe.
@@ -48,15 +61,35 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	switch {
 	case c.Has(afdBinds()...):
 	case c.Has(transportPorts()...):
-		sockets = part("sockets", model.ProbeDegraded, "ports from the transports only: the process is not known for every one", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
+		sockets = part(
+			"sockets",
+			model.ProbeDegraded,
+			"ports from the transports only: the process is not known for every one",
+			"record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl",
+		)
 	case c.Has(kernelKeys()...):
-		sockets = part("sockets", model.ProbeDegraded, "TCP connections from the kernel's network events only: binds, UDP and failures are not seen", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
+		sockets = part(
+			"sockets",
+			model.ProbeDegraded,
+			"TCP connections from the kernel's network events only: binds, UDP and failures are not seen",
+			"record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl",
+		)
 	default:
-		sockets = part("sockets", model.ProbeOff, "no socket events in the capture", "record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl")
+		sockets = part(
+			"sockets",
+			model.ProbeOff,
+			"no socket events in the capture",
+			"record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl",
+		)
 	}
 	rpc := part("rpc", model.ProbeOn, "", "")
 	if !c.Has(rpcKeys()...) {
-		rpc = part("rpc", model.ProbeOff, "no RPC events in the capture", "record with: logman start lostbeat -ets -p Microsoft-Windows-RPC -o C:\\lostbeat.etl")
+		rpc = part(
+			"rpc",
+			model.ProbeOff,
+			"no RPC events in the capture",
+			"record with: logman start lostbeat -ets -p Microsoft-Windows-RPC -o C:\\lostbeat.etl",
+		)
 	}
 	return []model.Probe{sockets, rpc}
 }
@@ -84,7 +117,18 @@ func (p *etwProbe) pools(t model.Time) {
 	}
 	p.pooled = true
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-		p.d.Out.AddPortPool(model.PortPool{Time: t, Flags: model.FlagSecondary, Protocol: protocol, Low: dynamicLow, High: dynamicHigh, Size: dynamicHigh - dynamicLow + 1, Source: model.PoolEphemeral, Name: "dynamic (assumed default)"})
+		p.d.Out.AddPortPool(
+			model.PortPool{
+				Time:     t,
+				Flags:    model.FlagSecondary,
+				Protocol: protocol,
+				Low:      dynamicLow,
+				High:     dynamicHigh,
+				Size:     dynamicHigh - dynamicLow + 1,
+				Source:   model.PoolEphemeral,
+				Name:     "dynamic (assumed default)",
+			},
+		)
 	}
 }
 
@@ -98,8 +142,21 @@ func (p *etwProbe) acquire(t model.Time, key uint64, s *etw.Socket, r *etw.Recor
 	}
 	s.Since = t
 	p.pools(t)
-	p.d.Out.AddPortAcquire(model.PortAcquire{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How,
-		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t)})
+	p.d.Out.AddPortAcquire(
+		model.PortAcquire{
+			Time:       t,
+			PID:        s.PID,
+			TID:        threadOf(r, s.PID),
+			Cookie:     key,
+			Protocol:   s.Protocol,
+			LocalPort:  s.Local.Port(),
+			RemotePort: s.Remote.Port(),
+			How:        s.How,
+			LocalAddr:  p.text(s.Local.Addr()),
+			RemoteAddr: p.text(s.Remote.Addr()),
+			Process:    p.d.Process(s.PID, t),
+		},
+	)
 }
 
 // release says that a socket gives its port back, if it holds one.
@@ -107,16 +164,47 @@ func (p *etwProbe) release(t model.Time, key uint64, s *etw.Socket, r *etw.Recor
 	if s == nil || s.Since == 0 {
 		return
 	}
-	p.d.Out.AddPortRelease(model.PortRelease{Time: t, Dur: t.Sub(s.Since), PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: model.HowClose,
-		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t)})
+	p.d.Out.AddPortRelease(
+		model.PortRelease{
+			Time:       t,
+			Dur:        t.Sub(s.Since),
+			PID:        s.PID,
+			TID:        threadOf(r, s.PID),
+			Cookie:     key,
+			Protocol:   s.Protocol,
+			LocalPort:  s.Local.Port(),
+			RemotePort: s.Remote.Port(),
+			How:        model.HowClose,
+			LocalAddr:  p.text(s.Local.Addr()),
+			RemoteAddr: p.text(s.Remote.Addr()),
+			Process:    p.d.Process(s.PID, t),
+		},
+	)
 	s.Since = 0
 }
 
 // fail says that a port could not be taken.
 func (p *etwProbe) fail(t model.Time, key uint64, s etw.Socket, r *etw.Record, status uint32) {
 	p.pools(t)
-	p.d.Out.AddPortFail(model.PortFail{Time: t, PID: s.PID, TID: threadOf(r, s.PID), Cookie: key, Protocol: s.Protocol, LocalPort: s.Local.Port(), RemotePort: s.Remote.Port(), How: s.How, Error: int64(status),
-		LocalAddr: p.text(s.Local.Addr()), RemoteAddr: p.text(s.Remote.Addr()), Process: p.d.Process(s.PID, t), ErrorName: ntStatusName(status)})
+	p.d.Out.AddPortFail(
+		model.PortFail{
+			Time:       t,
+			PID:        s.PID,
+			TID:        threadOf(r, s.PID),
+			Cookie:     key,
+			Protocol:   s.Protocol,
+			LocalPort:  s.Local.Port(),
+			RemotePort: s.Remote.Port(),
+			How:        s.How,
+			Error:      int64(status),
+			LocalAddr: p.text(
+				s.Local.Addr(),
+			),
+			RemoteAddr: p.text(s.Remote.Addr()),
+			Process:    p.d.Process(s.PID, t),
+			ErrorName:  ntStatusName(status),
+		},
+	)
 }
 
 // threadOf returns the thread that logged r when it is one of the process: the

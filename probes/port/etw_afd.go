@@ -24,7 +24,12 @@ const (
 )
 
 func afdBinds() []etw.Key {
-	return []etw.Key{etw.Event(etw.ProviderAFD, afdBindAddress), etw.Event(etw.ProviderAFD, afdBind), etw.Event(etw.ProviderAFD, afdOldBind4), etw.Event(etw.ProviderAFD, afdOldBind6)}
+	return []etw.Key{
+		etw.Event(etw.ProviderAFD, afdBindAddress),
+		etw.Event(etw.ProviderAFD, afdBind),
+		etw.Event(etw.ProviderAFD, afdOldBind4),
+		etw.Event(etw.ProviderAFD, afdOldBind6),
+	}
 }
 
 func (p *etwProbe) registerAFD() {
@@ -105,7 +110,14 @@ func (p *etwProbe) bind(r *etw.Record, t model.Time) bool {
 }
 
 // bound ends a bind that may have failed.
-func (p *etwProbe) bound(endpoint uint64, s *etw.Socket, addr netip.AddrPort, status uint32, r *etw.Record, t model.Time) {
+func (p *etwProbe) bound(
+	endpoint uint64,
+	s *etw.Socket,
+	addr netip.AddrPort,
+	status uint32,
+	r *etw.Record,
+	t model.Time,
+) {
 	how := model.HowBindPort
 	if s.Asked.IsValid() && s.Asked.Port() == 0 {
 		how = model.HowBindAny

@@ -85,7 +85,17 @@ func keyOf(r *etw.Record) rpcCallKey {
 // callStart decodes InterfaceUuid, ProcNum, Protocol, NetworkAddress, Endpoint.
 func (p *etwProbe) callStart(r *etw.Record, t model.Time) bool {
 	f := r.Fields()
-	c := rpcCall{start: t, iface: f.GUID(), procedure: f.U32(), protocol: f.U32(), address: f.UTF16(), endpoint: f.UTF16(), pid: r.PID, tid: r.TID, server: r.ID == rpcServerStart}
+	c := rpcCall{
+		start:     t,
+		iface:     f.GUID(),
+		procedure: f.U32(),
+		protocol:  f.U32(),
+		address:   f.UTF16(),
+		endpoint:  f.UTF16(),
+		pid:       r.PID,
+		tid:       r.TID,
+		server:    r.ID == rpcServerStart,
+	}
 	if f.Short() {
 		return false
 	}
@@ -110,10 +120,21 @@ func (p *etwProbe) callStop(r *etw.Record, t model.Time) bool {
 	k := keyOf(r)
 	c, ok := p.calls[k]
 	delete(p.calls, k)
-	v := model.RPCCall{Time: t, PID: r.PID, TID: r.TID, Status: int64(status), Server: k.server, Process: p.d.Process(r.PID, t)}
+	v := model.RPCCall{
+		Time:    t,
+		PID:     r.PID,
+		TID:     r.TID,
+		Status:  int64(status),
+		Server:  k.server,
+		Process: p.d.Process(r.PID, t),
+	}
 	if ok {
 		v.Dur = max(t.Sub(c.start), 0)
-		v.Procedure, v.Transport, v.Interface, v.Endpoint, v.Address = int64(c.procedure), int64(c.protocol), c.iface.String(), c.endpoint, c.address
+		v.Procedure, v.Transport, v.Interface, v.Endpoint, v.Address = int64(
+			c.procedure,
+		), int64(
+			c.protocol,
+		), c.iface.String(), c.endpoint, c.address
 		v.PID, v.TID = c.pid, c.tid
 	}
 	p.d.Out.AddRPCCall(v)
@@ -125,8 +146,21 @@ func (p *etwProbe) openCalls(t model.Time) {
 	for _, c := range slices.SortedFunc(maps.Values(p.calls), func(a, b rpcCall) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.tid, b.tid), cmp.Compare(a.procedure, b.procedure))
 	}) {
-		p.d.Out.AddRPCActive(model.RPCActive{Time: t, Dur: max(t.Sub(c.start), 0), PID: c.pid, TID: c.tid, Procedure: int64(c.procedure), Transport: int64(c.protocol), Server: c.server,
-			Interface: c.iface.String(), Endpoint: c.endpoint, Address: c.address, Process: c.process})
+		p.d.Out.AddRPCActive(
+			model.RPCActive{
+				Time:      t,
+				Dur:       max(t.Sub(c.start), 0),
+				PID:       c.pid,
+				TID:       c.tid,
+				Procedure: int64(c.procedure),
+				Transport: int64(c.protocol),
+				Server:    c.server,
+				Interface: c.iface.String(),
+				Endpoint:  c.endpoint,
+				Address:   c.address,
+				Process:   c.process,
+			},
+		)
 	}
 }
 
@@ -147,7 +181,9 @@ func (p *etwProbe) callError(r *etw.Record, t model.Time) bool {
 	if name == "" {
 		name = p.d.Process(pid, t)
 	}
-	p.d.Out.AddRPCCall(model.RPCCall{Time: t, Flags: model.FlagSecondary, PID: pid, TID: r.TID, Status: int64(status), Process: name})
+	p.d.Out.AddRPCCall(
+		model.RPCCall{Time: t, Flags: model.FlagSecondary, PID: pid, TID: r.TID, Status: int64(status), Process: name},
+	)
 	return true
 }
 
@@ -177,8 +213,19 @@ func (p *etwProbe) usedProtocol(r *etw.Record, t model.Time) bool {
 	if status == 0 || ok && sequenceProtocol(v.protocol) == model.ProtocolUnknown {
 		return true
 	}
-	p.d.Out.AddPortFail(model.PortFail{Time: t, PID: r.PID, TID: r.TID, Protocol: sequenceProtocol(v.protocol), LocalPort: endpointPort(v.endpoint), How: model.HowRPC, Error: int64(status), Process: p.d.Process(r.PID, t),
-		ErrorName: ntStatusName(status)})
+	p.d.Out.AddPortFail(
+		model.PortFail{
+			Time:      t,
+			PID:       r.PID,
+			TID:       r.TID,
+			Protocol:  sequenceProtocol(v.protocol),
+			LocalPort: endpointPort(v.endpoint),
+			How:       model.HowRPC,
+			Error:     int64(status),
+			Process:   p.d.Process(r.PID, t),
+			ErrorName: ntStatusName(status),
+		},
+	)
 	return true
 }
 
@@ -218,7 +265,18 @@ func (p *etwProbe) endpoint(r *etw.Record, t model.Time) bool {
 		protocol = model.ProtocolOther
 		endpoint = sequence + "[" + endpoint + "]"
 	}
-	p.d.Out.AddRPCEndpoint(model.RPCEndpoint{Time: t, PID: r.PID, TID: r.TID, Protocol: protocol, LocalPort: endpointPort(endpoint), Removed: r.ID == rpcssUnregister, Interface: iface.String(), Endpoint: endpoint,
-		Process: p.d.Process(r.PID, t)})
+	p.d.Out.AddRPCEndpoint(
+		model.RPCEndpoint{
+			Time:      t,
+			PID:       r.PID,
+			TID:       r.TID,
+			Protocol:  protocol,
+			LocalPort: endpointPort(endpoint),
+			Removed:   r.ID == rpcssUnregister,
+			Interface: iface.String(),
+			Endpoint:  endpoint,
+			Process:   p.d.Process(r.PID, t),
+		},
+	)
 	return true
 }

@@ -153,7 +153,18 @@ func (p *etwProbe) reservation(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	p.fail(t, 0, etw.Socket{PID: pid, Protocol: model.ProtocolTCP, Local: netip.AddrPortFrom(netip.Addr{}, port), How: model.HowBindPort}, r, status)
+	p.fail(
+		t,
+		0,
+		etw.Socket{
+			PID:      pid,
+			Protocol: model.ProtocolTCP,
+			Local:    netip.AddrPortFrom(netip.Addr{}, port),
+			How:      model.HowBindPort,
+		},
+		r,
+		status,
+	)
 	return true
 }
 

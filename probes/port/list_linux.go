@@ -232,7 +232,12 @@ func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder, b
 		var errs []error
 		for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-				complete, err := dumpDiag(family, protocol, buffer, func(s diagSocket) { out.addDiag(s, n.Inode, protocol, inodes) })
+				complete, err := dumpDiag(
+					family,
+					protocol,
+					buffer,
+					func(s diagSocket) { out.addDiag(s, n.Inode, protocol, inodes) },
+				)
 				ns.complete = ns.complete && complete
 				errs = append(errs, err)
 			}

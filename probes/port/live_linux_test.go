@@ -80,13 +80,25 @@ func TestPresentAtStart(t *testing.T) {
 	w.endPair(client2, conn2)
 
 	s := ebpftest.Start(t, ebpf.Options{}, New())
-	cookies := map[uint64]string{cookieOf(udp): "udp", cookieOf(server): "server", cookieOf(client): "client", cookieOf(conn): "conn", cookieOf(server2): "server2"}
-	s.WaitFor(patience, "active event", func(b *model.Batch, e *model.Event) bool { return e.Kind == model.KindPortActive })
+	cookies := map[uint64]string{
+		cookieOf(udp):     "udp",
+		cookieOf(server):  "server",
+		cookieOf(client):  "client",
+		cookieOf(conn):    "conn",
+		cookieOf(server2): "server2",
+	}
+	s.WaitFor(
+		patience,
+		"active event",
+		func(b *model.Batch, e *model.Event) bool { return e.Kind == model.KindPortActive },
+	)
 	s.Intervals(1)
 	// A socket from before the start that had no port: its later life must be seen.
 	w.check("connect", unix.Connect(unbound, sink4))
 	unboundCookie, unboundPort := cookieOf(unbound), portOf(unbound)
-	for fd, name := range map[int]string{udp: "udp", server: "server", client: "client", conn: "conn", server2: "server2", unbound: ""} {
+	for fd, name := range map[int]string{
+		udp: "udp", server: "server", client: "client", conn: "conn", server2: "server2", unbound: "",
+	} {
 		cookies[cookieOf(fd)] = name
 		unix.Close(fd)
 	}
@@ -319,7 +331,11 @@ func TestOwnerDies(t *testing.T) {
 }
 
 func TestPools(t *testing.T) {
-	s := ebpftest.Start(t, ebpf.Options{Pools: []ebpf.Pool{{Name: "rpc", Protocol: model.ProtocolUDP, Low: 5000, High: 5100}}}, New())
+	s := ebpftest.Start(
+		t,
+		ebpf.Options{Pools: []ebpf.Pool{{Name: "rpc", Protocol: model.ProtocolUDP, Low: 5000, High: 5100}}},
+		New(),
+	)
 	low, high, err := readPortRange("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		t.Fatal(err)

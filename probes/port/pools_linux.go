@@ -90,13 +90,17 @@ func (p *pools) update(l *listing) {
 		return // the listing failed: nothing is known to have gone
 	}
 	gone := func(inode uint32) bool {
-		return p.met[inode] <= l.begin && !slices.ContainsFunc(l.namespaces, func(n namespace) bool { return n.inode == inode })
+		return p.met[inode] <= l.begin &&
+			!slices.ContainsFunc(l.namespaces, func(n namespace) bool { return n.inode == inode })
 	}
 	// A namespace that has gone takes its pools along, so that memory stays bounded.
 	for _, k := range slices.SortedFunc(maps.Keys(p.known), comparePoolKeys) {
 		if k.netns != 0 && gone(uint32(k.netns)) {
 			delete(p.known, k)
-			p.changed = append(p.changed, model.PortPool{Protocol: k.protocol, Source: model.PoolEphemeral, Netns: k.netns, Name: k.name})
+			p.changed = append(
+				p.changed,
+				model.PortPool{Protocol: k.protocol, Source: model.PoolEphemeral, Netns: k.netns, Name: k.name},
+			)
 		}
 	}
 	for inode := range p.met {

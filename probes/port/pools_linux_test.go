@@ -44,7 +44,8 @@ func TestPoolsOfNamespaces(t *testing.T) {
 	}
 	p.update(&listing{namespaces: []namespace{host}})
 	gone := reported(t, &p)
-	if len(gone) != 2 || slices.ContainsFunc(gone, func(v model.PortPool) bool { return v.Netns != 2 || v.High != 0 || v.Size != 0 }) {
+	if len(gone) != 2 ||
+		slices.ContainsFunc(gone, func(v model.PortPool) bool { return v.Netns != 2 || v.High != 0 || v.Size != 0 }) {
 		t.Errorf("after the namespace has gone: %+v", gone)
 	}
 	p.update(&listing{namespaces: []namespace{host}})

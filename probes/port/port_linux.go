@@ -184,11 +184,20 @@ func (a *attached) attachParts(without []string) {
 		try("stacks", bpfProgPortEnterBind, bpfProgPortEnterListen, bpfProgPortEnterConnect)
 	}
 	try("failures", bpfProgPortExitBind, bpfProgPortExitListen)
-	if try("functions", bpfProgPortFnUdpPut, bpfProgPortFnTcpPut, bpfProgPortFnUdpGet, bpfProgPortFnTcpGet, bpfProgPortFnConnect4, bpfProgPortFnConnect6) {
+	if try(
+		"functions",
+		bpfProgPortFnUdpPut,
+		bpfProgPortFnTcpPut,
+		bpfProgPortFnUdpGet,
+		bpfProgPortFnTcpGet,
+		bpfProgPortFnConnect4,
+		bpfProgPortFnConnect6,
+	) {
 		try("connect", bpfProgPortExitConnect)
 		a.addStatus(a.watch.load(bpfProgPortUseReceive, bpfProgPortUseSend))
 	} else {
-		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the audit only; all others are seen by the remaining parts")
+		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the "+
+			"audit only; all others are seen by the remaining parts")
 		try("bind", bpfProgPortPostBind4, bpfProgPortPostBind6)
 		try("connect", bpfProgPortExitConnect, bpfProgPortSockops)
 		a.attachSend(sockets)

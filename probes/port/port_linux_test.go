@@ -42,14 +42,27 @@ func seen(b *model.Batch, e *model.Event) (f fact, ok bool) {
 		return f, true
 	}
 	if v, ok := b.PortFail(e); ok {
-		f.Cookie, f.Protocol, f.Port, f.How, f.PID, f.Errno = v.Cookie, v.Protocol, v.LocalPort, v.How, int(v.PID), int(v.Error)
+		f.Cookie, f.Protocol, f.Port, f.How, f.PID, f.Errno = v.Cookie, v.Protocol, v.LocalPort, v.How, int(
+			v.PID,
+		), int(
+			v.Error,
+		)
 		return f, true
 	}
 	return f, false
 }
 
 func (f fact) String() string {
-	return fmt.Sprintf("%v cookie=%#x %v port=%d how=%v pid=%d errno=%d", f.Kind, f.Cookie, f.Protocol, f.Port, f.How, f.PID, f.Errno)
+	return fmt.Sprintf(
+		"%v cookie=%#x %v port=%d how=%v pid=%d errno=%d",
+		f.Kind,
+		f.Cookie,
+		f.Protocol,
+		f.Port,
+		f.How,
+		f.PID,
+		f.Errno,
+	)
 }
 
 func TestScenarios(t *testing.T) { testScenarios(t, New()) }
@@ -85,7 +98,8 @@ func testScenarios(t *testing.T, probe Probe) {
 		if l, ok := b.Loss(e); ok {
 			t.Errorf("loss: %+v", l)
 		}
-		if v, ok := b.PortFail(e); ok && v.PID == int32(os.Getpid()) && v.How == model.HowConnect && (v.RemotePort == 0 || v.RemoteAddr == "") {
+		if v, ok := b.PortFail(e); ok && v.PID == int32(os.Getpid()) && v.How == model.HowConnect &&
+			(v.RemotePort == 0 || v.RemoteAddr == "") {
 			t.Errorf("a connect that failed without its destination: %+v", v)
 		}
 		if f, ok := seen(b, e); ok {

@@ -295,7 +295,13 @@ var scenarios = []scenario{
 	}},
 	{name: "bind: address not local", do: func(w *work) {
 		fd := w.tcp()
-		w.failed(fd, 80, model.HowBindPort, unix.Bind(fd, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}), unix.EADDRNOTAVAIL)
+		w.failed(
+			fd,
+			80,
+			model.HowBindPort,
+			unix.Bind(fd, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}),
+			unix.EADDRNOTAVAIL,
+		)
 		w.check("close", unix.Close(fd))
 	}},
 	{name: "bind: privileged port", do: func(w *work) {

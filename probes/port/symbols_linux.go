@@ -160,7 +160,11 @@ func (m *module) function(offset uint64) string {
 			continue
 		}
 		addr := offset - p.Off + p.Vaddr
-		i, found := slices.BinarySearchFunc(m.symbols, addr, func(s symbol, addr uint64) int { return cmp.Compare(s.addr, addr) })
+		i, found := slices.BinarySearchFunc(
+			m.symbols,
+			addr,
+			func(s symbol, addr uint64) int { return cmp.Compare(s.addr, addr) },
+		)
 		if !found {
 			i--
 		}

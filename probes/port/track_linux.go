@@ -94,7 +94,10 @@ type tracker struct {
 
 func newTracker(env *ebpf.Env) *tracker {
 	return &tracker{
-		clock: env.Clock, name: env.NamedProcess, forget: func(uint64) {}, meet: func(uint32, model.Time, *model.Builder, ...int32) {},
+		clock: env.Clock, name: env.NamedProcess, forget: func(uint64) {}, meet: func(
+			uint32, model.Time, *model.Builder, ...int32,
+		) {
+		},
 		held:      make(map[uint64]*holding),
 		listeners: make(map[listenerKey]listener),
 		rests:     newRestQueue(),
@@ -237,7 +240,14 @@ func (t *tracker) hold(cookie uint64, h *holding) {
 	}
 }
 
-func (t *tracker) emitAcquire(cookie uint64, h *holding, at model.Time, tid int32, stack model.Stack, b *model.Builder) {
+func (t *tracker) emitAcquire(
+	cookie uint64,
+	h *holding,
+	at model.Time,
+	tid int32,
+	stack model.Stack,
+	b *model.Builder,
+) {
 	h.announced = true
 	b.AddPortAcquire(model.PortAcquire{
 		Time: at, Flags: h.flags, PID: h.pid, TID: tid, Cookie: cookie, Protocol: h.protocol,
@@ -339,7 +349,17 @@ func (t *tracker) release(cookie uint64, h *holding, at model.Time, how model.Ho
 func (t *tracker) rest(cookie uint64, h *holding, at model.Time, length time.Duration, b *model.Builder) {
 	t.drop(cookie, h)
 	t.endRest(h.tuple(), at, b)
-	t.rests.add(&resting{tuple: h.tuple(), cookie: cookie, since: at, until: at.Add(length), pid: h.pid, comm: h.comm, announced: true})
+	t.rests.add(
+		&resting{
+			tuple:     h.tuple(),
+			cookie:    cookie,
+			since:     at,
+			until:     at.Add(length),
+			pid:       h.pid,
+			comm:      h.comm,
+			announced: true,
+		},
+	)
 	b.AddPortRest(model.PortRest{
 		Time: at, Flags: h.flags, PID: h.pid, TID: -1, Cookie: cookie, Protocol: h.protocol,
 		LocalPort: h.localPort, RemotePort: h.remotePort, Rest: length, Netns: int64(h.netns),

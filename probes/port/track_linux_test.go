@@ -24,7 +24,14 @@ func newTestTracker() *tracker {
 }
 
 func acquire(at, cookie uint64, port, remote uint16, how model.How) []byte {
-	r := bpfPortRecord{Cookie: cookie, Owner: 7, LocalPort: port, RemotePort: remote, Protocol: uint8(model.ProtocolTCP), How: uint8(how)}
+	r := bpfPortRecord{
+		Cookie:     cookie,
+		Owner:      7,
+		LocalPort:  port,
+		RemotePort: remote,
+		Protocol:   uint8(model.ProtocolTCP),
+		How:        uint8(how),
+	}
 	r.Head.TimeNs, r.Head.Pid, r.Tid, r.Stack = at, 7, 8, -1
 	r.LocalAddr, r.RemoteAddr = mapped([4]byte{127, 0, 0, 1}), mapped([4]byte{127, 0, 0, 1})
 	return bytesOf(&r)
@@ -69,7 +76,9 @@ func TestTracker(t *testing.T) {
 	atRest := func() *listing {
 		loop := mapped([4]byte{127, 0, 0, 1})
 		l := listed(1, 80)
-		l.resting = []timeWait{{tuple: tuple{local: loop, remote: loop, localPort: 5000, remotePort: 90}, cookie: 9, left: time.Minute}}
+		l.resting = []timeWait{
+			{tuple: tuple{local: loop, remote: loop, localPort: 5000, remotePort: 90}, cookie: 9, left: time.Minute},
+		}
 		return l
 	}
 	// tells ends an interval at the given second.
@@ -94,7 +103,8 @@ func TestTracker(t *testing.T) {
 			tells(t, 2, b)
 			_ = t.decodeAcquire(acquire(2*second-1, 2, 5000, 90, model.HowConnect), b)
 		}, []string{"port.active", "port.active", "port.release rest_end", "port.acquire connect"}},
-		{"the first listing finds the rest of a connection whose beginning is read later", func(t *tracker, b *model.Builder) {
+		{"the first listing finds the rest of a connection whose beginning is read " +
+			"later", func(t *tracker, b *model.Builder) {
 			t.begin(atRest())
 			_ = t.decodeAcquire(acquire(second-2, 2, 5000, 90, model.HowConnect), b)
 			_ = t.decodeRelease(release(second-1, 2, true), b)
@@ -107,7 +117,8 @@ func TestTracker(t *testing.T) {
 			_ = t.decodeAcquire(acquire(3, 1, 5001, 90, model.HowConnect), b)
 			_ = t.decodeRelease(release(4, 1, true), b)
 			tells(t, 61, b)
-		}, []string{"port.acquire connect", "port.rest", "port.acquire connect", "port.rest", "port.release rest_end", "port.release rest_end"}},
+		}, []string{"port.acquire connect", "port.rest", "port.acquire connect", "port.rest", "port.release " +
+			"rest_end", "port.release rest_end"}},
 		{"bound, then connected with addresses at rest", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 5000, 90, model.HowConnect), b)
 			_ = t.decodeRelease(release(2, 1, true), b)
@@ -115,7 +126,8 @@ func TestTracker(t *testing.T) {
 			_ = t.decodeAcquire(acquire(4, 2, 5000, 90, model.HowConnect), b)
 			_ = t.decodeRelease(release(5, 2, true), b)
 			tells(t, 61, b)
-		}, []string{"port.acquire connect", "port.rest", "port.acquire bind_port", "port.release rest_end", "port.rest", "port.release rest_end"}},
+		}, []string{"port.acquire connect", "port.rest", "port.acquire bind_port", "port.release " +
+			"rest_end", "port.rest", "port.release rest_end"}},
 		{"acquired and released", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			_ = t.decodeRelease(release(2, 1, false), b)
@@ -231,7 +243,9 @@ func TestShortRecords(t *testing.T) {
 	var b model.Builder
 	for n := range int(unsafe.Sizeof(bpfPortReleaseRecord{})) {
 		raw := make([]byte, n)
-		for name, decode := range map[string]ebpf.Decoder{"acquire": tr.decodeAcquire, "fail": tr.decodeFail, "release": tr.decodeRelease} {
+		for name, decode := range map[string]ebpf.Decoder{
+			"acquire": tr.decodeAcquire, "fail": tr.decodeFail, "release": tr.decodeRelease,
+		} {
 			if decode(raw, &b) == nil {
 				t.Errorf("%s: a record of %d bytes is accepted", name, n)
 			}
@@ -277,14 +291,19 @@ func TestParseDiag(t *testing.T) {
 	done := make([]byte, unix.SizeofNlMsghdr)
 	binary.NativeEndian.PutUint32(done, uint32(len(done)))
 	binary.NativeEndian.PutUint16(done[4:], unix.NLMSG_DONE)
-	data := slices.Concat(diagMessage(unix.AF_INET, 10, 0, 80, 1<<40|5), diagMessage(unix.AF_INET6, 6, diagTimerTimeWait, 81, 6), done)
+	data := slices.Concat(
+		diagMessage(unix.AF_INET, 10, 0, 80, 1<<40|5),
+		diagMessage(unix.AF_INET6, 6, diagTimerTimeWait, 81, 6),
+		done,
+	)
 	var got []diagSocket
 	ended, interrupted, err := parseDiag(data, func(s diagSocket) { got = append(got, s) })
 	if !ended || interrupted || err != nil {
 		t.Fatalf("%v, %v, %v; want the end", ended, interrupted, err)
 	}
 	if len(got) != 2 || got[0].cookie != 1<<40|5 || got[0].localPort != 80 || got[0].state != tcpListen || got[0].timeWait ||
-		got[0].local != mapped([4]byte{127, 0, 0, 1}) || !got[1].timeWait || got[1].expiresMS != 1500 || got[1].local[0] != 127 {
+		got[0].local != mapped([4]byte{127, 0, 0, 1}) || !got[1].timeWait || got[1].expiresMS != 1500 ||
+		got[1].local[0] != 127 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -56,9 +56,21 @@ func newUring(w *work) *uring {
 	r.fd = int(fd)
 	size := max(r.params.sq.array+r.params.sqEntries*4, r.params.cq.cqes+r.params.cqEntries*16)
 	var err error
-	r.ring, err = unix.Mmap(r.fd, uringOffSQ, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	r.ring, err = unix.Mmap(
+		r.fd,
+		uringOffSQ,
+		int(size),
+		unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_POPULATE,
+	)
 	w.check("map the ring", err)
-	r.sqes, err = unix.Mmap(r.fd, uringOffSQEs, int(r.params.sqEntries)*64, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	r.sqes, err = unix.Mmap(
+		r.fd,
+		uringOffSQEs,
+		int(r.params.sqEntries)*64,
+		unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_POPULATE,
+	)
 	w.check("map the requests", err)
 	return r
 }
@@ -112,7 +124,14 @@ func TestURing(t *testing.T) {
 	connect := func(fd int, port uint16) {
 		t.Helper()
 		to := address(port)
-		result := ring.do(uringSQE{opcode: uringOpConnect, fd: int32(fd), addr: uint64(uintptr(unsafe.Pointer(&to))), off: uint64(unsafe.Sizeof(to))})
+		result := ring.do(
+			uringSQE{
+				opcode: uringOpConnect,
+				fd:     int32(fd),
+				addr:   uint64(uintptr(unsafe.Pointer(&to))),
+				off:    uint64(unsafe.Sizeof(to)),
+			},
+		)
 		runtime.KeepAlive(&to)
 		if result != 0 {
 			t.Fatalf("connect: %v", unix.Errno(-result))
@@ -126,7 +145,9 @@ func TestURing(t *testing.T) {
 	ring.do(uringSQE{opcode: uringOpSend, fd: int32(sent), addr: uint64(uintptr(unsafe.Pointer(&payload[0]))), length: 1})
 	runtime.KeepAlive(payload)
 	want := map[uint64][]model.How{
-		cookieOf(tcp): {model.HowConnect}, cookieOf(sent): {model.HowSend}, cookieOf(silent): {model.HowAudit, model.HowSend},
+		cookieOf(tcp): {
+			model.HowConnect,
+		}, cookieOf(sent): {model.HowSend}, cookieOf(silent): {model.HowAudit, model.HowSend},
 	}
 	got := make(map[uint64]model.How)
 	s.WaitFor(patience, "all acquisitions", func(b *model.Batch, e *model.Event) bool {

@@ -43,5 +43,9 @@ func BenchmarkUse(b *testing.B) {
 	}
 	costs := read()
 	s.Stop()
-	ebpftest.ReportCosts(b, map[string]ebpftest.Cost{"port_send": costs["port_send"], "port_use_receive": costs["port_use_receive"]}, "port_")
+	ebpftest.ReportCosts(
+		b,
+		map[string]ebpftest.Cost{"port_send": costs["port_send"], "port_use_receive": costs["port_use_receive"]},
+		"port_",
+	)
 }

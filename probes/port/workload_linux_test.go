@@ -92,7 +92,10 @@ func (w *work) took(fd int, how model.How) {
 	if port == 0 {
 		w.t.Fatal("the socket has no port")
 	}
-	w.facts = append(w.facts, fact{Kind: model.KindPortAcquire, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid})
+	w.facts = append(
+		w.facts,
+		fact{Kind: model.KindPortAcquire, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid},
+	)
 }
 
 // last returns the fact of the socket's last acquisition.
@@ -128,7 +131,18 @@ func (w *work) failed(fd int, port uint16, how model.How, err error, want unix.E
 	if !errors.Is(err, want) {
 		w.t.Fatalf("got %v, want %v", err, want)
 	}
-	w.facts = append(w.facts, fact{Kind: model.KindPortFail, Cookie: cookieOf(fd), Protocol: protocolOf(fd), Port: port, How: how, PID: w.pid, Errno: int(want)})
+	w.facts = append(
+		w.facts,
+		fact{
+			Kind:     model.KindPortFail,
+			Cookie:   cookieOf(fd),
+			Protocol: protocolOf(fd),
+			Port:     port,
+			How:      how,
+			PID:      w.pid,
+			Errno:    int(want),
+		},
+	)
 }
 
 // close closes fd, the last reference to its socket.
@@ -330,7 +344,9 @@ func runChild(args []string) {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
-			line, _ := json.Marshal(fact{model.KindPortAcquire, cookieOf(fd), model.ProtocolUDP, portOf(fd), model.HowBindAny, os.Getpid(), 0})
+			line, _ := json.Marshal(
+				fact{model.KindPortAcquire, cookieOf(fd), model.ProtocolUDP, portOf(fd), model.HowBindAny, os.Getpid(), 0},
+			)
 			fmt.Println(string(line))
 		}
 	}
@@ -344,7 +360,10 @@ func (w *work) namespace(low, high int, f func()) {
 	w.onThread(func() {
 		w.check("unshare", unix.Unshare(unix.CLONE_NEWNET))
 		w.check("namespace", vmtest.LoopbackUp())
-		w.check("set the range", os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0o644))
+		w.check(
+			"set the range",
+			os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0o644),
+		)
 		f()
 	})
 }

@@ -27,7 +27,14 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	if c.Has(etw.Opcode(etw.ClassThread, opSwitch)) {
 		return []model.Probe{{Name: p.Name(), State: model.ProbeOn}}
 	}
-	return []model.Probe{{Name: p.Name(), State: model.ProbeOff, Reason: "no context switches in the capture: what a DPC interrupted is not known", Hint: "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+CSWITCH (see docs/WINDOWS.md)"}}
+	return []model.Probe{
+		{
+			Name:   p.Name(),
+			State:  model.ProbeOff,
+			Reason: "no context switches in the capture: what a DPC interrupted is not known",
+			Hint:   "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+CSWITCH (see docs/WINDOWS.md)",
+		},
+	}
 }
 
 // Register implements etw.Probe.
@@ -52,7 +59,17 @@ func (p *etwProbe) cswitch(r *etw.Record, t model.Time) bool {
 		if next == 0 {
 			pid = 0
 		}
-		p.d.Out.AddSchedSwitch(model.SchedSwitch{Time: t, CPU: r.CPU, PID: pid, TID: next, OldTID: int64(old), OldState: int64(state), Process: p.d.Process(pid, t)})
+		p.d.Out.AddSchedSwitch(
+			model.SchedSwitch{
+				Time:     t,
+				CPU:      r.CPU,
+				PID:      pid,
+				TID:      next,
+				OldTID:   int64(old),
+				OldState: int64(state),
+				Process:  p.d.Process(pid, t),
+			},
+		)
 	}
 	return true
 }

@@ -45,7 +45,14 @@ func wideBinary(processes, samples int) []byte {
 	l.Catalogue(start, perfmontest.Entry{Form: 16, Machine: "BIG", Object: "Process", Instance: "*", Counter: "*"})
 	for i := range samples {
 		at := start.Add(time.Duration(i) * time.Second)
-		b := perfmontest.Block{Machine: "BIG", Object: 230, Time: perfmontest.FileTime(at), Frequency: 1e7, UTC: at, Counters: counters}
+		b := perfmontest.Block{
+			Machine:   "BIG",
+			Object:    230,
+			Time:      perfmontest.FileTime(at),
+			Frequency: 1e7,
+			UTC:       at,
+			Counters:  counters,
+		}
 		for p := range processes {
 			in := perfmontest.BlockInstance{Name: fmt.Sprintf("process%d", p%50), Values: []int64{int64(p)}}
 			for c := range 27 {

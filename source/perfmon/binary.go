@@ -187,7 +187,14 @@ type instanceState struct {
 }
 
 func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress func(int64)) error {
-	r := binaryRun{binaryLog: b, to: to, offset: b.offset, titles: map[uint32]string{}, table: map[path]*counterState{}, objects: map[string]*objectState{}}
+	r := binaryRun{
+		binaryLog: b,
+		to:        to,
+		offset:    b.offset,
+		titles:    map[uint32]string{},
+		table:     map[path]*counterState{},
+		objects:   map[string]*objectState{},
+	}
 	view, size := b.r, b.size
 	if from != 0 {
 		if v, ok := b.seek(from); ok {
@@ -419,7 +426,15 @@ func (r *binaryRun) single(e *entry, b []byte) {
 	if !valid(le.Uint32(b)) {
 		return
 	}
-	r.reading(r.state(e.path, e.kind), Raw{First: int64(le.Uint64(b[16:])), Second: int64(le.Uint64(b[24:])), Multi: le.Uint32(b[32:]), TimeBase: float64(e.timeBase)})
+	r.reading(
+		r.state(e.path, e.kind),
+		Raw{
+			First:    int64(le.Uint64(b[16:])),
+			Second:   int64(le.Uint64(b[24:])),
+			Multi:    le.Uint32(b[32:]),
+			TimeBase: float64(e.timeBase),
+		},
+	)
 }
 
 // valid reports whether a PDH status means data: PDH_CSTATUS_VALID_DATA or _NEW_DATA.
@@ -451,7 +466,15 @@ func (r *binaryRun) instances(e *entry, b []byte) {
 		}
 		p := e.path
 		p.instance = numbered(name, seen)
-		r.reading(r.state(p, e.kind), Raw{First: int64(le.Uint64(item[8:])), Second: int64(le.Uint64(item[16:])), Multi: le.Uint32(item[4:]), TimeBase: float64(e.timeBase)})
+		r.reading(
+			r.state(p, e.kind),
+			Raw{
+				First:    int64(le.Uint64(item[8:])),
+				Second:   int64(le.Uint64(item[16:])),
+				Multi:    le.Uint32(item[4:]),
+				TimeBase: float64(e.timeBase),
+			},
+		)
 	}
 }
 

@@ -65,7 +65,14 @@ type device struct {
 }
 
 func newConverter(l *Log, from model.Time, emit source.Emit) *converter {
-	c := &converter{log: l, emit: emit, from: from, totals: map[*column]float64{}, cpus: map[int32]*processor{}, devices: map[string]*device{}}
+	c := &converter{
+		log:     l,
+		emit:    emit,
+		from:    from,
+		totals:  map[*column]float64{},
+		cpus:    map[int32]*processor{},
+		devices: map[string]*device{},
+	}
 	c.groups = groupStarts(l.first.list)
 	return c
 }
@@ -114,7 +121,9 @@ func (c *converter) begin(at model.Time) (bool, error) {
 	}
 	if c.at != 0 && at <= c.at {
 		c.note(noteBackwards, 1)
-		c.builder.AddLoss(model.Loss{Time: c.at, CPU: -1, Lost: 1, Origin: "file", Detail: "perfmon: " + noteBackwards.String()})
+		c.builder.AddLoss(
+			model.Loss{Time: c.at, CPU: -1, Lost: 1, Origin: "file", Detail: "perfmon: " + noteBackwards.String()},
+		)
 		return false, nil
 	}
 	c.before, c.at = c.at, at
@@ -131,7 +140,16 @@ func (c *converter) begin(at model.Time) (bool, error) {
 	}
 	if missing := c.cadence.next(at); missing > 0 {
 		c.note(noteMissing, missing)
-		c.builder.AddLoss(model.Loss{Time: at, Dur: at.Sub(c.before), CPU: -1, Lost: uint64(missing), Origin: "file", Detail: "perfmon: " + noteMissing.String()})
+		c.builder.AddLoss(
+			model.Loss{
+				Time:   at,
+				Dur:    at.Sub(c.before),
+				CPU:    -1,
+				Lost:   uint64(missing),
+				Origin: "file",
+				Detail: "perfmon: " + noteMissing.String(),
+			},
+		)
 	}
 	return true, nil
 }
@@ -262,7 +280,20 @@ func (c *converter) datagrams(col *column, r role, n float64) {
 	if r == roleDroppedDatagrams {
 		place = model.PlaceSocket
 	}
-	c.builder.AddDrop(model.Drop{Time: c.at, Dur: c.interval(), CPU: -1, PID: -1, TID: -1, Place: place, Count: uint64(n), Protocol: model.ProtocolUDP, Queue: -1, Reason: col.name})
+	c.builder.AddDrop(
+		model.Drop{
+			Time:     c.at,
+			Dur:      c.interval(),
+			CPU:      -1,
+			PID:      -1,
+			TID:      -1,
+			Place:    place,
+			Count:    uint64(n),
+			Protocol: model.ProtocolUDP,
+			Queue:    -1,
+			Reason:   col.name,
+		},
+	)
 }
 
 func (c *converter) end() error {
@@ -344,10 +375,33 @@ func (c *converter) addProcessor(p *processor) {
 	}
 	if hasDPC {
 		n := p.count(roleDPCsQueued, interval)
-		c.builder.AddDeferredHist(model.DeferredHist{Time: c.at, Dur: interval, Flags: model.FlagSecondary, CPU: p.cpu, Class: model.ClassDPC, Count: n, Raised: n, Busy: dpc, Name: allDPCs})
+		c.builder.AddDeferredHist(
+			model.DeferredHist{
+				Time:   c.at,
+				Dur:    interval,
+				Flags:  model.FlagSecondary,
+				CPU:    p.cpu,
+				Class:  model.ClassDPC,
+				Count:  n,
+				Raised: n,
+				Busy:   dpc,
+				Name:   allDPCs,
+			},
+		)
 	}
 	if hasIRQ {
-		c.builder.AddInterruptHist(model.InterruptHist{Time: c.at, Dur: interval, Flags: model.FlagSecondary, CPU: p.cpu, Class: model.ClassISR, Count: p.count(roleInterrupts, interval), Busy: irq, Name: allInterrupts})
+		c.builder.AddInterruptHist(
+			model.InterruptHist{
+				Time:  c.at,
+				Dur:   interval,
+				Flags: model.FlagSecondary,
+				CPU:   p.cpu,
+				Class: model.ClassISR,
+				Count: p.count(roleInterrupts, interval),
+				Busy:  irq,
+				Name:  allInterrupts,
+			},
+		)
 	}
 }
 
@@ -379,9 +433,23 @@ func (c *converter) addDevice(d *device) {
 	for _, loss := range [...]struct {
 		role   role
 		reason string
-	}{{roleRXDiscarded, "Packets Received Discarded"}, {roleRXErrors, "Packets Received Errors"}, {roleTXDiscarded, "Packets Outbound Discarded"}, {roleTXErrors, "Packets Outbound Errors"}} {
+	}{{roleRXDiscarded, "Packets Received Discarded"}, {roleRXErrors, "Packets Received " +
+		"Errors"}, {roleTXDiscarded, "Packets Outbound Discarded"}, {roleTXErrors, "Packets Outbound Errors"}} {
 		if n := d.count(loss.role); n > 0 {
-			c.builder.AddDrop(model.Drop{Time: c.at, Dur: interval, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: n, Queue: -1, Reason: d.object + "/" + loss.reason, Device: d.name})
+			c.builder.AddDrop(
+				model.Drop{
+					Time:   c.at,
+					Dur:    interval,
+					CPU:    -1,
+					PID:    -1,
+					TID:    -1,
+					Place:  model.PlaceRing,
+					Count:  n,
+					Queue:  -1,
+					Reason: d.object + "/" + loss.reason,
+					Device: d.name,
+				},
+			)
 		}
 	}
 }
@@ -403,7 +471,9 @@ func (c *converter) finish() error {
 	}
 	for _, what := range [...]note{noteDamage, noteTorn, noteUnknown} {
 		if n := c.notes[what]; n > 0 && c.at != 0 {
-			c.builder.AddLoss(model.Loss{Time: c.at, CPU: -1, Lost: uint64(n), Origin: "file", Detail: "perfmon: " + what.String()})
+			c.builder.AddLoss(
+				model.Loss{Time: c.at, CPU: -1, Lost: uint64(n), Origin: "file", Detail: "perfmon: " + what.String()},
+			)
 		}
 	}
 	return c.flush()

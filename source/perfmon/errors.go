@@ -28,7 +28,8 @@ func (e *OffsetError) Error() string {
 
 // Hint implements the convention for faults that a user can mend.
 func (e *OffsetError) Hint() string {
-	return "give the offset that the machine's clock had when the log was made, for example --utc-offset +03:00; a log in binary form (.blg) carries it"
+	return "give the offset that the machine's clock had when the log was made, for example --utc-offset +03:00; a " +
+		"log in binary form (.blg) carries it"
 }
 
 // ForeignError is returned for a file in this format that another system wrote.

@@ -69,7 +69,12 @@ func (s *summary) processors(number func(group, cpu int32) int32) string {
 
 // probes returns the state of each probe for which a counter log stands in.
 func (s *summary) probes() []model.Probe {
-	deferred := model.Probe{Name: "deferred", Part: "counters", State: model.ProbeDegraded, Reason: "counters give each CPU's share of an interval; no single DPC, no driver"}
+	deferred := model.Probe{
+		Name:   "deferred",
+		Part:   "counters",
+		State:  model.ProbeDegraded,
+		Reason: "counters give each CPU's share of an interval; no single DPC, no driver",
+	}
 	switch {
 	case s.dpc:
 	case s.dpcTotal:
@@ -81,15 +86,32 @@ func (s *summary) probes() []model.Probe {
 		deferred.Reason = "the log has no % DPC Time"
 		deferred.Hint = `log \Processor Information(*)\% DPC Time`
 	}
-	nic := model.Probe{Name: "nic", Part: "counters", State: model.ProbeDegraded, Reason: "counters give each adapter's sums, as its driver counts them"}
+	nic := model.Probe{
+		Name:   "nic",
+		Part:   "counters",
+		State:  model.ProbeDegraded,
+		Reason: "counters give each adapter's sums, as its driver counts them",
+	}
 	if !s.adapters {
-		nic.State, nic.Reason, nic.Hint = model.ProbeOff, "the log has no discards and errors of adapters", `log \Network Interface(*)\Packets Received Discarded`
+		nic.State, nic.Reason, nic.Hint = model.ProbeOff, "the log has no discards and errors of "+
+			"adapters", `log \Network Interface(*)\Packets Received Discarded`
 	}
-	drop := model.Probe{Name: "drop", Part: "counters", State: model.ProbeDegraded, Reason: "counters give sums over all sockets; no port, no process"}
+	drop := model.Probe{
+		Name:   "drop",
+		Part:   "counters",
+		State:  model.ProbeDegraded,
+		Reason: "counters give sums over all sockets; no port, no process",
+	}
 	if !s.datagrams {
-		drop.State, drop.Reason, drop.Hint = model.ProbeOff, "the log has no UDP errors", `log \UDPv4\Datagrams Received Errors and \Microsoft Winsock BSP\Dropped Datagrams`
+		drop.State, drop.Reason, drop.Hint = model.ProbeOff, "the log has no UDP "+
+			"errors", `log \UDPv4\Datagrams Received Errors and \Microsoft Winsock BSP\Dropped Datagrams`
 	}
-	port := model.Probe{Name: "port", Part: "counters", State: model.ProbeOff, Reason: "performance counters do not show ports"}
+	port := model.Probe{
+		Name:   "port",
+		Part:   "counters",
+		State:  model.ProbeOff,
+		Reason: "performance counters do not show ports",
+	}
 	return []model.Probe{deferred, nic, drop, port}
 }
 
@@ -147,7 +169,19 @@ func (l *Log) Info(ctx context.Context) (*Info, error) {
 	if err == nil {
 		err = ctx.Err()
 	}
-	info := &Info{Format: l.format, Start: l.start.Std(), End: max(l.start, c.last).Std(), Offset: l.offset(), Samples: c.samples, Columns: len(c.seen), Values: c.values, MissingValues: c.cells - c.values, Machines: []string{}, Objects: []Object{}, Notes: []Note{}}
+	info := &Info{
+		Format:        l.format,
+		Start:         l.start.Std(),
+		End:           max(l.start, c.last).Std(),
+		Offset:        l.offset(),
+		Samples:       c.samples,
+		Columns:       len(c.seen),
+		Values:        c.values,
+		MissingValues: c.cells - c.values,
+		Machines:      []string{},
+		Objects:       []Object{},
+		Notes:         []Note{},
+	}
 	if l.text != nil {
 		info.Zone, info.CodePage, info.Description = l.text.header.zone, l.text.header.page, l.text.header.description
 	}

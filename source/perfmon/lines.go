@@ -37,7 +37,12 @@ type lineReader struct {
 }
 
 func newLineReader(r io.ReaderAt, offset, size int64, w width) *lineReader {
-	return &lineReader{r: io.NewSectionReader(r, offset, size-offset), width: w, offset: offset, buf: make([]byte, 256<<10)}
+	return &lineReader{
+		r:      io.NewSectionReader(r, offset, size-offset),
+		width:  w,
+		offset: offset,
+		buf:    make([]byte, 256<<10),
+	}
 }
 
 // next returns the next line, valid until the call after, and whether it was

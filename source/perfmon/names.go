@@ -191,7 +191,11 @@ type names struct {
 // newNames indexes the tables. user maps names as they stand in the log,
 // "Object\Counter", to canonical ones, "Processor/% DPC Time".
 func newNames(user map[string]string) *names {
-	n := &names{objects: map[string]*objectSpec{}, counters: map[*objectSpec]map[string]*counterSpec{}, user: map[string]string{}}
+	n := &names{
+		objects:  map[string]*objectSpec{},
+		counters: map[*objectSpec]map[string]*counterSpec{},
+		user:     map[string]string{},
+	}
 	for i := range objects {
 		o := &objects[i]
 		n.objects[fold(o.name)] = o

@@ -19,8 +19,12 @@ func TestParsePath(t *testing.T) {
 		{`\\HOST\System\Context Switches/sec`, path{"HOST", "System", "", "Context Switches/sec"}, true},
 		{`\\HOST\Processor(0)\% DPC Time`, path{"HOST", "Processor", "0", "% DPC Time"}, true},
 		{`\\HOST\Prozessor(_Total)\DPC-Zeit (%)`, path{"HOST", "Prozessor", "_Total", "DPC-Zeit (%)"}, true},
-		{`\\H\Network Interface(Intel[R] X (2))\Packets/sec`, path{"H", "Network Interface", "Intel[R] X (2)", "Packets/sec"}, true},
-		{`\\H\GPU Engine(pid_1_luid_0x0_(3))\Running Time`, path{"H", "GPU Engine", "pid_1_luid_0x0_(3)", "Running Time"}, true},
+		{`\\H\Network Interface(Intel[R] X (2))\Packets/sec`, path{"H", "Network Interface", "Intel[R] X " +
+			"(2)", "Packets/sec"}, true},
+		{
+			`\\H\GPU Engine(pid_1_luid_0x0_(3))\Running Time`,
+			path{"H", "GPU Engine", "pid_1_luid_0x0_(3)", "Running Time"}, true,
+		},
 		{`\\H\LogicalDisk(C:\mount)\Free Megabytes`, path{"H", "LogicalDisk", `C:\mount`, "Free Megabytes"}, true},
 		{`\\H\Arbeitsspeicher\Cachebytes (max.)`, path{"H", "Arbeitsspeicher", "", "Cachebytes (max.)"}, true},
 		{`Generate a report detailing`, path{}, false},
@@ -219,7 +223,10 @@ func TestProcessIdentity(t *testing.T) {
 	} {
 		at := start.Add(time.Duration(i) * time.Second)
 		b := perfmontest.Block{Machine: "A", Object: 230, Time: perfmontest.FileTime(at), Frequency: 1e7, UTC: at,
-			Counters: []perfmontest.BlockCounter{{Index: 6, Type: uint32(Timer100ns), Size: 8}, {Index: 784, Type: uint32(RawCount), Size: 4}}}
+			Counters: []perfmontest.BlockCounter{
+				{Index: 6, Type: uint32(Timer100ns), Size: 8},
+				{Index: 784, Type: uint32(RawCount), Size: 4},
+			}}
 		for _, p := range processes {
 			b.Instances = append(b.Instances, perfmontest.BlockInstance{Name: "svchost", Values: p[:]})
 		}
@@ -229,7 +236,8 @@ func TestProcessIdentity(t *testing.T) {
 	if got := counters(batches, "Process/% Processor Time", "svchost"); len(got) != 2 || got[0] != 0.5 || got[1] != 0.1 {
 		t.Errorf("svchost %v, want 0.5 of one process and 0.1 of the other", got)
 	}
-	if got := counters(batches, "Process/% Processor Time", "svchost#1"); len(got) != 2 || got[0] != 0.1 || got[1] != 0.1 {
+	if got := counters(batches, "Process/% Processor Time", "svchost#1"); len(got) != 2 || got[0] != 0.1 ||
+		got[1] != 0.1 {
 		t.Errorf("svchost#1 %v", got)
 	}
 }
@@ -243,10 +251,30 @@ func TestBases(t *testing.T) {
 	for i := range int64(2) {
 		at := start.Add(time.Duration(i) * time.Second)
 		clock := perfmontest.FileTime(at)
-		b := perfmontest.Block{Machine: "A", Object: 900, Single: true, Time: clock, Frequency: 1e7, UTC: at, ObjectTime: 500 + 10*i, ObjectFrequency: 10,
-			Counters: []perfmontest.BlockCounter{{Index: 901, Type: uint32(AverageTimer), Size: 4}, {Index: 902, Type: uint32(AverageBase), Size: 4}, {Index: 903, Type: uint32(RawFraction), Size: 4}, {Index: 904, Type: uint32(RawBase), Size: 4},
-				{Index: 905, Type: uint32(MultiTimer100ns), Size: 8}, {Index: 906, Type: uint32(MultiBase), Size: 4}, {Index: 907, Type: uint32(ElapsedTime), Size: 8}},
-			Instances: []perfmontest.BlockInstance{{Values: []int64{5_000_000 * i, 10 * i, 1, 4, 20_000_000 * i, 4, 100}}}}
+		b := perfmontest.Block{
+			Machine:         "A",
+			Object:          900,
+			Single:          true,
+			Time:            clock,
+			Frequency:       1e7,
+			UTC:             at,
+			ObjectTime:      500 + 10*i,
+			ObjectFrequency: 10,
+			Counters: []perfmontest.BlockCounter{
+				{Index: 901, Type: uint32(AverageTimer), Size: 4},
+				{Index: 902, Type: uint32(AverageBase), Size: 4},
+				{Index: 903, Type: uint32(RawFraction), Size: 4},
+				{Index: 904, Type: uint32(RawBase), Size: 4},
+				{
+					Index: 905,
+					Type:  uint32(MultiTimer100ns),
+					Size:  8,
+				},
+				{Index: 906, Type: uint32(MultiBase), Size: 4},
+				{Index: 907, Type: uint32(ElapsedTime), Size: 8},
+			},
+			Instances: []perfmontest.BlockInstance{{Values: []int64{5_000_000 * i, 10 * i, 1, 4, 20_000_000 * i, 4, 100}}},
+		}
 		l.Sample(at, b.Record())
 	}
 	batches := collect(t, open(t, l.Bytes(), Options{AllCounters: true}))
@@ -267,7 +295,11 @@ func TestBases(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	s := storm()
-	l := open(t, s.Text(perfmontest.Text{Zone: " (Eastern Standard Time)(300)", Description: "for support", Typeperf: true}).Bytes(), Options{})
+	l := open(
+		t,
+		s.Text(perfmontest.Text{Zone: " (Eastern Standard Time)(300)", Description: "for support", Typeperf: true}).Bytes(),
+		Options{},
+	)
 	collect(t, l)
 	want := []string{
 		"PDH CSV, local times at UTC-05:00",
@@ -320,7 +352,12 @@ func FuzzOpen(f *testing.F) {
 }
 
 func FuzzPerfData(f *testing.F) {
-	b := perfmontest.Block{Machine: "A", Object: 238, Counters: []perfmontest.BlockCounter{{Index: 696, Type: uint32(Timer100ns), Size: 8}}, Instances: []perfmontest.BlockInstance{{Name: "0", Values: []int64{1}}}}
+	b := perfmontest.Block{
+		Machine:   "A",
+		Object:    238,
+		Counters:  []perfmontest.BlockCounter{{Index: 696, Type: uint32(Timer100ns), Size: 8}},
+		Instances: []perfmontest.BlockInstance{{Name: "0", Values: []int64{1}}},
+	}
 	f.Add(b.Record()[8:])
 	b.Single = true
 	f.Add(b.Record()[8:])
@@ -356,7 +393,10 @@ func TestOverlappingNames(t *testing.T) {
 		record[i] = 'y' // without an end
 	}
 	l := &perfmontest.BLG{Start: start}
-	l.Catalogue(start, perfmontest.Entry{Form: 1, Machine: "A", Object: "O", Instance: "*", Counter: "C", Type: uint32(LargeRawCount)})
+	l.Catalogue(
+		start,
+		perfmontest.Entry{Form: 1, Machine: "A", Object: "O", Instance: "*", Counter: "C", Type: uint32(LargeRawCount)},
+	)
 	l.Sample(start, record)
 	l.Sample(start.Add(time.Second), record)
 	info, err := open(t, l.Bytes(), Options{}).Info(t.Context())

@@ -75,7 +75,11 @@ func parsePerfData(b []byte) (*perfBlock, error) {
 		return nil, errPerfData
 	}
 	b = b[:total]
-	p := &perfBlock{time: int64(le.Uint64(b[56:])), frequency: int64(le.Uint64(b[64:])), time100ns: int64(le.Uint64(b[72:]))}
+	p := &perfBlock{
+		time:      int64(le.Uint64(b[56:])),
+		frequency: int64(le.Uint64(b[64:])),
+		time100ns: int64(le.Uint64(b[72:])),
+	}
 	if n, at := uint64(le.Uint32(b[80:])), uint64(le.Uint32(b[84:])); at+n <= uint64(header) {
 		p.machine = utf16String(b[:at+n], int(at))
 	}
@@ -104,7 +108,12 @@ func parsePerfObject(b []byte) (perfObject, error) {
 	if definition > uint32(len(b)) || header < 64 || header > definition || count > (definition-header)/40 {
 		return perfObject{}, errPerfData
 	}
-	o := perfObject{index: le.Uint32(b[12:]), codePage: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])), frequency: int64(le.Uint64(b[56:]))}
+	o := perfObject{
+		index:     le.Uint32(b[12:]),
+		codePage:  le.Uint32(b[44:]),
+		time:      int64(le.Uint64(b[48:])),
+		frequency: int64(le.Uint64(b[56:])),
+	}
 	o.counters = make([]perfCounter, 0, count)
 	for d := b[header:definition]; len(o.counters) < int(count); {
 		if len(d) < 40 {
@@ -114,7 +123,15 @@ func parsePerfObject(b []byte) (perfObject, error) {
 		if n < 40 || n > uint32(len(d)) {
 			return o, errPerfData
 		}
-		o.counters = append(o.counters, perfCounter{index: le.Uint32(d[4:]), kind: CounterType(le.Uint32(d[28:])), size: le.Uint32(d[32:]), offset: le.Uint32(d[36:])})
+		o.counters = append(
+			o.counters,
+			perfCounter{
+				index:  le.Uint32(d[4:]),
+				kind:   CounterType(le.Uint32(d[28:])),
+				size:   le.Uint32(d[32:]),
+				offset: le.Uint32(d[36:]),
+			},
+		)
 		d = d[n:]
 	}
 	rest := b[definition:]
@@ -132,7 +149,11 @@ func parsePerfObject(b []byte) (perfObject, error) {
 		if n < 24 || n > uint32(len(rest)) || uint64(at)+uint64(length) > uint64(n) {
 			return o, errPerfData
 		}
-		in := perfInstance{parentObject: le.Uint32(rest[4:]), parent: le.Uint32(rest[8:]), name: instanceName(rest[at:at+length], o.codePage)}
+		in := perfInstance{
+			parentObject: le.Uint32(rest[4:]),
+			parent:       le.Uint32(rest[8:]),
+			name:         instanceName(rest[at:at+length], o.codePage),
+		}
 		var err error
 		var size uint32
 		if in.values, size, err = counterBlock(rest[n:]); err != nil {

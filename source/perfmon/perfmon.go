@@ -22,7 +22,8 @@ type Options struct {
 	UTCOffset *time.Duration
 	// CodePage is the ANSI code page of a text log's header, for example "cp1251"; empty finds it from the names.
 	CodePage string
-	// Names are counters whose names lostbeat does not know in the log's language: "Object\Counter" as it stands in the log to
+	// Names are counters whose names lostbeat does not know in the log's language: "Object\Counter" as it stands in the
+	// log to
 	// the English "Object/Counter".
 	Names map[string]string
 	// AllCounters makes a counter event of every value in the log, rather than of those that bear on lost heartbeats.

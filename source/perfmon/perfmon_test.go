@@ -100,15 +100,31 @@ func TestForms(t *testing.T) {
 	}{
 		{"csv", storm().Text(perfmontest.Text{Zone: " (GMT Standard Time)(0)"}).Bytes(), Options{}},
 		{"csv lf", storm().Text(perfmontest.Text{Zone: " (GMT Standard Time)(0)", LF: true}).Bytes(), Options{}},
-		{"tsv", storm().Text(perfmontest.Text{Magic: "(PDH-TSV 4.0)", Separator: '\t', Zone: " (GMT)(0)"}).Bytes(), Options{}},
+		{
+			"tsv",
+			storm().Text(perfmontest.Text{Magic: "(PDH-TSV 4.0)", Separator: '\t', Zone: " (GMT)(0)"}).Bytes(),
+			Options{},
+		},
 		{"utf-8 bom", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", BOM: true}).Bytes(), Options{}},
 		{"utf-16", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", UTF16: true}).Bytes(), Options{}},
 		{"typeperf", storm().Text(perfmontest.Text{Typeperf: true}).Bytes(), Options{UTCOffset: &utc}},
 		{"three-digit exponents", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Exponent: true}).Bytes(), Options{}},
-		{"decimal commas", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Comma: true, Separator: ';'}).Bytes(), Options{}},
-		{"decimal commas, comma separated", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Comma: true}).Bytes(), Options{}},
+		{
+			"decimal commas",
+			storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Comma: true, Separator: ';'}).Bytes(),
+			Options{},
+		},
+		{
+			"decimal commas, comma separated",
+			storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Comma: true}).Bytes(),
+			Options{},
+		},
 		{"unquoted", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Unquoted: true, Separator: ';'}).Bytes(), Options{}},
-		{"description", storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Description: "Generate a report detailing the status"}).Bytes(), Options{}},
+		{
+			"description",
+			storm().Text(perfmontest.Text{Zone: " (GMT)(0)", Description: "Generate a report detailing the status"}).Bytes(),
+			Options{},
+		},
 		{"cut zone", storm().Text(perfmontest.Text{Zone: " (RTZ 2 ("}).Bytes(), Options{UTCOffset: &utc}},
 		{"blg explicit", storm().Binary(&perfmontest.BLG{}, false).Bytes(), Options{}},
 		{"blg wildcard", storm().Binary(&perfmontest.BLG{}, true).Bytes(), Options{}},
@@ -116,7 +132,14 @@ func TestForms(t *testing.T) {
 		{"blg small parts", storm().Binary(&perfmontest.BLG{PartSize: 200, BufferSize: 4096}, true).Bytes(), Options{}},
 		{"blg unfinished", storm().Binary(&perfmontest.BLG{Unfinished: true}, true).Bytes(), Options{}},
 	}
-	kinds := []model.Kind{model.KindCPUTime, model.KindDeferredHist, model.KindInterruptHist, model.KindDeviceStats, model.KindDrop, model.KindLoss}
+	kinds := []model.Kind{
+		model.KindCPUTime,
+		model.KindDeferredHist,
+		model.KindInterruptHist,
+		model.KindDeviceStats,
+		model.KindDrop,
+		model.KindLoss,
+	}
 	want := strip(lines(collect(t, open(t, forms[0].data, forms[0].options)), kinds...))
 	if len(want) != 29*(3*4+1)+4 {
 		t.Errorf("%d events", len(want))
@@ -217,7 +240,9 @@ func TestRunFrom(t *testing.T) {
 			for _, second := range []int{0, 1, 2, 300, 598, 599} {
 				from := first.Add(time.Duration(second) * time.Second)
 				var got []*model.Batch
-				if err := l.RunFrom(t.Context(), from, func(b *model.Batch) error { got = append(got, b); return nil }); err != nil {
+				if err := l.RunFrom(
+					t.Context(), from, func(b *model.Batch) error { got = append(got, b); return nil },
+				); err != nil {
 					t.Fatal(err)
 				}
 				rest := lines(got, model.KindCounter, model.KindCPUTime, model.KindDrop, model.KindDeviceStats)
@@ -304,14 +329,22 @@ func TestSummerTimeEnds(t *testing.T) {
 		t.Errorf("%d samples", len(got))
 	}
 	info, err := l.Info(t.Context())
-	if err != nil || len(info.Notes) != 1 || info.Notes[0].What != noteSummerTime.String() || info.Longest != time.Second {
+	if err != nil || len(info.Notes) != 1 || info.Notes[0].What != noteSummerTime.String() ||
+		info.Longest != time.Second {
 		t.Errorf("info %+v, %v", info, err)
 	}
 }
 
 func TestCodePages(t *testing.T) {
-	columns := []string{`\\СЕРВЕР\Процессор(0)\% загруженности процессора`, `\\СЕРВЕР\Сетевой интерфейс(Подключение)\Байт получено/с`}
-	german := []string{`\\SRV\Prozessor(0)\DPC-Zeit (%)`, `\\SRV\Netzwerkschnittstelle(Gerät)\Ausgabewarteschlangenlänge`, `\\SRV\Arbeitsspeicher\Verfügbare MB`}
+	columns := []string{
+		`\\СЕРВЕР\Процессор(0)\% загруженности процессора`,
+		`\\СЕРВЕР\Сетевой интерфейс(Подключение)\Байт получено/с`,
+	}
+	german := []string{
+		`\\SRV\Prozessor(0)\DPC-Zeit (%)`,
+		`\\SRV\Netzwerkschnittstelle(Gerät)\Ausgabewarteschlangenlänge`,
+		`\\SRV\Arbeitsspeicher\Verfügbare MB`,
+	}
 	czech := []string{`\\SRV\Procesor(0)\% času DPC`, `\\SRV\Procesor(0)\% času přerušení`}
 	turkish := []string{`\\SRV\İşlemci(0)\% DPC Zamanı`, `\\SRV\Ağ Arabirimi(x)\Alınan Paket/sn`}
 	for _, c := range []struct {
@@ -320,8 +353,10 @@ func TestCodePages(t *testing.T) {
 		paths []string
 		want  []string
 	}{
-		{"cp1251", charmap.Windows1251, columns, []string{"Processor/% Processor Time", "Network Interface/Bytes Received/sec"}},
-		{"cp1252", charmap.Windows1252, german, []string{"Processor/% DPC Time", "Network Interface/Output Queue Length", "Memory/Available MBytes"}},
+		{"cp1251", charmap.Windows1251, columns, []string{"Processor/% Processor Time", "Network Interface/Bytes " +
+			"Received/sec"}},
+		{"cp1252", charmap.Windows1252, german, []string{"Processor/% DPC Time", "Network Interface/Output Queue " +
+			"Length", "Memory/Available MBytes"}},
 		{"cp1250", charmap.Windows1250, czech, []string{"Processor/% DPC Time", "Processor/% Interrupt Time"}},
 		{"cp1254", charmap.Windows1254, turkish, []string{"Processor/% DPC Time", "Network Interface/Packets Received/sec"}},
 	} {
@@ -344,13 +379,20 @@ func TestCodePages(t *testing.T) {
 		}
 	}
 	data := (&perfmontest.Text{Paths: columns, Encoding: charmap.Windows1251}).Bytes()
-	if _, err := New(bytes.NewReader(data), int64(len(data)), "test", Options{CodePage: "ebcdic"}); !errors.Is(err, errCodePage) {
+	if _, err := New(bytes.NewReader(data), int64(len(data)), "test", Options{CodePage: "ebcdic"}); !errors.Is(
+		err,
+		errCodePage,
+	) {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestUserNames(t *testing.T) {
-	text := perfmontest.Text{Zone: " (x)(0)", Paths: []string{`\\A\Prosessori(0)\% DPC-aika`}, Rows: []perfmontest.Row{{Time: start, Values: []float64{1}}}}
+	text := perfmontest.Text{
+		Zone:  " (x)(0)",
+		Paths: []string{`\\A\Prosessori(0)\% DPC-aika`},
+		Rows:  []perfmontest.Row{{Time: start, Values: []float64{1}}},
+	}
 	l := open(t, text.Bytes(), Options{Names: map[string]string{`Prosessori\% DPC-aika`: "Processor/% DPC Time"}})
 	if col := l.first.list[0]; col.name != "Processor/% DPC Time" || col.cpu != 0 {
 		t.Errorf("column %+v", col)
@@ -358,7 +400,10 @@ func TestUserNames(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
-	text := perfmontest.Text{Zone: " (UTC)(0)", Paths: []string{`\\esx1\Physical Cpu(0)\% Util Time`, `\\esx1\Group Cpu(1:idle)\Members`}}
+	text := perfmontest.Text{
+		Zone:  " (UTC)(0)",
+		Paths: []string{`\\esx1\Physical Cpu(0)\% Util Time`, `\\esx1\Group Cpu(1:idle)\Members`},
+	}
 	data := text.Bytes()
 	_, err := New(bytes.NewReader(data), int64(len(data)), "test", Options{})
 	var foreign *ForeignError
@@ -389,8 +434,10 @@ func TestBroken(t *testing.T) {
 	if n := len(counters(collect(t, l), "UDPv4/Datagrams Received Errors", "")); n < 20 || n >= 30 {
 		t.Errorf("%d samples around the damage", n)
 	}
-	for _, data := range [][]byte{nil, []byte("x"), []byte(`"(PDH-CSV 4.0) (x)(0)"`), []byte("\"(PDH-CSV 4.0) (x)(0)\",\"\\\\A\\B\\C\"\r\n")} {
-		if _, err := New(bytes.NewReader(data), int64(len(data)), "test", Options{}); !errors.Is(err, ErrFormat) && !strings.Contains(err.Error(), "EOF") {
+	for _, data := range [][]byte{nil, []byte("x"), []byte(`"(PDH-CSV 4.0) (x)(0)"`), []byte("\"(PDH-CSV 4.0) " +
+		"(x)(0)\",\"\\\\A\\B\\C\"\r\n")} {
+		if _, err := New(bytes.NewReader(data), int64(len(data)), "test", Options{}); !errors.Is(err, ErrFormat) &&
+			!strings.Contains(err.Error(), "EOF") {
 			t.Errorf("%q: error %v", data, err)
 		}
 	}
@@ -438,11 +485,25 @@ func TestCancelAndReceiver(t *testing.T) {
 }
 
 func TestAllCounters(t *testing.T) {
-	text := perfmontest.Text{Zone: " (x)(0)", Paths: []string{`\\A\GPU Engine(pid_1_luid_(0x0))\Utilization Percentage`}, Rows: []perfmontest.Row{{Time: start, Values: []float64{12.5}}, {Time: start.Add(time.Second), Values: []float64{math.NaN()}}}}
-	if got := counters(collect(t, open(t, text.Bytes(), Options{})), "GPU Engine/Utilization Percentage", "pid_1_luid_(0x0)"); len(got) != 0 {
+	text := perfmontest.Text{
+		Zone:  " (x)(0)",
+		Paths: []string{`\\A\GPU Engine(pid_1_luid_(0x0))\Utilization Percentage`},
+		Rows: []perfmontest.Row{
+			{Time: start, Values: []float64{12.5}},
+			{Time: start.Add(time.Second), Values: []float64{math.NaN()}},
+		},
+	}
+	if got := counters(collect(t, open(t, text.Bytes(), Options{})), "GPU Engine/Utilization "+
+		"Percentage", "pid_1_luid_(0x0)"); len(
+		got,
+	) != 0 {
 		t.Errorf("%v without AllCounters", got)
 	}
-	if got := counters(collect(t, open(t, text.Bytes(), Options{AllCounters: true})), "GPU Engine/Utilization Percentage", "pid_1_luid_(0x0)"); len(got) != 1 || got[0] != 12.5 {
+	if got := counters(collect(t, open(t, text.Bytes(), Options{AllCounters: true})), "GPU Engine/Utilization "+
+		"Percentage", "pid_1_luid_(0x0)"); len(
+		got,
+	) != 1 ||
+		got[0] != 12.5 {
 		t.Errorf("%v with AllCounters", got)
 	}
 }

@@ -45,7 +45,8 @@ func TestRealExplicit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Samples != 601 || info.Columns != 10 || info.Lost != 0 || len(info.Notes) != 0 || strings.Join(info.Machines, "") != "GEORGIS3" {
+	if info.Samples != 601 || info.Columns != 10 || info.Lost != 0 || len(info.Notes) != 0 ||
+		strings.Join(info.Machines, "") != "GEORGIS3" {
 		t.Errorf("inventory %+v", info)
 	}
 	if got := info.Start.Format(time.RFC3339Nano); got != "2013-02-20T02:50:17.844Z" || info.Offset != -8*time.Hour {
@@ -54,7 +55,12 @@ func TestRealExplicit(t *testing.T) {
 	batches := collect(t, l)
 	const name = "Processor/% Processor Time"
 	total := counters(batches, name, "_Total")
-	cores := [][]float64{counters(batches, name, "0"), counters(batches, name, "1"), counters(batches, name, "2"), counters(batches, name, "3")}
+	cores := [][]float64{
+		counters(batches, name, "0"),
+		counters(batches, name, "1"),
+		counters(batches, name, "2"),
+		counters(batches, name, "3"),
+	}
 	if len(total) != 600 {
 		t.Fatalf("%d values of _Total", len(total))
 	}
@@ -70,7 +76,15 @@ func TestRealExplicit(t *testing.T) {
 	}
 	// Reads and writes make up the length of the queue.
 	all := counters(batches, "PhysicalDisk/Avg. Disk Queue Length", "0 C:")
-	reads, writes := counters(batches, "PhysicalDisk/Avg. Disk Read Queue Length", "0 C:"), counters(batches, "PhysicalDisk/Avg. Disk Write Queue Length", "0 C:")
+	reads, writes := counters(
+		batches,
+		"PhysicalDisk/Avg. Disk Read Queue Length",
+		"0 C:",
+	), counters(
+		batches,
+		"PhysicalDisk/Avg. Disk Write Queue Length",
+		"0 C:",
+	)
 	if len(all) != 600 || len(reads) != 600 || len(writes) != 600 {
 		t.Fatalf("%d, %d, %d values", len(all), len(reads), len(writes))
 	}
@@ -86,7 +100,8 @@ func TestRealWildcard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Samples != 11 || info.Lost != 0 || len(info.Notes) != 0 || len(info.Objects) != 8 || strings.Join(info.Machines, "") != "ZACH-PC" {
+	if info.Samples != 11 || info.Lost != 0 || len(info.Notes) != 0 || len(info.Objects) != 8 ||
+		strings.Join(info.Machines, "") != "ZACH-PC" {
 		t.Errorf("inventory %+v", info)
 	}
 	// Bias 300, summer time -60; the data blocks say the same.
@@ -107,7 +122,23 @@ func TestRealWildcard(t *testing.T) {
 	if len(rate) != 11 || low != 0 || high != 13 {
 		t.Errorf("DPC Rate is %v to %v in %d samples, want 0 to 13 in 11", low, high, len(rate))
 	}
-	user, privileged, idle, busy := counters(batches, "Processor/% User Time", "0"), counters(batches, "Processor/% Privileged Time", "0"), counters(batches, "Processor/% Idle Time", "0"), counters(batches, "Processor/% Processor Time", "0")
+	user, privileged, idle, busy := counters(
+		batches,
+		"Processor/% User Time",
+		"0",
+	), counters(
+		batches,
+		"Processor/% Privileged Time",
+		"0",
+	), counters(
+		batches,
+		"Processor/% Idle Time",
+		"0",
+	), counters(
+		batches,
+		"Processor/% Processor Time",
+		"0",
+	)
 	for i := range busy {
 		near(t, "user, privileged and idle time together", user[i]+privileged[i]+idle[i], 1, 0.001)
 		near(t, "idle and busy time together", idle[i]+busy[i], 1, 1e-6)
@@ -115,7 +146,15 @@ func TestRealWildcard(t *testing.T) {
 	// Sums that Windows keeps apart.
 	for _, in := range []string{"VIA Rhine II Fast Ethernet Adapter", "Atheros AR5005G Wireless Network Adapter"} {
 		both := counters(batches, "Network Interface/Packets/sec", in)
-		received, sent := counters(batches, "Network Interface/Packets Received/sec", in), counters(batches, "Network Interface/Packets Sent/sec", in)
+		received, sent := counters(
+			batches,
+			"Network Interface/Packets Received/sec",
+			in,
+		), counters(
+			batches,
+			"Network Interface/Packets Sent/sec",
+			in,
+		)
 		for i := range both {
 			near(t, "packets received and sent", received[i]+sent[i], both[i], 1e-6)
 		}

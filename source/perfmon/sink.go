@@ -28,7 +28,8 @@ const (
 )
 
 var noteNames = [noteCount]string{
-	"lines of text that are no samples", "torn samples", "damaged parts", "records of unknown form", "changes of summer time", "samples that are not later than the one before", "missing samples",
+	"lines of text that are no samples", "torn samples", "damaged parts", "records of unknown form", "changes of " +
+		"summer time", "samples that are not later than the one before", "missing samples",
 }
 
 func (n note) String() string { return noteNames[n] }
@@ -41,7 +42,8 @@ type sink interface {
 	begin(at model.Time) (ok bool, err error)
 	// wants reports whether the values of a column are of use.
 	wants(*column) bool
-	// value is the value of a column in the sample; count is by how much the counter under a rate has advanced, NaN when that is unknown.
+	// value is the value of a column in the sample; count is by how much the counter under a rate has advanced, NaN when
+	// that is unknown.
 	value(c *column, v, count float64)
 	// end ends the sample.
 	end() error

@@ -20,14 +20,64 @@ var Drivers = []Driver{
 
 // Image adds a record about a driver; op is 10 load, 2 unload, 3 and 4 rundown.
 func (w *Writer) Image(op uint8, ns int64, d Driver) {
-	p := NewPayload(w.o.PointerSize).Pointer(d.Base).Pointer(d.Size).U32(0).U32(0).U32(0).U32(0).Pointer(0).U32(0).U32(0).U32(0).U32(0).UTF16(d.File)
-	w.Add(etw.Record{Header: etw.HeaderSystem, PointerSize: w.o.PointerSize, Class: etw.ClassImage, ID: uint16(op), Version: 3, PID: 4, TID: 8, Time: w.Ticks(ns), Payload: p.Bytes()})
+	p := NewPayload(
+		w.o.PointerSize,
+	).Pointer(d.Base).
+		Pointer(d.Size).
+		U32(0).
+		U32(0).
+		U32(0).
+		U32(0).
+		Pointer(0).
+		U32(0).
+		U32(0).
+		U32(0).
+		U32(0).
+		UTF16(d.File)
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderSystem,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassImage,
+			ID:          uint16(op),
+			Version:     3,
+			PID:         4,
+			TID:         8,
+			Time:        w.Ticks(ns),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // Process adds a record about a process; op is 1 start, 2 end, 3 and 4 rundown.
 func (w *Writer) Process(op uint8, ns int64, pid uint32, name, command string) {
-	p := NewPayload(w.o.PointerSize).Pointer(0xffff800000000000 + uint64(pid)).U32(pid).U32(4).U32(0).U32(259).Pointer(0).U32(0).U32(0).ANSI(name).UTF16(command).UTF16("").UTF16("")
-	w.Add(etw.Record{Header: etw.HeaderSystem, PointerSize: w.o.PointerSize, Class: etw.ClassProcess, ID: uint16(op), Version: 4, PID: 4, TID: 8, Time: w.Ticks(ns), Payload: p.Bytes()})
+	p := NewPayload(
+		w.o.PointerSize,
+	).Pointer(0xffff800000000000 + uint64(pid)).
+		U32(pid).
+		U32(4).
+		U32(0).
+		U32(259).
+		Pointer(0).
+		U32(0).
+		U32(0).
+		ANSI(name).
+		UTF16(command).
+		UTF16("").
+		UTF16("")
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderSystem,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassProcess,
+			ID:          uint16(op),
+			Version:     4,
+			PID:         4,
+			TID:         8,
+			Time:        w.Ticks(ns),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // Thread adds a record about a thread.
@@ -37,19 +87,53 @@ func (w *Writer) Thread(op uint8, ns int64, pid, tid uint32) {
 		p.Pointer(0)
 	}
 	p.U32(0).U32(0)
-	w.Add(etw.Record{Header: etw.HeaderSystem, PointerSize: w.o.PointerSize, Class: etw.ClassThread, ID: uint16(op), Version: 3, PID: int32(pid), TID: int32(tid), Time: w.Ticks(ns), Payload: p.Bytes()})
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderSystem,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassThread,
+			ID:          uint16(op),
+			Version:     3,
+			PID:         int32(pid),
+			TID:         int32(tid),
+			Time:        w.Ticks(ns),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // Switch adds a context switch.
 func (w *Writer) Switch(cpu int32, ns int64, next, old uint32) {
 	p := NewPayload(8).U32(next).U32(old).Raw([]byte{8, 8, 0, 0, 6, 0, 2, 0}).U32(0).U32(0)
-	w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: w.o.PointerSize, Class: etw.ClassThread, ID: 36, Version: 3, CPU: cpu, Time: w.Ticks(ns), Payload: p.Bytes()})
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderPerfInfo,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassThread,
+			ID:          36,
+			Version:     3,
+			CPU:         cpu,
+			Time:        w.Ticks(ns),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // DPC adds a DPC of the given opcode that ran between two moments.
 func (w *Writer) DPC(cpu int32, opcode uint8, start, end int64, routine uint64) {
 	p := NewPayload(w.o.PointerSize).U64(w.Ticks(start)).Pointer(routine)
-	w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: w.o.PointerSize, Class: etw.ClassPerfInfo, ID: uint16(opcode), Version: 2, CPU: cpu, Time: w.Ticks(end), Payload: p.Bytes()})
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderPerfInfo,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassPerfInfo,
+			ID:          uint16(opcode),
+			Version:     2,
+			CPU:         cpu,
+			Time:        w.Ticks(end),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // ISR adds an interrupt service routine that ran between two moments.
@@ -58,23 +142,84 @@ func (w *Writer) ISR(cpu int32, opcode uint8, start, end int64, routine uint64, 
 	if opcode == 50 {
 		p.U32(3)
 	}
-	w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: w.o.PointerSize, Class: etw.ClassPerfInfo, ID: uint16(opcode), Version: 2, CPU: cpu, Time: w.Ticks(end), Payload: p.Bytes()})
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderPerfInfo,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassPerfInfo,
+			ID:          uint16(opcode),
+			Version:     2,
+			CPU:         cpu,
+			Time:        w.Ticks(end),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // Sample adds a profile sample with its flags: 1 in a DPC, 2 in an ISR.
 func (w *Writer) Sample(cpu int32, ns int64, tid uint32, flags uint16) {
 	p := NewPayload(w.o.PointerSize).Pointer(Drivers[0].Base + 64).U32(tid).U16(1).U16(flags)
-	w.Add(etw.Record{Header: etw.HeaderPerfInfo, PointerSize: w.o.PointerSize, Class: etw.ClassPerfInfo, ID: 46, Version: 2, CPU: cpu, Time: w.Ticks(ns), Payload: p.Bytes()})
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderPerfInfo,
+			PointerSize: w.o.PointerSize,
+			Class:       etw.ClassPerfInfo,
+			ID:          46,
+			Version:     2,
+			CPU:         cpu,
+			Time:        w.Ticks(ns),
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // Event adds an event of a manifest provider.
-func (w *Writer) Event(cpu int32, ns int64, provider etw.GUID, id, version uint16, pid, tid int32, activity etw.GUID, payload *Payload) {
-	w.Add(etw.Record{Header: etw.HeaderEvent, PointerSize: w.o.PointerSize, Class: provider, ID: id, Version: version, Level: 4, CPU: cpu, PID: pid, TID: tid, Activity: activity, Time: w.Ticks(ns), Payload: payload.Bytes()})
+func (w *Writer) Event(
+	cpu int32,
+	ns int64,
+	provider etw.GUID,
+	id, version uint16,
+	pid, tid int32,
+	activity etw.GUID,
+	payload *Payload,
+) {
+	w.Add(
+		etw.Record{
+			Header:      etw.HeaderEvent,
+			PointerSize: w.o.PointerSize,
+			Class:       provider,
+			ID:          id,
+			Version:     version,
+			Level:       4,
+			CPU:         cpu,
+			PID:         pid,
+			TID:         tid,
+			Activity:    activity,
+			Time:        w.Ticks(ns),
+			Payload:     payload.Bytes(),
+		},
+	)
 }
 
 // Datagram adds a UDP datagram of Microsoft-Windows-Kernel-Network.
-func (w *Writer) Datagram(cpu int32, ns int64, id uint16, pid uint32, source, destination [4]byte, sport, dport uint16) {
-	p := NewPayload(w.o.PointerSize).U32(pid).U32(64).Raw(destination[:]).Raw(source[:]).Port(dport).Port(sport).U32(0).Pointer(0)
+func (w *Writer) Datagram(
+	cpu int32,
+	ns int64,
+	id uint16,
+	pid uint32,
+	source, destination [4]byte,
+	sport, dport uint16,
+) {
+	p := NewPayload(
+		w.o.PointerSize,
+	).U32(pid).
+		U32(64).
+		Raw(destination[:]).
+		Raw(source[:]).
+		Port(dport).
+		Port(sport).
+		U32(0).
+		Pointer(0)
 	w.Event(cpu, ns, etw.ProviderKernelNetwork, id, 0, 4, 8, etw.GUID{}, p)
 }
 
@@ -86,7 +231,17 @@ func (w *Writer) afd(step uint32, endpoint uint64) *Payload {
 // Socket adds the creation of a datagram socket.
 func (w *Writer) Socket(cpu int32, ns int64, endpoint uint64, pid uint32) {
 	for step := range uint32(2) {
-		w.Event(cpu, ns+int64(step)*1000, etw.ProviderAFD, 1000, 0, int32(pid), int32(pid)+4, etw.GUID{}, w.afd(step, endpoint).U32(2).U32(2).U32(17).Pointer(uint64(pid)).U32(0))
+		w.Event(
+			cpu,
+			ns+int64(step)*1000,
+			etw.ProviderAFD,
+			1000,
+			0,
+			int32(pid),
+			int32(pid)+4,
+			etw.GUID{},
+			w.afd(step, endpoint).U32(2).U32(2).U32(17).Pointer(uint64(pid)).U32(0),
+		)
 	}
 }
 
@@ -94,20 +249,60 @@ func (w *Writer) Socket(cpu int32, ns int64, endpoint uint64, pid uint32) {
 // given, status how it ends.
 func (w *Writer) Bind(cpu int32, ns int64, endpoint uint64, pid uint32, asked, port uint16, status uint32) {
 	any4 := [4]byte{}
-	w.Event(cpu, ns, etw.ProviderAFD, 1030, 0, int32(pid), int32(pid)+4, etw.GUID{}, w.afd(0, endpoint).U32(0).SockAddr4(any4, asked))
-	w.Event(cpu, ns+1000, etw.ProviderAFD, 1030, 0, int32(pid), int32(pid)+4, etw.GUID{}, w.afd(1, endpoint).U32(status).SockAddr4(any4, port))
+	w.Event(
+		cpu,
+		ns,
+		etw.ProviderAFD,
+		1030,
+		0,
+		int32(pid),
+		int32(pid)+4,
+		etw.GUID{},
+		w.afd(0, endpoint).U32(0).SockAddr4(any4, asked),
+	)
+	w.Event(
+		cpu,
+		ns+1000,
+		etw.ProviderAFD,
+		1030,
+		0,
+		int32(pid),
+		int32(pid)+4,
+		etw.GUID{},
+		w.afd(1, endpoint).U32(status).SockAddr4(any4, port),
+	)
 }
 
 // CloseSocket adds the close of a socket.
 func (w *Writer) CloseSocket(cpu int32, ns int64, endpoint uint64, pid uint32) {
 	for step := range uint32(2) {
-		w.Event(cpu, ns+int64(step)*1000, etw.ProviderAFD, 1001, 0, int32(pid), int32(pid)+4, etw.GUID{}, w.afd(step, endpoint).U32(0))
+		w.Event(
+			cpu,
+			ns+int64(step)*1000,
+			etw.ProviderAFD,
+			1001,
+			0,
+			int32(pid),
+			int32(pid)+4,
+			etw.GUID{},
+			w.afd(step, endpoint).U32(0),
+		)
 	}
 }
 
 // DropDatagram adds a datagram that a socket's queue did not take.
 func (w *Writer) DropDatagram(cpu int32, ns int64, endpoint uint64, from uint16) {
-	w.Event(cpu, ns, etw.ProviderAFD, 1033, 0, 4, 8, etw.GUID{}, w.afd(3, endpoint).Pointer(0).U32(64).SockAddr4([4]byte{10, 0, 0, 2}, from).U32(1))
+	w.Event(
+		cpu,
+		ns,
+		etw.ProviderAFD,
+		1033,
+		0,
+		4,
+		8,
+		etw.GUID{},
+		w.afd(3, endpoint).Pointer(0).U32(64).SockAddr4([4]byte{10, 0, 0, 2}, from).U32(1),
+	)
 }
 
 const (

@@ -76,7 +76,13 @@ func New(o Options) *Writer {
 			o.Origin = o.Start
 		}
 	}
-	return &Writer{o: o, current: make(map[int]*bytes.Buffer), last: make(map[int]uint64), counts: make(map[int]int64), End: o.Origin}
+	return &Writer{
+		o:       o,
+		current: make(map[int]*bytes.Buffer),
+		last:    make(map[int]uint64),
+		counts:  make(map[int]int64),
+		End:     o.Origin,
+	}
 }
 
 // Ticks returns the time stamp of a moment, in nanoseconds after the start.
@@ -211,9 +217,42 @@ func (w *Writer) header() []byte {
 		end = o.Start + w.elapsed() + 10_000_000
 		written = uint32(len(w.done) + 1)
 	}
-	p.U32(uint32(o.BufferSize)).Raw([]byte{10, 0, 1, 5}).U32(20348).U32(uint32(o.Processors)).U64(end).U32(156250).U32(0).U32(mode).U32(written).U32(1).U32(uint32(o.PointerSize)).U32(o.EventsLost).U32(o.CPUSpeed).Pointer(0).Pointer(0)
-	p.U32(60).Raw(make([]byte, 172)).U64(o.Start - 36_000_000_000).U64(o.Frequency).U64(o.Start).U32(uint32(o.Clock)).U32(o.BuffersLost).UTF16("lostbeat test").UTF16(`C:\test.etl`)
-	return Encode(etw.Record{Header: etw.HeaderSystem, PointerSize: o.PointerSize, Class: etw.ClassEventTrace, Version: 2, PID: 4, TID: 8, Time: o.Origin, Payload: p.Bytes()})
+	p.U32(uint32(o.BufferSize)).
+		Raw([]byte{10, 0, 1, 5}).
+		U32(20348).
+		U32(uint32(o.Processors)).
+		U64(end).
+		U32(156250).
+		U32(0).
+		U32(mode).
+		U32(written).
+		U32(1).
+		U32(uint32(o.PointerSize)).
+		U32(o.EventsLost).
+		U32(o.CPUSpeed).
+		Pointer(0).
+		Pointer(0)
+	p.U32(60).
+		Raw(make([]byte, 172)).
+		U64(o.Start - 36_000_000_000).
+		U64(o.Frequency).
+		U64(o.Start).
+		U32(uint32(o.Clock)).
+		U32(o.BuffersLost).
+		UTF16("lostbeat test").
+		UTF16(`C:\test.etl`)
+	return Encode(
+		etw.Record{
+			Header:      etw.HeaderSystem,
+			PointerSize: o.PointerSize,
+			Class:       etw.ClassEventTrace,
+			Version:     2,
+			PID:         4,
+			TID:         8,
+			Time:        o.Origin,
+			Payload:     p.Bytes(),
+		},
+	)
 }
 
 // groupOf returns the group number of a kernel class.

@@ -31,8 +31,62 @@ var providers = []provider{
 	{"Microsoft-Windows-Kernel-Network", "7dd42a49-5329-4832-8dfd-43d979153a88", nil},
 	{"Microsoft-Windows-Winsock-AFD", "e53c6823-7bb8-44bb-90dc-3f86090d48a6", nil},
 	{"Microsoft-Windows-NDIS", "cdead503-17f5-4a3e-b7ae-df8cc2902eb9", []int{10317, 10400, 10401}},
-	{"Microsoft-Windows-TCPIP", "2f07e2ee-15db-40f1-90ef-9d7ba282188a", []int{1001, 1002, 1003, 1006, 1008, 1009, 1013, 1016, 1017, 1031, 1033, 1034, 1038, 1039, 1040, 1043, 1044, 1045, 1050, 1051, 1052, 1053, 1054, 1074, 1122,
-		1169, 1170, 1187, 1191, 1192, 1193, 1194, 1214, 1215, 1231, 1233, 1240, 1245, 1246, 1300, 1391, 1393, 1394, 1395, 1396, 1397, 1398, 1399, 1400, 1478}},
+	{
+		"Microsoft-Windows-TCPIP",
+		"2f07e2ee-15db-40f1-90ef-9d7ba282188a",
+		[]int{
+			1001,
+			1002,
+			1003,
+			1006,
+			1008,
+			1009,
+			1013,
+			1016,
+			1017,
+			1031,
+			1033,
+			1034,
+			1038,
+			1039,
+			1040,
+			1043,
+			1044,
+			1045,
+			1050,
+			1051,
+			1052,
+			1053,
+			1054,
+			1074,
+			1122,
+			1169,
+			1170,
+			1187,
+			1191,
+			1192,
+			1193,
+			1194,
+			1214,
+			1215,
+			1231,
+			1233,
+			1240,
+			1245,
+			1246,
+			1300,
+			1391,
+			1393,
+			1394,
+			1395,
+			1396,
+			1397,
+			1398,
+			1399,
+			1400,
+			1478,
+		},
+	},
 }
 
 var codes = map[string]string{
@@ -49,7 +103,10 @@ func main() {
 	flag.Parse()
 	if *dir == "" {
 		// The dump is not part of the repository; what was made from it is.
-		log.Printf("etwfields: %s stays as it is: -manifests or LOSTBEAT_MANIFESTS names the folder with the manifest dump", *out)
+		log.Printf(
+			"etwfields: %s stays as it is: -manifests or LOSTBEAT_MANIFESTS names the folder with the manifest dump",
+			*out,
+		)
 		return
 	}
 	var b bytes.Buffer
@@ -103,13 +160,15 @@ func layout(provider, list string) string {
 		code := codes[kind]
 		network := provider == "Microsoft-Windows-Kernel-Network"
 		address := strings.Contains(strings.ToLower(name), "addr")
-		sized := strings.HasSuffix(previous, "Length") || strings.HasSuffix(previous, "Len") || strings.HasSuffix(previous, "Size")
+		sized := strings.HasSuffix(previous, "Length") || strings.HasSuffix(previous, "Len") ||
+			strings.HasSuffix(previous, "Size")
 		switch {
 		case network && name == "connid":
 			code = "p"
 		case network && (name == "dport" || name == "sport"):
 			code = "port"
-		case network && kind == "UInt32" && (name == "daddr" || name == "saddr"), kind == "UInt32" && strings.HasSuffix(name, "IPv4Address"):
+		case network && kind == "UInt32" && (name == "daddr" || name == "saddr"),
+			kind == "UInt32" && strings.HasSuffix(name, "IPv4Address"):
 			code = "ip4"
 		case kind == "Binary" && sized && address && !strings.HasPrefix(name, "IPv6"):
 			code = "sock=" + strconv.Itoa(i-1)

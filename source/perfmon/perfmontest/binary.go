@@ -82,7 +82,10 @@ func (l *BLG) Catalogue(at time.Time, entries ...Entry) {
 			text = append(text, 0)
 		}
 		n := uint32(0x34 + len(text))
-		for _, v := range []uint32{n, e.Form, 0, e.Type, uint32(e.TimeBase), uint32(e.TimeBase >> 32), 0, 0, object, instance, 0xffffffff, 0, counter} {
+		for _, v := range []uint32{
+			n, e.Form, 0, e.Type, uint32(e.TimeBase), uint32(e.TimeBase >> 32), 0, 0, object, instance, 0xffffffff, 0,
+			counter,
+		} {
 			body = le.AppendUint32(body, v)
 		}
 		body = append(body, text...)

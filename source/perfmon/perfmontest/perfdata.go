@@ -14,7 +14,8 @@ type Block struct {
 	// CodePage is that of the instances' names, 0 for UTF-16.
 	CodePage uint32
 	Counters []BlockCounter
-	// Instances have their values in the order of Counters. An object without instances has one with an empty name and Single set.
+	// Instances have their values in the order of Counters. An object without instances has one with an empty name and
+	// Single set.
 	Single    bool
 	Instances []BlockInstance
 }

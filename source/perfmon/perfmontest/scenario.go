@@ -17,7 +17,8 @@ type Scenario struct {
 	Interval time.Duration
 	Cores    int
 	Seed     uint64
-	// DPC returns a core's share of DPC time in the interval that ends with sample i; nil is a quiet host with 0.1 % to 2 %.
+	// DPC returns a core's share of DPC time in the interval that ends with sample i; nil is a quiet host with 0.1 % to 2
+	// %.
 	DPC func(core, i int) float64
 	// IRQ returns a core's share of interrupt time; nil is at most 0.2 %.
 	IRQ func(core, i int) float64
@@ -48,7 +49,16 @@ func (s *Scenario) run(each func(i int, before, now *state)) {
 	}
 	fresh := func() *state {
 		n := s.Cores
-		return &state{idle: make([]int64, n), user: make([]int64, n), privileged: make([]int64, n), dpc: make([]int64, n), irq: make([]int64, n), queued: make([]int64, n), interrupts: make([]int64, n), rate: make([]int64, n)}
+		return &state{
+			idle:       make([]int64, n),
+			user:       make([]int64, n),
+			privileged: make([]int64, n),
+			dpc:        make([]int64, n),
+			irq:        make([]int64, n),
+			queued:     make([]int64, n),
+			interrupts: make([]int64, n),
+			rate:       make([]int64, n),
+		}
 	}
 	before := fresh()
 	before.at = s.Start.Add(-interval)
@@ -153,7 +163,11 @@ func (s *Scenario) Text(form Text) *Text {
 	for _, name := range []string{"Packets Received/sec", "Packets Received Discarded"} {
 		form.Paths = append(form.Paths, fmt.Sprintf(`%s\Network Interface(%s)\%s`, machine, Adapter, name))
 	}
-	form.Paths = append(form.Paths, machine+`\UDPv4\Datagrams Received Errors`, machine+`\Microsoft Winsock BSP\Dropped Datagrams`)
+	form.Paths = append(
+		form.Paths,
+		machine+`\UDPv4\Datagrams Received Errors`,
+		machine+`\Microsoft Winsock BSP\Dropped Datagrams`,
+	)
 	s.run(func(i int, before, now *state) {
 		seconds := now.at.Sub(before.at).Seconds()
 		row := Row{Time: now.at}
@@ -192,7 +206,14 @@ func (s *Scenario) Text(form Text) *Text {
 
 // Indexes are the names of the scenario's objects and counters, for a log's table of names.
 func Indexes() [][2]string {
-	out := [][2]string{{"238", "Processor"}, {"510", "Network Interface"}, {"658", "UDPv4"}, {"266", "Packets Received/sec"}, {"528", "Packets Received Discarded"}, {"666", "Datagrams Received Errors"}}
+	out := [][2]string{
+		{"238", "Processor"},
+		{"510", "Network Interface"},
+		{"658", "UDPv4"},
+		{"266", "Packets Received/sec"},
+		{"528", "Packets Received Discarded"},
+		{"666", "Datagrams Received Errors"},
+	}
 	for _, k := range processorCounters {
 		out = append(out, [2]string{fmt.Sprint(k.index), k.name})
 	}
@@ -213,13 +234,25 @@ func (s *Scenario) Binary(l *BLG, wildcard bool) *BLG {
 	} else {
 		var entries []Entry
 		for _, k := range processorCounters {
-			entries = append(entries, Entry{Form: 1, Machine: s.Machine, Object: "Processor", Instance: "*", Counter: k.name, Type: k.kind, TimeBase: 10_000_000})
+			entries = append(
+				entries,
+				Entry{
+					Form: 1, Machine: s.Machine, Object: "Processor", Instance: "*", Counter: k.name, Type: k.kind,
+					TimeBase: 10_000_000,
+				},
+			)
 		}
 		entries = append(entries,
-			Entry{Machine: s.Machine, Object: "Network Interface", Instance: Adapter, Counter: "Packets Received/sec", Type: 0x10410500, TimeBase: 10_000_000},
-			Entry{Machine: s.Machine, Object: "Network Interface", Instance: Adapter, Counter: "Packets Received Discarded", Type: 0x00010100, TimeBase: 10_000_000},
-			Entry{Machine: s.Machine, Object: "UDPv4", Counter: "Datagrams Received Errors", Type: 0x00010000, TimeBase: 10_000_000},
-			Entry{Machine: s.Machine, Object: "Microsoft Winsock BSP", Counter: "Dropped Datagrams", Type: 0x00010000, TimeBase: 10_000_000})
+			Entry{
+				Machine: s.Machine, Object: "Network Interface", Instance: Adapter, Counter: "Packets Received/sec",
+				Type: 0x10410500, TimeBase: 10_000_000,
+			},
+			Entry{Machine: s.Machine, Object: "Network Interface", Instance: Adapter, Counter: "Packets Received " +
+				"Discarded", Type: 0x00010100, TimeBase: 10_000_000},
+			Entry{Machine: s.Machine, Object: "UDPv4", Counter: "Datagrams Received " +
+				"Errors", Type: 0x00010000, TimeBase: 10_000_000},
+			Entry{Machine: s.Machine, Object: "Microsoft Winsock " +
+				"BSP", Counter: "Dropped Datagrams", Type: 0x00010000, TimeBase: 10_000_000})
 		l.Catalogue(s.Start, entries...)
 	}
 	s.run(func(i int, before, now *state) {

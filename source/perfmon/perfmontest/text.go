@@ -99,7 +99,9 @@ func (t *Text) Bytes() []byte {
 		line(cells)
 	}
 	if t.Typeperf {
-		b.WriteString(end + "Exiting, please wait..." + strings.Repeat(" ", 25) + end + "The command completed successfully." + end + end)
+		b.WriteString(
+			end + "Exiting, please wait..." + strings.Repeat(" ", 25) + end + "The command completed successfully." + end + end,
+		)
 	}
 	out := b.Bytes()
 	switch {
