@@ -79,6 +79,8 @@ const (
 	KindCounter      Kind = 5
 	KindProcess      Kind = 6
 	KindFinding      Kind = 7
+	KindRequest      Kind = 8
+	KindReading      Kind = 9
 	KindDeferredHist Kind = 16
 	KindDeferredRun  Kind = 17
 
@@ -105,6 +107,9 @@ const (
 	KindSchedHist   Kind = 48
 	KindSchedSwitch Kind = 49
 	KindSocketQueue Kind = 50
+	KindStackSample Kind = 51
+	KindSchedState  Kind = 52
+	KindSchedRival  Kind = 53
 	KindPacket      Kind = 64
 	KindRPCCall     Kind = 65
 	KindRPCEndpoint Kind = 66
@@ -250,6 +255,48 @@ var Specs = []Spec{
 			{Name: "detector", Doc: "which detector"},
 			{Name: "title", Doc: "the finding in one sentence"},
 			{Name: "body", Doc: "the whole Finding as a JSON object"},
+		},
+	},
+	{
+		Kind:  KindRequest,
+		Name:  "request",
+		View:  "RequestEvent",
+		Since: 1,
+		Doc: "detail that a detector asked for while it suspected a fault, and what became of it: a stream shows what " +
+			"was looked at and when. A replay ignores requests.",
+		Span: "since it was switched on, when it is switched off",
+		CPU:  true,
+		Task: true,
+		Args: []Field{
+			{Name: "what", Unit: UnitEnum, Enum: &RequestKindEnum, Doc: "the kind of detail"},
+			{Name: "state", Unit: UnitEnum, Enum: &RequestStateEnum, Doc: "asked, on, off or refused"},
+			{Name: "for_ns", Unit: UnitNanoseconds, Doc: "how long it is wanted"},
+			fieldNetns,
+		},
+		Strings: []Field{
+			{Name: "name", Doc: "which reading, flow or task is wanted; empty where CPU, PID or namespace say it"},
+			{Name: "finding", Doc: "id of the case that asked"},
+			{Name: "reason", Doc: "why it was refused or ended early, empty otherwise"},
+		},
+	},
+	{
+		Kind:  KindReading,
+		Name:  "reading",
+		View:  "Reading",
+		Since: 1,
+		Doc: "a value that was read because a detector asked for it, to confirm or to rule out a cause: the fill of a " +
+			"table and its limit, a setting, a rule's counter.",
+		Resource: fieldIfindex,
+		Args: []Field{
+			{Name: "value", Unit: UnitFloat, Doc: "the value, in the reading's unit"},
+			{Name: "limit", Unit: UnitFloat, Doc: "the limit that goes with it, 0 where there is none"},
+			fieldNetns,
+		},
+		Strings: []Field{
+			{Name: "name", Doc: "what was read: conntrack, neighbours, udp_mem, tcp_mem, listen_queue, rp_filter, ..."},
+			{Name: "instance", Doc: "device, table, port or rule; empty when there is one only"},
+			{Name: "unit", Doc: "entries, pages, packets, ...; empty for settings"},
+			{Name: "detail", Doc: "what else is known, in text; empty when nothing is"},
 		},
 	},
 
@@ -744,6 +791,82 @@ var Specs = []Spec{
 			},
 		},
 		Strings: []Field{fieldLocal, fieldProcess},
+	},
+	{
+		Kind:  KindStackSample,
+		Name:  "stack.sample",
+		View:  "StackSample",
+		Since: 1,
+		Doc: "kernel stacks of one CPU, sampled on request and added up by task and function over an interval: what " +
+			"made packets expensive, or what held the CPU.",
+		Span: intervalSpan,
+		CPU:  true,
+		Task: true,
+		Args: []Field{
+			{Name: "samples", Unit: UnitCount, Doc: "samples with this task and function"},
+			{Name: "of", Unit: UnitCount, Doc: "all samples of the CPU in the interval, user code included"},
+			{Name: "softirq", Unit: UnitBool, Doc: "whether deferred work was running"},
+		},
+		Strings: []Field{
+			{Name: "function", Doc: "function that ran (the leaf), empty for user code"},
+			{Name: "entry", Doc: "outermost function that says what it ran for: net_rx_action, vfs_read, ...; empty unknown"},
+			{Name: "task", Doc: "task that was running or was interrupted"},
+		},
+		Stack: "the kernel stack seen most often among them",
+	},
+	{
+		Kind:  KindSchedState,
+		Name:  "sched.state",
+		View:  "SchedStateEvent",
+		Since: 1,
+		Doc:   "how long one watched thread was in one state in an interval; threads are watched on request.",
+		Span:  intervalSpan,
+		CPU:   true,
+		Task:  true,
+		Args: []Field{
+			{Name: "state", Unit: UnitEnum, Enum: &SchedStateEnum, Doc: "running, waiting for a CPU, throttled, ..."},
+			{Name: "total_ns", Unit: UnitNanoseconds, Doc: "time in the state within the interval"},
+			{
+				Name: "longest_ns",
+				Unit: UnitNanoseconds,
+				Doc:  "longest single stay that ended in the interval or still lasts, its part before the interval included",
+			},
+			{Name: "count", Unit: UnitCount, Doc: "how often it entered the state"},
+			{
+				Name: "limit_ns",
+				Unit: UnitNanoseconds,
+				Doc:  "for throttled: CPU time per period that the control group allows, 0 unknown",
+			},
+			{Name: "period_ns", Unit: UnitNanoseconds, Doc: "for throttled: the period, 0 unknown"},
+		},
+		Strings: []Field{
+			{Name: "task", Doc: "thread name"},
+			{Name: "detail", Doc: "system call or kernel function in which it stayed longest, empty unknown"},
+			{Name: "cgroup", Doc: "control group that throttles or freezes it, empty otherwise"},
+		},
+		Stack: "the kernel stack of the longest stay, where it was taken",
+	},
+	{
+		Kind:  KindSchedRival,
+		Name:  "sched.rival",
+		View:  "SchedRival",
+		Since: 1,
+		Doc:   "who ran on the CPU while a watched thread waited for it, in an interval; PID and TID are the rival's.",
+		Span:  intervalSpan,
+		CPU:   true,
+		Task:  true,
+		Args: []Field{
+			{Name: "run_ns", Unit: UnitNanoseconds, Doc: "time that it ran while the watched thread waited"},
+			{Name: "victim_tid", Unit: UnitNumber, Doc: "the watched thread"},
+			{Name: "victim_pid", Unit: UnitNumber, Doc: "its process"},
+			{Name: "policy", Unit: UnitEnum, Enum: &SchedPolicyEnum, Doc: "scheduling policy of the rival"},
+			{Name: "priority", Unit: UnitNumber, Doc: "real-time priority of the rival, 0 for the other policies"},
+		},
+		Strings: []Field{
+			{Name: "task", Doc: "the rival's name; the vector's name where deferred work ran"},
+			{Name: "victim", Doc: "the watched thread's name"},
+			{Name: "cgroup", Doc: "control group of the rival, empty unknown"},
+		},
 	},
 	{
 		Kind: KindPacket,

@@ -356,6 +356,134 @@ func (b *Builder) AddFindingEvent(v FindingEvent) {
 	e.Str[3] = b.Intern(v.Body)
 }
 
+// RequestEvent is the typed view of kind "request": detail that a detector asked for while it suspected a fault, and what became of it: a stream shows what was looked at and when. A replay ignores requests.
+type RequestEvent struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: since it was switched on, when it is switched off.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// What: the kind of detail.
+	What RequestKind
+	// State: asked, on, off or refused.
+	State RequestState
+	// For: how long it is wanted.
+	For time.Duration
+	// Netns: inode number of the network namespace, 0 unknown or not applicable.
+	Netns int64
+	// Name: which reading, flow or task is wanted; empty where CPU, PID or namespace say it.
+	Name string
+	// Finding: id of the case that asked.
+	Finding string
+	// Reason: why it was refused or ended early, empty otherwise.
+	Reason string
+}
+
+// RequestEvent returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) RequestEvent(e *Event) (v RequestEvent, ok bool) {
+	if e.Kind != KindRequest {
+		return v, false
+	}
+	return RequestEvent{
+		Time:    e.Time,
+		Dur:     e.Dur,
+		Flags:   e.Flags,
+		CPU:     e.CPU,
+		PID:     e.PID,
+		TID:     e.TID,
+		What:    RequestKind(e.Args[0]),
+		State:   RequestState(e.Args[1]),
+		For:     time.Duration(e.Args[2]),
+		Netns:   int64(e.Args[3]),
+		Name:    b.String(e.Str[0]),
+		Finding: b.String(e.Str[1]),
+		Reason:  b.String(e.Str[2]),
+	}, true
+}
+
+// AddRequestEvent adds an event of kind "request".
+func (b *Builder) AddRequestEvent(v RequestEvent) {
+	e := b.Append(KindRequest)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.What)
+	e.Args[1] = uint64(v.State)
+	e.Args[2] = uint64(v.For)
+	e.Args[3] = uint64(v.Netns)
+	e.Str[0] = b.Intern(v.Name)
+	e.Str[1] = b.Intern(v.Finding)
+	e.Str[2] = b.Intern(v.Reason)
+}
+
+// Reading is the typed view of kind "reading": a value that was read because a detector asked for it, to confirm or to rule out a cause: the fill of a table and its limit, a setting, a rule's counter.
+type Reading struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// Ifindex: interface index in its network namespace, 0 unknown.
+	Ifindex int64
+	// Value: the value, in the reading's unit.
+	Value float64
+	// Limit: the limit that goes with it, 0 where there is none.
+	Limit float64
+	// Netns: inode number of the network namespace, 0 unknown or not applicable.
+	Netns int64
+	// Name: what was read: conntrack, neighbours, udp_mem, tcp_mem, listen_queue, rp_filter, ....
+	Name string
+	// Instance: device, table, port or rule; empty when there is one only.
+	Instance string
+	// Unit: entries, pages, packets, ...; empty for settings.
+	Unit string
+	// Detail: what else is known, in text; empty when nothing is.
+	Detail string
+}
+
+// Reading returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) Reading(e *Event) (v Reading, ok bool) {
+	if e.Kind != KindReading {
+		return v, false
+	}
+	return Reading{
+		Time:     e.Time,
+		Flags:    e.Flags,
+		Ifindex:  int64(e.Resource),
+		Value:    math.Float64frombits(e.Args[0]),
+		Limit:    math.Float64frombits(e.Args[1]),
+		Netns:    int64(e.Args[2]),
+		Name:     b.String(e.Str[0]),
+		Instance: b.String(e.Str[1]),
+		Unit:     b.String(e.Str[2]),
+		Detail:   b.String(e.Str[3]),
+	}, true
+}
+
+// AddReading adds an event of kind "reading".
+func (b *Builder) AddReading(v Reading) {
+	e := b.Append(KindReading)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.Resource = uint64(v.Ifindex)
+	e.Args[0] = math.Float64bits(v.Value)
+	e.Args[1] = math.Float64bits(v.Limit)
+	e.Args[2] = uint64(v.Netns)
+	e.Str[0] = b.Intern(v.Name)
+	e.Str[1] = b.Intern(v.Instance)
+	e.Str[2] = b.Intern(v.Unit)
+	e.Str[3] = b.Intern(v.Detail)
+}
+
 // DeferredHist is the typed view of kind "deferred.hist": all runs of one kind of deferred work on one CPU in an interval (softirq vector on Linux; DPC routine on Windows).
 type DeferredHist struct {
 	// Time: when it was complete.
@@ -1935,6 +2063,232 @@ func (b *Builder) AddSocketQueue(v SocketQueue) {
 	e.Args[5] = uint64(v.Idle)
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.Process)
+}
+
+// StackSample is the typed view of kind "stack.sample": kernel stacks of one CPU, sampled on request and added up by task and function over an interval: what made packets expensive, or what held the CPU.
+type StackSample struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the interval that was counted.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Samples: samples with this task and function.
+	Samples uint64
+	// Of: all samples of the CPU in the interval, user code included.
+	Of uint64
+	// Softirq: whether deferred work was running.
+	Softirq bool
+	// Function: function that ran (the leaf), empty for user code.
+	Function string
+	// Entry: outermost function that says what it ran for: net_rx_action, vfs_read, ...; empty unknown.
+	Entry string
+	// Task: task that was running or was interrupted.
+	Task string
+	// Stack: the kernel stack seen most often among them.
+	Stack Stack
+}
+
+// StackSample returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) StackSample(e *Event) (v StackSample, ok bool) {
+	if e.Kind != KindStackSample {
+		return v, false
+	}
+	return StackSample{
+		Time:     e.Time,
+		Dur:      e.Dur,
+		Flags:    e.Flags,
+		CPU:      e.CPU,
+		PID:      e.PID,
+		TID:      e.TID,
+		Samples:  e.Args[0],
+		Of:       e.Args[1],
+		Softirq:  e.Args[2] != 0,
+		Function: b.String(e.Str[0]),
+		Entry:    b.String(e.Str[1]),
+		Task:     b.String(e.Str[2]),
+		Stack:    b.Stack(e.Stack),
+	}, true
+}
+
+// AddStackSample adds an event of kind "stack.sample".
+func (b *Builder) AddStackSample(v StackSample) {
+	e := b.Append(KindStackSample)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = v.Samples
+	e.Args[1] = v.Of
+	e.Args[2] = bit(v.Softirq)
+	e.Str[0] = b.Intern(v.Function)
+	e.Str[1] = b.Intern(v.Entry)
+	e.Str[2] = b.Intern(v.Task)
+	e.Stack = b.InternStack(v.Stack)
+}
+
+// SchedStateEvent is the typed view of kind "sched.state": how long one watched thread was in one state in an interval; threads are watched on request.
+type SchedStateEvent struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the interval that was counted.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// State: running, waiting for a CPU, throttled, ....
+	State SchedState
+	// Total: time in the state within the interval.
+	Total time.Duration
+	// Longest: longest single stay that ended in the interval or still lasts, its part before the interval included.
+	Longest time.Duration
+	// Count: how often it entered the state.
+	Count uint64
+	// Limit: for throttled: CPU time per period that the control group allows, 0 unknown.
+	Limit time.Duration
+	// Period: for throttled: the period, 0 unknown.
+	Period time.Duration
+	// Task: thread name.
+	Task string
+	// Detail: system call or kernel function in which it stayed longest, empty unknown.
+	Detail string
+	// Cgroup: control group that throttles or freezes it, empty otherwise.
+	Cgroup string
+	// Stack: the kernel stack of the longest stay, where it was taken.
+	Stack Stack
+}
+
+// SchedStateEvent returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) SchedStateEvent(e *Event) (v SchedStateEvent, ok bool) {
+	if e.Kind != KindSchedState {
+		return v, false
+	}
+	return SchedStateEvent{
+		Time:    e.Time,
+		Dur:     e.Dur,
+		Flags:   e.Flags,
+		CPU:     e.CPU,
+		PID:     e.PID,
+		TID:     e.TID,
+		State:   SchedState(e.Args[0]),
+		Total:   time.Duration(e.Args[1]),
+		Longest: time.Duration(e.Args[2]),
+		Count:   e.Args[3],
+		Limit:   time.Duration(e.Args[4]),
+		Period:  time.Duration(e.Args[5]),
+		Task:    b.String(e.Str[0]),
+		Detail:  b.String(e.Str[1]),
+		Cgroup:  b.String(e.Str[2]),
+		Stack:   b.Stack(e.Stack),
+	}, true
+}
+
+// AddSchedStateEvent adds an event of kind "sched.state".
+func (b *Builder) AddSchedStateEvent(v SchedStateEvent) {
+	e := b.Append(KindSchedState)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.State)
+	e.Args[1] = uint64(v.Total)
+	e.Args[2] = uint64(v.Longest)
+	e.Args[3] = v.Count
+	e.Args[4] = uint64(v.Limit)
+	e.Args[5] = uint64(v.Period)
+	e.Str[0] = b.Intern(v.Task)
+	e.Str[1] = b.Intern(v.Detail)
+	e.Str[2] = b.Intern(v.Cgroup)
+	e.Stack = b.InternStack(v.Stack)
+}
+
+// SchedRival is the typed view of kind "sched.rival": who ran on the CPU while a watched thread waited for it, in an interval; PID and TID are the rival's.
+type SchedRival struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the interval that was counted.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Run: time that it ran while the watched thread waited.
+	Run time.Duration
+	// VictimTID: the watched thread.
+	VictimTID int64
+	// VictimPid: its process.
+	VictimPid int64
+	// Policy: scheduling policy of the rival.
+	Policy SchedPolicy
+	// Priority: real-time priority of the rival, 0 for the other policies.
+	Priority int64
+	// Task: the rival's name; the vector's name where deferred work ran.
+	Task string
+	// Victim: the watched thread's name.
+	Victim string
+	// Cgroup: control group of the rival, empty unknown.
+	Cgroup string
+}
+
+// SchedRival returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) SchedRival(e *Event) (v SchedRival, ok bool) {
+	if e.Kind != KindSchedRival {
+		return v, false
+	}
+	return SchedRival{
+		Time:      e.Time,
+		Dur:       e.Dur,
+		Flags:     e.Flags,
+		CPU:       e.CPU,
+		PID:       e.PID,
+		TID:       e.TID,
+		Run:       time.Duration(e.Args[0]),
+		VictimTID: int64(e.Args[1]),
+		VictimPid: int64(e.Args[2]),
+		Policy:    SchedPolicy(e.Args[3]),
+		Priority:  int64(e.Args[4]),
+		Task:      b.String(e.Str[0]),
+		Victim:    b.String(e.Str[1]),
+		Cgroup:    b.String(e.Str[2]),
+	}, true
+}
+
+// AddSchedRival adds an event of kind "sched.rival".
+func (b *Builder) AddSchedRival(v SchedRival) {
+	e := b.Append(KindSchedRival)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.Run)
+	e.Args[1] = uint64(v.VictimTID)
+	e.Args[2] = uint64(v.VictimPid)
+	e.Args[3] = uint64(v.Policy)
+	e.Args[4] = uint64(v.Priority)
+	e.Str[0] = b.Intern(v.Task)
+	e.Str[1] = b.Intern(v.Victim)
+	e.Str[2] = b.Intern(v.Cgroup)
 }
 
 // Packet is the typed view of kind "packet": one datagram or segment sent or received by a process (Windows network events; chosen flows on Linux).

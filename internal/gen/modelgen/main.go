@@ -205,8 +205,9 @@ func slotNames(s model.Spec) string {
 
 // kindName is the name of the kind's constant without its prefix.
 func kindName(s model.Spec) string {
-	if s.View == "FindingEvent" {
-		return "Finding"
+	switch s.View {
+	case "FindingEvent", "RequestEvent", "SchedStateEvent": // the name is that of the thing itself
+		return strings.TrimSuffix(s.View, "Event")
 	}
 	return s.View
 }
@@ -288,7 +289,10 @@ func cKinds() []byte {
 		p("\tLB_KIND_%s = %d,", strings.ToUpper(strings.ReplaceAll(s.Name, ".", "_")), s.Kind)
 	}
 	p("};\n")
-	for _, e := range []*model.Enum{&model.ClassEnum, &model.PlaceEnum, &model.ProtocolEnum, &model.HowEnum} {
+	for _, e := range []*model.Enum{
+		&model.ClassEnum, &model.PlaceEnum, &model.ProtocolEnum, &model.HowEnum, &model.SchedStateEnum,
+		&model.SchedPolicyEnum,
+	} {
 		p("enum lb_%s {", strings.ToLower(e.Type))
 		for i, name := range e.Names {
 			p("\tLB_%s_%s = %d,", strings.ToUpper(e.Type), strings.ToUpper(name), i)
