@@ -9,7 +9,11 @@ LINTER_VERSION = v2.15.0
 RUNNER   = $(TOOLS)/gotestsum
 RUNNER_VERSION = v1.13.0
 
-.PHONY: build run test setup unit privileged race lint generate check-generated cross fuzz lab bench clean
+.PHONY: help build run test test-all long nightly setup unit privileged race lint generate check-generated cross fuzz lab bench clean
+.DEFAULT_GOAL := build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lostbeat ./cmd/lostbeat
@@ -17,7 +21,14 @@ build: ## the binary, in bin/
 run: build ## build and open the live terminal UI (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat
 
-test: setup privileged ## install what the tests need and run all of them; a test that could run here and skips fails
+test: setup privileged ## install what the tests need and run them, without the long faults: about 5 minutes
+
+test-all: test long ## everything: the fault lab and other kernels, too
+
+nightly: test-all ## what takes longer than CI allows: fuzzing for a minute each, 1 GiB recordings, budgets
+	LOSTBEAT_LARGE=1 sh .ci/test long
+	FUZZTIME=60s sh .ci/fuzz
+	bash scripts/bench
 
 setup: ## install the packages that tests, lint and code generation use
 	sh .ci/setup
@@ -25,13 +36,16 @@ setup: ## install the packages that tests, lint and code generation use
 unit: ## tests that need no privileges
 	$(GO) test ./...
 
-privileged: $(RUNNER) ## all tests; as root on Linux those that load BPF programs run too
+privileged: $(RUNNER) ## all tests but the long ones; as root on Linux those that load BPF programs run too
 	sh .ci/test
+
+long: setup $(RUNNER) ## the long tests alone (TestLong...): the fault lab, other kernels under QEMU
+	sh .ci/test long
 
 race: ## the race detector over all tests that need no privileges
 	CGO_ENABLED=1 $(GO) test -race -short -p 1 -timeout 20m ./...
 
-lint: $(LINTER)
+lint: $(LINTER) ## gofmt, vet, golangci-lint, shellcheck
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
