@@ -23,8 +23,28 @@ var builtinClasses string
 // builtinTypes are the types of the table. A type with an equals sign has its
 // length in the field with that position.
 var builtinTypes = map[string]inType{
-	"w": inUTF16, "a": inANSI, "i1": inInt8, "u1": inUint8, "i2": inInt16, "u2": inUint16, "i4": inInt32, "u4": inUint32, "i8": inInt64, "u8": inUint64, "b": inBool, "g": inGUID, "p": inPointer, "t": inFileTime,
-	"s": inSystemTime, "x4": inHex32, "x8": inHex64, "bin": inBinary, "sock": inSockAddr, "ip6": inIPv6, "ip4": inIPv4, "port": inPort,
+	"w":    inUTF16,
+	"a":    inANSI,
+	"i1":   inInt8,
+	"u1":   inUint8,
+	"i2":   inInt16,
+	"u2":   inUint16,
+	"i4":   inInt32,
+	"u4":   inUint32,
+	"i8":   inInt64,
+	"u8":   inUint64,
+	"b":    inBool,
+	"g":    inGUID,
+	"p":    inPointer,
+	"t":    inFileTime,
+	"s":    inSystemTime,
+	"x4":   inHex32,
+	"x8":   inHex64,
+	"bin":  inBinary,
+	"sock": inSockAddr,
+	"ip6":  inIPv6,
+	"ip4":  inIPv4,
+	"port": inPort,
 }
 
 // addBuiltin adds the table.
@@ -58,9 +78,27 @@ func (s *schemas) addBuiltin() {
 
 // classNames are the names of classic classes, for records without a schema.
 var classNames = map[GUID]string{
-	ClassEventTrace: "EventTrace", groups[0x01]: "DiskIo", groups[0x02]: "PageFault", ClassProcess: "Process", groups[0x04]: "FileIo", ClassThread: "Thread", ClassTCPIP: "TcpIp", ClassUDPIP: "UdpIp",
-	groups[0x09]: "Registry", ClassSystemConfig: "SystemConfig", ClassPerfInfo: "PerfInfo", ClassImage: "Image", ClassImageID: "ImageId", ClassSystemConfigEx: "SystemConfigEx", ClassStackWalk: "StackWalk",
-	ClassEventInfo: "EventInfo", ClassLost: "LostEvent", groups[0x0e]: "Pool", groups[0x12]: "Power", groups[0x1a]: "ALPC", groups[0x11]: "Object",
+	ClassEventTrace:     "EventTrace",
+	groups[0x01]:        "DiskIo",
+	groups[0x02]:        "PageFault",
+	ClassProcess:        "Process",
+	groups[0x04]:        "FileIo",
+	ClassThread:         "Thread",
+	ClassTCPIP:          "TcpIp",
+	ClassUDPIP:          "UdpIp",
+	groups[0x09]:        "Registry",
+	ClassSystemConfig:   "SystemConfig",
+	ClassPerfInfo:       "PerfInfo",
+	ClassImage:          "Image",
+	ClassImageID:        "ImageId",
+	ClassSystemConfigEx: "SystemConfigEx",
+	ClassStackWalk:      "StackWalk",
+	ClassEventInfo:      "EventInfo",
+	ClassLost:           "LostEvent",
+	groups[0x0e]:        "Pool",
+	groups[0x12]:        "Power",
+	groups[0x1a]:        "ALPC",
+	groups[0x11]:        "Object",
 }
 
 // classicName returns the class and opcode of a class that is known, the

@@ -344,7 +344,10 @@ func FuzzSchema(f *testing.F) {
 func FuzzManifest(f *testing.F) {
 	f.Add(
 		[]byte(
-			`<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" symbol="n" template="t"/></events><templates><template tid="t"><data name="a" inType="win:UInt32"/><data name="b" inType="win:Binary" length="a"/></template></templates></provider></events></instrumentation></instrumentationManifest>`,
+			`<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" ` +
+				`symbol="n" template="t"/></events><templates><template tid="t"><data name="a" inType="win:UInt32"/><data ` +
+				`name="b" inType="win:Binary" length="a"/></template></templates></provider></events></instrumentation>` +
+				`</instrumentationManifest>`,
 		),
 	)
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -360,8 +363,10 @@ func FuzzManifest(f *testing.F) {
 
 func TestManifest(t *testing.T) {
 	s := newSchemas()
-	text := `<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" symbol="Named" template="t"/></events>` +
-		`<templates><template tid="t"><data name="n" inType="win:UInt32"/><data name="b" inType="win:Binary" length="n"/></template></templates></provider></events></instrumentation></instrumentationManifest>`
+	text := `<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" ` +
+		`symbol="Named" template="t"/></events>` +
+		`<templates><template tid="t"><data name="n" inType="win:UInt32"/><data name="b" inType="win:Binary" length="n"/>` +
+		`</template></templates></provider></events></instrumentation></instrumentationManifest>`
 	for i, part := range []string{text[:100], text[100:]} {
 		payload := append([]byte{1, 1, 0, manifestMagic, 2, 0, byte(i), 0}, part...)
 		s.survey(&Record{Header: HeaderEvent, Class: GUID{1}, ID: manifestEvent, Payload: payload})

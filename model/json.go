@@ -132,7 +132,14 @@ func appendJSONHist(dst []byte, h *Histogram) []byte {
 	for _, f := range [...]struct {
 		key   string
 		value uint64
-	}{{`{"count":`, h.Count}, {`,"sum_ns":`, h.Sum}, {`,"max_ns":`, h.Max}, {`,"p50_ns":`, h.Quantile(0.5)}, {`,"p90_ns":`, h.Quantile(0.9)}, {`,"p99_ns":`, h.Quantile(0.99)}} {
+	}{
+		{`{"count":`, h.Count},
+		{`,"sum_ns":`, h.Sum},
+		{`,"max_ns":`, h.Max},
+		{`,"p50_ns":`, h.Quantile(0.5)},
+		{`,"p90_ns":`, h.Quantile(0.9)},
+		{`,"p99_ns":`, h.Quantile(0.99)},
+	} {
 		dst = strconv.AppendUint(append(dst, f.key...), f.value, 10)
 	}
 	dst = append(dst, `,"buckets":[`...)

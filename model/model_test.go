@@ -327,7 +327,8 @@ func TestSlotNames(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, pair[0], pair[1])
 		}
 	}
-	if before, driver := batch.String(run.Str[StrDeferredRunBefore]), batch.String(interrupt.Str[StrInterruptRunDriver]); before != "b" ||
+	before := batch.String(run.Str[StrDeferredRunBefore])
+	if driver := batch.String(interrupt.Str[StrInterruptRunDriver]); before != "b" ||
 		driver != "d" {
 		t.Errorf("before %q, driver %q", before, driver)
 	}

@@ -29,16 +29,22 @@ func everyKind() *Batch {
 func TestTextGolden(t *testing.T) {
 	for _, line := range []string{
 		`2026-11-22T14:03:09.000000000Z meta key=kernel value="6.18.0 #1 SMP"`,
-		`2026-11-22T14:03:09.000000001Z clock boot=1h0m0.000000001s mono=59m59s wall=2026-11-22T14:03:09.000000500Z bracket=120ns`,
+		`2026-11-22T14:03:09.000000001Z clock boot=1h0m0.000000001s mono=59m59s wall=2026-11-22T14:03:09.000000500Z ` +
+			`bracket=120ns`,
 		`2026-11-22T14:03:09.500000000Z loss dur=1s cpu=3 lost=12 origin=ringbuf detail=deferred`,
 		`2026-11-22T14:03:09.500000000Z counter value=0.1 mode=rate name=Udp.RcvbufErrors unit=packets`,
 		`2026-11-22T14:03:09.500000000Z counter value=bits:0x7ff8000000000002 name=odd`,
-		`2026-11-22T14:03:10.000000000Z deferred.hist dur=1s cpu=0 class=softirq count=3 busy=6us max_run=2.1us name=NET_RX run=3/6us/2.1us[1.792us:1,2.048us:2]`,
-		`2026-11-22T14:03:10.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq vector=3 name=NET_RX task=ksoftirqd/0 flags=wait_unknown,inclusive`,
-		`2026-11-22T14:03:10.000000000Z drop dur=1s cpu=2 pid=44 tid=44 cookie=0xbeef place=socket count=9 protocol=udp local_port=5060 queue=-1 reason=SOCKET_RCVBUFF process=asterisk`,
-		`2026-11-22T14:03:10.000000000Z port.acquire pid=7 tid=7 cookie=0x1 protocol=udp local_port=40000 how=bind_any local_addr=:: process="a b" stack=0x10:main,0x20:"std::map<int, int>::at",:top,0x0`,
+		`2026-11-22T14:03:10.000000000Z deferred.hist dur=1s cpu=0 class=softirq count=3 busy=6us max_run=2.1us ` +
+			`name=NET_RX run=3/6us/2.1us[1.792us:1,2.048us:2]`,
+		`2026-11-22T14:03:10.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq vector=3 name=NET_RX ` +
+			`task=ksoftirqd/0 flags=wait_unknown,inclusive`,
+		`2026-11-22T14:03:10.000000000Z drop dur=1s cpu=2 pid=44 tid=44 cookie=0xbeef place=socket count=9 protocol=udp ` +
+			`local_port=5060 queue=-1 reason=SOCKET_RCVBUFF process=asterisk`,
+		`2026-11-22T14:03:10.000000000Z port.acquire pid=7 tid=7 cookie=0x1 protocol=udp local_port=40000 how=bind_any ` +
+			`local_addr=:: process="a b" stack=0x10:main,0x20:"std::map<int, int>::at",:top,0x0`,
 		`2026-11-22T14:03:10.000000000Z process pid=7 tid=7 state=started name="\x1b[31mred" cmdline="\u202eabc\xff"`,
-		`2026-11-22T14:03:10.000000000Z kind(4711) dur=5ns cpu=1 resource=9 arg0=1 arg5=18446744073709551615 str3=x hist1=1/18446744073709551615ns/0s[#250:1] flags=derived,0x8000`,
+		`2026-11-22T14:03:10.000000000Z kind(4711) dur=5ns cpu=1 resource=9 arg0=1 arg5=18446744073709551615 str3=x ` +
+			`hist1=1/18446744073709551615ns/0s[#250:1] flags=derived,0x8000`,
 		`1970-01-01T00:00:00.000000000Z softnet cpu=0 dropped=1 flags=keyframe`,
 	} {
 		var b Builder
@@ -117,7 +123,8 @@ func FuzzParseText(f *testing.F) {
 		f.Add(string(AppendText(nil, batch, &batch.Events[i])))
 	}
 	f.Add(
-		`2026-11-22T14:03:10.000000000Z kind(4711) arg5=1 str3="\x00" hist1=1/18446744073709551615ns/0s[#250:1] stack=:a,0x0 flags=0x8000`,
+		`2026-11-22T14:03:10.000000000Z kind(4711) arg5=1 str3="\x00" hist1=1/18446744073709551615ns/0s[#250:1] stack=:a,` +
+			`0x0 flags=0x8000`,
 	)
 	f.Fuzz(func(t *testing.T, line string) {
 		var b Builder
@@ -149,16 +156,27 @@ func FuzzParseText(f *testing.F) {
 
 func TestJSON(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{`2026-11-22T14:03:09.000000000Z deferred.run dur=1.9ms cpu=0 pid=8 tid=9 class=softirq wait=12us routine=0xff vector=3 name=NET_RX task="k\x1b[0\u202e\"s" flags=inclusive,0x8000`,
-			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"deferred.run","flags":["inclusive","0x8000"],"dur_ns":1900000,"cpu":0,"pid":8,"tid":9,"class":"softirq","wait_ns":12000,"exclusive_ns":0,"routine":"0xff","vector":3,"name":"NET_RX","driver":"","task":"k\u001b[0\u202e\"s","before":""}`},
-		{`2026-11-22T14:03:09.000000000Z deferred.hist dur=1s cpu=1 class=dpc count=3 busy=6us max_run=2.1us name=ndis.sys!x run=3/6us/2.1us[1.792us:1,2.048us:2]`,
-			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"deferred.hist","dur_ns":1000000000,"cpu":1,"class":"dpc","count":3,"busy_ns":6000,"max_wait_ns":0,"max_run_ns":2100,"raised":0,"name":"ndis.sys!x","driver":"","wait":null,"run":{"count":3,"sum_ns":6000,"max_ns":2100,"p50_ns":2100,"p90_ns":2100,"p99_ns":2100,"buckets":[{"low_ns":1792,"high_ns":2048,"count":1},{"low_ns":2048,"high_ns":2560,"count":2}]}}`},
+		{`2026-11-22T14:03:09.000000000Z deferred.run dur=1.9ms cpu=0 pid=8 tid=9 class=softirq wait=12us routine=0xff ` +
+			`vector=3 name=NET_RX task="k\x1b[0\u202e\"s" flags=inclusive,0x8000`,
+			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"deferred.run","flags":["inclusive","0x8000"],"dur_ns":1900000,` +
+				`"cpu":0,"pid":8,"tid":9,"class":"softirq","wait_ns":12000,"exclusive_ns":0,"routine":"0xff","vector":3,` +
+				`"name":"NET_RX","driver":"","task":"k\u001b[0\u202e\"s","before":""}`},
+		{`2026-11-22T14:03:09.000000000Z deferred.hist dur=1s cpu=1 class=dpc count=3 busy=6us max_run=2.1us ` +
+			`name=ndis.sys!x run=3/6us/2.1us[1.792us:1,2.048us:2]`,
+			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"deferred.hist","dur_ns":1000000000,"cpu":1,"class":"dpc",` +
+				`"count":3,"busy_ns":6000,"max_wait_ns":0,"max_run_ns":2100,"raised":0,"name":"ndis.sys!x","driver":"",` +
+				`"wait":null,"run":{"count":3,"sum_ns":6000,"max_ns":2100,"p50_ns":2100,"p90_ns":2100,"p99_ns":2100,` +
+				`"buckets":[{"low_ns":1792,"high_ns":2048,"count":1},{"low_ns":2048,"high_ns":2560,"count":2}]}}`},
 		{`2026-11-22T14:03:09.000000000Z kind(99) cpu=1 arg2=7 str1="\xff" stack=0x1:f`,
-			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"kind(99)","cpu":1,"arg2":7,"str1":"\ufffd","stack":[{"addr":"0x1","name":"f"}]}`},
-		{`2026-11-22T14:03:09.000000000Z finding severity=warning ongoing=true id=a detector=b title="c" body="{ \"id\":\"\u202e\",\n\"x\":1}"`,
-			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"finding","dur_ns":0,"severity":"warning","ongoing":true,"id":"a","detector":"b","title":"c","body":{"id":"\u202e","x":1}}`},
+			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"kind(99)","cpu":1,"arg2":7,"str1":"\ufffd",` +
+				`"stack":[{"addr":"0x1","name":"f"}]}`},
+		{`2026-11-22T14:03:09.000000000Z finding severity=warning ongoing=true id=a detector=b title="c" body="{ ` +
+			`\"id\":\"\u202e\",\n\"x\":1}"`,
+			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"finding","dur_ns":0,"severity":"warning","ongoing":true,` +
+				`"id":"a","detector":"b","title":"c","body":{"id":"\u202e","x":1}}`},
 		{`2026-11-22T14:03:09.000000000Z process pid=1 tid=1 state=active name="𝄞\U000E0001"`,
-			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"process","pid":1,"tid":1,"state":"active","ppid":0,"started":null,"name":"𝄞\udb40\udc01","cmdline":"","cgroup":""}`},
+			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"process","pid":1,"tid":1,"state":"active","ppid":0,` +
+				`"started":null,"name":"𝄞\udb40\udc01","cmdline":"","cgroup":""}`},
 	} {
 		var b Builder
 		if err := ParseText(&b, c.text); err != nil {

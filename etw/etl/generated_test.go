@@ -151,7 +151,9 @@ func checkStorm(t *testing.T, f *etl.File) {
 			}
 			if v, ok := b.Packet(e); ok {
 				packets++
-				if v.LocalAddr != "10.0.0.1" || v.RemoteAddr != "10.0.0.2" || v.LocalPort != 5405 || v.Process != "heartbeatd.exe" || v.Direction != model.DirectionRX {
+				if v.LocalAddr != "10.0.0.1" || v.RemoteAddr != "10.0.0.2" ||
+					v.LocalPort != 5405 || v.Process != "heartbeatd.exe" ||
+					v.Direction != model.DirectionRX {
 					t.Errorf("packet %+v", v)
 				}
 			}
@@ -179,7 +181,9 @@ func TestSessions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.EventsTotal != 1+3+999+999+500+49+4 || v.Damaged != 0 || v.Processors != 2 || v.PointerSize != max(o.PointerSize, 4) && o.PointerSize != 0 {
+			if v.EventsTotal != 1+3+999+999+500+49+4 ||
+				v.Damaged != 0 || v.Processors != 2 ||
+				v.PointerSize != max(o.PointerSize, 4) && o.PointerSize != 0 {
 				t.Errorf("inventory %+v", v)
 			}
 			if (v.End == 0) != o.Unfinalised {
@@ -200,7 +204,9 @@ func TestPortLeak(t *testing.T) {
 			if v, ok := b.PortAcquire(e); ok {
 				acquired++
 				held[v.LocalPort] = true
-				if v.PID != 700 || v.Process != "leaky.exe" || v.How != model.HowBindAny || v.Protocol != model.ProtocolUDP || v.Cookie == 0 {
+				if v.PID != 700 || v.Process != "leaky.exe" ||
+					v.How != model.HowBindAny ||
+					v.Protocol != model.ProtocolUDP || v.Cookie == 0 {
 					t.Errorf("acquire %+v", v)
 				}
 			}

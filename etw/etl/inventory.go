@@ -107,7 +107,9 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Kernel       string      `json:"kernel"`
 		Probes       []probeJSON `json:"probes"`
 		Events       []eventJSON `json:"events"`
-	}{v.File, "etl", v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First), timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock, v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
+	}{v.File, "etl", v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First),
+		timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock,
+		v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
 }
 
 func timeJSON(t model.Time) *string {

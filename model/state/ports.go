@@ -203,8 +203,12 @@ func (t *Ports) port(i int, p *Port) {
 	e := t.at(i)
 	local := t.texts.of(e.local)
 	*p = Port{
-		Cookie: e.cookie, LocalAddr: local.value, RemoteAddr: t.texts.of(e.remote).value, Process: t.texts.of(e.process).value, Netns: local.netns,
-		Since: e.since, PID: e.pid, TID: e.tid, LocalPort: e.localPort, RemotePort: e.remotePort,
+		Cookie:     e.cookie,
+		LocalAddr:  local.value,
+		RemoteAddr: t.texts.of(e.remote).value,
+		Process:    t.texts.of(e.process).value,
+		Netns:      local.netns,
+		Since:      e.since, PID: e.pid, TID: e.tid, LocalPort: e.localPort, RemotePort: e.remotePort,
 		Flags: e.flags, Protocol: e.protocol, How: e.how, Resting: e.resting, Mark: e.mark,
 		Activity: e.activity, IdleAtLeast: e.idleAtLeast,
 	}
@@ -286,7 +290,12 @@ func (t *Ports) put(p *Port) {
 		local: t.texts.use(
 			text{p.Netns, p.LocalAddr},
 		), remote: t.texts.use(text{value: p.RemoteAddr}), process: t.texts.use(text{value: p.Process}),
-		localPort: p.LocalPort, remotePort: p.RemotePort, flags: p.Flags, protocol: p.Protocol, how: p.How, resting: p.Resting,
+		localPort:  p.LocalPort,
+		remotePort: p.RemotePort,
+		flags:      p.Flags,
+		protocol:   p.Protocol,
+		how:        p.How,
+		resting:    p.Resting,
 	}
 	if len(p.Stack) > 0 {
 		if t.stacks == nil {

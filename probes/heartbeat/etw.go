@@ -29,12 +29,18 @@ var (
 			model.ProtocolTCP,
 			model.DirectionTX,
 			false,
-		}, 11: {model.ProtocolTCP, model.DirectionRX, false}, 26: {model.ProtocolTCP, model.DirectionTX, true}, 27: {model.ProtocolTCP, model.DirectionRX, true},
+		},
+		11: {model.ProtocolTCP, model.DirectionRX, false},
+		26: {model.ProtocolTCP, model.DirectionTX, true},
+		27: {model.ProtocolTCP, model.DirectionRX, true},
 		42: {
 			model.ProtocolUDP,
 			model.DirectionTX,
 			false,
-		}, 43: {model.ProtocolUDP, model.DirectionRX, false}, 58: {model.ProtocolUDP, model.DirectionTX, true}, 59: {model.ProtocolUDP, model.DirectionRX, true},
+		},
+		43: {model.ProtocolUDP, model.DirectionRX, false},
+		58: {model.ProtocolUDP, model.DirectionTX, true},
+		59: {model.ProtocolUDP, model.DirectionRX, true},
 	}
 )
 

@@ -90,8 +90,27 @@ var providers = []provider{
 }
 
 var codes = map[string]string{
-	"UnicodeString": "w", "AnsiString": "a", "Int8": "i1", "UInt8": "u1", "Int16": "i2", "UInt16": "u2", "Int32": "i4", "UInt32": "u4", "Int64": "i8", "UInt64": "u8", "Boolean": "b", "GUID": "g", "Pointer": "p",
-	"FILETIME": "t", "SYSTEMTIME": "s", "HexInt32": "x4", "HexInt64": "x8", "Binary": "bin", "Double": "u8", "Float": "u4", "SID": "bin",
+	"UnicodeString": "w",
+	"AnsiString":    "a",
+	"Int8":          "i1",
+	"UInt8":         "u1",
+	"Int16":         "i2",
+	"UInt16":        "u2",
+	"Int32":         "i4",
+	"UInt32":        "u4",
+	"Int64":         "i8",
+	"UInt64":        "u8",
+	"Boolean":       "b",
+	"GUID":          "g",
+	"Pointer":       "p",
+	"FILETIME":      "t",
+	"SYSTEMTIME":    "s",
+	"HexInt32":      "x4",
+	"HexInt64":      "x8",
+	"Binary":        "bin",
+	"Double":        "u8",
+	"Float":         "u4",
+	"SID":           "bin",
 }
 
 var suffix = regexp.MustCompile(`(\d+)?(_V\d+)?$`)
