@@ -56,10 +56,23 @@ const (
 	FlagSecondary
 	// FlagInclusive marks a duration that still contains nested interrupts.
 	FlagInclusive
+	// FlagTransmit marks packets that the host was sending; without it they were being received, or the direction is
+	// not known.
+	FlagTransmit
 )
 
 // flagNames are the text forms of the flags, lowest bit first.
-var flagNames = [...]string{"derived", "keyframe", "wait_unknown", "v6only", "reuse", "secondary", "inclusive"}
+var flagNames = [...]string{"derived", "keyframe", "wait_unknown", "v6only", "reuse", "secondary", "inclusive", "transmit"}
+
+// What happened to a device, as device.event names it.
+const (
+	DeviceLinkUp    = "link_up"
+	DeviceLinkDown  = "link_down"
+	DeviceRemoved   = "removed"
+	DeviceRenamed   = "renamed"
+	DeviceReset     = "reset"
+	DeviceTxTimeout = "tx_timeout"
+)
 
 // Ids into the tables of an event's batch; 0 is the empty entry.
 type (
@@ -105,6 +118,9 @@ type Event struct {
 	Hist [MaxHists]HistID
 	// Stack is the user stack, 0 none.
 	Stack StackID
+	// Netns is the inode number of the network namespace, 0 unknown or not applicable. Kinds whose arguments have a
+	// namespace leave it 0.
+	Netns uint32
 }
 
 // NewEvent returns an event of kind k at time t with CPU, PID and TID unknown.

@@ -49,6 +49,9 @@ func AppendJSON(dst []byte, b *Batch, e *Event) []byte {
 		dst = strconv.AppendInt(append(dst, `,"pid":`...), int64(e.PID), 10)
 		dst = strconv.AppendInt(append(dst, `,"tid":`...), int64(e.TID), 10)
 	}
+	if s.Netns || e.Netns != 0 {
+		dst = strconv.AppendUint(append(dst, `,"`+netnsKey+`":`...), uint64(e.Netns), 10)
+	}
 	if s.Resource.Name != "" || e.Resource != 0 {
 		dst = appendJSONArg(dst, s.Resource, "resource", -1, e.Resource)
 	}

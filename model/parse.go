@@ -100,6 +100,10 @@ func (p *textParser) field(e *Event, spec *Spec, key, value string) (err error) 
 	case "tid":
 		e.TID, err = parseInt32(value)
 		return err
+	case netnsKey:
+		inode, err := strconv.ParseUint(value, 10, 32)
+		e.Netns = uint32(inode)
+		return err
 	case "flags":
 		e.Flags, err = parseFlags(value)
 		return err

@@ -58,6 +58,9 @@ type Spec struct {
 	CPU bool
 	// Task says that PID and TID are part of the event where they are known.
 	Task bool
+	// Netns says that the network namespace is part of the event where it is known, as Event.Netns; kinds that carry it
+	// as an argument do not say so.
+	Netns bool
 	// Resource names the resource id; empty where the kind has none.
 	Resource Field
 	// Args, Strings and Hists describe the slots in use, in order.
@@ -145,6 +148,9 @@ var (
 		Doc:  "the way in which the port was taken or given back",
 	}
 )
+
+// netnsKey is the name of Event.Netns in the text form and in JSON.
+const netnsKey = "netns_inode"
 
 const intervalSpan = "the interval that was counted"
 
@@ -409,6 +415,7 @@ var Specs = []Spec{
 		Doc:      "the polls of one device on one CPU in an interval (tracepoint napi:napi_poll).",
 		Span:     intervalSpan,
 		CPU:      true,
+		Netns:    true,
 		Resource: fieldIfindex,
 		Args: []Field{
 			{Name: "polls", Unit: UnitCount, Doc: "polls"},
@@ -449,6 +456,7 @@ var Specs = []Spec{
 		View:     "DeviceStats",
 		Doc:      "one device's counters over an interval (rtnetlink and ethtool; MIB_IF_ROW2).",
 		Span:     intervalSpan,
+		Netns:    true,
 		Resource: fieldIfindex,
 		Args: []Field{
 			{Name: "rx_packets", Unit: UnitCount, Doc: "packets received"},
@@ -477,6 +485,7 @@ var Specs = []Spec{
 		Name:     "device.config",
 		View:     "DeviceConfig",
 		Doc:      "one device's rings and queues, at the start and at each change.",
+		Netns:    true,
 		Resource: fieldIfindex,
 		Args: []Field{
 			{Name: "rx_queues", Unit: UnitCount, Doc: "receive queues, 0 unknown"},
@@ -502,6 +511,7 @@ var Specs = []Spec{
 		Name:     "device.queue",
 		View:     "DeviceQueue",
 		Doc:      "which CPUs serve one queue of a device, at the start and at each change.",
+		Netns:    true,
 		Resource: fieldIfindex,
 		Args: []Field{
 			{Name: "queue", Unit: UnitNumber, Doc: "queue number"},
@@ -520,10 +530,12 @@ var Specs = []Spec{
 		Name: "drop",
 		View: "Drop",
 		Doc: "packets lost inside the host at one place for one reason within an interval; the CPU is the one that " +
-			"freed them, -1 at a backlog, where it need not be the owner (softnet tells that).",
+			"freed them, -1 at a backlog, where it need not be the owner (softnet tells that). Flag transmit: they were " +
+			"being sent.",
 		Span:     intervalSpan,
 		CPU:      true,
 		Task:     true,
+		Netns:    true,
 		Resource: fieldCookie,
 		Args: []Field{
 			{Name: "place", Unit: UnitEnum, Enum: &PlaceEnum, Doc: "where"},
@@ -551,12 +563,13 @@ var Specs = []Spec{
 		Kind:     KindDeviceEvent,
 		Name:     "device.event",
 		View:     "DeviceEvent",
-		Doc:      "something happened to a device: link up or down, transmit timeout, reset.",
+		Doc:      "something happened to a device: link up or down, removed, renamed, transmit timeout, reset.",
+		Netns:    true,
 		Resource: fieldIfindex,
 		Strings: []Field{
 			fieldDevice,
-			{Name: "what", Doc: "link_up, link_down, reset, tx_timeout, removed"},
-			{Name: "detail", Doc: "reason, empty unknown"},
+			{Name: "what", Doc: "link_up, link_down, removed, renamed, reset, tx_timeout"},
+			{Name: "detail", Doc: "reason, or the name before it was renamed; empty unknown"},
 		},
 	},
 	{
@@ -776,6 +789,7 @@ var Specs = []Spec{
 		Doc:      "one socket's receive queue over an interval: those that dropped, or that are more than half full.",
 		Span:     intervalSpan,
 		Task:     true,
+		Netns:    true,
 		Resource: fieldCookie,
 		Args: []Field{
 			fieldProto,

@@ -14,8 +14,8 @@ import (
 // 	2026-11-22T14:03:09.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq wait=12.4us vector=3
 // name=NET_RX task=ksoftirqd/0
 //
-// First the time, then the kind, then key=value pairs in the order of the
-// kind's Spec; what has its default (0, empty, -1 for cpu, pid and tid) is left
+// First the time, then the kind, then key=value pairs: dur, cpu, pid, tid and
+// netns_inode, then in the order of the kind's Spec; what has its default (0, empty, -1 for cpu, pid and tid) is left
 // out. The keys are the names of the fields; a duration carries its unit in its
 // value, so that its key loses the suffix _ns. Text that holds anything but
 // plain ASCII is quoted as in Go. A histogram is
@@ -57,6 +57,9 @@ func AppendText(dst []byte, b *Batch, e *Event) []byte {
 		if f.value != -1 {
 			dst = strconv.AppendInt(append(dst, f.key...), int64(f.value), 10)
 		}
+	}
+	if e.Netns != 0 {
+		dst = strconv.AppendUint(append(dst, " "+netnsKey+"="...), uint64(e.Netns), 10)
 	}
 	if e.Resource != 0 {
 		dst = appendArg(dst, s.Resource, "resource", -1, e.Resource)

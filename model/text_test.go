@@ -38,8 +38,8 @@ func TestTextGolden(t *testing.T) {
 			`name=NET_RX run=3/6us/2.1us[1.792us:1,2.048us:2]`,
 		`2026-11-22T14:03:10.000000000Z deferred.run dur=1.9ms cpu=0 pid=812 tid=812 class=softirq vector=3 name=NET_RX ` +
 			`task=ksoftirqd/0 flags=wait_unknown,inclusive`,
-		`2026-11-22T14:03:10.000000000Z drop dur=1s cpu=2 pid=44 tid=44 cookie=0xbeef place=socket count=9 protocol=udp ` +
-			`local_port=5060 queue=-1 reason=SOCKET_RCVBUFF process=asterisk`,
+		`2026-11-22T14:03:10.000000000Z drop dur=1s cpu=2 pid=44 tid=44 netns_inode=4026531840 ` +
+			`cookie=0xbeef place=socket count=9 protocol=udp local_port=5060 queue=-1 reason=SOCKET_RCVBUFF process=asterisk`,
 		`2026-11-22T14:03:10.000000000Z port.acquire pid=7 tid=7 cookie=0x1 protocol=udp local_port=40000 how=bind_any ` +
 			`local_addr=:: process="a b" stack=0x10:main,0x20:"std::map<int, int>::at",:top,0x0`,
 		`2026-11-22T14:03:10.000000000Z process pid=7 tid=7 state=started name="\x1b[31mred" cmdline="\u202eabc\xff"`,
@@ -104,6 +104,7 @@ func TestParseTextFaults(t *testing.T) {
 		at + "port.acquire stack=":                 44,
 		at + `port.acquire stack=:"a"b`:            44,
 		at + "finding ongoing=perhaps":             39,
+		at + "drop netns_inode=4294967296":         36,
 	} {
 		var b Builder
 		err := ParseText(&b, line)

@@ -138,6 +138,9 @@ func (v *Validator) place(b *Batch, e *Event, s *Spec) {
 	case (e.PID != -1 || e.TID != -1) && !s.Task:
 		v.fail(b, e, "kind has no task")
 	}
+	if e.Netns != 0 && !s.Netns {
+		v.fail(b, e, "kind has no network namespace")
+	}
 	if e.Dur != 0 && s.Span == "" {
 		v.fail(b, e, "kind has no duration")
 	}

@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		{"cpu outside the list", "09Z meta key=cpus value=0-3,6\n10Z softnet cpu=7", "the host has 7 CPUs"},
 		{"pid", "10Z drop pid=-2 count=1", "pid or tid is below -1"},
 		{"task where there is none", "10Z softnet pid=1", "kind has no task"},
+		{"namespace where there is none", "10Z softnet netns_inode=1", "kind has no network namespace"},
 		{"duration where there is none", "10Z meta dur=1s", "kind has no duration"},
 		{"resource where there is none", "10Z meta resource=1", "kind has no resource"},
 		{"stack where there is none", "10Z meta stack=0x1", "kind has no stack"},

@@ -805,6 +805,8 @@ type NAPI struct {
 	Flags Flags
 	// CPU: the processor, -1 unknown.
 	CPU int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Ifindex: interface index in its network namespace, 0 unknown.
 	Ifindex int64
 	// Polls: polls.
@@ -831,6 +833,7 @@ func (b *Batch) NAPI(e *Event) (v NAPI, ok bool) {
 		Dur:           e.Dur,
 		Flags:         e.Flags,
 		CPU:           e.CPU,
+		NetnsInode:    e.Netns,
 		Ifindex:       int64(e.Resource),
 		Polls:         e.Args[0],
 		Packets:       e.Args[1],
@@ -848,6 +851,7 @@ func (b *Builder) AddNAPI(v NAPI) {
 	e.Dur = v.Dur
 	e.Flags = v.Flags
 	e.CPU = v.CPU
+	e.Netns = v.NetnsInode
 	e.Resource = uint64(v.Ifindex)
 	e.Args[0] = v.Polls
 	e.Args[1] = v.Packets
@@ -923,6 +927,8 @@ type DeviceStats struct {
 	Dur time.Duration
 	// Flags: qualifiers.
 	Flags Flags
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Ifindex: interface index in its network namespace, 0 unknown.
 	Ifindex int64
 	// RXPackets: packets received.
@@ -949,18 +955,19 @@ func (b *Batch) DeviceStats(e *Event) (v DeviceStats, ok bool) {
 		return v, false
 	}
 	return DeviceStats{
-		Time:      e.Time,
-		Dur:       e.Dur,
-		Flags:     e.Flags,
-		Ifindex:   int64(e.Resource),
-		RXPackets: e.Args[0],
-		TXPackets: e.Args[1],
-		RXDropped: e.Args[2],
-		TXDropped: e.Args[3],
-		RXErrors:  e.Args[4],
-		RXBytes:   e.Args[5],
-		Device:    b.String(e.Str[0]),
-		Source:    b.String(e.Str[1]),
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		NetnsInode: e.Netns,
+		Ifindex:    int64(e.Resource),
+		RXPackets:  e.Args[0],
+		TXPackets:  e.Args[1],
+		RXDropped:  e.Args[2],
+		TXDropped:  e.Args[3],
+		RXErrors:   e.Args[4],
+		RXBytes:    e.Args[5],
+		Device:     b.String(e.Str[0]),
+		Source:     b.String(e.Str[1]),
 	}, true
 }
 
@@ -970,6 +977,7 @@ func (b *Builder) AddDeviceStats(v DeviceStats) {
 	e.Time = v.Time
 	e.Dur = v.Dur
 	e.Flags = v.Flags
+	e.Netns = v.NetnsInode
 	e.Resource = uint64(v.Ifindex)
 	e.Args[0] = v.RXPackets
 	e.Args[1] = v.TXPackets
@@ -987,6 +995,8 @@ type DeviceConfig struct {
 	Time Time
 	// Flags: qualifiers.
 	Flags Flags
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Ifindex: interface index in its network namespace, 0 unknown.
 	Ifindex int64
 	// RXQueues: receive queues, 0 unknown.
@@ -1019,6 +1029,7 @@ func (b *Batch) DeviceConfig(e *Event) (v DeviceConfig, ok bool) {
 	return DeviceConfig{
 		Time:       e.Time,
 		Flags:      e.Flags,
+		NetnsInode: e.Netns,
 		Ifindex:    int64(e.Resource),
 		RXQueues:   e.Args[0],
 		TXQueues:   e.Args[1],
@@ -1038,6 +1049,7 @@ func (b *Builder) AddDeviceConfig(v DeviceConfig) {
 	e := b.Append(KindDeviceConfig)
 	e.Time = v.Time
 	e.Flags = v.Flags
+	e.Netns = v.NetnsInode
 	e.Resource = uint64(v.Ifindex)
 	e.Args[0] = v.RXQueues
 	e.Args[1] = v.TXQueues
@@ -1057,6 +1069,8 @@ type DeviceQueue struct {
 	Time Time
 	// Flags: qualifiers.
 	Flags Flags
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Ifindex: interface index in its network namespace, 0 unknown.
 	Ifindex int64
 	// Queue: queue number.
@@ -1081,16 +1095,17 @@ func (b *Batch) DeviceQueue(e *Event) (v DeviceQueue, ok bool) {
 		return v, false
 	}
 	return DeviceQueue{
-		Time:      e.Time,
-		Flags:     e.Flags,
-		Ifindex:   int64(e.Resource),
-		Queue:     int64(e.Args[0]),
-		Direction: Direction(e.Args[1]),
-		IRQ:       int64(e.Args[2]),
-		Ring:      e.Args[3],
-		Device:    b.String(e.Str[0]),
-		IRQCPUs:   b.String(e.Str[1]),
-		RPSCPUs:   b.String(e.Str[2]),
+		Time:       e.Time,
+		Flags:      e.Flags,
+		NetnsInode: e.Netns,
+		Ifindex:    int64(e.Resource),
+		Queue:      int64(e.Args[0]),
+		Direction:  Direction(e.Args[1]),
+		IRQ:        int64(e.Args[2]),
+		Ring:       e.Args[3],
+		Device:     b.String(e.Str[0]),
+		IRQCPUs:    b.String(e.Str[1]),
+		RPSCPUs:    b.String(e.Str[2]),
 	}, true
 }
 
@@ -1099,6 +1114,7 @@ func (b *Builder) AddDeviceQueue(v DeviceQueue) {
 	e := b.Append(KindDeviceQueue)
 	e.Time = v.Time
 	e.Flags = v.Flags
+	e.Netns = v.NetnsInode
 	e.Resource = uint64(v.Ifindex)
 	e.Args[0] = uint64(v.Queue)
 	e.Args[1] = uint64(v.Direction)
@@ -1109,7 +1125,7 @@ func (b *Builder) AddDeviceQueue(v DeviceQueue) {
 	e.Str[2] = b.Intern(v.RPSCPUs)
 }
 
-// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval; the CPU is the one that freed them, -1 at a backlog, where it need not be the owner (softnet tells that).
+// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval; the CPU is the one that freed them, -1 at a backlog, where it need not be the owner (softnet tells that). Flag transmit: they were being sent.
 type Drop struct {
 	// Time: when it was complete.
 	Time Time
@@ -1123,6 +1139,8 @@ type Drop struct {
 	PID int32
 	// TID: the thread, 0 kernel, -1 unknown.
 	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
 	Cookie uint64
 	// Place: where.
@@ -1153,23 +1171,24 @@ func (b *Batch) Drop(e *Event) (v Drop, ok bool) {
 		return v, false
 	}
 	return Drop{
-		Time:      e.Time,
-		Dur:       e.Dur,
-		Flags:     e.Flags,
-		CPU:       e.CPU,
-		PID:       e.PID,
-		TID:       e.TID,
-		Cookie:    e.Resource,
-		Place:     Place(e.Args[0]),
-		Count:     e.Args[1],
-		Protocol:  Protocol(e.Args[2]),
-		LocalPort: uint16(e.Args[3]),
-		Ifindex:   int64(e.Args[4]),
-		Queue:     int64(e.Args[5]),
-		Reason:    b.String(e.Str[0]),
-		Device:    b.String(e.Str[1]),
-		Process:   b.String(e.Str[2]),
-		Location:  b.String(e.Str[3]),
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Place:      Place(e.Args[0]),
+		Count:      e.Args[1],
+		Protocol:   Protocol(e.Args[2]),
+		LocalPort:  uint16(e.Args[3]),
+		Ifindex:    int64(e.Args[4]),
+		Queue:      int64(e.Args[5]),
+		Reason:     b.String(e.Str[0]),
+		Device:     b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
+		Location:   b.String(e.Str[3]),
 	}, true
 }
 
@@ -1182,6 +1201,7 @@ func (b *Builder) AddDrop(v Drop) {
 	e.CPU = v.CPU
 	e.PID = v.PID
 	e.TID = v.TID
+	e.Netns = v.NetnsInode
 	e.Resource = v.Cookie
 	e.Args[0] = uint64(v.Place)
 	e.Args[1] = v.Count
@@ -1195,19 +1215,21 @@ func (b *Builder) AddDrop(v Drop) {
 	e.Str[3] = b.Intern(v.Location)
 }
 
-// DeviceEvent is the typed view of kind "device.event": something happened to a device: link up or down, transmit timeout, reset.
+// DeviceEvent is the typed view of kind "device.event": something happened to a device: link up or down, removed, renamed, transmit timeout, reset.
 type DeviceEvent struct {
 	// Time: when it was complete.
 	Time Time
 	// Flags: qualifiers.
 	Flags Flags
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Ifindex: interface index in its network namespace, 0 unknown.
 	Ifindex int64
 	// Device: device name at the time of the event.
 	Device string
-	// What: link_up, link_down, reset, tx_timeout, removed.
+	// What: link_up, link_down, removed, renamed, reset, tx_timeout.
 	What string
-	// Detail: reason, empty unknown.
+	// Detail: reason, or the name before it was renamed; empty unknown.
 	Detail string
 }
 
@@ -1217,12 +1239,13 @@ func (b *Batch) DeviceEvent(e *Event) (v DeviceEvent, ok bool) {
 		return v, false
 	}
 	return DeviceEvent{
-		Time:    e.Time,
-		Flags:   e.Flags,
-		Ifindex: int64(e.Resource),
-		Device:  b.String(e.Str[0]),
-		What:    b.String(e.Str[1]),
-		Detail:  b.String(e.Str[2]),
+		Time:       e.Time,
+		Flags:      e.Flags,
+		NetnsInode: e.Netns,
+		Ifindex:    int64(e.Resource),
+		Device:     b.String(e.Str[0]),
+		What:       b.String(e.Str[1]),
+		Detail:     b.String(e.Str[2]),
 	}, true
 }
 
@@ -1231,6 +1254,7 @@ func (b *Builder) AddDeviceEvent(v DeviceEvent) {
 	e := b.Append(KindDeviceEvent)
 	e.Time = v.Time
 	e.Flags = v.Flags
+	e.Netns = v.NetnsInode
 	e.Resource = uint64(v.Ifindex)
 	e.Str[0] = b.Intern(v.Device)
 	e.Str[1] = b.Intern(v.What)
@@ -2003,6 +2027,8 @@ type SocketQueue struct {
 	PID int32
 	// TID: the thread, 0 kernel, -1 unknown.
 	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
 	Cookie uint64
 	// Protocol: transport protocol.
@@ -2034,6 +2060,7 @@ func (b *Batch) SocketQueue(e *Event) (v SocketQueue, ok bool) {
 		Flags:       e.Flags,
 		PID:         e.PID,
 		TID:         e.TID,
+		NetnsInode:  e.Netns,
 		Cookie:      e.Resource,
 		Protocol:    Protocol(e.Args[0]),
 		LocalPort:   uint16(e.Args[1]),
@@ -2054,6 +2081,7 @@ func (b *Builder) AddSocketQueue(v SocketQueue) {
 	e.Flags = v.Flags
 	e.PID = v.PID
 	e.TID = v.TID
+	e.Netns = v.NetnsInode
 	e.Resource = v.Cookie
 	e.Args[0] = uint64(v.Protocol)
 	e.Args[1] = uint64(v.LocalPort)

@@ -191,6 +191,8 @@ func set(e *model.Event, number uint32, v uint64) {
 		e.TID = int32(v) // less PID, see eventsReader.shapes
 	case number == fieldStack:
 		e.Stack = model.StackID(v)
+	case number == fieldNetns:
+		e.Netns = uint32(v)
 	case number >= fieldString0 && number < fieldString0+model.MaxStrings:
 		e.Str[number-fieldString0] = model.StringID(v)
 	case number >= fieldHist0 && number < fieldHist0+model.MaxHists:

@@ -71,6 +71,7 @@ const (
 	fieldResource = uint32(recordpb.Field_FIELD_RESOURCE)
 	fieldDuration = uint32(recordpb.Field_FIELD_DURATION)
 	fieldStack    = uint32(recordpb.Field_FIELD_STACK)
+	fieldNetns    = uint32(recordpb.Field_FIELD_NETNS)
 	fieldArg0     = uint32(recordpb.Field_FIELD_ARG0)
 	fieldString0  = uint32(recordpb.Field_FIELD_STRING0)
 	fieldHist0    = uint32(recordpb.Field_FIELD_HISTOGRAM0)
@@ -530,6 +531,7 @@ func (x *eventsEncoder) appendShapes(dst []byte) []byte {
 	put(fieldTID, zigzag, func(e *model.Event) uint64 { return uint64(int64(e.TID) - int64(e.PID)) })
 	put(fieldResource, plain, func(e *model.Event) uint64 { return e.Resource })
 	put(fieldStack, plain, func(e *model.Event) uint64 { return uint64(e.Stack) })
+	put(fieldNetns, plain, func(e *model.Event) uint64 { return uint64(e.Netns) })
 	for i := range model.MaxArgs {
 		put(fieldArg0+uint32(i), plain, func(e *model.Event) uint64 { return e.Args[i] })
 	}

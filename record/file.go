@@ -15,7 +15,7 @@ import (
 // Version of the recording format, see docs/FORMAT.md.
 const (
 	FormatMajor = 1
-	FormatMinor = 0
+	FormatMinor = 1
 )
 
 // storage is what a recording is written to: an *os.File, or a test's.

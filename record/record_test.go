@@ -298,9 +298,9 @@ func TestEveryKind(t *testing.T) {
 	var b model.Builder
 	for n, s := range model.Specs {
 		e := model.NewEvent(s.Kind, start+model.Time(n))
-		e.Dur, e.Flags = time.Duration(n), model.Flags(1<<(n%7))
+		e.Dur, e.Flags = time.Duration(n), model.Flags(1<<(n%8))
 		e.CPU, e.PID, e.TID = int32(n), int32(2*n), int32(3*n-50)
-		e.Resource = math.MaxUint64 - uint64(n)
+		e.Resource, e.Netns = math.MaxUint64-uint64(n), math.MaxUint32-uint32(n%5)
 		for i := range e.Args {
 			e.Args[i] = uint64(n+1) << (i * 11)
 		}
@@ -455,7 +455,7 @@ func TestStat(t *testing.T) {
 	if events != info.Events || counts[model.KindDeferredRun] != 20000 || counts[model.KindLoss] != 2 {
 		t.Errorf("counts %v of %d", info.Kinds, info.Events)
 	}
-	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.0" ||
+	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.1" ||
 		info.Meta["kernel"] != "6.18.0" ||
 		info.Start != start ||
 		info.End != g.now {

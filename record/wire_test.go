@@ -213,6 +213,7 @@ func TestRandomEvents(t *testing.T) {
 				CPU:      int32(number()),
 				Kind:     model.Kind(number() >> random.IntN(16)),
 				Flags:    model.Flags(number()),
+				Netns:    uint32(number()),
 			}
 			e.Dur = model.Time(number()).Sub(0)
 			for i := range e.Args {

@@ -50,19 +50,22 @@ type State struct {
 // ProbeKey identifies a part of a probe.
 type ProbeKey struct{ Name, Part string }
 
-// DeviceKey identifies a device.
+// DeviceKey identifies a device. Recordings of format 1.0 have no inodes: there
+// the name of the namespace alone tells devices of the same index apart.
 type DeviceKey struct {
-	Netns   string
-	Ifindex int64
+	Netns      string
+	NetnsInode uint32
+	Ifindex    int64
 }
 
-// QueueKey identifies a queue of a device. Queues carry no namespace of their
-// own: devices of the same index in two namespaces are told apart by name.
+// QueueKey identifies a queue of a device. In recordings of format 1.0, devices
+// of the same index in two namespaces are told apart by name alone.
 type QueueKey struct {
-	Device    string
-	Ifindex   int64
-	Direction model.Direction
-	Queue     int64
+	NetnsInode uint32
+	Device     string
+	Ifindex    int64
+	Direction  model.Direction
+	Queue      int64
 }
 
 // PoolKey identifies a pool.
@@ -143,13 +146,16 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		}
 	case model.KindDeviceConfig:
 		v, _ := b.DeviceConfig(e)
-		s.Devices[DeviceKey{v.Netns, v.Ifindex}] = v
+		s.Devices[DeviceKey{v.Netns, v.NetnsInode, v.Ifindex}] = v
 	case model.KindDeviceQueue:
 		v, _ := b.DeviceQueue(e)
-		s.Queues[QueueKey{v.Device, v.Ifindex, v.Direction, v.Queue}] = v
+		s.Queues[QueueKey{v.NetnsInode, v.Device, v.Ifindex, v.Direction, v.Queue}] = v
 	case model.KindDeviceEvent:
-		if v, _ := b.DeviceEvent(e); v.What == "removed" {
+		switch v, _ := b.DeviceEvent(e); v.What {
+		case model.DeviceRemoved:
 			s.removeDevice(v)
+		case model.DeviceRenamed:
+			s.renameDevice(v)
 		}
 	case model.KindPortPool:
 		v, _ := b.PortPool(e)
@@ -165,15 +171,33 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 	}
 }
 
+// removeDevice forgets the device of an event, with its queues.
 func (s *State) removeDevice(v model.DeviceEvent) {
-	maps.DeleteFunc(
-		s.Devices,
-		func(_ DeviceKey, d model.DeviceConfig) bool { return d.Device == v.Device && d.Ifindex == v.Ifindex },
-	)
-	maps.DeleteFunc(
-		s.Queues,
-		func(k QueueKey, _ model.DeviceQueue) bool { return k.Device == v.Device && k.Ifindex == v.Ifindex },
-	)
+	maps.DeleteFunc(s.Devices, func(k DeviceKey, d model.DeviceConfig) bool {
+		return k.NetnsInode == v.NetnsInode && d.Device == v.Device && k.Ifindex == v.Ifindex
+	})
+	maps.DeleteFunc(s.Queues, func(k QueueKey, _ model.DeviceQueue) bool {
+		return k.NetnsInode == v.NetnsInode && k.Device == v.Device && k.Ifindex == v.Ifindex
+	})
+}
+
+// renameDevice gives the device of an event its new name, and its queues with it.
+func (s *State) renameDevice(v model.DeviceEvent) {
+	for k, d := range s.Devices {
+		if k.NetnsInode == v.NetnsInode && k.Ifindex == v.Ifindex && d.Device == v.Detail {
+			d.Device = v.Device
+			s.Devices[k] = d
+		}
+	}
+	renamed := map[QueueKey]model.DeviceQueue{}
+	for k, q := range s.Queues {
+		if k.NetnsInode == v.NetnsInode && k.Ifindex == v.Ifindex && k.Device == v.Detail {
+			delete(s.Queues, k)
+			k.Device, q.Device = v.Device, v.Device
+			renamed[k] = q
+		}
+	}
+	maps.Copy(s.Queues, renamed)
 }
 
 func (s *State) applyPort(b *model.Batch, e *model.Event) {
@@ -317,7 +341,11 @@ func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 		added()
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(s.Devices), func(a, b DeviceKey) int {
-		return cmp.Or(cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Ifindex, b.Ifindex))
+		return cmp.Or(
+			cmp.Compare(a.Netns, b.Netns),
+			cmp.Compare(a.NetnsInode, b.NetnsInode),
+			cmp.Compare(a.Ifindex, b.Ifindex),
+		)
 	}) {
 		v := s.Devices[k]
 		v.Time, v.Flags = at, flags
@@ -425,6 +453,7 @@ func (s *State) ProcessName(pid int32) string { return s.Processes[pid].Name }
 
 func compareQueues(a, b QueueKey) int {
 	return cmp.Or(
+		cmp.Compare(a.NetnsInode, b.NetnsInode),
 		cmp.Compare(a.Device, b.Device),
 		cmp.Compare(a.Ifindex, b.Ifindex),
 		cmp.Compare(a.Direction, b.Direction),

@@ -372,3 +372,34 @@ func TestActivity(t *testing.T) {
 		})
 	}
 }
+
+// Two pods' eth0 have the same index: they are two devices all the same.
+func TestDevicesOfTwoNamespaces(t *testing.T) {
+	var b model.Builder
+	for _, inode := range []uint32{4026532001, 4026532002} {
+		b.AddDeviceConfig(model.DeviceConfig{Time: second, NetnsInode: inode, Ifindex: 2, Device: "eth0", RXQueues: 1})
+		b.AddDeviceQueue(model.DeviceQueue{Time: second, NetnsInode: inode, Ifindex: 2, Device: "eth0"})
+	}
+	b.AddDeviceEvent(model.DeviceEvent{
+		Time: second, NetnsInode: 4026532001, Ifindex: 2, Device: "net1", What: model.DeviceRenamed, Detail: "eth0",
+	})
+	s := New()
+	s.Apply(b.Take())
+	if len(s.Devices) != 2 || len(s.Queues) != 2 {
+		t.Fatalf("devices %v, queues %v, want two of each", s.Devices, s.Queues)
+	}
+	first := DeviceKey{NetnsInode: 4026532001, Ifindex: 2}
+	if s.Devices[first].Device != "net1" || s.Devices[DeviceKey{NetnsInode: 4026532002, Ifindex: 2}].Device != "eth0" {
+		t.Errorf("devices %v, want only the first one renamed", s.Devices)
+	}
+	if _, ok := s.Queues[QueueKey{NetnsInode: 4026532001, Device: "net1", Ifindex: 2}]; !ok {
+		t.Errorf("queues %v, want the queue under its new name", s.Queues)
+	}
+	b.AddDeviceEvent(model.DeviceEvent{
+		Time: second, NetnsInode: 4026532001, Ifindex: 2, Device: "net1", What: model.DeviceRemoved,
+	})
+	s.Apply(b.Take())
+	if _, ok := s.Devices[first]; ok || len(s.Devices) != 1 || len(s.Queues) != 1 {
+		t.Errorf("devices %v, queues %v, want those of the second only", s.Devices, s.Queues)
+	}
+}

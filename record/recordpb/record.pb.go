@@ -1,4 +1,4 @@
-// The recording format of lostbeat, version 1.0. docs/FORMAT.md explains it.
+// The recording format of lostbeat, version 1.1. docs/FORMAT.md explains it.
 //
 // A .lostbeat file is a sequence of Zstandard frames in the seekable format.
 // Decompressed, it is a sequence of Envelopes, each preceded by its length as a
@@ -43,9 +43,11 @@ const (
 	Field_FIELD_RESOURCE     Field = 6
 	Field_FIELD_DURATION     Field = 7
 	Field_FIELD_STACK        Field = 8
-	Field_FIELD_ARG0         Field = 16
-	Field_FIELD_STRING0      Field = 32
-	Field_FIELD_HISTOGRAM0   Field = 48
+	// Inode number of the network namespace, 0 unknown; since 1.1.
+	Field_FIELD_NETNS      Field = 9
+	Field_FIELD_ARG0       Field = 16
+	Field_FIELD_STRING0    Field = 32
+	Field_FIELD_HISTOGRAM0 Field = 48
 )
 
 // Enum value maps for Field.
@@ -60,6 +62,7 @@ var (
 		6:  "FIELD_RESOURCE",
 		7:  "FIELD_DURATION",
 		8:  "FIELD_STACK",
+		9:  "FIELD_NETNS",
 		16: "FIELD_ARG0",
 		32: "FIELD_STRING0",
 		48: "FIELD_HISTOGRAM0",
@@ -74,6 +77,7 @@ var (
 		"FIELD_RESOURCE":     6,
 		"FIELD_DURATION":     7,
 		"FIELD_STACK":        8,
+		"FIELD_NETNS":        9,
 		"FIELD_ARG0":         16,
 		"FIELD_STRING0":      32,
 		"FIELD_HISTOGRAM0":   48,
@@ -1319,7 +1323,7 @@ const file_record_proto_rawDesc = "" +
 	"IndexEntry\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x125\n" +
-	"\asummary\x18\x03 \x01(\v2\x1b.lostbeat.record.v1.SummaryR\asummary*\xe7\x01\n" +
+	"\asummary\x18\x03 \x01(\v2\x1b.lostbeat.record.v1.SummaryR\asummary*\xf8\x01\n" +
 	"\x05Field\x12\x15\n" +
 	"\x11FIELD_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1330,7 +1334,8 @@ const file_record_proto_rawDesc = "" +
 	"\x12FIELD_TID_LESS_PID\x10\x05\x12\x12\n" +
 	"\x0eFIELD_RESOURCE\x10\x06\x12\x12\n" +
 	"\x0eFIELD_DURATION\x10\a\x12\x0f\n" +
-	"\vFIELD_STACK\x10\b\x12\x0e\n" +
+	"\vFIELD_STACK\x10\b\x12\x0f\n" +
+	"\vFIELD_NETNS\x10\t\x12\x0e\n" +
 	"\n" +
 	"FIELD_ARG0\x10\x10\x12\x11\n" +
 	"\rFIELD_STRING0\x10 \x12\x14\n" +

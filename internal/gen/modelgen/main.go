@@ -14,6 +14,9 @@ import (
 	"lostbeat/model"
 )
 
+// netnsDoc says what Event.Netns is.
+const netnsDoc = "inode number of the network namespace, 0 unknown or not applicable"
+
 func main() {
 	root, err := moduleRoot()
 	if err == nil {
@@ -135,6 +138,9 @@ func goViews() []byte {
 			add("PID", "int32", "the process, 0 kernel, -1 unknown", "e.PID", "e.PID = v.PID")
 			add("TID", "int32", "the thread, 0 kernel, -1 unknown", "e.TID", "e.TID = v.TID")
 		}
+		if s.Netns {
+			add("NetnsInode", "uint32", netnsDoc, "e.Netns", "e.Netns = v.NetnsInode")
+		}
 		if s.Resource.Name != "" {
 			name, typ, g, w := goField(s.Resource)
 			add(name, typ, s.Resource.Doc, fmt.Sprintf(g, "e.Resource"), "e.Resource = "+fmt.Sprintf(w, "v."+name))
@@ -232,6 +238,9 @@ func eventsPage() []byte {
 		}
 		if s.Task {
 			p("| `pid`, `tid` | number | process and thread, 0 the kernel, -1 unknown |")
+		}
+		if s.Netns {
+			p("| `netns_inode` | number | %s |", netnsDoc)
 		}
 		if s.Resource.Name != "" {
 			p("| `%s` | %s | %s |", s.Resource.Name, unitName(s.Resource), s.Resource.Doc)
