@@ -20,6 +20,8 @@ var (
 	ErrNewerFormat = errors.New("the recording was written in a newer format")
 	// ErrOverlap is a list of files of different recordings that ran at the same time.
 	ErrOverlap = errors.New("the recordings overlap in time")
+	// ErrBlocked is a disk that neither takes the data nor refuses it.
+	ErrBlocked = errors.New("the disk has not responded")
 	// ErrClosed is the use of a Writer after Close.
 	ErrClosed = errors.New("the recording is closed")
 )
@@ -46,7 +48,7 @@ func cause(err error) error {
 	return err
 }
 
-// Hint says what would mend the fault, "" when nothing is known.
+// Hint says what would fix the fault, "" when nothing is known.
 func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Err, ErrNewerFormat):
@@ -55,6 +57,8 @@ func (e *Error) Hint() string {
 		return "the recorder was stopped before it wrote anything; record again"
 	case errors.Is(e.Err, ErrNotRecording):
 		return "give a .lostbeat file; captures of other tools have readers of their own"
+	case errors.Is(e.Err, ErrBlocked):
+		return "see the kernel log for the disk or its server; what was written before can be read once it responds again"
 	case errors.Is(e.Err, ErrOverlap):
 		return "open the recordings one by one"
 	case errors.Is(e.Err, fs.ErrExist):

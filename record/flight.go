@@ -30,7 +30,8 @@ type Flight struct {
 	opts  FlightOptions
 	files *rotation
 
-	mu      sync.Mutex
+	// turn is held across disk operations, by whoever uses the fields below.
+	turn    turn
 	enc     *blockEncoder
 	session []byte
 	// kept are the blocks in memory, the first of them with a keyframe.
@@ -42,6 +43,10 @@ type Flight struct {
 	number uint32
 	closed bool
 	stats  Stats
+
+	// mu guards shown, the stats as they were before the present disk operation.
+	mu    sync.Mutex
+	shown Stats
 }
 
 // NewFlight returns a flight recorder whose windows become files beside path,
@@ -62,6 +67,9 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if opts.Interval == 0 {
 		opts.Interval = time.Second
 	}
+	if opts.CloseTimeout == 0 {
+		opts.CloseTimeout = closeTimeout
+	}
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
 	}
@@ -70,13 +78,38 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Flight{opts: opts, files: newRotation(path, opts.TotalCap), enc: enc, session: newSession()}, nil
+	f := &Flight{opts: opts, turn: newTurn(), enc: enc, session: newSession()}
+	err = within(opts.CloseTimeout, "create", path, func() error {
+		f.take()
+		defer f.give()
+		f.files = newRotation(path, opts.TotalCap)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// take waits for the recorder's turn; give ends it and shows what was done.
+func (f *Flight) take() { f.turn.take() }
+
+func (f *Flight) give() {
+	f.show()
+	f.turn.give()
+}
+
+// show makes the present stats those that Stats returns.
+func (f *Flight) show() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shown = f.stats
 }
 
 // Write adds a batch to what is kept, and to the file while there is one.
 func (f *Flight) Write(b *model.Batch) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.take()
+	defer f.give()
 	if f.closed {
 		return wrap("write", f.stats.Path, ErrClosed)
 	}
@@ -143,8 +176,8 @@ func (f *Flight) keep(b sealed) {
 // Options.After past at. While a window is being written, it is made longer.
 // before is at most Options.Window; 0 means all that is kept.
 func (f *Flight) Trigger(at model.Time, before time.Duration) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.take()
+	defer f.give()
 	if f.closed {
 		return wrap("write", f.stats.Path, ErrClosed)
 	}
@@ -214,10 +247,18 @@ func (f *Flight) end() {
 	f.out = nil
 }
 
-// Close ends the present window, if there is one, and forgets what is kept.
-func (f *Flight) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// Close ends the present window, if there is one, and forgets what is kept. As
+// for a Writer, it gives up after Options.CloseTimeout.
+func (f *Flight) Close() error { return f.CloseWithin(f.opts.CloseTimeout) }
+
+// CloseWithin is Close with a timeout of its own.
+func (f *Flight) CloseWithin(limit time.Duration) error {
+	return within(limit, "close", f.Stats().Path, f.close)
+}
+
+func (f *Flight) close() error {
+	f.take()
+	defer f.give()
 	if f.closed {
 		return nil
 	}
@@ -235,9 +276,10 @@ func (f *Flight) Close() error {
 	return f.stats.Err
 }
 
-// Stats returns what was written so far, all windows together. Path is the last file.
+// Stats returns what was written so far, all windows together. Path is the last
+// file. It does not wait for the disk.
 func (f *Flight) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.stats
+	return f.shown
 }

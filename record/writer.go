@@ -37,6 +37,8 @@ type Options struct {
 	Interval time.Duration
 	// Tool is the name and version of the program, for the header.
 	Tool string
+	// CloseTimeout is how long Create and Close wait for a disk that does not respond; 0 means 5 s.
+	CloseTimeout time.Duration
 
 	// create replaces createFile, session the random number, in tests.
 	create  func(path string) (storage, error)
@@ -64,13 +66,16 @@ type Stats struct {
 // milliseconds, and as long as the disk takes to accept the data. It never waits
 // for a disk that is full or refuses the data: such a block is given up,
 // counted, and reported in the recording by a loss event as soon as a write
-// succeeds. Nothing is synced to the disk: a killed process loses the open block at
+// succeeds. While a disk does not respond at all, Write and Flush wait for it;
+// Create and Close give up after Options.CloseTimeout, and Stats never waits.
+// Nothing is synced to the disk: a killed process loses the open block at
 // most, a crash of the host what its page cache held.
 type Writer struct {
 	path string
 	opts Options
 
-	mu      sync.Mutex
+	// turn is held across disk operations, by whoever uses the fields below.
+	turn    turn
 	enc     *blockEncoder
 	session []byte
 	file    *file // nil while none could be created
@@ -89,6 +94,10 @@ type Writer struct {
 		since  model.Time
 		err    error
 	}
+
+	// mu guards shown, the stats as they were before the present disk operation.
+	mu    sync.Mutex
+	shown Stats
 }
 
 // Create begins a recording at path. With rotation, the files are
@@ -103,6 +112,9 @@ func Create(path string, opts Options) (*Writer, error) {
 	if opts.TotalCap > 0 && (opts.RotateSize == 0 || opts.RotateSize > opts.TotalCap/4) {
 		opts.RotateSize = max(opts.TotalCap/4, 1)
 	}
+	if opts.CloseTimeout == 0 {
+		opts.CloseTimeout = closeTimeout
+	}
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
 	}
@@ -113,16 +125,37 @@ func Create(path string, opts Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{path: path, opts: opts, enc: enc, session: opts.session}
-	if opts.rotates() {
-		w.files = newRotation(path, opts.TotalCap)
-	}
+	w := &Writer{path: path, opts: opts, turn: newTurn(), enc: enc, session: opts.session}
 	w.timer = time.AfterFunc(opts.Interval, w.overdue)
 	w.timer.Stop()
-	if err := w.open(); err != nil {
-		return nil, wrap("create", w.stats.Path, err)
+	err = within(opts.CloseTimeout, "create", path, func() error {
+		w.take()
+		defer w.give()
+		if opts.rotates() {
+			w.files = newRotation(path, opts.TotalCap)
+		}
+		err := w.open()
+		return wrap("create", w.stats.Path, err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return w, nil
+}
+
+// take waits for the writer's turn; give ends it and shows what was done.
+func (w *Writer) take() { w.turn.take() }
+
+func (w *Writer) give() {
+	w.show()
+	w.turn.give()
+}
+
+// show makes the present stats those that Stats returns.
+func (w *Writer) show() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shown = w.stats
 }
 
 // newSession returns a number that no other recording has.
@@ -170,8 +203,8 @@ func (w *Writer) open() error {
 // ErrClosed after Close. That the disk did not take a block is no error of Write, see
 // Stats.
 func (w *Writer) Write(b *model.Batch) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.take()
+	defer w.give()
 	switch {
 	case w.closed:
 		return wrap("write", w.path, ErrClosed)
@@ -219,8 +252,8 @@ func (w *Writer) reportLoss(t model.Time) {
 
 // overdue writes a block that has waited for its end for as long as a block lasts.
 func (w *Writer) overdue() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.take()
+	defer w.give()
 	if !w.closed {
 		w.flush()
 	}
@@ -228,8 +261,8 @@ func (w *Writer) overdue() {
 
 // Flush writes the open block, if it holds anything.
 func (w *Writer) Flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.take()
+	defer w.give()
 	if w.closed {
 		return wrap("flush", w.path, ErrClosed)
 	}
@@ -329,10 +362,18 @@ func (w *Writer) finish() {
 }
 
 // Close writes what is open and ends the file. Its error says why the last
-// events could not be written, if so, or how many were lost before.
-func (w *Writer) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// events could not be written, if so, or how many were lost before; ErrBlocked
+// says that the disk has not responded within Options.CloseTimeout.
+func (w *Writer) Close() error { return w.CloseWithin(w.opts.CloseTimeout) }
+
+// CloseWithin is Close with a timeout of its own.
+func (w *Writer) CloseWithin(limit time.Duration) error {
+	return within(limit, "close", w.Stats().Path, w.close)
+}
+
+func (w *Writer) close() error {
+	w.take()
+	defer w.give()
 	if w.closed {
 		return nil
 	}
@@ -351,9 +392,9 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Stats returns what the writer has done so far.
+// Stats returns what the writer has done so far. It does not wait for the disk.
 func (w *Writer) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.stats
+	return w.shown
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"lostbeat/pipeline"
@@ -36,7 +35,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if handled, status := runHidden(args); handled {
 		return status
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
+	ctx, stop := untilStopped(stderr)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)

@@ -84,7 +84,7 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 				fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: the recording has reached --max-size %s: stopped\n", maxSize.String())
 				err = nil
 			}
-			closeErr := writer.Close()
+			closeErr := closeRecording(writer, err)
 			fmt.Fprintln(cmd.ErrOrStderr(), writer.summary(stats, tally))
 			return errors.Join(err, closeErr)
 		},
@@ -111,6 +111,18 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 	return cmd
 }
 
+// afterDrain is how long a recording may take to be closed that was not written in time.
+const afterDrain = time.Second
+
+// closeRecording ends a recording after the pipeline has ended with err.
+func closeRecording(r recorder, err error) error {
+	var drain *pipeline.DrainError
+	if errors.As(err, &drain) {
+		return r.CloseWithin(afterDrain)
+	}
+	return r.Close()
+}
+
 // checkOutput refuses what cannot become a recording.
 func checkOutput(path string) error {
 	if path == "-" {
@@ -132,6 +144,8 @@ func checkOutput(path string) error {
 type recorder interface {
 	pipeline.Sink
 	io.Closer
+	// CloseWithin is Close for a disk that is known to be slow.
+	CloseWithin(time.Duration) error
 	// size returns the bytes written so far and the events that could not be written.
 	size() (bytes, lost uint64)
 	// summary is what is said at the end.

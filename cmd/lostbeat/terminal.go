@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -21,6 +22,57 @@ func stopSignals() []os.Signal {
 	}
 	return signals
 }
+
+// untilStopped returns a context that ends with the first stop signal. The
+// second one ends the process at once: whatever it waits for may never come.
+func untilStopped(stderr io.Writer) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	restore := terminalRestorer()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, stopSignals()...)
+	done := make(chan struct{})
+	go func() {
+		for count := 0; ; count++ {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if count == 0 {
+					cancel()
+					continue
+				}
+				restore()
+				fmt.Fprintf(stderr, "lostbeat: ended at once by a second signal (%s)\n", s)
+				os.Exit(exitError)
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+// terminalRestorer returns what gives the terminal back as it is now, without
+// waiting for whoever draws on it.
+func terminalRestorer() func() {
+	in, out := int(os.Stdin.Fd()), int(os.Stdout.Fd())
+	before, err := term.GetState(in)
+	if err != nil || !term.IsTerminal(out) {
+		return func() {}
+	}
+	return func() {
+		if now, err := term.GetState(in); err == nil && *now != *before {
+			fmt.Fprint(os.Stdout, leaveScreen)
+		}
+		_ = term.Restore(in, before)
+	}
+}
+
+// leaveScreen ends the alternate screen, mouse reports, bracketed paste and
+// attributes, and shows the cursor.
+const leaveScreen = "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[0m\x1b[?25h\r\n"
 
 // isTerminal says that w is a terminal.
 func isTerminal(w io.Writer) bool {
