@@ -541,7 +541,12 @@ var Specs = []Spec{
 			{Name: "place", Unit: UnitEnum, Enum: &PlaceEnum, Doc: "where"},
 			{Name: "count", Unit: UnitCount, Doc: "packets"},
 			fieldProto,
-			{Name: "local_port", Unit: UnitPort, Doc: "local port of the socket that lost them, 0 unknown"},
+			{
+				Name: "local_port",
+				Unit: UnitPort,
+				Doc: "local port of the socket that lost them, or the destination port of received packets that had reached " +
+					"no socket; 0 unknown",
+			},
 			{
 				Name: "ifindex",
 				Unit: UnitNumber,

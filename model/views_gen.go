@@ -1149,7 +1149,7 @@ type Drop struct {
 	Count uint64
 	// Protocol: transport protocol.
 	Protocol Protocol
-	// LocalPort: local port of the socket that lost them, 0 unknown.
+	// LocalPort: local port of the socket that lost them, or the destination port of received packets that had reached no socket; 0 unknown.
 	LocalPort uint16
 	// Ifindex: interface, 0 unknown.
 	Ifindex int64

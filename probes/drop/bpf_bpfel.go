@@ -29,7 +29,8 @@ type bpfDropKey struct {
 	Cpu       uint32
 	LocalPort uint16
 	Protocol  uint8
-	Pad       [5]uint8
+	Received  uint8
+	Pad       [4]uint8
 }
 
 type bpfDropLeft struct {
@@ -57,10 +58,12 @@ type bpfDropSocket struct {
 	QueuedBytes uint32
 	LimitBytes  uint32
 	Tgid        uint32
+	Netns       uint32
 	Addr        [4]uint32
 	LocalPort   uint16
 	Protocol    uint8
 	Family      uint8
+	Pad         [4]uint8
 }
 
 type bpfLbCpuState struct {

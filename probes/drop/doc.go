@@ -16,6 +16,12 @@
 // as the port probe does. What TCP throws away in the life of a healthy
 // connection is counted without the socket.
 //
+// A packet that came through a veth is charged to its sender until IP takes it.
+// Such a socket lost nothing and is not named: the port is then the destination
+// port of the packet's header. Flag transmit marks packets that were being sent;
+// [Direction] tells it from reason and function, the packet itself where those
+// do not say.
+//
 // The CPU is the one that freed the packet. A full backlog is found by the CPU
 // that wanted to add to it, which with RPS is often another than its owner, and
 // the tracepoint does not tell the owner: such drops carry CPU -1. Whose

@@ -76,14 +76,30 @@ struct sock {
 struct socket { struct sock *sk; } __core;
 struct udp_sock { int forward_deficit; } __core;
 
+struct sk_buff;
+
+/* What frees a packet that is charged to the socket that is to receive it. */
+extern void sock_rfree __ksym __weak;
+extern void sock_efree __ksym __weak;
+extern void sock_pfree __ksym __weak;
+extern void sock_edemux __ksym __weak;
+
+/* What takes a packet that is routed to another host, as in dst_entry. */
+extern void ip_forward __ksym __weak;
+extern void ip6_forward __ksym __weak;
+struct dst_entry { int (*input)(struct sk_buff *skb); } __core;
+
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
+	unsigned long _skb_refdst;
 	__be16 protocol;
-	u16 transport_header;
+	u16 mac_header;
 	u16 network_header;
 	int skb_iif;
-	unsigned char *head;
+	unsigned int len, data_len;
+	unsigned char *head, *data;
+	void (*destructor)(struct sk_buff *skb);
 } __core;
 
 struct task_struct { int tgid; } __core;
@@ -99,6 +115,8 @@ enum drop_reason_flag {
 	DROP_QUEUE = 8,       /* a receive queue was full: udp_fail_queue_rcv_skb fires for UDP */
 	DROP_ANONYMOUS = 16,  /* healthy connections do this too: not counted by socket */
 	DROP_UNSPECIFIED = 32, /* nothing is said: as DROP_ANONYMOUS for TCP */
+	DROP_FORWARDED = 128,  /* with DROP_HEADERS: packets to other hosts meet it too */
+	DROP_EARLY = 64,       /* received, and not yet with IP: a socket is that of a sender on this host */
 };
 
 const volatile u8 drop_reason_flags[256];
@@ -121,7 +139,8 @@ struct drop_key {
 	u32 cpu;        /* processor */
 	u16 local_port; /* host byte order, 0 unknown */
 	u8 protocol;    /* enum lb_protocol */
-	u8 pad[5];
+	u8 received;    /* whether the packet has come in through a device */
+	u8 pad[4];
 };
 
 struct drop_count {
@@ -137,10 +156,12 @@ struct drop_socket {
 	u32 queued_bytes; /* receive queue, overhead included, when it was noted */
 	u32 limit_bytes;  /* sk_rcvbuf when it was noted */
 	u32 tgid;         /* process that holds it, 0 unknown */
+	u32 netns;        /* inode of its network namespace */
 	u32 addr[4];      /* local address, network byte order; IPv4 in the first */
 	u16 local_port;   /* host byte order */
 	u8 protocol;      /* enum lb_protocol */
 	u8 family;        /* AF_INET or AF_INET6 */
+	u8 pad[4];
 };
 
 struct {
@@ -235,6 +256,7 @@ static __always_inline void drop_describe(struct drop_socket *s, const struct so
 {
 	s->queued_bytes = drop_queued(sk);
 	s->limit_bytes = (u32)sk->sk_rcvbuf;
+	s->netns = sk->__sk_common.skc_net.net->ns.inum;
 	s->local_port = sk->__sk_common.skc_num;
 	s->protocol = drop_protocol(sk->sk_protocol);
 	s->family = (u8)sk->__sk_common.skc_family;
@@ -262,23 +284,102 @@ static __always_inline void drop_track(const struct sock *sk, u64 cookie)
 	drop_tracking = 1;
 }
 
+#define DROP_NO_HEADER ((u16)~0)
+#define DROP_ETH_LENGTH 14
+
+/*
+ * Whether a packet has come in through a device. Then it has passed
+ * __netif_receive_skb_core, or is on its way there: its link-layer header is
+ * behind it. A packet that is sent either has none yet or begins with it. One
+ * that is forwarded counts as received until a device is to send it.
+ */
+static __always_inline bool drop_is_received(const struct sk_buff *skb)
+{
+	u16 mac = skb->mac_header;
+	u64 offset = (u64)skb->data - (u64)skb->head;
+
+	/* A device without a link-layer header leaves the same mark. */
+	if (mac == offset && skb->network_header != offset)
+		return false;
+	return skb->skb_iif || (mac != DROP_NO_HEADER && mac + DROP_ETH_LENGTH == offset);
+}
+
+/* Whether a received packet is charged to the socket that is to receive it. */
+static __always_inline bool drop_is_receivers(const struct sk_buff *skb)
+{
+	const void *destructor = skb->destructor;
+
+	if (!&sock_rfree)
+		return true; /* this kernel hides its addresses */
+	return destructor && (destructor == &sock_rfree || destructor == &sock_efree ||
+			      destructor == &sock_pfree || destructor == &sock_edemux);
+}
+
+/* The start of an IPv4 or IPv6 header, with the ports that follow one without options. */
+union drop_headers {
+	struct {
+		u8 length; /* in words of 4 bytes, in the lower half */
+		u8 unused1[5];
+		__be16 fragment;
+		u8 unused2;
+		u8 protocol;
+		u8 unused3[10];
+		__be16 ports[2];
+	} v4;
+	struct {
+		u8 unused1[6];
+		u8 protocol;
+		u8 unused2[33];
+		__be16 ports[2];
+	} v6;
+};
+
+/* Take protocol and destination port from a packet that is received. */
 static __always_inline void drop_read_headers(const struct sk_buff *skb, struct drop_key *key)
 {
-	unsigned char *head = skb->head;
-	__be16 ports[2] = {};
-	u8 protocol = 0;
+	/* Only what has passed __netif_receive_skb_core has its network header marked. */
+	u64 network = skb->skb_iif ? skb->network_header : (u64)skb->data - (u64)skb->head;
+	union drop_headers h;
+	__be16 ports[2];
+	u32 length;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		bpf_probe_read_kernel(&protocol, 1, head + skb->network_header + 9);
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		bpf_probe_read_kernel(&protocol, 1, head + skb->network_header + 6);
-	else
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_probe_read_kernel(&h.v4, sizeof(h.v4), skb->head + network))
+			return;
+		key->protocol = drop_protocol(h.v4.protocol);
+		if (key->protocol == LB_PROTOCOL_OTHER || h.v4.fragment & bpf_htons(0x1fff))
+			return;
+		length = 4 * (h.v4.length & 15);
+		ports[1] = h.v4.ports[1];
+		if (length != sizeof(h.v4) - sizeof(ports) &&
+		    bpf_probe_read_kernel(ports, sizeof(ports), skb->head + network + length))
+			return;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_probe_read_kernel(&h.v6, sizeof(h.v6), skb->head + network))
+			return;
+		key->protocol = drop_protocol(h.v6.protocol);
+		if (key->protocol == LB_PROTOCOL_OTHER)
+			return;
+		length = sizeof(h.v6) - sizeof(ports);
+		ports[1] = h.v6.ports[1];
+	} else {
 		return;
-	key->protocol = drop_protocol(protocol);
-	if (key->protocol == LB_PROTOCOL_OTHER || skb->transport_header == (u16)~0)
-		return;
-	bpf_probe_read_kernel(ports, sizeof(ports), head + skb->transport_header);
-	key->local_port = bpf_ntohs(ports[1]);
+	}
+	/* Behind what is in one piece are other bytes. */
+	if ((u64)skb->data + skb->len - skb->data_len >= (u64)skb->head + network + length + sizeof(ports))
+		key->local_port = bpf_ntohs(ports[1]);
+}
+
+/* Whether a packet is on its way to another host. */
+static __always_inline bool drop_is_forwarded(const struct sk_buff *skb)
+{
+	u64 dst = skb->_skb_refdst & ~1UL;
+	const void *input = NULL;
+
+	if (!dst || !&ip_forward)
+		return false;
+	bpf_probe_read_kernel(&input, sizeof(input), (void *)dst + bpf_core_field_offset(struct dst_entry, input));
+	return input == &ip_forward || input == &ip6_forward;
 }
 
 /* What user space says about a reason. */
@@ -361,6 +462,7 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 	struct net_device *dev = NULL;
 	struct sock *sk = skb->sk;
 	unsigned short family = 0;
+	bool received;
 
 	if (flags & DROP_IGNORE)
 		return 0;
@@ -383,6 +485,15 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		}
 	}
 	key.cpu = bpf_get_smp_processor_id();
+	received = rx_sk || note || flags & DROP_EARLY || drop_is_received(skb);
+	key.received = received;
+	/* Until IP takes a packet that came through a veth, it is still charged to its sender. */
+	if (received && sk && (flags & DROP_EARLY || !drop_is_receivers(skb))) {
+		sk = NULL;
+		if (!rx_sk)
+			family = 0;
+		flags |= DROP_HEADERS;
+	}
 	if (note) {
 		key.cookie = note->cookie;
 		key.netns = note->netns;
@@ -399,8 +510,10 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		key.cookie = sk->__sk_common.skc_cookie.counter;
 		if (!key.netns)
 			key.netns = sk->__sk_common.skc_net.net->ns.inum;
-	} else if (drop_can_read && flags & DROP_HEADERS) {
+	} else if (drop_can_read && flags & DROP_HEADERS && (received || skb->skb_iif)) {
 		drop_read_headers(skb, &key);
+		if (flags & DROP_FORWARDED && drop_is_forwarded(skb))
+			key.local_port = 0;
 	}
 	if (flags & DROP_ANONYMOUS || (flags & DROP_UNSPECIFIED && key.protocol == LB_PROTOCOL_TCP)) {
 		key.cookie = 0;

@@ -219,7 +219,11 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *model.Builder) {
 	v := model.Drop{Time: now, Dur: interval, CPU: int32(d.key.Cpu), PID: -1, TID: -1, Cookie: d.key.Cookie,
 		Place: d.place, Count: d.packets, Protocol: model.Protocol(d.key.Protocol), LocalPort: d.key.LocalPort,
-		Queue: -1, Reason: d.reason, Location: d.function, Device: d.device}
+		Queue: -1, Reason: d.reason, Location: d.function, Device: d.device, NetnsInode: d.key.Netns}
+	direction, known := Direction(d.reason, d.function)
+	if !known && d.key.Received == 0 || known && direction == model.DirectionTX {
+		v.Flags |= model.FlagTransmit
+	}
 	if v.Place == model.PlaceBacklog {
 		v.CPU = -1 // it freed the packet for the backlog of a CPU that is not told
 	}

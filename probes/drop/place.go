@@ -1,6 +1,7 @@
 package drop
 
 import (
+	"slices"
 	"strings"
 
 	"lostbeat/model"
@@ -166,3 +167,73 @@ func placeOfFunction(function string) model.Place {
 	}
 	return model.PlaceUnknown
 }
+
+// Direction returns whether packets lost for a reason in a function were being
+// sent or received, and false where neither says so: the packet decides then.
+func Direction(reason, function string) (direction model.Direction, known bool) {
+	function, _, _ = strings.Cut(function, ".")
+	for _, prefix := range sendingReasons {
+		if strings.HasPrefix(reason, prefix) {
+			return model.DirectionTX, true
+		}
+	}
+	if isEarly(reason) || slices.Contains(receivingReasons, reason) {
+		return model.DirectionRX, true
+	}
+	switch PlaceOf(reason, function) {
+	case model.PlaceSocket, model.PlaceBacklog:
+		return model.DirectionRX, true
+	case model.PlaceQdisc:
+		return model.DirectionTX, true
+	}
+	for _, prefix := range receivingFunctions {
+		if strings.HasPrefix(function, prefix) {
+			return model.DirectionRX, true
+		}
+	}
+	for _, prefix := range sendingFunctions {
+		if strings.HasPrefix(function, prefix) {
+			return model.DirectionTX, true
+		}
+	}
+	return 0, false
+}
+
+// isEarly says that only packets which were received and which IP has not
+// taken yet are lost for a reason.
+func isEarly(reason string) bool {
+	switch reason {
+	case "CPU_BACKLOG", "XDP", "TC_INGRESS", "UNHANDLED_PROTO", "PTYPE_ABSENT", "OTHERHOST":
+		return true
+	}
+	return strings.HasPrefix(reason, "BRIDGE_INGRESS_")
+}
+
+// sendingReasons and receivingReasons are reasons of one direction only, the
+// former by prefix.
+var (
+	sendingReasons   = []string{"QDISC_", "TC_EGRESS", "FQ_", "CAKE_", "DUALPI2_", "NEIGH_", "BPF_CGROUP_EGRESS", "IP_OUTNOROUTES"}
+	receivingReasons = []string{
+		"NO_SOCKET", "UDP_CSUM", "TCP_CSUM", "SOCKET_FILTER", "IP_RPFILTER", "IP_INHDR", "IP_CSUM", "IP_INADDRERRORS",
+		"IP_INNOROUTES", "IP_LOCALNET", "IP_INVALID_SOURCE", "IP_INVALID_DEST", "IP_LOCAL_SOURCE", "UNICAST_IN_L2_MULTICAST",
+		"FRAG_REASM_TIMEOUT", "FRAG_TOO_FAR", "DUP_FRAG", "SKB_UCOPY_FAULT",
+	}
+)
+
+// sendingFunctions and receivingFunctions are prefixes of functions that only
+// see packets of one direction.
+var (
+	sendingFunctions = []string{
+		"__dev_queue_xmit", "__dev_xmit_skb", "dev_hard_start_xmit", "validate_xmit_skb", "sch_handle_egress", "neigh_",
+		"__neigh_", "ip_finish_output", "__ip_finish_output", "ip_output", "ip_mc_output", "ip_queue_xmit",
+		"__ip_queue_xmit", "ip_local_out", "ip_send_skb", "ip_fragment", "ip_do_fragment", "ip6_finish_output",
+		"__ip6_finish_output", "ip6_output", "ip6_xmit", "ip6_fragment", "tun_net_xmit",
+	}
+	receivingFunctions = []string{
+		"enqueue_to_backlog", "netif_rx", "flush_backlog", "netif_receive_", "__netif_receive_", "do_xdp_generic",
+		"sch_handle_ingress", "ip_rcv", "ip_local_deliver", "ip_forward", "ip_error", "ipv6_rcv", "ip6_rcv", "ip6_input",
+		"ip6_forward", "ip_defrag", "tcp_v4_rcv", "tcp_v6_rcv", "udp_rcv", "__udp4_lib_rcv", "udpv6_rcv", "__udp6_lib_rcv",
+		"icmp_rcv", "icmpv6_rcv", "packet_rcv", "tpacket_rcv", "raw_rcv", "br_handle_frame", "veth_xdp_rcv", "veth_poll",
+		"tun_get_user",
+	}
+)

@@ -53,3 +53,33 @@ func TestPlaceOf(t *testing.T) {
 		}
 	}
 }
+
+func TestDirection(t *testing.T) {
+	const unknown = model.Direction(255)
+	for _, test := range []struct {
+		reason, function string
+		want             model.Direction
+	}{
+		{"CPU_BACKLOG", "enqueue_to_backlog", model.DirectionRX},
+		{"NOT_SPECIFIED", "enqueue_to_backlog", model.DirectionRX},
+		{"XDP", "veth_xdp_rcv_skb", model.DirectionRX},
+		{"TC_INGRESS", "", model.DirectionRX},
+		{"TC_EGRESS", "", model.DirectionTX},
+		{"SOCKET_RCVBUFF", "", model.DirectionRX},
+		{"QDISC_DROP", "__dev_xmit_skb", model.DirectionTX},
+		{"NOT_SPECIFIED", "tbf_enqueue", model.DirectionTX},
+		{"NEIGH_FAILED", "neigh_invalidate", model.DirectionTX},
+		{"NO_SOCKET", "__udp4_lib_rcv", model.DirectionRX},
+		{"NOT_SPECIFIED", "ip_rcv_core.isra.0", model.DirectionRX},
+		{"NOT_SPECIFIED", "ip_finish_output2", model.DirectionTX},
+		// A full ring of the peer and a peer that is down look different in the packet only.
+		{"NOT_SPECIFIED", "veth_xmit", unknown},
+		{"NETFILTER_DROP", "nf_hook_slow", unknown},
+		{"A_REASON_OF_A_LATER_KERNEL", "some_function", unknown},
+	} {
+		got, known := Direction(test.reason, test.function)
+		if known != (test.want != unknown) || known && got != test.want {
+			t.Errorf("Direction(%q, %q) = %v, %v, want %v", test.reason, test.function, got, known, test.want)
+		}
+	}
+}

@@ -17,6 +17,8 @@ const (
 	flagQueue
 	flagAnonymous
 	flagUnspecified
+	flagEarly
+	flagForwarded
 )
 
 // subsystemMask selects the bits of a reason that name its subsystem; 0 is the
@@ -113,6 +115,11 @@ func flagsOf(reason string) (flags uint8) {
 		"TCP_INVALID_SYN",
 		"XFRM_POLICY":
 		flags |= flagHeaders
+	case "NETFILTER_DROP":
+		flags |= flagHeaders | flagForwarded
+	}
+	if isEarly(reason) {
+		flags |= flagEarly | flagHeaders
 	}
 	if reason == "SOCKET_RCVBUFF" || reason == "PROTO_MEM" {
 		flags |= flagQueue

@@ -172,13 +172,14 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 				s.refresh(cookie, sock)
 			}
 			v := model.SocketQueue{
-				Time:      now,
-				Dur:       interval,
-				PID:       -1,
-				TID:       -1,
-				Cookie:    cookie,
-				Protocol:  model.Protocol(sock.Protocol),
-				LocalPort: sock.LocalPort,
+				Time:       now,
+				Dur:        interval,
+				PID:        -1,
+				TID:        -1,
+				NetnsInode: sock.Netns,
+				Cookie:     cookie,
+				Protocol:   model.Protocol(sock.Protocol),
+				LocalPort:  sock.LocalPort,
 				QueuedBytes: uint64(
 					sock.QueuedBytes,
 				),
