@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
@@ -15,7 +16,7 @@ func BenchmarkFrame(b *testing.B) {
 	history.Seconds = 900
 	for _, host := range []struct {
 		name string
-		s    *State
+		s    *fold.History
 	}{{"faults", loaded(bothFaults)}, {"history", loaded(history)}, {"much", loaded(tooMuch)}} {
 		for page := range pageNames {
 			b.Run(fmt.Sprintf("%s/%s", host.name, pageNames[page]), func(b *testing.B) {
@@ -71,7 +72,7 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s := NewState()
+				s := fold.NewHistory(nil)
 				for _, batch := range bb.batches {
 					s.Apply(batch)
 				}
@@ -88,7 +89,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			s := loaded(opt)
 			b.ReportAllocs()
 			for b.Loop() {
-				s.flush()
+				s.Publish()
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package tui
 import (
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -43,9 +44,9 @@ func (u *ui) goTo(t model.Time) command {
 }
 
 func (u *ui) step(key string) command {
-	by := frameStep
+	by := fold.FrameStep
 	if key != "left" && key != "right" {
-		by = 60 * frameStep
+		by = 60 * fold.FrameStep
 	}
 	if key == "left" || key == "shift+left" || key == "H" {
 		by = -by

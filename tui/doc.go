@@ -2,12 +2,13 @@
 //
 // # Data flow
 //
-// A [State] takes batches of events from the pipeline on the pipeline's own
-// goroutine and adds them up into frames of one second of event time, kept in a
-// bounded history. At most ten times a second it publishes an immutable
-// [Snapshot]. The user interface holds a pointer to one snapshot: a tick swaps
-// the pointer, pausing keeps it, scrolling back looks at an older frame of it.
-// Live sessions and recordings share this path; a recording adds a [Player].
+// A [fold.History] takes the events on the pipeline's own goroutine and adds them
+// up into frames of one second of event time, kept in a bounded history. At most
+// ten times a second it publishes an immutable [fold.Snapshot]: this package draws
+// it and keeps no facts about the host. The user interface holds a pointer to one
+// snapshot: a tick swaps the pointer, pausing keeps it, scrolling back looks at an
+// older frame of it. Live sessions and recordings share this path; a recording
+// adds a [Player].
 //
 // No event ever becomes a message of the terminal program, and nothing that can
 // block is called while a key is handled or a frame is drawn: work such as
@@ -15,7 +16,7 @@
 //
 // # Frames
 //
-// Frames stand on whole seconds. An interval that overlaps two frames gives
+// Frames begin at whole seconds. An interval that overlaps two frames gives
 // each its part of the counts, by overlap; its percentiles and maxima count for
 // each frame that it touches. A percentile of a frame is therefore that of the
 // intervals that touch the second. The frame that is shown in a live session is

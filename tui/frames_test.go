@@ -10,30 +10,24 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
 
 // loaded returns a State that has taken the whole stream.
-func loaded(opt tuitest.Options) *State {
-	s := NewState()
+func loaded(opt tuitest.Options) *fold.History {
+	s := fold.NewHistory(nil)
 	for _, b := range tuitest.Stream(opt) {
 		s.Apply(b)
 	}
-	s.flush()
+	s.Publish()
 	return s
 }
 
-// flush publishes now, however short ago the last snapshot was.
-func (s *State) flush() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.publish()
-}
-
 // screen returns a program of the given size on s.
-func screen(s *State, w, h int, change ...func(*Options)) *Model {
+func screen(s *fold.History, w, h int, change ...func(*Options)) *Model {
 	opt := Options{State: s, Live: true, Location: time.UTC, Width: w, Height: h}
 	for _, c := range change {
 		c(&opt)
@@ -84,7 +78,7 @@ func TestFrames(t *testing.T) {
 		{name: "windows", stream: tuitest.Options{Seconds: 60, Windows: true, CPUs: 4, Flood: 30}},
 	}
 	for _, host := range hosts {
-		s := NewState()
+		s := fold.NewHistory(nil)
 		switch {
 		case host.one:
 			var b model.Builder
@@ -105,7 +99,7 @@ func TestFrames(t *testing.T) {
 				},
 			)
 			s.Apply(b.Take())
-			s.flush()
+			s.Publish()
 		case !host.none:
 			s = loaded(host.stream)
 		}
@@ -182,11 +176,11 @@ func checkFrame(t *testing.T, content string, w, h int) {
 
 // Every size gives a frame of that size, on every page, in every mode.
 func TestAnySize(t *testing.T) {
-	states := map[string]*State{
-		"none":    NewState(),
+	states := map[string]*fold.History{
+		"none":    fold.NewHistory(nil),
 		"faults":  loaded(bothFaults),
 		"windows": loaded(tuitest.Options{Seconds: 40, Windows: true, Flood: 20}),
-		"fault":   NewState(),
+		"fault":   fold.NewHistory(nil),
 	}
 	states["fault"].SetFault(errors.New("read: no such device"))
 	for name, s := range states {

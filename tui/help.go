@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -78,17 +79,17 @@ func (u *ui) probeBands(v *view) []band {
 			textColumn("what would mend it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
 		},
 	}
-	losses := &grid[LossTotal]{
+	losses := &grid[fold.LossTotal]{
 		id:    "losses",
 		title: "events lost since " + formatClock(v.snap.Started, u.loc),
 		empty: "none",
 		rows:  v.snap.Losses,
 		sort:  -1,
-		ident: func(l LossTotal) string { return l.Origin + "/" + l.Detail },
-		cols: []column[LossTotal]{
-			textColumn("where", 14, 0, 0, func(l LossTotal) string { return l.Origin }),
-			textColumn("which", 20, 1, 0, func(l LossTotal) string { return l.Detail }),
-			numberColumn("events", 10, 0, func(l LossTotal) float64 { return float64(l.Lost) }, formatCount),
+		ident: func(l fold.LossTotal) string { return l.Origin + "/" + l.Detail },
+		cols: []column[fold.LossTotal]{
+			textColumn("where", 14, 0, 0, func(l fold.LossTotal) string { return l.Origin }),
+			textColumn("which", 20, 1, 0, func(l fold.LossTotal) string { return l.Detail }),
+			numberColumn("events", 10, 0, func(l fold.LossTotal) float64 { return float64(l.Lost) }, formatCount),
 		},
 	}
 	return []band{{probes}, {u.reasonBlock(probes)}, {losses}}

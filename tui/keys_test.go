@@ -11,6 +11,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
@@ -227,13 +228,13 @@ func TestRecord(t *testing.T) {
 // The live screen follows; a pause holds it, and going on shows what came since.
 func TestFollowAndPause(t *testing.T) {
 	stream := tuitest.Stream(tuitest.Options{Seconds: 40})
-	s := NewState()
+	s := fold.NewHistory(nil)
 	m := screen(s, 100, 30)
 	feed := func(from, to int) {
 		for _, b := range stream[from:to] {
 			s.Apply(b)
 		}
-		s.flush()
+		s.Publish()
 		tick(m)
 	}
 	shows(t, m, "waiting for the first events")
@@ -253,12 +254,12 @@ func TestFollowAndPause(t *testing.T) {
 // A row stays selected when its table is sorted anew or grows.
 func TestSelectionFollowsItsRow(t *testing.T) {
 	stream := tuitest.Stream(tuitest.Options{Seconds: 90, Flood: 70, Leak: 10})
-	s := NewState()
+	s := fold.NewHistory(nil)
 	m := screen(s, 100, 40)
 	for _, b := range stream[:11] {
 		s.Apply(b)
 	}
-	s.flush()
+	s.Publish()
 	tick(m)
 	press(m, "4", "v", "j")
 	selected := m.ui.list("holders").selected
@@ -269,7 +270,7 @@ func TestSelectionFollowsItsRow(t *testing.T) {
 	for _, b := range stream[11:] {
 		s.Apply(b)
 	}
-	s.flush()
+	s.Publish()
 	tick(m)
 	shows(t, m, "▸"+selected) // now below rpc-client, which holds most
 	press(m, "s", "S", "s")
@@ -353,7 +354,7 @@ func TestReplayAhead(t *testing.T) {
 	p := &fakePlayer{speed: 4, position: tuitest.Start, end: tuitest.Start + 600*second}
 	m := screen(s, 100, 30, func(o *Options) { o.Live, o.Player = false, p })
 	s.SetProgress(30, 100)
-	s.flush()
+	s.Publish()
 	tick(m)
 	shows(t, m, "looking for findings in the whole file: 30 %")
 	shows(t, m, "REPLAY 13:58:59 ×4")

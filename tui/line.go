@@ -95,12 +95,15 @@ func (l *line) field(s style, text string, w int, right bool) *line {
 }
 
 // spark writes values as a line of bars, the highest being limit; with limit 0
-// it is the largest value, and every value above 0 is told from 0.
+// it is the largest value, and every value above 0 is told from 0. What is not a
+// number was not measured.
 func (l *line) spark(s style, values []float32, limit float32) *line {
 	least := limit / 200
 	if limit <= 0 {
 		for _, v := range values {
-			limit = max(limit, v)
+			if v > limit { // false for what is not a number
+				limit = v
+			}
 		}
 	}
 	top := len(l.theme.sparks) - 1

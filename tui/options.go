@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -34,7 +35,7 @@ type Player interface {
 // Options configure Run. Only State is required.
 type Options struct {
 	// State is what is shown; another goroutine writes to it.
-	State *State
+	State *fold.History
 	// Player plays the recording; nil for a live session.
 	Player Player
 	// Source names what is shown: a file's name; empty for a live session.

@@ -9,30 +9,46 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
 // heatMetrics are what the heat map can show.
 var heatMetrics = [...]struct {
 	name   string
-	value  func(*Work) float32
+	value  func(*fold.FrameWork) float32
 	format func(float64) string
 	// steps are the lower bounds of heat levels 1 and up.
 	steps [heatLevels - 1]float32
 }{
 	{
 		"share of the CPU's time",
-		func(w *Work) float32 { return w.Busy },
+		func(w *fold.FrameWork) float32 { return w.Busy },
 		formatPercent,
 		[...]float32{0.01, 0.05, 0.2, 0.5, 0.8},
 	},
-	{"run p99", func(w *Work) float32 { return w.RunP99 }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
-	{"wait p99", func(w *Work) float32 { return w.WaitP99 }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
-	{"worst run", func(w *Work) float32 { return w.MaxRun }, formatNanos, [...]float32{25e3, 100e3, 500e3, 2e6, 10e6}},
+	{
+		"run p99",
+		func(w *fold.FrameWork) float32 { return w.RunP99 },
+		formatNanos,
+		[...]float32{25e3, 100e3, 500e3, 2e6, 10e6},
+	},
+	{
+		"wait p99",
+		func(w *fold.FrameWork) float32 { return w.WaitP99 },
+		formatNanos,
+		[...]float32{25e3, 100e3, 500e3, 2e6, 10e6},
+	},
+	{
+		"worst run",
+		func(w *fold.FrameWork) float32 { return w.MaxRun },
+		formatNanos,
+		[...]float32{25e3, 100e3, 500e3, 2e6, 10e6},
+	},
 }
 
 // workName is what a reader calls a series.
-func workName(k *WorkKey) string {
+func workName(k *fold.WorkSeries) string {
 	if k.Class == model.ClassHardIRQ && k.Name == "" {
 		return "irq " + strconv.FormatInt(k.IRQ, 10)
 	}
@@ -63,15 +79,15 @@ func (u *ui) deferredBands(v *view) []band {
 
 // workRow is a series of deferred work or of an interrupt with its worst values of the last minute.
 type workRow struct {
-	row[WorkKey, Work]
+	workSeries
 	worstWait, worstRun float32
 }
 
 // workGrid lists series of work.
-func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey, Work]) *grid[workRow] {
+func (u *ui) workGrid(v *view, id, title string, rows func(*fold.Frame) []workSeries) *grid[workRow] {
 	series := collect(v, window, rows)
-	waits := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxWait })
-	runs := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxRun })
+	waits := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxWait })
+	runs := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxRun })
 	list := make([]workRow, len(series))
 	hasWait := false
 	for i := range series {
@@ -172,14 +188,14 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*Frame) []row[WorkKey
 	}
 	g.cols = append(g.cols, nanos("max run", 3, func(r *workRow) float32 { return r.worstRun }),
 		sparkColumn("each bar 1 s", 12, 3, 6, accent, 0.0, func(r workRow, n int) []float32 {
-			return trace(v, n, r.ID, rows, func(w *Work) float32 { return w.Busy })
+			return trace(v, n, r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy })
 		}))
 	g.cols[len(g.cols)-1].draw = func(l *line, w int, r workRow) {
 		s := accent
 		if r.Value.Busy >= 0.8 {
 			s = critical
 		}
-		l.spark(s, trace(v, min(w, maxSpark), r.ID, rows, func(w *Work) float32 { return w.Busy }), 1)
+		l.spark(s, trace(v, min(w, maxSpark), r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy }), 1)
 	}
 	return g
 }
@@ -286,13 +302,13 @@ func (u *ui) heatMap(v *view) section {
 					l.glyph(heat0+style(level), u.theme.shades[level]).field(heat0+style(level), text, cellWidth-1, true).space(1)
 				}
 				if rest >= 12 {
-					l.space(2).spark(accent, v.snap.history(v.index, min(rest, maxSpark), func(f *Frame) (sum float32) {
+					l.space(2).spark(accent, v.snap.Values(v.index, min(rest, maxSpark), func(f *fold.Frame) (sum float32, ok bool) {
 						for i := range f.Deferred {
 							if f.Deferred[i].Key.CPU == cpu {
-								sum += f.Deferred[i].Value.Busy
+								sum, ok = sum+f.Deferred[i].Value.Busy, true
 							}
 						}
-						return sum
+						return sum, ok
 					}), 1)
 				}
 				out = append(out, l.String())
@@ -337,21 +353,25 @@ func shortName(name string, w int) string {
 }
 
 // runGrid lists the worst single runs up to the moment that is looked at.
-func (u *ui) runGrid(v *view) *grid[*LongRun] {
+func (u *ui) runGrid(v *view) *grid[*fold.FrameRun] {
 	const most = 200
-	var runs []*LongRun
+	var runs []*fold.FrameRun
 	for i := 0; i <= v.index; i++ {
 		f := v.snap.Frame(i)
 		for j := range f.Runs {
 			runs = append(runs, &f.Runs[j])
 		}
 	}
-	slices.SortStableFunc(runs, func(a, b *LongRun) int { return cmp.Compare(b.worst(), a.worst()) })
+	slices.SortStableFunc(runs, func(a, b *fold.FrameRun) int { return cmp.Compare(b.Worst(), a.Worst()) })
 	runs = runs[:min(len(runs), most)]
-	length := func(title string, value func(*LongRun) time.Duration, known func(*LongRun) bool) column[*LongRun] {
-		c := numberColumn(title, 8, 0, func(r *LongRun) float64 { return float64(value(r)) }, formatNanos)
+	length := func(
+		title string,
+		value func(*fold.FrameRun) time.Duration,
+		known func(*fold.FrameRun) bool,
+	) column[*fold.FrameRun] {
+		c := numberColumn(title, 8, 0, func(r *fold.FrameRun) float64 { return float64(value(r)) }, formatNanos)
 		draw := c.draw
-		c.draw = func(l *line, w int, r *LongRun) {
+		c.draw = func(l *line, w int, r *fold.FrameRun) {
 			if !known(r) {
 				l.field(dim, "unknown", w, true)
 				return
@@ -360,83 +380,87 @@ func (u *ui) runGrid(v *view) *grid[*LongRun] {
 		}
 		return c
 	}
-	return &grid[*LongRun]{
+	return &grid[*fold.FrameRun]{
 		id:    "runs",
 		title: "worst single runs since " + formatClock(v.snap.Oldest(), u.loc),
 		empty: "no run was long enough to be kept singly",
 		rows:  runs,
 		sort:  -1,
-		ident: func(r *LongRun) string { return r.Time.String() + cpuName(r.CPU) + r.Name },
-		cols: []column[*LongRun]{
+		ident: func(r *fold.FrameRun) string { return r.Time.String() + cpuName(r.CPU) + r.Name },
+		cols: []column[*fold.FrameRun]{
 			{
 				title:  "when",
 				w:      12,
 				drop:   1,
-				number: func(r *LongRun) float64 { return float64(r.Time) },
-				draw:   func(l *line, w int, r *LongRun) { l.field(dim, formatMillis(r.Time, u.loc), w, false) },
+				number: func(r *fold.FrameRun) float64 { return float64(r.Time) },
+				draw:   func(l *line, w int, r *fold.FrameRun) { l.field(dim, formatMillis(r.Time, u.loc), w, false) },
 			},
 			{
 				title:  "cpu",
 				w:      4,
 				right:  true,
-				number: func(r *LongRun) float64 { return float64(r.CPU) },
-				draw:   func(l *line, w int, r *LongRun) { l.field(plain, cpuName(r.CPU), w, true) },
+				number: func(r *fold.FrameRun) float64 { return float64(r.CPU) },
+				draw:   func(l *line, w int, r *fold.FrameRun) { l.field(plain, cpuName(r.CPU), w, true) },
 			},
 			{
 				title: "what",
 				w:     10,
 				flex:  1,
-				text:  func(r *LongRun) string { return cmp.Or(r.Name, r.Class.String()) },
-				draw: func(l *line, w int, r *LongRun) {
+				text:  func(r *fold.FrameRun) string { return cmp.Or(r.Name, r.Class.String()) },
+				draw: func(l *line, w int, r *fold.FrameRun) {
 					l.field(plain, shortName(cmp.Or(r.Name, r.Class.String()), w), w, false)
 				},
 			},
-			length("waited", func(r *LongRun) time.Duration { return r.Wait }, func(r *LongRun) bool { return !r.WaitUnknown }),
-			length("ran", func(r *LongRun) time.Duration { return r.Length }, func(*LongRun) bool { return true }),
-			textColumn("in task", 12, 1, 3, func(r *LongRun) string { return r.Task }),
-			textColumn("before it", 12, 1, 2, func(r *LongRun) string { return r.Before }),
+			length(
+				"waited",
+				func(r *fold.FrameRun) time.Duration { return r.Wait },
+				func(r *fold.FrameRun) bool { return !r.WaitUnknown },
+			),
+			length("ran", func(r *fold.FrameRun) time.Duration { return r.Length }, func(*fold.FrameRun) bool { return true }),
+			textColumn("in task", 12, 1, 3, func(r *fold.FrameRun) string { return r.Task }),
+			textColumn("before it", 12, 1, 2, func(r *fold.FrameRun) string { return r.Before }),
 		},
 	}
 }
 
 // bucketGrid counts runs by length since the start.
-func (u *ui) bucketGrid(v *view) *grid[WorkTotal] {
+func (u *ui) bucketGrid(v *view) *grid[fold.WorkTotal] {
 	rows := slices.DeleteFunc(
 		slices.Clone(v.snap.Work),
-		func(t WorkTotal) bool { return t.Buckets == WorkTotal{}.Buckets },
+		func(t fold.WorkTotal) bool { return t.Buckets == fold.WorkTotal{}.Buckets },
 	)
-	g := &grid[WorkTotal]{
+	g := &grid[fold.WorkTotal]{
 		id:    "buckets",
 		title: "runs by length since " + formatClock(v.snap.Started, u.loc),
 		empty: "no single run is known",
 		rows:  rows,
 		sort:  1,
 		desc:  true,
-		ident: func(t WorkTotal) string { return t.Class.String() + t.Name + t.Driver },
-		cols: []column[WorkTotal]{
-			textColumn("what", 14, 2, 0, func(t WorkTotal) string {
+		ident: func(t fold.WorkTotal) string { return t.Class.String() + t.Name + t.Driver },
+		cols: []column[fold.WorkTotal]{
+			textColumn("what", 14, 2, 0, func(t fold.WorkTotal) string {
 				name := cmp.Or(t.Name, t.Class.String())
 				if t.Driver != "" {
 					name += " " + strings.ReplaceAll(t.Class.String(), "_", " ")
 				}
 				return name
 			}),
-			numberColumn("time", 8, 1, func(t WorkTotal) float64 { return float64(t.BusyNanos) }, formatNanos),
-			numberColumn("longest", 8, 0, func(t WorkTotal) float64 { return float64(t.MaxRun) }, formatNanos),
+			numberColumn("time", 8, 1, func(t fold.WorkTotal) float64 { return float64(t.BusyNanos) }, formatNanos),
+			numberColumn("longest", 8, 0, func(t fold.WorkTotal) float64 { return float64(t.MaxRun) }, formatNanos),
 		},
 	}
-	for i := range len(BucketBounds) + 1 {
+	for i := range len(fold.BucketBounds) + 1 {
 		title := "4 ms up"
-		if i < len(BucketBounds) {
-			title = "<" + strings.ReplaceAll(formatBound(BucketBounds[i]), " ", "")
+		if i < len(fold.BucketBounds) {
+			title = "<" + strings.ReplaceAll(formatBound(fold.BucketBounds[i]), " ", "")
 		}
 		drop := 8 - i // the long runs matter
-		if i == len(BucketBounds) {
+		if i == len(fold.BucketBounds) {
 			drop = 0
 		}
 		g.cols = append(
 			g.cols,
-			numberColumn(title, 7, drop, func(t WorkTotal) float64 { return float64(t.Buckets[i]) }, formatCount),
+			numberColumn(title, 7, drop, func(t fold.WorkTotal) float64 { return float64(t.Buckets[i]) }, formatCount),
 		)
 	}
 	return g
@@ -450,50 +474,50 @@ func formatBound(d time.Duration) string {
 }
 
 // cpuGrid shows where each CPU's time goes.
-func (u *ui) cpuGrid(v *view) *grid[row[CPUKey, CPUTime]] {
-	share := func(title string, drop int, value func(*CPUTime) float32) column[row[CPUKey, CPUTime]] {
+func (u *ui) cpuGrid(v *view) *grid[cpuSeries] {
+	share := func(title string, drop int, value func(*fold.FrameCPU) float32) column[cpuSeries] {
 		return numberColumn(
 			title,
 			7,
 			drop,
-			func(r row[CPUKey, CPUTime]) float64 { return float64(value(&r.Value)) },
+			func(r cpuSeries) float64 { return float64(value(&r.Value)) },
 			formatPercent,
 		)
 	}
-	return &grid[row[CPUKey, CPUTime]]{
+	return &grid[cpuSeries]{
 		id:    "cpus",
 		title: "CPU time",
 		empty: "not part of this stream",
 		rows:  collect(v, window, cpuRows),
 		sort:  0,
-		ident: func(r row[CPUKey, CPUTime]) string { return cpuName(r.Key.CPU) },
-		cols: []column[row[CPUKey, CPUTime]]{
+		ident: func(r cpuSeries) string { return cpuName(r.Key.CPU) },
+		cols: []column[cpuSeries]{
 			{
 				title:  "cpu",
 				w:      4,
 				right:  true,
-				number: func(r row[CPUKey, CPUTime]) float64 { return float64(r.Key.CPU) },
-				draw: func(l *line, w int, r row[CPUKey, CPUTime]) {
+				number: func(r cpuSeries) float64 { return float64(r.Key.CPU) },
+				draw: func(l *line, w int, r cpuSeries) {
 					l.field(plain, cpuName(r.Key.CPU), w, true)
 				},
 			},
 			share(
 				"user",
 				0,
-				func(c *CPUTime) float32 { return c.User },
-			), share("system", 0, func(c *CPUTime) float32 { return c.System }),
+				func(c *fold.FrameCPU) float32 { return c.User },
+			), share("system", 0, func(c *fold.FrameCPU) float32 { return c.System }),
 			share(
 				"softirq",
 				0,
-				func(c *CPUTime) float32 { return c.Softirq },
-			), share("irq", 0, func(c *CPUTime) float32 { return c.IRQ }),
+				func(c *fold.FrameCPU) float32 { return c.Softirq },
+			), share("irq", 0, func(c *fold.FrameCPU) float32 { return c.IRQ }),
 			share(
 				"idle",
 				0,
-				func(c *CPUTime) float32 { return c.Idle },
-			), share("steal", 1, func(c *CPUTime) float32 { return c.Steal }),
-			sparkColumn("busy, each bar 1 s", 18, 1, 2, accent, 1, func(r row[CPUKey, CPUTime], n int) []float32 {
-				return trace(v, n, r.ID, cpuRows, func(c *CPUTime) float32 { return 1 - c.Idle })
+				func(c *fold.FrameCPU) float32 { return c.Idle },
+			), share("steal", 1, func(c *fold.FrameCPU) float32 { return c.Steal }),
+			sparkColumn("busy, each bar 1 s", 18, 1, 2, accent, 1, func(r cpuSeries, n int) []float32 {
+				return trace(v, n, r.ID, cpuRows, func(c *fold.FrameCPU) float32 { return 1 - c.Idle })
 			}),
 		},
 	}

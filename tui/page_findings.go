@@ -99,7 +99,7 @@ func (u *ui) chosenFinding() *model.Finding {
 	}
 	for i, f := range v.snap.Findings {
 		if id != "" && f.ID == id {
-			return v.snap.finding(i, v.at)
+			return v.snap.FindingAt(i, v.at)
 		}
 	}
 	if id == "" && u.screen() == pageNames[pageOverview] && len(v.findings) > 0 {
@@ -113,7 +113,7 @@ func (u *ui) findingBands(v *view, id string) []band {
 	var f *model.Finding
 	for i, x := range v.snap.Findings {
 		if x.ID == id {
-			f = v.snap.finding(i, v.at)
+			f = v.snap.FindingAt(i, v.at)
 		}
 	}
 	return []band{{&block{id: "finding", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -26,16 +27,16 @@ func (u *ui) heartbeatBands(v *view) []band {
 	return append(bands, band{u.socketGrid(v, "heartbeats.sockets"), u.taskGrid(v)})
 }
 
-func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
-	rows := make([]*FlowTotal, len(v.snap.Flows))
+func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
+	rows := make([]*fold.FlowTotal, len(v.snap.Flows))
 	for i := range rows {
 		rows[i] = &v.snap.Flows[i]
 	}
-	series := map[FlowKey]int{}
+	series := map[fold.FlowSeries]int{}
 	for _, r := range collect(v, window, flowRows) {
 		series[r.Key] = r.ID
 	}
-	nanos := func(title string, drop int, value func(*FlowTotal) float64) column[*FlowTotal] {
+	nanos := func(title string, drop int, value func(*fold.FlowTotal) float64) column[*fold.FlowTotal] {
 		return numberColumn(title, 9, drop, value, func(n float64) string {
 			if n == 0 {
 				return none
@@ -43,25 +44,25 @@ func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
 			return formatNanos(n)
 		})
 	}
-	return &grid[*FlowTotal]{
+	return &grid[*fold.FlowTotal]{
 		id:    "flows",
 		title: "flows since " + formatClock(v.snap.Started, u.loc),
 		rows:  rows,
 		sort:  3,
 		desc:  true,
-		ident: func(f *FlowTotal) string { return fmt.Sprint(f.Key) },
-		find:  func(f *FlowTotal) string { return flowName(&f.Key) + " " + processName(f.Key.Process, f.Key.PID) },
-		cols: []column[*FlowTotal]{
-			textColumn("flow", 24, 2, 0, func(f *FlowTotal) string { return flowName(&f.Key) }),
-			textColumn("process", 12, 1, 2, func(f *FlowTotal) string { return processName(f.Key.Process, f.Key.PID) }),
-			nanos("period", 1, func(f *FlowTotal) float64 { return float64(f.Gap.Quantile(0.5)) }),
-			nanos("max gap", 0, func(f *FlowTotal) float64 { return float64(f.MaxGap) }),
+		ident: func(f *fold.FlowTotal) string { return fmt.Sprint(f.Key) },
+		find:  func(f *fold.FlowTotal) string { return flowName(&f.Key) + " " + processName(f.Key.Process, f.Key.PID) },
+		cols: []column[*fold.FlowTotal]{
+			textColumn("flow", 24, 2, 0, func(f *fold.FlowTotal) string { return flowName(&f.Key) }),
+			textColumn("process", 12, 1, 2, func(f *fold.FlowTotal) string { return processName(f.Key.Process, f.Key.PID) }),
+			nanos("period", 1, func(f *fold.FlowTotal) float64 { return float64(f.Gap.Quantile(0.5)) }),
+			nanos("max gap", 0, func(f *fold.FlowTotal) float64 { return float64(f.MaxGap) }),
 			{
 				title:  "which ended",
 				w:      12,
 				drop:   3,
-				number: func(f *FlowTotal) float64 { return float64(f.MaxGapEnd) },
-				draw: func(l *line, w int, f *FlowTotal) {
+				number: func(f *fold.FlowTotal) float64 { return float64(f.MaxGapEnd) },
+				draw: func(l *line, w int, f *fold.FlowTotal) {
 					l.field(dim, formatMillis(f.MaxGapEnd, u.loc), w, false)
 				},
 			},
@@ -69,15 +70,15 @@ func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
 				title:  "last seen",
 				w:      10,
 				right:  true,
-				number: func(f *FlowTotal) float64 { return float64(f.Last) },
-				draw: func(l *line, w int, f *FlowTotal) {
+				number: func(f *fold.FlowTotal) float64 { return float64(f.Last) },
+				draw: func(l *line, w int, f *fold.FlowTotal) {
 					l.field(plain, formatSpan(v.at.Sub(f.Last).Truncate(time.Millisecond))+" ago", w, true)
 				},
 			},
-			numberColumn("packets", 8, 4, func(f *FlowTotal) float64 { return float64(f.Packets) }, formatCount),
-			{title: "each bar 1 s", w: 12, flex: 2, drop: 5, draw: func(l *line, w int, f *FlowTotal) {
+			numberColumn("packets", 8, 4, func(f *fold.FlowTotal) float64 { return float64(f.Packets) }, formatCount),
+			{title: "each bar 1 s", w: 12, flex: 2, drop: 5, draw: func(l *line, w int, f *fold.FlowTotal) {
 				if id, ok := series[f.Key]; ok {
-					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *Flow) float32 { return x.Packets }), 0)
+					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *fold.FrameFlow) float32 { return x.Packets }), 0)
 				}
 			}},
 		},
@@ -85,7 +86,7 @@ func (u *ui) flowGrid(v *view) *grid[*FlowTotal] {
 }
 
 // flowName writes a flow as "udp/7000 from 10.0.0.1:4711".
-func flowName(k *FlowKey) string {
+func flowName(k *fold.FlowSeries) string {
 	word := " from "
 	if k.Direction == model.DirectionTX {
 		word = " to "
@@ -93,8 +94,8 @@ func flowName(k *FlowKey) string {
 	return fmt.Sprintf("%s%s%s:%d", socketName(k.Protocol, k.LPort), word, k.Peer, k.Port)
 }
 
-func (u *ui) taskGrid(v *view) *grid[row[TaskKey, Task]] {
-	type r = row[TaskKey, Task]
+func (u *ui) taskGrid(v *view) *grid[taskSeries] {
+	type r = taskSeries
 	return &grid[r]{
 		id:    "tasks",
 		title: "from wake-up to running, watched tasks",

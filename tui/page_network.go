@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -27,7 +28,7 @@ func (u *ui) networkBands(v *view) []band {
 type deviceView struct {
 	model.DeviceConfig
 	series int // -1 without counters
-	now    Device
+	now    fold.FrameDevice
 }
 
 func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
@@ -37,7 +38,7 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 	for _, c := range v.snap.Devices {
 		d := deviceView{DeviceConfig: c, series: -1}
 		for i := range counters {
-			if counters[i].Key == (DeviceKey{c.Device, c.Ifindex}) && !used[i] {
+			if counters[i].Key == (fold.DeviceSeries{Device: c.Device, Ifindex: c.Ifindex}) && !used[i] {
 				d.series, d.now, used[i] = counters[i].ID, counters[i].Value, true
 				break
 			}
@@ -56,7 +57,7 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 			)
 		}
 	}
-	rate := func(title string, drop int, value func(*Device) float32) column[deviceView] {
+	rate := func(title string, drop int, value func(*fold.FrameDevice) float32) column[deviceView] {
 		return numberColumn(title, 8, drop, func(d deviceView) float64 { return float64(value(&d.now)) }, formatCount)
 	}
 	return &grid[deviceView]{
@@ -76,11 +77,11 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 				return d.Device
 			}),
 			textColumn("driver", 10, 0, 6, func(d deviceView) string { return d.Driver }),
-			rate("rx pkt/s", 0, func(d *Device) float32 { return d.RxPackets }),
+			rate("rx pkt/s", 0, func(d *fold.FrameDevice) float32 { return d.RxPackets }),
 			numberColumn("rx bit/s", 8, 4, func(d deviceView) float64 { return float64(d.now.RxBytes) * 8 }, formatCount),
-			rate("tx pkt/s", 3, func(d *Device) float32 { return d.TxPackets }),
-			rate("drop/s", 0, func(d *Device) float32 { return d.RxDropped + d.TxDropped }),
-			rate("error/s", 5, func(d *Device) float32 { return d.RxErrors }),
+			rate("tx pkt/s", 3, func(d *fold.FrameDevice) float32 { return d.TxPackets }),
+			rate("drop/s", 0, func(d *fold.FrameDevice) float32 { return d.RxDropped + d.TxDropped }),
+			rate("error/s", 5, func(d *fold.FrameDevice) float32 { return d.RxErrors }),
 			textColumn("queues", 7, 0, 2, func(d deviceView) string {
 				if d.RXQueues == 0 && d.TXQueues == 0 {
 					return none
@@ -94,7 +95,7 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 				return fmt.Sprintf("%d of %d", d.RXRing, max(d.RXRing, d.RXRingMax))
 			}),
 			sparkColumn("rx, each bar 1 s", 16, 1, 7, accent, 0, func(d deviceView, n int) []float32 {
-				return trace(v, n, d.series, deviceRows, func(x *Device) float32 { return x.RxPackets })
+				return trace(v, n, d.series, deviceRows, func(x *fold.FrameDevice) float32 { return x.RxPackets })
 			}),
 			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
 		},
@@ -103,7 +104,7 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 
 // dropRow is a series of drops with its total.
 type dropRow struct {
-	key   *DropKey
+	key   *fold.DropSeries
 	id    int
 	rate  float64
 	total uint64
@@ -112,16 +113,16 @@ type dropRow struct {
 func (u *ui) dropGrid(v *view) *grid[dropRow] {
 	var rows []dropRow
 	for _, r := range collect(v, window, dropRows) {
-		rows = append(rows, dropRow{key: &r.key.Key, id: r.ID, rate: float64(r.Value.Rate)})
+		rows = append(rows, dropRow{key: &r.Series.Key, id: r.ID, rate: float64(r.Value.Rate)})
 	}
 	all := v.snap.Drops
 	if v.back() {
 		all = nil
 		for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
-			all = append(all, DropTotal{&r.key.Key, uint64(r.Value.Rate)})
+			all = append(all, fold.DropTotal{Key: &r.Series.Key, Count: uint64(r.Value.Rate)})
 		}
 	}
-	totals := make(map[*DropKey]uint64, len(all))
+	totals := make(map[*fold.DropSeries]uint64, len(all))
 	for _, t := range all {
 		totals[t.Key] = t.Count
 	}
@@ -173,15 +174,15 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 			numberColumn("packets/s", 9, 0, func(r dropRow) float64 { return r.rate }, formatCount),
 			numberColumn("total", 8, 1, func(r dropRow) float64 { return float64(r.total) }, formatCount),
 			sparkColumn("each bar 1 s", 12, 0, 2, warning, 0, func(r dropRow, n int) []float32 {
-				return trace(v, n, r.id, dropRows, func(d *Drops) float32 { return d.Rate })
+				return trace(v, n, r.id, dropRows, func(d *fold.FrameDrops) float32 { return d.Rate })
 			}),
 			textColumn("function", 14, 1, 3, func(r dropRow) string { return r.key.Location }),
 		},
 	}
 }
 
-func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
-	type r = row[NAPIKey, NAPI]
+func (u *ui) napiGrid(v *view) *grid[napiSeries] {
+	type r = napiSeries
 	return &grid[r]{
 		id:    "napi",
 		title: "NAPI polls",
@@ -215,7 +216,7 @@ func (u *ui) napiGrid(v *view) *grid[row[NAPIKey, NAPI]] {
 }
 
 // fullShare is the share of polls that used their whole budget: more was waiting.
-func fullShare(r row[NAPIKey, NAPI]) float64 {
+func fullShare(r napiSeries) float64 {
 	if r.Value.Polls == 0 {
 		return 0
 	}
@@ -253,9 +254,9 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 	}
 }
 
-func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
-	type r = row[CPUKey, Softnet]
-	rate := func(title string, drop int, value func(*Softnet) float32) column[r] {
+func (u *ui) softnetGrid(v *view) *grid[softnetSeries] {
+	type r = softnetSeries
+	rate := func(title string, drop int, value func(*fold.FrameSoftnet) float32) column[r] {
 		return numberColumn(title, 9, drop, func(x r) float64 { return float64(value(&x.Value)) }, formatCount)
 	}
 	return &grid[r]{
@@ -274,22 +275,22 @@ func (u *ui) softnetGrid(v *view) *grid[row[CPUKey, Softnet]] {
 				number: func(x r) float64 { return float64(x.Key.CPU) },
 				draw:   func(l *line, w int, x r) { l.field(plain, cpuName(x.Key.CPU), w, true) },
 			},
-			rate("packets", 0, func(s *Softnet) float32 { return s.Processed }),
-			rate("dropped", 0, func(s *Softnet) float32 { return s.Dropped }),
-			rate("squeezed", 1, func(s *Softnet) float32 { return s.Squeezed }),
-			rate("by RPS", 2, func(s *Softnet) float32 { return s.RPS }),
-			rate("flow lim", 4, func(s *Softnet) float32 { return s.FlowLimit }),
+			rate("packets", 0, func(s *fold.FrameSoftnet) float32 { return s.Processed }),
+			rate("dropped", 0, func(s *fold.FrameSoftnet) float32 { return s.Dropped }),
+			rate("squeezed", 1, func(s *fold.FrameSoftnet) float32 { return s.Squeezed }),
+			rate("by RPS", 2, func(s *fold.FrameSoftnet) float32 { return s.RPS }),
+			rate("flow lim", 4, func(s *fold.FrameSoftnet) float32 { return s.FlowLimit }),
 			numberColumn("backlog", 8, 3, func(x r) float64 { return float64(x.Value.Backlog) }, formatCount),
 			sparkColumn("each bar 1 s", 12, 1, 5, accent, 0, func(x r, n int) []float32 {
-				return trace(v, n, x.ID, softnetRows, func(s *Softnet) float32 { return s.Processed })
+				return trace(v, n, x.ID, softnetRows, func(s *fold.FrameSoftnet) float32 { return s.Processed })
 			}),
 		},
 	}
 }
 
 // socketGrid lists receive queues that filled up or dropped.
-func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
-	type r = row[SocketKey, Socket]
+func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
+	type r = socketSeries
 	share := func(x r) float64 {
 		if x.Value.Limit == 0 {
 			return 0
@@ -324,8 +325,8 @@ func (u *ui) socketGrid(v *view, id string) *grid[row[SocketKey, Socket]] {
 }
 
 // counterGrid lists counters that have no page of their own.
-func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
-	series := map[CounterKey]row[CounterKey, Counter]{}
+func (u *ui) counterGrid(v *view) *grid[fold.CounterTotal] {
+	series := map[fold.CounterSeries]counterSeries{}
 	for _, r := range collect(v, window, counterRows) {
 		series[r.Key] = r
 	}
@@ -335,11 +336,11 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 			rows[i].Value = r.Value.Value
 		}
 	}
-	return &grid[CounterTotal]{id: "counters", title: "counters", empty: "none in this stream", rows: rows, sort: 0,
-		ident: func(c CounterTotal) string { return fmt.Sprint(c.Key) },
-		cols: []column[CounterTotal]{
-			textColumn("counter", 24, 2, 0, func(c CounterTotal) string { return c.Key.Name }),
-			textColumn("instance", 8, 1, 1, func(c CounterTotal) string {
+	return &grid[fold.CounterTotal]{id: "counters", title: "counters", empty: "none in this stream", rows: rows, sort: 0,
+		ident: func(c fold.CounterTotal) string { return fmt.Sprint(c.Key) },
+		cols: []column[fold.CounterTotal]{
+			textColumn("counter", 24, 2, 0, func(c fold.CounterTotal) string { return c.Key.Name }),
+			textColumn("instance", 8, 1, 1, func(c fold.CounterTotal) string {
 				if c.Key.Instance == "" && c.Key.CPU >= 0 {
 					return "CPU " + cpuName(c.Key.CPU)
 				}
@@ -349,8 +350,8 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 				title:  "value",
 				w:      9,
 				right:  true,
-				number: func(c CounterTotal) float64 { return c.Value },
-				draw: func(l *line, w int, c CounterTotal) {
+				number: func(c fold.CounterTotal) float64 { return c.Value },
+				draw: func(l *line, w int, c fold.CounterTotal) {
 					if c.Key.Mode == model.CounterShare {
 						l.field(plain, formatPercent(c.Value), w, true)
 						return
@@ -358,7 +359,7 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 					l.field(plain, formatCount(c.Value), w, true)
 				},
 			},
-			textColumn("unit", 10, 0, 2, func(c CounterTotal) string {
+			textColumn("unit", 10, 0, 2, func(c fold.CounterTotal) string {
 				switch c.Key.Mode {
 				case model.CounterTotal, model.CounterRate:
 					return strings.TrimSuffix(c.Key.Unit, "/s") + "/s"
@@ -367,11 +368,11 @@ func (u *ui) counterGrid(v *view) *grid[CounterTotal] {
 				}
 				return c.Key.Unit
 			}),
-			{title: "each bar 1 s", w: 12, flex: 1, drop: 3, draw: func(l *line, w int, c CounterTotal) {
+			{title: "each bar 1 s", w: 12, flex: 1, drop: 3, draw: func(l *line, w int, c fold.CounterTotal) {
 				if r, ok := series[c.Key]; ok {
 					l.spark(
 						accent,
-						trace(v, min(w, maxSpark), r.ID, counterRows, func(c *Counter) float32 { return float32(c.Value) }),
+						trace(v, min(w, maxSpark), r.ID, counterRows, func(c *fold.FrameCounter) float32 { return float32(c.Value) }),
 						0,
 					)
 				}

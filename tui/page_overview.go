@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -250,7 +251,7 @@ func victims(v *view, f *model.Finding) string {
 		whose int // 0 a program, 1 a queue before the sockets
 	}
 	var list []victim
-	for _, r := range lostBetween(v, f.Start, min(max(f.End, f.Start+frameStep), v.at)) {
+	for _, r := range lostBetween(v, f.Start, min(max(f.End, f.Start+fold.FrameStep), v.at)) {
 		label := ""
 		switch k := &r.Key; k.Place {
 		case model.PlaceSocket:
@@ -295,7 +296,7 @@ func victims(v *view, f *model.Finding) string {
 }
 
 // poolOf is the pool that a finding speaks of; nil when it is not known.
-func poolOf(v *view, f *model.Finding) *Pool {
+func poolOf(v *view, f *model.Finding) *fold.FramePool {
 	for i := range v.frame.Pools {
 		p := &v.frame.Pools[i]
 		if p.Key.Name == f.Subject.Pool && p.Key.Protocol.String() == f.Subject.Protocol &&
@@ -464,10 +465,10 @@ func (u *ui) checks(v *view) []check {
 		}
 		out = append(out, c)
 	}
-	work := func(area, probe string, rows func(*Frame) []row[WorkKey, Work]) {
+	work := func(area, probe string, rows func(*fold.Frame) []workSeries) {
 		series := collect(v, window, rows)
-		waits := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxWait })
-		runs := extremes(v, window, series, rows, func(w *Work) float32 { return w.MaxRun })
+		waits := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxWait })
+		runs := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxRun })
 		wait, run := -1, -1
 		for i := range series {
 			if wait < 0 || waits[i] > waits[wait] {
@@ -549,7 +550,7 @@ func (u *ui) checks(v *view) []check {
 	return out
 }
 
-func poolShare(p Pool) float64 {
+func poolShare(p fold.FramePool) float64 {
 	if p.Size == 0 {
 		return 0
 	}
@@ -669,13 +670,13 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 			numberColumn("packets/s", 9, 0, func(r placeRow) float64 { return r.rate }, formatCount),
 			numberColumn("total", 8, 0, func(r placeRow) float64 { return float64(r.total) }, formatCount),
 			sparkColumn("each bar 1 s", 12, 1, 1, warning, 0, func(r placeRow, n int) []float32 {
-				return v.snap.history(v.index, n, func(f *Frame) (sum float32) {
+				return v.snap.Values(v.index, n, func(f *fold.Frame) (sum float32, ok bool) {
 					for i := range f.Drops {
 						if f.Drops[i].Key.Place == r.place {
-							sum += f.Drops[i].Value.Rate
+							sum, ok = sum+f.Drops[i].Value.Rate, true
 						}
 					}
-					return sum
+					return sum, ok
 				})
 			}),
 		},

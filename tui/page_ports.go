@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
@@ -22,7 +23,7 @@ func (u *ui) portBands(v *view) []band {
 
 // poolView is a pool with its forecast.
 type poolView struct {
-	row[PoolKey, Pool]
+	poolSeries
 	perSecond float64
 	grows     bool
 }
@@ -50,7 +51,7 @@ func (p poolView) namespace() string {
 func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	var rows []poolView
 	for _, r := range v.frame.Pools {
-		p := poolView{row: r}
+		p := poolView{poolSeries: r}
 		p.perSecond, p.grows = forecast(v, r.ID)
 		rows = append(rows, p)
 	}
@@ -115,8 +116,8 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				flex:  2,
 				drop:  3,
 				draw: func(l *line, w int, p poolView) {
-					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
-						x, _ := find(f.Pools, p.ID)
+					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *fold.Frame) float32 {
+						x, _ := fold.Find(f.Pools, p.ID)
 						return float32(x.Used + x.Resting)
 					}), 0)
 				},
@@ -131,7 +132,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 
 // whole returns n values over the whole history up to the moment that is looked
 // at, each the last one of its part.
-func (u *ui) whole(v *view, n int, value func(*Frame) float32) []float32 {
+func (u *ui) whole(v *view, n int, value func(*fold.Frame) float32) []float32 {
 	frames := v.index + 1
 	if frames <= 0 || n <= 0 {
 		return nil
@@ -159,7 +160,7 @@ func auditNote(audits []model.PortAudit) string {
 
 // holderView is a process that holds ports, and how that has changed.
 type holderView struct {
-	row[HolderKey, Holder]
+	holderSeries
 	perMinute float64
 }
 
@@ -168,9 +169,9 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	back := max(0, v.index-window)
 	before := v.snap.Frame(back)
 	for _, r := range v.frame.Holders {
-		h := holderView{row: r}
+		h := holderView{holderSeries: r}
 		if seconds := v.index - back; seconds > 0 && before != nil {
-			if old, ok := find(before.Holders, r.ID); ok {
+			if old, ok := fold.Find(before.Holders, r.ID); ok {
 				h.perMinute = float64(r.Value.Held-old.Held) * 60 / float64(seconds)
 			}
 		}
@@ -232,8 +233,8 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 				flex:  1,
 				drop:  3,
 				draw: func(l *line, w int, h holderView) {
-					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *Frame) float32 {
-						x, _ := find(f.Holders, h.ID)
+					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *fold.Frame) float32 {
+						x, _ := fold.Find(f.Holders, h.ID)
 						return float32(x.Held)
 					}), 0)
 				},
@@ -249,46 +250,48 @@ func oldest(v *view, h holderView) float64 {
 	return float64(max(0, v.at-h.Value.Oldest))
 }
 
-func (u *ui) refusedGrid(v *view) *grid[RefusedTotal] {
-	return &grid[RefusedTotal]{
+func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
+	return &grid[fold.RefusedTotal]{
 		id:    "refused",
 		title: "ports refused since " + formatClock(v.snap.Started, u.loc),
 		empty: "none",
 		rows:  v.snap.RefusedBy,
 		sort:  3,
 		desc:  true,
-		ident: func(r RefusedTotal) string { return fmt.Sprint(r.PID, r.Process, r.Error, r.Protocol, r.How, r.Port) },
-		cols: []column[RefusedTotal]{
-			textColumn("process", 14, 1, 0, func(r RefusedTotal) string { return processName(r.Process, r.PID) }),
-			textColumn("asked for", 10, 0, 0, func(r RefusedTotal) string {
+		ident: func(r fold.RefusedTotal) string {
+			return fmt.Sprint(r.PID, r.Process, r.Error, r.Protocol, r.How, r.Port)
+		},
+		cols: []column[fold.RefusedTotal]{
+			textColumn("process", 14, 1, 0, func(r fold.RefusedTotal) string { return processName(r.Process, r.PID) }),
+			textColumn("asked for", 10, 0, 0, func(r fold.RefusedTotal) string {
 				if r.Port == 0 {
 					return r.Protocol.String() + " any"
 				}
 				return socketName(r.Protocol, r.Port)
 			}),
-			textColumn("error", 14, 1, 0, func(r RefusedTotal) string { return r.Error }),
-			numberColumn("times", 7, 0, func(r RefusedTotal) float64 { return float64(r.Count) }, formatCount),
-			textColumn("by", 9, 0, 2, func(r RefusedTotal) string { return r.How.String() }),
-			textColumn("last", 8, 0, 1, func(r RefusedTotal) string { return formatClock(r.Last, u.loc) }),
+			textColumn("error", 14, 1, 0, func(r fold.RefusedTotal) string { return r.Error }),
+			numberColumn("times", 7, 0, func(r fold.RefusedTotal) float64 { return float64(r.Count) }, formatCount),
+			textColumn("by", 9, 0, 2, func(r fold.RefusedTotal) string { return r.How.String() }),
+			textColumn("last", 8, 0, 1, func(r fold.RefusedTotal) string { return formatClock(r.Last, u.loc) }),
 		},
 	}
 }
 
-func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
-	g := &grid[RPCTotal]{
+func (u *ui) rpcGrid(v *view) *grid[fold.RPCTotal] {
+	g := &grid[fold.RPCTotal]{
 		id:    "rpc",
 		title: "RPC calls since " + formatClock(v.snap.Started, u.loc),
 		empty: "none",
 		rows:  v.snap.RPC,
 		sort:  3,
 		desc:  true,
-		ident: func(r RPCTotal) string { return fmt.Sprint(r.Interface, r.Endpoint, r.PID, r.Server) },
-		cols: []column[RPCTotal]{
-			textColumn("interface", 16, 1, 0, func(r RPCTotal) string { return r.Interface }),
-			textColumn("process", 12, 1, 1, func(r RPCTotal) string { return processName(r.Process, r.PID) }),
-			numberColumn("calls", 7, 0, func(r RPCTotal) float64 { return float64(r.Calls) }, formatCount),
-			numberColumn("failed", 7, 0, func(r RPCTotal) float64 { return float64(r.Failed) }, formatCount),
-			textColumn("last status", 11, 2, 2, func(r RPCTotal) string {
+		ident: func(r fold.RPCTotal) string { return fmt.Sprint(r.Interface, r.Endpoint, r.PID, r.Server) },
+		cols: []column[fold.RPCTotal]{
+			textColumn("interface", 16, 1, 0, func(r fold.RPCTotal) string { return r.Interface }),
+			textColumn("process", 12, 1, 1, func(r fold.RPCTotal) string { return processName(r.Process, r.PID) }),
+			numberColumn("calls", 7, 0, func(r fold.RPCTotal) float64 { return float64(r.Calls) }, formatCount),
+			numberColumn("failed", 7, 0, func(r fold.RPCTotal) float64 { return float64(r.Failed) }, formatCount),
+			textColumn("last status", 11, 2, 2, func(r fold.RPCTotal) string {
 				if r.Failed == 0 {
 					return none
 				}
@@ -296,15 +299,15 @@ func (u *ui) rpcGrid(v *view) *grid[RPCTotal] {
 					strconv.FormatInt(r.LastStatus, 10) + " " + strings.TrimPrefix(model.RPCStatusName(r.LastStatus), "RPC_S_"),
 				)
 			}),
-			numberColumn("longest", 8, 3, func(r RPCTotal) float64 { return float64(r.Longest) }, formatNanos),
-			textColumn("endpoint", 12, 1, 4, func(r RPCTotal) string { return r.Endpoint }),
+			numberColumn("longest", 8, 3, func(r fold.RPCTotal) float64 { return float64(r.Longest) }, formatNanos),
+			textColumn("endpoint", 12, 1, 4, func(r fold.RPCTotal) string { return r.Endpoint }),
 		},
 	}
-	if slices.ContainsFunc(v.snap.RPC, func(r RPCTotal) bool { return r.Open > 0 }) { // at the capture's end
+	if slices.ContainsFunc(v.snap.RPC, func(r fold.RPCTotal) bool { return r.Open > 0 }) { // at the capture's end
 		g.cols = slices.Insert(
 			g.cols,
 			4,
-			numberColumn("open", 6, 0, func(r RPCTotal) float64 { return float64(r.Open) }, formatCount),
+			numberColumn("open", 6, 0, func(r fold.RPCTotal) float64 { return float64(r.Open) }, formatCount),
 		)
 	}
 	return g

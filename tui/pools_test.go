@@ -4,13 +4,14 @@ import (
 	"slices"
 	"testing"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
 
 func TestPoolsOfNamespaces(t *testing.T) {
 	at := tuitest.Start + second
-	s := NewState()
+	s := fold.NewHistory(nil)
 	apply(s, func(b *model.Builder) {
 		for i, name := range []string{"", "blue", "4026532001"} {
 			b.AddPortPool(

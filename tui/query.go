@@ -3,6 +3,7 @@ package tui
 import (
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -12,7 +13,7 @@ const window = 60
 
 // collect returns a row for every series that occurs in the last n frames, with
 // its value in the frame that is shown, by series.
-func collect[K comparable, V any](v *view, n int, rows func(*Frame) []row[K, V]) []row[K, V] {
+func collect[K comparable, V any](v *view, n int, rows func(*fold.Frame) []fold.Row[K, V]) []fold.Row[K, V] {
 	current := rows(v.frame)
 	out := current
 	for i := max(0, v.index-n+1); i < v.index; i++ {
@@ -42,7 +43,7 @@ func collect[K comparable, V any](v *view, n int, rows func(*Frame) []row[K, V])
 
 // union returns the rows of a and those of b whose series a does not have, both
 // being by series. It returns a itself when it has them all.
-func union[K comparable, V any](a, b []row[K, V]) []row[K, V] {
+func union[K comparable, V any](a, b []fold.Row[K, V]) []fold.Row[K, V] {
 	missing := 0
 	for i, j := 0, 0; j < len(b); j++ {
 		for i < len(a) && a[i].ID < b[j].ID {
@@ -55,7 +56,7 @@ func union[K comparable, V any](a, b []row[K, V]) []row[K, V] {
 	if missing == 0 {
 		return a
 	}
-	out := make([]row[K, V], 0, len(a)+missing)
+	out := make([]fold.Row[K, V], 0, len(a)+missing)
 	i := 0
 	for j := range b {
 		for i < len(a) && a[i].ID < b[j].ID {
@@ -74,8 +75,8 @@ func union[K comparable, V any](a, b []row[K, V]) []row[K, V] {
 func extremes[K comparable, V any](
 	v *view,
 	n int,
-	series []row[K, V],
-	rows func(*Frame) []row[K, V],
+	series []fold.Row[K, V],
+	rows func(*fold.Frame) []fold.Row[K, V],
 	value func(*V) float32,
 ) []float32 {
 	out := make([]float32, len(series))
@@ -98,34 +99,49 @@ func extremes[K comparable, V any](
 	return out
 }
 
-// trace returns the last n values of one series up to the frame that is shown.
+// trace returns the last n values of one series up to the frame that is shown,
+// not a number where it was not measured.
 func trace[K comparable, V any](
 	v *view,
 	n int,
 	id int,
-	rows func(*Frame) []row[K, V],
+	rows func(*fold.Frame) []fold.Row[K, V],
 	value func(*V) float32,
 ) []float32 {
-	return v.snap.history(v.index, n, func(f *Frame) float32 {
-		if x, ok := find(rows(f), id); ok {
-			return value(&x)
-		}
-		return 0
+	return v.snap.Values(v.index, n, func(f *fold.Frame) (float32, bool) {
+		x, ok := fold.Find(rows(f), id)
+		return value(&x), ok
 	})
 }
 
-func deferredRows(f *Frame) []row[WorkKey, Work]      { return f.Deferred }
-func interruptRows(f *Frame) []row[WorkKey, Work]     { return f.Interrupts }
-func cpuRows(f *Frame) []row[CPUKey, CPUTime]         { return f.CPUs }
-func softnetRows(f *Frame) []row[CPUKey, Softnet]     { return f.Softnet }
-func napiRows(f *Frame) []row[NAPIKey, NAPI]          { return f.NAPI }
-func deviceRows(f *Frame) []row[DeviceKey, Device]    { return f.Devices }
-func dropRows(f *Frame) []row[DropKey, Drops]         { return f.Drops }
-func socketRows(f *Frame) []row[SocketKey, Socket]    { return f.Sockets }
-func taskRows(f *Frame) []row[TaskKey, Task]          { return f.Tasks }
-func counterRows(f *Frame) []row[CounterKey, Counter] { return f.Counters }
-func flowRows(f *Frame) []row[FlowKey, Flow]          { return f.Flows }
-func poolRows(f *Frame) []row[PoolKey, Pool]          { return f.Pools }
+// Rows of frames: a series and its value in one second.
+type (
+	workSeries    = fold.Row[fold.WorkSeries, fold.FrameWork]
+	cpuSeries     = fold.Row[fold.CPUSeries, fold.FrameCPU]
+	softnetSeries = fold.Row[fold.CPUSeries, fold.FrameSoftnet]
+	napiSeries    = fold.Row[fold.NAPISeries, fold.FrameNAPI]
+	deviceSeries  = fold.Row[fold.DeviceSeries, fold.FrameDevice]
+	dropSeries    = fold.Row[fold.DropSeries, fold.FrameDrops]
+	socketSeries  = fold.Row[fold.SocketSeries, fold.FrameSocket]
+	taskSeries    = fold.Row[fold.TaskSeries, fold.FrameTask]
+	counterSeries = fold.Row[fold.CounterSeries, fold.FrameCounter]
+	flowSeries    = fold.Row[fold.FlowSeries, fold.FrameFlow]
+	poolSeries    = fold.Row[fold.PoolSeries, fold.FramePool]
+	holderSeries  = fold.Row[fold.HolderSeries, fold.FrameHolder]
+)
+
+func deferredRows(f *fold.Frame) []workSeries   { return f.Deferred }
+func interruptRows(f *fold.Frame) []workSeries  { return f.Interrupts }
+func cpuRows(f *fold.Frame) []cpuSeries         { return f.CPUs }
+func softnetRows(f *fold.Frame) []softnetSeries { return f.Softnet }
+func napiRows(f *fold.Frame) []napiSeries       { return f.NAPI }
+func deviceRows(f *fold.Frame) []deviceSeries   { return f.Devices }
+func dropRows(f *fold.Frame) []dropSeries       { return f.Drops }
+func socketRows(f *fold.Frame) []socketSeries   { return f.Sockets }
+func taskRows(f *fold.Frame) []taskSeries       { return f.Tasks }
+func counterRows(f *fold.Frame) []counterSeries { return f.Counters }
+func flowRows(f *fold.Frame) []flowSeries       { return f.Flows }
+func poolRows(f *fold.Frame) []poolSeries       { return f.Pools }
 
 // forecast fits a line through the occupancy of a pool over at most the last
 // ten minutes. ok is false unless the pool grows steadily: at least 30 s of
@@ -135,7 +151,7 @@ func forecast(v *view, id int) (perSecond float64, ok bool) {
 	var n, sx, sy, sxx, sxy, syy float64
 	first, last := -1.0, 0.0
 	for i := max(0, v.index-most+1); i <= v.index; i++ {
-		p, found := find(poolRows(v.snap.Frame(i)), id)
+		p, found := fold.Find(poolRows(v.snap.Frame(i)), id)
 		if !found {
 			continue
 		}
@@ -161,8 +177,8 @@ func forecast(v *view, id int) (perSecond float64, ok bool) {
 func (v *view) back() bool { return v.snap.Now.Sub(v.at) > 2*time.Second }
 
 // lostBetween sums the packets that were lost from a to b by series.
-func lostBetween(v *view, a, b model.Time) []row[DropKey, Drops] {
-	var out []row[DropKey, Drops]
+func lostBetween(v *view, a, b model.Time) []dropSeries {
+	var out []dropSeries
 	from, to := v.snap.At(a), v.snap.At(b)
 	for i := max(from, 0); i <= to; i++ {
 		f := v.snap.Frame(i)
@@ -171,10 +187,10 @@ func lostBetween(v *view, a, b model.Time) []row[DropKey, Drops] {
 		}
 		fresh := union(out, f.Drops)
 		if len(fresh) != len(out) {
-			grown := make([]row[DropKey, Drops], len(fresh))
+			grown := make([]dropSeries, len(fresh))
 			for j := range fresh {
-				grown[j].key = fresh[j].key
-				if old, ok := find(out, fresh[j].ID); ok {
+				grown[j].Series = fresh[j].Series
+				if old, ok := fold.Find(out, fresh[j].ID); ok {
 					grown[j].Value = old
 				}
 			}

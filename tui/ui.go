@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
@@ -19,7 +20,7 @@ type command func() message
 type (
 	// tickMsg brings the latest snapshot and the state of the player, ten times a second.
 	tickMsg struct {
-		snapshot *Snapshot
+		snapshot *fold.Snapshot
 		play     playState
 	}
 	// portsMsg brings the ports of the process that is open.
@@ -66,9 +67,9 @@ type ui struct {
 	light bool
 	w, h  int
 
-	snap *Snapshot
+	snap *fold.Snapshot
 	// newest is the latest snapshot; snap stays behind it while a live session is paused.
-	newest *Snapshot
+	newest *fold.Snapshot
 	paused bool // live
 	play   playState
 	// cursor is the time that is looked at, 0 the newest.
@@ -116,7 +117,7 @@ func (u *ui) poll() message {
 	m := tickMsg{snapshot: u.opt.State.Snapshot()}
 	if p := u.opt.Player; p != nil {
 		m.play.position, m.play.speed, m.play.paused = p.Position(), p.Speed(), p.Paused()
-		m.play.position -= m.play.position % frameStep // what the clock shows
+		m.play.position -= m.play.position % fold.FrameStep // what the clock shows
 		m.play.start, m.play.end = p.Span()
 	}
 	return m
@@ -148,7 +149,7 @@ func (u *ui) tick(m tickMsg) command {
 	if u.held() {
 		return nil
 	}
-	if m.snapshot.news(u.snap) {
+	if news(m.snapshot, u.snap) {
 		u.snap, u.drawn = m.snapshot, false
 	}
 	return u.fetchPorts()
@@ -156,9 +157,9 @@ func (u *ui) tick(m tickMsg) command {
 
 // news says that s shows something that old does not. Frames are shown when
 // their second is over, so within a second there is nothing new in them.
-func (s *Snapshot) news(old *Snapshot) bool {
-	return s.Now/frameStep != old.Now/frameStep || s.Now < old.Now || s.Started != old.Started || s.Fault != old.Fault ||
-		s.Progress != old.Progress ||
+func news(s, old *fold.Snapshot) bool {
+	return s.Now/fold.FrameStep != old.Now/fold.FrameStep || s.Now < old.Now || s.Started != old.Started ||
+		s.Fault != old.Fault || s.Progress != old.Progress ||
 		s.Scanned != old.Scanned ||
 		len(s.Probes) != len(old.Probes) ||
 		!slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
@@ -171,10 +172,10 @@ func (u *ui) held() bool { return u.opt.Player == nil && u.paused }
 // second of event time.
 func (u *ui) fetchPorts() command {
 	d := u.top()
-	if d.kind != "process" || (u.ports.pid == d.pid && u.asked == u.snap.Now-u.snap.Now%frameStep && u.asked != 0) {
+	if d.kind != "process" || (u.ports.pid == d.pid && u.asked == u.snap.Now-u.snap.Now%fold.FrameStep && u.asked != 0) {
 		return nil
 	}
-	u.asked = u.snap.Now - u.snap.Now%frameStep
+	u.asked = u.snap.Now - u.snap.Now%fold.FrameStep
 	source, at := u.opt.State, u.snap.Now
 	return func() message {
 		ports, total := source.Ports(d.pid, maxPortRows)
@@ -353,20 +354,20 @@ var pageNames = [...]string{"Overview", "Deferred", "Network", "Ports", "Heartbe
 
 // view is what one drawing of the screen looks at.
 type view struct {
-	snap *Snapshot
+	snap *fold.Snapshot
 	// index is the number of the frame that is shown, -1 when there is none; at is the time that is looked at.
 	index int
-	frame *Frame
+	frame *fold.Frame
 	at    model.Time
 	// findings are those that had begun by then, in the order of the verdict.
 	findings []*model.Finding
 }
 
 func (u *ui) newView() view {
-	v := view{snap: u.snap, at: u.snap.Now, index: u.snap.Latest(), frame: &Frame{}}
+	v := view{snap: u.snap, at: u.snap.Now, index: u.snap.Latest(), frame: &fold.Frame{}}
 	if u.opt.Player != nil && v.at != 0 { // a recording may be silent for longer than the history is
 		v.at = max(v.at, min(u.play.position, u.play.end))
-		if v.index == 0 && u.play.position >= u.play.end-u.play.end%frameStep {
+		if v.index == 0 && u.play.position >= u.play.end-u.play.end%fold.FrameStep {
 			v.index = u.snap.At(v.snap.Now - 1) // it is over before a second was whole
 		}
 	}
@@ -378,7 +379,7 @@ func (u *ui) newView() view {
 	}
 	for i, f := range u.snap.Findings {
 		if f.Start <= v.at {
-			v.findings = append(v.findings, u.snap.finding(i, v.at))
+			v.findings = append(v.findings, u.snap.FindingAt(i, v.at))
 		}
 	}
 	v.findings = v.rank(v.findings)

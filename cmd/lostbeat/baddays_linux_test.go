@@ -20,13 +20,13 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/model/state"
 	"lostbeat/pipeline"
 	"lostbeat/record"
 	"lostbeat/source"
-	"lostbeat/tui"
 )
 
 // holdVariable makes this test's own program hold ports: "BASE COUNT NAME".
@@ -225,7 +225,7 @@ func TestManyPortsAndProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	screen := tui.NewState()
+	screen := fold.NewHistory(nil)
 	inUse := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

@@ -13,6 +13,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
+	"lostbeat/fold"
 	"lostbeat/pipeline"
 	"lostbeat/probes"
 	"lostbeat/record"
@@ -84,7 +85,7 @@ func (f *uiFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.utc, "utc", false, "show times in UTC instead of this machine's zone")
 }
 
-func (f *uiFlags) options(state *tui.State) tui.Options {
+func (f *uiFlags) options(state *fold.History) tui.Options {
 	opts := tui.Options{State: state, ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != ""}
 	if f.utc {
 		opts.Location = time.UTC
@@ -117,7 +118,7 @@ func (s liveSession) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	state := tui.NewState()
+	state := fold.NewHistory(nil)
 	flight, err := record.NewFlight(
 		"",
 		record.FlightOptions{Options: record.Options{Tool: "lostbeat " + version}, Window: 15 * time.Minute},

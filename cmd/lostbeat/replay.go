@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/record"
@@ -61,7 +62,7 @@ recorder that rotates open as one: give the name that it was given, or their dir
 			if err := requireTerminal("without one, use 'lostbeat findings FILE' or 'lostbeat events FILE'"); err != nil {
 				return err
 			}
-			opts := ui.options(tui.NewState())
+			opts := ui.options(fold.NewHistory(nil))
 			opts.Source = filepath.Base(args[0])
 			return replay(
 				cmd.Context(),
@@ -85,7 +86,7 @@ recorder that rotates open as one: give the name that it was given, or their dir
 // Bounds of the lead-in of a jump: what the screen's history holds, and about
 // how many bytes of a file are read in a second.
 const (
-	longestLeadIn  = tui.History
+	longestLeadIn  = fold.HistoryLength
 	traceLeadIn    = 128 << 20
 	recordedLeadIn = 4 << 20
 )
@@ -122,7 +123,7 @@ func replay(
 	defer cancel()
 	state := opts.State
 	verdicts := &judged{Seekable: c}
-	screen := &jumpingScreen{State: state}
+	screen := &jumpingScreen{History: state}
 	playing.Moved = screen.mark
 	player := source.NewPlayer(verdicts, playing)
 	opts.Player = playerControl{player}
@@ -148,11 +149,11 @@ func replay(
 	return errors.Join(err, scanErr, playErr)
 }
 
-// jumpingScreen is a tui.State that forgets what was before a jump, at the
+// jumpingScreen is a fold.History that forgets what was before a jump, at the
 // jump's place in the stream: events from before it wait in the queue between
 // player and screen.
 type jumpingScreen struct {
-	*tui.State
+	*fold.History
 
 	mu    sync.Mutex
 	marks map[*model.Batch]bool
@@ -182,7 +183,7 @@ func (s *jumpingScreen) Write(b *model.Batch) error {
 		s.Reset()
 		return nil
 	}
-	return s.State.Write(b)
+	return s.History.Write(b)
 }
 
 // scanCapture finds the verdicts of a capture through a reader of its own.
@@ -192,7 +193,7 @@ func scanCapture(
 	path string,
 	flags captureFlags,
 	settings detect.Settings,
-	state *tui.State,
+	state *fold.History,
 ) error {
 	c, err := openCapture(path, flags, nil)
 	if err != nil {

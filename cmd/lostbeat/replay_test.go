@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/source"
-	"lostbeat/tui"
 )
 
 // TestJumpDropsWhatIsQueued jumps back while events of the old place wait
@@ -20,7 +20,7 @@ func TestJumpDropsWhatIsQueued(t *testing.T) {
 	}
 	defer c.Close()
 	start, end := c.Span()
-	screen := &jumpingScreen{State: tui.NewState()}
+	screen := &jumpingScreen{History: fold.NewHistory(nil)}
 	moved := make(chan struct{})
 	player := source.NewPlayer(
 		c,

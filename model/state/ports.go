@@ -114,6 +114,8 @@ type Ports struct {
 	texts texts
 	// stacks are the stacks of entries, by number; few have one.
 	stacks map[uint32]model.Stack
+	// holders is nil unless IndexHolders was called.
+	holders *holderIndex
 }
 
 // chunkEntries is the number of entries in a chunk of 32 KiB.
@@ -175,9 +177,19 @@ func (t *Ports) use(k PortKey, v model.PortActivity) {
 		return
 	}
 	e := t.at(i)
+	var h *holder
+	if x := t.holders; x != nil {
+		if h, _ = x.of(e); h != nil {
+			x.changes++
+			x.count(h, e, -1)
+		}
+	}
 	e.activity, e.idleAtLeast, e.until = v.Activity, v.AtLeast, 0
 	if v.Activity == model.ActivityIdle {
 		e.until = v.Time.Add(-v.Dur)
+	}
+	if h != nil {
+		t.holders.count(h, e, 1)
 	}
 }
 
@@ -305,6 +317,9 @@ func (t *Ports) put(p *Port) {
 	}
 	slot, _ := t.slot(e.identity())
 	t.index[slot] = uint32(i) + 1
+	if t.holders != nil {
+		t.holders.add(t, i)
+	}
 }
 
 // grow doubles the index.
@@ -319,6 +334,9 @@ func (t *Ports) grow() {
 // remove takes out entry i; the last entry takes its place.
 func (t *Ports) remove(i int) {
 	e, last := t.at(i), t.n-1
+	if t.holders != nil {
+		t.holders.drop(t, i)
+	}
 	slot, _ := t.slot(e.identity())
 	t.vacate(slot)
 	t.texts.drop(e.local)
@@ -328,6 +346,9 @@ func (t *Ports) remove(i int) {
 	if i != last {
 		slot, _ = t.slot(t.at(last).identity())
 		t.index[slot] = uint32(i) + 1
+		if t.holders != nil {
+			t.holders.move(t, last, i)
+		}
 		*e = *t.at(last)
 		if s, ok := t.stacks[uint32(last)]; ok {
 			t.stacks[uint32(i)] = s
@@ -338,6 +359,9 @@ func (t *Ports) remove(i int) {
 	if spare := len(t.chunks) - 1; t.n+chunkEntries <= spare*chunkEntries { // keep one that is empty
 		t.chunks[spare] = nil
 		t.chunks = t.chunks[:spare]
+		if t.holders != nil {
+			t.holders.shrink(spare)
+		}
 	}
 }
 

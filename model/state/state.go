@@ -97,6 +97,7 @@ func New() *State {
 }
 
 func (s *State) reset() {
+	indexed := s.Ports.holders != nil
 	*s = State{
 		Now:       s.Now,
 		Start:     s.Start,
@@ -108,6 +109,9 @@ func (s *State) reset() {
 		Pools:     map[PoolKey]*Pool{},
 		Ports:     newPorts(),
 		slots:     slots{},
+	}
+	if indexed {
+		s.Ports.IndexHolders()
 	}
 }
 

@@ -1,4 +1,4 @@
-package tui
+package fold
 
 import (
 	"reflect"
@@ -10,9 +10,12 @@ import (
 	"lostbeat/tui/tuitest"
 )
 
+// bars is how far back the bars of a page go, in seconds.
+const bars = 120
+
 // byKey makes rows comparable: series are numbered in the order in which a
-// State meets them.
-func byKey[K comparable, V any](rows []row[K, V]) map[K]V {
+// History meets them.
+func byKey[K comparable, V any](rows []Row[K, V]) map[K]V {
 	out := make(map[K]V, len(rows))
 	for _, r := range rows {
 		out[r.Key] = r.Value
@@ -43,13 +46,13 @@ func contents(f *Frame) []any {
 	}
 }
 
-// jumped returns a State as a player leaves it that jumps to the end of a
+// jumped returns a History as a player leaves it that jumps to the end of a
 // stream: what held at the time lead before that, and what followed.
-func jumped(t *testing.T, batches []*model.Batch, lead time.Duration) *State {
+func jumped(t *testing.T, batches []*model.Batch, lead time.Duration) *History {
 	t.Helper()
 	last := batches[len(batches)-1]
 	from := last.Events[len(last.Events)-1].Time.Add(-lead)
-	s, before := NewState(), state.New()
+	s, before := NewHistory(nil), state.New()
 	var begun bool
 	for _, b := range batches {
 		if b.Events[len(b.Events)-1].Time < from {
@@ -64,11 +67,11 @@ func jumped(t *testing.T, batches []*model.Batch, lead time.Duration) *State {
 		}
 		s.Apply(b)
 	}
-	s.flush()
+	s.Publish()
 	return s
 }
 
-// TestLeadInShowsTheSame compares what a State has at a moment after playing
+// TestLeadInShowsTheSame compares what a History has at a moment after playing
 // up to it with what it has after a jump to it with a lead-in: the same history,
 // for as long as bars of a second each go back. What a page counts since the
 // start, and says so, is counted since the start of the lead-in.
@@ -77,14 +80,14 @@ func TestLeadInShowsTheSame(t *testing.T) {
 		{Seconds: 300, Flood: 200, Leak: 50}, {Seconds: 300, Windows: true, CPUs: 4, Flood: 200},
 	} {
 		batches := tuitest.Stream(opt)
-		played := NewState()
+		played := NewHistory(nil)
 		for _, b := range batches {
 			played.Apply(b)
 		}
-		played.flush()
-		after := jumped(t, batches, (maxSpark+3)*time.Second)
+		played.Publish()
+		after := jumped(t, batches, (bars+3)*time.Second)
 		a, b := played.Snapshot(), after.Snapshot()
-		for i := 1; i <= maxSpark; i++ {
+		for i := 1; i <= bars; i++ {
 			want, got := contents(a.Frame(a.Len()-i)), contents(b.Frame(b.Len()-i))
 			if !reflect.DeepEqual(want, got) {
 				t.Fatalf("windows %v, frame %d from the end: played\n%v\njumped\n%v", opt.Windows, i, want, got)

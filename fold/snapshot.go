@@ -1,10 +1,13 @@
-package tui
+package fold
 
 import (
+	"math"
+
 	"lostbeat/model"
 )
 
-// Snapshot is what the user interface shows: a State at one moment, immutable.
+// Snapshot is a History at one moment, immutable. Successive ones share what has
+// not changed.
 type Snapshot struct {
 	// Seq tells snapshots apart.
 	Seq uint64
@@ -79,22 +82,22 @@ func (s *Snapshot) At(t model.Time) int {
 	if s.Len() == 0 {
 		return -1
 	}
-	return min(max(0, int((t-s.Oldest())/frameStep)), s.Len()-1)
+	return min(max(0, int((t-s.Oldest())/FrameStep)), s.Len()-1)
 }
 
 // Latest returns the number of the newest frame whose intervals have all
 // arrived, or the newest of all when none has; -1 when there is no history.
 func (s *Snapshot) Latest() int {
 	i := s.Len() - 1
-	for i > 0 && s.Frame(i).End() > s.Now-frameStep {
+	for i > 0 && s.Frame(i).End() > s.Now-FrameStep {
 		i--
 	}
 	return i
 }
 
-// finding returns finding i as it was known at time t: its last version that
+// FindingAt returns finding i as it was known at time t: its last version that
 // had seen no more than that, or its first.
-func (s *Snapshot) finding(i int, t model.Time) *model.Finding {
+func (s *Snapshot) FindingAt(i int, t model.Time) *model.Finding {
 	versions := s.versions[i]
 	for n := len(versions) - 1; n > 0; n-- {
 		if versions[n].End <= t {
@@ -104,13 +107,16 @@ func (s *Snapshot) finding(i int, t model.Time) *model.Finding {
 	return versions[0]
 }
 
-// history returns n values that end with frame last, oldest first; frames
-// before the history are 0.
-func (s *Snapshot) history(last, n int, value func(*Frame) float32) []float32 {
+// Values returns n values that end with frame last, oldest first: not a number
+// where a frame has none, or is older than the history.
+func (s *Snapshot) Values(last, n int, value func(*Frame) (v float32, ok bool)) []float32 {
 	out := make([]float32, n)
 	for i := range out {
+		out[i] = float32(math.NaN())
 		if f := s.Frame(last - n + 1 + i); f != nil {
-			out[i] = value(f)
+			if v, ok := value(f); ok {
+				out[i] = v
+			}
 		}
 	}
 	return out

@@ -1,0 +1,235 @@
+package fold
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// History is what happened, second by second, for somebody who looks back: the
+// frames of the last quarter of an hour, totals since the start, and the
+// findings in all their versions. One goroutine writes; the others read the
+// Snapshot that it publishes.
+//
+// A History has a state of its own or shares one. With its own, the writer calls
+// Apply or Write for each batch. With a shared one, the state's owner puts Begin
+// and End around each batch, applies each event to the state first, and then
+// calls Event.
+//
+// The zero History is not ready for use: see NewHistory.
+type History struct {
+	snapshot  atomic.Pointer[Snapshot]
+	dirty     atomic.Bool  // there is something that a reader can see and the snapshot does not have
+	changed   atomic.Bool  // there were events since the snapshot
+	wanted    atomic.Bool  // a reader met the writer at work
+	made      time.Time    // the beginning of elapsed
+	published atomic.Int64 // when, in elapsed nanoseconds
+
+	mu       sync.Mutex
+	seq      uint64
+	now      model.Time // the latest event
+	started  model.Time // the first event since the start or the last seek
+	state    *state.State
+	shared   bool
+	at       *frameBuilder   // the open frame of the event at hand, nil for none
+	frames   []*Frame        // closed, oldest first, without gaps
+	rows     int             // in frames
+	open     []*frameBuilder // oldest first, without gaps
+	keepOpen int
+	late     uint64 // events of frames that were closed already
+
+	series   historySeries
+	totals   historyTotals
+	held     heldTables
+	holders  holderRows
+	findings map[string][]*model.Finding // the versions of each, oldest first; never changed in place
+	sorted   [][]*model.Finding          // findings by their start; nil when they have changed
+	scanned  bool
+	progress Progress
+	fault    string
+}
+
+// Progress is how far the search for findings in a recording has come.
+type Progress struct {
+	// Done and Total are in the same unit, bytes as a rule; Total is 0 when nothing is under way.
+	Done, Total int64
+}
+
+// NewHistory returns a History before any event. It shares the given state,
+// which its owner keeps up to date, or has its own when that is nil.
+func NewHistory(shared *state.State) *History {
+	h := &History{made: time.Now(), findings: map[string][]*model.Finding{}, state: shared, shared: shared != nil}
+	h.clear()
+	h.publish()
+	return h
+}
+
+// Reset forgets all events, as a seek does. The findings given by SetFindings
+// stay, and so does a shared state.
+func (h *History) Reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.clear()
+	h.publish()
+}
+
+func (h *History) clear() {
+	h.now, h.started, h.late = 0, 0, 0
+	h.frames, h.rows, h.open, h.keepOpen, h.at = nil, 0, nil, openFrames, nil
+	h.series, h.totals, h.held, h.holders = historySeries{}, newHistoryTotals(), heldTables{}, holderRows{}
+	if !h.shared {
+		h.state = state.New()
+	}
+	h.state.Ports.IndexHolders()
+}
+
+// SetFindings gives all findings of a recording, those after the play head included.
+func (h *History) SetFindings(findings []model.Finding) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range findings {
+		h.finding(findings[i])
+	}
+	h.scanned, h.progress = true, Progress{}
+	h.publish()
+}
+
+// SetProgress says how far the search for findings has come.
+func (h *History) SetProgress(done, total int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.progress = Progress{done, total}
+	h.dirty.Store(true)
+}
+
+// SetFault says that the stream has ended by a fault; with a Hint method its hint is said too.
+func (h *History) SetFault(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fault = err.Error()
+	if hinted, ok := err.(interface{ Hint() string }); ok && hinted.Hint() != "" {
+		h.fault += " (" + hinted.Hint() + ")"
+	}
+	h.publish()
+}
+
+// Write is Apply in the form of the pipeline's sinks. It returns nil.
+func (h *History) Write(b *model.Batch) error {
+	h.Apply(b)
+	return nil
+}
+
+// Apply adds a batch of events to a History with a state of its own.
+func (h *History) Apply(b *model.Batch) {
+	h.Begin()
+	defer h.End()
+	for i := range b.Events {
+		e := &b.Events[i]
+		if h.seek(e) {
+			h.clear()
+		}
+		h.state.ApplyEvent(b, e)
+		h.Event(b, e)
+	}
+}
+
+// Begin keeps readers out until End: between the two a shared state may be
+// changed, and Event be called.
+func (h *History) Begin() { h.mu.Lock() }
+
+// End lets readers in again.
+func (h *History) End() {
+	defer h.mu.Unlock()
+	if h.wanted.Load() {
+		h.publish()
+	}
+}
+
+// due says that the next snapshot is to be made. It goes by the monotonic clock:
+// one on the wall that is set back would stop the screen.
+func (h *History) due() bool {
+	every := publishEvery
+	if !h.dirty.Load() {
+		if !h.changed.Load() {
+			return false
+		}
+		every = publishQuiet
+	}
+	return int64(time.Since(h.made))-h.published.Load() >= int64(every)
+}
+
+// Snapshot returns the latest snapshot: a new one when a second is over, or
+// something else can be seen, since the last. While the writer is busy it
+// returns the old one, and the writer makes the next as soon as it can.
+func (h *History) Snapshot() *Snapshot {
+	if h.due() {
+		if h.mu.TryLock() {
+			h.publish()
+			h.mu.Unlock()
+		} else {
+			h.wanted.Store(true)
+		}
+	}
+	return h.snapshot.Load()
+}
+
+// Publish makes a snapshot of all that is known now and returns it.
+func (h *History) Publish() *Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.publish()
+	return h.snapshot.Load()
+}
+
+// Ports returns the ports of a process that the stream holds at its latest
+// event, the oldest first, at most limit of them, and how many there are.
+func (h *History) Ports(pid int32, limit int) (ports []state.Port, total int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state.Ports.OfProcess(pid, limit)
+}
+
+// publish makes the snapshot of what is known now. It copies what has changed
+// since the last one and shares the rest.
+func (h *History) publish() {
+	h.dirty.Store(false)
+	h.changed.Store(false)
+	h.wanted.Store(false)
+	h.published.Store(int64(time.Since(h.made)))
+	h.seq++
+	if n := len(h.open); n > 0 {
+		h.takePools(h.open[n-1], false)
+	}
+	h.held.update(h.state)
+	snap := &Snapshot{
+		Seq:      h.seq,
+		Now:      h.now,
+		Started:  h.started,
+		Late:     h.late,
+		Progress: h.progress,
+		Scanned:  h.scanned,
+		Fault:    h.fault,
+		Meta:     h.held.meta,
+		Probes:   h.held.probes,
+		Devices:  h.held.devices,
+		Queues:   h.held.queues,
+		versions: h.sortedFindings(),
+		frames:   h.frames,
+		open:     make([]*Frame, len(h.open)),
+	}
+	for i, f := range h.open {
+		snap.open[i] = f.seal()
+	}
+	if old := h.snapshot.Load(); old != nil && sameVersions(old.versions, snap.versions) {
+		snap.Findings = old.Findings
+	} else {
+		for _, v := range snap.versions {
+			snap.Findings = append(snap.Findings, latestVersion(v))
+		}
+	}
+	h.totals.snapshot(snap)
+	h.snapshot.Store(snap)
+}
