@@ -37,6 +37,16 @@
 // does that for histograms, with maxima per interval; [ReadMapped] reads a
 // mapped array without a system call.
 //
+// # Requests
+//
+// Detail that a detector asks for (model.Request, by [Live.Request]) goes to the
+// first probe that is a [Responder] for its kind. The engine bounds it: at most
+// so many at once and begun within a minute, each for a limited time, which the
+// same request lengthens; see requestLimits. Request events say what became of
+// it: asked and on, and off at the end; or asked and refused. A request that an
+// [Answerer] cannot answer after all is refused after it was on. The same
+// refusal is not repeated within a minute.
+//
 // Package ebpftest runs a probe on the real kernel in a test.
 //
 // # Order and time

@@ -47,6 +47,7 @@ const (
 type Live struct {
 	options Options
 	probes  []Probe
+	inbox   *inbox
 }
 
 // New checks that this host can be traced. The error carries a hint; missing
@@ -75,8 +76,15 @@ func New(options Options, probes []Probe) (*Live, error) {
 			selected = append(selected, probes[i])
 		}
 	}
-	return &Live{options: options, probes: selected}, nil
+	return &Live{options: options, probes: selected, inbox: newInbox()}, nil
 }
+
+// Request asks for detail for a while (model.Request). It never blocks and may
+// be called by any goroutine, before Run too. What becomes of the request is
+// written into the stream as request events: asked and on, later off; or asked
+// and refused, with the reason. A request that is being served already is only
+// given more time.
+func (l *Live) Request(r model.Request) { l.inbox.put(r) }
 
 // Run implements source.Source: it attaches the probes, emits until ctx is
 // done, detaches, and emits what was under way.
@@ -88,6 +96,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	if err != nil {
 		return err
 	}
+	r.requests.inbox = l.inbox
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.start(l.probes, emit); err != nil {
 		return err
@@ -109,6 +118,7 @@ type run struct {
 	symbols   symbols
 	self      selfUsage
 	probes    []*attachedProbe
+	requests  requests
 	// at is the time of the record or interval that is being handled.
 	at model.Time
 	// lastCollect is the end of the last interval, lastFlush the last time at
@@ -310,6 +320,8 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 			next = nextSecond(cut)
 		}
 		if cut.Sub(r.lastFlush) >= flushInterval {
+			r.at = cut
+			r.requests.step(cut, r.probes, &r.builder)
 			if err := r.flush(cut, emit); err != nil {
 				return err
 			}
@@ -405,6 +417,8 @@ func (r *run) flush(cut model.Time, emit source.Emit) error {
 // had recorded until then.
 func (r *run) finish(emit source.Emit) error {
 	cut, _ := r.drain()
+	r.at = cut
+	r.requests.end(cut, &r.builder)
 	r.collect(cut)
 	err := r.closeProbes()
 	cut, _ = r.drain()

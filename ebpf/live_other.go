@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"lostbeat/internal/platform"
+	"lostbeat/model"
 	"lostbeat/source"
 )
 
@@ -28,3 +29,6 @@ func New(Options, []Probe) (*Live, error) {
 func (*Live) Run(context.Context, source.Emit) error {
 	return &platform.UnsupportedError{What: "tracing with eBPF", OS: runtime.GOOS}
 }
+
+// Request does nothing on this system.
+func (*Live) Request(model.Request) {}

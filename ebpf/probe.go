@@ -25,7 +25,8 @@ type Probe interface {
 }
 
 // Attached is a running probe. Its methods are called by one goroutine, the
-// engine's, never concurrently.
+// engine's, never concurrently. One that answers requests for detail is a
+// [Responder], too.
 type Attached interface {
 	// Status says what works and what does not; called after Attach and
 	// whenever Collect has reported a change by setting Env.StatusChanged.

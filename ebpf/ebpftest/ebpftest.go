@@ -21,6 +21,7 @@ const startTimeout = 30 * time.Second
 // Session is a running engine that keeps what it emits.
 type Session struct {
 	t       testing.TB
+	live    *ebpf.Live
 	cancel  context.CancelFunc
 	done    chan error
 	started chan struct{}
@@ -42,7 +43,7 @@ func Start(t testing.TB, options ebpf.Options, probes ...ebpf.Probe) *Session {
 		t.Fatalf("New: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &Session{t: t, cancel: cancel, done: make(chan error, 1), started: make(chan struct{})}
+	s := &Session{t: t, live: live, cancel: cancel, done: make(chan error, 1), started: make(chan struct{})}
 	s.changed = sync.NewCond(&s.mu)
 	go func() { s.done <- live.Run(ctx, s.emit) }()
 	t.Cleanup(func() { s.Stop() })
@@ -79,6 +80,9 @@ func (s *Session) emit(b *model.Batch) error {
 	s.changed.Broadcast()
 	return nil
 }
+
+// Request asks the running probes for detail, as a detector does.
+func (s *Session) Request(r model.Request) { s.live.Request(r) }
 
 // WaitFor blocks until an event satisfies match, and fails the test when none
 // has within the timeout. Events from the start of the session count.
