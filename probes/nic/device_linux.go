@@ -18,6 +18,7 @@ const maxQueues = 256
 type device struct {
 	ifindex            int
 	name, netns        string
+	inode              uint32 // of its network namespace
 	up                 bool
 	rxQueues, txQueues int // as rtnetlink says: made for the device, not all in use
 	physical           bool
@@ -42,7 +43,7 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	d.findRing(tool, driver)
 	sizes, queues := tool.rings(d.name), tool.channels(d.name)
 	rx, tx := view.queueDirs(d.name)
-	config := model.DeviceConfig{Ifindex: int64(d.ifindex), Device: d.name, Driver: driver, Netns: d.netns,
+	config := model.DeviceConfig{NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, Driver: driver, Netns: d.netns,
 		RXQueues: uint64(
 			firstPositive(int(queues.rx+queues.combined), rx, d.rxQueues),
 		), TXQueues: uint64(firstPositive(int(queues.tx+queues.combined), tx, d.txQueues)),
@@ -66,11 +67,12 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 		if !first {
 			b.AddDeviceEvent(
 				model.DeviceEvent{
-					Time:    now,
-					Ifindex: int64(d.ifindex),
-					Device:  d.name,
-					What:    "tx_timeout",
-					Detail:  fmt.Sprintf("%d more", timeouts-d.txTimeouts),
+					Time:       now,
+					NetnsInode: d.inode,
+					Ifindex:    int64(d.ifindex),
+					Device:     d.name,
+					What:       model.DeviceTxTimeout,
+					Detail:     fmt.Sprintf("%d more", timeouts-d.txTimeouts),
 				},
 			)
 		}
@@ -100,12 +102,13 @@ func (d *device) readQueues(view *sysfs, rx, tx int, sizes rings) []model.Device
 		layout = append(
 			layout,
 			model.DeviceQueue{
-				Ifindex:   int64(d.ifindex),
-				Device:    d.name,
-				Queue:     int64(i),
-				Direction: model.DirectionRX,
-				Ring:      uint64(sizes.rx),
-				RPSCPUs:   view.steering(d.name, "rx", i),
+				NetnsInode: d.inode,
+				Ifindex:    int64(d.ifindex),
+				Device:     d.name,
+				Queue:      int64(i),
+				Direction:  model.DirectionRX,
+				Ring:       uint64(sizes.rx),
+				RPSCPUs:    view.steering(d.name, "rx", i),
 			},
 		)
 	}
@@ -113,12 +116,13 @@ func (d *device) readQueues(view *sysfs, rx, tx int, sizes rings) []model.Device
 		layout = append(
 			layout,
 			model.DeviceQueue{
-				Ifindex:   int64(d.ifindex),
-				Device:    d.name,
-				Queue:     int64(i),
-				Direction: model.DirectionTX,
-				Ring:      uint64(sizes.tx),
-				RPSCPUs:   view.steering(d.name, "tx", i),
+				NetnsInode: d.inode,
+				Ifindex:    int64(d.ifindex),
+				Device:     d.name,
+				Queue:      int64(i),
+				Direction:  model.DirectionTX,
+				Ring:       uint64(sizes.tx),
+				RPSCPUs:    view.steering(d.name, "tx", i),
 			},
 		)
 	}
@@ -187,6 +191,7 @@ func (d *device) emitLink(
 	}
 	d.silent = silent
 	v.Time, v.Dur, v.Ifindex, v.Device, v.Source = now, interval, int64(d.ifindex), d.name, "rtnetlink"
+	v.NetnsInode = d.inode
 	b.AddDeviceStats(v)
 }
 
@@ -239,7 +244,7 @@ func (d *device) addRingDrop(
 	}
 	b.AddDrop(
 		model.Drop{Time: now, Dur: interval, Flags: flags, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: packets,
-			Ifindex: int64(d.ifindex), Queue: queue, Reason: statistic, Device: d.name},
+			NetnsInode: d.inode, Ifindex: int64(d.ifindex), Queue: queue, Reason: statistic, Device: d.name},
 	)
 }
 

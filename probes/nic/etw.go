@@ -71,7 +71,7 @@ func (p *etwProbe) reset(r *etw.Record, t model.Time) bool {
 			Time:    t,
 			Ifindex: int64(index),
 			Device:  name,
-			What:    "reset",
+			What:    model.DeviceReset,
 			Detail:  fmt.Sprintf("NDIS reason %d, reset %d", reason, count),
 		},
 	)

@@ -3,7 +3,9 @@ package nic
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"lostbeat/internal/netns"
@@ -36,6 +38,9 @@ type namespace struct {
 	read, layout model.Time
 	// layoutDue asks for the layout before its time, because a link changed.
 	layoutDue bool
+	// changes are the kernel's messages about links, nil where they are not
+	// subscribed to.
+	changes *linkChanges
 }
 
 func newNamespace(ns netns.Namespace, host bool) *namespace {
@@ -54,6 +59,7 @@ func (n *namespace) collect(now model.Time, interval time.Duration, b *model.Bui
 
 // inside runs on a thread that is in the namespace.
 func (n *namespace) inside(now model.Time, interval time.Duration, b *model.Builder) error {
+	n.follow(now, b)
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("list links: %w", err)
@@ -67,7 +73,7 @@ func (n *namespace) inside(now model.Time, interval time.Duration, b *model.Buil
 	seen := make(map[int]bool, len(links))
 	for _, link := range links[:min(len(links), maxDevices)] {
 		attrs := link.Attrs()
-		if attrs.RawFlags&unix.IFF_LOOPBACK != 0 && !n.host {
+		if !n.watches(attrs) {
 			continue
 		}
 		seen[attrs.Index] = true
@@ -87,6 +93,12 @@ func (n *namespace) inside(now model.Time, interval time.Duration, b *model.Buil
 	return errors.Join(err, n.readCounters(now, interval, b))
 }
 
+// watches says whether the device of a link is watched: the loopback devices
+// of all namespaces but the host's are not.
+func (n *namespace) watches(attrs *netlink.LinkAttrs) bool {
+	return n.host || attrs.RawFlags&unix.IFF_LOOPBACK == 0
+}
+
 // link follows the state of one link.
 func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Builder) {
 	up := attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0
@@ -96,6 +108,7 @@ func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Buil
 			ifindex:  attrs.Index,
 			name:     attrs.Name,
 			netns:    n.Name,
+			inode:    n.Inode,
 			up:       up,
 			rxQueues: attrs.NumRxQueues,
 			txQueues: attrs.NumTxQueues,
@@ -105,7 +118,9 @@ func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Buil
 		return
 	}
 	if d.name != attrs.Name {
-		d.name = attrs.Name
+		renamed := d.event(model.DeviceRenamed, d.name, now)
+		d.name, renamed.Device = attrs.Name, attrs.Name
+		b.AddDeviceEvent(renamed)
 		n.layoutDue = true
 	}
 	if d.up == up {
@@ -113,9 +128,9 @@ func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Buil
 	}
 	d.up = up
 	n.layoutDue = true
-	event := model.DeviceEvent{Time: now, Ifindex: int64(d.ifindex), Device: d.name, What: "link_up"}
+	event := d.event(model.DeviceLinkUp, "", now)
 	if !up {
-		event.What, event.Detail = "link_down", "carrier lost"
+		event.What, event.Detail = model.DeviceLinkDown, "carrier lost"
 		if attrs.RawFlags&unix.IFF_UP == 0 {
 			event.Detail = "taken down"
 		}
@@ -123,18 +138,36 @@ func (n *namespace) link(attrs *netlink.LinkAttrs, now model.Time, b *model.Buil
 	b.AddDeviceEvent(event)
 }
 
+// event describes something that happened to the device.
+func (d *device) event(what, detail string, now model.Time) model.DeviceEvent {
+	return model.DeviceEvent{
+		Time: now, NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, What: what, Detail: detail,
+	}
+}
+
+// remove forgets a device that is no longer there.
+func (n *namespace) remove(index int, detail string, now model.Time, b *model.Builder) {
+	if d := n.devices[index]; d != nil {
+		delete(n.devices, index)
+		b.AddDeviceEvent(d.event(model.DeviceRemoved, detail, now))
+	}
+}
+
 // removeOthers forgets the devices that are no longer there.
 func (n *namespace) removeOthers(seen map[int]bool, now model.Time, b *model.Builder) {
-	for index, d := range n.devices {
+	for _, index := range slices.Sorted(maps.Keys(n.devices)) {
 		if !seen[index] {
-			delete(n.devices, index)
-			b.AddDeviceEvent(model.DeviceEvent{Time: now, Ifindex: int64(index), Device: d.name, What: "removed"})
+			n.remove(index, "", now, b)
 		}
 	}
 }
 
 // removeAll ends a namespace that has gone.
-func (n *namespace) removeAll(now model.Time, b *model.Builder) { n.removeOthers(nil, now, b) }
+func (n *namespace) removeAll(now model.Time, b *model.Builder) {
+	for _, index := range slices.Sorted(maps.Keys(n.devices)) {
+		n.remove(index, "with its network namespace", now, b)
+	}
+}
 
 // readLayout reads rings, queues and affinities, and emits what has changed.
 func (n *namespace) readLayout(tool *ethtool, now model.Time, b *model.Builder) error {

@@ -88,6 +88,12 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		a.polls = newPolls(a.loader.Map(bpfMapNicPolled), a.loader.Map(".bss"))
 	}
 	a.status[partSoftnet] = ebpf.StatusOf(Name, partSoftnet, a.cpus.start())
+	if err := a.host.Do(func() (err error) {
+		a.host.changes, err = subscribeLinks()
+		return err
+	}); err != nil {
+		env.Log.Warn("links that change for less than a second are not seen", "error", err)
+	}
 	// The first reading sets the base of all counters; what it would emit
 	// belongs to no interval.
 	var base model.Builder
@@ -112,7 +118,12 @@ func (a *attached) Status() []model.Probe {
 }
 
 // Close implements ebpf.Attached.
-func (a *attached) Close() error { return a.loader.Close() }
+func (a *attached) Close() error {
+	if a.host.changes != nil {
+		a.host.changes.close()
+	}
+	return a.loader.Close()
+}
 
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {

@@ -12,6 +12,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/netns"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 
@@ -177,7 +178,8 @@ func TestThreaded(t *testing.T) {
 	// The namespaces are found within the first interval.
 	s.WaitFor(40*time.Second, "device.config of the namespace", func(b *model.Batch, e *model.Event) bool {
 		c, ok := b.DeviceConfig(e)
-		return ok && c.Netns == rx.Name && c.Device == testutil.VethDevice && c.Threaded && c.Driver == "veth"
+		return ok && c.Netns == rx.Name && c.NetnsInode == uint32(rx.Inode) && c.Device == testutil.VethDevice &&
+			c.Threaded && c.Driver == "veth"
 	})
 	before := received(t, rx)
 	send(t, tx, 5000)
@@ -187,6 +189,9 @@ func TestThreaded(t *testing.T) {
 	var polls, threaded, packets uint64
 	for _, v := range views(batches, (*model.Batch).NAPI) {
 		if v.Device == testutil.VethDevice {
+			if v.NetnsInode != uint32(tx.Inode) && v.NetnsInode != uint32(rx.Inode) {
+				t.Errorf("polls of namespace %d, want %d or %d", v.NetnsInode, tx.Inode, rx.Inode)
+			}
 			polls, threaded, packets = polls+v.Polls, threaded+v.ThreadedPolls, packets+v.Packets
 		}
 	}
@@ -241,6 +246,75 @@ func TestChanges(t *testing.T) {
 		if p.State != model.ProbeOn {
 			t.Errorf("%s is %v: %s", p.Part, p.State, p.Reason)
 		}
+	}
+}
+
+// TestChangesWithinInterval sees what happens to devices between two readings,
+// though the second reading finds none of it.
+func TestChangesWithinInterval(t *testing.T) {
+	ns := testutil.NewNetns(t)
+	ip := func(args ...string) { run(t, "ip", append([]string{"-n", ns.Name, "link"}, args...)...) }
+	ip("add", "lbnica", "type", "veth", "peer", "name", "lbnicb")
+	ip("set", "lbnica", "up")
+	ip("set", "lbnicb", "up")
+	var watched *namespace
+	list, err := netns.List(10000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range list {
+		if n.Name == ns.Name {
+			watched = newNamespace(n, true)
+		}
+	}
+	var b model.Builder
+	now := model.Time(time.Second)
+	collect := func() (events []model.DeviceEvent) {
+		now += model.Time(time.Second)
+		if err := watched.collect(now, time.Second, &b); err != nil {
+			t.Fatal(err)
+		}
+		batch := b.Take()
+		if err := model.Validate(batch); err != nil {
+			t.Error(err)
+		}
+		return views([]*model.Batch{batch}, (*model.Batch).DeviceEvent)
+	}
+	ns.Do(t, func() (err error) {
+		watched.changes, err = subscribeLinks()
+		return err
+	})
+	defer watched.changes.close()
+	collect()
+	ip("set", "lbnica", "down")
+	ip("set", "lbnica", "name", "lbnicz")
+	ip("set", "lbnicz", "name", "lbnica")
+	ip("set", "lbnica", "up")
+	var got []string
+	for _, e := range collect() {
+		if e.NetnsInode != uint32(ns.Inode) {
+			t.Errorf("event of namespace %d, want %d", e.NetnsInode, ns.Inode)
+		}
+		if e.Device != "lbnicb" && e.What != model.DeviceLinkUp { // carriers follow when the kernel finds the time
+			got = append(got, e.Device+" "+e.What+" "+e.Detail)
+		}
+	}
+	want := []string{"lbnica link_down taken down", "lbnicz renamed lbnica", "lbnica renamed lbnicz"}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+	other := testutil.NewNetns(t)
+	ip("set", "lbnicb", "netns", other.Name)
+	ip("del", "lbnica")
+	got = nil
+	for _, e := range collect() {
+		if e.What == model.DeviceRemoved {
+			got = append(got, e.Device+" "+e.What+" "+e.Detail)
+		}
+	}
+	want = []string{"lbnicb removed moved to another network namespace", "lbnica removed "}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
 
