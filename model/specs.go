@@ -206,7 +206,7 @@ var Specs = []Spec{
 			{Name: "lost_bytes", Unit: UnitBytes, Doc: "their size, 0 unknown"},
 		},
 		Strings: []Field{
-			{Name: "origin", Doc: "where: ringbuf, queue, etw, etw-buffer, file, ..."},
+			{Name: "origin", Doc: "where: ringbuf, queue, output, etw, etw-buffer, file, ..."},
 			{Name: "detail", Doc: "which probe, queue or buffer"},
 		},
 	},

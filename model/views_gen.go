@@ -150,7 +150,7 @@ type Loss struct {
 	Lost uint64
 	// LostBytes: their size, 0 unknown.
 	LostBytes uint64
-	// Origin: where: ringbuf, queue, etw, etw-buffer, file, ....
+	// Origin: where: ringbuf, queue, output, etw, etw-buffer, file, ....
 	Origin string
 	// Detail: which probe, queue or buffer.
 	Detail string

@@ -48,3 +48,11 @@ type Progress func(done, total int64)
 
 // Interval is the length of the intervals that live sources count over.
 const Interval = time.Second
+
+// Requester is a Source that can look closer: a live host. Request never
+// blocks; what becomes of a request is an event of the stream. Requests that
+// come before Run, after it has ended, or faster than the source can take them
+// are refused.
+type Requester interface {
+	Request(model.Request)
+}

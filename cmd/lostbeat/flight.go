@@ -67,7 +67,7 @@ func (r *flightRecorder) size() (uint64, uint64) {
 	return s.Bytes, s.Lost
 }
 
-func (r *flightRecorder) summary(_ pipeline.Stats, t *tally) string {
+func (r *flightRecorder) summary(p pipeline.Stats, t *tally) string {
 	s := r.Stats()
 	if s.Files == 0 {
 		return fmt.Sprintf("watched %s events; no finding, so nothing was written", humanize.Comma(int64(t.events())))
@@ -81,6 +81,6 @@ func (r *flightRecorder) summary(_ pipeline.Stats, t *tally) string {
 		humanize.IBytes(s.Bytes),
 		s.Files,
 		printable(s.Path),
-		humanize.Comma(int64(t.lost()+s.Lost)),
+		humanize.Comma(int64(t.lost()+s.Lost+p.Of(outputRecording).Missed+p.Of(outputRecording).Unread)),
 	)
 }

@@ -11,7 +11,7 @@ import (
 	"os"
 	"syscall"
 
-	"lostbeat/pipeline"
+	"lostbeat/internal/guard"
 
 	"github.com/spf13/cobra"
 )
@@ -59,7 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // printError prints err and, on lines of their own, what would mend it.
 func printError(w io.Writer, err error) {
-	var panicked *pipeline.PanicError
+	var panicked *guard.PanicError
 	if errors.As(err, &panicked) {
 		fmt.Fprintf(w, "%s\n", panicked.Trace)
 	}

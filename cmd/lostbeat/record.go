@@ -77,7 +77,7 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 			stopProgress := showProgress(cmd.ErrOrStderr(), writer, tally)
 			stats, err := pipeline.Run(ctx, src, pipeline.Options{
 				Detect: &settings, Live: true,
-				Outputs: []pipeline.Output{{Name: "recording", Sink: writer, Essential: true}, {Name: "progress", Sink: tally}},
+				Outputs: []pipeline.Output{{Name: outputRecording, Sink: writer, Essential: true}, {Name: "progress", Sink: tally}},
 			})
 			stopProgress()
 			if errors.Is(err, record.ErrMaxSize) {
@@ -140,6 +140,9 @@ func checkOutput(path string) error {
 	return nil
 }
 
+// outputRecording is the name of the output that ends in files.
+const outputRecording = "recording"
+
 // recorder is a sink that ends in files.
 type recorder interface {
 	pipeline.Sink
@@ -174,7 +177,8 @@ func (r *fileRecorder) summary(p pipeline.Stats, t *tally) string {
 	if s.Files > 1 {
 		files = fmt.Sprintf("%d files up to %s", s.Files, files)
 	}
-	lost := t.lost() + s.Lost
+	out := p.Of(outputRecording)
+	lost := t.lost() + s.Lost + out.Missed + out.Unread
 	return fmt.Sprintf(
 		"recorded %s events, %s, to %s; %s lost; findings: %d",
 		humanize.Comma(int64(s.Events)),
@@ -202,8 +206,9 @@ func (t *tally) Write(b *model.Batch) error {
 		e := &b.Events[i]
 		switch e.Kind { // for millions of others a view of the wrong kind costs too
 		case model.KindLoss:
-			v, _ := b.Loss(e)
-			t.loss += v.Lost
+			if v, _ := b.Loss(e); v.Origin != pipeline.OriginOutput { // that one is of this line alone
+				t.loss += v.Lost
+			}
 		case model.KindFinding:
 			if t.ids == nil {
 				t.ids = map[string]bool{}
