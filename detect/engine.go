@@ -1,8 +1,7 @@
 package detect
 
 import (
-	"time"
-
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -11,7 +10,7 @@ import (
 type Emit func(at model.Time, f model.Finding)
 
 // tickEvery is the time between two judgements.
-const tickEvery = model.Time(time.Second)
+const tickEvery = fold.Second
 
 // maxSilentTicks is how many seconds without any event are judged one by one.
 // After them every open finding has closed, and time jumps to the next event.
@@ -21,14 +20,15 @@ const maxSilentTicks = 120
 // incidents; the facts are shared.
 type detector interface {
 	// tick judges the seconds up to w.now and emits what changed.
-	tick(w *world, emit func(model.Finding))
+	tick(w *tick, emit func(model.Finding))
 	// finish emits the latest state of every open incident.
-	finish(w *world, emit func(model.Finding))
+	finish(w *tick, emit func(model.Finding))
 }
 
 // Engine runs the detectors over a stream. It is not safe for concurrent use.
 type Engine struct {
-	world     *world
+	world     *fold.Fold
+	settings  Settings
 	detectors []detector
 	// next is the time of the next tick, 0 before the first event.
 	next model.Time
@@ -40,7 +40,8 @@ type Engine struct {
 // see [Settings.Validate].
 func New(s Settings) *Engine {
 	return &Engine{
-		world: newWorld(s),
+		world:    fold.New(s.limits()),
+		settings: s,
 		// The order matters: a detector that names a cause comes before those
 		// that would otherwise report its consequences.
 		detectors: []detector{
@@ -67,7 +68,7 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 			e.advance(ev.Time, emit)
 		}
 		e.last = max(e.last, ev.Time)
-		e.world.apply(b, ev)
+		e.world.Apply(b, ev)
 	}
 }
 
@@ -79,12 +80,10 @@ func (e *Engine) Finish(emit Emit) {
 	if e.last == 0 {
 		return
 	}
-	e.world.final = true
-	e.world.partial = e.last-(e.next-tickEvery) < tickEvery/2
-	e.tick(e.last, emit)
+	t := e.tick(e.last, true, emit)
 	out := func(f model.Finding) { emit(e.last, f) }
 	for _, d := range e.detectors {
-		d.finish(e.world, out)
+		d.finish(t, out)
 	}
 }
 
@@ -99,16 +98,50 @@ func (e *Engine) advance(t model.Time, emit Emit) {
 		if ticks == maxSilentTicks {
 			e.next = t - t%tickEvery
 		}
-		e.tick(e.next, emit)
+		e.tick(e.next, false, emit)
 		e.next += tickEvery
 	}
 }
 
-func (e *Engine) tick(now model.Time, emit Emit) {
-	e.world.beginTick(now)
+// tick judges what has happened up to now; final says that the stream ends there.
+func (e *Engine) tick(now model.Time, final bool, emit Emit) *tick {
+	t := &tick{Fold: e.world, settings: e.settings, explained: make(map[any]bool), final: final}
+	t.partial = final && now-(e.next-fold.Second) < fold.Second/2
+	e.world.BeginTick(now, !t.partial)
 	out := func(f model.Finding) { emit(now, f) }
 	for _, d := range e.detectors {
-		d.tick(e.world, out)
+		d.tick(t, out)
 	}
-	e.world.endTick()
+	e.world.EndTick()
+	return t
+}
+
+// tick is one judgement: the facts as they are at its time.
+type tick struct {
+	*fold.Fold
+	settings Settings
+	// final says that the tick is the stream's last, whose second may be cut
+	// short; partial that less than half of it has been seen. A partial one tells
+	// more of a fault that is known, and confirms none.
+	final, partial bool
+	// explained holds the devices and sockets whose drops, and the pools and destinations whose refusals, a finding of
+	// this tick already explains.
+	explained map[any]bool
+}
+
+// limits are what the fold needs of the settings.
+func (s *Settings) limits() fold.Limits {
+	return fold.Limits{
+		Window:       s.Lifecycle.Window.Std(),
+		LateWait:     s.Starvation.LateWait.Std(),
+		LongRun:      s.Starvation.LongRun.Std(),
+		DPCGuideline: s.Starvation.DPCGuideline.Std(),
+		ISRGuideline: s.Starvation.ISRGuideline.Std(),
+		LeastSilence: s.Starvation.LeastSilence.Std(),
+		SilentGaps:   s.Starvation.SilentGaps,
+		FullShare:    s.Socket.SlowShare,
+		RestLinux:    s.Leak.RestLinux.Std(),
+		RestWindows:  s.Leak.RestWindows.Std(),
+		MaxSamples:   int(s.Counters.MaxSamples),
+	}
 }

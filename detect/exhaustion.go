@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type exhausted struct {
 	pool state.PoolKey
 	// limits is the pool as last known: it goes with its network namespace.
 	limits *state.Pool
-	tuple  tupleKey
+	tuple  fold.Tuple
 	isPool bool
 	// used and resting are ports in use and at rest; peak the most of their sum.
 	used, resting, size, peak int
@@ -43,7 +44,7 @@ type exhausted struct {
 
 // holderCount is a number of ports of a process.
 type holderCount struct {
-	process processKey
+	process fold.ProcessKey
 	count   int
 }
 
@@ -55,7 +56,7 @@ func newPortExhaustion(s Settings) detector {
 	}
 }
 
-func (d *portExhaustion) tick(w *world, emit func(model.Finding)) {
+func (d *portExhaustion) tick(w *tick, emit func(model.Finding)) {
 	full := d.judgePools(w)
 	d.judgeTargets(w, full)
 	describe := func(in *incident[exhausted]) model.Finding { return d.describe(w, in) }
@@ -63,7 +64,7 @@ func (d *portExhaustion) tick(w *world, emit func(model.Finding)) {
 	d.targets.settle(w, confirmExhaustion, emit, describe)
 }
 
-func (d *portExhaustion) finish(w *world, emit func(model.Finding)) {
+func (d *portExhaustion) finish(w *tick, emit func(model.Finding)) {
 	describe := func(in *incident[exhausted]) model.Finding { return d.describe(w, in) }
 	d.pools.flush(w, emit, describe)
 	d.targets.flush(w, emit, describe)
@@ -71,9 +72,9 @@ func (d *portExhaustion) finish(w *world, emit func(model.Finding)) {
 
 // judgePools judges each pool by distinct ports. It returns the pools that are
 // full by that measure, which says nothing about single destinations.
-func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
+func (d *portExhaustion) judgePools(w *tick) map[state.PoolKey]bool {
 	full := make(map[state.PoolKey]bool)
-	for _, pool := range w.state.SortedPools() {
+	for _, pool := range w.State.SortedPools() {
 		key := state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
 		size := int(pool.Size)
 		if uint64(size) < d.settings.MinPorts {
@@ -85,19 +86,19 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 		if pool.Protocol == model.ProtocolTCP {
 			used, resting = d.boundPorts(w, pool)
 		}
-		share := ratio(float64(used+resting), float64(size))
-		refused, by, errors, fresh := d.refused(w, func(k failKey) bool { return k.pool == key && !k.connect })
-		caseKey := "pool/" + pool.Protocol.String() + "/" + clean(pool.Name)
+		share := fold.Ratio(float64(used+resting), float64(size))
+		refused, by, errors, fresh := d.refused(w, func(k fold.FailKey) bool { return k.Pool == key && !k.Connect })
+		caseKey := "pool/" + pool.Protocol.String() + "/" + fold.Printable(pool.Name)
 		if pool.Netns != 0 {
 			caseKey += "/netns" + itoa(pool.Netns)
 		}
 		var in *incident[exhausted]
 		switch {
 		case refused > 0 && fresh && share >= d.settings.FullShare:
-			in = d.pools.raise(w, caseKey, w.now-tickEvery)
+			in = d.pools.raise(w, caseKey, w.Now-tickEvery)
 			in.raised = max(in.raised, confirmExhaustion)
 		case share >= d.settings.WarnShare:
-			in = d.pools.raise(w, caseKey, w.now-tickEvery)
+			in = d.pools.raise(w, caseKey, w.Now-tickEvery)
 		case share >= d.settings.ClearShare:
 			in = d.pools.keep(w, caseKey)
 		}
@@ -118,7 +119,7 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 			refusedBy: by,
 			errors:    errors,
 			holders: holdersOf(w, func(p *state.Port) bool {
-				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !isConnection(p))
+				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !fold.IsConnection(p))
 			}),
 		}
 	}
@@ -126,13 +127,13 @@ func (d *portExhaustion) judgePools(w *world) map[state.PoolKey]bool {
 }
 
 // boundPorts counts the ports of a TCP pool that are taken for every destination.
-func (d *portExhaustion) boundPorts(w *world, pool *state.Pool) (used, resting int) {
+func (d *portExhaustion) boundPorts(w *tick, pool *state.Pool) (used, resting int) {
 	if pool.Used+pool.Resting < int(d.settings.ClearShare*float64(pool.Size)) {
 		return pool.Used, pool.Resting // an upper bound, and low enough
 	}
 	seen := make(map[uint16]bool)
-	for p := range w.state.Ports.All() {
-		if !p.Shared() && pool.Contains(p.Protocol, p.Netns, p.LocalPort) && !isConnection(p) && !p.Resting {
+	for p := range w.State.Ports.All() {
+		if !p.Shared() && pool.Contains(p.Protocol, p.Netns, p.LocalPort) && !fold.IsConnection(p) && !p.Resting {
 			seen[p.LocalPort] = true
 		}
 	}
@@ -140,63 +141,63 @@ func (d *portExhaustion) boundPorts(w *world, pool *state.Pool) (used, resting i
 }
 
 // judgeTargets judges each destination of TCP connections.
-func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
-	for _, k := range slices.SortedFunc(maps.Keys(w.ports.tuples), compareTuples) {
-		u := w.ports.tuples[k]
-		if uint64(u.held+u.resting) < d.settings.MinPorts {
+func (d *portExhaustion) judgeTargets(w *tick, full map[state.PoolKey]bool) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Tuples), fold.CompareTuples) {
+		u := w.Ports.Tuples[k]
+		if uint64(u.Held+u.Resting) < d.settings.MinPorts {
 			continue
 		}
-		pool, ok := w.ephemeralPool(model.ProtocolTCP, k.netns)
-		size := int(w.poolSize(pool))
+		pool, ok := w.EphemeralPool(model.ProtocolTCP, k.Netns)
+		size := int(w.PoolSize(pool))
 		if !ok || uint64(size) < d.settings.MinPorts || full[pool] {
 			continue
 		}
-		share := ratio(float64(u.held+u.resting), float64(size))
+		share := fold.Ratio(float64(u.Held+u.Resting), float64(size))
 		if share < d.settings.ClearShare {
 			continue
 		}
-		refused, by, errors, fresh := d.refused(w, func(f failKey) bool {
+		refused, by, errors, fresh := d.refused(w, func(f fold.FailKey) bool {
 			// A refusal without a destination is put down to those that are full.
-			unknown := f.remote == "" && share >= d.settings.FullShare
-			return f.connect && f.netns == k.netns && (unknown || f.remote == k.remote && f.rport == k.rport)
+			unknown := f.Remote == "" && share >= d.settings.FullShare
+			return f.Connect && f.Netns == k.Netns && (unknown || f.Remote == k.Remote && f.RemotePort == k.RemotePort)
 		})
-		caseKey := fmt.Sprintf("to/%s:%d", clean(k.remote), k.rport)
-		if k.netns != 0 {
-			caseKey += "/netns" + itoa(k.netns)
+		caseKey := fmt.Sprintf("to/%s:%d", fold.Printable(k.Remote), k.RemotePort)
+		if k.Netns != 0 {
+			caseKey += "/netns" + itoa(k.Netns)
 		}
-		if k.local != "" {
-			caseKey += "/from/" + clean(k.local)
+		if k.Local != "" {
+			caseKey += "/from/" + fold.Printable(k.Local)
 		}
 		var in *incident[exhausted]
 		switch {
 		case refused > 0 && fresh:
-			in = d.targets.raise(w, caseKey, w.now-tickEvery)
+			in = d.targets.raise(w, caseKey, w.Now-tickEvery)
 			in.raised = max(in.raised, confirmExhaustion)
 		case share >= d.settings.WarnShare:
-			in = d.targets.raise(w, caseKey, w.now-tickEvery)
+			in = d.targets.raise(w, caseKey, w.Now-tickEvery)
 		default:
 			in = d.targets.keep(w, caseKey)
 		}
 		if in == nil {
 			continue
 		}
-		w.explained[target{k.netns, k.remote, k.rport}], w.explained[target{netns: k.netns}] = true, true
+		w.explained[target{k.Netns, k.Remote, k.RemotePort}], w.explained[target{netns: k.Netns}] = true, true
 		in.data = exhausted{
 			pool:      pool,
-			limits:    w.state.Pools[pool],
+			limits:    w.State.Pools[pool],
 			tuple:     k,
-			used:      u.held,
-			resting:   u.resting,
+			used:      u.Held,
+			resting:   u.Resting,
 			size:      size,
-			peak:      max(in.data.peak, u.held+u.resting),
+			peak:      max(in.data.peak, u.Held+u.Resting),
 			refused:   max(refused, in.data.refused),
 			refusedBy: by,
 			errors:    errors,
-			elsewhere: len(w.ports.tuples) - 1,
+			elsewhere: len(w.Ports.Tuples) - 1,
 			holders: holdersOf(w, func(p *state.Port) bool {
-				return p.Protocol == model.ProtocolTCP && p.Netns == k.netns && p.LocalAddr == k.local &&
-					p.RemoteAddr == k.remote &&
-					p.RemotePort == k.rport &&
+				return p.Protocol == model.ProtocolTCP && p.Netns == k.Netns && p.LocalAddr == k.Local &&
+					p.RemoteAddr == k.Remote &&
+					p.RemotePort == k.RemotePort &&
 					!p.Shared()
 			}),
 		}
@@ -206,22 +207,22 @@ func (d *portExhaustion) judgeTargets(w *world, full map[state.PoolKey]bool) {
 // refused sums the failed allocations that match; fresh says that one of them
 // happened within the last while.
 func (d *portExhaustion) refused(
-	w *world,
-	match func(failKey) bool,
+	w *tick,
+	match func(fold.FailKey) bool,
 ) (n uint64, by []holderCount, errors []string, fresh bool) {
-	who := make(map[processKey]int)
+	who := make(map[fold.ProcessKey]int)
 	names := make(map[string]bool)
-	for _, k := range slices.SortedFunc(maps.Keys(w.ports.fails), compareFails) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
 		if !match(k) {
 			continue
 		}
-		f := w.ports.fails[k]
-		n += f.count
-		fresh = fresh || w.now.Sub(f.last) <= d.settings.FailuresFor.Std()
-		for p, c := range f.byProcess {
+		f := w.Ports.Fails[k]
+		n += f.Count
+		fresh = fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
+		for p, c := range f.ByProcess {
 			who[p] += int(c)
 		}
-		for e := range f.errors {
+		for e := range f.Errors {
 			names[e] = true
 		}
 	}
@@ -229,22 +230,22 @@ func (d *portExhaustion) refused(
 }
 
 // holdersOf ranks the processes that hold the ports that match.
-func holdersOf(w *world, match func(*state.Port) bool) []holderCount {
-	counts := make(map[processKey]int)
-	for p := range w.state.Ports.All() {
+func holdersOf(w *tick, match func(*state.Port) bool) []holderCount {
+	counts := make(map[fold.ProcessKey]int)
+	for p := range w.State.Ports.All() {
 		if !p.Resting && match(p) {
 			name := p.Process
 			if name == "" {
-				name = w.state.ProcessName(p.PID)
+				name = w.State.ProcessName(p.PID)
 			}
-			counts[processKey{p.PID, name}]++
+			counts[fold.ProcessKey{PID: p.PID, Name: name}]++
 		}
 	}
 	return rank(counts)
 }
 
 // rank returns the largest counts first, at most five.
-func rank(counts map[processKey]int) []holderCount {
+func rank(counts map[fold.ProcessKey]int) []holderCount {
 	list := make([]holderCount, 0, len(counts))
 	for p, n := range counts {
 		list = append(list, holderCount{p, n})
@@ -252,14 +253,14 @@ func rank(counts map[processKey]int) []holderCount {
 	slices.SortFunc(list, func(a, b holderCount) int {
 		return cmp.Or(
 			cmp.Compare(b.count, a.count),
-			cmp.Compare(a.process.pid, b.process.pid),
-			cmp.Compare(a.process.name, b.process.name),
+			cmp.Compare(a.process.PID, b.process.PID),
+			cmp.Compare(a.process.Name, b.process.Name),
 		)
 	})
 	return list[:min(len(list), 5)]
 }
 
-func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Finding {
+func (d *portExhaustion) describe(w *tick, in *incident[exhausted]) model.Finding {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
 	f := model.Finding{
@@ -268,15 +269,15 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 			Kind:     "pool",
 			CPU:      -1,
 			PID:      -1,
-			Pool:     clean(data.pool.Name),
+			Pool:     fold.Printable(data.pool.Name),
 			Protocol: data.pool.Protocol.String(),
 		},
 	}
-	f.Subject.Netns = clean(data.limits.NetnsName)
+	f.Subject.Netns = fold.Printable(data.limits.NetnsName)
 	what := "Pool " + poolText(data.limits)
 	if !data.isPool {
-		f.Subject.Port = data.tuple.rport
-		what += fmt.Sprintf(" towards %s port %d", clean(data.tuple.remote), data.tuple.rport)
+		f.Subject.Port = data.tuple.RemotePort
+		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.tuple.Remote), data.tuple.RemotePort)
 	}
 	taken := fmt.Sprintf("%s of %s ports", number(data.used+data.resting), number(data.size))
 	inUse := taken + " in use"
@@ -286,7 +287,7 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 	case data.resting > 0:
 		inUse = fmt.Sprintf("%s taken, %s in use and %s at rest (TIME_WAIT)", taken, number(data.used), number(data.resting))
 	}
-	share := ratio(float64(data.used+data.resting), float64(data.size))
+	share := fold.Ratio(float64(data.used+data.resting), float64(data.size))
 	if data.refused > 0 {
 		f.Severity = model.SeverityCritical
 		f.Title = fmt.Sprintf(
@@ -297,7 +298,7 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 			plural(data.refused, "allocation"),
 		)
 		if len(data.errors) > 0 {
-			f.Title += " (" + clean(strings.Join(data.errors, ", ")) + ")"
+			f.Title += " (" + fold.Printable(strings.Join(data.errors, ", ")) + ")"
 		}
 	} else {
 		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, tense(ongoing, "is", "was"), inUse)
@@ -316,24 +317,24 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 			"refused", float64(data.refused), "times"),
 	}
 	for _, h := range data.holders {
-		f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.name, h.process.pid), float64(h.count), "ports"))
+		f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.Name, h.process.PID), float64(h.count), "ports"))
 	}
 	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
 		f.Evidence = append(
 			f.Evidence,
-			evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"),
+			evidence("refused to "+task(h.process.Name, h.process.PID), float64(h.count), "times"),
 		)
 	}
 	if len(data.holders) > 0 {
 		top := data.holders[0]
-		f.Subject.PID, f.Subject.Process = top.process.pid, clean(top.process.name)
+		f.Subject.PID, f.Subject.Process = top.process.PID, fold.Printable(top.process.Name)
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
 				"%s holds %s of them (%s)",
-				task(top.process.name, top.process.pid),
+				task(top.process.Name, top.process.PID),
 				number(top.count),
-				percent(ratio(float64(top.count), float64(data.size))),
+				percent(fold.Ratio(float64(top.count), float64(data.size))),
 			),
 		)
 	}
@@ -381,8 +382,8 @@ func (d *portExhaustion) describe(w *world, in *incident[exhausted]) model.Findi
 }
 
 // rest is how long a closed TCP port rests.
-func (d *portExhaustion) rest(w *world) time.Duration {
-	if w.windows() {
+func (d *portExhaustion) rest(w *tick) time.Duration {
+	if w.Windows() {
 		return w.settings.Leak.RestWindows.Std()
 	}
 	return w.settings.Leak.RestLinux.Std()

@@ -1,7 +1,7 @@
 package detect
 
 import (
-	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"slices"
 	"time"
@@ -32,7 +32,7 @@ func (s leakScale) span() time.Duration { return time.Duration(s.steps*s.seconds
 
 // leak is what is known about one leaking process.
 type leak struct {
-	holder *holder
+	holder *fold.Holder
 	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
 	pool  *state.Pool
 	scale leakScale
@@ -61,15 +61,15 @@ func newPortLeak(s Settings) detector {
 	return &portLeak{s.Leak, newTracker[leak]("port-leak", s.Lifecycle), newTracker[vanishing]("port-leak", s.Lifecycle)}
 }
 
-func (d *portLeak) tick(w *world, emit func(model.Finding)) {
-	for _, k := range slices.SortedFunc(maps.Keys(w.ports.families), compareFamilies) {
-		if f := w.ports.families[k]; f.sum != nil && (f.sum.growth() > 0 || d.cases.incidents[f.sum.id] != nil) {
+func (d *portLeak) tick(w *tick, emit func(model.Finding)) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Families), fold.CompareFamilies) {
+		if f := w.Ports.Families[k]; f.Sum != nil && (f.Sum.Growth() > 0 || d.cases.incidents[f.Sum.ID] != nil) {
 			d.judgeFamily(w, f)
 		}
 	}
-	grown := func(h *holder) bool { return h.growth() > 0 || d.caseOf(h) != nil }
-	for _, h := range w.ports.holderList(grown) {
-		if h.family == nil || h.family.sum == nil || d.cases.incidents[h.family.sum.id] == nil {
+	grown := func(h *fold.Holder) bool { return h.Growth() > 0 || d.caseOf(h) != nil }
+	for _, h := range w.Ports.HolderList(grown) {
+		if h.Family == nil || h.Family.Sum == nil || d.cases.incidents[h.Family.Sum.ID] == nil {
 			d.judge(w, h)
 		}
 	}
@@ -78,31 +78,15 @@ func (d *portLeak) tick(w *world, emit func(model.Finding)) {
 	d.cases.settle(w, 1, emit, func(in *incident[leak]) model.Finding { return d.describe(w, in) })
 }
 
-func (d *portLeak) finish(w *world, emit func(model.Finding)) {
+func (d *portLeak) finish(w *tick, emit func(model.Finding)) {
 	d.vanish.flush(w, emit, func(in *incident[vanishing]) model.Finding { return d.describeVanished(w, in) })
 	d.cases.flush(w, emit, func(in *incident[leak]) model.Finding { return d.describe(w, in) })
 }
 
-// leakKey identifies a holder in findings.
-func leakKey(k holderKey) string {
-	who := "pid" + itoa(k.pid)
-	if k.pid <= 0 && k.process != "" {
-		who = clean(k.process)
-	}
-	key := fmt.Sprintf("%s/%s/%s", who, k.protocol, clean(k.pool.Name))
-	if k.netns != 0 {
-		key += "/netns" + itoa(k.netns)
-	}
-	if k.connections {
-		key += "/connect"
-	}
-	return key
-}
-
 // caseOf returns the incident about a holder, nil without one. It may have
 // begun with an earlier process of the same name.
-func (d *portLeak) caseOf(h *holder) *incident[leak] {
-	if in := d.cases.incidents[h.id]; in != nil {
+func (d *portLeak) caseOf(h *fold.Holder) *incident[leak] {
+	if in := d.cases.incidents[h.ID]; in != nil {
 		return in
 	}
 	for _, in := range d.cases.incidents {
@@ -115,17 +99,17 @@ func (d *portLeak) caseOf(h *holder) *incident[leak] {
 
 // heirOf returns the incident about a process of the holder's name that has
 // ended: what has been restarted and leaks again is the same fault.
-func (d *portLeak) heirOf(h *holder) *incident[leak] {
-	if h.process == "" || h.isFamily() {
+func (d *portLeak) heirOf(h *fold.Holder) *incident[leak] {
+	if h.Process == "" || h.IsFamily() {
 		return nil
 	}
 	for _, key := range slices.Sorted(maps.Keys(d.cases.incidents)) {
 		in := d.cases.incidents[key]
 		o := in.data.holder
-		if o != nil && o != h && o.held == 0 && !o.isFamily() && o.process == h.process &&
-			o.key.protocol == h.key.protocol &&
-			o.key.netns == h.key.netns &&
-			o.key.connections == h.key.connections {
+		if o != nil && o != h && o.Held == 0 && !o.IsFamily() && o.Process == h.Process &&
+			o.Key.Protocol == h.Key.Protocol &&
+			o.Key.Netns == h.Key.Netns &&
+			o.Key.Connections == h.Key.Connections {
 			return in
 		}
 	}
@@ -134,23 +118,23 @@ func (d *portLeak) heirOf(h *holder) *incident[leak] {
 
 // judgeFamily judges what the processes of one name hold together, unless one
 // of them is nearly all of it.
-func (d *portLeak) judgeFamily(w *world, f *family) {
-	if in := d.cases.incidents[f.sum.id]; in == nil {
-		n, most := f.growing()
-		if n < 2 || float64(most.growth()) >= dominant*float64(f.sum.growth()) ||
-			slices.ContainsFunc(f.members, func(m *holder) bool { return d.caseOf(m) != nil }) {
+func (d *portLeak) judgeFamily(w *tick, f *fold.Family) {
+	if in := d.cases.incidents[f.Sum.ID]; in == nil {
+		n, most := f.Growing()
+		if n < 2 || float64(most.Growth()) >= dominant*float64(f.Sum.Growth()) ||
+			slices.ContainsFunc(f.Members, func(m *fold.Holder) bool { return d.caseOf(m) != nil }) {
 			return
 		}
-		f.sum.key.pool = most.key.pool
+		f.Sum.Key.Pool = most.Key.Pool
 	}
-	d.judge(w, f.sum)
+	d.judge(w, f.Sum)
 }
 
 // dominant is the part of a family's growth from which one process alone is
 // to blame.
 const dominant = 0.8
 
-func (d *portLeak) judge(w *world, h *holder) {
+func (d *portLeak) judge(w *tick, h *fold.Holder) {
 	in := d.caseOf(h)
 	open := in != nil && in.open
 	if open {
@@ -163,11 +147,11 @@ func (d *portLeak) judge(w *world, h *holder) {
 	if !ok || open && !proven {
 		return
 	}
-	since := max(w.now.Add(-scale.span()), h.first)
+	since := max(w.Now.Add(-scale.span()), h.First)
 	if first := d.firstOfGrowth(w, h); first != 0 {
 		since = first
 	}
-	key := h.id
+	key := h.ID
 	if in != nil {
 		key = in.key
 	} else if in = d.heirOf(h); in != nil {
@@ -177,24 +161,24 @@ func (d *portLeak) judge(w *world, h *holder) {
 	in = d.cases.raise(w, key, since)
 	data := &in.data
 	if data.holder == nil || data.peak == 0 {
-		data.holder, data.began, data.releasedBase = h, since, h.released
+		data.holder, data.began, data.releasedBase = h, since, h.Released
 	}
 	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
-	data.growth, data.held, data.peak, data.grew = h.growth(), h.held, max(h.growth(), data.peak), w.now
+	data.growth, data.held, data.peak, data.grew = h.Growth(), h.Held, max(h.Growth(), data.peak), w.Now
 	d.measure(h, data)
 }
 
 // follow brings an open finding up to date.
-func (d *portLeak) follow(w *world, h *holder, in *incident[leak]) {
+func (d *portLeak) follow(w *tick, h *fold.Holder, in *incident[leak]) {
 	data := &in.data
-	if h.growth() > data.peak {
-		data.peak, data.grew = h.growth(), w.now
+	if h.Growth() > data.peak {
+		data.peak, data.grew = h.Growth(), w.Now
 	}
-	data.growth, data.held = h.growth(), h.held
+	data.growth, data.held = h.Growth(), h.Held
 	// It gives back what it has held for long, as fast as it took it before, and
 	// goes on without growing: its ports are held for long, and not leaked.
-	quiet := w.now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
-	if quiet && h.growth()*2 >= data.peak && float64(h.longGiven()) >= data.pace*(longSeconds-1)/2 {
+	quiet := w.Now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
+	if quiet && h.Growth()*2 >= data.peak && float64(h.LongGiven()) >= data.pace*(fold.LongSeconds-1)/2 {
 		if !data.refuted {
 			d.cases.keep(w, in.key)
 		}
@@ -207,7 +191,7 @@ func (d *portLeak) follow(w *world, h *holder, in *incident[leak]) {
 	if !data.proven {
 		patience = suspicionFor
 	}
-	if h.growth()*2 >= data.peak && w.now.Sub(data.grew) <= patience {
+	if h.Growth()*2 >= data.peak && w.Now.Sub(data.grew) <= patience {
 		d.cases.keep(w, in.key)
 		d.measure(h, data)
 	}
@@ -218,7 +202,7 @@ const suspicionFor = 3 * time.Second
 
 // leaks says whether the holder leaks, on which scale that shows, and whether
 // it has lasted for long enough to be called a leak.
-func (d *portLeak) leaks(w *world, h *holder) (scale leakScale, proven, ok bool) {
+func (d *portLeak) leaks(w *tick, h *fold.Holder) (scale leakScale, proven, ok bool) {
 	early := false
 	for _, s := range leakScales {
 		grown, grows := d.grows(h, s)
@@ -244,17 +228,17 @@ var outliving = leakScales[1]
 
 // outlives says that a process which gives back nearly every port within
 // moments keeps one in each second, and has lately given none of those back.
-func (d *portLeak) outlives(w *world, h *holder, grown int) bool {
-	if h.key.connections || h.isFamily() || h.lastLong != 0 && w.now.Sub(h.lastLong) < time.Minute {
+func (d *portLeak) outlives(w *tick, h *fold.Holder, grown int) bool {
+	if h.Key.Connections || h.IsFamily() || h.LastLong != 0 && w.Now.Sub(h.LastLong) < time.Minute {
 		return false
 	}
-	released := h.sumOver(&h.releasedIn, outliving.steps*outliving.seconds)
-	return released >= d.settings.EarlyChurn*uint64(grown) && time.Duration(h.holds.Quantile(0.99)) < time.Second/10
+	released := h.SumOver(&h.ReleasedIn, outliving.steps*outliving.seconds)
+	return released >= d.settings.EarlyChurn*uint64(grown) && time.Duration(h.Holds.Quantile(0.99)) < time.Second/10
 }
 
 // grows says whether the floor rose in every step of the scale, goes on
 // rising, and does not level off; grown is by how much.
-func (d *portLeak) grows(h *holder, scale leakScale) (grown int, ok bool) {
+func (d *portLeak) grows(h *fold.Holder, scale leakScale) (grown int, ok bool) {
 	floors := floorsOf(h, scale)
 	n := len(floors)
 	grown = floors[n-1] - floors[0]
@@ -266,45 +250,45 @@ func (d *portLeak) grows(h *holder, scale leakScale) (grown int, ok bool) {
 		}
 	}
 	// What opens its ports at the start and keeps them has stopped by now.
-	return grown, h.growth() > floors[n-1]
+	return grown, h.Growth() > floors[n-1]
 }
 
 // floorsOf returns the floors at the ends of the scale's steps, oldest first.
 // The oldest is the floor of the step before.
-func floorsOf(h *holder, scale leakScale) []int {
+func floorsOf(h *fold.Holder, scale leakScale) []int {
 	floors := make([]int, scale.steps+1)
 	for i := range floors {
-		floors[i] = h.floorOver((scale.steps-i)*scale.seconds, scale.seconds)
+		floors[i] = h.FloorOver((scale.steps-i)*scale.seconds, scale.seconds)
 	}
 	return floors
 }
 
 // enough says whether the growth is more than healthy programs show.
-func (d *portLeak) enough(w *world, h *holder, scale leakScale, grown int) bool {
+func (d *portLeak) enough(w *tick, h *fold.Holder, scale leakScale, grown int) bool {
 	span := scale.steps * scale.seconds
-	acquired, released := h.sumOver(&h.acquiredIn, span+scale.seconds), h.sumOver(&h.releasedIn, span+scale.seconds)
+	acquired, released := h.SumOver(&h.AcquiredIn, span+scale.seconds), h.SumOver(&h.ReleasedIn, span+scale.seconds)
 	// A process that gives most of its ports back within moments shows what it
 	// means to give back: what it keeps stands out sooner.
-	churns := released >= 4*uint64(grown) && h.short*10 >= h.released*9
+	churns := released >= 4*uint64(grown) && h.Short*10 >= h.Released*9
 	if !churns && float64(released) > d.settings.GivenBack*float64(acquired) && scale.seconds < 60 {
 		return false
 	}
 	need := d.settings.MinPorts
 	switch {
-	case h.key.connections && !churns && scale.seconds == 1:
+	case h.Key.Connections && !churns && scale.seconds == 1:
 		need = d.settings.MinConnectionsFast
-	case h.key.connections && !churns && scale.seconds < 12:
+	case h.Key.Connections && !churns && scale.seconds < 12:
 		need = (d.settings.MinConnectionsFast + d.settings.MinConnections) / 2
-	case h.key.connections && !churns:
+	case h.Key.Connections && !churns:
 		need = d.settings.MinConnections
 	case scale.seconds == 1:
 		need = d.settings.MinPortsFast
 	case churns:
 		need = d.settings.MinPorts / 2
 	}
-	if h.isFamily() {
+	if h.IsFamily() {
 		need *= 2 // several processes begin with several ports
-		if n, _ := h.family.growing(); h.growth() < portsToStart*n && scale.span() < time.Minute {
+		if n, _ := h.Family.Growing(); h.Growth() < portsToStart*n && scale.span() < time.Minute {
 			return false // programs of one interpreter start one after the other when a host does
 		}
 	}
@@ -320,8 +304,8 @@ const portsToStart = 8
 
 // least lowers the number of ports that makes a leak in a pool that someone
 // has bounded: most of a small one would be gone before.
-func (d *portLeak) least(w *world, h *holder, need uint64) uint64 {
-	pool := w.state.Pools[h.key.pool]
+func (d *portLeak) least(w *tick, h *fold.Holder, need uint64) uint64 {
+	pool := w.State.Pools[h.Key.Pool]
 	if pool == nil || pool.Source == model.PoolEphemeral {
 		return need
 	}
@@ -330,41 +314,41 @@ func (d *portLeak) least(w *world, h *holder, need uint64) uint64 {
 
 // unsure says that events were lost in the span, so that missing releases may
 // look like a leak: the next audit of the port tables decides.
-func (d *portLeak) unsure(w *world, h *holder, scale leakScale, grown int) bool {
-	from := w.now - model.Time((scale.steps+1)*scale.seconds)*tickEvery
-	lost := w.loss.total - w.loss.before(from)
-	if float64(lost) < 0.1*float64(grown) || w.ports.audits == 0 {
+func (d *portLeak) unsure(w *tick, h *fold.Holder, scale leakScale, grown int) bool {
+	from := w.Now - model.Time((scale.steps+1)*scale.seconds)*tickEvery
+	lost := w.Loss.Total - w.Loss.Before(from)
+	if float64(lost) < 0.1*float64(grown) || w.Ports.Audits == 0 {
 		return false
 	}
-	return w.ports.lastAudit <= w.loss.lastAt()
+	return w.Ports.LastAudit <= w.Loss.LastAt()
 }
 
 // firstOfGrowth returns when the rise of the floor began, as far as its history goes back.
-func (d *portLeak) firstOfGrowth(w *world, h *holder) model.Time {
-	n := min(h.ticks, secondFloors-1)
+func (d *portLeak) firstOfGrowth(w *tick, h *fold.Holder) model.Time {
+	n := min(h.Ticks, fold.SecondFloors-1)
 	ago := 0
-	for ago < n && h.floor(ago) > 0 && h.floor(ago+1) <= h.floor(ago) {
+	for ago < n && h.Floor(ago) > 0 && h.Floor(ago+1) <= h.Floor(ago) {
 		ago++
 	}
 	if ago == n {
-		return h.first
+		return h.First
 	}
-	start := w.now - model.Time(ago+1)*tickEvery
-	return max(start, h.first)
+	start := w.Now - model.Time(ago+1)*tickEvery
+	return max(start, h.First)
 }
 
 // measure notes how many processes take part, and computes the rate of growth
 // and its uncertainty: the median and the
 // quartiles of the slopes between all pairs of floors (Theil and Sen).
-func (d *portLeak) measure(h *holder, data *leak) {
+func (d *portLeak) measure(h *fold.Holder, data *leak) {
 	scale := data.scale
 	for _, s := range leakScales {
-		if s.steps*s.seconds <= h.ticks && s.steps*s.seconds <= 300 && h.floorOver(s.steps*s.seconds, s.seconds) > 0 {
+		if s.steps*s.seconds <= h.Ticks && s.steps*s.seconds <= 300 && h.FloorOver(s.steps*s.seconds, s.seconds) > 0 {
 			scale = s
 		}
 	}
-	if h.isFamily() {
-		n, _ := h.family.growing()
+	if h.IsFamily() {
+		n, _ := h.Family.Growing()
 		data.members = max(data.members, n)
 	}
 	floors := floorsOf(h, scale)

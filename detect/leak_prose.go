@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"math"
 	"slices"
@@ -13,13 +14,13 @@ import (
 )
 
 // describe writes the finding of a leaking process.
-func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
+func (d *portLeak) describe(w *tick, in *incident[leak]) model.Finding {
 	data := &in.data
 	h := data.holder
 	ongoing := in.touchedOrOpen()
-	who := task(h.process, h.key.pid)
+	who := task(h.Process, h.Key.PID)
 	// The number of a namespace that has gone is given to the next.
-	if pool := w.state.Pools[h.key.pool]; pool != nil && (data.pool == nil || data.pool.NetnsName == pool.NetnsName) {
+	if pool := w.State.Pools[h.Key.Pool]; pool != nil && (data.pool == nil || data.pool.NetnsName == pool.NetnsName) {
 		known := *pool
 		data.pool = &known
 	}
@@ -33,14 +34,14 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		Subject: model.Subject{
 			Kind:     "process",
 			CPU:      -1,
-			PID:      h.key.pid,
-			Process:  clean(h.process),
-			Protocol: h.key.protocol.String(),
+			PID:      h.Key.PID,
+			Process:  fold.Printable(h.Process),
+			Protocol: h.Key.Protocol.String(),
 		},
 	}
 	where := ""
 	if pool != nil {
-		f.Subject.Pool, f.Subject.Netns = clean(pool.Name), clean(pool.NetnsName)
+		f.Subject.Pool, f.Subject.Netns = fold.Printable(pool.Name), fold.Printable(pool.NetnsName)
 		where = " of pool " + poolText(pool)
 	}
 	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(data), plural(taken, kind), where, span(length))
@@ -68,7 +69,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 	case data.refuted:
 		f.Title += fmt.Sprintf(
 			"; no leak: it gives each back, half of them within %s",
-			span(time.Duration(h.holds.Quantile(0.5))),
+			span(time.Duration(h.Holds.Quantile(0.5))),
 		)
 	case data.held*2 < data.peak:
 		f.Title += "; by now they are free again"
@@ -105,10 +106,10 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 		evidence("oldest port held", use.oldest.Seconds(), "s"),
 		evidence(
 			"ports taken since it was first seen",
-			float64(h.acquired),
+			float64(h.Acquired),
 			"ports",
 		),
-		evidence("ports given back", float64(h.released), "ports"),
+		evidence("ports given back", float64(h.Released), "ports"),
 	)
 	f.Evidence = append(f.Evidence, use.evidence()...)
 	f.Causes = []string{
@@ -120,7 +121,7 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 			f.RuledOut = []string{
 				fmt.Sprintf(
 					"not a leak: as many ports come back as are taken, held for up to %s (p95)",
-					span(time.Duration(h.holds.Quantile(0.95))),
+					span(time.Duration(h.Holds.Quantile(0.95))),
 				),
 			}
 		}
@@ -166,10 +167,10 @@ func (d *portLeak) describe(w *world, in *incident[leak]) model.Finding {
 // taker names who takes the ports.
 func (d *portLeak) taker(data *leak) string {
 	h := data.holder
-	if !h.isFamily() {
-		return task(h.process, h.key.pid)
+	if !h.IsFamily() {
+		return task(h.Process, h.Key.PID)
 	}
-	return fmt.Sprintf("%s of %s", plural(data.members, "process", "processes"), clean(h.process))
+	return fmt.Sprintf("%s of %s", plural(data.members, "process", "processes"), fold.Printable(h.Process))
 }
 
 // gaveBack says in words what became of the ports.
@@ -177,9 +178,9 @@ func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
 	switch over := !ongoing || data.held*2 < data.peak; {
 	case data.held*2 < data.peak:
 		return "kept them"
-	case data.holder.released == data.releasedBase && !data.proven:
+	case data.holder.Released == data.releasedBase && !data.proven:
 		return "has given none back so far"
-	case data.holder.released == data.releasedBase:
+	case data.holder.Released == data.releasedBase:
 		return "gave none back"
 	case over:
 		return "did not give them back"
@@ -190,24 +191,24 @@ func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
 }
 
 // portKind names what is leaked.
-func portKind(h *holder) string {
+func portKind(h *fold.Holder) string {
 	switch {
-	case h.key.connections:
+	case h.Key.Connections:
 		return "connection port"
-	case h.how[model.HowListen]*2 > h.acquired && h.key.protocol == model.ProtocolTCP:
+	case h.How[model.HowListen]*2 > h.Acquired && h.Key.Protocol == model.ProtocolTCP:
 		return "listener port"
 	}
-	return h.key.protocol.String() + " port"
+	return h.Key.Protocol.String() + " port"
 }
 
 // hows lists the ways in which a holder takes ports, the most common first.
-func hows(h *holder) string {
+func hows(h *fold.Holder) string {
 	type way struct {
 		how   model.How
 		count uint64
 	}
 	var ways []way
-	for how, n := range h.how {
+	for how, n := range h.How {
 		if n > 0 && model.How(how) != model.HowPresent {
 			ways = append(ways, way{model.How(how), n})
 		}
@@ -241,13 +242,13 @@ func hows(h *holder) string {
 }
 
 // forecast says when the pool will be empty at the present rate.
-func (d *portLeak) forecast(w *world, pool *state.Pool, data *leak) (left, low, high time.Duration, ok bool) {
+func (d *portLeak) forecast(w *tick, pool *state.Pool, data *leak) (left, low, high time.Duration, ok bool) {
 	if pool == nil || pool.Size == 0 || data.rate <= 0 {
 		return 0, 0, 0, false
 	}
 	free := float64(pool.Size) - float64(pool.Used) - float64(pool.Resting)
-	if data.holder.key.connections {
-		free = float64(pool.Size) - float64(data.holder.held)
+	if data.holder.Key.Connections {
+		free = float64(pool.Size) - float64(data.holder.Held)
 	}
 	free = max(free, 0)
 	seconds := func(rate float64) time.Duration {
@@ -280,10 +281,10 @@ func rateText(rate float64) string {
 
 // commonStack returns the call that took most of the holder's ports, where
 // stacks were asked for.
-func (d *portLeak) commonStack(w *world, h *holder) (string, int) {
+func (d *portLeak) commonStack(w *tick, h *fold.Holder) (string, int) {
 	counts := make(map[string]int)
-	for port := range w.state.Ports.All() {
-		if owner, _ := w.ports.owner(port); h.owns(owner) && len(port.Stack) > 0 {
+	for port := range w.State.Ports.All() {
+		if owner, _ := w.Ports.Owner(port); h.Owns(owner) && len(port.Stack) > 0 {
 			counts[stackText(port.Stack)]++
 		}
 	}
@@ -304,7 +305,7 @@ func stackText(s model.Stack) string {
 			text += " < "
 		}
 		if frame.Name != "" {
-			text += clean(frame.Name)
+			text += fold.Printable(frame.Name)
 		} else {
 			text += fmt.Sprintf("%#x", frame.Addr)
 		}
@@ -312,14 +313,14 @@ func stackText(s model.Stack) string {
 	return text
 }
 
-func (d *portLeak) ruledOut(h *holder, pool *state.Pool, ongoing bool) []string {
+func (d *portLeak) ruledOut(h *fold.Holder, pool *state.Pool, ongoing bool) []string {
 	var list []string
-	if h.released > 0 {
+	if h.Released > 0 {
 		list = append(
 			list,
 			fmt.Sprintf(
 				"not churn: ports that it does give back are held for %s (p95), these are older",
-				span(min(time.Duration(h.holds.Quantile(0.95)), time.Duration(math.MaxInt64))),
+				span(min(time.Duration(h.Holds.Quantile(0.95)), time.Duration(math.MaxInt64))),
 			),
 		)
 	} else {

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"slices"
 	"time"
 
@@ -21,15 +22,15 @@ type portUse struct {
 }
 
 // useOf summarises the holder's present ports.
-func useOf(w *world, h *holder) portUse {
+func useOf(w *tick, h *fold.Holder) portUse {
 	var u portUse
 	var ages, idle []time.Duration
-	for port := range w.state.Ports.All() {
-		if owner, _ := w.ports.owner(port); !h.owns(owner) {
+	for port := range w.State.Ports.All() {
+		if owner, _ := w.Ports.Owner(port); !h.Owns(owner) {
 			continue
 		}
-		ages = append(ages, max(0, w.now.Sub(port.Since)))
-		unused, known := port.Idle(w.now)
+		ages = append(ages, max(0, w.Now.Sub(port.Since)))
+		unused, known := port.Idle(w.Now)
 		if known {
 			u.known++
 		}

@@ -1,10 +1,9 @@
 package detect
 
 import (
-	"cmp"
+	"lostbeat/fold"
 	"math"
 	"slices"
-	"strings"
 
 	"lostbeat/internal/stats"
 	"lostbeat/model"
@@ -15,157 +14,6 @@ import (
 // unusual the rise is for that CPU, how often marks like those of the losses
 // would fall on such rises by chance, and whether the share of time is enough
 // to starve anything; the statistics are those of package internal/stats.
-
-// counterUse says what a counter is to the judgement.
-type counterUse uint8
-
-const (
-	useNone counterUse = iota
-	// useDPC is a CPU's share of DPC time, or of interrupt time.
-	useDPC
-	// useGauge is DPC Rate, the length of a queue at one moment.
-	useGauge
-	// useLoss is a running total of losses.
-	useLoss
-	// useLoad is traffic, which raises DPC time and losses alike.
-	useLoad
-	// useRival is another thing that holds programs up.
-	useRival
-)
-
-// usedCounters are the counters that are judged, by the names that
-// source/perfmon gives them.
-var usedCounters = map[string]counterUse{
-	"Processor/% DPC Time":                         useDPC,
-	"Processor Information/% DPC Time":             useDPC,
-	"Processor/% Interrupt Time":                   useDPC,
-	"Processor Information/% Interrupt Time":       useDPC,
-	"Processor/DPC Rate":                           useGauge,
-	"Processor Information/DPC Rate":               useGauge,
-	"Network Interface/Packets Received Discarded": useLoss,
-	"Network Adapter/Packets Received Discarded":   useLoss,
-	"UDPv4/Datagrams Received Errors":              useLoss,
-	"UDPv6/Datagrams Received Errors":              useLoss,
-	"Microsoft Winsock BSP/Dropped Datagrams":      useLoss,
-	"Network Interface/Packets Received/sec":       useLoad,
-	"Network Adapter/Packets Received/sec":         useLoad,
-	"System/Processor Queue Length":                useRival,
-	"Memory/Pages/sec":                             useRival,
-	"PhysicalDisk/Avg. Disk sec/Transfer":          useRival,
-}
-
-// maxSeries bounds the series that are kept: CPUs, adapters, disks.
-const maxSeries = 8192
-
-// seriesKey identifies a series: what stands behind the slash of the name, as
-// two objects may count the same; the instance; the CPU, -1 for none.
-type seriesKey struct {
-	use               counterUse
-	counter, instance string
-	cpu               int32
-}
-
-func compareSeries(a, b seriesKey) int {
-	return cmp.Or(
-		cmp.Compare(a.use, b.use),
-		cmp.Compare(a.cpu, b.cpu),
-		cmp.Compare(a.counter, b.counter),
-		cmp.Compare(a.instance, b.instance),
-	)
-}
-
-// counterFacts keeps the sampled counters that detectors judge.
-type counterFacts struct {
-	max int
-	// times are those of the samples; the values of a series stand at the same index, NaN for none.
-	times  []model.Time
-	series map[seriesKey]*counterSeries
-	// total is the number of samples since the stream began, those that are no longer kept included.
-	total int
-}
-
-type counterSeries struct {
-	// name is the counter that the values come from.
-	name   string
-	values []float64
-}
-
-func newCounterFacts(max int) *counterFacts {
-	return &counterFacts{max: max, series: make(map[seriesKey]*counterSeries)}
-}
-
-// add takes one value. Values of one time are one sample.
-func (c *counterFacts) add(v model.Counter) {
-	use := usedCounters[v.Name]
-	if use == useNone {
-		return
-	}
-	if n := len(c.times); n == 0 || v.Time > c.times[n-1] {
-		c.times = append(c.times, v.Time)
-		c.total++
-		c.trim()
-	}
-	key := seriesKey{use: use, cpu: v.CPU}
-	switch {
-	case v.CPU >= 0:
-	case strings.HasSuffix(v.Instance, "_Total"):
-		key.instance = "_Total"
-	default:
-		key.instance = v.Instance
-	}
-	_, key.counter, _ = strings.Cut(v.Name, "/")
-	if strings.HasPrefix(v.Name, "UDPv6/") {
-		key.counter = v.Name
-	}
-	s := c.series[key]
-	if s == nil {
-		if len(c.series) >= maxSeries {
-			return
-		}
-		s = &counterSeries{name: v.Name}
-		c.series[key] = s
-	}
-	at := len(c.times) - 1
-	if s.name != v.Name || len(s.values) > at {
-		return // Processor and Processor Information say the same: the first counts
-	}
-	for len(s.values) < at {
-		s.values = append(s.values, math.NaN())
-	}
-	s.values = append(s.values, v.Value)
-}
-
-// trim forgets the older half of the samples when there are too many.
-func (c *counterFacts) trim() {
-	if len(c.times) <= max(c.max, 2) {
-		return
-	}
-	half := len(c.times) / 2
-	c.times = slices.Delete(c.times, 0, half)
-	for _, s := range c.series {
-		s.values = slices.Delete(s.values, 0, min(half, len(s.values)))
-	}
-}
-
-// at returns a series' value at sample i, NaN for none.
-func (s *counterSeries) at(i int) float64 {
-	if s == nil || i >= len(s.values) {
-		return math.NaN()
-	}
-	return s.values[i]
-}
-
-// keys returns the series of one use in a fixed order.
-func (c *counterFacts) keys(use counterUse) []seriesKey {
-	var out []seriesKey
-	for k := range c.series {
-		if k.use == use {
-			out = append(out, k)
-		}
-	}
-	slices.SortFunc(out, compareSeries)
-	return out
-}
 
 // counterLoss is something that was lost, sample by sample.
 type counterLoss struct {
@@ -181,16 +29,16 @@ type counterLoss struct {
 
 // losses returns what the log shows as lost: totals that grew, and samples that
 // came late, because then the logger itself was not run.
-func (c *counterFacts) losses() []counterLoss {
+func losses(c *fold.Counters) []counterLoss {
 	var out []counterLoss
-	for _, k := range c.keys(useLoss) {
-		s := c.series[k]
-		l := counterLoss{name: s.name, label: s.name, marks: make([]bool, len(c.times)), first: -1}
-		if k.instance != "" {
-			l.label += " of " + clean(k.instance)
+	for _, k := range c.Keys(fold.UseLoss) {
+		s := c.Series[k]
+		l := counterLoss{name: s.Name, label: s.Name, marks: make([]bool, len(c.Times)), first: -1}
+		if k.Instance != "" {
+			l.label += " of " + fold.Printable(k.Instance)
 		}
-		for i := 1; i < len(c.times); i++ {
-			if d := s.at(i) - s.at(i-1); d > 0 {
+		for i := 1; i < len(c.Times); i++ {
+			if d := s.At(i) - s.At(i-1); d > 0 {
 				l.mark(i, d)
 			}
 		}
@@ -198,7 +46,7 @@ func (c *counterFacts) losses() []counterLoss {
 			out = append(out, l)
 		}
 	}
-	if l := c.lateSamples(); l.samples > 0 {
+	if l := lateSamples(c); l.samples > 0 {
 		out = append(out, l)
 	}
 	return out
@@ -218,16 +66,16 @@ func (l *counterLoss) mark(i int, n float64) {
 // real logs of 1 s vary by 2.5 %.
 const lateFactor = 1.5
 
-func (c *counterFacts) lateSamples() counterLoss {
+func lateSamples(c *fold.Counters) counterLoss {
 	l := counterLoss{
 		name:  "late samples",
 		label: "samples that came late (the logger itself was held up)",
-		marks: make([]bool, len(c.times)),
+		marks: make([]bool, len(c.Times)),
 		first: -1,
 	}
-	intervals := make([]float64, 0, len(c.times))
-	for i := 1; i < len(c.times); i++ {
-		intervals = append(intervals, c.times[i].Sub(c.times[i-1]).Seconds())
+	intervals := make([]float64, 0, len(c.Times))
+	for i := 1; i < len(c.Times); i++ {
+		intervals = append(intervals, c.Times[i].Sub(c.Times[i-1]).Seconds())
 	}
 	usual := stats.Median(intervals)
 	for i, d := range intervals {
@@ -243,8 +91,8 @@ func (c *counterFacts) lateSamples() counterLoss {
 const zFloor = 0.01
 
 // work names what a share of time was spent in.
-func (k seriesKey) work() string {
-	if k.counter == "% Interrupt Time" {
+func workOf(k fold.SampleKey) string {
+	if k.Counter == "% Interrupt Time" {
 		return "interrupts"
 	}
 	return "DPCs"
@@ -252,19 +100,19 @@ func (k seriesKey) work() string {
 
 // dpcTime is DPC and interrupt time over the log, of single CPUs or, weak, of their mean.
 type dpcTime struct {
-	keys      []seriesKey
+	keys      []fold.SampleKey
 	baselines []stats.Baseline
 	// worst is the highest distance of any CPU from its own baseline in each sample, NaN where there is no value.
 	worst []float64
 	weak  bool
 }
 
-func (c *counterFacts) dpcTime() (d dpcTime) {
-	var single, total []seriesKey
-	for _, k := range c.keys(useDPC) {
-		if k.cpu >= 0 {
+func timeInDPC(c *fold.Counters) (d dpcTime) {
+	var single, total []fold.SampleKey
+	for _, k := range c.Keys(fold.UseDPC) {
+		if k.CPU >= 0 {
 			single = append(single, k)
-		} else if k.instance == "_Total" {
+		} else if k.Instance == "_Total" {
 			total = append(total, k)
 		}
 	}
@@ -272,16 +120,16 @@ func (c *counterFacts) dpcTime() (d dpcTime) {
 	if len(single) == 0 {
 		d.keys, d.weak = total, true
 	}
-	d.worst = make([]float64, len(c.times))
+	d.worst = make([]float64, len(c.Times))
 	for i := range d.worst {
 		d.worst[i] = math.NaN()
 	}
 	for _, k := range d.keys {
-		s := c.series[k]
-		b := stats.NewBaseline(finite(s.values))
+		s := c.Series[k]
+		b := stats.NewBaseline(finite(s.Values))
 		d.baselines = append(d.baselines, b)
 		for i := range d.worst {
-			if v := s.at(i); !math.IsNaN(v) {
+			if v := s.At(i); !math.IsNaN(v) {
 				if z := b.Z(v, zFloor); math.IsNaN(d.worst[i]) || z > d.worst[i] {
 					d.worst[i] = z
 				}
@@ -307,16 +155,16 @@ func coincide(values func(int) float64, marks []bool) stats.Coincidence {
 }
 
 // meanAt returns the mean and the maximum of a series at the marks.
-func (s *counterSeries) meanAt(marks []bool) (mean, most float64) {
+func meanAt(s *fold.Samples, marks []bool) (mean, most float64) {
 	n := 0
 	for i, m := range marks {
-		if v := s.at(i); m && !math.IsNaN(v) {
+		if v := s.At(i); m && !math.IsNaN(v) {
 			mean += v
 			most = max(most, v)
 			n++
 		}
 	}
-	return ratio(mean, float64(n)), most
+	return fold.Ratio(mean, float64(n)), most
 }
 
 // counterVerdict is how the losses of a log relate to its DPC time.
@@ -348,7 +196,7 @@ type judgedLoss struct {
 	counterLoss
 	verdict counterVerdict
 	// key is the CPU, or _Total, with the highest share at the marks.
-	key        seriesKey
+	key        fold.SampleKey
 	baseline   stats.Baseline
 	mean, most float64
 	test       stats.Coincidence
@@ -376,29 +224,29 @@ func newCounterWatch(s Settings) detector {
 	}
 }
 
-func (d *counterWatch) tick(w *world, emit func(model.Finding)) {
-	if w.series.total < max(d.next, 2) {
+func (d *counterWatch) tick(w *tick, emit func(model.Finding)) {
+	if w.Counters.Total < max(d.next, 2) {
 		return
 	}
-	d.next = w.series.total + max(w.series.total/2, int(d.settings.MinSamples))
+	d.next = w.Counters.Total + max(w.Counters.Total/2, int(d.settings.MinSamples))
 	d.run(w, emit)
 }
 
-func (d *counterWatch) finish(w *world, emit func(model.Finding)) {
-	if w.series.total >= 2 && w.series.total != d.judged {
+func (d *counterWatch) finish(w *tick, emit func(model.Finding)) {
+	if w.Counters.Total >= 2 && w.Counters.Total != d.judged {
 		d.run(w, emit)
 	}
 }
 
 // judge tests every loss against DPC and interrupt time.
-func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
-	losses := c.losses()
-	dpc := c.dpcTime()
+func (d *counterWatch) judge(c *fold.Counters) []judgedLoss {
+	losses := losses(c)
+	dpc := timeInDPC(c)
 	var out []judgedLoss
 	for _, l := range losses {
-		j := judgedLoss{counterLoss: l, verdict: dpcGauge, key: seriesKey{cpu: -1}}
+		j := judgedLoss{counterLoss: l, verdict: dpcGauge, key: fold.SampleKey{CPU: -1}}
 		if len(dpc.keys) == 0 {
-			if len(c.keys(useGauge)) > 0 {
+			if len(c.Keys(fold.UseGauge)) > 0 {
 				out = append(out, j)
 			}
 			continue
@@ -409,7 +257,7 @@ func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 		}
 		j.p = min(1, j.test.P*float64(len(losses)))
 		for i, k := range dpc.keys {
-			if mean, most := c.series[k].meanAt(l.marks); i == 0 || mean > j.mean {
+			if mean, most := meanAt(c.Series[k], l.marks); i == 0 || mean > j.mean {
 				j.key, j.baseline, j.mean, j.most = k, dpc.baselines[i], mean, most
 			}
 		}
@@ -430,23 +278,23 @@ func (d *counterWatch) judge(c *counterFacts) []judgedLoss {
 
 // unlost returns a CPU's samples in which next to nothing but DPCs ran, where
 // that is unusual for it; nil for none.
-func (d *counterWatch) unlost(c *counterFacts, k seriesKey, b stats.Baseline) *judgedLoss {
-	s := c.series[k]
+func (d *counterWatch) unlost(c *fold.Counters, k fold.SampleKey, b stats.Baseline) *judgedLoss {
+	s := c.Series[k]
 	j := &judgedLoss{
-		counterLoss: counterLoss{name: s.name, label: "nothing lost", marks: make([]bool, len(c.times)), first: -1},
+		counterLoss: counterLoss{name: s.Name, label: "nothing lost", marks: make([]bool, len(c.Times)), first: -1},
 		verdict:     dpcUnlost,
 		key:         k,
 		baseline:    b,
 	}
-	for i := range c.times {
-		if v := s.at(i); v >= criticalShare && b.Z(v, zFloor) >= d.settings.RobustZ {
+	for i := range c.Times {
+		if v := s.At(i); v >= criticalShare && b.Z(v, zFloor) >= d.settings.RobustZ {
 			j.mark(i, 1)
 		}
 	}
 	if j.samples == 0 || b.N < int(d.settings.MinSamples) {
 		return nil
 	}
-	j.mean, j.most = s.meanAt(j.marks)
+	j.mean, j.most = meanAt(s, j.marks)
 	j.test.N, j.p = b.N, 1
 	return j
 }

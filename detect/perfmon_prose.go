@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"math"
 	"slices"
@@ -13,10 +14,10 @@ import (
 )
 
 // run judges the log as it is now and emits what has changed.
-func (d *counterWatch) run(w *world, emit func(model.Finding)) {
-	d.judged = w.series.total
+func (d *counterWatch) run(w *tick, emit func(model.Finding)) {
+	d.judged = w.Counters.Total
 	groups := make(map[string][]judgedLoss)
-	judged := d.judge(w.series)
+	judged := d.judge(w.Counters)
 	// The strongest verdict on a subject keeps the subject's name as its key, so
 	// that a verdict that changes as the log grows stays one finding.
 	strongest := make(map[string]counterVerdict)
@@ -63,17 +64,17 @@ const withdrawn = "withdrawn, the rest of the log does not bear it out: "
 
 // subject is what the verdict is about: a CPU, or the host.
 func (j *judgedLoss) subject() string {
-	if j.key.cpu >= 0 && j.verdict != dpcNot {
-		if j.key.work() != "DPCs" {
-			return "cpu" + itoa(j.key.cpu) + "-" + j.key.work()
+	if j.key.CPU >= 0 && j.verdict != dpcNot {
+		if workOf(j.key) != "DPCs" {
+			return "cpu" + itoa(j.key.CPU) + "-" + workOf(j.key)
 		}
-		return "cpu" + itoa(j.key.cpu)
+		return "cpu" + itoa(j.key.CPU)
 	}
 	return "host"
 }
 
 // emit fills in the identity and sends a finding that is new or has changed.
-func (d *counterWatch) emit(w *world, key string, f model.Finding, emit func(model.Finding)) {
+func (d *counterWatch) emit(w *tick, key string, f model.Finding, emit func(model.Finding)) {
 	if start, ok := d.starts[key]; ok {
 		f.Start = start
 	} else {
@@ -81,7 +82,7 @@ func (d *counterWatch) emit(w *world, key string, f model.Finding, emit func(mod
 	}
 	f.Detector = "counter-coincidence"
 	f.ID = fmt.Sprintf("%s/%s/%d", f.Detector, key, int64(f.Start)/int64(time.Second))
-	f.Loss = w.loss.total
+	f.Loss = w.Loss.Total
 	if last, ok := d.emitted[key]; ok && last.Title == f.Title && last.End == f.End {
 		return
 	}
@@ -91,24 +92,24 @@ func (d *counterWatch) emit(w *world, key string, f model.Finding, emit func(mod
 
 // describe writes the finding of losses that share a verdict and a CPU, the
 // strongest first.
-func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
-	c, j := w.series, &list[0]
+func (d *counterWatch) describe(w *tick, list []judgedLoss) model.Finding {
+	c, j := w.Counters, &list[0]
 	f := model.Finding{
 		Severity: model.SeverityInfo,
 		Subject:  model.Subject{Kind: "host", CPU: -1, PID: -1},
-		End:      c.times[j.last],
+		End:      c.Times[j.last],
 	}
-	f.Start = c.times[max(j.first-1, 0)]
+	f.Start = c.Times[max(j.first-1, 0)]
 	for i := range list {
-		f.Start = min(f.Start, c.times[max(list[i].first-1, 0)])
-		f.End = max(f.End, c.times[list[i].last])
+		f.Start = min(f.Start, c.Times[max(list[i].first-1, 0)])
+		f.End = max(f.End, c.Times[list[i].last])
 	}
-	if j.key.cpu >= 0 && j.verdict != dpcNot {
-		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.cpu, strings.TrimSuffix(j.key.work(), "s")
+	if j.key.CPU >= 0 && j.verdict != dpcNot {
+		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.CPU, strings.TrimSuffix(workOf(j.key), "s")
 	}
 	who := "_Total"
-	if j.key.cpu >= 0 {
-		who = fmt.Sprintf("CPU %d", j.key.cpu)
+	if j.key.CPU >= 0 {
+		who = fmt.Sprintf("CPU %d", j.key.CPU)
 	}
 	what := j.counterLoss.describe()
 	switch n := len(list) - 1; {
@@ -117,7 +118,7 @@ func (d *counterWatch) describe(w *world, list []judgedLoss) model.Finding {
 	case n > 1:
 		what += fmt.Sprintf(" and %d other losses", n)
 	}
-	usual, work := percent(j.baseline.Median), j.key.work()
+	usual, work := percent(j.baseline.Median), workOf(j.key)
 	switch j.verdict {
 	case dpcCoincides:
 		f.Severity = model.SeverityWarning
@@ -261,7 +262,7 @@ func chance(p float64) string {
 	return fmt.Sprintf("1 of %.0f cases", 1/p)
 }
 
-func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.Finding) {
+func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model.Finding) {
 	for i := range list[:min(len(list), 4)] {
 		l := &list[i]
 		if l.verdict == dpcUnlost {
@@ -274,7 +275,7 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 		}
 		f.Evidence = append(f.Evidence,
 			evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "ratio"),
-			evidence("share of "+l.key.work()+" when lost: "+l.name, l.mean, "ratio"))
+			evidence("share of "+workOf(l.key)+" when lost: "+l.name, l.mean, "ratio"))
 	}
 	j := &list[0]
 	if j.verdict != dpcGauge {
@@ -291,7 +292,7 @@ func (d *counterWatch) addEvidence(c *counterFacts, list []judgedLoss, f *model.
 			evidence("samples judged", float64(j.test.N), "samples"),
 		)
 	}
-	if text, ok := c.gauge(j.marks); ok {
+	if text, ok := gauge(c, j.marks); ok {
 		f.RuledOut = append(f.RuledOut, text)
 	}
 }
@@ -307,18 +308,18 @@ func unitOfLoss(name string) string {
 }
 
 // gauge says why DPC Rate is no evidence: how high it is all the time.
-func (c *counterFacts) gauge(marks []bool) (string, bool) {
-	keys := c.keys(useGauge)
+func gauge(c *fold.Counters, marks []bool) (string, bool) {
+	keys := c.Keys(fold.UseGauge)
 	if len(keys) == 0 {
 		return "", false
 	}
-	s := c.series[keys[0]]
-	of := "CPU " + itoa(keys[0].cpu)
-	if keys[0].cpu < 0 { // _Total comes before the CPUs
-		of = clean(keys[0].instance)
+	s := c.Series[keys[0]]
+	of := "CPU " + itoa(keys[0].CPU)
+	if keys[0].CPU < 0 { // _Total comes before the CPUs
+		of = fold.Printable(keys[0].Instance)
 	}
-	mean, _ := s.meanAt(marks)
-	all := finite(s.values)
+	mean, _ := meanAt(s, marks)
+	all := finite(s.Values)
 	asHigh := 0
 	for _, v := range all {
 		if v >= mean {
@@ -329,25 +330,25 @@ func (c *counterFacts) gauge(marks []bool) (string, bool) {
 		"DPC Rate was not used: it is a reading of one moment; the mean of %s then, %.1f, is reached in %s of all samples",
 		of,
 		mean,
-		percent(ratio(float64(asHigh), float64(len(all)))),
+		percent(fold.Ratio(float64(asHigh), float64(len(all)))),
 	), true
 }
 
 // addRivals says which other counters rise with the losses, and which do not.
-func (d *counterWatch) addRivals(c *counterFacts, j *judgedLoss, f *model.Finding) {
+func (d *counterWatch) addRivals(c *fold.Counters, j *judgedLoss, f *model.Finding) {
 	if j.verdict == dpcUnlost {
 		return
 	}
-	for _, use := range [...]counterUse{useLoad, useRival} {
-		for _, k := range c.keys(use) {
-			if k.instance == "_Total" && use == useLoad {
+	for _, use := range [...]fold.CounterUse{fold.UseLoad, fold.UseRival} {
+		for _, k := range c.Keys(use) {
+			if k.Instance == "_Total" && use == fold.UseLoad {
 				continue
 			}
-			s := c.series[k]
-			test := coincide(s.at, j.marks)
-			name := s.name
-			if k.instance != "" {
-				name += " of " + clean(k.instance)
+			s := c.Series[k]
+			test := coincide(s.At, j.marks)
+			name := s.Name
+			if k.Instance != "" {
+				name += " of " + fold.Printable(k.Instance)
 			}
 			rose := test.Marks > 0 && test.P <= d.settings.Significance && test.AtMarks > 1.1*test.Elsewhere
 			switch {
@@ -362,7 +363,7 @@ func (d *counterWatch) addRivals(c *counterFacts, j *judgedLoss, f *model.Findin
 						chance(test.P),
 					),
 				)
-			case !rose && use == useRival && test.Marks > 0 && len(f.RuledOut) < 6:
+			case !rose && use == fold.UseRival && test.Marks > 0 && len(f.RuledOut) < 6:
 				f.RuledOut = append(
 					f.RuledOut,
 					fmt.Sprintf("%s does not rise with it: %.4g at the losses, otherwise %.4g", name, test.AtMarks, test.Elsewhere),

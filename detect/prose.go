@@ -2,30 +2,16 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"math"
 	"math/bits"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
-
-// clean makes a name from a traced host fit for a sentence: control characters
-// become U+FFFD.
-func clean(name string) string {
-	if strings.IndexFunc(name, unicode.IsControl) < 0 {
-		return name
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, name)
-}
 
 // number writes n for people: 412, 28,232, 3.6 M.
 func number[T int | uint64 | int64](n T) string {
@@ -95,16 +81,16 @@ func span(d time.Duration) string {
 // poolText names a pool: rpc (udp 5000-5099), and its network namespace where
 // that is not the host's.
 func poolText(p *state.Pool) string {
-	text := fmt.Sprintf("%s (%s %d-%d)", clean(p.Name), p.Protocol, p.Low, p.High)
+	text := fmt.Sprintf("%s (%s %d-%d)", fold.Printable(p.Name), p.Protocol, p.Low, p.High)
 	if p.NetnsName != "" {
-		text += " in network namespace " + clean(p.NetnsName)
+		text += " in network namespace " + fold.Printable(p.NetnsName)
 	}
 	return text
 }
 
 // task names a process: name[pid].
 func task(name string, pid int32) string {
-	name = clean(name)
+	name = fold.Printable(name)
 	switch {
 	case pid == 0 && name == "":
 		return "the kernel"

@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"slices"
 	"strings"
@@ -31,11 +32,6 @@ type refusals struct {
 // minRefusals is the number of refusals from which they are reported.
 const minRefusals = 3
 
-// noPortLeft says that an error means a lack of ports and nothing else.
-func noPortLeft(errorName string) bool {
-	return errorName == "STATUS_TOO_MANY_ADDRESSES" || errorName == "RPC_S_OUT_OF_RESOURCES"
-}
-
 // portRefusal finds refusals that neither a full pool, nor a full destination,
 // nor ports that have vanished explain.
 type portRefusal struct {
@@ -49,35 +45,35 @@ func newPortRefusal(s Settings) detector {
 	return d
 }
 
-func (d *portRefusal) tick(w *world, emit func(model.Finding)) {
+func (d *portRefusal) tick(w *tick, emit func(model.Finding)) {
 	d.judge(w)
 	d.cases.settle(w, 1, emit, describeRefusals)
 }
 
-func (d *portRefusal) finish(w *world, emit func(model.Finding)) {
+func (d *portRefusal) finish(w *tick, emit func(model.Finding)) {
 	d.cases.flush(w, emit, describeRefusals)
 }
 
-func (d *portRefusal) judge(w *world) {
-	for _, k := range slices.SortedFunc(maps.Keys(w.ports.fails), compareFails) {
-		f := w.ports.fails[k]
-		if !k.noneLeft || w.explained[k.pool] || k.connect && w.explained[target{k.netns, k.remote, k.rport}] {
+func (d *portRefusal) judge(w *tick) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
+		f := w.Ports.Fails[k]
+		if !k.NoneLeft || w.explained[k.Pool] || k.Connect && w.explained[target{k.Netns, k.Remote, k.RemotePort}] {
 			continue
 		}
-		key := "refused/" + f.protocol.String() + "/" + clean(k.pool.Name)
+		key := "refused/" + f.Protocol.String() + "/" + fold.Printable(k.Pool.Name)
 		switch {
-		case k.connect:
-			key = fmt.Sprintf("refused/to/%s:%d", clean(k.remote), k.rport)
-		case f.how == model.HowRPC:
-			key = "refused/rpc/" + clean(k.pool.Name)
+		case k.Connect:
+			key = fmt.Sprintf("refused/to/%s:%d", fold.Printable(k.Remote), k.RemotePort)
+		case f.How == model.HowRPC:
+			key = "refused/rpc/" + fold.Printable(k.Pool.Name)
 		}
-		if k.netns != 0 {
-			key += "/netns" + itoa(k.netns)
+		if k.Netns != 0 {
+			key += "/netns" + itoa(k.Netns)
 		}
 		var in *incident[refusals]
-		switch fresh := w.now.Sub(f.last) <= d.settings.FailuresFor.Std(); {
-		case fresh && f.count >= minRefusals:
-			in = d.cases.raise(w, key, f.first)
+		switch fresh := w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std(); {
+		case fresh && f.Count >= minRefusals:
+			in = d.cases.raise(w, key, f.First)
 		case fresh:
 			in = d.cases.keep(w, key)
 		}
@@ -85,15 +81,15 @@ func (d *portRefusal) judge(w *world) {
 			continue
 		}
 		data := &in.data
-		data.protocol, data.rpc = f.protocol, f.how == model.HowRPC
-		data.remote, data.rport = k.remote, k.rport
-		data.count = max(data.count, f.count)
-		who := make(map[processKey]int)
-		for p, n := range f.byProcess {
+		data.protocol, data.rpc = f.Protocol, f.How == model.HowRPC
+		data.remote, data.rport = k.Remote, k.RemotePort
+		data.count = max(data.count, f.Count)
+		who := make(map[fold.ProcessKey]int)
+		for p, n := range f.ByProcess {
 			who[p] = int(n)
 		}
-		data.by, data.errors = rank(who), slices.Sorted(maps.Keys(f.errors))
-		if pool := w.state.Pools[k.pool]; pool != nil {
+		data.by, data.errors = rank(who), slices.Sorted(maps.Keys(f.Errors))
+		if pool := w.State.Pools[k.Pool]; pool != nil {
 			data.pool, data.seen = pool, pool.Used+pool.Resting
 			data.holders = holdersOf(w, func(p *state.Port) bool { return pool.Contains(p.Protocol, p.Netns, p.LocalPort) })
 		}
@@ -122,7 +118,7 @@ func describeRefusals(in *incident[refusals]) model.Finding {
 	}
 	if data.remote != "" {
 		f.Subject.Port = data.rport
-		what += fmt.Sprintf(" towards %s port %d", clean(data.remote), data.rport)
+		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.remote), data.rport)
 	}
 	f.Title = fmt.Sprintf(
 		"%s %s %s in %s: no port is left (%s)",
@@ -130,29 +126,29 @@ func describeRefusals(in *incident[refusals]) model.Finding {
 		tense(ongoing, "refuses", "refused"),
 		what,
 		span(max(in.seen.Sub(in.start), time.Second)),
-		clean(strings.Join(data.errors, ", ")),
+		fold.Printable(strings.Join(data.errors, ", ")),
 	)
 	if len(data.by) > 0 {
 		top := data.by[0].process
-		f.Title += ", mostly to " + task(top.name, top.pid)
-		f.Subject.PID, f.Subject.Process = top.pid, clean(top.name)
+		f.Title += ", mostly to " + task(top.Name, top.PID)
+		f.Subject.PID, f.Subject.Process = top.PID, fold.Printable(top.Name)
 	}
 	f.Evidence = []model.Evidence{evidence("allocations refused", float64(data.count), "times")}
 	for _, h := range data.by[:min(len(data.by), 3)] {
 		f.Evidence = append(
 			f.Evidence,
-			evidence("refused to "+task(h.process.name, h.process.pid), float64(h.count), "times"),
+			evidence("refused to "+task(h.process.Name, h.process.PID), float64(h.count), "times"),
 		)
 	}
 	if pool := data.pool; pool != nil {
-		f.Subject.Pool = clean(pool.Name)
+		f.Subject.Pool = fold.Printable(pool.Name)
 		f.Evidence = append(
 			f.Evidence,
 			evidence("size of the pool "+poolText(pool), float64(pool.Size), "ports"),
 			evidence("of these in use as far as the capture shows", float64(data.seen), "ports"),
 		)
 		for _, h := range data.holders[:min(len(data.holders), 3)] {
-			f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.name, h.process.pid), float64(h.count), "ports"))
+			f.Evidence = append(f.Evidence, evidence("held by "+task(h.process.Name, h.process.PID), float64(h.count), "ports"))
 		}
 	}
 	f.Causes = []string{

@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"slices"
 	"time"
 
@@ -24,21 +25,21 @@ const confirmRing = 3
 const criticalLoss = 0.25
 
 type ringLoss struct {
-	device      *deviceFacts
+	device      *fold.Device
 	baseRing    uint64
 	baseDevice  uint64
-	reasons     []reasonCount
+	reasons     []fold.ReasonCount
 	packets     uint64
 	polledBy    []otherCPU
 	full, polls uint64
 }
 
 // addSecond counts one second of the fault.
-func (l *ringLoss) addSecond(s *deviceSecond) {
-	l.packets += s.packets
-	for _, r := range append(slices.Clone(s.ringReasons), s.deviceReasons...) {
+func (l *ringLoss) addSecond(s *fold.DeviceSecond) {
+	l.packets += s.Packets
+	for _, r := range append(slices.Clone(s.RingReasons), s.DeviceReasons...) {
 		if len(l.reasons) < 32 {
-			l.reasons = addReason(l.reasons, r)
+			l.reasons = fold.AddReason(l.reasons, r)
 		}
 	}
 }
@@ -47,27 +48,27 @@ func newRingDrop(s Settings) detector {
 	return &ringDrop{s.Ring, s.Starvation, newTracker[ringLoss]("ring-drop", s.Lifecycle)}
 }
 
-func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
-	for _, f := range w.deviceList() {
-		key := f.key.name
+func (d *ringDrop) tick(w *tick, emit func(model.Finding)) {
+	for _, f := range w.SortedDevices() {
+		key := f.Key.Name
 		if key == "" {
-			key = "if" + itoa(f.key.ifindex)
+			key = "if" + itoa(f.Key.Ifindex)
 		}
-		if w.explained[f.key] && !d.cases.isOpen(key) {
+		if w.explained[f.Key] && !d.cases.isOpen(key) {
 			continue
 		}
-		drops := f.sum.drops()
+		drops := f.Sum.Drops()
 		var in *incident[ringLoss]
 		switch {
-		case drops >= d.settings.MinDrops && ratio(float64(drops), float64(drops+f.sum.packets)) >= d.settings.DropShare:
+		case drops >= d.settings.MinDrops && fold.Ratio(float64(drops), float64(drops+f.Sum.Packets)) >= d.settings.DropShare:
 			fresh := d.cases.incidents[key] == nil
-			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return f.seconds[slot].drops() > 0 }))
+			in = d.cases.raise(w, key, w.FirstSecond(func(slot int) bool { return f.Seconds[slot].Drops() > 0 }))
 			if fresh {
-				in.data = ringLoss{baseRing: f.ringTotal - f.sum.ring, baseDevice: f.deviceTotal - f.sum.device}
+				in.data = ringLoss{baseRing: f.RingTotal - f.Sum.Ring, baseDevice: f.DeviceTotal - f.Sum.Device}
 				// What the window's earlier seconds lost belongs to the fault.
-				for _, slot := range w.recent() {
-					if slot != w.slot && f.seconds[slot].drops() > 0 {
-						in.data.addSecond(&f.seconds[slot])
+				for _, slot := range w.Recent() {
+					if slot != w.Slot && f.Seconds[slot].Drops() > 0 {
+						in.data.addSecond(&f.Seconds[slot])
 					}
 				}
 			}
@@ -79,17 +80,17 @@ func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
 		}
 		data := &in.data
 		data.device = f
-		data.addSecond(&f.seconds[w.slot])
+		data.addSecond(&f.Seconds[w.Slot])
 		data.polledBy, data.full, data.polls = nil, 0, 0
-		for _, c := range w.cpuList() {
-			for _, n := range c.sum.napi {
-				if n.device == f.key && n.polls > 0 {
+		for _, c := range w.SortedCPUs() {
+			for _, n := range c.Sum.NAPI {
+				if n.Device == f.Key && n.Polls > 0 {
 					data.polledBy = append(
 						data.polledBy,
-						otherCPU{c.id, c.sum.busyShare(time.Duration(w.windowSeconds()) * time.Second)},
+						otherCPU{c.ID, c.Sum.BusyShare(time.Duration(w.WindowSeconds()) * time.Second)},
 					)
-					data.full += n.full
-					data.polls += n.polls
+					data.full += n.Full
+					data.polls += n.Polls
 				}
 			}
 		}
@@ -97,29 +98,29 @@ func (d *ringDrop) tick(w *world, emit func(model.Finding)) {
 	d.cases.settle(w, confirmRing, emit, func(in *incident[ringLoss]) model.Finding { return d.describe(w, in) })
 }
 
-func (d *ringDrop) finish(w *world, emit func(model.Finding)) {
+func (d *ringDrop) finish(w *tick, emit func(model.Finding)) {
 	d.cases.flush(w, emit, func(in *incident[ringLoss]) model.Finding { return d.describe(w, in) })
 }
 
-func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
+func (d *ringDrop) describe(w *tick, in *incident[ringLoss]) model.Finding {
 	data := &in.data
-	dev := clean(data.device.key.name)
+	dev := fold.Printable(data.device.Key.Name)
 	if dev == "" {
-		dev = "interface " + itoa(data.device.key.ifindex)
+		dev = "interface " + itoa(data.device.Key.Ifindex)
 	}
 	ongoing := in.touchedOrOpen()
-	ring, device := data.device.ringTotal-data.baseRing, data.device.deviceTotal-data.baseDevice
+	ring, device := data.device.RingTotal-data.baseRing, data.device.DeviceTotal-data.baseDevice
 	length := max(in.seen.Sub(in.start), time.Second)
 	reasons := slices.Clone(data.reasons)
-	slices.SortFunc(reasons, func(a, b reasonCount) int {
+	slices.SortFunc(reasons, func(a, b fold.ReasonCount) int {
 		return cmp.Or(
-			cmp.Compare(b.count, a.count),
-			cmp.Compare(a.queue, b.queue),
-			cmp.Compare(a.reason, b.reason),
-			cmp.Compare(a.location, b.location),
+			cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Queue, b.Queue),
+			cmp.Compare(a.Reason, b.Reason),
+			cmp.Compare(a.Location, b.Location),
 		)
 	})
-	config, known := w.deviceConfig(data.device.key)
+	config, known := w.DeviceConfig(data.device.Key)
 	where := "its ring"
 	if ring == 0 {
 		where = "its device layer"
@@ -140,27 +141,27 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 			evidence("lost in the device layer", float64(device), "packets"),
 		},
 	}
-	shareKnown := data.packets > 0 || !w.windows() // a log need not have the counter of what was received
+	shareKnown := data.packets > 0 || !w.Windows() // a log need not have the counter of what was received
 	if shareKnown {
-		share := ratio(float64(ring+device), float64(ring+device+data.packets))
+		share := fold.Ratio(float64(ring+device), float64(ring+device+data.packets))
 		f.Title += ", " + percent(share) + " of what arrived"
 		f.Evidence = append(f.Evidence, evidence("received meanwhile", float64(data.packets), "packets"))
 		if share >= criticalLoss {
 			f.Severity = model.SeverityCritical
 		}
 	}
-	if len(reasons) > 0 && reasons[0].queue >= 0 && ring > 0 {
-		f.Subject.Queue = "rx-" + itoa(reasons[0].queue)
+	if len(reasons) > 0 && reasons[0].Queue >= 0 && ring > 0 {
+		f.Subject.Queue = "rx-" + itoa(reasons[0].Queue)
 	}
 	for _, r := range reasons[:min(len(reasons), 4)] {
-		name := clean(r.reason)
-		if r.queue >= 0 {
-			name += ", queue " + itoa(r.queue)
+		name := fold.Printable(r.Reason)
+		if r.Queue >= 0 {
+			name += ", queue " + itoa(r.Queue)
 		}
-		if r.location != "" {
-			name += " at " + clean(r.location)
+		if r.Location != "" {
+			name += " at " + fold.Printable(r.Location)
 		}
-		f.Evidence = append(f.Evidence, evidence(name, float64(r.count), "packets"))
+		f.Evidence = append(f.Evidence, evidence(name, float64(r.Count), "packets"))
 	}
 	var busy *otherCPU
 	for i := range data.polledBy {
@@ -168,7 +169,7 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 			busy = c
 		}
 	}
-	full := ratio(float64(data.full), float64(data.polls))
+	full := fold.Ratio(float64(data.full), float64(data.polls))
 	switch {
 	case busy != nil && (busy.busy >= d.starvation.BusyShare || full >= d.starvation.FullPollShare):
 		f.Subject.CPU = busy.id
@@ -210,7 +211,7 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 		f.Causes = append(f.Causes, "how much was received is not in the capture: the share that was lost is not known")
 	}
 	if known && config.RingSource != "" {
-		f.RuledOut = append(f.RuledOut, "counted from: "+clean(config.RingSource))
+		f.RuledOut = append(f.RuledOut, "counted from: "+fold.Printable(config.RingSource))
 	}
 	if known && config.RXRing > 0 {
 		f.Evidence = append(f.Evidence, evidence("receive descriptors", float64(config.RXRing), "descriptors"))
@@ -219,9 +220,9 @@ func (d *ringDrop) describe(w *world, in *incident[ringLoss]) model.Finding {
 }
 
 // enlarge advises a larger ring as far as the device takes one.
-func (d *ringDrop) enlarge(w *world, dev string, config model.DeviceConfig, known bool) []string {
+func (d *ringDrop) enlarge(w *tick, dev string, config model.DeviceConfig, known bool) []string {
 	switch {
-	case w.windows():
+	case w.Windows():
 		return []string{
 			fmt.Sprintf(
 				"see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when "+

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"strconv"
 	"time"
 )
@@ -256,8 +257,8 @@ func (s *Settings) Validate() error {
 			return err
 		}
 	}
-	if w := s.Lifecycle.Window.Std(); w < time.Second || w > maxWindow*time.Second {
-		return fmt.Errorf("setting lifecycle.window: %v is not between 1s and %ds", w, maxWindow)
+	if w := s.Lifecycle.Window.Std(); w < time.Second || w > fold.MaxWindow*time.Second {
+		return fmt.Errorf("setting lifecycle.window: %v is not between 1s and %ds", w, fold.MaxWindow)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"time"
 
 	"lostbeat/model"
@@ -21,7 +22,7 @@ const confirmSocket = 3
 
 // overflow is what is known about one socket's overflowing queue.
 type overflow struct {
-	socket *socketFacts
+	socket *fold.Socket
 	base   uint64
 	// fullReadings of readings found the queue more than half full.
 	readings, fullReadings uint64
@@ -42,21 +43,21 @@ func newSocketDrop(s Settings) detector {
 	return &socketDrop{s.Socket, newTracker[overflow]("socket-drop", s.Lifecycle)}
 }
 
-func (d *socketDrop) tick(w *world, emit func(model.Finding)) {
-	for _, s := range w.socketList() {
+func (d *socketDrop) tick(w *tick, emit func(model.Finding)) {
+	for _, s := range w.SortedSockets() {
 		key := socketCaseKey(s)
-		if w.explained[s.key] && !d.cases.isOpen(key) {
+		if w.explained[s.Key] && !d.cases.isOpen(key) {
 			continue
 		}
-		drops := s.sum.drops()
+		drops := s.Sum.Drops()
 		stopped := stoppedReading(w, s)
 		var in *incident[overflow]
 		switch {
 		case drops >= d.settings.MinDrops, drops > 0 && stopped:
 			fresh := d.cases.incidents[key] == nil
-			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return s.seconds[slot].drops() > 0 }))
+			in = d.cases.raise(w, key, w.FirstSecond(func(slot int) bool { return s.Seconds[slot].Drops() > 0 }))
 			if fresh {
-				in.data = overflow{socket: s, base: s.total - min(s.total, drops)}
+				in.data = overflow{socket: s, base: s.Total - min(s.Total, drops)}
 			}
 		case drops > 0 || stopped:
 			in = d.cases.keep(w, key)
@@ -66,37 +67,37 @@ func (d *socketDrop) tick(w *world, emit func(model.Finding)) {
 		}
 		data := &in.data
 		data.socket = s
-		second := &s.seconds[w.slot]
-		data.readings += second.readings
-		data.fullReadings += second.full
-		data.maxIdle = max(data.maxIdle, second.maxIdle)
+		second := &s.Seconds[w.Slot]
+		data.readings += second.Readings
+		data.fullReadings += second.Full
+		data.maxIdle = max(data.maxIdle, second.MaxIdle)
 		data.cause = d.cause(w, data)
 	}
 	d.cases.settle(w, confirmSocket, emit, d.describe)
 }
 
-func (d *socketDrop) finish(w *world, emit func(model.Finding)) { d.cases.flush(w, emit, d.describe) }
+func (d *socketDrop) finish(w *tick, emit func(model.Finding)) { d.cases.flush(w, emit, d.describe) }
 
-func socketCaseKey(s *socketFacts) string {
-	key := fmt.Sprintf("%s/%d", s.protocol, s.port)
-	if s.pid > 0 {
-		key += "/pid" + itoa(s.pid)
+func socketCaseKey(s *fold.Socket) string {
+	key := fmt.Sprintf("%s/%d", s.Protocol, s.Port)
+	if s.PID > 0 {
+		key += "/pid" + itoa(s.PID)
 	}
-	if s.port == 0 {
-		key += fmt.Sprintf("/%x", s.key.cookie)
+	if s.Port == 0 {
+		key += fmt.Sprintf("/%x", s.Key.Cookie)
 	}
 	return key
 }
 
 // stoppedReading says that the program has taken nothing out of a full queue
 // for so long that it does not read any more.
-func stoppedReading(w *world, s *socketFacts) bool {
-	return s.sum.maxIdle > 0 && s.last.Idle >= w.settings.Socket.StoppedIdle.Std() &&
-		ratio(float64(s.last.QueuedBytes), float64(s.last.LimitBytes)) >= w.settings.Socket.SlowShare
+func stoppedReading(w *tick, s *fold.Socket) bool {
+	return s.Sum.MaxIdle > 0 && s.Last.Idle >= w.settings.Socket.StoppedIdle.Std() &&
+		fold.Ratio(float64(s.Last.QueuedBytes), float64(s.Last.LimitBytes)) >= w.settings.Socket.SlowShare
 }
 
 // cause decides why the queue overflows.
-func (d *socketDrop) cause(w *world, data *overflow) overflowCause {
+func (d *socketDrop) cause(w *tick, data *overflow) overflowCause {
 	switch {
 	case stoppedReading(w, data.socket):
 		return causeStopped
@@ -109,13 +110,13 @@ func (d *socketDrop) cause(w *world, data *overflow) overflowCause {
 }
 
 // socketName names a socket by its port and process.
-func socketName(s *socketFacts) string {
-	name := s.protocol.String() + "/" + itoa(s.port)
-	if s.port == 0 {
-		name = "a " + s.protocol.String() + " socket"
+func socketName(s *fold.Socket) string {
+	name := s.Protocol.String() + "/" + itoa(s.Port)
+	if s.Port == 0 {
+		name = "a " + s.Protocol.String() + " socket"
 	}
-	if s.process != "" || s.pid > 0 {
-		name += " " + task(s.process, s.pid)
+	if s.Process != "" || s.PID > 0 {
+		name += " " + task(s.Process, s.PID)
 	}
 	return name
 }
@@ -124,20 +125,20 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 	data := &in.data
 	s := data.socket
 	ongoing := in.touchedOrOpen()
-	lost := s.total - min(s.total, data.base)
+	lost := s.Total - min(s.Total, data.base)
 	length := max(in.seen.Sub(in.start), time.Second)
-	who := task(s.process, s.pid)
-	port := s.protocol.String() + "/" + itoa(s.port)
-	last := s.last
+	who := task(s.Process, s.PID)
+	port := s.Protocol.String() + "/" + itoa(s.Port)
+	last := s.Last
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
 			Kind:     "socket",
 			CPU:      -1,
-			PID:      s.pid,
-			Process:  clean(s.process),
-			Protocol: s.protocol.String(),
-			Port:     s.port,
+			PID:      s.PID,
+			Process:  fold.Printable(s.Process),
+			Protocol: s.Protocol.String(),
+			Port:     s.Port,
 		},
 		Evidence: []model.Evidence{
 			evidence("dropped at the receive queue", float64(lost), "packets"),
@@ -151,7 +152,7 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 			evidence("limit of the queue (SO_RCVBUF)", float64(last.LimitBytes), "bytes"),
 			evidence(
 				"readings that found the queue more than half full",
-				ratio(float64(data.fullReadings), float64(data.readings)),
+				fold.Ratio(float64(data.fullReadings), float64(data.readings)),
 				"ratio",
 			),
 			evidence("time since the program last read", float64(last.Idle), "ns"),
@@ -181,7 +182,7 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 				"find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was stopped on "+
 					"purpose",
 				who,
-				max(s.pid, 0),
+				max(s.PID, 0),
 			),
 			"do not enlarge SO_RCVBUF: that only delays the loss",
 		}
@@ -239,7 +240,7 @@ func (d *socketDrop) describe(in *incident[overflow]) model.Finding {
 				number(roundUp(4*max(last.LimitBytes, 1))),
 			),
 		}
-	case s.port == 0 && s.pid < 0:
+	case s.Port == 0 && s.PID < 0:
 		// A counter over all sockets: Microsoft Winsock BSP.
 		f.Title = fmt.Sprintf(
 			"Datagrams %s dropped because a socket's receive queue was full, which socket is not known: %s",

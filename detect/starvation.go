@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"lostbeat/fold"
 	"time"
 
 	"lostbeat/model"
@@ -55,14 +56,14 @@ type starved struct {
 	look
 	looks [unproven + 1]look
 	// device is the device whose packets it handles, drops what was dropped at backlogs since the start.
-	device  deviceKey
+	device  fold.DeviceKey
 	dropped uint64
 	// base are the CPU's totals when it began.
 	baseDropped, baseProcessed, baseSqueezed uint64
 	processed, squeezed                      uint64
 	// late are the victims' waits.
 	late      uint64
-	worstLate singleRun
+	worstLate fold.Run
 	// victims are sockets that lost packets on this CPU.
 	victims []victim
 	// silences are those of regular flows that this CPU handled until then.
@@ -74,7 +75,7 @@ type starved struct {
 	deviceBase  uint64
 	// napi are a NAPI thread's polls since the fault began, worstDrops what was
 	// lost in the window that look tells of.
-	napi       napiFacts
+	napi       fold.NAPI
 	worstDrops uint64
 }
 
@@ -86,26 +87,26 @@ type look struct {
 	// worstShare is the largest share, and work and facts are the culprit and
 	// its CPU in the last window that came close to it, others the other CPUs.
 	worstShare float64
-	work       workFacts
-	facts      cpuSecond
+	work       fold.Work
+	facts      fold.CPUSecond
 	others     []otherCPU
 }
 
 // share is the culprit's mean share of its CPU.
-func (l *look) share() float64 { return ratio(l.shares, float64(l.windows)) }
+func (l *look) share() float64 { return fold.Ratio(l.shares, float64(l.windows)) }
 
 // nearWorst is the part of the largest share from which a window describes the fault.
 const nearWorst = 0.9
 
 // add notes a window that showed pattern p, and takes the look of the pattern
 // seen most often.
-func (data *starved) add(p pattern, share float64, top *workFacts, facts *cpuSecond, others []otherCPU) {
+func (data *starved) add(p pattern, share float64, top *fold.Work, facts *fold.CPUSecond, others []otherCPU) {
 	l := &data.looks[p]
 	l.windows++
 	l.shares += share
 	l.worstShare = max(l.worstShare, share)
 	if share >= nearWorst*l.worstShare {
-		l.work, l.facts, l.others = *top, facts.clone(), others
+		l.work, l.facts, l.others = *top, facts.Clone(), others
 	}
 	data.pattern = p
 	for i := range data.looks {
@@ -117,7 +118,7 @@ func (data *starved) add(p pattern, share float64, top *workFacts, facts *cpuSec
 }
 
 type victim struct {
-	socket *socketFacts
+	socket *fold.Socket
 	base   uint64
 }
 
@@ -127,8 +128,8 @@ type otherCPU struct {
 	busy float64
 }
 
-func (d *starvation) tick(w *world, emit func(model.Finding)) {
-	for _, c := range w.cpuList() {
+func (d *starvation) tick(w *tick, emit func(model.Finding)) {
+	for _, c := range w.SortedCPUs() {
 		d.judgeCPU(w, c)
 	}
 	d.judgeThreads(w)
@@ -137,64 +138,64 @@ func (d *starvation) tick(w *world, emit func(model.Finding)) {
 	d.cases.settle(w, confirmStarvation, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
 }
 
-func (d *starvation) finish(w *world, emit func(model.Finding)) {
+func (d *starvation) finish(w *tick, emit func(model.Finding)) {
 	d.flushLong(w, emit)
 	d.cases.flush(w, emit, func(in *incident[starved]) model.Finding { return d.describe(w, in) })
 }
 
 // judgeCPU decides whether deferred work on one CPU starves others.
-func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
+func (d *starvation) judgeCPU(w *tick, c *fold.CPU) {
 	s := d.settings
-	sum := &c.sum
-	top := sum.top()
+	sum := &c.Sum
+	top := sum.Top()
 	if top == nil {
 		return
 	}
-	window := time.Duration(w.windowSeconds()) * time.Second
-	total, share := sum.share(sum.deferred(), window), sum.share(top.busy, window)
+	window := time.Duration(w.WindowSeconds()) * time.Second
+	total, share := sum.Share(sum.Deferred(), window), sum.Share(top.Busy, window)
 
-	drops := sum.softnet.dropped
-	lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+sum.softnet.processed)) >= s.DropShare
+	drops := sum.Softnet.Dropped
+	lossy := drops >= s.MinDrops && fold.Ratio(float64(drops), float64(drops+sum.Softnet.Processed)) >= s.DropShare
 	deviceDrops := d.deviceDropsOn(w, c)
 	lossy = lossy || deviceDrops >= s.MinDrops && share >= s.BusyShare
 	late, worst, blocker := d.lateWaits(c, top)
 	delayed := late >= s.LateCount && !d.stolen(sum)
 
-	key := "cpu" + itoa(c.id)
+	key := "cpu" + itoa(c.ID)
 	p, ok := saturated, false
 	switch {
-	case delayed && !lossy && blocker != nil && blocker.maxRun >= s.LateWait.Std():
+	case delayed && !lossy && blocker != nil && blocker.MaxRun >= s.LateWait.Std():
 		// One run alone was long enough to make others late. Late waits behind
 		// many shorter runs are what a loaded CPU shows without a fault.
 		p, ok = blocked, true
-		top, share = blocker, sum.share(blocker.busy, window)
+		top, share = blocker, sum.Share(blocker.Busy, window)
 	case (lossy || delayed) && total >= s.BusyShare && share >= s.SharedBusyShare:
 		ok = true
 		if d.squeezedEarly(sum, top) {
 			p = budgeted
 		}
-	case drops >= s.MinDrops && d.squeezedEarly(sum, sum.vector("NET_RX")):
+	case drops >= s.MinDrops && d.squeezedEarly(sum, sum.Vector("NET_RX")):
 		p, ok = budgeted, true
 		// NET_RX gets so little done that another vector may be the busiest.
-		top = sum.vector("NET_RX")
-		share = sum.share(top.busy, window)
-	case lossy && share >= s.SharedBusyShare && idleShare(sum) < 0.1 && share >= userShare(sum):
+		top = sum.Vector("NET_RX")
+		share = sum.Share(top.Busy, window)
+	case lossy && share >= s.SharedBusyShare && fold.IdleShare(sum) < 0.1 && share >= fold.UserShare(sum):
 		p, ok = crowded, true
-	case w.windows() && total >= s.BusyShare && !isSoftirq(top):
+	case w.Windows() && total >= s.BusyShare && !isSoftirq(top):
 		p, ok = unproven, true
 	}
 	var in *incident[starved]
 	switch {
 	case ok:
 		fresh := d.cases.incidents[key] == nil
-		in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return d.suffers(c, &c.seconds[slot]) }))
+		in = d.cases.raise(w, key, w.FirstSecond(func(slot int) bool { return d.suffers(c, &c.Seconds[slot]) }))
 		if fresh {
 			in.data = starved{
-				cpu:           c.id,
-				late:          late - d.lateIn(c, c.seconds[w.slot].late),
-				baseDropped:   c.dropped - drops,
-				baseProcessed: c.processed - sum.softnet.processed,
-				baseSqueezed:  c.squeezed - sum.softnet.squeezed,
+				cpu:           c.ID,
+				late:          late - d.lateIn(c, c.Seconds[w.Slot].Late),
+				baseDropped:   c.Dropped - drops,
+				baseProcessed: c.Processed - sum.Softnet.Processed,
+				baseSqueezed:  c.Squeezed - sum.Softnet.Squeezed,
 			}
 		}
 	case total >= s.ClearShare && (drops > 0 || late > 0) || drops >= s.MinDrops:
@@ -205,21 +206,21 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 	}
 	data := &in.data
 	if ok {
-		data.add(p, share, top, sum, d.otherCPUs(w, c.id))
-		if device := d.deviceOf(w, c); device.name != "" {
+		data.add(p, share, top, sum, d.otherCPUs(w, c.ID))
+		if device := d.deviceOf(w, c); device.Name != "" {
 			data.device = device
 		}
 	}
-	data.dropped, data.processed, data.squeezed = c.dropped-data.baseDropped, c.processed-data.baseProcessed, c.squeezed-data.baseSqueezed
+	data.dropped, data.processed, data.squeezed = c.Dropped-data.baseDropped, c.Processed-data.baseProcessed, c.Squeezed-data.baseSqueezed
 	data.deviceDrops += d.newDeviceDrops(w, c, share)
 	// The window slides: count each second's late waits once.
-	data.late += d.lateIn(c, c.seconds[w.slot].late)
-	if worst.wait > data.worstLate.wait {
+	data.late += d.lateIn(c, c.Seconds[w.Slot].Late)
+	if worst.Wait > data.worstLate.Wait {
 		data.worstLate = worst
 	}
 	d.collectVictims(w, c, data)
 	if data.pattern == unproven {
-		regular, silent := w.flowsOn(c.id, in.start.Add(-time.Second))
+		regular, silent := w.FlowsOn(c.ID, in.start.Add(-time.Second))
 		data.regular = max(data.regular, regular)
 		data.silences = addHushes(data.silences, silent)
 	}
@@ -227,28 +228,28 @@ func (d *starvation) judgeCPU(w *world, c *cpuFacts) {
 
 // suffers says that a second of a CPU shows work that is lost or late, or a
 // CPU that is busy with deferred work.
-func (d *starvation) suffers(c *cpuFacts, s *cpuSecond) bool {
-	return s.softnet.dropped > 0 || d.lateIn(c, s.late) > 0 || s.share(s.deferred(), time.Second) >= d.settings.ClearShare
+func (d *starvation) suffers(c *fold.CPU, s *fold.CPUSecond) bool {
+	return s.Softnet.Dropped > 0 || d.lateIn(c, s.Late) > 0 || s.Share(s.Deferred(), time.Second) >= d.settings.ClearShare
 }
 
 // lateWaits counts the waits of other work than top on this CPU, and names the
 // work whose long runs they waited for.
-func (d *starvation) lateWaits(c *cpuFacts, top *workFacts) (n uint64, worst singleRun, blocker *workFacts) {
-	blamed := make([]uint64, len(c.sum.work))
-	for _, l := range c.sum.late {
+func (d *starvation) lateWaits(c *fold.CPU, top *fold.Work) (n uint64, worst fold.Run, blocker *fold.Work) {
+	blamed := make([]uint64, len(c.Sum.Work))
+	for _, l := range c.Sum.Late {
 		blame := d.blockerOf(c, l)
 		if blame < 0 {
 			continue
 		}
 		blamed[blame]++
-		if n++; l.wait > worst.wait {
+		if n++; l.Wait > worst.Wait {
 			worst = l
 		}
 	}
 	var most uint64
 	for i, count := range blamed {
 		if count > most {
-			most, blocker = count, &c.sum.work[i]
+			most, blocker = count, &c.Sum.Work[i]
 		}
 	}
 	if most < d.settings.LateCount {
@@ -258,7 +259,7 @@ func (d *starvation) lateWaits(c *cpuFacts, top *workFacts) (n uint64, worst sin
 }
 
 // lateIn counts the runs that waited for other work that is known.
-func (d *starvation) lateIn(c *cpuFacts, runs []singleRun) (n uint64) {
+func (d *starvation) lateIn(c *fold.CPU, runs []fold.Run) (n uint64) {
 	for _, l := range runs {
 		if d.blockerOf(c, l) >= 0 {
 			n++
@@ -269,24 +270,24 @@ func (d *starvation) lateIn(c *cpuFacts, runs []singleRun) (n uint64) {
 
 // blockerOf returns which of the CPU's deferred work ran while l waited, -1
 // when it is not known or is l's own.
-func (d *starvation) blockerOf(c *cpuFacts, l singleRun) int {
-	from, to := l.at.Add(-l.run-l.wait), l.at.Add(-l.run)
+func (d *starvation) blockerOf(c *fold.CPU, l fold.Run) int {
+	from, to := l.At.Add(-l.Run-l.Wait), l.At.Add(-l.Run)
 	name := ""
 	var longest time.Duration
-	for _, g := range c.sum.long {
-		overlap := min(to, g.at).Sub(max(from, g.at.Add(-g.run)))
-		if g.name != l.name && overlap > longest && overlap >= l.wait/2 {
-			name, longest = g.name, overlap
-			if g.driver != "" {
-				name = g.driver
+	for _, g := range c.Sum.Long {
+		overlap := min(to, g.At).Sub(max(from, g.At.Add(-g.Run)))
+		if g.Name != l.Name && overlap > longest && overlap >= l.Wait/2 {
+			name, longest = g.Name, overlap
+			if g.Driver != "" {
+				name = g.Driver
 			}
 		}
 	}
 	if name == "" {
-		name = l.before
+		name = l.Before
 	}
-	for i := range c.sum.work {
-		if f := &c.sum.work[i]; f.name != l.name && (f.name == name || f.driver != "" && f.driver == name) {
+	for i := range c.Sum.Work {
+		if f := &c.Sum.Work[i]; f.Name != l.Name && (f.Name == name || f.Driver != "" && f.Driver == name) {
 			return i
 		}
 	}
@@ -294,19 +295,19 @@ func (d *starvation) blockerOf(c *cpuFacts, l singleRun) int {
 }
 
 // stolen says that the hypervisor took so much of the CPU that delays on it prove nothing.
-func (d *starvation) stolen(c *cpuSecond) bool {
-	return ratio(float64(c.time.steal), float64(c.time.covered)) > d.settings.MaxSteal
+func (d *starvation) stolen(c *fold.CPUSecond) bool {
+	return fold.Ratio(float64(c.Time.Steal), float64(c.Time.Covered)) > d.settings.MaxSteal
 }
 
 // squeezedEarly says that NET_RX stops with work left after few packets and
 // well before its time is up: its budget is too small, rather than its packets
 // too dear.
-func (d *starvation) squeezedEarly(c *cpuSecond, top *workFacts) bool {
-	if top == nil || top.name != "NET_RX" || top.count == 0 || c.softnet.processed == 0 {
+func (d *starvation) squeezedEarly(c *fold.CPUSecond, top *fold.Work) bool {
+	if top == nil || top.Name != "NET_RX" || top.Count == 0 || c.Softnet.Processed == 0 {
 		return false
 	}
-	return float64(c.softnet.squeezed) >= d.settings.SqueezeShare*float64(top.count) &&
-		c.softnet.processed/top.count < usualBudget/4 && top.busy/time.Duration(top.count) < usualBudgetTime/4
+	return float64(c.Softnet.Squeezed) >= d.settings.SqueezeShare*float64(top.Count) &&
+		c.Softnet.Processed/top.Count < usualBudget/4 && top.Busy/time.Duration(top.Count) < usualBudgetTime/4
 }
 
 // Defaults of net.core.netdev_budget, in packets, and netdev_budget_usecs.
@@ -316,35 +317,21 @@ const (
 )
 
 // packetCost is the time that NET_RX spends on one packet.
-func packetCost(c *cpuSecond, top *workFacts) time.Duration {
-	if top.name != "NET_RX" || c.softnet.processed == 0 {
+func packetCost(c *fold.CPUSecond, top *fold.Work) time.Duration {
+	if top.Name != "NET_RX" || c.Softnet.Processed == 0 {
 		return 0
 	}
-	return top.busy / time.Duration(c.softnet.processed)
+	return top.Busy / time.Duration(c.Softnet.Processed)
 }
 
-func isSoftirq(f *workFacts) bool { return f.class == model.ClassSoftirq }
+func isSoftirq(f *fold.Work) bool { return f.Class == model.ClassSoftirq }
 
-func userShare(c *cpuSecond) float64 { return ratio(float64(c.time.user), float64(c.time.covered)) }
-
-// idleShare is the CPU's idle share, 0 when its times are not known.
-func idleShare(c *cpuSecond) float64 { return ratio(float64(c.time.idle), float64(c.time.covered)) }
-
-// busyShare is the part of the window in which the CPU was not idle; without
-// its times, the part spent in deferred work.
-func (c *cpuSecond) busyShare(window time.Duration) float64 {
-	if c.time.covered > 0 {
-		return 1 - idleShare(c)
-	}
-	return c.share(c.deferred(), window)
-}
-
-func (d *starvation) otherCPUs(w *world, self int32) []otherCPU {
+func (d *starvation) otherCPUs(w *tick, self int32) []otherCPU {
 	var others []otherCPU
-	window := time.Duration(w.windowSeconds()) * time.Second
-	for _, c := range w.cpuList() {
-		if c.id != self {
-			others = append(others, otherCPU{c.id, c.sum.busyShare(window)})
+	window := time.Duration(w.WindowSeconds()) * time.Second
+	for _, c := range w.SortedCPUs() {
+		if c.ID != self {
+			others = append(others, otherCPU{c.ID, c.Sum.BusyShare(window)})
 		}
 	}
 	return others
@@ -352,34 +339,34 @@ func (d *starvation) otherCPUs(w *world, self int32) []otherCPU {
 
 // deviceOf returns the device whose packets the CPU handles: the one that
 // loses most at backlogs, else the one polled most here, else the busiest.
-func (d *starvation) deviceOf(w *world, c *cpuFacts) deviceKey {
-	var sums []deviceCount
-	if c.sum.softnet.dropped > 0 {
-		for _, slot := range w.recent() {
-			for _, dc := range w.backlog[slot] {
-				sums = addDevice(sums, dc.device, dc.count)
+func (d *starvation) deviceOf(w *tick, c *fold.CPU) fold.DeviceKey {
+	var sums []fold.DeviceCount
+	if c.Sum.Softnet.Dropped > 0 {
+		for _, slot := range w.Recent() {
+			for _, dc := range w.Backlog[slot] {
+				sums = fold.AddDevice(sums, dc.Device, dc.Count)
 			}
 		}
 	}
 	if best, ok := mostOf(sums); ok {
 		return best
 	}
-	for _, n := range c.sum.napi {
-		if n.device.ifindex != 0 {
-			sums = addDevice(sums, n.device, n.packets)
+	for _, n := range c.Sum.NAPI {
+		if n.Device.Ifindex != 0 {
+			sums = fold.AddDevice(sums, n.Device, n.Packets)
 		}
 	}
 	if best, ok := mostOf(sums); ok {
 		return best
 	}
-	return deviceKey{}
+	return fold.DeviceKey{}
 }
 
-func mostOf(list []deviceCount) (best deviceKey, ok bool) {
+func mostOf(list []fold.DeviceCount) (best fold.DeviceKey, ok bool) {
 	var most uint64
 	for _, dc := range list {
-		if dc.device.name != "" && (dc.count > most || dc.count == most && ok && compareDevices(dc.device, best) < 0) {
-			best, most, ok = dc.device, dc.count, true
+		if dc.Device.Name != "" && (dc.Count > most || dc.Count == most && ok && fold.CompareDevices(dc.Device, best) < 0) {
+			best, most, ok = dc.Device, dc.Count, true
 		}
 	}
 	return best, ok
@@ -387,22 +374,22 @@ func mostOf(list []deviceCount) (best deviceKey, ok bool) {
 
 // deviceDropsOn counts packets lost in rings of devices that this CPU polls,
 // or, where polls are not seen (Windows), of any device.
-func (d *starvation) deviceDropsOn(w *world, c *cpuFacts) uint64 {
+func (d *starvation) deviceDropsOn(w *tick, c *fold.CPU) uint64 {
 	var n uint64
-	for _, f := range w.devices {
-		if polledOn(w, c, f.key) {
-			n += f.sum.ring
+	for _, f := range w.Devices {
+		if polledOn(w, c, f.Key) {
+			n += f.Sum.Ring
 		}
 	}
 	return n
 }
 
-func polledOn(w *world, c *cpuFacts, k deviceKey) bool {
-	if w.windows() {
+func polledOn(w *tick, c *fold.CPU, k fold.DeviceKey) bool {
+	if w.Windows() {
 		return true
 	}
-	for _, n := range c.sum.napi {
-		if n.device == k && n.polls > n.threaded {
+	for _, n := range c.Sum.NAPI {
+		if n.Device == k && n.Polls > n.Threaded {
 			return true
 		}
 	}
@@ -411,11 +398,11 @@ func polledOn(w *world, c *cpuFacts, k deviceKey) bool {
 
 // newDeviceDrops counts this second's ring drops that the CPU's load explains,
 // and marks their devices as explained.
-func (d *starvation) newDeviceDrops(w *world, c *cpuFacts, share float64) uint64 {
+func (d *starvation) newDeviceDrops(w *tick, c *fold.CPU, share float64) uint64 {
 	var n uint64
-	for k, f := range w.devices {
-		if f.sum.ring > 0 && share >= d.settings.BusyShare && polledOn(w, c, k) {
-			n += f.seconds[w.slot].ring
+	for k, f := range w.Devices {
+		if f.Sum.Ring > 0 && share >= d.settings.BusyShare && polledOn(w, c, k) {
+			n += f.Seconds[w.Slot].Ring
 			w.explained[k] = true
 		}
 	}
@@ -425,41 +412,31 @@ func (d *starvation) newDeviceDrops(w *world, c *cpuFacts, share float64) uint64
 // collectVictims notes the sockets that lose packets on this CPU. Their
 // programs cannot keep up because the CPU cannot; a program that has stopped
 // reading is its own fault.
-func (d *starvation) collectVictims(w *world, c *cpuFacts, data *starved) {
-	for _, s := range w.socketList() {
-		drops := s.sum.drops()
+func (d *starvation) collectVictims(w *tick, c *fold.CPU, data *starved) {
+	for _, s := range w.SortedSockets() {
+		drops := s.Sum.Drops()
 		if drops == 0 || stoppedReading(w, s) {
 			continue
 		}
 		var here, all uint64
-		for _, cc := range s.sum.cpus {
-			all += cc.count
-			if cc.cpu == c.id {
-				here += cc.count
+		for _, cc := range s.Sum.CPUs {
+			all += cc.Count
+			if cc.CPU == c.ID {
+				here += cc.Count
 			}
 		}
 		if here*2 < all {
 			continue
 		}
 		if data.pattern != blocked {
-			w.explained[s.key] = true
+			w.explained[s.Key] = true
 		}
 		known := false
 		for _, v := range data.victims {
 			known = known || v.socket == s
 		}
 		if !known && len(data.victims) < 16 {
-			data.victims = append(data.victims, victim{s, s.total - min(s.total, drops)})
+			data.victims = append(data.victims, victim{s, s.Total - min(s.Total, drops)})
 		}
 	}
-}
-
-func (c *cpuSecond) clone() cpuSecond {
-	out := *c
-	out.work = append([]workFacts(nil), c.work...)
-	out.irqs = append([]workFacts(nil), c.irqs...)
-	out.napi = append([]napiFacts(nil), c.napi...)
-	out.late = append([]singleRun(nil), c.late...)
-	out.long = append([]singleRun(nil), c.long...)
-	return out
 }

@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"slices"
 	"strings"
 	"time"
@@ -30,31 +31,31 @@ type longDriver struct {
 
 // judgeLong notes DPCs and ISRs of Windows hosts that exceed the documented
 // guideline by a factor. No victim is needed for a note of severity info.
-func (d *starvation) judgeLong(w *world) {
-	d.judgeLongClass(w, "DPC", d.settings.DPCGuideline.Std(), func(s *cpuSecond) []workFacts { return s.work })
-	d.judgeLongClass(w, "ISR", d.settings.ISRGuideline.Std(), func(s *cpuSecond) []workFacts { return s.irqs })
+func (d *starvation) judgeLong(w *tick) {
+	d.judgeLongClass(w, "DPC", d.settings.DPCGuideline.Std(), func(s *fold.CPUSecond) []fold.Work { return s.Work })
+	d.judgeLongClass(w, "ISR", d.settings.ISRGuideline.Std(), func(s *fold.CPUSecond) []fold.Work { return s.IRQs })
 }
 
 func (d *starvation) judgeLongClass(
-	w *world,
+	w *tick,
 	what string,
 	guideline time.Duration,
-	list func(*cpuSecond) []workFacts,
+	list func(*fold.CPUSecond) []fold.Work,
 ) {
 	limit := time.Duration(d.settings.GuidelineFactor * float64(guideline))
 	var worst time.Duration
-	for _, c := range w.cpus {
-		work := list(&c.seconds[w.slot])
+	for _, c := range w.CPUs {
+		work := list(&c.Seconds[w.Slot])
 		for i := range work {
-			if isWindowsWork(work[i].class) {
-				worst = max(worst, work[i].maxRun)
+			if isWindowsWork(work[i].Class) {
+				worst = max(worst, work[i].MaxRun)
 			}
 		}
 	}
 	var in *incident[longWork]
 	switch {
 	case worst >= limit:
-		in = d.long.raise(w, what, w.now-tickEvery)
+		in = d.long.raise(w, what, w.Now-tickEvery)
 	case worst > guideline:
 		in = d.long.keep(w, what)
 	}
@@ -62,11 +63,11 @@ func (d *starvation) judgeLongClass(
 		return
 	}
 	in.data.what, in.data.guideline = what, guideline
-	for _, c := range w.cpuList() {
-		work := list(&c.seconds[w.slot])
+	for _, c := range w.SortedCPUs() {
+		work := list(&c.Seconds[w.Slot])
 		for i := range work {
-			if isWindowsWork(work[i].class) {
-				in.data.add(c.id, &work[i])
+			if isWindowsWork(work[i].Class) {
+				in.data.add(c.ID, &work[i])
 			}
 		}
 	}
@@ -82,14 +83,14 @@ func isWindowsWork(class model.Class) bool {
 }
 
 // add folds in one second of one driver on one CPU.
-func (l *longWork) add(cpu int32, f *workFacts) {
-	l.runs += f.count
-	if f.maxRun <= l.guideline {
+func (l *longWork) add(cpu int32, f *fold.Work) {
+	l.runs += f.Count
+	if f.MaxRun <= l.guideline {
 		return
 	}
-	over := max(f.overLimit, 1)
+	over := max(f.OverLimit, 1)
 	l.over += over
-	name := f.label()
+	name := fold.Printable(f.Label())
 	i := slices.IndexFunc(l.drivers, func(d longDriver) bool { return d.name == name })
 	if i < 0 {
 		i = len(l.drivers)
@@ -97,18 +98,18 @@ func (l *longWork) add(cpu int32, f *workFacts) {
 	}
 	d := &l.drivers[i]
 	d.over += over
-	if f.maxRun > d.worst {
-		d.worst, d.cpu, d.routine = f.maxRun, cpu, clean(f.worstRoutine)
+	if f.MaxRun > d.worst {
+		d.worst, d.cpu, d.routine = f.MaxRun, cpu, fold.Printable(f.WorstRoutine)
 	}
 }
 
-func (d *starvation) settleLong(w *world, emit func(model.Finding)) {
+func (d *starvation) settleLong(w *tick, emit func(model.Finding)) {
 	d.long.settle(w, 1, emit, d.describeLong)
 }
 
 // flushLong ends the notes with the stream. A burst that only happened to be
 // the last thing seen is not called ongoing.
-func (d *starvation) flushLong(w *world, emit func(model.Finding)) {
+func (d *starvation) flushLong(w *tick, emit func(model.Finding)) {
 	d.long.flush(w, func(f model.Finding) {
 		f.Ongoing = f.End.Sub(f.Start) >= d.long.settings.ClearAfter.Std()
 		emit(f)

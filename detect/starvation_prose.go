@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"slices"
 	"strings"
 	"time"
@@ -10,16 +11,16 @@ import (
 )
 
 // describe writes the finding of a starved CPU or NAPI thread.
-func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
+func (d *starvation) describe(w *tick, in *incident[starved]) model.Finding {
 	data := &in.data
 	f := model.Finding{
 		Severity: model.SeverityWarning,
-		Subject:  model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: clean(data.device.name)},
+		Subject:  model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: fold.Printable(data.device.Name)},
 	}
-	if data.work.driver != "" {
-		f.Subject.Driver = clean(data.work.driver)
+	if data.work.Driver != "" {
+		f.Subject.Driver = fold.Printable(data.work.Driver)
 	} else {
-		f.Subject.Vector = clean(data.work.name)
+		f.Subject.Vector = fold.Printable(data.work.Name)
 	}
 	switch data.pattern {
 	case threaded:
@@ -43,15 +44,15 @@ func (d *starvation) describe(w *world, in *incident[starved]) model.Finding {
 
 // lossShare is the share of the packets for this CPU that were dropped since the fault began.
 func (d *starvation) lossShare(data *starved) float64 {
-	return ratio(float64(data.dropped), float64(data.dropped+data.processed))
+	return fold.Ratio(float64(data.dropped), float64(data.dropped+data.processed))
 }
 
-func (d *starvation) title(w *world, in *incident[starved]) string {
+func (d *starvation) title(w *tick, in *incident[starved]) string {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
-	work := data.work.label()
-	if data.device.name != "" && data.work.name == "NET_RX" {
-		work += " for " + clean(data.device.name)
+	work := fold.Printable(data.work.Label())
+	if data.device.Name != "" && data.work.Name == "NET_RX" {
+		work += " for " + fold.Printable(data.device.Name)
 	}
 	length := span(max(in.seen.Sub(in.start), time.Second))
 	lost := ""
@@ -66,15 +67,15 @@ func (d *starvation) title(w *world, in *incident[starved]) string {
 			data.cpu,
 			tense(ongoing, "delay", "delayed"),
 			plural(data.late, "wait"),
-			span(data.worstLate.wait),
-			clean(data.worstLate.name),
+			span(data.worstLate.Wait),
+			fold.Printable(data.worstLate.Name),
 		)
 	case budgeted:
 		return fmt.Sprintf(
 			"NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s",
 			data.cpu,
 			tense(ongoing, "stops", "stopped"),
-			data.facts.softnet.processed/max(data.work.count, 1),
+			data.facts.Softnet.Processed/max(data.work.Count, 1),
 			tense(ongoing, "drops", "dropped"),
 			lost,
 		)
@@ -90,14 +91,14 @@ func (d *starvation) title(w *world, in *incident[starved]) string {
 			lost,
 		)
 	case unproven:
-		if h := longestHush(data.silences, w.now); h != nil {
+		if h := longestHush(data.silences, w.Now); h != nil {
 			title := fmt.Sprintf(
 				"CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s",
 				data.cpu,
 				tense(ongoing, "spends", "spent"),
 				percent(data.worstShare),
 				work,
-				span(h.length(w.now)),
+				span(h.length(w.Now)),
 				tense(ongoing, "arrives", "arrived"),
 				h.name(),
 				span(h.usual),
@@ -135,8 +136,8 @@ func (d *starvation) title(w *world, in *incident[starved]) string {
 		title,
 		tense(ongoing, "delays", "delayed"),
 		plural(data.late, "run"),
-		span(data.worstLate.wait),
-		clean(data.worstLate.name),
+		span(data.worstLate.Wait),
+		fold.Printable(data.worstLate.Name),
 	)
 }
 
@@ -146,7 +147,7 @@ func (in *incident[T]) touchedOrOpen() bool { return in.open || in.emitted == 0 
 func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 	data := &in.data
 	list := []model.Evidence{
-		evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, data.work.label()), data.share(), "ratio"),
+		evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, fold.Printable(data.work.Label())), data.share(), "ratio"),
 		evidence("largest share", data.worstShare, "ratio"),
 	}
 	if data.dropped > 0 {
@@ -163,20 +164,20 @@ func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 		list = append(
 			list,
 			evidence("softirqs that waited long for their turn", float64(data.late), "runs"),
-			evidence("longest wait", float64(data.worstLate.wait), "ns"),
+			evidence("longest wait", float64(data.worstLate.Wait), "ns"),
 		)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost > 0 {
 		list = append(list, evidence("time for one packet", float64(cost), "ns"))
 	}
-	if data.work.maxRun > 0 {
-		list = append(list, evidence("longest run of "+data.work.label(), float64(data.work.maxRun), "ns"))
+	if data.work.MaxRun > 0 {
+		list = append(list, evidence("longest run of "+fold.Printable(data.work.Label()), float64(data.work.MaxRun), "ns"))
 	}
 	if data.squeezed > 0 {
 		list = append(list, evidence("time_squeeze", float64(data.squeezed), "times"))
 	}
-	if k := data.facts.ksoftirqd; k.maxWait > 0 {
-		list = append(list, evidence("longest wait of ksoftirqd to run", float64(k.maxWait), "ns"))
+	if k := data.facts.Ksoftirqd; k.MaxWait > 0 {
+		list = append(list, evidence("longest wait of ksoftirqd to run", float64(k.MaxWait), "ns"))
 	}
 	for _, o := range data.others[:min(len(data.others), 8)] {
 		list = append(list, evidence(fmt.Sprintf("CPU %d busy", o.id), o.busy, "ratio"))
@@ -189,7 +190,7 @@ func (d *starvation) numbers(in *incident[starved]) []model.Evidence {
 func victimLosses(victims []victim) []model.Evidence {
 	var list []model.Evidence
 	for _, v := range victims {
-		n := v.socket.total - v.base
+		n := v.socket.Total - v.base
 		if n == 0 {
 			continue
 		}
@@ -204,16 +205,16 @@ func victimLosses(victims []victim) []model.Evidence {
 }
 
 // silenceEvidence lists the silences of flows, the first ones.
-func silenceEvidence(w *world, list []hush) []model.Evidence {
+func silenceEvidence(w *tick, list []hush) []model.Evidence {
 	var out []model.Evidence
 	for i := range list[:min(len(list), 8)] {
 		h := &list[i]
-		out = append(out, evidence("silence of "+h.name()+", usual gap "+span(h.usual), float64(h.length(w.now)), "ns"))
+		out = append(out, evidence("silence of "+h.name()+", usual gap "+span(h.usual), float64(h.length(w.Now)), "ns"))
 	}
 	return out
 }
 
-func (d *starvation) causes(w *world, in *incident[starved]) []string {
+func (d *starvation) causes(w *tick, in *incident[starved]) []string {
 	data := &in.data
 	var list []string
 	if data.pattern == blocked {
@@ -221,13 +222,13 @@ func (d *starvation) causes(w *world, in *incident[starved]) []string {
 			list,
 			fmt.Sprintf(
 				"%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other",
-				data.work.label(),
-				span(data.work.maxRun),
+				fold.Printable(data.work.Label()),
+				span(data.work.MaxRun),
 				data.cpu,
 			),
 		)
-		if l := data.worstLate; l.wait > 0 {
-			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", clean(l.name), span(l.wait)))
+		if l := data.worstLate; l.Wait > 0 {
+			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", fold.Printable(l.Name), span(l.Wait)))
 		}
 		if cost := packetCost(&data.facts, &data.work); cost > d.settings.DearPacket.Std() {
 			list = append(
@@ -246,9 +247,9 @@ func (d *starvation) causes(w *world, in *incident[starved]) []string {
 			fmt.Sprintf(
 				"NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs "+
 					"is small",
-				number(data.facts.softnet.squeezed),
-				number(data.work.count),
-				data.facts.softnet.processed/max(data.work.count, 1),
+				number(data.facts.Softnet.Squeezed),
+				number(data.work.Count),
+				data.facts.Softnet.Processed/max(data.work.Count, 1),
 			),
 			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
 		)
@@ -266,31 +267,31 @@ func (d *starvation) causes(w *world, in *incident[starved]) []string {
 		)
 	} else if cost > 0 {
 		rate := float64(
-			data.facts.softnet.processed+data.facts.softnet.dropped,
-		) / max(data.facts.softnet.covered.Seconds(), 1)
+			data.facts.Softnet.Processed+data.facts.Softnet.Dropped,
+		) / max(data.facts.Softnet.Covered.Seconds(), 1)
 		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a "+
 			"second", span(cost), number(uint64(rate))))
 	}
-	if data.work.driver != "" {
+	if data.work.Driver != "" {
 		list = append(
 			list,
-			fmt.Sprintf("the longest routine was %s, %s", clean(data.work.worstRoutine), span(data.work.worstRoutineTime)),
+			fmt.Sprintf("the longest routine was %s, %s", fold.Printable(data.work.WorstRoutine), span(data.work.WorstRoutineTime)),
 		)
 	}
-	if h := longestHush(data.silences, w.now); h != nil {
+	if h := longestHush(data.silences, w.Now); h != nil {
 		list = append(list, fmt.Sprintf("CPU %d handled the packets to %s until it was busy", data.cpu, h.name()))
 	}
 	return list
 }
 
 // layout says which queues send their work to the CPU, and how idle the others are.
-func (d *starvation) layout(w *world, data *starved) string {
-	if data.work.name != "NET_RX" || data.device.name == "" {
+func (d *starvation) layout(w *tick, data *starved) string {
+	if data.work.Name != "NET_RX" || data.device.Name == "" {
 		return ""
 	}
-	dev := clean(data.device.name)
-	config, known := w.deviceConfig(data.device)
-	queues := w.receiveQueues(data.device)
+	dev := fold.Printable(data.device.Name)
+	config, known := w.DeviceConfig(data.device)
+	queues := w.ReceiveQueues(data.device)
 	text := "receive work of " + dev
 	var details []string
 	if known && config.RXQueues > 0 {
@@ -300,9 +301,9 @@ func (d *starvation) layout(w *world, data *starved) string {
 	}
 	for _, q := range queues {
 		if q.RPSCPUs != "" {
-			details = append(details, "RPS of rx-"+itoa(q.Queue)+" to CPU "+clean(q.RPSCPUs))
+			details = append(details, "RPS of rx-"+itoa(q.Queue)+" to CPU "+fold.Printable(q.RPSCPUs))
 		} else if q.IRQCPUs != "" {
-			details = append(details, "IRQ of rx-"+itoa(q.Queue)+" on CPU "+clean(q.IRQCPUs))
+			details = append(details, "IRQ of rx-"+itoa(q.Queue)+" on CPU "+fold.Printable(q.IRQCPUs))
 		}
 		if len(details) == 5 {
 			details = append(details, "...")
@@ -340,9 +341,9 @@ func idlest(others []otherCPU) string {
 	return fmt.Sprintf("CPU %d is %s busy", best.id, percent(best.busy))
 }
 
-func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
+func (d *starvation) ruledOut(w *tick, in *incident[starved]) []string {
 	data := &in.data
-	t := &data.facts.time
+	t := &data.facts.Time
 	var list []string
 	if data.regular > 0 && len(data.silences) == 0 {
 		list = append(
@@ -353,27 +354,27 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
 		list = append(list, "not a lack of processors: "+others)
 	}
-	if t.covered > 0 {
-		if user := userShare(&data.facts); user < 0.5 {
+	if t.Covered > 0 {
+		if user := fold.UserShare(&data.facts); user < 0.5 {
 			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", percent(user), data.cpu))
 		}
 		list = append(
 			list,
 			fmt.Sprintf(
 				"not the hypervisor: %s of CPU %d was stolen",
-				percent(ratio(float64(t.steal), float64(t.covered))),
+				percent(fold.Ratio(float64(t.Steal), float64(t.Covered))),
 				data.cpu,
 			),
 		)
-		if share := ratio(float64(t.irq), float64(t.covered)); share < 0.1 {
+		if share := fold.Ratio(float64(t.IRQ), float64(t.Covered)); share < 0.1 {
 			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", percent(share), data.cpu))
 		}
 	}
-	if data.device.name != "" && data.deviceDrops == 0 {
-		if f := w.devices[data.device]; f != nil && f.sum.ring == 0 {
-			text := "not the ring: no ring drops on " + clean(data.device.name)
-			if config, ok := w.deviceConfig(data.device); ok && config.RingSource != "" {
-				text += " (" + clean(config.RingSource) + ")"
+	if data.device.Name != "" && data.deviceDrops == 0 {
+		if f := w.Devices[data.device]; f != nil && f.Sum.Ring == 0 {
+			text := "not the ring: no ring drops on " + fold.Printable(data.device.Name)
+			if config, ok := w.DeviceConfig(data.device); ok && config.RingSource != "" {
+				text += " (" + fold.Printable(config.RingSource) + ")"
 			}
 			list = append(list, text)
 		}
@@ -390,9 +391,9 @@ func (d *starvation) ruledOut(w *world, in *incident[starved]) []string {
 	return list
 }
 
-func (d *starvation) advice(w *world, in *incident[starved]) []string {
+func (d *starvation) advice(w *tick, in *incident[starved]) []string {
 	data := &in.data
-	if data.work.driver != "" || data.pattern == unproven {
+	if data.work.Driver != "" || data.pattern == unproven {
 		var list []string
 		if len(data.silences) > 0 {
 			list = append(
@@ -402,32 +403,32 @@ func (d *starvation) advice(w *world, in *incident[starved]) []string {
 			)
 		}
 		return append(
-			append(list, driverAdvice(clean(data.work.driver), clean(data.work.worstRoutine))...),
+			append(list, driverAdvice(fold.Printable(data.work.Driver), fold.Printable(data.work.WorstRoutine))...),
 			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
 				"one CPU, and many adapters hash UDP by address only",
 		)
 	}
-	if data.work.name != "NET_RX" {
+	if data.work.Name != "NET_RX" {
 		list := []string{
 			fmt.Sprintf(
 				"find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
 					"because the hypervisor stops the CPU",
-				data.work.label(),
+				fold.Printable(data.work.Label()),
 			),
 		}
-		if hint := vectorAdvice[data.work.name]; hint != "" {
+		if hint := vectorAdvice[data.work.Name]; hint != "" {
 			list = append(list, hint)
 		}
 		return list
 	}
 	var list []string
-	dev := clean(data.device.name)
+	dev := fold.Printable(data.device.Name)
 	if dev == "" {
 		dev = "DEVICE"
 	}
-	cpus := w.cpuCountKnown()
-	config, known := w.deviceConfig(data.device)
-	queues := max(int(config.RXQueues), len(w.receiveQueues(data.device)))
+	cpus := w.KnownCPUs()
+	config, known := w.DeviceConfig(data.device)
+	queues := max(int(config.RXQueues), len(w.ReceiveQueues(data.device)))
 	cost := packetCost(&data.facts, &data.work)
 	switch data.pattern {
 	case budgeted:

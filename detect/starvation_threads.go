@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"lostbeat/fold"
 	"slices"
 	"time"
 
@@ -10,23 +11,23 @@ import (
 
 // judgeThreads finds NAPI threads that cannot keep up: every poll uses its
 // whole budget and packets are lost at the device, while NET_RX looks idle.
-func (d *starvation) judgeThreads(w *world) {
+func (d *starvation) judgeThreads(w *tick) {
 	s := d.settings
-	for _, t := range w.napiThreads() {
+	for _, t := range napiThreads(w) {
 		drops, source := d.threadDrops(w, t.device)
-		key := "napi/" + t.device.name
-		lossy := drops >= s.MinDrops && ratio(float64(drops), float64(drops+t.window.packets)) >= s.DropShare
+		key := "napi/" + t.device.Name
+		lossy := drops >= s.MinDrops && fold.Ratio(float64(drops), float64(drops+t.window.Packets)) >= s.DropShare
 		var in *incident[starved]
 		switch {
-		case lossy && t.window.fullShare() >= s.FullPollShare:
+		case lossy && t.window.FullShare() >= s.FullPollShare:
 			fresh := d.cases.incidents[key] == nil
-			in = d.cases.raise(w, key, w.firstSecond(func(slot int) bool { return source.seconds[slot].drops() > 0 }))
+			in = d.cases.raise(w, key, w.FirstSecond(func(slot int) bool { return source.Seconds[slot].Drops() > 0 }))
 			if fresh {
 				in.data = starved{
 					pattern:    threaded,
-					cpu:        t.cpu.id,
+					cpu:        t.cpu.ID,
 					device:     t.device,
-					deviceBase: source.deviceTotal + source.ringTotal - drops,
+					deviceBase: source.DeviceTotal + source.RingTotal - drops,
 					napi:       t.before,
 				}
 			}
@@ -36,15 +37,15 @@ func (d *starvation) judgeThreads(w *world) {
 		if in == nil {
 			continue
 		}
-		w.explained[source.key], w.explained[t.device] = true, true
+		w.explained[source.Key], w.explained[t.device] = true, true
 		data := &in.data
-		data.napi.add(t.second)
-		data.deviceDrops = source.deviceTotal + source.ringTotal - data.deviceBase
+		data.napi.Add(t.second)
+		data.deviceDrops = source.DeviceTotal + source.RingTotal - data.deviceBase
 		// What the CPUs did is told of the worst window: at the end of a fault
 		// there is nothing left to see.
 		if drops > data.worstDrops {
-			data.worstDrops, data.cpu = drops, t.cpu.id
-			data.facts, data.others = t.cpu.sum.clone(), d.otherCPUs(w, t.cpu.id)
+			data.worstDrops, data.cpu = drops, t.cpu.ID
+			data.facts, data.others = t.cpu.Sum.Clone(), d.otherCPUs(w, t.cpu.ID)
 		}
 	}
 }
@@ -52,37 +53,37 @@ func (d *starvation) judgeThreads(w *world) {
 // napiThread is a device that is polled by a thread of its own, which may run
 // on several CPUs.
 type napiThread struct {
-	device deviceKey
+	device fold.DeviceKey
 	// cpu is the one on which most packets were handled.
-	cpu *cpuFacts
+	cpu *fold.CPU
 	// window are its polls within the window, second those of the second being
 	// judged, before the rest.
-	window, second, before napiFacts
+	window, second, before fold.NAPI
 }
 
 // napiThreads returns the devices whose polls are made by threads.
-func (w *world) napiThreads() []napiThread {
+func napiThreads(w *tick) []napiThread {
 	var list []napiThread
-	for _, c := range w.cpuList() {
-		for _, n := range c.sum.napi {
-			if n.device.name == "" || n.threaded*10 < n.polls*9 || n.threaded == 0 {
+	for _, c := range w.SortedCPUs() {
+		for _, n := range c.Sum.NAPI {
+			if n.Device.Name == "" || n.Threaded*10 < n.Polls*9 || n.Threaded == 0 {
 				continue
 			}
-			i := slices.IndexFunc(list, func(t napiThread) bool { return t.device == n.device })
+			i := slices.IndexFunc(list, func(t napiThread) bool { return t.device == n.Device })
 			if i < 0 {
 				i = len(list)
-				list = append(list, napiThread{device: n.device, cpu: c})
+				list = append(list, napiThread{device: n.Device, cpu: c})
 			}
 			t := &list[i]
-			if n.packets > napiOf(t.cpu.sum.napi, n.device).packets {
+			if n.Packets > napiOf(t.cpu.Sum.NAPI, n.Device).Packets {
 				t.cpu = c
 			}
-			t.window.add(n)
-			for _, slot := range w.recent() {
-				if s := napiOf(c.seconds[slot].napi, n.device); slot == w.slot {
-					t.second.add(s)
+			t.window.Add(n)
+			for _, slot := range w.Recent() {
+				if s := napiOf(c.Seconds[slot].NAPI, n.Device); slot == w.Slot {
+					t.second.Add(s)
 				} else {
-					t.before.add(s)
+					t.before.Add(s)
 				}
 			}
 		}
@@ -90,31 +91,28 @@ func (w *world) napiThreads() []napiThread {
 	return list
 }
 
-func napiOf(list []napiFacts, device deviceKey) napiFacts {
+func napiOf(list []fold.NAPI, device fold.DeviceKey) fold.NAPI {
 	for _, n := range list {
-		if n.device == device {
+		if n.Device == device {
 			return n
 		}
 	}
-	return napiFacts{}
+	return fold.NAPI{}
 }
-
-// fullShare is the share of the polls that used their whole budget.
-func (n *napiFacts) fullShare() float64 { return ratio(float64(n.full), float64(n.polls)) }
 
 // threadDrops returns the packets lost in front of a threaded device: in its
 // own ring, or, for a veth, at the peer that transmits into it.
-func (d *starvation) threadDrops(w *world, k deviceKey) (uint64, *deviceFacts) {
-	own := w.device(k)
-	if n := own.sum.ring + own.sum.device; n > 0 {
+func (d *starvation) threadDrops(w *tick, k fold.DeviceKey) (uint64, *fold.Device) {
+	own := w.Device(k)
+	if n := own.Sum.Ring + own.Sum.Device; n > 0 {
 		return n, own
 	}
 	best, most := own, uint64(0)
-	for _, f := range w.deviceList() {
+	for _, f := range w.SortedDevices() {
 		var n uint64
-		for _, r := range f.sum.deviceReasons {
-			if r.location == "veth_xmit" || w.isVeth(f.key) {
-				n += r.count
+		for _, r := range f.Sum.DeviceReasons {
+			if r.Location == "veth_xmit" || w.IsVeth(f.Key) {
+				n += r.Count
 			}
 		}
 		if n > most {
@@ -125,21 +123,21 @@ func (d *starvation) threadDrops(w *world, k deviceKey) (uint64, *deviceFacts) {
 }
 
 // describeThread writes the finding of a NAPI thread that cannot keep up.
-func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Finding) {
+func (d *starvation) describeThread(w *tick, in *incident[starved], f *model.Finding) {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
-	dev := clean(data.device.name)
+	dev := fold.Printable(data.device.Name)
 	n := data.napi
 	f.Subject = model.Subject{Kind: "device", Device: dev, CPU: data.cpu, PID: -1, Vector: "NAPI thread"}
-	if ratio(float64(data.deviceDrops), float64(data.deviceDrops+n.packets)) >= criticalLoss {
+	if fold.Ratio(float64(data.deviceDrops), float64(data.deviceDrops+n.Packets)) >= criticalLoss {
 		f.Severity = model.SeverityCritical
 	}
-	window := time.Duration(w.windowSeconds()) * time.Second
+	window := time.Duration(w.WindowSeconds()) * time.Second
 	var netRX time.Duration
-	if v := data.facts.vector("NET_RX"); v != nil {
-		netRX = v.busy
+	if v := data.facts.Vector("NET_RX"); v != nil {
+		netRX = v.Busy
 	}
-	rxShare := data.facts.share(netRX, window)
+	rxShare := data.facts.Share(netRX, window)
 	f.Title = fmt.Sprintf(
 		"The NAPI thread of %s on CPU %d %s not keep up while NET_RX looks idle (%s): %s packets lost in %s",
 		dev,
@@ -149,15 +147,15 @@ func (d *starvation) describeThread(w *world, in *incident[starved], f *model.Fi
 		number(data.deviceDrops),
 		span(max(in.seen.Sub(in.start), time.Second)),
 	)
-	full := n.fullShare()
+	full := n.FullShare()
 	f.Evidence = []model.Evidence{
 		evidence("lost in front of the device", float64(data.deviceDrops), "packets"),
 		evidence("polls that used their whole budget", full, "ratio"),
-		evidence("polls by the NAPI thread", float64(n.threaded), "polls"),
-		evidence("packets handled meanwhile", float64(n.packets), "packets"),
+		evidence("polls by the NAPI thread", float64(n.Threaded), "polls"),
+		evidence("packets handled meanwhile", float64(n.Packets), "packets"),
 		evidence(fmt.Sprintf("most packets lost within %s", span(window)), float64(data.worstDrops), "packets"),
 		evidence(fmt.Sprintf("CPU %d time in NET_RX then", data.cpu), rxShare, "ratio"),
-		evidence(fmt.Sprintf("CPU %d busy then", data.cpu), data.facts.busyShare(window), "ratio"),
+		evidence(fmt.Sprintf("CPU %d busy then", data.cpu), data.facts.BusyShare(window), "ratio"),
 	}
 	for _, o := range data.others[:min(len(data.others), 8)] {
 		f.Evidence = append(f.Evidence, evidence(fmt.Sprintf("CPU %d busy then", o.id), o.busy, "ratio"))

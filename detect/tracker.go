@@ -47,29 +47,29 @@ func newTracker[T any](detector string, s LifecycleSettings) tracker[T] {
 
 // raise says that the fault is plain in this tick, and that it began at since
 // if it is new. The incident is returned for the detector to update.
-func (t *tracker[T]) raise(w *world, key string, since model.Time) *incident[T] {
+func (t *tracker[T]) raise(w *tick, key string, since model.Time) *incident[T] {
 	in := t.incidents[key]
 	if in == nil {
-		in = &incident[T]{key: key, start: since, lost: w.loss.before(since)}
+		in = &incident[T]{key: key, start: since, lost: w.Loss.Before(since)}
 		t.incidents[key] = in
 	}
 	if !w.partial || t.instant {
 		in.raised++
 	}
 	in.touched = true
-	in.seen = w.now
+	in.seen = w.Now
 	return in
 }
 
 // keep says that the fault still holds, though it would not be enough to open
 // a finding. It returns nil when there is no open finding for the key.
-func (t *tracker[T]) keep(w *world, key string) *incident[T] {
+func (t *tracker[T]) keep(w *tick, key string) *incident[T] {
 	in := t.incidents[key]
 	if in == nil || !in.open {
 		return nil
 	}
 	in.touched = true
-	in.seen = w.now
+	in.seen = w.Now
 	return in
 }
 
@@ -82,7 +82,7 @@ func (t *tracker[T]) isOpen(key string) bool {
 // settle ends a tick: it opens what has been confirmed for the given number of
 // ticks, updates, closes and forgets. build writes the finding; identity,
 // times, loss and the detector's name are filled in here.
-func (t *tracker[T]) settle(w *world, confirm int, emit func(model.Finding), build func(*incident[T]) model.Finding) {
+func (t *tracker[T]) settle(w *tick, confirm int, emit func(model.Finding), build func(*incident[T]) model.Finding) {
 	for _, key := range slices.Sorted(maps.Keys(t.incidents)) {
 		in := t.incidents[key]
 		switch {
@@ -96,19 +96,19 @@ func (t *tracker[T]) settle(w *world, confirm int, emit func(model.Finding), bui
 				continue
 			}
 			f := t.finish(w, in, build(in), true)
-			if !in.open || f.Severity != in.last.Severity || w.now.Sub(in.emitted) >= t.settings.UpdateEvery.Std() {
+			if !in.open || f.Severity != in.last.Severity || w.Now.Sub(in.emitted) >= t.settings.UpdateEvery.Std() {
 				t.emit(w, in, f, emit)
 			}
 			in.open = true
 		case in.open:
 			in.raised = 0
-			if w.now.Sub(in.seen) >= t.settings.ClearAfter.Std() {
+			if w.Now.Sub(in.seen) >= t.settings.ClearAfter.Std() {
 				in.open = false
 				t.emit(w, in, t.finish(w, in, build(in), false), emit)
 			}
 		default:
 			in.raised = 0
-			if in.emitted == 0 || w.now.Sub(in.seen) >= t.settings.ReopenWithin.Std() {
+			if in.emitted == 0 || w.Now.Sub(in.seen) >= t.settings.ReopenWithin.Std() {
 				delete(t.incidents, key)
 			}
 		}
@@ -116,7 +116,7 @@ func (t *tracker[T]) settle(w *world, confirm int, emit func(model.Finding), bui
 }
 
 // flush emits the present state of every open incident.
-func (t *tracker[T]) flush(w *world, emit func(model.Finding), build func(*incident[T]) model.Finding) {
+func (t *tracker[T]) flush(w *tick, emit func(model.Finding), build func(*incident[T]) model.Finding) {
 	for _, key := range slices.Sorted(maps.Keys(t.incidents)) {
 		if in := t.incidents[key]; in.open {
 			t.emit(w, in, t.finish(w, in, build(in), true), emit)
@@ -124,16 +124,16 @@ func (t *tracker[T]) flush(w *world, emit func(model.Finding), build func(*incid
 	}
 }
 
-func (t *tracker[T]) emit(w *world, in *incident[T], f model.Finding, emit func(model.Finding)) {
-	in.emitted, in.last = w.now, f
+func (t *tracker[T]) emit(w *tick, in *incident[T], f model.Finding, emit func(model.Finding)) {
+	in.emitted, in.last = w.Now, f
 	emit(f)
 }
 
-func (t *tracker[T]) finish(w *world, in *incident[T], f model.Finding, ongoing bool) model.Finding {
+func (t *tracker[T]) finish(w *tick, in *incident[T], f model.Finding, ongoing bool) model.Finding {
 	f.ID = fmt.Sprintf("%s/%s/%d", t.detector, in.key, int64(in.start)/int64(time.Second))
 	f.Detector = t.detector
 	f.Start, f.End, f.Ongoing = in.start, in.seen, ongoing
-	if f.Loss = w.loss.total - in.lost; f.Loss > 0 {
+	if f.Loss = w.Loss.Total - in.lost; f.Loss > 0 {
 		f.Evidence = append(
 			f.Evidence,
 			model.Evidence{

@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"lostbeat/fold"
 	"maps"
 	"slices"
 	"time"
@@ -16,7 +17,7 @@ import (
 type vanishing struct {
 	pool    state.PoolKey
 	missing int
-	byPID   []pidCount
+	byPID   []fold.PIDCount
 	grew    model.Time
 	refused uint64
 	first   model.Time
@@ -25,119 +26,97 @@ type vanishing struct {
 	rate    float64
 }
 
-// refusedWithin returns the failed allocations in a pool since a time.
-func (p *portFacts) refusedWithin(pool state.PoolKey, since model.Time) uint64 {
-	var n uint64
-	for k, f := range p.fails {
-		if k.pool == pool && f.last >= since && !k.connect && !k.taken {
-			n += f.count
-		}
-	}
-	return n
-}
-
 // judgeVanished looks for ports of bounded pools that have gone missing.
-func (d *portLeak) judgeVanished(w *world) {
-	for _, key := range slices.SortedFunc(maps.Keys(w.ports.reuse), comparePools) {
-		r := w.ports.reuse[key]
-		pool := w.state.Pools[key]
+func (d *portLeak) judgeVanished(w *tick) {
+	for _, key := range slices.SortedFunc(maps.Keys(w.Ports.Reuse), fold.ComparePools) {
+		r := w.Ports.Reuse[key]
+		pool := w.State.Pools[key]
 		if pool == nil {
 			continue
 		}
-		caseKey := fmt.Sprintf("pool/%s/%s", key.Protocol, clean(key.Name))
+		caseKey := fmt.Sprintf("pool/%s/%s", key.Protocol, fold.Printable(key.Name))
 		if key.Netns != 0 {
 			caseKey += "/netns" + itoa(key.Netns)
 		}
-		missing, byPID := r.vanished(w.now, d.settings.VanishedFactor)
-		refused := w.ports.refusedWithin(key, w.now.Add(-10*time.Second))
-		free := int(pool.Size) - r.held - r.resting
+		missing, byPID := r.Vanished(w.Now, d.settings.VanishedFactor)
+		refused := w.Ports.RefusedWithin(key, w.Now.Add(-10*time.Second))
+		free := int(pool.Size) - r.Held - r.Resting
 		in := d.vanish.incidents[caseKey]
 		plain := uint64(missing) >= d.settings.VanishedPorts && (in == nil || !in.open || missing > in.data.missing)
 		never := false
 		switch {
 		case plain:
-		case refused > 0 && uint64(r.freeUsed) >= d.settings.VanishedPorts && float64(free) >= 0.1*float64(pool.Size) && w.now.Sub(lastRefusal(w, key)) < 2*time.Second:
+		case refused > 0 && uint64(r.FreeUsed) >= d.settings.VanishedPorts && float64(free) >= 0.1*float64(pool.Size) && w.Now.Sub(lastRefusal(w, key)) < 2*time.Second:
 			// Allocations fail although, by the count of open and resting sockets, ports are free.
-			missing, byPID = max(missing, r.freeUsed), r.freeHolders()
+			missing, byPID = max(missing, r.FreeUsed), r.FreeHolders()
 			plain = true
-		case r.neverReuses() && uint64(r.freeUsed) >= d.settings.VanishedPorts:
-			missing, byPID = r.freeUsed, r.freeHolders()
+		case r.NeverReuses() && uint64(r.FreeUsed) >= d.settings.VanishedPorts:
+			missing, byPID = r.FreeUsed, r.FreeHolders()
 			plain, never = true, true
 		}
 		if !plain {
-			if in != nil && in.open && w.now.Sub(in.data.grew) <= max(d.settings.KeepFor.Std(), 2*r.usualIdle()) {
+			if in != nil && in.open && w.Now.Sub(in.data.grew) <= max(d.settings.KeepFor.Std(), 2*r.UsualIdle()) {
 				d.vanish.keep(w, caseKey)
 				w.explained[key] = true
 			}
 			continue
 		}
-		in = d.vanish.raise(w, caseKey, w.now-tickEvery)
+		in = d.vanish.raise(w, caseKey, w.Now-tickEvery)
 		w.explained[key] = true
 		data := &in.data
 		if data.first == 0 {
-			data.first, data.base, data.grew = w.now, missing, w.now
+			data.first, data.base, data.grew = w.Now, missing, w.Now
 		}
 		data.pool, data.never, data.refused = key, data.never || never, max(data.refused, refused)
 		if missing > data.missing {
-			data.missing, data.byPID, data.grew = missing, byPID, w.now
+			data.missing, data.byPID, data.grew = missing, byPID, w.Now
 		}
-		if t := w.now.Sub(data.first).Seconds(); t >= 5 {
+		if t := w.Now.Sub(data.first).Seconds(); t >= 5 {
 			data.rate = float64(data.missing-data.base) / t
 		}
 	}
 }
 
-func lastRefusal(w *world, pool state.PoolKey) model.Time {
+func lastRefusal(w *tick, pool state.PoolKey) model.Time {
 	var last model.Time
-	for k, f := range w.ports.fails {
-		if k.pool == pool && !k.connect && !k.taken {
-			last = max(last, f.last)
+	for k, f := range w.Ports.Fails {
+		if k.Pool == pool && !k.Connect && !k.Taken {
+			last = max(last, f.Last)
 		}
 	}
 	return last
 }
 
-// freeHolders returns who last held the ports that have been used and are free.
-func (r *reuseFacts) freeHolders() []pidCount {
-	counts := make(map[int32]int)
-	for _, u := range r.ports {
-		if u.freeSince != 0 {
-			counts[u.pid]++
-		}
-	}
-	return sortedCounts(counts)
-}
-
-func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Finding {
+func (d *portLeak) describeVanished(w *tick, in *incident[vanishing]) model.Finding {
 	data := &in.data
 	ongoing := in.touchedOrOpen()
-	r := w.ports.reuse[data.pool]
-	pool := w.state.Pools[data.pool]
+	r := w.Ports.Reuse[data.pool]
+	pool := w.State.Pools[data.pool]
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
 			Kind:     "pool",
 			CPU:      -1,
 			PID:      -1,
-			Pool:     clean(data.pool.Name),
+			Pool:     fold.Printable(data.pool.Name),
 			Protocol: data.pool.Protocol.String(),
 		},
 	}
 	who := "an unknown process"
 	if len(data.byPID) > 0 {
-		f.Subject.PID = data.byPID[0].pid
-		f.Subject.Process = clean(cmp.Or(w.state.ProcessName(f.Subject.PID), r.names[f.Subject.PID]))
+		f.Subject.PID = data.byPID[0].PID
+		f.Subject.Process = fold.Printable(cmp.Or(w.State.ProcessName(f.Subject.PID), r.Names[f.Subject.PID]))
 		who = task(f.Subject.Process, f.Subject.PID)
 	}
 	var size, free int
 	if pool != nil {
-		size, free = int(pool.Size), int(pool.Size)-r.held-r.resting
+		size, free = int(pool.Size), int(pool.Size)-r.Held-r.Resting
 	}
 	usable := max(free-data.missing, 0)
 	f.Title = fmt.Sprintf(
 		"%s of pool %s (%s) %s vanished: %s last held them, no socket holds them now, and they are not used again",
 		plural(data.missing, "port"),
-		clean(data.pool.Name),
+		fold.Printable(data.pool.Name),
 		data.pool.Protocol,
 		tense(ongoing, "have", "had"),
 		who,
@@ -145,7 +124,7 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 	switch {
 	case data.refused > 0:
 		f.Severity = model.SeverityCritical
-		f.Title += fmt.Sprintf("; allocations fail with %d of %d ports in use", r.held, size)
+		f.Title += fmt.Sprintf("; allocations fail with %d of %d ports in use", r.Held, size)
 	case data.rate > 0:
 		f.Title += fmt.Sprintf(
 			"; the pool is empty in about %s",
@@ -154,22 +133,22 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 	}
 	f.Evidence = []model.Evidence{
 		evidence("ports that vanished", float64(data.missing), "ports"),
-		evidence("held by open sockets", float64(r.held), "ports"),
-		evidence("at rest", float64(r.resting), "ports"),
+		evidence("held by open sockets", float64(r.Held), "ports"),
+		evidence("at rest", float64(r.Resting), "ports"),
 		evidence("size of the pool", float64(size), "ports"),
 		evidence("allocations refused", float64(data.refused), "times"),
-		evidence("ports taken again after they were free", float64(r.count), "times"),
+		evidence("ports taken again after they were free", float64(r.Count), "times"),
 	}
-	if usual := r.usualIdle(); usual > 0 {
+	if usual := r.UsualIdle(); usual > 0 {
 		f.Evidence = append(f.Evidence, evidence("a free port is usually taken again within (p95)", usual.Seconds(), "s"))
 	}
 	if data.never {
-		f.Evidence = append(f.Evidence, evidence("reuses that a random choice would have given", r.expected, "times"))
+		f.Evidence = append(f.Evidence, evidence("reuses that a random choice would have given", r.Expected, "times"))
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
 				"each of the %s ports taken so far was a new one: the runtime never takes a port again",
-				number(r.draws),
+				number(r.Draws),
 			),
 		)
 	} else {
@@ -177,10 +156,10 @@ func (d *portLeak) describeVanished(w *world, in *incident[vanishing]) model.Fin
 			"socket on them nor gives them out again until the process ends")
 	}
 	f.RuledOut = []string{
-		fmt.Sprintf("not open sockets: %s of %s ports are held", number(r.held), number(size)),
+		fmt.Sprintf("not open sockets: %s of %s ports are held", number(r.Held), number(size)),
 		fmt.Sprintf(
 			"not rest: %s at rest; the missing ones have been free for longer than ports here usually are",
-			plural(r.resting, "port"),
+			plural(r.Resting, "port"),
 		),
 	}
 	f.Advice = []string{

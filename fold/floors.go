@@ -1,14 +1,14 @@
-package detect
+package fold
 
 import "slices"
 
 // Lengths of a holder's history.
 const (
-	// secondFloors is how many seconds of floors are kept.
-	secondFloors = 304
-	// coarseSeconds is the length of a coarse floor, coarseFloors how many are kept.
-	coarseSeconds = 10
-	coarseFloors  = 184
+	// SecondFloors is how many seconds of floors are kept.
+	SecondFloors = 304
+	// CoarseSeconds is the length of a coarse floor, coarseFloors how many are kept.
+	CoarseSeconds = 10
+	CoarseFloors  = 184
 )
 
 // floors are the floors of consecutive spans of time, as runs of equal ones: a
@@ -63,15 +63,15 @@ type secondCount struct {
 	count uint32
 }
 
-// add counts one more in the present second and forgets those before the last
+// Add counts one more in the present second and forgets those before the last
 // secondFloors.
-func (t *turnover) add(tick int) {
+func (t *turnover) Add(tick int) {
 	if last := len(*t) - 1; last >= 0 && (*t)[last].tick == int32(tick) {
 		(*t)[last].count++
 		return
 	}
 	old := 0
-	for old < len(*t) && int((*t)[old].tick) < tick-secondFloors {
+	for old < len(*t) && int((*t)[old].tick) < tick-SecondFloors {
 		old++
 	}
 	*t = append(slices.Delete(*t, 0, old), secondCount{int32(tick), 1})

@@ -1,4 +1,4 @@
-package detect
+package fold
 
 import (
 	"lostbeat/model"

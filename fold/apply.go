@@ -1,0 +1,256 @@
+package fold
+
+import (
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// Apply folds one event into the facts.
+func (w *Fold) Apply(b *model.Batch, e *model.Event) {
+	if e.Flags&model.FlagKeyframe != 0 {
+		if w.warm {
+			return // it repeats what is known
+		}
+	} else if e.Kind != model.KindMeta {
+		w.warm = true
+	}
+	switch e.Kind {
+	case model.KindMeta,
+		model.KindProbe,
+		model.KindProcess,
+		model.KindDeviceConfig,
+		model.KindDeviceQueue,
+		model.KindDeviceEvent,
+		model.KindPortActivity:
+		w.State.ApplyEvent(b, e)
+	case model.KindPortPool:
+		w.State.ApplyEvent(b, e)
+		w.Ports.rehome(w)
+	case model.KindLoss:
+		v, _ := b.Loss(e)
+		w.Loss.add(e.Time, v.Lost)
+	case model.KindDeferredHist:
+		w.applyDeferredHist(b, e)
+	case model.KindDeferredRun:
+		w.applyDeferredRun(b, e)
+	case model.KindInterruptHist:
+		w.applyInterruptHist(b, e)
+	case model.KindInterruptRun:
+		w.applyInterruptRun(b, e)
+	case model.KindNAPI:
+		v, _ := b.NAPI(e)
+		k := DeviceKey{v.Ifindex, v.Device}
+		if v.CPU >= 0 {
+			c := w.cpu(v.CPU)
+			mergeNAPI(
+				&c.Seconds[w.Slot].NAPI,
+				NAPI{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets},
+			)
+		}
+	case model.KindSoftnet:
+		v, _ := b.Softnet(e)
+		if v.CPU >= 0 {
+			c := w.cpu(v.CPU)
+			c.Seconds[w.Slot].Softnet.add(
+				Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets},
+			)
+			c.Processed += v.Processed
+			c.Dropped += v.Dropped
+			c.Squeezed += v.TimeSqueeze
+		}
+	case model.KindSchedHist:
+		if v, _ := b.SchedHist(e); v.CPU >= 0 && strings.HasPrefix(v.Task, "ksoftirqd/") {
+			w.cpu(v.CPU).Seconds[w.Slot].Ksoftirqd.add(Thread{v.MaxWait, v.Run, v.Blocker})
+		}
+	case model.KindCPUTime:
+		v, _ := b.CPUTime(e)
+		if v.CPU >= 0 {
+			w.cpu(v.CPU).Seconds[w.Slot].Time.add(CPUTimes{v.Dur, v.User, v.System, v.Softirq, v.IRQ, v.Idle, v.Steal})
+		}
+	case model.KindDeviceStats:
+		v, _ := b.DeviceStats(e)
+		s := &w.Device(DeviceKey{v.Ifindex, v.Device}).Seconds[w.Slot]
+		s.active = true
+		s.Packets += v.RXPackets
+		s.rxDropped += v.RXDropped
+		s.rxErrs += v.RXErrors
+	case model.KindDrop:
+		w.applyDrop(b, e)
+	case model.KindPacket:
+		w.applyPacket(b, e)
+	case model.KindSocketQueue:
+		w.applySocketQueue(b, e)
+	case model.KindCounter:
+		v, _ := b.Counter(e)
+		w.Counters.add(v)
+	case model.KindPortAcquire,
+		model.KindPortRelease,
+		model.KindPortRest,
+		model.KindPortActive,
+		model.KindPortFail,
+		model.KindPortAudit,
+		model.KindRPCCall:
+		w.Ports.apply(w, b, e)
+	}
+}
+
+func (w *Fold) applyDeferredHist(b *model.Batch, e *model.Event) {
+	v, _ := b.DeferredHist(e)
+	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
+		return // shares of counter logs are judged in perfmon.go, over the whole log
+	}
+	f := Work{
+		Class:            v.Class,
+		Name:             v.Name,
+		Driver:           v.Driver,
+		covered:          v.Dur,
+		Busy:             v.Busy,
+		Count:            v.Count,
+		maxWait:          v.MaxWait,
+		MaxRun:           v.MaxRun,
+		WorstRoutine:     v.Name,
+		WorstRoutineTime: v.MaxRun,
+	}
+	f.late = countAbove(v.WaitHist, w.limits.LateWait)
+	if f.late == 0 && v.MaxWait >= w.limits.LateWait {
+		f.late = 1
+	}
+	f.OverLimit = countAbove(v.RunHist, w.limits.DPCGuideline)
+	mergeWork(&w.cpu(v.CPU).Seconds[w.Slot].Work, &f)
+}
+
+func (w *Fold) applyInterruptHist(b *model.Batch, e *model.Event) {
+	v, _ := b.InterruptHist(e)
+	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
+		return
+	}
+	f := Work{
+		Class:            v.Class,
+		Name:             v.Name,
+		Driver:           v.Driver,
+		covered:          v.Dur,
+		Busy:             v.Busy,
+		Count:            v.Count,
+		MaxRun:           v.MaxRun,
+		WorstRoutine:     v.Name,
+		WorstRoutineTime: v.MaxRun,
+		OverLimit:        countAbove(v.RunHist, w.limits.ISRGuideline),
+	}
+	mergeWork(&w.cpu(v.CPU).Seconds[w.Slot].IRQs, &f)
+}
+
+// applyDeferredRun keeps the single runs that waited or ran for long: with
+// --trace there are hundreds of thousands a second of the others.
+func (w *Fold) applyDeferredRun(b *model.Batch, e *model.Event) {
+	wait := time.Duration(e.Args[model.ArgDeferredRunWait])
+	late := wait >= w.limits.LateWait && e.Flags&model.FlagWaitUnknown == 0
+	if e.CPU < 0 || !late && e.Dur < w.limits.LongRun {
+		return
+	}
+	v, _ := b.DeferredRun(e)
+	run := Run{At: v.Time, Name: v.Name, Driver: v.Driver, Wait: v.Wait, Run: v.Dur, Before: v.Before, task: v.Task}
+	second := &w.cpu(v.CPU).Seconds[w.Slot]
+	if late && len(second.Late) < maxLateRuns {
+		second.Late = append(second.Late, run)
+	}
+	if v.Dur >= w.limits.LongRun && len(second.Long) < maxLateRuns {
+		second.Long = append(second.Long, run)
+	}
+}
+
+// applyInterruptRun folds long runs of interrupt handlers in: captures from
+// Windows may carry single runs without histograms.
+func (w *Fold) applyInterruptRun(b *model.Batch, e *model.Event) {
+	if e.CPU < 0 || e.Dur < w.limits.LongRun {
+		return
+	}
+	v, _ := b.InterruptRun(e)
+	second := &w.cpu(v.CPU).Seconds[w.Slot]
+	if len(second.Long) < maxLateRuns {
+		second.Long = append(second.Long, Run{At: v.Time, Name: v.Name, Driver: v.Driver, Run: v.Dur})
+	}
+}
+
+func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
+	v, _ := b.Drop(e)
+	k := DeviceKey{v.Ifindex, v.Device}
+	if v.Place != model.PlaceSocket && v.Cookie != 0 {
+		w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process).Seconds[w.Slot].elsewhere += v.Count
+	}
+	switch v.Place {
+	case model.PlaceRing:
+		d := w.Device(k)
+		d.RingTotal += v.Count
+		s := &d.Seconds[w.Slot]
+		s.Ring += v.Count
+		s.RingReasons = AddReason(s.RingReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+	case model.PlaceDevice:
+		d := w.Device(k)
+		d.DeviceTotal += v.Count
+		s := &d.Seconds[w.Slot]
+		s.Device += v.Count
+		s.DeviceReasons = AddReason(s.DeviceReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+	case model.PlaceBacklog:
+		w.Backlog[w.Slot] = AddDevice(w.Backlog[w.Slot], k, v.Count)
+	case model.PlaceSocket:
+		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
+		s.seen = e.Time
+		s.Seconds[w.Slot].dropped += v.Count
+		s.Seconds[w.Slot].CPUs = addCPU(s.Seconds[w.Slot].CPUs, v.CPU, v.Count)
+	}
+}
+
+func (w *Fold) applySocketQueue(b *model.Batch, e *model.Event) {
+	v, _ := b.SocketQueue(e)
+	s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
+	s.seen = e.Time
+	s.Last = v
+	second := &s.Seconds[w.Slot]
+	second.queueDropped += v.Dropped
+	second.MaxIdle = max(second.MaxIdle, v.Idle)
+	if v.Flags&model.FlagSecondary != 0 {
+		return // the queue as it was at an earlier reading
+	}
+	second.Readings++
+	if Ratio(float64(v.QueuedBytes), float64(v.LimitBytes)) >= w.limits.FullShare {
+		second.Full++
+	}
+}
+
+func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid int32, process string) *Socket {
+	k := socketKey{Cookie: cookie}
+	if cookie == 0 {
+		k = socketKey{0, protocol, port, pid}
+	}
+	s := w.sockets[k]
+	if s == nil {
+		s = &Socket{Key: k, Protocol: protocol, Port: port, PID: pid}
+		w.sockets[k] = s
+	}
+	if pid > 0 {
+		s.PID = pid
+	}
+	if port != 0 {
+		s.Port, s.Protocol = port, protocol
+	}
+	if process != "" {
+		s.Process = process
+	}
+	return s
+}
+
+// countAbove returns how many durations of h are certainly at or above d.
+func countAbove(h *model.Histogram, d time.Duration) uint64 {
+	if h == nil {
+		return 0
+	}
+	var n uint64
+	for _, bc := range h.Buckets {
+		if model.BucketLow(int(bc.Bucket)) >= uint64(d) {
+			n += bc.Count
+		}
+	}
+	return n
+}

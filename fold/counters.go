@@ -1,0 +1,161 @@
+package fold
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"lostbeat/model"
+)
+
+// CounterUse says what a counter is to the judgement.
+type CounterUse uint8
+
+const (
+	useNone CounterUse = iota
+	// UseDPC is a CPU's share of DPC time, or of interrupt time.
+	UseDPC
+	// UseGauge is DPC Rate, the length of a queue at one moment.
+	UseGauge
+	// UseLoss is a running total of losses.
+	UseLoss
+	// UseLoad is traffic, which raises DPC time and losses alike.
+	UseLoad
+	// UseRival is another thing that holds programs up.
+	UseRival
+)
+
+// usedCounters are the counters that are judged, by the names that
+// source/perfmon gives them.
+var usedCounters = map[string]CounterUse{
+	"Processor/% DPC Time":                         UseDPC,
+	"Processor Information/% DPC Time":             UseDPC,
+	"Processor/% Interrupt Time":                   UseDPC,
+	"Processor Information/% Interrupt Time":       UseDPC,
+	"Processor/DPC Rate":                           UseGauge,
+	"Processor Information/DPC Rate":               UseGauge,
+	"Network Interface/Packets Received Discarded": UseLoss,
+	"Network Adapter/Packets Received Discarded":   UseLoss,
+	"UDPv4/Datagrams Received Errors":              UseLoss,
+	"UDPv6/Datagrams Received Errors":              UseLoss,
+	"Microsoft Winsock BSP/Dropped Datagrams":      UseLoss,
+	"Network Interface/Packets Received/sec":       UseLoad,
+	"Network Adapter/Packets Received/sec":         UseLoad,
+	"System/Processor Queue Length":                UseRival,
+	"Memory/Pages/sec":                             UseRival,
+	"PhysicalDisk/Avg. Disk sec/Transfer":          UseRival,
+}
+
+// maxSampleSeries bounds the series that are kept: CPUs, adapters, disks.
+const maxSampleSeries = 8192
+
+// SampleKey identifies a series: what stands behind the slash of the name, as
+// two objects may count the same; the instance; the CPU, -1 for none.
+type SampleKey struct {
+	use               CounterUse
+	Counter, Instance string
+	CPU               int32
+}
+
+func CompareSamples(a, b SampleKey) int {
+	return cmp.Or(
+		cmp.Compare(a.use, b.use),
+		cmp.Compare(a.CPU, b.CPU),
+		cmp.Compare(a.Counter, b.Counter),
+		cmp.Compare(a.Instance, b.Instance),
+	)
+}
+
+// Counters keeps the sampled counters that detectors judge.
+type Counters struct {
+	max int
+	// Times are those of the samples; the values of a series stand at the same index, NaN for none.
+	Times  []model.Time
+	Series map[SampleKey]*Samples
+	// Total is the number of samples since the stream began, those that are no longer kept included.
+	Total int
+}
+
+type Samples struct {
+	// Name is the counter that the values come from.
+	Name   string
+	Values []float64
+}
+
+func newCounterFacts(max int) *Counters {
+	return &Counters{max: max, Series: make(map[SampleKey]*Samples)}
+}
+
+// add takes one value. Values of one time are one sample.
+func (c *Counters) add(v model.Counter) {
+	use := usedCounters[v.Name]
+	if use == useNone {
+		return
+	}
+	if n := len(c.Times); n == 0 || v.Time > c.Times[n-1] {
+		c.Times = append(c.Times, v.Time)
+		c.Total++
+		c.trim()
+	}
+	key := SampleKey{use: use, CPU: v.CPU}
+	switch {
+	case v.CPU >= 0:
+	case strings.HasSuffix(v.Instance, "_Total"):
+		key.Instance = "_Total"
+	default:
+		key.Instance = v.Instance
+	}
+	_, key.Counter, _ = strings.Cut(v.Name, "/")
+	if strings.HasPrefix(v.Name, "UDPv6/") {
+		key.Counter = v.Name
+	}
+	s := c.Series[key]
+	if s == nil {
+		if len(c.Series) >= maxSampleSeries {
+			return
+		}
+		s = &Samples{Name: v.Name}
+		c.Series[key] = s
+	}
+	at := len(c.Times) - 1
+	if s.Name != v.Name || len(s.Values) > at {
+		return // Processor and Processor Information say the same: the first counts
+	}
+	for len(s.Values) < at {
+		s.Values = append(s.Values, math.NaN())
+	}
+	s.Values = append(s.Values, v.Value)
+}
+
+// trim forgets the older half of the samples when there are too many.
+func (c *Counters) trim() {
+	if len(c.Times) <= max(c.max, 2) {
+		return
+	}
+	half := len(c.Times) / 2
+	c.Times = slices.Delete(c.Times, 0, half)
+	for _, s := range c.Series {
+		s.Values = slices.Delete(s.Values, 0, min(half, len(s.Values)))
+	}
+}
+
+// At returns a series' value at sample i, NaN for none.
+func (s *Samples) At(i int) float64 {
+	if s == nil || i >= len(s.Values) {
+		return math.NaN()
+	}
+	return s.Values[i]
+}
+
+// Keys returns the series of one use in a fixed order.
+func (c *Counters) Keys(use CounterUse) []SampleKey {
+	var out []SampleKey
+	for k := range c.Series {
+		if k.use == use {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, CompareSamples)
+	return out
+}

@@ -1,0 +1,705 @@
+package fold
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// Second is the length of the steps in which facts are summed and judged.
+const Second = model.Time(time.Second)
+
+// MaxWindow is the longest window, in seconds, over which facts are summed.
+const MaxWindow = 10
+
+// maxLateRuns bounds the single runs kept for one CPU and second.
+const maxLateRuns = 64
+
+// Fold is what the detectors know: the state of the host and, second by
+// second, what happened. A second is a whole second of event time; an interval
+// belongs to the second in which it ended.
+type Fold struct {
+	limits Limits
+	State  *state.State
+	// Now is the tick being judged; slot the second being filled.
+	Now  model.Time
+	Slot int
+	// warm says that something other than a keyframe has been seen, so that keyframes say nothing new.
+	warm bool
+
+	CPUs    map[int32]*CPU
+	Devices map[DeviceKey]*Device
+	sockets map[socketKey]*Socket
+	flows   map[flowKey]*Flow
+	// Backlog counts packets dropped at full backlogs, by device.
+	Backlog  [MaxWindow][]DeviceCount
+	Ports    *Ports
+	Counters *Counters
+	Loss     Loss
+}
+
+func New(limits Limits) *Fold {
+	return &Fold{
+		limits:   limits,
+		State:    state.New(),
+		CPUs:     make(map[int32]*CPU),
+		Devices:  make(map[DeviceKey]*Device),
+		sockets:  make(map[socketKey]*Socket),
+		flows:    make(map[flowKey]*Flow),
+		Ports:    newPortFacts(),
+		Counters: newCounterFacts(limits.MaxSamples),
+	}
+}
+
+// DeviceKey identifies a device: interface indexes repeat between network
+// namespaces, so the name is part of it.
+type DeviceKey struct {
+	Ifindex int64
+	Name    string
+}
+
+func CompareDevices(a, b DeviceKey) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Ifindex, b.Ifindex))
+}
+
+type DeviceCount struct {
+	Device DeviceKey
+	Count  uint64
+}
+
+func AddDevice(list []DeviceCount, d DeviceKey, n uint64) []DeviceCount {
+	for i := range list {
+		if list[i].Device == d {
+			list[i].Count += n
+			return list
+		}
+	}
+	return append(list, DeviceCount{d, n})
+}
+
+// CPU is one CPU, second by second.
+type CPU struct {
+	ID      int32
+	Seconds [MaxWindow]CPUSecond
+	// Sum is the window that ends at the tick being judged.
+	Sum CPUSecond
+	// totals since the stream began; differences are what happened during an incident.
+	Dropped, Processed, Squeezed uint64
+}
+
+// CPUSecond is what happened on one CPU in one second or window.
+type CPUSecond struct {
+	// Work is deferred work, by vector or driver, and interrupts, by line.
+	Work, IRQs []Work
+	Softnet    Softnet
+	NAPI       []NAPI
+	Time       CPUTimes
+	Late, Long []Run
+	// Ksoftirqd is how its thread was scheduled, where that is traced.
+	Ksoftirqd Thread
+}
+
+// Thread is how one kernel thread was scheduled.
+type Thread struct {
+	MaxWait, run time.Duration
+	blocker      string
+}
+
+func (t *Thread) add(o Thread) {
+	if o.MaxWait > t.MaxWait {
+		t.MaxWait, t.blocker = o.MaxWait, o.blocker
+	}
+	t.run += o.run
+}
+
+// Work is one vector's (Linux) or driver's (Windows) deferred work, or one interrupt line.
+type Work struct {
+	Class            model.Class
+	Name, Driver     string
+	covered, Busy    time.Duration
+	Count            uint64
+	maxWait, MaxRun  time.Duration
+	late, OverLimit  uint64
+	WorstRoutine     string
+	WorstRoutineTime time.Duration
+}
+
+// Label is the name under which the work is reported.
+func (f *Work) Label() string {
+	if f.Driver != "" {
+		return f.Driver
+	}
+	return f.Name
+}
+
+type Softnet struct {
+	Covered                                 time.Duration
+	Processed, Dropped, Squeezed, rps, most uint64
+}
+
+type NAPI struct {
+	Device                         DeviceKey
+	covered                        time.Duration
+	Polls, Packets, Full, Threaded uint64
+	maxPackets                     uint64
+}
+
+type CPUTimes struct{ Covered, user, system, softirq, IRQ, idle, Steal time.Duration }
+
+// Run is one run of deferred work that waited or ran for long.
+type Run struct {
+	At           model.Time
+	Name, Driver string
+	Wait, Run    time.Duration
+	Before, task string
+}
+
+// Device is one device, second by second.
+type Device struct {
+	Key     DeviceKey
+	Seconds [MaxWindow]DeviceSecond
+	Sum     DeviceSecond
+	// RingTotal and deviceTotal count drops since the stream began.
+	RingTotal, DeviceTotal uint64
+}
+
+type DeviceSecond struct {
+	Packets           uint64
+	Ring, Device      uint64
+	RingReasons       []ReasonCount
+	DeviceReasons     []ReasonCount
+	active            bool
+	rxDropped, rxErrs uint64
+}
+
+// Drops is what the device lost.
+func (s *DeviceSecond) Drops() uint64 { return s.Ring + s.Device }
+
+// ReasonCount counts drops by reason and queue or location.
+type ReasonCount struct {
+	Reason, Location string
+	Queue            int64
+	Count            uint64
+}
+
+func AddReason(list []ReasonCount, r ReasonCount) []ReasonCount {
+	for i := range list {
+		if list[i].Reason == r.Reason && list[i].Queue == r.Queue && list[i].Location == r.Location {
+			list[i].Count += r.Count
+			return list
+		}
+	}
+	return append(list, r)
+}
+
+// socketKey identifies a socket: its cookie where there is one.
+type socketKey struct {
+	Cookie   uint64
+	protocol model.Protocol
+	port     uint16
+	pid      int32
+}
+
+func compareSockets(a, b socketKey) int {
+	return cmp.Or(
+		cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(a.port, b.port),
+		cmp.Compare(a.pid, b.pid),
+		cmp.Compare(a.Cookie, b.Cookie),
+	)
+}
+
+// Socket is one socket's receive queue, second by second.
+type Socket struct {
+	Key      socketKey
+	Protocol model.Protocol
+	Port     uint16
+	PID      int32
+	Process  string
+	Seconds  [MaxWindow]socketSecond
+	Sum      socketSecond
+	// Total counts drops at the queue in the seconds that are over; seen is
+	// when there last was a sign of the socket.
+	Total uint64
+	seen  model.Time
+	// Last is the last reading of the queue.
+	Last model.SocketQueue
+}
+
+type socketSecond struct {
+	// dropped comes from drop events at the queue, queueDropped from the
+	// socket's own counter: the same packets, but for those that the socket
+	// lost elsewhere, on their way out for example.
+	dropped, queueDropped, elsewhere uint64
+	// Readings of the queue, and how many of them found it full.
+	Readings, Full uint64
+	MaxIdle        time.Duration
+	CPUs           []cpuCount
+}
+
+func (s *socketSecond) Drops() uint64 {
+	return max(s.dropped, s.queueDropped-min(s.queueDropped, s.elsewhere))
+}
+
+type cpuCount struct {
+	CPU   int32
+	Count uint64
+}
+
+func addCPU(list []cpuCount, cpu int32, n uint64) []cpuCount {
+	for i := range list {
+		if list[i].CPU == cpu {
+			list[i].Count += n
+			return list
+		}
+	}
+	return append(list, cpuCount{cpu, n})
+}
+
+// Loss remembers when events were lost.
+type Loss struct {
+	Total  uint64
+	events []lossEvent
+}
+
+type lossEvent struct {
+	at   model.Time
+	lost uint64
+}
+
+func (l *Loss) add(at model.Time, lost uint64) {
+	l.Total += lost
+	if n := len(l.events); n > 0 && at.Sub(l.events[n-1].at) < time.Second {
+		l.events[n-1].lost += lost
+		return
+	}
+	if len(l.events) == 256 {
+		l.events = slices.Delete(l.events, 0, 128)
+	}
+	l.events = append(l.events, lossEvent{at, lost})
+}
+
+// Before returns how many events had been lost before t.
+func (l *Loss) Before(t model.Time) uint64 {
+	n := l.Total
+	for i := len(l.events) - 1; i >= 0 && l.events[i].at >= t; i-- {
+		n -= l.events[i].lost
+	}
+	return n
+}
+
+// LastAt returns when events were last lost, 0 never.
+func (l *Loss) LastAt() model.Time {
+	if len(l.events) == 0 {
+		return 0
+	}
+	return l.events[len(l.events)-1].at
+}
+
+// BeginTick sums the window that ends at now.
+func (w *Fold) BeginTick(now model.Time, whole bool) {
+	w.Now = now
+	seconds := w.Recent()
+	for _, c := range w.CPUs {
+		c.sumUp(seconds)
+	}
+	for _, d := range w.Devices {
+		d.sumUp(seconds)
+	}
+	for _, s := range w.sockets {
+		s.Total += s.Seconds[w.Slot].Drops()
+		s.sumUp(seconds)
+	}
+	w.Ports.beginTick(now, w.State, whole)
+}
+
+// EndTick opens the next second.
+func (w *Fold) EndTick() {
+	w.Slot = (w.Slot + 1) % MaxWindow
+	for _, c := range w.CPUs {
+		c.Seconds[w.Slot].clear()
+	}
+	for _, d := range w.Devices {
+		d.Seconds[w.Slot] = DeviceSecond{}
+	}
+	for k, s := range w.sockets {
+		s.Seconds[w.Slot] = socketSecond{}
+		if w.Now.Sub(s.seen) > 2*time.Minute {
+			delete(w.sockets, k)
+		}
+	}
+	w.Backlog[w.Slot] = nil
+	w.forgetFlows()
+}
+
+// WindowSeconds returns the length of the window in seconds.
+func (w *Fold) WindowSeconds() int {
+	return min(max(int(w.limits.Window/time.Second), 1), MaxWindow)
+}
+
+// Recent returns the slots of the window, oldest first.
+func (w *Fold) Recent() []int {
+	n := w.WindowSeconds()
+	slots := make([]int, n)
+	for i := range slots {
+		slots[i] = (w.Slot - n + 1 + i + MaxWindow) % MaxWindow
+	}
+	return slots
+}
+
+// secondStart returns when the second that is being judged began.
+func (w *Fold) secondStart() model.Time {
+	return (w.Now - 1) / Second * Second
+}
+
+// FirstSecond returns when the first second of the window that matches began;
+// the last one where none does.
+func (w *Fold) FirstSecond(match func(slot int) bool) model.Time {
+	slots := w.Recent()
+	for i, slot := range slots {
+		if match(slot) {
+			return w.secondStart() - model.Time(len(slots)-1-i)*Second
+		}
+	}
+	return w.secondStart()
+}
+
+func (w *Fold) cpu(id int32) *CPU {
+	c := w.CPUs[id]
+	if c == nil {
+		c = &CPU{ID: id}
+		w.CPUs[id] = c
+	}
+	return c
+}
+
+// SortedCPUs returns the CPUs by number.
+func (w *Fold) SortedCPUs() []*CPU {
+	list := make([]*CPU, 0, len(w.CPUs))
+	for _, id := range slices.Sorted(maps.Keys(w.CPUs)) {
+		list = append(list, w.CPUs[id])
+	}
+	return list
+}
+
+func (w *Fold) Device(k DeviceKey) *Device {
+	if k.Name == "" {
+		k.Name = w.deviceName(k.Ifindex)
+	}
+	d := w.Devices[k]
+	if d == nil {
+		d = &Device{Key: k}
+		w.Devices[k] = d
+	}
+	return d
+}
+
+// deviceName returns the name of a device of which only the index is known,
+// when no other namespace has a device of that index.
+func (w *Fold) deviceName(ifindex int64) string {
+	name := ""
+	for k, d := range w.State.Devices {
+		if k.Ifindex == ifindex {
+			if name != "" && name != d.Device {
+				return ""
+			}
+			name = d.Device
+		}
+	}
+	return name
+}
+
+// DeviceConfig returns what is known about a device's rings and queues.
+func (w *Fold) DeviceConfig(k DeviceKey) (model.DeviceConfig, bool) {
+	var found model.DeviceConfig
+	ok := false
+	for dk, d := range w.State.Devices {
+		if d.Device == k.Name && (k.Ifindex == 0 || dk.Ifindex == k.Ifindex) && (!ok || dk.Netns < found.Netns) {
+			found, ok = d, true
+		}
+	}
+	return found, ok
+}
+
+// ReceiveQueues returns a device's receive queues by number.
+func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
+	var queues []model.DeviceQueue
+	for qk, q := range w.State.Queues {
+		if qk.Device == k.Name && (k.Ifindex == 0 || qk.Ifindex == k.Ifindex) && q.Direction == model.DirectionRX {
+			queues = append(queues, q)
+		}
+	}
+	slices.SortFunc(queues, func(a, b model.DeviceQueue) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Ifindex, b.Ifindex))
+	})
+	return queues
+}
+
+// SortedDevices returns the devices with facts, by name.
+func (w *Fold) SortedDevices() []*Device {
+	list := make([]*Device, 0, len(w.Devices))
+	for _, k := range slices.SortedFunc(maps.Keys(w.Devices), CompareDevices) {
+		list = append(list, w.Devices[k])
+	}
+	return list
+}
+
+// SortedSockets returns the sockets with facts, in a fixed order.
+func (w *Fold) SortedSockets() []*Socket {
+	list := make([]*Socket, 0, len(w.sockets))
+	for _, k := range slices.SortedFunc(maps.Keys(w.sockets), compareSockets) {
+		list = append(list, w.sockets[k])
+	}
+	return list
+}
+
+// IsVeth says that a device is one end of a veth pair.
+func (w *Fold) IsVeth(k DeviceKey) bool {
+	config, ok := w.DeviceConfig(k)
+	return ok && config.Driver == "veth"
+}
+
+// Windows reports whether the stream is of a Windows host.
+func (w *Fold) Windows() bool {
+	return strings.HasPrefix(strings.ToLower(w.State.Meta["os"]), "windows")
+}
+
+// KnownCPUs returns the number of CPUs of the host, 0 unknown.
+func (w *Fold) KnownCPUs() int {
+	if n, err := strconv.Atoi(w.State.Meta["cpus"]); err == nil && n > 0 {
+		return n
+	}
+	return len(w.CPUs)
+}
+
+func (c *CPUSecond) clear() {
+	*c = CPUSecond{Work: c.Work[:0], IRQs: c.IRQs[:0], NAPI: c.NAPI[:0], Late: c.Late[:0], Long: c.Long[:0]}
+}
+
+func (c *CPU) sumUp(slots []int) {
+	sum := &c.Sum
+	sum.clear()
+	for _, i := range slots {
+		s := &c.Seconds[i]
+		for j := range s.Work {
+			mergeWork(&sum.Work, &s.Work[j])
+		}
+		for j := range s.IRQs {
+			mergeWork(&sum.IRQs, &s.IRQs[j])
+		}
+		for _, n := range s.NAPI {
+			mergeNAPI(&sum.NAPI, n)
+		}
+		sum.Softnet.add(s.Softnet)
+		sum.Time.add(s.Time)
+		sum.Ksoftirqd.add(s.Ksoftirqd)
+		sum.Late = append(sum.Late, s.Late...)
+		sum.Long = append(sum.Long, s.Long...)
+	}
+}
+
+func mergeWork(list *[]Work, f *Work) {
+	for i := range *list {
+		have := &(*list)[i]
+		if have.Driver != f.Driver || have.Driver == "" && have.Name != f.Name || have.Class != f.Class {
+			continue
+		}
+		have.covered += f.covered
+		have.Busy += f.Busy
+		have.Count += f.Count
+		have.late += f.late
+		have.OverLimit += f.OverLimit
+		have.maxWait = max(have.maxWait, f.maxWait)
+		have.MaxRun = max(have.MaxRun, f.MaxRun)
+		if f.WorstRoutineTime > have.WorstRoutineTime {
+			have.WorstRoutine, have.WorstRoutineTime = f.WorstRoutine, f.WorstRoutineTime
+		}
+		return
+	}
+	*list = append(*list, *f)
+}
+
+func mergeNAPI(list *[]NAPI, f NAPI) {
+	for i := range *list {
+		have := &(*list)[i]
+		if have.Device != f.Device {
+			continue
+		}
+		have.Add(f)
+		return
+	}
+	*list = append(*list, f)
+}
+
+func (n *NAPI) Add(o NAPI) {
+	n.covered += o.covered
+	n.Polls += o.Polls
+	n.Packets += o.Packets
+	n.Full += o.Full
+	n.Threaded += o.Threaded
+	n.maxPackets = max(n.maxPackets, o.maxPackets)
+}
+
+func (s *Softnet) add(o Softnet) {
+	s.Covered += o.Covered
+	s.Processed += o.Processed
+	s.Dropped += o.Dropped
+	s.Squeezed += o.Squeezed
+	s.rps += o.rps
+	s.most = max(s.most, o.most)
+}
+
+func (t *CPUTimes) add(o CPUTimes) {
+	t.Covered += o.Covered
+	t.user += o.user
+	t.system += o.system
+	t.softirq += o.softirq
+	t.IRQ += o.IRQ
+	t.idle += o.idle
+	t.Steal += o.Steal
+}
+
+// covered is the time that the second's or window's intervals cover.
+func (c *CPUSecond) covered() time.Duration {
+	d := max(c.Time.Covered, c.Softnet.Covered)
+	for i := range c.Work {
+		// Several routines of one driver cover the same interval once each.
+		if c.Work[i].Driver == "" {
+			d = max(d, c.Work[i].covered)
+		}
+	}
+	return d
+}
+
+// Share is what part of the window d is, at most 1: runs that began before the
+// window count in whole. The window's own length is given for streams in which
+// an idle CPU sends nothing.
+func (c *CPUSecond) Share(d time.Duration, window time.Duration) float64 {
+	covered := c.covered()
+	if covered == 0 {
+		covered = window
+	}
+	return min(Ratio(float64(d), float64(covered)), 1)
+}
+
+// Deferred is the time spent in deferred work of all kinds.
+func (c *CPUSecond) Deferred() time.Duration {
+	var d time.Duration
+	for i := range c.Work {
+		d += c.Work[i].Busy
+	}
+	return d
+}
+
+// Top returns the busiest deferred work, nil when there is none.
+func (c *CPUSecond) Top() *Work {
+	var best *Work
+	for i := range c.Work {
+		if f := &c.Work[i]; best == nil || f.Busy > best.Busy || f.Busy == best.Busy && f.Label() < best.Label() {
+			best = f
+		}
+	}
+	return best
+}
+
+// Vector returns the facts of one softirq vector, nil when it did not run.
+func (c *CPUSecond) Vector(name string) *Work {
+	for i := range c.Work {
+		if c.Work[i].Class == model.ClassSoftirq && c.Work[i].Name == name {
+			return &c.Work[i]
+		}
+	}
+	return nil
+}
+
+func (d *Device) sumUp(slots []int) {
+	d.Sum = DeviceSecond{}
+	for _, i := range slots {
+		s := &d.Seconds[i]
+		d.Sum.Packets += s.Packets
+		d.Sum.Ring += s.Ring
+		d.Sum.Device += s.Device
+		d.Sum.rxDropped += s.rxDropped
+		d.Sum.rxErrs += s.rxErrs
+		d.Sum.active = d.Sum.active || s.active
+		for _, r := range s.RingReasons {
+			d.Sum.RingReasons = AddReason(d.Sum.RingReasons, r)
+		}
+		for _, r := range s.DeviceReasons {
+			d.Sum.DeviceReasons = AddReason(d.Sum.DeviceReasons, r)
+		}
+	}
+}
+
+func (s *Socket) sumUp(slots []int) {
+	s.Sum = socketSecond{}
+	for _, i := range slots {
+		o := &s.Seconds[i]
+		s.Sum.dropped += o.dropped
+		s.Sum.queueDropped += o.queueDropped
+		s.Sum.elsewhere += o.elsewhere
+		s.Sum.Readings += o.Readings
+		s.Sum.Full += o.Full
+		s.Sum.MaxIdle = max(s.Sum.MaxIdle, o.MaxIdle)
+		for _, c := range o.CPUs {
+			s.Sum.CPUs = addCPU(s.Sum.CPUs, c.CPU, c.Count)
+		}
+	}
+}
+
+// Ratio returns a/b, 0 when b is 0.
+func Ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+func UserShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.user), float64(c.Time.Covered)) }
+
+// IdleShare is the CPU's idle share, 0 when its times are not known.
+func IdleShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.idle), float64(c.Time.Covered)) }
+
+// BusyShare is the part of the window in which the CPU was not idle; without
+// its times, the part spent in deferred work.
+func (c *CPUSecond) BusyShare(window time.Duration) float64 {
+	if c.Time.Covered > 0 {
+		return 1 - IdleShare(c)
+	}
+	return c.Share(c.Deferred(), window)
+}
+
+// Clone copies what a second holds.
+func (c *CPUSecond) Clone() CPUSecond {
+	out := *c
+	out.Work = append([]Work(nil), c.Work...)
+	out.IRQs = append([]Work(nil), c.IRQs...)
+	out.NAPI = append([]NAPI(nil), c.NAPI...)
+	out.Late = append([]Run(nil), c.Late...)
+	out.Long = append([]Run(nil), c.Long...)
+	return out
+}
+
+// Printable makes a name from a traced host fit for a sentence: control characters
+// become U+FFFD.
+func Printable(name string) string {
+	if strings.IndexFunc(name, unicode.IsControl) < 0 {
+		return name
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
+}
+
+// FullShare is the share of the polls that used their whole budget.
+func (n *NAPI) FullShare() float64 { return Ratio(float64(n.Full), float64(n.Polls)) }

@@ -1,0 +1,24 @@
+package fold
+
+import "time"
+
+// Limits are the thresholds and lengths that the fold itself needs: from which
+// wait on a run is late, how long a port rests where the stream does not say.
+// They come from the settings of the detectors that read what they select.
+type Limits struct {
+	// Window is the time over which the last seconds are summed.
+	Window time.Duration
+	// LateWait and LongRun are from which wait or length on single runs of deferred work are kept.
+	LateWait, LongRun time.Duration
+	// DPCGuideline and ISRGuideline are the lengths that runs of DPCs and ISRs should stay below.
+	DPCGuideline, ISRGuideline time.Duration
+	// LeastSilence and SilentGaps say when a regular flow has fallen silent: after that long, and that many usual gaps.
+	LeastSilence time.Duration
+	SilentGaps   uint64
+	// FullShare is the fill of a receive queue, 0 to 1, from which a reading counts as full.
+	FullShare float64
+	// RestLinux and RestWindows are how long a closed port rests where the stream does not say.
+	RestLinux, RestWindows time.Duration
+	// MaxSamples is how many samples of counters are kept.
+	MaxSamples int
+}

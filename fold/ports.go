@@ -1,0 +1,774 @@
+package fold
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// Ports is who holds which ports, and how that changed.
+type Ports struct {
+	// rpcCalls says that whole RPC calls are seen, and not their error records alone.
+	rpcCalls bool
+	holders  map[holderKey]*Holder
+	// numbered are the holders by number, nil where one was forgotten. The marks
+	// of ports name them, because pools may appear after their ports. Number 0 is none's.
+	numbered []*Holder
+	// spare are the numbers of forgotten holders.
+	spare []uint32
+	// Tuples counts TCP ports used towards one destination: connect needs a
+	// free port only for its own 4-tuple.
+	Tuples map[Tuple]*TupleUse
+	// Fails are the failed allocations of the last while, by what failed.
+	Fails map[FailKey]*Failures
+	// Families are the holders of several processes of one name together.
+	Families map[familyKey]*Family
+	// Reuse follows how each bounded pool's ports come back into use.
+	Reuse map[state.PoolKey]*Reuse
+	// resting are the rests whose end is known, soonest first.
+	rests restQueue
+	// ticks counts the ticks so far; audits the audits seen.
+	ticks  int
+	Audits int
+	// LastAudit is the time of the last audit.
+	LastAudit model.Time
+}
+
+func newPortFacts() *Ports {
+	return &Ports{
+		holders:  make(map[holderKey]*Holder),
+		numbered: make([]*Holder, 1),
+		Tuples:   make(map[Tuple]*TupleUse),
+		Fails:    make(map[FailKey]*Failures),
+		Families: make(map[familyKey]*Family),
+		Reuse:    make(map[state.PoolKey]*Reuse),
+	}
+}
+
+// Marks of ports in the state, so that it need not be kept apart to which
+// holder each was counted: the holder's number from bit 1 on. Every port that
+// was seen has one.
+const (
+	// markPresent says that the port was held when observation began.
+	markPresent = 1
+	// markApart marks a port that counts for no holder.
+	markApart = 1
+)
+
+// Owner returns the holder that a port was counted to, nil for none, and
+// whether it was held when observation began.
+func (p *Ports) Owner(port *state.Port) (h *Holder, present bool) {
+	return p.numbered[port.Mark>>1], port.Mark&markPresent != 0
+}
+
+// holderKey is a process's ports of one kind in one pool.
+type holderKey struct {
+	PID      int32
+	process  string // only for processes without a PID
+	Pool     state.PoolKey
+	Protocol model.Protocol
+	Netns    int64
+	// Connections are TCP ports taken by connect: they are shared between
+	// destinations and commonly pooled, so they are judged apart.
+	Connections bool
+}
+
+func compareHolders(a, b holderKey) int {
+	conn := func(k holderKey) int {
+		if k.Connections {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		cmp.Compare(a.PID, b.PID),
+		cmp.Compare(a.process, b.process),
+		ComparePools(a.Pool, b.Pool),
+		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.Netns, b.Netns),
+		cmp.Compare(conn(a), conn(b)),
+	)
+}
+
+func ComparePools(a, b state.PoolKey) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
+}
+
+// Holder is what one process holds of one pool. Its floor is the lowest number
+// of ports held within a second: churn moves the number, a leak moves the floor.
+type Holder struct {
+	Key holderKey
+	// number is its place in portFacts.numbered.
+	number uint32
+	// ID is its identity in findings: it stays when its pool becomes known later.
+	ID      string
+	Process string
+	// Held is the present number; present of them were held when observation
+	// began, and are no evidence of growth.
+	Held, present int
+	// Low is the floor of the second that is being filled.
+	Low int
+	// Seconds and coarse are floors of held-present; ticks is how many seconds
+	// have been recorded, coarseLow the floor of the coarse span under way.
+	Seconds, Coarse floors
+	coarseLow       int
+	Ticks           int
+	// Acquired and released count since the holder appeared; short counts releases after less than a second.
+	Acquired, Released, Short uint64
+	// LastLong is when a port was last given back after a second or more, long
+	// how many were in each of the last seconds.
+	LastLong model.Time
+	long     [LongSeconds]uint32
+	// AcquiredIn and releasedIn are acquisitions and releases by second.
+	AcquiredIn, ReleasedIn turnover
+	// How counts the ways of acquisition.
+	How [16]uint64
+	// First is the first acquisition seen, last the last.
+	First, last model.Time
+	// Holds is the distribution of how long released ports had been held.
+	Holds model.Histogram
+	// Family are the processes of its name, nil without one.
+	Family *Family
+	// empty is since when nothing has been held, 0 while something is.
+	empty model.Time
+}
+
+// LongSeconds is the length of holder.long, whose last second is under way.
+const LongSeconds = 4
+
+// LongGiven is how many ports were given back after a second or more, within
+// the last seconds.
+func (h *Holder) LongGiven() (n uint32) {
+	for _, c := range h.long {
+		n += c
+	}
+	return n
+}
+
+// Growth is the number of ports held beyond those present at the start.
+func (h *Holder) Growth() int { return h.Held - h.present }
+
+// Floor returns the lowest growth within the second that ended ago seconds
+// before the last tick; 0 before the holder appeared.
+func (h *Holder) Floor(ago int) int {
+	if ago >= h.Ticks || ago >= SecondFloors {
+		return 0
+	}
+	return h.Seconds.lowest(h.Ticks-1-ago, h.Ticks-1-ago)
+}
+
+// FloorOver returns the lowest floor of n seconds, the last of which ended ago
+// seconds before the last tick. Long spans are read from the coarse floors.
+func (h *Holder) FloorOver(ago, n int) int {
+	if ago+n <= SecondFloors {
+		return h.Seconds.lowest(h.Ticks-ago-n, h.Ticks-1-ago)
+	}
+	last := h.Ticks/CoarseSeconds - 1 - ago/CoarseSeconds
+	first := last - max(n/CoarseSeconds, 1) + 1
+	if first < h.Ticks/CoarseSeconds-CoarseFloors {
+		return min(h.Coarse.lowest(max(first, 0), last), 0)
+	}
+	return h.Coarse.lowest(first, last)
+}
+
+// SumOver adds up acquisitions or releases over the last n recorded seconds.
+func (h *Holder) SumOver(of *turnover, n int) uint64 {
+	return of.sum(h.Ticks-min(n, h.Ticks, SecondFloors), h.Ticks-1)
+}
+
+// take counts a port that was taken.
+func (h *Holder) take(how model.How, present bool, at model.Time) {
+	h.empty = 0
+	h.Held++
+	if int(how) < len(h.How) {
+		h.How[how]++
+	}
+	if present {
+		h.present++
+		return
+	}
+	if h.First == 0 {
+		h.First = at
+	}
+	h.last = at
+	h.Acquired++
+	h.AcquiredIn.Add(h.Ticks)
+}
+
+// give counts a port that was given back after it had been held for a while.
+func (h *Holder) give(held time.Duration, present bool, at model.Time) {
+	h.Held--
+	if present {
+		h.present--
+	}
+	h.Low = min(h.Low, h.Growth())
+	h.Released++
+	h.ReleasedIn.Add(h.Ticks)
+	h.Holds.Observe(uint64(max(held, 0)))
+	if held < time.Second {
+		h.Short++
+	} else {
+		h.LastLong = at
+		h.long[h.Ticks%LongSeconds]++
+	}
+	if h.Held == 0 {
+		h.empty = at
+	}
+}
+
+func (h *Holder) EndSecond() {
+	h.Seconds.add(h.Ticks, h.Low, SecondFloors)
+	if h.Ticks%CoarseSeconds == 0 {
+		h.coarseLow = h.Low
+	}
+	h.coarseLow = min(h.coarseLow, h.Low)
+	h.Ticks++
+	h.long[h.Ticks%LongSeconds] = 0
+	if h.Ticks%CoarseSeconds == 0 {
+		h.Coarse.add(h.Ticks/CoarseSeconds-1, h.coarseLow, CoarseFloors)
+	}
+	h.Low = h.Growth()
+}
+
+// Tuple is what a TCP connect's port must be unique for.
+type Tuple struct {
+	Netns         int64
+	Local, Remote string
+	RemotePort    uint16
+}
+
+func CompareTuples(a, b Tuple) int {
+	return cmp.Or(
+		cmp.Compare(a.Netns, b.Netns),
+		cmp.Compare(a.Local, b.Local),
+		cmp.Compare(a.Remote, b.Remote),
+		cmp.Compare(a.RemotePort, b.RemotePort),
+	)
+}
+
+// TupleUse is how many ports one destination uses.
+type TupleUse struct{ Held, Resting int }
+
+// FailKey groups failed allocations: by pool for ports of the system's choice, by destination for connects.
+type FailKey struct {
+	Pool  state.PoolKey
+	Netns int64
+	// Connect says that TCP's connect failed: for one destination only, whose
+	// address is empty where the probe could not read it.
+	Connect    bool
+	Remote     string
+	RemotePort uint16
+	// port is the port asked for outside any pool, 0 any.
+	port uint16
+	// Taken says that the port asked for is held or at rest: a conflict over
+	// one port rather than a lack of ports.
+	Taken bool
+	// NoneLeft says that the error means a lack of ports and nothing else.
+	NoneLeft bool
+}
+
+func CompareFails(a, b FailKey) int {
+	number := func(is bool) int {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		ComparePools(a.Pool, b.Pool),
+		cmp.Compare(a.Netns, b.Netns),
+		cmp.Compare(a.Remote, b.Remote),
+		cmp.Compare(a.RemotePort, b.RemotePort),
+		cmp.Compare(a.port, b.port),
+		cmp.Compare(number(a.Taken), number(b.Taken)),
+		cmp.Compare(number(a.Connect), number(b.Connect)),
+		cmp.Compare(number(a.NoneLeft), number(b.NoneLeft)),
+	)
+}
+
+// Failures are failed allocations of one group.
+type Failures struct {
+	Protocol    model.Protocol
+	How         model.How
+	Count       uint64
+	First, Last model.Time
+	ByProcess   map[ProcessKey]uint64
+	Errors      map[string]uint64
+}
+
+type ProcessKey struct {
+	PID  int32
+	Name string
+}
+
+// apply folds one port or RPC event in, keeping the state's ports and the
+// counts beside them in step.
+func (p *Ports) apply(w *Fold, b *model.Batch, e *model.Event) {
+	switch e.Kind {
+	case model.KindPortFail:
+		v, _ := b.PortFail(e)
+		p.fail(w, v)
+		return
+	case model.KindPortAudit:
+		p.Audits++
+		p.LastAudit = e.Time
+		return
+	case model.KindRPCCall:
+		v, _ := b.RPCCall(e)
+		p.rpcCalls = p.rpcCalls || v.Flags&model.FlagSecondary == 0
+		if v.Status == rpcOutOfResources && (v.Flags&model.FlagSecondary == 0 || !p.rpcCalls) {
+			p.rpcFail(w, v)
+		}
+		return
+	}
+	held, rest := eventKeys(b, e)
+	ports := &w.State.Ports
+	before, wasHeld := ports.Get(held)
+	restBefore, rested := ports.Get(rest)
+	w.State.ApplyEvent(b, e)
+	after, isHeld := ports.Get(held)
+	restAfter, rests := ports.Get(rest)
+	taken, laid := isHeld && after.Mark == 0, rests && restAfter.Mark == 0 // an event has just put them
+	if wasHeld && (taken || !isHeld) {
+		p.release(w, &before, e)
+	}
+	if taken {
+		ports.Mark(held, p.acquire(w, &after, e))
+	}
+	if rested && (laid || !rests) {
+		p.tupleAdd(&restBefore, -1)
+		p.reuseOf(w, &restBefore, func(r *Reuse, _ uint64) { r.free(restBefore.LocalPort, e.Time) })
+	}
+	if laid {
+		ports.Mark(rest, markApart)
+		p.tupleAdd(&restAfter, 1)
+		p.reuseOf(w, &restAfter, func(r *Reuse, _ uint64) { r.rest(restAfter.LocalPort) })
+		p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
+	}
+}
+
+// eventKeys returns the keys under which the event's port stands while it is
+// held and while it rests.
+func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
+	var local, remote string
+	var netns int64
+	switch e.Kind {
+	case model.KindPortAcquire:
+		v, _ := b.PortAcquire(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortRelease:
+		v, _ := b.PortRelease(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortRest:
+		v, _ := b.PortRest(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	case model.KindPortActive:
+		v, _ := b.PortActive(e)
+		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
+	}
+	protocol, lport, rport := model.Protocol(e.Args[0]), uint16(e.Args[1]), uint16(e.Args[2])
+	held = state.Key(
+		e.Resource,
+		state.Place{
+			Netns:      netns,
+			LocalAddr:  local,
+			RemoteAddr: remote,
+			LocalPort:  lport,
+			RemotePort: rport,
+			Protocol:   protocol,
+		},
+		false,
+	)
+	rest = held
+	rest.Resting = true
+	return held, rest
+}
+
+// IsConnection says that a port is TCP's and was taken for one destination.
+func IsConnection(port *state.Port) bool {
+	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 && port.How != model.HowBindAny &&
+		port.How != model.HowBindPort &&
+		port.How != model.HowListen &&
+		port.How != model.HowAccept
+}
+
+// acquire counts a port that was taken and returns its mark.
+func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32) {
+	if port.Shared() || port.LocalPort == 0 {
+		return markApart
+	}
+	p.tupleAdd(port, 1)
+	if !IsConnection(port) && w.State.Holders(port.Protocol, port.Netns, port.LocalPort) > 1 {
+		// Another socket of a port that is taken: a server's sockets for its
+		// clients (QUIC), one for each thread (SO_REUSEPORT), one for IPv6.
+		return markApart
+	}
+	h := p.holder(w, port)
+	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
+	mark = h.number << 1
+	if present {
+		mark |= markPresent
+	}
+	h.take(port.How, present, e.Time)
+	if f := h.Family; f != nil && f.Sum != nil {
+		f.Sum.take(port.How, present, e.Time)
+	}
+	p.reuseOf(w, port, func(r *Reuse, size uint64) {
+		r.expect(size)
+		r.take(port.LocalPort, port.PID, e.Time)
+		if port.Process != "" {
+			r.Names[port.PID] = port.Process
+		}
+	})
+	return mark
+}
+
+func (p *Ports) release(w *Fold, port *state.Port, e *model.Event) {
+	if port.Shared() || port.LocalPort == 0 {
+		return
+	}
+	p.tupleAdd(port, -1)
+	h, present := p.Owner(port)
+	if h == nil {
+		return
+	}
+	h.give(e.Time.Sub(port.Since), present, e.Time)
+	if f := h.Family; f != nil && f.Sum != nil {
+		f.Sum.give(e.Time.Sub(port.Since), present, e.Time)
+	}
+	p.reuseOf(w, port, func(r *Reuse, _ uint64) { r.free(port.LocalPort, e.Time) })
+}
+
+func (p *Ports) tupleAdd(port *state.Port, n int) {
+	if port.Protocol != model.ProtocolTCP || port.RemotePort == 0 || port.Shared() {
+		return
+	}
+	k := Tuple{port.Netns, port.LocalAddr, port.RemoteAddr, port.RemotePort}
+	u := p.Tuples[k]
+	if u == nil {
+		u = &TupleUse{}
+		p.Tuples[k] = u
+	}
+	if port.Resting {
+		u.Resting += n
+	} else {
+		u.Held += n
+	}
+	if u.Held <= 0 && u.Resting <= 0 {
+		delete(p.Tuples, k)
+	}
+}
+
+func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
+	pool, _ := w.poolOf(port.Protocol, port.Netns, port.LocalPort)
+	k := holderKey{PID: port.PID, Pool: pool, Protocol: port.Protocol, Netns: port.Netns, Connections: IsConnection(port)}
+	if port.PID <= 0 {
+		k.process = port.Process
+	}
+	h := p.holders[k]
+	if h == nil {
+		h = &Holder{Key: k, ID: holderID(k)}
+		p.holders[k] = h
+		p.number(h)
+	}
+	if port.Process != "" {
+		h.Process = port.Process
+	} else if h.Process == "" {
+		h.Process = w.State.ProcessName(port.PID)
+	}
+	if h.Family == nil {
+		p.join(h)
+	}
+	return h
+}
+
+// number gives a new holder its number.
+func (p *Ports) number(h *Holder) {
+	if n := len(p.spare); n > 0 {
+		h.number, p.spare = p.spare[n-1], p.spare[:n-1]
+		p.numbered[h.number] = h
+		return
+	}
+	h.number = uint32(len(p.numbered))
+	p.numbered = append(p.numbered, h)
+}
+
+// rehome moves holders without a pool into pools that have become known since:
+// the limits of another network namespace are read some time after its first port.
+func (p *Ports) rehome(w *Fold) {
+	homeless := p.HolderList(func(h *Holder) bool { return h.Key.Pool == (state.PoolKey{}) })
+	if len(homeless) == 0 {
+		return
+	}
+	inside := make(map[*Holder]map[state.PoolKey]int)
+	for port := range w.State.Ports.All() {
+		h, _ := p.Owner(port)
+		if h == nil || h.Key.Pool != (state.PoolKey{}) {
+			continue
+		}
+		if pool, ok := w.poolOf(port.Protocol, port.Netns, port.LocalPort); ok {
+			if inside[h] == nil {
+				inside[h] = make(map[state.PoolKey]int)
+			}
+			inside[h][pool]++
+		}
+	}
+	for _, h := range homeless {
+		for pool, n := range inside[h] {
+			k := h.Key
+			k.Pool = pool
+			if 2*n > h.Held && p.holders[k] == nil {
+				delete(p.holders, h.Key)
+				h.Key = k
+				p.holders[k] = h
+			}
+		}
+	}
+}
+
+// HolderList returns the holders that match in a fixed order.
+func (p *Ports) HolderList(match func(*Holder) bool) []*Holder {
+	var list []*Holder
+	for _, h := range p.holders {
+		if match(h) {
+			list = append(list, h)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Holder) int { return compareHolders(a.Key, b.Key) })
+	return list
+}
+
+// beginTick ends the second in every holder's history, when it has been seen
+// for long enough, and ends the rests that are over.
+func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
+	p.ticks++
+	for k, h := range p.holders {
+		if whole {
+			h.EndSecond()
+		}
+		if h.Held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
+			delete(p.holders, k)
+			p.leave(h)
+			p.numbered[h.number] = nil
+			p.spare = append(p.spare, h.number)
+		}
+	}
+	if whole {
+		for _, f := range p.Families {
+			if f.Sum != nil {
+				f.Sum.EndSecond()
+			}
+		}
+	}
+	for k, f := range p.Fails {
+		if now.Sub(f.Last) > time.Minute {
+			delete(p.Fails, k)
+		}
+	}
+	for len(p.rests) > 0 && p.rests[0].at <= now {
+		end := p.rests.pop()
+		port, rests := st.Ports.Get(end.key)
+		if !rests || restEndOf(&port, end.at) > now {
+			continue
+		}
+		p.tupleAdd(&port, -1)
+		if pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort); ok {
+			if r := p.Reuse[pool]; r != nil {
+				r.free(port.LocalPort, end.at)
+			}
+		}
+		p.dropRest(st, &port, end.at)
+	}
+}
+
+// dropRest takes a port whose rest is over out of the state, as the release
+// event would that sources without such events never send.
+func (p *Ports) dropRest(st *state.State, port *state.Port, at model.Time) {
+	var b model.Builder
+	b.AddPortRelease(
+		model.PortRelease{
+			Time:       at,
+			PID:        port.PID,
+			TID:        port.TID,
+			Cookie:     port.Cookie,
+			Protocol:   port.Protocol,
+			LocalPort:  port.LocalPort,
+			RemotePort: port.RemotePort,
+			How:        model.HowRestEnd,
+			Netns:      port.Netns,
+			LocalAddr:  port.LocalAddr,
+			RemoteAddr: port.RemoteAddr,
+			Process:    port.Process,
+		},
+	)
+	st.Apply(b.Take())
+}
+
+func restEndOf(port *state.Port, estimate model.Time) model.Time {
+	if port.RestUntil != 0 {
+		return port.RestUntil
+	}
+	return estimate
+}
+
+// restUntil returns when a port's rest ends, by the system's default when the
+// event does not say.
+func restUntil(w *Fold, port *state.Port) model.Time {
+	if port.RestUntil != 0 {
+		return port.RestUntil
+	}
+	if w.Windows() {
+		return port.Since.Add(w.limits.RestWindows)
+	}
+	return port.Since.Add(w.limits.RestLinux)
+}
+
+// poolOf returns the most specific pool that a port belongs to: the smallest.
+func (w *Fold) poolOf(protocol model.Protocol, netns int64, port uint16) (state.PoolKey, bool) {
+	return poolOf(w.State, protocol, netns, port)
+}
+
+func poolOf(st *state.State, protocol model.Protocol, netns int64, port uint16) (state.PoolKey, bool) {
+	var best *state.Pool
+	var key state.PoolKey
+	for k, pool := range st.Pools {
+		if !pool.Contains(protocol, netns, port) {
+			continue
+		}
+		if best == nil || pool.Size < best.Size || pool.Size == best.Size && ComparePools(k, key) < 0 {
+			best, key = pool, k
+		}
+	}
+	return key, best != nil
+}
+
+// EphemeralPool returns the pool from which the system itself chooses ports.
+func (w *Fold) EphemeralPool(protocol model.Protocol, netns int64) (state.PoolKey, bool) {
+	var key state.PoolKey
+	found := false
+	for k, pool := range w.State.Pools {
+		if pool.Source == model.PoolEphemeral && pool.Protocol == protocol && (pool.Netns == 0 || pool.Netns == netns) &&
+			(!found || ComparePools(k, key) < 0) {
+			key, found = k, true
+		}
+	}
+	return key, found
+}
+
+// rpcPool returns the pool from which the RPC runtime takes its ports.
+func (w *Fold) rpcPool() state.PoolKey {
+	for _, pool := range w.State.SortedPools() {
+		if pool.Source == model.PoolRPC {
+			return state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
+		}
+	}
+	return state.PoolKey{}
+}
+
+func (w *Fold) PoolSize(k state.PoolKey) uint64 {
+	if pool := w.State.Pools[k]; pool != nil {
+		return pool.Size
+	}
+	return 0
+}
+
+// rpcOutOfResources is RPC_S_OUT_OF_RESOURCES: the port range is used up.
+const rpcOutOfResources = 1721
+
+func (p *Ports) fail(w *Fold, v model.PortFail) {
+	k := FailKey{
+		Netns:    v.Netns,
+		port:     v.LocalPort,
+		Taken:    v.LocalPort != 0,
+		NoneLeft: v.LocalPort == 0 && noPortLeft(v.ErrorName),
+	}
+	switch {
+	case v.LocalPort != 0:
+		if pool, ok := w.poolOf(v.Protocol, v.Netns, v.LocalPort); ok {
+			k.Pool, k.port = pool, 0 // one group to a pool: its ports are tried one after the other
+		}
+	case v.How == model.HowRPC:
+		k.Pool = w.rpcPool()
+	default:
+		k.Pool, _ = w.EphemeralPool(v.Protocol, v.Netns)
+	}
+	if v.Protocol == model.ProtocolTCP && v.How == model.HowConnect {
+		k.Connect, k.Remote, k.RemotePort = true, v.RemoteAddr, v.RemotePort
+	}
+	name := v.ErrorName
+	if name == "" {
+		name = "error " + strconv.FormatInt(int64(v.Error), 10)
+	}
+	p.failed(w, k, v.Protocol, v.How, v.Time, ProcessKey{v.PID, v.Process}, name)
+}
+
+func (p *Ports) rpcFail(w *Fold, v model.RPCCall) {
+	k := FailKey{Pool: w.rpcPool(), NoneLeft: true}
+	p.failed(w, k, k.Pool.Protocol, model.HowRPC, v.Time, ProcessKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
+}
+
+func (p *Ports) failed(
+	w *Fold,
+	k FailKey,
+	protocol model.Protocol,
+	how model.How,
+	at model.Time,
+	who ProcessKey,
+	errorName string,
+) {
+	if who.Name == "" {
+		who.Name = w.State.ProcessName(who.PID)
+	}
+	f := p.Fails[k]
+	if f == nil {
+		f = &Failures{
+			Protocol:  protocol,
+			How:       how,
+			First:     at,
+			ByProcess: make(map[ProcessKey]uint64),
+			Errors:    make(map[string]uint64),
+		}
+		p.Fails[k] = f
+	}
+	f.Count++
+	f.Last = at
+	f.ByProcess[who]++
+	f.Errors[errorName]++
+}
+
+// RefusedWithin returns the failed allocations in a pool since a time.
+func (p *Ports) RefusedWithin(pool state.PoolKey, since model.Time) uint64 {
+	var n uint64
+	for k, f := range p.Fails {
+		if k.Pool == pool && f.Last >= since && !k.Connect && !k.Taken {
+			n += f.Count
+		}
+	}
+	return n
+}
+
+// noPortLeft says that an error means a lack of ports and nothing else.
+func noPortLeft(errorName string) bool {
+	return errorName == "STATUS_TOO_MANY_ADDRESSES" || errorName == "RPC_S_OUT_OF_RESOURCES"
+}
+
+// holderID identifies a holder in findings.
+func holderID(k holderKey) string {
+	who := "pid" + strconv.Itoa(int(k.PID))
+	if k.PID <= 0 && k.process != "" {
+		who = Printable(k.process)
+	}
+	key := fmt.Sprintf("%s/%s/%s", who, k.Protocol, Printable(k.Pool.Name))
+	if k.Netns != 0 {
+		key += "/netns" + strconv.FormatInt(k.Netns, 10)
+	}
+	if k.Connections {
+		key += "/connect"
+	}
+	return key
+}
