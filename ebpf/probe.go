@@ -14,7 +14,7 @@ import (
 // Probe is the Linux half of one signal. Implementations live in probes/<name>
 // and are listed in probes/probes.go.
 type Probe interface {
-	// Name is the probe's name: "deferred", "interrupt", "nic", "drop", "port".
+	// Name is the probe's name: "deferred", "interrupt", "nic", ...
 	Name() string
 	// Kinds lists the kinds of events that it emits.
 	Kinds() []model.Kind

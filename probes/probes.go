@@ -63,4 +63,9 @@ var Catalogue = []Info{
 			model.KindPortActivity,
 		},
 	},
+	{
+		Name:  "stack",
+		Doc:   "kernel stacks, sampled only while a detector asks for them: what makes packets expensive, what holds a CPU",
+		Kinds: []model.Kind{model.KindStackSample},
+	},
 }

@@ -7,9 +7,10 @@ import (
 	"lostbeat/probes/interrupt"
 	"lostbeat/probes/nic"
 	"lostbeat/probes/port"
+	"lostbeat/probes/stack"
 )
 
 // All returns the probes of this system, in the order of the Catalogue.
 func All() []ebpf.Probe {
-	return []ebpf.Probe{deferred.New(), interrupt.New(), nic.New(), drop.New(), port.New()}
+	return []ebpf.Probe{deferred.New(), interrupt.New(), nic.New(), drop.New(), port.New(), stack.New()}
 }

@@ -26,7 +26,7 @@ func Checks() []Check {
 	checks = append(checks, checkOf("cgroup2", root, false, err))
 	tracefs, err := Tracefs()
 	checks = append(checks, checkOf("tracefs", tracefs, false, err))
-	return append(checks, lockdown(), kernelSymbols())
+	return append(checks, lockdown(), KernelSymbols())
 }
 
 // checkOf turns the outcome of a check function into its answer.
@@ -86,8 +86,8 @@ func lockdownMode(modes string) Check {
 	return c
 }
 
-// kernelSymbols reports whether kernel addresses can be turned into names.
-func kernelSymbols() Check {
+// KernelSymbols reports whether kernel addresses can be turned into names.
+func KernelSymbols() Check {
 	c := Check{Name: "kernel symbols", Detail: "/proc/kallsyms shows addresses"}
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {

@@ -1,0 +1,209 @@
+package stack
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"lostbeat/ebpf"
+	"lostbeat/internal/platform"
+	"lostbeat/model"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Name is the probe's name.
+	Name = "stack"
+	// Hertz is how often a busy CPU is sampled in a second: a prime number, so
+	// that nothing that happens regularly is always or never seen.
+	Hertz = 199
+	// Frames is how deep stacks are read.
+	Frames = len(stackSample{}.Frames)
+)
+
+// Probe samples kernel stacks on request.
+type Probe struct{}
+
+// New returns the probe.
+func New() *Probe { return &Probe{} }
+
+// Name implements ebpf.Probe.
+func (*Probe) Name() string { return Name }
+
+// Kinds implements ebpf.Probe.
+func (*Probe) Kinds() []model.Kind { return []model.Kind{model.KindStackSample} }
+
+// attached is the running probe.
+type attached struct {
+	env    *ebpf.Env
+	loader *ebpf.Loader
+	status []model.Probe
+	// events are the perf events by CPU.
+	events map[int32]*event
+	// samples are those of the current interval.
+	samples samples
+}
+
+// event is the perf event of one CPU.
+type event struct {
+	fd int
+	// wanted is how many requests are served by it; it is enabled while there is one.
+	wanted int
+}
+
+// Attach implements ebpf.Probe.
+func (*Probe) Attach(env *ebpf.Env) (_ ebpf.Attached, err error) {
+	spec, err := loadStack()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	loader, err := env.NewLoader(spec)
+	if err != nil {
+		return nil, err
+	}
+	a := &attached{env: env, loader: loader, events: make(map[int32]*event)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	program, err := loader.Program(stackProgStackSample)
+	if err != nil {
+		return nil, err
+	}
+	cpus, err := platform.OnlineCPUs()
+	if err != nil {
+		return nil, err
+	}
+	for _, cpu := range cpus {
+		fd, err := openEvent(cpu, program.FD())
+		if err != nil {
+			return nil, fmt.Errorf("sample CPU %d: %w", cpu, err)
+		}
+		a.events[int32(cpu)] = &event{fd: fd}
+	}
+	env.Handle(model.KindStackSample, a.decode)
+	on := ebpf.StatusOf(Name, "", nil)
+	if check := platform.KernelSymbols(); check.State == platform.StateNo {
+		on.State, on.Reason, on.Hint = model.ProbeDegraded, "functions have no names: "+check.Detail, check.Hint
+	}
+	a.status = []model.Probe{on}
+	return a, nil
+}
+
+// openEvent opens the disabled perf event of a CPU, with the program that it
+// runs. Setting the program, rather than making a link, takes one descriptor
+// per CPU instead of two, and older kernels can do it.
+func openEvent(cpu, program int) (int, error) {
+	attr := unix.PerfEventAttr{
+		Type:   unix.PERF_TYPE_SOFTWARE,
+		Config: unix.PERF_COUNT_SW_CPU_CLOCK,
+		Size:   uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
+		Sample: Hertz,
+		Bits:   unix.PerfBitDisabled | unix.PerfBitFreq,
+	}
+	fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != nil {
+		return -1, &ebpf.RefusedError{
+			Advice: "perf events need CAP_PERFMON, and a container's seccomp profile that allows perf_event_open",
+			Err:    fmt.Errorf("open a perf event: %w", err),
+		}
+	}
+	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, program); err != nil {
+		return -1, errors.Join(fmt.Errorf("attach to a perf event: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe { return a.status }
+
+// Answers implements ebpf.Responder.
+func (*attached) Answers() []model.RequestKind { return []model.RequestKind{model.RequestStacks} }
+
+// Begin implements ebpf.Responder.
+func (a *attached) Begin(r model.Request) error {
+	events := a.of(r)
+	if len(events) == 0 {
+		return fmt.Errorf("CPU %d was not online when lostbeat started", r.CPU)
+	}
+	on := 0
+	var failed error
+	for cpu, e := range events {
+		if e.wanted == 0 {
+			if err := unix.IoctlSetInt(e.fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
+				failed = fmt.Errorf("sample CPU %d: %w", cpu, err)
+				continue
+			}
+		}
+		on++
+	}
+	if on == 0 {
+		return failed
+	}
+	for _, e := range events {
+		e.wanted++
+	}
+	return nil
+}
+
+// End implements ebpf.Responder.
+func (a *attached) End(r model.Request) {
+	for cpu, e := range a.of(r) {
+		if e.wanted--; e.wanted > 0 {
+			continue
+		}
+		if err := unix.IoctlSetInt(e.fd, unix.PERF_EVENT_IOC_DISABLE, 0); err != nil {
+			a.env.Log.Warn("stop sampling", "cpu", cpu, "error", err)
+		}
+	}
+}
+
+// of returns the events that a request concerns.
+func (a *attached) of(r model.Request) map[int32]*event {
+	if r.CPU < 0 {
+		return a.events
+	}
+	if e := a.events[r.CPU]; e != nil {
+		return map[int32]*event{r.CPU: e}
+	}
+	return nil
+}
+
+// decode counts one sample.
+func (a *attached) decode(raw []byte, _ *model.Builder) error {
+	s, ok := ebpf.Record[stackSample](raw)
+	if !ok {
+		return fmt.Errorf("stack sample: %d bytes are not a sample", len(raw))
+	}
+	comm := unsafe.Slice((*byte)(unsafe.Pointer(&s.Comm[0])), len(s.Comm))
+	if end := bytes.IndexByte(comm, 0); end >= 0 {
+		comm = comm[:end]
+	}
+	pid := int32(s.Head.Pid)
+	t := task{pid: pid, tid: int32(s.Tid), name: string(comm)}
+	a.env.NamedProcess(pid, t.name)
+	n := max(0, min(int(s.Bytes)/8, Frames))
+	a.samples.add(int32(s.Head.Cpu), t, s.Frames[:n], a.env.Symbol)
+	return nil
+}
+
+// Collect implements ebpf.Attached.
+func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
+	a.samples.emit(now, interval, b)
+	return nil
+}
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error {
+	var errs []error
+	for _, cpu := range sortedKeys(a.events, cmp.Compare[int32]) {
+		errs = append(errs, unix.Close(a.events[cpu].fd))
+	}
+	a.events = nil
+	return errors.Join(append(errs, a.loader.Close())...)
+}
