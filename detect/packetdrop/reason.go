@@ -1,0 +1,210 @@
+package packetdrop
+
+import "strings"
+
+// Cause is what kind of cause a loss has.
+type Cause uint8
+
+// Kinds of causes.
+const (
+	// CauseUnknown is a loss of which only the function is known.
+	CauseUnknown Cause = iota
+	// CauseProgram is a program that does not read, accept or listen.
+	CauseProgram
+	// CauseBuffer is a queue that was full.
+	CauseBuffer
+	// CauseMemory is a limit on memory or on the entries of a table.
+	CauseMemory
+	// CauseFilter is a decision to drop: a rule, a program, a policy.
+	CauseFilter
+	// CauseRouting is an address, route or neighbour that does not fit.
+	CauseRouting
+	// CauseCorruption is a packet that is damaged or malformed.
+	CauseCorruption
+	// CauseDevice is a device or its driver.
+	CauseDevice
+	// CauseConfiguration is a setting that does not fit.
+	CauseConfiguration
+	// CauseProcessor is a CPU that did not take packets on in time.
+	CauseProcessor
+	// CauseNormal is what every host does in the course of its work.
+	CauseNormal
+)
+
+// causeNames are the text forms of the causes.
+var causeNames = [...]string{
+	"unknown", "program", "buffer", "memory", "filter", "routing", "corruption", "device", "configuration", "processor",
+	"normal",
+}
+
+// String returns the cause's name.
+func (c Cause) String() string {
+	if int(c) < len(causeNames) {
+		return causeNames[c]
+	}
+	return causeNames[CauseUnknown]
+}
+
+// Names of what confirms a cause, as in reading events.
+const (
+	// ReadBridge is the ports of a bridge and their states.
+	ReadBridge = "bridge"
+	// ReadCgroupBPF is the BPF programs on control groups.
+	ReadCgroupBPF = "cgroup_bpf"
+	// ReadConntrack is the fill of the connection table and its maximum.
+	ReadConntrack = "conntrack"
+	// ReadFragments is the memory of fragments that wait, and its limit.
+	ReadFragments = "fragments"
+	// ReadListenQueue is the accept queue of a listener and its limit.
+	ReadListenQueue = "listen_queue"
+	// ReadMemory is the host's free memory.
+	ReadMemory = "memory"
+	// ReadMTU is the MTU of a device and of its peer.
+	ReadMTU = "mtu"
+	// ReadNeighbours is the fill of the neighbour table, its limits, and the state of the next hop.
+	ReadNeighbours = "neighbours"
+	// ReadNftables is the counters of nftables and iptables.
+	ReadNftables = "nftables"
+	// ReadOffload is a device's offloads.
+	ReadOffload = "offload"
+	// ReadOVS is the flows of OpenvSwitch.
+	ReadOVS = "ovs"
+	// ReadPacketSocket is the losses of captures (/proc/net/packet).
+	ReadPacketSocket = "packet_socket"
+	// ReadQdisc is the statistics of a queueing discipline.
+	ReadQdisc = "qdisc"
+	// ReadRoute is the route to an address.
+	ReadRoute = "route"
+	// ReadRPFilter is the reverse path filter of a device.
+	ReadRPFilter = "rp_filter"
+	// ReadSecurity is the security modules in use.
+	ReadSecurity = "security"
+	// ReadSocketFilter is the filter of a socket.
+	ReadSocketFilter = "socket_filter"
+	// ReadSocketQueue is a socket's receive queue and its limit, as in socket.queue events.
+	ReadSocketQueue = "socket_queue"
+	// ReadSoftirq is whether a CPU's softirqs ran, as in deferred events.
+	ReadSoftirq = "softirq"
+	// ReadSoftnet is the counters of a CPU's backlog, as in softnet events.
+	ReadSoftnet = "softnet"
+	// ReadTC is the filters of traffic control.
+	ReadTC = "tc"
+	// ReadTCPMem is the memory of all TCP sockets and its limit.
+	ReadTCPMem = "tcp_mem"
+	// ReadUDPMem is the memory of all UDP sockets and its limit.
+	ReadUDPMem = "udp_mem"
+	// ReadXDP is the XDP program of a device.
+	ReadXDP = "xdp"
+	// ReadXFRM is the counters of IPsec.
+	ReadXFRM = "xfrm"
+)
+
+// Reason is what is known about one reason for which packets are lost.
+type Reason struct {
+	// Name is the reason as in drop events, a prefix of it, or (a prefix of) a kernel function.
+	Name string
+	// Meaning says in one sentence what happened.
+	Meaning string
+	// Cause is the kind of the cause.
+	Cause Cause
+	// Confirm are the readings that confirm the cause or rule it out, the most telling one first.
+	Confirm []string
+	// Counters are the kernel's own counters of the same losses, as in counter events; a second witness.
+	Counters []string
+	// Advice says what to do, and when not to.
+	Advice string
+	// Healthy says that healthy hosts show it in small numbers.
+	Healthy bool
+	// Proven is the case of TestReasons that has made the kernel drop packets for this reason and has compared their
+	// number with an independent count; empty where none has.
+	Proven string
+}
+
+// Match says how well an entry fits a drop.
+type Match uint8
+
+const (
+	// MatchNone is an entry that only repeats what the event says.
+	MatchNone Match = iota
+	// MatchFamily is an entry of the reason's family: it has the first part of its name.
+	MatchFamily
+	// MatchFunction is the entry of the function that freed the packet.
+	MatchFunction
+	// MatchReason is the entry of the reason itself.
+	MatchReason
+)
+
+// reasonNotSpecified leaves it to the function.
+const reasonNotSpecified = "NOT_SPECIFIED"
+
+// unknownReason stands for a reason that is in no table.
+var unknownReason = Reason{
+	Meaning: "The kernel or driver gives a reason that this version of lostbeat does not know.",
+	Cause:   CauseUnknown,
+	Advice:  "Look the reason and the function up in the kernel's source, and compare with the device's counters.",
+	Healthy: true,
+}
+
+// tables are all tables of reasons by name.
+var tables = [][]Reason{
+	socketReasons, filterReasons, ipReasons, tcpReasons, qdiscReasons, deviceReasons, subsystemReasons,
+}
+
+// byName finds a reason; built from the tables, never changed.
+var byName = func() map[string]*Reason {
+	all := make(map[string]*Reason)
+	for _, table := range tables {
+		for i := range table {
+			all[table[i].Name] = &table[i]
+		}
+	}
+	return all
+}()
+
+// Lookup returns what is known about packets lost for a reason in a function,
+// both as in drop events, and how well it fits. What it returns is to be read only.
+func Lookup(reason, function string) (*Reason, Match) {
+	// The compiler names parts of a function "name.isra.0", "name.part.1".
+	function, _, _ = strings.Cut(function, ".")
+	if reason == reasonNotSpecified || reason == "" {
+		if r := longest(functions, function); r != nil {
+			return r, MatchFunction
+		}
+		return byName[reasonNotSpecified], MatchNone
+	}
+	if r := byName[reason]; r != nil {
+		return r, MatchReason
+	}
+	if r := longest(families, reason); r != nil {
+		return r, MatchFamily
+	}
+	if r := longest(functions, function); r != nil {
+		return r, MatchFunction
+	}
+	return &unknownReason, MatchNone
+}
+
+// longest returns the entry of table whose name is the longest prefix of name, nil when none is.
+func longest(table []Reason, name string) (found *Reason) {
+	for i := range table {
+		r := &table[i]
+		if strings.HasPrefix(name, r.Name) && (found == nil || len(r.Name) > len(found.Name)) {
+			found = r
+		}
+	}
+	return found
+}
+
+// All returns every reason that has an entry of its own, by table. What it
+// returns is to be read only.
+func All() (all []*Reason) {
+	for _, table := range tables {
+		for i := range table {
+			all = append(all, &table[i])
+		}
+	}
+	return all
+}
+
+// Functions returns the entries of kernel functions. What it returns is to be read only.
+func Functions() []Reason { return functions }

@@ -1,0 +1,152 @@
+package packetdrop
+
+// filterReasons are the reasons of filters of every kind.
+var filterReasons = []Reason{
+	{
+		Name:    "NETFILTER_DROP",
+		Meaning: "A firewall rule dropped the packet, or the table of connections was full.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadNftables, ReadConntrack},
+		Advice: "Compare the counters of the rules (nft list ruleset, iptables -nvL) before and after; leave a " +
+			"rule that is meant to drop it. If no rule counts, compare nf_conntrack_count with " +
+			"nf_conntrack_max.",
+		Healthy: true,
+	},
+	{
+		Name:     "IP_RPFILTER",
+		Meaning:  "The reverse path filter dropped it: an answer to its source would leave by another device.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRPFilter},
+		Counters: []string{"TcpExt.IPReversePathFilter"},
+		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. Leave it if " +
+			"the sources are forged: then they are many and not yours.",
+	},
+	{
+		Name:    "BPF_CGROUP_EGRESS",
+		Meaning: "A BPF program on the control group of the sender refused the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadCgroupBPF},
+		Advice: "Find the program (bpftool cgroup tree) and who attached it: systemd's IPAddressDeny, or a " +
+			"container's policy. Leave it if the refusal is meant.",
+	},
+	{
+		Name:    "XDP",
+		Meaning: "An XDP program on the device dropped or could not pass on the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadXDP},
+		Advice: "Find the program (ip link show dev, bpftool net) and who attached it. Leave it if it is there " +
+			"to drop, as load balancers and DDoS filters do.",
+		Healthy: true,
+	},
+	{
+		Name:    "TC_INGRESS",
+		Meaning: "A traffic-control filter dropped the packet as it came in.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadTC},
+		Advice: "Read tc -s filter show dev DEVICE ingress, or bpftool net for a CNI's program. Leave it if " +
+			"policing or the policy is meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "TC_EGRESS",
+		Meaning: "A traffic-control filter dropped the packet as it went out.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadTC},
+		Advice: "Read tc -s filter show dev DEVICE egress, or bpftool net for a CNI's program. Leave it if " +
+			"policing or the policy is meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "TC_COOKIE_ERROR",
+		Meaning: "Traffic control could not continue a classification that it had interrupted.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadTC},
+		Advice: "Check the filter chains of the device (tc -s filter show); offload in the card takes part in " +
+			"it.",
+	},
+	{
+		Name:    "TC_CHAIN_NOTFOUND",
+		Meaning: "A traffic-control filter refers to a chain that does not exist.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadTC},
+		Advice:  "Correct the filters (tc filter show, tc chain show): an action goto chain has no target.",
+	},
+	{
+		Name:    "TC_RECLASSIFY_LOOP",
+		Meaning: "Traffic-control filters sent the packet round in a loop.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadTC},
+		Advice:  "Correct the filters (tc filter show): an action reclassify comes back to itself.",
+	},
+	{
+		Name:    "TAP_FILTER",
+		Meaning: "The filter of a TAP device let the packet not through to the virtual machine.",
+		Cause:   CauseFilter,
+		Advice: "Nothing, unless the machine should have had it: compare its MAC address with that of the " +
+			"packet.",
+		Healthy: true,
+	},
+	{
+		Name:    "TAP_TXFILTER",
+		Meaning: "The transmit filter of a TAP device (attached by the hypervisor) rejected the packet.",
+		Cause:   CauseFilter,
+		Advice:  "Nothing, unless the machine should have had it: check the filter that the hypervisor sets.",
+		Healthy: true,
+	},
+	{
+		Name:    "XFRM_POLICY",
+		Meaning: "No IPsec policy or state admitted the packet.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadXFRM},
+		Advice: "Compare ip xfrm policy and ip xfrm state on both ends; /proc/net/xfrm_stat names the fault. " +
+			"Leave it if traffic without IPsec is meant to be refused.",
+	},
+	{
+		Name:    "PSP_INPUT",
+		Meaning: "A packet of a connection that PSP encrypts could not be authenticated.",
+		Cause:   CauseConfiguration,
+		Advice:  "Check that both ends use the same PSP keys and that the device's PSP offload is on.",
+	},
+	{
+		Name:    "PSP_OUTPUT",
+		Meaning: "A packet of a connection that PSP encrypts could not be encrypted on its way out.",
+		Cause:   CauseConfiguration,
+		Advice:  "Check that the route leads to the device that holds the connection's PSP keys.",
+	},
+	{
+		Name:    "ARP_PVLAN_DISABLE",
+		Meaning: "A bridge in proxy-ARP mode for a private VLAN suppressed an ARP packet.",
+		Cause:   CauseFilter,
+		Advice:  "Nothing: isolated ports are kept apart on purpose.",
+		Healthy: true,
+	},
+	{
+		Name:    "MAC_INVALID_SOURCE",
+		Meaning: "The source MAC address is not valid: multicast, or all zero.",
+		Cause:   CauseCorruption,
+		Advice:  "Find the sender by its MAC address (tcpdump -e) and correct its configuration or driver.",
+	},
+	{
+		Name:    "MAC_IEEE_MAC_CONTROL",
+		Meaning: "The frame is for link-local control (pause, LACP, LLDP) and is not forwarded by a bridge.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing: bridges do not forward such frames.",
+		Healthy: true,
+	},
+	{
+		Name:    "BRIDGE_INGRESS_STP_STATE",
+		Meaning: "The bridge port was not forwarding: spanning tree had it learning, listening or blocked.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadBridge},
+		Advice: "Wait for spanning tree, or set the forward delay to 0 on a bridge without loops (bridge link). " +
+			"Leave a port that spanning tree blocks because of a loop.",
+		Healthy: true,
+	},
+	{
+		Name:    "LOCAL_MAC",
+		Meaning: "The frame carries this host's own MAC address as its source: it came back.",
+		Cause:   CauseNormal,
+		Advice:  "Look for a loop or a duplicate MAC address if there are many; a few after a move are normal.",
+		Healthy: true,
+	},
+}

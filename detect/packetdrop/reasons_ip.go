@@ -1,0 +1,298 @@
+package packetdrop
+
+// ipReasons are the reasons of IP, routes, fragments and neighbours.
+var ipReasons = []Reason{
+	{
+		Name:    "OTHERHOST",
+		Meaning: "The packet was addressed to another host's MAC address.",
+		Cause:   CauseNormal,
+		Advice: "Nothing, unless this host should have it: compare the MAC address that the sender has for it " +
+			"(ip neigh) with that of the device.",
+		Healthy: true,
+	},
+	{
+		Name:     "IP_CSUM",
+		Meaning:  "The checksum of the IP header is wrong.",
+		Cause:    CauseCorruption,
+		Confirm:  []string{ReadOffload},
+		Counters: []string{"IpExt.InCsumErrors"},
+		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
+			"cable, card or a faulty device on the path.",
+	},
+	{
+		Name:     "IP_INHDR",
+		Meaning:  "The IP header is malformed, or the packet's time to live ran out on the way through this host.",
+		Cause:    CauseCorruption,
+		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
+		Advice: "Find the sender (tcpdump). If TTL ran out, look for a routing loop; traceroute through this " +
+			"router is normal.",
+	},
+	{
+		Name:     "IP_NOPROTO",
+		Meaning:  "Nothing on this host handles the packet's IP protocol.",
+		Cause:    CauseConfiguration,
+		Counters: []string{"Ip.InUnknownProtos", "Ip6.InUnknownProtos"},
+		Advice: "Load the protocol's module (SCTP, GRE, ...) or start its daemon if the host should speak it. " +
+			"Otherwise it is a scan or a wrong address.",
+		Healthy: true,
+	},
+	{
+		Name:     "IP_INADDRERRORS",
+		Meaning:  "The packet's address may not be received or forwarded here.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRoute},
+		Counters: []string{"Ip.InAddrErrors", "Ip6.InAddrErrors"},
+		Advice: "Check that the address is configured on the device, and that forwarding is on (ip_forward) if " +
+			"this host is a router.",
+		Healthy: true,
+	},
+	{
+		Name:     "IP_INNOROUTES",
+		Meaning:  "This host has no route to where the packet should go.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRoute},
+		Counters: []string{"IpExt.InNoRoutes", "Ip6.InNoRoutes"},
+		Advice: "Add the route (ip route get ADDRESS). Leave it if the host is no router: then the sender's " +
+			"gateway is wrong.",
+		Healthy: true,
+	},
+	{
+		Name:     "IP_OUTNOROUTES",
+		Meaning:  "This host sent a packet for which it has no route.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRoute},
+		Counters: []string{"Ip.OutNoRoutes", "Ip6.OutNoRoutes"},
+		Advice: "Add the route (ip route get ADDRESS); check whether a device or VPN went down and took the " +
+			"route with it.",
+	},
+	{
+		Name:    "IP_LOCAL_SOURCE",
+		Meaning: "A packet that came in has one of this host's own addresses as its source.",
+		Cause:   CauseRouting,
+		Confirm: []string{ReadRoute},
+		Advice: "Look for the same address on another host, or for a loop. Set accept_local on the device only " +
+			"if the packets come back on purpose.",
+	},
+	{
+		Name:     "IP_INVALID_SOURCE",
+		Meaning:  "The source address is one that no host may use there: multicast, broadcast, 0.0.0.0.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRoute},
+		Counters: []string{"Ip.InAddrErrors"},
+		Advice:   "Find the sender by its MAC address (tcpdump -e). A few are normal where hosts start up.",
+		Healthy:  true,
+	},
+	{
+		Name:     "IP_INVALID_DEST",
+		Meaning:  "The destination address is one that may not be received from the network.",
+		Cause:    CauseRouting,
+		Confirm:  []string{ReadRoute},
+		Counters: []string{"Ip.InAddrErrors"},
+		Advice:   "Find the sender by its MAC address (tcpdump -e) and correct it.",
+		Healthy:  true,
+	},
+	{
+		Name:    "IP_LOCALNET",
+		Meaning: "A packet from the network claims an address of 127.0.0.0/8.",
+		Cause:   CauseRouting,
+		Confirm: []string{ReadRoute},
+		Advice: "Find the sender. Set route_localnet on the device only if packets are redirected to the " +
+			"loopback on purpose.",
+	},
+	{
+		Name:    "UNICAST_IN_L2_MULTICAST",
+		Meaning: "A packet for one host came in a frame for many.",
+		Cause:   CauseConfiguration,
+		Advice: "Look for a switch or cluster that floods (network load balancing, a wrong static ARP entry). A " +
+			"few are normal.",
+		Healthy: true,
+	},
+	{
+		Name:     "PKT_TOO_SMALL",
+		Meaning:  "The packet is shorter than its headers say.",
+		Cause:    CauseCorruption,
+		Counters: []string{"IpExt.InTruncatedPkts", "Ip6.InTruncatedPkts"},
+		Advice: "Find the sender (tcpdump); suspect a faulty driver or tunnel. Compare with offloads off " +
+			"(ethtool -K).",
+	},
+	{
+		Name: "PKT_TOO_BIG",
+		Meaning: "The packet is larger than the MTU of the device that should carry it, and may not be " +
+			"fragmented.",
+		Cause:    CauseConfiguration,
+		Confirm:  []string{ReadMTU},
+		Counters: []string{"Ip.FragFails", "Ip6.InTooBigErrors", "Ip6.FragFails"},
+		Advice: "Set the same MTU on all devices of the path (ip link), or let ICMP \"fragmentation needed\" " +
+			"reach the sender. A few at the start of a connection are how the path's MTU is found.",
+		Healthy: true,
+	},
+	{
+		Name:    "HDR_TRUNC",
+		Meaning: "The packet ends before its header does.",
+		Cause:   CauseCorruption,
+		Advice:  "Find the sender (tcpdump); suspect a faulty driver or tunnel.",
+	},
+	{
+		Name:     "DUP_FRAG",
+		Meaning:  "A fragment arrived twice.",
+		Cause:    CauseNormal,
+		Confirm:  []string{ReadFragments},
+		Counters: []string{"Ip.ReasmFails", "Ip6.ReasmFails"},
+		Advice:   "Nothing if few: the network duplicated it. Many that overlap can be an attack.",
+		Healthy:  true,
+	},
+	{
+		Name:     "FRAG_REASM_TIMEOUT",
+		Meaning:  "Not all fragments of a packet arrived in time, so the others were thrown away.",
+		Cause:    CauseNormal,
+		Confirm:  []string{ReadFragments},
+		Counters: []string{"Ip.ReasmTimeout", "Ip.ReasmFails", "Ip6.ReasmTimeout", "Ip6.ReasmFails"},
+		Advice: "Find what loses the other fragments: a firewall that drops fragments, or a full link. Better " +
+			"send packets that fit the MTU. A few are normal on the Internet.",
+		Healthy: true,
+	},
+	{
+		Name:     "FRAG_TOO_FAR",
+		Meaning:  "Fragments of one sender arrived too far out of order.",
+		Cause:    CauseNormal,
+		Confirm:  []string{ReadFragments},
+		Counters: []string{"Ip.ReasmFails"},
+		Advice: "Find what reorders packets (links in parallel). Raise net.ipv4.ipfrag_max_dist only if the " +
+			"order cannot be kept.",
+		Healthy: true,
+	},
+	{
+		Name:     "ICMP_CSUM",
+		Meaning:  "The checksum of an ICMP message is wrong.",
+		Cause:    CauseCorruption,
+		Confirm:  []string{ReadOffload},
+		Counters: []string{"Icmp.InCsumErrors", "Icmp6.InCsumErrors"},
+		Advice:   "Find the sender (tcpdump); compare with checksum offload off (ethtool -K DEVICE rx off).",
+	},
+	{
+		Name:    "INVALID_PROTO",
+		Meaning: "The packet is of a protocol or version that is not valid where it arrived.",
+		Cause:   CauseCorruption,
+		Advice: "Find the sender (tcpdump -e); suspect a tunnel with another protocol inside than this end " +
+			"expects.",
+		Healthy: true,
+	},
+	{
+		Name:     "IPV6DISABLED",
+		Meaning:  "An IPv6 packet arrived where IPv6 is switched off.",
+		Cause:    CauseConfiguration,
+		Counters: []string{"Ip6.InDiscards"},
+		Advice:   "Nothing if that is meant. Otherwise set disable_ipv6 to 0 for the device.",
+		Healthy:  true,
+	},
+	{
+		Name:     "IPV6_BAD_EXTHDR",
+		Meaning:  "An extension header of an IPv6 packet is malformed or not allowed.",
+		Cause:    CauseCorruption,
+		Counters: []string{"Ip6.InHdrErrors"},
+		Advice:   "Find the sender (tcpdump).",
+	},
+	{
+		Name:    "IPV6_NDISC_FRAG",
+		Meaning: "A neighbour discovery message came in fragments, which the standard forbids.",
+		Cause:   CauseFilter,
+		Advice:  "Find the sender (tcpdump): a fault or an attack.",
+	},
+	{
+		Name:    "IPV6_NDISC_HOP_LIMIT",
+		Meaning: "A neighbour discovery message was routed (hop limit below 255), which the standard forbids.",
+		Cause:   CauseFilter,
+		Advice:  "Find the sender (tcpdump): a fault or an attack from another network.",
+	},
+	{
+		Name:    "IPV6_NDISC_BAD_CODE",
+		Meaning: "A neighbour discovery message has a code that is not valid.",
+		Cause:   CauseCorruption,
+		Advice:  "Find the sender (tcpdump).",
+	},
+	{
+		Name:    "IPV6_NDISC_BAD_OPTIONS",
+		Meaning: "A neighbour discovery message has options that are not valid.",
+		Cause:   CauseCorruption,
+		Advice:  "Find the sender (tcpdump).",
+	},
+	{
+		Name:    "IPV6_NDISC_NS_OTHERHOST",
+		Meaning: "A neighbour asked for an address that is not of this host.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing: on a shared network everybody hears such questions.",
+		Healthy: true,
+	},
+	{
+		Name:    "NEIGH_CREATEFAIL",
+		Meaning: "The neighbour table was full, so the packet's next hop could not be entered.",
+		Cause:   CauseMemory,
+		Confirm: []string{ReadNeighbours},
+		Advice: "Raise net.ipv4.neigh.default.gc_thresh3 (ipv6 likewise) if the network really has so many " +
+			"hosts. Otherwise find the scan that fills it (ip neigh).",
+	},
+	{
+		Name:    "NEIGH_FAILED",
+		Meaning: "The next hop did not answer when it was asked for its MAC address.",
+		Cause:   CauseRouting,
+		Confirm: []string{ReadNeighbours},
+		Advice: "Check that the host is up and on the same network and VLAN (ip neigh, arping). Nothing if it " +
+			"is switched off on purpose: find the program that still sends to it.",
+		Healthy: true,
+	},
+	{
+		Name:    "NEIGH_QUEUEFULL",
+		Meaning: "More packets waited for the MAC address of the next hop than the queue takes.",
+		Cause:   CauseBuffer,
+		Confirm: []string{ReadNeighbours},
+		Advice: "Find out why the next hop answers late or not at all (ip neigh). Raise unres_qlen_bytes only " +
+			"if it answers and the burst is meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "NEIGH_DEAD",
+		Meaning: "The entry of the next hop was removed while a packet waited for it.",
+		Cause:   CauseNormal,
+		Confirm: []string{ReadNeighbours},
+		Advice:  "Nothing if few. Many: the neighbour table is under pressure; compare its size with gc_thresh2.",
+		Healthy: true,
+	},
+	{
+		Name:    "NEIGH_HH_FILLFAIL",
+		Meaning: "The link-layer header could not be built for the packet's next hop.",
+		Cause:   CauseDevice,
+		Advice:  "Check the state of the device (ip -d link) and of its neighbours (ip neigh).",
+	},
+	{
+		Name:    "IP_TUNNEL_ECN",
+		Meaning: "The congestion marks of inner and outer header of a tunnel contradict each other.",
+		Cause:   CauseConfiguration,
+		Advice:  "Check that both ends of the tunnel treat ECN alike. A few are normal on the Internet.",
+		Healthy: true,
+	},
+	{
+		Name:    "TUNNEL_TXINFO",
+		Meaning: "A tunnel without fixed ends got a packet that does not say where to.",
+		Cause:   CauseConfiguration,
+		Advice:  "Check what feeds the tunnel (routes with encap, OpenvSwitch, a CNI).",
+	},
+	{
+		Name:    "VXLAN_INVALID_HDR",
+		Meaning: "A VXLAN header is malformed or has flags that are not expected.",
+		Cause:   CauseCorruption,
+		Advice:  "Check that both ends use the same VXLAN extensions and that nothing else sends to the port.",
+	},
+	{
+		Name:    "VXLAN_VNI_NOT_FOUND",
+		Meaning: "No VXLAN device on this host has the packet's network number.",
+		Cause:   CauseConfiguration,
+		Advice:  "Compare the VNI of both ends (ip -d link). Nothing while a network is set up or removed.",
+	},
+	{
+		Name:    "VXLAN_ENTRY_EXISTS",
+		Meaning: "A host seems to be at another VXLAN end than a fixed entry says.",
+		Cause:   CauseConfiguration,
+		Advice:  "Correct the fixed forwarding entry (bridge fdb), or find the duplicate MAC address.",
+		Healthy: true,
+	},
+}

@@ -1,0 +1,140 @@
+package packetdrop
+
+// socketReasons are the reasons of sockets, their queues and the protocols' memory.
+var socketReasons = []Reason{
+	{
+		Name:     "NO_SOCKET",
+		Meaning:  "No socket was open on the port that the packet was for.",
+		Cause:    CauseProgram,
+		Counters: []string{"Udp.NoPorts", "Udp6.NoPorts"},
+		Advice: "Start the program, or correct the port or address that the sender uses. Leave it alone when " +
+			"the ports are many and change: then it is a scan, or late answers to sockets that have closed.",
+		Healthy: true,
+	},
+	{
+		Name:     "SOCKET_RCVBUFF",
+		Meaning:  "The socket's receive buffer was full when the packet arrived.",
+		Cause:    CauseBuffer,
+		Confirm:  []string{ReadSocketQueue},
+		Counters: []string{"Udp.RcvbufErrors", "Udp6.RcvbufErrors"},
+		Advice: "Find out whether the program had the CPU and read in time. Raise SO_RCVBUF and " +
+			"net.core.rmem_max only if it did; a program that does not read fills any buffer.",
+	},
+	{
+		Name:     "PROTO_MEM",
+		Meaning:  "All sockets of the protocol together had reached their memory limit (udp_mem or tcp_mem).",
+		Cause:    CauseMemory,
+		Confirm:  []string{ReadUDPMem, ReadTCPMem},
+		Counters: []string{"Udp.MemErrors", "Udp6.MemErrors", "TcpExt.TCPRcvQDrop"},
+		Advice: "Find the sockets that hold the memory (ss -uam, ss -tam) and what keeps their programs from " +
+			"reading. Raise net.ipv4.udp_mem or tcp_mem only if all of them read in time; SO_RCVBUF does " +
+			"not help.",
+	},
+	{
+		Name: "SOCKET_BACKLOG",
+		Meaning: "Packets arrived while the program was inside a call on the same socket, more than its backlog " +
+			"takes.",
+		Cause:    CauseProgram,
+		Confirm:  []string{ReadSocketQueue},
+		Counters: []string{"TcpExt.TCPBacklogDrop"},
+		Advice: "Find out what keeps the program inside its socket calls: little CPU, or large copies. Raise " +
+			"SO_RCVBUF or tcp_rmem only if the calls are short.",
+	},
+	{
+		Name:     "TCP_LISTEN_OVERFLOW",
+		Meaning:  "The queue of connections that wait to be accepted was full.",
+		Cause:    CauseProgram,
+		Confirm:  []string{ReadListenQueue},
+		Counters: []string{"TcpExt.ListenOverflows", "TcpExt.ListenDrops"},
+		Advice: "Find out why the program does not accept: no CPU, a lock, one slow thread. Raise the backlog " +
+			"of listen() and net.core.somaxconn only if it accepts in time; SO_RCVBUF does not help.",
+	},
+	{
+		Name:     "TCP_ZEROWINDOW",
+		Meaning:  "The receive buffer was full and had been announced so (window 0), yet the peer sent data.",
+		Cause:    CauseProgram,
+		Confirm:  []string{ReadSocketQueue},
+		Counters: []string{"TcpExt.TCPZeroWindowDrop"},
+		Advice: "Find out why the program does not read. Probes of the peer are normal while a window is " +
+			"closed: leave it alone if the queue empties.",
+		Healthy: true,
+	},
+	{
+		Name:     "TCP_OFO_QUEUE_PRUNE",
+		Meaning:  "Segments that had arrived out of order were thrown away to make room in the receive buffer.",
+		Cause:    CauseMemory,
+		Confirm:  []string{ReadTCPMem, ReadSocketQueue},
+		Counters: []string{"TcpExt.OfoPruned", "TcpExt.RcvPruned"},
+		Advice: "Find out why the program reads late, and what loses segments on the way. Raise tcp_rmem only " +
+			"if the program reads in time.",
+	},
+	{
+		Name:     "TCP_OFO_DROP",
+		Meaning:  "There was no room in the receive buffer for a segment that arrived out of order.",
+		Cause:    CauseMemory,
+		Confirm:  []string{ReadTCPMem, ReadSocketQueue},
+		Counters: []string{"TcpExt.TCPOFODrop"},
+		Advice: "Find out why the program reads late, and what loses segments on the way. Raise tcp_rmem only " +
+			"if the program reads in time.",
+	},
+	{
+		Name:    "SOCKET_FILTER",
+		Meaning: "A filter that the program attached to its socket rejected the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadSocketFilter},
+		Advice: "Check the filter if the program should have had the packet. DHCP clients, ping and LLDP " +
+			"daemons filter on purpose.",
+		Healthy: true,
+	},
+	{
+		Name:    "PACKET_SOCK_ERROR",
+		Meaning: "A capture (tcpdump, an IDS, a DHCP client) did not keep up: its copy of the packet was lost.",
+		Cause:   CauseBuffer,
+		Confirm: []string{ReadPacketSocket},
+		Advice: "Raise the buffer of the capture (tcpdump -B) or narrow its filter. The packet itself went on: " +
+			"nothing else lost it.",
+		Healthy: true,
+	},
+	{
+		Name:    "SOCKET_CLOSE",
+		Meaning: "The socket was closed while packets were still in its queue.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing, unless the program should have read them before it closed the socket.",
+		Healthy: true,
+	},
+	{
+		Name:    "QUEUE_PURGE",
+		Meaning: "A queue was emptied because its socket or device went away.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing, unless the program or device should not have gone.",
+		Healthy: true,
+	},
+	{
+		Name:    "SKB_UCOPY_FAULT",
+		Meaning: "The packet could not be copied to the program: the memory that it gave is not valid.",
+		Cause:   CauseProgram,
+		Advice: "Look for a fault in the program that reads the device or socket (EFAULT); the network is not " +
+			"at fault.",
+	},
+	{
+		Name:    "SECURITY_HOOK",
+		Meaning: "A security module (SELinux, AppArmor, Smack) refused the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadSecurity},
+		Advice:  "Read the audit log (ausearch -m AVC) and change the policy, unless the refusal is meant.",
+	},
+	{
+		Name:    "UNIX_DISCONNECT",
+		Meaning: "A message to a UNIX socket was discarded because the peer had disconnected.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing: this is no network packet.",
+		Healthy: true,
+	},
+	{
+		Name:    "UNIX_SKIP_OOB",
+		Meaning: "A reader skipped urgent data in a UNIX socket.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing: this is no network packet.",
+		Healthy: true,
+	},
+}

@@ -1,0 +1,88 @@
+package packetdrop
+
+// subsystemReasons are the reasons of subsystems that number their own reasons.
+var subsystemReasons = []Reason{
+	{
+		Name:    "OVS_DROP_LAST_ACTION",
+		Meaning: "OpenvSwitch had no further action for the packet: its flow table drops it.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadOVS},
+		Advice: "Read ovs-dpctl dump-flows and ovs-ofctl dump-flows for the flow. Leave it if the policy is " +
+			"meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "OVS_DROP_ACTION_ERROR",
+		Meaning: "An action of OpenvSwitch failed.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS},
+		Advice:  "Read ovs-dpctl dump-flows and the log of ovs-vswitchd.",
+	},
+	{
+		Name:    "OVS_DROP_EXPLICIT",
+		Meaning: "A flow of OpenvSwitch says to drop the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadOVS},
+		Advice:  "Read ovs-dpctl dump-flows for the flow. Leave it if the policy is meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "OVS_DROP_EXPLICIT_WITH_ERROR",
+		Meaning: "OpenvSwitch drops the packet because the flow could not be translated.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS},
+		Advice:  "Read the log of ovs-vswitchd.",
+	},
+	{
+		Name:    "OVS_DROP_METER",
+		Meaning: "A meter of OpenvSwitch limits the rate, and it was exceeded.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadOVS},
+		Advice: "Compare the meter's rate (ovs-ofctl dump-meters) with the load. Leave it if the limit is " +
+			"meant.",
+		Healthy: true,
+	},
+	{
+		Name:    "OVS_DROP_RECURSION_LIMIT",
+		Meaning: "OpenvSwitch recirculated the packet too often.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS},
+		Advice:  "Look for a loop among its flows (ovs-dpctl dump-flows).",
+	},
+	{
+		Name:    "OVS_DROP_DEFERRED_LIMIT",
+		Meaning: "OpenvSwitch had too many deferred actions for one packet.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS},
+		Advice:  "Look for flows that clone or recirculate without end.",
+	},
+	{
+		Name:    "OVS_DROP_FRAG_L2_TOO_LONG",
+		Meaning: "OpenvSwitch cannot fragment the packet: its link-layer header is too long.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS, ReadMTU},
+		Advice:  "Set an MTU that needs no fragments.",
+	},
+	{
+		Name:    "OVS_DROP_FRAG_INVALID_PROTO",
+		Meaning: "OpenvSwitch cannot fragment a packet of that protocol.",
+		Cause:   CauseConfiguration,
+		Confirm: []string{ReadOVS, ReadMTU},
+		Advice:  "Set an MTU that needs no fragments.",
+	},
+	{
+		Name:    "OVS_DROP_CONNTRACK",
+		Meaning: "The connection tracking of OpenvSwitch rejected the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadOVS, ReadConntrack},
+		Advice:  "Compare nf_conntrack_count with nf_conntrack_max, and read ovs-appctl dpctl/dump-conntrack.",
+	},
+	{
+		Name:    "OVS_DROP_IP_TTL",
+		Meaning: "The packet's time to live ran out in OpenvSwitch.",
+		Cause:   CauseRouting,
+		Confirm: []string{ReadOVS},
+		Advice:  "Look for a routing loop; traceroute through it is normal.",
+		Healthy: true,
+	},
+}
