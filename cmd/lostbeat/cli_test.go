@@ -17,14 +17,14 @@ import (
 func execute(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(args, &out, &errs)
+	status = command(args, &out, &errs)
 	return out.String(), errs.String(), status
 }
 
 const second = model.Time(time.Second)
 
-// recording writes a small recording with a leak of UDP ports of a pool in it.
-func recording(t *testing.T) string {
+// sampleRecording writes a small recording with a leak of UDP ports of a pool in it.
+func sampleRecording(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "leak.lostbeat")
 	w, err := record.Create(path, record.Options{})
@@ -80,7 +80,7 @@ func recording(t *testing.T) string {
 }
 
 func TestFindings(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	out, errs, status := execute(t, "findings", path)
 	if status != exitOK || !strings.Contains(out, "port-leak") || !strings.Contains(out, "rpc") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
@@ -109,7 +109,7 @@ func TestFindings(t *testing.T) {
 }
 
 func TestThresholdsChangeVerdicts(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	config := filepath.Join(t.TempDir(), "thresholds.toml")
 	if err := os.WriteFile(config, []byte("[leak]\nmin_ports = 5000\nmin_ports_fast = 5000\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestThresholdsChangeVerdicts(t *testing.T) {
 }
 
 func TestMistakesHaveHints(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	for _, args := range [][]string{
 		{"record", "-o", filepath.Join(t.TempDir(), "x.lostbeat"), "--duration", "-2s"},
 		{"watch", "--audit", "-1s"},
@@ -144,7 +144,7 @@ func TestMistakesHaveHints(t *testing.T) {
 }
 
 func TestInfoOfARecordingCutInItsFirstBlock(t *testing.T) {
-	data, err := os.ReadFile(recording(t))
+	data, err := os.ReadFile(sampleRecording(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestInfoOfARecordingCutInItsFirstBlock(t *testing.T) {
 }
 
 func TestPoolsOfACapture(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	out, errs, status := execute(t, "findings", "--pool", "half=udp:5000-5499", path)
 	if status != exitOK || !strings.Contains(out, "pool half") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
@@ -171,7 +171,7 @@ func TestPoolsOfACapture(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	count := func(args ...string) int {
 		out, errs, status := execute(t, append([]string{"events", path}, args...)...)
 		if status != exitOK {
@@ -200,7 +200,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestTextFormOpensAgain(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	text, _, _ := execute(t, "events", path)
 	twin := filepath.Join(t.TempDir(), "leak.txt")
 	if err := os.WriteFile(twin, []byte(text), 0o600); err != nil {
@@ -214,7 +214,7 @@ func TestTextFormOpensAgain(t *testing.T) {
 }
 
 func TestInfo(t *testing.T) {
-	out, errs, status := execute(t, "info", "--json", recording(t))
+	out, errs, status := execute(t, "info", "--json", sampleRecording(t))
 	var info struct {
 		Host, OS, Kernel, Start, End string
 		EventsTotal                  int `json:"events_total"`
@@ -262,7 +262,7 @@ func TestUnreadableFiles(t *testing.T) {
 }
 
 func TestRecordingCutAnywhereOpens(t *testing.T) {
-	path := recording(t)
+	path := sampleRecording(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -320,7 +320,7 @@ func TestRotatedRecordingOpensAsOne(t *testing.T) {
 }
 
 func TestUnknownCommand(t *testing.T) {
-	file := recording(t)
+	file := sampleRecording(t)
 	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean " +
 		"'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {
 		if _, errs, status := execute(t, arg); status != exitError || !strings.Contains(errs, want) {
@@ -334,9 +334,9 @@ func TestUsageErrorsHaveHints(t *testing.T) {
 		{"record"},
 		{"record", "-o", "x", "--pool", "nonsense"},
 		{"record", "--nonsense"},
-		{"replay", "--speed", "0", recording(t)},
-		{"events", recording(t), "--since", "yesterday"},
-		{"events", recording(t), "--kind", "nonsense"},
+		{"replay", "--speed", "0", sampleRecording(t)},
+		{"events", sampleRecording(t), "--since", "yesterday"},
+		{"events", sampleRecording(t), "--kind", "nonsense"},
 		{"--probe", "nonsense"},
 		{"nonsense"},
 		{"watch", "nonsense"},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"lostbeat/detect"
+	"lostbeat/internal/hint"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
@@ -33,26 +34,26 @@ func (f *detectFlags) settings() (detect.Settings, error) {
 		}
 		defer file.Close()
 		if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(&s); err != nil {
-			return s, &usageError{
+			return s, hint.New(
 				fmt.Sprintf("%s: %v", f.config, err),
 				"docs/DETECTORS.md lists the thresholds and their defaults",
-			}
+			)
 		}
 	}
 	for _, assignment := range f.set {
 		name, value, ok := strings.Cut(assignment, "=")
 		if !ok {
-			return s, &usageError{
+			return s, hint.New(
 				fmt.Sprintf("--set %q has no value", assignment),
 				"write it like --set starvation.busy_share=0.9",
-			}
+			)
 		}
 		if err := setField(&s, name, value); err != nil {
 			return s, err
 		}
 	}
 	if err := s.Validate(); err != nil {
-		return s, &usageError{err.Error(), "docs/DETECTORS.md lists the thresholds and their bounds"}
+		return s, hint.New(err.Error(), "docs/DETECTORS.md lists the thresholds and their bounds")
 	}
 	return s, nil
 }
@@ -61,7 +62,7 @@ func setField(s *detect.Settings, name, value string) error {
 	for _, field := range s.Fields() {
 		if field.Name == name {
 			if err := field.Set(value); err != nil {
-				return &usageError{fmt.Sprintf("--set %s=%s: %v", name, value, err), field.Doc}
+				return hint.New(fmt.Sprintf("--set %s=%s: %v", name, value, err), field.Doc)
 			}
 			return nil
 		}
@@ -73,9 +74,9 @@ func setField(s *detect.Settings, name, value string) error {
 			near = append(near, field.Name)
 		}
 	}
-	hint := "docs/DETECTORS.md lists them"
+	text := "docs/DETECTORS.md lists them"
 	if len(near) > 0 {
-		hint += "; there are " + strings.Join(near, ", ")
+		text += "; there are " + strings.Join(near, ", ")
 	}
-	return &usageError{fmt.Sprintf("there is no threshold %q", name), hint}
+	return hint.New(fmt.Sprintf("there is no threshold %q", name), text)
 }

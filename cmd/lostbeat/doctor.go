@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/internal/platform"
 	"lostbeat/model"
 	"lostbeat/probes"
@@ -50,9 +52,9 @@ and report each part: on, degraded or off, why, and what would mend it.`,
 			marks := map[string]string{"yes": "✔", "on": "✔", "degraded": "▲", "unknown": "?", "no": "✖", "off": "✖"}
 			t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 			for _, row := range rows {
-				fmt.Fprintf(t, "%s %s\t%s\t%s\n", marks[row.State], printable(row.Name), row.State, printable(row.Detail))
+				fmt.Fprintf(t, "%s %s\t%s\t%s\n", marks[row.State], plain.Text(row.Name), row.State, plain.Text(row.Detail))
 				if row.Hint != "" && row.State != "on" && row.State != "yes" {
-					fmt.Fprintf(t, "\t\t→ %s\n", printable(row.Hint))
+					fmt.Fprintf(t, "\t\t→ %s\n", plain.Text(row.Hint))
 				}
 			}
 			return t.Flush()
@@ -93,7 +95,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 		return rows, ctx.Err()
 	}
 	for _, p := range probes.Catalogue {
-		rows = append(rows, doctorRow{Name: "probe " + p.Name, State: "off", Detail: err.Error(), Hint: hintOf(err)})
+		rows = append(rows, doctorRow{Name: "probe " + p.Name, State: "off", Detail: err.Error(), Hint: hint.Of(err)})
 	}
 	return rows, nil
 }

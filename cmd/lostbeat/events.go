@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"lostbeat/internal/hint"
 	"lostbeat/model"
+	"lostbeat/run"
 
 	"github.com/spf13/cobra"
 )
@@ -48,7 +50,7 @@ like a recording.`,
 			if isTerminal(cmd.OutOrStdout()) {
 				terminal = io.Discard // the events are there already
 			}
-			err = eachCapture(cmd.Context(), args, files, terminal, func(c *capture) error {
+			err = eachCapture(cmd.Context(), args, files, terminal, func(c *run.Capture, _ *readingLine) error {
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()
 				if since != "" {
@@ -102,7 +104,7 @@ func parseKinds(names []string) (map[model.Kind]bool, error) {
 				known = append(known, spec.Name)
 			}
 			slices.Sort(known)
-			return nil, &usageError{fmt.Sprintf("there is no kind %q", name), "kinds: " + strings.Join(known, ", ")}
+			return nil, hint.New(fmt.Sprintf("there is no kind %q", name), "kinds: "+strings.Join(known, ", "))
 		}
 	}
 	return kinds, nil

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/model"
 
 	"github.com/dustin/go-humanize"
@@ -23,6 +26,7 @@ type liveFlags struct {
 	audit     time.Duration
 	ring      byteSize
 	detect    detectFlags
+	also      alsoFlag
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
@@ -56,6 +60,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	f.detect.register(cmd)
+	f.also.register(cmd)
 }
 
 // checkValues refuses durations that would silently mean something else, and
@@ -63,15 +68,15 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 func checkValues(cmd *cobra.Command) error {
 	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length"} {
 		if d, err := cmd.Flags().GetDuration(name); err == nil && d < 0 { // a command without the flag gives an error
-			return &usageError{fmt.Sprintf("--%s %s is negative", name, d), "write it like --" + name + " 10s"}
+			return hint.New(fmt.Sprintf("--%s %s is negative", name, d), "write it like --"+name+" 10s")
 		}
 	}
 	if flag := cmd.Flags().Lookup("ring-size"); flag != nil {
 		if n := int64(*flag.Value.(*byteSize)); n < int64(os.Getpagesize()) || n&(n-1) != 0 {
-			return &usageError{
+			return hint.New(
 				fmt.Sprintf("--ring-size of %d bytes is no power of two of at least a page", n),
 				"write it like --ring-size 16MiB (16M means 16,000,000)",
-			}
+			)
 		}
 	}
 	return nil
@@ -82,7 +87,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{fmt.Sprintf("%s takes no argument, and got %q", cmd.Name(), args[0]), "usage: " + cmd.UseLine()}
+	return hint.New(fmt.Sprintf("%s takes no argument, and got %q", cmd.Name(), args[0]), "usage: "+cmd.UseLine())
 }
 
 // knownCommand is the check of the arguments of lostbeat itself: what is no
@@ -91,13 +96,13 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := fmt.Sprintf("'%s --help' lists the commands", cmd.Name())
+	text := fmt.Sprintf("'%s --help' lists the commands", cmd.Name())
 	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-		hint = fmt.Sprintf("to open a file: %s replay %s", cmd.Name(), printable(args[0]))
+		text = fmt.Sprintf("to open a file: %s replay %s", cmd.Name(), plain.Text(args[0]))
 	} else if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean '%s %s'? %s", cmd.Name(), near[0], hint)
+		text = fmt.Sprintf("did you mean '%s %s'? %s", cmd.Name(), near[0], text)
 	}
-	return &usageError{fmt.Sprintf("there is no command %q", args[0]), hint}
+	return hint.New(fmt.Sprintf("there is no command %q", args[0]), text)
 }
 
 // fileArgs is the check of a command's arguments: one file, or several where many is set.
@@ -105,25 +110,18 @@ func fileArgs(many bool) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return &usageError{cmd.Name() + " needs a recording or capture to open", "usage: " + cmd.UseLine()}
+			return hint.New(cmd.Name()+" needs a recording or capture to open", "usage: "+cmd.UseLine())
 		case len(args) > 1 && !many:
-			return &usageError{cmd.Name() + " opens one file", "usage: " + cmd.UseLine()}
+			return hint.New(cmd.Name()+" opens one file", "usage: "+cmd.UseLine())
 		}
 		return nil
 	}
 }
 
-// portPool is one --pool.
-type portPool struct {
-	name      string
-	protocol  model.Protocol
-	low, high uint16
-}
-
 // parsePool parses NAME=PROTOCOL:LOW-HIGH.
-func parsePool(s string) (portPool, error) {
-	fail := func(why string) (portPool, error) {
-		return portPool{}, &usageError{fmt.Sprintf("--pool %q: %s", s, why), "write it like --pool rpc=udp:5000-5100"}
+func parsePool(s string) (ebpf.Pool, error) {
+	fail := func(why string) (ebpf.Pool, error) {
+		return ebpf.Pool{}, hint.New(fmt.Sprintf("--pool %q: %s", s, why), "write it like --pool rpc=udp:5000-5100")
 	}
 	name, rest, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
@@ -133,12 +131,12 @@ func parsePool(s string) (portPool, error) {
 	if !ok {
 		return fail("no protocol")
 	}
-	p := portPool{name: name}
+	p := ebpf.Pool{Name: name}
 	switch strings.ToLower(protocol) {
 	case "tcp":
-		p.protocol = model.ProtocolTCP
+		p.Protocol = model.ProtocolTCP
 	case "udp":
-		p.protocol = model.ProtocolUDP
+		p.Protocol = model.ProtocolUDP
 	default:
 		return fail("the protocol is neither tcp nor udp")
 	}
@@ -154,12 +152,12 @@ func parsePool(s string) (portPool, error) {
 	case l > h:
 		return fail("the range is empty")
 	}
-	p.low, p.high = uint16(l), uint16(h)
+	p.Low, p.High = uint16(l), uint16(h)
 	return p, nil
 }
 
-func parsePools(specs []string) ([]portPool, error) {
-	var pools []portPool
+func parsePools(specs []string) ([]ebpf.Pool, error) {
+	var pools []ebpf.Pool
 	for _, s := range specs {
 		p, err := parsePool(s)
 		if err != nil {
@@ -214,8 +212,8 @@ func parseMoment(s string, start, end model.Time) (model.Time, error) {
 		}
 		return at, nil
 	}
-	return 0, &usageError{
+	return 0, hint.New(
 		fmt.Sprintf("%q is no time", s),
 		"write 14:03:09 (UTC), 2026-11-22T14:03:09Z, +90s (after the start) or -90s (before the end)",
-	}
+	)
 }

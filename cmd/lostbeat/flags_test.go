@@ -4,26 +4,28 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
 	"lostbeat/model"
 )
 
 func TestParsePool(t *testing.T) {
 	tests := []struct {
 		in   string
-		want portPool
+		want ebpf.Pool
 		ok   bool
 	}{
-		{"rpc=udp:5000-5100", portPool{"rpc", model.ProtocolUDP, 5000, 5100}, true},
-		{"web=TCP:443", portPool{"web", model.ProtocolTCP, 443, 443}, true},
-		{"all=udp:1-65535", portPool{"all", model.ProtocolUDP, 1, 65535}, true},
-		{"udp:5000-5100", portPool{}, false},
-		{"=udp:5000-5100", portPool{}, false},
-		{"rpc=5000-5100", portPool{}, false},
-		{"rpc=sctp:5000-5100", portPool{}, false},
-		{"rpc=udp:5100-5000", portPool{}, false},
-		{"rpc=udp:0-10", portPool{}, false},
-		{"rpc=udp:1-65536", portPool{}, false},
-		{"rpc=udp:a-b", portPool{}, false},
+		{"rpc=udp:5000-5100", ebpf.Pool{Name: "rpc", Protocol: model.ProtocolUDP, Low: 5000, High: 5100}, true},
+		{"web=TCP:443", ebpf.Pool{Name: "web", Protocol: model.ProtocolTCP, Low: 443, High: 443}, true},
+		{"all=udp:1-65535", ebpf.Pool{Name: "all", Protocol: model.ProtocolUDP, Low: 1, High: 65535}, true},
+		{"udp:5000-5100", ebpf.Pool{}, false},
+		{"=udp:5000-5100", ebpf.Pool{}, false},
+		{"rpc=5000-5100", ebpf.Pool{}, false},
+		{"rpc=sctp:5000-5100", ebpf.Pool{}, false},
+		{"rpc=udp:5100-5000", ebpf.Pool{}, false},
+		{"rpc=udp:0-10", ebpf.Pool{}, false},
+		{"rpc=udp:1-65536", ebpf.Pool{}, false},
+		{"rpc=udp:a-b", ebpf.Pool{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
@@ -31,7 +33,7 @@ func TestParsePool(t *testing.T) {
 			if (err == nil) != tt.ok || got != tt.want {
 				t.Errorf("got %+v, %v", got, err)
 			}
-			if err != nil && hintOf(err) == "" {
+			if err != nil && hint.Of(err) == "" {
 				t.Error("the error has no hint")
 			}
 		})
@@ -89,19 +91,13 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
-	if got, want := printable("a\x1b[31mb\nc\u009bd\u202ee ✖ é"), "a·[31mb·c·d·e ✖ é"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestParseKinds(t *testing.T) {
 	got, err := parseKinds([]string{"drop", "port"})
 	if err != nil || !got[model.KindDrop] || !got[model.KindPortAcquire] || !got[model.KindPortFail] ||
 		got[model.KindSoftnet] {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if _, err := parseKinds([]string{"nonsense"}); err == nil || hintOf(err) == "" {
+	if _, err := parseKinds([]string{"nonsense"}); err == nil || hint.Of(err) == "" {
 		t.Errorf("an unknown kind gave %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func hangUp(t *testing.T, command, shown string) string {
 
 // The UI ends with its terminal, also where nobody tells it.
 func TestReplayEndsWithItsTerminal(t *testing.T) {
-	if status := hangUp(t, lostbeat(t)+" replay "+recording(t), "Overview"); status != "0" {
+	if status := hangUp(t, lostbeat(t)+" replay "+sampleRecording(t), "Overview"); status != "0" {
 		t.Errorf("status %s", status)
 	}
 }

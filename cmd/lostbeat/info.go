@@ -11,9 +11,11 @@ import (
 	"text/tabwriter"
 
 	"lostbeat/etw/etl"
+	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/model/state"
 	"lostbeat/record"
+	"lostbeat/run"
 	"lostbeat/source/perfmon"
 
 	"github.com/dustin/go-humanize"
@@ -75,25 +77,25 @@ reads every block of it instead. Other files are read to their end.`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
-			return eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *capture) error {
-				if f, ok := c.Seekable.(*etl.File); ok {
+			return eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
+				if f, ok := c.File.(*etl.File); ok {
 					inventory, err := f.Inventory(cmd.Context())
-					c.reading.end()
+					reading.end()
 					if err != nil {
 						return err
 					}
 					if asJSON {
 						return json.NewEncoder(out).Encode(inventory)
 					}
-					return writeInventory(out, c.path, inventory)
+					return writeInventory(out, c.Path, inventory)
 				}
 				info, err := describe(cmd.Context(), c, verify)
-				c.reading.end()
+				reading.end()
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					if l, ok := c.Seekable.(*perfmon.Log); ok {
+					if l, ok := c.File.(*perfmon.Log); ok {
 						if info.Log, err = l.Info(cmd.Context()); err != nil {
 							return err
 						}
@@ -112,16 +114,16 @@ reads every block of it instead. Other files are read to their end.`,
 
 // describe says what a capture holds. A recording whose index is whole is asked
 // for it, unless verify says otherwise; anything else is read to its end.
-func describe(ctx context.Context, c *capture, verify bool) (captureInfo, error) {
+func describe(ctx context.Context, c *run.Capture, verify bool) (captureInfo, error) {
 	info := captureInfo{
-		File:   c.path,
-		Format: string(c.kind),
+		File:   c.Path,
+		Format: c.Format.Name,
 		Events: []kindCount{},
 		Probes: []probeInfo{},
 		Notes:  []string{},
 	}
 	var err error
-	if r, ok := c.Seekable.(*record.Reader); ok && !verify && r.Closed() {
+	if r, ok := c.File.(*record.Reader); ok && !verify && r.Closed() {
 		info.index(r)
 	} else {
 		err = info.scan(ctx, c)
@@ -140,7 +142,7 @@ func describe(ctx context.Context, c *capture, verify bool) (captureInfo, error)
 		info.Probes,
 		func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
 	)
-	if noter, ok := c.Seekable.(interface{ Notes() []string }); ok {
+	if noter, ok := c.File.(interface{ Notes() []string }); ok {
 		info.Notes = append(info.Notes, noter.Notes()...)
 	}
 	return info, nil
@@ -160,7 +162,7 @@ func (i *captureInfo) index(r *record.Reader) {
 }
 
 // scan reads a capture to its end.
-func (i *captureInfo) scan(ctx context.Context, c *capture) error {
+func (i *captureInfo) scan(ctx context.Context, c *run.Capture) error {
 	st := state.New()
 	counts := map[model.Kind]uint64{}
 	err := c.Run(ctx, func(b *model.Batch) error {
@@ -204,13 +206,13 @@ func (i *captureInfo) probe(p model.Probe) {
 
 func (i captureInfo) write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, printable(cmp.Or(value, "unknown"))) }
+	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, plain.Text(cmp.Or(value, "unknown"))) }
 	row("file", i.File+" ("+i.Format+")")
 	row("host", i.Host)
 	row("system", strings.TrimSpace(i.OS+" "+i.Kernel))
 	row("start", i.StartText)
 	if i.StartText != "" {
-		row("end", i.EndText+" ("+shortDuration(i.End.Sub(i.Start))+")")
+		row("end", i.EndText+" ("+plain.Duration(i.End.Sub(i.Start))+")")
 	}
 	row("events", humanize.Comma(int64(i.EventsTotal)))
 	row("lost", humanize.Comma(int64(i.Lost)))
@@ -232,9 +234,9 @@ func (i captureInfo) write(w io.Writer) error {
 // writeProbes writes what each probe showed, and what would make it show more.
 func writeProbes(t io.Writer, probes []probeInfo) {
 	for _, p := range probes {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(probeName(p.Name, p.Part)), p.State, printable(p.Reason))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", plain.Text(probeName(p.Name, p.Part)), p.State, plain.Text(p.Reason))
 		if p.Hint != "" {
-			fmt.Fprintf(t, "\t\t→ %s\n", printable(p.Hint))
+			fmt.Fprintf(t, "\t\t→ %s\n", plain.Text(p.Hint))
 		}
 	}
 	fmt.Fprintln(t)
@@ -249,10 +251,10 @@ func probeName(name, part string) string {
 
 func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "file\t%s (etl)\n", printable(path))
-	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", printable(cmp.Or(inv.Host, "unknown")), printable(inv.Kernel))
+	fmt.Fprintf(t, "file\t%s (etl)\n", plain.Text(path))
+	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", plain.Text(cmp.Or(inv.Host, "unknown")), plain.Text(inv.Kernel))
 	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
-	end := inv.End.String() + " (" + shortDuration(inv.End.Sub(inv.Start)) + ")"
+	end := inv.End.String() + " (" + plain.Duration(inv.End.Sub(inv.Start)) + ")"
 	if inv.End == 0 {
 		end = "unknown: the file was not finalised"
 	}
@@ -278,7 +280,7 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 			e.Version,
 			width,
 			humanize.Comma(int64(e.Count)),
-			printable(e.Name),
+			plain.Text(e.Name),
 		)
 	}
 	fmt.Fprintln(t)

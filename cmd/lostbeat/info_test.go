@@ -68,7 +68,7 @@ func infoOf(t *testing.T, args ...string) captureInfo {
 // TestInfoFromTheIndex compares what the index of a recording says with what
 // reading all of it says.
 func TestInfoFromTheIndex(t *testing.T) {
-	for _, path := range []string{recording(t), longRecording(t)} {
+	for _, path := range []string{sampleRecording(t), longRecording(t)} {
 		index, all := infoOf(t, path), infoOf(t, "--verify", path)
 		if diff := cmp.Diff(all, index); diff != "" {
 			t.Errorf("the whole file (-) and its index (+) differ:\n%s", diff)
@@ -143,7 +143,7 @@ func TestWhatCannotBeJudged(t *testing.T) {
 		"DPC storm": {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred " +
 			"work", "interrupts"}, []string{"packets dropped", "ports"}},
 		"port leak": {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"}, []string{"deferred work", "interrupts"}},
-		"recording": {recording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
+		"recording": {sampleRecording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
 	} {
 		out, errs, status := execute(t, "findings", c.path)
 		_, not, _ := strings.Cut(out, "not judged, because it is not in the capture: ")

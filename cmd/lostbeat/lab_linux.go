@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
 	"lostbeat/internal/lab"
 	"lostbeat/probes"
+	"lostbeat/run"
 	"lostbeat/source"
 
 	"github.com/spf13/cobra"
@@ -106,10 +108,10 @@ and undoes it. 'lostbeat lab --list' names the scenarios.`,
   sudo lostbeat demo leak-bind`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return &usageError{
+				return hint.New(
 					"demo shows one scenario",
 					"write it like lostbeat demo pinned-flood; 'lostbeat lab --list' names them",
-				}
+				)
 			}
 			return nil
 		},
@@ -123,18 +125,18 @@ and undoes it. 'lostbeat lab --list' names the scenarios.`,
 				return err
 			}
 			s := scenarios[0]
-			session := liveSession{settings: thresholds, ui: ui}
+			session := run.Live{Settings: thresholds}
 			if s.Generate != nil {
-				session.src = lab.Stream(s)
+				session.Source = lab.Stream(s)
 			} else {
 				var src source.Source
 				if src, err = ebpf.New(ebpf.Options{Pools: s.Pools}, probes.All()); err != nil {
 					return err
 				}
-				session.src = src
-				session.beside = func(ctx context.Context) error { return lab.Play(ctx, s, func(string) {}) }
+				session.Source = src
+				session.Beside = func(ctx context.Context) error { return lab.Play(ctx, s, func(string) {}) }
 			}
-			return session.run(cmd.Context())
+			return showLive(cmd, session, nil, ui)
 		},
 	}
 	settings.register(cmd)

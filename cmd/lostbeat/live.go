@@ -1,22 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
-	"lostbeat/fold"
-	"lostbeat/pipeline"
-	"lostbeat/probes"
-	"lostbeat/record"
+	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/tui"
 
@@ -39,15 +32,6 @@ func (f *liveFlags) source() (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, p := range probes.Catalogue {
-		names = append(names, p.Name)
-	}
-	for _, name := range f.probes {
-		if !slices.Contains(names, name) {
-			return nil, &usageError{fmt.Sprintf("there is no probe %q", name), "probes: " + strings.Join(names, ", ")}
-		}
-	}
 	opts := ebpf.Options{
 		Trace:         f.trace,
 		RunThreshold:  f.threshold,
@@ -56,6 +40,7 @@ func (f *liveFlags) source() (source.Source, error) {
 		AuditInterval: f.audit,
 		RingBytes:     int(f.ring),
 		Only:          f.probes,
+		Pools:         pools,
 		Log:           slog.New(slog.DiscardHandler),
 	}
 	if path := os.Getenv("LOSTBEAT_LOG"); path != "" {
@@ -65,11 +50,7 @@ func (f *liveFlags) source() (source.Source, error) {
 		}
 		opts.Log = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	for _, p := range pools {
-		opts.Pools = append(opts.Pools, ebpf.Pool{Name: p.name, Protocol: p.protocol, Low: p.low, High: p.high})
-	}
-	boundMemory()
-	return ebpf.New(opts, probes.All())
+	return run.OpenHost(opts)
 }
 
 // uiFlags are the flags of the commands that open the terminal UI.
@@ -85,8 +66,8 @@ func (f *uiFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.utc, "utc", false, "show times in UTC instead of this machine's zone")
 }
 
-func (f *uiFlags) options(state *fold.History) tui.Options {
-	opts := tui.Options{State: state, ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != ""}
+func (f *uiFlags) options() tui.Options {
+	opts := tui.Options{ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != ""}
 	if f.utc {
 		opts.Location = time.UTC
 	}
@@ -99,63 +80,22 @@ func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 	if err != nil {
 		return err
 	}
-	return liveSession{src: src, settings: settings, ui: ui}.run(cmd.Context())
+	return showLive(cmd, run.Live{Source: src, Settings: settings}, live.also, ui)
 }
 
-// liveSession is a live terminal UI.
-type liveSession struct {
-	src      source.Source
-	settings detect.Settings
-	ui       uiFlags
-	// beside runs as long as the UI is open; nil for nothing.
-	beside func(context.Context) error
-}
-
-// run shows the session until the user leaves it.
-func (s liveSession) run(ctx context.Context) error {
+// showLive shows a live session until the user leaves it.
+func showLive(cmd *cobra.Command, session run.Live, also alsoFlag, ui uiFlags) (err error) {
 	if err := requireTerminal("without one, use 'lostbeat record -o FILE' or 'lostbeat watch'"); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	state := fold.NewHistory(nil)
-	flight, err := record.NewFlight(
-		"",
-		record.FlightOptions{Options: record.Options{Tool: "lostbeat " + version}, Window: 15 * time.Minute},
-	)
+	outputs, closeOutputs, err := also.outputs()
 	if err != nil {
 		return err
 	}
-	opts := s.ui.options(state)
-	opts.Live = true
-	opts.Record = flight.Save
-	opts.RecordPath = time.Now().UTC().Format("lostbeat-20060102-150405.lostbeat")
-
-	var wait sync.WaitGroup
-	var pipelineErr, besideErr error
-	wait.Go(func() {
-		_, pipelineErr = pipeline.Run(ctx, s.src, pipeline.Options{
-			Detect: &s.settings, Live: true,
-			Outputs: []pipeline.Output{{Name: "screen", Sink: state}, {Name: "memory", Sink: flight}},
-			Failed:  func(name string, err error) { state.SetFault(fmt.Errorf("%s: %w", name, err)) },
-		})
-		if pipelineErr != nil && ctx.Err() == nil {
-			state.SetFault(pipelineErr)
-		}
-	})
-	wait.Go(func() { watchTerminal(ctx, cancel) })
-	if s.beside != nil {
-		wait.Go(func() {
-			if besideErr = s.beside(ctx); besideErr != nil && ctx.Err() == nil {
-				state.SetFault(besideErr)
-			}
-		})
-	}
-	err = tui.Run(ctx, opts)
-	cancel()
-	wait.Wait()
-	if errors.Is(besideErr, context.Canceled) {
-		besideErr = nil
-	}
-	return errors.Join(err, pipelineErr, besideErr)
+	defer func() { err = errors.Join(err, closeOutputs()) }()
+	session.UI, session.Tool, session.Outputs = ui.options(), tool(), outputs
+	return session.Run(cmd.Context())
 }
+
+// tool is the name and version of this program, for recordings.
+func tool() string { return "lostbeat " + version }

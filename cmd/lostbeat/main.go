@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"lostbeat/internal/guard"
+	"lostbeat/internal/hint"
 
 	"github.com/spf13/cobra"
 )
@@ -29,9 +30,9 @@ const (
 // errFindings makes the process end with exitFinding; it is not printed.
 var errFindings = errors.New("there are findings")
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func command(args []string, stdout, stderr io.Writer) int {
 	if handled, status := runHidden(args); handled {
 		return status
 	}
@@ -57,34 +58,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// printError prints err and, on lines of their own, what would mend it.
+// printError prints err and, on lines of their own, what would fix it.
 func printError(w io.Writer, err error) {
 	var panicked *guard.PanicError
 	if errors.As(err, &panicked) {
 		fmt.Fprintf(w, "%s\n", panicked.Trace)
 	}
 	fmt.Fprintln(w, "lostbeat:", err)
-	if hint := hintOf(err); hint != "" {
-		fmt.Fprintln(w, "hint:", hint)
+	if text := hint.Of(err); text != "" {
+		fmt.Fprintln(w, "hint:", text)
 	}
 }
-
-// hintOf returns the hint of the first error in err's tree that has one.
-func hintOf(err error) string {
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
-		return hinter.Hint()
-	}
-	return ""
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ message, hint string }
-
-func (e *usageError) Error() string { return e.message }
-
-// Hint says what would have been right.
-func (e *usageError) Hint() string { return e.hint }
 
 func newRoot() *cobra.Command {
 	var live liveFlags
@@ -111,7 +95,7 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runLiveUI(cmd, live, ui) },
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath())}
+		return hint.New(err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))
 	})
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return checkValues(cmd) }

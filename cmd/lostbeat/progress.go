@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"lostbeat/internal/plain"
 	"lostbeat/source"
 )
 
@@ -34,7 +35,7 @@ func showReading(w io.Writer, path string) *readingLine {
 	if !isTerminal(w) {
 		return nil
 	}
-	return &readingLine{w: w, name: printable(filepath.Base(path)), next: time.Now().Add(quietReading)}
+	return &readingLine{w: w, name: plain.Text(filepath.Base(path)), next: time.Now().Add(quietReading)}
 }
 
 // progress returns what tells the line how far the file is read, nil for nobody.

@@ -10,9 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"lostbeat/model"
-	"lostbeat/pipeline"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/record"
+	"lostbeat/run"
+	"lostbeat/sink/recording"
+	"lostbeat/sink/tally"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -40,9 +43,9 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
   sudo lostbeat record -o fault.lostbeat --flight 5m    only the minutes around each finding`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if out == "" {
-				return &usageError{"record needs a file to write", "lostbeat record -o night.lostbeat"}
+				return hint.New("record needs a file to write", "lostbeat record -o night.lostbeat")
 			}
 			if err := checkOutput(out); err != nil {
 				return err
@@ -51,18 +54,20 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 			if err != nil {
 				return err
 			}
-			opts.MaxSize, opts.RotateSize, opts.TotalCap, opts.Tool = int64(
-				maxSize,
-			), int64(
-				rotate,
-			), int64(
-				totalCap,
-			), "lostbeat "+version
-			var writer recorder
+			outputs, closeOutputs, err := live.also.outputs()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeOutputs()) }()
+			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
+			opts.Tool = tool()
+			errs := cmd.ErrOrStderr()
+			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
+			var to recording.Recorder
 			if flight > 0 {
-				writer, err = newFlightRecorder(out, flight, opts, cmd.ErrOrStderr())
+				to, err = recording.NewFlight(out, flight, opts, say)
 			} else {
-				writer, err = newFileRecorder(out, opts)
+				to, err = recording.New(out, opts)
 			}
 			if err != nil {
 				return err
@@ -73,20 +78,17 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 				ctx, cancel = context.WithTimeout(ctx, duration)
 				defer cancel()
 			}
-			tally := &tally{}
-			stopProgress := showProgress(cmd.ErrOrStderr(), writer, tally)
-			stats, err := pipeline.Run(ctx, src, pipeline.Options{
-				Detect: &settings, Live: true,
-				Outputs: []pipeline.Output{{Name: outputRecording, Sink: writer, Essential: true}, {Name: "progress", Sink: tally}},
-			})
+			counts := &tally.Tally{}
+			stopProgress := showProgress(errs, to, counts)
+			done, err := run.Recording{
+				Source: src, Settings: settings, To: to, Tally: counts, Outputs: outputs, Failed: outputFailed(errs),
+			}.Run(ctx)
 			stopProgress()
-			if errors.Is(err, record.ErrMaxSize) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: the recording has reached --max-size %s: stopped\n", maxSize.String())
-				err = nil
+			if done.Full {
+				say(fmt.Sprintf("the recording has reached --max-size %s: stopped", maxSize.String()))
 			}
-			closeErr := closeRecording(writer, err)
-			fmt.Fprintln(cmd.ErrOrStderr(), writer.summary(stats, tally))
-			return errors.Join(err, closeErr)
+			fmt.Fprintln(errs, summary(done, counts, flight > 0))
+			return err
 		},
 	}
 	live.register(cmd)
@@ -111,118 +113,47 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 	return cmd
 }
 
-// afterDrain is how long a recording may take to be closed that was not written in time.
-const afterDrain = time.Second
-
-// closeRecording ends a recording after the pipeline has ended with err.
-func closeRecording(r recorder, err error) error {
-	var drain *pipeline.DrainError
-	if errors.As(err, &drain) {
-		return r.CloseWithin(afterDrain)
-	}
-	return r.Close()
-}
-
 // checkOutput refuses what cannot become a recording.
 func checkOutput(path string) error {
 	if path == "-" {
-		return &usageError{
+		return hint.New(
 			"a recording cannot be written to standard output: its index is written when it is closed",
 			"give a file, and 'lostbeat events FILE' for text",
-		}
+		)
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return &usageError{
-			path + " is a directory",
-			"name a file in it, e.g. -o " + filepath.Join(path, "night"+record.Extension),
-		}
+		return hint.New(
+			path+" is a directory",
+			"name a file in it, e.g. -o "+filepath.Join(path, "night"+record.Extension),
+		)
 	}
 	return nil
 }
 
-// outputRecording is the name of the output that ends in files.
-const outputRecording = "recording"
-
-// recorder is a sink that ends in files.
-type recorder interface {
-	pipeline.Sink
-	io.Closer
-	// CloseWithin is Close for a disk that is known to be slow.
-	CloseWithin(time.Duration) error
-	// size returns the bytes written so far and the events that could not be written.
-	size() (bytes, lost uint64)
-	// summary is what is said at the end.
-	summary(pipeline.Stats, *tally) string
+// outputFailed returns what says that an output beside the main one has failed.
+func outputFailed(w io.Writer) func(name string, err error) {
+	return func(name string, err error) { fmt.Fprintf(w, "lostbeat: output %s: %v\n", name, err) }
 }
 
-// fileRecorder writes everything.
-type fileRecorder struct{ *record.Writer }
-
-func newFileRecorder(path string, opts record.Options) (*fileRecorder, error) {
-	w, err := record.Create(path, opts)
-	if err != nil {
-		return nil, err
+// summary is what is said at the end of a recording.
+func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
+	events, size, lost := humanize.Comma(int64(done.Events)), humanize.IBytes(done.Bytes), humanize.Comma(int64(done.Lost))
+	path := plain.Text(done.Path)
+	switch {
+	case flight && done.Files == 0:
+		return fmt.Sprintf(
+			"watched %s events; no finding, so nothing was written", humanize.Comma(int64(counts.Events())),
+		)
+	case flight:
+		return fmt.Sprintf(
+			"recorded %s events around %d findings, %s in %d files, the last %s; %s lost",
+			events, counts.Findings(), size, done.Files, path, lost,
+		)
+	case done.Files > 1:
+		path = fmt.Sprintf("%d files up to %s", done.Files, path)
 	}
-	return &fileRecorder{w}, nil
+	return fmt.Sprintf("recorded %s events, %s, to %s; %s lost; findings: %d", events, size, path, lost, counts.Findings())
 }
-
-func (r *fileRecorder) size() (uint64, uint64) {
-	s := r.Stats()
-	return s.Bytes, s.Lost
-}
-
-func (r *fileRecorder) summary(p pipeline.Stats, t *tally) string {
-	s := r.Stats()
-	files := printable(s.Path)
-	if s.Files > 1 {
-		files = fmt.Sprintf("%d files up to %s", s.Files, files)
-	}
-	out := p.Of(outputRecording)
-	lost := t.lost() + s.Lost + out.Missed + out.Unread
-	return fmt.Sprintf(
-		"recorded %s events, %s, to %s; %s lost; findings: %d",
-		humanize.Comma(int64(s.Events)),
-		humanize.IBytes(s.Bytes),
-		files,
-		humanize.Comma(int64(lost)),
-		t.findings(),
-	)
-}
-
-// tally is a sink that counts for the progress line.
-type tally struct {
-	mu    sync.Mutex
-	count uint64
-	loss  uint64
-	ids   map[string]bool
-}
-
-// Write implements pipeline.Sink.
-func (t *tally) Write(b *model.Batch) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.count += uint64(len(b.Events))
-	for i := range b.Events {
-		e := &b.Events[i]
-		switch e.Kind { // for millions of others a view of the wrong kind costs too
-		case model.KindLoss:
-			if v, _ := b.Loss(e); v.Origin != pipeline.OriginOutput { // that one is of this line alone
-				t.loss += v.Lost
-			}
-		case model.KindFinding:
-			if t.ids == nil {
-				t.ids = map[string]bool{}
-			}
-			v, _ := b.FindingEvent(e)
-			t.ids[v.ID] = true
-		}
-	}
-	return nil
-}
-
-func (t *tally) events() uint64 { t.mu.Lock(); defer t.mu.Unlock(); return t.count }
-func (t *tally) lost() uint64   { t.mu.Lock(); defer t.mu.Unlock(); return t.loss }
-func (t *tally) findings() int  { t.mu.Lock(); defer t.mu.Unlock(); return len(t.ids) }
 
 // fit cuts a line so that it does not wrap in a terminal: a line that wraps
 // cannot be written over.
@@ -235,7 +166,7 @@ func fit(line string, width int) string {
 
 // showProgress keeps a line on w up to date while it is a terminal. The
 // returned function ends it.
-func showProgress(w io.Writer, r recorder, t *tally) (stop func()) {
+func showProgress(w io.Writer, r recording.Recorder, t *tally.Tally) (stop func()) {
 	if !isTerminal(w) {
 		return func() {}
 	}
@@ -251,15 +182,15 @@ func showProgress(w io.Writer, r recorder, t *tally) (stop func()) {
 				fmt.Fprint(w, "\r\x1b[K")
 				return
 			case <-ticker.C:
-				bytes, lost := r.size()
+				s := r.Stats()
 				line := fmt.Sprintf(
 					"● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
 					time.Since(began).
 						Round(time.Second),
-					humanize.Comma(int64(t.events())),
-					humanize.IBytes(bytes),
-					lost+t.lost(),
-					t.findings(),
+					humanize.Comma(int64(t.Events())),
+					humanize.IBytes(s.Bytes),
+					s.Lost+t.Lost(),
+					t.Findings(),
 				)
 				fmt.Fprint(w, "\r\x1b[K", fit(line, columns(w)))
 			}

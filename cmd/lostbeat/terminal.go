@@ -8,7 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
+
+	"lostbeat/internal/hint"
 
 	"golang.org/x/term"
 )
@@ -95,29 +96,7 @@ func requireTerminal(instead string) error {
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
 		return nil
 	}
-	return &usageError{"the terminal UI needs a terminal", instead}
-}
-
-// terminalCheck is how often the UI looks whether its terminal is still there.
-const terminalCheck = 2 * time.Second
-
-// watchTerminal calls gone when the terminal goes away, until ctx is done. A
-// terminal that is closed reads like one at which nobody types, and not every
-// shell passes SIGHUP on: the UI would trace on unseen.
-func watchTerminal(ctx context.Context, gone func()) {
-	ticker := time.NewTicker(terminalCheck)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if !term.IsTerminal(int(os.Stdin.Fd())) {
-				gone()
-				return
-			}
-		}
-	}
+	return hint.New("the terminal UI needs a terminal", instead)
 }
 
 // hungUp says that err comes from writing to a terminal that was closed: there

@@ -188,7 +188,7 @@ func TestSmallTerminalsLive(t *testing.T) {
 
 func TestReplayInATerminalAsOrdinaryUser(t *testing.T) {
 	testutil.Privileged(t) // to become another user
-	path := recording(t)
+	path := sampleRecording(t)
 	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)

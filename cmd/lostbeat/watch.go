@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 
-	"lostbeat/model"
-	"lostbeat/pipeline"
+	"lostbeat/run"
+	"lostbeat/sink"
 
 	"github.com/spf13/cobra"
 )
@@ -23,7 +21,7 @@ and when it ends, a line each.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --json | logger -t lostbeat`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			src, settings, err := live.open()
 			if err != nil {
 				return err
@@ -35,16 +33,23 @@ and when it ends, a line each.`,
 					"lostbeat: watching deferred work, packet drops and ports of this host; a line for each finding; Ctrl-C ends it",
 				)
 			}
-			printer := &findingPrinter{out: bufio.NewWriter(cmd.OutOrStdout()), json: asJSON, seen: map[string]findingState{}}
-			_, err = pipeline.Run(
-				cmd.Context(),
-				src,
-				pipeline.Options{
-					Detect:  &settings,
-					Live:    true,
-					Outputs: []pipeline.Output{{Name: "standard output", Sink: printer, Essential: true}},
-				},
-			)
+			format := "text"
+			if asJSON {
+				format = "jsonl"
+			}
+			outputs, closeOutputs, err := live.also.outputs()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeOutputs()) }()
+			spec, err := sink.Find(format)
+			if err != nil {
+				return err
+			}
+			err = run.Watch{
+				Source: src, Settings: settings, To: spec.To("standard output", cmd.OutOrStdout()), Outputs: outputs,
+				Failed: outputFailed(cmd.ErrOrStderr()),
+			}.Run(cmd.Context())
 			if onTerminal && hungUp(err) {
 				return nil
 			}
@@ -54,63 +59,4 @@ and when it ends, a line each.`,
 	live.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line: every update of every finding")
 	return cmd
-}
-
-// findingPrinter is a sink that prints findings.
-type findingPrinter struct {
-	out  *bufio.Writer
-	json bool
-	seen map[string]findingState
-}
-
-type findingState struct {
-	severity model.Severity
-	ongoing  bool
-}
-
-// Write implements pipeline.Sink.
-func (p *findingPrinter) Write(b *model.Batch) error {
-	for i := range b.Events {
-		f, ok := b.Finding(&b.Events[i])
-		if !ok {
-			continue
-		}
-		if err := p.print(b.Events[i].Time, f); err != nil {
-			return err
-		}
-	}
-	return p.out.Flush()
-}
-
-func (p *findingPrinter) print(at model.Time, f model.Finding) error {
-	if p.json {
-		return json.NewEncoder(p.out).Encode(f)
-	}
-	before, known := p.seen[f.ID]
-	now := findingState{f.Severity, f.Ongoing}
-	p.seen[f.ID] = now
-	if known && before.ongoing == now.ongoing && before.severity >= now.severity {
-		return nil // an update that changes numbers only
-	}
-	return printLine(p.out, at, f)
-}
-
-// printLine prints a finding on one line.
-func printLine(w io.Writer, at model.Time, f model.Finding) error {
-	mark := severityMarks[f.Severity]
-	suffix := ""
-	if !f.Ongoing {
-		mark, suffix = "✔", fmt.Sprintf(" (over after %s)", shortDuration(f.End.Sub(f.Start)))
-	}
-	_, err := fmt.Fprintf(
-		w,
-		"%s %s %s %s: %s%s\n",
-		at.Std().Format("2006-01-02T15:04:05Z"),
-		mark,
-		f.Severity,
-		f.Detector,
-		printable(f.Title),
-		suffix,
-	)
-	return err
 }

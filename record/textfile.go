@@ -1,4 +1,4 @@
-package main
+package record
 
 import (
 	"bytes"
@@ -8,21 +8,20 @@ import (
 
 	"lostbeat/model"
 	"lostbeat/model/state"
-	"lostbeat/record"
 	"lostbeat/source"
 )
 
-// textCapture is the text form of a stream, as `lostbeat events` prints it, as
-// a capture.
-type textCapture struct {
+// textFile is the text form of a stream, as `lostbeat events` prints it, as
+// a file to read.
+type textFile struct {
 	path       string
 	start, end model.Time
 }
 
 // openText reads the whole file once, for its bounds and to report what is
 // wrong with it.
-func openText(path string) (*textCapture, error) {
-	c := &textCapture{path: path}
+func openText(path string) (*textFile, error) {
+	c := &textFile{path: path}
 	err := c.Run(context.Background(), func(b *model.Batch) error {
 		for _, e := range b.Events {
 			if c.start == 0 {
@@ -36,13 +35,13 @@ func openText(path string) (*textCapture, error) {
 }
 
 // Run implements source.Source.
-func (c *textCapture) Run(ctx context.Context, emit source.Emit) error {
+func (c *textFile) Run(ctx context.Context, emit source.Emit) error {
 	f, err := os.Open(c.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = record.ReadText(f, func(b *model.Batch) error {
+	err = ReadText(f, func(b *model.Batch) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -55,11 +54,11 @@ func (c *textCapture) Run(ctx context.Context, emit source.Emit) error {
 }
 
 // Span implements source.Seekable.
-func (c *textCapture) Span() (start, end model.Time) { return c.start, c.end }
+func (c *textFile) Span() (start, end model.Time) { return c.start, c.end }
 
 // RunFrom implements source.Seekable: a text has no index, so it is read from
 // its start.
-func (c *textCapture) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+func (c *textFile) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
 	before := state.New()
 	passed := t <= c.start
 	return c.Run(ctx, func(b *model.Batch) error {
@@ -81,7 +80,7 @@ func (c *textCapture) RunFrom(ctx context.Context, t model.Time, emit source.Emi
 }
 
 // Close implements io.Closer.
-func (c *textCapture) Close() error { return nil }
+func (c *textFile) Close() error { return nil }
 
 // looksLikeText says whether the first line of a file parses as an event.
 func looksLikeText(head []byte) bool {
@@ -100,4 +99,43 @@ func looksLikeRecording(head []byte) bool {
 	return magic == 0xFD2FB528 || magic&^0xF == 0x184D2A50
 }
 
-var _ source.Seekable = (*textCapture)(nil)
+// hasRecordings says that a directory holds recordings, or that path is the
+// name that a recorder whose files rotate was given.
+func hasRecordings(path string) bool {
+	files, _ := Files(path)
+	return len(files) > 0
+}
+
+// Recordings is the format of recordings, as a Writer writes them.
+func Recordings() source.Format {
+	return source.Format{
+		Name:           "lostbeat",
+		Sniff:          looksLikeRecording,
+		Claims:         hasRecordings,
+		BytesPerSecond: 4 << 20,
+		Open: func(path string, _ source.OpenOptions) (source.File, error) {
+			r, err := Open(path)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		},
+	}
+}
+
+// Text is the format of the text form of a stream.
+func Text() source.Format {
+	return source.Format{
+		Name:           "lostbeat text",
+		Sniff:          looksLikeText,
+		BytesPerSecond: 4 << 20,
+		OwnProgress:    true, // it is short
+		Open: func(path string, _ source.OpenOptions) (source.File, error) {
+			c, err := openText(path)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
+	}
+}

@@ -1,26 +1,53 @@
-package main
+package screen
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/pipeline"
+	"lostbeat/record"
 	"lostbeat/source"
 )
+
+// recording writes 150 seconds of a host.
+func recording(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "long.lostbeat")
+	w, err := record.Create(path, record.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := model.TimeOf(time.Date(2026, 11, 22, 14, 3, 0, 0, time.UTC))
+	for range 150 {
+		var b model.Builder
+		for cpu := range int32(40) {
+			b.AddCPUTime(model.CPUTime{Time: at, Dur: time.Second, CPU: cpu, Idle: time.Second})
+		}
+		if err := w.Write(b.Take()); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(time.Second)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // TestJumpDropsWhatIsQueued jumps back while events of the old place wait
 // between player and screen: none of them may be shown at the new one.
 func TestJumpDropsWhatIsQueued(t *testing.T) {
-	c, err := openCapture(longRecording(t), captureFlags{}, nil)
+	c, err := record.Open(recording(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	start, end := c.Span()
-	screen := &jumpingScreen{History: fold.NewHistory(nil)}
+	screen := &Jumping{History: fold.NewHistory(nil)}
 	moved := make(chan struct{})
 	player := source.NewPlayer(
 		c,
@@ -31,7 +58,7 @@ func TestJumpDropsWhatIsQueued(t *testing.T) {
 			Paused: true,
 			Moved: func(to model.Time) *model.Batch {
 				defer close(moved)
-				return screen.mark(to)
+				return screen.Mark(to)
 			},
 		},
 	)

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -55,11 +55,11 @@ func (j *judged) scan(
 func (j *judged) findings() []model.Finding {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var list findingList
+	var list model.FindingList
 	for _, v := range j.updates {
-		list.add(v.At, v.Finding)
+		list.Add(v.Finding)
 	}
-	return list.findings
+	return list.All()
 }
 
 // RunFrom implements source.Seekable.
@@ -90,11 +90,11 @@ func (j *judged) heldAt(t model.Time) (held []pipeline.Verdict, next int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	next = sort.Search(len(j.updates), func(i int) bool { return j.updates[i].At >= t })
-	var list findingList
+	var list model.FindingList
 	for _, v := range j.updates[:next] {
-		list.add(v.At, v.Finding)
+		list.Add(v.Finding)
 	}
-	for _, f := range list.findings {
+	for _, f := range list.All() {
 		held = append(held, pipeline.Verdict{At: t, Finding: f})
 	}
 	return held, next

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"lostbeat/internal/hint"
+	"lostbeat/pipeline"
+	"lostbeat/sink"
+
+	"github.com/spf13/cobra"
+)
+
+// alsoFlag names outputs beside those that a command has anyway.
+type alsoFlag []string
+
+func (f *alsoFlag) register(cmd *cobra.Command) {
+	var names []string
+	for _, s := range sink.Catalogue {
+		names = append(names, s.Name+" ("+s.Doc+")")
+	}
+	cmd.Flags().StringArrayVar((*[]string)(f), "also", nil, "append to a file, too: `NAME=FILE` with NAME one of "+
+		strings.Join(names, ", ")+" (repeatable)")
+}
+
+// outputs opens them, and returns what closes them.
+func (f alsoFlag) outputs() (outputs []pipeline.Output, closeAll func() error, err error) {
+	var closers []func() error
+	closeAll = func() (err error) {
+		for _, c := range closers {
+			err = errors.Join(err, c())
+		}
+		return err
+	}
+	for _, s := range f {
+		name, path, ok := strings.Cut(s, "=")
+		if !ok || path == "" {
+			return nil, nil, hint.New(fmt.Sprintf("--also %q names no file", s), "write it like --also jsonl=findings.jsonl")
+		}
+		spec, err := sink.Find(name)
+		if err != nil {
+			return nil, nil, errors.Join(err, closeAll())
+		}
+		out, closer, err := spec.Append(path)
+		if err != nil {
+			return nil, nil, errors.Join(err, closeAll())
+		}
+		outputs, closers = append(outputs, out), append(closers, closer)
+	}
+	return outputs, closeAll, nil
+}

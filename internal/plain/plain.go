@@ -1,0 +1,56 @@
+// Package plain formats what people read on a terminal: names, durations and quantities.
+package plain
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Quantity formats a value with its unit for people.
+func Quantity(v float64, unit string) string {
+	switch unit {
+	case "ns":
+		return Duration(time.Duration(v))
+	case "s":
+		return Duration(time.Duration(v * float64(time.Second)))
+	case "ratio":
+		return strconv.FormatFloat(v*100, 'f', 1, 64) + " %"
+	case "":
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	digits := 0
+	if v != float64(int64(v)) {
+		digits = 1
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64) + " " + unit
+}
+
+// Duration formats d with three significant digits or so.
+func Duration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "-" + Duration(-d)
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	case d >= time.Millisecond:
+		return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) + " ms"
+	case d >= time.Microsecond:
+		return strconv.FormatFloat(float64(d)/1e3, 'f', 1, 64) + " µs"
+	}
+	return strconv.FormatInt(int64(d), 10) + " ns"
+}
+
+// Text replaces the control characters of s, so that names from a traced host
+// cannot steer the terminal.
+func Text(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e ||
+			r >= 0x2066 && r <= 0x2069 {
+			return '·'
+		}
+		return r
+	}, s)
+}

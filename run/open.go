@@ -1,0 +1,150 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"lostbeat/ebpf"
+	"lostbeat/etw/etl"
+	"lostbeat/internal/hint"
+	"lostbeat/model"
+	"lostbeat/probes"
+	"lostbeat/record"
+	"lostbeat/source"
+	"lostbeat/source/perfmon"
+)
+
+// Formats are the kinds of files that can be opened, a line each. The first
+// that recognises a file opens it.
+var Formats = []source.Format{
+	record.Recordings(),
+	record.Text(),
+	perfmon.Logs(), // before etl: a .blg is an event trace log too
+	etl.Format(probes.ETW),
+}
+
+// sniffBytes is how much of a file a format is shown.
+const sniffBytes = 128 << 10
+
+// FormatOf returns the format of the file, the directory of recordings or the
+// name of a recording with rotated files at path.
+func FormatOf(path string) (source.Format, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return claimed(path, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return claimed(path, hint.New(
+			path+" is a directory without recordings",
+			"name the captures in it, or give a directory of "+record.Extension+" files",
+		))
+	}
+	head := make([]byte, sniffBytes)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return source.Format{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	for _, format := range Formats {
+		if format.Sniff(head[:n]) {
+			return format, nil
+		}
+	}
+	return source.Format{}, hint.New(
+		path+" is neither a lostbeat recording nor a Windows capture",
+		"lostbeat opens its own recordings, Windows traces (.etl) and performance logs (.blg, .csv, .tsv)",
+	)
+}
+
+// claimed returns the format that claims a path which is no file, or err.
+func claimed(path string, err error) (source.Format, error) {
+	for _, format := range Formats {
+		if format.Claims != nil && format.Claims(path) {
+			return format, nil
+		}
+	}
+	return source.Format{}, err
+}
+
+// OpenOptions are how a capture is opened.
+type OpenOptions struct {
+	source.OpenOptions
+	// Pools are ranges of ports to judge as pools.
+	Pools []ebpf.Pool
+}
+
+// Capture is an opened file.
+type Capture struct {
+	source.File
+	// Format is what kind of file it is.
+	Format source.Format
+	// Path and Options are those that it was opened with.
+	Path    string
+	Options OpenOptions
+}
+
+// Open opens a file of any format.
+func Open(path string, o OpenOptions) (*Capture, error) {
+	format, err := FormatOf(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := format.Open(path, o.OpenOptions)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if len(o.Pools) > 0 {
+		file = &pooled{file, o.Pools}
+	}
+	return &Capture{file, format, path, o}, nil
+}
+
+// pooled is a capture to which the user has added port pools.
+type pooled struct {
+	source.File
+	pools []ebpf.Pool
+}
+
+// Run implements source.Source.
+func (p *pooled) Run(ctx context.Context, emit source.Emit) error {
+	return p.File.Run(ctx, p.afterFirst(emit))
+}
+
+// RunFrom implements source.Seekable.
+func (p *pooled) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	return p.File.RunFrom(ctx, t, p.afterFirst(emit))
+}
+
+// afterFirst emits the pools after the first batch, which may be a keyframe
+// that replaces all state.
+func (p *pooled) afterFirst(emit source.Emit) source.Emit {
+	first := true
+	return func(b *model.Batch) error {
+		if len(b.Events) == 0 || !first {
+			return emit(b)
+		}
+		first = false
+		at := b.Events[len(b.Events)-1].Time
+		if err := emit(b); err != nil {
+			return err
+		}
+		var add model.Builder
+		for _, pool := range p.pools {
+			add.AddPortPool(
+				model.PortPool{
+					Time:     at,
+					Protocol: pool.Protocol,
+					Low:      pool.Low,
+					High:     pool.High,
+					Size:     uint64(pool.High-pool.Low) + 1,
+					Source:   model.PoolConfigured,
+					Name:     pool.Name,
+				},
+			)
+		}
+		return emit(add.Take())
+	}
+}

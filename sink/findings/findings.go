@@ -1,0 +1,131 @@
+// Package findings prints findings for people: a line each as they arise, or in full.
+package findings
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"lostbeat/internal/plain"
+	"lostbeat/model"
+	"lostbeat/pipeline"
+)
+
+// Spec is the output "text": a line when a finding arises, gets worse or ends.
+var Spec = pipeline.Spec{
+	Name:  "text",
+	Doc:   "findings, a line each",
+	Kinds: []model.Kind{model.KindFinding},
+	Open:  func(w io.Writer) pipeline.Sink { return New(w) },
+}
+
+// severityMarks are the signs in front of a finding's title.
+var severityMarks = map[model.Severity]string{
+	model.SeverityInfo:     "•",
+	model.SeverityWarning:  "▲",
+	model.SeverityCritical: "✖",
+}
+
+// Lines is a sink that prints a line when a finding arises, gets worse or ends.
+type Lines struct {
+	out  *bufio.Writer
+	seen map[string]shown
+}
+
+// shown is what was printed of a finding.
+type shown struct {
+	severity model.Severity
+	ongoing  bool
+}
+
+// New returns a Lines that prints to w.
+func New(w io.Writer) *Lines { return &Lines{bufio.NewWriter(w), map[string]shown{}} }
+
+// Write implements pipeline.Sink.
+func (l *Lines) Write(b *model.Batch) error {
+	for i := range b.Events {
+		f, ok := b.Finding(&b.Events[i])
+		if !ok {
+			continue
+		}
+		before, known := l.seen[f.ID]
+		now := shown{f.Severity, f.Ongoing}
+		l.seen[f.ID] = now
+		if known && before.ongoing == now.ongoing && before.severity >= now.severity {
+			continue // an update that changes numbers only
+		}
+		if err := writeLine(l.out, b.Events[i].Time, f); err != nil {
+			return err
+		}
+	}
+	return l.out.Flush()
+}
+
+// writeLine prints a finding on one line.
+func writeLine(w io.Writer, at model.Time, f model.Finding) error {
+	mark := severityMarks[f.Severity]
+	suffix := ""
+	if !f.Ongoing {
+		mark, suffix = "✔", fmt.Sprintf(" (over after %s)", plain.Duration(f.End.Sub(f.Start)))
+	}
+	_, err := fmt.Fprintf(
+		w,
+		"%s %s %s %s: %s%s\n",
+		at.Std().Format("2006-01-02T15:04:05Z"),
+		mark,
+		f.Severity,
+		f.Detector,
+		plain.Text(f.Title),
+		suffix,
+	)
+	return err
+}
+
+// Write prints a finding in full.
+func Write(w io.Writer, f model.Finding) error {
+	var b strings.Builder
+	span := fmt.Sprintf(
+		"%s to %s UTC, %s",
+		f.Start.Std().Format("2006-01-02 15:04:05.000"),
+		f.End.Std().Format("15:04:05.000"),
+		plain.Duration(f.End.Sub(f.Start)),
+	)
+	if f.Ongoing {
+		span += ", still going on at the end"
+	}
+	fmt.Fprintf(
+		&b,
+		"%s %s\n    %s · %s · %s\n",
+		severityMarks[f.Severity],
+		plain.Text(f.Title),
+		f.Severity,
+		f.Detector,
+		span,
+	)
+	section := func(label string, lines []string) {
+		for i, line := range lines {
+			if i > 0 {
+				label = ""
+			}
+			fmt.Fprintf(&b, "    %-10s%s\n", label, plain.Text(line))
+		}
+	}
+	section("why", f.Causes)
+	var evidence []string
+	for _, e := range f.Evidence {
+		evidence = append(evidence, e.Name+": "+plain.Quantity(e.Value, e.Unit))
+	}
+	section("evidence", evidence)
+	section("ruled out", f.RuledOut)
+	section("do", f.Advice)
+	if f.Loss > 0 {
+		section(
+			"loss",
+			[]string{fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", f.Loss)},
+		)
+	}
+	b.WriteByte('\n')
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,61 @@
+// Package tally counts what goes by, for a line of progress.
+package tally
+
+import (
+	"sync"
+
+	"lostbeat/model"
+	"lostbeat/pipeline"
+)
+
+// Tally is a sink that counts. Its methods may be called from any goroutine.
+type Tally struct {
+	mu    sync.Mutex
+	count uint64
+	loss  uint64
+	ids   map[string]bool
+}
+
+// Write implements pipeline.Sink.
+func (t *Tally) Write(b *model.Batch) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count += uint64(len(b.Events))
+	for i := range b.Events {
+		e := &b.Events[i]
+		switch e.Kind { // for millions of others a view of the wrong kind costs too
+		case model.KindLoss:
+			if v, _ := b.Loss(e); v.Origin != pipeline.OriginOutput { // that one is of this line alone
+				t.loss += v.Lost
+			}
+		case model.KindFinding:
+			if t.ids == nil {
+				t.ids = map[string]bool{}
+			}
+			v, _ := b.FindingEvent(e)
+			t.ids[v.ID] = true
+		}
+	}
+	return nil
+}
+
+// Events is the number of events so far.
+func (t *Tally) Events() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count
+}
+
+// Lost is the number of events that nobody has seen.
+func (t *Tally) Lost() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.loss
+}
+
+// Findings is the number of findings so far.
+func (t *Tally) Findings() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.ids)
+}

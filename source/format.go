@@ -1,0 +1,47 @@
+package source
+
+import (
+	"io"
+	"time"
+)
+
+// File is an opened recording, capture or log.
+type File interface {
+	Seekable
+	io.Closer
+}
+
+// OpenOptions are how a file is to be read. A format takes no notice of what
+// does not apply to it.
+type OpenOptions struct {
+	// UTCOffset is local time minus UTC on the captured machine; nil takes what the file says.
+	UTCOffset *time.Duration
+	// CodePage is the ANSI code page of the names in the file, for example "cp1251"; empty finds it out.
+	CodePage string
+	// Names are counters' names in the file's language, `Object\Counter`, to the English "Object/Counter".
+	Names map[string]string
+	// Trace asks for every single run, not only for those above the thresholds.
+	Trace bool
+	// Everything asks for what no detector reads, too: uninterpreted records, every counter.
+	Everything bool
+	// Progress is told how far the file is read, nil for nobody; see Format.OwnProgress.
+	Progress Progress
+}
+
+// Format is a kind of file that can be opened. Each has a package of its own,
+// and a line in run.Formats.
+type Format struct {
+	// Name is a word for it: "etl".
+	Name string
+	// Sniff says that a file which begins with head is of this format. It is given 128 KiB, or the whole file.
+	Sniff func(head []byte) bool
+	// Claims says that a path which cannot be read as one file, a directory or a name for several files, is of this
+	// format; nil for no such path.
+	Claims func(path string) bool
+	// Open opens a file that Sniff or Claims has recognised.
+	Open func(path string, o OpenOptions) (File, error)
+	// BytesPerSecond is about how much of it is read in a second.
+	BytesPerSecond int64
+	// OwnProgress says that its files report to OpenOptions.Progress; for others, the times of events do.
+	OwnProgress bool
+}
