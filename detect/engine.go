@@ -56,12 +56,18 @@ func New(s Settings) *Engine {
 	}
 }
 
+// Show makes h share what the engine knows of the host: from now on it takes the
+// events that Apply is given. The caller puts h.Begin and h.End around Apply and
+// Finish, and gives h the findings that they emit.
+func (e *Engine) Show(h *fold.History) { e.world.Show(h) }
+
 // Apply takes the events of b. Findings among them are ignored: they are
 // derived from the rest.
 func (e *Engine) Apply(b *model.Batch, emit Emit) {
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if ev.Flags&model.FlagDerived != 0 || ev.Kind == model.KindFinding {
+			e.world.Derived(b, ev)
 			continue
 		}
 		if ev.Time > e.next {

@@ -7,8 +7,29 @@ import (
 	"lostbeat/model"
 )
 
+// Show makes h share the state of w: from now on it takes the events that w
+// takes. The caller puts h.Begin and h.End around all that changes w.
+func (w *Fold) Show(h *History) {
+	w.history = h
+	h.share(w.State)
+}
+
+// Derived takes an event that others have made of the stream, such as a finding.
+func (w *Fold) Derived(b *model.Batch, e *model.Event) {
+	if w.history != nil {
+		w.history.Event(b, e)
+	}
+}
+
 // Apply folds one event into the facts.
 func (w *Fold) Apply(b *model.Batch, e *model.Event) {
+	w.apply(b, e)
+	if w.history != nil {
+		w.history.Event(b, e)
+	}
+}
+
+func (w *Fold) apply(b *model.Batch, e *model.Event) {
 	if e.Flags&model.FlagKeyframe != 0 {
 		if w.warm {
 			return // it repeats what is known

@@ -43,6 +43,8 @@ type Fold struct {
 	Ports    *Ports
 	Counters *Counters
 	Loss     Loss
+	// history is what a screen shows, nil without one.
+	history *History
 }
 
 func New(limits Limits) *Fold {

@@ -14,10 +14,10 @@ import (
 // findings in all their versions. One goroutine writes; the others read the
 // Snapshot that it publishes.
 //
-// A History has a state of its own or shares one. With its own, the writer calls
-// Apply or Write for each batch. With a shared one, the state's owner puts Begin
-// and End around each batch, applies each event to the state first, and then
-// calls Event.
+// A History has a state of its own or shares that of a Fold: see Fold.Show. With
+// its own, the writer calls Apply or Write for each batch. With a shared one, the
+// state's owner puts Begin and End around each batch, applies each event to the
+// state first, and then calls Event.
 //
 // The zero History is not ready for use: see NewHistory.
 type History struct {
@@ -58,13 +58,21 @@ type Progress struct {
 	Done, Total int64
 }
 
-// NewHistory returns a History before any event. It shares the given state,
-// which its owner keeps up to date, or has its own when that is nil.
-func NewHistory(shared *state.State) *History {
-	h := &History{made: time.Now(), findings: map[string][]*model.Finding{}, state: shared, shared: shared != nil}
+// NewHistory returns a History before any event.
+func NewHistory() *History {
+	h := &History{made: time.Now(), findings: map[string][]*model.Finding{}}
 	h.clear()
 	h.publish()
 	return h
+}
+
+// share makes s, which its owner keeps up to date, the state of h.
+func (h *History) share(s *state.State) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state, h.shared = s, true
+	h.clear()
+	h.publish()
 }
 
 // Reset forgets all events, as a seek does. The findings given by SetFindings
@@ -122,7 +130,8 @@ func (h *History) Write(b *model.Batch) error {
 	return nil
 }
 
-// Apply adds a batch of events to a History with a state of its own.
+// Apply adds a batch of events to a History with a state of its own; with a
+// shared one Event does.
 func (h *History) Apply(b *model.Batch) {
 	h.Begin()
 	defer h.End()

@@ -8,6 +8,13 @@ import (
 	"lostbeat/model"
 )
 
+// Finding takes a finding as its event at time at would bring it; between Begin
+// and End.
+func (h *History) Finding(at model.Time, f model.Finding) {
+	h.note(&model.Event{Time: at, Kind: model.KindFinding})
+	h.finding(f)
+}
+
 // finding keeps a version of a finding, in the order of what they had seen.
 func (h *History) finding(f model.Finding) {
 	old := h.findings[f.ID]

@@ -52,7 +52,7 @@ func TestIntervalsAreSpread(t *testing.T) {
 		{"a moment", start + 10*second + second/2, 0, 7, map[model.Time]float32{10: 7}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := NewHistory(nil)
+			s := NewHistory()
 			// What a device counted over the same time covers every frame.
 			for i := range model.Time(30) {
 				apply(s, func(b *model.Builder) {
@@ -90,7 +90,7 @@ func TestIntervalsAreSpread(t *testing.T) {
 }
 
 func TestPartOfASecond(t *testing.T) {
-	snap := apply(NewHistory(nil), func(b *model.Builder) {
+	snap := apply(NewHistory(), func(b *model.Builder) {
 		b.AddDeferredHist(
 			model.DeferredHist{
 				Time:   tuitest.Start + second/4,
@@ -111,7 +111,7 @@ func TestPartOfASecond(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	s := NewHistory(nil)
+	s := NewHistory()
 	for i := range model.Time(2 * historyFrames) {
 		apply(s, func(b *model.Builder) {
 			b.AddDrop(drop(tuitest.Start+(i+1)*second, time.Second, 1))
@@ -147,7 +147,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	s := NewHistory(nil)
+	s := NewHistory()
 	stream := tuitest.Stream(tuitest.Options{Seconds: 3, CPUs: 256, Flood: 1})
 	for second := range model.Time(1000) {
 		b := *stream[2]
@@ -167,7 +167,7 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestSeriesAreForgotten(t *testing.T) {
-	s := NewHistory(nil)
+	s := NewHistory()
 	for i := range 3 * maxSeries {
 		d := drop(tuitest.Start+model.Time(i)*second/4, 0, 1)
 		d.LocalPort, d.PID = uint16(i), int32(i)
@@ -207,7 +207,7 @@ func TestSeekDropsWhatWasBefore(t *testing.T) {
 }
 
 func TestFindingAtAMoment(t *testing.T) {
-	s := NewHistory(nil)
+	s := NewHistory()
 	version := func(end int, title string) model.Finding {
 		return model.Finding{
 			ID:      "x",
@@ -246,7 +246,7 @@ func TestBuckets(t *testing.T) {
 	} {
 		h.Observe(uint64(d))
 	}
-	snap := apply(NewHistory(nil), func(b *model.Builder) {
+	snap := apply(NewHistory(), func(b *model.Builder) {
 		for cpu := range int32(2) {
 			b.AddDeferredHist(
 				model.DeferredHist{
@@ -272,7 +272,7 @@ func TestBuckets(t *testing.T) {
 }
 
 func TestRunningTotalsBecomeRates(t *testing.T) {
-	s := NewHistory(nil)
+	s := NewHistory()
 	count := func(at model.Time, value float64) *Snapshot {
 		return apply(s, func(b *model.Builder) {
 			b.AddCounter(
@@ -300,7 +300,7 @@ func TestRunningTotalsBecomeRates(t *testing.T) {
 
 func TestOpenCalls(t *testing.T) {
 	at := tuitest.Start
-	snap := apply(NewHistory(nil), func(b *model.Builder) {
+	snap := apply(NewHistory(), func(b *model.Builder) {
 		b.AddRPCCall(
 			model.RPCCall{Time: at, Dur: time.Millisecond, PID: 7, TID: 8, Interface: "i", Endpoint: "135", Process: "p"},
 		)
@@ -325,7 +325,7 @@ func TestOpenCalls(t *testing.T) {
 
 // loaded returns a History that has taken the whole stream.
 func loaded(opt tuitest.Options) *History {
-	h := NewHistory(nil)
+	h := NewHistory()
 	for _, b := range tuitest.Stream(opt) {
 		h.Apply(b)
 	}

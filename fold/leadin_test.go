@@ -52,7 +52,7 @@ func jumped(t *testing.T, batches []*model.Batch, lead time.Duration) *History {
 	t.Helper()
 	last := batches[len(batches)-1]
 	from := last.Events[len(last.Events)-1].Time.Add(-lead)
-	s, before := NewHistory(nil), state.New()
+	s, before := NewHistory(), state.New()
 	var begun bool
 	for _, b := range batches {
 		if b.Events[len(b.Events)-1].Time < from {
@@ -80,7 +80,7 @@ func TestLeadInShowsTheSame(t *testing.T) {
 		{Seconds: 300, Flood: 200, Leak: 50}, {Seconds: 300, Windows: true, CPUs: 4, Flood: 200},
 	} {
 		batches := tuitest.Stream(opt)
-		played := NewHistory(nil)
+		played := NewHistory()
 		for _, b := range batches {
 			played.Apply(b)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/fold"
 	"lostbeat/internal/guard"
 	"lostbeat/model"
 	"lostbeat/source"
@@ -47,6 +48,9 @@ type Output struct {
 type Options struct {
 	// Detect are the detectors' thresholds; nil runs no detectors.
 	Detect *detect.Settings
+	// History is a screen that shares what the detectors know: it takes the
+	// stream and the findings on their goroutine. It needs Detect; nil for none.
+	History *fold.History
 	// Outputs take the stream, each in a goroutine and from a queue of its own.
 	Outputs []Output
 	// Live says that the source is a running host: it is never held up by a
@@ -125,6 +129,9 @@ func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 	r := &runner{opts: opts, queues: newQueues(opts)}
 	if opts.Detect != nil {
 		r.engine = detect.New(*opts.Detect)
+		if opts.History != nil {
+			r.engine.Show(opts.History)
+		}
 	}
 	if r.opts.Drain == 0 {
 		r.opts.Drain = defaultDrain
@@ -258,9 +265,7 @@ func (r *runner) judging() {
 			r.judge(b, it)
 		}
 		if r.engine != nil {
-			var verdicts []Verdict
-			r.engine.Finish(func(at model.Time, f model.Finding) { verdicts = append(verdicts, Verdict{at, f}) })
-			r.fan(nil, Interleave(&model.Batch{}, verdicts))
+			r.fan(nil, Interleave(&model.Batch{}, r.verdicts(r.engine.Finish)))
 		}
 		return nil
 	})
@@ -276,11 +281,26 @@ func (r *runner) judging() {
 
 func (r *runner) judge(b *model.Batch, it *item) {
 	if r.engine != nil {
-		var verdicts []Verdict
-		r.engine.Apply(b, func(at model.Time, f model.Finding) { verdicts = append(verdicts, Verdict{at, f}) })
-		b = Interleave(b, verdicts)
+		b = Interleave(b, r.verdicts(func(emit detect.Emit) { r.engine.Apply(b, emit) }))
 	}
 	r.fan(it, b)
+}
+
+// verdicts returns the findings that judge emits.
+func (r *runner) verdicts(judge func(detect.Emit)) []Verdict {
+	var verdicts []Verdict
+	h := r.opts.History
+	if h != nil {
+		h.Begin()
+		defer h.End()
+	}
+	judge(func(at model.Time, f model.Finding) {
+		verdicts = append(verdicts, Verdict{at, f})
+		if h != nil {
+			h.Finding(at, f)
+		}
+	})
+	return verdicts
 }
 
 func (r *runner) fan(it *item, b *model.Batch) {

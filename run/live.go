@@ -34,7 +34,7 @@ type Live struct {
 
 // Run shows the session until the user leaves it.
 func (l Live) Run(ctx context.Context) error {
-	state := fold.NewHistory(nil)
+	state := fold.NewHistory()
 	flight, err := record.NewFlight("", record.FlightOptions{Options: record.Options{Tool: l.Tool}, Window: memoryWindow})
 	if err != nil {
 		return err
@@ -53,8 +53,8 @@ func (l Live) Run(ctx context.Context) error {
 	}
 	all.run("the pipeline", func() error {
 		_, err := pipeline.Run(ctx, l.Source, pipeline.Options{
-			Detect: &l.Settings, Live: true,
-			Outputs: append([]pipeline.Output{{Name: "screen", Sink: state}, {Name: "memory", Sink: flight}}, l.Outputs...),
+			Detect: &l.Settings, Live: true, History: state,
+			Outputs: append([]pipeline.Output{{Name: "memory", Sink: flight}}, l.Outputs...),
 			Failed:  func(name string, err error) { state.SetFault(fmt.Errorf("%s: %w", name, err)) },
 		})
 		return shown(err)

@@ -33,7 +33,7 @@ type Replay struct {
 // Run shows the capture until the user leaves it: one pass over all of it finds
 // the verdicts, while a player shows the moment that the user asks for.
 func (r Replay) Run(ctx context.Context) error {
-	state := fold.NewHistory(nil)
+	state := fold.NewHistory()
 	verdicts := &judged{Seekable: r.Capture}
 	shown := &screen.Jumping{History: state}
 	player := source.NewPlayer(verdicts, source.PlayerOptions{

@@ -72,7 +72,7 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s := fold.NewHistory(nil)
+				s := fold.NewHistory()
 				for _, batch := range bb.batches {
 					s.Apply(batch)
 				}

@@ -18,7 +18,7 @@ import (
 
 // loaded returns a State that has taken the whole stream.
 func loaded(opt tuitest.Options) *fold.History {
-	s := fold.NewHistory(nil)
+	s := fold.NewHistory()
 	for _, b := range tuitest.Stream(opt) {
 		s.Apply(b)
 	}
@@ -78,7 +78,7 @@ func TestFrames(t *testing.T) {
 		{name: "windows", stream: tuitest.Options{Seconds: 60, Windows: true, CPUs: 4, Flood: 30}},
 	}
 	for _, host := range hosts {
-		s := fold.NewHistory(nil)
+		s := fold.NewHistory()
 		switch {
 		case host.one:
 			var b model.Builder
@@ -177,10 +177,10 @@ func checkFrame(t *testing.T, content string, w, h int) {
 // Every size gives a frame of that size, on every page, in every mode.
 func TestAnySize(t *testing.T) {
 	states := map[string]*fold.History{
-		"none":    fold.NewHistory(nil),
+		"none":    fold.NewHistory(),
 		"faults":  loaded(bothFaults),
 		"windows": loaded(tuitest.Options{Seconds: 40, Windows: true, Flood: 20}),
-		"fault":   fold.NewHistory(nil),
+		"fault":   fold.NewHistory(),
 	}
 	states["fault"].SetFault(errors.New("read: no such device"))
 	for name, s := range states {

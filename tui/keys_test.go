@@ -228,7 +228,7 @@ func TestRecord(t *testing.T) {
 // The live screen follows; a pause holds it, and going on shows what came since.
 func TestFollowAndPause(t *testing.T) {
 	stream := tuitest.Stream(tuitest.Options{Seconds: 40})
-	s := fold.NewHistory(nil)
+	s := fold.NewHistory()
 	m := screen(s, 100, 30)
 	feed := func(from, to int) {
 		for _, b := range stream[from:to] {
@@ -254,7 +254,7 @@ func TestFollowAndPause(t *testing.T) {
 // A row stays selected when its table is sorted anew or grows.
 func TestSelectionFollowsItsRow(t *testing.T) {
 	stream := tuitest.Stream(tuitest.Options{Seconds: 90, Flood: 70, Leak: 10})
-	s := fold.NewHistory(nil)
+	s := fold.NewHistory()
 	m := screen(s, 100, 40)
 	for _, b := range stream[:11] {
 		s.Apply(b)

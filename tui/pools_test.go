@@ -11,7 +11,7 @@ import (
 
 func TestPoolsOfNamespaces(t *testing.T) {
 	at := tuitest.Start + second
-	s := fold.NewHistory(nil)
+	s := fold.NewHistory()
 	apply(s, func(b *model.Builder) {
 		for i, name := range []string{"", "blue", "4026532001"} {
 			b.AddPortPool(

@@ -57,7 +57,7 @@ func TestForecast(t *testing.T) {
 		{"one step", func(i int) int { return 10 + 100*(i/90) }, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := fold.NewHistory(nil)
+			s := fold.NewHistory()
 			held := 0
 			for i := range 100 {
 				apply(s, func(b *model.Builder) {
@@ -109,7 +109,7 @@ func TestForecast(t *testing.T) {
 // Snapshots are read while the stream is written: run with -race.
 func TestSnapshotsAreImmutable(t *testing.T) {
 	stream := tuitest.Stream(bothFaults)
-	s := fold.NewHistory(nil)
+	s := fold.NewHistory()
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for _, b := range stream {

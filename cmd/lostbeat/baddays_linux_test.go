@@ -225,7 +225,7 @@ func TestManyPortsAndProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	screen := fold.NewHistory(nil)
+	screen := fold.NewHistory()
 	inUse := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

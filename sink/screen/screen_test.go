@@ -47,7 +47,7 @@ func TestJumpDropsWhatIsQueued(t *testing.T) {
 	}
 	defer c.Close()
 	start, end := c.Span()
-	screen := &Jumping{History: fold.NewHistory(nil)}
+	screen := &Jumping{History: fold.NewHistory()}
 	moved := make(chan struct{})
 	player := source.NewPlayer(
 		c,
