@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"lostbeat/internal/guard"
 	"lostbeat/model"
 	"lostbeat/record/recordpb"
 )
@@ -87,7 +88,9 @@ type Writer struct {
 	timer   *time.Timer
 	closed  bool
 	full    bool
-	stats   Stats
+	// broken is a panic beside Write, which returns it.
+	broken error
+	stats  Stats
 	// pending is what was lost and has not been reported in the recording.
 	pending struct {
 		events uint64
@@ -206,6 +209,8 @@ func (w *Writer) Write(b *model.Batch) error {
 	w.take()
 	defer w.give()
 	switch {
+	case w.broken != nil:
+		return w.broken
 	case w.closed:
 		return wrap("write", w.path, ErrClosed)
 	case w.full:
@@ -254,8 +259,14 @@ func (w *Writer) reportLoss(t model.Time) {
 func (w *Writer) overdue() {
 	w.take()
 	defer w.give()
-	if !w.closed {
-		w.flush()
+	err := guard.Do("the recorder", func() error {
+		if !w.closed {
+			w.flush()
+		}
+		return nil
+	})
+	if err != nil {
+		w.stats.Err, w.broken = err, err
 	}
 }
 

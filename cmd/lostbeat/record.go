@@ -7,9 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
+	"lostbeat/internal/guard"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/record"
@@ -171,9 +171,9 @@ func showProgress(w io.Writer, r recording.Recorder, t *tally.Tally) (stop func(
 		return func() {}
 	}
 	done := make(chan struct{})
-	var wait sync.WaitGroup
+	var line guard.Background
 	began := time.Now()
-	wait.Go(func() {
+	line.Go("the progress line", func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		for {
@@ -183,7 +183,7 @@ func showProgress(w io.Writer, r recording.Recorder, t *tally.Tally) (stop func(
 				return
 			case <-ticker.C:
 				s := r.Stats()
-				line := fmt.Sprintf(
+				text := fmt.Sprintf(
 					"● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
 					time.Since(began).
 						Round(time.Second),
@@ -192,9 +192,9 @@ func showProgress(w io.Writer, r recording.Recorder, t *tally.Tally) (stop func(
 					s.Lost+t.Lost(),
 					t.Findings(),
 				)
-				fmt.Fprint(w, "\r\x1b[K", fit(line, columns(w)))
+				fmt.Fprint(w, "\r\x1b[K", fit(text, columns(w)))
 			}
 		}
 	})
-	return func() { close(done); wait.Wait() }
+	return func() { close(done); line.Wait() }
 }

@@ -23,3 +23,16 @@ func TestDo(t *testing.T) {
 		t.Errorf("the trace does not name the caller:\n%s", panicked.Trace)
 	}
 }
+
+func TestBackground(t *testing.T) {
+	var b Background
+	b.Go("listing", func() {})
+	b.Wait()
+	b.Rethrow()
+	b.Go("listing", func() { panic("oops") })
+	b.Wait()
+	err := Do("source", func() error { b.Rethrow(); return nil })
+	if err == nil || err.Error() != "internal error in listing: oops" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/guard"
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
@@ -70,7 +70,7 @@ type attached struct {
 	requests chan struct{}
 	listings chan *listing
 	stop     context.CancelFunc
-	done     sync.WaitGroup
+	done     guard.Background
 
 	interval  time.Duration
 	nextAudit model.Time
@@ -125,7 +125,7 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
-	a.done.Go(func() { a.audit(ctx) })
+	a.done.Go("the listing of ports", func() { a.audit(ctx) })
 	return a, nil
 }
 
@@ -257,6 +257,7 @@ func (a *attached) audit(ctx context.Context) {
 // Collect implements ebpf.Attached: it announces what existed at the start,
 // ends rests, and compares with the last listing.
 func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) error {
+	a.done.Rethrow()
 	a.tracker.told = now
 	a.tracker.announce(now, b)
 	a.tracker.expire(now, b)
