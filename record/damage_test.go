@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"errors"
+	"io"
 	"lostbeat/internal/testutil"
 	"math/rand/v2"
 	"os"
@@ -92,11 +93,11 @@ func smallRecording(t *testing.T) (data []byte, want string) {
 // losses and keyframes, and the losses that the reader reported.
 func readAll(t *testing.T, data []byte) (got *text, losses []model.Loss, err error) {
 	t.Helper()
-	in, err := newInput("test.lostbeat", bytes.NewReader(data), int64(len(data)))
+	in, err := newTestInput("test.lostbeat", bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &Reader{inputs: []*input{in}}
+	r := &Reader{inputs: []*input{in}, unpacker: in.unpacker}
 	defer r.Close()
 	got = &text{t: t}
 	got.AllowUnknown, got.Partial = true, true
@@ -258,7 +259,7 @@ func TestVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer = append(newer, enc.EncodeAll(appendEnvelope(nil, 99, []byte("a message of the future")), nil)...)
-	in, err := newInput("x", bytes.NewReader(newer), int64(len(newer)))
+	in, err := newTestInput("x", bytes.NewReader(newer), int64(len(newer)))
 	if err != nil || len(in.notes) == 0 || !strings.Contains(in.notes[0], "1.7") {
 		t.Fatalf("notes %v, error %v", in.notes, err)
 	}
@@ -414,4 +415,13 @@ func TestKill9(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d recordings ended in a torn frame", torn, rounds)
+}
+
+// newTestInput opens a file in memory.
+func newTestInput(path string, r io.ReaderAt, size int64) (*input, error) {
+	u, err := newUnpacker()
+	if err != nil {
+		return nil, err
+	}
+	return newInput(path, r, size, u)
 }

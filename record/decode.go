@@ -111,6 +111,16 @@ func (p *packed) varint() (uint64, bool) {
 	return v, true
 }
 
+// countVarints returns how many numbers b holds.
+func countVarints(b []byte) (n int) {
+	for _, c := range b {
+		if c < 0x80 {
+			n++
+		}
+	}
+	return n
+}
+
 // columnReader gives the values of a column in turn.
 type columnReader struct {
 	field uint32
@@ -275,6 +285,7 @@ type eventsReader struct {
 func (x *eventsReader) parse(msg []byte) error {
 	var stacks, kinds [][]byte
 	var hists, shapes []byte
+	var tables tableBytes
 	x.tables.Strings = []string{""}
 	err := eachField(msg, func(v field) error {
 		switch v.num {
@@ -286,6 +297,12 @@ func (x *eventsReader) parse(msg []byte) error {
 		case eventsStrings:
 			if len(x.tables.Strings) > maxStrings {
 				return malformed("more than %d strings", maxStrings)
+			}
+			if len(v.bytes) > maxString {
+				return malformed("string of %d bytes", len(v.bytes))
+			}
+			if err := tables.take(stringBytes + len(v.bytes)); err != nil {
+				return err
 			}
 			x.tables.Strings = append(x.tables.Strings, string(v.bytes))
 		case eventsStacks:
@@ -321,10 +338,10 @@ func (x *eventsReader) parse(msg []byte) error {
 	if err := x.parseShapes(shapes); err != nil {
 		return fmt.Errorf("shapes: %w", err)
 	}
-	if x.tables.Stacks, err = parseStacks(stacks, x.tables.Strings); err != nil {
+	if x.tables.Stacks, err = parseStacks(stacks, x.tables.Strings, &tables); err != nil {
 		return fmt.Errorf("stacks: %w", err)
 	}
-	if x.tables.Hists, err = parseHists(hists); err != nil {
+	if x.tables.Hists, err = parseHists(hists, &tables); err != nil {
 		return fmt.Errorf("histograms: %w", err)
 	}
 	for _, k := range kinds {
@@ -395,7 +412,7 @@ func (x *eventsReader) next() (*model.Batch, error) {
 	return &out, nil
 }
 
-func parseStacks(msgs [][]byte, strings []string) ([]model.Stack, error) {
+func parseStacks(msgs [][]byte, strings []string, tables *tableBytes) ([]model.Stack, error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
@@ -416,6 +433,9 @@ func parseStacks(msgs [][]byte, strings []string) ([]model.Stack, error) {
 			return nil, err
 		}
 		var stack model.Stack
+		if err := tables.take(stackBytes + frameBytes*countVarints(addrs.buf)); err != nil {
+			return nil, err
+		}
 		for len(addrs.buf) > 0 {
 			if total++; total > maxFrames {
 				return nil, malformed("more than %d frames", maxFrames)
@@ -439,7 +459,7 @@ func parseStacks(msgs [][]byte, strings []string) ([]model.Stack, error) {
 	return stacks, nil
 }
 
-func parseHists(msg []byte) ([]model.Histogram, error) {
+func parseHists(msg []byte, tables *tableBytes) ([]model.Histogram, error) {
 	var cols [7]packed
 	if err := eachField(msg, func(v field) error {
 		if int(v.num) < len(cols) {
@@ -452,9 +472,12 @@ func parseHists(msg []byte) ([]model.Histogram, error) {
 	if len(cols[1].buf) == 0 {
 		return nil, nil
 	}
+	if err := tables.take(histBytes*countVarints(cols[1].buf) + bucketBytes*countVarints(cols[5].buf)); err != nil {
+		return nil, err
+	}
 	// One byte at least to a number bounds both tables.
-	buckets := make([]model.BucketCount, 0, min(len(cols[5].buf), maxBuckets))
-	hists := make([]model.Histogram, 1, 1+min(len(cols[1].buf), maxHists))
+	buckets := make([]model.BucketCount, 0, min(countVarints(cols[5].buf), maxBuckets))
+	hists := make([]model.Histogram, 1, 1+min(countVarints(cols[1].buf), maxHists))
 	for len(cols[1].buf) > 0 {
 		if len(hists) > maxHists {
 			return nil, malformed("more than %d", maxHists)

@@ -99,6 +99,9 @@ func readSeekTable(r io.ReaderAt, size int64) ([]frame, error) {
 	if footer[4]&0x7f != 0 || length+8 > size {
 		return nil, errors.New("seek table is larger than the file")
 	}
+	if n > maxBlocks+2 {
+		return nil, fmt.Errorf("seek table of %d frames: at most %d blocks of a file are read", n, maxBlocks)
+	}
 	table := make([]byte, length+8)
 	if _, err := r.ReadAt(table, size-int64(len(table))); err != nil {
 		return nil, err
@@ -249,6 +252,9 @@ func scan(r io.ReaderAt, size int64, check func(frame) bool) (frames []frame, ga
 	lost := false // whether frames were lost just before offset
 	tornAt := size
 	for offset < size {
+		if len(frames) > maxBlocks || gaps > maxBlocks {
+			return frames, gaps, offset, nil
+		}
 		length, skippable, err := w.frameLength(offset)
 		if err == nil {
 			f := frame{offset: offset, size: int(min(length, maxStored))}

@@ -16,10 +16,10 @@ import (
 	"lostbeat/record/recordpb"
 )
 
-// block is where a block stands and what is in it. summary is nil until it has been read.
+// block is where a block stands and what is in it.
 type block struct {
 	frame
-	summary *recordpb.Summary
+	outline
 }
 
 // input is one recording file being read.
@@ -34,8 +34,15 @@ type input struct {
 	closed bool
 	// torn is the number of bytes after the last whole frame.
 	torn int64
+	// kinds counts the events of all blocks of the index by kind, nil without an index.
+	kinds map[model.Kind]uint64
 	// notes say what is wrong with the file.
 	notes []string
+	*unpacker
+}
+
+// unpacker decompresses frames, of one file after the other.
+type unpacker struct {
 	// zstd decompresses whole frames, heads the beginnings of frames: a decoder
 	// that is in the middle of a frame cannot serve another.
 	zstd, heads *zstd.Decoder
@@ -43,8 +50,25 @@ type input struct {
 	stored, raw []byte
 }
 
-// openInput opens one file.
-func openInput(path string) (*input, error) {
+func newUnpacker() (*unpacker, error) {
+	dec, err := newDecoder()
+	if err != nil {
+		return nil, fmt.Errorf("start zstd: %w", err)
+	}
+	heads, err := newDecoder()
+	if err != nil {
+		return nil, fmt.Errorf("start zstd: %w", err)
+	}
+	return &unpacker{zstd: dec, heads: heads}, nil
+}
+
+func (u *unpacker) close() {
+	u.zstd.Close()
+	u.heads.Close()
+}
+
+// openInput opens one file, which is read with u.
+func openInput(path string, u *unpacker) (*input, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, wrap("open", path, err)
@@ -55,7 +79,7 @@ func openInput(path string) (*input, error) {
 	}
 	if err == nil {
 		var in *input
-		if in, err = newInput(path, f, info.Size()); err == nil {
+		if in, err = newInput(path, f, info.Size(), u); err == nil {
 			in.close = f.Close
 			return in, nil
 		}
@@ -65,27 +89,18 @@ func openInput(path string) (*input, error) {
 }
 
 // newInput reads the header and finds the blocks.
-func newInput(path string, r io.ReaderAt, size int64) (*input, error) {
+func newInput(path string, r io.ReaderAt, size int64, u *unpacker) (*input, error) {
 	header, err := readHeader(r, size)
 	if err != nil {
 		return nil, err
 	}
-	dec, err := newDecoder()
-	if err != nil {
-		return nil, fmt.Errorf("start zstd: %w", err)
-	}
-	heads, err := newDecoder()
-	if err != nil {
-		return nil, fmt.Errorf("start zstd: %w", err)
-	}
 	in := &input{
-		path:   path,
-		r:      r,
-		size:   size,
-		header: header,
-		zstd:   dec,
-		heads:  heads,
-		close:  func() error { return nil },
+		path:     path,
+		r:        r,
+		size:     size,
+		header:   header,
+		unpacker: u,
+		close:    func() error { return nil },
 	}
 	if header.FormatMinor > FormatMinor {
 		in.note(
@@ -145,6 +160,9 @@ func readHeader(r io.ReaderAt, size int64) (*recordpb.Header, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: header: %w", ErrNotRecording, err)
 	}
+	if len(raw) > maxHeader {
+		return nil, fmt.Errorf("%w: header of %d bytes", ErrNotRecording, len(raw))
+	}
 	body, err := find(raw, envelopeHeader)
 	if err != nil {
 		return nil, fmt.Errorf("%w: header: %w", ErrNotRecording, err)
@@ -172,22 +190,113 @@ func (in *input) indexed(frames []frame) error {
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	var index recordpb.Index
-	if err := proto.Unmarshal(body, &index); err != nil {
+	frames = frames[1 : len(frames)-1]
+	blocks := make([]block, 0, len(frames))
+	kinds := map[model.Kind]uint64{}
+	differ := errors.New("index and seek table differ")
+	err = eachField(body, func(v field) error {
+		n := len(blocks)
+		if v.num != indexBlocks {
+			return nil
+		}
+		if n == len(frames) {
+			return differ
+		}
+		b := block{frame: frames[n]}
+		offset, size, err := parseIndexEntry(v.bytes, &b.outline, kinds)
+		if err != nil {
+			return err
+		}
+		if offset != uint64(b.offset) || size != uint64(b.size) || !b.known {
+			return differ
+		}
+		blocks = append(blocks, b)
+		return nil
+	})
+	if err == nil && len(blocks) != len(frames) {
+		err = differ
+	}
+	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	frames = frames[1 : len(frames)-1]
-	if len(index.Blocks) != len(frames) {
-		return errors.New("index and seek table differ")
-	}
-	in.blocks = make([]block, len(frames))
-	for i, e := range index.Blocks {
-		if e.Summary == nil || int64(e.Offset) != frames[i].offset || int(e.Size) != frames[i].size {
-			return errors.New("index and seek table differ")
-		}
-		in.blocks[i] = block{frames[i], e.Summary}
-	}
+	in.blocks, in.kinds = blocks, kinds
 	return nil
+}
+
+// Fields of Index and IndexEntry.
+const (
+	indexBlocks  = 1
+	entryOffset  = 1
+	entrySize    = 2
+	entrySummary = 3
+)
+
+// parseIndexEntry reads an entry of the index into o and adds its events to kinds.
+func parseIndexEntry(msg []byte, o *outline, kinds map[model.Kind]uint64) (offset, size uint64, err error) {
+	err = eachField(msg, func(v field) error {
+		switch v.num {
+		case entryOffset:
+			offset = v.number
+		case entrySize:
+			size = v.number
+		case entrySummary:
+			return parseOutline(v.bytes, o, kinds)
+		}
+		return nil
+	})
+	return offset, size, err
+}
+
+// Fields of Summary and KindCount.
+const (
+	summarySeq      = 1
+	summaryStart    = 2
+	summaryEnd      = 3
+	summaryEvents   = 4
+	summaryLost     = 5
+	summaryKeyframe = 6
+	summaryKinds    = 7
+	countKind       = 1
+	countEvents     = 2
+)
+
+// parseOutline reads a Summary into o, and adds its events to kinds unless that is nil.
+func parseOutline(msg []byte, o *outline, kinds map[model.Kind]uint64) error {
+	o.known = true
+	return eachField(msg, func(v field) error {
+		switch v.num {
+		case summarySeq:
+			o.seq = v.number
+		case summaryStart:
+			o.start = model.Time(v.number)
+		case summaryEnd:
+			o.end = model.Time(v.number)
+		case summaryEvents:
+			o.events = v.number
+		case summaryLost:
+			o.lost = v.number
+		case summaryKeyframe:
+			o.keyframe = v.number != 0
+		case summaryKinds:
+			if kinds == nil {
+				return nil
+			}
+			var kind, n uint64
+			if err := eachField(v.bytes, func(v field) error {
+				switch v.num {
+				case countKind:
+					kind = v.number
+				case countEvents:
+					n = v.number
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			kinds[model.Kind(kind)] += n
+		}
+		return nil
+	})
 }
 
 // scan finds the blocks of a file that was not closed, or that is damaged.
@@ -201,8 +310,14 @@ func (in *input) scan() error {
 		in.note("%d damaged stretches between the blocks", gaps)
 	}
 	in.blocks = nil
-	for _, f := range frames[min(1, len(frames)):] {
-		in.blocks = append(in.blocks, block{frame: f})
+	frames = frames[min(1, len(frames)):]
+	in.blocks = make([]block, len(frames))
+	for i, f := range frames {
+		in.blocks[i].frame = f
+	}
+	if in.torn > 0 && len(frames) >= maxBlocks {
+		in.note("more than %d blocks: %d bytes after them are not read", maxBlocks, in.torn)
+		return nil
 	}
 	// What is at the end may be an index that has lost its seek table.
 	if n := len(in.blocks); n > 0 && in.summary(n-1) == nil {
@@ -222,17 +337,24 @@ func (in *input) scan() error {
 
 // read decompresses a frame; the bytes hold until the next read.
 func (in *input) read(f frame) ([]byte, error) {
-	if cap(in.stored) < f.size {
+	if cap(in.stored) < f.size || cap(in.stored) > maxSpare && cap(in.stored) > 4*f.size {
+		in.stored = nil // for the collector, before there is another
 		in.stored = make([]byte, f.size)
 	}
 	in.stored = in.stored[:f.size]
 	if n, err := in.r.ReadAt(in.stored, f.offset); n < f.size {
 		return nil, fmt.Errorf("read %d bytes at %d: %w", f.size, f.offset, err)
 	}
+	if cap(in.raw) > maxSpare && cap(in.raw) > 4*int(f.raw) {
+		in.raw = nil
+	}
 	raw, err := in.zstd.DecodeAll(in.stored, in.raw[:0])
 	in.raw = raw
 	return raw, err
 }
+
+// maxSpare is how large a buffer may be that stays for frames that need a quarter of it or less.
+const maxSpare = 4 << 20
 
 // head decompresses the beginning of a frame.
 func (in *input) head(f frame) ([]byte, error) {
@@ -263,42 +385,48 @@ func (in *input) head(f frame) ([]byte, error) {
 }
 
 // summary returns what block i says about itself, nil when that is unreadable.
-func (in *input) summary(i int) *recordpb.Summary {
+func (in *input) summary(i int) *outline {
 	b := &in.blocks[i]
-	if b.summary != nil {
-		return b.summary
+	if !b.known && !b.bad {
+		raw, err := in.head(b.frame)
+		var o outline
+		if err == nil {
+			o, err = parseSummary(raw, nil)
+		}
+		if b.outline = o; err != nil {
+			b.outline = outline{bad: true}
+		}
 	}
-	raw, err := in.head(b.frame)
-	if err != nil {
+	if b.bad {
 		return nil
 	}
-	b.summary = parseSummary(raw)
-	return b.summary
+	return &b.outline
 }
 
-func parseSummary(raw []byte) *recordpb.Summary {
+// parseSummary reads the message at the front of a block, and adds its events
+// to kinds unless that is nil.
+func parseSummary(raw []byte, kinds map[model.Kind]uint64) (o outline, err error) {
 	x, err := parseEnvelope(raw)
-	if err != nil || x.num != envelopeSummary {
-		return nil
+	if err == nil && x.num != envelopeSummary {
+		err = malformed("message %d instead of a summary", x.num)
 	}
-	s := new(recordpb.Summary)
-	if proto.Unmarshal(x.body, s) != nil {
-		return nil
+	if err == nil {
+		err = parseOutline(x.body, &o, kinds)
 	}
-	return s
+	return o, err
 }
 
 // span returns the times of the first and the last event, ok false when there are none.
 func (in *input) span() (start, end model.Time, ok bool) {
 	for i := range in.blocks {
 		if s := in.summary(i); s != nil {
-			start, ok = model.Time(s.StartNs), true
+			start, ok = s.start, true
 			break
 		}
 	}
 	for i := len(in.blocks) - 1; i >= 0 && ok; i-- {
 		if s := in.summary(i); s != nil {
-			return start, model.Time(s.EndNs), true
+			return start, s.end, true
 		}
 	}
 	return start, end, ok
@@ -311,13 +439,13 @@ func (in *input) at(t model.Time) int {
 		// A block that cannot be read takes the place of the next one that can.
 		for ; i < len(in.blocks); i++ {
 			if s := in.summary(i); s != nil {
-				return model.Time(s.StartNs) > t
+				return s.start > t
 			}
 		}
 		return true
 	}) - 1
 	for ; i > 0; i-- {
-		if s := in.summary(i); s != nil && s.Keyframe {
+		if s := in.summary(i); s != nil && s.keyframe {
 			break
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"lostbeat/model"
-	"lostbeat/record/recordpb"
 )
 
 // originFile is the origin of loss events for what could not be read.
@@ -20,7 +19,8 @@ const originFile = "file"
 // Reader reads a recording: one file, or several as one. It implements
 // source.Seekable. Its methods are not safe for concurrent use.
 type Reader struct {
-	inputs []*input
+	inputs   []*input
+	unpacker *unpacker
 }
 
 // Open opens a recording. path may also be the name that was given to a
@@ -78,9 +78,13 @@ func globEscape(path string) string {
 // OpenFiles opens several files as one recording, in the order of their times.
 // An empty file among several is left out.
 func OpenFiles(paths ...string) (*Reader, error) {
-	r := new(Reader)
+	u, err := newUnpacker()
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{unpacker: u}
 	for _, path := range paths {
-		in, err := openInput(path)
+		in, err := openInput(path, u)
 		if err != nil {
 			if errors.Is(err, ErrEmpty) && len(paths) > 1 {
 				continue
@@ -90,7 +94,7 @@ func OpenFiles(paths ...string) (*Reader, error) {
 		r.inputs = append(r.inputs, in)
 	}
 	if len(r.inputs) == 0 {
-		return nil, wrap("open", filepath.Join(paths...), ErrEmpty)
+		return nil, errors.Join(wrap("open", filepath.Join(paths...), ErrEmpty), r.Close())
 	}
 	slices.SortStableFunc(r.inputs, func(a, b *input) int {
 		if string(a.header.Session) == string(b.header.Session) {
@@ -116,10 +120,9 @@ func (r *Reader) Close() error {
 	var errs []error
 	for _, in := range r.inputs {
 		errs = append(errs, in.close())
-		in.zstd.Close()
-		in.heads.Close()
 	}
 	r.inputs = nil
+	r.unpacker.close()
 	return errors.Join(errs...)
 }
 
@@ -186,10 +189,14 @@ type pass struct {
 	// lost are events in blocks that could not be read, reported before the next that can.
 	lost   uint64
 	reason string
+	// expands is what the file may still become.
+	expands expansion
 }
 
+func newPass(emit func(*model.Batch) error) *pass { return &pass{emit: emit, expands: newExpansion()} }
+
 func (r *Reader) run(ctx context.Context, file, first int, emit func(*model.Batch) error) error {
-	p := &pass{emit: emit}
+	p := newPass(emit)
 	for _, in := range r.inputs[min(file, len(r.inputs)):] {
 		if err := p.file(ctx, in, first); err != nil || ctx.Err() != nil {
 			return err
@@ -215,7 +222,10 @@ func (p *pass) file(ctx context.Context, in *input, first int) error {
 			return err
 		}
 	}
-	if !in.closed && in.torn > 0 {
+	if in.torn > 0 && len(in.blocks) >= maxBlocks {
+		p.miss(1, fmt.Sprintf("%s has more than %d blocks: the %d bytes after them are not read",
+			filepath.Base(in.path), maxBlocks, in.torn))
+	} else if !in.closed && in.torn > 0 {
 		p.miss(1, fmt.Sprintf("torn: %d bytes at the end of %s are no whole block", in.torn, filepath.Base(in.path)))
 	}
 	return nil
@@ -253,42 +263,48 @@ func (p *pass) since(now model.Time) time.Duration {
 
 // block hands on block i of a file.
 func (p *pass) block(in *input, i int) error {
+	p.expands.stored(in.blocks[i].size)
 	raw, err := in.read(in.blocks[i].frame)
-	var body []byte
-	var summary *recordpb.Summary
 	if err == nil {
-		if summary = parseSummary(raw); summary == nil {
-			err = errChecksum
-		} else {
+		err = p.expands.decompressed(len(raw))
+	}
+	var body []byte
+	var summary outline
+	if err == nil {
+		if summary, err = parseSummary(raw, nil); err == nil {
 			body, err = find(raw, envelopeBlock)
 		}
 	}
 	if err != nil {
 		events := uint64(1)
-		if s := cmp.Or(summary, in.summary(i)); s != nil {
-			events = max(1, s.Events)
-			p.seq, p.started = s.Seq+1, true
+		s := &summary
+		if !s.known {
+			s = in.summary(i)
+		}
+		if s != nil {
+			events = max(1, s.events)
+			p.seq, p.started = s.seq+1, true
 		} else {
 			p.seq++
 		}
 		p.miss(events, fmt.Sprintf("block %d of %s: %v", i, filepath.Base(in.path), err))
 		return nil
 	}
-	if p.started && summary.Seq < p.seq {
+	if p.started && summary.seq < p.seq {
 		// The windows of a flight recorder overlap: this block was in the file before.
 		return nil
 	}
-	if p.started && summary.Seq > p.seq {
-		p.miss(1, fmt.Sprintf("%d blocks before block %d of %s are missing", summary.Seq-p.seq, i, filepath.Base(in.path)))
+	if p.started && summary.seq > p.seq {
+		p.miss(1, fmt.Sprintf("%d blocks before block %d of %s are missing", summary.seq-p.seq, i, filepath.Base(in.path)))
 	}
-	p.seq, p.started = summary.Seq+1, true
-	if err := p.reportLoss(model.Time(summary.StartNs)); err != nil {
+	p.seq, p.started = summary.seq+1, true
+	if err := p.reportLoss(summary.start); err != nil {
 		return err
 	}
-	if err := p.decode(in, i, body, summary.Keyframe); err != nil {
+	if err := p.decode(in, i, body, summary.keyframe); err != nil {
 		return err
 	}
-	if summary.Keyframe {
+	if summary.keyframe {
 		p.keyframe = false
 	}
 	return nil
@@ -301,7 +317,7 @@ type errReceiver struct{ error }
 // needs none before it.
 func (p *pass) decode(in *input, i int, body []byte, independent bool) error {
 	keyframe := p.keyframe
-	handed := uint64(0)
+	handed, left := uint64(0), uint64(0) // left out
 	err := eachField(body, func(v field) error {
 		if v.num == blockEvents && keyframe && independent && handed == 0 && p.last != 0 {
 			// Nothing was known when the block began: what was read before no longer holds.
@@ -324,6 +340,12 @@ func (p *pass) decode(in *input, i int, body []byte, independent bool) error {
 			if err != nil || b == nil {
 				return err
 			}
+			if n := p.expands.emitted(len(b.Events)); n < len(b.Events) {
+				left += uint64(len(b.Events) - n + x.left)
+				if b.Events = b.Events[:n]; n == 0 {
+					return nil
+				}
+			}
 			handed += uint64(len(b.Events))
 			p.last = max(p.last, b.Events[len(b.Events)-1].Time)
 			if err := p.emit(b); err != nil {
@@ -334,6 +356,10 @@ func (p *pass) decode(in *input, i int, body []byte, independent bool) error {
 	var receiver errReceiver
 	if errors.As(err, &receiver) {
 		return receiver.error
+	}
+	if left > 0 {
+		p.miss(left, fmt.Sprintf("block %d of %s: %v: more than %d events to a byte of the file",
+			i, filepath.Base(in.path), errExpands, eventsPerByte))
 	}
 	if err != nil {
 		// The checksum was right, so it was written like this.

@@ -79,12 +79,10 @@ func (r *Reader) Stat() *Info {
 			if s == nil {
 				continue
 			}
-			info.Events += s.Events
-			info.Lost += s.Lost
-			for _, k := range s.Kinds {
-				counts[model.Kind(k.Kind)] += k.Count
-			}
+			info.Events += s.events
+			info.Lost += s.lost
 		}
+		in.countKinds(counts)
 	}
 	for _, k := range slices.Sorted(maps.Keys(counts)) {
 		info.Kinds = append(info.Kinds, KindCount{k, counts[k]})
@@ -93,7 +91,7 @@ func (r *Reader) Stat() *Info {
 	apply := func(b *model.Batch) error { st.Apply(b); return nil }
 	if len(r.inputs) > 0 && len(r.inputs[0].blocks) > 0 {
 		// Neither fails: apply does not, and what cannot be read is a loss.
-		_ = (&pass{emit: apply}).block(r.inputs[0], 0)
+		_ = newPass(apply).block(r.inputs[0], 0)
 		_ = r.RunFrom(context.Background(), info.End, apply)
 	}
 	maps.Copy(info.Meta, st.Meta)
@@ -101,4 +99,17 @@ func (r *Reader) Stat() *Info {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part))
 	})
 	return info
+}
+
+// countKinds adds the number of events of each kind to counts: from the index,
+// or from the head of each block.
+func (in *input) countKinds(counts map[model.Kind]uint64) {
+	for k, n := range in.kinds {
+		counts[k] += n
+	}
+	for i := 0; in.kinds == nil && i < len(in.blocks); i++ {
+		if raw, err := in.head(in.blocks[i].frame); err == nil {
+			_, _ = parseSummary(raw, counts) // one that is damaged counts as nothing
+		}
+	}
 }

@@ -410,11 +410,11 @@ func FuzzReader(f *testing.F) {
 		f.Add(data[:len(data)-cut])
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		in, err := newInput("x", bytes.NewReader(data), int64(len(data)))
+		in, err := newTestInput("x", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}
-		r := &Reader{inputs: []*input{in}}
+		r := &Reader{inputs: []*input{in}, unpacker: in.unpacker}
 		defer r.Close()
 		events := 0
 		if err := r.Run(t.Context(), func(b *model.Batch) error { events += len(b.Events); return nil }); err != nil {
