@@ -1,6 +1,9 @@
 package model
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Frame is one level of a user stack.
 type Frame struct {
@@ -116,6 +119,15 @@ func (b *Builder) Intern(s string) StringID {
 	b.strings[s] = id
 	*recent = recentString{s, id}
 	return id
+}
+
+// internCopy is Intern for a part of a longer string, which is not to stay in
+// memory for it.
+func (b *Builder) internCopy(s string) StringID {
+	if _, ok := b.strings[s]; !ok {
+		s = strings.Clone(s)
+	}
+	return b.Intern(s)
 }
 
 // Interned is a string that goes into many events. It remembers its id in the

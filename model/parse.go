@@ -127,7 +127,7 @@ func (p *textParser) field(e *Event, spec *Spec, key, value string) (err error) 
 	for i := range e.Str {
 		if f := slot(spec.Strings, i); names(&f, key, "str", i) {
 			text, err := parseString(value)
-			e.Str[i] = p.builder.Intern(text)
+			e.Str[i] = p.builder.internCopy(text)
 			return err
 		}
 	}

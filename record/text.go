@@ -3,14 +3,19 @@ package record
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
 	"lostbeat/model"
 )
 
-// maxLine is the longest line that ReadText accepts.
-const maxLine = 16 << 20
+const (
+	// maxLine is the longest line that ReadText accepts.
+	maxLine = 2 << 20
+	// maxTextBatch is about how many bytes of text become one batch.
+	maxTextBatch = 1 << 20
+)
 
 // WriteText writes the events of b in the text form, one a line, see
 // model.AppendText. ReadText reads them back.
@@ -41,9 +46,10 @@ func ReadText(r io.Reader, emit func(*model.Batch) error) error {
 	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
-	number := 0
+	number, size := 0, 0
 	for lines.Scan() {
 		number++
+		size += len(lines.Bytes())
 		line := bytes.TrimSpace(lines.Bytes())
 		if len(line) == 0 || line[0] == '#' {
 			continue
@@ -54,7 +60,8 @@ func ReadText(r io.Reader, emit func(*model.Batch) error) error {
 			}
 			return fmt.Errorf("line %d: %w", number, err)
 		}
-		if builder.Len() == batchSize {
+		if builder.Len() == batchSize || size >= maxTextBatch {
+			size = 0
 			if err := flush(); err != nil {
 				return err
 			}
@@ -63,7 +70,9 @@ func ReadText(r io.Reader, emit func(*model.Batch) error) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("line %d: longer than %d MiB", number+1, maxLine>>20)
+	} else if err != nil {
 		return fmt.Errorf("line %d: %w", number+1, err)
 	}
 	return nil
