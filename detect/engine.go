@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"time"
+
 	"lostbeat/fold"
 	"lostbeat/model"
 )
@@ -9,27 +11,37 @@ import (
 // is called in the order of at.
 type Emit func(at model.Time, f model.Finding)
 
-// tickEvery is the time between two judgements.
-const tickEvery = fold.Second
-
 // maxSilentTicks is how many seconds without any event are judged one by one.
 // After them every open finding has closed, and time jumps to the next event.
 const maxSilentTicks = 120
 
-// detector is one way of looking at the facts. Detectors keep only their own
-// incidents; the facts are shared.
-type detector interface {
-	// tick judges the seconds up to w.now and emits what changed.
-	tick(w *tick, emit func(model.Finding))
-	// finish emits the latest state of every open incident.
-	finish(w *tick, emit func(model.Finding))
+// Detector is one way of looking at the facts. A detector keeps only its own
+// cases; the facts are shared. At each tick every detector first judges, then
+// every detector reports, so that a cause can silence its consequences whatever
+// the order of the list.
+type Detector interface {
+	// Judge looks at the facts, raises cases, and claims what they explain.
+	Judge(t *Tick)
+	// Report drops what others have claimed, and emits what changed.
+	Report(t *Tick, emit func(model.Finding))
+	// Finish emits the latest state of every open case, at the end of the stream.
+	Finish(t *Tick, emit func(model.Finding))
+}
+
+// Options change what an Engine works with; the zero value judges a stream by itself.
+type Options struct {
+	// Fold holds the facts. Nil makes one for this engine alone; a shared one is
+	// fed by the engine and must be read between calls only.
+	Fold *fold.Fold
+	// Request takes requests for detail; nil, as for replays, drops them. The findings do not depend on it.
+	Request func(model.Request)
 }
 
 // Engine runs the detectors over a stream. It is not safe for concurrent use.
 type Engine struct {
-	world     *fold.Fold
-	settings  Settings
-	detectors []detector
+	facts     *fold.Fold
+	detectors []Detector
+	requests  requests
 	// next is the time of the next tick, 0 before the first event.
 	next model.Time
 	// last is the highest event time seen.
@@ -38,22 +50,15 @@ type Engine struct {
 
 // New returns an engine with the given settings. Settings are not checked:
 // see [Settings.Validate].
-func New(s Settings) *Engine {
-	return &Engine{
-		world:    fold.New(s.limits()),
-		settings: s,
-		// The order matters: a detector that names a cause comes before those
-		// that would otherwise report its consequences.
-		detectors: []detector{
-			newStarvation(s),
-			newRingDrop(s),
-			newSocketDrop(s),
-			newPortExhaustion(s),
-			newPortLeak(s),
-			newPortRefusal(s),
-			newCounterWatch(s),
-		},
+func New(s Settings, o Options) *Engine {
+	e := &Engine{facts: o.Fold, requests: requests{send: o.Request}}
+	if e.facts == nil {
+		e.facts = fold.New(s.limits())
 	}
+	for i, d := range s.definitions {
+		e.detectors = append(e.detectors, d.make(s.tables[i], *s.Lifecycle))
+	}
+	return e
 }
 
 // Show makes h share what the engine knows of the host: from now on it takes the
@@ -74,7 +79,7 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 			e.advance(ev.Time, emit)
 		}
 		e.last = max(e.last, ev.Time)
-		e.world.Apply(b, ev)
+		e.facts.Apply(b, ev)
 	}
 }
 
@@ -87,9 +92,8 @@ func (e *Engine) Finish(emit Emit) {
 		return
 	}
 	t := e.tick(e.last, true, emit)
-	out := func(f model.Finding) { emit(e.last, f) }
 	for _, d := range e.detectors {
-		d.finish(t, out)
+		d.Finish(t, func(f model.Finding) { emit(e.last, f) })
 	}
 }
 
@@ -97,57 +101,119 @@ func (e *Engine) Finish(emit Emit) {
 // in the events of its own moment: live intervals end at whole seconds.
 func (e *Engine) advance(t model.Time, emit Emit) {
 	if e.next == 0 {
-		e.next = t - t%tickEvery + tickEvery
+		e.next = t - t%fold.Second + fold.Second
 		return
 	}
 	for ticks := 0; t > e.next; ticks++ {
 		if ticks == maxSilentTicks {
-			e.next = t - t%tickEvery
+			e.next = t - t%fold.Second
 		}
 		e.tick(e.next, false, emit)
-		e.next += tickEvery
+		e.next += fold.Second
 	}
 }
 
 // tick judges what has happened up to now; final says that the stream ends there.
-func (e *Engine) tick(now model.Time, final bool, emit Emit) *tick {
-	t := &tick{Fold: e.world, settings: e.settings, explained: make(map[any]bool), final: final}
-	t.partial = final && now-(e.next-fold.Second) < fold.Second/2
-	e.world.BeginTick(now, !t.partial)
-	out := func(f model.Finding) { emit(now, f) }
+func (e *Engine) tick(now model.Time, final bool, emit Emit) *Tick {
+	t := &Tick{Fold: e.facts, Final: final, requests: &e.requests}
+	t.Partial = final && now-(e.next-fold.Second) < fold.Second/2
+	e.facts.BeginTick(now, !t.Partial)
 	for _, d := range e.detectors {
-		d.tick(t, out)
+		d.Judge(t)
 	}
-	e.world.EndTick()
+	for _, d := range e.detectors {
+		d.Report(t, func(f model.Finding) { emit(now, f) })
+	}
+	e.facts.EndTick()
 	return t
 }
 
-// tick is one judgement: the facts as they are at its time.
-type tick struct {
+// Tick is one judgement: the facts as they are at its time, and what the
+// detectors have claimed in it.
+type Tick struct {
 	*fold.Fold
-	settings Settings
-	// final says that the tick is the stream's last, whose second may be cut
-	// short; partial that less than half of it has been seen. A partial one tells
-	// more of a fault that is known, and confirms none.
-	final, partial bool
-	// explained holds the devices and sockets whose drops, and the pools and destinations whose refusals, a finding of
-	// this tick already explains.
-	explained map[any]bool
+	// Final says that the tick is the stream's last, whose second may be cut
+	// short; Partial that less than half of it has been seen. A partial one adds
+	// to a fault that is known, and confirms none.
+	Final, Partial bool
+
+	claims   map[Claim]bool
+	requests *requests
 }
 
-// limits are what the fold needs of the settings.
-func (s *Settings) limits() fold.Limits {
-	return fold.Limits{
-		Window:       s.Lifecycle.Window.Std(),
-		LateWait:     s.Starvation.LateWait.Std(),
-		LongRun:      s.Starvation.LongRun.Std(),
-		DPCGuideline: s.Starvation.DPCGuideline.Std(),
-		ISRGuideline: s.Starvation.ISRGuideline.Std(),
-		LeastSilence: s.Starvation.LeastSilence.Std(),
-		SilentGaps:   s.Starvation.SilentGaps,
-		FullShare:    s.Socket.SlowShare,
-		RestLinux:    s.Leak.RestLinux.Std(),
-		RestWindows:  s.Leak.RestWindows.Std(),
-		MaxSamples:   int(s.Counters.MaxSamples),
+// Claim is something that a finding explains, so that no other finding is needed for it.
+type Claim interface{ claim() }
+
+type (
+	// DeviceDrops are the packets that a device lost.
+	DeviceDrops struct{ Device fold.DeviceKey }
+	// SocketDrops are the packets lost at a socket's receive queue.
+	SocketDrops struct{ Socket fold.SocketKey }
+	// BacklogDrops are the packets lost at a CPU's backlog.
+	BacklogDrops struct{ CPU int32 }
+	// PoolRefusals are the allocations that a pool of ports refused, and the ports that are missing from it.
+	PoolRefusals struct{ Pool fold.PoolKey }
+	// TargetRefusals are the connections refused towards one destination. One
+	// without an address is a destination that the probe could not read.
+	TargetRefusals struct {
+		Netns  int64
+		Remote string
+		Port   uint16
 	}
+)
+
+func (DeviceDrops) claim()    {}
+func (SocketDrops) claim()    {}
+func (BacklogDrops) claim()   {}
+func (PoolRefusals) claim()   {}
+func (TargetRefusals) claim() {}
+
+// Claim says that a case of the calling detector explains c; to be called while judging.
+func (t *Tick) Claim(c Claim) {
+	if t.claims == nil {
+		t.claims = make(map[Claim]bool)
+	}
+	t.claims[c] = true
+}
+
+// Claimed reports whether a case explains c; to be called while reporting.
+func (t *Tick) Claimed(c Claim) bool { return t.claims[c] }
+
+// Request asks the live source for detail. The same detail is asked for once
+// while it is being given, whoever needs it.
+func (t *Tick) Request(r model.Request) { t.requests.add(t.Now, r) }
+
+// maxRequests is how many requests may be out at a time; what is asked for beyond is not sent.
+const maxRequests = 64
+
+// requests are those that have been sent and whose time is not over.
+type requests struct {
+	send func(model.Request)
+	out  []sentRequest
+}
+
+type sentRequest struct {
+	model.Request
+	until model.Time
+}
+
+func (q *requests) add(now model.Time, r model.Request) {
+	if q.send == nil {
+		return
+	}
+	kept := q.out[:0]
+	same := false
+	for _, o := range q.out {
+		if o.until <= now {
+			continue
+		}
+		kept = append(kept, o)
+		same = same || o.Same(r)
+	}
+	q.out = kept
+	if same || len(q.out) >= maxRequests {
+		return
+	}
+	q.out = append(q.out, sentRequest{r, now.Add(max(r.For, time.Second))})
+	q.send(r)
 }

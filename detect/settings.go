@@ -2,9 +2,11 @@ package detect
 
 import (
 	"fmt"
-	"lostbeat/fold"
+	"reflect"
 	"strconv"
 	"time"
+
+	"lostbeat/fold"
 )
 
 // Duration is a time.Duration that is written as text ("10s") in TOML.
@@ -26,175 +28,148 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Settings are the thresholds of all detectors. [Default] gives values that
-// have been measured or have a source; [Settings.Fields] lists them all.
-type Settings struct {
-	Lifecycle  LifecycleSettings  `toml:"lifecycle"`
-	Starvation StarvationSettings `toml:"starvation"`
-	Ring       RingSettings       `toml:"ring"`
-	Socket     SocketSettings     `toml:"socket"`
-	Leak       LeakSettings       `toml:"leak"`
-	Exhaustion ExhaustionSettings `toml:"exhaustion"`
-	Counters   CounterSettings    `toml:"counters"`
+// Table is the settings of one detector: a pointer to a struct whose fields
+// carry their key as a toml tag.
+type Table interface {
+	// Fields lists the settings, each with its default, its meaning and the reason for the default.
+	Fields() []Field
 }
 
-// LifecycleSettings say how findings open, update and close.
-type LifecycleSettings struct {
-	Window       Duration `toml:"window"`
-	UpdateEvery  Duration `toml:"update_every"`
-	ClearAfter   Duration `toml:"clear_after"`
-	ReopenWithin Duration `toml:"reopen_within"`
+// Definition describes one detector: its settings, its section of the
+// documentation, and how it is made. See [Define].
+type Definition struct {
+	// Table is the name of its settings: "starvation" in starvation.late_wait.
+	Table string
+	// Doc is its section of docs/DETECTORS.md, without the table of settings.
+	Doc string
+
+	settings func() Table
+	make     func(t Table, l Lifecycle) Detector
+	limits   func(t Table, l *fold.Limits)
 }
 
-// StarvationSettings are the thresholds of dpc-starvation.
-type StarvationSettings struct {
-	BusyShare       float64  `toml:"busy_share"`
-	ClearShare      float64  `toml:"clear_share"`
-	SharedBusyShare float64  `toml:"shared_busy_share"`
-	DropShare       float64  `toml:"drop_share"`
-	MinDrops        uint64   `toml:"min_drops"`
-	LateWait        Duration `toml:"late_wait"`
-	LateCount       uint64   `toml:"late_count"`
-	LongRun         Duration `toml:"long_run"`
-	MaxSteal        float64  `toml:"max_steal"`
-	DearPacket      Duration `toml:"dear_packet"`
-	SqueezeShare    float64  `toml:"squeeze_share"`
-	FullPollShare   float64  `toml:"full_poll_share"`
-	SilentGaps      uint64   `toml:"silent_gaps"`
-	LeastSilence    Duration `toml:"least_silence"`
-	DPCGuideline    Duration `toml:"dpc_guideline"`
-	ISRGuideline    Duration `toml:"isr_guideline"`
-	GuidelineFactor float64  `toml:"guideline_factor"`
-	Watchdog        Duration `toml:"watchdog"`
-}
-
-// RingSettings are the thresholds of ring-drop.
-type RingSettings struct {
-	MinDrops  uint64  `toml:"min_drops"`
-	DropShare float64 `toml:"drop_share"`
-}
-
-// SocketSettings are the thresholds of socket-drop.
-type SocketSettings struct {
-	MinDrops    uint64   `toml:"min_drops"`
-	StoppedIdle Duration `toml:"stopped_idle"`
-	FullShare   float64  `toml:"full_share"`
-	SlowShare   float64  `toml:"slow_share"`
-}
-
-// LeakSettings are the thresholds of port-leak.
-type LeakSettings struct {
-	MinPorts           uint64   `toml:"min_ports"`
-	MinPortsFast       uint64   `toml:"min_ports_fast"`
-	MinPortsBounded    uint64   `toml:"min_ports_bounded"`
-	BoundedShare       float64  `toml:"bounded_share"`
-	MinConnections     uint64   `toml:"min_connections"`
-	MinConnectionsFast uint64   `toml:"min_connections_fast"`
-	Evenness           float64  `toml:"evenness"`
-	GivenBack          float64  `toml:"given_back"`
-	KeepFor            Duration `toml:"keep_for"`
-	ProofAfter         Duration `toml:"proof_after"`
-	EarlyChurn         uint64   `toml:"early_churn"`
-	CriticalWithin     Duration `toml:"critical_within"`
-	VanishedPorts      uint64   `toml:"vanished_ports"`
-	VanishedFactor     float64  `toml:"vanished_factor"`
-	RestLinux          Duration `toml:"rest_linux"`
-	RestWindows        Duration `toml:"rest_windows"`
-}
-
-// ExhaustionSettings are the thresholds of port-exhaustion.
-type ExhaustionSettings struct {
-	WarnShare   float64  `toml:"warn_share"`
-	ClearShare  float64  `toml:"clear_share"`
-	FullShare   float64  `toml:"full_share"`
-	MinPorts    uint64   `toml:"min_ports"`
-	FailuresFor Duration `toml:"failures_for"`
-}
-
-// CounterSettings are the thresholds for sampled counters (perfmon logs).
-type CounterSettings struct {
-	MinSamples   uint64  `toml:"min_samples"`
-	BusyShare    float64 `toml:"busy_share"`
-	RobustZ      float64 `toml:"robust_z"`
-	Significance float64 `toml:"significance"`
-	MaxSamples   uint64  `toml:"max_samples"`
-}
-
-// Default returns the settings as documented in docs/DETECTORS.md.
-func Default() Settings {
-	return Settings{
-		Lifecycle: LifecycleSettings{
-			Window:       Duration(3 * time.Second),
-			UpdateEvery:  Duration(5 * time.Second),
-			ClearAfter:   Duration(10 * time.Second),
-			ReopenWithin: Duration(time.Minute),
+// Define describes a detector whose settings are an S. limits, which may be
+// nil, hands to the fold what the detector's settings say of its facts.
+func Define[S any, T interface {
+	*S
+	Table
+}](table, doc string, make func(s S, l Lifecycle) Detector, limits func(s S, l *fold.Limits)) Definition {
+	return Definition{
+		Table:    table,
+		Doc:      doc,
+		settings: func() Table { return T(new(S)) },
+		make:     func(t Table, l Lifecycle) Detector { return make(*t.(T), l) },
+		limits: func(t Table, l *fold.Limits) {
+			if limits != nil {
+				limits(*t.(T), l)
+			}
 		},
-		Starvation: StarvationSettings{
-			BusyShare:       0.70,
-			ClearShare:      0.50,
-			SharedBusyShare: 0.40,
-			DropShare:       1.0 / 32,
-			MinDrops:        100,
-			LateWait:        Duration(10 * time.Millisecond),
-			LateCount:       3,
-			LongRun:         Duration(5 * time.Millisecond),
-			MaxSteal:        0.05,
-			DearPacket: Duration(
-				5 * time.Microsecond,
-			),
-			SqueezeShare:  0.5,
-			FullPollShare: 0.5,
-			SilentGaps:    5,
-			LeastSilence:  Duration(500 * time.Millisecond),
-			DPCGuideline: Duration(
-				100 * time.Microsecond,
-			),
-			ISRGuideline:    Duration(25 * time.Microsecond),
-			GuidelineFactor: 10,
-			Watchdog:        Duration(20 * time.Second),
-		},
-		Ring:   RingSettings{MinDrops: 50, DropShare: 0.001},
-		Socket: SocketSettings{MinDrops: 20, StoppedIdle: Duration(2 * time.Second), FullShare: 0.9, SlowShare: 0.5},
-		Leak: LeakSettings{
-			MinPorts:           24,
-			MinPortsFast:       40,
-			MinPortsBounded:    8,
-			BoundedShare:       0.2,
-			MinConnections:     40,
-			MinConnectionsFast: 200,
-			Evenness:           0.4,
-			GivenBack:          0.05,
-			KeepFor:            Duration(15 * time.Second),
-			ProofAfter:         Duration(7 * time.Second),
-			EarlyChurn:         20,
-			CriticalWithin:     Duration(10 * time.Minute),
-			VanishedPorts:      16,
-			VanishedFactor:     4,
-			RestLinux:          Duration(time.Minute),
-			RestWindows:        Duration(4 * time.Minute),
-		},
-		Exhaustion: ExhaustionSettings{
-			WarnShare:   0.85,
-			ClearShare:  0.75,
-			FullShare:   0.98,
-			MinPorts:    16,
-			FailuresFor: Duration(10 * time.Second),
-		},
-		Counters: CounterSettings{MinSamples: 30, BusyShare: 0.25, RobustZ: 6, Significance: 0.01, MaxSamples: 20000},
 	}
 }
+
+// Settings are the thresholds of a set of detectors. Copies share the tables:
+// see Clone.
+type Settings struct {
+	// Lifecycle says how findings open, update and close.
+	Lifecycle *Lifecycle
+
+	definitions []Definition
+	tables      []Table
+}
+
+// NewSettings returns the default settings of the given detectors.
+func NewSettings(definitions ...Definition) Settings {
+	s := Settings{Lifecycle: &Lifecycle{}, definitions: definitions}
+	for _, d := range definitions {
+		s.tables = append(s.tables, d.settings())
+	}
+	for _, f := range s.Fields() {
+		if err := f.Set(f.Default); err != nil {
+			panic(fmt.Sprintf("default of %v", err)) // a fault of the table, which a test of each detector finds
+		}
+	}
+	return s
+}
+
+// Clone returns a copy that shares nothing with s.
+func (s Settings) Clone() Settings {
+	c := NewSettings(s.definitions...)
+	values := s.Fields()
+	for i, f := range c.Fields() {
+		reflect.ValueOf(f.Value).Elem().Set(reflect.ValueOf(values[i].Value).Elem())
+	}
+	return c
+}
+
+// Of returns the settings of type S, nil when there are none. Changing them changes s.
+func Of[S any](s Settings) *S {
+	for _, t := range s.tables {
+		if v, ok := any(t).(*S); ok {
+			return v
+		}
+	}
+	return nil
+}
+
+// Target returns a pointer to a struct for decoders of settings files: each
+// table is a field with a toml tag. Decoding into it changes s.
+func (s Settings) Target() any {
+	fields := []reflect.StructField{{
+		Name: "Lifecycle", Type: reflect.TypeOf(s.Lifecycle), Tag: `toml:"lifecycle"`,
+	}}
+	for i, t := range s.tables {
+		fields = append(fields, reflect.StructField{
+			Name: "Table" + strconv.Itoa(i),
+			Type: reflect.TypeOf(t),
+			Tag:  reflect.StructTag(`toml:"` + s.definitions[i].Table + `"`),
+		})
+	}
+	target := reflect.New(reflect.StructOf(fields))
+	target.Elem().Field(0).Set(reflect.ValueOf(s.Lifecycle))
+	for i, t := range s.tables {
+		target.Elem().Field(i + 1).Set(reflect.ValueOf(t))
+	}
+	return target.Interface()
+}
+
+// Definitions returns the detectors in their order.
+func (s Settings) Definitions() []Definition { return s.definitions }
 
 // Field is one setting: a flag value and a key of the settings file. It
 // implements the Value interfaces of packages flag and pflag.
 type Field struct {
-	// Name is the key, "table.key"; Doc what it sets; Reason where the default comes from.
-	Name, Doc, Reason string
-	value             any
+	// Name is "table.key"; it is filled in by Settings.Fields.
+	Name string
+	// Key is the key within its table.
+	Key string
+	// Default is the default as text.
+	Default string
+	// Doc says what it sets, Reason where the default comes from.
+	Doc, Reason string
+	// Value points to the setting: a *float64, *uint64 or *Duration.
+	Value any
+}
+
+// Fields lists every setting, for flags and for the documentation. Setting a
+// field changes s.
+func (s Settings) Fields() []Field {
+	var out []Field
+	add := func(table string, t Table) {
+		for _, f := range t.Fields() {
+			f.Name = table + "." + f.Key
+			out = append(out, f)
+		}
+	}
+	add("lifecycle", s.Lifecycle)
+	for i, t := range s.tables {
+		add(s.definitions[i].Table, t)
+	}
+	return out
 }
 
 // String returns the present value as text.
 func (f Field) String() string {
-	switch v := f.value.(type) {
+	switch v := f.Value.(type) {
 	case *float64:
 		return strconv.FormatFloat(*v, 'g', 4, 64)
 	case *uint64:
@@ -207,7 +182,7 @@ func (f Field) String() string {
 
 // Type names the kind of value: "float", "uint" or "duration".
 func (f Field) Type() string {
-	switch f.value.(type) {
+	switch f.Value.(type) {
 	case *float64:
 		return "float"
 	case *uint64:
@@ -219,7 +194,7 @@ func (f Field) Type() string {
 // Set parses text into the setting.
 func (f Field) Set(text string) error {
 	var err error
-	switch v := f.value.(type) {
+	switch v := f.Value.(type) {
 	case *float64:
 		*v, err = strconv.ParseFloat(text, 64)
 	case *uint64:
@@ -236,7 +211,7 @@ func (f Field) Set(text string) error {
 // check refuses values that no detector can work with.
 func (f Field) check() error {
 	bad := false
-	switch v := f.value.(type) {
+	switch v := f.Value.(type) {
 	case *float64:
 		bad = !(*v > 0)
 	case *uint64:
@@ -251,7 +226,7 @@ func (f Field) check() error {
 }
 
 // Validate reports the first setting that no detector can work with.
-func (s *Settings) Validate() error {
+func (s Settings) Validate() error {
 	for _, f := range s.Fields() {
 		if err := f.check(); err != nil {
 			return err
@@ -261,4 +236,55 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("setting lifecycle.window: %v is not between 1s and %ds", w, fold.MaxWindow)
 	}
 	return nil
+}
+
+// limits are what the fold needs of the settings.
+func (s Settings) limits() fold.Limits {
+	l := fold.Limits{Window: s.Lifecycle.Window.Std()}
+	for i, d := range s.definitions {
+		d.limits(s.tables[i], &l)
+	}
+	return l
+}
+
+// Lifecycle says how findings open, update and close.
+type Lifecycle struct {
+	Window       Duration `toml:"window"`
+	UpdateEvery  Duration `toml:"update_every"`
+	ClearAfter   Duration `toml:"clear_after"`
+	ReopenWithin Duration `toml:"reopen_within"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Lifecycle) Fields() []Field {
+	return []Field{
+		{
+			Key:     "window",
+			Default: "3s",
+			Doc:     "span over which rates and shares are judged",
+			Reason:  "three 1 s intervals: one noisy interval does not decide",
+			Value:   &s.Window,
+		},
+		{
+			Key:     "update_every",
+			Default: "5s",
+			Doc:     "how often an open finding is emitted again",
+			Reason:  "bounded rate",
+			Value:   &s.UpdateEvery,
+		},
+		{
+			Key:     "clear_after",
+			Default: "10s",
+			Doc:     "how long a fault must be absent before its finding closes",
+			Reason:  "netdata clears its network alarms with a delay as well",
+			Value:   &s.ClearAfter,
+		},
+		{
+			Key:     "reopen_within",
+			Default: "1m0s",
+			Doc:     "a fault that returns within this time continues its old finding",
+			Reason:  "no flapping",
+			Value:   &s.ReopenWithin,
+		},
+	}
 }

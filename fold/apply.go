@@ -241,9 +241,9 @@ func (w *Fold) applySocketQueue(b *model.Batch, e *model.Event) {
 }
 
 func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid int32, process string) *Socket {
-	k := socketKey{Cookie: cookie}
+	k := SocketKey{Cookie: cookie}
 	if cookie == 0 {
-		k = socketKey{0, protocol, port, pid}
+		k = SocketKey{0, protocol, port, pid}
 	}
 	s := w.sockets[k]
 	if s == nil {

@@ -36,7 +36,7 @@ type Fold struct {
 
 	CPUs    map[int32]*CPU
 	Devices map[DeviceKey]*Device
-	sockets map[socketKey]*Socket
+	sockets map[SocketKey]*Socket
 	flows   map[flowKey]*Flow
 	// Backlog counts packets dropped at full backlogs, by device.
 	Backlog  [MaxWindow][]DeviceCount
@@ -53,7 +53,7 @@ func New(limits Limits) *Fold {
 		State:    state.New(),
 		CPUs:     make(map[int32]*CPU),
 		Devices:  make(map[DeviceKey]*Device),
-		sockets:  make(map[socketKey]*Socket),
+		sockets:  make(map[SocketKey]*Socket),
 		flows:    make(map[flowKey]*Flow),
 		Ports:    newPortFacts(),
 		Counters: newCounterFacts(limits.MaxSamples),
@@ -201,15 +201,15 @@ func AddReason(list []ReasonCount, r ReasonCount) []ReasonCount {
 	return append(list, r)
 }
 
-// socketKey identifies a socket: its cookie where there is one.
-type socketKey struct {
+// SocketKey identifies a socket: its cookie where there is one.
+type SocketKey struct {
 	Cookie   uint64
 	protocol model.Protocol
 	port     uint16
 	pid      int32
 }
 
-func compareSockets(a, b socketKey) int {
+func compareSockets(a, b SocketKey) int {
 	return cmp.Or(
 		cmp.Compare(a.protocol, b.protocol),
 		cmp.Compare(a.port, b.port),
@@ -220,7 +220,7 @@ func compareSockets(a, b socketKey) int {
 
 // Socket is one socket's receive queue, second by second.
 type Socket struct {
-	Key      socketKey
+	Key      SocketKey
 	Protocol model.Protocol
 	Port     uint16
 	PID      int32
@@ -705,3 +705,27 @@ func Printable(name string) string {
 
 // FullShare is the share of the polls that used their whole budget.
 func (n *NAPI) FullShare() float64 { return Ratio(float64(n.Full), float64(n.Polls)) }
+
+// StoppedReading says that the program of a socket has taken nothing out of a
+// full queue for so long that it does not read any more.
+func (w *Fold) StoppedReading(s *Socket) bool {
+	return s.Sum.MaxIdle > 0 && s.Last.Idle >= w.limits.StoppedIdle &&
+		Ratio(float64(s.Last.QueuedBytes), float64(s.Last.LimitBytes)) >= w.limits.FullShare
+}
+
+// RestTime is how long a closed TCP port rests where the stream does not say.
+func (w *Fold) RestTime() time.Duration {
+	if w.Windows() {
+		return w.limits.RestWindows
+	}
+	return w.limits.RestLinux
+}
+
+// BusyCPU is how busy a CPU was, as a share of its time.
+type BusyCPU struct {
+	ID   int32
+	Busy float64
+}
+
+// PoolKey identifies a pool of ports.
+type PoolKey = state.PoolKey

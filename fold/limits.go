@@ -17,6 +17,8 @@ type Limits struct {
 	SilentGaps   uint64
 	// FullShare is the fill of a receive queue, 0 to 1, from which a reading counts as full.
 	FullShare float64
+	// StoppedIdle is the time without a read, with data in the queue, after which a program has stopped reading.
+	StoppedIdle time.Duration
 	// RestLinux and RestWindows are how long a closed port rests where the stream does not say.
 	RestLinux, RestWindows time.Duration
 	// MaxSamples is how many samples of counters are kept.

@@ -622,10 +622,7 @@ func restUntil(w *Fold, port *state.Port) model.Time {
 	if port.RestUntil != 0 {
 		return port.RestUntil
 	}
-	if w.Windows() {
-		return port.Since.Add(w.limits.RestWindows)
-	}
-	return port.Since.Add(w.limits.RestLinux)
+	return port.Since.Add(w.RestTime())
 }
 
 // poolOf returns the most specific pool that a port belongs to: the smallest.

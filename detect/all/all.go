@@ -1,0 +1,27 @@
+// Package all lists the detectors. Each has a folder of its own beside this
+// one; adding one is a folder and a line here.
+package all
+
+import (
+	"lostbeat/detect"
+	"lostbeat/detect/counters"
+	"lostbeat/detect/exhaustion"
+	"lostbeat/detect/leak"
+	"lostbeat/detect/ringdrop"
+	"lostbeat/detect/socketdrop"
+	"lostbeat/detect/starvation"
+)
+
+//go:generate go run lostbeat/internal/gen/detectorsdoc
+
+// Settings returns the default settings of every detector.
+func Settings() detect.Settings {
+	return detect.NewSettings(
+		starvation.Definition(),
+		ringdrop.Definition(),
+		socketdrop.Definition(),
+		exhaustion.Definition(),
+		leak.Definition(),
+		counters.Definition(),
+	)
+}

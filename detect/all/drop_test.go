@@ -1,0 +1,217 @@
+package all_test
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+// queueOf is one second of a socket's receive queue that drops packets.
+func queueOf(s *detecttest.Stream, dropped, queued uint64, idle time.Duration) {
+	queueRead(s, 0, dropped, queued, idle)
+}
+
+// queueRead is the same with the reading's flags.
+func queueRead(s *detecttest.Stream, flags model.Flags, dropped, queued uint64, idle time.Duration) {
+	s.Builder().
+		AddSocketQueue(model.SocketQueue{
+			Time: s.End(), Dur: time.Second, Flags: flags, PID: 812, TID: 812, Cookie: 7, Protocol: model.ProtocolUDP,
+			LocalPort: 7000, QueuedBytes: queued, LimitBytes: 200_000, Dropped: dropped, Idle: idle, Process: "hbd",
+		})
+	if dropped > 0 {
+		s.Drop(
+			model.Drop{
+				CPU:       1,
+				PID:       812,
+				TID:       812,
+				Cookie:    7,
+				Place:     model.PlaceSocket,
+				Count:     dropped,
+				Protocol:  model.ProtocolUDP,
+				LocalPort: 7000,
+				Reason:    "SOCKET_RCVBUFF",
+				Process:   "hbd",
+			},
+		)
+	}
+}
+
+func TestSocketDrop(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		each func(s *detecttest.Stream, i int)
+		want want
+	}{
+		{"stopped", func(s *detecttest.Stream, i int) { queueOf(s, 10, 199_000, time.Duration(i+1)*time.Second) },
+			want{detector: "socket-drop", severity: model.SeverityCritical, contains: []string{"hbd[812] has not read " +
+				"udp/7000 for", "do not enlarge SO_RCVBUF"}, lacks: []string{"enlarge the buffer"}}},
+		{"stopped, on a host with too many sockets to read each second", func(s *detecttest.Stream, i int) {
+			queueRead(s, model.FlagSecondary, 10, 199_000, time.Duration(i+1)*time.Second)
+		},
+			want{detector: "socket-drop", severity: model.SeverityCritical, contains: []string{"hbd[812] has not read " +
+				"udp/7000 for"}}},
+		{"not read", func(s *detecttest.Stream, i int) {
+			queueRead(s, model.FlagSecondary, 300, 199_000, 2*time.Millisecond)
+		},
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"lost at its full receive " +
+				"queue", "was not observed"}, lacks: []string{"more slowly", "too small"}}},
+		{"slow", func(s *detecttest.Stream, i int) { queueOf(s, 300, 190_000, 2*time.Millisecond) },
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"hbd[812] reads udp/7000 more " +
+				"slowly than packets arrive", "does not help in the long run"}, lacks: []string{"enlarge the buffer"}}},
+		{"small", func(s *detecttest.Stream, i int) { queueOf(s, 300, 0, 2*time.Millisecond) },
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"The receive buffer of " +
+				"udp/7000 (hbd[812]) is too small", "enlarge the buffer"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := detecttest.New()
+			seconds(s, 12, func(i int) {
+				s.Quiet()
+				tt.each(s, i)
+			})
+			tt.want.within = 5 * time.Second
+			check(t, s.Batch(), detecttest.Start, tt.want)
+		})
+	}
+}
+
+func TestNoSocketDrop(t *testing.T) {
+	t.Run("one burst", func(t *testing.T) {
+		s := detecttest.New()
+		seconds(s, 30, func(i int) {
+			s.Quiet()
+			if i == 10 {
+				queueOf(s, 15, 0, time.Millisecond)
+			}
+		})
+		check(t, s.Batch(), 0)
+	})
+	t.Run("full but in time", func(t *testing.T) {
+		s := detecttest.New()
+		seconds(s, 30, func(i int) { s.Quiet(); queueOf(s, 0, 150_000, time.Millisecond) })
+		check(t, s.Batch(), 0)
+	})
+	t.Run("lost on the way out", func(t *testing.T) { // the socket's counter covers both ways
+		s := detecttest.New()
+		seconds(s, 30, func(i int) {
+			s.Quiet()
+			s.Builder().
+				AddSocketQueue(model.SocketQueue{
+					Time: s.End(), Dur: time.Second, PID: 812, TID: 812, Cookie: 7, Protocol: model.ProtocolUDP,
+					LocalPort: 7000, LimitBytes: 200_000, Dropped: 5000, Process: "hbd",
+				})
+			s.Drop(
+				model.Drop{
+					CPU:       1,
+					PID:       812,
+					TID:       812,
+					Cookie:    7,
+					Place:     model.PlaceQdisc,
+					Count:     5000,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 7000,
+					Process:   "hbd",
+				},
+			)
+		})
+		check(t, s.Batch(), 0)
+	})
+	t.Run("a starved CPU is to blame", func(t *testing.T) {
+		s := detecttest.New()
+		s.Device(2, "eth0", 1, "0")
+		seconds(s, 12, func(i int) {
+			starved(s)
+			s.Drop(
+				model.Drop{
+					CPU:       0,
+					PID:       812,
+					TID:       812,
+					Cookie:    7,
+					Place:     model.PlaceSocket,
+					Count:     4000,
+					Protocol:  model.ProtocolUDP,
+					LocalPort: 7000,
+					Process:   "hbd",
+				},
+			)
+		})
+		check(
+			t,
+			s.Batch(),
+			0,
+			want{
+				detector: "dpc-starvation",
+				severity: model.SeverityCritical,
+				contains: []string{"dropped at the receive queue of udp/7000 hbd[812]"},
+			},
+		)
+	})
+}
+
+func ringStream(load detecttest.Load, full uint64, drops uint64) *model.Batch {
+	s := detecttest.New()
+	s.Device(2, "eth0", 1, "")
+	seconds(s, 12, func(int) {
+		s.CPU(0, load)
+		s.CPU(1, detecttest.Load{})
+		s.Builder().
+			AddNAPI(model.NAPI{
+				Time: s.End(), Dur: time.Second, CPU: 0, Ifindex: 2, Device: "eth0", Polls: 1000, Packets: 30_000,
+				FullPolls: full,
+			})
+		s.Builder().
+			AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 30_000})
+		if drops > 0 {
+			s.Drop(
+				model.Drop{
+					CPU:     -1,
+					Place:   model.PlaceRing,
+					Count:   drops,
+					Ifindex: 2,
+					Device:  "eth0",
+					Queue:   3,
+					Reason:  "rx_missed_errors",
+				},
+			)
+		}
+	})
+	return s.Batch()
+}
+
+func TestRingDrop(t *testing.T) {
+	check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 800),
+		detecttest.Start,
+		want{detector: "ring-drop", severity: model.SeverityWarning, within: 5 * time.Second,
+			contains: []string{
+				"eth0 loses packets in its ring",
+				"bursts fill the ring",
+				"ethtool -G eth0 rx 1024 (now 256)",
+				`"queue": "rx-3"`,
+			}},
+	)
+	check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 900, 800),
+		detecttest.Start,
+		want{detector: "ring-drop", severity: model.SeverityWarning,
+			contains: []string{"the ring fills because CPU 0"}, lacks: []string{"ethtool -G"}},
+	)
+	// A CPU that spends all its time in NET_RX is the cause: one finding, the cause's.
+	check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.97, Packets: 30_000}, 900, 800),
+		detecttest.Start,
+		want{detector: "dpc-starvation", severity: model.SeverityWarning,
+			contains: []string{"dropped in the device's ring"}},
+	)
+	check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 20_000),
+		detecttest.Start,
+		want{detector: "ring-drop", severity: model.SeverityCritical, contains: []string{"40 % of what arrived"}},
+	)
+	check(t, ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 1), detecttest.Start)
+}

@@ -1,0 +1,283 @@
+package all_test
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+func TestWindowsTrace(t *testing.T) {
+	s := detecttest.NewWindows()
+	seconds(s, 20, func(i int) {
+		run := model.Histogram{}
+		for range 1000 {
+			run.Observe(30_000)
+		}
+		run.Observe(3_200_000)
+		s.Builder().
+			AddDeferredHist(model.DeferredHist{
+				Time: s.End(), Dur: time.Second, CPU: 0, Class: model.ClassDPC, Count: run.Count,
+				Busy: time.Duration(run.Sum), MaxRun: time.Duration(run.Max), Name: "ndis.sys!ndisInterruptDpc",
+				Driver: "ndis.sys", RunHist: &run,
+			})
+	})
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityInfo,
+			contains: []string{
+				"ndis.sys ran a DPC for 3.2 ms on CPU 0, where the guideline is 100 µs",
+				"only wraps other drivers",
+			},
+		},
+	)
+}
+
+func TestWindowsStarvation(t *testing.T) {
+	stream := func(discards uint64) *model.Batch {
+		s := detecttest.NewWindows()
+		seconds(s, 12, func(int) {
+			for _, routine := range []string{"nic.sys!a", "nic.sys!b"} {
+				s.Builder().
+					AddDeferredHist(model.DeferredHist{
+						Time: s.End(), Dur: time.Second, CPU: 2, Class: model.ClassDPC, Count: 9000, Busy: 440 * time.Millisecond,
+						MaxRun: 80 * time.Microsecond, Name: routine, Driver: "nic.sys",
+					})
+			}
+			if discards > 0 {
+				s.Drop(
+					model.Drop{
+						CPU:    -1,
+						Place:  model.PlaceRing,
+						Count:  discards,
+						Device: "Ethernet",
+						Reason: "Packets Received Discarded",
+					},
+				)
+			}
+		})
+		return s.Batch()
+	}
+	check(
+		t,
+		stream(900),
+		detecttest.Start,
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityWarning,
+			within:   5 * time.Second,
+			contains: []string{
+				"CPU 2 spends 88 % of its time in nic.sys and drops",
+				`"driver": "nic.sys"`,
+				"RSS keeps a flow on one CPU",
+			},
+			lacks: []string{"rps_cpus"},
+		},
+	)
+	check(
+		t,
+		stream(0),
+		detecttest.Start,
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityInfo,
+			contains: []string{"nothing that could show a victim"},
+		},
+	)
+}
+
+// longRuns is a second in which each driver ran one long DPC and one long ISR
+// on each of two CPUs.
+func longRuns(s *detecttest.Stream, worst time.Duration, drivers ...string) {
+	for i, driver := range drivers {
+		for cpu := range int32(2) {
+			run := model.Histogram{}
+			longest := worst - time.Duration(i)*10*time.Microsecond - time.Duration(cpu)*time.Microsecond
+			run.Observe(uint64(longest))
+			s.Builder().
+				AddDeferredHist(model.DeferredHist{
+					Time: s.End(), Dur: time.Second, CPU: cpu, Class: model.ClassTimerDPC, Count: 1, Busy: longest,
+					MaxRun: longest, Name: driver + "+0x10", Driver: driver, RunHist: &run,
+				})
+			s.Builder().
+				AddInterruptHist(model.InterruptHist{
+					Time: s.End(), Dur: time.Second, CPU: cpu, Class: model.ClassISRMSI, Count: 1, Busy: longest,
+					MaxRun: longest, Name: driver + "+0x20", Driver: driver, RunHist: &run,
+				})
+		}
+	}
+}
+
+func TestLongRunsAreOneFindingPerClass(t *testing.T) {
+	s := detecttest.NewWindows()
+	longRuns(
+		s,
+		2*time.Millisecond,
+		"e1d.sys",
+		"ndis.sys",
+		"ntoskrnl.exe",
+		"<unknown>",
+		"a.sys",
+		"b.sys",
+		"c.sys",
+		"d.sys",
+		"e.sys",
+		"f.sys",
+		"g.sys",
+		"h.sys",
+	)
+	one := []string{
+		"on CPU 0",
+		"11 other drivers exceeded it too",
+		"longest of ndis.sys",
+		`"value": 24`,
+		`"value": 2`,
+		"further drivers",
+		"update e1d.sys",
+	}
+	check(
+		t,
+		s.Batch(),
+		detecttest.Start,
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityInfo,
+			closed:   true,
+			contains: append(one, "e1d.sys ran a DPC for 2 ms", "longest DPC: e1d.sys+0x10 on CPU 0"),
+		},
+		want{
+			detector: "dpc-starvation",
+			severity: model.SeverityInfo,
+			closed:   true,
+			contains: append(one, "e1d.sys ran an ISR for 2 ms", "longest ISR: e1d.sys+0x20 on CPU 0"),
+		},
+	)
+}
+
+func TestLongRunAdvice(t *testing.T) {
+	for driver, advice := range map[string]want{
+		"NDIS.SYS": {contains: []string{"find the driver behind NDIS.SYS"}, lacks: []string{"update NDIS.SYS", "remove"}},
+		"Wdf01000.sys": {contains: []string{"find the driver behind " +
+			"Wdf01000.sys", "KMDF"}, lacks: []string{"update", "remove"}},
+		"ntoskrnl.exe": {contains: []string{"part of Windows", "symbols"}, lacks: []string{"update ntoskrnl.exe", "remove"}},
+		"hal.dll":      {contains: []string{"part of Windows"}, lacks: []string{"update hal.dll", "remove"}},
+		"<unknown>":    {contains: []string{"LOADER"}, lacks: []string{"remove"}},
+		"rtwlane.sys":  {contains: []string{"update rtwlane.sys, or remove it"}},
+	} {
+		t.Run(driver, func(t *testing.T) {
+			s := detecttest.NewWindows()
+			seconds(s, 15, func(int) { longRuns(s, 2*time.Millisecond, driver) })
+			advice.detector, advice.severity = "dpc-starvation", model.SeverityInfo
+			check(t, s.Batch(), detecttest.Start, advice, advice)
+		})
+	}
+}
+
+// TestWatchdogFinding has a DPC near the watchdog's limit as the last thing
+// that a capture shows: the verdict's severity outlives the end of the stream.
+func TestWatchdogFinding(t *testing.T) {
+	s := detecttest.NewWindows()
+	longRuns(s, 12*time.Second, "stuck.sys")
+	critical := want{
+		detector: "dpc-starvation",
+		severity: model.SeverityCritical,
+		closed:   true,
+		contains: []string{"bug check 0x133"},
+	}
+	check(t, s.Batch(), detecttest.Start, critical, critical)
+}
+
+// TestSilentFlow has a CPU that is busy with DPCs for six seconds, in which a
+// flow falls silent. It is a victim only where that CPU handled it, and where it
+// was regular before.
+func TestSilentFlow(t *testing.T) {
+	stream := func(cpu int32, regular, silent bool) *model.Batch {
+		s := detecttest.NewWindows()
+		seconds(s, 30, func(i int) {
+			busy := i >= 6 && i < 12
+			share := 10 * time.Millisecond
+			if busy {
+				share = 900 * time.Millisecond
+			}
+			s.Builder().
+				AddDeferredHist(model.DeferredHist{
+					Time: s.End(), Dur: time.Second, CPU: 2, Class: model.ClassDPC, Count: 9000, Busy: share,
+					MaxRun: 80 * time.Microsecond, Name: "nic.sys!a", Driver: "nic.sys",
+				})
+			for n := range 10 {
+				if busy && silent || !regular && n%5 > 0 && i%3 > 0 {
+					continue
+				}
+				s.Builder().
+					AddPacket(model.Packet{Time: s.Now().Add(
+						time.Duration(n) * 100 * time.Millisecond,
+					), CPU: cpu, PID: 500, TID: -1, Protocol: model.ProtocolUDP, LocalPort: 5405, RemotePort: 5405,
+						Direction: model.DirectionRX, SizeBytes: 64, LocalAddr: "10.0.0.1", RemoteAddr: "10.0.0.2", Process: "heartbeatd.exe"})
+			}
+		})
+		return s.Batch()
+	}
+	nothing := want{
+		detector: "dpc-starvation",
+		severity: model.SeverityInfo,
+		closed:   true,
+		contains: []string{"nothing that could show a victim"},
+		lacks:    []string{"regular flow"},
+	}
+	for name, c := range map[string]struct {
+		cpu             int32
+		regular, silent bool
+		want            want
+	}{
+		"silent": {2, true, true, want{
+			detector: "dpc-starvation", severity: model.SeverityWarning, closed: true,
+			contains: []string{
+				"CPU 2 spent 90 % of its time in DPCs of nic.sys, and for 6.1 s nothing arrived for heartbeatd.exe[500] " +
+					"(udp/5405 from 10.0.0.2), where something usually does every 100 ms",
+				"CPU 2 handled the packets", "compare with the sender's log",
+			},
+		}},
+		"on another CPU": {1, true, true, nothing},
+		"not silent": {2, true, false, want{
+			detector: "dpc-starvation", severity: model.SeverityInfo, closed: true,
+			contains: []string{"no victim was seen", "1 regular flow through CPU 2 went on"},
+		}},
+		"never regular":      {2, false, true, nothing},
+		"where is not known": {-1, true, true, nothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check(t, stream(c.cpu, c.regular, c.silent), detecttest.Start.Add(6*time.Second), c.want)
+		})
+	}
+}
+
+// TestRingLossWithoutArrivals has discards of an adapter and no count of what
+// it received: the share that was lost is not known, and not all of it.
+func TestRingLossWithoutArrivals(t *testing.T) {
+	for received, w := range map[uint64]want{
+		0: {contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the share that was lost is not " +
+			"known"}, lacks: []string{"of what arrived"}, severity: model.SeverityWarning},
+		10_000: {contains: []string{"1.0 % of what " +
+			"arrived"}, lacks: []string{"is not known"}, severity: model.SeverityWarning},
+		100: {contains: []string{"% of what arrived"}, severity: model.SeverityCritical},
+	} {
+		s := detecttest.NewWindows()
+		seconds(s, 10, func(int) {
+			s.Builder().
+				AddDeviceStats(model.DeviceStats{
+					Time: s.End(), Dur: time.Second, Device: "Ethernet", RXPackets: received,
+					Source: "perfmon Network Interface",
+				})
+			s.Drop(
+				model.Drop{CPU: -1, Place: model.PlaceRing, Count: 100, Device: "Ethernet", Reason: "Packets Received Discarded"},
+			)
+		})
+		w.detector = "ring-drop"
+		check(t, s.Batch(), detecttest.Start, w)
+	}
+}

@@ -1,0 +1,53 @@
+package counters
+
+import "lostbeat/detect"
+
+// Settings are the thresholds of counter-coincidence; docs/DETECTORS.md explains each.
+type Settings struct {
+	MinSamples   uint64  `toml:"min_samples"`
+	BusyShare    float64 `toml:"busy_share"`
+	RobustZ      float64 `toml:"robust_z"`
+	Significance float64 `toml:"significance"`
+	MaxSamples   uint64  `toml:"max_samples"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Settings) Fields() []detect.Field {
+	return []detect.Field{
+		{
+			Key:     "min_samples",
+			Default: "30",
+			Doc:     "samples before a counter is judged",
+			Reason:  "a baseline of 30 values",
+			Value:   &s.MinSamples,
+		},
+		{
+			Key:     "busy_share",
+			Default: "0.25",
+			Doc:     "DPC or interrupt share of one CPU that can be called unusual at all",
+			Reason:  "PAL warns at 10 % all the time; one core at 14 % was measured on an idle desktop",
+			Value:   &s.BusyShare,
+		},
+		{
+			Key:     "robust_z",
+			Default: "6",
+			Doc:     "distance from the median, in robust standard deviations, that is unusual",
+			Reason:  "outlier rule of Iglewicz and Hoaglin is 3.5; DPC time is not normal",
+			Value:   &s.RobustZ,
+		},
+		{
+			Key:     "significance",
+			Default: "0.01",
+			Doc:     "largest probability of the coincidence under shifts of the log",
+			Reason:  "1 in 100",
+			Value:   &s.Significance,
+		},
+		{
+			Key:     "max_samples",
+			Default: "20000",
+			Doc:     "samples kept of one counter",
+			Reason:  "bounded memory: five and a half hours of 1 s",
+			Value:   &s.MaxSamples,
+		},
+	}
+}

@@ -1,0 +1,405 @@
+package exhaustion
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"maps"
+	"slices"
+	"strings"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// portExhaustion finds pools that are used up, or nearly: for bind a port is
+// taken for everyone; for TCP's connect only for one destination.
+type portExhaustion struct {
+	settings Settings
+	pools    detect.Cases[exhausted]
+	targets  detect.Cases[exhausted]
+	refusals refusalCases
+}
+
+// confirmExhaustion is the number of ticks for which a pool must be nearly
+// full; a refused allocation in a full pool needs no confirmation.
+const confirmExhaustion = 2
+
+// exhausted is what is known about one exhausted pool or destination.
+type exhausted struct {
+	pool state.PoolKey
+	// limits is the pool as last known: it goes with its network namespace.
+	limits *state.Pool
+	tuple  fold.Tuple
+	isPool bool
+	// used and resting are ports in use and at rest; peak the most of their sum.
+	used, resting, size, peak int
+	holders                   []holderCount
+	refused                   uint64
+	refusedBy                 []holderCount
+	errors                    []string
+	// elsewhere says how many destinations have free ports still.
+	elsewhere int
+}
+
+// holderCount is a number of ports of a process.
+type holderCount struct {
+	process fold.ProcessKey
+	count   int
+}
+
+//go:embed doc.md
+var doc string
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("exhaustion", doc, New, nil) }
+
+// New returns the detector.
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	return &portExhaustion{
+		settings: s,
+		pools:    detect.NewCases[exhausted](name, l),
+		targets:  detect.NewCases[exhausted](name, l),
+		refusals: newRefusals(s, l),
+	}
+}
+
+// name is the detector's name in findings.
+const name = "port-exhaustion"
+
+// Judge implements detect.Detector.
+func (d *portExhaustion) Judge(w *detect.Tick) {
+	full := d.judgePools(w)
+	d.judgeTargets(w, full)
+}
+
+// Report implements detect.Detector.
+func (d *portExhaustion) Report(w *detect.Tick, emit func(model.Finding)) {
+	describe := func(in *detect.Case[exhausted]) model.Finding { return d.describe(w, in) }
+	d.pools.Settle(w, confirmExhaustion, emit, describe)
+	d.targets.Settle(w, confirmExhaustion, emit, describe)
+	d.refusals.report(w, emit)
+}
+
+// Finish implements detect.Detector.
+func (d *portExhaustion) Finish(w *detect.Tick, emit func(model.Finding)) {
+	describe := func(in *detect.Case[exhausted]) model.Finding { return d.describe(w, in) }
+	d.pools.Flush(w, emit, describe)
+	d.targets.Flush(w, emit, describe)
+	d.refusals.cases.Flush(w, emit, describeRefusals)
+}
+
+// judgePools judges each pool by distinct ports. It returns the pools that are
+// full by that measure, which says nothing about single destinations.
+func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
+	full := make(map[state.PoolKey]bool)
+	for _, pool := range w.State.SortedPools() {
+		key := state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
+		size := int(pool.Size)
+		if uint64(size) < d.settings.MinPorts {
+			continue
+		}
+		// TCP connections of several destinations share ports: only ports that
+		// are bound are taken for everyone.
+		used, resting := pool.Used, pool.Resting
+		if pool.Protocol == model.ProtocolTCP {
+			used, resting = d.boundPorts(w, pool)
+		}
+		share := fold.Ratio(float64(used+resting), float64(size))
+		refused, by, errors, fresh := d.refused(w, func(k fold.FailKey) bool { return k.Pool == key && !k.Connect })
+		caseKey := "pool/" + pool.Protocol.String() + "/" + fold.Printable(pool.Name)
+		if pool.Netns != 0 {
+			caseKey += "/netns" + words.Itoa(pool.Netns)
+		}
+		var in *detect.Case[exhausted]
+		switch {
+		case refused > 0 && fresh && share >= d.settings.FullShare:
+			in = d.pools.Raise(w, caseKey, w.Now-fold.Second)
+			in.Raised = max(in.Raised, confirmExhaustion)
+		case share >= d.settings.WarnShare:
+			in = d.pools.Raise(w, caseKey, w.Now-fold.Second)
+		case share >= d.settings.ClearShare:
+			in = d.pools.Keep(w, caseKey)
+		}
+		if in == nil {
+			continue
+		}
+		full[key] = true
+		w.Claim(detect.PoolRefusals{Pool: key})
+		in.Data = exhausted{
+			pool:      key,
+			limits:    pool,
+			isPool:    true,
+			used:      used,
+			resting:   resting,
+			size:      size,
+			peak:      max(in.Data.peak, used+resting),
+			refused:   max(refused, in.Data.refused),
+			refusedBy: by,
+			errors:    errors,
+			holders: holdersOf(w, func(p *state.Port) bool {
+				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !fold.IsConnection(p))
+			}),
+		}
+	}
+	return full
+}
+
+// boundPorts counts the ports of a TCP pool that are taken for every destination.
+func (d *portExhaustion) boundPorts(w *detect.Tick, pool *state.Pool) (used, resting int) {
+	if pool.Used+pool.Resting < int(d.settings.ClearShare*float64(pool.Size)) {
+		return pool.Used, pool.Resting // an upper bound, and low enough
+	}
+	seen := make(map[uint16]bool)
+	for p := range w.State.Ports.All() {
+		if !p.Shared() && pool.Contains(p.Protocol, p.Netns, p.LocalPort) && !fold.IsConnection(p) && !p.Resting {
+			seen[p.LocalPort] = true
+		}
+	}
+	return len(seen), 0
+}
+
+// judgeTargets judges each destination of TCP connections.
+func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]bool) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Tuples), fold.CompareTuples) {
+		u := w.Ports.Tuples[k]
+		if uint64(u.Held+u.Resting) < d.settings.MinPorts {
+			continue
+		}
+		pool, ok := w.EphemeralPool(model.ProtocolTCP, k.Netns)
+		size := int(w.PoolSize(pool))
+		if !ok || uint64(size) < d.settings.MinPorts || full[pool] {
+			continue
+		}
+		share := fold.Ratio(float64(u.Held+u.Resting), float64(size))
+		if share < d.settings.ClearShare {
+			continue
+		}
+		refused, by, errors, fresh := d.refused(w, func(f fold.FailKey) bool {
+			// A refusal without a destination is put down to those that are full.
+			unknown := f.Remote == "" && share >= d.settings.FullShare
+			return f.Connect && f.Netns == k.Netns && (unknown || f.Remote == k.Remote && f.RemotePort == k.RemotePort)
+		})
+		caseKey := fmt.Sprintf("to/%s:%d", fold.Printable(k.Remote), k.RemotePort)
+		if k.Netns != 0 {
+			caseKey += "/netns" + words.Itoa(k.Netns)
+		}
+		if k.Local != "" {
+			caseKey += "/from/" + fold.Printable(k.Local)
+		}
+		var in *detect.Case[exhausted]
+		switch {
+		case refused > 0 && fresh:
+			in = d.targets.Raise(w, caseKey, w.Now-fold.Second)
+			in.Raised = max(in.Raised, confirmExhaustion)
+		case share >= d.settings.WarnShare:
+			in = d.targets.Raise(w, caseKey, w.Now-fold.Second)
+		default:
+			in = d.targets.Keep(w, caseKey)
+		}
+		if in == nil {
+			continue
+		}
+		w.Claim(detect.TargetRefusals{Netns: k.Netns, Remote: k.Remote, Port: k.RemotePort})
+		w.Claim(detect.TargetRefusals{Netns: k.Netns})
+		in.Data = exhausted{
+			pool:      pool,
+			limits:    w.State.Pools[pool],
+			tuple:     k,
+			used:      u.Held,
+			resting:   u.Resting,
+			size:      size,
+			peak:      max(in.Data.peak, u.Held+u.Resting),
+			refused:   max(refused, in.Data.refused),
+			refusedBy: by,
+			errors:    errors,
+			elsewhere: len(w.Ports.Tuples) - 1,
+			holders: holdersOf(w, func(p *state.Port) bool {
+				return p.Protocol == model.ProtocolTCP && p.Netns == k.Netns && p.LocalAddr == k.Local &&
+					p.RemoteAddr == k.Remote &&
+					p.RemotePort == k.RemotePort &&
+					!p.Shared()
+			}),
+		}
+	}
+}
+
+// refused sums the failed allocations that match; fresh says that one of them
+// happened within the last while.
+func (d *portExhaustion) refused(
+	w *detect.Tick,
+	match func(fold.FailKey) bool,
+) (n uint64, by []holderCount, errors []string, fresh bool) {
+	who := make(map[fold.ProcessKey]int)
+	names := make(map[string]bool)
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
+		if !match(k) {
+			continue
+		}
+		f := w.Ports.Fails[k]
+		n += f.Count
+		fresh = fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
+		for p, c := range f.ByProcess {
+			who[p] += int(c)
+		}
+		for e := range f.Errors {
+			names[e] = true
+		}
+	}
+	return n, rank(who), slices.Sorted(maps.Keys(names)), fresh
+}
+
+// holdersOf ranks the processes that hold the ports that match.
+func holdersOf(w *detect.Tick, match func(*state.Port) bool) []holderCount {
+	counts := make(map[fold.ProcessKey]int)
+	for p := range w.State.Ports.All() {
+		if !p.Resting && match(p) {
+			name := p.Process
+			if name == "" {
+				name = w.State.ProcessName(p.PID)
+			}
+			counts[fold.ProcessKey{PID: p.PID, Name: name}]++
+		}
+	}
+	return rank(counts)
+}
+
+// rank returns the largest counts first, at most five.
+func rank(counts map[fold.ProcessKey]int) []holderCount {
+	list := make([]holderCount, 0, len(counts))
+	for p, n := range counts {
+		list = append(list, holderCount{p, n})
+	}
+	slices.SortFunc(list, func(a, b holderCount) int {
+		return cmp.Or(
+			cmp.Compare(b.count, a.count),
+			cmp.Compare(a.process.PID, b.process.PID),
+			cmp.Compare(a.process.Name, b.process.Name),
+		)
+	})
+	return list[:min(len(list), 5)]
+}
+
+func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) model.Finding {
+	data := &in.Data
+	ongoing := in.Ongoing()
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject: model.Subject{
+			Kind:     "pool",
+			CPU:      -1,
+			PID:      -1,
+			Pool:     fold.Printable(data.pool.Name),
+			Protocol: data.pool.Protocol.String(),
+		},
+	}
+	f.Subject.Netns = fold.Printable(data.limits.NetnsName)
+	what := "Pool " + words.Pool(data.limits)
+	if !data.isPool {
+		f.Subject.Port = data.tuple.RemotePort
+		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.tuple.Remote), data.tuple.RemotePort)
+	}
+	taken := fmt.Sprintf("%s of %s ports", words.Number(data.used+data.resting), words.Number(data.size))
+	inUse := taken + " in use"
+	switch {
+	case data.resting > 0 && data.used == 0:
+		inUse = taken + " at rest (TIME_WAIT), none in use"
+	case data.resting > 0:
+		inUse = fmt.Sprintf("%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(data.used), words.Number(data.resting))
+	}
+	share := fold.Ratio(float64(data.used+data.resting), float64(data.size))
+	if data.refused > 0 {
+		f.Severity = model.SeverityCritical
+		f.Title = fmt.Sprintf(
+			"%s %s exhausted: %s, %s refused",
+			what,
+			words.Tense(ongoing, "is", "was"),
+			inUse,
+			words.Plural(data.refused, "allocation"),
+		)
+		if len(data.errors) > 0 {
+			f.Title += " (" + fold.Printable(strings.Join(data.errors, ", ")) + ")"
+		}
+	} else {
+		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, words.Tense(ongoing, "is", "was"), inUse)
+	}
+	f.Evidence = []model.Evidence{
+		detect.Evidence(
+			"in use or at rest",
+			share,
+			"ratio",
+		), detect.Evidence("in use", float64(data.used), "ports"), detect.Evidence("at rest", float64(data.resting), "ports"),
+		detect.Evidence(
+			"size of the pool",
+			float64(data.size),
+			"ports",
+		), detect.Evidence("most in use or at rest", float64(data.peak), "ports"), detect.Evidence("allocations "+
+			"refused", float64(data.refused), "times"),
+	}
+	for _, h := range data.holders {
+		f.Evidence = append(f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"))
+	}
+	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
+		f.Evidence = append(
+			f.Evidence,
+			detect.Evidence("refused to "+words.Task(h.process.Name, h.process.PID), float64(h.count), "times"),
+		)
+	}
+	if len(data.holders) > 0 {
+		top := data.holders[0]
+		f.Subject.PID, f.Subject.Process = top.process.PID, fold.Printable(top.process.Name)
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"%s holds %s of them (%s)",
+				words.Task(top.process.Name, top.process.PID),
+				words.Number(top.count),
+				words.Percent(fold.Ratio(float64(top.count), float64(data.size))),
+			),
+		)
+	}
+	if data.resting > data.used {
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"most of them are at rest (TIME_WAIT): ports are used faster than they come back, about %s a second is the "+
+					"most that this pool can bear",
+				words.Rate(float64(data.size)/w.RestTime().Seconds()),
+			),
+		)
+	}
+	if !data.isPool {
+		f.RuledOut = append(
+			f.RuledOut,
+			fmt.Sprintf(
+				"other destinations are not affected: a connection needs a free port only for its own destination (%s in use)",
+				words.Plural(data.elsewhere, "other destination"),
+			),
+		)
+	} else if data.resting == 0 {
+		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them are open sockets")
+	}
+	switch {
+	case data.resting > data.used:
+		f.Advice = []string{
+			"keep connections open and reuse them; not when the peer closes them after each request anyway",
+			"net.ipv4.tcp_tw_reuse=1 lets connect take resting ports; not through NAT that reorders time stamps",
+		}
+	case !data.isPool:
+		f.Advice = []string{
+			"spread the connections over more local or remote addresses, or share them; not when the peer is what holds " +
+				"them open",
+			"widen net.ipv4.ip_local_port_range; not when a process leaks: it fills any range",
+		}
+	default:
+		f.Advice = []string{
+			"stop or mend the largest holder; not when all holders hold about the same: then the pool is too small",
+			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
+				"fills any range",
+		}
+	}
+	return f
+}

@@ -1,0 +1,386 @@
+package leak
+
+import (
+	_ "embed"
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"maps"
+	"slices"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+// portLeak finds processes that take ports and do not give them back, and
+// pools whose ports vanish without anyone holding them.
+type portLeak struct {
+	settings Settings
+	cases    detect.Cases[leak]
+	vanish   detect.Cases[vanishing]
+}
+
+// leakScale is a span over which growth is judged: steps of the given number
+// of seconds, in each of which the floor must have risen.
+type leakScale struct {
+	steps, seconds int
+}
+
+// leakScales are tried from the shortest to the longest.
+var leakScales = []leakScale{{3, 1}, {4, 1}, {7, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
+
+// span is the time that the scale looks back on.
+func (s leakScale) span() time.Duration { return time.Duration(s.steps*s.seconds) * time.Second }
+
+// leak is what is known about one leaking process.
+type leak struct {
+	holder *fold.Holder
+	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
+	pool  *state.Pool
+	scale leakScale
+	// proven says that it has lasted for so long that it is called a leak,
+	// refuted that the ports were seen to come back after all.
+	proven, refuted bool
+	// rate is ports a second, with the quartiles of the pairwise slopes.
+	rate, rateLow, rateHigh float64
+	// pace is the highest rate so far.
+	pace float64
+	// growth and held are the ports kept and held at the last tick, peak the most kept.
+	growth, held, peak int
+	// began is when the holder's growth began, grew when it last grew.
+	began, grew model.Time
+	// releasedBase is how many the holder had released when it began.
+	releasedBase uint64
+	// use is how old the ports are and whether they are used, while most were held.
+	use portUse
+	// members is the most processes that a family's ports were spread over.
+	members int
+	// earlier counts processes of the same name that leaked before and have ended.
+	earlier int
+}
+
+//go:embed doc.md
+var doc string
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("leak", doc, New, limits) }
+
+// New returns the detector.
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	return &portLeak{settings: s, cases: detect.NewCases[leak](name, l), vanish: detect.NewCases[vanishing](name, l)}
+}
+
+// name is the detector's name in findings.
+const name = "port-leak"
+
+func limits(s Settings, l *fold.Limits) {
+	l.RestLinux, l.RestWindows = s.RestLinux.Std(), s.RestWindows.Std()
+}
+
+// Judge implements detect.Detector.
+func (d *portLeak) Judge(w *detect.Tick) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Families), fold.CompareFamilies) {
+		if f := w.Ports.Families[k]; f.Sum != nil && (f.Sum.Growth() > 0 || d.cases.Get(f.Sum.ID) != nil) {
+			d.judgeFamily(w, f)
+		}
+	}
+	grown := func(h *fold.Holder) bool { return h.Growth() > 0 || d.caseOf(h) != nil }
+	for _, h := range w.Ports.HolderList(grown) {
+		if h.Family == nil || h.Family.Sum == nil || d.cases.Get(h.Family.Sum.ID) == nil {
+			d.judge(w, h)
+		}
+	}
+	d.judgeVanished(w)
+}
+
+// Report implements detect.Detector.
+func (d *portLeak) Report(w *detect.Tick, emit func(model.Finding)) {
+	d.vanish.Settle(w, 1, emit, func(in *detect.Case[vanishing]) model.Finding { return d.describeVanished(w, in) })
+	d.cases.Settle(w, 1, emit, func(in *detect.Case[leak]) model.Finding { return d.describe(w, in) })
+}
+
+// Finish implements detect.Detector.
+func (d *portLeak) Finish(w *detect.Tick, emit func(model.Finding)) {
+	d.vanish.Flush(w, emit, func(in *detect.Case[vanishing]) model.Finding { return d.describeVanished(w, in) })
+	d.cases.Flush(w, emit, func(in *detect.Case[leak]) model.Finding { return d.describe(w, in) })
+}
+
+// caseOf returns the incident about a holder, nil without one. It may have
+// begun with an earlier process of the same name.
+func (d *portLeak) caseOf(h *fold.Holder) *detect.Case[leak] {
+	if in := d.cases.Get(h.ID); in != nil {
+		return in
+	}
+	for _, in := range d.cases.All() {
+		if in.Data.holder == h {
+			return in
+		}
+	}
+	return nil
+}
+
+// heirOf returns the incident about a process of the holder's name that has
+// ended: what has been restarted and leaks again is the same fault.
+func (d *portLeak) heirOf(h *fold.Holder) *detect.Case[leak] {
+	if h.Process == "" || h.IsFamily() {
+		return nil
+	}
+	for _, in := range d.cases.All() {
+		o := in.Data.holder
+		if o != nil && o != h && o.Held == 0 && !o.IsFamily() && o.Process == h.Process &&
+			o.Key.Protocol == h.Key.Protocol &&
+			o.Key.Netns == h.Key.Netns &&
+			o.Key.Connections == h.Key.Connections {
+			return in
+		}
+	}
+	return nil
+}
+
+// judgeFamily judges what the processes of one name hold together, unless one
+// of them is nearly all of it.
+func (d *portLeak) judgeFamily(w *detect.Tick, f *fold.Family) {
+	if in := d.cases.Get(f.Sum.ID); in == nil {
+		n, most := f.Growing()
+		if n < 2 || float64(most.Growth()) >= dominant*float64(f.Sum.Growth()) ||
+			slices.ContainsFunc(f.Members, func(m *fold.Holder) bool { return d.caseOf(m) != nil }) {
+			return
+		}
+		f.Sum.Key.Pool = most.Key.Pool
+	}
+	d.judge(w, f.Sum)
+}
+
+// dominant is the part of a family's growth from which one process alone is
+// to blame.
+const dominant = 0.8
+
+func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
+	in := d.caseOf(h)
+	open := in != nil && in.Open
+	if open {
+		d.follow(w, h, in)
+		if in.Data.proven || !in.Touched {
+			return
+		}
+	}
+	scale, proven, ok := d.leaks(w, h)
+	if !ok || open && !proven {
+		return
+	}
+	since := max(w.Now.Add(-scale.span()), h.First)
+	if first := d.firstOfGrowth(w, h); first != 0 {
+		since = first
+	}
+	key := h.ID
+	if in != nil {
+		key = in.Key
+	} else if in = d.heirOf(h); in != nil {
+		key = in.Key
+		in.Data = leak{holder: h, earlier: in.Data.earlier + 1}
+	}
+	in = d.cases.Raise(w, key, since)
+	data := &in.Data
+	if data.holder == nil || data.peak == 0 {
+		data.holder, data.began, data.releasedBase = h, since, h.Released
+	}
+	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
+	data.growth, data.held, data.peak, data.grew = h.Growth(), h.Held, max(h.Growth(), data.peak), w.Now
+	d.measure(h, data)
+}
+
+// follow brings an open finding up to date.
+func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak]) {
+	data := &in.Data
+	if h.Growth() > data.peak {
+		data.peak, data.grew = h.Growth(), w.Now
+	}
+	data.growth, data.held = h.Growth(), h.Held
+	// It gives back what it has held for long, as fast as it took it before, and
+	// goes on without growing: its ports are held for long, and not leaked.
+	quiet := w.Now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
+	if quiet && h.Growth()*2 >= data.peak && float64(h.LongGiven()) >= data.pace*(fold.LongSeconds-1)/2 {
+		if !data.refuted {
+			d.cases.Keep(w, in.Key)
+		}
+		data.refuted, data.proven = true, false
+		return
+	}
+	// The fault holds while the floor keeps rising, at the pace that it has
+	// shown; it ends when the ports come back or the growth stops.
+	patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
+	if !data.proven {
+		patience = suspicionFor
+	}
+	if h.Growth()*2 >= data.peak && w.Now.Sub(data.grew) <= patience {
+		d.cases.Keep(w, in.Key)
+		d.measure(h, data)
+	}
+}
+
+// suspicionFor is how long growth may pause before it is no longer suspected.
+const suspicionFor = 3 * time.Second
+
+// leaks says whether the holder leaks, on which scale that shows, and whether
+// it has lasted for long enough to be called a leak.
+func (d *portLeak) leaks(w *detect.Tick, h *fold.Holder) (scale leakScale, proven, ok bool) {
+	early := false
+	for _, s := range leakScales {
+		grown, grows := d.grows(h, s)
+		if !grows || d.unsure(w, h, s, grown) {
+			continue
+		}
+		switch {
+		case d.enough(w, h, s, grown):
+			if scale = s; s.span() >= d.settings.ProofAfter.Std() {
+				return s, true, true
+			}
+			early = true
+		case s == outliving && d.outlives(w, h, grown):
+			scale, early = s, true
+		}
+	}
+	return scale, false, early
+}
+
+// outliving is the scale on which a process is seen to keep ports far longer
+// than those that it gives back.
+var outliving = leakScales[1]
+
+// outlives says that a process which gives back nearly every port within
+// moments keeps one in each second, and has lately given none of those back.
+func (d *portLeak) outlives(w *detect.Tick, h *fold.Holder, grown int) bool {
+	if h.Key.Connections || h.IsFamily() || h.LastLong != 0 && w.Now.Sub(h.LastLong) < time.Minute {
+		return false
+	}
+	released := h.SumOver(&h.ReleasedIn, outliving.steps*outliving.seconds)
+	return released >= d.settings.EarlyChurn*uint64(grown) && time.Duration(h.Holds.Quantile(0.99)) < time.Second/10
+}
+
+// grows says whether the floor rose in every step of the scale, goes on
+// rising, and does not level off; grown is by how much.
+func (d *portLeak) grows(h *fold.Holder, scale leakScale) (grown int, ok bool) {
+	floors := floorsOf(h, scale)
+	n := len(floors)
+	grown = floors[n-1] - floors[0]
+	mean := float64(grown) / float64(n-1)
+	for i := 1; i < n; i++ {
+		step := floors[i] - floors[i-1]
+		if step <= 0 || float64(step) < d.settings.Evenness*mean && (i == n-1 || scale.seconds == 1) {
+			return 0, false
+		}
+	}
+	// What opens its ports at the start and keeps them has stopped by now.
+	return grown, h.Growth() > floors[n-1]
+}
+
+// floorsOf returns the floors at the ends of the scale's steps, oldest first.
+// The oldest is the floor of the step before.
+func floorsOf(h *fold.Holder, scale leakScale) []int {
+	floors := make([]int, scale.steps+1)
+	for i := range floors {
+		floors[i] = h.FloorOver((scale.steps-i)*scale.seconds, scale.seconds)
+	}
+	return floors
+}
+
+// enough says whether the growth is more than healthy programs show.
+func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale leakScale, grown int) bool {
+	span := scale.steps * scale.seconds
+	acquired, released := h.SumOver(&h.AcquiredIn, span+scale.seconds), h.SumOver(&h.ReleasedIn, span+scale.seconds)
+	// A process that gives most of its ports back within moments shows what it
+	// means to give back: what it keeps stands out sooner.
+	churns := released >= 4*uint64(grown) && h.Short*10 >= h.Released*9
+	if !churns && float64(released) > d.settings.GivenBack*float64(acquired) && scale.seconds < 60 {
+		return false
+	}
+	need := d.settings.MinPorts
+	switch {
+	case h.Key.Connections && !churns && scale.seconds == 1:
+		need = d.settings.MinConnectionsFast
+	case h.Key.Connections && !churns && scale.seconds < 12:
+		need = (d.settings.MinConnectionsFast + d.settings.MinConnections) / 2
+	case h.Key.Connections && !churns:
+		need = d.settings.MinConnections
+	case scale.seconds == 1:
+		need = d.settings.MinPortsFast
+	case churns:
+		need = d.settings.MinPorts / 2
+	}
+	if h.IsFamily() {
+		need *= 2 // several processes begin with several ports
+		if n, _ := h.Family.Growing(); h.Growth() < portsToStart*n && scale.span() < time.Minute {
+			return false // programs of one interpreter start one after the other when a host does
+		}
+	}
+	need = d.least(w, h, need)
+	if scale == leakScales[0] {
+		need *= 2
+	}
+	return uint64(grown) >= need
+}
+
+// portsToStart is how many ports a process may take just by starting.
+const portsToStart = 8
+
+// least lowers the number of ports that makes a leak in a pool that someone
+// has bounded: most of a small one would be gone before.
+func (d *portLeak) least(w *detect.Tick, h *fold.Holder, need uint64) uint64 {
+	pool := w.State.Pools[h.Key.Pool]
+	if pool == nil || pool.Source == model.PoolEphemeral {
+		return need
+	}
+	return min(need, max(d.settings.MinPortsBounded, uint64(d.settings.BoundedShare*float64(pool.Size))))
+}
+
+// unsure says that events were lost in the span, so that missing releases may
+// look like a leak: the next audit of the port tables decides.
+func (d *portLeak) unsure(w *detect.Tick, h *fold.Holder, scale leakScale, grown int) bool {
+	from := w.Now - model.Time((scale.steps+1)*scale.seconds)*fold.Second
+	lost := w.Loss.Total - w.Loss.Before(from)
+	if float64(lost) < 0.1*float64(grown) || w.Ports.Audits == 0 {
+		return false
+	}
+	return w.Ports.LastAudit <= w.Loss.LastAt()
+}
+
+// firstOfGrowth returns when the rise of the floor began, as far as its history goes back.
+func (d *portLeak) firstOfGrowth(w *detect.Tick, h *fold.Holder) model.Time {
+	n := min(h.Ticks, fold.SecondFloors-1)
+	ago := 0
+	for ago < n && h.Floor(ago) > 0 && h.Floor(ago+1) <= h.Floor(ago) {
+		ago++
+	}
+	if ago == n {
+		return h.First
+	}
+	start := w.Now - model.Time(ago+1)*fold.Second
+	return max(start, h.First)
+}
+
+// measure notes how many processes take part, and computes the rate of growth
+// and its uncertainty: the median and the
+// quartiles of the slopes between all pairs of floors (Theil and Sen).
+func (d *portLeak) measure(h *fold.Holder, data *leak) {
+	scale := data.scale
+	for _, s := range leakScales {
+		if s.steps*s.seconds <= h.Ticks && s.steps*s.seconds <= 300 && h.FloorOver(s.steps*s.seconds, s.seconds) > 0 {
+			scale = s
+		}
+	}
+	if h.IsFamily() {
+		n, _ := h.Family.Growing()
+		data.members = max(data.members, n)
+	}
+	floors := floorsOf(h, scale)
+	var slopes []float64
+	for i := range floors {
+		for j := i + 1; j < len(floors); j++ {
+			slopes = append(slopes, float64(floors[j]-floors[i])/float64((j-i)*scale.seconds))
+		}
+	}
+	slices.Sort(slopes)
+	at := func(q float64) float64 { return slopes[int(q*float64(len(slopes)-1)+0.5)] }
+	data.rate, data.rateLow, data.rateHigh = at(0.5), at(0.25), at(0.75)
+	data.pace = max(data.pace, data.rate)
+}

@@ -1,0 +1,142 @@
+package leak
+
+import "lostbeat/detect"
+
+// Settings are the thresholds of port-leak; docs/DETECTORS.md explains each.
+type Settings struct {
+	MinPorts           uint64          `toml:"min_ports"`
+	MinPortsFast       uint64          `toml:"min_ports_fast"`
+	BoundedShare       float64         `toml:"bounded_share"`
+	MinPortsBounded    uint64          `toml:"min_ports_bounded"`
+	MinConnections     uint64          `toml:"min_connections"`
+	MinConnectionsFast uint64          `toml:"min_connections_fast"`
+	Evenness           float64         `toml:"evenness"`
+	GivenBack          float64         `toml:"given_back"`
+	ProofAfter         detect.Duration `toml:"proof_after"`
+	EarlyChurn         uint64          `toml:"early_churn"`
+	KeepFor            detect.Duration `toml:"keep_for"`
+	CriticalWithin     detect.Duration `toml:"critical_within"`
+	VanishedPorts      uint64          `toml:"vanished_ports"`
+	VanishedFactor     float64         `toml:"vanished_factor"`
+	RestLinux          detect.Duration `toml:"rest_linux"`
+	RestWindows        detect.Duration `toml:"rest_windows"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Settings) Fields() []detect.Field {
+	return []detect.Field{
+		{
+			Key:     "min_ports",
+			Default: "24",
+			Doc:     "growth that counts as a leak over 20 s and more",
+			Reason:  "above what one request of a healthy program opens",
+			Value:   &s.MinPorts,
+		},
+		{
+			Key:     "min_ports_fast",
+			Default: "40",
+			Doc:     "growth that counts as a leak within 5 s",
+			Reason:  "clear cases only: ports every second and none back",
+			Value:   &s.MinPortsFast,
+		},
+		{
+			Key:     "bounded_share",
+			Default: "0.2",
+			Doc: "part of a bounded pool (configured, RPC, reserved) whose growth counts as a leak where that is " +
+				"fewer ports",
+			Reason: "most of a pool of 100 would be gone before 40 ports stand out",
+			Value:  &s.BoundedShare,
+		},
+		{
+			Key:     "min_ports_bounded",
+			Default: "8",
+			Doc:     "growth that counts as a leak in the smallest of bounded pools",
+			Reason:  "a handful of sockets is how programs begin",
+			Value:   &s.MinPortsBounded,
+		},
+		{
+			Key:     "min_connections",
+			Default: "40",
+			Doc:     "growth of TCP connections over a minute and more",
+			Reason:  "connection pools of a few dozen are common",
+			Value:   &s.MinConnections,
+		},
+		{
+			Key:     "min_connections_fast",
+			Default: "200",
+			Doc:     "growth of TCP connections within 5 s",
+			Reason:  "connection pools of 100 are common, of 200 rare",
+			Value:   &s.MinConnectionsFast,
+		},
+		{
+			Key:     "evenness",
+			Default: "0.4",
+			Doc:     "smallest step, as part of the mean step, of growth that is called steady",
+			Reason:  "what levels off is a pool that settles",
+			Value:   &s.Evenness,
+		},
+		{
+			Key:     "given_back",
+			Default: "0.05",
+			Doc:     "part of the ports taken that may be given back meanwhile",
+			Reason:  "a process that gives back is not leaking, unless it churns",
+			Value:   &s.GivenBack,
+		},
+		{
+			Key:     "proof_after",
+			Default: "7s",
+			Doc:     "how long growth must last to be called a leak; before, the finding is of severity info",
+			Reason:  "clients that wait 5 s for an answer hold their ports as long",
+			Value:   &s.ProofAfter,
+		},
+		{
+			Key:     "early_churn",
+			Default: "20",
+			Doc:     "ports given back within moments for each one kept, from which keeping one a second is reported early",
+			Reason:  "what is kept stands out against 95 % and more that is not",
+			Value:   &s.EarlyChurn,
+		},
+		{
+			Key:     "keep_for",
+			Default: "15s",
+			Doc:     "how long a leak may pause",
+			Reason:  "hysteresis",
+			Value:   &s.KeepFor,
+		},
+		{
+			Key:     "critical_within",
+			Default: "10m0s",
+			Doc:     "forecast at which a leak is critical",
+			Reason:  "time for a person to act",
+			Value:   &s.CriticalWithin,
+		},
+		{
+			Key:     "vanished_ports",
+			Default: "16",
+			Doc:     "ports of a bounded pool that must be missing",
+			Reason:  "chance alone leaves a few",
+			Value:   &s.VanishedPorts,
+		},
+		{
+			Key:     "vanished_factor",
+			Default: "4",
+			Doc:     "how much longer than the usual time (p95) a port must lie unused to be missing",
+			Reason:  "with a random choice, four times the p95 happens once in 160,000 ports",
+			Value:   &s.VanishedFactor,
+		},
+		{
+			Key:     "rest_linux",
+			Default: "1m0s",
+			Doc:     "rest of a closed TCP port on Linux where its event does not say",
+			Reason:  "TCP_TIMEWAIT_LEN, 60 s",
+			Value:   &s.RestLinux,
+		},
+		{
+			Key:     "rest_windows",
+			Default: "4m0s",
+			Doc:     "rest of a closed port on Windows where its event does not say",
+			Reason:  "TcpTimedWaitDelay, 240 s",
+			Value:   &s.RestWindows,
+		},
+	}
+}

@@ -1,0 +1,264 @@
+package ringdrop
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"slices"
+	"time"
+
+	"lostbeat/model"
+)
+
+// ringDrop finds packets lost in a device's ring or in the layer just above
+// it, and says whether the CPU was too slow or the ring too small for a burst.
+type ringDrop struct {
+	settings Settings
+	cases    detect.Cases[ringLoss]
+}
+
+// confirmRing gives starvation, which explains most ring drops, time to speak first.
+const confirmRing = 3
+
+type ringLoss struct {
+	device      *fold.Device
+	baseRing    uint64
+	baseDevice  uint64
+	reasons     []fold.ReasonCount
+	packets     uint64
+	polledBy    []fold.BusyCPU
+	full, polls uint64
+}
+
+// addSecond counts one second of the fault.
+func (l *ringLoss) addSecond(s *fold.DeviceSecond) {
+	l.packets += s.Packets
+	for _, r := range append(slices.Clone(s.RingReasons), s.DeviceReasons...) {
+		if len(l.reasons) < 32 {
+			l.reasons = fold.AddReason(l.reasons, r)
+		}
+	}
+}
+
+//go:embed doc.md
+var doc string
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("ring", doc, New, nil) }
+
+// New returns the detector.
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	return &ringDrop{settings: s, cases: detect.NewCases[ringLoss]("ring-drop", l)}
+}
+
+// Judge implements detect.Detector.
+func (d *ringDrop) Judge(*detect.Tick) {}
+
+// Report implements detect.Detector.
+func (d *ringDrop) Report(w *detect.Tick, emit func(model.Finding)) {
+	for _, f := range w.SortedDevices() {
+		key := f.Key.Name
+		if key == "" {
+			key = "if" + words.Itoa(f.Key.Ifindex)
+		}
+		if w.Claimed(detect.DeviceDrops{Device: f.Key}) && !d.cases.IsOpen(key) {
+			continue
+		}
+		drops := f.Sum.Drops()
+		var in *detect.Case[ringLoss]
+		switch {
+		case drops >= d.settings.MinDrops && fold.Ratio(float64(drops), float64(drops+f.Sum.Packets)) >= d.settings.DropShare:
+			fresh := d.cases.Get(key) == nil
+			in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return f.Seconds[slot].Drops() > 0 }))
+			if fresh {
+				in.Data = ringLoss{baseRing: f.RingTotal - f.Sum.Ring, baseDevice: f.DeviceTotal - f.Sum.Device}
+				// What the window's earlier seconds lost belongs to the fault.
+				for _, slot := range w.Recent() {
+					if slot != w.Slot && f.Seconds[slot].Drops() > 0 {
+						in.Data.addSecond(&f.Seconds[slot])
+					}
+				}
+			}
+		case drops > 0:
+			in = d.cases.Keep(w, key)
+		}
+		if in == nil {
+			continue
+		}
+		data := &in.Data
+		data.device = f
+		data.addSecond(&f.Seconds[w.Slot])
+		data.polledBy, data.full, data.polls = nil, 0, 0
+		for _, c := range w.SortedCPUs() {
+			for _, n := range c.Sum.NAPI {
+				if n.Device == f.Key && n.Polls > 0 {
+					data.polledBy = append(
+						data.polledBy,
+						fold.BusyCPU{ID: c.ID, Busy: c.Sum.BusyShare(time.Duration(w.WindowSeconds()) * time.Second)},
+					)
+					data.full += n.Full
+					data.polls += n.Polls
+				}
+			}
+		}
+	}
+	d.cases.Settle(w, confirmRing, emit, func(in *detect.Case[ringLoss]) model.Finding { return d.describe(w, in) })
+}
+
+// Finish implements detect.Detector.
+func (d *ringDrop) Finish(w *detect.Tick, emit func(model.Finding)) {
+	d.cases.Flush(w, emit, func(in *detect.Case[ringLoss]) model.Finding { return d.describe(w, in) })
+}
+
+func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Finding {
+	data := &in.Data
+	dev := fold.Printable(data.device.Key.Name)
+	if dev == "" {
+		dev = "interface " + words.Itoa(data.device.Key.Ifindex)
+	}
+	ongoing := in.Ongoing()
+	ring, device := data.device.RingTotal-data.baseRing, data.device.DeviceTotal-data.baseDevice
+	length := max(in.Seen.Sub(in.Start), time.Second)
+	reasons := slices.Clone(data.reasons)
+	slices.SortFunc(reasons, func(a, b fold.ReasonCount) int {
+		return cmp.Or(
+			cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Queue, b.Queue),
+			cmp.Compare(a.Reason, b.Reason),
+			cmp.Compare(a.Location, b.Location),
+		)
+	})
+	config, known := w.DeviceConfig(data.device.Key)
+	where := "its ring"
+	if ring == 0 {
+		where = "its device layer"
+	}
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Title: fmt.Sprintf(
+			"%s %s packets in %s: %s in %s",
+			dev,
+			words.Tense(ongoing, "loses", "lost"),
+			where,
+			words.Number(ring+device),
+			words.Span(length),
+		),
+		Subject: model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
+		Evidence: []model.Evidence{
+			detect.Evidence("lost in the ring", float64(ring), "packets"),
+			detect.Evidence("lost in the device layer", float64(device), "packets"),
+		},
+	}
+	shareKnown := data.packets > 0 || !w.Windows() // a log need not have the counter of what was received
+	if shareKnown {
+		share := fold.Ratio(float64(ring+device), float64(ring+device+data.packets))
+		f.Title += ", " + words.Percent(share) + " of what arrived"
+		f.Evidence = append(f.Evidence, detect.Evidence("received meanwhile", float64(data.packets), "packets"))
+		if share >= detect.CriticalLoss {
+			f.Severity = model.SeverityCritical
+		}
+	}
+	if len(reasons) > 0 && reasons[0].Queue >= 0 && ring > 0 {
+		f.Subject.Queue = "rx-" + words.Itoa(reasons[0].Queue)
+	}
+	for _, r := range reasons[:min(len(reasons), 4)] {
+		name := fold.Printable(r.Reason)
+		if r.Queue >= 0 {
+			name += ", queue " + words.Itoa(r.Queue)
+		}
+		if r.Location != "" {
+			name += " at " + fold.Printable(r.Location)
+		}
+		f.Evidence = append(f.Evidence, detect.Evidence(name, float64(r.Count), "packets"))
+	}
+	var busy *fold.BusyCPU
+	for i := range data.polledBy {
+		if c := &data.polledBy[i]; busy == nil || c.Busy > busy.Busy {
+			busy = c
+		}
+	}
+	full := fold.Ratio(float64(data.full), float64(data.polls))
+	switch {
+	case busy != nil && (busy.Busy >= d.settings.BusyShare || full >= d.settings.FullPollShare):
+		f.Subject.CPU = busy.ID
+		f.Evidence = append(
+			f.Evidence,
+			detect.Evidence(fmt.Sprintf("CPU %d busy", busy.ID), busy.Busy, "ratio"),
+			detect.Evidence("polls that used their whole budget", full, "ratio"),
+		)
+		f.Causes = []string{
+			fmt.Sprintf(
+				"the ring fills because CPU %d, which empties it, is %s busy; %s of the polls left packets behind",
+				busy.ID,
+				words.Percent(busy.Busy),
+				words.Percent(full),
+			),
+		}
+		f.Advice = []string{
+			"take work off that CPU: more queues, IRQ affinity, RPS; not when the sender should send less",
+			"a larger ring only helps bursts; not while the CPU is busy all the time",
+		}
+	case busy != nil:
+		f.Evidence = append(f.Evidence, detect.Evidence(fmt.Sprintf("CPU %d busy", busy.ID), busy.Busy, "ratio"))
+		f.Causes = []string{
+			fmt.Sprintf(
+				"bursts fill the ring before it is polled: CPU %d, which empties it, has time to spare (%s busy)",
+				busy.ID,
+				words.Percent(busy.Busy),
+			),
+		}
+		f.RuledOut = []string{"not a CPU that is too slow: it is idle in between"}
+		f.Advice = d.enlarge(w, dev, config, known)
+	default:
+		f.Causes = []string{
+			"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart",
+		}
+		f.Advice = d.enlarge(w, dev, config, known)
+	}
+	if !shareKnown {
+		f.Causes = append(f.Causes, "how much was received is not in the capture: the share that was lost is not known")
+	}
+	if known && config.RingSource != "" {
+		f.RuledOut = append(f.RuledOut, "counted from: "+fold.Printable(config.RingSource))
+	}
+	if known && config.RXRing > 0 {
+		f.Evidence = append(f.Evidence, detect.Evidence("receive descriptors", float64(config.RXRing), "descriptors"))
+	}
+	return f
+}
+
+// enlarge advises a larger ring as far as the device takes one.
+func (d *ringDrop) enlarge(w *detect.Tick, dev string, config model.DeviceConfig, known bool) []string {
+	switch {
+	case w.Windows():
+		return []string{
+			fmt.Sprintf(
+				"see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when "+
+					"packets then wait too long in it",
+				dev,
+			),
+		}
+	case known && config.RXRing > 0 && config.RXRing < config.RXRingMax:
+		return []string{
+			fmt.Sprintf(
+				"enlarge the ring: ethtool -G %s rx %d (now %d); not when packets then wait too long in it",
+				dev,
+				config.RXRingMax,
+				config.RXRing,
+			),
+		}
+	case known && config.RXRing > 0 && config.RXRingMax > 0:
+		return []string{
+			fmt.Sprintf(
+				"the ring already has its maximum of %d descriptors: shorten the bursts or add queues; not when the loss is rare",
+				config.RXRingMax,
+			),
+		}
+	}
+	return []string{
+		fmt.Sprintf("see whether the ring can be enlarged (ethtool -g %s); not when packets then wait too long in it", dev),
+	}
+}

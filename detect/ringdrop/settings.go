@@ -1,0 +1,31 @@
+package ringdrop
+
+import "lostbeat/detect"
+
+// Settings are the thresholds of ring-drop; docs/DETECTORS.md explains each.
+type Settings struct {
+	MinDrops      uint64  `toml:"min_drops"`
+	DropShare     float64 `toml:"drop_share"`
+	BusyShare     float64 `toml:"busy_share"`
+	FullPollShare float64 `toml:"full_poll_share"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Settings) Fields() []detect.Field {
+	return []detect.Field{
+		{
+			Key:     "min_drops",
+			Default: "50",
+			Doc:     "packets lost in a ring within the window",
+			Reason:  "well above the few that are lost while a link comes up",
+			Value:   &s.MinDrops,
+		},
+		{
+			Key:     "drop_share",
+			Default: "0.001",
+			Doc:     "and their share of what arrived",
+			Reason:  "netdata warns at 2 % over 10 min; a heartbeat is lost long before",
+			Value:   &s.DropShare,
+		},
+	}
+}

@@ -1,0 +1,524 @@
+package starvation
+
+import (
+	"fmt"
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// describe writes the finding of a starved CPU or NAPI thread.
+func (d *starvation) describe(w *detect.Tick, in *detect.Case[starved]) model.Finding {
+	data := &in.Data
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject:  model.Subject{Kind: "cpu", CPU: data.cpu, PID: -1, Device: fold.Printable(data.device.Name)},
+	}
+	if data.work.Driver != "" {
+		f.Subject.Driver = fold.Printable(data.work.Driver)
+	} else {
+		f.Subject.Vector = fold.Printable(data.work.Name)
+	}
+	switch data.pattern {
+	case threaded:
+		d.describeThread(w, in, &f)
+		return f
+	case unproven:
+		if len(data.silences) == 0 {
+			f.Severity = model.SeverityInfo
+		}
+	}
+	if d.lossShare(data) >= detect.CriticalLoss || data.dropped >= 100_000 {
+		f.Severity = model.SeverityCritical
+	}
+	f.Title = d.title(w, in)
+	f.Evidence = append(d.numbers(in), silenceEvidence(w, data.silences)...)
+	f.Causes = d.causes(w, in)
+	f.RuledOut = d.ruledOut(w, in)
+	f.Advice = d.advice(w, in)
+	return f
+}
+
+// lossShare is the share of the packets for this CPU that were dropped since the fault began.
+func (d *starvation) lossShare(data *starved) float64 {
+	return fold.Ratio(float64(data.dropped), float64(data.dropped+data.processed))
+}
+
+func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
+	data := &in.Data
+	ongoing := in.Ongoing()
+	work := fold.Printable(data.work.Label())
+	if data.device.Name != "" && data.work.Name == "NET_RX" {
+		work += " for " + fold.Printable(data.device.Name)
+	}
+	length := words.Span(max(in.Seen.Sub(in.Start), time.Second))
+	lost := ""
+	if n := data.dropped + data.deviceDrops; n > 0 {
+		lost = fmt.Sprintf("%s packets in %s", words.Number(n), length)
+	}
+	switch data.pattern {
+	case blocked:
+		return fmt.Sprintf(
+			"Long runs of %s on CPU %d %s its other softirqs: %s, the worst by %s (%s)",
+			work,
+			data.cpu,
+			words.Tense(ongoing, "delay", "delayed"),
+			words.Plural(data.late, "wait"),
+			words.Span(data.worstLate.Wait),
+			fold.Printable(data.worstLate.Name),
+		)
+	case budgeted:
+		return fmt.Sprintf(
+			"NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s",
+			data.cpu,
+			words.Tense(ongoing, "stops", "stopped"),
+			data.facts.Softnet.Processed/max(data.work.Count, 1),
+			words.Tense(ongoing, "drops", "dropped"),
+			lost,
+		)
+	case crowded:
+		return fmt.Sprintf(
+			"CPU %d %s no time left: %s %s %s of it, and %s packets: %s",
+			data.cpu,
+			words.Tense(ongoing, "has", "had"),
+			work,
+			words.Tense(ongoing, "takes", "took"),
+			words.Percent(data.share()),
+			words.Tense(ongoing, "drops", "dropped"),
+			lost,
+		)
+	case unproven:
+		if h := longestHush(data.silences, w.Now); h != nil {
+			title := fmt.Sprintf(
+				"CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s",
+				data.cpu,
+				words.Tense(ongoing, "spends", "spent"),
+				words.Percent(data.worstShare),
+				work,
+				words.Span(h.length(w.Now)),
+				words.Tense(ongoing, "arrives", "arrived"),
+				h.name(),
+				words.Span(h.usual),
+			)
+			if n := len(data.silences) - 1; n > 0 {
+				title += "; " + words.Plural(n, "further silence")
+			}
+			return title
+		}
+		outcome := "this capture has nothing that could show a victim"
+		if data.regular > 0 {
+			outcome = "no victim was seen"
+		}
+		return fmt.Sprintf(
+			"CPU %d %s %s of its time in DPCs of %s; %s",
+			data.cpu,
+			words.Tense(ongoing, "spends", "spent"),
+			words.Percent(data.worstShare),
+			work,
+			outcome,
+		)
+	}
+	title := fmt.Sprintf(
+		"CPU %d %s %s of its time in %s",
+		data.cpu,
+		words.Tense(ongoing, "spends", "spent"),
+		words.Percent(data.share()),
+		work,
+	)
+	if lost != "" {
+		return fmt.Sprintf("%s and %s what it cannot keep up with: %s", title, words.Tense(ongoing, "drops", "dropped"), lost)
+	}
+	return fmt.Sprintf(
+		"%s and %s %s of other work, the worst by %s (%s)",
+		title,
+		words.Tense(ongoing, "delays", "delayed"),
+		words.Plural(data.late, "run"),
+		words.Span(data.worstLate.Wait),
+		fold.Printable(data.worstLate.Name),
+	)
+}
+
+func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
+	data := &in.Data
+	list := []model.Evidence{
+		detect.Evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, fold.Printable(data.work.Label())), data.share(), "ratio"),
+		detect.Evidence("largest share", data.worstShare, "ratio"),
+	}
+	if data.dropped > 0 {
+		list = append(
+			list,
+			detect.Evidence("dropped at the full backlog", float64(data.dropped), "packets"),
+			detect.Evidence("share of its packets dropped", d.lossShare(data), "ratio"),
+		)
+	}
+	if data.deviceDrops > 0 {
+		list = append(list, detect.Evidence("dropped in the device's ring", float64(data.deviceDrops), "packets"))
+	}
+	if data.late > 0 {
+		list = append(
+			list,
+			detect.Evidence("softirqs that waited long for their turn", float64(data.late), "runs"),
+			detect.Evidence("longest wait", float64(data.worstLate.Wait), "ns"),
+		)
+	}
+	if cost := packetCost(&data.facts, &data.work); cost > 0 {
+		list = append(list, detect.Evidence("time for one packet", float64(cost), "ns"))
+	}
+	if data.work.MaxRun > 0 {
+		list = append(list, detect.Evidence("longest run of "+fold.Printable(data.work.Label()), float64(data.work.MaxRun), "ns"))
+	}
+	if data.squeezed > 0 {
+		list = append(list, detect.Evidence("time_squeeze", float64(data.squeezed), "times"))
+	}
+	if k := data.facts.Ksoftirqd; k.MaxWait > 0 {
+		list = append(list, detect.Evidence("longest wait of ksoftirqd to run", float64(k.MaxWait), "ns"))
+	}
+	for _, o := range data.others[:min(len(data.others), 8)] {
+		list = append(list, detect.Evidence(fmt.Sprintf("CPU %d busy", o.ID), o.Busy, "ratio"))
+	}
+	return append(list, victimLosses(data.victims)...)
+}
+
+// victimLosses says what the victims lost; several sockets of one name, such
+// as those of a port that is shared, are added up.
+func victimLosses(victims []victim) []model.Evidence {
+	var list []model.Evidence
+	for _, v := range victims {
+		n := v.socket.Total - v.base
+		if n == 0 {
+			continue
+		}
+		name := "dropped at the receive queue of " + words.Socket(v.socket)
+		if i := slices.IndexFunc(list, func(e model.Evidence) bool { return e.Name == name }); i >= 0 {
+			list[i].Value += float64(n)
+			continue
+		}
+		list = append(list, detect.Evidence(name, float64(n), "packets"))
+	}
+	return list
+}
+
+// silenceEvidence lists the silences of flows, the first ones.
+func silenceEvidence(w *detect.Tick, list []hush) []model.Evidence {
+	var out []model.Evidence
+	for i := range list[:min(len(list), 8)] {
+		h := &list[i]
+		out = append(out, detect.Evidence("silence of "+h.name()+", usual gap "+words.Span(h.usual), float64(h.length(w.Now)), "ns"))
+	}
+	return out
+}
+
+func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
+	data := &in.Data
+	var list []string
+	if data.pattern == blocked {
+		list = append(
+			list,
+			fmt.Sprintf(
+				"%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other",
+				fold.Printable(data.work.Label()),
+				words.Span(data.work.MaxRun),
+				data.cpu,
+			),
+		)
+		if l := data.worstLate; l.Wait > 0 {
+			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", fold.Printable(l.Name), words.Span(l.Wait)))
+		}
+		if cost := packetCost(&data.facts, &data.work); cost > d.settings.DearPacket.Std() {
+			list = append(
+				list,
+				fmt.Sprintf(
+					"each packet takes NET_RX %s, and a poll handles up to 64 of them before it looks at the clock",
+					words.Span(cost),
+				),
+			)
+		}
+		return list
+	}
+	if data.pattern == budgeted {
+		return append(
+			list,
+			fmt.Sprintf(
+				"NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs "+
+					"is small",
+				words.Number(data.facts.Softnet.Squeezed),
+				words.Number(data.work.Count),
+				data.facts.Softnet.Processed/max(data.work.Count, 1),
+			),
+			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
+		)
+	}
+	if layout := d.layout(w, data); layout != "" {
+		list = append(list, layout)
+	}
+	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.DearPacket.Std() {
+		list = append(
+			list,
+			fmt.Sprintf(
+				"each packet takes NET_RX %s: something in its path is dear (filter rules, tc, XDP, a slow socket)",
+				words.Span(cost),
+			),
+		)
+	} else if cost > 0 {
+		rate := float64(
+			data.facts.Softnet.Processed+data.facts.Softnet.Dropped,
+		) / max(data.facts.Softnet.Covered.Seconds(), 1)
+		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a "+
+			"second", words.Span(cost), words.Number(uint64(rate))))
+	}
+	if data.work.Driver != "" {
+		list = append(
+			list,
+			fmt.Sprintf("the longest routine was %s, %s", fold.Printable(data.work.WorstRoutine), words.Span(data.work.WorstRoutineTime)),
+		)
+	}
+	if h := longestHush(data.silences, w.Now); h != nil {
+		list = append(list, fmt.Sprintf("CPU %d handled the packets to %s until it was busy", data.cpu, h.name()))
+	}
+	return list
+}
+
+// layout says which queues send their work to the CPU, and how idle the others are.
+func (d *starvation) layout(w *detect.Tick, data *starved) string {
+	if data.work.Name != "NET_RX" || data.device.Name == "" {
+		return ""
+	}
+	dev := fold.Printable(data.device.Name)
+	config, known := w.DeviceConfig(data.device)
+	queues := w.ReceiveQueues(data.device)
+	text := "receive work of " + dev
+	var details []string
+	if known && config.RXQueues > 0 {
+		details = append(details, words.Plural(config.RXQueues, "queue"))
+	} else if len(queues) > 0 {
+		details = append(details, words.Plural(len(queues), "queue"))
+	}
+	for _, q := range queues {
+		if q.RPSCPUs != "" {
+			details = append(details, "RPS of rx-"+words.Itoa(q.Queue)+" to CPU "+fold.Printable(q.RPSCPUs))
+		} else if q.IRQCPUs != "" {
+			details = append(details, "IRQ of rx-"+words.Itoa(q.Queue)+" on CPU "+fold.Printable(q.IRQCPUs))
+		}
+		if len(details) == 5 {
+			details = append(details, "...")
+			break
+		}
+	}
+	if len(queues) <= 1 {
+		text = "all " + text
+	}
+	if len(details) > 0 {
+		text += " (" + strings.Join(details, ", ") + ")"
+	}
+	text += " runs on CPU " + words.Itoa(data.cpu)
+	switch others := idlest(data.others); {
+	case others == "":
+	case busiest(data.others):
+		text += "; the others are busy as well: " + others
+	default:
+		text += ", while " + others
+	}
+	return text
+}
+
+// idlest says how busy the least busy other CPU is.
+func idlest(others []fold.BusyCPU) string {
+	if len(others) == 0 {
+		return ""
+	}
+	best := others[0]
+	for _, o := range others[1:] {
+		if o.Busy < best.Busy {
+			best = o
+		}
+	}
+	return fmt.Sprintf("CPU %d is %s busy", best.ID, words.Percent(best.Busy))
+}
+
+func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string {
+	data := &in.Data
+	t := &data.facts.Time
+	var list []string
+	if data.regular > 0 && len(data.silences) == 0 {
+		list = append(
+			list,
+			fmt.Sprintf("not a silence: %s through CPU %d went on", words.Plural(data.regular, "regular flow"), data.cpu),
+		)
+	}
+	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
+		list = append(list, "not a lack of processors: "+others)
+	}
+	if t.Covered > 0 {
+		if user := fold.UserShare(&data.facts); user < 0.5 {
+			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", words.Percent(user), data.cpu))
+		}
+		list = append(
+			list,
+			fmt.Sprintf(
+				"not the hypervisor: %s of CPU %d was stolen",
+				words.Percent(fold.Ratio(float64(t.Steal), float64(t.Covered))),
+				data.cpu,
+			),
+		)
+		if share := fold.Ratio(float64(t.IRQ), float64(t.Covered)); share < 0.1 {
+			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", words.Percent(share), data.cpu))
+		}
+	}
+	if data.device.Name != "" && data.deviceDrops == 0 {
+		if f := w.Devices[data.device]; f != nil && f.Sum.Ring == 0 {
+			text := "not the ring: no ring drops on " + fold.Printable(data.device.Name)
+			if config, ok := w.DeviceConfig(data.device); ok && config.RingSource != "" {
+				text += " (" + fold.Printable(config.RingSource) + ")"
+			}
+			list = append(list, text)
+		}
+	}
+	if data.squeezed > 0 && data.pattern != budgeted {
+		list = append(
+			list,
+			fmt.Sprintf(
+				"time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones",
+				words.Number(data.squeezed),
+			),
+		)
+	}
+	return list
+}
+
+func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
+	data := &in.Data
+	if data.work.Driver != "" || data.pattern == unproven {
+		var list []string
+		if len(data.silences) > 0 {
+			list = append(
+				list,
+				"compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was "+
+					"silent at the same time would look the same",
+			)
+		}
+		return append(
+			append(list, driverAdvice(fold.Printable(data.work.Driver), fold.Printable(data.work.WorstRoutine))...),
+			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
+				"one CPU, and many adapters hash UDP by address only",
+		)
+	}
+	if data.work.Name != "NET_RX" {
+		list := []string{
+			fmt.Sprintf(
+				"find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
+					"because the hypervisor stops the CPU",
+				fold.Printable(data.work.Label()),
+			),
+		}
+		if hint := vectorAdvice[data.work.Name]; hint != "" {
+			list = append(list, hint)
+		}
+		return list
+	}
+	var list []string
+	dev := fold.Printable(data.device.Name)
+	if dev == "" {
+		dev = "DEVICE"
+	}
+	cpus := w.KnownCPUs()
+	config, known := w.DeviceConfig(data.device)
+	queues := max(int(config.RXQueues), len(w.ReceiveQueues(data.device)))
+	cost := packetCost(&data.facts, &data.work)
+	switch data.pattern {
+	case budgeted:
+		list = append(
+			list,
+			"raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU "+
+				"already wait for it: a larger budget takes their time",
+		)
+	case blocked:
+		list = append(
+			list,
+			"make the packets cheaper (fewer rules before the match, nft sets or ipset instead of rule lists); not when the "+
+				"time per packet is already a few microseconds",
+		)
+		list = append(
+			list,
+			fmt.Sprintf(
+				"keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets "+
+					"there on purpose",
+				data.cpu,
+			),
+		)
+		return list
+	default:
+		if cost >= d.settings.DearPacket.Std() {
+			list = append(
+				list,
+				fmt.Sprintf(
+					"make the packets cheaper: %s each go into their path; look at iptables-save -c, nft list ruleset, tc -s "+
+						"filter; not needed once a packet takes a few microseconds",
+					words.Span(cost),
+				),
+			)
+		}
+	}
+	if cpus > 1 && data.pattern != blocked {
+		guard := "not when all packets belong to one flow (one sender and port): a flow stays on one CPU"
+		if busiest(data.others) {
+			guard = "not now: the other CPUs are busy as well"
+		}
+		if queues > 1 {
+			list = append(
+				list,
+				fmt.Sprintf(
+					"spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ "+
+						"(/proc/irq/N/smp_affinity); %s",
+					queues,
+					dev,
+					dev,
+					queues,
+					guard,
+				),
+			)
+		} else {
+			reason := "the device has one queue"
+			if !known {
+				reason = "the number of its queues is not known"
+			}
+			list = append(list, fmt.Sprintf("spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: "+
+				"%s); %s", words.CPUMask(cpus), dev, reason, guard))
+		}
+	}
+	if data.pattern == saturated || data.pattern == crowded {
+		list = append(
+			list,
+			"do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait",
+			"a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then "+
+				"adds delay",
+		)
+	}
+	return list
+}
+
+// vectorAdvice says where to look for the work of a vector, and when not to.
+var vectorAdvice = map[string]string{
+	"TIMER": "see which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names " +
+		"them); not when it happens once, as after a suspend",
+	"BLOCK": "spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the " +
+		"CPU that asked; not when one program on that CPU does all the I/O",
+	"TASKLET": "look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and " +
+		"move its IRQ; not when every CPU is as busy",
+	"RCU": "look for what frees so much at once (closing of many files or namespaces, route or rule changes); " +
+		"rcu_nocbs moves the work to threads; not when it happens once",
+}
+
+// busiest says that no other CPU has time to spare.
+func busiest(others []fold.BusyCPU) bool {
+	for _, o := range others {
+		if o.Busy < 0.7 {
+			return false
+		}
+	}
+	return len(others) > 0
+}

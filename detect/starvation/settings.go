@@ -1,0 +1,157 @@
+package starvation
+
+import "lostbeat/detect"
+
+// Settings are the thresholds of dpc-starvation; docs/DETECTORS.md explains each.
+type Settings struct {
+	BusyShare       float64         `toml:"busy_share"`
+	ClearShare      float64         `toml:"clear_share"`
+	SharedBusyShare float64         `toml:"shared_busy_share"`
+	DropShare       float64         `toml:"drop_share"`
+	MinDrops        uint64          `toml:"min_drops"`
+	LateWait        detect.Duration `toml:"late_wait"`
+	LateCount       uint64          `toml:"late_count"`
+	LongRun         detect.Duration `toml:"long_run"`
+	MaxSteal        float64         `toml:"max_steal"`
+	DearPacket      detect.Duration `toml:"dear_packet"`
+	SqueezeShare    float64         `toml:"squeeze_share"`
+	FullPollShare   float64         `toml:"full_poll_share"`
+	SilentGaps      uint64          `toml:"silent_gaps"`
+	LeastSilence    detect.Duration `toml:"least_silence"`
+	DPCGuideline    detect.Duration `toml:"dpc_guideline"`
+	ISRGuideline    detect.Duration `toml:"isr_guideline"`
+	GuidelineFactor float64         `toml:"guideline_factor"`
+	Watchdog        detect.Duration `toml:"watchdog"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Settings) Fields() []detect.Field {
+	return []detect.Field{
+		{
+			Key:     "busy_share",
+			Default: "0.7",
+			Doc:     "share of a CPU's time in deferred work that counts as starving",
+			Reason:  "measured: 79 to 99.8 % on starved CPUs, 36 to 48 % under the same flood without loss",
+			Value:   &s.BusyShare,
+		},
+		{
+			Key:     "clear_share",
+			Default: "0.5",
+			Doc:     "share below which the finding may close",
+			Reason:  "hysteresis",
+			Value:   &s.ClearShare,
+		},
+		{
+			Key:     "shared_busy_share",
+			Default: "0.4",
+			Doc:     "share of the largest vector on a CPU that has no idle time",
+			Reason:  "ksoftirqd shares its CPU with tasks: it then gets half of it",
+			Value:   &s.SharedBusyShare,
+		},
+		{
+			Key:     "drop_share",
+			Default: "0.03125",
+			Doc:     "share of a CPU's packets dropped at its backlog that counts as a victim",
+			Reason:  "bpftune enlarges the backlog at 1/32",
+			Value:   &s.DropShare,
+		},
+		{
+			Key:     "min_drops",
+			Default: "100",
+			Doc:     "packets dropped within the window that count as a victim",
+			Reason:  "a flood that the host handles dropped thousands of millions, a quiet host none",
+			Value:   &s.MinDrops,
+		},
+		{
+			Key:     "late_wait",
+			Default: "10ms",
+			Doc:     "wait from raise to entry that counts as late",
+			Reason:  "softirqslower's default, 10 ms",
+			Value:   &s.LateWait,
+		},
+		{
+			Key:     "late_count",
+			Default: "3",
+			Doc:     "late waits within the window that count as a victim",
+			Reason:  "one late wait is noise on a virtual machine",
+			Value:   &s.LateCount,
+		},
+		{
+			Key:     "long_run",
+			Default: "5ms",
+			Doc:     "shortest run that can be blamed for a late wait",
+			Reason:  "half of late_wait: two such runs make one",
+			Value:   &s.LongRun,
+		},
+		{
+			Key:     "max_steal",
+			Default: "0.05",
+			Doc:     "stolen share of a CPU above which delays on it prove nothing",
+			Reason:  "a stopped virtual CPU delays everything",
+			Value:   &s.MaxSteal,
+		},
+		{
+			Key:     "dear_packet",
+			Default: "5µs",
+			Doc:     "time for one packet above which its path is called dear",
+			Reason:  "measured: 1 to 2 µs for a UDP packet through veth without rules",
+			Value:   &s.DearPacket,
+		},
+		{
+			Key:     "squeeze_share",
+			Default: "0.5",
+			Doc:     "share of NET_RX runs that ended with work left at which the budget is called small",
+			Reason:  "time_squeeze alone proves nothing; most runs squeezed after few packets does",
+			Value:   &s.SqueezeShare,
+		},
+		{
+			Key:     "full_poll_share",
+			Default: "0.5",
+			Doc:     "share of polls that used their whole budget at which a NAPI thread is called overrun",
+			Reason:  "measured: such threads leave NET_RX near 1 % while the device drops millions",
+			Value:   &s.FullPollShare,
+		},
+		{
+			Key:     "silent_gaps",
+			Default: "5",
+			Doc:     "usual gaps without a packet after which a regular flow is silent",
+			Reason:  "cluster heartbeats are given up after 2 to 10 misses (WSFC: 5 or 10 of 1 s)",
+			Value:   &s.SilentGaps,
+		},
+		{
+			Key:     "least_silence",
+			Default: "500ms",
+			Doc:     "shortest silence of a flow",
+			Reason:  "shorter ones are jitter that no heartbeat notices",
+			Value:   &s.LeastSilence,
+		},
+		{
+			Key:     "dpc_guideline",
+			Default: "100µs",
+			Doc:     "documented limit of one DPC",
+			Reason:  "Microsoft driver documentation: 100 µs",
+			Value:   &s.DPCGuideline,
+		},
+		{
+			Key:     "isr_guideline",
+			Default: "25µs",
+			Doc:     "documented limit of one ISR",
+			Reason:  "Microsoft driver documentation: 25 µs",
+			Value:   &s.ISRGuideline,
+		},
+		{
+			Key:     "guideline_factor",
+			Default: "10",
+			Doc:     "how far beyond its guideline a DPC or ISR is reported",
+			Reason:  "real traces exceed the guideline itself all the time; 1 ms is also what audio tools call too long",
+			Value:   &s.GuidelineFactor,
+		},
+		{
+			Key:     "watchdog",
+			Default: "20s",
+			Doc:     "length of a single DPC at which Windows stops",
+			Reason:  "bug check 0x133: dumps show 0x500 ticks of 15.625 ms",
+			Value:   &s.Watchdog,
+		},
+	}
+}

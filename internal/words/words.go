@@ -1,0 +1,158 @@
+// Package words writes numbers, times and names for people. The same number looks
+// the same everywhere: in titles, evidence, tables and errors.
+package words
+
+import (
+	"fmt"
+	"lostbeat/fold"
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model/state"
+)
+
+// Number writes n for people: 412, 28,232, 3.6 M.
+func Number[T int | uint64 | int64](n T) string {
+	switch v := float64(n); {
+	case v >= 1e9:
+		return fmt.Sprintf("%.1f G", v/1e9)
+	case v >= 1e6:
+		return fmt.Sprintf("%.1f M", v/1e6)
+	}
+	s := strconv.FormatInt(int64(n), 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Plural writes n things; things is their plural where an s is not enough.
+func Plural[T int | uint64 | int64](n T, thing string, things ...string) string {
+	switch {
+	case n == 1:
+		return "1 " + thing
+	case len(things) > 0:
+		return Number(n) + " " + things[0]
+	}
+	return Number(n) + " " + thing + "s"
+}
+
+// Percent writes a share (0 to 1) with as many digits as mean something.
+func Percent(share float64) string {
+	p := share * 100
+	switch {
+	case p == 0 || p >= 99.95:
+		return fmt.Sprintf("%.0f %%", p)
+	case p >= 95 || p < 10:
+		return fmt.Sprintf("%.1f %%", p)
+	}
+	return fmt.Sprintf("%.0f %%", p)
+}
+
+// Span writes a duration with two or three significant digits.
+func Span(d time.Duration) string {
+	unit := func(v float64, name string) string {
+		if v < 9.95 {
+			return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + name
+		}
+		return fmt.Sprintf("%.0f %s", v, name)
+	}
+	switch f := float64(d); {
+	case d < 0:
+		return "-" + Span(-d)
+	case d < time.Microsecond:
+		return fmt.Sprintf("%d ns", d)
+	case f < 999.5e3:
+		return unit(f/1e3, "µs")
+	case f < 999.5e6:
+		return unit(f/1e6, "ms")
+	case f < 119.5e9:
+		return unit(f/1e9, "s")
+	case d < 2*time.Hour:
+		return unit(d.Minutes(), "min")
+	case d < 48*time.Hour:
+		return unit(d.Hours(), "h")
+	}
+	return unit(d.Hours()/24, "days")
+}
+
+// Pool names a pool: rpc (udp 5000-5099), and its network namespace where
+// that is not the host's.
+func Pool(p *state.Pool) string {
+	text := fmt.Sprintf("%s (%s %d-%d)", fold.Printable(p.Name), p.Protocol, p.Low, p.High)
+	if p.NetnsName != "" {
+		text += " in network namespace " + fold.Printable(p.NetnsName)
+	}
+	return text
+}
+
+// Task names a process: name[pid].
+func Task(name string, pid int32) string {
+	name = fold.Printable(name)
+	switch {
+	case pid == 0 && name == "":
+		return "the kernel"
+	case pid < 0 && name == "":
+		return "an unknown process"
+	case pid < 0:
+		return name
+	case name == "":
+		return "process " + Itoa(int64(pid))
+	}
+	return name + "[" + Itoa(int64(pid)) + "]"
+}
+
+// Tense chooses the form of a verb: the fault goes on, or it is over.
+func Tense(ongoing bool, present, past string) string {
+	if ongoing {
+		return present
+	}
+	return past
+}
+
+func Itoa[T int | int32 | int64 | uint16 | uint64](n T) string {
+	return strconv.FormatInt(int64(n), 10)
+}
+
+// CPUMask writes the mask of CPUs 0 to n-1 as sysfs takes it.
+func CPUMask(n int) string {
+	if n <= 0 {
+		return "ff"
+	}
+	var words []string
+	for ; n > 32; n -= 32 {
+		words = append(words, "ffffffff")
+	}
+	words = append([]string{strconv.FormatUint(1<<n-1, 16)}, words...)
+	return strings.Join(words, ",")
+}
+
+// RoundUp returns the next power of two that is not below n.
+func RoundUp(n uint64) uint64 {
+	if n <= 1 {
+		return 1
+	}
+	return 1 << bits.Len64(n-1)
+}
+
+// Rate writes a number per second.
+func Rate(rate float64) string {
+	if rate >= 9.95 {
+		return fmt.Sprintf("%.0f", rate)
+	}
+	return fmt.Sprintf("%.2g", rate)
+}
+
+// Socket names a socket by its port and process.
+func Socket(s *fold.Socket) string {
+	name := s.Protocol.String() + "/" + Itoa(s.Port)
+	if s.Port == 0 {
+		name = "a " + s.Protocol.String() + " socket"
+	}
+	if s.Process != "" || s.PID > 0 {
+		name += " " + Task(s.Process, s.PID)
+	}
+	return name
+}
