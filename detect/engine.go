@@ -64,7 +64,7 @@ func New(s Settings, o Options) *Engine {
 // Show makes h share what the engine knows of the host: from now on it takes the
 // events that Apply is given. The caller puts h.Begin and h.End around Apply and
 // Finish, and gives h the findings that they emit.
-func (e *Engine) Show(h *fold.History) { e.world.Show(h) }
+func (e *Engine) Show(h *fold.History) { e.facts.Show(h) }
 
 // Apply takes the events of b. Findings among them are ignored: they are
 // derived from the rest.
@@ -72,7 +72,7 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if ev.Flags&model.FlagDerived != 0 || ev.Kind == model.KindFinding {
-			e.world.Derived(b, ev)
+			e.facts.Derived(b, ev)
 			continue
 		}
 		if ev.Time > e.next {

@@ -2,11 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"lostbeat/detect/all"
 	"maps"
 	"slices"
 	"testing"
 
-	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/source"
 	"lostbeat/tui/tuitest"
@@ -28,7 +28,7 @@ func byKey[K comparable, V any](rows []fold.Row[K, V]) map[K]V {
 // its own does, which gets the stream as an output.
 func TestHistoryShared(t *testing.T) {
 	shared, own := fold.NewHistory(), fold.NewHistory()
-	settings := detect.Default()
+	settings := all.Settings()
 	stream := tuitest.Stream(tuitest.Options{Seconds: 90, Flood: 30, Leak: 20})
 	src := sourceFunc(func(_ context.Context, emit source.Emit) error {
 		for _, b := range stream {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"lostbeat/detect/all"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -10,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"lostbeat/detect"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -51,7 +51,7 @@ func chop(in *model.Batch, size int) source.Source {
 // findings are those of a pipeline without it, each as soon as its cause, and
 // what it missed is counted and reported in its stream, which still has every finding.
 func TestSlowOutputDelaysNobody(t *testing.T) {
-	settings := detect.Default()
+	settings := all.Settings()
 	in := leakStream()
 	var alone collect
 	if _, err := Run(

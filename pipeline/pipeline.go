@@ -128,7 +128,7 @@ var errStopped = errors.New("the pipeline has stopped")
 func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 	r := &runner{opts: opts, queues: newQueues(opts)}
 	if opts.Detect != nil {
-		r.engine = detect.New(*opts.Detect)
+		r.engine = detect.New(*opts.Detect, detect.Options{})
 		if opts.History != nil {
 			r.engine.Show(opts.History)
 		}

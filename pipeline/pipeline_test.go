@@ -3,13 +3,13 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"lostbeat/detect/all"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"lostbeat/detect"
 	"lostbeat/internal/guard"
 	"lostbeat/model"
 	"lostbeat/source"
@@ -218,7 +218,7 @@ func TestSourceErrorsAndCancellation(t *testing.T) {
 }
 
 func TestDetectorsAreFedAndFinished(t *testing.T) {
-	settings := detect.Default()
+	settings := all.Settings()
 	var got collect
 	if _, err := Run(
 		t.Context(), batches(3), Options{Detect: &settings, Outputs: []Output{{Name: "keep", Sink: &got}}},

@@ -2,11 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"lostbeat/detect/all"
 	"strings"
 	"testing"
 	"time"
 
-	"lostbeat/detect"
 	"lostbeat/detect/detecttest"
 	"lostbeat/model"
 	"lostbeat/source"
@@ -39,7 +39,7 @@ func leakStream() *model.Batch {
 // time, marked derived, and that the detectors conclude the same from a stream
 // that already carries them, however it is cut.
 func TestFindingsStandInOrder(t *testing.T) {
-	settings := detect.Default()
+	settings := all.Settings()
 	pass := func(in *model.Batch, size int) *model.Batch {
 		var out model.Builder
 		sink := sinkFunc(func(b *model.Batch) error { out.Import(b, b.Events...); return nil })
@@ -93,7 +93,7 @@ func TestFindingsStandInOrder(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	in := leakStream()
-	settings := detect.Default()
+	settings := all.Settings()
 	src := sourceFunc(func(_ context.Context, emit source.Emit) error {
 		for range b.N {
 			if err := emit(in); err != nil {

@@ -24,7 +24,7 @@ var signals = []struct{ probe, name string }{
 func Findings(
 	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress,
 ) (findings []model.Finding, unseen []string, err error) {
-	engine := detect.New(settings)
+	engine := detect.New(settings, detect.Options{})
 	var found model.FindingList
 	keep := func(_ model.Time, f model.Finding) { found.Add(f) }
 	parts := map[[2]string]model.ProbeState{}

@@ -31,7 +31,7 @@ func (j *judged) scan(
 	settings detect.Settings,
 	progress func(model.Time),
 ) error {
-	engine := detect.New(settings)
+	engine := detect.New(settings, detect.Options{})
 	keep := func(at model.Time, f model.Finding) {
 		j.mu.Lock()
 		j.updates = append(j.updates, pipeline.Verdict{At: at, Finding: f})

@@ -3,11 +3,11 @@ package run
 import (
 	"context"
 	"errors"
+	"lostbeat/detect/all"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"lostbeat/detect"
 	"lostbeat/internal/guard"
 	"lostbeat/model"
 	"lostbeat/record"
@@ -48,7 +48,7 @@ func TestPanicClosesTheRecording(t *testing.T) {
 		}
 		panic("broken")
 	})
-	done, err := Recording{Source: src, Settings: detect.Default(), To: to, Tally: &tally.Tally{}}.Run(t.Context())
+	done, err := Recording{Source: src, Settings: all.Settings(), To: to, Tally: &tally.Tally{}}.Run(t.Context())
 	var panicked *guard.PanicError
 	if !errors.As(err, &panicked) || panicked.Where != "the source" || done.Events != 20 {
 		t.Errorf("%+v, %v", done, err)
@@ -77,7 +77,7 @@ func TestFullRecording(t *testing.T) {
 		}
 		return nil
 	})
-	done, err := Recording{Source: src, Settings: detect.Default(), To: to, Tally: &tally.Tally{}}.Run(t.Context())
+	done, err := Recording{Source: src, Settings: all.Settings(), To: to, Tally: &tally.Tally{}}.Run(t.Context())
 	if err != nil || !done.Full || done.Bytes > 4000 {
 		t.Errorf("%+v, %v", done, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"lostbeat/detect/all"
 	"net"
 	"os"
 	"os/exec"
@@ -19,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
@@ -235,7 +235,7 @@ func TestManyPortsAndProcesses(t *testing.T) {
 	before, after := inUse(), uint64(0)
 	var began time.Time
 	start := model.TimeOf(time.Date(2026, 11, 22, 14, 3, 0, 0, time.UTC))
-	settings := detect.Default()
+	settings := all.Settings()
 	_, err = pipeline.Run(t.Context(), feed(func(emit source.Emit) error {
 		var b model.Builder
 		b.AddMeta(model.Meta{Time: start, Key: "cpus", Value: "2"})

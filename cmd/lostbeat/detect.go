@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"lostbeat/detect/all"
 	"os"
 	"strings"
 
@@ -26,14 +27,14 @@ func (f *detectFlags) register(cmd *cobra.Command) {
 
 // settings returns the defaults, changed by the file, changed by --set.
 func (f *detectFlags) settings() (detect.Settings, error) {
-	s := detect.Default()
+	s := all.Settings()
 	if f.config != "" {
 		file, err := os.Open(f.config)
 		if err != nil {
 			return s, fmt.Errorf("read thresholds: %w", err)
 		}
 		defer file.Close()
-		if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(&s); err != nil {
+		if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(s.Target()); err != nil {
 			return s, hint.New(
 				fmt.Sprintf("%s: %v", f.config, err),
 				"docs/DETECTORS.md lists the thresholds and their defaults",

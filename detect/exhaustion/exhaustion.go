@@ -308,7 +308,9 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 	case data.resting > 0 && data.used == 0:
 		inUse = taken + " at rest (TIME_WAIT), none in use"
 	case data.resting > 0:
-		inUse = fmt.Sprintf("%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(data.used), words.Number(data.resting))
+		inUse = fmt.Sprintf(
+			"%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(data.used), words.Number(data.resting),
+		)
 	}
 	share := fold.Ratio(float64(data.used+data.resting), float64(data.size))
 	if data.refused > 0 {
@@ -340,7 +342,9 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			"refused", float64(data.refused), "times"),
 	}
 	for _, h := range data.holders {
-		f.Evidence = append(f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"))
+		f.Evidence = append(
+			f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
+		)
 	}
 	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
 		f.Evidence = append(

@@ -139,7 +139,10 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 			detect.Evidence("of these in use as far as the capture shows", float64(data.seen), "ports"),
 		)
 		for _, h := range data.holders[:min(len(data.holders), 3)] {
-			f.Evidence = append(f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"))
+			f.Evidence = append(
+				f.Evidence,
+				detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
+			)
 		}
 	}
 	f.Causes = []string{

@@ -48,7 +48,9 @@ func (d *portLeak) judgeVanished(w *detect.Tick) {
 		never := false
 		switch {
 		case plain:
-		case refused > 0 && uint64(r.FreeUsed) >= d.settings.VanishedPorts && float64(free) >= 0.1*float64(pool.Size) && w.Now.Sub(lastRefusal(w, key)) < 2*time.Second:
+		case refused > 0 && uint64(r.FreeUsed) >= d.settings.VanishedPorts &&
+			float64(free) >= 0.1*float64(pool.Size) &&
+			w.Now.Sub(lastRefusal(w, key)) < 2*time.Second:
 			// Allocations fail although, by the count of open and resting sockets, ports are free.
 			missing, byPID = max(missing, r.FreeUsed), r.FreeHolders()
 			plain = true
@@ -142,7 +144,9 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 		detect.Evidence("ports taken again after they were free", float64(r.Count), "times"),
 	}
 	if usual := r.UsualIdle(); usual > 0 {
-		f.Evidence = append(f.Evidence, detect.Evidence("a free port is usually taken again within (p95)", usual.Seconds(), "s"))
+		f.Evidence = append(
+			f.Evidence, detect.Evidence("a free port is usually taken again within (p95)", usual.Seconds(), "s"),
+		)
 	}
 	if data.never {
 		f.Evidence = append(f.Evidence, detect.Evidence("reuses that a random choice would have given", r.Expected, "times"))

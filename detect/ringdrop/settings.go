@@ -27,5 +27,19 @@ func (s *Settings) Fields() []detect.Field {
 			Reason:  "netdata warns at 2 % over 10 min; a heartbeat is lost long before",
 			Value:   &s.DropShare,
 		},
+		{
+			Key:     "busy_share",
+			Default: "0.7",
+			Doc:     "share of its time from which the CPU that empties the ring is called too busy for it",
+			Reason:  "as starvation.busy_share",
+			Value:   &s.BusyShare,
+		},
+		{
+			Key:     "full_poll_share",
+			Default: "0.5",
+			Doc:     "share of polls that left packets behind from which the CPU is called too slow for the ring",
+			Reason:  "as starvation.full_poll_share",
+			Value:   &s.FullPollShare,
+		},
 	}
 }

@@ -146,7 +146,9 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 	data := &in.Data
 	list := []model.Evidence{
-		detect.Evidence(fmt.Sprintf("CPU %d time in %s, mean", data.cpu, fold.Printable(data.work.Label())), data.share(), "ratio"),
+		detect.Evidence(
+			fmt.Sprintf("CPU %d time in %s, mean", data.cpu, fold.Printable(data.work.Label())), data.share(), "ratio",
+		),
 		detect.Evidence("largest share", data.worstShare, "ratio"),
 	}
 	if data.dropped > 0 {
@@ -170,7 +172,9 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 		list = append(list, detect.Evidence("time for one packet", float64(cost), "ns"))
 	}
 	if data.work.MaxRun > 0 {
-		list = append(list, detect.Evidence("longest run of "+fold.Printable(data.work.Label()), float64(data.work.MaxRun), "ns"))
+		list = append(
+			list, detect.Evidence("longest run of "+fold.Printable(data.work.Label()), float64(data.work.MaxRun), "ns"),
+		)
 	}
 	if data.squeezed > 0 {
 		list = append(list, detect.Evidence("time_squeeze", float64(data.squeezed), "times"))
@@ -208,7 +212,10 @@ func silenceEvidence(w *detect.Tick, list []hush) []model.Evidence {
 	var out []model.Evidence
 	for i := range list[:min(len(list), 8)] {
 		h := &list[i]
-		out = append(out, detect.Evidence("silence of "+h.name()+", usual gap "+words.Span(h.usual), float64(h.length(w.Now)), "ns"))
+		out = append(
+			out,
+			detect.Evidence("silence of "+h.name()+", usual gap "+words.Span(h.usual), float64(h.length(w.Now)), "ns"),
+		)
 	}
 	return out
 }
@@ -274,7 +281,10 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	if data.work.Driver != "" {
 		list = append(
 			list,
-			fmt.Sprintf("the longest routine was %s, %s", fold.Printable(data.work.WorstRoutine), words.Span(data.work.WorstRoutineTime)),
+			fmt.Sprintf(
+				"the longest routine was %s, %s", fold.Printable(data.work.WorstRoutine),
+				words.Span(data.work.WorstRoutineTime),
+			),
 		)
 	}
 	if h := longestHush(data.silences, w.Now); h != nil {

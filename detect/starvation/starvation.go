@@ -230,7 +230,8 @@ func (d *starvation) judgeCPU(w *detect.Tick, c *fold.CPU) {
 			data.device = device
 		}
 	}
-	data.dropped, data.processed, data.squeezed = c.Dropped-data.baseDropped, c.Processed-data.baseProcessed, c.Squeezed-data.baseSqueezed
+	data.dropped = c.Dropped - data.baseDropped
+	data.processed, data.squeezed = c.Processed-data.baseProcessed, c.Squeezed-data.baseSqueezed
 	data.deviceDrops += d.newDeviceDrops(w, c, share)
 	// The window slides: count each second's late waits once.
 	data.late += d.lateIn(c, c.Seconds[w.Slot].Late)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"lostbeat/detect/all"
 	"os"
 	"slices"
 	"strconv"
@@ -11,7 +12,6 @@ import (
 	"sync"
 	"testing"
 
-	"lostbeat/detect"
 	"lostbeat/internal/testutil"
 )
 
@@ -67,7 +67,7 @@ func TestLab(t *testing.T) {
 				r, err := Run(
 					t.Context(),
 					[]*Scenario{s},
-					Options{Settings: detect.Default(), Log: func(line string) { t.Log(line) }},
+					Options{Settings: all.Settings(), Log: func(line string) { t.Log(line) }},
 				)
 				if err != nil {
 					t.Fatal(err)
@@ -101,7 +101,7 @@ func TestGenerated(t *testing.T) {
 		if s.Generate == nil {
 			continue
 		}
-		r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: detect.Default()})
+		r, err := Run(t.Context(), []*Scenario{s}, Options{Settings: all.Settings()})
 		if err != nil {
 			t.Fatal(err)
 		}

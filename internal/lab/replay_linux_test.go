@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"lostbeat/detect/all"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ func TestLiveEqualsReplay(t *testing.T) {
 		},
 	}
 	var live findingLog
-	settings := detect.Default()
+	settings := all.Settings()
 	results, err := Run(t.Context(), []*Scenario{both}, Options{Settings: settings,
 		Outputs: []pipeline.Output{{Name: "recording", Sink: writer, Essential: true}, {Name: "findings", Sink: &live}}})
 	if err := errors.Join(err, writer.Close()); err != nil {
@@ -78,7 +79,7 @@ func TestLiveEqualsReplay(t *testing.T) {
 		t.Errorf("the recording is not whole: %q", notes)
 	}
 	var replayed []string
-	engine := detect.New(settings)
+	engine := detect.New(settings, detect.Options{})
 	emit := func(at model.Time, f model.Finding) {
 		body, err := json.Marshal(f)
 		if err != nil {
