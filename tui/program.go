@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"lostbeat/internal/guard"
+
 	tea "charm.land/bubbletea/v2"
 )
 
@@ -21,7 +23,12 @@ const (
 )
 
 // Model is the terminal program: ui in the form that bubbletea wants.
-type Model struct{ ui *ui }
+type Model struct {
+	ui *ui
+	// failed is the panic that ends the program, once it has given the terminal
+	// back; nil for none.
+	failed *guard.PanicError
+}
 
 // framesPerSecond is how often the terminal is brought up to date, and so how
 // soon it shows what a key did. Bubbletea's own 60 costs more than all else that
@@ -29,7 +36,27 @@ type Model struct{ ui *ui }
 const framesPerSecond = 10
 
 // NewModel returns the program's model; Run is the usual way to use it.
-func NewModel(opt Options) *Model { return &Model{newUI(opt)} }
+func NewModel(opt Options) *Model { return &Model{ui: newUI(opt)} }
+
+// panicMsg says that a command has panicked.
+type panicMsg struct{ fault *guard.PanicError }
+
+// guarded calls f and notes its panic.
+func (m *Model) guarded(f func()) {
+	var panicked *guard.PanicError
+	if errors.As(guard.Do("the screen", func() error { f(); return nil }), &panicked) && m.failed == nil {
+		m.failed = panicked
+	}
+}
+
+// beside calls f, which runs beside the loop; its panic becomes a message.
+func beside(f func() tea.Msg) (msg tea.Msg) {
+	var panicked *guard.PanicError
+	if errors.As(guard.Do("the screen", func() error { msg = f(); return nil }), &panicked) {
+		return panicMsg{panicked}
+	}
+	return msg
+}
 
 // tickNow is a tick that asks for the next one.
 type tickNow struct{ message }
@@ -42,21 +69,33 @@ func (m *Model) tick() tea.Cmd {
 	if m.ui.opt.Player != nil || m.ui.noticed > 0 {
 		every = tickEvery
 	}
-	return tea.Tick(every, func(time.Time) tea.Msg { return tickNow{m.ui.poll()} })
+	return tea.Tick(every, func(time.Time) tea.Msg {
+		return beside(func() tea.Msg { return tickNow{m.ui.poll()} })
+	})
 }
 
 // Update implements tea.Model.
-func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+func (m *Model) Update(msg tea.Msg) (_ tea.Model, cmd tea.Cmd) {
+	m.guarded(func() { cmd = m.update(msg) })
+	if m.failed != nil {
+		return m, tea.Quit
+	}
+	return m, cmd
+}
+
+func (m *Model) update(msg tea.Msg) tea.Cmd {
 	u := m.ui
 	switch msg := msg.(type) {
 	case tickNow:
-		return m, tea.Batch(wrapCommand(u.update(msg.message)), m.tick())
+		return tea.Batch(wrapCommand(u.update(msg.message)), m.tick())
+	case panicMsg:
+		m.failed = msg.fault
 	case tea.WindowSizeMsg:
 		u.resize(msg.Width, msg.Height)
 	case tea.BackgroundColorMsg:
 		u.background(!msg.IsDark())
 	case tea.KeyPressMsg:
-		return m, wrapCommand(u.key(msg.String(), msg.Text))
+		return wrapCommand(u.key(msg.String(), msg.Text))
 	case tea.PasteMsg:
 		if u.prompt != nil {
 			u.prompt.paste(msg.Content)
@@ -65,35 +104,37 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.MouseWheelMsg:
 		switch msg.Button {
 		case tea.MouseWheelUp:
-			return m, wrapCommand(u.key("up", ""))
+			return wrapCommand(u.key("up", ""))
 		case tea.MouseWheelDown:
-			return m, wrapCommand(u.key("down", ""))
+			return wrapCommand(u.key("down", ""))
 		}
 	case tea.MouseClickMsg:
 		if p, ok := u.tabAt(msg.X); ok && msg.Y == 1 && u.h >= 12 && u.prompt == nil {
 			u.drawn = false
-			return m, wrapCommand(u.goPage(p))
+			return wrapCommand(u.goPage(p))
 		}
 	case quitMsg:
-		return m, tea.Quit
+		return tea.Quit
 	case copyMsg:
-		return m, tea.SetClipboard(msg.text)
+		return tea.SetClipboard(msg.text)
 	default:
-		return m, wrapCommand(u.update(msg))
+		return wrapCommand(u.update(msg))
 	}
-	return m, nil
+	return nil
 }
 
 func wrapCommand(c command) tea.Cmd {
 	if c == nil {
 		return nil
 	}
-	return func() tea.Msg { return c() }
+	return func() tea.Msg { return beside(func() tea.Msg { return c() }) }
 }
 
 // View implements tea.Model.
 func (m *Model) View() tea.View {
-	v := tea.NewView(m.ui.render())
+	content := "" // of a screen that is about to be given back
+	m.guarded(func() { content = m.ui.render() })
+	v := tea.NewView(content)
 	v.AltScreen = true
 	v.MouseMode = tea.MouseModeCellMotion
 	v.WindowTitle = "lostbeat"
@@ -101,7 +142,8 @@ func (m *Model) View() tea.View {
 }
 
 // Run shows the user interface until the reader quits, which is no error, or
-// ctx is done.
+// ctx is done. A panic ends it with a [guard.PanicError], after the terminal was
+// given back.
 func Run(ctx context.Context, opt Options) error {
 	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(framesPerSecond)}
 	if opt.Input != nil {
@@ -113,8 +155,11 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Width > 0 && opt.Height > 0 {
 		options = append(options, tea.WithWindowSize(opt.Width, opt.Height))
 	}
-	_, err := tea.NewProgram(NewModel(opt), options...).Run()
+	model := NewModel(opt)
+	_, err := tea.NewProgram(model, options...).Run()
 	switch {
+	case model.failed != nil:
+		return model.failed
 	case err == nil, errors.Is(err, tea.ErrInterrupted), ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled):
 		return nil
 	}
