@@ -842,6 +842,11 @@ var Specs = []Spec{
 		Span:  intervalSpan,
 		CPU:   true,
 		Task:  true,
+		Resource: Field{
+			Name: "cookie",
+			Unit: UnitHex,
+			Doc:  "socket whose input it waits for, as socket.queue has it; 0 none, or not one alone",
+		},
 		Args: []Field{
 			{Name: "state", Unit: UnitEnum, Enum: &SchedStateEnum, Doc: "running, waiting for a CPU, throttled, ..."},
 			{Name: "total_ns", Unit: UnitNanoseconds, Doc: "time in the state within the interval"},
@@ -860,7 +865,11 @@ var Specs = []Spec{
 		},
 		Strings: []Field{
 			{Name: "task", Doc: "thread name"},
-			{Name: "detail", Doc: "system call or kernel function in which it stayed longest, empty unknown"},
+			{
+				Name: "detail",
+				Doc: "where it stayed longest: system call, descriptor and what that is, then the kernel function; " +
+					"\"recvfrom fd 5 udp:5405: __skb_wait_for_more_packets\"; empty unknown",
+			},
 			{Name: "cgroup", Doc: "control group that throttles or freezes it, empty otherwise"},
 		},
 		Stack: "the kernel stack of the longest stay, where it was taken",

@@ -2177,6 +2177,8 @@ type SchedStateEvent struct {
 	PID int32
 	// TID: the thread, 0 kernel, -1 unknown.
 	TID int32
+	// Cookie: socket whose input it waits for, as socket.queue has it; 0 none, or not one alone.
+	Cookie uint64
 	// State: running, waiting for a CPU, throttled, ....
 	State SchedState
 	// Total: time in the state within the interval.
@@ -2191,7 +2193,7 @@ type SchedStateEvent struct {
 	Period time.Duration
 	// Task: thread name.
 	Task string
-	// Detail: system call or kernel function in which it stayed longest, empty unknown.
+	// Detail: where it stayed longest: system call, descriptor and what that is, then the kernel function; "recvfrom fd 5 udp:5405: __skb_wait_for_more_packets"; empty unknown.
 	Detail string
 	// Cgroup: control group that throttles or freezes it, empty otherwise.
 	Cgroup string
@@ -2211,6 +2213,7 @@ func (b *Batch) SchedStateEvent(e *Event) (v SchedStateEvent, ok bool) {
 		CPU:     e.CPU,
 		PID:     e.PID,
 		TID:     e.TID,
+		Cookie:  e.Resource,
 		State:   SchedState(e.Args[0]),
 		Total:   time.Duration(e.Args[1]),
 		Longest: time.Duration(e.Args[2]),
@@ -2233,6 +2236,7 @@ func (b *Builder) AddSchedStateEvent(v SchedStateEvent) {
 	e.CPU = v.CPU
 	e.PID = v.PID
 	e.TID = v.TID
+	e.Resource = v.Cookie
 	e.Args[0] = uint64(v.State)
 	e.Args[1] = uint64(v.Total)
 	e.Args[2] = uint64(v.Longest)
