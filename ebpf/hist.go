@@ -37,7 +37,12 @@ func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
 	if peak := h.Peaks[epoch&1]; peak.Epoch == epoch {
 		out.Max = peak.MaxNS
 	}
-	highest := out.Buckets[len(out.Buckets)-1].Bucket
-	out.Max = max(out.Max, model.BucketLow(int(highest)))
+	// A duration that was added just after the epoch was raised, and before this was read the last time, was counted
+	// then; its maximum belongs to no bucket now.
+	highest := int(out.Buckets[len(out.Buckets)-1].Bucket)
+	if highest+1 < model.HistBuckets {
+		out.Max = min(out.Max, model.BucketHigh(highest)-1)
+	}
+	out.Max = max(out.Max, model.BucketLow(highest))
 	return out
 }

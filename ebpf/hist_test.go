@@ -56,6 +56,19 @@ func TestHistSinceLateMaximum(t *testing.T) {
 	}
 }
 
+// What was added between raising the epoch and the reading before was counted by
+// that reading; its maximum, which is of this interval, belongs to no bucket.
+func TestHistSinceEarlyMaximum(t *testing.T) {
+	var h Hist
+	h.observe(2, 70000)
+	before := h
+	h.observe(2, 100)
+	got := h.Since(&before, 2)
+	if want := model.BucketHigh(model.BucketOf(100)) - 1; got.Max != want || got.Count != 1 {
+		t.Errorf("max %d of %d, want %d of 1", got.Max, got.Count, want)
+	}
+}
+
 func histogram(durations ...uint64) model.Histogram {
 	var h model.Histogram
 	for _, ns := range durations {
