@@ -68,4 +68,10 @@ var Catalogue = []Info{
 		Doc:   "kernel stacks, sampled only while a detector asks for them: what makes packets expensive, what holds a CPU",
 		Kinds: []model.Kind{model.KindStackSample},
 	},
+	{
+		Name: "sched",
+		Doc: "why a watched thread did not run, only while a detector asks: no CPU and who ran instead, throttled, frozen, " +
+			"stopped, blocked, waiting for other input",
+		Kinds: []model.Kind{model.KindSchedHist, model.KindSchedState, model.KindSchedRival},
+	},
 }

@@ -95,18 +95,18 @@ func (m *Model) update(msg tea.Msg) tea.Cmd {
 	case tea.BackgroundColorMsg:
 		u.background(!msg.IsDark())
 	case tea.KeyPressMsg:
-		return wrapCommand(u.key(msg.String(), msg))
+		return wrapCommand(u.key(msg.String(), msg.Text))
 	case tea.PasteMsg:
 		if u.prompt != nil {
-			u.prompt.take(msg)
+			u.prompt.paste(msg.Content)
 			u.drawn = false
 		}
 	case tea.MouseWheelMsg:
 		switch msg.Button {
 		case tea.MouseWheelUp:
-			return wrapCommand(u.key("up", nil))
+			return wrapCommand(u.key("up", ""))
 		case tea.MouseWheelDown:
-			return wrapCommand(u.key("down", nil))
+			return wrapCommand(u.key("down", ""))
 		}
 	case tea.MouseClickMsg:
 		if p, ok := u.tabAt(msg.X); ok && msg.Y == 1 && u.h >= 12 && u.prompt == nil {

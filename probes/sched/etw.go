@@ -1,4 +1,3 @@
-// Package sched owns the signal of threads that get or lose a processor.
 package sched
 
 import (

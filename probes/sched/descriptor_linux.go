@@ -1,0 +1,100 @@
+package sched
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptor is what a file descriptor of a process refers to.
+type descriptor struct {
+	// what is "udp:5405", "tcp:80", "unix", "pipe", a path; "" unknown.
+	what string
+	// cookie is the socket's, 0 where it is none.
+	cookie uint64
+}
+
+// maxDescriptors bounds the descriptors that are looked up in one interval.
+const maxDescriptors = 64
+
+// readDescriptor looks a descriptor up. A socket is asked itself, by a copy of
+// the descriptor that exists for a moment only: that works in all network
+// namespaces, and costs the same on a host with many sockets.
+func readDescriptor(proc string, pid int32, fd uint64) descriptor {
+	target, err := os.Readlink(filepath.Join(proc, strconv.Itoa(int(pid)), "fd", strconv.FormatUint(fd, 10)))
+	if err != nil {
+		return descriptor{}
+	}
+	kind, _, isSpecial := strings.Cut(target, ":[")
+	switch {
+	case kind == "socket" && isSpecial:
+		return readSocket(pid, int(fd))
+	case kind == "pipe" && isSpecial:
+		return descriptor{what: "pipe"}
+	case strings.HasPrefix(target, "anon_inode:"):
+		return descriptor{what: strings.Trim(strings.TrimPrefix(target, "anon_inode:"), "[]")}
+	}
+	return descriptor{what: target}
+}
+
+// readSocket asks a socket of another process for its protocol, port and cookie.
+func readSocket(pid int32, fd int) descriptor {
+	unknown := descriptor{what: "socket"}
+	process, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return unknown
+	}
+	defer unix.Close(process)
+	s, err := unix.PidfdGetfd(process, fd, 0)
+	if err != nil {
+		return unknown
+	}
+	defer unix.Close(s)
+	protocol, err := unix.GetsockoptInt(s, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err != nil {
+		return unknown
+	}
+	cookie, err := unix.GetsockoptUint64(s, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		cookie = 0
+	}
+	port := -1
+	if address, err := unix.Getsockname(s); err == nil {
+		switch a := address.(type) {
+		case *unix.SockaddrInet4:
+			port = a.Port
+		case *unix.SockaddrInet6:
+			port = a.Port
+		case *unix.SockaddrUnix:
+			return descriptor{"unix", cookie}
+		case *unix.SockaddrNetlink:
+			return descriptor{"netlink", cookie}
+		case *unix.SockaddrLinklayer:
+			return descriptor{"packet", cookie}
+		}
+	}
+	switch {
+	case port < 0:
+		return descriptor{"socket", cookie}
+	case protocol == unix.IPPROTO_UDP:
+		return descriptor{fmt.Sprintf("udp:%d", port), cookie}
+	case protocol == unix.IPPROTO_TCP, protocol == unix.IPPROTO_MPTCP:
+		return descriptor{fmt.Sprintf("tcp:%d", port), cookie}
+	}
+	return descriptor{fmt.Sprintf("ip protocol %d", protocol), cookie}
+}
+
+// maxLink bounds how much of a path is shown.
+const maxLink = 60
+
+// clip keeps the end of a long path.
+func clip(text string) string {
+	if len(text) <= maxLink {
+		return text
+	}
+	return "..." + text[len(text)-maxLink+3:]
+}
