@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"lostbeat/internal/hint"
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
@@ -187,7 +188,7 @@ func StatusOf(probe, part string, err error) model.Probe {
 	}
 	p.State = model.ProbeOff
 	p.Reason = oneLine(err.Error())
-	p.Hint = hintOf(err)
+	p.Hint = hint.Of(err)
 	return p
 }
 
@@ -208,7 +209,7 @@ func (e *RefusedError) Hint() string { return e.Advice }
 
 // explain adds to an error of the library what a user can do about it.
 func explain(err error) error {
-	if hintOf(err) != "" {
+	if hint.Of(err) != "" {
 		return err
 	}
 	var verifier *cebpf.VerifierError
@@ -222,15 +223,6 @@ func explain(err error) error {
 		}
 	}
 	return err
-}
-
-// hintOf returns the hint of the first error in the chain that has one.
-func hintOf(err error) string {
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
-		return hinter.Hint()
-	}
-	return ""
 }
 
 // oneLine shortens a message to its first line, at most 240 bytes.

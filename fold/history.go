@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lostbeat/internal/hint"
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
@@ -118,8 +119,8 @@ func (h *History) SetFault(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fault = err.Error()
-	if hinted, ok := err.(interface{ Hint() string }); ok && hinted.Hint() != "" {
-		h.fault += " (" + hinted.Hint() + ")"
+	if text := hint.Of(err); text != "" {
+		h.fault += " (" + text + ")"
 	}
 	h.publish()
 }

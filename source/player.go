@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sort"
 	"sync"
 	"time"
 
@@ -127,6 +128,11 @@ func (p *Player) Run(ctx context.Context, emit Emit) error {
 			}
 		}
 	}
+}
+
+// after returns the index of the first event later than t.
+func after(events []model.Event, t model.Time) int {
+	return sort.Search(len(events), func(i int) bool { return events[i].Time > t })
 }
 
 // pace hands on b as its events fall due.

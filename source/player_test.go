@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -200,3 +201,15 @@ func TestPlayerErrors(t *testing.T) {
 		}
 	})
 }
+
+// at makes a batch of softnet events, marked with their source, at the given times.
+func at(source int32, times ...model.Time) *model.Batch {
+	var b model.Builder
+	for _, t := range times {
+		b.AddCounter(model.Counter{Time: t, CPU: source, Name: fmt.Sprint("source ", source)})
+	}
+	return b.Take()
+}
+
+// ms returns a time in milliseconds.
+func ms(n int) model.Time { return model.Time(n) * model.Time(time.Millisecond) }

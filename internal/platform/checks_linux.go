@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"lostbeat/internal/hint"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -42,10 +44,7 @@ func checkOf(name, detail string, required bool, err error) Check {
 	if errors.As(err, &privilege) || errors.As(err, &missing) && missing.Err == nil {
 		c.State = StateNo
 	}
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
-		c.Hint = hinter.Hint()
-	}
+	c.Hint = hint.Of(err)
 	return c
 }
 
