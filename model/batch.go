@@ -23,6 +23,8 @@ type Batch struct {
 	Strings []string
 	Stacks  []Stack
 	Hists   []Histogram
+	// Findings are those that finding events carry as values. It has no empty entry.
+	Findings []Finding
 
 	// owner is the batch itself where release may be called: no copy of it.
 	owner   *Batch
@@ -45,12 +47,13 @@ func (b *Batch) Release() {
 	}
 }
 
-// String returns the string with the given id, or "" for an id outside the table.
+// String returns the string with the given id, or "" for an id outside the
+// table. The body of a finding that is a value is made for the caller.
 func (b *Batch) String(id StringID) string {
-	if int(id) < len(b.Strings) {
+	if uint(id) < uint(len(b.Strings)) {
 		return b.Strings[id]
 	}
-	return ""
+	return b.body(id)
 }
 
 // Stack returns the stack with the given id, or nil for an id outside the table.
@@ -231,7 +234,11 @@ func (b *Builder) Reuse(memory []Event) {
 func (b *Builder) Import(from *Batch, events ...Event) {
 	for _, e := range events {
 		for i, id := range e.Str {
-			e.Str[i] = b.Intern(from.String(id))
+			if f := from.value(id); f != nil {
+				e.Str[i] = b.internFinding(*f)
+			} else {
+				e.Str[i] = b.Intern(from.String(id))
+			}
 		}
 		for i, id := range e.Hist {
 			e.Hist[i] = b.InternHist(from.Hist(id))

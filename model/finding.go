@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -11,46 +12,47 @@ import (
 // ticket, with its evidence. Updates of one finding share its ID.
 type Finding struct {
 	// ID is the identity: detector, subject and start. It is the same live and replayed.
-	ID string
+	ID string `json:"id"`
 	// Detector is the name of the detector, e.g. "dpc-starvation".
-	Detector string
-	Severity Severity
+	Detector string   `json:"detector"`
+	Severity Severity `json:"severity"`
 	// Title is the finding in one sentence.
-	Title string
+	Title string `json:"title"`
 	// Start is when the fault began; End is when it ended or, while Ongoing, when it was last seen.
-	Start, End Time
+	Start Time `json:"start"`
+	End   Time `json:"end"`
 	// Ongoing says that the fault still held at End.
-	Ongoing bool
-	Subject Subject
+	Ongoing bool    `json:"ongoing"`
+	Subject Subject `json:"subject"`
 	// Evidence are the numbers that the verdict rests on, the strongest first.
-	Evidence []Evidence
+	Evidence []Evidence `json:"evidence"`
 	// Causes is the chain of causes, the first being what the fault comes from.
-	Causes []string
+	Causes []string `json:"causes"`
 	// RuledOut are the rivals that were excluded, each with what excluded it.
-	RuledOut []string
+	RuledOut []string `json:"ruled_out"`
 	// Advice is what to do, each with the check that says when not to do it.
-	Advice []string
+	Advice []string `json:"advice"`
 	// Loss is how many events were lost while the finding was formed.
-	Loss uint64
+	Loss uint64 `json:"loss"`
 }
 
 // Subject is what a finding is about; zero fields do not apply. CPU and PID are
 // -1 where they do not apply.
 type Subject struct {
 	// Kind says which of the fields identify the subject: cpu, device, process, pool, socket, host.
-	Kind     string
-	CPU      int32
-	Vector   string
-	Driver   string
-	Device   string
-	Queue    string
-	PID      int32
-	Process  string
-	Pool     string
-	Protocol string
-	Port     uint16
+	Kind     string `json:"kind"`
+	CPU      int32  `json:"-"`
+	Vector   string `json:"vector,omitempty"`
+	Driver   string `json:"driver,omitempty"`
+	Device   string `json:"device,omitempty"`
+	Queue    string `json:"queue,omitempty"`
+	PID      int32  `json:"-"`
+	Process  string `json:"process,omitempty"`
+	Pool     string `json:"pool,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	Port     uint16 `json:"port,omitempty"`
 	// Netns is the network namespace of a pool, by name or inode; empty for the host's own.
-	Netns string
+	Netns string `json:"netns,omitempty"`
 }
 
 // Evidence is one number of a finding.
@@ -63,145 +65,82 @@ type Evidence struct {
 	Unit string `json:"unit"`
 }
 
-type subjectJSON struct {
-	Kind     string `json:"kind"`
-	CPU      *int32 `json:"cpu,omitempty"`
-	Vector   string `json:"vector,omitempty"`
-	Driver   string `json:"driver,omitempty"`
-	Device   string `json:"device,omitempty"`
-	Queue    string `json:"queue,omitempty"`
-	PID      *int32 `json:"pid,omitempty"`
-	Process  string `json:"process,omitempty"`
-	Pool     string `json:"pool,omitempty"`
-	Protocol string `json:"protocol,omitempty"`
-	Port     uint16 `json:"port,omitempty"`
-	Netns    string `json:"netns,omitempty"`
-}
+// finding and subject are the types without their methods, for encoding/json.
+type (
+	finding Finding
+	subject Subject
+)
 
-type findingJSON struct {
-	ID       string      `json:"id"`
-	Detector string      `json:"detector"`
-	Severity string      `json:"severity"`
-	Title    string      `json:"title"`
-	Start    string      `json:"start"`
-	End      string      `json:"end"`
-	Ongoing  bool        `json:"ongoing"`
-	Subject  subjectJSON `json:"subject"`
-	Evidence []Evidence  `json:"evidence"`
-	Causes   []string    `json:"causes"`
-	RuledOut []string    `json:"ruled_out"`
-	Advice   []string    `json:"advice"`
-	Loss     uint64      `json:"loss"`
+// subjectJSON adds to a subject what 0 is a value of.
+type subjectJSON struct {
+	*subject
+	CPU *int32 `json:"cpu,omitempty"`
+	PID *int32 `json:"pid,omitempty"`
 }
 
 // MarshalJSON writes the finding as one object; lists are never null, times
 // are RFC 3339 with nanoseconds in UTC. Evidence whose value is no finite number
 // is left out: JSON has no form for it.
 func (f Finding) MarshalJSON() ([]byte, error) {
-	evidence := []Evidence{}
-	for _, e := range f.Evidence {
-		if !math.IsNaN(e.Value) && !math.IsInf(e.Value, 0) {
-			evidence = append(evidence, e)
+	f.Evidence = slices.DeleteFunc(slices.Clone(f.Evidence), func(e Evidence) bool {
+		return math.IsNaN(e.Value) || math.IsInf(e.Value, 0)
+	})
+	if f.Evidence == nil {
+		f.Evidence = []Evidence{}
+	}
+	for _, list := range []*[]string{&f.Causes, &f.RuledOut, &f.Advice} {
+		if *list == nil {
+			*list = []string{}
 		}
 	}
-	j := findingJSON{
-		ID:       f.ID,
-		Detector: f.Detector,
-		Severity: f.Severity.String(),
-		Title:    f.Title,
-		Start:    f.Start.String(),
-		End:      f.End.String(),
-		Ongoing:  f.Ongoing,
-		Subject: subjectJSON{
-			Kind:     f.Subject.Kind,
-			Vector:   f.Subject.Vector,
-			Driver:   f.Subject.Driver,
-			Device:   f.Subject.Device,
-			Queue:    f.Subject.Queue,
-			Process:  f.Subject.Process,
-			Pool:     f.Subject.Pool,
-			Protocol: f.Subject.Protocol,
-			Port:     f.Subject.Port,
-			Netns:    f.Subject.Netns,
-		},
-		Evidence: evidence,
-		Causes:   append([]string{}, f.Causes...),
-		RuledOut: append([]string{}, f.RuledOut...),
-		Advice:   append([]string{}, f.Advice...),
-		Loss:     f.Loss,
+	return json.Marshal(finding(f))
+}
+
+// MarshalJSON leaves out what does not apply.
+func (s Subject) MarshalJSON() ([]byte, error) {
+	j := subjectJSON{subject: (*subject)(&s)}
+	if s.CPU >= 0 {
+		j.CPU = &s.CPU
 	}
-	if f.Subject.CPU >= 0 {
-		j.Subject.CPU = &f.Subject.CPU
-	}
-	if f.Subject.PID >= 0 {
-		j.Subject.PID = &f.Subject.PID
+	if s.PID >= 0 {
+		j.PID = &s.PID
 	}
 	return json.Marshal(j)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
-func (f *Finding) UnmarshalJSON(data []byte) error {
-	var j findingJSON
-	if err := json.Unmarshal(data, &j); err != nil {
-		return err
-	}
-	start, err := time.Parse(time.RFC3339Nano, j.Start)
+func (s *Subject) UnmarshalJSON(data []byte) error {
+	*s = Subject{CPU: -1, PID: -1}
+	return json.Unmarshal(data, &subjectJSON{(*subject)(s), &s.CPU, &s.PID})
+}
+
+// MarshalText writes t as String does.
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (t *Time) UnmarshalText(text []byte) error {
+	std, err := time.Parse(time.RFC3339Nano, string(text))
 	if err != nil {
-		return fmt.Errorf("finding start: %w", err)
+		return fmt.Errorf("parse a time: %w", err)
 	}
-	end, err := time.Parse(time.RFC3339Nano, j.End)
-	if err != nil {
-		return fmt.Errorf("finding end: %w", err)
-	}
-	severity := SeverityInfo
-	for i, name := range SeverityEnum.Names {
-		if name == j.Severity {
-			severity = Severity(i)
-		}
-	}
-	*f = Finding{
-		ID:       j.ID,
-		Detector: j.Detector,
-		Severity: severity,
-		Title:    j.Title,
-		Start:    TimeOf(start),
-		End:      TimeOf(end),
-		Ongoing:  j.Ongoing,
-		Subject: Subject{
-			Kind:     j.Subject.Kind,
-			CPU:      -1,
-			Vector:   j.Subject.Vector,
-			Driver:   j.Subject.Driver,
-			Device:   j.Subject.Device,
-			Queue:    j.Subject.Queue,
-			PID:      -1,
-			Process:  j.Subject.Process,
-			Pool:     j.Subject.Pool,
-			Protocol: j.Subject.Protocol,
-			Port:     j.Subject.Port,
-			Netns:    j.Subject.Netns,
-		},
-		Evidence: j.Evidence,
-		Causes:   j.Causes,
-		RuledOut: j.RuledOut,
-		Advice:   j.Advice,
-		Loss:     j.Loss,
-	}
-	if j.Subject.CPU != nil {
-		f.Subject.CPU = *j.Subject.CPU
-	}
-	if j.Subject.PID != nil {
-		f.Subject.PID = *j.Subject.PID
-	}
+	*t = TimeOf(std)
 	return nil
 }
 
-// AddFinding adds f as a derived event at the time at which it was concluded.
-func (b *Builder) AddFinding(at Time, f Finding) error {
-	body, err := json.Marshal(f)
-	if err != nil {
-		return fmt.Errorf("encode finding %s: %w", f.ID, err)
-	}
+// UnmarshalText reads the name of a severity; what is no name is info.
+func (v *Severity) UnmarshalText(text []byte) error {
+	*v = Severity(max(0, slices.Index(SeverityEnum.Names, string(text))))
+	return nil
+}
+
+// valueBody marks a StringID that is the place of a finding in Batch.Findings.
+const valueBody StringID = 1 << 31
+
+// AddFinding adds f as a derived event at the time at which it was concluded. It
+// travels as a value: its text is made where somebody asks for it.
+func (b *Builder) AddFinding(at Time, f Finding) {
+	f.Evidence, f.Causes = slices.Clone(f.Evidence), slices.Clone(f.Causes)
+	f.RuledOut, f.Advice = slices.Clone(f.RuledOut), slices.Clone(f.Advice)
 	b.AddFindingEvent(
 		FindingEvent{
 			Time:     at,
@@ -212,17 +151,71 @@ func (b *Builder) AddFinding(at Time, f Finding) error {
 			ID:       f.ID,
 			Detector: f.Detector,
 			Title:    f.Title,
-			Body:     string(body),
 		},
 	)
+	b.batch.Events[len(b.batch.Events)-1].Str[3] = b.internFinding(f)
+}
+
+// Adopt adds the texts and findings of another batch to b's tables, and returns
+// the other's events with the ids that they have in b. Those events have neither
+// stacks nor histograms.
+func (b *Batch) Adopt(other *Batch) []Event {
+	if len(b.Strings) == 0 {
+		b.Strings = []string{""}
+	}
+	texts, values := StringID(len(b.Strings)-1), StringID(len(b.Findings))
+	b.Strings = append(b.Strings, other.Strings[1:]...)
+	b.Findings = append(b.Findings, other.Findings...)
+	events := slices.Clone(other.Events)
+	for i := range events {
+		for j, id := range events[i].Str {
+			switch {
+			case id&valueBody != 0:
+				events[i].Str[j] = id + values
+			case id != 0:
+				events[i].Str[j] = id + texts
+			}
+		}
+	}
+	return events
+}
+
+func (b *Builder) internFinding(f Finding) StringID {
+	b.batch.Findings = append(b.batch.Findings, f)
+	return valueBody | StringID(len(b.batch.Findings)-1)
+}
+
+// value returns the finding that id is the place of, nil for any other id.
+func (b *Batch) value(id StringID) *Finding {
+	if i := int(id &^ valueBody); id&valueBody != 0 && i < len(b.Findings) {
+		return &b.Findings[i]
+	}
 	return nil
 }
 
-// Finding decodes the finding that e carries; ok is false when e is of another
+// body returns the text of the finding that id is the place of, "" for any other id.
+func (b *Batch) body(id StringID) string {
+	f := b.value(id)
+	if f == nil {
+		return ""
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return "" // a finding holds texts and finite numbers only
+	}
+	return string(text)
+}
+
+// Finding returns the finding that e carries; ok is false when e is of another
 // kind or its body does not decode.
 func (b *Batch) Finding(e *Event) (f Finding, ok bool) {
-	v, ok := b.FindingEvent(e)
-	if !ok || json.Unmarshal([]byte(v.Body), &f) != nil {
+	if e.Kind != KindFinding {
+		return Finding{}, false
+	}
+	if f := b.value(e.Str[3]); f != nil {
+		return *f, true
+	}
+	if json.Unmarshal([]byte(b.String(e.Str[3])), &f) != nil {
 		return Finding{}, false
 	}
 	return f, true

@@ -187,7 +187,7 @@ func (v *Validator) args(b *Batch, e *Event, s *Spec) {
 
 func (v *Validator) tables(b *Batch, e *Event) {
 	for i, id := range e.Str {
-		if id != 0 && int(id) >= len(b.Strings) {
+		if id != 0 && uint(id) >= uint(len(b.Strings)) && b.value(id) == nil {
 			v.fail(b, e, "string %d is outside the table", i)
 		}
 	}

@@ -19,27 +19,19 @@ type Verdict struct {
 func Interleave(b *model.Batch, verdicts []Verdict) *model.Batch {
 	var derived model.Builder
 	for _, v := range verdicts {
-		// Findings hold text and finite numbers only: they always encode.
-		_ = derived.AddFinding(v.At, v.Finding)
+		derived.AddFinding(v.At, v.Finding)
 	}
 	add := derived.Take()
 	if add == nil {
 		return b
 	}
-	out := &model.Batch{Stacks: b.Stacks, Hists: b.Hists, Strings: slices.Clone(b.Strings)}
-	if len(out.Strings) == 0 {
-		out.Strings = []string{""}
+	out := &model.Batch{
+		Stacks: b.Stacks, Hists: b.Hists, Strings: slices.Clone(b.Strings), Findings: slices.Clone(b.Findings),
 	}
-	shift := model.StringID(len(out.Strings) - 1)
-	out.Strings = append(out.Strings, add.Strings[1:]...)
 	out.Events = make([]model.Event, 0, len(b.Events)+len(add.Events))
+	found := out.Adopt(add)
 	next := 0
-	for _, e := range add.Events {
-		for i, id := range e.Str {
-			if id != 0 {
-				e.Str[i] = id + shift
-			}
-		}
+	for _, e := range found {
 		for next < len(b.Events) && b.Events[next].Time < e.Time {
 			out.Events = append(out.Events, b.Events[next])
 			next++

@@ -95,6 +95,9 @@ const (
 	OriginOutput = "output"
 	// batchOverhead is about what a batch takes beside its events and strings.
 	batchOverhead = 512
+	// findingSize and textSize are about what a finding, and each of its sentences, takes.
+	findingSize = 1024
+	textSize    = 128
 	// maxSaved bounds the batches that a lane saves.
 	maxSaved = 1024
 )
@@ -127,6 +130,12 @@ func sizeOf(b *model.Batch) int64 {
 		len(b.Hists)*int(unsafe.Sizeof(model.Histogram{}))
 	for _, s := range b.Strings {
 		n += len(s) + int(unsafe.Sizeof(s))
+	}
+	for i := range b.Findings {
+		n += findingSize
+		for _, list := range [][]string{b.Findings[i].Causes, b.Findings[i].RuledOut, b.Findings[i].Advice} {
+			n += len(list) * textSize
+		}
 	}
 	for _, s := range b.Stacks {
 		n += len(s) * int(unsafe.Sizeof(model.Frame{}))

@@ -349,9 +349,9 @@ func TestZstdReadsIt(t *testing.T) {
 			}
 		}
 	}
-	info, err := Stat(path)
-	if err != nil || blocks != info.Blocks || events != info.Events || blocks < 2 {
-		t.Errorf("%d blocks with %d events, Stat says %+v, %v", blocks, events, info, err)
+	info := stat(t, path)
+	if blocks != info.Blocks || events != info.Events || blocks < 2 {
+		t.Errorf("%d blocks with %d events, Stat says %+v", blocks, events, info)
 	}
 }
 

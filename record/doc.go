@@ -8,5 +8,5 @@
 // disk with a count of what it lost. A [Flight] keeps blocks in memory and
 // writes those around a moment. A [Reader] is a source.Seekable over one file or
 // several; it reads around damage, and reports as loss events what it had to
-// leave out. [WriteText] and [ReadText] are the text form of the same streams.
+// leave out. [ReadText] reads the text form of the same streams.
 package record

@@ -408,7 +408,10 @@ func shapeSlot(e *model.Event) uint8 {
 }
 
 func (x *eventsEncoder) stringID(b *model.Batch, id model.StringID) uint32 {
-	if id == 0 || int(id) >= len(x.fromStrings) {
+	if uint(id) >= uint(len(x.fromStrings)) {
+		return x.intern(b.String(id)) // a finding, or nothing
+	}
+	if id == 0 {
 		return 0
 	}
 	if known := x.fromStrings[id]; known != 0 {

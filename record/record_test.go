@@ -328,10 +328,10 @@ func TestEveryKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got, want bytes.Buffer
-	if err := WriteText(&want, batch); err != nil {
+	if err := writeText(&want, batch); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, path).Run(t.Context(), func(b *model.Batch) error { return WriteText(&got, b) }); err != nil {
+	if err := open(t, path).Run(t.Context(), func(b *model.Batch) error { return writeText(&got, b) }); err != nil {
 		t.Fatal(err)
 	}
 	compare(t, got.String(), want.String())
@@ -341,7 +341,7 @@ func TestReadText(t *testing.T) {
 	b := newTrace(1000).batch(5000)
 	var out bytes.Buffer
 	out.WriteString("# a comment\n\n")
-	if err := WriteText(&out, b); err != nil {
+	if err := writeText(&out, b); err != nil {
 		t.Fatal(err)
 	}
 	want := out.String()[len("# a comment\n\n"):]
@@ -380,7 +380,7 @@ func holds(t *testing.T, r *Reader, from model.Time) string {
 	}
 	st.Snapshot(st.Now, &b)
 	var out bytes.Buffer
-	if err := WriteText(&out, b.Take()); err != nil {
+	if err := writeText(&out, b.Take()); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -442,10 +442,7 @@ func TestStat(t *testing.T) {
 	b.AddLoss(model.Loss{Time: g.now, CPU: -1, Lost: 12, Origin: "ringbuf"})
 	b.AddLoss(model.Loss{Time: g.now, CPU: -1, Lost: 5, Origin: model.OriginLate})
 	path, _ := recording(t, Options{Tool: "lostbeat test"}, append(batches, b.Take())...)
-	info, err := Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := stat(t, path)
 	var events uint64
 	counts := map[model.Kind]uint64{}
 	for _, k := range info.Kinds {

@@ -44,16 +44,6 @@ type KindCount struct {
 	Count uint64
 }
 
-// Stat describes the recording at path, which is as for Open.
-func Stat(path string) (*Info, error) {
-	r, err := Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return r.Stat(), nil
-}
-
 // Closed says that the recorder ended every file itself, and that its index was
 // read: Stat then needs none of the blocks between the two ends.
 func (r *Reader) Closed() bool {

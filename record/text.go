@@ -17,22 +17,6 @@ const (
 	maxTextBatch = 1 << 20
 )
 
-// WriteText writes the events of b in the text form, one a line, see
-// model.AppendText. ReadText reads them back.
-func WriteText(w io.Writer, b *model.Batch) error {
-	var buf []byte
-	for i := range b.Events {
-		buf = append(model.AppendText(buf, b, &b.Events[i]), '\n')
-		if len(buf) >= 64<<10 || i == len(b.Events)-1 {
-			if _, err := w.Write(buf); err != nil {
-				return fmt.Errorf("write text: %w", err)
-			}
-			buf = buf[:0]
-		}
-	}
-	return nil
-}
-
 // ReadText reads events in the text form and hands them on in batches. Blank
 // lines and lines that begin with # are skipped. A malformed line is an error that
 // names its number; what stands before it has been handed on.

@@ -39,7 +39,7 @@ func decodeEvents(msg []byte) (string, error) {
 		if err != nil || b == nil {
 			return out.String(), err
 		}
-		if err := WriteText(&out, b); err != nil {
+		if err := writeText(&out, b); err != nil {
 			return "", err
 		}
 	}
@@ -50,7 +50,7 @@ func decodeEvents(msg []byte) (string, error) {
 func TestWireFormat(t *testing.T) {
 	b := newTrace(100).batch(500)
 	var want bytes.Buffer
-	if err := WriteText(&want, b); err != nil {
+	if err := writeText(&want, b); err != nil {
 		t.Fatal(err)
 	}
 	var generated recordpb.Events
@@ -192,7 +192,7 @@ func slowDecode(t *testing.T, m *recordpb.Events) string {
 		b.Events = append(b.Events, e)
 	}
 	var out bytes.Buffer
-	if err := WriteText(&out, &b); err != nil {
+	if err := writeText(&out, &b); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -237,7 +237,7 @@ func TestRandomEvents(t *testing.T) {
 			continue
 		}
 		var want bytes.Buffer
-		if err := WriteText(&want, b); err != nil {
+		if err := writeText(&want, b); err != nil {
 			t.Fatal(err)
 		}
 		got, err := decodeEvents(encodeEvents(b))

@@ -270,9 +270,9 @@ func TestMaxSize(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	info, err := Stat(path)
-	if err != nil || info.Bytes > limit || info.Bytes < limit/4 || !info.Closed {
-		t.Errorf("%+v, %v", info, err)
+	info := stat(t, path)
+	if info.Bytes > limit || info.Bytes < limit/4 || !info.Closed {
+		t.Errorf("%+v", info)
 	}
 	if uint64(info.Bytes) != w.Stats().Bytes {
 		t.Errorf("the file has %d bytes, Stats says %d", info.Bytes, w.Stats().Bytes)

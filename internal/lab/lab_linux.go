@@ -190,11 +190,10 @@ func (f sourceFunc) Run(ctx context.Context, emit source.Emit) error { return f(
 
 // observer keeps the findings of a stream.
 type observer struct {
-	mu   sync.Mutex
-	last map[string]model.Finding
+	mu    sync.Mutex
+	found model.FindingList
 	// first and sure are when a finding came, and when it became more than info.
 	first, sure map[string]model.Time
-	order       []string
 	lost        uint64
 	ready       chan struct{}
 	once        sync.Once
@@ -202,7 +201,6 @@ type observer struct {
 
 func newObserver() *observer {
 	return &observer{
-		last:  make(map[string]model.Finding),
 		first: make(map[string]model.Time),
 		sure:  make(map[string]model.Time),
 		ready: make(chan struct{}),
@@ -221,14 +219,12 @@ func (o *observer) Write(b *model.Batch) error {
 			if !ok {
 				continue
 			}
-			if _, seen := o.last[f.ID]; !seen {
-				o.order = append(o.order, f.ID)
+			if o.found.Add(f) {
 				o.first[f.ID] = e.Time
 			}
 			if _, is := o.sure[f.ID]; !is && f.Severity > model.SeverityInfo {
 				o.sure[f.ID] = e.Time
 			}
-			o.last[f.ID] = f
 		case model.KindLoss:
 			o.lost += e.Args[0]
 		case model.KindCPUTime, model.KindSoftnet, model.KindDeferredHist:
@@ -309,8 +305,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 	defer o.mu.Unlock()
 	r.Lost = o.lost
 	met := make([]bool, len(r.Scenario.Expect))
-	for _, id := range o.order {
-		f := o.last[id]
+	for _, f := range o.found.All() {
 		expects := func(x Expectation) bool { return x.matches(&f, env) }
 		if env != nil &&
 			(!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" && !slices.ContainsFunc(r.Scenario.Expect, expects)) {
@@ -327,8 +322,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 			if want.matches(&f, env) && !met[i] {
 				expected = true
 				met[i] = true
-				if took := o.first[id].Sub(fault); r.Verdict == 0 || took < r.Verdict {
-					r.Verdict, r.Sure = took, o.sure[id].Sub(fault)
+				if took := o.first[f.ID].Sub(fault); r.Verdict == 0 || took < r.Verdict {
+					r.Verdict, r.Sure = took, o.sure[f.ID].Sub(fault)
 				}
 			}
 		}

@@ -65,11 +65,12 @@ func (r *flight) Write(b *model.Batch) error {
 		return err
 	}
 	for i := range b.Events {
-		v, ok := b.FindingEvent(&b.Events[i])
+		e := &b.Events[i]
+		v, ok := b.Finding(e)
 		if !ok || v.Severity < model.SeverityWarning || !v.Ongoing && r.seen[v.ID] {
 			continue
 		}
-		if err := r.Trigger(v.Time, r.window); err != nil {
+		if err := r.Trigger(e.Time, r.window); err != nil {
 			r.log(err.Error())
 		}
 		if !r.seen[v.ID] {

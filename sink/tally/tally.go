@@ -32,8 +32,8 @@ func (t *Tally) Write(b *model.Batch) error {
 			if t.ids == nil {
 				t.ids = map[string]bool{}
 			}
-			v, _ := b.FindingEvent(e)
-			t.ids[v.ID] = true
+			f, _ := b.Finding(e)
+			t.ids[f.ID] = true
 		}
 	}
 	return nil
