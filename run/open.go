@@ -102,6 +102,23 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	return &Capture{file, format, path, o}, nil
 }
 
+// Run implements source.Source.
+func (c *Capture) Run(ctx context.Context, emit source.Emit) error {
+	return source.Plausible(func(emit source.Emit) error { return c.File.Run(ctx, emit) }, emit)
+}
+
+// RunFrom implements source.Seekable.
+func (c *Capture) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	return source.Plausible(func(emit source.Emit) error { return c.File.RunFrom(ctx, t, emit) }, emit)
+}
+
+// Span implements source.Seekable.
+func (c *Capture) Span() (start, end model.Time) {
+	start, end = c.File.Span()
+	start = source.PlausibleTime(start)
+	return start, max(start, source.PlausibleTime(end))
+}
+
 // pooled is a capture to which the user has added port pools.
 type pooled struct {
 	source.File

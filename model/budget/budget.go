@@ -21,7 +21,7 @@ const Default = 256 << 20
 // Facts returns what part of a process's memory one fold's facts may take. The
 // rest is for a second fold, for what is read, for what is shown, and for the
 // collector.
-func Facts(memory int64) int64 { return memory / 8 }
+func Facts(memory int64) int64 { return memory * 3 / 16 }
 
 // Budget is the memory of the facts of one fold. The zero Budget and a nil one
 // have no limit. A Budget is not safe for concurrent use.
@@ -30,6 +30,8 @@ type Budget struct {
 	left        map[string]uint64
 	// unreported counts by what, since the last Report.
 	unreported map[string]uint64
+	// earned is the work that may be done, see Spend.
+	earned int64
 }
 
 // New returns a budget of so many bytes; 0 or less is no limit.
@@ -49,11 +51,58 @@ func (b *Budget) Take(what string, bytes int) bool {
 	return true
 }
 
+// Room is like Take, but takes nothing: what the fact takes is known afterwards,
+// and given to Adjust.
+func (b *Budget) Room(what string, bytes int) bool {
+	if !b.Take(what, bytes) {
+		return false
+	}
+	b.Give(bytes)
+	return true
+}
+
+// Adjust takes the bytes by which facts have grown, or gives back those by which
+// they have shrunk.
+func (b *Budget) Adjust(bytes int) {
+	if b != nil {
+		b.used += int64(bytes)
+	}
+}
+
 // Give gives back the bytes of a fact that is forgotten.
 func (b *Budget) Give(bytes int) {
 	if b != nil {
 		b.used -= int64(bytes)
 	}
+}
+
+// Work is counted in steps of some ten nanoseconds. firstWork may be done at
+// once, mostWork be saved.
+const (
+	firstWork = 32 << 20
+	mostWork  = 64 << 20
+)
+
+// Earn allows so many steps of work: few events must not cause very much of it.
+func (b *Budget) Earn(steps int) {
+	if b != nil {
+		b.earned = min(b.earned+int64(steps), mostWork-firstWork)
+	}
+}
+
+// Spend takes so many steps of the work that was earned. It returns false when
+// there are not enough: the caller then leaves the work out, which has been
+// counted under what.
+func (b *Budget) Spend(what string, steps int) bool {
+	if b == nil || b.limit <= 0 {
+		return true
+	}
+	if b.earned+firstWork < int64(steps) {
+		b.LeaveOut(what)
+		return false
+	}
+	b.earned -= int64(steps)
+	return true
 }
 
 // LeaveOut counts something that is left out for another bound than that of the

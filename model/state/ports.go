@@ -113,7 +113,8 @@ type Ports struct {
 	seed  maphash.Seed
 	texts texts
 	// stacks are the stacks of entries, by number; few have one.
-	stacks map[uint32]model.Stack
+	stacks     map[uint32]model.Stack
+	stackBytes int
 	// holders is nil unless IndexHolders was called.
 	holders *holderIndex
 }
@@ -314,6 +315,7 @@ func (t *Ports) put(p *Port) {
 			t.stacks = make(map[uint32]model.Stack)
 		}
 		t.stacks[uint32(i)] = p.Stack
+		t.stackBytes += stackBytes(p.Stack)
 	}
 	slot, _ := t.slot(e.identity())
 	t.index[slot] = uint32(i) + 1
@@ -342,6 +344,7 @@ func (t *Ports) remove(i int) {
 	t.texts.drop(e.local)
 	t.texts.drop(e.remote)
 	t.texts.drop(e.process)
+	t.stackBytes -= stackBytes(t.stacks[uint32(i)])
 	delete(t.stacks, uint32(i))
 	if i != last {
 		slot, _ = t.slot(t.at(last).identity())
@@ -424,6 +427,8 @@ type texts struct {
 	ids  map[text]uint32
 	list []usedText
 	free []uint32
+	// bytes is what the texts take.
+	bytes int
 }
 
 type usedText struct {
@@ -460,6 +465,7 @@ func (t *texts) use(v text) uint32 {
 			id, t.list = uint32(len(t.list)), append(t.list, usedText{})
 		}
 		t.ids[v], t.list[id] = id, usedText{text: v}
+		t.bytes += portTextBytes + len(v.value)
 	}
 	if id != 0 {
 		t.list[id].uses++
@@ -475,6 +481,7 @@ func (t *texts) drop(id uint32) {
 	u := &t.list[id]
 	if u.uses--; u.uses == 0 {
 		delete(t.ids, u.text)
+		t.bytes -= portTextBytes + len(u.value)
 		*u = usedText{}
 		t.free = append(t.free, id)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"lostbeat/model"
+	"lostbeat/model/budget"
 )
 
 // keyframeKey is the key of the meta event that opens a keyframe: what was
@@ -45,6 +46,13 @@ type State struct {
 	Ports Ports
 
 	slots slots
+	// budget is the memory of the facts, taken what they have of it.
+	budget *budget.Budget
+	taken  int
+	// portBytes is what the ports have of it.
+	portBytes int
+	index     deviceIndex
+	pools     poolIndex
 }
 
 // ProbeKey identifies a part of a probe.
@@ -89,16 +97,27 @@ func (p *Pool) Contains(protocol model.Protocol, netns int64, port uint16) bool 
 	return p.Protocol == protocol && (p.Netns == 0 || p.Netns == netns) && port >= p.Low && port <= p.High
 }
 
-// New returns the state before any event.
-func New() *State {
-	s := &State{}
+// New returns the state before any event, with a budget of its own.
+func New() *State { return NewWithin(budget.New(budget.Facts(budget.Default))) }
+
+// NewWithin returns the state before any event. What it keeps is taken from b,
+// which may serve others as well; nil is no limit. Facts for which there is no
+// room are left out: b counts them.
+func NewWithin(b *budget.Budget) *State {
+	s := &State{budget: b}
 	s.reset()
 	return s
 }
 
+// LeftOut returns how many facts were left out, because there was no room for
+// them, since the start.
+func (s *State) LeftOut() uint64 { return s.budget.LeftOut() }
+
 func (s *State) reset() {
 	indexed := s.Ports.holders != nil
+	s.budget.Give(s.taken) // all of it is forgotten
 	*s = State{
+		budget:    s.budget,
 		Now:       s.Now,
 		Start:     s.Start,
 		Meta:      map[string]string{},
@@ -109,6 +128,8 @@ func (s *State) reset() {
 		Pools:     map[PoolKey]*Pool{},
 		Ports:     newPorts(),
 		slots:     slots{},
+		index:     newDeviceIndex(),
+		pools:     poolIndex{},
 	}
 	if indexed {
 		s.Ports.IndexHolders()
@@ -128,6 +149,7 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		s.Start = e.Time
 	}
 	s.Now = max(s.Now, e.Time)
+	s.budget.Earn(workPerEvent)
 	switch e.Kind {
 	case model.KindMeta:
 		v, _ := b.Meta(e)
@@ -135,25 +157,25 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 			s.reset()
 			return
 		}
-		s.Meta[v.Key] = v.Value
+		keep(s, s.Meta, v.Key, v.Value, "facts about the host", metaBytes)
 	case model.KindClock:
 		s.Clock, _ = b.Clock(e)
 	case model.KindProbe:
 		v, _ := b.Probe(e)
-		s.Probes[ProbeKey{v.Name, v.Part}] = v
+		keep(s, s.Probes, ProbeKey{v.Name, v.Part}, v, "probes", probeBytes)
 	case model.KindProcess:
 		v, _ := b.Process(e)
 		if v.State == model.ProcessExited {
-			delete(s.Processes, v.PID)
+			forget(s, s.Processes, v.PID, processBytes)
 		} else {
-			s.Processes[v.PID] = v
+			keep(s, s.Processes, v.PID, v, "processes", processBytes)
 		}
 	case model.KindDeviceConfig:
 		v, _ := b.DeviceConfig(e)
-		s.Devices[DeviceKey{v.Netns, v.NetnsInode, v.Ifindex}] = v
+		s.setDevice(DeviceKey{v.Netns, v.NetnsInode, v.Ifindex}, v)
 	case model.KindDeviceQueue:
 		v, _ := b.DeviceQueue(e)
-		s.Queues[QueueKey{v.NetnsInode, v.Device, v.Ifindex, v.Direction, v.Queue}] = v
+		s.setQueue(QueueKey{v.NetnsInode, v.Device, v.Ifindex, v.Direction, v.Queue}, v)
 	case model.KindDeviceEvent:
 		switch v, _ := b.DeviceEvent(e); v.What {
 		case model.DeviceRemoved:
@@ -173,35 +195,6 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 			v,
 		)
 	}
-}
-
-// removeDevice forgets the device of an event, with its queues.
-func (s *State) removeDevice(v model.DeviceEvent) {
-	maps.DeleteFunc(s.Devices, func(k DeviceKey, d model.DeviceConfig) bool {
-		return k.NetnsInode == v.NetnsInode && d.Device == v.Device && k.Ifindex == v.Ifindex
-	})
-	maps.DeleteFunc(s.Queues, func(k QueueKey, _ model.DeviceQueue) bool {
-		return k.NetnsInode == v.NetnsInode && k.Device == v.Device && k.Ifindex == v.Ifindex
-	})
-}
-
-// renameDevice gives the device of an event its new name, and its queues with it.
-func (s *State) renameDevice(v model.DeviceEvent) {
-	for k, d := range s.Devices {
-		if k.NetnsInode == v.NetnsInode && k.Ifindex == v.Ifindex && d.Device == v.Detail {
-			d.Device = v.Device
-			s.Devices[k] = d
-		}
-	}
-	renamed := map[QueueKey]model.DeviceQueue{}
-	for k, q := range s.Queues {
-		if k.NetnsInode == v.NetnsInode && k.Ifindex == v.Ifindex && k.Device == v.Detail {
-			delete(s.Queues, k)
-			k.Device, q.Device = v.Device, v.Device
-			renamed[k] = q
-		}
-	}
-	maps.Copy(s.Queues, renamed)
 }
 
 func (s *State) applyPort(b *model.Batch, e *model.Event) {
@@ -245,8 +238,12 @@ func (p *Port) setAddresses(
 
 func (s *State) put(p *Port) {
 	s.remove(p.Key())
+	if !s.budget.Room("ports", p.mostBytes()) {
+		return
+	}
 	s.Ports.put(p)
 	s.use(p, 1)
+	s.countPorts()
 }
 
 func (s *State) remove(key PortKey) {
@@ -255,6 +252,7 @@ func (s *State) remove(key PortKey) {
 		s.Ports.port(i, &p)
 		s.use(&p, -1)
 		s.Ports.remove(i)
+		s.countPorts()
 	}
 }
 
@@ -265,7 +263,7 @@ func (s *State) use(p *Port, n int32) {
 		return
 	}
 	before, after := s.slots.change(p, n)
-	for _, pool := range s.Pools {
+	for pool := range s.PoolsOf(p.Protocol, p.Netns) {
 		if pool.Contains(p.Protocol, p.Netns, p.LocalPort) {
 			pool.count(before, -1)
 			pool.count(after, 1)
@@ -280,20 +278,6 @@ func (p *Pool) count(u slotUse, n int) {
 	case u.resting > 0:
 		p.Resting += n
 	}
-}
-
-func (s *State) setPool(v model.PortPool) {
-	if v.High == 0 { // its network namespace has gone
-		delete(s.Pools, PoolKey{v.Name, v.Protocol, v.Netns})
-		return
-	}
-	pool := &Pool{PortPool: v}
-	s.slots.each(func(protocol model.Protocol, netns int64, port uint16, u slotUse) {
-		if pool.Contains(protocol, netns, port) {
-			pool.count(u, 1)
-		}
-	})
-	s.Pools[PoolKey{v.Name, v.Protocol, v.Netns}] = pool
 }
 
 // Snapshot adds the state to b as a keyframe: events at the given time, flagged
