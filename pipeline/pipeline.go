@@ -124,11 +124,12 @@ var errStopped = errors.New("the pipeline has stopped")
 // Run reads src until it ends, ctx is done or an essential sink fails, and
 // returns once everything that was queued has been written. A panic of any part
 // ends it too: the others write what they have, and the error is a
-// [guard.PanicError].
+// [guard.PanicError]. A live source that is a [source.Requester] is given the
+// requests of the detectors.
 func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 	r := &runner{opts: opts, queues: newQueues(opts)}
 	if opts.Detect != nil {
-		r.engine = detect.New(*opts.Detect, detect.Options{})
+		r.engine = detect.New(*opts.Detect, detect.Options{Request: requests(src, opts.Live)})
 		if opts.History != nil {
 			r.engine.Show(opts.History)
 		}
@@ -137,6 +138,15 @@ func Run(ctx context.Context, src source.Source, opts Options) (Stats, error) {
 		r.opts.Drain = defaultDrain
 	}
 	return r.run(ctx, src)
+}
+
+// requests returns what hands the detectors' requests for detail to a live
+// source, nil where there is none that takes them.
+func requests(src source.Source, live bool) func(model.Request) {
+	if r, ok := src.(source.Requester); ok && live {
+		return r.Request
+	}
+	return nil
 }
 
 // runner is a pipeline under way.

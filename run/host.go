@@ -7,7 +7,6 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/internal/hint"
-	"lostbeat/model"
 	"lostbeat/probes"
 	"lostbeat/source"
 )
@@ -26,13 +25,4 @@ func OpenHost(o ebpf.Options) (source.Source, error) {
 	}
 	boundMemory()
 	return ebpf.New(o, probes.All())
-}
-
-// requests returns what hands a detector's requests to a source, nil when it
-// takes none.
-func requests(src source.Source) func(model.Request) {
-	if r, ok := src.(source.Requester); ok {
-		return r.Request
-	}
-	return nil
 }
