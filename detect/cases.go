@@ -33,23 +33,29 @@ type Case[T any] struct {
 	lost    uint64
 	// last is the finding as it was last emitted.
 	last model.Finding
-	// worst is the weight of the worst moment so far.
-	worst float64
+	// worst are the weights of the worst moment so far.
+	worst []float64
 }
 
 // Ongoing says that the fault goes on, rather than that its end is being
 // reported: it chooses the tense of what is said.
 func (c *Case[T]) Ongoing() bool { return c.Open || c.emitted == 0 }
 
-// Worst reports whether a moment of the given weight, as a rule what was lost
-// in it, is the worst of the case so far. What a detector says of the cause is
-// what it saw then: the end of the fault, or of a process, changes the tense and
-// the length of a finding, never its cause.
-func (c *Case[T]) Worst(weight float64) bool {
-	if weight <= 0 || weight < c.worst {
+// Worst reports whether the moment being judged is the worst of the case so
+// far, by what was lost in it; further weights decide between moments in which
+// as much was lost, and of equal ones the last is the worst. Zero weights are no
+// moment. What a detector says of cause, evidence and advice is what it saw then:
+// the end of the fault, or of a process, changes the tense and the length of a
+// finding, never its cause.
+//
+//	if c.Worst(float64(dropped)) {
+//		c.Data.worst = what the fault looks like now
+//	}
+func (c *Case[T]) Worst(weights ...float64) bool {
+	if slices.Max(weights) <= 0 || c.worst != nil && slices.Compare(weights, c.worst) < 0 {
 		return false
 	}
-	c.worst = weight
+	c.worst = append(c.worst[:0], weights...)
 	return true
 }
 

@@ -338,6 +338,7 @@ func (w *Fold) EndTick() {
 		}
 	}
 	w.Backlog[w.Slot] = nil
+	w.Ports.endTick()
 	w.forgetFlows()
 }
 
@@ -711,6 +712,15 @@ func (n *NAPI) FullShare() float64 { return Ratio(float64(n.Full), float64(n.Pol
 func (w *Fold) StoppedReading(s *Socket) bool {
 	return s.Sum.MaxIdle > 0 && s.Last.Idle >= w.limits.StoppedIdle &&
 		Ratio(float64(s.Last.QueuedBytes), float64(s.Last.LimitBytes)) >= w.limits.FullShare
+}
+
+// DropsSince returns how many packets a socket's queue has dropped in the last d
+// before the tick being judged, in whole seconds, MaxWindow at most.
+func (w *Fold) DropsSince(s *Socket, d time.Duration) (n uint64) {
+	for i := range min(int((d+time.Second-1)/time.Second), MaxWindow) {
+		n += s.Seconds[(w.Slot-i+MaxWindow)%MaxWindow].Drops()
+	}
+	return n
 }
 
 // RestTime is how long a closed TCP port rests where the stream does not say.

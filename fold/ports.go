@@ -293,12 +293,14 @@ func CompareFails(a, b FailKey) int {
 
 // Failures are failed allocations of one group.
 type Failures struct {
-	Protocol    model.Protocol
-	How         model.How
-	Count       uint64
-	First, Last model.Time
-	ByProcess   map[ProcessKey]uint64
-	Errors      map[string]uint64
+	// Protocol and How are those of the first.
+	Protocol model.Protocol
+	How      model.How
+	// Count is how many there were since First, Second how many of them in the second being judged.
+	Count, Second uint64
+	First, Last   model.Time
+	ByProcess     map[ProcessKey]uint64
+	Errors        map[string]uint64
 }
 
 type ProcessKey struct {
@@ -586,6 +588,13 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 	}
 }
 
+// endTick opens the next second.
+func (p *Ports) endTick() {
+	for _, f := range p.Fails {
+		f.Second = 0
+	}
+}
+
 // dropRest takes a port whose rest is over out of the state, as the release
 // event would that sources without such events never send.
 func (p *Ports) dropRest(st *state.State, port *state.Port, at model.Time) {
@@ -733,6 +742,7 @@ func (p *Ports) failed(
 		p.Fails[k] = f
 	}
 	f.Count++
+	f.Second++
 	f.Last = at
 	f.ByProcess[who]++
 	f.Errors[errorName]++

@@ -76,6 +76,53 @@ func TestSocketDrop(t *testing.T) {
 	}
 }
 
+// TestSocketDropKeepsItsCause has a reader stop for some seconds and go on: the
+// cause is that of the seconds in which most was lost, while the fault lasts,
+// after it, and when its beginning looked otherwise.
+func TestSocketDropKeepsItsCause(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		stopped int
+		after   uint64
+		want    want
+	}{
+		{"8 s", 8, 3, want{
+			contains: []string{"hbd[812] had not read udp/7000 for 8 s", "not a small buffer"},
+			lacks:    []string{"too small", "more slowly"},
+			severity: model.SeverityCritical,
+		}},
+		{"3 s, of which 2 looked otherwise", 3, 3, want{
+			contains: []string{"hbd[812] had not read udp/7000 for 3 s"},
+			lacks:    []string{"too small", "more slowly"},
+			severity: model.SeverityCritical,
+		}},
+		{"3 s, and then a buffer that is too small", 3, 2000, want{
+			contains: []string{"The receive buffer of udp/7000 (hbd[812])", "too small"},
+			lacks:    []string{"not read"},
+			severity: model.SeverityWarning,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := detecttest.New()
+			seconds(s, 40, func(i int) {
+				s.Quiet()
+				switch i -= 3; {
+				case i < 0:
+					queueOf(s, 0, 0, time.Millisecond)
+				case i < tt.stopped:
+					queueOf(s, 1000, 199_000, time.Duration(i+1)*time.Second)
+				case i < 2*tt.stopped:
+					queueOf(s, tt.after, 0, time.Millisecond)
+				default:
+					queueOf(s, 0, 0, time.Millisecond)
+				}
+			})
+			tt.want.detector, tt.want.closed = "socket-drop", true
+			check(t, s.Batch(), detecttest.Start.Add(3*time.Second), tt.want)
+		})
+	}
+}
+
 func TestNoSocketDrop(t *testing.T) {
 	t.Run("one burst", func(t *testing.T) {
 		s := detecttest.New()

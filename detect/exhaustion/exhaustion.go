@@ -35,15 +35,27 @@ type exhausted struct {
 	limits *state.Pool
 	tuple  fold.Tuple
 	isPool bool
-	// used and resting are ports in use and at rest; peak the most of their sum.
-	used, resting, size, peak int
-	holders                   []holderCount
-	refused                   uint64
-	refusedBy                 []holderCount
-	errors                    []string
+	// refused counts all refusals of the case; peak is the most ports that were taken.
+	refused uint64
+	peak    int
+	// worst is the second in which most allocations were refused or, while none
+	// were, most ports were taken.
+	worst moment
+}
+
+// moment is one second of a pool or destination.
+type moment struct {
+	// used and resting are ports in use and at rest.
+	used, resting, size int
+	holders             []holderCount
+	refusedBy           []holderCount
+	errors              []string
 	// elsewhere says how many destinations have free ports still.
 	elsewhere int
 }
+
+// taken is how many ports nobody else can have.
+func (m *moment) taken() int { return m.used + m.resting }
 
 // holderCount is a number of ports of a process.
 type holderCount struct {
@@ -109,14 +121,15 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 			used, resting = d.boundPorts(w, pool)
 		}
 		share := fold.Ratio(float64(used+resting), float64(size))
-		refused, by, errors, fresh := d.refused(w, func(k fold.FailKey) bool { return k.Pool == key && !k.Connect })
+		refused := d.refused(w, func(k fold.FailKey) bool { return k.Pool == key && !k.Connect })
 		caseKey := "pool/" + pool.Protocol.String() + "/" + fold.Printable(pool.Name)
 		if pool.Netns != 0 {
 			caseKey += "/netns" + words.Itoa(pool.Netns)
 		}
+		known := d.pools.Get(caseKey)
 		var in *detect.Case[exhausted]
 		switch {
-		case refused > 0 && fresh && share >= d.settings.FullShare:
+		case refused.fresh && share >= d.settings.FullShare:
 			in = d.pools.Raise(w, caseKey, w.Now-fold.Second)
 			in.Raised = max(in.Raised, confirmExhaustion)
 		case share >= d.settings.WarnShare:
@@ -124,25 +137,23 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 		case share >= d.settings.ClearShare:
 			in = d.pools.Keep(w, caseKey)
 		}
+		refused.count(known, in)
 		if in == nil {
 			continue
 		}
 		full[key] = true
 		w.Claim(detect.PoolRefusals{Pool: key})
-		in.Data = exhausted{
-			pool:      key,
-			limits:    pool,
-			isPool:    true,
-			used:      used,
-			resting:   resting,
-			size:      size,
-			peak:      max(in.Data.peak, used+resting),
-			refused:   max(refused, in.Data.refused),
-			refusedBy: by,
-			errors:    errors,
-			holders: holdersOf(w, func(p *state.Port) bool {
-				return pool.Contains(p.Protocol, p.Netns, p.LocalPort) && (p.Protocol != model.ProtocolTCP || !fold.IsConnection(p))
-			}),
+		data := &in.Data
+		data.pool, data.limits, data.isPool = key, pool, true
+		data.peak = max(data.peak, used+resting)
+		if in.Worst(float64(refused.second), float64(used+resting)) {
+			data.worst = moment{
+				used: used, resting: resting, size: size, refusedBy: refused.by, errors: refused.errors,
+				holders: holdersOf(w, func(p *state.Port) bool {
+					return pool.Contains(p.Protocol, p.Netns, p.LocalPort) &&
+						(p.Protocol != model.ProtocolTCP || !fold.IsConnection(p))
+				}),
+			}
 		}
 	}
 	return full
@@ -178,7 +189,7 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		if share < d.settings.ClearShare {
 			continue
 		}
-		refused, by, errors, fresh := d.refused(w, func(f fold.FailKey) bool {
+		refused := d.refused(w, func(f fold.FailKey) bool {
 			// A refusal without a destination is put down to those that are full.
 			unknown := f.Remote == "" && share >= d.settings.FullShare
 			return f.Connect && f.Netns == k.Netns && (unknown || f.Remote == k.Remote && f.RemotePort == k.RemotePort)
@@ -190,9 +201,10 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		if k.Local != "" {
 			caseKey += "/from/" + fold.Printable(k.Local)
 		}
+		known := d.targets.Get(caseKey)
 		var in *detect.Case[exhausted]
 		switch {
-		case refused > 0 && fresh:
+		case refused.fresh:
 			in = d.targets.Raise(w, caseKey, w.Now-fold.Second)
 			in.Raised = max(in.Raised, confirmExhaustion)
 		case share >= d.settings.WarnShare:
@@ -200,39 +212,51 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		default:
 			in = d.targets.Keep(w, caseKey)
 		}
+		refused.count(known, in)
 		if in == nil {
 			continue
 		}
 		w.Claim(detect.TargetRefusals{Netns: k.Netns, Remote: k.Remote, Port: k.RemotePort})
 		w.Claim(detect.TargetRefusals{Netns: k.Netns})
-		in.Data = exhausted{
-			pool:      pool,
-			limits:    w.State.Pools[pool],
-			tuple:     k,
-			used:      u.Held,
-			resting:   u.Resting,
-			size:      size,
-			peak:      max(in.Data.peak, u.Held+u.Resting),
-			refused:   max(refused, in.Data.refused),
-			refusedBy: by,
-			errors:    errors,
-			elsewhere: len(w.Ports.Tuples) - 1,
-			holders: holdersOf(w, func(p *state.Port) bool {
-				return p.Protocol == model.ProtocolTCP && p.Netns == k.Netns && p.LocalAddr == k.Local &&
-					p.RemoteAddr == k.Remote &&
-					p.RemotePort == k.RemotePort &&
-					!p.Shared()
-			}),
+		data := &in.Data
+		data.pool, data.limits, data.tuple = pool, w.State.Pools[pool], k
+		data.peak = max(data.peak, u.Held+u.Resting)
+		if in.Worst(float64(refused.second), float64(u.Held+u.Resting)) {
+			data.worst = moment{
+				used: u.Held, resting: u.Resting, size: size, refusedBy: refused.by, errors: refused.errors,
+				elsewhere: len(w.Ports.Tuples) - 1,
+				holders: holdersOf(w, func(p *state.Port) bool {
+					return p.Protocol == model.ProtocolTCP && p.Netns == k.Netns && p.LocalAddr == k.Local &&
+						p.RemoteAddr == k.Remote && p.RemotePort == k.RemotePort && !p.Shared()
+				}),
+			}
 		}
 	}
 }
 
-// refused sums the failed allocations that match; fresh says that one of them
-// happened within the last while.
-func (d *portExhaustion) refused(
-	w *detect.Tick,
-	match func(fold.FailKey) bool,
-) (n uint64, by []holderCount, errors []string, fresh bool) {
+// refusal sums failed allocations of the last while.
+type refusal struct {
+	// recent is how many there were, second how many of them in the second being judged.
+	recent, second uint64
+	by             []holderCount
+	errors         []string
+	// fresh says that there is one that counts.
+	fresh bool
+}
+
+// count adds the refusals of the second to a case: in is the one that is judged,
+// nil when the fault did not hold, known the one that there was before.
+func (r *refusal) count(known, in *detect.Case[exhausted]) {
+	switch {
+	case known != nil:
+		known.Data.refused += r.second
+	case in != nil:
+		in.Data.refused = r.recent
+	}
+}
+
+// refused sums the failed allocations that match.
+func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) (r refusal) {
 	who := make(map[fold.ProcessKey]int)
 	names := make(map[string]bool)
 	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
@@ -240,8 +264,9 @@ func (d *portExhaustion) refused(
 			continue
 		}
 		f := w.Ports.Fails[k]
-		n += f.Count
-		fresh = fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
+		r.recent += f.Count
+		r.second += f.Second
+		r.fresh = r.fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
 		for p, c := range f.ByProcess {
 			who[p] += int(c)
 		}
@@ -249,7 +274,8 @@ func (d *portExhaustion) refused(
 			names[e] = true
 		}
 	}
-	return n, rank(who), slices.Sorted(maps.Keys(names)), fresh
+	r.by, r.errors = rank(who), slices.Sorted(maps.Keys(names))
+	return r
 }
 
 // holdersOf ranks the processes that hold the ports that match.
@@ -285,6 +311,7 @@ func rank(counts map[fold.ProcessKey]int) []holderCount {
 
 func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) model.Finding {
 	data := &in.Data
+	at := &data.worst
 	ongoing := in.Ongoing()
 	f := model.Finding{
 		Severity: model.SeverityWarning,
@@ -302,17 +329,17 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Subject.Port = data.tuple.RemotePort
 		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.tuple.Remote), data.tuple.RemotePort)
 	}
-	taken := fmt.Sprintf("%s of %s ports", words.Number(data.used+data.resting), words.Number(data.size))
+	taken := fmt.Sprintf("%s of %s ports", words.Number(at.taken()), words.Number(at.size))
 	inUse := taken + " in use"
 	switch {
-	case data.resting > 0 && data.used == 0:
+	case at.resting > 0 && at.used == 0:
 		inUse = taken + " at rest (TIME_WAIT), none in use"
-	case data.resting > 0:
+	case at.resting > 0:
 		inUse = fmt.Sprintf(
-			"%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(data.used), words.Number(data.resting),
+			"%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(at.used), words.Number(at.resting),
 		)
 	}
-	share := fold.Ratio(float64(data.used+data.resting), float64(data.size))
+	share := fold.Ratio(float64(at.taken()), float64(at.size))
 	if data.refused > 0 {
 		f.Severity = model.SeverityCritical
 		f.Title = fmt.Sprintf(
@@ -322,8 +349,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			inUse,
 			words.Plural(data.refused, "allocation"),
 		)
-		if len(data.errors) > 0 {
-			f.Title += " (" + fold.Printable(strings.Join(data.errors, ", ")) + ")"
+		if len(at.errors) > 0 {
+			f.Title += " (" + fold.Printable(strings.Join(at.errors, ", ")) + ")"
 		}
 	} else {
 		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, words.Tense(ongoing, "is", "was"), inUse)
@@ -333,27 +360,27 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			"in use or at rest",
 			share,
 			"ratio",
-		), detect.Evidence("in use", float64(data.used), "ports"), detect.Evidence("at rest", float64(data.resting), "ports"),
+		), detect.Evidence("in use", float64(at.used), "ports"), detect.Evidence("at rest", float64(at.resting), "ports"),
 		detect.Evidence(
 			"size of the pool",
-			float64(data.size),
+			float64(at.size),
 			"ports",
 		), detect.Evidence("most in use or at rest", float64(data.peak), "ports"), detect.Evidence("allocations "+
 			"refused", float64(data.refused), "times"),
 	}
-	for _, h := range data.holders {
+	for _, h := range at.holders {
 		f.Evidence = append(
 			f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
 		)
 	}
-	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
+	for _, h := range at.refusedBy[:min(len(at.refusedBy), 3)] {
 		f.Evidence = append(
 			f.Evidence,
 			detect.Evidence("refused to "+words.Task(h.process.Name, h.process.PID), float64(h.count), "times"),
 		)
 	}
-	if len(data.holders) > 0 {
-		top := data.holders[0]
+	if len(at.holders) > 0 {
+		top := at.holders[0]
 		f.Subject.PID, f.Subject.Process = top.process.PID, fold.Printable(top.process.Name)
 		f.Causes = append(
 			f.Causes,
@@ -361,17 +388,17 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 				"%s holds %s of them (%s)",
 				words.Task(top.process.Name, top.process.PID),
 				words.Number(top.count),
-				words.Percent(fold.Ratio(float64(top.count), float64(data.size))),
+				words.Percent(fold.Ratio(float64(top.count), float64(at.size))),
 			),
 		)
 	}
-	if data.resting > data.used {
+	if at.resting > at.used {
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
 				"most of them are at rest (TIME_WAIT): ports are used faster than they come back, about %s a second is the "+
 					"most that this pool can bear",
-				words.Rate(float64(data.size)/w.RestTime().Seconds()),
+				words.Rate(float64(at.size)/w.RestTime().Seconds()),
 			),
 		)
 	}
@@ -380,14 +407,14 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			f.RuledOut,
 			fmt.Sprintf(
 				"other destinations are not affected: a connection needs a free port only for its own destination (%s in use)",
-				words.Plural(data.elsewhere, "other destination"),
+				words.Plural(at.elsewhere, "other destination"),
 			),
 		)
-	} else if data.resting == 0 {
+	} else if at.resting == 0 {
 		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them are open sockets")
 	}
 	switch {
-	case data.resting > data.used:
+	case at.resting > at.used:
 		f.Advice = []string{
 			"keep connections open and reuse them; not when the peer closes them after each request anyway",
 			"net.ipv4.tcp_tw_reuse=1 lets connect take resting ports; not through NAT that reorders time stamps",

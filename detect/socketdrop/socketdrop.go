@@ -30,7 +30,15 @@ type overflow struct {
 	// fullReadings of readings found the queue more than half full.
 	readings, fullReadings uint64
 	maxIdle                time.Duration
-	cause                  overflowCause
+	// cause is why the queue overflows now, moments why it did when most was lost.
+	cause   overflowCause
+	moments detect.Moments[overflowCause, moment]
+}
+
+// moment is what the queue and its reader looked like in one second.
+type moment struct {
+	reading                model.SocketQueue
+	readings, fullReadings uint64
 }
 
 type overflowCause int
@@ -89,7 +97,7 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 		data.readings += second.Readings
 		data.fullReadings += second.Full
 		data.maxIdle = max(data.maxIdle, second.MaxIdle)
-		data.cause = d.cause(w, data)
+		d.note(w, data)
 	}
 	d.cases.Settle(w, confirmSocket, emit, d.describe)
 }
@@ -108,6 +116,19 @@ func socketCaseKey(s *fold.Socket) string {
 		key += fmt.Sprintf("/%x", s.Key.Cookie)
 	}
 	return key
+}
+
+// note takes up why the queue overflows in the second being judged.
+func (d *socketDrop) note(w *detect.Tick, data *overflow) {
+	s := data.socket
+	before := data.cause
+	data.cause = d.cause(w, data)
+	lost := s.Seconds[w.Slot].Drops()
+	data.moments.Note(data.cause, float64(lost), moment{s.Last, data.readings, data.fullReadings})
+	if data.cause == causeStopped && before != causeStopped {
+		// All that was lost since the program last read is lost for that reason.
+		data.moments.Move(causeStopped, float64(w.DropsSince(s, s.Last.Idle)-lost))
+	}
 }
 
 // cause decides why the queue overflows.
@@ -131,7 +152,8 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 	length := max(in.Seen.Sub(in.Start), time.Second)
 	who := words.Task(s.Process, s.PID)
 	port := s.Protocol.String() + "/" + words.Itoa(s.Port)
-	last := s.Last
+	cause, at := data.moments.Worst()
+	last := at.reading
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
@@ -147,24 +169,24 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 			detect.Evidence("drop rate", float64(lost)/length.Seconds(), "packets/s"),
 		},
 	}
-	if data.readings > 0 {
+	if at.readings > 0 {
 		f.Evidence = append(
 			f.Evidence,
-			detect.Evidence("in the queue, last reading", float64(last.QueuedBytes), "bytes"),
+			detect.Evidence("in the queue, when most was lost", float64(last.QueuedBytes), "bytes"),
 			detect.Evidence("limit of the queue (SO_RCVBUF)", float64(last.LimitBytes), "bytes"),
 			detect.Evidence(
 				"readings that found the queue more than half full",
-				fold.Ratio(float64(data.fullReadings), float64(data.readings)),
+				fold.Ratio(float64(at.fullReadings), float64(at.readings)),
 				"ratio",
 			),
-			detect.Evidence("time since the program last read", float64(last.Idle), "ns"),
+			detect.Evidence("time since the program had last read, when most was lost", float64(last.Idle), "ns"),
 		)
 		f.RuledOut = append(f.RuledOut, "not lost on the way: the packets reached the socket's queue")
 	}
 	lostText := fmt.Sprintf("%s packets lost in %s", words.Number(lost), words.Span(length))
-	reads := fmt.Sprintf("the program last read %s before the last reading", words.Span(last.Idle))
+	reads := fmt.Sprintf("the program had last read %s before, when most was lost", words.Span(last.Idle))
 	switch {
-	case data.cause == causeStopped:
+	case cause == causeStopped:
 		f.Severity = model.SeverityCritical
 		f.Title = fmt.Sprintf(
 			"%s %s not read %s for %s: its receive queue is full, %s",
@@ -188,7 +210,7 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 			),
 			"do not enlarge SO_RCVBUF: that only delays the loss",
 		}
-	case data.cause == causeSlow:
+	case cause == causeSlow:
 		f.Title = fmt.Sprintf(
 			"%s %s %s more slowly than packets arrive: %s",
 			who,
@@ -199,8 +221,8 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 		f.Causes = []string{
 			fmt.Sprintf(
 				"the queue was more than half full in %d of %d readings although the program does read (%s)",
-				data.fullReadings,
-				data.readings,
+				at.fullReadings,
+				at.readings,
 				reads,
 			),
 		}
@@ -214,7 +236,7 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 				"sender is at fault and should send less",
 			"a larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
 		}
-	case data.cause == causeSmall:
+	case cause == causeSmall:
 		f.Title = fmt.Sprintf(
 			"The receive buffer of %s (%s) %s too small for its bursts: %s",
 			port,
@@ -229,8 +251,8 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 			),
 			fmt.Sprintf(
 				"the queue was at most half full in %d of %d readings (%s)",
-				data.readings-data.fullReadings,
-				data.readings,
+				at.readings-at.fullReadings,
+				at.readings,
 				reads,
 			),
 		}
