@@ -9,6 +9,7 @@ var functions = []Reason{
 		Confirm: []string{ReadSoftnet, ReadSoftirq},
 		Advice: "Find what kept the receiver's NAPI or softirq from running. If the peer was down or is being " +
 			"removed, bring it up (ip link).",
+		Proven: "probes/drop TestThreadedRing",
 	},
 	{
 		Name:    "veth_xdp_rcv",
@@ -16,6 +17,7 @@ var functions = []Reason{
 		Cause:   CauseFilter,
 		Confirm: []string{ReadXDP},
 		Advice:  "Find the program (ip link show dev DEVICE) and who attached it.",
+		Proven:  "xdp_driver",
 	},
 	{
 		Name: "____dev_forward_skb",
@@ -32,6 +34,7 @@ var functions = []Reason{
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
 		Advice:  "Compare state and MTU of both ends (ip link).",
+		Proven:  "peer_down",
 	},
 	{
 		Name:    "is_skb_forwardable",
@@ -219,6 +222,7 @@ var functions = []Reason{
 		Confirm: []string{ReadXDP},
 		Advice:  "Find the program (ip link show dev DEVICE, bpftool net) and who attached it.",
 		Healthy: true,
+		Proven:  "xdp",
 	},
 	{
 		Name:    "sk_filter",
@@ -630,7 +634,7 @@ var functions = []Reason{
 	},
 	{
 		Name:     "udp",
-		Meaning:  "UDP did not take the datagram: no socket, or not valid.",
+		Meaning:  "UDP did not take the datagram: no socket, refused by IPsec, or not valid.",
 		Cause:    CauseNormal,
 		Counters: []string{"Udp.NoPorts", "Udp.InErrors"},
 		Advice:   "Compare the counters of Udp (nstat -az).",
@@ -638,7 +642,7 @@ var functions = []Reason{
 	},
 	{
 		Name:     "__udp",
-		Meaning:  "UDP did not take the datagram: no socket, or not valid.",
+		Meaning:  "UDP did not take the datagram: no socket, refused by IPsec, or not valid.",
 		Cause:    CauseNormal,
 		Counters: []string{"Udp.NoPorts", "Udp.InErrors"},
 		Advice:   "Compare the counters of Udp (nstat -az).",
@@ -691,6 +695,37 @@ var functions = []Reason{
 		Meaning: "A connection or socket ended while packets waited for it.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing.",
+		Healthy: true,
+	},
+	{
+		Name:    "__rtnl_unlock",
+		Meaning: "A queue was emptied because the device was taken down, or its queueing discipline was changed.",
+		Cause:   CauseNormal,
+		Confirm: []string{ReadQdisc},
+		Advice:  "Nothing, unless the device should not have changed.",
+		Healthy: true,
+		Proven:  "device_down",
+	},
+	{
+		Name:    "udp_destruct",
+		Meaning: "A UDP socket was closed while datagrams were still in its queue.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing, unless the program should have read them first.",
+		Healthy: true,
+	},
+	{
+		Name:    "virtio_transport_",
+		Meaning: "A message between host and virtual machine (vsock) was discarded; it is no network packet.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing.",
+		Healthy: true,
+	},
+	{
+		Name:    "netif_receive_generic_xdp",
+		Meaning: "An XDP program on the device dropped the packet.",
+		Cause:   CauseFilter,
+		Confirm: []string{ReadXDP},
+		Advice:  "Find the program (ip link show dev DEVICE, bpftool net) and who attached it.",
 		Healthy: true,
 	},
 }

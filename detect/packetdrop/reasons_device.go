@@ -9,6 +9,7 @@ var deviceReasons = []Reason{
 		Confirm: []string{ReadSoftnet, ReadSoftirq},
 		Advice: "Find what kept the CPU's NET_RX from running, or made each packet expensive; spread packets " +
 			"over CPUs (RSS, RPS). Raise net.core.netdev_max_backlog only for short bursts.",
+		Proven: "probes/drop TestBacklog",
 	},
 	{
 		Name: "FULL_RING",
@@ -18,6 +19,7 @@ var deviceReasons = []Reason{
 		Confirm: []string{ReadSocketQueue},
 		Advice: "Find out why the program (VPN, hypervisor) does not read. Raise the device's txqueuelen only " +
 			"if it had the CPU and read in time.",
+		Proven: "tun_queue",
 	},
 	{
 		Name:    "DEV_HDR",
@@ -41,6 +43,7 @@ var deviceReasons = []Reason{
 		Advice: "Add the missing port, member or peer (ip -d link, bridge link). Nothing on a bridge that is " +
 			"meant to be empty.",
 		Healthy: true,
+		Proven:  "empty_bridge",
 	},
 	{
 		Name:     "PFMEMALLOC",
@@ -72,6 +75,7 @@ var deviceReasons = []Reason{
 		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP, spanning " +
 			"tree or a VLAN that the host does not use.",
 		Healthy: true,
+		Proven:  "unknown_frames",
 	},
 	{
 		Name:    "SKB_CSUM",

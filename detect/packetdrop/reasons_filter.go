@@ -11,6 +11,7 @@ var filterReasons = []Reason{
 			"rule that is meant to drop it. If no rule counts, compare nf_conntrack_count with " +
 			"nf_conntrack_max.",
 		Healthy: true,
+		Proven:  "firewall, conntrack_full",
 	},
 	{
 		Name:     "IP_RPFILTER",
@@ -20,6 +21,7 @@ var filterReasons = []Reason{
 		Counters: []string{"TcpExt.IPReversePathFilter"},
 		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. Leave it if " +
 			"the sources are forged: then they are many and not yours.",
+		Proven: "rp_filter",
 	},
 	{
 		Name:    "BPF_CGROUP_EGRESS",
@@ -28,6 +30,7 @@ var filterReasons = []Reason{
 		Confirm: []string{ReadCgroupBPF},
 		Advice: "Find the program (bpftool cgroup tree) and who attached it: systemd's IPAddressDeny, or a " +
 			"container's policy. Leave it if the refusal is meant.",
+		Proven: "cgroup_egress",
 	},
 	{
 		Name:    "XDP",
@@ -46,6 +49,7 @@ var filterReasons = []Reason{
 		Advice: "Read tc -s filter show dev DEVICE ingress, or bpftool net for a CNI's program. Leave it if " +
 			"policing or the policy is meant.",
 		Healthy: true,
+		Proven:  "tc_ingress",
 	},
 	{
 		Name:    "TC_EGRESS",
@@ -55,6 +59,7 @@ var filterReasons = []Reason{
 		Advice: "Read tc -s filter show dev DEVICE egress, or bpftool net for a CNI's program. Leave it if " +
 			"policing or the policy is meant.",
 		Healthy: true,
+		Proven:  "tc_egress",
 	},
 	{
 		Name:    "TC_COOKIE_ERROR",
@@ -100,6 +105,7 @@ var filterReasons = []Reason{
 		Confirm: []string{ReadXFRM},
 		Advice: "Compare ip xfrm policy and ip xfrm state on both ends; /proc/net/xfrm_stat names the fault. " +
 			"Leave it if traffic without IPsec is meant to be refused.",
+		Proven: "xfrm_policy",
 	},
 	{
 		Name:    "PSP_INPUT",
@@ -125,6 +131,7 @@ var filterReasons = []Reason{
 		Meaning: "The source MAC address is not valid: multicast, or all zero.",
 		Cause:   CauseCorruption,
 		Advice:  "Find the sender by its MAC address (tcpdump -e) and correct its configuration or driver.",
+		Proven:  "multicast_source",
 	},
 	{
 		Name:    "MAC_IEEE_MAC_CONTROL",
@@ -132,6 +139,7 @@ var filterReasons = []Reason{
 		Cause:   CauseNormal,
 		Advice:  "Nothing: bridges do not forward such frames.",
 		Healthy: true,
+		Proven:  "pause_frames",
 	},
 	{
 		Name:    "BRIDGE_INGRESS_STP_STATE",
@@ -141,6 +149,7 @@ var filterReasons = []Reason{
 		Advice: "Wait for spanning tree, or set the forward delay to 0 on a bridge without loops (bridge link). " +
 			"Leave a port that spanning tree blocks because of a loop.",
 		Healthy: true,
+		Proven:  "spanning_tree",
 	},
 	{
 		Name:    "LOCAL_MAC",

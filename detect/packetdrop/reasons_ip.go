@@ -9,6 +9,7 @@ var ipReasons = []Reason{
 		Advice: "Nothing, unless this host should have it: compare the MAC address that the sender has for it " +
 			"(ip neigh) with that of the device.",
 		Healthy: true,
+		Proven:  "other_host",
 	},
 	{
 		Name:     "IP_CSUM",
@@ -18,6 +19,7 @@ var ipReasons = []Reason{
 		Counters: []string{"IpExt.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"cable, card or a faulty device on the path.",
+		Proven: "ip_checksum",
 	},
 	{
 		Name:     "IP_INHDR",
@@ -26,6 +28,7 @@ var ipReasons = []Reason{
 		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
 		Advice: "Find the sender (tcpdump). If TTL ran out, look for a routing loop; traceroute through this " +
 			"router is normal.",
+		Proven: "ip_header",
 	},
 	{
 		Name:     "IP_NOPROTO",
@@ -35,6 +38,7 @@ var ipReasons = []Reason{
 		Advice: "Load the protocol's module (SCTP, GRE, ...) or start its daemon if the host should speak it. " +
 			"Otherwise it is a scan or a wrong address.",
 		Healthy: true,
+		Proven:  "ip_protocol",
 	},
 	{
 		Name:     "IP_INADDRERRORS",
@@ -45,6 +49,7 @@ var ipReasons = []Reason{
 		Advice: "Check that the address is configured on the device, and that forwarding is on (ip_forward) if " +
 			"this host is a router.",
 		Healthy: true,
+		Proven:  "wrong_address",
 	},
 	{
 		Name:     "IP_INNOROUTES",
@@ -55,6 +60,7 @@ var ipReasons = []Reason{
 		Advice: "Add the route (ip route get ADDRESS). Leave it if the host is no router: then the sender's " +
 			"gateway is wrong.",
 		Healthy: true,
+		Proven:  "no_route",
 	},
 	{
 		Name:     "IP_OUTNOROUTES",
@@ -72,6 +78,7 @@ var ipReasons = []Reason{
 		Confirm: []string{ReadRoute},
 		Advice: "Look for the same address on another host, or for a loop. Set accept_local on the device only " +
 			"if the packets come back on purpose.",
+		Proven: "own_source",
 	},
 	{
 		Name:     "IP_INVALID_SOURCE",
@@ -81,6 +88,7 @@ var ipReasons = []Reason{
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e). A few are normal where hosts start up.",
 		Healthy:  true,
+		Proven:   "martian_source",
 	},
 	{
 		Name:     "IP_INVALID_DEST",
@@ -90,6 +98,7 @@ var ipReasons = []Reason{
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e) and correct it.",
 		Healthy:  true,
+		Proven:   "martian_destination",
 	},
 	{
 		Name:    "IP_LOCALNET",
@@ -98,6 +107,7 @@ var ipReasons = []Reason{
 		Confirm: []string{ReadRoute},
 		Advice: "Find the sender. Set route_localnet on the device only if packets are redirected to the " +
 			"loopback on purpose.",
+		Proven: "loopback_address",
 	},
 	{
 		Name:    "UNICAST_IN_L2_MULTICAST",
@@ -106,6 +116,7 @@ var ipReasons = []Reason{
 		Advice: "Look for a switch or cluster that floods (network load balancing, a wrong static ARP entry). A " +
 			"few are normal.",
 		Healthy: true,
+		Proven:  "unicast_in_broadcast",
 	},
 	{
 		Name:     "PKT_TOO_SMALL",
@@ -114,6 +125,7 @@ var ipReasons = []Reason{
 		Counters: []string{"IpExt.InTruncatedPkts", "Ip6.InTruncatedPkts"},
 		Advice: "Find the sender (tcpdump); suspect a faulty driver or tunnel. Compare with offloads off " +
 			"(ethtool -K).",
+		Proven: "too_short",
 	},
 	{
 		Name: "PKT_TOO_BIG",
@@ -125,6 +137,7 @@ var ipReasons = []Reason{
 		Advice: "Set the same MTU on all devices of the path (ip link), or let ICMP \"fragmentation needed\" " +
 			"reach the sender. A few at the start of a connection are how the path's MTU is found.",
 		Healthy: true,
+		Proven:  "mtu",
 	},
 	{
 		Name:    "HDR_TRUNC",
@@ -150,6 +163,7 @@ var ipReasons = []Reason{
 		Advice: "Find what loses the other fragments: a firewall that drops fragments, or a full link. Better " +
 			"send packets that fit the MTU. A few are normal on the Internet.",
 		Healthy: true,
+		Proven:  "reassembly",
 	},
 	{
 		Name:     "FRAG_TOO_FAR",
@@ -168,6 +182,7 @@ var ipReasons = []Reason{
 		Confirm:  []string{ReadOffload},
 		Counters: []string{"Icmp.InCsumErrors", "Icmp6.InCsumErrors"},
 		Advice:   "Find the sender (tcpdump); compare with checksum offload off (ethtool -K DEVICE rx off).",
+		Proven:   "icmp_checksum",
 	},
 	{
 		Name:    "INVALID_PROTO",
@@ -184,6 +199,7 @@ var ipReasons = []Reason{
 		Counters: []string{"Ip6.InDiscards"},
 		Advice:   "Nothing if that is meant. Otherwise set disable_ipv6 to 0 for the device.",
 		Healthy:  true,
+		Proven:   "ipv6_off",
 	},
 	{
 		Name:     "IPV6_BAD_EXTHDR",
@@ -230,6 +246,7 @@ var ipReasons = []Reason{
 		Confirm: []string{ReadNeighbours},
 		Advice: "Raise net.ipv4.neigh.default.gc_thresh3 (ipv6 likewise) if the network really has so many " +
 			"hosts. Otherwise find the scan that fills it (ip neigh).",
+		Proven: "neighbour_table",
 	},
 	{
 		Name:    "NEIGH_FAILED",
@@ -239,6 +256,7 @@ var ipReasons = []Reason{
 		Advice: "Check that the host is up and on the same network and VLAN (ip neigh, arping). Nothing if it " +
 			"is switched off on purpose: find the program that still sends to it.",
 		Healthy: true,
+		Proven:  "no_neighbour",
 	},
 	{
 		Name:    "NEIGH_QUEUEFULL",
@@ -248,6 +266,7 @@ var ipReasons = []Reason{
 		Advice: "Find out why the next hop answers late or not at all (ip neigh). Raise unres_qlen_bytes only " +
 			"if it answers and the burst is meant.",
 		Healthy: true,
+		Proven:  "neighbour_queue",
 	},
 	{
 		Name:    "NEIGH_DEAD",
@@ -287,6 +306,7 @@ var ipReasons = []Reason{
 		Meaning: "No VXLAN device on this host has the packet's network number.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare the VNI of both ends (ip -d link). Nothing while a network is set up or removed.",
+		Proven:  "vxlan",
 	},
 	{
 		Name:    "VXLAN_ENTRY_EXISTS",

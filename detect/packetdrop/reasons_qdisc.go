@@ -11,6 +11,7 @@ var qdiscReasons = []Reason{
 		Advice: "Compare tc -s qdisc show dev DEVICE with the rate of the link. Leave it if a shaper is meant " +
 			"to limit; raise its rate or limit, or send less.",
 		Healthy: true,
+		Proven:  "shaper",
 	},
 	{
 		Name:    "QDISC_OVERLIMIT",

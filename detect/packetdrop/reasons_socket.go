@@ -10,6 +10,7 @@ var socketReasons = []Reason{
 		Advice: "Start the program, or correct the port or address that the sender uses. Leave it alone when " +
 			"the ports are many and change: then it is a scan, or late answers to sockets that have closed.",
 		Healthy: true,
+		Proven:  "no_socket",
 	},
 	{
 		Name:     "SOCKET_RCVBUFF",
@@ -19,6 +20,7 @@ var socketReasons = []Reason{
 		Counters: []string{"Udp.RcvbufErrors", "Udp6.RcvbufErrors"},
 		Advice: "Find out whether the program had the CPU and read in time. Raise SO_RCVBUF and " +
 			"net.core.rmem_max only if it did; a program that does not read fills any buffer.",
+		Proven: "receive_buffer",
 	},
 	{
 		Name:     "PROTO_MEM",
@@ -29,6 +31,7 @@ var socketReasons = []Reason{
 		Advice: "Find the sockets that hold the memory (ss -uam, ss -tam) and what keeps their programs from " +
 			"reading. Raise net.ipv4.udp_mem or tcp_mem only if all of them read in time; SO_RCVBUF does " +
 			"not help.",
+		Proven: "udp_mem",
 	},
 	{
 		Name: "SOCKET_BACKLOG",
@@ -48,6 +51,7 @@ var socketReasons = []Reason{
 		Counters: []string{"TcpExt.ListenOverflows", "TcpExt.ListenDrops"},
 		Advice: "Find out why the program does not accept: no CPU, a lock, one slow thread. Raise the backlog " +
 			"of listen() and net.core.somaxconn only if it accepts in time; SO_RCVBUF does not help.",
+		Proven: "listen_overflow",
 	},
 	{
 		Name:     "TCP_ZEROWINDOW",
@@ -85,6 +89,7 @@ var socketReasons = []Reason{
 		Advice: "Check the filter if the program should have had the packet. DHCP clients, ping and LLDP " +
 			"daemons filter on purpose.",
 		Healthy: true,
+		Proven:  "socket_filter",
 	},
 	{
 		Name:    "PACKET_SOCK_ERROR",
@@ -94,6 +99,7 @@ var socketReasons = []Reason{
 		Advice: "Raise the buffer of the capture (tcpdump -B) or narrow its filter. The packet itself went on: " +
 			"nothing else lost it.",
 		Healthy: true,
+		Proven:  "capture",
 	},
 	{
 		Name:    "SOCKET_CLOSE",

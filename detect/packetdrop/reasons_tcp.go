@@ -10,6 +10,7 @@ var tcpReasons = []Reason{
 		Counters: []string{"Tcp.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"card, cable or a device on the path.",
+		Proven: "tcp_checksum",
 	},
 	{
 		Name:     "UDP_CSUM",
@@ -19,6 +20,7 @@ var tcpReasons = []Reason{
 		Counters: []string{"Udp.InCsumErrors", "Udp6.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"card, cable or a device on the path.",
+		Proven: "udp_checksum",
 	},
 	{
 		Name:    "TCP_AUTH_HDR",
@@ -32,6 +34,7 @@ var tcpReasons = []Reason{
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5NotFound"},
 		Advice:   "Set the same key on both ends (BGP sessions, as a rule).",
+		Proven:   "md5_missing",
 	},
 	{
 		Name:     "TCP_MD5UNEXPECTED",
@@ -39,6 +42,7 @@ var tcpReasons = []Reason{
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5Unexpected"},
 		Advice:   "Set the key on this end too, or remove it on the other.",
+		Proven:   "md5_unexpected",
 	},
 	{
 		Name:     "TCP_MD5FAILURE",
@@ -46,6 +50,7 @@ var tcpReasons = []Reason{
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5Failure"},
 		Advice:   "Set the same key on both ends; check whether something on the path changes the segments (NAT).",
+		Proven:   "md5_wrong",
 	},
 	{
 		Name:     "TCP_AONOTFOUND",
@@ -81,6 +86,7 @@ var tcpReasons = []Reason{
 		Cause:   CauseNormal,
 		Advice:  "Nothing if few: a connection that is over, or a scan.",
 		Healthy: true,
+		Proven:  "tcp_flags",
 	},
 	{
 		Name:     "TCP_ABORT_ON_DATA",
@@ -90,6 +96,7 @@ var tcpReasons = []Reason{
 		Advice: "Nothing if the program closes on purpose. Otherwise it closes before its peer has sent " +
 			"everything.",
 		Healthy: true,
+		Proven:  "abort_on_data",
 	},
 	{
 		Name:     "TCP_OLD_DATA",
@@ -187,6 +194,7 @@ var tcpReasons = []Reason{
 		Counters: []string{"Tcp.EstabResets"},
 		Advice:   "Nothing, unless the connection should have gone on: then find out why the peer aborts.",
 		Healthy:  true,
+		Proven:   "reset",
 	},
 	{
 		Name:     "TCP_INVALID_SYN",
@@ -242,5 +250,6 @@ var tcpReasons = []Reason{
 		Counters: []string{"TcpExt.TCPMinTTLDrop"},
 		Advice: "Check the number of hops to the peer, or the minimum that the program (BGP) sets. Leave it if " +
 			"the sender is not the peer.",
+		Proven: "min_ttl",
 	},
 }

@@ -475,6 +475,14 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		return 0;
 	if (flags & DROP_BY_INPUT_IF) {
 		key.ifindex = skb->skb_iif;
+		if (!rx_sk && !note) {
+			/* It may be the device still: then it has that number. */
+			dev = skb->dev;
+			if ((u64)dev >> 56 == 0xff && dev->ifindex == key.ifindex)
+				key.netns = dev->nd_net.net->ns.inum;
+			else
+				dev = NULL;
+		}
 	} else {
 		dev = skb->dev;
 		if (dev) {
@@ -515,6 +523,9 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		if (flags & DROP_FORWARDED && drop_is_forwarded(skb))
 			key.local_port = 0;
 	}
+	/* A raw socket has its protocol where others have their port. */
+	if (key.protocol == LB_PROTOCOL_OTHER)
+		key.local_port = 0;
 	if (flags & DROP_ANONYMOUS || (flags & DROP_UNSPECIFIED && key.protocol == LB_PROTOCOL_TCP)) {
 		key.cookie = 0;
 		key.local_port = 0;

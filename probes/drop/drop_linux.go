@@ -223,6 +223,9 @@ func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *m
 	direction, known := Direction(d.reason, d.function)
 	if !known && d.key.Received == 0 || known && direction == model.DirectionTX {
 		v.Flags |= model.FlagTransmit
+		if d.key.Received != 0 {
+			v.LocalPort = 0 // the other end's
+		}
 	}
 	if v.Place == model.PlaceBacklog {
 		v.CPU = -1 // it freed the packet for the backlog of a CPU that is not told

@@ -101,6 +101,8 @@ var placeOfFunctionPrefix = []struct {
 	{"tcf_", model.PlaceFilter},
 	{"sch_handle_", model.PlaceFilter},
 	{"do_xdp_generic", model.PlaceFilter},
+	{"veth_xdp_rcv", model.PlaceFilter},
+	{"netif_receive_generic_xdp", model.PlaceFilter},
 	{"sk_filter", model.PlaceFilter},
 	{"__dev_xmit_skb", model.PlaceQdisc},
 	{"__dev_queue_xmit", model.PlaceQdisc},
@@ -108,7 +110,15 @@ var placeOfFunctionPrefix = []struct {
 	{"__qdisc_", model.PlaceQdisc},
 	{"sch_", model.PlaceQdisc},
 	{"dev_deactivate", model.PlaceQdisc},
+	{"__rtnl_unlock", model.PlaceQdisc}, // queueing disciplines leave it what they throw away when they change
 	{"dev_hard_start_xmit", model.PlaceDevice},
+	{"__dev_forward_skb", model.PlaceDevice},
+	{"____dev_forward_skb", model.PlaceDevice},
+	{"br_", model.PlaceDevice},
+	{"macvlan_", model.PlaceDevice},
+	{"ipvlan_", model.PlaceDevice},
+	{"bond_", model.PlaceDevice},
+	{"vlan_", model.PlaceDevice},
 	{"validate_xmit_skb", model.PlaceDevice},
 	{"__sock_queue_rcv_skb", model.PlaceSocket},
 	{"sock_queue_rcv_skb", model.PlaceSocket},
@@ -195,6 +205,10 @@ func Direction(reason, function string) (direction model.Direction, known bool) 
 		if strings.HasPrefix(function, prefix) {
 			return model.DirectionTX, true
 		}
+	}
+	// A veth whose peer has no room gives the packet to the peer first.
+	if strings.HasSuffix(function, "_xmit") && function != "veth_xmit" {
+		return model.DirectionTX, true
 	}
 	return 0, false
 }

@@ -74,6 +74,7 @@ func TestDirection(t *testing.T) {
 		{"NOT_SPECIFIED", "ip_finish_output2", model.DirectionTX},
 		// A full ring of the peer and a peer that is down look different in the packet only.
 		{"NOT_SPECIFIED", "veth_xmit", unknown},
+		{"NO_TX_TARGET", "br_dev_xmit", model.DirectionTX},
 		{"NETFILTER_DROP", "nf_hook_slow", unknown},
 		{"A_REASON_OF_A_LATER_KERNEL", "some_function", unknown},
 	} {
