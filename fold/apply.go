@@ -62,7 +62,7 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		w.applyInterruptRun(b, e)
 	case model.KindNAPI:
 		v, _ := b.NAPI(e)
-		k := DeviceKey{v.Ifindex, v.Device}
+		k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
 		if v.CPU >= 0 {
 			c := w.cpu(v.CPU)
 			mergeNAPI(
@@ -92,7 +92,7 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		}
 	case model.KindDeviceStats:
 		v, _ := b.DeviceStats(e)
-		s := &w.Device(DeviceKey{v.Ifindex, v.Device}).Seconds[w.Slot]
+		s := &w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}).Seconds[w.Slot]
 		s.active = true
 		s.Packets += v.RXPackets
 		s.rxDropped += v.RXDropped
@@ -103,6 +103,21 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		w.applyPacket(b, e)
 	case model.KindSocketQueue:
 		w.applySocketQueue(b, e)
+	case model.KindSchedState:
+		v, _ := b.SchedStateEvent(e)
+		w.applySchedState(v)
+	case model.KindSchedRival:
+		v, _ := b.SchedRival(e)
+		w.applySchedRival(v)
+	case model.KindStackSample:
+		v, _ := b.StackSample(e)
+		w.applyStackSample(v)
+	case model.KindReading:
+		v, _ := b.Reading(e)
+		w.applyReading(v)
+	case model.KindRequest:
+		v, _ := b.RequestEvent(e)
+		w.applyRequest(v)
 	case model.KindCounter:
 		v, _ := b.Counter(e)
 		w.Counters.add(v)
@@ -196,7 +211,8 @@ func (w *Fold) applyInterruptRun(b *model.Batch, e *model.Event) {
 
 func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	v, _ := b.Drop(e)
-	k := DeviceKey{v.Ifindex, v.Device}
+	w.noteDrop(&v)
+	k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
 	if v.Place != model.PlaceSocket && v.Cookie != 0 {
 		w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process).Seconds[w.Slot].elsewhere += v.Count
 	}

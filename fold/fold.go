@@ -43,6 +43,13 @@ type Fold struct {
 	Ports    *Ports
 	Counters *Counters
 	Loss     Loss
+	// DropsLeftOut counts packets lost in more ways than are told apart.
+	DropsLeftOut uint64
+
+	drops    map[DropKey]*Drop
+	watched  map[int32]*Watched // by TID
+	readings map[ReadingKey]Reading
+	refused  map[refusedRequest]string
 	// history is what a screen shows, nil without one.
 	history *History
 }
@@ -56,6 +63,10 @@ func New(limits Limits) *Fold {
 		sockets:  make(map[SocketKey]*Socket),
 		flows:    make(map[flowKey]*Flow),
 		Ports:    newPortFacts(),
+		drops:    make(map[DropKey]*Drop),
+		watched:  make(map[int32]*Watched),
+		readings: make(map[ReadingKey]Reading),
+		refused:  make(map[refusedRequest]string),
 		Counters: newCounterFacts(limits.MaxSamples),
 	}
 }
@@ -63,12 +74,14 @@ func New(limits Limits) *Fold {
 // DeviceKey identifies a device: interface indexes repeat between network
 // namespaces, so the name is part of it.
 type DeviceKey struct {
+	// Netns is the inode number of the network namespace, 0 unknown.
+	Netns   uint32
 	Ifindex int64
 	Name    string
 }
 
 func CompareDevices(a, b DeviceKey) int {
-	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Ifindex, b.Ifindex))
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Netns, b.Netns))
 }
 
 type DeviceCount struct {
@@ -94,6 +107,8 @@ type CPU struct {
 	Sum CPUSecond
 	// totals since the stream began; differences are what happened during an incident.
 	Dropped, Processed, Squeezed uint64
+
+	stacks [MaxWindow]stackSecond
 }
 
 // CPUSecond is what happened on one CPU in one second or window.
@@ -243,26 +258,26 @@ type socketSecond struct {
 	// Readings of the queue, and how many of them found it full.
 	Readings, Full uint64
 	MaxIdle        time.Duration
-	CPUs           []cpuCount
+	CPUs           []CPUCount
 }
 
 func (s *socketSecond) Drops() uint64 {
 	return max(s.dropped, s.queueDropped-min(s.queueDropped, s.elsewhere))
 }
 
-type cpuCount struct {
+type CPUCount struct {
 	CPU   int32
 	Count uint64
 }
 
-func addCPU(list []cpuCount, cpu int32, n uint64) []cpuCount {
+func addCPU(list []CPUCount, cpu int32, n uint64) []CPUCount {
 	for i := range list {
 		if list[i].CPU == cpu {
 			list[i].Count += n
 			return list
 		}
 	}
-	return append(list, cpuCount{cpu, n})
+	return append(list, CPUCount{cpu, n})
 }
 
 // Loss remembers when events were lost.
@@ -319,6 +334,7 @@ func (w *Fold) BeginTick(now model.Time, whole bool) {
 		s.Total += s.Seconds[w.Slot].Drops()
 		s.sumUp(seconds)
 	}
+	w.sumDrops(seconds)
 	w.Ports.beginTick(now, w.State, whole)
 }
 
@@ -340,6 +356,8 @@ func (w *Fold) EndTick() {
 	w.Backlog[w.Slot] = nil
 	w.Ports.endTick()
 	w.forgetFlows()
+	w.endDrops()
+	w.endWatched()
 }
 
 // WindowSeconds returns the length of the window in seconds.
@@ -394,7 +412,7 @@ func (w *Fold) SortedCPUs() []*CPU {
 
 func (w *Fold) Device(k DeviceKey) *Device {
 	if k.Name == "" {
-		k.Name = w.deviceName(k.Ifindex)
+		k.Name = w.deviceName(k)
 	}
 	d := w.Devices[k]
 	if d == nil {
@@ -404,12 +422,15 @@ func (w *Fold) Device(k DeviceKey) *Device {
 	return d
 }
 
+// sameNetns says that two network namespaces may be the same: 0 is an unknown one.
+func sameNetns(a, b uint32) bool { return a == 0 || b == 0 || a == b }
+
 // deviceName returns the name of a device of which only the index is known,
 // when no other namespace has a device of that index.
-func (w *Fold) deviceName(ifindex int64) string {
+func (w *Fold) deviceName(key DeviceKey) string {
 	name := ""
 	for k, d := range w.State.Devices {
-		if k.Ifindex == ifindex {
+		if k.Ifindex == key.Ifindex && sameNetns(k.NetnsInode, key.Netns) {
 			if name != "" && name != d.Device {
 				return ""
 			}
@@ -424,7 +445,8 @@ func (w *Fold) DeviceConfig(k DeviceKey) (model.DeviceConfig, bool) {
 	var found model.DeviceConfig
 	ok := false
 	for dk, d := range w.State.Devices {
-		if d.Device == k.Name && (k.Ifindex == 0 || dk.Ifindex == k.Ifindex) && (!ok || dk.Netns < found.Netns) {
+		if d.Device == k.Name && (k.Ifindex == 0 || dk.Ifindex == k.Ifindex) && sameNetns(dk.NetnsInode, k.Netns) &&
+			(!ok || dk.Netns < found.Netns) {
 			found, ok = d, true
 		}
 	}
@@ -435,7 +457,8 @@ func (w *Fold) DeviceConfig(k DeviceKey) (model.DeviceConfig, bool) {
 func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
 	var queues []model.DeviceQueue
 	for qk, q := range w.State.Queues {
-		if qk.Device == k.Name && (k.Ifindex == 0 || qk.Ifindex == k.Ifindex) && q.Direction == model.DirectionRX {
+		if qk.Device == k.Name && (k.Ifindex == 0 || qk.Ifindex == k.Ifindex) && sameNetns(qk.NetnsInode, k.Netns) &&
+			q.Direction == model.DirectionRX {
 			queues = append(queues, q)
 		}
 	}

@@ -106,14 +106,15 @@ func (b *binding) works(u *ui) bool {
 	return (b.on == nil || slices.Contains(b.on, u.screen())) && (b.when == nil || b.when(u))
 }
 
-// key takes a key by its name; text is what it types.
-func (u *ui) key(name, text string) command {
+// key takes a key by its name; msg is the terminal program's message of it, nil
+// for none.
+func (u *ui) key(name string, msg any) command {
 	u.drawn = false
 	if u.prompt != nil {
 		if name == "ctrl+c" {
 			return func() message { return quitMsg{} }
 		}
-		return u.prompt.key(u, name, text)
+		return u.prompt.key(u, name, msg)
 	}
 	for _, b := range bindings() {
 		if slices.Contains(b.keys, name) {
@@ -227,7 +228,7 @@ func (u *ui) askFilter(string) command {
 	before := s.filter
 	u.prompt = &prompt{
 		label:  "filter",
-		text:   s.filter,
+		input:  newInput(s.filter),
 		change: func(text string) { s.filter = text },
 		cancel: func() { s.filter = before },
 		done:   func(*ui, string) command { return nil },
@@ -282,7 +283,8 @@ func (u *ui) copyFinding(string) command {
 
 func (u *ui) askPath(string) command {
 	record := u.opt.Record
-	u.prompt = &prompt{label: "write the recording to", text: u.opt.RecordPath, done: func(u *ui, path string) command {
+	u.prompt = &prompt{label: "write the recording to", input: newInput(u.opt.RecordPath)}
+	u.prompt.done = func(u *ui, path string) command {
 		if strings.TrimSpace(path) == "" {
 			return nil
 		}
@@ -293,12 +295,13 @@ func (u *ui) askPath(string) command {
 			}
 			return noticeMsg{"wrote " + path, false}
 		}
-	}}
+	}
 	return nil
 }
 
 func (u *ui) askTime(string) command {
-	u.prompt = &prompt{label: "go to (14:03:09, -90s, or RFC 3339)", done: func(u *ui, text string) command {
+	u.prompt = &prompt{label: "go to (14:03:09, -90s, or RFC 3339)", input: newInput("")}
+	u.prompt.done = func(u *ui, text string) command {
 		if strings.TrimSpace(text) == "" {
 			return nil
 		}
@@ -308,7 +311,7 @@ func (u *ui) askTime(string) command {
 			return nil
 		}
 		return u.goTo(t)
-	}}
+	}
 	return nil
 }
 

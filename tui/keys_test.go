@@ -42,7 +42,7 @@ func press(m *Model, keys ...string) (out []tea.Msg) {
 		switch base, shifted := strings.CutPrefix(name, "shift+"); {
 		case name == "space":
 			k = tea.KeyPressMsg{Code: ' ', Text: " "}
-		case name == "ctrl+c" || name == "ctrl+u":
+		case strings.HasPrefix(name, "ctrl+"):
 			k = tea.KeyPressMsg{Code: rune(name[5]), Mod: tea.ModCtrl}
 		case keyCodes[base] != 0:
 			k = tea.KeyPressMsg{Code: keyCodes[base]}
@@ -123,6 +123,9 @@ func TestKeys(t *testing.T) {
 		{"filter", "2 / t i m e r", "filter: timer", ""},
 		{"filter applies", "2 / t i m e r enter", "TIMER", "  1  NET_RX"},
 		{"filter edits", "2 / x x backspace backspace r c u enter", "filter: rcu", ""},
+		{"filter edits in the middle", "2 / t m e r left left left i enter", "filter: timer", ""},
+		{"filter deletes a word", "2 / t i m e r ctrl+w r c u enter", "filter: rcu", ""},
+		{"filter knows no clipboard", "2 / r c u ctrl+v enter", "filter: rcu", ""},
 		{"filter cancels", "2 / t i m e r esc", "", "filter:"},
 		{"escape removes the filter", "2 / r c u enter esc", "", "filter:"},
 		{"filter without match", "2 / x y z z y enter", "no row matches", ""},

@@ -95,18 +95,18 @@ func (m *Model) update(msg tea.Msg) tea.Cmd {
 	case tea.BackgroundColorMsg:
 		u.background(!msg.IsDark())
 	case tea.KeyPressMsg:
-		return wrapCommand(u.key(msg.String(), msg.Text))
+		return wrapCommand(u.key(msg.String(), msg))
 	case tea.PasteMsg:
 		if u.prompt != nil {
-			u.prompt.paste(msg.Content)
+			u.prompt.take(msg)
 			u.drawn = false
 		}
 	case tea.MouseWheelMsg:
 		switch msg.Button {
 		case tea.MouseWheelUp:
-			return wrapCommand(u.key("up", ""))
+			return wrapCommand(u.key("up", nil))
 		case tea.MouseWheelDown:
-			return wrapCommand(u.key("down", ""))
+			return wrapCommand(u.key("down", nil))
 		}
 	case tea.MouseClickMsg:
 		if p, ok := u.tabAt(msg.X); ok && msg.Y == 1 && u.h >= 12 && u.prompt == nil {

@@ -1,20 +1,25 @@
 package tui
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // prompt is a line that asks for text at the foot of the screen.
 type prompt struct {
-	label, text string
-	// change is told of every change, cancel that Esc was pressed, done what was entered.
+	label string
+	input input
+	// change is given every change of the text; cancel is called for Esc, done with what was entered.
 	change func(text string)
 	cancel func()
 	done   func(u *ui, text string) command
 }
 
-// maxPrompt is the longest text that is taken.
+// maxPrompt is the longest text that is taken, in characters.
 const maxPrompt = 4096
 
-func (p *prompt) key(u *ui, name, text string) command {
+// key takes a key by its name; msg is the terminal program's message of it.
+func (p *prompt) key(u *ui, name string, msg any) command {
 	switch name {
 	case "esc":
 		u.prompt = nil
@@ -24,45 +29,43 @@ func (p *prompt) key(u *ui, name, text string) command {
 		return nil
 	case "enter":
 		u.prompt = nil
-		return p.done(u, p.text)
-	case "backspace":
-		_, size := utf8.DecodeLastRuneInString(p.text)
-		p.set(p.text[:len(p.text)-size])
-	case "ctrl+u":
-		p.set("")
-	default:
-		p.paste(text)
+		return p.done(u, p.input.text())
 	}
+	p.take(msg)
 	return nil
 }
 
-// paste adds typed or pasted text, without what a name cannot hold.
-func (p *prompt) paste(text string) {
-	var kept []rune
-	for _, r := range text {
-		if !hidden(r) {
-			kept = append(kept, r)
-		}
-	}
-	if text = p.text + string(kept); len(text) <= maxPrompt {
-		p.set(text)
-	}
-}
-
-func (p *prompt) set(text string) {
-	p.text = text
-	if p.change != nil {
+// take edits the text with a key or what was pasted.
+func (p *prompt) take(msg any) {
+	before := p.input.text()
+	p.input.take(msg)
+	if text := p.input.text(); p.change != nil && text != before {
 		p.change(text)
 	}
 }
 
+// typeable returns text without what a name cannot hold.
+func typeable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if hidden(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 func (p *prompt) render(u *ui, w int) string {
 	l := newLine(u.theme, w).space(1).put(accent, p.label+": ")
-	room := l.left() - 1
-	text := clean(p.text, u.theme.ascii)
-	for width(text) > room && text != "" { // the end is what is being typed
-		_, size := utf8.DecodeRuneInString(text)
-		text = text[size:]
+	text, at := []rune(p.input.text()), p.input.cursor()
+	show := func(part []rune) string { return clean(string(part), u.theme.ascii) }
+	before, under, after := text[:at], []rune{' '}, []rune(nil)
+	if at < len(text) {
+		under, after = text[at:at+1], text[at+1:]
 	}
-	return l.put(plain, text).glyph(inverse, " ").String()
+	room := l.left() - width(show(under))
+	for len(before) > 0 && width(show(before)) > room { // what is being typed has to be seen
+		before = before[1:]
+	}
+	l.put(plain, show(before)).glyph(inverse, show(under))
+	return l.put(plain, truncate(show(after), l.left(), "")).String()
 }

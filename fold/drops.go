@@ -1,0 +1,143 @@
+package fold
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// Bounds of what is remembered of drops.
+const (
+	maxDrops = 4096
+	// forgetDrop is after how long without a loss a kind of drop is forgotten.
+	forgetDrop = 2 * time.Minute
+)
+
+// DropKey is where, why and to whom packets were lost.
+type DropKey struct {
+	// Netns is the inode number of the network namespace, 0 unknown.
+	Netns uint32
+	// Transmit says that the host was sending the packets.
+	Transmit bool
+	Place    model.Place
+	// Reason is the kernel's or driver's own, Location the kernel function, empty unknown.
+	Reason, Location string
+	Device           DeviceKey
+	// Protocol and Port are of the local socket, or of the packets where there was no socket; 0 unknown.
+	Protocol model.Protocol
+	Port     uint16
+	// PID is the process that lost them, -1 unknown.
+	PID int32
+}
+
+// CompareDrops orders drops.
+func CompareDrops(a, b DropKey) int {
+	flag := func(t bool) int {
+		if t {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		cmp.Compare(a.Place, b.Place),
+		cmp.Compare(a.Reason, b.Reason),
+		cmp.Compare(a.Location, b.Location),
+		CompareDevices(a.Device, b.Device),
+		cmp.Compare(a.Netns, b.Netns),
+		cmp.Compare(flag(a.Transmit), flag(b.Transmit)),
+		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.PID, b.PID),
+	)
+}
+
+// Drop is the packets lost at one place for one reason by one owner.
+type Drop struct {
+	Key DropKey
+	// Process is the owner's name, empty unknown.
+	Process string
+	// Seconds are the packets lost by second, Sum those of the window, Total all since it was first seen.
+	Seconds    [MaxWindow]uint64
+	Sum, Total uint64
+	// First and Last are when packets were first and last lost.
+	First, Last model.Time
+	// CPUs are where they were freed.
+	CPUs []CPUCount
+}
+
+// transmits says that the host was sending the packets of a drop. Recordings
+// from before the direction was told have it in the function's name only.
+func transmits(v *model.Drop) bool {
+	return v.Flags&model.FlagTransmit != 0 || v.Place == model.PlaceQdisc ||
+		strings.HasSuffix(v.Location, "_xmit") || v.Location == "__dev_queue_xmit"
+}
+
+// noteDrop counts a drop by where, why and to whom.
+func (w *Fold) noteDrop(v *model.Drop) {
+	k := DropKey{
+		Netns:    v.NetnsInode,
+		Transmit: transmits(v),
+		Place:    v.Place,
+		Reason:   v.Reason,
+		Location: v.Location,
+		Device:   DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device},
+		Protocol: v.Protocol,
+		Port:     v.LocalPort,
+		PID:      v.PID,
+	}
+	if k.Place == model.PlaceBacklog {
+		// The packets of a backlog are many sockets': the ports of recordings from before the
+		// receiver's were told are the senders'.
+		k.Protocol, k.Port, k.PID = 0, 0, -1
+	}
+	d := w.drops[k]
+	if d == nil {
+		if len(w.drops) >= maxDrops {
+			w.DropsLeftOut += v.Count
+			return
+		}
+		d = &Drop{Key: k, First: max(v.Time.Add(-v.Dur), 0)}
+		w.drops[k] = d
+	}
+	if v.Process != "" {
+		d.Process = v.Process
+	}
+	d.Seconds[w.Slot] += v.Count
+	d.Total += v.Count
+	d.Last = v.Time
+	if len(d.CPUs) < 64 {
+		d.CPUs = addCPU(d.CPUs, v.CPU, v.Count)
+	}
+}
+
+// SortedDrops returns the drops in a fixed order.
+func (w *Fold) SortedDrops() []*Drop {
+	list := make([]*Drop, 0, len(w.drops))
+	for _, k := range slices.SortedFunc(maps.Keys(w.drops), CompareDrops) {
+		list = append(list, w.drops[k])
+	}
+	return list
+}
+
+func (w *Fold) sumDrops(slots []int) {
+	for _, d := range w.drops {
+		d.Sum = 0
+		for _, i := range slots {
+			d.Sum += d.Seconds[i]
+		}
+	}
+}
+
+// endDrops opens the next second and forgets what has not been lost for long.
+func (w *Fold) endDrops() {
+	for k, d := range w.drops {
+		d.Seconds[w.Slot] = 0
+		if w.Now.Sub(d.Last) > forgetDrop {
+			delete(w.drops, k)
+		}
+	}
+}
