@@ -18,9 +18,12 @@ func (e echo) Attach(*ebpf.Env) (ebpf.Attached, error)               { return e,
 func (echo) Status() []model.Probe                                   { return nil }
 func (echo) Collect(model.Time, time.Duration, *model.Builder) error { return nil }
 func (echo) Close() error                                            { return nil }
-func (echo) Answers() []model.RequestKind                            { return []model.RequestKind{model.RequestReading} }
 func (echo) Begin(model.Request) error                               { return nil }
 func (echo) End(model.Request)                                       {}
+
+func (echo) Answers() []model.RequestKind {
+	return []model.RequestKind{model.RequestReading}
+}
 
 func (echo) Answer(r model.Request, now model.Time, b *model.Builder) (bool, error) {
 	b.AddReading(model.Reading{Time: now, Name: r.Name})
@@ -52,7 +55,8 @@ func TestRequestIsAnswered(t *testing.T) {
 		}
 	})
 	want := []string{
-		"asked reading mtu f1", "on reading mtu f1", "asked stacks  ", "refused stacks  ", "reading mtu", "off reading mtu f1",
+		"asked reading mtu f1", "on reading mtu f1", "asked stacks  ", "refused stacks  ",
+		"reading mtu", "off reading mtu f1",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("got %q, want %q", got, want)

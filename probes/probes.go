@@ -74,4 +74,10 @@ var Catalogue = []Info{
 			"stopped, blocked, waiting for other input",
 		Kinds: []model.Kind{model.KindSchedHist, model.KindSchedState, model.KindSchedRival},
 	},
+	{
+		Name: "confirm",
+		Doc: "tables and their limits, settings, queues, filter rules and their counters, read only when a detector asks, " +
+			"to confirm or to rule out a cause",
+		Kinds: []model.Kind{model.KindReading},
+	},
 }

@@ -2,6 +2,7 @@ package probes
 
 import (
 	"lostbeat/ebpf"
+	"lostbeat/probes/confirm"
 	"lostbeat/probes/deferred"
 	"lostbeat/probes/drop"
 	"lostbeat/probes/interrupt"
@@ -15,5 +16,6 @@ import (
 func All() []ebpf.Probe {
 	return []ebpf.Probe{
 		deferred.New(), interrupt.New(), nic.New(), drop.New(), port.New(), stack.New(), sched.New(),
+		confirm.New(),
 	}
 }

@@ -40,6 +40,17 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
+// requests are what the probes are asked for while they run.
+var requests = []model.Request{
+	{Kind: model.RequestStacks, CPU: -1, PID: -1, TID: -1},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "snmp"},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "sockbuf"},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "qdisc"},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "mtu"},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "udp_mem"},
+	{Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: "neighbours"},
+}
+
 // All probes together make one valid stream, in which each emits what it
 // says and nothing else.
 func TestAllTogether(t *testing.T) {
@@ -50,6 +61,9 @@ func TestAllTogether(t *testing.T) {
 		}
 	}
 	s := ebpftest.Start(t, ebpf.Options{Trace: true}, All()...)
+	for _, r := range requests {
+		s.Request(r)
+	}
 	s.Intervals(3)
 	batches := s.Stop()
 	if err := model.Validate(batches...); err != nil {
@@ -62,8 +76,10 @@ func TestAllTogether(t *testing.T) {
 		model.KindLoss,
 		model.KindCounter,
 		model.KindProcess,
+		model.KindRequest,
 	}
 	states := make(map[string]bool)
+	served := make(map[model.RequestKind]int)
 	var cpu []float64
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
 		if !owners[e.Kind] && !slices.Contains(engine, e.Kind) {
@@ -72,6 +88,11 @@ func TestAllTogether(t *testing.T) {
 		if p, ok := b.Probe(e); ok && p.State != model.ProbeOff {
 			states[p.Name] = true
 		}
+		if r, ok := b.RequestEvent(e); ok && r.State == model.RequestOff {
+			served[r.What]++
+		} else if ok && r.State == model.RequestRefused {
+			t.Errorf("request for %v %s is refused: %s", r.What, r.Name, r.Reason)
+		}
 		if c, ok := b.Counter(e); ok && c.Name == "self.cpu" && c.Dur == time.Second {
 			cpu = append(cpu, c.Value)
 		}
@@ -79,6 +100,11 @@ func TestAllTogether(t *testing.T) {
 	for _, p := range All() {
 		if !states[p.Name()] {
 			t.Errorf("nothing of %s runs", p.Name())
+		}
+	}
+	for _, r := range requests {
+		if served[r.Kind] == 0 {
+			t.Errorf("no request for %v was served", r.Kind)
 		}
 	}
 	t.Logf("shares of a processor: %v", cpu)

@@ -150,6 +150,12 @@ func inodeOf(path string) (uint32, error) {
 	return uint32(inode), err
 }
 
+// Open opens a descriptor of the namespace, which keeps it alive until it is
+// closed.
+func (n Namespace) Open() (*os.File, error) {
+	return os.Open(cmp.Or(n.path, "/proc/self/ns/net"))
+}
+
 // Do runs f in the namespace, on a thread of its own where that is not the
 // namespace of this process. It returns f's error, or ErrGone.
 func (n Namespace) Do(f func() error) error {

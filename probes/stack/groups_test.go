@@ -26,19 +26,59 @@ func TestEntry(t *testing.T) {
 				"asm_sysvec_apic_timer_interrupt read_zero vfs_read ksys_read do_syscall_64",
 			"rcu_core_si", true,
 		},
-		"softirq of an older kernel":    {"net_rx_action __do_softirq irq_exit_rcu common_interrupt", "net_rx_action", true},
-		"threaded NAPI":                 {"virtnet_poll __napi_poll napi_threaded_poll kthread ret_from_fork", "napi_threaded_poll", true},
-		"between softirqs":              {"handle_softirqs run_ksoftirqd smpboot_thread_fn kthread", "", true},
-		"read":                          {"read_zero vfs_read ksys_read do_syscall_64 entry_SYSCALL_64_after_hwframe", "vfs_read", false},
-		"read on arm64":                 {"read_zero vfs_read ksys_read __arm64_sys_read invoke_syscall.constprop.0 do_el0_svc el0_svc el0t_64_sync", "vfs_read", false},
-		"send":                          {"udp_sendmsg __sys_sendto __x64_sys_sendto x64_sys_call do_syscall_64", "__sys_sendto", false},
-		"a system call and no more":     {"__x64_sys_getppid do_syscall_64 entry_SYSCALL_64_after_hwframe", "__x64_sys_getppid", false},
-		"page fault":                    {"clear_page_erms handle_mm_fault do_user_addr_fault exc_page_fault asm_exc_page_fault", "exc_page_fault", false},
-		"kernel thread":                 {"memcpy shrink_lruvec shrink_node balance_pgdat kswapd kthread ret_from_fork", "kswapd", false},
-		"work":                          {"memset wb_workfn process_one_work worker_thread kthread", "wb_workfn", false},
-		"nothing but wrappers":          {"do_syscall_64 entry_SYSCALL_64_after_hwframe", "", false},
-		"user code":                     {"", "", false},
-		"cut before the outermost name": {"memcpy - -", "memcpy", false},
+		"softirq of an older kernel": {
+			"net_rx_action __do_softirq irq_exit_rcu common_interrupt",
+			"net_rx_action", true,
+		},
+		"threaded NAPI": {
+			"virtnet_poll __napi_poll napi_threaded_poll kthread ret_from_fork",
+			"napi_threaded_poll", true,
+		},
+		"between softirqs": {
+			"handle_softirqs run_ksoftirqd smpboot_thread_fn kthread",
+			"", true,
+		},
+		"read": {
+			"read_zero vfs_read ksys_read do_syscall_64 entry_SYSCALL_64_after_hwframe",
+			"vfs_read", false,
+		},
+		"read on arm64": {
+			"read_zero vfs_read ksys_read __arm64_sys_read invoke_syscall.constprop.0 do_el0_svc " +
+				"el0_svc el0t_64_sync",
+			"vfs_read", false,
+		},
+		"send": {
+			"udp_sendmsg __sys_sendto __x64_sys_sendto x64_sys_call do_syscall_64",
+			"__sys_sendto", false,
+		},
+		"a system call and no more": {
+			"__x64_sys_getppid do_syscall_64 entry_SYSCALL_64_after_hwframe",
+			"__x64_sys_getppid", false,
+		},
+		"page fault": {
+			"clear_page_erms handle_mm_fault do_user_addr_fault exc_page_fault asm_exc_page_fault",
+			"exc_page_fault", false,
+		},
+		"kernel thread": {
+			"memcpy shrink_lruvec shrink_node balance_pgdat kswapd kthread ret_from_fork",
+			"kswapd", false,
+		},
+		"work": {
+			"memset wb_workfn process_one_work worker_thread kthread",
+			"wb_workfn", false,
+		},
+		"nothing but wrappers": {
+			"do_syscall_64 entry_SYSCALL_64_after_hwframe",
+			"", false,
+		},
+		"user code": {
+			"",
+			"", false,
+		},
+		"cut before the outermost name": {
+			"memcpy - -",
+			"memcpy", false,
+		},
 	} {
 		functions := strings.Fields(c.frames)
 		for i := range functions {

@@ -140,7 +140,8 @@ func TestExpensivePackets(t *testing.T) {
 		return v.Softirq && v.Entry == "net_rx_action" && (v.Function == "nft_do_chain" || v.Function == "ipt_do_table" ||
 			strings.HasPrefix(v.Function, "nft_"))
 	})
-	t.Logf("%d of %d samples of CPU 0 are in the rules; %v for each", inRules, all, cost.Time/time.Duration(max(cost.Runs, 1)))
+	each := cost.Time / time.Duration(max(cost.Runs, 1))
+	t.Logf("%d of %d samples of CPU 0 are in the rules; %v for each", inRules, all, each)
 	if all < 100 || inRules < all/4 {
 		dump(t, list)
 		t.Errorf("%d of %d samples are in the rules under net_rx_action", inRules, all)
