@@ -6,10 +6,12 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOLS    = $(CURDIR)/$(BIN)/tools
 LINTER   = $(TOOLS)/golangci-lint
 LINTER_VERSION = v2.15.0
+DEADCODE = $(TOOLS)/deadcode
+DEADCODE_VERSION = v0.52.0
 RUNNER   = $(TOOLS)/gotestsum
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build run test test-all long nightly setup unit privileged race lint generate check-generated cross fuzz lab bench clean
+.PHONY: help build run test test-all long nightly setup unit privileged race lint deadcode generate check-generated cross fuzz lab bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -53,6 +55,12 @@ lint: $(LINTER) ## gofmt, vet, golangci-lint, shellcheck
 
 $(RUNNER):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)
+
+deadcode: $(DEADCODE) ## functions that nothing uses, neither the product nor a test
+	sh .ci/deadcode $(DEADCODE)
+
+$(DEADCODE):
+	GOBIN=$(TOOLS) $(GO) install golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION)
 
 $(LINTER):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)

@@ -18,8 +18,8 @@ func BenchmarkFrame(b *testing.B) {
 		name string
 		s    *fold.History
 	}{{"faults", loaded(bothFaults)}, {"history", loaded(history)}, {"much", loaded(tooMuch)}} {
-		for page := range pageNames {
-			b.Run(fmt.Sprintf("%s/%s", host.name, pageNames[page]), func(b *testing.B) {
+		for page := range pages() {
+			b.Run(fmt.Sprintf("%s/%s", host.name, pages()[page].name), func(b *testing.B) {
 				m := screen(host.s, 200, 60)
 				press(m, fmt.Sprint(page+1))
 				b.ReportAllocs()

@@ -104,11 +104,11 @@ func TestFrames(t *testing.T) {
 			s = loaded(host.stream)
 		}
 		for _, size := range sizes {
-			for page := range pageNames {
+			for page := range pages() {
 				if page > 0 && (size.w < 80 || host.none || (size.w != 80 && host.name != "faults" && host.name != "windows")) {
 					continue
 				}
-				name := fmt.Sprintf("%s-%dx%d-%s", host.name, size.w, size.h, strings.ToLower(pageNames[page]))
+				name := fmt.Sprintf("%s-%dx%d-%s", host.name, size.w, size.h, strings.ToLower(pages()[page].name))
 				t.Run(name, func(t *testing.T) {
 					m := screen(s, size.w, size.h)
 					press(m, fmt.Sprint(page+1))

@@ -11,8 +11,6 @@ import (
 type section interface {
 	// name identifies the section on its page.
 	name() string
-	// heading is its title.
-	heading() string
 	// want is the height that shows everything, minimum the least that is of use.
 	want(w int) int
 	minimum() int
@@ -88,8 +86,7 @@ type grid[T any] struct {
 	ready bool
 }
 
-func (g *grid[T]) name() string    { return g.id }
-func (g *grid[T]) heading() string { return g.title }
+func (g *grid[T]) name() string { return g.id }
 
 // minimum is title, head and three rows: less than that is no table.
 func (g *grid[T]) minimum() int { return min(5+g.notes(), g.want(0)) }
@@ -458,7 +455,6 @@ type block struct {
 }
 
 func (b *block) name() string       { return b.id }
-func (b *block) heading() string    { return b.title }
 func (b *block) want(int) int       { return b.height }
 func (b *block) minimum() int       { return b.least }
 func (b *block) table(*ui) *listing { return nil }

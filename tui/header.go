@@ -139,13 +139,13 @@ func probesOn(probes []model.Probe) (on, all, limits int) {
 func (u *ui) tabs(w int) string {
 	l := newLine(u.theme, w)
 	short := w < 76
-	for i := range pageNames {
-		name := pageNames[i]
-		if short && pageID(i) != u.page {
-			name = truncate(name, max(0, (w-20)/len(pageNames)-3), "")
+	for i := range u.pages {
+		name := u.pages[i].name
+		if short && i != u.page {
+			name = truncate(name, max(0, (w-20)/len(u.pages)-3), "")
 		}
 		text := fmt.Sprintf(" %d %s ", i+1, name)
-		if pageID(i) == u.page {
+		if i == u.page {
 			l.put(tab, text)
 		} else {
 			l.put(plain, text)
@@ -162,12 +162,12 @@ func (u *ui) tabs(w int) string {
 }
 
 // tabAt returns the page whose name stands at column x of the line of tabs.
-func (u *ui) tabAt(x int) (pageID, bool) {
+func (u *ui) tabAt(x int) (int, bool) {
 	text := visibleTabs(u)
 	at := 0
 	for i, n := range text {
 		if x >= at && x < at+n {
-			return pageID(i), true
+			return i, true
 		}
 		at += n
 	}
@@ -176,11 +176,11 @@ func (u *ui) tabAt(x int) (pageID, bool) {
 
 // visibleTabs returns the width of each page's tab.
 func visibleTabs(u *ui) []int {
-	out := make([]int, len(pageNames))
-	for i := range pageNames {
-		name := pageNames[i]
-		if u.w < 76 && pageID(i) != u.page {
-			name = truncate(name, max(0, (u.w-20)/len(pageNames)-3), "")
+	out := make([]int, len(u.pages))
+	for i := range u.pages {
+		name := u.pages[i].name
+		if u.w < 76 && i != u.page {
+			name = truncate(name, max(0, (u.w-20)/len(u.pages)-3), "")
 		}
 		out[i] = len(name) + 4
 	}

@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,10 +34,10 @@ func hasFinding(u *ui) bool { return u.chosenFinding() != nil }
 func bindings() []binding {
 	return []binding{
 		{
-			keys: []string{"1", "2", "3", "4", "5", "6"},
-			show: "1 to 6",
+			keys: digits(len(pages())),
+			show: fmt.Sprintf("1 to %d", len(pages())),
 			help: "page",
-			run:  func(u *ui, key string) command { return u.goPage(pageID(key[0] - '1')) },
+			run:  func(u *ui, key string) command { return u.goPage(int(key[0] - '1')) },
 		},
 		{keys: []string{"tab", "shift+tab"}, show: "Tab Shift-Tab", help: "next, previous page", run: (*ui).turnPage},
 		{
@@ -142,7 +143,16 @@ func (u *ui) listing() (*listing, *listState) {
 	return s.table(u), u.list(s.name())
 }
 
-func (u *ui) goPage(p pageID) command {
+// digits returns the first n keys from 1 on.
+func digits(n int) []string {
+	var keys []string
+	for i := range n {
+		keys = append(keys, strconv.Itoa(i+1))
+	}
+	return keys
+}
+
+func (u *ui) goPage(p int) command {
 	u.page, u.drills, u.scroll = p, nil, 0
 	return nil
 }
@@ -150,9 +160,9 @@ func (u *ui) goPage(p pageID) command {
 func (u *ui) turnPage(key string) command {
 	by := 1
 	if key == "shift+tab" {
-		by = len(pageNames) - 1
+		by = len(u.pages) - 1
 	}
-	return u.goPage((u.page + pageID(by)) % pageID(len(pageNames)))
+	return u.goPage((u.page + by) % len(u.pages))
 }
 
 func (u *ui) moveRow(key string) command {
@@ -205,7 +215,7 @@ func (u *ui) back(string) command {
 func (u *ui) turnTable(key string) command {
 	bands := u.bands(&u.look)
 	var names []string
-	if u.screen() == pageNames[pageOverview] && len(u.look.findings) > 0 {
+	if u.screen() == overviewName && len(u.look.findings) > 0 {
 		names = append(names, "") // the verdict
 	}
 	for _, s := range tables(u, bands) {

@@ -13,6 +13,9 @@ import (
 	"lostbeat/model"
 )
 
+// deferredName is the name of the page.
+const deferredName = "Deferred"
+
 // heatMetrics are what the heat map can show.
 var heatMetrics = [...]struct {
 	name   string

@@ -9,6 +9,9 @@ import (
 	"lostbeat/model"
 )
 
+// findingsName is the name of the page.
+const findingsName = "Findings"
+
 // findingsTable is the name of the list of findings.
 const findingsTable = "findings"
 
@@ -91,7 +94,7 @@ func (u *ui) chosenFinding() *model.Finding {
 		u.look = u.newView()
 	}
 	id := u.top().finding
-	if u.screen() == pageNames[pageFindings] {
+	if u.screen() == findingsName {
 		if l, s := u.listing(); l != nil && l.rows > 0 {
 			s.follow(l.rows, l.id)
 			id = l.id(s.index)
@@ -102,7 +105,7 @@ func (u *ui) chosenFinding() *model.Finding {
 			return v.snap.FindingAt(i, v.at)
 		}
 	}
-	if id == "" && u.screen() == pageNames[pageOverview] && len(v.findings) > 0 {
+	if id == "" && u.screen() == overviewName && len(v.findings) > 0 {
 		return v.findings[min(u.list(verdictList).index, len(v.findings)-1)]
 	}
 	return nil

@@ -8,6 +8,9 @@ import (
 	"lostbeat/model"
 )
 
+// heartbeatsName is the name of the page.
+const heartbeatsName = "Heartbeats"
+
 func (u *ui) heartbeatBands(v *view) []band {
 	var bands []band
 	if len(v.snap.Flows) > 0 {

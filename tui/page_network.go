@@ -11,6 +11,9 @@ import (
 	"lostbeat/model"
 )
 
+// networkName is the name of the page.
+const networkName = "Network"
+
 func (u *ui) networkBands(v *view) []band {
 	bands := []band{
 		{u.deviceGrid(v, "devices")},

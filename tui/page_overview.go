@@ -11,6 +11,9 @@ import (
 	"lostbeat/model"
 )
 
+// overviewName is the name of the page.
+const overviewName = "Overview"
+
 // overview draws the verdict, then the numbers.
 func (u *ui) overview(v *view, w, h int) []string {
 	out := u.verdict(v, w, h, false)
@@ -44,7 +47,7 @@ const verdictList = "verdict"
 // onVerdict says that keys act on the verdict: on the first page, unless the
 // reader has gone to a table.
 func (u *ui) onVerdict() bool {
-	return u.screen() == pageNames[pageOverview] && u.focus[u.screen()] == "" && len(u.look.findings) > 0
+	return u.screen() == overviewName && u.focus[u.screen()] == "" && len(u.look.findings) > 0
 }
 
 // verdictListing lets keys choose among the findings of the verdict and open one.
@@ -662,8 +665,8 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 		note:  probeNote(v.snap.Probes, "drop"),
 		enter: func(r placeRow) command {
 			u.list("drops").filter = r.place.String()
-			u.focus[pageNames[pageNetwork]] = "drops"
-			return u.goPage(pageNetwork)
+			u.focus[networkName] = "drops"
+			return u.goPage(u.pageNamed(networkName))
 		},
 		cols: []column[placeRow]{
 			textColumn("place", 10, 0, 0, func(r placeRow) string { return r.place.String() }),

@@ -13,6 +13,9 @@ import (
 	"lostbeat/model/state"
 )
 
+// portsName is the name of the page.
+const portsName = "Ports"
+
 func (u *ui) portBands(v *view) []band {
 	bands := []band{{u.poolGrid(v, "pools")}, {u.holderGrid(v, "holders"), u.refusedGrid(v)}}
 	if len(v.snap.RPC) > 0 || len(v.snap.Endpoints) > 0 {

@@ -75,7 +75,9 @@ type ui struct {
 	// cursor is the time that is looked at, 0 the newest.
 	cursor model.Time
 
-	page   pageID
+	// pages are those that there are, page is the number of the one that is shown.
+	pages  []page
+	page   int
 	lists  map[string]*listState
 	focus  map[string]string
 	drills []drill
@@ -95,6 +97,7 @@ type ui struct {
 
 func newUI(opt Options) *ui {
 	u := &ui{
+		pages: pages(),
 		opt:   opt,
 		loc:   opt.Location,
 		light: opt.Light,
@@ -225,7 +228,7 @@ func (u *ui) screen() string {
 	if d := u.top(); d.kind != "" {
 		return d.kind
 	}
-	return pageNames[u.page]
+	return u.pages[u.page].name
 }
 
 func (u *ui) open(d drill) {
@@ -303,8 +306,8 @@ func (u *ui) lines() []string {
 
 // body draws the page, or what is open on top of it.
 func (u *ui) body(v *view, w, h int) []string {
-	if u.screen() == pageNames[pageOverview] {
-		return u.overview(v, w, h)
+	if draw := u.pages[u.page].draw; draw != nil && u.top().kind == "" {
+		return draw(u, v, w, h)
 	}
 	return u.arrange(u.bands(v), w, h)
 }
@@ -321,36 +324,8 @@ func (u *ui) bands(v *view) []band {
 	case "help":
 		return u.helpBands()
 	}
-	switch u.page {
-	case pageDeferred:
-		return u.deferredBands(v)
-	case pageNetwork:
-		return u.networkBands(v)
-	case pagePorts:
-		return u.portBands(v)
-	case pageHeartbeats:
-		return u.heartbeatBands(v)
-	case pageFindings:
-		return u.findingsBands(v)
-	}
-	return u.overviewBands(v)
+	return u.pages[u.page].bands(u, v)
 }
-
-// pageID numbers the pages.
-type pageID int
-
-// Pages, in the order of their keys.
-const (
-	pageOverview pageID = iota
-	pageDeferred
-	pageNetwork
-	pagePorts
-	pageHeartbeats
-	pageFindings
-)
-
-// pageNames are the pages' names.
-var pageNames = [...]string{"Overview", "Deferred", "Network", "Ports", "Heartbeats", "Findings"}
 
 // view is what one drawing of the screen looks at.
 type view struct {

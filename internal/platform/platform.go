@@ -28,9 +28,6 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
 // Check is the answer to one question, as lostbeat doctor shows it.
 type Check struct {
 	// Name is what was looked for, in a few words: "privileges", "kernel BTF".

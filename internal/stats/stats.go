@@ -82,6 +82,3 @@ func NewBaseline(xs []float64) Baseline {
 func (b Baseline) Z(x, floor float64) float64 {
 	return (x - b.Median) / max(b.Spread, floor)
 }
-
-// NormalTail returns the probability that a standard normal value is z or more.
-func NormalTail(z float64) float64 { return math.Erfc(z/math.Sqrt2) / 2 }

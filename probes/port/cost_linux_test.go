@@ -120,7 +120,7 @@ func BenchmarkListing(b *testing.B) {
 		for b.Loop() {
 			l = a.lister.list()
 		}
-		b.ReportMetric(float64(l.sockets.len()), "sockets")
+		b.ReportMetric(float64(l.sockets.n), "sockets")
 		b.ReportMetric(float64(len(l.namespaces)), "namespaces")
 		close(listed)
 	}})

@@ -58,8 +58,6 @@ func (d *distinct[T]) id(v T) uint32 {
 	return id
 }
 
-func (t *socketTable) len() int { return t.n }
-
 func (t *socketTable) at(i int) *listedSocket { return &t.chunks[i/chunkSockets][i%chunkSockets] }
 
 // find returns the socket with the given cookie, nil when it is not listed.

@@ -57,7 +57,7 @@ func TestSocketTable(t *testing.T) {
 		}
 		i++
 	}
-	if i != len(want) || table.len() != n || (&socketTable{}).has(5) {
-		t.Errorf("%d sockets in order of %d, want %d of %d", i, table.len(), len(want), n)
+	if i != len(want) || table.n != n || (&socketTable{}).has(5) {
+		t.Errorf("%d sockets in order of %d, want %d of %d", i, table.n, len(want), n)
 	}
 }
