@@ -43,8 +43,11 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		model.KindProcess,
 		model.KindDeviceConfig,
 		model.KindDeviceQueue,
-		model.KindDeviceEvent,
 		model.KindPortActivity:
+		w.State.ApplyEvent(b, e)
+	case model.KindDeviceEvent:
+		v, _ := b.DeviceEvent(e)
+		w.applyDeviceEvent(v)
 		w.State.ApplyEvent(b, e)
 	case model.KindPortPool:
 		w.State.ApplyEvent(b, e)
@@ -92,9 +95,13 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		}
 	case model.KindDeviceStats:
 		v, _ := b.DeviceStats(e)
-		s := &w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}).Seconds[w.Slot]
+		d := w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device})
+		d.seen = e.Time
+		s := &d.Seconds[w.Slot]
 		s.active = true
 		s.Packets += v.RXPackets
+		s.TXPackets += v.TXPackets
+		s.txDropped += v.TXDropped
 		s.rxDropped += v.RXDropped
 		s.rxErrs += v.RXErrors
 	case model.KindDrop:
@@ -219,12 +226,20 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	switch v.Place {
 	case model.PlaceRing:
 		d := w.Device(k)
-		d.RingTotal += v.Count
+		d.seen = e.Time
 		s := &d.Seconds[w.Slot]
+		if v.Flags&model.FlagTransmit != 0 {
+			d.RingTXTotal += v.Count
+			s.RingTX += v.Count
+			s.RingTXReasons = AddReason(s.RingTXReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+			return
+		}
+		d.RingTotal += v.Count
 		s.Ring += v.Count
 		s.RingReasons = AddReason(s.RingReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
 	case model.PlaceDevice:
 		d := w.Device(k)
+		d.seen = e.Time
 		d.DeviceTotal += v.Count
 		s := &d.Seconds[w.Slot]
 		s.Device += v.Count
@@ -236,6 +251,22 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 		s.seen = e.Time
 		s.Seconds[w.Slot].dropped += v.Count
 		s.Seconds[w.Slot].CPUs = addCPU(s.Seconds[w.Slot].CPUs, v.CPU, v.Count)
+	}
+}
+
+// applyDeviceEvent notes what became of a device.
+func (w *Fold) applyDeviceEvent(v model.DeviceEvent) {
+	d := w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device})
+	d.seen = v.Time
+	switch v.What {
+	case "removed":
+		d.Removed = v.Time
+	case "link_down":
+		d.LinkDown = v.Time
+	case "link_up":
+		d.Removed, d.LinkDown = 0, 0
+	case "renamed":
+		d.FormerName = v.Detail
 	}
 }
 

@@ -183,17 +183,27 @@ type Device struct {
 	Key     DeviceKey
 	Seconds [MaxWindow]DeviceSecond
 	Sum     DeviceSecond
-	// RingTotal and deviceTotal count drops since the stream began.
-	RingTotal, DeviceTotal uint64
+	// RingTotal and DeviceTotal count received packets lost since the stream began, RingTXTotal those to be sent.
+	RingTotal, DeviceTotal, RingTXTotal uint64
+	// Removed and LinkDown are when the device went away and when its link went down, 0 when it is there and up.
+	Removed, LinkDown model.Time
+	// FormerName is what it was called before it was renamed, empty never.
+	FormerName string
+	// seen is when there last was a sign of it.
+	seen model.Time
 }
 
+// DeviceSecond is what happened at one device in one second or window.
 type DeviceSecond struct {
-	Packets           uint64
-	Ring, Device      uint64
-	RingReasons       []ReasonCount
-	DeviceReasons     []ReasonCount
-	active            bool
-	rxDropped, rxErrs uint64
+	// Packets are those received, TXPackets those sent.
+	Packets, TXPackets uint64
+	// Ring and Device are received packets lost in the ring and in the layer above it, RingTX those to be sent that
+	// the ring did not take.
+	Ring, Device, RingTX         uint64
+	RingReasons, RingTXReasons   []ReasonCount
+	DeviceReasons                []ReasonCount
+	active                       bool
+	rxDropped, rxErrs, txDropped uint64
 }
 
 // Drops is what the device lost.
@@ -650,13 +660,18 @@ func (d *Device) sumUp(slots []int) {
 	for _, i := range slots {
 		s := &d.Seconds[i]
 		d.Sum.Packets += s.Packets
+		d.Sum.TXPackets += s.TXPackets
 		d.Sum.Ring += s.Ring
+		d.Sum.RingTX += s.RingTX
 		d.Sum.Device += s.Device
 		d.Sum.rxDropped += s.rxDropped
 		d.Sum.rxErrs += s.rxErrs
 		d.Sum.active = d.Sum.active || s.active
 		for _, r := range s.RingReasons {
 			d.Sum.RingReasons = AddReason(d.Sum.RingReasons, r)
+		}
+		for _, r := range s.RingTXReasons {
+			d.Sum.RingTXReasons = AddReason(d.Sum.RingTXReasons, r)
 		}
 		for _, r := range s.DeviceReasons {
 			d.Sum.DeviceReasons = AddReason(d.Sum.DeviceReasons, r)

@@ -7,6 +7,7 @@ import (
 	"lostbeat/detect/counters"
 	"lostbeat/detect/exhaustion"
 	"lostbeat/detect/leak"
+	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/ringdrop"
 	"lostbeat/detect/socketdrop"
 	"lostbeat/detect/starvation"
@@ -22,6 +23,7 @@ func Settings() detect.Settings {
 		socketdrop.Definition(),
 		exhaustion.Definition(),
 		leak.Definition(),
+		packetdrop.Definition(),
 		counters.Definition(),
 	)
 }

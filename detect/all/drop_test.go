@@ -162,7 +162,10 @@ func TestNoSocketDrop(t *testing.T) {
 				},
 			)
 		})
-		check(t, s.Batch(), 0)
+		check(t, s.Batch(), detecttest.Start, want{
+			detector: "packet-drop", severity: model.SeverityInfo, lacks: []string{"receive"},
+			contains: []string{"lost by udp/7000 (hbd[812])"},
+		})
 	})
 	t.Run("a starved CPU is to blame", func(t *testing.T) {
 		s := detecttest.New()

@@ -24,19 +24,35 @@ type ringDrop struct {
 const confirmRing = 3
 
 type ringLoss struct {
-	device      *fold.Device
-	baseRing    uint64
-	baseDevice  uint64
-	reasons     []fold.ReasonCount
+	device *fold.Device
+	// transmit says that the packets were to be sent.
+	transmit bool
+	lost     uint64
+	reasons  []fold.ReasonCount
+	// packets is what the device received, or sent, meanwhile.
 	packets     uint64
 	polledBy    []fold.BusyCPU
 	full, polls uint64
 }
 
+// lostIn returns what was lost in a second or window in one direction, why, and
+// what the device carried. Windows does not tell its device layer from the ring.
+func lostIn(w *detect.Tick, s *fold.DeviceSecond, transmit bool) (n uint64, reasons []fold.ReasonCount, packets uint64) {
+	switch {
+	case transmit:
+		return s.RingTX, s.RingTXReasons, s.TXPackets
+	case w.Windows():
+		return s.Ring + s.Device, append(slices.Clone(s.RingReasons), s.DeviceReasons...), s.Packets
+	}
+	return s.Ring, s.RingReasons, s.Packets
+}
+
 // addSecond counts one second of the fault.
-func (l *ringLoss) addSecond(s *fold.DeviceSecond) {
-	l.packets += s.Packets
-	for _, r := range append(slices.Clone(s.RingReasons), s.DeviceReasons...) {
+func (l *ringLoss) addSecond(w *detect.Tick, s *fold.DeviceSecond) {
+	n, reasons, packets := lostIn(w, s, l.transmit)
+	l.lost += n
+	l.packets += packets
+	for _, r := range reasons {
 		if len(l.reasons) < 32 {
 			l.reasons = fold.AddReason(l.reasons, r)
 		}
@@ -60,52 +76,69 @@ func (d *ringDrop) Judge(*detect.Tick) {}
 // Report implements detect.Detector.
 func (d *ringDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 	for _, f := range w.SortedDevices() {
-		key := f.Key.Name
-		if key == "" {
-			key = "if" + words.Itoa(f.Key.Ifindex)
-		}
-		if w.Claimed(detect.DeviceDrops{Device: f.Key}) && !d.cases.IsOpen(key) {
-			continue
-		}
-		drops := f.Sum.Drops()
-		var in *detect.Case[ringLoss]
-		switch {
-		case drops >= d.settings.MinDrops && fold.Ratio(float64(drops), float64(drops+f.Sum.Packets)) >= d.settings.DropShare:
-			fresh := d.cases.Get(key) == nil
-			in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return f.Seconds[slot].Drops() > 0 }))
-			if fresh {
-				in.Data = ringLoss{baseRing: f.RingTotal - f.Sum.Ring, baseDevice: f.DeviceTotal - f.Sum.Device}
-				// What the window's earlier seconds lost belongs to the fault.
-				for _, slot := range w.Recent() {
-					if slot != w.Slot && f.Seconds[slot].Drops() > 0 {
-						in.Data.addSecond(&f.Seconds[slot])
-					}
+		d.judge(w, f, false)
+		d.judge(w, f, true)
+	}
+	d.cases.Settle(w, confirmRing, emit, func(in *detect.Case[ringLoss]) model.Finding { return d.describe(w, in) })
+}
+
+// judge decides whether a device's ring loses packets in one direction.
+func (d *ringDrop) judge(w *detect.Tick, f *fold.Device, transmit bool) {
+	key := f.Key.Name
+	if key == "" {
+		key = "if" + words.Itoa(f.Key.Ifindex)
+	}
+	if transmit {
+		key += "/tx"
+	}
+	if f.Key.Netns != 0 {
+		key += "/netns" + words.Itoa(uint64(f.Key.Netns))
+	}
+	if w.Claimed(detect.DeviceDrops{Device: f.Key}) && !d.cases.IsOpen(key) {
+		return
+	}
+	drops, _, packets := lostIn(w, &f.Sum, transmit)
+	var in *detect.Case[ringLoss]
+	switch {
+	case drops >= d.settings.MinDrops && fold.Ratio(float64(drops), float64(drops+packets)) >= d.settings.DropShare:
+		fresh := d.cases.Get(key) == nil
+		in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool {
+			n, _, _ := lostIn(w, &f.Seconds[slot], transmit)
+			return n > 0
+		}))
+		if fresh {
+			in.Data = ringLoss{transmit: transmit}
+			// What the window's earlier seconds lost belongs to the fault.
+			for _, slot := range w.Recent() {
+				if n, _, _ := lostIn(w, &f.Seconds[slot], transmit); slot != w.Slot && n > 0 {
+					in.Data.addSecond(w, &f.Seconds[slot])
 				}
 			}
-		case drops > 0:
-			in = d.cases.Keep(w, key)
 		}
-		if in == nil {
-			continue
-		}
-		data := &in.Data
-		data.device = f
-		data.addSecond(&f.Seconds[w.Slot])
-		data.polledBy, data.full, data.polls = nil, 0, 0
-		for _, c := range w.SortedCPUs() {
-			for _, n := range c.Sum.NAPI {
-				if n.Device == f.Key && n.Polls > 0 {
-					data.polledBy = append(
-						data.polledBy,
-						fold.BusyCPU{ID: c.ID, Busy: c.Sum.BusyShare(time.Duration(w.WindowSeconds()) * time.Second)},
-					)
-					data.full += n.Full
-					data.polls += n.Polls
-				}
+	case drops > 0:
+		in = d.cases.Keep(w, key)
+	}
+	if in == nil {
+		return
+	}
+	data := &in.Data
+	data.device = f
+	data.addSecond(w, &f.Seconds[w.Slot])
+	now, _, _ := lostIn(w, &f.Seconds[w.Slot], transmit)
+	if !in.Worst(float64(now)) || transmit {
+		return
+	}
+	data.polledBy, data.full, data.polls = nil, 0, 0
+	for _, c := range w.SortedCPUs() {
+		for _, n := range c.Sum.NAPI {
+			if n.Device == f.Key && n.Polls > 0 {
+				busy := c.Sum.BusyShare(time.Duration(w.WindowSeconds()) * time.Second)
+				data.polledBy = append(data.polledBy, fold.BusyCPU{ID: c.ID, Busy: busy})
+				data.full += n.Full
+				data.polls += n.Polls
 			}
 		}
 	}
-	d.cases.Settle(w, confirmRing, emit, func(in *detect.Case[ringLoss]) model.Finding { return d.describe(w, in) })
 }
 
 // Finish implements detect.Detector.
@@ -120,7 +153,6 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		dev = "interface " + words.Itoa(data.device.Key.Ifindex)
 	}
 	ongoing := in.Ongoing()
-	ring, device := data.device.RingTotal-data.baseRing, data.device.DeviceTotal-data.baseDevice
 	length := max(in.Seen.Sub(in.Start), time.Second)
 	reasons := slices.Clone(data.reasons)
 	slices.SortFunc(reasons, func(a, b fold.ReasonCount) int {
@@ -132,9 +164,9 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		)
 	})
 	config, known := w.DeviceConfig(data.device.Key)
-	where := "its ring"
-	if ring == 0 {
-		where = "its device layer"
+	where, carried, ofWhat := "its ring", "received meanwhile", " of what arrived"
+	if data.transmit {
+		where, carried, ofWhat = "its transmit ring", "sent meanwhile", " of what it had to send"
 	}
 	f := model.Finding{
 		Severity: model.SeverityWarning,
@@ -143,26 +175,23 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 			dev,
 			words.Tense(ongoing, "loses", "lost"),
 			where,
-			words.Number(ring+device),
+			words.Number(data.lost),
 			words.Span(length),
 		),
-		Subject: model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
-		Evidence: []model.Evidence{
-			detect.Evidence("lost in the ring", float64(ring), "packets"),
-			detect.Evidence("lost in the device layer", float64(device), "packets"),
-		},
+		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
+		Evidence: []model.Evidence{detect.Evidence("lost in the ring", float64(data.lost), "packets")},
 	}
 	shareKnown := data.packets > 0 || !w.Windows() // a log need not have the counter of what was received
 	if shareKnown {
-		share := fold.Ratio(float64(ring+device), float64(ring+device+data.packets))
-		f.Title += ", " + words.Percent(share) + " of what arrived"
-		f.Evidence = append(f.Evidence, detect.Evidence("received meanwhile", float64(data.packets), "packets"))
+		share := fold.Ratio(float64(data.lost), float64(data.lost+data.packets))
+		f.Title += ", " + words.Percent(share) + ofWhat
+		f.Evidence = append(f.Evidence, detect.Evidence(carried, float64(data.packets), "packets"))
 		if share >= detect.CriticalLoss {
 			f.Severity = model.SeverityCritical
 		}
 	}
-	if len(reasons) > 0 && reasons[0].Queue >= 0 && ring > 0 {
-		f.Subject.Queue = "rx-" + words.Itoa(reasons[0].Queue)
+	if len(reasons) > 0 && reasons[0].Queue >= 0 {
+		f.Subject.Queue = words.Tense(!data.transmit, "rx-", "tx-") + words.Itoa(reasons[0].Queue)
 	}
 	for _, r := range reasons[:min(len(reasons), 4)] {
 		name := fold.Printable(r.Reason)
@@ -182,6 +211,12 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 	}
 	full := fold.Ratio(float64(data.full), float64(data.polls))
 	switch {
+	case data.transmit:
+		f.Causes = []string{"the driver could not take packets that were to be sent: its ring or the link was full or down"}
+		f.Advice = []string{
+			fmt.Sprintf("compare the device's own counters and link (ip -s link show %s, ethtool -S %s); not when the link was "+
+				"down on purpose", dev, dev),
+		}
 	case busy != nil && (busy.Busy >= d.settings.BusyShare || full >= d.settings.FullPollShare):
 		f.Subject.CPU = busy.ID
 		f.Evidence = append(

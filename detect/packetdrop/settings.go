@@ -1,0 +1,61 @@
+package packetdrop
+
+import "lostbeat/detect"
+
+// Settings are the thresholds of packet-drop; docs/DETECTORS.md explains each.
+type Settings struct {
+	MinDrops     uint64  `toml:"min_drops"`
+	MinHealthy   uint64  `toml:"min_healthy"`
+	MinUnknown   uint64  `toml:"min_unknown"`
+	FilterShare  float64 `toml:"filter_share"`
+	CriticalLoss float64 `toml:"critical_share"`
+	TableFull    float64 `toml:"table_full"`
+}
+
+// Fields lists the settings with their defaults, meanings and reasons.
+func (s *Settings) Fields() []detect.Field {
+	return []detect.Field{
+		{
+			Key:     "min_drops",
+			Default: "50",
+			Doc:     "packets lost within the window for a reason that healthy hosts do not show",
+			Reason:  "netdata warns at 10 a second; a device that comes up loses a few",
+			Value:   &s.MinDrops,
+		},
+		{
+			Key:     "min_healthy",
+			Default: "150",
+			Doc:     "packets lost within the window for a reason that healthy hosts show in small numbers",
+			Reason:  "50 a second, sustained; late answers to closed sockets and IPv6 multicast stay below 10",
+			Value:   &s.MinHealthy,
+		},
+		{
+			Key:     "min_unknown",
+			Default: "600",
+			Doc:     "packets freed within the window in a function about which nothing is known",
+			Reason:  "some functions free packets that they have used (vsock: 30 a second on a virtual machine)",
+			Value:   &s.MinUnknown,
+		},
+		{
+			Key:     "filter_share",
+			Default: "0.05",
+			Doc:     "share of a device's packets that a filter must drop",
+			Reason:  "a firewall drops scans all day: far below 1 % of the traffic",
+			Value:   &s.FilterShare,
+		},
+		{
+			Key:     "critical_share",
+			Default: "0.25",
+			Doc:     "share of a device's packets lost from which the finding is critical",
+			Reason:  "as for rings and backlogs",
+			Value:   &s.CriticalLoss,
+		},
+		{
+			Key:     "table_full",
+			Default: "0.95",
+			Doc:     "fill of a table of the kernel from which it is called full",
+			Reason:  "entries come and go between the drop and the reading",
+			Value:   &s.TableFull,
+		},
+	}
+}
