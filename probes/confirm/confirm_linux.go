@@ -24,6 +24,8 @@ const (
 	maxNamespaces = 4096
 	// rateTime is the time between two readings of a counter.
 	rateTime = time.Second
+	// closeTime is how long Close waits for readings to end.
+	closeTime = 2 * time.Second
 )
 
 // Probe reads what detectors ask for.
@@ -50,7 +52,8 @@ func (*Probe) Attach(*ebpf.Env) (ebpf.Attached, error) {
 // attached is the running probe. Every request is read by a goroutine of its
 // own: some readings take a while, and the engine has packets to count.
 type attached struct {
-	ctx    context.Context //nolint:containedctx // ends with Close, which no caller's context does
+	// ctx ends with Close, which no caller's context does.
+	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	// places has room for those that read at the moment.
@@ -66,8 +69,9 @@ type attached struct {
 
 // answer is what one goroutine reads.
 type answer struct {
-	a       *attached
-	ctx     context.Context //nolint:containedctx // that of the request
+	a *attached
+	// ctx is that of the request, which Begin and End span.
+	ctx     context.Context
 	cancel  context.CancelFunc
 	request model.Request
 	// argument is what follows the name of the reading: "listen_queue:8080".
@@ -146,11 +150,23 @@ func (*attached) Status() []model.Probe { return []model.Probe{ebpf.StatusOf(Nam
 // Collect implements ebpf.Attached: nothing is read unless it was asked for.
 func (*attached) Collect(model.Time, time.Duration, *model.Builder) error { return nil }
 
-// Close implements ebpf.Attached.
+// Close implements ebpf.Attached. A reading that hangs in the kernel does not
+// hold it up.
 func (a *attached) Close() error {
 	a.cancel()
-	a.wg.Wait()
-	return nil
+	ended := make(chan struct{})
+	go func() {
+		a.wg.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+		return errors.New("a reading did not end in time")
+	}
 }
 
 // read reads what was asked for.

@@ -78,8 +78,8 @@ func parseEntries(table string, l entryLayout, info tableInfo, data []byte) (dro
 			chain, number = strings.ToUpper(hookNames[i]), 0
 		}
 		name := text(entry[target+2 : target+xtNameEnd])
-		switch {
-		case name == "ERROR": // begins a chain of the user's, or ends the table
+		switch name {
+		case "ERROR": // begins a chain of the user's, or ends the table
 			chain, number = text(entry[target+xtHead:]), 0
 		default:
 			number++
