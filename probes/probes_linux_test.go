@@ -8,6 +8,7 @@ import (
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
 	"lostbeat/model"
+	"lostbeat/probes/probe"
 )
 
 // Every probe of this system is in the catalogue, in the same order, and says
@@ -15,7 +16,7 @@ import (
 func TestCatalogue(t *testing.T) {
 	next := 0
 	for _, p := range All() {
-		i := slices.IndexFunc(Catalogue[next:], func(info Info) bool { return info.Name == p.Name() })
+		i := slices.IndexFunc(Catalogue[next:], func(info probe.Definition) bool { return info.Name == p.Name() })
 		if i < 0 {
 			t.Errorf("%s is not in the catalogue, or not in its place", p.Name())
 			continue

@@ -15,7 +15,7 @@ import (
 // keeps its own memory small.
 func OpenHost(o ebpf.Options) (source.Source, error) {
 	var names []string
-	for _, p := range probes.Catalogue {
+	for _, p := range probes.Live() {
 		names = append(names, p.Name)
 	}
 	for _, name := range o.Only {

@@ -94,7 +94,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 	case err == nil:
 		return rows, ctx.Err()
 	}
-	for _, p := range probes.Catalogue {
+	for _, p := range probes.Live() {
 		rows = append(rows, doctorRow{Name: "probe " + p.Name, State: "off", Detail: err.Error(), Hint: hint.Of(err)})
 	}
 	return rows, nil

@@ -1,0 +1,17 @@
+package confirm
+
+import (
+	"lostbeat/model"
+	"lostbeat/probes/probe"
+)
+
+// Definition describes the probe for the list of all.
+func Definition() probe.Definition {
+	return probe.Definition{
+		Name: "confirm",
+		Doc: "tables and their limits, settings, queues, filter rules and their counters, read only when a detector asks, " +
+			"to confirm or to rule out a cause",
+		Kinds: []model.Kind{model.KindReading},
+		New:   engine(),
+	}
+}

@@ -1,0 +1,16 @@
+package stack
+
+import (
+	"lostbeat/model"
+	"lostbeat/probes/probe"
+)
+
+// Definition describes the probe for the list of all.
+func Definition() probe.Definition {
+	return probe.Definition{
+		Name:  "stack",
+		Doc:   "kernel stacks, sampled only while a detector asks for them: what makes packets expensive, what holds a CPU",
+		Kinds: []model.Kind{model.KindStackSample},
+		New:   engine(),
+	}
+}
