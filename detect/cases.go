@@ -74,6 +74,16 @@ type Cases[T any] struct {
 	cases    map[string]*Case[T]
 }
 
+// maxCases is how many cases of one detector are kept at a time: nobody reads more.
+const maxCases = 1000
+
+// Steps of work, see package budget, for a case in a tick: for what is said of
+// it, and without.
+const (
+	buildSteps = 500
+	caseSteps  = 20
+)
+
 // NewCases returns the cases of one detector, which has the given name in findings.
 func NewCases[T any](detector string, l Lifecycle) Cases[T] {
 	return Cases[T]{detector: detector, Settings: l, cases: make(map[string]*Case[T])}
@@ -86,7 +96,11 @@ func (s *Cases[T]) Raise(t *Tick, key string, since model.Time) *Case[T] {
 	if c == nil {
 		c = &Case[T]{Key: key, Start: since, lost: t.Loss.Before(since)}
 		c.id = fmt.Sprintf("%s/%s/%d", s.detector, key, int64(since)/int64(fold.Second))
-		s.cases[key] = c
+		if len(s.cases) < maxCases {
+			s.cases[key] = c
+		} else {
+			t.LeaveOut("cases of " + s.detector)
+		}
 	}
 	if !t.Partial || s.Instant {
 		c.Raised++
@@ -130,6 +144,7 @@ func (s *Cases[T]) IsOpen(key string) bool {
 // ticks, updates, closes and forgets. build writes the finding; identity,
 // times, loss and the detector's name are filled in here.
 func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build func(*Case[T]) model.Finding) {
+	t.Work(caseSteps * len(s.cases))
 	for _, c := range s.All() {
 		switch {
 		case c.Touched:
@@ -141,6 +156,7 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 				c.Open = true // Flush says it
 				continue
 			}
+			t.Work(buildSteps)
 			f := s.finish(t, c, build(c), true)
 			if !c.Open || f.Severity != c.last.Severity || t.Now.Sub(c.emitted) >= s.Settings.UpdateEvery.Std() {
 				s.emit(t, c, f, emit)

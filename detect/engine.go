@@ -35,6 +35,8 @@ type Options struct {
 	Fold *fold.Fold
 	// Request takes requests for detail; nil, as for replays, drops them. The findings do not depend on it.
 	Request func(model.Request)
+	// Memory is that of the process in bytes, of which the facts get a part; 0 is budget.Default.
+	Memory int64
 }
 
 // Engine runs the detectors over a stream. It is not safe for concurrent use.
@@ -53,7 +55,9 @@ type Engine struct {
 func New(s Settings, o Options) *Engine {
 	e := &Engine{facts: o.Fold, requests: requests{send: o.Request}}
 	if e.facts == nil {
-		e.facts = fold.New(s.limits())
+		limits := s.limits()
+		limits.Memory = o.Memory
+		e.facts = fold.New(limits)
 	}
 	for i, d := range s.definitions {
 		e.detectors = append(e.detectors, d.make(s.tables[i], *s.Lifecycle))
@@ -108,10 +112,17 @@ func (e *Engine) advance(t model.Time, emit Emit) {
 		if ticks == maxSilentTicks {
 			e.next = t - t%fold.Second
 		}
-		e.tick(e.next, false, emit)
+		if e.facts.CanJudge() {
+			e.tick(e.next, false, emit)
+		}
 		e.next += fold.Second
 	}
 }
+
+// LeftOut returns how often there was no memory for a fact or a case, or no time
+// for a judgement, since the last call, and what was left out, for a loss event
+// of the origin model.OriginMemory.
+func (e *Engine) LeftOut() (n uint64, what string) { return e.facts.LeftOut() }
 
 // tick judges what has happened up to now; final says that the stream ends there.
 func (e *Engine) tick(now model.Time, final bool, emit Emit) *Tick {

@@ -30,6 +30,8 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 }
 
 func (w *Fold) apply(b *model.Batch, e *model.Event) {
+	w.busy = true
+	w.room.Earn(eventSteps)
 	if e.Flags&model.FlagKeyframe != 0 {
 		if w.warm {
 			return // it repeats what is known
@@ -66,12 +68,16 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 	case model.KindNAPI:
 		v, _ := b.NAPI(e)
 		k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
-		if v.CPU >= 0 {
-			c := w.cpu(v.CPU)
+		if v.CPU < 0 {
+			return
+		}
+		if second := w.second(v.CPU); second != nil {
+			n := len(second.NAPI)
 			mergeNAPI(
-				&c.Seconds[w.Slot].NAPI,
+				&second.NAPI,
 				NAPI{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets},
 			)
+			list(&w.room, "devices polled", &second.NAPI, n, listedBytes)
 		}
 	case model.KindSoftnet:
 		v, _ := b.Softnet(e)
@@ -161,7 +167,13 @@ func (w *Fold) applyDeferredHist(b *model.Batch, e *model.Event) {
 		f.late = 1
 	}
 	f.OverLimit = countAbove(v.RunHist, w.limits.DPCGuideline)
-	mergeWork(&w.cpu(v.CPU).Seconds[w.Slot].Work, &f)
+	second := w.second(v.CPU)
+	if second == nil {
+		return
+	}
+	n := len(second.Work)
+	mergeWork(&second.Work, &f)
+	list(&w.room, "kinds of deferred work", &second.Work, n, listedBytes)
 }
 
 func (w *Fold) applyInterruptHist(b *model.Batch, e *model.Event) {
@@ -181,7 +193,13 @@ func (w *Fold) applyInterruptHist(b *model.Batch, e *model.Event) {
 		WorstRoutineTime: v.MaxRun,
 		OverLimit:        countAbove(v.RunHist, w.limits.ISRGuideline),
 	}
-	mergeWork(&w.cpu(v.CPU).Seconds[w.Slot].IRQs, &f)
+	second := w.second(v.CPU)
+	if second == nil {
+		return
+	}
+	n := len(second.IRQs)
+	mergeWork(&second.IRQs, &f)
+	list(&w.room, "interrupts", &second.IRQs, n, listedBytes)
 }
 
 // applyDeferredRun keeps the single runs that waited or ran for long: with
@@ -194,11 +212,14 @@ func (w *Fold) applyDeferredRun(b *model.Batch, e *model.Event) {
 	}
 	v, _ := b.DeferredRun(e)
 	run := Run{At: v.Time, Name: v.Name, Driver: v.Driver, Wait: v.Wait, Run: v.Dur, Before: v.Before, task: v.Task}
-	second := &w.cpu(v.CPU).Seconds[w.Slot]
-	if late && len(second.Late) < maxLateRuns {
+	second := w.second(v.CPU)
+	if second == nil {
+		return
+	}
+	if late && len(second.Late) < maxLateRuns && w.room.Take("single runs", runBytes) {
 		second.Late = append(second.Late, run)
 	}
-	if v.Dur >= w.limits.LongRun && len(second.Long) < maxLateRuns {
+	if v.Dur >= w.limits.LongRun && len(second.Long) < maxLateRuns && w.room.Take("single runs", runBytes) {
 		second.Long = append(second.Long, run)
 	}
 }
@@ -210,8 +231,11 @@ func (w *Fold) applyInterruptRun(b *model.Batch, e *model.Event) {
 		return
 	}
 	v, _ := b.InterruptRun(e)
-	second := &w.cpu(v.CPU).Seconds[w.Slot]
-	if len(second.Long) < maxLateRuns {
+	second := w.second(v.CPU)
+	if second == nil {
+		return
+	}
+	if len(second.Long) < maxLateRuns && w.room.Take("single runs", runBytes) {
 		second.Long = append(second.Long, Run{At: v.Time, Name: v.Name, Driver: v.Driver, Run: v.Dur})
 	}
 }
@@ -237,14 +261,24 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 		}
 		d.RingTotal += v.Count
 		s.Ring += v.Count
+		if d == &w.room.device {
+			return
+		}
+		n := len(s.RingReasons)
 		s.RingReasons = AddReason(s.RingReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+		list(&w.room, "reasons of loss", &s.RingReasons, n, listedBytes)
 	case model.PlaceDevice:
 		d := w.Device(k)
 		d.seen = e.Time
 		d.DeviceTotal += v.Count
 		s := &d.Seconds[w.Slot]
 		s.Device += v.Count
+		if d == &w.room.device {
+			return
+		}
+		n := len(s.DeviceReasons)
 		s.DeviceReasons = AddReason(s.DeviceReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+		list(&w.room, "reasons of loss", &s.DeviceReasons, n, listedBytes)
 	case model.PlaceBacklog:
 		w.Backlog[w.Slot] = AddDevice(w.Backlog[w.Slot], k, v.Count)
 	case model.PlaceSocket:
@@ -254,7 +288,13 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
 		s.seen = e.Time
 		s.Seconds[w.Slot].dropped += v.Count
-		s.Seconds[w.Slot].CPUs = addCPU(s.Seconds[w.Slot].CPUs, v.CPU, v.Count)
+		if s == &w.room.socket {
+			return
+		}
+		second := &s.Seconds[w.Slot]
+		n := len(second.CPUs)
+		second.CPUs = addCPU(second.CPUs, v.CPU, v.Count)
+		list(&w.room, "CPUs of sockets", &second.CPUs, n, countBytes)
 	}
 }
 
@@ -298,6 +338,9 @@ func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid i
 	}
 	s := w.sockets[k]
 	if s == nil {
+		if !w.room.Take("sockets", socketBytes) {
+			return w.room.spareSocket(k, protocol, port, pid)
+		}
 		s = &Socket{Key: k, Protocol: protocol, Port: port, PID: pid}
 		w.sockets[k] = s
 	}

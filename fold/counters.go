@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"lostbeat/model"
+	"lostbeat/model/budget"
 )
 
 // CounterUse says what a counter is to the judgement.
@@ -75,6 +76,7 @@ type Counters struct {
 	Series map[SampleKey]*Samples
 	// Total is the number of samples since the stream began, those that are no longer kept included.
 	Total int
+	room  *budget.Budget
 }
 
 type Samples struct {
@@ -83,8 +85,8 @@ type Samples struct {
 	Values []float64
 }
 
-func newCounterFacts(max int) *Counters {
-	return &Counters{max: max, Series: make(map[SampleKey]*Samples)}
+func newCounterFacts(max int, room *budget.Budget) *Counters {
+	return &Counters{max: max, Series: make(map[SampleKey]*Samples), room: room}
 }
 
 // add takes one value. Values of one time are one sample.
@@ -113,6 +115,10 @@ func (c *Counters) add(v model.Counter) {
 	s := c.Series[key]
 	if s == nil {
 		if len(c.Series) >= maxSampleSeries {
+			c.room.LeaveOut("counters")
+			return
+		}
+		if !c.room.Take("counters", seriesBytes+len(key.Instance)) {
 			return
 		}
 		s = &Samples{Name: v.Name}
@@ -121,6 +127,9 @@ func (c *Counters) add(v model.Counter) {
 	at := len(c.Times) - 1
 	if s.Name != v.Name || len(s.Values) > at {
 		return // Processor and Processor Information say the same: the first counts
+	}
+	if !c.room.Take("samples of counters", sampleBytes*(at+1-len(s.Values))) {
+		return
 	}
 	for len(s.Values) < at {
 		s.Values = append(s.Values, math.NaN())
@@ -136,7 +145,9 @@ func (c *Counters) trim() {
 	half := len(c.Times) / 2
 	c.Times = slices.Delete(c.Times, 0, half)
 	for _, s := range c.Series {
-		s.Values = slices.Delete(s.Values, 0, min(half, len(s.Values)))
+		gone := min(half, len(s.Values))
+		s.Values = slices.Delete(s.Values, 0, gone)
+		c.room.Give(sampleBytes * gone)
 	}
 }
 

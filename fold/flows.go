@@ -78,6 +78,10 @@ func (w *Fold) applyPacket(b *model.Batch, e *model.Event) {
 	f := w.flows[k]
 	if f == nil {
 		if len(w.flows) >= maxRegularFlows {
+			w.room.LeaveOut("flows")
+			return
+		}
+		if !w.room.Take("flows", flowBytes+len(k.Remote)+len(v.Process)) {
 			return
 		}
 		f = &Flow{Key: k, Process: v.Process, Last: v.Time, cpu: v.CPU}
@@ -124,6 +128,7 @@ func (w *Fold) forgetFlows() {
 	for k, f := range w.flows {
 		if w.Now.Sub(f.Last) > forgetFlow {
 			delete(w.flows, k)
+			w.room.Give(flowBytes + len(k.Remote) + len(f.Process))
 		}
 	}
 }

@@ -52,22 +52,30 @@ type Fold struct {
 	refused  map[refusedRequest]string
 	// history is what a screen shows, nil without one.
 	history *History
+	room    room
+	// busy says that there was an event since the last tick.
+	busy bool
+	// leftOut of what was left out is in Loss.
+	leftOut uint64
 }
 
+// New returns a fold before any event.
 func New(limits Limits) *Fold {
+	r := newRoom(limits.Memory)
 	return &Fold{
 		limits:   limits,
-		State:    state.New(),
+		room:     r,
+		State:    state.NewWithin(r.Budget),
 		CPUs:     make(map[int32]*CPU),
 		Devices:  make(map[DeviceKey]*Device),
 		sockets:  make(map[SocketKey]*Socket),
 		flows:    make(map[flowKey]*Flow),
-		Ports:    newPortFacts(),
+		Ports:    newPortFacts(r.Budget),
 		drops:    make(map[DropKey]*Drop),
 		watched:  make(map[int32]*Watched),
 		readings: make(map[ReadingKey]Reading),
 		refused:  make(map[refusedRequest]string),
-		Counters: newCounterFacts(limits.MaxSamples),
+		Counters: newCounterFacts(limits.MaxSamples, r.Budget),
 	}
 }
 
@@ -95,6 +103,9 @@ func AddDevice(list []DeviceCount, d DeviceKey, n uint64) []DeviceCount {
 			list[i].Count += n
 			return list
 		}
+	}
+	if len(list) >= maxListed {
+		return list
 	}
 	return append(list, DeviceCount{d, n})
 }
@@ -223,6 +234,9 @@ func AddReason(list []ReasonCount, r ReasonCount) []ReasonCount {
 			return list
 		}
 	}
+	if len(list) >= maxListed {
+		return list
+	}
 	return append(list, r)
 }
 
@@ -287,6 +301,9 @@ func addCPU(list []CPUCount, cpu int32, n uint64) []CPUCount {
 			return list
 		}
 	}
+	if len(list) >= maxListed {
+		return list
+	}
 	return append(list, CPUCount{cpu, n})
 }
 
@@ -346,21 +363,25 @@ func (w *Fold) BeginTick(now model.Time, whole bool) {
 	}
 	w.sumDrops(seconds)
 	w.Ports.beginTick(now, w.State, whole)
+	w.chargeTick()
 }
 
 // EndTick opens the next second.
 func (w *Fold) EndTick() {
 	w.Slot = (w.Slot + 1) % MaxWindow
 	for _, c := range w.CPUs {
+		c.Seconds[w.Slot].give(&w.room)
 		c.Seconds[w.Slot].clear()
 	}
 	for _, d := range w.Devices {
+		d.Seconds[w.Slot].give(&w.room)
 		d.Seconds[w.Slot] = DeviceSecond{}
 	}
-	for k, s := range w.sockets {
+	for _, s := range w.sockets {
+		s.Seconds[w.Slot].give(&w.room)
 		s.Seconds[w.Slot] = socketSecond{}
 		if w.Now.Sub(s.seen) > 2*time.Minute {
-			delete(w.sockets, k)
+			w.forgetSocket(s)
 		}
 	}
 	w.Backlog[w.Slot] = nil
@@ -368,6 +389,7 @@ func (w *Fold) EndTick() {
 	w.forgetFlows()
 	w.endDrops()
 	w.endWatched()
+	w.countLeftOut()
 }
 
 // WindowSeconds returns the length of the window in seconds.
@@ -405,6 +427,9 @@ func (w *Fold) FirstSecond(match func(slot int) bool) model.Time {
 func (w *Fold) cpu(id int32) *CPU {
 	c := w.CPUs[id]
 	if c == nil {
+		if !w.room.Take("CPUs", cpuBytes) {
+			return w.room.spareCPU(id)
+		}
 		c = &CPU{ID: id}
 		w.CPUs[id] = c
 	}
@@ -426,54 +451,34 @@ func (w *Fold) Device(k DeviceKey) *Device {
 	}
 	d := w.Devices[k]
 	if d == nil {
+		if !w.room.Take("devices", deviceBytes+len(k.Name)) {
+			return w.room.spareDevice(k)
+		}
 		d = &Device{Key: k}
 		w.Devices[k] = d
 	}
 	return d
 }
 
-// sameNetns says that two network namespaces may be the same: 0 is an unknown one.
-func sameNetns(a, b uint32) bool { return a == 0 || b == 0 || a == b }
-
 // deviceName returns the name of a device of which only the index is known,
 // when no other namespace has a device of that index.
-func (w *Fold) deviceName(key DeviceKey) string {
-	name := ""
-	for k, d := range w.State.Devices {
-		if k.Ifindex == key.Ifindex && sameNetns(k.NetnsInode, key.Netns) {
-			if name != "" && name != d.Device {
-				return ""
-			}
-			name = d.Device
-		}
-	}
-	return name
-}
+func (w *Fold) deviceName(key DeviceKey) string { return w.State.DeviceName(key.Netns, key.Ifindex) }
 
 // DeviceConfig returns what is known about a device's rings and queues.
 func (w *Fold) DeviceConfig(k DeviceKey) (model.DeviceConfig, bool) {
-	var found model.DeviceConfig
-	ok := false
-	for dk, d := range w.State.Devices {
-		if d.Device == k.Name && (k.Ifindex == 0 || dk.Ifindex == k.Ifindex) && sameNetns(dk.NetnsInode, k.Netns) &&
-			(!ok || dk.Netns < found.Netns) {
-			found, ok = d, true
-		}
-	}
-	return found, ok
+	return w.State.DeviceNamed(k.Name, k.Netns, k.Ifindex)
 }
 
 // ReceiveQueues returns a device's receive queues by number.
 func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
 	var queues []model.DeviceQueue
-	for qk, q := range w.State.Queues {
-		if qk.Device == k.Name && (k.Ifindex == 0 || qk.Ifindex == k.Ifindex) && sameNetns(qk.NetnsInode, k.Netns) &&
-			q.Direction == model.DirectionRX {
+	for q := range w.State.QueuesOf(k.Name, k.Netns, k.Ifindex) {
+		if q.Direction == model.DirectionRX {
 			queues = append(queues, q)
 		}
 	}
 	slices.SortFunc(queues, func(a, b model.DeviceQueue) int {
-		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Ifindex, b.Ifindex))
+		return compareQueues(&a, &b)
 	})
 	return queues
 }
@@ -516,7 +521,9 @@ func (w *Fold) KnownCPUs() int {
 }
 
 func (c *CPUSecond) clear() {
-	*c = CPUSecond{Work: c.Work[:0], IRQs: c.IRQs[:0], NAPI: c.NAPI[:0], Late: c.Late[:0], Long: c.Long[:0]}
+	*c = CPUSecond{
+		Work: short(c.Work), IRQs: short(c.IRQs), NAPI: short(c.NAPI), Late: short(c.Late), Long: short(c.Long),
+	}
 }
 
 func (c *CPU) sumUp(slots []int) {
@@ -559,7 +566,9 @@ func mergeWork(list *[]Work, f *Work) {
 		}
 		return
 	}
-	*list = append(*list, *f)
+	if len(*list) < maxListed {
+		*list = append(*list, *f)
+	}
 }
 
 func mergeNAPI(list *[]NAPI, f NAPI) {
@@ -571,7 +580,9 @@ func mergeNAPI(list *[]NAPI, f NAPI) {
 		have.Add(f)
 		return
 	}
-	*list = append(*list, f)
+	if len(*list) < maxListed {
+		*list = append(*list, f)
+	}
 }
 
 func (n *NAPI) Add(o NAPI) {

@@ -23,4 +23,6 @@ type Limits struct {
 	RestLinux, RestWindows time.Duration
 	// MaxSamples is how many samples of counters are kept.
 	MaxSamples int
+	// Memory is that of the process in bytes, of which facts get a part; 0 is budget.Default.
+	Memory int64
 }

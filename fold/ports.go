@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/model/budget"
 	"lostbeat/model/state"
 )
 
 // Ports is who holds which ports, and how that changed.
 type Ports struct {
+	room *budget.Budget
 	// rpcCalls says that whole RPC calls are seen, and not their error records alone.
 	rpcCalls bool
 	holders  map[holderKey]*Holder
@@ -39,8 +41,9 @@ type Ports struct {
 	LastAudit model.Time
 }
 
-func newPortFacts() *Ports {
+func newPortFacts(room *budget.Budget) *Ports {
 	return &Ports{
+		room:     room,
 		holders:  make(map[holderKey]*Holder),
 		numbered: make([]*Holder, 1),
 		Tuples:   make(map[Tuple]*TupleUse),
@@ -301,6 +304,8 @@ type Failures struct {
 	First, Last   model.Time
 	ByProcess     map[ProcessKey]uint64
 	Errors        map[string]uint64
+	// bytes is what they take of the budget.
+	bytes int
 }
 
 type ProcessKey struct {
@@ -350,7 +355,9 @@ func (p *Ports) apply(w *Fold, b *model.Batch, e *model.Event) {
 		ports.Mark(rest, markApart)
 		p.tupleAdd(&restAfter, 1)
 		p.reuseOf(w, &restAfter, func(r *Reuse, _ uint64) { r.rest(restAfter.LocalPort) })
-		p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
+		if p.room.Take("ends of rests", restBytes) {
+			p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
+		}
 	}
 }
 
@@ -411,6 +418,9 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 		return markApart
 	}
 	h := p.holder(w, port)
+	if h == nil {
+		return markApart
+	}
 	present := e.Kind == model.KindPortActive && port.How != model.HowAudit
 	mark = h.number << 1
 	if present {
@@ -424,7 +434,7 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 		r.expect(size)
 		r.take(port.LocalPort, port.PID, e.Time)
 		if port.Process != "" {
-			r.Names[port.PID] = port.Process
+			r.name(port.PID, port.Process)
 		}
 	})
 	return mark
@@ -453,6 +463,9 @@ func (p *Ports) tupleAdd(port *state.Port, n int) {
 	k := Tuple{port.Netns, port.LocalAddr, port.RemoteAddr, port.RemotePort}
 	u := p.Tuples[k]
 	if u == nil {
+		if !p.room.Take("destinations", tupleBytes+len(k.Local)+len(k.Remote)) {
+			return
+		}
 		u = &TupleUse{}
 		p.Tuples[k] = u
 	}
@@ -463,6 +476,7 @@ func (p *Ports) tupleAdd(port *state.Port, n int) {
 	}
 	if u.Held <= 0 && u.Resting <= 0 {
 		delete(p.Tuples, k)
+		p.room.Give(tupleBytes + len(k.Local) + len(k.Remote))
 	}
 }
 
@@ -474,6 +488,9 @@ func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
 	}
 	h := p.holders[k]
 	if h == nil {
+		if !p.room.Take("holders of ports", holderBytes) {
+			return nil
+		}
 		h = &Holder{Key: k, ID: holderID(k)}
 		p.holders[k] = h
 		p.number(h)
@@ -503,6 +520,9 @@ func (p *Ports) number(h *Holder) {
 // rehome moves holders without a pool into pools that have become known since:
 // the limits of another network namespace are read some time after its first port.
 func (p *Ports) rehome(w *Fold) {
+	if !p.room.Spend("new pools of holders", 16*(len(p.holders)+w.State.Ports.Len())) {
+		return
+	}
 	homeless := p.HolderList(func(h *Holder) bool { return h.Key.Pool == (state.PoolKey{}) })
 	if len(homeless) == 0 {
 		return
@@ -555,6 +575,7 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		}
 		if h.Held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
 			delete(p.holders, k)
+			p.room.Give(holderBytes)
 			p.leave(h)
 			p.numbered[h.number] = nil
 			p.spare = append(p.spare, h.number)
@@ -570,10 +591,12 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 	for k, f := range p.Fails {
 		if now.Sub(f.Last) > time.Minute {
 			delete(p.Fails, k)
+			p.room.Give(f.bytes)
 		}
 	}
 	for len(p.rests) > 0 && p.rests[0].at <= now {
 		end := p.rests.pop()
+		p.room.Give(restBytes)
 		port, rests := st.Ports.Get(end.key)
 		if !rests || restEndOf(&port, end.at) > now {
 			continue
@@ -642,10 +665,11 @@ func (w *Fold) poolOf(protocol model.Protocol, netns int64, port uint16) (state.
 func poolOf(st *state.State, protocol model.Protocol, netns int64, port uint16) (state.PoolKey, bool) {
 	var best *state.Pool
 	var key state.PoolKey
-	for k, pool := range st.Pools {
+	for pool := range st.PoolsOf(protocol, netns) {
 		if !pool.Contains(protocol, netns, port) {
 			continue
 		}
+		k := pool.Key()
 		if best == nil || pool.Size < best.Size || pool.Size == best.Size && ComparePools(k, key) < 0 {
 			best, key = pool, k
 		}
@@ -657,7 +681,8 @@ func poolOf(st *state.State, protocol model.Protocol, netns int64, port uint16) 
 func (w *Fold) EphemeralPool(protocol model.Protocol, netns int64) (state.PoolKey, bool) {
 	var key state.PoolKey
 	found := false
-	for k, pool := range w.State.Pools {
+	for pool := range w.State.PoolsOf(protocol, netns) {
+		k := pool.Key()
 		if pool.Source == model.PoolEphemeral && pool.Protocol == protocol && (pool.Netns == 0 || pool.Netns == netns) &&
 			(!found || ComparePools(k, key) < 0) {
 			key, found = k, true
@@ -667,13 +692,17 @@ func (w *Fold) EphemeralPool(protocol model.Protocol, netns int64) (state.PoolKe
 }
 
 // rpcPool returns the pool from which the RPC runtime takes its ports.
-func (w *Fold) rpcPool() state.PoolKey {
-	for _, pool := range w.State.SortedPools() {
-		if pool.Source == model.PoolRPC {
-			return state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
+func (w *Fold) rpcPool() (key state.PoolKey) {
+	if !w.room.Spend("refused RPC calls", 2*len(w.State.Pools)) {
+		return key
+	}
+	found := false
+	for k, pool := range w.State.Pools {
+		if pool.Source == model.PoolRPC && (!found || ComparePools(k, key) < 0) {
+			key, found = k, true
 		}
 	}
-	return state.PoolKey{}
+	return key
 }
 
 func (w *Fold) PoolSize(k state.PoolKey) uint64 {
@@ -732,7 +761,11 @@ func (p *Ports) failed(
 	}
 	f := p.Fails[k]
 	if f == nil {
+		if !p.room.Take("refused allocations", failBytes+len(k.Remote)) {
+			return
+		}
 		f = &Failures{
+			bytes:     failBytes + len(k.Remote),
 			Protocol:  protocol,
 			How:       how,
 			First:     at,
@@ -744,8 +777,27 @@ func (p *Ports) failed(
 	f.Count++
 	f.Second++
 	f.Last = at
-	f.ByProcess[who]++
-	f.Errors[errorName]++
+	f.count(p.room, who, errorName)
+}
+
+// count counts a failure by process and error.
+func (f *Failures) count(room *budget.Budget, who ProcessKey, errorName string) {
+	take := func(known bool, name string) bool {
+		n := failedBytes + len(name)
+		if !known && !room.Take("refused processes", n) {
+			return false
+		}
+		if !known {
+			f.bytes += n
+		}
+		return true
+	}
+	if _, known := f.ByProcess[who]; take(known, who.Name) {
+		f.ByProcess[who]++
+	}
+	if _, known := f.Errors[errorName]; take(known, errorName) {
+		f.Errors[errorName]++
+	}
 }
 
 // RefusedWithin returns the failed allocations in a pool since a time.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/model/budget"
 	"lostbeat/model/state"
 )
 
@@ -38,6 +39,30 @@ type Reuse struct {
 	FreeUsed int
 	Held     int
 	Resting  int
+	room     *budget.Budget
+}
+
+// name notes the name of a process that took a port. Those of processes that
+// took none of the ports last are forgotten when there are many.
+func (r *Reuse) name(pid int32, name string) {
+	if _, ok := r.Names[pid]; ok {
+		return
+	}
+	if len(r.Names) >= 2*len(r.ports)+64 {
+		latest := make(map[int32]bool, len(r.ports))
+		for _, u := range r.ports {
+			latest[u.pid] = true
+		}
+		for other, name := range r.Names {
+			if !latest[other] {
+				delete(r.Names, other)
+				r.room.Give(failedBytes + len(name))
+			}
+		}
+	}
+	if r.room.Take("processes that take ports", failedBytes+len(name)) {
+		r.Names[pid] = name
+	}
 }
 
 type acquisition struct {
@@ -69,7 +94,10 @@ func (p *Ports) reuseOf(w *Fold, port *state.Port, f func(r *Reuse, size uint64)
 	}
 	r := p.Reuse[pool]
 	if r == nil {
-		r = &Reuse{ports: make(map[uint16]*ReusePort), Names: make(map[int32]string)}
+		if !p.room.Take("pools whose ports are followed", reuseBytes) {
+			return
+		}
+		r = &Reuse{room: p.room, ports: make(map[uint16]*ReusePort), Names: make(map[int32]string)}
 		p.Reuse[pool] = r
 	}
 	f(r, size)
@@ -83,6 +111,9 @@ func (r *Reuse) take(port uint16, pid int32, at model.Time) {
 	r.Draws++
 	u := r.ports[port]
 	if u == nil {
+		if !r.room.Take("ports that are followed", reusedBytes) {
+			return
+		}
 		u = &ReusePort{}
 		r.ports[port] = u
 	}

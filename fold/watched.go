@@ -292,11 +292,17 @@ func (w *Fold) applyStackSample(v model.StackSample) {
 	if v.CPU < 0 {
 		return
 	}
-	s := &w.cpu(v.CPU).stacks[w.Slot]
+	c := w.cpu(v.CPU)
+	if c == &w.room.cpu {
+		return
+	}
+	s := &c.stacks[w.Slot]
 	s.of = max(s.of, v.Of)
+	n := len(s.counts)
 	s.counts = addStack(s.counts, StackCount{
 		Task: v.Task, Function: v.Function, Entry: v.Entry, PID: v.PID, Softirq: v.Softirq, Samples: v.Samples,
 	})
+	list(&w.room, "kernel stacks", &s.counts, n, sampledBytes)
 }
 
 func addStack(list []StackCount, c StackCount) []StackCount {
@@ -367,6 +373,7 @@ func (w *Fold) endWatched() {
 		}
 	}
 	for _, c := range w.CPUs {
+		w.room.Give(len(c.stacks[w.Slot].counts) * sampledBytes)
 		c.stacks[w.Slot] = stackSecond{}
 	}
 }

@@ -14,6 +14,11 @@ import (
 // place where they arrived.
 const OriginLate = "late"
 
+// OriginMemory is the origin of loss events for what there was no memory or time
+// to keep, see package budget. What reads a stream makes them, as derived events:
+// who reads it again makes them again.
+const OriginMemory = "memory"
+
 // maxProblems bounds how many faults of one batch Validator.Check reports.
 const maxProblems = 20
 

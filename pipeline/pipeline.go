@@ -155,6 +155,8 @@ type runner struct {
 	queues *queues
 	engine *detect.Engine
 	stop   context.CancelCauseFunc
+	// newest is the time of the latest event judged; the detectors' goroutine has it.
+	newest model.Time
 
 	mu     sync.Mutex
 	events uint64
@@ -276,6 +278,7 @@ func (r *runner) judging() {
 		}
 		if r.engine != nil {
 			r.fan(nil, Interleave(&model.Batch{}, r.verdicts(r.engine.Finish)))
+			r.leftOut()
 		}
 		return nil
 	})
@@ -293,7 +296,34 @@ func (r *runner) judge(b *model.Batch, it *item) {
 	if r.engine != nil {
 		b = Interleave(b, r.verdicts(func(emit detect.Emit) { r.engine.Apply(b, emit) }))
 	}
+	if n := len(b.Events); n > 0 {
+		r.newest = max(r.newest, b.Events[n-1].Time)
+	}
 	r.fan(it, b)
+	r.leftOut()
+}
+
+// leftOut says in the stream what the detectors had no memory or time for.
+func (r *runner) leftOut() {
+	if r.engine == nil {
+		return
+	}
+	n, what := r.engine.LeftOut()
+	if n == 0 {
+		return
+	}
+	var b model.Builder
+	b.AddLoss(model.Loss{
+		Time: r.newest, Flags: model.FlagDerived, CPU: -1, Lost: n, Origin: model.OriginMemory,
+		Detail: "no room or time for " + what,
+	})
+	loss := b.Take()
+	if h := r.opts.History; h != nil {
+		h.Begin()
+		h.Event(loss, &loss.Events[0])
+		h.End()
+	}
+	r.fan(nil, loss)
 }
 
 // verdicts returns the findings that judge emits.

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 
 	"lostbeat/model"
@@ -21,8 +22,8 @@ const (
 	// What a file may expand to grows with what is read of it: so many events, and so many bytes decompressed, to a byte
 	// of the file, beside an allowance that serves the smallest. A recording takes some 7 bytes to an event, and shrinks
 	// to a third when it is compressed.
-	allowedEvents, eventsPerByte = 1 << 20, 8
-	allowedRaw, rawPerByte       = 128 << 20, 128
+	allowedEvents, eventsPerByte = 1 << 18, 8
+	allowedRaw, rawPerByte       = 48 << 20, 32
 )
 
 // expansion is how much more one pass over a file may make of it.
@@ -53,7 +54,7 @@ func (x *expansion) emitted(n int) int {
 }
 
 // errExpands says that a file would become far more than was written to it.
-var errExpands = malformed("out of proportion")
+var errExpands = errors.New("out of proportion")
 
 // tableBytes is the memory of a batch's tables.
 type tableBytes int

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 
 	"lostbeat/detect"
 	"lostbeat/model"
@@ -16,16 +17,25 @@ var signals = []struct{ probe, name string }{
 	{"port", "ports"},
 }
 
-// Findings runs the detectors over a capture and returns the last state of
-// every finding, in the order in which they arose, and the signals that were not
-// there to be judged: those of which every part was off. A source that says
-// nothing of its probes is taken to have all. progress is told how far it is, nil
-// for nobody.
+// Judgement is what the detectors say of a capture.
+type Judgement struct {
+	// Findings are the last state of every finding, in the order in which they arose.
+	Findings []model.Finding
+	// Unseen are the signals that were not there to be judged: those of which
+	// every part was off. A source that says nothing of its probes is taken to have all.
+	Unseen []string
+	// LeftOut says what of the capture could not be read or kept, a line each.
+	LeftOut []string
+}
+
+// Findings runs the detectors over a capture. progress is told how far it is,
+// nil for nobody.
 func Findings(
 	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress,
-) (findings []model.Finding, unseen []string, err error) {
-	engine := detect.New(settings, detect.Options{})
+) (j Judgement, err error) {
+	engine := detect.New(settings, detect.Options{Memory: c.Options.Memory})
 	var found model.FindingList
+	var left leftOut
 	keep := func(_ model.Time, f model.Finding) { found.Add(f) }
 	parts := map[[2]string]model.ProbeState{}
 	start, end := c.Span()
@@ -34,15 +44,28 @@ func Findings(
 			progress(int64(b.Events[0].Time-start), int64(end-start))
 		}
 		for i := range b.Events {
-			if b.Events[i].Kind == model.KindProbe {
-				p, _ := b.Probe(&b.Events[i])
-				parts[[2]string{p.Name, p.Part}] = p.State
+			switch e := &b.Events[i]; e.Kind {
+			case model.KindProbe:
+				p, _ := b.Probe(e)
+				k := [2]string{p.Name, p.Part}
+				if _, ok := parts[k]; ok || len(parts) < maxParts {
+					parts[k] = p.State
+				}
+			case model.KindLoss:
+				v, _ := b.Loss(e)
+				left.add(v)
 			}
 		}
 		engine.Apply(b, keep)
 		return nil
 	})
 	engine.Finish(keep)
+	if n, what := engine.LeftOut(); n > 0 {
+		left.add(model.Loss{Lost: n, Origin: model.OriginMemory, Detail: "no room or time for " + what})
+	}
+	if n := found.LeftOut(); n > 0 {
+		left.add(model.Loss{Lost: n, Origin: model.OriginMemory, Detail: "findings beyond the first"})
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -54,8 +77,48 @@ func Findings(
 			}
 		}
 		if known && !shown {
-			unseen = append(unseen, s.name)
+			j.Unseen = append(j.Unseen, s.name)
 		}
 	}
-	return found.All(), unseen, err
+	j.Findings, j.LeftOut = found.All(), left.lines()
+	return j, err
+}
+
+// maxParts bounds the parts of probes of a capture.
+const maxParts = 1024
+
+// leftOut adds up what a reader had to leave out, by the reason.
+type leftOut struct {
+	reasons []string
+	counts  map[string]uint64
+}
+
+// maxReasons is how many reasons are told apart.
+const maxReasons = 8
+
+// add takes a loss of the stream, of which only those that arise in reading count.
+func (l *leftOut) add(v model.Loss) {
+	if v.Origin != model.OriginMemory && v.Origin != "file" {
+		return
+	}
+	reason := v.Detail
+	if _, ok := l.counts[reason]; !ok {
+		if len(l.reasons) >= maxReasons {
+			reason = "other reasons"
+		}
+		if l.counts == nil {
+			l.counts = map[string]uint64{}
+		}
+		if _, ok := l.counts[reason]; !ok {
+			l.reasons = append(l.reasons, reason)
+		}
+	}
+	l.counts[reason] += v.Lost
+}
+
+func (l *leftOut) lines() (lines []string) {
+	for _, reason := range l.reasons {
+		lines = append(lines, fmt.Sprintf("%d: %s", l.counts[reason], reason))
+	}
+	return lines
 }

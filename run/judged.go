@@ -21,21 +21,30 @@ type judged struct {
 
 	mu      sync.Mutex
 	updates []pipeline.Verdict // in order of At
+	bytes   int                // in updates
+	last    model.FindingList
 }
+
+// maxUpdates bounds the memory of the states of findings that a player shows as
+// it passes them. Without room for more, the last states alone are kept.
+const maxUpdates = 24 << 20
 
 // scan runs the detectors over the capture and keeps their verdicts; progress
 // is told the event time that has been reached.
 func (j *judged) scan(
 	ctx context.Context,
-	capture source.Source,
+	capture *Capture,
 	settings detect.Settings,
 	progress func(model.Time),
 ) error {
-	engine := detect.New(settings, detect.Options{})
+	engine := detect.New(settings, detect.Options{Memory: capture.Options.Memory})
 	keep := func(at model.Time, f model.Finding) {
 		j.mu.Lock()
-		j.updates = append(j.updates, pipeline.Verdict{At: at, Finding: f})
-		j.mu.Unlock()
+		defer j.mu.Unlock()
+		j.last.Add(f)
+		if j.bytes += f.Size(); j.bytes <= maxUpdates {
+			j.updates = append(j.updates, pipeline.Verdict{At: at, Finding: f})
+		}
 	}
 	err := capture.Run(ctx, func(b *model.Batch) error {
 		engine.Apply(b, keep)
@@ -55,11 +64,7 @@ func (j *judged) scan(
 func (j *judged) findings() []model.Finding {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var list model.FindingList
-	for _, v := range j.updates {
-		list.Add(v.Finding)
-	}
-	return list.All()
+	return slices.Clone(j.last.All())
 }
 
 // RunFrom implements source.Seekable.

@@ -43,3 +43,8 @@ func afterCollection() {
 		afterCollection()
 	}, struct{}{})
 }
+
+// boundReading makes the collector work harder, the closer this process comes
+// to the given memory. What it keeps is bounded by itself, see package budget;
+// this is for what it throws away.
+func boundReading(memory int64) { debug.SetMemoryLimit(memory / 32 * 25) }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"lostbeat/etw/etl"
 	"lostbeat/internal/hint"
 	"lostbeat/model"
+	"lostbeat/model/budget"
 	"lostbeat/probes"
 	"lostbeat/record"
 	"lostbeat/source"
@@ -92,6 +94,7 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, err
 	}
+	boundReading(cmp.Or(o.Memory, budget.Default))
 	file, err := format.Open(path, o.OpenOptions)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

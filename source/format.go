@@ -24,6 +24,8 @@ type OpenOptions struct {
 	Trace bool
 	// Everything asks for what no detector reads, too: uninterpreted records, every counter.
 	Everything bool
+	// Memory is what the process may take in bytes; 0 is budget.Default. What does not fit is left out, as a loss event.
+	Memory int64
 	// Progress is told how far the file is read, nil for nobody; see Format.OwnProgress.
 	Progress Progress
 }

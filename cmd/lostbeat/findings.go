@@ -40,10 +40,14 @@ They see event time only: the verdicts are the same as those of the live session
 			worst := model.SeverityInfo
 			total := 0
 			err = eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
-				found, unseen, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
+				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
 				reading.end()
 				if err != nil {
 					return err
+				}
+				found, unseen := judged.Findings, judged.Unseen
+				for _, line := range judged.LeftOut {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: left out %s\n", plain.Text(c.Path), plain.Text(line))
 				}
 				for _, f := range found {
 					total++

@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"lostbeat/internal/hint"
+	"lostbeat/model/budget"
 	"lostbeat/run"
 	"lostbeat/source"
 
 	"github.com/spf13/cobra"
 )
+
+// leastMemory is what reading a file takes with hardly anything kept of it.
+const leastMemory = 96 << 20
 
 // captureFlags are the flags of every command that opens files.
 type captureFlags struct {
@@ -21,6 +25,7 @@ type captureFlags struct {
 	names     []string
 	trace     bool
 	pools     []string
+	memory    byteSize
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
@@ -38,6 +43,9 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 			&f.names, "counter-name", nil,
 			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. 'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
+	f.memory = budget.Default
+	cmd.Flags().
+		Var(&f.memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
 	cmd.Flags().
 		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
 			"threshold")
@@ -87,7 +95,13 @@ func (f *captureFlags) counterNames() (map[string]string, error) {
 func (f *captureFlags) open(path string, progress source.Progress) (*run.Capture, error) {
 	o := run.OpenOptions{OpenOptions: source.OpenOptions{
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
+		Memory: int64(f.memory),
 	}}
+	if f.memory < leastMemory {
+		return nil, hint.New(
+			fmt.Sprintf("--memory %v is too little", &f.memory), fmt.Sprintf("give at least %v", new(byteSize(leastMemory))),
+		)
+	}
 	var err error
 	if o.Pools, err = parsePools(f.pools); err != nil {
 		return nil, err

@@ -79,8 +79,8 @@ func (b *Budget) Give(bytes int) {
 // Work is counted in steps of some ten nanoseconds. firstWork may be done at
 // once, mostWork be saved.
 const (
-	firstWork = 32 << 20
-	mostWork  = 64 << 20
+	firstWork = 256 << 20
+	mostWork  = 512 << 20
 )
 
 // Earn allows so many steps of work: few events must not cause very much of it.
@@ -104,6 +104,16 @@ func (b *Budget) Spend(what string, steps int) bool {
 	b.earned -= int64(steps)
 	return true
 }
+
+// Charge takes steps of work that were done, whether there are enough or not.
+func (b *Budget) Charge(steps int) {
+	if b != nil {
+		b.earned -= int64(steps)
+	}
+}
+
+// CanWork says that not all of the work that was earned is spent.
+func (b *Budget) CanWork() bool { return b == nil || b.limit <= 0 || b.earned+firstWork > 0 }
 
 // LeaveOut counts something that is left out for another bound than that of the
 // memory.

@@ -9,7 +9,7 @@ import (
 
 // workPerEvent is how many steps of work an event may cause on average, beside
 // those of its own.
-const workPerEvent = 16
+const workPerEvent = 256
 
 func (s *State) give(bytes int) {
 	s.budget.Give(bytes)
