@@ -220,16 +220,16 @@ func (r *Reuse) Vanished(now model.Time, factor float64) (ports int, byPID []PID
 // PIDCount is a number of ports of a process.
 type PIDCount struct {
 	PID   int32
-	count int
+	Count int
 }
 
 // SortedCounts returns the counts, largest first.
 func SortedCounts(counts map[int32]int) []PIDCount {
 	list := make([]PIDCount, 0, len(counts))
 	for _, pid := range slices.Sorted(maps.Keys(counts)) {
-		list = append(list, PIDCount{pid, counts[pid]})
+		list = append(list, PIDCount{PID: pid, Count: counts[pid]})
 	}
-	slices.SortStableFunc(list, func(a, b PIDCount) int { return cmp.Compare(b.count, a.count) })
+	slices.SortStableFunc(list, func(a, b PIDCount) int { return cmp.Compare(b.Count, a.Count) })
 	return list
 }
 
@@ -243,3 +243,17 @@ func (r *Reuse) FreeHolders() []PIDCount {
 	}
 	return SortedCounts(counts)
 }
+
+// Lives says that a process still holds ports, or has taken one lately: what
+// it last held has not simply ended with it.
+func (p *Ports) Lives(pid int32, now model.Time) bool {
+	for _, h := range p.holders {
+		if h.Key.PID == pid && (h.Held > 0 || h.last != 0 && now.Sub(h.last) < livesFor) {
+			return true
+		}
+	}
+	return false
+}
+
+// livesFor is how long after it took its last port a process that holds none may be alive.
+const livesFor = 5 * time.Second

@@ -159,18 +159,30 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 	return full
 }
 
-// boundPorts counts the ports of a TCP pool that are taken for every destination.
+// boundPorts counts the ports of a TCP pool that are taken for every
+// destination: those that are bound, and those at rest that had been. Outside
+// the range from which the system chooses, a port is never taken in another way.
 func (d *portExhaustion) boundPorts(w *detect.Tick, pool *state.Pool) (used, resting int) {
 	if pool.Used+pool.Resting < int(d.settings.ClearShare*float64(pool.Size)) {
 		return pool.Used, pool.Resting // an upper bound, and low enough
 	}
-	seen := make(map[uint16]bool)
+	held, rests := make(map[uint16]bool), make(map[uint16]bool)
 	for p := range w.State.Ports.All() {
-		if !p.Shared() && pool.Contains(p.Protocol, p.Netns, p.LocalPort) && !fold.IsConnection(p) && !p.Resting {
-			seen[p.LocalPort] = true
+		if p.Shared() || !pool.Contains(p.Protocol, p.Netns, p.LocalPort) {
+			continue
+		}
+		bound := p.How == model.HowBindAny || p.How == model.HowBindPort || pool.Source != model.PoolEphemeral
+		switch {
+		case p.Resting && bound:
+			rests[p.LocalPort] = true
+		case !p.Resting && !fold.IsConnection(p):
+			held[p.LocalPort] = true
 		}
 	}
-	return len(seen), 0
+	for port := range held {
+		delete(rests, port)
+	}
+	return len(held), len(rests)
 }
 
 // judgeTargets judges each destination of TCP connections.

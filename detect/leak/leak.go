@@ -199,7 +199,7 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	// It gives back what it has held for long, as fast as it took it before, and
 	// goes on without growing: its ports are held for long, and not leaked.
 	quiet := w.Now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
-	if quiet && h.Growth()*2 >= data.peak && float64(h.LongGiven()) >= data.pace*(fold.LongSeconds-1)/2 {
+	if quiet && h.Held > 0 && h.Growth()*2 >= data.peak && float64(h.LongGiven()) >= data.pace*(fold.LongSeconds-1)/2 {
 		if !data.refuted {
 			d.cases.Keep(w, in.Key)
 		}

@@ -58,6 +58,14 @@ func (d *portLeak) judgeVanished(w *detect.Tick) {
 			missing, byPID = r.FreeUsed, r.FreeHolders()
 			plain, never = true, true
 		}
+		if plain && !never {
+			// What ends with its process has not vanished.
+			var ended int
+			byPID, ended = living(w, byPID)
+			if missing -= ended; uint64(missing) < d.settings.VanishedPorts {
+				plain = false
+			}
+		}
 		if !plain {
 			if in != nil && in.Open && w.Now.Sub(in.Data.grew) <= max(d.settings.KeepFor.Std(), 2*r.UsualIdle()) {
 				d.vanish.Keep(w, caseKey)
@@ -79,6 +87,18 @@ func (d *portLeak) judgeVanished(w *detect.Tick) {
 			data.rate = float64(data.missing-data.base) / t
 		}
 	}
+}
+
+// living leaves out the processes that have ended, and says how many ports they held last.
+func living(w *detect.Tick, byPID []fold.PIDCount) (list []fold.PIDCount, ended int) {
+	for _, c := range byPID {
+		if c.PID <= 0 || w.Ports.Lives(c.PID, w.Now) {
+			list = append(list, c)
+			continue
+		}
+		ended += c.Count
+	}
+	return list, ended
 }
 
 func lastRefusal(w *detect.Tick, pool state.PoolKey) model.Time {

@@ -215,6 +215,9 @@ func (s *State) applyPort(b *model.Batch, e *model.Event) {
 		if v.Rest > 0 {
 			p.RestUntil = e.Time.Add(v.Rest)
 		}
+		if held, ok := s.Ports.Get(Key(p.Cookie, p.place(), false)); ok {
+			p.How = held.How // how it was taken says for whom a resting port is taken
+		}
 		s.remove(Key(p.Cookie, p.place(), false))
 	case model.KindPortRelease:
 		v, _ := b.PortRelease(e)
