@@ -123,7 +123,8 @@ func apply(t *testing.T, path, dir, list string) {
 			write(t, filepath.Join(dir, name), added(lines))
 			continue
 		}
-		if n := len(added(lines)); name != list || n > 2 || slices.ContainsFunc(lines, func(l string) bool { return l[0] == '-' }) {
+		removes := slices.ContainsFunc(lines, func(l string) bool { return l[0] == '-' })
+		if n := len(added(lines)); name != list || n > 2 || removes {
 			t.Errorf("%s changes %d lines of %s; it should add an import and an entry to %s", path, n, name, list)
 		}
 		insert(t, filepath.Join(dir, name), lines)

@@ -72,7 +72,9 @@ func TestOfflineSourceWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got collect
 		slow := sinkFunc(func(b *model.Batch) error { time.Sleep(time.Second); return got.Write(b) })
-		stats, err := Run(t.Context(), batches(100), Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueBytes: fourBatches})
+		stats, err := Run(
+			t.Context(), batches(100), Options{Outputs: []Output{{Name: "slow", Sink: slow}}, QueueBytes: fourBatches},
+		)
 		if err != nil || stats.Events != 100 || stats.Dropped != 0 || got.count(model.KindMeta) != 100 {
 			t.Errorf("stats %+v, %d events, %v", stats, got.count(model.KindMeta), err)
 		}

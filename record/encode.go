@@ -339,7 +339,8 @@ func zeroed(s []uint32, n int) []uint32 {
 
 // full says that the message has to end before another event.
 func (x *eventsEncoder) full() bool {
-	return len(x.order) >= maxShapes-1 || len(x.used) >= maxKinds || len(x.strings) >= maxStrings-model.MaxStrings-1 || x.nstacks >= maxStacks-1 || x.frames > maxFrames-maxDepth ||
+	return len(x.order) >= maxShapes-1 || len(x.used) >= maxKinds ||
+		len(x.strings) >= maxStrings-model.MaxStrings-1 || x.nstacks >= maxStacks-1 || x.frames > maxFrames-maxDepth ||
 		x.hists[0].rows >= maxHists-model.MaxHists ||
 		x.nbuckets >= maxBuckets-model.MaxHists*256
 }

@@ -41,7 +41,10 @@ func newTrace(rate int) *trace {
 var tasks = []struct {
 	name string
 	pid  int32
-}{{"swapper", 0}, {"ksoftirqd", 15}, {"asterisk", 4711}, {"nginx", 812}, {"kworker/u8:1", 90}, {"postgres", 2100}, {"sshd", 3021}, {"node", 5120}}
+}{
+	{"swapper", 0}, {"ksoftirqd", 15}, {"asterisk", 4711}, {"nginx", 812},
+	{"kworker/u8:1", 90}, {"postgres", 2100}, {"sshd", 3021}, {"node", 5120},
+}
 
 // lognormal gives durations in nanoseconds with the given median and spread.
 func (g *trace) lognormal(median, sigma float64) time.Duration {

@@ -283,7 +283,10 @@ func TestManyPortsAndProcesses(t *testing.T) {
 			}
 		}
 		return nil
-	}), pipeline.Options{Detect: &settings, Outputs: []pipeline.Output{{Name: "recording", Sink: writer, Essential: true}, {Name: "screen", Sink: screen}, {Name: "end", Sink: atEnd(start+seconds*second, func() { after = inUse() })}}})
+	}), pipeline.Options{Detect: &settings, Outputs: []pipeline.Output{
+		{Name: "recording", Sink: writer, Essential: true}, {Name: "screen", Sink: screen},
+		{Name: "end", Sink: atEnd(start+seconds*second, func() { after = inUse() })},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,10 @@ func TestWhatCannotBeJudged(t *testing.T) {
 			"work", "interrupts", "packets dropped", "ports"}},
 		"DPC storm": {windowsTrace(t, etltest.DPCStorm(etltest.Options{})), []string{"deferred " +
 			"work", "interrupts"}, []string{"packets dropped", "ports"}},
-		"port leak": {windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"}, []string{"deferred work", "interrupts"}},
+		"port leak": {
+			windowsTrace(t, etltest.PortLeak(etltest.Options{})), []string{"packets dropped", "ports"},
+			[]string{"deferred work", "interrupts"},
+		},
 		"recording": {sampleRecording(t), []string{"deferred work", "interrupts", "packets dropped", "ports"}, nil},
 	} {
 		out, errs, status := execute(t, "findings", c.path)

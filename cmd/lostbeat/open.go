@@ -41,7 +41,8 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().
 		StringArrayVar(
 			&f.names, "counter-name", nil,
-			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. 'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
+			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. `+
+				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
 	f.memory = budget.Default
 	cmd.Flags().

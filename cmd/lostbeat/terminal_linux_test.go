@@ -172,7 +172,8 @@ func TestSmallTerminalsLive(t *testing.T) {
 	for _, size := range []struct{ width, height int }{{20, 5}, {40, 10}, {1, 1}} {
 		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
 			term := startTerminal(t, size.width, size.height, lostbeat(t))
-			for deadline := time.Now().Add(time.Minute); size.width > 10 && strings.TrimSpace(term.screen()) == ""; time.Sleep(50 * time.Millisecond) {
+			deadline := time.Now().Add(time.Minute)
+			for ; size.width > 10 && strings.TrimSpace(term.screen()) == ""; time.Sleep(50 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the screen stays empty")
 				}
