@@ -101,8 +101,7 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		}
 	case model.KindDeviceStats:
 		v, _ := b.DeviceStats(e)
-		d := w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device})
-		d.seen = e.Time
+		d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, e.Time)
 		s := &d.Seconds[w.Slot]
 		s.active = true
 		s.Packets += v.RXPackets
@@ -244,19 +243,22 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	v, _ := b.Drop(e)
 	w.noteDrop(&v)
 	k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
-	atQueue := v.Place == model.PlaceSocket && FullQueue(v.Reason)
-	if !atQueue && v.Cookie != 0 {
+	if v.Place != model.PlaceSocket && v.Cookie != 0 {
 		w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process).Seconds[w.Slot].elsewhere += v.Count
 	}
 	switch v.Place {
 	case model.PlaceRing:
-		d := w.Device(k)
-		d.seen = e.Time
+		d := w.device(k, e.Time)
 		s := &d.Seconds[w.Slot]
 		if v.Flags&model.FlagTransmit != 0 {
 			d.RingTXTotal += v.Count
 			s.RingTX += v.Count
+			if d == &w.room.device {
+				return
+			}
+			n := len(s.RingTXReasons)
 			s.RingTXReasons = AddReason(s.RingTXReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
+			list(&w.room, "reasons of loss", &s.RingTXReasons, n, listedBytes)
 			return
 		}
 		d.RingTotal += v.Count
@@ -268,8 +270,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 		s.RingReasons = AddReason(s.RingReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
 		list(&w.room, "reasons of loss", &s.RingReasons, n, listedBytes)
 	case model.PlaceDevice:
-		d := w.Device(k)
-		d.seen = e.Time
+		d := w.device(k, e.Time)
 		d.DeviceTotal += v.Count
 		s := &d.Seconds[w.Slot]
 		s.Device += v.Count
@@ -282,9 +283,6 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	case model.PlaceBacklog:
 		w.Backlog[w.Slot] = AddDevice(w.Backlog[w.Slot], k, v.Count)
 	case model.PlaceSocket:
-		if !atQueue {
-			return
-		}
 		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
 		s.seen = e.Time
 		s.Seconds[w.Slot].dropped += v.Count
@@ -300,8 +298,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 
 // applyDeviceEvent notes what became of a device.
 func (w *Fold) applyDeviceEvent(v model.DeviceEvent) {
-	d := w.Device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device})
-	d.seen = v.Time
+	d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, v.Time)
 	switch v.What {
 	case "removed":
 		d.Removed = v.Time
@@ -343,6 +340,7 @@ func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid i
 		}
 		s = &Socket{Key: k, Protocol: protocol, Port: port, PID: pid}
 		w.sockets[k] = s
+		w.sortedSockets = nil
 	}
 	if pid > 0 {
 		s.PID = pid

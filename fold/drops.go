@@ -2,20 +2,13 @@ package fold
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strings"
-	"time"
 
 	"lostbeat/model"
 )
 
-// Bounds of what is remembered of drops.
-const (
-	maxDrops = 4096
-	// forgetDrop is after how long without a loss a kind of drop is forgotten.
-	forgetDrop = 2 * time.Minute
-)
+// maxDrops bounds the drops that are told apart.
+const maxDrops = 4096
 
 // DropKey is where, why and to whom packets were lost.
 type DropKey struct {
@@ -76,21 +69,6 @@ func transmits(v *model.Drop) bool {
 		strings.HasSuffix(v.Location, "_xmit") || v.Location == "__dev_queue_xmit"
 }
 
-// otherSocketReasons are the reasons for which packets are lost at a socket although its receive queue has room:
-// another queue or limit is full.
-var otherSocketReasons = map[string]bool{
-	"PROTO_MEM":           true,
-	"SOCKET_BACKLOG":      true,
-	"TCP_LISTEN_OVERFLOW": true,
-	"TCP_ZEROWINDOW":      true,
-	"TCP_OFO_QUEUE_PRUNE": true,
-	"TCP_OFO_DROP":        true,
-	"PACKET_SOCK_ERROR":   true,
-}
-
-// FullQueue says that packets lost at a socket for the given reason were lost because its receive queue was full.
-func FullQueue(reason string) bool { return !otherSocketReasons[reason] }
-
 // noteDrop counts a drop by where, why and to whom.
 func (w *Fold) noteDrop(v *model.Drop) {
 	k := DropKey{
@@ -117,6 +95,7 @@ func (w *Fold) noteDrop(v *model.Drop) {
 		}
 		d = &Drop{Key: k, First: max(v.Time.Add(-v.Dur), 0)}
 		w.drops[k] = d
+		w.sortedDrops = nil
 	}
 	if v.Process != "" {
 		d.Process = v.Process
@@ -131,11 +110,7 @@ func (w *Fold) noteDrop(v *model.Drop) {
 
 // SortedDrops returns the drops in a fixed order.
 func (w *Fold) SortedDrops() []*Drop {
-	list := make([]*Drop, 0, len(w.drops))
-	for _, k := range slices.SortedFunc(maps.Keys(w.drops), CompareDrops) {
-		list = append(list, w.drops[k])
-	}
-	return list
+	return sorted(&w.sortedDrops, w.drops, CompareDrops)
 }
 
 func (w *Fold) sumDrops(slots []int) {
@@ -153,6 +128,7 @@ func (w *Fold) endDrops() {
 		d.Seconds[w.Slot] = 0
 		if w.Now.Sub(d.Last) > forgetDrop {
 			delete(w.drops, k)
+			w.sortedDrops = nil
 		}
 	}
 }

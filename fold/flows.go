@@ -12,8 +12,6 @@ import (
 const (
 	maxRegularFlows = 4096
 	recentGaps      = 16
-	// forgetFlow is after how long a flow that has ended is forgotten.
-	forgetFlow = 2 * time.Minute
 )
 
 // regularSpread is how many times the usual gap the longest of the recent gaps

@@ -38,6 +38,11 @@ type Fold struct {
 	Devices map[DeviceKey]*Device
 	sockets map[SocketKey]*Socket
 	flows   map[flowKey]*Flow
+	// The lists of SortedCPUs and its like, nil when they have changed.
+	sortedCPUs    []*CPU
+	sortedDevices []*Device
+	sortedSockets []*Socket
+	sortedDrops   []*Drop
 	// Backlog counts packets dropped at full backlogs, by device.
 	Backlog  [MaxWindow][]DeviceCount
 	Ports    *Ports
@@ -376,11 +381,14 @@ func (w *Fold) EndTick() {
 	for _, d := range w.Devices {
 		d.Seconds[w.Slot].give(&w.room)
 		d.Seconds[w.Slot] = DeviceSecond{}
+		if w.Now.Sub(d.seen) > forgetDevice {
+			w.forgetDevice(d)
+		}
 	}
 	for _, s := range w.sockets {
 		s.Seconds[w.Slot].give(&w.room)
 		s.Seconds[w.Slot] = socketSecond{}
-		if w.Now.Sub(s.seen) > 2*time.Minute {
+		if w.Now.Sub(s.seen) > forgetSocket {
 			w.forgetSocket(s)
 		}
 	}
@@ -432,31 +440,51 @@ func (w *Fold) cpu(id int32) *CPU {
 		}
 		c = &CPU{ID: id}
 		w.CPUs[id] = c
+		w.sortedCPUs = nil
 	}
 	return c
 }
 
-// SortedCPUs returns the CPUs by number.
-func (w *Fold) SortedCPUs() []*CPU {
-	list := make([]*CPU, 0, len(w.CPUs))
-	for _, id := range slices.Sorted(maps.Keys(w.CPUs)) {
-		list = append(list, w.CPUs[id])
+// sorted returns the values of m by their keys; list keeps them until it is set
+// to nil.
+func sorted[K comparable, V any](list *[]*V, m map[K]*V, compare func(a, b K) int) []*V {
+	if *list == nil && len(m) > 0 {
+		*list = make([]*V, 0, len(m))
+		for _, k := range slices.SortedFunc(maps.Keys(m), compare) {
+			*list = append(*list, m[k])
+		}
 	}
-	return list
+	return *list
 }
 
+// SortedCPUs returns the CPUs by number.
+func (w *Fold) SortedCPUs() []*CPU {
+	return sorted(&w.sortedCPUs, w.CPUs, cmp.Compare[int32])
+}
+
+// Device returns what is known about a device; nothing happened on one of which
+// nothing is known.
 func (w *Fold) Device(k DeviceKey) *Device {
 	if k.Name == "" {
 		k.Name = w.deviceName(k)
 	}
-	d := w.Devices[k]
-	if d == nil {
-		if !w.room.Take("devices", deviceBytes+len(k.Name)) {
-			return w.room.spareDevice(k)
-		}
-		d = &Device{Key: k}
-		w.Devices[k] = d
+	if d := w.Devices[k]; d != nil {
+		return d
 	}
+	return &Device{Key: k}
+}
+
+// device returns a device of which there is a sign at a time.
+func (w *Fold) device(k DeviceKey, at model.Time) *Device {
+	d := w.Device(k)
+	if d.seen == 0 {
+		if !w.room.Take("devices", deviceBytes+len(d.Key.Name)) {
+			return w.room.spareDevice(d.Key)
+		}
+		w.Devices[d.Key] = d
+		w.sortedDevices = nil
+	}
+	d.seen = max(d.seen, at, 1)
 	return d
 }
 
@@ -485,20 +513,12 @@ func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
 
 // SortedDevices returns the devices with facts, by name.
 func (w *Fold) SortedDevices() []*Device {
-	list := make([]*Device, 0, len(w.Devices))
-	for _, k := range slices.SortedFunc(maps.Keys(w.Devices), CompareDevices) {
-		list = append(list, w.Devices[k])
-	}
-	return list
+	return sorted(&w.sortedDevices, w.Devices, CompareDevices)
 }
 
 // SortedSockets returns the sockets with facts, in a fixed order.
 func (w *Fold) SortedSockets() []*Socket {
-	list := make([]*Socket, 0, len(w.sockets))
-	for _, k := range slices.SortedFunc(maps.Keys(w.sockets), compareSockets) {
-		list = append(list, w.sockets[k])
-	}
-	return list
+	return sorted(&w.sortedSockets, w.sockets, compareSockets)
 }
 
 // IsVeth says that a device is one end of a veth pair.

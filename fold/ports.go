@@ -3,6 +3,7 @@ package fold
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -28,6 +29,8 @@ type Ports struct {
 	Tuples map[Tuple]*TupleUse
 	// Fails are the failed allocations of the last while, by what failed.
 	Fails map[FailKey]*Failures
+	// failed are the keys of Fails in a fixed order, nil when there are new ones.
+	failed []FailKey
 	// Families are the holders of several processes of one name together.
 	Families map[familyKey]*Family
 	// Reuse follows how each bounded pool's ports come back into use.
@@ -275,7 +278,7 @@ type FailKey struct {
 	NoneLeft bool
 }
 
-func CompareFails(a, b FailKey) int {
+func compareFails(a, b FailKey) int {
 	number := func(is bool) int {
 		if is {
 			return 1
@@ -432,10 +435,7 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 	}
 	p.reuseOf(w, port, func(r *Reuse, size uint64) {
 		r.expect(size)
-		r.take(port.LocalPort, port.PID, e.Time)
-		if port.Process != "" {
-			r.name(port.PID, port.Process)
-		}
+		r.take(port.LocalPort, ProcessKey{port.PID, port.Process}, e.Time)
 	})
 	return mark
 }
@@ -573,7 +573,7 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		if whole {
 			h.EndSecond()
 		}
-		if h.Held == 0 && h.empty != 0 && now.Sub(h.empty) > 5*time.Minute {
+		if h.Held == 0 && h.empty != 0 && now.Sub(h.empty) > forgetHolder {
 			delete(p.holders, k)
 			p.room.Give(holderBytes)
 			p.leave(h)
@@ -589,9 +589,16 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		}
 	}
 	for k, f := range p.Fails {
-		if now.Sub(f.Last) > time.Minute {
+		if now.Sub(f.Last) > forgetFailure {
 			delete(p.Fails, k)
 			p.room.Give(f.bytes)
+			p.failed = nil
+		}
+	}
+	for k, r := range p.Reuse {
+		if now.Sub(r.last) > forgetReuse && st.Pools[k] == nil {
+			p.room.Give(reuseBytes + len(r.ports)*reusedBytes)
+			delete(p.Reuse, k)
 		}
 	}
 	for len(p.rests) > 0 && p.rests[0].at <= now {
@@ -739,15 +746,23 @@ func (p *Ports) fail(w *Fold, v model.PortFail) {
 	if name == "" {
 		name = "error " + strconv.FormatInt(int64(v.Error), 10)
 	}
-	p.failed(w, k, v.Protocol, v.How, v.Time, ProcessKey{v.PID, v.Process}, name)
+	p.addFailure(w, k, v.Protocol, v.How, v.Time, ProcessKey{v.PID, v.Process}, name)
 }
 
 func (p *Ports) rpcFail(w *Fold, v model.RPCCall) {
 	k := FailKey{Pool: w.rpcPool(), NoneLeft: true}
-	p.failed(w, k, k.Pool.Protocol, model.HowRPC, v.Time, ProcessKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
+	p.addFailure(w, k, k.Pool.Protocol, model.HowRPC, v.Time, ProcessKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }
 
-func (p *Ports) failed(
+// SortedFails returns the keys of Fails in a fixed order.
+func (p *Ports) SortedFails() []FailKey {
+	if p.failed == nil && len(p.Fails) > 0 {
+		p.failed = slices.SortedFunc(maps.Keys(p.Fails), compareFails)
+	}
+	return p.failed
+}
+
+func (p *Ports) addFailure(
 	w *Fold,
 	k FailKey,
 	protocol model.Protocol,
@@ -773,6 +788,7 @@ func (p *Ports) failed(
 			Errors:    make(map[string]uint64),
 		}
 		p.Fails[k] = f
+		p.failed = nil
 	}
 	f.Count++
 	f.Second++

@@ -25,8 +25,6 @@ const reuseSamples = 256
 type Reuse struct {
 	// ports are the ports that have been taken at least once.
 	ports map[uint16]*ReusePort
-	// Names are the processes that took them.
-	Names map[int32]string
 	// idle is a ring of how long ports lay free before they were taken again.
 	idle  [reuseSamples]time.Duration
 	Count int
@@ -39,30 +37,9 @@ type Reuse struct {
 	FreeUsed int
 	Held     int
 	Resting  int
-	room     *budget.Budget
-}
-
-// name notes the name of a process that took a port. Those of processes that
-// took none of the ports last are forgotten when there are many.
-func (r *Reuse) name(pid int32, name string) {
-	if _, ok := r.Names[pid]; ok {
-		return
-	}
-	if len(r.Names) >= 2*len(r.ports)+64 {
-		latest := make(map[int32]bool, len(r.ports))
-		for _, u := range r.ports {
-			latest[u.pid] = true
-		}
-		for other, name := range r.Names {
-			if !latest[other] {
-				delete(r.Names, other)
-				r.room.Give(failedBytes + len(name))
-			}
-		}
-	}
-	if r.room.Take("processes that take ports", failedBytes+len(name)) {
-		r.Names[pid] = name
-	}
+	// last is when a port was last taken.
+	last model.Time
+	room *budget.Budget
 }
 
 type acquisition struct {
@@ -75,7 +52,8 @@ type ReusePort struct {
 	freeSince model.Time
 	held      bool
 	resting   bool
-	pid       int32
+	// by is who took it last; its name may be empty.
+	by ProcessKey
 }
 
 // reuseOf calls f with the reuse facts of the port's pool when that is bounded
@@ -97,13 +75,14 @@ func (p *Ports) reuseOf(w *Fold, port *state.Port, f func(r *Reuse, size uint64)
 		if !p.room.Take("pools whose ports are followed", reuseBytes) {
 			return
 		}
-		r = &Reuse{room: p.room, ports: make(map[uint16]*ReusePort), Names: make(map[int32]string)}
+		r = &Reuse{room: p.room, ports: make(map[uint16]*ReusePort)}
 		p.Reuse[pool] = r
 	}
 	f(r, size)
 }
 
-func (r *Reuse) take(port uint16, pid int32, at model.Time) {
+func (r *Reuse) take(port uint16, by ProcessKey, at model.Time) {
+	r.last = max(r.last, at)
 	if r.Draws > 0 && port > r.recent[(r.Draws-1)%reuseSamples].port {
 		r.inOrder++
 	}
@@ -129,7 +108,7 @@ func (r *Reuse) take(port uint16, pid int32, at model.Time) {
 	if !u.held {
 		r.Held++
 	}
-	*u = ReusePort{held: true, pid: pid}
+	*u = ReusePort{held: true, by: by}
 }
 
 // expect adds to the number of reuses that a random choice would have given:
@@ -205,43 +184,54 @@ func (r *Reuse) Vanished(now model.Time, factor float64) (ports int, byPID []PID
 			highest = max(highest, a.port)
 		}
 	}
-	counts := make(map[int32]int)
+	counts := make(map[int32]PIDCount)
 	for port, u := range r.ports {
 		// An allocator that takes the lowest free port never passes one over:
 		// its idle ports lie above everything that it takes.
 		if u.freeSince != 0 && now.Sub(u.freeSince) > limit && port < highest {
 			ports++
-			counts[u.pid]++
+			u.countTo(counts)
 		}
 	}
-	return ports, SortedCounts(counts)
+	return ports, sortedCounts(counts)
 }
 
-// PIDCount is a number of ports of a process.
+// PIDCount is a number of ports of a process, whose name may be empty.
 type PIDCount struct {
-	PID   int32
+	ProcessKey
 	Count int
+	// named is when the port was given back from which the name is.
+	named model.Time
 }
 
-// SortedCounts returns the counts, largest first.
-func SortedCounts(counts map[int32]int) []PIDCount {
-	list := make([]PIDCount, 0, len(counts))
-	for _, pid := range slices.Sorted(maps.Keys(counts)) {
-		list = append(list, PIDCount{PID: pid, Count: counts[pid]})
+// countTo counts a port for the process that had it last. The name is that of
+// the process which had one last: numbers of processes are used again.
+func (u *ReusePort) countTo(counts map[int32]PIDCount) {
+	c := counts[u.by.PID]
+	c.PID = u.by.PID
+	c.Count++
+	if u.by.Name != "" && (u.freeSince > c.named || u.freeSince == c.named && u.by.Name > c.Name) {
+		c.Name, c.named = u.by.Name, u.freeSince
 	}
-	slices.SortStableFunc(list, func(a, b PIDCount) int { return cmp.Compare(b.Count, a.Count) })
-	return list
+	counts[u.by.PID] = c
+}
+
+// sortedCounts returns the counts, largest first.
+func sortedCounts(counts map[int32]PIDCount) []PIDCount {
+	return slices.SortedFunc(maps.Values(counts), func(a, b PIDCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.PID, b.PID))
+	})
 }
 
 // FreeHolders returns who last held the ports that have been used and are free.
 func (r *Reuse) FreeHolders() []PIDCount {
-	counts := make(map[int32]int)
+	counts := make(map[int32]PIDCount)
 	for _, u := range r.ports {
 		if u.freeSince != 0 {
-			counts[u.pid]++
+			u.countTo(counts)
 		}
 	}
-	return SortedCounts(counts)
+	return sortedCounts(counts)
 }
 
 // Lives says that a process still holds ports, or has taken one lately: what

@@ -92,10 +92,22 @@ func (w *Fold) forgetSocket(s *Socket) {
 	}
 	w.room.Give(socketBytes)
 	delete(w.sockets, s.Key)
+	w.sortedSockets = nil
+}
+
+// forgetDevice drops a device that has been removed, or of which there has been
+// no sign for long.
+func (w *Fold) forgetDevice(d *Device) {
+	for i := range d.Seconds {
+		d.Seconds[i].give(&w.room)
+	}
+	w.room.Give(deviceBytes + len(d.Key.Name))
+	delete(w.Devices, d.Key)
+	w.sortedDevices = nil
 }
 
 func (s *DeviceSecond) give(r *room) {
-	r.Give((len(s.RingReasons) + len(s.DeviceReasons)) * listedBytes)
+	r.Give((len(s.RingReasons) + len(s.RingTXReasons) + len(s.DeviceReasons)) * listedBytes)
 }
 
 // short returns l emptied, for the next second: without its memory when that is much.

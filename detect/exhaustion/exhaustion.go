@@ -269,11 +269,14 @@ func (r *refusal) count(known, in *detect.Case[exhausted]) {
 
 // refused sums the failed allocations that match.
 func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) (r refusal) {
-	who := make(map[fold.ProcessKey]int)
-	names := make(map[string]bool)
-	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
+	var who map[fold.ProcessKey]int
+	var names map[string]bool
+	for _, k := range w.Ports.SortedFails() {
 		if !match(k) {
 			continue
+		}
+		if who == nil {
+			who, names = make(map[fold.ProcessKey]int), make(map[string]bool)
 		}
 		f := w.Ports.Fails[k]
 		r.recent += f.Count

@@ -53,7 +53,7 @@ func (d *refusalCases) report(w *detect.Tick, emit func(model.Finding)) {
 }
 
 func (d *refusalCases) judge(w *detect.Tick) {
-	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Fails), fold.CompareFails) {
+	for _, k := range w.Ports.SortedFails() {
 		f := w.Ports.Fails[k]
 		if !k.NoneLeft || w.Claimed(detect.PoolRefusals{Pool: k.Pool}) ||
 			k.Connect && w.Claimed(detect.TargetRefusals{Netns: k.Netns, Remote: k.Remote, Port: k.RemotePort}) {

@@ -18,6 +18,7 @@ import (
 // rest, and they are not taken again (the class of Microsoft's KB 814622).
 type vanishing struct {
 	pool    state.PoolKey
+	reuse   *fold.Reuse
 	missing int
 	byPID   []fold.PIDCount
 	grew    model.Time
@@ -79,7 +80,8 @@ func (d *portLeak) judgeVanished(w *detect.Tick) {
 		if data.first == 0 {
 			data.first, data.base, data.grew = w.Now, missing, w.Now
 		}
-		data.pool, data.never, data.refused = key, data.never || never, max(data.refused, refused)
+		data.pool, data.reuse = key, r
+		data.never, data.refused = data.never || never, max(data.refused, refused)
 		if missing > data.missing {
 			data.missing, data.byPID, data.grew = missing, byPID, w.Now
 		}
@@ -114,7 +116,7 @@ func lastRefusal(w *detect.Tick, pool state.PoolKey) model.Time {
 func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) model.Finding {
 	data := &in.Data
 	ongoing := in.Ongoing()
-	r := w.Ports.Reuse[data.pool]
+	r := data.reuse
 	pool := w.State.Pools[data.pool]
 	f := model.Finding{
 		Severity: model.SeverityWarning,
@@ -129,7 +131,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	who := "an unknown process"
 	if len(data.byPID) > 0 {
 		f.Subject.PID = data.byPID[0].PID
-		f.Subject.Process = fold.Printable(cmp.Or(w.State.ProcessName(f.Subject.PID), r.Names[f.Subject.PID]))
+		f.Subject.Process = fold.Printable(cmp.Or(w.State.ProcessName(f.Subject.PID), data.byPID[0].Name))
 		who = words.Task(f.Subject.Process, f.Subject.PID)
 	}
 	var size, free int

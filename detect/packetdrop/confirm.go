@@ -2,29 +2,19 @@ package packetdrop
 
 import (
 	"fmt"
-	"strings"
 
 	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 )
 
-// readable are the readings that a live source can give on request, by what they confirm.
-var readable = map[string][]string{
-	ReadConntrack:   {"conntrack"},
-	ReadNeighbours:  {"neighbours"},
-	ReadUDPMem:      {"udp_mem"},
-	ReadTCPMem:      {"tcp_mem"},
-	ReadListenQueue: {"listen_queue"},
-	ReadRPFilter:    {"rp_filter"},
-	ReadXDP:         {"xdp"},
-	ReadTC:          {"tc"},
-	ReadQdisc:       {"qdisc"},
-	ReadMTU:         {"mtu"},
-	ReadNftables:    {"nft", "iptables"},
+// readable are the readings that a live source can give on request.
+var readable = [...]string{
+	ReadConntrack, ReadNeighbours, ReadUDPMem, ReadTCPMem, ReadListenQueue, ReadRPFilter, ReadXDP, ReadTC, ReadQdisc, ReadMTU,
+	ReadNftables,
 }
 
-// fills are the readings whose value is the fill of something that their limit bounds.
+// tables are the readings whose value is the fill of something that their limit bounds.
 var fills = map[string]string{
 	ReadConntrack:  "The connection table (conntrack)",
 	ReadNeighbours: "The neighbour table",
@@ -36,36 +26,29 @@ var fills = map[string]string{
 func (d *packetDrop) confirm(w *detect.Tick, data *loss) {
 	data.confirmed, data.ruledOut, data.full = nil, nil, ""
 	for _, what := range data.reason.Confirm {
-		for _, name := range readable[what] {
-			d.take(w, data, what, name)
-		}
-	}
-}
-
-// take notes what the readings of one name say.
-func (d *packetDrop) take(w *detect.Tick, data *loss, what, name string) {
-	keys, values := w.Readings(name, int64(data.netns))
-	for i, k := range keys {
-		v := values[i]
-		if k.Ifindex != 0 && data.device.Ifindex != 0 && k.Ifindex != data.device.Ifindex {
-			continue
-		}
-		if what == ReadListenQueue && data.port != 0 && !strings.HasSuffix(k.Instance, ":"+words.Itoa(data.port)) {
-			continue
-		}
-		text := readingText(name, k, v)
-		thing, isTable := fills[what]
-		switch full := v.Limit > 0 && v.Value >= d.settings.TableFull*v.Limit; {
-		case isTable && full:
-			data.full = thing
-			data.confirmed = append(data.confirmed, text)
-		case isTable && v.Limit > 0:
-			data.ruledOut = append(data.ruledOut, "not full: "+text)
-		default:
-			data.confirmed = append(data.confirmed, text)
-		}
-		if len(data.confirmed)+len(data.ruledOut) >= maxReadings {
-			return
+		keys, values := w.Readings(what, int64(data.netns))
+		for i, k := range keys {
+			v := values[i]
+			if k.Ifindex != 0 && data.device.Ifindex != 0 && k.Ifindex != data.device.Ifindex {
+				continue
+			}
+			if what == ReadListenQueue && data.port != 0 && k.Instance != "" && k.Instance != words.Itoa(data.port) {
+				continue
+			}
+			text := readingText(what, k, v)
+			thing, isTable := fills[what]
+			switch full := v.Limit > 0 && v.Value >= d.settings.TableFull*v.Limit; {
+			case isTable && full:
+				data.full = thing
+				data.confirmed = append(data.confirmed, text)
+			case isTable && v.Limit > 0:
+				data.ruledOut = append(data.ruledOut, "not full: "+text)
+			default:
+				data.confirmed = append(data.confirmed, text)
+			}
+			if len(data.confirmed)+len(data.ruledOut) >= maxReadings {
+				return
+			}
 		}
 	}
 }

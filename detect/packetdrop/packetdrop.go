@@ -84,6 +84,9 @@ type owner struct {
 // socket it is, or that there is none, is the point.
 func ownPort(k fold.DropKey) bool { return k.Place == model.PlaceSocket || k.Reason == "NO_SOCKET" }
 
+// receiveBuffer is the reason that socket-drop judges: a full receive queue.
+const receiveBuffer = "SOCKET_RCVBUFF"
+
 // judgedElsewhere says that another detector knows more about a drop, whatever it finds.
 func judgedElsewhere(w *detect.Tick, d *fold.Drop) bool {
 	switch d.Key.Place {
@@ -92,7 +95,8 @@ func judgedElsewhere(w *detect.Tick, d *fold.Drop) bool {
 	case model.PlaceDevice:
 		return w.Windows() // ring-drop: Windows does not tell the two apart
 	case model.PlaceSocket:
-		return fold.FullQueue(d.Key.Reason)
+		// Windows and counters have one kind of loss at a socket: its full queue.
+		return d.Key.Reason == receiveBuffer || d.Key.Reason == "" || w.Windows()
 	}
 	return false
 }
@@ -338,12 +342,13 @@ const requestFor = 10 * time.Second
 // request asks for the readings that confirm the cause.
 func (d *packetDrop) request(w *detect.Tick, in *detect.Case[loss]) {
 	for _, what := range in.Data.reason.Confirm {
-		for _, name := range readable[what] {
-			w.Request(model.Request{
-				Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Netns: int64(in.Data.netns),
-				Ifindex: in.Data.device.Ifindex, Name: name, For: requestFor, Finding: in.ID(),
-			})
+		if !slices.Contains(readable[:], what) {
+			continue
 		}
+		w.Request(model.Request{
+			Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Netns: int64(in.Data.netns),
+			Ifindex: in.Data.device.Ifindex, Name: what, For: requestFor, Finding: in.ID(),
+		})
 	}
 }
 
