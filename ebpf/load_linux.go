@@ -155,7 +155,7 @@ func (l *Loader) AttachAll(programs ...string) error {
 }
 
 // Try attaches the programs of one part of a probe, all or none, and returns
-// the part's state: on, or off with what went wrong and what would mend it.
+// the part's state: on, or off with what went wrong and what would fix it.
 func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
 	return StatusOf(probe, part, l.AttachAll(programs...))
 }
@@ -194,7 +194,7 @@ func StatusOf(probe, part string, err error) model.Probe {
 
 // RefusedError is a program, map or link that this kernel does not accept.
 type RefusedError struct {
-	// Advice is what would mend it, empty when nothing is known.
+	// Advice is what would fix it, empty when nothing is known.
 	Advice string
 	// Err is the kernel's answer.
 	Err error
@@ -204,7 +204,7 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Hint says what would mend it.
+// Hint says what would fix it.
 func (e *RefusedError) Hint() string { return e.Advice }
 
 // explain adds to an error of the library what a user can do about it.

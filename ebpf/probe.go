@@ -20,7 +20,7 @@ type Probe interface {
 	Kinds() []model.Kind
 	// Attach loads and attaches what this kernel allows. A part that does not
 	// work is reported by Attached.Status, not by an error; an error means that
-	// nothing of the probe works, and carries a Hint where the user can mend it.
+	// nothing of the probe works, and carries a Hint where the user can fix it.
 	Attach(env *Env) (Attached, error)
 }
 

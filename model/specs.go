@@ -192,7 +192,7 @@ var Specs = []Spec{
 			{
 				Name: "reason",
 				Doc:  "what does not work and why, empty when on",
-			}, {Name: "hint", Doc: "what would mend it, empty when nothing is known"}},
+			}, {Name: "hint", Doc: "what would fix it, empty when nothing is known"}},
 	},
 	{
 		Kind: KindLoss,

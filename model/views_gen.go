@@ -104,7 +104,7 @@ type Probe struct {
 	Part string
 	// Reason: what does not work and why, empty when on.
 	Reason string
-	// Hint: what would mend it, empty when nothing is known.
+	// Hint: what would fix it, empty when nothing is known.
 	Hint string
 }
 

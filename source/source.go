@@ -20,10 +20,9 @@ type Emit = func(*model.Batch) error
 //
 // Run emits batches until the source is exhausted (nil), ctx is done (nil:
 // stopping on request is no error, and what was under way is drained first) or
-// it cannot go on (the error). Times never fall from one batch to the next by
-// more than the source's own reorder window has failed to mend; what came too
-// late is emitted with its own time and counted in a loss event. Run is called
-// once.
+// it cannot go on (the error). Batches are in order, except events later than
+// the source's reorder window; those are emitted with their own time and counted
+// in a loss event. Run is called once.
 //
 // The first batch of a stream carries meta events (host, os, kernel, cpus,
 // source), a clock event and the probe states, so that a stream describes

@@ -76,7 +76,7 @@ func (u *ui) probeBands(v *view) []band {
 				},
 			},
 			textColumn("why", 24, 2, 0, func(p model.Probe) string { return p.Reason }),
-			textColumn("what would mend it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
+			textColumn("what would fix it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
 		},
 	}
 	losses := &grid[fold.LossTotal]{

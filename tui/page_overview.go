@@ -203,7 +203,7 @@ func (u *ui) when(v *view, f *model.Finding) string {
 			min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
 		)
 		if f.End.Sub(v.at) >= time.Second {
-			text += " (told as at " + formatClock(f.End, u.loc) + ")"
+			text += " (as of " + formatClock(f.End, u.loc) + ")"
 		}
 		return text
 	}
@@ -462,7 +462,7 @@ func (u *ui) checks(v *view) []check {
 		case !seen && why != "":
 			c = check{state: dim, area: area, short: why}
 		case !seen:
-			c = check{state: dim, area: area, short: "not seen: nothing in this stream tells of it"}
+			c = check{state: dim, area: area, short: "not seen: this stream has no such events"}
 		case bad:
 			c.state = warning
 		}
@@ -513,7 +513,7 @@ func (u *ui) checks(v *view) []check {
 		case n == 0 && some && !all:
 			out = append(out, check{state: dim, area: p.area, short: "none seen, but " + reasons(v.snap.Probes, p.probes)})
 		case n == 0:
-			add(p.area, p.probes, seen, false, "lost none", "")
+			add(p.area, p.probes, seen, false, "no loss", "")
 		default:
 			add(
 				p.area,

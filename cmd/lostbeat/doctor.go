@@ -29,9 +29,9 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "What works on this host, what does not, why, and how to mend it",
+		Short: "What works on this host, what does not, why, and how to fix it",
 		Long: `Check what this system allows and, with privileges, attach every probe for a moment
-and report each part: on, degraded or off, why, and what would mend it.`,
+and report each part: on, degraded or off, why, and what would fix it.`,
 		Example: `  sudo lostbeat doctor
   sudo lostbeat doctor --json | jq 'select(.state != "on" and .state != "yes")'`,
 		Args: noArgs,

@@ -442,7 +442,7 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		}
 	default:
 		f.Advice = []string{
-			"stop or mend the largest holder; not when all holders hold about the same: then the pool is too small",
+			"stop or fix the largest holder; not when all holders hold about the same: then the pool is too small",
 			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
 				"fills any range",
 		}

@@ -160,7 +160,7 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 				"errors included; not needed when it is a pool that will settle",
 			who,
 		),
-		"restart the process to free the ports until it is mended; not when it restarts into the same load within minutes",
+		"restart the process to free the ports until it is fixed; not when it restarts into the same load within minutes",
 		"do not enlarge the pool instead: it only moves the day on which it is empty",
 	}
 	return f

@@ -25,7 +25,7 @@ func Scenarios() []*Scenario {
 		{Name: "quiet", Doc: "a quiet host for a minute", Length: time.Minute, Run: quiet},
 		{
 			Name:   "pinned-flood",
-			Doc:    "all receive work pinned to one CPU by RPS, dear filter rules and a flood",
+			Doc:    "all receive work pinned to one CPU by RPS, expensive filter rules and a flood",
 			Length: 10 * time.Second,
 			Expect: starvation("CPU 0", "NET_RX", recvDevPrefix),
 			Run:    pinnedFlood,
@@ -305,9 +305,9 @@ func quiet(ctx context.Context, e *Env) error {
 	return nil
 }
 
-// dearPackets joins two namespaces and makes packets to the second dear. It
+// costlyPackets joins two namespaces and makes packets to the second expensive. It
 // returns the time that one packet takes.
-func dearPackets(
+func costlyPackets(
 	ctx context.Context,
 	e *Env,
 	chain string,
@@ -388,7 +388,7 @@ func pinnedInput(ctx context.Context, e *Env) error { return pinned(ctx, e, inpu
 
 // pinned floods from one CPU of two what is received on the other.
 func pinned(ctx context.Context, e *Env, chain string, cpu int) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, chain, 300)
+	sender, receiver, cost, err := costlyPackets(ctx, e, chain, 300)
 	if err != nil {
 		return err
 	}
@@ -406,7 +406,7 @@ func pinned(ctx context.Context, e *Env, chain string, cpu int) error {
 }
 
 func spreadFlood(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 300)
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 300)
 	if err != nil {
 		return err
 	}
@@ -425,7 +425,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 }
 
 func smallBudget(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 1)
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 1)
 	if err != nil {
 		return err
 	}
@@ -452,7 +452,7 @@ func smallBudget(ctx context.Context, e *Env) error {
 }
 
 func longVector(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 3000)
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 3000)
 	if err != nil {
 		return err
 	}
@@ -472,7 +472,7 @@ func longVector(ctx context.Context, e *Env) error {
 }
 
 func napiThread(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := dearPackets(ctx, e, beforeRouting, 300)
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 300)
 	if err != nil {
 		return err
 	}

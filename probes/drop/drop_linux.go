@@ -65,7 +65,7 @@ func (e *NoReasonsError) Error() string {
 
 func (e *NoReasonsError) Unwrap() error { return e.Err }
 
-// Hint implements the convention for faults that a user can mend.
+// Hint implements the convention for faults that a user can fix.
 func (e *NoReasonsError) Hint() string {
 	return "Linux 5.17 and newer do; counters of devices and of /proc/net still show that packets were lost"
 }

@@ -216,7 +216,7 @@ type line struct {
 
 type action struct{ address, firstNS uint64 }
 
-// add tells of a handler that ran for the first time.
+// add reports a handler that ran for the first time.
 func (n *names) add(irq uint32, address, firstNS uint64) {
 	l := n.lines[irq]
 	if l == nil {

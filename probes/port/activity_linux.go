@@ -119,7 +119,7 @@ func (t *tracker) lastUse(s *openSocket, h *holding, l *listing) (used, since mo
 	return used, since, true
 }
 
-// tellUse tells of a held port whether it is used, where that has changed.
+// tellUse reports of a held port whether it is used, where that has changed.
 // changes is how often that may still be told of.
 func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time, changes *int, b *model.Builder) {
 	if h.how == model.HowAccept || !h.announced {

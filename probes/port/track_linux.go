@@ -257,7 +257,7 @@ func (t *tracker) emitAcquire(
 	})
 }
 
-// emitActive tells of a holding that was not seen to begin, or whose owner has
+// emitActive reports a holding that was not seen to begin, or whose owner has
 // changed.
 func (t *tracker) emitActive(cookie uint64, h *holding, at model.Time, b *model.Builder) {
 	h.announced = true
@@ -438,7 +438,7 @@ func (t *tracker) announce(now model.Time, b *model.Builder) {
 	}
 }
 
-// emitResting tells of a rest that was not seen to begin.
+// emitResting reports a rest that was not seen to begin.
 func (t *tracker) emitResting(r *resting, at model.Time, b *model.Builder) {
 	r.announced = true
 	b.AddPortActive(model.PortActive{

@@ -26,7 +26,7 @@ func (e *OffsetError) Error() string {
 	return fmt.Sprintf("the log has local times and does not say their offset from UTC (its zone is cut off: %q)", e.Zone)
 }
 
-// Hint implements the convention for faults that a user can mend.
+// Hint implements the convention for faults that a user can fix.
 func (e *OffsetError) Hint() string {
 	return "give the offset that the machine's clock had when the log was made, for example --utc-offset +03:00; a " +
 		"log in binary form (.blg) carries it"
@@ -42,7 +42,7 @@ func (e *ForeignError) Error() string {
 	return "the file has the format of a Windows performance log but is the output of " + e.Program
 }
 
-// Hint implements the convention for faults that a user can mend.
+// Hint implements the convention for faults that a user can fix.
 func (e *ForeignError) Hint() string {
 	return "lostbeat reads the counters of Windows; record them inside the virtual machine, with logman or perfmon"
 }

@@ -707,7 +707,7 @@ func (s *stream) leak(n int) {
 			Advice: []string{
 				"find where rpc-client opens these sockets and close them on every path, errors included; not needed when it " +
 					"is a pool that will settle",
-				"restart the process to free the ports until it is mended",
+				"restart the process to free the ports until it is fixed",
 			},
 		},
 	)
@@ -720,7 +720,7 @@ type unusedPort struct {
 	since  model.Time
 }
 
-// tellIdle tells of the leaked ports that have been idle for long enough.
+// tellIdle reports the leaked ports that have been idle for long enough.
 func (s *stream) tellIdle() {
 	for len(s.unused) > 0 && s.now.Sub(s.unused[0].since) >= model.IdleAfter {
 		u := s.unused[0]
