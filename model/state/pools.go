@@ -88,8 +88,8 @@ func (s *State) setPool(v model.PortPool) {
 func (s *State) countPool(pool *Pool) bool {
 	first, last := pool.Low/pagePorts, pool.High/pagePorts
 	pages := max(0, int(last)-int(first)+1)
-	if pool.Netns == 0 || pages > len(s.slots) {
-		if !s.budget.Spend("port pools", 16*len(s.slots)) {
+	if pool.Netns == 0 || pages > len(s.slots.pages) {
+		if !s.budget.Spend("port pools", pagePorts*len(s.slots.pages)) {
 			return false
 		}
 		s.slots.each(func(protocol model.Protocol, netns int64, port uint16, u slotUse) {
@@ -99,16 +99,18 @@ func (s *State) countPool(pool *Pool) bool {
 		})
 		return true
 	}
-	if !s.budget.Spend("port pools", 8*pages) {
+	if !s.budget.Spend("port pools", pagePorts/2*pages) {
 		return false
 	}
 	for n := int(first); n <= int(last); n++ {
-		of := s.slots[slotPage{pool.Netns, pool.Protocol, uint16(n)}]
+		k := slotPage{pool.Netns, pool.Protocol, uint16(n)}
+		of := s.slots.pages[k]
 		if of == nil {
 			continue
 		}
-		for i, u := range of.uses {
-			if port := uint16(n*pagePorts + i); u != (slotUse{}) && port >= pool.Low && port <= pool.High {
+		for place := range uint16(pagePorts) {
+			u, port := s.slots.use(k, of, place), uint16(n)*pagePorts+place
+			if u != (slotUse{}) && port >= pool.Low && port <= pool.High {
 				pool.count(u, 1)
 			}
 		}

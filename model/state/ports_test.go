@@ -122,3 +122,38 @@ func BenchmarkApplyPort(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/event")
 }
+
+// A port that very many sockets hold is counted like any other, up and down again.
+func TestManySocketsOnOnePort(t *testing.T) {
+	const sockets = 70_000
+	s := New()
+	var b model.Builder
+	b.AddPortPool(pool(1, 5000, 5999))
+	for i := range uint64(sockets) {
+		b.AddPortAcquire(udp(1, i+1, 5000))
+	}
+	b.AddPortAcquire(udp(1, sockets+1, 5001))
+	s.Apply(b.Take())
+	key := PoolKey{Name: "rpc", Protocol: model.ProtocolUDP}
+	if n, used := s.Holders(model.ProtocolUDP, 1, 5000), s.Pools[key].Used; n != sockets || used != 2 {
+		t.Errorf("%d sockets hold the port, %d ports are used; want %d and 2", n, used, sockets)
+	}
+	for i := range uint64(sockets) {
+		b.AddPortRelease(
+			model.PortRelease{Time: 2, Cookie: i + 1, Protocol: model.ProtocolUDP, LocalPort: 5000, Netns: 1},
+		)
+		if left := sockets - i - 1; left <= 256 && left >= 253 || left == 0 {
+			s.Apply(b.Take())
+			used := 2
+			if left == 0 {
+				used = 1
+			}
+			if n := s.Holders(model.ProtocolUDP, 1, 5000); n != int(left) || s.Pools[key].Used != used {
+				t.Errorf("%d sockets hold the port, %d ports are used; want %d and %d", n, s.Pools[key].Used, left, used)
+			}
+		}
+	}
+	if len(s.slots.many) != 0 {
+		t.Errorf("%d counts are left", len(s.slots.many))
+	}
+}

@@ -84,6 +84,7 @@ const (
 	portBytes     = int(unsafe.Sizeof(entry{})) + 2*int(unsafe.Sizeof(link{})) + 8
 	portTextBytes = int(unsafe.Sizeof(usedText{})) + 3*int(unsafe.Sizeof(text{}))/2 + 2*budget.MapEntry
 	portPageBytes = int(unsafe.Sizeof(page{})) + 3*(int(unsafe.Sizeof(slotPage{}))+8+budget.MapEntry)/2
+	manyBytes     = 3 * (int(unsafe.Sizeof(slotKey{})) + int(unsafe.Sizeof(slotUse{})) + budget.MapEntry) / 2
 	frameBytes    = int(unsafe.Sizeof(model.Frame{}))
 )
 
@@ -103,13 +104,13 @@ func (t *Ports) bytes() int { return t.n*portBytes + t.texts.bytes + t.stackByte
 
 // mostBytes is the most that a port may add to them.
 func (p *Port) mostBytes() int {
-	return portBytes + portPageBytes + 3*portTextBytes + textBytes(p.LocalAddr, p.RemoteAddr, p.Process) +
+	return portBytes + portPageBytes + manyBytes + 3*portTextBytes + textBytes(p.LocalAddr, p.RemoteAddr, p.Process) +
 		stackBytes(p.Stack)
 }
 
 // countPorts takes or gives back what the ports have grown or shrunk by.
 func (s *State) countPorts() {
-	now := s.Ports.bytes() + len(s.slots)*portPageBytes
+	now := s.Ports.bytes() + len(s.slots.pages)*portPageBytes + len(s.slots.many)*manyBytes
 	s.budget.Adjust(now - s.portBytes)
 	s.taken += now - s.portBytes
 	s.portBytes = now

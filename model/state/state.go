@@ -127,7 +127,7 @@ func (s *State) reset() {
 		Queues:    map[QueueKey]model.DeviceQueue{},
 		Pools:     map[PoolKey]*Pool{},
 		Ports:     newPorts(),
-		slots:     slots{},
+		slots:     newSlots(),
 		index:     newDeviceIndex(),
 		pools:     poolIndex{},
 	}

@@ -73,7 +73,7 @@ func (t *tracker) crowd(l *listing) bool {
 		if s.protocol != model.ProtocolUDP || s.pid <= 0 {
 			continue
 		}
-		if h := t.held[s.cookie]; h != nil && l.begin.Sub(h.since) >= watchedAge {
+		if h, ok := t.held.get(s.cookie); ok && l.begin.Sub(h.since) >= watchedAge {
 			if held[s.pid]++; held[s.pid] >= watchedPorts {
 				return true
 			}
@@ -145,6 +145,7 @@ func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time,
 	}
 	*changes--
 	h.activity, h.idleSince = told.Activity, idleSince
+	t.held.put(s.cookie, h)
 	told.Time, told.PID, told.TID, told.Cookie, told.Protocol = now, h.pid, -1, s.cookie, h.protocol
 	told.LocalPort, told.RemotePort, told.Netns = h.localPort, h.remotePort, int64(h.netns)
 	told.LocalAddr, told.RemoteAddr, told.Process = t.text(

@@ -89,10 +89,9 @@ func (t *tracker) findMissed(
 	changes := maxChanges
 	for s := range l.sockets.inOrder() {
 		of(s.netns).kernel++
-		h := t.held[s.cookie]
-		if h != nil {
-			t.correctOwner(s, h, now, b)
-			t.tellUse(s, h, l, now, &changes, b)
+		if h, ok := t.held.get(s.cookie); ok {
+			t.correctOwner(s, &h, now, b)
+			t.tellUse(s, &h, l, now, &changes, b)
 			continue
 		}
 		if t.meanwhile[s.cookie] {
@@ -103,7 +102,7 @@ func (t *tracker) findMissed(
 			continue
 		}
 		of(s.netns).missed++
-		h = s.holding()
+		h := s.holding()
 		h.how, h.since = model.HowAudit, now
 		t.hold(s.cookie, h)
 		t.emitAcquire(s.cookie, h, now, -1, nil, b)
@@ -137,7 +136,7 @@ func (t *tracker) findStale(
 	b *model.Builder,
 ) {
 	var stale []uint64
-	for cookie, h := range t.held {
+	for cookie, h := range t.held.all() {
 		of(h.netns).tracked++
 		if l.sockets.hasPort(cookie) || h.since > l.begin {
 			continue
@@ -154,7 +153,8 @@ func (t *tracker) findStale(
 	}
 	slices.Sort(stale)
 	for _, cookie := range stale {
-		t.release(cookie, t.held[cookie], now, model.HowAudit, b)
+		h, _ := t.held.get(cookie)
+		t.release(cookie, &h, now, model.HowAudit, b)
 		t.forget(cookie)
 	}
 }

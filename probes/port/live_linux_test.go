@@ -179,7 +179,7 @@ func TestBurst(t *testing.T) {
 	const children, each = 4, 15000
 	var listed time.Duration
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: 2 * time.Second}, hooked{before: func(a *attached) {
-		if len(a.tracker.held) >= children*each && listed == 0 {
+		if a.tracker.held.len() >= children*each && listed == 0 {
 			began := time.Now()
 			a.lister.list()
 			listed = time.Since(began)
@@ -241,15 +241,15 @@ func TestAuditCorrects(t *testing.T) {
 	const fake = 1 << 60
 	injected := false
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, hooked{before: func(a *attached) {
-		h := a.tracker.held[cookie]
-		if injected || h == nil {
+		h, ok := a.tracker.held.get(cookie)
+		if injected || !ok {
 			return
 		}
 		injected = true
-		ghost := *h
+		ghost := h
 		ghost.localPort, ghost.since = 1, 1
-		a.tracker.held[fake] = &ghost
-		a.tracker.drop(cookie, h)
+		a.tracker.held.put(fake, &ghost)
+		a.tracker.drop(cookie, &h)
 	}})
 	s.WaitFor(patience, "release of the ghost", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.PortRelease(e)

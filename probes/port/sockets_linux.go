@@ -71,11 +71,9 @@ func (t *socketTable) find(cookie uint64) *listedSocket {
 }
 
 // slot returns the place in the index of a cookie, or where it would be.
-// Cookies are numbers that the kernel gives out one after the other; those of
-// one processor have low bits in common.
 func (t *socketTable) slot(cookie uint64) int {
 	mask := len(t.index) - 1
-	slot := int(cookie*0x9e3779b97f4a7c15>>32) & mask
+	slot := cookieHome(cookie, mask)
 	for t.index[slot] != 0 && t.at(int(t.index[slot])-1).cookie != cookie {
 		slot = (slot + 1) & mask
 	}

@@ -78,7 +78,7 @@ type tracker struct {
 	meet   func(inode uint32, at model.Time, b *model.Builder, tasks ...int32)
 	stacks *symbolizer // nil unless asked for
 
-	held      map[uint64]*holding
+	held      holdings
 	listeners map[listenerKey]listener
 	waiting   []uint64 // cookies that are to be announced
 	rests     restQueue
@@ -98,7 +98,6 @@ func newTracker(env *ebpf.Env) *tracker {
 			uint32, model.Time, *model.Builder, ...int32,
 		) {
 		},
-		held:      make(map[uint64]*holding),
 		listeners: make(map[listenerKey]listener),
 		rests:     newRestQueue(),
 		texts:     make(map[[16]byte]string),
@@ -187,15 +186,16 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 		t.auditSoon = true
 		return nil
 	}
-	old := t.held[r.Cookie]
-	if old != nil && old.announced {
+	old, held := t.held.get(r.Cookie)
+	if held && old.announced {
 		if old.localPort == r.LocalPort {
 			old.local, old.remote, old.remotePort = r.LocalAddr, r.RemoteAddr, r.RemotePort
+			t.held.put(r.Cookie, &old)
 			t.endRest(old.tuple(), at, b)
 			return nil
 		}
 		// Its release was lost on the way.
-		t.release(r.Cookie, old, at, model.HowAudit, b)
+		t.release(r.Cookie, &old, at, model.HowAudit, b)
 	}
 	h := &holding{
 		local: r.LocalAddr, remote: r.RemoteAddr, since: at, netns: r.Netns,
@@ -214,8 +214,9 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 			l.pid = -1
 		}
 		h.pid, h.comm, tid = l.pid, l.comm, -1
-		if held := t.held[l.cookie]; held != nil {
-			held.used = at
+		if listening, ok := t.held.get(l.cookie); ok {
+			listening.used = at
+			t.held.put(l.cookie, &listening)
 		}
 	}
 	t.hold(r.Cookie, h)
@@ -234,7 +235,7 @@ func (t *tracker) stack(id int32, pid int32) model.Stack {
 // hold adds a holding; a listening socket is kept for the connections that it
 // will accept.
 func (t *tracker) hold(cookie uint64, h *holding) {
-	t.held[cookie] = h
+	t.held.put(cookie, h)
 	if h.protocol == model.ProtocolTCP && h.remotePort == 0 && h.how != model.HowAccept {
 		t.listeners[listenerKey{h.netns, h.localPort}] = listener{cookie, h.pid, h.comm}
 	}
@@ -249,6 +250,7 @@ func (t *tracker) emitAcquire(
 	b *model.Builder,
 ) {
 	h.announced = true
+	t.held.put(cookie, h)
 	b.AddPortAcquire(model.PortAcquire{
 		Time: at, Flags: h.flags, PID: h.pid, TID: tid, Cookie: cookie, Protocol: h.protocol,
 		LocalPort: h.localPort, RemotePort: h.remotePort, How: h.how, Netns: int64(h.netns),
@@ -262,6 +264,7 @@ func (t *tracker) emitAcquire(
 func (t *tracker) emitActive(cookie uint64, h *holding, at model.Time, b *model.Builder) {
 	h.announced = true
 	h.activity, h.idleSince = model.ActivityUnknown, 0 // to be told again
+	t.held.put(cookie, h)
 	var age time.Duration
 	if h.since != 0 {
 		age = max(0, at.Sub(h.since))
@@ -307,24 +310,24 @@ func (t *tracker) decodeRelease(raw []byte, b *model.Builder) error {
 	}
 	at := t.time(r.Head.TimeNs)
 	t.released(r.Cookie)
-	h := t.held[r.Cookie]
-	if h == nil {
+	h, ok := t.held.get(r.Cookie)
+	if !ok {
 		return nil
 	}
 	if !h.announced {
-		t.emitActive(r.Cookie, h, at, b)
+		t.emitActive(r.Cookie, &h, at, b)
 	}
 	if r.Flags&flagRests != 0 && t.rests.len() < maxResting {
-		t.rest(r.Cookie, h, at, timeWaitLength, b)
+		t.rest(r.Cookie, &h, at, timeWaitLength, b)
 		return nil
 	}
-	t.release(r.Cookie, h, at, model.How(r.How), b)
+	t.release(r.Cookie, &h, at, model.How(r.How), b)
 	return nil
 }
 
 // drop removes a holding without a word.
 func (t *tracker) drop(cookie uint64, h *holding) {
-	delete(t.held, cookie)
+	t.held.remove(cookie)
 	key := listenerKey{h.netns, h.localPort}
 	if l, ok := t.listeners[key]; ok && l.cookie == cookie {
 		delete(t.listeners, key)
@@ -426,8 +429,8 @@ func (t *tracker) announce(now model.Time, b *model.Builder) {
 		return
 	}
 	for _, cookie := range t.waiting {
-		if h := t.held[cookie]; h != nil && !h.announced {
-			t.emitActive(cookie, h, now, b)
+		if h, ok := t.held.get(cookie); ok && !h.announced {
+			t.emitActive(cookie, &h, now, b)
 		}
 	}
 	t.waiting = nil
