@@ -31,6 +31,8 @@ var (
 type bench struct {
 	*testing.T
 	tx, rx *testutil.Netns
+	// port is that of the socket that is to lose packets, 0 none.
+	port uint16
 }
 
 // newBench makes the namespaces of a case. They last until all cases are over:
@@ -205,6 +207,7 @@ func (b *bench) receive(options func(fd int) error) (port uint16) {
 		}
 		b.Cleanup(func() { c.Close() })
 		port = uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		b.port = port
 		raw, err := c.SyscallConn()
 		if err != nil || options == nil {
 			return err
@@ -243,6 +246,7 @@ func (b *bench) listen(backlog int, options func(fd int) error) (port int) {
 			return err
 		}
 		port = addr.(*unix.SockaddrInet4).Port
+		b.port = uint16(port)
 		return nil
 	})
 	return port

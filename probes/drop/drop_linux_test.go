@@ -3,6 +3,7 @@ package drop
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -158,12 +159,12 @@ func snmp(t *testing.T, n netns.Namespace, protocol, counter string) (value uint
 func sendTo(t *testing.T, n netns.Namespace, address string, count int) {
 	t.Helper()
 	in(t, n, func() error {
-		local, err := net.ListenUDP("udp4", nil)
+		local, err := net.ListenUDP("udp", nil)
 		if err != nil {
 			return err
 		}
 		defer local.Close()
-		to, err := net.ResolveUDPAddr("udp4", address)
+		to, err := net.ResolveUDPAddr("udp", address)
 		if err != nil {
 			return err
 		}
@@ -529,6 +530,54 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// TestFilterPorts sees the port of packets for this host that a firewall drops,
+// but not that of packets for another one.
+func TestFilterPorts(t *testing.T) {
+	s := ebpftest.Start(t, ebpf.Options{}, New())
+	tx, rx := newPair(t)
+	for _, n := range []netns.Namespace{tx, rx} {
+		run(t, "ip", "netns", "exec", n.Name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0")
+	}
+	run(t, "ip", "-n", tx.Name, "addr", "add", "fd00:77::1/64", "dev", "lbtx0", "nodad")
+	run(t, "ip", "-n", rx.Name, "addr", "add", "fd00:77::2/64", "dev", "lbrx0", "nodad")
+	run(t, "ip", "-n", tx.Name, "route", "add", "203.0.113.0/24", "via", "10.77.0.2")
+	run(t, "ip", "-n", rx.Name, "route", "add", "203.0.113.0/24", "via", "10.77.0.9")
+	run(t, "ip", "netns", "exec", rx.Name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	for _, rule := range []string{
+		"ip6tables -A INPUT -p udp --dport 701 -j DROP",
+		"iptables -A FORWARD -p udp --dport 702 -j DROP",
+		"iptables -t raw -A PREROUTING -p udp --dport 703 -j DROP",
+		"iptables -A OUTPUT -p udp --dport 704 -j DROP",
+	} {
+		run(t, "ip", append([]string{"netns", "exec", rx.Name}, strings.Fields(rule)...)...)
+	}
+	sendTo(t, tx, "[fd00:77::2]:701", 10)
+	sendTo(t, tx, "203.0.113.1:702", 20)
+	sendTo(t, tx, "10.77.0.2:703", 30)
+	sendTo(t, rx, "10.77.0.1:704", 40)
+	s.Intervals(1)
+	type key struct {
+		port     uint16
+		transmit bool
+	}
+	got := map[key]uint64{}
+	drops(s.Stop(), func(d model.Drop) bool {
+		if d.Reason != "NETFILTER_DROP" || d.NetnsInode != rx.Inode {
+			return false
+		}
+		k := key{d.LocalPort, d.Flags&model.FlagTransmit != 0}
+		if k.transmit {
+			k.port = 0 // that of the sender
+		}
+		got[k] += d.Count
+		return true
+	})
+	want := map[key]uint64{{701, false}: 10, {0, false}: 20, {703, false}: 30, {0, true}: 40}
+	if !maps.Equal(got, want) {
+		t.Errorf("dropped %v, want %v", got, want)
+	}
+}
+
 // TestNoFalseDrops does healthy work: nothing of it may look like a loss.
 func TestNoFalseDrops(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{}, New())
@@ -619,6 +668,10 @@ func flood(t *testing.T, n netns.Namespace, address string, length time.Duration
 			return err
 		}
 		defer unix.Close(fd)
+		// From now on the socket has a cookie, which must not be taken for the receiver's.
+		if _, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
+			return err
+		}
 		// Packets under way are charged to their sender, who would wait for them.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 64<<20); err != nil {
 			return err
