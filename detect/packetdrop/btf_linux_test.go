@@ -1,8 +1,11 @@
 package packetdrop
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"lostbeat/probes/confirm"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -41,4 +44,25 @@ func TestRunningKernel(t *testing.T) {
 		t.Errorf("found %d reasons only", found)
 	}
 	t.Logf("%d reasons", found)
+}
+
+// TestReadings asks only for readings that the probe answers.
+func TestReadings(t *testing.T) {
+	known := confirm.Names()
+	check := func(r *Reason) {
+		for _, name := range r.Confirm {
+			if !slices.Contains(known, name) {
+				t.Errorf("%s asks for %q, which no probe reads", r.Name, name)
+			}
+		}
+	}
+	for _, r := range All() {
+		check(r)
+	}
+	for i := range functions {
+		check(&functions[i])
+	}
+	if !slices.Contains(known, ReadSNMP) {
+		t.Errorf("no probe reads %q", ReadSNMP)
+	}
 }

@@ -243,7 +243,8 @@ var productions = []production{
 	{"cgroup_egress", "BPF_CGROUP_EGRESS", model.PlaceFilter, true, 0, produceCgroup},
 	{"xfrm_policy", "XFRM_POLICY", model.PlaceFilter, false, 0, func(b *bench) (*testutil.Netns, uint64) {
 		port := b.receive(nil)
-		b.ip(b.rx, "xfrm", "policy", "add", "dir", "in", "src", testutil.VethAddr1, "dst", testutil.VethAddr2, "action", "block")
+		b.ip(b.rx, "xfrm", "policy", "add", "dir", "in", "src", testutil.VethAddr1, "dst", testutil.VethAddr2,
+			"action", "block")
 		b.send(b.tx, at(port), packets, 64)
 		return b.rx, b.number(b.exec(b.rx, "cat", "/proc/net/xfrm_stat"), "XfrmInPolBlock")
 	}},
@@ -296,7 +297,7 @@ var productions = []production{
 	{"loopback_address", "IP_LOCALNET", model.PlaceProtocol, false, 0, func(b *bench) (*testutil.Netns, uint64) {
 		return b.rx, b.inject(packets, frame{dst: "127.0.0.1"})
 	}},
-	{"unicast_in_broadcast", "UNICAST_IN_L2_MULTICAST", model.PlaceProtocol, false, 0, func(b *bench) (*testutil.Netns, uint64) {
+	{"flooded", "UNICAST_IN_L2_MULTICAST", model.PlaceProtocol, false, 0, func(b *bench) (*testutil.Netns, uint64) {
 		b.sysctl(b.rx, "net.ipv4.conf.lb0.drop_unicast_in_l2_multicast", "1")
 		return b.rx, b.inject(packets, frame{to: net.HardwareAddr{255, 255, 255, 255, 255, 255}})
 	}},

@@ -1,6 +1,11 @@
 package packetdrop
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"lostbeat/model"
+)
 
 // Cause is what kind of cause a loss has.
 type Cause uint8
@@ -45,49 +50,31 @@ func (c Cause) String() string {
 	return causeNames[CauseUnknown]
 }
 
-// Names of what confirms a cause, as in reading events.
+// Names of readings that confirm a cause or rule it out, for model.RequestReading.
 const (
-	// ReadBridge is the ports of a bridge and their states.
-	ReadBridge = "bridge"
-	// ReadCgroupBPF is the BPF programs on control groups.
-	ReadCgroupBPF = "cgroup_bpf"
 	// ReadConntrack is the fill of the connection table and its maximum.
 	ReadConntrack = "conntrack"
-	// ReadFragments is the memory of fragments that wait, and its limit.
-	ReadFragments = "fragments"
-	// ReadListenQueue is the accept queue of a listener and its limit.
+	// ReadIPTables is the counters of the rules of iptables-legacy.
+	ReadIPTables = "iptables"
+	// ReadListenQueue is the accept queues of listeners and their limits.
 	ReadListenQueue = "listen_queue"
-	// ReadMemory is the host's free memory.
-	ReadMemory = "memory"
 	// ReadMTU is the MTU of a device and of its peer.
 	ReadMTU = "mtu"
-	// ReadNeighbours is the fill of the neighbour table, its limits, and the state of the next hop.
+	// ReadNeighbours is the fill of the neighbour table and its limits.
 	ReadNeighbours = "neighbours"
-	// ReadNftables is the counters of nftables and iptables.
-	ReadNftables = "nftables"
-	// ReadOffload is a device's offloads.
-	ReadOffload = "offload"
-	// ReadOVS is the flows of OpenvSwitch.
-	ReadOVS = "ovs"
-	// ReadPacketSocket is the losses of captures (/proc/net/packet).
-	ReadPacketSocket = "packet_socket"
-	// ReadQdisc is the statistics of a queueing discipline.
+	// ReadNetdev is the settings of the backlog and of NET_RX.
+	ReadNetdev = "netdev"
+	// ReadNft is the counters of the rules of nftables.
+	ReadNft = "nft"
+	// ReadQdisc is the statistics of a device's queueing disciplines.
 	ReadQdisc = "qdisc"
-	// ReadRoute is the route to an address.
-	ReadRoute = "route"
 	// ReadRPFilter is the reverse path filter of a device.
 	ReadRPFilter = "rp_filter"
-	// ReadSecurity is the security modules in use.
-	ReadSecurity = "security"
-	// ReadSocketFilter is the filter of a socket.
-	ReadSocketFilter = "socket_filter"
-	// ReadSocketQueue is a socket's receive queue and its limit, as in socket.queue events.
-	ReadSocketQueue = "socket_queue"
-	// ReadSoftirq is whether a CPU's softirqs ran, as in deferred events.
-	ReadSoftirq = "softirq"
-	// ReadSoftnet is the counters of a CPU's backlog, as in softnet events.
-	ReadSoftnet = "softnet"
-	// ReadTC is the filters of traffic control.
+	// ReadSNMP is the rise of the kernel's counters of losses, those of Reason.Counters among them.
+	ReadSNMP = "snmp"
+	// ReadSockbuf is the default and largest buffers of sockets.
+	ReadSockbuf = "sockbuf"
+	// ReadTC is the filters of traffic control on a device.
 	ReadTC = "tc"
 	// ReadTCPMem is the memory of all TCP sockets and its limit.
 	ReadTCPMem = "tcp_mem"
@@ -95,8 +82,6 @@ const (
 	ReadUDPMem = "udp_mem"
 	// ReadXDP is the XDP program of a device.
 	ReadXDP = "xdp"
-	// ReadXFRM is the counters of IPsec.
-	ReadXFRM = "xfrm"
 )
 
 // Reason is what is known about one reason for which packets are lost.
@@ -107,9 +92,12 @@ type Reason struct {
 	Meaning string
 	// Cause is the kind of the cause.
 	Cause Cause
-	// Confirm are the readings that confirm the cause or rule it out, the most telling one first.
+	// Confirm are the readings to ask for, which confirm the cause or rule it out, the most telling one first.
 	Confirm []string
-	// Counters are the kernel's own counters of the same losses, as in counter events; a second witness.
+	// Signals are the kinds of events of the stream that show more of the same fault.
+	Signals []model.Kind
+	// Counters are the kernel's own counters of the same losses, as in counter events; a second witness. Ask for
+	// ReadSNMP where the stream does not have them.
 	Counters []string
 	// Advice says what to do, and when not to.
 	Advice string
@@ -149,6 +137,9 @@ var unknownReason = Reason{
 var tables = [][]Reason{
 	socketReasons, filterReasons, ipReasons, tcpReasons, qdiscReasons, deviceReasons, subsystemReasons,
 }
+
+// functions are kernel functions by prefix; the longest that fits decides.
+var functions = slices.Concat(deviceFunctions, protocolFunctions)
 
 // byName finds a reason; built from the tables, never changed.
 var byName = func() map[string]*Reason {

@@ -1,12 +1,15 @@
 package packetdrop
 
+import "lostbeat/model"
+
 // deviceReasons are the reasons of devices, backlogs and memory.
 var deviceReasons = []Reason{
 	{
 		Name:    "CPU_BACKLOG",
 		Meaning: "The backlog of a CPU was full: packets came faster than its softirq took them on.",
 		Cause:   CauseProcessor,
-		Confirm: []string{ReadSoftnet, ReadSoftirq},
+		Confirm: []string{ReadNetdev},
+		Signals: []model.Kind{model.KindSoftnet, model.KindDeferredHist},
 		Advice: "Find what kept the CPU's NET_RX from running, or made each packet expensive; spread packets " +
 			"over CPUs (RSS, RPS). Raise net.core.netdev_max_backlog only for short bursts.",
 		Proven: "probes/drop TestBacklog",
@@ -16,7 +19,8 @@ var deviceReasons = []Reason{
 		Meaning: "The queue of a TUN, TAP or similar device was full: the program behind it does not read fast " +
 			"enough.",
 		Cause:   CauseProgram,
-		Confirm: []string{ReadSocketQueue},
+		Confirm: []string{ReadSockbuf},
+		Signals: []model.Kind{model.KindSocketQueue},
 		Advice: "Find out why the program (VPN, hypervisor) does not read. Raise the device's txqueuelen only " +
 			"if it had the CPU and read in time.",
 		Proven: "tun_queue",
@@ -39,7 +43,6 @@ var deviceReasons = []Reason{
 		Name:    "NO_TX_TARGET",
 		Meaning: "The device had nowhere to send the packet: no port, member or peer takes it.",
 		Cause:   CauseConfiguration,
-		Confirm: []string{ReadBridge},
 		Advice: "Add the missing port, member or peer (ip -d link, bridge link). Nothing on a bridge that is " +
 			"meant to be empty.",
 		Healthy: true,
@@ -49,7 +52,6 @@ var deviceReasons = []Reason{
 		Name:     "PFMEMALLOC",
 		Meaning:  "Memory was so short that the packet used the reserve kept for swapping.",
 		Cause:    CauseMemory,
-		Confirm:  []string{ReadMemory},
 		Counters: []string{"TcpExt.PFMemallocDrop"},
 		Advice:   "Free memory: find what uses it. Raise vm.min_free_kbytes only if the shortage is short.",
 	},
@@ -57,7 +59,6 @@ var deviceReasons = []Reason{
 		Name:    "NOMEM",
 		Meaning: "There was no memory for the packet.",
 		Cause:   CauseMemory,
-		Confirm: []string{ReadMemory},
 		Advice: "Free memory: find what uses it (dmesg shows failed allocations). Raise vm.min_free_kbytes only " +
 			"if the shortage is short.",
 	},
@@ -81,21 +82,19 @@ var deviceReasons = []Reason{
 		Name:    "SKB_CSUM",
 		Meaning: "The checksum could not be computed or is wrong.",
 		Cause:   CauseCorruption,
-		Confirm: []string{ReadOffload},
 		Advice:  "Compare with checksum offload off (ethtool -K DEVICE tx off rx off).",
 	},
 	{
 		Name:    "SKB_GSO_SEG",
 		Meaning: "A large packet could not be cut into segments for the device.",
 		Cause:   CauseDevice,
-		Confirm: []string{ReadOffload, ReadMTU},
+		Confirm: []string{ReadMTU},
 		Advice:  "Check MTU and segmentation offload of the device (ethtool -k), and its driver's log.",
 	},
 	{
 		Name:    "SKB_BAD_GSO",
 		Meaning: "A large packet has a segment size that is not valid.",
 		Cause:   CauseDevice,
-		Confirm: []string{ReadOffload},
 		Advice: "Find the sender: a virtual machine or a program with a raw socket. Compare with its " +
 			"segmentation offload off.",
 	},

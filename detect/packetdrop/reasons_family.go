@@ -1,5 +1,7 @@
 package packetdrop
 
+import "lostbeat/model"
+
 // families are reasons by prefix, for members that a later kernel adds.
 var families = []Reason{
 	{
@@ -45,7 +47,6 @@ var families = []Reason{
 		Name:     "IP_",
 		Meaning:  "IP refused the packet because of its header, its address or the routes.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"Ip.InAddrErrors", "Ip.InHdrErrors"},
 		Advice:   "Read ip route get ADDRESS, and the sender's packets (tcpdump).",
 		Healthy:  true,
@@ -62,7 +63,6 @@ var families = []Reason{
 		Name:    "BRIDGE_",
 		Meaning: "A bridge dropped the packet.",
 		Cause:   CauseConfiguration,
-		Confirm: []string{ReadBridge},
 		Advice:  "Read bridge link, bridge vlan and bridge fdb.",
 		Healthy: true,
 	},
@@ -77,14 +77,14 @@ var families = []Reason{
 		Name:    "SOCKET_",
 		Meaning: "The socket did not take the packet.",
 		Cause:   CauseProgram,
-		Confirm: []string{ReadSocketQueue},
+		Confirm: []string{ReadSockbuf},
+		Signals: []model.Kind{model.KindSocketQueue},
 		Advice:  "Find out whether the program reads in time.",
 	},
 	{
 		Name:    "OVS_DROP_",
 		Meaning: "OpenvSwitch dropped the packet.",
 		Cause:   CauseFilter,
-		Confirm: []string{ReadOVS},
 		Advice:  "Read ovs-dpctl dump-flows for the flow. Leave it if the policy is meant.",
 		Healthy: true,
 	},
@@ -99,7 +99,8 @@ var families = []Reason{
 		Name:    "AFD reason ",
 		Meaning: "The socket did not take the datagram (Winsock).",
 		Cause:   CauseProgram,
-		Confirm: []string{ReadSocketQueue},
+		Confirm: []string{ReadSockbuf},
+		Signals: []model.Kind{model.KindSocketQueue},
 		Advice:  "Find out whether the program reads in time.",
 	},
 }

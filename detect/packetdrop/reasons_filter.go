@@ -6,7 +6,7 @@ var filterReasons = []Reason{
 		Name:    "NETFILTER_DROP",
 		Meaning: "A firewall rule dropped the packet, or the table of connections was full.",
 		Cause:   CauseFilter,
-		Confirm: []string{ReadNftables, ReadConntrack},
+		Confirm: []string{ReadNft, ReadIPTables, ReadConntrack},
 		Advice: "Compare the counters of the rules (nft list ruleset, iptables -nvL) before and after; leave a " +
 			"rule that is meant to drop it. If no rule counts, compare nf_conntrack_count with " +
 			"nf_conntrack_max.",
@@ -27,7 +27,6 @@ var filterReasons = []Reason{
 		Name:    "BPF_CGROUP_EGRESS",
 		Meaning: "A BPF program on the control group of the sender refused the packet.",
 		Cause:   CauseFilter,
-		Confirm: []string{ReadCgroupBPF},
 		Advice: "Find the program (bpftool cgroup tree) and who attached it: systemd's IPAddressDeny, or a " +
 			"container's policy. Leave it if the refusal is meant.",
 		Proven: "cgroup_egress",
@@ -102,7 +101,6 @@ var filterReasons = []Reason{
 		Name:    "XFRM_POLICY",
 		Meaning: "No IPsec policy or state admitted the packet.",
 		Cause:   CauseConfiguration,
-		Confirm: []string{ReadXFRM},
 		Advice: "Compare ip xfrm policy and ip xfrm state on both ends; /proc/net/xfrm_stat names the fault. " +
 			"Leave it if traffic without IPsec is meant to be refused.",
 		Proven: "xfrm_policy",
@@ -145,7 +143,6 @@ var filterReasons = []Reason{
 		Name:    "BRIDGE_INGRESS_STP_STATE",
 		Meaning: "The bridge port was not forwarding: spanning tree had it learning, listening or blocked.",
 		Cause:   CauseConfiguration,
-		Confirm: []string{ReadBridge},
 		Advice: "Wait for spanning tree, or set the forward delay to 0 on a bridge without loops (bridge link). " +
 			"Leave a port that spanning tree blocks because of a loop.",
 		Healthy: true,

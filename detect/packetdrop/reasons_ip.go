@@ -15,7 +15,6 @@ var ipReasons = []Reason{
 		Name:     "IP_CSUM",
 		Meaning:  "The checksum of the IP header is wrong.",
 		Cause:    CauseCorruption,
-		Confirm:  []string{ReadOffload},
 		Counters: []string{"IpExt.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"cable, card or a faulty device on the path.",
@@ -44,7 +43,6 @@ var ipReasons = []Reason{
 		Name:     "IP_INADDRERRORS",
 		Meaning:  "The packet's address may not be received or forwarded here.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"Ip.InAddrErrors", "Ip6.InAddrErrors"},
 		Advice: "Check that the address is configured on the device, and that forwarding is on (ip_forward) if " +
 			"this host is a router.",
@@ -55,7 +53,6 @@ var ipReasons = []Reason{
 		Name:     "IP_INNOROUTES",
 		Meaning:  "This host has no route to where the packet should go.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"IpExt.InNoRoutes", "Ip6.InNoRoutes"},
 		Advice: "Add the route (ip route get ADDRESS). Leave it if the host is no router: then the sender's " +
 			"gateway is wrong.",
@@ -66,7 +63,6 @@ var ipReasons = []Reason{
 		Name:     "IP_OUTNOROUTES",
 		Meaning:  "This host sent a packet for which it has no route.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"Ip.OutNoRoutes", "Ip6.OutNoRoutes"},
 		Advice: "Add the route (ip route get ADDRESS); check whether a device or VPN went down and took the " +
 			"route with it.",
@@ -75,7 +71,6 @@ var ipReasons = []Reason{
 		Name:    "IP_LOCAL_SOURCE",
 		Meaning: "A packet that came in has one of this host's own addresses as its source.",
 		Cause:   CauseRouting,
-		Confirm: []string{ReadRoute},
 		Advice: "Look for the same address on another host, or for a loop. Set accept_local on the device only " +
 			"if the packets come back on purpose.",
 		Proven: "own_source",
@@ -84,7 +79,6 @@ var ipReasons = []Reason{
 		Name:     "IP_INVALID_SOURCE",
 		Meaning:  "The source address is one that no host may use there: multicast, broadcast, 0.0.0.0.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e). A few are normal where hosts start up.",
 		Healthy:  true,
@@ -94,7 +88,6 @@ var ipReasons = []Reason{
 		Name:     "IP_INVALID_DEST",
 		Meaning:  "The destination address is one that may not be received from the network.",
 		Cause:    CauseRouting,
-		Confirm:  []string{ReadRoute},
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e) and correct it.",
 		Healthy:  true,
@@ -104,7 +97,6 @@ var ipReasons = []Reason{
 		Name:    "IP_LOCALNET",
 		Meaning: "A packet from the network claims an address of 127.0.0.0/8.",
 		Cause:   CauseRouting,
-		Confirm: []string{ReadRoute},
 		Advice: "Find the sender. Set route_localnet on the device only if packets are redirected to the " +
 			"loopback on purpose.",
 		Proven: "loopback_address",
@@ -116,7 +108,7 @@ var ipReasons = []Reason{
 		Advice: "Look for a switch or cluster that floods (network load balancing, a wrong static ARP entry). A " +
 			"few are normal.",
 		Healthy: true,
-		Proven:  "unicast_in_broadcast",
+		Proven:  "flooded",
 	},
 	{
 		Name:     "PKT_TOO_SMALL",
@@ -149,7 +141,6 @@ var ipReasons = []Reason{
 		Name:     "DUP_FRAG",
 		Meaning:  "A fragment arrived twice.",
 		Cause:    CauseNormal,
-		Confirm:  []string{ReadFragments},
 		Counters: []string{"Ip.ReasmFails", "Ip6.ReasmFails"},
 		Advice:   "Nothing if few: the network duplicated it. Many that overlap can be an attack.",
 		Healthy:  true,
@@ -158,7 +149,6 @@ var ipReasons = []Reason{
 		Name:     "FRAG_REASM_TIMEOUT",
 		Meaning:  "Not all fragments of a packet arrived in time, so the others were thrown away.",
 		Cause:    CauseNormal,
-		Confirm:  []string{ReadFragments},
 		Counters: []string{"Ip.ReasmTimeout", "Ip.ReasmFails", "Ip6.ReasmTimeout", "Ip6.ReasmFails"},
 		Advice: "Find what loses the other fragments: a firewall that drops fragments, or a full link. Better " +
 			"send packets that fit the MTU. A few are normal on the Internet.",
@@ -169,7 +159,6 @@ var ipReasons = []Reason{
 		Name:     "FRAG_TOO_FAR",
 		Meaning:  "Fragments of one sender arrived too far out of order.",
 		Cause:    CauseNormal,
-		Confirm:  []string{ReadFragments},
 		Counters: []string{"Ip.ReasmFails"},
 		Advice: "Find what reorders packets (links in parallel). Raise net.ipv4.ipfrag_max_dist only if the " +
 			"order cannot be kept.",
@@ -179,7 +168,6 @@ var ipReasons = []Reason{
 		Name:     "ICMP_CSUM",
 		Meaning:  "The checksum of an ICMP message is wrong.",
 		Cause:    CauseCorruption,
-		Confirm:  []string{ReadOffload},
 		Counters: []string{"Icmp.InCsumErrors", "Icmp6.InCsumErrors"},
 		Advice:   "Find the sender (tcpdump); compare with checksum offload off (ethtool -K DEVICE rx off).",
 		Proven:   "icmp_checksum",

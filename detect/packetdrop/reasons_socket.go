@@ -1,5 +1,7 @@
 package packetdrop
 
+import "lostbeat/model"
+
 // socketReasons are the reasons of sockets, their queues and the protocols' memory.
 var socketReasons = []Reason{
 	{
@@ -16,7 +18,8 @@ var socketReasons = []Reason{
 		Name:     "SOCKET_RCVBUFF",
 		Meaning:  "The socket's receive buffer was full when the packet arrived.",
 		Cause:    CauseBuffer,
-		Confirm:  []string{ReadSocketQueue},
+		Confirm:  []string{ReadSockbuf},
+		Signals:  []model.Kind{model.KindSocketQueue},
 		Counters: []string{"Udp.RcvbufErrors", "Udp6.RcvbufErrors"},
 		Advice: "Find out whether the program had the CPU and read in time. Raise SO_RCVBUF and " +
 			"net.core.rmem_max only if it did; a program that does not read fills any buffer.",
@@ -38,7 +41,8 @@ var socketReasons = []Reason{
 		Meaning: "Packets arrived while the program was inside a call on the same socket, more than its backlog " +
 			"takes.",
 		Cause:    CauseProgram,
-		Confirm:  []string{ReadSocketQueue},
+		Confirm:  []string{ReadSockbuf},
+		Signals:  []model.Kind{model.KindSocketQueue},
 		Counters: []string{"TcpExt.TCPBacklogDrop"},
 		Advice: "Find out what keeps the program inside its socket calls: little CPU, or large copies. Raise " +
 			"SO_RCVBUF or tcp_rmem only if the calls are short.",
@@ -57,7 +61,8 @@ var socketReasons = []Reason{
 		Name:     "TCP_ZEROWINDOW",
 		Meaning:  "The receive buffer was full and had been announced so (window 0), yet the peer sent data.",
 		Cause:    CauseProgram,
-		Confirm:  []string{ReadSocketQueue},
+		Confirm:  []string{ReadSockbuf},
+		Signals:  []model.Kind{model.KindSocketQueue},
 		Counters: []string{"TcpExt.TCPZeroWindowDrop"},
 		Advice: "Find out why the program does not read. Probes of the peer are normal while a window is " +
 			"closed: leave it alone if the queue empties.",
@@ -67,7 +72,8 @@ var socketReasons = []Reason{
 		Name:     "TCP_OFO_QUEUE_PRUNE",
 		Meaning:  "Segments that had arrived out of order were thrown away to make room in the receive buffer.",
 		Cause:    CauseMemory,
-		Confirm:  []string{ReadTCPMem, ReadSocketQueue},
+		Confirm:  []string{ReadTCPMem, ReadSockbuf},
+		Signals:  []model.Kind{model.KindSocketQueue},
 		Counters: []string{"TcpExt.OfoPruned", "TcpExt.RcvPruned"},
 		Advice: "Find out why the program reads late, and what loses segments on the way. Raise tcp_rmem only " +
 			"if the program reads in time.",
@@ -76,7 +82,8 @@ var socketReasons = []Reason{
 		Name:     "TCP_OFO_DROP",
 		Meaning:  "There was no room in the receive buffer for a segment that arrived out of order.",
 		Cause:    CauseMemory,
-		Confirm:  []string{ReadTCPMem, ReadSocketQueue},
+		Confirm:  []string{ReadTCPMem, ReadSockbuf},
+		Signals:  []model.Kind{model.KindSocketQueue},
 		Counters: []string{"TcpExt.TCPOFODrop"},
 		Advice: "Find out why the program reads late, and what loses segments on the way. Raise tcp_rmem only " +
 			"if the program reads in time.",
@@ -85,7 +92,6 @@ var socketReasons = []Reason{
 		Name:    "SOCKET_FILTER",
 		Meaning: "A filter that the program attached to its socket rejected the packet.",
 		Cause:   CauseFilter,
-		Confirm: []string{ReadSocketFilter},
 		Advice: "Check the filter if the program should have had the packet. DHCP clients, ping and LLDP " +
 			"daemons filter on purpose.",
 		Healthy: true,
@@ -95,7 +101,6 @@ var socketReasons = []Reason{
 		Name:    "PACKET_SOCK_ERROR",
 		Meaning: "A capture (tcpdump, an IDS, a DHCP client) did not keep up: its copy of the packet was lost.",
 		Cause:   CauseBuffer,
-		Confirm: []string{ReadPacketSocket},
 		Advice: "Raise the buffer of the capture (tcpdump -B) or narrow its filter. The packet itself went on: " +
 			"nothing else lost it.",
 		Healthy: true,
@@ -126,7 +131,6 @@ var socketReasons = []Reason{
 		Name:    "SECURITY_HOOK",
 		Meaning: "A security module (SELinux, AppArmor, Smack) refused the packet.",
 		Cause:   CauseFilter,
-		Confirm: []string{ReadSecurity},
 		Advice:  "Read the audit log (ausearch -m AVC) and change the policy, unless the refusal is meant.",
 	},
 	{

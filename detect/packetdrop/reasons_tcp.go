@@ -6,7 +6,6 @@ var tcpReasons = []Reason{
 		Name:     "TCP_CSUM",
 		Meaning:  "The checksum of a TCP segment is wrong.",
 		Cause:    CauseCorruption,
-		Confirm:  []string{ReadOffload},
 		Counters: []string{"Tcp.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"card, cable or a device on the path.",
@@ -16,7 +15,6 @@ var tcpReasons = []Reason{
 		Name:     "UDP_CSUM",
 		Meaning:  "The checksum of a UDP datagram is wrong.",
 		Cause:    CauseCorruption,
-		Confirm:  []string{ReadOffload},
 		Counters: []string{"Udp.InCsumErrors", "Udp6.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
 			"card, cable or a device on the path.",

@@ -48,6 +48,14 @@ func readings() []reading {
 	}
 }
 
+// Names returns the names of all readings.
+func Names() (names []string) {
+	for _, r := range readings() {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 func readingOf(name string) *reading {
 	all := readings()
 	i := slices.IndexFunc(all, func(r reading) bool { return r.name == name })

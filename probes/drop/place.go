@@ -226,7 +226,9 @@ func isEarly(reason string) bool {
 // sendingReasons and receivingReasons are reasons of one direction only, the
 // former by prefix.
 var (
-	sendingReasons   = []string{"QDISC_", "TC_EGRESS", "FQ_", "CAKE_", "DUALPI2_", "NEIGH_", "BPF_CGROUP_EGRESS", "IP_OUTNOROUTES"}
+	sendingReasons = []string{
+		"QDISC_", "TC_EGRESS", "FQ_", "CAKE_", "DUALPI2_", "NEIGH_", "BPF_CGROUP_EGRESS", "IP_OUTNOROUTES",
+	}
 	receivingReasons = []string{
 		"NO_SOCKET", "UDP_CSUM", "TCP_CSUM", "SOCKET_FILTER", "IP_RPFILTER", "IP_INHDR", "IP_CSUM", "IP_INADDRERRORS",
 		"IP_INNOROUTES", "IP_LOCALNET", "IP_INVALID_SOURCE", "IP_INVALID_DEST", "IP_LOCAL_SOURCE", "UNICAST_IN_L2_MULTICAST",

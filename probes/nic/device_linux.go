@@ -43,7 +43,8 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	d.findRing(tool, driver)
 	sizes, queues := tool.rings(d.name), tool.channels(d.name)
 	rx, tx := view.queueDirs(d.name)
-	config := model.DeviceConfig{NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, Driver: driver, Netns: d.netns,
+	config := model.DeviceConfig{NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, Driver: driver,
+		Netns: d.netns,
 		RXQueues: uint64(
 			firstPositive(int(queues.rx+queues.combined), rx, d.rxQueues),
 		), TXQueues: uint64(firstPositive(int(queues.tx+queues.combined), tx, d.txQueues)),
