@@ -11,7 +11,7 @@ import (
 // readable are the readings that a live source can give on request.
 var readable = [...]string{
 	ReadConntrack, ReadNeighbours, ReadUDPMem, ReadTCPMem, ReadListenQueue, ReadRPFilter, ReadXDP, ReadTC, ReadQdisc, ReadMTU,
-	ReadNftables,
+	ReadNft, ReadIPTables,
 }
 
 // tables are the readings whose value is the fill of something that their limit bounds.
