@@ -243,7 +243,8 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	v, _ := b.Drop(e)
 	w.noteDrop(&v)
 	k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
-	if v.Place != model.PlaceSocket && v.Cookie != 0 {
+	atQueue := v.Place == model.PlaceSocket && FullQueue(v.Reason)
+	if !atQueue && v.Cookie != 0 {
 		w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process).Seconds[w.Slot].elsewhere += v.Count
 	}
 	switch v.Place {
@@ -283,6 +284,9 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	case model.PlaceBacklog:
 		w.Backlog[w.Slot] = AddDevice(w.Backlog[w.Slot], k, v.Count)
 	case model.PlaceSocket:
+		if !atQueue {
+			return
+		}
 		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
 		s.seen = e.Time
 		s.Seconds[w.Slot].dropped += v.Count

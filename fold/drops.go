@@ -69,6 +69,21 @@ func transmits(v *model.Drop) bool {
 		strings.HasSuffix(v.Location, "_xmit") || v.Location == "__dev_queue_xmit"
 }
 
+// otherSocketReasons are the reasons for which packets are lost at a socket although its receive queue has room:
+// another queue or limit is full.
+var otherSocketReasons = map[string]bool{
+	"PROTO_MEM":           true,
+	"SOCKET_BACKLOG":      true,
+	"TCP_LISTEN_OVERFLOW": true,
+	"TCP_ZEROWINDOW":      true,
+	"TCP_OFO_QUEUE_PRUNE": true,
+	"TCP_OFO_DROP":        true,
+	"PACKET_SOCK_ERROR":   true,
+}
+
+// FullQueue says that packets lost at a socket for the given reason were lost because its receive queue was full.
+func FullQueue(reason string) bool { return !otherSocketReasons[reason] }
+
 // noteDrop counts a drop by where, why and to whom.
 func (w *Fold) noteDrop(v *model.Drop) {
 	k := DropKey{

@@ -15,6 +15,7 @@ const (
 	maxReadings = 2048
 	maxRivals   = 16
 	maxStacks   = 32
+	maxInputs   = 16
 )
 
 // StateTime is how long a watched thread was in one state.
@@ -28,6 +29,8 @@ type StateTime struct {
 	Detail, Cgroup string
 	// Limit and Period are the CPU quota of a throttled thread, 0 unknown.
 	Limit, Period time.Duration
+	// Cookie is the socket whose input it waited for longest, 0 none or several.
+	Cookie uint64
 }
 
 // Rival is a task that ran while a watched thread waited for its CPU.
@@ -46,6 +49,8 @@ type Watched struct {
 	Task     string
 	seconds  [MaxWindow]watchedSecond
 	seen     model.Time
+	// inputs are sockets whose input it has waited for.
+	inputs []uint64
 }
 
 type watchedSecond struct {
@@ -80,9 +85,12 @@ func (w *Fold) applySchedState(v model.SchedStateEvent) {
 	if t == nil {
 		return
 	}
+	if v.State == model.SchedInput && v.Cookie != 0 && len(t.inputs) < maxInputs && !slices.Contains(t.inputs, v.Cookie) {
+		t.inputs = append(t.inputs, v.Cookie)
+	}
 	t.seconds[w.Slot].states = addState(t.seconds[w.Slot].states, StateTime{
 		State: v.State, Total: v.Total, Longest: v.Longest, Count: v.Count, Detail: v.Detail, Cgroup: v.Cgroup,
-		Limit: v.Limit, Period: v.Period,
+		Limit: v.Limit, Period: v.Period, Cookie: v.Cookie,
 	})
 }
 
@@ -123,7 +131,7 @@ func addState(list []StateTime, s StateTime) []StateTime {
 		have.Count += s.Count
 		if s.Longest > have.Longest {
 			have.Longest = s.Longest
-			have.Detail = cmp.Or(s.Detail, have.Detail)
+			have.Detail, have.Cookie = cmp.Or(s.Detail, have.Detail), s.Cookie
 		}
 		have.Cgroup = cmp.Or(have.Cgroup, s.Cgroup)
 		have.Limit, have.Period = max(have.Limit, s.Limit), max(have.Period, s.Period)
@@ -147,12 +155,33 @@ func addRival(list []Rival, r Rival) []Rival {
 }
 
 // SchedulingOf returns what the watched threads of a process did in the window.
-// With tid above 0 it is that thread alone.
-func (w *Fold) SchedulingOf(pid, tid int32) (s Scheduling) {
+func (w *Fold) SchedulingOf(pid int32) Scheduling {
+	return w.scheduling(func(t *Watched) bool { return t.PID == pid })
+}
+
+// ReaderOf returns what the threads that read a socket did in the window. Which
+// these are is known once one of them has waited for its input, and where the
+// process has one watched thread; known is false where it is not, and all
+// threads of the process are added up.
+func (w *Fold) ReaderOf(s *Socket) (sum Scheduling, known bool) {
+	threads := 0
+	for _, t := range w.watched {
+		if t.PID == s.PID {
+			threads++
+			known = known || s.Key.Cookie != 0 && slices.Contains(t.inputs, s.Key.Cookie)
+		}
+	}
+	sum = w.scheduling(func(t *Watched) bool {
+		return t.PID == s.PID && (!known || slices.Contains(t.inputs, s.Key.Cookie))
+	})
+	return sum, known || threads == 1
+}
+
+func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
 	slots := w.Recent()
 	for _, id := range slices.Sorted(maps.Keys(w.watched)) {
 		t := w.watched[id]
-		if t.PID != pid || tid > 0 && t.TID != tid {
+		if !match(t) {
 			continue
 		}
 		var covered time.Duration

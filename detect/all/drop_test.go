@@ -38,6 +38,63 @@ func queueRead(s *detecttest.Stream, flags model.Flags, dropped, queued uint64, 
 	}
 }
 
+// reads is one second of a reader that is watched and waits for its socket most of the time.
+func reads(s *detecttest.Stream) {
+	held(s, model.SchedInput, 0, 7)
+}
+
+// held is one second of the watched reader, which was in the given state for so long at a time.
+func held(s *detecttest.Stream, state model.SchedState, longest time.Duration, cookie uint64) {
+	for _, v := range []model.SchedStateEvent{
+		{State: model.SchedRunning, Total: 100 * time.Millisecond, Longest: time.Millisecond},
+		{State: model.SchedInput, Total: 300 * time.Millisecond, Longest: 20 * time.Millisecond, Cookie: 7},
+		{State: state, Total: 600 * time.Millisecond, Longest: longest, Cookie: cookie, Cgroup: "/batch",
+			Limit: 10 * time.Millisecond, Period: 100 * time.Millisecond},
+	} {
+		v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = s.End(), time.Second, 1, 812, 812, "hbd"
+		s.Builder().AddSchedStateEvent(v)
+	}
+}
+
+// TestSocketDropHeldUp wants the reason for which a reader did not read, with
+// stays just below and just above the threshold.
+func TestSocketDropHeldUp(t *testing.T) {
+	for state, w := range map[model.SchedState][]string{
+		model.SchedWaiting: {"hbd[812] got no CPU for 400 ms and did not read udp/7000 in time", "hog[900] (SCHED_FIFO " +
+			"50) had CPU 1"},
+		model.SchedThrottled: {"throttled for 400 ms", "(/batch) had used up its CPU quota: 10 ms in each 100 ms"},
+		model.SchedFrozen:    {"frozen for 400 ms", "(/batch) was frozen"},
+		model.SchedStopped:   {"stopped for 400 ms", "a signal or a debugger"},
+		model.SchedDisk:      {"waited for the disk for 400 ms"},
+		model.SchedLock:      {"waited for a lock for 400 ms"},
+		model.SchedMemory:    {"waited for memory for 400 ms"},
+		model.SchedSleeping:  {"did something else for 400 ms"},
+	} {
+		t.Run(state.String(), func(t *testing.T) {
+			for _, longest := range []time.Duration{49 * time.Millisecond, 50 * time.Millisecond, 400 * time.Millisecond} {
+				s := detecttest.New()
+				seconds(s, 12, func(i int) {
+					s.Quiet()
+					held(s, state, longest, 0)
+					s.Builder().AddSchedRival(model.SchedRival{
+						Time: s.End(), Dur: time.Second, CPU: 1, PID: 900, TID: 900, Run: longest, VictimTID: 812,
+						VictimPid: 812, Policy: model.SchedPolicyFIFO, Priority: 50, Task: "hog", Victim: "hbd",
+					})
+					queueOf(s, 300, 0, 2*time.Millisecond)
+				})
+				want := want{detector: "socket-drop", severity: model.SeverityWarning, lacks: []string{"too small"}}
+				switch longest {
+				case 400 * time.Millisecond:
+					want.contains = w
+				case 49 * time.Millisecond:
+					want.contains, want.lacks = []string{"too small"}, nil
+				}
+				check(t, s.Batch(), detecttest.Start, want)
+			}
+		})
+	}
+}
+
 func TestSocketDrop(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -60,7 +117,14 @@ func TestSocketDrop(t *testing.T) {
 		{"slow", func(s *detecttest.Stream, i int) { queueOf(s, 300, 190_000, 2*time.Millisecond) },
 			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"hbd[812] reads udp/7000 more " +
 				"slowly than packets arrive", "does not help in the long run"}, lacks: []string{"enlarge the buffer"}}},
-		{"small", func(s *detecttest.Stream, i int) { queueOf(s, 300, 0, 2*time.Millisecond) },
+		{"not watched", func(s *detecttest.Stream, i int) { queueOf(s, 300, 0, 2*time.Millisecond) },
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"lost at its full receive " +
+				"queue", "whether it had the CPU when packets came was not watched"}, lacks: []string{"too small"}}},
+		{"late", func(s *detecttest.Stream, i int) { queueOf(s, 300, uint64(i%2)*199_000, 400*time.Millisecond) },
+			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{
+				"hbd[812] reads udp/7000 late, up to 400 ms behind",
+			}, lacks: []string{"too small"}}},
+		{"small", func(s *detecttest.Stream, i int) { reads(s); queueOf(s, 300, 0, 2*time.Millisecond) },
 			want{detector: "socket-drop", severity: model.SeverityWarning, contains: []string{"The receive buffer of " +
 				"udp/7000 (hbd[812]) is too small", "enlarge the buffer"}}},
 	} {
@@ -87,7 +151,7 @@ func TestSocketDropKeepsItsCause(t *testing.T) {
 		want    want
 	}{
 		{"8 s", 8, 3, want{
-			contains: []string{"hbd[812] had not read udp/7000 for 8 s", "not a small buffer"},
+			contains: []string{"hbd[812] had not read udp/7000 for 8 s", "not the size of the buffer"},
 			lacks:    []string{"too small", "more slowly"},
 			severity: model.SeverityCritical,
 		}},
@@ -112,6 +176,7 @@ func TestSocketDropKeepsItsCause(t *testing.T) {
 				case i < tt.stopped:
 					queueOf(s, 1000, 199_000, time.Duration(i+1)*time.Second)
 				case i < 2*tt.stopped:
+					reads(s)
 					queueOf(s, tt.after, 0, time.Millisecond)
 				default:
 					queueOf(s, 0, 0, time.Millisecond)

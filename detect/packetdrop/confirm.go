@@ -2,6 +2,7 @@ package packetdrop
 
 import (
 	"fmt"
+	"strings"
 
 	"lostbeat/detect"
 	"lostbeat/fold"
@@ -14,7 +15,7 @@ var readable = [...]string{
 	ReadNft, ReadIPTables,
 }
 
-// tables are the readings whose value is the fill of something that their limit bounds.
+// fills are the readings whose value is the fill of something that their limit bounds.
 var fills = map[string]string{
 	ReadConntrack:  "The connection table (conntrack)",
 	ReadNeighbours: "The neighbour table",
@@ -32,7 +33,7 @@ func (d *packetDrop) confirm(w *detect.Tick, data *loss) {
 			if k.Ifindex != 0 && data.device.Ifindex != 0 && k.Ifindex != data.device.Ifindex {
 				continue
 			}
-			if what == ReadListenQueue && data.port != 0 && k.Instance != "" && k.Instance != words.Itoa(data.port) {
+			if what == ReadListenQueue && data.port != 0 && !strings.HasSuffix(k.Instance, ":"+words.Itoa(data.port)) {
 				continue
 			}
 			text := readingText(what, k, v)

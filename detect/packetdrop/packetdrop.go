@@ -84,9 +84,6 @@ type owner struct {
 // socket it is, or that there is none, is the point.
 func ownPort(k fold.DropKey) bool { return k.Place == model.PlaceSocket || k.Reason == "NO_SOCKET" }
 
-// receiveBuffer is the reason that socket-drop judges: a full receive queue.
-const receiveBuffer = "SOCKET_RCVBUFF"
-
 // judgedElsewhere says that another detector knows more about a drop, whatever it finds.
 func judgedElsewhere(w *detect.Tick, d *fold.Drop) bool {
 	switch d.Key.Place {
@@ -95,8 +92,7 @@ func judgedElsewhere(w *detect.Tick, d *fold.Drop) bool {
 	case model.PlaceDevice:
 		return w.Windows() // ring-drop: Windows does not tell the two apart
 	case model.PlaceSocket:
-		// Windows and counters have one kind of loss at a socket: its full queue.
-		return d.Key.Reason == receiveBuffer || d.Key.Reason == "" || w.Windows()
+		return fold.FullQueue(d.Key.Reason)
 	}
 	return false
 }

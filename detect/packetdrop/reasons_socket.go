@@ -32,8 +32,8 @@ var socketReasons = []Reason{
 		Confirm:  []string{ReadUDPMem, ReadTCPMem},
 		Counters: []string{"Udp.MemErrors", "Udp6.MemErrors", "TcpExt.TCPRcvQDrop"},
 		Advice: "Find the sockets that hold the memory (ss -uam, ss -tam) and what keeps their programs from " +
-			"reading. Raise net.ipv4.udp_mem or tcp_mem only if all of them read in time; SO_RCVBUF does " +
-			"not help.",
+			"reading. Raise net.ipv4.udp_mem or tcp_mem only if all of them read in time; larger buffers " +
+			"of single sockets make it worse.",
 		Proven: "udp_mem",
 	},
 	{
@@ -54,7 +54,7 @@ var socketReasons = []Reason{
 		Confirm:  []string{ReadListenQueue},
 		Counters: []string{"TcpExt.ListenOverflows", "TcpExt.ListenDrops"},
 		Advice: "Find out why the program does not accept: no CPU, a lock, one slow thread. Raise the backlog " +
-			"of listen() and net.core.somaxconn only if it accepts in time; SO_RCVBUF does not help.",
+			"of listen() and net.core.somaxconn only if it accepts in time.",
 		Proven: "listen_overflow",
 	},
 	{

@@ -37,7 +37,9 @@ type ringLoss struct {
 
 // lostIn returns what was lost in a second or window in one direction, why, and
 // what the device carried. Windows does not tell its device layer from the ring.
-func lostIn(w *detect.Tick, s *fold.DeviceSecond, transmit bool) (n uint64, reasons []fold.ReasonCount, packets uint64) {
+func lostIn(
+	w *detect.Tick, s *fold.DeviceSecond, transmit bool,
+) (n uint64, reasons []fold.ReasonCount, packets uint64) {
 	switch {
 	case transmit:
 		return s.RingTX, s.RingTXReasons, s.TXPackets

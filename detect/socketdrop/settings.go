@@ -8,6 +8,8 @@ type Settings struct {
 	StoppedIdle detect.Duration `toml:"stopped_idle"`
 	FullShare   float64         `toml:"full_share"`
 	SlowShare   float64         `toml:"slow_share"`
+	LateIdle    detect.Duration `toml:"late_idle"`
+	BusyShare   float64         `toml:"busy_share"`
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.
@@ -40,6 +42,20 @@ func (s *Settings) Fields() []detect.Field {
 			Doc:     "part of the limit from which the queue counts as filled",
 			Reason:  "the probe reports queues from half full on",
 			Value:   &s.SlowShare,
+		},
+		{
+			Key:     "late_idle",
+			Default: "50ms",
+			Doc:     "time without a read, with data in the queue, or without the CPU, from which a reader is late",
+			Reason:  "ten time slices of a busy CPU; a buffer of 208 KiB holds 2,500 small datagrams a second for longer",
+			Value:   &s.LateIdle,
+		},
+		{
+			Key:     "busy_share",
+			Default: "0.8",
+			Doc:     "share of its time on the CPU from which a reader is too slow rather than late",
+			Reason:  "the rest goes into system calls that wait for data",
+			Value:   &s.BusyShare,
 		},
 	}
 }

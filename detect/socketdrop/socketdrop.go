@@ -11,9 +11,9 @@ import (
 	"lostbeat/model"
 )
 
-// socketDrop finds receive queues that overflow, and says why: the program has
-// stopped reading, reads too slowly, or reads in time but its buffer is too
-// small for the bursts.
+// socketDrop finds receive queues that overflow, and says why: the program did
+// not get the CPU, or was held up; has stopped reading; reads too slowly; or had
+// the CPU and read in time, and its buffer is too small for the bursts.
 type socketDrop struct {
 	settings Settings
 	cases    detect.Cases[overflow]
@@ -34,21 +34,6 @@ type overflow struct {
 	cause   overflowCause
 	moments detect.Moments[overflowCause, moment]
 }
-
-// moment is what the queue and its reader looked like in one second.
-type moment struct {
-	reading                model.SocketQueue
-	readings, fullReadings uint64
-}
-
-type overflowCause int
-
-const (
-	causeUnknown overflowCause = iota
-	causeSmall
-	causeSlow
-	causeStopped
-)
 
 //go:embed doc.md
 var doc string
@@ -71,6 +56,7 @@ func (d *socketDrop) Judge(*detect.Tick) {}
 // Report implements detect.Detector.
 func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 	for _, s := range w.SortedSockets() {
+		d.request(w, s)
 		key := socketCaseKey(s)
 		if w.Claimed(detect.SocketDrops{Socket: s.Key}) && !d.cases.IsOpen(key) {
 			continue
@@ -122,177 +108,40 @@ func socketCaseKey(s *fold.Socket) string {
 func (d *socketDrop) note(w *detect.Tick, data *overflow) {
 	s := data.socket
 	before := data.cause
-	data.cause = d.cause(w, data)
+	var m moment
+	data.cause, m = d.look(w, data)
 	lost := s.Seconds[w.Slot].Drops()
-	data.moments.Note(data.cause, float64(lost), moment{s.Last, data.readings, data.fullReadings})
-	if data.cause == causeStopped && before != causeStopped {
-		// All that was lost since the program last read is lost for that reason.
-		data.moments.Move(causeStopped, float64(w.DropsSince(s, s.Last.Idle)-lost))
+	weight := float64(lost)
+	if data.cause == causeUnknown || data.cause == causeUnproven {
+		weight *= unprovenWeight
+	}
+	data.moments.Note(data.cause, weight, m)
+	if data.cause == before {
+		return
+	}
+	// What was lost since the program last read, or since it was held up, was lost for the reason that is seen now.
+	since := m.stay.Longest
+	if data.cause == causeStopped {
+		since = s.Last.Idle
+	}
+	if since > 0 {
+		data.moments.Move(data.cause, float64(w.DropsSince(s, since+time.Second)-lost))
 	}
 }
 
-// cause decides why the queue overflows.
-func (d *socketDrop) cause(w *detect.Tick, data *overflow) overflowCause {
-	switch {
-	case w.StoppedReading(data.socket):
-		return causeStopped
-	case data.readings == 0:
-		return causeUnknown
-	case float64(data.fullReadings) >= d.settings.FullShare*float64(data.readings):
-		return causeSlow
-	}
-	return causeSmall
-}
+// unprovenWeight is what a packet counts that was lost while nothing was known of the reader, beside one lost for a
+// reason that was seen.
+const unprovenWeight = 0.25
 
-func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
-	data := &in.Data
-	s := data.socket
-	ongoing := in.Ongoing()
-	lost := s.Total - min(s.Total, data.base)
-	length := max(in.Seen.Sub(in.Start), time.Second)
-	who := words.Task(s.Process, s.PID)
-	port := s.Protocol.String() + "/" + words.Itoa(s.Port)
-	cause, at := data.moments.Worst()
-	last := at.reading
-	f := model.Finding{
-		Severity: model.SeverityWarning,
-		Subject: model.Subject{
-			Kind:     "socket",
-			CPU:      -1,
-			PID:      s.PID,
-			Process:  fold.Printable(s.Process),
-			Protocol: s.Protocol.String(),
-			Port:     s.Port,
-		},
-		Evidence: []model.Evidence{
-			detect.Evidence("dropped at the receive queue", float64(lost), "packets"),
-			detect.Evidence("drop rate", float64(lost)/length.Seconds(), "packets/s"),
-		},
+// watchFor is for how long the reader of a queue that fills is watched.
+const watchFor = 15 * time.Second
+
+// request asks for the scheduling of the program whose queue fills or drops.
+func (d *socketDrop) request(w *detect.Tick, s *fold.Socket) {
+	if second := &s.Seconds[w.Slot]; s.PID <= 0 || second.Drops() == 0 && second.Full == 0 {
+		return
 	}
-	if at.readings > 0 {
-		f.Evidence = append(
-			f.Evidence,
-			detect.Evidence("in the queue, when most was lost", float64(last.QueuedBytes), "bytes"),
-			detect.Evidence("limit of the queue (SO_RCVBUF)", float64(last.LimitBytes), "bytes"),
-			detect.Evidence(
-				"readings that found the queue more than half full",
-				fold.Ratio(float64(at.fullReadings), float64(at.readings)),
-				"ratio",
-			),
-			detect.Evidence("time since the program had last read, when most was lost", float64(last.Idle), "ns"),
-		)
-		f.RuledOut = append(f.RuledOut, "not lost on the way: the packets reached the socket's queue")
-	}
-	lostText := fmt.Sprintf("%s packets lost in %s", words.Number(lost), words.Span(length))
-	reads := fmt.Sprintf("the program had last read %s before, when most was lost", words.Span(last.Idle))
-	switch {
-	case cause == causeStopped:
-		f.Severity = model.SeverityCritical
-		f.Title = fmt.Sprintf(
-			"%s %s not read %s for %s: its receive queue is full, %s",
-			who,
-			words.Tense(ongoing, "has", "had"),
-			port,
-			words.Span(max(data.maxIdle, last.Idle)),
-			lostText,
-		)
-		f.Causes = []string{
-			fmt.Sprintf("%s stopped reading: it is blocked, stopped or busy elsewhere", who),
-			"every packet that arrives after the queue has filled is dropped",
-		}
-		f.RuledOut = append(f.RuledOut, "not a small buffer: a buffer of any size fills up when nobody reads")
-		f.Advice = []string{
-			fmt.Sprintf(
-				"find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was stopped on "+
-					"purpose",
-				who,
-				max(s.PID, 0),
-			),
-			"do not enlarge SO_RCVBUF: that only delays the loss",
-		}
-	case cause == causeSlow:
-		f.Title = fmt.Sprintf(
-			"%s %s %s more slowly than packets arrive: %s",
-			who,
-			words.Tense(ongoing, "reads", "read"),
-			port,
-			lostText,
-		)
-		f.Causes = []string{
-			fmt.Sprintf(
-				"the queue was more than half full in %d of %d readings although the program does read (%s)",
-				at.fullReadings,
-				at.readings,
-				reads,
-			),
-		}
-		f.RuledOut = append(
-			f.RuledOut,
-			"not a program that has stopped: "+reads,
-			"not a burst: the queue does not empty in between",
-		)
-		f.Advice = []string{
-			"make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the " +
-				"sender is at fault and should send less",
-			"a larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
-		}
-	case cause == causeSmall:
-		f.Title = fmt.Sprintf(
-			"The receive buffer of %s (%s) %s too small for its bursts: %s",
-			port,
-			who,
-			words.Tense(ongoing, "is", "was"),
-			lostText,
-		)
-		f.Causes = []string{
-			fmt.Sprintf(
-				"bursts overflow a buffer of %s bytes, while the program reads in time and the queue empties in between",
-				words.Number(last.LimitBytes),
-			),
-			fmt.Sprintf(
-				"the queue was at most half full in %d of %d readings (%s)",
-				at.readings-at.fullReadings,
-				at.readings,
-				reads,
-			),
-		}
-		f.RuledOut = append(f.RuledOut, "not a program that has stopped or is slow: "+reads)
-		f.Advice = []string{
-			fmt.Sprintf(
-				"enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not when the "+
-					"program then reads late: a larger queue is a longer delay",
-				words.Number(words.RoundUp(4*max(last.LimitBytes, 1))),
-			),
-		}
-	case s.Port == 0 && s.PID < 0:
-		// A counter over all sockets: Microsoft Winsock BSP.
-		f.Title = fmt.Sprintf(
-			"Datagrams %s dropped because a socket's receive queue was full, which socket is not known: %s",
-			words.Tense(ongoing, "are", "were"),
-			lostText,
-		)
-		f.Causes = []string{
-			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
-		}
-		f.Advice = []string{
-			"find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program " +
-				"receives that much",
-		}
-	default:
-		f.Title = fmt.Sprintf(
-			"Packets for %s (%s) %s lost at its full receive queue: %s",
-			port,
-			who,
-			words.Tense(ongoing, "are", "were"),
-			lostText,
-		)
-		f.Causes = []string{
-			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
-		}
-		f.Advice = []string{
-			"see whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and " +
-				"loses bursts",
-		}
-	}
-	return f
+	w.Request(model.Request{
+		Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: "socket-drop/" + socketCaseKey(s),
+	})
 }
