@@ -84,7 +84,7 @@ func (w *Fold) apply(b *model.Batch, e *model.Event) {
 		if v.CPU >= 0 {
 			c := w.cpu(v.CPU)
 			c.Seconds[w.Slot].Softnet.add(
-				Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets},
+				Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets, v.FlowLimit},
 			)
 			c.Processed += v.Processed
 			c.Dropped += v.Dropped
@@ -156,14 +156,14 @@ func (w *Fold) applyDeferredHist(b *model.Batch, e *model.Event) {
 		covered:          v.Dur,
 		Busy:             v.Busy,
 		Count:            v.Count,
-		maxWait:          v.MaxWait,
+		MaxWait:          v.MaxWait,
+		Held:             countAbove(v.WaitHist, w.limits.HeldWait),
 		MaxRun:           v.MaxRun,
 		WorstRoutine:     v.Name,
 		WorstRoutineTime: v.MaxRun,
 	}
-	f.late = countAbove(v.WaitHist, w.limits.LateWait)
-	if f.late == 0 && v.MaxWait >= w.limits.LateWait {
-		f.late = 1
+	if v.WaitHist != nil {
+		f.Waited = time.Duration(v.WaitHist.Sum)
 	}
 	f.OverLimit = countAbove(v.RunHist, w.limits.DPCGuideline)
 	second := w.second(v.CPU)

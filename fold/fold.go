@@ -154,12 +154,15 @@ func (t *Thread) add(o Thread) {
 
 // Work is one vector's (Linux) or driver's (Windows) deferred work, or one interrupt line.
 type Work struct {
-	Class            model.Class
-	Name, Driver     string
-	covered, Busy    time.Duration
-	Count            uint64
-	maxWait, MaxRun  time.Duration
-	late, OverLimit  uint64
+	Class           model.Class
+	Name, Driver    string
+	covered, Busy   time.Duration
+	Count           uint64
+	MaxWait, MaxRun time.Duration
+	// Waited is the sum of the waits from raise to entry, Held how many of them were as long as Limits.HeldWait.
+	Waited           time.Duration
+	Held             uint64
+	OverLimit        uint64
 	WorstRoutine     string
 	WorstRoutineTime time.Duration
 }
@@ -175,6 +178,8 @@ func (f *Work) Label() string {
 type Softnet struct {
 	Covered                                 time.Duration
 	Processed, Dropped, Squeezed, rps, most uint64
+	// FlowLimit are the packets among Dropped that the flow limit dropped: those of flows that fill the backlog.
+	FlowLimit uint64
 }
 
 type NAPI struct {
@@ -577,9 +582,10 @@ func mergeWork(list *[]Work, f *Work) {
 		have.covered += f.covered
 		have.Busy += f.Busy
 		have.Count += f.Count
-		have.late += f.late
 		have.OverLimit += f.OverLimit
-		have.maxWait = max(have.maxWait, f.maxWait)
+		have.MaxWait = max(have.MaxWait, f.MaxWait)
+		have.Waited += f.Waited
+		have.Held += f.Held
 		have.MaxRun = max(have.MaxRun, f.MaxRun)
 		if f.WorstRoutineTime > have.WorstRoutineTime {
 			have.WorstRoutine, have.WorstRoutineTime = f.WorstRoutine, f.WorstRoutineTime
@@ -621,6 +627,7 @@ func (s *Softnet) add(o Softnet) {
 	s.Squeezed += o.Squeezed
 	s.rps += o.rps
 	s.most = max(s.most, o.most)
+	s.FlowLimit += o.FlowLimit
 }
 
 func (t *CPUTimes) add(o CPUTimes) {
@@ -735,6 +742,21 @@ func Ratio(a, b float64) float64 {
 }
 
 func UserShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.user), float64(c.Time.Covered)) }
+
+// TaskShare is the share of a CPU's time that tasks had, in user code and in the kernel, 0 when its times are not known.
+func TaskShare(c *CPUSecond) float64 {
+	return Ratio(float64(c.Time.user+c.Time.system), float64(c.Time.Covered))
+}
+
+// IRQShare is the share of a CPU's time in hard interrupts: as the kernel accounts it, or as the handlers were seen to
+// run, whichever is more. Kernels that do not account it say 0.
+func IRQShare(c *CPUSecond, window time.Duration) float64 {
+	var busy time.Duration
+	for i := range c.IRQs {
+		busy += c.IRQs[i].Busy
+	}
+	return max(Ratio(float64(c.Time.IRQ), float64(c.Time.Covered)), c.Share(busy, window))
+}
 
 // IdleShare is the CPU's idle share, 0 when its times are not known.
 func IdleShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.idle), float64(c.Time.Covered)) }

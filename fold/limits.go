@@ -10,6 +10,8 @@ type Limits struct {
 	Window time.Duration
 	// LateWait and LongRun are from which wait or length on single runs of deferred work are kept.
 	LateWait, LongRun time.Duration
+	// HeldWait is from which wait on deferred work counts as held back.
+	HeldWait time.Duration
 	// DPCGuideline and ISRGuideline are the lengths that runs of DPCs and ISRs should stay below.
 	DPCGuideline, ISRGuideline time.Duration
 	// LeastSilence and SilentGaps say when a regular flow has fallen silent: after that long, and that many usual gaps.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"lostbeat/model"
@@ -206,6 +207,12 @@ func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
 		return cmp.Or(cmp.Compare(b.Run, a.Run), cmp.Compare(a.TID, b.TID), cmp.Compare(a.CPU, b.CPU))
 	})
 	return s
+}
+
+// KsoftirqdOf returns what ksoftirqd of a CPU did in the window, where it is watched.
+func (w *Fold) KsoftirqdOf(cpu int32) Scheduling {
+	name := "ksoftirqd/" + strconv.Itoa(int(cpu))
+	return w.scheduling(func(t *Watched) bool { return t.Task == name })
 }
 
 // Reading is a value that was read because a detector asked for it.

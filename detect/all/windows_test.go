@@ -72,7 +72,7 @@ func TestWindowsStarvation(t *testing.T) {
 			severity: model.SeverityWarning,
 			within:   5 * time.Second,
 			contains: []string{
-				"CPU 2 spends 88 % of its time in nic.sys and drops",
+				"CPU 2 spends 88 % of its time in nic.sys and does not keep up",
 				`"driver": "nic.sys"`,
 				"RSS keeps a flow on one CPU",
 			},
@@ -237,8 +237,8 @@ func TestSilentFlow(t *testing.T) {
 		"silent": {2, true, true, want{
 			detector: "dpc-starvation", severity: model.SeverityWarning, closed: true,
 			contains: []string{
-				"CPU 2 spent 90 % of its time in DPCs of nic.sys, and for 6.1 s nothing arrived for heartbeatd.exe[500] " +
-					"(udp/5405 from 10.0.0.2), where something usually does every 100 ms",
+				"CPU 2 spent 90 % of its time in DPCs of nic.sys; heartbeatd.exe[500] (udp/5405 from 10.0.0.2) " +
+					"received nothing for 6.1 s (normally a packet every 100 ms)",
 				"CPU 2 handled the packets", "compare with the sender's log",
 			},
 		}},

@@ -32,6 +32,13 @@ func (d *starvation) describe(w *detect.Tick, in *detect.Case[starved]) model.Fi
 		if len(data.silences) == 0 {
 			f.Severity = model.SeverityInfo
 		}
+	case storm:
+		if data.dropped == 0 && data.late == 0 && data.deviceDrops == 0 {
+			f.Severity = model.SeverityInfo
+		}
+	}
+	if h := &data.holder; h.known() && (data.pattern == programs || data.pattern == held) {
+		f.Subject.PID, f.Subject.Process = h.pid, fold.Printable(h.task)
 	}
 	if d.lossShare(data) >= detect.CriticalLoss || data.dropped >= 100_000 {
 		f.Severity = model.SeverityCritical
@@ -56,10 +63,14 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 	if data.device.Name != "" && data.work.Name == "NET_RX" {
 		work += " for " + fold.Printable(data.device.Name)
 	}
-	length := words.Span(max(in.Seen.Sub(in.Start), time.Second))
+	end := in.Seen
+	if data.lastLoss > 0 && data.deviceDrops == 0 {
+		end = data.lastLoss
+	}
+	length := words.Span(max(end.Sub(in.Start), time.Second))
 	lost := ""
 	if n := data.dropped + data.deviceDrops; n > 0 {
-		lost = fmt.Sprintf("%s packets in %s", words.Number(n), length)
+		lost = fmt.Sprintf("%s lost in %s", words.Plural(n, "packet"), length)
 	}
 	switch data.pattern {
 	case blocked:
@@ -74,35 +85,34 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 		)
 	case budgeted:
 		return fmt.Sprintf(
-			"NET_RX on CPU %d %s after %d packets a run with work left (the budget is too small) and %s what waits: %s",
+			"NET_RX on CPU %d %s after %s per run: netdev_budget is too small; %s",
 			data.cpu,
-			words.Tense(ongoing, "stops", "stopped"),
-			data.facts.Softnet.Processed/max(data.work.Count, 1),
-			words.Tense(ongoing, "drops", "dropped"),
+			words.Tense(ongoing, "yields", "yielded"),
+			words.Plural(data.facts.Softnet.Processed/max(data.work.Count, 1), "packet"),
 			lost,
 		)
 	case crowded:
 		return fmt.Sprintf(
-			"CPU %d %s no time left: %s %s %s of it, and %s packets: %s",
+			"CPU %d %s no time left: %s %s %s of it, and %s",
 			data.cpu,
 			words.Tense(ongoing, "has", "had"),
 			work,
 			words.Tense(ongoing, "takes", "took"),
 			words.Percent(data.share()),
-			words.Tense(ongoing, "drops", "dropped"),
 			lost,
 		)
+	case programs, shallow, limited, burst, overflowed, held, storm:
+		return d.titleOfNew(w, in, lost)
 	case unproven:
 		if h := longestHush(data.silences, w.Now); h != nil {
 			title := fmt.Sprintf(
-				"CPU %d %s %s of its time in DPCs of %s, and for %s nothing %s for %s, where something usually does every %s",
+				"CPU %d %s %s of its time in DPCs of %s; %s received nothing for %s (normally a packet every %s)",
 				data.cpu,
 				words.Tense(ongoing, "spends", "spent"),
 				words.Percent(data.worstShare),
 				work,
-				words.Span(h.length(w.Now)),
-				words.Tense(ongoing, "arrives", "arrived"),
 				h.name(),
+				words.Span(h.length(w.Now)),
 				words.Span(h.usual),
 			)
 			if n := len(data.silences) - 1; n > 0 {
@@ -131,7 +141,7 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 		work,
 	)
 	if lost != "" {
-		return fmt.Sprintf("%s and %s what it cannot keep up with: %s", title, words.Tense(ongoing, "drops", "dropped"), lost)
+		return fmt.Sprintf("%s and %s not keep up: %s", title, words.Tense(ongoing, "does", "did"), lost)
 	}
 	return fmt.Sprintf(
 		"%s and %s %s of other work, the worst by %s (%s)",
@@ -158,6 +168,9 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 			detect.Evidence("share of its packets dropped", d.lossShare(data), "ratio"),
 		)
 	}
+	if data.flowLimit > 0 {
+		list = append(list, detect.Evidence("dropped by the flow limit", float64(data.flowLimit), "packets"))
+	}
 	if data.deviceDrops > 0 {
 		list = append(list, detect.Evidence("dropped in the device's ring", float64(data.deviceDrops), "packets"))
 	}
@@ -179,13 +192,17 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 	if data.squeezed > 0 {
 		list = append(list, detect.Evidence("time_squeeze", float64(data.squeezed), "times"))
 	}
+	list = append(list, d.detailNumbers(data)...)
 	if k := data.facts.Ksoftirqd; k.MaxWait > 0 {
 		list = append(list, detect.Evidence("longest wait of ksoftirqd to run", float64(k.MaxWait), "ns"))
 	}
 	for _, o := range data.others[:min(len(data.others), 8)] {
 		list = append(list, detect.Evidence(fmt.Sprintf("CPU %d busy", o.ID), o.Busy, "ratio"))
 	}
-	return append(list, victimLosses(data.victims)...)
+	if data.pattern.explainsSockets() || data.pattern == blocked {
+		list = append(list, victimLosses(data.victims)...)
+	}
+	return list
 }
 
 // victimLosses says what the victims lost; several sockets of one name, such
@@ -222,7 +239,10 @@ func silenceEvidence(w *detect.Tick, list []hush) []model.Evidence {
 
 func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	data := &in.Data
-	var list []string
+	list := d.causesOfNew(w, data)
+	if len(list) > 0 && data.pattern != burst {
+		return append(list, d.expensiveCause(data)...)
+	}
 	if data.pattern == blocked {
 		list = append(
 			list,
@@ -245,17 +265,18 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 				),
 			)
 		}
-		return list
+		return append(list, d.expensiveCause(data)...)
 	}
 	if data.pattern == budgeted {
 		return append(
 			list,
 			fmt.Sprintf(
 				"NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs "+
-					"is small",
+					"is small%s",
 				words.Number(data.facts.Softnet.Squeezed),
 				words.Number(data.work.Count),
 				data.facts.Softnet.Processed/max(data.work.Count, 1),
+				readSettings(w, "netdev_budget", "netdev_budget_usecs", "dev_weight"),
 			),
 			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
 		)
@@ -267,7 +288,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"each packet takes NET_RX %s: something in its path is dear (filter rules, tc, XDP, a slow socket)",
+				"each packet takes NET_RX %s: something on its path is expensive (filter rules, tc, XDP, a slow socket)",
 				words.Span(cost),
 			),
 		)
@@ -278,6 +299,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a "+
 			"second", words.Span(cost), words.Number(uint64(rate))))
 	}
+	list = append(list, d.expensiveCause(data)...)
 	if data.work.Driver != "" {
 		list = append(
 			list,
@@ -364,7 +386,7 @@ func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string
 		list = append(list, "not a lack of processors: "+others)
 	}
 	if t.Covered > 0 {
-		if user := fold.UserShare(&data.facts); user < 0.5 {
+		if user := fold.UserShare(&data.facts); user < 0.5 && data.pattern != programs && data.pattern != held {
 			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", words.Percent(user), data.cpu))
 		}
 		list = append(
@@ -375,7 +397,7 @@ func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string
 				data.cpu,
 			),
 		)
-		if share := fold.Ratio(float64(t.IRQ), float64(t.Covered)); share < 0.1 {
+		if share := fold.Ratio(float64(t.IRQ), float64(t.Covered)); share < 0.1 && data.pattern != storm {
 			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", words.Percent(share), data.cpu))
 		}
 	}
@@ -416,6 +438,9 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
 				"one CPU, and many adapters hash UDP by address only",
 		)
+	}
+	if list := d.adviceOfNew(w, data); len(list) > 0 {
+		return list
 	}
 	if data.work.Name != "NET_RX" {
 		list := []string{
@@ -462,11 +487,13 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 		)
 		return list
 	default:
-		if cost >= d.settings.DearPacket.Std() {
+		if l, ok := expensive(data.stacks); ok && l.advice != "" {
+			list = append(list, l.advice)
+		} else if cost >= d.settings.DearPacket.Std() {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"make the packets cheaper: %s each go into their path; look at iptables-save -c, nft list ruleset, tc -s "+
+					"make the packets cheaper: each takes %s; look at iptables-save -c, nft list ruleset, tc -s "+
 						"filter; not needed once a packet takes a few microseconds",
 					words.Span(cost),
 				),

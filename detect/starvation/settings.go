@@ -4,24 +4,30 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of dpc-starvation; docs/DETECTORS.md explains each.
 type Settings struct {
-	BusyShare       float64         `toml:"busy_share"`
-	ClearShare      float64         `toml:"clear_share"`
-	SharedBusyShare float64         `toml:"shared_busy_share"`
-	DropShare       float64         `toml:"drop_share"`
-	MinDrops        uint64          `toml:"min_drops"`
-	LateWait        detect.Duration `toml:"late_wait"`
-	LateCount       uint64          `toml:"late_count"`
-	LongRun         detect.Duration `toml:"long_run"`
-	MaxSteal        float64         `toml:"max_steal"`
-	DearPacket      detect.Duration `toml:"dear_packet"`
-	SqueezeShare    float64         `toml:"squeeze_share"`
-	FullPollShare   float64         `toml:"full_poll_share"`
-	SilentGaps      uint64          `toml:"silent_gaps"`
-	LeastSilence    detect.Duration `toml:"least_silence"`
-	DPCGuideline    detect.Duration `toml:"dpc_guideline"`
-	ISRGuideline    detect.Duration `toml:"isr_guideline"`
-	GuidelineFactor float64         `toml:"guideline_factor"`
-	Watchdog        detect.Duration `toml:"watchdog"`
+	BusyShare         float64         `toml:"busy_share"`
+	ClearShare        float64         `toml:"clear_share"`
+	SharedBusyShare   float64         `toml:"shared_busy_share"`
+	DropShare         float64         `toml:"drop_share"`
+	MinDrops          uint64          `toml:"min_drops"`
+	LateWait          detect.Duration `toml:"late_wait"`
+	LateCount         uint64          `toml:"late_count"`
+	LongRun           detect.Duration `toml:"long_run"`
+	BurstDrops        uint64          `toml:"burst_drops"`
+	BacklogWait       detect.Duration `toml:"backlog_wait"`
+	ShallowShare      float64         `toml:"shallow_share"`
+	SmallBacklogShare float64         `toml:"small_backlog_share"`
+	HeldWait          detect.Duration `toml:"held_wait"`
+	InterruptShare    float64         `toml:"interrupt_share"`
+	MaxSteal          float64         `toml:"max_steal"`
+	DearPacket        detect.Duration `toml:"dear_packet"`
+	SqueezeShare      float64         `toml:"squeeze_share"`
+	FullPollShare     float64         `toml:"full_poll_share"`
+	SilentGaps        uint64          `toml:"silent_gaps"`
+	LeastSilence      detect.Duration `toml:"least_silence"`
+	DPCGuideline      detect.Duration `toml:"dpc_guideline"`
+	ISRGuideline      detect.Duration `toml:"isr_guideline"`
+	GuidelineFactor   float64         `toml:"guideline_factor"`
+	Watchdog          detect.Duration `toml:"watchdog"`
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.
@@ -84,6 +90,48 @@ func (s *Settings) Fields() []detect.Field {
 			Value:   &s.LongRun,
 		},
 		{
+			Key:     "burst_drops",
+			Default: "1000",
+			Doc:     "packets dropped at a backlog within one second that are a fault by themselves",
+			Reason:  "the default netdev_max_backlog: a backlog of it was filled and overflowed by as much again",
+			Value:   &s.BurstDrops,
+		},
+		{
+			Key:     "backlog_wait",
+			Default: "1ms",
+			Doc:     "wait of NET_RX from which something else had its CPU when a backlog overflowed",
+			Reason:  "measured: 0.02 to 0.4 ms on a CPU whose backlog was 10 packets, 2 to 4 ms where programs held the CPU",
+			Value:   &s.BacklogWait,
+		},
+		{
+			Key:     "shallow_share",
+			Default: "0.25",
+			Doc:     "share of a CPU in NET_RX below which a backlog that overflows is called small",
+			Reason:  "measured: 2 % with a backlog of 10 packets; a burst of 0.3 s takes 30 % of its second",
+			Value:   &s.ShallowShare,
+		},
+		{
+			Key:     "small_backlog_share",
+			Default: "0.005",
+			Doc:     "share of a CPU's packets dropped at a small backlog, or by the flow limit, that is reported",
+			Reason:  "measured: 0.8 to 4 % with a backlog of 10 packets; floods that a host handles lose 0.3 %",
+			Value:   &s.SmallBacklogShare,
+		},
+		{
+			Key:     "held_wait",
+			Default: "2ms",
+			Doc:     "wait of a softirq from which it counts as held back, where it is known by whom",
+			Reason:  "measured: 2 to 4 ms behind a real-time task; one wait above 2 ms in 168 s of a busy, healthy host",
+			Value:   &s.HeldWait,
+		},
+		{
+			Key:     "interrupt_share",
+			Default: "0.5",
+			Doc:     "share of a CPU in hard interrupts that is called a storm",
+			Reason:  "more than half of a CPU is never left for tasks and softirqs on a healthy host",
+			Value:   &s.InterruptShare,
+		},
+		{
 			Key:     "max_steal",
 			Default: "0.05",
 			Doc:     "stolen share of a CPU above which delays on it prove nothing",
@@ -93,7 +141,7 @@ func (s *Settings) Fields() []detect.Field {
 		{
 			Key:     "dear_packet",
 			Default: "5µs",
-			Doc:     "time for one packet above which its path is called dear",
+			Doc:     "time for one packet from which its path is called expensive",
 			Reason:  "measured: 1 to 2 µs for a UDP packet through veth without rules",
 			Value:   &s.DearPacket,
 		},

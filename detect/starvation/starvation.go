@@ -4,19 +4,20 @@ import (
 	_ "embed"
 	"lostbeat/detect"
 	"lostbeat/fold"
-	"lostbeat/internal/words"
 	"time"
 
 	"lostbeat/model"
 )
 
-// starvation finds deferred work (softirqs, DPCs) that starves others: a CPU
-// that spends its time in it, and a victim that was delayed or lost. Neither
-// alone is a fault.
+// starvation finds CPUs whose deferred work (softirqs, DPCs) starves others or is
+// starved itself, and says why a backlog overflows. It needs a victim: a busy CPU
+// alone is no fault.
 type starvation struct {
 	settings Settings
 	cases    detect.Cases[starved]
 	long     detect.Cases[longWork]
+	// asked is when detail was last asked for, by CPU.
+	asked map[int32]model.Time
 }
 
 // confirmStarvation is the number of ticks in a row that must agree.
@@ -34,6 +35,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 		settings: s,
 		cases:    detect.NewCases[starved](name, l),
 		long:     detect.NewCases[longWork](name, l),
+		asked:    make(map[int32]model.Time),
 	}
 	d.long.Instant = true
 	return d
@@ -43,7 +45,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 const name = "dpc-starvation"
 
 func limits(s Settings, l *fold.Limits) {
-	l.LateWait, l.LongRun = s.LateWait.Std(), s.LongRun.Std()
+	l.LateWait, l.LongRun, l.HeldWait = s.LateWait.Std(), s.LongRun.Std(), s.HeldWait.Std()
 	l.DPCGuideline, l.ISRGuideline = s.DPCGuideline.Std(), s.ISRGuideline.Std()
 	l.LeastSilence, l.SilentGaps = s.LeastSilence.Std(), s.SilentGaps
 }
@@ -64,16 +66,46 @@ const (
 	threaded
 	// unproven: a CPU that is busy with DPCs in a capture that shows no loss; flows that fell silent may be its victims.
 	unproven
+	// programs: tasks hold the CPU, and its softirqs get too little of it.
+	programs
+	// shallow: the backlog overflows though NET_RX has time to spare: it holds too few packets.
+	shallow
+	// limited: the flow limit drops the packets of the flows that fill the backlog.
+	limited
+	// burst: more packets came at once than NET_RX could handle.
+	burst
+	// overflowed: a backlog overflowed, and why is not known.
+	overflowed
+	// held: a real-time task, or kernel code, delays the softirqs, and nothing is lost.
+	held
+	// storm: hard interrupts take the CPU.
+	storm
+	patterns // their number
 )
+
+// isBacklog says that the pattern is a reason for the loss of packets at a backlog in single seconds.
+func (p pattern) isBacklog() bool { return p >= programs && p <= overflowed }
+
+// explainsSockets says that receive queues that overflow on the same CPU are victims.
+func (p pattern) explainsSockets() bool {
+	switch p {
+	case saturated, crowded, budgeted, unproven, programs, storm:
+		return true
+	}
+	return false
+}
 
 // starved is what is known about one starved CPU or NAPI thread.
 type starved struct {
 	pattern pattern
 	cpu     int32
-	// look is what the fault looked like: that of the pattern seen in most
-	// windows. What remains of a fault that ends is not told in its place.
+	// moments are what it looked like by pattern; look is the worst moment of the pattern under which most was lost.
+	moments detect.Moments[pattern, moment]
+	looks   [patterns]look
 	look
-	looks [unproven + 1]look
+	moment
+	// lastLoss is the end of the last second in which packets were lost at the backlog, 0 none.
+	lastLoss model.Time
 	// device is the device whose packets it handles, drops what was dropped at backlogs since the start.
 	device  fold.DeviceKey
 	dropped uint64
@@ -92,47 +124,46 @@ type starved struct {
 	// deviceDrops counts packets that the device lost because of it.
 	deviceDrops uint64
 	deviceBase  uint64
+	// flowLimit counts packets that the flow limit dropped.
+	flowLimit uint64
+	// stacks are the kernel stacks of the CPU in the window with most samples, sched the scheduling of its ksoftirqd in
+	// the window in which that waited longest.
+	stacks fold.Stacks
+	sched  fold.Scheduling
 	// napi are a NAPI thread's polls since the fault began, worstDrops what was
-	// lost in the window that look tells of.
+	// lost in the window that the moment shows.
 	napi       fold.NAPI
 	worstDrops uint64
 }
 
-// look is what a fault looked like in the windows in which it showed one pattern.
+// look is how much of its CPU the culprit took, over the windows of one pattern.
 type look struct {
-	// windows is their number, shares the sum of the culprit's shares of them.
-	windows int
-	shares  float64
-	// worstShare is the largest share, and work and facts are the culprit and
-	// its CPU in the last window that came close to it, others the other CPUs.
-	worstShare float64
-	work       fold.Work
-	facts      fold.CPUSecond
-	others     []fold.BusyCPU
+	// windows is their number, shares the sum of the culprit's shares of them, worstShare the largest.
+	windows            int
+	shares, worstShare float64
 }
 
 // share is the culprit's mean share of its CPU.
 func (l *look) share() float64 { return fold.Ratio(l.shares, float64(l.windows)) }
 
-// nearWorst is the part of the largest share from which a window describes the fault.
-const nearWorst = 0.9
+// moment is what a fault looked like: the culprit, its CPU, and the other CPUs.
+type moment struct {
+	work   fold.Work
+	facts  fold.CPUSecond
+	others []fold.BusyCPU
+	// holder is who held the softirqs back, where it is known.
+	holder holder
+}
 
-// add notes a window that showed pattern p, and takes the look of the pattern
-// seen most often.
-func (data *starved) add(p pattern, share float64, top *fold.Work, facts *fold.CPUSecond, others []fold.BusyCPU) {
+// note takes up a moment of a pattern in which so much was lost, and shows the
+// pattern under which most was lost so far.
+func (data *starved) note(p pattern, share, lost float64, m moment) {
 	l := &data.looks[p]
 	l.windows++
 	l.shares += share
 	l.worstShare = max(l.worstShare, share)
-	if share >= nearWorst*l.worstShare {
-		l.work, l.facts, l.others = *top, facts.Clone(), others
-	}
-	data.pattern = p
-	for i := range data.looks {
-		if data.looks[i].windows > data.looks[data.pattern].windows {
-			data.pattern = pattern(i)
-		}
-	}
+	data.moments.Note(p, lost, m)
+	data.pattern, data.moment = data.moments.Worst()
 	data.look = data.looks[data.pattern]
 }
 
@@ -162,99 +193,25 @@ func (d *starvation) Finish(w *detect.Tick, emit func(model.Finding)) {
 	d.cases.Flush(w, emit, func(in *detect.Case[starved]) model.Finding { return d.describe(w, in) })
 }
 
-// judgeCPU decides whether deferred work on one CPU starves others.
-func (d *starvation) judgeCPU(w *detect.Tick, c *fold.CPU) {
-	s := d.settings
-	sum := &c.Sum
-	top := sum.Top()
-	if top == nil {
-		return
-	}
-	window := time.Duration(w.WindowSeconds()) * time.Second
-	total, share := sum.Share(sum.Deferred(), window), sum.Share(top.Busy, window)
-
-	drops := sum.Softnet.Dropped
-	lossy := drops >= s.MinDrops && fold.Ratio(float64(drops), float64(drops+sum.Softnet.Processed)) >= s.DropShare
-	deviceDrops := d.deviceDropsOn(w, c)
-	lossy = lossy || deviceDrops >= s.MinDrops && share >= s.BusyShare
-	late, worst, blocker := d.lateWaits(c, top)
-	delayed := late >= s.LateCount && !d.stolen(sum)
-
-	key := "cpu" + words.Itoa(c.ID)
-	p, ok := saturated, false
-	switch {
-	case delayed && !lossy && blocker != nil && blocker.MaxRun >= s.LateWait.Std():
-		// One run alone was long enough to make others late. Late waits behind
-		// many shorter runs are what a loaded CPU shows without a fault.
-		p, ok = blocked, true
-		top, share = blocker, sum.Share(blocker.Busy, window)
-	case (lossy || delayed) && total >= s.BusyShare && share >= s.SharedBusyShare:
-		ok = true
-		if d.squeezedEarly(sum, top) {
-			p = budgeted
-		}
-	case drops >= s.MinDrops && d.squeezedEarly(sum, sum.Vector("NET_RX")):
-		p, ok = budgeted, true
-		// NET_RX gets so little done that another vector may be the busiest.
-		top = sum.Vector("NET_RX")
-		share = sum.Share(top.Busy, window)
-	case lossy && share >= s.SharedBusyShare && fold.IdleShare(sum) < 0.1 && share >= fold.UserShare(sum):
-		p, ok = crowded, true
-	case w.Windows() && total >= s.BusyShare && !isSoftirq(top):
-		p, ok = unproven, true
-	}
-	var in *detect.Case[starved]
-	switch {
-	case ok:
-		fresh := d.cases.Get(key) == nil
-		in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return d.suffers(c, &c.Seconds[slot]) }))
-		if fresh {
-			in.Data = starved{
-				cpu:           c.ID,
-				late:          late - d.lateIn(c, c.Seconds[w.Slot].Late),
-				baseDropped:   c.Dropped - drops,
-				baseProcessed: c.Processed - sum.Softnet.Processed,
-				baseSqueezed:  c.Squeezed - sum.Softnet.Squeezed,
-			}
-		}
-	case total >= s.ClearShare && (drops > 0 || late > 0) || drops >= s.MinDrops:
-		in = d.cases.Keep(w, key)
-	}
-	if in == nil {
-		return
-	}
-	data := &in.Data
-	if ok {
-		data.add(p, share, top, sum, d.otherCPUs(w, c.ID))
-		if device := d.deviceOf(w, c); device.Name != "" {
-			data.device = device
-		}
-	}
-	data.dropped = c.Dropped - data.baseDropped
-	data.processed, data.squeezed = c.Processed-data.baseProcessed, c.Squeezed-data.baseSqueezed
-	data.deviceDrops += d.newDeviceDrops(w, c, share)
-	// The window slides: count each second's late waits once.
-	data.late += d.lateIn(c, c.Seconds[w.Slot].Late)
-	if worst.Wait > data.worstLate.Wait {
-		data.worstLate = worst
-	}
-	d.collectVictims(w, c, data)
-	if data.pattern == unproven {
-		regular, silent := w.FlowsOn(c.ID, in.Start.Add(-time.Second))
-		data.regular = max(data.regular, regular)
-		data.silences = addHushes(data.silences, silent)
-	}
-}
-
 // suffers says that a second of a CPU shows work that is lost or late, or a
-// CPU that is busy with deferred work.
-func (d *starvation) suffers(c *fold.CPU, s *fold.CPUSecond) bool {
-	return s.Softnet.Dropped > 0 || d.lateIn(c, s.Late) > 0 || s.Share(s.Deferred(), time.Second) >= d.settings.ClearShare
+// CPU that is busy with deferred work or interrupts.
+func (d *starvation) suffers(c *fold.CPU, s *fold.CPUSecond, p pattern) bool {
+	if s.Softnet.Dropped > 0 || d.lateIn(c, s.Late) > 0 || s.Share(s.Deferred(), time.Second) >= d.settings.ClearShare {
+		return true
+	}
+	switch p {
+	case held:
+		n, _, _ := heldWaits(s)
+		return n > 0
+	case storm:
+		return fold.IRQShare(s, time.Second) >= d.settings.InterruptShare
+	}
+	return false
 }
 
-// lateWaits counts the waits of other work than top on this CPU, and names the
+// lateWaits counts the waits for other work on this CPU, and names the
 // work whose long runs they waited for.
-func (d *starvation) lateWaits(c *fold.CPU, top *fold.Work) (n uint64, worst fold.Run, blocker *fold.Work) {
+func (d *starvation) lateWaits(c *fold.CPU) (n uint64, worst fold.Run, blocker *fold.Work) {
 	blamed := make([]uint64, len(c.Sum.Work))
 	for _, l := range c.Sum.Late {
 		blame := d.blockerOf(c, l)
@@ -321,7 +278,7 @@ func (d *starvation) stolen(c *fold.CPUSecond) bool {
 
 // squeezedEarly says that NET_RX stops with work left after few packets and
 // well before its time is up: its budget is too small, rather than its packets
-// too dear.
+// too expensive.
 func (d *starvation) squeezedEarly(c *fold.CPUSecond, top *fold.Work) bool {
 	if top == nil || top.Name != "NET_RX" || top.Count == 0 || c.Softnet.Processed == 0 {
 		return false
@@ -355,41 +312,6 @@ func (d *starvation) otherCPUs(w *detect.Tick, self int32) []fold.BusyCPU {
 		}
 	}
 	return others
-}
-
-// deviceOf returns the device whose packets the CPU handles: the one that
-// loses most at backlogs, else the one polled most here, else the busiest.
-func (d *starvation) deviceOf(w *detect.Tick, c *fold.CPU) fold.DeviceKey {
-	var sums []fold.DeviceCount
-	if c.Sum.Softnet.Dropped > 0 {
-		for _, slot := range w.Recent() {
-			for _, dc := range w.Backlog[slot] {
-				sums = fold.AddDevice(sums, dc.Device, dc.Count)
-			}
-		}
-	}
-	if best, ok := mostOf(sums); ok {
-		return best
-	}
-	for _, n := range c.Sum.NAPI {
-		if n.Device.Ifindex != 0 {
-			sums = fold.AddDevice(sums, n.Device, n.Packets)
-		}
-	}
-	if best, ok := mostOf(sums); ok {
-		return best
-	}
-	return fold.DeviceKey{}
-}
-
-func mostOf(list []fold.DeviceCount) (best fold.DeviceKey, ok bool) {
-	var most uint64
-	for _, dc := range list {
-		if dc.Device.Name != "" && (dc.Count > most || dc.Count == most && ok && fold.CompareDevices(dc.Device, best) < 0) {
-			best, most, ok = dc.Device, dc.Count, true
-		}
-	}
-	return best, ok
 }
 
 // deviceDropsOn counts packets lost in rings of devices that this CPU polls,
@@ -448,7 +370,7 @@ func (d *starvation) collectVictims(w *detect.Tick, c *fold.CPU, data *starved) 
 		if here*2 < all {
 			continue
 		}
-		if data.pattern != blocked {
+		if data.pattern.explainsSockets() {
 			w.Claim(detect.SocketDrops{Socket: s.Key})
 		}
 		known := false

@@ -44,7 +44,7 @@ func (d *starvation) judgeThreads(w *detect.Tick) {
 		data := &in.Data
 		data.napi.Add(t.second)
 		data.deviceDrops = source.DeviceTotal + source.RingTotal - data.deviceBase
-		// What the CPUs did is told of the worst window: at the end of a fault
+		// What the CPUs did is that of the worst window: at the end of a fault
 		// there is nothing left to see.
 		if drops > data.worstDrops {
 			data.worstDrops, data.cpu = drops, t.cpu.ID

@@ -1,0 +1,169 @@
+package starvation
+
+import (
+	"fmt"
+	"path"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// How long detail is wanted, and how often.
+const (
+	stacksFor = 2 * time.Second
+	schedFor  = 5 * time.Second
+	askEvery  = 10 * time.Second
+)
+
+// readNetdev is the reading of the settings of net.core that concern backlogs.
+const readNetdev = "netdev"
+
+// ask asks for the detail that names a cause on a CPU: kernel stacks, who runs
+// while ksoftirqd waits, and the settings.
+func (d *starvation) ask(w *detect.Tick, cpu int32, finding string) {
+	if last, ok := d.asked[cpu]; w.Windows() || ok && w.Now.Sub(last) < askEvery {
+		return
+	}
+	d.asked[cpu] = w.Now
+	r := model.Request{Kind: model.RequestStacks, CPU: cpu, PID: -1, TID: -1, For: stacksFor, Finding: finding}
+	w.Request(r)
+	r.Kind, r.For = model.RequestSched, schedFor
+	w.Request(r)
+	w.Request(model.Request{
+		Kind: model.RequestReading, CPU: -1, PID: -1, TID: -1, Name: readNetdev, For: time.Second, Finding: finding,
+	})
+}
+
+// collectDetail keeps the best of the detail that has come.
+func (d *starvation) collectDetail(w *detect.Tick, cpu int32, data *starved) {
+	if s := w.StacksOf(cpu); softirqSamples(s) > softirqSamples(data.stacks) || data.stacks.Samples == 0 {
+		data.stacks = s
+	}
+	if s := w.KsoftirqdOf(cpu); s.In(model.SchedWaiting).Total > data.sched.In(model.SchedWaiting).Total {
+		data.sched = s
+		if data.pattern == programs {
+			if h := d.holderOf(w, cpu); h.known() {
+				data.holder = h
+			}
+		}
+	}
+}
+
+// setting returns a setting of net.core as it was read, 0 when it was not.
+func setting(w *detect.Tick, name string) float64 {
+	keys, values := w.Readings(readNetdev, 0)
+	for i, k := range keys {
+		if k.Instance == name {
+			return values[i].Value
+		}
+	}
+	return 0
+}
+
+func softirqSamples(s fold.Stacks) (n uint64) {
+	for _, c := range s.Counts {
+		if c.Softirq {
+			n += c.Samples
+		}
+	}
+	return n
+}
+
+// meanings says what kernel functions that make packets expensive are part of;
+// the first pattern that matches counts.
+var meanings = []struct{ function, meaning, advice string }{
+	{"nft_*", "filter rules (nftables)", "look for rules that each packet passes (nft list ruleset, iptables-save -c): " +
+		"use sets and maps, and put the rule that matches most packets first"},
+	{"ipt_do_table", "filter rules (iptables)", "look for rules that each packet passes (iptables-save -c): use ipset, " +
+		"and put the rule that matches most packets first"},
+	{"ip6t_do_table", "filter rules (ip6tables)", "ip6tables-save -c shows the rules that each packet passes: use ipset"},
+	{"ebt_do_table", "filter rules (ebtables)", "ebtables -L --Lc shows the rules that each frame passes"},
+	{"bm_find", "string match of filter rules", "match by address and port before the string match"},
+	{"kmp_find", "string match of filter rules", "match by address and port before the string match"},
+	{"string_mt", "string match of filter rules", "match by address and port before the string match"},
+	{"skb_find_text", "string match of filter rules", "match by address and port before the string match"},
+	{"bpf_prog_*", "a BPF program", "bpftool prog shows run_time_ns and run_cnt of each program " +
+		"(kernel.bpf_stats_enabled)"},
+	{"__bpf_prog_run*", "a BPF program", "bpftool prog shows run_time_ns and run_cnt of each program " +
+		"(kernel.bpf_stats_enabled)"},
+	{"___bpf_prog_run", "a BPF program that is interpreted", "switch the BPF compiler on: net.core.bpf_jit_enable"},
+	{"tcf_classify*", "tc filters", "tc -s filter show dev DEVICE ingress: use flower with hardware offload, or fewer " +
+		"filters"},
+	{"fl_classify", "tc filters (flower)", "tc -s filter show dev DEVICE ingress: fewer masks make flower faster"},
+	{"u32_classify", "tc filters (u32)", "tc -s filter show dev DEVICE ingress: use flower or a hash of u32"},
+	{"cls_bpf_classify", "tc filters (BPF)", "bpftool net and bpftool prog show the program and its run time"},
+	{"__nf_conntrack_find_get", "connection tracking", "raise nf_conntrack_buckets; notrack what needs no state"},
+	{"nf_conntrack_*", "connection tracking", "notrack what needs no state"},
+	{"fib_table_lookup", "route look-up", "see how many routes there are (ip route show table all)"},
+	{"udp4_lib_lookup2", "look-up of UDP sockets", "many sockets share one port or address: see ss -uan"},
+	{"__udp4_lib_lookup", "look-up of UDP sockets", "many sockets share one port or address: see ss -uan"},
+	{"packet_rcv*", "packet sockets (captures)", "end tcpdump and other captures, or give them a filter"},
+	{"tpacket_rcv", "packet sockets (captures)", "end tcpdump and other captures, or give them a filter"},
+	{"native_queued_spin_lock_slowpath", "a lock that other CPUs hold", "see which function waits for it in the stacks " +
+		"of the stack.sample events"},
+}
+
+// meaningOf returns what a function is part of, empty when it is not in the table.
+func meaningOf(function string) (meaning, advice string) {
+	for _, m := range meanings {
+		if ok, _ := path.Match(m.function, function); ok {
+			return m.meaning, m.advice
+		}
+	}
+	return "", ""
+}
+
+// leaf is the function in which deferred work was found most often.
+type leaf struct {
+	function, meaning, advice string
+	// samples are those in it, part those of everything with the same meaning, of those of all softirqs of the CPU.
+	samples, part, of uint64
+}
+
+// expensive returns the function in which the CPU's softirqs spend their time,
+// by the samples of their stacks.
+func expensive(s fold.Stacks) (l leaf, ok bool) {
+	byFunction := make(map[string]uint64)
+	byMeaning := make(map[string]uint64)
+	for _, c := range s.Counts {
+		if !c.Softirq {
+			continue
+		}
+		l.of += c.Samples
+		byFunction[c.Function] += c.Samples
+		if meaning, _ := meaningOf(c.Function); meaning != "" {
+			byMeaning[meaning] += c.Samples
+		}
+	}
+	for _, c := range s.Counts { // in a fixed order, unlike the map
+		if n := byFunction[c.Function]; c.Softirq && n > l.samples {
+			l.function, l.samples = c.Function, n
+		}
+	}
+	l.meaning, l.advice = meaningOf(l.function)
+	l.part = max(byMeaning[l.meaning], l.samples)
+	return l, l.of >= minStackSamples && float64(l.samples) >= minLeafShare*float64(l.of)
+}
+
+// From how many samples, and from which share of them, a function is named.
+const (
+	minStackSamples = 20
+	minLeafShare    = 0.2
+)
+
+// text says what was found, in numbers.
+func (l *leaf) text(cpu int32) string {
+	text := fmt.Sprintf("of %s of CPU %d in softirqs, %s were in %s", words.Plural(l.of, "sample"), cpu,
+		words.Number(l.samples), fold.Printable(l.function))
+	if l.meaning == "" {
+		return text
+	}
+	text += ": " + l.meaning
+	if l.part > l.samples {
+		text += fmt.Sprintf(" (%s with the functions that belong to it)", words.Number(l.part))
+	}
+	return text
+}

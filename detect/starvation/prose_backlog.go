@@ -1,0 +1,267 @@
+package starvation
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// titleOfNew is the title of a backlog that deferred work does not explain by
+// itself, of softirqs that are held back, and of storms of interrupts.
+func (d *starvation) titleOfNew(w *detect.Tick, in *detect.Case[starved], lost string) string {
+	data := &in.Data
+	ongoing := in.Ongoing()
+	atBacklog := lost
+	if data.dropped > 0 {
+		atBacklog = strings.Replace(lost, " lost in ", " lost at its backlog in ", 1)
+	}
+	switch data.pattern {
+	case programs:
+		who, verb := "Programs", words.Tense(ongoing, "hold", "held")
+		if h := &data.holder; h.known() {
+			who, verb = h.name(), words.Tense(ongoing, "holds", "held")
+		}
+		return fmt.Sprintf("%s %s CPU %d and its softirqs %s too little of it: %s",
+			who, verb, data.cpu, words.Tense(ongoing, "get", "got"), atBacklog)
+	case shallow:
+		name := "netdev_max_backlog"
+		if n := setting(w, name); n > 0 {
+			name += " (" + words.Plural(uint64(n), "packet") + ")"
+		}
+		return fmt.Sprintf("Bursts %s %s on CPU %d: %s",
+			words.Tense(ongoing, "exceed", "exceeded"), name, data.cpu, atBacklog)
+	case limited:
+		return fmt.Sprintf("The flow limit of CPU %d %s packets of the largest flows: %s",
+			data.cpu, words.Tense(ongoing, "drops", "dropped"), atBacklog)
+	case burst:
+		return fmt.Sprintf("A burst %s more than NET_RX on CPU %d %s: %s", words.Tense(ongoing, "brings", "brought"),
+			data.cpu, words.Tense(ongoing, "can handle", "could handle"), atBacklog)
+	case held:
+		h := &data.holder
+		who := h.name()
+		if h.entry != "" || h.function != "" {
+			who += " in " + fold.Printable(h.code())
+		}
+		return fmt.Sprintf("%s %s back the softirqs of CPU %d, the worst by %s (%s)", who,
+			words.Tense(ongoing, "holds", "held"), data.cpu, words.Span(data.work.MaxWait), fold.Printable(data.work.Name))
+	case storm:
+		title := fmt.Sprintf("Hard interrupts %s %s of CPU %d", words.Tense(ongoing, "take", "took"),
+			words.Percent(data.share()), data.cpu)
+		if data.work.Busy > 0 {
+			title += ", most of them of " + fold.Printable(data.work.Label())
+		}
+		if lost != "" {
+			title += ": " + lost
+		}
+		return title
+	}
+	return fmt.Sprintf("The backlog of CPU %d %s; why is not known: %s",
+		data.cpu, words.Tense(ongoing, "overflows", "overflowed"), atBacklog)
+}
+
+// code names the kernel code of a holder: what was called, and where in it the CPU was.
+func (h *holder) code() string {
+	if h.entry == "" || h.entry == h.function {
+		return h.function
+	}
+	return h.entry + " (" + h.function + ")"
+}
+
+// causesOfNew are the causes of the same patterns, none for the others.
+func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) {
+	sum := &data.facts
+	netRX := &data.work
+	share := words.Percent(sum.Share(netRX.Busy, max(sum.Softnet.Covered, time.Second)))
+	tasks := words.Percent(fold.TaskShare(sum))
+	switch data.pattern {
+	case programs:
+		list = append(list, fmt.Sprintf("tasks had %s of CPU %d (user code %s) and NET_RX %s, which waited up to %s for it: "+
+			"what a softirq leaves is up to ksoftirqd, which shares the CPU with them", tasks, data.cpu,
+			words.Percent(fold.UserShare(sum)), share, words.Span(netRX.MaxWait)))
+		return append(list, d.rivals(w, data)...)
+	case shallow:
+		list = append(list, fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
+			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet")))
+		if n := setting(w, "netdev_max_backlog"); n > 0 {
+			return append(list, fmt.Sprintf("net.core.netdev_max_backlog is %s (1,000 by default): it was read",
+				words.Number(uint64(n))))
+		}
+		return append(list, "that the backlog (net.core.netdev_max_backlog) is small for these bursts is inferred: "+
+			"the setting was not read")
+	case limited:
+		return append(list, fmt.Sprintf("the flow limit (net.core.flow_limit_cpu_bitmap) dropped %s of %s: it drops packets "+
+			"of flows that bring most of the packets while the backlog is more than half full",
+			words.Number(data.flowLimit), words.Plural(data.dropped, "packet")))
+	case burst:
+		return append(list, fmt.Sprintf("%s came within a second, of which NET_RX handled %s in %s of the second",
+			words.Plural(sum.Softnet.Processed+sum.Softnet.Dropped, "packet"), words.Number(sum.Softnet.Processed), share))
+	case overflowed:
+		text := fmt.Sprintf("packets arrived faster than NET_RX on CPU %d took them out of its backlog", data.cpu)
+		if netRX.Count > 0 {
+			text += fmt.Sprintf("; it had %s of the CPU and waited up to %s", share, words.Span(netRX.MaxWait))
+		} else {
+			text += "; how NET_RX ran was not seen"
+		}
+		return append(list, text)
+	case held:
+		return append(list, d.heldCauses(data)...)
+	case storm:
+		list = append(list, fmt.Sprintf("hard interrupts come before softirqs and tasks: CPU %d spent %s of its time in them",
+			data.cpu, words.Percent(data.share())))
+		if netRX.Count > 0 {
+			list = append(list, fmt.Sprintf("%s ran %s in the window, the longest %s", fold.Printable(netRX.Label()),
+				words.Plural(netRX.Count, "time"), words.Span(netRX.MaxRun)))
+		}
+	}
+	return list
+}
+
+// rivals says who had the CPU while ksoftirqd waited for it.
+func (d *starvation) rivals(w *detect.Tick, data *starved) (list []string) {
+	waited := data.sched.In(model.SchedWaiting).Total
+	for _, r := range data.sched.Rivals {
+		if r.PID <= 0 || r.Policy == model.SchedPolicySoftirq || len(list) == maxRivals {
+			continue
+		}
+		h := holder{task: r.Task, pid: r.PID, policy: r.Policy, priority: r.Priority}
+		text := fmt.Sprintf("%s ran for %s of the %s that ksoftirqd/%d waited", h.name(), words.Span(r.Run),
+			words.Span(waited), data.cpu)
+		if r.Cgroup != "" {
+			text += ", control group " + fold.Printable(r.Cgroup)
+		}
+		list = append(list, text)
+	}
+	if len(list) == 0 {
+		text := "which programs they were was not observed"
+		if why := w.Refusal(model.RequestSched, ""); why != "" {
+			text += ": " + fold.Printable(why)
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// maxRivals bounds the tasks that a finding names.
+const maxRivals = 3
+
+func (d *starvation) heldCauses(data *starved) []string {
+	h := &data.holder
+	if h.entry != "" || h.function != "" {
+		return []string{
+			fmt.Sprintf("of %s of CPU %d, %s were in %s, called by %s: it runs with interrupts or softirqs disabled",
+				words.Plural(h.all, "sample"), data.cpu, words.Number(h.samples), fold.Printable(h.code()), h.name()),
+			fmt.Sprintf("ksoftirqd/%d did not wait for the CPU, the softirqs did", data.cpu),
+		}
+	}
+	return []string{
+		fmt.Sprintf("%s ran for %s of the %s that ksoftirqd/%d waited for the CPU", h.name(), words.Span(h.run),
+			words.Span(h.of), data.cpu),
+		"ksoftirqd has no real-time priority: what it has to do waits until the task sleeps, or for the next tick",
+	}
+}
+
+// expensiveCause says where the CPU's softirqs spend their time, where stacks were sampled.
+func (d *starvation) expensiveCause(data *starved) []string {
+	if l, ok := expensive(data.stacks); ok {
+		return []string{l.text(data.cpu)}
+	}
+	return nil
+}
+
+// detailNumbers are the numbers of what was asked for.
+func (d *starvation) detailNumbers(data *starved) (list []model.Evidence) {
+	if data.pattern.isBacklog() && data.work.MaxWait > 0 {
+		list = append(list, detect.Evidence("longest wait of NET_RX", float64(data.work.MaxWait), "ns"))
+	}
+	if waited := data.sched.In(model.SchedWaiting); waited.Total > 0 {
+		list = append(list, detect.Evidence(fmt.Sprintf("ksoftirqd/%d waited for the CPU, within the window", data.cpu),
+			float64(waited.Total), "ns"))
+	}
+	if l, ok := expensive(data.stacks); ok {
+		list = append(list,
+			detect.Evidence("stack samples in softirqs", float64(l.of), "samples"),
+			detect.Evidence("of them in "+fold.Printable(l.function), float64(l.samples), "samples"))
+	}
+	return list
+}
+
+// readSettings quotes settings of net.core as they were read, empty when they were not.
+func readSettings(w *detect.Tick, names ...string) string {
+	var parts []string
+	for _, name := range names {
+		if n := setting(w, name); n > 0 {
+			parts = append(parts, name+" is "+words.Number(uint64(n)))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// adviceOfNew is what to do about the same patterns, nothing for the others.
+func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
+	switch data.pattern {
+	case programs:
+		who := "the programs"
+		if h := &data.holder; h.known() {
+			who = h.name()
+		}
+		list := []string{
+			fmt.Sprintf("move %s off CPU %d (taskset, CPUAffinity=, cpusets), or the receive work to another CPU "+
+				"(RPS, IRQ affinity); not when every CPU is as busy", who, data.cpu),
+			fmt.Sprintf("or give ksoftirqd/%d more of the CPU (renice -n -10 -p its PID); not when the programs must "+
+				"not be slowed down", data.cpu),
+		}
+		if data.holder.realTime() {
+			list[1] = "or take the real-time priority from it (chrt -o -p 0 PID); not when it must meet deadlines"
+		}
+		return list
+	case shallow:
+		return []string{
+			"raise net.core.netdev_max_backlog (1000 is the default; several thousand for bursts); not when the CPU has no " +
+				"time for more packets",
+		}
+	case limited:
+		return []string{
+			fmt.Sprintf("take CPU %d out of net.core.flow_limit_cpu_bitmap, or raise net.core.flow_limit_table_len if "+
+				"many flows share an entry; not when the large flows are a flood: the limit then protects the others",
+				data.cpu),
+		}
+	case burst, overflowed:
+		return []string{
+			"raise net.core.netdev_max_backlog so that it holds the burst, or let the sender pace its packets; not when " +
+				"such loads last: the backlog then only adds delay",
+			"if it happens again, record it (lostbeat record) to see what NET_RX did meanwhile",
+		}
+	case held:
+		h := &data.holder
+		if h.entry != "" || h.function != "" {
+			return []string{
+				fmt.Sprintf("find out what %s wants of %s and how often (perf trace -p %d); not needed if it happens once",
+					words.Task(h.task, h.pid), fold.Printable(h.code()), h.pid),
+			}
+		}
+		return []string{
+			fmt.Sprintf("keep %s off CPU %d, or the receive work (RPS, IRQ affinity); not when it must run there",
+				h.name(), data.cpu),
+			"or let it sleep more often, or take its real-time priority away (chrt -o -p 0 PID); not when it must meet " +
+				"deadlines",
+		}
+	case storm:
+		line := "the line"
+		if data.work.Busy > 0 {
+			line = fold.Printable(data.work.Label())
+		}
+		return []string{
+			fmt.Sprintf("see how often %s interrupts (/proc/interrupts) and raise its interrupt moderation (ethtool -C for "+
+				"network devices), or spread it (smp_affinity); not when the device itself is broken", line),
+		}
+	}
+	return nil
+}
