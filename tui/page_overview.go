@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -226,8 +227,8 @@ func (u *ui) oneLine(v *view, f *model.Finding, w int, marks bool) string {
 		String()
 }
 
-// victims says who suffered: what the finding itself names, and who lost packets
-// or was refused ports while it lasted.
+// victims says who suffered: who lost packets by the finding's own numbers, or was
+// refused ports while it lasted.
 func victims(v *view, f *model.Finding) string {
 	var parts []string
 	if ofPorts(f) {
@@ -248,54 +249,67 @@ func victims(v *view, f *model.Finding) string {
 		}
 		return strings.Join(parts, " · ")
 	}
-	type victim struct {
-		label string
-		lost  float64
-		whose int // 0 a program, 1 a queue before the sockets
+	lost := losses(f)
+	slices.SortStableFunc(lost, func(a, b loss) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.count, a.count))
+	})
+	if programs := slices.IndexFunc(lost, func(x loss) bool { return x.rank == 1 }); programs > 2 {
+		lost = append(lost[:2], lost[programs:]...) // leave room for the queues
 	}
-	var list []victim
-	for _, r := range lostBetween(v, f.Start, min(max(f.End, f.Start+fold.FrameStep), v.at)) {
-		label := ""
-		switch k := &r.Key; k.Place {
-		case model.PlaceSocket:
-			label = socketName(k.Protocol, k.Port)
-			if k.Process != "" {
-				label += " " + processName(k.Process, k.PID)
-			}
-		case model.PlaceRing:
-			label = "ring of " + cmp.Or(k.Device, "a device")
-		case model.PlaceBacklog:
-			label = "the backlog"
-		default:
-			continue
+	for _, x := range lost[:min(len(lost), 3)] {
+		count := formatCount(x.count)
+		if x.count < 1e6 {
+			count = formatInt(int64(x.count)) // as the title has it
 		}
-		i := slices.IndexFunc(list, func(x victim) bool { return x.label == label })
-		if i < 0 {
-			x := victim{label: label, whose: 1}
-			if r.Key.Place == model.PlaceSocket {
-				x.whose = 0
-			}
-			list = append(list, x)
-			i = len(list) - 1
-		}
-		list[i].lost += float64(r.Value.Rate)
-	}
-	slices.SortStableFunc(
-		list,
-		func(a, b victim) int { return cmp.Or(cmp.Compare(a.whose, b.whose), cmp.Compare(b.lost, a.lost)) },
-	)
-	if programs := slices.IndexFunc(
-		list, func(x victim) bool { return x.whose == 1 },
-	); programs > 2 { // leave room for the queues
-		list = append(list[:2], list[programs:]...)
-	}
-	for _, x := range list[:min(len(list), 3)] {
-		parts = append(parts, x.label+" lost "+formatCount(x.lost))
+		parts = append(parts, x.label+" lost "+count)
 	}
 	if len(parts) == 0 {
 		return ""
 	}
 	return strings.Join(parts, " · ") + " packets"
+}
+
+// loss is what one victim of a finding lost.
+type loss struct {
+	label string
+	count float64
+	rank  int // 0 a program, 1 a queue before the sockets
+}
+
+// losses are the losses that a finding counts, by who suffered them: its own
+// numbers, so that they agree with its title, and no loss of another finding.
+func losses(f *model.Finding) (list []loss) {
+	own := ""
+	if f.Subject.PID > 0 || f.Subject.Process != "" {
+		own = processName(f.Subject.Process, f.Subject.PID)
+	}
+	if f.Subject.Port != 0 {
+		own = strings.TrimSpace(f.Subject.Protocol + "/" + strconv.Itoa(int(f.Subject.Port)) + " " + own)
+	}
+	for _, e := range f.Evidence {
+		if e.Unit != "packets" || e.Value <= 0 {
+			continue
+		}
+		switch rest, socket := strings.CutPrefix(e.Name, "dropped at the receive queue of "); {
+		case socket:
+			list = append(list, loss{rest, e.Value, 0})
+		case e.Name == "dropped at the receive queue":
+			list = append(list, loss{cmp.Or(own, "a socket"), e.Value, 0})
+		case e.Name == "dropped at the full backlog":
+			label := "the backlog"
+			if f.Subject.CPU >= 0 {
+				label += " of CPU " + strconv.Itoa(int(f.Subject.CPU))
+			}
+			list = append(list, loss{label, e.Value, 1})
+		case e.Name == "dropped in the device's ring", e.Name == "lost in the ring":
+			list = append(list, loss{"ring of " + cmp.Or(f.Subject.Device, "a device"), e.Value, 1})
+		case e.Name == "lost in front of the device":
+			list = append(list, loss{cmp.Or(f.Subject.Device, "a device"), e.Value, 1})
+		case strings.HasPrefix(e.Name, "lost by "):
+			list = append(list, loss{e.Name[len("lost by "):], e.Value, 0})
+		}
+	}
+	return list
 }
 
 // poolOf is the pool that a finding speaks of; nil when it is not known.
