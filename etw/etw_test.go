@@ -397,10 +397,12 @@ func TestClassicNames(t *testing.T) {
 	}{
 		{ClassPerfInfo, 68, "PerfInfo/DPC"}, {
 			ClassPerfInfo, 66, "PerfInfo/ThreadedDPC",
-		}, {ClassPerfInfo, 69, "PerfInfo/TimerDPC"}, {ClassPerfInfo, 67, "PerfInfo/ISR"}, {ClassPerfInfo, 50, "PerfInfo/ISR-MSI"},
+		}, {ClassPerfInfo, 69, "PerfInfo/TimerDPC"}, {ClassPerfInfo, 67, "PerfInfo/ISR"},
+		{ClassPerfInfo, 50, "PerfInfo/ISR-MSI"},
 		{
 			ClassPerfInfo, 46, "PerfInfo/SampleProf",
-		}, {ClassThread, 36, "Thread/CSwitch"}, {ClassImage, 10, "Image/Load"}, {ClassImage, 2, "Image/Unload"}, {ClassProcess, 1, "Process/Start"},
+		}, {ClassThread, 36, "Thread/CSwitch"}, {ClassImage, 10, "Image/Load"},
+		{ClassImage, 2, "Image/Unload"}, {ClassProcess, 1, "Process/Start"},
 		{ClassPerfInfo, 250, "PerfInfo/250"}, {GUID{1}, 68, ""},
 	} {
 		s := NewState()

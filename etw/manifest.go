@@ -104,9 +104,14 @@ type manifestXML struct {
 
 // manifestTypes are the input types of manifests.
 var manifestTypes = map[string]inType{
-	"win:UnicodeString": inUTF16, "win:AnsiString": inANSI, "win:Int8": inInt8, "win:UInt8": inUint8, "win:Int16": inInt16, "win:UInt16": inUint16, "win:Int32": inInt32, "win:UInt32": inUint32,
-	"win:Int64": inInt64, "win:UInt64": inUint64, "win:Float": inFloat, "win:Double": inDouble, "win:Boolean": inBool, "win:Binary": inBinary, "win:GUID": inGUID, "win:Pointer": inPointer,
-	"win:FILETIME": inFileTime, "win:SYSTEMTIME": inSystemTime, "win:SID": inSID, "win:HexInt32": inHex32, "win:HexInt64": inHex64,
+	"win:UnicodeString": inUTF16, "win:AnsiString": inANSI, "win:Int8": inInt8,
+	"win:UInt8": inUint8, "win:Int16": inInt16, "win:UInt16": inUint16,
+	"win:Int32": inInt32, "win:UInt32": inUint32,
+	"win:Int64": inInt64, "win:UInt64": inUint64, "win:Float": inFloat,
+	"win:Double": inDouble, "win:Boolean": inBool, "win:Binary": inBinary,
+	"win:GUID": inGUID, "win:Pointer": inPointer,
+	"win:FILETIME": inFileTime, "win:SYSTEMTIME": inSystemTime, "win:SID": inSID,
+	"win:HexInt32": inHex32, "win:HexInt64": inHex64,
 }
 
 // readManifest adds the events of a manifest; one that does not parse gives

@@ -62,7 +62,8 @@ const (
 )
 
 // flagNames are the text forms of the flags, lowest bit first.
-var flagNames = [...]string{"derived", "keyframe", "wait_unknown", "v6only", "reuse", "secondary", "inclusive", "transmit"}
+var flagNames = [...]string{"derived", "keyframe", "wait_unknown", "v6only", "reuse", "secondary",
+	"inclusive", "transmit"}
 
 // What happened to a device, as device.event names it.
 const (

@@ -11,8 +11,10 @@ import (
 )
 
 const example = `2026-11-22T14:03:09.000000000Z meta key=host value=voice-1
-2026-11-22T14:03:09.250000000Z deferred.run dur=1.9ms cpu=0 pid=15 tid=15 class=softirq wait=12us vector=3 name=NET_RX task=ksoftirqd/0
-2026-11-22T14:03:09.250002500Z deferred.run dur=2.5us cpu=0 pid=15 tid=15 class=softirq wait=800ns vector=3 name=NET_RX task=ksoftirqd/0
+2026-11-22T14:03:09.250000000Z deferred.run dur=1.9ms cpu=0 pid=15 tid=15 class=softirq` +
+	` wait=12us vector=3 name=NET_RX task=ksoftirqd/0
+2026-11-22T14:03:09.250002500Z deferred.run dur=2.5us cpu=0 pid=15 tid=15 class=softirq` +
+	` wait=800ns vector=3 name=NET_RX task=ksoftirqd/0
 `
 
 // TestFormatExample keeps the example in docs/FORMAT.md true: run with -update

@@ -160,7 +160,10 @@ func (u *ui) focused(bands []band) section {
 }
 
 // blanks is what blank cuts from.
-const blanks = "                                                                                                                                "
+const blanks = quarter + quarter + quarter + quarter
+
+// quarter is a quarter of them.
+const quarter = "                                "
 
 func blank(w int) string {
 	if w <= len(blanks) {

@@ -516,7 +516,8 @@ func (u *ui) checks(v *view) []check {
 		area   string
 		place  model.Place
 		probes []string
-	}{{"ring", model.PlaceRing, []string{"nic"}}, {"backlog", model.PlaceBacklog, []string{"drop", "nic"}}, {"socket queues", model.PlaceSocket, []string{"drop"}}} {
+	}{{"ring", model.PlaceRing, []string{"nic"}},
+		{"backlog", model.PlaceBacklog, []string{"drop", "nic"}}, {"socket queues", model.PlaceSocket, []string{"drop"}}} {
 		n := v.snap.Places[p.place]
 		if n == 0 && p.place == model.PlaceBacklog && v.windows() {
 			continue // Windows has no such queue

@@ -151,12 +151,21 @@ func (hinted) Hint() string { return "plug it in" }
 
 func TestFormats(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
-		{formatNanos(0), "0 µs"}, {formatNanos(900), "0.9 µs"}, {formatNanos(9999), "10.0 µs"}, {formatNanos(180e3), "180 µs"}, {formatNanos(1.9e6), "1.9 ms"}, {formatNanos(353e6), "353 ms"}, {formatNanos(999.9e6), "1.0 s"}, {formatNanos(10.797e9), "10.8 s"}, {formatNanos(125e9), "2 min 5 s"},
-		{formatCount(0), "0"}, {formatCount(0.01), "<0.1"}, {formatCount(1.25), "1.2"}, {formatCount(12), "12"}, {formatCount(9870), "9,870"}, {formatCount(301_200), "301.2k"}, {formatCount(3.6e6), "3.6M"}, {formatCount(-5), "-5"}, {formatCount(math.NaN()), none}, {formatCount(2e15), "2000.0T"},
-		{formatPercent(0), "0 %"}, {formatPercent(0.0001), "<0.1 %"}, {formatPercent(0.998), "99.8 %"}, {formatPercent(1), "100 %"}, {formatPercent(1.5), "150.0 %"},
-		{formatBytes(512), "512 B"}, {formatBytes(208 << 10), "208 KiB"}, {formatBytes(38 << 20), "38 MiB"}, {formatBytes(3 << 30), "3 GiB"},
+		{formatNanos(0), "0 µs"}, {formatNanos(900), "0.9 µs"}, {formatNanos(9999), "10.0 µs"},
+		{formatNanos(180e3), "180 µs"}, {formatNanos(1.9e6), "1.9 ms"},
+		{formatNanos(353e6), "353 ms"}, {formatNanos(999.9e6), "1.0 s"}, {formatNanos(10.797e9), "10.8 s"},
+		{formatNanos(125e9), "2 min 5 s"},
+		{formatCount(0), "0"}, {formatCount(0.01), "<0.1"}, {formatCount(1.25), "1.2"},
+		{formatCount(12), "12"}, {formatCount(9870), "9,870"}, {formatCount(301_200), "301.2k"},
+		{formatCount(3.6e6), "3.6M"}, {formatCount(-5), "-5"}, {formatCount(math.NaN()), none},
+		{formatCount(2e15), "2000.0T"},
+		{formatPercent(0), "0 %"}, {formatPercent(0.0001), "<0.1 %"}, {formatPercent(0.998), "99.8 %"},
+		{formatPercent(1), "100 %"}, {formatPercent(1.5), "150.0 %"},
+		{formatBytes(512), "512 B"}, {formatBytes(208 << 10), "208 KiB"},
+		{formatBytes(38 << 20), "38 MiB"}, {formatBytes(3 << 30), "3 GiB"},
 		{formatSpan(-1), "0 s"}, {formatSpan(12 * time.Second), "12 s"}, {formatSpan(252 * time.Second), "4 min 12 " +
-			"s"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3 h 20 min"}, {formatSpan(100 * time.Hour), "4 days"},
+			"s"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3 h 20 min"},
+		{formatSpan(100 * time.Hour), "4 days"},
 		{formatInt(-1234567), "-1,234,567"}, {formatInt(999), "999"},
 		{formatValue(0.998, "ratio"), "99.8 %"}, {formatValue(4e6, "ns"), "4.0 ms"}, {formatValue(960, "s"), "16 min"}, {
 			formatValue(3.6e6, "packets"), "3.6M packets",
@@ -174,7 +183,8 @@ func TestWrap(t *testing.T) {
 		w    int
 		want string
 	}{
-		{"one two three", 7, "one two|three"}, {"one", 0, ""}, {"abcdefgh", 3, "abc|def|gh"}, {"世界世界", 4, "世界|世界"}, {"世", 1, ""}, {"  a   b ", 80, "a b"}, {"", 5, ""},
+		{"one two three", 7, "one two|three"}, {"one", 0, ""}, {"abcdefgh", 3, "abc|def|gh"},
+		{"世界世界", 4, "世界|世界"}, {"世", 1, ""}, {"  a   b ", 80, "a b"}, {"", 5, ""},
 	} {
 		if got := strings.Join(wrap(tt.text, tt.w), "|"); got != tt.want {
 			t.Errorf("wrap(%q, %d) = %q, want %q", tt.text, tt.w, got, tt.want)

@@ -217,7 +217,8 @@ func TestSilentFlow(t *testing.T) {
 					AddPacket(model.Packet{Time: s.Now().Add(
 						time.Duration(n) * 100 * time.Millisecond,
 					), CPU: cpu, PID: 500, TID: -1, Protocol: model.ProtocolUDP, LocalPort: 5405, RemotePort: 5405,
-						Direction: model.DirectionRX, SizeBytes: 64, LocalAddr: "10.0.0.1", RemoteAddr: "10.0.0.2", Process: "heartbeatd.exe"})
+						Direction: model.DirectionRX, SizeBytes: 64,
+						LocalAddr: "10.0.0.1", RemoteAddr: "10.0.0.2", Process: "heartbeatd.exe"})
 			}
 		})
 		return s.Batch()

@@ -11,7 +11,8 @@ import (
 
 // readable are the readings that a live source can give on request.
 var readable = [...]string{
-	ReadConntrack, ReadNeighbours, ReadUDPMem, ReadTCPMem, ReadListenQueue, ReadRPFilter, ReadXDP, ReadTC, ReadQdisc, ReadMTU,
+	ReadConntrack, ReadNeighbours, ReadUDPMem, ReadTCPMem, ReadListenQueue, ReadRPFilter, ReadXDP,
+	ReadTC, ReadQdisc, ReadMTU,
 	ReadNft, ReadIPTables,
 }
 

@@ -29,14 +29,16 @@ func (d *packetDrop) title(data *loss, ongoing bool) string {
 		if data.protocol == model.ProtocolTCP {
 			return fmt.Sprintf("No program %s on %s", words.Tense(ongoing, "listens", "listened"), port)
 		}
-		return fmt.Sprintf("Nothing %s on %s: no program has a socket there", words.Tense(ongoing, "listens", "listened"), port)
+		return fmt.Sprintf("Nothing %s on %s: no program has a socket there",
+			words.Tense(ongoing, "listens", "listened"), port)
 	case "TCP_LISTEN_OVERFLOW":
 		return fmt.Sprintf("The accept queue of %s %s full", port, words.Tense(ongoing, "is", "was"))
 	case "PROTO_MEM":
 		return fmt.Sprintf("The memory limit of all %s sockets together %s reached, %s loses packets",
 			protocolText(cmp.Or(data.protocol, model.ProtocolUDP)), words.Tense(ongoing, "is", "was"), port)
 	case "SOCKET_BACKLOG":
-		return fmt.Sprintf("%s %s inside calls on its socket while packets arrive", port, words.Tense(ongoing, "stays", "stayed"))
+		return fmt.Sprintf("%s %s inside calls on its socket while packets arrive", port,
+			words.Tense(ongoing, "stays", "stayed"))
 	case "NETFILTER_DROP":
 		return "netfilter " + words.Tense(ongoing, "drops", "dropped") + " packets" + d.path(data)
 	}

@@ -308,7 +308,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 	for _, f := range o.found.All() {
 		expects := func(x Expectation) bool { return x.matches(&f, env) }
 		if env != nil &&
-			(!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" && !slices.ContainsFunc(r.Scenario.Expect, expects)) {
+			(!env.concerns(&f) || env.shared && f.Subject.Kind == "cpu" && f.Subject.Device == "" &&
+				!slices.ContainsFunc(r.Scenario.Expect, expects)) {
 			if !strings.HasPrefix(f.Subject.Netns, ownPrefix()) &&
 				f.Subject.Process != ownName() { // not of a scenario beside this one
 				r.Elsewhere = append(r.Elsewhere, f)

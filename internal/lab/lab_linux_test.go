@@ -15,7 +15,7 @@ import (
 	"lostbeat/internal/testutil"
 )
 
-// only limits TestLab to some scenarios: go test ./internal/lab -run TestLab -scenarios quiet,leak-bind
+// only limits TestLongLab to some scenarios: go test ./internal/lab -run TestLongLab -scenarios quiet,leak-bind
 var only = flag.String("scenarios", "", "scenarios to run, separated by commas; empty for all")
 
 func TestMain(m *testing.M) {
@@ -34,11 +34,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLab makes every fault happen and wants every verdict right. The machines
+// TestLongLab makes every fault happen and wants every verdict right. The machines
 // that run it are shared, and what their neighbours do can be a fault of its
 // own: a verdict that is wrong is printed and has to be right when the scenario
 // runs once more.
-func TestLab(t *testing.T) {
+func TestLongLab(t *testing.T) {
 	testutil.Privileged(t)
 	if testing.Short() {
 		t.Skip("the lab takes minutes")

@@ -29,9 +29,9 @@ func (l *findingLog) Write(b *model.Batch) error {
 	return nil
 }
 
-// TestLiveEqualsReplay records a live run with two faults at a time and wants
+// TestLongLiveEqualsReplay records a live run with two faults at a time and wants
 // the same findings from the recording, byte for byte.
-func TestLiveEqualsReplay(t *testing.T) {
+func TestLongLiveEqualsReplay(t *testing.T) {
 	testutil.Privileged(t)
 	if testing.Short() {
 		t.Skip("it makes faults for a quarter of a minute")

@@ -18,7 +18,9 @@ func TestQuantile(t *testing.T) {
 		xs   []float64
 		q    float64
 		want float64
-	}{{[]float64{3, 1, 2}, 0.5, 2}, {[]float64{4, 1, 3, 2}, 0.5, 2.5}, {[]float64{1, 2, 3, 4, 5}, 0.95, 4.8}, {[]float64{7}, 0.1, 7}, {[]float64{1, 2}, 2, 2}, {[]float64{1, 2}, -1, 1}} {
+	}{{[]float64{3, 1, 2}, 0.5, 2}, {[]float64{4, 1, 3, 2}, 0.5, 2.5},
+		{[]float64{1, 2, 3, 4, 5}, 0.95, 4.8}, {[]float64{7}, 0.1, 7}, {[]float64{1, 2}, 2, 2},
+		{[]float64{1, 2}, -1, 1}} {
 		if got := Quantile(c.xs, c.q); math.Abs(got-c.want) > 1e-12 {
 			t.Errorf("quantile %v of %v is %v, want %v", c.q, c.xs, got, c.want)
 		}

@@ -21,8 +21,10 @@ func TestPortsAreAMap(t *testing.T) {
 		p := Port{
 			Cookie: uint64(
 				random.IntN(400),
-			), Netns: int64(random.IntN(2)), LocalAddr: []string{"", "0.0.0.0", "::1"}[random.IntN(3)], LocalPort: uint16(random.IntN(40)),
-			Protocol: model.ProtocolUDP, Resting: random.IntN(4) == 0, PID: int32(step), Process: fmt.Sprintf("p%d", random.IntN(50)),
+			), Netns: int64(random.IntN(2)), LocalAddr: []string{"", "0.0.0.0", "::1"}[random.IntN(3)],
+			LocalPort: uint16(random.IntN(40)),
+			Protocol:  model.ProtocolUDP, Resting: random.IntN(4) == 0, PID: int32(step),
+			Process: fmt.Sprintf("p%d", random.IntN(50)),
 		}
 		if random.IntN(3) == 0 {
 			p.Cookie = 0

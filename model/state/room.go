@@ -70,7 +70,8 @@ func deviceBytes(_ DeviceKey, v model.DeviceConfig) int {
 }
 
 func queueBytes(_ QueueKey, v model.DeviceQueue) int {
-	return entryBytes[QueueKey, model.DeviceQueue]() + 2*int(unsafe.Sizeof(QueueKey{})) + textBytes(v.Device, v.IRQCPUs, v.RPSCPUs)
+	return entryBytes[QueueKey, model.DeviceQueue]() + 2*int(unsafe.Sizeof(QueueKey{})) +
+		textBytes(v.Device, v.IRQCPUs, v.RPSCPUs)
 }
 
 func poolBytes(_ PoolKey, v *Pool) int {

@@ -236,7 +236,8 @@ func (p *Port) setAddresses(
 	rport uint16,
 	netns int64,
 ) {
-	p.Protocol, p.LocalAddr, p.LocalPort, p.RemoteAddr, p.RemotePort, p.Netns = protocol, local, lport, remote, rport, netns
+	p.Protocol, p.Netns = protocol, netns
+	p.LocalAddr, p.LocalPort, p.RemoteAddr, p.RemotePort = local, lport, remote, rport
 }
 
 func (s *State) put(p *Port) {

@@ -172,7 +172,8 @@ func (a *attached) add(
 		return
 	}
 	b.AddInterruptHist(model.InterruptHist{
-		Time: now, Dur: interval, CPU: int32(key.Cpu), IRQ: int64(key.Irq), Class: model.ClassHardIRQ, Name: a.names.of(key.Irq, key.Action, ended).String(),
+		Time: now, Dur: interval, CPU: int32(key.Cpu), IRQ: int64(key.Irq), Class: model.ClassHardIRQ,
+		Name:  a.names.of(key.Irq, key.Action, ended).String(),
 		Count: run.Count, Busy: busy, MaxRun: time.Duration(run.Max), RunHist: &run,
 	})
 }

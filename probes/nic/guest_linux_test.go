@@ -47,10 +47,10 @@ const (
 	countLine   = "guest: received %d lost %d"
 )
 
-// TestRingOverflow has a device's own receive ring overflow, for real: an
+// TestLongRingOverflow has a device's own receive ring overflow, for real: an
 // emulated vmxnet3, which drops a frame when the guest has left no descriptor
 // for it, as hardware does, and counts it. The command itself watches.
-func TestRingOverflow(t *testing.T) {
+func TestLongRingOverflow(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		guestRingOverflow(t)
@@ -67,7 +67,7 @@ func TestRingOverflow(t *testing.T) {
 	defer sender.stop()
 	var received, lost uint64
 	out := vmtest.Run(t, vmtest.Options{
-		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestRingOverflow", Timeout: 4 * time.Minute,
+		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestLongRingOverflow", Timeout: 4 * time.Minute,
 		Modules: []string{
 			"vmxnet3",
 		}, Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Device: "vmxnet3", Wire: far,
@@ -158,7 +158,7 @@ func frame() []byte {
 	return append(b, make([]byte, 2+payload)...) // no checksum
 }
 
-// guestRingOverflow is the guest's side of TestRingOverflow.
+// guestRingOverflow is the guest's side of TestLongRingOverflow.
 func guestRingOverflow(t *testing.T) {
 	link := guestLink(t)
 	reader, err := net.ListenUDP("udp4", &net.UDPAddr{Port: guestPort})
@@ -169,7 +169,9 @@ func guestRingOverflow(t *testing.T) {
 	// The ring is what shall overflow, and not the socket.
 	if raw, err := reader.SyscallConn(); err != nil {
 		t.Fatal(err)
-	} else if cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) }); cerr != nil || err != nil {
+	} else if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+	}); cerr != nil || err != nil {
 		t.Fatal(cerr, err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // until it is closed

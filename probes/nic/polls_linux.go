@@ -94,8 +94,10 @@ func (p *polls) add(
 		return
 	}
 	known.idle = 0
-	event := model.NAPI{Time: now, Dur: interval, CPU: int32(key.Cpu), NetnsInode: key.Netns, Ifindex: int64(key.Ifindex), Device: backlogName,
-		Polls: v.Polls - before.Polls, Packets: v.Packets - before.Packets, FullPolls: v.FullPolls - before.FullPolls, ThreadedPolls: v.ThreadedPolls - before.ThreadedPolls}
+	event := model.NAPI{Time: now, Dur: interval, CPU: int32(key.Cpu), NetnsInode: key.Netns,
+		Ifindex: int64(key.Ifindex), Device: backlogName,
+		Polls: v.Polls - before.Polls, Packets: v.Packets - before.Packets, FullPolls: v.FullPolls - before.FullPolls,
+		ThreadedPolls: v.ThreadedPolls - before.ThreadedPolls}
 	if largest := v.Largest[ended&1]; largest.Interval == ended {
 		event.MaxPackets = uint64(largest.Packets)
 	}

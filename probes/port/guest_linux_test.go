@@ -7,22 +7,25 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/testutil"
 	"lostbeat/internal/vmtest"
 	"lostbeat/model"
 
 	"github.com/vishvananda/netlink"
 )
 
-// TestFunctions runs the scenarios on a kernel that allows fentry, where the
+// TestLongFunctions runs the scenarios on a kernel that allows fentry, where the
 // functions that take and give back ports are watched themselves.
-func TestFunctions(t *testing.T) {
+func TestLongFunctions(t *testing.T) {
+	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
 			out := vmtest.Run(t, vmtest.Options{
-				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket|TestActivity", Timeout: 5 * time.Minute,
+				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket|TestActivity",
+				Timeout: 5 * time.Minute,
 				Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
 			})
 			for _, part := range []string{"functions: on", "listing: on"} {

@@ -17,8 +17,9 @@ func TestHoldingsAreAMap(t *testing.T) {
 		cookie := uint64(random.IntN(3000))<<8 + 3
 		h := holding{
 			local: [16]byte{byte(random.IntN(3))}, remote: [16]byte{byte(random.IntN(200)), 1}, since: model.Time(step),
-			used: model.Time(random.IntN(2)), idleSince: model.Time(random.IntN(2)), comm: []string{"", "a", "b"}[random.IntN(3)],
-			pid: int32(random.IntN(9) - 1), netns: uint32(random.IntN(3)),
+			used: model.Time(random.IntN(2)), idleSince: model.Time(random.IntN(2)),
+			comm: []string{"", "a", "b"}[random.IntN(3)],
+			pid:  int32(random.IntN(9) - 1), netns: uint32(random.IntN(3)),
 			localPort: uint16(step), remotePort: uint16(step / 2),
 			flags: model.Flags(random.IntN(4)), protocol: model.ProtocolUDP, how: model.HowBindAny,
 			activity: model.Activity(random.IntN(3)), announced: random.IntN(2) == 0,

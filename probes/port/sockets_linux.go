@@ -111,7 +111,8 @@ func (t *socketTable) add(s *openSocket) {
 	}
 	t.n++
 	*t.at(t.n - 1) = listedSocket{
-		cookie: s.cookie, local: t.addrs.id(s.local), remote: t.addrs.id(s.remote), comm: t.comms.id(s.comm), netns: s.netns, now: s.now, used: s.used,
+		cookie: s.cookie, local: t.addrs.id(s.local), remote: t.addrs.id(s.remote), comm: t.comms.id(s.comm),
+		netns: s.netns, now: s.now, used: s.used,
 		pid: s.pid, localPort: s.localPort, remotePort: s.remotePort, protocol: s.protocol, state: s.state, flags: s.flags,
 	}
 	if 4*t.n > 3*len(t.index) {
@@ -144,8 +145,10 @@ func (t *socketTable) inOrder() iter.Seq[*openSocket] {
 		for _, i := range order {
 			s := t.at(int(i))
 			open = openSocket{
-				cookie: s.cookie, local: t.addrs.values[s.local], remote: t.addrs.values[s.remote], comm: t.comms.values[s.comm], netns: s.netns, now: s.now, used: s.used,
-				pid: s.pid, localPort: s.localPort, remotePort: s.remotePort, protocol: s.protocol, state: s.state, flags: s.flags, sharers: t.sharers[s.cookie],
+				cookie: s.cookie, local: t.addrs.values[s.local], remote: t.addrs.values[s.remote], comm: t.comms.values[s.comm],
+				netns: s.netns, now: s.now, used: s.used,
+				pid: s.pid, localPort: s.localPort, remotePort: s.remotePort,
+				protocol: s.protocol, state: s.state, flags: s.flags, sharers: t.sharers[s.cookie],
 			}
 			if !yield(&open) {
 				return

@@ -26,10 +26,12 @@ func TestSocketTable(t *testing.T) {
 		s := openSocket{
 			cookie: uint64(
 				(i*7)%n,
-			)<<12 + 5, local: [16]byte{15: byte(i % 3)}, remote: [16]byte{14: byte(i >> 8), 15: byte(i)}, netns: uint32(i % 2), localPort: uint16(i % 500),
+			)<<12 + 5, local: [16]byte{15: byte(i % 3)}, remote: [16]byte{14: byte(i >> 8), 15: byte(i)},
+			netns: uint32(i % 2), localPort: uint16(i % 500),
 			remotePort: uint16(
 				i,
-			), protocol: model.ProtocolTCP, state: 10, flags: flagReuse, now: uint32(i), used: uint32(i / 2), pid: int32(i%9) - 1, comm: fmt.Sprint("c", i%11),
+			), protocol: model.ProtocolTCP, state: 10, flags: flagReuse, now: uint32(i), used: uint32(i / 2),
+			pid: int32(i%9) - 1, comm: fmt.Sprint("c", i%11),
 		}
 		if table.has(s.cookie) || table.share(s.cookie, 1) {
 			t.Fatalf("cookie %d is listed before it was added", s.cookie)

@@ -301,7 +301,8 @@ func TestParseDiag(t *testing.T) {
 	if !ended || interrupted || err != nil {
 		t.Fatalf("%v, %v, %v; want the end", ended, interrupted, err)
 	}
-	if len(got) != 2 || got[0].cookie != 1<<40|5 || got[0].localPort != 80 || got[0].state != tcpListen || got[0].timeWait ||
+	if len(got) != 2 || got[0].cookie != 1<<40|5 || got[0].localPort != 80 ||
+		got[0].state != tcpListen || got[0].timeWait ||
 		got[0].local != mapped([4]byte{127, 0, 0, 1}) || !got[1].timeWait || got[1].expiresMS != 1500 ||
 		got[1].local[0] != 127 {
 		t.Errorf("got %+v", got)

@@ -26,8 +26,12 @@ const (
 type uringParams struct {
 	sqEntries, cqEntries, flags, cpu, idle, features, wqFD uint32
 	_                                                      [3]uint32
-	sq                                                     struct{ head, tail, ringMask, ringEntries, flags, dropped, array, _, _, _ uint32 }
-	cq                                                     struct{ head, tail, ringMask, ringEntries, overflow, cqes, flags, _, _, _ uint32 }
+	sq                                                     struct {
+		head, tail, ringMask, ringEntries, flags, dropped, array, _, _, _ uint32
+	}
+	cq struct {
+		head, tail, ringMask, ringEntries, overflow, cqes, flags, _, _, _ uint32
+	}
 }
 
 type uringSQE struct {

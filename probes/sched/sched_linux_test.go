@@ -182,7 +182,8 @@ func TestThrottled(t *testing.T) {
 		t.Errorf("throttled for %v, cpu.stat says %v", got, held)
 	}
 	of := o.longest(model.SchedThrottled)
-	if of.Limit != 20*time.Millisecond || of.Period != 100*time.Millisecond || filepath.Base(of.Cgroup) != filepath.Base(folder) {
+	if of.Limit != 20*time.Millisecond || of.Period != 100*time.Millisecond ||
+		filepath.Base(of.Cgroup) != filepath.Base(folder) {
 		t.Errorf("%+v", of)
 	}
 }
@@ -242,7 +243,8 @@ func testFrozen(t *testing.T, version, role string, late bool) {
 	stop()
 	o := result(t, s, c.part.TID)
 	longest := o.longest(model.SchedFrozen)
-	t.Logf("frozen for %v: seen %v in all, longest %v by %q", frozen, o.total(model.SchedFrozen), longest.Longest, longest.Cgroup)
+	t.Logf("frozen for %v: seen %v in all, longest %v by %q", frozen,
+		o.total(model.SchedFrozen), longest.Longest, longest.Cgroup)
 	if filepath.Base(longest.Cgroup) != filepath.Base(folder) {
 		t.Errorf("frozen by %q", longest.Cgroup)
 	}

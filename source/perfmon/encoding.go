@@ -137,7 +137,8 @@ func plausible(text string) int {
 				if unicode.IsUpper(r) && unicode.IsLower(before) {
 					score -= 4
 				}
-			case unicode.Is(unicode.Han, r) || unicode.Is(unicode.Hiragana, r) || unicode.Is(unicode.Katakana, r) || unicode.Is(unicode.Hangul, r):
+			case unicode.Is(unicode.Han, r) || unicode.Is(unicode.Hiragana, r) ||
+				unicode.Is(unicode.Katakana, r) || unicode.Is(unicode.Hangul, r):
 				score += 2
 			default:
 				score++

@@ -47,7 +47,8 @@ func TestParseCPU(t *testing.T) {
 	for _, c := range []struct {
 		in         string
 		group, cpu int32
-	}{{"0", 0, 0}, {"63", 0, 63}, {"1,5", 1, 5}, {"_Total", 0, -1}, {"0,_Total", 0, -1}, {"", 0, -1}, {"99999", 0, -1}, {"-1", 0, -1}, {"x,1", 0, -1}} {
+	}{{"0", 0, 0}, {"63", 0, 63}, {"1,5", 1, 5}, {"_Total", 0, -1}, {"0,_Total", 0, -1}, {"", 0, -1},
+		{"99999", 0, -1}, {"-1", 0, -1}, {"x,1", 0, -1}} {
 		if group, cpu := parseCPU(c.in); group != c.group || cpu != c.cpu {
 			t.Errorf("%q: group %d cpu %d", c.in, group, cpu)
 		}
@@ -184,7 +185,8 @@ func TestParseValue(t *testing.T) {
 	}{
 		{"6.9494827586206889356e-005", 6.9494827586206889356e-05, true},
 		{"0", 0, true}, {"100.000000", 100, true}, {"1,5", 1.5, true}, {"-1", -1, true}, {" 7 ", 7, true},
-		{" ", 0, false}, {"", 0, false}, {"1.234,5", 0, false}, {"1,234,5", 0, false}, {"-1.#IND", 0, false}, {"NaN", 0, false}, {"inf", 0, false}, {"abc", 0, false},
+		{" ", 0, false}, {"", 0, false}, {"1.234,5", 0, false}, {"1,234,5", 0, false}, {"-1.#IND", 0, false},
+		{"NaN", 0, false}, {"inf", 0, false}, {"abc", 0, false},
 	} {
 		if got, ok := parseValue([]byte(c.in)); ok != c.ok || got != c.want && ok {
 			t.Errorf("%q: %v, %v", c.in, got, ok)
@@ -281,7 +283,8 @@ func TestBases(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		want []float64
-	}{{"Odd/Average", []float64{0.05}}, {"Odd/Share", []float64{25, 25}}, {"Odd/Many", []float64{0.5}}, {"Odd/Age", []float64{40, 41}}} {
+	}{{"Odd/Average", []float64{0.05}}, {"Odd/Share", []float64{25, 25}}, {"Odd/Many", []float64{0.5}},
+		{"Odd/Age", []float64{40, 41}}} {
 		got := counters(batches, c.name, "")
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %v", c.name, got)

@@ -186,10 +186,13 @@ func strip(events []string) []string {
 func TestDrops(t *testing.T) {
 	got := lines(collect(t, open(t, storm().Binary(&perfmontest.BLG{}, false).Bytes(), Options{})), model.KindDrop)
 	want := []string{
-		`2026-03-10T19:36:51.000000000Z drop dur=1s place=ring count=40 queue=-1 reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
+		`2026-03-10T19:36:51.000000000Z drop dur=1s place=ring count=40 queue=-1 ` +
+			`reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
 		`2026-03-10T19:36:52.000000000Z drop dur=1s count=7 protocol=udp queue=-1 reason="UDPv4/Datagrams Received Errors"`,
-		`2026-03-10T19:36:52.000000000Z drop dur=1s place=ring count=40 queue=-1 reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
-		`2026-03-10T19:36:53.000000000Z drop dur=1s place=ring count=40 queue=-1 reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
+		`2026-03-10T19:36:52.000000000Z drop dur=1s place=ring count=40 queue=-1 ` +
+			`reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
+		`2026-03-10T19:36:53.000000000Z drop dur=1s place=ring count=40 queue=-1 ` +
+			`reason="Network Interface/Packets Received Discarded" device="Intel[R] Ethernet (2) I350"`,
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -126,7 +126,8 @@ func Everything(o Options) []byte {
 			Time:        w.Ticks(28_000),
 			Payload: []byte(
 				"\x01\x01\x00\x5b\x01\x00\x00\x00<instrumentationManifest><instrumentation><events><provider " +
-					"name='p'><events><event value='10' symbol='n'/></events></provider></events></instrumentation></instrumentationManifest>",
+					"name='p'><events><event value='10' symbol='n'/></events></provider></events></instrumentation>" +
+					"</instrumentationManifest>",
 			),
 		},
 	)
