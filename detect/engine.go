@@ -57,7 +57,7 @@ func New(s Settings, o Options) *Engine {
 	if e.facts == nil {
 		limits := s.limits()
 		limits.Memory = o.Memory
-		e.facts = fold.New(limits)
+		e.facts = fold.New(fold.Options{Judged: true, Limits: limits})
 	}
 	for i, d := range s.definitions {
 		e.detectors = append(e.detectors, d.make(s.tables[i], *s.Lifecycle))
@@ -84,6 +84,14 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 		}
 		e.last = max(e.last, ev.Time)
 		e.facts.Apply(b, ev)
+	}
+}
+
+// Derived gives what others have made of the stream, such as a loss of their
+// own, to the screen that shares the facts.
+func (e *Engine) Derived(b *model.Batch) {
+	for i := range b.Events {
+		e.facts.Derived(b, &b.Events[i])
 	}
 }
 

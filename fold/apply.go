@@ -7,145 +7,7 @@ import (
 	"lostbeat/model"
 )
 
-// Show makes h share the state of w: from now on it takes the events that w
-// takes. The caller puts h.Begin and h.End around all that changes w.
-func (w *Fold) Show(h *History) {
-	w.history = h
-	h.share(w.State)
-}
-
-// Derived takes an event that others have made of the stream, such as a finding.
-func (w *Fold) Derived(b *model.Batch, e *model.Event) {
-	if w.history != nil {
-		w.history.Event(b, e)
-	}
-}
-
-// Apply folds one event into the facts.
-func (w *Fold) Apply(b *model.Batch, e *model.Event) {
-	w.apply(b, e)
-	if w.history != nil {
-		w.history.Event(b, e)
-	}
-}
-
-func (w *Fold) apply(b *model.Batch, e *model.Event) {
-	w.busy = true
-	w.room.Earn(eventSteps)
-	if e.Flags&model.FlagKeyframe != 0 {
-		if w.warm {
-			return // it repeats what is known
-		}
-	} else if e.Kind != model.KindMeta {
-		w.warm = true
-	}
-	switch e.Kind {
-	case model.KindMeta,
-		model.KindProbe,
-		model.KindProcess,
-		model.KindDeviceConfig,
-		model.KindDeviceQueue,
-		model.KindPortActivity:
-		w.State.ApplyEvent(b, e)
-	case model.KindDeviceEvent:
-		v, _ := b.DeviceEvent(e)
-		w.applyDeviceEvent(v)
-		w.State.ApplyEvent(b, e)
-	case model.KindPortPool:
-		w.State.ApplyEvent(b, e)
-		w.Ports.rehome(w)
-	case model.KindLoss:
-		v, _ := b.Loss(e)
-		w.Loss.add(e.Time, v.Lost)
-	case model.KindDeferredHist:
-		w.applyDeferredHist(b, e)
-	case model.KindDeferredRun:
-		w.applyDeferredRun(b, e)
-	case model.KindInterruptHist:
-		w.applyInterruptHist(b, e)
-	case model.KindInterruptRun:
-		w.applyInterruptRun(b, e)
-	case model.KindNAPI:
-		v, _ := b.NAPI(e)
-		k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
-		if v.CPU < 0 {
-			return
-		}
-		if second := w.second(v.CPU); second != nil {
-			n := len(second.NAPI)
-			mergeNAPI(
-				&second.NAPI,
-				NAPI{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets},
-			)
-			list(&w.room, "devices polled", &second.NAPI, n, listedBytes)
-		}
-	case model.KindSoftnet:
-		v, _ := b.Softnet(e)
-		if v.CPU >= 0 {
-			c := w.cpu(v.CPU)
-			c.Seconds[w.Slot].Softnet.add(
-				Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets, v.FlowLimit},
-			)
-			c.Processed += v.Processed
-			c.Dropped += v.Dropped
-			c.Squeezed += v.TimeSqueeze
-		}
-	case model.KindSchedHist:
-		if v, _ := b.SchedHist(e); v.CPU >= 0 && strings.HasPrefix(v.Task, "ksoftirqd/") {
-			w.cpu(v.CPU).Seconds[w.Slot].Ksoftirqd.add(Thread{v.MaxWait, v.Run, v.Blocker})
-		}
-	case model.KindCPUTime:
-		v, _ := b.CPUTime(e)
-		if v.CPU >= 0 {
-			w.cpu(v.CPU).Seconds[w.Slot].Time.add(CPUTimes{v.Dur, v.User, v.System, v.Softirq, v.IRQ, v.Idle, v.Steal})
-		}
-	case model.KindDeviceStats:
-		v, _ := b.DeviceStats(e)
-		d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, e.Time)
-		s := &d.Seconds[w.Slot]
-		s.active = true
-		s.Packets += v.RXPackets
-		s.TXPackets += v.TXPackets
-		s.txDropped += v.TXDropped
-		s.rxDropped += v.RXDropped
-		s.rxErrs += v.RXErrors
-	case model.KindDrop:
-		w.applyDrop(b, e)
-	case model.KindPacket:
-		w.applyPacket(b, e)
-	case model.KindSocketQueue:
-		w.applySocketQueue(b, e)
-	case model.KindSchedState:
-		v, _ := b.SchedStateEvent(e)
-		w.applySchedState(v)
-	case model.KindSchedRival:
-		v, _ := b.SchedRival(e)
-		w.applySchedRival(v)
-	case model.KindStackSample:
-		v, _ := b.StackSample(e)
-		w.applyStackSample(v)
-	case model.KindReading:
-		v, _ := b.Reading(e)
-		w.applyReading(v)
-	case model.KindRequest:
-		v, _ := b.RequestEvent(e)
-		w.applyRequest(v)
-	case model.KindCounter:
-		v, _ := b.Counter(e)
-		w.Counters.add(v)
-	case model.KindPortAcquire,
-		model.KindPortRelease,
-		model.KindPortRest,
-		model.KindPortActive,
-		model.KindPortFail,
-		model.KindPortAudit,
-		model.KindRPCCall:
-		w.Ports.apply(w, b, e)
-	}
-}
-
-func (w *Fold) applyDeferredHist(b *model.Batch, e *model.Event) {
-	v, _ := b.DeferredHist(e)
+func (w *Fold) applyDeferredHist(v *model.DeferredHist) {
 	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
 		return // shares of counter logs are judged in perfmon.go, over the whole log
 	}
@@ -175,8 +37,7 @@ func (w *Fold) applyDeferredHist(b *model.Batch, e *model.Event) {
 	list(&w.room, "kinds of deferred work", &second.Work, n, listedBytes)
 }
 
-func (w *Fold) applyInterruptHist(b *model.Batch, e *model.Event) {
-	v, _ := b.InterruptHist(e)
+func (w *Fold) applyInterruptHist(v *model.InterruptHist) {
 	if v.CPU < 0 || v.Flags&model.FlagSecondary != 0 {
 		return
 	}
@@ -201,15 +62,67 @@ func (w *Fold) applyInterruptHist(b *model.Batch, e *model.Event) {
 	list(&w.room, "interrupts", &second.IRQs, n, listedBytes)
 }
 
-// applyDeferredRun keeps the single runs that waited or ran for long: with
-// --trace there are hundreds of thousands a second of the others.
-func (w *Fold) applyDeferredRun(b *model.Batch, e *model.Event) {
-	wait := time.Duration(e.Args[model.ArgDeferredRunWait])
-	late := wait >= w.limits.LateWait && e.Flags&model.FlagWaitUnknown == 0
-	if e.CPU < 0 || !late && e.Dur < w.limits.LongRun {
+func (w *Fold) applyNAPI(v *model.NAPI) {
+	if v.CPU < 0 {
 		return
 	}
-	v, _ := b.DeferredRun(e)
+	if second := w.second(v.CPU); second != nil {
+		k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
+		n := len(second.NAPI)
+		mergeNAPI(&second.NAPI, NAPI{k, v.Dur, v.Polls, v.Packets, v.FullPolls, v.ThreadedPolls, v.MaxPackets})
+		list(&w.room, "devices polled", &second.NAPI, n, listedBytes)
+	}
+}
+
+func (w *Fold) applySoftnet(v *model.Softnet) {
+	if v.CPU < 0 {
+		return
+	}
+	c := w.cpu(v.CPU)
+	c.Seconds[w.Slot].Softnet.add(
+		Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets, v.FlowLimit},
+	)
+	c.Processed += v.Processed
+	c.Dropped += v.Dropped
+	c.Squeezed += v.TimeSqueeze
+}
+
+func (w *Fold) applySchedHist(v *model.SchedHist) {
+	if v.CPU >= 0 && strings.HasPrefix(v.Task, "ksoftirqd/") {
+		w.cpu(v.CPU).Seconds[w.Slot].Ksoftirqd.add(Thread{v.MaxWait, v.Run, v.Blocker})
+	}
+}
+
+func (w *Fold) applyCPUTime(v *model.CPUTime) {
+	if v.CPU >= 0 {
+		w.cpu(v.CPU).Seconds[w.Slot].Time.add(CPUTimes{v.Dur, v.User, v.System, v.Softirq, v.IRQ, v.Idle, v.Steal})
+	}
+}
+
+func (w *Fold) applyDeviceStats(v *model.DeviceStats) {
+	d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, v.Time)
+	s := &d.Seconds[w.Slot]
+	s.active = true
+	s.Packets += v.RXPackets
+	s.TXPackets += v.TXPackets
+	s.txDropped += v.TXDropped
+	s.rxDropped += v.RXDropped
+	s.rxErrs += v.RXErrors
+}
+
+// keepsRun says that a run waited or ran for long. With --trace there are
+// hundreds of thousands a second that did not, so this comes before the decoding.
+func (w *Fold) keepsRun(e *model.Event) bool {
+	return e.CPU >= 0 && (e.Dur >= w.limits.LongRun || w.isLate(time.Duration(e.Args[model.ArgDeferredRunWait]), e.Flags))
+}
+
+func (w *Fold) isLate(wait time.Duration, flags model.Flags) bool {
+	return wait >= w.limits.LateWait && flags&model.FlagWaitUnknown == 0
+}
+
+// applyDeferredRun keeps a run that waited or ran for long.
+func (w *Fold) applyDeferredRun(v *model.DeferredRun) {
+	late := w.isLate(v.Wait, v.Flags)
 	run := Run{At: v.Time, Name: v.Name, Driver: v.Driver, Wait: v.Wait, Run: v.Dur, Before: v.Before, task: v.Task}
 	second := w.second(v.CPU)
 	if second == nil {
@@ -225,11 +138,7 @@ func (w *Fold) applyDeferredRun(b *model.Batch, e *model.Event) {
 
 // applyInterruptRun folds long runs of interrupt handlers in: captures from
 // Windows may carry single runs without histograms.
-func (w *Fold) applyInterruptRun(b *model.Batch, e *model.Event) {
-	if e.CPU < 0 || e.Dur < w.limits.LongRun {
-		return
-	}
-	v, _ := b.InterruptRun(e)
+func (w *Fold) applyInterruptRun(v *model.InterruptRun) {
 	second := w.second(v.CPU)
 	if second == nil {
 		return
@@ -239,9 +148,8 @@ func (w *Fold) applyInterruptRun(b *model.Batch, e *model.Event) {
 	}
 }
 
-func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
-	v, _ := b.Drop(e)
-	w.noteDrop(&v)
+func (w *Fold) applyDrop(v *model.Drop) {
+	w.noteDrop(v)
 	k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
 	atQueue := v.Place == model.PlaceSocket && FullQueue(v.Reason)
 	if !atQueue && v.Cookie != 0 {
@@ -249,7 +157,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 	}
 	switch v.Place {
 	case model.PlaceRing:
-		d := w.device(k, e.Time)
+		d := w.device(k, v.Time)
 		s := &d.Seconds[w.Slot]
 		if v.Flags&model.FlagTransmit != 0 {
 			d.RingTXTotal += v.Count
@@ -271,7 +179,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 		s.RingReasons = AddReason(s.RingReasons, ReasonCount{v.Reason, v.Location, v.Queue, v.Count})
 		list(&w.room, "reasons of loss", &s.RingReasons, n, listedBytes)
 	case model.PlaceDevice:
-		d := w.device(k, e.Time)
+		d := w.device(k, v.Time)
 		d.DeviceTotal += v.Count
 		s := &d.Seconds[w.Slot]
 		s.Device += v.Count
@@ -288,7 +196,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 			return
 		}
 		s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
-		s.seen = e.Time
+		s.seen = v.Time
 		s.Seconds[w.Slot].dropped += v.Count
 		if s == &w.room.socket {
 			return
@@ -301,7 +209,7 @@ func (w *Fold) applyDrop(b *model.Batch, e *model.Event) {
 }
 
 // applyDeviceEvent notes what became of a device.
-func (w *Fold) applyDeviceEvent(v model.DeviceEvent) {
+func (w *Fold) applyDeviceEvent(v *model.DeviceEvent) {
 	d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, v.Time)
 	switch v.What {
 	case "removed":
@@ -315,11 +223,10 @@ func (w *Fold) applyDeviceEvent(v model.DeviceEvent) {
 	}
 }
 
-func (w *Fold) applySocketQueue(b *model.Batch, e *model.Event) {
-	v, _ := b.SocketQueue(e)
+func (w *Fold) applySocketQueue(v *model.SocketQueue) {
 	s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
-	s.seen = e.Time
-	s.Last = v
+	s.seen = v.Time
+	s.Last = *v
 	second := &s.Seconds[w.Slot]
 	second.queueDropped += v.Dropped
 	second.MaxIdle = max(second.MaxIdle, v.Idle)

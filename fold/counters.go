@@ -90,7 +90,7 @@ func newCounterFacts(max int, room *budget.Budget) *Counters {
 }
 
 // add takes one value. Values of one time are one sample.
-func (c *Counters) add(v model.Counter) {
+func (c *Counters) add(v *model.Counter) {
 	use := usedCounters[v.Name]
 	if use == useNone {
 		return

@@ -67,8 +67,7 @@ func (f *Flow) silentAt(t model.Time, l *Limits) bool {
 }
 
 // applyPacket takes a received packet.
-func (w *Fold) applyPacket(b *model.Batch, e *model.Event) {
-	v, _ := b.Packet(e)
+func (w *Fold) applyPacket(v *model.Packet) {
 	if v.Direction != model.DirectionRX || v.CPU < 0 {
 		return
 	}

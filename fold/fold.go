@@ -55,6 +55,8 @@ type Fold struct {
 	watched  map[int32]*Watched // by TID
 	readings map[ReadingKey]Reading
 	refused  map[refusedRequest]string
+	// judged says that there are detectors, which read what happened second by second.
+	judged bool
 	// history is what a screen shows, nil without one.
 	history *History
 	room    room
@@ -64,11 +66,25 @@ type Fold struct {
 	leftOut uint64
 }
 
+// Options say which parts a fold has beside the state of the host: nobody pays
+// for what is not read.
+type Options struct {
+	// Judged says that detectors read what happened second by second.
+	Judged bool
+	// Limits are the thresholds that they need, and the memory that the facts may take.
+	Limits Limits
+	// History is what a screen shows, nil for none; see also Fold.Show.
+	History *History
+}
+
 // New returns a fold before any event.
-func New(limits Limits) *Fold {
+func New(o Options) *Fold {
+	limits := o.Limits
 	r := newRoom(limits.Memory)
 	return &Fold{
 		limits:   limits,
+		judged:   o.Judged,
+		history:  o.History,
 		room:     r,
 		State:    state.NewWithin(r.Budget),
 		CPUs:     make(map[int32]*CPU),
@@ -82,6 +98,19 @@ func New(limits Limits) *Fold {
 		refused:  make(map[refusedRequest]string),
 		Counters: newCounterFacts(limits.MaxSamples, r.Budget),
 	}
+}
+
+// Show makes h part of w: it shows what the detectors know. The caller puts
+// h.Begin and h.End around all that changes w.
+func (w *Fold) Show(h *History) {
+	w.history = h
+	h.share(w)
+}
+
+// resetState forgets what holds, as a seek does.
+func (w *Fold) resetState() {
+	w.room = newRoom(w.limits.Memory)
+	w.State = state.NewWithin(w.room.Budget)
 }
 
 // DeviceKey identifies a device: interface indexes repeat between network

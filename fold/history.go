@@ -15,10 +15,9 @@ import (
 // findings in all their versions. One goroutine writes; the others read the
 // Snapshot that it publishes.
 //
-// A History has a state of its own or shares that of a Fold: see Fold.Show. With
-// its own, the writer calls Apply or Write for each batch. With a shared one, the
-// state's owner puts Begin and End around each batch, applies each event to the
-// state first, and then calls Event.
+// A History has a fold of its own or is part of the detectors': see Fold.Show.
+// With its own, the writer calls Apply or Write for each batch. With theirs, the
+// owner of the fold puts Begin and End around all that changes it.
 //
 // The zero History is not ready for use: see NewHistory.
 type History struct {
@@ -29,12 +28,13 @@ type History struct {
 	made      time.Time    // the beginning of elapsed
 	published atomic.Int64 // when, in elapsed nanoseconds
 
-	mu       sync.Mutex
-	seq      uint64
-	now      model.Time // the latest event
-	started  model.Time // the first event since the start or the last seek
+	mu      sync.Mutex
+	seq     uint64
+	now     model.Time // the latest event
+	started model.Time // the first event since the start or the last seek
+	// own is the fold that h is part of, nil when it is part of the detectors'; state is that of either.
+	own      *Fold
 	state    *state.State
-	shared   bool
 	at       *frameBuilder   // the open frame of the event at hand, nil for none
 	frames   []*Frame        // closed, oldest first, without gaps
 	rows     int             // in frames
@@ -62,16 +62,17 @@ type Progress struct {
 // NewHistory returns a History before any event.
 func NewHistory() *History {
 	h := &History{made: time.Now(), findings: map[string][]*model.Finding{}}
+	h.own = New(Options{History: h})
 	h.clear()
 	h.publish()
 	return h
 }
 
-// share makes s, which its owner keeps up to date, the state of h.
-func (h *History) share(s *state.State) {
+// share makes h part of w.
+func (h *History) share(w *Fold) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state, h.shared = s, true
+	h.own, h.state = nil, w.State
 	h.clear()
 	h.publish()
 }
@@ -89,8 +90,9 @@ func (h *History) clear() {
 	h.now, h.started, h.late = 0, 0, 0
 	h.frames, h.rows, h.open, h.keepOpen, h.at = nil, 0, nil, openFrames, nil
 	h.series, h.totals, h.held, h.holders = historySeries{}, newHistoryTotals(), heldTables{}, holderRows{}
-	if !h.shared {
-		h.state = state.New()
+	if h.own != nil {
+		h.own.resetState()
+		h.state = h.own.State
 	}
 	h.state.Ports.IndexHolders()
 }
@@ -131,23 +133,16 @@ func (h *History) Write(b *model.Batch) error {
 	return nil
 }
 
-// Apply adds a batch of events to a History with a state of its own; with a
-// shared one Event does.
+// Apply adds a batch of events to a History with a fold of its own.
 func (h *History) Apply(b *model.Batch) {
 	h.Begin()
 	defer h.End()
 	for i := range b.Events {
-		e := &b.Events[i]
-		if h.seek(e) {
-			h.clear()
-		}
-		h.state.ApplyEvent(b, e)
-		h.Event(b, e)
+		h.own.Apply(b, &b.Events[i])
 	}
 }
 
-// Begin keeps readers out until End: between the two a shared state may be
-// changed, and Event be called.
+// Begin keeps readers out until End: between the two the fold may be changed.
 func (h *History) Begin() { h.mu.Lock() }
 
 // End lets readers in again.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/model/state"
 )
 
 // Names of the counters with which lostbeat reports on itself.
@@ -63,85 +64,6 @@ func (h *History) note(e *model.Event) (happened bool) {
 	return true
 }
 
-// Event adds one event of b, which the state has taken already; see History.
-func (h *History) Event(b *model.Batch, e *model.Event) {
-	if !h.note(e) {
-		h.hold(b, e)
-		return
-	}
-	switch e.Kind {
-	case model.KindDeferredHist:
-		v, _ := b.DeferredHist(e)
-		h.deferredHist(v)
-	case model.KindInterruptHist:
-		v, _ := b.InterruptHist(e)
-		h.interruptHist(v)
-	case model.KindDeferredRun:
-		if h.keepsRun(e.Dur, e.Args[model.ArgDeferredRunWait]) {
-			v, _ := b.DeferredRun(e)
-			h.deferredRun(v)
-		}
-	case model.KindInterruptRun:
-		if h.keepsRun(e.Dur, 0) {
-			v, _ := b.InterruptRun(e)
-			h.interruptRun(v)
-		}
-	case model.KindSoftnet:
-		v, _ := b.Softnet(e)
-		h.softnet(v)
-	case model.KindCPUTime:
-		v, _ := b.CPUTime(e)
-		h.cpuTime(v)
-	case model.KindNAPI:
-		v, _ := b.NAPI(e)
-		h.napi(v)
-	case model.KindDeviceStats:
-		v, _ := b.DeviceStats(e)
-		h.deviceStats(v)
-	case model.KindDrop:
-		v, _ := b.Drop(e)
-		h.drop(v)
-	case model.KindSocketQueue:
-		v, _ := b.SocketQueue(e)
-		h.socketQueue(v)
-	case model.KindSchedHist:
-		v, _ := b.SchedHist(e)
-		h.schedHist(v)
-	case model.KindCounter:
-		v, _ := b.Counter(e)
-		h.counter(v)
-	case model.KindPacket:
-		v, _ := b.Packet(e)
-		h.packet(v)
-	case model.KindPortAcquire:
-		v, _ := b.PortAcquire(e)
-		h.portAcquire(v)
-	case model.KindPortRelease:
-		v, _ := b.PortRelease(e)
-		h.portRelease(v)
-	case model.KindPortFail:
-		v, _ := b.PortFail(e)
-		h.portFail(v)
-	case model.KindLoss:
-		v, _ := b.Loss(e)
-		h.loss(v)
-	case model.KindDeviceEvent:
-		v, _ := b.DeviceEvent(e)
-		h.totals.addDeviceEvent(v)
-	case model.KindPortAudit:
-		v, _ := b.PortAudit(e)
-		h.totals.addAudit(v)
-	case model.KindRPCCall:
-		v, _ := b.RPCCall(e)
-		h.totals.addRPC(v)
-	case model.KindRPCActive:
-		v, _ := b.RPCActive(e)
-		h.totals.addOpenRPC(v)
-	default:
-		h.hold(b, e)
-	}
-}
-
 // hold adds an event that says what holds, whether it is new or repeated by a
 // keyframe.
 func (h *History) hold(b *model.Batch, e *model.Event) {
@@ -167,7 +89,7 @@ type historyWork struct {
 	longestWait, longestRun time.Duration
 }
 
-func (h *History) deferredHist(v model.DeferredHist) {
+func (h *History) deferredHist(v *model.DeferredHist) {
 	w := historyWork{
 		end: v.Time, span: v.Dur, count: v.Count, busy: v.Busy, wait: v.WaitHist, run: v.RunHist,
 		longestWait: v.MaxWait, longestRun: v.MaxRun, measured: Seen,
@@ -181,7 +103,7 @@ func (h *History) deferredHist(v model.DeferredHist) {
 	})
 }
 
-func (h *History) interruptHist(v model.InterruptHist) {
+func (h *History) interruptHist(v *model.InterruptHist) {
 	w := historyWork{
 		end: v.Time, span: v.Dur, count: v.Count, busy: v.Busy, run: v.RunHist, longestRun: v.MaxRun, measured: Seen,
 	}
@@ -229,7 +151,7 @@ func (h *History) keepsRun(length time.Duration, wait uint64) bool {
 	return n < maxRunsPerFrame || length > h.at.runs[n-1].Worst() || wait > uint64(h.at.runs[n-1].Worst())
 }
 
-func (h *History) deferredRun(v model.DeferredRun) {
+func (h *History) deferredRun(v *model.DeferredRun) {
 	if h.at == nil {
 		return
 	}
@@ -249,7 +171,7 @@ func (h *History) deferredRun(v model.DeferredRun) {
 	)
 }
 
-func (h *History) interruptRun(v model.InterruptRun) {
+func (h *History) interruptRun(v *model.InterruptRun) {
 	if h.at == nil {
 		return
 	}
@@ -259,7 +181,7 @@ func (h *History) interruptRun(v model.InterruptRun) {
 	})
 }
 
-func (h *History) softnet(v model.Softnet) {
+func (h *History) softnet(v *model.Softnet) {
 	series := h.series.softnet.get(CPUSeries{v.CPU}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.softnet.at(series); r != nil {
@@ -276,7 +198,7 @@ func (h *History) softnet(v model.Softnet) {
 	})
 }
 
-func (h *History) cpuTime(v model.CPUTime) {
+func (h *History) cpuTime(v *model.CPUTime) {
 	series := h.series.cpus.get(CPUSeries{v.CPU}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.cpus.at(series); r != nil {
@@ -293,7 +215,7 @@ func (h *History) cpuTime(v model.CPUTime) {
 	})
 }
 
-func (h *History) napi(v model.NAPI) {
+func (h *History) napi(v *model.NAPI) {
 	series := h.series.napi.get(NAPISeries{v.Device, v.Ifindex, v.CPU}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.napi.at(series); r != nil {
@@ -309,7 +231,7 @@ func (h *History) napi(v model.NAPI) {
 	})
 }
 
-func (h *History) deviceStats(v model.DeviceStats) {
+func (h *History) deviceStats(v *model.DeviceStats) {
 	series := h.series.devices.get(DeviceSeries{v.Device, v.Ifindex}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.devices.at(series); r != nil {
@@ -326,7 +248,7 @@ func (h *History) deviceStats(v model.DeviceStats) {
 	})
 }
 
-func (h *History) drop(v model.Drop) {
+func (h *History) drop(v *model.Drop) {
 	k := DropSeries{
 		Place:    v.Place,
 		Reason:   v.Reason,
@@ -355,7 +277,7 @@ func (h *History) drop(v model.Drop) {
 	})
 }
 
-func (h *History) socketQueue(v model.SocketQueue) {
+func (h *History) socketQueue(v *model.SocketQueue) {
 	k := SocketSeries{
 		Cookie:   v.Cookie,
 		Protocol: v.Protocol,
@@ -385,7 +307,7 @@ func (h *History) socketQueue(v model.SocketQueue) {
 	})
 }
 
-func (h *History) schedHist(v model.SchedHist) {
+func (h *History) schedHist(v *model.SchedHist) {
 	measured := Seen
 	if v.WaitHist != nil {
 		measured |= MeasuredWait | MeasuredWaitTimes
@@ -410,7 +332,7 @@ func (h *History) schedHist(v model.SchedHist) {
 	})
 }
 
-func (h *History) counter(v model.Counter) {
+func (h *History) counter(v *model.Counter) {
 	switch v.Name {
 	case counterSelfCPU:
 		h.totals.selfCPU, h.totals.selfSeen = v.Value, true
@@ -420,7 +342,7 @@ func (h *History) counter(v model.Counter) {
 		return
 	}
 	k := CounterSeries{Name: v.Name, Instance: v.Instance, Unit: v.Unit, CPU: v.CPU, Mode: v.Mode}
-	value, known := h.totals.counter(k, v)
+	value, known := h.totals.counter(k, *v)
 	if !known {
 		return
 	}
@@ -435,7 +357,7 @@ func (h *History) counter(v model.Counter) {
 	})
 }
 
-func (h *History) packet(v model.Packet) {
+func (h *History) packet(v *model.Packet) {
 	k := FlowSeries{
 		Protocol:  v.Protocol,
 		Local:     v.LocalAddr,
@@ -449,7 +371,7 @@ func (h *History) packet(v model.Packet) {
 	if k.Process == "" {
 		k.Process = h.state.ProcessName(k.PID)
 	}
-	h.totals.addPacket(k, v)
+	h.totals.addPacket(k, *v)
 	if h.at == nil {
 		return
 	}
@@ -460,14 +382,14 @@ func (h *History) packet(v model.Packet) {
 	}
 }
 
-func (h *History) portAcquire(v model.PortAcquire) {
-	if v.How != model.HowAccept {
-		h.countPort(v.Protocol, v.Netns, v.LocalPort, func(p *FramePool) { p.Taken++ })
+// port counts a port that was taken or given back.
+func (h *History) port(kind model.Kind, p *state.Port) {
+	switch {
+	case kind == model.KindPortAcquire && p.How != model.HowAccept:
+		h.countPort(p.Protocol, p.Netns, p.LocalPort, func(p *FramePool) { p.Taken++ })
+	case kind == model.KindPortRelease:
+		h.countPort(p.Protocol, p.Netns, p.LocalPort, func(p *FramePool) { p.Released++ })
 	}
-}
-
-func (h *History) portRelease(v model.PortRelease) {
-	h.countPort(v.Protocol, v.Netns, v.LocalPort, func(p *FramePool) { p.Released++ })
 }
 
 func (h *History) portFail(v model.PortFail) {

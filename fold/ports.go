@@ -316,31 +316,29 @@ type ProcessKey struct {
 	Name string
 }
 
-// apply folds one port or RPC event in, keeping the state's ports and the
-// counts beside them in step.
-func (p *Ports) apply(w *Fold, b *model.Batch, e *model.Event) {
-	switch e.Kind {
-	case model.KindPortFail:
-		v, _ := b.PortFail(e)
-		p.fail(w, v)
-		return
-	case model.KindPortAudit:
-		p.Audits++
-		p.LastAudit = e.Time
-		return
-	case model.KindRPCCall:
-		v, _ := b.RPCCall(e)
-		p.rpcCalls = p.rpcCalls || v.Flags&model.FlagSecondary == 0
-		if v.Status == rpcOutOfResources && (v.Flags&model.FlagSecondary == 0 || !p.rpcCalls) {
-			p.rpcFail(w, v)
-		}
-		return
+func (p *Ports) audit(v *model.PortAudit) {
+	p.Audits++
+	p.LastAudit = v.Time
+}
+
+func (p *Ports) rpcCall(w *Fold, v *model.RPCCall) {
+	p.rpcCalls = p.rpcCalls || v.Flags&model.FlagSecondary == 0
+	if v.Status == rpcOutOfResources && (v.Flags&model.FlagSecondary == 0 || !p.rpcCalls) {
+		p.rpcFail(w, v)
 	}
-	held, rest := eventKeys(b, e)
+}
+
+// apply folds one port event in, keeping the state's ports and the counts beside
+// them in step.
+func (p *Ports) apply(w *Fold, c *state.PortChange, e *model.Event) {
+	held := c.Key()
+	held.Resting = false
+	rest := held
+	rest.Resting = true
 	ports := &w.State.Ports
 	before, wasHeld := ports.Get(held)
 	restBefore, rested := ports.Get(rest)
-	w.State.ApplyEvent(b, e)
+	w.State.ApplyPort(e.Time, c)
 	after, isHeld := ports.Get(held)
 	restAfter, rests := ports.Get(rest)
 	taken, laid := isHeld && after.Mark == 0, rests && restAfter.Mark == 0 // an event has just put them
@@ -362,43 +360,6 @@ func (p *Ports) apply(w *Fold, b *model.Batch, e *model.Event) {
 			p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
 		}
 	}
-}
-
-// eventKeys returns the keys under which the event's port stands while it is
-// held and while it rests.
-func eventKeys(b *model.Batch, e *model.Event) (held, rest state.PortKey) {
-	var local, remote string
-	var netns int64
-	switch e.Kind {
-	case model.KindPortAcquire:
-		v, _ := b.PortAcquire(e)
-		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
-	case model.KindPortRelease:
-		v, _ := b.PortRelease(e)
-		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
-	case model.KindPortRest:
-		v, _ := b.PortRest(e)
-		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
-	case model.KindPortActive:
-		v, _ := b.PortActive(e)
-		local, remote, netns = v.LocalAddr, v.RemoteAddr, v.Netns
-	}
-	protocol, lport, rport := model.Protocol(e.Args[0]), uint16(e.Args[1]), uint16(e.Args[2])
-	held = state.Key(
-		e.Resource,
-		state.Place{
-			Netns:      netns,
-			LocalAddr:  local,
-			RemoteAddr: remote,
-			LocalPort:  lport,
-			RemotePort: rport,
-			Protocol:   protocol,
-		},
-		false,
-	)
-	rest = held
-	rest.Resting = true
-	return held, rest
 }
 
 // IsConnection says that a port is TCP's and was taken for one destination.
@@ -722,7 +683,7 @@ func (w *Fold) PoolSize(k state.PoolKey) uint64 {
 // rpcOutOfResources is RPC_S_OUT_OF_RESOURCES: the port range is used up.
 const rpcOutOfResources = 1721
 
-func (p *Ports) fail(w *Fold, v model.PortFail) {
+func (p *Ports) fail(w *Fold, v *model.PortFail) {
 	k := FailKey{
 		Netns:    v.Netns,
 		port:     v.LocalPort,
@@ -749,7 +710,7 @@ func (p *Ports) fail(w *Fold, v model.PortFail) {
 	p.addFailure(w, k, v.Protocol, v.How, v.Time, ProcessKey{v.PID, v.Process}, name)
 }
 
-func (p *Ports) rpcFail(w *Fold, v model.RPCCall) {
+func (p *Ports) rpcFail(w *Fold, v *model.RPCCall) {
 	k := FailKey{Pool: w.rpcPool(), NoneLeft: true}
 	p.addFailure(w, k, k.Pool.Protocol, model.HowRPC, v.Time, ProcessKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }

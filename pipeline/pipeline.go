@@ -320,7 +320,7 @@ func (r *runner) leftOut() {
 	loss := b.Take()
 	if h := r.opts.History; h != nil {
 		h.Begin()
-		h.Event(loss, &loss.Events[0])
+		r.engine.Derived(loss)
 		h.End()
 	}
 	r.fan(nil, loss)

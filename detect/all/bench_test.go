@@ -7,7 +7,9 @@ import (
 	"lostbeat/detect"
 	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
+	"lostbeat/fold"
 	"lostbeat/model"
+	"lostbeat/tui/tuitest"
 )
 
 // BenchmarkApply measures the engine on what a recording mostly holds: single
@@ -55,6 +57,44 @@ func BenchmarkApply(b *testing.B) {
 				e.Apply(batch, func(model.Time, model.Finding) {})
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/event")
+		})
+	}
+}
+
+// BenchmarkFold measures one fold that serves detectors, a screen, or both, on a
+// host with faults.
+func BenchmarkFold(b *testing.B) {
+	stream := tuitest.Stream(tuitest.Options{Seconds: 120, Flood: 40, Leak: 30})
+	events := 0
+	for _, batch := range stream {
+		events += len(batch.Events)
+	}
+	for _, bm := range []struct {
+		name           string
+		judged, screen bool
+	}{{"detectors", true, false}, {"screen", false, true}, {"both", true, true}} {
+		b.Run(bm.name, func(b *testing.B) {
+			settings := all.Settings()
+			b.ReportAllocs()
+			for b.Loop() {
+				h := fold.NewHistory()
+				if !bm.judged {
+					for _, batch := range stream {
+						h.Apply(batch)
+					}
+					continue
+				}
+				e := detect.New(settings, detect.Options{})
+				if bm.screen {
+					e.Show(h)
+				}
+				for _, batch := range stream {
+					h.Begin()
+					e.Apply(batch, func(model.Time, model.Finding) {})
+					h.End()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
 		})
 	}
 }

@@ -145,11 +145,7 @@ func (s *State) Apply(b *model.Batch) {
 
 // ApplyEvent folds one event of b into the state.
 func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
-	if s.Start == 0 {
-		s.Start = e.Time
-	}
-	s.Now = max(s.Now, e.Time)
-	s.budget.Earn(workPerEvent)
+	s.advance(e.Time)
 	switch e.Kind {
 	case model.KindMeta:
 		v, _ := b.Meta(e)
@@ -187,7 +183,8 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		v, _ := b.PortPool(e)
 		s.setPool(v)
 	case model.KindPortAcquire, model.KindPortActive, model.KindPortRest, model.KindPortRelease:
-		s.applyPort(b, e)
+		c := PortOf(b, e)
+		s.applyPort(&c)
 	case model.KindPortActivity:
 		v, _ := b.PortActivity(e)
 		s.Ports.use(
@@ -197,8 +194,21 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 	}
 }
 
-func (s *State) applyPort(b *model.Batch, e *model.Event) {
-	p := Port{Cookie: e.Resource, PID: e.PID, TID: e.TID, Flags: e.Flags &^ model.FlagKeyframe, Since: e.Time}
+// PortChange is what an event says of a port.
+type PortChange struct {
+	// Port is the port as it is from then on, or as it was when it was given back.
+	Port
+	// Released says that it was given back, Closed that it was held until then and rests now.
+	Released, Closed bool
+}
+
+// PortOf decodes an event of b that acquires, releases or rests a port, or says
+// that it is held.
+func PortOf(b *model.Batch, e *model.Event) PortChange {
+	c := PortChange{Port: Port{
+		Cookie: e.Resource, PID: e.PID, TID: e.TID, Flags: e.Flags &^ model.FlagKeyframe, Since: e.Time,
+	}}
+	p := &c.Port
 	switch e.Kind {
 	case model.KindPortAcquire:
 		v, _ := b.PortAcquire(e)
@@ -211,21 +221,47 @@ func (s *State) applyPort(b *model.Batch, e *model.Event) {
 	case model.KindPortRest:
 		v, _ := b.PortRest(e)
 		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
-		p.Process, p.Resting = v.Process, true
+		p.Process, p.Resting, c.Closed = v.Process, true, true
 		if v.Rest > 0 {
 			p.RestUntil = e.Time.Add(v.Rest)
 		}
-		if held, ok := s.Ports.Get(Key(p.Cookie, p.place(), false)); ok {
-			p.How = held.How // how it was taken says for whom a resting port is taken
-		}
-		s.remove(Key(p.Cookie, p.place(), false))
 	case model.KindPortRelease:
 		v, _ := b.PortRelease(e)
 		p.setAddresses(v.Protocol, v.LocalAddr, v.LocalPort, v.RemoteAddr, v.RemotePort, v.Netns)
-		s.remove(Key(p.Cookie, p.place(), v.How == model.HowRestEnd))
+		p.Process, p.How, p.Resting, c.Released = v.Process, v.How, v.How == model.HowRestEnd, true
+	}
+	return c
+}
+
+// ApplyPort folds what an event at a time says of a port into the state.
+func (s *State) ApplyPort(at model.Time, c *PortChange) {
+	s.advance(at)
+	s.applyPort(c)
+}
+
+func (s *State) applyPort(c *PortChange) {
+	p := c.Port
+	switch {
+	case c.Released:
+		s.remove(p.Key())
 		return
+	case c.Closed:
+		held := Key(p.Cookie, p.place(), false)
+		if before, ok := s.Ports.Get(held); ok {
+			p.How = before.How // how it was taken says for whom a resting port is taken
+		}
+		s.remove(held)
 	}
 	s.put(&p)
+}
+
+// advance takes up that there is an event at a time.
+func (s *State) advance(at model.Time) {
+	if s.Start == 0 {
+		s.Start = at
+	}
+	s.Now = max(s.Now, at)
+	s.budget.Earn(workPerEvent)
 }
 
 func (p *Port) setAddresses(
