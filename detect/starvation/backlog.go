@@ -79,7 +79,7 @@ func (d *starvation) reason(c *fold.CPUSecond) (pattern, *fold.Work) {
 		return saturated, c.Top()
 	case share >= s.SharedBusyShare && fold.IdleShare(c) < 0.1 && c.Time.Covered > 0 && share >= tasks:
 		return crowded, netRX
-	case tasks >= share && fold.IdleShare(c) < 0.5 && tasks > 0 && (late || share >= s.ShallowShare && tasks >= 0.5):
+	case tasks >= max(share, 0.1) && !d.stolen(c) && (late || share >= s.ShallowShare && tasks >= 0.5):
 		return programs, netRX
 	case share < s.ShallowShare && !late:
 		return shallow, netRX

@@ -44,11 +44,9 @@ func (d *starvation) collectDetail(w *detect.Tick, cpu int32, data *starved) {
 	}
 	if s := w.KsoftirqdOf(cpu); s.In(model.SchedWaiting).Total > data.sched.In(model.SchedWaiting).Total {
 		data.sched = s
-		if data.pattern == programs {
-			if h := d.holderOf(w, cpu); h.known() {
-				data.holder = h
-			}
-		}
+	}
+	if h := d.holderOf(w, cpu); h.run > data.named.run {
+		data.named = h
 	}
 }
 

@@ -119,8 +119,10 @@ func (d *starvation) note(w *detect.Tick, c *fold.CPU, data *starved, j judgemen
 	case now.Softnet.Dropped > 0 && now.Vector("NET_RX") != nil && j.top.Name == "NET_RX" && isSoftirq(j.top):
 		// The window may still contain what was before the fault.
 		m.work, facts = *now.Vector("NET_RX"), now
-	case j.pattern == unproven:
+	case j.pattern == unproven || j.pattern == storm && lost == 0:
 		lost = j.share
+	case j.pattern == held:
+		lost = j.top.MaxWait.Seconds()
 	}
 	m.facts = facts.Clone()
 	data.note(j.pattern, j.share, lost, m)

@@ -23,7 +23,7 @@ func (d *starvation) titleOfNew(w *detect.Tick, in *detect.Case[starved], lost s
 	switch data.pattern {
 	case programs:
 		who, verb := "Programs", words.Tense(ongoing, "hold", "held")
-		if h := &data.holder; h.known() {
+		if h := data.culprit(); h.known() {
 			who, verb = h.name(), words.Tense(ongoing, "holds", "held")
 		}
 		return fmt.Sprintf("%s %s CPU %d and its softirqs %s too little of it: %s",
@@ -42,7 +42,7 @@ func (d *starvation) titleOfNew(w *detect.Tick, in *detect.Case[starved], lost s
 		return fmt.Sprintf("A burst %s more than NET_RX on CPU %d %s: %s", words.Tense(ongoing, "brings", "brought"),
 			data.cpu, words.Tense(ongoing, "can handle", "could handle"), atBacklog)
 	case held:
-		h := &data.holder
+		h := data.culprit()
 		who := h.name()
 		if h.entry != "" || h.function != "" {
 			who += " in " + fold.Printable(h.code())
@@ -150,7 +150,7 @@ func (d *starvation) rivals(w *detect.Tick, data *starved) (list []string) {
 const maxRivals = 3
 
 func (d *starvation) heldCauses(data *starved) []string {
-	h := &data.holder
+	h := data.culprit()
 	if h.entry != "" || h.function != "" {
 		return []string{
 			fmt.Sprintf("of %s of CPU %d, %s were in %s, called by %s: it runs with interrupts or softirqs disabled",
@@ -177,6 +177,11 @@ func (d *starvation) expensiveCause(data *starved) []string {
 func (d *starvation) detailNumbers(data *starved) (list []model.Evidence) {
 	if data.pattern.isBacklog() && data.work.MaxWait > 0 {
 		list = append(list, detect.Evidence("longest wait of NET_RX", float64(data.work.MaxWait), "ns"))
+	}
+	if data.pattern == held {
+		list = append(list,
+			detect.Evidence("softirqs held back, within the window", float64(data.work.Held), "runs"),
+			detect.Evidence("longest wait", float64(data.work.MaxWait), "ns"))
 	}
 	if waited := data.sched.In(model.SchedWaiting); waited.Total > 0 {
 		list = append(list, detect.Evidence(fmt.Sprintf("ksoftirqd/%d waited for the CPU, within the window", data.cpu),
@@ -209,7 +214,7 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 	switch data.pattern {
 	case programs:
 		who := "the programs"
-		if h := &data.holder; h.known() {
+		if h := data.culprit(); h.known() {
 			who = h.name()
 		}
 		list := []string{
@@ -218,7 +223,7 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			fmt.Sprintf("or give ksoftirqd/%d more of the CPU (renice -n -10 -p its PID); not when the programs must "+
 				"not be slowed down", data.cpu),
 		}
-		if data.holder.realTime() {
+		if data.culprit().realTime() {
 			list[1] = "or take the real-time priority from it (chrt -o -p 0 PID); not when it must meet deadlines"
 		}
 		return list
@@ -240,7 +245,7 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			"if it happens again, record it (lostbeat record) to see what NET_RX did meanwhile",
 		}
 	case held:
-		h := &data.holder
+		h := data.culprit()
 		if h.entry != "" || h.function != "" {
 			return []string{
 				fmt.Sprintf("find out what %s wants of %s and how often (perf trace -p %d); not needed if it happens once",

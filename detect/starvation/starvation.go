@@ -130,6 +130,8 @@ type starved struct {
 	// the window in which that waited longest.
 	stacks fold.Stacks
 	sched  fold.Scheduling
+	// named is the task that kept ksoftirqd waiting for longest.
+	named holder
 	// napi are a NAPI thread's polls since the fault began, worstDrops what was
 	// lost in the window that the moment shows.
 	napi       fold.NAPI
@@ -153,6 +155,14 @@ type moment struct {
 	others []fold.BusyCPU
 	// holder is who held the softirqs back, where it is known.
 	holder holder
+}
+
+// culprit is who kept the CPU from its softirqs: as seen in the worst moment, else as seen once detail had come.
+func (data *starved) culprit() *holder {
+	if data.holder.known() {
+		return &data.holder
+	}
+	return &data.named
 }
 
 // note takes up a moment of a pattern in which so much was lost, and shows the

@@ -103,6 +103,9 @@ func TestReasons(t *testing.T) {
 			"was not observed"}},
 		{"programs for a second", starved, 1, []string{
 			" CPU 0 and its softirqs ", "40,000 packets lost at its backlog in 1 s"}},
+		{"programs for a part of a second", load{
+			rx: 0.1, user: 0.25, system: 0.05, packets: 9000, dropped: 8000, wait: 4 * time.Millisecond,
+		}, 1, []string{"Programs h", "CPU 0 and its softirqs", "8,000 packets lost at its backlog in 1 s"}},
 		{"small backlog", shallow, 8, []string{
 			"netdev_max_backlog on CPU 0: 2,400 packets lost at its backlog in 8 s", "is inferred"}},
 		{"flow limit", limited, 8, []string{"The flow limit of CPU 0", "71,200 of 72,000 packets"}},
@@ -170,6 +173,24 @@ func TestNoReason(t *testing.T) {
 				t.Errorf("found %s", text(&list[0]))
 			}
 		})
+	}
+}
+
+// TestBurstAmongTraffic has one second of losses that are few of the window's packets.
+func TestBurstAmongTraffic(t *testing.T) {
+	for _, dropped := range []uint64{999, 1000} {
+		s := detecttest.New()
+		for i := range 12 {
+			l := load{rx: 0.3, packets: 200_000, wait: 10 * time.Microsecond}
+			if i == 5 {
+				l.packets, l.dropped = 20_000, dropped
+			}
+			second(s, 0, l)
+			s.Next()
+		}
+		if list, _ := findings(t, s.Batch()); len(list) != int(dropped-999) {
+			t.Errorf("%d dropped: %d findings", dropped, len(list))
+		}
 	}
 }
 
@@ -260,11 +281,17 @@ func watched(s *detecttest.Stream, cpu int32, waited time.Duration, rivals ...mo
 
 func TestProgramsAreNamed(t *testing.T) {
 	s := detecttest.New()
-	for range 10 {
-		second(s, 0, starved)
-		watched(s, 0, 700*time.Millisecond,
-			model.SchedRival{PID: 900, TID: 900, Task: "encoder", Policy: model.SchedPolicyOther, Run: 600 * time.Millisecond},
-			model.SchedRival{PID: 901, TID: 901, Task: "other", Policy: model.SchedPolicyOther, Run: 90 * time.Millisecond})
+	for i := range 10 {
+		l := starved
+		if i == 0 {
+			l.dropped *= 3 // the worst moment comes before what was asked for
+		}
+		second(s, 0, l)
+		if i > 1 {
+			watched(s, 0, 700*time.Millisecond,
+				model.SchedRival{PID: 900, TID: 900, Task: "encoder", Policy: model.SchedPolicyOther, Run: 600 * time.Millisecond},
+				model.SchedRival{PID: 901, TID: 901, Task: "other", Policy: model.SchedPolicyOther, Run: 90 * time.Millisecond})
+		}
 		s.Next()
 	}
 	list, asked := findings(t, s.Batch())
