@@ -102,20 +102,23 @@ func (h *History) takePools(f *frameBuilder, end bool) {
 		if v == nil {
 			continue
 		}
-		v.Used, v.Resting, v.Size = p.Used, p.Resting, int(p.Size)
-		v.Low, v.High, v.Source, v.Netns = p.Low, p.High, p.Source, p.NetnsName
-		v.Measured |= Seen
+		now := *v
+		now.Used, now.Resting, now.Size = p.Used, p.Resting, int(p.Size)
+		now.Low, now.High, now.Source, now.Netns = p.Low, p.High, p.Source, p.NetnsName
+		now.Measured |= Seen
+		if now != *v {
+			*v, f.dirty = now, true
+		}
 	}
-	f.dirty = true
 	if !end {
 		if f.holders == nil && len(h.open) > 1 { // those of a second ago, until the second is over
-			f.holders = h.open[len(h.open)-2].holders
+			f.holders, f.dirty = h.open[len(h.open)-2].holders, true
 		}
 		if f.holders != nil {
 			return
 		}
 	}
-	f.holders = h.takeHolders()
+	f.holders, f.dirty = h.takeHolders(), true
 }
 
 func (h *History) takeHolders() []Row[HolderSeries, FrameHolder] {

@@ -705,7 +705,7 @@ func (p *Ports) fail(w *Fold, v *model.PortFail) {
 	}
 	name := v.ErrorName
 	if name == "" {
-		name = "error " + strconv.FormatInt(int64(v.Error), 10)
+		name = "error " + strconv.FormatInt(v.Error, 10)
 	}
 	p.addFailure(w, k, v.Protocol, v.How, v.Time, ProcessKey{v.PID, v.Process}, name)
 }
