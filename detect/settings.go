@@ -101,16 +101,6 @@ func (s Settings) Clone() Settings {
 	return c
 }
 
-// Of returns the settings of type S, nil when there are none. Changing them changes s.
-func Of[S any](s Settings) *S {
-	for _, t := range s.tables {
-		if v, ok := any(t).(*S); ok {
-			return v
-		}
-	}
-	return nil
-}
-
 // Target returns a pointer to a struct for decoders of settings files: each
 // table is a field with a toml tag. Decoding into it changes s.
 func (s Settings) Target() any {

@@ -185,17 +185,3 @@ func longest(table []Reason, name string) (found *Reason) {
 	}
 	return found
 }
-
-// All returns every reason that has an entry of its own, by table. What it
-// returns is to be read only.
-func All() (all []*Reason) {
-	for _, table := range tables {
-		for i := range table {
-			all = append(all, &table[i])
-		}
-	}
-	return all
-}
-
-// Functions returns the entries of kernel functions. What it returns is to be read only.
-func Functions() []Reason { return functions }

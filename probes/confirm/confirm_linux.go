@@ -100,7 +100,7 @@ func (a *attached) Begin(r model.Request) error {
 	name, argument, _ := strings.Cut(r.Name, ":")
 	what := readingOf(name)
 	if what == nil {
-		return fmt.Errorf("there is no reading called %q", r.Name)
+		return fmt.Errorf("there is no reading called %q, but %s", r.Name, strings.Join(Names(), ", "))
 	}
 	if argument != "" && !what.argument {
 		return fmt.Errorf("the reading %s takes no argument", name)

@@ -37,8 +37,6 @@ type heldPort struct {
 	announced              bool
 }
 
-func (t *holdings) len() int { return t.n }
-
 func (t *holdings) at(i int) *heldPort { return &t.chunks[i/chunkHoldings][i%chunkHoldings] }
 
 // get returns a copy of the holding of a socket; ok is false when it holds

@@ -34,8 +34,8 @@ func TestHoldingsAreAMap(t *testing.T) {
 		if step%500 != 0 {
 			continue
 		}
-		if table.len() != len(want) {
-			t.Fatalf("step %d: %d holdings, want %d", step, table.len(), len(want))
+		if table.n != len(want) {
+			t.Fatalf("step %d: %d holdings, want %d", step, table.n, len(want))
 		}
 		got := map[uint64]holding{}
 		for cookie, h := range table.all() {
@@ -53,8 +53,8 @@ func TestHoldingsAreAMap(t *testing.T) {
 	for cookie := range want {
 		table.remove(cookie)
 	}
-	if _, ok := table.get(3); ok || table.len()+len(table.addrs.ids)+len(table.comms.ids) != 0 || len(table.chunks) > 1 {
+	if _, ok := table.get(3); ok || table.n+len(table.addrs.ids)+len(table.comms.ids) != 0 || len(table.chunks) > 1 {
 		t.Errorf("something is left: %d holdings, %d addresses, %d names, %d chunks",
-			table.len(), len(table.addrs.ids), len(table.comms.ids), len(table.chunks))
+			table.n, len(table.addrs.ids), len(table.comms.ids), len(table.chunks))
 	}
 }

@@ -179,7 +179,7 @@ func TestBurst(t *testing.T) {
 	const children, each = 4, 15000
 	var listed time.Duration
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: 2 * time.Second}, hooked{before: func(a *attached) {
-		if a.tracker.held.len() >= children*each && listed == 0 {
+		if a.tracker.held.n >= children*each && listed == 0 {
 			began := time.Now()
 			a.lister.list()
 			listed = time.Since(began)

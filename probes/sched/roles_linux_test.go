@@ -294,16 +294,6 @@ func put(t testing.TB, file, text string) {
 	}
 }
 
-// get reads a file of a control group.
-func get(t testing.TB, file string) string {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
 // send sends a datagram every 10 ms until the returned function is called.
 func send(t testing.TB, port int) (stop func()) {
 	t.Helper()
