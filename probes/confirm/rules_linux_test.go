@@ -39,33 +39,6 @@ func TestSockstatMemory(t *testing.T) {
 	}
 }
 
-func TestParseSNMP(t *testing.T) {
-	counters := make(map[string]uint64)
-	const snmp = "Tcp: MaxConn InErrs\nTcp: -1 5\nUdp: NoPorts\nUdp: 3\n"
-	if err := parseSNMP(strings.NewReader(snmp), counters); err != nil {
-		t.Error(err)
-	}
-	if err := parseSNMP6(strings.NewReader("Ip6InDiscards \t4\nUdp6NoPorts  6\n"), counters); err != nil {
-		t.Error(err)
-	}
-	for name, want := range map[string]uint64{
-		"Tcp.InErrs": 5, "Udp.NoPorts": 3, "Ip6.InDiscards": 4, "Udp6.NoPorts": 6, "Tcp.MaxConn": 0,
-	} {
-		if counters[name] != want {
-			t.Errorf("%s is %d, want %d", name, counters[name], want)
-		}
-	}
-	for name, bad := range map[string]string{
-		"alone": "Tcp: InErrs\n",
-		"odd":   "Tcp: A B\nTcp: 1\n",
-		"other": "Tcp: A\nUdp: 1\n",
-	} {
-		if err := parseSNMP(strings.NewReader(bad), counters); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
 func TestCountBits(t *testing.T) {
 	for mask, want := range map[string]int{"0": 0, "3": 2, "ff,00000001": 9, "f": 4} {
 		if n := countBits(mask); n != want {

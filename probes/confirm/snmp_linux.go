@@ -1,16 +1,14 @@
 package confirm
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
-	"strings"
 	"time"
 
+	"lostbeat/internal/snmp"
 	"lostbeat/model"
 )
 
@@ -96,53 +94,19 @@ func snmpCounters() (map[string]uint64, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		parse := parseSNMP
+		read := snmp.Read
 		if file == "snmp6" {
-			parse = parseSNMP6
+			read = snmp.Read6
 		}
-		if err := parse(bytes.NewReader(content), counters); err != nil {
+		if err := read(bytes.NewReader(content), func(protocol, name, value string) error {
+			// Some settings between the counters are negative.
+			if v, err := strconv.ParseUint(value, 10, 64); err == nil {
+				counters[protocol+"."+name] = v
+			}
+			return nil
+		}); err != nil {
 			return nil, fmt.Errorf("/proc/net/%s: %w", file, err)
 		}
 	}
 	return counters, nil
-}
-
-// parseSNMP reads pairs of lines: "Udp: names", "Udp: values".
-func parseSNMP(r io.Reader, counters map[string]uint64) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 64<<10) // the longest line is about 4 KiB
-	for lines.Scan() {
-		protocol, names, ok := strings.Cut(lines.Text(), ":")
-		if !ok || !lines.Scan() {
-			return fmt.Errorf("names without values: %.40q", lines.Text())
-		}
-		values, ok := strings.CutPrefix(lines.Text(), protocol+":")
-		nameFields, valueFields := strings.Fields(names), strings.Fields(values)
-		if !ok || len(nameFields) != len(valueFields) {
-			return fmt.Errorf("names and values of %s do not match", protocol)
-		}
-		for i, name := range nameFields {
-			// Some settings between the counters are negative.
-			if v, err := strconv.ParseUint(valueFields[i], 10, 64); err == nil {
-				counters[protocol+"."+name] = v
-			}
-		}
-	}
-	return lines.Err()
-}
-
-// parseSNMP6 reads lines such as "Udp6InErrors 3".
-func parseSNMP6(r io.Reader, counters map[string]uint64) error {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		name, value, ok := strings.Cut(lines.Text(), " ")
-		protocol, counter, isKnown := strings.Cut(name, "6")
-		if !ok || !isKnown {
-			continue
-		}
-		if v, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64); err == nil {
-			counters[protocol+"6."+counter] = v
-		}
-	}
-	return lines.Err()
 }

@@ -309,7 +309,7 @@ func (s *softnet) collect(now model.Time, interval time.Duration, b *model.Build
 // unitOf returns the unit of an SNMP counter.
 func unitOf(protocol, name string) string {
 	switch {
-	case protocol == "Udp", protocol == protocolUDP6:
+	case protocol == "Udp", protocol == "Udp6":
 		return "datagrams"
 	case strings.HasSuffix(name, "Segs"),
 		name == "InErrs",
