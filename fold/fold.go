@@ -772,7 +772,8 @@ func Ratio(a, b float64) float64 {
 
 func UserShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.user), float64(c.Time.Covered)) }
 
-// TaskShare is the share of a CPU's time that tasks had, in user code and in the kernel, 0 when its times are not known.
+// TaskShare is the share of a CPU's time that tasks had, in user code and in the
+// kernel, 0 when its times are not known.
 func TaskShare(c *CPUSecond) float64 {
 	return Ratio(float64(c.Time.user+c.Time.system), float64(c.Time.Covered))
 }

@@ -8,7 +8,9 @@ import (
 
 // TestLossesAreTheFindingsOwn wants the numbers of the finding, the programs first.
 func TestLossesAreTheFindingsOwn(t *testing.T) {
-	packets := func(name string, n float64) model.Evidence { return model.Evidence{Name: name, Value: n, Unit: "packets"} }
+	packets := func(name string, n float64) model.Evidence {
+		return model.Evidence{Name: name, Value: n, Unit: "packets"}
+	}
 	for _, tt := range []struct {
 		name string
 		f    model.Finding

@@ -109,7 +109,7 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	if stay.Detail != "" {
 		detail = " (" + fold.Printable(stay.Detail) + ")"
 	}
-	why, advice := "", ""
+	var why, advice string
 	switch cause {
 	case causeNoCPU:
 		why = "got no CPU for " + long

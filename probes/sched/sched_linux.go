@@ -139,10 +139,9 @@ func load(env *ebpf.Env, probeReads bool) (*attached, error) {
 			return nil, errors.Join(err, loader.Close())
 		}
 		status := ebpf.StatusOf(name, part.name, err)
-		switch {
-		case err == nil:
+		if err == nil {
 			a.hooks = append(a.hooks, part.programs...)
-		default:
+		} else {
 			status.State, status.Reason = model.ProbeDegraded, part.without+": "+status.Reason
 		}
 		a.status = append(a.status, status)
