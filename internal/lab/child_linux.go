@@ -68,6 +68,14 @@ var roles = map[string]func(*child) error{
 	"idle":   (*child).idle,
 	"stream": (*child).stream,
 	"local":  (*child).datagrams,
+
+	"locker":   (*child).locker,
+	"deaf":     (*child).deaf,
+	"knock":    (*child).knock,
+	"scan":     (*child).scan,
+	"reserved": (*child).reserved,
+	"forks":    (*child).forks,
+	"named":    (*child).named,
 }
 
 // child is a process of the lab: its options and whether it shall end.
@@ -81,6 +89,10 @@ type child struct {
 	rate, count, flows, size, buffer, port int
 	cpu, churn, burst                      int
 	every, after, hold                     time.Duration
+
+	lock                     string
+	fifo, nice               int
+	spin, on, off, elsewhere time.Duration
 }
 
 func (c *child) define() {
@@ -99,6 +111,13 @@ func (c *child) define() {
 	f.IntVar(&c.burst, "burst", 1, "packets sent back to back")
 	f.DurationVar(&c.every, "every", 0, "time spent on each packet")
 	f.DurationVar(&c.after, "after", 0, "stop reading after this time, 0 never")
+	f.StringVar(&c.lock, "lock", "", "file to lock before each read, or to hold")
+	f.IntVar(&c.fifo, "fifo", 0, "SCHED_FIFO priority, 0 none")
+	f.IntVar(&c.nice, "nice", 0, "nice value")
+	f.DurationVar(&c.spin, "spin", 0, "CPU time burnt on each packet")
+	f.DurationVar(&c.on, "on", 0, "how long to be busy at a time, 0 always")
+	f.DurationVar(&c.off, "off", 0, "how long to rest in between")
+	f.DurationVar(&c.elsewhere, "elsewhere", 0, "how long to wait for another socket after each batch of packets")
 	f.DurationVar(&c.hold, "hold", 0, "how long a healthy socket is held")
 }
 
@@ -173,6 +192,15 @@ func (c *child) flood() error {
 		if sockets[i], err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("socket: %w", err)
 		}
+		if c.local != "" {
+			from, err := netip.ParseAddrPort(c.local)
+			if err != nil {
+				return err
+			}
+			if err := unix.Bind(sockets[i], &unix.SockaddrInet4{Port: int(from.Port()), Addr: from.Addr().As4()}); err != nil {
+				return fmt.Errorf("bind: %w", err)
+			}
+		}
 		if err := unix.Connect(sockets[i], address); err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
@@ -189,7 +217,8 @@ func (c *child) flood() error {
 			best, began = min(best, now.Sub(began)/piece), now
 		}
 		_, err := unix.Write(sockets[i%len(sockets)], payload)
-		if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN) {
+		if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN) ||
+			errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.ENETDOWN) {
 			return nil
 		}
 		return err
@@ -204,9 +233,23 @@ func (c *child) flood() error {
 // sink receives UDP packets: at once, slowly, or not any more after a while. It
 // prints how many.
 func (c *child) sink() error {
-	if err := c.pin(); err != nil {
+	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
 	}
+	lock := -1
+	if c.lock != "" {
+		file, err := os.OpenFile(c.lock, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		lock = int(file.Fd())
+	}
+	other, waitElsewhere, err := aside()
+	if err != nil {
+		return err
+	}
+	defer other.Close()
 	local, err := net.ResolveUDPAddr("udp", c.local)
 	if err != nil {
 		return err
@@ -239,6 +282,11 @@ func (c *child) sink() error {
 			<-stopped
 			break
 		}
+		if lock >= 0 {
+			if err := errors.Join(unix.Flock(lock, unix.LOCK_EX), unix.Flock(lock, unix.LOCK_UN)); err != nil {
+				return fmt.Errorf("lock: %w", err)
+			}
+		}
 		if _, err := conn.Read(buf); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
@@ -246,8 +294,12 @@ func (c *child) sink() error {
 			return err
 		}
 		received++
+		spin(c.spin)
 		if c.every > 0 {
 			time.Sleep(c.every)
+		}
+		if c.elsewhere > 0 && received%100 == 0 {
+			waitElsewhere(c.elsewhere)
 		}
 	}
 	fmt.Println(received)
@@ -418,12 +470,16 @@ func (c *child) fill() error {
 
 // hog burns a CPU in user space.
 func (c *child) hog() error {
-	if err := c.pin(); err != nil {
+	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
 	}
 	c.ready()
 	n := uint64(1)
-	for !c.ended.Load() {
+	for busySince := time.Now(); !c.ended.Load(); {
+		if c.on > 0 && time.Since(busySince) >= c.on {
+			time.Sleep(c.off)
+			busySince = time.Now()
+		}
 		for range 1000 {
 			n = n*6364136223846793005 + 1442695040888963407
 		}

@@ -392,6 +392,17 @@ func (p *Process) suspend() error {
 	return nil
 }
 
+// resume lets a suspended process go on.
+func (p *Process) resume() error {
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		return fmt.Errorf("resume lab process %d: %w", p.cmd.Process.Pid, err)
+	}
+	return nil
+}
+
+// pid is the process's id.
+func (p *Process) pid() int { return p.cmd.Process.Pid }
+
 // stop ends the process whatever it does.
 func (p *Process) stop() error {
 	if p.cmd.ProcessState != nil {

@@ -65,6 +65,9 @@ type Result struct {
 	// Missing are expectations that were not met, False the findings that must not be.
 	Missing []Expectation
 	False   []model.Finding
+	// Early are expectations that were not met while the fault lasted; Missing
+	// are those not met once its processes had exited.
+	Early []Expectation
 	// Verdict is the time from the fault to the first word of an expected
 	// finding, in event time; 0 when there is none. Sure is the time until it was
 	// more than a note of severity info.
@@ -76,7 +79,7 @@ type Result struct {
 }
 
 // OK says that every verdict was right.
-func (r *Result) OK() bool { return r.Err == nil && len(r.Missing) == 0 && len(r.False) == 0 }
+func (r *Result) OK() bool { return r.Err == nil && len(r.Early)+len(r.Missing)+len(r.False) == 0 }
 
 // Options configure a run.
 type Options struct {
@@ -90,10 +93,12 @@ type Options struct {
 	Log func(string)
 }
 
-// How long the host is watched before and after a fault.
+// How long the host is watched before a fault, after it while its processes
+// still exist, and once they have exited.
 const (
 	settleBefore = 2 * time.Second
-	settleAfter  = 3 * time.Second
+	settleAfter  = time.Second
+	settleExited = 3 * time.Second
 )
 
 // Find returns the scenarios with the given names, all of them for none.
@@ -277,6 +282,9 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		r.Err = s.Run(ctx, env)
 		env.shared = env.shared || env.besideOthers()
 		wait(ctx, settleAfter)
+		r.Early = s.missing(o.findings(), env)
+		r.Err = errors.Join(r.Err, env.close())
+		wait(ctx, settleExited)
 	case <-time.After(20 * time.Second):
 		r.Err = errors.New("the probes gave no event within 20 s")
 	case <-ctx.Done():
@@ -287,6 +295,23 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 	r.Err = errors.Join(r.Err, watchErr)
 	r.judge(o, env.faultAt(), env)
 	return r
+}
+
+// findings returns the findings so far in their last state.
+func (o *observer) findings() []model.Finding {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.found.All()
+}
+
+// missing returns the expectations that no finding meets.
+func (s *Scenario) missing(found []model.Finding, env *Env) (list []Expectation) {
+	for _, x := range s.Expect {
+		if !slices.ContainsFunc(found, func(f model.Finding) bool { return x.matches(&f, env) }) {
+			list = append(list, x)
+		}
+	}
+	return list
 }
 
 // wait waits for d or until ctx is done.

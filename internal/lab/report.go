@@ -54,6 +54,9 @@ func Report(w io.Writer, results []*Result) bool {
 		if r.Err != nil {
 			fmt.Fprintf(w, "%s: %v\n", r.Scenario.Name, r.Err)
 		}
+		for _, x := range r.Early {
+			fmt.Fprintf(w, "%s: missing while the fault lasted: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)
+		}
 		for _, x := range r.Missing {
 			fmt.Fprintf(w, "%s: missing: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)
 			for _, f := range r.Findings {

@@ -294,6 +294,9 @@ func Scenarios() []*Scenario {
 			Run:    unreadLocal,
 		},
 	}
+	all = append(all, readerScenarios()...)
+	all = append(all, lossScenarios()...)
+	all = append(all, healthyScenarios()...)
 	for i, s := range all {
 		s.number = i
 	}

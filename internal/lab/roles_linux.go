@@ -1,0 +1,196 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// realtime gives the calling thread a real-time priority or a nice value.
+func (c *child) schedule() error {
+	if c.fifo == 0 && c.nice == 0 {
+		return nil
+	}
+	runtime.LockOSThread()
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Nice: int32(c.nice)}
+	if c.fifo > 0 {
+		attr.Policy, attr.Priority, attr.Nice = unix.SCHED_FIFO, uint32(c.fifo), 0
+	}
+	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
+		return fmt.Errorf("set the scheduling of a lab process: %w", err)
+	}
+	return nil
+}
+
+// spin burns CPU for d.
+func spin(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+	}
+}
+
+// locker holds a file lock for a while, again and again.
+func (c *child) locker() error {
+	file, err := os.OpenFile(c.lock, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	c.ready()
+	for !c.ended.Load() {
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+			return fmt.Errorf("lock: %w", err)
+		}
+		time.Sleep(c.on)
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_UN); err != nil {
+			return fmt.Errorf("unlock: %w", err)
+		}
+		time.Sleep(c.off)
+	}
+	return nil
+}
+
+// deaf listens with a backlog of one and accepts nothing.
+func (c *child) deaf() error {
+	to, err := net.ResolveTCPAddr("tcp4", c.local)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())}); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	c.ready()
+	c.untilEnd()
+	return nil
+}
+
+// knock starts TCP connections and gives each half a second to come about.
+func (c *child) knock() error {
+	c.ready()
+	_, err := c.pace(c.rate, c.count, 1, func(int) error {
+		go func() {
+			conn, err := net.DialTimeout("tcp4", c.to, 500*time.Millisecond)
+			if err == nil {
+				time.Sleep(2 * time.Second)
+				conn.Close()
+			}
+		}()
+		return nil
+	})
+	return err
+}
+
+// scan sends a datagram to one port after the other, count ports from that of its destination on.
+func (c *child) scan() error {
+	to, err := net.ResolveUDPAddr("udp4", c.to)
+	if err != nil {
+		return err
+	}
+	conn, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c.ready()
+	_, err = c.pace(c.rate, 0, 1, func(i int) error {
+		_, err := conn.WriteToUDP([]byte("x"), &net.UDPAddr{IP: to.IP, Port: to.Port + i%c.count})
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return nil
+		}
+		return err
+	})
+	return err
+}
+
+// reserved connects from explicitly bound ports, one after the other, closes
+// each connection at once, and goes on trying when all are at rest.
+func (c *child) reserved() error {
+	to, err := net.ResolveTCPAddr("tcp4", c.to)
+	if err != nil {
+		return err
+	}
+	c.ready()
+	refused := 0
+	_, err = c.pace(c.rate, 0, 1, func(i int) error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		defer unix.Close(fd)
+		for n := range c.count { // as bindresvport searches
+			err = unix.Bind(fd, &unix.SockaddrInet4{Port: c.port + (i+n)%c.count})
+			if !errors.Is(err, unix.EADDRINUSE) {
+				break
+			}
+		}
+		if errors.Is(err, unix.EADDRINUSE) {
+			refused++
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("bind: %w", err)
+		}
+		err = unix.Connect(fd, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())})
+		if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EADDRINUSE) {
+			return nil
+		}
+		return err
+	})
+	fmt.Println(refused)
+	return err
+}
+
+// forks starts short-lived processes.
+func (c *child) forks() error {
+	c.ready()
+	_, err := c.pace(c.rate, c.count, 1, func(int) error { return exec.Command("/bin/true").Run() })
+	return err
+}
+
+// named does nothing under a name.
+func (c *child) named() error {
+	if err := os.WriteFile("/proc/self/comm", []byte(c.mode), 0); err != nil {
+		return fmt.Errorf("take a name: %w", err)
+	}
+	c.ready()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = c.pace(50, 0, 1, func(int) error {
+		s, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	})
+	return err
+}
+
+// aside is a socket on which nothing ever arrives.
+func aside() (io.Closer, func(d time.Duration), error) {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	buf := make([]byte, 16)
+	return conn, func(d time.Duration) {
+		_ = conn.SetReadDeadline(time.Now().Add(d))
+		_, _, _ = conn.ReadFrom(buf) // until the deadline
+	}, nil
+}
