@@ -55,6 +55,7 @@ type Fold struct {
 	watched  map[int32]*Watched // by TID
 	readings map[ReadingKey]Reading
 	refused  map[refusedRequest]string
+	protocol map[ProtocolCounterKey]*ProtocolCounter
 	// judged says that there are detectors, which read what happened second by second.
 	judged bool
 	// history is what a screen shows, nil without one.
@@ -96,6 +97,7 @@ func New(o Options) *Fold {
 		watched:  make(map[int32]*Watched),
 		readings: make(map[ReadingKey]Reading),
 		refused:  make(map[refusedRequest]string),
+		protocol: make(map[ProtocolCounterKey]*ProtocolCounter),
 		Counters: newCounterFacts(limits.MaxSamples, r.Budget),
 	}
 }
@@ -401,6 +403,7 @@ func (w *Fold) BeginTick(now model.Time, whole bool) {
 		s.sumUp(seconds)
 	}
 	w.sumDrops(seconds)
+	w.sumProtocol(seconds)
 	w.Ports.beginTick(now, w.State, whole)
 	w.chargeTick()
 }
@@ -430,6 +433,7 @@ func (w *Fold) EndTick() {
 	w.Ports.endTick()
 	w.forgetFlows()
 	w.endDrops()
+	w.endProtocol()
 	w.endWatched()
 	w.countLeftOut()
 }

@@ -51,8 +51,9 @@ type loss struct {
 	lost, traffic uint64
 	owners        []owner
 	locations     []string
-	// removed is when the device went away, 0 never; linkDown when its link went down.
+	// removed is when the device went away, 0 never; linkDown when its link went down. gone is what was lost after that.
 	removed, linkDown model.Time
+	gone              uint64
 	// confirmed says what a reading showed in the worst second, ruledOut what it excluded.
 	confirmed, ruledOut []string
 	full                string
@@ -161,6 +162,7 @@ func (d *packetDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 	for _, g := range d.groups(w) {
 		d.judge(w, g)
 	}
+	d.judgeListeners(w)
 	d.cases.Settle(w, confirmDrops, emit, func(in *detect.Case[loss]) model.Finding { return d.describe(w, in) })
 }
 
@@ -254,8 +256,9 @@ func (d *packetDrop) judge(w *detect.Tick, g *group) {
 			data.locations = append(data.locations, l)
 		}
 	}
-	if dev := w.Devices[g.device]; dev != nil {
+	if dev := w.Devices[g.device]; dev != nil && (dev.Removed != 0 || dev.LinkDown != 0) {
 		data.removed, data.linkDown = max(data.removed, dev.Removed), max(data.linkDown, dev.LinkDown)
+		data.gone += g.second
 	}
 	if in.Worst(float64(g.second)) || len(data.confirmed) == 0 {
 		d.confirm(w, data)
@@ -363,6 +366,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 	if data.device.Name != "" {
 		f.Subject.Device = fold.Printable(data.device.Name)
 	}
+	f.Subject.Netns = fold.Printable(w.NetnsName(data.netns))
 	if data.pid > 0 {
 		f.Subject.PID = data.pid
 	}
@@ -397,6 +401,9 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 		f.Causes = append(f.Causes, "the kernel gives no reason here: what happened is concluded from the function")
 	}
 	f.Causes = append(f.Causes, data.confirmed...)
+	if f.Subject.Netns != "" {
+		f.Causes = append(f.Causes, "in network namespace "+f.Subject.Netns)
+	}
 	if gone := d.gone(data); gone != "" {
 		f.Causes = append([]string{gone}, f.Causes...)
 		f.Advice = []string{"find out who removed the device or took its link down, and what still sends to it (ip route, " +
@@ -408,6 +415,8 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 // gone says that the device went away or down while packets were lost by it.
 func (d *packetDrop) gone(data *loss) string {
 	switch {
+	case 2*data.gone < data.lost:
+		return "" // most was lost while it was there
 	case data.removed != 0:
 		return fmt.Sprintf("%s was removed at %s while packets still went to it",
 			deviceName(data.device), data.removed.Std().Format("15:04:05"))

@@ -18,7 +18,7 @@ func (d *packetDrop) title(data *loss, ongoing bool) string {
 	if owners := data.ranked(); data.pid > 0 && len(owners) > 0 {
 		port = owners[0].name()
 	}
-	if data.removed != 0 {
+	if data.removed != 0 && 2*data.gone >= data.lost {
 		return deviceName(data.device) + " was removed while packets went to it"
 	}
 	if data.full != "" {

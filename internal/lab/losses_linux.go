@@ -28,8 +28,8 @@ func lossScenarios() []*Scenario {
 			Expect: loss("accept queue of tcp/", "is full"), Allow: []string{"port-leak"}, Run: acceptQueue},
 		{Name: "reverse-path", Doc: "packets whose source is reached by another device, with rp_filter", Light: true,
 			Length: length, Expect: loss("IP_RPFILTER"), Run: reversePath},
-		{Name: "tc-drop", Doc: "a traffic-control filter that drops what comes in", Light: true, Length: length,
-			Expect: loss("A filter drops packets", "TC_INGRESS"), Run: tcDrop},
+		{Name: "closed-port-ipv6", Doc: "the closed port over IPv6", Light: true, Length: length,
+			Expect: loss("Nothing listens on udp/"), Run: closedPort6},
 		{Name: "shaper-full", Doc: "a shaper whose queue is full", Light: true, Length: length,
 			Expect: loss("sent by "+sendDevPrefix, "QDISC"), Run: shaperFull},
 		{Name: "no-route", Doc: "a router without a route", Light: true, Length: length,
@@ -144,21 +144,24 @@ func reversePath(ctx context.Context, e *Env) error {
 	return nil
 }
 
-func tcDrop(ctx context.Context, e *Env) error {
-	receiver, err := send(ctx, e, 400)
+func closedPort6(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
 	if err != nil {
 		return err
 	}
-	e.MarkFault()
-	for _, c := range []string{
-		"tc qdisc add dev " + e.recvDev + " clsact",
-		"tc filter add dev " + e.recvDev + " ingress matchall action drop",
+	for _, c := range [][]string{
+		{sender, "ip", "addr", "add", senderAddr6 + "/64", "dev", e.sendDev, "nodad"},
+		{receiver, "ip", "addr", "add", receiverAddr6 + "/64", "dev", e.recvDev, "nodad"},
 	} {
-		if err := e.command(ctx, receiver, nil, strings.Fields(c)...); err != nil {
+		if err := e.command(ctx, c[0], nil, c[1:]...); err != nil {
 			return err
 		}
 	}
-	wait(ctx, e.Length)
+	to := fmt.Sprintf("[%s]:%d", receiverAddr6, e.port())
+	if _, err := e.Start(ctx, sender, "flood", "-to", to, "-rate", "200"); err != nil {
+		return err
+	}
+	e.Hold(ctx)
 	return nil
 }
 

@@ -156,3 +156,9 @@ func Socket(s *fold.Socket) string {
 	}
 	return name
 }
+
+// Port reads a port number; ok is false for anything else.
+func Port(text string) (port uint16, ok bool) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return uint16(n), err == nil && n > 0
+}
