@@ -44,8 +44,11 @@ func (d *starvation) overflow(w *detect.Tick, c *fold.CPU) (judgement, bool) {
 	j := judgement{
 		pattern: p, top: top, share: second.Share(top.Busy, time.Second), second: second, slot: slot,
 	}
-	if p == programs {
+	if p == programs || p == crowded {
 		j.holder = d.holderOf(w, c.ID)
+	}
+	if p == crowded && j.holder.realTime() && top.MaxWait >= s.BacklogWait.Std() {
+		j.pattern = programs
 	}
 	return j, true
 }

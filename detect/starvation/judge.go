@@ -158,6 +158,9 @@ func (d *starvation) deferredWork(
 		// NET_RX gets so little done that another vector may be the busiest.
 		return judgement{pattern: budgeted, top: netRX, share: sum.Share(netRX.Busy, window)}, true
 	case lossy && share >= s.SharedBusyShare && fold.IdleShare(sum) < 0.1 && share >= fold.TaskShare(sum):
+		if h := d.holderOf(w, c.ID); h.realTime() && top.MaxWait >= s.BacklogWait.Std() {
+			return judgement{pattern: programs, top: top, share: share, holder: h}, true
+		}
 		return judgement{pattern: crowded, top: top, share: share}, true
 	case w.Windows() && total >= s.BusyShare && !isSoftirq(top):
 		return judgement{pattern: unproven, top: top, share: share}, true

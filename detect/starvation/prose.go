@@ -92,13 +92,18 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 			lost,
 		)
 	case crowded:
+		tasks := ""
+		if share := fold.TaskShare(&data.facts); share >= 0.2 {
+			tasks = ", programs " + words.Percent(share)
+		}
 		return fmt.Sprintf(
-			"CPU %d %s no time left: %s %s %s of it, and %s",
+			"CPU %d %s no time left: %s %s %s of it%s: %s",
 			data.cpu,
 			words.Tense(ongoing, "has", "had"),
 			work,
 			words.Tense(ongoing, "takes", "took"),
 			words.Percent(data.share()),
+			tasks,
 			lost,
 		)
 	case programs, shallow, limited, burst, overflowed, held, storm:
@@ -283,6 +288,9 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	}
 	if layout := d.layout(w, data); layout != "" {
 		list = append(list, layout)
+	}
+	if data.pattern == crowded && len(data.sched.Rivals) > 0 {
+		list = append(list, d.rivals(w, data)...)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.DearPacket.Std() {
 		list = append(
