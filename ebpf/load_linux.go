@@ -11,6 +11,7 @@ import (
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
@@ -82,10 +83,11 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 	}
 	one := *l.spec
 	one.Programs = map[string]*cebpf.ProgramSpec{name: spec}
-	coll, err := cebpf.NewCollectionWithOptions(
-		one.Copy(),
-		cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache},
-	)
+	options := cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache}
+	coll, err := cebpf.NewCollectionWithOptions(one.Copy(), options)
+	if errors.Is(err, cebpf.ErrRestrictedKernel) && withoutAddresses(spec.Instructions) {
+		coll, err = cebpf.NewCollectionWithOptions(one.Copy(), options)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, explain(err))
 	}
@@ -93,6 +95,21 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 	l.colls = append(l.colls, coll)
 	l.env.track(name, coll.Programs[name])
 	return coll.Programs[name], nil
+}
+
+// withoutAddresses makes the addresses of kernel functions, which are hidden
+// without CAP_SYSLOG, zero as for a function that the kernel does not have: the
+// library does so only where the kernel shows the others. It returns false when
+// a program uses none. All such symbols (__ksym) must be weak.
+func withoutAddresses(program asm.Instructions) (changed bool) {
+	for i := range program {
+		ins := &program[i]
+		if ins.OpCode.IsDWordLoad() && ins.Src == asm.R0 && ins.Reference() != "" {
+			*ins = asm.LoadImm(ins.Dst, 0, asm.DWord).WithSource(ins.Source()).WithSymbol(ins.Symbol())
+			changed = true
+		}
+	}
+	return changed
 }
 
 // Attach loads a program and attaches it to what its section names: tp_btf,
