@@ -18,6 +18,22 @@ type bpfLbCpuState struct {
 	Lost [128]uint64
 }
 
+type bpfPortAttempt struct {
+	_        structs.HostLayout
+	Cookie   uint64
+	Sk       uint64
+	TimeNs   uint64
+	Sequence uint32
+	Pid      uint32
+	Tid      uint32
+	Txhash   uint32
+	Stack    int32
+	Port     uint16
+	Connect  uint8
+	Pad      uint8
+	Addr     [16]uint8
+}
+
 type bpfPortOpenSocket struct {
 	_          structs.HostLayout
 	Cookie     uint64
@@ -93,6 +109,28 @@ type bpfPortSocket struct {
 	Rests   uint8
 	Used    uint32
 	Comm    [16]int8
+	Attempt uint32
+	Calling uint8
+	Pad     [3]uint8
+}
+
+type bpfPortStack struct {
+	_      structs.HostLayout
+	Frames [64]uint64
+}
+
+type bpfPortTimer struct {
+	_     structs.HostLayout
+	Timer struct {
+		_ structs.HostLayout
+		_ [16]byte
+	}
+	Ready      uint32
+	Armed      uint32
+	Head       uint32
+	Tail       uint32
+	SecondHead uint32
+	SecondTail uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -101,21 +139,31 @@ type bpfPortSocket struct {
 const (
 	bpfMapLbRingbuf             = "lb_ringbuf"
 	bpfMapLbState               = "lb_state"
-	bpfMapPortCalls             = "port_calls"
+	bpfMapPortAttempts          = "port_attempts"
 	bpfMapPortSockets           = "port_sockets"
 	bpfMapPortStacks            = "port_stacks"
-	bpfProgPortEnterBind        = "port_enter_bind"
-	bpfProgPortEnterConnect     = "port_enter_connect"
-	bpfProgPortEnterListen      = "port_enter_listen"
+	bpfMapPortTimers            = "port_timers"
+	bpfMapPortWalks             = "port_walks"
+	bpfProgPortBind4            = "port_bind4"
+	bpfProgPortBind6            = "port_bind6"
+	bpfProgPortConnect4         = "port_connect4"
+	bpfProgPortConnect6         = "port_connect6"
 	bpfProgPortExitBind         = "port_exit_bind"
 	bpfProgPortExitConnect      = "port_exit_connect"
 	bpfProgPortExitListen       = "port_exit_listen"
+	bpfProgPortFnBind4          = "port_fn_bind4"
+	bpfProgPortFnBind6          = "port_fn_bind6"
 	bpfProgPortFnConnect4       = "port_fn_connect4"
 	bpfProgPortFnConnect6       = "port_fn_connect6"
+	bpfProgPortFnDgramConnect   = "port_fn_dgram_connect"
+	bpfProgPortFnListen         = "port_fn_listen"
+	bpfProgPortFnStreamConnect  = "port_fn_stream_connect"
 	bpfProgPortFnTcpGet         = "port_fn_tcp_get"
 	bpfProgPortFnTcpPut         = "port_fn_tcp_put"
 	bpfProgPortFnUdpGet         = "port_fn_udp_get"
 	bpfProgPortFnUdpPut         = "port_fn_udp_put"
+	bpfProgPortGetsockname4     = "port_getsockname4"
+	bpfProgPortGetsockname6     = "port_getsockname6"
 	bpfProgPortListFiles        = "port_list_files"
 	bpfProgPortPostBind4        = "port_post_bind4"
 	bpfProgPortPostBind6        = "port_post_bind6"
@@ -128,7 +176,9 @@ const (
 	bpfProgPortSockops          = "port_sockops"
 	bpfProgPortUseReceive       = "port_use_receive"
 	bpfProgPortUseSend          = "port_use_send"
+	bpfVarPortByState           = "port_by_state"
 	bpfVarPortMayProbe          = "port_may_probe"
+	bpfVarPortNoStack           = "port_no_stack"
 	bpfVarPortOpenSocketType    = "port_open_socket_type"
 	bpfVarPortRecents           = "port_recents"
 	bpfVarPortRecordType        = "port_record_type"
@@ -179,48 +229,60 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	PortEnterBind    *ebpf.ProgramSpec `ebpf:"port_enter_bind"`
-	PortEnterConnect *ebpf.ProgramSpec `ebpf:"port_enter_connect"`
-	PortEnterListen  *ebpf.ProgramSpec `ebpf:"port_enter_listen"`
-	PortExitBind     *ebpf.ProgramSpec `ebpf:"port_exit_bind"`
-	PortExitConnect  *ebpf.ProgramSpec `ebpf:"port_exit_connect"`
-	PortExitListen   *ebpf.ProgramSpec `ebpf:"port_exit_listen"`
-	PortFnConnect4   *ebpf.ProgramSpec `ebpf:"port_fn_connect4"`
-	PortFnConnect6   *ebpf.ProgramSpec `ebpf:"port_fn_connect6"`
-	PortFnTcpGet     *ebpf.ProgramSpec `ebpf:"port_fn_tcp_get"`
-	PortFnTcpPut     *ebpf.ProgramSpec `ebpf:"port_fn_tcp_put"`
-	PortFnUdpGet     *ebpf.ProgramSpec `ebpf:"port_fn_udp_get"`
-	PortFnUdpPut     *ebpf.ProgramSpec `ebpf:"port_fn_udp_put"`
-	PortListFiles    *ebpf.ProgramSpec `ebpf:"port_list_files"`
-	PortPostBind4    *ebpf.ProgramSpec `ebpf:"port_post_bind4"`
-	PortPostBind6    *ebpf.ProgramSpec `ebpf:"port_post_bind6"`
-	PortSend         *ebpf.ProgramSpec `ebpf:"port_send"`
-	PortSendmsg4     *ebpf.ProgramSpec `ebpf:"port_sendmsg4"`
-	PortSendmsg6     *ebpf.ProgramSpec `ebpf:"port_sendmsg6"`
-	PortSetState     *ebpf.ProgramSpec `ebpf:"port_set_state"`
-	PortSockCreate   *ebpf.ProgramSpec `ebpf:"port_sock_create"`
-	PortSockRelease  *ebpf.ProgramSpec `ebpf:"port_sock_release"`
-	PortSockops      *ebpf.ProgramSpec `ebpf:"port_sockops"`
-	PortUseReceive   *ebpf.ProgramSpec `ebpf:"port_use_receive"`
-	PortUseSend      *ebpf.ProgramSpec `ebpf:"port_use_send"`
+	PortBind4           *ebpf.ProgramSpec `ebpf:"port_bind4"`
+	PortBind6           *ebpf.ProgramSpec `ebpf:"port_bind6"`
+	PortConnect4        *ebpf.ProgramSpec `ebpf:"port_connect4"`
+	PortConnect6        *ebpf.ProgramSpec `ebpf:"port_connect6"`
+	PortExitBind        *ebpf.ProgramSpec `ebpf:"port_exit_bind"`
+	PortExitConnect     *ebpf.ProgramSpec `ebpf:"port_exit_connect"`
+	PortExitListen      *ebpf.ProgramSpec `ebpf:"port_exit_listen"`
+	PortFnBind4         *ebpf.ProgramSpec `ebpf:"port_fn_bind4"`
+	PortFnBind6         *ebpf.ProgramSpec `ebpf:"port_fn_bind6"`
+	PortFnConnect4      *ebpf.ProgramSpec `ebpf:"port_fn_connect4"`
+	PortFnConnect6      *ebpf.ProgramSpec `ebpf:"port_fn_connect6"`
+	PortFnDgramConnect  *ebpf.ProgramSpec `ebpf:"port_fn_dgram_connect"`
+	PortFnListen        *ebpf.ProgramSpec `ebpf:"port_fn_listen"`
+	PortFnStreamConnect *ebpf.ProgramSpec `ebpf:"port_fn_stream_connect"`
+	PortFnTcpGet        *ebpf.ProgramSpec `ebpf:"port_fn_tcp_get"`
+	PortFnTcpPut        *ebpf.ProgramSpec `ebpf:"port_fn_tcp_put"`
+	PortFnUdpGet        *ebpf.ProgramSpec `ebpf:"port_fn_udp_get"`
+	PortFnUdpPut        *ebpf.ProgramSpec `ebpf:"port_fn_udp_put"`
+	PortGetsockname4    *ebpf.ProgramSpec `ebpf:"port_getsockname4"`
+	PortGetsockname6    *ebpf.ProgramSpec `ebpf:"port_getsockname6"`
+	PortListFiles       *ebpf.ProgramSpec `ebpf:"port_list_files"`
+	PortPostBind4       *ebpf.ProgramSpec `ebpf:"port_post_bind4"`
+	PortPostBind6       *ebpf.ProgramSpec `ebpf:"port_post_bind6"`
+	PortSend            *ebpf.ProgramSpec `ebpf:"port_send"`
+	PortSendmsg4        *ebpf.ProgramSpec `ebpf:"port_sendmsg4"`
+	PortSendmsg6        *ebpf.ProgramSpec `ebpf:"port_sendmsg6"`
+	PortSetState        *ebpf.ProgramSpec `ebpf:"port_set_state"`
+	PortSockCreate      *ebpf.ProgramSpec `ebpf:"port_sock_create"`
+	PortSockRelease     *ebpf.ProgramSpec `ebpf:"port_sock_release"`
+	PortSockops         *ebpf.ProgramSpec `ebpf:"port_sockops"`
+	PortUseReceive      *ebpf.ProgramSpec `ebpf:"port_use_receive"`
+	PortUseSend         *ebpf.ProgramSpec `ebpf:"port_use_send"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	LbRingbuf   *ebpf.MapSpec `ebpf:"lb_ringbuf"`
-	LbState     *ebpf.MapSpec `ebpf:"lb_state"`
-	PortCalls   *ebpf.MapSpec `ebpf:"port_calls"`
-	PortSockets *ebpf.MapSpec `ebpf:"port_sockets"`
-	PortStacks  *ebpf.MapSpec `ebpf:"port_stacks"`
+	LbRingbuf    *ebpf.MapSpec `ebpf:"lb_ringbuf"`
+	LbState      *ebpf.MapSpec `ebpf:"lb_state"`
+	PortAttempts *ebpf.MapSpec `ebpf:"port_attempts"`
+	PortSockets  *ebpf.MapSpec `ebpf:"port_sockets"`
+	PortStacks   *ebpf.MapSpec `ebpf:"port_stacks"`
+	PortTimers   *ebpf.MapSpec `ebpf:"port_timers"`
+	PortWalks    *ebpf.MapSpec `ebpf:"port_walks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	PortByState           *ebpf.VariableSpec `ebpf:"port_by_state"`
 	PortMayProbe          *ebpf.VariableSpec `ebpf:"port_may_probe"`
+	PortNoStack           *ebpf.VariableSpec `ebpf:"port_no_stack"`
 	PortOpenSocketType    *ebpf.VariableSpec `ebpf:"port_open_socket_type"`
 	PortRecents           *ebpf.VariableSpec `ebpf:"port_recents"`
 	PortRecordType        *ebpf.VariableSpec `ebpf:"port_record_type"`
@@ -249,20 +311,24 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	LbRingbuf   *ebpf.Map `ebpf:"lb_ringbuf"`
-	LbState     *ebpf.Map `ebpf:"lb_state"`
-	PortCalls   *ebpf.Map `ebpf:"port_calls"`
-	PortSockets *ebpf.Map `ebpf:"port_sockets"`
-	PortStacks  *ebpf.Map `ebpf:"port_stacks"`
+	LbRingbuf    *ebpf.Map `ebpf:"lb_ringbuf"`
+	LbState      *ebpf.Map `ebpf:"lb_state"`
+	PortAttempts *ebpf.Map `ebpf:"port_attempts"`
+	PortSockets  *ebpf.Map `ebpf:"port_sockets"`
+	PortStacks   *ebpf.Map `ebpf:"port_stacks"`
+	PortTimers   *ebpf.Map `ebpf:"port_timers"`
+	PortWalks    *ebpf.Map `ebpf:"port_walks"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.LbRingbuf,
 		m.LbState,
-		m.PortCalls,
+		m.PortAttempts,
 		m.PortSockets,
 		m.PortStacks,
+		m.PortTimers,
+		m.PortWalks,
 	)
 }
 
@@ -270,7 +336,9 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	PortByState           *ebpf.Variable `ebpf:"port_by_state"`
 	PortMayProbe          *ebpf.Variable `ebpf:"port_may_probe"`
+	PortNoStack           *ebpf.Variable `ebpf:"port_no_stack"`
 	PortOpenSocketType    *ebpf.Variable `ebpf:"port_open_socket_type"`
 	PortRecents           *ebpf.Variable `ebpf:"port_recents"`
 	PortRecordType        *ebpf.Variable `ebpf:"port_record_type"`
@@ -283,46 +351,62 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	PortEnterBind    *ebpf.Program `ebpf:"port_enter_bind"`
-	PortEnterConnect *ebpf.Program `ebpf:"port_enter_connect"`
-	PortEnterListen  *ebpf.Program `ebpf:"port_enter_listen"`
-	PortExitBind     *ebpf.Program `ebpf:"port_exit_bind"`
-	PortExitConnect  *ebpf.Program `ebpf:"port_exit_connect"`
-	PortExitListen   *ebpf.Program `ebpf:"port_exit_listen"`
-	PortFnConnect4   *ebpf.Program `ebpf:"port_fn_connect4"`
-	PortFnConnect6   *ebpf.Program `ebpf:"port_fn_connect6"`
-	PortFnTcpGet     *ebpf.Program `ebpf:"port_fn_tcp_get"`
-	PortFnTcpPut     *ebpf.Program `ebpf:"port_fn_tcp_put"`
-	PortFnUdpGet     *ebpf.Program `ebpf:"port_fn_udp_get"`
-	PortFnUdpPut     *ebpf.Program `ebpf:"port_fn_udp_put"`
-	PortListFiles    *ebpf.Program `ebpf:"port_list_files"`
-	PortPostBind4    *ebpf.Program `ebpf:"port_post_bind4"`
-	PortPostBind6    *ebpf.Program `ebpf:"port_post_bind6"`
-	PortSend         *ebpf.Program `ebpf:"port_send"`
-	PortSendmsg4     *ebpf.Program `ebpf:"port_sendmsg4"`
-	PortSendmsg6     *ebpf.Program `ebpf:"port_sendmsg6"`
-	PortSetState     *ebpf.Program `ebpf:"port_set_state"`
-	PortSockCreate   *ebpf.Program `ebpf:"port_sock_create"`
-	PortSockRelease  *ebpf.Program `ebpf:"port_sock_release"`
-	PortSockops      *ebpf.Program `ebpf:"port_sockops"`
-	PortUseReceive   *ebpf.Program `ebpf:"port_use_receive"`
-	PortUseSend      *ebpf.Program `ebpf:"port_use_send"`
+	PortBind4           *ebpf.Program `ebpf:"port_bind4"`
+	PortBind6           *ebpf.Program `ebpf:"port_bind6"`
+	PortConnect4        *ebpf.Program `ebpf:"port_connect4"`
+	PortConnect6        *ebpf.Program `ebpf:"port_connect6"`
+	PortExitBind        *ebpf.Program `ebpf:"port_exit_bind"`
+	PortExitConnect     *ebpf.Program `ebpf:"port_exit_connect"`
+	PortExitListen      *ebpf.Program `ebpf:"port_exit_listen"`
+	PortFnBind4         *ebpf.Program `ebpf:"port_fn_bind4"`
+	PortFnBind6         *ebpf.Program `ebpf:"port_fn_bind6"`
+	PortFnConnect4      *ebpf.Program `ebpf:"port_fn_connect4"`
+	PortFnConnect6      *ebpf.Program `ebpf:"port_fn_connect6"`
+	PortFnDgramConnect  *ebpf.Program `ebpf:"port_fn_dgram_connect"`
+	PortFnListen        *ebpf.Program `ebpf:"port_fn_listen"`
+	PortFnStreamConnect *ebpf.Program `ebpf:"port_fn_stream_connect"`
+	PortFnTcpGet        *ebpf.Program `ebpf:"port_fn_tcp_get"`
+	PortFnTcpPut        *ebpf.Program `ebpf:"port_fn_tcp_put"`
+	PortFnUdpGet        *ebpf.Program `ebpf:"port_fn_udp_get"`
+	PortFnUdpPut        *ebpf.Program `ebpf:"port_fn_udp_put"`
+	PortGetsockname4    *ebpf.Program `ebpf:"port_getsockname4"`
+	PortGetsockname6    *ebpf.Program `ebpf:"port_getsockname6"`
+	PortListFiles       *ebpf.Program `ebpf:"port_list_files"`
+	PortPostBind4       *ebpf.Program `ebpf:"port_post_bind4"`
+	PortPostBind6       *ebpf.Program `ebpf:"port_post_bind6"`
+	PortSend            *ebpf.Program `ebpf:"port_send"`
+	PortSendmsg4        *ebpf.Program `ebpf:"port_sendmsg4"`
+	PortSendmsg6        *ebpf.Program `ebpf:"port_sendmsg6"`
+	PortSetState        *ebpf.Program `ebpf:"port_set_state"`
+	PortSockCreate      *ebpf.Program `ebpf:"port_sock_create"`
+	PortSockRelease     *ebpf.Program `ebpf:"port_sock_release"`
+	PortSockops         *ebpf.Program `ebpf:"port_sockops"`
+	PortUseReceive      *ebpf.Program `ebpf:"port_use_receive"`
+	PortUseSend         *ebpf.Program `ebpf:"port_use_send"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
-		p.PortEnterBind,
-		p.PortEnterConnect,
-		p.PortEnterListen,
+		p.PortBind4,
+		p.PortBind6,
+		p.PortConnect4,
+		p.PortConnect6,
 		p.PortExitBind,
 		p.PortExitConnect,
 		p.PortExitListen,
+		p.PortFnBind4,
+		p.PortFnBind6,
 		p.PortFnConnect4,
 		p.PortFnConnect6,
+		p.PortFnDgramConnect,
+		p.PortFnListen,
+		p.PortFnStreamConnect,
 		p.PortFnTcpGet,
 		p.PortFnTcpPut,
 		p.PortFnUdpGet,
 		p.PortFnUdpPut,
+		p.PortGetsockname4,
+		p.PortGetsockname6,
 		p.PortListFiles,
 		p.PortPostBind4,
 		p.PortPostBind6,

@@ -30,7 +30,7 @@ static __always_inline int port_got(struct sock *sk, u8 how, s32 stack)
 	return 0;
 }
 
-#define PORT_STACK(ctx) (port_stacks_wanted ? bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK) : -1)
+#define PORT_STACK(ctx) port_user_stack(bpf_get_current_task_btf())
 
 SEC("fexit/udp_lib_get_port")
 int BPF_PROG(port_fn_udp_get, struct sock *sk, unsigned short snum, unsigned int hash, int ret)
@@ -45,7 +45,7 @@ int BPF_PROG(port_fn_udp_get, struct sock *sk, unsigned short snum, unsigned int
 	if (!ret)
 		return port_got(sk, how, PORT_STACK(ctx));
 	if (how != LB_HOW_SEND && how != LB_HOW_KERNEL)
-		return 0; /* the exit of the system call tells it, with its errno */
+		return 0; /* the end of the call tells it, with its errno */
 	cookie = port_new_cookie(sk);
 	r = port_begin(LB_KIND_PORT_FAIL, cookie, bpf_map_lookup_elem(&port_sockets, &cookie), bpf_get_current_task_btf());
 	if (!r)
@@ -105,6 +105,39 @@ int BPF_PROG(port_fn_connect4, void *death_row, struct sock *sk, int ret) { retu
 
 SEC("fexit/inet6_hash_connect")
 int BPF_PROG(port_fn_connect6, void *death_row, struct sock *sk, int ret) { return port_connected(sk, ret, PORT_STACK(ctx)); }
+
+/* The ends of the calls of programs, for what has failed in them. */
+
+static __always_inline int port_call_ended(struct socket *socket, void *addr, u8 how, int ret)
+{
+	struct sock *sk = socket->sk;
+
+	if (!ret || !port_error(ret) || !sk || BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return 0;
+	port_failed(bpf_get_current_task_btf(), sk, how, ret, addr, false, port_user_stack(bpf_get_current_task_btf()));
+	return 0;
+}
+
+SEC("fexit/inet_bind")
+int BPF_PROG(port_fn_bind4, struct socket *socket, void *addr, int len, int ret) { return port_call_ended(socket, addr, LB_HOW_BIND_PORT, ret); }
+
+SEC("fexit/inet6_bind")
+int BPF_PROG(port_fn_bind6, struct socket *socket, void *addr, int len, int ret) { return port_call_ended(socket, addr, LB_HOW_BIND_PORT, ret); }
+
+SEC("fexit/inet_listen")
+int BPF_PROG(port_fn_listen, struct socket *socket, int backlog, int ret) { return port_call_ended(socket, NULL, LB_HOW_LISTEN, ret); }
+
+SEC("fexit/inet_stream_connect")
+int BPF_PROG(port_fn_stream_connect, struct socket *socket, void *addr, int len, int flags, int ret)
+{
+	return port_call_ended(socket, addr, LB_HOW_CONNECT, ret);
+}
+
+SEC("fexit/inet_dgram_connect")
+int BPF_PROG(port_fn_dgram_connect, struct socket *socket, void *addr, int len, int flags, int ret)
+{
+	return port_call_ended(socket, addr, LB_HOW_CONNECT, ret);
+}
 
 SEC("fentry/udp_lib_unhash")
 int BPF_PROG(port_fn_udp_put, struct sock *sk)

@@ -22,18 +22,26 @@ func TestLongFunctions(t *testing.T) {
 		t.Skip("this is the guest")
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
-		t.Run(kernel, func(t *testing.T) {
-			out := vmtest.Run(t, vmtest.Options{
-				Kernel: kernel, Package: "lostbeat/probes/port", Tests: "TestScenarios|TestLeak|TestKernelSocket|TestActivity",
-				Timeout: 5 * time.Minute,
-				Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
-			})
-			for _, part := range []string{"functions: on", "listing: on"} {
-				if !strings.Contains(out, part) {
-					t.Errorf("the guest does not say %q:\n%s", part, out)
+		for name, tests := range map[string]string{
+			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestKernelSocket|TestActivity",
+			"attempts":  "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
+		} {
+			t.Run(kernel+"/"+name, func(t *testing.T) {
+				out := vmtest.Run(t, vmtest.Options{
+					Kernel: kernel, Package: "lostbeat/probes/port", Tests: tests, Timeout: 5 * time.Minute,
+					Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
+				})
+				parts := []string{"listing: on", "functions: on", "failures: on", "attempts: on"}
+				if name == "attempts" {
+					parts = []string{"listing: on", "failures: degraded"}
 				}
-			}
-		})
+				for _, part := range parts {
+					if !strings.Contains(out, part) {
+						t.Errorf("the guest does not say %q:\n%s", part, out)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -6,10 +6,24 @@
  * those in fentry.bpf.h replace some of them where the kernel has it.
  */
 #include "port.h"
+#include "attempt.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Sockets: who made them, and the end of the last reference. */
+
+/* A socket has a port that no hook has shown. */
+static __always_inline void port_found(struct bpf_sock *ctx, u64 cookie, struct port_socket *known)
+{
+	struct port_record *r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, bpf_get_current_task_btf());
+
+	if (!r)
+		return;
+	port_fill(r, (struct sock *)ctx, LB_HOW_UNKNOWN);
+	r->tid = 0;
+	known->port = r->local_port;
+	lb_submit(r);
+}
 
 SEC("cgroup/sock_create")
 int port_sock_create(struct bpf_sock *ctx)
@@ -29,18 +43,30 @@ SEC("cgroup/sock_release")
 int port_sock_release(struct bpf_sock *ctx)
 {
 	struct port_socket *known;
+	u8 how = LB_HOW_CLOSE;
 	u64 cookie;
+	u16 port;
 
 	if (!port_protocol(ctx->protocol))
 		return 1;
 	cookie = bpf_get_socket_cookie(ctx);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known)
+		port_settled(known, cookie);
+	if (known && port_may_probe && ctx->protocol == IPPROTO_UDP) {
+		/* The port is still there, though the verifier keeps src_port from this hook. */
+		port = BPF_CORE_READ((struct sock *)ctx, __sk_common.skc_num);
+		if (!port && known->port)
+			how = LB_HOW_DISCONNECT; /* by connect to AF_UNSPEC, since */
+		else if (port && known->port != port)
+			port_found(ctx, cookie, known);
+	}
 	if (ctx->protocol == IPPROTO_TCP && ctx->state != TCP_CLOSE && ctx->state != TCP_LISTEN) {
 		if (known)
 			known->closing = true; /* port_set_state sees the connection's end */
 		return 1;
 	}
-	port_release(cookie, known ? known->netns : 0, known ? known->port : 0, LB_HOW_CLOSE, known && known->rests ? PORT_RESTS : 0);
+	port_release(cookie, known ? known->netns : 0, known ? known->port : 0, how, known && known->rests ? PORT_RESTS : 0);
 	if (known)
 		bpf_map_delete_elem(&port_sockets, &cookie);
 	return 1;
@@ -48,11 +74,14 @@ int port_sock_release(struct bpf_sock *ctx)
 
 /* Bind. */
 
-static __always_inline u8 port_how_bound(struct task_struct *task, struct port_socket *known)
+static __always_inline u8 port_how_bound(struct task_struct *task, struct port_socket *known, u64 cookie)
 {
 	struct pt_regs *regs;
 	__be16 port = 0;
+	u8 how = known ? port_bind_ended(known, cookie) : LB_HOW_UNKNOWN;
 
+	if (how != LB_HOW_UNKNOWN)
+		return how;
 	if (port_syscall(task) != SYS_BIND)
 		return known ? LB_HOW_UNKNOWN : LB_HOW_KERNEL; /* io_uring does not say what was asked for */
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -76,7 +105,7 @@ static __always_inline int port_bound(struct bpf_sock *ctx, bool v6)
 	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
 	if (!r)
 		return 1;
-	r->how = port_how_bound(task, known);
+	r->how = port_how_bound(task, known, cookie);
 	r->protocol = port_protocol(ctx->protocol);
 	r->local_port = ctx->src_port;
 	if (v6)
@@ -90,7 +119,7 @@ static __always_inline int port_bound(struct bpf_sock *ctx, bool v6)
 		r->flags = port_probe_flags(sk);
 		r->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	}
-	r->stack = port_call_stack(task);
+	r->stack = port_user_stack(task);
 	if (known)
 		known->port = r->local_port;
 	lb_submit(r);
@@ -119,6 +148,8 @@ int port_sockops(struct bpf_sock_ops *ctx)
 		return 1;
 	cookie = bpf_get_socket_cookie(ctx);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known)
+		known->calling = 0; /* it has got its port */
 	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB && known && known->port == port)
 		return 1;
 	task = bpf_get_current_task_btf();
@@ -148,7 +179,7 @@ int port_sockops(struct bpf_sock_ops *ctx)
 	}
 	if (!r->netns)
 		r->netns = task->nsproxy->net_ns->ns.inum;
-	r->stack = port_call_stack(task);
+	r->stack = port_user_stack(task);
 	lb_submit(r);
 	return 1;
 }
@@ -203,11 +234,16 @@ int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 		return 0;
 	cookie = port_new_cookie(sk);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known)
+		port_settled(known, cookie);
 	if (port) {
 		/* A port of the caller's choice was told when it was bound. */
-		if ((!known || known->port != port) && !(sk->sk_userlocks & SOCK_BINDPORT_LOCK))
+		if ((!known || known->port != port) && !(BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)) {
+			if (known && known->port)
+				port_no_port(known, cookie, IPPROTO_UDP); /* it has had another since */
 			port_acquired(sk, cookie, known, BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) ? LB_HOW_KERNEL : LB_HOW_SEND,
-				      port_stacks_wanted ? bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK) : -1);
+				      port_user_stack(bpf_get_current_task_btf()));
+		}
 		port_note_use(known, cookie, port);
 		return 0;
 	}
@@ -220,8 +256,7 @@ int BPF_PROG(port_send, struct sock *sk, int ret, int flags)
 	r->error = EAGAIN;
 	port_addresses(sk, r->local_addr, r->remote_addr);
 	r->netns = sk->__sk_common.skc_net.net->ns.inum;
-	if (port_stacks_wanted)
-		r->stack = bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK);
+	r->stack = port_user_stack(bpf_get_current_task_btf());
 	lb_submit(r);
 	return 0;
 }
@@ -266,8 +301,13 @@ static __always_inline int port_sent(struct bpf_sock_addr *ctx)
 		return 1;
 	cookie = bpf_get_socket_cookie(ctx);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
-	if (!known || known->port)
+	if (!known)
 		return 1;
+	port_settled(known, cookie);
+	if (known->port == sk->src_port)
+		return 1;
+	if (known->port)
+		port_no_port(known, cookie, IPPROTO_UDP); /* it has had another since */
 	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, bpf_get_current_task_btf());
 	if (!r)
 		return 1;
@@ -279,6 +319,7 @@ static __always_inline int port_sent(struct bpf_sock_addr *ctx)
 	else
 		port_set_v4(r->local_addr, sk->src_ip4);
 	__builtin_memset(r->remote_addr, 0, sizeof(r->remote_addr));
+	r->stack = port_user_stack(bpf_get_current_task_btf());
 	known->port = r->local_port;
 	lb_submit(r);
 	return 1;
@@ -290,7 +331,30 @@ int port_sendmsg4(struct bpf_sock_addr *ctx) { return port_sent(ctx); }
 SEC("cgroup/sendmsg6")
 int port_sendmsg6(struct bpf_sock_addr *ctx) { return port_sent(ctx); }
 
-/* TCP's states: accepted connections, and every end of a connection. */
+/*
+ * A connect or listen of TCP that gets no port goes to its state and back without
+ * passing port_sockops.
+ */
+static __always_inline void port_refused(struct sock *sk, u64 cookie, struct port_socket *known, u8 state)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct port_record *r = port_begin(LB_KIND_PORT_FAIL, cookie, known, task);
+
+	if (!r)
+		return;
+	r->how = state == TCP_LISTEN ? LB_HOW_LISTEN : LB_HOW_CONNECT;
+	r->protocol = LB_PROTOCOL_TCP;
+	r->local_port = sk->__sk_common.skc_num;
+	r->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	port_addresses(sk, r->local_addr, r->remote_addr);
+	r->flags = port_flags(sk);
+	r->netns = sk->__sk_common.skc_net.net->ns.inum;
+	r->error = state == TCP_LISTEN ? EADDRINUSE : EADDRNOTAVAIL; /* what these two say at that point */
+	r->stack = port_user_stack(task);
+	lb_submit(r);
+}
+
+/* TCP's states: accepted connections, failed calls, and every end of a connection. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(port_set_state, struct sock *sk, int oldstate, int newstate)
 {
@@ -315,10 +379,26 @@ int BPF_PROG(port_set_state, struct sock *sk, int oldstate, int newstate)
 			port_acquired(sk, cookie, known, LB_HOW_CONNECT, -1);
 		return 0;
 	}
+	if (port_by_state && oldstate == TCP_CLOSE && (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN)) {
+		cookie = sk->__sk_common.skc_cookie.counter;
+		known = bpf_map_lookup_elem(&port_sockets, &cookie);
+		if (known)
+			known->calling = newstate;
+		return 0;
+	}
 	if (newstate != TCP_CLOSE)
 		return 0;
 	cookie = port_new_cookie(sk);
 	known = bpf_map_lookup_elem(&port_sockets, &cookie);
+	if (known && known->calling) {
+		rests = known->calling;
+		known->calling = 0;
+		/* Closed without a call to port_sockops: a connect that waits for data to send (TCP_FASTOPEN_CONNECT). */
+		if (port_by_state && rests == oldstate && !known->closing && !sk->sk_err) {
+			port_refused(sk, cookie, known, oldstate);
+			return 0;
+		}
+	}
 	/* The closing of an idle socket was told by sock_release, but for the kernel's own. */
 	if (!known && (oldstate == TCP_CLOSE || oldstate == TCP_LISTEN) && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) && !port_without_cgroup)
 		return 0;
@@ -340,234 +420,6 @@ int BPF_PROG(port_set_state, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-/* System calls on a socket. */
-
-struct port_sys_exit {
-	u64 common;
-	long number;
-	long ret;
-};
-
-struct port_sys_enter {
-	u64 common;
-	long number;
-	u64 args[6];
-};
-
-/* The internet socket of a file descriptor of the current task. */
-static __always_inline struct sock *port_socket_of(struct task_struct *task, u32 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
-	struct socket *socket;
-	struct sock *sk;
-	u16 family;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != 0140000)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	if (!sk)
-		return NULL;
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	return family == AF_INET || family == AF_INET6 ? sk : NULL;
-}
-
-static __always_inline void port_fill(struct port_record *r, struct sock *sk, u8 how)
-{
-	r->how = how;
-	r->protocol = port_protocol(BPF_CORE_READ(sk, sk_protocol));
-	r->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	r->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	port_probe_addresses(sk, r->local_addr, r->remote_addr);
-	r->flags = port_probe_flags(sk);
-	r->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-}
-
-/* An error that says something about ports, rather than about the call. */
-static __always_inline bool port_error(long ret)
-{
-	return ret == -EADDRINUSE || ret == -EADDRNOTAVAIL || ret == -EACCES || ret == -EPERM || ret == -EAGAIN || ret == -ENOBUFS || ret == -ENOMEM;
-}
-
-/* Reads the address that a system call was given; returns its port. */
-static __always_inline u16 port_asked(u8 addr[16], const void *user)
-{
-	struct { u16 family; __be16 port; __be32 word[6]; } address = {};
-
-	bpf_probe_read_user(&address, 8, user);
-	if (address.family == AF_INET6) {
-		bpf_probe_read_user(&address, sizeof(address), user);
-		port_set_v6(addr, address.word[1], address.word[2], address.word[3], address.word[4]);
-	} else if (address.family == AF_INET) {
-		port_set_v4(addr, address.word[0]);
-	}
-	return bpf_ntohs(address.port);
-}
-
-/*
- * asked is the address that the system call was given, NULL for none: of bind
- * the local one, of connect the remote one, which the socket of a failed
- * attempt does not keep.
- */
-static __always_inline void port_failed(struct task_struct *task, struct sock *sk, u8 how, long ret, const void *asked, s32 stack)
-{
-	struct port_socket *known;
-	struct port_record *r;
-	u64 cookie;
-
-	if (!port_protocol(BPF_CORE_READ(sk, sk_protocol)))
-		return;
-	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	known = bpf_map_lookup_elem(&port_sockets, &cookie);
-	r = port_begin(LB_KIND_PORT_FAIL, cookie, known, task);
-	if (!r)
-		return;
-	port_fill(r, sk, how);
-	r->error = -ret;
-	r->stack = stack;
-	if (asked && how == LB_HOW_CONNECT) {
-		r->remote_port = port_asked(r->remote_addr, asked);
-	} else if (asked) {
-		r->local_port = port_asked(r->local_addr, asked);
-		r->how = r->local_port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
-	}
-	lb_submit(r);
-}
-
-SEC("tracepoint/syscalls/sys_exit_bind")
-int port_exit_bind(struct port_sys_exit *ctx)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct port_socket *known;
-	struct pt_regs *regs;
-	struct port_record *r;
-	struct sock *sk;
-	u64 cookie;
-	s32 stack;
-
-	if (ctx->ret == 0 && !port_without_cgroup)
-		return 0;
-	stack = port_call_stack(task);
-	if (ctx->ret && !port_error(ctx->ret))
-		return 0;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	sk = port_socket_of(task, SYSCALL_ARG1(regs));
-	if (!sk)
-		return 0;
-	if (ctx->ret) {
-		port_failed(task, sk, LB_HOW_BIND_PORT, ctx->ret, (void *)SYSCALL_ARG2(regs), stack);
-		return 0;
-	}
-	if (!port_protocol(BPF_CORE_READ(sk, sk_protocol)) || !BPF_CORE_READ(sk, __sk_common.skc_num))
-		return 0;
-	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	known = bpf_map_lookup_elem(&port_sockets, &cookie);
-	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
-	if (!r)
-		return 0;
-	port_fill(r, sk, port_how_bound(task, known));
-	r->stack = stack;
-	if (known)
-		known->port = r->local_port;
-	lb_submit(r);
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_listen")
-int port_exit_listen(struct port_sys_exit *ctx)
-{
-	struct task_struct *task;
-	struct sock *sk;
-	s32 stack;
-
-	if (!ctx->ret)
-		return 0;
-	task = bpf_get_current_task_btf();
-	stack = port_call_stack(task);
-	if (!port_error(ctx->ret))
-		return 0;
-	sk = port_socket_of(task, SYSCALL_ARG1((struct pt_regs *)bpf_task_pt_regs(task)));
-	if (sk)
-		port_failed(task, sk, LB_HOW_LISTEN, ctx->ret, NULL, stack);
-	return 0;
-}
-
-/*
- * UDP's implicit allocation by connect and its release by connect to AF_UNSPEC
- * are visible nowhere else; of TCP only the failures are taken from here.
- */
-SEC("tracepoint/syscalls/sys_exit_connect")
-int port_exit_connect(struct port_sys_exit *ctx)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct port_socket *known;
-	struct port_record *r;
-	struct pt_regs *regs;
-	struct sock *sk;
-	u16 port;
-	u64 cookie;
-	s32 stack = port_call_stack(task);
-
-	if (ctx->ret && !port_error(ctx->ret))
-		return 0;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	sk = port_socket_of(task, SYSCALL_ARG1(regs));
-	if (!sk)
-		return 0;
-	if (ctx->ret) {
-		port_failed(task, sk, LB_HOW_CONNECT, ctx->ret, (void *)SYSCALL_ARG2(regs), stack);
-		return 0;
-	}
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
-		return 0;
-	port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	known = bpf_map_lookup_elem(&port_sockets, &cookie);
-	if (known && known->port == port)
-		return 0;
-	if (!port) {
-		port_release(cookie, BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum), known ? known->port : 0, LB_HOW_DISCONNECT, 0);
-		if (known)
-			known->port = 0;
-		port_not_recent(cookie);
-		return 0;
-	}
-	r = port_begin(LB_KIND_PORT_ACQUIRE, cookie, known, task);
-	if (!r)
-		return 0;
-	port_fill(r, sk, LB_HOW_CONNECT);
-	r->stack = stack;
-	if (known)
-		known->port = port;
-	else
-		port_remember(cookie, task, r->netns, port);
-	lb_submit(r);
-	return 0;
-}
-
-/* Attached only when stacks are asked for. */
-static __always_inline int port_enter(struct port_sys_enter *ctx)
-{
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-	s32 stack = bpf_get_stackid(ctx, &port_stacks, BPF_F_USER_STACK);
-
-	bpf_map_update_elem(&port_calls, &tid, &stack, BPF_ANY);
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_enter_bind")
-int port_enter_bind(struct port_sys_enter *ctx) { return port_enter(ctx); }
-
-SEC("tracepoint/syscalls/sys_enter_listen")
-int port_enter_listen(struct port_sys_enter *ctx) { return port_enter(ctx); }
-
-SEC("tracepoint/syscalls/sys_enter_connect")
-int port_enter_connect(struct port_sys_enter *ctx) { return port_enter(ctx); }
-
+#include "syscalls.bpf.h"
 #include "fentry.bpf.h"
 #include "iter.bpf.h"

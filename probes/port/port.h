@@ -22,7 +22,9 @@
 #define TCP_LISTEN 10
 #define TCP_CLOSING 11
 
+#define SOCK_BINDADDR_LOCK 4
 #define SOCK_BINDPORT_LOCK 8
+#define INET_FLAGS_BIND_ADDRESS_NO_PORT 18 /* bit number in inet_flags */
 #define SOCK_DEAD 0 /* bit number in sk_flags */
 #define PF_KTHREAD 0x00200000
 
@@ -64,10 +66,19 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
-	u8 sk_userlocks;
+	u8 sk_userlocks : 4;
 	u8 sk_kern_sock : 1;
 	u16 sk_protocol;
+	u32 sk_txhash;
 	int sk_err;
+} __core;
+
+struct inet_sock {
+	unsigned long inet_flags; /* since Linux 6.6 */
+} __core;
+
+struct inet_sock___before_6_6 {
+	u8 bind_address_no_port : 1;
 } __core;
 
 struct inet_connection_sock {
@@ -100,10 +111,16 @@ struct task_struct {
 /* The system call that the current task is in, and its arguments. */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long bp;
 	unsigned long di;
 	unsigned long si;
 	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;
 } __core;
+#define USER_CS 0x33 /* of 64-bit programs */
+#define USER_IP(regs) ((regs)->ip)
+#define USER_FRAME(regs) (((regs)->cs & 0xffff) == USER_CS ? (regs)->bp : 0)
 #define SYSCALL_NUMBER(regs) ((long)(regs)->orig_ax)
 #define SYSCALL_ARG1(regs) ((regs)->di)
 #define SYSCALL_ARG2(regs) ((regs)->si)
@@ -113,9 +130,12 @@ struct pt_regs {
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	u64 regs[31];
+	u64 pc;
 	u64 orig_x0;
 	s32 syscallno;
 } __core;
+#define USER_IP(regs) ((regs)->pc)
+#define USER_FRAME(regs) ((regs)->regs[29])
 #define SYSCALL_NUMBER(regs) ((long)(regs)->syscallno)
 #define SYSCALL_ARG1(regs) ((regs)->orig_x0)
 #define SYSCALL_ARG2(regs) ((regs)->regs[1])
@@ -149,7 +169,7 @@ struct port_record {
 	__u8 protocol;          /* enum lb_protocol */
 	__u8 how;               /* enum lb_how */
 	__u8 flags;             /* PORT_* */
-	__u8 error;             /* errno of a failed attempt */
+	__u8 error;             /* errno of a failed attempt, 0 unknown */
 	char comm[LB_COMM_LEN]; /* the owner's name */
 	__u32 tid;              /* thread that took the port, 0 unknown */
 	__s32 stack;            /* id in port_stacks, negative for none */
@@ -193,7 +213,38 @@ struct port_socket {
 	__u8 rests;   /* the connection has gone to TIME_WAIT while the socket keeps its port */
 	__u32 used;   /* jiffies of the tick (PORT_TICK) of its last use, 0 none; of UDP only */
 	char comm[LB_COMM_LEN];
+	__u32 attempt; /* index in port_attempts plus 1, 0 none; counts while that has this cookie */
+	__u8 calling;  /* TCP_SYN_SENT in a connect that has no port yet, TCP_LISTEN in such a listen */
+	__u8 pad[3];
 };
+
+/* An attempt to take a port (attempt.bpf.h). */
+struct port_attempt {
+	__u64 cookie;    /* of its socket, 0 once its outcome is known */
+	__u64 sk;        /* the kernel's address of the socket */
+	__u64 time_ns;   /* when it began, bpf_ktime_get_boot_ns() */
+	__u32 sequence;  /* place among the attempts of its CPU plus 1, written last */
+	__u32 pid;       /* process and thread that made it */
+	__u32 tid;
+	__u32 txhash;    /* of a connect: the socket's hash before, which a success replaces */
+	__s32 stack;     /* id in port_stacks, negative for none */
+	__u16 port;      /* bind: the local port asked for, 0 any; connect: the remote port */
+	__u8 connect;    /* else bind */
+	__u8 pad;
+	__u8 addr[16];   /* the address that the call was given */
+};
+
+/* Attempts are kept in a ring for each CPU: a UDP socket takes 4 us or more from its making to its close. */
+#define PORT_ATTEMPTS 256
+/* Those that the timer has seen without a port are kept apart for a second look. */
+#define PORT_SECOND 64
+#define PORT_SLOTS (PORT_ATTEMPTS + PORT_SECOND)
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PORT_SLOTS); /* user space sets it to that of all CPUs */
+	__type(key, __u32);
+	__type(value, struct port_attempt);
+} port_attempts SEC(".maps");
 
 /* Keeps the records' types in the object's BTF, from which the Go types are made. */
 const struct port_record *port_record_type __attribute__((unused));
@@ -227,27 +278,36 @@ struct port_recent {
 #define PORT_RECENTS 4096
 struct port_recent port_recents[PORT_RECENTS];
 
-/* User stacks of allocations; grows only when they are asked for. */
+/* User stacks of allocations, innermost frame first, by a hash of them; grow only when they are asked for. */
 #define PORT_STACK_DEPTH 64
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, PORT_STACK_DEPTH * sizeof(__u64));
-} port_stacks SEC(".maps");
+struct port_stack {
+	__u64 frames[PORT_STACK_DEPTH];
+};
 
-/* Stack at the entry of the system call that a thread is in, by TID. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __s32);
-} port_calls SEC(".maps");
+	__type(value, struct port_stack);
+} port_stacks SEC(".maps");
+
+/* Where the stack of a thread is put together, by TID. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct port_stack);
+} port_walks SEC(".maps");
+
+const struct port_stack port_no_stack = {};
 
 /* Set by user space before loading. */
-const volatile bool port_stacks_wanted = false; /* the programs that fill port_calls are attached */
+const volatile bool port_stacks_wanted = false;
 const volatile bool port_may_probe = true;      /* bpf_probe_read_kernel is allowed */
 const volatile bool port_without_cgroup = false; /* the cgroup hooks are absent: the tracepoints stand in */
+
+/* Set by user space once attached: TCP's failures are told by its states, and by no system call. */
+volatile bool port_by_state = false;
 
 static __always_inline u64 port_new_cookie(struct sock *sk)
 {
@@ -368,20 +428,40 @@ static __always_inline long port_syscall(struct task_struct *task)
 	return regs ? SYSCALL_NUMBER(regs) : -1;
 }
 
-/* Stack of the system call that the current task is in, taken at its entry. */
-static __always_inline s32 port_call_stack(struct task_struct *task)
+/*
+ * The user stack of the system call that the current task is in, by its frame
+ * pointers; -1 for none. Most types of programs here have no helper for it.
+ */
+static __always_inline s32 port_user_stack(struct task_struct *task)
 {
-	u32 tid = task->pid;
-	s32 *stack, id;
+	u64 frame, pair[2], hash = 0xcbf29ce484222325;
+	u32 tid = task->pid, id;
+	struct port_stack *walk;
+	struct pt_regs *regs;
 
-	if (!port_stacks_wanted)
+	if (!port_stacks_wanted || task->flags & PF_KTHREAD)
 		return -1;
-	stack = bpf_map_lookup_elem(&port_calls, &tid);
-	if (!stack)
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (!regs)
 		return -1;
-	id = *stack;
-	bpf_map_delete_elem(&port_calls, &tid);
-	return id;
+	bpf_map_update_elem(&port_walks, &tid, &port_no_stack, BPF_ANY);
+	walk = bpf_map_lookup_elem(&port_walks, &tid);
+	if (!walk)
+		return -1;
+	walk->frames[0] = USER_IP(regs);
+	frame = USER_FRAME(regs);
+	for (u32 i = 1; i < PORT_STACK_DEPTH; i++) {
+		if (!frame || bpf_probe_read_user(pair, sizeof(pair), (void *)frame) || !pair[1])
+			break;
+		walk->frames[i] = pair[1];
+		hash = (hash ^ pair[1]) * 0x100000001b3;
+		if (pair[0] <= frame)
+			break; /* stacks grow down: callers lie above */
+		frame = pair[0];
+	}
+	hash = (hash ^ walk->frames[0]) * 0x100000001b3;
+	id = (u32)(hash ^ hash >> 32) & 0x7fffffff;
+	return bpf_map_update_elem(&port_stacks, &id, walk, BPF_ANY) ? -1 : (s32)id;
 }
 
 /* Byte by byte: the verifier takes no wider loads from a char array. */
@@ -444,6 +524,18 @@ static __always_inline struct port_record *port_begin(u16 kind, u64 cookie, stru
 	return r;
 }
 
+/* What of a record the socket says; addresses and port may be those of before a failed attempt. */
+static __always_inline void port_fill(struct port_record *r, struct sock *sk, u8 how)
+{
+	r->how = how;
+	r->protocol = port_protocol(BPF_CORE_READ(sk, sk_protocol));
+	r->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	r->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	port_probe_addresses(sk, r->local_addr, r->remote_addr);
+	r->flags = port_probe_flags(sk);
+	r->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
 static __always_inline void port_release(u64 cookie, u32 netns, u16 port, u8 how, u8 flags)
 {
 	struct port_release_record *r = lb_reserve(LB_KIND_PORT_RELEASE, sizeof(*r));
@@ -460,6 +552,16 @@ static __always_inline void port_release(u64 cookie, u32 netns, u16 port, u8 how
 	r->how = how;
 	r->flags = flags;
 	lb_submit(r);
+}
+
+/* A UDP socket has no port: if it had one, connect to AF_UNSPEC has given it back. */
+static __always_inline void port_no_port(struct port_socket *known, u64 cookie, u32 protocol)
+{
+	if (!known->port || protocol != IPPROTO_UDP)
+		return;
+	port_release(cookie, known->netns, known->port, LB_HOW_DISCONNECT, 0);
+	known->port = 0;
+	port_not_recent(cookie);
 }
 
 #endif /* LOSTBEAT_PORT_H */

@@ -19,6 +19,8 @@ import (
 
 const (
 	probeName = "port"
+	// partAttempts are the hooks that begin and end attempts to take a port.
+	partAttempts = "attempts"
 	// defaultAudit is how often the tracked ports are compared with the
 	// kernel's tables.
 	defaultAudit = 10 * time.Second
@@ -30,8 +32,10 @@ const (
 	pollAudit = time.Second
 	// maxStacks bounds the number of distinct user stacks that are kept.
 	maxStacks = 16384
-	// maxCalls bounds the threads that are inside bind, listen or connect.
-	maxCalls = 8192
+	// maxWalks bounds the threads whose stacks are put together at the same time.
+	maxWalks = 1024
+	// attemptsPerCPU is PORT_SLOTS of port.h.
+	attemptsPerCPU = 256 + 64
 )
 
 // Probe follows local ports.
@@ -141,8 +145,14 @@ func configure(spec *cebpf.CollectionSpec, env *ebpf.Env) error {
 	probe := features.HaveProgramHelper(cebpf.TracePoint, asm.FnProbeReadKernel) == nil
 	if env.Options.Stacks {
 		spec.Maps[bpfMapPortStacks].MaxEntries = maxStacks
-		spec.Maps[bpfMapPortCalls].MaxEntries = maxCalls
+		spec.Maps[bpfMapPortWalks].MaxEntries = maxWalks
 	}
+	cpus, err := cebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count the processors: %w", err)
+	}
+	spec.Maps[bpfMapPortTimers].MaxEntries = uint32(cpus)
+	spec.Maps[bpfMapPortAttempts].MaxEntries = uint32(cpus * attemptsPerCPU)
 	return errors.Join(
 		set(bpfVarPortMayProbe, probe),
 		set(bpfVarPortStacksWanted, env.Options.Stacks),
@@ -180,10 +190,6 @@ func (a *attached) attachParts(without []string) {
 	}
 	try("connections", bpfProgPortSetState)
 	sockets := try("sockets", bpfProgPortSockRelease, bpfProgPortSockCreate)
-	if a.env.Options.Stacks {
-		try("stacks", bpfProgPortEnterBind, bpfProgPortEnterListen, bpfProgPortEnterConnect)
-	}
-	try("failures", bpfProgPortExitBind, bpfProgPortExitListen)
 	if try(
 		"functions",
 		bpfProgPortFnUdpPut,
@@ -193,13 +199,21 @@ func (a *attached) attachParts(without []string) {
 		bpfProgPortFnConnect4,
 		bpfProgPortFnConnect6,
 	) {
-		try("connect", bpfProgPortExitConnect)
+		if !try(
+			"failures",
+			bpfProgPortFnBind4,
+			bpfProgPortFnBind6,
+			bpfProgPortFnListen,
+			bpfProgPortFnStreamConnect,
+			bpfProgPortFnDgramConnect,
+		) {
+			a.bySystemCalls("failures", bpfProgPortExitBind, bpfProgPortExitListen, bpfProgPortExitConnect)
+		}
 		a.addStatus(a.watch.load(bpfProgPortUseReceive, bpfProgPortUseSend))
 	} else {
 		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the "+
 			"audit only; all others are seen by the remaining parts")
-		try("bind", bpfProgPortPostBind4, bpfProgPortPostBind6)
-		try("connect", bpfProgPortExitConnect, bpfProgPortSockops)
+		a.attachCalls(try, sockets)
 		a.attachSend(sockets)
 		a.addStatus(a.watch.load(bpfProgPortUseReceive))
 	}
@@ -207,6 +221,51 @@ func (a *attached) attachParts(without []string) {
 		a.degrade("sockets", "closes of UDP sockets are found by the audit only, which therefore runs every second")
 		a.interval = min(a.interval, pollAudit)
 	}
+}
+
+// attachCalls attaches what sees bind, listen and connect where there is no
+// fentry. The outcome of attempts that no hook shows is read from their sockets
+// (attempt.bpf.h), which takes all of the hooks; without one of them the exits of
+// the system calls are watched.
+func (a *attached) attachCalls(try func(part string, programs ...string) bool, sockets bool) {
+	bind := try("bind", bpfProgPortPostBind4, bpfProgPortPostBind6)
+	attempts := sockets && bind && try(
+		partAttempts,
+		bpfProgPortSockops,
+		bpfProgPortGetsockname4,
+		bpfProgPortGetsockname6,
+		bpfProgPortConnect4,
+		bpfProgPortConnect6,
+		bpfProgPortBind4,
+		bpfProgPortBind6,
+	)
+	if !attempts {
+		a.bySystemCalls("failures", bpfProgPortExitBind, bpfProgPortExitListen)
+		a.bySystemCalls("connect", bpfProgPortExitConnect)
+		try("tcp", bpfProgPortSockops)
+		return
+	}
+	if err := a.loader.Variable(bpfVarPortByState).Set(true); err != nil {
+		a.addStatus(ebpf.StatusOf(probeName, "failures", err))
+	}
+}
+
+// bySystemCalls attaches exits of system calls for a part whose better hooks
+// are refused; the last status says why.
+func (a *attached) bySystemCalls(part string, programs ...string) {
+	refused := a.status[len(a.status)-1].Reason
+	if last := &a.status[len(a.status)-1]; last.Part == part && last.State != model.ProbeOn {
+		a.status = a.status[:len(a.status)-1]
+	}
+	s := a.loader.Try(probeName, part, programs...)
+	if s.State == model.ProbeOn {
+		s.State = model.ProbeDegraded
+		s.Reason = "the exits of system calls are watched, which makes every system call of this host some 30 ns slower"
+		if refused != "" {
+			s.Reason += ": " + refused
+		}
+	}
+	a.addStatus(s)
 }
 
 // attachSend attaches what sees implicit allocation by a send.
@@ -323,6 +382,8 @@ func (a *attached) checkListing(l *listing) {
 func (a *attached) Close() error {
 	a.stop()
 	a.done.Wait()
+	// The hooks go one after the other: what passes only some of them is no failure.
+	err := a.loader.Variable(bpfVarPortByState).Set(false)
 	a.watch.stop()
-	return a.loader.Close()
+	return errors.Join(err, a.loader.Close())
 }

@@ -8,8 +8,6 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/model"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -275,30 +273,6 @@ func (t *tracker) emitActive(cookie uint64, h *holding, at model.Time, b *model.
 		LocalAddr: t.text(h.local), RemoteAddr: t.remoteText(h.remote, h.remotePort),
 		Process: t.process(h.pid, h.comm),
 	})
-}
-
-// decodeFail is the decoder of struct port_record: a port could not be taken.
-func (t *tracker) decodeFail(raw []byte, b *model.Builder) error {
-	r, err := record[bpfPortRecord](raw)
-	if err != nil {
-		return err
-	}
-	pid, comm := int32(r.Owner), t.comm(r.Comm)
-	tid := int32(-1)
-	if r.Head.Pid == r.Owner {
-		tid = int32(r.Tid)
-	}
-	at := t.time(r.Head.TimeNs)
-	t.meet(r.Netns, at, b, int32(r.Tid), pid)
-	b.AddPortFail(model.PortFail{
-		Time: at, Flags: modelFlags(r.Flags), PID: pid, TID: tid, Cookie: r.Cookie,
-		Protocol: model.Protocol(r.Protocol), LocalPort: r.LocalPort, RemotePort: r.RemotePort,
-		How: model.How(r.How), Netns: int64(r.Netns), Error: int64(r.Error),
-		LocalAddr: t.text(r.LocalAddr), RemoteAddr: t.remoteText(r.RemoteAddr, r.RemotePort),
-		Process: t.process(pid, comm), ErrorName: unix.ErrnoName(unix.Errno(r.Error)),
-		Stack: t.stack(r.Stack, int32(r.Head.Pid)),
-	})
-	return nil
 }
 
 // decodeRelease is the decoder of struct port_release_record. Sockets that
