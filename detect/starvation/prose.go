@@ -37,7 +37,7 @@ func (d *starvation) describe(w *detect.Tick, in *detect.Case[starved]) model.Fi
 			f.Severity = model.SeverityInfo
 		}
 	}
-	if h := data.culprit(); h.known() && (data.pattern == programs || data.pattern == held) {
+	if h := data.culprit(); h.known() && data.pattern == held {
 		f.Subject.PID, f.Subject.Process = h.pid, fold.Printable(h.task)
 	}
 	if d.lossShare(data) >= detect.CriticalLoss || data.dropped >= 100_000 {
