@@ -49,7 +49,8 @@ type descriptorKey struct {
 type watched struct {
 	tid, pid uint32
 	task     string
-	// began is when it was first seen, on the boot clock.
+	// began is when it was taken in, on the boot clock; for a thread that began while it was watched, the beginning of
+	// that interval.
 	began uint64
 	// phases are what was counted of running, waiting and throttled; sites of where it blocks.
 	running, waiting, throttled counted
@@ -184,10 +185,10 @@ func since(t *schedThread, phase schedPhase) uint64 {
 }
 
 // thread returns what is known of a thread, nil where it is new.
-func (a *accounts) thread(t *entry[uint32, schedThread], at uint64) *watched {
+func (a *accounts) thread(t *entry[uint32, schedThread], at span) *watched {
 	w := a.known[t.key]
 	if w == nil {
-		w = &watched{tid: t.key, pid: t.value.Pid, began: at, sites: make(map[schedSite]*blocking)}
+		w = &watched{tid: t.key, pid: t.value.Pid, began: at.boot - uint64(at.interval), sites: make(map[schedSite]*blocking)}
 		a.known[t.key] = w
 	}
 	if comm := ebpf.Comm(t.value.Comm[:]); comm != "" {
@@ -230,7 +231,7 @@ func (a *accounts) stays(r reading, at span, symbol func(uint64) string) []*thre
 	all := make([]*threadStays, 0, len(r.threads))
 	byTID := make(map[uint32]*threadStays, len(r.threads))
 	for i := range r.threads {
-		t := &threadStays{watched: a.thread(&r.threads[i], at.boot), entry: &r.threads[i].value}
+		t := &threadStays{watched: a.thread(&r.threads[i], at), entry: &r.threads[i].value}
 		all = append(all, t)
 		byTID[t.tid] = t
 	}

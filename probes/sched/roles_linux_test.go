@@ -36,9 +36,11 @@ func TestMain(m *testing.M) {
 type part struct {
 	TID  int
 	Port int
-	// CPU is the CPU time of the thread, Blocked the time that its own clock saw
+	// CPU is the CPU time of the thread, Wall how long it played, Blocked the time that its own clock saw
 	// pass in the calls that block, in nanoseconds.
-	CPU, Blocked int64
+	CPU, Wall, Blocked int64
+	// Threads are those that it started, each of which computed for a while: Blocked in all.
+	Threads []int
 	// Cookie is that of its socket.
 	Cookie uint64
 	Error  string
@@ -79,19 +81,21 @@ func play(role, argument string) {
 		_, _ = input.ReadString('\n')
 		close(stop)
 	}()
-	began := threadTime()
+	began, start := threadTime(), time.Now()
+	finish := func() {
+		self.CPU, self.Wall = threadTime()-began, int64(time.Since(start))
+		say(self)
+	}
 	for {
 		select {
 		case <-stop:
-			self.CPU = threadTime() - began
-			say(self)
+			finish()
 			return
 		default:
 		}
 		if err := step(); err != nil {
 			self.Error = err.Error()
-			self.CPU = threadTime() - began
-			say(self)
+			finish()
 			return
 		}
 	}
@@ -186,6 +190,25 @@ func prepareRole(role, argument string, self *part) func() error {
 			}
 			return nil
 		})
+	case "threads": // starts a thread for each piece of work
+		return func() error {
+			type done struct {
+				tid int
+				cpu int64
+			}
+			ended := make(chan done)
+			go func() {
+				runtime.LockOSThread() // and never unlocks: the thread ends with it
+				began := threadTime()
+				for threadTime()-began < 20e6 {
+				}
+				ended <- done{unix.Gettid(), threadTime() - began}
+			}()
+			d := <-ended
+			self.Threads = append(self.Threads, d.tid)
+			self.Blocked += d.cpu
+			return unix.Nanosleep(&unix.Timespec{Nsec: 50e6}, nil)
+		}
 	case "sleep":
 		return self.blocking(func() error {
 			return unix.Nanosleep(&unix.Timespec{Nsec: 300e6}, nil)

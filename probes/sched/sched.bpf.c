@@ -15,6 +15,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MARKS 65536 /* bits for thread numbers; others share them, which costs a look-up */
 #define SLOTS 8 /* watched threads that may wait for one CPU at once */
 #define STACK_DEPTH 32
+#define SETTLED_NS 5000000 /* no change of phase takes as long */
 
 /* Kernel constants, the same from 6.1 to 6.18. */
 #define TASK_EXITING 0xb0 /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
@@ -444,7 +445,8 @@ static __noinline int account(struct cpu *c, struct who *who, __u32 cpu, __u64 n
 		if (!key.victim)
 			continue;
 		t = bpf_map_lookup_elem(&sched_threads, &key.victim);
-		if (!t) {
+		if (!t || (t->slot != i + 1 && t->slot) || t->cpu != cpu) {
+			/* It is not watched any more, or waits elsewhere. */
 			__sync_lock_test_and_set(&c->slots[i], 0);
 			__sync_fetch_and_sub(&c->waiters, 1);
 			continue;
@@ -553,14 +555,14 @@ static __always_inline void left(void *ctx, struct task_struct *prev, __u32 cpu,
 
 	if (!t)
 		return;
+	if (t->slot)
+		release(t); /* its arrival was not reported: single events are missing now and then */
 	end_stay(t, now);
 	t->woken_ns = 0;
 	t->task = (__u64)prev;
 	__builtin_memcpy(t->comm, prev->comm, LB_COMM_LEN);
 	/* A signal keeps a thread runnable that was about to block. */
 	if (preempt || !state || !prev->__state) {
-		if (t->slot)
-			release(t);
 		t->phase = throttled(prev) ? PHASE_THROTTLED : PHASE_WAITING;
 		claim(t, tid, cpu, now);
 	} else if (state & TASK_EXITING) {
@@ -854,7 +856,9 @@ int sched_list(struct bpf_iter__task *ctx)
 	listed->run_delay_ns = bpf_core_field_exists(task->sched_info.run_delay) ? task->sched_info.run_delay : 0;
 	__builtin_memcpy(listed->comm, task->comm, LB_COMM_LEN);
 	listed->stack_bytes = phase == PHASE_BLOCKED ? bpf_get_task_stack(task, listed->stack, sizeof(listed->stack), 0) : -1;
-	if (t->phase != phase || (phase == PHASE_BLOCKED && (t->site.flags ^ listed->flags) & SITE_FROZEN)) {
+	/* A change that is under way looks like one that was missed: only a phase that has lasted is put right. */
+	if ((t->phase != phase && (t->phase == PHASE_UNKNOWN || now > t->since_ns + SETTLED_NS)) ||
+	    (t->phase == phase && phase == PHASE_BLOCKED && (t->site.flags ^ listed->flags) & SITE_FROZEN)) {
 		bool first = t->phase == PHASE_UNKNOWN;
 
 		begin = since(task, phase, now);
