@@ -53,6 +53,19 @@ func (f floors) lowest(first, last int) int {
 	return low
 }
 
+// highest returns the highest floor of the spans first to last; those before the
+// first that is known count as 0.
+func (f floors) highest(first, last int) int {
+	high, end := 0, last
+	for i := len(f) - 1; i >= 0 && end >= first; i-- {
+		if run := f[i]; int(run.first) <= end {
+			high = max(high, int(run.low))
+			end = int(run.first) - 1
+		}
+	}
+	return high
+}
+
 // turnover counts what happened second by second; seconds with nothing take no
 // memory.
 type turnover []secondCount

@@ -72,7 +72,7 @@ func lowestOf(values []int, first, end int) int {
 
 // A host has thousands of processes with a port or two: each takes little.
 func TestHolderIsSmall(t *testing.T) {
-	h := Holder{Held: 1, Low: 1}
+	h := Holder{Held: 1, Level: Level{Low: 1}}
 	for range 2000 {
 		h.EndSecond()
 	}

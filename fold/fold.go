@@ -113,6 +113,7 @@ func (w *Fold) Show(h *History) {
 func (w *Fold) resetState() {
 	w.room = newRoom(w.limits.Memory)
 	w.State = state.NewWithin(w.room.Budget)
+	w.Ports = newPortFacts(w.room.Budget)
 }
 
 // DeviceKey identifies a device: interface indexes repeat between network

@@ -332,7 +332,9 @@ type FramePool struct {
 	Low, High           uint16
 	Source              model.PoolSource
 	// Netns is the network namespace by name or inode, empty for the host's.
-	Netns                    string
+	Netns string
+	// Filling is when it will be exhausted at its present rate, zero when it does not fill steadily.
+	Filling                  Forecast
 	Refused, Taken, Released float32
 	Measured                 Measured
 }

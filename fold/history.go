@@ -32,8 +32,9 @@ type History struct {
 	seq     uint64
 	now     model.Time // the latest event
 	started model.Time // the first event since the start or the last seek
-	// own is the fold that h is part of, nil when it is part of the detectors'; state is that of either.
-	own      *Fold
+	// fold is what h is part of, its own or the detectors', and state that of either.
+	fold     *Fold
+	shared   bool
 	state    *state.State
 	at       *frameBuilder   // the open frame of the event at hand, nil for none
 	frames   []*Frame        // closed, oldest first, without gaps
@@ -62,7 +63,7 @@ type Progress struct {
 // NewHistory returns a History before any event.
 func NewHistory() *History {
 	h := &History{made: time.Now(), findings: map[string][]*model.Finding{}}
-	h.own = New(Options{History: h})
+	h.fold = New(Options{History: h})
 	h.clear()
 	h.publish()
 	return h
@@ -72,7 +73,7 @@ func NewHistory() *History {
 func (h *History) share(w *Fold) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.own, h.state = nil, w.State
+	h.fold, h.state, h.shared = w, w.State, true
 	h.clear()
 	h.publish()
 }
@@ -90,9 +91,9 @@ func (h *History) clear() {
 	h.now, h.started, h.late = 0, 0, 0
 	h.frames, h.rows, h.open, h.keepOpen, h.at = nil, 0, nil, openFrames, nil
 	h.series, h.totals, h.held, h.holders = historySeries{}, newHistoryTotals(), heldTables{}, holderRows{}
-	if h.own != nil {
-		h.own.resetState()
-		h.state = h.own.State
+	if !h.shared {
+		h.fold.resetState()
+		h.state = h.fold.State
 	}
 	h.state.Ports.IndexHolders()
 }
@@ -138,7 +139,7 @@ func (h *History) Apply(b *model.Batch) {
 	h.Begin()
 	defer h.End()
 	for i := range b.Events {
-		h.own.Apply(b, &b.Events[i])
+		h.fold.Apply(b, &b.Events[i])
 	}
 }
 

@@ -16,6 +16,9 @@ func (h *History) frame(t model.Time) *frameBuilder {
 	}
 	last := h.open[len(h.open)-1].start
 	if start > last {
+		if !h.shared { // otherwise the detectors' ticks do
+			h.fold.Ports.endSecond(h.state, int((start-last)/FrameStep))
+		}
 		h.takePools(h.open[len(h.open)-1], true)
 		if start-last > historyFrames*FrameStep { // nothing of before is in reach
 			h.frames, h.rows, h.open, last = nil, 0, h.open[:0], start-FrameStep

@@ -104,6 +104,7 @@ func (h *History) takePools(f *frameBuilder, end bool) {
 		}
 		now := *v
 		now.Used, now.Resting, now.Size = p.Used, p.Resting, int(p.Size)
+		now.Filling, _ = h.fold.Forecast(p.Key())
 		now.Low, now.High, now.Source, now.Netns = p.Low, p.High, p.Source, p.NetnsName
 		now.Measured |= Seen
 		if now != *v {

@@ -25,6 +25,11 @@ func byKey[K comparable, V any](rows []Row[K, V]) map[K]V {
 
 // contents is all that a frame holds.
 func contents(f *Frame) []any {
+	pools := byKey(f.Pools)
+	for k, v := range pools { // forecasts look back for minutes, and are better for it
+		v.Filling = Forecast{}
+		pools[k] = v
+	}
 	return []any{
 		f.Start,
 		f.Events,
@@ -40,7 +45,7 @@ func contents(f *Frame) []any {
 		byKey(f.Tasks),
 		byKey(f.Counters),
 		byKey(f.Flows),
-		byKey(f.Pools),
+		pools,
 		byKey(f.Holders),
 		f.Runs,
 	}

@@ -40,6 +40,8 @@ type Ports struct {
 	// ticks counts the ticks so far; audits the audits seen.
 	ticks  int
 	Audits int
+	// levels are how full the pools were.
+	levels map[state.PoolKey]*Level
 	// LastAudit is the time of the last audit.
 	LastAudit model.Time
 }
@@ -53,6 +55,7 @@ func newPortFacts(room *budget.Budget) *Ports {
 		Fails:    make(map[FailKey]*Failures),
 		Families: make(map[familyKey]*Family),
 		Reuse:    make(map[state.PoolKey]*Reuse),
+		levels:   make(map[state.PoolKey]*Level),
 	}
 }
 
@@ -117,13 +120,8 @@ type Holder struct {
 	// Held is the present number; present of them were held when observation
 	// began, and are no evidence of growth.
 	Held, present int
-	// Low is the floor of the second that is being filled.
-	Low int
-	// Seconds and coarse are floors of held-present; ticks is how many seconds
-	// have been recorded, coarseLow the floor of the coarse span under way.
-	Seconds, Coarse floors
-	coarseLow       int
-	Ticks           int
+	// Level is held-present, second by second.
+	Level
 	// Acquired and released count since the holder appeared; short counts releases after less than a second.
 	Acquired, Released, Short uint64
 	// LastLong is when a port was last given back after a second or more, long
@@ -158,29 +156,6 @@ func (h *Holder) LongGiven() (n uint32) {
 
 // Growth is the number of ports held beyond those present at the start.
 func (h *Holder) Growth() int { return h.Held - h.present }
-
-// Floor returns the lowest growth within the second that ended ago seconds
-// before the last tick; 0 before the holder appeared.
-func (h *Holder) Floor(ago int) int {
-	if ago >= h.Ticks || ago >= SecondFloors {
-		return 0
-	}
-	return h.Seconds.lowest(h.Ticks-1-ago, h.Ticks-1-ago)
-}
-
-// FloorOver returns the lowest floor of n seconds, the last of which ended ago
-// seconds before the last tick. Long spans are read from the coarse floors.
-func (h *Holder) FloorOver(ago, n int) int {
-	if ago+n <= SecondFloors {
-		return h.Seconds.lowest(h.Ticks-ago-n, h.Ticks-1-ago)
-	}
-	last := h.Ticks/CoarseSeconds - 1 - ago/CoarseSeconds
-	first := last - max(n/CoarseSeconds, 1) + 1
-	if first < h.Ticks/CoarseSeconds-CoarseFloors {
-		return min(h.Coarse.lowest(max(first, 0), last), 0)
-	}
-	return h.Coarse.lowest(first, last)
-}
 
 // SumOver adds up acquisitions or releases over the last n recorded seconds.
 func (h *Holder) SumOver(of *turnover, n int) uint64 {
@@ -227,18 +202,10 @@ func (h *Holder) give(held time.Duration, present bool, at model.Time) {
 	}
 }
 
+// EndSecond records the floor of the second that was filled and opens the next.
 func (h *Holder) EndSecond() {
-	h.Seconds.add(h.Ticks, h.Low, SecondFloors)
-	if h.Ticks%CoarseSeconds == 0 {
-		h.coarseLow = h.Low
-	}
-	h.coarseLow = min(h.coarseLow, h.Low)
-	h.Ticks++
+	h.Level.endSecond(h.Growth())
 	h.long[h.Ticks%LongSeconds] = 0
-	if h.Ticks%CoarseSeconds == 0 {
-		h.Coarse.add(h.Ticks/CoarseSeconds-1, h.coarseLow, CoarseFloors)
-	}
-	h.Low = h.Growth()
 }
 
 // Tuple is what a TCP connect's port must be unique for.
@@ -543,6 +510,7 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		}
 	}
 	if whole {
+		p.endSecond(st, 1)
 		for _, f := range p.Families {
 			if f.Sum != nil {
 				f.Sum.EndSecond()

@@ -40,6 +40,7 @@ const (
 	restBytes    = int(unsafe.Sizeof(restEnd{}))*2 + 64
 	seriesBytes  = int(unsafe.Sizeof(SampleKey{}))*3/2 + int(unsafe.Sizeof(Samples{})) + 64
 	sampleBytes  = 16
+	levelBytes   = 2 << 10                        // with its floors
 	listedBytes  = 2 * int(unsafe.Sizeof(Work{})) // in its second and in the sum
 	runBytes     = 2 * int(unsafe.Sizeof(Run{}))
 	countBytes   = 2 * int(unsafe.Sizeof(CPUCount{}))

@@ -24,20 +24,8 @@ func (u *ui) portBands(v *view) []band {
 	return bands
 }
 
-// poolView is a pool with its forecast.
-type poolView struct {
-	poolSeries
-	perSecond float64
-	grows     bool
-}
-
-// empty returns in how many seconds the pool is used up; 0 when it is not growing.
-func (p *poolView) empty() float64 {
-	if !p.grows || p.perSecond <= 0 {
-		return 0
-	}
-	return float64(max(0, p.Value.Size-p.Value.Used-p.Value.Resting)) / p.perSecond
-}
+// poolView is a pool as a row.
+type poolView struct{ poolSeries }
 
 // namespace is the network namespace that the pool belongs to; empty for a pool
 // that spans all of them.
@@ -54,9 +42,7 @@ func (p poolView) namespace() string {
 func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	var rows []poolView
 	for _, r := range v.frame.Pools {
-		p := poolView{poolSeries: r}
-		p.perSecond, p.grows = forecast(v, r.ID)
-		rows = append(rows, p)
+		rows = append(rows, poolView{r})
 	}
 	slices.SortStableFunc(rows, func(a, b poolView) int { // rows that are alike: the host's first
 		return cmp.Or(cmp.Compare(a.Value.Netns, b.Value.Netns), cmp.Compare(a.Key.Netns, b.Key.Netns))
@@ -99,15 +85,15 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			}),
 			numberColumn("at rest", 7, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
 			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
-			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.perSecond * 60 }, formatCount),
+			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.Value.Filling.PerSecond * 60 }, formatCount),
 			{
 				title:  "empty in",
 				w:      11,
 				right:  true,
-				number: func(p poolView) float64 { return p.empty() },
+				number: func(p poolView) float64 { return p.Value.Filling.Left.Seconds() },
 				draw: func(l *line, w int, p poolView) {
-					if n := p.empty(); n > 0 {
-						l.field(warning, formatSpan(time.Duration(n*1e9)), w, true)
+					if left := p.Value.Filling.Left; p.Value.Filling.PerSecond > 0 {
+						l.field(warning, formatSpan(left), w, true)
 						return
 					}
 					l.field(dim, none, w, true)

@@ -143,35 +143,6 @@ func counterRows(f *fold.Frame) []counterSeries { return f.Counters }
 func flowRows(f *fold.Frame) []flowSeries       { return f.Flows }
 func poolRows(f *fold.Frame) []poolSeries       { return f.Pools }
 
-// forecast fits a line through the occupancy of a pool over at most the last
-// ten minutes. ok is false unless the pool grows steadily: at least 30 s of
-// history, five ports gained, and a line that explains most of the change.
-func forecast(v *view, id int) (perSecond float64, ok bool) {
-	const most, least = 600, 30
-	var n, sx, sy, sxx, sxy, syy float64
-	first, last := -1.0, 0.0
-	for i := max(0, v.index-most+1); i <= v.index; i++ {
-		p, found := fold.Find(poolRows(v.snap.Frame(i)), id)
-		if !found {
-			continue
-		}
-		x, y := float64(i), float64(p.Used)
-		if first < 0 {
-			first = y
-		}
-		last = y
-		n, sx, sy, sxx, sxy, syy = n+1, sx+x, sy+y, sxx+x*x, sxy+x*y, syy+y*y
-	}
-	if n < least || last-first < 5 {
-		return 0, false
-	}
-	dx, dy, dxy := n*sxx-sx*sx, n*syy-sy*sy, n*sxy-sx*sy
-	if dx <= 0 || dy <= 0 || dxy <= 0 || dxy*dxy/(dx*dy) < 0.8 {
-		return 0, false
-	}
-	return dxy / dx, true
-}
-
 // back says that the reader looks at the past: totals are then those of the
 // history up to that moment.
 func (v *view) back() bool { return v.snap.Now.Sub(v.at) > 2*time.Second }

@@ -2,11 +2,15 @@ package all_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"lostbeat/detect"
+	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -70,7 +74,7 @@ func TestPortLeak(t *testing.T) {
 			check(t, s.Batch(), fault, want{detector: "port-leak", severity: model.SeverityWarning, within: 5 * time.Second,
 				contains: []string{
 					"rpc-client[4312] took 400 udp ports of pool ephemeral (udp 32768-60999) in 20 s and gave none back",
-					"the pool is empty in about 23 min",
+					"the pool will be exhausted in about 23 min",
 					"not churn",
 					"not rest",
 					`"pid": 4312`,
@@ -581,5 +585,44 @@ func TestRefuted(t *testing.T) {
 				lacks:    []string{"give them back"},
 			},
 		)
+	}
+}
+
+// TestOneForecast wants the finding of a leak and the screen to say the same of
+// its pool, and the screen to say it without detectors, too.
+func TestOneForecast(t *testing.T) {
+	s := ports()
+	s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5999)
+	port := uint16(5000)
+	seconds(s, 30, func(int) { s.Quiet(); take(s, leaker, 4, &port) })
+	b := s.Batch()
+	shared, own := fold.NewHistory(), fold.NewHistory()
+	e := detect.New(all.Settings(), detect.Options{})
+	e.Show(shared)
+	var last model.Finding
+	shared.Begin()
+	e.Apply(b, func(_ model.Time, f model.Finding) { last = f })
+	shared.End()
+	own.Apply(b)
+	for name, h := range map[string]*fold.History{"shared": shared, "own": own} {
+		snap := h.Publish()
+		found := false
+		for _, p := range snap.Frame(snap.At(last.End - 1)).Pools {
+			if p.Key.Name != "svc" {
+				continue
+			}
+			found = true
+			left := p.Value.Filling.Left
+			if p.Value.Filling.PerSecond != 4 || left < 200*time.Second || left > 250*time.Second {
+				t.Errorf("%s: %+v", name, p.Value.Filling)
+			}
+			want := detect.Evidence("pool exhausted in", left.Seconds(), "s")
+			if name == "shared" && !slices.Contains(last.Evidence, want) {
+				t.Errorf("the screen says %v, the finding %q %+v", left, last.Title, last.Evidence)
+			}
+		}
+		if !found {
+			t.Errorf("%s: no pool", name)
+		}
 	}
 }

@@ -20,29 +20,31 @@ type portLeak struct {
 	vanish   detect.Cases[vanishing]
 }
 
-// leakScale is a span over which growth is judged: steps of the given number
-// of seconds, in each of which the floor must have risen.
-type leakScale struct {
-	steps, seconds int
-}
-
 // leakScales are tried from the shortest to the longest.
-var leakScales = []leakScale{{3, 1}, {4, 1}, {7, 1}, {6, 2}, {5, 4}, {5, 12}, {5, 60}, {6, 300}}
-
-// span is the time that the scale looks back on.
-func (s leakScale) span() time.Duration { return time.Duration(s.steps*s.seconds) * time.Second }
+var leakScales = []fold.Scale{
+	{Steps: 3, Seconds: 1},
+	{Steps: 4, Seconds: 1},
+	{Steps: 7, Seconds: 1},
+	{Steps: 6, Seconds: 2},
+	{Steps: 5, Seconds: 4},
+	{Steps: 5, Seconds: 12},
+	{Steps: 5, Seconds: 60},
+	{Steps: 6, Seconds: 300},
+}
 
 // leak is what is known about one leaking process.
 type leak struct {
 	holder *fold.Holder
 	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
 	pool  *state.Pool
-	scale leakScale
+	scale fold.Scale
 	// proven says that it has lasted for so long that it is called a leak,
 	// refuted that the ports were seen to come back after all.
 	proven, refuted bool
-	// rate is ports a second, with the quartiles of the pairwise slopes.
-	rate, rateLow, rateHigh float64
+	// rate is ports a second.
+	rate float64
+	// soon says that the pool was about to be exhausted, at the pace at which it once filled.
+	soon bool
 	// pace is the highest rate so far.
 	pace float64
 	// growth and held are the ports kept and held at the last tick, peak the most kept.
@@ -168,7 +170,7 @@ func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
 	if !ok || open && !proven {
 		return
 	}
-	since := max(w.Now.Add(-scale.span()), h.First)
+	since := max(w.Now.Add(-scale.Span()), h.First)
 	if first := d.firstOfGrowth(w, h); first != 0 {
 		since = first
 	}
@@ -223,7 +225,7 @@ const suspicionFor = 3 * time.Second
 
 // leaks says whether the holder leaks, on which scale that shows, and whether
 // it has lasted for long enough to be called a leak.
-func (d *portLeak) leaks(w *detect.Tick, h *fold.Holder) (scale leakScale, proven, ok bool) {
+func (d *portLeak) leaks(w *detect.Tick, h *fold.Holder) (scale fold.Scale, proven, ok bool) {
 	early := false
 	for _, s := range leakScales {
 		grown, grows := d.grows(h, s)
@@ -232,7 +234,7 @@ func (d *portLeak) leaks(w *detect.Tick, h *fold.Holder) (scale leakScale, prove
 		}
 		switch {
 		case d.enough(w, h, s, grown):
-			if scale = s; s.span() >= d.settings.ProofAfter.Std() {
+			if scale = s; s.Span() >= d.settings.ProofAfter.Std() {
 				return s, true, true
 			}
 			early = true
@@ -253,20 +255,20 @@ func (d *portLeak) outlives(w *detect.Tick, h *fold.Holder, grown int) bool {
 	if h.Key.Connections || h.IsFamily() || h.LastLong != 0 && w.Now.Sub(h.LastLong) < time.Minute {
 		return false
 	}
-	released := h.SumOver(&h.ReleasedIn, outliving.steps*outliving.seconds)
+	released := h.SumOver(&h.ReleasedIn, outliving.Steps*outliving.Seconds)
 	return released >= d.settings.EarlyChurn*uint64(grown) && time.Duration(h.Holds.Quantile(0.99)) < time.Second/10
 }
 
 // grows says whether the floor rose in every step of the scale, goes on
 // rising, and does not level off; grown is by how much.
-func (d *portLeak) grows(h *fold.Holder, scale leakScale) (grown int, ok bool) {
-	floors := floorsOf(h, scale)
+func (d *portLeak) grows(h *fold.Holder, scale fold.Scale) (grown int, ok bool) {
+	floors := h.FloorsOf(scale)
 	n := len(floors)
 	grown = floors[n-1] - floors[0]
 	mean := float64(grown) / float64(n-1)
 	for i := 1; i < n; i++ {
 		step := floors[i] - floors[i-1]
-		if step <= 0 || float64(step) < d.settings.Evenness*mean && (i == n-1 || scale.seconds == 1) {
+		if step <= 0 || float64(step) < d.settings.Evenness*mean && (i == n-1 || scale.Seconds == 1) {
 			return 0, false
 		}
 	}
@@ -274,42 +276,32 @@ func (d *portLeak) grows(h *fold.Holder, scale leakScale) (grown int, ok bool) {
 	return grown, h.Growth() > floors[n-1]
 }
 
-// floorsOf returns the floors at the ends of the scale's steps, oldest first.
-// The oldest is the floor of the step before.
-func floorsOf(h *fold.Holder, scale leakScale) []int {
-	floors := make([]int, scale.steps+1)
-	for i := range floors {
-		floors[i] = h.FloorOver((scale.steps-i)*scale.seconds, scale.seconds)
-	}
-	return floors
-}
-
 // enough says whether the growth is more than healthy programs show.
-func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale leakScale, grown int) bool {
-	span := scale.steps * scale.seconds
-	acquired, released := h.SumOver(&h.AcquiredIn, span+scale.seconds), h.SumOver(&h.ReleasedIn, span+scale.seconds)
+func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grown int) bool {
+	span := scale.Steps * scale.Seconds
+	acquired, released := h.SumOver(&h.AcquiredIn, span+scale.Seconds), h.SumOver(&h.ReleasedIn, span+scale.Seconds)
 	// A process that gives most of its ports back within moments shows what it
 	// means to give back: what it keeps stands out sooner.
 	churns := released >= 4*uint64(grown) && h.Short*10 >= h.Released*9
-	if !churns && float64(released) > d.settings.GivenBack*float64(acquired) && scale.seconds < 60 {
+	if !churns && float64(released) > d.settings.GivenBack*float64(acquired) && scale.Seconds < 60 {
 		return false
 	}
 	need := d.settings.MinPorts
 	switch {
-	case h.Key.Connections && !churns && scale.seconds == 1:
+	case h.Key.Connections && !churns && scale.Seconds == 1:
 		need = d.settings.MinConnectionsFast
-	case h.Key.Connections && !churns && scale.seconds < 12:
+	case h.Key.Connections && !churns && scale.Seconds < 12:
 		need = (d.settings.MinConnectionsFast + d.settings.MinConnections) / 2
 	case h.Key.Connections && !churns:
 		need = d.settings.MinConnections
-	case scale.seconds == 1:
+	case scale.Seconds == 1:
 		need = d.settings.MinPortsFast
 	case churns:
 		need = d.settings.MinPorts / 2
 	}
 	if h.IsFamily() {
 		need *= 2 // several processes begin with several ports
-		if n, _ := h.Family.Growing(); h.Growth() < portsToStart*n && scale.span() < time.Minute {
+		if n, _ := h.Family.Growing(); h.Growth() < portsToStart*n && scale.Span() < time.Minute {
 			return false // programs of one interpreter start one after the other when a host does
 		}
 	}
@@ -335,8 +327,8 @@ func (d *portLeak) least(w *detect.Tick, h *fold.Holder, need uint64) uint64 {
 
 // unsure says that events were lost in the span, so that missing releases may
 // look like a leak: the next audit of the port tables decides.
-func (d *portLeak) unsure(w *detect.Tick, h *fold.Holder, scale leakScale, grown int) bool {
-	from := w.Now - model.Time((scale.steps+1)*scale.seconds)*fold.Second
+func (d *portLeak) unsure(w *detect.Tick, h *fold.Holder, scale fold.Scale, grown int) bool {
+	from := w.Now - model.Time((scale.Steps+1)*scale.Seconds)*fold.Second
 	lost := w.Loss.Total - w.Loss.Before(from)
 	if float64(lost) < 0.1*float64(grown) || w.Ports.Audits == 0 {
 		return false
@@ -358,13 +350,12 @@ func (d *portLeak) firstOfGrowth(w *detect.Tick, h *fold.Holder) model.Time {
 	return max(start, h.First)
 }
 
-// measure notes how many processes take part, and computes the rate of growth
-// and its uncertainty: the median and the
-// quartiles of the slopes between all pairs of floors (Theil and Sen).
+// measure notes how many processes take part, and the rate of growth on the
+// longest scale that shows it.
 func (d *portLeak) measure(h *fold.Holder, data *leak) {
 	scale := data.scale
 	for _, s := range leakScales {
-		if s.steps*s.seconds <= h.Ticks && s.steps*s.seconds <= 300 && h.FloorOver(s.steps*s.seconds, s.seconds) > 0 {
+		if span := s.Steps * s.Seconds; span <= min(h.Ticks, 300) && h.FloorOver(span, s.Seconds) > 0 {
 			scale = s
 		}
 	}
@@ -372,15 +363,6 @@ func (d *portLeak) measure(h *fold.Holder, data *leak) {
 		n, _ := h.Family.Growing()
 		data.members = max(data.members, n)
 	}
-	floors := floorsOf(h, scale)
-	var slopes []float64
-	for i := range floors {
-		for j := i + 1; j < len(floors); j++ {
-			slopes = append(slopes, float64(floors[j]-floors[i])/float64((j-i)*scale.seconds))
-		}
-	}
-	slices.Sort(slopes)
-	at := func(q float64) float64 { return slopes[int(q*float64(len(slopes)-1)+0.5)] }
-	data.rate, data.rateLow, data.rateHigh = at(0.5), at(0.25), at(0.75)
+	data.rate = h.RateOver(scale).PerSecond
 	data.pace = max(data.pace, data.rate)
 }

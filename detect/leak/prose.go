@@ -53,7 +53,11 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 	if !data.proven {
 		f.Severity = model.SeverityInfo
 	}
-	left, low, high, forecast := d.forecast(w, pool, data)
+	filling, forecast := w.Forecast(h.Key.Pool)
+	if data.soon = data.soon || forecast && data.proven && filling.Left <= d.settings.CriticalWithin.Std(); data.soon &&
+		ongoing && !data.refuted && data.held*2 >= data.peak {
+		f.Severity = model.SeverityCritical
+	}
 	f.Evidence = []model.Evidence{
 		detect.Evidence("ports taken and kept", float64(taken), "ports"),
 		detect.Evidence("rate", data.rate, "ports/s"),
@@ -79,20 +83,19 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 		f.Title += fmt.Sprintf("; no leak: it has stopped growing at %s", words.Plural(data.held, "port"))
 	case !ongoing:
 		f.Title += fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
-	case forecast && !data.proven:
+	case !data.proven:
 		f.Title += "; too early to call it a leak"
-		f.Evidence = append(f.Evidence, detect.Evidence("pool empty in", left.Seconds(), "s"))
+		if forecast {
+			f.Evidence = append(f.Evidence, detect.Evidence("pool exhausted in", filling.Left.Seconds(), "s"))
+		}
 	case forecast:
-		f.Title += fmt.Sprintf("; the pool is empty in %s", spanRange(left, low, high))
+		f.Title += fmt.Sprintf("; the pool will be exhausted in %s", spanRange(filling))
 		f.Evidence = append(
 			f.Evidence,
-			detect.Evidence("pool empty in", left.Seconds(), "s"),
-			detect.Evidence("at the earliest", low.Seconds(), "s"),
-			detect.Evidence("at the latest", high.Seconds(), "s"),
+			detect.Evidence("pool exhausted in", filling.Left.Seconds(), "s"),
+			detect.Evidence("at the earliest", filling.Earliest.Seconds(), "s"),
+			detect.Evidence("at the latest", filling.Latest.Seconds(), "s"),
 		)
-		if left <= d.settings.CriticalWithin.Std() {
-			f.Severity = model.SeverityCritical
-		}
 	}
 	if use := useOf(w, h); data.use.held == 0 || use.held*2 >= data.peak {
 		data.use = use // what is left of ports that were given back says nothing about the leak
@@ -243,27 +246,9 @@ func hows(h *fold.Holder) string {
 	return text
 }
 
-// forecast says when the pool will be empty at the present rate.
-func (d *portLeak) forecast(w *detect.Tick, pool *state.Pool, data *leak) (left, low, high time.Duration, ok bool) {
-	if pool == nil || pool.Size == 0 || data.rate <= 0 {
-		return 0, 0, 0, false
-	}
-	free := float64(pool.Size) - float64(pool.Used) - float64(pool.Resting)
-	if data.holder.Key.Connections {
-		free = float64(pool.Size) - float64(data.holder.Held)
-	}
-	free = max(free, 0)
-	seconds := func(rate float64) time.Duration {
-		if rate <= 0 {
-			rate = data.rate / 4
-		}
-		return time.Duration(min(free/rate, 365*86400) * float64(time.Second))
-	}
-	return seconds(data.rate), seconds(data.rateHigh), seconds(data.rateLow), true
-}
-
 // spanRange writes a forecast with its uncertainty.
-func spanRange(mid, low, high time.Duration) string {
+func spanRange(f fold.Forecast) string {
+	mid, low, high := f.Left, f.Earliest, f.Latest
 	off := max(mid-low, high-mid)
 	if mid > 0 && off > mid/2 {
 		return fmt.Sprintf("about %s (%s to %s)", words.Span(mid), words.Span(low), words.Span(high))

@@ -153,7 +153,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 		f.Title += fmt.Sprintf("; allocations fail with %d of %d ports in use", r.Held, size)
 	case data.rate > 0:
 		f.Title += fmt.Sprintf(
-			"; the pool is empty in about %s",
+			"; the pool will be exhausted in about %s",
 			words.Span(time.Duration(float64(usable)/data.rate*float64(time.Second))),
 		)
 	}
