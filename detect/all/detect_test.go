@@ -286,7 +286,7 @@ func TestBudgetTooSmall(t *testing.T) {
 	)
 }
 
-func TestLongRunsDelayOthers(t *testing.T) {
+func TestDeferredRunsDelayOthers(t *testing.T) {
 	stream := func(steal float64) *model.Batch {
 		s := detecttest.New()
 		seconds(s, 12, func(int) {

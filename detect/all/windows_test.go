@@ -113,7 +113,7 @@ func longRuns(s *detecttest.Stream, worst time.Duration, drivers ...string) {
 	}
 }
 
-func TestLongRunsAreOneFindingPerClass(t *testing.T) {
+func TestDeferredRunsAreOneFindingPerClass(t *testing.T) {
 	s := detecttest.NewWindows()
 	longRuns(
 		s,
@@ -159,7 +159,7 @@ func TestLongRunsAreOneFindingPerClass(t *testing.T) {
 	)
 }
 
-func TestLongRunAdvice(t *testing.T) {
+func TestDeferredRunAdvice(t *testing.T) {
 	for driver, advice := range map[string]want{
 		"NDIS.SYS": {contains: []string{"find the driver behind NDIS.SYS"}, lacks: []string{"update NDIS.SYS", "remove"}},
 		"Wdf01000.sys": {contains: []string{"find the driver behind " +
