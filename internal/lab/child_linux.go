@@ -176,7 +176,7 @@ func (c *child) pace(rate, count, burst int, step func(i int) error) (done int, 
 
 // flood sends UDP packets and prints how many, and the time that one takes at best, in nanoseconds.
 func (c *child) flood() error {
-	if err := c.pin(); err != nil {
+	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
 	}
 	to, err := netip.ParseAddrPort(c.to)

@@ -70,6 +70,8 @@ type Env struct {
 	// sendDev and recvDev are the two ends of the veth pair, named so that
 	// findings about other labs on the host are told apart.
 	sendDev, recvDev string
+	// devices are further ones that it has made.
+	devices []string
 	// loopback says that the fault is in a namespace's loopback device.
 	loopback bool
 
@@ -166,7 +168,8 @@ func (e *Env) concerns(f *model.Finding) bool {
 	case f.Subject.Port != 0 && f.Subject.Kind == "socket":
 		return f.Subject.Port == e.port() // its process was not seen
 	case f.Subject.Device != "":
-		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev || e.loopback && f.Subject.Device == "lo"
+		return f.Subject.Device == e.sendDev || f.Subject.Device == e.recvDev ||
+			e.loopback && f.Subject.Device == "lo" || slices.Contains(e.devices, f.Subject.Device)
 	}
 	return true
 }
