@@ -43,10 +43,7 @@ func (d *starvation) collectDetail(w *detect.Tick, cpu int32, data *starved) {
 		data.stacks = s
 	}
 	if s := w.KsoftirqdOf(cpu); s.In(model.SchedWaiting).Total > data.sched.In(model.SchedWaiting).Total {
-		data.sched = s
-	}
-	if h := d.holderOf(w, cpu); h.run > data.named.run {
-		data.named = h
+		data.sched, data.named = s, d.holderOf(w, cpu)
 	}
 }
 

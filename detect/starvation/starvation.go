@@ -130,7 +130,7 @@ type starved struct {
 	// the window in which that waited longest.
 	stacks fold.Stacks
 	sched  fold.Scheduling
-	// named is the task that kept ksoftirqd waiting for longest.
+	// named is the task that had most of that time.
 	named holder
 	// napi are a NAPI thread's polls since the fault began, worstDrops what was
 	// lost in the window that the moment shows.
@@ -159,7 +159,7 @@ type moment struct {
 
 // culprit is who kept the CPU from its softirqs: as seen in the worst moment, else as seen once detail had come.
 func (data *starved) culprit() *holder {
-	if data.holder.known() {
+	if data.holder.realTime() || data.pattern == held {
 		return &data.holder
 	}
 	return &data.named
