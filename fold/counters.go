@@ -59,6 +59,7 @@ type SampleKey struct {
 	CPU               int32
 }
 
+// CompareSamples orders series.
 func CompareSamples(a, b SampleKey) int {
 	return cmp.Or(
 		cmp.Compare(a.use, b.use),
@@ -79,6 +80,7 @@ type Counters struct {
 	room  *budget.Budget
 }
 
+// Samples is one series of a counter.
 type Samples struct {
 	// Name is the counter that the values come from.
 	Name   string

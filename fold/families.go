@@ -15,6 +15,7 @@ type familyKey struct {
 	netns    int64
 }
 
+// CompareFamilies orders families by the name of their processes.
 func CompareFamilies(a, b familyKey) int {
 	return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.netns, b.netns))
 }

@@ -104,6 +104,7 @@ func compareHolders(a, b holderKey) int {
 	)
 }
 
+// ComparePools orders pools by name, protocol and namespace.
 func ComparePools(a, b state.PoolKey) int {
 	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
 }
@@ -215,6 +216,7 @@ type Tuple struct {
 	RemotePort    uint16
 }
 
+// CompareTuples orders destinations.
 func CompareTuples(a, b Tuple) int {
 	return cmp.Or(
 		cmp.Compare(a.Netns, b.Netns),
@@ -278,6 +280,7 @@ type Failures struct {
 	bytes int
 }
 
+// ProcessKey is a process; numbers are used again, so the name is part of it.
 type ProcessKey struct {
 	PID  int32
 	Name string
@@ -641,6 +644,7 @@ func (w *Fold) rpcPool() (key state.PoolKey) {
 	return key
 }
 
+// PoolSize returns how many ports a pool has, 0 for one that is not known.
 func (w *Fold) PoolSize(k state.PoolKey) uint64 {
 	if pool := w.State.Pools[k]; pool != nil {
 		return pool.Size

@@ -47,6 +47,7 @@ type acquisition struct {
 	at   model.Time
 }
 
+// ReusePort is one port of a bounded pool.
 type ReusePort struct {
 	// freeSince is when it was last given back, 0 while it is held or rests.
 	freeSince model.Time

@@ -1,0 +1,178 @@
+package fold
+
+import (
+	"cmp"
+	"slices"
+
+	"lostbeat/model"
+)
+
+// DeviceKey identifies a device: interface indexes repeat between network
+// namespaces, so the name is part of it.
+type DeviceKey struct {
+	// Netns is the inode number of the network namespace, 0 unknown.
+	Netns   uint32
+	Ifindex int64
+	Name    string
+}
+
+// CompareDevices orders devices by name, index and namespace.
+func CompareDevices(a, b DeviceKey) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Ifindex, b.Ifindex), cmp.Compare(a.Netns, b.Netns))
+}
+
+// DeviceCount is a number of packets of a device.
+type DeviceCount struct {
+	Device DeviceKey
+	Count  uint64
+}
+
+// AddDevice adds n packets of a device to a list.
+func AddDevice(list []DeviceCount, d DeviceKey, n uint64) []DeviceCount {
+	for i := range list {
+		if list[i].Device == d {
+			list[i].Count += n
+			return list
+		}
+	}
+	if len(list) >= maxListed {
+		return list
+	}
+	return append(list, DeviceCount{d, n})
+}
+
+// Device is one device, second by second.
+type Device struct {
+	Key     DeviceKey
+	Seconds [MaxWindow]DeviceSecond
+	Sum     DeviceSecond
+	// RingTotal and DeviceTotal count received packets lost since the stream began, RingTXTotal those to be sent.
+	RingTotal, DeviceTotal, RingTXTotal uint64
+	// Removed and LinkDown are when the device went away and when its link went down, 0 when it is there and up.
+	Removed, LinkDown model.Time
+	// FormerName is what it was called before it was renamed, empty never.
+	FormerName string
+	// seen is when there last was a sign of it.
+	seen model.Time
+}
+
+// DeviceSecond is what happened at one device in one second or window.
+type DeviceSecond struct {
+	// Packets are those received, TXPackets those sent.
+	Packets, TXPackets uint64
+	// Ring and Device are received packets lost in the ring and in the layer above it, RingTX those to be sent that
+	// the ring did not take.
+	Ring, Device, RingTX         uint64
+	RingReasons, RingTXReasons   []ReasonCount
+	DeviceReasons                []ReasonCount
+	active                       bool
+	rxDropped, rxErrs, txDropped uint64
+}
+
+// Drops is what the device lost.
+func (s *DeviceSecond) Drops() uint64 { return s.Ring + s.Device }
+
+// ReasonCount counts drops by reason and queue or location.
+type ReasonCount struct {
+	Reason, Location string
+	Queue            int64
+	Count            uint64
+}
+
+// AddReason adds lost packets to a list.
+func AddReason(list []ReasonCount, r ReasonCount) []ReasonCount {
+	for i := range list {
+		if list[i].Reason == r.Reason && list[i].Queue == r.Queue && list[i].Location == r.Location {
+			list[i].Count += r.Count
+			return list
+		}
+	}
+	if len(list) >= maxListed {
+		return list
+	}
+	return append(list, r)
+}
+
+// Device returns what is known about a device; nothing happened on one of which
+// nothing is known.
+func (w *Fold) Device(k DeviceKey) *Device {
+	if k.Name == "" {
+		k.Name = w.deviceName(k)
+	}
+	if d := w.Devices[k]; d != nil {
+		return d
+	}
+	return &Device{Key: k}
+}
+
+// device returns a device of which there is a sign at a time.
+func (w *Fold) device(k DeviceKey, at model.Time) *Device {
+	d := w.Device(k)
+	if d.seen == 0 {
+		if !w.room.Take("devices", deviceBytes+len(d.Key.Name)) {
+			return w.room.spareDevice(d.Key)
+		}
+		w.Devices[d.Key] = d
+		w.sortedDevices = nil
+	}
+	d.seen = max(d.seen, at, 1)
+	return d
+}
+
+// deviceName returns the name of a device of which only the index is known,
+// when no other namespace has a device of that index.
+func (w *Fold) deviceName(key DeviceKey) string { return w.State.DeviceName(key.Netns, key.Ifindex) }
+
+// DeviceConfig returns what is known about a device's rings and queues.
+func (w *Fold) DeviceConfig(k DeviceKey) (model.DeviceConfig, bool) {
+	return w.State.DeviceNamed(k.Name, k.Netns, k.Ifindex)
+}
+
+// ReceiveQueues returns a device's receive queues by number.
+func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
+	var queues []model.DeviceQueue
+	for q := range w.State.QueuesOf(k.Name, k.Netns, k.Ifindex) {
+		if q.Direction == model.DirectionRX {
+			queues = append(queues, q)
+		}
+	}
+	slices.SortFunc(queues, func(a, b model.DeviceQueue) int {
+		return compareQueues(&a, &b)
+	})
+	return queues
+}
+
+// SortedDevices returns the devices with facts, by name.
+func (w *Fold) SortedDevices() []*Device {
+	return sorted(&w.sortedDevices, w.Devices, CompareDevices)
+}
+
+// IsVeth says that a device is one end of a veth pair.
+func (w *Fold) IsVeth(k DeviceKey) bool {
+	config, ok := w.DeviceConfig(k)
+	return ok && config.Driver == "veth"
+}
+
+func (d *Device) sumUp(slots []int) {
+	d.Sum = DeviceSecond{}
+	for _, i := range slots {
+		s := &d.Seconds[i]
+		d.Sum.Packets += s.Packets
+		d.Sum.TXPackets += s.TXPackets
+		d.Sum.Ring += s.Ring
+		d.Sum.RingTX += s.RingTX
+		d.Sum.Device += s.Device
+		d.Sum.rxDropped += s.rxDropped
+		d.Sum.rxErrs += s.rxErrs
+		d.Sum.active = d.Sum.active || s.active
+		for _, r := range s.RingReasons {
+			d.Sum.RingReasons = AddReason(d.Sum.RingReasons, r)
+		}
+		for _, r := range s.RingTXReasons {
+			d.Sum.RingTXReasons = AddReason(d.Sum.RingTXReasons, r)
+		}
+		for _, r := range s.DeviceReasons {
+			d.Sum.DeviceReasons = AddReason(d.Sum.DeviceReasons, r)
+		}
+	}
+}
