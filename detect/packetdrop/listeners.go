@@ -30,7 +30,7 @@ func (d *packetDrop) judgeListeners(w *detect.Tick) {
 		if d.dropsOverflow(w, s.netns) {
 			continue
 		}
-		key := s.key() + "/counted/" + fold.Printable(c.Key.Netns)
+		key := "counted/" + reasonListenOverflow + "/" + fold.Printable(c.Key.Netns)
 		entry, match := Lookup(reasonListenOverflow, "")
 		var in *detect.Case[loss]
 		switch {
@@ -48,9 +48,13 @@ func (d *packetDrop) judgeListeners(w *detect.Tick) {
 		}
 		data := &in.Data
 		data.lost += c.Seconds[w.Slot]
+		data.netns, data.netnsName = s.netns, c.Key.Netns
+		if s.netns == 0 && c.Key.Netns != "" {
+			continue // its number is not known yet: nothing can be read there
+		}
 		if in.Worst(float64(c.Seconds[w.Slot])) || data.port == 0 {
-			d.confirm(w, data)
 			d.fullListener(w, data)
+			d.confirm(w, data)
 		}
 		d.request(w, in)
 	}

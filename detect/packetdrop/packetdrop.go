@@ -51,9 +51,11 @@ type loss struct {
 	lost, traffic uint64
 	owners        []owner
 	locations     []string
-	// removed is when the device went away, 0 never; linkDown when its link went down. gone is what was lost after that.
-	removed, linkDown model.Time
-	gone              uint64
+	// removed is when the device went away, 0 never; linkDown when its link went down; what was lost after that.
+	removed, linkDown         model.Time
+	lostRemoved, lostLinkDown uint64
+	// netnsName is the name of the network namespace where the number is not known.
+	netnsName string
 	// confirmed says what a reading showed in the worst second, ruledOut what it excluded.
 	confirmed, ruledOut []string
 	full                string
@@ -256,9 +258,14 @@ func (d *packetDrop) judge(w *detect.Tick, g *group) {
 			data.locations = append(data.locations, l)
 		}
 	}
-	if dev := w.Devices[g.device]; dev != nil && (dev.Removed != 0 || dev.LinkDown != 0) {
-		data.removed, data.linkDown = max(data.removed, dev.Removed), max(data.linkDown, dev.LinkDown)
-		data.gone += g.second
+	switch dev := w.Devices[g.device]; {
+	case dev == nil:
+	case dev.Removed != 0:
+		data.removed = dev.Removed
+		data.lostRemoved += g.second
+	case dev.LinkDown != 0:
+		data.linkDown = dev.LinkDown
+		data.lostLinkDown += g.second
 	}
 	if in.Worst(float64(g.second)) || len(data.confirmed) == 0 {
 		d.confirm(w, data)
@@ -366,7 +373,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 	if data.device.Name != "" {
 		f.Subject.Device = fold.Printable(data.device.Name)
 	}
-	f.Subject.Netns = fold.Printable(w.NetnsName(data.netns))
+	f.Subject.Netns = fold.Printable(cmp.Or(w.NetnsName(data.netns), data.netnsName))
 	if data.pid > 0 {
 		f.Subject.PID = data.pid
 	}
@@ -412,15 +419,16 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 	return f
 }
 
+// wasRemoved says that most was lost after the device had been removed.
+func (l *loss) wasRemoved() bool { return l.removed != 0 && 2*l.lostRemoved >= l.lost }
+
 // gone says that the device went away or down while packets were lost by it.
 func (d *packetDrop) gone(data *loss) string {
 	switch {
-	case 2*data.gone < data.lost:
-		return "" // most was lost while it was there
-	case data.removed != 0:
+	case data.wasRemoved():
 		return fmt.Sprintf("%s was removed at %s while packets still went to it",
 			deviceName(data.device), data.removed.Std().Format("15:04:05"))
-	case data.linkDown != 0:
+	case 2*data.lostLinkDown >= data.lost && data.linkDown != 0:
 		return fmt.Sprintf("the link of %s went down at %s", deviceName(data.device), data.linkDown.Std().Format("15:04:05"))
 	}
 	return ""

@@ -18,7 +18,7 @@ func (d *packetDrop) title(data *loss, ongoing bool) string {
 	if owners := data.ranked(); data.pid > 0 && len(owners) > 0 {
 		port = owners[0].name()
 	}
-	if data.removed != 0 && 2*data.gone >= data.lost {
+	if data.wasRemoved() {
 		return deviceName(data.device) + " was removed while packets went to it"
 	}
 	if data.full != "" {
@@ -31,7 +31,10 @@ func (d *packetDrop) title(data *loss, ongoing bool) string {
 		}
 		return fmt.Sprintf("Nothing %s on %s: no program has a socket there",
 			words.Tense(ongoing, "listens", "listened"), port)
-	case "TCP_LISTEN_OVERFLOW":
+	case reasonListenOverflow:
+		if data.port == 0 {
+			return fmt.Sprintf("An accept queue %s full", words.Tense(ongoing, "is", "was"))
+		}
 		return fmt.Sprintf("The accept queue of %s %s full", port, words.Tense(ongoing, "is", "was"))
 	case "PROTO_MEM":
 		return fmt.Sprintf("The memory limit of all %s sockets together %s reached, %s loses packets",

@@ -91,6 +91,9 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 			if stay.State == model.SchedInput && (stay.Cookie == 0 || stay.Cookie == s.Key.Cookie) {
 				continue // it waits for this socket, or for several
 			}
+			if s.Last.QueuedBytes > 0 && 2*stay.Longest < s.Last.Idle {
+				continue // data has waited for much longer than that: it is not why
+			}
 			m.stay = stay
 			return by.cause, m
 		}

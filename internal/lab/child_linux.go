@@ -245,11 +245,11 @@ func (c *child) sink() error {
 		defer file.Close()
 		lock = int(file.Fd())
 	}
-	other, waitElsewhere, err := aside()
+	other, waitElsewhere, err := aside(c.elsewhere)
 	if err != nil {
 		return err
 	}
-	defer other.Close()
+	defer unix.Close(other)
 	local, err := net.ResolveUDPAddr("udp", c.local)
 	if err != nil {
 		return err
@@ -274,6 +274,14 @@ func (c *child) sink() error {
 	c.onEnd(func() { _ = conn.SetReadDeadline(time.Now()) })
 	c.ready()
 	buf := make([]byte, 65536)
+	read := func(buf []byte) error { _, err := conn.Read(buf); return err }
+	if c.lock != "" || c.elsewhere > 0 {
+		// One thread in blocking calls, as simple daemons read: which thread reads is then seen.
+		runtime.LockOSThread()
+		if read, err = c.blocking(conn); err != nil {
+			return err
+		}
+	}
 	received, start := 0, time.Now()
 	stopped := make(chan struct{})
 	for !c.ended.Load() {
@@ -287,7 +295,7 @@ func (c *child) sink() error {
 				return fmt.Errorf("lock: %w", err)
 			}
 		}
-		if _, err := conn.Read(buf); err != nil {
+		if err := read(buf); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
@@ -299,7 +307,7 @@ func (c *child) sink() error {
 			time.Sleep(c.every)
 		}
 		if c.elsewhere > 0 && received%100 == 0 {
-			waitElsewhere(c.elsewhere)
+			waitElsewhere()
 		}
 	}
 	fmt.Println(received)

@@ -25,7 +25,7 @@ func lossScenarios() []*Scenario {
 		{Name: "firewall-drop-early", Doc: "a rule in the raw table that drops a flow", Light: true, Length: length,
 			Expect: loss("netfilter", "NETFILTER_DROP"), Run: dropRule("raw PREROUTING")},
 		{Name: "accept-queue", Doc: "a listener that accepts nothing and has a backlog of one", Light: true, Length: length,
-			Expect: loss("accept queue of tcp/", "is full"), Allow: []string{"port-leak"}, Run: acceptQueue},
+			Expect: loss("accept queue"), Allow: []string{"port-leak"}, Run: acceptQueue},
 		{Name: "reverse-path", Doc: "packets whose source is reached by another device, with rp_filter", Light: true,
 			Length: length, Expect: loss("IP_RPFILTER"), Run: reversePath},
 		{Name: "closed-port-ipv6", Doc: "the closed port over IPv6", Light: true, Length: length,
@@ -39,7 +39,7 @@ func lossScenarios() []*Scenario {
 		{Name: "empty-bridge", Doc: "packets into a bridge without ports", Light: true, Length: length,
 			Expect: loss("NO_TX_TARGET"), Run: emptyBridge},
 		{Name: "link-down", Doc: "the other end of a link is down", Light: true, Length: length,
-			Expect: loss("sent by " + sendDevPrefix), Run: linkDown},
+			Expect: loss("sent by " + sendDevPrefix), Allow: []string{"packet-drop"}, Run: linkDown},
 		{Name: "leak-then-exit", Doc: "a leak whose process exits: what ends with it has not vanished", Light: true,
 			Length: 16 * time.Second, Expect: []Expectation{{Detector: "port-leak", Contains: []string{"took", "bind to port 0"}}},
 			Run: leakThenExit},
@@ -145,17 +145,9 @@ func reversePath(ctx context.Context, e *Env) error {
 }
 
 func closedPort6(ctx context.Context, e *Env) error {
-	sender, receiver, err := e.Pair(ctx)
+	sender, _, err := e.Pair(ctx)
 	if err != nil {
 		return err
-	}
-	for _, c := range [][]string{
-		{sender, "ip", "addr", "add", senderAddr6 + "/64", "dev", e.sendDev, "nodad"},
-		{receiver, "ip", "addr", "add", receiverAddr6 + "/64", "dev", e.recvDev, "nodad"},
-	} {
-		if err := e.command(ctx, c[0], nil, c[1:]...); err != nil {
-			return err
-		}
 	}
 	to := fmt.Sprintf("[%s]:%d", receiverAddr6, e.port())
 	if _, err := e.Start(ctx, sender, "flood", "-to", to, "-rate", "200"); err != nil {

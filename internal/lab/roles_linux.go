@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -182,15 +181,44 @@ func (c *child) named() error {
 	return err
 }
 
-// aside is a socket on which nothing ever arrives.
-func aside() (io.Closer, func(d time.Duration), error) {
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+// blocking returns a function that reads a socket in a blocking system call.
+func (c *child) blocking(conn *net.UDPConn) (func(buf []byte) error, error) {
+	file, err := conn.File()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	buf := make([]byte, 16)
-	return conn, func(d time.Duration) {
-		_ = conn.SetReadDeadline(time.Now().Add(d))
-		_, _, _ = conn.ReadFrom(buf) // until the deadline
+	fd := int(file.Fd()) // which makes it blocking
+	timeout := unix.NsecToTimeval(int64(200 * time.Millisecond))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return nil, fmt.Errorf("set a timeout: %w", err)
+	}
+	return func(buf []byte) error {
+		for {
+			_, _, err := unix.Recvfrom(fd, buf, 0)
+			switch {
+			case err == nil:
+				runtime.KeepAlive(file)
+				return nil
+			case c.ended.Load():
+				return os.ErrDeadlineExceeded
+			case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
+				return fmt.Errorf("receive: %w", err)
+			}
+		}
 	}, nil
+}
+
+// aside is a socket on which nothing ever arrives, and a function that waits for it in vain.
+func aside(wait time.Duration) (int, func(), error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, fmt.Errorf("socket: %w", err)
+	}
+	timeout := unix.NsecToTimeval(int64(max(wait, time.Millisecond)))
+	err = errors.Join(
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
+	)
+	buf := make([]byte, 16)
+	return fd, func() { _, _, _ = unix.Recvfrom(fd, buf, 0) }, err // it ends by its timeout
 }
