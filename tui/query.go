@@ -141,7 +141,6 @@ func socketRows(f *fold.Frame) []socketSeries   { return f.Sockets }
 func taskRows(f *fold.Frame) []taskSeries       { return f.Tasks }
 func counterRows(f *fold.Frame) []counterSeries { return f.Counters }
 func flowRows(f *fold.Frame) []flowSeries       { return f.Flows }
-func poolRows(f *fold.Frame) []poolSeries       { return f.Pools }
 
 // back says that the reader looks at the past: totals are then those of the
 // history up to that moment.

@@ -41,8 +41,9 @@ func lossScenarios() []*Scenario {
 		{Name: "link-down", Doc: "the other end of a link is down", Light: true, Length: length,
 			Expect: loss("sent by " + sendDevPrefix), Allow: []string{"packet-drop"}, Run: linkDown},
 		{Name: "leak-then-exit", Doc: "a leak whose process exits: what ends with it has not vanished", Light: true,
-			Length: 16 * time.Second, Expect: []Expectation{{Detector: "port-leak", Contains: []string{"took", "bind to port 0"}}},
-			Run: leakThenExit},
+			Length: 16 * time.Second,
+			Expect: []Expectation{{Detector: "port-leak", Contains: []string{"took", "bind to port 0"}}},
+			Run:    leakThenExit},
 		{Name: "resting-bound", Doc: "a small range of ports, all at rest after explicit binds", Light: true,
 			Length: 10 * time.Second, Pools: []ebpf.Pool{{Name: "lab-resv", Protocol: model.ProtocolTCP, Low: 700, High: 739}},
 			Expect: []Expectation{{Detector: "port-exhaustion", Contains: []string{"lab-resv", "at rest"}}}, Run: restingBound},
@@ -280,7 +281,8 @@ func restingBound(ctx context.Context, e *Env) error {
 	if _, err := e.Start(ctx, receiver, "accept", "-local", e.target()); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, sender, "reserved", "-to", e.target(), "-port", "700", "-count", "40", "-rate", "20"); err != nil {
+	args := []string{"-to", e.target(), "-port", "700", "-count", "40", "-rate", "20"}
+	if _, err := e.Start(ctx, sender, "reserved", args...); err != nil {
 		return err
 	}
 	e.Hold(ctx)

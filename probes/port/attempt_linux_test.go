@@ -46,12 +46,16 @@ var silentAttempts = []attempt{
 		_, _ = unix.Write(fd, []byte("x"))
 		return true
 	}},
-	{name: "connect, disconnect, close", slow: []string{"port.acquire connect", "port.release disconnect"}, do: func(w *work, fd int) bool {
+	{name: "connect, disconnect, close", slow: []string{
+		"port.acquire connect", "port.release disconnect",
+	}, do: func(w *work, fd int) bool {
 		w.check("connect", unix.Connect(fd, sink4))
 		w.check("disconnect", disconnect(fd))
 		return true
 	}},
-	{name: "connect, disconnect, idle", slow: []string{"port.acquire connect", "port.release disconnect"}, do: func(w *work, fd int) bool {
+	{name: "connect, disconnect, idle", slow: []string{
+		"port.acquire connect", "port.release disconnect",
+	}, do: func(w *work, fd int) bool {
 		w.check("connect", unix.Connect(fd, sink4))
 		w.check("disconnect", disconnect(fd))
 		return false
