@@ -358,8 +358,9 @@ func testBlocked(t *testing.T, test blocked) {
 	s.Intervals(1)
 	o := result(t, s, c.part.TID)
 	longest := o.longest(test.state)
-	blocked, seen := time.Duration(p.Blocked), o.total(test.state)
-	t.Logf("blocked for %v, of it %v on the CPU; seen %v", blocked, time.Duration(p.CPU), seen)
+	// What its clock saw pass in the call, without the time that it ran or waited to run.
+	blocked, seen := time.Duration(p.Blocked-p.CPU)-o.total(model.SchedWaiting), o.total(test.state)
+	t.Logf("blocked for %v, and %v on the CPU; seen %v", blocked, time.Duration(p.CPU), seen)
 	if !near(seen, blocked, test.share+0.1) || !strings.HasPrefix(longest.Detail, test.detail) {
 		t.Errorf("blocked for %v, seen %v: %+v", blocked, seen, longest)
 	}
