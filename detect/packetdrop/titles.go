@@ -45,29 +45,23 @@ func (d *packetDrop) title(data *loss, ongoing bool) string {
 	case "NETFILTER_DROP":
 		return "netfilter " + words.Tense(ongoing, "drops", "dropped") + " packets" + d.path(data)
 	}
-	what := map[Cause]string{
-		CauseFilter:     "A filter drops packets",
-		CauseRouting:    "Packets cannot be routed",
-		CauseCorruption: "Damaged packets are dropped",
-		CauseMemory:     "Packets are dropped for want of memory",
-	}[data.reason.Cause]
-	if what == "" {
-		what = "Packets are dropped"
-	}
-	if !ongoing {
-		what = map[string]string{
-			"A filter drops packets":                 "A filter dropped packets",
-			"Packets cannot be routed":               "Packets could not be routed",
-			"Damaged packets are dropped":            "Damaged packets were dropped",
-			"Packets are dropped for want of memory": "Packets were dropped for want of memory",
-			"Packets are dropped":                    "Packets were dropped",
-		}[what]
-	}
 	name := data.subject.reason
 	if name == reasonNotSpecified || name == "" {
 		name = cmp.Or(data.location, "no reason given")
 	}
-	return what + d.path(data) + " (" + fold.Printable(name) + ")"
+	are, could := words.Tense(ongoing, "are", "were"), words.Tense(ongoing, "cannot", "could not")
+	text := "Packets" + d.path(data) + " " + are + " dropped"
+	switch data.reason.Cause {
+	case CauseFilter:
+		text = "A filter " + words.Tense(ongoing, "drops", "dropped") + " packets" + d.path(data)
+	case CauseRouting:
+		text = "Packets" + d.path(data) + " " + could + " be routed"
+	case CauseCorruption:
+		text = "Damaged packets" + d.path(data) + " " + are + " dropped"
+	case CauseMemory:
+		text += " for want of memory"
+	}
+	return text + " (" + fold.Printable(name) + ")"
 }
 
 // path says which way the packets went.
