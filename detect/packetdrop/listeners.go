@@ -60,7 +60,7 @@ func (d *packetDrop) judgeListeners(w *detect.Tick) {
 	}
 }
 
-// dropsOverflow says that a drop event tells of a full accept queue in the window.
+// dropsOverflow says that a drop event of the window has a full accept queue as its reason.
 func (d *packetDrop) dropsOverflow(w *detect.Tick, netns uint32) bool {
 	for _, drop := range w.SortedDrops() {
 		if drop.Sum > 0 && drop.Key.Reason == reasonListenOverflow && (netns == 0 || drop.Key.Netns == netns) {
