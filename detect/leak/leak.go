@@ -216,7 +216,9 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	}
 	if h.Growth()*2 >= data.peak && w.Now.Sub(data.grew) <= patience {
 		d.cases.Keep(w, in.Key)
-		d.measure(h, data)
+		if data.grew == w.Now { // the rate is that of the growth, not of a pause
+			d.measure(h, data)
+		}
 	}
 }
 
