@@ -43,6 +43,10 @@ func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
 	if highest+1 < model.HistBuckets {
 		out.Max = min(out.Max, model.BucketHigh(highest)-1)
 	}
+	// A maximum that is lost is no less than the lower bound of the highest bucket, nor than the mean.
 	out.Max = max(out.Max, model.BucketLow(highest))
+	if mean := (out.Sum + out.Count - 1) / out.Count; highest+1 < model.HistBuckets {
+		out.Max = max(out.Max, min(mean, model.BucketHigh(highest)-1))
+	}
 	return out
 }

@@ -54,6 +54,11 @@ func TestHistSinceLateMaximum(t *testing.T) {
 	if want := model.BucketLow(model.BucketOf(70000)); got.Max != want || got.Count != 2 {
 		t.Errorf("max %d of %d, want %d of 2", got.Max, got.Count, want)
 	}
+	before = h
+	h.observe(2, 72000) // its maximum is of the interval before
+	if got := h.Since(&before, 3); got.Max != 72000 || got.Count != 1 {
+		t.Errorf("max %d of %d, want that of the sum", got.Max, got.Count)
+	}
 }
 
 // What was added between raising the epoch and the reading before was counted by
