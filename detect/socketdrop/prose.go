@@ -213,13 +213,17 @@ func (t *telling) stopped(f *model.Finding) {
 	}
 }
 
-// late is the finding of a reader that left data waiting, where what it did meanwhile was not observed.
+// late is the finding of a reader that left data waiting, where what kept it from reading is not known.
 func (t *telling) late(f *model.Finding) {
 	f.Title = fmt.Sprintf("%s %s %s late, up to %s behind: %s", t.who, words.Tense(t.ongoing, "reads", "read"), t.port,
 		words.Span(max(t.at.reading.Idle, 0)), t.lost)
+	why := "whether it had the CPU was not watched"
+	if t.at.watched() {
+		why = "none of its threads was seen to be held up for that long, or it is not known which of them reads the socket"
+	}
 	f.Causes = []string{
 		fmt.Sprintf("data waited in the queue, and the program had read nothing for %s", words.Span(t.at.reading.Idle)),
-		"why it did not read is not known: whether it had the CPU was not watched",
+		"why it did not read is not known: " + why,
 	}
 	f.Advice = []string{
 		fmt.Sprintf("find out whether the program got the CPU (/proc/%d/schedstat, cpu.stat and cgroup.events of its "+
