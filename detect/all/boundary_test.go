@@ -507,11 +507,12 @@ var boundaries = []boundary{
 		model.Drop{Place: model.PlaceFilter, Count: 1000, Reason: "NETFILTER_DROP"}, 3000)},
 	{setting: "drops.critical_share", at: 0.5, says: "critical packet-drop", stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 1000, Reason: "PROTO_MEM"}, 1000)},
-	{setting: "drops.table_full", at: 0.875, says: "The neighbour table was full", stream: once(func(s *detecttest.Stream) {
-		s.Builder().AddReading(model.Reading{Time: s.Now(), Name: "neighbours", Value: 896, Limit: 1024, Unit: "entries"})
-		s.Drop(model.Drop{CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 1000,
-			Reason: "NEIGH_FAILED"})
-	})},
+	{setting: "drops.table_full", at: 0.875, says: "The neighbour table was full",
+		stream: once(func(s *detecttest.Stream) {
+			s.Builder().AddReading(model.Reading{Time: s.Now(), Name: "neighbours", Value: 896, Limit: 1024, Unit: "entries"})
+			s.Drop(model.Drop{CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 1000,
+				Reason: "NEIGH_FAILED"})
+		})},
 	{setting: "starvation.busy_share", at: 0.751, with: map[string]string{"starvation.burst_drops": "1000000"},
 		says:   "of its time in NET_RX",
 		stream: loaded(detecttest.Load{NetRX: 0.75, User: 0.05, Packets: 30_000, Dropped: 3000})},
@@ -579,9 +580,10 @@ var boundaries = []boundary{
 	{setting: "starvation.small_backlog_share", at: 0.0078125, says: "Bursts exceed", stream: loaded(detecttest.Load{
 		NetRX: 0.125, User: 0.05, Packets: 25400, Dropped: 200,
 	})},
-	{setting: "starvation.backlog_wait", at: 4 * time.Millisecond, says: "Programs hold CPU 0", stream: loaded(detecttest.Load{
-		NetRX: 0.125, User: 0.8, Packets: 30_000, Dropped: 3000, MaxWait: 4 * time.Millisecond,
-	})},
+	{setting: "starvation.backlog_wait", at: 4 * time.Millisecond, says: "Programs hold CPU 0",
+		stream: loaded(detecttest.Load{
+			NetRX: 0.125, User: 0.8, Packets: 30_000, Dropped: 3000, MaxWait: 4 * time.Millisecond,
+		})},
 	{setting: "starvation.full_poll_share", at: 0.75, says: "dpc-starvation", stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Builder().AddDeviceConfig(model.DeviceConfig{
