@@ -117,12 +117,14 @@ func (e *Engine) advance(t model.Time, emit Emit) {
 		return
 	}
 	for ticks := 0; t > e.next; ticks++ {
+		if !e.facts.CanJudge() { // the seconds up to t are judged with the one after them
+			e.next = (t + fold.Second - 1) / fold.Second * fold.Second
+			return
+		}
 		if ticks == maxSilentTicks {
 			e.next = t - t%fold.Second
 		}
-		if e.facts.CanJudge() {
-			e.tick(e.next, false, emit)
-		}
+		e.tick(e.next, false, emit)
 		e.next += fold.Second
 	}
 }

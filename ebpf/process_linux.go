@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/platform"
 	"lostbeat/model"
 )
 
@@ -18,9 +19,6 @@ const (
 	processTrust = time.Second
 	// processForget is how long a process is remembered without being used.
 	processForget = time.Minute
-	// ticksPerSecond is the unit of start times in /proc/PID/stat (USER_HZ),
-	// the same on every architecture that lostbeat runs on.
-	ticksPerSecond = 100
 	// maxCmdline bounds the command line that is kept of a process.
 	maxCmdline = 512
 )
@@ -92,7 +90,7 @@ func (ps *processes) check(p *process, pid int32, comm string, at model.Time, b 
 		p = &process{pid: pid, name: model.NewInterned(stat.name), startTicks: stat.startTicks, checked: at}
 		b.AddProcess(model.Process{
 			Time: at, PID: pid, TID: pid, State: model.ProcessActive, PPID: int64(stat.ppid),
-			Started: ps.clock.Time(stat.startTicks * uint64(time.Second/ticksPerSecond)),
+			Started: ps.clock.Time(stat.startTicks * uint64(time.Second/platform.TicksPerSecond)),
 			Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: readCgroup(ps.proc, pid),
 		})
 	}

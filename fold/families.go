@@ -16,8 +16,12 @@ type familyKey struct {
 }
 
 // CompareFamilies orders families by the name of their processes.
-func CompareFamilies(a, b familyKey) int {
-	return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.netns, b.netns))
+func CompareFamilies(a, b *Family) int {
+	return cmp.Or(
+		cmp.Compare(a.key.process, b.key.process),
+		cmp.Compare(a.key.protocol, b.key.protocol),
+		cmp.Compare(a.key.netns, b.key.netns),
+	)
 }
 
 // Family is what the processes of one name hold together: a server whose

@@ -60,6 +60,7 @@ type Fold struct {
 	busy bool
 	// leftOut of what was left out is in Loss.
 	leftOut uint64
+	peaks   peaks
 }
 
 // Options say which parts a fold has beside the state of the host: nobody pays
@@ -159,6 +160,7 @@ func (w *Fold) EndTick() {
 	w.endProtocol()
 	w.endWatched()
 	w.countLeftOut()
+	w.compact()
 }
 
 // WindowSeconds returns the length of the window in seconds.

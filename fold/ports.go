@@ -160,6 +160,9 @@ func (h *Holder) SumOver(of *turnover, n int) uint64 {
 	return of.sum(h.Ticks-min(n, h.Ticks, SecondFloors), h.Ticks-1)
 }
 
+// LastTaken is when the last port was taken; 0 never, since observation began.
+func (h *Holder) LastTaken() model.Time { return h.last }
+
 // take counts a port that was taken.
 func (h *Holder) take(how model.How, present bool, at model.Time) {
 	h.empty = 0

@@ -2,10 +2,12 @@ package fold
 
 import (
 	"cmp"
+	"iter"
 	"unsafe"
 
 	"lostbeat/model"
 	"lostbeat/model/budget"
+	"lostbeat/model/state"
 )
 
 // maxListed bounds the lists of one CPU, device or second: vectors, drivers and
@@ -127,22 +129,28 @@ func compareQueues(a, b *model.DeviceQueue) int {
 
 // Steps of work that a tick takes: of its own, and for each fact of a kind.
 const (
-	tickSteps   = 200
-	cpuSteps    = 200
+	tickSteps   = 500
+	cpuSteps    = 100
 	listedSteps = 8
-	deviceSteps = 100
+	deviceSteps = 50
 	socketSteps = 100
-	holderSteps = 2
+	dropSteps   = 150
+	holderSteps = 10
+	poolSteps   = 60
+	failSteps   = 60
+	flowSteps   = 15
+	portSteps   = 4
 	// liveTickSteps is what a second with events in it earns for its tick.
-	liveTickSteps = 2048
+	liveTickSteps = 3000
 	// eventSteps is what an event earns.
 	eventSteps = 256
 )
 
 // chargeTick counts the work of a tick.
 func (w *Fold) chargeTick() {
-	steps := tickSteps + cpuSteps*len(w.CPUs) + deviceSteps*(len(w.Devices)+len(w.drops)) + socketSteps*len(w.sockets) +
-		holderSteps*(len(w.Ports.holders)+len(w.flows))
+	steps := tickSteps + cpuSteps*len(w.CPUs) + deviceSteps*len(w.Devices) + socketSteps*len(w.sockets) +
+		dropSteps*len(w.drops) + holderSteps*len(w.Ports.holders) + poolSteps*len(w.State.Pools) +
+		failSteps*len(w.Ports.Fails) + flowSteps*len(w.flows)
 	for _, c := range w.CPUs {
 		n := len(c.Sum.Work) + len(c.Sum.IRQs) + len(c.Sum.NAPI)
 		steps += listedSteps * n * (1 + n/8)
@@ -170,6 +178,61 @@ func (w *Fold) LeaveOut(what string) { w.room.LeaveOut(what) }
 
 // Work counts steps of work that a detector has done in a tick, of some ten nanoseconds each.
 func (w *Fold) Work(steps int) { w.room.Charge(steps) }
+
+// peaks are the most entries that the maps of a fold have had since they were made.
+type peaks struct {
+	devices, sockets, flows, drops, holders, families, fails, tuples int
+	// now says that small maps are made anew, too.
+	now bool
+}
+
+// compactEvery is how many ticks lie between two times that small maps are made anew.
+const compactEvery = 256
+
+// due says that a map of the given size is to be made anew: because it has
+// had very many more entries, or is small and old.
+func (p *peaks) due(size int, peak *int) bool {
+	*peak = max(*peak, size)
+	if (*peak < 64 || size > *peak/8) && !(p.now && size < 64) {
+		return false
+	}
+	*peak = size
+	return true
+}
+
+// compacted returns m or a new map of its entries: going through a map takes as
+// long as it did at its fullest, and one from which much is deleted grows.
+func compacted[K comparable, V any](p *peaks, m map[K]V, peak *int) map[K]V {
+	if !p.due(len(m), peak) {
+		return m
+	}
+	out := make(map[K]V, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// compact makes the maps of which most entries have been forgotten small again.
+func (w *Fold) compact() {
+	p := &w.peaks
+	p.now = w.Now/Second%compactEvery == 0
+	w.Devices = compacted(p, w.Devices, &p.devices)
+	w.sockets = compacted(p, w.sockets, &p.sockets)
+	w.flows = compacted(p, w.flows, &p.flows)
+	w.drops = compacted(p, w.drops, &p.drops)
+	w.Ports.holders = compacted(p, w.Ports.holders, &p.holders)
+	w.Ports.Families = compacted(p, w.Ports.Families, &p.families)
+	w.Ports.Fails = compacted(p, w.Ports.Fails, &p.fails)
+	w.Ports.Tuples = compacted(p, w.Ports.Tuples, &p.tuples)
+}
+
+// AllPorts yields the ports that are held or rest, see state.Ports.All, and
+// counts the work of going through all of them.
+func (w *Fold) AllPorts() iter.Seq[*state.Port] {
+	w.room.Charge(portSteps * w.State.Ports.Len())
+	return w.State.Ports.All()
+}
 
 // countLeftOut makes what was left out since the last tick part of every verdict.
 func (w *Fold) countLeftOut() {

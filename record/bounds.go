@@ -22,7 +22,7 @@ const (
 	// What a file may expand to grows with what is read of it: so many events, and so many bytes decompressed, to a byte
 	// of the file, beside an allowance that serves the smallest. A recording takes some 7 bytes to an event, and shrinks
 	// to a third when it is compressed.
-	allowedEvents, eventsPerByte = 1 << 18, 8
+	allowedEvents, eventsPerByte = 1 << 17, 4
 	allowedRaw, rawPerByte       = 48 << 20, 32
 )
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/platform"
 	"lostbeat/internal/testutil"
 )
 
@@ -64,8 +65,7 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ticksPerSecond = 100 // USER_HZ
-	return time.Duration(user+system) * time.Second / ticksPerSecond
+	return time.Duration(user+system) * time.Second / platform.TicksPerSecond
 }
 
 // 60,000 ports on the screen, not recording to a file: within the budget.

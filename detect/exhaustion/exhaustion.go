@@ -167,7 +167,7 @@ func (d *portExhaustion) boundPorts(w *detect.Tick, pool *state.Pool) (used, res
 		return pool.Used, pool.Resting // an upper bound, and low enough
 	}
 	held, rests := make(map[uint16]bool), make(map[uint16]bool)
-	for p := range w.State.Ports.All() {
+	for p := range w.AllPorts() {
 		if p.Shared() || !pool.Contains(p.Protocol, p.Netns, p.LocalPort) {
 			continue
 		}
@@ -296,7 +296,7 @@ func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) 
 // holdersOf ranks the processes that hold the ports that match.
 func holdersOf(w *detect.Tick, match func(*state.Port) bool) []holderCount {
 	counts := make(map[fold.ProcessKey]int)
-	for p := range w.State.Ports.All() {
+	for p := range w.AllPorts() {
 		if !p.Resting && match(p) {
 			name := p.Process
 			if name == "" {

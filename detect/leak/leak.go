@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"lostbeat/detect"
 	"lostbeat/fold"
-	"maps"
 	"slices"
 	"time"
 
@@ -18,6 +17,8 @@ type portLeak struct {
 	settings Settings
 	cases    detect.Cases[leak]
 	vanish   detect.Cases[vanishing]
+	// of are the cases by their holders, while judging.
+	of map[*fold.Holder]*detect.Case[leak]
 }
 
 // leakScales are tried from the shortest to the longest.
@@ -81,12 +82,25 @@ func limits(s Settings, l *fold.Limits) {
 
 // Judge implements detect.Detector.
 func (d *portLeak) Judge(w *detect.Tick) {
-	for _, k := range slices.SortedFunc(maps.Keys(w.Ports.Families), fold.CompareFamilies) {
-		if f := w.Ports.Families[k]; f.Sum != nil && (f.Sum.Growth() > 0 || d.cases.Get(f.Sum.ID) != nil) {
-			d.judgeFamily(w, f)
+	d.of = make(map[*fold.Holder]*detect.Case[leak])
+	for _, in := range d.cases.All() {
+		if h := in.Data.holder; d.of[h] == nil {
+			d.of[h] = in
 		}
 	}
-	grown := func(h *fold.Holder) bool { return h.Growth() > 0 || d.caseOf(h) != nil }
+	var families []*fold.Family
+	for _, f := range w.Ports.Families {
+		if f.Sum != nil && (f.Sum.Growth() > 0 || d.cases.Get(f.Sum.ID) != nil) {
+			families = append(families, f)
+		}
+	}
+	slices.SortFunc(families, fold.CompareFamilies)
+	for _, f := range families {
+		d.judgeFamily(w, f)
+	}
+	grown := func(h *fold.Holder) bool {
+		return h.Growth() > 0 && d.mayGrow(w, h) || d.caseOf(h) != nil
+	}
 	for _, h := range w.Ports.HolderList(grown) {
 		if h.Family == nil || h.Family.Sum == nil || d.cases.Get(h.Family.Sum.ID) == nil {
 			d.judge(w, h)
@@ -113,12 +127,7 @@ func (d *portLeak) caseOf(h *fold.Holder) *detect.Case[leak] {
 	if in := d.cases.Get(h.ID); in != nil {
 		return in
 	}
-	for _, in := range d.cases.All() {
-		if in.Data.holder == h {
-			return in
-		}
-	}
-	return nil
+	return d.of[h]
 }
 
 // heirOf returns the incident about a process of the holder's name that has
@@ -179,12 +188,15 @@ func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
 		key = in.Key
 	} else if in = d.heirOf(h); in != nil {
 		key = in.Key
+		delete(d.of, in.Data.holder)
+		d.of[h] = in
 		in.Data = leak{holder: h, earlier: in.Data.earlier + 1}
 	}
 	in = d.cases.Raise(w, key, since)
 	data := &in.Data
 	if data.holder == nil || data.peak == 0 {
 		data.holder, data.began, data.releasedBase = h, since, h.Released
+		d.of[h] = in
 	}
 	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
 	data.growth, data.held, data.peak, data.grew = h.Growth(), h.Held, max(h.Growth(), data.peak), w.Now
@@ -264,6 +276,9 @@ func (d *portLeak) outlives(w *detect.Tick, h *fold.Holder, grown int) bool {
 // grows says whether the floor rose in every step of the scale, goes on
 // rising, and does not level off; grown is by how much.
 func (d *portLeak) grows(h *fold.Holder, scale fold.Scale) (grown int, ok bool) {
+	if !rises(h, scale) {
+		return 0, false
+	}
 	floors := h.FloorsOf(scale)
 	n := len(floors)
 	grown = floors[n-1] - floors[0]
@@ -277,6 +292,39 @@ func (d *portLeak) grows(h *fold.Holder, scale fold.Scale) (grown int, ok bool) 
 	// What opens its ports at the start and keeps them has stopped by now.
 	return grown, h.Growth() > floors[n-1]
 }
+
+// rises says whether the floor rose in every step of the scale, the last first:
+// nearly every holder is out at once.
+func rises(h *fold.Holder, scale fold.Scale) bool {
+	after := h.FloorOver(0, scale.Seconds)
+	for i := 1; i <= scale.Steps; i++ {
+		before := h.FloorOver(i*scale.Seconds, scale.Seconds)
+		if after <= before {
+			return false
+		}
+		after = before
+	}
+	return true
+}
+
+// mayGrow says whether the floor rises on any scale: on none of whose last two
+// steps nothing was taken.
+func (d *portLeak) mayGrow(w *detect.Tick, h *fold.Holder) bool {
+	idle := w.Now.Sub(h.LastTaken())
+	for _, s := range leakScales {
+		if idle > time.Duration(2*s.Seconds+2)*time.Second {
+			continue
+		}
+		w.Work(scaleSteps)
+		if rises(h, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// scaleSteps are the steps of work, see package budget, of looking at one scale.
+const scaleSteps = 12
 
 // enough says whether the growth is more than healthy programs show.
 func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grown int) bool {

@@ -263,7 +263,7 @@ func spanRange(f fold.Forecast) string {
 // stacks were asked for.
 func (d *portLeak) commonStack(w *detect.Tick, h *fold.Holder) (string, int) {
 	counts := make(map[string]int)
-	for port := range w.State.Ports.All() {
+	for port := range w.AllPorts() {
 		if owner, _ := w.Ports.Owner(port); h.Owns(owner) && len(port.Stack) > 0 {
 			counts[stackText(port.Stack)]++
 		}

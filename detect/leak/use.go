@@ -27,7 +27,7 @@ type portUse struct {
 func useOf(w *detect.Tick, h *fold.Holder) portUse {
 	var u portUse
 	var ages, idle []time.Duration
-	for port := range w.State.Ports.All() {
+	for port := range w.AllPorts() {
 		if owner, _ := w.Ports.Owner(port); !h.Owns(owner) {
 			continue
 		}

@@ -21,7 +21,12 @@ type longWork struct {
 	guideline  time.Duration
 	runs, over uint64
 	drivers    []longDriver
+	// index finds a driver by its name.
+	index map[string]int
 }
+
+// maxDriversSeen is how many drivers are told apart: no host has as many.
+const maxDriversSeen = 4096
 
 // longDriver is one driver with runs beyond the guideline.
 type longDriver struct {
@@ -93,9 +98,15 @@ func (l *longWork) add(cpu int32, f *fold.Work) {
 	over := max(f.OverLimit, 1)
 	l.over += over
 	name := fold.Printable(f.Label())
-	i := slices.IndexFunc(l.drivers, func(d longDriver) bool { return d.name == name })
-	if i < 0 {
-		i = len(l.drivers)
+	i, known := l.index[name]
+	if !known {
+		if i = len(l.drivers); i >= maxDriversSeen {
+			return
+		}
+		if l.index == nil {
+			l.index = map[string]int{}
+		}
+		l.index[name] = i
 		l.drivers = append(l.drivers, longDriver{name: name})
 	}
 	d := &l.drivers[i]

@@ -18,6 +18,8 @@ type starvation struct {
 	long     detect.Cases[longWork]
 	// asked is when detail was last asked for, by CPU.
 	asked map[int32]model.Time
+	// loads are how busy the CPUs are in the tick being judged; nil before anybody asks.
+	loads *loads
 }
 
 // confirmStarvation is the number of ticks in a row that must agree.
@@ -184,6 +186,7 @@ type victim struct {
 
 // Judge implements detect.Detector.
 func (d *starvation) Judge(w *detect.Tick) {
+	d.loads = nil
 	for _, c := range w.SortedCPUs() {
 		d.judgeCPU(w, c)
 	}
@@ -312,17 +315,6 @@ func packetCost(c *fold.CPUSecond, top *fold.Work) time.Duration {
 }
 
 func isSoftirq(f *fold.Work) bool { return f.Class == model.ClassSoftirq }
-
-func (d *starvation) otherCPUs(w *detect.Tick, self int32) []fold.BusyCPU {
-	var others []fold.BusyCPU
-	window := time.Duration(w.WindowSeconds()) * time.Second
-	for _, c := range w.SortedCPUs() {
-		if c.ID != self {
-			others = append(others, fold.BusyCPU{ID: c.ID, Busy: c.Sum.BusyShare(window)})
-		}
-	}
-	return others
-}
 
 // deviceDropsOn counts packets lost in rings of devices that this CPU polls,
 // or, where polls are not seen (Windows), of any device.

@@ -5,7 +5,6 @@ import (
 	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
-	"slices"
 	"time"
 
 	"lostbeat/model"
@@ -67,14 +66,16 @@ type napiThread struct {
 // napiThreads returns the devices whose polls are made by threads.
 func napiThreads(w *detect.Tick) []napiThread {
 	var list []napiThread
+	index := map[fold.DeviceKey]int{}
 	for _, c := range w.SortedCPUs() {
 		for _, n := range c.Sum.NAPI {
 			if n.Device.Name == "" || n.Threaded*10 < n.Polls*9 || n.Threaded == 0 {
 				continue
 			}
-			i := slices.IndexFunc(list, func(t napiThread) bool { return t.device == n.Device })
-			if i < 0 {
+			i, known := index[n.Device]
+			if !known {
 				i = len(list)
+				index[n.Device] = i
 				list = append(list, napiThread{device: n.Device, cpu: c})
 			}
 			t := &list[i]
@@ -111,6 +112,7 @@ func (d *starvation) threadDrops(w *detect.Tick, k fold.DeviceKey) (uint64, *fol
 		return n, own
 	}
 	best, most := own, uint64(0)
+	w.Work(50 * len(w.Devices))
 	for _, f := range w.SortedDevices() {
 		var n uint64
 		for _, r := range f.Sum.DeviceReasons {

@@ -51,7 +51,7 @@ func cpuListFile(path string) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list processors: %w", err)
 	}
-	cpus, err := ParseCPUList(strings.TrimSpace(string(list)))
+	cpus, err := ParseCPUList[int](string(list))
 	if err != nil {
 		return nil, fmt.Errorf("list processors in %s: %w", path, err)
 	}

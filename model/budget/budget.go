@@ -79,8 +79,8 @@ func (b *Budget) Give(bytes int) {
 // Work is counted in steps of some ten nanoseconds. firstWork may be done at
 // once, mostWork be saved.
 const (
-	firstWork = 256 << 20
-	mostWork  = 512 << 20
+	firstWork = 48 << 20
+	mostWork  = 256 << 20
 )
 
 // Earn allows so many steps of work: few events must not cause very much of it.

@@ -65,6 +65,7 @@ func (s *State) forgetPool(k PoolKey) {
 func (s *State) setPool(v model.PortPool) {
 	pool := &Pool{PortPool: v}
 	k, place := pool.Key(), poolPlace{v.Protocol, v.Netns}
+	s.sorted = nil
 	if v.High == 0 { // its network namespace was removed
 		s.forgetPool(k)
 		return

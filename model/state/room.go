@@ -9,7 +9,7 @@ import (
 
 // workPerEvent is how many steps of work an event may cause on average, beside
 // those of its own.
-const workPerEvent = 256
+const workPerEvent = 64
 
 func (s *State) give(bytes int) {
 	s.budget.Give(bytes)
@@ -69,8 +69,10 @@ func deviceBytes(_ DeviceKey, v model.DeviceConfig) int {
 		textBytes(v.Device, v.Driver, v.Netns, v.RingSource)
 }
 
+// queueBytes counts the copies that a screen shows, too: a device may have
+// thousands of queues.
 func queueBytes(_ QueueKey, v model.DeviceQueue) int {
-	return entryBytes[QueueKey, model.DeviceQueue]() + 2*int(unsafe.Sizeof(QueueKey{})) +
+	return entryBytes[QueueKey, model.DeviceQueue]() + 2*int(unsafe.Sizeof(QueueKey{})) + 3*int(unsafe.Sizeof(v)) +
 		textBytes(v.Device, v.IRQCPUs, v.RPSCPUs)
 }
 

@@ -53,6 +53,7 @@ type State struct {
 	portBytes int
 	index     deviceIndex
 	pools     poolIndex
+	sorted    []*Pool // see SortedPools, nil after a change
 }
 
 // ProbeKey identifies a part of a probe.
@@ -464,16 +465,16 @@ func (p *Port) snapshot(at model.Time, b *model.Builder) {
 	)
 }
 
-// SortedPools returns the pools by name, protocol and namespace.
+// SortedPools returns the pools by name, protocol and namespace. The list must
+// not be changed; it is valid until the next event.
 func (s *State) SortedPools() []*Pool {
-	keys := slices.SortedFunc(maps.Keys(s.Pools), func(a, b PoolKey) int {
+	if s.sorted != nil {
+		return s.sorted
+	}
+	s.sorted = slices.SortedFunc(maps.Values(s.Pools), func(a, b *Pool) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
 	})
-	pools := make([]*Pool, len(keys))
-	for i, k := range keys {
-		pools[i] = s.Pools[k]
-	}
-	return pools
+	return s.sorted
 }
 
 // ProcessName returns the name of a process, "" when the stream has not named it.

@@ -248,7 +248,7 @@ func TestSnapshotRestoresState(t *testing.T) {
 	)
 	inside := cmp.FilterPath(
 		func(p cmp.Path) bool {
-			return slices.Contains([]string{".slots", ".budget", ".index", ".pools"}, p.Last().String())
+			return slices.Contains([]string{".slots", ".budget", ".index", ".pools", ".sorted"}, p.Last().String())
 		},
 		cmp.Ignore(),
 	) // what counts of them is in Pools

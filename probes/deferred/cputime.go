@@ -7,11 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lostbeat/internal/platform"
 )
 
-// tick is the unit of /proc/stat (USER_HZ), the same on all architectures
-// that lostbeat runs on.
-const tick = 10 * time.Millisecond
+// tick is the unit of /proc/stat.
+const tick = time.Second / platform.TicksPerSecond
 
 // cpuTime is how long a CPU has been in each state since the boot.
 type cpuTime struct {

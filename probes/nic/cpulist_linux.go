@@ -49,32 +49,3 @@ func formatCPUs(cpus []int32) string {
 	}
 	return list.String()
 }
-
-// parseCPUList reads a list such as "0-3,8".
-func parseCPUList(list string) ([]int32, error) {
-	var cpus []int32
-	list = strings.TrimSpace(list)
-	if list == "" {
-		return nil, nil
-	}
-	for part := range strings.SplitSeq(list, ",") {
-		lowText, highText, isRange := strings.Cut(part, "-")
-		low, err := strconv.ParseUint(lowText, 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("CPU list %q: %w", list, err)
-		}
-		high := low
-		if isRange {
-			if high, err = strconv.ParseUint(highText, 10, 16); err != nil {
-				return nil, fmt.Errorf("CPU list %q: %w", list, err)
-			}
-		}
-		if high < low || uint64(len(cpus))+high-low >= maxCPUs {
-			return nil, fmt.Errorf("CPU list %q: bad range %s", list, part)
-		}
-		for cpu := low; cpu <= high; cpu++ {
-			cpus = append(cpus, int32(cpu))
-		}
-	}
-	return cpus, nil
-}

@@ -9,6 +9,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/internal/netns"
+	"lostbeat/internal/platform"
 	"lostbeat/model"
 )
 
@@ -252,7 +253,7 @@ type softnet struct {
 // start reads the counters once, so that the first interval has a base.
 func (s *softnet) start() error {
 	if text, err := os.ReadFile("/sys/devices/system/cpu/online"); err == nil {
-		if s.online, err = parseCPUList(string(text)); err != nil {
+		if s.online, err = platform.ParseCPUList[int32](string(text)); err != nil {
 			return err
 		}
 	}

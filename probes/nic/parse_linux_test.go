@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/platform"
 )
 
 const (
@@ -146,7 +148,7 @@ func TestCPUMask(t *testing.T) {
 
 func TestCPUList(t *testing.T) {
 	for _, list := range []string{"", "0", "0-3", "0,2-3,60-63", "5,7"} {
-		cpus, err := parseCPUList(list + "\n")
+		cpus, err := platform.ParseCPUList[int32](list + "\n")
 		if err != nil {
 			t.Errorf("%q: %v", list, err)
 		}
@@ -155,7 +157,7 @@ func TestCPUList(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"x", "3-1", "0-70000", "1-", "0-65535,0-65535"} {
-		if _, err := parseCPUList(bad); err == nil {
+		if _, err := platform.ParseCPUList[int32](bad); err == nil {
 			t.Errorf("no error for list %q", bad)
 		}
 	}
@@ -304,11 +306,11 @@ func FuzzCPUs(f *testing.F) {
 	f.Add("0-3,8")
 	f.Fuzz(func(t *testing.T, text string) {
 		if list, err := parseCPUMask(text); err == nil {
-			if _, err := parseCPUList(list); err != nil {
+			if _, err := platform.ParseCPUList[int32](list); err != nil {
 				t.Errorf("mask %q became the list %q: %v", text, list, err)
 			}
 		}
-		_, _ = parseCPUList(text)
+		_, _ = platform.ParseCPUList[int32](text)
 	})
 }
 

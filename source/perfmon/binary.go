@@ -26,6 +26,9 @@ const (
 	recordNames     = 0x24
 )
 
+// maxRecord is the largest record that is joined from parts.
+const maxRecord = 32 << 20
+
 // partHeader is the length of log GUID, part and parts in front of a part.
 const partHeader = 24
 
@@ -163,6 +166,8 @@ type binaryRun struct {
 	now    model.Time
 	// seen numbers the samples and the catalogues.
 	seen int
+	// slots is the number of columns that instances have had room for.
+	slots int
 }
 
 // counterState is a column with its last reading.
@@ -280,6 +285,10 @@ func (j *joiner) join(record *etw.Record) (body []byte, ok bool) {
 		j.reset()
 		return nil, false
 	}
+	if len(j.buf)+len(body) > maxRecord {
+		j.reset()
+		return nil, false
+	}
 	j.buf = append(j.buf, body...)
 	if part == parts {
 		j.next = 0
@@ -325,6 +334,10 @@ func (r *binaryRun) setCatalogue(body []byte) {
 		n := le.Uint32(b)
 		if n < entryStrings || n > uint32(len(b)) {
 			r.to.note(noteDamage, 1)
+			return
+		}
+		if len(r.catalogue) >= maxColumns {
+			r.to.note(noteColumns, 1)
 			return
 		}
 		r.catalogue = append(r.catalogue, parseEntry(b[:n]))
@@ -498,7 +511,12 @@ func (r *binaryRun) state(p path, kind CounterType) *counterState {
 	return r.add(p, known, spec, kind)
 }
 
+// add makes a column; nil when there are too many.
 func (r *binaryRun) add(p path, known *objectSpec, spec *counterSpec, kind CounterType) *counterState {
+	if len(r.table) >= maxColumns {
+		r.to.note(noteColumns, 1)
+		return nil
+	}
 	c := newColumn(p, known, spec)
 	c.id, c.kind, c.typed = len(r.table), kind, true
 	s := &counterState{column: c, kind: kind}
@@ -508,7 +526,7 @@ func (r *binaryRun) add(p path, known *objectSpec, spec *counterSpec, kind Count
 
 // reading cooks a reading with the one before it and hands the value on.
 func (r *binaryRun) reading(s *counterState, now Raw) {
-	if !r.to.wants(s.column) {
+	if s == nil || !r.to.wants(s.column) {
 		return
 	}
 	last, sample := s.last, s.sample
@@ -590,6 +608,10 @@ func (r *binaryRun) object(machine, fallback string, o *perfObject) *objectState
 func (r *binaryRun) values(p *perfBlock, o *perfObject, s *objectState, machine, instance string, values []byte) {
 	in, ok := s.instances[instance]
 	if !ok || len(in.counters) != len(o.counters) {
+		if r.slots += len(o.counters) + 8; r.slots > 4*maxColumns {
+			r.to.note(noteColumns, len(o.counters))
+			return
+		}
 		in = &instanceState{counters: make([]*counterState, len(o.counters))}
 		s.instances[instance] = in
 	}
@@ -614,7 +636,7 @@ func (r *binaryRun) values(p *perfBlock, o *perfObject, s *objectState, machine,
 			state = r.titled(machine, s.name, instance, o, c)
 			in.counters[i] = state
 		}
-		if fresh {
+		if fresh && state != nil {
 			state.sample = 0
 		}
 		r.reading(state, raw)

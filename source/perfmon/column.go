@@ -44,6 +44,10 @@ func (p path) String() string {
 	return `\\` + p.machine + `\` + p.object + `(` + p.instance + `)\` + p.counter
 }
 
+// maxColumns is how many columns of a log are read: some 300 bytes are kept for
+// each. A log of all counters of a busy server has some ten thousand.
+const maxColumns = 1 << 17
+
 // column is one counter of one instance of one machine.
 type column struct {
 	path

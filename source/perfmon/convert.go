@@ -469,7 +469,7 @@ func (c *converter) finish() error {
 	if c.err != nil {
 		return c.err
 	}
-	for _, what := range [...]note{noteDamage, noteTorn, noteUnknown} {
+	for _, what := range [...]note{noteDamage, noteTorn, noteUnknown, noteColumns} {
 		if n := c.notes[what]; n > 0 && c.at != 0 {
 			c.builder.AddLoss(
 				model.Loss{Time: c.at, CPU: -1, Lost: uint64(n), Origin: "file", Detail: "perfmon: " + what.String()},

@@ -203,7 +203,7 @@ func (l *Log) Info(ctx context.Context) (*Info, error) {
 		}
 		info.Notes = append(info.Notes, Note{What: note(what).String(), Count: n})
 		switch note(what) {
-		case noteTorn, noteDamage, noteUnknown, noteBackwards, noteMissing:
+		case noteTorn, noteDamage, noteUnknown, noteBackwards, noteMissing, noteColumns:
 			info.Lost += n
 		}
 	}

@@ -24,12 +24,15 @@ const (
 	noteBackwards
 	// noteMissing is a sample that should lie between two that are too far apart.
 	noteMissing
+	// noteColumns is a column beyond maxColumns.
+	noteColumns
 	noteCount
 )
 
 var noteNames = [noteCount]string{
 	"lines of text that are no samples", "torn samples", "damaged parts", "records of unknown form", "changes of " +
 		"summer time", "samples that are not later than the one before", "missing samples",
+	"columns for which there is no room",
 }
 
 func (n note) String() string { return noteNames[n] }

@@ -38,6 +38,8 @@ type textHeader struct {
 	columns []*column
 	// description is the text of a column that is no path, empty for none.
 	description string
+	// beyond is the number of columns that are not read, see maxColumns.
+	beyond int
 }
 
 // textLog reads PDH CSV and TSV.
@@ -138,6 +140,10 @@ func parseTextHeader(line []byte, pageName string, n *names) (textHeader, error)
 		cell, ok := c.next()
 		if !ok {
 			break
+		}
+		if len(raw) > maxColumns {
+			h.beyond++
+			continue
 		}
 		raw = append(raw, string(cell))
 	}
@@ -265,6 +271,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 	if err := to.columns(h.columns); err != nil {
 		return err
 	}
+	h.noteBeyond(to)
 	for n := 0; ; n++ {
 		if n&15 == 0 {
 			if stopped(ctx) {
@@ -294,6 +301,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 				if err := to.columns(h.columns); err != nil {
 					return err
 				}
+				h.noteBeyond(to)
 			default:
 				to.note(noteText, 1)
 			}
@@ -307,6 +315,13 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		if err := h.sample(clock.utc(local), &c, to); err != nil {
 			return err
 		}
+	}
+}
+
+// noteBeyond notes the columns that are not read.
+func (h *textHeader) noteBeyond(to sink) {
+	if h.beyond > 0 {
+		to.note(noteColumns, h.beyond)
 	}
 }
 
