@@ -269,3 +269,22 @@ func (s *Stream) Fail(after time.Duration, k Socket, errno int64, name string) {
 		},
 	)
 }
+
+// Seconds builds n seconds, each by a call.
+func (s *Stream) Seconds(n int, each func(i int)) {
+	for i := range n {
+		each(i)
+		s.Next()
+	}
+}
+
+// Starved adds a second in which NET_RX takes all of CPU 0 and its backlog is full.
+func (s *Stream) Starved() {
+	s.CPU(0, Load{NetRX: 0.996, Packets: 35_000, Dropped: 300_000, Squeezes: 1})
+	s.CPU(1, Load{NetRX: 0.02, User: 0.01, Packets: 100})
+	s.Builder().
+		AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 335_000})
+	s.Drop(
+		model.Drop{CPU: 1, Place: model.PlaceBacklog, Count: 300_000, Ifindex: 2, Device: "eth0", Reason: "CPU_BACKLOG"},
+	)
+}

@@ -1,4 +1,4 @@
-package all_test
+package counters_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package all_test
+package exhaustion_test
 
 import (
 	"testing"
@@ -15,7 +15,7 @@ func TestRefusedPorts(t *testing.T) {
 	stream := func(n int, status int64, name string, k detecttest.Socket) *model.Batch {
 		s := detecttest.NewWindows()
 		s.Pool("dynamic (assumed default)", model.ProtocolUDP, model.PoolEphemeral, 49152, 65535)
-		seconds(s, 6, func(i int) {
+		s.Seconds(6, func(i int) {
 			s.Acquire(
 				0,
 				detecttest.Socket{
@@ -36,12 +36,12 @@ func TestRefusedPorts(t *testing.T) {
 	}
 	udp := detecttest.Socket{PID: 900, Process: "cvp.exe", Protocol: model.ProtocolUDP, How: model.HowBindAny}
 	fault := detecttest.Start.Add(5 * time.Second)
-	check(
+	detecttest.Check(
 		t,
 		stream(40, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp),
 		fault,
-		want{detector: "port-exhaustion", severity: model.SeverityCritical,
-			contains: []string{
+		want{Detector: "port-exhaustion", Severity: model.SeverityCritical,
+			Contains: []string{
 				"40 requests for a UDP port",
 				"STATUS_TOO_MANY_ADDRESSES",
 				"mostly to cvp.exe[900]",
@@ -51,40 +51,40 @@ func TestRefusedPorts(t *testing.T) {
 			}},
 	)
 	rpc := detecttest.Socket{PID: 900, Process: "cvp.exe", Protocol: model.ProtocolTCP, How: model.HowRPC}
-	check(
+	detecttest.Check(
 		t,
 		stream(40, 1721, "RPC_S_OUT_OF_RESOURCES", rpc),
 		fault,
-		want{detector: "port-exhaustion", severity: model.SeverityCritical,
-			contains: []string{
+		want{Detector: "port-exhaustion", Severity: model.SeverityCritical,
+			Contains: []string{
 				"The RPC runtime refuses 40 requests",
 				"RPC_S_OUT_OF_RESOURCES",
 				"cvp.exe[900]",
 				`Rpc\\Internet`,
 			}},
 	)
-	check(t, stream(2, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp), fault)
-	check(t, stream(40, 0xc000020a, "STATUS_ADDRESS_ALREADY_EXISTS", udp), fault)
+	detecttest.Check(t, stream(2, tooMany, "STATUS_TOO_MANY_ADDRESSES", udp), fault)
+	detecttest.Check(t, stream(40, 0xc000020a, "STATUS_ADDRESS_ALREADY_EXISTS", udp), fault)
 }
 
 // TestRefusedCalls has calls that fail with 1721, each with the error records
 // that RPC writes beside it: one failure is one refusal.
 func TestRefusedCalls(t *testing.T) {
 	s := detecttest.NewWindows()
-	seconds(s, 8, func(i int) {
+	s.Seconds(8, func(i int) {
 		for _, flags := range []model.Flags{0, model.FlagSecondary, model.FlagSecondary} {
 			s.Builder().
 				AddRPCCall(model.RPCCall{Time: s.End(), Flags: flags, PID: 7, TID: 8, Status: 1721, Process: "client.exe"})
 		}
 	})
-	check(
+	detecttest.Check(
 		t,
 		s.Batch(),
 		detecttest.Start,
 		want{
-			detector: "port-exhaustion",
-			severity: model.SeverityCritical,
-			contains: []string{"8 requests for a port", "client.exe[7]"},
+			Detector: "port-exhaustion",
+			Severity: model.SeverityCritical,
+			Contains: []string{"8 requests for a port", "client.exe[7]"},
 		},
 	)
 }

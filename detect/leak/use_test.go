@@ -1,4 +1,4 @@
-package all_test
+package leak_test
 
 import (
 	"testing"
@@ -37,16 +37,16 @@ func TestLeakTellsUse(t *testing.T) {
 		{"not watched", nil, nil, []string{"idle", "speaks for a pool"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := ports()
+			s := detecttest.Ports()
 			port := uint16(33000)
 			var held []detecttest.Socket
 			var taken []model.Time
-			seconds(s, 20, func(int) {
-				for _, k := range take(s, leaker, 20, &port) {
+			s.Seconds(20, func(int) {
+				for _, k := range s.Take(detecttest.Leaker(), 20, &port) {
 					held, taken = append(held, k), append(taken, s.Now())
 				}
 			})
-			seconds(s, 20, func(second int) {
+			s.Seconds(20, func(second int) {
 				s.Quiet()
 				if c.activity == nil || second != 10 {
 					return
@@ -57,11 +57,11 @@ func TestLeakTellsUse(t *testing.T) {
 					s.Builder().AddPortActivity(v)
 				}
 			})
-			check(
+			detecttest.Check(
 				t,
 				s.Batch(),
 				detecttest.Start,
-				want{detector: "port-leak", severity: model.SeverityWarning, contains: c.contains, lacks: c.lacks},
+				want{Detector: "port-leak", Severity: model.SeverityWarning, Contains: c.contains, Lacks: c.lacks},
 			)
 		})
 	}
@@ -70,11 +70,11 @@ func TestLeakTellsUse(t *testing.T) {
 // TestLeakKeepsUse wants the use of the ports to be told after they were given
 // back, too.
 func TestLeakKeepsUse(t *testing.T) {
-	s := ports()
+	s := detecttest.Ports()
 	port := uint16(33000)
 	var held []detecttest.Socket
-	seconds(s, 30, func(second int) {
-		held = append(held, take(s, leaker, 20, &port)...)
+	s.Seconds(30, func(second int) {
+		held = append(held, s.Take(detecttest.Leaker(), 20, &port)...)
 		if second == 25 {
 			for _, k := range held[:400] {
 				s.Builder().
@@ -88,7 +88,8 @@ func TestLeakKeepsUse(t *testing.T) {
 	for i, k := range held {
 		s.Release(time.Duration(i)*time.Millisecond, k)
 	}
-	seconds(s, 40, func(int) { s.Quiet() })
-	check(t, s.Batch(), detecttest.Start, want{detector: "port-leak", severity: model.SeverityWarning, closed: true,
-		contains: []string{"by now they are free again", "not a pool in use: ", " held ports idle, half of them for 2"}})
+	s.Seconds(40, func(int) { s.Quiet() })
+	detecttest.Check(t, s.Batch(), detecttest.Start, want{
+		Detector: "port-leak", Severity: model.SeverityWarning, Closed: true,
+		Contains: []string{"by now they are free again", "not a pool in use: ", " held ports idle, half of them for 2"}})
 }

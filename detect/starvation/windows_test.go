@@ -1,4 +1,4 @@
-package all_test
+package starvation_test
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 
 func TestWindowsTrace(t *testing.T) {
 	s := detecttest.NewWindows()
-	seconds(s, 20, func(i int) {
+	s.Seconds(20, func(i int) {
 		run := model.Histogram{}
 		for range 1000 {
 			run.Observe(30_000)
@@ -23,14 +23,14 @@ func TestWindowsTrace(t *testing.T) {
 				Driver: "ndis.sys", RunHist: &run,
 			})
 	})
-	check(
+	detecttest.Check(
 		t,
 		s.Batch(),
 		detecttest.Start,
 		want{
-			detector: "dpc-starvation",
-			severity: model.SeverityInfo,
-			contains: []string{
+			Detector: "dpc-starvation",
+			Severity: model.SeverityInfo,
+			Contains: []string{
 				"ndis.sys ran a DPC for 3.2 ms on CPU 0, where the guideline is 100 µs",
 				"only wraps other drivers",
 			},
@@ -41,7 +41,7 @@ func TestWindowsTrace(t *testing.T) {
 func TestWindowsStarvation(t *testing.T) {
 	stream := func(discards uint64) *model.Batch {
 		s := detecttest.NewWindows()
-		seconds(s, 12, func(int) {
+		s.Seconds(12, func(int) {
 			for _, routine := range []string{"nic.sys!a", "nic.sys!b"} {
 				s.Builder().
 					AddDeferredHist(model.DeferredHist{
@@ -63,30 +63,30 @@ func TestWindowsStarvation(t *testing.T) {
 		})
 		return s.Batch()
 	}
-	check(
+	detecttest.Check(
 		t,
 		stream(900),
 		detecttest.Start,
 		want{
-			detector: "dpc-starvation",
-			severity: model.SeverityWarning,
-			within:   5 * time.Second,
-			contains: []string{
+			Detector: "dpc-starvation",
+			Severity: model.SeverityWarning,
+			Within:   5 * time.Second,
+			Contains: []string{
 				"CPU 2 spends 88 % of its time in nic.sys and does not keep up",
 				`"driver": "nic.sys"`,
 				"RSS keeps a flow on one CPU",
 			},
-			lacks: []string{"rps_cpus"},
+			Lacks: []string{"rps_cpus"},
 		},
 	)
-	check(
+	detecttest.Check(
 		t,
 		stream(0),
 		detecttest.Start,
 		want{
-			detector: "dpc-starvation",
-			severity: model.SeverityInfo,
-			contains: []string{"nothing that could show a victim"},
+			Detector: "dpc-starvation",
+			Severity: model.SeverityInfo,
+			Contains: []string{"nothing that could show a victim"},
 		},
 	)
 }
@@ -140,40 +140,40 @@ func TestDeferredRunsAreOneFindingPerClass(t *testing.T) {
 		"further drivers",
 		"update e1d.sys",
 	}
-	check(
+	detecttest.Check(
 		t,
 		s.Batch(),
 		detecttest.Start,
 		want{
-			detector: "dpc-starvation",
-			severity: model.SeverityInfo,
-			closed:   true,
-			contains: append(one, "e1d.sys ran a DPC for 2 ms", "longest DPC: e1d.sys+0x10 on CPU 0"),
+			Detector: "dpc-starvation",
+			Severity: model.SeverityInfo,
+			Closed:   true,
+			Contains: append(one, "e1d.sys ran a DPC for 2 ms", "longest DPC: e1d.sys+0x10 on CPU 0"),
 		},
 		want{
-			detector: "dpc-starvation",
-			severity: model.SeverityInfo,
-			closed:   true,
-			contains: append(one, "e1d.sys ran an ISR for 2 ms", "longest ISR: e1d.sys+0x20 on CPU 0"),
+			Detector: "dpc-starvation",
+			Severity: model.SeverityInfo,
+			Closed:   true,
+			Contains: append(one, "e1d.sys ran an ISR for 2 ms", "longest ISR: e1d.sys+0x20 on CPU 0"),
 		},
 	)
 }
 
 func TestDeferredRunAdvice(t *testing.T) {
 	for driver, advice := range map[string]want{
-		"NDIS.SYS": {contains: []string{"find the driver behind NDIS.SYS"}, lacks: []string{"update NDIS.SYS", "remove"}},
-		"Wdf01000.sys": {contains: []string{"find the driver behind " +
-			"Wdf01000.sys", "KMDF"}, lacks: []string{"update", "remove"}},
-		"ntoskrnl.exe": {contains: []string{"part of Windows", "symbols"}, lacks: []string{"update ntoskrnl.exe", "remove"}},
-		"hal.dll":      {contains: []string{"part of Windows"}, lacks: []string{"update hal.dll", "remove"}},
-		"<unknown>":    {contains: []string{"LOADER"}, lacks: []string{"remove"}},
-		"rtwlane.sys":  {contains: []string{"update rtwlane.sys, or remove it"}},
+		"NDIS.SYS": {Contains: []string{"find the driver behind NDIS.SYS"}, Lacks: []string{"update NDIS.SYS", "remove"}},
+		"Wdf01000.sys": {Contains: []string{"find the driver behind " +
+			"Wdf01000.sys", "KMDF"}, Lacks: []string{"update", "remove"}},
+		"ntoskrnl.exe": {Contains: []string{"part of Windows", "symbols"}, Lacks: []string{"update ntoskrnl.exe", "remove"}},
+		"hal.dll":      {Contains: []string{"part of Windows"}, Lacks: []string{"update hal.dll", "remove"}},
+		"<unknown>":    {Contains: []string{"LOADER"}, Lacks: []string{"remove"}},
+		"rtwlane.sys":  {Contains: []string{"update rtwlane.sys, or remove it"}},
 	} {
 		t.Run(driver, func(t *testing.T) {
 			s := detecttest.NewWindows()
-			seconds(s, 15, func(int) { longRuns(s, 2*time.Millisecond, driver) })
-			advice.detector, advice.severity = "dpc-starvation", model.SeverityInfo
-			check(t, s.Batch(), detecttest.Start, advice, advice)
+			s.Seconds(15, func(int) { longRuns(s, 2*time.Millisecond, driver) })
+			advice.Detector, advice.Severity = "dpc-starvation", model.SeverityInfo
+			detecttest.Check(t, s.Batch(), detecttest.Start, advice, advice)
 		})
 	}
 }
@@ -184,12 +184,12 @@ func TestWatchdogFinding(t *testing.T) {
 	s := detecttest.NewWindows()
 	longRuns(s, 12*time.Second, "stuck.sys")
 	critical := want{
-		detector: "dpc-starvation",
-		severity: model.SeverityCritical,
-		closed:   true,
-		contains: []string{"bug check 0x133"},
+		Detector: "dpc-starvation",
+		Severity: model.SeverityCritical,
+		Closed:   true,
+		Contains: []string{"bug check 0x133"},
 	}
-	check(t, s.Batch(), detecttest.Start, critical, critical)
+	detecttest.Check(t, s.Batch(), detecttest.Start, critical, critical)
 }
 
 // TestSilentFlow has a CPU that is busy with DPCs for six seconds, in which a
@@ -198,7 +198,7 @@ func TestWatchdogFinding(t *testing.T) {
 func TestSilentFlow(t *testing.T) {
 	stream := func(cpu int32, regular, silent bool) *model.Batch {
 		s := detecttest.NewWindows()
-		seconds(s, 30, func(i int) {
+		s.Seconds(30, func(i int) {
 			busy := i >= 6 && i < 12
 			share := 10 * time.Millisecond
 			if busy {
@@ -224,11 +224,11 @@ func TestSilentFlow(t *testing.T) {
 		return s.Batch()
 	}
 	nothing := want{
-		detector: "dpc-starvation",
-		severity: model.SeverityInfo,
-		closed:   true,
-		contains: []string{"nothing that could show a victim"},
-		lacks:    []string{"regular flow"},
+		Detector: "dpc-starvation",
+		Severity: model.SeverityInfo,
+		Closed:   true,
+		Contains: []string{"nothing that could show a victim"},
+		Lacks:    []string{"regular flow"},
 	}
 	for name, c := range map[string]struct {
 		cpu             int32
@@ -236,8 +236,8 @@ func TestSilentFlow(t *testing.T) {
 		want            want
 	}{
 		"silent": {2, true, true, want{
-			detector: "dpc-starvation", severity: model.SeverityWarning, closed: true,
-			contains: []string{
+			Detector: "dpc-starvation", Severity: model.SeverityWarning, Closed: true,
+			Contains: []string{
 				"CPU 2 spent 90 % of its time in DPCs of nic.sys; heartbeatd.exe[500] (udp/5405 from 10.0.0.2) " +
 					"received nothing for 6.1 s (normally a packet every 100 ms)",
 				"CPU 2 handled the packets", "compare with the sender's log",
@@ -245,40 +245,14 @@ func TestSilentFlow(t *testing.T) {
 		}},
 		"on another CPU": {1, true, true, nothing},
 		"not silent": {2, true, false, want{
-			detector: "dpc-starvation", severity: model.SeverityInfo, closed: true,
-			contains: []string{"no victim was seen", "1 regular flow through CPU 2 went on"},
+			Detector: "dpc-starvation", Severity: model.SeverityInfo, Closed: true,
+			Contains: []string{"no victim was seen", "1 regular flow through CPU 2 went on"},
 		}},
 		"never regular":      {2, false, true, nothing},
 		"where is not known": {-1, true, true, nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
-			check(t, stream(c.cpu, c.regular, c.silent), detecttest.Start.Add(6*time.Second), c.want)
+			detecttest.Check(t, stream(c.cpu, c.regular, c.silent), detecttest.Start.Add(6*time.Second), c.want)
 		})
-	}
-}
-
-// TestRingLossWithoutArrivals has discards of an adapter and no count of what
-// it received: the share that was lost is not known, and not all of it.
-func TestRingLossWithoutArrivals(t *testing.T) {
-	for received, w := range map[uint64]want{
-		0: {contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the share that was lost is not " +
-			"known"}, lacks: []string{"of what arrived"}, severity: model.SeverityWarning},
-		10_000: {contains: []string{"1.0 % of what " +
-			"arrived"}, lacks: []string{"is not known"}, severity: model.SeverityWarning},
-		100: {contains: []string{"% of what arrived"}, severity: model.SeverityCritical},
-	} {
-		s := detecttest.NewWindows()
-		seconds(s, 10, func(int) {
-			s.Builder().
-				AddDeviceStats(model.DeviceStats{
-					Time: s.End(), Dur: time.Second, Device: "Ethernet", RXPackets: received,
-					Source: "perfmon Network Interface",
-				})
-			s.Drop(
-				model.Drop{CPU: -1, Place: model.PlaceRing, Count: 100, Device: "Ethernet", Reason: "Packets Received Discarded"},
-			)
-		})
-		w.detector = "ring-drop"
-		check(t, s.Batch(), detecttest.Start, w)
 	}
 }

@@ -1,0 +1,44 @@
+package packetdrop_test
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+// lost is a stream of a host that loses packets at a place for a reason.
+func lost(d model.Drop, received uint64) func() *model.Batch {
+	return detecttest.Once(func(s *detecttest.Stream) {
+		s.Builder().AddDeviceStats(model.DeviceStats{
+			Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: received,
+		})
+		d.CPU, d.Ifindex, d.Device = -1, 2, "eth0"
+		s.Drop(d)
+	})
+}
+
+// TestBoundaries tries each setting at the value that just holds and just beyond.
+func TestBoundaries(t *testing.T) {
+	detecttest.Boundaries(t, "drops", boundaries)
+}
+
+var boundaries = []detecttest.Boundary{
+	{Setting: "drops.min_drops", At: 120, Says: "packet-drop", Stream: lost(
+		model.Drop{Place: model.PlaceProtocol, Count: 120, Reason: "PROTO_MEM"}, 1000)},
+	{Setting: "drops.min_healthy", At: 220, Says: "packet-drop", Stream: lost(
+		model.Drop{Place: model.PlaceProtocol, Count: 220, Reason: "IP_INNOROUTES"}, 1000)},
+	{Setting: "drops.min_unknown", At: 720, Says: "packet-drop", Stream: lost(
+		model.Drop{Place: model.PlaceProtocol, Count: 720, Reason: "NEW_IN_2031"}, 1000)},
+	{Setting: "drops.filter_share", At: 0.25, Says: "packet-drop", Stream: lost(
+		model.Drop{Place: model.PlaceFilter, Count: 1000, Reason: "NETFILTER_DROP"}, 3000)},
+	{Setting: "drops.critical_share", At: 0.5, Says: "critical packet-drop", Stream: lost(
+		model.Drop{Place: model.PlaceProtocol, Count: 1000, Reason: "PROTO_MEM"}, 1000)},
+	{Setting: "drops.table_full", At: 0.875, Says: "The neighbour table was full",
+		Stream: detecttest.Once(func(s *detecttest.Stream) {
+			s.Builder().AddReading(model.Reading{Time: s.Now(), Name: "neighbours", Value: 896, Limit: 1024, Unit: "entries"})
+			s.Drop(model.Drop{CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 1000,
+				Reason: "NEIGH_FAILED"})
+		})},
+}

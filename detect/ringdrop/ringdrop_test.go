@@ -1,0 +1,104 @@
+package ringdrop_test
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+type want = detecttest.Want
+
+func ringStream(load detecttest.Load, full uint64, drops uint64) *model.Batch {
+	s := detecttest.New()
+	s.Device(2, "eth0", 1, "")
+	s.Seconds(12, func(int) {
+		s.CPU(0, load)
+		s.CPU(1, detecttest.Load{})
+		s.Builder().
+			AddNAPI(model.NAPI{
+				Time: s.End(), Dur: time.Second, CPU: 0, Ifindex: 2, Device: "eth0", Polls: 1000, Packets: 30_000,
+				FullPolls: full,
+			})
+		s.Builder().
+			AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 30_000})
+		if drops > 0 {
+			s.Drop(
+				model.Drop{
+					CPU:     -1,
+					Place:   model.PlaceRing,
+					Count:   drops,
+					Ifindex: 2,
+					Device:  "eth0",
+					Queue:   3,
+					Reason:  "rx_missed_errors",
+				},
+			)
+		}
+	})
+	return s.Batch()
+}
+
+func TestRingDrop(t *testing.T) {
+	detecttest.Check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 800),
+		detecttest.Start,
+		want{Detector: "ring-drop", Severity: model.SeverityWarning, Within: 5 * time.Second,
+			Contains: []string{
+				"eth0 loses packets in its ring",
+				"bursts fill the ring",
+				"ethtool -G eth0 rx 1024 (now 256)",
+				`"queue": "rx-3"`,
+			}},
+	)
+	detecttest.Check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 900, 800),
+		detecttest.Start,
+		want{Detector: "ring-drop", Severity: model.SeverityWarning,
+			Contains: []string{"the ring fills because CPU 0"}, Lacks: []string{"ethtool -G"}},
+	)
+	// A CPU that spends all its time in NET_RX is the cause: one finding, the cause's.
+	detecttest.Check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.97, Packets: 30_000}, 900, 800),
+		detecttest.Start,
+		want{Detector: "dpc-starvation", Severity: model.SeverityWarning,
+			Contains: []string{"dropped in the device's ring"}},
+	)
+	detecttest.Check(
+		t,
+		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 20_000),
+		detecttest.Start,
+		want{Detector: "ring-drop", Severity: model.SeverityCritical, Contains: []string{"40 % of what arrived"}},
+	)
+	detecttest.Check(t, ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 5, 1), detecttest.Start)
+}
+
+// TestRingLossWithoutArrivals has discards of an adapter and no count of what
+// it received: the share that was lost is not known, and not all of it.
+func TestRingLossWithoutArrivals(t *testing.T) {
+	for received, w := range map[uint64]want{
+		0: {Contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the share that was lost is not " +
+			"known"}, Lacks: []string{"of what arrived"}, Severity: model.SeverityWarning},
+		10_000: {Contains: []string{"1.0 % of what " +
+			"arrived"}, Lacks: []string{"is not known"}, Severity: model.SeverityWarning},
+		100: {Contains: []string{"% of what arrived"}, Severity: model.SeverityCritical},
+	} {
+		s := detecttest.NewWindows()
+		s.Seconds(10, func(int) {
+			s.Builder().
+				AddDeviceStats(model.DeviceStats{
+					Time: s.End(), Dur: time.Second, Device: "Ethernet", RXPackets: received,
+					Source: "perfmon Network Interface",
+				})
+			s.Drop(
+				model.Drop{CPU: -1, Place: model.PlaceRing, Count: 100, Device: "Ethernet", Reason: "Packets Received Discarded"},
+			)
+		})
+		w.Detector = "ring-drop"
+		detecttest.Check(t, s.Batch(), detecttest.Start, w)
+	}
+}
