@@ -34,9 +34,15 @@ type Namespace struct {
 // ErrGone is returned for a namespace that no longer exists.
 var ErrGone = errors.New("network namespace is gone")
 
-// Own returns the namespace that this process is in.
+// self leads to the namespace of the calling thread. That of the process, in
+// /proc/self, is its first thread's, which may be in another one while code of
+// this process runs there.
+const self = "/proc/thread-self/ns/net"
+
+// Own returns the namespace that the calling thread is in: that of this
+// process, unless it is called inside of Do.
 func Own() (Namespace, error) {
-	inode, err := inodeOf("/proc/self/ns/net")
+	inode, err := inodeOf(self)
 	return Namespace{Inode: inode}, err
 }
 
@@ -153,7 +159,7 @@ func inodeOf(path string) (uint32, error) {
 // Open opens a descriptor of the namespace, which keeps it alive until it is
 // closed.
 func (n Namespace) Open() (*os.File, error) {
-	return os.Open(cmp.Or(n.path, "/proc/self/ns/net"))
+	return os.Open(cmp.Or(n.path, self))
 }
 
 // Do runs f in the namespace, on a thread of its own where that is not the
@@ -177,7 +183,7 @@ func (n Namespace) Do(f func() error) error {
 
 // inside reports in clean whether the thread is back in its own namespace.
 func (n Namespace) inside(f func() error) (err error, clean bool) { //nolint:revive // the error belongs to f
-	own, err := os.Open("/proc/thread-self/ns/net")
+	own, err := os.Open(self)
 	if err != nil {
 		return err, true
 	}

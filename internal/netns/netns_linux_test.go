@@ -4,9 +4,12 @@ import (
 	"errors"
 	"net"
 	"os/exec"
+	"runtime"
 	"testing"
 
 	"lostbeat/internal/testutil"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestOwnIsFirst(t *testing.T) {
@@ -68,4 +71,41 @@ func TestDo(t *testing.T) {
 	if err := ns.Do(exists); !errors.Is(err, ErrGone) {
 		t.Errorf("after its removal: %v, want ErrGone", err)
 	}
+}
+
+// A thread in a namespace of its own is in that one, whatever the first thread
+// of the process is in: Do runs its function right there for it.
+func TestOwnIsThatOfTheThread(t *testing.T) {
+	testutil.Privileged(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocks: the thread ends with it
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Errorf("unshare: %v", err)
+			return
+		}
+		want, err := inodeOf("/proc/thread-self/ns/net")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		all, err := List(1000)
+		if err != nil || all[0].Inode != want || all[0].Name != "" {
+			t.Errorf("in namespace %d: %+v, %v", want, all, err)
+		}
+		if f, err := all[0].Open(); err != nil {
+			t.Error(err)
+		} else {
+			var stat unix.Stat_t
+			if err := unix.Fstat(int(f.Fd()), &stat); err != nil || uint32(stat.Ino) != want {
+				t.Errorf("opened %d, want %d: %v", stat.Ino, want, err)
+			}
+			f.Close()
+		}
+		if process, _ := inodeOf("/proc/self/ns/net"); process != want && len(all) < 2 {
+			t.Errorf("the namespace of the process, %d, is not in %+v", process, all)
+		}
+	}()
+	<-done
 }
