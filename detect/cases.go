@@ -28,6 +28,8 @@ type Case[T any] struct {
 	Touched bool
 
 	id string
+	// over says that the fault has ended for good.
+	over bool
 	// emitted is the time of the last emission, lost the stream's loss when the case began.
 	emitted model.Time
 	lost    uint64
@@ -105,7 +107,7 @@ func (s *Cases[T]) Raise(t *Tick, key string, since model.Time) *Case[T] {
 	if !t.Partial || s.Instant {
 		c.Raised++
 	}
-	c.Touched = true
+	c.Touched, c.over = true, false
 	c.Seen = t.Now
 	return c
 }
@@ -117,9 +119,17 @@ func (s *Cases[T]) Keep(t *Tick, key string) *Case[T] {
 	if c == nil || !c.Open {
 		return nil
 	}
-	c.Touched = true
+	c.Touched, c.over = true, false
 	c.Seen = t.Now
 	return c
+}
+
+// End says that the fault is over for good, as with the process that was it:
+// an open finding closes in this tick, however short the time since.
+func (s *Cases[T]) End(key string) {
+	if c := s.cases[key]; c != nil && c.Open {
+		c.Touched, c.over = false, true
+	}
 }
 
 // Get returns the case of a subject, nil without one.
@@ -164,8 +174,8 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 			c.Open = true
 		case c.Open:
 			c.Raised = 0
-			if t.Now.Sub(c.Seen) >= s.Settings.ClearAfter.Std() {
-				c.Open = false
+			if c.over || t.Now.Sub(c.Seen) >= s.Settings.ClearAfter.Std() {
+				c.Open, c.over = false, false
 				s.emit(t, c, s.finish(t, c, build(c), false), emit)
 			}
 		default:

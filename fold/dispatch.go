@@ -24,9 +24,13 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		return
 	}
 	switch e.Kind {
+	case model.KindProcess:
+		w.State.ApplyEvent(b, e)
+		if v, _ := b.Process(e); w.judged && v.State == model.ProcessExited {
+			w.Ports.processEnded(v.PID, e.Time)
+		}
 	case model.KindMeta,
 		model.KindProbe,
-		model.KindProcess,
 		model.KindDeviceConfig,
 		model.KindDeviceQueue,
 		model.KindPortActivity:

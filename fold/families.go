@@ -3,28 +3,75 @@ package fold
 import (
 	"cmp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"lostbeat/model"
+	"lostbeat/model/state"
 )
 
-// familyKey is what the processes of one program share: their name and the
+// Program is what tells the processes of one interpreter apart: the name of the
+// executable, its command line without numbers, and the parent process. What is
+// not known of a process is empty, and equal among such processes.
+type Program struct {
+	Name    string
+	Cmdline string
+	Parent  int64
+}
+
+// programOf returns the program of a process that has the given name.
+func programOf(st *state.State, pid int32, name string) Program {
+	p, known := st.Processes[pid]
+	if !known || p.Name != name {
+		return Program{Name: name}
+	}
+	return Program{name, withoutNumbers(p.Cmdline), p.PPID}
+}
+
+// withoutNumbers leaves out of a command line what tells the workers of one
+// program apart: words that are numbers, and the digits of options.
+func withoutNumbers(cmdline string) string {
+	if !strings.ContainsAny(cmdline, "0123456789") {
+		return cmdline
+	}
+	var words []string
+	isDigit := func(r rune) bool { return '0' <= r && r <= '9' }
+	for word := range strings.FieldsSeq(cmdline) {
+		if strings.HasPrefix(word, "-") {
+			word = strings.Map(func(r rune) rune {
+				if isDigit(r) {
+					return -1
+				}
+				return r
+			}, word)
+		}
+		if strings.TrimFunc(word, isDigit) != "" {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// familyKey is what the processes of a family share: their program and the
 // kind of port.
 type familyKey struct {
-	process  string
+	program  Program
 	protocol model.Protocol
 	netns    int64
 }
 
-// CompareFamilies orders families by the name of their processes.
+// CompareFamilies orders families by their program.
 func CompareFamilies(a, b *Family) int {
 	return cmp.Or(
-		cmp.Compare(a.key.process, b.key.process),
+		cmp.Compare(a.key.program.Name, b.key.program.Name),
 		cmp.Compare(a.key.protocol, b.key.protocol),
 		cmp.Compare(a.key.netns, b.key.netns),
+		cmp.Compare(a.key.program.Cmdline, b.key.program.Cmdline),
+		cmp.Compare(a.key.program.Parent, b.key.program.Parent),
 	)
 }
 
-// Family is what the processes of one name hold together: a server whose
+// Family is what the processes of one program hold together: a server whose
 // children keep a port each leaks as much as one process that keeps many.
 type Family struct {
 	key     familyKey
@@ -35,11 +82,15 @@ type Family struct {
 
 // join makes a holder a member of its family. TCP connections have none: each
 // worker of a healthy pool keeps some.
-func (p *Ports) join(h *Holder) {
-	if h.Process == "" || h.Key.PID <= 0 || h.Key.Connections {
+func (p *Ports) join(st *state.State, h *Holder) {
+	if h.Process == "" || h.Key.PID <= 0 {
 		return
 	}
-	k := familyKey{h.Process, h.Key.Protocol, h.Key.Netns}
+	h.Program = programOf(st, h.Key.PID, h.Process)
+	if h.Key.Connections {
+		return
+	}
+	k := familyKey{h.Program, h.Key.Protocol, h.Key.Netns}
 	f := p.Families[k]
 	if f == nil {
 		f = &Family{key: k}
@@ -49,20 +100,33 @@ func (p *Ports) join(h *Holder) {
 	f.Members = append(f.Members, h)
 	switch {
 	case f.Sum != nil:
-		f.Sum.Held += h.Held
-		f.Sum.present += h.present
+		f.Sum.add(h)
 	case f.hasTwo():
 		f.Sum = &Holder{
 			Key:     holderKey{PID: -1, process: h.Process, Protocol: k.protocol, Netns: k.netns},
 			Process: h.Process,
+			Program: h.Program,
 			Family:  f,
 		}
 		for _, m := range f.Members {
-			f.Sum.Held += m.Held
-			f.Sum.present += m.present
+			f.Sum.add(m)
 		}
-		f.Sum.ID = holderID(f.Sum.Key)
+		// Families of one interpreter are told apart by their first process.
+		f.Sum.ID = holderID(f.Sum.Key) + "/from" + strconv.Itoa(int(f.Members[0].Key.PID))
 	}
+}
+
+// add takes up what a member holds and has taken so far.
+func (h *Holder) add(m *Holder) {
+	h.Held += m.Held
+	h.present += m.present
+	for how, n := range m.How {
+		h.How[how] += n
+	}
+	if h.First == 0 || m.First != 0 && m.First < h.First {
+		h.First = m.First
+	}
+	h.last = max(h.last, m.last)
 }
 
 // hasTwo says that the members are more than one process.
@@ -97,7 +161,7 @@ func (f *Family) Growing() (n int, most *Holder) {
 	return n, most
 }
 
-// IsFamily says that the holder stands for the processes of one name.
+// IsFamily says that the holder stands for the processes of one program.
 func (h *Holder) IsFamily() bool { return h.Family != nil && h.Family.Sum == h }
 
 // Owns says that a port counted to o is the holder's.

@@ -28,7 +28,7 @@ type Ports struct {
 	Fails map[FailKey]*Failures
 	// failed are the keys of Fails in a fixed order, nil when there are new ones.
 	failed []FailKey
-	// Families are the holders of several processes of one name together.
+	// Families are the holders of several processes of one program together.
 	Families map[familyKey]*Family
 	// Reuse follows how each bounded pool's ports come back into use.
 	Reuse map[state.PoolKey]*Reuse
@@ -115,6 +115,8 @@ type Holder struct {
 	// ID is its identity in findings: it stays when its pool becomes known later.
 	ID      string
 	Process string
+	// Program tells it from other programs of the same name.
+	Program Program
 	// Held is the present number; present of them were held when observation
 	// began, and are no evidence of growth.
 	Held, present int
@@ -134,10 +136,16 @@ type Holder struct {
 	First, last model.Time
 	// Holds is the distribution of how long released ports had been held.
 	Holds model.Histogram
-	// Family are the processes of its name, nil without one.
+	// Family are the processes of its program, nil without one.
 	Family *Family
-	// empty is since when nothing has been held, 0 while something is.
+	// empty is since when nothing has been held, 0 while something is; burst is
+	// how many ports were given back in the second that ended with it.
 	empty model.Time
+	burst uint64
+	// ended is when the process was seen to have ended; 0 not, or it took a port since.
+	ended model.Time
+	// most is the most that it held in the second that was recorded last, top in the one under way.
+	most, top int
 }
 
 // LongSeconds is the length of holder.long, whose last second is under way.
@@ -163,9 +171,26 @@ func (h *Holder) SumOver(of *turnover, n int) uint64 {
 // LastTaken is when the last port was taken; 0 never, since observation began.
 func (h *Holder) LastTaken() model.Time { return h.last }
 
+// Most is the most that it held beyond what was present at the start, in the
+// last second or in the one under way.
+func (h *Holder) Most() int { return max(h.most, h.top) }
+
+// Ended says that the process was seen to end; of a family, each of its processes.
+func (h *Holder) Ended() bool {
+	if h.IsFamily() {
+		return !slices.ContainsFunc(h.Family.Members, func(m *Holder) bool { return m.ended == 0 })
+	}
+	return h.ended != 0
+}
+
+// GoneAtOnce says that a process holds nothing any more and gave back what it
+// had within a second, at least n ports: as the end of a process does, whether it
+// was seen or not.
+func (h *Holder) GoneAtOnce(n int) bool { return h.empty != 0 && h.burst >= uint64(n) }
+
 // take counts a port that was taken.
 func (h *Holder) take(how model.How, present bool, at model.Time) {
-	h.empty = 0
+	h.empty, h.ended = 0, 0
 	h.Held++
 	if int(how) < len(h.How) {
 		h.How[how]++
@@ -174,6 +199,7 @@ func (h *Holder) take(how model.How, present bool, at model.Time) {
 		h.present++
 		return
 	}
+	h.top = max(h.top, h.Growth())
 	if h.First == 0 {
 		h.First = at
 	}
@@ -199,7 +225,7 @@ func (h *Holder) give(held time.Duration, present bool, at model.Time) {
 		h.long[h.Ticks%LongSeconds]++
 	}
 	if h.Held == 0 {
-		h.empty = at
+		h.empty, h.burst = at, h.ReleasedIn.sum(h.Ticks-1, h.Ticks)
 	}
 }
 
@@ -207,6 +233,19 @@ func (h *Holder) give(held time.Duration, present bool, at model.Time) {
 func (h *Holder) EndSecond() {
 	h.Level.endSecond(h.Growth())
 	h.long[h.Ticks%LongSeconds] = 0
+	h.most, h.top = h.top, h.Growth()
+}
+
+// processEnded notes that a process has ended.
+func (p *Ports) processEnded(pid int32, at model.Time) {
+	if !p.room.Spend("ends of processes", len(p.holders)) {
+		return
+	}
+	for _, h := range p.holders {
+		if h.Key.PID == pid && h.Held == 0 {
+			h.ended = at
+		}
+	}
 }
 
 // Tuple is what a TCP connect's port must be unique for.
@@ -418,6 +457,10 @@ func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
 		k.process = port.Process
 	}
 	h := p.holders[k]
+	if h != nil && h.Held == 0 && h.ended != 0 {
+		p.forget(h) // its number has been given to another process
+		h = nil
+	}
 	if h == nil {
 		if !p.room.Take("holders of ports", holderBytes) {
 			return nil
@@ -431,10 +474,19 @@ func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
 	} else if h.Process == "" {
 		h.Process = w.State.ProcessName(port.PID)
 	}
-	if h.Family == nil {
-		p.join(h)
+	if h.Program.Name == "" {
+		p.join(w.State, h)
 	}
 	return h
+}
+
+// forget drops a holder that holds nothing.
+func (p *Ports) forget(h *Holder) {
+	delete(p.holders, h.Key)
+	p.room.Give(holderBytes)
+	p.leave(h)
+	p.numbered[h.number] = nil
+	p.spare = append(p.spare, h.number)
 }
 
 // number gives a new holder its number.
@@ -500,16 +552,12 @@ func (p *Ports) HolderList(match func(*Holder) bool) []*Holder {
 // for long enough, and ends the rests that are over.
 func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 	p.ticks++
-	for k, h := range p.holders {
+	for _, h := range p.holders {
 		if whole {
 			h.EndSecond()
 		}
 		if h.Held == 0 && h.empty != 0 && now.Sub(h.empty) > forgetHolder {
-			delete(p.holders, k)
-			p.room.Give(holderBytes)
-			p.leave(h)
-			p.numbered[h.number] = nil
-			p.spare = append(p.spare, h.number)
+			p.forget(h)
 		}
 	}
 	if whole {

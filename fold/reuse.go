@@ -224,27 +224,40 @@ func sortedCounts(counts map[int32]PIDCount) []PIDCount {
 	})
 }
 
-// FreeHolders returns who last held the ports that have been used and are free.
-func (r *Reuse) FreeHolders() []PIDCount {
+// FreeHolders returns how many ports had been used and were free at a time, as
+// they still are, and who last held them.
+func (r *Reuse) FreeHolders(at model.Time) (ports int, byPID []PIDCount) {
 	counts := make(map[int32]PIDCount)
 	for _, u := range r.ports {
-		if u.freeSince != 0 {
+		if u.freeSince != 0 && u.freeSince <= at {
+			ports++
 			u.countTo(counts)
 		}
 	}
-	return sortedCounts(counts)
+	return ports, sortedCounts(counts)
 }
 
-// Lives says that a process still holds ports, or has taken one lately: what
-// it last held has not simply ended with it.
+// Lives says that a process still holds ports, or has taken one lately and not
+// ended since: what it last held has not simply ended with it.
 func (p *Ports) Lives(pid int32, now model.Time) bool {
 	for _, h := range p.holders {
-		if h.Key.PID == pid && (h.Held > 0 || h.last != 0 && now.Sub(h.last) < livesFor) {
+		if h.Key.PID != pid || h.Ended() || h.GoneAtOnce(endsWith) {
+			continue
+		}
+		usual := time.Duration(0) // between two of its ports
+		if h.Acquired > 0 {
+			usual = h.last.Sub(h.First) / time.Duration(h.Acquired)
+		}
+		if h.Held > 0 || h.last != 0 && now.Sub(h.last) < max(livesFor, 4*usual) {
 			return true
 		}
 	}
 	return false
 }
 
-// livesFor is how long after it took its last port a process that holds none may be alive.
+// endsWith is how many ports a process gives back at once that is taken to have ended.
+const endsWith = 16
+
+// livesFor is how long, at least, after it took its last port a process that
+// holds none may be alive.
 const livesFor = 5 * time.Second

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"lostbeat/model"
 	"lostbeat/model/state"
@@ -86,6 +87,37 @@ const name = "port-exhaustion"
 func (d *portExhaustion) Judge(w *detect.Tick) {
 	full := d.judgePools(w)
 	d.judgeTargets(w, full)
+	d.endEmptied(w)
+}
+
+// emptiedFor is how long a pool must be far from full for its case to be over.
+const emptiedFor = 3 * time.Second
+
+// endEmptied ends the cases of pools and destinations that are far from full by
+// now: nothing is left of a pool's exhaustion when its holder has ended.
+func (d *portExhaustion) endEmptied(w *detect.Tick) {
+	over := func(in *detect.Case[exhausted], taken int) bool {
+		return in.Open && !in.Touched && (w.Final || w.Now.Sub(in.Seen) >= emptiedFor) &&
+			float64(taken) < d.settings.ClearShare/2*float64(in.Data.worst.size)
+	}
+	for _, in := range d.pools.All() {
+		taken := 0
+		if pool := w.State.Pools[in.Data.pool]; pool != nil {
+			taken = pool.Used + pool.Resting
+		}
+		if over(in, taken) {
+			d.pools.End(in.Key)
+		}
+	}
+	for _, in := range d.targets.All() {
+		taken := 0
+		if u := w.Ports.Tuples[in.Data.tuple]; u != nil {
+			taken = u.Held + u.Resting
+		}
+		if over(in, taken) {
+			d.targets.End(in.Key)
+		}
+	}
 }
 
 // Report implements detect.Detector.
@@ -400,8 +432,9 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"%s holds %s of them (%s)",
+				"%s %s %s of them (%s)",
 				words.Task(top.process.Name, top.process.PID),
+				words.Tense(ongoing, "holds", "held"),
 				words.Number(top.count),
 				words.Percent(fold.Ratio(float64(top.count), float64(at.size))),
 			),
@@ -411,8 +444,11 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"most of them are at rest (TIME_WAIT): ports are used faster than they come back, about %s a second is the "+
-					"most that this pool can bear",
+				"most of them %s at rest (TIME_WAIT): ports were used faster than they come back; %s rest for %s each, "+
+					"so the pool is empty when more than about %s a second are used",
+				words.Tense(ongoing, "are", "were"),
+				words.Plural(at.size, "port"),
+				words.Span(w.RestTime()),
 				words.Rate(float64(at.size)/w.RestTime().Seconds()),
 			),
 		)
@@ -421,12 +457,13 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.RuledOut = append(
 			f.RuledOut,
 			fmt.Sprintf(
-				"other destinations are not affected: a connection needs a free port only for its own destination (%s in use)",
+				"other destinations %s not affected: a connection needs a free port only for its own destination (%s in use)",
+				words.Tense(ongoing, "are", "were"),
 				words.Plural(at.elsewhere, "other destination"),
 			),
 		)
 	} else if at.resting == 0 {
-		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them are open sockets")
+		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them "+words.Tense(ongoing, "are", "were")+" open sockets")
 	}
 	switch {
 	case at.resting > at.used:
@@ -439,6 +476,12 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			"spread the connections over more local or remote addresses, or share them; not when the peer is what holds " +
 				"them open",
 			"widen net.ipv4.ip_local_port_range; not when a process leaks: it fills any range",
+		}
+	case !ongoing:
+		f.Advice = []string{
+			"find why the largest holder took so many; not when all holders held about the same: then the pool is too small",
+			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
+				"fills any range",
 		}
 	default:
 		f.Advice = []string{

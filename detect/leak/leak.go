@@ -36,9 +36,7 @@ var leakScales = []fold.Scale{
 // leak is what is known about one leaking process.
 type leak struct {
 	holder *fold.Holder
-	// pool is the holder's pool as last known, nil without one: it goes with its network namespace.
-	pool  *state.Pool
-	scale fold.Scale
+	scale  fold.Scale
 	// proven says that it has lasted for so long that it is called a leak,
 	// refuted that the ports were seen to come back after all.
 	proven, refuted bool
@@ -46,19 +44,31 @@ type leak struct {
 	rate float64
 	// soon says that the pool was about to be exhausted, at the pace at which it once filled.
 	soon bool
+	// filling is how the pool fills, as far as forecast is true.
+	filling  fold.Forecast
+	forecast bool
 	// pace is the highest rate so far.
 	pace float64
-	// growth and held are the ports kept and held at the last tick, peak the most kept.
-	growth, held, peak int
+	// held are the ports held at the last tick, peak the most kept.
+	held, peak int
+	// fate is what has become of the ports.
+	fate fate
+	// left is when the process was first seen to have gone.
+	left model.Time
+	// at is the moment at which most was kept.
+	at moment
 	// began is when the holder's growth began, grew when it last grew.
 	began, grew model.Time
 	// releasedBase is how many the holder had released when it began.
 	releasedBase uint64
+	// rested is how many ports of the pool rest by now.
+	rested int
+	// stack is the call that took stacked of them.
+	stack   string
+	stacked int
 	// use is how old the ports are and whether they are used, while most were held.
 	use portUse
-	// members is the most processes that a family's ports were spread over.
-	members int
-	// earlier counts processes of the same name that leaked before and have ended.
+	// earlier counts processes of the same program that leaked before and have ended.
 	earlier int
 }
 
@@ -132,13 +142,14 @@ func (d *portLeak) caseOf(h *fold.Holder) *detect.Case[leak] {
 
 // heirOf returns the incident about a process of the holder's name that has
 // ended: what has been restarted and leaks again is the same fault.
-func (d *portLeak) heirOf(h *fold.Holder) *detect.Case[leak] {
+func (d *portLeak) heirOf(w *detect.Tick, h *fold.Holder) *detect.Case[leak] {
 	if h.Process == "" || h.IsFamily() {
 		return nil
 	}
 	for _, in := range d.cases.All() {
 		o := in.Data.holder
 		if o != nil && o != h && o.Held == 0 && !o.IsFamily() && o.Process == h.Process &&
+			o.Program.Cmdline == h.Program.Cmdline && sameNetns(w, h, in.Data.at.pool) &&
 			o.Key.Protocol == h.Key.Protocol &&
 			o.Key.Netns == h.Key.Netns &&
 			o.Key.Connections == h.Key.Connections {
@@ -148,7 +159,14 @@ func (d *portLeak) heirOf(h *fold.Holder) *detect.Case[leak] {
 	return nil
 }
 
-// judgeFamily judges what the processes of one name hold together, unless one
+// sameNetns says that the holder's pool is that of the namespace of the pool
+// before: the number of a namespace that has gone is given to the next.
+func sameNetns(w *detect.Tick, h *fold.Holder, before *state.Pool) bool {
+	pool := w.State.Pools[h.Key.Pool]
+	return pool == nil || before == nil || pool.NetnsName == before.NetnsName
+}
+
+// judgeFamily judges what the processes of one program hold together, unless one
 // of them is nearly all of it.
 func (d *portLeak) judgeFamily(w *detect.Tick, f *fold.Family) {
 	if in := d.cases.Get(f.Sum.ID); in == nil {
@@ -185,8 +203,14 @@ func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
 	}
 	key := h.ID
 	if in != nil {
-		key = in.Key
-	} else if in = d.heirOf(h); in != nil {
+		if key = in.Key; !in.Open && in.Data.fate.past() { // it has begun anew
+			again := leak{earlier: in.Data.earlier}
+			if in.Data.fate.gone() {
+				again.earlier++
+			}
+			in.Data = again
+		}
+	} else if in = d.heirOf(w, h); in != nil {
 		key = in.Key
 		delete(d.of, in.Data.holder)
 		d.of[h] = in
@@ -199,8 +223,10 @@ func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
 		d.of[h] = in
 	}
 	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
-	data.growth, data.held, data.peak, data.grew = h.Growth(), h.Held, max(h.Growth(), data.peak), w.Now
+	data.peak, data.grew, data.fate, data.left = max(h.Growth(), data.peak), w.Now, kept, 0
 	d.measure(h, data)
+	d.remember(w, h, data)
+	d.threaten(w, h, data)
 }
 
 // follow brings an open finding up to date.
@@ -209,11 +235,28 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	if h.Growth() > data.peak {
 		data.peak, data.grew = h.Growth(), w.Now
 	}
-	data.growth, data.held = h.Growth(), h.Held
+	d.remember(w, h, data)
+	d.threaten(w, h, data)
+	data.fate = fateOf(h, data)
+	if pool := w.State.Pools[h.Key.Pool]; pool != nil && data.fate.past() {
+		data.rested = pool.Resting
+	}
+	if data.fate.gone() {
+		if data.left == 0 {
+			data.left = w.Now
+			data.peak = max(data.peak, h.Most()) // it may have ended within the second
+		}
+		if data.fate == ended || w.Final || w.Now.Sub(data.left) >= endSeen {
+			d.cases.End(in.Key)
+		}
+		return
+	}
 	// It gives back what it has held for long, as fast as it took it before, and
 	// goes on without growing: its ports are held for long, and not leaked.
 	quiet := w.Now.Sub(data.grew) >= max(suspicionFor, time.Duration(3/max(data.pace, 1e-3)*float64(time.Second)))
-	if quiet && h.Held > 0 && h.Growth()*2 >= data.peak && float64(h.LongGiven()) >= data.pace*(fold.LongSeconds-1)/2 {
+	lately := float64(fold.LongSeconds-1) / 2 * data.pace // what it gives back and takes at half of its pace
+	if quiet && data.fate == kept && float64(h.LongGiven()) >= lately &&
+		float64(h.SumOver(&h.AcquiredIn, fold.LongSeconds-1)) >= lately {
 		if !data.refuted {
 			d.cases.Keep(w, in.Key)
 		}
@@ -400,18 +443,13 @@ func (d *portLeak) firstOfGrowth(w *detect.Tick, h *fold.Holder) model.Time {
 	return max(start, h.First)
 }
 
-// measure notes how many processes take part, and the rate of growth on the
-// longest scale that shows it.
+// measure notes the rate of growth on the longest scale that shows it.
 func (d *portLeak) measure(h *fold.Holder, data *leak) {
 	scale := data.scale
 	for _, s := range leakScales {
 		if span := s.Steps * s.Seconds; span <= min(h.Ticks, 300) && h.FloorOver(span, s.Seconds) > 0 {
 			scale = s
 		}
-	}
-	if h.IsFamily() {
-		n, _ := h.Family.Growing()
-		data.members = max(data.members, n)
 	}
 	data.rate = h.RateOver(scale).PerSecond
 	data.pace = max(data.pace, data.rate)

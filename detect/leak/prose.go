@@ -7,30 +7,19 @@ import (
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"maps"
-	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/model"
-	"lostbeat/model/state"
 )
 
 // describe writes the finding of a leaking process.
 func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding {
 	data := &in.Data
-	h := data.holder
-	ongoing := in.Ongoing()
+	h, at := data.holder, &data.at
+	ongoing := in.Ongoing() && !data.fate.gone()
 	who := words.Task(h.Process, h.Key.PID)
-	// The number of a namespace that has gone is given to the next.
-	if pool := w.State.Pools[h.Key.Pool]; pool != nil && (data.pool == nil || data.pool.NetnsName == pool.NetnsName) {
-		known := *pool
-		data.pool = &known
-	}
-	pool := data.pool
-	taken := data.peak
-	length := max(in.Seen.Sub(data.began), time.Second)
-	kind := portKind(h)
-
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
@@ -42,131 +31,196 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 		},
 	}
 	where := ""
-	if pool != nil {
-		f.Subject.Pool, f.Subject.Netns = fold.Printable(pool.Name), fold.Printable(pool.NetnsName)
-		where = " of pool " + words.Pool(pool)
+	if at.pool != nil {
+		f.Subject.Pool, f.Subject.Netns = fold.Printable(at.pool.Name), fold.Printable(at.pool.NetnsName)
+		where = " of pool " + words.Pool(at.pool)
 	}
-	f.Title = fmt.Sprintf("%s took %s%s in %s", d.taker(data), words.Plural(taken, kind), where, words.Span(length))
+	f.Title = fmt.Sprintf(
+		"%s took %s%s in %s",
+		d.taker(data),
+		words.Plural(data.peak, portKind(h)),
+		where,
+		words.Span(max(data.grew.Sub(data.began), time.Second)),
+	)
 	if (data.proven || ongoing) && !data.refuted {
 		f.Title += " and " + d.gaveBack(data, ongoing)
 	}
-	if !data.proven {
+	f.Title += d.outcome(data, ongoing)
+	switch {
+	case !data.proven:
 		f.Severity = model.SeverityInfo
-	}
-	filling, forecast := w.Forecast(h.Key.Pool)
-	if data.soon = data.soon || forecast && data.proven && filling.Left <= d.settings.CriticalWithin.Std(); data.soon &&
-		ongoing && !data.refuted && data.held*2 >= data.peak {
+	case data.soon && ongoing && data.fate == kept:
 		f.Severity = model.SeverityCritical
 	}
-	f.Evidence = []model.Evidence{
-		detect.Evidence("ports taken and kept", float64(taken), "ports"),
-		detect.Evidence("rate", data.rate, "ports/s"),
-		detect.Evidence("held by the process in this pool", float64(data.held), "ports"),
-	}
-	if pool != nil {
-		f.Evidence = append(
-			f.Evidence,
-			detect.Evidence("ports of the pool in use", float64(pool.Used), "ports"),
-			detect.Evidence("ports of the pool at rest", float64(pool.Resting), "ports"),
-			detect.Evidence("size of the pool", float64(pool.Size), "ports"),
-		)
-	}
-	switch {
-	case data.refuted:
-		f.Title += fmt.Sprintf(
-			"; no leak: it gives each back, half of them within %s",
-			words.Span(time.Duration(h.Holds.Quantile(0.5))),
-		)
-	case data.held*2 < data.peak:
-		f.Title += "; by now they are free again"
-	case !ongoing && !data.proven:
-		f.Title += fmt.Sprintf("; no leak: it has stopped growing at %s", words.Plural(data.held, "port"))
-	case !ongoing:
-		f.Title += fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
-	case !data.proven:
-		f.Title += "; too early to call it a leak"
-		if forecast {
-			f.Evidence = append(f.Evidence, detect.Evidence("pool exhausted in", filling.Left.Seconds(), "s"))
-		}
-	case forecast:
-		f.Title += fmt.Sprintf("; the pool will be exhausted in %s", spanRange(filling))
-		f.Evidence = append(
-			f.Evidence,
-			detect.Evidence("pool exhausted in", filling.Left.Seconds(), "s"),
-			detect.Evidence("at the earliest", filling.Earliest.Seconds(), "s"),
-			detect.Evidence("at the latest", filling.Latest.Seconds(), "s"),
-		)
-	}
-	if use := useOf(w, h); data.use.held == 0 || use.held*2 >= data.peak {
-		data.use = use // what is left of ports that were given back says nothing about the leak
-	}
-	use := &data.use
-	f.Evidence = append(
-		f.Evidence,
-		detect.Evidence(
-			"median age of the ports held",
-			use.medianAge.Seconds(),
-			"s",
-		),
-		detect.Evidence("oldest port held", use.oldest.Seconds(), "s"),
-		detect.Evidence(
-			"ports taken since it was first seen",
-			float64(h.Acquired),
-			"ports",
-		),
-		detect.Evidence("ports given back", float64(h.Released), "ports"),
-	)
-	f.Evidence = append(f.Evidence, use.evidence()...)
-	f.Causes = []string{
-		fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, hows(h), words.Rate(data.rate)),
-	}
+	f.Evidence = d.evidence(w, data, ongoing)
 	if data.refuted || !data.proven && !ongoing {
-		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like a leak has ended", who, hows(h))}
+		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like a leak has ended", who, at.how)}
+		if data.fate.gone() {
+			f.Causes = []string{fmt.Sprintf("%s took ports by %s until %s", who, at.how, data.fate.end())}
+		}
 		if data.refuted {
 			f.RuledOut = []string{
 				fmt.Sprintf(
-					"not a leak: as many ports come back as are taken, held for up to %s (p95)",
-					words.Span(time.Duration(h.Holds.Quantile(0.95))),
+					"not a leak: as many ports %s back as %s taken, held for up to %s (p95)",
+					words.Tense(!data.fate.gone(), "come", "came"),
+					words.Tense(!data.fate.gone(), "are", "were"),
+					words.Span(at.longest),
 				),
 			}
 		}
 		return f
 	}
+	f.Causes = d.causes(w, data, ongoing)
+	f.RuledOut = d.ruledOut(data, ongoing)
+	f.Advice = leakAdvice(who, data)
+	return f
+}
+
+// outcome ends the title: what the leak comes to.
+func (d *portLeak) outcome(data *leak, ongoing bool) string {
+	free := "; by now they are free again"
+	if pool := data.at.pool; pool != nil && data.holder.Key.Protocol == model.ProtocolTCP && data.rested*2 >= data.peak {
+		free = "; by now most of them are at rest (TIME_WAIT)"
+	}
+	switch {
+	case data.refuted:
+		return fmt.Sprintf(
+			"; no leak: it %s each back, half of them within %s",
+			words.Tense(!data.fate.gone(), "gives", "gave"),
+			words.Span(data.at.usual),
+		)
+	case data.fate.gone() && !data.proven:
+		return "; too early to say whether it would have given them back: " + data.fate.end()
+	case data.fate.past():
+		return free
+	case !ongoing && !data.proven:
+		return fmt.Sprintf("; no leak: it has stopped growing at %s", words.Plural(data.held, "port"))
+	case !ongoing:
+		return fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
+	case !data.proven:
+		return "; too early to call it a leak"
+	case data.forecast:
+		return fmt.Sprintf("; the pool will be exhausted in %s", spanRange(data.filling))
+	}
+	return ""
+}
+
+// evidence lists the numbers of the moment at which most was kept.
+func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Evidence {
+	at := &data.at
+	list := []model.Evidence{
+		detect.Evidence("ports taken and kept", float64(data.peak), "ports"),
+		detect.Evidence("rate", data.rate, "ports/s"),
+	}
+	if data.fate.past() {
+		list = append(list, detect.Evidence("held by the process in this pool then", float64(at.held), "ports"),
+			detect.Evidence("held by now", float64(data.held), "ports"))
+	} else {
+		list = append(list, detect.Evidence("held by the process in this pool", float64(data.held), "ports"))
+	}
+	for _, m := range at.members[:min(len(at.members), maxNamed)] {
+		list = append(list, detect.Evidence("kept by "+words.Task(m.process, m.pid), float64(m.kept), "ports"))
+	}
+	list = append(list, at.poolIn()...)
+	if data.forecast && ongoing && !data.refuted && data.fate == kept {
+		list = append(list, detect.Evidence("pool exhausted in", data.filling.Left.Seconds(), "s"))
+		if data.proven {
+			list = append(
+				list,
+				detect.Evidence("at the earliest", data.filling.Earliest.Seconds(), "s"),
+				detect.Evidence("at the latest", data.filling.Latest.Seconds(), "s"),
+			)
+		}
+	}
+	list = append(
+		list,
+		detect.Evidence("median age of the ports held", data.use.medianAge.Seconds(), "s"),
+		detect.Evidence("oldest port held", data.use.oldest.Seconds(), "s"),
+		detect.Evidence("ports taken since it was first seen", float64(at.acquired), "ports"),
+		detect.Evidence("ports given back", float64(at.released), "ports"),
+	)
+	return append(list, data.use.evidence()...)
+}
+
+// causes says how the ports are taken and what keeps them.
+func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
+	h, at := data.holder, &data.at
+	who := words.Task(h.Process, h.Key.PID)
+	first := fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, at.how, words.Rate(data.rate))
+	switch {
+	case data.fate.gone():
+		first = fmt.Sprintf(
+			"%s took ports by %s, %s a second, and kept them until %s", who, at.how, words.Rate(data.rate), data.fate.end(),
+		)
+	case data.fate.past() || !ongoing:
+		first = fmt.Sprintf("%s took ports by %s, %s a second, and kept them", who, at.how, words.Rate(data.rate))
+	}
+	list := []string{first}
+	if len(at.members) > 0 {
+		var pids []string
+		for _, m := range at.members[:min(len(at.members), maxNamed)] {
+			pids = append(pids, words.Itoa(m.pid))
+		}
+		text := "PIDs " + strings.Join(pids, ", ")
+		if more := len(at.members) - len(pids); more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		list = append(list, text+": of one program (command line) and one parent")
+	}
 	if data.earlier > 0 {
-		f.Causes = append(
-			f.Causes,
+		list = append(
+			list,
 			fmt.Sprintf("%s of that name leaked before it and ended", words.Plural(data.earlier, "process", "processes")),
 		)
 	}
-	if !data.proven && ongoing && !data.refuted {
-		f.Causes = append(
-			f.Causes,
+	if !data.proven && ongoing {
+		list = append(
+			list,
 			fmt.Sprintf(
 				"this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long",
 				words.Span(d.settings.ProofAfter.Std()),
 			),
 		)
 	}
-	if stack, n := d.commonStack(w, h); n > 0 {
-		f.Causes = append(f.Causes, fmt.Sprintf("%s of them were taken at %s", words.Number(n), stack))
+	if data.fate == kept {
+		data.stack, data.stacked = d.commonStack(w, h)
 	}
-	if use.pooled() {
-		f.Causes = append(f.Causes, use.inUseText())
+	if data.stacked > 0 {
+		list = append(list, fmt.Sprintf("%s of them were taken at %s", words.Number(data.stacked), data.stack))
 	}
-	f.RuledOut = d.ruledOut(h, pool, ongoing)
-	if use.unused() {
-		f.RuledOut = append(f.RuledOut, use.idleText())
+	if data.use.pooled() {
+		list = append(list, data.use.inUseText())
 	}
-	f.Advice = []string{
+	return list
+}
+
+// maxNamed is how many processes of a family are named.
+const maxNamed = 8
+
+// leakAdvice says what to do: what has ended cannot be restarted.
+func leakAdvice(who string, data *leak) []string {
+	if data.fate.gone() {
+		return []string{
+			fmt.Sprintf(
+				"find where %s opened these sockets and left them open: when it runs again, lostbeat record --stacks shows the "+
+					"call; not needed when it was meant to end with them open, as a short job is",
+				who,
+			),
+			"do not enlarge the pool instead: it only moves the day on which it is empty",
+		}
+	}
+	list := []string{
 		fmt.Sprintf(
 			"find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, "+
 				"errors included; not needed when it is a pool that will settle",
 			who,
 		),
-		"restart the process to free the ports until it is fixed; not when it restarts into the same load within minutes",
-		"do not enlarge the pool instead: it only moves the day on which it is empty",
 	}
-	return f
+	if data.fate == kept {
+		list = append(list, "restart the process to free the ports until it is fixed; not when it restarts into the same "+
+			"load within minutes")
+	}
+	return append(list, "do not enlarge the pool instead: it only moves the day on which it is empty")
 }
 
 // taker names who takes the ports.
@@ -175,19 +229,23 @@ func (d *portLeak) taker(data *leak) string {
 	if !h.IsFamily() {
 		return words.Task(h.Process, h.Key.PID)
 	}
-	return fmt.Sprintf("%s of %s", words.Plural(data.members, "process", "processes"), fold.Printable(h.Process))
+	return fmt.Sprintf(
+		"%s of %s", words.Plural(len(data.at.members), "process", "processes"), fold.Printable(h.Process),
+	)
 }
 
 // gaveBack says in words what became of the ports.
 func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
-	switch over := !ongoing || data.held*2 < data.peak; {
-	case data.held*2 < data.peak:
+	switch {
+	case data.fate.gone():
+		return "kept them until " + data.fate.end()
+	case data.fate == returned:
 		return "kept them"
 	case data.holder.Released == data.releasedBase && !data.proven:
 		return "has given none back so far"
 	case data.holder.Released == data.releasedBase:
 		return "gave none back"
-	case over:
+	case !ongoing:
 		return "did not give them back"
 	case data.proven:
 		return "does not give them back"
@@ -293,29 +351,33 @@ func stackText(s model.Stack) string {
 	return text
 }
 
-func (d *portLeak) ruledOut(h *fold.Holder, pool *state.Pool, ongoing bool) []string {
-	var list []string
-	if h.Released > 0 {
-		list = append(
-			list,
-			fmt.Sprintf(
-				"not churn: ports that it does give back are held for %s (p95), these are older",
-				words.Span(min(time.Duration(h.Holds.Quantile(0.95)), time.Duration(math.MaxInt64))),
-			),
+func (d *portLeak) ruledOut(data *leak, ongoing bool) []string {
+	at := &data.at
+	still := ongoing && data.fate == kept
+	list := []string{"not churn: it " + words.Tense(still, "has", "had") + " given no port back"}
+	if at.released > 0 {
+		list[0] = fmt.Sprintf(
+			"not churn: ports that it %s give back %s held for %s (p95), these %s older",
+			words.Tense(still, "does", "did"), words.Tense(still, "are", "were"),
+			words.Span(at.longest), words.Tense(still, "are", "were"),
 		)
-	} else {
-		list = append(list, "not churn: it has given no port back")
 	}
 	resting := 0
-	if pool != nil {
-		resting = pool.Resting
+	if at.pool != nil {
+		resting = at.pool.Resting
 	}
 	list = append(
 		list,
-		fmt.Sprintf("not rest (TIME_WAIT): %s of the pool at rest, these are open sockets", words.Plural(resting, "port")),
+		fmt.Sprintf(
+			"not rest (TIME_WAIT): %s of the pool at rest, these %s open sockets",
+			words.Plural(resting, "port"), words.Tense(still, "are", "were"),
+		),
 	)
-	if ongoing {
+	if still {
 		list = append(list, "not ports opened once at the start: the number still rises")
+	}
+	if data.use.unused() {
+		list = append(list, data.use.idleText())
 	}
 	return list
 }

@@ -47,19 +47,24 @@ func (d *portLeak) judgeVanished(w *detect.Tick) {
 		in := d.vanish.Get(caseKey)
 		plain := uint64(missing) >= d.settings.VanishedPorts && (in == nil || !in.Open || missing > in.Data.missing)
 		never := false
+		last := lastRefusal(w, key)
 		switch {
 		case plain:
 		case refused > 0 && uint64(r.FreeUsed) >= d.settings.VanishedPorts &&
 			float64(free) >= 0.1*float64(pool.Size) &&
-			w.Now.Sub(lastRefusal(w, key)) < 2*time.Second:
-			// Allocations fail although, by the count of open and resting sockets, ports are free.
-			missing, byPID = max(missing, r.FreeUsed), r.FreeHolders()
+			w.Now.Sub(last) < 2*time.Second:
+			// Allocations fail although, by the count of open and resting sockets,
+			// ports were free by then.
+			n, by := r.FreeHolders(last)
+			if n >= missing {
+				missing, byPID = n, by
+			}
 			plain = true
 		case r.NeverReuses() && uint64(r.FreeUsed) >= d.settings.VanishedPorts:
-			missing, byPID = r.FreeUsed, r.FreeHolders()
+			missing, byPID = r.FreeHolders(w.Now)
 			plain, never = true, true
 		}
-		if plain && !never {
+		if plain {
 			// What ends with its process has not vanished.
 			var ended int
 			byPID, ended = living(w, byPID)

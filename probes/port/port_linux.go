@@ -320,6 +320,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	a.tracker.told = now
 	a.tracker.announce(now, b)
 	a.tracker.expire(now, b)
+	a.tracker.tell(now, b)
 	select {
 	case l := <-a.listings:
 		a.auditing = false

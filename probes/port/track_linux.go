@@ -88,6 +88,7 @@ type tracker struct {
 
 	auditor
 	activity
+	exits
 }
 
 func newTracker(env *ebpf.Env) *tracker {
@@ -101,6 +102,7 @@ func newTracker(env *ebpf.Env) *tracker {
 		texts:     make(map[[16]byte]string),
 		comms:     make(map[[16]int8]string),
 		auditor:   auditor{suspects: make(map[uint64]bool), restSuspects: make(map[tuple]bool)},
+		exits:     newExits("/proc"),
 	}
 }
 
@@ -290,6 +292,9 @@ func (t *tracker) decodeRelease(raw []byte, b *model.Builder) error {
 	}
 	if !h.announced {
 		t.emitActive(r.Cookie, &h, at, b)
+	}
+	if h.how != model.HowAccept {
+		t.gave(h.pid, h.comm)
 	}
 	if r.Flags&flagRests != 0 && t.rests.len() < maxResting {
 		t.rest(r.Cookie, &h, at, timeWaitLength, b)
