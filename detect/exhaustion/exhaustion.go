@@ -463,7 +463,9 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			),
 		)
 	} else if at.resting == 0 {
-		f.RuledOut = append(f.RuledOut, "not rest (TIME_WAIT): all of them "+words.Tense(ongoing, "are", "were")+" open sockets")
+		f.RuledOut = append(
+			f.RuledOut, "not rest (TIME_WAIT): all of them "+words.Tense(ongoing, "are", "were")+" open sockets",
+		)
 	}
 	switch {
 	case at.resting > at.used:
