@@ -11,10 +11,10 @@ import (
 )
 
 // said returns what the findings of a detector said last up to a moment.
-func said(out []emission, detector string, until model.Time) (title, text string, f model.Finding, times int) {
+func said(out []detecttest.Emission, detector string, until model.Time) (title, text string, f model.Finding, times int) {
 	for _, e := range out {
-		if e.f.Detector == detector && e.at <= until {
-			f = e.f
+		if e.Finding.Detector == detector && e.At <= until {
+			f = e.Finding
 			times++
 		}
 	}
@@ -51,20 +51,20 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := detecttest.New()
-			k, protocol := leaker, model.ProtocolUDP
+			k, protocol := detecttest.Leaker(), model.ProtocolUDP
 			if c.tcp {
 				k.Protocol, k.Local, protocol = model.ProtocolTCP, "10.0.0.1", model.ProtocolTCP
 			}
 			s.Pool("ephemeral", protocol, model.PoolEphemeral, 40000, 40999)
 			port, busy := uint16(40000), uint16(50000)
 			var held []detecttest.Socket
-			seconds(s, 20, func(i int) {
+			s.Seconds(20, func(i int) {
 				s.Quiet()
 				if c.churn {
-					churn(s, k, 30, 10*time.Millisecond, &busy)
+					s.Churn(k, 30, 10*time.Millisecond, &busy)
 				}
 				if i < 10 {
-					held = append(held, take(s, k, 100, &port)...)
+					held = append(held, s.Take(k, 100, &port)...)
 				} else {
 					none := k
 					none.LPort = 0
@@ -84,8 +84,8 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 					Time: s.Now().Add(time.Second), PID: k.PID, TID: k.PID, State: model.ProcessExited, Name: k.Process,
 				})
 			}
-			seconds(s, 90, func(int) { s.Quiet() })
-			out := run(t, s.Batch(), 0)
+			s.Seconds(90, func(int) { s.Quiet() })
+			out := detecttest.Run(s.Batch(), 0)
 			if title, _, f, _ := said(out, "port-leak", end); f.Severity != model.SeverityCritical || !f.Ongoing ||
 				!strings.Contains(title, "took 1,000") || !strings.Contains(title, "gave none back") && !c.churn {
 				t.Errorf("while it lasts: %s %s", f.Severity, title)
@@ -116,8 +116,8 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 				strings.Contains(text, "most of them") || !strings.Contains(text, "held 1,000 of them (100 %)") {
 				t.Errorf("exhaustion, ongoing %v: %s\n%s", f.Ongoing, title, text)
 			}
-			if list := latest(out); len(list) != 2 {
-				t.Errorf("%d findings: %s", len(list), dump(out))
+			if list := detecttest.Latest(out); len(list) != 2 {
+				t.Errorf("%d findings: %s", len(list), detecttest.Dump(out))
 			}
 		})
 	}
@@ -130,13 +130,13 @@ func TestPoolsEmptiedWithRefusals(t *testing.T) {
 		s := detecttest.New()
 		s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5199)
 		port := uint16(5000)
-		k, other := leaker, leaker
+		k, other := detecttest.Leaker(), detecttest.Leaker()
 		k.How, other.How, other.PID, other.Process = model.HowBindPort, model.HowBindPort, 99, "victim"
 		var held []detecttest.Socket
-		seconds(s, 6, func(i int) {
+		s.Seconds(6, func(i int) {
 			s.Quiet()
 			if i < 4 {
-				held = append(held, take(s, k, 50, &port)...)
+				held = append(held, s.Take(k, 50, &port)...)
 				return
 			}
 			for n := range 20 {
@@ -155,10 +155,10 @@ func TestPoolsEmptiedWithRefusals(t *testing.T) {
 		}
 		f := other
 		s.Fail(200*time.Millisecond, f, 98, "EADDRINUSE")
-		seconds(s, 40, func(int) { s.Quiet() })
-		for _, e := range run(t, s.Batch(), 0) {
-			if strings.Contains(e.f.Title, "vanish") {
-				t.Fatalf("seen %v: %s", seen, e.f.Title)
+		s.Seconds(40, func(int) { s.Quiet() })
+		for _, e := range detecttest.Run(s.Batch(), 0) {
+			if strings.Contains(e.Finding.Title, "vanish") {
+				t.Fatalf("seen %v: %s", seen, e.Finding.Title)
 			}
 		}
 	}
@@ -171,21 +171,21 @@ func TestDestinationKeepsItsCause(t *testing.T) {
 	s.Pool("ephemeral", model.ProtocolTCP, model.PoolEphemeral, 40000, 40499)
 	port := uint16(40000)
 	var held []detecttest.Socket
-	seconds(s, 12, func(i int) {
+	s.Seconds(12, func(i int) {
 		s.Quiet()
 		if i < 5 {
-			held = append(held, take(s, dialer, 100, &port)...)
+			held = append(held, s.Take(detecttest.Dialer(), 100, &port)...)
 			return
 		}
-		none := dialer
+		none := detecttest.Dialer()
 		none.LPort = 0
 		s.Fail(500*time.Millisecond, none, 99, "EADDRNOTAVAIL")
 	})
 	for i, k := range held {
 		s.Rest(300*time.Millisecond+time.Duration(i)*time.Microsecond, time.Minute, k)
 	}
-	seconds(s, 100, func(int) { s.Quiet() })
-	out := run(t, s.Batch(), 0)
+	s.Seconds(100, func(int) { s.Quiet() })
+	out := detecttest.Run(s.Batch(), 0)
 	title, text, f, _ := said(out, "port-exhaustion", 1<<62)
 	if f.Ongoing || !strings.Contains(title, "was exhausted: 500 of 500 ports in use, 7 allocations refused") ||
 		strings.Contains(text, "TIME_WAIT") || !strings.Contains(text, "app[77] held 500 of them") {
@@ -213,7 +213,7 @@ func TestProgramsOfOneInterpreter(t *testing.T) {
 		{"nothing known", []process{{}, {}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := ports()
+			s := detecttest.Ports()
 			var next []uint16
 			for i, p := range c.list {
 				next = append(next, uint16(33000+10000*i))
@@ -224,15 +224,15 @@ func TestProgramsOfOneInterpreter(t *testing.T) {
 					Time: s.Now(), PID: int32(100 + i), TID: int32(100 + i), PPID: p.parent, Name: "python3", Cmdline: p.cmdline,
 				})
 			}
-			seconds(s, 30, func(int) {
+			s.Seconds(30, func(int) {
 				s.Quiet()
 				for i := range c.list {
-					k := leaker
+					k := detecttest.Leaker()
 					k.PID, k.Process = int32(100+i), "python3"
-					take(s, k, 12+i, &next[i])
+					s.Take(k, 12+i, &next[i])
 				}
 			})
-			list := latest(run(t, s.Batch(), 0))
+			list := detecttest.Latest(detecttest.Run(s.Batch(), 0))
 			if !c.family {
 				if len(list) != 2 || list[0].Subject.PID+list[1].Subject.PID != 201 {
 					t.Fatalf("%d findings: %+v", len(list), list)
@@ -263,13 +263,13 @@ func TestProgramsOfOneInterpreter(t *testing.T) {
 // TestFormerProcessesAreNoFamily wants processes that took ports and ended to be
 // none of a leak's later ones.
 func TestFormerProcessesAreNoFamily(t *testing.T) {
-	s := ports()
+	s := detecttest.Ports()
 	port := uint16(33000)
 	for i := range 3 {
-		k := leaker
+		k := detecttest.Leaker()
 		k.PID = int32(200 + i)
 		var held []detecttest.Socket
-		seconds(s, 4, func(int) { s.Quiet(); held = append(held, take(s, k, 5, &port)...) })
+		s.Seconds(4, func(int) { s.Quiet(); held = append(held, s.Take(k, 5, &port)...) })
 		for i, k := range held {
 			s.Release(time.Duration(i)*time.Microsecond, k)
 		}
@@ -277,16 +277,16 @@ func TestFormerProcessesAreNoFamily(t *testing.T) {
 	}
 	for i := range 2 {
 		_ = i
-		seconds(s, 10, func(int) {
+		s.Seconds(10, func(int) {
 			s.Quiet()
 			for n := range 2 {
-				k := leaker
+				k := detecttest.Leaker()
 				k.PID = int32(300 + n)
-				take(s, k, 12, &port)
+				s.Take(k, 12, &port)
 			}
 		})
 	}
-	list := latest(run(t, s.Batch(), 0))
+	list := detecttest.Latest(detecttest.Run(s.Batch(), 0))
 	if len(list) != 1 || !strings.HasPrefix(list[0].Title, "2 processes of rpc-client took 480 ") ||
 		evidenceOf(list[0], "ports taken since it was first seen") != 480 {
 		t.Errorf("%s", fmt.Sprint(list))

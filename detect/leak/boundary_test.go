@@ -109,7 +109,7 @@ var boundaries = []detecttest.Boundary{
 	{Setting: "leak.rest_linux", At: 20010 * time.Millisecond, Says: "until 20,", Stream: resting(detecttest.New)},
 	{Setting: "leak.rest_windows", At: 20010 * time.Millisecond, Says: "until 20,",
 		Stream: resting(detecttest.NewWindows)},
-	{Setting: "leak.vanished_ports", At: 338, Says: "vanished", Stream: func() *model.Batch {
+	{Setting: "leak.vanished_ports", At: 337, Says: "vanished", Stream: func() *model.Batch {
 		return boundedStream(400, 900)
 	}},
 	{Setting: "leak.proof_after", At: 7 * time.Second, Says: "warning port-leak",
