@@ -380,6 +380,7 @@ func TestStoppedRecorder(t *testing.T) {
 
 // A process may call itself anything: no control character comes out.
 func TestHostileProcessName(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	ns := testutil.NewNetns(t)
 	term := startTerminal(t, 120, 40, lostbeat(t))
@@ -410,6 +411,7 @@ func TestHostileProcessName(t *testing.T) {
 // A window that changes its size all the time leaves the UI alive and as wide
 // as the window.
 func TestResizeStorm(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	term := startTerminal(t, 120, 40, lostbeat(t))
 	term.wait("LIVE", "loss")
@@ -433,6 +435,7 @@ func TestResizeStorm(t *testing.T) {
 
 // A network namespace that goes away takes its ports with it, and nothing else.
 func TestNamespaceVanishes(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	rec := startRecorder(t)
 	var gone model.Time

@@ -108,6 +108,7 @@ func exited(cmd *exec.Cmd) bool {
 // deadlines for draining and closing, and a second signal ends it at once. What
 // was written before can be read.
 func TestRecordOnABlockedDisk(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	for name, c := range map[string]struct {
 		signals int
@@ -118,6 +119,7 @@ func TestRecordOnABlockedDisk(t *testing.T) {
 		"two signals": {2, 2 * time.Second, "a second signal"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFrozen(t)
 			cmd, path, errs := recordOnto(t, f)
 			thaw := f.freeze()

@@ -36,6 +36,7 @@ func hangUp(t *testing.T, command, shown string) string {
 
 // The UI ends with its terminal, also where nobody tells it.
 func TestReplayEndsWithItsTerminal(t *testing.T) {
+	t.Parallel()
 	if status := hangUp(t, lostbeat(t)+" replay "+sampleRecording(t), "Overview"); status != "0" {
 		t.Errorf("status %s", status)
 	}
@@ -43,6 +44,7 @@ func TestReplayEndsWithItsTerminal(t *testing.T) {
 
 // What was started with nohup outlives its terminal.
 func TestRecordSurvivesItsTerminal(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	path := filepath.Join(t.TempDir(), "out.lostbeat")
 	status := hangUp(

@@ -39,6 +39,7 @@ var hostileCommands = [][]string{
 // Every command ends within its memory and time, whatever the file. This takes
 // a part of the files, each with one command; TestLongHostileFiles takes all.
 func TestHostileFiles(t *testing.T) {
+	t.Parallel()
 	for i, f := range hostile.Files() {
 		if i%3 == 0 || !strings.HasPrefix(f.Name, "kind-") {
 			withHostile(t, f, hostileCommands[i%len(hostileCommands)])
@@ -53,20 +54,22 @@ func TestLongHostileFiles(t *testing.T) {
 }
 
 func withHostile(t *testing.T, f hostile.File, commands ...[]string) {
-	bin, path := lostbeat(t), filepath.Join(t.TempDir(), f.Name)
-	if err := os.WriteFile(path, f.Data(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range commands {
-		t.Run(f.Name+" "+strings.Join(args, " "), func(t *testing.T) { runHostile(t, bin, path, args) })
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	bin := lostbeat(t)
+	t.Run(f.Name, func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), f.Name)
+		if err := os.WriteFile(path, f.Data(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range commands {
+			t.Run(strings.Join(args, " "), func(t *testing.T) { runHostile(t, bin, path, args) })
+		}
+	})
 }
 
 // The screen takes no more, and can be left at once.
 func TestHostileFilesOnScreen(t *testing.T) {
+	t.Parallel()
 	shown := map[string]bool{
 		"span.txt": true, "two-centuries.lostbeat": true, "kind-process.lostbeat": true,
 		"kind-socket-queue-1s.lostbeat": true, "kind-deferred-hist.lostbeat": true, "years.csv": true,
@@ -76,6 +79,7 @@ func TestHostileFilesOnScreen(t *testing.T) {
 			continue
 		}
 		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			path, pid := filepath.Join(dir, f.Name), filepath.Join(dir, "pid")
 			if err := os.WriteFile(path, f.Data(), 0o600); err != nil {

@@ -17,6 +17,7 @@ import (
 // what the unit says takes two more: other network namespaces (SYS_ADMIN), and
 // the names of kernel functions (SYSLOG).
 func TestServiceCapabilitiesSuffice(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))
 	if err != nil {

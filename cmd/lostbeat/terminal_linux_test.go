@@ -140,6 +140,7 @@ func (term *terminal) press(keys ...string) {
 }
 
 func TestLiveUIInATerminal(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	for _, size := range []struct{ width, height int }{{120, 40}, {80, 24}} {
 		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
@@ -173,6 +174,7 @@ func (term *terminal) waitFold(text string) {
 }
 
 func TestSmallTerminalsLive(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	for _, size := range []struct{ width, height int }{{20, 5}, {40, 10}, {1, 1}} {
 		t.Run(fmt.Sprintf("%dx%d", size.width, size.height), func(t *testing.T) {
@@ -193,6 +195,7 @@ func TestSmallTerminalsLive(t *testing.T) {
 }
 
 func TestReplayInATerminalAsOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t) // to become another user
 	path := sampleRecording(t)
 	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
@@ -272,6 +275,7 @@ func TestRecordStopsCleanly(t *testing.T) {
 }
 
 func TestRecordToFullDisk(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
@@ -294,6 +298,7 @@ func TestRecordToFullDisk(t *testing.T) {
 }
 
 func TestWatchAndRecordInATerminal(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	term := startTerminal(t, 130, 10, lostbeat(t)+" watch >/dev/null")
 	term.wait("watching", "Ctrl-C ends it")
@@ -309,9 +314,10 @@ func TestWatchAndRecordInATerminal(t *testing.T) {
 }
 
 func TestWatchNamesFindingsOnOneLine(t *testing.T) {
+	t.Parallel()
 	testutil.Privileged(t)
 	cmd := exec.Command(lostbeat(t), "watch", "--probe", "port", "--pool", "lab=udp:21000-21999")
-	var out bytes.Buffer
+	var out output
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -337,7 +343,7 @@ func TestWatchNamesFindingsOnOneLine(t *testing.T) {
 	if err := leak.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(12 * time.Second) // the leak goes on
+	eventually(t, 20*time.Second, "the leak is found", func() bool { return strings.Contains(out.String(), "port-leak") })
 	if err := errors.Join(stdin.Close(), leak.Wait(), cmd.Process.Signal(syscall.SIGINT), cmd.Wait()); err != nil {
 		t.Fatal(err)
 	}

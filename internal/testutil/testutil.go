@@ -15,6 +15,8 @@ import (
 const (
 	// requirePrivileged makes missing privileges a failure instead of a skip.
 	requirePrivileged = "LOSTBEAT_REQUIRE_PRIVILEGED"
+	// aloneLater makes tests that watch the host wait for a run of their own.
+	aloneLater = "LOSTBEAT_ALONE_LATER"
 	// dataDir is the folder of captures that are not part of the repository.
 	dataDir = "LOSTBEAT_DATA"
 )
@@ -25,6 +27,10 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // Privileged skips the test when this process may not trace the host, and
 // fails it instead where LOSTBEAT_REQUIRE_PRIVILEGED=1 says that it must. It
 // skips with -short, too: such tests make things happen on the host.
+//
+// Such tests also watch the whole host, so that no other may run beside them.
+// Where LOSTBEAT_ALONE_LATER=1 says that others do, the test is skipped with
+// words that .ci/test looks for: it runs all of those one at a time afterwards.
 func Privileged(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -32,6 +38,8 @@ func Privileged(t testing.TB) {
 	}
 	err := platform.CheckPrivileges()
 	switch {
+	case err == nil && os.Getenv(aloneLater) == "1":
+		t.Skip("watches the host: runs alone, later")
 	case err == nil:
 	case os.Getenv(requirePrivileged) == "1":
 		t.Fatalf("%s=1, but: %v", requirePrivileged, err)
