@@ -39,8 +39,8 @@ func line(f model.Finding, times int) string {
 		state = "ongoing"
 	}
 	return fmt.Sprintf(
-		"%s %s %s until %d, emitted %d times: %s; %s", state, f.Severity, f.Detector,
-		f.End.Sub(Start)/time.Second, times, f.Title,
+		"%s %s %s from %d until %d, emitted %d times: %s; %s", state, f.Severity, f.Detector,
+		f.Start.Sub(Start)/time.Second, f.End.Sub(Start)/time.Second, times, f.Title,
 		strings.Join(append(append(append([]string{}, f.Causes...), f.RuledOut...), f.Advice...), "; "),
 	)
 }

@@ -90,7 +90,7 @@ func silent() *model.Batch {
 
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
-	detecttest.Boundaries(t, "starvation", boundaries, "starvation.held_wait")
+	detecttest.Boundaries(t, "starvation", append(boundaries, patternBoundaries()...))
 }
 
 var boundaries = []detecttest.Boundary{
@@ -108,25 +108,7 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
-	{Setting: "starvation.max_steal", At: 0.125, Upper: true, Says: "dpc-starvation", Stream: func() *model.Batch {
-		s := detecttest.New()
-		s.Seconds(12, func(int) {
-			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: 0.125})
-			s.CPU(1, detecttest.Load{User: 0.1})
-			for i := range 5 {
-				at := s.Now().Add(time.Duration(i) * 150 * time.Millisecond)
-				s.Builder().AddDeferredRun(model.DeferredRun{
-					Time: at.Add(20 * time.Millisecond), Dur: 18 * time.Millisecond, CPU: 0, Class: model.ClassSoftirq,
-					Name: "NET_RX", Vector: 3,
-				})
-				s.Builder().AddDeferredRun(model.DeferredRun{
-					Time: at.Add(20*time.Millisecond + 10*time.Microsecond), Dur: 8 * time.Microsecond, CPU: 0,
-					Class: model.ClassSoftirq, Name: "TIMER", Vector: 1, Wait: 15 * time.Millisecond, Before: "NET_RX",
-				})
-			}
-		})
-		return s.Batch()
-	}},
+	{Setting: "starvation.max_steal", At: 0.125, Upper: true, Says: "dpc-starvation", Stream: blockedBy(0.125)},
 	{Setting: "starvation.squeeze_share", At: 0.75, Says: "netdev_budget is too small",
 		Stream: detecttest.Loaded(detecttest.Load{
 			NetRX: 0.45, User: 0.55, Packets: 160_000, Dropped: 90_000, Squeezes: 15_000, Runs: 20_000,

@@ -137,35 +137,14 @@ func TestBudgetTooSmall(t *testing.T) {
 }
 
 func TestDeferredRunsDelayOthers(t *testing.T) {
-	stream := func(steal float64) *model.Batch {
-		s := detecttest.New()
-		s.Seconds(12, func(int) {
-			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal})
-			s.CPU(1, detecttest.Load{User: 0.1})
-			for i := range 5 {
-				at := s.Now().Add(time.Duration(i) * 150 * time.Millisecond)
-				s.Builder().
-					AddDeferredRun(model.DeferredRun{
-						Time: at.Add(20 * time.Millisecond), Dur: 18 * time.Millisecond, CPU: 0, Class: model.ClassSoftirq,
-						Name: "NET_RX", Vector: 3,
-					})
-				s.Builder().
-					AddDeferredRun(model.DeferredRun{
-						Time: at.Add(20*time.Millisecond + 10*time.Microsecond), Dur: 8 * time.Microsecond, CPU: 0,
-						Class: model.ClassSoftirq, Name: "TIMER", Vector: 1, Wait: 15 * time.Millisecond, Before: "NET_RX",
-					})
-			}
-		})
-		return s.Batch()
-	}
 	detecttest.Check(
 		t,
-		stream(0),
+		blockedBy(0)(),
 		detecttest.Start,
 		want{Detector: "dpc-starvation", Severity: model.SeverityWarning, Within: 5 * time.Second,
 			Contains: []string{"Long runs of NET_RX on CPU 0 delay its other softirqs", "the worst by 15 ms (TIMER)"}},
 	)
-	detecttest.Check(t, stream(0.3), 0) // a virtual CPU that is stopped delays everything
+	detecttest.Check(t, blockedBy(0.3)(), 0) // a virtual CPU that is stopped delays everything
 }
 
 func TestThreadedNAPI(t *testing.T) {
