@@ -29,7 +29,7 @@ func pool(size, taken int, more func(s *detecttest.Stream, i int)) *model.Batch 
 
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
-	detecttest.Boundaries(t, "exhaustion", boundaries)
+	detecttest.Boundaries(t, "exhaustion", append(boundaries, targetBoundaries()...))
 }
 
 var boundaries = []detecttest.Boundary{

@@ -41,6 +41,11 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
+	{Setting: "socket.late_idle", At: 400 * time.Millisecond, Says: "reads udp/7000 late", Stream: func() *model.Batch {
+		s := detecttest.New()
+		s.Seconds(12, func(i int) { s.Quiet(); s.Queue(300, uint64(i%2)*199_000, 400*time.Millisecond) })
+		return s.Batch()
+	}},
 	{Setting: "socket.busy_share", At: 0.75, Next: 0.7500001, Says: "more slowly", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(12, func(int) {

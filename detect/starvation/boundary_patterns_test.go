@@ -142,6 +142,23 @@ func patternBoundaries() []detecttest.Boundary {
 		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "dpc-starvation",
 			Stream: delayed(500*time.Millisecond, 300*time.Millisecond)},
 		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "no time left", Stream: lived(uneven...)},
+		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "no time left",
+			Stream: lived(once(load{rx: 0.5, user: 0.5, packets: 30_000, dropped: 30_000})...)},
+		// One second in which NET_RX and TASKLET have the CPU.
+		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "of its time in NET_RX", Stream: func() *model.Batch {
+			s := detecttest.New()
+			for i, l := range once(load{rx: 0.5, packets: 30_000, dropped: 30_000}) {
+				second(s, 0, l)
+				if i == 5 {
+					s.Builder().AddDeferredHist(model.DeferredHist{
+						Time: s.End(), Dur: time.Second, CPU: 0, Class: model.ClassSoftirq, Count: 300,
+						Busy: 300 * time.Millisecond, MaxRun: time.Millisecond, Name: "TASKLET",
+					})
+				}
+				s.Next()
+			}
+			return s.Batch()
+		}},
 		{Setting: "starvation.shallow_share", At: 0.25, Says: "Programs h", Stream: lived(slices.Repeat(
 			[]load{{rx: 0.25, user: 0.7, packets: 30_000, dropped: 3000}}, 12)...)},
 		{Setting: "starvation.backlog_wait", At: 4 * time.Millisecond,
