@@ -37,7 +37,11 @@ func samples(n int, usual, high float64, lossy bool, marks ...int) func() *model
 
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
-	const coincides, unproven, always = "no time left for what is queued on it while DPCs run", "chance alone", "proves nothing"
+	const (
+		coincides = "no time left for what is queued on it while DPCs run"
+		unproven  = "chance alone"
+		always    = "proves nothing"
+	)
 	detecttest.Boundaries(t, "counters", []detecttest.Boundary{
 		{Setting: "counters.min_samples", At: 40, Says: "no loss that the log shows",
 			Stream: samples(40, 0, 1, false, 20, 21)},

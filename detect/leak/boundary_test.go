@@ -74,7 +74,7 @@ func resting(begin func() *detecttest.Stream) func() *model.Batch {
 
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
-	detecttest.Boundaries(t, "leak", boundaries, "leak.vanished_factor")
+	detecttest.Boundaries(t, "leak", append(boundaries, vanishBoundaries()...))
 }
 
 var boundaries = []detecttest.Boundary{

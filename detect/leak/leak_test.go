@@ -364,21 +364,9 @@ func TestPortsVanish(t *testing.T) {
 }
 
 func TestNeverReuses(t *testing.T) {
-	s := detecttest.New()
-	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5399)
-	order := make([]uint16, 400)
-	for i := range order {
-		order[i] = uint16(5000 + i*137%400)
-	}
-	s.Seconds(350, func(i int) {
-		k := detecttest.Leaker()
-		k.LPort = order[i]
-		s.Release(100*time.Millisecond, s.Acquire(time.Millisecond, k))
-		s.Quiet()
-	})
 	detecttest.Check(
 		t,
-		s.Batch(),
+		neverReused(),
 		detecttest.Start,
 		want{
 			Detector: "port-leak",

@@ -27,6 +27,20 @@ func TestBoundaries(t *testing.T) {
 var boundaries = []detecttest.Boundary{
 	{Setting: "drops.min_drops", At: 120, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 120, Reason: "PROTO_MEM"}, 1000)},
+	{Setting: "drops.min_drops", At: 120, Says: "packet-drop", Stream: func() *model.Batch {
+		s := detecttest.New()
+		s.Seconds(30, func(i int) {
+			s.Quiet()
+			total := 7.0
+			if i > 5 {
+				total += 120
+			}
+			s.Builder().AddCounter(model.Counter{
+				Time: s.End(), Dur: time.Second, CPU: -1, Mode: model.CounterTotal, Name: "TcpExt.ListenOverflows", Value: total,
+			})
+		})
+		return s.Batch()
+	}},
 	{Setting: "drops.min_healthy", At: 220, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 220, Reason: "IP_INNOROUTES"}, 1000)},
 	{Setting: "drops.min_unknown", At: 720, Says: "packet-drop", Stream: lost(
