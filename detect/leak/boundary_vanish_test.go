@@ -9,11 +9,15 @@ import (
 
 // turns is a stream of a pool of 100 ports that a process takes in turn, ten in
 // each second for 20 ms each, so that a port lies free for 9.98 s. From one minute
-// on it passes every fifth of them over; it goes on until the given second.
+// on it passes every fifth of them over; it goes on until the given second. It keeps
+// a port of its own: it lives.
 func turns(until, length int) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
 		s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
+		own := detecttest.Leaker()
+		own.LPort = 7000
+		s.Acquire(0, own)
 		s.Seconds(length, func(i int) {
 			s.Quiet()
 			for n := range 10 {
