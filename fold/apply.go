@@ -227,6 +227,8 @@ func (w *Fold) applySocketQueue(v *model.SocketQueue) {
 	s := w.socket(v.Cookie, v.Protocol, v.LocalPort, v.PID, v.Process)
 	s.seen = v.Time
 	s.Last = *v
+	s.Shared = v.Flags&model.FlagShared != 0
+	s.readBy(v.TID)
 	second := &s.Seconds[w.Slot]
 	second.queueDropped += v.Dropped
 	second.MaxIdle = max(second.MaxIdle, v.Idle)
@@ -254,6 +256,9 @@ func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid i
 		w.sortedSockets = nil
 	}
 	if pid > 0 {
+		if pid != s.PID {
+			s.readers = [maxReaders]int32{}
+		}
 		s.PID = pid
 	}
 	if port != 0 {

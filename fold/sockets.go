@@ -2,6 +2,7 @@ package fold
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"lostbeat/model"
@@ -39,6 +40,27 @@ type Socket struct {
 	seen  model.Time
 	// Last is the last reading of the queue.
 	Last model.SocketQueue
+	// Shared says that several processes hold it, and that which of them reads it was not seen.
+	Shared bool
+	// readers are the threads that were seen to read it, the last one first; 0 none.
+	readers [maxReaders]int32
+}
+
+// maxReaders bounds the threads that are kept of those that read one socket.
+const maxReaders = 8
+
+// readBy notes which thread has read the socket, -1 not seen.
+func (s *Socket) readBy(tid int32) {
+	if tid <= 0 {
+		return
+	}
+	s.Shared = false
+	i := slices.Index(s.readers[:], tid)
+	if i < 0 {
+		i = maxReaders - 1
+	}
+	copy(s.readers[1:i+1], s.readers[:i])
+	s.readers[0] = tid
 }
 
 type socketSecond struct {

@@ -65,15 +65,20 @@ type Scheduling struct {
 	Threads int
 	// Covered is the time over which they were watched, of the thread watched longest.
 	Covered time.Duration
-	// States are their times by state, the longest single stay of any thread first.
-	States []StateTime
+	// States are their times by state, the longest single stay of any thread first; Last is that of the last second alone.
+	States, Last []StateTime
 	// Rivals are the tasks that ran while one of them waited, the longest first.
 	Rivals []Rival
 }
 
 // In returns the time in one state, a zero one when there was none.
-func (s *Scheduling) In(state model.SchedState) StateTime {
-	for _, t := range s.States {
+func (s *Scheduling) In(state model.SchedState) StateTime { return in(s.States, state) }
+
+// InLast is the same of the last second alone.
+func (s *Scheduling) InLast(state model.SchedState) StateTime { return in(s.Last, state) }
+
+func in(list []StateTime, state model.SchedState) StateTime {
+	for _, t := range list {
 		if t.State == state {
 			return t
 		}
@@ -160,22 +165,20 @@ func (w *Fold) SchedulingOf(pid int32) Scheduling {
 	return w.scheduling(func(t *Watched) bool { return t.PID == pid })
 }
 
-// ReaderOf returns what the threads that read a socket did in the window. Which
-// these are is known once one of them has waited for its input, and where the
-// process has one watched thread; known is false where it is not, and all
-// threads of the process are added up.
+// ReaderOf returns what the threads that read a socket did in the window: those
+// that were seen to read it or to wait for its input, or the only thread of the
+// only process that holds it. Where they are not known, or not watched, known is
+// false, and all watched threads of the process are added up.
 func (w *Fold) ReaderOf(s *Socket) (sum Scheduling, known bool) {
-	threads := 0
-	for _, t := range w.watched {
-		if t.PID == s.PID {
-			threads++
-			known = known || s.Key.Cookie != 0 && slices.Contains(t.inputs, s.Key.Cookie)
-		}
-	}
 	sum = w.scheduling(func(t *Watched) bool {
-		return t.PID == s.PID && (!known || slices.Contains(t.inputs, s.Key.Cookie))
+		return t.PID == s.PID && (slices.Contains(s.readers[:], t.TID) ||
+			s.Key.Cookie != 0 && slices.Contains(t.inputs, s.Key.Cookie))
 	})
-	return sum, known || threads == 1
+	if sum.Threads > 0 {
+		return sum, true
+	}
+	sum = w.SchedulingOf(s.PID)
+	return sum, sum.Threads == 1 && s.readers[0] == 0 && !s.Shared
 }
 
 func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
@@ -190,6 +193,9 @@ func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
 			for _, st := range t.seconds[i].states {
 				s.States = addState(s.States, st)
 				covered += st.Total
+				if i == w.Slot {
+					s.Last = addState(s.Last, st)
+				}
 			}
 			for _, r := range t.seconds[i].rivals {
 				s.Rivals = addRival(s.Rivals, r)

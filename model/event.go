@@ -59,11 +59,14 @@ const (
 	// FlagTransmit marks packets that the host was sending; without it they were being received, or the direction is
 	// not known.
 	FlagTransmit
+	// FlagShared marks a socket that several processes hold, none of which was seen to read it: the one that is named is
+	// the first of them.
+	FlagShared
 )
 
 // flagNames are the text forms of the flags, lowest bit first.
 var flagNames = [...]string{"derived", "keyframe", "wait_unknown", "v6only", "reuse", "secondary",
-	"inclusive", "transmit"}
+	"inclusive", "transmit", "shared"}
 
 // What happened to a device, as device.event names it.
 const (

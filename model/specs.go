@@ -788,10 +788,11 @@ var Specs = []Spec{
 		Strings: []Field{fieldProcess},
 	},
 	{
-		Kind:     KindSocketQueue,
-		Name:     "socket.queue",
-		View:     "SocketQueue",
-		Doc:      "one socket's receive queue over an interval: those that dropped, or that are more than half full.",
+		Kind: KindSocketQueue,
+		Name: "socket.queue",
+		View: "SocketQueue",
+		Doc: "one socket's receive queue over an interval: those that dropped, or that are more than half full; the " +
+			"thread is the one that last took something out.",
 		Span:     intervalSpan,
 		Task:     true,
 		Netns:    true,

@@ -2015,7 +2015,7 @@ func (b *Builder) AddSchedSwitch(v SchedSwitch) {
 	e.Str[0] = b.Intern(v.Process)
 }
 
-// SocketQueue is the typed view of kind "socket.queue": one socket's receive queue over an interval: those that dropped, or that are more than half full.
+// SocketQueue is the typed view of kind "socket.queue": one socket's receive queue over an interval: those that dropped, or that are more than half full; the thread is the one that last took something out.
 type SocketQueue struct {
 	// Time: when it was complete.
 	Time Time

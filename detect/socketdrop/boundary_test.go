@@ -48,7 +48,7 @@ var boundaries = []detecttest.Boundary{
 	}},
 	{Setting: "socket.busy_share", At: 0.75, Next: 0.7500001, Says: "more slowly", Stream: func() *model.Batch {
 		s := detecttest.New()
-		s.Seconds(12, func(int) {
+		s.Seconds(12, func(i int) {
 			s.Quiet()
 			for _, v := range []model.SchedStateEvent{
 				{State: model.SchedRunning, Total: 750 * time.Millisecond, Longest: time.Millisecond},
@@ -57,7 +57,7 @@ var boundaries = []detecttest.Boundary{
 				v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = s.End(), time.Second, 1, 812, 812, "hbd"
 				s.Builder().AddSchedStateEvent(v)
 			}
-			s.Queue(300, 0, time.Millisecond)
+			s.Queue(300, uint64(i%4)*100_000, time.Millisecond)
 		})
 		return s.Batch()
 	}},

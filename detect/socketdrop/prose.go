@@ -13,10 +13,12 @@ import (
 // telling is what the sentences of one finding are made of.
 type telling struct {
 	*overflow
-	ongoing   bool
-	at        moment
-	who, port string
-	lost      string
+	ongoing bool
+	at      moment
+	// who is the program, port the socket, lost what was lost, and in which time.
+	who, port, lost string
+	// packets is what was lost without the time.
+	packets string
 }
 
 func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
@@ -28,8 +30,9 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 	t := telling{
 		overflow: data, ongoing: in.Ongoing(), at: at,
 		who: words.Task(s.Process, s.PID), port: s.Protocol.String() + "/" + words.Itoa(s.Port),
-		lost: fmt.Sprintf("%s lost in %s", words.Plural(lost, "packet"), words.Span(length)),
+		packets: words.Plural(lost, "packet") + " lost",
 	}
+	t.lost = t.packets + " in " + words.Span(length)
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
@@ -46,23 +49,33 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 		},
 	}
 	if at.readings > 0 {
-		last := at.reading
 		f.Evidence = append(
 			f.Evidence,
-			detect.Evidence("in the queue, when most was lost", float64(last.QueuedBytes), "bytes"),
-			detect.Evidence("limit of the queue (SO_RCVBUF)", float64(last.LimitBytes), "bytes"),
+			detect.Evidence("in the queue, when most was lost", float64(at.reading.QueuedBytes), "bytes"),
+			detect.Evidence("limit of the queue (SO_RCVBUF)", float64(at.reading.LimitBytes), "bytes"),
 			detect.Evidence(
 				"readings that found the queue more than half full",
 				fold.Ratio(float64(at.fullReadings), float64(at.readings)),
 				"ratio",
 			),
-			detect.Evidence("time since the program had last read, when most was lost", float64(last.Idle), "ns"),
 		)
 		f.RuledOut = append(f.RuledOut, "not lost on the way: the packets reached the socket's queue")
 	}
+	if data.maxLate > 0 && !cause.held() {
+		f.Evidence = append(
+			f.Evidence, detect.Evidence("longest time without a read while data waited", float64(data.maxLate), "ns"),
+		)
+	}
+	subject := "the reader was "
+	if !at.known {
+		subject = "its threads were "
+	}
 	for _, st := range at.sched.States[:min(len(at.sched.States), 4)] {
-		f.Evidence = append(f.Evidence,
-			detect.Evidence("the reader was "+stateText(st.State)+", of the last seconds", float64(st.Total), "ns"))
+		if cause.held() && st.State == at.stay.State {
+			continue // it is told with its full length
+		}
+		name := fmt.Sprintf("%s%s, of %s watched", subject, stateText(st.State), words.Span(at.sched.Covered))
+		f.Evidence = append(f.Evidence, detect.Evidence(name, float64(st.Total), "ns"))
 	}
 	switch {
 	case cause.held():
@@ -99,8 +112,9 @@ func stateText(s model.SchedState) string {
 // held is the finding of a reader that something held up.
 func (t *telling) held(f *model.Finding, cause overflowCause) {
 	stay := t.at.stay
-	long := words.Span(stay.Longest)
-	was := words.Tense(t.ongoing, "is", "was")
+	longest := t.longest[cause]
+	long := words.Span(longest)
+	was := words.Tense(t.ongoing && t.lasts && t.cause == cause, "has been", "was")
 	group := ""
 	if stay.Cgroup != "" {
 		group = " (" + fold.Printable(stay.Cgroup) + ")"
@@ -114,9 +128,8 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	case causeNoCPU:
 		why = "got no CPU for " + long
 		f.Causes = t.rivals(f)
-		advice = "give the reader a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what holds " +
-			"its CPU; " +
-			"not when that must run there"
+		advice = "Give the reader a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what holds " +
+			"its CPU; not when that must run there"
 	case causeThrottled:
 		why = was + " throttled for " + long
 		limit := "its control group" + group + " had used up its CPU quota"
@@ -124,41 +137,55 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 			limit += fmt.Sprintf(": %s in each %s", words.Span(stay.Limit), words.Span(stay.Period))
 		}
 		f.Causes = []string{limit}
-		advice = "raise the quota (cpu.max, CPUQuota=, limits.cpu) or remove it; not when the program should do less: " +
-			"cpu.stat " +
-			"shows how often it is throttled"
+		advice = "Raise the quota (cpu.max, CPUQuota=, limits.cpu) or remove it; not when the program should do less: " +
+			"cpu.stat shows how often it is throttled"
 	case causeFrozen:
 		why = was + " frozen for " + long
 		f.Causes = []string{"its control group" + group + " was frozen (cgroup.freeze, a container's pause, a checkpoint)"}
-		advice = "find out who froze the group and why; nothing when it was meant"
+		advice = "Find out who froze the group and why; nothing when it was meant"
 	case causeSuspended:
 		why = was + " stopped for " + long
 		f.Causes = []string{"a signal or a debugger stopped it" + detail}
-		advice = "find out who sent SIGSTOP or attached a debugger; nothing when it was meant"
+		advice = "Find out who sent SIGSTOP or attached a debugger; nothing when it was meant"
 	case causeDisk:
 		why = "waited for the disk for " + long
 		f.Causes = []string{"the thread that reads the socket was blocked on storage" + detail}
-		advice = "take logging and files out of the thread that reads, or make them asynchronous; not when the disk is " +
-			"at fault: " +
-			"look at iostat first"
+		advice = "Take logging and files out of the thread that reads, or make them asynchronous; not when the disk is " +
+			"at fault: look at iostat first"
 	case causeLock:
 		why = "waited for a lock for " + long
 		f.Causes = []string{"the thread that reads the socket waited for a lock" + detail}
-		advice = "find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
+		if isFutex(&stay) {
+			why = "waited for another thread (futex: a lock or a condition) for " + long
+			f.Causes = []string{"the thread that reads the socket waited for another thread of its process" + detail +
+				", and nobody read the socket meanwhile"}
+		}
+		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
 	case causeMemory:
 		why = "waited for memory for " + long
 		f.Causes = []string{"the thread that reads the socket waited for memory: reclaim or a page fault" + detail}
-		advice = "give the host or its control group more memory, or lock the reader's (mlockall); not when something leaks"
+		advice = "Give the host or its control group more memory, or lock the reader's (mlockall); not when something leaks"
+	case causeBusy:
+		why = "was busy with other work for " + long
+		f.Causes = []string{"the thread that reads the socket had a CPU all the time, and did not read: data waited for up to " +
+			words.Span(t.maxLate)}
+		advice = "Let a thread of its own read the socket, or do less between two reads (perf top shows what it does); not " +
+			"when the work is for the packets themselves"
+	case causeAsleep:
+		why = "slept for " + long
+		f.Causes = []string{"the thread that reads the socket slept" + detail}
+		advice = "Take the sleep out of the thread that reads, or let another one read; not when the program means to pause"
 	default:
-		why = "did something else for " + long
-		f.Causes = []string{"the thread that reads the socket waited elsewhere" + detail}
-		advice = "let a thread of its own read the socket; not when the wait is a pause that the program means to make"
+		why = "waited for something else for " + long
+		f.Causes = []string{"the thread that reads the socket waited for other input" + detail}
+		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a pause " +
+			"that the program means to make"
 	}
-	f.Title = fmt.Sprintf("%s %s and did not read %s in time: %s", t.who, why, t.port, t.lost)
-	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(stay.Longest), "ns"))
+	f.Title = fmt.Sprintf("%s %s and did not read %s in time: %s", t.who, why, t.port, t.packets)
+	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(longest), "ns"))
 	f.RuledOut = append(f.RuledOut, "not the size of the buffer: any buffer fills while nobody reads")
-	f.Advice = []string{advice, "a larger SO_RCVBUF only bridges pauses that are short for the rate of the packets"}
-	if stay.Longest >= 2*time.Second {
+	f.Advice = []string{advice, "A larger SO_RCVBUF only bridges pauses that are short for the rate of the packets"}
+	if longest >= 2*time.Second {
 		f.Severity = model.SeverityCritical
 	}
 }
@@ -198,44 +225,66 @@ func rivalName(r fold.Rival) string {
 
 func (t *telling) stopped(f *model.Finding) {
 	f.Severity = model.SeverityCritical
-	f.Title = fmt.Sprintf("%s %s not read %s for %s: its receive queue is full, %s", t.who,
-		words.Tense(t.ongoing, "has", "had"), t.port, words.Span(max(t.maxIdle, t.at.reading.Idle)), t.lost)
+	f.Title = fmt.Sprintf("%s %s not read %s for %s: its receive queue %s full, %s", t.who,
+		words.Tense(t.ongoing && t.cause == causeStopped, "has", "had"), t.port, words.Span(t.maxLate),
+		words.Tense(t.ongoing && t.cause == causeStopped, "is", "was"), t.packets)
 	f.Causes = []string{
-		t.who + " stopped reading: it is blocked, stopped or busy elsewhere",
+		"nothing was read, while data waited; " + t.why(),
 		"every packet that arrives after the queue has filled is dropped",
 	}
 	f.RuledOut = append(f.RuledOut, "not the size of the buffer: a buffer of any size fills up when nobody reads")
 	f.Advice = []string{
-		fmt.Sprintf("find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was "+
-			"stopped "+
-			"on purpose", t.who, max(t.socket.PID, 0)),
-		"do not enlarge SO_RCVBUF: that only delays the loss",
+		fmt.Sprintf("Find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was "+
+			"stopped on purpose", t.who, max(t.socket.PID, 0)),
+		"Do not enlarge SO_RCVBUF: that only delays the loss",
 	}
 }
 
-// late is the finding of a reader that left data waiting, where what kept it from reading is not known.
+// why says what is not known of a reader that did not read, and what was seen of it.
+func (t *telling) why() string {
+	at := &t.at
+	switch {
+	case !at.watched():
+		return "why is not known: what its reader did was not watched"
+	case at.shared:
+		return "why is not known: several processes hold the socket, and which of them reads it was not seen"
+	case !at.known:
+		return fmt.Sprintf("why is not known: which of the %s watched reads it was not seen%s",
+			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))
+	}
+	return "why is not known: the thread that reads it was not seen to be held up for as long" + t.seen("it")
+}
+
+// seen says in which state the watched threads were longest, empty where they were in none for long.
+func (t *telling) seen(who string) string {
+	for _, st := range t.at.sched.States {
+		if st.State == model.SchedRunning || st.Longest < 10*time.Millisecond {
+			continue
+		}
+		text := fmt.Sprintf("; %s was %s for %s", who, stateText(st.State), words.Span(st.Longest))
+		if st.Detail != "" {
+			text += " (" + fold.Printable(st.Detail) + ")"
+		}
+		return text
+	}
+	return ""
+}
+
+// late is the finding of a socket that was not read while data waited, where what kept its reader is not known.
 func (t *telling) late(f *model.Finding) {
-	f.Title = fmt.Sprintf("%s %s %s late, up to %s behind: %s", t.who, words.Tense(t.ongoing, "reads", "read"), t.port,
-		words.Span(max(t.at.reading.Idle, 0)), t.lost)
-	why := "whether it had the CPU was not watched"
-	if t.at.watched() {
-		why = "none of its threads was seen to be held up for that long, or it is not known which of them reads the socket"
-	}
-	f.Causes = []string{
-		fmt.Sprintf("data waited in the queue, and the program had read nothing for %s", words.Span(t.at.reading.Idle)),
-		"why it did not read is not known: " + why,
-	}
+	f.Title = fmt.Sprintf("%s (%s) was not read for %s while data waited: %s", t.port, t.who, words.Span(t.maxLate), t.lost)
+	f.Causes = []string{"its queue filled meanwhile, and what came then was dropped", t.why()}
 	f.Advice = []string{
-		fmt.Sprintf("find out whether the program got the CPU (/proc/%d/schedstat, cpu.stat and cgroup.events of its "+
-			"control "+
-			"group, chrt -p), or was blocked or stopped (/proc/%d/stack)", max(t.socket.PID, 0), max(t.socket.PID, 0)),
-		"a larger SO_RCVBUF only bridges the pauses; not when the program should have read in time",
+		fmt.Sprintf("Find out whether the program got the CPU (/proc/%d/schedstat, cpu.stat and cgroup.events of its "+
+			"control group, chrt -p), or was blocked or stopped (/proc/%d/stack)",
+			max(t.socket.PID, 0), max(t.socket.PID, 0)),
+		"A larger SO_RCVBUF only bridges the pauses; not when the program should have read in time",
 	}
 }
 
 func (t *telling) slow(f *model.Finding) {
 	last := t.at.reading
-	reads := fmt.Sprintf("the program had last read %s before, when most was lost", words.Span(last.Idle))
+	reads := fmt.Sprintf("it had last read %s before, when most was lost", words.Span(last.Idle))
 	f.Title = fmt.Sprintf("%s %s %s more slowly than packets arrive: %s", t.who, words.Tense(t.ongoing, "reads", "read"),
 		t.port, t.lost)
 	f.Causes = []string{
@@ -244,14 +293,14 @@ func (t *telling) slow(f *model.Finding) {
 	}
 	f.RuledOut = append(f.RuledOut, "not a program that has stopped: "+reads,
 		"not a burst: the queue does not empty in between")
-	if t.at.watched() {
+	if t.at.watched() && t.at.known {
 		f.RuledOut = append(f.RuledOut, "not a lack of CPU: its reader waited for one no longer than "+
 			words.Span(t.at.sched.In(model.SchedWaiting).Longest))
 	}
 	f.Advice = []string{
-		"make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the " +
+		"Make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the " +
 			"sender is at fault and should send less",
-		"a larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
+		"A larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
 	}
 }
 
@@ -264,15 +313,29 @@ func (t *telling) small(f *model.Finding) {
 			words.Number(last.LimitBytes)),
 		fmt.Sprintf("the queue was at most half full in %d of %d readings", t.at.readings-t.at.fullReadings, t.at.readings),
 	}
+	if away := t.away(); t.at.sched.Threads == 1 {
+		f.Causes = append(f.Causes,
+			fmt.Sprintf("the thread that reads it was watched: nothing kept it for longer than %s", words.Span(away)))
+	}
 	f.RuledOut = append(f.RuledOut, "not a program that has stopped or is slow: the queue empties in between",
 		"not a lack of CPU: its reader waited for one no longer than "+
 			words.Span(t.at.sched.In(model.SchedWaiting).Longest))
 	f.Advice = []string{
-		fmt.Sprintf("enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not "+
-			"when "+
-			"the program then reads late: a larger queue is a longer delay",
+		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not "+
+			"when the program then reads late: a larger queue is a longer delay",
 			words.Number(words.RoundUp(4*max(last.LimitBytes, 1)))),
 	}
+}
+
+// away is the longest stay of the reader but for those in which it waited for input, or for work that another thread
+// gives it.
+func (t *telling) away() (longest time.Duration) {
+	for _, st := range t.at.sched.States {
+		if st.State != model.SchedInput && st.State != model.SchedRunning && !isFutex(&st) {
+			longest = max(longest, st.Longest)
+		}
+	}
+	return longest
 }
 
 // unproven is the finding of a queue that overflows for a reason that was not observed.
@@ -285,7 +348,7 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
 		}
 		f.Advice = []string{
-			"find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program " +
+			"Find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program " +
 				"receives that much",
 		}
 		return
@@ -294,10 +357,10 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 		words.Tense(t.ongoing, "are", "were"), t.lost)
 	if cause == causeUnproven {
 		f.Causes = []string{
-			"the program reads, and the queue is empty in between; whether it had the CPU when packets came was not watched",
+			"the queue empties in between; " + t.unseen(),
 		}
 		f.Advice = []string{
-			"find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat) before anything is changed; " +
+			"Find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat) before anything is changed; " +
 				"enlarge SO_RCVBUF only when it did",
 		}
 		return
@@ -306,7 +369,23 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 		"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
 	}
 	f.Advice = []string{
-		"see whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and " +
+		"See whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and " +
 			"loses bursts",
 	}
+}
+
+// unseen says what is missing to know whether a buffer is too small.
+func (t *telling) unseen() string {
+	const question = "whether its reader had the CPU when packets came and read in time "
+	at := &t.at
+	switch {
+	case !at.watched():
+		return question + "was not watched"
+	case at.shared:
+		return question + "is not known: several processes hold the socket, and which of them reads it was not seen"
+	case !at.known:
+		return question + fmt.Sprintf("is not known: which of the %s watched reads it was not seen%s",
+			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))
+	}
+	return "a reading found data that had not been read for long" + t.seen("the thread that reads it")
 }

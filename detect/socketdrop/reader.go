@@ -1,6 +1,7 @@
 package socketdrop
 
 import (
+	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -14,11 +15,11 @@ type overflowCause int
 const (
 	// causeUnknown: neither the queue nor the reader was observed.
 	causeUnknown overflowCause = iota
-	// causeUnproven: the program reads; whether it had the CPU was not observed.
+	// causeUnproven: the program reads; whether its reader had the CPU was not observed.
 	causeUnproven
 	// causeLate: data waited in the queue and was not read for long; why was not observed.
 	causeLate
-	// causeSmall: the reader had the CPU and read in time.
+	// causeSmall: the thread that reads had the CPU and read in time.
 	causeSmall
 	// causeSlow: the program reads all the time, and packets come faster.
 	causeSlow
@@ -36,26 +37,32 @@ const (
 	causeDisk
 	causeLock
 	causeMemory
-	// causeElsewhere: it slept, or waited for another socket or file.
+	// causeAsleep: it slept.
+	causeAsleep
+	// causeElsewhere: it waited for another socket or file.
 	causeElsewhere
+	// causeBusy: it computed, and left its socket alone.
+	causeBusy
+	causes // their number
 )
 
 // heldBy are the causes by the state in which a reader was held up, and whether
-// that must be the state of a thread that is known to read the socket: idle
-// threads of any program wait for locks and for other sockets.
+// that is a state of all threads of a process: of any other it must be the one
+// that is known to read the socket, as idle threads of any program wait for
+// locks, for other sockets, and behind other tasks.
 var heldBy = map[model.SchedState]struct {
-	cause      overflowCause
-	readerOnly bool
+	cause overflowCause
+	all   bool
 }{
 	model.SchedWaiting:   {causeNoCPU, false},
-	model.SchedThrottled: {causeThrottled, false},
-	model.SchedFrozen:    {causeFrozen, false},
-	model.SchedStopped:   {causeSuspended, false},
-	model.SchedDisk:      {causeDisk, true},
-	model.SchedLock:      {causeLock, true},
-	model.SchedMemory:    {causeMemory, true},
-	model.SchedSleeping:  {causeElsewhere, true},
-	model.SchedInput:     {causeElsewhere, true},
+	model.SchedThrottled: {causeThrottled, true},
+	model.SchedFrozen:    {causeFrozen, true},
+	model.SchedStopped:   {causeSuspended, true},
+	model.SchedDisk:      {causeDisk, false},
+	model.SchedLock:      {causeLock, false},
+	model.SchedMemory:    {causeMemory, false},
+	model.SchedSleeping:  {causeAsleep, false},
+	model.SchedInput:     {causeElsewhere, false},
 }
 
 // held says that something kept the program from reading, rather than the
@@ -64,11 +71,14 @@ func (c overflowCause) held() bool { return c >= causeNoCPU }
 
 // moment is what the queue and its reader looked like in one second.
 type moment struct {
-	reading                model.SocketQueue
+	reading model.SocketQueue
+	// readings of the queue since the case began, and those that found it more than half full.
 	readings, fullReadings uint64
 	// stay is what held the reader up, sched all that is known of it.
 	stay  fold.StateTime
 	sched fold.Scheduling
+	// known says that sched is that of the thread that reads the socket, shared that several processes hold it.
+	known, shared bool
 }
 
 // watched says that the reader was observed for most of the window.
@@ -77,44 +87,105 @@ func (m *moment) watched() bool { return m.sched.Threads > 0 && m.sched.Covered 
 // look decides why the queue overflows in the second being judged.
 func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment) {
 	s := data.socket
-	m := moment{reading: s.Last, readings: data.readings, fullReadings: data.fullReadings}
-	known := false
+	m := moment{
+		reading: s.Last, readings: data.readings, fullReadings: data.fullReadings, shared: s.Shared,
+	}
 	if s.PID > 0 {
-		m.sched, known = w.ReaderOf(s)
+		m.sched, m.known = w.ReaderOf(s)
 	}
 	if m.watched() {
 		for _, stay := range m.sched.States {
-			by, ok := heldBy[stay.State]
-			if !ok || by.readerOnly && !known || stay.Longest < d.settings.LateIdle.Std() {
-				continue
+			if d.heldUp(w, data, &m, stay) {
+				m.stay = stay
+				return heldBy[stay.State].cause, m
 			}
-			if stay.State == model.SchedInput && (stay.Cookie == 0 || stay.Cookie == s.Key.Cookie) {
-				continue // it waits for this socket, or for several
-			}
-			if s.Last.QueuedBytes > 0 && 2*stay.Longest < s.Last.Idle {
-				continue // data has waited for much longer than that: it is not why
-			}
-			m.stay = stay
-			return by.cause, m
 		}
 	}
-	full := data.readings > 0 && float64(data.fullReadings) >= d.settings.FullShare*float64(data.readings)
-	lateRead := s.Last.QueuedBytes > 0 && s.Last.Idle >= d.settings.LateIdle.Std()
+	running := m.sched.In(model.SchedRunning)
+	proven := m.known && m.watched()
+	full := atLeast(data.fullReadings, d.settings.FullShare, data.readings)
+	busy := proven && running.Total >= share(d.settings.BusyShare, m.sched.Covered)
+	late := d.isLate(w, s)
 	switch {
+	case late && busy && running.Longest >= d.settings.LateIdle.Std():
+		m.stay = running
+		return causeBusy, m
 	case w.StoppedReading(s):
 		return causeStopped, m
 	case data.readings == 0:
 		return causeUnknown, m
-	case m.watched() && m.sched.In(model.SchedRunning).Total >= share(d.settings.BusyShare, m.sched.Covered):
-		return causeSlow, m
-	case lateRead:
+	case late:
 		return causeLate, m
-	case full:
+	case full, busy && atLeast(data.fullReadings, busyFullShare, data.readings):
 		return causeSlow, m
-	case m.watched():
+	case proven && !d.wasLate(w, data):
 		return causeSmall, m
 	}
 	return causeUnproven, m
+}
+
+// busyFullShare is the share of readings that found the queue filled from which a
+// reader that has the CPU all the time is slow: one that polls has it too, and
+// finds nothing to read in between.
+const busyFullShare = 0.5
+
+// isLate says that the last reading found data, and that nothing had been read for long.
+func (d *socketDrop) isLate(w *detect.Tick, s *fold.Socket) bool {
+	return s.Last.Time > w.Now-fold.Second && s.Last.QueuedBytes > 0 && s.Last.Idle >= d.settings.LateIdle.Std()
+}
+
+// heldUp says that a stay in one state is why the socket was not read.
+func (d *socketDrop) heldUp(w *detect.Tick, data *overflow, m *moment, stay fold.StateTime) bool {
+	s := data.socket
+	by, ok := heldBy[stay.State]
+	if !ok || stay.Longest < d.settings.LateIdle.Std() || !by.all && !m.known {
+		return false
+	}
+	if stay.State == model.SchedInput && !isElsewhere(s, &stay) {
+		return false
+	}
+	if s.Last.QueuedBytes > 0 && 2*stay.Longest < s.Last.Idle {
+		return false // data has waited for much longer than that: it is not why
+	}
+	// Of several threads that read, one may wait while another reads. And a thread that a runtime lends out waits in
+	// futex while it has nothing to do. That the socket was not read meanwhile has to be seen.
+	if !by.all && m.sched.Threads > 1 || isFutex(&stay) {
+		return d.wasLate(w, data)
+	}
+	return true
+}
+
+// wasLate says that a reading of the window found data that had not been read for long.
+func (d *socketDrop) wasLate(w *detect.Tick, data *overflow) bool {
+	return data.lateAt != 0 && w.Now.Sub(data.lateAt) < time.Duration(w.WindowSeconds())*time.Second
+}
+
+// isFutex says that a thread waited for another one of its process.
+func isFutex(stay *fold.StateTime) bool {
+	return stay.State == model.SchedLock && strings.HasPrefix(stay.Detail, "futex")
+}
+
+// isElsewhere says that a thread waited for input that cannot have been that of
+// the socket: for one other descriptor, and not for several.
+func isElsewhere(s *fold.Socket, stay *fold.StateTime) bool {
+	if stay.Cookie != 0 {
+		return s.Key.Cookie != 0 && stay.Cookie != s.Key.Cookie
+	}
+	call, _, _ := strings.Cut(stay.Detail, ":")
+	_, descriptor, ok := strings.Cut(call, " fd ")
+	_, what, described := strings.Cut(descriptor, " ")
+	if !ok || !described {
+		return false // several, or not known
+	}
+	switch what {
+	case "eventpoll", "io_uring", "socket", "udp", "tcp":
+		return false // several, or a socket that could not be asked which it is
+	}
+	return true
+}
+
+func atLeast(n uint64, share float64, of uint64) bool {
+	return of > 0 && float64(n) >= share*float64(of)
 }
 
 func share(s float64, of time.Duration) time.Duration { return time.Duration(s * float64(of)) }

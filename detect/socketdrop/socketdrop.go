@@ -3,11 +3,12 @@ package socketdrop
 import (
 	_ "embed"
 	"fmt"
+	"maps"
+	"time"
+
 	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
-	"time"
-
 	"lostbeat/model"
 )
 
@@ -17,6 +18,8 @@ import (
 type socketDrop struct {
 	settings Settings
 	cases    detect.Cases[overflow]
+	// keys are the names of the cases, by socket.
+	keys map[fold.SocketKey]string
 }
 
 // confirmSocket is one tick more than starvation needs, so that drops which a
@@ -29,7 +32,13 @@ type overflow struct {
 	base   uint64
 	// fullReadings of readings found the queue more than half full.
 	readings, fullReadings uint64
-	maxIdle                time.Duration
+	// lateAt is when one last found data that had not been read for long, 0 never; maxLate the longest time without a read while data waited.
+	lateAt  model.Time
+	maxLate time.Duration
+	// longest is the longest stay that was seen, by the cause that it is.
+	longest [causes]time.Duration
+	// lasts says that the cause is what holds now, rather than what held.
+	lasts bool
 	// cause is why the queue overflows now, moments why it did when most was lost.
 	cause   overflowCause
 	moments detect.Moments[overflowCause, moment]
@@ -43,7 +52,9 @@ func Definition() detect.Definition { return detect.Define("socket", doc, New, l
 
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
-	return &socketDrop{settings: s, cases: detect.NewCases[overflow]("socket-drop", l)}
+	return &socketDrop{
+		settings: s, cases: detect.NewCases[overflow]("socket-drop", l), keys: make(map[fold.SocketKey]string),
+	}
 }
 
 func limits(s Settings, l *fold.Limits) {
@@ -57,7 +68,7 @@ func (d *socketDrop) Judge(*detect.Tick) {}
 func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 	for _, s := range w.SortedSockets() {
 		d.request(w, s)
-		key := socketCaseKey(s)
+		key := d.key(s)
 		if w.Claimed(detect.SocketDrops{Socket: s.Key}) && !d.cases.IsOpen(key) {
 			continue
 		}
@@ -69,6 +80,7 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 			fresh := d.cases.Get(key) == nil
 			in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return s.Seconds[slot].Drops() > 0 }))
 			if fresh {
+				d.keys[s.Key] = key
 				in.Data = overflow{socket: s, base: s.Total - min(s.Total, drops)}
 			}
 		case drops > 0 || stopped:
@@ -82,15 +94,34 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 		second := &s.Seconds[w.Slot]
 		data.readings += second.Readings
 		data.fullReadings += second.Full
-		data.maxIdle = max(data.maxIdle, second.MaxIdle)
+		if d.isLate(w, s) {
+			data.lateAt, data.maxLate = w.Now, max(data.maxLate, s.Last.Idle)
+		}
 		d.note(w, data)
 	}
 	d.cases.Settle(w, confirmSocket, emit, d.describe)
+	maps.DeleteFunc(d.keys, func(_ fold.SocketKey, key string) bool { return d.cases.Get(key) == nil })
 }
 
 // Finish implements detect.Detector.
 func (d *socketDrop) Finish(w *detect.Tick, emit func(model.Finding)) {
 	d.cases.Flush(w, emit, d.describe)
+}
+
+// key names the case of a socket: by port and process, and where several sockets
+// of one process share a port, by the socket, too. A case keeps its name when
+// another process turns out to be the reader.
+func (d *socketDrop) key(s *fold.Socket) string {
+	if key, ok := d.keys[s.Key]; ok {
+		return key
+	}
+	key := socketCaseKey(s)
+	for of, other := range d.keys {
+		if other == key && of != s.Key && d.cases.Get(key) != nil {
+			return key + fmt.Sprintf("/%x", s.Key.Cookie)
+		}
+	}
+	return key
 }
 
 func socketCaseKey(s *fold.Socket) string {
@@ -110,6 +141,8 @@ func (d *socketDrop) note(w *detect.Tick, data *overflow) {
 	before := data.cause
 	var m moment
 	data.cause, m = d.look(w, data)
+	data.longest[data.cause] = max(data.longest[data.cause], m.stay.Longest)
+	data.lasts = d.lasts(w, data, &m)
 	lost := s.Seconds[w.Slot].Drops()
 	weight := float64(lost)
 	if data.cause == causeUnknown || data.cause == causeUnproven {
@@ -133,15 +166,35 @@ func (d *socketDrop) note(w *detect.Tick, data *overflow) {
 // reason that was seen.
 const unprovenWeight = 0.25
 
+// lasts says that what was seen in the second being judged goes on at its end: a
+// stop or a freeze ends with the first read, what comes and goes with the case.
+func (d *socketDrop) lasts(w *detect.Tick, data *overflow, m *moment) bool {
+	switch data.cause {
+	case causeStopped:
+		return true
+	case causeFrozen, causeSuspended:
+		return m.sched.InLast(m.stay.State).Total > 0 && d.isLate(w, data.socket)
+	}
+	return true
+}
+
 // watchFor is for how long the reader of a queue that fills is watched.
 const watchFor = 15 * time.Second
+
+// crowd is how many threads of a process are reported at most: of one with more, the reader may be left out.
+const crowd = 32
 
 // request asks for the scheduling of the program whose queue fills or drops.
 func (d *socketDrop) request(w *detect.Tick, s *fold.Socket) {
 	if second := &s.Seconds[w.Slot]; s.PID <= 0 || second.Drops() == 0 && second.Full == 0 {
 		return
 	}
-	w.Request(model.Request{
-		Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: "socket-drop/" + socketCaseKey(s),
-	})
+	r := model.Request{
+		Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: "socket-drop/" + d.key(s),
+	}
+	w.Request(r)
+	if of := w.SchedulingOf(s.PID); of.Threads >= crowd && s.Last.TID > 0 {
+		r.TID = s.Last.TID
+		w.Request(r)
+	}
 }

@@ -22,7 +22,7 @@ func TestSocketDropHeldUp(t *testing.T) {
 		model.SchedDisk:      {"waited for the disk for 400 ms"},
 		model.SchedLock:      {"waited for a lock for 400 ms"},
 		model.SchedMemory:    {"waited for memory for 400 ms"},
-		model.SchedSleeping:  {"did something else for 400 ms"},
+		model.SchedSleeping:  {"slept for 400 ms"},
 	} {
 		t.Run(state.String(), func(t *testing.T) {
 			for _, longest := range []time.Duration{49 * time.Millisecond, 50 * time.Millisecond, 400 * time.Millisecond} {
@@ -57,7 +57,7 @@ func TestSocketDrop(t *testing.T) {
 	}{
 		{"stopped", func(s *detecttest.Stream, i int) { s.Queue(10, 199_000, time.Duration(i+1)*time.Second) },
 			want{Detector: "socket-drop", Severity: model.SeverityCritical, Contains: []string{"hbd[812] has not read " +
-				"udp/7000 for", "do not enlarge SO_RCVBUF"}, Lacks: []string{"enlarge the buffer"}}},
+				"udp/7000 for", "Do not enlarge SO_RCVBUF"}, Lacks: []string{"Enlarge the buffer"}}},
 		{"stopped, on a host with too many sockets to read each second", func(s *detecttest.Stream, i int) {
 			s.QueueRead(model.FlagSecondary, 10, 199_000, time.Duration(i+1)*time.Second)
 		},
@@ -70,17 +70,19 @@ func TestSocketDrop(t *testing.T) {
 				"queue", "was not observed"}, Lacks: []string{"more slowly", "too small"}}},
 		{"slow", func(s *detecttest.Stream, i int) { s.Queue(300, 190_000, 2*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"hbd[812] reads udp/7000 more " +
-				"slowly than packets arrive", "does not help in the long run"}, Lacks: []string{"enlarge the buffer"}}},
+				"slowly than packets arrive", "does not help in the long run"}, Lacks: []string{"Enlarge the buffer"}}},
 		{"not watched", func(s *detecttest.Stream, i int) { s.Queue(300, 0, 2*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"lost at its full receive " +
-				"queue", "whether it had the CPU when packets came was not watched"}, Lacks: []string{"too small"}}},
+				"queue", "whether its reader had the CPU when packets came and read in time " +
+				"was not watched"}, Lacks: []string{"too small"}}},
 		{"late", func(s *detecttest.Stream, i int) { s.Queue(300, uint64(i%2)*199_000, 400*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{
-				"hbd[812] reads udp/7000 late, up to 400 ms behind",
+				"udp/7000 (hbd[812]) was not read for 400 ms while data waited", "why is not known: what its reader did was not " +
+					"watched",
 			}, Lacks: []string{"too small"}}},
 		{"small", func(s *detecttest.Stream, i int) { s.Reads(); s.Queue(300, 0, 2*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"The receive buffer of " +
-				"udp/7000 (hbd[812]) is too small", "enlarge the buffer"}}},
+				"udp/7000 (hbd[812]) is too small", "Enlarge the buffer"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := detecttest.New()
@@ -114,7 +116,7 @@ func TestSocketDropKeepsItsCause(t *testing.T) {
 			Lacks:    []string{"too small", "more slowly"},
 			Severity: model.SeverityCritical,
 		}},
-		{"3 s, and then a buffer that is too small", 3, 2000, want{
+		{"3 s, and then a buffer that is too small", 3, 4000, want{
 			Contains: []string{"The receive buffer of udp/7000 (hbd[812])", "too small"},
 			Lacks:    []string{"not read"},
 			Severity: model.SeverityWarning,

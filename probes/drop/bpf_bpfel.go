@@ -58,6 +58,8 @@ type bpfDropSocket struct {
 	QueuedBytes uint32
 	LimitBytes  uint32
 	Tgid        uint32
+	Reader      uint32
+	ReaderTgid  uint32
 	Netns       uint32
 	Addr        [4]uint32
 	LocalPort   uint16

@@ -156,6 +156,8 @@ struct drop_socket {
 	u32 queued_bytes; /* receive queue, overhead included, when it was noted */
 	u32 limit_bytes;  /* sk_rcvbuf when it was noted */
 	u32 tgid;         /* process that holds it, 0 unknown */
+	u32 reader;       /* thread that last took something out, 0 not seen */
+	u32 reader_tgid;  /* its process */
 	u32 netns;        /* inode of its network namespace */
 	u32 addr[4];      /* local address, network byte order; IPv4 in the first */
 	u16 local_port;   /* host byte order */
@@ -642,8 +644,13 @@ int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
 	if (!cookie)
 		return 0;
 	s = bpf_map_lookup_elem(&drop_sockets, &cookie);
-	if (s)
+	if (s) {
+		u64 id = bpf_get_current_pid_tgid();
+
 		s->last_read_ns = bpf_ktime_get_boot_ns();
+		s->reader = (u32)id;
+		s->reader_tgid = id >> 32;
+	}
 	return 0;
 }
 
@@ -684,8 +691,11 @@ int drop_queues(struct bpf_iter__task_file *ctx)
 		return 0;
 	drop_describe(&s, sk);
 	s.since_ns = known ? known->since_ns : bpf_ktime_get_boot_ns();
-	s.last_read_ns = known ? known->last_read_ns : 0;
-	if (!known) {
+	if (known) {
+		s.last_read_ns = known->last_read_ns;
+		s.reader = known->reader;
+		s.reader_tgid = known->reader_tgid;
+	} else {
 		bpf_map_update_elem(&drop_sockets, &cookie, &s, BPF_NOEXIST);
 		drop_tracking = 1;
 	}

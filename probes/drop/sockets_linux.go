@@ -36,6 +36,7 @@ type socket struct {
 	known   bool       // whether the embedded description is filled in
 	seen    model.Time // when it last dropped or was more than half full
 	read    bool       // whether its queue was read in this interval
+	shared  bool       // whether the last walk found it in several processes, none of them its reader
 	dropped uint64     // packets lost at its queue in this interval
 	// fresh says that the times of the last read are of this interval, read that
 	// its queue is as well.
@@ -144,9 +145,15 @@ func (s *sockets) queue(q bpfDropSocket, now model.Time) {
 		s.byCookie[q.Cookie] = sock
 	}
 	if sock.read {
-		return // held by more than one process: the first will do
+		// Held by more than one process: the one that reads it, otherwise the first.
+		sock.shared = sock.shared || q.Tgid != sock.Tgid
+		if q.Tgid == q.ReaderTgid {
+			sock.Tgid = q.Tgid
+		}
+		sock.shared = sock.shared && sock.Tgid != sock.ReaderTgid
+		return
 	}
-	sock.bpfDropSocket, sock.known, sock.read = q, true, true
+	sock.bpfDropSocket, sock.known, sock.read, sock.shared = q, true, true, false
 	if halfFull(&q) {
 		sock.seen = now
 	}
@@ -160,6 +167,10 @@ func (s *sockets) refresh(cookie uint64, sock *socket) {
 	var now bpfDropSocket
 	if s.table.Lookup(cookie, &now) == nil {
 		sock.LastReadNs, sock.SinceNs, sock.fresh = now.LastReadNs, now.SinceNs, true
+		sock.Reader, sock.ReaderTgid = now.Reader, now.ReaderTgid
+		if sock.Tgid == 0 {
+			sock.Tgid = now.ReaderTgid
+		}
 	}
 }
 
@@ -193,6 +204,12 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 			}
 			if pid := int32(sock.Tgid); pid > 0 {
 				v.PID, v.Process = pid, s.env.Process(pid)
+				switch {
+				case sock.ReaderTgid == sock.Tgid:
+					v.TID = int32(sock.Reader)
+				case sock.shared:
+					v.Flags |= model.FlagShared
+				}
 			}
 			b.AddSocketQueue(v)
 		}
