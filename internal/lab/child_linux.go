@@ -306,7 +306,7 @@ func (c *child) sink() error {
 		if c.every > 0 {
 			time.Sleep(c.every)
 		}
-		if c.elsewhere > 0 && received%100 == 0 {
+		if c.elsewhere > 0 && received%1000 == 0 {
 			waitElsewhere()
 		}
 	}
