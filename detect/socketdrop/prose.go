@@ -167,8 +167,8 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 		advice = "Give the host or its control group more memory, or lock the reader's (mlockall); not when something leaks"
 	case causeBusy:
 		why = "was busy with other work for " + long
-		f.Causes = []string{"the thread that reads the socket had a CPU all the time, and did not read: data waited for up to " +
-			words.Span(t.maxLate)}
+		f.Causes = []string{"the thread that reads the socket had a CPU all the time, and did not read: data waited " +
+			"for up to " + words.Span(t.maxLate)}
 		advice = "Let a thread of its own read the socket, or do less between two reads (perf top shows what it does); not " +
 			"when the work is for the packets themselves"
 	case causeAsleep:
@@ -178,8 +178,8 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	default:
 		why = "waited for something else for " + long
 		f.Causes = []string{"the thread that reads the socket waited for other input" + detail}
-		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a pause " +
-			"that the program means to make"
+		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a " +
+			"pause that the program means to make"
 	}
 	f.Title = fmt.Sprintf("%s %s and did not read %s in time: %s", t.who, why, t.port, t.packets)
 	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(longest), "ns"))
@@ -272,7 +272,8 @@ func (t *telling) seen(who string) string {
 
 // late is the finding of a socket that was not read while data waited, where what kept its reader is not known.
 func (t *telling) late(f *model.Finding) {
-	f.Title = fmt.Sprintf("%s (%s) was not read for %s while data waited: %s", t.port, t.who, words.Span(t.maxLate), t.lost)
+	f.Title = fmt.Sprintf("%s (%s) was not read for %s while data waited: %s", t.port, t.who, words.Span(t.maxLate),
+		t.lost)
 	f.Causes = []string{"its queue filled meanwhile, and what came then was dropped", t.why()}
 	f.Advice = []string{
 		fmt.Sprintf("Find out whether the program got the CPU (/proc/%d/schedstat, cpu.stat and cgroup.events of its "+

@@ -32,7 +32,8 @@ func thread(s *detecttest.Stream, tid int32, states ...model.SchedStateEvent) {
 // stay is a stay that takes the most of a second.
 func stay(state model.SchedState, detail string, cookie uint64) model.SchedStateEvent {
 	return model.SchedStateEvent{
-		State: state, Total: 950 * time.Millisecond, Longest: 900 * time.Millisecond, Count: 1, Detail: detail, Cookie: cookie,
+		State: state, Total: 950 * time.Millisecond, Longest: 900 * time.Millisecond, Count: 1, Detail: detail,
+		Cookie: cookie,
 	}
 }
 

@@ -32,7 +32,8 @@ type overflow struct {
 	base   uint64
 	// fullReadings of readings found the queue more than half full.
 	readings, fullReadings uint64
-	// lateAt is when one last found data that had not been read for long, 0 never; maxLate the longest time without a read while data waited.
+	// lateAt is when one last found data that had not been read for long, 0 never; maxLate the longest time without a
+	// read while data waited.
 	lateAt  model.Time
 	maxLate time.Duration
 	// longest is the longest stay that was seen, by the cause that it is.

@@ -113,7 +113,7 @@ var boundaries = []detecttest.Boundary{
 		Stream: detecttest.Loaded(detecttest.Load{
 			NetRX: 0.45, User: 0.55, Packets: 160_000, Dropped: 90_000, Squeezes: 15_000, Runs: 20_000,
 		})},
-	{Setting: "starvation.dear_packet", At: 10 * time.Microsecond, Says: "is expensive",
+	{Setting: "starvation.expensive_packet", At: 10 * time.Microsecond, Says: "is expensive",
 		Stream: detecttest.Loaded(detecttest.Load{
 			NetRX: 0.96, Packets: 96_000, Dropped: 50_000,
 		})},

@@ -25,7 +25,7 @@ func TestStarvation(t *testing.T) {
 			`"vector": "NET_RX"`,
 			"rps_cpus",
 			"not RSS: the device has one queue",
-			"do not raise netdev_budget",
+			"Do not raise netdev_budget",
 			"CPU 1 is 3.0 % busy",
 			"proves nothing",
 			"not the ring",
@@ -98,7 +98,7 @@ func TestNotStarvation(t *testing.T) {
 		load [2]detecttest.Load
 	}{
 		{"busy without victim", [2]detecttest.Load{{NetRX: 0.9, Packets: 300_000}, {User: 0.1}}},
-		{"flood that the CPU can bear", [2]detecttest.Load{{NetRX: 0.45, Packets: 600_000, Dropped: 2000}, {User: 0.9}}},
+		{"flood that the CPU sustains", [2]detecttest.Load{{NetRX: 0.45, Packets: 600_000, Dropped: 2000}, {User: 0.9}}},
 		{"squeezes alone", [2]detecttest.Load{{NetRX: 0.3, Packets: 300_000, Squeezes: 800, Runs: 1000}, {User: 0.1}}},
 		{"CPU hog in user space", [2]detecttest.Load{{NetRX: 0.01, User: 0.99, Packets: 1000}, {User: 0.1}}},
 		{"hog and a few drops", [2]detecttest.Load{{NetRX: 0.1, User: 0.9, Packets: 50_000, Dropped: 200}, {User: 0.1}}},
@@ -130,7 +130,7 @@ func TestBudgetTooSmall(t *testing.T) {
 		want{Detector: "dpc-starvation", Severity: model.SeverityCritical, Within: 5 * time.Second,
 			Contains: []string{
 				"yields after 8 packets per run: netdev_budget is too small",
-				"raise net.core.netdev_budget",
+				"Raise net.core.netdev_budget",
 				"not when tasks on that CPU already wait",
 			}, Lacks: []string{"proves nothing"}},
 	)

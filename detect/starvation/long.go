@@ -243,7 +243,7 @@ func driverAdvice(driver, routine string) []string {
 	if hidden := wrapped(driver); hidden != "" {
 		return []string{
 			fmt.Sprintf(
-				"find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly "+
+				"Find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly "+
 					"that of %s; record the same moment with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk "+
 					"Profile)",
 				driver,
@@ -254,7 +254,7 @@ func driverAdvice(driver, routine string) []string {
 	if isKernelImage(driver) {
 		return []string{
 			fmt.Sprintf(
-				"find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; "+
+				"Find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; "+
 					"open the trace in Windows Performance Analyzer with symbols to name the routine; there is no driver here to "+
 					"update",
 				cmp.Or(routine, driver),
@@ -264,13 +264,13 @@ func driverAdvice(driver, routine string) []string {
 	}
 	if unknownImage(driver) > 0 {
 		return []string{
-			"record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this " +
+			"Record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this " +
 				"capture has no driver for the routine's address",
 		}
 	}
 	return []string{
 		fmt.Sprintf(
-			"update %s, or remove it, if delays of this size matter here; not when its device works without trouble and "+
+			"Update %s, or remove it, if delays of this size matter here; not when its device works without trouble and "+
 				"nothing else shows harm",
 			driver,
 		),

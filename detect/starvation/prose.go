@@ -261,7 +261,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		if l := data.worstLate; l.Wait > 0 {
 			list = append(list, fmt.Sprintf("%s was raised and waited %s for it", fold.Printable(l.Name), words.Span(l.Wait)))
 		}
-		if cost := packetCost(&data.facts, &data.work); cost > d.settings.DearPacket.Std() {
+		if cost := packetCost(&data.facts, &data.work); cost > d.settings.ExpensivePacket.Std() {
 			list = append(
 				list,
 				fmt.Sprintf(
@@ -292,7 +292,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	if data.pattern == crowded && len(data.sched.Rivals) > 0 {
 		list = append(list, d.rivals(w, data)...)
 	}
-	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.DearPacket.Std() {
+	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.ExpensivePacket.Std() {
 		list = append(
 			list,
 			fmt.Sprintf(
@@ -304,7 +304,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		rate := float64(
 			data.facts.Softnet.Processed+data.facts.Softnet.Dropped,
 		) / max(data.facts.Softnet.Covered.Seconds(), 1)
-		list = append(list, fmt.Sprintf("packets are cheap (%s each) but too many: %s a "+
+		list = append(list, fmt.Sprintf("packets take little time (%s each), but too many arrive: %s a "+
 			"second", words.Span(cost), words.Number(uint64(rate))))
 	}
 	list = append(list, d.expensiveCause(data)...)
@@ -437,13 +437,13 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 		if len(data.silences) > 0 {
 			list = append(
 				list,
-				"compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was "+
+				"Compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was "+
 					"silent at the same time would look the same",
 			)
 		}
 		return append(
 			append(list, driverAdvice(fold.Printable(data.work.Driver), fold.Printable(data.work.WorstRoutine))...),
-			"enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
+			"Enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
 				"one CPU, and many adapters hash UDP by address only",
 		)
 	}
@@ -453,7 +453,7 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	if data.work.Name != "NET_RX" {
 		list := []string{
 			fmt.Sprintf(
-				"find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
+				"Find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
 					"because the hypervisor stops the CPU",
 				fold.Printable(data.work.Label()),
 			),
@@ -476,19 +476,19 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	case budgeted:
 		list = append(
 			list,
-			"raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU "+
+			"Raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU "+
 				"already wait for it: a larger budget takes their time",
 		)
 	case blocked:
 		list = append(
 			list,
-			"make the packets cheaper (fewer rules before the match, nft sets or ipset instead of rule lists); not when the "+
-				"time per packet is already a few microseconds",
+			"Spend less time on each packet (fewer rules before the match, nft sets or ipset instead of rule lists); not "+
+				"when the time per packet is already a few microseconds",
 		)
 		list = append(
 			list,
 			fmt.Sprintf(
-				"keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets "+
+				"Keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets "+
 					"there on purpose",
 				data.cpu,
 			),
@@ -497,11 +497,11 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	default:
 		if l, ok := expensive(data.stacks); ok && l.advice != "" {
 			list = append(list, l.advice)
-		} else if cost >= d.settings.DearPacket.Std() {
+		} else if cost >= d.settings.ExpensivePacket.Std() {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"make the packets cheaper: each takes %s; look at iptables-save -c, nft list ruleset, tc -s "+
+					"Spend less time on each packet, which takes %s: look at iptables-save -c, nft list ruleset, tc -s "+
 						"filter; not needed once a packet takes a few microseconds",
 					words.Span(cost),
 				),
@@ -517,7 +517,7 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ "+
+					"Spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ "+
 						"(/proc/irq/N/smp_affinity); %s",
 					queues,
 					dev,
@@ -531,15 +531,15 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 			if !known {
 				reason = "the number of its queues is not known"
 			}
-			list = append(list, fmt.Sprintf("spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: "+
+			list = append(list, fmt.Sprintf("Spread it with RPS: echo %s > /sys/class/net/%s/queues/rx-0/rps_cpus (not RSS: "+
 				"%s); %s", words.CPUMask(cpus), dev, reason, guard))
 		}
 	}
 	if data.pattern == saturated || data.pattern == crowded {
 		list = append(
 			list,
-			"do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait",
-			"a larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then "+
+			"Do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait",
+			"A larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then "+
 				"adds delay",
 		)
 	}
@@ -548,13 +548,13 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 
 // vectorAdvice says where to look for the work of a vector, and when not to.
 var vectorAdvice = map[string]string{
-	"TIMER": "see which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names " +
+	"TIMER": "See which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names " +
 		"them); not when it happens once, as after a suspend",
-	"BLOCK": "spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the " +
+	"BLOCK": "Spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the " +
 		"CPU that asked; not when one program on that CPU does all the I/O",
-	"TASKLET": "look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and " +
+	"TASKLET": "Look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and " +
 		"move its IRQ; not when every CPU is as busy",
-	"RCU": "look for what frees so much at once (closing of many files or namespaces, route or rule changes); " +
+	"RCU": "Look for what frees so much at once (closing of many files or namespaces, route or rule changes); " +
 		"rcu_nocbs moves the work to threads; not when it happens once",
 }
 

@@ -218,44 +218,44 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			who = h.name()
 		}
 		list := []string{
-			fmt.Sprintf("move %s off CPU %d (taskset, CPUAffinity=, cpusets), or the receive work to another CPU "+
+			fmt.Sprintf("Move %s off CPU %d (taskset, CPUAffinity=, cpusets), or the receive work to another CPU "+
 				"(RPS, IRQ affinity); not when every CPU is as busy", who, data.cpu),
-			fmt.Sprintf("or give ksoftirqd/%d more of the CPU (renice -n -10 -p its PID); not when the programs must "+
+			fmt.Sprintf("Or give ksoftirqd/%d more of the CPU (renice -n -10 -p its PID); not when the programs must "+
 				"not be slowed down", data.cpu),
 		}
 		if data.culprit().realTime() {
-			list[1] = "or take the real-time priority from it (chrt -o -p 0 PID); not when it must meet deadlines"
+			list[1] = "Or take the real-time priority from it (chrt -o -p 0 PID); not when it must meet deadlines"
 		}
 		return list
 	case shallow:
 		return []string{
-			"raise net.core.netdev_max_backlog (1000 is the default; several thousand for bursts); not when the CPU has no " +
+			"Raise net.core.netdev_max_backlog (1000 is the default; several thousand for bursts); not when the CPU has no " +
 				"time for more packets",
 		}
 	case limited:
 		return []string{
-			fmt.Sprintf("take CPU %d out of net.core.flow_limit_cpu_bitmap, or raise net.core.flow_limit_table_len if "+
+			fmt.Sprintf("Take CPU %d out of net.core.flow_limit_cpu_bitmap, or raise net.core.flow_limit_table_len if "+
 				"many flows share an entry; not when the large flows are a flood: the limit then protects the others",
 				data.cpu),
 		}
 	case burst, overflowed:
 		return []string{
-			"raise net.core.netdev_max_backlog so that it holds the burst, or let the sender pace its packets; not when " +
+			"Raise net.core.netdev_max_backlog so that it holds the burst, or let the sender pace its packets; not when " +
 				"such loads last: the backlog then only adds delay",
-			"if it happens again, record it (lostbeat record) to see what NET_RX did meanwhile",
+			"If it happens again, record it (lostbeat record) to see what NET_RX did meanwhile",
 		}
 	case held:
 		h := data.culprit()
 		if h.entry != "" || h.function != "" {
 			return []string{
-				fmt.Sprintf("find out what %s wants of %s and how often (perf trace -p %d); not needed if it happens once",
+				fmt.Sprintf("Find out what %s wants of %s and how often (perf trace -p %d); not needed if it happens once",
 					words.Task(h.task, h.pid), fold.Printable(h.code()), h.pid),
 			}
 		}
 		return []string{
-			fmt.Sprintf("keep %s off CPU %d, or the receive work (RPS, IRQ affinity); not when it must run there",
+			fmt.Sprintf("Keep %s off CPU %d, or the receive work (RPS, IRQ affinity); not when it must run there",
 				h.name(), data.cpu),
-			"or let it sleep more often, or take its real-time priority away (chrt -o -p 0 PID); not when it must meet " +
+			"Or let it sleep more often, or take its real-time priority away (chrt -o -p 0 PID); not when it must meet " +
 				"deadlines",
 		}
 	case storm:
@@ -264,7 +264,7 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			line = fold.Printable(data.work.Label())
 		}
 		return []string{
-			fmt.Sprintf("see how often %s interrupts (/proc/interrupts) and raise its interrupt moderation (ethtool -C for "+
+			fmt.Sprintf("See how often %s interrupts (/proc/interrupts) and raise its interrupt moderation (ethtool -C for "+
 				"network devices), or spread it (smp_affinity); not when the device itself is broken", line),
 		}
 	}

@@ -19,7 +19,7 @@ type Settings struct {
 	HeldWait          detect.Duration `toml:"held_wait"`
 	InterruptShare    float64         `toml:"interrupt_share"`
 	MaxSteal          float64         `toml:"max_steal"`
-	DearPacket        detect.Duration `toml:"dear_packet"`
+	ExpensivePacket   detect.Duration `toml:"expensive_packet"`
 	SqueezeShare      float64         `toml:"squeeze_share"`
 	FullPollShare     float64         `toml:"full_poll_share"`
 	SilentGaps        uint64          `toml:"silent_gaps"`
@@ -139,11 +139,11 @@ func (s *Settings) Fields() []detect.Field {
 			Value:   &s.MaxSteal,
 		},
 		{
-			Key:     "dear_packet",
+			Key:     "expensive_packet",
 			Default: "5µs",
 			Doc:     "time for one packet from which its path is called expensive",
 			Reason:  "measured: 1 to 2 µs for a UDP packet through veth without rules",
-			Value:   &s.DearPacket,
+			Value:   &s.ExpensivePacket,
 		},
 		{
 			Key:     "squeeze_share",

@@ -351,7 +351,7 @@ func TestExpensiveFunction(t *testing.T) {
 	}
 	list, _ := findings(t, s.Batch())
 	has(t, &list[0], "of 380 samples of CPU 0 in softirqs, 280 were in nft_do_chain: filter rules (nftables) (320 with",
-		"look for rules that each packet passes")
+		"Look for rules that each packet passes")
 }
 
 // TestHeldBack has softirqs that wait, and says by whom they are held back, where that is proven.

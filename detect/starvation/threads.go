@@ -179,16 +179,16 @@ func (d *starvation) describeThread(w *detect.Tick, in *detect.Case[starved], f 
 	}
 	f.Advice = []string{
 		fmt.Sprintf(
-			"make the packets of %s cheaper (filter rules, tc, XDP), or give its thread a CPU of its own (taskset -p, chrt "+
-				"-f); not when the thread already has a CPU to itself",
+			"Spend less time on the packets of %s (filter rules, tc, XDP), or give its thread a CPU of its own (taskset "+
+				"-p, chrt -f); not when the thread already has a CPU to itself",
 			dev,
 		),
 		fmt.Sprintf(
-			"spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow",
+			"Spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow",
 			dev,
 		),
 		fmt.Sprintf(
-			"echo 0 > /sys/class/net/%s/threaded gives the work back to NET_RX; not when it was made threaded to protect "+
+			"Give the work back to NET_RX (echo 0 > /sys/class/net/%s/threaded); not when it was made threaded to protect "+
 				"other softirqs",
 			dev,
 		),

@@ -138,7 +138,7 @@ func TestDeferredRunsAreOneFindingPerClass(t *testing.T) {
 		`"value": 24`,
 		`"value": 2`,
 		"further drivers",
-		"update e1d.sys",
+		"Update e1d.sys",
 	}
 	detecttest.Check(
 		t,
@@ -161,13 +161,13 @@ func TestDeferredRunsAreOneFindingPerClass(t *testing.T) {
 
 func TestDeferredRunAdvice(t *testing.T) {
 	for driver, advice := range map[string]want{
-		"NDIS.SYS": {Contains: []string{"find the driver behind NDIS.SYS"}, Lacks: []string{"update NDIS.SYS", "remove"}},
-		"Wdf01000.sys": {Contains: []string{"find the driver behind " +
+		"NDIS.SYS": {Contains: []string{"Find the driver behind NDIS.SYS"}, Lacks: []string{"update NDIS.SYS", "remove"}},
+		"Wdf01000.sys": {Contains: []string{"Find the driver behind " +
 			"Wdf01000.sys", "KMDF"}, Lacks: []string{"update", "remove"}},
 		"ntoskrnl.exe": {Contains: []string{"part of Windows", "symbols"}, Lacks: []string{"update ntoskrnl.exe", "remove"}},
 		"hal.dll":      {Contains: []string{"part of Windows"}, Lacks: []string{"update hal.dll", "remove"}},
 		"<unknown>":    {Contains: []string{"LOADER"}, Lacks: []string{"remove"}},
-		"rtwlane.sys":  {Contains: []string{"update rtwlane.sys, or remove it"}},
+		"rtwlane.sys":  {Contains: []string{"Update rtwlane.sys, or remove it"}},
 	} {
 		t.Run(driver, func(t *testing.T) {
 			s := detecttest.NewWindows()
@@ -240,7 +240,7 @@ func TestSilentFlow(t *testing.T) {
 			Contains: []string{
 				"CPU 2 spent 90 % of its time in DPCs of nic.sys; heartbeatd.exe[500] (udp/5405 from 10.0.0.2) " +
 					"received nothing for 6.1 s (normally a packet every 100 ms)",
-				"CPU 2 handled the packets", "compare with the sender's log",
+				"CPU 2 handled the packets", "Compare with the sender's log",
 			},
 		}},
 		"on another CPU": {1, true, true, nothing},

@@ -32,6 +32,8 @@ type accounts struct {
 	groups map[uint32]lastGroups
 	// descriptors are those that were looked up in the interval.
 	descriptors map[descriptorKey]descriptor
+	// named are the threads that were asked for one by one.
+	named []uint32
 }
 
 // lastGroups is what was read last of the control groups of a process.

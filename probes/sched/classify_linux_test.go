@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,5 +168,25 @@ func TestWaitsAreReachable(t *testing.T) {
 				t.Errorf("%q is %v, listed as %v", pattern, state, w.state)
 			}
 		}
+	}
+}
+
+// Of a process with more threads than are reported, those that were asked for
+// come first, then those that did most.
+func TestThreadsAskedForComeFirst(t *testing.T) {
+	a := accounts{named: []uint32{3}}
+	var all []*threadStays
+	for tid := range uint32(4) {
+		s := &threadStays{watched: &watched{tid: tid, pid: 9}}
+		s.states[model.SchedRunning].total = uint64(tid) % 3
+		all = append(all, s)
+	}
+	a.sortThreads(all)
+	var got []uint32
+	for _, s := range all {
+		got = append(got, s.tid)
+	}
+	if want := []uint32{3, 2, 1, 0}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -34,7 +34,7 @@ var policies = map[uint32]model.SchedPolicy{
 // that have ended.
 func (a *accounts) collect(env *ebpf.Env, at span, r reading, b *model.Builder) (gone []uint32) {
 	all := a.stays(r, at, env.Symbol)
-	sortThreads(all)
+	a.sortThreads(all)
 	rivals := a.ran(r)
 	quotas := make(map[uint32]quota)
 	told := make(map[uint32]int)
@@ -102,14 +102,23 @@ func (a *accounts) frozenBy(pid uint32, site *schedSite) string {
 	return last.frozenBy
 }
 
-// sortThreads puts those of a process first that ran or waited most.
-func sortThreads(threads []*threadStays) {
+// sortThreads puts those of a process first that were asked for, and then those that ran or waited most.
+func (a *accounts) sortThreads(threads []*threadStays) {
 	active := func(t *threadStays) uint64 {
 		return t.states[model.SchedRunning].total + t.states[model.SchedWaiting].total +
 			t.states[model.SchedThrottled].total
 	}
+	named := func(t *threadStays) int {
+		if slices.Contains(a.named, t.tid) {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(threads, func(x, y *threadStays) int {
-		return cmp.Or(cmp.Compare(x.pid, y.pid), cmp.Compare(active(y), active(x)), cmp.Compare(x.tid, y.tid))
+		return cmp.Or(
+			cmp.Compare(x.pid, y.pid), cmp.Compare(named(x), named(y)), cmp.Compare(active(y), active(x)),
+			cmp.Compare(x.tid, y.tid),
+		)
 	})
 }
 

@@ -303,6 +303,10 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 		return nil
 	}
 	ended := a.account.epoch
+	a.account.named = a.account.named[:0]
+	for _, w := range a.watches {
+		a.account.named = append(a.account.named, w.tids...)
+	}
 	read, err := a.read(true)
 	if err != nil {
 		return err
