@@ -41,7 +41,7 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
-	{Setting: "socket.late_idle", At: 400 * time.Millisecond, Says: "reads udp/7000 late", Stream: func() *model.Batch {
+	{Setting: "socket.late_idle", At: 400 * time.Millisecond, Says: "was not read for", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(12, func(i int) { s.Quiet(); s.Queue(300, uint64(i%2)*199_000, 400*time.Millisecond) })
 		return s.Batch()

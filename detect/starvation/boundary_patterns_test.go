@@ -174,10 +174,10 @@ func patternBoundaries() []detecttest.Boundary {
 			Stream: heldBy(slices.Repeat([]load{late}, 12), 70*time.Millisecond)},
 		{Setting: "starvation.late_wait", At: 15 * time.Millisecond, Says: "dpc-starvation",
 			Stream: waits(6, 15*time.Millisecond, 15*time.Millisecond)},
-		{Setting: "starvation.dear_packet", At: 10 * time.Microsecond, Says: "make the packets cheaper",
+		{Setting: "starvation.expensive_packet", At: 10 * time.Microsecond, Says: "Spend less time on each packet",
 			Stream: detecttest.Loaded(detecttest.Load{NetRX: 0.96, Packets: 96_000, Dropped: 50_000})},
 		// More than the setting: a packet takes 312.5 µs.
-		{Setting: "starvation.dear_packet", At: 312_499 * time.Nanosecond, Says: "a poll handles up to 64 of them",
+		{Setting: "starvation.expensive_packet", At: 312_499 * time.Nanosecond, Says: "a poll handles up to 64 of them",
 			Stream: blockedBy(0)},
 		// When the fault began: with the seconds that were as busy without a loss, or with interrupts.
 		{Setting: "starvation.clear_share", At: 0.5, Says: "from 5 until", Stream: lived(slices.Concat(
