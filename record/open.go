@@ -36,8 +36,8 @@ type input struct {
 	torn int64
 	// kinds counts the events of all blocks of the index by kind, nil without an index.
 	kinds map[model.Kind]uint64
-	// notes say what is wrong with the file.
-	notes []string
+	// notes say what is to be known of the file, damage what is wrong with it.
+	notes, damage []string
 	*unpacker
 }
 
@@ -120,13 +120,19 @@ func newInput(path string, r io.ReaderAt, size int64, u *unpacker) (*input, erro
 		return in, nil
 	}
 	if !errors.Is(err, errNoSeekTable) {
-		in.note("%v: the file was scanned", err)
+		in.wrong("%v: the file was scanned", err)
 	}
 	return in, in.scan()
 }
 
 func (in *input) note(format string, args ...any) {
 	in.notes = append(in.notes, fmt.Sprintf(format, args...))
+}
+
+// wrong notes what is damaged or missing.
+func (in *input) wrong(format string, args ...any) {
+	in.note(format, args...)
+	in.damage = append(in.damage, in.notes[len(in.notes)-1])
 }
 
 // readHeader reads the first frame of a recording.
@@ -307,7 +313,7 @@ func (in *input) scan() error {
 	}
 	in.torn = in.size - torn
 	if gaps > 0 {
-		in.note("%d damaged stretches between the blocks", gaps)
+		in.wrong("%d damaged stretches between the blocks", gaps)
 	}
 	in.blocks = nil
 	frames = frames[min(1, len(frames)):]
@@ -316,7 +322,7 @@ func (in *input) scan() error {
 		in.blocks[i].frame = f
 	}
 	if in.torn > 0 && len(frames) >= maxBlocks {
-		in.note("more than %d blocks: %d bytes after them are not read", maxBlocks, in.torn)
+		in.wrong("more than %d blocks: %d bytes after them are not read", maxBlocks, in.torn)
 		return nil
 	}
 	// What is at the end may be an index that has lost its seek table.
@@ -328,9 +334,9 @@ func (in *input) scan() error {
 		}
 	}
 	if in.torn > 0 {
-		in.note("torn: %d bytes after the last whole block are not readable", in.torn)
+		in.wrong("torn: %d bytes after the last whole block are not readable", in.torn)
 	} else {
-		in.note("not closed: the recorder was killed, or is still running")
+		in.wrong("not closed: the recorder was killed, or is still running")
 	}
 	return nil
 }

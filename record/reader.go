@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // originFile is the origin of loss events for what could not be read.
@@ -21,6 +22,8 @@ const originFile = "file"
 type Reader struct {
 	inputs   []*input
 	unpacker *unpacker
+	// unread is what the last whole Run could not read.
+	unread *source.Integrity
 }
 
 // Open opens a recording. path may also be the name that was given to a
@@ -191,19 +194,47 @@ type pass struct {
 	reason string
 	// expands is what the file may still become.
 	expands expansion
+	// unread is what could not be read, with the number of blocks.
+	unread source.Integrity
 }
 
 func newPass(emit func(*model.Batch) error) *pass { return &pass{emit: emit, expands: newExpansion()} }
 
 func (r *Reader) run(ctx context.Context, file, first int, emit func(*model.Batch) error) error {
 	p := newPass(emit)
+	whole := file == 0 && first == 0
 	for _, in := range r.inputs[min(file, len(r.inputs)):] {
 		if err := p.file(ctx, in, first); err != nil || ctx.Err() != nil {
 			return err
 		}
 		first = 0
 	}
+	if whole {
+		r.unread = &p.unread
+	}
 	return p.reportLoss(p.last)
+}
+
+// Integrity implements source.Verified. Before a Run has reached the end it says
+// what the outline of the files shows.
+func (r *Reader) Integrity() source.Integrity {
+	v := source.Integrity{Unit: "blocks"}
+	for _, in := range r.inputs {
+		v.Written += uint64(len(in.blocks))
+		for _, what := range in.damage {
+			v.Add(filepath.Base(in.path)+": "+what, 0)
+		}
+		v.Bytes += in.torn
+	}
+	v.Read = v.Written
+	if r.unread != nil {
+		v.Read -= min(v.Read, r.unread.Read)
+		v.Join(*r.unread)
+	}
+	if !v.Complete() {
+		v.Start, v.End = r.Span()
+	}
+	return v
 }
 
 // file hands on the blocks of one file.
@@ -223,16 +254,22 @@ func (p *pass) file(ctx context.Context, in *input, first int) error {
 		}
 	}
 	if in.torn > 0 && len(in.blocks) >= maxBlocks {
-		p.miss(1, fmt.Sprintf("%s has more than %d blocks: the %d bytes after them are not read",
+		p.lose(1, fmt.Sprintf("%s has more than %d blocks: the %d bytes after them are not read",
 			filepath.Base(in.path), maxBlocks, in.torn))
 	} else if !in.closed && in.torn > 0 {
-		p.miss(1, fmt.Sprintf("torn: %d bytes at the end of %s are no whole block", in.torn, filepath.Base(in.path)))
+		p.lose(1, fmt.Sprintf("torn: %d bytes at the end of %s are no whole block", in.torn, filepath.Base(in.path)))
 	}
 	return nil
 }
 
 // miss notes events that cannot be read.
 func (p *pass) miss(events uint64, reason string) {
+	p.unread.Add(reason, 0)
+	p.lose(events, reason)
+}
+
+// lose is miss for what the outline of the file says already.
+func (p *pass) lose(events uint64, reason string) {
 	if p.lost == 0 {
 		p.reason = reason
 	}
@@ -288,6 +325,7 @@ func (p *pass) block(in *input, i int) error {
 			p.seq++
 		}
 		p.miss(events, fmt.Sprintf("block %d of %s: %v", i, filepath.Base(in.path), err))
+		p.unread.Read++
 		return nil
 	}
 	if p.started && summary.seq < p.seq {

@@ -24,7 +24,7 @@ type Judgement struct {
 	// Unseen are the signals that were not there to be judged: those of which
 	// every part was off. A source that says nothing of its probes is taken to have all.
 	Unseen []string
-	// LeftOut says what of the capture could not be read or kept, a line each.
+	// LeftOut says what of the capture could not be kept, a line each.
 	LeftOut []string
 }
 
@@ -96,9 +96,10 @@ type leftOut struct {
 // maxReasons is how many reasons are told apart.
 const maxReasons = 8
 
-// add takes a loss of the stream, of which only those that arise in reading count.
+// add takes a loss of the stream, of which only those for want of room count:
+// damage of the file is said by Integrity.
 func (l *leftOut) add(v model.Loss) {
-	if v.Origin != model.OriginMemory && v.Origin != "file" {
+	if v.Origin != model.OriginMemory {
 		return
 	}
 	reason := v.Detail

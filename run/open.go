@@ -86,6 +86,8 @@ type Capture struct {
 	// Path and Options are those that it was opened with.
 	Path    string
 	Options OpenOptions
+	// implausible is how many events the last whole run left out.
+	implausible uint64
 }
 
 // Open opens a file of any format.
@@ -102,17 +104,20 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	if len(o.Pools) > 0 {
 		file = &pooled{file, o.Pools}
 	}
-	return &Capture{file, format, path, o}, nil
+	return &Capture{File: file, Format: format, Path: path, Options: o}, nil
 }
 
 // Run implements source.Source.
 func (c *Capture) Run(ctx context.Context, emit source.Emit) error {
-	return source.Plausible(func(emit source.Emit) error { return c.File.Run(ctx, emit) }, emit)
+	left, err := source.Plausible(func(emit source.Emit) error { return c.File.Run(ctx, emit) }, emit)
+	c.implausible = left
+	return err
 }
 
 // RunFrom implements source.Seekable.
 func (c *Capture) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
-	return source.Plausible(func(emit source.Emit) error { return c.File.RunFrom(ctx, t, emit) }, emit)
+	_, err := source.Plausible(func(emit source.Emit) error { return c.File.RunFrom(ctx, t, emit) }, emit)
+	return err
 }
 
 // Span implements source.Seekable.

@@ -22,14 +22,13 @@ const originFile = "file"
 // Plausible runs a file's source and hands its events on to emit, without those
 // that no host could have sent: at a time before 1970 or after 2200, of a
 // negative duration, on a CPU beyond MaxCPUs. Each consumer would otherwise have
-// to expect them. They become loss events.
-func Plausible(run func(Emit) error, emit Emit) error {
+// to expect them. They become loss events; left is how many there were.
+func Plausible(run func(Emit) error, emit Emit) (left uint64, err error) {
 	p := plausible{emit: emit}
-	err := run(p.batch)
-	if err != nil {
-		return err
+	if err := run(p.batch); err != nil {
+		return p.total, err
 	}
-	return p.report()
+	return p.total, p.report()
 }
 
 // PlausibleTime returns t, or the nearest time that Plausible lets through.
@@ -39,6 +38,8 @@ type plausible struct {
 	emit Emit
 	last model.Time
 	lost uint64
+	// total is lost, not only since the last report.
+	total uint64
 	// batches were handed on since the last report.
 	batches int
 }
@@ -59,6 +60,7 @@ func (p *plausible) batch(b *model.Batch) error {
 	}
 	if bad > 0 {
 		p.lost += uint64(bad)
+		p.total += uint64(bad)
 		kept := *b
 		kept.Events = make([]model.Event, 0, len(b.Events)-bad)
 		for i := range b.Events {

@@ -32,7 +32,7 @@ func TestPlausible(t *testing.T) {
 		run := func(emit Emit) error {
 			return emit(&model.Batch{Events: []model.Event{good, test.event, good}})
 		}
-		err := Plausible(run, func(b *model.Batch) error {
+		left, err := Plausible(run, func(b *model.Batch) error {
 			for i := range b.Events {
 				if v, ok := b.Loss(&b.Events[i]); ok {
 					lost += v.Lost
@@ -46,7 +46,7 @@ func TestPlausible(t *testing.T) {
 		if test.ok {
 			want = 3
 		}
-		if err != nil || got != want || lost != 3-want {
+		if err != nil || got != want || lost != 3-want || left != lost {
 			t.Errorf("%s: %d events and %d lost, %v", name, got, lost, err)
 		}
 	}

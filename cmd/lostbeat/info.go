@@ -38,6 +38,10 @@ type captureInfo struct {
 	Lost        uint64      `json:"lost"`
 	Probes      []probeInfo `json:"probes"`
 	Notes       []string    `json:"notes"`
+	// Complete says that nothing is known to be damaged or missing, Damage what is.
+	Complete  bool     `json:"complete"`
+	Damage    []string `json:"damage,omitempty"`
+	Integrity string   `json:"integrity"`
 	// Log is the inventory of a performance log, nil for everything else.
 	Log *perfmon.Info `json:"log,omitempty"`
 }
@@ -77,6 +81,7 @@ reads every block of it instead. Other files are read to their end.`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
+			files.said = !asJSON
 			return eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
 				if f, ok := c.File.(*etl.File); ok {
 					inventory, err := f.Inventory(cmd.Context())
@@ -142,6 +147,8 @@ func describe(ctx context.Context, c *run.Capture, verify bool) (captureInfo, er
 		info.Probes,
 		func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
 	)
+	integrity := c.Integrity()
+	info.Complete, info.Damage, info.Integrity = integrity.Complete(), integrity.Damage, run.IntegrityLine(integrity)
 	if noter, ok := c.File.(interface{ Notes() []string }); ok {
 		info.Notes = append(info.Notes, noter.Notes()...)
 	}
@@ -216,6 +223,9 @@ func (i captureInfo) write(w io.Writer) error {
 	}
 	row("events", humanize.Comma(int64(i.EventsTotal)))
 	row("lost", humanize.Comma(int64(i.Lost)))
+	if i.Integrity != "" {
+		row("input", i.Integrity)
+	}
 	for _, note := range i.Notes {
 		row("note", note)
 	}
@@ -260,7 +270,8 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
 	}
 	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, end)
 	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
-	fmt.Fprintf(t, "lost\t%s\n\n", humanize.Comma(int64(inv.Lost)))
+	fmt.Fprintf(t, "lost\t%s\n", humanize.Comma(int64(inv.Lost)))
+	fmt.Fprintf(t, "input\t%s\n\n", plain.Text(run.IntegrityLine(inv.Integrity)))
 	var probes []probeInfo
 	for _, p := range inv.Probes {
 		probes = append(probes, infoOfProbe(p))

@@ -13,6 +13,7 @@ import (
 
 	"lostbeat/internal/guard"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 
 	"github.com/spf13/cobra"
 )
@@ -22,9 +23,16 @@ var version = "devel"
 
 // Exit statuses.
 const (
-	exitOK      = 0
-	exitFinding = 1 // findings --exit-code: a warning or worse
-	exitError   = 2
+	exitOK         = 0
+	exitFinding    = 1 // findings --exit-code: a warning or worse
+	exitError      = 2
+	exitIncomplete = 3 // an input is damaged or a part of it is missing; what could be read was
+)
+
+// errIncomplete makes the process end with exitIncomplete, errSaid with exitError; they are not printed.
+var (
+	errIncomplete = errors.New("an input is incomplete")
+	errSaid       = errors.New("an error that has been printed")
 )
 
 // errFindings makes the process end with exitFinding; it is not printed.
@@ -47,6 +55,10 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.Is(err, errFindings):
 		return exitFinding
+	case errors.Is(err, errIncomplete):
+		return exitIncomplete
+	case errors.Is(err, errSaid):
+		return exitError
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "lostbeat: interrupted")
 		return exitError
@@ -64,9 +76,9 @@ func printError(w io.Writer, err error) {
 	if errors.As(err, &panicked) {
 		fmt.Fprintf(w, "%s\n", panicked.Trace)
 	}
-	fmt.Fprintln(w, "lostbeat:", err)
+	fmt.Fprintln(w, "lostbeat:", plain.Text(err.Error()))
 	if text := hint.Of(err); text != "" {
-		fmt.Fprintln(w, "hint:", text)
+		fmt.Fprintln(w, "hint:", plain.Text(text))
 	}
 }
 

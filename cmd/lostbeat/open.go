@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/model/budget"
 	"lostbeat/run"
 	"lostbeat/source"
@@ -29,6 +32,8 @@ type captureFlags struct {
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
+	// said says that the command itself prints what is incomplete.
+	said bool
 }
 
 func (f *captureFlags) register(cmd *cobra.Command) {
@@ -117,7 +122,9 @@ func (f *captureFlags) open(path string, progress source.Progress) (*run.Capture
 }
 
 // eachCapture opens the files in turn and calls do with each. A terminal is
-// told how far a long one has been read.
+// told how far a long one has been read. One that cannot be opened or read does
+// not stop the others: what is wrong with it is printed. What is incomplete is
+// said on terminal, too, and makes the error errIncomplete.
 func eachCapture(
 	ctx context.Context,
 	paths []string,
@@ -125,24 +132,48 @@ func eachCapture(
 	terminal io.Writer,
 	do func(c *run.Capture, reading *readingLine) error,
 ) error {
+	var result error
 	for _, path := range paths {
 		if ctx.Err() != nil {
 			return nil
 		}
-		line := showReading(terminal, path)
-		c, err := flags.open(path, line.progress())
-		if err != nil {
-			line.end()
+		complete, err := oneCapture(path, flags, terminal, do)
+		switch {
+		case err != nil && (len(paths) == 1 || ctx.Err() != nil || stops(err)):
 			return err
-		}
-		err = do(c, line)
-		line.end()
-		if closeErr := c.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		case err != nil:
+			printError(terminal, err)
+			result = errSaid
+		case !complete && result == nil:
+			result = errIncomplete
 		}
 	}
-	return nil
+	return result
+}
+
+// stops reports whether an error is not one of the file but ends the command.
+func stops(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, errPastEnd)
+}
+
+// oneCapture is eachCapture for one file.
+func oneCapture(
+	path string, flags captureFlags, terminal io.Writer, do func(c *run.Capture, reading *readingLine) error,
+) (complete bool, err error) {
+	line := showReading(terminal, path)
+	defer line.end()
+	c, err := flags.open(path, line.progress())
+	if err != nil {
+		return false, err
+	}
+	err = do(c, line)
+	line.end()
+	integrity := c.Integrity()
+	if err = errors.Join(err, c.Close()); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	if complete = integrity.Complete(); !complete && !flags.said {
+		fmt.Fprintf(terminal, "%s: %s\n", plain.Text(path), plain.Text(run.IntegrityLine(integrity)))
+	}
+	return complete, nil
 }

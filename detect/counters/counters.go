@@ -1,6 +1,7 @@
 package counters
 
 import (
+	"cmp"
 	_ "embed"
 	"lostbeat/detect"
 	"lostbeat/fold"
@@ -204,6 +205,22 @@ type judgedLoss struct {
 	test       stats.Coincidence
 	// p is the test's p-value, corrected for the number of losses that were tested.
 	p float64
+	// together are the CPUs that were busy at the marks as key was, key's among them, by number.
+	together []busyCPU
+	// counted says that the log has a counter of losses at all.
+	counted bool
+}
+
+// busyCPU is a CPU with its share of time at the marks.
+type busyCPU struct {
+	cpu  int32
+	mean float64
+}
+
+// has reports whether k is one of the CPUs that j is about.
+func (j *judgedLoss) has(k fold.SampleKey) bool {
+	return j.key == k || workOf(j.key) == workOf(k) &&
+		slices.ContainsFunc(j.together, func(b busyCPU) bool { return b.cpu == k.CPU })
 }
 
 // counterWatch judges counter logs. The whole log is judged at its end, and
@@ -278,18 +295,78 @@ func (d *counterWatch) judge(c *fold.Counters) []judgedLoss {
 			}
 		}
 		j.verdict = d.decide(&j, dpc.weak, len(losses))
+		if !dpc.weak && j.verdict <= dpcUnproven {
+			d.gather(c, &j, &dpc)
+		}
 		out = append(out, j)
 	}
 	if dpc.weak {
 		return out
 	}
+	counted := len(c.Keys(fold.UseLoss)) > 0
+	lost := len(out)
 	for i, k := range dpc.keys {
-		if j := d.unlost(c, k, dpc.baselines[i]); j != nil &&
-			!slices.ContainsFunc(out, func(o judgedLoss) bool { return o.key == k && o.verdict <= dpcUnproven }) {
+		if slices.ContainsFunc(out[:lost], func(o judgedLoss) bool { return o.verdict <= dpcUnproven && o.has(k) }) {
+			continue
+		}
+		j := d.unlost(c, k, dpc.baselines[i])
+		if j == nil {
+			continue
+		}
+		j.counted = counted
+		j.together = []busyCPU{{k.CPU, j.mean}}
+		// CPUs that were busy at the same times are one matter.
+		same := slices.IndexFunc(out[lost:], func(o judgedLoss) bool {
+			return workOf(o.key) == workOf(k) && overlap(o.marks, j.marks) >= sameTimes
+		})
+		if same < 0 {
 			out = append(out, *j)
+			continue
+		}
+		o := &out[lost+same]
+		o.together = append(o.together, j.together...)
+		if j.mean > o.mean {
+			j.together = o.together
+			*o = *j
 		}
 	}
+	for i := range out {
+		slices.SortFunc(out[i].together, func(a, b busyCPU) int { return cmp.Compare(a.cpu, b.cpu) })
+	}
 	return out
+}
+
+// sameTimes is the share of the busy samples that two CPUs have in common from
+// which on they count as busy together.
+const sameTimes = 0.5
+
+// overlap is the share of the marks of either that both have.
+func overlap(a, b []bool) float64 {
+	both, either := 0, 0
+	for i := range a {
+		if a[i] && b[i] {
+			both++
+		}
+		if a[i] || b[i] {
+			either++
+		}
+	}
+	return fold.Ratio(float64(both), float64(either))
+}
+
+// gather adds the CPUs that were as unusually busy at the marks as the busiest:
+// that one of them had a little more is no reason to blame it alone.
+func (d *counterWatch) gather(c *fold.Counters, j *judgedLoss, dpc *dpcTime) {
+	for i, k := range dpc.keys {
+		if workOf(k) != workOf(j.key) {
+			continue
+		}
+		mean, _ := meanAt(c.Series[k], j.marks)
+		if k == j.key || mean >= d.settings.BusyShare && mean >= sameTimes*j.mean &&
+			dpc.baselines[i].Z(mean, zFloor) >= d.settings.RobustZ {
+			j.together = append(j.together, busyCPU{k.CPU, mean})
+		}
+	}
 }
 
 // unlost returns a CPU's samples in which next to nothing but DPCs ran, where

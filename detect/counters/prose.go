@@ -66,14 +66,68 @@ const withdrawn = "withdrawn, the rest of the log does not bear it out: "
 
 // subject is what the verdict is about: a CPU, or the host.
 func (j *judgedLoss) subject() string {
-	if j.key.CPU >= 0 && j.verdict != dpcNot {
+	if cpu := j.cpu(); cpu >= 0 && j.verdict != dpcNot {
 		if workOf(j.key) != "DPCs" {
-			return "cpu" + words.Itoa(j.key.CPU) + "-" + workOf(j.key)
+			return "cpu" + words.Itoa(cpu) + "-" + workOf(j.key)
 		}
-		return "cpu" + words.Itoa(j.key.CPU)
+		return "cpu" + words.Itoa(cpu)
 	}
 	return "host"
 }
+
+// cpu is the CPU that stands for all that were busy together, the first; -1 for none.
+func (j *judgedLoss) cpu() int32 {
+	if len(j.together) > 0 {
+		return j.together[0].cpu
+	}
+	return j.key.CPU
+}
+
+// maxNamed is how many CPUs a sentence names.
+const maxNamed = 8
+
+// who names the CPUs, and says "its" or "their".
+func (j *judgedLoss) who() (name, whose string) {
+	switch n := len(j.together); {
+	case j.key.CPU < 0:
+		return "_Total", "its"
+	case n <= 1:
+		return "CPU " + words.Itoa(j.key.CPU), "its"
+	default:
+		var list []string
+		for _, b := range j.together[:min(n, maxNamed)] {
+			list = append(list, words.Itoa(b.cpu))
+		}
+		if n > maxNamed {
+			list = append(list, fmt.Sprintf("%d more", n-maxNamed))
+		}
+		last := len(list) - 1
+		return "CPUs " + strings.Join(list[:last], ", ") + " and " + list[last], "their"
+	}
+}
+
+// sustained reports whether the marks stand in a row for so long that no program
+// on those CPUs can have kept its times.
+func (j *judgedLoss) sustained(c *fold.Counters) bool {
+	for i, first := 1, -1; i < len(j.marks); i++ {
+		switch {
+		case !j.marks[i]:
+			first = -1
+		case first < 0:
+			first = i - 1
+		case i-first >= sustainedSamples && c.Times[i].Sub(c.Times[first]) >= sustainedTime:
+			return true
+		}
+	}
+	return false
+}
+
+// sustainedTime and sustainedSamples are how long CPUs without time for anything
+// else are a fault by themselves: most clusters give a heartbeat 5 to 10 s.
+const (
+	sustainedTime    = 10 * time.Second
+	sustainedSamples = 3
+)
 
 // emit fills in the identity and sends a finding that is new or has changed.
 func (d *counterWatch) emit(w *detect.Tick, key string, f model.Finding, emit func(model.Finding)) {
@@ -107,12 +161,9 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		f.End = max(f.End, c.Times[list[i].last])
 	}
 	if j.key.CPU >= 0 && j.verdict != dpcNot {
-		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.key.CPU, strings.TrimSuffix(workOf(j.key), "s")
+		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", j.cpu(), strings.TrimSuffix(workOf(j.key), "s")
 	}
-	who := "_Total"
-	if j.key.CPU >= 0 {
-		who = fmt.Sprintf("CPU %d", j.key.CPU)
-	}
+	who, whose := j.who()
 	what := j.counterLoss.describe()
 	switch n := len(list) - 1; {
 	case n == 1:
@@ -128,9 +179,10 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			f.Severity = model.SeverityCritical
 		}
 		f.Title = fmt.Sprintf(
-			"%s spent %s of its time in %s, usually %s, in the samples with %s; chance alone does that in %s",
+			"%s spent %s of %s time in %s, usually %s, in the samples with %s; chance alone does that in %s",
 			who,
 			words.Percent(j.mean),
+			whose,
 			work,
 			usual,
 			what,
@@ -138,8 +190,9 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		)
 		f.Causes = []string{
 			fmt.Sprintf(
-				"%s has no time left for what is queued on it while %s run; which driver's, a counter log cannot say",
+				"%s %s no time left for what is queued there while %s run; which driver's, a counter log cannot say",
 				who,
+				map[string]string{"its": "has", "their": "have"}[whose],
 				work,
 			),
 		}
@@ -178,9 +231,10 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			f.Severity = model.SeverityWarning
 		}
 		f.Title = fmt.Sprintf(
-			"%s spent %s of its time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s",
+			"%s spent %s of %s time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s",
 			who,
 			words.Percent(j.mean),
+			whose,
 			work,
 			usual,
 			what,
@@ -196,14 +250,29 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		}
 	case dpcUnlost:
 		f.Title = fmt.Sprintf(
-			"%s spent up to %s of its time in %s, usually %s, in %s; no loss that the log shows goes with it",
+			"%s spent up to %s of %s time in %s, usually %s, in %s; %s",
 			who,
 			words.Percent(j.most),
+			whose,
 			work,
 			usual,
 			words.Plural(j.samples, "sample"),
+			map[bool]string{
+				true:  "no loss that the log shows goes with it",
+				false: "the log has no counter that shows whether packets were lost",
+			}[j.counted],
 		)
-		f.Advice = []string{"compare these times with the program's log; not a fault as long as nothing was late"}
+		if !j.counted && j.sustained(c) {
+			f.Severity = model.SeverityWarning
+			f.Causes = []string{fmt.Sprintf(
+				"while %s run, nothing else does on %s: what is queued there waits; which driver's, a counter log cannot say",
+				work, who)}
+			f.Advice = []string{
+				"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat",
+				`Log \UDPv4\Datagrams Received Errors and \Network Interface(*)\Packets Received Discarded, too: they show the loss`,
+			}
+		}
+		f.Advice = append(f.Advice, "Compare these times with the program's log; not a fault as long as nothing was late")
 	case dpcAlways:
 		f.Title = fmt.Sprintf(
 			"%s spends %s of its time in %s when there are %s, and as much at other times (%s): that proves nothing",
@@ -269,6 +338,7 @@ func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model
 		l := &list[i]
 		if l.verdict == dpcUnlost {
 			f.Evidence = append(f.Evidence, detect.Evidence("samples with little time beside it", float64(l.samples), "samples"))
+			l.addShares(f)
 			continue
 		}
 		f.Evidence = append(f.Evidence, detect.Evidence(l.label, l.lost, unitOfLoss(l.name)))
@@ -278,6 +348,9 @@ func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model
 		f.Evidence = append(f.Evidence,
 			detect.Evidence("probability by chance, over all shifts of the log: "+l.name, l.p, "ratio"),
 			detect.Evidence("share of "+workOf(l.key)+" when lost: "+l.name, l.mean, "ratio"))
+		if i == 0 {
+			l.addShares(f)
+		}
 	}
 	j := &list[0]
 	if j.verdict != dpcGauge {
@@ -296,6 +369,16 @@ func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model
 	}
 	if text, ok := gauge(c, j.marks); ok {
 		f.RuledOut = append(f.RuledOut, text)
+	}
+}
+
+// addShares adds the share of each CPU that was busy with others.
+func (j *judgedLoss) addShares(f *model.Finding) {
+	if len(j.together) < 2 {
+		return
+	}
+	for _, b := range j.together[:min(len(j.together), maxNamed)] {
+		f.Evidence = append(f.Evidence, detect.Evidence("mean share of CPU "+words.Itoa(b.cpu)+" then", b.mean, "ratio"))
 	}
 }
 

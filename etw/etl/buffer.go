@@ -2,11 +2,10 @@ package etl
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"lostbeat/etw/xca"
@@ -44,6 +43,15 @@ type buffer struct {
 }
 
 func (b *buffer) compressed() bool { return b.flags&flagCompressed != 0 }
+
+// latest is the time stamp that no record of the buffer is behind: when it was
+// flushed, where the header says that.
+func (b *buffer) latest() uint64 {
+	if b.flushed <= 0 {
+		return math.MaxUint64
+	}
+	return uint64(b.flushed)
+}
 
 // parseBuffer decodes the buffer header h of a buffer at offset of a file that
 // is size bytes long.
@@ -86,47 +94,16 @@ type Damage struct {
 	Bytes int64
 	// Reason says what is wrong.
 	Reason string
+	// Lost is how many buffers or parts of one are lost; 0 counts as one.
+	Lost uint64
 }
 
 // Error implements error.
 func (d *Damage) Error() string {
-	return fmt.Sprintf("buffer data at offset %d (%d bytes): %s", d.Offset, d.Bytes, d.Reason)
-}
-
-// scanBuffers walks the buffer headers to the end of the file. A header that
-// makes no sense ends the walk; the damage says so.
-func scanBuffers(ctx context.Context, r io.ReaderAt, size int64) (buffers []buffer, damage *Damage, err error) {
-	var h [bufferHeaderSize]byte
-	for offset := int64(0); size-offset >= bufferHeaderSize; {
-		if len(buffers)&0xff == 0 && ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		if _, err := r.ReadAt(h[:], offset); err != nil && !errors.Is(err, io.EOF) {
-			return nil, nil, fmt.Errorf("read buffer header at offset %d: %w", offset, err)
-		}
-		b, ok := parseBuffer(h[:], offset, size)
-		if !ok {
-			if blank(h[:]) {
-				return buffers, nil, nil
-			}
-			return buffers, &Damage{Offset: offset, Bytes: size - offset, Reason: "no buffer header"}, nil
-		}
-		buffers = append(buffers, b)
-		if cut := int64(binary.LittleEndian.Uint32(h[:])) - int64(b.size); cut > 0 {
-			damage = &Damage{Offset: offset, Bytes: cut, Reason: "the file ends inside a buffer"}
-		}
-		offset += int64(b.size)
+	if d.Bytes == 0 {
+		return fmt.Sprintf("offset %d: %s", d.Offset, d.Reason)
 	}
-	return buffers, damage, nil
-}
-
-func blank(b []byte) bool {
-	for _, c := range b {
-		if c != 0 && c != 0xff {
-			return false
-		}
-	}
-	return true
+	return fmt.Sprintf("offset %d (%d bytes): %s", d.Offset, d.Bytes, d.Reason)
 }
 
 // streams groups the buffers by processor and session and puts each group in

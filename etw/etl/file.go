@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"lostbeat/etw"
 	"lostbeat/model"
@@ -32,17 +33,17 @@ type File struct {
 	name    string
 	options Options
 	header  Header
-	buffers []buffer
-	// damage is what stands behind the last buffer, nil when nothing does.
-	damage *Damage
-	start  model.Time
-	end    model.Time
+	outline
+	start model.Time
+	end   model.Time
 	// advance is how many bytes are read in advance, see surveyBytes.
 	advance int64
 	// surveyed is what a survey has found, nil before one has ended.
 	surveyed *etw.State
 	// passed are the buffers that jumps need not read, see skip.
 	passed map[int64]uint64
+	// integrity is what the last whole reading found.
+	integrity atomic.Pointer[source.Integrity]
 }
 
 var _ source.Seekable = (*File)(nil)
@@ -69,16 +70,21 @@ func Open(path string, o Options) (*File, error) {
 func New(r io.ReaderAt, size int64, o Options) (*File, error) {
 	f := &File{r: r, size: size, options: o, advance: surveyBytes, passed: make(map[int64]uint64)}
 	var err error
-	if f.header, f.buffers, f.damage, err = index(context.Background(), r, size); err != nil {
+	if f.header, f.outline, err = index(context.Background(), r, size); err != nil {
 		return nil, err
 	}
 	f.start, f.end = f.header.Start, f.header.End
+	flushed := model.Time(0)
 	for i := range f.buffers {
-		if b := &f.buffers[i]; f.header.End == 0 && b.flushed > 0 {
-			f.end = max(f.end, f.header.Clock.Time(uint64(b.flushed)))
+		if b := &f.buffers[i]; b.flushed > 0 {
+			flushed = max(flushed, f.header.Clock.Time(uint64(b.flushed)))
 		}
 	}
+	if f.header.End == 0 || f.cut() && flushed > f.start && flushed < f.end {
+		f.end = flushed
+	}
 	f.end = max(f.end, f.start)
+	f.verify(source.Integrity{})
 	return f, nil
 }
 
@@ -94,8 +100,8 @@ func (f *File) Close() error {
 func (f *File) Header() Header { return f.header }
 
 // Span returns when the session started and stopped. Records of a rundown may
-// lie outside. For a file that was not finalised the end is when its last
-// buffer was flushed.
+// lie outside. For a file that was not finalised, or of which buffers are missing,
+// the end is when its last buffer was flushed.
 func (f *File) Span() (start, end model.Time) { return f.start, f.end }
 
 // Run implements source.Source.
@@ -107,6 +113,36 @@ func (f *File) Run(ctx context.Context, emit source.Emit) error { return f.run(c
 func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
 	return f.run(ctx, t, emit)
 }
+
+// verify computes the integrity of the file from its outline and the damage that
+// was found inside of buffers.
+func (f *File) verify(inside source.Integrity) {
+	h := &f.header
+	v := &source.Integrity{Unit: "buffers", Read: uint64(len(f.buffers))}
+	if h.LogFileMode&modeCircular == 0 {
+		v.Written = uint64(h.BuffersWritten)
+	}
+	switch {
+	case h.BuffersWritten == 0 || h.End == 0:
+		v.Unknown = "the session had not been stopped when the file was copied: whether it wrote more is not known"
+	case f.cut():
+		v.Start, v.End = f.start, f.end
+	}
+	for _, d := range f.damage {
+		v.Add(d.Error(), d.Bytes)
+	}
+	v.Join(inside)
+	v.Bytes = min(v.Bytes, f.size)
+	f.integrity.Store(v)
+}
+
+// cut reports whether buffers are missing that the log header counts.
+func (f *File) cut() bool {
+	return f.header.LogFileMode&modeCircular == 0 && len(f.buffers) < int(f.header.BuffersWritten)
+}
+
+// Integrity implements source.Verified.
+func (f *File) Integrity() source.Integrity { return *f.integrity.Load() }
 
 // surveyBytes is how much of a file is read in advance for the names that it
 // contains: all of it up to this size, otherwise this much of its beginning
@@ -184,6 +220,8 @@ type replay struct {
 	newest model.Time
 	late   uint64
 	damage []*Damage
+	// inside is all damage within buffers.
+	inside source.Integrity
 	err    error
 }
 
@@ -262,6 +300,9 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 	}
 	r.decoder.Finish(last)
 	r.finish(last, m.late)
+	if from == 0 && !stopped(ctx) && r.err == nil {
+		f.verify(r.inside)
+	}
 	if f.options.Progress != nil && !stopped(ctx) {
 		f.options.Progress(f.size, f.size)
 	}

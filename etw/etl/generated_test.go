@@ -319,7 +319,7 @@ func TestDamage(t *testing.T) {
 			"record too long", whole,
 			func(b []byte) []byte { b[head+size+72+4], b[head+size+72+5] = 0xff, 0xff; return b }, size / 24, 1,
 		},
-		{"truncated", whole, func(b []byte) []byte { return b[:len(b)-size-size/2] }, 2 * size / 24, 1},
+		{"truncated", whole, func(b []byte) []byte { return b[:len(b)-size-size/2] }, 2 * size / 24, 2},
 		{"buffer header", whole, func(b []byte) []byte { copy(b[head+5*size:], []byte{9, 0, 0, 0}); return b }, total, 1},
 		{"compressed data", packed, func(b []byte) []byte {
 			for i := range 40 {

@@ -170,10 +170,11 @@ func (h *Header) kernel(host *etw.Host) string {
 }
 
 // index reads the log header and the buffer headers.
-func index(ctx context.Context, r io.ReaderAt, size int64) (h Header, buffers []buffer, damage *Damage, err error) {
-	if h, err = ReadHeader(r, size); err != nil {
-		return h, nil, nil, err
+func index(ctx context.Context, r io.ReaderAt, size int64) (Header, outline, error) {
+	h, err := ReadHeader(r, size)
+	if err != nil {
+		return h, outline{}, err
 	}
-	buffers, damage, err = scanBuffers(ctx, r, size)
-	return h, buffers, damage, err
+	found, err := readOutline(ctx, r, size, &h)
+	return h, found, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"lostbeat/etw"
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // Inventory lists what a file contains.
@@ -32,6 +33,8 @@ type Inventory struct {
 	Buffers      int
 	Damaged      int
 	DamagedBytes int64
+	// Integrity says how much of the file could be read.
+	Integrity source.Integrity
 	// Windows is the version of the recording Windows, Session the session's name.
 	Windows, Session string
 	// Clock is the session's clock, Compression the format of compressed buffers.
@@ -97,6 +100,8 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Buffers      int         `json:"buffers"`
 		Damaged      int         `json:"damaged"`
 		DamagedBytes int64       `json:"damaged_bytes"`
+		Complete     bool        `json:"complete"`
+		Damage       []string    `json:"damage,omitempty"`
 		Windows      string      `json:"windows"`
 		Session      string      `json:"session"`
 		Clock        string      `json:"clock"`
@@ -108,7 +113,8 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Probes       []probeJSON `json:"probes"`
 		Events       []eventJSON `json:"events"`
 	}{v.File, "etl", v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First),
-		timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes, v.Windows, v.Session, v.Clock,
+		timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes,
+		v.Integrity.Complete(), v.Integrity.Damage, v.Windows, v.Session, v.Clock,
 		v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
 }
 
@@ -171,13 +177,14 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 		state.Survey(r, &h.Clock)
 		return true
 	}
-	damaged := func(d *Damage) {
-		v.Damaged++
-		v.DamagedBytes += d.Bytes
-	}
+	var inside source.Integrity
+	damaged := func(d *Damage) { inside.Add(d.Error(), d.Bytes) }
 	if err := f.scan(ctx, f.buffers, each, damaged); err != nil {
 		return v, fmt.Errorf("inventory: %w", err)
 	}
+	f.verify(inside)
+	v.Integrity = f.Integrity()
+	v.Damaged, v.DamagedBytes = len(v.Integrity.Damage)+v.Integrity.More, v.Integrity.Bytes
 	if first != 0 {
 		v.First, v.Last = h.Clock.Time(first), h.Clock.Time(last)
 	}
@@ -222,11 +229,8 @@ func (f *File) describe(k countKey, n uint64, state *etw.State) EventCount {
 const progressInterval = 4 << 20
 
 // scan hands the records of the given buffers to each, in the order of the
-// buffers.
+// buffers, and damage inside of them to damaged.
 func (f *File) scan(ctx context.Context, buffers []buffer, each func(*etw.Record) bool, damaged func(*Damage)) error {
-	if f.damage != nil {
-		damaged(f.damage)
-	}
 	w := walker{r: f.r, header: &f.header}
 	var done, reported int64
 	for i := range buffers {

@@ -263,34 +263,32 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 	c.before = c.latest
 	previous := c.latest
 	for {
-		size, kind, what := measure(data[offset:])
-		if what == isPartial && !last {
-			break // it begins the next window
+		p := locate(data, offset, last, previous, b.latest())
+		if p.skipped > 0 {
+			m.damaged(p.damage(b, c.at))
+			c.kept = true
 		}
-		if what == isEnd && !last && len(data)-offset < minRecord {
+		if offset = p.at; p.size == 0 {
 			break
 		}
-		if what != isRecord {
-			if what != isEnd {
-				m.damaged(&Damage{Offset: b.position(c.at, offset), Bytes: int64(len(data) - offset), Reason: reasonOf(what)})
-				c.kept = true
-			}
-			c.at = b.filled
-			c.latest = previous
-			m.sort(c, sorted)
-			return false
-		}
-		time := timeOf(data[offset:offset+size], kind)
+		record := data[offset : offset+p.size]
+		time := timeOf(record, p.kind)
 		if time == 0 {
 			time = previous
 		}
 		sorted = sorted && time >= previous
 		previous = time
-		if time >= m.skip.until || !m.skip.record(data[offset:offset+size], kind) {
+		if time >= m.skip.until || !m.skip.record(record, p.kind) {
 			c.kept = true
-			c.refs = append(c.refs, ref{time, uint32(offset), uint16(size), kind})
+			c.refs = append(c.refs, ref{time, uint32(offset), uint16(p.size), p.kind})
 		}
-		offset = min(offset+align8(size), len(data))
+		offset = min(offset+align8(p.size), len(data))
+	}
+	if last {
+		c.at = b.filled
+		c.latest = previous
+		m.sort(c, sorted)
+		return false
 	}
 	c.at += uint32(offset)
 	c.latest = previous

@@ -87,6 +87,83 @@ func measure(b []byte) (size int, kind uint8, what outcome) {
 	return size, kind, isRecord
 }
 
+// place is where the next record of a window stands.
+type place struct {
+	// at is its position in the window, or where the next window begins when size is 0.
+	at, size int
+	kind     uint8
+	// skipped is how many bytes in front of it are no records, reason why the first of them is none.
+	skipped int
+	reason  string
+}
+
+// damage describes what stands in front of p, in the window of b that begins at base.
+func (p *place) damage(b *buffer, base uint32) *Damage {
+	return &Damage{Offset: b.position(base, p.at-p.skipped), Bytes: int64(p.skipped), Reason: p.reason}
+}
+
+// locate finds the next record of a window's data at or behind offset. last says
+// that the buffer ends with the window. Behind what is no record, one counts
+// only if its time lies between after and before, and another record or the
+// end follows it.
+func locate(data []byte, offset int, last bool, after, before uint64) place {
+	size, kind, what := measure(data[offset:])
+	switch {
+	case what == isRecord:
+		return place{at: offset, size: size, kind: kind}
+	case what == isPartial && !last:
+		return place{at: offset}
+	case len(data)-offset < minRecord && !last:
+		return place{at: offset} // it begins the next window
+	case len(data)-offset < minRecord || filler(data[offset:]):
+		return place{at: len(data)}
+	}
+	p := place{reason: "no record header"}
+	switch what {
+	case isPartial:
+		p.reason = "a record is longer than its buffer"
+	case isEnd:
+		p.reason = "blank where records should be"
+	}
+	for p.at = offset + 8; p.at+minRecord <= len(data); p.at += 8 {
+		size, kind, what := measure(data[p.at:])
+		if what == isPartial && !last && kind != 0 && len(data)-p.at >= int(headerSize[kind]) {
+			if t := timeOf(data[p.at:], kind); t >= after && t <= before {
+				p.skipped = p.at - offset
+				return p // perhaps a record: the next window shows
+			}
+		}
+		if what != isRecord || kind == 0 {
+			continue
+		}
+		if t := timeOf(data[p.at:p.at+size], kind); t < after || t > before {
+			continue
+		}
+		next := min(p.at+align8(size), len(data))
+		if _, _, then := measure(data[next:]); then == isRecord || then == isEnd || then == isPartial && !last {
+			p.size, p.kind, p.skipped = size, kind, p.at-offset
+			return p
+		}
+	}
+	p.at = len(data)
+	if !last {
+		p.at = max(offset+8, len(data)&^7)
+		p.at = min(p.at, len(data))
+	}
+	p.skipped = p.at - offset
+	return p
+}
+
+// filler reports whether b is what sessions leave behind the last record.
+func filler(b []byte) bool {
+	for _, c := range b {
+		if c != 0xff {
+			return false
+		}
+	}
+	return true
+}
+
 // timeOf returns the time stamp of the record that b holds, of the given
 // header type, and 0 where it has none.
 func timeOf(b []byte, kind uint8) uint64 {

@@ -22,23 +22,25 @@ const chunk = 256 << 10
 // until the next step.
 func Records(r io.ReaderAt, size int64) iter.Seq2[*etw.Record, error] {
 	return func(yield func(*etw.Record, error) bool) {
-		h, buffers, damage, err := index(context.Background(), r, size)
+		h, found, err := index(context.Background(), r, size)
 		if err != nil {
 			yield(&etw.Record{}, err)
 			return
 		}
 		w := walker{r: r, header: &h}
-		for i := range buffers {
+		for i := range found.buffers {
 			if !w.buffer(
-				&buffers[i],
+				&found.buffers[i],
 				func(record *etw.Record) bool { return yield(record, nil) },
 				func(d *Damage) bool { return yield(&etw.Record{}, d) },
 			) {
 				return
 			}
 		}
-		if damage != nil {
-			yield(&etw.Record{}, damage)
+		for _, damage := range found.damage {
+			if !yield(&etw.Record{}, damage) {
+				return
+			}
 		}
 	}
 }
@@ -82,18 +84,16 @@ func (w *walker) buffer(b *buffer, each func(*etw.Record) bool, report func(*Dam
 		last := b.compressed() || at+uint32(len(data)) >= b.filled
 		offset := 0
 		for {
-			size, kind, what := measure(data[offset:])
-			if what == isEnd && (last || len(data)-offset >= minRecord) {
-				return true
+			p := locate(data, offset, last, previous, b.latest())
+			if p.skipped > 0 && !report(p.damage(b, at)) {
+				return false
 			}
-			if what == isDamaged || what == isPartial && last {
-				return report(&Damage{Offset: b.position(at, offset), Bytes: int64(len(data) - offset), Reason: reasonOf(what)})
-			}
-			if what != isRecord {
+			offset = p.at
+			if p.size == 0 {
 				break
 			}
 			w.record.CPU = cpu
-			parse(data[offset:offset+size], kind, &w.record)
+			parse(data[offset:offset+p.size], p.kind, &w.record)
 			if w.record.Time == 0 {
 				w.record.Time = previous
 			}
@@ -101,7 +101,10 @@ func (w *walker) buffer(b *buffer, each func(*etw.Record) bool, report func(*Dam
 			if !each(&w.record) {
 				return false
 			}
-			offset = min(offset+align8(size), len(data))
+			offset = min(offset+align8(p.size), len(data))
+		}
+		if last {
+			return true
 		}
 		at += uint32(offset)
 	}
@@ -114,13 +117,6 @@ func (b *buffer) position(at uint32, offset int) int64 {
 		return b.offset
 	}
 	return b.offset + int64(at) + int64(offset)
-}
-
-func reasonOf(what outcome) string {
-	if what == isPartial {
-		return "a record is longer than its buffer"
-	}
-	return "no record header"
 }
 
 func align8(n int) int { return (n + 7) &^ 7 }

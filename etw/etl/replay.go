@@ -94,12 +94,15 @@ func (r *replay) flagged(b *buffer) {
 
 func (r *replay) damaged(d *Damage) {
 	r.damage = append(r.damage, d)
+	r.inside.Add(d.Error(), d.Bytes)
 }
 
 // loseDamage reports damage found since the last call.
 func (r *replay) loseDamage(t model.Time) {
 	for _, d := range r.damage {
-		r.out.AddLoss(model.Loss{Time: t, CPU: -1, Lost: 1, LostBytes: uint64(d.Bytes), Origin: "file", Detail: d.Error()})
+		r.out.AddLoss(model.Loss{
+			Time: t, CPU: -1, Lost: max(d.Lost, 1), LostBytes: uint64(d.Bytes), Origin: "file", Detail: d.Error(),
+		})
 	}
 	r.damage = r.damage[:0]
 }
@@ -154,10 +157,8 @@ func (r *replay) send(batch *model.Batch, events []model.Event) {
 // finish emits the rest, with what is known only at the end.
 func (r *replay) finish(last model.Time, lateRecords uint64) {
 	r.loseDamage(last)
-	if d := r.f.damage; d != nil {
-		r.damaged(d)
-		r.loseDamage(last)
-	}
+	r.damage = append(r.damage, r.f.damage...)
+	r.loseDamage(last)
 	if n := r.decoder.Partial(); n > 0 {
 		r.out.AddProbe(
 			model.Probe{

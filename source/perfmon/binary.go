@@ -8,11 +8,13 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"lostbeat/etw"
 	"lostbeat/etw/etl"
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // classBLG is the class of the events of a binary log, as it lies in the file:
@@ -55,6 +57,8 @@ type binaryLog struct {
 	fixed bool
 	// head is the length of the first buffer, which holds the log header.
 	head int64
+	// damage is what the last whole pass could not read.
+	damage atomic.Pointer[source.Integrity]
 }
 
 // entry is one entry of the catalogue.
@@ -207,6 +211,7 @@ func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress
 		}
 	}
 	var done int64
+	var found source.Integrity
 	n := 0
 	for record, err := range etl.Records(view, size) {
 		if n++; n&63 == 0 {
@@ -218,6 +223,10 @@ func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress
 		var damage *etl.Damage
 		switch {
 		case errors.As(err, &damage):
+			if view != b.r && damage.Lost > 0 {
+				continue // the part that was passed over
+			}
+			found.Add(damage.Error(), damage.Bytes)
 			to.note(noteDamage, 1)
 			r.parts.reset()
 			continue
@@ -239,6 +248,9 @@ func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress
 		if err := r.record(record, body); err != nil {
 			return err
 		}
+	}
+	if from == 0 {
+		b.damage.Store(&found)
 	}
 	progress(b.size)
 	return nil

@@ -466,6 +466,9 @@ func (c *converter) flush() error {
 // finish sends what is left, with what could not be read as loss.
 func (c *converter) finish() error {
 	c.log.notes.Store(c.describeRun())
+	if c.from == 0 && c.err == nil {
+		c.log.verify(c)
+	}
 	if c.err != nil {
 		return c.err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // summary is what the columns of a log say about what it can show.
@@ -262,6 +263,42 @@ func (c *converter) describeRun() *[]string {
 		}
 	}
 	return &out
+}
+
+// verify computes the integrity of the log from what a whole run met.
+func (l *Log) verify(c *converter) {
+	v := &source.Integrity{Unit: "samples", Read: uint64(c.samples)}
+	told := 0
+	if l.binary != nil {
+		if found := l.binary.damage.Load(); found != nil {
+			v.Join(*found)
+			told = len(found.Damage) + found.More
+		}
+	}
+	if len(v.Damage) > 0 || c.notes[noteTorn] > 0 {
+		v.Start, v.End = l.start, c.at
+	}
+	for _, what := range [...]note{noteDamage, noteTorn, noteUnknown, noteBackwards, noteColumns} {
+		n := c.notes[what]
+		if what == noteDamage {
+			n -= told
+		}
+		if n > 0 {
+			v.Add(fmt.Sprintf("%d %s", n, what), 0)
+		}
+	}
+	if n := c.notes[noteMissing]; n > 0 {
+		v.Unknown = fmt.Sprintf("%d samples are missing between others", n)
+	}
+	l.integrity.Store(v)
+}
+
+// Integrity implements source.Verified.
+func (l *Log) Integrity() source.Integrity {
+	if v := l.integrity.Load(); v != nil {
+		return *v
+	}
+	return source.Integrity{}
 }
 
 // inventory counts columns by object, in the order in which they appear.

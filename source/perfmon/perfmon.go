@@ -58,6 +58,8 @@ type Log struct {
 	first *columnSet
 	// notes are those of the last run, nil before one has ended.
 	notes atomic.Pointer[[]string]
+	// integrity is that of the last whole run.
+	integrity atomic.Pointer[source.Integrity]
 }
 
 var _ source.Seekable = (*Log)(nil)

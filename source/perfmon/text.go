@@ -272,6 +272,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		return err
 	}
 	h.noteBeyond(to)
+	pending := 0
 	for n := 0; ; n++ {
 		if n&15 == 0 {
 			if stopped(ctx) {
@@ -281,6 +282,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		}
 		line, complete, err := lines.next()
 		if errors.Is(err, io.EOF) {
+			to.note(noteText, pending)
 			progress(t.size)
 			return nil
 		}
@@ -303,10 +305,13 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 				}
 				h.noteBeyond(to)
 			default:
-				to.note(noteText, 1)
+				pending++
 			}
 			continue
 		}
+		// Text at the end is what typeperf says; between samples it is damage.
+		to.note(noteDamage, pending)
+		pending = 0
 		if !complete && c.count() < len(h.columns)-1 {
 			// The program was stopped while it wrote this line.
 			to.note(noteTorn, 1)
@@ -344,7 +349,11 @@ func (h *textHeader) sample(at model.Time, c *cells, to sink) error {
 	for _, col := range h.columns {
 		cell, more := c.next()
 		if !more {
+			to.note(noteTorn, 1)
 			break
+		}
+		if bytes.IndexByte(cell, 0) >= 0 {
+			to.note(noteDamage, 1)
 		}
 		if col == nil || !to.wants(col) {
 			continue
