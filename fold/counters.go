@@ -73,11 +73,15 @@ func CompareSamples(a, b SampleKey) int {
 type Counters struct {
 	max int
 	// Times are those of the samples; the values of a series stand at the same index, NaN for none.
-	Times  []model.Time
+	Times []model.Time
+	// Gaps says which samples stand behind a part of the file that could not be read.
+	Gaps   []bool
 	Series map[SampleKey]*Samples
 	// Total is the number of samples since the stream began, those that are no longer kept included.
 	Total int
 	room  *budget.Budget
+	// gap is Gaps for the next sample.
+	gap bool
 }
 
 // Samples is one series of a counter.
@@ -98,7 +102,8 @@ func (c *Counters) add(v *model.Counter) {
 		return
 	}
 	if n := len(c.Times); n == 0 || v.Time > c.Times[n-1] {
-		c.Times = append(c.Times, v.Time)
+		c.Times, c.Gaps = append(c.Times, v.Time), append(c.Gaps, c.gap)
+		c.gap = false
 		c.Total++
 		c.trim()
 	}
@@ -145,7 +150,7 @@ func (c *Counters) trim() {
 		return
 	}
 	half := len(c.Times) / 2
-	c.Times = slices.Delete(c.Times, 0, half)
+	c.Times, c.Gaps = slices.Delete(c.Times, 0, half), slices.Delete(c.Gaps, 0, half)
 	for _, s := range c.Series {
 		gone := min(half, len(s.Values))
 		s.Values = slices.Delete(s.Values, 0, gone)

@@ -78,6 +78,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		v, _ := b.Loss(e)
 		if w.judged {
 			w.Loss.add(v.Time, v.Lost)
+			w.Counters.gap = w.Counters.gap || v.Origin == model.OriginFile
 		}
 		if h != nil {
 			h.loss(v)

@@ -52,6 +52,8 @@ type History struct {
 	scanned  bool
 	progress Progress
 	fault    string
+	// incomplete says what of a file is damaged or missing.
+	incomplete string
 }
 
 // Progress is how far the search for findings in a recording has come.
@@ -115,6 +117,14 @@ func (h *History) SetProgress(done, total int64) {
 	defer h.mu.Unlock()
 	h.progress = Progress{done, total}
 	h.dirty.Store(true)
+}
+
+// SetIncomplete says in one line what of the file is damaged or missing; empty for nothing.
+func (h *History) SetIncomplete(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.incomplete = what
+	h.publish()
 }
 
 // SetFault says that the stream has ended by a fault; with a Hint method its hint is said too.
@@ -218,13 +228,15 @@ func (h *History) publish() {
 		Progress: h.progress,
 		Scanned:  h.scanned,
 		Fault:    h.fault,
-		Meta:     h.held.meta,
-		Probes:   h.held.probes,
-		Devices:  h.held.devices,
-		Queues:   h.held.queues,
-		versions: h.sortedFindings(),
-		frames:   h.frames,
-		open:     make([]*Frame, len(h.open)),
+
+		Incomplete: h.incomplete,
+		Meta:       h.held.meta,
+		Probes:     h.held.probes,
+		Devices:    h.held.devices,
+		Queues:     h.held.queues,
+		versions:   h.sortedFindings(),
+		frames:     h.frames,
+		open:       make([]*Frame, len(h.open)),
 	}
 	for i, f := range h.open {
 		snap.open[i] = f.seal()

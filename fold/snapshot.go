@@ -32,6 +32,8 @@ type Snapshot struct {
 	Progress Progress
 	// Fault says why the stream ended, empty when it did not.
 	Fault string
+	// Incomplete says what of a file is damaged or missing, in one line; empty when nothing is.
+	Incomplete string
 	// SelfCPU is the share of one CPU and SelfRSS the bytes of memory that lostbeat itself takes, when SelfSeen.
 	SelfCPU, SelfRSS float64
 	SelfSeen         bool

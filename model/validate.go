@@ -14,6 +14,10 @@ import (
 // place where they arrived.
 const OriginLate = "late"
 
+// OriginFile is the origin of loss events for what a file holds, or held, and
+// cannot be read or used.
+const OriginFile = "file"
+
 // OriginMemory is the origin of loss events for what there was no memory or time
 // to keep, see package budget. What reads a stream makes them, as derived events:
 // who reads it again makes them again.

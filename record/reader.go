@@ -14,9 +14,6 @@ import (
 	"lostbeat/source"
 )
 
-// originFile is the origin of loss events for what could not be read.
-const originFile = "file"
-
 // Reader reads a recording: one file, or several as one. It implements
 // source.Seekable. Its methods are not safe for concurrent use.
 type Reader struct {
@@ -218,7 +215,7 @@ func (r *Reader) run(ctx context.Context, file, first int, emit func(*model.Batc
 // Integrity implements source.Verified. Before a Run has reached the end it says
 // what the outline of the files shows.
 func (r *Reader) Integrity() source.Integrity {
-	v := source.Integrity{Unit: "blocks"}
+	v := source.Integrity{Unit: "block"}
 	for _, in := range r.inputs {
 		v.Written += uint64(len(in.blocks))
 		for _, what := range in.damage {
@@ -231,8 +228,11 @@ func (r *Reader) Integrity() source.Integrity {
 		v.Read -= min(v.Read, r.unread.Read)
 		v.Join(*r.unread)
 	}
-	if !v.Complete() {
+	switch {
+	case !v.Complete():
 		v.Start, v.End = r.Span()
+	case r.unread == nil:
+		v.Unknown = "the index says so: the blocks themselves have not been read"
 	}
 	return v
 }
@@ -284,7 +284,7 @@ func (p *pass) reportLoss(now model.Time) error {
 	}
 	var b model.Builder
 	b.AddLoss(
-		model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: originFile, Detail: p.reason},
+		model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: model.OriginFile, Detail: p.reason},
 	)
 	p.lost = 0
 	return p.emit(b.Take())

@@ -59,9 +59,9 @@ func countOf(i source.Integrity) string {
 	case i.Unit == "":
 		return ""
 	case i.Written > i.Read:
-		return words.Number(i.Read) + " of " + words.Number(i.Written) + " " + i.Unit + " read"
+		return words.Number(i.Read) + " of " + words.Plural(i.Written, i.Unit) + " read"
 	}
-	return words.Number(i.Read) + " " + i.Unit + " read"
+	return words.Plural(i.Read, i.Unit) + " read"
 }
 
 func join(prefix string, parts ...string) string {

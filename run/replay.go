@@ -36,6 +36,7 @@ func (r Replay) Run(ctx context.Context) error {
 	state := fold.NewHistory()
 	verdicts := &judged{Seekable: r.Capture}
 	shown := &screen.Jumping{History: state}
+	said(state, r.Capture)
 	player := source.NewPlayer(verdicts, source.PlayerOptions{
 		Speed: r.Speed, Start: r.Start, LeadIn: leadIn(r.Capture), Hold: true, Moved: shown.Mark,
 	})
@@ -83,7 +84,15 @@ func (r Replay) scan(ctx context.Context, verdicts *judged, state *fold.History)
 		return fmt.Errorf("look for findings: %w", err)
 	}
 	state.SetFindings(verdicts.findings())
+	said(state, c)
 	return nil
+}
+
+// said puts on the screen what of a capture is damaged or missing.
+func said(state *fold.History, c *Capture) {
+	if i := c.Integrity(); !i.Complete() {
+		state.SetIncomplete(IntegrityLine(i))
+	}
 }
 
 // leadIn is how much of a capture is played at once before a jump's target, so

@@ -12,7 +12,7 @@ type Verified interface {
 // Integrity says how much of a file could be read. The zero value knows nothing
 // and counts as complete.
 type Integrity struct {
-	// Unit is what the file is made of: "buffers", "blocks", "samples".
+	// Unit is what the file is made of: "buffer", "block", "sample".
 	Unit string
 	// Read is how many of them could be read, Written how many there were; 0 is unknown.
 	Read, Written uint64

@@ -16,9 +16,6 @@ const (
 	MaxCPUs = 8192
 )
 
-// originFile is the origin of loss events for what a file holds and cannot be used.
-const originFile = "file"
-
 // Plausible runs a file's source and hands its events on to emit, without those
 // that no host could have sent: at a time before 1970 or after 2200, of a
 // negative duration, on a CPU beyond MaxCPUs. Each consumer would otherwise have
@@ -90,7 +87,7 @@ func (p *plausible) report() error {
 	}
 	var b model.Builder
 	b.AddLoss(model.Loss{
-		Time: p.last, CPU: -1, Lost: p.lost, Origin: originFile,
+		Time: p.last, CPU: -1, Lost: p.lost, Origin: model.OriginFile,
 		Detail: "events that no host sends: before 1970 or after 2200, of a negative duration, or on a CPU above 8191",
 	})
 	p.lost = 0

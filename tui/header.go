@@ -39,6 +39,9 @@ func (u *ui) header(v *view, w int) string {
 			left = append(left, piece{dim, "(" + plural(limits, "limit") + ": d)", 11})
 		}
 	}
+	if v.snap.Incomplete != "" {
+		left = append(left, piece{warning, "· " + u.theme.glyphs.warning + " file incomplete: d", 2})
+	}
 	right := []piece{u.clock(v)}
 	loss := piece{dim, "loss 0", 4}
 	if v.snap.Lost > 0 {

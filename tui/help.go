@@ -50,11 +50,16 @@ func (u *ui) helpLines(w int) []string {
 
 // probeBands says what is seen, what is not, and why.
 func (u *ui) probeBands(v *view) []band {
+	rows := v.snap.Probes
+	if v.snap.Incomplete != "" {
+		file := model.Probe{Name: "file", State: model.ProbeDegraded, Reason: v.snap.Incomplete}
+		rows = append([]model.Probe{file}, rows...)
+	}
 	probes := &grid[model.Probe]{
 		id:    "probes",
 		title: "probes: what is seen and what is not",
 		empty: "this stream names no probes",
-		rows:  v.snap.Probes,
+		rows:  rows,
 		sort:  2,
 		ident: func(p model.Probe) string { return p.Name + "/" + p.Part },
 		cols: []column[model.Probe]{

@@ -360,6 +360,9 @@ func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 	}
 	watched := formatSpan(v.at.Sub(v.snap.Started).Truncate(time.Second))
 	now := "No fault found in " + watched
+	if v.snap.Incomplete != "" {
+		now = "No fault found in what could be read of " + watched
+	}
 	if ended > 0 {
 		now = "No fault at this moment"
 	}

@@ -162,7 +162,7 @@ func (u *ui) tick(m tickMsg) command {
 // their second is over, so within a second there is nothing new in them.
 func news(s, old *fold.Snapshot) bool {
 	return s.Now/fold.FrameStep != old.Now/fold.FrameStep || s.Now < old.Now || s.Started != old.Started ||
-		s.Fault != old.Fault || s.Progress != old.Progress ||
+		s.Fault != old.Fault || s.Incomplete != old.Incomplete || s.Progress != old.Progress ||
 		s.Scanned != old.Scanned ||
 		len(s.Probes) != len(old.Probes) ||
 		!slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })

@@ -74,7 +74,8 @@ why others were not, events by kind, and how many were lost. For Windows traces 
 every provider, event and version in the file with its count.
 
 A recording that was closed properly answers from its index, whatever its size; --verify
-reads every block of it instead. Other files are read to their end.`,
+reads every block of it instead. Other files are read to their end. The line "input" says
+how much could be read; the exit status is 3 when that was not all.`,
 		Example: `  lostbeat info night.lostbeat
   lostbeat info --verify night.lostbeat             is every block readable?
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
@@ -227,7 +228,9 @@ func (i captureInfo) write(w io.Writer) error {
 		row("input", i.Integrity)
 	}
 	for _, note := range i.Notes {
-		row("note", note)
+		if !slices.Contains(i.Damage, note) {
+			row("note", note)
+		}
 	}
 	fmt.Fprintln(t)
 	writeProbes(t, i.Probes)

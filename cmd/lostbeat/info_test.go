@@ -59,7 +59,12 @@ func infoOf(t *testing.T, args ...string) captureInfo {
 	t.Helper()
 	out, errs, status := execute(t, append([]string{"info", "--json"}, args...)...)
 	var info captureInfo
-	if err := json.Unmarshal([]byte(out), &info); err != nil || status != exitOK {
+	err := json.Unmarshal([]byte(out), &info)
+	want := exitOK
+	if !info.Complete {
+		want = exitIncomplete
+	}
+	if err != nil || status != want {
 		t.Fatalf("%v, status %d: %s%s", err, status, out, errs)
 	}
 	return info
@@ -70,6 +75,7 @@ func infoOf(t *testing.T, args ...string) captureInfo {
 func TestInfoFromTheIndex(t *testing.T) {
 	for _, path := range []string{sampleRecording(t), longRecording(t)} {
 		index, all := infoOf(t, path), infoOf(t, "--verify", path)
+		index.Integrity, all.Integrity = "", "" // the index does not say that all blocks can be read
 		if diff := cmp.Diff(all, index); diff != "" {
 			t.Errorf("the whole file (-) and its index (+) differ:\n%s", diff)
 		}

@@ -41,7 +41,7 @@ func losses(c *fold.Counters) []counterLoss {
 			l.label += " of " + fold.Printable(k.Instance)
 		}
 		for i := 1; i < len(c.Times); i++ {
-			if d := s.At(i) - s.At(i-1); d > 0 {
+			if d := s.At(i) - s.At(i-1); d > 0 && !c.Gaps[i] {
 				l.mark(i, d)
 			}
 		}
@@ -82,7 +82,7 @@ func lateSamples(c *fold.Counters) counterLoss {
 	}
 	usual := stats.Median(intervals)
 	for i, d := range intervals {
-		if d > lateFactor*usual {
+		if d > lateFactor*usual && !c.Gaps[i+1] {
 			l.mark(i+1, 1)
 		}
 	}

@@ -118,7 +118,7 @@ func (f *File) RunFrom(ctx context.Context, t model.Time, emit source.Emit) erro
 // was found inside of buffers.
 func (f *File) verify(inside source.Integrity) {
 	h := &f.header
-	v := &source.Integrity{Unit: "buffers", Read: uint64(len(f.buffers))}
+	v := &source.Integrity{Unit: "buffer", Read: uint64(len(f.buffers))}
 	if h.LogFileMode&modeCircular == 0 {
 		v.Written = uint64(h.BuffersWritten)
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"lostbeat/etw"
 )
 
 // outline is what the headers of the buffers say of a file.
@@ -38,21 +40,20 @@ type outliner struct {
 	outline
 	// gaps is how many buffers do not make sense, as far as that can be told.
 	gaps int
-	// seen finds the buffer of a sequence number.
-	seen       map[sequenceKey]int64
+	// seen finds the buffer of a sequence number in buffers.
+	seen       map[sequenceKey]int
 	candidates int
 }
 
 type sequenceKey struct {
 	sequence, flushed int64
-	size              uint32
 	processor, logger uint16
 }
 
 // readOutline walks the buffer headers to the end of the file. Where one makes no
 // sense, the walk goes on at the next that does.
 func readOutline(ctx context.Context, r io.ReaderAt, size int64, header *Header) (outline, error) {
-	w := outliner{r: r, size: size, header: header, seen: make(map[sequenceKey]int64)}
+	w := outliner{r: r, size: size, header: header, seen: make(map[sequenceKey]int)}
 	for offset, n := int64(0), 0; size-offset >= bufferHeaderSize; n++ {
 		if n&0xff == 0 && ctx.Err() != nil {
 			return outline{}, ctx.Err()
@@ -125,13 +126,13 @@ func (w *outliner) buffer(offset int64) (next int64, err error) {
 		}
 	}
 	if ok && fits && offset+length <= w.size {
-		if w.fixed == 0 && offset+length < w.size && w.size-offset-length >= bufferHeaderSize {
-			// Where each buffer has its own size, the next header has to be there.
-			_, _, nextFits, nextOK, err := w.headerAt(offset + length)
+		if w.size-offset-length >= bufferHeaderSize {
+			// The next header has to be there, or the buffer is a part of one.
+			_, following, nextFits, nextOK, err := w.headerAt(offset + length)
 			if err != nil {
 				return 0, err
 			}
-			if !nextFits || !nextOK {
+			if (!nextFits || !nextOK) && !blank(following[4:]) {
 				if next, err = w.search(offset + bufferHeaderSize); err != nil {
 					return 0, err
 				}
@@ -141,7 +142,8 @@ func (w *outliner) buffer(offset int64) (next int64, err error) {
 			}
 		}
 		if fits {
-			return offset + length, w.take(b)
+			w.take(b)
+			return offset + length, nil
 		}
 	}
 	if next == 0 {
@@ -155,7 +157,8 @@ func (w *outliner) buffer(offset int64) (next int64, err error) {
 	case next == w.size && fits:
 		// The file was cut inside it.
 		w.damaged(offset, 0, fmt.Sprintf("the file ends inside a buffer, %d bytes of it are missing", offset+length-w.size))
-		return next, w.take(b)
+		w.take(b)
+		return next, nil
 	}
 	// The header is right but for the size, which the next header shows.
 	real := next - offset
@@ -171,9 +174,7 @@ func (w *outliner) buffer(offset int64) (next int64, err error) {
 	}
 	w.repaired++
 	w.damaged(offset, 0, "the size of a buffer is damaged: it was read as far as the next one")
-	if err := w.take(b); err != nil {
-		return 0, err
-	}
+	w.take(b)
 	if rest := offset + real; rest < next {
 		return next, w.gap(rest, next)
 	}
@@ -213,43 +214,36 @@ func (w *outliner) begins(offset int64) (bool, error) {
 	return true, nil
 }
 
-// take adds a buffer, unless it is a copy of one before.
-func (w *outliner) take(b buffer) error {
-	k := sequenceKey{b.sequence, b.flushed, b.size, b.processor, b.logger}
-	if before, ok := w.seen[k]; ok {
-		same, err := w.same(before, b.offset, int64(b.size))
-		if err != nil {
-			return err
-		}
-		if same {
-			w.damaged(b.offset, int64(b.size), fmt.Sprintf("a copy of the buffer at offset %d", before))
-			return nil
-		}
-	} else {
-		w.seen[k] = b.offset
+// take adds a buffer, unless one of its sequence number is there: then the one that
+// is less damaged stays.
+func (w *outliner) take(b buffer) {
+	k := sequenceKey{b.sequence, b.flushed, b.processor, b.logger}
+	at, ok := w.seen[k]
+	switch {
+	case !ok || b.sequence == 0 && b.flushed == 0:
+		w.seen[k] = len(w.buffers)
+		w.buffers = append(w.buffers, b)
+	case w.better(&b, &w.buffers[at]):
+		w.copied(&w.buffers[at], &b)
+		w.buffers[at] = b
+	default:
+		w.copied(&b, &w.buffers[at])
 	}
-	w.buffers = append(w.buffers, b)
-	return nil
 }
 
-// same reports whether n bytes at a and at b are the same.
-func (w *outliner) same(a, b, n int64) (bool, error) {
-	const step = 64 << 10
-	x, y := make([]byte, step), make([]byte, step)
-	for n > 0 {
-		part := min(n, step)
-		if err := readFull(w.r, x[:part], a); err != nil {
-			return false, err
-		}
-		if err := readFull(w.r, y[:part], b); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(x[:part], y[:part]) {
-			return false, nil
-		}
-		a, b, n = a+part, b+part, n-part
+// better reports whether more records can be read of a than of b.
+func (w *outliner) better(a, b *buffer) bool {
+	readable := func(b *buffer) (n int) {
+		walker := walker{r: w.r, header: w.header}
+		walker.buffer(b, func(*etw.Record) bool { n++; return true }, func(*Damage) bool { n--; return true })
+		return n
 	}
-	return true, nil
+	return readable(a) > readable(b)
+}
+
+// copied notes that b is a copy of another buffer, or of its beginning.
+func (w *outliner) copied(b, of *buffer) {
+	w.damaged(b.offset, int64(b.size), fmt.Sprintf("a copy of the buffer at offset %d, or of a part of it", of.offset))
 }
 
 // gap notes that no buffer stands from offset to next. Blank space at the end is

@@ -101,7 +101,7 @@ func (r *replay) damaged(d *Damage) {
 func (r *replay) loseDamage(t model.Time) {
 	for _, d := range r.damage {
 		r.out.AddLoss(model.Loss{
-			Time: t, CPU: -1, Lost: max(d.Lost, 1), LostBytes: uint64(d.Bytes), Origin: "file", Detail: d.Error(),
+			Time: t, CPU: -1, Lost: max(d.Lost, 1), LostBytes: uint64(d.Bytes), Origin: model.OriginFile, Detail: d.Error(),
 		})
 	}
 	r.damage = r.damage[:0]

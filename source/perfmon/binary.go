@@ -229,6 +229,7 @@ func (b *binaryLog) read(ctx context.Context, from model.Time, to sink, progress
 			found.Add(damage.Error(), damage.Bytes)
 			to.note(noteDamage, 1)
 			r.parts.reset()
+			r.seen++ // the reading before the damage is not the one before the next
 			continue
 		case err != nil:
 			return fmt.Errorf("read samples: %w", err)

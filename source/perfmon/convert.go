@@ -38,6 +38,8 @@ type converter struct {
 	err     error
 	started bool
 	cadence cadence
+	// damaged says that a part of the file since the last sample could not be read.
+	damaged bool
 	// totals are the last values of running totals, by column.
 	totals  map[*column]float64
 	cpus    map[int32]*processor
@@ -122,7 +124,7 @@ func (c *converter) begin(at model.Time) (bool, error) {
 	if c.at != 0 && at <= c.at {
 		c.note(noteBackwards, 1)
 		c.builder.AddLoss(
-			model.Loss{Time: c.at, CPU: -1, Lost: 1, Origin: "file", Detail: "perfmon: " + noteBackwards.String()},
+			model.Loss{Time: c.at, CPU: -1, Lost: 1, Origin: model.OriginFile, Detail: "perfmon: " + noteBackwards.String()},
 		)
 		return false, nil
 	}
@@ -138,7 +140,19 @@ func (c *converter) begin(at model.Time) (bool, error) {
 		c.started = true
 		c.describe()
 	}
-	if missing := c.cadence.next(at); missing > 0 {
+	missing := c.cadence.next(at)
+	if c.damaged {
+		// What lies between this sample and the one before is not known: it is the
+		// first of its intervals again.
+		c.damaged = false
+		c.builder.AddLoss(model.Loss{
+			Time: at, Dur: c.interval(), CPU: -1, Lost: uint64(max(missing, 1)), Origin: model.OriginFile,
+			Detail: "perfmon: samples in a damaged part of the file",
+		})
+		c.before = 0
+		clear(c.totals)
+		c.notes[noteGap] += missing
+	} else if missing > 0 {
 		c.note(noteMissing, missing)
 		c.builder.AddLoss(
 			model.Loss{
@@ -146,8 +160,8 @@ func (c *converter) begin(at model.Time) (bool, error) {
 				Dur:    at.Sub(c.before),
 				CPU:    -1,
 				Lost:   uint64(missing),
-				Origin: "file",
-				Detail: "perfmon: " + noteMissing.String(),
+				Origin: "perfmon",
+				Detail: noteMissing.String(),
 			},
 		)
 	}
@@ -454,7 +468,13 @@ func (c *converter) addDevice(d *device) {
 	}
 }
 
-func (c *converter) note(what note, n int) { c.notes[what] += n }
+func (c *converter) note(what note, n int) {
+	c.notes[what] += n
+	switch what {
+	case noteTorn, noteDamage, noteUnknown, noteBackwards:
+		c.damaged = c.damaged || n > 0
+	}
+}
 
 func (c *converter) flush() error {
 	if b := c.builder.Take(); b != nil {
@@ -475,7 +495,7 @@ func (c *converter) finish() error {
 	for _, what := range [...]note{noteDamage, noteTorn, noteUnknown, noteColumns} {
 		if n := c.notes[what]; n > 0 && c.at != 0 {
 			c.builder.AddLoss(
-				model.Loss{Time: c.at, CPU: -1, Lost: uint64(n), Origin: "file", Detail: "perfmon: " + what.String()},
+				model.Loss{Time: c.at, CPU: -1, Lost: uint64(n), Origin: model.OriginFile, Detail: "perfmon: " + what.String()},
 			)
 		}
 	}

@@ -267,7 +267,7 @@ func (c *converter) describeRun() *[]string {
 
 // verify computes the integrity of the log from what a whole run met.
 func (l *Log) verify(c *converter) {
-	v := &source.Integrity{Unit: "samples", Read: uint64(c.samples)}
+	v := &source.Integrity{Unit: "sample", Read: uint64(c.samples)}
 	told := 0
 	if l.binary != nil {
 		if found := l.binary.damage.Load(); found != nil {
@@ -287,8 +287,11 @@ func (l *Log) verify(c *converter) {
 			v.Add(fmt.Sprintf("%d %s", n, what), 0)
 		}
 	}
+	if n := c.notes[noteGap]; n > 0 {
+		v.Written = v.Read + uint64(n)
+	}
 	if n := c.notes[noteMissing]; n > 0 {
-		v.Unknown = fmt.Sprintf("%d samples are missing between others", n)
+		v.Unknown = plural(n, "sample") + " missing between others: the logger was held up"
 	}
 	l.integrity.Store(v)
 }

@@ -24,6 +24,8 @@ const (
 	noteBackwards
 	// noteMissing is a sample that should lie between two that are too far apart.
 	noteMissing
+	// noteGap is a sample that should lie in a damaged part of the file.
+	noteGap
 	// noteColumns is a column beyond maxColumns.
 	noteColumns
 	noteCount
@@ -32,6 +34,7 @@ const (
 var noteNames = [noteCount]string{
 	"lines of text that are no samples", "torn samples", "damaged parts", "records of unknown form", "changes of " +
 		"summer time", "samples that are not later than the one before", "missing samples",
+	"samples in damaged parts",
 	"columns for which there is no room",
 }
 

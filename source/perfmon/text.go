@@ -272,7 +272,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		return err
 	}
 	h.noteBeyond(to)
-	pending := 0
+	pending, usual := 0, -1 // the cells of a line
 	for n := 0; ; n++ {
 		if n&15 == 0 {
 			if stopped(ctx) {
@@ -299,7 +299,7 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 				if h, err = t.parseHeader(line); err != nil {
 					return fmt.Errorf("header at offset %d: %w", lines.offset, err)
 				}
-				clock.offset = h.offset
+				clock.offset, usual = h.offset, -1
 				if err := to.columns(h.columns); err != nil {
 					return err
 				}
@@ -317,10 +317,36 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 			to.note(noteTorn, 1)
 			continue
 		}
+		n := c.count()
+		if usual < 0 {
+			usual = n
+		}
+		if n != usual || n < len(h.columns)-1 || !h.values(c.line) {
+			to.note(noteDamage, 1)
+			continue
+		}
 		if err := h.sample(clock.utc(local), &c, to); err != nil {
 			return err
 		}
 	}
+}
+
+// valueBytes are the bytes of which values consist, with what stands around them.
+var valueBytes = func() (set [256]bool) {
+	for _, c := range "0123456789+-.,eE\" \t;\r#INDQAS" {
+		set[c] = true
+	}
+	return set
+}()
+
+// values reports whether b, the rest of a line behind its time, consists of values.
+func (h *textHeader) values(b []byte) bool {
+	for _, c := range b {
+		if !valueBytes[c] && c != h.sep {
+			return false
+		}
+	}
+	return true
 }
 
 // noteBeyond notes the columns that are not read.
@@ -349,11 +375,7 @@ func (h *textHeader) sample(at model.Time, c *cells, to sink) error {
 	for _, col := range h.columns {
 		cell, more := c.next()
 		if !more {
-			to.note(noteTorn, 1)
 			break
-		}
-		if bytes.IndexByte(cell, 0) >= 0 {
-			to.note(noteDamage, 1)
 		}
 		if col == nil || !to.wants(col) {
 			continue
