@@ -102,7 +102,7 @@ func readAll(t *testing.T, data []byte) (got *text, losses []model.Loss, err err
 	got = &text{t: t}
 	got.AllowUnknown, got.Partial = true, true
 	err = r.Run(t.Context(), func(b *model.Batch) error {
-		if loss, ok := b.Loss(&b.Events[0]); ok && loss.Origin == originFile {
+		if loss, ok := b.Loss(&b.Events[0]); ok && loss.Origin == model.OriginFile {
 			losses = append(losses, loss)
 			return got.Check(b)
 		}
@@ -394,7 +394,7 @@ func TestKill9(t *testing.T) {
 		got := &text{t: t}
 		losses := 0
 		if err := r.Run(t.Context(), func(b *model.Batch) error {
-			if loss, ok := b.Loss(&b.Events[0]); ok && loss.Origin == originFile {
+			if loss, ok := b.Loss(&b.Events[0]); ok && loss.Origin == model.OriginFile {
 				losses++
 				return nil
 			}

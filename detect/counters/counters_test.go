@@ -73,6 +73,66 @@ func busy(usual, high float64, core int, samples ...int) func(int, int) float64 
 	}
 }
 
+// busyAll is busy on several cores.
+func busyAll(high float64, cores []int, samples ...int) func(int, int) float64 {
+	return func(c, i int) float64 {
+		if slices.Contains(cores, c) {
+			return busy(0.01, high, c, samples...)(c, i)
+		}
+		return busy(0.01, high, -1)(c, i)
+	}
+}
+
+// span is n samples from first on.
+func span(first, n int) (out []int) {
+	for i := range n {
+		out = append(out, first+i)
+	}
+	return out
+}
+
+// Without any counter of losses, cores that have no time for anything else for
+// long are a warning by themselves, and nothing is said of losses.
+func TestCounterLogWithoutLosses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		seconds int
+		want    model.Severity
+	}{{"long", 11, model.SeverityWarning}, {"short", 9, model.SeverityInfo}} {
+		s := host(600)
+		s.DPC = busyAll(0.97, []int{1, 4}, span(300, c.seconds)...)
+		log := s.Text(perfmontest.Text{Zone: " (GMT)(0)"})
+		keep := func(path string) bool {
+			return !strings.Contains(path, "UDPv") && !strings.Contains(path, "Discarded") && !strings.Contains(path, "Dropped")
+		}
+		withoutColumns(log, keep)
+		found := judgeLog(t, log.Bytes())
+		if len(found) != 1 || found[0].Severity != c.want || !strings.HasPrefix(found[0].Title, "CPUs 1 and 4 spent") ||
+			strings.Contains(found[0].Title, "no loss") {
+			t.Errorf("%s: %+v", c.name, found)
+		}
+	}
+}
+
+// withoutColumns leaves out the columns that keep does not want.
+func withoutColumns(log *perfmontest.Text, keep func(string) bool) {
+	var paths []string
+	rows := make([][]float64, len(log.Rows))
+	for i, p := range log.Paths {
+		if !keep(p) {
+			continue
+		}
+		paths = append(paths, p)
+		for j := range log.Rows {
+			rows[j] = append(rows[j], log.Rows[j].Values[i])
+		}
+	}
+	log.Paths = paths
+	for j := range log.Rows {
+		log.Rows[j].Values = rows[j]
+	}
+}
+
 func TestCounterLogs(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -89,6 +149,12 @@ func TestCounterLogs(t *testing.T) {
 		{"a third of a core", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards = busy(0.01, 0.35, 5, 300, 301, 302, 303), at(40, 301, 302, 303)
 		}, model.SeverityWarning, 5, []string{"CPU 5 spent 35 %"}},
+		{"cores that are busy together", func(s *perfmontest.Scenario) {
+			s.DPC, s.UDPErrors = busyAll(0.97, []int{2, 5}, 300, 301, 302, 303), at(7, 301, 302, 303)
+		}, model.SeverityCritical, 2, []string{"CPUs 2 and 5 spent 97.0 % of their time in DPCs", "(21 in 3 samples)"}},
+		{"one core lost, another later", func(s *perfmontest.Scenario) {
+			s.DPC, s.UDPErrors = busyAll(0.97, []int{2}, 300, 301, 302, 303), at(7, 301, 302, 303)
+		}, model.SeverityCritical, 2, []string{"CPU 2 spent"}},
 		{"interrupts", func(s *perfmontest.Scenario) {
 			s.IRQ, s.Discards = busy(0.001, 0.8, 1, 300, 301, 302, 303), at(40, 301, 302, 303)
 		}, model.SeverityCritical, 1, []string{"CPU 1 spent 80 % of its time in interrupts, usually 1.1 %"}},
@@ -119,6 +185,9 @@ func TestCounterLogs(t *testing.T) {
 			s.DPC = busy(0.01, 0.97, 5, 300, 301)
 		}, model.SeverityInfo, 5, []string{"CPU 5 spent up to 97.0 % of its time in DPCs, usually 2.0 %, in 2 samples; " +
 			"no loss"}},
+		{"nothing lost on three cores", func(s *perfmontest.Scenario) {
+			s.DPC = busyAll(0.97, []int{1, 4, 6}, span(300, 60)...)
+		}, model.SeverityInfo, 1, []string{"CPUs 1, 4 and 6 spent up to 97.0 % of their time in DPCs", "no loss"}},
 		{"likely", func(s *perfmontest.Scenario) {
 			s.DPC, s.Discards, s.UDPErrors = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303), at(7, 302, 303)
 			s.DropsSocket, s.Samples = at(30, 301, 302), 500
