@@ -78,14 +78,18 @@ func TestBoundaries(t *testing.T) {
 }
 
 var boundaries = []detecttest.Boundary{
-	{Setting: "leak.min_ports", At: 40, Says: "port-leak", Stream: growth(detecttest.Leaker(), 2, 30)},
-	{Setting: "leak.min_ports_fast", At: 70, Says: "port-leak", Stream: growth(detecttest.Leaker(), 10, 10)},
-	{Setting: "leak.min_connections", At: 60, Says: "port-leak", Stream: growth(detecttest.Dialer(), 1, 90)},
-	{Setting: "leak.min_connections_fast", At: 210, Says: "port-leak", Stream: growth(detecttest.Dialer(), 30, 10)},
+	{Setting: "leak.min_ports", At: 40, With: map[string]string{"leak.slow_note": "1000"}, Says: "port-leak",
+		Stream: growth(detecttest.Leaker(), 2, 30)},
+	{Setting: "leak.min_ports_fast", At: 70, Says: "port-leak", Stream: growth(detecttest.Leaker(), 10, 9)},
+	{Setting: "leak.min_connections", At: 180, With: map[string]string{"leak.min_connections_fast": "10000"},
+		Says: "port-leak", Stream: growth(detecttest.Dialer(), 3, 90)},
+	{Setting: "leak.slow_note", At: 30, Says: "port-leak", Stream: growth(detecttest.Leaker(), 1, 30)},
+	{Setting: "leak.slow_ports", At: 60, Says: "warning port-leak", Stream: growth(detecttest.Leaker(), 1, 60)},
+	{Setting: "leak.min_connections_fast", At: 210, Says: "port-leak", Stream: growth(detecttest.Dialer(), 30, 9)},
 	{Setting: "leak.min_ports_bounded", At: 14, With: map[string]string{"leak.bounded_share": "0.01"},
-		Says: "port-leak", Stream: bounded(2, 10)},
+		Says: "port-leak", Stream: bounded(2, 9)},
 	{Setting: "leak.bounded_share", At: 0.14, Next: 0.15, With: map[string]string{"leak.min_ports_bounded": "1"},
-		Says: "port-leak", Stream: bounded(2, 10)},
+		Says: "port-leak", Stream: bounded(2, 9)},
 	// Judged once, at the end: the steps of the last seven whole seconds.
 	{Setting: "leak.evenness", At: 0.6, With: map[string]string{"leak.min_ports_fast": "70"}, Says: "port-leak",
 		Stream: taking([]int{6, 10, 10, 10, 10, 10, 14, 10}, make([]int, 8))},
@@ -113,5 +117,5 @@ var boundaries = []detecttest.Boundary{
 		return boundedStream(400, 900)
 	}},
 	{Setting: "leak.proof_after", At: 7 * time.Second, Says: "warning port-leak",
-		Stream: growth(detecttest.Leaker(), 10, 10)},
+		Stream: growth(detecttest.Leaker(), 10, 8)},
 }

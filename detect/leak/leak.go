@@ -26,6 +26,7 @@ var leakScales = []fold.Scale{
 	{Steps: 3, Seconds: 1},
 	{Steps: 4, Seconds: 1},
 	{Steps: 7, Seconds: 1},
+	{Steps: 4, Seconds: 2}, // on a busy host a process gets no CPU for a second
 	{Steps: 6, Seconds: 2},
 	{Steps: 5, Seconds: 4},
 	{Steps: 5, Seconds: 12},
@@ -68,6 +69,8 @@ type leak struct {
 	stacked int
 	// use is how old the ports are and whether they are used, while most were held.
 	use portUse
+	// merged says that it has become part of the finding about all processes of its program.
+	merged bool
 	// earlier counts processes of the same program that leaked before and have ended.
 	earlier int
 }
@@ -100,7 +103,7 @@ func (d *portLeak) Judge(w *detect.Tick) {
 	}
 	var families []*fold.Family
 	for _, f := range w.Ports.Families {
-		if f.Sum != nil && (f.Sum.Growth() > 0 || d.cases.Get(f.Sum.ID) != nil) {
+		if f.Sum != nil && (f.Sum.Growth() > 0 || d.caseOf(f.Sum) != nil) {
 			families = append(families, f)
 		}
 	}
@@ -112,7 +115,7 @@ func (d *portLeak) Judge(w *detect.Tick) {
 		return h.Growth() > 0 && d.mayGrow(w, h) || d.caseOf(h) != nil
 	}
 	for _, h := range w.Ports.HolderList(grown) {
-		if h.Family == nil || h.Family.Sum == nil || d.cases.Get(h.Family.Sum.ID) == nil {
+		if h.Family == nil || h.Family.Sum == nil || d.caseOf(h.Family.Sum) == nil {
 			d.judge(w, h)
 		}
 	}
@@ -169,15 +172,59 @@ func sameNetns(w *detect.Tick, h *fold.Holder, before *state.Pool) bool {
 // judgeFamily judges what the processes of one program hold together, unless one
 // of them is nearly all of it.
 func (d *portLeak) judgeFamily(w *detect.Tick, f *fold.Family) {
-	if in := d.cases.Get(f.Sum.ID); in == nil {
+	if d.caseOf(f.Sum) == nil {
 		n, most := f.Growing()
-		if n < 2 || float64(most.Growth()) >= dominant*float64(f.Sum.Growth()) ||
-			slices.ContainsFunc(f.Members, func(m *fold.Holder) bool { return d.caseOf(m) != nil }) {
+		if n < 2 || float64(most.Growth()) >= dominant*float64(f.Sum.Growth()) {
 			return
 		}
 		f.Sum.Key.Pool = most.Key.Pool
+		if !d.merge(w, f) {
+			return
+		}
 	}
 	d.judge(w, f.Sum)
+}
+
+// merge makes the suspicions about single members one about the family, when all
+// of it leaks; it is false when a member has a verdict of its own, or there are
+// suspicions and the family is not one.
+func (d *portLeak) merge(w *detect.Tick, f *fold.Family) bool {
+	var of []*detect.Case[leak]
+	for _, m := range f.Members {
+		if in := d.caseOf(m); in != nil && in.Open {
+			if in.Data.proven || in.Data.refuted {
+				return false
+			}
+			of = append(of, in)
+		} else if in != nil {
+			return false
+		}
+	}
+	if len(of) == 0 {
+		return true
+	}
+	scale, proven, ok := d.leaks(w, f.Sum)
+	if !ok {
+		return false
+	}
+	for i, in := range of {
+		delete(d.of, in.Data.holder)
+		if i > 0 {
+			in.Data.merged = true
+			d.cases.End(in.Key)
+			continue
+		}
+		began := in.Data.began
+		in.Data = leak{
+			holder: f.Sum, scale: scale, proven: proven, began: began, grew: w.Now, peak: f.Sum.Growth(),
+			releasedBase: f.Sum.Released,
+		}
+		d.of[f.Sum] = in
+		d.cases.Keep(w, in.Key)
+		d.measure(f.Sum, &in.Data)
+		d.remember(w, f.Sum, &in.Data)
+	}
+	return true
 }
 
 // dominant is the part of a family's growth from which one process alone is
@@ -267,7 +314,7 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	// shown; it ends when the ports come back or the growth stops.
 	patience := max(d.settings.KeepFor.Std(), time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
 	if !data.proven {
-		patience = suspicionFor
+		patience = max(suspicionFor, time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
 	}
 	if h.Growth()*2 >= data.peak && w.Now.Sub(data.grew) <= patience {
 		d.cases.Keep(w, in.Key)
@@ -298,6 +345,9 @@ func (d *portLeak) leaks(w *detect.Tick, h *fold.Holder) (scale fold.Scale, prov
 		case s == outliving && d.outlives(w, h, grown):
 			scale, early = s, true
 		}
+	}
+	if s, sure, slow := d.slow(w, h); slow && (sure || !early) {
+		return s, sure, true
 	}
 	return scale, false, early
 }
@@ -350,6 +400,45 @@ func rises(h *fold.Holder, scale fold.Scale) bool {
 	return true
 }
 
+// slow says whether a holder takes a port every moment, and keeps each: on which
+// scale that shows, and whether it has kept so many that it is called a leak. A
+// pool that warms up looks the same until it has reached its size.
+func (d *portLeak) slow(w *detect.Tick, h *fold.Holder) (scale fold.Scale, proven, ok bool) {
+	if h.IsFamily() {
+		return scale, false, false
+	}
+	start := d.firstOfGrowth(w, h)
+	seconds := int(w.Now.Sub(start) / time.Second)
+	scale = fold.Scale{Steps: slowSteps, Seconds: seconds / (slowSteps + 1)}
+	if scale.Seconds < 1 {
+		return scale, false, false
+	}
+	grown, grows := d.grows(h, scale)
+	note, verdict := d.settings.SlowNote, d.settings.SlowPorts
+	if h.Key.Connections {
+		note, verdict = 2*note, 2*verdict
+	}
+	kept := uint64(max(0, h.Growth()-h.Floor(min(seconds, fold.SecondFloors-1))))
+	switch {
+	case !grows || kept < note || scale.Span() < d.settings.ProofAfter.Std():
+		return scale, false, false
+	case float64(grown) > maxSlow*scale.Span().Seconds(): // the other scales see it
+		return scale, false, false
+	case float64(h.SumOver(&h.ReleasedIn, seconds)) > d.settings.GivenBack*float64(grown):
+		return scale, false, false
+	case d.unsure(w, h, scale, grown):
+		return scale, false, false
+	}
+	return scale, kept >= verdict, true
+}
+
+const (
+	// slowSteps are the parts in each of which a slow leak must grow.
+	slowSteps = 5
+	// maxSlow is the number of ports a second up to which growth is slow.
+	maxSlow = 2.5
+)
+
 // mayGrow says whether the floor rises on any scale: on none of whose last two
 // steps nothing was taken.
 func (d *portLeak) mayGrow(w *detect.Tick, h *fold.Holder) bool {
@@ -380,14 +469,17 @@ func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grow
 		return false
 	}
 	need := d.settings.MinPorts
+	if h.Key.Connections && !churns && scale.Seconds == 12 && float64(grown) <= maxSlow*scale.Span().Seconds() {
+		return false // see slow: pools of connections warm up
+	}
 	switch {
-	case h.Key.Connections && !churns && scale.Seconds == 1:
+	case h.Key.Connections && !churns && scale.Seconds <= 2 && scale.Steps != 6:
 		need = d.settings.MinConnectionsFast
 	case h.Key.Connections && !churns && scale.Seconds < 12:
 		need = (d.settings.MinConnectionsFast + d.settings.MinConnections) / 2
 	case h.Key.Connections && !churns:
 		need = d.settings.MinConnections
-	case scale.Seconds == 1:
+	case scale.Seconds == 1 || scale.Seconds == 2 && scale.Steps < 5:
 		need = d.settings.MinPortsFast
 	case churns:
 		need = d.settings.MinPorts / 2

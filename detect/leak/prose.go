@@ -83,6 +83,8 @@ func (d *portLeak) outcome(data *leak, ongoing bool) string {
 		free = "; by now most of them are at rest (TIME_WAIT)"
 	}
 	switch {
+	case data.merged:
+		return "; other processes of the same program do the same: the finding about all of them goes on"
 	case data.refuted:
 		return fmt.Sprintf(
 			"; no leak: it %s each back, half of them within %s",
@@ -99,6 +101,8 @@ func (d *portLeak) outcome(data *leak, ongoing bool) string {
 		return fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
 	case !data.proven:
 		return "; too early to call it a leak"
+	case data.forecast && data.filling.Left == 0:
+		return "; the pool is exhausted"
 	case data.forecast:
 		return fmt.Sprintf("; the pool will be exhausted in %s", spanRange(data.filling))
 	}
@@ -173,7 +177,19 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 			fmt.Sprintf("%s of that name leaked before it and ended", words.Plural(data.earlier, "process", "processes")),
 		)
 	}
-	if !data.proven && ongoing {
+	if !data.proven && ongoing && data.rate <= maxSlow {
+		list = append(
+			list,
+			fmt.Sprintf(
+				"this may be a leak or a pool that warms up: %s kept so far, one every %s; if it goes on, it will be called a "+
+					"leak at %s, in about %s",
+				words.Plural(data.peak, "port"),
+				words.Span(d.every(data)),
+				words.Plural(d.verdictAt(data), "port"),
+				words.Span(time.Duration(float64(d.every(data))*float64(max(0, int(d.verdictAt(data))-data.peak)))),
+			),
+		)
+	} else if !data.proven && ongoing {
 		list = append(
 			list,
 			fmt.Sprintf(
@@ -192,6 +208,19 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 		list = append(list, data.use.inUseText())
 	}
 	return list
+}
+
+// every is the time between two ports of a leak.
+func (d *portLeak) every(data *leak) time.Duration {
+	return time.Duration(float64(time.Second) / max(data.rate, 1e-3))
+}
+
+// verdictAt is the number of ports kept from which a slow leak is called one.
+func (d *portLeak) verdictAt(data *leak) uint64 {
+	if data.holder.Key.Connections {
+		return 2 * d.settings.SlowPorts
+	}
+	return d.settings.SlowPorts
 }
 
 // maxNamed is how many processes of a family are named.

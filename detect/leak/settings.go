@@ -10,6 +10,8 @@ type Settings struct {
 	MinPortsBounded    uint64          `toml:"min_ports_bounded"`
 	MinConnections     uint64          `toml:"min_connections"`
 	MinConnectionsFast uint64          `toml:"min_connections_fast"`
+	SlowNote           uint64          `toml:"slow_note"`
+	SlowPorts          uint64          `toml:"slow_ports"`
 	Evenness           float64         `toml:"evenness"`
 	GivenBack          float64         `toml:"given_back"`
 	ProofAfter         detect.Duration `toml:"proof_after"`
@@ -67,6 +69,21 @@ func (s *Settings) Fields() []detect.Field {
 			Doc:     "growth of TCP connections within 5 s",
 			Reason:  "connection pools of 100 are common, of 200 rare",
 			Value:   &s.MinConnectionsFast,
+		},
+		{
+			Key:     "slow_note",
+			Default: "12",
+			Doc: "ports taken evenly, at most 2.5 a second, and all kept, that are a note of severity info; of connections " +
+				"twice as many",
+			Reason: "a dozen even steps without one back are no accident",
+			Value:  &s.SlowNote,
+		},
+		{
+			Key:     "slow_ports",
+			Default: "50",
+			Doc:     "the same that is called a leak",
+			Reason:  "pools that warm up have reached their size by then",
+			Value:   &s.SlowPorts,
 		},
 		{
 			Key:     "evenness",

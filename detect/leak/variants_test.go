@@ -1,6 +1,7 @@
 package leak_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,11 @@ func TestLeakVariants(t *testing.T) {
 		{"12 a second", steady(udp, 12, 0, 15), leaks(6, 9)},
 		{"5 a second", steady(udp, 5, 0, 30), leaks(14, 14)},
 		{"2 a second", steady(udp, 2, 0, 40), leaks(25, 25)},
-		{"one in 5 s", steady(udp, 0.2, 0, 400), leaks(310, 310)},
+		{"1 a second", steady(udp, 1, 0, 60), leaks(15, 52)},
+		{"one in 2 s", steady(udp, 0.5, 0, 120), leaks(30, 105)},
+		{"one in 5 s", steady(udp, 0.2, 0, 400), leaks(75, 260)},
+		{"one connection a second", steady(connect, 1, 0, 110), leaks(30, 105)},
+		{"one connection in 5 s", steady(connect, 0.2, 0, 400), leaks(150, 320)},
 		{"UDP over IPv6", steady(udp6, 25, 0, 15), leaks(5, 9, "connect")},
 		{"listeners", steady(listen, 25, 0, 15), leaks(5, 9, "listener port")},
 		{"connections that are never closed", steady(connect, 30, 0, 40), leaks(30, 30, "connection port")},
@@ -245,5 +250,99 @@ func TestLeakVariants(t *testing.T) {
 			tt.live(s)
 			detecttest.Judge(t, s.Batch(), fault, tt.want)
 		})
+	}
+}
+
+// TestSlowStart wants a pool that warms up, one port after the other, to be no
+// leak: it stays a note of severity info that says what would tell.
+func TestSlowStart(t *testing.T) {
+	udp := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowBindAny}
+	for _, c := range []struct {
+		name string
+		base detecttest.Socket
+		size int
+		// every is the number of seconds between two ports.
+		every int
+		noted bool
+	}{
+		{"8 ports", udp, 8, 1, false},
+		{"20 ports", udp, 20, 1, true},
+		{"40 ports", udp, 40, 1, true},
+		{"48 ports", udp, 48, 1, true},
+		{"20 ports, one in 2 s", udp, 20, 2, true},
+		{"20 connections", detecttest.Dialer(), 20, 1, false},
+		{"60 connections", detecttest.Dialer(), 60, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := detecttest.Ports()
+			p := detecttest.Process(7, "pool", c.base)
+			s.Seconds(c.size*c.every+200, func(i int) {
+				s.Quiet()
+				if i < c.size*c.every && i%c.every == 0 {
+					p.Second(s, 1, 0)
+				}
+			})
+			out := detecttest.Run(s.Batch(), 0)
+			noted, doubt := false, false
+			for _, e := range out {
+				noted = true
+				doubt = doubt || strings.Contains(strings.Join(e.Finding.Causes, "\n"), "a leak or a pool that warms up")
+				if e.Finding.Severity > model.SeverityInfo {
+					t.Errorf("%v: %s: %s", e.At.Sub(detecttest.Start), e.Finding.Severity, e.Finding.Title)
+				}
+			}
+			if noted != c.noted || noted != doubt {
+				t.Errorf("noted %v, in doubt %v", noted, doubt)
+			}
+			if list := detecttest.Latest(out); noted && (len(list) != 1 || list[0].Ongoing ||
+				!strings.Contains(list[0].Title, "no leak: it has stopped growing")) {
+				t.Errorf("it ends with %s", detecttest.Dump(out))
+			}
+		})
+	}
+}
+
+// TestWorkersOnABusyHost wants the leak of several processes to be one finding
+// though they begin one after the other and get no CPU for a second now and then.
+func TestWorkersOnABusyHost(t *testing.T) {
+	udp := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowBindAny}
+	for phase := range 4 {
+		s := detecttest.Ports()
+		var workers []*detecttest.Holding
+		for i := range 3 {
+			workers = append(workers, detecttest.Process(int32(40+i), "worker", udp))
+			workers[i].Port = uint16(33000 + 5000*i)
+		}
+		fault := s.Now()
+		s.Seconds(13, func(i int) {
+			s.Quiet()
+			for n, p := range workers {
+				switch begun := i - n; {
+				case begun < 0, (begun+phase)%4 == 3: // it begins later, or waits
+				case (begun+phase)%4 == 0 && begun > 0:
+					p.Second(s, 30, 0)
+				default:
+					p.Second(s, 15, 0)
+				}
+			}
+		})
+		out := detecttest.Run(s.Batch(), 0)
+		sure := model.Time(0)
+		for _, e := range out {
+			if e.Finding.Severity > model.SeverityInfo && sure == 0 {
+				sure = e.At
+			}
+		}
+		list := detecttest.Latest(out)
+		open := 0
+		for _, f := range list {
+			if f.Ongoing {
+				open++
+			}
+		}
+		if open != 1 || !strings.HasPrefix(list[0].Title, "3 processes of worker took") ||
+			sure == 0 || sure.Sub(fault) > 12*time.Second {
+			t.Errorf("phase %d: sure after %v:\n%s", phase, sure.Sub(fault), detecttest.Dump(out))
+		}
 	}
 }
