@@ -23,7 +23,7 @@ build: ## the binary, in bin/
 run: build ## build and open the live terminal UI (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat
 
-test: setup privileged ## install what the tests need and run them, without the long faults: about 10 minutes
+test: setup privileged ## install what the tests need and run them, without the long faults: about 5 minutes
 
 test-all: test long ## everything: the fault lab and other kernels, too
 
@@ -47,11 +47,11 @@ long: setup $(RUNNER) ## the long tests alone (TestLong...): the fault lab, othe
 race: ## the race detector over all tests that need no privileges
 	CGO_ENABLED=1 $(GO) test -race -short -skip '^TestLong' -p 1 -timeout 20m ./...
 
-lint: $(LINTER) ## gofmt, vet, golangci-lint, shellcheck
+lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross scripts/bench
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode scripts/bench
 
 $(RUNNER):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)
