@@ -219,6 +219,8 @@ func TestActivity(t *testing.T) {
 	sink := bound()
 	t.Cleanup(func() { unix.Close(sink) })
 	receive := func(fd int) func() {
+		// What is lost on the way fails the test; it must not hang.
+		w.check("timeout", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
 		return func() {
 			send(sink, fd)()
 			_, _, err := unix.Recvfrom(fd, buffer[:], 0)
