@@ -38,7 +38,7 @@ func samples(n int, usual, high float64, lossy bool, marks ...int) func() *model
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
 	const (
-		coincides = "no time left for what is queued on it while DPCs run"
+		coincides = "no time left for what is queued there while DPCs run"
 		unproven  = "chance alone"
 		always    = "proves nothing"
 	)
