@@ -154,7 +154,7 @@ func (w *Fold) EndTick() {
 		}
 	}
 	w.Backlog[w.Slot] = nil
-	w.Ports.endTick()
+	w.Ports.endTick(w.Now)
 	w.forgetFlows()
 	w.endDrops()
 	w.endProtocol()

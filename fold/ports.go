@@ -28,6 +28,8 @@ type Ports struct {
 	Fails map[FailKey]*Failures
 	// failed are the keys of Fails in a fixed order, nil when there are new ones.
 	failed []FailKey
+	// Searches are the processes that search a range for a free port in vain.
+	Searches map[SearchKey]*Search
 	// Families are the holders of several processes of one program together.
 	Families map[familyKey]*Family
 	// Reuse follows how each bounded pool's ports come back into use.
@@ -50,6 +52,7 @@ func newPortFacts(room *budget.Budget) *Ports {
 		numbered: make([]*Holder, 1),
 		Tuples:   make(map[Tuple]*TupleUse),
 		Fails:    make(map[FailKey]*Failures),
+		Searches: make(map[SearchKey]*Search),
 		Families: make(map[familyKey]*Family),
 		Reuse:    make(map[state.PoolKey]*Reuse),
 		levels:   make(map[state.PoolKey]*Level),
@@ -385,6 +388,9 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 		return markApart
 	}
 	p.tupleAdd(port, 1)
+	if len(p.Searches) > 0 {
+		p.found(port)
+	}
 	if !IsConnection(port) && w.State.Holders(port.Protocol, port.Netns, port.LocalPort) > 1 {
 		// Another socket of a port that is taken: a server's sockets for its
 		// clients (QUIC), one for each thread (SO_REUSEPORT), one for IPv6.
@@ -599,10 +605,11 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 }
 
 // endTick opens the next second.
-func (p *Ports) endTick() {
+func (p *Ports) endTick(now model.Time) {
 	for _, f := range p.Fails {
 		f.Second = 0
 	}
+	p.forgetSearches(now)
 }
 
 // dropRest takes a port whose rest is over out of the state, as the release

@@ -15,6 +15,9 @@ import (
 const rpcOutOfResources = 1721
 
 func (p *Ports) fail(w *Fold, v *model.PortFail) {
+	if portTaken(v.ErrorName) {
+		p.search(w, v)
+	}
 	k := FailKey{
 		Netns:    v.Netns,
 		port:     v.LocalPort,
@@ -122,6 +125,16 @@ func (p *Ports) RefusedWithin(pool state.PoolKey, since model.Time) uint64 {
 // noPortLeft says that an error means a lack of ports and nothing else.
 func noPortLeft(errorName string) bool {
 	return errorName == "STATUS_TOO_MANY_ADDRESSES" || errorName == "RPC_S_OUT_OF_RESOURCES"
+}
+
+// portTaken says that an error may mean that the port asked for is taken. Its
+// name is not known where the kernel tells that an attempt failed, and not why.
+func portTaken(errorName string) bool {
+	switch errorName {
+	case "", "unknown", "EADDRINUSE", "STATUS_ADDRESS_ALREADY_EXISTS", "STATUS_SHARING_VIOLATION":
+		return true
+	}
+	return false
 }
 
 // holderID identifies a holder in findings.

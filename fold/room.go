@@ -29,24 +29,26 @@ func newRoom(memory int64) room {
 
 // Sizes of facts, with their places in maps.
 const (
-	cpuBytes     = int(unsafe.Sizeof(CPU{})) + 64
-	deviceBytes  = int(unsafe.Sizeof(Device{})) + 128
-	socketBytes  = int(unsafe.Sizeof(Socket{})) + 128
-	flowBytes    = int(unsafe.Sizeof(Flow{})) + 256
-	holderBytes  = 4 << 10 // with the history of what it holds
-	tupleBytes   = int(unsafe.Sizeof(Tuple{}))*3/2 + 64
-	failBytes    = int(unsafe.Sizeof(FailKey{}))*3/2 + int(unsafe.Sizeof(Failures{})) + 512
-	failedBytes  = int(unsafe.Sizeof(ProcessKey{}))*3/2 + 48
-	reuseBytes   = int(unsafe.Sizeof(Reuse{})) + 256
-	reusedBytes  = int(unsafe.Sizeof(ReusePort{})) + 48
-	restBytes    = int(unsafe.Sizeof(restEnd{}))*2 + 64
-	seriesBytes  = int(unsafe.Sizeof(SampleKey{}))*3/2 + int(unsafe.Sizeof(Samples{})) + 64
-	sampleBytes  = 16
-	levelBytes   = 2 << 10                        // with its floors
-	listedBytes  = 2 * int(unsafe.Sizeof(Work{})) // in its second and in the sum
-	runBytes     = 2 * int(unsafe.Sizeof(Run{}))
-	countBytes   = 2 * int(unsafe.Sizeof(CPUCount{}))
-	sampledBytes = 2 * int(unsafe.Sizeof(StackCount{}))
+	cpuBytes      = int(unsafe.Sizeof(CPU{})) + 64
+	deviceBytes   = int(unsafe.Sizeof(Device{})) + 128
+	socketBytes   = int(unsafe.Sizeof(Socket{})) + 128
+	flowBytes     = int(unsafe.Sizeof(Flow{})) + 256
+	holderBytes   = 4 << 10 // with the history of what it holds
+	tupleBytes    = int(unsafe.Sizeof(Tuple{}))*3/2 + 64
+	failBytes     = int(unsafe.Sizeof(FailKey{}))*3/2 + int(unsafe.Sizeof(Failures{})) + 512
+	failedBytes   = int(unsafe.Sizeof(ProcessKey{}))*3/2 + 48
+	searchBytes   = int(unsafe.Sizeof(SearchKey{}))*3/2 + int(unsafe.Sizeof(Search{})) + 128
+	searchedBytes = 24
+	reuseBytes    = int(unsafe.Sizeof(Reuse{})) + 256
+	reusedBytes   = int(unsafe.Sizeof(ReusePort{})) + 48
+	restBytes     = int(unsafe.Sizeof(restEnd{}))*2 + 64
+	seriesBytes   = int(unsafe.Sizeof(SampleKey{}))*3/2 + int(unsafe.Sizeof(Samples{})) + 64
+	sampleBytes   = 16
+	levelBytes    = 2 << 10                        // with its floors
+	listedBytes   = 2 * int(unsafe.Sizeof(Work{})) // in its second and in the sum
+	runBytes      = 2 * int(unsafe.Sizeof(Run{}))
+	countBytes    = 2 * int(unsafe.Sizeof(CPUCount{}))
+	sampledBytes  = 2 * int(unsafe.Sizeof(StackCount{}))
 )
 
 func (r *room) spareCPU(id int32) *CPU {

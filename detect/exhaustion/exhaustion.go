@@ -22,6 +22,7 @@ type portExhaustion struct {
 	settings Settings
 	pools    detect.Cases[exhausted]
 	targets  detect.Cases[exhausted]
+	searches detect.Cases[search]
 	refusals refusalCases
 }
 
@@ -76,6 +77,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 		settings: s,
 		pools:    detect.NewCases[exhausted](name, l),
 		targets:  detect.NewCases[exhausted](name, l),
+		searches: detect.NewCases[search](name, l),
 		refusals: newRefusals(s, l),
 	}
 }
@@ -87,6 +89,7 @@ const name = "port-exhaustion"
 func (d *portExhaustion) Judge(w *detect.Tick) {
 	full := d.judgePools(w)
 	d.judgeTargets(w, full)
+	d.judgeSearches(w, full)
 	d.endEmptied(w)
 }
 
@@ -125,6 +128,7 @@ func (d *portExhaustion) Report(w *detect.Tick, emit func(model.Finding)) {
 	describe := func(in *detect.Case[exhausted]) model.Finding { return d.describe(w, in) }
 	d.pools.Settle(w, confirmExhaustion, emit, describe)
 	d.targets.Settle(w, confirmExhaustion, emit, describe)
+	d.searches.Settle(w, 1, emit, func(in *detect.Case[search]) model.Finding { return d.describeSearch(w, in) })
 	d.refusals.report(w, emit)
 }
 
@@ -133,6 +137,7 @@ func (d *portExhaustion) Finish(w *detect.Tick, emit func(model.Finding)) {
 	describe := func(in *detect.Case[exhausted]) model.Finding { return d.describe(w, in) }
 	d.pools.Flush(w, emit, describe)
 	d.targets.Flush(w, emit, describe)
+	d.searches.Flush(w, emit, func(in *detect.Case[search]) model.Finding { return d.describeSearch(w, in) })
 	d.refusals.cases.Flush(w, emit, describeRefusals)
 }
 
@@ -325,6 +330,11 @@ func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) 
 	return r
 }
 
+// knownErrors leaves out the name of an error that the kernel did not tell.
+func knownErrors(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "unknown" })
+}
+
 // holdersOf ranks the processes that hold the ports that match.
 func holdersOf(w *detect.Tick, match func(*state.Port) bool) []holderCount {
 	counts := make(map[fold.ProcessKey]int)
@@ -396,8 +406,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			inUse,
 			words.Plural(data.refused, "allocation"),
 		)
-		if len(at.errors) > 0 {
-			f.Title += " (" + fold.Printable(strings.Join(at.errors, ", ")) + ")"
+		if known := knownErrors(at.errors); len(known) > 0 {
+			f.Title += " (" + fold.Printable(strings.Join(known, ", ")) + ")"
 		}
 	} else {
 		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, words.Tense(ongoing, "is", "was"), inUse)
