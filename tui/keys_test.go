@@ -192,7 +192,7 @@ func TestQuitAndCopy(t *testing.T) {
 	}
 	got := out[0].(copyMsg).text
 	for _, want := range []string{"CRITICAL: CPU 0 spends 99.8 %", "host web-07, Linux 6.18.0", "from 2026-11-22 " +
-		"13:59:38.000 +00:00", "- dropped at the full backlog: 7.1M packets", "Ruled out:", "What to do:", "Events lost " +
+		"13:59:38.000 +00:00", "- dropped at the full backlog: 7.1 M packets", "Ruled out:", "What to do:", "Events lost " +
 		"while this was found: 0"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the text lacks %q:\n%s", want, got)

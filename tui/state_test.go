@@ -151,24 +151,23 @@ func (hinted) Hint() string { return "plug it in" }
 
 func TestFormats(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
-		{formatNanos(0), "0 µs"}, {formatNanos(900), "0.9 µs"}, {formatNanos(9999), "10.0 µs"},
+		{formatNanos(0), "0 µs"}, {formatNanos(900), "900 ns"}, {formatNanos(9999), "10 µs"},
 		{formatNanos(180e3), "180 µs"}, {formatNanos(1.9e6), "1.9 ms"},
-		{formatNanos(353e6), "353 ms"}, {formatNanos(999.9e6), "1.0 s"}, {formatNanos(10.797e9), "10.8 s"},
-		{formatNanos(125e9), "2 min 5 s"},
+		{formatNanos(353e6), "353 ms"}, {formatNanos(999.9e6), "1 s"}, {formatNanos(10.797e9), "11 s"},
+		{formatNanos(125e9), "2.1 min"},
 		{formatCount(0), "0"}, {formatCount(0.01), "<0.1"}, {formatCount(1.25), "1.2"},
-		{formatCount(12), "12"}, {formatCount(9870), "9,870"}, {formatCount(301_200), "301.2k"},
-		{formatCount(3.6e6), "3.6M"}, {formatCount(-5), "-5"}, {formatCount(math.NaN()), none},
-		{formatCount(2e15), "2000.0T"},
-		{formatPercent(0), "0 %"}, {formatPercent(0.0001), "<0.1 %"}, {formatPercent(0.998), "99.8 %"},
-		{formatPercent(1), "100 %"}, {formatPercent(1.5), "150.0 %"},
+		{formatCount(12), "12"}, {formatCount(9870), "9,870"}, {formatCount(301_200), "301,200"},
+		{formatCount(3.6e6), "3.6 M"}, {formatCount(-5), "-5"}, {formatCount(math.NaN()), none},
+		{formatCount(2e15), "2000.0 T"},
+		{formatPercent(0), "0 %"}, {formatPercent(0.0001), "<0.1 %"}, {formatPercent(0.0005), "0.1 %"}, {formatPercent(0.998), "99.8 %"},
+		{formatPercent(1), "100 %"}, {formatPercent(1.5), "150 %"},
 		{formatBytes(512), "512 B"}, {formatBytes(208 << 10), "208 KiB"},
 		{formatBytes(38 << 20), "38 MiB"}, {formatBytes(3 << 30), "3 GiB"},
-		{formatSpan(-1), "0 s"}, {formatSpan(12 * time.Second), "12 s"}, {formatSpan(252 * time.Second), "4 min 12 " +
-			"s"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3 h 20 min"},
-		{formatSpan(100 * time.Hour), "4 days"},
+		{formatSpan(-1), "0 s"}, {formatSpan(12 * time.Second), "12 s"}, {formatSpan(252 * time.Second), "4.2 min"}, {formatSpan(16 * time.Minute), "16 min"}, {formatSpan(200 * time.Minute), "3.3 h"},
+		{formatSpan(100 * time.Hour), "4.2 days"},
 		{formatInt(-1234567), "-1,234,567"}, {formatInt(999), "999"},
-		{formatValue(0.998, "ratio"), "99.8 %"}, {formatValue(4e6, "ns"), "4.0 ms"}, {formatValue(960, "s"), "16 min"}, {
-			formatValue(3.6e6, "packets"), "3.6M packets",
+		{formatValue(0.998, "ratio"), "99.8 %"}, {formatValue(4e6, "ns"), "4 ms"}, {formatValue(960, "s"), "16 min"}, {
+			formatValue(3.6e6, "packets"), "3.6 M packets",
 		},
 	} {
 		if tt.got != tt.want {

@@ -13,9 +13,11 @@ import (
 	"lostbeat/model/state"
 )
 
-// Number writes n for people: 412, 28,232, 3.6 M.
+// Number writes n for people: 412, 28,232, 3.6 M, with G and T for more.
 func Number[T int | uint64 | int64](n T) string {
 	switch v := float64(n); {
+	case v >= 1e12:
+		return fmt.Sprintf("%.1f T", v/1e12)
 	case v >= 1e9:
 		return fmt.Sprintf("%.1f G", v/1e9)
 	case v >= 1e6:
@@ -45,6 +47,8 @@ func Percent(share float64) string {
 	switch {
 	case p == 0 || p >= 99.95:
 		return fmt.Sprintf("%.0f %%", p)
+	case p > 0 && p < 0.05:
+		return "<0.1 %"
 	case p >= 95 || p < 10:
 		return fmt.Sprintf("%.1f %%", p)
 	}
