@@ -88,11 +88,11 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 		list = append(list, fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
 			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet")))
 		if n := setting(w, "netdev_max_backlog"); n > 0 {
-			return append(list, fmt.Sprintf("net.core.netdev_max_backlog is %s (1,000 by default): it was read",
-				words.Number(uint64(n))))
+			return append(list, fmt.Sprintf("more packets waited at a time than net.core.netdev_max_backlog allows: it is %s "+
+				"(1,000 by default), it was read", words.Number(uint64(n))))
 		}
-		return append(list, "that the backlog (net.core.netdev_max_backlog) is small for these bursts is inferred: "+
-			"the setting was not read")
+		return append(list, "more packets waited at a time than net.core.netdev_max_backlog allows; what it is set to was "+
+			"not read (1,000 by default)")
 	case limited:
 		return append(list, fmt.Sprintf("the flow limit (net.core.flow_limit_cpu_bitmap) dropped %s of %s: it drops packets "+
 			"of flows that bring most of the packets while the backlog is more than half full",

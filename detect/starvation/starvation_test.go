@@ -107,7 +107,7 @@ func TestReasons(t *testing.T) {
 			rx: 0.1, user: 0.25, system: 0.05, packets: 9000, dropped: 8000, wait: 4 * time.Millisecond,
 		}, 1, []string{"Programs h", "CPU 0 and its softirqs", "8,000 packets lost at its backlog in 1 s"}},
 		{"small backlog", shallow, 8, []string{
-			"netdev_max_backlog on CPU 0: 2,400 packets lost at its backlog in 8 s", "is inferred"}},
+			"netdev_max_backlog on CPU 0: 2,400 packets lost at its backlog in 8 s", "not read (1,000 by default)"}},
 		{"flow limit", limited, 8, []string{"The flow limit of CPU 0", "71,200 of 72,000 packets"}},
 		{"burst", burst, 1, []string{"A burst", "CPU 0", "20,000 packets lost at its backlog in 1 s"}},
 		{"not known", mystery, 3, []string{"The backlog of CPU 0", "why is not known", "60,000 packets"}},
@@ -322,9 +322,9 @@ func TestSettingIsRead(t *testing.T) {
 	}
 	list, _ := findings(t, s.Batch())
 	has(t, &list[0], "Bursts exceed netdev_max_backlog (10 packets) on CPU 0",
-		"netdev_max_backlog is 10 (1,000 by default)")
-	if strings.Contains(text(&list[0]), "inferred") {
-		t.Error("what was read is called inferred")
+		"allows: it is 10 (1,000 by default), it was read")
+	if strings.Contains(text(&list[0]), "not read") {
+		t.Error("what was read is called unread")
 	}
 }
 

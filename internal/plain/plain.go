@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Quantity formats a value with its unit for people.
+// Quantity formats a value with its unit for people, with a comma between thousands.
 func Quantity(v float64, unit string) string {
 	switch unit {
 	case "ns":
@@ -17,13 +17,26 @@ func Quantity(v float64, unit string) string {
 	case "ratio":
 		return strconv.FormatFloat(v*100, 'f', 1, 64) + " %"
 	case "":
-		return strconv.FormatFloat(v, 'f', -1, 64)
+		return grouped(v, -1)
 	}
 	digits := 0
 	if v != float64(int64(v)) {
 		digits = 1
 	}
-	return strconv.FormatFloat(v, 'f', digits, 64) + " " + unit
+	return grouped(v, digits) + " " + unit
+}
+
+// grouped formats a number with so many decimals, with commas between the thousands in front of them.
+func grouped(v float64, decimals int) string {
+	text := strconv.FormatFloat(v, 'f', decimals, 64)
+	whole, fraction, hasFraction := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0 && whole[i-1] != '-'; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if hasFraction {
+		return whole + "." + fraction
+	}
+	return whole
 }
 
 // Duration formats d with three significant digits or so.

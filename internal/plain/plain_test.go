@@ -7,3 +7,22 @@ func TestText(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestQuantity(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 packets":         Quantity(0, "packets"),
+		"999 packets":       Quantity(999, "packets"),
+		"1,000 packets":     Quantity(1000, "packets"),
+		"1,234,567 packets": Quantity(1234567, "packets"),
+		"1,234.5 packets/s": Quantity(1234.5, "packets/s"),
+		"-999 packets":      Quantity(-999, "packets"),
+		"-1,000 packets":    Quantity(-1000, "packets"),
+		"12,345.25":         Quantity(12345.25, ""),
+		"12.3 %":            Quantity(0.1234, "ratio"),
+		"1.5 s":             Quantity(1.5e9, "ns"),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
