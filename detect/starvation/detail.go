@@ -43,7 +43,13 @@ func (d *starvation) collectDetail(w *detect.Tick, cpu int32, data *starved) {
 		data.stacks = s
 	}
 	if s := w.KsoftirqdOf(cpu); s.In(model.SchedWaiting).Total > data.sched.In(model.SchedWaiting).Total {
-		data.sched, data.named = s, d.holderOf(w, cpu)
+		data.sched = s
+		if h := d.holderOf(w, cpu); h.known() || data.named.samples == 0 {
+			data.named = h
+		}
+	}
+	if h := d.runnerOf(w, cpu); h.samples > data.named.samples && (!data.named.known() || data.named.samples > 0) {
+		data.named = h
 	}
 }
 

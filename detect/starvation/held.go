@@ -2,6 +2,8 @@ package starvation
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -20,8 +22,8 @@ type holder struct {
 	priority int64
 	// run is how long it ran while ksoftirqd waited, of is how long that waited.
 	run, of time.Duration
-	// entry and function are the kernel code that holds the softirqs back, samples its part of all samples of the CPU;
-	// empty where it is the task that holds the CPU.
+	// entry and function are the kernel code that holds the softirqs back, empty where it is the task that holds the CPU;
+	// samples is its part of all samples of the CPU, 0 where it was not found by samples.
 	entry, function string
 	samples, all    uint64
 }
@@ -68,6 +70,33 @@ func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 		}
 	}
 	return holder{}
+}
+
+// runnerOf returns the task that most samples of a CPU are of, those in deferred
+// work left out: ksoftirqd need not wait for who has the CPU, where interrupts
+// give NET_RX its time. The policy is known where ksoftirqd did wait for it.
+func (d *starvation) runnerOf(w *detect.Tick, cpu int32) (h holder) {
+	stacks := w.StacksOf(cpu)
+	var tasks uint64
+	sums := make(map[int32]uint64)
+	for _, n := range stacks.Counts {
+		if n.Softirq || n.PID <= 0 || strings.HasPrefix(n.Task, "ksoftirqd/") {
+			continue
+		}
+		tasks += n.Samples
+		if sums[n.PID] += n.Samples; sums[n.PID] > h.samples {
+			h = holder{task: n.Task, pid: n.PID, samples: sums[n.PID], all: stacks.Samples}
+		}
+	}
+	if h.samples < minStackSamples || float64(h.samples) < leadingShare*float64(tasks) ||
+		float64(h.samples) < kernelShare*float64(stacks.Samples) {
+		return holder{}
+	}
+	rivals := w.KsoftirqdOf(cpu).Rivals
+	if i := slices.IndexFunc(rivals, func(r fold.Rival) bool { return r.PID == h.pid }); i >= 0 {
+		h.policy, h.priority, h.group = rivals[i].Policy, rivals[i].Priority, rivals[i].Cgroup
+	}
+	return h
 }
 
 // delayable are the vectors whose waits count: RCU and SCHED wait for long on healthy hosts, too.

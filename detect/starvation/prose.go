@@ -95,6 +95,9 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 		tasks := ""
 		if share := fold.TaskShare(&data.facts); share >= 0.2 {
 			tasks = ", programs " + words.Percent(share)
+			if h := data.culprit(); h.known() {
+				tasks += " (among them " + h.name() + ")"
+			}
 		}
 		return fmt.Sprintf(
 			"CPU %d %s no time left: %s %s %s of it%s: %s",
@@ -146,7 +149,11 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 		work,
 	)
 	if lost != "" {
-		return fmt.Sprintf("%s and %s not keep up: %s", title, words.Tense(ongoing, "does", "did"), lost)
+		beside := ""
+		if h := data.culprit(); h.realTime() && fold.TaskShare(&data.facts) >= 0.1 {
+			beside = " beside " + h.name()
+		}
+		return fmt.Sprintf("%s and %s not keep up%s: %s", title, words.Tense(ongoing, "does", "did"), beside, lost)
 	}
 	return fmt.Sprintf(
 		"%s and %s %s of other work, the worst by %s (%s)",
@@ -289,7 +296,8 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	if layout := d.layout(w, data); layout != "" {
 		list = append(list, layout)
 	}
-	if data.pattern == crowded && len(data.sched.Rivals) > 0 {
+	if h := data.culprit(); data.pattern == crowded && (h.known() || len(data.sched.Rivals) > 0) ||
+		data.pattern == saturated && h.realTime() {
 		list = append(list, d.rivals(w, data)...)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost >= d.settings.ExpensivePacket.Std() {

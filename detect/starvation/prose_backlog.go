@@ -136,6 +136,10 @@ func (d *starvation) rivals(w *detect.Tick, data *starved) (list []string) {
 		}
 		list = append(list, text)
 	}
+	if h := data.culprit(); len(list) == 0 && h.samples > 0 && h.function == "" && h.entry == "" {
+		list = append(list, fmt.Sprintf("of %s of CPU %d, %s were of %s, deferred work left out",
+			words.Plural(h.all, "sample"), data.cpu, words.Number(h.samples), h.name()))
+	}
 	if len(list) == 0 {
 		text := "which programs they were was not observed"
 		if why := w.Refusal(model.RequestSched, ""); why != "" {

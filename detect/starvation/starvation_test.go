@@ -328,6 +328,64 @@ func TestSettingIsRead(t *testing.T) {
 	}
 }
 
+// TestProgramBySamples has a program hold a CPU for which ksoftirqd does not
+// wait: it is named by the samples of the CPU where it has most of them, and with
+// its policy where ksoftirqd waited behind it at all.
+func TestProgramBySamples(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		hog, other   uint64
+		waited       bool
+		parts, lacks []string
+	}{
+		{"most of it", 110, 40, false, []string{
+			"hog[900] holds CPU 0 and its softirqs get too little of it", "of 597 samples of CPU 0, 330 were of hog[900]",
+		}, []string{"SCHED_FIFO"}},
+		{"most of it, and ksoftirqd waited for a moment", 110, 40, true, []string{
+			"hog[900] (SCHED_FIFO, priority 50) holds CPU 0",
+		}, nil},
+		{"one of several", 70, 80, false, []string{"Programs hold CPU 0"}, []string{"hog[900]"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := detecttest.New()
+			for i := range 10 {
+				l := quiet
+				if i >= 2 {
+					l = starved
+					sampled(s, 0, 199,
+						model.StackSample{Samples: tt.hog, Task: "hog", PID: 900},
+						model.StackSample{Samples: tt.other / 2, Task: "sh", PID: 901},
+						model.StackSample{Samples: tt.other / 2, Task: "cc", PID: 902},
+						model.StackSample{Samples: 40, Softirq: true, Function: "process_backlog", Task: "hog", PID: 900})
+				}
+				if i >= 2 && tt.waited {
+					s.Builder().AddSchedStateEvent(model.SchedStateEvent{
+						Time: s.End(), Dur: time.Second, CPU: 0, PID: 15, TID: 15, Task: "ksoftirqd/0",
+						State: model.SchedWaiting, Total: 3 * time.Millisecond, Longest: time.Millisecond,
+					})
+					s.Builder().AddSchedRival(model.SchedRival{
+						Time: s.End(), Dur: time.Second, CPU: 0, PID: 900, TID: 900, Run: time.Millisecond / 2, VictimTID: 15,
+						VictimPid: 15, Policy: model.SchedPolicyFIFO, Priority: 50, Task: "hog", Victim: "ksoftirqd/0",
+					})
+				}
+				second(s, 0, l)
+				second(s, 1, quiet)
+				s.Next()
+			}
+			list, _ := findings(t, s.Batch())
+			if len(list) != 1 {
+				t.Fatalf("%d findings", len(list))
+			}
+			has(t, &list[0], tt.parts...)
+			for _, part := range tt.lacks {
+				if strings.Contains(text(&list[0]), part) {
+					t.Errorf("finding has %q:\n%s", part, text(&list[0]))
+				}
+			}
+		})
+	}
+}
+
 // sampled adds kernel stacks of a second.
 func sampled(s *detecttest.Stream, cpu int32, of uint64, list ...model.StackSample) {
 	for _, c := range list {
