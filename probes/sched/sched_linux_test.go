@@ -126,6 +126,17 @@ func near(got, want time.Duration, share float64) bool {
 	return (got - want).Abs() <= max(time.Duration(float64(want)*(share+accuracy())), 20*time.Millisecond)
 }
 
+// ranFor says whether a child was seen to run for as long as its own clock says.
+// That clock stands still in interrupts where the kernel accounts them by
+// themselves, and the probe does not see those of the local timer, which have no
+// handler: in an emulated guest on a busy host they took 40 % of a CPU.
+func ranFor(got time.Duration, p part, share float64) bool {
+	if ran, wall := time.Duration(p.CPU), time.Duration(p.Wall); vmtest.Guest() && got > ran {
+		return got <= wall+20*time.Millisecond
+	}
+	return near(got, time.Duration(p.CPU), share)
+}
+
 // A real-time task takes the CPU of a thread that always wants it: it is named,
 // with its policy and priority, and it ran for as long as its own clock says.
 func TestRivalIsNamed(t *testing.T) {
@@ -143,13 +154,14 @@ func TestRivalIsNamed(t *testing.T) {
 	}
 	hog.begin()
 	time.Sleep(700 * time.Millisecond)
-	hogged := time.Duration(hog.end().CPU)
+	played := hog.end()
+	hogged := time.Duration(played.CPU)
 	s.Intervals(1)
 	o := result(t, s, victim.part.TID)
 	ran, of := o.ran(hog.part.TID)
 	waited := o.total(model.SchedWaiting)
 	t.Logf("the hog ran for %v; seen %v; it waited %v", hogged, ran, waited)
-	if !near(ran, hogged, 0.1) || of.Policy != model.SchedPolicyFIFO || of.Priority != 42 ||
+	if !ranFor(ran, played, 0.1) || of.Policy != model.SchedPolicyFIFO || of.Priority != 42 ||
 		int(of.PID) != hog.pid() || of.CPU != 1 || of.Task != "lb-spin" {
 		t.Errorf("the hog ran for %v: %v, %+v", hogged, ran, of)
 	}
@@ -452,11 +464,11 @@ func TestBusyItself(t *testing.T) {
 	s := watching(t, processOf(c))
 	c.begin()
 	time.Sleep(1500 * time.Millisecond)
-	ran := time.Duration(c.end().CPU)
+	played := c.end()
 	s.Intervals(1)
 	o := result(t, s, c.part.TID)
-	if got := o.total(model.SchedRunning); !near(got, ran, 0.05) {
-		t.Errorf("it ran for %v, seen %v", ran, got)
+	if got := o.total(model.SchedRunning); !ranFor(got, played, 0.05) {
+		t.Errorf("it ran for %v of %v, seen %v", time.Duration(played.CPU), time.Duration(played.Wall), got)
 	}
 }
 
