@@ -353,7 +353,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 				}
 			}
 		}
-		if !expected && f.Severity > model.SeverityInfo && !slices.Contains(r.Scenario.Allow, f.Detector) {
+		allowed := slices.Contains(r.Scenario.Allow, f.Detector) || env != nil && slices.Contains(env.allowed, f.Detector)
+		if !expected && f.Severity > model.SeverityInfo && !allowed {
 			r.False = append(r.False, f)
 		}
 	}

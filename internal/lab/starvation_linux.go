@@ -2,7 +2,10 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,7 +28,7 @@ func backlogScenarios() []*Scenario {
 			Doc:    "a SCHED_FIFO program that holds the CPU which receives",
 			Length: 8 * time.Second,
 			// How much NET_RX gets beside it depends on the host's interrupts: the title may name either.
-			Expect: []Expectation{starvation("CPU 0", "packets lost")},
+			Expect: []Expectation{starvation("CPU 0", "packets lost", "SCHED_FIFO, priority 50")},
 			Allow:  []string{"socket-drop"},
 			Run: func(ctx context.Context, e *Env) error {
 				return starveKsoftirqd(ctx, e, 1, 1.2, 16, "-cpu", "0", "-fifo", "50", "-on", "60ms", "-off", "10ms")
@@ -190,4 +193,24 @@ func (e *Env) secondLink(ctx context.Context, sender, receiver string) (string, 
 		}
 	}
 	return recv, e.awaitLink(ctx, sender, send)
+}
+
+// softnet is what all CPUs have handled and lost at their backlogs since the host started.
+type softnet struct{ processed, dropped uint64 }
+
+// readSoftnet reads the kernel's own counters.
+func readSoftnet() (sum softnet, err error) {
+	text, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		return sum, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var processed, dropped uint64
+		if _, err := fmt.Sscanf(line, "%x %x", &processed, &dropped); err != nil {
+			return sum, fmt.Errorf("read /proc/net/softnet_stat: %w", err)
+		}
+		sum.processed += processed
+		sum.dropped += dropped
+	}
+	return sum, nil
 }

@@ -23,7 +23,7 @@ func pinnedIPv6(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	if err := e.DearRules(ctx, receiver, input6, 300); err != nil {
+	if err := e.ExpensiveRules(ctx, receiver, input6, 300); err != nil {
 		return err
 	}
 	to := fmt.Sprintf("[%s]:%d", receiverAddr6, e.port())
@@ -50,7 +50,7 @@ func pinnedLoopback(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.loopback = true
-	if err := e.DearRules(ctx, ns, input, 300); err != nil {
+	if err := e.ExpensiveRules(ctx, ns, input, 300); err != nil {
 		return err
 	}
 	to := fmt.Sprintf("127.0.0.1:%d", e.port())
