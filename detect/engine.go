@@ -170,6 +170,11 @@ type (
 	DeviceDrops struct{ Device fold.DeviceKey }
 	// SocketDrops are the packets lost at a socket's receive queue.
 	SocketDrops struct{ Socket fold.SocketKey }
+	// RingDrops are the packets that a device's ring lost in one direction, of which ring-drop speaks.
+	RingDrops struct {
+		Device   fold.DeviceKey
+		Transmit bool
+	}
 	// BacklogDrops are the packets lost at a CPU's backlog.
 	BacklogDrops struct{ CPU int32 }
 	// PoolRefusals are the allocations that a pool of ports refused, and the ports that are missing from it.
@@ -185,11 +190,13 @@ type (
 
 func (DeviceDrops) claim()    {}
 func (SocketDrops) claim()    {}
+func (RingDrops) claim()      {}
 func (BacklogDrops) claim()   {}
 func (PoolRefusals) claim()   {}
 func (TargetRefusals) claim() {}
 
-// Claim says that a case of the calling detector explains c; to be called while judging.
+// Claim says that a case of the calling detector explains c; to be called while
+// judging, or while reporting for the detectors behind the calling one in the list.
 func (t *Tick) Claim(c Claim) {
 	if t.claims == nil {
 		t.claims = make(map[Claim]bool)

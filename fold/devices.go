@@ -72,6 +72,9 @@ type DeviceSecond struct {
 // Drops is what the device lost.
 func (s *DeviceSecond) Drops() uint64 { return s.Ring + s.Device }
 
+// Counted says that the device's counters were read.
+func (s *DeviceSecond) Counted() bool { return s.active }
+
 // ReasonCount counts drops by reason and queue or location.
 type ReasonCount struct {
 	Reason, Location string

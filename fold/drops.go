@@ -2,6 +2,7 @@ package fold
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"lostbeat/model"
@@ -65,8 +66,13 @@ type Drop struct {
 // transmits says that the host was sending the packets of a drop. Recordings
 // from before the direction was told have it in the function's name only.
 func transmits(v *model.Drop) bool {
-	return v.Flags&model.FlagTransmit != 0 || v.Place == model.PlaceQdisc ||
-		strings.HasSuffix(v.Location, "_xmit") || v.Location == "__dev_queue_xmit"
+	return v.Flags&model.FlagTransmit != 0 || v.Place == model.PlaceQdisc || strings.HasPrefix(v.Reason, "NEIGH_") ||
+		strings.HasSuffix(v.Location, "_xmit") || slices.Contains(sendingFunctions, v.Location)
+}
+
+// sendingFunctions lose packets that are on their way to the next hop.
+var sendingFunctions = []string{
+	"__dev_queue_xmit", "arp_error_report", "ndisc_error_report", "neigh_probe", "neigh_invalidate", "__neigh_event_send",
 }
 
 // otherSocketReasons are the reasons for which packets are lost at a socket although its receive queue has room:

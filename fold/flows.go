@@ -129,3 +129,20 @@ func (w *Fold) forgetFlows() {
 		}
 	}
 }
+
+// FlowPort is the local port of a flow.
+type FlowPort struct {
+	Protocol model.Protocol
+	Port     uint16
+}
+
+// RegularPorts returns the local ports at which packets arrive regularly, or did so before they failed to come.
+func (w *Fold) RegularPorts() map[FlowPort]bool {
+	ports := make(map[FlowPort]bool)
+	for k, f := range w.flows {
+		if f.Usual() > 0 {
+			ports[FlowPort{k.Protocol, k.LocalPort}] = true
+		}
+	}
+	return ports
+}

@@ -16,7 +16,8 @@ type SocketKey struct {
 	pid      int32
 }
 
-func compareSockets(a, b SocketKey) int {
+// CompareSockets orders sockets.
+func CompareSockets(a, b SocketKey) int {
 	return cmp.Or(
 		cmp.Compare(a.protocol, b.protocol),
 		cmp.Compare(a.port, b.port),
@@ -100,7 +101,7 @@ func addCPU(list []CPUCount, cpu int32, n uint64) []CPUCount {
 
 // SortedSockets returns the sockets with facts, in a fixed order.
 func (w *Fold) SortedSockets() []*Socket {
-	return sorted(&w.sortedSockets, w.sockets, compareSockets)
+	return sorted(&w.sortedSockets, w.sockets, CompareSockets)
 }
 
 func (s *Socket) sumUp(slots []int) {

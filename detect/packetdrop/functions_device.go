@@ -13,6 +13,7 @@ var deviceFunctions = []Reason{
 		Advice: "Find what kept the receiver's NAPI or softirq from running. If the peer was down or is being " +
 			"removed, bring it up (ip link).",
 		Proven: "probes/drop TestThreadedRing",
+		Gone:   true,
 	},
 	{
 		Name:    "veth_xdp_rcv",
@@ -29,6 +30,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
 		Advice:  "Compare state and MTU of both ends (ip link).",
+		Gone:    true,
 	},
 	{
 		Name: "__dev_forward_skb",
@@ -38,6 +40,7 @@ var deviceFunctions = []Reason{
 		Confirm: []string{ReadMTU},
 		Advice:  "Compare state and MTU of both ends (ip link).",
 		Proven:  "peer_down",
+		Gone:    true,
 	},
 	{
 		Name:    "is_skb_forwardable",
@@ -45,6 +48,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
 		Advice:  "Compare state and MTU of both ends (ip link).",
+		Gone:    true,
 	},
 	{
 		Name:    "tun_net_xmit",
@@ -64,6 +68,7 @@ var deviceFunctions = []Reason{
 		Meaning: "A macvlan device did not pass the packet on.",
 		Cause:   CauseDevice,
 		Advice:  "Check that the device and the one below it are up (ip -d link).",
+		Gone:    true,
 	},
 	{
 		Name:    "ipvlan_",
@@ -76,12 +81,14 @@ var deviceFunctions = []Reason{
 		Meaning: "A bond had no member that could send the packet.",
 		Cause:   CauseDevice,
 		Advice:  "Check the members (cat /proc/net/bonding/DEVICE): all of them may have lost their link.",
+		Gone:    true,
 	},
 	{
 		Name:    "vlan_",
 		Meaning: "A VLAN device did not pass the packet on.",
 		Cause:   CauseDevice,
 		Advice:  "Check that the device and the one below it are up (ip -d link).",
+		Gone:    true,
 	},
 	{
 		Name:    "br_flood",
@@ -90,6 +97,7 @@ var deviceFunctions = []Reason{
 		Advice: "Nothing on a bridge that is meant to be empty. Otherwise add the missing port, or check its " +
 			"state (bridge link).",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "br_",
@@ -97,6 +105,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseConfiguration,
 		Advice:  "Read bridge link, bridge vlan and bridge fdb. Nothing on a bridge that is meant to be empty.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "vxlan_",
@@ -229,6 +238,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseFilter,
 		Advice:  "Check the filter if the program should have had the packet.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "enqueue_to_backlog",
@@ -254,6 +264,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseNormal,
 		Advice:  "Nothing, unless the device should not have gone.",
 		Healthy: true,
+		Gone:    true,
 	},
 	{
 		Name:    "dev_deactivate",
@@ -261,6 +272,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseNormal,
 		Advice:  "Nothing, unless the device should not have gone down.",
 		Healthy: true,
+		Gone:    true,
 	},
 	{
 		Name:    "qdisc_reset",
@@ -269,6 +281,7 @@ var deviceFunctions = []Reason{
 		Confirm: []string{ReadQdisc},
 		Advice:  "Nothing, unless the device should not have changed.",
 		Healthy: true,
+		Gone:    true,
 	},
 	{
 		Name:    "__dev_xmit_skb",
@@ -277,18 +290,21 @@ var deviceFunctions = []Reason{
 		Confirm: []string{ReadQdisc},
 		Advice:  "Compare tc -s qdisc show dev DEVICE with the rate of the link.",
 		Healthy: true,
+		Gone:    true,
 	},
 	{
 		Name:    "__dev_queue_xmit",
 		Meaning: "The device was down when the packet was to be sent, or stacked devices form a loop.",
 		Cause:   CauseDevice,
 		Advice:  "Bring the device up (ip link) or find out why it is down.",
+		Gone:    true,
 	},
 	{
 		Name:    "dev_hard_start_xmit",
 		Meaning: "The driver did not take the packet.",
 		Cause:   CauseDevice,
 		Advice:  "Check the driver's log (dmesg) and counters (ethtool -S).",
+		Gone:    true,
 	},
 	{
 		Name:    "validate_xmit_",
@@ -304,6 +320,7 @@ var deviceFunctions = []Reason{
 		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP or spanning " +
 			"tree.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name: "packet_rcv",
@@ -312,6 +329,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseBuffer,
 		Advice:  "Raise the buffer of the capture (tcpdump -B). The packet itself went on: nothing else lost it.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "tpacket_rcv",
@@ -319,6 +337,7 @@ var deviceFunctions = []Reason{
 		Cause:   CauseBuffer,
 		Advice:  "Raise the buffer of the capture (tcpdump -B). The packet itself went on: nothing else lost it.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "raw_rcv",

@@ -46,6 +46,7 @@ var protocolFunctions = []Reason{
 		Counters: []string{"Ip.InUnknownProtos"},
 		Advice:   "Load the protocol's module if the host should speak it.",
 		Healthy:  true,
+		Noise:    true,
 	},
 	{
 		Name:    "ip_mr_",
@@ -112,6 +113,7 @@ var protocolFunctions = []Reason{
 		Confirm:  []string{ReadMTU, ReadNeighbours},
 		Counters: []string{"Ip.OutDiscards"},
 		Advice:   "Read ip neigh for the next hop, and compare the MTU.",
+		Gone:     true,
 	},
 	{
 		Name:     "ip_output",
@@ -233,6 +235,8 @@ var protocolFunctions = []Reason{
 		Confirm: []string{ReadNeighbours},
 		Advice:  "Check that the host is up and on the same network and VLAN (ip neigh, arping).",
 		Healthy: true,
+		Gone:    true,
+		With:    reasonNextHop,
 	},
 	{
 		Name:    "__neigh_",
@@ -241,6 +245,8 @@ var protocolFunctions = []Reason{
 		Confirm: []string{ReadNeighbours},
 		Advice:  "Check that the host is up and on the same network and VLAN (ip neigh, arping).",
 		Healthy: true,
+		Gone:    true,
+		With:    reasonNextHop,
 	},
 	{
 		Name:    "arp_error_report",
@@ -249,6 +255,8 @@ var protocolFunctions = []Reason{
 		Confirm: []string{ReadNeighbours},
 		Advice:  "Check that the host is up and on the same network and VLAN (ip neigh, arping).",
 		Healthy: true,
+		Gone:    true,
+		With:    reasonNextHop,
 	},
 	{
 		Name:     "tcp_conn_request",
@@ -355,6 +363,7 @@ var protocolFunctions = []Reason{
 		Advice:  "Nothing, unless the device should not have changed.",
 		Healthy: true,
 		Proven:  "device_down",
+		Gone:    true,
 	},
 	{
 		Name:    "udp_destruct",

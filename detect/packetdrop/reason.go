@@ -103,6 +103,13 @@ type Reason struct {
 	Advice string
 	// Healthy says that healthy hosts show it in small numbers.
 	Healthy bool
+	// Gone says that packets are lost for it, too, when a device is removed or its link goes down.
+	Gone bool
+	// Noise says that what is lost for it is meant for nobody, as a rule, however large a share of a device's
+	// packets it is: it is a fault only where it hits a flow that comes regularly.
+	Noise bool
+	// With is the reason whose case it joins, because it has the same cause; empty none.
+	With string
 	// Proven is the case of TestReasons that has made the kernel drop packets for this reason and has compared their
 	// number with an independent count; empty where none has.
 	Proven string
@@ -125,12 +132,45 @@ const (
 // reasonNotSpecified leaves it to the function.
 const reasonNotSpecified = "NOT_SPECIFIED"
 
+// reasonNextHop is the reason of packets whose next hop does not answer.
+const reasonNextHop = "NEIGH_FAILED"
+
+// reasonNoSocket is the reason of packets for a closed port.
+const reasonNoSocket = "NO_SOCKET"
+
 // unknownReason stands for a reason that is in no table.
 var unknownReason = Reason{
 	Meaning: "The kernel or driver gives a reason that this version of lostbeat does not know.",
 	Cause:   CauseUnknown,
 	Advice:  "Look the reason and the function up in the kernel's source, and compare with the device's counters.",
 	Healthy: true,
+}
+
+// unknownOnWindows stands for what the drop events of Windows give as numbers without a documented meaning.
+var unknownOnWindows = Reason{
+	Meaning: "Windows gives a number as the reason; lostbeat does not know what this number means.",
+	Cause:   CauseUnknown,
+	Advice: "Compare with the counters of the adapter (Get-NetAdapterStatistics) and of the protocols (netstat -s). " +
+		"\"pktmon\" shows in which component packets are lost.",
+	Healthy: true,
+}
+
+// goneReasons stand for what became of a device, by its name in device events.
+var goneReasons = map[string]*Reason{
+	model.DeviceRemoved: {
+		Meaning: "The device was removed while packets were still sent through it.",
+		Cause:   CauseDevice,
+		Advice: "Find out what removed the device, and what still sends through it (ip route, ip neigh). Nothing if " +
+			"it was removed on purpose.",
+		Gone: true,
+	},
+	model.DeviceLinkDown: {
+		Meaning: "The link of the device was down while packets were still sent through it.",
+		Cause:   CauseDevice,
+		Advice: "Find out why the link is down: cable, switch, or the other end of a virtual link (ip -d link). " +
+			"Nothing if it was taken down on purpose.",
+		Gone: true,
+	},
 }
 
 // tables are all tables of reasons by name.

@@ -38,6 +38,7 @@ var deviceReasons = []Reason{
 		Advice: "Bring the device up (ip link) or find out why it is down. A few while it starts or stops are " +
 			"normal.",
 		Healthy: true,
+		Gone:    true,
 	},
 	{
 		Name:    "NO_TX_TARGET",
@@ -47,6 +48,8 @@ var deviceReasons = []Reason{
 			"meant to be empty.",
 		Healthy: true,
 		Proven:  "empty_bridge",
+		Gone:    true,
+		Noise:   true,
 	},
 	{
 		Name:     "PFMEMALLOC",
@@ -77,6 +80,7 @@ var deviceReasons = []Reason{
 			"tree or a VLAN that the host does not use.",
 		Healthy: true,
 		Proven:  "unknown_frames",
+		Noise:   true,
 	},
 	{
 		Name:    "SKB_CSUM",

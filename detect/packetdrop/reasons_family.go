@@ -65,6 +65,7 @@ var families = []Reason{
 		Cause:   CauseConfiguration,
 		Advice:  "Read bridge link, bridge vlan and bridge fdb.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "VXLAN_",
@@ -94,6 +95,7 @@ var families = []Reason{
 		Cause:   CauseDevice,
 		Advice:  "Nothing if few. Many: check the signal (iw dev DEVICE station dump) and the keys.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "AFD reason ",

@@ -89,6 +89,7 @@ var filterReasons = []Reason{
 		Advice: "Nothing, unless the machine should have had it: compare its MAC address with that of the " +
 			"packet.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "TAP_TXFILTER",
@@ -96,6 +97,7 @@ var filterReasons = []Reason{
 		Cause:   CauseFilter,
 		Advice:  "Nothing, unless the machine should have had it: check the filter that the hypervisor sets.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "XFRM_POLICY",
@@ -123,6 +125,7 @@ var filterReasons = []Reason{
 		Cause:   CauseFilter,
 		Advice:  "Nothing: isolated ports are kept apart on purpose.",
 		Healthy: true,
+		Noise:   true,
 	},
 	{
 		Name:    "MAC_INVALID_SOURCE",
@@ -147,6 +150,7 @@ var filterReasons = []Reason{
 			"Leave a port that spanning tree blocks because of a loop.",
 		Healthy: true,
 		Proven:  "spanning_tree",
+		Noise:   true,
 	},
 	{
 		Name:    "LOCAL_MAC",

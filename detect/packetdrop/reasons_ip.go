@@ -38,6 +38,7 @@ var ipReasons = []Reason{
 			"Otherwise it is a scan or a wrong address.",
 		Healthy: true,
 		Proven:  "ip_protocol",
+		Noise:   true,
 	},
 	{
 		Name:     "IP_INADDRERRORS",
@@ -48,6 +49,7 @@ var ipReasons = []Reason{
 			"this host is a router.",
 		Healthy: true,
 		Proven:  "wrong_address",
+		Noise:   true,
 	},
 	{
 		Name:     "IP_INNOROUTES",
@@ -83,6 +85,7 @@ var ipReasons = []Reason{
 		Advice:   "Find the sender by its MAC address (tcpdump -e). A few are normal where hosts start up.",
 		Healthy:  true,
 		Proven:   "martian_source",
+		Noise:    true,
 	},
 	{
 		Name:     "IP_INVALID_DEST",
@@ -92,6 +95,7 @@ var ipReasons = []Reason{
 		Advice:   "Find the sender by its MAC address (tcpdump -e) and correct it.",
 		Healthy:  true,
 		Proven:   "martian_destination",
+		Noise:    true,
 	},
 	{
 		Name:    "IP_LOCALNET",
@@ -109,6 +113,7 @@ var ipReasons = []Reason{
 			"few are normal.",
 		Healthy: true,
 		Proven:  "flooded",
+		Noise:   true,
 	},
 	{
 		Name:     "PKT_TOO_SMALL",
@@ -188,6 +193,7 @@ var ipReasons = []Reason{
 		Advice:   "Nothing if that is meant. Otherwise set disable_ipv6 to 0 for the device.",
 		Healthy:  true,
 		Proven:   "ipv6_off",
+		Noise:    true,
 	},
 	{
 		Name:     "IPV6_BAD_EXTHDR",
@@ -245,6 +251,7 @@ var ipReasons = []Reason{
 			"is switched off on purpose: find the program that still sends to it.",
 		Healthy: true,
 		Proven:  "no_neighbour",
+		Gone:    true,
 	},
 	{
 		Name:    "NEIGH_QUEUEFULL",
@@ -255,6 +262,8 @@ var ipReasons = []Reason{
 			"if it answers and the burst is meant.",
 		Healthy: true,
 		Proven:  "neighbour_queue",
+		Gone:    true,
+		With:    reasonNextHop,
 	},
 	{
 		Name:    "NEIGH_DEAD",
@@ -263,12 +272,15 @@ var ipReasons = []Reason{
 		Confirm: []string{ReadNeighbours},
 		Advice:  "Nothing if few. Many: the neighbour table is under pressure; compare its size with gc_thresh2.",
 		Healthy: true,
+		Gone:    true,
+		With:    reasonNextHop,
 	},
 	{
 		Name:    "NEIGH_HH_FILLFAIL",
 		Meaning: "The link-layer header could not be built for the packet's next hop.",
 		Cause:   CauseDevice,
 		Advice:  "Check the state of the device (ip -d link) and of its neighbours (ip neigh).",
+		Gone:    true,
 	},
 	{
 		Name:    "IP_TUNNEL_ECN",

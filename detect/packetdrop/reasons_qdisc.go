@@ -12,6 +12,7 @@ var qdiscReasons = []Reason{
 			"to limit; raise its rate or limit, or send less.",
 		Healthy: true,
 		Proven:  "shaper",
+		Gone:    true,
 	},
 	{
 		Name:    "QDISC_OVERLIMIT",

@@ -13,6 +13,7 @@ var socketReasons = []Reason{
 			"the ports are many and change: then it is a scan, or late answers to sockets that have closed.",
 		Healthy: true,
 		Proven:  "no_socket",
+		Noise:   true,
 	},
 	{
 		Name:     "SOCKET_RCVBUFF",
@@ -96,6 +97,7 @@ var socketReasons = []Reason{
 			"daemons filter on purpose.",
 		Healthy: true,
 		Proven:  "socket_filter",
+		Noise:   true,
 	},
 	{
 		Name:    "PACKET_SOCK_ERROR",
@@ -105,6 +107,7 @@ var socketReasons = []Reason{
 			"nothing else lost it.",
 		Healthy: true,
 		Proven:  "capture",
+		Noise:   true,
 	},
 	{
 		Name:    "SOCKET_CLOSE",

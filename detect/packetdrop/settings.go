@@ -4,12 +4,14 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of packet-drop; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinDrops     uint64  `toml:"min_drops"`
-	MinHealthy   uint64  `toml:"min_healthy"`
-	MinUnknown   uint64  `toml:"min_unknown"`
-	FilterShare  float64 `toml:"filter_share"`
-	CriticalLoss float64 `toml:"critical_share"`
-	TableFull    float64 `toml:"table_full"`
+	MinDrops         uint64  `toml:"min_drops"`
+	MinHealthy       uint64  `toml:"min_healthy"`
+	MinUnknown       uint64  `toml:"min_unknown"`
+	MinRest          uint64  `toml:"min_rest"`
+	SustainedSeconds uint64  `toml:"sustained_seconds"`
+	FilterShare      float64 `toml:"filter_share"`
+	CriticalLoss     float64 `toml:"critical_share"`
+	TableFull        float64 `toml:"table_full"`
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.
@@ -35,6 +37,21 @@ func (s *Settings) Fields() []detect.Field {
 			Doc:     "packets freed within the window in a function about which nothing is known",
 			Reason:  "some functions free packets that they have used (vsock: 30 a second on a virtual machine)",
 			Value:   &s.MinUnknown,
+		},
+		{
+			Key:     "min_rest",
+			Default: "1000",
+			Doc: "packets lost within a minute below another detector's thresholds, or within the window at many " +
+				"ports, from which they are noted",
+			Reason: "17 a second, sustained; one burst that overflows a backlog of the default size",
+			Value:  &s.MinRest,
+		},
+		{
+			Key:     "sustained_seconds",
+			Default: "30",
+			Doc:     "seconds of a minute with a loss below another detector's thresholds from which it is noted",
+			Reason:  "half of them; a host in order loses single packets in bursts, minutes apart",
+			Value:   &s.SustainedSeconds,
 		},
 		{
 			Key:     "filter_share",

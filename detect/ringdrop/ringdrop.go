@@ -123,6 +123,7 @@ func (d *ringDrop) judge(w *detect.Tick, f *fold.Device, transmit bool) {
 	if in == nil {
 		return
 	}
+	w.Claim(detect.RingDrops{Device: f.Key, Transmit: transmit})
 	data := &in.Data
 	data.device = f
 	data.addSecond(w, &f.Seconds[w.Slot])

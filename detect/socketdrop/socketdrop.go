@@ -90,6 +90,7 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 		if in == nil {
 			continue
 		}
+		w.Claim(detect.SocketDrops{Socket: s.Key})
 		data := &in.Data
 		data.socket = s
 		second := &s.Seconds[w.Slot]
