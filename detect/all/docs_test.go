@@ -2,18 +2,28 @@ package all_test
 
 import (
 	"os"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"lostbeat/detect/all"
 )
 
-// TestDocumentation wants the page to say what the detectors say of themselves.
+// TestDocumentation wants the pages to say what the detectors say of
+// themselves, in lines of at most 120 columns.
 func TestDocumentation(t *testing.T) {
-	text, err := os.ReadFile("../../docs/DETECTORS.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(text) != all.Documentation() {
-		t.Error("docs/DETECTORS.md is not what make generate writes")
+	for name, want := range map[string]string{"DETECTORS.md": all.Documentation(), "REASONS.md": all.Reasons()} {
+		text, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(text) != want {
+			t.Errorf("docs/%s is not what make generate writes", name)
+		}
+		for line := range strings.SplitSeq(want, "\n") {
+			if n := utf8.RuneCountInString(line); n > 120 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
 	}
 }

@@ -111,7 +111,7 @@ func TestNotStarvation(t *testing.T) {
 				s.CPU(0, tt.load[0])
 				s.CPU(1, tt.load[1])
 			})
-			detecttest.Check(t, s.Batch(), 0)
+			detecttest.Judge(t, s.Batch(), 0, detecttest.Verdict{}) // a note at most
 		})
 	}
 }

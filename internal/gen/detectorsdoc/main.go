@@ -1,5 +1,6 @@
 // Command detectorsdoc writes docs/DETECTORS.md from the detectors' own
-// sections and their tables of settings. It runs in detect/all.
+// sections and their lists of settings, and docs/REASONS.md from the table of
+// drop reasons. It runs in detect/all.
 package main
 
 import (
@@ -10,8 +11,10 @@ import (
 )
 
 func main() {
-	if err := os.WriteFile("../../docs/DETECTORS.md", []byte(all.Documentation()), 0o644); err != nil {
-		fmt.Fprintln(os.Stderr, "detectorsdoc:", err)
-		os.Exit(1)
+	for name, text := range map[string]string{"DETECTORS.md": all.Documentation(), "REASONS.md": all.Reasons()} {
+		if err := os.WriteFile("../../docs/"+name, []byte(text), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, "detectorsdoc:", err)
+			os.Exit(1)
+		}
 	}
 }
