@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"lostbeat/fold"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -205,6 +206,9 @@ func (s *Cases[T]) finish(t *Tick, c *Case[T], f model.Finding, ongoing bool) mo
 	f.ID = c.id
 	f.Detector = s.detector
 	f.Start, f.End, f.Ongoing = c.Start, c.Seen, ongoing
+	for i, text := range f.Advice {
+		f.Advice[i] = words.Sentence(text)
+	}
 	if f.Loss = t.Loss.Total - c.lost; f.Loss > 0 {
 		f.Evidence = append(
 			f.Evidence,

@@ -180,8 +180,8 @@ func TestNoise(t *testing.T) {
 		LocalPort: 7000,
 	}
 	for _, tt := range []struct {
-		name string
-		each func(s *detecttest.Stream, i int)
+		name     string
+		each     func(s *detecttest.Stream, i int)
 		severity model.Severity
 		// contains is in the only finding, empty when there is none.
 		contains string

@@ -39,7 +39,8 @@ func (d *packetDrop) headline(data *loss, ongoing bool) string {
 	}
 	switch data.reason.Name {
 	case reasonNoSocket:
-		return "Nothing " + words.Tense(ongoing, "listens", "listened") + " on " + port
+		nobody := words.Tense(data.protocol == model.ProtocolTCP, "No program ", "Nothing ")
+		return nobody + words.Tense(ongoing, "listens", "listened") + " on " + port
 	case reasonListenOverflow:
 		if data.port == 0 {
 			return "An accept queue " + is + " full"

@@ -5,6 +5,7 @@ package words
 import (
 	"fmt"
 	"lostbeat/fold"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -120,6 +121,29 @@ func Itoa[T int | int32 | int64 | uint16 | uint64](n T) string {
 	return strconv.FormatInt(int64(n), 10)
 }
 
+// Sentence begins text with a capital letter, unless it begins with a name or a command: a first word that is not
+// only lower-case letters, or that is listed.
+func Sentence(text string) string {
+	end := strings.IndexFunc(text, func(r rune) bool { return r < 'a' || r > 'z' })
+	if end < 0 {
+		end = len(text)
+	}
+	if end == 0 || end < len(text) && !strings.ContainsRune(" ,:;.", rune(text[end])) || isCommand(text[:end]) ||
+		end+1 < len(text) && text[end] == '.' && text[end+1] != ' ' {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// isCommand says that a word is a program that advice names first.
+func isCommand(word string) bool {
+	switch word {
+	case "ip", "tc", "ss", "ethtool", "sysctl", "nstat", "chrt", "taskset", "bpftool", "netstat", "dmesg":
+		return true
+	}
+	return false
+}
+
 // CPUMask writes the mask of CPUs 0 to n-1 as sysfs takes it.
 func CPUMask(n int) string {
 	if n <= 0 {
@@ -144,7 +168,7 @@ func RoundUp(n uint64) uint64 {
 // Rate writes a number per second.
 func Rate(rate float64) string {
 	if rate >= 9.95 {
-		return fmt.Sprintf("%.0f", rate)
+		return Number(int64(math.Round(rate)))
 	}
 	return fmt.Sprintf("%.2g", rate)
 }
