@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -25,7 +26,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 		Subject:  model.Subject{Kind: "drop", CPU: -1, PID: -1, Protocol: protocolText(data.protocol), Port: data.port},
 		Causes:   []string{data.reason.Meaning},
 		RuledOut: slices.Clone(data.ruledOut),
-		Advice:   []string{data.reason.Advice},
+		Advice:   []string{data.advice()},
 	}
 	if data.device.Name != "" {
 		f.Subject.Device = fold.Printable(data.device.Name)
@@ -55,6 +56,14 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 	return f
 }
 
+// advice is that of the reason, with the name of the device.
+func (l *loss) advice() string {
+	if l.device.Name == "" {
+		return l.reason.Advice
+	}
+	return strings.ReplaceAll(l.reason.Advice, "DEVICE", deviceName(l.device))
+}
+
 // details are what a finding says beside the meaning of its reason.
 func (d *packetDrop) details(data *loss, netns string) (list []string) {
 	if data.at != 0 {
@@ -68,14 +77,13 @@ func (d *packetDrop) details(data *loss, netns string) (list []string) {
 	if len(data.locations.list) > 0 {
 		from = ", dropped in " + data.locations.String()
 	}
-	switch data.reasons.String() {
-	case "", reasonNotSpecified:
-		list = append(list, "The kernel gives no reason"+from+": the function is all that is known.")
-		if data.match == MatchFunction || data.gone != "" {
-			list[len(list)-1] = "The kernel gives no reason" + from + ": the cause is concluded from the function."
-		}
+	switch reason := data.reasons.String(); {
+	case reason != "" && reason != reasonNotSpecified:
+		list = append(list, "Drop reason "+reason+from+".")
+	case data.match == MatchFunction:
+		list = append(list, "The kernel gives no reason"+from+": the cause is concluded from the function.")
 	default:
-		list = append(list, "Drop reason "+data.reasons.String()+from+".")
+		list = append(list, "The kernel gives no reason"+from+".")
 	}
 	list = append(list, data.confirmed...)
 	if netns != "" {

@@ -25,7 +25,7 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name: "____dev_forward_skb",
-		Meaning: "A virtual device could not hand the packet to its other end: that is down, or its MTU is " +
+		Meaning: "A virtual device could not hand the packet to its other end: that was down, or its MTU was " +
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
@@ -34,7 +34,7 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name: "__dev_forward_skb",
-		Meaning: "A virtual device could not hand the packet to its other end: that is down, or its MTU is " +
+		Meaning: "A virtual device could not hand the packet to its other end: that was down, or its MTU was " +
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
@@ -43,8 +43,9 @@ var deviceFunctions = []Reason{
 		Gone:    true,
 	},
 	{
-		Name:    "is_skb_forwardable",
-		Meaning: "A virtual device could not hand the packet on: the other end is down, or its MTU is smaller.",
+		Name: "is_skb_forwardable",
+		Meaning: "A virtual device could not hand the packet on: the other end was down, or its MTU was " +
+			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
 		Advice:  "Compare state and MTU of both ends (ip link).",
@@ -52,14 +53,14 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name:    "tun_net_xmit",
-		Meaning: "A TUN or TAP device did not take the packet: its queue was full, or no program has it open.",
+		Meaning: "A TUN or TAP device did not take the packet: its queue was full, or no program had it open.",
 		Cause:   CauseProgram,
 		Advice: "Find out why the program (VPN, hypervisor) does not read. Raise txqueuelen only if it had the " +
 			"CPU and read in time.",
 	},
 	{
 		Name:    "tun_get_user",
-		Meaning: "What a program wrote into a TUN or TAP device is no packet that the kernel accepts.",
+		Meaning: "What a program wrote into a TUN or TAP device was no packet that the kernel accepts.",
 		Cause:   CauseProgram,
 		Advice:  "Check the program behind the device (VPN, hypervisor).",
 	},
@@ -100,8 +101,9 @@ var deviceFunctions = []Reason{
 		Noise:   true,
 	},
 	{
-		Name:    "br_",
-		Meaning: "A bridge did not forward the packet: no port takes it, or its state, VLAN or table forbids it.",
+		Name: "br_",
+		Meaning: "A bridge did not forward the packet: no port took it, or its state, VLAN or table forbade " +
+			"it.",
 		Cause:   CauseConfiguration,
 		Advice:  "Read bridge link, bridge vlan and bridge fdb. Nothing on a bridge that is meant to be empty.",
 		Healthy: true,
@@ -109,19 +111,19 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name:    "vxlan_",
-		Meaning: "VXLAN dropped the packet: no other end is known for it, or its header is wrong.",
+		Meaning: "VXLAN dropped the packet: no other end was known for it, or its header was wrong.",
 		Cause:   CauseConfiguration,
 		Advice:  "Read bridge fdb show dev DEVICE, and compare the VNI of both ends.",
 	},
 	{
 		Name:    "geneve_",
-		Meaning: "Geneve dropped the packet: no other end is known for it, or its header is wrong.",
+		Meaning: "Geneve dropped the packet: no other end was known for it, or its header was wrong.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare the settings of both ends (ip -d link).",
 	},
 	{
 		Name:    "gre_",
-		Meaning: "No GRE tunnel of this host matches the packet.",
+		Meaning: "No GRE tunnel of this host matched the packet.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare addresses and keys of both ends (ip -d tunnel).",
 	},
@@ -133,13 +135,14 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name:    "ipip_",
-		Meaning: "No IPIP tunnel of this host matches the packet.",
+		Meaning: "No IPIP tunnel of this host matched the packet.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare the addresses of both ends (ip -d tunnel).",
 	},
 	{
-		Name:    "ip_tunnel_",
-		Meaning: "A tunnel could not carry the packet: no route to the other end, or too large.",
+		Name: "ip_tunnel_",
+		Meaning: "A tunnel could not carry the packet: it had no route to the other end, or the packet was too " +
+			"large.",
 		Cause:   CauseConfiguration,
 		Confirm: []string{ReadMTU},
 		Advice:  "Check route and MTU to the other end (ip route get, ip -d link).",
@@ -294,7 +297,7 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name:    "__dev_queue_xmit",
-		Meaning: "The device was down when the packet was to be sent, or stacked devices form a loop.",
+		Meaning: "The device was down when the packet was to be sent, or stacked devices formed a loop.",
 		Cause:   CauseDevice,
 		Advice:  "Bring the device up (ip link) or find out why it is down.",
 		Gone:    true,
@@ -314,8 +317,8 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name: "__netif_receive_skb_core",
-		Meaning: "Nothing on this host handles frames of that type, or the device belongs to a bond or VLAN that " +
-			"refuses them.",
+		Meaning: "Nothing on this host handled frames of that type, or the device belonged to a bond or VLAN " +
+			"that refused them.",
 		Cause: CauseConfiguration,
 		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP or spanning " +
 			"tree.",

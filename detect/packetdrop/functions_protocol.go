@@ -6,7 +6,7 @@ import "lostbeat/model"
 var protocolFunctions = []Reason{
 	{
 		Name:     "ip_rcv_core",
-		Meaning:  "The IP header is malformed, or the packet was for another host.",
+		Meaning:  "The IP header was malformed, or the packet was for another host.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip.InHdrErrors", "Ip.InDiscards"},
 		Advice:   "Find the sender (tcpdump -e).",
@@ -23,7 +23,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_error",
-		Meaning:  "No route leads to the packet's destination, and its sender was told so.",
+		Meaning:  "No route led to the packet's destination, and the sender was told so.",
 		Cause:    CauseRouting,
 		Counters: []string{"IpExt.InNoRoutes", "Ip.InAddrErrors"},
 		Advice:   "Add the route (ip route get ADDRESS). Leave it if the host is no router.",
@@ -31,8 +31,8 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name: "ip_forward",
-		Meaning: "The packet could not be forwarded: its time to live ran out, it is too large, or a rule " +
-			"forbids it.",
+		Meaning: "The packet could not be forwarded: its time to live ran out, it was too large, or a rule " +
+			"forbade it.",
 		Cause:    CauseRouting,
 		Confirm:  []string{ReadMTU},
 		Counters: []string{"Ip.InHdrErrors", "Ip.FragFails"},
@@ -41,7 +41,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_local_deliver",
-		Meaning:  "Nothing on this host handles the packet's IP protocol.",
+		Meaning:  "Nothing on this host handled the packet's IP protocol.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"Ip.InUnknownProtos"},
 		Advice:   "Load the protocol's module if the host should speak it.",
@@ -50,7 +50,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:    "ip_mr_",
-		Meaning: "No multicast route takes the packet.",
+		Meaning: "No multicast route took the packet.",
 		Cause:   CauseRouting,
 		Advice:  "Check the multicast routing daemon (ip mroute).",
 		Healthy: true,
@@ -90,7 +90,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_fragment",
-		Meaning:  "The packet is larger than the device's MTU and could not be fragmented.",
+		Meaning:  "The packet was larger than the device's MTU and could not be fragmented.",
 		Cause:    CauseConfiguration,
 		Confirm:  []string{ReadMTU},
 		Counters: []string{"Ip.FragFails"},
@@ -99,7 +99,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_do_fragment",
-		Meaning:  "The packet is larger than the device's MTU and could not be fragmented.",
+		Meaning:  "The packet was larger than the device's MTU and could not be fragmented.",
 		Cause:    CauseConfiguration,
 		Confirm:  []string{ReadMTU},
 		Counters: []string{"Ip.FragFails"},
@@ -107,8 +107,9 @@ var protocolFunctions = []Reason{
 		Healthy:  true,
 	},
 	{
-		Name:     "ip_finish_output",
-		Meaning:  "The packet could not be sent to its next hop: too large, or no neighbour entry.",
+		Name: "ip_finish_output",
+		Meaning: "The packet could not be sent to its next hop: it was too large, or there was no neighbour " +
+			"entry.",
 		Cause:    CauseRouting,
 		Confirm:  []string{ReadMTU, ReadNeighbours},
 		Counters: []string{"Ip.OutDiscards"},
@@ -124,29 +125,30 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_queue_xmit",
-		Meaning:  "This host has no route for a connection of its own.",
+		Meaning:  "This host had no route for a connection of its own.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.OutNoRoutes"},
 		Advice:   "Add the route (ip route get ADDRESS).",
 	},
 	{
 		Name:     "__ip_queue_xmit",
-		Meaning:  "This host has no route for a connection of its own.",
+		Meaning:  "This host had no route for a connection of its own.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.OutNoRoutes"},
 		Advice:   "Add the route (ip route get ADDRESS).",
 	},
 	{
 		Name:     "ip6_pkt_",
-		Meaning:  "No IPv6 route leads to the packet's destination, or the route forbids it.",
+		Meaning:  "No IPv6 route led to the packet's destination, or the route forbade it.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip6.InNoRoutes", "Ip6.OutNoRoutes"},
 		Advice:   "Add the route (ip -6 route get ADDRESS). Leave an unreachable or prohibit route that is meant.",
 		Healthy:  true,
 	},
 	{
-		Name:     "ip6_forward",
-		Meaning:  "The IPv6 packet could not be forwarded: hop limit, size, or forwarding is off.",
+		Name: "ip6_forward",
+		Meaning: "The IPv6 packet could not be forwarded: its hop limit ran out, it was too large, or " +
+			"forwarding was off.",
 		Cause:    CauseRouting,
 		Confirm:  []string{ReadMTU},
 		Counters: []string{"Ip6.InHdrErrors", "Ip6.InTooBigErrors"},
@@ -187,7 +189,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "icmp",
-		Meaning:  "An ICMP message was not wanted: no program waits for it, or its type is ignored.",
+		Meaning:  "An ICMP message was not wanted: no program waited for it, or its type is ignored.",
 		Cause:    CauseNormal,
 		Counters: []string{"Icmp.InErrors", "Icmp6.InErrors"},
 		Advice:   "Nothing, unless a program should have had it.",
@@ -195,7 +197,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:    "ping_",
-		Meaning: "An echo reply found no program that waits for it.",
+		Meaning: "An echo reply found no program that waited for it.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing: the ping has ended.",
 		Healthy: true,
@@ -223,7 +225,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:    "arp_",
-		Meaning: "An ARP packet was not for this host, or is not valid.",
+		Meaning: "An ARP packet was not for this host, or not valid.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing: on a shared network everybody hears ARP.",
 		Healthy: true,
@@ -292,7 +294,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "udp",
-		Meaning:  "UDP did not take the datagram: no socket, refused by IPsec, or not valid.",
+		Meaning:  "UDP did not take the datagram: it had no socket, was refused by IPsec, or was not valid.",
 		Cause:    CauseNormal,
 		Counters: []string{"Udp.NoPorts", "Udp.InErrors"},
 		Advice:   "Compare the counters of Udp (nstat -az).",
@@ -300,7 +302,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "__udp",
-		Meaning:  "UDP did not take the datagram: no socket, refused by IPsec, or not valid.",
+		Meaning:  "UDP did not take the datagram: it had no socket, was refused by IPsec, or was not valid.",
 		Cause:    CauseNormal,
 		Counters: []string{"Udp.NoPorts", "Udp.InErrors"},
 		Advice:   "Compare the counters of Udp (nstat -az).",

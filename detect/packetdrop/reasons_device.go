@@ -16,7 +16,7 @@ var deviceReasons = []Reason{
 	},
 	{
 		Name: "FULL_RING",
-		Meaning: "The queue of a TUN, TAP or similar device was full: the program behind it does not read fast " +
+		Meaning: "The queue of a TUN, TAP or similar device was full: the program behind it did not read fast " +
 			"enough.",
 		Cause:   CauseProgram,
 		Confirm: []string{ReadSockbuf},
@@ -42,7 +42,7 @@ var deviceReasons = []Reason{
 	},
 	{
 		Name:    "NO_TX_TARGET",
-		Meaning: "The device had nowhere to send the packet: no port, member or peer takes it.",
+		Meaning: "The device had nowhere to send the packet: no port, member or peer took it.",
 		Cause:   CauseConfiguration,
 		Advice: "Add the missing port, member or peer (ip -d link, bridge link). Nothing on a bridge that is " +
 			"meant to be empty.",
@@ -67,14 +67,14 @@ var deviceReasons = []Reason{
 	},
 	{
 		Name:    "RECURSION_LIMIT",
-		Meaning: "The packet passed through too many devices stacked on each other, or round in a loop.",
+		Meaning: "The packet passed through too many devices stacked on each other, or went round in a loop.",
 		Cause:   CauseConfiguration,
 		Advice:  "Look for a loop of tunnels, bridges or redirects (ip -d link, tc filter show).",
 	},
 	{
 		Name: "UNHANDLED_PROTO",
-		Meaning: "Nothing on this host handles frames of that type, or the device belongs to a bond, bridge or " +
-			"VLAN that refuses them.",
+		Meaning: "Nothing on this host handled frames of that type, or the device belonged to a bond, bridge " +
+			"or VLAN that refused them.",
 		Cause: CauseConfiguration,
 		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP, spanning " +
 			"tree or a VLAN that the host does not use.",
@@ -84,7 +84,7 @@ var deviceReasons = []Reason{
 	},
 	{
 		Name:    "SKB_CSUM",
-		Meaning: "The checksum could not be computed or is wrong.",
+		Meaning: "The checksum could not be computed, or was wrong.",
 		Cause:   CauseCorruption,
 		Advice:  "Compare with checksum offload off (ethtool -K DEVICE tx off rx off).",
 	},
@@ -97,32 +97,32 @@ var deviceReasons = []Reason{
 	},
 	{
 		Name:    "SKB_BAD_GSO",
-		Meaning: "A large packet has a segment size that is not valid.",
+		Meaning: "A large packet had a segment size that was not valid.",
 		Cause:   CauseDevice,
 		Advice: "Find the sender: a virtual machine or a program with a raw socket. Compare with its " +
 			"segmentation offload off.",
 	},
 	{
 		Name:    "CAN_RX_INVALID_FRAME",
-		Meaning: "A CAN frame is malformed.",
+		Meaning: "A CAN frame was malformed.",
 		Cause:   CauseCorruption,
 		Advice:  "Check the CAN device and its peers.",
 	},
 	{
 		Name:    "CANFD_RX_INVALID_FRAME",
-		Meaning: "A CAN FD frame is malformed.",
+		Meaning: "A CAN FD frame was malformed.",
 		Cause:   CauseCorruption,
 		Advice:  "Check the CAN device and its peers.",
 	},
 	{
 		Name:    "CANXL_RX_INVALID_FRAME",
-		Meaning: "A CAN XL frame is malformed.",
+		Meaning: "A CAN XL frame was malformed.",
 		Cause:   CauseCorruption,
 		Advice:  "Check the CAN device and its peers.",
 	},
 	{
 		Name:    "NOT_SPECIFIED",
-		Meaning: "The kernel gives no reason for the loss.",
+		Meaning: "What the function was doing with the packet is not known to lostbeat.",
 		Cause:   CauseUnknown,
 		Advice: "Look the function up in the kernel's source, and compare with the counters of the device (ip " +
 			"-s link, ethtool -S).",

@@ -37,7 +37,7 @@ var families = []Reason{
 	},
 	{
 		Name:     "IPV6_",
-		Meaning:  "An IPv6 packet is malformed or not allowed.",
+		Meaning:  "An IPv6 packet was malformed or not allowed.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip6.InHdrErrors"},
 		Advice:   "Find the sender (tcpdump).",
@@ -84,7 +84,7 @@ var families = []Reason{
 	},
 	{
 		Name:    "OVS_DROP_",
-		Meaning: "OpenvSwitch dropped the packet.",
+		Meaning: "Open vSwitch dropped the packet.",
 		Cause:   CauseFilter,
 		Advice:  "Read ovs-dpctl dump-flows for the flow. Leave it if the policy is meant.",
 		Healthy: true,

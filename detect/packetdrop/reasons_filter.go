@@ -14,13 +14,14 @@ var filterReasons = []Reason{
 		Proven:  "firewall, conntrack_full",
 	},
 	{
-		Name:     "IP_RPFILTER",
-		Meaning:  "The reverse path filter dropped it: an answer to its source would leave by another device.",
+		Name: "IP_RPFILTER",
+		Meaning: "The reverse path filter dropped the packet: an answer to its source would leave by another " +
+			"device.",
 		Cause:    CauseRouting,
 		Confirm:  []string{ReadRPFilter},
 		Counters: []string{"TcpExt.IPReversePathFilter"},
-		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. Leave it if " +
-			"the sources are forged: then they are many and not yours.",
+		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. Nothing if " +
+			"the sources are forged: then they are many, and not of your networks.",
 		Proven: "rp_filter",
 	},
 	{
@@ -33,11 +34,11 @@ var filterReasons = []Reason{
 	},
 	{
 		Name:    "XDP",
-		Meaning: "An XDP program on the device dropped or could not pass on the packet.",
+		Meaning: "An XDP program on the device dropped the packet, or could not pass it on.",
 		Cause:   CauseFilter,
 		Confirm: []string{ReadXDP},
-		Advice: "Find the program (ip link show dev, bpftool net) and who attached it. Leave it if it is there " +
-			"to drop, as load balancers and DDoS filters do.",
+		Advice: "Find the program (ip link show dev DEVICE, bpftool net) and who attached it. Leave it if it " +
+			"is there to drop, as load balancers and DDoS filters do.",
 		Healthy: true,
 	},
 	{
@@ -65,12 +66,12 @@ var filterReasons = []Reason{
 		Meaning: "Traffic control could not continue a classification that it had interrupted.",
 		Cause:   CauseFilter,
 		Confirm: []string{ReadTC},
-		Advice: "Check the filter chains of the device (tc -s filter show); offload in the card takes part in " +
-			"it.",
+		Advice: "Check the filter chains of the device (tc -s filter show dev DEVICE) and its hardware " +
+			"offload.",
 	},
 	{
 		Name:    "TC_CHAIN_NOTFOUND",
-		Meaning: "A traffic-control filter refers to a chain that does not exist.",
+		Meaning: "A traffic-control filter referred to a chain that did not exist.",
 		Cause:   CauseConfiguration,
 		Confirm: []string{ReadTC},
 		Advice:  "Correct the filters (tc filter show, tc chain show): an action goto chain has no target.",
@@ -84,7 +85,7 @@ var filterReasons = []Reason{
 	},
 	{
 		Name:    "TAP_FILTER",
-		Meaning: "The filter of a TAP device let the packet not through to the virtual machine.",
+		Meaning: "The filter of a TAP device did not let the packet through to the virtual machine.",
 		Cause:   CauseFilter,
 		Advice: "Nothing, unless the machine should have had it: compare its MAC address with that of the " +
 			"packet.",
@@ -129,16 +130,16 @@ var filterReasons = []Reason{
 	},
 	{
 		Name:    "MAC_INVALID_SOURCE",
-		Meaning: "The source MAC address is not valid: multicast, or all zero.",
+		Meaning: "The source MAC address was not valid: multicast, or all zero.",
 		Cause:   CauseCorruption,
 		Advice:  "Find the sender by its MAC address (tcpdump -e) and correct its configuration or driver.",
 		Proven:  "multicast_source",
 	},
 	{
 		Name:    "MAC_IEEE_MAC_CONTROL",
-		Meaning: "The frame is for link-local control (pause, LACP, LLDP) and is not forwarded by a bridge.",
+		Meaning: "The frame was for link-local control (pause, LACP, LLDP), which bridges do not forward.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing: bridges do not forward such frames.",
+		Advice:  "Nothing: that is how bridges work.",
 		Healthy: true,
 		Proven:  "pause_frames",
 	},
@@ -154,7 +155,7 @@ var filterReasons = []Reason{
 	},
 	{
 		Name:    "LOCAL_MAC",
-		Meaning: "The frame carries this host's own MAC address as its source: it came back.",
+		Meaning: "The frame carried this host's own MAC address as its source: it came back.",
 		Cause:   CauseNormal,
 		Advice:  "Look for a loop or a duplicate MAC address if there are many; a few after a move are normal.",
 		Healthy: true,

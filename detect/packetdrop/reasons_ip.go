@@ -13,7 +13,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_CSUM",
-		Meaning:  "The checksum of the IP header is wrong.",
+		Meaning:  "The checksum of the IP header was wrong.",
 		Cause:    CauseCorruption,
 		Counters: []string{"IpExt.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
@@ -22,7 +22,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_INHDR",
-		Meaning:  "The IP header is malformed, or the packet's time to live ran out on the way through this host.",
+		Meaning:  "The IP header was malformed, or the packet's time to live ran out on this host.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
 		Advice: "Find the sender (tcpdump). If TTL ran out, look for a routing loop; traceroute through this " +
@@ -31,7 +31,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_NOPROTO",
-		Meaning:  "Nothing on this host handles the packet's IP protocol.",
+		Meaning:  "Nothing on this host handled the packet's IP protocol.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"Ip.InUnknownProtos", "Ip6.InUnknownProtos"},
 		Advice: "Load the protocol's module (SCTP, GRE, ...) or start its daemon if the host should speak it. " +
@@ -42,7 +42,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_INADDRERRORS",
-		Meaning:  "The packet's address may not be received or forwarded here.",
+		Meaning:  "The packet was for an address that this host neither has nor forwards to.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.InAddrErrors", "Ip6.InAddrErrors"},
 		Advice: "Check that the address is configured on the device, and that forwarding is on (ip_forward) if " +
@@ -53,7 +53,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_INNOROUTES",
-		Meaning:  "This host has no route to where the packet should go.",
+		Meaning:  "This host had no route to the packet's destination.",
 		Cause:    CauseRouting,
 		Counters: []string{"IpExt.InNoRoutes", "Ip6.InNoRoutes"},
 		Advice: "Add the route (ip route get ADDRESS). Leave it if the host is no router: then the sender's " +
@@ -63,7 +63,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_OUTNOROUTES",
-		Meaning:  "This host sent a packet for which it has no route.",
+		Meaning:  "This host had no route for a packet of its own.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.OutNoRoutes", "Ip6.OutNoRoutes"},
 		Advice: "Add the route (ip route get ADDRESS); check whether a device or VPN went down and took the " +
@@ -71,7 +71,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "IP_LOCAL_SOURCE",
-		Meaning: "A packet that came in has one of this host's own addresses as its source.",
+		Meaning: "A packet from the network had one of this host's own addresses as its source.",
 		Cause:   CauseRouting,
 		Advice: "Look for the same address on another host, or for a loop. Set accept_local on the device only " +
 			"if the packets come back on purpose.",
@@ -79,7 +79,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_INVALID_SOURCE",
-		Meaning:  "The source address is one that no host may use there: multicast, broadcast, 0.0.0.0.",
+		Meaning:  "The source address was one that no host may use there: multicast, broadcast, 0.0.0.0.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e). A few are normal where hosts start up.",
@@ -89,7 +89,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IP_INVALID_DEST",
-		Meaning:  "The destination address is one that may not be received from the network.",
+		Meaning:  "The destination address was one that may not be received from the network.",
 		Cause:    CauseRouting,
 		Counters: []string{"Ip.InAddrErrors"},
 		Advice:   "Find the sender by its MAC address (tcpdump -e) and correct it.",
@@ -99,7 +99,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "IP_LOCALNET",
-		Meaning: "A packet from the network claims an address of 127.0.0.0/8.",
+		Meaning: "A packet from the network claimed an address of 127.0.0.0/8.",
 		Cause:   CauseRouting,
 		Advice: "Find the sender. Set route_localnet on the device only if packets are redirected to the " +
 			"loopback on purpose.",
@@ -117,7 +117,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "PKT_TOO_SMALL",
-		Meaning:  "The packet is shorter than its headers say.",
+		Meaning:  "The packet was shorter than its headers said.",
 		Cause:    CauseCorruption,
 		Counters: []string{"IpExt.InTruncatedPkts", "Ip6.InTruncatedPkts"},
 		Advice: "Find the sender (tcpdump); suspect a faulty driver or tunnel. Compare with offloads off " +
@@ -126,8 +126,8 @@ var ipReasons = []Reason{
 	},
 	{
 		Name: "PKT_TOO_BIG",
-		Meaning: "The packet is larger than the MTU of the device that should carry it, and may not be " +
-			"fragmented.",
+		Meaning: "The packet was larger than the MTU of the device that should carry it, and was not allowed " +
+			"to be fragmented.",
 		Cause:    CauseConfiguration,
 		Confirm:  []string{ReadMTU},
 		Counters: []string{"Ip.FragFails", "Ip6.InTooBigErrors", "Ip6.FragFails"},
@@ -138,7 +138,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "HDR_TRUNC",
-		Meaning: "The packet ends before its header does.",
+		Meaning: "The packet ended before its header did.",
 		Cause:   CauseCorruption,
 		Advice:  "Find the sender (tcpdump); suspect a faulty driver or tunnel.",
 	},
@@ -171,7 +171,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "ICMP_CSUM",
-		Meaning:  "The checksum of an ICMP message is wrong.",
+		Meaning:  "The checksum of an ICMP message was wrong.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Icmp.InCsumErrors", "Icmp6.InCsumErrors"},
 		Advice:   "Find the sender (tcpdump); compare with checksum offload off (ethtool -K DEVICE rx off).",
@@ -179,7 +179,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "INVALID_PROTO",
-		Meaning: "The packet is of a protocol or version that is not valid where it arrived.",
+		Meaning: "The packet was of a protocol or version that is not valid where it arrived.",
 		Cause:   CauseCorruption,
 		Advice: "Find the sender (tcpdump -e); suspect a tunnel with another protocol inside than this end " +
 			"expects.",
@@ -197,7 +197,7 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     "IPV6_BAD_EXTHDR",
-		Meaning:  "An extension header of an IPv6 packet is malformed or not allowed.",
+		Meaning:  "An extension header of an IPv6 packet was malformed or not allowed.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip6.InHdrErrors"},
 		Advice:   "Find the sender (tcpdump).",
@@ -216,19 +216,19 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "IPV6_NDISC_BAD_CODE",
-		Meaning: "A neighbour discovery message has a code that is not valid.",
+		Meaning: "A neighbour discovery message had a code that is not valid.",
 		Cause:   CauseCorruption,
 		Advice:  "Find the sender (tcpdump).",
 	},
 	{
 		Name:    "IPV6_NDISC_BAD_OPTIONS",
-		Meaning: "A neighbour discovery message has options that are not valid.",
+		Meaning: "A neighbour discovery message had options that are not valid.",
 		Cause:   CauseCorruption,
 		Advice:  "Find the sender (tcpdump).",
 	},
 	{
 		Name:    "IPV6_NDISC_NS_OTHERHOST",
-		Meaning: "A neighbour asked for an address that is not of this host.",
+		Meaning: "A neighbour asked for an address that this host does not have.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing: on a shared network everybody hears such questions.",
 		Healthy: true,
@@ -284,33 +284,33 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "IP_TUNNEL_ECN",
-		Meaning: "The congestion marks of inner and outer header of a tunnel contradict each other.",
+		Meaning: "The congestion marks of inner and outer header of a tunnel contradicted each other.",
 		Cause:   CauseConfiguration,
 		Advice:  "Check that both ends of the tunnel treat ECN alike. A few are normal on the Internet.",
 		Healthy: true,
 	},
 	{
 		Name:    "TUNNEL_TXINFO",
-		Meaning: "A tunnel without fixed ends got a packet that does not say where to.",
+		Meaning: "A tunnel without a fixed other end got a packet that did not say where to.",
 		Cause:   CauseConfiguration,
-		Advice:  "Check what feeds the tunnel (routes with encap, OpenvSwitch, a CNI).",
+		Advice:  "Check what feeds the tunnel (routes with encap, Open vSwitch, a CNI).",
 	},
 	{
 		Name:    "VXLAN_INVALID_HDR",
-		Meaning: "A VXLAN header is malformed or has flags that are not expected.",
+		Meaning: "A VXLAN header was malformed or had flags that were not expected.",
 		Cause:   CauseCorruption,
 		Advice:  "Check that both ends use the same VXLAN extensions and that nothing else sends to the port.",
 	},
 	{
 		Name:    "VXLAN_VNI_NOT_FOUND",
-		Meaning: "No VXLAN device on this host has the packet's network number.",
+		Meaning: "No VXLAN device on this host had the packet's network number.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare the VNI of both ends (ip -d link). Nothing while a network is set up or removed.",
 		Proven:  "vxlan",
 	},
 	{
 		Name:    "VXLAN_ENTRY_EXISTS",
-		Meaning: "A host seems to be at another VXLAN end than a fixed entry says.",
+		Meaning: "A host seemed to be at another VXLAN end than a fixed entry says.",
 		Cause:   CauseConfiguration,
 		Advice:  "Correct the fixed forwarding entry (bridge fdb), or find the duplicate MAC address.",
 		Healthy: true,

@@ -4,8 +4,8 @@ package packetdrop
 var qdiscReasons = []Reason{
 	{
 		Name: "QDISC_DROP",
-		Meaning: "The queueing discipline of the device dropped the packet: its queue is full or its rate used " +
-			"up.",
+		Meaning: "The queueing discipline of the device dropped the packet: its queue was full or its rate " +
+			"used up.",
 		Cause:   CauseBuffer,
 		Confirm: []string{ReadQdisc},
 		Advice: "Compare tc -s qdisc show dev DEVICE with the rate of the link. Leave it if a shaper is meant " +
@@ -25,19 +25,19 @@ var qdiscReasons = []Reason{
 	},
 	{
 		Name: "QDISC_CONGESTED",
-		Meaning: "The queueing discipline dropped the packet to slow its sender down before the queue fills " +
+		Meaning: "The queueing discipline dropped the packet to slow its sender down before the queue was full " +
 			"(CoDel, RED).",
 		Cause:   CauseNormal,
 		Confirm: []string{ReadQdisc},
-		Advice:  "Nothing: that is its task. Many: more is sent than the link carries.",
+		Advice:  "Nothing: that is its job. Many: more is sent than the link carries.",
 		Healthy: true,
 	},
 	{
 		Name:    "CAKE_FLOOD",
-		Meaning: "CAKE dropped packets of a flow that does not react to congestion.",
+		Meaning: "CAKE dropped packets of a flow that did not react to congestion.",
 		Cause:   CauseNormal,
 		Confirm: []string{ReadQdisc},
-		Advice:  "Nothing: that is its task. Find the flow (tc -s qdisc) if it should be carried.",
+		Advice:  "Nothing: that is its job. Find the flow (tc -s qdisc) if it should be carried.",
 		Healthy: true,
 	},
 	{
@@ -49,7 +49,7 @@ var qdiscReasons = []Reason{
 	},
 	{
 		Name:    "FQ_HORIZON_LIMIT",
-		Meaning: "The packet asked to be sent later than the fq discipline accepts.",
+		Meaning: "The packet asked to be sent later than the fq discipline accepted.",
 		Cause:   CauseConfiguration,
 		Confirm: []string{ReadQdisc},
 		Advice:  "Check the clock that the program paces with (SO_TXTIME, fq horizon).",
@@ -68,7 +68,7 @@ var qdiscReasons = []Reason{
 		Meaning: "DualPI2 dropped a packet to slow its sender down: the queue was above its step.",
 		Cause:   CauseNormal,
 		Confirm: []string{ReadQdisc},
-		Advice:  "Nothing: that is its task. Many: more is sent than the link carries.",
+		Advice:  "Nothing: that is its job. Many: more is sent than the link carries.",
 		Healthy: true,
 	},
 }

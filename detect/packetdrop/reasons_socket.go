@@ -5,12 +5,13 @@ import "lostbeat/model"
 // socketReasons are the reasons of sockets, their queues and the protocols' memory.
 var socketReasons = []Reason{
 	{
-		Name:     "NO_SOCKET",
-		Meaning:  "No socket was open on the port that the packet was for.",
+		Name: "NO_SOCKET",
+		Meaning: "No socket was open on the port; the sender gets ICMP \"port unreachable\" for UDP, a reset " +
+			"for TCP.",
 		Cause:    CauseProgram,
 		Counters: []string{"Udp.NoPorts", "Udp6.NoPorts"},
-		Advice: "Start the program, or correct the port or address that the sender uses. Leave it alone when " +
-			"the ports are many and change: then it is a scan, or late answers to sockets that have closed.",
+		Advice: "Start the program, or correct the port or address that the sender uses. Nothing if the " +
+			"packets are late answers to a socket that has closed.",
 		Healthy: true,
 		Proven:  "no_socket",
 		Noise:   true,
@@ -39,8 +40,8 @@ var socketReasons = []Reason{
 	},
 	{
 		Name: "SOCKET_BACKLOG",
-		Meaning: "Packets arrived while the program was inside a call on the same socket, more than its backlog " +
-			"takes.",
+		Meaning: "Packets arrived while the program was inside a call on the same socket, more than the " +
+			"socket's backlog takes.",
 		Cause:    CauseProgram,
 		Confirm:  []string{ReadSockbuf},
 		Signals:  []model.Kind{model.KindSocketQueue},
@@ -60,7 +61,7 @@ var socketReasons = []Reason{
 	},
 	{
 		Name:     "TCP_ZEROWINDOW",
-		Meaning:  "The receive buffer was full and had been announced so (window 0), yet the peer sent data.",
+		Meaning:  "The receive buffer was full, and the peer sent data although it had been told so (window 0).",
 		Cause:    CauseProgram,
 		Confirm:  []string{ReadSockbuf},
 		Signals:  []model.Kind{model.KindSocketQueue},
@@ -125,7 +126,7 @@ var socketReasons = []Reason{
 	},
 	{
 		Name:    "SKB_UCOPY_FAULT",
-		Meaning: "The packet could not be copied to the program: the memory that it gave is not valid.",
+		Meaning: "The packet could not be copied to the program: the memory that it gave was not valid.",
 		Cause:   CauseProgram,
 		Advice: "Look for a fault in the program that reads the device or socket (EFAULT); the network is not " +
 			"at fault.",

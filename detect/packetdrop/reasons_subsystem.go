@@ -4,7 +4,7 @@ package packetdrop
 var subsystemReasons = []Reason{
 	{
 		Name:    "OVS_DROP_LAST_ACTION",
-		Meaning: "OpenvSwitch had no further action for the packet: its flow table drops it.",
+		Meaning: "Open vSwitch had no further action for the packet: its flow table dropped it.",
 		Cause:   CauseFilter,
 		Advice: "Read ovs-dpctl dump-flows and ovs-ofctl dump-flows for the flow. Leave it if the policy is " +
 			"meant.",
@@ -12,26 +12,26 @@ var subsystemReasons = []Reason{
 	},
 	{
 		Name:    "OVS_DROP_ACTION_ERROR",
-		Meaning: "An action of OpenvSwitch failed.",
+		Meaning: "An action of Open vSwitch failed.",
 		Cause:   CauseConfiguration,
 		Advice:  "Read ovs-dpctl dump-flows and the log of ovs-vswitchd.",
 	},
 	{
 		Name:    "OVS_DROP_EXPLICIT",
-		Meaning: "A flow of OpenvSwitch says to drop the packet.",
+		Meaning: "A flow of Open vSwitch said to drop the packet.",
 		Cause:   CauseFilter,
 		Advice:  "Read ovs-dpctl dump-flows for the flow. Leave it if the policy is meant.",
 		Healthy: true,
 	},
 	{
 		Name:    "OVS_DROP_EXPLICIT_WITH_ERROR",
-		Meaning: "OpenvSwitch drops the packet because the flow could not be translated.",
+		Meaning: "Open vSwitch dropped the packet because the flow could not be translated.",
 		Cause:   CauseConfiguration,
 		Advice:  "Read the log of ovs-vswitchd.",
 	},
 	{
 		Name:    "OVS_DROP_METER",
-		Meaning: "A meter of OpenvSwitch limits the rate, and it was exceeded.",
+		Meaning: "The rate was above the limit of an Open vSwitch meter.",
 		Cause:   CauseFilter,
 		Advice: "Compare the meter's rate (ovs-ofctl dump-meters) with the load. Leave it if the limit is " +
 			"meant.",
@@ -39,40 +39,40 @@ var subsystemReasons = []Reason{
 	},
 	{
 		Name:    "OVS_DROP_RECURSION_LIMIT",
-		Meaning: "OpenvSwitch recirculated the packet too often.",
+		Meaning: "Open vSwitch recirculated the packet too often.",
 		Cause:   CauseConfiguration,
 		Advice:  "Look for a loop among its flows (ovs-dpctl dump-flows).",
 	},
 	{
 		Name:    "OVS_DROP_DEFERRED_LIMIT",
-		Meaning: "OpenvSwitch had too many deferred actions for one packet.",
+		Meaning: "Open vSwitch had too many deferred actions for one packet.",
 		Cause:   CauseConfiguration,
 		Advice:  "Look for flows that clone or recirculate without end.",
 	},
 	{
 		Name:    "OVS_DROP_FRAG_L2_TOO_LONG",
-		Meaning: "OpenvSwitch cannot fragment the packet: its link-layer header is too long.",
+		Meaning: "Open vSwitch could not fragment the packet: its link-layer header was too long.",
 		Cause:   CauseConfiguration,
 		Confirm: []string{ReadMTU},
 		Advice:  "Set an MTU that needs no fragments.",
 	},
 	{
 		Name:    "OVS_DROP_FRAG_INVALID_PROTO",
-		Meaning: "OpenvSwitch cannot fragment a packet of that protocol.",
+		Meaning: "Open vSwitch could not fragment a packet of that protocol.",
 		Cause:   CauseConfiguration,
 		Confirm: []string{ReadMTU},
 		Advice:  "Set an MTU that needs no fragments.",
 	},
 	{
 		Name:    "OVS_DROP_CONNTRACK",
-		Meaning: "The connection tracking of OpenvSwitch rejected the packet.",
+		Meaning: "The connection tracking of Open vSwitch rejected the packet.",
 		Cause:   CauseFilter,
 		Confirm: []string{ReadConntrack},
 		Advice:  "Compare nf_conntrack_count with nf_conntrack_max, and read ovs-appctl dpctl/dump-conntrack.",
 	},
 	{
 		Name:    "OVS_DROP_IP_TTL",
-		Meaning: "The packet's time to live ran out in OpenvSwitch.",
+		Meaning: "The packet's time to live ran out in Open vSwitch.",
 		Cause:   CauseRouting,
 		Advice:  "Look for a routing loop; traceroute through it is normal.",
 		Healthy: true,

@@ -4,7 +4,7 @@ package packetdrop
 var tcpReasons = []Reason{
 	{
 		Name:     "TCP_CSUM",
-		Meaning:  "The checksum of a TCP segment is wrong.",
+		Meaning:  "The checksum of a TCP segment was wrong.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Tcp.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
@@ -13,7 +13,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "UDP_CSUM",
-		Meaning:  "The checksum of a UDP datagram is wrong.",
+		Meaning:  "The checksum of a UDP datagram was wrong.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Udp.InCsumErrors", "Udp6.InCsumErrors"},
 		Advice: "Compare with checksum offload off (ethtool -K DEVICE rx off); if that does not help, suspect " +
@@ -22,13 +22,13 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:    "TCP_AUTH_HDR",
-		Meaning: "The signature options of a TCP segment contradict each other.",
+		Meaning: "The signature options of a TCP segment contradicted each other.",
 		Cause:   CauseConfiguration,
 		Advice:  "Compare the authentication settings of both ends (BGP sessions, as a rule).",
 	},
 	{
 		Name:     "TCP_MD5NOTFOUND",
-		Meaning:  "A signature (TCP MD5) is required and the segment has none.",
+		Meaning:  "A signature (TCP MD5) was required and the segment had none.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5NotFound"},
 		Advice:   "Set the same key on both ends (BGP sessions, as a rule).",
@@ -36,7 +36,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_MD5UNEXPECTED",
-		Meaning:  "The segment is signed (TCP MD5), and no key is set for its sender.",
+		Meaning:  "The segment was signed (TCP MD5), and no key was set for its sender.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5Unexpected"},
 		Advice:   "Set the key on this end too, or remove it on the other.",
@@ -44,7 +44,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_MD5FAILURE",
-		Meaning:  "The signature (TCP MD5) is wrong.",
+		Meaning:  "The signature (TCP MD5) was wrong.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPMD5Failure"},
 		Advice:   "Set the same key on both ends; check whether something on the path changes the segments (NAT).",
@@ -52,35 +52,35 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_AONOTFOUND",
-		Meaning:  "A signature (TCP-AO) is required and the segment has none.",
+		Meaning:  "A signature (TCP-AO) was required and the segment had none.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPAORequired"},
 		Advice:   "Set the same key on both ends.",
 	},
 	{
 		Name:     "TCP_AOUNEXPECTED",
-		Meaning:  "The segment is signed (TCP-AO), and no key is set for its sender.",
+		Meaning:  "The segment was signed (TCP-AO), and no key was set for its sender.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPAOBad"},
 		Advice:   "Set the key on this end too, or remove it on the other.",
 	},
 	{
 		Name:     "TCP_AOKEYNOTFOUND",
-		Meaning:  "The segment is signed (TCP-AO) with a key that this end does not have.",
+		Meaning:  "The segment was signed (TCP-AO) with a key that this end did not have.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPAOKeyNotFound"},
 		Advice:   "Set the same keys, with the same numbers, on both ends.",
 	},
 	{
 		Name:     "TCP_AOFAILURE",
-		Meaning:  "The signature (TCP-AO) is wrong.",
+		Meaning:  "The signature (TCP-AO) was wrong.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"TcpExt.TCPAOBad"},
 		Advice:   "Set the same key on both ends; check whether something on the path changes the segments (NAT).",
 	},
 	{
 		Name:    "TCP_FLAGS",
-		Meaning: "The flags of the segment make no sense in the state of its connection.",
+		Meaning: "The flags of the segment made no sense in the state of its connection.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing if few: a connection that is over, or a scan.",
 		Healthy: true,
@@ -106,7 +106,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_OVERWINDOW",
-		Meaning:  "The data lies beyond the window that this end had offered.",
+		Meaning:  "The data lay beyond the window that this end had offered.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.BeyondWindow"},
 		Advice: "Nothing if few. Many: a device on the path changes sequence numbers or windows, or the peer " +
@@ -123,7 +123,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_RFC7323_PAWS",
-		Meaning:  "The segment's timestamp is older than one already seen.",
+		Meaning:  "The segment's timestamp was older than one already seen.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.PAWSEstabRejected"},
 		Advice: "Nothing if few: an old duplicate. Many: NAT gives several hosts one address, or a peer's clock " +
@@ -132,7 +132,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_RFC7323_PAWS_ACK",
-		Meaning:  "An acknowledgement has an older timestamp than one already seen.",
+		Meaning:  "An acknowledgement had an older timestamp than one already seen.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.PAWSOldAck"},
 		Advice:   "Nothing: packets changed their order on the way.",
@@ -140,7 +140,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_RFC7323_TW_PAWS",
-		Meaning:  "A segment for a connection in TIME_WAIT has too old a timestamp.",
+		Meaning:  "A segment for a connection in TIME_WAIT had too old a timestamp.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.PAWSTimewait", "TcpExt.PAWSActive"},
 		Advice:   "Nothing if few. Many new connections that fail so: NAT gives several hosts one address.",
@@ -148,7 +148,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_RFC7323_TSECR",
-		Meaning:  "The timestamp that the segment echoes was never sent.",
+		Meaning:  "The timestamp that the segment echoed was never sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TSEcrRejected"},
 		Advice:   "Nothing if few; a device on the path that changes timestamps otherwise.",
@@ -156,14 +156,14 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:    "TCP_OLD_SEQUENCE",
-		Meaning: "The sequence number lies before the window: an old duplicate.",
+		Meaning: "The sequence number lay before the window: an old duplicate.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing if few. Many: acknowledgements are late or lost on the way back.",
 		Healthy: true,
 	},
 	{
 		Name:     "TCP_INVALID_SEQUENCE",
-		Meaning:  "The sequence number lies outside the window.",
+		Meaning:  "The sequence number lay outside the window.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK", "TcpExt.BeyondWindow"},
 		Advice:   "Nothing if few. Many: a firewall that has lost the connection, or a forged segment.",
@@ -171,7 +171,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_INVALID_END_SEQUENCE",
-		Meaning:  "The segment ends beyond the window.",
+		Meaning:  "The segment ended beyond the window.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.BeyondWindow"},
 		Advice:   "Nothing if few. Many: the peer or a device on the path ignores the window.",
@@ -179,7 +179,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_INVALID_ACK_SEQUENCE",
-		Meaning:  "The segment acknowledges something outside what was sent.",
+		Meaning:  "The segment acknowledged something outside what was sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
 		Advice:   "Nothing if few. Many: a firewall or proxy that changes sequence numbers.",
@@ -196,7 +196,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_INVALID_SYN",
-		Meaning:  "A SYN arrived that is not valid in the state of its connection.",
+		Meaning:  "A SYN arrived that was not valid in the state of its connection.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPSYNChallenge"},
 		Advice:   "Nothing if few: a peer that restarted, or a scan.",
@@ -211,7 +211,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_FASTOPEN",
-		Meaning:  "The segment repeats data that TCP Fast Open has already taken.",
+		Meaning:  "The segment repeated data that TCP Fast Open had already taken.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPFastOpenPassiveFail"},
 		Advice:   "Nothing.",
@@ -219,14 +219,14 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:    "TCP_OLD_ACK",
-		Meaning: "The acknowledgement brings nothing new.",
+		Meaning: "The acknowledgement brought nothing new.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing: packets changed their order on the way.",
 		Healthy: true,
 	},
 	{
 		Name:     "TCP_TOO_OLD_ACK",
-		Meaning:  "The acknowledgement is older than the largest window allows.",
+		Meaning:  "The acknowledgement was older than the largest window allows.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
 		Advice:   "Nothing if few. Many can be an attempt to inject data.",
@@ -234,7 +234,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_ACK_UNSENT_DATA",
-		Meaning:  "The segment acknowledges data that was never sent.",
+		Meaning:  "The segment acknowledged data that was never sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
 		Advice: "Nothing if few. Many: a device on the path changes sequence numbers, or an attempt to inject " +
@@ -243,7 +243,7 @@ var tcpReasons = []Reason{
 	},
 	{
 		Name:     "TCP_MINTTL",
-		Meaning:  "The segment's time to live is below what the socket demands (GTSM).",
+		Meaning:  "The segment's time to live was below what the socket demands (GTSM).",
 		Cause:    CauseFilter,
 		Counters: []string{"TcpExt.TCPMinTTLDrop"},
 		Advice: "Check the number of hops to the peer, or the minimum that the program (BGP) sets. Leave it if " +

@@ -8,6 +8,7 @@ import (
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/model"
@@ -33,7 +34,29 @@ type ringLoss struct {
 	packets     uint64
 	polledBy    []fold.BusyCPU
 	full, polls uint64
+	// gone is what became of the device, as in device events, at the time at, and lostGone what was lost from then on.
+	gone     string
+	at       model.Time
+	lostGone uint64
 }
+
+// noteGone notes that the device has been removed or that its link is down: what it loses then is not lost because
+// the ring is full.
+func (l *ringLoss) noteGone(f *fold.Device, now uint64) {
+	switch {
+	case l.gone != "":
+	case f.Removed != 0:
+		l.gone, l.at = model.DeviceRemoved, f.Removed
+	case f.LinkDown != 0:
+		l.gone, l.at = model.DeviceLinkDown, f.LinkDown
+	}
+	if l.gone != "" {
+		l.lostGone += now
+	}
+}
+
+// isGone says that most was lost once the device had gone.
+func (l *ringLoss) isGone() bool { return l.gone != "" && 2*l.lostGone >= l.lost }
 
 // lostIn returns what was lost in a second or window in one direction, why, and
 // what the device carried. Windows does not tell its device layer from the ring.
@@ -128,6 +151,7 @@ func (d *ringDrop) judge(w *detect.Tick, f *fold.Device, transmit bool) {
 	data.device = f
 	data.addSecond(w, &f.Seconds[w.Slot])
 	now, _, _ := lostIn(w, &f.Seconds[w.Slot], transmit)
+	data.noteGone(f, now)
 	if !in.Worst(float64(now)) || transmit {
 		return
 	}
@@ -214,8 +238,10 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 	}
 	full := fold.Ratio(float64(data.full), float64(data.polls))
 	switch {
+	case data.isGone():
+		d.describeGone(&f, data, dev)
 	case data.transmit:
-		f.Causes = []string{"the driver could not take packets that were to be sent: its ring or the link was full or down"}
+		f.Causes = []string{"the driver did not take packets that were to be sent: its ring was full, or the link was slow or down"}
 		f.Advice = []string{
 			fmt.Sprintf("compare the device's own counters and link (ip -s link show %s, ethtool -S %s); not when the link was "+
 				"down on purpose", dev, dev),
@@ -260,12 +286,28 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		f.Causes = append(f.Causes, "how much was received is not in the capture: the share that was lost is not known")
 	}
 	if known && config.RingSource != "" {
-		f.RuledOut = append(f.RuledOut, "counted from: "+fold.Printable(config.RingSource))
+		f.Causes = append(f.Causes, "counted from: "+fold.Printable(config.RingSource))
 	}
 	if known && config.RXRing > 0 {
 		f.Evidence = append(f.Evidence, detect.Evidence("receive descriptors", float64(config.RXRing), "descriptors"))
 	}
 	return f
+}
+
+// describeGone writes the finding of a device that was removed or whose link went down.
+func (d *ringDrop) describeGone(f *model.Finding, data *ringLoss, dev string) {
+	f.Severity = model.SeverityWarning
+	at := data.at.Std().Format("15:04:05")
+	_, lost, _ := strings.Cut(f.Title, ": ")
+	if data.gone == model.DeviceRemoved {
+		f.Title = dev + " was removed while packets were on their way through it: " + lost
+		f.Causes = []string{dev + " was removed at " + at + ": its ring was emptied, not overrun"}
+		f.Advice = []string{"find out what removed the device; nothing if it was removed on purpose"}
+		return
+	}
+	f.Title = dev + " lost packets while its link was down: " + lost
+	f.Causes = []string{"the link of " + dev + " went down at " + at + ": its ring was not overrun"}
+	f.Advice = []string{"find out why the link went down (cable, switch, other end); nothing if it was taken down on purpose"}
 }
 
 // enlarge advises a larger ring as far as the device takes one.
@@ -291,8 +333,8 @@ func (d *ringDrop) enlarge(w *detect.Tick, dev string, config model.DeviceConfig
 	case known && config.RXRing > 0 && config.RXRingMax > 0:
 		return []string{
 			fmt.Sprintf(
-				"the ring already has its maximum of %d descriptors: shorten the bursts or add queues; not when the loss is rare",
-				config.RXRingMax,
+				"the ring already has its maximum of %s descriptors: shorten the bursts or add queues; not when the loss is rare",
+				words.Number(config.RXRingMax),
 			),
 		}
 	}

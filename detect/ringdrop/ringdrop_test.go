@@ -102,3 +102,34 @@ func TestRingLossWithoutArrivals(t *testing.T) {
 		detecttest.Check(t, s.Batch(), detecttest.Start, w)
 	}
 }
+
+// TestGone has a device lose packets because it is removed or its link goes down: its ring was not too small.
+func TestGone(t *testing.T) {
+	for what, contains := range map[string][]string{
+		model.DeviceRemoved:  {"eth0 was removed while packets were on their way through it: 2,400 in", "emptied, not overrun"},
+		model.DeviceLinkDown: {"eth0 lost packets while its link was down: 2,400 in", "its ring was not overrun"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := detecttest.New()
+			s.Device(2, "eth0", 1, "")
+			s.Seconds(12, func(i int) {
+				s.Quiet()
+				s.Builder().
+					AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", TXPackets: 3000})
+				if i == 4 {
+					s.Builder().AddDeviceEvent(model.DeviceEvent{Time: s.End(), Ifindex: 2, Device: "eth0", What: what})
+				}
+				if i >= 4 && i < 7 {
+					s.Drop(model.Drop{
+						CPU: -1, Place: model.PlaceRing, Count: 800, Ifindex: 2, Device: "eth0", Reason: "tx_dropped",
+						Flags: model.FlagTransmit,
+					})
+				}
+			})
+			detecttest.Check(t, s.Batch(), detecttest.Start, detecttest.Want{
+				Detector: "ring-drop", Severity: model.SeverityWarning, Contains: contains,
+				Lacks: []string{"was full", "ethtool"},
+			})
+		})
+	}
+}
