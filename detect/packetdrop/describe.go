@@ -71,7 +71,7 @@ func (d *packetDrop) details(data *loss, netns string) (list []string) {
 		list = append(list, fmt.Sprintf(what, deviceName(data.device), data.at.Std().Format("15:04:05")))
 	}
 	if data.regular && data.reason.Healthy {
-		list = append(list, "The packets come to one port, about as many each second: a flow, not background noise.")
+		list = append(list, "About as many packets are lost each second: a regular flow, not background noise.")
 	}
 	from := ""
 	if len(data.locations.list) > 0 {

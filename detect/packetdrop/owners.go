@@ -128,6 +128,7 @@ func (n *names) String() string {
 
 // hitsFlow says that packets of a flow that comes regularly are among a group: of one whose packets were seen, or of
 // one that shows by what it loses, second by second and about as much each time.
+// Where no port is known, that of all packets of the group shows it.
 func (d *packetDrop) hitsFlow(w *detect.Tick, g *group) (seen, regular bool) {
 	sums := make(map[fold.FlowPort]*[fold.MaxWindow]uint64)
 	for i := range g.drops {
@@ -148,6 +149,15 @@ func (d *packetDrop) hitsFlow(w *detect.Tick, g *group) (seen, regular bool) {
 	}
 	for _, seconds := range sums {
 		regular = regular || sumOf(seconds, w.Recent()) >= d.settings.MinDrops && isRegular(w, seconds)
+	}
+	if !regular && !g.entry.Noise && len(sums) == 0 { // whose they are is not known
+		var seconds [fold.MaxWindow]uint64
+		for i := range g.drops {
+			for slot, n := range g.drops[i].Seconds {
+				seconds[slot] += n
+			}
+		}
+		regular = isRegular(w, &seconds)
 	}
 	return false, regular
 }

@@ -199,7 +199,7 @@ func TestNoise(t *testing.T) {
 		{"a steady flow to a closed port", func(s *detecttest.Stream, i int) {
 			port.Count = 100
 			onEth0(s, port)
-		}, model.SeverityWarning, "a flow, not background noise"},
+		}, model.SeverityWarning, "a regular flow, not background noise"},
 		{"a flow that was seen before", func(s *detecttest.Stream, i int) {
 			if i < 6 {
 				flow(s)
@@ -207,6 +207,9 @@ func TestNoise(t *testing.T) {
 				onEth0(s, port)
 			}
 		}, model.SeverityWarning, "Nothing list"},
+		{"forwarded packets without a route", func(s *detecttest.Stream, i int) {
+			onEth0(s, model.Drop{Place: model.PlaceProtocol, Reason: "IP_INNOROUTES", Location: "ip_error", Count: 100})
+		}, model.SeverityWarning, "a regular flow, not background noise"},
 		{"a scan", func(s *detecttest.Stream, i int) {
 			for p := range uint16(50) {
 				port := port
