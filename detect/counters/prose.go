@@ -197,9 +197,9 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			),
 		}
 		f.Advice = []string{
-			"name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
+			"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
 				"lostbeat; not needed when the driver is known",
-			"spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
+			"Spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
 		}
 	case dpcWeak:
 		f.Title = fmt.Sprintf(
@@ -210,7 +210,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			what,
 		)
 		f.Causes = []string{"_Total is the mean of all CPUs: it shows neither which CPU was busy nor whether any was"}
-		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
+		f.Advice = []string{`Log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
 	case dpcLittle:
 		f.Title = fmt.Sprintf(
 			"the time in %s rises with %s, but only to %s of %s: too little to starve it",
@@ -223,7 +223,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			"load raises it and losses alike: look for what brings the load, or for a receiver that is too slow",
 		}
 		f.Advice = []string{
-			"do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to " +
+			"Do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to " +
 				"exclude it",
 		}
 	case dpcUnproven:
@@ -243,7 +243,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		)
 		f.Advice = []string{
 			fmt.Sprintf(
-				"log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the "+
+				"Log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the "+
 					"moment exists",
 				int(math.Ceil(float64(len(list))/d.settings.Significance)),
 			),
@@ -283,7 +283,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			usual,
 		)
 		f.Advice = []string{
-			"look for what is different when something is lost; a CPU that is this busy with it all the time deserves a " +
+			"Look for what is different when something is lost; a CPU that is this busy with it all the time deserves a " +
 				"look of its own",
 		}
 	case dpcNot:
@@ -295,14 +295,14 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		)
 		f.Causes = []string{"the cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
 		f.Advice = []string{
-			"follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it",
+			"Follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it",
 		}
 	case dpcGauge:
 		f.Title = fmt.Sprintf(
 			"DPC Rate says nothing about %s: it is a gauge of one moment, and the log has no %% DPC Time",
 			what,
 		)
-		f.Advice = []string{`log \Processor Information(*)\% DPC Time at 1 s; not needed when a trace of the moment exists`}
+		f.Advice = []string{`Log \Processor Information(*)\% DPC Time at 1 s; not needed when a trace of the moment exists`}
 	}
 	d.addEvidence(c, list, &f)
 	d.addRivals(c, j, &f)
