@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -257,6 +258,45 @@ func TestUnreadableFiles(t *testing.T) {
 			if status != exitError || !strings.HasPrefix(errs, "lostbeat: ") {
 				t.Errorf("%s %s: status %d, %q", command, path, status, errs)
 			}
+		}
+	}
+}
+
+// TestIncompleteInput wants a file that is cut off to be said by each command, and
+// the other files to be read in spite of it.
+func TestIncompleteInput(t *testing.T) {
+	whole := sampleRecording(t)
+	data, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cut, noise := filepath.Join(dir, "cut.lostbeat"), filepath.Join(dir, "noise")
+	if err := errors.Join(
+		os.WriteFile(cut, data[:len(data)-40], 0o600), os.WriteFile(noise, []byte("no capture"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args   []string
+		status int
+		// out and errs have to stand in the two outputs.
+		out, errs string
+	}{
+		{[]string{"findings", cut}, exitIncomplete, "input: incomplete: ", ""},
+		{[]string{"findings", whole}, exitOK, "input: complete: ", ""},
+		{[]string{"findings", "--json", cut}, exitIncomplete, `"incomplete":"incomplete: `, "incomplete: "},
+		{[]string{"findings", "--exit-code", cut}, exitFinding, "input: incomplete: ", ""},
+		{[]string{"info", cut}, exitIncomplete, "incomplete: ", ""},
+		{[]string{"info", "--json", cut}, exitIncomplete, `"complete":false`, "incomplete: "},
+		{[]string{"events", cut}, exitIncomplete, "", "incomplete: "},
+		{[]string{"findings", noise, whole}, exitError, "port-leak", "noise is neither"},
+		{[]string{"info", noise, cut, whole}, exitError, "web-07", "noise is neither"},
+		{[]string{"findings", cut, whole}, exitIncomplete, "input: complete: ", ""},
+	} {
+		out, errs, status := execute(t, test.args...)
+		if status != test.status || !strings.Contains(out, test.out) || !strings.Contains(errs, test.errs) {
+			t.Errorf("%v: status %d\n%s%s", test.args, status, out, errs)
 		}
 	}
 }
