@@ -21,13 +21,13 @@ func lost(d model.Drop, received uint64) func() *model.Batch {
 
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
-	detecttest.Boundaries(t, "drops", boundaries)
+	detecttest.Boundaries(t, "packet-drop", boundaries)
 }
 
 var boundaries = []detecttest.Boundary{
-	{Setting: "drops.min_drops", At: 120, Says: "packet-drop", Stream: lost(
+	{Setting: "packet-drop.min_drops", At: 120, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 120, Reason: "PROTO_MEM"}, 1000)},
-	{Setting: "drops.min_drops", At: 120, Says: "packet-drop", Stream: func() *model.Batch {
+	{Setting: "packet-drop.min_drops", At: 120, Says: "packet-drop", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(30, func(i int) {
 			s.Quiet()
@@ -41,27 +41,27 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
-	{Setting: "drops.min_healthy", At: 220, Says: "packet-drop", Stream: lost(
+	{Setting: "packet-drop.min_healthy", At: 220, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 220, Reason: "IP_INNOROUTES"}, 1000)},
-	{Setting: "drops.min_unknown", At: 720, Says: "packet-drop", Stream: lost(
+	{Setting: "packet-drop.min_unknown", At: 720, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 720, Reason: "NEW_IN_2031"}, 1000)},
-	{Setting: "drops.filter_share", At: 0.25, Says: "packet-drop", Stream: lost(
+	{Setting: "packet-drop.filter_share", At: 0.25, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceFilter, Count: 1000, Reason: "NETFILTER_DROP"}, 4000)},
-	{Setting: "drops.critical_share", At: 0.5, Says: "critical packet-drop", Stream: lost(
+	{Setting: "packet-drop.critical_share", At: 0.5, Says: "critical packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 1000, Reason: "IP_CSUM"}, 2000)},
-	{Setting: "drops.min_rest", At: 1200, Says: "packet-drop", Stream: func() *model.Batch {
+	{Setting: "packet-drop.min_rest", At: 1200, Says: "packet-drop", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(20, func(i int) {
 			s.CPU(0, detecttest.Load{NetRX: 0.3, Packets: 600_000, Dropped: uint64(i/10) * 120})
 		})
 		return s.Batch()
 	}},
-	{Setting: "drops.sustained_seconds", At: 40, Says: "packet-drop", Stream: func() *model.Batch {
+	{Setting: "packet-drop.sustained_seconds", At: 40, Says: "packet-drop", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(40, func(int) { s.CPU(0, detecttest.Load{NetRX: 0.3, Packets: 600_000, Dropped: 1}) })
 		return s.Batch()
 	}},
-	{Setting: "drops.table_full", At: 0.875, Says: "The neighbour table was full",
+	{Setting: "packet-drop.table_full", At: 0.875, Says: "The neighbour table was full",
 		Stream: detecttest.Once(func(s *detecttest.Stream) {
 			s.Builder().AddReading(model.Reading{Time: s.Now(), Name: "neighbours", Value: 896, Limit: 1024, Unit: "entries"})
 			s.Drop(model.Drop{CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 1000,

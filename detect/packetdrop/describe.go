@@ -2,7 +2,6 @@ package packetdrop
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,6 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 		Severity: d.severity(data),
 		Title:    d.title(data, in.Ongoing(), length),
 		Subject:  model.Subject{Kind: "drop", CPU: -1, PID: -1, Protocol: protocolText(data.protocol), Port: data.port},
-		Causes:   []string{data.reason.Meaning},
 		RuledOut: slices.Clone(data.ruledOut),
 		Advice:   []string{data.advice()},
 	}
@@ -52,7 +50,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 			f.Evidence = append(f.Evidence, data.evidence()...)
 		}
 	}
-	f.Causes = append(f.Causes, d.details(data, f.Subject.Netns)...)
+	f.Causes = d.causes(data, f.Subject.Netns)
 	return f
 }
 
@@ -64,11 +62,15 @@ func (l *loss) advice() string {
 	return strings.ReplaceAll(l.reason.Advice, "DEVICE", deviceName(l.device))
 }
 
-// details are what a finding says beside the meaning of its reason.
-func (d *packetDrop) details(data *loss, netns string) (list []string) {
-	if data.at != 0 {
-		what := words.Tense(data.gone == model.DeviceRemoved, "%s was removed at %s.", "The link of %s went down at %s.")
-		list = append(list, fmt.Sprintf(what, deviceName(data.device), data.at.Std().Format("15:04:05")))
+// causes are what a finding says of its cause: what the reason means, and what was seen of it.
+func (d *packetDrop) causes(data *loss, netns string) (list []string) {
+	switch at := data.at.Std().Format("15:04:05"); {
+	case data.at == 0:
+		list = []string{data.reason.Meaning}
+	case data.gone == model.DeviceRemoved:
+		list = []string{"It was removed at " + at + ", and programs or routes still use it."}
+	default:
+		list = []string{"It went down at " + at + ", and programs or routes still use it."}
 	}
 	if data.regular && data.reason.Healthy {
 		list = append(list, "About as many packets are lost each second: a regular flow, not background noise.")
@@ -78,7 +80,7 @@ func (d *packetDrop) details(data *loss, netns string) (list []string) {
 		from = ", dropped in " + data.locations.String()
 	}
 	switch reason := data.reasons.String(); {
-	case reason != "" && reason != reasonNotSpecified:
+	case reason != "":
 		list = append(list, "Drop reason "+reason+from+".")
 	case data.match == MatchFunction:
 		list = append(list, "The kernel gives no reason"+from+": the cause is concluded from the function.")

@@ -14,7 +14,7 @@ import (
 var doc string
 
 // Definition describes the detector.
-func Definition() detect.Definition { return detect.Define("drops", doc, New, nil) }
+func Definition() detect.Definition { return detect.Define(name, doc, New, nil) }
 
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
@@ -23,7 +23,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 	}
 }
 
-// name is the detector's name in findings.
+// name is the detector's name, in findings and of its settings.
 const name = "packet-drop"
 
 // confirmDrops is the number of ticks in a row that must agree: starvation, the
@@ -225,7 +225,9 @@ func (d *packetDrop) addSecond(w *detect.Tick, data *loss, g *group, slot int) {
 		if n := p.seconds[slot]; n > 0 {
 			data.addOwner(p.Drop, n)
 			data.locations.add(p.Key.Location)
-			data.reasons.add(p.Key.Reason)
+			if p.Key.Reason != reasonNotSpecified {
+				data.reasons.add(p.Key.Reason)
+			}
 		}
 	}
 }

@@ -69,14 +69,11 @@ type rest struct {
 // secondOf numbers the second being judged.
 func secondOf(w *detect.Tick) model.Time { return (w.Now + fold.Second - 1) / fold.Second }
 
-// note adds the packets of the second being judged. A socket or CPU of which another detector speaks has no rest.
+// note adds packets of the second being judged, one at least. A place of which another detector speaks has no rest.
 func (d *packetDrop) note(w *detect.Tick, k restKey, n uint64, told bool) *rest {
 	r := d.rests[k]
 	if told {
 		delete(d.rests, k)
-		return nil
-	}
-	if n == 0 {
 		return nil
 	}
 	if r == nil {
@@ -173,6 +170,9 @@ func (d *packetDrop) noteRests(w *detect.Tick) {
 			if transmit {
 				n = second.RingTX
 			}
+			if n == 0 {
+				continue
+			}
 			told := w.Claimed(detect.DeviceDrops{Device: dev.Key}) ||
 				w.Claimed(detect.RingDrops{Device: dev.Key, Transmit: transmit})
 			k := restKey{place: model.PlaceRing, device: dev.Key, transmit: transmit}
@@ -182,15 +182,22 @@ func (d *packetDrop) noteRests(w *detect.Tick) {
 		}
 	}
 	for _, c := range w.SortedCPUs() {
+		n := c.Seconds[w.Slot].Softnet.Dropped
+		if n == 0 {
+			continue
+		}
 		k := restKey{place: model.PlaceBacklog, cpu: c.ID}
-		told := w.Claimed(detect.BacklogDrops{CPU: c.ID})
-		if r := d.note(w, k, c.Seconds[w.Slot].Softnet.Dropped, told); r != nil {
+		if r := d.note(w, k, n, w.Claimed(detect.BacklogDrops{CPU: c.ID})); r != nil {
 			r.subject = "CPU " + words.Itoa(c.ID)
 		}
 	}
 	for _, s := range w.SortedSockets() {
+		n := s.Seconds[w.Slot].Drops()
+		if n == 0 {
+			continue
+		}
 		k := restKey{place: model.PlaceSocket, socket: s.Key}
-		if r := d.note(w, k, s.Seconds[w.Slot].Drops(), w.Claimed(detect.SocketDrops{Socket: s.Key})); r != nil {
+		if r := d.note(w, k, n, w.Claimed(detect.SocketDrops{Socket: s.Key})); r != nil {
 			r.subject, r.pid, r.port, r.protocol = words.Socket(s), s.PID, s.Port, s.Protocol
 		}
 	}
@@ -260,6 +267,10 @@ func (d *packetDrop) describeRest(w *detect.Tick, in *detect.Case[loss]) model.F
 		}
 		f.Causes = []string{entry.Meaning}
 		f.Advice = []string{entry.Advice}
+		if k.reason == reasonNoSocket {
+			f.Advice = []string{"Nothing if it is a scan, or late answers to sockets that have closed. Find the sender " +
+				"(tcpdump) if it lasts."}
+		}
 	case k.place == model.PlaceBacklog:
 		f.Subject.Kind, f.Subject.CPU = "cpu", k.cpu
 		below("starvation.min_drops, starvation.drop_share", "at its backlog")
