@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,18 +17,22 @@ import (
 	"lostbeat/internal/testutil"
 )
 
+// buildDir is the folder in which built has put the program; nil before.
+var buildDir atomic.Value
+
 // built builds the program once for all tests that start it as a process.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "lostbeat-cli")
 	if err != nil {
 		return "", err
 	}
+	buildDir.Store(dir)
 	// Ordinary users start it, too.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "lostbeat")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, ".")
+	build := exec.Command("go", "build", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)
@@ -50,8 +55,8 @@ func TestMain(m *testing.M) {
 		os.Exit(status)
 	}
 	status := m.Run()
-	if path, err := built(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if dir, ok := buildDir.Load().(string); ok {
+		os.RemoveAll(dir)
 	}
 	os.Exit(status)
 }
