@@ -274,17 +274,25 @@ func TestClosedPort(t *testing.T) {
 }
 
 func TestReceiveBuffer(t *testing.T) {
-	for name, probe := range map[string]*Probe{
-		"this kernel": New(), "before 6.11": {old: true}, "confidentiality": {blind: true},
-		"both": {old: true, blind: true},
+	for suffix, tt := range []struct {
+		name  string
+		probe *Probe
+	}{
+		{"this kernel", New()},
+		{"before 6.11", &Probe{old: true}},
+		{"confidentiality", &Probe{blind: true}},
+		{"both", &Probe{old: true, blind: true}},
 	} {
-		t.Run(name, func(t *testing.T) { testReceiveBuffer(t, probe) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // each has its own namespace and waits most of the time
+			testReceiveBuffer(t, fmt.Sprint("rcvbuf", suffix), tt.probe)
+		})
 	}
 }
 
-func testReceiveBuffer(t *testing.T, probe *Probe) {
+func testReceiveBuffer(t *testing.T, namespace string, probe *Probe) {
 	s := ebpftest.Start(t, ebpf.Options{}, probe)
-	n := newNamespace(t, "rcvbuf")
+	n := newNamespace(t, namespace)
 	conn, port := listen(t, n, 4096)
 	before := snmp(t, n, "Udp", "RcvbufErrors")
 	sendTo(t, n, fmt.Sprintf("127.0.0.1:%d", port), 2000)
