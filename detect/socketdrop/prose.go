@@ -33,6 +33,9 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 		packets: words.Plural(lost, "packet") + " lost",
 	}
 	t.lost = t.packets + " in " + words.Span(length)
+	if at.shared {
+		t.who = "held by " + t.who + " and others"
+	}
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
@@ -228,14 +231,19 @@ func (t *telling) stopped(f *model.Finding) {
 	f.Title = fmt.Sprintf("%s %s not read %s for %s: its receive queue %s full, %s", t.who,
 		words.Tense(t.ongoing && t.cause == causeStopped, "has", "had"), t.port, words.Span(t.maxLate),
 		words.Tense(t.ongoing && t.cause == causeStopped, "is", "was"), t.packets)
+	if t.at.shared {
+		f.Title = fmt.Sprintf("%s (%s) %s not been read for %s: its receive queue %s full, %s", t.port, t.who,
+			words.Tense(t.ongoing && t.cause == causeStopped, "has", "had"), words.Span(t.maxLate),
+			words.Tense(t.ongoing && t.cause == causeStopped, "is", "was"), t.packets)
+	}
 	f.Causes = []string{
 		"nothing was read, while data waited; " + t.why(),
 		"every packet that arrives after the queue has filled is dropped",
 	}
 	f.RuledOut = append(f.RuledOut, "not the size of the buffer: a buffer of any size fills up when nobody reads")
 	f.Advice = []string{
-		fmt.Sprintf("Find out what %s waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was "+
-			"stopped on purpose", t.who, max(t.socket.PID, 0)),
+		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was "+
+			"stopped on purpose", max(t.socket.PID, 0)),
 		"Do not enlarge SO_RCVBUF: that only delays the loss",
 	}
 }
@@ -244,10 +252,10 @@ func (t *telling) stopped(f *model.Finding) {
 func (t *telling) why() string {
 	at := &t.at
 	switch {
-	case !at.watched():
-		return "why is not known: what its reader did was not watched"
 	case at.shared:
 		return "why is not known: several processes hold the socket, and which of them reads it was not seen"
+	case !at.watched():
+		return "why is not known: what its reader did was not watched"
 	case !at.known:
 		return fmt.Sprintf("why is not known: which of the %s watched reads it was not seen%s",
 			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))
@@ -380,10 +388,10 @@ func (t *telling) unseen() string {
 	const question = "whether its reader had the CPU when packets came and read in time "
 	at := &t.at
 	switch {
-	case !at.watched():
-		return question + "was not watched"
 	case at.shared:
 		return question + "is not known: several processes hold the socket, and which of them reads it was not seen"
+	case !at.watched():
+		return question + "was not watched"
 	case !at.known:
 		return question + fmt.Sprintf("is not known: which of the %s watched reads it was not seen%s",
 			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))

@@ -107,7 +107,7 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 	busy := proven && running.Total >= share(d.settings.BusyShare, m.sched.Covered)
 	late := d.isLate(w, s)
 	switch {
-	case late && busy && running.Longest >= d.settings.LateIdle.Std():
+	case late && busy && m.sched.Threads == 1 && running.Longest >= d.settings.LateIdle.Std():
 		m.stay = running
 		return causeBusy, m
 	case w.StoppedReading(s):

@@ -166,6 +166,14 @@ func TestReaderIsProven(t *testing.T) {
 			[]string{"too small", "slept"},
 		},
 		{
+			"several processes hold it, and nobody reads",
+			func(s *detecttest.Stream, i int) {
+				unread(s, -1, model.FlagShared, 199_000, time.Duration(i+1)*time.Second)
+			},
+			[]string{"udp/7000 (held by hbd[812] and others) has not been read for 12 s", "which of them reads"},
+			[]string{"hbd[812] has not"},
+		},
+		{
 			"it computes, and data waits",
 			func(s *detecttest.Stream, _ int) {
 				thread(s, 812, running)
@@ -186,8 +194,12 @@ func TestReaderIsProven(t *testing.T) {
 				s.Quiet()
 				tt.each(s, i)
 			})
+			severity := model.SeverityWarning
+			if strings.Contains(tt.name, "nobody") {
+				severity = model.SeverityCritical
+			}
 			detecttest.Check(t, s.Batch(), detecttest.Start, want{
-				Detector: "socket-drop", Severity: model.SeverityWarning, Contains: tt.contains, Lacks: tt.lacks,
+				Detector: "socket-drop", Severity: severity, Contains: tt.contains, Lacks: tt.lacks,
 			})
 		})
 	}

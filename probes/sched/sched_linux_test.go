@@ -121,6 +121,32 @@ func accuracy() float64 {
 	return 0
 }
 
+// between says whether got is within two times, or near one of them.
+func between(got, low, high time.Duration, share float64) bool {
+	return low <= got && got <= high || near(got, low, share) || near(got, high, share)
+}
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s has not come", what)
+		}
+	}
+}
+
+// threadState reads the state of a thread, one letter.
+func threadState(t *testing.T, tid int) string {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(stat), ") ")
+	return fields[:1]
+}
+
 // near says whether got is within a share of want, and 20 ms.
 func near(got, want time.Duration, share float64) bool {
 	return (got - want).Abs() <= max(time.Duration(float64(want)*(share+accuracy())), 20*time.Millisecond)
@@ -253,6 +279,8 @@ func testFrozen(t *testing.T, version, role string, late bool) {
 	}
 	began := time.Now()
 	freeze(true)
+	await(t, "the freeze", func() bool { return isFrozen(t, folder, unified) })
+	took := time.Since(began)
 	if late {
 		time.Sleep(300 * time.Millisecond)
 		ask(t, s, request)
@@ -276,7 +304,7 @@ func testFrozen(t *testing.T, version, role string, late bool) {
 	if total := o.total(model.SchedFrozen); role == "read" && (total < watchedFrozen-slack || total > frozen+slack) {
 		t.Errorf("frozen for %v, %v of it watched, seen %v", frozen, watchedFrozen, total)
 	}
-	low, high := frozen-slack, frozen+slack
+	low, high := frozen-took-slack, frozen+slack
 	if role == "sleep" {
 		// It is frozen in its sleep, which is noticed when it is listed, or as it is woken.
 		low, high = frozen-time.Second, frozen+time.Second
@@ -284,6 +312,20 @@ func testFrozen(t *testing.T, version, role string, late bool) {
 	if longest.Longest < low || longest.Longest > high {
 		t.Errorf("frozen for %v, seen %v", frozen, longest.Longest)
 	}
+}
+
+// isFrozen says that all tasks of a group are.
+func isFrozen(t *testing.T, folder string, unified bool) bool {
+	t.Helper()
+	file, want := "freezer.state", "FROZEN"
+	if unified {
+		file, want = "cgroup.events", "frozen 1"
+	}
+	text, err := os.ReadFile(filepath.Join(folder, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(text), want)
 }
 
 // A stopped process, while it is watched and before.
@@ -306,6 +348,8 @@ func TestStopped(t *testing.T) {
 			if err := c.cmd.Process.Signal(unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
+			await(t, "the stop", func() bool { return threadState(t, c.part.TID) == "T" })
+			took := time.Since(began) // until it had a CPU to stop on
 			if late {
 				time.Sleep(300 * time.Millisecond)
 				ask(t, s, request)
@@ -318,8 +362,8 @@ func TestStopped(t *testing.T) {
 			s.Intervals(1)
 			o := result(t, s, c.part.TID)
 			longest := o.longest(model.SchedStopped)
-			t.Logf("stopped for %v: seen %v", stopped, longest.Longest)
-			if !near(longest.Longest, stopped, 0.05) || longest.Detail != "SIGSTOP" {
+			t.Logf("stopped for %v, the stop took %v of it: seen %v", stopped, took, longest.Longest)
+			if !between(longest.Longest, stopped-took, stopped, 0.05) || longest.Detail != "SIGSTOP" {
 				t.Errorf("stopped for %v: %+v", stopped, longest)
 			}
 		})
