@@ -1,6 +1,8 @@
 package socketdrop
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -171,7 +173,13 @@ func isElsewhere(s *fold.Socket, stay *fold.StateTime) bool {
 	if stay.Cookie != 0 {
 		return s.Key.Cookie != 0 && stay.Cookie != s.Key.Cookie
 	}
-	call, _, _ := strings.Cut(stay.Detail, ":")
+	call := stay.Detail
+	if _, after, ok := strings.Cut(call, " eventpoll ["); ok {
+		// All that it waits for is listed. One with the same port may be the socket.
+		of, _, _ := strings.Cut(after, "]")
+		return !slices.Contains(strings.Split(of, ", "), s.Protocol.String()+":"+strconv.Itoa(int(s.Port)))
+	}
+	call, _, _ = strings.Cut(call, ":")
 	_, descriptor, ok := strings.Cut(call, " fd ")
 	_, what, described := strings.Cut(descriptor, " ")
 	if !ok || !described {

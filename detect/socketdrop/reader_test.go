@@ -53,6 +53,8 @@ func TestReaderIsProven(t *testing.T) {
 		running  = model.SchedStateEvent{State: model.SchedRunning, Total: time.Second, Longest: time.Second}
 		idleWork = stay(model.SchedLock, "futex: futex_do_wait", 0)
 		epoll    = stay(model.SchedInput, "epoll_wait fd 4 eventpoll: ep_poll", 0)
+		ownEpoll = stay(model.SchedInput, "epoll_wait fd 4 eventpoll [eventfd, udp:7000]: ep_poll", 0)
+		other    = stay(model.SchedInput, "epoll_wait fd 4 eventpoll [eventfd, udp:700]: ep_poll", 0)
 		socket   = stay(model.SchedInput, "recvfrom fd 5 udp:9: __skb_wait_for_more_packets", 9)
 		own      = stay(model.SchedInput, "recvfrom fd 3 udp:7000: __skb_wait_for_more_packets", 7)
 		pipe     = stay(model.SchedInput, "read fd 6 pipe: anon_pipe_read", 0)
@@ -85,6 +87,16 @@ func TestReaderIsProven(t *testing.T) {
 			"it polls, and reads in time",
 			func(s *detecttest.Stream, _ int) { thread(s, 812, epoll); unread(s, 812, 0, 0, inTime) },
 			[]string{"too small"}, []string{"waited for something else"},
+		},
+		{
+			"it polls its socket and another one",
+			func(s *detecttest.Stream, _ int) { thread(s, 812, ownEpoll); unread(s, 812, 0, 0, inTime) },
+			[]string{"too small"}, []string{"waited for something else"},
+		},
+		{
+			"it polls others only",
+			func(s *detecttest.Stream, _ int) { thread(s, 812, other); unread(s, 812, 0, 0, inTime) },
+			[]string{"waited for something else for 900 ms", "[eventfd, udp:700]"}, []string{"too small"},
 		},
 		{
 			"it polls, and data waits meanwhile",

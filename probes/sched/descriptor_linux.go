@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 
 // descriptor is what a file descriptor of a process refers to.
 type descriptor struct {
-	// what is "udp:5405", "tcp:80", "unix", "pipe", a path; "" unknown.
+	// what is "udp:5405", "tcp:80", "unix", "pipe", a path; "eventpoll [udp:5405, pipe]"; "" unknown.
 	what string
 	// cookie is the socket's, 0 where it is none.
 	cookie uint64
@@ -35,10 +36,54 @@ func readDescriptor(proc string, pid int32, fd uint64) descriptor {
 		return readSocket(pid, int(fd))
 	case kind == "pipe" && isSpecial:
 		return descriptor{what: "pipe"}
+	case target == "anon_inode:[eventpoll]":
+		return descriptor{what: "eventpoll" + readTargets(proc, pid, fd)}
 	case strings.HasPrefix(target, "anon_inode:"):
 		return descriptor{what: strings.Trim(strings.TrimPrefix(target, "anon_inode:"), "[]")}
 	}
 	return descriptor{what: target}
+}
+
+// maxTargets bounds the descriptors that are listed of those for which one epoll descriptor waits.
+const maxTargets = 4
+
+// readTargets lists what an epoll descriptor waits for; it returns an empty text
+// where that is much, or not known of each.
+func readTargets(proc string, pid int32, fd uint64) string {
+	info, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(int(pid)), "fdinfo", strconv.FormatUint(fd, 10)))
+	if err != nil {
+		return ""
+	}
+	var list []string
+	for line := range strings.Lines(string(info)) {
+		rest, ok := strings.CutPrefix(line, "tfd:")
+		if !ok {
+			continue
+		}
+		fields := strings.Fields(rest)
+		if len(fields) == 0 || len(list) == maxTargets {
+			return ""
+		}
+		target, err := strconv.ParseUint(fields[0], 10, 32)
+		if err != nil || target == fd {
+			return ""
+		}
+		link, err := os.Readlink(filepath.Join(proc, strconv.Itoa(int(pid)), "fd", fields[0]))
+		if err != nil || link == "anon_inode:[eventpoll]" {
+			return "" // it was closed, or another one is inside of it
+		}
+		d := readDescriptor(proc, pid, target)
+		if d.what == "" || d.what == "socket" {
+			return ""
+		}
+		list = append(list, d.what)
+	}
+	slices.Sort(list) // the kernel lists them by address
+	text := " [" + strings.Join(list, ", ") + "]"
+	if len(list) == 0 || len("eventpoll"+text) > maxLink {
+		return ""
+	}
+	return text
 }
 
 // readSocket asks a socket of another process for its protocol, port and cookie.
