@@ -242,8 +242,8 @@ func (t *telling) stopped(f *model.Finding) {
 	}
 	f.RuledOut = append(f.RuledOut, "not the size of the buffer: a buffer of any size fills up when nobody reads")
 	f.Advice = []string{
-		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it was "+
-			"stopped on purpose", max(t.socket.PID, 0)),
+		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it "+
+			"was stopped on purpose", max(t.socket.PID, 0)),
 		"Do not enlarge SO_RCVBUF: that only delays the loss",
 	}
 }
