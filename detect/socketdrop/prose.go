@@ -293,7 +293,10 @@ func (t *telling) late(f *model.Finding) {
 
 func (t *telling) slow(f *model.Finding) {
 	last := t.at.reading
-	reads := fmt.Sprintf("it had last read %s before, when most was lost", words.Span(last.Idle))
+	reads := "it went on reading"
+	if last.Idle > 0 {
+		reads = fmt.Sprintf("it had last read %s before, when most was lost", words.Span(last.Idle))
+	}
 	f.Title = fmt.Sprintf("%s %s %s more slowly than packets arrive: %s", t.who, words.Tense(t.ongoing, "reads", "read"),
 		t.port, t.lost)
 	f.Causes = []string{

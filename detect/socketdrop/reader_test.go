@@ -282,3 +282,21 @@ func TestTwoSocketsOfAPort(t *testing.T) {
 		want{Detector: "socket-drop", Severity: model.SeverityCritical, Contains: []string{"600 packets lost"},
 			Lacks: []string{"3,600"}})
 }
+
+// TestReasonThatIsSeenLater has most of the loss come before the reader is
+// watched: what is seen then explains more than that the queue was full.
+func TestReasonThatIsSeenLater(t *testing.T) {
+	s := detecttest.New()
+	s.Seconds(6, func(i int) {
+		s.Quiet()
+		lost := uint64(3800)
+		if i > 0 {
+			thread(s, 812, stay(model.SchedSleeping, "clock_nanosleep: do_nanosleep", 0))
+			lost = 900
+		}
+		s.Queue(lost, 190_000, 2*time.Millisecond)
+	})
+	detecttest.Check(t, s.Batch(), detecttest.Start, want{
+		Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"hbd[812] slept for 900 ms"},
+	})
+}

@@ -147,8 +147,15 @@ func (d *socketDrop) note(w *detect.Tick, data *overflow) {
 	data.lasts = d.lasts(w, data, &m)
 	lost := s.Seconds[w.Slot].Drops()
 	weight := float64(lost)
-	if data.cause == causeUnknown || data.cause == causeUnproven {
+	switch data.cause {
+	case causeUnknown, causeUnproven:
 		weight *= unprovenWeight
+	case causeLate:
+		weight *= unexplainedWeight
+	case causeSlow:
+		if !m.known {
+			weight *= unexplainedWeight
+		}
 	}
 	data.moments.Note(data.cause, weight, m)
 	if data.cause == before {
@@ -164,9 +171,12 @@ func (d *socketDrop) note(w *detect.Tick, data *overflow) {
 	}
 }
 
-// unprovenWeight is what a packet counts that was lost while nothing was known of the reader, beside one lost for a
-// reason that was seen.
-const unprovenWeight = 0.25
+// What a packet counts that was lost while nothing was known of the reader, or while it was seen that it did not keep
+// up and not why, beside one lost for a reason that was seen.
+const (
+	unprovenWeight    = 0.25
+	unexplainedWeight = 0.5
+)
 
 // lasts says that what was seen in the second being judged goes on at its end: a
 // stop or a freeze ends with the first read, what comes and goes with the case.
