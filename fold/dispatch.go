@@ -32,9 +32,15 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	case model.KindMeta,
 		model.KindProbe,
 		model.KindDeviceConfig,
-		model.KindDeviceQueue,
-		model.KindPortActivity:
+		model.KindDeviceQueue:
 		w.State.ApplyEvent(b, e)
+	case model.KindPortActivity:
+		v, _ := b.PortActivity(e)
+		before, _ := w.State.Ports.Get(state.ActivityKey(&v))
+		w.State.ApplyEvent(b, e)
+		if w.judged && v.RemotePort != 0 && before.Cookie != 0 && before.RemotePort == 0 {
+			w.Ports.connected(w, &v)
+		}
 	case model.KindPortPool:
 		w.State.ApplyEvent(b, e)
 		if w.judged {

@@ -432,6 +432,20 @@ func (p *Ports) release(w *Fold, port *state.Port, e *model.Event) {
 	p.reuseOf(w, port, func(r *Reuse, _ uint64) { r.free(port.LocalPort, e.Time) })
 }
 
+// connected counts a bound port that has been connected to its destination.
+func (p *Ports) connected(w *Fold, v *model.PortActivity) {
+	if port, held := w.State.Ports.Get(state.ActivityKey(v)); held && port.RemotePort != 0 {
+		p.tupleAdd(&port, 1)
+	}
+}
+
+// BoundFirst says that a TCP connection's port was taken by a bind before it was
+// connected: it is then taken for every destination.
+func BoundFirst(port *state.Port) bool {
+	return port.Protocol == model.ProtocolTCP && port.RemotePort != 0 &&
+		(port.How == model.HowBindAny || port.How == model.HowBindPort)
+}
+
 func (p *Ports) tupleAdd(port *state.Port, n int) {
 	if port.Protocol != model.ProtocolTCP || port.RemotePort == 0 || port.Shared() {
 		return

@@ -157,10 +157,16 @@ const (
 	ActivityInUse
 	// ActivityIdle is a port that has not been used for [IdleAfter] or longer.
 	ActivityIdle
+	// ActivityPeerClosed is a connection that has not been used for [IdleAfter] or
+	// longer, whose peer has closed it while the program has not (CLOSE_WAIT).
+	ActivityPeerClosed
 )
 
+// Idle says that a port has not been used for [IdleAfter] or longer.
+func (v Activity) Idle() bool { return v == ActivityIdle || v == ActivityPeerClosed }
+
 // ActivityEnum names the activities.
-var ActivityEnum = Enum{"Activity", []string{"unknown", "in_use", "idle"}}
+var ActivityEnum = Enum{"Activity", []string{"unknown", "in_use", "idle", "peer_closed"}}
 
 func (v Activity) String() string { return ActivityEnum.Name(uint64(v)) }
 

@@ -728,8 +728,9 @@ var Specs = []Spec{
 		Kind: KindPortActivity,
 		Name: "port.activity",
 		View: "PortActivity",
-		Doc: "whether a held port is used: when that becomes known and at each change. A port in use that is not " +
-			"told of again is still in use. Connections that a listener accepted are left out.",
+		Doc: "whether a held port is used: when that becomes known and at each change, and when a bound port is " +
+			"connected, whose remote end it then names. A port in use that is not told of again is still in use. " +
+			"Connections that a listener accepted are left out.",
 		Span:     "since its last use; 0 where it is in use or nothing is known",
 		Task:     true,
 		Resource: fieldCookie,
@@ -741,7 +742,8 @@ var Specs = []Spec{
 				Name: "activity",
 				Unit: UnitEnum,
 				Enum: &ActivityEnum,
-				Doc:  "in_use: used within the last 10 s; idle: not used for longer; unknown: no longer watched",
+				Doc: "in_use: used within the last 10 s; idle: not used for longer; peer_closed: idle, closed by the peer and " +
+					"not by the program (CLOSE_WAIT); unknown: no longer watched",
 			},
 			{
 				Name: "at_least",

@@ -266,7 +266,7 @@ func (v *Validator) meaning(b *Batch, e *Event) {
 		}
 	case KindPortActivity:
 		view, _ := b.PortActivity(e)
-		if view.Dur != 0 && view.Activity != ActivityIdle {
+		if view.Dur != 0 && !view.Activity.Idle() {
 			v.fail(b, e, "a port that is not idle has been idle")
 		}
 		if _, ok := v.held[heldKey{e.Resource, false}]; !ok && e.Resource != 0 && !v.lossy && !v.Partial {

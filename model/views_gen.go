@@ -1817,7 +1817,7 @@ func (b *Builder) AddPortAudit(v PortAudit) {
 	e.Args[5] = uint64(v.Netns)
 }
 
-// PortActivity is the typed view of kind "port.activity": whether a held port is used: when that becomes known and at each change. A port in use that is not told of again is still in use. Connections that a listener accepted are left out.
+// PortActivity is the typed view of kind "port.activity": whether a held port is used: when that becomes known and at each change, and when a bound port is connected, whose remote end it then names. A port in use that is not told of again is still in use. Connections that a listener accepted are left out.
 type PortActivity struct {
 	// Time: when it was complete.
 	Time Time
@@ -1837,7 +1837,7 @@ type PortActivity struct {
 	LocalPort uint16
 	// RemotePort: remote port, 0 when there is none.
 	RemotePort uint16
-	// Activity: in_use: used within the last 10 s; idle: not used for longer; unknown: no longer watched.
+	// Activity: in_use: used within the last 10 s; idle: not used for longer; peer_closed: idle, closed by the peer and not by the program (CLOSE_WAIT); unknown: no longer watched.
 	Activity Activity
 	// AtLeast: whether it was taken before its uses could be seen, and has not been used since: it is idle for longer in truth.
 	AtLeast bool

@@ -40,6 +40,9 @@ type exhausted struct {
 	// refused counts all refusals of the case; peak is the most ports that were taken.
 	refused uint64
 	peak    int
+	// boundFirst is how many connections were bound before they were connected,
+	// at most, and destinations to how many.
+	boundFirst, destinations int
 	// worst is the second in which most allocations were refused or, while none
 	// were, most ports were taken.
 	worst moment
@@ -183,6 +186,9 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 		data := &in.Data
 		data.pool, data.limits, data.isPool = key, pool, true
 		data.peak = max(data.peak, used+resting)
+		if pool.Protocol == model.ProtocolTCP {
+			data.countBound(w, pool)
+		}
 		if in.Worst(float64(refused.second), float64(used+resting)) {
 			data.worst = moment{
 				used: used, resting: resting, size: size, refusedBy: refused.by, errors: refused.errors,
@@ -194,6 +200,32 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 		}
 	}
 	return full
+}
+
+// countBound counts the connections of a pool whose port was bound before they
+// were connected. Where the stream does not tell when a bound port is connected,
+// its rest does.
+func (e *exhausted) countBound(w *detect.Tick, pool *state.Pool) {
+	type destination struct {
+		addr string
+		port uint16
+	}
+	n, to := 0, make(map[destination]bool)
+	for p := range w.AllPorts() {
+		if fold.BoundFirst(p) && pool.Contains(p.Protocol, p.Netns, p.LocalPort) {
+			n++
+			to[destination{p.RemoteAddr, p.RemotePort}] = true
+		}
+	}
+	if n > e.boundFirst {
+		e.boundFirst, e.destinations = n, len(to)
+	}
+}
+
+// shares says that most of the ports would not be taken for every destination if
+// they were not bound first.
+func (e *exhausted) shares() bool {
+	return e.isPool && e.limits.Source == model.PoolEphemeral && e.boundFirst*2 >= e.peak && e.boundFirst > 0
 }
 
 // boundPorts counts the ports of a TCP pool that are taken for every
@@ -463,6 +495,17 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			),
 		)
 	}
+	if data.shares() {
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf(
+				"%s of them were bound before they were connected, towards %s: each is taken for every destination; with "+
+					"IP_BIND_ADDRESS_NO_PORT the port is chosen by connect, and destinations share it",
+				words.Number(data.boundFirst),
+				words.Plural(data.destinations, "destination"),
+			),
+		)
+	}
 	if !data.isPool {
 		f.RuledOut = append(
 			f.RuledOut,
@@ -478,6 +521,12 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		)
 	}
 	switch {
+	case data.shares():
+		f.Advice = []string{
+			"set IP_BIND_ADDRESS_NO_PORT before the bind to a local address: each destination then has the whole range; not " +
+				"when the program needs to know its port before it connects",
+			"stop or fix the largest holder; not when all holders hold about the same",
+		}
 	case at.resting > at.used:
 		f.Advice = []string{
 			"keep connections open and reuse them; not when the peer closes them after each request anyway",

@@ -204,6 +204,12 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 	if data.stacked > 0 {
 		list = append(list, fmt.Sprintf("%s of them were taken at %s", words.Number(data.stacked), data.stack))
 	}
+	if data.use.halfClosed() {
+		list = append(list, data.use.halfClosedText(data.fate == kept))
+	}
+	if data.use.bound() {
+		list = append(list, data.use.boundText())
+	}
 	if data.use.pooled() {
 		list = append(list, data.use.inUseText())
 	}
@@ -244,6 +250,14 @@ func leakAdvice(who string, data *leak) []string {
 				"errors included; not needed when it is a pool that will settle",
 			who,
 		),
+	}
+	if data.use.halfClosed() {
+		list = append(list, "close a connection when a read of it returns end of file; not when the program means to go on "+
+			"sending")
+	}
+	if data.use.bound() {
+		list = append(list, "set IP_BIND_ADDRESS_NO_PORT before the bind to a local address; not when the program needs to "+
+			"know its port before it connects")
 	}
 	if data.fate == kept {
 		list = append(list, "restart the process to free the ports until it is fixed; not when it restarts into the same "+

@@ -21,12 +21,23 @@ type portUse struct {
 	known, idle int
 	// medianIdle and longestIdle are of the idle ones, as far as is known.
 	medianIdle, longestIdle time.Duration
+	// peerClosed are idle ones that the peer has closed (CLOSE_WAIT).
+	peerClosed int
+	// boundFirst were bound before they were connected, to so many destinations.
+	boundFirst, destinations int
+}
+
+// destination is the remote end of a connection.
+type destination struct {
+	addr string
+	port uint16
 }
 
 // useOf summarises the holder's present ports.
 func useOf(w *detect.Tick, h *fold.Holder) portUse {
 	var u portUse
 	var ages, idle []time.Duration
+	to := make(map[destination]bool)
 	for port := range w.AllPorts() {
 		if owner, _ := w.Ports.Owner(port); !h.Owns(owner) {
 			continue
@@ -36,10 +47,18 @@ func useOf(w *detect.Tick, h *fold.Holder) portUse {
 		if known {
 			u.known++
 		}
-		if port.Activity == model.ActivityIdle {
+		if port.Activity.Idle() {
 			idle = append(idle, unused)
 		}
+		if port.Activity == model.ActivityPeerClosed {
+			u.peerClosed++
+		}
+		if fold.BoundFirst(port) {
+			u.boundFirst++
+			to[destination{port.RemoteAddr, port.RemotePort}] = true
+		}
 	}
+	u.destinations = len(to)
 	u.held, u.idle = len(ages), len(idle)
 	if u.held > 0 {
 		slices.Sort(ages)
@@ -78,7 +97,34 @@ func (u *portUse) evidence() []model.Evidence {
 			detect.Evidence("longest idle time", u.longestIdle.Seconds(), "s"),
 		)
 	}
+	if u.peerClosed > 0 {
+		list = append(list, detect.Evidence("closed by the peer (CLOSE_WAIT)", float64(u.peerClosed), "ports"))
+	}
 	return list
+}
+
+// halfClosed says that most of the ports are connections that the peer has closed.
+func (u *portUse) halfClosed() bool { return u.peerClosed > 0 && u.peerClosed*2 >= u.known }
+
+// bound says that most of the ports were bound before they were connected.
+func (u *portUse) bound() bool { return u.boundFirst > 0 && u.boundFirst*2 >= u.held }
+
+func (u *portUse) halfClosedText(still bool) string {
+	return fmt.Sprintf(
+		"the peer has closed %s of %s connections (CLOSE_WAIT); the program never %s",
+		words.Number(u.peerClosed),
+		words.Number(u.known),
+		words.Tense(still, "does", "did"),
+	)
+}
+
+func (u *portUse) boundText() string {
+	return fmt.Sprintf(
+		"%s of them were bound before they were connected, towards %s: each is taken for every destination; with "+
+			"IP_BIND_ADDRESS_NO_PORT the port is chosen by connect, and destinations share it",
+		words.Number(u.boundFirst),
+		words.Plural(u.destinations, "destination"),
+	)
 }
 
 func (u *portUse) idleText() string {

@@ -93,3 +93,66 @@ func TestLeakKeepsUse(t *testing.T) {
 		Detector: "port-leak", Severity: model.SeverityWarning, Closed: true,
 		Contains: []string{"by now they are free again", "not a pool in use: ", " held ports idle, half of them for 2"}})
 }
+
+// TestLeakTellsOfTheConnection wants what keeps connections open to be named: a
+// peer that has closed them, or a bind that came before the connection.
+func TestLeakTellsOfTheConnection(t *testing.T) {
+	t.Run("closed by the peer", func(t *testing.T) {
+		s := detecttest.Ports()
+		port := uint16(33000)
+		var held []detecttest.Socket
+		s.Seconds(30, func(i int) {
+			s.Quiet()
+			if i < 12 {
+				held = append(held, s.Take(detecttest.Dialer(), 40, &port)...)
+			}
+			if i != 25 {
+				return
+			}
+			for _, k := range held {
+				s.Builder().AddPortActivity(model.PortActivity{
+					Time: s.Now(), Dur: 15 * time.Second, PID: k.PID, TID: -1, Cookie: k.Cookie, Protocol: k.Protocol,
+					LocalPort: k.LPort, RemotePort: k.RPort, LocalAddr: k.Local, RemoteAddr: k.Remote,
+					Activity: model.ActivityPeerClosed,
+				})
+			}
+		})
+		detecttest.Check(t, s.Batch(), detecttest.Start, want{
+			Detector: "port-leak", Severity: model.SeverityWarning,
+			Contains: []string{
+				"the peer has closed 480 of 480 connections (CLOSE_WAIT); the program never does",
+				"closed by the peer (CLOSE_WAIT)", "not a pool in use: 480 of 480", "end of file",
+			},
+			Lacks: []string{"IP_BIND_ADDRESS_NO_PORT"},
+		})
+	})
+	t.Run("bound before they were connected", func(t *testing.T) {
+		s := detecttest.New()
+		s.Pool("ephemeral", model.ProtocolTCP, model.PoolEphemeral, 40000, 40399)
+		port := uint16(40000)
+		s.Seconds(20, func(i int) {
+			s.Quiet()
+			k := detecttest.Socket{
+				PID: 5, Process: "proxy", Protocol: model.ProtocolTCP, How: model.HowBindAny, Local: "10.0.0.1",
+			}
+			if i >= 10 {
+				s.Fail(500*time.Millisecond, k, 98, "EADDRINUSE")
+				return
+			}
+			for n, k := range s.Take(k, 40, &port) {
+				s.Builder().AddPortActivity(model.PortActivity{
+					Time: s.End(), PID: k.PID, TID: -1, Cookie: k.Cookie, Protocol: k.Protocol, LocalPort: k.LPort,
+					RemotePort: uint16(9000 + n%10), LocalAddr: k.Local, RemoteAddr: "10.0.0.2",
+					Activity: model.ActivityInUse,
+				})
+			}
+		})
+		const why = "400 of them were bound before they were connected, towards 10 destinations"
+		detecttest.Check(t, s.Batch(), detecttest.Start,
+			want{Detector: "port-leak", Severity: model.SeverityCritical,
+				Contains: []string{why, "set IP_BIND_ADDRESS_NO_PORT"}, Lacks: []string{"CLOSE_WAIT"}},
+			want{Detector: "port-exhaustion", Severity: model.SeverityCritical,
+				Contains: []string{why, "set IP_BIND_ADDRESS_NO_PORT", "400 of 400 ports in use"}, Lacks: []string{"CLOSE_WAIT"}},
+		)
+	})
+}

@@ -212,7 +212,7 @@ func (x *holderIndex) count(h *holder, e *entry, n int32) {
 		return
 	}
 	h.watched += n
-	if e.activity == model.ActivityIdle {
+	if e.activity.Idle() {
 		h.idle += n
 	}
 }

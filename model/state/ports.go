@@ -85,7 +85,7 @@ func (p *Port) Age(now model.Time) int64 { return max(0, int64(now-p.Since)) }
 // Idle returns for how long the port has not been used at time now: 0 for one in
 // use; ok is false where that is not known.
 func (p *Port) Idle(now model.Time) (idle time.Duration, ok bool) {
-	if p.Activity == model.ActivityIdle {
+	if p.Activity.Idle() {
 		idle = max(0, now.Sub(p.IdleSince))
 	}
 	return idle, p.Activity != model.ActivityUnknown
@@ -185,8 +185,12 @@ func (t *Ports) use(k PortKey, v model.PortActivity) {
 			x.count(h, e, -1)
 		}
 	}
+	if e.remotePort == 0 && v.RemotePort != 0 && e.cookie != 0 { // it was bound, and is connected now
+		t.texts.drop(e.remote)
+		e.remote, e.remotePort = t.texts.use(text{value: v.RemoteAddr}), v.RemotePort
+	}
 	e.activity, e.idleAtLeast, e.until = v.Activity, v.AtLeast, 0
-	if v.Activity == model.ActivityIdle {
+	if v.Activity.Idle() {
 		e.until = v.Time.Add(-v.Dur)
 	}
 	if h != nil {

@@ -188,10 +188,11 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 		s.applyPort(&c)
 	case model.KindPortActivity:
 		v, _ := b.PortActivity(e)
-		s.Ports.use(
-			Key(v.Cookie, Place{v.Netns, v.LocalAddr, v.RemoteAddr, v.LocalPort, v.RemotePort, v.Protocol}, false),
-			v,
-		)
+		if !s.budget.Room("ports", portTextBytes+len(v.RemoteAddr)) {
+			return
+		}
+		s.Ports.use(ActivityKey(&v), v)
+		s.countPorts()
 	}
 }
 
@@ -232,6 +233,11 @@ func PortOf(b *model.Batch, e *model.Event) PortChange {
 		p.Process, p.How, p.Resting, c.Released = v.Process, v.How, v.How == model.HowRestEnd, true
 	}
 	return c
+}
+
+// ActivityKey is the key of the port that an event says the use of.
+func ActivityKey(v *model.PortActivity) PortKey {
+	return Key(v.Cookie, Place{v.Netns, v.LocalAddr, v.RemoteAddr, v.LocalPort, v.RemotePort, v.Protocol}, false)
 }
 
 // ApplyPort folds what an event at a time says of a port into the state.

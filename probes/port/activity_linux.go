@@ -131,6 +131,9 @@ func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time,
 		told.Activity = model.ActivityInUse
 		if last := max(used, since); l.end.Sub(last) >= model.IdleAfter {
 			told.Activity, told.Dur, idleSince = model.ActivityIdle, max(0, now.Sub(last)), last
+			if s.protocol == model.ProtocolTCP && s.state == tcpCloseWait {
+				told.Activity = model.ActivityPeerClosed
+			}
 			// What was taken within sight was used then.
 			told.AtLeast = used < since && since > h.since
 		}
@@ -146,17 +149,22 @@ func (t *tracker) tellUse(s *openSocket, h *holding, l *listing, now model.Time,
 	*changes--
 	h.activity, h.idleSince = told.Activity, idleSince
 	t.held.put(s.cookie, h)
-	told.Time, told.PID, told.TID, told.Cookie, told.Protocol = now, h.pid, -1, s.cookie, h.protocol
+	t.emitUse(s.cookie, h, now, told, b)
+}
+
+// emitConnected reports that a port which was bound is connected now.
+func (t *tracker) emitConnected(cookie uint64, h *holding, at model.Time, b *model.Builder) {
+	h.activity, h.idleSince = model.ActivityInUse, 0
+	t.held.put(cookie, h)
+	t.emitUse(cookie, h, at, model.PortActivity{Activity: model.ActivityInUse}, b)
+}
+
+// emitUse reports what told says of the use of a held port.
+func (t *tracker) emitUse(cookie uint64, h *holding, now model.Time, told model.PortActivity, b *model.Builder) {
+	told.Time, told.PID, told.TID, told.Cookie, told.Protocol = now, h.pid, -1, cookie, h.protocol
 	told.LocalPort, told.RemotePort, told.Netns = h.localPort, h.remotePort, int64(h.netns)
-	told.LocalAddr, told.RemoteAddr, told.Process = t.text(
-		h.local,
-	), t.remoteText(
-		h.remote,
-		h.remotePort,
-	), t.process(
-		h.pid,
-		h.comm,
-	)
+	told.LocalAddr, told.RemoteAddr = t.text(h.local), t.remoteText(h.remote, h.remotePort)
+	told.Process = t.process(h.pid, h.comm)
 	b.AddPortActivity(told)
 }
 

@@ -21,6 +21,7 @@ const (
 	tcpBoundInactive = 13
 	tcpSynRecv       = 3
 	tcpNewSynRecv    = 12
+	tcpCloseWait     = 8
 	tcpListen        = 10
 )
 

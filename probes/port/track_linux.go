@@ -189,9 +189,13 @@ func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
 	old, held := t.held.get(r.Cookie)
 	if held && old.announced {
 		if old.localPort == r.LocalPort {
+			connects := old.protocol == model.ProtocolTCP && old.remotePort == 0 && r.RemotePort != 0
 			old.local, old.remote, old.remotePort = r.LocalAddr, r.RemoteAddr, r.RemotePort
 			t.held.put(r.Cookie, &old)
 			t.endRest(old.tuple(), at, b)
+			if connects {
+				t.emitConnected(r.Cookie, &old, at, b)
+			}
 			return nil
 		}
 		// Its release was lost on the way.
