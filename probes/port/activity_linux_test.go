@@ -61,6 +61,11 @@ func TestTellUse(t *testing.T) {
 			[]string{"4 in_use", "14 idle 13s", "24 in_use"},
 		},
 		{
+			"a connection that the peer has closed",
+			func(s *openSocket) { tcpConnection(s); s.state = tcpCloseWait },
+			0, 0, []look{{4, 1}, {14, 1}}, []string{"4 in_use", "14 peer_closed 13s"},
+		},
+		{
 			"a listener without connections", func(s *openSocket) { s.protocol, s.state = model.ProtocolTCP, tcpListen },
 			0, 0, []look{{4, -1}, {14, -1}}, []string{"4 in_use", "14 idle 13s at least"},
 		},

@@ -126,8 +126,8 @@ func TestTracker(t *testing.T) {
 			_ = t.decodeAcquire(acquire(4, 2, 5000, 90, model.HowConnect), b)
 			_ = t.decodeRelease(release(5, 2, true), b)
 			tells(t, 61, b)
-		}, []string{"port.acquire connect", "port.rest", "port.acquire bind_port", "port.release " +
-			"rest_end", "port.rest", "port.release rest_end"}},
+		}, []string{"port.acquire connect", "port.rest", "port.acquire bind_port", "port.release rest_end",
+			"port.activity", "port.rest", "port.release rest_end"}},
 		{"acquired and released", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			_ = t.decodeRelease(release(2, 1, false), b)
@@ -136,7 +136,8 @@ func TestTracker(t *testing.T) {
 		{"told twice", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			_ = t.decodeAcquire(acquire(2, 1, 80, 90, model.HowConnect), b)
-		}, []string{"port.acquire bind_port"}},
+			_ = t.decodeAcquire(acquire(3, 1, 80, 90, model.HowConnect), b)
+		}, []string{"port.acquire bind_port", "port.activity"}},
 		{"a release was lost", func(t *tracker, b *model.Builder) {
 			_ = t.decodeAcquire(acquire(1, 1, 80, 0, model.HowBindPort), b)
 			_ = t.decodeAcquire(acquire(2, 1, 81, 0, model.HowBindPort), b)
