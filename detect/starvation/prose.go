@@ -252,7 +252,10 @@ func silenceEvidence(w *detect.Tick, list []hush) []model.Evidence {
 func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 	data := &in.Data
 	list := d.causesOfNew(w, data)
-	if len(list) > 0 && data.pattern != burst {
+	switch {
+	case data.pattern == shallow || data.pattern == limited:
+		return list // what a packet costs has no part in it
+	case len(list) > 0 && data.pattern != burst:
 		return append(list, d.expensiveCause(data)...)
 	}
 	if data.pattern == blocked {
