@@ -195,7 +195,7 @@ const compactEvery = 256
 // had very many more entries, or is small and old.
 func (p *peaks) due(size int, peak *int) bool {
 	*peak = max(*peak, size)
-	if (*peak < 64 || size > *peak/8) && !(p.now && size < 64) {
+	if (*peak < 64 || size > *peak/8) && (!p.now || size >= 64) {
 		return false
 	}
 	*peak = size
