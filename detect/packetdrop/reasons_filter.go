@@ -7,8 +7,8 @@ var filterReasons = []Reason{
 		Meaning: "A firewall rule dropped the packet, or the table of connections was full.",
 		Cause:   CauseFilter,
 		Confirm: []string{ReadNft, ReadIPTables, ReadConntrack},
-		Advice: "Compare the counters of the rules (nft list ruleset, iptables -nvL) before and after; leave a " +
-			"rule that is meant to drop it. If no rule counts, compare nf_conntrack_count with " +
+		Advice: "Find the rule whose counter grows (nft list ruleset, iptables -nvL, all tables) and remove or narrow " +
+			"it; leave a rule that is meant to drop the packets. If no rule counts, compare nf_conntrack_count with " +
 			"nf_conntrack_max.",
 		Healthy: true,
 		Proven:  "firewall, conntrack_full",

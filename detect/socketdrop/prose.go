@@ -145,11 +145,13 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	case causeFrozen:
 		why = was + " frozen for " + long
 		f.Causes = []string{"its control group" + group + " was frozen (cgroup.freeze, a container's pause, a checkpoint)"}
-		advice = "Find out who froze the group and why; nothing when it was meant"
+		advice = "Find out who froze the group and why, and thaw it (0 in cgroup.freeze, THAWED in freezer.state); " +
+			"not when it was meant"
 	case causeSuspended:
 		why = was + " stopped for " + long
 		f.Causes = []string{"a signal or a debugger stopped it" + detail}
-		advice = "Find out who sent SIGSTOP or attached a debugger; nothing when it was meant"
+		advice = fmt.Sprintf("Find out who sent SIGSTOP or attached a debugger, and let the program go on "+
+			"(kill -CONT %d); not when it was meant", max(t.socket.PID, 0))
 	case causeDisk:
 		why = "waited for the disk for " + long
 		f.Causes = []string{"the thread that reads the socket was blocked on storage" + detail}
@@ -244,6 +246,8 @@ func (t *telling) stopped(f *model.Finding) {
 	f.Advice = []string{
 		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it "+
 			"was stopped on purpose", max(t.socket.PID, 0)),
+		fmt.Sprintf("Then let it go on if it is stopped (kill -CONT %d), or restart it; not before its stacks are saved",
+			max(t.socket.PID, 0)),
 		"Do not enlarge SO_RCVBUF: that only delays the loss",
 	}
 }

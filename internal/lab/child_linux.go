@@ -452,8 +452,12 @@ func (c *child) fill() error {
 	refused := 0
 	c.ready()
 	_, err := c.pace(c.rate, 0, 1, func(i int) error {
-		if c.mode == "port" {
+		switch {
+		case c.mode == "port":
 			i %= c.count
+		case c.count > 0 && len(kept) >= c.count: // all that it needs
+			time.Sleep(50 * time.Millisecond)
+			return nil
 		}
 		s, err := c.take(i)
 		switch {

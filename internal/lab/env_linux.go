@@ -62,8 +62,9 @@ type Env struct {
 	undo []func() error
 	// number tells the scenarios apart that run at a time.
 	number int
-	// pids are the processes that it has started, numbered from 1 on.
-	pids map[int32]int
+	// pids are the processes that it has started, numbered from 1 on; processes are they in that order.
+	pids      map[int32]int
+	processes []*Process
 	// namespaces are the names of those that it has made, deleted those of them
 	// that are gone again.
 	namespaces, deleted []string
@@ -74,6 +75,12 @@ type Env struct {
 	devices []string
 	// loopback says that the fault is in a namespace's loopback device.
 	loopback bool
+
+	// cgroup is the control group that it has made, unified says of which version.
+	cgroup  string
+	unified bool
+	// advice is what the expected findings advise, once it is to be followed.
+	advice []string
 
 	// shared says that another lab was at work when the fault began or ended.
 	shared bool
@@ -327,6 +334,10 @@ type Process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	lines chan string
+
+	// ns, role and args are what it was started with.
+	ns, role string
+	args     []string
 }
 
 // Start starts a role (see Child) in a namespace ("" for the host's) and waits
@@ -356,7 +367,7 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
-	p := &Process{cmd: cmd, stdin: stdin, lines: make(chan string, 16)}
+	p := &Process{cmd: cmd, stdin: stdin, lines: make(chan string, 16), ns: ns, role: role, args: args}
 	go func() {
 		defer close(p.lines)
 		for s := bufio.NewScanner(stdout); s.Scan(); {
@@ -364,6 +375,7 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 		}
 	}()
 	e.pids[int32(cmd.Process.Pid)] = len(e.pids) + 1
+	e.processes = append(e.processes, p)
 	e.undo = append(e.undo, p.stop)
 	select {
 	case line := <-p.lines:
@@ -405,6 +417,9 @@ func (p *Process) resume() error {
 	}
 	return nil
 }
+
+// alive says that the process has not been waited for.
+func (p *Process) alive() bool { return p.cmd.ProcessState == nil }
 
 // pid is the process's id.
 func (p *Process) pid() int { return p.cmd.Process.Pid }

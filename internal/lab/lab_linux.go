@@ -48,6 +48,8 @@ type Scenario struct {
 	Pools []ebpf.Pool
 	// Run makes the fault happen; it returns after Length or when ctx is done.
 	Run func(ctx context.Context, env *Env) error
+	// Advice, when not nil, is followed once Run has returned, while the fault goes on.
+	Advice *Advice
 	// Generate gives a stream instead of a live run, for faults that take
 	// longer than anyone waits; Run is nil then. The fault begins at the returned time.
 	Generate func() (b *model.Batch, fault model.Time)
@@ -65,9 +67,18 @@ type Result struct {
 	// Missing are expectations that were not met, False the findings that must not be.
 	Missing []Expectation
 	False   []model.Finding
-	// Early are expectations that were not met while the fault lasted; Missing
-	// are those not met once its processes had exited.
-	Early []Expectation
+	// Early are expectations that were not met while the fault lasted, After
+	// those not met just after its end; Missing are those not met once its
+	// processes had exited.
+	Early, After []Expectation
+	// Changed are claims of expected findings that differ between those moments.
+	Changed []string
+	// Unsaid are words of the advice that was followed which no expected finding gives.
+	Unsaid []string
+	// Helped is the time from the advice's being followed to the last loss, in
+	// event time; 0 when no advice was tried. Unhelped says how it did not help.
+	Helped   time.Duration
+	Unhelped []string
 	// Verdict is the time from the fault to the first word of an expected
 	// finding, in event time; 0 when there is none. Sure is the time until it was
 	// more than a note of severity info.
@@ -79,7 +90,10 @@ type Result struct {
 }
 
 // OK says that every verdict was right.
-func (r *Result) OK() bool { return r.Err == nil && len(r.Early)+len(r.Missing)+len(r.False) == 0 }
+func (r *Result) OK() bool {
+	return r.Err == nil && len(r.Early)+len(r.After)+len(r.Missing)+len(r.False)+len(r.Changed)+len(r.Unsaid)+
+		len(r.Unhelped) == 0
+}
 
 // Options configure a run.
 type Options struct {
@@ -93,11 +107,12 @@ type Options struct {
 	Log func(string)
 }
 
-// How long the host is watched before a fault, after it while its processes
-// still exist, and once they have exited.
+// How long the host is watched before a fault, while it still lasts, just after
+// it while its processes still exist, and once they have exited.
 const (
 	settleBefore = 2 * time.Second
-	settleAfter  = time.Second
+	settleDuring = time.Second
+	settleAfter  = 3 * time.Second
 	settleExited = 3 * time.Second
 )
 
@@ -281,10 +296,8 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		env.shared = env.besideOthers()
 		r.Err = s.Run(ctx, env)
 		env.shared = env.shared || env.besideOthers()
-		wait(ctx, settleAfter)
-		r.Early = s.missing(o.findings(), env)
-		r.Err = errors.Join(r.Err, env.close())
-		wait(ctx, settleExited)
+		wait(ctx, settleDuring)
+		r.stages(ctx, o, env)
 	case <-time.After(20 * time.Second):
 		r.Err = errors.New("the probes gave no event within 20 s")
 	case <-ctx.Done():
@@ -312,6 +325,28 @@ func (s *Scenario) missing(found []model.Finding, env *Env) (list []Expectation)
 		}
 	}
 	return list
+}
+
+// stages judges a fault while it lasts and just after it, and ends its processes.
+func (r *Result) stages(ctx context.Context, o *observer, env *Env) {
+	s := r.Scenario
+	during := o.findings()
+	r.Early = s.missing(during, env)
+	switch {
+	case r.Err != nil || len(s.Expect) == 0:
+	case s.Advice != nil:
+		r.Err = r.follow(ctx, o, env)
+		r.compare("just after it", during, o.findings(), env)
+	default:
+		r.Err = env.endLoad()
+		wait(ctx, settleAfter)
+		r.compare("just after it", during, o.findings(), env)
+	}
+	r.After = s.missing(o.findings(), env)
+	during = o.findings()
+	r.Err = errors.Join(r.Err, env.close())
+	wait(ctx, settleExited)
+	r.compare("after its processes had exited", during, o.findings(), env)
 }
 
 // wait waits for d or until ctx is done.
@@ -370,12 +405,12 @@ func (x *Expectation) matches(f *model.Finding, env *Env) bool {
 		x.Culprit > 0 && env.pids[f.Subject.PID] != x.Culprit {
 		return false
 	}
-	text := strings.Join(
+	text := inPast(strings.Join(
 		append([]string{f.Title, f.Subject.Device, f.Subject.Pool, f.Subject.Process}, f.Causes...),
 		"\n",
-	)
+	))
 	for _, part := range x.Contains {
-		if !strings.Contains(text, part) {
+		if !strings.Contains(text, inPast(part)) {
 			return false
 		}
 	}

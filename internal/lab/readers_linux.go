@@ -93,6 +93,7 @@ func (e *Env) group(controller string, pid int) (folder string, unified bool, er
 		if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return "", false, fmt.Errorf("move a process into a control group: %w", err)
 		}
+		e.cgroup, e.unified = folder, unified
 		return folder, unified, nil
 	}
 	return "", false, errors.New("no hierarchy of control groups has the controller " + controller)
@@ -103,25 +104,31 @@ func frozenReader(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	folder, unified, err := e.group("freezer", reader.pid())
-	if err != nil {
+	if _, _, err := e.group("freezer", reader.pid()); err != nil {
 		return err
 	}
-	file, on, off := "freezer.state", "FROZEN", "THAWED"
-	if unified {
-		file, on, off = "cgroup.freeze", "1", "0"
-	}
-	set := func(value string) error { return os.WriteFile(filepath.Join(folder, file), []byte(value), 0) }
 	wait(ctx, time.Second)
 	e.MarkFault()
-	if err := set(on); err != nil {
-		return fmt.Errorf("freeze: %w", err)
+	if err := e.freeze(true); err != nil {
+		return err
 	}
 	wait(ctx, 2500*time.Millisecond)
-	if err := set(off); err != nil {
-		return fmt.Errorf("thaw: %w", err)
+	if err := e.freeze(false); err != nil {
+		return err
 	}
 	wait(ctx, e.Length-2500*time.Millisecond)
+	return nil
+}
+
+// freeze freezes the control group, or thaws it.
+func (e *Env) freeze(on bool) error {
+	file, value := "freezer.state", map[bool]string{true: "FROZEN", false: "THAWED"}[on]
+	if e.unified {
+		file, value = "cgroup.freeze", map[bool]string{true: "1", false: "0"}[on]
+	}
+	if err := os.WriteFile(filepath.Join(e.cgroup, file), []byte(value), 0); err != nil {
+		return fmt.Errorf("freeze or thaw: %w", err)
+	}
 	return nil
 }
 
@@ -139,16 +146,19 @@ func throttledReader(ctx context.Context, e *Env) error {
 
 // quota gives a process so much CPU time in each 100 ms.
 func (e *Env) quota(pid int, quota time.Duration) error {
-	folder, unified, err := e.group("cpu", pid)
-	if err != nil {
+	if _, _, err := e.group("cpu", pid); err != nil {
 		return err
 	}
-	us := strconv.FormatInt(quota.Microseconds(), 10)
-	if unified {
-		err = os.WriteFile(filepath.Join(folder, "cpu.max"), []byte(us+" 100000"), 0)
-	} else {
-		err = os.WriteFile(filepath.Join(folder, "cpu.cfs_quota_us"), []byte(us), 0)
+	return e.setQuota(quota)
+}
+
+// setQuota gives the control group so much CPU time in each 100 ms.
+func (e *Env) setQuota(quota time.Duration) error {
+	file, value := "cpu.cfs_quota_us", strconv.FormatInt(quota.Microseconds(), 10)
+	if e.unified {
+		file, value = "cpu.max", value+" 100000"
 	}
+	err := os.WriteFile(filepath.Join(e.cgroup, file), []byte(value), 0)
 	if err != nil {
 		return fmt.Errorf("set a CPU quota: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // reports whether every verdict was right.
 func Report(w io.Writer, results []*Result) bool {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "scenario\texpected\tgot\tverdict after\tsure after\tfalse alarms\tlost\t")
+	fmt.Fprintln(tw, "scenario\texpected\tgot\tverdict after\tsure after\tadvice helps after\tfalse alarms\tlost\t")
 	ok := true
 	for _, r := range results {
 		ok = ok && r.OK()
@@ -29,6 +29,13 @@ func Report(w io.Writer, results []*Result) bool {
 		if r.Verdict > 0 {
 			after, sure = r.Verdict.Round(100*time.Millisecond).String(), r.Sure.Round(100*time.Millisecond).String()
 		}
+		helped := "-"
+		switch {
+		case len(r.Unhelped) > 0:
+			helped = "no"
+		case r.Helped > 0:
+			helped = r.Helped.Round(100 * time.Millisecond).String()
+		}
 		mark := "ok"
 		switch {
 		case r.Err != nil:
@@ -38,12 +45,13 @@ func Report(w io.Writer, results []*Result) bool {
 		}
 		fmt.Fprintf(
 			tw,
-			"%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n",
+			"%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n",
 			r.Scenario.Name,
 			list(expected),
 			list(got),
 			after,
 			sure,
+			helped,
 			len(r.False),
 			r.Lost,
 			mark,
@@ -56,6 +64,18 @@ func Report(w io.Writer, results []*Result) bool {
 		}
 		for _, x := range r.Early {
 			fmt.Fprintf(w, "%s: missing while the fault lasted: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)
+		}
+		for _, x := range r.After {
+			fmt.Fprintf(w, "%s: missing just after the fault: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)
+		}
+		for _, text := range r.Changed {
+			fmt.Fprintf(w, "%s: another claim %s\n", r.Scenario.Name, text)
+		}
+		for _, text := range r.Unsaid {
+			fmt.Fprintf(w, "%s: no advice of a finding says %q, which was done\n", r.Scenario.Name, text)
+		}
+		for _, text := range r.Unhelped {
+			fmt.Fprintf(w, "%s: the advice does not help: %s\n", r.Scenario.Name, text)
 		}
 		for _, x := range r.Missing {
 			fmt.Fprintf(w, "%s: missing: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)

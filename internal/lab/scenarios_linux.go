@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -300,8 +301,10 @@ func Scenarios() []*Scenario {
 	all = append(all, lossScenarios()...)
 	all = append(all, healthyScenarios()...)
 	all = append(all, backlogScenarios()...)
+	all = append(all, advisedScenarios()...)
 	for i, s := range all {
 		s.number = i
+		s.Advice = cmp.Or(s.Advice, advices[s.Name])
 		if slices.ContainsFunc(s.Expect, func(x Expectation) bool { return x.Detector == "dpc-starvation" }) {
 			s.Allow = append(s.Allow, "packet-drop") // floods go where no program listens, too
 		}

@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// advisedScenarios are faults that last until their advice is followed, where no other scenario has one of their kind.
+func advisedScenarios() []*Scenario {
+	one := func(detector string, parts ...string) []Expectation {
+		return []Expectation{{Detector: detector, Contains: parts}}
+	}
+	return []*Scenario{
+		{
+			Name:   "pinned-flows",
+			Doc:    "many flows on one CPU of two, as much as one cannot and two can receive",
+			Length: 8 * time.Second,
+			Expect: one("dpc-starvation", "CPU 0", "NET_RX", recvDevPrefix),
+			Run:    pinnedFlows,
+			Advice: &Advice{Words: []string{"spread it with RPS: echo"}, Apply: func(ctx context.Context, e *Env) error {
+				return setRPS(ctx, e, e.receiver(), "3")
+			}},
+		},
+		{
+			Name:   "starved-by-boosted",
+			Doc:    "programs that hold the CPU which receives, of which ksoftirqd could have more",
+			Length: 8 * time.Second,
+			Expect: one("dpc-starvation", "CPU 0 and its softirqs", "its backlog", "ksoftirqd/0 waited"),
+			Allow:  []string{"socket-drop"},
+			Run: func(ctx context.Context, e *Env) error {
+				return starveKsoftirqd(ctx, e, 6, 0.25, 2500, "-cpu", "0")
+			},
+			Advice: &Advice{Words: []string{"renice"}, Apply: func(ctx context.Context, e *Env) error {
+				return e.reniceKsoftirqd(ctx, 0, -10)
+			}},
+		},
+		{
+			Name:   "reader-left-frozen",
+			Doc:    "a reader whose control group is frozen and stays so",
+			Light:  true,
+			Length: 6 * time.Second,
+			Expect: one("socket-drop", "frozen", "did not read"),
+			Run:    leftFrozen,
+			Advice: &Advice{Words: []string{"thaw"}, Apply: func(_ context.Context, e *Env) error { return e.freeze(false) }},
+		},
+		{
+			Name:   "narrow-range",
+			Doc:    "a program that needs 700 connections to one destination, and a range of 500 ports",
+			Light:  true,
+			Length: 8 * time.Second,
+			Expect: one("port-exhaustion", "towards "+receiverAddr, "EADDRNOTAVAIL"),
+			Allow:  []string{"port-leak"},
+			Run:    narrowRange,
+			Advice: &Advice{Words: []string{"widen net.ipv4.ip_local_port_range"},
+				Apply: func(ctx context.Context, e *Env) error {
+					return e.Set(ctx, e.namespaces[0], "/proc/sys/net/ipv4/ip_local_port_range", "40000 44999")
+				}},
+		},
+	}
+}
+
+func pinnedFlows(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 300)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608"); err != nil {
+		return err
+	}
+	if err := floodAt(ctx, e, sender, 1, cost, 1.3, 64); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+// reniceKsoftirqd gives the ksoftirqd of a CPU a nice value until the lab ends.
+func (e *Env) reniceKsoftirqd(ctx context.Context, cpu, nice int) error {
+	pid, err := taskNamed("ksoftirqd/" + strconv.Itoa(cpu))
+	if err != nil {
+		return err
+	}
+	set := func(nice int) error {
+		return e.command(context.WithoutCancel(ctx), "", nil, "renice", "-n", strconv.Itoa(nice), "-p", strconv.Itoa(pid))
+	}
+	e.undo = append(e.undo, func() error { return set(0) })
+	return set(nice)
+}
+
+func leftFrozen(ctx context.Context, e *Env) error {
+	reader, err := readBy(ctx, e, 1000)
+	if err != nil {
+		return err
+	}
+	if _, _, err := e.group("freezer", reader.pid()); err != nil {
+		return err
+	}
+	wait(ctx, time.Second)
+	e.MarkFault()
+	e.undo = append(e.undo, func() error { return e.freeze(false) }) // or it could not be ended
+	if err := e.freeze(true); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
+
+func narrowRange(ctx context.Context, e *Env) error {
+	sender, receiver, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.Set(ctx, sender, "/proc/sys/net/ipv4/ip_local_port_range", "40000 40499"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "accept", "-local", receiverAddr+":5432"); err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, sender, "fill", "-mode", "dial", "-to", receiverAddr+":5432", "-count", "700"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length)
+	return nil
+}
