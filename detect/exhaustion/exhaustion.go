@@ -88,6 +88,9 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 // name is the detector's name in findings.
 const name = "port-exhaustion"
 
+// reusedAfter is how long no allocation must have been refused before ports at rest that are taken again count as free.
+const reusedAfter = 2 * time.Second
+
 // Judge implements detect.Detector.
 func (d *portExhaustion) Judge(w *detect.Tick) {
 	full := d.judgePools(w)
@@ -285,6 +288,9 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		known := d.targets.Get(caseKey)
 		var in *detect.Case[exhausted]
 		switch {
+		case u.Held+u.Resting > size && fold.Ratio(float64(u.Held), float64(size)) < d.settings.WarnShare &&
+			w.Now.Sub(refused.last) > reusedAfter:
+			// More than there are: ports at rest are given out again (tcp_tw_reuse), and rest keeps nobody waiting.
 		case refused.fresh:
 			in = d.targets.Raise(w, caseKey, w.Now-fold.Second)
 			in.Raised = max(in.Raised, confirmExhaustion)
@@ -321,7 +327,8 @@ type refusal struct {
 	recent, second uint64
 	by             []holderCount
 	errors         []string
-	// fresh says that there is one that counts.
+	// last is when the last was, fresh says that there is one that counts.
+	last  model.Time
 	fresh bool
 }
 
@@ -350,6 +357,7 @@ func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) 
 		f := w.Ports.Fails[k]
 		r.recent += f.Count
 		r.second += f.Second
+		r.last = max(r.last, f.Last)
 		r.fresh = r.fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
 		for p, c := range f.ByProcess {
 			who[p] += int(c)
@@ -530,7 +538,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 	case at.resting > at.used:
 		f.Advice = []string{
 			"keep connections open and reuse them; not when the peer closes them after each request anyway",
-			"net.ipv4.tcp_tw_reuse=1 lets connect take resting ports; not through NAT that reorders time stamps",
+			"net.ipv4.tcp_tw_reuse=1 lets connect take ports that have rested for a second; not through NAT that reorders " +
+				"time stamps, and it does not help programs that bind a port before they connect",
 		}
 	case !data.isPool:
 		f.Advice = []string{

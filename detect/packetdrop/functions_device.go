@@ -29,8 +29,9 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice:  "Compare state and MTU of both ends (ip link).",
-		Gone:    true,
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
+			"meant to go down.",
+		Gone: true,
 	},
 	{
 		Name: "__dev_forward_skb",
@@ -38,9 +39,10 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice:  "Compare state and MTU of both ends (ip link).",
-		Proven:  "peer_down",
-		Gone:    true,
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
+			"meant to go down.",
+		Proven: "peer_down",
+		Gone:   true,
 	},
 	{
 		Name: "is_skb_forwardable",
@@ -48,8 +50,9 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice:  "Compare state and MTU of both ends (ip link).",
-		Gone:    true,
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
+			"meant to go down.",
+		Gone: true,
 	},
 	{
 		Name:    "tun_net_xmit",

@@ -320,6 +320,9 @@ func (t *telling) slow(f *model.Finding) {
 	}
 }
 
+// frameBytes is what a full-sized Ethernet frame takes of a receive buffer, the kernel's overhead included.
+const frameBytes = 2304
+
 func (t *telling) small(f *model.Finding) {
 	last := t.at.reading
 	f.Title = fmt.Sprintf("The receive buffer of %s (%s) %s too small for its bursts: %s", t.port, t.who,
@@ -336,10 +339,14 @@ func (t *telling) small(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "not a program that has stopped or is slow: the queue empties in between",
 		"not a lack of CPU: its reader waited for one no longer than "+
 			words.Span(t.at.sched.In(model.SchedWaiting).Longest))
+	size, why := 4*max(last.LimitBytes, 1), "four times what it has"
+	if last.Dropped > 0 {
+		size = last.LimitBytes + last.Dropped*frameBytes
+		why = "room for all that was lost in the worst second; less is enough if that was more than one burst"
+	}
 	f.Advice = []string{
-		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, up to net.core.rmem_max (at least %s bytes here); not "+
-			"when the program then reads late: a larger queue is a longer delay",
-			words.Number(words.RoundUp(4*max(last.LimitBytes, 1)))),
+		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, and net.core.rmem_max, which bounds it, to %s bytes (%s); "+
+			"not when the program then reads late: a larger queue is a longer delay", words.Number(words.RoundUp(size)), why),
 	}
 }
 

@@ -19,6 +19,9 @@ type Advice struct {
 	Words []string
 	// Apply does it, while the fault goes on.
 	Apply func(ctx context.Context, env *Env) error
+	// Allow are detectors that may speak once it is followed: a program that is
+	// restarted is away for a moment.
+	Allow []string
 	// Within is how soon the last loss must have been seen after that; 0 for helpsWithin.
 	Within time.Duration
 }
@@ -40,16 +43,14 @@ func (r *Result) follow(ctx context.Context, o *observer, env *Env) error {
 			return slices.ContainsFunc(f.Advice, func(text string) bool { return saysAny(text, word) })
 		}
 		if !slices.ContainsFunc(advised, says) {
-			r.Unsaid = append(r.Unsaid, word)
+			r.Unsaid = append(r.Unsaid, fmt.Sprintf("%q, which was done, but %q", word, adviceOf(advised)))
 		}
 	}
 	known := make(map[string]bool)
 	for _, f := range o.findings() {
 		known[f.ID] = true
 	}
-	for _, f := range advised {
-		env.advice = append(env.advice, f.Advice...)
-	}
+	env.advice = adviceOf(advised)
 	if err := s.Advice.Apply(ctx, env); err != nil {
 		return fmt.Errorf("follow the advice: %w", err)
 	}
@@ -80,6 +81,13 @@ func (r *Result) follow(ctx context.Context, o *observer, env *Env) error {
 	return nil
 }
 
+func adviceOf(found []model.Finding) (list []string) {
+	for _, f := range found {
+		list = append(list, f.Advice...)
+	}
+	return list
+}
+
 // saysAny says that a text has one of several parts, which "|" separates.
 func saysAny(text, parts string) bool {
 	return slices.ContainsFunc(strings.Split(parts, "|"), func(part string) bool { return strings.Contains(text, part) })
@@ -108,6 +116,9 @@ func (r *Result) compare(when string, before, now []model.Finding, env *Env) {
 	}
 }
 
+// details follow what a title claims: how much, by when, and what became of it.
+var details = regexp.MustCompile(`(: |; | and kept | and gave | and has given ).*`)
+
 // numbers are numbers with their units, of which a no-break space is part.
 var numbers = regexp.MustCompile(`[0-9][0-9,.]*(\x{00a0}|\x{202f})?[\pL%]*`)
 
@@ -117,16 +128,18 @@ var tenses = map[string]string{
 	"stays": "stayed", "loses": "lost", "holds": "held", "takes": "took", "gets": "got",
 	"delays": "delayed", "keeps": "kept", "processes": "process", "packets": "packet", "ports": "port",
 	"yields": "yielded", "needs": "needed", "runs": "ran", "delay": "delayed", "waits": "waited",
+	"spends": "spent", "hold": "held", "get": "got", "looks": "looked",
 }
 
 // claim is what a finding's title says, without numbers and tense.
 func claim(f *model.Finding) string {
-	return f.Detector + " " + inPast(numbers.ReplaceAllString(f.Title, ""))
+	return f.Detector + " " + inPast(numbers.ReplaceAllString(details.ReplaceAllString(f.Title, ""), ""))
 }
 
 // inPast puts the words of a text that say whether a fault goes on into the past, and one blank between words.
 func inPast(text string) string {
-	words := strings.Fields(strings.ReplaceAll(text, "could not", "cannot"))
+	text = strings.NewReplacer("could not", "cannot", "does not", "did not", "do not", "did not").Replace(text)
+	words := strings.Fields(text)
 	for i, word := range words {
 		if past, ok := tenses[word]; ok {
 			words[i] = past

@@ -32,9 +32,8 @@ const (
 
 // restarted is the advice to end a program and start another, or the same with other options, in its place.
 func restarted(words, role, newRole string, args ...string) *Advice {
-	return &Advice{Words: []string{words}, Apply: func(ctx context.Context, e *Env) error {
-		return e.restart(ctx, role, newRole, args...)
-	}}
+	return &Advice{Words: []string{words}, Allow: []string{"socket-drop", "packet-drop"},
+		Apply: func(ctx context.Context, e *Env) error { return e.restart(ctx, role, newRole, args...) }}
 }
 
 // unleaked is the advice to a program that leaks: to restart it, here as one that gives its ports back.
@@ -70,6 +69,10 @@ func listening(words, role string, six bool) *Advice {
 	}}
 }
 
+// larger is the advice to enlarge a buffer.
+var larger = &Advice{Words: []string{"enlarge the buffer: SO_RCVBUF"}, Allow: []string{"socket-drop", "packet-drop"},
+	Apply: enlargeBuffer}
+
 // advices are what the lab does about each fault, by scenario.
 var advices = map[string]*Advice{
 	"pinned-flood":    cheaper("iptables", "-t raw -I PREROUTING", rulesAdvice),
@@ -88,27 +91,24 @@ var advices = map[string]*Advice{
 		return e.each("hog", (*Process).ordinary)
 	}},
 
-	"small-buffer":     {Words: []string{"enlarge the buffer: SO_RCVBUF"}, Apply: enlargeBuffer},
-	"small-buffer-two": {Words: []string{"enlarge the buffer: SO_RCVBUF"}, Apply: enlargeBuffer},
+	"small-buffer":     larger,
+	"small-buffer-two": larger,
 	"stopped-reader":   restarted("restart it", "sink", "sink", "-after", "0"),
 	"slow-reader":      restarted("make the program read faster", "sink", "sink", "-every", "0"),
 	"suspended-reader": {Words: []string{"kill -CONT"}, Apply: func(_ context.Context, e *Env) error {
 		return e.each("sink", (*Process).resume)
 	}},
-	"reader-behind-realtime": {Words: []string{"give the reader a CPU of its own"},
-		Apply: func(_ context.Context, e *Env) error {
-			return e.each("sink", func(p *Process) error { return p.pin(0) })
-		}},
-	"reader-behind-hogs": {Words: []string{"a higher priority (chrt, cpuset, nice)"},
-		Apply: func(_ context.Context, e *Env) error {
-			return e.each("sink", func(p *Process) error { return p.renice(-15) })
-		}},
+	"reader-behind-realtime": {Words: []string{"a higher priority (chrt"}, Apply: func(_ context.Context, e *Env) error {
+		return e.each("sink", func(p *Process) error { return p.realtime(60) })
+	}},
+	"reader-behind-hogs": {Words: []string{"a higher priority (chrt"}, Apply: func(_ context.Context, e *Env) error {
+		return e.each("sink", func(p *Process) error { return p.realtime(10) })
+	}},
 	"reader-throttled": {Words: []string{"raise the quota (cpu.max"}, Apply: func(_ context.Context, e *Env) error {
 		return e.setQuota(100 * time.Millisecond)
 	}},
-	"reader-waits-for-lock": {Words: []string{"find out who holds the lock"}, Apply: func(_ context.Context, e *Env) error {
-		return e.each("locker", (*Process).stop)
-	}},
+	"reader-waits-for-lock": {Words: []string{"find out who holds the lock"},
+		Apply: func(_ context.Context, e *Env) error { return e.each("locker", (*Process).stop) }},
 
 	"leak-bind":      unleaked("bind", "40"),
 	"leak-udp6":      unleaked("bind6", "30"),
@@ -132,9 +132,6 @@ var advices = map[string]*Advice{
 	"resting-ports": {Words: []string{"net.ipv4.tcp_tw_reuse=1"}, Apply: func(ctx context.Context, e *Env) error {
 		return e.Set(ctx, e.namespaces[0], "/proc/sys/net/ipv4/tcp_tw_reuse", "1")
 	}},
-	"resting-bound": {Words: []string{"keep connections open and reuse them"}, Apply: func(ctx context.Context, e *Env) error {
-		return e.restart(ctx, "reserved", "stream", "-to", e.target())
-	}},
 
 	"closed-port":         listening("Start the program", "sink", false),
 	"closed-port-tcp":     listening("Start the program", "accept", false),
@@ -156,8 +153,9 @@ var advices = map[string]*Advice{
 	"no-route": {Words: []string{"Add the route"}, Apply: func(ctx context.Context, e *Env) error {
 		const dev = "lbroute"
 		for _, c := range []string{
-			"ip link add " + dev + " type dummy", "ip link set " + dev + " up", "ip route add 10.78.200.0/24 dev " + dev,
-			"ip neigh add 10.78.200.1 lladdr " + receiverMAC + " dev " + dev + " nud permanent",
+			"ip link add " + dev + " type veth peer name lbpeer", "ip link set lbpeer up", "ip link set " + dev + " up",
+			"ip route add 10.78.200.0/24 dev " + dev,
+			"ip neigh replace 10.78.200.1 lladdr " + receiverMAC + " dev " + dev + " nud permanent",
 		} {
 			if err := e.command(ctx, e.receiver(), nil, strings.Fields(c)...); err != nil {
 				return err
@@ -174,7 +172,8 @@ var advices = map[string]*Advice{
 	}},
 	"empty-bridge": {Words: []string{"Add the missing port"}, Apply: func(ctx context.Context, e *Env) error {
 		for _, c := range []string{
-			"ip link add " + e.sendDev + " type dummy", "ip link set " + e.sendDev + " master " + e.recvDev + " up",
+			"ip link add " + e.sendDev + " type veth peer name lbpeer", "ip link set lbpeer up",
+			"ip link set " + e.sendDev + " master " + e.recvDev + " up",
 		} {
 			if err := e.command(ctx, e.namespaces[0], nil, strings.Fields(c)...); err != nil {
 				return err
@@ -182,7 +181,7 @@ var advices = map[string]*Advice{
 		}
 		return nil
 	}},
-	"link-down": run("took its link down|Bring the device up", "ip link set DEVICE up"),
+	"link-down": run("Bring the other end up", "ip link set DEVICE up"),
 }
 
 // receiver is the namespace that receives: the second of a pair, or the only one.
@@ -206,7 +205,7 @@ func (e *Env) each(role string, do func(*Process) error) error {
 }
 
 // leastBuffer is the size that the advice to enlarge a buffer names.
-var leastBuffer = regexp.MustCompile(`at least ([0-9,]+)`)
+var leastBuffer = regexp.MustCompile(`to ([0-9,]+).bytes`)
 
 // enlargeBuffer restarts the reader with the buffer that the advice asks for.
 func enlargeBuffer(ctx context.Context, e *Env) error {
@@ -256,9 +255,13 @@ func (p *Process) ordinary() error {
 	})
 }
 
-// renice gives the process a nice value, as renice does.
-func (p *Process) renice(nice int) error {
-	return p.threads("set the nice value", func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, nice) })
+// realtime gives the process a real-time priority, as chrt -f -a does.
+func (p *Process) realtime(priority uint32) error {
+	return p.threads("set the scheduling", func(tid int) error {
+		return unix.SchedSetAttr(tid, &unix.SchedAttr{
+			Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority,
+		}, 0)
+	})
 }
 
 // taskNamed returns the PID of the task of the host with a name.

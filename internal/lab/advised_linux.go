@@ -45,6 +45,26 @@ func advisedScenarios() []*Scenario {
 			Advice: &Advice{Words: []string{"thaw"}, Apply: func(_ context.Context, e *Env) error { return e.freeze(false) }},
 		},
 		{
+			Name:   "ring-bursts",
+			Doc:    "bursts into the ring of a device whose NAPI thread has a CPU to itself and rests in between",
+			Length: 8 * time.Second,
+			Expect: one("ring-drop", recvDevPrefix),
+			Allow:  []string{"packet-drop"},
+			Run:    ringBursts,
+			Advice: &Advice{Words: []string{"pace"}, Apply: func(ctx context.Context, e *Env) error {
+				return e.restart(ctx, "flood", "flood", "-burst", "16")
+			}},
+		},
+		{
+			Name:   "repeated-bursts",
+			Doc:    "bursts that a backlog of 300 packets does not hold, on a CPU that has time",
+			Length: 8 * time.Second,
+			Expect: one("dpc-starvation", "CPU 0", "packets lost"),
+			Allow:  []string{"socket-drop"},
+			Run:    repeatedBursts,
+			Advice: sysctl("raise net.core.netdev_max_backlog", "netdev_max_backlog", "5000"),
+		},
+		{
 			Name:   "narrow-range",
 			Doc:    "a program that needs 700 connections to one destination, and a range of 500 ports",
 			Light:  true,
@@ -53,6 +73,7 @@ func advisedScenarios() []*Scenario {
 			Allow:  []string{"port-leak"},
 			Run:    narrowRange,
 			Advice: &Advice{Words: []string{"widen net.ipv4.ip_local_port_range"},
+				Within: 12 * time.Second, // a refusal counts for 10 s
 				Apply: func(ctx context.Context, e *Env) error {
 					return e.Set(ctx, e.namespaces[0], "/proc/sys/net/ipv4/ip_local_port_range", "40000 44999")
 				}},
@@ -125,5 +146,65 @@ func narrowRange(ctx context.Context, e *Env) error {
 		return err
 	}
 	wait(ctx, e.Length)
+	return nil
+}
+
+func ringBursts(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 20)
+	if err != nil {
+		return err
+	}
+	if err := e.threadedNAPI(ctx, sender, receiver); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608"); err != nil {
+		return err
+	}
+	rate := strconv.Itoa(rateOf(cost) / 10)
+	if _, err := e.Start(
+		ctx, sender, "flood", "-to", e.target(), "-rate", rate, "-burst", "1000", "-cpu", "1",
+	); err != nil {
+		return err
+	}
+	e.Hold(ctx)
+	return nil
+}
+
+// threadedNAPI has the pair's receiving end polled by a kernel thread.
+func (e *Env) threadedNAPI(ctx context.Context, sender, receiver string) error {
+	// veth uses NAPI when GRO is on, and only for packets that its peer does
+	// not segment itself.
+	for _, args := range [][]string{
+		{sender, "ethtool", "-K", e.sendDev, "tso", "off", "gso", "off"},
+		{receiver, "ethtool", "-K", e.recvDev, "gro", "on"},
+	} {
+		if err := e.command(ctx, args[0], nil, args[1:]...); err != nil {
+			return err
+		}
+	}
+	return e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1")
+}
+
+func repeatedBursts(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 30)
+	if err != nil {
+		return err
+	}
+	if err := setRPS(ctx, e, receiver, "1"); err != nil {
+		return err
+	}
+	if err := e.Set(ctx, "", "/proc/sys/net/core/netdev_max_backlog", "300"); err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608", "-cpu", "1"); err != nil {
+		return err
+	}
+	if _, err := e.Start(
+		ctx, sender, "flood", "-to", e.target(), "-rate", strconv.Itoa(rateOf(cost)/8), "-burst", "1500", "-cpu", "1",
+		"-flows", "8",
+	); err != nil {
+		return err
+	}
+	e.Hold(ctx)
 	return nil
 }

@@ -388,7 +388,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 				}
 			}
 		}
-		allowed := slices.Contains(r.Scenario.Allow, f.Detector) || env != nil && slices.Contains(env.allowed, f.Detector)
+		allowed := slices.Contains(r.Scenario.Allow, f.Detector) || env != nil && slices.Contains(env.allowed, f.Detector) ||
+			r.Scenario.Advice != nil && slices.Contains(r.Scenario.Advice.Allow, f.Detector)
 		if !expected && f.Severity > model.SeverityInfo && !allowed {
 			r.False = append(r.False, f)
 		}

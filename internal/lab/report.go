@@ -72,7 +72,7 @@ func Report(w io.Writer, results []*Result) bool {
 			fmt.Fprintf(w, "%s: another claim %s\n", r.Scenario.Name, text)
 		}
 		for _, text := range r.Unsaid {
-			fmt.Fprintf(w, "%s: no advice of a finding says %q, which was done\n", r.Scenario.Name, text)
+			fmt.Fprintf(w, "%s: no advice of a finding says %s\n", r.Scenario.Name, text)
 		}
 		for _, text := range r.Unhelped {
 			fmt.Fprintf(w, "%s: the advice does not help: %s\n", r.Scenario.Name, text)

@@ -502,17 +502,7 @@ func napiThread(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	// veth uses NAPI when GRO is on, and only for packets that its peer does
-	// not segment itself.
-	for _, args := range [][]string{
-		{sender, "ethtool", "-K", e.sendDev, "tso", "off", "gso", "off"},
-		{receiver, "ethtool", "-K", e.recvDev, "gro", "on"},
-	} {
-		if err := e.command(ctx, args[0], nil, args[1:]...); err != nil {
-			return err
-		}
-	}
-	if err := e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1"); err != nil {
+	if err := e.threadedNAPI(ctx, sender, receiver); err != nil {
 		return err
 	}
 	if err := floodAt(ctx, e, sender, 1, cost, 4, 16); err != nil {
