@@ -88,9 +88,13 @@ func adviceOf(found []model.Finding) (list []string) {
 	return list
 }
 
-// saysAny says that a text has one of several parts, which "|" separates.
+// saysAny says that a text has one of several parts, which "|" separates,
+// in capitals or not.
 func saysAny(text, parts string) bool {
-	return slices.ContainsFunc(strings.Split(parts, "|"), func(part string) bool { return strings.Contains(text, part) })
+	text = strings.ToLower(text)
+	return slices.ContainsFunc(strings.Split(parts, "|"), func(part string) bool {
+		return strings.Contains(text, strings.ToLower(part))
+	})
 }
 
 // expected are the findings that meet an expectation.

@@ -19,6 +19,12 @@ type bpfDropCount struct {
 	Device  [16]uint8
 }
 
+type bpfDropHot struct {
+	_     structs.HostLayout
+	Key   bpfDropKey
+	Armed uint64
+}
+
 type bpfDropKey struct {
 	_         structs.HostLayout
 	Cookie    uint64
@@ -79,6 +85,8 @@ type bpfLbCpuState struct {
 const (
 	bpfMapDropCounts         = "drop_counts"
 	bpfMapDropFolded         = "drop_folded"
+	bpfMapDropHotCounts      = "drop_hot_counts"
+	bpfMapDropHots           = "drop_hots"
 	bpfMapDropLefts          = "drop_lefts"
 	bpfMapDropNotes          = "drop_notes"
 	bpfMapDropSockets        = "drop_sockets"
@@ -152,13 +160,15 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	DropCounts  *ebpf.MapSpec `ebpf:"drop_counts"`
-	DropFolded  *ebpf.MapSpec `ebpf:"drop_folded"`
-	DropLefts   *ebpf.MapSpec `ebpf:"drop_lefts"`
-	DropNotes   *ebpf.MapSpec `ebpf:"drop_notes"`
-	DropSockets *ebpf.MapSpec `ebpf:"drop_sockets"`
-	LbRingbuf   *ebpf.MapSpec `ebpf:"lb_ringbuf"`
-	LbState     *ebpf.MapSpec `ebpf:"lb_state"`
+	DropCounts    *ebpf.MapSpec `ebpf:"drop_counts"`
+	DropFolded    *ebpf.MapSpec `ebpf:"drop_folded"`
+	DropHotCounts *ebpf.MapSpec `ebpf:"drop_hot_counts"`
+	DropHots      *ebpf.MapSpec `ebpf:"drop_hots"`
+	DropLefts     *ebpf.MapSpec `ebpf:"drop_lefts"`
+	DropNotes     *ebpf.MapSpec `ebpf:"drop_notes"`
+	DropSockets   *ebpf.MapSpec `ebpf:"drop_sockets"`
+	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -191,19 +201,23 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	DropCounts  *ebpf.Map `ebpf:"drop_counts"`
-	DropFolded  *ebpf.Map `ebpf:"drop_folded"`
-	DropLefts   *ebpf.Map `ebpf:"drop_lefts"`
-	DropNotes   *ebpf.Map `ebpf:"drop_notes"`
-	DropSockets *ebpf.Map `ebpf:"drop_sockets"`
-	LbRingbuf   *ebpf.Map `ebpf:"lb_ringbuf"`
-	LbState     *ebpf.Map `ebpf:"lb_state"`
+	DropCounts    *ebpf.Map `ebpf:"drop_counts"`
+	DropFolded    *ebpf.Map `ebpf:"drop_folded"`
+	DropHotCounts *ebpf.Map `ebpf:"drop_hot_counts"`
+	DropHots      *ebpf.Map `ebpf:"drop_hots"`
+	DropLefts     *ebpf.Map `ebpf:"drop_lefts"`
+	DropNotes     *ebpf.Map `ebpf:"drop_notes"`
+	DropSockets   *ebpf.Map `ebpf:"drop_sockets"`
+	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.Map `ebpf:"lb_state"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.DropCounts,
 		m.DropFolded,
+		m.DropHotCounts,
+		m.DropHots,
 		m.DropLefts,
 		m.DropNotes,
 		m.DropSockets,

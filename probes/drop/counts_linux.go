@@ -40,6 +40,7 @@ type counted struct {
 // counts reads the kernel's totals as differences.
 type counts struct {
 	tables [2]table
+	hot    hot
 	keys   []bpfDropKey
 	values []bpfDropCount
 }
@@ -71,7 +72,7 @@ func (c *counts) read() ([]delta, error) {
 			}
 		}
 	}
-	return deltas, nil
+	return c.hot.read(deltas, &c.tables[0])
 }
 
 func (t *table) add(deltas []delta, keys []bpfDropKey, values []bpfDropCount) []delta {

@@ -4,9 +4,10 @@
 // On Linux the source is the tracepoint skb:kfree_skb, which names a reason
 // since 5.17. Counts are kept in the kernel, by socket, reason, function,
 // device and CPU, and read once a second; a flood costs the host one hash
-// lookup a packet and no record. Reasons are named as the running kernel's BTF
-// names them, because their numbers move between versions. [PlaceOf] turns
-// reason and function into a place.
+// lookup a packet and no record. What a CPU has dropped most of in the last
+// second is counted even without that lookup, in the next. Reasons are named as
+// the running kernel's BTF names them, because their numbers move between
+// versions. [PlaceOf] turns reason and function into a place.
 //
 // Where a packet was meant for a socket that is known, the event carries its
 // cookie, its local port and the process that holds it. The kernel tells that

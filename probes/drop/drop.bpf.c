@@ -148,6 +148,16 @@ struct drop_count {
 	u8 device[IFNAMSIZ]; /* name when the entry was made */
 };
 
+/*
+ * What a CPU has dropped most of in the last interval, as user space says: those
+ * packets are counted without a look-up. Two tables, so that user space never
+ * writes what a program counts.
+ */
+struct drop_hot {
+	struct drop_key key;
+	u64 armed; /* whether key is whole; the last to be written */
+};
+
 /* A socket that has lost packets or was seen with a queue more than half full. */
 struct drop_socket {
 	u64 since_ns;     /* boot clock: when it was first seen here */
@@ -180,6 +190,22 @@ struct {
 	__type(key, struct drop_key);
 	__type(value, struct drop_count);
 } drop_folded SEC(".maps");
+
+/* By CPU, one for each of them: user space sets how many. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct drop_hot);
+} drop_hots SEC(".maps");
+
+/* Running totals of what drop_hots told apart, by CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} drop_hot_counts SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -394,11 +420,35 @@ static __always_inline u8 drop_flags(u32 reason)
 	return index < sizeof(drop_reason_flags) ? drop_reason_flags[index] : 0;
 }
 
+/* Count one packet without a look-up, when it is of those that user space expects. */
+static __always_inline bool drop_add_hot(const struct drop_key *key)
+{
+	const u64 *have = (const u64 *)key, *want;
+	struct drop_hot *hot;
+	u32 cpu = key->cpu;
+	u64 *count;
+
+	hot = bpf_map_lookup_elem(&drop_hots, &cpu);
+	if (!hot || !hot->armed)
+		return false;
+	want = (const u64 *)&hot->key;
+	if (have[0] != want[0] || have[1] != want[1] || have[2] != want[2] || have[3] != want[3] || have[4] != want[4])
+		return false;
+	count = bpf_map_lookup_elem(&drop_hot_counts, &cpu);
+	if (!count)
+		return false;
+	__sync_fetch_and_add(count, 1);
+	return true;
+}
+
 /* Count one packet; returns true when the entry is new. */
 static __always_inline bool drop_add(struct drop_key *key, const struct net_device *dev)
 {
 	struct drop_count *count, new = { .packets = 1 };
 
+	_Static_assert(sizeof(*key) == 40, "drop_add_hot compares five words");
+	if (drop_add_hot(key))
+		return false;
 	count = bpf_map_lookup_elem(&drop_counts, key);
 	if (count) {
 		__sync_fetch_and_add(&count->packets, 1);
@@ -513,7 +563,9 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		key.local_port = rx_sk->__sk_common.skc_num;
 		key.protocol = drop_sock_protocol(rx_sk);
 		key.netns = rx_sk->__sk_common.skc_net.net->ns.inum;
-		key.cookie = bpf_get_socket_cookie(rx_sk);
+		key.cookie = rx_sk->__sk_common.skc_cookie.counter;
+		if (!key.cookie)
+			key.cookie = bpf_get_socket_cookie(rx_sk);
 	} else if (family == AF_INET || family == AF_INET6) {
 		key.local_port = sk->__sk_common.skc_num;
 		key.protocol = drop_sock_protocol(sk);

@@ -87,6 +87,7 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, err
 	}
 	a.counts.init(a.loader.Map(bpfMapDropCounts), a.loader.Map(bpfMapDropFolded))
+	a.counts.hot.init(a.loader.Map(bpfMapDropHots), a.loader.Map(bpfMapDropHotCounts))
 	a.sockets.init(env, a.loader)
 	a.names.init()
 	reads := a.loader.Try(Name, partReads, bpfProgDropRecv)
@@ -175,6 +176,11 @@ func (a *attached) newLoader(headers, failFollows bool) (*ebpf.Loader, error) {
 		spec.Variables[bpfVarDropUdpFailFollows].Set(failFollows)); err != nil {
 		return nil, fmt.Errorf("set the BPF variables: %w", err)
 	}
+	cpus, err := cebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count the CPUs: %w", err)
+	}
+	spec.Maps[bpfMapDropHots].MaxEntries, spec.Maps[bpfMapDropHotCounts].MaxEntries = uint32(cpus), uint32(cpus)
 	return a.env.NewLoader(spec)
 }
 
