@@ -269,7 +269,11 @@ func CompareTuples(a, b Tuple) int {
 }
 
 // TupleUse is how many ports one destination uses.
-type TupleUse struct{ Held, Resting int }
+type TupleUse struct {
+	Held, Resting int
+	// Taken is when a port was last taken for it, 0 never.
+	Taken model.Time
+}
 
 // FailKey groups failed allocations: by pool for ports of the system's choice, by destination for connects.
 type FailKey struct {
@@ -446,11 +450,16 @@ func BoundFirst(port *state.Port) bool {
 		(port.How == model.HowBindAny || port.How == model.HowBindPort)
 }
 
+// tupleOf is the destination of a TCP port.
+func tupleOf(port *state.Port) Tuple {
+	return Tuple{port.Netns, port.LocalAddr, port.RemoteAddr, port.RemotePort}
+}
+
 func (p *Ports) tupleAdd(port *state.Port, n int) {
 	if port.Protocol != model.ProtocolTCP || port.RemotePort == 0 || port.Shared() {
 		return
 	}
-	k := Tuple{port.Netns, port.LocalAddr, port.RemoteAddr, port.RemotePort}
+	k := tupleOf(port)
 	u := p.Tuples[k]
 	if u == nil {
 		if !p.room.Take("destinations", tupleBytes+len(k.Local)+len(k.Remote)) {

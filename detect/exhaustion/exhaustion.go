@@ -288,9 +288,9 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		known := d.targets.Get(caseKey)
 		var in *detect.Case[exhausted]
 		switch {
-		case u.Held+u.Resting > size && fold.Ratio(float64(u.Held), float64(size)) < d.settings.WarnShare &&
-			w.Now.Sub(refused.last) > reusedAfter:
-			// More than there are: ports at rest are given out again (tcp_tw_reuse), and rest keeps nobody waiting.
+		case share >= d.settings.FullShare && u.Taken > refused.last && w.Now.Sub(refused.last) > reusedAfter &&
+			w.Now.Sub(u.Taken) <= reusedAfter && fold.Ratio(float64(u.Held), float64(size)) < d.settings.WarnShare:
+			// None is left, and yet some are taken: ports at rest are given out again (tcp_tw_reuse).
 		case refused.fresh:
 			in = d.targets.Raise(w, caseKey, w.Now-fold.Second)
 			in.Raised = max(in.Raised, confirmExhaustion)

@@ -345,8 +345,9 @@ func (t *telling) small(f *model.Finding) {
 		why = "room for all that was lost in the worst second; less is enough if that was more than one burst"
 	}
 	f.Advice = []string{
-		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, and net.core.rmem_max, which bounds it, to %s bytes (%s); "+
-			"not when the program then reads late: a larger queue is a longer delay", words.Number(words.RoundUp(size)), why),
+		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, and net.core.rmem_max, which bounds it, to %s bytes "+
+			"(%s); not when the program then reads late: a larger queue is a longer delay",
+			words.Itoa(words.RoundUp(size)), why),
 	}
 }
 

@@ -64,6 +64,24 @@ func setting(w *detect.Tick, name string) float64 {
 	return 0
 }
 
+// quoted are the settings that findings quote.
+var quoted = [...]string{"netdev_max_backlog", "netdev_budget", "netdev_budget_usecs", "dev_weight"}
+
+// remember keeps the settings as they are while the fault is at its worst: who
+// changes one to end the fault does not change what it was.
+func (data *starved) remember(w *detect.Tick, lost float64) {
+	worst := lost >= data.mostLost
+	data.mostLost = max(data.mostLost, lost)
+	for _, name := range quoted {
+		if n := setting(w, name); n > 0 && (worst || data.settings[name] == 0) {
+			if data.settings == nil {
+				data.settings = make(map[string]float64)
+			}
+			data.settings[name] = n
+		}
+	}
+}
+
 func softirqSamples(s fold.Stacks) (n uint64) {
 	for _, c := range s.Counts {
 		if c.Softirq {

@@ -54,8 +54,14 @@ func (h *holder) name() string {
 // leadingShare is the share of ksoftirqd's waiting from which one task is named as its reason.
 const leadingShare = 0.5
 
+// realTimeShare is the same for a real-time task.
+const realTimeShare = 0.1
+
 // holderOf returns the task that ran while ksoftirqd of a CPU waited, when one
 // had most of that time or is a real-time task; a zero one where that is not watched.
+//
+// A real-time task need not have had most of the time, but part of it: migration
+// threads and watchdogs run now and then on every CPU.
 func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 	s := w.KsoftirqdOf(cpu)
 	waited := s.In(model.SchedWaiting).Total
@@ -63,7 +69,8 @@ func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 		if r.Policy == model.SchedPolicySoftirq || r.PID <= 0 {
 			continue
 		}
-		if float64(r.Run) >= leadingShare*float64(waited) || isRealTime(r.Policy) && r.Run >= d.settings.HeldWait.Std() {
+		if float64(r.Run) >= leadingShare*float64(waited) || isRealTime(r.Policy) &&
+			r.Run >= d.settings.HeldWait.Std() && float64(r.Run) >= realTimeShare*float64(waited) {
 			return holder{
 				task: r.Task, pid: r.PID, group: r.Cgroup, policy: r.Policy, priority: r.Priority, run: r.Run, of: waited,
 			}

@@ -126,6 +126,7 @@ func (d *starvation) note(w *detect.Tick, c *fold.CPU, data *starved, j judgemen
 	}
 	m.facts = facts.Clone()
 	data.note(j.pattern, j.share, lost, m)
+	data.remember(w, lost)
 }
 
 // deferredWork judges whether deferred work on the CPU starves others or itself.

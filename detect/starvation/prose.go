@@ -291,7 +291,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 				words.Number(data.facts.Softnet.Squeezed),
 				words.Number(data.work.Count),
 				data.facts.Softnet.Processed/max(data.work.Count, 1),
-				readSettings(w, "netdev_budget", "netdev_budget_usecs", "dev_weight"),
+				data.readSettings("netdev_budget", "netdev_budget_usecs", "dev_weight"),
 			),
 			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
 		)

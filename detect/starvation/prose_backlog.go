@@ -30,7 +30,7 @@ func (d *starvation) titleOfNew(w *detect.Tick, in *detect.Case[starved], lost s
 			who, verb, data.cpu, words.Tense(ongoing, "get", "got"), atBacklog)
 	case shallow:
 		name := "netdev_max_backlog"
-		if n := setting(w, name); n > 0 {
+		if n := data.settings[name]; n > 0 {
 			name += " (" + words.Plural(uint64(n), "packet") + ")"
 		}
 		return fmt.Sprintf("Bursts %s %s on CPU %d: %s",
@@ -87,7 +87,7 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 	case shallow:
 		list = append(list, fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
 			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet")))
-		if n := setting(w, "netdev_max_backlog"); n > 0 {
+		if n := data.settings["netdev_max_backlog"]; n > 0 {
 			return append(list, fmt.Sprintf("more packets waited at a time than net.core.netdev_max_backlog allows: it is %s "+
 				"(1,000 by default), it was read", words.Number(uint64(n))))
 		}
@@ -200,10 +200,10 @@ func (d *starvation) detailNumbers(data *starved) (list []model.Evidence) {
 }
 
 // readSettings quotes settings of net.core as they were read, empty when they were not.
-func readSettings(w *detect.Tick, names ...string) string {
+func (data *starved) readSettings(names ...string) string {
 	var parts []string
 	for _, name := range names {
-		if n := setting(w, name); n > 0 {
+		if n := data.settings[name]; n > 0 {
 			parts = append(parts, name+" is "+words.Number(uint64(n)))
 		}
 	}

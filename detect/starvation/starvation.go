@@ -134,6 +134,9 @@ type starved struct {
 	sched  fold.Scheduling
 	// named is the task that had most of that time.
 	named holder
+	// settings are those of net.core as they were first read, or read in the second in which most was lost, so much.
+	settings map[string]float64
+	mostLost float64
 	// napi are a NAPI thread's polls since the fault began, worstDrops what was
 	// lost in the window that the moment shows.
 	napi       fold.NAPI

