@@ -184,19 +184,6 @@ var advices = map[string]*Advice{
 		_, err := e.Start(ctx, e.receiver(), "sink", "-local", fmt.Sprintf("10.77.0.99:%d", e.port()))
 		return err
 	}},
-	"empty-bridge": {Words: []string{"Add the missing port"}, Apply: func(ctx context.Context, e *Env) error {
-		for _, c := range []string{
-			"ip link add " + e.sendDev + " type veth peer name lbpeer", "ip link set lbpeer up",
-			"ip link set " + e.sendDev + " master " + e.recvDev + " up",
-			// The bridge takes the address of its port, and forgets its neighbours.
-			"ip neigh replace 10.77.5.2 lladdr " + receiverMAC + " dev " + e.recvDev + " nud permanent",
-		} {
-			if err := e.command(ctx, e.namespaces[0], nil, strings.Fields(c)...); err != nil {
-				return err
-			}
-		}
-		return nil
-	}},
 	"link-down": run("Bring the other end up", "ip link set DEVICE up"),
 }
 

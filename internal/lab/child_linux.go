@@ -249,7 +249,7 @@ func (c *child) sink() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(other)
+	defer func() { _ = unix.Close(other) }() // there may be none
 	local, err := net.ResolveUDPAddr("udp", c.local)
 	if err != nil {
 		return err
