@@ -1,6 +1,7 @@
 package counters_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -61,7 +62,32 @@ func TestBoundaries(t *testing.T) {
 			Stream: samples(64, 0, 0.375, true, 20, 21)},
 		{Setting: "counters.significance", At: 0.015625, Upper: true, Says: "it rises too: Memory/Pages/sec",
 			Stream: samples(64, 0.5, 0.5, true, 20, 21)},
+		// CPU 1 is as unusually busy as CPU 0, which has a little more.
+		{Setting: "counters.busy_share", At: 0.375, Says: "CPUs 0 and 1", Stream: together},
+		{Setting: "counters.robust_z", At: 37.5, Says: "CPUs 0 and 1", Stream: together},
 		{Setting: "counters.max_samples", At: 64, Upper: true, Says: "in 64 samples",
 			Stream: samples(64, 0, 0.375, true, 20, 21)},
 	})
+}
+
+// together is a log of two CPUs that are busy with DPCs when packets are lost.
+func together() *model.Batch {
+	s := detecttest.NewWindows()
+	lost := 0.0
+	s.Seconds(200, func(i int) {
+		high := [2]float64{}
+		if i == 100 || i == 101 {
+			high = [2]float64{0.385, 0.375}
+			lost += 40
+		}
+		for cpu, v := range high {
+			s.Builder().AddCounter(model.Counter{
+				Time: s.End(), CPU: int32(cpu), Name: "Processor/% DPC Time", Instance: fmt.Sprint(cpu), Value: v,
+			})
+		}
+		s.Builder().AddCounter(model.Counter{
+			Time: s.End(), CPU: -1, Name: "Network Interface/Packets Received Discarded", Instance: "nic", Value: lost,
+		})
+	})
+	return s.Batch()
 }

@@ -64,6 +64,31 @@ func targetBoundaries() []detecttest.Boundary {
 					s.Fail(500*time.Millisecond, k, 99, "EADDRNOTAVAIL")
 				}
 			})},
+		// 24 of 64 ports are left, half of the share that keeps a case open.
+		{Setting: "exhaustion.clear_share", At: 0.75, Says: "ongoing warning port-exhaustion", Stream: func() *model.Batch {
+			s := detecttest.New()
+			s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5063)
+			port := uint16(5000)
+			var held []detecttest.Socket
+			s.Seconds(12, func(i int) {
+				s.Quiet()
+				switch i {
+				case 0:
+					held = s.Take(detecttest.Socket{
+						PID: 9, Process: "holder", Protocol: model.ProtocolUDP, How: model.HowBindPort,
+					}, 60, &port)
+				case 5:
+					for _, k := range held[24:] {
+						s.Release(time.Millisecond, k)
+					}
+				}
+			})
+			return s.Batch()
+		}},
+		{Setting: "exhaustion.warn_share", At: 0.75, Says: "searched tcp 665-712", Stream: searches(36, "unknown")},
+		// What is refused last is refused at 10.00335 s.
+		{Setting: "exhaustion.failures_for", At: 5996650 * time.Microsecond, Upper: true, Says: "until 16",
+			Stream: searches(48, "EADDRINUSE")},
 		// The only refusals are from 10.001 s.
 		{Setting: "exhaustion.failures_for", At: 5999 * time.Millisecond, Upper: true, Says: "until 16",
 			Stream: func() *model.Batch {
@@ -83,6 +108,31 @@ func targetBoundaries() []detecttest.Boundary {
 				})
 				return s.Batch()
 			}},
+	}
+}
+
+// searches is a stream of a range of 48 ports of which so many are taken, and which
+// a process searches once a second until 10 s.
+func searches(taken int, why string) func() *model.Batch {
+	return func() *model.Batch {
+		s := detecttest.Ports()
+		port := uint16(665)
+		s.Take(detecttest.Socket{
+			PID: 60, Process: "hoarder", Protocol: model.ProtocolTCP, How: model.HowBindPort,
+		}, taken, &port)
+		s.Next()
+		s.Seconds(30, func(i int) {
+			s.Quiet()
+			for n := range 48 {
+				if i > 9 {
+					break
+				}
+				s.Fail(time.Millisecond+time.Duration(n)*50*time.Microsecond, detecttest.Socket{
+					PID: 50, Process: "mount.nfs", Protocol: model.ProtocolTCP, How: model.HowBindPort, LPort: uint16(665 + n),
+				}, 98, why)
+			}
+		})
+		return s.Batch()
 	}
 }
 

@@ -1,6 +1,7 @@
 package leak_test
 
 import (
+	"slices"
 	"time"
 
 	"lostbeat/detect/detecttest"
@@ -43,6 +44,13 @@ func vanishBoundaries() []detecttest.Boundary {
 		// The last of them is free from 59.27 s on, the last judgement from 99.999 s.
 		{Setting: "leak.vanished_factor", At: float64(free-1) / float64(usual), Next: float64(free+1) / float64(usual),
 			Says: "20 ports of pool", Stream: turns(100, 100)},
+		// A slow leak: its five steps span 20 of the 30 s, and 20 ports; three others come back.
+		{Setting: "leak.proof_after", At: 20 * time.Second, Says: "port-leak",
+			With:   map[string]string{"leak.min_ports": "1000", "leak.min_ports_fast": "1000"},
+			Stream: growth(detecttest.Leaker(), 1, 30)},
+		{Setting: "leak.given_back", At: 0.15, Upper: true, Says: "port-leak",
+			With:   map[string]string{"leak.min_ports": "1000", "leak.min_ports_fast": "1000"},
+			Stream: taking(slices.Repeat([]int{1}, 30), append([]int{0, 1, 1, 1}, make([]int, 26)...))},
 		// The last of them is missed at 100 s.
 		{Setting: "leak.keep_for", At: 30 * time.Second, Upper: true, Says: "until 130", Stream: turns(139, 139)},
 		{Setting: "leak.vanished_ports", At: 350, Says: "never takes a port again", Stream: neverReused},
