@@ -8,11 +8,11 @@ import (
 
 // A tracing command shares the host with the work that it watches: garbage may
 // take tracingGCPercent of what is in use, and all of the process's own memory
-// memoryFloor, or, where more is in use, an eighth and memorySpare more than that.
+// memoryFloor, or, where more is in use, memorySpare more than that.
 const (
 	tracingGCPercent = 50
 	memoryFloor      = 32 << 20
-	memorySpare      = 4 << 20
+	memorySpare      = 6 << 20
 )
 
 // boundMemory keeps the memory of this process small from now on. The limit
@@ -27,7 +27,7 @@ func boundMemory() {
 
 // memoryLimit returns the limit while inUse bytes of the heap are in use.
 func memoryLimit(inUse uint64) int64 {
-	return int64(max(memoryFloor, inUse+inUse/8+memorySpare))
+	return int64(max(memoryFloor, inUse+inUse/4+memorySpare))
 }
 
 // collected is what afterCollection leaves to the collector; it is too large to

@@ -49,20 +49,20 @@ var boundaries = []detecttest.Boundary{
 	// Its reader runs for as long at a time; what is queued has waited for longer.
 	{Setting: "socket.late_idle", At: 400 * time.Millisecond, Says: "was busy with other work",
 		Stream: func() *model.Batch {
-		s := detecttest.New()
-		s.Seconds(12, func(int) {
-			s.Quiet()
-			for _, v := range []model.SchedStateEvent{
-				{State: model.SchedRunning, Total: 900 * time.Millisecond, Longest: 400 * time.Millisecond},
-				{State: model.SchedInput, Total: 100 * time.Millisecond, Longest: time.Millisecond, Cookie: 7},
-			} {
-				v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = s.End(), time.Second, 1, 812, 812, "hbd"
-				s.Builder().AddSchedStateEvent(v)
-			}
-			s.Queue(300, 199_000, time.Second)
-		})
-		return s.Batch()
-	}},
+			s := detecttest.New()
+			s.Seconds(12, func(int) {
+				s.Quiet()
+				for _, v := range []model.SchedStateEvent{
+					{State: model.SchedRunning, Total: 900 * time.Millisecond, Longest: 400 * time.Millisecond},
+					{State: model.SchedInput, Total: 100 * time.Millisecond, Longest: time.Millisecond, Cookie: 7},
+				} {
+					v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = s.End(), time.Second, 1, 812, 812, "hbd"
+					s.Builder().AddSchedStateEvent(v)
+				}
+				s.Queue(300, 199_000, time.Second)
+			})
+			return s.Batch()
+		}},
 	{Setting: "socket.busy_share", At: 0.75, Next: 0.7500001, Says: "more slowly", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(12, func(i int) {
