@@ -380,8 +380,10 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 	f.Title = fmt.Sprintf("Packets for %s (%s) %s lost at its full receive queue: %s", t.port, t.who,
 		words.Tense(t.ongoing, "are", "were"), t.lost)
 	if cause == causeUnproven {
-		f.Causes = []string{
-			"the queue empties in between; " + t.unseen(),
+		f.Causes = []string{"the queue empties in between; " + t.unseen()}
+		if 2*t.at.fullReadings >= t.at.readings {
+			f.Causes = []string{fmt.Sprintf("the queue was more than half full in %d of %d readings%s",
+				t.at.fullReadings, t.at.readings, t.seen("the thread that reads it"))}
 		}
 		f.Advice = []string{
 			"Find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat) before anything is changed; " +

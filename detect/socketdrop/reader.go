@@ -108,6 +108,8 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 	full := atLeast(data.fullReadings, d.settings.FullShare, data.readings)
 	busy := proven && running.Total >= share(d.settings.BusyShare, m.sched.Covered)
 	late := d.isLate(w, s)
+	// One that waits for input although its queue is full is not slow: it does not wait for this socket.
+	waits := proven && !busy && m.sched.In(model.SchedInput).Longest >= d.settings.LateIdle.Std()
 	switch {
 	case late && busy && m.sched.Threads == 1 && running.Longest >= d.settings.LateIdle.Std():
 		m.stay = running
@@ -116,8 +118,10 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 		return causeStopped, m
 	case data.readings == 0:
 		return causeUnknown, m
-	case late:
+	case late, waits && full && data.maxLate > 0:
 		return causeLate, m
+	case waits && full:
+		return causeUnproven, m
 	case full, busy && atLeast(data.fullReadings, busyFullShare, data.readings):
 		return causeSlow, m
 	case proven && !d.wasLate(w, data):
@@ -131,9 +135,14 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 // finds nothing to read in between.
 const busyFullShare = 0.5
 
-// isLate says that the last reading found data, and that nothing had been read for long.
+// isLate says that data waited at the end of the second, and that nothing had been read for long. Where the queue is
+// known from an earlier reading only, a packet that it dropped since the last read says so.
 func (d *socketDrop) isLate(w *detect.Tick, s *fold.Socket) bool {
-	return s.Last.Time > w.Now-fold.Second && s.Last.QueuedBytes > 0 && s.Last.Idle >= d.settings.LateIdle.Std()
+	waits := s.Last.QueuedBytes > 0
+	if s.Last.Flags&model.FlagSecondary != 0 {
+		waits = s.Last.Dropped > 0 && s.Last.Idle >= s.Last.Dur
+	}
+	return waits && s.Last.Time > w.Now-fold.Second && s.Last.Idle >= d.settings.LateIdle.Std()
 }
 
 // heldUp says that a stay in one state is why the socket was not read.
@@ -146,7 +155,7 @@ func (d *socketDrop) heldUp(w *detect.Tick, data *overflow, m *moment, stay fold
 	if stay.State == model.SchedInput && !isElsewhere(s, &stay) {
 		return false
 	}
-	if s.Last.QueuedBytes > 0 && 2*stay.Longest < s.Last.Idle {
+	if d.isLate(w, s) && 2*stay.Longest < s.Last.Idle {
 		return false // data has waited for much longer than that: it is not why
 	}
 	// Of several threads that read, one may wait while another reads. And a thread that a runtime lends out waits in

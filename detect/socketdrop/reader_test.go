@@ -99,6 +99,13 @@ func TestReaderIsProven(t *testing.T) {
 			[]string{"waited for something else for 900 ms", "[eventfd, udp:700]"}, []string{"too small"},
 		},
 		{
+			"it polls, and its queue is full",
+			func(s *detecttest.Stream, _ int) { thread(s, 812, epoll); unread(s, 812, 0, 199_000, inTime) },
+			[]string{"lost at its full receive queue", "more than half full in 12 of 12 readings; the thread that reads it was " +
+				"waiting for input for 900 ms (epoll_wait"},
+			[]string{"too small", "slowly"},
+		},
+		{
 			"it polls, and data waits meanwhile",
 			func(s *detecttest.Stream, i int) {
 				thread(s, 812, epoll)

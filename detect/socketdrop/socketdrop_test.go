@@ -68,6 +68,11 @@ func TestSocketDrop(t *testing.T) {
 		},
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"lost at its full receive " +
 				"queue", "was not observed"}, Lacks: []string{"more slowly", "too small"}}},
+		{"not read, after a pause of the sender", func(s *detecttest.Stream, i int) {
+			s.QueueRead(model.FlagSecondary, 300, 199_000, 800*time.Millisecond)
+		},
+			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"lost at its full receive " +
+				"queue", "was not observed"}, Lacks: []string{"while data waited"}}},
 		{"slow", func(s *detecttest.Stream, i int) { s.Queue(300, 190_000, 2*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"hbd[812] reads udp/7000 more " +
 				"slowly than packets arrive", "does not help in the long run"}, Lacks: []string{"Enlarge the buffer"}}},
