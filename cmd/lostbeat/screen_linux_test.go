@@ -77,7 +77,7 @@ func TestManyPortsOnScreen(t *testing.T) {
 		testutil.Unavailable(t, "%d open files are allowed: %v", limit.Max, err)
 	}
 	ns := testutil.NewNetns(t)
-	term := startTerminal(t, 200, 60, lostbeat(t))
+	term := startTerminal(t, 200, 60, lostbeat(t)+" --audit 3s")
 	term.wait("LIVE", "ev/s")
 	pid := term.process()
 	quiet := status(t, pid, "VmRSS")
@@ -86,7 +86,7 @@ func TestManyPortsOnScreen(t *testing.T) {
 	}
 	term.tmux("send-keys", "4")
 	term.wait("who holds ports", "10,000")
-	const seconds = 20
+	const seconds = 8
 	most, used := 0, cpuTime(t, pid)
 	for range seconds { // two audits
 		time.Sleep(time.Second)
