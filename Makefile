@@ -11,7 +11,7 @@ DEADCODE_VERSION = v0.52.0
 RUNNER   = $(TOOLS)/gotestsum
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build run test test-all long nightly setup unit privileged race lint deadcode generate check-generated cross fuzz lab bench clean
+.PHONY: help build run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated cross fuzz lab bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -77,6 +77,9 @@ cross: ## the portable packages and the binary for other systems
 
 fuzz: ## a short fuzz of every parser
 	sh .ci/fuzz
+
+flip: ## turns each comparison of a detector with a setting around; says which ones no test notices
+	$(GO) run ./internal/gen/flip
 
 lab: build ## run every fault scenario for real and print the table of verdicts
 	$(BIN)/lostbeat lab
