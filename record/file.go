@@ -1,10 +1,12 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
@@ -47,6 +49,9 @@ type file struct {
 	frames []frame
 	index  []byte // Index.blocks, encoded
 	zstd   *zstd.Encoder
+	// blocks and events are what has been written.
+	blocks int
+	events uint64
 }
 
 // startFile writes the header frame to a new file.
@@ -62,7 +67,7 @@ func startFile(s storage, path string, h *recordpb.Header, enc *zstd.Encoder) (*
 
 // write appends a frame. When it fails the file is as before.
 func (f *file) write(data []byte, raw int) error {
-	if _, err := f.WriteAt(data, f.size); err != nil {
+	if err := writeAll(f.storage, data, f.size); err != nil {
 		// Should cutting off the torn frame fail as well, the next write covers it,
 		// and a reader knows how to leave it out.
 		_ = f.Truncate(f.size)
@@ -85,8 +90,33 @@ func (f *file) block(b sealed) error {
 		return err
 	}
 	f.index = appendBytes(f.index, 1, entry)
+	f.blocks++
+	f.events += b.summary.Events
 	return nil
 }
+
+// writeAll writes data at offset off. Part of it is no error where a storage says
+// so: the rest follows; nor is a signal.
+func writeAll(s storage, data []byte, off int64) error {
+	for idle := 0; len(data) > 0; {
+		n, err := s.WriteAt(data, off)
+		n = max(0, min(n, len(data)))
+		data, off = data[n:], off+int64(n)
+		if idle++; n > 0 {
+			idle = 0
+		}
+		if idle > maxIdleWrites {
+			return errors.Join(io.ErrNoProgress, err)
+		}
+		if err != nil && !errors.Is(err, syscall.EINTR) && !errors.Is(err, io.ErrShortWrite) {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxIdleWrites is how many writes may end without an error and without progress.
+const maxIdleWrites = 100
 
 // closing is about what finish will add to the file.
 func (f *file) closing() int64 { return int64(len(f.index)) + 64 + seekTableSize(len(f.frames)+1) }
@@ -105,4 +135,17 @@ func (f *file) finish() error {
 		err = closeErr
 	}
 	return err
+}
+
+// done describes the file once it is complete.
+func (f *file) done() rotated {
+	return rotated{path: f.path, size: f.size, own: true, events: f.events}
+}
+
+// present is the size that the file would have if it were closed now; a nil file has none.
+func (f *file) present() int64 {
+	if f == nil {
+		return 0
+	}
+	return f.size + f.closing()
 }

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -12,14 +14,16 @@ import (
 
 // FlightOptions configures a Flight.
 type FlightOptions struct {
-	// Options are those of the files. Each window is a file of its own, named as in a rotated
-	// recording; TotalCap bounds all of them. MaxSize and the rotation of files do not apply.
+	// Options are those of the files. Each window begins a file, named as in a rotated recording;
+	// TotalCap bounds all of them, and a window longer than a quarter of it takes several files.
+	// MaxSize and the rotation of files do not apply.
 	Options
 	// Window is how much is kept in memory, and so the longest pre-roll; 0 means 5 minutes.
 	Window time.Duration
 	// After is how long recording goes on after the last trigger; 0 means 30 s.
 	After time.Duration
-	// MaxBytes bounds the memory for what is kept, compressed; 0 means 16 MiB.
+	// MaxBytes bounds the memory for what is kept, compressed; 0 means 16 MiB. It is half of
+	// TotalCap at most.
 	MaxBytes int
 }
 
@@ -37,9 +41,14 @@ type Flight struct {
 	// kept are the blocks in memory, the first of them with a keyframe.
 	kept  []sealed
 	bytes int
+	// fresh is the size of what was kept since the last keyframe.
+	fresh int
 	// out is the file being written, nil between windows; until is when it ends.
-	out    *file
-	until  model.Time
+	out   *file
+	until model.Time
+	// wanted says that a window was asked for and has no file yet, from is when it begins.
+	wanted bool
+	from   model.Time
 	number uint32
 	closed bool
 	stats  Stats
@@ -64,6 +73,9 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 16 << 20
 	}
+	if opts.TotalCap > 0 {
+		opts.MaxBytes = int(min(int64(opts.MaxBytes), max(1, opts.TotalCap/2)))
+	}
 	if opts.Interval == 0 {
 		opts.Interval = time.Second
 	}
@@ -72,6 +84,9 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	}
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
+	}
+	if opts.remove == nil {
+		opts.remove = os.Remove
 	}
 	// Memory is given back from keyframe to keyframe: there have to be several in a window.
 	enc, err := newBlockEncoder(min(keyframeEvery, opts.Window/8))
@@ -82,7 +97,7 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	err = within(opts.CloseTimeout, "create", path, func() error {
 		f.take()
 		defer f.give()
-		f.files = newRotation(path, opts.TotalCap)
+		f.files = newRotation(path, opts.TotalCap, opts.remove)
 		return nil
 	})
 	if err != nil {
@@ -116,7 +131,7 @@ func (f *Flight) Write(b *model.Batch) error {
 	f.enc.batch(b)
 	for i := range b.Events {
 		e := &b.Events[i]
-		if !f.enc.empty() && (e.Time.Sub(f.enc.start()) >= f.opts.Interval || f.enc.size() >= blockSize) {
+		if !f.enc.empty() && (e.Time.Sub(f.enc.start()) >= f.opts.Interval || f.enc.size() >= f.opts.blockLimit()) {
 			f.flush()
 			f.enc.batch(b)
 		}
@@ -132,18 +147,25 @@ func (f *Flight) flush() {
 	}
 	b, err := f.enc.seal()
 	if err != nil {
-		f.stats.Err = err
+		f.stats.failed(err)
 		f.stats.Lost += b.summary.Events
 		f.enc.force = true
 		return
 	}
 	b.frame = slices.Clone(b.frame)
 	f.keep(b)
-	if f.out == nil {
-		return
+	switch {
+	case f.out != nil:
+		f.put(b)
+		f.endDue(b)
+	case f.wanted:
+		_ = f.begin() // in the stats; the next block tries it again
 	}
-	f.put(b)
-	if model.Time(b.summary.EndNs) >= f.until {
+}
+
+// endDue ends the window when b is the last block of it.
+func (f *Flight) endDue(b sealed) {
+	if f.out != nil && model.Time(b.summary.EndNs) >= f.until {
 		f.end()
 	}
 }
@@ -152,6 +174,13 @@ func (f *Flight) flush() {
 func (f *Flight) keep(b sealed) {
 	f.kept = append(f.kept, b)
 	f.bytes += len(b.frame)
+	f.fresh += len(b.frame)
+	if b.summary.Keyframe {
+		f.fresh = len(b.frame)
+	}
+	if limit := f.opts.TotalCap / (2 * capShare); limit > 0 && int64(f.fresh) >= limit {
+		f.enc.force = true // a file begins with one
+	}
 	now := model.Time(b.summary.EndNs)
 	for {
 		// The next block that can stand first.
@@ -164,17 +193,34 @@ func (f *Flight) keep(b sealed) {
 		if !tooOld && f.bytes <= f.opts.MaxBytes {
 			return
 		}
-		for i := range next {
-			f.bytes -= len(f.kept[i].frame)
-		}
-		f.kept = slices.Delete(f.kept, 0, next)
+		f.forget(next)
 	}
+}
+
+// forget gives back the oldest n blocks. What a window without a file still
+// waits for is lost then.
+func (f *Flight) forget(n int) {
+	for _, b := range f.kept[:n] {
+		f.bytes -= len(b.frame)
+		if f.wanted && f.inWindow(b) {
+			f.stats.Lost += b.summary.Events
+		}
+	}
+	f.kept = slices.Delete(f.kept, 0, n)
+	f.wanted = f.wanted && slices.ContainsFunc(f.kept, f.inWindow)
+}
+
+// inWindow reports whether a block has a part of the window that was asked for.
+func (f *Flight) inWindow(b sealed) bool {
+	return model.Time(b.summary.EndNs) >= f.from && model.Time(b.summary.StartNs) <= f.until
 }
 
 // Trigger asks for the window around time at, when something was found: what
 // is kept from before-at on is written at once, what follows until
 // Options.After past at. While a window is being written, it is made longer.
-// before is at most Options.Window; 0 means all that is kept.
+// before is at most Options.Window; 0 means all that is kept. Its error says why
+// the window has no file yet: that is tried again until what was asked for is no
+// longer kept, and counted as lost then.
 func (f *Flight) Trigger(at model.Time, before time.Duration) error {
 	f.take()
 	defer f.give()
@@ -186,65 +232,148 @@ func (f *Flight) Trigger(at model.Time, before time.Duration) error {
 		return nil
 	}
 	f.flush()
+	if f.out != nil {
+		return nil // it was wanted before, and the disk has taken it now
+	}
+	from := model.Time(0)
+	if before > 0 {
+		from = at.Add(-before)
+	}
+	if !f.wanted || from < f.from {
+		f.from = from
+	}
+	f.wanted = true
+	return f.begin()
+}
+
+// begin begins the file of the window that was asked for and writes what is
+// kept of it.
+func (f *Flight) begin() error {
 	first := 0
 	for i, b := range f.kept {
-		if before > 0 && b.summary.Keyframe && model.Time(b.summary.StartNs) <= at.Add(-before) {
+		if b.summary.Keyframe && model.Time(b.summary.StartNs) <= f.from {
 			first = i
 		}
 	}
-	f.number++
-	path, out, err := f.files.create(f.number, f.opts.create)
-	f.stats.Path = path
+	if err := f.open(); err != nil {
+		return err
+	}
+	f.wanted = false
+	for _, b := range f.kept[first:] {
+		f.put(b)
+		f.endDue(b)
+		if f.out == nil {
+			break
+		}
+	}
+	return f.stats.Err
+}
+
+// open begins the next file.
+func (f *Flight) open() error {
+	path, out, err := f.files.create(f.number+1, f.opts.create)
 	if err == nil {
 		h := &recordpb.Header{
 			FormatMajor: FormatMajor,
 			FormatMinor: FormatMinor,
 			Tool:        f.opts.Tool,
 			Session:     f.session,
-			File:        f.number - 1,
+			File:        f.number,
 			CreatedNs:   uint64(f.enc.state.Now),
 			Meta:        headerMeta(f.enc.state),
 		}
 		if f.out, err = startFile(out, path, h, f.enc.zstd); err != nil {
-			out.Close()
 			f.out = nil
+			err = errors.Join(err, out.Close(), f.opts.remove(path))
 		}
 	}
 	if err != nil {
-		f.stats.Err = wrap("create", path, err)
-		return f.stats.Err
+		err = wrap("create", path, err)
+		f.stats.failed(err)
+		return err
 	}
+	f.number++
+	f.stats.Path = path
 	f.stats.Files++
+	f.stats.Bytes += uint64(f.out.size)
 	f.stats.Err = nil
-	for _, b := range f.kept[first:] {
-		f.put(b)
-	}
-	return f.stats.Err
+	return nil
 }
 
-// put writes a block to the present file. One that cannot be written is counted
-// here, and by readers, which see the gap in the blocks' numbers.
+// put writes a block to the present file, or to the next when that has its
+// share of the cap. One that cannot be written is counted here, and by readers,
+// which see the gap in the blocks' numbers.
 func (f *Flight) put(b sealed) {
-	if err := f.out.block(b); err != nil {
+	more := int64(len(b.frame))
+	if share := f.opts.TotalCap / capShare; share > 0 {
+		switch size := f.out.present() + more; {
+		case f.out.blocks == 0:
+		case size > share && b.summary.Keyframe, size > 2*share:
+			f.endFile()
+		case size+more > share:
+			f.enc.force = true
+		}
+	}
+	if f.out == nil && f.open() != nil {
+		f.again(b)
+		return
+	}
+	err := f.files.room(f.out.present(), more, &f.stats)
+	if err == nil {
+		err = f.out.block(b)
+	}
+	if err != nil {
+		f.enc.force = true
+		f.stats.failed(wrap("write", f.stats.Path, err))
+		if f.out.blocks == 0 {
+			f.endFile()
+			f.again(b)
+			return
+		}
 		f.stats.Lost += b.summary.Events
-		f.stats.Err = wrap("write", f.out.path, err)
 		return
 	}
 	f.stats.Blocks++
 	f.stats.Events += b.summary.Events
 	f.stats.Bytes += uint64(len(b.frame))
+	f.stats.Err = nil
 }
 
-// end closes the present file.
+// again asks for a new file for what is kept from b on, which has none now.
+func (f *Flight) again(b sealed) {
+	f.wanted, f.from = true, model.Time(b.summary.StartNs)
+	f.enc.force = true
+}
+
+// end ends the window.
 func (f *Flight) end() {
-	if err := f.out.finish(); err != nil {
-		f.stats.Err = wrap("close", f.out.path, err)
-	}
-	f.files.add(f.out.path, f.out.size)
-	if err := f.files.shrink(0); err != nil {
-		f.stats.Err = err
-	}
+	f.endFile()
+	f.wanted = false
+}
+
+// endFile closes the present file, or removes it when nothing could be written to it.
+func (f *Flight) endFile() {
+	out := f.out
 	f.out = nil
+	before := out.size
+	if out.blocks == 0 {
+		if err := errors.Join(out.Close(), f.opts.remove(out.path)); err != nil {
+			f.stats.failed(wrap("delete", out.path, err))
+			return
+		}
+		f.number--
+		f.stats.Files--
+		f.stats.Bytes -= uint64(before)
+		return
+	}
+	if err := out.finish(); err != nil {
+		f.stats.failed(wrap("close", out.path, err))
+	}
+	f.stats.Bytes += uint64(out.size - before)
+	f.files.add(out.done())
+	if err := f.files.shrink(0, 1, &f.stats); err != nil {
+		f.stats.failed(err)
+	}
 }
 
 // Close ends the present window, if there is one, and forgets what is kept. As
@@ -263,15 +392,16 @@ func (f *Flight) close() error {
 		return nil
 	}
 	f.closed = true
+	f.flush()
 	if f.out != nil {
-		f.flush()
-		if f.out != nil {
-			f.end()
-		}
+		f.end()
+	}
+	if f.wanted {
+		f.forget(len(f.kept)) // the disk has not taken the window until now
 	}
 	f.kept = nil
 	if f.stats.Lost > 0 && f.stats.Err == nil {
-		return wrap("close", f.stats.Path, fmt.Errorf("%d events could not be written", f.stats.Lost))
+		return wrap("close", f.stats.Path, fmt.Errorf("%d events could not be written: %w", f.stats.Lost, f.stats.Fault))
 	}
 	return f.stats.Err
 }

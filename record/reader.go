@@ -50,7 +50,7 @@ func Files(path string) ([]string, error) {
 		}
 		return paths, nil
 	case errors.Is(err, os.ErrNotExist):
-		files, _ := newRotation(path, 0).list() // what cannot be listed has none
+		files, _ := newRotation(path, 0, os.Remove).list() // what cannot be listed has none
 		if len(files) == 0 {
 			return nil, wrap("open", path, err)
 		}

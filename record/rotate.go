@@ -26,26 +26,33 @@ type rotation struct {
 	cap            int64
 	files          []rotated // oldest first
 	sum            int64
+	// remove deletes a file.
+	remove func(path string) error
 }
 
 type rotated struct {
 	path string
 	size int64
+	// own says that this run has written it, events is then what it holds.
+	own    bool
+	events uint64
 }
 
-func newRotation(path string, total int64) *rotation {
+func newRotation(path string, total int64, remove func(path string) error) *rotation {
 	ext := filepath.Ext(path)
 	r := &rotation{
 		dir:  filepath.Dir(path),
 		base: strings.TrimSuffix(filepath.Base(path), ext),
 		ext:  cmp.Or(ext, Extension),
 		cap:  total,
+
+		remove: remove,
 	}
 	if total > 0 {
 		// Files of earlier runs count as well. What cannot be listed is not ours to delete.
 		found, _ := r.list()
 		for _, f := range found {
-			r.add(f.path, f.size)
+			r.add(f)
 		}
 	}
 	return r
@@ -88,33 +95,11 @@ func (r *rotation) list() ([]rotated, error) {
 			continue
 		}
 		if info, err := e.Info(); err == nil {
-			files = append(files, rotated{filepath.Join(r.dir, e.Name()), info.Size()})
+			files = append(files, rotated{path: filepath.Join(r.dir, e.Name()), size: info.Size()})
 		}
 	}
 	slices.SortFunc(files, func(a, b rotated) int { return cmp.Compare(a.path, b.path) })
 	return files, nil
-}
-
-func (r *rotation) add(path string, size int64) {
-	r.files = append(r.files, rotated{path, size})
-	r.sum += size
-}
-
-// shrink deletes the oldest files until they and the present one, of the given
-// size, are within the cap. A file that is no longer a recording is left alone.
-func (r *rotation) shrink(present int64) error {
-	for r.cap > 0 && r.sum+present > r.cap && len(r.files) > 0 {
-		f := r.files[0]
-		r.files = r.files[1:]
-		r.sum -= f.size
-		if !isRecording(f.path) {
-			continue
-		}
-		if err := os.Remove(f.path); err != nil && !os.IsNotExist(err) {
-			return wrap("rotate", f.path, err)
-		}
-	}
-	return nil
 }
 
 // isRecording says whether path is a regular file that begins as a recording does.

@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"lostbeat/record/recordpb"
@@ -20,15 +21,17 @@ func (f *Flight) Save(path string) error {
 		return wrap("create", path, err)
 	}
 	out, err := startFile(s, path, h, f.enc.zstd)
-	if err != nil {
-		return wrap("write", path, errors.Join(err, s.Close()))
+	for i := 0; i < len(kept) && err == nil; i++ {
+		err = out.block(kept[i])
 	}
-	for _, b := range kept {
-		if err := out.block(b); err != nil {
-			return wrap("write", path, errors.Join(err, s.Close()))
-		}
+	switch {
+	case err == nil:
+		return wrap("close", path, out.finish())
+	case out.blocks == 0:
+		return wrap("write", path, errors.Join(err, s.Close(), f.opts.remove(path)))
 	}
-	return wrap("close", path, out.finish())
+	// What the disk has taken is worth more than nothing.
+	return wrap("write", path, fmt.Errorf("%w; %d of %d blocks were saved", errors.Join(err, out.finish()), out.blocks, len(kept)))
 }
 
 // copy returns what is kept, and the header of a recording of it.

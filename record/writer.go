@@ -28,7 +28,8 @@ type Options struct {
 	RotateEvery time.Duration
 	// TotalCap deletes the oldest files of a rotated recording, earlier runs
 	// under the same name included, so that all together stay below that many
-	// bytes, 0 never. It implies rotation at a quarter of its size at most.
+	// bytes, 0 never. It implies rotation at a quarter of its size at most. The
+	// newest file is never deleted; a block for which no room can be made is lost.
 	TotalCap int64
 	// Overwrite replaces an existing file.
 	Overwrite bool
@@ -41,8 +42,9 @@ type Options struct {
 	// CloseTimeout is how long Create and Close wait for a disk that does not respond; 0 means 5 s.
 	CloseTimeout time.Duration
 
-	// create replaces createFile, session the random number, in tests.
+	// create replaces createFile, remove os.Remove, session the random number, in tests.
 	create  func(path string) (storage, error)
+	remove  func(path string) error
 	session []byte
 }
 
@@ -52,14 +54,27 @@ func (o *Options) rotates() bool { return o.RotateSize > 0 || o.RotateEvery > 0 
 type Stats struct {
 	// Path is the file being written.
 	Path string
-	// Files, Blocks, Events and Bytes have been written, all files together.
-	Files, Blocks int
+	// Files, Events and Bytes are what this run has written and is on disk, all
+	// files together: what the total cap has deleted is no part of it.
+	Files         int
 	Events, Bytes uint64
+	// Blocks have been written, those of deleted files included.
+	Blocks int
+	// Deleted is the number of files that the total cap has deleted, earlier
+	// runs' included; DeletedEvents were in those of this run.
+	Deleted       int
+	DeletedEvents uint64
 	// Lost is the number of events that could not be written.
 	Lost uint64
 	// Err is why the last attempt to write failed, nil when it did not.
 	Err error
+	// Fault is the last failure of the disk, nil when there was none: unlike Err
+	// it stays when the disk works again.
+	Fault error
 }
+
+// failed notes a failure of the disk.
+func (s *Stats) failed(err error) { s.Err, s.Fault = err, err }
 
 // Writer writes a recording. Its methods may be called from any goroutine, one
 // at a time takes effect. Write encodes and, about once a second or once to a
@@ -112,8 +127,8 @@ func Create(path string, opts Options) (*Writer, error) {
 	if opts.Interval == 0 {
 		opts.Interval = time.Second
 	}
-	if opts.TotalCap > 0 && (opts.RotateSize == 0 || opts.RotateSize > opts.TotalCap/4) {
-		opts.RotateSize = max(opts.TotalCap/4, 1)
+	if opts.TotalCap > 0 && (opts.RotateSize == 0 || opts.RotateSize > opts.TotalCap/capShare) {
+		opts.RotateSize = max(opts.TotalCap/capShare, 1)
 	}
 	if opts.CloseTimeout == 0 {
 		opts.CloseTimeout = closeTimeout
@@ -123,6 +138,9 @@ func Create(path string, opts Options) (*Writer, error) {
 	}
 	if opts.session == nil {
 		opts.session = newSession()
+	}
+	if opts.remove == nil {
+		opts.remove = os.Remove
 	}
 	enc, err := newBlockEncoder(keyframeEvery)
 	if err != nil {
@@ -135,10 +153,9 @@ func Create(path string, opts Options) (*Writer, error) {
 		w.take()
 		defer w.give()
 		if opts.rotates() {
-			w.files = newRotation(path, opts.TotalCap)
+			w.files = newRotation(path, opts.TotalCap, opts.remove)
 		}
-		err := w.open()
-		return wrap("create", w.stats.Path, err)
+		return w.open()
 	})
 	if err != nil {
 		return nil, err
@@ -178,9 +195,8 @@ func (w *Writer) open() error {
 	} else {
 		s, err = w.opts.create(path)
 	}
-	w.stats.Path = path
 	if err != nil {
-		return err
+		return wrap("create", path, err)
 	}
 	h := &recordpb.Header{
 		FormatMajor: FormatMajor,
@@ -193,8 +209,9 @@ func (w *Writer) open() error {
 	}
 	f, err := startFile(s, path, h, w.enc.zstd)
 	if err != nil {
-		return errors.Join(err, s.Close(), os.Remove(path))
+		return wrap("create", path, errors.Join(err, s.Close(), w.opts.remove(path)))
 	}
+	w.stats.Path = path
 	w.file, w.begun = f, 0
 	w.fileNo++
 	w.stats.Files++
@@ -219,7 +236,7 @@ func (w *Writer) Write(b *model.Batch) error {
 	w.enc.batch(b)
 	for i := range b.Events {
 		e := &b.Events[i]
-		if !w.enc.empty() && (e.Time.Sub(w.enc.start()) >= w.opts.Interval || w.enc.size() >= blockSize) {
+		if !w.enc.empty() && (e.Time.Sub(w.enc.start()) >= w.opts.Interval || w.enc.size() >= w.opts.blockLimit()) {
 			w.flush()
 			if w.full {
 				return wrap("write", w.path, ErrMaxSize)
@@ -266,7 +283,8 @@ func (w *Writer) overdue() {
 		return nil
 	})
 	if err != nil {
-		w.stats.Err, w.broken = err, err
+		w.broken = err
+		w.stats.failed(err)
 	}
 }
 
@@ -288,12 +306,15 @@ func (w *Writer) flush() {
 		return
 	}
 	b, err := w.enc.seal()
-	if err == nil && w.opts.MaxSize > 0 && w.total+w.present()+int64(len(b.frame)) > w.opts.MaxSize {
+	if err == nil && w.opts.MaxSize > 0 && w.total+w.file.present()+int64(len(b.frame)) > w.opts.MaxSize {
 		w.full = true
 		return
 	}
 	if err == nil && w.file == nil {
 		err = w.open()
+	}
+	if err == nil && w.files != nil {
+		err = w.files.room(w.file.present(), int64(len(b.frame)), &w.stats)
 	}
 	if err == nil {
 		err = w.file.block(b)
@@ -327,7 +348,7 @@ func (w *Writer) failed(b sealed, err error) {
 	w.pending.events += events
 	w.pending.err = err
 	w.stats.Lost += events
-	w.stats.Err = wrap("write", w.stats.Path, err)
+	w.stats.failed(wrap("write", w.stats.Path, err))
 	w.enc.force = true
 	w.enc.again() // its loss is reported, a gap in the numbers would report it twice
 }
@@ -343,17 +364,6 @@ func (w *Writer) rotate(now model.Time) {
 	if bySize || byTime {
 		w.finish()
 	}
-	if err := w.files.shrink(w.present()); err != nil {
-		w.stats.Err = err
-	}
-}
-
-// present is the size that the present file would have if it were closed now.
-func (w *Writer) present() int64 {
-	if w.file == nil {
-		return 0
-	}
-	return w.file.size + w.file.closing()
 }
 
 // finish closes the present file.
@@ -362,14 +372,33 @@ func (w *Writer) finish() {
 	// The next file is begun with the next block, which has to stand first.
 	w.file, w.enc.force = nil, true
 	before := f.size
+	if f.blocks == 0 && w.files != nil && w.stats.Lost > 0 {
+		w.discard(f)
+		return
+	}
 	if err := f.finish(); err != nil {
-		w.stats.Err = wrap("close", f.path, err)
+		w.stats.failed(wrap("close", f.path, err))
 	}
 	w.stats.Bytes += uint64(f.size - before)
 	w.total += f.size
-	if w.files != nil {
-		w.files.add(f.path, f.size)
+	if w.files == nil {
+		return
 	}
+	w.files.add(f.done())
+	if err := w.files.shrink(0, 1, &w.stats); err != nil {
+		w.stats.failed(err)
+	}
+}
+
+// discard removes a file that holds no event.
+func (w *Writer) discard(f *file) {
+	if err := errors.Join(f.Close(), w.opts.remove(f.path)); err != nil {
+		w.stats.failed(wrap("delete", f.path, err))
+		return
+	}
+	w.fileNo--
+	w.stats.Files--
+	w.stats.Bytes -= uint64(f.size)
 }
 
 // Close writes what is open and ends the file. Its error says why the last

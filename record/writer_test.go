@@ -362,7 +362,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum := int64(0)
-		files, err := newRotation(path, 0).list()
+		files, err := newRotation(path, 0, os.Remove).list()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -37,6 +38,10 @@ type Recording struct {
 // Recorded is what has become of a recording.
 type Recorded struct {
 	record.Stats
+	// Disk says why the disk has not taken everything, nil when it has.
+	Disk error
+	// Late is the number of events that came faster than the disk took them; they are in no file.
+	Late uint64
 	// Lost is the number of events that are in no file, wherever they were lost.
 	Lost uint64
 	// Full says that it has reached its maximum size and is complete.
@@ -55,12 +60,23 @@ func (r Recording) Run(ctx context.Context) (Recorded, error) {
 	if errors.Is(err, record.ErrMaxSize) {
 		done.Full, err = true, nil
 	}
-	err = errors.Join(err, closeRecording(r.To, err))
+	closed := closeRecording(r.To, err)
+	if errors.Is(closed, record.ErrBlocked) {
+		err = errors.Join(err, closed)
+	}
 	out := stats.Of(outputRecording)
 	done.Stats = r.To.Stats()
-	done.Lost = r.Tally.Lost() + done.Stats.Lost + out.Missed + out.Unread
+	done.Disk = cmp.Or(closed, done.Stats.Fault)
+	late := out.Missed + out.Unread
+	done.Lost = r.Tally.Lost() + done.Stats.Lost + late
+	if !done.Full {
+		done.Late = late
+	}
 	return done, err
 }
+
+// Whole says that everything that was to be recorded is on disk.
+func (d *Recorded) Whole() bool { return d.Disk == nil && d.Late == 0 }
 
 // closeRecording ends a recording after the pipeline has ended with err.
 func closeRecording(r recording.Recorder, err error) error {

@@ -23,10 +23,12 @@ var version = "devel"
 
 // Exit statuses.
 const (
-	exitOK         = 0
-	exitFinding    = 1 // findings --exit-code: a warning or worse
-	exitError      = 2
-	exitIncomplete = 3 // an input is damaged or a part of it is missing; what could be read was
+	exitOK      = 0
+	exitFinding = 1 // findings --exit-code: a warning or worse
+	exitError   = 2
+	// exitIncomplete: an input is damaged or a part of it is missing, what could be
+	// read was; or a recording was made that lacks events.
+	exitIncomplete = 3
 )
 
 // errIncomplete makes the process end with exitIncomplete, errSaid with exitError; they are not printed.

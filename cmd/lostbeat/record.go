@@ -37,7 +37,9 @@ func newRecord() *cobra.Command {
 		Short: "Record this host to a file, without a UI",
 		Long: `Trace this host and write everything, findings included, to a recording that replay,
 findings, events and info open on any system. Recordings are readable by their owner only.
-SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missing.`,
+SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missing.
+Exit statuses: 2 after an error; 3 when the recording was made but is incomplete, because the
+disk was full or did not take everything: the last line says how much is missing, and why.`,
 		Example: `  sudo lostbeat record -o night.lostbeat --duration 8h --max-size 1GiB
   sudo lostbeat record -o rec.lostbeat --rotate-every 1h --total-cap 2GiB
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
@@ -88,6 +90,13 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 				say(fmt.Sprintf("the recording has reached --max-size %s: stopped", maxSize.String()))
 			}
 			fmt.Fprintln(errs, summary(done, counts, flight > 0))
+			if done.Deleted > 0 {
+				say(deleted(done, totalCap.String()))
+			}
+			if !done.Whole() && err == nil {
+				printError(errs, notRecorded(done, counts.Events()))
+				err = errIncomplete
+			}
 			return err
 		},
 	}
@@ -101,7 +110,7 @@ SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missi
 	flags.Var(
 		&totalCap,
 		"total-cap",
-		"delete the oldest files of this recording so that all together stay below this size",
+		"delete the oldest files of this recording, not the newest, so that all together stay below this size",
 	)
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
 	flags.DurationVar(
@@ -140,6 +149,11 @@ func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
 	events, size, lost := humanize.Comma(int64(done.Events)), humanize.IBytes(done.Bytes), humanize.Comma(int64(done.Lost))
 	path := plain.Text(done.Path)
 	switch {
+	case flight && done.Files == 0 && !done.Whole():
+		return fmt.Sprintf(
+			"watched %s events; findings: %d, and nothing around them could be recorded",
+			humanize.Comma(int64(counts.Events())), counts.Findings(),
+		)
 	case flight && done.Files == 0:
 		return fmt.Sprintf(
 			"watched %s events; no finding, so nothing was written", humanize.Comma(int64(counts.Events())),
@@ -154,6 +168,53 @@ func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
 	}
 	return fmt.Sprintf("recorded %s events, %s, to %s; %s lost; findings: %d", events, size, path, lost, counts.Findings())
 }
+
+// deleted says what the total cap has deleted.
+func deleted(done run.Recorded, limit string) string {
+	return fmt.Sprintf(
+		"%s (%s events of this run) deleted to stay below --total-cap %s",
+		plural(done.Deleted, "file"), humanize.Comma(int64(done.DeletedEvents)), limit,
+	)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return humanize.Comma(int64(n)) + " " + noun + "s"
+}
+
+// notRecorded says what the disk has not taken of all events, and why.
+func notRecorded(done run.Recorded, all uint64) error {
+	cause := done.Disk
+	if cause == nil {
+		cause = fmt.Errorf("the disk of %s is too slow for them", done.Path)
+	}
+	lost := done.Stats.Lost + done.Late
+	if lost == 0 {
+		return fmt.Errorf("the recording may be incomplete: %w", cause)
+	}
+	share := min(1, float64(lost)/float64(max(all, lost)))
+	later := ""
+	if done.Err == nil {
+		later = "; the disk has taken later ones"
+	}
+	return &incompleteError{
+		fmt.Sprintf(
+			"the recording is incomplete: %s of %s events (%.1f %%) could not be written: %v%s",
+			humanize.Comma(int64(lost)), humanize.Comma(int64(max(all, lost))), 100*share, cause, later,
+		), cause,
+	}
+}
+
+// incompleteError is a recording that lacks events, and why.
+type incompleteError struct {
+	message string
+	cause   error
+}
+
+func (e *incompleteError) Error() string { return e.message }
+func (e *incompleteError) Unwrap() error { return e.cause }
 
 // fit cuts a line so that it does not wrap in a terminal: a line that wraps
 // cannot be written over.

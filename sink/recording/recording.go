@@ -38,7 +38,9 @@ type flight struct {
 	*record.Flight
 	window time.Duration
 	seen   map[string]bool
-	log    func(line string)
+	// failing says that the last finding could not be recorded.
+	failing bool
+	log     func(line string)
 }
 
 // NewFlight returns a recorder that keeps the window in memory and writes it,
@@ -70,12 +72,18 @@ func (r *flight) Write(b *model.Batch) error {
 		if !ok || v.Severity < model.SeverityWarning || !v.Ongoing && r.seen[v.ID] {
 			continue
 		}
-		if err := r.Trigger(e.Time, r.window); err != nil {
-			r.log(err.Error())
-		}
-		if !r.seen[v.ID] {
-			r.seen[v.ID] = true
-			r.log(fmt.Sprintf("%s: recording it to %s", plain.Text(v.Title), plain.Text(r.Stats().Path)))
+		err := r.Trigger(e.Time, r.window)
+		first := !r.seen[v.ID]
+		r.seen[v.ID] = true
+		switch failing := r.failing; {
+		case err != nil:
+			r.failing = true
+			if first || !failing {
+				r.log(plain.Text(fmt.Sprintf("%s: it cannot be recorded now: %v", v.Title, err)))
+			}
+		case first || failing:
+			r.failing = false
+			r.log(plain.Text(fmt.Sprintf("%s: recording it to %s", v.Title, r.Stats().Path)))
 		}
 	}
 	return nil
