@@ -188,7 +188,7 @@ func plural(n int, noun string) string {
 func notRecorded(done run.Recorded, all uint64) error {
 	cause := done.Disk
 	if cause == nil {
-		cause = fmt.Errorf("the disk of %s is too slow for them", done.Path)
+		cause = fmt.Errorf("the disk of %s is too slow for them", done.Path) // nothing failed
 	}
 	lost := done.Stats.Lost + done.Late
 	if lost == 0 {
