@@ -392,6 +392,9 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 		return markApart
 	}
 	p.tupleAdd(port, 1)
+	if u := p.Tuples[tupleOf(port)]; u != nil {
+		u.Taken = e.Time
+	}
 	if len(p.Searches) > 0 {
 		p.found(port)
 	}

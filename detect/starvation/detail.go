@@ -70,7 +70,7 @@ var quoted = [...]string{"netdev_max_backlog", "netdev_budget", "netdev_budget_u
 // remember keeps the settings as they are while the fault is at its worst: who
 // changes one to end the fault does not change what it was.
 func (data *starved) remember(w *detect.Tick, lost float64) {
-	worst := lost >= data.mostLost
+	worst := lost > data.mostLost
 	data.mostLost = max(data.mostLost, lost)
 	for _, name := range quoted {
 		if n := setting(w, name); n > 0 && (worst || data.settings[name] == 0) {

@@ -331,6 +331,53 @@ func TestSettingIsRead(t *testing.T) {
 	}
 }
 
+// TestSettingIsRemembered has the setting raised, as is advised, while the fault
+// goes on for a little: the finding quotes what it was at its worst.
+func TestSettingIsRemembered(t *testing.T) {
+	s := detecttest.New()
+	for i := range 10 {
+		l := shallow
+		if i >= 5 {
+			l.dropped /= 2
+		}
+		second(s, 0, l)
+		value := 10.0
+		if i >= 4 {
+			value = 1000
+		}
+		if i > 0 {
+			s.Builder().AddReading(model.Reading{
+				Time: s.End(), Name: "netdev", Instance: "netdev_max_backlog", Value: value, Unit: "packets",
+			})
+		}
+		s.Next()
+	}
+	list, _ := findings(t, s.Batch())
+	has(t, &list[len(list)-1], "netdev_max_backlog (10 packets) on CPU 0")
+}
+
+// TestPassingRealTime has a migration thread run for some milliseconds while
+// ksoftirqd waits for most of each second: it does not hold the CPU.
+func TestPassingRealTime(t *testing.T) {
+	for _, tt := range []struct {
+		run   time.Duration
+		named bool
+	}{{20 * time.Millisecond, false}, {200 * time.Millisecond, true}} {
+		s := detecttest.New()
+		for range 10 {
+			second(s, 0, starved)
+			watched(s, 0, 700*time.Millisecond, model.SchedRival{
+				PID: 18, TID: 18, Task: "migration/0", Policy: model.SchedPolicyFIFO, Priority: 99, Run: tt.run,
+			})
+			s.Next()
+		}
+		list, _ := findings(t, s.Batch())
+		if named := strings.Contains(list[len(list)-1].Title, "migration/0"); named != tt.named {
+			t.Errorf("%v: %q, named %v, want %v", tt.run, list[len(list)-1].Title, named, tt.named)
+		}
+	}
+}
+
 // TestProgramBySamples has a program hold a CPU for which ksoftirqd does not
 // wait: it is named by the samples of the CPU where it has most of them, and with
 // its policy where ksoftirqd waited behind it at all.
