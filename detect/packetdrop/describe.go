@@ -68,9 +68,9 @@ func (d *packetDrop) causes(data *loss, netns string) (list []string) {
 	case data.at == 0:
 		list = []string{data.reason.Meaning}
 	case data.gone == model.DeviceRemoved:
-		list = []string{"It was removed at " + at + ", and programs or routes still use it."}
+		list = []string{"It was removed at " + at + ", and packets were still sent through it."}
 	default:
-		list = []string{"It went down at " + at + ", and programs or routes still use it."}
+		list = []string{"It went down at " + at + ", and packets were still sent through it."}
 	}
 	if data.regular && data.reason.Healthy {
 		list = append(list, "About as many packets are lost each second: a regular flow, not background noise.")

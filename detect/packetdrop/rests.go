@@ -191,10 +191,15 @@ func (d *packetDrop) noteRests(w *detect.Tick) {
 			r.subject = "CPU " + words.Itoa(c.ID)
 		}
 	}
+	noted := 0
 	for _, s := range w.SortedSockets() {
 		n := s.Seconds[w.Slot].Drops()
 		if n == 0 {
 			continue
+		}
+		if noted++; noted > 2*maxRests { // nobody reads so many
+			w.LeaveOut("places with small losses")
+			break
 		}
 		k := restKey{place: model.PlaceSocket, socket: s.Key}
 		if r := d.note(w, k, n, w.Claimed(detect.SocketDrops{Socket: s.Key})); r != nil {

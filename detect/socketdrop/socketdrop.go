@@ -90,7 +90,9 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 		if in == nil {
 			continue
 		}
-		w.Claim(detect.SocketDrops{Socket: s.Key})
+		if d.cases.Get(key) != nil {
+			w.Claim(detect.SocketDrops{Socket: s.Key})
+		}
 		data := &in.Data
 		data.socket = s
 		second := &s.Seconds[w.Slot]
