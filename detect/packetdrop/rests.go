@@ -46,7 +46,7 @@ func compareRests(a, b restKey) int {
 const restSeconds = 60
 
 // maxRests bounds the places that are told apart.
-const maxRests = 1024
+const maxRests = 256
 
 // rest is what a place lost that is too little, or too spread out, for its own detector.
 type rest struct {

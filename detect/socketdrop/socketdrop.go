@@ -18,8 +18,9 @@ import (
 type socketDrop struct {
 	settings Settings
 	cases    detect.Cases[overflow]
-	// keys are the names of the cases, by socket.
-	keys map[fold.SocketKey]string
+	// keys are the names of the cases that are kept, by socket; owners are their sockets, by name.
+	keys   map[fold.SocketKey]string
+	owners map[string]fold.SocketKey
 }
 
 // confirmSocket is one tick more than starvation needs, so that drops which a
@@ -54,7 +55,8 @@ func Definition() detect.Definition { return detect.Define("socket", doc, New, l
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
 	return &socketDrop{
-		settings: s, cases: detect.NewCases[overflow]("socket-drop", l), keys: make(map[fold.SocketKey]string),
+		settings: s, cases: detect.NewCases[overflow]("socket-drop", l),
+		keys: make(map[fold.SocketKey]string), owners: make(map[string]fold.SocketKey),
 	}
 }
 
@@ -81,7 +83,9 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 			fresh := d.cases.Get(key) == nil
 			in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return s.Seconds[slot].Drops() > 0 }))
 			if fresh {
-				d.keys[s.Key] = key
+				if d.cases.Get(key) != nil {
+					d.keys[s.Key], d.owners[key] = key, s.Key
+				}
 				in.Data = overflow{socket: s, base: s.Total - min(s.Total, drops)}
 			}
 		case drops > 0 || stopped:
@@ -105,6 +109,7 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 	}
 	d.cases.Settle(w, confirmSocket, emit, d.describe)
 	maps.DeleteFunc(d.keys, func(_ fold.SocketKey, key string) bool { return d.cases.Get(key) == nil })
+	maps.DeleteFunc(d.owners, func(key string, _ fold.SocketKey) bool { return d.cases.Get(key) == nil })
 }
 
 // Finish implements detect.Detector.
@@ -120,10 +125,8 @@ func (d *socketDrop) key(s *fold.Socket) string {
 		return key
 	}
 	key := socketCaseKey(s)
-	for of, other := range d.keys {
-		if other == key && of != s.Key && d.cases.Get(key) != nil {
-			return key + fmt.Sprintf("/%x", s.Key.Cookie)
-		}
+	if of, ok := d.owners[key]; ok && of != s.Key && d.cases.Get(key) != nil {
+		return key + fmt.Sprintf("/%x", s.Key.Cookie)
 	}
 	return key
 }
