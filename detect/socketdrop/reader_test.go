@@ -101,8 +101,8 @@ func TestReaderIsProven(t *testing.T) {
 		{
 			"it polls, and its queue is full",
 			func(s *detecttest.Stream, _ int) { thread(s, 812, epoll); unread(s, 812, 0, 199_000, inTime) },
-			[]string{"lost at its full receive queue", "more than half full in 12 of 12 readings; the thread that reads it was " +
-				"waiting for input for 900 ms (epoll_wait"},
+			[]string{"lost at its full receive queue", "more than half full in 12 of 12 readings; the thread that reads it " +
+				"was waiting for input for 900 ms (epoll_wait"},
 			[]string{"too small", "slowly"},
 		},
 		{
