@@ -94,6 +94,10 @@ func (d *packetDrop) causes(data *loss, netns string) (list []string) {
 	return list
 }
 
+// goneSeconds is in how many seconds packets must be lost by a device that has gone: a container that ends loses what
+// was in its queues.
+const goneSeconds = 3
+
 // severity says how bad a loss is. What healthy hosts show is a fault only where it hits a flow that comes regularly,
 // or takes a large share of what is meant for this host.
 func (d *packetDrop) severity(data *loss) model.Severity {
@@ -101,6 +105,8 @@ func (d *packetDrop) severity(data *loss) model.Severity {
 	large := share >= d.settings.CriticalLoss
 	switch {
 	case data.match == MatchNone:
+		return model.SeverityInfo
+	case data.gone != "" && data.lossy < goneSeconds:
 		return model.SeverityInfo
 	case data.gone != "" || data.full != "":
 		return model.SeverityWarning

@@ -56,6 +56,9 @@ type loss struct {
 	hasCarried           bool
 	// counted is the last tick whose second is in carried or since.
 	counted model.Time
+	// lossy is how many seconds had losses, lossyAt the last of them.
+	lossy   int
+	lossyAt model.Time
 	// owners lost packets; those beyond maxOwners lost ownersLeft.
 	owners     []owner
 	ownersLeft uint64
@@ -217,6 +220,9 @@ func (d *packetDrop) addSecond(w *detect.Tick, data *loss, g *group, slot int) {
 	n := lostIn(g, slot)
 	if n == 0 {
 		return
+	}
+	if at := w.Now - model.Time((w.Slot-slot+fold.MaxWindow)%fold.MaxWindow)*fold.Second; data.lossyAt != at {
+		data.lossy, data.lossyAt = data.lossy+1, at
 	}
 	data.lost += n
 	data.carried, data.since = data.carried+data.since, 0

@@ -104,6 +104,11 @@ func TestRemoved(t *testing.T) {
 			Severity: model.SeverityWarning, Contains: []string{"eth0 was removed while packets went to it: 750 in"},
 			Lacks: []string{"ring was full"},
 		}},
+		{"what was in its queue", model.Drop{
+			Place: model.PlaceQdisc, Location: "__rtnl_unlock", Count: 900, Flags: model.FlagTransmit,
+		}, 5, 5, model.DeviceRemoved, detecttest.Want{
+			Severity: model.SeverityInfo, Contains: []string{"eth0 was removed while packets went to it: 900 in"},
+		}},
 		{"by its link", full, 5, 9, model.DeviceLinkDown, detecttest.Want{
 			Severity: model.SeverityWarning, Contains: []string{"The link of eth0 is down: 750 packets lost in"},
 			Lacks: []string{"ring was full", "removed"},
