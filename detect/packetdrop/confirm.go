@@ -7,6 +7,7 @@ import (
 	"lostbeat/detect"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
+	"lostbeat/model"
 )
 
 // readable are the readings that a live source can give on request.
@@ -26,6 +27,9 @@ var fills = map[string]string{
 
 // confirm notes what the readings say of the cause, in the worst second of a case.
 func (d *packetDrop) confirm(w *detect.Tick, data *loss) {
+	if data.gone != "" {
+		return // that is the cause
+	}
 	data.confirmed, data.ruledOut, data.full = nil, nil, ""
 	for _, what := range data.reason.Confirm {
 		keys, values := w.Readings(what, int64(data.netns))
@@ -38,6 +42,12 @@ func (d *packetDrop) confirm(w *detect.Tick, data *loss) {
 				continue
 			}
 			text := readingText(what, k, v)
+			if what == ReadQdisc && data.reason.Name == reasonQdisc && strings.Contains(k.Instance, " noqueue ") {
+				// It never drops. While a link is down, another discipline that drops everything takes its place.
+				data.gone, data.reason = model.DeviceLinkDown, goneReasons[model.DeviceLinkDown]
+				data.confirmed = []string{text + ": it drops nothing while the link is up"}
+				return
+			}
 			thing, isTable := fills[what]
 			switch full := v.Limit > 0 && v.Value >= d.settings.TableFull*v.Limit; {
 			case isTable && full:

@@ -152,6 +152,24 @@ func TestLinkDown(t *testing.T) {
 	})
 }
 
+// TestLinkDownUnseen has a link down of which no event tells: the discipline that drops the packets is not the one that
+// is set up.
+func TestLinkDownUnseen(t *testing.T) {
+	b := host(20, 0, 10, func(s *detecttest.Stream, i int) {
+		onEth0(s, model.Drop{
+			Place: model.PlaceQdisc, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Count: 500, Flags: model.FlagTransmit,
+		})
+		if i == 5 {
+			s.Builder().AddReading(model.Reading{Time: s.End(), Name: "qdisc", Ifindex: 2, Instance: "eth0 noqueue root",
+				Unit: "packets"})
+		}
+	})
+	detecttest.Check(t, b, 0, detecttest.Want{
+		Detector: "packet-drop", Severity: model.SeverityWarning,
+		Contains: []string{"The link of eth0 is down: 10,000 packets lost in", "noqueue"}, Lacks: []string{"shaper"},
+	})
+}
+
 // TestNextHop has a next hop that does not answer: what waits for it and what is given up is one fault, of sending.
 func TestNextHop(t *testing.T) {
 	b := host(12, 5, 5, func(s *detecttest.Stream, i int) {

@@ -135,6 +135,9 @@ const reasonNotSpecified = "NOT_SPECIFIED"
 // reasonNextHop is the reason of packets whose next hop does not answer.
 const reasonNextHop = "NEIGH_FAILED"
 
+// reasonQdisc is the reason of packets that a queueing discipline drops.
+const reasonQdisc = "QDISC_DROP"
+
 // reasonNoSocket is the reason of packets for a closed port.
 const reasonNoSocket = "NO_SOCKET"
 

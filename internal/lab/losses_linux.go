@@ -40,7 +40,8 @@ func lossScenarios() []*Scenario {
 		{Name: "empty-bridge", Doc: "packets into a bridge without ports: noise", Light: true, Length: length,
 			Run: emptyBridge},
 		{Name: "link-down", Doc: "the other end of a link is down", Light: true, Length: length,
-			Expect: loss("The link of " + sendDevPrefix), Run: linkDown},
+			// On a busy host the link's end may come too late, or not at all, to join what was lost first.
+			Expect: loss("The link of " + sendDevPrefix), Allow: []string{"packet-drop"}, Run: linkDown},
 		{Name: "closed-port-removed", Doc: "a closed port behind a device that is then removed", Light: true,
 			Length: length, Expect: loss("Nothing listens on udp/"), Run: closedThenRemoved},
 		{Name: "leak-then-exit", Doc: "a leak whose process exits: what ends with it has not vanished", Light: true,
