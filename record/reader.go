@@ -284,7 +284,9 @@ func (p *pass) reportLoss(now model.Time) error {
 	}
 	var b model.Builder
 	b.AddLoss(
-		model.Loss{Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: model.OriginFile, Detail: p.reason},
+		model.Loss{
+			Time: max(now, p.last), Dur: p.since(now), CPU: -1, Lost: p.lost, Origin: model.OriginFile, Detail: p.reason,
+		},
 	)
 	p.lost = 0
 	return p.emit(b.Take())

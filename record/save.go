@@ -31,7 +31,8 @@ func (f *Flight) Save(path string) error {
 		return wrap("write", path, errors.Join(err, s.Close(), f.opts.remove(path)))
 	}
 	// What the disk has taken is worth more than nothing.
-	return wrap("write", path, fmt.Errorf("%w; %d of %d blocks were saved", errors.Join(err, out.finish()), out.blocks, len(kept)))
+	err = errors.Join(err, out.finish())
+	return wrap("write", path, fmt.Errorf("%w; %d of %d blocks were saved", err, out.blocks, len(kept)))
 }
 
 // copy returns what is kept, and the header of a recording of it.

@@ -29,7 +29,9 @@ var damages = []struct {
 	whole bool
 }{
 	{"cut in half", func(b []byte, _ *rand.Rand) []byte { return b[:len(b)/2] }, false},
-	{"cut at a border", func(b []byte, _ *rand.Rand) []byte { return b[:max(len(b)/2&^0xffff, min(len(b), 8192))] }, false},
+	{"cut at a border", func(b []byte, _ *rand.Rand) []byte {
+		return b[:max(len(b)/2&^0xffff, min(len(b), 8192))]
+	}, false},
 	{"cut short by a few bytes", func(b []byte, _ *rand.Rand) []byte { return b[:len(b)-min(100, len(b)/2)] }, false},
 	{"a page of zeros", func(b []byte, r *rand.Rand) []byte { return fill(b, place(b, r), 4096, 0) }, false},
 	{"a chunk of zeros", func(b []byte, r *rand.Rand) []byte { return fill(b, place(b, r)&^0xffff, 65536, 0) }, false},

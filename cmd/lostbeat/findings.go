@@ -123,6 +123,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 	files.registerPools(cmd)
 	settings.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
-	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 when there is a warning or worse, with 3 when there is none in an incomplete input")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false,
+		"exit with 1 when there is a warning or worse, with 3 when there is none in an incomplete input")
 	return cmd
 }

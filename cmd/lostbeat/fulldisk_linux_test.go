@@ -184,7 +184,8 @@ func TestFlightStaysBelowTheCap(t *testing.T) {
 	if status := cmd.ProcessState.ExitCode(); status != exitOK {
 		t.Errorf("status %d", status)
 	}
-	if _, out, status := execute(t, "info", filepath.Join(dir, "fault.lostbeat")); status != exitOK && status != exitIncomplete {
+	_, out, status := execute(t, "info", filepath.Join(dir, "fault.lostbeat"))
+	if status != exitOK && status != exitIncomplete {
 		t.Errorf("what is on disk does not open: %s", out)
 	}
 }

@@ -269,7 +269,8 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 				work, who)}
 			f.Advice = []string{
 				"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat",
-				`Log \UDPv4\Datagrams Received Errors and \Network Interface(*)\Packets Received Discarded, too: they show the loss`,
+				`Log \UDPv4\Datagrams Received Errors and \Network Interface(*)\Packets Received Discarded, too: ` +
+					"they show the loss",
 			}
 		}
 		f.Advice = append(f.Advice, "Compare these times with the program's log; not a fault as long as nothing was late")

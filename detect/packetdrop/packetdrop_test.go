@@ -73,7 +73,8 @@ func TestShare(t *testing.T) {
 				severity = model.SeverityInfo
 			}
 			detecttest.Check(t, b, 0, detecttest.Want{
-				Detector: "packet-drop", Severity: severity, Contains: []string{`"value": ` + tt.share + ",\n   \"unit\": \"ratio\""},
+				Detector: "packet-drop", Severity: severity,
+				Contains: []string{`"value": ` + tt.share + ",\n   \"unit\": \"ratio\""},
 			})
 		})
 	}
@@ -132,12 +133,14 @@ func TestRemoved(t *testing.T) {
 // TestLinkDown has the other end of a veth taken down: this end notices 2 s later. All of it is one fault.
 func TestLinkDown(t *testing.T) {
 	b := host(20, 0, 10, func(s *detecttest.Stream, i int) {
-		switch {
-		case i == 3, i == 4:
-			onEth0(s, model.Drop{Place: model.PlaceDevice, Location: "__dev_forward_skb2", Count: 500, Flags: model.FlagTransmit})
-		case i == 5:
+		switch i {
+		case 3, 4:
+			onEth0(s, model.Drop{
+				Place: model.PlaceDevice, Location: "__dev_forward_skb2", Count: 500, Flags: model.FlagTransmit,
+			})
+		case 5:
 			event(s, model.DeviceLinkDown)
-		case i == 15:
+		case 15:
 			event(s, model.DeviceRemoved)
 		}
 		if i >= 4 && i < 15 {
@@ -173,7 +176,9 @@ func TestLinkDownUnseen(t *testing.T) {
 // TestNextHop has a next hop that does not answer: what waits for it and what is given up is one fault, of sending.
 func TestNextHop(t *testing.T) {
 	b := host(12, 5, 5, func(s *detecttest.Stream, i int) {
-		onEth0(s, model.Drop{Place: model.PlaceProtocol, Reason: "NEIGH_QUEUEFULL", Location: "__neigh_event_send", Count: 800})
+		onEth0(s, model.Drop{
+			Place: model.PlaceProtocol, Reason: "NEIGH_QUEUEFULL", Location: "__neigh_event_send", Count: 800,
+		})
 		if i%3 == 2 {
 			onEth0(s, model.Drop{Place: model.PlaceProtocol, Reason: "NEIGH_FAILED", Location: "neigh_invalidate", Count: 100})
 		}
@@ -191,7 +196,8 @@ func TestNoise(t *testing.T) {
 		for n := range 10 {
 			s.Builder().AddPacket(model.Packet{
 				Time: s.Now().Add(time.Duration(n) * 100 * time.Millisecond), CPU: 0, PID: 812, TID: -1,
-				Protocol: model.ProtocolUDP, LocalPort: 7000, RemotePort: 7000, Direction: model.DirectionRX, RemoteAddr: "10.0.0.2",
+				Protocol: model.ProtocolUDP, LocalPort: 7000, RemotePort: 7000, Direction: model.DirectionRX,
+				RemoteAddr: "10.0.0.2",
 			})
 		}
 	}
@@ -209,7 +215,10 @@ func TestNoise(t *testing.T) {
 		// contains is in the only finding, empty when there is none.
 		contains string
 	}{
-		{"a bridge without ports", func(s *detecttest.Stream, i int) { onEth0(s, bridge) }, model.SeverityInfo, "NO_TX_TARGET"},
+		{
+			"a bridge without ports", func(s *detecttest.Stream, i int) { onEth0(s, bridge) }, model.SeverityInfo,
+			"NO_TX_TARGET",
+		},
 		{"few packets for a closed port", func(s *detecttest.Stream, i int) {
 			port.Count = 20
 			onEth0(s, port)
@@ -311,7 +320,9 @@ func TestRests(t *testing.T) {
 func TestUnknownOnWindows(t *testing.T) {
 	s := detecttest.NewWindows()
 	s.Seconds(12, func(i int) {
-		s.Drop(model.Drop{CPU: 0, Place: model.PlaceProtocol, Count: 300, Reason: "TCPIP network reason 77", Location: "tcpip.sys"})
+		s.Drop(model.Drop{
+			CPU: 0, Place: model.PlaceProtocol, Count: 300, Reason: "TCPIP network reason 77", Location: "tcpip.sys",
+		})
 	})
 	detecttest.Check(t, s.Batch(), 0, detecttest.Want{
 		Detector: "packet-drop", Severity: model.SeverityInfo, Lacks: []string{"kernel", "ethtool"},
@@ -344,6 +355,8 @@ func TestAndMore(t *testing.T) {
 				})
 			}
 		})
-		detecttest.Check(t, b, 0, detecttest.Want{Detector: "packet-drop", Severity: model.SeverityWarning, Contains: tt.contains})
+		detecttest.Check(t, b, 0, detecttest.Want{
+			Detector: "packet-drop", Severity: model.SeverityWarning, Contains: tt.contains,
+		})
 	}
 }

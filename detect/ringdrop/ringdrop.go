@@ -241,7 +241,9 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 	case data.isGone():
 		d.describeGone(&f, data, dev)
 	case data.transmit:
-		f.Causes = []string{"the driver did not take packets that were to be sent: its ring was full, or the link was slow or down"}
+		f.Causes = []string{
+			"the driver did not take packets that were to be sent: its ring was full, or the link was slow or down",
+		}
 		f.Advice = []string{
 			fmt.Sprintf("compare the device's own counters and link (ip -s link show %s, ethtool -S %s); not when the link was "+
 				"down on purpose", dev, dev),
@@ -307,7 +309,9 @@ func (d *ringDrop) describeGone(f *model.Finding, data *ringLoss, dev string) {
 	}
 	f.Title = dev + " lost packets while its link was down: " + lost
 	f.Causes = []string{"the link of " + dev + " went down at " + at + ": its ring was not overrun"}
-	f.Advice = []string{"find out why the link went down (cable, switch, other end); nothing if it was taken down on purpose"}
+	f.Advice = []string{
+		"find out why the link went down (cable, switch, other end); nothing if it was taken down on purpose",
+	}
 }
 
 // enlarge advises a larger ring as far as the device takes one.

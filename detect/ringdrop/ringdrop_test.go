@@ -106,7 +106,9 @@ func TestRingLossWithoutArrivals(t *testing.T) {
 // TestGone has a device lose packets because it is removed or its link goes down: its ring was not too small.
 func TestGone(t *testing.T) {
 	for what, contains := range map[string][]string{
-		model.DeviceRemoved:  {"eth0 was removed while packets were on their way through it: 2,400 in", "emptied, not overrun"},
+		model.DeviceRemoved: {
+			"eth0 was removed while packets were on their way through it: 2,400 in", "emptied, not overrun",
+		},
 		model.DeviceLinkDown: {"eth0 lost packets while its link was down: 2,400 in", "its ring was not overrun"},
 	} {
 		t.Run(what, func(t *testing.T) {
