@@ -150,9 +150,9 @@ func TestLeakTellsOfTheConnection(t *testing.T) {
 		const why = "400 of them were bound before they were connected, towards 10 destinations"
 		detecttest.Check(t, s.Batch(), detecttest.Start,
 			want{Detector: "port-leak", Severity: model.SeverityCritical,
-				Contains: []string{why, "set IP_BIND_ADDRESS_NO_PORT"}, Lacks: []string{"CLOSE_WAIT"}},
+				Contains: []string{why, "Set IP_BIND_ADDRESS_NO_PORT"}, Lacks: []string{"CLOSE_WAIT"}},
 			want{Detector: "port-exhaustion", Severity: model.SeverityCritical,
-				Contains: []string{why, "set IP_BIND_ADDRESS_NO_PORT", "400 of 400 ports in use"}, Lacks: []string{"CLOSE_WAIT"}},
+				Contains: []string{why, "Set IP_BIND_ADDRESS_NO_PORT", "400 of 400 ports in use"}, Lacks: []string{"CLOSE_WAIT"}},
 		)
 	})
 }
