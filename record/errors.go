@@ -22,6 +22,8 @@ var (
 	ErrOverlap = errors.New("the recordings overlap in time")
 	// ErrBlocked is a disk that neither takes the data nor refuses it.
 	ErrBlocked = errors.New("the disk has not responded")
+	// ErrLocked is a name under which another recorder is writing.
+	ErrLocked = errors.New("another recorder is writing under this name")
 	// ErrClosed is the use of a Writer after Close.
 	ErrClosed = errors.New("the recording is closed")
 )
@@ -59,6 +61,8 @@ func (e *Error) Hint() string {
 		return "give a .lostbeat file; captures of other tools have readers of their own"
 	case errors.Is(e.Err, ErrBlocked):
 		return "see the kernel log for the disk or its server; what was written before can be read once it responds again"
+	case errors.Is(e.Err, ErrLocked):
+		return "give another name, or end the other recorder first"
 	case errors.Is(e.Err, ErrOverlap):
 		return "open the recordings one by one"
 	case errors.Is(e.Err, fs.ErrExist):

@@ -38,6 +38,7 @@ type Flight struct {
 	turn    turn
 	enc     *blockEncoder
 	session []byte
+	lock    *lock // nil where there is none
 	// kept are the blocks in memory, the first of them with a keyframe.
 	kept  []sealed
 	bytes int
@@ -82,6 +83,7 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if opts.CloseTimeout == 0 {
 		opts.CloseTimeout = closeTimeout
 	}
+	locks := opts.create == nil && path != ""
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
 	}
@@ -97,6 +99,12 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	err = within(opts.CloseTimeout, "create", path, func() error {
 		f.take()
 		defer f.give()
+		if locks {
+			var err error
+			if f.lock, err = lockName(path); err != nil {
+				return wrap("create", path, err)
+			}
+		}
 		f.files = newRotation(path, opts.TotalCap, opts.remove)
 		return nil
 	})
@@ -400,6 +408,7 @@ func (f *Flight) close() error {
 		f.forget(len(f.kept)) // the disk has not taken the window until now
 	}
 	f.kept = nil
+	f.lock.release()
 	if f.stats.Lost > 0 && f.stats.Err == nil {
 		return wrap("close", f.stats.Path, fmt.Errorf("%d events could not be written: %w", f.stats.Lost, f.stats.Fault))
 	}

@@ -94,6 +94,7 @@ type Writer struct {
 	turn    turn
 	enc     *blockEncoder
 	session []byte
+	lock    *lock // nil where there is none
 	file    *file // nil while none could be created
 	files   *rotation
 	fileNo  uint32
@@ -120,6 +121,8 @@ type Writer struct {
 
 // Create begins a recording at path. With rotation, the files are
 // named after path, the time and a number: rec-20261122T140309Z-0001.lostbeat.
+// A lock file beside it keeps the name for this recorder until Close or its
+// end: another fails with ErrLocked.
 func Create(path string, opts Options) (*Writer, error) {
 	if opts.Mode == 0 {
 		opts.Mode = 0o600
@@ -133,6 +136,7 @@ func Create(path string, opts Options) (*Writer, error) {
 	if opts.CloseTimeout == 0 {
 		opts.CloseTimeout = closeTimeout
 	}
+	locks := opts.create == nil
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
 	}
@@ -152,10 +156,20 @@ func Create(path string, opts Options) (*Writer, error) {
 	err = within(opts.CloseTimeout, "create", path, func() error {
 		w.take()
 		defer w.give()
+		if locks {
+			var err error
+			if w.lock, err = lockName(path); err != nil {
+				return wrap("create", path, err)
+			}
+		}
 		if opts.rotates() {
 			w.files = newRotation(path, opts.TotalCap, opts.remove)
 		}
-		return w.open()
+		err := w.open()
+		if err != nil {
+			w.lock.release()
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -423,6 +437,7 @@ func (w *Writer) close() error {
 	if w.file != nil {
 		w.finish()
 	}
+	w.lock.release()
 	switch {
 	case w.stats.Err != nil:
 		return w.stats.Err
