@@ -31,18 +31,23 @@ func newLab() *cobra.Command {
 		settings detectFlags
 		length   time.Duration
 		list     bool
+		undo     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "lab [SCENARIO...]",
 		Short: "Make faults happen on this machine and check the verdicts",
 		Long: `Run fault scenarios for real, in network namespaces and processes of their own, and
 print a table: what verdict was expected, what came, how soon, and false alarms. Everything
-is undone at the end. Needs root, iproute2 and iptables; it loads the machine for some
+is undone at the end, and what a run that was killed has left by the next, or by --undo. Needs root, iproute2 and iptables; it loads the machine for some
 seconds to each scenario, so it is not for a server that has work to do.`,
 		Example: `  sudo lostbeat lab
   sudo lostbeat lab pinned-flood leak-bind
-  lostbeat lab --list`,
+  lostbeat lab --list
+  sudo lostbeat lab --undo                        restore what a killed run has left changed`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if undo {
+				return undoLab(cmd.OutOrStdout())
+			}
 			scenarios, err := lab.Find(args)
 			if err != nil {
 				return err
@@ -75,8 +80,21 @@ seconds to each scenario, so it is not for a server that has work to do.`,
 	}
 	settings.register(cmd)
 	cmd.Flags().DurationVar(&length, "length", 0, "how long each fault lasts, instead of its own length")
+	cmd.Flags().BoolVar(&undo, "undo", false, "restore the host's settings that a run which was killed has left changed")
 	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios")
 	return cmd
+}
+
+// undoLab restores what killed runs have left changed.
+func undoLab(w io.Writer) error {
+	lines, err := lab.Undo()
+	for _, line := range lines {
+		fmt.Fprintln(w, line)
+	}
+	if len(lines) == 0 && err == nil {
+		fmt.Fprintln(w, "nothing to undo: no run of the lab has left a setting changed")
+	}
+	return err
 }
 
 func listScenarios(w io.Writer, scenarios []*lab.Scenario) error {

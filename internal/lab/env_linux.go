@@ -118,6 +118,13 @@ func newEnv(s *Scenario, length time.Duration, log func(string)) (*Env, error) {
 		log = func(string) {}
 	}
 	sweep()
+	lines, err := Undo()
+	for _, line := range lines {
+		log(line)
+	}
+	if err != nil {
+		return nil, err
+	}
 	id := fmt.Sprintf("%d-%d", os.Getpid(), s.number)
 	return &Env{
 		Length:  length,
@@ -275,7 +282,8 @@ func (e *Env) awaitLink(ctx context.Context, ns, device string) error {
 }
 
 // Set writes a file below /proc/sys or /sys as it is seen inside a namespace
-// ("" for the host's) and restores the host's files at the end.
+// ("" for the host's) and restores the host's files at the end, or by the next
+// run when this one is killed.
 func (e *Env) Set(ctx context.Context, ns, path, value string) error {
 	if ns != "" {
 		return e.command(ctx, ns, strings.NewReader(value), "tee", path)
@@ -284,10 +292,13 @@ func (e *Env) Set(ctx context.Context, ns, path, value string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
+	if err := hostJournal().before(change{path, string(old)}); err != nil {
+		return err
+	}
+	e.undo = append(e.undo, func() error { return hostJournal().restore(path, writeSetting) })
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
 		return fmt.Errorf("set %s to %s: %w", path, value, err)
 	}
-	e.undo = append(e.undo, func() error { return os.WriteFile(path, old, 0) })
 	return nil
 }
 
