@@ -170,8 +170,8 @@ var goneReasons = map[string]*Reason{
 	model.DeviceLinkDown: {
 		Meaning: "The link of the device was down while packets were still sent through it.",
 		Cause:   CauseDevice,
-		Advice: "Find out why the link is down: cable, switch, or the other end of a virtual link (ip -d link). " +
-			"Nothing if it was taken down on purpose.",
+		Advice: "Bring the other end up if it is down (ip -d link), or find what cut the link: cable, switch. Nothing " +
+			"if it was taken down on purpose.",
 		Gone: true,
 	},
 }

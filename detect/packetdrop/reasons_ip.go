@@ -258,8 +258,8 @@ var ipReasons = []Reason{
 		Meaning: "More packets waited for the MAC address of the next hop than the queue takes.",
 		Cause:   CauseBuffer,
 		Confirm: []string{ReadNeighbours},
-		Advice: "Find out why the next hop answers late or not at all (ip neigh). Raise unres_qlen_bytes only " +
-			"if it answers and the burst is meant.",
+		Advice: "Check that the host is up and on the same network and VLAN (ip neigh, arping). Raise " +
+			"unres_qlen_bytes only if it answers and the burst is meant.",
 		Healthy: true,
 		Proven:  "neighbour_queue",
 		Gone:    true,
