@@ -84,26 +84,7 @@ var advices = map[string]*Advice{
 	"pinned-loopback": cheaper("iptables", "-I INPUT", rulesAdvice),
 	"two-floods":      cheaper("iptables", "-t raw -I PREROUTING", rulesAdvice),
 	"long-vector":     cheaper("iptables", "-t raw -I PREROUTING", makeCheaper),
-	"napi-thread": {
-		Words: []string{"spend less time on the packets", "give its thread a CPU of its own (taskset -p, chrt -f)"},
-		Allow: more, Apply: func(ctx context.Context, e *Env) error {
-			if err := cheaper("iptables", "-t raw -I PREROUTING", "").Apply(ctx, e); err != nil {
-				return err
-			}
-			thread, err := taskNamed("napi/" + e.recvDev) // the sender has CPU 1
-			if err != nil {
-				return err
-			}
-			return ownCPU(thread, 0)
-		},
-	},
-	"backlog-of-ten": sysctl("raise net.core.netdev_max_backlog (1000 is the default", "netdev_max_backlog", "1000"),
-	"starved-ksoftirqd": {Words: []string{"taskset"}, Apply: func(_ context.Context, e *Env) error {
-		return e.each("hog", func(p *Process) error { return p.pin(1) })
-	}},
-	"starved-by-realtime": {Words: []string{"chrt -o -p 0"}, Apply: func(_ context.Context, e *Env) error {
-		return e.each("hog", (*Process).ordinary)
-	}},
+	"backlog-of-ten":  sysctl("raise net.core.netdev_max_backlog (1000 is the default", "netdev_max_backlog", "1000"),
 
 	"small-buffer":     larger,
 	"small-buffer-two": larger,
@@ -244,20 +225,6 @@ func (p *Process) threads(what string, do func(tid int) error) error {
 	return nil
 }
 
-// pin binds the process to a CPU, as taskset -a does.
-func (p *Process) pin(cpu int) error {
-	var set unix.CPUSet
-	set.Set(cpu)
-	return p.threads("set the CPU", func(tid int) error { return unix.SchedSetaffinity(tid, &set) })
-}
-
-// ordinary takes the real-time priority from the process, as chrt -o -a does.
-func (p *Process) ordinary() error {
-	return p.threads("set the scheduling", func(tid int) error {
-		return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0)
-	})
-}
-
 // realtime gives the process a real-time priority, as chrt -f -a does.
 func (p *Process) realtime(priority uint32) error {
 	return p.threads("set the scheduling", func(tid int) error {
@@ -265,29 +232,4 @@ func (p *Process) realtime(priority uint32) error {
 			Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority,
 		}, 0)
 	})
-}
-
-// taskNamed returns the PID of the task of the host whose name begins so.
-func taskNamed(name string) (int, error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range paths {
-		if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), name) {
-			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		}
-	}
-	return 0, fmt.Errorf("the host has no task %s", name)
-}
-
-// ownCPU binds a thread to a CPU, with a real-time priority, as taskset -p and chrt -f -p do.
-func ownCPU(tid, cpu int) error {
-	var set unix.CPUSet
-	set.Set(cpu)
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
-	if err := errors.Join(unix.SchedSetaffinity(tid, &set), unix.SchedSetAttr(tid, attr, 0)); err != nil {
-		return fmt.Errorf("give thread %d a CPU of its own: %w", tid, err)
-	}
-	return nil
 }

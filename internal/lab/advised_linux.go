@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"strconv"
 	"time"
 )
 
@@ -23,19 +22,6 @@ func advisedScenarios() []*Scenario {
 			}},
 		},
 		{
-			Name:   "starved-by-boosted",
-			Doc:    "programs that hold the CPU which receives, of which ksoftirqd could have more",
-			Length: 8 * time.Second,
-			Expect: one("dpc-starvation", "CPU 0 and its softirqs", "its backlog", "ksoftirqd/0 waited"),
-			Allow:  []string{"socket-drop"},
-			Run: func(ctx context.Context, e *Env) error {
-				return starveKsoftirqd(ctx, e, 6, 0.25, 2500, "-cpu", "0")
-			},
-			Advice: &Advice{Words: []string{"renice"}, Apply: func(ctx context.Context, e *Env) error {
-				return e.reniceKsoftirqd(ctx, 0, -10)
-			}},
-		},
-		{
 			Name:   "reader-left-frozen",
 			Doc:    "a reader whose control group is frozen and stays so",
 			Light:  true,
@@ -43,14 +29,6 @@ func advisedScenarios() []*Scenario {
 			Expect: one("socket-drop", "frozen", "did not read"),
 			Run:    leftFrozen,
 			Advice: &Advice{Words: []string{"thaw"}, Apply: func(_ context.Context, e *Env) error { return e.freeze(false) }},
-		},
-		{
-			Name:   "budget-of-two",
-			Doc:    "netdev_budget and dev_weight of 2 beside programs, at a load that a usual budget handles",
-			Length: 8 * time.Second,
-			Expect: one("dpc-starvation", "CPU 0", "NET_RX", "netdev_budget"),
-			Run:    budgetOfTwo,
-			Advice: sysctl("raise net.core.netdev_budget", "netdev_budget", "300"),
 		},
 		{
 			Name:   "narrow-range",
@@ -85,19 +63,6 @@ func pinnedFlows(ctx context.Context, e *Env) error {
 	}
 	e.Hold(ctx)
 	return nil
-}
-
-// reniceKsoftirqd gives the ksoftirqd of a CPU a nice value until the lab ends.
-func (e *Env) reniceKsoftirqd(ctx context.Context, cpu, nice int) error {
-	pid, err := taskNamed("ksoftirqd/" + strconv.Itoa(cpu))
-	if err != nil {
-		return err
-	}
-	set := func(nice int) error {
-		return e.command(context.WithoutCancel(ctx), "", nil, "renice", "-n", strconv.Itoa(nice), "-p", strconv.Itoa(pid))
-	}
-	e.undo = append(e.undo, func() error { return set(0) })
-	return set(nice)
 }
 
 func leftFrozen(ctx context.Context, e *Env) error {
@@ -150,29 +115,4 @@ func (e *Env) threadedNAPI(ctx context.Context, sender, receiver string) error {
 		}
 	}
 	return e.Set(ctx, receiver, "/sys/class/net/"+e.recvDev+"/threaded", "1")
-}
-
-func budgetOfTwo(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 1)
-	if err != nil {
-		return err
-	}
-	if err := setRPS(ctx, e, receiver, "1"); err != nil {
-		return err
-	}
-	for _, name := range []string{"netdev_budget", "dev_weight"} {
-		if err := e.Set(ctx, "", "/proc/sys/net/core/"+name, "2"); err != nil {
-			return err
-		}
-	}
-	for range 4 {
-		if _, err := e.Start(ctx, "", "hog", "-cpu", "0"); err != nil {
-			return err
-		}
-	}
-	if err := floodAt(ctx, e, sender, 1, cost, 0.4, 16); err != nil {
-		return err
-	}
-	e.Hold(ctx)
-	return nil
 }
