@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"lostbeat/internal/guard"
 	"lostbeat/model"
 	"lostbeat/record/recordpb"
 )
@@ -51,7 +52,11 @@ type Flight struct {
 	wanted bool
 	from   model.Time
 	number uint32
+	// timer writes a block that is overdue while there is a file.
+	timer  *time.Timer
 	closed bool
+	// broken is a panic beside Write, which returns it.
+	broken error
 	stats  Stats
 
 	// mu guards shown, the stats as they were before the present disk operation.
@@ -96,6 +101,8 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 		return nil, err
 	}
 	f := &Flight{opts: opts, turn: newTurn(), enc: enc, session: newSession()}
+	f.timer = time.AfterFunc(overdueAfter, f.overdue)
+	f.timer.Stop()
 	err = within(opts.CloseTimeout, "create", path, func() error {
 		f.take()
 		defer f.give()
@@ -136,6 +143,9 @@ func (f *Flight) Write(b *model.Batch) error {
 	if f.closed {
 		return wrap("write", f.stats.Path, ErrClosed)
 	}
+	if f.broken != nil {
+		return f.broken
+	}
 	f.enc.batch(b)
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -143,9 +153,28 @@ func (f *Flight) Write(b *model.Batch) error {
 			f.flush()
 			f.enc.batch(b)
 		}
+		if f.out != nil && f.enc.empty() {
+			f.timer.Reset(min(f.opts.Interval, overdueAfter))
+		}
 		f.enc.add(b, e)
 	}
 	return nil
+}
+
+// overdue writes a block that has waited for its end for long enough.
+func (f *Flight) overdue() {
+	f.take()
+	defer f.give()
+	err := guard.Do("the recorder", func() error {
+		if !f.closed && f.out != nil {
+			f.flush()
+		}
+		return nil
+	})
+	if err != nil {
+		f.broken = err
+		f.stats.failed(err)
+	}
 }
 
 // flush ends the open block, keeps it, and writes it while there is a file.
@@ -400,6 +429,7 @@ func (f *Flight) close() error {
 		return nil
 	}
 	f.closed = true
+	f.timer.Stop()
 	f.flush()
 	if f.out != nil {
 		f.end()
