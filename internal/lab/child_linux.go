@@ -391,6 +391,12 @@ func (c *child) take(i int) (io.Closer, error) {
 		return os.NewFile(uintptr(fd), "listener"), unix.Listen(fd, 1)
 	case "dial":
 		return net.Dial("tcp4", c.to)
+	case "listen-port":
+		return net.Listen("tcp4", fmt.Sprintf(":%d", c.port+i))
+	case "bind-first":
+		// The port is chosen before the destination is known.
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.local)}, Control: bindPort}
+		return dialer.Dial("tcp4", c.to)
 	case "port":
 		return net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: c.port + i})
 	case "sendto":
@@ -419,6 +425,10 @@ func (c *child) accept() error {
 				return nil
 			}
 			return err
+		}
+		if c.mode == "close" {
+			conn.Close()
+			continue
 		}
 		go func() {
 			_, _ = io.Copy(io.Discard, conn) // until the peer closes, in whatever way
