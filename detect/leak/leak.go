@@ -60,6 +60,8 @@ type leak struct {
 	at moment
 	// began is when the holder's growth began, grew when it last grew.
 	began, grew model.Time
+	// starved is when it last wanted a port and the pool had none.
+	starved model.Time
 	// releasedBase is how many the holder had released when it began.
 	releasedBase uint64
 	// rested is how many ports of the pool rest by now.
@@ -282,6 +284,7 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	if h.Growth() > data.peak {
 		data.peak, data.grew = h.Growth(), w.Now
 	}
+	d.stopped(w, h, data)
 	d.remember(w, h, data)
 	d.threaten(w, h, data)
 	data.fate = fateOf(h, data)
@@ -316,11 +319,27 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	if !data.proven {
 		patience = max(suspicionFor, time.Duration(3/max(data.rate, 1e-3)*float64(time.Second)))
 	}
-	if h.Growth()*2 >= data.peak && w.Now.Sub(data.grew) <= patience {
+	if h.Growth()*2 >= data.peak && w.Now.Sub(max(data.grew, data.starved)) <= patience {
 		d.cases.Keep(w, in.Key)
 		if data.grew == w.Now { // the rate is that of the growth, not of a pause
 			d.measure(h, data)
 		}
+	}
+}
+
+// stopped says of a holder that grows no more for want of ports that it still
+// would: a pool without a free port proves nothing in its favour. One that has
+// taken most of the pool and kept each is as proven as by growing for as long.
+func (d *portLeak) stopped(w *detect.Tick, h *fold.Holder, data *leak) {
+	pool := w.State.Pools[h.Key.Pool]
+	if pool == nil || pool.Size == 0 || h.Growth() < data.peak ||
+		w.Ports.RefusedWithin(h.Key.Pool, w.Now.Add(-time.Second)) == 0 {
+		return
+	}
+	data.starved = w.Now
+	if uint64(h.Held)*2 >= pool.Size && h.Released == data.releasedBase && !data.refuted &&
+		w.Now.Sub(data.began) >= d.settings.ProofAfter.Std() {
+		data.proven = true
 	}
 }
 

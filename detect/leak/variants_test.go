@@ -346,3 +346,34 @@ func TestWorkersOnABusyHost(t *testing.T) {
 		}
 	}
 }
+
+// TestStoppedByTheEnd wants a process whose growth stops because the pool has no
+// port left to be a leak all the same, and one that asks for none to have stopped.
+func TestStoppedByTheEnd(t *testing.T) {
+	for _, refused := range []bool{true, false} {
+		s := detecttest.New()
+		s.Pool("ephemeral", model.ProtocolUDP, model.PoolEphemeral, 40000, 40299)
+		k := detecttest.Socket{Protocol: model.ProtocolUDP, How: model.HowBindAny, PID: 7, Process: "filler"}
+		port := uint16(40000)
+		s.Seconds(20, func(i int) {
+			s.Quiet()
+			switch {
+			case i < 5:
+				s.Take(k, 60, &port)
+			case refused:
+				for j := range 10 {
+					s.Fail(time.Duration(j)*time.Millisecond, k, 98, "EADDRINUSE")
+				}
+			}
+		})
+		for _, f := range detecttest.Latest(detecttest.Run(s.Batch(), 0)) {
+			if f.Detector != "port-leak" {
+				continue
+			}
+			stopped := strings.Contains(f.Title, "stopped growing")
+			if stopped == refused || (f.Severity > model.SeverityInfo) != refused {
+				t.Errorf("refused %v: %s: %s", refused, f.Severity, f.Title)
+			}
+		}
+	}
+}
