@@ -43,7 +43,8 @@ func TestLock(t *testing.T) {
 		"flight":  func() error { _, err := NewFlight(path, FlightOptions{}); return err },
 	} {
 		err := begin()
-		if !errors.Is(err, ErrLocked) || !errors.As(err, &fault) || fault.Hint() == "" || !strings.Contains(err.Error(), who) {
+		if !errors.Is(err, ErrLocked) || !errors.As(err, &fault) || fault.Hint() == "" ||
+			!strings.Contains(err.Error(), who) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

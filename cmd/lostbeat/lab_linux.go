@@ -38,8 +38,9 @@ func newLab() *cobra.Command {
 		Short: "Make faults happen on this machine and check the verdicts",
 		Long: `Run fault scenarios for real, in network namespaces and processes of their own, and
 print a table: what verdict was expected, what came, how soon, and false alarms. Everything
-is undone at the end, and what a run that was killed has left by the next, or by --undo. Needs root, iproute2 and iptables; it loads the machine for some
-seconds to each scenario, so it is not for a server that has work to do.`,
+is undone at the end, and what a run that was killed has left by the next, or by --undo.
+Needs root, iproute2 and iptables; it loads the machine for some seconds to each scenario,
+so it is not for a server that has work to do.`,
 		Example: `  sudo lostbeat lab
   sudo lostbeat lab pinned-flood leak-bind
   lostbeat lab --list

@@ -27,7 +27,8 @@ func portScenarios() []*Scenario {
 			Run: leakEnded,
 		},
 		{
-			Name: "destination-ended", Doc: "500 open connections use up the ports towards one destination, then their process ends",
+			Name:  "destination-ended",
+			Doc:   "500 open connections use up the ports towards one destination, then their process ends",
 			Light: true, Length: 14 * time.Second,
 			Expect: []Expectation{exhaustion("exhausted: 500 of 500 ports in use", "holds 500 of them")},
 			Allow:  []string{"port-leak"},
