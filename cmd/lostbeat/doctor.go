@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -43,7 +42,7 @@ and report each part: on, degraded or off, why, and what would fix it.`,
 			out := cmd.OutOrStdout()
 			if asJSON {
 				for _, row := range rows {
-					if err := json.NewEncoder(out).Encode(row); err != nil {
+					if err := plain.JSON(out, row); err != nil {
 						return err
 					}
 				}

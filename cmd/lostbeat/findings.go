@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -53,7 +52,6 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			files.said = !asJSON
 			worst := model.SeverityInfo
 			total := 0
-			encoder := json.NewEncoder(out)
 			err = eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
 				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
 				reading.end()
@@ -68,7 +66,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 					total++
 					worst = max(worst, f.Severity)
 					if asJSON {
-						err = encoder.Encode(f)
+						err = plain.JSON(out, f)
 					} else {
 						err = findings.Write(out, f)
 					}
@@ -78,7 +76,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				}
 				integrity := c.Integrity()
 				if asJSON && !integrity.Complete() {
-					if err := encoder.Encode(incomplete{c.Path, run.IntegrityLine(integrity)}); err != nil {
+					if err := plain.JSON(out, incomplete{c.Path, run.IntegrityLine(integrity)}); err != nil {
 						return err
 					}
 				}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -91,7 +90,7 @@ how much could be read; the exit status is 3 when that was not all.`,
 						return err
 					}
 					if asJSON {
-						return json.NewEncoder(out).Encode(inventory)
+						return plain.JSON(out, inventory)
 					}
 					return writeInventory(out, c.Path, inventory)
 				}
@@ -106,7 +105,7 @@ how much could be read; the exit status is 3 when that was not all.`,
 							return err
 						}
 					}
-					return json.NewEncoder(out).Encode(info)
+					return plain.JSON(out, info)
 				}
 				return info.write(out)
 			})

@@ -160,8 +160,8 @@ func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
 		)
 	case flight:
 		return fmt.Sprintf(
-			"recorded %s events around %d findings, %s in %d files, the last %s; %s lost",
-			events, counts.Findings(), size, done.Files, path, lost,
+			"recorded %s events around %s, %s in %s, the last %s; %s lost",
+			events, plural(counts.Findings(), "finding"), size, plural(done.Files, "file"), path, lost,
 		)
 	case done.Files > 1:
 		path = fmt.Sprintf("%d files up to %s", done.Files, path)
@@ -188,7 +188,7 @@ func plural(n int, noun string) string {
 func notRecorded(done run.Recorded, all uint64) error {
 	cause := done.Disk
 	if cause == nil {
-		cause = fmt.Errorf("the disk of %s is too slow for them", done.Path) // nothing failed
+		cause = fmt.Errorf("the disk of %s is too slow for them", plain.Text(done.Path)) // nothing failed
 	}
 	lost := done.Stats.Lost + done.Late
 	if lost == 0 {

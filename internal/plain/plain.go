@@ -60,10 +60,16 @@ func Duration(d time.Duration) string {
 // cannot steer the terminal.
 func Text(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e ||
-			r >= 0x2066 && r <= 0x2069 {
+		if steers(r) {
 			return '·'
 		}
 		return r
 	}, s)
+}
+
+// steers says whether a terminal may take r for an order: control characters, breaks of lines, and what
+// turns the direction of the text.
+func steers(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e ||
+		r >= 0x2066 && r <= 0x2069
 }

@@ -185,13 +185,15 @@ func TestRivalIsNamed(t *testing.T) {
 	s.Intervals(1)
 	o := result(t, s, victim.part.TID)
 	ran, of := o.ran(hog.part.TID)
-	waited := o.total(model.SchedWaiting)
-	t.Logf("the hog ran for %v; seen %v; it waited %v", hogged, ran, waited)
-	if !ranFor(ran, played, 0.1) || of.Policy != model.SchedPolicyFIFO || of.Priority != 42 ||
+	waited, locked := o.total(model.SchedWaiting), o.total(model.SchedLock)
+	t.Logf("the hog ran for %v; seen %v; it waited %v, in locks %v", hogged, ran, waited, locked)
+	// The Go runtime takes the victim's thread off its work every 10 ms and gives it back from another thread,
+	// which may itself wait behind the hog: the victim then waits for a lock, and not for the CPU.
+	if !ranFor(ran, played, 0.1) && !ranFor(ran+locked, played, 0.1) || of.Policy != model.SchedPolicyFIFO || of.Priority != 42 ||
 		int(of.PID) != hog.pid() || of.CPU != 1 || of.Task != "lb-spin" {
 		t.Errorf("the hog ran for %v: %v, %+v", hogged, ran, of)
 	}
-	if waited < hogged*9/10 {
+	if waited+locked < hogged*9/10 || waited < hogged/2 {
 		t.Errorf("it waited %v behind a hog of %v", waited, hogged)
 	}
 	var all time.Duration

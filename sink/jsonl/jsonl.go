@@ -3,9 +3,9 @@ package jsonl
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 
+	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 )
@@ -28,7 +28,7 @@ func New(w io.Writer) *Lines { return &Lines{bufio.NewWriter(w)} }
 func (l *Lines) Write(b *model.Batch) error {
 	for i := range b.Events {
 		if f, ok := b.Finding(&b.Events[i]); ok {
-			if err := json.NewEncoder(l.out).Encode(f); err != nil {
+			if err := plain.JSON(l.out, f); err != nil {
 				return err
 			}
 		}
