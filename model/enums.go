@@ -276,3 +276,25 @@ func (v Severity) String() string { return SeverityEnum.Name(uint64(v)) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (v Severity) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// FlowState says what is seen of a followed flow.
+type FlowState uint8
+
+// States of followed flows.
+const (
+	// FlowUnseen is a socket that is known, and nothing of its packets.
+	FlowUnseen FlowState = iota
+	// FlowFollowed is a socket whose packets are seen when they reach it and when they are read.
+	FlowFollowed
+	// FlowArrivals is one whose packets are seen when they reach it, not when they are read.
+	FlowArrivals
+	// FlowReads is one whose packets are seen when they are read, not when they reach it.
+	FlowReads
+	// FlowEnded is a socket that is gone.
+	FlowEnded
+)
+
+// FlowStateEnum names the states of followed flows.
+var FlowStateEnum = Enum{"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended"}}
+
+func (v FlowState) String() string { return FlowStateEnum.Name(uint64(v)) }

@@ -119,6 +119,8 @@ const (
 	KindImage       Kind = 67
 	KindProfile     Kind = 68
 	KindRPCActive   Kind = 69
+	KindPacketRead  Kind = 70
+	KindFlow        Kind = 71
 	KindRaw         Kind = 80
 )
 
@@ -903,9 +905,14 @@ var Specs = []Spec{
 		Kind: KindPacket,
 		Name: "packet",
 		View: "Packet",
-		Doc:  "one datagram or segment sent or received by a process (Windows network events; chosen flows on Linux).",
-		CPU:  true,
-		Task: true,
+		Doc: "one datagram or segment of a process, sent or received (Windows network events; followed flows on Linux, " +
+			"where a received one has reached its socket, just before its queue, and a sent one the IP layer).",
+		Span: "received: from its arrival at the host to its socket, in which deferred work, the backlog and filters " +
+			"had it; 0 unknown",
+		CPU:      true,
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
 		Args: []Field{
 			fieldProto,
 			fieldLPort,
@@ -996,6 +1003,59 @@ var Specs = []Spec{
 			{Name: "endpoint", Doc: "endpoint, empty unknown"},
 			{Name: "address", Doc: "network address, empty unknown"},
 			fieldProcess,
+		},
+	},
+	{
+		Kind:  KindPacketRead,
+		Name:  "packet.read",
+		View:  "PacketRead",
+		Since: 2,
+		Doc: "a program has taken a datagram of a followed flow, or the last byte of a segment, out of its socket " +
+			"(Linux). Datagrams are told apart by their order in the queue, segments by their sequence numbers.",
+		Span:     "in the queue of its socket, 0 where its arrival was not seen",
+		CPU:      true,
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldProto,
+			fieldLPort,
+			fieldRPort,
+			{
+				Name: "stack_ns", Unit: UnitNanoseconds,
+				Doc: "before that, from its arrival at the host to its socket, 0 unknown",
+			},
+			{Name: "size_bytes", Unit: UnitBytes, Doc: "bytes that the program was given"},
+			{Name: "left", Unit: UnitCount, Doc: "packets that were left in the queue"},
+		},
+		Strings: []Field{fieldLocal, fieldRemote, fieldProcess},
+	},
+	{
+		Kind:  KindFlow,
+		Name:  "flow",
+		View:  "Flow",
+		Since: 2,
+		Doc: "a socket whose packets are followed (Linux): when it is found, when something of it changes, and every 10 " +
+			"s.",
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldProto,
+			fieldLPort,
+			fieldRPort,
+			{
+				Name: "timeout_ns", Unit: UnitNanoseconds,
+				Doc: "silence after which the protocol gives its peer up, 0 unknown",
+			},
+			{
+				Name: "state", Unit: UnitEnum, Enum: &FlowStateEnum,
+				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more",
+			},
+		},
+		Strings: []Field{
+			fieldLocal, fieldRemote, fieldProcess,
+			{Name: "known_as", Doc: "the protocol that the flow is known for, empty unknown"},
 		},
 	},
 	{

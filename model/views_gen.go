@@ -2323,10 +2323,12 @@ func (b *Builder) AddSchedRival(v SchedRival) {
 	e.Str[2] = b.Intern(v.Cgroup)
 }
 
-// Packet is the typed view of kind "packet": one datagram or segment sent or received by a process (Windows network events; chosen flows on Linux).
+// Packet is the typed view of kind "packet": one datagram or segment of a process, sent or received (Windows network events; followed flows on Linux, where a received one has reached its socket, just before its queue, and a sent one the IP layer).
 type Packet struct {
 	// Time: when it was complete.
 	Time Time
+	// Dur: received: from its arrival at the host to its socket, in which deferred work, the backlog and filters had it; 0 unknown.
+	Dur time.Duration
 	// Flags: qualifiers.
 	Flags Flags
 	// CPU: the processor, -1 unknown.
@@ -2335,6 +2337,10 @@ type Packet struct {
 	PID int32
 	// TID: the thread, 0 kernel, -1 unknown.
 	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
 	// Protocol: transport protocol.
 	Protocol Protocol
 	// LocalPort: local port, 0 unknown.
@@ -2360,10 +2366,13 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 	}
 	return Packet{
 		Time:       e.Time,
+		Dur:        e.Dur,
 		Flags:      e.Flags,
 		CPU:        e.CPU,
 		PID:        e.PID,
 		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
 		Protocol:   Protocol(e.Args[0]),
 		LocalPort:  uint16(e.Args[1]),
 		RemotePort: uint16(e.Args[2]),
@@ -2379,10 +2388,13 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 func (b *Builder) AddPacket(v Packet) {
 	e := b.Append(KindPacket)
 	e.Time = v.Time
+	e.Dur = v.Dur
 	e.Flags = v.Flags
 	e.CPU = v.CPU
 	e.PID = v.PID
 	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
 	e.Args[0] = uint64(v.Protocol)
 	e.Args[1] = uint64(v.LocalPort)
 	e.Args[2] = uint64(v.RemotePort)
@@ -2685,6 +2697,170 @@ func (b *Builder) AddRPCActive(v RPCActive) {
 	e.Str[1] = b.Intern(v.Endpoint)
 	e.Str[2] = b.Intern(v.Address)
 	e.Str[3] = b.Intern(v.Process)
+}
+
+// PacketRead is the typed view of kind "packet.read": a program has taken a datagram of a followed flow, or the last byte of a segment, out of its socket (Linux). Datagrams are told apart by their order in the queue, segments by their sequence numbers.
+type PacketRead struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: in the queue of its socket, 0 where its arrival was not seen.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Stack: before that, from its arrival at the host to its socket, 0 unknown.
+	Stack time.Duration
+	// SizeBytes: bytes that the program was given.
+	SizeBytes uint64
+	// Left: packets that were left in the queue.
+	Left uint64
+	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
+	LocalAddr string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Process: process name, empty unknown.
+	Process string
+}
+
+// PacketRead returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PacketRead(e *Event) (v PacketRead, ok bool) {
+	if e.Kind != KindPacketRead {
+		return v, false
+	}
+	return PacketRead{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		RemotePort: uint16(e.Args[2]),
+		Stack:      time.Duration(e.Args[3]),
+		SizeBytes:  e.Args[4],
+		Left:       e.Args[5],
+		LocalAddr:  b.String(e.Str[0]),
+		RemoteAddr: b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
+	}, true
+}
+
+// AddPacketRead adds an event of kind "packet.read".
+func (b *Builder) AddPacketRead(v PacketRead) {
+	e := b.Append(KindPacketRead)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.RemotePort)
+	e.Args[3] = uint64(v.Stack)
+	e.Args[4] = v.SizeBytes
+	e.Args[5] = v.Left
+	e.Str[0] = b.Intern(v.LocalAddr)
+	e.Str[1] = b.Intern(v.RemoteAddr)
+	e.Str[2] = b.Intern(v.Process)
+}
+
+// Flow is the typed view of kind "flow": a socket whose packets are followed (Linux): when it is found, when something of it changes, and every 10 s.
+type Flow struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Timeout: silence after which the protocol gives its peer up, 0 unknown.
+	Timeout time.Duration
+	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more.
+	State FlowState
+	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
+	LocalAddr string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Process: process name, empty unknown.
+	Process string
+	// KnownAs: the protocol that the flow is known for, empty unknown.
+	KnownAs string
+}
+
+// Flow returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) Flow(e *Event) (v Flow, ok bool) {
+	if e.Kind != KindFlow {
+		return v, false
+	}
+	return Flow{
+		Time:       e.Time,
+		Flags:      e.Flags,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		RemotePort: uint16(e.Args[2]),
+		Timeout:    time.Duration(e.Args[3]),
+		State:      FlowState(e.Args[4]),
+		LocalAddr:  b.String(e.Str[0]),
+		RemoteAddr: b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
+		KnownAs:    b.String(e.Str[3]),
+	}, true
+}
+
+// AddFlow adds an event of kind "flow".
+func (b *Builder) AddFlow(v Flow) {
+	e := b.Append(KindFlow)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.RemotePort)
+	e.Args[3] = uint64(v.Timeout)
+	e.Args[4] = uint64(v.State)
+	e.Str[0] = b.Intern(v.LocalAddr)
+	e.Str[1] = b.Intern(v.RemoteAddr)
+	e.Str[2] = b.Intern(v.Process)
+	e.Str[3] = b.Intern(v.KnownAs)
 }
 
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.

@@ -17,7 +17,7 @@ import (
 // Version of the recording format, see docs/FORMAT.md.
 const (
 	FormatMajor = 1
-	FormatMinor = 1
+	FormatMinor = 2
 )
 
 // storage is what a recording is written to: an *os.File, or a test's.
