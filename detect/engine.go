@@ -209,7 +209,11 @@ func (t *Tick) Claimed(c Claim) bool { return t.claims[c] }
 
 // Request asks the live source for detail. The same detail is asked for once
 // while it is being given, whoever needs it.
-func (t *Tick) Request(r model.Request) { t.requests.add(t.Now, r) }
+func (t *Tick) Request(r model.Request) { t.requests.add(t.Now, r, r.For) }
+
+// Renew asks for detail that is wanted all the time: again when half of the time is over for which it was asked, so
+// that it does not lapse.
+func (t *Tick) Renew(r model.Request) { t.requests.add(t.Now, r, r.For/2) }
 
 // maxRequests is how many requests may be out at a time; what is asked for beyond is not sent.
 const maxRequests = 64
@@ -225,7 +229,8 @@ type sentRequest struct {
 	until model.Time
 }
 
-func (q *requests) add(now model.Time, r model.Request) {
+// add sends a request unless it was sent within the last stands.
+func (q *requests) add(now model.Time, r model.Request, stands time.Duration) {
 	if q.send == nil {
 		return
 	}
@@ -242,6 +247,6 @@ func (q *requests) add(now model.Time, r model.Request) {
 	if same || len(q.out) >= maxRequests {
 		return
 	}
-	q.out = append(q.out, sentRequest{r, now.Add(max(r.For, time.Second))})
+	q.out = append(q.out, sentRequest{r, now.Add(max(stands, time.Second))})
 	q.send(r)
 }

@@ -257,7 +257,7 @@ func (w *Fold) socket(cookie uint64, protocol model.Protocol, port uint16, pid i
 	}
 	if pid > 0 {
 		if pid != s.PID {
-			s.readers = [maxReaders]int32{}
+			s.readers = threads{}
 		}
 		s.PID = pid
 	}

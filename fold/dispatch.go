@@ -26,8 +26,11 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	switch e.Kind {
 	case model.KindProcess:
 		w.State.ApplyEvent(b, e)
-		if v, _ := b.Process(e); w.judged && v.State == model.ProcessExited {
-			w.Ports.processEnded(v.PID, e.Time)
+		if v, _ := b.Process(e); v.State == model.ProcessExited {
+			if w.judged {
+				w.Ports.processEnded(v.PID, e.Time)
+			}
+			w.flowsEnded(v.PID, e.Time)
 		}
 	case model.KindMeta,
 		model.KindProbe,
@@ -167,8 +170,20 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if w.judged {
 			w.applyPacket(&v)
 		}
+		beat := w.beatPacket(&v)
 		if h != nil {
-			h.packet(&v)
+			h.packet(&v, beat)
+		}
+	case model.KindPacketRead:
+		v, _ := b.PacketRead(e)
+		if beat := w.beatRead(&v); beat != nil && h != nil {
+			h.packetRead(&v, beat)
+		}
+	case model.KindFlow:
+		v, _ := b.Flow(e)
+		w.applyFlow(&v)
+		if h != nil {
+			h.totals.changed |= totalBeats
 		}
 	case model.KindSocketQueue:
 		v, _ := b.SocketQueue(e)

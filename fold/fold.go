@@ -33,11 +33,14 @@ type Fold struct {
 	Devices map[DeviceKey]*Device
 	sockets map[SocketKey]*Socket
 	flows   map[flowKey]*Flow
+	follows map[FollowKey]*Followed
+	beats   map[BeatKey]*Beat
 	// The lists of SortedCPUs and its like, nil when they have changed.
 	sortedCPUs    []*CPU
 	sortedDevices []*Device
 	sortedSockets []*Socket
 	sortedDrops   []*Drop
+	sortedBeats   []*Beat
 	// Backlog counts packets dropped at full backlogs, by device.
 	Backlog  [MaxWindow][]DeviceCount
 	Ports    *Ports
@@ -88,6 +91,8 @@ func New(o Options) *Fold {
 		Devices:  make(map[DeviceKey]*Device),
 		sockets:  make(map[SocketKey]*Socket),
 		flows:    make(map[flowKey]*Flow),
+		follows:  make(map[FollowKey]*Followed),
+		beats:    make(map[BeatKey]*Beat),
 		Ports:    newPortFacts(r.Budget),
 		drops:    make(map[DropKey]*Drop),
 		watched:  make(map[int32]*Watched),
@@ -110,6 +115,7 @@ func (w *Fold) resetState() {
 	w.room = newRoom(w.limits.Memory)
 	w.State = state.NewWithin(w.room.Budget)
 	w.Ports = newPortFacts(w.room.Budget)
+	w.follows, w.beats, w.sortedBeats = make(map[FollowKey]*Followed), make(map[BeatKey]*Beat), nil
 }
 
 // BeginTick sums the window that ends at now.
@@ -156,6 +162,7 @@ func (w *Fold) EndTick() {
 	w.Backlog[w.Slot] = nil
 	w.Ports.endTick(w.Now)
 	w.forgetFlows()
+	w.endBeats()
 	w.endDrops()
 	w.endProtocol()
 	w.endWatched()

@@ -8,6 +8,7 @@ const (
 	forgetDevice  = 2 * time.Minute
 	forgetSocket  = 2 * time.Minute
 	forgetFlow    = 2 * time.Minute
+	forgetBeat    = 10 * time.Minute
 	forgetDrop    = 2 * time.Minute
 	forgetFailure = time.Minute
 	// forgetHolder is for processes that hold nothing any more.

@@ -313,10 +313,11 @@ type FlowSeries struct {
 	Process     string
 }
 
-// FrameFlow is packets and bytes per second.
+// FrameFlow is packets and bytes per second, and for a followed flow the longest time in nanoseconds for which nothing
+// of it was read, or sent, that ended in the second.
 type FrameFlow struct {
-	Packets, Bytes float32
-	Measured       Measured
+	Packets, Bytes, Gap float32
+	Measured            Measured
 }
 
 // PoolSeries is a pool of ports.

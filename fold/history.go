@@ -248,6 +248,6 @@ func (h *History) publish() {
 			snap.Findings = append(snap.Findings, latestVersion(v))
 		}
 	}
-	h.totals.snapshot(snap)
+	h.totals.snapshot(snap, h.fold)
 	h.snapshot.Store(snap)
 }

@@ -357,7 +357,34 @@ func (h *History) counter(v *model.Counter) {
 	})
 }
 
-func (h *History) packet(v *model.Packet) {
+// beat counts what was read or sent of a followed flow; packets 0 is a read of what has been counted.
+func (h *History) beat(b *Beat, packets float32, bytes uint64) {
+	h.totals.changed |= totalBeats
+	if h.at == nil {
+		return
+	}
+	if r := h.at.flows.at(h.series.flows.get(b.series(h.state), h.now, h.oldest())); r != nil {
+		r.Packets += packets
+		r.Bytes += float32(bytes)
+		r.Gap = max(r.Gap, float32(b.gap))
+		r.Measured = Seen
+	}
+}
+
+func (h *History) packetRead(v *model.PacketRead, b *Beat) {
+	if b.Packets == 0 {
+		h.beat(b, 1, v.SizeBytes) // it was not seen to arrive
+		return
+	}
+	h.beat(b, 0, 0)
+}
+
+// packet takes up a packet; b is the followed flow that it is of, nil for none.
+func (h *History) packet(v *model.Packet, b *Beat) {
+	if b != nil {
+		h.beat(b, 1, v.SizeBytes)
+		return
+	}
 	k := FlowSeries{
 		Protocol:  v.Protocol,
 		Local:     v.LocalAddr,

@@ -17,6 +17,12 @@ type Limits struct {
 	// LeastSilence and SilentGaps say when a regular flow has fallen silent: after that long, and that many usual gaps.
 	LeastSilence time.Duration
 	SilentGaps   uint64
+	// LatePeriods and LeastLate say when a gap of a followed flow is too long: after so many periods, and that long.
+	LatePeriods uint64
+	LeastLate   time.Duration
+	// SilentPeriods and LeastSilent say the same of a gap that lasts and in which nothing comes.
+	SilentPeriods uint64
+	LeastSilent   time.Duration
 	// FullShare is the fill of a receive queue, 0 to 1, from which a reading counts as full.
 	FullShare float64
 	// StoppedIdle is the time without a read, with data in the queue, after which a program has stopped reading.

@@ -33,6 +33,8 @@ const (
 	deviceBytes   = int(unsafe.Sizeof(Device{})) + 128
 	socketBytes   = int(unsafe.Sizeof(Socket{})) + 128
 	flowBytes     = int(unsafe.Sizeof(Flow{})) + 256
+	followedBytes = int(unsafe.Sizeof(Followed{})) + 256
+	beatBytes     = int(unsafe.Sizeof(Beat{})) + maxUnread*int(unsafe.Sizeof(arrival{})) + 1024
 	holderBytes   = 4 << 10 // with the history of what it holds
 	tupleBytes    = int(unsafe.Sizeof(Tuple{}))*3/2 + 64
 	failBytes     = int(unsafe.Sizeof(FailKey{}))*3/2 + int(unsafe.Sizeof(Failures{})) + 512
@@ -152,7 +154,7 @@ const (
 func (w *Fold) chargeTick() {
 	steps := tickSteps + cpuSteps*len(w.CPUs) + deviceSteps*len(w.Devices) + socketSteps*len(w.sockets) +
 		dropSteps*len(w.drops) + holderSteps*len(w.Ports.holders) + poolSteps*len(w.State.Pools) +
-		failSteps*len(w.Ports.Fails) + flowSteps*len(w.flows)
+		failSteps*len(w.Ports.Fails) + flowSteps*(len(w.flows)+len(w.beats))
 	for _, c := range w.CPUs {
 		n := len(c.Sum.Work) + len(c.Sum.IRQs) + len(c.Sum.NAPI)
 		steps += listedSteps * n * (1 + n/8)
@@ -183,7 +185,7 @@ func (w *Fold) Work(steps int) { w.room.Charge(steps) }
 
 // peaks are the most entries that the maps of a fold have had since they were made.
 type peaks struct {
-	devices, sockets, flows, drops, holders, families, fails, tuples int
+	devices, sockets, flows, beats, drops, holders, families, fails, tuples int
 	// now says that small maps are made anew, too.
 	now bool
 }
@@ -222,6 +224,7 @@ func (w *Fold) compact() {
 	w.Devices = compacted(p, w.Devices, &p.devices)
 	w.sockets = compacted(p, w.sockets, &p.sockets)
 	w.flows = compacted(p, w.flows, &p.flows)
+	w.beats = compacted(p, w.beats, &p.beats)
 	w.drops = compacted(p, w.drops, &p.drops)
 	w.Ports.holders = compacted(p, w.Ports.holders, &p.holders)
 	w.Ports.Families = compacted(p, w.Ports.Families, &p.families)

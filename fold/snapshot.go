@@ -45,6 +45,8 @@ type Snapshot struct {
 	Drops     []DropTotal
 	RefusedBy []RefusedTotal
 	Flows     []FlowTotal
+	// Beats are the followed flows, by owner and port.
+	Beats     []BeatTotal
 	RPC       []RPCTotal
 	Endpoints []model.RPCEndpoint
 	Counters  []CounterTotal

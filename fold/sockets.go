@@ -43,25 +43,32 @@ type Socket struct {
 	Last model.SocketQueue
 	// Shared says that several processes hold it, and that which of them reads it was not seen.
 	Shared bool
-	// readers are the threads that were seen to read it, the last one first; 0 none.
-	readers [maxReaders]int32
+	// readers are the threads that were seen to read it, the last one first.
+	readers threads
 }
 
-// maxReaders bounds the threads that are kept of those that read one socket.
-const maxReaders = 8
+// threads are the last threads that did something, the last one first; 0 none.
+type threads [8]int32
+
+// note takes up that a thread did it, and says so; -1 and 0 are not known.
+func (t *threads) note(tid int32) bool {
+	if tid <= 0 {
+		return false
+	}
+	i := slices.Index(t[:], tid)
+	if i < 0 {
+		i = len(t) - 1
+	}
+	copy(t[1:i+1], t[:i])
+	t[0] = tid
+	return true
+}
 
 // readBy notes which thread has read the socket, -1 not seen.
 func (s *Socket) readBy(tid int32) {
-	if tid <= 0 {
-		return
+	if s.readers.note(tid) {
+		s.Shared = false
 	}
-	s.Shared = false
-	i := slices.Index(s.readers[:], tid)
-	if i < 0 {
-		i = maxReaders - 1
-	}
-	copy(s.readers[1:i+1], s.readers[:i])
-	s.readers[0] = tid
 }
 
 type socketSecond struct {

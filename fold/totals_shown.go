@@ -22,6 +22,7 @@ const (
 	totalCounters
 	totalDevices
 	totalAudits
+	totalBeats
 )
 
 // shownTables are the tables of totals as the latest snapshot has them.
@@ -31,6 +32,7 @@ type shownTables struct {
 	drops     []DropTotal
 	refused   []RefusedTotal
 	flows     []FlowTotal
+	beats     []BeatTotal
 	rpc       []RPCTotal
 	endpoints []model.RPCEndpoint
 	counters  []CounterTotal
@@ -39,8 +41,8 @@ type shownTables struct {
 }
 
 // snapshot gives s what is shown of the totals. It copies the tables that have
-// changed since the last time.
-func (t *historyTotals) snapshot(s *Snapshot) {
+// changed since the last time; f knows the followed flows.
+func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	for _, table := range []struct {
 		set  totalSet
 		copy func()
@@ -60,12 +62,15 @@ func (t *historyTotals) snapshot(s *Snapshot) {
 			table.copy()
 		}
 	}
+	if t.changed&totalBeats != 0 || len(f.beats) > 0 { // a gap grows while nothing comes
+		t.shown.beats = f.beatTotals(s.Now)
+	}
 	t.changed = 0
 	s.Events, s.Lost, s.Refusals, s.Places = t.events, t.lost, t.refusals, t.places
 	s.SelfCPU, s.SelfRSS, s.SelfSeen = t.selfCPU, t.selfRSS, t.selfSeen
 	s.Losses, s.Work, s.Drops, s.RefusedBy = t.shown.losses, t.shown.work, t.shown.drops, t.shown.refused
 	s.Flows, s.RPC, s.Endpoints, s.Counters = t.shown.flows, t.shown.rpc, t.shown.endpoints, t.shown.counters
-	s.DeviceEvents, s.Audits = t.shown.devices, t.shown.audits
+	s.DeviceEvents, s.Audits, s.Beats = t.shown.devices, t.shown.audits, t.shown.beats
 }
 
 func (t *historyTotals) sortedLosses() []LossTotal {

@@ -162,7 +162,7 @@ func addRival(list []Rival, r Rival) []Rival {
 
 // SchedulingOf returns what the watched threads of a process did in the window.
 func (w *Fold) SchedulingOf(pid int32) Scheduling {
-	return w.scheduling(func(t *Watched) bool { return t.PID == pid })
+	return w.scheduling(w.Recent(), func(t *Watched) bool { return t.PID == pid })
 }
 
 // ReaderOf returns what the threads that read a socket did in the window: those
@@ -170,19 +170,57 @@ func (w *Fold) SchedulingOf(pid int32) Scheduling {
 // only process that holds it. Where they are not known, or not watched, known is
 // false, and all watched threads of the process are added up.
 func (w *Fold) ReaderOf(s *Socket) (sum Scheduling, known bool) {
-	sum = w.scheduling(func(t *Watched) bool {
-		return t.PID == s.PID && (slices.Contains(s.readers[:], t.TID) ||
-			s.Key.Cookie != 0 && slices.Contains(t.inputs, s.Key.Cookie))
+	sum, seen := w.threadsOf(w.Recent(), s.PID, s.readers[:], s.Key.Cookie)
+	return sum, seen || sum.Threads == 1 && s.readers[0] == 0 && !s.Shared
+}
+
+// threadsOf returns what certain threads of a process did in the given seconds: those listed, or that wait for the
+// input of a socket. Where they are not watched, seen is false, and all threads of the process are added up.
+func (w *Fold) threadsOf(slots []int, pid int32, list []int32, cookie uint64) (sum Scheduling, seen bool) {
+	sum = w.scheduling(slots, func(t *Watched) bool {
+		return t.PID == pid && (slices.Contains(list, t.TID) || cookie != 0 && slices.Contains(t.inputs, cookie))
 	})
 	if sum.Threads > 0 {
 		return sum, true
 	}
-	sum = w.SchedulingOf(s.PID)
-	return sum, sum.Threads == 1 && s.readers[0] == 0 && !s.Shared
+	return w.scheduling(slots, func(t *Watched) bool { return t.PID == pid }), false
 }
 
-func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
-	slots := w.Recent()
+// ReaderSince returns what the thread that reads a followed socket did from a time on: the one that read it last, else
+// those that have, or that wait for its input, or the only one of its process. Where none of them is known, known is
+// false, and all watched threads are added up.
+func (w *Fold) ReaderSince(s *Followed, from model.Time) (sum Scheduling, known bool) {
+	return w.userSince(s, &s.readers, s.Key.Cookie, from)
+}
+
+// SenderSince returns the same of the thread that sends from it.
+func (w *Fold) SenderSince(s *Followed, from model.Time) (sum Scheduling, known bool) {
+	return w.userSince(s, &s.senders, 0, from)
+}
+
+func (w *Fold) userSince(s *Followed, list *threads, cookie uint64, from model.Time) (sum Scheduling, known bool) {
+	slots := w.Since(from)
+	if list[0] != 0 {
+		if sum, known = w.threadsOf(slots, s.PID, list[:1], 0); known {
+			return sum, true
+		}
+	}
+	sum, seen := w.threadsOf(slots, s.PID, list[:], cookie)
+	return sum, seen || sum.Threads == 1 && list[0] == 0
+}
+
+// Since returns the slots of the seconds from a time on, oldest first, as far back as they are kept.
+func (w *Fold) Since(from model.Time) []int {
+	n := int((w.Now-1)/Second - from/Second + 1)
+	n = min(max(n, 1), MaxWindow)
+	slots := make([]int, n)
+	for i := range slots {
+		slots[i] = (w.Slot - n + 1 + i + MaxWindow) % MaxWindow
+	}
+	return slots
+}
+
+func (w *Fold) scheduling(slots []int, match func(*Watched) bool) (s Scheduling) {
 	for _, id := range slices.Sorted(maps.Keys(w.watched)) {
 		t := w.watched[id]
 		if !match(t) {
@@ -218,7 +256,7 @@ func (w *Fold) scheduling(match func(*Watched) bool) (s Scheduling) {
 // KsoftirqdOf returns what ksoftirqd of a CPU did in the window, where it is watched.
 func (w *Fold) KsoftirqdOf(cpu int32) Scheduling {
 	name := "ksoftirqd/" + strconv.Itoa(int(cpu))
-	return w.scheduling(func(t *Watched) bool { return t.Task == name })
+	return w.scheduling(w.Recent(), func(t *Watched) bool { return t.Task == name })
 }
 
 // Reading is a value that was read because a detector asked for it.

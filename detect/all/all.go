@@ -6,6 +6,7 @@ import (
 	"lostbeat/detect"
 	"lostbeat/detect/counters"
 	"lostbeat/detect/exhaustion"
+	"lostbeat/detect/heartbeatloss"
 	"lostbeat/detect/leak"
 	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/ringdrop"
@@ -25,5 +26,6 @@ func Settings() detect.Settings {
 		leak.Definition(),
 		packetdrop.Definition(),
 		counters.Definition(),
+		heartbeatloss.Definition(),
 	)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/reader"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"lostbeat/model"
@@ -77,7 +78,7 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 		if cause.held() && st.State == at.stay.State {
 			continue // it is told with its full length
 		}
-		name := fmt.Sprintf("%s%s, of %s watched", subject, stateText(st.State), words.Span(at.sched.Covered))
+		name := fmt.Sprintf("%s%s, of %s watched", subject, reader.StateText(st.State), words.Span(at.sched.Covered))
 		f.Evidence = append(f.Evidence, detect.Evidence(name, float64(st.Total), "ns"))
 	}
 	switch {
@@ -97,95 +98,15 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 	return f
 }
 
-// stateText says what a thread does in a state.
-func stateText(s model.SchedState) string {
-	switch s {
-	case model.SchedRunning:
-		return "on a CPU"
-	case model.SchedWaiting:
-		return "waiting for a CPU"
-	case model.SchedInput:
-		return "waiting for input"
-	case model.SchedDisk, model.SchedLock, model.SchedMemory:
-		return "waiting for " + s.String()
-	}
-	return s.String()
-}
-
 // held is the finding of a reader that something held up.
 func (t *telling) held(f *model.Finding, cause overflowCause) {
-	stay := t.at.stay
 	longest := t.longest[cause]
-	long := words.Span(longest)
-	was := words.Tense(t.ongoing && t.lasts && t.cause == cause, "has been", "was")
-	group := ""
-	if stay.Cgroup != "" {
-		group = " (" + fold.Printable(stay.Cgroup) + ")"
+	stay := reader.Stay{
+		StateTime: t.at.stay, Cause: reader.NoCPU + reader.Cause(cause-causeNoCPU), For: longest,
+		Ongoing: t.ongoing && t.lasts && t.cause == cause, PID: t.socket.PID, Unread: t.maxLate, Rivals: t.at.sched.Rivals,
 	}
-	detail := ""
-	if stay.Detail != "" {
-		detail = " (" + fold.Printable(stay.Detail) + ")"
-	}
-	var why, advice string
-	switch cause {
-	case causeNoCPU:
-		why = "got no CPU for " + long
-		f.Causes = t.rivals(f)
-		advice = "Give the reader a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what holds " +
-			"its CPU; not when that must run there"
-	case causeThrottled:
-		why = was + " throttled for " + long
-		limit := "its control group" + group + " had used up its CPU quota"
-		if stay.Period > 0 {
-			limit += fmt.Sprintf(": %s in each %s", words.Span(stay.Limit), words.Span(stay.Period))
-		}
-		f.Causes = []string{limit}
-		advice = "Raise the quota (cpu.max, CPUQuota=, limits.cpu) or remove it; not when the program should do less: " +
-			"cpu.stat shows how often it is throttled"
-	case causeFrozen:
-		why = was + " frozen for " + long
-		f.Causes = []string{"its control group" + group + " was frozen (cgroup.freeze, a container's pause, a checkpoint)"}
-		advice = "Find out who froze the group and why, and thaw it (0 in cgroup.freeze, THAWED in freezer.state); " +
-			"not when it was meant"
-	case causeSuspended:
-		why = was + " stopped for " + long
-		f.Causes = []string{"a signal or a debugger stopped it" + detail}
-		advice = fmt.Sprintf("Find out who sent SIGSTOP or attached a debugger, and let the program go on "+
-			"(kill -CONT %d); not when it was meant", max(t.socket.PID, 0))
-	case causeDisk:
-		why = "waited for the disk for " + long
-		f.Causes = []string{"the thread that reads the socket was blocked on storage" + detail}
-		advice = "Take logging and files out of the thread that reads, or make them asynchronous; not when the disk is " +
-			"at fault: look at iostat first"
-	case causeLock:
-		why = "waited for a lock for " + long
-		f.Causes = []string{"the thread that reads the socket waited for a lock" + detail}
-		if isFutex(&stay) {
-			why = "waited for another thread (futex: a lock or a condition) for " + long
-			f.Causes = []string{"the thread that reads the socket waited for another thread of its process" + detail +
-				", and nobody read the socket meanwhile"}
-		}
-		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
-	case causeMemory:
-		why = "waited for memory for " + long
-		f.Causes = []string{"the thread that reads the socket waited for memory: reclaim or a page fault" + detail}
-		advice = "Give the host or its control group more memory, or lock the reader's (mlockall); not when something leaks"
-	case causeBusy:
-		why = "was busy with other work for " + long
-		f.Causes = []string{"the thread that reads the socket had a CPU all the time, and did not read: data waited " +
-			"for up to " + words.Span(t.maxLate)}
-		advice = "Let a thread of its own read the socket, or do less between two reads (perf top shows what it does); not " +
-			"when the work is for the packets themselves"
-	case causeAsleep:
-		why = "slept for " + long
-		f.Causes = []string{"the thread that reads the socket slept" + detail}
-		advice = "Take the sleep out of the thread that reads, or let another one read; not when the program means to pause"
-	default:
-		why = "waited for something else for " + long
-		f.Causes = []string{"the thread that reads the socket waited for other input" + detail}
-		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a " +
-			"pause that the program means to make"
-	}
+	why, causes, advice := stay.Explain(f)
+	f.Causes = causes
 	f.Title = fmt.Sprintf("%s %s and did not read %s in time: %s", t.who, why, t.port, t.packets)
 	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(longest), "ns"))
 	f.RuledOut = append(f.RuledOut, "not the size of the buffer: any buffer fills while nobody reads")
@@ -193,39 +114,6 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	if longest >= 2*time.Second {
 		f.Severity = model.SeverityCritical
 	}
-}
-
-// rivals names who had the CPU meanwhile.
-func (t *telling) rivals(f *model.Finding) []string {
-	rivals := t.at.sched.Rivals
-	if len(rivals) == 0 {
-		return []string{"other tasks had its CPU; which is not known"}
-	}
-	for _, r := range rivals[:min(len(rivals), 4)] {
-		f.Evidence = append(f.Evidence,
-			detect.Evidence(fmt.Sprintf("%s ran on CPU %d meanwhile", rivalName(r), r.CPU), float64(r.Run), "ns"))
-	}
-	top := rivals[0]
-	f.Subject.CPU = top.CPU
-	text := fmt.Sprintf("%s had CPU %d meanwhile: %s", rivalName(top), top.CPU, words.Span(top.Run))
-	if top.Cgroup != "" {
-		text += " (" + fold.Printable(top.Cgroup) + ")"
-	}
-	return []string{text}
-}
-
-func rivalName(r fold.Rival) string {
-	name := fold.Printable(r.Task)
-	if r.PID > 0 {
-		name = words.Task(r.Task, r.PID)
-	}
-	switch r.Policy {
-	case model.SchedPolicyFIFO, model.SchedPolicyRR:
-		name += fmt.Sprintf(" (SCHED_%s %d)", words.Tense(r.Policy == model.SchedPolicyRR, "RR", "FIFO"), r.Priority)
-	case model.SchedPolicyDeadline:
-		name += " (SCHED_DEADLINE)"
-	}
-	return name
 }
 
 func (t *telling) stopped(f *model.Finding) {
@@ -273,7 +161,7 @@ func (t *telling) seen(who string) string {
 		if st.State == model.SchedRunning || st.Longest < 10*time.Millisecond {
 			continue
 		}
-		text := fmt.Sprintf("; %s was %s for %s", who, stateText(st.State), words.Span(st.Longest))
+		text := fmt.Sprintf("; %s was %s for %s", who, reader.StateText(st.State), words.Span(st.Longest))
 		if st.Detail != "" {
 			text += " (" + fold.Printable(st.Detail) + ")"
 		}
@@ -355,7 +243,7 @@ func (t *telling) small(f *model.Finding) {
 // gives it.
 func (t *telling) away() (longest time.Duration) {
 	for _, st := range t.at.sched.States {
-		if st.State != model.SchedInput && st.State != model.SchedRunning && !isFutex(&st) {
+		if st.State != model.SchedInput && st.State != model.SchedRunning && !reader.IsFutex(&st) {
 			longest = max(longest, st.Longest)
 		}
 	}

@@ -1,12 +1,10 @@
 package socketdrop
 
 import (
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/reader"
 	"lostbeat/fold"
 	"lostbeat/model"
 )
@@ -48,24 +46,8 @@ const (
 	causes // their number
 )
 
-// heldBy are the causes by the state in which a reader was held up, and whether
-// that is a state of all threads of a process: of any other it must be the one
-// that is known to read the socket, as idle threads of any program wait for
-// locks, for other sockets, and behind other tasks.
-var heldBy = map[model.SchedState]struct {
-	cause overflowCause
-	all   bool
-}{
-	model.SchedWaiting:   {causeNoCPU, false},
-	model.SchedThrottled: {causeThrottled, true},
-	model.SchedFrozen:    {causeFrozen, true},
-	model.SchedStopped:   {causeSuspended, true},
-	model.SchedDisk:      {causeDisk, false},
-	model.SchedLock:      {causeLock, false},
-	model.SchedMemory:    {causeMemory, false},
-	model.SchedSleeping:  {causeAsleep, false},
-	model.SchedInput:     {causeElsewhere, false},
-}
+// heldCause is a cause that kept the program from reading.
+func heldCause(c reader.Cause) overflowCause { return causeNoCPU + overflowCause(c-reader.NoCPU) }
 
 // held says that something kept the program from reading, rather than the
 // program or the buffer being at fault by themselves.
@@ -99,7 +81,8 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 		for _, stay := range m.sched.States {
 			if d.heldUp(w, data, &m, stay) {
 				m.stay = stay
-				return heldBy[stay.State].cause, m
+				by, _, _ := reader.HeldBy(stay.State)
+				return heldCause(by), m
 			}
 		}
 	}
@@ -148,11 +131,11 @@ func (d *socketDrop) isLate(w *detect.Tick, s *fold.Socket) bool {
 // heldUp says that a stay in one state is why the socket was not read.
 func (d *socketDrop) heldUp(w *detect.Tick, data *overflow, m *moment, stay fold.StateTime) bool {
 	s := data.socket
-	by, ok := heldBy[stay.State]
-	if !ok || stay.Longest < d.settings.LateIdle.Std() || !by.all && !m.known {
+	_, all, ok := reader.HeldBy(stay.State)
+	if !ok || stay.Longest < d.settings.LateIdle.Std() || !all && !m.known {
 		return false
 	}
-	if stay.State == model.SchedInput && !isElsewhere(s, &stay) {
+	if stay.State == model.SchedInput && !reader.IsElsewhere(s.Key.Cookie, s.Protocol, s.Port, &stay) {
 		return false
 	}
 	if d.isLate(w, s) && 2*stay.Longest < s.Last.Idle {
@@ -160,7 +143,7 @@ func (d *socketDrop) heldUp(w *detect.Tick, data *overflow, m *moment, stay fold
 	}
 	// Of several threads that read, one may wait while another reads. And a thread that a runtime lends out waits in
 	// futex while it has nothing to do. That the socket was not read meanwhile has to be seen.
-	if !by.all && m.sched.Threads > 1 || isFutex(&stay) {
+	if !all && m.sched.Threads > 1 || reader.IsFutex(&stay) {
 		return d.wasLate(w, data)
 	}
 	return true
@@ -169,36 +152,6 @@ func (d *socketDrop) heldUp(w *detect.Tick, data *overflow, m *moment, stay fold
 // wasLate says that a reading of the window found data that had not been read for long.
 func (d *socketDrop) wasLate(w *detect.Tick, data *overflow) bool {
 	return data.lateAt != 0 && w.Now.Sub(data.lateAt) < time.Duration(w.WindowSeconds())*time.Second
-}
-
-// isFutex says that a thread waited for another one of its process.
-func isFutex(stay *fold.StateTime) bool {
-	return stay.State == model.SchedLock && strings.HasPrefix(stay.Detail, "futex")
-}
-
-// isElsewhere says that a thread waited for input that cannot have been that of
-// the socket: for one other descriptor, and not for several.
-func isElsewhere(s *fold.Socket, stay *fold.StateTime) bool {
-	if stay.Cookie != 0 {
-		return s.Key.Cookie != 0 && stay.Cookie != s.Key.Cookie
-	}
-	call := stay.Detail
-	if _, after, ok := strings.Cut(call, " eventpoll ["); ok {
-		// All that it waits for is listed. One with the same port may be the socket.
-		of, _, _ := strings.Cut(after, "]")
-		return !slices.Contains(strings.Split(of, ", "), s.Protocol.String()+":"+strconv.Itoa(int(s.Port)))
-	}
-	call, _, _ = strings.Cut(call, ":")
-	_, descriptor, ok := strings.Cut(call, " fd ")
-	_, what, described := strings.Cut(descriptor, " ")
-	if !ok || !described {
-		return false // several, or not known
-	}
-	switch what {
-	case "eventpoll", "io_uring", "socket", "udp", "tcp":
-		return false // several, or a socket that could not be asked which it is
-	}
-	return true
 }
 
 func atLeast(n uint64, share float64, of uint64) bool {

@@ -1,0 +1,247 @@
+// Package heartbeatloss says where the time went when a followed flow was late.
+package heartbeatloss
+
+import (
+	_ "embed"
+	"fmt"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/detect/reader"
+	"lostbeat/fold"
+	"lostbeat/model"
+)
+
+// heartbeatLoss finds gaps in followed flows that their cadence does not explain, and the stage in which the time went.
+type heartbeatLoss struct {
+	settings Settings
+	cases    detect.Cases[lateFlow]
+	// again are gaps of the last tick whose reason was not known: what was watched may come with the next one.
+	again []late
+	// told are the gaps of received flows of the last seconds, by process: what was not sent meanwhile follows from them.
+	told []told
+}
+
+// late is a gap of a flow that is too long.
+type late struct {
+	beat *fold.Beat
+	gap  fold.Gap
+}
+
+type told struct {
+	pid      int32
+	from, to model.Time
+}
+
+// lateFlow is what is known of a flow that is late for one reason.
+type lateFlow struct {
+	beat *fold.Beat
+	// who describes the flow as it was.
+	who flowWords
+	// gaps is how many there were, gap the last of them.
+	gaps uint64
+	gap  model.Time
+	// latest is that gap as it was judged last, worst the longest of all.
+	latest, worst moment
+	// lasts says that the last gap lasts.
+	lasts bool
+	// drops are what the host has dropped since the last gap began.
+	drops []dropped
+}
+
+//go:embed doc.md
+var doc string
+
+// name is the detector's name in findings.
+const name = "heartbeat-loss"
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("heartbeat", doc, New, limits) }
+
+// New returns the detector.
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](name, l)}
+	d.cases.Instant = true
+	return d
+}
+
+func limits(s Settings, l *fold.Limits) {
+	l.LatePeriods, l.LeastLate = s.LatePeriods, s.LeastLate.Std()
+	l.SilentPeriods, l.LeastSilent = s.SilentPeriods, s.LeastSilent.Std()
+}
+
+// Judge implements detect.Detector.
+func (d *heartbeatLoss) Judge(w *detect.Tick) {
+	d.watch(w)
+	for _, in := range d.cases.All() {
+		in.Data.lasts = false
+	}
+	d.forgetTold(w)
+	again := d.again
+	d.again = nil
+	beats := w.SortedBeats()
+	// What a process receives comes first: what it did not send may follow from it.
+	for _, direction := range [...]model.Direction{model.DirectionRX, model.DirectionTX} {
+		for _, l := range again {
+			if l.beat.Key.Direction == direction {
+				d.take(w, l.beat, l.gap, true)
+			}
+		}
+		for _, b := range beats {
+			if b.Key.Direction != direction {
+				continue
+			}
+			for _, g := range b.Fresh {
+				d.take(w, b, *g, false)
+			}
+			if g, ok := w.Open(b); ok {
+				d.take(w, b, g, false)
+			}
+		}
+	}
+}
+
+// Report implements detect.Detector.
+func (d *heartbeatLoss) Report(w *detect.Tick, emit func(model.Finding)) {
+	d.cases.Settle(w, 1, emit, d.describe)
+}
+
+// Finish implements detect.Detector.
+func (d *heartbeatLoss) Finish(w *detect.Tick, emit func(model.Finding)) {
+	d.cases.Flush(w, emit, d.describe)
+}
+
+// take judges a gap and makes it part of a case.
+func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again bool) {
+	in := d.caseOf(b, g.ID)
+	var drops []dropped
+	if in != nil && !again {
+		drops = addDrops(in.Data.drops, d.drops(w, b, []int{w.Slot}))
+	} else {
+		drops = d.drops(w, b, w.Since(g.From))
+	}
+	m := d.judge(w, b, &g, drops)
+	if in != nil {
+		m = in.Data.refine(m)
+	}
+	if m.verdict == silent {
+		return
+	}
+	if b.Key.Direction == model.DirectionRX {
+		d.told = append(d.told, told{b.Socket.PID, g.From, g.To})
+	}
+	if m.reason == reader.None && (m.verdict == notRead || m.verdict == sentLate) && !g.Lasts && !again {
+		d.again = append(d.again, late{b, g})
+	}
+	if again && in == nil {
+		return
+	}
+	if in == nil {
+		in = d.caseFor(b, &m)
+	}
+	d.raise(w, in, b, &m, drops)
+}
+
+// refine keeps what is known better from before of the same gap.
+func (data *lateFlow) refine(m moment) moment {
+	old := &data.latest
+	switch {
+	case m.verdict == silent, m.reason == reader.None && old.reason != reader.None && old.verdict == m.verdict,
+		m.verdict == unknown && old.verdict != unknown && m.gap.Main() == old.gap.Main():
+		kept := *old
+		kept.gap = m.gap
+		return kept
+	}
+	return m
+}
+
+// caseOf returns the case of a gap, nil where it is new.
+func (d *heartbeatLoss) caseOf(b *fold.Beat, gap model.Time) *detect.Case[lateFlow] {
+	for _, in := range d.cases.All() {
+		if in.Data.beat == b && in.Data.gap == gap {
+			return in
+		}
+	}
+	return nil
+}
+
+// caseFor returns the case of a flow that is late for the same reason, nil for none.
+func (d *heartbeatLoss) caseFor(b *fold.Beat, m *moment) *detect.Case[lateFlow] {
+	for _, in := range d.cases.All() {
+		if in.Data.beat == b && in.Data.latest.verdict == m.verdict && in.Data.latest.reason == m.reason {
+			return in
+		}
+	}
+	return nil
+}
+
+// raise makes a judged gap part of a case, or a case of its own.
+func (d *heartbeatLoss) raise(w *detect.Tick, in *detect.Case[lateFlow], b *fold.Beat, m *moment, drops []dropped) {
+	key := b.Name()
+	if in != nil {
+		key = in.Key
+	}
+	for n := 2; in == nil && d.cases.Get(key) != nil; n++ {
+		key = fmt.Sprintf("%s/%d", b.Name(), n)
+	}
+	seen := model.Time(0)
+	if in != nil {
+		seen = in.Seen
+	}
+	in = d.cases.Raise(w, key, m.gap.From.Add(m.gap.Period))
+	data := &in.Data
+	if data.beat == nil || data.gap != m.gap.ID {
+		data.gaps++
+	}
+	data.beat, data.gap, data.latest, data.drops = b, m.gap.ID, *m, drops
+	data.who = wordsOf(w, b)
+	data.lasts = m.gap.Lasts
+	if data.worst.gap.ID == m.gap.ID || m.gap.Delay() >= data.worst.gap.Delay() {
+		data.worst = *m
+	}
+	if !m.gap.Lasts {
+		in.Seen = max(seen, min(m.gap.To, w.Now))
+	}
+}
+
+// forgetTold forgets the gaps of long ago.
+func (d *heartbeatLoss) forgetTold(w *detect.Tick) {
+	kept := d.told[:0]
+	for _, t := range d.told {
+		if w.Now.Sub(t.to) < time.Minute && len(kept) < maxTold {
+			kept = append(kept, t)
+		}
+	}
+	d.told = kept
+}
+
+// How many gaps are remembered, and how many processes are watched at a time.
+const (
+	maxTold    = 1024
+	maxWatched = 32
+)
+
+// watchFor is for how long the readers of followed flows are watched at a time, crowd from how many threads on the one
+// that reads is watched by itself.
+const (
+	watchFor = 20 * time.Second
+	crowd    = 32
+)
+
+// watch asks for the scheduling of the programs that read and send followed flows: when a gap comes, it is too late.
+func (d *heartbeatLoss) watch(w *detect.Tick) {
+	asked := make(map[int32]bool)
+	for _, b := range w.SortedBeats() {
+		s := b.Socket
+		if s.PID <= 0 || s.Ended != 0 || asked[s.PID] || len(asked) >= maxWatched {
+			continue
+		}
+		asked[s.PID] = true
+		r := model.Request{Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: name}
+		w.Renew(r)
+		if tid := s.Reader(); tid > 0 && w.SchedulingOf(s.PID).Threads >= crowd {
+			r.TID = tid
+			w.Renew(r)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+package heartbeatloss
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/detect/reader"
+	"lostbeat/fold"
+	"lostbeat/model"
+)
+
+// verdict is where the time of a gap went.
+type verdict int
+
+const (
+	// silent: nothing is said.
+	silent verdict = iota
+	// unknown: it cannot be said.
+	unknown
+	// absent: nothing reached the host, and the host lost nothing: the peer or the network.
+	absent
+	// lostMaybe: the host has lost packets meanwhile, and whose is not known.
+	lostMaybe
+	// lostHere: the host has lost packets of the flow's port.
+	lostHere
+	// deferred: softirqs, the backlog or filters had the packet.
+	deferred
+	// notRead: the packet waited in the queue of its socket.
+	notRead
+	// sentLate: the host did not send.
+	sentLate
+)
+
+// moment is a gap as it was judged.
+type moment struct {
+	gap     fold.Gap
+	verdict verdict
+	// reason is what kept the program from reading or sending, stay for how long; sched is all that is known of its
+	// thread, known that it is that of the thread that reads or sends.
+	reason reader.Cause
+	stay   fold.StateTime
+	kept   time.Duration
+	sched  fold.Scheduling
+	known  bool
+	// drops are what the host lost meanwhile that may explain the gap, the most first; exact and others how many packets
+	// that was, with the flow's port and without a port.
+	drops         []dropped
+	exact, others uint64
+	cpu           cpuFacts
+	// lost is how many events were lost meanwhile.
+	lost uint64
+	// sentOn says that the host went on sending to the peer meanwhile.
+	sentOn bool
+	// left says that the peer has gone on from another port since.
+	left bool
+}
+
+// dropped are packets that the host has lost.
+type dropped struct {
+	fold.DropKey
+	process string
+	count   uint64
+	// exact says that they had the flow's local port.
+	exact bool
+}
+
+// cpuFacts are what the CPU did that had the packet.
+type cpuFacts struct {
+	// top is the deferred work that took most of it, share its share; wait is the longest wait of NET_RX.
+	top   string
+	share float64
+	wait  time.Duration
+	// steal is the share that the hypervisor took.
+	steal float64
+	// ksoftirqd is how its thread was scheduled.
+	ksoftirqd fold.Scheduling
+}
+
+// judge decides where the time of a gap went.
+func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops []dropped) moment {
+	m := moment{gap: *g, drops: drops, left: w.Replaced(b)}
+	m.lost = w.Loss.Total - w.Loss.Before(g.From.Add(-time.Second))
+	for _, o := range drops {
+		if o.exact {
+			m.exact += o.count
+		} else {
+			m.others += o.count
+		}
+	}
+	if b.Key.Direction == model.DirectionTX {
+		d.judgeSent(w, b, &m)
+		return m
+	}
+	switch g.Main() {
+	case fold.StageQueue:
+		m.verdict = notRead
+		d.why(w, b, &m, max(g.Queue, g.Delay()/2))
+		if g.Lasts && m.reason == reader.None && m.lost > 0 {
+			m.verdict = unknown // what was read may be among what was lost
+		}
+		if g.Lasts && m.reason == reader.None && m.exact >= g.Waiting && m.exact > 0 && !d.fullQueue(&m) {
+			m.verdict = lostHere
+		}
+	case fold.StageStack:
+		m.verdict = deferred
+		m.cpu = lookAt(w, g)
+		if g.CPU >= 0 && m.cpu.ksoftirqd.Threads == 0 {
+			w.Request(model.Request{
+				Kind: model.RequestSched, CPU: g.CPU, PID: -1, TID: -1, For: watchFor, Finding: name,
+			})
+		}
+	case fold.StageLost:
+		m.verdict = unknown
+		if m.exact > 0 {
+			m.verdict = lostHere
+		}
+	case fold.StageUnknown:
+		d.judgeBlind(w, b, &m)
+	default:
+		d.judgeAbsent(w, b, &m)
+	}
+	return m
+}
+
+// fullQueue says that what was lost was lost at the full queue of the socket: it is not why nobody reads it.
+func (d *heartbeatLoss) fullQueue(m *moment) bool {
+	return !slices.ContainsFunc(m.drops, func(o dropped) bool {
+		return o.exact && (o.Place != model.PlaceSocket || !fold.FullQueue(o.Reason))
+	})
+}
+
+// judgeAbsent judges a gap in which nothing of the flow was seen on the host.
+func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
+	missing := float64(max(m.gap.Missed, 1)) * d.settings.LostShare
+	switch {
+	case float64(m.exact) >= missing:
+		m.verdict = lostHere
+		return
+	case m.lost > 0:
+		m.verdict = unknown
+		return
+	case float64(m.exact+m.others) >= missing:
+		m.verdict = lostMaybe
+		return
+	}
+	d.why(w, b, m, m.gap.Delay())
+	held := m.reason != reader.None && m.reason != reader.Busy
+	tx := d.txOf(w, b)
+	m.sentOn = tx != nil && tx.Last > m.gap.From.Add(m.gap.Delay()/2)
+	switch {
+	case held && tx != nil && !m.sentOn:
+		m.verdict = silent // of what was not sent, that flow's own finding speaks: nothing may have been answered
+	case held:
+		m.verdict = unknown
+	default:
+		m.verdict = absent
+		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
+	}
+}
+
+// judgeBlind judges a gap of a flow of which only the reads are seen.
+func (d *heartbeatLoss) judgeBlind(w *detect.Tick, b *fold.Beat, m *moment) {
+	g := &m.gap
+	d.why(w, b, m, g.Delay())
+	switch {
+	case g.Waiting > 0, g.Lasts && m.reason != reader.None:
+		m.verdict = notRead
+	case m.lost > 0 || m.reason != reader.None:
+		m.verdict = unknown
+	case !g.Lasts && g.Delay() >= 2*g.Period || g.Lasts && m.known && m.sched.In(model.SchedInput).Longest >= g.Delay()/2:
+		// Whoever waits for input, or finds no more than one packet, has not left any waiting.
+		g.Missed = uint64((g.Delay() + g.Period/2) / max(g.Period, 1))
+		d.judgeAbsent(w, b, m)
+	default:
+		m.verdict = unknown
+	}
+}
+
+// judgeSent judges a gap in which the host sent nothing.
+func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
+	g := &m.gap
+	pid := b.Socket.PID
+	if slices.ContainsFunc(d.told, func(t told) bool {
+		return t.pid == pid && t.from <= g.To && t.to >= g.From
+	}) {
+		return // it follows from what was not received
+	}
+	d.why(w, b, m, g.Delay())
+	switch {
+	case m.reason != reader.None:
+		m.verdict = sentLate
+	case g.Lasts, m.lost > 0, m.left:
+		// The program may have nothing to say any more.
+	default:
+		m.verdict = sentLate
+	}
+}
+
+// txOf returns the flow that the process of a flow sends to the same peer, nil for none.
+func (d *heartbeatLoss) txOf(w *detect.Tick, b *fold.Beat) *fold.Beat {
+	for _, o := range w.SortedBeats() {
+		if o.Key.Direction == model.DirectionTX && o.Key.Remote == b.Key.Remote && o.Socket.PID == b.Socket.PID &&
+			o.Socket.PID > 0 && o.Usual() > 0 {
+			return o
+		}
+	}
+	return nil
+}
+
+// longStays are the states in which a thread is for long only when something is wrong: their sum counts, as one that is
+// throttled or preempted is so again and again.
+var longStays = []model.SchedState{
+	model.SchedWaiting, model.SchedThrottled, model.SchedDisk, model.SchedMemory,
+}
+
+// slack is by how much a stay may be longer than the gap that it explains: where it began and ended is not known better.
+const slack = 20 * time.Millisecond
+
+// why finds what kept the program from reading or sending for most of a delay.
+func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.Duration) {
+	sends := b.Key.Direction == model.DirectionTX
+	if b.Socket.PID <= 0 {
+		return
+	}
+	if sends {
+		m.sched, m.known = w.SenderSince(b.Socket, m.gap.From)
+	} else {
+		m.sched, m.known = w.ReaderSince(b.Socket, m.gap.From)
+	}
+	least := time.Duration(d.settings.HeldShare * float64(delay))
+	s := b.Socket
+	var best time.Duration
+	for _, stay := range m.sched.States {
+		cause, all, ok := reader.HeldBy(stay.State)
+		if !ok || !all && !m.known {
+			continue
+		}
+		if stay.State == model.SchedInput && (sends || !reader.IsElsewhere(s.Key.Cookie, s.Protocol, s.Port, &stay)) {
+			continue
+		}
+		kept := stay.Longest
+		if kept > m.gap.Length()+slack {
+			continue // whoever read or sent at its ends was not kept for as long
+		}
+		if slices.Contains(longStays, stay.State) {
+			kept = max(kept, min(stay.Total, m.gap.Delay()))
+		}
+		if kept >= least && kept > best {
+			best = kept
+			m.reason, m.stay, m.kept = cause, stay, kept
+		}
+	}
+	running := m.sched.In(model.SchedRunning)
+	if m.reason == reader.None && m.known && m.gap.Main() != fold.StageAbsent &&
+		(running.Longest >= least && running.Longest <= m.gap.Length()+slack ||
+			float64(running.Total) >= d.settings.BusyShare*float64(min(delay, m.sched.Covered))) {
+		m.reason, m.stay, m.kept = reader.Busy, running, max(running.Longest, min(running.Total, m.gap.Delay()))
+	}
+}
+
+// lookAt returns what the CPU did that had the packet of a gap.
+func lookAt(w *detect.Tick, g *fold.Gap) (f cpuFacts) {
+	c := w.CPUs[g.CPU]
+	if c == nil {
+		return f
+	}
+	slots := w.Since(g.To.Add(-g.Stack - g.Queue))
+	busy := make(map[string]time.Duration)
+	var most, steal, covered time.Duration
+	for _, slot := range slots {
+		second := &c.Seconds[slot]
+		steal += second.Time.Steal
+		covered += second.Time.Covered
+		for i := range second.Work {
+			k := &second.Work[i]
+			busy[k.Label()] += k.Busy
+			if n := busy[k.Label()]; n > most || n == most && k.Label() < f.top {
+				f.top, most = k.Label(), n
+			}
+			if k.Name == "NET_RX" {
+				f.wait = max(f.wait, k.MaxWait)
+			}
+		}
+	}
+	f.share = min(fold.Ratio(float64(most), float64(time.Duration(len(slots))*time.Second)), 1)
+	f.steal = fold.Ratio(float64(steal), float64(covered))
+	f.ksoftirqd = w.KsoftirqdOf(g.CPU)
+	return f
+}
+
+// drops returns what the host has lost in the given seconds that may have been the flow's.
+func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list []dropped) {
+	s := b.Socket
+	for _, o := range w.SortedDrops() {
+		k := &o.Key
+		if k.Transmit != (b.Key.Direction == model.DirectionTX) {
+			continue
+		}
+		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
+		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
+		queue := k.Place == model.PlaceRing || k.Place == model.PlaceBacklog
+		if !exact && (k.Port != 0 || !here && !queue) {
+			continue
+		}
+		var n uint64
+		for _, slot := range slots {
+			n += o.Seconds[slot]
+		}
+		if n > 0 {
+			list = append(list, dropped{DropKey: *k, process: o.Process, count: n, exact: exact})
+		}
+	}
+	return most(list)
+}
+
+// maxDropped bounds the ways of loss that a gap may be due to.
+const maxDropped = 32
+
+// most orders what was lost, and keeps the most of it.
+func most(list []dropped) []dropped {
+	slices.SortStableFunc(list, func(a, b dropped) int {
+		if a.exact != b.exact {
+			return map[bool]int{true: -1, false: 1}[a.exact]
+		}
+		return cmp.Or(cmp.Compare(b.count, a.count), fold.CompareDrops(a.DropKey, b.DropKey))
+	})
+	return list[:min(len(list), maxDropped)]
+}
+
+// addDrops adds what was lost in another second.
+func addDrops(list, more []dropped) []dropped {
+	list = slices.Clone(list)
+	for _, o := range more {
+		i := slices.IndexFunc(list, func(x dropped) bool { return x.DropKey == o.DropKey })
+		if i < 0 {
+			list = append(list, o)
+			continue
+		}
+		list[i].count += o.count
+	}
+	return most(list)
+}

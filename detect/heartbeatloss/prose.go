@@ -1,0 +1,463 @@
+package heartbeatloss
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/detect/reader"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// flowWords describe a flow as it was while it was late.
+type flowWords struct {
+	protocol        model.Protocol
+	port            uint16
+	remotePort      uint16
+	pid             int32
+	process, remote string
+	knownAs         string
+	timeout         time.Duration
+	direction       model.Direction
+	netns           uint32
+}
+
+func wordsOf(w *detect.Tick, b *fold.Beat) flowWords {
+	s := b.Socket
+	o := flowWords{
+		protocol: s.Protocol, port: s.Port, remotePort: b.Key.Port, pid: s.PID, process: s.Process, remote: b.Key.Remote,
+		knownAs: s.KnownAs, timeout: s.Timeout, direction: b.Key.Direction, netns: s.Key.Netns,
+	}
+	if o.process == "" {
+		o.process = w.State.ProcessName(s.PID)
+	}
+	return o
+}
+
+// port names the local end.
+func (o *flowWords) local() string {
+	if o.port == 0 {
+		return o.protocol.String() + " packets"
+	}
+	return o.protocol.String() + "/" + words.Itoa(o.port)
+}
+
+// name names the flow: udp/5405 of corosync[812] (knet from 10.0.0.2).
+func (o *flowWords) name() string {
+	peer := words.Tense(o.direction == model.DirectionTX, "to ", "from ") + fold.Printable(o.remote)
+	if o.remote == "" {
+		peer = ""
+	}
+	text := strings.TrimSpace(fold.Printable(o.knownAs) + " " + peer)
+	if text != "" {
+		text = " (" + text + ")"
+	}
+	return o.local() + " of " + words.Task(o.process, o.pid) + text
+}
+
+// telling is what the sentences of one finding are made of.
+type telling struct {
+	*lateFlow
+	at moment
+	// lasts says that the gap that is described lasts.
+	lasts bool
+	delay string
+}
+
+func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
+	data := &in.Data
+	g := &data.worst.gap
+	t := telling{lateFlow: data, at: data.worst, lasts: data.lasts && data.gap == g.ID && in.Ongoing()}
+	// All gaps of a case have one cause; what is known of it is that of the longest.
+	t.delay = words.Span(g.Delay())
+	f := model.Finding{
+		Severity: model.SeverityWarning,
+		Subject: model.Subject{
+			Kind: "socket", CPU: -1, PID: data.who.pid, Process: fold.Printable(data.who.process),
+			Protocol: data.who.protocol.String(), Port: data.who.port,
+		},
+	}
+	t.waterfall(&f)
+	switch t.at.verdict {
+	case notRead:
+		t.notRead(&f)
+	case sentLate:
+		t.sentLate(&f)
+	case deferred:
+		t.deferred(&f)
+	case lostHere, lostMaybe:
+		t.lost(&f)
+	case absent:
+		t.absent(&f)
+	default:
+		t.unknown(&f)
+	}
+	if data.gaps > 1 {
+		f.Title += fmt.Sprintf(" (the longest of %s)", words.Plural(data.gaps, "delay"))
+	}
+	if data.who.timeout > 0 && g.Length() >= data.who.timeout && f.Severity != model.SeverityInfo {
+		f.Severity = model.SeverityCritical
+	}
+	if g.Changed {
+		f.Severity = model.SeverityInfo
+		f.Causes = append([]string{"the gaps have been as long ever since: the flow has a new period"}, f.Causes...)
+	}
+	return f
+}
+
+// waterfall is the evidence: how long the gap was, and where the time went.
+func (t *telling) waterfall(f *model.Finding) {
+	g := &t.at.gap
+	add := func(name string, value float64, unit string) {
+		f.Evidence = append(f.Evidence, detect.Evidence(name, value, unit))
+	}
+	reads := "read"
+	if t.who.direction == model.DirectionTX {
+		reads = "sent"
+	}
+	add("later than usual", float64(g.Delay()), "ns")
+	all := g.Absent + g.Lost + g.Stack + g.Queue
+	for _, s := range []struct {
+		name string
+		d    time.Duration
+		seen bool
+	}{
+		{words.Tense(reads == "sent", "not sent", "did not arrive"), g.Absent, true},
+		{"lost at its socket", g.Lost, g.Vanished > 0},
+		{"softirq, backlog, filter", g.Stack, reads == "read"},
+		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
+	} {
+		if s.seen && !g.Blind && all > 0 {
+			add(fmt.Sprintf("%s (%s)", s.name, words.Percent(fold.Ratio(float64(s.d), float64(all)))), float64(s.d), "ns")
+		}
+	}
+	add("usual time between packets", float64(g.Period), "ns")
+	if t.who.timeout > 0 {
+		add("timeout of the protocol", float64(t.who.timeout), "ns")
+		add("part of the timeout that passed without a packet", fold.Ratio(float64(g.Length()), float64(t.who.timeout)),
+			"ratio")
+	}
+	if g.Waiting > 0 {
+		add("packets that waited to be read", float64(g.Waiting), "packets")
+	}
+	if g.Missed > 0 && t.at.verdict != sentLate {
+		add("packets that were missing", float64(g.Missed), "packets")
+	}
+	if g.Delayed > 0 {
+		add("of them, came together afterwards", float64(g.Delayed), "packets")
+	}
+	if t.gaps > 1 {
+		add("delays for this reason", float64(t.gaps), "delays")
+	}
+}
+
+// ruledOut says which stages of the way are no rivals, and by what.
+func (t *telling) ruledOut(f *model.Finding, stages ...fold.Stage) {
+	g := &t.at.gap
+	if g.Blind {
+		return
+	}
+	for _, s := range stages {
+		switch s {
+		case fold.StageAbsent:
+			if 4*g.Absent < g.Delay() {
+				f.RuledOut = append(f.RuledOut, "not the peer or the network: the packet reached this host "+
+					words.Tense(g.Absent == 0, "when it was due", words.Span(g.Absent)+" after it was due"))
+			}
+		case fold.StageStack:
+			f.RuledOut = append(f.RuledOut, fmt.Sprintf("not deferred work: softirq, backlog and filters had it for %s",
+				words.Span(g.Stack)))
+		case fold.StageQueue:
+			if g.Queue > 0 {
+				f.RuledOut = append(f.RuledOut, fmt.Sprintf("not the program: it read the packet %s after it was queued",
+					words.Span(g.Queue)))
+			}
+		case fold.StageLost:
+			if t.at.exact == 0 && t.at.lost == 0 {
+				f.RuledOut = append(f.RuledOut, "not lost in this host: no packet for "+t.who.local()+" was dropped")
+			}
+		}
+	}
+}
+
+// because is the reason in a title, of the reader or the sender.
+func (t *telling) because(f *model.Finding, who string) (short string) {
+	m := &t.at
+	stay := reader.Stay{
+		StateTime: m.stay, Cause: m.reason, For: m.kept, Ongoing: t.lasts, PID: t.who.pid,
+		Sends: m.verdict == sentLate, Unread: m.gap.Queue, Rivals: m.sched.Rivals,
+	}
+	if m.reason == reader.None {
+		f.Causes = append(f.Causes, t.whyUnknown(who))
+		return "what kept its " + who + " is not known"
+	}
+	why, causes, advice := stay.Explain(f)
+	f.Causes = append(f.Causes, causes...)
+	f.Advice = append(f.Advice, advice)
+	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(m.stay.Longest), "ns"))
+	for _, st := range m.sched.States[:min(len(m.sched.States), 4)] {
+		if st.State != m.stay.State {
+			f.Evidence = append(f.Evidence, detect.Evidence(fmt.Sprintf("its %s was %s, of %s watched", who,
+				reader.StateText(st.State), words.Span(m.sched.Covered)), float64(st.Total), "ns"))
+		}
+	}
+	switch m.reason {
+	case reader.NoCPU:
+		if len(m.sched.Rivals) > 0 {
+			top := m.sched.Rivals[0]
+			return fmt.Sprintf("its %s %s no CPU behind %s on CPU %d", who, words.Tense(t.lasts, "has", "had"),
+				reader.RivalName(top), top.CPU)
+		}
+	case reader.Throttled, reader.Frozen, reader.Suspended:
+		return "the program " + why
+	}
+	return "its " + who + " " + why
+}
+
+// whyUnknown says what is not known of a reader or sender, and what was seen of it.
+func (t *telling) whyUnknown(who string) string {
+	m := &t.at
+	switch {
+	case m.sched.Threads == 0:
+		return "what its " + who + " did was not watched"
+	case !m.known:
+		return fmt.Sprintf("which of the %s watched is its %s was not seen", words.Plural(m.sched.Threads, "thread"), who)
+	}
+	text := "its " + who + " was not seen to be held up for as long"
+	for _, st := range m.sched.States {
+		if st.State != model.SchedRunning && st.Longest >= 10*time.Millisecond {
+			text += fmt.Sprintf("; it was %s for %s", reader.StateText(st.State), words.Span(st.Longest))
+			if st.Detail != "" {
+				text += " (" + fold.Printable(st.Detail) + ")"
+			}
+			break
+		}
+	}
+	return text
+}
+
+// notRead is the finding of a packet that waited in the queue of its socket.
+func (t *telling) notRead(f *model.Finding) {
+	g := &t.at.gap
+	waited := g.Queue
+	what := "its packets waited in the queue of the socket for up to " + words.Span(waited)
+	if g.Blind {
+		what = words.Plural(g.Waiting, "more packet") + " waited in the queue of the socket when it was read"
+		if g.Waiting == 0 {
+			what = "whether packets wait is not seen: the socket belongs to the root control group"
+		}
+	}
+	f.Causes = append(f.Causes, what)
+	because := t.because(f, "reader")
+	f.Title = fmt.Sprintf("%s was read %s late: %s", t.who.name(), t.delay, because)
+	if t.lasts {
+		f.Title = fmt.Sprintf("%s has not been read for %s: %s", t.who.name(), words.Span(g.Length()), because)
+	}
+	t.ruledOut(f, fold.StageAbsent, fold.StageStack)
+	f.RuledOut = append(f.RuledOut, "not the size of the buffer: what waits is not lost")
+	if t.at.reason == reader.None {
+		f.Advice = append(f.Advice, fmt.Sprintf("Find out what the program does meanwhile (/proc/%d/stack, schedstat, "+
+			"cpu.stat of its control group); not when it was stopped on purpose", max(t.who.pid, 0)))
+	}
+	f.Advice = append(f.Advice, t.timeoutAdvice())
+}
+
+func (t *telling) timeoutAdvice() string {
+	return "A longer timeout of the protocol only hides the delay; raise it when delays as long are expected and no " +
+		"failover is wanted for them"
+}
+
+// sentLate is the finding of a host that did not send.
+func (t *telling) sentLate(f *model.Finding) {
+	g := &t.at.gap
+	f.Causes = append(f.Causes, "nothing reached the IP layer for "+words.Span(g.Length())+
+		", where something usually does every "+words.Span(g.Period))
+	because := t.because(f, "sender")
+	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, because)
+	if t.lasts {
+		f.Title = fmt.Sprintf("%s has not been sent for %s: %s", t.who.name(), words.Span(g.Length()), because)
+	}
+	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave the program",
+		"not a queue of this host (qdisc, driver): those are behind the IP layer")
+	if t.at.reason == reader.None {
+		f.Advice = append(f.Advice, "See what the program logged then; not when it means to send less often")
+	}
+	f.Advice = append(f.Advice, "Tell the owners of the peer that the silence began here; not when packets were lost on "+
+		"the way as well")
+}
+
+// deferred is the finding of a packet that softirqs, the backlog or filters had for long.
+func (t *telling) deferred(f *model.Finding) {
+	m := &t.at
+	g := &m.gap
+	add := func(name string, value float64, unit string) {
+		f.Evidence = append(f.Evidence, detect.Evidence(name, value, unit))
+	}
+	f.Subject.CPU = g.CPU
+	on := "deferred work"
+	if g.CPU >= 0 {
+		on += " on CPU " + words.Itoa(g.CPU)
+	}
+	var detail string
+	waiting := m.cpu.ksoftirqd.In(model.SchedWaiting)
+	switch {
+	case 2*waiting.Longest >= g.Stack && len(m.cpu.ksoftirqd.Rivals) > 0:
+		top := m.cpu.ksoftirqd.Rivals[0]
+		detail = fmt.Sprintf("ksoftirqd/%d had no CPU behind %s", g.CPU, reader.RivalName(top))
+		f.Causes = append(f.Causes, fmt.Sprintf("%s waited for its CPU for %s; %s ran for %s meanwhile",
+			"ksoftirqd/"+words.Itoa(g.CPU), words.Span(waiting.Longest), reader.RivalName(top), words.Span(top.Run)))
+		add("ksoftirqd waited for its CPU for up to", float64(waiting.Longest), "ns")
+	case 2*m.cpu.wait >= g.Stack:
+		detail = "NET_RX waited for its turn for up to " + words.Span(m.cpu.wait)
+		if m.cpu.top != "NET_RX" && m.cpu.share >= busyVector {
+			detail += fmt.Sprintf(", and %s had %s of the CPU", fold.Printable(m.cpu.top), words.Percent(m.cpu.share))
+		}
+		f.Causes = append(f.Causes, detail)
+	case m.cpu.share >= busyVector:
+		detail = fmt.Sprintf("%s had %s of the CPU", fold.Printable(m.cpu.top), words.Percent(m.cpu.share))
+		f.Causes = append(f.Causes, detail)
+	default:
+		detail = "softirq, backlog or filter; which of them is not known"
+		f.Causes = append(f.Causes, "the packet had reached the host, and its socket got it "+words.Span(g.Stack)+
+			" later; the CPU was not seen to be busy with deferred work")
+	}
+	if m.cpu.wait > 0 {
+		add("longest wait of NET_RX on that CPU then", float64(m.cpu.wait), "ns")
+	}
+	if m.cpu.top != "" {
+		add(fmt.Sprintf("part of that CPU that %s had then", fold.Printable(m.cpu.top)), m.cpu.share, "ratio")
+	}
+	if m.cpu.steal >= 0.05 {
+		add("part of that CPU that the hypervisor took then", m.cpu.steal, "ratio")
+		f.Causes = append(f.Causes, "the hypervisor took "+words.Percent(m.cpu.steal)+" of the CPU's time (steal)")
+	}
+	f.Title = fmt.Sprintf("%s reached its socket %s late: it waited for %s (%s)", t.who.name(), words.Span(g.Stack), on,
+		detail)
+	t.ruledOut(f, fold.StageAbsent, fold.StageQueue, fold.StageLost)
+	f.Advice = append(f.Advice,
+		"Move the work away from that CPU (RSS, RPS, IRQ affinity, fewer filter rules); not before the findings about the "+
+			"CPU itself are read: they name who has it",
+		t.timeoutAdvice())
+}
+
+// busyVector is the share of a CPU from which a vector is named as what the packet waited for.
+const busyVector = 0.3
+
+// dropText says where packets were lost, and why.
+func dropText(o *dropped) string {
+	where := o.Place.String()
+	switch o.Place {
+	case model.PlaceRing:
+		where = "the ring"
+	case model.PlaceBacklog:
+		where = "the backlog"
+	case model.PlaceSocket:
+		where = "the socket"
+	}
+	if o.Device.Name != "" {
+		where += " of " + fold.Printable(o.Device.Name)
+	}
+	reason := fold.Printable(o.Reason)
+	if o.Location != "" {
+		reason = strings.TrimSpace(reason + " in " + fold.Printable(o.Location))
+	}
+	if reason != "" {
+		where += " (" + reason + ")"
+	}
+	return where
+}
+
+// lost is the finding of packets that the host dropped.
+func (t *telling) lost(f *model.Finding) {
+	m := &t.at
+	top := &m.drops[0]
+	silence := words.Span(m.gap.Length())
+	received := words.Tense(t.lasts, "has received", "received")
+	for i := range m.drops[:min(len(m.drops), 4)] {
+		o := &m.drops[i]
+		f.Evidence = append(f.Evidence, detect.Evidence("dropped meanwhile at "+dropText(o), float64(o.count), "packets"))
+	}
+	f.Subject.Device = fold.Printable(top.Device.Name)
+	if m.verdict == lostHere {
+		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for its port at %s", t.who.name(), received,
+			silence, words.Plural(m.exact, "packet"), dropText(top))
+		f.Causes = append(f.Causes, fmt.Sprintf("%s for %s %s dropped at %s; %s %s missing",
+			words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top),
+			words.Plural(m.gap.Missed, "packet"), words.Tense(m.gap.Missed == 1, "is", "are")))
+		f.RuledOut = append(f.RuledOut, "not the peer or the network: the packets reached this host")
+	} else {
+		f.Title = fmt.Sprintf("%s %s nothing for %s, and may have lost it in this host: %s dropped at %s meanwhile",
+			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
+		f.Causes = append(f.Causes, fmt.Sprintf("%s %s dropped at %s; whose they were is not known there",
+			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
+	}
+	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read")
+	f.Advice = append(f.Advice, "Mend what drops the packets first: its own finding (packet-drop, ring-drop, "+
+		"dpc-starvation) says how; not when the drop is meant, as by a firewall rule")
+}
+
+// absent is the finding of a flow of which nothing reached the host.
+func (t *telling) absent(f *model.Finding) {
+	m := &t.at
+	g := &m.gap
+	f.Title = fmt.Sprintf("%s %s nothing for %s: nothing of it reached this host, so the peer or the network is at fault",
+		t.who.name(), words.Tense(t.lasts, "has received", "received"), words.Span(g.Length()))
+	if !t.lasts {
+		f.Title = strings.Replace(f.Title, "is at fault", "was at fault", 1)
+	}
+	f.Causes = append(f.Causes, "nothing of the flow reached this host, where something usually does every "+
+		words.Span(g.Period))
+	switch {
+	case m.left:
+		f.Severity = model.SeverityInfo
+		f.Causes = append(f.Causes, "the peer has gone on from another port since: it was restarted")
+	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
+		f.Causes = append(f.Causes, fmt.Sprintf("%s came together afterwards: they were held up on the way or sent late, "+
+			"and not lost", words.Plural(g.Delayed, "packet")))
+	}
+	lost := "not lost in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
+	if m.exact+m.others > 0 {
+		lost = fmt.Sprintf("not lost in this host: %s dropped meanwhile, and %s missing",
+			words.Plural(m.exact+m.others, "packet was", "packets were"), words.Number(g.Missed))
+	}
+	f.RuledOut = append(f.RuledOut, lost, "not the program: nothing waited to be read")
+	if m.sentOn {
+		f.RuledOut = append(f.RuledOut, "not a silence of this host: it went on sending to the peer")
+	}
+	peer := fold.Printable(t.who.remote)
+	f.Advice = append(f.Advice,
+		"Run lostbeat on "+peer+" as well: it tells whether the packets left; not when that host was down",
+		"Compare the times with other flows from "+peer+": when all fell silent, look at the network; not when only this "+
+			"one did")
+}
+
+// unknown is the finding of a gap that cannot be explained.
+func (t *telling) unknown(f *model.Finding) {
+	m := &t.at
+	g := &m.gap
+	why := "its stages were not seen"
+	switch {
+	case m.lost > 0:
+		f.Severity = model.SeverityInfo
+		why = words.Plural(m.lost, "event was", "events were") + " lost meanwhile, which may have been its own"
+	case m.reason != reader.None:
+		why = fmt.Sprintf("the program itself was held up for %s, and its peer may only have answered",
+			words.Span(m.kept))
+		stay := reader.Stay{
+			StateTime: m.stay, Cause: m.reason, For: m.kept, PID: t.who.pid, Rivals: m.sched.Rivals, Ongoing: t.lasts,
+		}
+		_, causes, _ := stay.Explain(f)
+		f.Causes = append(f.Causes, causes...)
+	case g.Vanished > 0:
+		why = words.Plural(g.Vanished, "packet") + " reached its socket and were not read, and no drop was seen"
+	}
+	received := words.Tense(t.lasts, "has received", "received")
+	f.Title = fmt.Sprintf("%s %s nothing for %s, and why cannot be said: %s", t.who.name(), received,
+		words.Span(g.Length()), why)
+	f.Causes = append(f.Causes, why)
+	f.Advice = append(f.Advice, "Look at the peer and at the other findings of that time; not when the flow was not "+
+		"needed then")
+}

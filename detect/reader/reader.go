@@ -1,0 +1,257 @@
+// Package reader says what kept a program from its socket, by what its watched threads did meanwhile, in the same
+// words for every detector that asks.
+package reader
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// Cause is what kept a thread from its socket.
+type Cause int
+
+const (
+	// None: nothing that is known.
+	None Cause = iota
+	// NoCPU: it could have run, and other tasks had its CPU.
+	NoCPU
+	// Throttled: its control group had used up its CPU quota.
+	Throttled
+	// Frozen: its control group was frozen.
+	Frozen
+	// Suspended: it was stopped by a signal or a debugger.
+	Suspended
+	// Disk, Lock and Memory: it waited for something else.
+	Disk
+	Lock
+	Memory
+	// Asleep: it slept.
+	Asleep
+	// Elsewhere: it waited for another socket or file.
+	Elsewhere
+	// Busy: it computed, and left its socket alone.
+	Busy
+)
+
+// names are the causes in the keys of cases.
+var names = [...]string{
+	"unknown", "no-cpu", "throttled", "frozen", "stopped", "disk", "lock", "memory", "asleep", "elsewhere", "busy",
+}
+
+func (c Cause) String() string { return names[c] }
+
+// heldBy are the causes by the state in which a thread was held up, and whether
+// that is a state of all threads of a process: of any other it must be the one
+// that is known to use the socket, as idle threads of any program wait for
+// locks, for other sockets, and behind other tasks.
+var heldBy = map[model.SchedState]struct {
+	cause Cause
+	all   bool
+}{
+	model.SchedWaiting:   {NoCPU, false},
+	model.SchedThrottled: {Throttled, true},
+	model.SchedFrozen:    {Frozen, true},
+	model.SchedStopped:   {Suspended, true},
+	model.SchedDisk:      {Disk, false},
+	model.SchedLock:      {Lock, false},
+	model.SchedMemory:    {Memory, false},
+	model.SchedSleeping:  {Asleep, false},
+	model.SchedInput:     {Elsewhere, false},
+}
+
+// HeldBy returns what keeps a thread in a state from its socket, and whether all threads of a process are in that
+// state together; ok is false for states that keep it from nothing.
+func HeldBy(state model.SchedState) (cause Cause, all, ok bool) {
+	by, ok := heldBy[state]
+	return by.cause, by.all, ok
+}
+
+// IsFutex says that a thread waited for another one of its process.
+func IsFutex(stay *fold.StateTime) bool {
+	return stay.State == model.SchedLock && strings.HasPrefix(stay.Detail, "futex")
+}
+
+// IsElsewhere says that a thread waited for input that cannot have been that of
+// a socket: for one other descriptor, and not for several.
+func IsElsewhere(cookie uint64, protocol model.Protocol, port uint16, stay *fold.StateTime) bool {
+	if stay.Cookie != 0 {
+		return cookie != 0 && stay.Cookie != cookie
+	}
+	call := stay.Detail
+	if _, after, ok := strings.Cut(call, " eventpoll ["); ok {
+		// All that it waits for is listed. One with the same port may be the socket.
+		of, _, _ := strings.Cut(after, "]")
+		return !slices.Contains(strings.Split(of, ", "), protocol.String()+":"+strconv.Itoa(int(port)))
+	}
+	call, _, _ = strings.Cut(call, ":")
+	_, descriptor, ok := strings.Cut(call, " fd ")
+	_, what, described := strings.Cut(descriptor, " ")
+	if !ok || !described {
+		return false // several, or not known
+	}
+	switch what {
+	case "eventpoll", "io_uring", "socket", "udp", "tcp":
+		return false // several, or a socket that could not be asked which it is
+	}
+	return true
+}
+
+// StateText says what a thread does in a state.
+func StateText(s model.SchedState) string {
+	switch s {
+	case model.SchedRunning:
+		return "on a CPU"
+	case model.SchedWaiting:
+		return "waiting for a CPU"
+	case model.SchedInput:
+		return "waiting for input"
+	case model.SchedDisk, model.SchedLock, model.SchedMemory:
+		return "waiting for " + s.String()
+	}
+	return s.String()
+}
+
+// RivalName names a task that ran instead, with its policy where that says that others must wait.
+func RivalName(r fold.Rival) string {
+	name := fold.Printable(r.Task)
+	if r.PID > 0 {
+		name = words.Task(r.Task, r.PID)
+	}
+	switch r.Policy {
+	case model.SchedPolicyFIFO, model.SchedPolicyRR:
+		name += fmt.Sprintf(" (SCHED_%s %d)", words.Tense(r.Policy == model.SchedPolicyRR, "RR", "FIFO"), r.Priority)
+	case model.SchedPolicyDeadline:
+		name += " (SCHED_DEADLINE)"
+	}
+	return name
+}
+
+// Stay is a time in which something kept a thread from its socket.
+type Stay struct {
+	fold.StateTime
+	Cause Cause
+	// For is how long, Ongoing whether it still lasts.
+	For     time.Duration
+	Ongoing bool
+	// PID is the process, Sends says that its thread sends rather than reads.
+	PID   int32
+	Sends bool
+	// Unread is the longest time for which data waited meanwhile, where that was seen.
+	Unread time.Duration
+	// Rivals are the tasks that ran meanwhile.
+	Rivals []fold.Rival
+}
+
+// Explain says why, in the words that follow the name of the program, gives the chain of causes, and advice. It adds to
+// the evidence of f who had the CPU meanwhile.
+func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice string) {
+	long := words.Span(s.For)
+	was := words.Tense(s.Ongoing, "has been", "was")
+	thread, reads := "the thread that reads the socket", "reads"
+	if s.Sends {
+		thread, reads = "the thread that sends", "sends"
+	}
+	group := ""
+	if s.Cgroup != "" {
+		group = " (" + fold.Printable(s.Cgroup) + ")"
+	}
+	detail := ""
+	if s.Detail != "" {
+		detail = " (" + fold.Printable(s.Detail) + ")"
+	}
+	switch s.Cause {
+	case NoCPU:
+		why = "got no CPU for " + long
+		causes = s.rivals(f)
+		advice = fmt.Sprintf("Give the %s a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what "+
+			"holds its CPU; not when that must run there", words.Tense(s.Sends, "sender", "reader"))
+	case Throttled:
+		why = was + " throttled for " + long
+		limit := "its control group" + group + " had used up its CPU quota"
+		if s.Period > 0 {
+			limit += fmt.Sprintf(": %s in each %s", words.Span(s.Limit), words.Span(s.Period))
+		}
+		causes = []string{limit}
+		advice = "Raise the quota (cpu.max, CPUQuota=, limits.cpu) or remove it; not when the program should do less: " +
+			"cpu.stat shows how often it is throttled"
+	case Frozen:
+		why = was + " frozen for " + long
+		causes = []string{"its control group" + group + " was frozen (cgroup.freeze, a container's pause, a checkpoint)"}
+		advice = "Find out who froze the group and why, and thaw it (0 in cgroup.freeze, THAWED in freezer.state); " +
+			"not when it was meant"
+	case Suspended:
+		why = was + " stopped for " + long
+		causes = []string{"a signal or a debugger stopped it" + detail}
+		advice = fmt.Sprintf("Find out who sent SIGSTOP or attached a debugger, and let the program go on "+
+			"(kill -CONT %d); not when it was meant", max(s.PID, 0))
+	case Disk:
+		why = "waited for the disk for " + long
+		causes = []string{thread + " was blocked on storage" + detail}
+		advice = "Take logging and files out of the thread that " + reads + ", or make them asynchronous; not when the disk " +
+			"is at fault: look at iostat first"
+	case Lock:
+		why = "waited for a lock for " + long
+		causes = []string{thread + " waited for a lock" + detail}
+		if IsFutex(&s.StateTime) {
+			why = "waited for another thread (futex: a lock or a condition) for " + long
+			causes = []string{thread + " waited for another thread of its process" + detail +
+				words.Tense(s.Sends, "", ", and nobody read the socket meanwhile")}
+		}
+		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
+	case Memory:
+		why = "waited for memory for " + long
+		causes = []string{thread + " waited for memory: reclaim or a page fault" + detail}
+		advice = fmt.Sprintf("Give the host or its control group more memory, or lock the %s's (mlockall); not when "+
+			"something leaks", words.Tense(s.Sends, "sender", "reader"))
+	case Busy:
+		why = "was busy with other work for " + long
+		causes = []string{thread + " had a CPU all the time, and did not " + words.Tense(s.Sends, "send",
+			"read: data waited for up to "+words.Span(s.Unread))}
+		advice = "Let a thread of its own read the socket, or do less between two reads (perf top shows what it does); not " +
+			"when the work is for the packets themselves"
+		if s.Sends {
+			advice = "Let a thread of its own send, or do less between two packets (perf top shows what it does); not when " +
+				"the work is for the packets themselves"
+		}
+	case Asleep:
+		why = "slept for " + long
+		causes = []string{thread + " slept" + detail}
+		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it; not when the program means " +
+			"to pause"
+	default:
+		why = "waited for something else for " + long
+		causes = []string{thread + " waited for other input" + detail}
+		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a " +
+			"pause that the program means to make"
+		if s.Sends {
+			advice = "Let a thread of its own send; not when the wait is a pause that the program means to make"
+		}
+	}
+	return why, causes, advice
+}
+
+// rivals names who had the CPU meanwhile.
+func (s *Stay) rivals(f *model.Finding) []string {
+	if len(s.Rivals) == 0 {
+		return []string{"other tasks had its CPU; which is not known"}
+	}
+	for _, r := range s.Rivals[:min(len(s.Rivals), 4)] {
+		f.Evidence = append(f.Evidence,
+			detect.Evidence(fmt.Sprintf("%s ran on CPU %d meanwhile", RivalName(r), r.CPU), float64(r.Run), "ns"))
+	}
+	top := s.Rivals[0]
+	f.Subject.CPU = top.CPU
+	text := fmt.Sprintf("%s had CPU %d meanwhile: %s", RivalName(top), top.CPU, words.Span(top.Run))
+	if top.Cgroup != "" {
+		text += " (" + fold.Printable(top.Cgroup) + ")"
+	}
+	return []string{text}
+}
