@@ -543,6 +543,12 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 	return g, g.Length() >= limit
 }
 
+// QuietIn says that nothing of the flow came, or was sent, for most of a time.
+func (b *Beat) QuietIn(from, to model.Time) bool {
+	most := to.Sub(from) / 2
+	return b.last != nil && min(to, b.last.To).Sub(max(from, b.last.From)) > most || to.Sub(max(from, b.Last)) > most
+}
+
 // replaced says that the peer goes on from another port, or the host sends to another one: it was restarted.
 func (w *Fold) replaced(b *Beat) bool {
 	for k, o := range w.beats {

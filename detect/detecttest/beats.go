@@ -2,6 +2,7 @@ package detecttest
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"lostbeat/model"
@@ -123,6 +124,7 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 			queue = append(queue, queued{at + stack, stack})
 		}
 	}
+	slices.SortStableFunc(queue, func(a, b queued) int { return cmp.Compare(a.at, b.at) })
 	h.read(s, queue, cookie, remote, end)
 	h.schedule(s, seconds, cookie, end)
 }

@@ -30,6 +30,7 @@ type late struct {
 
 type told struct {
 	pid      int32
+	gap      model.Time
 	from, to model.Time
 }
 
@@ -128,7 +129,7 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 		return
 	}
 	if b.Key.Direction == model.DirectionRX {
-		d.told = append(d.told, told{b.Socket.PID, g.From, g.To})
+		d.told = append(d.told, told{b.Socket.PID, g.ID, g.From, g.To})
 	}
 	if m.reason == reader.None && (m.verdict == notRead || m.verdict == sentLate) && !g.Lasts && !again {
 		d.again = append(d.again, late{b, g})

@@ -1,37 +1,588 @@
 package heartbeatloss_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"lostbeat/detect"
+	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/model"
 )
 
-const ms = time.Millisecond
-
-// fault is when the faults of these streams begin.
-const fault = 12 * time.Second
+const (
+	ms = time.Millisecond
+	// fault is when the faults of these streams begin, flow is what is late in them.
+	fault = 12 * time.Second
+	flow  = "udp/5405 of corosync[812] (knet from 10.0.0.2) "
+)
 
 func during(from, to time.Duration) func(time.Duration) bool {
 	return func(at time.Duration) bool { return at >= from && at < to }
 }
 
-func held(state model.SchedState, length time.Duration) []detecttest.Held {
-	return []detecttest.Held{{From: fault, To: fault + length, State: state}}
+func held(state model.SchedState, length time.Duration, change ...func(*detecttest.Held)) []detecttest.Held {
+	h := detecttest.Held{From: fault, To: fault + length, State: state}
+	for _, f := range change {
+		f(&h)
+	}
+	return []detecttest.Held{h}
 }
 
-const flow = "udp/5405 of corosync[812] (knet from 10.0.0.2)"
+// later is after a packet has been read.
+func later(h *detecttest.Held) {
+	h.From += 10 * ms
+	h.To += 5 * ms
+}
 
-// Who had the CPU is in the title, and the way of the packet in the evidence.
-func TestNoCPU(t *testing.T) {
-	h := held(model.SchedWaiting, 860*ms)
-	h[0].Rival = detecttest.Hog()
-	b := detecttest.Flowing(40, nil, detecttest.Heartbeat{Held: h, Timeout: time.Second})
-	detecttest.Check(t, b, detecttest.Start.Add(fault), detecttest.Want{
-		Detector: "heartbeat-loss", Severity: model.SeverityWarning, Within: 2 * time.Second, Closed: true,
-		Contains: []string{
-			"was read 860 ms late: its reader had no CPU behind rt-batch[900] (SCHED_FIFO 50) on CPU 1",
+// missing leaves out what would come in a time, or brings it at its end.
+func missing(from, to time.Duration, late bool) func(n int) time.Duration {
+	return func(n int) time.Duration {
+		at := time.Duration(n) * 100 * ms
+		switch {
+		case at <= from || at >= to:
+			return at
+		case late:
+			return to + time.Duration(n)*time.Microsecond
+		}
+		return -1
+	}
+}
+
+func stack(from, to time.Duration) func(time.Duration) time.Duration {
+	return func(at time.Duration) time.Duration {
+		if at >= from && at < to {
+			return to - at
+		}
+		return 20 * time.Microsecond
+	}
+}
+
+// drop is a loss of this second.
+func drop(place model.Place, count uint64, port uint16, reason, location, device string) model.Drop {
+	d := model.Drop{
+		CPU: 1, Place: place, Count: count, Reason: reason, Location: location, Device: device, LocalPort: port,
+		NetnsInode: detecttest.BeatNetns,
+	}
+	if device != "" {
+		d.Ifindex = 2
+	}
+	if port != 0 {
+		d.Protocol = model.ProtocolUDP
+	}
+	return d
+}
+
+// busy is a CPU whose NET_RX waits for its turn.
+func busy(i int, s *detecttest.Stream, wait time.Duration, share float64) {
+	if i == 12 {
+		s.Builder().AddDeferredHist(model.DeferredHist{
+			Time: s.End(), Dur: time.Second, CPU: 1, Class: model.ClassSoftirq, Count: 400, Name: "NET_RX",
+			Busy: time.Duration(share * float64(time.Second)), MaxRun: 3 * ms, MaxWait: wait,
+		})
+	}
+}
+
+// verdicts are the main verdicts, each in several guises.
+var verdicts = []struct {
+	name string
+	beat detecttest.Heartbeat
+	each func(s *detecttest.Stream, i int)
+	// severity is warning unless it says otherwise; says are parts of the finding, lacks what must not be in it.
+	severity model.Severity
+	says     []string
+	lacks    []string
+}{
+	{
+		name: "no CPU behind a real-time task",
+		beat: detecttest.Heartbeat{
+			Held:    held(model.SchedWaiting, 860*ms, func(h *detecttest.Held) { h.Rival = detecttest.Hog() }),
+			Timeout: time.Second,
 		},
-	})
+		says: []string{
+			flow + "was read 860 ms late: its reader had no CPU behind rt-batch[900] (SCHED_FIFO 50) on CPU 1",
+			`in the queue of its socket (100 %)`, "part of the timeout that passed without a packet",
+			"not the peer or the network: the packet reached this host when it was due",
+		},
+	},
+	{
+		name: "no CPU, again and again",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedWaiting, 600*ms, func(h *detecttest.Held) {
+				h.Slice = 40 * ms
+				h.Rival = &model.SchedRival{CPU: 1, PID: 77, TID: 77, Task: "make", Policy: model.SchedPolicyOther}
+			}),
+		},
+		says: []string{"was read 600 ms late: its reader had no CPU behind make[77] on CPU 1"},
+	},
+	{
+		name: "throttled",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedThrottled, 700*ms, func(h *detecttest.Held) { h.Slice = 90 * ms }),
+		},
+		says: []string{"the program was throttled for 700 ms", "5 ms in each 100 ms", "(/batch)"},
+	},
+	{
+		name:     "stopped for longer than the timeout",
+		beat:     detecttest.Heartbeat{Held: held(model.SchedStopped, 2500*ms), Timeout: time.Second},
+		severity: model.SeverityCritical,
+		says:     []string{"was read 2.5 s late: the program was stopped for 2.5 s"},
+	},
+	{
+		name: "frozen, and the thread that reads is not known",
+		beat: detecttest.Heartbeat{Held: held(model.SchedFrozen, 700*ms), Threads: 3},
+		says: []string{"the program was frozen for 700 ms"},
+	},
+	{
+		name: "disk",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedDisk, 500*ms, func(h *detecttest.Held) { h.Detail = "fsync fd 9 /var/log/x: io_schedule" }),
+		},
+		says: []string{"its reader waited for the disk for 500 ms", "fsync fd 9 /var/log/x"},
+	},
+	{
+		name: "lock, beside idle threads that wait for longer",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedLock, 500*ms, func(h *detecttest.Held) { h.Detail = "fcntl fd 5: fcntl_setlk" }), Threads: 4,
+		},
+		says: []string{"its reader waited for a lock for 500 ms"},
+	},
+	{
+		name: "memory",
+		beat: detecttest.Heartbeat{Held: held(model.SchedMemory, 500*ms)},
+		says: []string{"its reader waited for memory for 500 ms"},
+	},
+	{
+		name: "asleep",
+		beat: detecttest.Heartbeat{Held: held(model.SchedSleeping, 1200*ms)},
+		says: []string{"its reader slept for 1.2 s"},
+	},
+	{
+		name: "waits for another socket",
+		beat: detecttest.Heartbeat{Held: held(model.SchedInput, 900*ms, func(h *detecttest.Held) { h.Input = 99 })},
+		says: []string{"its reader waited for something else for 900 ms"},
+	},
+	{
+		name: "busy itself",
+		beat: detecttest.Heartbeat{Held: held(model.SchedRunning, 1000*ms)},
+		says: []string{"its reader was busy with other work for 1 s"},
+	},
+	{
+		name: "not watched",
+		beat: detecttest.Heartbeat{Held: held(model.SchedWaiting, 860*ms), Unwatched: true},
+		says: []string{"was read 860 ms late: what kept its reader is not known", "was not watched"},
+	},
+	{
+		name: "only reads are seen, and packets waited",
+		beat: detecttest.Heartbeat{Held: held(model.SchedStopped, 860*ms), ReadsOnly: true},
+		says: []string{"was read 860 ms late: the program was stopped for 860 ms"},
+	},
+	{
+		name: "only reads are seen, and none waited",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), ReadsOnly: true},
+		says: []string{"received nothing for 1.5 s: nothing of it reached this host, so the peer or the network was at fault"},
+	},
+	{
+		name: "peer silent",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+800*ms, false), Timeout: 5 * time.Second},
+		says: []string{
+			flow + "received nothing for 800 ms: nothing of it reached this host, so the peer or the network was at fault",
+			"not lost in this host", "not the program: nothing waited to be read",
+		},
+		lacks: []string{"came together"},
+	},
+	{
+		name: "held up on the way",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, true)},
+		says: []string{"received nothing for 1.5 s", "came together afterwards", "and not lost"},
+	},
+	{
+		name: "peer silent for longer than the timeout, while other ports lose packets",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+3*time.Second, false), Timeout: time.Second},
+		each: func(s *detecttest.Stream, i int) {
+			if i >= 12 && i < 15 {
+				s.Drop(drop(model.PlaceFilter, 4, 9999, "NETFILTER_DROP", "nft_do_chain", ""))
+			}
+		},
+		severity: model.SeverityCritical,
+		says:     []string{"so the peer or the network was at fault"},
+	},
+	{
+		name: "dropped by a filter",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceFilter, 9, 5405, "NETFILTER_DROP", "nft_do_chain", ""))
+			}
+		},
+		says: []string{
+			"received nothing for 1 s: this host dropped 9 packets for its port at filter (NETFILTER_DROP in nft_do_chain)",
+			"not the peer or the network: the packets reached this host",
+		},
+	},
+	{
+		name: "dropped behind its socket's door",
+		beat: detecttest.Heartbeat{Full: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceSocket, 9, 5405, "PROTO_MEM", "__udp_enqueue_schedule_skb", ""))
+			}
+		},
+		says: []string{"this host dropped 9 packets for its port at the socket (PROTO_MEM"},
+	},
+	{
+		name: "may have been lost in the ring",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceRing, 5000, 0, "rx_missed_errors", "", "eth0"))
+			}
+		},
+		says: []string{"may have lost it in this host: 5,000 packets dropped at the ring of eth0 (rx_missed_errors)"},
+	},
+	{
+		name: "may have been lost at a backlog, of another namespace",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				d := drop(model.PlaceBacklog, 300, 0, "CPU_BACKLOG", "enqueue_to_backlog", "veth0")
+				d.NetnsInode = 7
+				s.Drop(d)
+			}
+		},
+		says: []string{"may have lost it in this host: 300 packets dropped at the backlog of veth0"},
+	},
+	{
+		name: "too few lost in the ring to be why",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceRing, 2, 0, "rx_missed_errors", "", "eth0"))
+			}
+		},
+		says: []string{"so the peer or the network was at fault", "2 packets were dropped meanwhile, and 9 missing"},
+	},
+	{
+		name: "deferred work, its vector waits",
+		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
+		each: func(s *detecttest.Stream, i int) { busy(i, s, 480*ms, 0.1) },
+		says: []string{
+			"reached its socket 500 ms late: it waited for deferred work on CPU 1 (NET_RX waited for its turn for up to " +
+				"480 ms)",
+			"softirq, backlog, filter (100 %)", "not the program: it read the packet 30 µs after it was queued",
+		},
+	},
+	{
+		name: "deferred work, its CPU is full of it",
+		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
+		each: func(s *detecttest.Stream, i int) { busy(i, s, ms, 0.6) },
+		says: []string{"it waited for deferred work on CPU 1 (NET_RX had 60 % of the CPU)"},
+	},
+	{
+		name: "deferred work behind a real-time task",
+		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i != 12 {
+				return
+			}
+			s.Builder().AddSchedStateEvent(model.SchedStateEvent{
+				Time: s.End(), Dur: time.Second, CPU: 1, PID: 22, TID: 22, Task: "ksoftirqd/1", State: model.SchedWaiting,
+				Total: 490 * ms, Longest: 490 * ms, Count: 1,
+			})
+			r := *detecttest.Hog()
+			r.Time, r.Dur, r.Run, r.VictimPid, r.VictimTID, r.Victim = s.End(), time.Second, 480*ms, 22, 22, "ksoftirqd/1"
+			s.Builder().AddSchedRival(r)
+		},
+		says: []string{"ksoftirqd/1 had no CPU behind rt-batch[900] (SCHED_FIFO 50)"},
+	},
+	{
+		name: "between arrival and socket, and where is not known",
+		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
+		says: []string{"softirq, backlog or filter; which of them is not known"},
+	},
+	{
+		name: "sent late: fsync",
+		beat: detecttest.Heartbeat{
+			Sends: true, At: missing(fault, fault+900*ms, false),
+			Held: held(model.SchedDisk, 890*ms, func(h *detecttest.Held) { h.Detail = "fsync fd 9 /var/lib/x: io_schedule" }),
+		},
+		says: []string{
+			"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: its sender waited for the disk for 890 ms",
+			"not the network or the peer",
+		},
+	},
+	{
+		name: "sent late: no CPU",
+		beat: detecttest.Heartbeat{
+			Sends: true, At: missing(fault, fault+900*ms, false),
+			Held: held(model.SchedWaiting, 890*ms, func(h *detecttest.Held) { h.Rival = detecttest.Hog() }),
+		},
+		says: []string{"was sent 800 ms late: its sender had no CPU behind rt-batch[900] (SCHED_FIFO 50) on CPU 1"},
+	},
+	{
+		name: "sent late, and why was not seen",
+		beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+900*ms, false), Unwatched: true},
+		says: []string{"was sent 800 ms late: what kept its sender is not known"},
+	},
+	{
+		name:     "events were lost",
+		beat:     detecttest.Heartbeat{At: missing(fault, fault+900*ms, false)},
+		severity: model.SeverityInfo,
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Builder().AddLoss(model.Loss{Time: s.Now().Add(500 * ms), Lost: 120, Origin: "ringbuf"})
+			}
+		},
+		says: []string{"received nothing for 900 ms, and why cannot be said: 120 events were lost meanwhile"},
+	},
+	{
+		name: "the program was held up, and its peer may only answer",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), Held: held(model.SchedStopped, 1490*ms, later)},
+		says: []string{"and why cannot be said: the program itself was held up for 1.5 s"},
+	},
+	{
+		name: "the program was held up, with a packet that it did not answer",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), Held: held(model.SchedStopped, 1490*ms)},
+		says: []string{"was read 1.5 s late: the program was stopped for 1.5 s"},
+	},
+	{
+		name: "vanished at its socket",
+		beat: detecttest.Heartbeat{Full: during(fault, fault+900*ms)},
+		says: []string{"why cannot be said: 9 packets reached its socket and were not read, and no drop was seen"},
+	},
+}
+
+// ours leaves out what other detectors say of the same fault: causes stand beside.
+func ours(out []detecttest.Emission) (list []detecttest.Emission) {
+	for _, e := range out {
+		if e.Finding.Detector == "heartbeat-loss" {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func text(f model.Finding) string {
+	parts := append([]string{f.Title}, f.Causes...)
+	for _, e := range f.Evidence {
+		parts = append(parts, e.Name)
+	}
+	return strings.Join(append(append(parts, f.RuledOut...), f.Advice...), "\n")
+}
+
+// Each stream has exactly one finding of the heartbeat, with one main verdict; it is the same live, after the fault
+// and after the process has exited, and however the stream is cut.
+func TestVerdicts(t *testing.T) {
+	for _, v := range verdicts {
+		t.Run(v.name, func(t *testing.T) {
+			for _, exit := range []time.Duration{0, 18 * time.Second} {
+				h := v.beat
+				h.Exit = exit
+				b := detecttest.Flowing(40, v.each, h)
+				if err := model.Validate(b); err != nil {
+					t.Fatal(err)
+				}
+				out := ours(detecttest.Run(b, 0))
+				if again := detecttest.Dump(ours(detecttest.Run(b, 5))); again != detecttest.Dump(out) {
+					t.Errorf("other batches, other findings:\n%s\n%s", detecttest.Dump(out), again)
+				}
+				list := detecttest.Latest(out)
+				if len(list) != 1 {
+					t.Fatalf("%d findings, want one:\n%s", len(list), detecttest.Dump(out))
+				}
+				f := list[0]
+				severity := model.SeverityWarning
+				if v.severity != 0 || v.name == "events were lost" {
+					severity = v.severity
+				}
+				if f.Severity != severity || f.Ongoing {
+					t.Errorf("severity %v, ongoing %v", f.Severity, f.Ongoing)
+				}
+				for _, part := range v.says {
+					if !strings.Contains(text(f), part) {
+						t.Errorf("it lacks %q:\n%s", part, text(f))
+					}
+				}
+				for _, part := range v.lacks {
+					if strings.Contains(text(f), part) {
+						t.Errorf("it has %q:\n%s", part, text(f))
+					}
+				}
+				if first := out[0].At.Sub(detecttest.Start); first > fault+4*time.Second {
+					t.Errorf("the first word came at %v", first)
+				}
+			}
+		})
+	}
+}
+
+// While a fault lasts, its finding says so in the present tense, and what was seen then stays true afterwards.
+func TestWhileItLasts(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		beat         detecttest.Heartbeat
+		during, then string
+	}{
+		{
+			"stopped", detecttest.Heartbeat{Held: held(model.SchedStopped, 8*time.Second), Timeout: time.Second},
+			"has not been read for 1.1 s: the program has been stopped for 1 s",
+			"was read 8 s late: the program was stopped for 8 s",
+		},
+		{
+			"no CPU", detecttest.Heartbeat{Held: held(model.SchedWaiting, 8*time.Second,
+				func(h *detecttest.Held) { h.Rival = detecttest.Hog() })},
+			"has not been read for 1.1 s: its reader has no CPU behind rt-batch[900]",
+			"was read 8 s late: its reader had no CPU behind rt-batch[900]",
+		},
+		{
+			"silent", detecttest.Heartbeat{At: missing(fault, fault+8*time.Second, false)},
+			"has received nothing for 1 s: nothing of it reached this host, so the peer or the network is at fault",
+			"received nothing for 8 s: nothing of it reached this host, so the peer or the network was at fault",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out := ours(detecttest.Run(detecttest.Flowing(40, nil, tt.beat), 0))
+			if len(out) < 2 || !strings.Contains(out[0].Finding.Title, tt.during) || !out[0].Finding.Ongoing {
+				t.Fatalf("first: %s", detecttest.Dump(out))
+			}
+			last := out[len(out)-1].Finding
+			if !strings.Contains(last.Title, tt.then) || last.Ongoing || last.ID != out[0].Finding.ID {
+				t.Errorf("last: %s", detecttest.Dump(out))
+			}
+		})
+	}
+}
+
+// No fault, no word.
+func TestNoFalseBlame(t *testing.T) {
+	jitter := func(n int) time.Duration { return time.Duration(n)*100*ms + time.Duration(n*n%37)*ms }
+	for _, tt := range []struct {
+		name  string
+		beats []detecttest.Heartbeat
+		each  func(s *detecttest.Stream, i int)
+	}{
+		{name: "quiet night", beats: []detecttest.Heartbeat{{}}},
+		{name: "healthy jitter", beats: []detecttest.Heartbeat{{At: jitter}, {At: jitter, Sends: true, Cookie: 32}}},
+		{name: "one missing", beats: []detecttest.Heartbeat{{At: missing(fault, fault+200*ms, false)}}},
+		{name: "read a little late", beats: []detecttest.Heartbeat{{Held: held(model.SchedWaiting, 150*ms)}}},
+		{name: "closed", beats: []detecttest.Heartbeat{{Until: fault + 30*ms}}},
+		{name: "process exits", beats: []detecttest.Heartbeat{{Exit: fault + 30*ms}}},
+		{name: "new period", beats: []detecttest.Heartbeat{{At: func(n int) time.Duration {
+			if n > 120 {
+				return 12*time.Second + time.Duration(n-120)*450*ms
+			}
+			return time.Duration(n) * 100 * ms
+		}}}},
+		{name: "new period, sent", beats: []detecttest.Heartbeat{{Sends: true, At: func(n int) time.Duration {
+			if n > 120 {
+				return 12*time.Second + time.Duration(n-120)*900*ms
+			}
+			return time.Duration(n) * 100 * ms
+		}}}},
+		{name: "peer restarts with another port", beats: []detecttest.Heartbeat{
+			{At: func(n int) time.Duration {
+				if n > 120 {
+					return -1
+				}
+				return time.Duration(n) * 100 * ms
+			}},
+			{RemotePort: 6000, Unwatched: true, At: func(n int) time.Duration {
+				return 12*time.Second + 800*ms + time.Duration(n)*100*ms
+			}},
+		}},
+		{name: "stops sending for good, nothing held it", beats: []detecttest.Heartbeat{{Sends: true,
+			At: func(n int) time.Duration {
+				if n > 120 {
+					return -1
+				}
+				return time.Duration(n) * 100 * ms
+			}}}},
+		{name: "not regular", beats: []detecttest.Heartbeat{{At: func(n int) time.Duration {
+			return time.Duration(n)*300*ms + time.Duration(n*7919%13)*170*ms
+		}}}},
+		{name: "busy host that keeps up", beats: []detecttest.Heartbeat{{
+			Period: 10 * ms, At: func(n int) time.Duration { return time.Duration(n)*10*ms + time.Duration(n*n%90)*ms },
+			Held: []detecttest.Held{{From: 13 * time.Second, To: 13*time.Second + 120*ms, State: model.SchedWaiting}},
+		}}, each: func(s *detecttest.Stream, i int) { busy(i, s, 40*ms, 0.7) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := detecttest.Flowing(40, tt.each, tt.beats...)
+			if out := ours(detecttest.Run(b, 0)); len(out) > 0 {
+				t.Errorf("false alarm:\n%s", detecttest.Dump(out))
+			}
+		})
+	}
+}
+
+// Several gaps with one reason are one case; one for another reason is another.
+func TestSeveralGaps(t *testing.T) {
+	h := detecttest.Heartbeat{}
+	for i, state := range []model.SchedState{
+		model.SchedDisk, model.SchedDisk, model.SchedStopped, model.SchedDisk,
+	} {
+		from := fault + time.Duration(i)*4*time.Second
+		h.Held = append(h.Held, detecttest.Held{From: from, To: from + time.Duration(500+10*i)*ms, State: state})
+	}
+	list := detecttest.Latest(ours(detecttest.Run(detecttest.Flowing(50, nil, h), 0)))
+	if len(list) != 2 || !strings.HasSuffix(list[0].Title, "for 530 ms (the longest of 3 delays)") ||
+		!strings.Contains(list[1].Title, "stopped for 520 ms") {
+		t.Errorf("%+v", list)
+	}
+}
+
+// What was received late explains what was sent late.
+func TestSentFollows(t *testing.T) {
+	h := held(model.SchedStopped, 900*ms)
+	b := detecttest.Flowing(40, nil, detecttest.Heartbeat{Held: h},
+		detecttest.Heartbeat{Sends: true, At: missing(fault, fault+900*ms, false), Unwatched: true})
+	list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+	if len(list) != 1 || !strings.Contains(list[0].Title, "was read 900 ms late") {
+		t.Errorf("%+v", list)
+	}
+}
+
+// A peer that waits for the answers of a program that was held up is not to blame; the program is.
+func TestHeldSenderIsNotThePeer(t *testing.T) {
+	silence := missing(fault, fault+1500*ms, false)
+	b := detecttest.Flowing(40, nil, detecttest.Heartbeat{At: silence, Held: held(model.SchedDisk, 1480*ms, later)},
+		detecttest.Heartbeat{Sends: true, At: silence, Unwatched: true})
+	list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+	if len(list) != 1 || !strings.Contains(list[0].Title, "(knet to 10.0.0.2) was sent 1.4 s late: its sender waited for "+
+		"the disk") {
+		t.Errorf("%+v", list)
+	}
+}
+
+// The readers of followed flows are watched all the time, without a hole.
+func TestReadersAreWatched(t *testing.T) {
+	type sent struct {
+		model.Request
+		at model.Time
+	}
+	var list []sent
+	var now model.Time
+	e := detect.New(all.Settings(), detect.Options{Request: func(r model.Request) {
+		list = append(list, sent{r, now})
+	}})
+	b := detecttest.Flowing(60, nil, detecttest.Heartbeat{Unwatched: true})
+	for i := range b.Events {
+		now = b.Events[i].Time
+		part := *b
+		part.Events = b.Events[i : i+1]
+		e.Apply(&part, func(model.Time, model.Finding) {})
+	}
+	var until model.Time
+	for i, r := range list {
+		if r.Kind != model.RequestSched || r.PID != 812 {
+			t.Errorf("unexpected request %+v", r)
+		}
+		if i > 0 && r.at >= until {
+			t.Errorf("request %d came at %v, after the last had lapsed", i, r.at.Sub(detecttest.Start))
+		}
+		until = r.at.Add(r.For)
+	}
+	if len(list) < 3 || len(list) > 10 || until < now {
+		t.Errorf("%d requests in a minute, until %v", len(list), until.Sub(detecttest.Start))
+	}
 }

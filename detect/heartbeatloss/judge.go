@@ -148,10 +148,14 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	d.why(w, b, m, m.gap.Delay())
 	held := m.reason != reader.None && m.reason != reader.Busy
 	tx := d.txOf(w, b)
-	m.sentOn = tx != nil && tx.Last > m.gap.From.Add(m.gap.Delay()/2)
+	m.sentOn = tx != nil && !tx.QuietIn(m.gap.From, m.gap.To)
 	switch {
 	case held && tx != nil && !m.sentOn:
 		m.verdict = silent // of what was not sent, that flow's own finding speaks: nothing may have been answered
+	case held && slices.ContainsFunc(d.told, func(t told) bool {
+		return t.pid == b.Socket.PID && t.gap != m.gap.ID && t.to >= m.gap.From.Add(m.gap.Length()/2) && t.from <= m.gap.From
+	}):
+		m.verdict = silent // it follows from what the program did not read
 	case held:
 		m.verdict = unknown
 	default:
