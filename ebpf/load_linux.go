@@ -156,6 +156,21 @@ func (l *Loader) attach(spec *cebpf.ProgramSpec, p *cebpf.Program) (link.Link, e
 	return nil, fmt.Errorf("programs of type %s are not attached by name", spec.Type)
 }
 
+// AttachGroup loads a cgroup program and attaches it to one control group, given
+// by its folder. The caller closes the link.
+func (l *Loader) AttachGroup(name, folder string) (link.Link, error) {
+	p, err := l.Program(name)
+	if err != nil {
+		return nil, err
+	}
+	options := link.CgroupOptions{Path: folder, Attach: l.spec.Programs[name].AttachType, Program: p}
+	lk, err := link.AttachCgroup(options)
+	if err != nil {
+		return nil, fmt.Errorf("attach %s to %s: %w", name, folder, explain(err))
+	}
+	return lk, nil
+}
+
 // AttachAll attaches programs, all or none.
 func (l *Loader) AttachAll(programs ...string) error {
 	before := len(l.links)

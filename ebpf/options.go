@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"lostbeat/model"
@@ -26,8 +27,26 @@ type Options struct {
 	RingBytes int
 	// Only names the probes to run; empty means all.
 	Only []string
+	// Heartbeats are the flows whose packets are followed; HeartbeatRoot follows those of sockets in the root control
+	// group, too, which costs every packet of the host.
+	Heartbeats    []Heartbeat
+	HeartbeatRoot bool
 	// Log takes diagnostics; nil discards them.
 	Log *slog.Logger
+}
+
+// Heartbeat names flows to follow.
+type Heartbeat struct {
+	// Protocol is UDP, TCP, or other for VRRP.
+	Protocol model.Protocol
+	// Port is one of the two ports, 0 for VRRP.
+	Port uint16
+	// Peer is the other end, the zero address any.
+	Peer netip.Addr
+	// Timeout is the silence after which the protocol gives its peer up, 0 as far as it can be found out.
+	Timeout time.Duration
+	// Programs are the names of the programs that may own them, empty any.
+	Programs []string
 }
 
 // Pool is a range of ports that the user has named: "rpc=udp:5000-5100".

@@ -11,6 +11,7 @@ import (
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model"
+	"lostbeat/probes/heartbeat"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -18,15 +19,18 @@ import (
 
 // liveFlags are the flags of every command that traces this host.
 type liveFlags struct {
-	trace     bool
-	stacks    bool
-	pools     []string
-	probes    []string
-	threshold time.Duration
-	audit     time.Duration
-	ring      byteSize
-	detect    detectFlags
-	also      alsoFlag
+	trace  bool
+	stacks bool
+	pools  []string
+	probes []string
+	// heartbeats are the flows to follow; rootGroup follows those of the root control group, too.
+	heartbeats []string
+	rootGroup  bool
+	threshold  time.Duration
+	audit      time.Duration
+	ring       byteSize
+	detect     detectFlags
+	also       alsoFlag
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
@@ -44,6 +48,20 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		"pool",
 		nil,
 		"a `NAME=PROTOCOL:LOW-HIGH` range of ports to watch as a pool, e.g. rpc=udp:5000-5100 (repeatable)",
+	)
+	flags.StringArrayVar(
+		&f.heartbeats,
+		"heartbeat",
+		nil,
+		"a `FLOW` whose packets are followed through the host: udp:5405, tcp:10.0.0.2:2380, vrrp, a name (corosync, etcd, "+
+			"...), or auto for those that are known by owner and port; udp:5405=1s says after which silence the peer is given "+
+			"up (repeatable)",
+	)
+	flags.BoolVar(
+		&f.rootGroup,
+		"heartbeat-root",
+		false,
+		"follow flows of programs in the root control group, too: it costs every packet of the host",
 	)
 	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
 	flags.DurationVar(
@@ -166,6 +184,21 @@ func parsePools(specs []string) ([]ebpf.Pool, error) {
 		pools = append(pools, p)
 	}
 	return pools, nil
+}
+
+func parseHeartbeats(specs []string) ([]ebpf.Heartbeat, error) {
+	var flows []ebpf.Heartbeat
+	for _, s := range specs {
+		more, err := heartbeat.ParseFlow(s)
+		if err != nil {
+			return nil, hint.New(
+				fmt.Sprintf("--heartbeat %q: %v", plain.Text(s), err),
+				"write it like --heartbeat udp:5405, --heartbeat tcp:10.0.0.2:2380, --heartbeat corosync or --heartbeat auto",
+			)
+		}
+		flows = append(flows, more...)
+	}
+	return flows, nil
 }
 
 // byteSize is a flag value such as 64M or 1GiB.

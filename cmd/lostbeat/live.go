@@ -32,7 +32,13 @@ func (f *liveFlags) source() (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	flows, err := parseHeartbeats(f.heartbeats)
+	if err != nil {
+		return nil, err
+	}
 	opts := ebpf.Options{
+		Heartbeats:    flows,
+		HeartbeatRoot: f.rootGroup,
 		Trace:         f.trace,
 		RunThreshold:  f.threshold,
 		WaitThreshold: f.threshold,

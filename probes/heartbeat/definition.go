@@ -10,7 +10,8 @@ func Definition() probe.Definition {
 	return probe.Definition{
 		Name:    "heartbeat",
 		Doc:     "single packets of chosen flows: their cadence, and the stages that they pass",
-		Kinds:   []model.Kind{model.KindPacket},
+		Kinds:   []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow},
+		New:     engine(),
 		ETW:     NewETW,
 		ETWRank: 4,
 	}

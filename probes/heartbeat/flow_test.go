@@ -1,0 +1,67 @@
+package heartbeat
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+)
+
+func TestParseFlow(t *testing.T) {
+	udp := func(port uint16) ebpf.Heartbeat { return ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: port} }
+	timed := udp(5405)
+	timed.Timeout = 1500 * time.Millisecond
+	peer := ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 2380, Peer: netip.MustParseAddr("10.0.0.2")}
+	peer6 := ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 7, Peer: netip.MustParseAddr("fe80::1")}
+	for text, want := range map[string][]ebpf.Heartbeat{
+		"udp:5405":          {udp(5405)},
+		"UDP:5405=1.5s":     {timed},
+		"tcp:10.0.0.2:2380": {peer},
+		"udp:[fe80::1]:7":   {peer6},
+		"vrrp":              {{Protocol: model.ProtocolOther}},
+		"corosync":          {udp(5405)},
+	} {
+		got, err := ParseFlow(text)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", "udp", "udp:", "udp:0", "udp:65536", "sctp:7", "udp:host:7", "udp:5405=", "udp:5405=0s", "udp:5405=soon",
+	} {
+		if got, err := ParseFlow(text); !errors.Is(err, ErrFlow) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	all, err := ParseFlow(Auto)
+	if err != nil || len(all) != len(known) {
+		t.Errorf("auto: %d flows, %v", len(all), err)
+	}
+	for _, f := range all {
+		if len(f.Programs) == 0 {
+			t.Errorf("%+v would be followed whoever owns it", f)
+		}
+	}
+}
+
+func TestKnownAs(t *testing.T) {
+	for _, c := range []struct {
+		protocol      model.Protocol
+		local, remote uint16
+		program, want string
+	}{
+		{model.ProtocolUDP, 5405, 0, "corosync", "corosync"},
+		{model.ProtocolUDP, 5405, 0, "nc", ""},
+		{model.ProtocolTCP, 41234, 2380, "etcd", "etcd"},
+		{model.ProtocolUDP, 2380, 0, "etcd", ""},
+		{model.ProtocolOther, 0, 0, "keepalived", "keepalived"},
+	} {
+		if got := knownAs(c.protocol, c.local, c.remote, c.program); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

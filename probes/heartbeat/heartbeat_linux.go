@@ -1,0 +1,339 @@
+package heartbeat
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"lostbeat/ebpf"
+	"lostbeat/model"
+
+	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// name is the probe's name.
+const name = "heartbeat"
+
+// Parts of the probe, as in its status.
+const (
+	partFlows    = "flows"
+	partArrivals = "arrivals"
+	partReads    = "reads"
+	partRefused  = "full queues"
+)
+
+// What a record is about: enum hb_what of heartbeat.bpf.c.
+const (
+	whatArrived = iota
+	whatSent
+	whatRefused
+)
+
+const protocolVRRP = 112
+
+// Probe follows the packets of chosen flows.
+type Probe struct{}
+
+// New returns the Linux half of the probe.
+func New() *Probe { return &Probe{} }
+
+// Name implements ebpf.Probe.
+func (*Probe) Name() string { return name }
+
+// Kinds implements ebpf.Probe.
+func (*Probe) Kinds() []model.Kind {
+	return []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow}
+}
+
+// attached is the running probe; without flows to follow it has no loader.
+type attached struct {
+	env    *ebpf.Env
+	loader *ebpf.Loader
+	status map[string]model.Probe
+
+	// stamps is a socket that makes the kernel stamp received packets, -1 none.
+	stamps int
+	list   *link.Iter
+	groups groups
+	// readsSeen says that reads are seen.
+	readsSeen bool
+	sockets   map[uint64]*socket
+	// listed is when sockets were last listed, took how long it took; unlisted says that packets came of one that is not.
+	listed   time.Time
+	took     time.Duration
+	unlisted bool
+}
+
+// Attach implements ebpf.Probe.
+func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	a := &attached{
+		env: env, stamps: -1, sockets: make(map[uint64]*socket), status: make(map[string]model.Probe),
+	}
+	if len(env.Options.Heartbeats) == 0 {
+		a.status[partFlows] = model.Probe{
+			Name: name, Part: partFlows, State: model.ProbeOn,
+			Reason: "no flow was named",
+			Hint:   "follow one with --heartbeat udp:5405, all that are known with --heartbeat auto",
+		}
+		return a, nil
+	}
+	if err := a.start(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// start loads the programs and attaches those that need no control group.
+func (a *attached) start() error {
+	canRead := true
+	err := a.load(canRead)
+	if errors.Is(err, errRefused) {
+		canRead = false
+		err = a.load(canRead)
+	}
+	if err != nil {
+		return err
+	}
+	lk, err := a.loader.Attach(heartbeatProgHbSockets)
+	if err != nil {
+		return err
+	}
+	a.list = lk.(*link.Iter)
+	a.status[partFlows] = ebpf.StatusOf(name, partFlows, nil)
+	reads := a.loader.Try(name, partReads, heartbeatProgHbRead)
+	if a.readsSeen = reads.State == model.ProbeOn; !a.readsSeen {
+		reads.Reason = "when a program reads its packets is not seen: " + reads.Reason
+	}
+	refused := a.loader.Try(name, partRefused, heartbeatProgHbRefused)
+	a.status[partReads], a.status[partRefused] = reads, refused
+	a.groups = groups{env: a.env, loader: a.loader, links: make(map[uint64]*group)}
+	if a.stamps, err = stampPackets(); err != nil {
+		a.status[partArrivals] = model.Probe{
+			Name: name, Part: partArrivals, State: model.ProbeDegraded,
+			Reason: "how long a packet was in the host before its socket is unknown: " + err.Error(),
+		}
+	}
+	a.env.Handle(model.KindPacket, a.packet)
+	a.env.Handle(model.KindPacketRead, a.read)
+	return a.listSockets()
+}
+
+// errRefused is a program that may not read the kernel's memory.
+var errRefused = errors.New("the kernel refuses to let programs read its memory")
+
+// load creates the maps and loads the program that reads memory, to see whether it may.
+func (a *attached) load(canRead bool) error {
+	spec, err := loadHeartbeat()
+	if err != nil {
+		return fmt.Errorf("read the BPF object: %w", err)
+	}
+	udp, tcp, vrrp := ports(a.env.Options.Heartbeats)
+	for variable, value := range map[string]any{
+		heartbeatVarHbUdpPorts: udp, heartbeatVarHbTcpPorts: tcp, heartbeatVarHbVrrp: vrrp,
+		heartbeatVarHbCanRead: canRead, heartbeatVarHbTaiAheadNs: taiAhead(),
+	} {
+		if err := spec.Variables[variable].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	loader, err := a.env.NewLoader(spec)
+	if err != nil {
+		return err
+	}
+	if _, err := loader.Program(heartbeatProgHbRead); err != nil && canRead && !errors.Is(err, cebpf.ErrNotSupported) {
+		return errors.Join(errRefused, loader.Close())
+	}
+	a.loader = loader
+	return nil
+}
+
+// ports returns the bitmaps of the ports that are followed.
+func ports(flows []ebpf.Heartbeat) (udp, tcp [8192]uint8, vrrp uint8) {
+	for _, f := range flows {
+		switch f.Protocol {
+		case model.ProtocolUDP:
+			udp[f.Port>>3] |= 1 << (f.Port & 7)
+		case model.ProtocolTCP:
+			tcp[f.Port>>3] |= 1 << (f.Port & 7)
+		default:
+			vrrp = 1
+		}
+	}
+	return udp, tcp, vrrp
+}
+
+// taiAhead returns by how much the kernel's TAI clock is ahead of the wall clock, in nanoseconds.
+func taiAhead() int64 {
+	var timex unix.Timex
+	if _, err := unix.Adjtimex(&timex); err != nil {
+		return 0 // as on a host that was never told
+	}
+	return int64(timex.Tai) * int64(time.Second)
+}
+
+// stampPackets makes the kernel stamp every packet that it receives for as long
+// as the socket is open.
+func stampPackets() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a socket: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return -1, errors.Join(fmt.Errorf("ask for the time of packets: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// Status implements ebpf.Attached.
+func (a *attached) Status() []model.Probe {
+	var all []model.Probe
+	for _, part := range []string{partFlows, partArrivals, partReads, partRefused} {
+		if s, ok := a.status[part]; ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Close implements ebpf.Attached.
+func (a *attached) Close() error {
+	var errs []error
+	if a.stamps >= 0 {
+		errs = append(errs, unix.Close(a.stamps))
+	}
+	if a.loader != nil {
+		errs = append(errs, a.groups.close(), a.loader.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// packet decodes a packet.
+func (a *attached) packet(raw []byte, b *model.Builder) error {
+	if len(raw) < int(unsafe.Sizeof(heartbeatPacket{})) {
+		return fmt.Errorf("a packet of %d bytes", len(raw))
+	}
+	p := (*heartbeatPacket)(unsafe.Pointer(&raw[0]))
+	s := a.sockets[p.Cookie]
+	if s == nil {
+		a.unlisted = true
+		return nil
+	}
+	remote := address(p.Remote, p.Family)
+	if p.What != whatRefused && !s.follows(remote) {
+		return nil
+	}
+	at := a.env.Clock.Time(p.Head.TimeNs)
+	v := model.Packet{
+		Time: at, CPU: int32(p.Head.Cpu), PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: p.Cookie,
+		Protocol: s.protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort, SizeBytes: uint64(p.Size),
+		LocalAddr: address(p.Local, p.Family).String(), RemoteAddr: remote.String(), Process: s.process,
+	}
+	switch p.What {
+	case whatRefused:
+		s.queue.refused()
+		return nil
+	case whatSent:
+		v.Direction = model.DirectionTX
+	default:
+		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
+		if a.readsSeen {
+			s.queue.arrived(arrival{at, v.Dur, v.RemoteAddr, p.RemotePort, p.Size, p.EndSeq})
+		}
+	}
+	b.AddPacket(v)
+	return nil
+}
+
+// read decodes what a program has read.
+func (a *attached) read(raw []byte, b *model.Builder) error {
+	if len(raw) < int(unsafe.Sizeof(heartbeatRead{})) {
+		return fmt.Errorf("a read of %d bytes", len(raw))
+	}
+	r := (*heartbeatRead)(unsafe.Pointer(&raw[0]))
+	s := a.sockets[r.Cookie]
+	if s == nil {
+		a.unlisted = true
+		return nil
+	}
+	at := a.env.Clock.Time(r.Head.TimeNs)
+	v := model.PacketRead{
+		Time: at, CPU: int32(r.Head.Cpu), PID: int32(r.Head.Pid), TID: int32(r.Tid), NetnsInode: s.netns,
+		Cookie: r.Cookie, Protocol: s.protocol, LocalPort: s.local, RemotePort: s.remotePort, SizeBytes: uint64(r.Size),
+		LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr, Process: a.env.Process(int32(r.Head.Pid)),
+	}
+	if r.Left != unknownLeft {
+		v.Left = uint64(r.Left)
+	}
+	if !s.arrivals {
+		b.AddPacketRead(v)
+		return nil
+	}
+	for _, p := range s.queue.read(at, r) {
+		v.Dur, v.Stack = max(at.Sub(p.at), 1), p.stack
+		v.RemoteAddr, v.RemotePort = p.remote, p.port
+		if s.protocol == model.ProtocolTCP {
+			v.SizeBytes = uint64(p.size)
+		}
+		b.AddPacketRead(v)
+	}
+	return nil
+}
+
+// Collect implements ebpf.Attached.
+func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) error {
+	if a.loader == nil {
+		return nil
+	}
+	var err error
+	if pause := max(listPause, a.took*listCost); a.unlisted || time.Since(a.listed) >= pause {
+		err = a.listSockets()
+	}
+	a.emitFlows(now, b)
+	return err
+}
+
+// address makes an address of four words in network byte order.
+func address(words [4]uint32, family uint8) netip.Addr {
+	raw := *(*[16]byte)(unsafe.Pointer(&words))
+	if family == unix.AF_INET6 {
+		return netip.AddrFrom16(raw).Unmap()
+	}
+	return netip.AddrFrom4([4]byte(raw[:4]))
+}
+
+// corosyncTimeout reads the token timeout of a corosync from its own configuration, 0 unknown.
+func corosyncTimeout(pid int32) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/corosync/corosync.conf", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		key, value, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(key) != "token" {
+			continue
+		}
+		if ms, err := time.ParseDuration(strings.TrimSpace(value) + "ms"); err == nil {
+			return ms
+		}
+	}
+	return 0
+}
+
+// timeoutOf returns the silence after which the protocol of a flow gives its peer up, 0 unknown.
+func timeoutOf(flows []ebpf.Heartbeat, known string, pid int32) time.Duration {
+	i := slices.IndexFunc(flows, func(f ebpf.Heartbeat) bool { return f.Timeout > 0 })
+	switch {
+	case i >= 0:
+		return flows[i].Timeout
+	case known == "corosync":
+		return corosyncTimeout(pid)
+	}
+	return 0
+}
