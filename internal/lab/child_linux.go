@@ -69,6 +69,7 @@ var roles = map[string]func(*child) error{
 	"stream": (*child).stream,
 	"local":  (*child).datagrams,
 
+	"beat":     (*child).beat,
 	"locker":   (*child).locker,
 	"deaf":     (*child).deaf,
 	"knock":    (*child).knock,

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"lostbeat/internal/platform"
 	"lostbeat/model"
 )
 
@@ -354,6 +355,30 @@ type Process struct {
 // Start starts a role (see Child) in a namespace ("" for the host's) and waits
 // until it is ready. The process ends with the lab, or when it has finished.
 func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Process, error) {
+	return e.start(ctx, nil, ns, role, args...)
+}
+
+// StartGrouped is Start in a control group of version 2 that only this process is in, as a service is.
+func (e *Env) StartGrouped(ctx context.Context, ns, role string, args ...string) (*Process, error) {
+	root, err := platform.CgroupRoot()
+	if err != nil {
+		return nil, err
+	}
+	folder := filepath.Join(root, fmt.Sprintf("lostbeat-lab-%d-%d-%d", os.Getpid(), e.number, len(e.processes)))
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("make a control group: %w", err)
+	}
+	e.undo = append([]func() error{func() error { return os.Remove(folder) }}, e.undo...) // once its process has ended
+	group, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	return e.start(ctx, group, ns, role, args...)
+}
+
+// start starts a role, in a control group when one is given.
+func (e *Env) start(ctx context.Context, group *os.File, ns, role string, args ...string) (*Process, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own binary: %w", err)
@@ -366,6 +391,9 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"=1", "GOMAXPROCS=2")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if group != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -46,6 +46,8 @@ type Scenario struct {
 	Light bool
 	// Pools are port pools to watch, as given by --pool.
 	Pools []ebpf.Pool
+	// Heartbeat says that the flow to the scenario's port is followed, as by --heartbeat.
+	Heartbeat bool
 	// Run makes the fault happen; it returns after Length or when ctx is done.
 	Run func(ctx context.Context, env *Env) error
 	// Advice, when not nil, is followed once Run has returned, while the fault goes on.
@@ -278,7 +280,11 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		r.Err = err
 		return r
 	}
-	src, err := ebpf.New(ebpf.Options{Pools: s.Pools}, probes.All())
+	watched := ebpf.Options{Pools: s.Pools}
+	if s.Heartbeat {
+		watched.Heartbeats = []ebpf.Heartbeat{{Protocol: model.ProtocolUDP, Port: env.port(), Timeout: 2 * time.Second}}
+	}
+	src, err := ebpf.New(watched, probes.All())
 	if err != nil {
 		r.Err = errors.Join(err, env.close())
 		return r

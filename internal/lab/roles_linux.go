@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -224,4 +225,55 @@ func aside(wait time.Duration) (int, func(), error) {
 	)
 	buf := make([]byte, 16)
 	return fd, func() { _, _, _ = unix.Recvfrom(fd, buf, 0) }, err // it ends by its timeout
+}
+
+// beat sends a datagram, rests, and sends the next: what is late stays late, as with real heartbeats. Where a lock is
+// given, it is taken before each; off is how much longer than asked for a rest may be, by chance.
+func (c *child) beat() error {
+	runtime.LockOSThread()
+	if err := errors.Join(c.pin(), c.schedule()); err != nil {
+		return err
+	}
+	lock := -1
+	if c.lock != "" {
+		var err error
+		if lock, err = unix.Open(c.lock, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("open the lock: %w", err)
+		}
+		defer func() { _ = unix.Close(lock) }() // it ends with the process
+	}
+	var dialer net.Dialer
+	if c.local != "" {
+		from, err := net.ResolveUDPAddr("udp", c.local)
+		if err != nil {
+			return err
+		}
+		dialer.LocalAddr = from
+	}
+	conn, err := dialer.Dial("udp", c.to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c.ready()
+	sent := 0
+	for ; !c.ended.Load() && (c.count == 0 || sent < c.count); sent++ {
+		if lock >= 0 {
+			if err := errors.Join(unix.Flock(lock, unix.LOCK_EX), unix.Flock(lock, unix.LOCK_UN)); err != nil {
+				return fmt.Errorf("lock: %w", err)
+			}
+		}
+		if _, err := fmt.Fprintf(conn, "heartbeat %d", sent); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+			return err
+		}
+		rest := c.every
+		if c.off > 0 {
+			rest += rand.N(c.off)
+		}
+		ts := unix.NsecToTimespec(int64(rest))
+		for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, &ts) == unix.EINTR && !c.ended.Load() {
+		}
+	}
+	fmt.Println(sent)
+	return nil
 }

@@ -1,0 +1,231 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// heartbeatPeriod is the period of the lab's heartbeats, heartbeatSeen how long they are watched before a fault: a
+// period is learned from 16 gaps.
+const (
+	heartbeatPeriod = 100 * time.Millisecond
+	heartbeatSeen   = 5 * time.Second
+)
+
+// heartbeatScenarios are heartbeats that are late or lost, each for another
+// reason, and flows that only look as if.
+func heartbeatScenarios() []*Scenario {
+	beat := func(parts ...string) []Expectation {
+		return []Expectation{{Detector: "heartbeat-loss", Contains: parts}}
+	}
+	list := []*Scenario{
+		{Name: "heartbeat-peer-stops", Doc: "the sender of heartbeats is stopped for 1.5 s",
+			Expect: beat("did not arrive"), Run: peerStops},
+		{Name: "heartbeat-peer-delays", Doc: "the sender of heartbeats waits for a lock for 1.2 s, and its host watches it",
+			Expect: beat("sent", "late", "lock"), Run: peerDelays},
+		{Name: "heartbeat-dropped", Doc: "a firewall rule takes heartbeats for 1.5 s",
+			Expect: beat("lost in the host"), Allow: []string{"packet-drop"}, Run: beatsDropped},
+		{Name: "heartbeat-reader-stopped", Doc: "the reader of heartbeats is stopped by a signal for 1.5 s",
+			Expect: beat("did not read", "stopped"), Run: beatsUnread},
+		{Name: "heartbeat-reader-frozen", Doc: "the control group of the reader of heartbeats is frozen for 1.5 s",
+			Expect: beat("did not read", "frozen"), Run: beatsFrozen},
+		{Name: "heartbeat-behind-realtime", Doc: "a SCHED_FIFO task holds the CPU of the reader of heartbeats for 0.8 s",
+			Expect: beat("did not read", "no CPU", "SCHED_FIFO 50"), Run: beatsBehindRealtime},
+		{Name: "heartbeat-reader-locked", Doc: "the reader of heartbeats waits for a file lock for 1.2 s",
+			Expect: beat("did not read", "lock"), Run: beatsLocked},
+		{Name: "heartbeat-ends", Doc: "a flow of heartbeats that ends: its sender, then its reader", Run: beatsEnd},
+		{Name: "heartbeat-jitter", Doc: "heartbeats that are up to half a period late, by chance", Run: beatsJitter},
+		{Name: "heartbeat-new-period", Doc: "heartbeats whose sender is started anew with three times the period",
+			Run: beatsSlower},
+	}
+	for _, s := range list {
+		s.Light, s.Heartbeat = true, true
+		s.Length = 9 * time.Second
+	}
+	return list
+}
+
+// beats starts a reader of heartbeats and their sender, and watches them for a while.
+func (e *Env) beats(ctx context.Context, reader, sender []string) (read, send *Process, err error) {
+	from, to, err := e.Pair(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if read, err = e.StartGrouped(ctx, to, "sink", append([]string{"-local", e.target()}, reader...)...); err != nil {
+		return nil, nil, err
+	}
+	args := append([]string{"-to", e.target(), "-every", heartbeatPeriod.String()}, sender...)
+	if send, err = e.Start(ctx, from, "beat", args...); err != nil {
+		return nil, nil, err
+	}
+	wait(ctx, heartbeatSeen)
+	return read, send, nil
+}
+
+// during makes a fault last for a while, and watches what follows.
+func (e *Env) during(ctx context.Context, length time.Duration, begin, end func() error) error {
+	e.MarkFault()
+	if err := begin(); err != nil {
+		return err
+	}
+	wait(ctx, length)
+	if err := end(); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen-length)
+	return nil
+}
+
+func peerStops(ctx context.Context, e *Env) error {
+	_, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	return e.during(ctx, 1500*time.Millisecond, sender.suspend, sender.resume)
+}
+
+// lockFile makes a file for locks.
+func (e *Env) lockFile() (string, error) {
+	file, err := os.CreateTemp("", "lostbeat-lab-lock")
+	if err != nil {
+		return "", err
+	}
+	file.Close()
+	e.undo = append(e.undo, func() error { return os.Remove(file.Name()) })
+	return file.Name(), nil
+}
+
+func peerDelays(ctx context.Context, e *Env) error {
+	from, to, err := e.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	lock, err := e.lockFile()
+	if err != nil {
+		return err
+	}
+	if _, err := e.Start(ctx, to, "sink", "-local", e.target()); err != nil {
+		return err
+	}
+	if _, err := e.StartGrouped(
+		ctx, from, "beat", "-to", e.target(), "-every", heartbeatPeriod.String(), "-lock", lock,
+	); err != nil {
+		return err
+	}
+	wait(ctx, heartbeatSeen)
+	e.MarkFault()
+	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", "1200ms", "-off", "1h"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
+func beatsDropped(ctx context.Context, e *Env) error {
+	reader, _, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	rule := func(change string) func() error {
+		return func() error {
+			return e.command(ctx, reader.ns, nil, "iptables", "-t", "raw", change, "PREROUTING", "-p", "udp", "--dport",
+				fmt.Sprint(e.port()), "-j", "DROP")
+		}
+	}
+	return e.during(ctx, 1500*time.Millisecond, rule("-A"), rule("-D"))
+}
+
+func beatsUnread(ctx context.Context, e *Env) error {
+	reader, _, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	return e.during(ctx, 1500*time.Millisecond, reader.suspend, reader.resume)
+}
+
+func beatsFrozen(ctx context.Context, e *Env) error {
+	reader, _, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	if _, _, err := e.group("freezer", reader.pid()); err != nil {
+		return err
+	}
+	wait(ctx, time.Second)
+	return e.during(ctx, 1500*time.Millisecond,
+		func() error { return e.freeze(true) }, func() error { return e.freeze(false) })
+}
+
+func beatsBehindRealtime(ctx context.Context, e *Env) error {
+	if _, _, err := e.beats(ctx, []string{"-cpu", "1"}, []string{"-cpu", "0"}); err != nil {
+		return err
+	}
+	var hog *Process
+	return e.during(ctx, 800*time.Millisecond,
+		func() (err error) {
+			hog, err = e.Start(ctx, "", "hog", "-cpu", "1", "-fifo", "50")
+			return err
+		},
+		func() error { return hog.stop() })
+}
+
+func beatsLocked(ctx context.Context, e *Env) error {
+	lock, err := e.lockFile()
+	if err != nil {
+		return err
+	}
+	if _, _, err := e.beats(ctx, []string{"-lock", lock}, nil); err != nil {
+		return err
+	}
+	e.MarkFault()
+	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", "1200ms", "-off", "1h"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
+func beatsEnd(ctx context.Context, e *Env) error {
+	reader, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if err := sender.stop(); err != nil {
+		return err
+	}
+	if err := reader.stop(); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
+func beatsJitter(ctx context.Context, e *Env) error {
+	if _, _, err := e.beats(ctx, nil, []string{"-off", (heartbeatPeriod / 2).String()}); err != nil {
+		return err
+	}
+	e.MarkFault()
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
+func beatsSlower(ctx context.Context, e *Env) error {
+	_, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if err := sender.stop(); err != nil {
+		return err
+	}
+	if _, err := e.Start(
+		ctx, sender.ns, "beat", "-to", e.target(), "-every", (3 * heartbeatPeriod).String(),
+	); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
