@@ -58,8 +58,10 @@ type attached struct {
 	loader *ebpf.Loader
 	status map[string]model.Probe
 
-	// stamps is a socket that makes the kernel stamp received packets, -1 none.
-	stamps int
+	// stamps is a socket that makes the kernel stamp received packets, -1 none; unstamped says what its stamps do not
+	// show, empty nothing.
+	stamps    int
+	unstamped string
 	list   *link.Iter
 	groups groups
 	// readsSeen says that reads are seen.
@@ -114,11 +116,12 @@ func (a *attached) start() error {
 	refused := a.loader.Try(name, partRefused, heartbeatProgHbRefused)
 	a.status[partReads], a.status[partRefused] = reads, refused
 	a.groups = groups{env: a.env, loader: a.loader, links: make(map[uint64]*group)}
-	if a.stamps, err = stampPackets(); err != nil {
-		a.status[partArrivals] = model.Probe{
-			Name: name, Part: partArrivals, State: model.ProbeDegraded,
-			Reason: "how long a packet was in the host before its socket is unknown: " + err.Error(),
-		}
+	switch a.stamps, err = stampPackets(); {
+	case err != nil:
+		a.unstamped = "how long a packet was in the host before its socket is unknown: " + err.Error()
+	case stampedLate():
+		a.unstamped = "the time that packets spend in the backlog of a CPU is not part of their time in the host: " +
+			"net.core.netdev_tstamp_prequeue is 0"
 	}
 	a.env.Handle(model.KindPacket, a.packet)
 	a.env.Handle(model.KindPacketRead, a.read)
@@ -189,6 +192,12 @@ func stampPackets() (int, error) {
 		return -1, errors.Join(fmt.Errorf("ask for the time of packets: %w", err), unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// stampedLate says that packets are stamped when they leave the backlog, rather than when they enter it.
+func stampedLate() bool {
+	text, err := os.ReadFile("/proc/sys/net/core/netdev_tstamp_prequeue")
+	return err == nil && strings.TrimSpace(string(text)) == "0"
 }
 
 // Status implements ebpf.Attached.

@@ -23,6 +23,8 @@ type seen struct {
 	reads    []model.PacketRead
 	flows    []model.Flow
 	reasons  []string
+	// unread says that this kernel does not show reads.
+	unread bool
 }
 
 func collect(t *testing.T, batches []*model.Batch, cookie uint64) *seen {
@@ -44,6 +46,9 @@ func collect(t *testing.T, batches []*model.Batch, cookie uint64) *seen {
 		}
 		if v, ok := b.Flow(e); ok && v.Cookie == cookie {
 			s.flows = append(s.flows, v)
+		}
+		if v, ok := b.Probe(e); ok && v.Part == partReads {
+			s.unread = v.State != model.ProbeOn
 		}
 		if v, ok := b.Probe(e); ok && v.Part == partArrivals && v.State != model.ProbeOn {
 			s.reasons = append(s.reasons, v.Reason)
@@ -103,6 +108,12 @@ func check(t *testing.T, c *child, own []taken, got *seen, network string) {
 	t.Helper()
 	if len(own) != 30 && network != "tcp4" { // one read of a stream takes all that waits
 		t.Fatalf("the reader read %d of 30", len(own))
+	}
+	if got.unread {
+		if len(got.arrivals) != 31 || len(got.flows) == 0 || got.flows[0].State != model.FlowArrivals {
+			t.Errorf("%d arrivals of 31, flows %+v", len(got.arrivals), got.flows)
+		}
+		return
 	}
 	// And the one that says that they are over.
 	if len(got.arrivals) != 31 || len(got.reads) != 31 {
@@ -166,6 +177,9 @@ func TestFullQueue(t *testing.T) {
 	}
 	s.Intervals(2)
 	got := collect(t, s.Stop(), c.Cookie)
+	if got.unread {
+		t.Skip("this kernel does not show reads")
+	}
 	if len(read) < 100 || len(read) >= sent || len(got.arrivals) != sent+1 || len(got.reads) != len(read)+1 {
 		t.Fatalf("%d of %d read, %d arrivals, %d reads", len(read), sent, len(got.arrivals), len(got.reads))
 	}
@@ -188,6 +202,9 @@ func TestRootGroup(t *testing.T) {
 	own := c.send(t, "udp4", 10, 20*time.Millisecond)
 	s.Intervals(2)
 	got := collect(t, s.Stop(), c.Cookie)
+	if got.unread {
+		t.Skip("this kernel does not show reads")
+	}
 	if len(own) != 10 || len(got.arrivals) != 0 || len(got.reads) != 11 || got.reads[0].Dur != 0 {
 		t.Errorf("%d read, %d arrivals, %d reads: %+v", len(own), len(got.arrivals), len(got.reads), got.reads)
 	}

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +88,7 @@ func (a *attached) listSockets() error {
 	for _, s := range a.sockets {
 		s.arrivals = a.groups.sees(s.cgroup)
 	}
-	if a.groups.reason != before {
+	if _, said := a.status[partArrivals]; !said || a.groups.reason != before {
 		a.arrivalsChanged()
 	}
 	return err
@@ -96,8 +97,8 @@ func (a *attached) listSockets() error {
 // arrivalsChanged says what is not seen of arrivals.
 func (a *attached) arrivalsChanged() {
 	status := ebpf.StatusOf(name, partArrivals, nil)
-	if a.groups.reason != "" {
-		status.State, status.Reason, status.Hint = model.ProbeDegraded, a.groups.reason, a.groups.hint
+	if reason := cmp.Or(a.groups.reason, a.unstamped); reason != "" {
+		status.State, status.Reason, status.Hint = model.ProbeDegraded, reason, a.groups.hint
 	}
 	a.status[partArrivals] = status
 	a.env.StatusChanged()
