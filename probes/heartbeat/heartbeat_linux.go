@@ -62,8 +62,8 @@ type attached struct {
 	// show, empty nothing.
 	stamps    int
 	unstamped string
-	list   *link.Iter
-	groups groups
+	list      *link.Iter
+	groups    groups
 	// readsSeen says that reads are seen.
 	readsSeen bool
 	sockets   map[uint64]*socket
