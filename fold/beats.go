@@ -118,8 +118,9 @@ type Beat struct {
 	odd     []time.Duration
 	waiting []*Gap // for what comes after them
 	last    *Gap
-	gap     time.Duration // from the last read, or packet sent, to the one before
-	owed    uint64        // packets that were missing in it, and may still come
+	// gap is the time from the last read, or packet sent, to the one before; most the longest that there was.
+	gap, most time.Duration
+	owed      uint64 // packets that were missing in it, and may still come
 }
 
 // arrival is a packet that has reached its socket.
@@ -167,6 +168,8 @@ type Gap struct {
 	Missed, Delayed uint64
 	// Vanished is how many reached the socket and were never read.
 	Vanished uint64
+	// Behind says that the program reads meanwhile, and has not caught up.
+	Behind bool
 	// Changed says that the flow has had the gap's length as its period ever since.
 	Changed bool
 	// CPU is where the packet was handled that ended the gap or waits, -1 unknown.
@@ -395,7 +398,7 @@ func (b *Beat) extend(g Gap) {
 		b.last.Waiting = max(last.Waiting, g.Waiting)
 		return
 	}
-	g.ID, g.sure = last.ID, true
+	g.ID, g.sure, g.Behind = last.ID, true, true
 	g.Missed, g.Delayed = last.Missed, last.Delayed
 	*b.last = g
 	b.freshen(b.last)
@@ -407,7 +410,7 @@ func (b *Beat) received(v *model.Packet, l *Limits) {
 	prev := b.arrive(host, l)
 	b.cpu = v.CPU
 	if b.Reads == 0 {
-		b.gap = since(prev, host)
+		b.note(prev, host)
 	}
 	if b.readsSeen() {
 		if len(b.unread) < maxUnread {
@@ -430,7 +433,8 @@ func (b *Beat) readsSeen() bool {
 // sent takes up a packet that the host sends.
 func (b *Beat) sent(v *model.Packet, l *Limits) {
 	prev := b.arrive(v.Time, l)
-	b.cpu, b.gap = v.CPU, since(prev, v.Time)
+	b.cpu = v.CPU
+	b.note(prev, v.Time)
 	if prev > 0 {
 		b.measure(Gap{From: prev, To: v.Time, Absent: max(v.Time.Sub(prev)-b.usual, 0), CPU: v.CPU, host: v.Time}, l)
 	}
@@ -440,7 +444,8 @@ func (b *Beat) sent(v *model.Packet, l *Limits) {
 func (b *Beat) read(v *model.PacketRead, l *Limits) {
 	before := b.LastRead
 	b.Reads++
-	b.LastRead, b.gap = v.Time, since(before, v.Time)
+	b.LastRead = v.Time
+	b.note(before, v.Time)
 	if b.Packets == 0 || b.Socket.State == model.FlowReads {
 		b.readBlind(v, before, l)
 		return
@@ -473,11 +478,13 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 	b.measure(g, l)
 }
 
-func since(before, at model.Time) time.Duration {
-	if before == 0 {
-		return 0
+// note keeps the time from one read, or packet sent, to the next.
+func (b *Beat) note(before, at model.Time) {
+	b.gap = 0
+	if before > 0 {
+		b.gap = max(at.Sub(before), 0)
 	}
-	return max(at.Sub(before), 0)
+	b.most = max(b.most, b.gap)
 }
 
 // readBlind takes up a read where arrivals are not seen: the cadence is that of the reads.
@@ -525,6 +532,10 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 		g.Stack, g.Queue = first.at.Sub(first.host), now.Sub(first.at)
 		g.Absent = max(first.host.Sub(first.prev)-b.usual, 0)
 		g.Waiting = uint64(len(b.unread))
+		if last := b.last; last != nil && last.sure && first.host <= last.To {
+			g.ID, g.Behind = last.ID, true
+			return g, g.Delay() > last.Delay()
+		}
 	} else {
 		g.From, g.Absent = b.Last, max(now.Sub(b.Last)-b.usual, 0)
 		if b.readsSeen() && b.readHost > 0 {
@@ -745,9 +756,14 @@ type BeatTotal struct {
 	// Last is when its last packet came or was sent, LastRead when one was last read, 0 not seen.
 	Last, LastRead             model.Time
 	Packets, Reads, Late, Lost uint64
+	// Longest is the longest time without a packet, 0 not measured.
+	Longest time.Duration
 	// Worst and Latest are gaps that were too long, Open one that lasts; zero for none.
 	Worst, Latest, Open Gap
 }
+
+// TimeoutUsed is the longest time without a packet as a share of the protocol's timeout, 0 where that is not known.
+func (t *BeatTotal) TimeoutUsed() float64 { return Ratio(float64(t.Longest), float64(t.Timeout)) }
 
 // beatTotals returns the followed flows as they are at a moment.
 func (w *Fold) beatTotals(now model.Time) []BeatTotal {
@@ -760,13 +776,13 @@ func (w *Fold) beatTotals(now model.Time) []BeatTotal {
 		t := BeatTotal{
 			Series: b.series(w.State), Name: b.Name(), KnownAs: s.KnownAs, State: s.State, Ended: s.Ended, Period: b.usual,
 			Timeout: s.Timeout, Last: b.Last, LastRead: b.LastRead, Packets: b.Packets, Reads: b.Reads,
-			Late: b.Late, Lost: b.Lost, Worst: b.Worst, Latest: b.Latest,
+			Late: b.Late, Lost: b.Lost, Longest: b.most, Worst: b.Worst, Latest: b.Latest,
 		}
 		if b.Packets == 0 {
 			t.Last = 0
 		}
 		if g, ok := w.openAt(b, now); ok {
-			t.Open = g
+			t.Open, t.Longest = g, max(b.most, g.Length())
 		}
 		out = append(out, t)
 	}

@@ -252,3 +252,36 @@ func TestHostileNames(t *testing.T) {
 		})
 	}
 }
+
+// The page of the heartbeats and what Enter opens there: the worst gap, a healthy flow, and one without stages.
+func TestHeartbeatFrames(t *testing.T) {
+	s := loaded(tuitest.Options{Seconds: 60, Gap: 45})
+	lasting := loaded(tuitest.Options{Seconds: 60, Gap: 45})
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: s.Snapshot().Now.Add(3 * time.Second), Key: "x", Value: "y"})
+	lasting.Apply(b.Take())
+	lasting.Publish()
+	for _, tt := range []struct {
+		name, keys string
+		state      *fold.History
+		w, h       int
+	}{
+		{"beats-80x24", "5", s, 80, 24},
+		{"beats-120x40", "5", s, 120, 40},
+		{"beats-200x60", "5", s, 200, 60},
+		{"beats-lasting-120x40", "5", lasting, 120, 40},
+		{"beat-worst-100x40", "5 enter", s, 100, 40},
+		{"beat-healthy-100x40", "5 j j j enter", s, 100, 40},
+		{"beat-reads-100x40", "5 j j enter", s, 100, 40},
+		{"beat-lasting-80x24", "5 enter", lasting, 80, 24},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := screen(tt.state, tt.w, tt.h)
+			m.View()
+			press(m, strings.Fields(tt.keys)...)
+			content := m.View().Content
+			checkFrame(t, content, tt.w, tt.h)
+			testutil.Golden(t, tt.name+".txt", text(content))
+		})
+	}
+}

@@ -26,7 +26,13 @@ func hasTable(u *ui) bool   { l, _ := u.listing(); return l != nil }
 func hasColumns(u *ui) bool { l, _ := u.listing(); return l != nil && l.columns > 0 }
 func hasPlayer(u *ui) bool  { return u.opt.Player != nil }
 func hasRecord(u *ui) bool  { return u.opt.Record != nil }
-func hasScroll(u *ui) bool  { return u.top().kind == "finding" || u.top().kind == "help" }
+func hasScroll(u *ui) bool {
+	switch u.top().kind {
+	case "finding", "flow", "help":
+		return true
+	}
+	return false
+}
 func canEnter(u *ui) bool   { l, _ := u.listing(); return l != nil && l.open != nil }
 func hasFinding(u *ui) bool { return u.chosenFinding() != nil }
 

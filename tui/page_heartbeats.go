@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"lostbeat/fold"
@@ -13,9 +14,13 @@ const heartbeatsName = "Heartbeats"
 
 func (u *ui) heartbeatBands(v *view) []band {
 	var bands []band
+	if len(v.snap.Beats) > 0 {
+		bands = append(bands, band{u.beatGrid(v)})
+	}
 	if len(v.snap.Flows) > 0 {
 		bands = append(bands, band{u.flowGrid(v)})
-	} else {
+	}
+	if len(bands) == 0 {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
 			out := []string{newLine(u.theme, w).space(1).put(heading, "the way of single packets is not measured here").String()}
 			text := "No packet events are part of this stream, so gaps between heartbeats and the stages from the device to " +
@@ -28,6 +33,278 @@ func (u *ui) heartbeatBands(v *view) []band {
 		}}})
 	}
 	return append(bands, band{u.socketGrid(v, "heartbeats.sockets"), u.taskGrid(v)})
+}
+
+// beatGrid lists the flows that are followed, with their cadence.
+func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
+	rows := make([]*fold.BeatTotal, len(v.snap.Beats))
+	for i := range rows {
+		rows[i] = &v.snap.Beats[i]
+	}
+	series := map[fold.FlowSeries]int{}
+	for _, r := range collect(v, window, flowRows) {
+		series[r.Key] = r.ID
+	}
+	// A number is shown where the flow has a cadence that it can be measured by.
+	count := func(title string, value func(*fold.BeatTotal) (n uint64, ok bool)) column[*fold.BeatTotal] {
+		return numberColumn(title, 5, 0, func(b *fold.BeatTotal) float64 {
+			if n, ok := value(b); ok && (b.Period > 0 || n > 0) {
+				return float64(n)
+			}
+			return -1
+		}, func(n float64) string {
+			if n < 0 {
+				return none
+			}
+			return formatCount(n)
+		})
+	}
+	nanos := func(title string, drop int, value func(*fold.BeatTotal) time.Duration) column[*fold.BeatTotal] {
+		return numberColumn(title, 7, drop, func(b *fold.BeatTotal) float64 { return float64(value(b)) },
+			func(n float64) string {
+				if n == 0 {
+					return none
+				}
+				return formatNanos(n)
+			})
+	}
+	return &grid[*fold.BeatTotal]{
+		id:    "beats",
+		title: "heartbeats since " + formatClock(v.snap.Started, u.loc) + " (Enter: where the time went)",
+		note:  probeNote(v.snap.Probes, "heartbeat"),
+		rows:  rows,
+		sort:  4,
+		desc:  true,
+		then:  func(b *fold.BeatTotal) float64 { return float64(b.Longest) },
+		ident: func(b *fold.BeatTotal) string { return b.Name },
+		find: func(b *fold.BeatTotal) string {
+			return flowName(&b.Series) + " " + b.KnownAs + " " + processName(b.Series.Process, b.Series.PID)
+		},
+		enter: func(b *fold.BeatTotal) command {
+			u.open(drill{kind: "flow", flow: b.Name})
+			return nil
+		},
+		cols: []column[*fold.BeatTotal]{
+			{title: "", w: 1, draw: func(l *line, _ int, b *fold.BeatTotal) {
+				if f := v.lossOf(b); f != nil && v.active(f) {
+					s, g := u.severity(f.Severity)
+					l.glyph(s, g)
+				} else if b.Open.ID != 0 {
+					l.glyph(warning, u.theme.glyphs.warning)
+				} else if b.Period > 0 && b.Ended == 0 {
+					l.glyph(good, u.theme.good)
+				}
+			}},
+			textColumn("flow", 22, 1, 0, beatName),
+			textColumn("owner", 13, 0, 2, func(b *fold.BeatTotal) string {
+				return processName(b.Series.Process, b.Series.PID)
+			}),
+			nanos("period", 1, func(b *fold.BeatTotal) time.Duration { return b.Period }),
+			count("late", func(b *fold.BeatTotal) (uint64, bool) { return b.Late, true }),
+			count("lost", func(b *fold.BeatTotal) (uint64, bool) {
+				return b.Lost, b.Series.Direction == model.DirectionRX && b.State != model.FlowReads
+			}),
+			nanos("worst", 0, func(b *fold.BeatTotal) time.Duration { return b.Longest }),
+			{
+				title:  "timeout used",
+				w:      13,
+				right:  true,
+				drop:   3,
+				number: func(b *fold.BeatTotal) float64 { return b.TimeoutUsed() },
+				draw: func(l *line, w int, b *fold.BeatTotal) {
+					text := none
+					if b.Timeout > 0 {
+						text = formatPercent(b.TimeoutUsed()) + " of " + formatSpan(b.Timeout)
+					}
+					l.field(plain, text, w, true)
+				},
+			},
+			{title: "each bar 1 s", w: 12, flex: 1, drop: 5, draw: func(l *line, w int, b *fold.BeatTotal) {
+				if id, ok := series[b.Series]; ok {
+					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *fold.FrameFlow) float32 { return x.Gap }), 0)
+				}
+			}},
+			textColumn("verdict", 28, 1, 4, func(b *fold.BeatTotal) string { return u.beatVerdict(v, b) }),
+		},
+	}
+}
+
+// beatName writes a followed flow as "udp/5405 from 10.0.0.2 (knet)", with the peer's port where it is another one.
+func beatName(b *fold.BeatTotal) string {
+	name := flowName(&b.Series)
+	if b.Series.LPort == b.Series.Port {
+		name = strings.TrimSuffix(name, fmt.Sprintf(":%d", b.Series.Port))
+	}
+	if b.KnownAs != "" {
+		name += " (" + b.KnownAs + ")"
+	}
+	return name
+}
+
+// lossOf returns the last finding about a flow, nil for none.
+func (v *view) lossOf(b *fold.BeatTotal) (last *model.Finding) {
+	for i, f := range v.snap.Findings {
+		if f.Start <= v.at && strings.HasPrefix(f.ID, "heartbeat-loss/"+b.Name+"/") && (last == nil || f.End >= last.End) {
+			last = v.snap.FindingAt(i, v.at)
+		}
+	}
+	return last
+}
+
+// beatVerdict says in a few words why a flow was late, or what is not seen of it.
+func (u *ui) beatVerdict(v *view, b *fold.BeatTotal) string {
+	if f := v.lossOf(b); f != nil && (b.Open.ID == 0 || v.active(f)) {
+		_, why, _ := strings.Cut(f.Title, ": ")
+		if !v.active(f) {
+			why = "at " + formatClock(f.Start, u.loc) + ": " + why
+		}
+		return why
+	}
+	switch g := &b.Open; {
+	case g.ID != 0 && g.Waiting > 0:
+		return "not read for " + formatSpan(g.Length())
+	case g.ID != 0:
+		return "nothing for " + formatSpan(g.Length())
+	case b.Ended != 0:
+		return "closed at " + formatClock(b.Ended, u.loc)
+	case b.Period == 0:
+		return "no regular period so far"
+	case b.State == model.FlowReads && b.Series.Direction == model.DirectionRX:
+		return "reads only: its arrivals are not seen"
+	case b.State == model.FlowArrivals && b.Series.Direction == model.DirectionRX:
+		return "arrivals only: its reads are not seen"
+	}
+	return ""
+}
+
+// beatBands is one followed flow and where the time of its gap went.
+func (u *ui) beatBands(v *view, name string) []band {
+	var b *fold.BeatTotal
+	for i := range v.snap.Beats {
+		if v.snap.Beats[i].Name == name {
+			b = &v.snap.Beats[i]
+		}
+	}
+	return []band{{&block{id: "flow", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
+		if b == nil {
+			return []string{newLine(u.theme, w).space(1).put(dim, "this flow is no longer known").String()}
+		}
+		return u.scrolled(u.beatLines(v, b, w), w, h)
+	}}}}
+}
+
+// beatLines draws a followed flow in full.
+func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
+	facts := []string{processName(b.Series.Process, b.Series.PID)}
+	if b.Period > 0 {
+		facts = append(facts, "a packet every "+formatSpan(b.Period))
+	} else {
+		facts = append(facts, "no regular period so far")
+	}
+	if b.Timeout > 0 {
+		facts = append(facts, "timeout "+formatSpan(b.Timeout))
+	}
+	if b.Packets > 0 {
+		facts = append(facts, plural(int(b.Packets), "packet"))
+	}
+	if b.Reads > 0 {
+		facts = append(facts, formatInt(int64(b.Reads))+" read")
+	}
+	out := []string{
+		newLine(u.theme, w).space(1).put(heading, beatName(b)).String(),
+		newLine(u.theme, w).space(3).put(dim, strings.Join(facts, " · ")).String(),
+	}
+	if text := u.beatVerdict(v, b); v.lossOf(b) == nil && text != "" {
+		out = append(out, newLine(u.theme, w).space(3).put(warning, text).String())
+	}
+	gap, what := b.Worst, "the longest gap"
+	if b.Open.ID != 0 {
+		gap, what = b.Open, "a gap that lasts"
+	}
+	if gap.ID == 0 {
+		text := "no gap was longer than the flow's cadence allows"
+		if b.Period == 0 {
+			text = "gaps are judged as soon as the flow has a regular period"
+		} else if b.Longest > 0 {
+			text += ": the longest was " + formatSpan(b.Longest)
+		}
+		return append(out, blank(w), newLine(u.theme, w).space(3).put(plain, text).String())
+	}
+	out = append(out, blank(w))
+	out = append(out, u.waterfall(b, what, &gap, w)...)
+	if last := b.Latest; last.ID != gap.ID {
+		out = append(out, blank(w))
+		out = append(out, u.waterfall(b, "the last one", &last, w)...)
+	}
+	if f := v.lossOf(b); f != nil {
+		out = append(out, blank(w))
+		out = append(out, u.findingLines(v, f, w)...)
+	}
+	return out
+}
+
+// waterfall draws where the time of a gap went, stage after stage.
+func (u *ui) waterfall(b *fold.BeatTotal, what string, g *fold.Gap, w int) []string {
+	title := fmt.Sprintf("%s: from %s on, %s later than usual", what, formatMillis(g.From.Add(g.Period), u.loc),
+		formatSpan(g.Delay()))
+	out := []string{newLine(u.theme, w).space(3).put(bold, title).String()}
+	if g.Blind {
+		return append(out, newLine(u.theme, w).space(5).put(dim,
+			"its stages are not known: only what the program reads is seen").String())
+	}
+	type stage struct {
+		name     string
+		d        time.Duration
+		measured bool
+	}
+	received := b.Series.Direction == model.DirectionRX
+	stages := []stage{{"not sent", g.Absent, true}}
+	if received {
+		arrived := !g.Lasts || g.Waiting > 0
+		stages = []stage{
+			{"did not arrive", g.Absent, true},
+			{"lost at its socket", g.Lost, b.Reads > 0},
+			{"softirq, backlog, filter", g.Stack, arrived},
+			{"in the queue of its socket", g.Queue, arrived && b.Reads > 0},
+		}
+	}
+	var all time.Duration
+	for _, x := range stages {
+		all += x.d
+	}
+	room := max(w-5-26-2-8-2-6-2-2, 0)
+	var before time.Duration
+	for _, x := range stages {
+		l := newLine(u.theme, w).space(5).field(plain, x.name, 26, false).space(2)
+		if !x.measured {
+			out = append(out, l.field(dim, none, 8, true).String())
+			continue
+		}
+		share := float64(x.d) / float64(max(all, 1))
+		l.field(bold, formatSpan(x.d), 8, true).space(2).field(plain, formatPercent(share), 6, true).space(2)
+		from := int(float64(room) * float64(before) / float64(max(all, 1)))
+		before += x.d
+		to := int(float64(room) * float64(before) / float64(max(all, 1)))
+		l.space(from)
+		if x.d > 0 && to == from {
+			l.glyph(dim, u.theme.sparks[1])
+		}
+		out = append(out, l.repeat(accent, u.theme.sparks[len(u.theme.sparks)-1], to-from).String())
+	}
+	var rest []string
+	if g.Waiting > 0 {
+		rest = append(rest, plural(int(g.Waiting), "packet")+" waited to be read")
+	}
+	if g.Missed > 0 && received {
+		rest = append(rest, plural(int(g.Missed), "packet")+" missing")
+	}
+	if g.Delayed > 0 {
+		rest = append(rest, formatInt(int64(g.Delayed))+" of them came together afterwards")
+	}
+	if len(rest) > 0 {
+		out = append(out, newLine(u.theme, w).space(5).put(dim, strings.Join(rest, " · ")).String())
+	}
+	return out
 }
 
 func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {

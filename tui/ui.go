@@ -49,9 +49,10 @@ type playState struct {
 
 // drill is what Enter has opened on top of a page.
 type drill struct {
-	// kind is "finding", "process", "probes" or "help".
+	// kind is "finding", "process", "flow", "probes" or "help".
 	kind    string
 	finding string
+	flow    string
 	pid     int32
 	process string
 }
@@ -319,6 +320,8 @@ func (u *ui) bands(v *view) []band {
 		return u.findingBands(v, d.finding)
 	case "process":
 		return u.processBands(v, d)
+	case "flow":
+		return u.beatBands(v, d.flow)
 	case "probes":
 		return u.probeBands(v)
 	case "help":

@@ -233,7 +233,7 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 	} else {
 		m.sched, m.known = w.ReaderSince(b.Socket, m.gap.From)
 	}
-	least := time.Duration(d.settings.HeldShare * float64(delay))
+	enough := func(kept time.Duration) bool { return float64(kept) >= d.settings.HeldShare*float64(delay) }
 	s := b.Socket
 	var best time.Duration
 	for _, stay := range m.sched.States {
@@ -251,14 +251,14 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		if slices.Contains(longStays, stay.State) {
 			kept = max(kept, min(stay.Total, m.gap.Delay()))
 		}
-		if kept >= least && kept > best {
+		if enough(kept) && kept > best {
 			best = kept
 			m.reason, m.stay, m.kept = cause, stay, kept
 		}
 	}
 	running := m.sched.In(model.SchedRunning)
 	if m.reason == reader.None && m.known && m.gap.Main() != fold.StageAbsent &&
-		(running.Longest >= least && running.Longest <= m.gap.Length()+slack ||
+		(enough(running.Longest) && running.Longest <= m.gap.Length()+slack ||
 			float64(running.Total) >= d.settings.BusyShare*float64(min(delay, m.sched.Covered))) {
 		m.reason, m.stay, m.kept = reader.Busy, running, max(running.Longest, min(running.Total, m.gap.Delay()))
 	}

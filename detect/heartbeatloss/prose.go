@@ -253,7 +253,10 @@ func (t *telling) notRead(f *model.Finding) {
 	f.Causes = append(f.Causes, what)
 	because := t.because(f, "reader")
 	f.Title = fmt.Sprintf("%s was read %s late: %s", t.who.name(), t.delay, because)
-	if t.lasts {
+	switch {
+	case t.lasts && g.Behind:
+		f.Title = fmt.Sprintf("%s is read %s late: %s", t.who.name(), t.delay, because)
+	case t.lasts:
 		f.Title = fmt.Sprintf("%s has not been read for %s: %s", t.who.name(), words.Span(g.Length()), because)
 	}
 	t.ruledOut(f, fold.StageAbsent, fold.StageStack)

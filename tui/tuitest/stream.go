@@ -27,6 +27,8 @@ type Options struct {
 	Flood int
 	// Leak is the second from which a process takes ports and gives none back, 0 for never.
 	Leak int
+	// Gap is the second in which a followed flow is late, 0 for no followed flows.
+	Gap int
 	// Windows makes a Windows capture in place of a Linux host.
 	Windows bool
 	// Ports and Processes are how many ports are held at the start, and by how many processes.
@@ -241,6 +243,9 @@ func (s *stream) second(n int) {
 		s.windows(n, flood)
 	} else {
 		s.linux(n, flood)
+	}
+	if s.Gap > 0 {
+		s.beats(n)
 	}
 	if s.Leak > 0 && n >= s.Leak {
 		s.leak(n)
