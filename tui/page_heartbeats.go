@@ -124,7 +124,7 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *fold.FrameFlow) float32 { return x.Gap }), 0)
 				}
 			}},
-			textColumn("verdict", 28, 1, 4, func(b *fold.BeatTotal) string { return u.beatVerdict(v, b) }),
+			textColumn("verdict", 21, 1, 4, func(b *fold.BeatTotal) string { return u.beatVerdict(v, b) }),
 		},
 	}
 }
