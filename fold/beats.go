@@ -106,14 +106,16 @@ type Beat struct {
 	// Fresh are the gaps that have become certain since the last tick, or have grown.
 	Fresh []*Gap
 
-	// readHost is when the last packet that was read had reached the host.
-	readHost model.Time
-	cpu      int32
-	gaps     [beatGaps]time.Duration
-	n, tiny  int
-	usual    time.Duration
-	longest  time.Duration
-	unread   []arrival
+	// readHost is when the last packet that was read had reached the host, readAt its socket.
+	readHost, readAt model.Time
+	cpu              int32
+	gaps             [beatGaps]time.Duration
+	n, tiny          int
+	usual            time.Duration
+	longest          time.Duration
+	unread           []arrival
+	// over says that more packets wait than unread has room for.
+	over bool
 	// odd are the last gaps as far as they were too long, the last one last.
 	odd     []time.Duration
 	waiting []*Gap // for what comes after them
@@ -413,8 +415,12 @@ func (b *Beat) received(v *model.Packet, l *Limits) {
 		b.note(prev, host)
 	}
 	if b.readsSeen() {
-		if len(b.unread) < maxUnread {
+		switch {
+		case v.Time <= b.readAt: // it has been read already: its event is late
+		case len(b.unread) < maxUnread && !b.over:
 			b.unread = append(b.unread, arrival{host: host, at: v.Time, prev: prev, cpu: v.CPU})
+		default:
+			b.over = true
 		}
 		return
 	}
@@ -464,8 +470,12 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 	if i := nearest(b.unread, at); i >= 0 {
 		prev, g.CPU, g.Vanished = b.unread[i].prev, b.unread[i].cpu, uint64(i)
 		b.unread = slices.Delete(b.unread, 0, i+1)
+	} else if b.over {
+		// It is one of those that were not kept apart: what came before it is taken to have come in time.
+		b.unread, prev, g.Vanished = b.unread[:0], max(from, host.Add(-b.usual)), 1
+		b.over = v.Left > 0
 	}
-	b.readHost = max(from, host)
+	b.readHost, b.readAt = max(from, host), max(b.readAt, at)
 	if from == 0 {
 		return
 	}
@@ -513,8 +523,8 @@ func nearest(list []arrival, at model.Time) int {
 
 // restart forgets the last packets, but not the cadence: what came meanwhile was not seen.
 func (b *Beat) restart() {
-	b.Last, b.LastRead, b.readHost = 0, 0, 0
-	b.unread, b.odd, b.waiting, b.owed = nil, nil, nil, 0
+	b.Last, b.LastRead, b.readHost, b.readAt = 0, 0, 0, 0
+	b.unread, b.over, b.odd, b.waiting, b.owed = nil, false, nil, nil, 0
 }
 
 // Open returns the gap that lasts at the tick being judged, as far as it is sure that it is one.
@@ -601,10 +611,20 @@ func (s *Followed) describe(protocol model.Protocol, port uint16, local, process
 		s.Protocol = protocol
 	}
 	s.Local = cmp.Or(local, s.Local)
-	if pid > 0 && pid != s.PID {
-		s.PID, s.readers, s.senders = pid, threads{}, threads{}
+	if s.PID <= 0 {
+		s.PID = pid
 	}
-	s.Process = cmp.Or(process, s.Process)
+	if pid == s.PID {
+		s.Process = cmp.Or(process, s.Process)
+	}
+}
+
+// readBy notes who has read it: of several processes that hold it, that one is meant.
+func (s *Followed) readBy(pid, tid int32) {
+	if pid > 0 && pid != s.PID {
+		s.PID, s.Process, s.readers, s.senders = pid, "", threads{}, threads{}
+	}
+	s.readers.note(tid)
 }
 
 func (w *Fold) applyFlow(v *model.Flow) {
@@ -615,11 +635,7 @@ func (w *Fold) applyFlow(v *model.Flow) {
 	s.describe(v.Protocol, v.LocalPort, v.LocalAddr, v.Process, v.PID)
 	s.KnownAs, s.Timeout = cmp.Or(v.KnownAs, s.KnownAs), cmp.Or(v.Timeout, s.Timeout)
 	if s.told && v.State != s.State {
-		for _, b := range w.beats {
-			if b.Socket == s {
-				b.restart()
-			}
-		}
+		w.restartFlows(s)
 	}
 	s.told, s.State = true, v.State
 	switch {
@@ -630,16 +646,33 @@ func (w *Fold) applyFlow(v *model.Flow) {
 	}
 }
 
-// processEnded ends the flows of a process.
+// flowClosed ends the flows of a socket that has given its port back.
+func (w *Fold) flowClosed(cookie uint64, at model.Time) {
+	if cookie == 0 {
+		return
+	}
+	for k, s := range w.follows {
+		if k.Cookie == cookie && s.Ended == 0 {
+			s.Ended = at
+			w.restartFlows(s)
+		}
+	}
+}
+
+func (w *Fold) restartFlows(s *Followed) {
+	for _, b := range w.beats {
+		if b.Socket == s {
+			b.restart()
+		}
+	}
+}
+
+// flowsEnded ends the flows of a process.
 func (w *Fold) flowsEnded(pid int32, at model.Time) {
 	for _, s := range w.follows {
 		if s.PID == pid && s.Ended == 0 {
 			s.Ended = at
-		}
-	}
-	for _, b := range w.beats {
-		if b.Socket.Ended == at {
-			b.restart()
+			w.restartFlows(s)
 		}
 	}
 }
@@ -715,8 +748,8 @@ func (w *Fold) beatRead(v *model.PacketRead) *Beat {
 	if s == nil {
 		return nil
 	}
+	s.readBy(v.PID, v.TID)
 	s.describe(v.Protocol, v.LocalPort, v.LocalAddr, v.Process, v.PID)
-	s.readers.note(v.TID)
 	b := w.beat(s, BeatKey{s.Key, v.RemoteAddr, v.RemotePort, model.DirectionRX})
 	if b != nil {
 		b.read(v, &w.limits)

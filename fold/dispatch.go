@@ -56,6 +56,9 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		} else {
 			w.State.ApplyPort(e.Time, &c)
 		}
+		if e.Kind == model.KindPortRelease {
+			w.flowClosed(c.Cookie, e.Time)
+		}
 		if h != nil {
 			h.port(e.Kind, &c.Port)
 		}

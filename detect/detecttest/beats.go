@@ -25,9 +25,14 @@ type Heartbeat struct {
 	// Unwatched says that there are no scheduling events, ReadsOnly that arrivals are not seen, Sends that the host sends
 	// rather than receives.
 	Unwatched, ReadsOnly, Sends bool
+	// ArrivalsOnly says that reads are not seen.
+	ArrivalsOnly bool
 	// RemotePort is the peer's, 5405 when 0; Cookie the socket's, 31 when 0.
 	RemotePort uint16
 	Cookie     uint64
+	// PID is the process, 812 when 0; Peer the address of the other end, 10.0.0.2 when empty.
+	PID  int32
+	Peer string
 	// Threads are further threads of the process, which wait for one another all the time.
 	Threads int
 	// Until is when the socket is closed, Exit when its process ends; 0 never.
@@ -53,15 +58,14 @@ func Hog() *model.SchedRival {
 }
 
 const (
-	beatPID  = 812
 	beatPort = 5405
-	beatPeer = "10.0.0.2"
 	// BeatNetns is the network namespace of heartbeats.
 	BeatNetns = 4026531840
 )
 
 // Add adds so many seconds of the flow to a stream, from its start on.
 func (h Heartbeat) Add(s *Stream, seconds int) {
+	h.PID, h.Peer = cmp.Or(h.PID, 812), cmp.Or(h.Peer, "10.0.0.2")
 	period := cmp.Or(h.Period, 100*time.Millisecond)
 	cookie, remote := cmp.Or(h.Cookie, 31), cmp.Or(h.RemotePort, beatPort)
 	end := time.Duration(seconds) * time.Second
@@ -75,8 +79,11 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 	if h.ReadsOnly {
 		state = model.FlowReads
 	}
+	if h.ArrivalsOnly {
+		state = model.FlowArrivals
+	}
 	flow := model.Flow{
-		Time: Start + 1, PID: beatPID, TID: beatPID, NetnsInode: BeatNetns, Cookie: cookie, Protocol: model.ProtocolUDP,
+		Time: Start + 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie, Protocol: model.ProtocolUDP,
 		LocalPort: beatPort, Timeout: h.Timeout, State: state, LocalAddr: "0.0.0.0", Process: "corosync",
 		KnownAs: cmp.Or(h.KnownAs, "knet"),
 	}
@@ -89,7 +96,7 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 		s.b.AddFlow(flow)
 	}
 	if h.Exit > 0 {
-		s.b.AddProcess(model.Process{Time: Start.Add(h.Exit), PID: beatPID, TID: beatPID, State: model.ProcessExited})
+		s.b.AddProcess(model.Process{Time: Start.Add(h.Exit), PID: h.PID, TID: h.PID, State: model.ProcessExited})
 	}
 	var queue []queued
 	for n := 1; n < 1_000_000; n++ {
@@ -125,7 +132,9 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 		}
 	}
 	slices.SortStableFunc(queue, func(a, b queued) int { return cmp.Compare(a.at, b.at) })
-	h.read(s, queue, cookie, remote, end)
+	if !h.ArrivalsOnly {
+		h.read(s, queue, cookie, remote, end)
+	}
 	h.schedule(s, seconds, cookie, end)
 }
 
@@ -133,9 +142,9 @@ type queued struct{ at, stack time.Duration }
 
 func (h Heartbeat) packet(at, dur time.Duration, cookie uint64, remote uint16, d model.Direction) model.Packet {
 	p := model.Packet{
-		Time: Start.Add(at), Dur: dur, CPU: 1, PID: beatPID, TID: beatPID, NetnsInode: BeatNetns, Cookie: cookie,
+		Time: Start.Add(at), Dur: dur, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
 		Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Direction: d, SizeBytes: 100,
-		LocalAddr: "0.0.0.0", RemoteAddr: beatPeer, Process: "corosync",
+		LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 	}
 	if d == model.DirectionRX {
 		p.TID = -1 // deferred work, in whichever task it interrupted
@@ -167,9 +176,9 @@ func (h Heartbeat) read(s *Stream, queue []queued, cookie uint64, remote uint16,
 			}
 		}
 		r := model.PacketRead{
-			Time: Start.Add(at), Dur: at - q.at, CPU: 1, PID: beatPID, TID: beatPID, NetnsInode: BeatNetns, Cookie: cookie,
+			Time: Start.Add(at), Dur: at - q.at, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
 			Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Stack: q.stack, SizeBytes: 100,
-			Left: uint64(left), LocalAddr: "0.0.0.0", RemoteAddr: beatPeer, Process: "corosync",
+			Left: uint64(left), LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 		}
 		if h.ReadsOnly {
 			r.Dur, r.Stack = 0, 0
@@ -190,7 +199,7 @@ func (h Heartbeat) schedule(s *Stream, seconds int, cookie uint64, end time.Dura
 		}
 		at := Start.Add(to - time.Millisecond)
 		state := func(tid int32, v model.SchedStateEvent) {
-			v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = at, time.Second, 1, beatPID, tid, "corosync"
+			v.Time, v.Dur, v.CPU, v.PID, v.TID, v.Task = at, time.Second, 1, h.PID, tid, "corosync"
 			s.b.AddSchedStateEvent(v)
 		}
 		rest := time.Second
@@ -210,25 +219,25 @@ func (h Heartbeat) schedule(s *Stream, seconds int, cookie uint64, end time.Dura
 			if b.State == model.SchedThrottled {
 				v.Cgroup, v.Limit, v.Period = "/batch", 5*time.Millisecond, 100*time.Millisecond
 			}
-			state(beatPID, v)
+			state(h.PID, v)
 			if b.Rival != nil {
 				r := *b.Rival
 				r.Time, r.Dur, r.Run = at, time.Second, total*998/1000
-				r.VictimPid, r.VictimTID, r.Victim = beatPID, beatPID, "corosync"
+				r.VictimPid, r.VictimTID, r.Victim = int64(h.PID), int64(h.PID), "corosync"
 				s.b.AddSchedRival(r)
 			}
 		}
 		if rest > 0 {
-			state(beatPID, model.SchedStateEvent{
+			state(h.PID, model.SchedStateEvent{
 				State: model.SchedRunning, Total: rest / 100, Longest: 100 * time.Microsecond, Count: 20,
 			})
-			state(beatPID, model.SchedStateEvent{
+			state(h.PID, model.SchedStateEvent{
 				State: model.SchedInput, Total: rest * 99 / 100, Longest: min(rest, 100*time.Millisecond), Count: 10,
 				Cookie: cookie,
 			})
 		}
 		for n := range h.Threads {
-			state(beatPID+1+int32(n), model.SchedStateEvent{
+			state(h.PID+1+int32(n), model.SchedStateEvent{
 				State: model.SchedLock, Total: time.Second, Longest: to, Count: 1, Detail: "futex: futex_wait_queue",
 			})
 		}

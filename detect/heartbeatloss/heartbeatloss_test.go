@@ -184,6 +184,28 @@ var verdicts = []struct {
 		says: []string{"received nothing for 1.5 s: nothing of it reached this host, so the peer or the network was at fault"},
 	},
 	{
+		name: "its queue overflows while it is stopped",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedStopped, 8*time.Second), Full: during(fault+time.Second, fault+8*time.Second),
+		},
+		each: func(s *detecttest.Stream, i int) {
+			if i >= 13 && i < 20 {
+				s.Drop(drop(model.PlaceSocket, 10, 5405, "SOCKET_RCVBUFF", "sock_queue_rcv_skb_reason", ""))
+			}
+		},
+		says: []string{"the program was stopped for"},
+	},
+	{
+		name: "only arrivals are seen, and nothing came",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), ArrivalsOnly: true},
+		says: []string{"received nothing for 1.5 s: nothing of it reached this host", "it did not arrive"},
+	},
+	{
+		name: "only arrivals are seen, and late",
+		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms), ArrivalsOnly: true},
+		says: []string{"reached its socket 500 ms late"},
+	},
+	{
 		name: "peer silent",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+800*ms, false), Timeout: 5 * time.Second},
 		says: []string{
@@ -466,6 +488,9 @@ func TestNoFalseBlame(t *testing.T) {
 		{name: "healthy jitter", beats: []detecttest.Heartbeat{{At: jitter}, {At: jitter, Sends: true, Cookie: 32}}},
 		{name: "one missing", beats: []detecttest.Heartbeat{{At: missing(fault, fault+200*ms, false)}}},
 		{name: "read a little late", beats: []detecttest.Heartbeat{{Held: held(model.SchedWaiting, 150*ms)}}},
+		{name: "stopped, with nobody who sees reads", beats: []detecttest.Heartbeat{
+			{Held: held(model.SchedStopped, 2*time.Second), ArrivalsOnly: true},
+		}},
 		{name: "closed", beats: []detecttest.Heartbeat{{Until: fault + 30*ms}}},
 		{name: "process exits", beats: []detecttest.Heartbeat{{Exit: fault + 30*ms}}},
 		{name: "new period", beats: []detecttest.Heartbeat{{At: func(n int) time.Duration {
@@ -551,6 +576,34 @@ func TestHeldSenderIsNotThePeer(t *testing.T) {
 	if len(list) != 1 || !strings.Contains(list[0].Title, "(knet to 10.0.0.2) was sent 1.4 s late: its sender waited for "+
 		"the disk") {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A sender that is followed on the same host explains what its receiver misses.
+func TestSenderOnThisHost(t *testing.T) {
+	silence := missing(fault, fault+1500*ms, false)
+	s := detecttest.New()
+	s.Device(2, "eth0", 1, "0")
+	detecttest.Heartbeat{At: silence, ReadsOnly: true}.Add(s, 40)
+	from := detecttest.Heartbeat{Sends: true, At: silence, PID: 900, Cookie: 40, Peer: "10.0.0.9",
+		Held: held(model.SchedLock, 1480*ms, later)}
+	from.Add(s, 40)
+	list := detecttest.Latest(ours(detecttest.Run(s.Batch(), 0)))
+	if len(list) != 1 || !strings.Contains(list[0].Title, "its sender waited for a lock") {
+		t.Errorf("%+v", list)
+	}
+}
+
+// A socket that gives its port back has ended, whenever the probe finds that out.
+func TestReleased(t *testing.T) {
+	s := detecttest.New()
+	detecttest.Heartbeat{At: missing(fault, time.Hour, false)}.Add(s, 40)
+	s.Builder().AddPortRelease(model.PortRelease{
+		Time: detecttest.Start.Add(fault + 50*ms), PID: 812, Cookie: 31, Protocol: model.ProtocolUDP, LocalPort: 5405,
+		How: model.HowClose,
+	})
+	if out := ours(detecttest.Run(s.Batch(), 0)); len(out) > 0 {
+		t.Errorf("false alarm:\n%s", detecttest.Dump(out))
 	}
 }
 

@@ -112,9 +112,13 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 			})
 		}
 	case fold.StageLost:
-		m.verdict = unknown
-		if m.exact > 0 {
+		switch {
+		case d.follows(b, &m):
+			m.verdict = silent
+		case m.exact > 0:
 			m.verdict = lostHere
+		default:
+			m.verdict = unknown
 		}
 	case fold.StageUnknown:
 		d.judgeBlind(w, b, &m)
@@ -147,21 +151,32 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	}
 	d.why(w, b, m, m.gap.Delay())
 	held := m.reason != reader.None && m.reason != reader.Busy
+	if local := senderHere(w, b); local != nil && local.QuietIn(m.gap.From, m.gap.To) {
+		m.verdict = silent // its sender is on this host, and has a finding of its own
+		return
+	}
 	tx := d.txOf(w, b)
 	m.sentOn = tx != nil && !tx.QuietIn(m.gap.From, m.gap.To)
 	switch {
 	case held && tx != nil && !m.sentOn:
 		m.verdict = silent // of what was not sent, that flow's own finding speaks: nothing may have been answered
-	case held && slices.ContainsFunc(d.told, func(t told) bool {
-		return t.pid == b.Socket.PID && t.gap != m.gap.ID && t.to >= m.gap.From.Add(m.gap.Length()/2) && t.from <= m.gap.From
-	}):
-		m.verdict = silent // it follows from what the program did not read
+	case held && d.follows(b, m):
+		m.verdict = silent
 	case held:
 		m.verdict = unknown
 	default:
 		m.verdict = absent
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
+}
+
+// follows says that most of a gap lies within one of the same process that has been told: what a program does not read
+// is lost at its full queue, and what it does not answer does not come.
+func (d *heartbeatLoss) follows(b *fold.Beat, m *moment) bool {
+	return slices.ContainsFunc(d.told, func(t told) bool {
+		return t.pid == b.Socket.PID && t.pid > 0 && t.gap != m.gap.ID && t.from <= m.gap.From &&
+			t.to >= m.gap.From.Add(m.gap.Length()/2)
+	})
 }
 
 // judgeBlind judges a gap of a flow of which only the reads are seen.
@@ -187,7 +202,7 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	g := &m.gap
 	pid := b.Socket.PID
 	if slices.ContainsFunc(d.told, func(t told) bool {
-		return t.pid == pid && t.from <= g.To && t.to >= g.From
+		return t.pid == pid && pid > 0 && t.from <= g.To && t.to >= g.From
 	}) {
 		return // it follows from what was not received
 	}
@@ -212,6 +227,22 @@ func (d *heartbeatLoss) txOf(w *detect.Tick, b *fold.Beat) *fold.Beat {
 	}
 	return nil
 }
+
+// senderHere returns the flow that sends what a flow receives, where that is followed on this host; nil for none.
+func senderHere(w *detect.Tick, b *fold.Beat) *fold.Beat {
+	s := b.Socket
+	for _, o := range w.SortedBeats() {
+		if o.Key.Direction == model.DirectionTX && o.Socket.Protocol == s.Protocol && o.Key.Port == s.Port &&
+			(b.Key.Port == 0 || o.Socket.Port == b.Key.Port) && o.Socket.PID != s.PID &&
+			(isAny(s.Local) || o.Key.Remote == s.Local) && (isAny(o.Socket.Local) || b.Key.Remote == "" ||
+			o.Socket.Local == b.Key.Remote) {
+			return o
+		}
+	}
+	return nil
+}
+
+func isAny(address string) bool { return address == "" || address == "0.0.0.0" || address == "::" }
 
 // longStays are the states in which a thread is for long only when something is wrong: their sum counts, as one that is
 // throttled or preempted is so again and again.

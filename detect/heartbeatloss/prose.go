@@ -51,7 +51,11 @@ func (o *flowWords) name() string {
 	if o.remote == "" {
 		peer = ""
 	}
-	text := strings.TrimSpace(fold.Printable(o.knownAs) + " " + peer)
+	known := fold.Printable(o.knownAs)
+	if o.knownAs == o.process {
+		known = ""
+	}
+	text := strings.TrimSpace(known + " " + peer)
 	if text != "" {
 		text = " (" + text + ")"
 	}
@@ -243,11 +247,12 @@ func (t *telling) whyUnknown(who string) string {
 func (t *telling) notRead(f *model.Finding) {
 	g := &t.at.gap
 	waited := g.Queue
-	what := "its packets waited in the queue of the socket for up to " + words.Span(waited)
+	what := "the program did not read: its packets waited in the queue of the socket for up to " + words.Span(waited)
 	if g.Blind {
-		what = words.Plural(g.Waiting, "more packet") + " waited in the queue of the socket when it was read"
+		what = "the program did not read: " + words.Plural(g.Waiting, "more packet") +
+			" waited in the queue of the socket when it did"
 		if g.Waiting == 0 {
-			what = "whether packets wait is not seen: the socket belongs to the root control group"
+			what = "the program did not read; whether packets wait is not seen: the socket belongs to the root control group"
 		}
 	}
 	f.Causes = append(f.Causes, what)
@@ -256,6 +261,8 @@ func (t *telling) notRead(f *model.Finding) {
 	switch {
 	case t.lasts && g.Behind:
 		f.Title = fmt.Sprintf("%s is read %s late: %s", t.who.name(), t.delay, because)
+	case g.Lasts && !t.lasts:
+		f.Title = fmt.Sprintf("%s was not read for %s, until it ended: %s", t.who.name(), words.Span(g.Length()), because)
 	case t.lasts:
 		f.Title = fmt.Sprintf("%s has not been read for %s: %s", t.who.name(), words.Span(g.Length()), because)
 	}
@@ -276,12 +283,13 @@ func (t *telling) timeoutAdvice() string {
 // sentLate is the finding of a host that did not send.
 func (t *telling) sentLate(f *model.Finding) {
 	g := &t.at.gap
-	f.Causes = append(f.Causes, "nothing reached the IP layer for "+words.Span(g.Length())+
+	f.Causes = append(f.Causes, "the host sent late: nothing reached the IP layer for "+words.Span(g.Length())+
 		", where something usually does every "+words.Span(g.Period))
 	because := t.because(f, "sender")
 	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, because)
-	if t.lasts {
-		f.Title = fmt.Sprintf("%s has not been sent for %s: %s", t.who.name(), words.Span(g.Length()), because)
+	if g.Lasts {
+		f.Title = fmt.Sprintf("%s %s sent for %s: %s", t.who.name(), words.Tense(t.lasts, "has not been", "was not"),
+			words.Span(g.Length()), because)
 	}
 	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave the program",
 		"not a queue of this host (qdisc, driver): those are behind the IP layer")
@@ -387,14 +395,15 @@ func (t *telling) lost(f *model.Finding) {
 	if m.verdict == lostHere {
 		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for its port at %s", t.who.name(), received,
 			silence, words.Plural(m.exact, "packet"), dropText(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("%s for %s %s dropped at %s; %s %s missing",
+		f.Causes = append(f.Causes, fmt.Sprintf("lost in the host: %s for %s %s dropped at %s; %s %s missing",
 			words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top),
 			words.Plural(m.gap.Missed, "packet"), words.Tense(m.gap.Missed == 1, "is", "are")))
 		f.RuledOut = append(f.RuledOut, "not the peer or the network: the packets reached this host")
 	} else {
 		f.Title = fmt.Sprintf("%s %s nothing for %s, and may have lost it in this host: %s dropped at %s meanwhile",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("%s %s dropped at %s; whose they were is not known there",
+		f.Causes = append(f.Causes, fmt.Sprintf("maybe lost in the host: %s %s dropped at %s; whose they were is not known "+
+			"there",
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
 	}
 	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read")
@@ -411,7 +420,7 @@ func (t *telling) absent(f *model.Finding) {
 	if !t.lasts {
 		f.Title = strings.Replace(f.Title, "is at fault", "was at fault", 1)
 	}
-	f.Causes = append(f.Causes, "nothing of the flow reached this host, where something usually does every "+
+	f.Causes = append(f.Causes, "it did not arrive: nothing of the flow reached this host, where something usually does every "+
 		words.Span(g.Period))
 	switch {
 	case m.left:
