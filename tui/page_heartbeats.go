@@ -24,8 +24,9 @@ func (u *ui) heartbeatBands(v *view) []band {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
 			out := []string{newLine(u.theme, w).space(1).put(heading, "the way of single packets is not measured here").String()}
 			text := "No packet events are part of this stream, so gaps between heartbeats and the stages from the device to " +
-				"the program cannot be shown: --heartbeat udp:5405 follows a flow on a live Linux host. What follows is the last stage, which is measured: whether programs read their " +
-				"queues in time, and how long watched tasks waited for a CPU."
+				"the program cannot be shown: --heartbeat udp:5405 follows a flow on a live Linux host. What follows is the " +
+				"last stage, which is measured: whether programs read their queues in time, and how long watched tasks waited " +
+				"for a CPU."
 			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
 			}

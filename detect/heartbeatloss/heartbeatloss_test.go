@@ -181,7 +181,9 @@ var verdicts = []struct {
 	{
 		name: "only reads are seen, and none waited",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), ReadsOnly: true},
-		says: []string{"received nothing for 1.5 s: nothing of it reached this host, so the peer or the network was at fault"},
+		says: []string{
+			"received nothing for 1.5 s: nothing of it reached this host, so the peer or the network was at fault",
+		},
 	},
 	{
 		name: "its queue overflows while it is stopped",

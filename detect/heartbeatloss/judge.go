@@ -250,7 +250,8 @@ var longStays = []model.SchedState{
 	model.SchedWaiting, model.SchedThrottled, model.SchedDisk, model.SchedMemory,
 }
 
-// slack is by how much a stay may be longer than the gap that it explains: where it began and ended is not known better.
+// slack is by how much a stay may be longer than the gap that it explains: where it began and ended is not known
+// better.
 const slack = 20 * time.Millisecond
 
 // why finds what kept the program from reading or sending for most of a delay.

@@ -420,8 +420,8 @@ func (t *telling) absent(f *model.Finding) {
 	if !t.lasts {
 		f.Title = strings.Replace(f.Title, "is at fault", "was at fault", 1)
 	}
-	f.Causes = append(f.Causes, "it did not arrive: nothing of the flow reached this host, where something usually does every "+
-		words.Span(g.Period))
+	f.Causes = append(f.Causes, "it did not arrive: nothing of the flow reached this host, where something usually does "+
+		"every "+words.Span(g.Period))
 	switch {
 	case m.left:
 		f.Severity = model.SeverityInfo

@@ -195,8 +195,8 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	case Disk:
 		why = "waited for the disk for " + long
 		causes = []string{thread + " was blocked on storage" + detail}
-		advice = "Take logging and files out of the thread that " + reads + ", or make them asynchronous; not when the disk " +
-			"is at fault: look at iostat first"
+		advice = "Take logging and files out of the thread that " + reads + ", or make them asynchronous; not when the " +
+			"disk is at fault: look at iostat first"
 	case Lock:
 		why = "waited for a lock for " + long
 		causes = []string{thread + " waited for a lock" + detail}
@@ -224,8 +224,8 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	case Asleep:
 		why = "slept for " + long
 		causes = []string{thread + " slept" + detail}
-		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it; not when the program means " +
-			"to pause"
+		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it; not when the program " +
+			"means to pause"
 	default:
 		why = "waited for something else for " + long
 		causes = []string{thread + " waited for other input" + detail}
