@@ -85,6 +85,7 @@ enum hb_what {
 	HB_ARRIVED, /* reached its socket */
 	HB_SENT,    /* reached the IP layer on its way out */
 	HB_REFUSED, /* had reached its socket, and did not get into the queue */
+	HB_CLOSED,  /* no packet: the socket is closed */
 };
 
 /* One packet, in the ringbuf. */
@@ -144,6 +145,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct hb_rate);
 } hb_rates SEC(".maps");
+
+/* The sockets that user space follows, by cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u8);
+} hb_known SEC(".maps");
 
 /* Reserve a record unless this CPU has written too many in this second. */
 static __always_inline void *hb_reserve(u16 kind, u64 size, u64 now)
@@ -311,29 +320,40 @@ static __always_inline bool hb_followed_sock(const struct sock *sk)
 	return hb_followed((u8)sk->sk_protocol, sk->__sk_common.skc_num, bpf_ntohs(sk->__sk_common.skc_dport));
 }
 
-/* A datagram has passed hb_ingress and found the queue full. */
-SEC("tp_btf/udp_fail_queue_rcv_skb")
-int BPF_PROG(hb_refused, int rc, struct sock *sk)
+/* A word about a socket without a packet. */
+static __always_inline void hb_about(u64 cookie, u8 what)
 {
-	struct packet *p;
-	u64 now;
+	u64 now = bpf_ktime_get_boot_ns();
+	struct packet *p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
 
-	if (!hb_followed_sock(sk))
-		return 0;
-	now = bpf_ktime_get_boot_ns();
-	p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
 	if (!p)
-		return 0;
+		return;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->head.time_ns = now;
 	p->head.kind = LB_KIND_PACKET;
 	p->head.cpu = (u16)bpf_get_smp_processor_id();
-	p->cookie = bpf_get_socket_cookie(sk);
-	p->local_port = sk->__sk_common.skc_num;
-	p->protocol = IPPROTO_UDP;
-	p->what = HB_REFUSED;
+	p->cookie = cookie;
+	p->what = what;
 	lb_submit(p);
+}
+
+/* A datagram has passed hb_ingress and found the queue full. */
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(hb_refused, int rc, struct sock *sk)
+{
+	if (hb_followed_sock(sk))
+		hb_about(bpf_get_socket_cookie(sk), HB_REFUSED);
 	return 0;
+}
+
+SEC("cgroup/sock_release")
+int hb_closed(struct bpf_sock *ctx)
+{
+	u64 cookie = bpf_get_socket_cookie(ctx);
+
+	if (bpf_map_lookup_elem(&hb_known, &cookie))
+		hb_about(cookie, HB_CLOSED);
+	return 1;
 }
 
 /* Since 6.3: the program has taken something out of a socket's queue. */

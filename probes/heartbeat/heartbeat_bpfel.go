@@ -85,9 +85,11 @@ type heartbeatSocketEntry struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	heartbeatMapHbKnown      = "hb_known"
 	heartbeatMapHbRates      = "hb_rates"
 	heartbeatMapLbRingbuf    = "lb_ringbuf"
 	heartbeatMapLbState      = "lb_state"
+	heartbeatProgHbClosed    = "hb_closed"
 	heartbeatProgHbEgress    = "hb_egress"
 	heartbeatProgHbIngress   = "hb_ingress"
 	heartbeatProgHbRead      = "hb_read"
@@ -145,6 +147,7 @@ type heartbeatSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatProgramSpecs struct {
+	HbClosed  *ebpf.ProgramSpec `ebpf:"hb_closed"`
 	HbEgress  *ebpf.ProgramSpec `ebpf:"hb_egress"`
 	HbIngress *ebpf.ProgramSpec `ebpf:"hb_ingress"`
 	HbRead    *ebpf.ProgramSpec `ebpf:"hb_read"`
@@ -156,6 +159,7 @@ type heartbeatProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatMapSpecs struct {
+	HbKnown   *ebpf.MapSpec `ebpf:"hb_known"`
 	HbRates   *ebpf.MapSpec `ebpf:"hb_rates"`
 	LbRingbuf *ebpf.MapSpec `ebpf:"lb_ringbuf"`
 	LbState   *ebpf.MapSpec `ebpf:"lb_state"`
@@ -195,6 +199,7 @@ func (o *heartbeatObjects) Close() error {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatMaps struct {
+	HbKnown   *ebpf.Map `ebpf:"hb_known"`
 	HbRates   *ebpf.Map `ebpf:"hb_rates"`
 	LbRingbuf *ebpf.Map `ebpf:"lb_ringbuf"`
 	LbState   *ebpf.Map `ebpf:"lb_state"`
@@ -202,6 +207,7 @@ type heartbeatMaps struct {
 
 func (m *heartbeatMaps) Close() error {
 	return _HeartbeatClose(
+		m.HbKnown,
 		m.HbRates,
 		m.LbRingbuf,
 		m.LbState,
@@ -226,6 +232,7 @@ type heartbeatVariables struct {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatPrograms struct {
+	HbClosed  *ebpf.Program `ebpf:"hb_closed"`
 	HbEgress  *ebpf.Program `ebpf:"hb_egress"`
 	HbIngress *ebpf.Program `ebpf:"hb_ingress"`
 	HbRead    *ebpf.Program `ebpf:"hb_read"`
@@ -235,6 +242,7 @@ type heartbeatPrograms struct {
 
 func (p *heartbeatPrograms) Close() error {
 	return _HeartbeatClose(
+		p.HbClosed,
 		p.HbEgress,
 		p.HbIngress,
 		p.HbRead,

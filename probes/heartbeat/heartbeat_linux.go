@@ -34,6 +34,7 @@ const (
 	whatArrived = iota
 	whatSent
 	whatRefused
+	whatClosed
 )
 
 const protocolVRRP = 112
@@ -63,6 +64,7 @@ type attached struct {
 	stamps    int
 	unstamped string
 	list      *link.Iter
+	known     *cebpf.Map
 	groups    groups
 	// readsSeen says that reads are seen.
 	readsSeen bool
@@ -107,7 +109,7 @@ func (a *attached) start() error {
 	if err != nil {
 		return err
 	}
-	a.list = lk.(*link.Iter)
+	a.list, a.known = lk.(*link.Iter), a.loader.Map(heartbeatMapHbKnown)
 	a.status[partFlows] = ebpf.StatusOf(name, partFlows, nil)
 	reads := a.loader.Try(name, partReads, heartbeatProgHbRead)
 	if a.readsSeen = reads.State == model.ProbeOn; !a.readsSeen {
@@ -234,23 +236,28 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		a.unlisted = true
 		return nil
 	}
-	remote := address(p.Remote, p.Family)
-	if p.What != whatRefused && !s.follows(remote) {
+	at := a.env.Clock.Time(p.Head.TimeNs)
+	switch p.What {
+	case whatRefused:
+		s.queue.refused()
+		return nil
+	case whatClosed:
+		s.present = false
+		a.emitFlow(s, at, b)
 		return nil
 	}
-	at := a.env.Clock.Time(p.Head.TimeNs)
+	remote := address(p.Remote, p.Family)
+	if !s.follows(remote) {
+		return nil
+	}
 	v := model.Packet{
 		Time: at, CPU: int32(p.Head.Cpu), PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: p.Cookie,
 		Protocol: s.protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort, SizeBytes: uint64(p.Size),
 		LocalAddr: address(p.Local, p.Family).String(), RemoteAddr: remote.String(), Process: s.process,
 	}
-	switch p.What {
-	case whatRefused:
-		s.queue.refused()
-		return nil
-	case whatSent:
+	if p.What == whatSent {
 		v.Direction = model.DirectionTX
-	default:
+	} else {
 		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
 		if a.readsSeen {
 			s.queue.arrived(arrival{at, v.Dur, v.RemoteAddr, p.RemotePort, p.Size, p.EndSeq})

@@ -29,7 +29,7 @@ const (
 	listCost  = 100
 	// flowEvery is how often a flow is written again, so that a recording that begins later knows it.
 	flowEvery = 10 * time.Second
-	// maxSockets bounds the sockets that are followed.
+	// maxSockets bounds the sockets that are followed, as the size of hb_known does.
 	maxSockets = 1024
 )
 
@@ -141,6 +141,9 @@ func (a *attached) take(e *heartbeatSocketEntry) *socket {
 	}
 	s.knownAs = knownAs(s.protocol, s.local, s.remotePort, s.process)
 	s.timeout = timeoutOf(matching, s.knownAs, s.pid)
+	if err := a.known.Put(s.cookie, uint8(1)); err != nil {
+		a.env.Log.Warn("follow a socket", "error", err) // its end is then seen at the next listing
+	}
 	a.sockets[s.cookie] = s
 	return s
 }
@@ -159,19 +162,24 @@ func protocolOf(protocol uint8) model.Protocol {
 func (a *attached) emitFlows(now model.Time, b *model.Builder) {
 	for _, cookie := range slices.Sorted(maps.Keys(a.sockets)) {
 		s := a.sockets[cookie]
-		state := a.stateOf(s)
-		if state == s.state && s.written != 0 && now.Sub(s.written) < flowEvery {
+		if a.stateOf(s) == s.state && s.written != 0 && now.Sub(s.written) < flowEvery {
 			continue
 		}
-		s.state, s.written = state, now
-		b.AddFlow(model.Flow{
-			Time: now, PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: cookie, Protocol: s.protocol, LocalPort: s.local,
-			RemotePort: s.remotePort, Timeout: s.timeout, State: state, LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
-			Process: s.process, KnownAs: s.knownAs,
-		})
-		if state == model.FlowEnded {
-			delete(a.sockets, cookie)
-		}
+		a.emitFlow(s, now, b)
+	}
+}
+
+// emitFlow writes what is seen of a socket, and forgets one that is gone.
+func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
+	s.state, s.written = a.stateOf(s), now
+	b.AddFlow(model.Flow{
+		Time: now, PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: s.cookie, Protocol: s.protocol, LocalPort: s.local,
+		RemotePort: s.remotePort, Timeout: s.timeout, State: s.state, LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
+		Process: s.process, KnownAs: s.knownAs,
+	})
+	if s.state == model.FlowEnded {
+		_ = a.known.Delete(s.cookie) // it may not be there
+		delete(a.sockets, s.cookie)
 	}
 }
 
@@ -223,7 +231,7 @@ func (g *groups) want(wanted map[uint64]bool) error {
 			g.links[id] = g.attach(id)
 		}
 		if err := g.links[id].err; err != nil {
-			g.reason = "when packets reach their socket is not seen: " + err.Error()
+			g.reason, g.hint = "when packets reach their socket is not seen: "+err.Error(), ""
 			if errors.Is(err, errRootGroup) {
 				g.hint = "--heartbeat-root follows it all the same, at a cost to every packet of the host; or start the " +
 					"program in a control group of its own: systemd-run --scope"
@@ -249,7 +257,7 @@ func (g *groups) attach(id uint64) *group {
 		return &group{err: err}
 	}
 	have := &group{}
-	for _, hook := range []string{heartbeatProgHbIngress, heartbeatProgHbEgress} {
+	for _, hook := range []string{heartbeatProgHbIngress, heartbeatProgHbEgress, heartbeatProgHbClosed} {
 		lk, err := g.loader.AttachGroup(hook, path)
 		if err != nil {
 			return &group{err: errors.Join(err, have.close())}
