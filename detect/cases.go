@@ -31,6 +31,8 @@ type Case[T any] struct {
 	id string
 	// over says that the fault has ended for good.
 	over bool
+	// news says that what was emitted last is not true any more.
+	news bool
 	// emitted is the time of the last emission, lost the stream's loss when the case began.
 	emitted model.Time
 	lost    uint64
@@ -61,6 +63,9 @@ func (c *Case[T]) Worst(weights ...float64) bool {
 	c.worst = append(c.worst[:0], weights...)
 	return true
 }
+
+// News says that what was said of the case is not true any more, so that it is said anew without waiting.
+func (c *Case[T]) News() { c.news = true }
 
 // ID is the identity of the case's findings.
 func (c *Case[T]) ID() string { return c.id }
@@ -169,10 +174,10 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 			}
 			t.Work(buildSteps)
 			f := s.finish(t, c, build(c), true)
-			if !c.Open || f.Severity != c.last.Severity || t.Now.Sub(c.emitted) >= s.Settings.UpdateEvery.Std() {
+			if !c.Open || c.news || f.Severity != c.last.Severity || t.Now.Sub(c.emitted) >= s.Settings.UpdateEvery.Std() {
 				s.emit(t, c, f, emit)
 			}
-			c.Open = true
+			c.Open, c.news = true, false
 		case c.Open:
 			c.Raised = 0
 			if c.over || t.Now.Sub(c.Seen) >= s.Settings.ClearAfter.Std() {

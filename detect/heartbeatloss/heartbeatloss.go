@@ -46,6 +46,8 @@ type lateFlow struct {
 	latest, worst moment
 	// lasts says that the last gap lasts.
 	lasts bool
+	// open says that the gap that was last said lasted when it was said.
+	open bool
 	// drops are what the host has dropped since the last gap began.
 	drops []dropped
 }
@@ -196,6 +198,10 @@ func (d *heartbeatLoss) raise(w *detect.Tick, in *detect.Case[lateFlow], b *fold
 	}
 	data.beat, data.gap, data.latest, data.drops = b, m.gap.ID, *m, drops
 	data.who = wordsOf(w, b)
+	if data.open != m.gap.Lasts {
+		data.open = m.gap.Lasts
+		in.News()
+	}
 	data.lasts = m.gap.Lasts
 	if data.worst.gap.ID == m.gap.ID || m.gap.Delay() >= data.worst.gap.Delay() {
 		data.worst = *m

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -31,8 +32,8 @@ func heartbeatScenarios() []*Scenario {
 			Expect: beat("was read", "late", "was stopped"), Run: beatsUnread},
 		{Name: "heartbeat-reader-frozen", Doc: "the control group of the reader of heartbeats is frozen for 1.5 s",
 			Expect: beat("was read", "late", "frozen"), Run: beatsFrozen},
-		{Name: "heartbeat-behind-realtime", Doc: "a SCHED_FIFO task holds the CPU of the reader of heartbeats for 3 s",
-			Expect: beat("was read", "late", "no CPU", "SCHED_FIFO 50"), Run: beatsBehindRealtime},
+		{Name: "heartbeat-behind-realtime", Doc: "a SCHED_FIFO task and another one hog the CPU of the reader of heartbeats for 3 s",
+			Expect: beat("was read", "late", "no CPU behind"), Allow: []string{"heartbeat-loss"}, Run: beatsBehindRealtime},
 		{Name: "heartbeat-reader-locked", Doc: "the reader of heartbeats waits for a file lock for 1.2 s",
 			Expect: beat("was read", "late", "lock"), Run: beatsLocked},
 		{Name: "heartbeat-ends", Doc: "a flow of heartbeats that ends: its sender, then its reader", Run: beatsEnd},
@@ -159,16 +160,23 @@ func beatsFrozen(ctx context.Context, e *Env) error {
 }
 
 func beatsBehindRealtime(ctx context.Context, e *Env) error {
-	if _, _, err := e.beats(ctx, []string{"-cpu", "1"}, []string{"-cpu", "0"}); err != nil {
+	if _, _, err := e.beats(ctx, []string{"-cpu", "1", "-nice", "19"}, []string{"-cpu", "0"}); err != nil {
 		return err
 	}
-	var hog *Process
+	// The kernel leaves other tasks 5 % of a CPU that real-time ones hog: a second hog takes those.
+	var hogs []*Process
 	return e.during(ctx, 3*time.Second,
-		func() (err error) {
-			hog, err = e.Start(ctx, "", "hog", "-cpu", "1", "-fifo", "50")
-			return err
+		func() error {
+			for _, priority := range [][]string{nil, {"-fifo", "50"}} {
+				hog, err := e.Start(ctx, "", "hog", append([]string{"-cpu", "1"}, priority...)...)
+				if err != nil {
+					return err
+				}
+				hogs = append(hogs, hog)
+			}
+			return nil
 		},
-		func() error { return hog.stop() })
+		func() error { return errors.Join(hogs[0].stop(), hogs[1].stop()) })
 }
 
 func beatsLocked(ctx context.Context, e *Env) error {

@@ -29,6 +29,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define HB_UNKNOWN ((u32)~0)
 
+/* Whether the kernel says to programs of control groups which task sends. */
+const volatile bool hb_names_sender;
 /* Whether the kernel lets programs read its memory by a helper. */
 const volatile bool hb_can_read;
 
@@ -96,11 +98,12 @@ struct packet {
 	u32 local[4], remote[4]; /* network byte order; IPv4 in the first */
 	u32 size;    /* payload */
 	u32 end_seq; /* TCP: sequence number behind its last byte */
+	u32 tid;     /* the thread that sends, 0 unknown */
 	u16 local_port, remote_port; /* host byte order */
 	u8 protocol; /* IPPROTO_* */
 	u8 family;   /* AF_INET or AF_INET6 */
 	u8 what;     /* enum hb_what */
-	u8 pad;
+	u8 pad[5];
 };
 
 /* A read of a program, in the ringbuf. */
@@ -275,7 +278,14 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	p->head.time_ns = now;
 	p->head.kind = LB_KIND_PACKET;
 	p->head.cpu = (u16)bpf_get_smp_processor_id();
-	p->head.pid = 0; /* 6.1 does not say here */
+	p->head.pid = 0;
+	p->tid = 0;
+	if (hb_names_sender && what == HB_SENT) {
+		u64 id = bpf_get_current_pid_tgid();
+
+		p->head.pid = id >> 32;
+		p->tid = (u32)id;
+	}
 	p->cookie = bpf_get_socket_cookie(skb);
 	p->age_ns = 0;
 	if (what == HB_ARRIVED && skb->tstamp) {
@@ -298,7 +308,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	p->protocol = protocol;
 	p->family = family;
 	p->what = what;
-	p->pad = 0;
+	__builtin_memset(p->pad, 0, sizeof(p->pad));
 	lb_submit(p);
 	return 1;
 }

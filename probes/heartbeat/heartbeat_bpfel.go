@@ -39,12 +39,13 @@ type heartbeatPacket struct {
 	Remote     [4]uint32
 	Size       uint32
 	EndSeq     uint32
+	Tid        uint32
 	LocalPort  uint16
 	RemotePort uint16
 	Protocol   uint8
 	Family     uint8
 	What       uint8
-	Pad        uint8
+	Pad        [5]uint8
 }
 
 type heartbeatRead struct {
@@ -85,24 +86,25 @@ type heartbeatSocketEntry struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	heartbeatMapHbKnown      = "hb_known"
-	heartbeatMapHbRates      = "hb_rates"
-	heartbeatMapLbRingbuf    = "lb_ringbuf"
-	heartbeatMapLbState      = "lb_state"
-	heartbeatProgHbClosed    = "hb_closed"
-	heartbeatProgHbEgress    = "hb_egress"
-	heartbeatProgHbIngress   = "hb_ingress"
-	heartbeatProgHbRead      = "hb_read"
-	heartbeatProgHbRefused   = "hb_refused"
-	heartbeatProgHbSockets   = "hb_sockets"
-	heartbeatVarHbCanRead    = "hb_can_read"
-	heartbeatVarHbTaiAheadNs = "hb_tai_ahead_ns"
-	heartbeatVarHbTcpPorts   = "hb_tcp_ports"
-	heartbeatVarHbUdpPorts   = "hb_udp_ports"
-	heartbeatVarHbVrrp       = "hb_vrrp"
-	heartbeatVarUnusedEntry  = "unused_entry"
-	heartbeatVarUnusedPacket = "unused_packet"
-	heartbeatVarUnusedRead   = "unused_read"
+	heartbeatMapHbKnown       = "hb_known"
+	heartbeatMapHbRates       = "hb_rates"
+	heartbeatMapLbRingbuf     = "lb_ringbuf"
+	heartbeatMapLbState       = "lb_state"
+	heartbeatProgHbClosed     = "hb_closed"
+	heartbeatProgHbEgress     = "hb_egress"
+	heartbeatProgHbIngress    = "hb_ingress"
+	heartbeatProgHbRead       = "hb_read"
+	heartbeatProgHbRefused    = "hb_refused"
+	heartbeatProgHbSockets    = "hb_sockets"
+	heartbeatVarHbCanRead     = "hb_can_read"
+	heartbeatVarHbNamesSender = "hb_names_sender"
+	heartbeatVarHbTaiAheadNs  = "hb_tai_ahead_ns"
+	heartbeatVarHbTcpPorts    = "hb_tcp_ports"
+	heartbeatVarHbUdpPorts    = "hb_udp_ports"
+	heartbeatVarHbVrrp        = "hb_vrrp"
+	heartbeatVarUnusedEntry   = "unused_entry"
+	heartbeatVarUnusedPacket  = "unused_packet"
+	heartbeatVarUnusedRead    = "unused_read"
 )
 
 // loadHeartbeat returns the embedded CollectionSpec for heartbeat.
@@ -169,14 +171,15 @@ type heartbeatMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatVariableSpecs struct {
-	HbCanRead    *ebpf.VariableSpec `ebpf:"hb_can_read"`
-	HbTaiAheadNs *ebpf.VariableSpec `ebpf:"hb_tai_ahead_ns"`
-	HbTcpPorts   *ebpf.VariableSpec `ebpf:"hb_tcp_ports"`
-	HbUdpPorts   *ebpf.VariableSpec `ebpf:"hb_udp_ports"`
-	HbVrrp       *ebpf.VariableSpec `ebpf:"hb_vrrp"`
-	UnusedEntry  *ebpf.VariableSpec `ebpf:"unused_entry"`
-	UnusedPacket *ebpf.VariableSpec `ebpf:"unused_packet"`
-	UnusedRead   *ebpf.VariableSpec `ebpf:"unused_read"`
+	HbCanRead     *ebpf.VariableSpec `ebpf:"hb_can_read"`
+	HbNamesSender *ebpf.VariableSpec `ebpf:"hb_names_sender"`
+	HbTaiAheadNs  *ebpf.VariableSpec `ebpf:"hb_tai_ahead_ns"`
+	HbTcpPorts    *ebpf.VariableSpec `ebpf:"hb_tcp_ports"`
+	HbUdpPorts    *ebpf.VariableSpec `ebpf:"hb_udp_ports"`
+	HbVrrp        *ebpf.VariableSpec `ebpf:"hb_vrrp"`
+	UnusedEntry   *ebpf.VariableSpec `ebpf:"unused_entry"`
+	UnusedPacket  *ebpf.VariableSpec `ebpf:"unused_packet"`
+	UnusedRead    *ebpf.VariableSpec `ebpf:"unused_read"`
 }
 
 // heartbeatObjects contains all objects after they have been loaded into the kernel.
@@ -218,14 +221,15 @@ func (m *heartbeatMaps) Close() error {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatVariables struct {
-	HbCanRead    *ebpf.Variable `ebpf:"hb_can_read"`
-	HbTaiAheadNs *ebpf.Variable `ebpf:"hb_tai_ahead_ns"`
-	HbTcpPorts   *ebpf.Variable `ebpf:"hb_tcp_ports"`
-	HbUdpPorts   *ebpf.Variable `ebpf:"hb_udp_ports"`
-	HbVrrp       *ebpf.Variable `ebpf:"hb_vrrp"`
-	UnusedEntry  *ebpf.Variable `ebpf:"unused_entry"`
-	UnusedPacket *ebpf.Variable `ebpf:"unused_packet"`
-	UnusedRead   *ebpf.Variable `ebpf:"unused_read"`
+	HbCanRead     *ebpf.Variable `ebpf:"hb_can_read"`
+	HbNamesSender *ebpf.Variable `ebpf:"hb_names_sender"`
+	HbTaiAheadNs  *ebpf.Variable `ebpf:"hb_tai_ahead_ns"`
+	HbTcpPorts    *ebpf.Variable `ebpf:"hb_tcp_ports"`
+	HbUdpPorts    *ebpf.Variable `ebpf:"hb_udp_ports"`
+	HbVrrp        *ebpf.Variable `ebpf:"hb_vrrp"`
+	UnusedEntry   *ebpf.Variable `ebpf:"unused_entry"`
+	UnusedPacket  *ebpf.Variable `ebpf:"unused_packet"`
+	UnusedRead    *ebpf.Variable `ebpf:"unused_read"`
 }
 
 // heartbeatPrograms contains all programs after they have been loaded into the kernel.

@@ -14,6 +14,8 @@ import (
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -142,7 +144,8 @@ func (a *attached) load(canRead bool) error {
 	udp, tcp, vrrp := ports(a.env.Options.Heartbeats)
 	for variable, value := range map[string]any{
 		heartbeatVarHbUdpPorts: udp, heartbeatVarHbTcpPorts: tcp, heartbeatVarHbVrrp: vrrp,
-		heartbeatVarHbCanRead: canRead, heartbeatVarHbTaiAheadNs: taiAhead(),
+		heartbeatVarHbNamesSender: features.HaveProgramHelper(cebpf.CGroupSKB, asm.FnGetCurrentPidTgid) == nil,
+		heartbeatVarHbCanRead:     canRead, heartbeatVarHbTaiAheadNs: taiAhead(),
 	} {
 		if err := spec.Variables[variable].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", variable, err)
@@ -257,6 +260,10 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	}
 	if p.What == whatSent {
 		v.Direction = model.DirectionTX
+		// Deferred work sends in the name of whoever it interrupts: acknowledgements, what is sent once more.
+		if p.Tid != 0 && int32(p.Head.Pid) == s.pid {
+			v.TID = int32(p.Tid)
+		}
 	} else {
 		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
 		if a.readsSeen {
