@@ -25,25 +25,17 @@ const (
 	causeSlow
 	// causeStopped: the program has read nothing for so long that it does not read any more.
 	causeStopped
-	// causeNoCPU: the reader could have run, and other tasks had its CPU.
+	// causeNoCPU: the reader could have run, and other tasks had its CPU. From here on these are the causes of package
+	// reader, in its order.
 	causeNoCPU
-	// causeThrottled: its control group had used up its CPU quota.
-	causeThrottled
-	// causeFrozen: its control group was frozen.
-	causeFrozen
-	// causeSuspended: it was stopped by a signal or a debugger.
-	causeSuspended
-	// causeDisk, causeLock and causeMemory: it waited for something else.
-	causeDisk
-	causeLock
-	causeMemory
-	// causeAsleep: it slept.
-	causeAsleep
-	// causeElsewhere: it waited for another socket or file.
-	causeElsewhere
-	// causeBusy: it computed, and left its socket alone.
-	causeBusy
-	causes // their number
+)
+
+// Some of those causes, and the number of all.
+const (
+	causeFrozen    = causeNoCPU + overflowCause(reader.Frozen-reader.NoCPU)
+	causeSuspended = causeNoCPU + overflowCause(reader.Suspended-reader.NoCPU)
+	causeBusy      = causeNoCPU + overflowCause(reader.Busy-reader.NoCPU)
+	causes         = causeBusy + 1
 )
 
 // heldCause is a cause that kept the program from reading.

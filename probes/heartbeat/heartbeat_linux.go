@@ -39,8 +39,6 @@ const (
 	whatClosed
 )
 
-const protocolVRRP = 112
-
 // Probe follows the packets of chosen flows.
 type Probe struct{}
 
