@@ -173,11 +173,13 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 				continue
 			}
 			t.Work(buildSteps)
+			opens := !c.Open
+			c.Open = true // also while it is described: what opens again goes on
 			f := s.finish(t, c, build(c), true)
-			if !c.Open || c.news || f.Severity != c.last.Severity || t.Now.Sub(c.emitted) >= s.Settings.UpdateEvery.Std() {
+			if opens || c.news || f.Severity != c.last.Severity || t.Now.Sub(c.emitted) >= s.Settings.UpdateEvery.Std() {
 				s.emit(t, c, f, emit)
 			}
-			c.Open, c.news = true, false
+			c.news = false
 		case c.Open:
 			c.Raised = 0
 			if c.over || t.Now.Sub(c.Seen) >= s.Settings.ClearAfter.Std() {

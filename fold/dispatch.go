@@ -26,11 +26,14 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	switch e.Kind {
 	case model.KindProcess:
 		w.State.ApplyEvent(b, e)
-		if v, _ := b.Process(e); v.State == model.ProcessExited {
+		switch v, _ := b.Process(e); {
+		case v.State == model.ProcessExited:
 			if w.judged {
 				w.Ports.processEnded(v.PID, e.Time)
 			}
 			w.flowsEnded(v.PID, e.Time)
+		case w.judged:
+			w.Ports.processNamed(v.PID)
 		}
 	case model.KindMeta,
 		model.KindProbe,

@@ -11,6 +11,7 @@ const (
 	forgetBeat    = 10 * time.Minute
 	forgetDrop    = 2 * time.Minute
 	forgetFailure = time.Minute
+	forgetEnd     = time.Minute
 	// forgetHolder is for processes that hold nothing any more.
 	forgetHolder = 5 * time.Minute
 	// forgetReuse is for pools that are no longer known.

@@ -3,6 +3,7 @@ package fold
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/model"
@@ -34,8 +35,13 @@ type Ports struct {
 	Families map[familyKey]*Family
 	// Reuse follows how each bounded pool's ports come back into use.
 	Reuse map[state.PoolKey]*Reuse
-	// resting are the rests whose end is known, soonest first.
-	rests restQueue
+	// resting are the rests whose end is known, soonest first; restsSeen says that
+	// the stream has told of one.
+	rests     restQueue
+	restsSeen bool
+	// endsSeen says that the stream has told of the end of a process; ends are those of the last while.
+	endsSeen bool
+	ends     map[int32]model.Time
 	// ticks counts the ticks so far; audits the audits seen.
 	ticks  int
 	Audits int
@@ -56,6 +62,7 @@ func newPortFacts(room *budget.Budget) *Ports {
 		Families: make(map[familyKey]*Family),
 		Reuse:    make(map[state.PoolKey]*Reuse),
 		levels:   make(map[state.PoolKey]*Level),
+		ends:     make(map[int32]model.Time),
 	}
 }
 
@@ -141,11 +148,17 @@ type Holder struct {
 	Holds model.Histogram
 	// Family are the processes of its program, nil without one.
 	Family *Family
-	// empty is since when nothing has been held, 0 while something is; burst is
-	// how many ports were given back in the second that ended with it.
+	// empty is since when nothing has been held, 0 while something is; burst is how
+	// many ports that were held at once were given back in the second that ended with it.
 	empty model.Time
 	burst uint64
-	// ended is when the process was seen to have ended; 0 not, or it took a port since.
+	// goesOn says that it has gone on after it gave back all at once.
+	goesOn bool
+	// run is how many were held when they began to be given back and no other was
+	// taken since, 0 while none has been given back.
+	run uint64
+	// ended is when the process was seen to end; 0 not, or it took a port since. Its
+	// last ports may be given back afterwards.
 	ended model.Time
 	// most is the most that it held in the second that was recorded last, top in the one under way.
 	most, top int
@@ -181,9 +194,9 @@ func (h *Holder) Most() int { return max(h.most, h.top) }
 // Ended says that the process was seen to end; of a family, each of its processes.
 func (h *Holder) Ended() bool {
 	if h.IsFamily() {
-		return !slices.ContainsFunc(h.Family.Members, func(m *Holder) bool { return m.ended == 0 })
+		return !slices.ContainsFunc(h.Family.Members, func(m *Holder) bool { return !m.Ended() })
 	}
-	return h.ended != 0
+	return h.ended != 0 && h.Held == 0
 }
 
 // GoneAtOnce says that a process holds nothing any more and gave back what it
@@ -193,7 +206,8 @@ func (h *Holder) GoneAtOnce(n int) bool { return h.empty != 0 && h.burst >= uint
 
 // take counts a port that was taken.
 func (h *Holder) take(how model.How, present bool, at model.Time) {
-	h.empty, h.ended = 0, 0
+	h.goesOn = h.goesOn || h.GoneAtOnce(endsWith)
+	h.empty, h.ended, h.run = 0, 0, 0
 	h.Held++
 	if int(how) < len(h.How) {
 		h.How[how]++
@@ -213,6 +227,9 @@ func (h *Holder) take(how model.How, present bool, at model.Time) {
 
 // give counts a port that was given back after it had been held for a while.
 func (h *Holder) give(held time.Duration, present bool, at model.Time) {
+	if h.run == 0 {
+		h.run = uint64(max(h.Held, 0))
+	}
 	h.Held--
 	if present {
 		h.present--
@@ -228,7 +245,7 @@ func (h *Holder) give(held time.Duration, present bool, at model.Time) {
 		h.long[h.Ticks%LongSeconds]++
 	}
 	if h.Held == 0 {
-		h.empty, h.burst = at, h.ReleasedIn.sum(h.Ticks-1, h.Ticks)
+		h.empty, h.burst = at, min(h.run, h.ReleasedIn.sum(h.Ticks-1, h.Ticks))
 	}
 }
 
@@ -244,10 +261,22 @@ func (p *Ports) processEnded(pid int32, at model.Time) {
 	if !p.room.Spend("ends of processes", len(p.holders)) {
 		return
 	}
+	p.endsSeen = true
+	if _, known := p.ends[pid]; known || p.room.Take("ends of processes", endBytes) {
+		p.ends[pid] = at
+	}
 	for _, h := range p.holders {
-		if h.Key.PID == pid && h.Held == 0 {
+		if h.Key.PID == pid {
 			h.ended = at
 		}
+	}
+}
+
+// processNamed notes that the number of a process that has ended is another's now.
+func (p *Ports) processNamed(pid int32) {
+	if p.ends[pid] != 0 {
+		delete(p.ends, pid)
+		p.room.Give(endBytes)
 	}
 }
 
@@ -320,10 +349,16 @@ type Failures struct {
 	// Count is how many there were since First, Second how many of them in the second being judged.
 	Count, Second uint64
 	First, Last   model.Time
-	ByProcess     map[ProcessKey]uint64
+	ByProcess     map[ProcessKey]Refused
 	Errors        map[string]uint64
 	// bytes is what they take of the budget.
 	bytes int
+}
+
+// Refused counts failed allocations of one process, the last of them at a time.
+type Refused struct {
+	Count uint64
+	Last  model.Time
 }
 
 // ProcessKey is a process; numbers are used again, so the name is part of it.
@@ -366,9 +401,10 @@ func (p *Ports) apply(w *Fold, c *state.PortChange, e *model.Event) {
 	}
 	if rested && (laid || !rests) {
 		p.tupleAdd(&restBefore, -1)
-		p.reuseOf(w, &restBefore, func(r *Reuse, _ uint64) { r.free(restBefore.LocalPort, e.Time) })
+		p.reuseOf(w, &restBefore, func(r *Reuse, _ uint64) { r.endRest(restBefore.LocalPort, e.Time) })
 	}
 	if laid {
+		p.restsSeen = true
 		ports.Mark(rest, markApart)
 		p.tupleAdd(&restAfter, 1)
 		p.reuseOf(w, &restAfter, func(r *Reuse, _ uint64) { r.rest(restAfter.LocalPort) })
@@ -391,6 +427,7 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 	if port.Shared() || port.LocalPort == 0 {
 		return markApart
 	}
+	p.processNamed(port.PID)
 	p.tupleAdd(port, 1)
 	if u := p.Tuples[tupleOf(port)]; u != nil {
 		u.Taken = e.Time
@@ -416,8 +453,7 @@ func (p *Ports) acquire(w *Fold, port *state.Port, e *model.Event) (mark uint32)
 	if f := h.Family; f != nil && f.Sum != nil {
 		f.Sum.take(port.How, present, e.Time)
 	}
-	p.reuseOf(w, port, func(r *Reuse, size uint64) {
-		r.expect(size)
+	p.reuseOf(w, port, func(r *Reuse, _ uint64) {
 		r.take(port.LocalPort, ProcessKey{port.PID, port.Process}, e.Time)
 	})
 	return mark
@@ -581,8 +617,9 @@ func (p *Ports) HolderList(match func(*Holder) bool) []*Holder {
 }
 
 // beginTick ends the second in every holder's history, when it has been seen
-// for long enough, and ends the rests that are over.
-func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
+// for long enough, and ends the rests that are over. A port may rest for rest
+// without a word of the stream.
+func (p *Ports) beginTick(now model.Time, st *state.State, whole bool, rest time.Duration) {
 	p.ticks++
 	for _, h := range p.holders {
 		if whole {
@@ -611,6 +648,8 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		if now.Sub(r.last) > forgetReuse && st.Pools[k] == nil {
 			p.room.Give(reuseBytes + len(r.ports)*reusedBytes)
 			delete(p.Reuse, k)
+		} else if pool := st.Pools[k]; pool != nil {
+			r.expect(now, pool.Size, rest)
 		}
 	}
 	for len(p.rests) > 0 && p.rests[0].at <= now {
@@ -623,7 +662,7 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool) {
 		p.tupleAdd(&port, -1)
 		if pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort); ok {
 			if r := p.Reuse[pool]; r != nil {
-				r.free(port.LocalPort, end.at)
+				r.endRest(port.LocalPort, end.at)
 			}
 		}
 		p.dropRest(st, &port, end.at)
@@ -636,6 +675,12 @@ func (p *Ports) endTick(now model.Time) {
 		f.Second = 0
 	}
 	p.forgetSearches(now)
+	for pid, at := range p.ends {
+		if now.Sub(at) > forgetEnd {
+			delete(p.ends, pid)
+			p.room.Give(endBytes)
+		}
+	}
 }
 
 // dropRest takes a port whose rest is over out of the state, as the release
@@ -711,18 +756,37 @@ func (w *Fold) EphemeralPool(protocol model.Protocol, netns int64) (state.PoolKe
 	return key, found
 }
 
-// rpcPool returns the pool from which the RPC runtime takes its ports.
-func (w *Fold) rpcPool() (key state.PoolKey) {
+// rpcPool returns the pool from which the RPC runtime takes its ports of a
+// protocol: the one of the registry, one that the user calls rpc, or the only one
+// that the user has named.
+func (w *Fold) rpcPool(protocol model.Protocol) state.PoolKey {
 	if !w.room.Spend("refused RPC calls", 2*len(w.State.Pools)) {
-		return key
+		return state.PoolKey{}
 	}
-	found := false
+	const registry, called, named = 2, 1, 0
+	var best state.PoolKey
+	rank, count := -1, 0
 	for k, pool := range w.State.Pools {
-		if pool.Source == model.PoolRPC && (!found || ComparePools(k, key) < 0) {
-			key, found = k, true
+		if pool.Netns != 0 || pool.Source != model.PoolRPC && pool.Source != model.PoolConfigured ||
+			protocol != model.ProtocolUnknown && pool.Protocol != protocol {
+			continue
+		}
+		r := named
+		switch {
+		case pool.Source == model.PoolRPC:
+			r = registry
+		case strings.Contains(strings.ToLower(pool.Name), "rpc"):
+			r = called
+		}
+		count++
+		if r > rank || r == rank && ComparePools(k, best) < 0 {
+			best, rank = k, r
 		}
 	}
-	return key
+	if rank == named && count > 1 {
+		return state.PoolKey{} // any of them
+	}
+	return best
 }
 
 // PoolSize returns how many ports a pool has, 0 for one that is not known.

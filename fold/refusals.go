@@ -22,7 +22,7 @@ func (p *Ports) fail(w *Fold, v *model.PortFail) {
 		Netns:    v.Netns,
 		port:     v.LocalPort,
 		Taken:    v.LocalPort != 0,
-		NoneLeft: v.LocalPort == 0 && noPortLeft(v.ErrorName),
+		NoneLeft: v.LocalPort == 0 && (noPortLeft(v.ErrorName) || v.How == model.HowBindAny && v.ErrorName == "EADDRINUSE"),
 	}
 	switch {
 	case v.LocalPort != 0:
@@ -30,7 +30,7 @@ func (p *Ports) fail(w *Fold, v *model.PortFail) {
 			k.Pool, k.port = pool, 0 // one group to a pool: its ports are tried one after the other
 		}
 	case v.How == model.HowRPC:
-		k.Pool = w.rpcPool()
+		k.Pool = w.rpcPool(v.Protocol)
 	default:
 		k.Pool, _ = w.EphemeralPool(v.Protocol, v.Netns)
 	}
@@ -45,7 +45,7 @@ func (p *Ports) fail(w *Fold, v *model.PortFail) {
 }
 
 func (p *Ports) rpcFail(w *Fold, v *model.RPCCall) {
-	k := FailKey{Pool: w.rpcPool(), NoneLeft: true}
+	k := FailKey{Pool: w.rpcPool(model.ProtocolUnknown), NoneLeft: true}
 	p.addFailure(w, k, k.Pool.Protocol, model.HowRPC, v.Time, ProcessKey{v.PID, v.Process}, "RPC_S_OUT_OF_RESOURCES")
 }
 
@@ -79,7 +79,7 @@ func (p *Ports) addFailure(
 			Protocol:  protocol,
 			How:       how,
 			First:     at,
-			ByProcess: make(map[ProcessKey]uint64),
+			ByProcess: make(map[ProcessKey]Refused),
 			Errors:    make(map[string]uint64),
 		}
 		p.Fails[k] = f
@@ -103,19 +103,20 @@ func (f *Failures) count(room *budget.Budget, who ProcessKey, errorName string) 
 		}
 		return true
 	}
-	if _, known := f.ByProcess[who]; take(known, who.Name) {
-		f.ByProcess[who]++
+	if n, known := f.ByProcess[who]; take(known, who.Name) {
+		f.ByProcess[who] = Refused{n.Count + 1, f.Last}
 	}
 	if _, known := f.Errors[errorName]; take(known, errorName) {
 		f.Errors[errorName]++
 	}
 }
 
-// RefusedWithin returns the failed allocations in a pool since a time.
-func (p *Ports) RefusedWithin(pool state.PoolKey, since model.Time) uint64 {
+// RefusedWithin returns the failed allocations in a pool since a time; taken says
+// that those of a certain port count, which is taken.
+func (p *Ports) RefusedWithin(pool state.PoolKey, since model.Time, taken bool) uint64 {
 	var n uint64
 	for k, f := range p.Fails {
-		if k.Pool == pool && f.Last >= since && !k.Connect && !k.Taken {
+		if k.Pool == pool && f.Last >= since && !k.Connect && (taken || !k.Taken) {
 			n += f.Count
 		}
 	}

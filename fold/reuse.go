@@ -32,8 +32,10 @@ type Reuse struct {
 	recent  [reuseSamples]acquisition
 	Draws   int
 	inOrder int
-	// Expected is how many reuses a random choice among the free ports would have given.
+	// Expected is how many reuses a random choice among the free ports would have
+	// given; drawn are the acquisitions since it was last added to.
 	Expected float64
+	drawn    int
 	FreeUsed int
 	Held     int
 	Resting  int
@@ -89,6 +91,7 @@ func (r *Reuse) take(port uint16, by ProcessKey, at model.Time) {
 	}
 	r.recent[r.Draws%reuseSamples] = acquisition{port, at}
 	r.Draws++
+	r.drawn++
 	u := r.ports[port]
 	if u == nil {
 		if !r.room.Take("ports that are followed", reusedBytes) {
@@ -112,14 +115,6 @@ func (r *Reuse) take(port uint16, by ProcessKey, at model.Time) {
 	*u = ReusePort{held: true, by: by}
 }
 
-// expect adds to the number of reuses that a random choice would have given:
-// the share of the free ports, just before an acquisition, that had been used.
-func (r *Reuse) expect(size uint64) {
-	if free := int(size) - r.Held - r.Resting; free > 0 {
-		r.Expected += float64(r.FreeUsed) / float64(free)
-	}
-}
-
 // NeverReuses says that the ports are taken once each and not again, although
 // the choice is not simply the next higher port.
 func (r *Reuse) NeverReuses() bool {
@@ -141,6 +136,13 @@ func (r *Reuse) free(port uint16, at model.Time) {
 		r.FreeUsed++
 	}
 	u.held, u.resting, u.freeSince = false, false, at
+}
+
+// endRest frees a port whose rest has ended, unless it has been taken meanwhile.
+func (r *Reuse) endRest(port uint16, at model.Time) {
+	if u := r.ports[port]; u != nil && u.resting {
+		r.free(port, at)
+	}
 }
 
 func (r *Reuse) rest(port uint16) {
@@ -170,31 +172,68 @@ func (r *Reuse) UsualIdle() time.Duration {
 	return sorted[n*95/100]
 }
 
+// expect adds to the number of reuses that a random choice would have given: the
+// share of the free ports that had been used, and have not just been given back.
+func (r *Reuse) expect(now model.Time, size uint64, rest time.Duration) {
+	if r.drawn == 0 {
+		return
+	}
+	used := r.FreeUsed
+	if rest > 0 {
+		used = 0
+		for _, u := range r.ports {
+			if u.freeSince != 0 && u.freeSince <= now.Add(-rest) {
+				used++
+			}
+		}
+	}
+	if free := int(size) - r.Held - r.Resting; free > 0 {
+		r.Expected += float64(r.drawn) * min(1, float64(used)/float64(free))
+	}
+	r.drawn = 0
+}
+
+// FreePort is a port that has been used, is neither held nor at rest, and who had it last.
+type FreePort struct {
+	Port  uint16
+	Since model.Time
+	By    ProcessKey
+}
+
 // Vanished returns the ports that are neither held nor at rest and have been
-// passed over for longer than factor times what is usual, and who held how
-// many of them last.
-func (r *Reuse) Vanished(now model.Time, factor float64) (ports int, byPID []PIDCount) {
+// passed over for longer than factor times what is usual, and than rest.
+func (r *Reuse) Vanished(now model.Time, factor float64, rest time.Duration) []FreePort {
 	usual := r.UsualIdle()
 	if usual == 0 {
-		return 0, nil
+		return nil
 	}
-	limit := time.Duration(factor * float64(max(usual, time.Second)))
+	limit := max(rest, time.Duration(factor*float64(max(usual, time.Second))))
 	var highest uint16
 	for _, a := range r.recent[:min(r.Draws, reuseSamples)] {
 		if now.Sub(a.at) < limit/2 {
 			highest = max(highest, a.port)
 		}
 	}
-	counts := make(map[int32]PIDCount)
+	// An allocator that takes the lowest free port never passes one over:
+	// its idle ports lie above everything that it takes.
+	return slices.DeleteFunc(r.FreeSince(now.Add(-limit)-1), func(f FreePort) bool { return f.Port >= highest })
+}
+
+// FreeSince returns the ports that had been used and were free at a time, as they still are.
+func (r *Reuse) FreeSince(at model.Time) (list []FreePort) {
 	for port, u := range r.ports {
-		// An allocator that takes the lowest free port never passes one over:
-		// its idle ports lie above everything that it takes.
-		if u.freeSince != 0 && now.Sub(u.freeSince) > limit && port < highest {
-			ports++
-			u.countTo(counts)
+		if u.freeSince != 0 && u.freeSince <= at {
+			list = append(list, FreePort{port, u.freeSince, u.by})
 		}
 	}
-	return ports, sortedCounts(counts)
+	slices.SortFunc(list, func(a, b FreePort) int { return cmp.Compare(a.Port, b.Port) })
+	return list
+}
+
+// StillFree says that a port has not been taken since.
+func (r *Reuse) StillFree(f FreePort) bool {
+	u := r.ports[f.Port]
+	return u != nil && u.freeSince == f.Since
 }
 
 // PIDCount is a number of ports of a process, whose name may be empty.
@@ -205,55 +244,88 @@ type PIDCount struct {
 	named model.Time
 }
 
-// countTo counts a port for the process that had it last. The name is that of
-// the process which had one last: numbers of processes are used again.
-func (u *ReusePort) countTo(counts map[int32]PIDCount) {
-	c := counts[u.by.PID]
-	c.PID = u.by.PID
-	c.Count++
-	if u.by.Name != "" && (u.freeSince > c.named || u.freeSince == c.named && u.by.Name > c.Name) {
-		c.Name, c.named = u.by.Name, u.freeSince
+// CountByPID counts ports by who had them last, the largest count first. The name
+// is that of the process which had one last: numbers of processes are used again.
+func CountByPID(ports []FreePort) []PIDCount {
+	counts := make(map[int32]PIDCount)
+	for _, f := range ports {
+		c := counts[f.By.PID]
+		c.PID = f.By.PID
+		c.Count++
+		if f.By.Name != "" && (f.Since > c.named || f.Since == c.named && f.By.Name > c.Name) {
+			c.Name, c.named = f.By.Name, f.Since
+		}
+		counts[f.By.PID] = c
 	}
-	counts[u.by.PID] = c
-}
-
-// sortedCounts returns the counts, largest first.
-func sortedCounts(counts map[int32]PIDCount) []PIDCount {
 	return slices.SortedFunc(maps.Values(counts), func(a, b PIDCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.PID, b.PID))
 	})
 }
 
-// FreeHolders returns how many ports had been used and were free at a time, as
-// they still are, and who last held them.
-func (r *Reuse) FreeHolders(at model.Time) (ports int, byPID []PIDCount) {
-	counts := make(map[int32]PIDCount)
-	for _, u := range r.ports {
-		if u.freeSince != 0 && u.freeSince <= at {
-			ports++
-			u.countTo(counts)
-		}
+// UnseenRest is how long a port may rest after its close without a word of the
+// stream: captures of Windows tell of no rest. 0 where the stream tells of it.
+func (w *Fold) UnseenRest() time.Duration {
+	if !w.Windows() || w.Ports.restsSeen {
+		return 0
 	}
-	return ports, sortedCounts(counts)
+	return w.limits.RestWindows
 }
 
-// Lives says that a process still holds ports, or has taken one lately and not
-// ended since: what it last held has not simply ended with it.
-func (p *Ports) Lives(pid int32, now model.Time) bool {
+// Lives says that a process holds ports, or has lately shown that it has not
+// ended: what it last held has not simply ended with it.
+func (w *Fold) Lives(pid int32) bool {
+	p := w.Ports
+	if w.SeenToEnd(pid) {
+		return false
+	}
+	// Where the stream tells of the ends of processes, it would tell of this one's.
+	// Captures of Windows that name processes do.
+	_, told := w.State.Processes[pid]
+	told = told && (p.endsSeen || w.Windows())
+	refused := p.lastRefused(pid)
 	for _, h := range p.holders {
-		if h.Key.PID != pid || h.Ended() || h.GoneAtOnce(endsWith) {
+		if h.Key.PID != pid {
+			continue
+		}
+		// It was refused a port, or took another, after it had given back all.
+		sign := max(refused, h.last)
+		if h.GoneAtOnce(endsWith) && !h.goesOn {
+			if sign > h.empty || told && w.Now.Sub(h.empty) >= endsWithin {
+				return true
+			}
 			continue
 		}
 		usual := time.Duration(0) // between two of its ports
 		if h.Acquired > 0 {
 			usual = h.last.Sub(h.First) / time.Duration(h.Acquired)
 		}
-		if h.Held > 0 || h.last != 0 && now.Sub(h.last) < max(livesFor, 4*usual) {
+		if h.Held > 0 || sign != 0 && w.Now.Sub(sign) < max(livesFor, 4*usual) {
 			return true
 		}
 	}
-	return false
+	return told && w.Windows() || refused != 0 && w.Now.Sub(refused) < livesFor
 }
+
+// SeenToEnd says that the stream has told of the end of a process within the last minute.
+func (w *Fold) SeenToEnd(pid int32) bool { return w.Ports.ends[pid] != 0 }
+
+// lastRefused returns when a process was last refused a port, 0 not lately.
+func (p *Ports) lastRefused(pid int32) (at model.Time) {
+	for _, f := range p.Fails {
+		if f.Last <= at {
+			continue
+		}
+		for who, n := range f.ByProcess {
+			if who.PID == pid {
+				at = max(at, n.Last)
+			}
+		}
+	}
+	return at
+}
+
+// endsWithin is how long after a process gave back its ports its end is told of, where it is.
+const endsWithin = 5 * time.Second
 
 // endsWith is how many ports a process gives back at once that is taken to have ended.
 const endsWith = 16

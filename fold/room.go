@@ -38,6 +38,7 @@ const (
 	holderBytes   = 4 << 10 // with the history of what it holds
 	tupleBytes    = int(unsafe.Sizeof(Tuple{}))*3/2 + 64
 	failBytes     = int(unsafe.Sizeof(FailKey{}))*3/2 + int(unsafe.Sizeof(Failures{})) + 512
+	endBytes      = 48
 	failedBytes   = int(unsafe.Sizeof(ProcessKey{}))*3/2 + 48
 	searchBytes   = int(unsafe.Sizeof(SearchKey{}))*3/2 + int(unsafe.Sizeof(Search{})) + 128
 	searchedBytes = 24

@@ -62,6 +62,26 @@ type moment struct {
 // taken is how many ports nobody else can have.
 func (m *moment) taken() int { return m.used + m.resting }
 
+// text says how many ports are in use and at rest.
+func (m *moment) text(p model.Protocol) string {
+	taken := fmt.Sprintf("%s of %s ports", words.Number(m.taken()), words.Number(m.size))
+	switch {
+	case m.resting > 0 && m.used == 0:
+		return taken + " " + atRest(p) + ", none in use"
+	case m.resting > 0:
+		return fmt.Sprintf("%s taken, %s in use and %s %s", taken, words.Number(m.used), words.Number(m.resting), atRest(p))
+	}
+	return taken + " in use"
+}
+
+// atRest names the rest of a protocol's ports.
+func atRest(p model.Protocol) string {
+	if p == model.ProtocolTCP {
+		return "at rest (TIME_WAIT)"
+	}
+	return "at rest"
+}
+
 // holderCount is a number of ports of a process.
 type holderCount struct {
 	process fold.ProcessKey
@@ -154,9 +174,10 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 	for _, pool := range w.State.SortedPools() {
 		key := state.PoolKey{Name: pool.Name, Protocol: pool.Protocol, Netns: pool.Netns}
 		size := int(pool.Size)
-		if uint64(size) < d.settings.MinPorts {
-			continue
+		if size < 2 {
+			continue // a conflict over one port
 		}
+		small := uint64(size) < d.settings.MinPorts
 		// TCP connections of several destinations share ports: only ports that
 		// are bound are taken for everyone.
 		used, resting := pool.Used, pool.Resting
@@ -172,15 +193,19 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 		known := d.pools.Get(caseKey)
 		var in *detect.Case[exhausted]
 		switch {
-		case refused.fresh && share >= d.settings.FullShare:
+		case refused.fresh && share >= d.settings.FullShare && (!small || refused.noneLeft || refused.recent >= uint64(size)):
 			in = d.pools.Raise(w, caseKey, w.Now-fold.Second)
 			in.Raised = max(in.Raised, confirmExhaustion)
+		case small: // it is meant to be full, as long as nobody asks for more
 		case share >= d.settings.WarnShare:
 			in = d.pools.Raise(w, caseKey, w.Now-fold.Second)
 		case share >= d.settings.ClearShare:
 			in = d.pools.Keep(w, caseKey)
 		}
 		refused.count(known, in)
+		if known != nil && known.Open {
+			w.Claim(detect.PoolRefusals{Pool: key}) // it may have been emptied within the second
+		}
 		if in == nil {
 			continue
 		}
@@ -327,9 +352,10 @@ type refusal struct {
 	recent, second uint64
 	by             []holderCount
 	errors         []string
-	// last is when the last was, fresh says that there is one that counts.
-	last  model.Time
-	fresh bool
+	// last is when the last was, fresh says that there is one that counts, noneLeft
+	// that one says itself that no port is left.
+	last            model.Time
+	fresh, noneLeft bool
 }
 
 // count adds the refusals of the second to a case: in is the one that is judged,
@@ -357,10 +383,10 @@ func (d *portExhaustion) refused(w *detect.Tick, match func(fold.FailKey) bool) 
 		f := w.Ports.Fails[k]
 		r.recent += f.Count
 		r.second += f.Second
-		r.last = max(r.last, f.Last)
+		r.last, r.noneLeft = max(r.last, f.Last), r.noneLeft || k.NoneLeft
 		r.fresh = r.fresh || w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std()
 		for p, c := range f.ByProcess {
-			who[p] += int(c)
+			who[p] += int(c.Count)
 		}
 		for e := range f.Errors {
 			names[e] = true
@@ -426,16 +452,7 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Subject.Port = data.tuple.RemotePort
 		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.tuple.Remote), data.tuple.RemotePort)
 	}
-	taken := fmt.Sprintf("%s of %s ports", words.Number(at.taken()), words.Number(at.size))
-	inUse := taken + " in use"
-	switch {
-	case at.resting > 0 && at.used == 0:
-		inUse = taken + " at rest (TIME_WAIT), none in use"
-	case at.resting > 0:
-		inUse = fmt.Sprintf(
-			"%s taken, %s in use and %s at rest (TIME_WAIT)", taken, words.Number(at.used), words.Number(at.resting),
-		)
-	}
+	inUse := at.text(data.pool.Protocol)
 	share := fold.Ratio(float64(at.taken()), float64(at.size))
 	if data.refused > 0 {
 		f.Severity = model.SeverityCritical
@@ -494,9 +511,10 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"most of them %s at rest (TIME_WAIT): ports were used faster than they come back; %s rest for %s each, "+
+				"most of them %s %s: ports were used faster than they come back; %s rest for %s each, "+
 					"so the pool is empty when more than about %s a second are used",
 				words.Tense(ongoing, "are", "were"),
+				atRest(data.pool.Protocol),
 				words.Plural(at.size, "port"),
 				words.Span(w.RestTime()),
 				words.Rate(float64(at.size)/w.RestTime().Seconds()),
@@ -528,37 +546,47 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			f.RuledOut, "not rest (TIME_WAIT): all of them "+words.Tense(ongoing, "are", "were")+" open sockets",
 		)
 	}
-	switch {
-	case data.shares():
-		f.Advice = []string{
+	f.Advice = data.advice(ongoing, w.Windows())
+	return f
+}
+
+// advice says what to do about the worst moment.
+func (e *exhausted) advice(ongoing, windows bool) []string {
+	keep := "keep connections open and reuse them; not when the peer closes them after each request anyway"
+	widen := "widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
+		"fills any range"
+	if windows {
+		widen = "widen the pool (netsh int ipv4 set dynamicport, or the range that was configured); not when a process leaks: " +
+			"it fills any range"
+	}
+	switch at := &e.worst; {
+	case e.shares() && !windows:
+		return []string{
 			"set IP_BIND_ADDRESS_NO_PORT before the bind to a local address: each destination then has the whole range; not " +
 				"when the program needs to know its port before it connects",
 			"stop or fix the largest holder; not when all holders hold about the same",
 		}
+	case at.resting > at.used && windows:
+		return []string{keep, widen}
 	case at.resting > at.used:
-		f.Advice = []string{
-			"keep connections open and reuse them; not when the peer closes them after each request anyway",
+		return []string{
+			keep,
 			"net.ipv4.tcp_tw_reuse=1 lets connect take ports that have rested for a second; not through NAT that reorders " +
 				"time stamps, and it does not help programs that bind a port before they connect",
 		}
-	case !data.isPool:
-		f.Advice = []string{
+	case !e.isPool:
+		return []string{
 			"spread the connections over more local or remote addresses, or share them; not when the peer is what holds " +
 				"them open",
-			"widen net.ipv4.ip_local_port_range; not when a process leaks: it fills any range",
+			widen,
 		}
 	case !ongoing:
-		f.Advice = []string{
+		return []string{
 			"find why the largest holder took so many; not when all holders held about the same: then the pool is too small",
-			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
-				"fills any range",
-		}
-	default:
-		f.Advice = []string{
-			"stop or fix the largest holder; not when all holders hold about the same: then the pool is too small",
-			"widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
-				"fills any range",
+			widen,
 		}
 	}
-	return f
+	return []string{
+		"stop or fix the largest holder; not when all holders hold about the same: then the pool is too small", widen,
+	}
 }

@@ -29,6 +29,14 @@ type refusals struct {
 	by       []holderCount
 	holders  []holderCount
 	errors   []string
+	// rested are the ports of the pool that were given back so lately that they may
+	// rest, without a word of the stream; rest is for how long a port does.
+	rested int
+	rest   time.Duration
+	// most is the share of the pool from which that explains the refusals.
+	most float64
+	// windows says whose range it is, used that a port of the pool was ever seen taken.
+	windows, used bool
 }
 
 // minRefusals is the number of refusals from which they are reported.
@@ -39,10 +47,14 @@ const minRefusals = 3
 type refusalCases struct {
 	settings Settings
 	cases    detect.Cases[refusals]
+	// explained are how many refusals something else has explained.
+	explained map[fold.FailKey]uint64
 }
 
 func newRefusals(s Settings, l detect.Lifecycle) refusalCases {
-	d := refusalCases{settings: s, cases: detect.NewCases[refusals](name, l)}
+	d := refusalCases{
+		settings: s, cases: detect.NewCases[refusals](name, l), explained: make(map[fold.FailKey]uint64),
+	}
 	d.cases.Instant = true
 	return d
 }
@@ -53,10 +65,17 @@ func (d *refusalCases) report(w *detect.Tick, emit func(model.Finding)) {
 }
 
 func (d *refusalCases) judge(w *detect.Tick) {
+	maps.DeleteFunc(d.explained, func(k fold.FailKey, n uint64) bool {
+		return w.Ports.Fails[k] == nil || w.Ports.Fails[k].Count < n
+	})
 	for _, k := range w.Ports.SortedFails() {
+		if !k.NoneLeft {
+			continue
+		}
 		f := w.Ports.Fails[k]
-		if !k.NoneLeft || w.Claimed(detect.PoolRefusals{Pool: k.Pool}) ||
+		if w.Claimed(detect.PoolRefusals{Pool: k.Pool}) ||
 			k.Connect && w.Claimed(detect.TargetRefusals{Netns: k.Netns, Remote: k.Remote, Port: k.RemotePort}) {
+			d.explained[k] = f.Count
 			continue
 		}
 		key := "refused/" + f.Protocol.String() + "/" + fold.Printable(k.Pool.Name)
@@ -70,8 +89,9 @@ func (d *refusalCases) judge(w *detect.Tick) {
 			key += "/netns" + words.Itoa(k.Netns)
 		}
 		var in *detect.Case[refusals]
-		switch fresh := w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std(); {
-		case fresh && f.Count >= minRefusals:
+		count := f.Count - d.explained[k]
+		switch fresh := count > 0 && w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std(); {
+		case fresh && count >= minRefusals:
 			in = d.cases.Raise(w, key, f.First)
 		case fresh:
 			in = d.cases.Keep(w, key)
@@ -80,18 +100,29 @@ func (d *refusalCases) judge(w *detect.Tick) {
 			continue
 		}
 		data := &in.Data
-		data.protocol, data.rpc = f.Protocol, f.How == model.HowRPC
+		data.protocol, data.rpc, data.windows = f.Protocol, f.How == model.HowRPC, w.Windows()
+		data.most = d.settings.WarnShare
 		data.remote, data.rport = k.Remote, k.RemotePort
-		data.count = max(data.count, f.Count)
+		data.count = max(data.count, count)
 		who := make(map[fold.ProcessKey]int)
 		for p, n := range f.ByProcess {
-			who[p] = int(n)
+			who[p] = int(n.Count)
 		}
 		data.by, data.errors = rank(who), slices.Sorted(maps.Keys(f.Errors))
 		if pool := w.State.Pools[k.Pool]; pool != nil {
 			data.pool, data.seen = pool, pool.Used+pool.Resting
 			data.holders = holdersOf(w, func(p *state.Port) bool { return pool.Contains(p.Protocol, p.Netns, p.LocalPort) })
+			data.mayRest(w, k.Pool, f.Last)
 		}
+	}
+}
+
+// mayRest counts the ports of a pool that may have been at rest at a time.
+func (r *refusals) mayRest(w *detect.Tick, pool state.PoolKey, at model.Time) {
+	reuse := w.Ports.Reuse[pool]
+	r.used = r.used || reuse != nil || r.seen > 0
+	if r.rest = w.UnseenRest(); r.rest > 0 && reuse != nil {
+		r.rested = len(reuse.FreeSince(at)) - len(reuse.FreeSince(at.Add(-r.rest)))
 	}
 }
 
@@ -103,6 +134,9 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 		Subject:  model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: data.protocol.String()},
 	}
 	who, what := "Windows", words.Plural(data.count, "request")+" for a "+strings.ToUpper(data.protocol.String())+" port"
+	if !data.windows {
+		who = "The kernel"
+	}
 	if data.rpc {
 		who, what = "The RPC runtime", words.Plural(data.count, "request")+" for a port"
 		f.Subject.Protocol = ""
@@ -145,14 +179,71 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 			)
 		}
 	}
-	f.Causes = []string{
-		"the status itself says that the range is used up; the capture does not show by whom: ports that were taken " +
-			"before it began are in no event",
-		"the real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under " +
-			"HKLM\\Software\\Microsoft\\Rpc\\Internet)",
-	}
+	data.explain(&f, ongoing)
+	return f
+}
+
+// explain says what is known of the reason, and what to do.
+func (r *refusals) explain(f *model.Finding, ongoing bool) {
 	f.RuledOut = []string{"not a conflict over one port: the requests left the choice to the system"}
-	if data.rpc {
+	pool, taken := r.pool, r.seen+r.rested
+	most := pool != nil && float64(taken) >= r.most*float64(pool.Size)
+	switch {
+	case most && r.rested > 0:
+		f.Evidence = append(f.Evidence, detect.Evidence(
+			"of these given back within "+words.Span(r.rest)+": they may be at rest", float64(r.rested), "ports",
+		))
+		f.Causes = []string{
+			fmt.Sprintf(
+				"%s of %s ports of the pool %s given back within the last %s, for which a closed port rests: the pool is empty "+
+					"when more than about %s a second are used",
+				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had been"), words.Span(r.rest),
+				words.Rate(float64(pool.Size)/r.rest.Seconds()),
+			),
+			"ports that a runtime loses look the same until that time has passed (KB 814622): those that are not used again by " +
+				"then will be called vanished",
+		}
+		f.Advice = []string{
+			"keep bindings open and reuse them; not when the server closes them after each call anyway",
+			"widen the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) and the firewall's rule with it; not when " +
+				"ports turn out to be lost: a leak fills any range",
+		}
+		return
+	case most && !r.windows:
+		f.Causes = []string{fmt.Sprintf(
+			"%s of %s ports of the range are taken, most by connections: connect shares a port between destinations, and a bind "+
+				"needs one that nobody has",
+			words.Number(taken), words.Number(pool.Size),
+		)}
+	case pool != nil && !r.used:
+		f.Causes = []string{fmt.Sprintf(
+			"no port of the pool %s was taken while it was observed: the range that is really used is another one, is empty, or "+
+				"all of its ports had been taken before",
+			words.Pool(pool),
+		)}
+	case pool == nil && r.rpc:
+		f.Causes = []string{
+			"no range of the RPC runtime is known: name it with --pool rpc=udp:LOW-HIGH to have it judged",
+		}
+	}
+	if !r.windows {
+		f.Causes = append(
+			f.Causes, "the error itself says that no port of the range is free for this bind; ports that are reserved "+
+				"(net.ipv4.ip_local_reserved_ports) are never given out",
+		)
+		f.Advice = []string{
+			"read net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports in the network namespace of the program, " +
+				"and widen what is left between them; not when ss -tuan shows the range in use: then find who holds it",
+		}
+		return
+	}
+	f.Causes = append(f.Causes,
+		"the status itself says that the range is used up; the capture does not show by whom: ports that were taken "+
+			"before it began are in no event",
+		"the real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under "+
+			"HKLM\\Software\\Microsoft\\Rpc\\Internet)",
+	)
+	if r.rpc {
 		f.Causes = append(
 			f.Causes,
 			"ports of the RPC runtime stay with a process until it ends, and a port that it has lost is no open socket",
@@ -163,14 +254,13 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a dump of " +
 				"it have been saved: they name the leak",
 		}
-	} else {
-		f.Advice = []string{
-			fmt.Sprintf("count who holds the ports while it happens: netstat -ano, or Get-NetUDPEndpoint and "+
-				"Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s has the real "+
-				"range", cmp.Or(data.protocol.String(), "tcp")),
-			"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one " +
-				"process leaks: it fills any range",
-		}
+		return
 	}
-	return f
+	f.Advice = []string{
+		fmt.Sprintf("count who holds the ports while it happens: netstat -ano, or Get-NetUDPEndpoint and "+
+			"Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s has the real "+
+			"range", cmp.Or(r.protocol.String(), "tcp")),
+		"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one " +
+			"process leaks: it fills any range",
+	}
 }

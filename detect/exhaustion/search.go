@@ -95,6 +95,20 @@ func (d *portExhaustion) judgeSearches(w *detect.Tick, full map[state.PoolKey]bo
 			data.worst = at
 		}
 	}
+	// Who finds a port now and then, and none again, still searches.
+	for _, c := range d.searches.All() {
+		if w.Now.Sub(c.Data.last()) <= d.settings.FailuresFor.Std() {
+			d.searches.Keep(w, c.Key)
+		}
+	}
+}
+
+// last is when a search was last refused a port.
+func (s *search) last() (at model.Time) {
+	for _, by := range s.refused {
+		at = max(at, by.last)
+	}
+	return at
 }
 
 // maxSearchers bounds the processes that are counted by name.
@@ -165,18 +179,7 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 	if len(by) > 1 {
 		searcher += fmt.Sprintf(" and %s", words.Plural(len(by)-1, "other process", "other processes"))
 	}
-	inUse := fmt.Sprintf("%s of %s ports in use", words.Number(at.taken()), words.Number(at.size))
-	switch {
-	case at.resting > 0 && at.used == 0:
-		inUse = fmt.Sprintf(
-			"%s of %s ports at rest (TIME_WAIT), none in use", words.Number(at.taken()), words.Number(at.size),
-		)
-	case at.resting > 0:
-		inUse = fmt.Sprintf(
-			"%s of %s ports taken, %s in use and %s at rest (TIME_WAIT)", words.Number(at.taken()),
-			words.Number(at.size), words.Number(at.used), words.Number(at.resting),
-		)
-	}
+	inUse := at.text(data.protocol)
 	f.Title = fmt.Sprintf(
 		"%s %s %s in vain for a free port: the range %s exhausted, %s; %s refused",
 		searcher, words.Tense(ongoing, "searches", "searched"), name, words.Tense(ongoing, "is", "was"), inUse,
@@ -221,9 +224,9 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"most of them %s at rest (TIME_WAIT): a port that was bound before its connection stays taken for everyone for %s "+
+				"most of them %s %s: a port that was bound before its connection stays taken for everyone for %s "+
 					"after the close, so the range is empty when more than about %s connections a second are made from it",
-				words.Tense(ongoing, "are", "were"), words.Span(w.RestTime()),
+				words.Tense(ongoing, "are", "were"), atRest(data.protocol), words.Span(w.RestTime()),
 				words.Rate(float64(at.size)/w.RestTime().Seconds()),
 			),
 		)

@@ -10,15 +10,17 @@ import (
 
 // turns is a stream of a pool of 100 ports that a process takes in turn, ten in
 // each second for 20 ms each, so that a port lies free for 9.98 s. From one minute
-// on it passes every fifth of them over; it goes on until the given second. It keeps
-// a port of its own: it lives.
-func turns(until, length int) func() *model.Batch {
+// on it passes every fifth of them over; it goes on until the given second. What keeps
+// a port of its own lives.
+func turns(until, length int, keeps bool) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
 		s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
 		own := detecttest.Leaker()
 		own.LPort = 7000
-		s.Acquire(0, own)
+		if keeps {
+			s.Acquire(0, own)
+		}
 		s.Seconds(length, func(i int) {
 			s.Quiet()
 			for n := range 10 {
@@ -40,10 +42,10 @@ func turns(until, length int) func() *model.Batch {
 func vanishBoundaries() []detecttest.Boundary {
 	const free, usual = 40_729 * time.Millisecond, 9980 * time.Millisecond
 	return []detecttest.Boundary{
-		{Setting: "leak.vanished_ports", At: 20, Says: "vanished", Stream: turns(150, 150)},
+		{Setting: "leak.vanished_ports", At: 20, Says: "vanished", Stream: turns(150, 150, true)},
 		// The last of them is free from 59.27 s on, the last judgement from 99.999 s.
 		{Setting: "leak.vanished_factor", At: float64(free-1) / float64(usual), Next: float64(free+1) / float64(usual),
-			Says: "20 ports of pool", Stream: turns(100, 100)},
+			Says: "20 ports of pool", Stream: turns(100, 100, true)},
 		// A slow leak: its five steps span 20 of the 30 s, and 20 ports; three others come back.
 		{Setting: "leak.proof_after", At: 20 * time.Second, Says: "port-leak",
 			With:   map[string]string{"leak.min_ports": "1000", "leak.min_ports_fast": "1000"},
@@ -51,8 +53,9 @@ func vanishBoundaries() []detecttest.Boundary {
 		{Setting: "leak.given_back", At: 0.15, Upper: true, Says: "port-leak",
 			With:   map[string]string{"leak.min_ports": "1000", "leak.min_ports_fast": "1000"},
 			Stream: taking(slices.Repeat([]int{1}, 30), append([]int{0, 1, 1, 1}, make([]int, 26)...))},
-		// The last of them is missed at 100 s.
-		{Setting: "leak.keep_for", At: 30 * time.Second, Upper: true, Says: "until 130", Stream: turns(139, 139)},
+		// Nothing is seen of the process from 104 s on.
+		{Setting: "leak.keep_for", At: 30 * time.Second, Upper: true, Says: "until 134",
+			Stream: turns(100, 150, false)},
 		{Setting: "leak.vanished_ports", At: 350, Says: "never takes a port again", Stream: neverReused},
 	}
 }

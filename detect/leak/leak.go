@@ -60,8 +60,10 @@ type leak struct {
 	at moment
 	// began is when the holder's growth began, grew when it last grew.
 	began, grew model.Time
-	// starved is when it last wanted a port and the pool had none.
-	starved model.Time
+	// starved is when it last wanted a port and the pool had none; starves says that it
+	// was within the last moments, refused that it was within the last minute.
+	starved          model.Time
+	starves, refused bool
 	// releasedBase is how many the holder had released when it began.
 	releasedBase uint64
 	// rested is how many ports of the pool rest by now.
@@ -268,7 +270,8 @@ func (d *portLeak) judge(w *detect.Tick, h *fold.Holder) {
 	in = d.cases.Raise(w, key, since)
 	data := &in.Data
 	if data.holder == nil || data.peak == 0 {
-		data.holder, data.began, data.releasedBase = h, since, h.Released
+		data.holder, data.began = h, since
+		data.releasedBase = h.Released - h.SumOver(&h.ReleasedIn, int((w.Now.Sub(since)+time.Second-1)/time.Second))
 		d.of[h] = in
 	}
 	data.scale, data.proven, data.refuted = scale, data.proven || proven, false
@@ -285,6 +288,8 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 		data.peak, data.grew = h.Growth(), w.Now
 	}
 	d.stopped(w, h, data)
+	data.starves = data.starved != 0 && w.Now.Sub(data.starved) <= suspicionFor
+	data.refused = data.starved != 0 && w.Now.Sub(data.starved) <= time.Minute
 	d.remember(w, h, data)
 	d.threaten(w, h, data)
 	data.fate = fateOf(h, data)
@@ -328,19 +333,39 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 }
 
 // stopped says of a holder that grows no more for want of ports that it still
-// would: a pool without a free port proves nothing in its favour. One that has
-// taken most of the pool and kept each is as proven as by growing for as long.
+// would: a range without a free port proves nothing in its favour. One that has
+// taken most of the range and kept each is as proven as by growing for as long.
 func (d *portLeak) stopped(w *detect.Tick, h *fold.Holder, data *leak) {
-	pool := w.State.Pools[h.Key.Pool]
-	if pool == nil || pool.Size == 0 || h.Growth() < data.peak ||
-		w.Ports.RefusedWithin(h.Key.Pool, w.Now.Add(-time.Second)) == 0 {
+	if h.Growth() < data.peak {
+		return
+	}
+	size, wants := wanted(w, h)
+	if !wants {
 		return
 	}
 	data.starved = w.Now
-	if uint64(h.Held)*2 >= pool.Size && h.Released == data.releasedBase && !data.refuted &&
+	if uint64(h.Held)*2 >= size && h.Released == data.releasedBase && !data.refuted &&
 		w.Now.Sub(data.began) >= d.settings.ProofAfter.Std() {
 		data.proven = true
 	}
+}
+
+// wanted says that ports were refused within the last second where the holder has
+// its own, and how many there are.
+func wanted(w *detect.Tick, h *fold.Holder) (size uint64, wants bool) {
+	since := w.Now.Add(-time.Second)
+	if pool := w.State.Pools[h.Key.Pool]; pool != nil && pool.Size > 0 {
+		// Who chooses ports itself is refused one after the other.
+		full := uint64(pool.Used+pool.Resting) >= pool.Size
+		if w.Ports.RefusedWithin(h.Key.Pool, since, full) > 0 {
+			return pool.Size, true
+		}
+	}
+	s := w.Ports.Searches[fold.SearchKey{PID: h.Key.PID, Protocol: h.Key.Protocol, Netns: h.Key.Netns}]
+	if s != nil && s.Last >= since && s.InVain(w.Now) {
+		return uint64(s.High) - uint64(s.Low) + 1, true
+	}
+	return 0, false
 }
 
 // suspicionFor is how long growth may pause before it is no longer suspected.
@@ -443,12 +468,12 @@ func (d *portLeak) slow(w *detect.Tick, h *fold.Holder) (scale fold.Scale, prove
 		return scale, false, false
 	case float64(grown) > maxSlow*scale.Span().Seconds(): // the other scales see it
 		return scale, false, false
-	case float64(h.SumOver(&h.ReleasedIn, seconds)) > d.settings.GivenBack*float64(grown):
+	case !momentary(h) && float64(h.SumOver(&h.ReleasedIn, seconds)) > d.settings.GivenBack*float64(grown):
 		return scale, false, false
 	case d.unsure(w, h, scale, grown):
 		return scale, false, false
 	}
-	return scale, kept >= verdict, true
+	return scale, kept >= d.least(w, h, verdict), true
 }
 
 const (
@@ -484,7 +509,7 @@ func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grow
 	// A process that gives most of its ports back within moments shows what it
 	// means to give back: what it keeps stands out sooner.
 	churns := released >= 4*uint64(grown) && h.Short*10 >= h.Released*9
-	if !churns && float64(released) > d.settings.GivenBack*float64(acquired) && scale.Seconds < 60 {
+	if !momentary(h) && float64(released) > d.settings.GivenBack*float64(acquired) && scale.Seconds < 60 {
 		return false
 	}
 	need := d.settings.MinPorts
@@ -515,6 +540,13 @@ func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grow
 	}
 	return uint64(grown) >= need
 }
+
+// momentary says that what a process gives back it gives back within moments: that
+// says nothing of what it keeps.
+func momentary(h *fold.Holder) bool { return h.Released >= fewReleases && h.Short*10 >= h.Released*9 }
+
+// fewReleases is the number of ports given back from which that is a habit.
+const fewReleases = 16
 
 // portsToStart is how many ports a process may take just by starting.
 const portsToStart = 8

@@ -101,8 +101,12 @@ func (d *portLeak) outcome(data *leak, ongoing bool) string {
 		return fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
 	case !data.proven:
 		return "; too early to call it a leak"
-	case data.forecast && data.filling.Left == 0:
+	case data.starves && data.at.pool == nil:
+		return "; the range that it searches is exhausted"
+	case data.forecast && data.filling.Left == 0, data.starves:
 		return "; the pool is exhausted"
+	case data.refused && data.at.pool != nil:
+		return "; the pool has refused allocations within the last minute"
 	case data.forecast:
 		return fmt.Sprintf("; the pool will be exhausted in %s", spanRange(data.filling))
 	}
@@ -126,7 +130,7 @@ func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Ev
 		list = append(list, detect.Evidence("kept by "+words.Task(m.process, m.pid), float64(m.kept), "ports"))
 	}
 	list = append(list, at.poolIn()...)
-	if data.forecast && ongoing && !data.refuted && data.fate == kept {
+	if data.forecast && !data.refused && ongoing && !data.refuted && data.fate == kept {
 		list = append(list, detect.Evidence("pool exhausted in", data.filling.Left.Seconds(), "s"))
 		if data.proven {
 			list = append(

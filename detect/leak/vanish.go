@@ -17,112 +17,160 @@ import (
 // vanishing is a pool whose ports go missing: nobody holds them, they do not
 // rest, and they are not taken again (the class of Microsoft's KB 814622).
 type vanishing struct {
-	pool    state.PoolKey
-	reuse   *fold.Reuse
-	missing int
-	byPID   []fold.PIDCount
-	grew    model.Time
+	pool state.PoolKey
+	// limits is the pool as last known.
+	limits *state.Pool
+	reuse  *fold.Reuse
+	// ports are those that are missing, at is what it looked like when most were.
+	ports []fold.FreePort
+	at    vanished
+	// refused counts the refusals within 10 s, at most; never says that no port is ever taken again.
 	refused uint64
-	first   model.Time
-	base    int
 	never   bool
-	rate    float64
+	// first is when the first were missed, base how many; rate is ports a second since.
+	first model.Time
+	base  int
+	rate  float64
+	fate  vanishedFate
+	// seen is when the ports were last known to be missing.
+	seen model.Time
 }
+
+// vanished is a moment of a pool from which ports are missing.
+type vanished struct {
+	missing, held, resting int
+	byPID                  []fold.PIDCount
+	usual                  time.Duration
+	reused, draws          int
+	expected               float64
+}
+
+// vanishedFate is what has become of ports that were missing.
+type vanishedFate uint8
+
+const (
+	// missing: they still are.
+	missing vanishedFate = iota
+	// freed: the processes that had lost them have ended.
+	freed
+	// found: they have been taken again after all.
+	found
+)
 
 // judgeVanished looks for ports of bounded pools that have gone missing.
 func (d *portLeak) judgeVanished(w *detect.Tick) {
 	for _, key := range slices.SortedFunc(maps.Keys(w.Ports.Reuse), fold.ComparePools) {
-		r := w.Ports.Reuse[key]
-		pool := w.State.Pools[key]
-		if pool == nil {
-			continue
-		}
-		caseKey := fmt.Sprintf("pool/%s/%s", key.Protocol, fold.Printable(key.Name))
-		if key.Netns != 0 {
-			caseKey += "/netns" + words.Itoa(key.Netns)
-		}
-		missing, byPID := r.Vanished(w.Now, d.settings.VanishedFactor)
-		refused := w.Ports.RefusedWithin(key, w.Now.Add(-10*time.Second))
-		free := int(pool.Size) - r.Held - r.Resting
-		in := d.vanish.Get(caseKey)
-		plain := uint64(missing) >= d.settings.VanishedPorts && (in == nil || !in.Open || missing > in.Data.missing)
-		never := false
-		last := lastRefusal(w, key)
-		switch {
-		case plain:
-		case refused > 0 && uint64(r.FreeUsed) >= d.settings.VanishedPorts &&
-			float64(free) >= 0.1*float64(pool.Size) &&
-			w.Now.Sub(last) < 2*time.Second:
-			// Allocations fail although, by the count of open and resting sockets,
-			// ports were free by then.
-			n, by := r.FreeHolders(last)
-			if n >= missing {
-				missing, byPID = n, by
-			}
-			plain = true
-		case r.NeverReuses() && uint64(r.FreeUsed) >= d.settings.VanishedPorts:
-			missing, byPID = r.FreeHolders(w.Now)
-			plain, never = true, true
-		}
-		if plain {
-			// What ends with its process has not vanished.
-			var ended int
-			byPID, ended = living(w, byPID)
-			if missing -= ended; uint64(missing) < d.settings.VanishedPorts {
-				plain = false
-			}
-		}
-		if !plain {
-			if in != nil && in.Open && w.Now.Sub(in.Data.grew) <= max(d.settings.KeepFor.Std(), 2*r.UsualIdle()) {
-				d.vanish.Keep(w, caseKey)
-				w.Claim(detect.PoolRefusals{Pool: key})
-			}
-			continue
-		}
-		in = d.vanish.Raise(w, caseKey, w.Now-fold.Second)
-		w.Claim(detect.PoolRefusals{Pool: key})
-		data := &in.Data
-		if data.first == 0 {
-			data.first, data.base, data.grew = w.Now, missing, w.Now
-		}
-		data.pool, data.reuse = key, r
-		data.never, data.refused = data.never || never, max(data.refused, refused)
-		if missing > data.missing {
-			data.missing, data.byPID, data.grew = missing, byPID, w.Now
-		}
-		if t := w.Now.Sub(data.first).Seconds(); t >= 5 {
-			data.rate = float64(data.missing-data.base) / t
+		if pool := w.State.Pools[key]; pool != nil {
+			d.judgePool(w, key, pool, w.Ports.Reuse[key])
 		}
 	}
 }
 
-// living leaves out the processes that have ended, and says how many ports they held last.
-func living(w *detect.Tick, byPID []fold.PIDCount) (list []fold.PIDCount, ended int) {
-	for _, c := range byPID {
-		if c.PID <= 0 || w.Ports.Lives(c.PID, w.Now) {
-			list = append(list, c)
-			continue
-		}
-		ended += c.Count
+func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool, r *fold.Reuse) {
+	caseKey := fmt.Sprintf("pool/%s/%s", key.Protocol, fold.Printable(key.Name))
+	if key.Netns != 0 {
+		caseKey += "/netns" + words.Itoa(key.Netns)
 	}
-	return list, ended
+	in := d.vanish.Get(caseKey)
+	refused, last := refusedByRuntime(w, key)
+	rest := w.UnseenRest()
+	enough := func(ports []fold.FreePort) bool { return uint64(len(ports)) >= d.settings.VanishedPorts }
+	ports := living(w, r.Vanished(w.Now, d.settings.VanishedFactor, rest))
+	if free := int(pool.Size) - r.Held - r.Resting; refused > 0 && float64(free) >= 0.1*float64(pool.Size) &&
+		w.Now.Sub(last) < 2*time.Second {
+		// The runtime has no port left although, by the count of open and resting
+		// sockets, some were free by then.
+		if list := living(w, r.FreeSince(last.Add(-rest))); len(list) >= len(ports) {
+			ports = list
+		}
+	}
+	never := false
+	if !enough(ports) && r.NeverReuses() {
+		ports = living(w, r.FreeSince(w.Now.Add(-rest)))
+		never = enough(ports)
+	}
+	if in != nil && in.Open {
+		d.followVanished(w, in, ports)
+	}
+	if !enough(ports) {
+		return
+	}
+	in = d.vanish.Raise(w, caseKey, w.Now-fold.Second)
+	w.Claim(detect.PoolRefusals{Pool: key})
+	data := &in.Data
+	if !in.Open && data.fate != missing {
+		*data = vanishing{} // it has begun anew
+	}
+	if data.first == 0 {
+		data.first, data.base = w.Now, len(ports)
+	}
+	data.pool, data.limits, data.reuse, data.ports = key, pool, r, ports
+	data.fate, data.seen = missing, w.Now
+	data.never, data.refused = data.never || never, max(data.refused, refused)
+	if len(ports) >= data.at.missing {
+		data.at = vanished{
+			missing: len(ports), held: r.Held, resting: r.Resting, byPID: fold.CountByPID(ports), usual: r.UsualIdle(),
+			reused: r.Count, draws: r.Draws, expected: r.Expected,
+		}
+	}
+	if t := w.Now.Sub(data.first).Seconds(); t >= 5 {
+		data.rate = float64(data.at.missing-data.base) / t
+	}
 }
 
-func lastRefusal(w *detect.Tick, pool state.PoolKey) model.Time {
-	var last model.Time
+// followVanished keeps an open case for as long as its ports are missing: they
+// are until they are taken again, or their process ends.
+func (d *portLeak) followVanished(w *detect.Tick, in *detect.Case[vanishing], now []fold.FreePort) {
+	data := &in.Data
+	free := slices.DeleteFunc(slices.Clone(data.ports), func(f fold.FreePort) bool { return !data.reuse.StillFree(f) })
+	still := living(w, free)
+	switch {
+	case 2*len(still) >= len(data.ports) || uint64(len(now)) >= d.settings.VanishedPorts:
+		data.fate, data.seen = missing, w.Now
+	case 2*len(free) < len(data.ports):
+		data.fate = found
+		return
+	case w.SeenToEnd(data.at.byPID[0].PID):
+		data.fate = freed
+		d.vanish.End(in.Key)
+		return
+	case w.Now.Sub(data.seen) > max(d.settings.KeepFor.Std(), 2*data.at.usual):
+		return // nothing is seen of the process any more: it may have ended
+	}
+	d.vanish.Keep(w, in.Key)
+	w.Claim(detect.PoolRefusals{Pool: data.pool})
+}
+
+// living leaves out the ports of processes that have ended.
+func living(w *detect.Tick, ports []fold.FreePort) []fold.FreePort {
+	lives := make(map[int32]bool)
+	return slices.DeleteFunc(ports, func(f fold.FreePort) bool {
+		is, known := lives[f.By.PID]
+		if !known {
+			is = f.By.PID <= 0 || w.Lives(f.By.PID)
+			lives[f.By.PID] = is
+		}
+		return !is
+	})
+}
+
+// refusedByRuntime counts the ports that the RPC runtime refused within the last
+// 10 s, and when it did last. A kernel loses none of its ports.
+func refusedByRuntime(w *detect.Tick, pool state.PoolKey) (n uint64, last model.Time) {
 	for k, f := range w.Ports.Fails {
-		if k.Pool == pool && !k.Connect && !k.Taken {
+		if k.Pool == pool && k.NoneLeft && f.How == model.HowRPC {
 			last = max(last, f.Last)
+			if w.Now.Sub(f.Last) <= 10*time.Second {
+				n += f.Count
+			}
 		}
 	}
-	return last
+	return n, last
 }
 
 func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) model.Finding {
-	data := &in.Data
+	data, at := &in.Data, &in.Data.at
 	ongoing := in.Ongoing()
-	r := data.reuse
-	pool := w.State.Pools[data.pool]
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Subject: model.Subject{
@@ -131,69 +179,105 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 			PID:      -1,
 			Pool:     fold.Printable(data.pool.Name),
 			Protocol: data.pool.Protocol.String(),
+			Netns:    fold.Printable(data.limits.NetnsName),
 		},
 	}
 	who := "an unknown process"
-	if len(data.byPID) > 0 {
-		f.Subject.PID = data.byPID[0].PID
-		f.Subject.Process = fold.Printable(cmp.Or(w.State.ProcessName(f.Subject.PID), data.byPID[0].Name))
+	if len(at.byPID) > 0 && at.byPID[0].PID > 0 {
+		f.Subject.PID = at.byPID[0].PID
+		f.Subject.Process = fold.Printable(cmp.Or(w.State.ProcessName(f.Subject.PID), at.byPID[0].Name))
 		who = words.Task(f.Subject.Process, f.Subject.PID)
 	}
-	var size, free int
-	if pool != nil {
-		size, free = int(pool.Size), int(pool.Size)-r.Held-r.Resting
-	}
-	usable := max(free-data.missing, 0)
+	size := int(data.limits.Size)
 	f.Title = fmt.Sprintf(
-		"%s of pool %s (%s) %s vanished: %s last held them, no socket holds them now, and they are not used again",
-		words.Plural(data.missing, "port"),
-		fold.Printable(data.pool.Name),
-		data.pool.Protocol,
+		"%s of pool %s %s vanished: %s last held them, no socket %s them, and they %s",
+		words.Plural(at.missing, "port"),
+		words.Pool(data.limits),
 		words.Tense(ongoing, "have", "had"),
 		who,
+		words.Tense(ongoing, "holds", "held"),
+		words.Tense(ongoing, "are not used again", "were not used again"),
 	)
 	switch {
-	case data.refused > 0:
+	case data.fate == found:
+		f.Severity = model.SeverityInfo
+		f.Title = fmt.Sprintf(
+			"%s of pool %s lay unused for long and are used again: they had not vanished; %s last held them",
+			words.Plural(at.missing, "port"), words.Pool(data.limits), who,
+		)
+	case data.fate == freed:
+		f.Title += " before it ended"
+	}
+	if data.refused > 0 && data.fate != found {
 		f.Severity = model.SeverityCritical
-		f.Title += fmt.Sprintf("; allocations fail with %d of %d ports in use", r.Held, size)
-	case data.rate > 0:
 		f.Title += fmt.Sprintf(
-			"; the pool will be exhausted in about %s",
-			words.Span(time.Duration(float64(usable)/data.rate*float64(time.Second))),
+			"; allocations %s with %d of %d ports in use", words.Tense(ongoing, "fail", "failed"), at.held, size,
 		)
 	}
 	f.Evidence = []model.Evidence{
-		detect.Evidence("ports that vanished", float64(data.missing), "ports"),
-		detect.Evidence("held by open sockets", float64(r.Held), "ports"),
-		detect.Evidence("at rest", float64(r.Resting), "ports"),
+		detect.Evidence("ports that vanished", float64(at.missing), "ports"),
+		detect.Evidence("held by open sockets", float64(at.held), "ports"),
+		detect.Evidence("at rest", float64(at.resting), "ports"),
 		detect.Evidence("size of the pool", float64(size), "ports"),
 		detect.Evidence("allocations refused", float64(data.refused), "times"),
-		detect.Evidence("ports taken again after they were free", float64(r.Count), "times"),
+		detect.Evidence("ports taken again after they were free", float64(at.reused), "times"),
 	}
-	if usual := r.UsualIdle(); usual > 0 {
+	if data.rate > 0 {
+		f.Evidence = append(f.Evidence, detect.Evidence("rate at which they vanished", data.rate, "ports/s"))
+	}
+	if at.usual > 0 {
 		f.Evidence = append(
-			f.Evidence, detect.Evidence("a free port is usually taken again within (p95)", usual.Seconds(), "s"),
+			f.Evidence, detect.Evidence("a free port is usually taken again within (p95)", at.usual.Seconds(), "s"),
 		)
 	}
+	if data.fate == found {
+		return f
+	}
 	if data.never {
-		f.Evidence = append(f.Evidence, detect.Evidence("reuses that a random choice would have given", r.Expected, "times"))
+		f.Evidence = append(
+			f.Evidence, detect.Evidence("reuses that a random choice would have given", at.expected, "times"),
+		)
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
 				"each of the %s ports taken so far was a new one: the runtime never takes a port again",
-				words.Number(r.Draws),
+				words.Number(at.draws),
 			),
 		)
 	} else {
-		f.Causes = append(f.Causes, "the runtime that allocates from this range has lost these ports: it neither holds a "+
-			"socket on them nor gives them out again until the process ends")
+		f.Causes = append(f.Causes, fmt.Sprintf(
+			"the runtime that allocates from this range %s lost these ports: it neither %s a "+
+				"socket on them nor %s them out again until the process %s",
+			words.Tense(ongoing, "has", "had"), words.Tense(ongoing, "holds", "held"), words.Tense(ongoing, "gives", "gave"),
+			words.Tense(data.fate != freed, "ends", "ended"),
+		))
 	}
 	f.RuledOut = []string{
-		fmt.Sprintf("not open sockets: %s of %s ports are held", words.Number(r.Held), words.Number(size)),
 		fmt.Sprintf(
-			"not rest: %s at rest; the missing ones have been free for longer than ports here usually are",
-			words.Plural(r.Resting, "port"),
+			"not open sockets: %s of %s ports %s held", words.Number(at.held), words.Number(size),
+			words.Tense(ongoing, "are", "were"),
 		),
+		fmt.Sprintf(
+			"not rest: %s at rest; the missing ones %s been free for longer than ports here usually are",
+			words.Plural(at.resting, "port"), words.Tense(ongoing, "have", "had"),
+		),
+	}
+	switch rest := w.UnseenRest(); {
+	case rest > 0:
+		f.RuledOut[1] = fmt.Sprintf(
+			"not rest: the missing ones were given back more than %s ago, for which a closed port rests", words.Span(rest),
+		)
+	case data.refused > 0:
+		f.RuledOut[1] = fmt.Sprintf(
+			"not rest: %s at rest; the missing ones were neither held nor at rest when requests were refused",
+			words.Plural(at.resting, "port"),
+		)
+	}
+	look := "look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed calls); not " +
+		"when the pool is shared with software that was not observed"
+	if data.fate == freed {
+		f.Advice = []string{look, "do not enlarge the pool instead: it only moves the day on which it is empty"}
+		return f
 	}
 	f.Advice = []string{
 		fmt.Sprintf(
@@ -201,8 +285,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 				"will lose them again",
 			who,
 		),
-		"look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed calls); not " +
-			"when the pool is shared with software that was not observed",
+		look,
 	}
 	return f
 }
