@@ -282,28 +282,28 @@ func (w *Fold) Lives(pid int32) bool {
 	// Captures of Windows that name processes do.
 	_, told := w.State.Processes[pid]
 	told = told && (p.endsSeen || w.Windows())
-	refused := p.lastRefused(pid)
+	var gone model.Time // when it gave back all it had at once, as the end of a process does
 	for _, h := range p.holders {
 		if h.Key.PID != pid {
 			continue
 		}
-		// It was refused a port, or took another, after it had given back all.
-		sign := max(refused, h.last)
 		if h.GoneAtOnce(endsWith) && !h.goesOn {
-			if sign > h.empty || told && w.Now.Sub(h.empty) >= endsWithin {
+			if told && w.Now.Sub(h.empty) >= endsWithin {
 				return true
 			}
+			gone = max(gone, h.empty)
 			continue
 		}
 		usual := time.Duration(0) // between two of its ports
 		if h.Acquired > 0 {
 			usual = h.last.Sub(h.First) / time.Duration(h.Acquired)
 		}
-		if h.Held > 0 || sign != 0 && w.Now.Sub(sign) < max(livesFor, 4*usual) {
+		if h.Held > 0 || h.last != 0 && w.Now.Sub(h.last) < max(livesFor, 4*usual) {
 			return true
 		}
 	}
-	return told && w.Windows() || refused != 0 && w.Now.Sub(refused) < livesFor
+	refused := p.lastRefused(pid)
+	return told && w.Windows() && gone == 0 || refused > gone && w.Now.Sub(refused) < livesFor
 }
 
 // SeenToEnd says that the stream has told of the end of a process within the last minute.
