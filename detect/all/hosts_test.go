@@ -1,7 +1,7 @@
 package all_test
 
 import (
-	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +9,7 @@ import (
 	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/fold"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -89,41 +90,87 @@ func TestHealthyLoads(t *testing.T) {
 	}
 }
 
-// TestOneForecast wants the finding of a leak and the screen to say the same of
-// its pool, and the screen to say it without detectors, too.
+// TestOneForecast wants title and evidence of each finding of a leak and the screen
+// to say the same of its pool in the same second, and the screen to say it without
+// detectors, too.
 func TestOneForecast(t *testing.T) {
-	s := detecttest.Ports()
-	s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5999)
-	port := uint16(5000)
-	s.Seconds(30, func(int) { s.Quiet(); s.Take(detecttest.Leaker(), 4, &port) })
-	b := s.Batch()
-	shared, own := fold.NewHistory(), fold.NewHistory()
-	e := detect.New(all.Settings(), detect.Options{})
-	e.Show(shared)
-	var last model.Finding
-	shared.Begin()
-	e.Apply(b, func(_ model.Time, f model.Finding) { last = f })
-	shared.End()
-	own.Apply(b)
-	for name, h := range map[string]*fold.History{"shared": shared, "own": own} {
-		snap := h.Publish()
-		found := false
-		for _, p := range snap.Frame(snap.At(last.End - 1)).Pools {
-			if p.Key.Name != "svc" {
-				continue
+	const size = 1000
+	for name, second := range map[string]func(s *detecttest.Stream, port *uint16, i int){
+		"steady": func(s *detecttest.Stream, port *uint16, _ int) { s.Take(detecttest.Leaker(), 4, port) },
+		"faster and faster": func(s *detecttest.Stream, port *uint16, i int) {
+			s.Take(detecttest.Leaker(), 4+i/8, port)
+		},
+		"two processes, one of which is a leak": func(s *detecttest.Stream, port *uint16, i int) {
+			s.Take(detecttest.Leaker(), 4, port)
+			k := detecttest.Leaker()
+			k.PID, k.Process = 7, "other"
+			if i%4 == 0 {
+				s.Take(k, 1, port)
 			}
-			found = true
-			left := p.Value.Filling.Left
-			if p.Value.Filling.PerSecond != 4 || left < 200*time.Second || left > 250*time.Second {
-				t.Errorf("%s: %+v", name, p.Value.Filling)
+		},
+		"beside ports at rest": func(s *detecttest.Stream, port *uint16, _ int) {
+			k := detecttest.Leaker()
+			s.Take(k, 4, port)
+			for i, k := range s.Take(k, 3, port) {
+				s.Rest(900*time.Millisecond+time.Duration(i), time.Minute, k)
 			}
-			want := detect.Evidence("pool exhausted in", left.Seconds(), "s")
-			if name == "shared" && !slices.Contains(last.Evidence, want) {
-				t.Errorf("the screen says %v, the finding %q %+v", left, last.Title, last.Evidence)
+		},
+		"workers of one program": func(s *detecttest.Stream, port *uint16, _ int) {
+			for n := range 4 {
+				k := detecttest.Leaker()
+				k.PID += int32(n)
+				s.Take(k, 2, port)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := detecttest.Ports()
+			s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5000+size-1)
+			port := uint16(5000)
+			s.Seconds(45, func(i int) { s.Quiet(); second(s, &port, i) })
+			b := s.Batch()
+			shared, own := fold.NewHistory(), fold.NewHistory()
+			e := detect.New(all.Settings(), detect.Options{})
+			e.Show(shared)
+			var out []detecttest.Emission
+			shared.Begin()
+			e.Apply(b, func(at model.Time, f model.Finding) { out = append(out, detecttest.Emission{At: at, Finding: f}) })
+			shared.End()
+			own.Apply(b)
+			shown, showsAlone := forecasts(shared), forecasts(own)
+			compared := 0
+			for _, e := range out {
+				f := e.Finding
+				left := evidenceOf(f, "pool exhausted in")
+				if left < 0 {
+					continue
+				}
+				compared++
+				screen, alone := shown(e.At-1), showsAlone(e.At-1)
+				want := detect.Evidence("", screen.Left.Seconds(), "s").Value
+				if left != want || f.Severity > model.SeverityInfo && !strings.Contains(f.Title, words.Span(screen.Left)) {
+					t.Errorf("the screen says %s (%v s), the finding %v s: %s", words.Span(screen.Left), want, left, f.Title)
+				}
+				if screen != alone {
+					t.Errorf("with detectors the screen says %+v, without %+v", screen, alone)
+				}
+			}
+			if compared < 4 {
+				t.Errorf("%d findings with a forecast: %s", compared, detecttest.Dump(out))
+			}
+		})
+	}
+}
+
+// forecasts returns what a screen says of pool svc at a time.
+func forecasts(h *fold.History) func(at model.Time) fold.Forecast {
+	snap := h.Publish()
+	return func(at model.Time) (f fold.Forecast) {
+		for _, p := range snap.Frame(snap.At(at)).Pools {
+			if p.Key.Name == "svc" {
+				f = p.Value.Filling
 			}
 		}
-		if !found {
-			t.Errorf("%s: no pool", name)
-		}
+		return f
 	}
 }
