@@ -218,6 +218,8 @@ type FrameSoftnet struct {
 
 // NAPISeries is a device on a CPU.
 type NAPISeries struct {
+	// Netns is the inode number of the device's network namespace, 0 unknown.
+	Netns   uint32
 	Device  string
 	Ifindex int64
 	CPU     int32
@@ -231,6 +233,8 @@ type FrameNAPI struct {
 
 // DeviceSeries is a network device.
 type DeviceSeries struct {
+	// Netns is the inode number of the device's network namespace, 0 unknown.
+	Netns   uint32
 	Device  string
 	Ifindex int64
 }
@@ -244,6 +248,8 @@ type FrameDevice struct {
 // DropSeries is where, why and to whom packets were lost. CPU is -1 unless the
 // place is one of a CPU.
 type DropSeries struct {
+	// Netns is the inode number of the network namespace, 0 unknown.
+	Netns             uint32
 	Place             model.Place
 	Reason            string
 	Device            string

@@ -216,7 +216,7 @@ func (h *History) cpuTime(v *model.CPUTime) {
 }
 
 func (h *History) napi(v *model.NAPI) {
-	series := h.series.napi.get(NAPISeries{v.Device, v.Ifindex, v.CPU}, h.now, h.oldest())
+	series := h.series.napi.get(NAPISeries{v.NetnsInode, v.Device, v.Ifindex, v.CPU}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.napi.at(series); r != nil {
 			*r = FrameNAPI{
@@ -232,7 +232,7 @@ func (h *History) napi(v *model.NAPI) {
 }
 
 func (h *History) deviceStats(v *model.DeviceStats) {
-	series := h.series.devices.get(DeviceSeries{v.Device, v.Ifindex}, h.now, h.oldest())
+	series := h.series.devices.get(DeviceSeries{v.NetnsInode, v.Device, v.Ifindex}, h.now, h.oldest())
 	h.spread(v.Time, v.Dur, func(f *frameBuilder, part float32) {
 		if r := f.devices.at(series); r != nil {
 			*r = FrameDevice{
@@ -250,6 +250,7 @@ func (h *History) deviceStats(v *model.DeviceStats) {
 
 func (h *History) drop(v *model.Drop) {
 	k := DropSeries{
+		Netns:    v.NetnsInode,
 		Place:    v.Place,
 		Reason:   v.Reason,
 		Device:   v.Device,

@@ -58,12 +58,15 @@ func (t *heldTables) update(s *state.State) {
 	}
 	if t.known&heldDevices == 0 {
 		t.devices = slices.SortedFunc(maps.Values(s.Devices), func(a, b model.DeviceConfig) int {
-			return cmp.Or(cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Ifindex, b.Ifindex))
+			return cmp.Or(
+				cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.NetnsInode, b.NetnsInode), cmp.Compare(a.Ifindex, b.Ifindex),
+			)
 		})
 		t.queues = slices.SortedFunc(maps.Values(s.Queues), func(a, b model.DeviceQueue) int {
 			return cmp.Or(
 				cmp.Compare(a.Device, b.Device),
 				cmp.Compare(a.Ifindex, b.Ifindex),
+				cmp.Compare(a.NetnsInode, b.NetnsInode),
 				cmp.Compare(a.Direction, b.Direction),
 				cmp.Compare(a.Queue, b.Queue),
 			)

@@ -41,7 +41,8 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 	for _, c := range v.snap.Devices {
 		d := deviceView{DeviceConfig: c, series: -1}
 		for i := range counters {
-			if counters[i].Key == (fold.DeviceSeries{Device: c.Device, Ifindex: c.Ifindex}) && !used[i] {
+			k := fold.DeviceSeries{Netns: c.NetnsInode, Device: c.Device, Ifindex: c.Ifindex}
+			if counters[i].Key == k && !used[i] {
 				d.series, d.now, used[i] = counters[i].ID, counters[i].Value, true
 				break
 			}
@@ -53,9 +54,12 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 			rows = append(
 				rows,
 				deviceView{
-					DeviceConfig: model.DeviceConfig{Device: counters[i].Key.Device, Ifindex: counters[i].Key.Ifindex},
-					series:       counters[i].ID,
-					now:          counters[i].Value,
+					DeviceConfig: model.DeviceConfig{
+						Device: counters[i].Key.Device, Ifindex: counters[i].Key.Ifindex, NetnsInode: counters[i].Key.Netns,
+						Netns: v.namespace(counters[i].Key.Netns),
+					},
+					series: counters[i].ID,
+					now:    counters[i].Value,
 				},
 			)
 		}
@@ -71,13 +75,10 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 		rows:  rows,
 		sort:  2,
 		desc:  true,
-		ident: func(d deviceView) string { return d.Netns + "/" + d.Device + strconv.FormatInt(d.Ifindex, 10) },
+		ident: func(d deviceView) string { return fmt.Sprint(d.Netns, d.NetnsInode, "/", d.Device, d.Ifindex) },
 		cols: []column[deviceView]{
 			textColumn("device", 10, 1, 0, func(d deviceView) string {
-				if d.Netns != "" {
-					return d.Device + " in " + d.Netns
-				}
-				return d.Device
+				return inNamespace(d.Device, d.Netns)
 			}),
 			textColumn("driver", 10, 0, 6, func(d deviceView) string { return d.Driver }),
 			rate("rx pkt/s", 0, func(d *fold.FrameDevice) float32 { return d.RxPackets }),
@@ -103,6 +104,33 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
 		},
 	}
+}
+
+// namespace names a network namespace by its inode number: empty for the host's
+// and where it is not known.
+func (v *view) namespace(inode uint32) string {
+	if inode == 0 {
+		return ""
+	}
+	for i := range v.snap.Devices {
+		if d := &v.snap.Devices[i]; d.NetnsInode == inode {
+			return d.Netns
+		}
+	}
+	for i := range v.frame.Pools {
+		if p := &v.frame.Pools[i]; p.Key.Netns == int64(inode) {
+			return p.Value.Netns
+		}
+	}
+	return ""
+}
+
+// inNamespace names a device that is in a namespace of its own.
+func inNamespace(device, namespace string) string {
+	if namespace == "" {
+		return device
+	}
+	return device + " in " + namespace
 }
 
 // dropRow is a series of drops with its total.
@@ -142,10 +170,13 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 		k := r.key
 		var parts []string
 		if k.Device != "" {
-			parts = append(parts, k.Device)
+			parts = append(parts, inNamespace(k.Device, v.namespace(k.Netns)))
 			if k.Queue >= 0 && k.Place == model.PlaceRing {
 				parts = append(parts, "queue "+strconv.FormatInt(k.Queue, 10))
 			}
+		}
+		if ns := v.namespace(k.Netns); k.Device == "" && ns != "" {
+			parts = append(parts, "in "+ns)
 		}
 		if k.CPU >= 0 {
 			parts = append(parts, "on CPU "+cpuName(k.CPU))
@@ -195,7 +226,9 @@ func (u *ui) napiGrid(v *view) *grid[napiSeries] {
 		desc:  true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
 		cols: []column[r]{
-			textColumn("device", 10, 1, 0, func(x r) string { return cmp.Or(x.Key.Device, "(backlog)") }),
+			textColumn("device", 10, 1, 0, func(x r) string {
+				return inNamespace(cmp.Or(x.Key.Device, "(backlog)"), v.namespace(x.Key.Netns))
+			}),
 			{
 				title:  "cpu",
 				w:      4,
@@ -235,9 +268,9 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 		empty: "no device has told its queues",
 		rows:  slices.Clone(v.snap.Queues),
 		sort:  -1,
-		ident: func(x q) string { return fmt.Sprint(x.Device, x.Ifindex, x.Direction, x.Queue) },
+		ident: func(x q) string { return fmt.Sprint(x.NetnsInode, x.Device, x.Ifindex, x.Direction, x.Queue) },
 		cols: []column[q]{
-			textColumn("device", 10, 1, 0, func(x q) string { return x.Device }),
+			textColumn("device", 10, 1, 0, func(x q) string { return inNamespace(x.Device, v.namespace(x.NetnsInode)) }),
 			textColumn("queue", 6, 0, 0, func(x q) string { return fmt.Sprintf("%s-%d", x.Direction, x.Queue) }),
 			textColumn("irq", 5, 0, 0, func(x q) string {
 				if x.IRQ == 0 {
@@ -388,10 +421,12 @@ func (u *ui) eventGrid(v *view) *grid[model.DeviceEvent] {
 	rows := slices.Clone(v.snap.DeviceEvents)
 	slices.Reverse(rows)
 	return &grid[model.DeviceEvent]{id: "events", title: "what happened to devices", rows: rows, sort: -1,
-		ident: func(e model.DeviceEvent) string { return e.Time.String() + e.Device + e.What },
+		ident: func(e model.DeviceEvent) string { return fmt.Sprint(e.Time, e.NetnsInode, e.Device, e.What) },
 		cols: []column[model.DeviceEvent]{
 			textColumn("when", 12, 0, 0, func(e model.DeviceEvent) string { return formatMillis(e.Time, u.loc) }),
-			textColumn("device", 10, 0, 0, func(e model.DeviceEvent) string { return e.Device }),
+			textColumn("device", 10, 0, 0, func(e model.DeviceEvent) string {
+				return inNamespace(e.Device, v.namespace(e.NetnsInode))
+			}),
 			textColumn("what", 12, 0, 0, func(e model.DeviceEvent) string { return e.What }),
 			textColumn("detail", 20, 1, 1, func(e model.DeviceEvent) string { return e.Detail }),
 		}}
