@@ -29,7 +29,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 	if data.device.Name != "" {
 		f.Subject.Device = fold.Printable(data.device.Name)
 	}
-	f.Subject.Netns = fold.Printable(cmp.Or(w.NetnsName(data.netns), data.netnsName))
+	f.Subject.Netns = fold.Printable(cmp.Or(data.netnsName, w.NetnsName(data.netns)))
 	if data.pid > 0 {
 		f.Subject.PID = data.pid
 	}

@@ -1,6 +1,7 @@
 package packetdrop
 
 import (
+	"cmp"
 	_ "embed"
 	"slices"
 	"time"
@@ -68,7 +69,8 @@ type loss struct {
 	regular bool
 	// at is when the device went away or its link went down, 0 when that is not the cause.
 	at model.Time
-	// netnsName is the name of the network namespace where the number is not known.
+	// netnsName is the name of the network namespace, which outlives it; empty for the
+	// host's and unknown.
 	netnsName string
 	// confirmed says what a reading showed in the worst second, ruledOut what it excluded.
 	confirmed, ruledOut []string
@@ -147,6 +149,7 @@ func (d *packetDrop) judge(w *detect.Tick, g *group) {
 	}
 	data := &in.Data
 	data.regular = data.regular || regular
+	netns := cmp.Or(data.netnsName, w.NetnsName(g.netns))
 	switch {
 	case g.gone != "" && data.gone == "":
 		before := *data
@@ -155,6 +158,7 @@ func (d *packetDrop) judge(w *detect.Tick, g *group) {
 	case data.gone == "" && g.entry.Name == g.reason:
 		data.reason, data.match = g.entry, g.match
 	}
+	data.netnsName = netns
 	d.addSecond(w, data, g, w.Slot)
 	if dev := w.Devices[g.device]; dev != nil && data.at == 0 {
 		switch data.gone {

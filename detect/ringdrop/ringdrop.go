@@ -26,6 +26,8 @@ const confirmRing = 3
 
 type ringLoss struct {
 	device *fold.Device
+	// netns is the name of its network namespace, empty for the host's and unknown: it outlives the namespace.
+	netns string
 	// transmit says that the packets were to be sent.
 	transmit bool
 	lost     uint64
@@ -148,7 +150,7 @@ func (d *ringDrop) judge(w *detect.Tick, f *fold.Device, transmit bool) {
 	}
 	w.Claim(detect.RingDrops{Device: f.Key, Transmit: transmit})
 	data := &in.Data
-	data.device = f
+	data.device, data.netns = f, cmp.Or(data.netns, w.NetnsName(f.Key.Netns))
 	data.addSecond(w, &f.Seconds[w.Slot])
 	now, _, _ := lostIn(w, &f.Seconds[w.Slot], transmit)
 	data.noteGone(f, now)
@@ -195,17 +197,21 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 	if data.transmit {
 		where, carried, ofWhat = "its transmit ring", "sent meanwhile", " of what it had to send"
 	}
+	whose := dev
+	if data.netns != "" {
+		whose += " in network namespace " + fold.Printable(data.netns)
+	}
 	f := model.Finding{
 		Severity: model.SeverityWarning,
 		Title: fmt.Sprintf(
 			"%s %s packets in %s: %s in %s",
-			dev,
+			whose,
 			words.Tense(ongoing, "loses", "lost"),
 			where,
 			words.Number(data.lost),
 			words.Span(length),
 		),
-		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1},
+		Subject:  model.Subject{Kind: "device", Device: dev, CPU: -1, PID: -1, Netns: fold.Printable(data.netns)},
 		Evidence: []model.Evidence{detect.Evidence("lost in the ring", float64(data.lost), "packets")},
 	}
 	shareKnown := data.packets > 0 || !w.Windows() // a log need not have the counter of what was received
