@@ -2,6 +2,7 @@ package exhaustion_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -64,6 +65,10 @@ func targetBoundaries() []detecttest.Boundary {
 					s.Fail(500*time.Millisecond, k, 99, "EADDRNOTAVAIL")
 				}
 			})},
+		// Ports at rest are taken again: what says so must be as full, and hold less.
+		{Setting: "exhaustion.full_share", At: math.Nextafter(0.9375, 1), Upper: true, Says: "towards 10.0.0.9",
+			Stream: reused(10, 50)},
+		{Setting: "exhaustion.warn_share", At: 0.9375, Says: "towards 10.0.0.9", Stream: reused(60, 4)},
 		// 24 of 64 ports are left, half of the share that keeps a case open.
 		{Setting: "exhaustion.clear_share", At: 0.75, Says: "ongoing warning port-exhaustion", Stream: func() *model.Batch {
 			s := detecttest.New()
@@ -109,6 +114,29 @@ func targetBoundaries() []detecttest.Boundary {
 				return s.Batch()
 			}},
 	}
+}
+
+// reused is a stream of a destination towards which so many of 64 ports are held and
+// rest; in each second one is given back and another taken.
+func reused(held, rest int) func() *model.Batch {
+	var last detecttest.Socket
+	return connections(64, always(held-1), func(s *detecttest.Stream, i int) {
+		k := detecttest.Dialer()
+		if i == 0 {
+			port := uint16(40060)
+			k.Process, k.PID = "before", 78
+			for n := range rest {
+				port = 40000 + uint16(held+n)
+				k.LPort = port
+				s.Rest(2*time.Millisecond, time.Hour, s.Acquire(time.Millisecond, k))
+			}
+			k = detecttest.Dialer()
+		} else {
+			s.Release(100*time.Millisecond, last)
+		}
+		k.LPort = uint16(40000 + held - 1)
+		last = s.Acquire(200*time.Millisecond, k)
+	})
 }
 
 // searches is a stream of a range of 48 ports of which so many are taken, and which

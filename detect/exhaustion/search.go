@@ -7,6 +7,7 @@ import (
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"slices"
+	"time"
 
 	"lostbeat/model"
 	"lostbeat/model/state"
@@ -51,7 +52,7 @@ func (s *search) overlaps(k fold.SearchKey, found *fold.Search) bool {
 func (d *portExhaustion) judgeSearches(w *detect.Tick, full map[state.PoolKey]bool) {
 	for _, k := range w.Ports.SortedSearches() {
 		s := w.Ports.Searches[k]
-		if !s.InVain(w.Now) || w.Now.Sub(s.Last) > d.settings.FailuresFor.Std() || explained(w, full, k, s) {
+		if !s.InVain(w.Now) || w.Now.Sub(s.Last) > judgedFor || explained(w, full, k, s) {
 			continue
 		}
 		var in *detect.Case[search]
@@ -62,7 +63,6 @@ func (d *portExhaustion) judgeSearches(w *detect.Tick, full map[state.PoolKey]bo
 		}
 		who := fold.ProcessKey{PID: k.PID, Name: s.Process}
 		if in != nil && in.Open && in.Data.refused[who].last == s.Last {
-			d.searches.Keep(w, in.Key)
 			continue
 		}
 		at := momentOf(w, k, s)
@@ -110,6 +110,9 @@ func (s *search) last() (at model.Time) {
 	}
 	return at
 }
+
+// judgedFor is how long after its last refusal a search is judged: until it is known to be over.
+const judgedFor = 3 * time.Second
 
 // maxSearchers bounds the processes that are counted by name.
 const maxSearchers = 100

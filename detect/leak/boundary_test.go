@@ -116,6 +116,25 @@ var boundaries = []detecttest.Boundary{
 	{Setting: "leak.vanished_ports", At: 337, Says: "vanished", Stream: func() *model.Batch {
 		return boundedStream(400, 900)
 	}},
+	// Its growth stops for want of ports after 5 s; it is judged last at 19.999 s.
+	{Setting: "leak.proof_after", At: 19_999*time.Millisecond - 83_333_333, Says: "critical port-leak",
+		Stream: func() *model.Batch {
+			s := detecttest.Ports()
+			s.Pool("svc", model.ProtocolUDP, model.PoolConfigured, 5000, 5049)
+			port := uint16(5000)
+			s.Seconds(20, func(i int) {
+				s.Quiet()
+				if i < 5 {
+					s.Take(detecttest.Leaker(), 10, &port)
+					return
+				}
+				none := detecttest.Leaker()
+				none.LPort = 5000
+				none.How = model.HowBindPort
+				s.Fail(900*time.Millisecond, none, 98, "EADDRINUSE")
+			})
+			return s.Batch()
+		}},
 	{Setting: "leak.proof_after", At: 7 * time.Second, Says: "warning port-leak",
 		Stream: growth(detecttest.Leaker(), 10, 8)},
 }

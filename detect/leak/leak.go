@@ -289,6 +289,7 @@ func (d *portLeak) follow(w *detect.Tick, h *fold.Holder, in *detect.Case[leak])
 	}
 	d.stopped(w, h, data)
 	data.starves = data.starved != 0 && w.Now.Sub(data.starved) <= suspicionFor
+	data.soon = data.soon || data.proven && data.starves
 	data.refused = data.starved != 0 && w.Now.Sub(data.starved) <= time.Minute
 	d.remember(w, h, data)
 	d.threaten(w, h, data)

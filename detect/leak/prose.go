@@ -420,7 +420,10 @@ func (d *portLeak) ruledOut(data *leak, ongoing bool) []string {
 			words.Plural(resting, "port"), words.Tense(still, "are", "were"),
 		),
 	)
-	if still {
+	switch {
+	case still && data.refused:
+		list = append(list, "not ports opened once at the start: it asks for more, which are refused")
+	case still:
 		list = append(list, "not ports opened once at the start: the number still rises")
 	}
 	if data.use.unused() {

@@ -89,10 +89,10 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 		ports = living(w, r.FreeSince(w.Now.Add(-rest)))
 		never = enough(ports)
 	}
-	if in != nil && in.Open {
-		d.followVanished(w, in, ports)
-	}
 	if !enough(ports) {
+		if in != nil && in.Open {
+			d.followVanished(w, in)
+		}
 		return
 	}
 	in = d.vanish.Raise(w, caseKey, w.Now-fold.Second)
@@ -120,12 +120,12 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 
 // followVanished keeps an open case for as long as its ports are missing: they
 // are until they are taken again, or their process ends.
-func (d *portLeak) followVanished(w *detect.Tick, in *detect.Case[vanishing], now []fold.FreePort) {
+func (d *portLeak) followVanished(w *detect.Tick, in *detect.Case[vanishing]) {
 	data := &in.Data
 	free := slices.DeleteFunc(slices.Clone(data.ports), func(f fold.FreePort) bool { return !data.reuse.StillFree(f) })
 	still := living(w, free)
 	switch {
-	case 2*len(still) >= len(data.ports) || uint64(len(now)) >= d.settings.VanishedPorts:
+	case 2*len(still) >= len(data.ports):
 		data.fate, data.seen = missing, w.Now
 	case 2*len(free) < len(data.ports):
 		data.fate = found

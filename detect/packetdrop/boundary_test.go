@@ -56,6 +56,29 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
+	// What 120 ports lose, each of them too little.
+	{Setting: "packet-drop.min_rest", At: 1200, Says: "packet-drop", Stream: detecttest.Once(func(s *detecttest.Stream) {
+		for port := range uint16(120) {
+			s.Drop(model.Drop{
+				CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 10, Reason: "NO_SOCKET",
+				Protocol: model.ProtocolUDP, LocalPort: 7000 + port,
+			})
+		}
+	})},
+	// One port loses 40 packets in each second, of a window of three.
+	{Setting: "packet-drop.min_drops", At: 120, Says: "a regular flow",
+		With: map[string]string{"packet-drop.min_healthy": "10"}, Stream: func() *model.Batch {
+			s := detecttest.New()
+			s.Device(2, "eth0", 1, "0")
+			s.Seconds(30, func(int) {
+				s.Quiet()
+				s.Drop(model.Drop{
+					CPU: -1, Ifindex: 2, Device: "eth0", Place: model.PlaceProtocol, Count: 40, Reason: "NO_SOCKET",
+					Protocol: model.ProtocolUDP, LocalPort: 7000,
+				})
+			})
+			return s.Batch()
+		}},
 	{Setting: "packet-drop.sustained_seconds", At: 40, Says: "packet-drop", Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(40, func(int) { s.CPU(0, detecttest.Load{NetRX: 0.3, Packets: 600_000, Dropped: 1}) })
