@@ -243,7 +243,8 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, keep: 4, rate: 1, length: 1000, ends: 900, seen: true},
 		never:     []string{"vanished", "net.ipv4"},
 		moments: []moment{
-			{at: 30, ongoing: []string{
+			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has given none back so far; too early"}},
+			{at: 60, ongoing: []string{
 				"critical port-leak: cluster.exe[900] took ... and gave none back; the pool will be exhausted in about"}},
 			{at: 800, ongoing: []string{
 				"critical port-leak: cluster.exe[900] took 120 udp ports of pool rpc (udp 5000-5119) in 119 s and gave none back; " +
@@ -301,7 +302,7 @@ var rpcCases = []struct {
 		},
 		never: []string{"vanished"},
 		moments: []moment{
-			{at: 120, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not give them back; the pool will be"}},
+			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not give them back; the pool will be"}},
 			{at: 890, ongoing: []string{"critical port-leak: cluster.exe[900] took", "is exhausted: ... in use and ... at rest, "}},
 			{at: 920, closed: []string{"kept them until it ended", "was exhausted: ... at rest, "}},
 		},
@@ -361,7 +362,9 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, pool: true, size: 80, keep: 1, rate: 1, length: 330, ends: 300, seen: true},
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
-			{at: 80, ongoing: []string{"critical port-leak: cluster[900] took ... and does not give them back; the pool will be"}},
+			{at: 135, ongoing: []string{
+				"critical port-leak: cluster[900] took ... and does not give them back; the pool will be",
+				"warning port-exhaustion: Pool rpc (tcp 5000-5079) is nearly exhausted"}},
 			{at: 290, ongoing: []string{
 				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... at rest (TIME_WAIT)"}},
 			{at: 320, closed: []string{"kept them until it ended", "was exhausted: 80 of 80 ports taken"}},
@@ -373,7 +376,7 @@ var rpcCases = []struct {
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
 			{at: 270, ongoing: []string{
-				"warning port-leak: cluster[900] took",
+				"critical port-leak: cluster[900] took",
 				"cluster[900] searches tcp 5000-5079 in vain for a free port: the range is exhausted, 80 of 80 ports taken"}},
 			{at: 340, closed: []string{"kept them until it ended", "searched tcp 5000-5079 in vain"}},
 		},
@@ -384,7 +387,7 @@ var rpcCases = []struct {
 		never:     []string{"stopped growing", "Pool rpc"},
 		moments: []moment{
 			{at: 100, ongoing: []string{
-				"warning port-leak: cluster[900] took 40 tcp ports in 39 s and gave none back; the range that it searches is exhausted",
+				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and gave none back; the range that it searches is exhausted",
 				"cluster[900] searches tcp 7000-7039 in vain for a free port: the range is exhausted, 40 of 40 ports in use"}},
 			{at: 190, closed: []string{"kept them until it ended", "searched tcp 7000-7039 in vain"}},
 		},

@@ -459,9 +459,9 @@ func (d *portLeak) slow(w *detect.Tick, h *fold.Holder) (scale fold.Scale, prove
 		return scale, false, false
 	}
 	grown, grows := d.grows(h, scale)
-	note, verdict := d.settings.SlowNote, d.settings.SlowPorts
+	note := d.settings.SlowNote
 	if h.Key.Connections {
-		note, verdict = 2*note, 2*verdict
+		note *= 2
 	}
 	kept := uint64(max(0, h.Growth()-h.Floor(min(seconds, fold.SecondFloors-1))))
 	switch {
@@ -474,10 +474,12 @@ func (d *portLeak) slow(w *detect.Tick, h *fold.Holder) (scale fold.Scale, prove
 	case d.unsure(w, h, scale, grown):
 		return scale, false, false
 	}
-	return scale, kept >= d.least(w, h, verdict), true
+	return scale, kept >= d.verdictAt(w, h), true
 }
 
 const (
+	// warmUpShare is how many times as large a part of a bounded pool as otherwise a slow leak must take.
+	warmUpShare = 2
 	// slowSteps are the parts in each of which a slow leak must grow.
 	slowSteps = 5
 	// maxSlow is the number of ports a second up to which growth is slow.
@@ -535,7 +537,7 @@ func (d *portLeak) enough(w *detect.Tick, h *fold.Holder, scale fold.Scale, grow
 			return false // programs of one interpreter start one after the other when a host does
 		}
 	}
-	need = d.least(w, h, need)
+	need = d.least(w, h, need, d.settings.BoundedShare)
 	if scale == leakScales[0] {
 		need *= 2
 	}
@@ -552,14 +554,14 @@ const fewReleases = 16
 // portsToStart is how many ports a process may take just by starting.
 const portsToStart = 8
 
-// least lowers the number of ports that makes a leak in a pool that someone
-// has bounded: most of a small one would be gone before.
-func (d *portLeak) least(w *detect.Tick, h *fold.Holder, need uint64) uint64 {
+// least lowers the number of ports that makes a leak to a share of a pool that
+// someone has bounded: most of a small one would be gone before.
+func (d *portLeak) least(w *detect.Tick, h *fold.Holder, need uint64, share float64) uint64 {
 	pool := w.State.Pools[h.Key.Pool]
 	if pool == nil || pool.Source == model.PoolEphemeral {
 		return need
 	}
-	return min(need, max(d.settings.MinPortsBounded, uint64(d.settings.BoundedShare*float64(pool.Size))))
+	return min(need, max(d.settings.MinPortsBounded, uint64(share*float64(pool.Size))))
 }
 
 // unsure says that events were lost in the span, so that missing releases may

@@ -189,8 +189,8 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 					"leak at %s, in about %s",
 				words.Plural(data.peak, "port"),
 				words.Span(d.every(data)),
-				words.Plural(d.verdictAt(data), "port"),
-				words.Span(time.Duration(float64(d.every(data))*float64(max(0, int(d.verdictAt(data))-data.peak)))),
+				words.Plural(d.verdictAt(w, h), "port"),
+				words.Span(time.Duration(float64(d.every(data))*float64(max(0, int(d.verdictAt(w, h))-data.peak)))),
 			),
 		)
 	} else if !data.proven && ongoing {
@@ -226,11 +226,13 @@ func (d *portLeak) every(data *leak) time.Duration {
 }
 
 // verdictAt is the number of ports kept from which a slow leak is called one.
-func (d *portLeak) verdictAt(data *leak) uint64 {
-	if data.holder.Key.Connections {
-		return 2 * d.settings.SlowPorts
+// What warms up in a pool that someone has bounded may take a part of it.
+func (d *portLeak) verdictAt(w *detect.Tick, h *fold.Holder) uint64 {
+	verdict := d.settings.SlowPorts
+	if h.Key.Connections {
+		verdict *= 2
 	}
-	return d.settings.SlowPorts
+	return d.least(w, h, verdict, warmUpShare*d.settings.BoundedShare)
 }
 
 // maxNamed is how many processes of a family are named.
