@@ -180,7 +180,8 @@ func (m *moment) check(t *testing.T, out []detecttest.Emission) {
 		}
 		for _, id := range slices.Sorted(maps.Keys(latest)) {
 			if f := latest[id]; f.Ongoing == ongoing {
-				lines = append(lines, fmt.Sprintf("%s %s: %s; %s", f.Severity, f.Detector, f.Title, strings.Join(f.Causes, "; ")))
+				lines = append(lines, fmt.Sprintf("%s %s: %s; "+
+					"%s", f.Severity, f.Detector, f.Title, strings.Join(f.Causes, "; ")))
 			}
 		}
 		all := strings.Join(lines, "\n")
@@ -221,9 +222,12 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 115},
 			{at: 230, ongoing: []string{
-				"critical port-exhaustion: The RPC runtime refuses ... no port is left (RPC_S_OUT_OF_RESOURCES) ... cluster.exe[900]" +
-					" ... of 120 ports of the pool were given back within the last 4 min, for which a closed port rests"}},
-			{at: 320, closed: []string{"The RPC runtime refused 121 requests ... had been given back within the last 4 min"}},
+				"critical port-exhaustion: The RPC runtime refuses ... no port is left (RPC_S_OUT_OF_RESOURCES) " +
+					"... cluster.exe[900]" +
+					" ... of 120 ports of the pool were given back within the last 4 min, for which a closed port " +
+					"rests"}},
+			{at: 320, closed: []string{"The RPC runtime refused 121 requests ... had been given back within the " +
+				"last 4 min"}},
 		},
 	},
 	{
@@ -233,7 +237,8 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 110, ongoing: []string{"warning port-exhaustion: Pool rpc (udp 5000-5119) is nearly exhausted"}},
 			{at: 230, ongoing: []string{
-				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports at rest, none in use, " +
+				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports at rest, none " +
+					"in use, " +
 					" ... refused (RPC_S_OUT_OF_RESOURCES) ... most of them are at rest: ... rest for 4 min each"}},
 			{at: 1100, closed: []string{"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports at rest"}},
 		},
@@ -243,16 +248,21 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, keep: 4, rate: 1, length: 1000, ends: 900, seen: true},
 		never:     []string{"vanished", "net.ipv4"},
 		moments: []moment{
-			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has given none back so far; too early"}},
+			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has given none back so far; too " +
+				"early"}},
 			{at: 60, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took ... and gave none back; the pool will be exhausted in about"}},
+				"critical port-leak: cluster.exe[900] took ... and gave none back; the pool will be exhausted in " +
+					"about"}},
 			{at: 800, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took 120 udp ports of pool rpc (udp 5000-5119) in 119 s and gave none back; " +
+				"critical port-leak: cluster.exe[900] took 120 udp ports of pool rpc (udp 5000-5119) in 119 s and " +
+					"gave none back; " +
 					"the pool is exhausted",
 				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports in use"}},
 			{at: 910, closed: []string{
-				"warning port-leak: cluster.exe[900] took 120 udp ports ... and kept them until it ended; by now they are free",
-				"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports in use, 780 allocations refused ... held 120"}},
+				"warning port-leak: cluster.exe[900] took 120 udp ports ... and kept them until it ended; by now " +
+					"they are free",
+				"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports in use, 780 allocations refused ... " +
+					"held 120"}},
 			{at: 990, closed: []string{"port-leak", "port-exhaustion"}},
 		},
 	},
@@ -264,11 +274,14 @@ var rpcCases = []struct {
 			{at: 200, ongoing: []string{
 				"The RPC runtime refuses ... ports that a runtime loses look the same until that time has passed"}},
 			{at: 800,
-				ongoing: []string{"critical port-leak: 120 ports of pool rpc (udp 5000-5119) have vanished: cluster.exe[900] last held " +
-					"them, no socket holds them, and they are not used again; allocations fail with 0 of 120 ports in use"},
+				ongoing: []string{"critical port-leak: 120 ports of pool rpc (udp 5000-5119) have vanished: " +
+					"cluster.exe[900] last held " +
+					"them, no socket holds them, and they are not used again; allocations fail with 0 of 120 " +
+					"ports in use"},
 				closed: []string{"The RPC runtime refused"}},
 			{at: 910, closed: []string{
-				"critical port-leak: 120 ports of pool rpc (udp 5000-5119) had vanished ... were not used again before it ended",
+				"critical port-leak: 120 ports of pool rpc (udp 5000-5119) had vanished ... were not used again " +
+					"before it ended",
 				"The RPC runtime refused"}},
 			{at: 990, closed: []string{"had vanished", "The RPC runtime refused"}},
 		},
@@ -279,7 +292,8 @@ var rpcCases = []struct {
 			windows: true, pool: true, size: 120, lose: 4, rate: 1, length: 1000, stops: 500, ends: 900, seen: true,
 		},
 		moments: []moment{
-			{at: 890, ongoing: []string{"120 ports of pool rpc (udp 5000-5119) have vanished"}, closed: []string{"refused"}},
+			{at: 890, ongoing: []string{"120 ports of pool rpc (udp 5000-5119) have " +
+				"vanished"}, closed: []string{"refused"}},
 			{at: 910, closed: []string{"had vanished ... before it ended", "The RPC runtime refused"}},
 		},
 	},
@@ -291,7 +305,8 @@ var rpcCases = []struct {
 		never: []string{"TIME_WAIT", "net.ipv4"},
 		moments: []moment{
 			{at: 230},
-			{at: 880, ongoing: []string{"ports of pool rpc (udp 5000-5239) have vanished: cluster.exe[900] last held them"}},
+			{at: 880, ongoing: []string{"ports of pool rpc (udp 5000-5239) have vanished: cluster.exe[900] last " +
+				"held them"}},
 			{at: 990, closed: []string{"had vanished ... before it ended"}},
 		},
 	},
@@ -302,8 +317,10 @@ var rpcCases = []struct {
 		},
 		never: []string{"vanished"},
 		moments: []moment{
-			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not give them back; the pool will be"}},
-			{at: 890, ongoing: []string{"critical port-leak: cluster.exe[900] took", "is exhausted: ... in use and ... at rest, "}},
+			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not give them back; " +
+				"the pool will be"}},
+			{at: 890, ongoing: []string{"critical port-leak: cluster.exe[900] took", "is exhausted: ... in use " +
+				"and ... at rest, "}},
 			{at: 920, closed: []string{"kept them until it ended", "was exhausted: ... at rest, "}},
 		},
 	},
@@ -312,7 +329,8 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, shift: 2000, rate: 1, length: 250},
 		never:     []string{"vanished"},
 		moments: []moment{{at: 240, ongoing: []string{
-			"The RPC runtime refuses ... no port of the pool rpc (udp 5000-5119) was taken while it was observed: the range that is " +
+			"The RPC runtime refuses ... no port of the pool rpc (udp 5000-5119) was taken while it was observed: " +
+				"the range that is " +
 				"really used is another one, is empty"}}},
 	},
 	{
@@ -324,7 +342,8 @@ var rpcCases = []struct {
 	{
 		name:      "windows, no range known",
 		rpcClient: rpcClient{windows: true, rate: 1, length: 60},
-		moments:   []moment{{at: 50, ongoing: []string{"The RPC runtime refuses ... name it with --pool rpc=udp:LOW-HIGH"}}},
+		moments: []moment{{at: 50, ongoing: []string{"The RPC runtime refuses ... name it with --pool " +
+			"rpc=udp:LOW-HIGH"}}},
 	},
 	{
 		name:      "windows, range too small",
@@ -340,7 +359,8 @@ var rpcCases = []struct {
 		never:     []string{"vanished", "port-leak", "restart"},
 		moments: []moment{
 			{at: 190, ongoing: []string{
-				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports at rest (TIME_WAIT), none in use" +
+				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports at rest " +
+					"(TIME_WAIT), none in use" +
 					" ... rest for 60 s each"}},
 			{at: 290, closed: []string{"was exhausted: 40 of 40 ports at rest (TIME_WAIT)"}},
 		},
@@ -350,9 +370,11 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, pool: true, size: 40, keep: 4, rate: 1, length: 300, ends: 200, seen: true},
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
-			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and gave none back; the pool will be exhausted"}},
+			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and gave none back; the pool " +
+				"will be exhausted"}},
 			{at: 190, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and gave none back; the pool is exhausted",
+				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and gave none back; the pool is " +
+					"exhausted",
 				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports in use"}},
 			{at: 210, closed: []string{"kept them until it ended", "was exhausted"}},
 		},
@@ -366,7 +388,8 @@ var rpcCases = []struct {
 				"critical port-leak: cluster[900] took ... and does not give them back; the pool will be",
 				"warning port-exhaustion: Pool rpc (tcp 5000-5079) is nearly exhausted"}},
 			{at: 290, ongoing: []string{
-				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... at rest (TIME_WAIT)"}},
+				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... " +
+					"at rest (TIME_WAIT)"}},
 			{at: 320, closed: []string{"kept them until it ended", "was exhausted: 80 of 80 ports taken"}},
 		},
 	},
@@ -377,18 +400,23 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 270, ongoing: []string{
 				"critical port-leak: cluster[900] took",
-				"cluster[900] searches tcp 5000-5079 in vain for a free port: the range is exhausted, 80 of 80 ports taken"}},
+				"cluster[900] searches tcp 5000-5079 in vain for a free port: the range is exhausted, 80 of 80 " +
+					"ports taken"}},
 			{at: 340, closed: []string{"kept them until it ended", "searched tcp 5000-5079 in vain"}},
 		},
 	},
 	{
-		name:      "linux, range not the one in use",
-		rpcClient: rpcClient{told: true, pool: true, size: 40, keep: 4, shift: 2000, rate: 1, length: 200, ends: 150, seen: true},
-		never:     []string{"stopped growing", "Pool rpc"},
+		name: "linux, range not the one in use",
+		rpcClient: rpcClient{
+			told: true, pool: true, size: 40, keep: 4, shift: 2000, rate: 1, length: 200, ends: 150, seen: true,
+		},
+		never: []string{"stopped growing", "Pool rpc"},
 		moments: []moment{
 			{at: 100, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and gave none back; the range that it searches is exhausted",
-				"cluster[900] searches tcp 7000-7039 in vain for a free port: the range is exhausted, 40 of 40 ports in use"}},
+				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and gave none back; the range that it " +
+					"searches is exhausted",
+				"cluster[900] searches tcp 7000-7039 in vain for a free port: the range is exhausted, 40 of 40 " +
+					"ports in use"}},
 			{at: 190, closed: []string{"kept them until it ended", "searched tcp 7000-7039 in vain"}},
 		},
 	},
@@ -397,7 +425,8 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, rate: 1, length: 60},
 		never:     []string{"Windows", "netsh", "Registry"},
 		moments: []moment{{at: 50, ongoing: []string{
-			"The kernel refuses ... requests for a TCP port ... (EADDRINUSE), mostly to cluster[900] ... no port of the pool " +
+			"The kernel refuses ... requests for a TCP port ... (EADDRINUSE), mostly to cluster[900] ... no port " +
+				"of the pool " +
 				"ephemeral (tcp 32768-60999) was taken while it was observed ... net.ipv4.ip_local_reserved_ports"}}},
 	},
 	{

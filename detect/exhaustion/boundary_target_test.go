@@ -123,11 +123,9 @@ func reused(held, rest int) func() *model.Batch {
 	return connections(64, always(held-1), func(s *detecttest.Stream, i int) {
 		k := detecttest.Dialer()
 		if i == 0 {
-			port := uint16(40060)
 			k.Process, k.PID = "before", 78
 			for n := range rest {
-				port = 40000 + uint16(held+n)
-				k.LPort = port
+				k.LPort = 40000 + uint16(held+n)
 				s.Rest(2*time.Millisecond, time.Hour, s.Acquire(time.Millisecond, k))
 			}
 			k = detecttest.Dialer()

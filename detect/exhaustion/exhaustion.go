@@ -69,7 +69,8 @@ func (m *moment) text(p model.Protocol) string {
 	case m.resting > 0 && m.used == 0:
 		return taken + " " + atRest(p) + ", none in use"
 	case m.resting > 0:
-		return fmt.Sprintf("%s taken, %s in use and %s %s", taken, words.Number(m.used), words.Number(m.resting), atRest(p))
+		return fmt.Sprintf("%s taken, %s in use and %s "+
+			"%s", taken, words.Number(m.used), words.Number(m.resting), atRest(p))
 	}
 	return taken + " in use"
 }
@@ -474,7 +475,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			"in use or at rest",
 			share,
 			"ratio",
-		), detect.Evidence("in use", float64(at.used), "ports"), detect.Evidence("at rest", float64(at.resting), "ports"),
+		), detect.Evidence("in use", float64(at.used), "ports"), detect.Evidence("at "+
+			"rest", float64(at.resting), "ports"),
 		detect.Evidence(
 			"size of the pool",
 			float64(at.size),
@@ -484,7 +486,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 	}
 	for _, h := range at.holders {
 		f.Evidence = append(
-			f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
+			f.Evidence, detect.Evidence("held by "+
+				""+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
 		)
 	}
 	for _, h := range at.refusedBy[:min(len(at.refusedBy), 3)] {
@@ -525,7 +528,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"%s of them were bound before they were connected, towards %s: each is taken for every destination; with "+
+				"%s of them were bound before they were connected, towards %s: each is taken for every "+
+					"destination; with "+
 					"IP_BIND_ADDRESS_NO_PORT the port is chosen by connect, and destinations share it",
 				words.Number(data.boundFirst),
 				words.Plural(data.destinations, "destination"),
@@ -536,7 +540,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.RuledOut = append(
 			f.RuledOut,
 			fmt.Sprintf(
-				"other destinations %s not affected: a connection needs a free port only for its own destination (%s in use)",
+				"other destinations %s not affected: a connection needs a free port only for its own destination "+
+					"(%s in use)",
 				words.Tense(ongoing, "are", "were"),
 				words.Plural(at.elsewhere, "other destination"),
 			),
@@ -553,16 +558,19 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 // advice says what to do about the worst moment.
 func (e *exhausted) advice(ongoing, windows bool) []string {
 	keep := "keep connections open and reuse them; not when the peer closes them after each request anyway"
-	widen := "widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process leaks: it " +
+	widen := "widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process " +
+		"leaks: it " +
 		"fills any range"
 	if windows {
-		widen = "widen the pool (netsh int ipv4 set dynamicport, or the range that was configured); not when a process leaks: " +
+		widen = "widen the pool (netsh int ipv4 set dynamicport, or the range that was configured); not when a " +
+			"process leaks: " +
 			"it fills any range"
 	}
 	switch at := &e.worst; {
 	case e.shares() && !windows:
 		return []string{
-			"set IP_BIND_ADDRESS_NO_PORT before the bind to a local address: each destination then has the whole range; not " +
+			"set IP_BIND_ADDRESS_NO_PORT before the bind to a local address: each destination then has the whole " +
+				"range; not " +
 				"when the program needs to know its port before it connects",
 			"stop or fix the largest holder; not when all holders hold about the same",
 		}
@@ -571,18 +579,21 @@ func (e *exhausted) advice(ongoing, windows bool) []string {
 	case at.resting > at.used:
 		return []string{
 			keep,
-			"net.ipv4.tcp_tw_reuse=1 lets connect take ports that have rested for a second; not through NAT that reorders " +
+			"net.ipv4.tcp_tw_reuse=1 lets connect take ports that have rested for a second; not through NAT that " +
+				"reorders " +
 				"time stamps, and it does not help programs that bind a port before they connect",
 		}
 	case !e.isPool:
 		return []string{
-			"spread the connections over more local or remote addresses, or share them; not when the peer is what holds " +
+			"spread the connections over more local or remote addresses, or share them; not when the peer is what " +
+				"holds " +
 				"them open",
 			widen,
 		}
 	case !ongoing:
 		return []string{
-			"find why the largest holder took so many; not when all holders held about the same: then the pool is too small",
+			"find why the largest holder took so many; not when all holders held about the same: then the pool is " +
+				"too small",
 			widen,
 		}
 	}

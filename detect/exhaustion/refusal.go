@@ -133,7 +133,8 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 		Severity: model.SeverityCritical,
 		Subject:  model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: data.protocol.String()},
 	}
-	who, what := "Windows", words.Plural(data.count, "request")+" for a "+strings.ToUpper(data.protocol.String())+" port"
+	who, what := "Windows", words.Plural(data.count, "request")+" for a "+
+		""+strings.ToUpper(data.protocol.String())+" port"
 	if !data.windows {
 		who = "The kernel"
 	}
@@ -195,29 +196,35 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 		))
 		f.Causes = []string{
 			fmt.Sprintf(
-				"%s of %s ports of the pool %s given back within the last %s, for which a closed port rests: the pool is empty "+
+				"%s of %s ports of the pool %s given back within the last %s, for which a closed port rests: the "+
+					"pool is empty "+
 					"when more than about %s a second are used",
-				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had been"), words.Span(r.rest),
+				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had "+
+					"been"), words.Span(r.rest),
 				words.Rate(float64(pool.Size)/r.rest.Seconds()),
 			),
-			"ports that a runtime loses look the same until that time has passed (KB 814622): those that are not used again by " +
+			"ports that a runtime loses look the same until that time has passed (KB 814622): those that are not " +
+				"used again by " +
 				"then will be called vanished",
 		}
 		f.Advice = []string{
 			"keep bindings open and reuse them; not when the server closes them after each call anyway",
-			"widen the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) and the firewall's rule with it; not when " +
+			"widen the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) and the firewall's rule with " +
+				"it; not when " +
 				"ports turn out to be lost: a leak fills any range",
 		}
 		return
 	case most && !r.windows:
 		f.Causes = []string{fmt.Sprintf(
-			"%s of %s ports of the range are taken, most by connections: connect shares a port between destinations, and a bind "+
+			"%s of %s ports of the range are taken, most by connections: connect shares a port between "+
+				"destinations, and a bind "+
 				"needs one that nobody has",
 			words.Number(taken), words.Number(pool.Size),
 		)}
 	case pool != nil && !r.used:
 		f.Causes = []string{fmt.Sprintf(
-			"no port of the pool %s was taken while it was observed: the range that is really used is another one, is empty, or "+
+			"no port of the pool %s was taken while it was observed: the range that is really used is another "+
+				"one, is empty, or "+
 				"all of its ports had been taken before",
 			words.Pool(pool),
 		)}
@@ -232,7 +239,8 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 				"(net.ipv4.ip_local_reserved_ports) are never given out",
 		)
 		f.Advice = []string{
-			"read net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports in the network namespace of the program, " +
+			"read net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports in the network namespace of " +
+				"the program, " +
 				"and widen what is left between them; not when ss -tuan shows the range in use: then find who holds it",
 		}
 		return
@@ -249,9 +257,11 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 			"ports of the RPC runtime stay with a process until it ends, and a port that it has lost is no open socket",
 		)
 		f.Advice = []string{
-			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use (portqry, " +
+			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use " +
+				"(portqry, " +
 				"netstat -ano); not when no range is set there: then the dynamic range is the limit",
-			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a dump of " +
+			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a " +
+				"dump of " +
 				"it have been saved: they name the leak",
 		}
 		return

@@ -198,14 +198,14 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 		words.Tense(ongoing, "holds", "held"),
 		words.Tense(ongoing, "are not used again", "were not used again"),
 	)
-	switch {
-	case data.fate == found:
+	switch data.fate {
+	case found:
 		f.Severity = model.SeverityInfo
 		f.Title = fmt.Sprintf(
 			"%s of pool %s lay unused for long and are used again: they had not vanished; %s last held them",
 			words.Plural(at.missing, "port"), words.Pool(data.limits), who,
 		)
-	case data.fate == freed:
+	case freed:
 		f.Title += " before it ended"
 	}
 	if data.refused > 0 && data.fate != found {
@@ -265,7 +265,8 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	switch rest := w.UnseenRest(); {
 	case rest > 0:
 		f.RuledOut[1] = fmt.Sprintf(
-			"not rest: the missing ones were given back more than %s ago, for which a closed port rests", words.Span(rest),
+			"not rest: the missing ones were given back more than %s ago, for which a closed port "+
+				"rests", words.Span(rest),
 		)
 	case data.refused > 0:
 		f.RuledOut[1] = fmt.Sprintf(
@@ -273,7 +274,8 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 			words.Plural(at.resting, "port"),
 		)
 	}
-	look := "look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed calls); not " +
+	look := "look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed " +
+		"calls); not " +
 		"when the pool is shared with software that was not observed"
 	if data.fate == freed {
 		f.Advice = []string{look, "do not enlarge the pool instead: it only moves the day on which it is empty"}
@@ -281,7 +283,8 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	}
 	f.Advice = []string{
 		fmt.Sprintf(
-			"restart %s: its ports come back when it ends; not before the RPC errors that lose them are understood, or it "+
+			"restart %s: its ports come back when it ends; not before the RPC errors that lose them are "+
+				"understood, or it "+
 				"will lose them again",
 			who,
 		),

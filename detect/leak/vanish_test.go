@@ -85,7 +85,8 @@ func TestLivesBetweenBursts(t *testing.T) {
 			Time: s.Now(), PID: k.PID, TID: k.PID, State: model.ProcessExited, Name: k.Process,
 		})
 	}))
-	if closed != 1 || !strings.HasSuffix(f.Title, "not used again before it ended") || f.End.Sub(detecttest.Start) > 101*time.Second {
+	if closed != 1 || !strings.HasSuffix(f.Title, "not used again before it ended") ||
+		f.End.Sub(detecttest.Start) > 101*time.Second {
 		t.Errorf("after its end, closed %d times: %s", closed, f.Title)
 	}
 	// They are used after all.
@@ -147,7 +148,8 @@ func TestEndOfOneBurst(t *testing.T) {
 			}
 		})
 		_, _, f := told(t, s.Batch())
-		if got := strings.Contains(f.Title, "20 ports of pool svc (udp 5000-5099) have vanished: once[7]"); got != c.vanished {
+		got := strings.Contains(f.Title, "20 ports of pool svc (udp 5000-5099) have vanished: once[7]")
+		if got != c.vanished {
 			t.Errorf("%s: %v: %s", c.name, got, f.Title)
 		}
 	}
@@ -172,8 +174,8 @@ func TestRefusedBeforeItsEnd(t *testing.T) {
 			for n, k := range held {
 				s.Release(300*time.Millisecond+time.Duration(n), k)
 			}
-			s.Fail(350*time.Millisecond, detecttest.Socket{PID: 8, Process: "other", Protocol: model.ProtocolUDP, How: model.HowRPC},
-				1721, "RPC_S_OUT_OF_RESOURCES")
+			none.PID, none.Process = 8, "other"
+			s.Fail(350*time.Millisecond, none, 1721, "RPC_S_OUT_OF_RESOURCES")
 		}
 	})
 	s.Seconds(30, func(int) { s.Quiet() })

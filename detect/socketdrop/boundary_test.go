@@ -47,15 +47,16 @@ var boundaries = []detecttest.Boundary{
 		return s.Batch()
 	}},
 	// Its reader waits for another socket for as long at a time, while this one is full.
-	{Setting: "socket.late_idle", At: 20 * time.Millisecond, Says: "lost at its full receive queue", Stream: func() *model.Batch {
-		s := detecttest.New()
-		s.Seconds(12, func(int) {
-			s.Quiet()
-			s.Held(model.SchedRunning, time.Millisecond, 0)
-			s.Queue(300, 199_000, time.Millisecond)
-		})
-		return s.Batch()
-	}},
+	{Setting: "socket.late_idle", At: 20 * time.Millisecond, Says: "lost at its full receive queue",
+		Stream: func() *model.Batch {
+			s := detecttest.New()
+			s.Seconds(12, func(int) {
+				s.Quiet()
+				s.Held(model.SchedRunning, time.Millisecond, 0)
+				s.Queue(300, 199_000, time.Millisecond)
+			})
+			return s.Batch()
+		}},
 	// Its reader runs for as long at a time; what is queued has waited for longer.
 	{Setting: "socket.late_idle", At: 400 * time.Millisecond, Says: "was busy with other work",
 		Stream: func() *model.Batch {
