@@ -229,6 +229,33 @@ var CounterModeEnum = Enum{"CounterMode", []string{"gauge", "total", "rate", "sh
 
 func (v CounterMode) String() string { return CounterModeEnum.Name(uint64(v)) }
 
+// LogClass is what a line of an application's log reports.
+type LogClass uint8
+
+// Classes of log lines.
+const (
+	// LogMissed is a heartbeat that did not arrive in time.
+	LogMissed LogClass = iota
+	// LogLost is a connection, session or node that was given up.
+	LogLost
+	// LogHeldUp is a program that says that it did not run.
+	LogHeldUp
+	// LogDisk is a disk that was slow, as the program measured it.
+	LogDisk
+	// LogNetwork is packets that had to be sent again or could not be sent.
+	LogNetwork
+	// LogAsked is a line that a pattern of the user matches.
+	LogAsked
+)
+
+// LogClassEnum names the classes of log lines.
+var LogClassEnum = Enum{
+	"LogClass",
+	[]string{"missed_heartbeat", "lost_connection", "held_up", "slow_disk", "network", "asked"},
+}
+
+func (v LogClass) String() string { return LogClassEnum.Name(uint64(v)) }
+
 // Direction is the direction of a packet or queue.
 type Direction uint8
 

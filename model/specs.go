@@ -73,7 +73,8 @@ type Spec struct {
 }
 
 // Kinds, by area: 1-15 the stream itself, 16-31 CPU time and network work,
-// 32-47 ports, 48-63 scheduling and sockets, 64-95 packets, RPC and raw records.
+// 32-47 ports, 48-63 scheduling and sockets, 64-95 packets, RPC and raw records,
+// 96-111 application logs.
 const (
 	KindMeta         Kind = 1
 	KindClock        Kind = 2
@@ -122,6 +123,9 @@ const (
 	KindPacketRead  Kind = 70
 	KindFlow        Kind = 71
 	KindRaw         Kind = 80
+
+	KindLogGap  Kind = 96
+	KindLogLine Kind = 97
 )
 
 var (
@@ -228,6 +232,7 @@ var Specs = []Spec{
 			{Name: "name", Doc: "the counter, e.g. Udp.RcvbufErrors or Processor/% DPC Time"},
 			{Name: "instance", Doc: "device, CPU or process instance, empty when there is one only"},
 			{Name: "unit", Doc: "packets, bytes, ..."},
+			{Name: "host", Doc: "whose counter it is, where a log has those of several hosts; empty for the stream's host"},
 		},
 	},
 	{
@@ -1076,6 +1081,46 @@ var Specs = []Spec{
 			{Name: "provider", Doc: "provider or class GUID"},
 			{Name: "name", Doc: "event name where a schema is known"},
 			{Name: "payload", Doc: "fields as JSON where a schema is known, hexadecimal otherwise"},
+		},
+	},
+
+	{
+		Kind:  KindLogGap,
+		Name:  "log.gap",
+		View:  "LogGap",
+		Since: 1,
+		Doc: "a stretch in which an application wrote nothing to its log, too long for this log: its own cadence " +
+			"is the measure. It ends with the line at the event's time.",
+		Span: "from the last line before it to the line that ends it",
+		Args: []Field{
+			{Name: "expected_count", Unit: UnitFloat, Doc: "how many silences of this length or longer the log's cadence " +
+				"lets expect in all of it"},
+			{Name: "usual_ns", Unit: UnitNanoseconds, Doc: "the time between two lines that one in a hundred exceeds"},
+			{Name: "longest_ns", Unit: UnitNanoseconds, Doc: "the longest other silence of the log that is no gap"},
+			{Name: "lines", Unit: UnitCount, Doc: "lines with a time from which the cadence was learned"},
+		},
+		Strings: []Field{
+			{Name: "log", Doc: "the log's file"},
+			{Name: "before", Doc: "the last line before the silence, without control characters and shortened"},
+			{Name: "after", Doc: "the line that ends it, likewise"},
+		},
+	},
+	{
+		Kind:  KindLogLine,
+		Name:  "log.line",
+		View:  "LogLine",
+		Since: 1,
+		Doc: "a line of an application's log that reports missed heartbeats, a lost connection or node, or that a " +
+			"program was held up; docs/LOGS.md lists the patterns.",
+		Span: "how long before the line the silence began, where the line says so",
+		Args: []Field{
+			{Name: "class", Unit: UnitEnum, Enum: &LogClassEnum, Doc: "what the line reports"},
+			{Name: "silence_ns", Unit: UnitNanoseconds, Doc: "the time without a line before it, 0 for the first line"},
+		},
+		Strings: []Field{
+			{Name: "log", Doc: "the log's file"},
+			{Name: "pattern", Doc: "the pattern's name"},
+			{Name: "text", Doc: "the line without control characters, shortened"},
 		},
 	},
 }

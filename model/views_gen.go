@@ -208,6 +208,8 @@ type Counter struct {
 	Instance string
 	// Unit: packets, bytes, ....
 	Unit string
+	// Host: whose counter it is, where a log has those of several hosts; empty for the stream's host.
+	Host string
 }
 
 // Counter returns the view of e, an event of b; ok is false when e is of another kind.
@@ -226,6 +228,7 @@ func (b *Batch) Counter(e *Event) (v Counter, ok bool) {
 		Name:     b.String(e.Str[0]),
 		Instance: b.String(e.Str[1]),
 		Unit:     b.String(e.Str[2]),
+		Host:     b.String(e.Str[3]),
 	}, true
 }
 
@@ -242,6 +245,7 @@ func (b *Builder) AddCounter(v Counter) {
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Instance)
 	e.Str[2] = b.Intern(v.Unit)
+	e.Str[3] = b.Intern(v.Host)
 }
 
 // Process is the typed view of kind "process": a process's name; written when its PID first appears in the stream, at its start and at its end where they are seen.
@@ -2931,4 +2935,112 @@ func (b *Builder) AddRaw(v Raw) {
 	e.Str[0] = b.Intern(v.Provider)
 	e.Str[1] = b.Intern(v.Name)
 	e.Str[2] = b.Intern(v.Payload)
+}
+
+// LogGap is the typed view of kind "log.gap": a stretch in which an application wrote nothing to its log, too long for this log: its own cadence is the measure. It ends with the line at the event's time.
+type LogGap struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: from the last line before it to the line that ends it.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// ExpectedCount: how many silences of this length or longer the log's cadence lets expect in all of it.
+	ExpectedCount float64
+	// Usual: the time between two lines that one in a hundred exceeds.
+	Usual time.Duration
+	// Longest: the longest other silence of the log that is no gap.
+	Longest time.Duration
+	// Lines: lines with a time from which the cadence was learned.
+	Lines uint64
+	// Log: the log's file.
+	Log string
+	// Before: the last line before the silence, without control characters and shortened.
+	Before string
+	// After: the line that ends it, likewise.
+	After string
+}
+
+// LogGap returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) LogGap(e *Event) (v LogGap, ok bool) {
+	if e.Kind != KindLogGap {
+		return v, false
+	}
+	return LogGap{
+		Time:          e.Time,
+		Dur:           e.Dur,
+		Flags:         e.Flags,
+		ExpectedCount: math.Float64frombits(e.Args[0]),
+		Usual:         time.Duration(e.Args[1]),
+		Longest:       time.Duration(e.Args[2]),
+		Lines:         e.Args[3],
+		Log:           b.String(e.Str[0]),
+		Before:        b.String(e.Str[1]),
+		After:         b.String(e.Str[2]),
+	}, true
+}
+
+// AddLogGap adds an event of kind "log.gap".
+func (b *Builder) AddLogGap(v LogGap) {
+	e := b.Append(KindLogGap)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.Args[0] = math.Float64bits(v.ExpectedCount)
+	e.Args[1] = uint64(v.Usual)
+	e.Args[2] = uint64(v.Longest)
+	e.Args[3] = v.Lines
+	e.Str[0] = b.Intern(v.Log)
+	e.Str[1] = b.Intern(v.Before)
+	e.Str[2] = b.Intern(v.After)
+}
+
+// LogLine is the typed view of kind "log.line": a line of an application's log that reports missed heartbeats, a lost connection or node, or that a program was held up; docs/LOGS.md lists the patterns.
+type LogLine struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: how long before the line the silence began, where the line says so.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// Class: what the line reports.
+	Class LogClass
+	// Silence: the time without a line before it, 0 for the first line.
+	Silence time.Duration
+	// Log: the log's file.
+	Log string
+	// Pattern: the pattern's name.
+	Pattern string
+	// Text: the line without control characters, shortened.
+	Text string
+}
+
+// LogLine returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) LogLine(e *Event) (v LogLine, ok bool) {
+	if e.Kind != KindLogLine {
+		return v, false
+	}
+	return LogLine{
+		Time:    e.Time,
+		Dur:     e.Dur,
+		Flags:   e.Flags,
+		Class:   LogClass(e.Args[0]),
+		Silence: time.Duration(e.Args[1]),
+		Log:     b.String(e.Str[0]),
+		Pattern: b.String(e.Str[1]),
+		Text:    b.String(e.Str[2]),
+	}, true
+}
+
+// AddLogLine adds an event of kind "log.line".
+func (b *Builder) AddLogLine(v LogLine) {
+	e := b.Append(KindLogLine)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.Args[0] = uint64(v.Class)
+	e.Args[1] = uint64(v.Silence)
+	e.Str[0] = b.Intern(v.Log)
+	e.Str[1] = b.Intern(v.Pattern)
+	e.Str[2] = b.Intern(v.Text)
 }

@@ -16,6 +16,7 @@ import (
 	"lostbeat/probes"
 	"lostbeat/record"
 	"lostbeat/source"
+	"lostbeat/source/applog"
 	"lostbeat/source/perfmon"
 )
 
@@ -26,6 +27,7 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
+	applog.Logs(), // last: every text with times fits it
 }
 
 // sniffBytes is how much of a file a format is shown.
@@ -56,8 +58,8 @@ func FormatOf(path string) (source.Format, error) {
 		}
 	}
 	return source.Format{}, hint.New(
-		path+" is neither a lostbeat recording nor a Windows capture",
-		"lostbeat opens its own recordings, Windows traces (.etl) and performance logs (.blg, .csv, .tsv)",
+		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
+		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv) and text logs",
 	)
 }
 

@@ -20,6 +20,10 @@ type OpenOptions struct {
 	CodePage string
 	// Names are counters' names in the file's language, `Object\Counter`, to the English "Object/Counter".
 	Names map[string]string
+	// LogTime says what the times of a text log leave open; nil takes what the log says, and UTC for a missing zone.
+	LogTime *LogTime
+	// LogPatterns are regular expressions of lines of text logs to report, beside those that are built in.
+	LogPatterns []string
 	// Trace asks for every single run, not only for those above the thresholds.
 	Trace bool
 	// Everything asks for what no detector reads, too: uninterpreted records, every counter.
@@ -28,6 +32,16 @@ type OpenOptions struct {
 	Memory int64
 	// Progress is told how far the file is read, nil for nobody; see Format.OwnProgress.
 	Progress Progress
+}
+
+// LogTime is what lines of a text log may not say of their times. What they do say takes precedence.
+type LogTime struct {
+	// Zone is that of times without one, nil unknown.
+	Zone *time.Location
+	// Year is that of the first line, Month and Day its date; 0 unknown.
+	Year, Month, Day int
+	// Source says where this is from, for people: "--log-time", or the name of a file.
+	Source string
 }
 
 // Format is a kind of file that can be opened. Each has a package of its own,

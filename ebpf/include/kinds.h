@@ -48,6 +48,8 @@ enum lb_kind {
 	LB_KIND_PACKET_READ = 70,
 	LB_KIND_FLOW = 71,
 	LB_KIND_RAW = 80,
+	LB_KIND_LOG_GAP = 96,
+	LB_KIND_LOG_LINE = 97,
 };
 
 enum lb_class {
