@@ -65,6 +65,9 @@ func New(s Settings, o Options) *Engine {
 	return e
 }
 
+// Facts returns what the engine knows of the host, to be read between calls only.
+func (e *Engine) Facts() *fold.Fold { return e.facts }
+
 // Show makes h share what the engine knows of the host: from now on it takes the
 // events that Apply is given. The caller puts h.Begin and h.End around Apply and
 // Finish, and gives h the findings that they emit.

@@ -122,6 +122,16 @@ func (s Settings) Target() any {
 	return target.Interface()
 }
 
+// Of returns the settings of the detector whose table has the given name, nil for none.
+func (s Settings) Of(table string) Table {
+	for i, d := range s.definitions {
+		if d.Table == table {
+			return s.tables[i]
+		}
+	}
+	return nil
+}
+
 // Definitions returns the detectors in their order.
 func (s Settings) Definitions() []Definition { return s.definitions }
 

@@ -52,16 +52,18 @@ var usedCounters = map[string]CounterUse{
 const maxSampleSeries = 8192
 
 // SampleKey identifies a series: what stands behind the slash of the name, as
-// two objects may count the same; the instance; the CPU, -1 for none.
+// two objects may count the same; the instance; the CPU, -1 for none; the host
+// where the stream has counters of several.
 type SampleKey struct {
-	use               CounterUse
-	Counter, Instance string
-	CPU               int32
+	use                     CounterUse
+	Counter, Instance, Host string
+	CPU                     int32
 }
 
 // CompareSamples orders series.
 func CompareSamples(a, b SampleKey) int {
 	return cmp.Or(
+		cmp.Compare(a.Host, b.Host),
 		cmp.Compare(a.use, b.use),
 		cmp.Compare(a.CPU, b.CPU),
 		cmp.Compare(a.Counter, b.Counter),
@@ -107,7 +109,7 @@ func (c *Counters) add(v *model.Counter) {
 		c.Total++
 		c.trim()
 	}
-	key := SampleKey{use: use, CPU: v.CPU}
+	key := SampleKey{use: use, Host: v.Host, CPU: v.CPU}
 	switch {
 	case v.CPU >= 0:
 	case strings.HasSuffix(v.Instance, "_Total"):
@@ -125,7 +127,7 @@ func (c *Counters) add(v *model.Counter) {
 			c.room.LeaveOut("counters")
 			return
 		}
-		if !c.room.Take("counters", seriesBytes+len(key.Instance)) {
+		if !c.room.Take("counters", seriesBytes+len(key.Instance)+len(key.Host)) {
 			return
 		}
 		s = &Samples{Name: v.Name}
@@ -176,4 +178,28 @@ func (c *Counters) Keys(use CounterUse) []SampleKey {
 	}
 	slices.SortFunc(out, CompareSamples)
 	return out
+}
+
+// Hosts returns the hosts whose counters there are, in a fixed order; "" is that of the stream.
+func (c *Counters) Hosts() []string {
+	var out []string
+	for k := range c.Series {
+		if !slices.Contains(out, k.Host) {
+			out = append(out, k.Host)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Of returns the counters of one host. It shares the samples with c, which must not grow while it is used.
+func (c *Counters) Of(host string) *Counters {
+	of := *c
+	of.Series = make(map[SampleKey]*Samples)
+	for k, s := range c.Series {
+		if k.Host == host {
+			of.Series[k] = s
+		}
+	}
+	return &of
 }

@@ -262,6 +262,16 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			v, _ := b.RequestEvent(e)
 			w.applyRequest(v)
 		}
+	case model.KindLogGap:
+		if w.judged {
+			v, _ := b.LogGap(e)
+			w.Logs.addGap(v)
+		}
+	case model.KindLogLine:
+		if w.judged {
+			v, _ := b.LogLine(e)
+			w.Logs.addLine(v)
+		}
 	default:
 		w.held(b, e)
 	}

@@ -45,6 +45,7 @@ type Fold struct {
 	Backlog  [MaxWindow][]DeviceCount
 	Ports    *Ports
 	Counters *Counters
+	Logs     *Logs
 	Loss     Loss
 	// DropsLeftOut counts packets lost in more ways than are told apart.
 	DropsLeftOut uint64
@@ -100,6 +101,7 @@ func New(o Options) *Fold {
 		refused:  make(map[refusedRequest]string),
 		protocol: make(map[ProtocolCounterKey]*ProtocolCounter),
 		Counters: newCounterFacts(limits.MaxSamples, r.Budget),
+		Logs:     &Logs{room: r.Budget},
 	}
 }
 

@@ -19,7 +19,13 @@ import (
 func (d *counterWatch) run(w *detect.Tick, emit func(model.Finding)) {
 	d.judged = w.Counters.Total
 	groups := make(map[string][]judgedLoss)
-	judged := d.judge(w.Counters)
+	var judged []judgedLoss
+	for _, host := range w.Counters.Hosts() {
+		for _, j := range d.judge(w.Counters.Of(host)) {
+			j.key.Host = host
+			judged = append(judged, j)
+		}
+	}
 	// The strongest verdict on a subject keeps the subject's name as its key, so
 	// that a verdict that changes as the log grows stays one finding.
 	strongest := make(map[string]counterVerdict)
@@ -66,13 +72,17 @@ const withdrawn = "withdrawn, the rest of the log does not bear it out: "
 
 // subject is what the verdict is about: a CPU, or the host.
 func (j *judgedLoss) subject() string {
+	host := ""
+	if j.key.Host != "" {
+		host = j.key.Host + "-"
+	}
 	if cpu := j.cpu(); cpu >= 0 && j.verdict != dpcNot {
 		if workOf(j.key) != "DPCs" {
-			return "cpu" + words.Itoa(cpu) + "-" + workOf(j.key)
+			return host + "cpu" + words.Itoa(cpu) + "-" + workOf(j.key)
 		}
-		return "cpu" + words.Itoa(cpu)
+		return host + "cpu" + words.Itoa(cpu)
 	}
-	return "host"
+	return host + "host"
 }
 
 // cpu is the CPU that stands for all that were busy together, the first; -1 for none.
@@ -88,6 +98,14 @@ const maxNamed = 8
 
 // who names the CPUs, and says "its" or "their".
 func (j *judgedLoss) who() (name, whose string) {
+	name, whose = j.cpus()
+	if j.key.Host != "" {
+		name += " of " + fold.Printable(j.key.Host)
+	}
+	return name, whose
+}
+
+func (j *judgedLoss) cpus() (name, whose string) {
 	switch n := len(j.together); {
 	case j.key.CPU < 0:
 		return "_Total", "its"
@@ -149,7 +167,8 @@ func (d *counterWatch) emit(w *detect.Tick, key string, f model.Finding, emit fu
 // describe writes the finding of losses that share a verdict and a CPU, the
 // strongest first.
 func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding {
-	c, j := w.Counters, &list[0]
+	j := &list[0]
+	c := w.Counters.Of(j.key.Host)
 	f := model.Finding{
 		Severity: model.SeverityInfo,
 		Subject:  model.Subject{Kind: "host", CPU: -1, PID: -1},

@@ -44,9 +44,9 @@ func (s *Settings) Fields() []detect.Field {
 		},
 		{
 			Key:     "max_samples",
-			Default: "20000",
+			Default: "100000",
 			Doc:     "samples kept of one counter",
-			Reason:  "bounded memory: five and a half hours of 1 s",
+			Reason:  "bounded memory: a day of 1 s",
 			Value:   &s.MaxSamples,
 		},
 	}

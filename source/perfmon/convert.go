@@ -38,6 +38,8 @@ type converter struct {
 	err     error
 	started bool
 	cadence cadence
+	// several says that the log has counters of several machines.
+	several bool
 	// damaged says that a part of the file since the last sample could not be read.
 	damaged bool
 	// totals are the last values of running totals, by column.
@@ -217,6 +219,9 @@ func (c *converter) value(col *column, v, count float64) {
 // counter adds a value as a counter event.
 func (c *converter) counter(col *column, v float64, cpu int32) {
 	e := model.Counter{Time: c.at, CPU: cpu, Value: v, Name: col.name, Instance: col.instance}
+	if c.several {
+		e.Host = col.machine
+	}
 	if col.total {
 		e.Flags = model.FlagSecondary
 	}
@@ -515,6 +520,7 @@ func (c *converter) describe() {
 		}
 	}
 	info := summarise(l.first.list)
+	c.several = len(info.machines) > 1
 	meta("host", strings.Join(info.machines, ", "))
 	meta("os", "windows")
 	if l.binary != nil {
@@ -530,6 +536,9 @@ func (c *converter) describe() {
 		c.builder.AddProbe(p)
 	}
 }
+
+// UTCOffset returns local time minus UTC at the start of the log.
+func (l *Log) UTCOffset() time.Duration { return l.offset() }
 
 // offset is local time minus UTC at the start of the log.
 func (l *Log) offset() time.Duration {
