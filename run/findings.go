@@ -1,10 +1,15 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/logs"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -26,6 +31,10 @@ type Judgement struct {
 	Unseen []string
 	// LeftOut says what of the capture could not be kept, a line each.
 	LeftOut []string
+	// Assumed says what the times of a log leave open and how they were read, a sentence each.
+	Assumed []string
+	// facts are the counters and the logs, for Together.
+	facts logs.Input
 }
 
 // Findings runs the detectors over a capture. progress is told how far it is,
@@ -81,7 +90,57 @@ func Findings(
 		}
 	}
 	j.Findings, j.LeftOut = found.All(), left.lines()
+	facts := engine.Facts()
+	j.facts = logs.Input{Host: cmp.Or(facts.State.Meta["host"], filepath.Base(c.Path)), Logs: facts.Logs,
+		Counters: facts.Counters}
+	if a, ok := c.File.(interface{ Assumed() []string }); ok {
+		j.Assumed = a.Assumed()
+		j.facts.Assumed = map[string][]string{filepath.Base(c.Path): j.Assumed}
+	}
 	return j, err
+}
+
+// LeaveLogs takes out of the findings what they say of the capture's logs alone,
+// and reports whether there was any: Together says it.
+func (j *Judgement) LeaveLogs() bool {
+	n := len(j.Findings)
+	j.Findings = slices.DeleteFunc(j.Findings, func(f model.Finding) bool { return f.Detector == logs.Name })
+	return len(j.Findings) < n
+}
+
+// Together judges the logs of several captures by the counters of all of them.
+func Together(judged []Judgement, settings detect.Settings) []model.Finding {
+	var inputs []logs.Input
+	for _, j := range judged {
+		inputs = append(inputs, j.facts)
+	}
+	thresholds, ok := settings.Of(logs.Table).(*logs.Settings)
+	if !ok {
+		return nil
+	}
+	return logs.Join(inputs, *thresholds)
+}
+
+// LogTime returns the zone of the hosts whose counters the captures have, for
+// the times of logs beside them that do not say theirs; nil when they differ, or none says it.
+func LogTime(captures []*Capture) *source.LogTime {
+	var out *source.LogTime
+	for _, c := range captures {
+		f, ok := c.File.(interface{ UTCOffset() time.Duration })
+		if !ok {
+			continue
+		}
+		offset := f.UTCOffset()
+		zone := time.FixedZone(time.Unix(0, 0).In(time.FixedZone("", int(offset/time.Second))).Format("-07:00"),
+			int(offset/time.Second))
+		if out != nil && out.Zone.String() != zone.String() {
+			return nil
+		}
+		if out == nil {
+			out = &source.LogTime{Zone: zone, Source: "as in " + filepath.Base(c.Path)}
+		}
+	}
+	return out
 }
 
 // maxParts bounds the parts of probes of a capture.

@@ -30,6 +30,9 @@ var Formats = []source.Format{
 	applog.Logs(), // last: every text with times fits it
 }
 
+// LogFormat is the name of the format of text logs.
+const LogFormat = applog.FormatName
+
 // sniffBytes is how much of a file a format is shown.
 const sniffBytes = 128 << 10
 

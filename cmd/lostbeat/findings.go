@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,25 @@ type incomplete struct {
 	Incomplete string `json:"incomplete"`
 }
 
+// logsLast divides paths into those of counters, recordings and captures and
+// those of text logs, whose times may need the others; joined says that there are both, or several logs.
+func logsLast(paths []string) (parts [][]string, joined bool) {
+	var logs, others []string
+	for _, path := range paths {
+		if format, err := run.FormatOf(path); err == nil && format.Name == run.LogFormat {
+			logs = append(logs, path)
+		} else {
+			others = append(others, path)
+		}
+	}
+	for _, part := range [][]string{others, logs} {
+		if len(part) > 0 {
+			parts = append(parts, part)
+		}
+	}
+	return parts, len(logs) > 0 && len(paths) > 1
+}
+
 func newFindings() *cobra.Command {
 	var (
 		files    captureFlags
@@ -30,9 +50,14 @@ func newFindings() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "findings FILE...",
-		Short: "Run the detectors over recordings and captures",
-		Long: `Run the detectors over recordings and Windows captures and print what they find.
+		Short: "Run the detectors over recordings, captures and logs",
+		Long: `Run the detectors over recordings, Windows captures and text logs and print what they find.
 They see event time only: the verdicts are the same as those of the live session.
+
+Text logs of applications are joined with the counters of all other files on one time line:
+when a log fell silent or reported missed heartbeats, what each CPU of each host did then.
+Times without a zone are read as those of the counter logs beside them, otherwise as UTC,
+and every finding says so; --log-time says it outright.
 
 An input that is damaged or cut off is read as far as it can be, and one line says what is
 missing; with --json that is an object with the keys file and incomplete.
@@ -40,6 +65,7 @@ missing; with --json that is an object with the keys file and incomplete.
 Exit status: 0; 1 with --exit-code when there is a warning or worse; 2 for an error; 3 when
 an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 		Example: `  lostbeat findings night.lostbeat
+  lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
   lostbeat findings --json *.lostbeat | jq -r '.title // .incomplete'
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
 		Args: fileArgs(true),
@@ -52,25 +78,31 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			files.said = !asJSON
 			worst := model.SeverityInfo
 			total := 0
-			err = eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
+			show := func(f model.Finding) error {
+				total++
+				worst = max(worst, f.Severity)
+				if asJSON {
+					return plain.JSON(out, f)
+				}
+				return findings.Write(out, f)
+			}
+			parts, joined := logsLast(args)
+			var all []run.Judgement
+			var captures []*run.Capture
+			each := func(c *run.Capture, reading *readingLine) error {
 				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
 				reading.end()
 				if err != nil {
 					return err
 				}
+				all, captures = append(all, judged), append(captures, c)
+				told := joined && judged.LeaveLogs()
 				found, unseen := judged.Findings, judged.Unseen
 				for _, line := range judged.LeftOut {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: left out %s\n", plain.Text(c.Path), plain.Text(line))
 				}
 				for _, f := range found {
-					total++
-					worst = max(worst, f.Severity)
-					if asJSON {
-						err = plain.JSON(out, f)
-					} else {
-						err = findings.Write(out, f)
-					}
-					if err != nil {
+					if err := show(f); err != nil {
 						return err
 					}
 				}
@@ -80,7 +112,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						return err
 					}
 				}
-				if !asJSON && len(found) == 0 {
+				if !asJSON && len(found) == 0 && !told {
 					start, end := c.Span()
 					what := "no finding in"
 					if !integrity.Complete() {
@@ -103,11 +135,42 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						strings.Join(unseen, ", "),
 					)
 				}
+				for _, text := range judged.Assumed {
+					if !asJSON && !told {
+						fmt.Fprintf(out, "    assumed: %s\n", plain.Text(text))
+					}
+				}
 				if line := run.IntegrityLine(integrity); !asJSON && line != "" {
 					fmt.Fprintf(out, "    input: %s\n", plain.Text(line))
 				}
 				return out.Flush()
-			})
+			}
+			for _, part := range parts {
+				partErr := eachCapture(cmd.Context(), part, files, cmd.ErrOrStderr(), each)
+				switch {
+				case partErr == nil:
+				case len(parts) == 1 || stops(partErr) || cmd.Context().Err() != nil:
+					err = partErr
+				case errors.Is(partErr, errIncomplete):
+					err = cmp.Or(err, partErr)
+				default:
+					if !errors.Is(partErr, errSaid) {
+						printError(cmd.ErrOrStderr(), partErr)
+					}
+					err = errSaid
+				}
+				if stops(err) || cmd.Context().Err() != nil {
+					return err
+				}
+				files.logZone = run.LogTime(captures)
+			}
+			if joined {
+				for _, f := range run.Together(all, thresholds) {
+					if showErr := show(f); showErr != nil {
+						return showErr
+					}
+				}
+			}
 			if flushErr := out.Flush(); err == nil {
 				err = flushErr
 			}

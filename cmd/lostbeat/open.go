@@ -29,6 +29,10 @@ type captureFlags struct {
 	trace     bool
 	pools     []string
 	memory    byteSize
+	// logTime and logPatterns are for text logs; logZone is that of the captures beside them, nil unknown.
+	logTime     string
+	logPatterns []string
+	logZone     *source.LogTime
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
@@ -49,6 +53,12 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. `+
 				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
+	cmd.Flags().
+		StringVar(&f.logTime, "log-time", "", "`ZONE` of the times in text logs that do not say it: +01:00, UTC, local or "+
+			"Europe/Berlin; with a year or a date before it where the times lack it, e.g. '2013 -05:00'")
+	cmd.Flags().
+		StringArrayVar(&f.logPatterns, "log-pattern", nil, "a `REGEXP` of lines of text logs to report, beside those that "+
+			"are built in (repeatable)")
 	f.memory = budget.Default
 	cmd.Flags().
 		Var(&f.memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
@@ -118,7 +128,53 @@ func (f *captureFlags) open(path string, progress source.Progress) (*run.Capture
 	if o.Names, err = f.counterNames(); err != nil {
 		return nil, err
 	}
+	if o.LogTime, err = parseLogTime(f.logTime); err != nil {
+		return nil, err
+	}
+	if o.LogTime == nil {
+		o.LogTime = f.logZone
+	}
+	o.LogPatterns = f.logPatterns
 	return run.Open(path, o)
+}
+
+// parseLogTime parses --log-time; nil when it was not given.
+func parseLogTime(s string) (*source.LogTime, error) {
+	if s == "" {
+		return nil, nil
+	}
+	t := &source.LogTime{Source: "--log-time"}
+	date, zone, ok := strings.Cut(s, " ")
+	if !ok {
+		date, zone = "", s
+	}
+	for _, layout := range []string{"2006", time.DateOnly} {
+		if d, err := time.Parse(layout, date); err == nil {
+			t.Year = d.Year()
+			if layout == time.DateOnly {
+				t.Month, t.Day = int(d.Month()), d.Day()
+			}
+		}
+	}
+	if date != "" && t.Year == 0 {
+		return nil, hint.New(fmt.Sprintf("--log-time %q has no year or date", s), "write it like '2013 -05:00' or "+
+			"'2013-03-30 -05:00'")
+	}
+	if d, err := time.Parse("Z07:00", zone); err == nil {
+		_, seconds := d.Zone()
+		t.Zone = time.FixedZone(d.Format("-07:00"), seconds)
+		return t, nil
+	}
+	if zone == "local" {
+		t.Zone = time.Local
+		return t, nil
+	}
+	var err error
+	if t.Zone, err = time.LoadLocation(zone); err != nil {
+		return nil, hint.New(fmt.Sprintf("--log-time %q: no such zone", s),
+			"give the offset, like +01:00; names like Europe/Berlin need the zones' files of this system")
+	}
+	return t, nil
 }
 
 // eachCapture opens the files in turn and calls do with each. A terminal is

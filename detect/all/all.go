@@ -8,6 +8,7 @@ import (
 	"lostbeat/detect/exhaustion"
 	"lostbeat/detect/heartbeatloss"
 	"lostbeat/detect/leak"
+	"lostbeat/detect/logs"
 	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/ringdrop"
 	"lostbeat/detect/socketdrop"
@@ -27,5 +28,6 @@ func Settings() detect.Settings {
 		packetdrop.Definition(),
 		counters.Definition(),
 		heartbeatloss.Definition(),
+		logs.Definition(),
 	)
 }

@@ -24,11 +24,14 @@ import (
 	"lostbeat/source"
 )
 
+// FormatName is the name of the format.
+const FormatName = "log"
+
 // Logs is the format of text logs of applications. Every text with times fits
 // it: it comes last.
 func Logs() source.Format {
 	return source.Format{
-		Name:           "log",
+		Name:           FormatName,
 		Sniff:          Detect,
 		BytesPerSecond: 200 << 20,
 		OwnProgress:    true,

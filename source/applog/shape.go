@@ -91,7 +91,7 @@ func look(list [][]byte, f form) (n int, sh shape) {
 		sh.cluster = sh.cluster || at >= 10 && line[at-1] == ':' && line[at-2] == ':'
 	}
 	sh.zoned, sh.yearless = zoned*2 > n, yearless*2 > n // a line may be cut in its stamp
-	if quoted*2 > n { // a table of values, whose heading is missing
+	if quoted*2 > n {                                   // a table of values, whose heading is missing
 		return 0, sh
 	}
 	return n, sh
