@@ -27,7 +27,8 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
-	applog.Logs(), // last: every text with times fits it
+	// Every text with times fits the last.
+	applog.Logs(),
 }
 
 // LogFormat is the name of the format of text logs.
