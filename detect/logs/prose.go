@@ -75,6 +75,14 @@ func (t *telling) victim() string {
 	return fmt.Sprintf("%s: %s", log, quoted)
 }
 
+// time names what the counters were looked at for.
+func (t *telling) time() string {
+	if t.gap != nil || t.line.Dur > 0 {
+		return "of that time"
+	}
+	return "of the " + length(t.to.Sub(t.from)) + " before it"
+}
+
 // length writes the length of a silence, to a tenth of a second below a minute: it is compared with timeouts.
 func length(d time.Duration) string {
 	if d < time.Second || d >= time.Minute {
@@ -121,7 +129,7 @@ func (t *telling) verdict(f *model.Finding) string {
 		f.Causes = append(f.Causes, fmt.Sprintf(
 			"while %s run, no program does on that CPU, and what is queued there waits; which driver's, a counter log "+
 				"cannot say", workOf(first)))
-		said := fmt.Sprintf("; %s spent %s of that time in %s (usually %s), ", who, share, workOf(first), usual)
+		said := fmt.Sprintf("; %s spent %s %s in %s (usually %s), ", who, share, t.time(), workOf(first), usual)
 		f.Advice = []string{
 			"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
 				"lostbeat; not needed when the driver is known",
@@ -149,8 +157,8 @@ func (t *telling) verdict(f *model.Finding) string {
 		who, share, usual := t.who(best)
 		f.Advice = []string{"Look for what is different in that time; a CPU that is this busy with it all the time deserves " +
 			"a look of its own"}
-		return fmt.Sprintf("; %s spent %s of that time in %s, and as much at other times (%s): that proves nothing",
-			who, share, workOf(best.cpus[0].key), usual)
+		return fmt.Sprintf("; %s spent %s %s in %s, and as much at other times (%s): that proves nothing",
+			who, share, t.time(), workOf(best.cpus[0].key), usual)
 	case quiet:
 		return t.quietVerdict(f)
 	}
@@ -327,7 +335,10 @@ func (t *telling) evidence(f *model.Finding) {
 	for _, g := range t.gaps {
 		log := fold.Printable(g.Log)
 		add("silence of "+log, g.Dur.Seconds(), "s")
-		add("silences as long that its cadence lets expect, in "+words.Number(g.Lines)+" lines", g.ExpectedCount, "silences")
+		if g.ExpectedCount > 0 {
+			add("logs like it ("+words.Number(g.Lines)+" lines) until chance makes one silence as long, at least",
+				min(math.Round(1/g.ExpectedCount), 1e6), "logs")
+		}
 		add("longest other silence of "+log, g.Longest.Seconds(), "s")
 	}
 	if t.gap == nil && t.line.Dur == 0 && t.line.Silence > 0 {

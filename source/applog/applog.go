@@ -151,7 +151,7 @@ func newLog(f *os.File, o source.OpenOptions) (*Log, error) {
 func (l *Log) stampIn(sh shape, part []byte, last bool) *stamp {
 	var found *stamp
 	for line := range bytes.Lines(part) {
-		if s, _, _, ok := find(bytes.TrimRight(line, "\r\n"), sh.form, sh.hint); ok {
+		if s, _, _, ok := find(uncoloured(bytes.TrimRight(line, "\r\n")), sh.form, sh.hint); ok {
 			if found = &s; !last {
 				break
 			}

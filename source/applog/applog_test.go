@@ -207,6 +207,8 @@ func TestDamage(t *testing.T) {
 	}
 	stamp := string(whole[middle : middle+31])
 	for name, content := range map[string][]byte{
+		"colours": bytes.ReplaceAll(bytes.ReplaceAll(whole, []byte("Mar"), []byte("\x1b[32mMar")), []byte(" Missed"),
+			[]byte("\x1b[1;31m Missed")),
 		"zeros":          with(make([]byte, 100_000)),
 		"a long line":    with(append(bytes.Repeat([]byte("x"), 3<<20), '\n')),
 		"bytes":          with([]byte("\xff\xfe\x00\x01\x80\n\x1b[31m\n")),

@@ -120,7 +120,25 @@ func (l *lines) trim(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
-	return line
+	return uncoloured(line)
+}
+
+// uncoloured returns a line without the sequences that colour it on a terminal, in place.
+func uncoloured(line []byte) []byte {
+	at := bytes.IndexByte(line, 0x1b)
+	if at < 0 {
+		return line
+	}
+	out := line[:at]
+	for i := at; i < len(line); i++ {
+		if line[i] != 0x1b || i+1 == len(line) || line[i+1] != '[' {
+			out = append(out, line[i])
+			continue
+		}
+		for i += 2; i < len(line) && (line[i] < '@' || line[i] > '~'); i++ {
+		}
+	}
+	return out
 }
 
 func (l *lines) fill() error {

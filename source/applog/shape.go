@@ -36,7 +36,7 @@ func shapeOf(head []byte) (sh shape, ok bool) {
 	var list [][]byte
 	for line := range bytes.Lines(head) {
 		if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) > 0 {
-			list = append(list, line[:min(len(line), maxLine)])
+			list = append(list, uncoloured(bytes.Clone(line[:min(len(line), maxLine)])))
 		}
 	}
 	best, total := 0, len(list)
