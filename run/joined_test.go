@@ -98,7 +98,8 @@ func (v voice) write(t testing.TB) (paths []string) {
 		}
 		line(&cvp, at, "%CVP_8_5_IVR-7-CALL: {Thrd=http-8000-"+fmt.Sprint(random.IntN(20))+"} VXMLManager:generateVXML")
 	}
-	for at := caseStart; at.Before(caseStart.Add(length)); at = at.Add(time.Duration(random.IntN(3000)) * time.Millisecond) {
+	for at := caseStart; at.Before(caseStart.Add(length)); {
+		at = at.Add(time.Duration(random.IntN(3000)) * time.Millisecond)
 		line(&pim, at, "pim1 Trace: heartbeat sent")
 		if next := at.Add(3 * time.Second); at.Before(caseGap.Add(silent)) && next.After(caseGap.Add(silent)) && !v.lossless {
 			at = caseGap.Add(silent + 250*time.Millisecond)
@@ -202,7 +203,8 @@ func TestPublishedCase(t *testing.T) {
 		{name: "burst at the other end", voice: voice{cvp: quiet, pg: hit(0.8)}, severity: model.SeverityWarning, cpu: 3,
 			says: []string{"CPU 3 of PG1 spent 80"}, rest: []string{"DPCs and interrupts of CVP1: the highest"}},
 		{name: "high all day", voice: voice{cvp: busy, pg: quiet}, severity: model.SeverityWarning, cpu: -1,
-			says: []string{"CPU 3 of CVP1 spent", "and as much at other times", "proves nothing"}, never: []string{"chance alone"}},
+			says:  []string{"CPU 3 of CVP1 spent", "and as much at other times", "proves nothing"},
+			never: []string{"chance alone"}},
 		{name: "burst elsewhere", voice: voice{cvp: burst(3, caseGap.Add(-17*time.Minute-23*time.Second), silent, 0.96),
 			pg: quiet}, severity: model.SeverityWarning, cpu: -1,
 			says: []string{"not DPCs: no CPU of CVP1 or PG1 was unusually busy"}, never: []string{"zone", "chance alone"}},
@@ -224,10 +226,12 @@ func TestPublishedCase(t *testing.T) {
 			says: []string{"CPU 3 of CVP1 spent 96"}, rest: []string{"only the counters of CVP1 are here"}},
 		{name: "one host missing, no burst", voice: voice{cvp: quiet, onePC: true}, severity: model.SeverityWarning, cpu: -1,
 			says: []string{"not DPCs of CVP1", "the counters of the other end are not here: cannot say more"}},
-		{name: "_Total only", voice: voice{cvp: hit(0.96), pg: quiet, totalOnly: true}, severity: model.SeverityWarning, cpu: -1,
+		{name: "_Total only", voice: voice{cvp: hit(0.96), pg: quiet, totalOnly: true},
+			severity: model.SeverityWarning, cpu: -1,
 			says: []string{"cannot say why: the counters of CVP1 are _Total only", "hides a single busy CPU"},
 			rest: []string{"not judged: the counters of PG1 are _Total only"}, never: []string{"CPU 3"}},
-		{name: "gap without loss", voice: voice{cvp: hit(0.96), pg: quiet, lossless: true}, severity: model.SeverityInfo, cpu: 3,
+		{name: "gap without loss", voice: voice{cvp: hit(0.96), pg: quiet, lossless: true},
+			severity: model.SeverityInfo, cpu: 3,
 			says: []string{"cvp.log has no line for 10.8 s (99 of 100", "CPU 3 of CVP1"}, never: []string{"Missed"}},
 		{name: "samples too far apart", voice: voice{cvp: hit(0.96), pg: quiet, interval: 30 * time.Second},
 			severity: model.SeverityWarning, cpu: -1, says: []string{"cannot say why", "sampled every 30"}},
@@ -236,8 +240,9 @@ func TestPublishedCase(t *testing.T) {
 			says: []string{"cannot say why", "do not cover that time"}},
 		{name: "the host stood still", voice: voice{cvp: quiet, pg: quiet, paused: true}, severity: model.SeverityWarning,
 			cpu: -1, says: []string{"CVP1 took no sample for", "the whole host stood still"}},
-		{name: "both hosts in one log", voice: voice{cvp: quiet, pg: hit(0.96), oneLog: true}, severity: model.SeverityWarning,
-			cpu: 3, says: []string{"CPU 3 of PG1 spent 96"}, rest: []string{"DPCs and interrupts of CVP1"}},
+		{name: "both hosts in one log", voice: voice{cvp: quiet, pg: hit(0.96), oneLog: true},
+			severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of PG1 spent 96"},
+			rest: []string{"DPCs and interrupts of CVP1"}},
 		{name: "short log", voice: voice{cvp: hit(0.96), pg: quiet, length: 70 * time.Minute,
 			countersStart: caseGap.Truncate(time.Second).Add(-40 * time.Second)}, severity: model.SeverityWarning, cpu: 3,
 			says: []string{"CPU 3 of CVP1 spent 96"}},

@@ -43,7 +43,8 @@ func TestLogs(t *testing.T) {
 		never        []string
 	}{
 		{name: "alone", args: []string{"findings", zoneless},
-			says: []string{"app.log has no line for 20.0 s, then “pim missed 2 heartbeats of VRU”", "read as UTC", "19:01:39.000 to 19:01:59.000",
+			says: []string{"app.log has no line for 20.0 s, then “pim missed 2 heartbeats of VRU”", "read as UTC",
+				"19:01:39.000 to 19:01:59.000",
 				"Judge it together with the counters"}},
 		{name: "zone given", args: []string{"findings", "--log-time", "-05:00", zoneless},
 			says: []string{"2013-03-31 00:01:39.000", "read as -05:00 (--log-time)"}},
@@ -56,12 +57,14 @@ func TestLogs(t *testing.T) {
 		{name: "JSON", args: []string{"findings", "--json", zoneless, utc}, says: []string{`"detector":"log-silence"`}},
 		{name: "info", args: []string{"info", zoneless},
 			says: []string{"app.log (log)", "read as UTC", "300 lines with a time (ISO 8601)", "log.gap"}},
-		{name: "events", args: []string{"events", "--kind", "log.line", zoneless}, says: []string{"pattern=any/missed-heartbeats"}},
+		{name: "events", args: []string{"events", "--kind", "log.line", zoneless},
+			says: []string{"pattern=any/missed-heartbeats"}},
 		{name: "another file is missing", args: []string{"findings", zoneless, "/no/such/file"}, status: 2,
 			says: []string{"app.log has no line"}, errors: []string{"/no/such/file"}},
 		{name: "no zone", args: []string{"findings", "--log-time", "Mars/Olympus", zoneless}, status: 2,
 			errors: []string{"no such zone"}},
-		{name: "no date", args: []string{"findings", "--log-time", "soon UTC", zoneless}, status: 2, errors: []string{"2013"}},
+		{name: "no date", args: []string{"findings", "--log-time", "soon UTC", zoneless}, status: 2,
+			errors: []string{"2013"}},
 		{name: "no pattern", args: []string{"findings", "--log-pattern", "(", zoneless}, status: 2,
 			errors: []string{"--log-pattern"}},
 	} {

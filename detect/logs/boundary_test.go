@@ -41,7 +41,8 @@ func TestBoundaries(t *testing.T) {
 	detecttest.Boundaries(t, "logs", []detecttest.Boundary{
 		{Setting: "logs.max_expected", At: 0.0078125, Upper: true, Says: "x.log has no line",
 			Stream: silence(40, 0, 0, 4*time.Second, 0.0078125)},
-		{Setting: "logs.least_gap", At: 4 * time.Second, Says: "x.log has no line", Stream: silence(40, 0, 0, 4*time.Second, 0)},
+		{Setting: "logs.least_gap", At: 4 * time.Second, Says: "x.log has no line",
+			Stream: silence(40, 0, 0, 4*time.Second, 0)},
 		{Setting: "logs.min_samples", At: 40, With: map[string]string{"logs.significance": "0.5"}, Says: blamed,
 			Stream: silence(40, 0, 0.5, 4*time.Second, 0)},
 		{Setting: "logs.busy_share", At: 0.375, Says: blamed, Stream: silence(200, 0, 0.375, 4*time.Second, 0)},

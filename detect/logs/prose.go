@@ -155,8 +155,8 @@ func (t *telling) verdict(f *model.Finding) string {
 			share, who, usual)
 	case always:
 		who, share, usual := t.who(best)
-		f.Advice = []string{"Look for what is different in that time; a CPU that is this busy with it all the time deserves " +
-			"a look of its own"}
+		f.Advice = []string{"Look for what is different in that time; a CPU that is this busy with it all the time " +
+			"deserves a look of its own"}
 		return fmt.Sprintf("; %s spent %s %s in %s, and as much at other times (%s): that proves nothing",
 			who, share, t.time(), workOf(best.cpus[0].key), usual)
 	case quiet:
@@ -200,8 +200,8 @@ func (t *telling) quietVerdict(f *model.Finding) string {
 	}
 	top := t.best.cpus[0]
 	highest := fmt.Sprintf("highest: %s, %s", cpuName(top.key, t.best.name), words.Percent(top.mean))
-	f.Advice = []string{"Look at the program itself (garbage collection, a lock, a slow disk) and at the network between the " +
-		"ends; at intervals longer than 1 s a short burst stays hidden"}
+	f.Advice = []string{"Look at the program itself (garbage collection, a lock, a slow disk) and at the network " +
+		"between the ends; at intervals longer than 1 s a short burst stays hidden"}
 	names := strings.Join(quietHosts, " or ")
 	switch {
 	case blind != "":
@@ -209,7 +209,8 @@ func (t *telling) quietVerdict(f *model.Finding) string {
 			highest, blind)
 	case len(t.sights) == 1:
 		f.Advice = append(f.Advice, "Add the counters of the other end of the connection; not needed when it was at rest")
-		return fmt.Sprintf("; not DPCs of %s (%s); the counters of the other end are not here: cannot say more", names, highest)
+		return fmt.Sprintf("; not DPCs of %s (%s); the counters of the other end are not here: cannot say more",
+			names, highest)
 	}
 	return fmt.Sprintf("; not DPCs: no CPU of %s was unusually busy with DPCs or interrupts then (%s)", names, highest)
 }
@@ -232,8 +233,8 @@ func (t *telling) movedVerdict(f *model.Finding) string {
 	if t.best.verdict == uncovered {
 		at = "the counters do not cover the times that the log has"
 	}
-	return fmt.Sprintf("; cannot say why: %s, but exactly %s %s %s spent %s of as long a time in %s (usually %s; by chance in "+
-		"%s): is the zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual, chance(t.moved.p))
+	return fmt.Sprintf("; cannot say why: %s, but exactly %s %s %s spent %s of as long a time in %s (usually %s; by "+
+		"chance in %s): is the zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual, chance(t.moved.p))
 }
 
 // who names the CPUs that were busy together, their mean share and what is usual for them.

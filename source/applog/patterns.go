@@ -103,7 +103,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "corosync/processor-failed", Class: model.LogMissed, Literal: "a processor failed, forming new",
-		Match: regexp.MustCompile(`(?i)A processor failed, forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
+		Match: regexp.MustCompile(`(?i)forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
 		Example: "[TOTEM ] A processor failed, forming new configuration: token timed out (1000ms), waiting 1200ms for " +
 			"consensus.",
 		Source: fromCorosync,
@@ -184,9 +184,10 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "zookeeper/expired", Class: model.LogMissed, Literal: "expiring session 0x",
-		Match:   regexp.MustCompile(`(?i)Expiring session 0x\w+, timeout of (?P<ms>\d+) ?ms exceeded`),
-		Example: "INFO  [SessionTracker:ZooKeeperServer@347] - Expiring session 0x10003230ece0000, timeout of 6000ms exceeded",
-		Source:  fromSource,
+		Match: regexp.MustCompile(`(?i)Expiring session 0x\w+, timeout of (?P<ms>\d+) ?ms exceeded`),
+		Example: "INFO  [SessionTracker:ZooKeeperServer@347] - Expiring session 0x10003230ece0000, timeout of 6000ms " +
+			"exceeded",
+		Source: fromSource,
 	},
 	{
 		Name: "zookeeper/fsync", Class: model.LogDisk, Literal: "fsync-ing the write ahead log",
