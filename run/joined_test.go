@@ -239,7 +239,7 @@ func TestPublishedCase(t *testing.T) {
 			countersStart: caseStart.Add(30 * 24 * time.Hour)}, severity: model.SeverityWarning, cpu: -1,
 			says: []string{"cannot say why", "do not cover that time"}},
 		{name: "the host stood still", voice: voice{cvp: quiet, pg: quiet, paused: true}, severity: model.SeverityWarning,
-			cpu: -1, says: []string{"CVP1 took no sample for", "the whole host stood still"}},
+			cpu: -1, says: []string{"CVP1 took no sample for", "not this program alone was held up"}},
 		{name: "both hosts in one log", voice: voice{cvp: quiet, pg: hit(0.96), oneLog: true},
 			severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of PG1 spent 96"},
 			rest: []string{"DPCs and interrupts of CVP1"}},

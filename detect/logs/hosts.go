@@ -19,8 +19,9 @@ type host struct {
 	keys      []fold.SampleKey
 	baselines []stats.Baseline
 	total     bool
-	// worst is the highest distance of any CPU from its own baseline in each sample.
-	worst []float64
+	// worst is the highest distance of any CPU from its own baseline in each sample; values counts those that have one.
+	worst  []float64
+	values int
 	// usual is the time between two samples.
 	usual time.Duration
 }
@@ -61,6 +62,11 @@ func newHost(name string, c *fold.Counters) *host {
 			}
 		}
 	}
+	for _, v := range h.worst {
+		if !math.IsNaN(v) {
+			h.values++
+		}
+	}
 	steps := make([]float64, 0, len(c.Times))
 	for i := 1; i < len(c.Times); i++ {
 		steps = append(steps, c.Times[i].Sub(c.Times[i-1]).Seconds())
@@ -99,12 +105,12 @@ const (
 type sight struct {
 	*host
 	verdict hostVerdict
-	marks   []bool
+	// first and end bound the samples of the silence.
+	first, end int
 	// cpus are those that were as busy as the busiest, which is first.
 	cpus []seen
-	// p is the probability of the coincidence, corrected for what else was tested.
-	p    float64
-	test stats.Coincidence
+	// p is the probability of the coincidence, corrected for what else was tested; 1 where nothing was unusual.
+	p float64
 	// missing is how long no sample was taken, where the host stood still.
 	missing time.Duration
 }
@@ -123,11 +129,13 @@ func (h *host) see(from, to model.Time, s Settings, tests float64) *sight {
 	if from < times[0].Add(-h.usual) || to > times[len(times)-1].Add(h.usual) {
 		return t
 	}
-	t.marks = make([]bool, len(times))
-	marked := false
 	// A silence of less than a sample may lie across two of them.
 	least := min(h.usual/2, to.Sub(from)/2)
-	for i := range times {
+	after := func(at model.Time) int {
+		i, _ := slices.BinarySearch(times, at)
+		return i
+	}
+	for i := after(from); i < min(after(to)+1, len(times)); i++ {
 		begin := times[i].Add(-h.usual)
 		if i > 0 {
 			begin = times[i-1]
@@ -140,18 +148,19 @@ func (h *host) see(from, to model.Time, s Settings, tests float64) *sight {
 			t.verdict, t.missing = stoodStill, length
 			return t
 		}
-		t.marks[i] = both > 0 && both >= least
-		marked = marked || t.marks[i]
+		if both > 0 && both >= least {
+			if t.first == t.end {
+				t.first = i
+			}
+			t.end = i + 1
+		}
 	}
 	if h.usual > 2*to.Sub(from) {
 		t.verdict = coarse
 		return t
 	}
-	if !marked {
-		return t
-	}
 	for i, k := range h.keys {
-		v := seen{key: k, mean: meanAt(h.c.Series[k], t.marks), median: h.baselines[i].Median}
+		v := seen{key: k, mean: t.mean(h.c.Series[k]), median: h.baselines[i].Median}
 		v.z = h.baselines[i].Z(v.mean, zFloor)
 		if !math.IsNaN(v.mean) {
 			t.cpus = append(t.cpus, v)
@@ -172,21 +181,16 @@ func (h *host) see(from, to model.Time, s Settings, tests float64) *sight {
 	slices.SortStableFunc(t.cpus, func(a, b seen) int {
 		return cmp.Or(cmp.Compare(rank(b), rank(a)), cmp.Compare(b.mean, a.mean))
 	})
-	var xs []float64
-	var marks []bool
-	for i, v := range h.worst {
-		if !math.IsNaN(v) {
-			xs, marks = append(xs, v), append(marks, t.marks[i])
-		}
-	}
-	t.test = stats.Coincide(xs, marks)
-	t.p = min(1, t.test.P*tests)
 	best := t.cpus[0]
-	large, unusual, significant := best.mean >= s.BusyShare, best.z >= s.RobustZ, t.p <= s.Significance
+	large, unusual := best.mean >= s.BusyShare, best.z >= s.RobustZ
+	if unusual && !h.total {
+		t.chance(tests)
+	}
+	significant := t.p <= s.Significance
 	switch {
 	case h.total:
 		t.verdict = totalOnly
-	case t.test.N < int(s.MinSamples):
+	case h.values < int(s.MinSamples):
 		t.verdict = fewSamples
 	case large && unusual && significant:
 		t.verdict = coincides
@@ -202,10 +206,23 @@ func (h *host) see(from, to model.Time, s Settings, tests float64) *sight {
 	return t
 }
 
-func meanAt(s *fold.Samples, marks []bool) float64 {
+// chance tests whether the silence falls on the highest values by chance.
+func (t *sight) chance(tests float64) {
+	var xs []float64
+	var marks []bool
+	for i, v := range t.worst {
+		if !math.IsNaN(v) {
+			xs, marks = append(xs, v), append(marks, i >= t.first && i < t.end)
+		}
+	}
+	t.p = min(1, stats.Coincide(xs, marks).P*tests)
+}
+
+// mean returns the mean of a series during the silence, NaN where it has no value.
+func (t *sight) mean(s *fold.Samples) float64 {
 	sum, n := 0.0, 0
-	for i, m := range marks {
-		if v := s.At(i); m && !math.IsNaN(v) {
+	for i := t.first; i < t.end; i++ {
+		if v := s.At(i); !math.IsNaN(v) {
 			sum += v
 			n++
 		}
@@ -230,11 +247,9 @@ func (t *sight) together(s Settings) []seen {
 
 // grown returns what a total has grown by during the silence.
 func (t *sight) grown(s *fold.Samples) (n float64) {
-	for i, m := range t.marks {
-		if i > 0 && m {
-			if d := s.At(i) - s.At(i-1); d > 0 {
-				n += d
-			}
+	for i := max(t.first, 1); i < t.end; i++ {
+		if d := s.At(i) - s.At(i-1); d > 0 {
+			n += d
 		}
 	}
 	return n

@@ -43,7 +43,7 @@ func incidents(gaps []model.LogGap, lines []model.LogLine, s Settings) []*incide
 		i, _ := slices.BinarySearchFunc(out, line.Time, func(i *incident, t model.Time) int {
 			return cmp.Compare(i.to.Add(belongs), t)
 		})
-		if i < len(out) && line.Time >= out[i].from {
+		if i < len(out) && line.Time > out[i].from {
 			out[i].add(line)
 			continue
 		}

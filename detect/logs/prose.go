@@ -136,17 +136,17 @@ func (t *telling) verdict(f *model.Finding) string {
 			"Spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
 		}
 		if best.verdict == unproven {
-			f.Advice = append(f.Advice, "Log for longer: in "+words.Plural(best.test.N, "sample")+
+			f.Advice = append(f.Advice, "Log for longer: in "+words.Plural(best.values, "sample")+
 				" chance cannot be ruled out; not needed when a trace of the moment exists")
 			return said + "but chance alone does that in " + chance(best.p)
 		}
 		return said + "which chance alone does in " + chance(best.p)
 	case stoodStill:
-		f.Causes = append(f.Causes, "a host that takes no samples does not run: a virtual machine that was paused or moved, "+
-			"a host out of memory, or a CPU held by its hypervisor")
+		f.Causes = append(f.Causes, "a logger of counters that takes no samples was held up, too: a virtual machine that was paused or moved, "+
+			"a host out of memory, or a disk that did not write")
 		f.Advice = []string{"Look for snapshots, backups and migrations at that time in the hypervisor's log; not for a " +
 			"physical host"}
-		return fmt.Sprintf("; %s took no sample for %s then either: the whole host stood still, not this program alone",
+		return fmt.Sprintf("; %s took no sample for %s then either: not this program alone was held up",
 			name, words.Span(best.missing))
 	case little:
 		who, share, usual := t.who(best)
@@ -182,7 +182,7 @@ func (t *telling) blind(v *sight) string {
 		return fmt.Sprintf("the counters of %s are sampled every %s, which averages a silence of %s away", name,
 			words.Span(v.usual), length(t.to.Sub(t.from)))
 	case fewSamples:
-		return fmt.Sprintf("%s of %s are too few to know what is usual", words.Plural(v.test.N, "sample"), name)
+		return fmt.Sprintf("%s of %s are too few to know what is usual", words.Plural(v.values, "sample"), name)
 	}
 	return fmt.Sprintf("the counters of %s do not cover that time (they run from %s to %s UTC)", name,
 		times[0].Std().Format("2006-01-02 15:04:05"), times[len(times)-1].Std().Format("2006-01-02 15:04:05"))
@@ -360,9 +360,11 @@ func (t *telling) evidence(f *model.Finding) {
 				add(cpuName(c.key, v.name)+", usually", c.median, "ratio")
 			}
 		}
-		if len(v.cpus) > 0 && !v.total {
+		if v.verdict <= little && len(v.cpus) > 0 {
 			add("probability by chance of what "+host+" shows, corrected", v.p, "ratio")
-			add("samples of "+host+" judged", float64(v.test.N), "samples")
+		}
+		if len(v.cpus) > 0 {
+			add("samples of "+host+" judged", float64(v.values), "samples")
 		}
 		for _, k := range v.c.Keys(fold.UseLoss) {
 			if s := v.c.Series[k]; v.grown(s) > 0 {
