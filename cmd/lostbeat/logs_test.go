@@ -45,7 +45,7 @@ func TestLogs(t *testing.T) {
 		{name: "alone", args: []string{"findings", zoneless},
 			says: []string{"app.log has no line for 20.0 s, then “pim missed 2 heartbeats of VRU”", "read as UTC",
 				"19:01:39.000 to 19:01:59.000",
-				"Judge it together with the counters"}},
+				"Judge it together with the counter logs"}},
 		{name: "zone given", args: []string{"findings", "--log-time", "-05:00", zoneless},
 			says: []string{"2013-03-31 00:01:39.000", "read as -05:00 (--log-time)"}},
 		{name: "with a warning", args: []string{"findings", "--exit-code", zoneless}, status: 1},

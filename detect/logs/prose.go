@@ -24,7 +24,7 @@ func (t *telling) finding(assumed map[string][]string) model.Finding {
 		f.Severity = model.SeverityWarning
 		f.End = max(f.End, t.lines[len(t.lines)-1].Time)
 	}
-	f.Title = t.victim() + t.verdict(&f)
+	f.Title = t.victim() + t.heldUp() + t.verdict(&f)
 	t.story(&f)
 	t.evidence(&f)
 	t.rivals(&f)
@@ -91,6 +91,16 @@ func length(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
+// heldUp is what another line says of a program that did not run, empty for none.
+func (t *telling) heldUp() string {
+	for i, l := range t.lines {
+		if l.Class == model.LogHeldUp && &t.lines[i] != t.line {
+			return "; the program of " + fold.Printable(l.Log) + " says itself that it did not run" + claimed(l)
+		}
+	}
+	return ""
+}
+
 // shorten cuts what stands before the message, as %CVP_8_5_ICM-6-X: does, and what is too long.
 func shorten(text string, most int) string {
 	if head, rest, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(head, "%") {
@@ -111,8 +121,9 @@ func (t *telling) verdict(f *model.Finding) string {
 	if best == nil {
 		if len(t.lines) > 0 || t.gap != nil {
 			f.Advice = []string{
-				"Judge it together with the counters of both ends: lostbeat findings LOG... COUNTERS.csv...; they need " +
-					`\Processor Information(*)\% DPC Time and % Interrupt Time at 1 s; not needed when a trace of the moment exists`,
+				"Judge it together with the counter logs of both ends, on Windows: lostbeat findings LOG... COUNTERS.csv...; on " +
+					"Linux, lostbeat record --flight 5m keeps the minutes around the next one; not needed when a trace of the " +
+					"moment exists",
 			}
 		}
 		return ""
@@ -142,8 +153,8 @@ func (t *telling) verdict(f *model.Finding) string {
 		}
 		return said + "which chance alone does in " + chance(best.p)
 	case stoodStill:
-		f.Causes = append(f.Causes, "a logger of counters that takes no samples was held up, too: a virtual machine that was paused or moved, "+
-			"a host out of memory, or a disk that did not write")
+		f.Causes = append(f.Causes, "a logger of counters that takes no samples was held up, too: a virtual machine that "+
+			"was paused or moved, a host out of memory, or a disk that did not write")
 		f.Advice = []string{"Look for snapshots, backups and migrations at that time in the hypervisor's log; not for a " +
 			"physical host"}
 		return fmt.Sprintf("; %s took no sample for %s then either: not this program alone was held up",
