@@ -423,3 +423,37 @@ func FuzzLog(f *testing.F) {
 		}
 	})
 }
+
+// TestNotes checks what is said of steps back and of long lines.
+func TestNotes(t *testing.T) {
+	whole := busy(cvpLayout, 10*time.Minute, 5*time.Minute, 10800*time.Millisecond, missed)
+	var merged bytes.Buffer // two writers, of which one is 40 ms late
+	for i, line := range bytes.SplitAfter(whole, []byte("\n")) {
+		merged.Write(line)
+		if i%50 == 0 && len(line) > 31 {
+			at, err := time.Parse("Jan 02 2006 15:04:05.000", string(line[:24]))
+			if err == nil {
+				fmt.Fprintf(&merged, "%s -0500: late\n", at.Add(-40*time.Millisecond).Format("Jan 02 2006 15:04:05.000"))
+			}
+		}
+	}
+	long := append(bytes.Clone(whole[:len(whole)-1]), append(bytes.Repeat([]byte("x"), 3<<20), '\n')...)
+	long = append(long, whole[bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1:]...)
+	for _, tt := range []struct {
+		name      string
+		content   []byte
+		gaps      int
+		says, not string
+	}{
+		{"two writers", merged.Bytes(), 1, "lines with a time", "back"},
+		{"the same log twice", append(bytes.Clone(whole), whole...), 2, "the time steps back by more than 5s 1 times", "KiB"},
+		{"a long line", long, 1, "of 1 lines only the first 64 KiB were looked at", "back"},
+	} {
+		l := opened(t, "cvp.log", tt.content, source.OpenOptions{})
+		gaps, _ := read(t, l, 0)
+		notes := strings.Join(l.Notes(), "; ")
+		if len(gaps) != tt.gaps || !strings.Contains(notes, tt.says) || strings.Contains(notes, tt.not) {
+			t.Errorf("%s: %d gaps; %s", tt.name, len(gaps), notes)
+		}
+	}
+}
