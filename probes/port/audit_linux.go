@@ -2,14 +2,11 @@ package port
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"lostbeat/model"
-
-	"golang.org/x/sys/unix"
 )
 
 // auditor is the part of the tracker that remembers between audits.
@@ -109,14 +106,14 @@ func (t *tracker) findMissed(
 	}
 }
 
-// correctOwner hands a port over to a process that has it open when its
-// creator has ended, and names the owner of one that had none. The owner of an
-// accepted connection was only supposed.
+// correctOwner hands a port over to a process that has it open, or to the kernel
+// that keeps it, when its creator has ended, and names the owner of one that had
+// none. The owner of an accepted connection was only supposed.
 func (t *tracker) correctOwner(s *openSocket, h *holding, now model.Time, b *model.Builder) {
 	if s.pid < 0 || s.heldBy(h.pid) || h.pid == 0 {
 		return
 	}
-	if h.how != model.HowAccept && h.pid > 0 && !errors.Is(unix.Kill(int(h.pid), 0), unix.ESRCH) {
+	if h.how != model.HowAccept && h.pid > 0 && !ended(h.pid) {
 		return // its creator lives, and may have passed it on
 	}
 	h.pid, h.comm = s.pid, s.comm

@@ -165,6 +165,8 @@ const (
 	bpfProgPortGetsockname4     = "port_getsockname4"
 	bpfProgPortGetsockname6     = "port_getsockname6"
 	bpfProgPortListFiles        = "port_list_files"
+	bpfProgPortListKernelTcp    = "port_list_kernel_tcp"
+	bpfProgPortListKernelUdp    = "port_list_kernel_udp"
 	bpfProgPortPostBind4        = "port_post_bind4"
 	bpfProgPortPostBind6        = "port_post_bind6"
 	bpfProgPortSend             = "port_send"
@@ -250,6 +252,8 @@ type bpfProgramSpecs struct {
 	PortGetsockname4    *ebpf.ProgramSpec `ebpf:"port_getsockname4"`
 	PortGetsockname6    *ebpf.ProgramSpec `ebpf:"port_getsockname6"`
 	PortListFiles       *ebpf.ProgramSpec `ebpf:"port_list_files"`
+	PortListKernelTcp   *ebpf.ProgramSpec `ebpf:"port_list_kernel_tcp"`
+	PortListKernelUdp   *ebpf.ProgramSpec `ebpf:"port_list_kernel_udp"`
 	PortPostBind4       *ebpf.ProgramSpec `ebpf:"port_post_bind4"`
 	PortPostBind6       *ebpf.ProgramSpec `ebpf:"port_post_bind6"`
 	PortSend            *ebpf.ProgramSpec `ebpf:"port_send"`
@@ -372,6 +376,8 @@ type bpfPrograms struct {
 	PortGetsockname4    *ebpf.Program `ebpf:"port_getsockname4"`
 	PortGetsockname6    *ebpf.Program `ebpf:"port_getsockname6"`
 	PortListFiles       *ebpf.Program `ebpf:"port_list_files"`
+	PortListKernelTcp   *ebpf.Program `ebpf:"port_list_kernel_tcp"`
+	PortListKernelUdp   *ebpf.Program `ebpf:"port_list_kernel_udp"`
 	PortPostBind4       *ebpf.Program `ebpf:"port_post_bind4"`
 	PortPostBind6       *ebpf.Program `ebpf:"port_post_bind6"`
 	PortSend            *ebpf.Program `ebpf:"port_send"`
@@ -408,6 +414,8 @@ func (p *bpfPrograms) Close() error {
 		p.PortGetsockname4,
 		p.PortGetsockname6,
 		p.PortListFiles,
+		p.PortListKernelTcp,
+		p.PortListKernelUdp,
 		p.PortPostBind4,
 		p.PortPostBind6,
 		p.PortSend,

@@ -10,7 +10,7 @@ func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "port",
 		Doc: "local ports: how each is taken, given back, rests or cannot be taken, by whom; pools; what exists at the " +
-			"start; an audit against the kernel's tables",
+			"start; an audit against the kernel's tables; the RPC programs that rpcbind has registered",
 		Kinds: []model.Kind{
 			model.KindPortAcquire,
 			model.KindPortRelease,
@@ -20,6 +20,7 @@ func Definition() probe.Definition {
 			model.KindPortPool,
 			model.KindPortAudit,
 			model.KindPortActivity,
+			model.KindRPCEndpoint,
 		},
 		New:     engine(),
 		ETW:     NewETW,

@@ -2,6 +2,7 @@ package port
 
 import (
 	"iter"
+	"net/netip"
 
 	"lostbeat/model"
 )
@@ -86,6 +87,35 @@ func (t *holdings) put(cookie uint64, h *holding) {
 		flags: h.flags, protocol: h.protocol, how: h.how, activity: h.activity, announced: h.announced,
 	}
 	t.release(&old)
+}
+
+// owners returns who holds those ports of a namespace that are wanted, without
+// the connections that share them.
+func (t *holdings) owners(netns uint32, wanted map[servedPort]bool) map[portOwnerKey]portOwner {
+	found := make(map[portOwnerKey]portOwner, len(wanted))
+	for i := range t.n {
+		e := t.at(i)
+		if e.netns != netns || e.remotePort != 0 || !wanted[servedPort{e.protocol, e.localPort}] {
+			continue
+		}
+		local := t.addrs.of(e.local)
+		v6 := !netip.AddrFrom16(local).Is4In6()
+		found[portOwnerKey{servedPort{e.protocol, e.localPort}, v6}] = portOwner{e.pid, t.comms.of(e.comm)}
+	}
+	return found
+}
+
+// portOwnerKey is a port of the sockets of one address family: of the same number
+// there may be two, of two processes.
+type portOwnerKey struct {
+	servedPort
+	v6 bool
+}
+
+// portOwner is a process, or the kernel with PID 0.
+type portOwner struct {
+	pid  int32
+	comm string
 }
 
 // release counts one use less of what e refers to.

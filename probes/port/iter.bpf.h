@@ -26,6 +26,28 @@ struct bpf_iter__task_file {
 	} __attribute__((aligned(8)));
 } __core;
 
+struct bpf_iter__tcp {
+	union {
+		struct bpf_iter_meta *meta;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		struct sock_common *sk_common;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+} __core;
+
+struct bpf_iter__udp {
+	union {
+		struct bpf_iter_meta *meta;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		struct udp_sock *udp_sk;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+} __core;
+
 /* Jiffies at the last data that a TCP connection sent or received, 0 for none. */
 static __always_inline u32 port_tcp_used(struct sock *sk)
 {
@@ -103,3 +125,30 @@ int port_list_files(struct bpf_iter__task_file *ctx)
 	bpf_seq_write(ctx->meta->seq, &open, sizeof(open));
 	return 0;
 }
+
+/*
+ * The kernel's own sockets (SunRPC, NFS, tunnels) in the network namespace of the
+ * reader: their cookies. No file of a process leads to them.
+ */
+static __always_inline int port_list_kernel(struct seq_file *seq, struct sock *sk)
+{
+	u64 cookie;
+
+	if (!sk || !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return 0;
+	cookie = port_new_cookie(sk);
+	bpf_seq_write(seq, &cookie, sizeof(cookie));
+	return 0;
+}
+
+SEC("iter/tcp")
+int port_list_kernel_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+
+	/* What is at rest, or half open, is no full socket: the cast is refused. */
+	return common ? port_list_kernel(ctx->meta->seq, (struct sock *)bpf_skc_to_tcp_sock(common)) : 0;
+}
+
+SEC("iter/udp")
+int port_list_kernel_udp(struct bpf_iter__udp *ctx) { return port_list_kernel(ctx->meta->seq, (struct sock *)ctx->udp_sk); }

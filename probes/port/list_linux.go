@@ -12,6 +12,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/internal/netns"
+	"lostbeat/internal/rpcbind"
 	"lostbeat/model"
 
 	"github.com/cilium/ebpf/link"
@@ -23,6 +24,8 @@ const (
 	maxNamespaces = 1024
 	// maxSharers bounds the processes that are kept of one socket.
 	maxSharers = 8
+	// initPID is the init process, which may listen on sockets for others.
+	initPID = 1
 )
 
 // openSocket is one socket of a listing.
@@ -37,7 +40,7 @@ type openSocket struct {
 	flags         uint8 // PORT_*
 	// now and used are jiffies: of the listing and of its last use, 0 for none.
 	now, used uint32
-	// pid and comm are the first process that has it open; -1 none is known.
+	// pid and comm are the first process that has it open; -1 none is known, 0 it is the kernel's own.
 	pid  int32
 	comm string
 	// sharers are further processes that have it open.
@@ -86,6 +89,13 @@ type listing struct {
 	namespaces []namespace
 	// sunRPC is the range of ports that SunRPC binds, zero without it.
 	sunRPC [2]uint16
+	// rpcbind is a process that listens on the port of rpcbind in this process's
+	// namespace, and is not the init process, which does so in its place until it is needed;
+	// rpcbindTCP says that it does so by TCP. 0 is none.
+	rpcbind    int32
+	rpcbindTCP bool
+	// rpcbindWaits says that the init process listens on that port.
+	rpcbindWaits bool
 	// jiffies is a reading of the kernel's counter, and jiffiesAt the monotonic
 	// clock at that moment; 0 when no socket was listed.
 	jiffies   uint32
@@ -97,13 +107,19 @@ type listing struct {
 // lister lists sockets from two sources: iter/task_file knows the owners and
 // sees every namespace, sock_diag knows what no process has open.
 type lister struct {
-	clock ebpf.Clock
-	files *link.Iter
-	err   error
+	clock  ebpf.Clock
+	files  *link.Iter
+	err    error
+	kernel kernelSockets
+	// own is the network namespace of this process, 0 unknown.
+	own uint32
 }
 
 func newLister(env *ebpf.Env, loader *ebpf.Loader) *lister {
-	l := &lister{clock: env.Clock}
+	l := &lister{clock: env.Clock, kernel: newKernelSockets(loader)}
+	if own, err := netns.Own(); err == nil { // without it, List fails as well and says so
+		l.own = own.Inode
+	}
 	lk, err := loader.Attach(bpfProgPortListFiles)
 	if err != nil {
 		l.err = err
@@ -133,8 +149,9 @@ func (l *lister) list() *listing {
 	namespaces, err := netns.List(maxNamespaces)
 	out.diagErr = err
 	buffer := make([]byte, diagBufferSize)
+	l.kernel.begin()
 	for _, n := range namespaces {
-		if err := out.listNamespace(n, inodes, buffer); err != nil && !errors.Is(err, netns.ErrGone) {
+		if err := l.listNamespace(out, n, inodes, buffer); err != nil && !errors.Is(err, netns.ErrGone) {
 			out.diagErr = err
 		}
 	}
@@ -183,7 +200,11 @@ func (l *lister) listFiles(out *listing, inodes map[uint64]holder) error {
 			out.readJiffies((*bpfPortOpenSocket)(unsafe.Pointer(&buffer[whole-size])).Now)
 		}
 		for offset := 0; offset < whole; offset += size {
-			out.addOpen((*bpfPortOpenSocket)(unsafe.Pointer(&buffer[offset])), names, inodes)
+			open := (*bpfPortOpenSocket)(unsafe.Pointer(&buffer[offset]))
+			if open.LocalPort == rpcbind.Port && open.RemotePort == 0 && open.Netns == l.own {
+				out.findRPCBind(open)
+			}
+			out.addOpen(open, names, inodes)
 		}
 		kept = copy(buffer, buffer[whole:kept])
 		if errors.Is(err, io.EOF) {
@@ -192,6 +213,16 @@ func (l *lister) listFiles(out *listing, inodes map[uint64]holder) error {
 			return fmt.Errorf("list open sockets: %w", err)
 		}
 	}
+}
+
+// findRPCBind takes up a socket on the port of rpcbind.
+func (out *listing) findRPCBind(open *bpfPortOpenSocket) {
+	if open.Pid == initPID {
+		out.rpcbindWaits = true
+		return
+	}
+	out.rpcbind = int32(open.Pid)
+	out.rpcbindTCP = out.rpcbindTCP || open.Protocol == uint8(model.ProtocolTCP)
 }
 
 // readJiffies takes the counter of the socket that was listed just now.
@@ -226,9 +257,10 @@ func (out *listing) addOpen(open *bpfPortOpenSocket, names map[[16]int8]string, 
 
 // listNamespace adds what one namespace's tables hold, read through a buffer of
 // diagBufferSize.
-func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder, buffer []byte) error {
+func (l *lister) listNamespace(out *listing, n netns.Namespace, inodes map[uint64]holder, buffer []byte) error {
 	return n.Do(func() error {
 		ns := namespace{inode: n.Inode, name: n.Name, complete: true}
+		var unowned []openSocket
 		var errs []error
 		for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -236,10 +268,20 @@ func (out *listing) listNamespace(n netns.Namespace, inodes map[uint64]holder, b
 					family,
 					protocol,
 					buffer,
-					func(s diagSocket) { out.addDiag(s, n.Inode, protocol, inodes) },
+					func(s diagSocket) {
+						if open, ok := out.addDiag(s, n.Inode, protocol, inodes); ok {
+							unowned = append(unowned, open)
+						}
+					},
 				)
 				ns.complete = ns.complete && complete
 				errs = append(errs, err)
+			}
+		}
+		l.kernel.judge(unowned, n.Inode == l.own)
+		for i := range unowned {
+			if !out.sockets.has(unowned[i].cookie) { // a table that changes may have it twice
+				out.sockets.add(&unowned[i])
 			}
 		}
 		errs = append(errs, ns.readLimits())
@@ -259,28 +301,40 @@ func (n *namespace) readLimits() (err error) {
 	return nil
 }
 
-func (out *listing) addDiag(s diagSocket, inode uint32, protocol uint8, inodes map[uint64]holder) {
+// addDiag adds a socket of the kernel's tables. One that exists without a process
+// that has it open is returned instead: ok is true.
+func (out *listing) addDiag(
+	s diagSocket,
+	inode uint32,
+	protocol uint8,
+	inodes map[uint64]holder,
+) (open openSocket, ok bool) {
 	if s.timeWait {
 		out.resting = append(out.resting, timeWait{
 			tuple:  tuple{s.local, s.remote, inode, s.localPort, s.remotePort},
 			cookie: s.cookie, left: time.Duration(s.expiresMS) * time.Millisecond,
 		})
-		return
+		return openSocket{}, false
 	}
 	if out.sockets.has(s.cookie) {
-		return
+		return openSocket{}, false
 	}
-	open := openSocket{
+	open = openSocket{
 		cookie: s.cookie, local: s.local, remote: s.remote, netns: inode,
 		localPort: s.localPort, remotePort: s.remotePort, protocol: model.ProtocolTCP, state: s.state, pid: -1,
 	}
 	if protocol == unix.IPPROTO_UDP {
 		open.protocol = model.ProtocolUDP
 	}
-	if h, ok := inodes[uint64(s.inode)]; ok && s.inode != 0 {
+	if s.inode != 0 { // else its last reference has gone
+		h, ok := inodes[uint64(s.inode)]
+		if !ok {
+			return open, true
+		}
 		open.pid, open.comm = h.pid, h.comm
 	}
 	out.sockets.add(&open)
+	return openSocket{}, false
 }
 
 // commString returns a task name from a record.

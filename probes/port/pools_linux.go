@@ -15,6 +15,9 @@ import (
 	"lostbeat/model"
 )
 
+// sunRPCPool is the name of the pools of SunRPC's clients.
+const sunRPCPool = "sunrpc"
+
 // pools keeps the port pools and reports those that are new or have changed.
 type pools struct {
 	known   map[poolKey]model.PortPool
@@ -78,14 +81,7 @@ func (p *pools) update(l *listing) {
 		p.met[n.inode] = 0
 		p.setLimits(n)
 	}
-	if low, high := l.sunRPC[0], l.sunRPC[1]; high != 0 {
-		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-			p.set(model.PortPool{
-				Protocol: protocol, Low: low, High: high, Size: poolSize(low, high),
-				Source: model.PoolReserved, Name: "sunrpc",
-			})
-		}
-	}
+	p.setSunRPC(l.sunRPC[0], l.sunRPC[1])
 	if len(l.namespaces) == 0 {
 		return // the listing failed: nothing is known to have gone
 	}
@@ -106,6 +102,22 @@ func (p *pools) update(l *listing) {
 	for inode := range p.met {
 		if gone(inode) {
 			delete(p.met, inode)
+		}
+	}
+}
+
+// setSunRPC sets the pools of SunRPC's clients; a high of 0 is that the module is
+// not loaded, or not any more.
+func (p *pools) setSunRPC(low, high uint16) {
+	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		pool := model.PortPool{Protocol: protocol, Source: model.PoolReserved, Name: sunRPCPool}
+		key := poolKey{name: sunRPCPool, protocol: protocol}
+		if high != 0 {
+			pool.Low, pool.High, pool.Size = low, high, poolSize(low, high)
+			p.set(pool)
+		} else if _, known := p.known[key]; known {
+			delete(p.known, key)
+			p.changed = append(p.changed, pool)
 		}
 	}
 }

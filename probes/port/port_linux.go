@@ -55,19 +55,20 @@ func (Probe) Name() string { return probeName }
 func (Probe) Kinds() []model.Kind {
 	return []model.Kind{
 		model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortFail,
-		model.KindPortActive, model.KindPortPool, model.KindPortAudit, model.KindPortActivity,
+		model.KindPortActive, model.KindPortPool, model.KindPortAudit, model.KindPortActivity, model.KindRPCEndpoint,
 	}
 }
 
 // attached is the running probe.
 type attached struct {
-	env     *ebpf.Env
-	loader  *ebpf.Loader
-	status  []model.Probe
-	lister  *lister
-	tracker *tracker
-	watch   watch
-	pools   pools
+	env      *ebpf.Env
+	loader   *ebpf.Loader
+	status   []model.Probe
+	lister   *lister
+	tracker  *tracker
+	watch    watch
+	pools    pools
+	programs programs
 
 	// The auditor lists the kernel's tables on a goroutine of its own, because
 	// that can take long; requests and listings hold at most one each.
@@ -126,10 +127,13 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a.tracker.begin(first)
 	a.pools.update(first)
 	a.watchUses(first)
+	a.programs = newPrograms(a.lister.own)
+	a.addStatus(a.programs.listed(first))
 
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	a.done.Go("the listing of ports", func() { a.audit(ctx) })
+	a.done.Go("the questions to rpcbind", func() { a.programs.answer(ctx) })
 	return a, nil
 }
 
@@ -329,11 +333,13 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 		if differs {
 			a.nextAudit = now.Add(confirmAudit)
 		}
-		a.checkListing(l)
+		a.setStatus(a.lister.status(l))
 		a.watchUses(l)
+		a.setStatus(a.programs.listed(l))
 	default:
 	}
 	a.pools.report(now, b)
+	a.setStatus(a.programs.collect(now, a.tracker, b))
 	if a.nextAudit == 0 {
 		a.nextAudit = now.Add(a.interval)
 	}
@@ -368,9 +374,8 @@ func (a *attached) watchUses(l *listing) {
 	}
 }
 
-// checkListing reports when listing begins or ceases to work.
-func (a *attached) checkListing(l *listing) {
-	s := a.lister.status(l)
+// setStatus reports when a part begins or ceases to work.
+func (a *attached) setStatus(s model.Probe) {
 	for i := range a.status {
 		if a.status[i].Part == s.Part && a.status[i] != s {
 			a.status[i] = s
