@@ -38,7 +38,8 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	case model.KindMeta,
 		model.KindProbe,
 		model.KindDeviceConfig,
-		model.KindDeviceQueue:
+		model.KindDeviceQueue,
+		model.KindRPCEndpoint:
 		w.State.ApplyEvent(b, e)
 	case model.KindPortActivity:
 		v, _ := b.PortActivity(e)

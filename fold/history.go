@@ -234,6 +234,7 @@ func (h *History) publish() {
 		Probes:     h.held.probes,
 		Devices:    h.held.devices,
 		Queues:     h.held.queues,
+		Endpoints:  h.held.endpoints,
 		versions:   h.sortedFindings(),
 		frames:     h.frames,
 		open:       make([]*Frame, len(h.open)),

@@ -67,14 +67,8 @@ func (h *History) note(e *model.Event) (happened bool) {
 // hold adds an event that says what holds, whether it is new or repeated by a
 // keyframe.
 func (h *History) hold(b *model.Batch, e *model.Event) {
-	switch e.Kind {
-	case model.KindFinding:
-		if v, ok := b.Finding(e); ok {
-			h.finding(v)
-		}
-	case model.KindRPCEndpoint:
-		v, _ := b.RPCEndpoint(e)
-		h.totals.addEndpoint(v)
+	if v, ok := b.Finding(e); ok {
+		h.finding(v)
 	}
 }
 

@@ -17,6 +17,8 @@ type heldTables struct {
 	probes  []model.Probe
 	devices []model.DeviceConfig
 	queues  []model.DeviceQueue
+	// endpoints are sorted as the state sorts them.
+	endpoints []model.RPCEndpoint
 	// pools are the state's own, by name, protocol and namespace.
 	pools []*state.Pool
 }
@@ -29,19 +31,22 @@ const (
 	heldProbes
 	heldDevices
 	heldPools
+	heldEndpoints
 )
 
 // heldBy are the tables that an event may change.
 func heldBy(k model.Kind) heldSet {
 	switch k {
 	case model.KindMeta: // one of them opens a keyframe: what was known before no longer counts
-		return heldMeta | heldProbes | heldDevices | heldPools
+		return heldMeta | heldProbes | heldDevices | heldPools | heldEndpoints
 	case model.KindProbe:
 		return heldProbes
 	case model.KindDeviceConfig, model.KindDeviceQueue, model.KindDeviceEvent:
 		return heldDevices
 	case model.KindPortPool:
 		return heldPools
+	case model.KindRPCEndpoint:
+		return heldEndpoints
 	}
 	return 0
 }
@@ -72,7 +77,10 @@ func (t *heldTables) update(s *state.State) {
 			)
 		})
 	}
-	t.known |= heldMeta | heldProbes | heldDevices
+	if t.known&heldEndpoints == 0 {
+		t.endpoints = s.SortedEndpoints()
+	}
+	t.known |= heldMeta | heldProbes | heldDevices | heldEndpoints
 }
 
 // sortedPools returns the pools in a fixed order, and gives new ones their series in it.

@@ -23,6 +23,8 @@ type Snapshot struct {
 	Probes  []model.Probe
 	Devices []model.DeviceConfig
 	Queues  []model.DeviceQueue
+	// Endpoints are what is registered with the endpoint mapper, by namespace, interface, version and endpoint.
+	Endpoints []model.RPCEndpoint
 	// DeviceEvents are the latest ones, oldest first.
 	DeviceEvents []model.DeviceEvent
 	// Findings are all that are known, in their latest version, by their start; with a recording those ahead of Now too,
@@ -48,7 +50,6 @@ type Snapshot struct {
 	// Beats are the followed flows, by owner and port.
 	Beats     []BeatTotal
 	RPC       []RPCTotal
-	Endpoints []model.RPCEndpoint
 	Counters  []CounterTotal
 	Audits    []model.PortAudit
 

@@ -120,7 +120,6 @@ type historyTotals struct {
 	refusals     uint64
 	flows        map[FlowSeries]*FlowTotal
 	rpc          map[rpcTotalKey]*RPCTotal
-	endpoints    map[[2]string]model.RPCEndpoint
 	counters     map[CounterSeries]*counterReading
 	devices      []model.DeviceEvent
 	audits       map[int64]model.PortAudit
@@ -135,15 +134,14 @@ type historyTotals struct {
 
 func newHistoryTotals() historyTotals {
 	return historyTotals{
-		losses:    map[[2]string]uint64{},
-		work:      map[WorkTotalKey]*WorkTotal{},
-		drops:     map[*Series[DropSeries]]uint64{},
-		refused:   map[refusedTotalKey]*RefusedTotal{},
-		flows:     map[FlowSeries]*FlowTotal{},
-		rpc:       map[rpcTotalKey]*RPCTotal{},
-		endpoints: map[[2]string]model.RPCEndpoint{},
-		counters:  map[CounterSeries]*counterReading{},
-		audits:    map[int64]model.PortAudit{},
+		losses:   map[[2]string]uint64{},
+		work:     map[WorkTotalKey]*WorkTotal{},
+		drops:    map[*Series[DropSeries]]uint64{},
+		refused:  map[refusedTotalKey]*RefusedTotal{},
+		flows:    map[FlowSeries]*FlowTotal{},
+		rpc:      map[rpcTotalKey]*RPCTotal{},
+		counters: map[CounterSeries]*counterReading{},
+		audits:   map[int64]model.PortAudit{},
 	}
 }
 
@@ -296,17 +294,6 @@ func (t *historyTotals) addOpenRPC(v model.RPCActive) {
 		t.changed |= totalRPC
 		r.Open++
 		r.Last, r.Longest = v.Time, max(r.Longest, v.Dur)
-	}
-}
-
-func (t *historyTotals) addEndpoint(v model.RPCEndpoint) {
-	t.changed |= totalEndpoints
-	k := [2]string{v.Interface, v.Endpoint}
-	switch {
-	case v.Removed:
-		delete(t.endpoints, k)
-	case len(t.endpoints) < maxRPC:
-		t.endpoints[k] = v
 	}
 }
 

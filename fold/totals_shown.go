@@ -18,7 +18,6 @@ const (
 	totalRefused
 	totalFlows
 	totalRPC
-	totalEndpoints
 	totalCounters
 	totalDevices
 	totalAudits
@@ -27,17 +26,16 @@ const (
 
 // shownTables are the tables of totals as the latest snapshot has them.
 type shownTables struct {
-	losses    []LossTotal
-	work      []WorkTotal
-	drops     []DropTotal
-	refused   []RefusedTotal
-	flows     []FlowTotal
-	beats     []BeatTotal
-	rpc       []RPCTotal
-	endpoints []model.RPCEndpoint
-	counters  []CounterTotal
-	devices   []model.DeviceEvent
-	audits    []model.PortAudit
+	losses   []LossTotal
+	work     []WorkTotal
+	drops    []DropTotal
+	refused  []RefusedTotal
+	flows    []FlowTotal
+	beats    []BeatTotal
+	rpc      []RPCTotal
+	counters []CounterTotal
+	devices  []model.DeviceEvent
+	audits   []model.PortAudit
 }
 
 // snapshot gives s what is shown of the totals. It copies the tables that have
@@ -53,7 +51,6 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 		{totalRefused, func() { t.shown.refused = t.sortedRefused() }},
 		{totalFlows, func() { t.shown.flows = t.sortedFlows() }},
 		{totalRPC, func() { t.shown.rpc = t.sortedRPC() }},
-		{totalEndpoints, func() { t.shown.endpoints = t.sortedEndpoints() }},
 		{totalCounters, func() { t.shown.counters = t.sortedCounters() }},
 		{totalDevices, func() { t.shown.devices = slices.Clone(t.devices) }},
 		{totalAudits, func() { t.shown.audits = t.sortedAudits() }},
@@ -69,7 +66,7 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	s.Events, s.Lost, s.Refusals, s.Places = t.events, t.lost, t.refusals, t.places
 	s.SelfCPU, s.SelfRSS, s.SelfSeen = t.selfCPU, t.selfRSS, t.selfSeen
 	s.Losses, s.Work, s.Drops, s.RefusedBy = t.shown.losses, t.shown.work, t.shown.drops, t.shown.refused
-	s.Flows, s.RPC, s.Endpoints, s.Counters = t.shown.flows, t.shown.rpc, t.shown.endpoints, t.shown.counters
+	s.Flows, s.RPC, s.Counters = t.shown.flows, t.shown.rpc, t.shown.counters
 	s.DeviceEvents, s.Audits, s.Beats = t.shown.devices, t.shown.audits, t.shown.beats
 }
 
@@ -128,12 +125,6 @@ func (t *historyTotals) sortedRPC() []RPCTotal {
 			cmp.Compare(a.Endpoint, b.Endpoint),
 			cmp.Compare(a.PID, b.PID),
 		)
-	})
-}
-
-func (t *historyTotals) sortedEndpoints() []model.RPCEndpoint {
-	return slices.SortedFunc(maps.Values(t.endpoints), func(a, b model.RPCEndpoint) int {
-		return cmp.Or(cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Endpoint, b.Endpoint))
 	})
 }
 

@@ -948,11 +948,12 @@ var Specs = []Spec{
 		},
 	},
 	{
-		Kind: KindRPCEndpoint,
-		Name: "rpc.endpoint",
-		View: "RPCEndpoint",
-		Doc:  "an endpoint was registered with or removed from the endpoint mapper (rpcbind, RPCSS), or held at the start.",
-		Task: true,
+		Kind:  KindRPCEndpoint,
+		Name:  "rpc.endpoint",
+		View:  "RPCEndpoint",
+		Doc:   "an endpoint was registered with or removed from the endpoint mapper (rpcbind, RPCSS), or held at the start.",
+		Task:  true,
+		Netns: true,
 		Args: []Field{
 			fieldProto,
 			fieldLPort,
@@ -960,8 +961,8 @@ var Specs = []Spec{
 			{Name: "version", Unit: UnitNumber, Doc: "program or interface version"},
 		},
 		Strings: []Field{
-			{Name: "interface", Doc: "interface UUID or program"},
-			{Name: "endpoint", Doc: "endpoint in text"},
+			{Name: "interface", Doc: "interface UUID, or number and name of a program"},
+			{Name: "endpoint", Doc: "endpoint in text; on Linux transport and address"},
 			fieldProcess,
 		},
 	},

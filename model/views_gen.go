@@ -2489,6 +2489,8 @@ type RPCEndpoint struct {
 	PID int32
 	// TID: the thread, 0 kernel, -1 unknown.
 	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
 	// Protocol: transport protocol.
 	Protocol Protocol
 	// LocalPort: local port, 0 unknown.
@@ -2497,9 +2499,9 @@ type RPCEndpoint struct {
 	Removed bool
 	// Version: program or interface version.
 	Version int64
-	// Interface: interface UUID or program.
+	// Interface: interface UUID, or number and name of a program.
 	Interface string
-	// Endpoint: endpoint in text.
+	// Endpoint: endpoint in text; on Linux transport and address.
 	Endpoint string
 	// Process: process name, empty unknown.
 	Process string
@@ -2511,17 +2513,18 @@ func (b *Batch) RPCEndpoint(e *Event) (v RPCEndpoint, ok bool) {
 		return v, false
 	}
 	return RPCEndpoint{
-		Time:      e.Time,
-		Flags:     e.Flags,
-		PID:       e.PID,
-		TID:       e.TID,
-		Protocol:  Protocol(e.Args[0]),
-		LocalPort: uint16(e.Args[1]),
-		Removed:   e.Args[2] != 0,
-		Version:   int64(e.Args[3]),
-		Interface: b.String(e.Str[0]),
-		Endpoint:  b.String(e.Str[1]),
-		Process:   b.String(e.Str[2]),
+		Time:       e.Time,
+		Flags:      e.Flags,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		Removed:    e.Args[2] != 0,
+		Version:    int64(e.Args[3]),
+		Interface:  b.String(e.Str[0]),
+		Endpoint:   b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
 	}, true
 }
 
@@ -2532,6 +2535,7 @@ func (b *Builder) AddRPCEndpoint(v RPCEndpoint) {
 	e.Flags = v.Flags
 	e.PID = v.PID
 	e.TID = v.TID
+	e.Netns = v.NetnsInode
 	e.Args[0] = uint64(v.Protocol)
 	e.Args[1] = uint64(v.LocalPort)
 	e.Args[2] = bit(v.Removed)

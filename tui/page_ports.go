@@ -18,8 +18,15 @@ const portsName = "Ports"
 
 func (u *ui) portBands(v *view) []band {
 	bands := []band{{u.poolGrid(v, "pools")}, {u.holderGrid(v, "holders"), u.refusedGrid(v)}}
-	if len(v.snap.RPC) > 0 || len(v.snap.Endpoints) > 0 {
-		bands = append(bands, band{u.rpcGrid(v), u.endpointGrid(v)})
+	var rpc band
+	if len(v.snap.RPC) > 0 { // no call is seen on Linux
+		rpc = append(rpc, u.rpcGrid(v))
+	}
+	if len(v.snap.Endpoints) > 0 {
+		rpc = append(rpc, u.endpointGrid(v))
+	}
+	if len(rpc) > 0 {
+		bands = append(bands, rpc)
 	}
 	return bands
 }
@@ -302,21 +309,94 @@ func (u *ui) rpcGrid(v *view) *grid[fold.RPCTotal] {
 	return g
 }
 
-func (u *ui) endpointGrid(v *view) *grid[model.RPCEndpoint] {
-	return &grid[model.RPCEndpoint]{
+// programView is what servers have registered with the endpoint mapper: the
+// versions of one program, or interface, at one port.
+type programView struct {
+	model.RPCEndpoint
+	versions  []int64
+	endpoints []string
+}
+
+// programs puts registrations together that are of one program, port and process.
+func programs(endpoints []model.RPCEndpoint) (rows []programView) {
+	type key struct {
+		netns                      uint32
+		program, endpoint, process string
+		pid                        int32
+		protocol                   model.Protocol
+		port                       uint16
+	}
+	index := map[key]int{}
+	for _, e := range endpoints {
+		k := key{e.NetnsInode, e.Interface, "", e.Process, e.PID, e.Protocol, e.LocalPort}
+		if e.LocalPort == 0 {
+			k.endpoint = e.Endpoint
+		}
+		i, ok := index[k]
+		if !ok {
+			i = len(rows)
+			index[k] = i
+			rows = append(rows, programView{RPCEndpoint: e})
+		}
+		r := &rows[i]
+		if !slices.Contains(r.versions, e.Version) {
+			r.versions = append(r.versions, e.Version)
+		}
+		if !slices.Contains(r.endpoints, e.Endpoint) {
+			r.endpoints = append(r.endpoints, e.Endpoint)
+		}
+	}
+	for i := range rows {
+		slices.Sort(rows[i].versions)
+	}
+	return rows
+}
+
+// versionText is the versions in one word: "3,4"; none where no version is known.
+func (p *programView) versionText() string {
+	var text []string
+	for _, v := range p.versions {
+		if v != 0 {
+			text = append(text, strconv.FormatInt(v, 10))
+		}
+	}
+	return cmp.Or(strings.Join(text, ","), none)
+}
+
+func (u *ui) endpointGrid(v *view) *grid[programView] {
+	return &grid[programView]{
 		id:    "endpoints",
-		title: "RPC endpoints",
+		title: "RPC endpoints: programs with their ports",
 		empty: "none",
-		rows:  slices.Clone(v.snap.Endpoints),
+		rows:  programs(v.snap.Endpoints),
 		sort:  -1,
-		ident: func(e model.RPCEndpoint) string { return e.Interface + e.Endpoint },
-		cols: []column[model.RPCEndpoint]{
-			textColumn("interface", 16, 1, 0, func(e model.RPCEndpoint) string { return e.Interface }),
-			textColumn("endpoint", 12, 1, 0, func(e model.RPCEndpoint) string { return e.Endpoint }),
-			textColumn("port", 9, 0, 1, func(e model.RPCEndpoint) string { return socketName(e.Protocol, e.LocalPort) }),
-			textColumn("process", 12, 1, 2, func(e model.RPCEndpoint) string { return processName(e.Process, e.PID) }),
+		ident: func(p programView) string {
+			return fmt.Sprint(p.NetnsInode, p.Interface, p.Protocol, p.LocalPort, p.Endpoint, p.PID, p.Process)
+		},
+		find: func(p programView) string {
+			return p.Interface + " " + socketName(p.Protocol, p.LocalPort) + " " + p.Process
+		},
+		cols: []column[programView]{
+			textColumn("program", 17, 1, 0, func(p programView) string { return p.Interface }),
+			textColumn("version", 7, 0, 2, func(p programView) string { return p.versionText() }),
+			textColumn("port", 9, 0, 0, func(p programView) string { return socketName(p.Protocol, p.LocalPort) }),
+			textColumn("process", 12, 1, 1, func(p programView) string { return processName(p.Process, p.PID) }),
+			textColumn("endpoint", 12, 2, 3, func(p programView) string { return strings.Join(p.endpoints, ", ") }),
 		},
 	}
+}
+
+// programAt names the programs that are registered at a port.
+func programAt(rows []programView, p *state.Port) string {
+	var names []string
+	for i := range rows {
+		r := &rows[i]
+		if r.LocalPort == p.LocalPort && r.LocalPort != 0 && r.Protocol == p.Protocol && int64(r.NetnsInode) == p.Netns &&
+			!slices.Contains(names, r.Interface) {
+			names = append(names, r.Interface)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // processBands is what one process holds.
@@ -396,6 +476,12 @@ func (u *ui) processBands(v *view, d drill) []band {
 			}),
 			textColumn("taken by", 20, 2, 3, func(p *state.Port) string { return stackLine(p.Stack) }),
 		}}
+	registered := programs(v.snap.Endpoints)
+	if slices.ContainsFunc(rows, func(p *state.Port) bool { return programAt(registered, p) != "" }) {
+		g.cols = slices.Insert(g.cols, 6, textColumn("program", 17, 1, 2, func(p *state.Port) string {
+			return cmp.Or(programAt(registered, p), none)
+		}))
+	}
 	bands := []band{{g}}
 	if len(rows) > 0 && slices.ContainsFunc(rows, func(p *state.Port) bool { return len(p.Stack) > 0 }) {
 		bands = append(bands, band{u.stackBlock(g)})

@@ -81,6 +81,12 @@ func poolBytes(_ PoolKey, v *Pool) int {
 		textBytes(v.Name, v.Reserved, v.NetnsName)
 }
 
+// endpointBytes counts the copy that a screen shows, too.
+func endpointBytes(_ EndpointKey, v model.RPCEndpoint) int {
+	return entryBytes[EndpointKey, model.RPCEndpoint]() + int(unsafe.Sizeof(v)) +
+		textBytes(v.Interface, v.Endpoint, v.Process)
+}
+
 // Sizes of what is kept of ports: of a port with its places in the indexes, of a
 // text beside its bytes, of a page of slots.
 const (

@@ -1,6 +1,6 @@
 // Package state folds a stream of events into what holds at a moment: the
-// host, the probes, processes, devices and their queues, port pools and the
-// ports that are held. It is pure: the same events give the same state, live
+// host, the probes, processes, devices and their queues, port pools, what is
+// registered with the endpoint mapper and the ports that are held. It is pure: the same events give the same state, live
 // and replayed. It also gives that state back as events, which is the keyframe
 // in front of a recording's blocks.
 package state
@@ -42,6 +42,8 @@ type State struct {
 	Queues map[QueueKey]model.DeviceQueue
 	// Pools are the port pools with their occupancy.
 	Pools map[PoolKey]*Pool
+	// Endpoints are what servers have registered with the endpoint mapper.
+	Endpoints map[EndpointKey]model.RPCEndpoint
 	// Ports are the ports that are held or at rest.
 	Ports Ports
 
@@ -82,6 +84,14 @@ type PoolKey struct {
 	Name     string
 	Protocol model.Protocol
 	Netns    int64
+}
+
+// EndpointKey identifies a registration with the endpoint mapper.
+type EndpointKey struct {
+	NetnsInode uint32
+	Interface  string
+	Version    int64
+	Endpoint   string
 }
 
 // Pool is a pool of ports and how much of it is taken.
@@ -127,6 +137,7 @@ func (s *State) reset() {
 		Devices:   map[DeviceKey]model.DeviceConfig{},
 		Queues:    map[QueueKey]model.DeviceQueue{},
 		Pools:     map[PoolKey]*Pool{},
+		Endpoints: map[EndpointKey]model.RPCEndpoint{},
 		Ports:     newPorts(),
 		slots:     newSlots(),
 		index:     newDeviceIndex(),
@@ -183,6 +194,14 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 	case model.KindPortPool:
 		v, _ := b.PortPool(e)
 		s.setPool(v)
+	case model.KindRPCEndpoint:
+		v, _ := b.RPCEndpoint(e)
+		k := EndpointKey{v.NetnsInode, v.Interface, v.Version, v.Endpoint}
+		if v.Removed {
+			forget(s, s.Endpoints, k, endpointBytes)
+		} else {
+			keep(s, s.Endpoints, k, v, "RPC endpoints", endpointBytes)
+		}
 	case model.KindPortAcquire, model.KindPortActive, model.KindPortRest, model.KindPortRelease:
 		c := PortOf(b, e)
 		s.applyPort(&c)
@@ -396,6 +415,10 @@ func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 		v.Time, v.Flags = at, flags
 		b.AddPortPool(v)
 	}
+	for _, v := range s.SortedEndpoints() {
+		v.Time, v.Flags = at, flags
+		b.AddRPCEndpoint(v)
+	}
 	var p Port
 	for _, i := range s.Ports.sorted() {
 		s.Ports.port(int(i), &p)
@@ -481,6 +504,18 @@ func (s *State) SortedPools() []*Pool {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Netns, b.Netns))
 	})
 	return s.sorted
+}
+
+// SortedEndpoints returns the registrations by namespace, interface, version and endpoint.
+func (s *State) SortedEndpoints() []model.RPCEndpoint {
+	return slices.SortedFunc(maps.Values(s.Endpoints), func(a, b model.RPCEndpoint) int {
+		return cmp.Or(
+			cmp.Compare(a.NetnsInode, b.NetnsInode),
+			cmp.Compare(a.Interface, b.Interface),
+			cmp.Compare(a.Version, b.Version),
+			cmp.Compare(a.Endpoint, b.Endpoint),
+		)
+	})
 }
 
 // ProcessName returns the name of a process, "" when the stream has not named it.

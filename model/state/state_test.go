@@ -162,6 +162,13 @@ func TestSnapshotRestoresState(t *testing.T) {
 	b.AddDeviceQueue(model.DeviceQueue{Time: second, Ifindex: 2, Device: "eth0", IRQ: 24})
 	b.AddDeviceEvent(model.DeviceEvent{Time: second, Ifindex: 3, Device: "veth1", What: "removed"})
 	b.AddPortPool(pool(second, 5000, 5999))
+	nfs := model.RPCEndpoint{Time: second, Interface: "100003 nfs", Version: 3, Endpoint: "tcp 0.0.0.0:2049"}
+	for _, version := range []int64{4, 3, 5} {
+		nfs.Version = version
+		b.AddRPCEndpoint(nfs)
+	}
+	nfs.Removed = true
+	b.AddRPCEndpoint(nfs)
 	b.AddPortAcquire(udp(2*second, 1, 5000))
 	b.AddPortAcquire(udp(3*second, 0, 5001))
 	b.AddPortRest(
@@ -222,6 +229,9 @@ func TestSnapshotRestoresState(t *testing.T) {
 	want.Apply(b.Take())
 	if len(want.Devices) != 1 || len(want.Queues) != 1 || len(want.Processes) != 1 {
 		t.Fatalf("devices %v queues %v processes %v: removal or exit not seen", want.Devices, want.Queues, want.Processes)
+	}
+	if len(want.Endpoints) != 2 {
+		t.Errorf("endpoints %v: versions 3 and 4 are registered", want.Endpoints)
 	}
 
 	var snap model.Builder
