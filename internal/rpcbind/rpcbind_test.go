@@ -65,7 +65,7 @@ var nfsHost = []Registration{
 
 // serve answers each call on a socket, by its id and version, and returns the
 // path of the socket. An answer of nil is none: the server hangs.
-func serve(t *testing.T, answer func(id, version uint32) []byte) string {
+func serve(t testing.TB, answer func(id, version uint32) []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rpcbind.sock")
 	l, err := net.Listen("unix", path)
@@ -235,6 +235,18 @@ func TestNames(t *testing.T) {
 	}
 	if err := names.read(strings.NewReader(strings.Repeat("x", 1<<17))); err == nil {
 		t.Error("no error for a line without an end")
+	}
+}
+
+// BenchmarkDump asks a server that answers at once, with as many registrations as
+// an NFS server has.
+func BenchmarkDump(b *testing.B) {
+	list := slices.Repeat(nfsHost, 15)
+	path := serve(b, func(id, _ uint32) []byte { return records(encode(id, list), 1<<20) })
+	for b.Loop() {
+		if got, err := Dump(b.Context(), "unix", path); err != nil || len(got) != len(list) {
+			b.Fatal(len(got), err)
+		}
 	}
 }
 

@@ -80,6 +80,16 @@ func loadModule(path string) error {
 	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
+// Load loads modules of the guest that Options.Later names, in order.
+func Load(modules ...string) error {
+	for _, module := range modules {
+		if err := loadModule("/modules/later/" + module + ".ko"); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("load %s: %w", module, err)
+		}
+	}
+	return nil
+}
+
 // LoopbackUp starts the loopback device of the calling thread's network
 // namespace.
 func LoopbackUp() error {

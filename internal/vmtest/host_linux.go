@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"lostbeat/internal/testutil"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +34,11 @@ type Options struct {
 	Tests string
 	// Modules are the modules to load, each after those that it needs.
 	Modules []string
+	// Later are modules for the guest to load by itself, with Load.
+	Later []string
+	// Packages are packages of Debian, and Install the absolute paths of those of
+	// their files that the guest gets; programs bring their libraries.
+	Packages, Install []string
 	// Programs are the import paths of commands to build for the guest, by their
 	// names in its root folder.
 	Programs map[string]string
@@ -46,6 +53,9 @@ type Options struct {
 	// Timeout bounds the guest's run.
 	Timeout time.Duration
 }
+
+// Modes of what is in the guest.
+const folder, file = 0o40755, 0o100755
 
 // exitMark precedes the exit status of the tests on the guest's console.
 const exitMark = "guest tests exit with status "
@@ -67,7 +77,11 @@ func Run(t testing.TB, o Options) string {
 		t.Fatalf("kernel in %s: %v, %v", root, kernels, err)
 	}
 	dir := t.TempDir()
-	initramfs, err := buildInitramfs(t.Context(), dir, root, o)
+	installed, err := packageFiles(t.Context(), o.Packages, o.Install)
+	if err != nil {
+		testutil.Unavailable(t, "nothing to install in the guest: %v", err)
+	}
+	initramfs, err := buildInitramfs(t.Context(), dir, root, o, installed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +138,7 @@ func (c *console) Write(p []byte) (int, error) {
 // kernelPackage returns the folder of an unpacked kernel package, which is
 // fetched when it is not there yet.
 func kernelPackage(ctx context.Context, series, flavour string) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	cache = filepath.Join(cache, "lostbeat-vmtest", series+"-"+flavour)
+	cache := cacheFolder(series + "-" + flavour)
 	if kernels, _ := filepath.Glob(filepath.Join(cache, "*", "boot", "vmlinuz-*")); len(kernels) > 0 {
 		return filepath.Dir(filepath.Dir(kernels[0])), nil
 	}
@@ -156,6 +166,21 @@ func kernelPackage(ctx context.Context, series, flavour string) (string, error) 
 	if name == "" {
 		return "", fmt.Errorf("apt knows no linux-image-%s*-%s-amd64", series, flavour)
 	}
+	return unpackPackage(ctx, cache, name)
+}
+
+// cacheFolder is a folder for packages.
+func cacheFolder(name string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	return filepath.Join(cache, "lostbeat-vmtest", name)
+}
+
+// unpackPackage fetches a package of Debian and returns the folder that it is
+// unpacked in, which is in cache.
+func unpackPackage(ctx context.Context, cache, name string) (string, error) {
 	if _, err := command(ctx, cache, "apt-get", "download", "-q", name); err != nil {
 		return "", err
 	}
@@ -180,8 +205,7 @@ func kernelPackage(ctx context.Context, series, flavour string) (string, error) 
 
 // buildInitramfs writes an initial RAM file system with the test binary as
 // init, and returns its path.
-func buildInitramfs(ctx context.Context, dir, root string, o Options) (string, error) {
-	const folder, file = 0o40755, 0o100755
+func buildInitramfs(ctx context.Context, dir, root string, o Options, installed []cpioFile) (string, error) {
 	var files []cpioFile
 	build := func(name string, args ...string) error {
 		binary := filepath.Join(dir, name)
@@ -202,16 +226,21 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options) (string, e
 			return "", err
 		}
 	}
-	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules"} {
+	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules", "modules/later"} {
 		files = append(files, cpioFile{name, folder, nil})
 	}
-	for i, module := range o.Modules {
+	for i, module := range slices.Concat(o.Modules, o.Later) {
 		data, err := findModule(root, module)
 		if err != nil {
 			return "", err
 		}
-		files = append(files, cpioFile{fmt.Sprintf("modules/%02d-%s.ko", i, module), file, data})
+		name := fmt.Sprintf("modules/%02d-%s.ko", i, module)
+		if i >= len(o.Modules) {
+			name = fmt.Sprintf("modules/later/%s.ko", module)
+		}
+		files = append(files, cpioFile{name, file, data})
 	}
+	files = append(files, installed...)
 	var archive bytes.Buffer
 	if err := writeCPIO(&archive, files); err != nil {
 		return "", err
@@ -237,6 +266,89 @@ func findModule(root, name string) (data []byte, err error) {
 		err = fmt.Errorf("no module %s in the kernel's package", name)
 	}
 	return data, err
+}
+
+// packageFiles returns files of Debian's packages, and the libraries of those that
+// are programs, with the folders that they are in. Libraries that are in none of
+// the packages are this host's.
+func packageFiles(ctx context.Context, packages, paths []string) ([]cpioFile, error) {
+	var roots []string
+	for _, name := range packages {
+		cache := cacheFolder("packages")
+		root := filepath.Join(cache, name)
+		if _, err := os.Stat(root); err != nil {
+			if err := os.MkdirAll(cache, 0o755); err != nil {
+				return nil, err
+			}
+			if root, err = unpackPackage(ctx, cache, name); err != nil {
+				return nil, err
+			}
+		}
+		roots = append(roots, root)
+	}
+	found := make(map[string]string) // by path in the guest
+	for _, path := range paths {
+		for _, root := range roots {
+			source := filepath.Join(root, path)
+			if _, err := os.Stat(source); err != nil {
+				continue
+			}
+			found[path] = source
+			if err := addLibraries(ctx, roots, source, found); err != nil {
+				return nil, err
+			}
+		}
+		if found[path] == "" {
+			return nil, fmt.Errorf("no %s in %v", path, packages)
+		}
+	}
+	var files []cpioFile
+	folders := make(map[string]bool)
+	for _, path := range slices.Sorted(maps.Keys(found)) {
+		data, err := os.ReadFile(found[path])
+		if err != nil {
+			return nil, err
+		}
+		for i, c := range path[1:] {
+			if parent := path[1 : i+1]; c == '/' && !folders[parent] {
+				folders[parent] = true
+				files = append(files, cpioFile{parent, folder, nil})
+			}
+		}
+		files = append(files, cpioFile{path[1:], file, data})
+	}
+	return files, nil
+}
+
+// addLibraries finds the libraries of a program, if it is one.
+func addLibraries(ctx context.Context, roots []string, program string, found map[string]string) error {
+	image, err := elf.Open(program)
+	if err != nil {
+		return nil // it is no program
+	}
+	image.Close()
+	const libraries = "/lib/x86_64-linux-gnu"
+	var search []string
+	for _, root := range roots {
+		search = append(search, filepath.Join(root, libraries), filepath.Join(root, "usr", libraries))
+	}
+	list, err := command(ctx, "/", "env", "LD_LIBRARY_PATH="+strings.Join(search, ":"), "ldd", program)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(list) {
+		// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", "/lib64/ld-linux-x86-64.so.2 (0x...)"
+		fields := strings.Fields(line)
+		switch {
+		case strings.Contains(line, "not found"):
+			return fmt.Errorf("%s needs %s", program, fields[0])
+		case len(fields) == 4:
+			found[filepath.Join(libraries, fields[0])] = fields[2]
+		case len(fields) == 2 && fields[0][0] == '/':
+			found[fields[0]] = fields[0]
+		}
+	}
+	return nil
 }
 
 // command runs a program in a folder and returns what it prints.

@@ -52,6 +52,26 @@
 // release that says "audit". Ports of a creator that has ended are handed over
 // to a process that has the socket open.
 //
+// Of the sockets that no process has open, those of the kernel itself (SunRPC,
+// NFS, tunnels) are told by the flag sk_kern_sock, which the iterators tcp and udp
+// read in a namespace that has such a socket, once for each; and those that rpc.nfsd
+// has made for the kernel's NFS server by /proc/fs/nfsd/portlist. Their owner is PID
+// 0. A socket that the kernel makes in a process's name (lockd's, during a mount)
+// is that process's until it has ended.
+//
+// # RPC
+//
+// Every rpcEvery rpcbind is asked which programs are registered with it, over its
+// local socket, or over the loopback device where that is missing (package
+// rpcbind). What is new, was removed or has another owner is told: the owner is who
+// holds the port. An answer is waited for no longer than rpcPatience, on a goroutine
+// of its own, and what was told before counts until the next. rpcbind is asked only
+// while a listing shows a process other than init on its port: where systemd
+// listens in its place, a question would start it.
+//
+// The range of SunRPC's own ports (min_resvport to max_resvport) is read with each
+// listing, since the module may be loaded, or removed, at any time.
+//
 // # Idle time
 //
 // Each audit tells which held ports are in use, that is were used within the
@@ -94,6 +114,9 @@
 //     read: a process that has ended by then has addresses only.
 //   - The idle time of a UDP port is short by up to 256 jiffies, and counts from
 //     when the watch of UDP ports began where no use was seen since.
+//   - RPC programs are read in the network namespace of lostbeat only. Where
+//     several sockets of one protocol, port and address family exist, at different
+//     addresses, the owner of a registration is that of one of them.
 //   - Raw, SCTP and ICMP sockets have no ports here; UDP-Lite is left out.
 //
 // # Cost

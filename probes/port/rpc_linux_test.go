@@ -54,6 +54,9 @@ func (x *rpcTest) interval(d time.Duration) (told []string) {
 	if batch == nil {
 		return nil
 	}
+	if err := model.Validate(batch); err != nil {
+		x.t.Error(err)
+	}
 	for i := range batch.Events {
 		v, ok := batch.RPCEndpoint(&batch.Events[i])
 		if !ok || v.Time != x.now {
