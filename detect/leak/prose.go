@@ -250,6 +250,14 @@ func leakAdvice(who string, data *leak) []string {
 			"do not enlarge the pool instead: it only moves the day on which it is empty",
 		}
 	}
+	if data.holder.Key.PID == 0 && data.holder.How[model.HowKernel] > 0 {
+		return []string{
+			"list what the kernel uses them for (findmnt -t nfs,nfs4 and ss -tn) and unmount what is not needed; not when so " +
+				"many mounts are meant to be there",
+			"mount with noresvport, which takes ports of the ephemeral range instead; not when the server insists on reserved " +
+				"ports (exports with secure, the default on Linux)",
+		}
+	}
 	list := []string{
 		fmt.Sprintf(
 			"find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, "+
@@ -332,7 +340,7 @@ func hows(h *fold.Holder) string {
 		model.HowConnect:  "connect",
 		model.HowSend:     "sending without bind",
 		model.HowListen:   "listen",
-		model.HowKernel:   "the kernel",
+		model.HowKernel:   "the kernel's own sockets (NFS, SunRPC, tunnels)",
 		model.HowRPC:      "RPC bindings",
 		model.HowAudit:    "calls that were not seen",
 	}
