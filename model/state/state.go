@@ -1,8 +1,8 @@
 // Package state folds a stream of events into what holds at a moment: the
 // host, the probes, processes, devices and their queues, port pools, what is
-// registered with the endpoint mapper and the ports that are held. It is pure: the same events give the same state, live
-// and replayed. It also gives that state back as events, which is the keyframe
-// in front of a recording's blocks.
+// registered with the endpoint mapper and the ports that are held. It is pure:
+// the same events give the same state, live and replayed. It also gives that
+// state back as events, which is the keyframe in front of a recording's blocks.
 package state
 
 import (

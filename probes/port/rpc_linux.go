@@ -209,7 +209,8 @@ func (p *programs) endpoint(
 	t *tracker,
 ) model.RPCEndpoint {
 	v := model.RPCEndpoint{
-		PID: -1, TID: -1, NetnsInode: p.netns, Version: int64(r.Version), Interface: p.names.Of(r.Program), Endpoint: r.Endpoint(),
+		PID: -1, TID: -1, NetnsInode: p.netns,
+		Version: int64(r.Version), Interface: p.names.Of(r.Program), Endpoint: r.Endpoint(),
 	}
 	v.Protocol, v.LocalPort = registeredPort(r)
 	if v.LocalPort == 0 {
