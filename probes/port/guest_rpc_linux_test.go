@@ -109,6 +109,9 @@ func (n *nfs) configure() {
 		n.write("/var/lib/nfs/"+name, "")
 	}
 	n.check("make the folder of rpcbind", os.MkdirAll("/run/rpcbind", 0o755))
+	// Where the kernel looks for rpcbind, and mountd for what is mounted.
+	n.check("link /var/run", os.Symlink("/run", "/var/run"))
+	n.check("link /etc/mtab", os.Symlink("/proc/mounts", "/etc/mtab"))
 }
 
 // serve starts the server of /tmp/export and returns the PID of mountd.
