@@ -157,6 +157,42 @@ func (n *nfs) clientPort() uint16 {
 	return 0
 }
 
+func (n *nfs) unmount() {
+	n.t.Helper()
+	n.check("unmount", unix.Unmount(n.mounted, 0))
+}
+
+// taken waits for the reserved port of the mount, which is the kernel's.
+func (n *nfs) taken(s *ebpftest.Session) (port uint16, cookie uint64) {
+	n.t.Helper()
+	port = n.clientPort()
+	if port < 665 || port > 1023 {
+		n.t.Errorf("the mount's port is %d, and reserved ones are 665 to 1023", port)
+	}
+	s.WaitFor(guestPatience, "port of the mount", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.PortAcquire(e)
+		if !ok || v.LocalPort != port || v.Protocol != model.ProtocolTCP || v.How != model.HowKernel {
+			return false
+		}
+		if v.PID != 0 || v.Process != "" {
+			n.t.Errorf("the kernel's port has an owner: %+v", v)
+		}
+		cookie = v.Cookie
+		return true
+	})
+	return port, cookie
+}
+
+// released waits for the end of a port.
+func (n *nfs) released(s *ebpftest.Session, cookie uint64) {
+	n.t.Helper()
+	s.WaitFor(guestPatience, "end of the mount's port", func(b *model.Batch, e *model.Event) bool {
+		gone, ok := b.PortRelease(e)
+		rests, ok2 := b.PortRest(e)
+		return ok && gone.Cookie == cookie || ok2 && rests.Cookie == cookie
+	})
+}
+
 // TestNFS serves files by NFS and mounts them, while the probe watches and
 // sunrpc is not even loaded at first.
 func TestNFS(t *testing.T) {
@@ -199,24 +235,10 @@ func TestNFS(t *testing.T) {
 	registered("100021 nlockmgr", 4, model.ProtocolTCP, 0, 0)
 
 	n.mount()
-	port := n.clientPort()
-	if port < 665 || port > 1023 {
-		t.Errorf("the mount's port is %d, and reserved ones are 665 to 1023", port)
-	}
-	var cookie uint64
-	wait("the port of the mount", func(b *model.Batch, e *model.Event) bool {
-		v, ok := b.PortAcquire(e)
-		if ok && v.LocalPort == port && v.Protocol == model.ProtocolTCP && v.How == model.HowKernel {
-			if v.PID != 0 || v.Process != "" {
-				t.Errorf("the kernel's port has an owner: %+v", v)
-			}
-			cookie = v.Cookie
-		}
-		return cookie != 0
-	})
+	port, cookie := n.taken(s)
 
-	// Another session finds all of it there.
-	later := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
+	// Another session finds all of it there. It has the hooks of kernels without fentry.
+	later := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, Probe{without: []string{"functions"}})
 	found := map[string]bool{}
 	later.WaitFor(guestPatience, "what was there at the start", func(b *model.Batch, e *model.Event) bool {
 		if v, ok := b.PortActive(e); ok && v.Protocol == model.ProtocolTCP {
@@ -234,6 +256,13 @@ func TestNFS(t *testing.T) {
 		}
 		return len(found) == 4
 	})
+	n.unmount()
+	n.released(s, cookie)
+	n.released(later, cookie)
+	n.mount()
+	_, cookie = n.taken(later)
+	n.unmount()
+	n.released(later, cookie)
 	for _, b := range later.Stop() {
 		for i := range b.Events {
 			if v, ok := b.Probe(&b.Events[i]); ok && v.Part == partRPC && v.State != model.ProbeOn {
@@ -242,12 +271,6 @@ func TestNFS(t *testing.T) {
 		}
 	}
 
-	n.check("unmount", unix.Unmount(n.mounted, 0))
-	wait("the end of the mount's port", func(b *model.Batch, e *model.Event) bool {
-		gone, ok := b.PortRelease(e)
-		rests, ok2 := b.PortRest(e)
-		return ok && gone.Cookie == cookie || ok2 && rests.Cookie == cookie
-	})
 	n.run("/usr/sbin/rpc.nfsd", "0")
 	wait("the end of the NFS server", func(b *model.Batch, e *model.Event) bool {
 		v, ok := b.RPCEndpoint(e)
