@@ -119,7 +119,8 @@ func (n *nfs) serve() int32 {
 	n.t.Helper()
 	n.write("/tmp/export/file", "over the wire")
 	n.check("mount the server's files", unix.Mount("nfsd", "/proc/fs/nfsd", "nfsd", 0, ""))
-	n.run("/usr/sbin/exportfs", "-o", "rw,fsid=1,no_subtree_check,insecure,no_root_squash", "*:/tmp/export")
+	n.write("/etc/exports", "/tmp/export *(rw,fsid=1,no_subtree_check,no_root_squash)\n")
+	n.run("/usr/sbin/exportfs", "-r")
 	mountd := n.daemon("/usr/sbin/rpc.mountd", "-F")
 	n.run("/usr/sbin/rpc.nfsd", "-N", "4", "1")
 	return mountd
