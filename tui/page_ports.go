@@ -379,7 +379,12 @@ func (u *ui) endpointGrid(v *view) *grid[programView] {
 		cols: []column[programView]{
 			textColumn("program", 17, 1, 0, func(p programView) string { return p.Interface }),
 			textColumn("version", 7, 0, 2, func(p programView) string { return p.versionText() }),
-			textColumn("port", 9, 0, 0, func(p programView) string { return socketName(p.Protocol, p.LocalPort) }),
+			textColumn("port", 9, 0, 0, func(p programView) string {
+				if p.LocalPort == 0 && p.Protocol == model.ProtocolOther { // a local socket, a named pipe
+					return none
+				}
+				return socketName(p.Protocol, p.LocalPort)
+			}),
 			textColumn("process", 12, 1, 1, func(p programView) string { return processName(p.Process, p.PID) }),
 			textColumn("endpoint", 12, 2, 3, func(p programView) string { return strings.Join(p.endpoints, ", ") }),
 		},

@@ -149,6 +149,9 @@
 // 60,000 acquisitions in 0.7 s no record was lost (TestBurst); with 10,000
 // processes and hardly a socket it took 0.14 s as well (BenchmarkListing).
 //
+// A question to rpcbind with 60 registrations took 0.2 ms, the server's part
+// included (go test -run - -bench Dump ./internal/rpcbind).
+//
 // # Windows
 //
 // The decoding of AFD, TCPIP, RPC and RPCSS events is in the files etw*.go; see
