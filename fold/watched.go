@@ -209,6 +209,17 @@ func (w *Fold) userSince(s *Followed, list *threads, cookie uint64, from model.T
 	return sum, seen || sum.Threads == 1 && list[0] == 0
 }
 
+// ThreadsSince returns what each watched thread of a process did from a time on.
+func (w *Fold) ThreadsSince(pid int32, from model.Time) (list []Scheduling) {
+	slots := w.Since(from)
+	for _, id := range slices.Sorted(maps.Keys(w.watched)) {
+		if w.watched[id].PID == pid {
+			list = append(list, w.scheduling(slots, func(t *Watched) bool { return t.TID == id }))
+		}
+	}
+	return list
+}
+
 // Since returns the slots of the seconds from a time on, oldest first, as far back as they are kept.
 func (w *Fold) Since(from model.Time) []int {
 	n := int((w.Now-1)/Second - from/Second + 1)

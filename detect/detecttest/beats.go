@@ -30,6 +30,8 @@ type Heartbeat struct {
 	// RemotePort is the peer's, 5405 when 0; Cookie the socket's, 31 when 0.
 	RemotePort uint16
 	Cookie     uint64
+	// Unseen says that which thread sends is not seen.
+	Unseen bool
 	// PID is the process, 812 when 0; Peer the address of the other end, 10.0.0.2 when empty.
 	PID  int32
 	Peer string
@@ -146,7 +148,7 @@ func (h Heartbeat) packet(at, dur time.Duration, cookie uint64, remote uint16, d
 		Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Direction: d, SizeBytes: 100,
 		LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 	}
-	if d == model.DirectionRX {
+	if d == model.DirectionRX || h.Unseen {
 		p.TID = -1 // deferred work, in whichever task it interrupted
 	}
 	return p

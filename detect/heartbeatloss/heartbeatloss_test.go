@@ -345,6 +345,25 @@ var verdicts = []struct {
 		says: []string{"was sent 800 ms late: its sender had no CPU behind rt-batch[900] (SCHED_FIFO 50) on CPU 1"},
 	},
 	{
+		name: "sent late: one of several threads waited for a lock for as long",
+		beat: detecttest.Heartbeat{
+			Sends: true, At: missing(fault, fault+900*ms, false), Unseen: true, Threads: 4,
+			Held: held(model.SchedLock, 850*ms, later, func(h *detecttest.Held) { h.Detail = "flock fd 3: flock_lock_inode" }),
+		},
+		says: []string{
+			"was sent 800 ms late: a thread of it waited for a lock for 845 ms",
+			"one of its threads, for as long as nothing was sent, waited for a lock (flock fd 3",
+		},
+	},
+	{
+		name: "sent late: several threads wait for one another",
+		beat: detecttest.Heartbeat{
+			Sends: true, At: missing(fault, fault+900*ms, false), Unseen: true, Threads: 4,
+			Held: held(model.SchedLock, 850*ms, later, func(h *detecttest.Held) { h.Detail = "futex: futex_wait_queue" }),
+		},
+		says: []string{"was sent 800 ms late: what kept its sender is not known", "which of the 5 threads watched is"},
+	},
+	{
 		name: "sent late, and why was not seen",
 		beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+900*ms, false), Unwatched: true},
 		says: []string{"was sent 800 ms late: what kept its sender is not known"},

@@ -44,6 +44,8 @@ type moment struct {
 	kept   time.Duration
 	sched  fold.Scheduling
 	known  bool
+	// fits says that it is not known, and that one of its threads was kept for just as long.
+	fits bool
 	// drops are what the host lost meanwhile that may explain the gap, the most first; exact and others how many packets
 	// that was, with the flow's port and without a port.
 	drops         []dropped
@@ -288,11 +290,42 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 			m.reason, m.stay, m.kept = cause, stay, kept
 		}
 	}
+	if m.reason == reader.None && !m.known {
+		d.fitting(w, b, m, delay)
+	}
 	running := m.sched.In(model.SchedRunning)
 	if m.reason == reader.None && m.known && m.gap.Main() != fold.StageAbsent &&
 		(enough(running.Longest) && running.Longest <= m.gap.Length()+slack ||
 			float64(running.Total) >= d.settings.BusyShare*float64(min(delay, m.sched.Covered))) {
 		m.reason, m.stay, m.kept = reader.Busy, running, max(running.Longest, min(running.Total, m.gap.Delay()))
+	}
+}
+
+// fits is the share of a delay from which a stay is just as long.
+const fits = 0.9
+
+// fitting finds what kept the program where it is not known which of its threads reads or sends: the one state in which
+// a thread was just as long as the gap, and that no idle thread is in.
+func (d *heartbeatLoss) fitting(w *detect.Tick, b *fold.Beat, m *moment, delay time.Duration) {
+	for _, sched := range w.ThreadsSince(b.Socket.PID, m.gap.From) {
+		for _, stay := range sched.States {
+			cause, all, _ := reader.HeldBy(stay.State)
+			switch cause {
+			case reader.NoCPU, reader.Disk, reader.Lock, reader.Memory:
+			default:
+				continue
+			}
+			if all || reader.IsFutex(&stay) || float64(stay.Longest) < fits*float64(delay) ||
+				stay.Longest > m.gap.Length()+slack {
+				continue
+			}
+			if m.reason != reader.None && m.reason != cause {
+				m.reason, m.stay, m.kept, m.fits = reader.None, fold.StateTime{}, 0, false
+				return // it may be either
+			}
+			m.reason, m.stay, m.kept, m.fits = cause, stay, stay.Longest, true
+			m.sched.Rivals = sched.Rivals
+		}
 	}
 }
 

@@ -192,7 +192,7 @@ func (t *telling) because(f *model.Finding, who string) (short string) {
 	m := &t.at
 	stay := reader.Stay{
 		StateTime: m.stay, Cause: m.reason, For: m.kept, Ongoing: t.lasts, PID: t.who.pid,
-		Sends: m.verdict == sentLate, Unread: m.gap.Queue, Rivals: m.sched.Rivals,
+		Sends: m.verdict == sentLate, Unread: m.gap.Queue, Rivals: m.sched.Rivals, Fits: m.fits,
 	}
 	if m.reason == reader.None {
 		f.Causes = append(f.Causes, t.whyUnknown(who))
@@ -208,17 +208,21 @@ func (t *telling) because(f *model.Finding, who string) (short string) {
 				reader.StateText(st.State), words.Span(m.sched.Covered)), float64(st.Total), "ns"))
 		}
 	}
+	its := "its " + who
+	if m.fits {
+		its = "a thread of it"
+	}
 	switch m.reason {
 	case reader.NoCPU:
 		if len(m.sched.Rivals) > 0 {
 			top := m.sched.Rivals[0]
-			return fmt.Sprintf("its %s %s no CPU behind %s on CPU %d", who, words.Tense(t.lasts, "has", "had"),
+			return fmt.Sprintf("%s %s no CPU behind %s on CPU %d", its, words.Tense(t.lasts, "has", "had"),
 				reader.RivalName(top), top.CPU)
 		}
 	case reader.Throttled, reader.Frozen, reader.Suspended:
 		return "the program " + why
 	}
-	return "its " + who + " " + why
+	return its + " " + why
 }
 
 // whyUnknown says what is not known of a reader or sender, and what was seen of it.

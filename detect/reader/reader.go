@@ -144,6 +144,8 @@ type Stay struct {
 	// PID is the process, Sends says that its thread sends rather than reads.
 	PID   int32
 	Sends bool
+	// Fits says that which thread it is was not seen, and that one was kept for just as long.
+	Fits bool
 	// Unread is the longest time for which data waited meanwhile, where that was seen.
 	Unread time.Duration
 	// Rivals are the tasks that ran meanwhile.
@@ -158,6 +160,9 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	thread, reads := "the thread that reads the socket", "reads"
 	if s.Sends {
 		thread, reads = "the thread that sends", "sends"
+	}
+	if s.Fits {
+		thread = "one of its threads, for as long as nothing was " + words.Tense(s.Sends, "sent", "read") + ","
 	}
 	group := ""
 	if s.Cgroup != "" {
