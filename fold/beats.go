@@ -101,8 +101,6 @@ type Beat struct {
 	// come later; Worst and Latest are the longest and the last of them.
 	Late, Lost    uint64
 	Worst, Latest Gap
-	// Changed is when its period changed, 0 never.
-	Changed model.Time
 	// Fresh are the gaps that have become certain since the last tick, or have grown.
 	Fresh []*Gap
 
@@ -269,7 +267,7 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 	case b.usual > 0 && gap >= b.limit(l):
 		b.odd = append(b.odd, gap)
 		if len(b.odd) == changedAfter {
-			b.settleOdd(t)
+			b.settleOdd()
 		}
 		return prev
 	case b.usual > 0 && gap < b.usual/tinyGap:
@@ -304,16 +302,14 @@ func (b *Beat) late() {
 }
 
 // settleOdd decides between a new period and losses, after several long gaps in a row.
-func (b *Beat) settleOdd(t model.Time) {
+func (b *Beat) settleOdd() {
 	if float64(slices.Max(b.odd)) <= spread*float64(slices.Min(b.odd)) {
 		for _, g := range b.waiting {
-			g.Changed = true
+			if g.Changed = true; len(b.Fresh) < maxFresh {
+				b.Fresh = append(b.Fresh, g)
+			}
 		}
-		if b.last != nil && b.last.sure {
-			b.last.Changed = true
-			b.freshen(b.last)
-		}
-		b.waiting, b.owed, b.Changed, b.n = nil, 0, t, 0
+		b.waiting, b.owed, b.n = nil, 0, 0
 		for _, gap := range b.odd {
 			b.gaps[b.n] = gap
 			b.n++

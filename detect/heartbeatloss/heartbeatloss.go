@@ -44,6 +44,8 @@ type lateFlow struct {
 	gap  model.Time
 	// latest is that gap as it was judged last, worst the longest of all.
 	latest, worst moment
+	// newPeriod says that the gaps turned out to be the flow's new period.
+	newPeriod bool
 	// lasts says that the last gap lasts.
 	lasts bool
 	// open says that the gap that was last said lasted when it was said.
@@ -95,6 +97,10 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 				continue
 			}
 			for _, g := range b.Fresh {
+				if g.Changed {
+					d.newPeriod(b)
+					continue
+				}
 				d.take(w, b, *g, false)
 			}
 			if g, ok := w.Open(b); ok {
@@ -143,6 +149,17 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 		in = d.caseFor(b, &m)
 	}
 	d.raise(w, in, b, &m, drops)
+}
+
+// newPeriod takes back what was said of a flow while its first gaps with a new period lasted.
+func (d *heartbeatLoss) newPeriod(b *fold.Beat) {
+	for _, in := range d.cases.All() {
+		data := &in.Data
+		if data.beat == b && in.Open && (data.latest.verdict == absent || data.latest.verdict == sentLate) {
+			data.newPeriod = true
+			in.News()
+		}
+	}
 }
 
 // refine keeps what is known better from before of the same gap.
@@ -196,7 +213,7 @@ func (d *heartbeatLoss) raise(w *detect.Tick, in *detect.Case[lateFlow], b *fold
 	if data.beat == nil || data.gap != m.gap.ID {
 		data.gaps++
 	}
-	data.beat, data.gap, data.latest, data.drops = b, m.gap.ID, *m, drops
+	data.beat, data.gap, data.latest, data.drops, data.newPeriod = b, m.gap.ID, *m, drops, false
 	data.who = wordsOf(w, b)
 	if data.open != m.gap.Lasts {
 		data.open = m.gap.Lasts

@@ -577,6 +577,20 @@ func TestSeveralGaps(t *testing.T) {
 	}
 }
 
+// A silence that turns out to be the first gap of a new period was said, and is a note in the end.
+func TestLongNewPeriod(t *testing.T) {
+	b := detecttest.Flowing(60, nil, detecttest.Heartbeat{At: func(n int) time.Duration {
+		if n > 120 {
+			return 12*time.Second + time.Duration(n-120)*4*time.Second
+		}
+		return time.Duration(n) * 100 * ms
+	}})
+	list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+	if len(list) != 1 || list[0].Severity != model.SeverityInfo || !strings.Contains(text(list[0]), "a new period") {
+		t.Errorf("%+v", list)
+	}
+}
+
 // What was received late explains what was sent late.
 func TestSentFollows(t *testing.T) {
 	h := held(model.SchedStopped, 900*ms)

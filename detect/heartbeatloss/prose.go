@@ -105,7 +105,7 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 	if data.who.timeout > 0 && g.Length() >= data.who.timeout && f.Severity != model.SeverityInfo {
 		f.Severity = model.SeverityCritical
 	}
-	if g.Changed {
+	if data.newPeriod {
 		f.Severity = model.SeverityInfo
 		f.Causes = append([]string{"the gaps have been as long ever since: the flow has a new period"}, f.Causes...)
 	}
