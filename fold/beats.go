@@ -459,9 +459,9 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 		return
 	}
 	at := v.Time.Add(-v.Dur)
-	host := at.Add(-v.Stack)
+	host := at.Add(-v.Host)
 	from := b.readHost
-	g := Gap{From: from, To: v.Time, Stack: v.Stack, Queue: v.Dur, Waiting: v.Left, CPU: b.cpu, host: host}
+	g := Gap{From: from, To: v.Time, Stack: v.Host, Queue: v.Dur, Waiting: v.Left, CPU: b.cpu, host: host}
 	prev := from
 	if i := nearest(b.unread, at); i >= 0 {
 		prev, g.CPU, g.Vanished = b.unread[i].prev, b.unread[i].cpu, uint64(i)

@@ -1028,7 +1028,7 @@ var Specs = []Spec{
 			fieldLPort,
 			fieldRPort,
 			{
-				Name: "stack_ns", Unit: UnitNanoseconds,
+				Name: "host_ns", Unit: UnitNanoseconds,
 				Doc: "before that, from its arrival at the host to its socket, 0 unknown",
 			},
 			{Name: "size_bytes", Unit: UnitBytes, Doc: "bytes that the program was given"},

@@ -2731,8 +2731,8 @@ type PacketRead struct {
 	LocalPort uint16
 	// RemotePort: remote port, 0 when there is none.
 	RemotePort uint16
-	// Stack: before that, from its arrival at the host to its socket, 0 unknown.
-	Stack time.Duration
+	// Host: before that, from its arrival at the host to its socket, 0 unknown.
+	Host time.Duration
 	// SizeBytes: bytes that the program was given.
 	SizeBytes uint64
 	// Left: packets that were left in the queue.
@@ -2762,7 +2762,7 @@ func (b *Batch) PacketRead(e *Event) (v PacketRead, ok bool) {
 		Protocol:   Protocol(e.Args[0]),
 		LocalPort:  uint16(e.Args[1]),
 		RemotePort: uint16(e.Args[2]),
-		Stack:      time.Duration(e.Args[3]),
+		Host:       time.Duration(e.Args[3]),
 		SizeBytes:  e.Args[4],
 		Left:       e.Args[5],
 		LocalAddr:  b.String(e.Str[0]),
@@ -2785,7 +2785,7 @@ func (b *Builder) AddPacketRead(v PacketRead) {
 	e.Args[0] = uint64(v.Protocol)
 	e.Args[1] = uint64(v.LocalPort)
 	e.Args[2] = uint64(v.RemotePort)
-	e.Args[3] = uint64(v.Stack)
+	e.Args[3] = uint64(v.Host)
 	e.Args[4] = v.SizeBytes
 	e.Args[5] = v.Left
 	e.Str[0] = b.Intern(v.LocalAddr)

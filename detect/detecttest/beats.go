@@ -179,11 +179,11 @@ func (h Heartbeat) read(s *Stream, queue []queued, cookie uint64, remote uint16,
 		}
 		r := model.PacketRead{
 			Time: Start.Add(at), Dur: at - q.at, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
-			Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Stack: q.stack, SizeBytes: 100,
+			Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Host: q.stack, SizeBytes: 100,
 			Left: uint64(left), LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 		}
 		if h.ReadsOnly {
-			r.Dur, r.Stack = 0, 0
+			r.Dur, r.Host = 0, 0
 		}
 		s.b.AddPacketRead(r)
 	}

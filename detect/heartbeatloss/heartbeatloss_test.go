@@ -578,7 +578,7 @@ func TestSeveralGaps(t *testing.T) {
 }
 
 // A silence that turns out to be the first gap of a new period was said, and is a note in the end.
-func TestLongNewPeriod(t *testing.T) {
+func TestNewPeriodIsSaidLater(t *testing.T) {
 	b := detecttest.Flowing(60, nil, detecttest.Heartbeat{At: func(n int) time.Duration {
 		if n > 120 {
 			return 12*time.Second + time.Duration(n-120)*4*time.Second

@@ -297,7 +297,7 @@ func (a *attached) read(raw []byte, b *model.Builder) error {
 		return nil
 	}
 	for _, p := range s.queue.read(at, r) {
-		v.Dur, v.Stack = max(at.Sub(p.at), 1), p.stack
+		v.Dur, v.Host = max(at.Sub(p.at), 1), p.stack
 		v.RemoteAddr, v.RemotePort = p.remote, p.port
 		if s.protocol == model.ProtocolTCP {
 			v.SizeBytes = uint64(p.size)

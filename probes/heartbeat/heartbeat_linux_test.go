@@ -135,7 +135,7 @@ func check(t *testing.T, c *child, own []taken, got *seen, network string) {
 			worst[0] = max(worst[0], time.Duration(int64(a.Time.Add(-a.Dur))-p.Stamp).Abs())
 			worst[1] = max(worst[1], time.Duration(int64(r.Time)-p.Read).Abs())
 		}
-		if r.Dur != r.Time.Sub(a.Time) || r.Stack != a.Dur {
+		if r.Dur != r.Time.Sub(a.Time) || r.Host != a.Dur {
 			t.Errorf("%d: arrived %+v, read %+v", i, a, r)
 		}
 		if int(r.PID) != c.cmd.Process.Pid || int(r.TID) != c.TID || r.RemotePort != a.RemotePort || a.RemotePort == 0 {
@@ -185,7 +185,7 @@ func TestFullQueue(t *testing.T) {
 	}
 	for i, own := range read {
 		r := got.reads[i]
-		if !near(int64(r.Time.Add(-r.Dur-r.Stack)), own.Stamp, time.Millisecond) {
+		if !near(int64(r.Time.Add(-r.Dur-r.Host)), own.Stamp, time.Millisecond) {
 			t.Errorf("%d, number %d, arrived at %d: seen %+v", i, own.Seq, own.Stamp, r)
 		}
 	}

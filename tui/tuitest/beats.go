@@ -82,7 +82,7 @@ func (s *stream) beat(
 	})
 	s.b.AddPacketRead(model.PacketRead{
 		Time: read, Dur: read.Sub(at), CPU: 1, PID: pid, TID: pid, NetnsInode: Netns, Cookie: cookie, Protocol: protocol,
-		LocalPort: port, RemotePort: remotePort, Stack: 20 * time.Microsecond, SizeBytes: 80, RemoteAddr: remote,
+		LocalPort: port, RemotePort: remotePort, Host: 20 * time.Microsecond, SizeBytes: 80, RemoteAddr: remote,
 		Process: process,
 	})
 }
