@@ -117,7 +117,7 @@ func TestReadBeforeArrival(t *testing.T) {
 			RemoteAddr: "10.0.0.2", RemotePort: 5405, Dur: 10 * time.Microsecond, Process: "parent",
 		}
 		r := model.PacketRead{
-			Time: at.Add(time.Microsecond), Dur: time.Microsecond, Stack: p.Dur, Cookie: 7, PID: 900, TID: 901,
+			Time: at.Add(time.Microsecond), Dur: time.Microsecond, Host: p.Dur, Cookie: 7, PID: 900, TID: 901,
 			Protocol: model.ProtocolUDP, LocalPort: 5405, RemoteAddr: "10.0.0.2", RemotePort: 5405, Process: "child",
 		}
 		if i%2 == 0 {

@@ -455,7 +455,7 @@ func TestStat(t *testing.T) {
 	if events != info.Events || counts[model.KindDeferredRun] != 20000 || counts[model.KindLoss] != 2 {
 		t.Errorf("counts %v of %d", info.Kinds, info.Events)
 	}
-	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.1" ||
+	if info.Lost != 12 || !info.Closed || info.Tool != "lostbeat test" || info.Format != "1.2" ||
 		info.Meta["kernel"] != "6.18.0" ||
 		info.Start != start ||
 		info.End != g.now {
