@@ -264,6 +264,9 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 	}
 	b.Last = t
 	switch {
+	case b.unreadFor(t) >= b.limit(l) && b.limit(l) > 0: // a peer that gets no answer changes its cadence
+		b.odd = b.odd[:0]
+		return prev
 	case b.usual > 0 && gap >= b.limit(l):
 		b.odd = append(b.odd, gap)
 		if len(b.odd) == changedAfter {
@@ -287,6 +290,14 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 	b.odd = b.odd[:0]
 	b.confirm()
 	return prev
+}
+
+// unreadFor is for how long the packet that has waited longest has not been read, 0 where none waits.
+func (b *Beat) unreadFor(t model.Time) time.Duration {
+	if len(b.unread) == 0 {
+		return 0
+	}
+	return t.Sub(b.unread[0].at)
 }
 
 // late counts a packet that comes together with another: of those that were missing, it was late and is not lost.

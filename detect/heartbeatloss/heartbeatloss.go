@@ -108,7 +108,15 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 			}
 		}
 	}
+	for _, in := range d.cases.All() {
+		if !in.Touched && !in.Data.open && w.Now.Sub(in.Seen) >= overAfter {
+			d.cases.End(in.Key)
+		}
+	}
 }
+
+// overAfter is for how long a flow must have gone on as before for its delay to be over.
+const overAfter = 2 * time.Second
 
 // Report implements detect.Detector.
 func (d *heartbeatLoss) Report(w *detect.Tick, emit func(model.Finding)) {

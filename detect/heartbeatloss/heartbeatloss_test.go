@@ -674,3 +674,23 @@ func TestReadersAreWatched(t *testing.T) {
 		t.Errorf("%d requests in a minute, until %v", len(list), until.Sub(detecttest.Start))
 	}
 }
+
+// A peer that gets no answer sends less often: that does not hide how long the program did not read.
+func TestPeerSlowsDown(t *testing.T) {
+	b := detecttest.Flowing(30, nil, detecttest.Heartbeat{
+		At: func(n int) time.Duration {
+			at := time.Duration(n) * 100 * ms
+			for i, gap := range []time.Duration{270, 40, 270, 40, 270, 40, 270, 40, 270, 40, 270, 40} {
+				if n > 121+i {
+					at += gap*ms - 100*ms
+				}
+			}
+			return at
+		},
+		Held: []detecttest.Held{{From: 12 * time.Second, To: 14500 * ms, State: model.SchedStopped, Detail: "SIGSTOP"}},
+	})
+	list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+	if len(list) != 1 || list[0].Ongoing || !strings.Contains(list[0].Title, "was read 2.5 s late: the program was stopped") {
+		t.Errorf("%+v", list)
+	}
+}
