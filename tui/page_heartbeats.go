@@ -97,7 +97,7 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 				}
 			}},
 			textColumn("flow", 22, 1, 0, beatName),
-			textColumn("owner", 13, 0, 2, func(b *fold.BeatTotal) string {
+			textColumn("owner", 14, 0, 2, func(b *fold.BeatTotal) string {
 				return processName(b.Series.Process, b.Series.PID)
 			}),
 			nanos("period", 1, func(b *fold.BeatTotal) time.Duration { return b.Period }),
