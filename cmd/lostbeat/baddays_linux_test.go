@@ -185,7 +185,7 @@ func total(batches []*model.Batch) streamTotals {
 }
 
 // 60,000 ports, live: all of them are recorded, within bounded memory.
-func TestManyPortsLive(t *testing.T) {
+func TestLongManyPortsLive(t *testing.T) {
 	testutil.Privileged(t)
 	const holders, each = 6, 10000
 	var limit syscall.Rlimit
@@ -324,7 +324,7 @@ func (s endSink) Write(b *model.Batch) error {
 
 // A recorder that is stopped for five seconds under a flood does not slow the
 // host; what it missed is counted and written.
-func TestStoppedRecorder(t *testing.T) {
+func TestLongStoppedRecorder(t *testing.T) {
 	testutil.Privileged(t)
 	rec := startRecorder(t, "--trace", "--ring-size", "256KiB")
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")

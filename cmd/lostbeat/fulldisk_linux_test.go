@@ -56,7 +56,7 @@ func leakPorts(t *testing.T, first int) (stop func()) {
 
 // A full disk ends in a status of its own and one sentence that says how much is
 // missing, where and why; what was written before it was full opens.
-func TestRecordToFullDisk(t *testing.T) {
+func TestLongRecordToFullDisk(t *testing.T) {
 	testutil.Privileged(t)
 	for _, c := range []struct {
 		name string
@@ -139,7 +139,7 @@ func TestRecordToFullDisk(t *testing.T) {
 
 // One long finding stays below the total cap, which deletes all files but the
 // newest and says so.
-func TestFlightStaysBelowTheCap(t *testing.T) {
+func TestLongFlightStaysBelowTheCap(t *testing.T) {
 	testutil.Privileged(t)
 	dir := t.TempDir()
 	const limit = 100 << 10

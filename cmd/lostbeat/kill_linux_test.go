@@ -13,7 +13,7 @@ import (
 )
 
 // A recorder that is killed loses the last second at most: an event that happened before is in the file, which opens.
-func TestKilledRecorder(t *testing.T) {
+func TestLongKilledRecorder(t *testing.T) {
 	testutil.Privileged(t)
 	const rounds = 8
 	stamp := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z`)

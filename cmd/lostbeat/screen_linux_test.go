@@ -69,7 +69,7 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 }
 
 // 60,000 ports on the screen, not recording to a file: within the budget.
-func TestManyPortsOnScreen(t *testing.T) {
+func TestLongManyPortsOnScreen(t *testing.T) {
 	testutil.Privileged(t)
 	const holders, each = 6, 10000
 	var limit syscall.Rlimit

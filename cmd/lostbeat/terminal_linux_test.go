@@ -199,7 +199,7 @@ func TestSmallTerminalsLive(t *testing.T) {
 	}
 }
 
-func TestReplayInATerminalAsOrdinaryUser(t *testing.T) {
+func TestLongReplayInATerminalAsOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t) // to become another user
 	path := sampleRecording(t)

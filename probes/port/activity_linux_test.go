@@ -200,8 +200,8 @@ type usedSocket struct {
 	inUse bool
 }
 
-// TestActivity compares the idle times of ports with the uses that it makes.
-func TestActivity(t *testing.T) {
+// TestLongActivity compares the idle times of ports with the uses that it makes.
+func TestLongActivity(t *testing.T) {
 	w := newWork(t)
 	now := func() model.Time { return model.Time(time.Now().UnixNano()) }
 	var sockets []*usedSocket

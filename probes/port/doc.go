@@ -146,7 +146,7 @@
 // Repetitions differ by some 10 % of the first column. The price of every system
 // call is that of any traced one: the kernel then leaves its fast path. A listing
 // of 60,000 sockets in 4 processes took 0.14 s, on a goroutine of its own, and of
-// 60,000 acquisitions in 0.7 s no record was lost (TestBurst); with 10,000
+// 60,000 acquisitions in 0.7 s no record was lost (TestLongBurst); with 10,000
 // processes and hardly a socket it took 0.14 s as well (BenchmarkListing).
 //
 // A question to rpcbind with 60 registrations took 0.2 ms, the server's part

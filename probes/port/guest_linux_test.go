@@ -23,7 +23,7 @@ func TestLongFunctions(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		for name, tests := range map[string]string{
-			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestKernelSocket|TestActivity",
+			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestKernelSocket|TestLongActivity",
 			"attempts":  "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
 		} {
 			t.Run(kernel+"/"+name, func(t *testing.T) {

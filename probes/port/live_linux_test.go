@@ -173,9 +173,9 @@ func TestLeak(t *testing.T) {
 	}
 }
 
-// TestBurst opens and closes 60,000 sockets as fast as four processes can:
+// TestLongBurst opens and closes 60,000 sockets as fast as four processes can:
 // none may be lost, and none be taken for drift.
-func TestBurst(t *testing.T) {
+func TestLongBurst(t *testing.T) {
 	const children, each = 4, 15000
 	var listed time.Duration
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: 2 * time.Second}, hooked{before: func(a *attached) {

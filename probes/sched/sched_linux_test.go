@@ -240,7 +240,7 @@ func TestThrottled(t *testing.T) {
 }
 
 // A frozen control group, both versions of it, while it is watched and before.
-func TestFrozen(t *testing.T) {
+func TestLongFrozen(t *testing.T) {
 	for _, version := range []string{"freezer", "freezer2"} {
 		for _, role := range []string{"read", "sleep"} {
 			for _, late := range []bool{false, true} {
@@ -373,7 +373,7 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// blocked is a case of TestBlocked.
+// blocked is a case of TestLongBlocked.
 type blocked struct {
 	role, argument string
 	state          model.SchedState
@@ -386,7 +386,7 @@ type blocked struct {
 
 // Where a thread blocks is told by state and detail, for as long as its own
 // clock says.
-func TestBlocked(t *testing.T) {
+func TestLongBlocked(t *testing.T) {
 	for _, test := range []blocked{
 		{role: "pipe", state: model.SchedInput, detail: "read fd "},
 		{role: "futex", state: model.SchedLock, detail: "futex: futex_"},
