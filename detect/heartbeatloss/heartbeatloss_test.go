@@ -680,9 +680,9 @@ func TestPeerSlowsDown(t *testing.T) {
 	b := detecttest.Flowing(30, nil, detecttest.Heartbeat{
 		At: func(n int) time.Duration {
 			at := time.Duration(n) * 100 * ms
-			for i, gap := range []time.Duration{270, 40, 270, 40, 270, 40, 270, 40, 270, 40, 270, 40} {
+			for i, more := range []time.Duration{170, -60, 170, -60, 170, -60, 170, -60, 170, -60, 170, -60} {
 				if n > 121+i {
-					at += gap*ms - 100*ms
+					at += more * ms
 				}
 			}
 			return at
@@ -690,7 +690,8 @@ func TestPeerSlowsDown(t *testing.T) {
 		Held: []detecttest.Held{{From: 12 * time.Second, To: 14500 * ms, State: model.SchedStopped, Detail: "SIGSTOP"}},
 	})
 	list := detecttest.Latest(ours(detecttest.Run(b, 0)))
-	if len(list) != 1 || list[0].Ongoing || !strings.Contains(list[0].Title, "was read 2.5 s late: the program was stopped") {
+	const want = "was read 2.5 s late: the program was stopped"
+	if len(list) != 1 || list[0].Ongoing || !strings.Contains(list[0].Title, want) {
 		t.Errorf("%+v", list)
 	}
 }
