@@ -680,9 +680,9 @@ func TestPeerSlowsDown(t *testing.T) {
 	b := detecttest.Flowing(30, nil, detecttest.Heartbeat{
 		At: func(n int) time.Duration {
 			at := time.Duration(n) * 100 * ms
-			for i, more := range []time.Duration{170, -60, 170, -60, 170, -60, 170, -60, 170, -60, 170, -60} {
+			for i, more := range []int{170, -60, 170, -60, 170, -60, 170, -60, 170, -60, 170, -60} {
 				if n > 121+i {
-					at += more * ms
+					at += time.Duration(more) * ms
 				}
 			}
 			return at
