@@ -41,7 +41,9 @@ type Ports struct {
 	restsSeen bool
 	// endsSeen says that the stream has told of the end of a process; ends are those of the last while.
 	endsSeen bool
-	ends     map[int32]model.Time
+	// swept is when ends were last gone through.
+	swept model.Time
+	ends  map[int32]model.Time
 	// ticks counts the ticks so far; audits the audits seen.
 	ticks  int
 	Audits int
@@ -675,6 +677,10 @@ func (p *Ports) endTick(now model.Time) {
 		f.Second = 0
 	}
 	p.forgetSearches(now)
+	if len(p.ends) == 0 || now.Sub(p.swept) < forgetEnd {
+		return // going through all of them costs more than keeping them a little longer
+	}
+	p.swept = now
 	for pid, at := range p.ends {
 		if now.Sub(at) > forgetEnd {
 			delete(p.ends, pid)

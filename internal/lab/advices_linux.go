@@ -30,7 +30,7 @@ var more = []string{"socket-drop", "packet-drop"}
 const (
 	rulesAdvice = "put the rule that matches most packets first|match by address and port before the string match|" +
 		"make the packets cheaper"
-	makeCheaper = "make the packets|spend less time on the packets"
+	makeCheaper = "make the packets|spend less time on"
 )
 
 // restarted is the advice to end a program and start another, or the same with other options, in its place.

@@ -38,7 +38,7 @@ func advisedScenarios() []*Scenario {
 			Expect: one("port-exhaustion", "towards "+receiverAddr, "EADDRNOTAVAIL"),
 			Allow:  []string{"port-leak"},
 			Run:    narrowRange,
-			Advice: &Advice{Words: []string{"widen net.ipv4.ip_local_port_range"},
+			Advice: &Advice{Words: []string{"widen net.ipv4.ip_local_port_range|widen the pool (net.ipv4.ip_local_port_range"},
 				Within: 12 * time.Second, // a refusal counts for 10 s
 				Apply: func(ctx context.Context, e *Env) error {
 					return e.Set(ctx, e.namespaces[0], "/proc/sys/net/ipv4/ip_local_port_range", "40000 44999")

@@ -179,7 +179,12 @@ static __always_inline void *hb_reserve(u16 kind, u64 size, u64 now)
 
 static __always_inline bool hb_bit(const u8 *ports, u16 port)
 {
-	return ports[(port >> 3) & 8191] & (1 << (port & 7));
+	u32 i = port >> 3;
+
+	asm volatile("" : "+r"(i)); /* the verifier of 6.1 has to see the bound, which the compiler knows */
+	if (i >= 8192)
+		return false;
+	return ports[i] & (1 << (port & 7));
 }
 
 /* Whether a flow is followed. */
