@@ -56,7 +56,7 @@ func play(role []string) error {
 	if err != nil {
 		return err
 	}
-	buffer, control := make([]byte, 64), make([]byte, 256)
+	buffer, control := make([]byte, 4096), make([]byte, 256)
 	out := json.NewEncoder(os.Stdout)
 	for n := 0; ; n++ {
 		if n == number {
