@@ -39,11 +39,11 @@ type Ports struct {
 	// the stream has told of one.
 	rests     restQueue
 	restsSeen bool
-	// endsSeen says that the stream has told of the end of a process; ends are those of the last while.
+	// endsSeen says that the stream has told of the end of a process; ends are those of the last while, endOrder the same
+	// in the order in which they came.
 	endsSeen bool
-	// swept is when ends were last gone through.
-	swept model.Time
-	ends  map[int32]model.Time
+	ends     map[int32]model.Time
+	endOrder []processEnd
 	// ticks counts the ticks so far; audits the audits seen.
 	ticks  int
 	Audits int
@@ -264,8 +264,9 @@ func (p *Ports) processEnded(pid int32, at model.Time) {
 		return
 	}
 	p.endsSeen = true
-	if _, known := p.ends[pid]; known || p.room.Take("ends of processes", endBytes) {
+	if p.room.Take("ends of processes", endBytes) {
 		p.ends[pid] = at
+		p.endOrder = append(p.endOrder, processEnd{pid, at})
 	}
 	for _, h := range p.holders {
 		if h.Key.PID == pid {
@@ -275,11 +276,28 @@ func (p *Ports) processEnded(pid int32, at model.Time) {
 }
 
 // processNamed notes that the number of a process that has ended is another's now.
-func (p *Ports) processNamed(pid int32) {
-	if p.ends[pid] != 0 {
-		delete(p.ends, pid)
+func (p *Ports) processNamed(pid int32) { delete(p.ends, pid) }
+
+// processEnd is the end of a process.
+type processEnd struct {
+	pid int32
+	at  model.Time
+}
+
+// forgetEnds forgets the ends of long ago.
+func (p *Ports) forgetEnds(now model.Time) {
+	n := 0
+	for _, e := range p.endOrder {
+		if now.Sub(e.at) <= forgetEnd {
+			break
+		}
+		if p.ends[e.pid] == e.at { // no other process has had the number since
+			delete(p.ends, e.pid)
+		}
 		p.room.Give(endBytes)
+		n++
 	}
+	p.endOrder = slices.Delete(p.endOrder, 0, n)
 }
 
 // Tuple is what a TCP connect's port must be unique for.
@@ -677,16 +695,7 @@ func (p *Ports) endTick(now model.Time) {
 		f.Second = 0
 	}
 	p.forgetSearches(now)
-	if len(p.ends) == 0 || now.Sub(p.swept) < forgetEnd {
-		return // going through all of them costs more than keeping them a little longer
-	}
-	p.swept = now
-	for pid, at := range p.ends {
-		if now.Sub(at) > forgetEnd {
-			delete(p.ends, pid)
-			p.room.Give(endBytes)
-		}
-	}
+	p.forgetEnds(now)
 }
 
 // dropRest takes a port whose rest is over out of the state, as the release
