@@ -185,6 +185,14 @@ func (g *Gap) Length() time.Duration { return g.To.Sub(g.From) }
 // Delay is by how much that is longer than usual.
 func (g *Gap) Delay() time.Duration { return max(g.Length()-g.Period, 0) }
 
+// PacketsIn is how many packets usually come in a time, 0 where the period is not known.
+func (g *Gap) PacketsIn(d time.Duration) uint64 {
+	if g.Period <= 0 {
+		return 0
+	}
+	return uint64((d + g.Period/2) / g.Period)
+}
+
 // Main is the stage in which most of the time was spent.
 func (g *Gap) Main() Stage {
 	if g.Blind {
@@ -263,11 +271,12 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 		return prev
 	}
 	b.Last = t
+	limit := b.limit(l)
 	switch {
-	case b.unreadFor(t) >= b.limit(l) && b.limit(l) > 0: // a peer that gets no answer changes its cadence
+	case limit > 0 && b.unreadFor(t) >= limit: // a peer that gets no answer changes its cadence
 		b.odd = b.odd[:0]
 		return prev
-	case b.usual > 0 && gap >= b.limit(l):
+	case limit > 0 && gap >= limit:
 		b.odd = append(b.odd, gap)
 		if len(b.odd) == changedAfter {
 			b.settleOdd()
@@ -381,9 +390,7 @@ func (b *Beat) measure(g Gap, l *Limits) {
 		b.extend(g)
 		return
 	}
-	if g.Period > 0 {
-		g.Missed = uint64((g.Absent + g.Lost + g.Period/2) / g.Period)
-	}
+	g.Missed = g.PacketsIn(g.Absent + g.Lost)
 	gap := &g
 	if !certain && len(b.odd) > 0 {
 		if len(b.waiting) < maxFresh {
@@ -398,19 +405,17 @@ func (b *Beat) measure(g Gap, l *Limits) {
 
 // extend adds a packet to a gap before the end of which it had come: the program has not caught up yet.
 func (b *Beat) extend(g Gap) {
-	last := *b.last
+	last := b.last
 	if g.Delay() <= last.Delay() {
-		last.To = max(last.To, g.To) // only for what belongs to it
-		if g.To.Sub(g.host) < last.Delay()/2 {
-			return // it has
+		if g.To.Sub(g.host) >= last.Delay()/2 {
+			last.Waiting = max(last.Waiting, g.Waiting)
 		}
-		b.last.Waiting = max(last.Waiting, g.Waiting)
 		return
 	}
 	g.ID, g.sure, g.Behind = last.ID, true, true
 	g.Missed, g.Delayed = last.Missed, last.Delayed
-	*b.last = g
-	b.freshen(b.last)
+	*last = g
+	b.freshen(last)
 }
 
 // received takes up a packet that has reached its socket.
@@ -563,10 +568,10 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 	}
 	g.ID = g.From
 	if g.Main() == StageAbsent || g.Main() == StageUnknown {
-		if now.Sub(b.Last) < b.silentFor(&w.limits) || w.replaced(b) {
+		if now.Sub(b.Last) < b.silentFor(&w.limits) || w.Replaced(b) {
 			return g, false
 		}
-		g.Missed = uint64((g.Absent + g.Lost + g.Period/2) / g.Period)
+		g.Missed = g.PacketsIn(g.Absent + g.Lost)
 	}
 	return g, g.Length() >= limit
 }
@@ -577,8 +582,9 @@ func (b *Beat) QuietIn(from, to model.Time) bool {
 	return b.last != nil && min(to, b.last.To).Sub(max(from, b.last.From)) > most || to.Sub(max(from, b.Last)) > most
 }
 
-// replaced says that the peer goes on from another port, or the host sends to another one: it was restarted.
-func (w *Fold) replaced(b *Beat) bool {
+// Replaced says that the peer of a flow has gone on from another port since the flow's last packet, or that the host
+// sends to another one: the peer was restarted.
+func (w *Fold) Replaced(b *Beat) bool {
 	for k, o := range w.beats {
 		if k.FollowKey == b.Key.FollowKey && k.Direction == b.Key.Direction && k.Remote == b.Key.Remote &&
 			k.Port != b.Key.Port && o.First > b.Last {
@@ -587,9 +593,6 @@ func (w *Fold) replaced(b *Beat) bool {
 	}
 	return false
 }
-
-// Replaced says that the peer of a flow has gone on from another port since the flow's last packet.
-func (w *Fold) Replaced(b *Beat) bool { return w.replaced(b) }
 
 // followed returns a socket whose packets are followed, nil when there is no room for it.
 func (w *Fold) followed(k FollowKey, at model.Time) *Followed {
@@ -653,33 +656,32 @@ func (w *Fold) applyFlow(v *model.Flow) {
 	}
 }
 
-// flowClosed ends the flows of a socket that has given its port back.
-func (w *Fold) flowClosed(cookie uint64, at model.Time) {
-	if cookie == 0 {
-		return
-	}
-	for k, s := range w.follows {
-		if k.Cookie == cookie && s.Ended == 0 {
+// endFlows ends the flows of certain sockets.
+func (w *Fold) endFlows(at model.Time, of func(s *Followed) bool) {
+	for _, s := range w.follows {
+		if s.Ended == 0 && of(s) {
 			s.Ended = at
 			w.restartFlows(s)
 		}
 	}
+}
+
+// flowClosed ends the flows of a socket that has given its port back.
+func (w *Fold) flowClosed(cookie uint64, at model.Time) {
+	if cookie != 0 {
+		w.endFlows(at, func(s *Followed) bool { return s.Key.Cookie == cookie })
+	}
+}
+
+// flowsEnded ends the flows of a process.
+func (w *Fold) flowsEnded(pid int32, at model.Time) {
+	w.endFlows(at, func(s *Followed) bool { return s.PID == pid })
 }
 
 func (w *Fold) restartFlows(s *Followed) {
 	for _, b := range w.beats {
 		if b.Socket == s {
 			b.restart()
-		}
-	}
-}
-
-// flowsEnded ends the flows of a process.
-func (w *Fold) flowsEnded(pid int32, at model.Time) {
-	for _, s := range w.follows {
-		if s.PID == pid && s.Ended == 0 {
-			s.Ended = at
-			w.restartFlows(s)
 		}
 	}
 }
@@ -724,7 +726,7 @@ func (w *Fold) forgetBeat(b *Beat) {
 	w.room.Give(beatBytes)
 }
 
-// beatPacket takes a packet of a followed flow, and returns the flow and the time since the packet before.
+// beatPacket takes a packet of a followed flow, and returns the flow; nil when there is none, or no room for it.
 func (w *Fold) beatPacket(v *model.Packet) *Beat {
 	if v.Cookie == 0 {
 		return nil
@@ -749,7 +751,7 @@ func (w *Fold) beatPacket(v *model.Packet) *Beat {
 	return b
 }
 
-// beatRead takes a packet of a followed flow that was read.
+// beatRead takes a packet of a followed flow that was read, and returns the flow; nil when there is no room for it.
 func (w *Fold) beatRead(v *model.PacketRead) *Beat {
 	s := w.followed(FollowKey{v.NetnsInode, v.Cookie}, v.Time)
 	if s == nil {

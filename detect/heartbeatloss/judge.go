@@ -192,7 +192,7 @@ func (d *heartbeatLoss) judgeBlind(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = unknown
 	case !g.Lasts && g.Delay() >= 2*g.Period || g.Lasts && m.known && m.sched.In(model.SchedInput).Longest >= g.Delay()/2:
 		// Whoever waits for input, or finds no more than one packet, has not left any waiting.
-		g.Missed = uint64((g.Delay() + g.Period/2) / max(g.Period, 1))
+		g.Missed = g.PacketsIn(g.Delay())
 		d.judgeAbsent(w, b, m)
 	default:
 		m.verdict = unknown
