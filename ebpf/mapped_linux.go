@@ -3,9 +3,13 @@ package ebpf
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/netip"
 	"unsafe"
 
 	cebpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // ReadMapped copies the beginning of a map that was created with
@@ -31,6 +35,32 @@ func Record[T any](raw []byte) (record *T, ok bool) {
 		return nil, false
 	}
 	return (*T)(unsafe.Pointer(&raw[0])), true
+}
+
+// ReadIter walks what an iterator goes through and returns what it writes, an array of the struct that bpf2go
+// generated for it. With an error it returns what came before.
+func ReadIter[T any](it *link.Iter) ([]T, error) {
+	r, err := it.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	size := int(unsafe.Sizeof(*new(T)))
+	entries := make([]T, 0, len(raw)/size)
+	for ; len(raw) >= size; raw = raw[size:] {
+		entries = append(entries, *(*T)(unsafe.Pointer(&raw[0])))
+	}
+	return entries, err
+}
+
+// Addr reads an address of four words in network byte order, of which IPv4 has the first.
+func Addr(words [4]uint32, family uint8) netip.Addr {
+	raw := *(*[16]byte)(unsafe.Pointer(&words))
+	if family == unix.AF_INET6 {
+		return netip.AddrFrom16(raw)
+	}
+	return netip.AddrFrom4([4]byte(raw[:4]))
 }
 
 // HistOf reads the generated form of struct lb_hist as Hist.

@@ -1,21 +1,16 @@
 package drop
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -111,31 +106,15 @@ func (s *sockets) read(now model.Time) error {
 		return nil
 	}
 	s.walked = time.Now()
-	r, err := s.queues.Open()
-	if err != nil {
-		return fmt.Errorf("read the socket queues: %w", err)
-	}
-	defer r.Close()
-	raw, err := io.ReadAll(r)
+	queues, err := ebpf.ReadIter[bpfDropSocket](s.queues)
 	s.took = time.Since(s.walked)
-	for _, q := range decodeQueues(raw) {
+	for _, q := range queues {
 		s.queue(q, now)
 	}
 	if err != nil {
 		return fmt.Errorf("read the socket queues: %w", err)
 	}
 	return nil
-}
-
-// decodeQueues reads what the iterator writes: an array of struct
-// drop_socket in the byte order of this machine.
-func decodeQueues(raw []byte) []bpfDropSocket {
-	const size = int(unsafe.Sizeof(bpfDropSocket{}))
-	queues := make([]bpfDropSocket, 0, len(raw)/size)
-	for ; len(raw) >= size; raw = raw[size:] {
-		queues = append(queues, *(*bpfDropSocket)(unsafe.Pointer(&raw[0])))
-	}
-	return queues
 }
 
 func (s *sockets) queue(q bpfDropSocket, now model.Time) {
@@ -197,7 +176,7 @@ func (s *sockets) emit(now model.Time, interval time.Duration, b *model.Builder)
 				LimitBytes: uint64(sock.LimitBytes),
 				Dropped:    sock.dropped,
 				Idle:       s.idle(sock, now),
-				LocalAddr:  localAddr(&sock.bpfDropSocket),
+				LocalAddr:  ebpf.Addr(sock.Addr, sock.Family).String(),
 			}
 			if !sock.read {
 				v.Flags |= model.FlagSecondary // the queue as it was at an earlier reading
@@ -270,16 +249,4 @@ func (s *sockets) stopTracking() error {
 		return fmt.Errorf("stop following reads: %w", err)
 	}
 	return nil
-}
-
-// localAddr formats the address of a socket.
-func localAddr(q *bpfDropSocket) string {
-	var raw [16]byte
-	for i, word := range q.Addr {
-		binary.NativeEndian.PutUint32(raw[4*i:], word)
-	}
-	if q.Family == unix.AF_INET6 {
-		return netip.AddrFrom16(raw).String()
-	}
-	return netip.AddrFrom4([4]byte(raw[:4])).String()
 }

@@ -3,12 +3,10 @@ package heartbeat
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/model"
@@ -96,11 +94,9 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 
 // start loads the programs and attaches those that need no control group.
 func (a *attached) start() error {
-	canRead := true
-	err := a.load(canRead)
+	err := a.load(true)
 	if errors.Is(err, errRefused) {
-		canRead = false
-		err = a.load(canRead)
+		err = a.load(false)
 	}
 	if err != nil {
 		return err
@@ -228,10 +224,10 @@ func (a *attached) Close() error {
 
 // packet decodes a packet.
 func (a *attached) packet(raw []byte, b *model.Builder) error {
-	if len(raw) < int(unsafe.Sizeof(heartbeatPacket{})) {
+	p, ok := ebpf.Record[heartbeatPacket](raw)
+	if !ok {
 		return fmt.Errorf("a packet of %d bytes", len(raw))
 	}
-	p := (*heartbeatPacket)(unsafe.Pointer(&raw[0]))
 	s := a.sockets[p.Cookie]
 	if s == nil {
 		a.unlisted = true
@@ -247,14 +243,14 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		a.emitFlow(s, at, b)
 		return nil
 	}
-	remote := address(p.Remote, p.Family)
+	remote := ebpf.Addr(p.Remote, p.Family).Unmap()
 	if !s.follows(remote) {
 		return nil
 	}
 	v := model.Packet{
 		Time: at, CPU: int32(p.Head.Cpu), PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: p.Cookie,
 		Protocol: s.protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort, SizeBytes: uint64(p.Size),
-		LocalAddr: address(p.Local, p.Family).String(), RemoteAddr: remote.String(), Process: s.process,
+		LocalAddr: ebpf.Addr(p.Local, p.Family).Unmap().String(), RemoteAddr: remote.String(), Process: s.process,
 	}
 	if p.What == whatSent {
 		v.Direction = model.DirectionTX
@@ -274,10 +270,10 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 
 // read decodes what a program has read.
 func (a *attached) read(raw []byte, b *model.Builder) error {
-	if len(raw) < int(unsafe.Sizeof(heartbeatRead{})) {
+	r, ok := ebpf.Record[heartbeatRead](raw)
+	if !ok {
 		return fmt.Errorf("a read of %d bytes", len(raw))
 	}
-	r := (*heartbeatRead)(unsafe.Pointer(&raw[0]))
 	s := a.sockets[r.Cookie]
 	if s == nil {
 		a.unlisted = true
@@ -318,15 +314,6 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	}
 	a.emitFlows(now, b)
 	return err
-}
-
-// address makes an address of four words in network byte order.
-func address(words [4]uint32, family uint8) netip.Addr {
-	raw := *(*[16]byte)(unsafe.Pointer(&words))
-	if family == unix.AF_INET6 {
-		return netip.AddrFrom16(raw).Unmap()
-	}
-	return netip.AddrFrom4([4]byte(raw[:4]))
 }
 
 // corosyncTimeout reads the token timeout of a corosync from its own configuration, 0 unknown.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/model"
@@ -63,12 +61,7 @@ func (s *socket) follows(remote netip.Addr) bool {
 // listSockets finds the sockets of followed ports, and follows them.
 func (a *attached) listSockets() error {
 	a.listed, a.unlisted = time.Now(), false
-	r, err := a.list.Open()
-	if err != nil {
-		return fmt.Errorf("list the sockets of followed flows: %w", err)
-	}
-	defer r.Close()
-	raw, err := io.ReadAll(r)
+	entries, err := ebpf.ReadIter[heartbeatSocketEntry](a.list)
 	a.took = time.Since(a.listed)
 	if err != nil {
 		return fmt.Errorf("list the sockets of followed flows: %w", err)
@@ -77,9 +70,8 @@ func (a *attached) listSockets() error {
 		s.present = false
 	}
 	wanted := make(map[uint64]bool)
-	const size = int(unsafe.Sizeof(heartbeatSocketEntry{}))
-	for ; len(raw) >= size; raw = raw[size:] {
-		if s := a.take((*heartbeatSocketEntry)(unsafe.Pointer(&raw[0]))); s != nil {
+	for i := range entries {
+		if s := a.take(&entries[i]); s != nil {
 			wanted[s.cgroup] = true
 		}
 	}
@@ -119,10 +111,10 @@ func (a *attached) take(e *heartbeatSocketEntry) *socket {
 	s := &socket{
 		cookie: e.Cookie, cgroup: e.Cgroup, netns: e.Netns, pid: int32(e.Tgid), process: a.env.Process(int32(e.Tgid)),
 		protocol: protocolOf(e.Protocol), local: e.LocalPort, remotePort: e.RemotePort,
-		localAddr: address(e.Local, e.Family).String(), present: true,
+		localAddr: ebpf.Addr(e.Local, e.Family).Unmap().String(), present: true,
 	}
 	if e.RemotePort != 0 {
-		s.remoteAddr = address(e.Remote, e.Family).String()
+		s.remoteAddr = ebpf.Addr(e.Remote, e.Family).Unmap().String()
 	}
 	var matching []ebpf.Heartbeat
 	for _, f := range a.env.Options.Heartbeats {

@@ -161,11 +161,11 @@ func modelFlags(flags uint8) (out model.Flags) {
 
 // record returns raw as a *T.
 func record[T any](raw []byte) (*T, error) {
-	var zero T
-	if size := int(unsafe.Sizeof(zero)); len(raw) < size {
-		return nil, fmt.Errorf("port record of %d bytes, want %d", len(raw), size)
+	r, ok := ebpf.Record[T](raw)
+	if !ok {
+		return nil, fmt.Errorf("port record of %d bytes, want %d", len(raw), unsafe.Sizeof(*r))
 	}
-	return (*T)(unsafe.Pointer(&raw[0])), nil
+	return r, nil
 }
 
 // time returns the time of a record. One from before the end of an interval may
