@@ -237,14 +237,9 @@ func (c *child) sink() error {
 	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
 	}
-	lock := -1
-	if c.lock != "" {
-		file, err := os.OpenFile(c.lock, os.O_RDWR, 0)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		lock = int(file.Fd())
+	pass, err := c.gate()
+	if err != nil {
+		return err
 	}
 	other, waitElsewhere, err := aside(c.elsewhere)
 	if err != nil {
@@ -291,10 +286,8 @@ func (c *child) sink() error {
 			<-stopped
 			break
 		}
-		if lock >= 0 {
-			if err := errors.Join(unix.Flock(lock, unix.LOCK_EX), unix.Flock(lock, unix.LOCK_UN)); err != nil {
-				return fmt.Errorf("lock: %w", err)
-			}
+		if err := pass(); err != nil {
+			return err
 		}
 		if err := read(buf); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {

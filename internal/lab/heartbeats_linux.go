@@ -99,6 +99,16 @@ func (e *Env) lockFile() (string, error) {
 	return file.Name(), nil
 }
 
+// lockFor has another process hold a lock for a while, and watches what follows.
+func (e *Env) lockFor(ctx context.Context, lock string, length time.Duration) error {
+	e.MarkFault()
+	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", length.String(), "-off", "1h"); err != nil {
+		return err
+	}
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
 func peerDelays(ctx context.Context, e *Env) error {
 	from, to, err := e.Pair(ctx)
 	if err != nil {
@@ -117,12 +127,7 @@ func peerDelays(ctx context.Context, e *Env) error {
 		return err
 	}
 	wait(ctx, heartbeatSeen)
-	e.MarkFault()
-	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", "1200ms", "-off", "1h"); err != nil {
-		return err
-	}
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.lockFor(ctx, lock, 1200*time.Millisecond)
 }
 
 func beatsDropped(ctx context.Context, e *Env) error {
@@ -188,12 +193,7 @@ func beatsLocked(ctx context.Context, e *Env) error {
 	if _, _, err := e.beats(ctx, []string{"-lock", lock}, nil); err != nil {
 		return err
 	}
-	e.MarkFault()
-	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", "1200ms", "-off", "1h"); err != nil {
-		return err
-	}
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.lockFor(ctx, lock, 1200*time.Millisecond)
 }
 
 func beatsEnd(ctx context.Context, e *Env) error {

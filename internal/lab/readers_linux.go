@@ -184,16 +184,14 @@ func resumedReader(ctx context.Context, e *Env) error {
 }
 
 func lockedReader(ctx context.Context, e *Env) error {
-	file, err := os.CreateTemp("", "lostbeat-lab-lock")
+	lock, err := e.lockFile()
 	if err != nil {
 		return err
 	}
-	file.Close()
-	e.undo = append(e.undo, func() error { return os.Remove(file.Name()) })
-	if _, err := readBy(ctx, e, 1000, "-lock", file.Name()); err != nil {
+	if _, err := readBy(ctx, e, 1000, "-lock", lock); err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, "", "locker", "-lock", file.Name(), "-on", "900ms", "-off", "300ms"); err != nil {
+	if _, err := e.Start(ctx, "", "locker", "-lock", lock, "-on", "900ms", "-off", "300ms"); err != nil {
 		return err
 	}
 	e.Hold(ctx)

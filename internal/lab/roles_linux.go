@@ -35,6 +35,25 @@ func spin(d time.Duration) {
 	}
 }
 
+// gate returns what waits for the lock, where one is given, and gives it back at once. Its file is open until the
+// process ends.
+func (c *child) gate() (pass func() error, err error) {
+	if c.lock == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.OpenFile(c.lock, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		fd := int(file.Fd())
+		if err := errors.Join(unix.Flock(fd, unix.LOCK_EX), unix.Flock(fd, unix.LOCK_UN)); err != nil {
+			return fmt.Errorf("lock: %w", err)
+		}
+		return nil
+	}, nil
+}
+
 // locker holds a file lock for a while, again and again.
 func (c *child) locker() error {
 	file, err := os.OpenFile(c.lock, os.O_RDWR, 0)
@@ -234,34 +253,20 @@ func (c *child) beat() error {
 	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
 	}
-	lock := -1
-	if c.lock != "" {
-		var err error
-		if lock, err = unix.Open(c.lock, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("open the lock: %w", err)
-		}
-		defer func() { _ = unix.Close(lock) }() // it ends with the process
+	pass, err := c.gate()
+	if err != nil {
+		return err
 	}
-	var dialer net.Dialer
-	if c.local != "" {
-		from, err := net.ResolveUDPAddr("udp", c.local)
-		if err != nil {
-			return err
-		}
-		dialer.LocalAddr = from
-	}
-	conn, err := dialer.Dial("udp", c.to)
+	conn, err := net.Dial("udp", c.to)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	c.ready()
 	sent := 0
-	for ; !c.ended.Load() && (c.count == 0 || sent < c.count); sent++ {
-		if lock >= 0 {
-			if err := errors.Join(unix.Flock(lock, unix.LOCK_EX), unix.Flock(lock, unix.LOCK_UN)); err != nil {
-				return fmt.Errorf("lock: %w", err)
-			}
+	for ; !c.ended.Load(); sent++ {
+		if err := pass(); err != nil {
+			return err
 		}
 		if _, err := fmt.Fprintf(conn, "heartbeat %d", sent); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 			return err
