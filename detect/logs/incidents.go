@@ -35,7 +35,7 @@ func incidents(gaps []model.LogGap, lines []model.LogLine, s Settings) []*incide
 	}
 	slices.SortStableFunc(out, func(a, b *incident) int { return cmp.Compare(a.from, b.from) })
 	// Logs that fall silent together tell of one incident.
-	out = merge(out, func(a, b *incident) bool { return b.from <= a.to })
+	out = merge(out)
 	lines = slices.Clone(lines)
 	slices.SortStableFunc(lines, func(a, b model.LogLine) int { return cmp.Compare(a.Time, b.Time) })
 	var loose []*incident
@@ -47,10 +47,11 @@ func incidents(gaps []model.LogGap, lines []model.LogLine, s Settings) []*incide
 			out[i].add(line)
 			continue
 		}
+		if n := len(loose); n > 0 && line.Time <= loose[n-1].to.Add(sameTrouble) {
+			loose[n-1].add(line)
+			continue
+		}
 		if !reports(line) {
-			if n := len(loose); n > 0 && line.Time <= loose[n-1].to.Add(sameTrouble) {
-				loose[n-1].add(line)
-			}
 			continue
 		}
 		from := line.Time.Add(-max(line.Dur, 0))
@@ -60,24 +61,20 @@ func incidents(gaps []model.LogGap, lines []model.LogLine, s Settings) []*incide
 				from = line.Time.Add(-line.Silence)
 			}
 		}
-		if n := len(loose); n > 0 && line.Time <= loose[n-1].to.Add(sameTrouble) {
-			loose[n-1].add(line)
-			continue
-		}
-		i2 := &incident{from: from, to: line.Time}
-		i2.add(line)
-		loose = append(loose, i2)
+		alone := &incident{from: from, to: line.Time}
+		alone.add(line)
+		loose = append(loose, alone)
 	}
 	out = append(out, loose...)
 	slices.SortStableFunc(out, func(a, b *incident) int { return cmp.Compare(a.from, b.from) })
 	return out
 }
 
-// merge joins neighbours that are the same.
-func merge(list []*incident, same func(a, b *incident) bool) []*incident {
+// merge joins silences that overlap.
+func merge(list []*incident) []*incident {
 	var out []*incident
 	for _, i := range list {
-		if n := len(out); n > 0 && same(out[n-1], i) {
+		if n := len(out); n > 0 && i.from <= out[n-1].to {
 			a := out[n-1]
 			a.to = max(a.to, i.to)
 			a.gaps = append(a.gaps, i.gaps...)

@@ -206,7 +206,7 @@ func newTelling(i *incident, hosts []*host, s Settings, tests float64) *telling 
 	return t
 }
 
-// share is the busiest CPU's share of time; NaN where none was seen.
+// share is the busiest CPU's share of time; that of a CPU that was not seen is less than any other.
 func (t *sight) share() float64 {
 	if len(t.cpus) == 0 {
 		return math.Inf(-1)

@@ -125,11 +125,12 @@ func newLog(f *os.File, o source.OpenOptions) (*Log, error) {
 	if _, err := f.ReadAt(tail, from); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read the end: %w", err)
 	}
-	sh, ok := shapeOf(text(l.head, l.head))
+	beginning := text(l.head, l.head)
+	sh, ok := shapeOf(beginning)
 	if !ok {
 		return nil, ErrFormat
 	}
-	first := l.stampIn(sh, text(l.head, l.head), false)
+	first := l.stampIn(sh, beginning, false)
 	last := l.stampIn(sh, text(tail, l.head), true)
 	if first == nil {
 		return nil, ErrFormat
@@ -162,10 +163,15 @@ func (l *Log) stampIn(sh shape, part []byte, last bool) *stamp {
 
 // yearOf returns the year of the last stamp, that of the first being known.
 func (l *Log) yearOf(first, last *stamp) int {
-	if last.month < first.month || last.month == first.month && last.day < first.day {
+	if newYear(first, last) {
 		return l.clock.year + 1
 	}
 	return l.clock.year
+}
+
+// newYear reports whether a log that takes less than a year passes New Year's Eve.
+func newYear(first, last *stamp) bool {
+	return last.month < first.month || last.month == first.month && last.day < first.day
 }
 
 // dateInName is a date in the name of a file: 20130330, 2013-03-30.
@@ -192,7 +198,7 @@ func (l *Log) settle(sh shape, said *source.LogTime, first, last *stamp, modifie
 		if day.After(modified.AddDate(0, 0, 1)) {
 			year--
 		}
-		if last.month < first.month || last.month == first.month && last.day < first.day {
+		if newYear(first, last) {
 			year--
 		}
 		why := "from the file's modification time"
@@ -383,11 +389,14 @@ func (s *scan) finish(from model.Time, reader *lines, emit source.Emit) error {
 	s.note(reader, usual)
 	var b model.Builder
 	s.describe(&b, from)
-	var events []func()
-	var times []model.Time
+	type event struct {
+		at  model.Time
+		add func()
+	}
+	var events []event
 	add := func(at model.Time, f func()) {
 		if at >= from {
-			times, events = append(times, at), append(events, f)
+			events = append(events, event{at, f})
 		}
 	}
 	for _, g := range gaps {
@@ -401,13 +410,9 @@ func (s *scan) finish(from model.Time, reader *lines, emit source.Emit) error {
 	for _, line := range s.found {
 		add(line.Time, func() { b.AddLogLine(line) })
 	}
-	order := make([]int, len(times))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(times[i], times[j]) })
-	for _, i := range order {
-		events[i]()
+	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	for _, e := range events {
+		e.add()
 		if b.Len() >= batchEvents {
 			if err := emit(b.Take()); err != nil {
 				return err

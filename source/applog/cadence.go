@@ -2,6 +2,7 @@ package applog
 
 import (
 	"cmp"
+	"container/heap"
 	"math"
 	"slices"
 	"time"
@@ -36,8 +37,8 @@ type cadence struct {
 type pace struct {
 	// count is how many silences there were.
 	count uint64
-	// longest are the longest of them, a heap whose first is the shortest.
-	longest []*silence
+	// longest are the longest of them.
+	longest silences
 }
 
 // silence is the time between two lines.
@@ -141,29 +142,30 @@ func (c *cadence) count(at model.Time) {
 
 // keep adds a silence to the longest, in place of the shortest of them.
 func (p *pace) keep(s *silence) {
-	h := p.longest
-	if len(h) < maxLongest {
-		h = append(h, s)
-		for i := len(h) - 1; i > 0 && h[i].length < h[(i-1)/2].length; i = (i - 1) / 2 {
-			h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
-		}
-		p.longest = h
+	if len(p.longest) < maxLongest {
+		heap.Push(&p.longest, s)
 		return
 	}
-	h[0] = s
-	for i := 0; ; {
-		least := i
-		for _, child := range [...]int{2*i + 1, 2*i + 2} {
-			if child < len(h) && h[child].length < h[least].length {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		h[i], h[least] = h[least], h[i]
-		i = least
-	}
+	p.longest[0] = s
+	heap.Fix(&p.longest, 0)
+}
+
+// silences are a heap whose first is the shortest.
+type silences []*silence
+
+func (h silences) Len() int           { return len(h) }
+func (h silences) Less(i, j int) bool { return h[i].length < h[j].length }
+func (h silences) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *silences) Push(s any) { *h = append(*h, s.(*silence)) }
+
+// Pop implements heap.Interface.
+func (h *silences) Pop() any {
+	last := len(*h) - 1
+	s := (*h)[last]
+	*h = (*h)[:last]
+	return s
 }
 
 func bin(d time.Duration) int {

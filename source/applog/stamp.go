@@ -201,10 +201,7 @@ func parseISO(b []byte, i int) (s stamp, end int, ok bool) {
 	default:
 		return s, 0, false
 	}
-	for at(b, i) == ' ' {
-		i++
-	}
-	return s.clock(b, i)
+	return s.clock(b, skipSpaces(b, i))
 }
 
 // clock reads the time of day at i, with what follows of fraction, half of the day and zone.
@@ -321,9 +318,7 @@ func parseMonth(b []byte, i int) (s stamp, end int, ok bool) {
 	if s.month == 0 || at(b, i) != ' ' {
 		return s, 0, false
 	}
-	for at(b, i) == ' ' {
-		i++
-	}
+	i = skipSpaces(b, i)
 	s.day, i = upToTwo(b, i)
 	if at(b, i) == ',' {
 		i++
@@ -335,9 +330,7 @@ func parseMonth(b []byte, i int) (s stamp, end int, ok bool) {
 	if year := four(b, i); year >= 0 && (at(b, i+4) == ' ' || at(b, i+4) == ',') {
 		s.year = year
 		i += 5
-		for at(b, i) == ' ' {
-			i++
-		}
+		i = skipSpaces(b, i)
 	}
 	if !s.dated() {
 		return s, 0, false
@@ -384,10 +377,7 @@ func parseDay(b []byte, i int) (s stamp, end int, ok bool) {
 	default:
 		return s, 0, false
 	}
-	for at(b, i) == ' ' {
-		i++
-	}
-	return s.clock(b, i)
+	return s.clock(b, skipSpaces(b, i))
 }
 
 func parseSlash(b []byte, i int) (s stamp, end int, ok bool) {
@@ -414,10 +404,7 @@ func parseSlash(b []byte, i int) (s stamp, end int, ok bool) {
 	default:
 		return s, 0, false
 	}
-	for at(b, i) == ' ' {
-		i++
-	}
-	return s.clock(b, i)
+	return s.clock(b, skipSpaces(b, i))
 }
 
 func parseDots(b []byte, i int) (s stamp, end int, ok bool) {
@@ -428,9 +415,7 @@ func parseDots(b []byte, i int) (s stamp, end int, ok bool) {
 	if i += 10; !s.dated() || s.year <= 0 || b[i] != ' ' && b[i] != ',' && b[i] != 'T' {
 		return s, 0, false
 	}
-	for i++; at(b, i) == ' '; i++ {
-	}
-	return s.clock(b, i)
+	return s.clock(b, skipSpaces(b, i+1))
 }
 
 func parseKlog(b []byte, i int) (s stamp, end int, ok bool) {
@@ -490,6 +475,14 @@ func parseClock(b []byte, i int) (s stamp, end int, ok bool) {
 		return s, 0, false
 	}
 	return s, end, true
+}
+
+// skipSpaces returns where the spaces that begin at i end.
+func skipSpaces(b []byte, i int) int {
+	for at(b, i) == ' ' {
+		i++
+	}
+	return i
 }
 
 // month reads the name of a month at i, short or long, English or of another language; 0 for none.
