@@ -36,16 +36,22 @@ func (u *ui) heartbeatBands(v *view) []band {
 	return append(bands, band{u.socketGrid(v, "heartbeats.sockets"), u.taskGrid(v)})
 }
 
+// flowIDs are the places of flows in the frames.
+func flowIDs(v *view) map[fold.FlowSeries]int {
+	ids := map[fold.FlowSeries]int{}
+	for _, r := range collect(v, window, flowRows) {
+		ids[r.Key] = r.ID
+	}
+	return ids
+}
+
 // beatGrid lists the flows that are followed, with their cadence.
 func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 	rows := make([]*fold.BeatTotal, len(v.snap.Beats))
 	for i := range rows {
 		rows[i] = &v.snap.Beats[i]
 	}
-	series := map[fold.FlowSeries]int{}
-	for _, r := range collect(v, window, flowRows) {
-		series[r.Key] = r.ID
-	}
+	series := flowIDs(v)
 	// A number is shown where the flow has a cadence that it can be measured by.
 	count := func(title string, value func(*fold.BeatTotal) (n uint64, ok bool)) column[*fold.BeatTotal] {
 		return numberColumn(title, 5, 0, func(b *fold.BeatTotal) float64 {
@@ -313,10 +319,7 @@ func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
 	for i := range rows {
 		rows[i] = &v.snap.Flows[i]
 	}
-	series := map[fold.FlowSeries]int{}
-	for _, r := range collect(v, window, flowRows) {
-		series[r.Key] = r.ID
-	}
+	series := flowIDs(v)
 	nanos := func(title string, drop int, value func(*fold.FlowTotal) float64) column[*fold.FlowTotal] {
 		return numberColumn(title, 9, drop, value, func(n float64) string {
 			if n == 0 {

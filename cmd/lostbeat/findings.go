@@ -95,7 +95,9 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				if err != nil {
 					return err
 				}
-				all, captures = append(all, judged), append(captures, c)
+				if joined { // the facts of others are not needed any more
+					all, captures = append(all, judged), append(captures, c)
+				}
 				told := joined && judged.LeaveLogs()
 				found, unseen := judged.Findings, judged.Unseen
 				for _, line := range judged.LeftOut {
