@@ -263,7 +263,7 @@ func CountByPID(ports []FreePort) []PIDCount {
 }
 
 // UnseenRest is how long a port may rest after its close without a word of the
-// stream: captures of Windows tell of no rest. 0 where the stream tells of it.
+// stream: captures of Windows report no rest. 0 where the stream reports it.
 func (w *Fold) UnseenRest() time.Duration {
 	if !w.Windows() || w.Ports.restsSeen {
 		return 0
@@ -278,7 +278,7 @@ func (w *Fold) Lives(pid int32) bool {
 	if w.SeenToEnd(pid) {
 		return false
 	}
-	// Where the stream tells of the ends of processes, it would tell of this one's.
+	// Where the stream reports the ends of processes, it would report this one's.
 	// Captures of Windows that name processes do.
 	_, told := w.State.Processes[pid]
 	told = told && (p.endsSeen || w.Windows())

@@ -231,7 +231,7 @@ var rpcCases = []struct {
 		},
 	},
 	{
-		name:      "windows, rest that the stream tells of",
+		name:      "windows, rest that the stream reports",
 		rpcClient: rpcClient{windows: true, told: true, pool: true, size: 120, rate: 1, length: 1200, ends: 900, seen: true},
 		never:     []string{"vanished", "port-leak", "TIME_WAIT", "net.ipv4", "restart"},
 		moments: []moment{

@@ -287,8 +287,8 @@ func (t *telling) timeoutAdvice() string {
 // sentLate is the finding of a host that did not send.
 func (t *telling) sentLate(f *model.Finding) {
 	g := &t.at.gap
-	f.Causes = append(f.Causes, "the host sent late: nothing reached the IP layer for "+words.Span(g.Length())+
-		", where something usually does every "+words.Span(g.Period))
+	f.Causes = append(f.Causes, fmt.Sprintf("the host sent late: nothing reached the IP layer for %s (normally a packet "+
+		"every %s)", words.Span(g.Length()), words.Span(g.Period)))
 	because := t.because(f, "sender")
 	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, because)
 	if g.Lasts {
@@ -411,7 +411,7 @@ func (t *telling) lost(f *model.Finding) {
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
 	}
 	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read")
-	f.Advice = append(f.Advice, "Mend what drops the packets first: its own finding (packet-drop, ring-drop, "+
+	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop, ring-drop, "+
 		"dpc-starvation) says how; not when the drop is meant, as by a firewall rule")
 }
 
@@ -424,8 +424,8 @@ func (t *telling) absent(f *model.Finding) {
 	if !t.lasts {
 		f.Title = strings.Replace(f.Title, "is at fault", "was at fault", 1)
 	}
-	f.Causes = append(f.Causes, "it did not arrive: nothing of the flow reached this host, where something usually does "+
-		"every "+words.Span(g.Period))
+	f.Causes = append(f.Causes, fmt.Sprintf("it did not arrive: nothing of the flow reached this host (normally a packet "+
+		"every %s)", words.Span(g.Period)))
 	switch {
 	case m.left:
 		f.Severity = model.SeverityInfo

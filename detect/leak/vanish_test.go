@@ -103,11 +103,11 @@ func TestLivesBetweenBursts(t *testing.T) {
 
 // TestEndOfOneBurst wants a process that gave back all of its ports at once, and
 // of which nothing is seen since, to have ended with them where nothing speaks
-// against it, and to have lost them where the stream tells of ends, and of none of its own.
+// against it, and to have lost them where the stream reports ends, and none of its own.
 func TestEndOfOneBurst(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		// ends says that the stream tells of the end of another process, refused that
+		// ends says that the stream reports the end of another process, refused that
 		// the process is refused a port afterwards.
 		ends, refused, vanished bool
 	}{
@@ -156,7 +156,7 @@ func TestEndOfOneBurst(t *testing.T) {
 }
 
 // TestRefusedBeforeItsEnd wants a process that the RPC runtime has just refused a
-// port, and which ends then, to have lost none.
+// port, and which ends then, to have no loss.
 func TestRefusedBeforeItsEnd(t *testing.T) {
 	s := detecttest.New()
 	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)

@@ -34,7 +34,7 @@ func incidents(gaps []model.LogGap, lines []model.LogLine, s Settings) []*incide
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *incident) int { return cmp.Compare(a.from, b.from) })
-	// Logs that fall silent together tell of one incident.
+	// Logs that fall silent together report one incident.
 	out = merge(out)
 	lines = slices.Clone(lines)
 	slices.SortStableFunc(lines, func(a, b model.LogLine) int { return cmp.Compare(a.Time, b.Time) })
