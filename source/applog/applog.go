@@ -192,6 +192,7 @@ func (l *Log) settle(sh shape, said *source.LogTime, first, last *stamp, modifie
 		l.assume("its times have no zone; they are read as %s (%s)", zone, from)
 	}
 	modified = modified.In(zone)
+	l.clock.year = cmp.Or(first.year, last.year, modified.Year()) // for single lines without one
 	if sh.yearless {
 		year := modified.Year()
 		day := time.Date(year, time.Month(last.month), last.day, 0, 0, 0, 0, zone)
@@ -388,7 +389,6 @@ func (s *scan) finish(from model.Time, reader *lines, emit source.Emit) error {
 	usual := s.cadence.quantile(0.99)
 	s.note(reader, usual)
 	var b model.Builder
-	s.describe(&b, from)
 	type event struct {
 		at  model.Time
 		add func()
@@ -411,6 +411,14 @@ func (s *scan) finish(from model.Time, reader *lines, emit source.Emit) error {
 		add(line.Time, func() { b.AddLogLine(line) })
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	at, flags := s.log.start, model.Flags(0)
+	switch {
+	case from != 0:
+		at, flags = from, model.FlagKeyframe
+	case len(events) > 0: // the first line of a log need not be its earliest
+		at = min(at, events[0].at)
+	}
+	s.describe(&b, at, flags)
 	for _, e := range events {
 		e.add()
 		if b.Len() >= batchEvents {
@@ -432,11 +440,7 @@ func (s *scan) finish(from model.Time, reader *lines, emit source.Emit) error {
 }
 
 // describe adds what the log says of itself.
-func (s *scan) describe(b *model.Builder, from model.Time) {
-	at, flags := s.log.start, model.Flags(0)
-	if from != 0 {
-		at, flags = from, model.FlagKeyframe
-	}
+func (s *scan) describe(b *model.Builder, at model.Time, flags model.Flags) {
 	meta := func(key, value string) { b.AddMeta(model.Meta{Time: at, Flags: flags, Key: key, Value: value}) }
 	meta("source", "log "+s.log.name)
 	meta("clock", "as the log has it")

@@ -396,6 +396,8 @@ func FuzzLog(f *testing.F) {
 		f.Add([]byte("2013-03-30 19:00:00 x\n2013-03-30 19:00:01,5 " + p.Example + "\n"))
 	}
 	f.Add([]byte("00000fe4.00001620::2022/12/15-14:26:02.050 INFO x00000fe4.00001620::2022/12/15-14:26:03.050 INFO y\n"))
+	f.Add([]byte("Jan 1 0:00:00 2000\nJan 1 0:00:00"))
+	f.Add([]byte("Jun 1 10:00:00 A\nJan 1 0:00:00 Entering MASTER STATE\n"))
 	f.Add([]byte("\xff\xfe2\x000\x001\x003\x00"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if !Detect(content) {

@@ -135,8 +135,9 @@ func (c *clock) time(s *stamp) model.Time {
 			} else if s.month-c.month > 6 && c.month != 0 { // an older line among those of January
 				c.year--
 			}
-			year, c.month = c.year, s.month
+			year = c.year
 		}
+		c.year, c.month = year, s.month // a line without a year among those with one is of theirs
 		month, day := s.month, s.day
 		if c.form == formSlash && c.dayFirst && !s.swapped && !s.plain {
 			month, day = day, month
@@ -147,8 +148,12 @@ func (c *clock) time(s *stamp) model.Time {
 	if !s.zoned {
 		offset = c.zoneOffset(seconds)
 	}
-	return model.Time((seconds-offset)*int64(time.Second) + s.nanos)
+	return model.Time(min(max(seconds-offset, 0), lastSecond)*int64(time.Second) + s.nanos)
 }
+
+// lastSecond is the end of the last year that a stamp may have, in seconds since 1970. Stamps in disorder that have no
+// year, or no date, may add up to more.
+var lastSecond = days(mostYear+1, 1, 1)*86400 - 1
 
 // zoneOffset returns local time minus UTC, in seconds, at a local time.
 func (c *clock) zoneOffset(local int64) int64 {

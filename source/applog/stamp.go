@@ -174,8 +174,12 @@ func at(b []byte, i int) byte {
 	return 0
 }
 
+// leastYear and mostYear are the years in which a stamp is believed.
+const leastYear, mostYear = 1980, 2199
+
 func (s *stamp) dated() bool {
-	return s.month >= 1 && s.month <= 12 && s.day >= 1 && s.day <= 31 && (s.year == 0 || s.year >= 1980 && s.year <= 2199)
+	return s.month >= 1 && s.month <= 12 && s.day >= 1 && s.day <= 31 &&
+		(s.year == 0 || s.year >= leastYear && s.year <= mostYear)
 }
 
 func parseISO(b []byte, i int) (s stamp, end int, ok bool) {
@@ -344,7 +348,7 @@ func parseMonth(b []byte, i int) (s stamp, end int, ok bool) {
 		for j++; j < len(b) && b[j] >= 'A' && b[j] <= 'Z'; j++ {
 		}
 	}
-	if year := four(b, j+1); at(b, j) == ' ' && year >= 1980 && year <= 2199 && !digit(at(b, j+5)) {
+	if year := four(b, j+1); at(b, j) == ' ' && year >= leastYear && year <= mostYear && !digit(at(b, j+5)) {
 		s.year, i = year, j+5
 	}
 	return s, i, true

@@ -112,6 +112,11 @@ func TestClock(t *testing.T) {
 		{"New Year", clock{shape: shape{form: formMonth}, zone: time.UTC, year: 2013, month: 12}, [][2]string{
 			{"Dec 31 23:59:59 x", "2013-12-31T23:59:59Z"}, {"Jan  1 00:00:00 x", "2014-01-01T00:00:00Z"},
 			{"Dec 31 23:59:59 x", "2013-12-31T23:59:59Z"}, {"Jan  1 00:00:01 x", "2014-01-01T00:00:01Z"}}},
+		{"single lines without a year", clock{shape: shape{form: formMonth}, zone: time.UTC, year: 2013}, [][2]string{
+			{"Dec 31 23:59:58 x", "2013-12-31T23:59:58Z"}, {"Dec 31 2014 23:59:59 x", "2014-12-31T23:59:59Z"},
+			{"Jan  1 00:00:00 x", "2015-01-01T00:00:00Z"}}},
+		{"before 1970", clock{shape: shape{form: formMonth}, zone: time.UTC}, [][2]string{
+			{"Mar 30 00:00:00 x", "1970-01-01T00:00:00Z"}}},
 		{"midnight", clock{shape: shape{form: formClock}, zone: time.UTC, day: 15794}, [][2]string{
 			{"23:59:59:999 pg-ProcA x", "2013-03-30T23:59:59Z"}, {"00:00:00:001 pg-ProcA x", "2013-03-31T00:00:00Z"}}},
 		{"day first", clock{shape: shape{form: formSlash, dayFirst: true}, zone: time.UTC}, [][2]string{
