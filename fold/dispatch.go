@@ -263,6 +263,21 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			v, _ := b.RequestEvent(e)
 			w.applyRequest(v)
 		}
+	case model.KindPortTable:
+		if w.judged {
+			v, _ := b.PortTable(e)
+			w.Tables.add(v)
+		}
+	case model.KindPortHolder:
+		if w.judged {
+			v, _ := b.PortHolder(e)
+			w.Tables.addHolder(v)
+		}
+	case model.KindPortDestination:
+		if w.judged {
+			v, _ := b.PortDestination(e)
+			w.Tables.addDestination(v)
+		}
 	case model.KindLogGap:
 		if w.judged {
 			v, _ := b.LogGap(e)

@@ -44,6 +44,7 @@ type Fold struct {
 	// Backlog counts packets dropped at full backlogs, by device.
 	Backlog  [MaxWindow][]DeviceCount
 	Ports    *Ports
+	Tables   *Tables
 	Counters *Counters
 	Logs     *Logs
 	Loss     Loss
@@ -95,6 +96,7 @@ func New(o Options) *Fold {
 		follows:  make(map[FollowKey]*Followed),
 		beats:    make(map[BeatKey]*Beat),
 		Ports:    newPortFacts(r.Budget),
+		Tables:   newTables(r.Budget),
 		drops:    make(map[DropKey]*Drop),
 		watched:  make(map[int32]*Watched),
 		readings: make(map[ReadingKey]Reading),
@@ -117,6 +119,7 @@ func (w *Fold) resetState() {
 	w.room = newRoom(w.limits.Memory)
 	w.State = state.NewWithin(w.room.Budget)
 	w.Ports = newPortFacts(w.room.Budget)
+	w.Tables = newTables(w.room.Budget)
 	w.follows, w.beats, w.sortedBeats = make(map[FollowKey]*Followed), make(map[BeatKey]*Beat), nil
 }
 

@@ -108,6 +108,10 @@ const (
 	KindPortAudit    Kind = 38
 	KindPortActivity Kind = 39
 
+	KindPortTable       Kind = 40
+	KindPortHolder      Kind = 41
+	KindPortDestination Kind = 42
+
 	KindSchedHist   Kind = 48
 	KindSchedSwitch Kind = 49
 	KindSocketQueue Kind = 50
@@ -759,6 +763,74 @@ var Specs = []Spec{
 					"in truth",
 			},
 			fieldNetns,
+		},
+		Strings: []Field{fieldLocal, fieldRemote, fieldProcess},
+	},
+	{
+		Kind: KindPortTable,
+		Name: "port.table",
+		View: "PortTable",
+		Doc: "all sockets of one protocol were listed at one moment (netstat, ss, Get-NetUDPEndpoint). What single " +
+			"processes and destinations had precedes it at the same time. Ports are distinct ones of the system's own range. " +
+			"Flag secondary: nothing says when it was.",
+		Since: 2,
+		Args: []Field{
+			fieldProto,
+			{Name: "held", Unit: UnitCount, Doc: "ports that sockets hold"},
+			{Name: "resting", Unit: UnitCount, Doc: "ports that only sockets in TIME_WAIT have"},
+			{Name: "bound_seen", Unit: UnitBool, Doc: "whether ports that are bound and not connected are listed (netstat -q)"},
+			{Name: "owners_seen", Unit: UnitBool, Doc: "whether owners are listed"},
+			{
+				Name: "range_known",
+				Unit: UnitBool,
+				Doc:  "whether the system's range was given, rather than assumed to be the default",
+			},
+		},
+		Strings: []Field{
+			{Name: "table", Doc: "the command that listed them"},
+			{Name: "time_from", Doc: "where its time is from"},
+		},
+	},
+	{
+		Kind:  KindPortHolder,
+		Name:  "port.holder",
+		View:  "PortHolder",
+		Doc:   "what one process had in a table of sockets.",
+		Since: 2,
+		Span:  "the age of the oldest port of the system's range, 0 unknown",
+		Task:  true,
+		Resource: Field{
+			Name: "outside", Unit: UnitCount, Doc: "distinct ports outside of the system's range",
+		},
+		Args: []Field{
+			fieldProto,
+			{Name: "ports", Unit: UnitCount, Doc: "distinct ports of the system's range"},
+			{Name: "bound", Unit: UnitCount, Doc: "of those, ports that are bound, and neither listen nor are connected"},
+			{Name: "close_wait", Unit: UnitCount, Doc: "connections in CLOSE_WAIT, with any port"},
+			{
+				Name: "kept",
+				Unit: UnitCount,
+				Doc:  "ports of the system's range that it had in the table before already, in the same sockets as far as can be told",
+			},
+			{Name: "connections", Unit: UnitCount, Doc: "connections of any state, with any port"},
+		},
+		Strings: []Field{
+			fieldProcess,
+			{Name: "remote_addr", Doc: "the remote end of most of its CLOSE_WAIT, empty without any"},
+		},
+	},
+	{
+		Kind:  KindPortDestination,
+		Name:  "port.destination",
+		View:  "PortDestination",
+		Doc:   "the ports of the system's range that one destination had in a table of sockets; the task is its only owner.",
+		Since: 2,
+		Task:  true,
+		Args: []Field{
+			fieldProto,
+			{Name: "held", Unit: UnitCount, Doc: "distinct ports of connections"},
+			{Name: "resting", Unit: UnitCount, Doc: "distinct ports in TIME_WAIT only"},
+			fieldRPort,
 		},
 		Strings: []Field{fieldLocal, fieldRemote, fieldProcess},
 	},

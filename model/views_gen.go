@@ -1899,6 +1899,200 @@ func (b *Builder) AddPortActivity(v PortActivity) {
 	e.Str[2] = b.Intern(v.Process)
 }
 
+// PortTable is the typed view of kind "port.table": all sockets of one protocol were listed at one moment (netstat, ss, Get-NetUDPEndpoint). What single processes and destinations had precedes it at the same time. Ports are distinct ones of the system's own range. Flag secondary: nothing says when it was.
+type PortTable struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// Held: ports that sockets hold.
+	Held uint64
+	// Resting: ports that only sockets in TIME_WAIT have.
+	Resting uint64
+	// BoundSeen: whether ports that are bound and not connected are listed (netstat -q).
+	BoundSeen bool
+	// OwnersSeen: whether owners are listed.
+	OwnersSeen bool
+	// RangeKnown: whether the system's range was given, rather than assumed to be the default.
+	RangeKnown bool
+	// Table: the command that listed them.
+	Table string
+	// TimeFrom: where its time is from.
+	TimeFrom string
+}
+
+// PortTable returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PortTable(e *Event) (v PortTable, ok bool) {
+	if e.Kind != KindPortTable {
+		return v, false
+	}
+	return PortTable{
+		Time:       e.Time,
+		Flags:      e.Flags,
+		Protocol:   Protocol(e.Args[0]),
+		Held:       e.Args[1],
+		Resting:    e.Args[2],
+		BoundSeen:  e.Args[3] != 0,
+		OwnersSeen: e.Args[4] != 0,
+		RangeKnown: e.Args[5] != 0,
+		Table:      b.String(e.Str[0]),
+		TimeFrom:   b.String(e.Str[1]),
+	}, true
+}
+
+// AddPortTable adds an event of kind "port.table".
+func (b *Builder) AddPortTable(v PortTable) {
+	e := b.Append(KindPortTable)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = v.Held
+	e.Args[2] = v.Resting
+	e.Args[3] = bit(v.BoundSeen)
+	e.Args[4] = bit(v.OwnersSeen)
+	e.Args[5] = bit(v.RangeKnown)
+	e.Str[0] = b.Intern(v.Table)
+	e.Str[1] = b.Intern(v.TimeFrom)
+}
+
+// PortHolder is the typed view of kind "port.holder": what one process had in a table of sockets.
+type PortHolder struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the age of the oldest port of the system's range, 0 unknown.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Outside: distinct ports outside of the system's range.
+	Outside uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// Ports: distinct ports of the system's range.
+	Ports uint64
+	// Bound: of those, ports that are bound, and neither listen nor are connected.
+	Bound uint64
+	// CloseWait: connections in CLOSE_WAIT, with any port.
+	CloseWait uint64
+	// Kept: ports of the system's range that it had in the table before already, in the same sockets as far as can be told.
+	Kept uint64
+	// Connections: connections of any state, with any port.
+	Connections uint64
+	// Process: process name, empty unknown.
+	Process string
+	// RemoteAddr: the remote end of most of its CLOSE_WAIT, empty without any.
+	RemoteAddr string
+}
+
+// PortHolder returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PortHolder(e *Event) (v PortHolder, ok bool) {
+	if e.Kind != KindPortHolder {
+		return v, false
+	}
+	return PortHolder{
+		Time:        e.Time,
+		Dur:         e.Dur,
+		Flags:       e.Flags,
+		PID:         e.PID,
+		TID:         e.TID,
+		Outside:     e.Resource,
+		Protocol:    Protocol(e.Args[0]),
+		Ports:       e.Args[1],
+		Bound:       e.Args[2],
+		CloseWait:   e.Args[3],
+		Kept:        e.Args[4],
+		Connections: e.Args[5],
+		Process:     b.String(e.Str[0]),
+		RemoteAddr:  b.String(e.Str[1]),
+	}, true
+}
+
+// AddPortHolder adds an event of kind "port.holder".
+func (b *Builder) AddPortHolder(v PortHolder) {
+	e := b.Append(KindPortHolder)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Resource = v.Outside
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = v.Ports
+	e.Args[2] = v.Bound
+	e.Args[3] = v.CloseWait
+	e.Args[4] = v.Kept
+	e.Args[5] = v.Connections
+	e.Str[0] = b.Intern(v.Process)
+	e.Str[1] = b.Intern(v.RemoteAddr)
+}
+
+// PortDestination is the typed view of kind "port.destination": the ports of the system's range that one destination had in a table of sockets; the task is its only owner.
+type PortDestination struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// Held: distinct ports of connections.
+	Held uint64
+	// Resting: distinct ports in TIME_WAIT only.
+	Resting uint64
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
+	LocalAddr string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Process: process name, empty unknown.
+	Process string
+}
+
+// PortDestination returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PortDestination(e *Event) (v PortDestination, ok bool) {
+	if e.Kind != KindPortDestination {
+		return v, false
+	}
+	return PortDestination{
+		Time:       e.Time,
+		Flags:      e.Flags,
+		PID:        e.PID,
+		TID:        e.TID,
+		Protocol:   Protocol(e.Args[0]),
+		Held:       e.Args[1],
+		Resting:    e.Args[2],
+		RemotePort: uint16(e.Args[3]),
+		LocalAddr:  b.String(e.Str[0]),
+		RemoteAddr: b.String(e.Str[1]),
+		Process:    b.String(e.Str[2]),
+	}, true
+}
+
+// AddPortDestination adds an event of kind "port.destination".
+func (b *Builder) AddPortDestination(v PortDestination) {
+	e := b.Append(KindPortDestination)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = v.Held
+	e.Args[2] = v.Resting
+	e.Args[3] = uint64(v.RemotePort)
+	e.Str[0] = b.Intern(v.LocalAddr)
+	e.Str[1] = b.Intern(v.RemoteAddr)
+	e.Str[2] = b.Intern(v.Process)
+}
+
 // SchedHist is the typed view of kind "sched.hist": delays from wake-up to running of one watched task in an interval: ksoftirqd, NAPI threads, chosen processes.
 type SchedHist struct {
 	// Time: when it was complete.

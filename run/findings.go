@@ -47,6 +47,7 @@ func Findings(
 	var left leftOut
 	keep := func(_ model.Time, f model.Finding) { found.Add(f) }
 	parts := map[[2]string]model.ProbeState{}
+	tables, boundSeen := false, false
 	start, end := c.Span()
 	err = c.Run(ctx, func(b *model.Batch) error {
 		if progress != nil && !c.Format.OwnProgress && len(b.Events) > 0 {
@@ -60,6 +61,10 @@ func Findings(
 				if _, ok := parts[k]; ok || len(parts) < maxParts {
 					parts[k] = p.State
 				}
+			case model.KindPortTable:
+				v, _ := b.PortTable(e)
+				boundSeen, tables = boundSeen || v.BoundSeen && v.Protocol == model.ProtocolTCP,
+					tables || v.Protocol == model.ProtocolTCP
 			case model.KindLoss:
 				v, _ := b.Loss(e)
 				left.add(v)
@@ -88,6 +93,9 @@ func Findings(
 		if known && !shown {
 			j.Unseen = append(j.Unseen, s.name)
 		}
+	}
+	if tables && !boundSeen {
+		j.Unseen = append(j.Unseen, "TCP ports that are bound without a connection (netstat without -q does not list them)")
 	}
 	j.Findings, j.LeftOut = found.All(), left.lines()
 	facts := engine.Facts()

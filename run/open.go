@@ -18,6 +18,7 @@ import (
 	"lostbeat/source"
 	"lostbeat/source/applog"
 	"lostbeat/source/perfmon"
+	"lostbeat/source/snapshot"
 )
 
 // Formats are the kinds of files that can be opened, a line each. The first
@@ -27,6 +28,7 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
+	snapshot.Tables(),
 	// Every text with times fits the last.
 	applog.Logs(),
 }
@@ -63,7 +65,8 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
-		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv) and text logs",
+		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of sockets (netstat, ss, "+
+			"Get-NetUDPEndpoint) and text logs",
 	)
 }
 
@@ -107,10 +110,49 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	return capture(file, format, path, o), nil
+}
+
+func capture(file source.File, format source.Format, path string, o OpenOptions) *Capture {
 	if len(o.Pools) > 0 {
 		file = &pooled{file, o.Pools}
 	}
-	return &Capture{File: file, Format: format, Path: path, Options: o}, nil
+	return &Capture{File: file, Format: format, Path: path, Options: o}
+}
+
+// Groups divides paths into those that are opened together, in the order of the
+// first of each: files of a format that makes one source of several.
+func Groups(paths []string) (groups [][]string) {
+	together := map[string]int{}
+	for _, path := range paths {
+		format, err := FormatOf(path)
+		if err == nil && format.OpenAll != nil {
+			if i, ok := together[format.Name]; ok {
+				groups[i] = append(groups[i], path)
+				continue
+			}
+			together[format.Name] = len(groups)
+		}
+		groups = append(groups, []string{path})
+	}
+	return groups
+}
+
+// OpenAll opens a group of files as one, see Groups.
+func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
+	if len(paths) == 1 {
+		return Open(paths[0], o)
+	}
+	format, err := FormatOf(paths[0])
+	if err != nil {
+		return nil, err
+	}
+	boundReading(cmp.Or(o.Memory, budget.Default))
+	file, err := format.OpenAll(paths, o.OpenOptions)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", paths[0], err)
+	}
+	return capture(file, format, fmt.Sprintf("%s and %d more", paths[0], len(paths)-1), o), nil
 }
 
 // Run implements source.Source.

@@ -56,6 +56,8 @@ type Format struct {
 	Claims func(path string) bool
 	// Open opens a file that Sniff or Claims has recognised.
 	Open func(path string, o OpenOptions) (File, error)
+	// OpenAll opens several such files as one, where each is a part of the whole; nil where each is whole by itself.
+	OpenAll func(paths []string, o OpenOptions) (File, error)
 	// BytesPerSecond is about how much of it is read in a second.
 	BytesPerSecond int64
 	// OwnProgress says that its files report to OpenOptions.Progress; for others, the times of events do.

@@ -107,8 +107,8 @@ func (f *captureFlags) counterNames() (map[string]string, error) {
 	return names, nil
 }
 
-// open opens a file of any kind that lostbeat reads.
-func (f *captureFlags) open(path string, progress source.Progress) (*run.Capture, error) {
+// open opens a file of any kind that lostbeat reads, or several that are one source.
+func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capture, error) {
 	o := run.OpenOptions{OpenOptions: source.OpenOptions{
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
 		Memory: int64(f.memory),
@@ -135,7 +135,7 @@ func (f *captureFlags) open(path string, progress source.Progress) (*run.Capture
 		o.LogTime = f.logZone
 	}
 	o.LogPatterns = f.logPatterns
-	return run.Open(path, o)
+	return run.OpenAll(paths, o)
 }
 
 // parseLogTime parses --log-time; nil when it was not given.
@@ -189,13 +189,14 @@ func eachCapture(
 	do func(c *run.Capture, reading *readingLine) error,
 ) error {
 	var result error
-	for _, path := range paths {
+	groups := run.Groups(paths)
+	for _, group := range groups {
 		if ctx.Err() != nil {
 			return nil
 		}
-		complete, err := oneCapture(path, flags, terminal, do)
+		complete, err := oneCapture(group, flags, terminal, do)
 		switch {
-		case err != nil && (len(paths) == 1 || ctx.Err() != nil || stops(err)):
+		case err != nil && (len(groups) == 1 || ctx.Err() != nil || stops(err)):
 			return err
 		case err != nil:
 			printError(terminal, err)
@@ -212,13 +213,14 @@ func stops(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, errPastEnd)
 }
 
-// oneCapture is eachCapture for one file.
+// oneCapture is eachCapture for one file, or several that are one source.
 func oneCapture(
-	path string, flags captureFlags, terminal io.Writer, do func(c *run.Capture, reading *readingLine) error,
+	paths []string, flags captureFlags, terminal io.Writer, do func(c *run.Capture, reading *readingLine) error,
 ) (complete bool, err error) {
+	path := paths[0]
 	line := showReading(terminal, path)
 	defer line.end()
-	c, err := flags.open(path, line.progress())
+	c, err := flags.open(paths, line.progress())
 	if err != nil {
 		return false, err
 	}

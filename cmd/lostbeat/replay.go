@@ -18,16 +18,17 @@ func newReplay() *cobra.Command {
 		at       string
 	)
 	cmd := &cobra.Command{
-		Use:   "replay FILE",
+		Use:   "replay FILE...",
 		Short: "Open a recording or a Windows capture in the terminal UI",
 		Long: `Open a recording or a Windows capture (.etl, .blg, perfmon .csv) in the same UI as a
 live session. It needs no privileges and works on every system. Space pauses, the arrow
 keys step, [ and ] go to the previous and next finding, g jumps to a time. The files of a
-recorder that rotates open as one: give the name that it was given, or their directory.`,
+recorder that rotates open as one: give the name that it was given, or their directory.
+Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
   lostbeat replay capture.etl`,
-		Args: fileArgs(false),
+		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			thresholds, err := settings.settings()
 			if err != nil {
@@ -36,7 +37,10 @@ recorder that rotates open as one: give the name that it was given, or their dir
 			if speed <= 0 {
 				return hint.New("--speed must be above 0", "1 is the speed of the recording, 10 ten times as fast")
 			}
-			c, err := files.open(args[0], nil)
+			if len(run.Groups(args)) > 1 {
+				return hint.New("replay opens one file, or several tables of sockets", "usage: "+cmd.UseLine())
+			}
+			c, err := files.open(args, nil)
 			if err != nil {
 				return err
 			}

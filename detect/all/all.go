@@ -11,6 +11,7 @@ import (
 	"lostbeat/detect/logs"
 	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/ringdrop"
+	"lostbeat/detect/snapshot"
 	"lostbeat/detect/socketdrop"
 	"lostbeat/detect/starvation"
 )
@@ -25,6 +26,7 @@ func Settings() detect.Settings {
 		socketdrop.Definition(),
 		exhaustion.Definition(),
 		leak.Definition(),
+		snapshot.Definition(),
 		packetdrop.Definition(),
 		counters.Definition(),
 		heartbeatloss.Definition(),

@@ -114,6 +114,9 @@ const reusedAfter = 2 * time.Second
 
 // Judge implements detect.Detector.
 func (d *portExhaustion) Judge(w *detect.Tick) {
+	if w.Tables.Any() {
+		return // port-snapshot judges tables: nothing is known of what happened between two
+	}
 	full := d.judgePools(w)
 	d.judgeTargets(w, full)
 	d.judgeSearches(w, full)

@@ -99,6 +99,9 @@ func limits(s Settings, l *fold.Limits) {
 
 // Judge implements detect.Detector.
 func (d *portLeak) Judge(w *detect.Tick) {
+	if w.Tables.Any() {
+		return // port-snapshot judges tables: nothing is known of what happened between two
+	}
 	d.of = make(map[*fold.Holder]*detect.Case[leak])
 	for _, in := range d.cases.All() {
 		if h := in.Data.holder; d.of[h] == nil {

@@ -1,0 +1,310 @@
+package snapshot
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// describe says what a table shows.
+func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding {
+	f := &c.Data
+	v := view{fault: f, windows: w.Windows(), ongoing: c.Ongoing(), rest: w.RestTime(), min: d.settings.MinGrowth}
+	out := model.Finding{
+		Severity: f.level,
+		Subject: model.Subject{
+			Kind: "process", CPU: -1, PID: f.holder.PID, Process: fold.Printable(f.holder.Process), Pool: fold.Printable(f.pool.Name),
+			Protocol: f.pool.Protocol.String(),
+		},
+	}
+	switch f.what {
+	case ofHolder:
+		v.ofHolder(&out)
+	case ofRange:
+		out.Subject.Kind, out.Subject.PID, out.Subject.Process = "pool", -1, ""
+		v.ofRange(&out)
+	case ofDestination:
+		out.Subject.Kind, out.Subject.PID, out.Subject.Process = "pool", f.to.PID, fold.Printable(f.to.Process)
+		out.Subject.Port = f.to.RemotePort
+		v.ofDestination(&out)
+	case ofCloseWait:
+		v.ofCloseWait(&out)
+	}
+	v.limits(&out)
+	return out
+}
+
+// view writes sentences about a fault.
+type view struct {
+	*fault
+	windows, ongoing bool
+	rest             time.Duration
+	min              uint64
+}
+
+func (v *view) tense(present, past string) string { return words.Tense(v.ongoing, present, past) }
+
+// transport is the protocol's name.
+func (v *view) transport() string { return strings.ToUpper(v.pool.Protocol.String()) }
+
+// rangeName says of which ports: 16,384 dynamic UDP ports.
+func (v *view) rangeName() string {
+	kind := "ephemeral"
+	if v.windows {
+		kind = "dynamic"
+	}
+	return fmt.Sprintf("%s %s %s ports", words.Number(v.pool.Size), kind, v.transport())
+}
+
+func (v *view) process() string { return words.Task(v.holder.Process, v.holder.PID) }
+
+// left is how many ports of the range nobody has.
+func (v *view) left() uint64 { return v.pool.Size - min(v.pool.Size, v.table.Held+v.table.Resting) }
+
+// grows says that the growth is worth a sentence.
+func (v *view) grows() bool { return v.growth.from != nil && v.growth.grown >= v.min }
+
+func (v *view) ofHolder(f *model.Finding) {
+	h, g := &v.holder, &v.growth
+	f.Title = fmt.Sprintf("%s %s %s of the %s", v.process(), v.tense("holds", "held"), words.Number(h.Ports), v.rangeName())
+	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
+		f.Title += fmt.Sprintf(", %s of them bound without a connection", words.Number(h.Bound))
+	}
+	if v.grows() {
+		f.Title += fmt.Sprintf(", %s more than %s before", words.Number(g.grown), words.Span(g.span))
+		if g.keeps() {
+			f.Title += v.kept()
+		}
+	}
+	switch soon := v.soon(); {
+	case v.full && soon != "":
+		f.Title += fmt.Sprintf("; %s left, gone in about %s", words.Number(v.left())+v.tense(" are", " were"), soon)
+	case v.full:
+		f.Title += fmt.Sprintf("; %s left", words.Number(v.left())+v.tense(" are", " were"))
+	case soon != "" && g.proven():
+		f.Title += fmt.Sprintf("; at this rate none is left in about %s", soon)
+	}
+	v.numbers(f)
+	if v.full {
+		f.Causes = append(f.Causes, fmt.Sprintf("all processes together %s %s of them (%s): when none is left, every program's "+
+			"request for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
+			words.Percent(fold.Ratio(float64(v.table.Held), float64(v.pool.Size))), v.transport()))
+	}
+	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
+		f.Causes = append(f.Causes, fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
+			"every destination, and netstat without -q does not show it", words.Number(h.Bound)))
+	}
+	switch {
+	case g.proven() && v.grows():
+		f.Causes = append(f.Causes, fmt.Sprintf("it gained ports in each of %s, %s a minute, and %s of those that it had "+
+			"%s still held: it does not close its sockets", words.Plural(g.tables, "table"), rate(g.perSecond()*60),
+			v.share(), v.tense("are", "were")))
+		f.RuledOut = append(f.RuledOut, "not a load that comes and goes: that gives ports back")
+	case g.keeps() && v.grows():
+		f.Causes = append(f.Causes, fmt.Sprintf("it gained %s between two tables and gave %s back: what a process does that does "+
+			"not close its sockets, and also one whose load rises; a third table would tell", words.Number(g.grown),
+			none(g.given)))
+	case v.grows():
+		f.RuledOut = append(f.RuledOut, fmt.Sprintf("a leak is not shown: it gave %s back between the tables",
+			words.Plural(g.given, "port")))
+	}
+	if h.Dur > 0 {
+		f.Causes = append(f.Causes, fmt.Sprintf("the oldest of its ports is %s old (CreationTime)", words.Span(h.Dur)))
+	}
+	if f.Severity == model.SeverityInfo {
+		f.Causes = append(f.Causes, "so many may be intended: the source ports of a DNS server, a media server, a proxy")
+		f.Advice = append(f.Advice, "compare with a second table some minutes later; not when the program is known to need them")
+		return
+	}
+	f.Advice = append(f.Advice,
+		fmt.Sprintf("restart %s to get its ports back, and have its maker find why its sockets stay open; not when it is known "+
+			"to need that many", v.process()))
+	if v.windows {
+		f.Advice = append(f.Advice, fmt.Sprintf("widen the range for the time until then (netsh int ipv4 set dynamicport %s "+
+			"start=N num=N); not as the solution when it grows: it fills any range", v.pool.Protocol))
+	} else {
+		f.Advice = append(f.Advice, "widen net.ipv4.ip_local_port_range for the time until then; not as the solution when it "+
+			"grows: it fills any range")
+	}
+}
+
+// kept says that nothing, or little, was given back.
+func (v *view) kept() string {
+	if v.growth.given == 0 {
+		return ", and has given none back"
+	}
+	return fmt.Sprintf(", and has given %s back", words.Number(v.growth.given))
+}
+
+// share says which of the earlier ports are still held.
+func (v *view) share() string {
+	if v.growth.given == 0 {
+		return "all"
+	}
+	return "nearly all"
+}
+
+func none(n uint64) string {
+	if n == 0 {
+		return "none"
+	}
+	return words.Number(n)
+}
+
+// rate writes ports a minute with two digits.
+func rate(perMinute float64) string {
+	if perMinute >= 10 {
+		return words.Number(int64(perMinute + 0.5))
+	}
+	return fmt.Sprintf("%.2g", perMinute)
+}
+
+// soon says when the range will be exhausted, "" where that is not known or far.
+func (v *view) soon() string {
+	rate := v.growth.perSecond()
+	if !v.growth.keeps() || !v.grows() || rate <= 0 || !v.ongoing {
+		return ""
+	}
+	seconds := float64(v.left()) / rate
+	if seconds > (7 * 24 * time.Hour).Seconds() {
+		return ""
+	}
+	return words.Span(time.Duration(seconds * float64(time.Second)))
+}
+
+// numbers adds the counts.
+func (v *view) numbers(f *model.Finding) {
+	h := &v.holder
+	f.Evidence = append(f.Evidence,
+		detect.Evidence("held by "+v.process(), float64(h.Ports), "ports"),
+		detect.Evidence("size of the range", float64(v.pool.Size), "ports"),
+		detect.Evidence("held by all", float64(v.table.Held), "ports"),
+	)
+	if v.table.Resting > 0 {
+		f.Evidence = append(f.Evidence, detect.Evidence("in TIME_WAIT only", float64(v.table.Resting), "ports"))
+	}
+	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
+		f.Evidence = append(f.Evidence, detect.Evidence("bound without a connection", float64(h.Bound), "ports"))
+	}
+	if h.Outside > 0 {
+		f.Evidence = append(f.Evidence, detect.Evidence("held outside of the range", float64(h.Outside), "ports"))
+	}
+	if g := &v.growth; v.grows() {
+		f.Evidence = append(f.Evidence,
+			detect.Evidence("gained", float64(g.grown), "ports"), detect.Evidence("given back", float64(g.given), "ports"),
+			detect.Evidence("over", g.span.Seconds(), "s"), detect.Evidence("rate", g.perSecond(), "ports/s"))
+	}
+}
+
+func (v *view) ofRange(f *model.Finding) {
+	f.Title = fmt.Sprintf("%s of the %s %s in use; %s left", words.Number(v.table.Held), v.rangeName(), v.tense("are", "were"),
+		words.Number(v.left())+v.tense(" are", " were"))
+	f.Evidence = append(f.Evidence, detect.Evidence("in use", float64(v.table.Held), "ports"),
+		detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
+	for _, h := range v.table.Holders[:min(len(v.table.Holders), 5)] {
+		f.Evidence = append(f.Evidence, detect.Evidence("held by "+words.Task(h.Process, h.PID), float64(h.Ports), "ports"))
+	}
+	switch {
+	case !v.table.OwnersSeen:
+		f.Causes = append(f.Causes, "the table does not say who holds them")
+		f.Advice = append(f.Advice, "get a table with owners: netstat -anoq, or Get-NetUDPEndpoint | Select LocalAddress,LocalPort,"+
+			"OwningProcess,CreationTime | Export-Csv; not needed when the holder is known")
+	case v.holder.PID >= 0:
+		f.Causes = append(f.Causes, fmt.Sprintf("no single process holds most of them; the largest is %s with %s",
+			v.process(), words.Number(v.holder.Ports)))
+		f.Advice = append(f.Advice, "widen the range, or spread the programs over several hosts; not when one of the holders grows")
+	}
+	if v.pool.Protocol == model.ProtocolTCP {
+		f.Causes = append(f.Causes, "a connection needs a free port for its own destination only: how many programs are refused "+
+			"depends on which of the ports were bound before they were connected, which the table does not show")
+	}
+}
+
+func (v *view) ofDestination(f *model.Finding) {
+	to := &v.to
+	taken := to.Held + to.Resting
+	peer := fmt.Sprintf("%s:%d", fold.Printable(to.RemoteAddr), to.RemotePort)
+	f.Title = fmt.Sprintf("%s of the %s of %s %s taken towards %s", words.Number(taken), v.rangeName(),
+		fold.Printable(to.LocalAddr), v.tense("are", "were"), peer)
+	if to.Resting > 0 {
+		f.Title += fmt.Sprintf(", %s of them in TIME_WAIT", words.Number(to.Resting))
+	}
+	f.Title += fmt.Sprintf(": new connections to it %s or wait", v.tense("fail", "failed"))
+	f.Evidence = append(f.Evidence,
+		detect.Evidence("taken towards it", float64(taken), "ports"), detect.Evidence("in TIME_WAIT", float64(to.Resting), "ports"),
+		detect.Evidence("connected", float64(to.Held), "ports"), detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
+	owner := ""
+	switch {
+	case to.PID > 0:
+		owner = fmt.Sprintf("%s is the only process with connections to it", words.Task(to.Process, to.PID))
+	case v.table.OwnersSeen:
+		owner = "several processes have connections to it, or none has by now"
+	}
+	switch {
+	case to.Resting > to.Held:
+		f.Causes = append(f.Causes, fmt.Sprintf("connections to it are opened and closed faster than their ports come back: each "+
+			"rests for %s (unless that was changed), so more than about %s a second use up the range", words.Span(v.rest),
+			words.Rate(float64(v.pool.Size)/v.rest.Seconds())))
+		if owner != "" {
+			owner += "; a port in TIME_WAIT has no owner, so who opened them is likely and not certain"
+		}
+		f.RuledOut = append(f.RuledOut, "not ports that nobody gives back: those in TIME_WAIT come back by themselves")
+		f.Advice = append(f.Advice, "keep connections to it open and reuse them (keep-alive, a pool); not when it closes them after "+
+			"each request: then it must be changed")
+	default:
+		f.Causes = append(f.Causes, "most of them are open connections: sharing fewer of them, or more addresses, would help")
+		f.Advice = append(f.Advice, "share connections to it, or spread them over more addresses; not when they are idle: then close them")
+	}
+	if owner != "" {
+		f.Causes = append(f.Causes, owner)
+	}
+	f.RuledOut = append(f.RuledOut, "other destinations are not affected: a port that is taken towards one can be used towards "+
+		"another, unless it was bound before it was connected")
+}
+
+func (v *view) ofCloseWait(f *model.Finding) {
+	h := &v.holder
+	f.Title = fmt.Sprintf("%s %s %s connections in CLOSE_WAIT, of %s: their peers closed them, and it has not", v.process(),
+		v.tense("has", "had"), words.Number(h.CloseWait), words.Number(h.Connections))
+	f.Evidence = append(f.Evidence,
+		detect.Evidence("in CLOSE_WAIT", float64(h.CloseWait), "connections"),
+		detect.Evidence("connections", float64(h.Connections), "connections"),
+		detect.Evidence("held of the range", float64(h.Ports), "ports"))
+	f.Causes = append(f.Causes, fmt.Sprintf("the program does not close sockets after its peer has: each keeps a socket, and its "+
+		"port, until the process ends (%s of the %s)", words.Number(h.Ports), v.rangeName()))
+	if h.RemoteAddr != "" {
+		f.Causes = append(f.Causes, "most of them were with "+fold.Printable(h.RemoteAddr))
+	}
+	if before := v.first.Holder(h.PID); before != nil && v.tables > 1 && before.Process == h.Process {
+		switch span := words.Span(v.table.Time.Sub(v.first.Time)); {
+		case h.CloseWait > before.CloseWait:
+			f.Causes = append(f.Causes, fmt.Sprintf("it had %s %s before: they grow", words.Number(before.CloseWait), span))
+		default:
+			f.RuledOut = append(f.RuledOut, fmt.Sprintf("they do not grow: it had %s %s before", words.Number(before.CloseWait), span))
+		}
+	}
+	f.RuledOut = append(f.RuledOut, "not the network or the peer: a connection is in CLOSE_WAIT after the peer's end has arrived, "+
+		"until the program closes it")
+	f.Advice = append(f.Advice, fmt.Sprintf("have the maker of %s look for connections that are not closed after an error or an end; "+
+		"not when it was only busy for a moment: then a second table has none", v.process()))
+}
+
+// limits says what cannot be concluded.
+func (v *view) limits(f *model.Finding) {
+	if v.tables == 1 {
+		f.Advice = append(f.Advice, "take a second table some minutes later: one shows levels, so growth cannot be concluded; "+
+			"not needed to act on the level")
+	}
+	if !v.table.RangeKnown {
+		f.RuledOut = append(f.RuledOut, fmt.Sprintf("not checked: the range is assumed to be %d to %d, the system's default",
+			v.pool.Low, v.pool.High))
+	}
+	if v.growth.from != nil && v.grows() {
+		f.RuledOut = append(f.RuledOut, "the times of the tables are from "+v.table.TimeFrom)
+	}
+}

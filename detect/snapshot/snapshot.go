@@ -1,0 +1,205 @@
+// Package snapshot is the detector port-snapshot: who holds how much of the
+// system's ports, from tables of all sockets at single moments.
+package snapshot
+
+import (
+	_ "embed"
+	"fmt"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/model"
+	"lostbeat/model/state"
+)
+
+//go:embed doc.md
+var doc string
+
+// name is the detector's name in findings.
+const name = "port-snapshot"
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("snapshot", doc, New, nil) }
+
+// New returns the detector.
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	d := &detector{settings: s, cases: detect.NewCases[fault](name, l)}
+	d.cases.Instant = true // a table is whole, however little of a second has been seen
+	return d
+}
+
+type detector struct {
+	settings Settings
+	cases    detect.Cases[fault]
+}
+
+// what is the kind of a fault.
+type what uint8
+
+const (
+	// ofHolder is a process with many ports.
+	ofHolder what = iota
+	// ofRange is a range that is used up by no single process.
+	ofRange
+	// ofDestination is a destination that has taken most of the ports that there are for it.
+	ofDestination
+	// ofCloseWait is a process that does not close what its peers have closed.
+	ofCloseWait
+)
+
+// fault is what a table, or a series of them, shows of one subject.
+type fault struct {
+	what  what
+	pool  state.Pool
+	table *fold.Table
+	// tables is how many there are, first is the first.
+	tables int
+	first  *fold.Table
+	holder model.PortHolder
+	to     model.PortDestination
+	growth growth
+	// full says that warn_share of the range is in use.
+	full bool
+	// level is the severity.
+	level model.Severity
+}
+
+// growth is how a holder's ports grew, up to the last table.
+type growth struct {
+	// from is the table in which it began; nil without growth.
+	from *fold.Table
+	// tables is how many show it, that one included.
+	tables int
+	// grown is by how many ports, given how many it gave back meanwhile.
+	grown, given uint64
+	span         time.Duration
+}
+
+// keeps says that it keeps what it takes: less than a tenth of what it gained was given back.
+func (g *growth) keeps() bool { return g.from != nil && g.given*10 < g.grown }
+
+// proven says that the growth is shown by so many tables that it is more than two levels.
+func (g *growth) proven() bool { return g.keeps() && g.tables >= provenBy }
+
+// provenBy is how many tables prove that a process keeps what it takes.
+const provenBy = 3
+
+// perSecond is the rate of growth, 0 unknown.
+func (g *growth) perSecond() float64 {
+	if g.from == nil || g.span <= 0 {
+		return 0
+	}
+	return float64(g.grown) / g.span.Seconds()
+}
+
+// Judge implements detect.Detector.
+func (d *detector) Judge(w *detect.Tick) {
+	for _, p := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		list := w.Tables.ByProtocol[p]
+		key, ok := w.EphemeralPool(p, 0)
+		if len(list) == 0 || !ok || w.State.Pools[key].Size == 0 {
+			continue
+		}
+		d.judge(w, *w.State.Pools[key], list)
+	}
+}
+
+// judge judges the last table of a protocol by those before it.
+func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
+	t := list[len(list)-1]
+	size := float64(pool.Size)
+	protocol := pool.Protocol.String()
+	raise := func(key string, since model.Time, f fault) {
+		f.pool, f.table, f.first, f.tables = pool, t, list[0], len(list)
+		d.cases.Raise(w, protocol+"/"+key, since).Data = f
+	}
+	explained := uint64(0)
+	for _, to := range t.Destinations {
+		taken := to.Held + to.Resting
+		if float64(taken) < d.settings.WarnShare*size {
+			continue
+		}
+		explained = max(explained, taken)
+		raise(fmt.Sprintf("to/%s:%d/from/%s", fold.Printable(to.RemoteAddr), to.RemotePort, fold.Printable(to.LocalAddr)),
+			t.Time, fault{what: ofDestination, to: to, level: d.severity(float64(taken) / size)})
+	}
+	full := float64(t.Held) >= d.settings.WarnShare*size && explained*2 < t.Held
+	told := false
+	for _, h := range t.Holders {
+		g := growthOf(list, h.PID)
+		f := fault{what: ofHolder, holder: h, growth: g, level: model.SeverityInfo}
+		f.full = full && h.Ports*2 > t.Held
+		share := float64(h.Ports) / size
+		pooled := h.Outside > h.Ports
+		switch {
+		case f.full:
+			f.level, told = d.severity(float64(t.Held)/size), true
+		case pool.Protocol == model.ProtocolUDP && share >= d.settings.HolderShare && !pooled,
+			pool.Protocol == model.ProtocolTCP && float64(h.Bound) >= d.settings.BoundShare*size,
+			g.proven() && g.grown >= d.settings.MinGrowth:
+			f.level = model.SeverityWarning
+		}
+		since := t.Time
+		if g.from != nil && g.grown >= d.settings.MinGrowth {
+			since = g.from.Time
+		}
+		if f.level > model.SeverityInfo || share >= d.settings.NoteShare {
+			raise(fmt.Sprintf("process/%d", h.PID), since, f)
+		}
+		if h.CloseWait >= d.settings.CloseWait && h.CloseWait*closeWaitShare >= h.Connections {
+			raise(fmt.Sprintf("close-wait/%d", h.PID), t.Time, fault{
+				what: ofCloseWait, holder: h, growth: g, level: model.SeverityWarning,
+			})
+		}
+	}
+	if full && !told {
+		f := fault{what: ofRange, full: true, level: d.severity(float64(t.Held) / size), holder: model.PortHolder{PID: -1}}
+		if len(t.Holders) > 0 {
+			f.holder = t.Holders[0]
+		}
+		raise("range", t.Time, f)
+	}
+}
+
+// closeWaitShare is the part of a process's connections, one in so many, that must be in CLOSE_WAIT.
+const closeWaitShare = 10
+
+func (d *detector) severity(share float64) model.Severity {
+	if share >= d.settings.FullShare {
+		return model.SeverityCritical
+	}
+	return model.SeverityWarning
+}
+
+// growthOf returns how a process's ports grew in the tables up to the last one:
+// since when each has shown more than the one before.
+func growthOf(list []*fold.Table, pid int32) (g growth) {
+	last := len(list) - 1
+	now := list[last].Holder(pid)
+	if now == nil || list[last].Flags&model.FlagSecondary != 0 {
+		return g
+	}
+	after := now
+	for i := last - 1; i >= 0; i-- {
+		h := list[i].Holder(pid)
+		if h == nil || h.Ports >= after.Ports || list[i].Flags&model.FlagSecondary != 0 || h.Process != now.Process {
+			break
+		}
+		g.given += h.Ports - min(after.Kept, h.Ports)
+		g.from, g.tables, g.grown = list[i], last-i+1, now.Ports-h.Ports
+		g.span = list[last].Time.Sub(list[i].Time)
+		after = h
+	}
+	return g
+}
+
+// Report implements detect.Detector.
+func (d *detector) Report(w *detect.Tick, emit func(model.Finding)) {
+	d.cases.Settle(w, 1, emit, func(c *detect.Case[fault]) model.Finding { return d.describe(w, c) })
+}
+
+// Finish implements detect.Detector.
+func (d *detector) Finish(w *detect.Tick, emit func(model.Finding)) {
+	d.cases.Flush(w, emit, func(c *detect.Case[fault]) model.Finding { return d.describe(w, c) })
+}
