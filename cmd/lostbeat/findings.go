@@ -59,6 +59,9 @@ when a log fell silent or reported missed heartbeats, what each CPU of each host
 Times without a zone are read as those of the counter logs beside them, otherwise as UTC,
 and every finding says so; --log-time says it outright.
 
+Tables of sockets (netstat, ss, Get-NetUDPEndpoint) are one series when there are several, with
+tasklist and the output of netsh beside them: docs/INPUTS.md says how to make them.
+
 An input that is damaged or cut off is read as far as it can be, and one line says what is
 missing; with --json that is an object with the keys file and incomplete.
 
@@ -66,6 +69,7 @@ Exit status: 0; 1 with --exit-code when there is a warning or worse; 2 for an er
 an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 		Example: `  lostbeat findings night.lostbeat
   lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
+  lostbeat findings netstat_*.txt tasklist.csv
   lostbeat findings --json *.lostbeat | jq -r '.title // .incomplete'
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
 		Args: fileArgs(true),

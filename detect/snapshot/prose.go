@@ -14,7 +14,7 @@ import (
 // describe says what a table shows.
 func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding {
 	f := &c.Data
-	v := view{fault: f, windows: w.Windows(), ongoing: c.Ongoing(), rest: w.RestTime(), min: d.settings.MinGrowth}
+	v := view{fault: f, windows: w.Windows(), ongoing: c.Ongoing(), rest: restTime(w), min: d.settings.MinGrowth}
 	out := model.Finding{
 		Severity: f.level,
 		Subject: model.Subject{
@@ -37,6 +37,14 @@ func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding
 	}
 	v.limits(&out)
 	return out
+}
+
+// restTime is how long a closed port rests: TcpTimedWaitDelay of Windows since Vista, where older ones had 4 min.
+func restTime(w *detect.Tick) time.Duration {
+	if w.Windows() {
+		return 2 * time.Minute
+	}
+	return w.RestTime()
 }
 
 // view writes sentences about a fault.
@@ -106,9 +114,9 @@ func (v *view) ofHolder(f *model.Finding) {
 			v.share(), v.tense("are", "were")))
 		f.RuledOut = append(f.RuledOut, "not a load that comes and goes: that gives ports back")
 	case g.keeps() && v.grows():
-		f.Causes = append(f.Causes, fmt.Sprintf("it gained %s between two tables and gave %s back: what a process does that does "+
-			"not close its sockets, and also one whose load rises; a third table would tell", words.Number(g.grown),
-			none(g.given)))
+		f.Causes = append(f.Causes, fmt.Sprintf("it gained %s over %s, within %s, and gave %s back: what a process does that "+
+			"does not close its sockets, and also one that starts or whose load rises; three tables over 10 min or more would tell",
+			words.Number(g.grown), words.Plural(g.tables, "table"), words.Span(g.span), none(g.given)))
 	case v.grows():
 		f.RuledOut = append(f.RuledOut, fmt.Sprintf("a leak is not shown: it gave %s back between the tables",
 			words.Plural(g.given, "port")))

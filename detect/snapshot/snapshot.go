@@ -5,6 +5,7 @@ package snapshot
 import (
 	_ "embed"
 	"fmt"
+	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -80,10 +81,14 @@ type growth struct {
 func (g *growth) keeps() bool { return g.from != nil && g.given*10 < g.grown }
 
 // proven says that the growth is shown by so many tables that it is more than two levels.
-func (g *growth) proven() bool { return g.keeps() && g.tables >= provenBy }
+func (g *growth) proven() bool { return g.keeps() && g.tables >= provenBy && g.span >= provenIn }
 
-// provenBy is how many tables prove that a process keeps what it takes.
-const provenBy = 3
+// provenBy is how many tables prove that a process keeps what it takes, provenIn how long they must take together: what
+// fills a pool when it starts has done so by then.
+const (
+	provenBy = 3
+	provenIn = 10 * time.Minute
+)
 
 // perSecond is the rate of growth, 0 unknown.
 func (g *growth) perSecond() float64 {
@@ -159,6 +164,11 @@ func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
 			f.holder = t.Holders[0]
 		}
 		raise("range", t.Time, f)
+	}
+	for _, c := range d.cases.All() { // what the table before showed, and this one does not
+		if !c.Touched && c.Data.table != t && strings.HasPrefix(c.Key, protocol+"/") {
+			d.cases.End(c.Key)
+		}
 	}
 }
 

@@ -203,7 +203,7 @@ func (p *parser) line(line []byte) bool {
 	}
 	if at, ok := p.dateLine(trimmed); ok {
 		p.at = at
-		return true
+		return false
 	}
 	if (trimmed[0] == '[' || trimmed[0] == '{') && bytes.Contains(trimmed, []byte(`"`)) {
 		return p.jsonText(trimmed)
@@ -492,11 +492,15 @@ func (p *parser) endItem() {
 
 // nameRow takes a row of tasklist or Get-Process.
 func (p *parser) nameRow(line []byte) bool {
-	if i, j := p.column("id"), p.column("processname"); i >= 0 && j >= 0 {
-		text := []rune(string(line))
-		pid, ok := number([]byte(p.cell(text, i)))
+	if i, j := p.column("id"), p.column("processname"); i >= 0 && j == len(p.columns)-1 {
+		fields := strings.Fields(name(line)) // numbers are wider than their heading, and some are missing on the left
+		n := len(fields) - len(p.columns) + i
+		if n < 0 {
+			return false
+		}
+		pid, ok := number([]byte(fields[n]))
 		if ok {
-			p.set.name(pid, p.cell(text, j))
+			p.set.name(pid, fields[len(fields)-1])
 		}
 		return ok
 	}
@@ -617,6 +621,7 @@ func (s *set) portRange(protocol model.Protocol, low, second string, counted boo
 // name notes the name of a process.
 func (s *set) name(pid int32, name string) {
 	const most, long = 1 << 17, 64
+	s.nameRows++
 	if name = strings.TrimSpace(name); pid <= 0 || name == "" || len(s.names) >= most {
 		return
 	}

@@ -18,7 +18,8 @@ func (p *parser) socketRow(line, trimmed []byte) bool {
 	if len(trimmed) > 4096 {
 		return false
 	}
-	if line[0] == '\t' && (bytes.Contains(trimmed, []byte("skmem:")) || bytes.Contains(trimmed, []byte("rto:"))) {
+	if line[0] == '\t' && (bytes.Contains(trimmed, []byte("skmem:")) || bytes.Contains(trimmed, []byte("rto:")) ||
+		bytes.HasPrefix(trimmed, []byte("ino:"))) {
 		return true // the rest of a row of ss
 	}
 	var list [maxFields][]byte
@@ -39,10 +40,10 @@ func (p *parser) socketRow(line, trimmed []byte) bool {
 			}
 			return p.ss(protocol, s, fields[3:], true)
 		}
-		if p.set.ps != nil && p.form == formAny {
-			return p.psRow(fields)
+		if p.set.ps != nil && p.form == formAny && p.psRow(fields) {
+			return true
 		}
-		return false
+		return otherSocket(fields)
 	}
 	switch {
 	case len(fields) >= 6 && !digits(fields[1]) && digits(fields[2]) && digits(fields[3]):
@@ -52,6 +53,18 @@ func (p *parser) socketRow(line, trimmed []byte) bool {
 		return p.linuxNetstat(protocol, fields[3:])
 	}
 	return p.netstat(protocol, fields[1:])
+}
+
+// otherSocket says that a row of ss or netstat is of a socket without ports, or begins the list.
+func otherSocket(fields [][]byte) bool {
+	switch string(fields[0]) {
+	case "nl", "u_str", "u_dgr", "u_seq", "p_raw", "p_dgr", "raw", "raw6", "icmp", "icmp6", "v_str", "v_dgr", "xdp", "tipc",
+		"dccp", "sctp", "mptcp", "unix", "???":
+		return len(fields) >= 4
+	case "Netid", "Proto":
+		return true
+	}
+	return false
 }
 
 func split(list [][]byte, line []byte) [][]byte {

@@ -99,7 +99,7 @@ func Detect(head []byte) bool {
 	}
 	p.endItem()
 	rows := s.rows + p.named
-	return rows > 0 && (rows >= 3 || rows*3 >= unknown) && rows*8 >= unknown || len(s.names) >= 2 && len(s.names)*2 >= unknown ||
+	return rows > 0 && (rows >= 3 || rows*3 >= unknown) && rows*8 >= unknown || s.nameRows >= 2 && s.nameRows*2 >= unknown ||
 		len(s.ranges) > 0 && unknown < 40
 }
 
@@ -112,6 +112,8 @@ type set struct {
 	// ps are the columns of a list of processes, psPID the number of the one with the process.
 	ps    []column
 	psPID int
+	// nameRows is how many rows named one.
+	nameRows int
 
 	files   []parsed
 	moments []*moment
@@ -362,22 +364,36 @@ func (s *set) arrange() error {
 	if local && !s.zoned {
 		s.assume("times in the tables and in the names of files have no zone; they are read as UTC (--log-time says it)")
 	}
+	vague := slices.ContainsFunc(list, func(d dated) bool { return strings.Contains(d.from, "modification") })
+	if vague {
+		s.assume("the tables do not say when they were made; their time is the file's modification time")
+	}
+	s.assumeRanges()
+	return nil
+}
+
+// assumeRanges takes the system's default for the ranges that are not given.
+func (s *set) assumeRanges() {
+	r := portRange{49152, 65535, false}
+	command := "netsh int ipv4 show dynamicport tcp, and udp,"
+	if s.linux {
+		r = portRange{32768, 60999, false}
+		command = "sysctl net.ipv4.ip_local_port_range"
+	}
+	var assumed []string
 	for _, p := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 		if _, ok := s.ranges[p]; ok {
 			continue
 		}
-		if s.linux {
-			s.ranges[p] = portRange{32768, 60999, false}
-		} else {
-			s.ranges[p] = portRange{49152, 65535, false}
-		}
+		s.ranges[p] = r
 		if s.covers(p) {
-			r := s.ranges[p]
-			s.assume("the dynamic range of %s is %d to %d, as the system has it unless it was changed (give the output of %s "+
-				"with it)", strings.ToUpper(p.String()), r.low, r.high, s.rangeCommand(p))
+			assumed = append(assumed, strings.ToUpper(p.String()))
 		}
 	}
-	return nil
+	if len(assumed) > 0 {
+		s.assume("the system's range of %s ports is %d to %d, the default (give the output of %s with the tables)",
+			strings.Join(assumed, " and "), r.low, r.high, command)
+	}
 }
 
 // otherHost says that a table has local addresses of its own, and none of those of the tables before.
@@ -400,14 +416,6 @@ func otherHost(before []*table, t *table) bool {
 		}
 	}
 	return own > 0 && len(seen) > 0
-}
-
-// rangeCommand shows the range of dynamic ports.
-func (s *set) rangeCommand(p model.Protocol) string {
-	if s.linux {
-		return "sysctl net.ipv4.ip_local_port_range"
-	}
-	return "netsh int ipv4 show dynamicport " + p.String()
 }
 
 func (s *set) covers(p model.Protocol) bool {

@@ -1,0 +1,194 @@
+package snapshot_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+// tables is a stream of tables of a protocol, with a range of 1,000 ports, ten minutes apart.
+type tables struct {
+	b        model.Builder
+	at       model.Time
+	protocol model.Protocol
+	held     uint64
+	rest     uint64
+	flags    model.Flags
+}
+
+func newTables(p model.Protocol) *tables {
+	t := &tables{at: detecttest.Start, protocol: p}
+	t.b.AddMeta(model.Meta{Time: t.at, Key: "os", Value: "windows"})
+	t.b.AddPortPool(model.PortPool{
+		Time: t.at, Protocol: p, Low: 50000, High: 50999, Size: 1000, Source: model.PoolEphemeral, Name: "dynamic",
+	})
+	return t
+}
+
+// holder adds what a process has.
+func (t *tables) holder(h model.PortHolder) *tables {
+	h.Time, h.Protocol, h.TID = t.at, t.protocol, -1
+	if h.PID == 0 {
+		h.PID = 7
+	}
+	h.Process = "app"
+	t.b.AddPortHolder(h)
+	t.held += h.Ports
+	return t
+}
+
+// to adds what one destination has.
+func (t *tables) to(held, resting uint64) *tables {
+	t.b.AddPortDestination(model.PortDestination{
+		Time: t.at, Protocol: t.protocol, PID: 7, TID: -1, Process: "app", Held: held, Resting: resting,
+		LocalAddr: "192.0.2.1", RemoteAddr: "198.51.100.1", RemotePort: 443,
+	})
+	t.held, t.rest = t.held+held, t.rest+resting
+	return t
+}
+
+// end ends a table.
+func (t *tables) end() *tables {
+	t.b.AddPortTable(model.PortTable{
+		Time: t.at, Flags: t.flags, Protocol: t.protocol, Held: t.held, Resting: t.rest, OwnersSeen: true, Table: "netstat",
+		TimeFrom: "the file's name",
+	})
+	t.at, t.held, t.rest = t.at.Add(10*time.Minute), 0, 0
+	return t
+}
+
+func (t *tables) batch() *model.Batch { return t.b.Take() }
+
+// series is a process whose ports are these, of which it keeps all but given at each step.
+func series(p model.Protocol, flags model.Flags, given uint64, ports ...uint64) *model.Batch {
+	t := newTables(p)
+	t.flags = flags
+	before := uint64(0)
+	for _, n := range ports {
+		t.holder(model.PortHolder{Ports: n, Kept: before - min(before, given)}).end()
+		before = n
+	}
+	return t.batch()
+}
+
+// quickly is a series of tables a minute apart.
+func quickly(ports ...uint64) *model.Batch {
+	b := series(model.ProtocolUDP, 0, 0, ports...)
+	for i := range b.Events {
+		b.Events[i].Time = detecttest.Start + (b.Events[i].Time-detecttest.Start)/10
+	}
+	return b
+}
+
+// TestBoundaries tries each setting at the value that just holds and just beyond.
+func TestBoundaries(t *testing.T) {
+	udp := func(h model.PortHolder, more ...model.PortHolder) func() *model.Batch {
+		return func() *model.Batch {
+			s := newTables(model.ProtocolUDP).holder(h)
+			for _, m := range more {
+				s.holder(m)
+			}
+			return s.end().batch()
+		}
+	}
+	tcp := func(h model.PortHolder) func() *model.Batch {
+		return func() *model.Batch { return newTables(model.ProtocolTCP).holder(h).end().batch() }
+	}
+	detecttest.Boundaries(t, "snapshot", []detecttest.Boundary{
+		{Setting: "snapshot.warn_share", At: 0.75, Says: "all processes together", With: map[string]string{"snapshot.holder_share": "0.9"},
+			Stream: udp(model.PortHolder{Ports: 600}, model.PortHolder{PID: 8, Ports: 150})},
+		{Setting: "snapshot.warn_share", At: 0.75, Says: "towards 198.51.100.1:443",
+			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(50, 700).end().batch() }},
+		{Setting: "snapshot.full_share", At: 0.9375, Says: "critical port-snapshot",
+			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(0, 938).end().batch() }, Next: 0.9381},
+		{Setting: "snapshot.holder_share", At: 0.5, Says: "warning port-snapshot", Stream: udp(model.PortHolder{Ports: 500})},
+		{Setting: "snapshot.bound_share", At: 0.125, Says: "bound without a connection",
+			With:   map[string]string{"snapshot.note_share": "0.9"},
+			Stream: tcp(model.PortHolder{Ports: 130, Bound: 125})},
+		{Setting: "snapshot.note_share", At: 0.125, Says: "info port-snapshot", Stream: udp(model.PortHolder{Ports: 125})},
+		{Setting: "snapshot.min_growth", At: 60, Says: "has given none back",
+			Stream: func() *model.Batch { return series(model.ProtocolUDP, 0, 0, 20, 50, 80) }},
+		{Setting: "snapshot.close_wait", At: 30, Says: "CLOSE_WAIT", Stream: tcp(model.PortHolder{CloseWait: 30, Connections: 40})},
+	})
+}
+
+// says judges a stream and returns its findings in one text, those of INFO marked.
+func says(t *testing.T, b *model.Batch) string {
+	t.Helper()
+	var out strings.Builder
+	for _, f := range detecttest.Latest(detecttest.Run(b, 100)) {
+		out.WriteString(f.Severity.String() + " " + f.Detector + ": " + f.Title + "\n")
+		for _, list := range [][]string{f.Causes, f.RuledOut, f.Advice} {
+			out.WriteString("  " + strings.Join(list, "\n  ") + "\n")
+		}
+	}
+	return out.String()
+}
+
+// TestVerdicts has what tables look like, and what must not be said of them.
+func TestVerdicts(t *testing.T) {
+	many := func(n uint64) []uint64 {
+		var out []uint64
+		for i := range n {
+			out = append(out, 100+100*i)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name  string
+		batch *model.Batch
+		// want are in what is said, never are not.
+		want, never []string
+	}{
+		{"one table", newTables(model.ProtocolUDP).holder(model.PortHolder{Ports: 950}).end().batch(),
+			[]string{"app[7] holds 950 of the 1,000 dynamic UDP ports; 50 are left", "growth cannot be concluded",
+				"assumed to be 50000 to 50999"}, []string{"gained", "more than", "port-exhaustion", "port-leak"}},
+		{"growing", series(model.ProtocolUDP, 0, 0, many(5)...), []string{
+			"warning port-snapshot: app[7] holds 500 of the 1,000", "400 more than 40 min before, and has given none back",
+			"none is left in about 50 min", "it does not close its sockets"}, []string{"three tables"}},
+		{"growing, for moments", quickly(many(4)...), []string{"info", "three tables over 10 min or more would tell"},
+			[]string{"warning"}},
+		{"two tables", series(model.ProtocolUDP, 0, 0, 400, 700),
+			[]string{"300 more than 10 min before", "three tables over 10 min or more would tell"}, []string{": it does not close its sockets"}},
+		{"a load that comes and goes", series(model.ProtocolUDP, 0, 90, many(5)...), []string{"a leak is not shown"},
+			[]string{"does not close its sockets", "gone in"}},
+		{"tables without times", series(model.ProtocolUDP, model.FlagSecondary, 0, many(5)...), nil,
+			[]string{"more than", "gained"}},
+		{"growth that has ended", series(model.ProtocolUDP, 0, 0, 100, 200, 300, 400, 400), nil, []string{"gained", "warning"}},
+		{"a pool of source ports", newTables(model.ProtocolUDP).holder(model.PortHolder{Ports: 600, Outside: 2000}).end().batch(),
+			[]string{"info"}, []string{"warning", "critical"}},
+		{"connections, not bound", newTables(model.ProtocolTCP).holder(model.PortHolder{Ports: 600, Connections: 600}).end().batch(),
+			[]string{"info"}, []string{"warning"}},
+		{"few of many in CLOSE_WAIT", newTables(model.ProtocolTCP).holder(model.PortHolder{CloseWait: 250, Connections: 9000}).end().
+			batch(), nil, []string{"CLOSE_WAIT"}},
+		{"many small holders", newTables(model.ProtocolUDP).holder(model.PortHolder{Ports: 300}).
+			holder(model.PortHolder{PID: 8, Ports: 300}).holder(model.PortHolder{PID: 9, Ports: 300}).end().batch(),
+			[]string{"900 of the 1,000 dynamic UDP ports are in use; 100 are left", "no single process"}, nil},
+		{"resting", newTables(model.ProtocolTCP).to(9, 950).end().batch(),
+			[]string{"959 of the 1,000 dynamic TCP ports of 192.0.2.1 are taken towards 198.51.100.1:443, 950 of them in TIME_WAIT",
+				"app[7] is the only process", "likely and not certain", "other destinations are not affected"},
+			[]string{"leak", "are in use"}},
+		{"over", newTables(model.ProtocolUDP).holder(model.PortHolder{Ports: 950}).end().holder(model.PortHolder{Ports: 20}).end().
+			batch(), []string{"app[7] held 950 of the 1,000 dynamic UDP ports; 50 were left"}, []string{"are left"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := says(t, tt.batch)
+			for _, want := range tt.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("it lacks %q", want)
+				}
+			}
+			for _, never := range tt.never {
+				if strings.Contains(text, never) {
+					t.Errorf("it says %q", never)
+				}
+			}
+			if t.Failed() {
+				t.Log(text)
+			}
+		})
+	}
+}
