@@ -68,6 +68,9 @@ func New(s Settings, o Options) *Engine {
 // Facts returns what the engine knows of the host, to be read between calls only.
 func (e *Engine) Facts() *fold.Fold { return e.facts }
 
+// Detectors returns the detectors in their order, for those who need more of one than its findings.
+func (e *Engine) Detectors() []Detector { return e.detectors }
+
 // Show makes h share what the engine knows of the host: from now on it takes the
 // events that Apply is given. The caller puts h.Begin and h.End around Apply and
 // Finish, and gives h the findings that they emit.

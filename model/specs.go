@@ -996,6 +996,11 @@ var Specs = []Spec{
 			fieldRPort,
 			{Name: "direction", Unit: UnitEnum, Enum: &DirectionEnum, Doc: "rx or tx"},
 			{Name: "size_bytes", Unit: UnitBytes, Doc: "payload size"},
+			{
+				Name: "mark", Unit: UnitHex,
+				Doc: "what the packet is recognised by on another host (Linux): the high half is the TCP sequence number behind " +
+					"its last byte, or the identification of IPv4; the low half a hash of its first 128 bytes of payload; 0 unknown",
+			},
 		},
 		Strings: []Field{fieldLocal, fieldRemote, fieldProcess},
 	},

@@ -2549,6 +2549,8 @@ type Packet struct {
 	Direction Direction
 	// SizeBytes: payload size.
 	SizeBytes uint64
+	// Mark: what the packet is recognised by on another host (Linux): the high half is the TCP sequence number behind its last byte, or the identification of IPv4; the low half a hash of its first 128 bytes of payload; 0 unknown.
+	Mark uint64
 	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
 	LocalAddr string
 	// RemoteAddr: remote IP address in text, empty when there is none.
@@ -2576,6 +2578,7 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 		RemotePort: uint16(e.Args[2]),
 		Direction:  Direction(e.Args[3]),
 		SizeBytes:  e.Args[4],
+		Mark:       e.Args[5],
 		LocalAddr:  b.String(e.Str[0]),
 		RemoteAddr: b.String(e.Str[1]),
 		Process:    b.String(e.Str[2]),
@@ -2598,6 +2601,7 @@ func (b *Builder) AddPacket(v Packet) {
 	e.Args[2] = uint64(v.RemotePort)
 	e.Args[3] = uint64(v.Direction)
 	e.Args[4] = v.SizeBytes
+	e.Args[5] = v.Mark
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/heartbeatloss"
 	"lostbeat/detect/logs"
+	"lostbeat/detect/twohosts"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -33,8 +35,9 @@ type Judgement struct {
 	LeftOut []string
 	// Assumed says what the times of a log leave open and how they were read, a sentence each.
 	Assumed []string
-	// facts are the counters and the logs, for Together.
-	facts logs.Input
+	// facts are the counters and the logs, for Together; packets those of followed flows, nil where none are kept.
+	facts   logs.Input
+	packets *twohosts.Recording
 }
 
 // Findings runs the detectors over a capture. progress is told how far it is,
@@ -49,6 +52,9 @@ func Findings(
 	parts := map[[2]string]model.ProbeState{}
 	tables, boundSeen := false, false
 	start, end := c.Span()
+	if c.Packets > 0 {
+		j.packets = twohosts.New(c.Packets)
+	}
 	err = c.Run(ctx, func(b *model.Batch) error {
 		if progress != nil && !c.Format.OwnProgress && len(b.Events) > 0 {
 			progress(int64(b.Events[0].Time-start), int64(end-start))
@@ -69,6 +75,9 @@ func Findings(
 				v, _ := b.Loss(e)
 				left.add(v)
 			}
+		}
+		if j.packets != nil {
+			j.packets.Apply(b)
 		}
 		engine.Apply(b, keep)
 		return nil
@@ -101,6 +110,16 @@ func Findings(
 	facts := engine.Facts()
 	j.facts = logs.Input{Host: cmp.Or(facts.State.Meta["host"], filepath.Base(c.Path)), Logs: facts.Logs,
 		Counters: facts.Counters}
+	if j.packets != nil {
+		j.packets.File = filepath.Base(c.Path)
+		for _, d := range engine.Detectors() {
+			if d, ok := d.(interface {
+				Judged() map[string]heartbeatloss.Judged
+			}); ok {
+				j.packets.Judged = d.Judged()
+			}
+		}
+	}
 	if a, ok := c.File.(interface{ Assumed() []string }); ok {
 		j.Assumed = a.Assumed()
 		j.facts.Assumed = map[string][]string{filepath.Base(c.Path): j.Assumed}
@@ -115,6 +134,36 @@ func (j *Judgement) LeaveLogs() bool {
 	j.Findings = slices.DeleteFunc(j.Findings, func(f model.Finding) bool { return f.Detector == logs.Name })
 	return len(j.Findings) < n
 }
+
+// LeaveFlows takes out of the findings those about followed flows, where packets were kept, and reports whether there was
+// any: TogetherFlows says them.
+func (j *Judgement) LeaveFlows() bool {
+	if j.packets == nil {
+		return false
+	}
+	j.Findings = slices.DeleteFunc(j.Findings, func(f model.Finding) bool {
+		if f.Detector == heartbeatloss.Name {
+			j.packets.Findings = append(j.packets.Findings, f)
+			return true
+		}
+		return false
+	})
+	return len(j.packets.Findings) > 0
+}
+
+// TogetherFlows judges the followed flows of several hosts by what all of them have seen.
+func TogetherFlows(judged []Judgement) []model.Finding {
+	var list []*twohosts.Recording
+	for _, j := range judged {
+		if j.packets != nil {
+			list = append(list, j.packets)
+		}
+	}
+	return twohosts.Join(list)
+}
+
+// WithoutLogs gives up what Together needs of the logs and counters.
+func (j *Judgement) WithoutLogs() { j.facts = logs.Input{} }
 
 // Together judges the logs of several captures by the counters of all of them.
 func Together(judged []Judgement, settings detect.Settings) []model.Finding {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"lostbeat/detect/twohosts"
 	"lostbeat/ebpf"
 	"lostbeat/etw/etl"
 	"lostbeat/internal/hint"
@@ -35,6 +36,14 @@ var Formats = []source.Format{
 
 // LogFormat is the name of the format of text logs.
 const LogFormat = applog.FormatName
+
+// PacketRoom is how many packets of followed flows are kept of all recordings that are joined.
+const PacketRoom = twohosts.Room
+
+// IsRecording reports whether a format is that of lostbeat's own recordings, or their text.
+func IsRecording(f source.Format) bool {
+	return f.Name == record.Recordings().Name || f.Name == record.Text().Name
+}
 
 // sniffBytes is how much of a file a format is shown.
 const sniffBytes = 128 << 10
@@ -95,6 +104,8 @@ type Capture struct {
 	// Path and Options are those that it was opened with.
 	Path    string
 	Options OpenOptions
+	// Packets is how many packets of followed flows Findings keeps for Together; 0 none.
+	Packets int
 	// implausible is how many events the last whole run left out.
 	implausible uint64
 }

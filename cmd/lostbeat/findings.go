@@ -22,6 +22,16 @@ type incomplete struct {
 	Incomplete string `json:"incomplete"`
 }
 
+// recordings is how many of the paths are lostbeat's own recordings.
+func recordings(paths []string) (n int) {
+	for _, path := range paths {
+		if format, err := run.FormatOf(path); err == nil && run.IsRecording(format) {
+			n++
+		}
+	}
+	return n
+}
+
 // logsLast divides paths into those of counters, recordings and captures and
 // those of text logs, whose times may need the others; joined says that there are both, or several logs.
 func logsLast(paths []string) (parts [][]string, joined bool) {
@@ -62,6 +72,10 @@ and every finding says so; --log-time says it outright.
 Tables of sockets (netstat, ss, Get-NetUDPEndpoint) are one series when there are several, with
 tasklist and the output of netsh beside them: docs/INPUTS.md says how to make them.
 
+Recordings of several hosts that followed the same flows (--heartbeat) are joined by the packets
+that both have: one finding says whether a heartbeat was sent late, lost between the hosts, lost
+in one of them, or read late, and by how much the clocks differed.
+
 An input that is damaged or cut off is read as far as it can be, and one line says what is
 missing; with --json that is an object with the keys file and incomplete.
 
@@ -70,6 +84,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 		Example: `  lostbeat findings night.lostbeat
   lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
   lostbeat findings netstat_*.txt tasklist.csv
+  lostbeat findings node-a.lostbeat node-b.lostbeat
   lostbeat findings --json *.lostbeat | jq -r '.title // .incomplete'
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
 		Args: fileArgs(true),
@@ -91,18 +106,28 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				return findings.Write(out, f)
 			}
 			parts, joined := logsLast(args)
+			hosts := recordings(args)
 			var all []run.Judgement
 			var captures []*run.Capture
 			each := func(c *run.Capture, reading *readingLine) error {
+				if hosts > 1 && run.IsRecording(c.Format) {
+					c.Packets = run.PacketRoom / hosts
+				}
 				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
 				reading.end()
 				if err != nil {
 					return err
 				}
-				if joined { // the facts of others are not needed any more
-					all, captures = append(all, judged), append(captures, c)
+				told := judged.LeaveFlows()
+				told = joined && judged.LeaveLogs() || told
+				if joined {
+					captures = append(captures, c)
+				} else { // the facts of others are not needed any more
+					judged.WithoutLogs()
 				}
-				told := joined && judged.LeaveLogs()
+				if joined || hosts > 1 {
+					all = append(all, judged)
+				}
 				found, unseen := judged.Findings, judged.Unseen
 				for _, line := range judged.LeftOut {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: left out %s\n", plain.Text(c.Path), plain.Text(line))
@@ -170,11 +195,13 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				}
 				files.logZone = run.LogTime(captures)
 			}
+			together := run.TogetherFlows(all)
 			if joined {
-				for _, f := range run.Together(all, thresholds) {
-					if showErr := show(f); showErr != nil {
-						return showErr
-					}
+				together = append(together, run.Together(all, thresholds)...)
+			}
+			for _, f := range together {
+				if showErr := show(f); showErr != nil {
+					return showErr
 				}
 			}
 			if flushErr := out.Flush(); err == nil {

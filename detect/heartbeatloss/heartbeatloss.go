@@ -18,6 +18,8 @@ type heartbeatLoss struct {
 	cases    detect.Cases[lateFlow]
 	// again are gaps of the last tick whose reason was not known: what was watched may come with the next one.
 	again []late
+	// judged are the findings as they were said last, for those who join them with another host's.
+	judged map[string]Judged
 	// told are the gaps of received flows of the last seconds, by process: what was not sent meanwhile follows from them.
 	told []told
 }
@@ -52,20 +54,22 @@ type lateFlow struct {
 	open bool
 	// drops are what the host has dropped since the last gap began.
 	drops []dropped
+	// all are its gaps, the longest of very many.
+	all []fold.Gap
 }
 
 //go:embed doc.md
 var doc string
 
-// name is the detector's name in findings.
-const name = "heartbeat-loss"
+// Name is the detector's name in findings.
+const Name = "heartbeat-loss"
 
 // Definition describes the detector.
 func Definition() detect.Definition { return detect.Define("heartbeat", doc, New, limits) }
 
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
-	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](name, l)}
+	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{}}
 	d.cases.Instant = true
 	return d
 }
@@ -228,6 +232,7 @@ func (d *heartbeatLoss) raise(w *detect.Tick, in *detect.Case[lateFlow], b *fold
 		in.News()
 	}
 	data.lasts = m.gap.Lasts
+	data.keep(&m.gap)
 	if data.worst.gap.ID == m.gap.ID || m.gap.Delay() >= data.worst.gap.Delay() {
 		data.worst = *m
 	}
@@ -269,7 +274,7 @@ func (d *heartbeatLoss) watch(w *detect.Tick) {
 			continue
 		}
 		asked[s.PID] = true
-		r := model.Request{Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: name}
+		r := model.Request{Kind: model.RequestSched, CPU: -1, PID: s.PID, TID: -1, For: watchFor, Finding: Name}
 		w.Renew(r)
 		if tid := s.Reader(); tid > 0 && w.SchedulingOf(s.PID).Threads >= crowd {
 			r.TID = tid

@@ -110,7 +110,7 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 		m.cpu = lookAt(w, g)
 		if g.CPU >= 0 && m.cpu.ksoftirqd.Threads == 0 {
 			w.Request(model.Request{
-				Kind: model.RequestSched, CPU: g.CPU, PID: -1, TID: -1, For: watchFor, Finding: name,
+				Kind: model.RequestSched, CPU: g.CPU, PID: -1, TID: -1, For: watchFor, Finding: Name,
 			})
 		}
 	case fold.StageLost:

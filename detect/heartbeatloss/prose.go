@@ -69,6 +69,8 @@ type telling struct {
 	// lasts says that the gap that is described lasts.
 	lasts bool
 	delay string
+	// why is what kept the program, as the title has it; empty where no program is at fault.
+	why string
 }
 
 func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
@@ -109,6 +111,7 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		f.Severity = model.SeverityInfo
 		f.Causes = append([]string{"the gaps have been as long ever since: the flow has a new period"}, f.Causes...)
 	}
+	d.note(in, &t)
 	return f
 }
 
@@ -261,6 +264,7 @@ func (t *telling) notRead(f *model.Finding) {
 	}
 	f.Causes = append(f.Causes, what)
 	because := t.because(f, "reader")
+	t.why = because
 	f.Title = fmt.Sprintf("%s was read %s late: %s", t.who.name(), t.delay, because)
 	switch {
 	case t.lasts && g.Behind:
@@ -290,6 +294,7 @@ func (t *telling) sentLate(f *model.Finding) {
 	f.Causes = append(f.Causes, fmt.Sprintf("the host sent late: nothing reached the IP layer for %s (normally a packet "+
 		"every %s)", words.Span(g.Length()), words.Span(g.Period)))
 	because := t.because(f, "sender")
+	t.why = because
 	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, because)
 	if g.Lasts {
 		f.Title = fmt.Sprintf("%s %s sent for %s: %s", t.who.name(), words.Tense(t.lasts, "has not been", "was not"),

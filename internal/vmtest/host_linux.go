@@ -48,6 +48,9 @@ type Options struct {
 	// Wire is a stream socket over which the device's frames pass, each after its
 	// length in four bytes, the highest first.
 	Wire *os.File
+	// Clock is what the guest's hardware clock shows when it starts, in UTC as
+	// "2026-03-01T10:00:00"; this host's time when empty.
+	Clock string
 	// Line, when set, is told each line of the guest's console as it comes.
 	Line func(line string)
 	// Timeout bounds the guest's run.
@@ -97,6 +100,9 @@ func Run(t testing.TB, o Options) string {
 		// The first of the extra files is descriptor 3.
 		guest.Args = append(guest.Args, "-netdev", "socket,id=wire,fd=3", "-device", o.Device+",netdev=wire")
 		guest.ExtraFiles = []*os.File{o.Wire}
+	}
+	if o.Clock != "" {
+		guest.Args = append(guest.Args, "-rtc", "base="+o.Clock)
 	}
 	console := &console{line: o.Line}
 	guest.Stdout, guest.Stderr = console, console

@@ -28,6 +28,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define HB_LONGEST_NS (60ULL * 1000 * 1000 * 1000)
 
 #define HB_UNKNOWN ((u32)~0)
+/* How many bytes of the payload tell packets apart. */
+#define HB_HASHED 128
 
 /* Whether the kernel says to programs of control groups which task sends. */
 const volatile bool hb_names_sender;
@@ -99,6 +101,8 @@ struct packet {
 	u32 size;    /* payload */
 	u32 end_seq; /* TCP: sequence number behind its last byte */
 	u32 tid;     /* the thread that sends, 0 unknown */
+	u32 ip_id;   /* identification of IPv4, 0 none */
+	u32 hash;    /* of the first HB_HASHED bytes of the payload */
 	u16 local_port, remote_port; /* host byte order */
 	u8 protocol; /* IPPROTO_* */
 	u8 family;   /* AF_INET or AF_INET6 */
@@ -223,11 +227,27 @@ struct hb_transport {
 	u8 words, flags;
 };
 
+/* A hash of the first bytes of the payload: FNV-1a, eight bytes at a time. */
+static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
+{
+	u64 words[HB_HASHED / 8] = {};
+	u64 hash = 0xcbf29ce484222325ULL ^ size;
+	u32 n = size < HB_HASHED ? size : HB_HASHED;
+
+	asm volatile("" : "+r"(n)); /* as in hb_bit */
+	if (!n || n > HB_HASHED || bpf_skb_load_bytes(skb, offset, words, n))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < HB_HASHED / 8; i++)
+		hash = (hash ^ words[i] ^ (hash >> 29)) * 0x100000001b3ULL;
+	return (u32)(hash >> 32) ^ (u32)hash;
+}
+
 static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 {
 	u32 source[4] = {}, destination[4] = {};
 	struct hb_transport t = {};
-	u32 head, size, length;
+	u32 head, size, length, hash, ip_id = 0;
 	struct packet *p;
 	u8 protocol, family;
 	u16 local, remote;
@@ -243,6 +263,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 		protocol = ip.protocol;
 		family = AF_INET;
 		head = 4 * (ip.words & 15);
+		ip_id = bpf_ntohs(ip.id);
 		source[0] = ip.source;
 		destination[0] = ip.destination;
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
@@ -276,6 +297,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	remote = bpf_ntohs(what == HB_SENT ? t.destination : t.source);
 	if (!hb_followed(protocol, local, remote))
 		return 1;
+	hash = hb_hash(skb, length, size);
 	now = bpf_ktime_get_boot_ns();
 	p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
 	if (!p)
@@ -308,6 +330,8 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	}
 	p->size = size;
 	p->end_seq = bpf_ntohl(t.seq) + size;
+	p->ip_id = ip_id;
+	p->hash = hash;
 	p->local_port = local;
 	p->remote_port = remote;
 	p->protocol = protocol;

@@ -40,6 +40,8 @@ type heartbeatPacket struct {
 	Size       uint32
 	EndSeq     uint32
 	Tid        uint32
+	IpId       uint32
+	Hash       uint32
 	LocalPort  uint16
 	RemotePort uint16
 	Protocol   uint8

@@ -251,6 +251,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		Time: at, CPU: int32(p.Head.Cpu), PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: p.Cookie,
 		Protocol: s.protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort, SizeBytes: uint64(p.Size),
 		LocalAddr: ebpf.Addr(p.Local, p.Family).Unmap().String(), RemoteAddr: remote.String(), Process: s.process,
+		Mark: mark(p),
 	}
 	if p.What == whatSent {
 		v.Direction = model.DirectionTX
@@ -266,6 +267,16 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	}
 	b.AddPacket(v)
 	return nil
+}
+
+// mark is what a packet is recognised by on another host. That of a segment is its place in the stream: a retransmission
+// has another identification of IPv4.
+func mark(p *heartbeatPacket) uint64 {
+	which := p.IpId
+	if p.Protocol == protocolTCP {
+		which = p.EndSeq
+	}
+	return uint64(which)<<32 | uint64(p.Hash)
 }
 
 // read decodes what a program has read.

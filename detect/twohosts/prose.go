@@ -1,0 +1,314 @@
+package twohosts
+
+import (
+	"fmt"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/detect/heartbeatloss"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+// lead is the incident that the finding is about, with its own finding; the others follow from it.
+func (g *group) lead() int {
+	best, most := -1, time.Duration(-1)
+	for i, in := range g.list {
+		own := g.found[i].ID == g.root.id && in.host() == g.root.Recording
+		switch {
+		case own && !in.bySender:
+			return i
+		case !in.bySender && in.gap > most:
+			best, most = i, in.gap
+		}
+	}
+	return max(best, 0)
+}
+
+// host is the one whose finding it is.
+func (in *incident) host() *Recording {
+	if in.bySender {
+		return in.way.from
+	}
+	return in.way.to
+}
+
+// finding writes what is known of the cause.
+func (g *group) finding() model.Finding {
+	n := g.lead()
+	in, own := g.list[n], g.found[n]
+	t := &telling{incident: in, own: own, a: in.way.from.name, b: in.way.to.name}
+	f := model.Finding{
+		Detector: heartbeatloss.Name, Severity: own.Severity, Start: own.Start, End: own.End, Ongoing: own.Ongoing,
+		Subject: own.Subject, Loss: own.Loss,
+	}
+	f.Title = t.title()
+	t.explain(&f)
+	for i, o := range g.list {
+		f.Severity = max(f.Severity, g.found[i].Severity)
+		if i != n {
+			if text := o.follows(in); text != "" {
+				f.Causes = append(f.Causes, text)
+			}
+		}
+	}
+	f.Causes = append(f.Causes, in.clock.text(t.a, t.b)+"; times are those of "+in.host().name)
+	if in.assumed {
+		f.Causes = append(f.Causes, "assumed: the clocks differ by less than "+words.Span(in.within)+", as the identifications "+
+			"of the packets begin anew and again")
+	}
+	if per, ok := in.hosts.drift(); ok {
+		who, than := in.hosts.b.name, in.hosts.a.name
+		f.Causes = append(f.Causes, fmt.Sprintf("the clock of %s %s on that of %s by %s in an hour", who,
+			words.Tense(per > 0, "gains", "loses"), than, words.Span(per.Abs())))
+	}
+	t.evidence(&f)
+	if splits(in.judged.Verdict) {
+		f.Start, f.End = in.judged.Gap.From.Add(in.judged.Gap.Period), min(max(in.judged.Gap.To, f.Start), own.End)
+		f.Ongoing = own.Ongoing && in.lasts
+		if in.gaps > 1 {
+			f.Title += fmt.Sprintf(" (the longest of %s)", words.Plural(in.gaps, "delay"))
+		}
+	}
+	f.ID = fmt.Sprintf("%s/%s>%s/%s/%d/%d", heartbeatloss.Name, t.a, t.b, in.rx.protocol, in.rx.port,
+		int64(f.Start)/int64(time.Second))
+	for i, text := range f.Advice {
+		f.Advice[i] = words.Sentence(text)
+	}
+	return f
+}
+
+// telling is what the sentences of one finding are made of.
+type telling struct {
+	*incident
+	// own is the finding of the single host, a and b are the names of the sender and the receiver.
+	own  model.Finding
+	a, b string
+}
+
+// silence says what the receiver saw.
+func (t *telling) silence() string {
+	return fmt.Sprintf("%s: %s %s nothing for %s", t.flowName(), t.b, words.Tense(t.lasts, "has received", "received"),
+		words.Span(t.gap))
+}
+
+// cause is what kept the sender's program.
+func (t *telling) cause() string {
+	switch {
+	case t.bySender && t.judged.Why != "":
+		return t.judged.Why
+	case t.sender != nil && t.sender.Why != "":
+		return t.sender.Why
+	}
+	return "what kept its program is not known"
+}
+
+func (t *telling) title() string {
+	lost := words.Plural(t.lost, "packet") + " that " + t.a + " sent"
+	were := words.Tense(t.lost == 1, " was", " were")
+	if t.again > 0 {
+		were = fmt.Sprintf(" (%s sent once more)%s", words.Plural(t.again, "was", "were"), were)
+		if t.again == t.lost {
+			were = " (and sent once more)" + words.Tense(t.lost == 1, " was", " were")
+		}
+	}
+	switch t.place {
+	case sentLate:
+		if t.bySender {
+			text := fmt.Sprintf("%s was sent %s late by %s: %s", t.flowName(), words.Span(t.notSent), t.a, t.cause())
+			if t.gap > 0 {
+				text += "; " + t.b + " received nothing for " + words.Span(t.gap)
+			}
+			return text
+		}
+		return fmt.Sprintf("%s, because %s sent nothing: %s", t.silence(), t.a, t.cause())
+	case stopped:
+		return t.silence() + ": " + t.a + " had closed the socket, or its program had ended"
+	case paused:
+		return fmt.Sprintf("%s: %s was paused: its clock stood still for %s", t.silence(), t.a, words.Span(t.onWay))
+	case lostInSender:
+		return t.silence() + ": " + lost + were + " lost in " + t.a + " itself, at its " + t.where
+	case lostInSenderMaybe:
+		return t.silence() + ": " + lost + " did not arrive, and " + t.a + " may have lost them itself, at its " + t.where
+	case lostBetween:
+		return t.silence() + ": " + lost + were + " lost between the hosts"
+	case lostInRing, lostInReceiver:
+		if t.place == lostInReceiver && t.lost == 0 {
+			return t.silence() + ": packets that " + t.a + " sent were lost in " + t.b + " at " + t.where
+		}
+		return t.silence() + ": " + lost + were + " lost in " + t.b + ", at " + t.where
+	case heldBetween:
+		return fmt.Sprintf("%s: the packets were on the way between the hosts for %s longer than usual", t.silence(),
+			words.Span(t.onWay))
+	case slower:
+		return fmt.Sprintf("%s: the way between the hosts became slower by %s", t.silence(), words.Span(t.onWay))
+	case waited, readLate:
+		return t.b + ": " + t.own.Title + "; " + t.a + " had sent it in time"
+	}
+	return t.silence() + ", and which of them is at fault cannot be said: " + t.why
+}
+
+// explain adds causes, rivals and advice.
+func (t *telling) explain(f *model.Finding) {
+	cause := func(format string, args ...any) { f.Causes = append(f.Causes, fmt.Sprintf(format, args...)) }
+	not := func(format string, args ...any) { f.RuledOut = append(f.RuledOut, fmt.Sprintf(format, args...)) }
+	advice := func(text string) { f.Advice = append(f.Advice, text) }
+	period := words.Span(t.judged.Gap.Period)
+	switch t.place {
+	case sentLate, stopped:
+		f.Subject.PID, f.Subject.Process = t.tx.pid, fold.Printable(t.tx.process)
+		cause("sent late: nothing reached the IP layer of %s for %s more than usual (normally a packet every %s)", t.a,
+			words.Span(t.notSent), period)
+		if t.sender != nil {
+			t.adopt(f)
+		} else if t.bySender {
+			f.Causes, f.Advice = append(f.Causes, t.own.Causes...), append(f.Advice, t.own.Advice...)
+		}
+		if t.lost == 0 && t.gap > 0 {
+			not("not the way between the hosts, or %s: no packet of that time is missing", t.b)
+		}
+		if len(f.Advice) == 0 {
+			advice("See what the program on " + t.a + " did then; not when it was stopped on purpose")
+		}
+	case paused:
+		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as much: "+
+			"the clock of %s stood still", t.a)
+		not("not the way between the hosts: packets of the other direction would not be early")
+		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was paused on " +
+			"purpose")
+	case lostInSender, lostInSenderMaybe:
+		cause("the packets had left the program of %s and its IP layer; %s dropped %s on their way out meanwhile", t.a, t.a,
+			words.Plural(t.dropped, "packet"))
+		not("not the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
+		not("not the program on %s: nothing waited to be read", t.b)
+		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; not " +
+			"when the drop is meant, as by a firewall rule")
+	case lostBetween:
+		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach the socket on %s",
+			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, t.b)
+		cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops", t.a)
+		t.sentAsUsual(f)
+		not("not %s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
+		advice("Look at the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full queues, " +
+			"spanning tree, migrations; not when one of the hosts was down")
+	case lostInRing, lostInReceiver:
+		cause("lost in %s: %s dropped at %s meanwhile", t.b, words.Plural(t.dropped, "packet was", "packets were"), t.where)
+		not("not %s: it sent them", t.a)
+		if t.place == lostInRing && t.judged.Place != model.PlaceRing {
+			cause("whose packets they were is not known there; as many as are missing, and more than a ring drops by chance")
+		}
+		f.Advice = append(f.Advice, t.own.Advice...)
+	case heldBetween, slower:
+		cause("on the way: the packet that ended the gap left %s in time and took %s longer than others, of which the time in "+
+			"the queueing discipline and the driver of %s is a part", t.a, words.Span(t.onWay), t.a)
+		if t.place == slower {
+			cause("every packet after it is as late, and those of the other direction are not early: it was no clock")
+		}
+		t.sentAsUsual(f)
+		not("not the program on %s: it read what had arrived", t.b)
+		advice("Look at the queues between " + t.a + " and " + t.b + " (qdisc of the sender first: tc -s qdisc); not when the " +
+			"traffic is shaped on purpose")
+	case waited, readLate:
+		f.Causes = append(f.Causes, t.own.Causes...)
+		f.RuledOut = append(f.RuledOut, t.own.RuledOut...)
+		not("not %s, and not the way: the packet was on it for %s longer than the fastest ones", t.a, words.Span(t.onWay))
+		f.Advice = append(f.Advice, t.own.Advice...)
+	default:
+		cause("%s", t.why)
+		f.Causes = append(f.Causes, t.own.Causes...)
+		f.RuledOut = append(f.RuledOut, t.own.RuledOut...)
+		f.Advice = append(f.Advice, t.own.Advice...)
+	}
+}
+
+// sentAsUsual rules the sender out, or says what part of the gap it has.
+func (t *telling) sentAsUsual(f *model.Finding) {
+	if t.notSent == 0 {
+		f.RuledOut = append(f.RuledOut, "not the program on "+t.a+": it sent as usual")
+		return
+	}
+	f.Causes = append(f.Causes, fmt.Sprintf("a part of it: %s sent nothing for %s more than usual", t.a,
+		words.Span(t.notSent)))
+}
+
+// adopt takes causes and advice of the sender's own finding.
+func (t *telling) adopt(f *model.Finding) {
+	for _, o := range t.way.from.Findings {
+		if o.ID == t.sender.ID {
+			for _, text := range o.Causes {
+				f.Causes = append(f.Causes, t.a+": "+text)
+			}
+			f.Advice = append(f.Advice, o.Advice...)
+			return
+		}
+	}
+}
+
+// evidence adds the numbers of both hosts, and then those of the finding that it replaces.
+func (t *telling) evidence(f *model.Finding) {
+	add := func(name string, value float64, unit string) {
+		f.Evidence = append(f.Evidence, detect.Evidence(name, value, unit))
+	}
+	if t.place != waited && t.place != readLate && t.place != cannotSay {
+		all := float64(t.notSent + t.onWay + t.lostFor)
+		for _, s := range []struct {
+			name string
+			d    time.Duration
+		}{
+			{"not sent by " + t.a, t.notSent},
+			{"sent by " + t.a + " and lost", t.lostFor},
+			{"on the way, beyond the usual", t.onWay},
+		} {
+			if all > 0 && (s.d > 0 || t.place == lostBetween || t.place == sentLate) {
+				add(fmt.Sprintf("%s (%s)", s.name, words.Percent(fold.Ratio(float64(s.d), all))), float64(s.d), "ns")
+			}
+		}
+	}
+	if !t.alike && !t.bySender && t.place != waited && t.place != readLate {
+		add("packets that "+t.a+" sent meanwhile", float64(t.sentMeanwhile), "packets")
+		add("of them, never reached "+t.b, float64(t.lost), "packets")
+	}
+	if t.place == waited || t.place == readLate {
+		add("on the way, beyond the usual", float64(t.onWay), "ns")
+	}
+	switch t.clock.state {
+	case known:
+		add("clock of "+t.b+" ahead of that of "+t.a, float64(t.clock.ahead), "ns")
+		add("error of that: half the smallest round trip", float64(t.clock.err), "ns")
+	case atMost:
+		add("clock of "+t.b+" ahead of that of "+t.a+", at most", float64(t.clock.ahead), "ns")
+	case atLeast:
+		add("clock of "+t.b+" ahead of that of "+t.a+", at least", float64(t.clock.ahead), "ns")
+	}
+	if !t.alike {
+		add("packets of the flow that were recognised on both hosts", float64(t.pairs), "packets")
+	}
+	host := t.incident.host().name
+	for _, e := range t.own.Evidence {
+		if !t.worst {
+			break // its numbers are those of another gap
+		}
+		e.Name = host + ": " + e.Name
+		f.Evidence = append(f.Evidence, e)
+	}
+	if t.sender != nil {
+		for _, o := range t.way.from.Findings {
+			if o.ID == t.sender.ID {
+				for _, e := range o.Evidence {
+					e.Name = t.a + ": " + e.Name
+					f.Evidence = append(f.Evidence, e)
+				}
+			}
+		}
+	}
+}
+
+// follows says what another host, or another flow, saw of the same cause; empty where it is said already.
+func (in *incident) follows(lead *incident) string {
+	a, b := in.way.from.name, in.way.to.name
+	if in.bySender || in.way == lead.way {
+		return ""
+	}
+	return fmt.Sprintf("it follows: %s: %s received nothing for %s, as %s sent nothing", in.flowName(), b, words.Span(in.gap), a)
+}

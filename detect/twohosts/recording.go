@@ -1,0 +1,262 @@
+// Package twohosts joins what recordings of several hosts have of the same
+// followed flows: which packets that one host sent have reached the other, how
+// their clocks differ, and so which of them, or the way between them, is at
+// fault for a late heartbeat.
+//
+// Packets are recognised by their marks (packet.mark) alone, so that addresses
+// may be translated on the way. The clocks are compared by the packets of both
+// directions: none arrives before it was sent.
+package twohosts
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"lostbeat/detect/heartbeatloss"
+	"lostbeat/fold"
+	"lostbeat/model"
+)
+
+// Room is how many packets are kept of all recordings together: 40 bytes each.
+const Room = 2 << 20
+
+// Bounds of what is kept of a recording beside its packets.
+const (
+	maxFlows  = 1024
+	maxLosses = 4096
+	maxDrops  = 16384
+)
+
+// Recording is what one recording has of followed flows.
+type Recording struct {
+	// Host is the host's name, File the recording's, Boot the identity of the boot, empty unknown.
+	Host, File, Boot string
+	// Start and End are those of the stream.
+	Start, End model.Time
+	// Findings are the findings about followed flows, Judged what the detector knows of them.
+	Findings []model.Finding
+	Judged   map[string]heartbeatloss.Judged
+
+	flows []*flow
+	byKey map[fold.BeatKey]*flow
+	// room is how many packets more may be kept, left how many were not.
+	room, left int
+	losses     []span
+	drops      []sendDrop
+	index      int
+	name       string
+	// sent and received are the packets of all flows, by key.
+	sent, received []entry
+}
+
+// flow is what was seen of a flow in one direction.
+type flow struct {
+	key      fold.BeatKey
+	protocol model.Protocol
+	port     uint16
+	pid      int32
+	process  string
+	packets  []packet
+	// marked says that its packets have marks; ended is when its socket was closed, 0 never.
+	marked bool
+	ended  model.Time
+}
+
+// packet is one packet: when it reached the host, or was sent.
+type packet struct {
+	at   model.Time
+	mark uint64
+	size uint32
+}
+
+// span is a time in which events were lost.
+type span struct{ from, to model.Time }
+
+// sendDrop is packets that a host dropped on their way out.
+type sendDrop struct {
+	span
+	port     uint16
+	protocol model.Protocol
+	netns    uint32
+	count    uint64
+	where    string
+}
+
+// entry is the place of a packet that has a key.
+type entry struct {
+	key         uint64
+	flow, index uint32
+}
+
+// New returns a recording of which so many packets may be kept.
+func New(room int) *Recording {
+	return &Recording{byKey: map[fold.BeatKey]*flow{}, room: room}
+}
+
+// Followed reports whether the recording has packets of followed flows.
+func (r *Recording) Followed() bool { return len(r.flows) > 0 }
+
+// Apply takes the events of a batch.
+func (r *Recording) Apply(b *model.Batch) {
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Time > 0 {
+			if r.Start == 0 || e.Time < r.Start {
+				r.Start = e.Time
+			}
+			r.End = max(r.End, e.Time)
+		}
+		switch e.Kind {
+		case model.KindPacket:
+			if v, ok := b.Packet(e); ok && v.Cookie != 0 {
+				r.packet(&v)
+			}
+		case model.KindFlow:
+			if v, ok := b.Flow(e); ok && v.State == model.FlowEnded {
+				r.ended(v.NetnsInode, v.Cookie, v.Time)
+			}
+		case model.KindProcess:
+			if v, ok := b.Process(e); ok && v.State == model.ProcessExited && v.PID == v.TID {
+				for _, f := range r.flows {
+					if f.pid == v.PID && f.ended == 0 {
+						f.ended = v.Time
+					}
+				}
+			}
+		case model.KindLoss:
+			if v, ok := b.Loss(e); ok && v.Origin != model.OriginMemory && len(r.losses) < maxLosses {
+				r.losses = addSpan(r.losses, span{v.Time.Add(-v.Dur), v.Time})
+			}
+		case model.KindDrop:
+			if v, ok := b.Drop(e); ok && v.Flags&model.FlagTransmit != 0 && len(r.drops) < maxDrops {
+				where := v.Place.String()
+				if v.Device != "" {
+					where += " of " + fold.Printable(v.Device)
+				}
+				if v.Reason != "" {
+					where += " (" + fold.Printable(v.Reason) + ")"
+				}
+				r.drops = append(r.drops, sendDrop{
+					span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, uint32(v.NetnsInode), v.Count, where,
+				})
+			}
+		case model.KindMeta:
+			if v, ok := b.Meta(e); ok {
+				switch v.Key {
+				case "host":
+					r.Host = cmp.Or(r.Host, v.Value)
+				case "boot_id":
+					r.Boot = cmp.Or(r.Boot, v.Value)
+				}
+			}
+		}
+	}
+}
+
+func addSpan(list []span, s span) []span {
+	if n := len(list); n > 0 && s.from <= list[n-1].to.Add(time.Second) && s.to >= list[n-1].from {
+		list[n-1].from, list[n-1].to = min(list[n-1].from, s.from), max(list[n-1].to, s.to)
+		return list
+	}
+	return append(list, s)
+}
+
+func (r *Recording) packet(v *model.Packet) {
+	k := fold.BeatKey{
+		FollowKey: fold.FollowKey{Netns: v.NetnsInode, Cookie: v.Cookie}, Remote: v.RemoteAddr, Port: v.RemotePort,
+		Direction: v.Direction,
+	}
+	f := r.byKey[k]
+	if f == nil {
+		if len(r.flows) >= maxFlows {
+			r.left++
+			return
+		}
+		f = &flow{key: k, protocol: v.Protocol, port: v.LocalPort, pid: -1}
+		r.byKey[k] = f
+		r.flows = append(r.flows, f)
+	}
+	if v.PID > 0 {
+		f.pid, f.process = v.PID, cmp.Or(v.Process, f.process)
+	}
+	if r.room == 0 {
+		r.left++
+		return
+	}
+	r.room--
+	p := packet{at: v.Time, mark: v.Mark, size: uint32(v.SizeBytes)}
+	if v.Direction == model.DirectionRX {
+		p.at = v.Time.Add(-v.Dur)
+	}
+	f.marked = f.marked || p.mark != 0
+	n := len(f.packets)
+	f.packets = append(f.packets, p)
+	for ; n > 0 && f.packets[n-1].at > p.at; n-- { // softirqs of several CPUs
+		f.packets[n], f.packets[n-1] = f.packets[n-1], f.packets[n]
+	}
+}
+
+func (r *Recording) ended(netns uint32, cookie uint64, at model.Time) {
+	for _, f := range r.flows {
+		if f.key.Netns == netns && f.key.Cookie == cookie && f.ended == 0 {
+			f.ended = at
+		}
+	}
+}
+
+// lossIn reports whether events were lost within a time, or just before it.
+func (r *Recording) lossIn(from, to model.Time) bool {
+	return slices.ContainsFunc(r.losses, func(s span) bool { return s.to >= from.Add(-time.Second) && s.from <= to })
+}
+
+// dropped returns what the host dropped of what it sent in a time: with the flow's port, and whose is not known.
+func (r *Recording) dropped(f *flow, from, to model.Time) (exact, others uint64, where string) {
+	var most uint64
+	for _, d := range r.drops {
+		if d.to < from || d.from > to {
+			continue
+		}
+		switch {
+		case d.port != 0 && d.port == f.port && d.protocol == f.protocol && (d.netns == 0 || d.netns == f.key.Netns):
+			exact += d.count
+		case d.port == 0:
+			others += d.count
+		default:
+			continue
+		}
+		if d.count > most {
+			most, where = d.count, d.where
+		}
+	}
+	return exact, others, where
+}
+
+// entries returns the packets of one direction, by key; content leaves out what a translator of addresses may change.
+func (r *Recording) entries(d model.Direction, content bool) []entry {
+	var list []entry
+	for i, f := range r.flows {
+		if f.key.Direction != d || !f.marked {
+			continue
+		}
+		list = slices.Grow(list, len(f.packets))
+		for n := range f.packets {
+			list = append(list, entry{f.packets[n].key(f.protocol, content), uint32(i), uint32(n)})
+		}
+	}
+	slices.SortFunc(list, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.flow, b.flow), cmp.Compare(a.index, b.index))
+	})
+	return list
+}
+
+// key mixes what a packet is recognised by.
+func (p *packet) key(protocol model.Protocol, content bool) uint64 {
+	mark := p.mark
+	if content {
+		mark &= 0xffff_ffff
+	}
+	h := (mark ^ uint64(p.size)<<17 ^ uint64(protocol)<<56) * 0x9e37_79b9_7f4a_7c15
+	h ^= h >> 32
+	return h * 0xd6e8_feb8_6659_fd93
+}
