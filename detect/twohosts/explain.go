@@ -1,6 +1,7 @@
 package twohosts
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -34,6 +35,8 @@ const (
 	// heldBetween: they were on the way for long; slower where those after them were as well.
 	heldBetween
 	slower
+	// waitedInRing: they waited in the receiver's ring or backlog for NET_RX.
+	waitedInRing
 	// waited: the receiver's deferred work had them.
 	waited
 	// readLate: the receiver's program did not read them.
@@ -75,6 +78,8 @@ type incident struct {
 	// where is where the sender dropped packets, dropped how many.
 	where   string
 	dropped uint64
+	// wait is how long the receiver's NET_RX waited, where that is why.
+	wait netWait
 	// since and until are the time of the gap by the sender's clock.
 	since, until model.Time
 	// sender is the sender's own finding that explains it, nil for none.
@@ -158,6 +163,12 @@ func (in *incident) decide() {
 	if in.place == lostBetween {
 		in.whichHost(j, b)
 	}
+	for _, r := range []*Recording{w.to, w.from} {
+		if probe := r.blindTo(); in.place == lostBetween && probe != "" {
+			in.no(fmt.Sprintf("%s sent %d packets that never arrived, but what %s drops was not recorded (probe %s)", a, in.lost,
+				r.name, probe))
+		}
+	}
 }
 
 // measureWay measures how much longer than others a packet was on the way.
@@ -220,6 +231,11 @@ func (in *incident) weigh(tx0, tx1, rx0, rx1 int) {
 		in.no("events were lost in the recording of " + w.from.name + " meanwhile")
 	case float64(in.notSent) >= main*all:
 		in.place = sentLate
+		missing := max(in.judged.Gap.PacketsIn(in.notSent), 1)
+		if exact, _, where := w.from.dropped(w.tx, in.since, in.until.Add(time.Second)); 2*exact >= missing {
+			in.place, in.dropped, in.where = lostInSender, exact, where // in front of the end of its IP layer
+			break
+		}
 		if w.tx.ended > 0 && w.tx.ended <= in.until.Add(slack) && in.lasts {
 			in.place = stopped
 		}
@@ -285,6 +301,10 @@ func (in *incident) heldOrShifted(rx1 int) place {
 		return cannotSay
 	}
 	if least-before < in.onWay/2 {
+		if wait := w.to.waitedIn(in.judged.Gap.From, end.Add(time.Second)); 2*wait.wait >= in.onWay {
+			in.wait = wait
+			return waitedInRing
+		}
 		return heldBetween
 	}
 	if n < after || last.Sub(end) < settled {

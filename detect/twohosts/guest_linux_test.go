@@ -390,7 +390,7 @@ func guest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = program.Process.Kill() }()
-	record := exec.Command("/lostbeat", "record", "--probe", "heartbeat,drop,sched", "--heartbeat", "udp:7000",
+	record := exec.Command("/lostbeat", "record", "--probe", "heartbeat,drop,nic,sched", "--heartbeat", "udp:7000",
 		"-o", "/tmp/guest.lostbeat")
 	record.Stdout, record.Stderr = os.Stdout, os.Stdout
 	if err := record.Start(); err != nil {

@@ -170,12 +170,29 @@ func explained(hosts []*between, r *Recording, j *heartbeatloss.Judged) (best *i
 			}
 			in.findSender()
 			in.clock = in.clocks()
-			if best == nil || best.place == cannotSay && (in.place != cannotSay || in.pairs > best.pairs) {
+			if best == nil || in.better(best) {
 				best = in
 			}
 		}
 	}
 	return best
+}
+
+// better says that an incident says more than another one of the same finding. Where a program passes on what it
+// receives, packets of several hosts look the same, and addresses tell which of them sent it.
+func (in *incident) better(o *incident) bool {
+	if in.exact() != o.exact() {
+		return in.exact()
+	}
+	if (in.place == cannotSay) != (o.place == cannotSay) {
+		return in.place != cannotSay
+	}
+	return in.pairs > o.pairs
+}
+
+// exact says that both ends have the same addresses.
+func (w *way) exact() bool {
+	return w.tx.local == w.rx.key.Remote && w.rx.local == w.tx.key.Remote
 }
 
 // knownAlone says that one host can be sure of a verdict.
@@ -239,7 +256,7 @@ func (w *way) explainSent(j *heartbeatloss.Judged) *incident {
 
 // findSender looks for the sender's own finding that explains why it did not send.
 func (in *incident) findSender() {
-	if in.place != sentLate || in.bySender {
+	if in.bySender || in.place != sentLate && (in.place != lostInSender || in.notSent == 0) {
 		return
 	}
 	a := in.way.from

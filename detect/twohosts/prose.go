@@ -128,6 +128,9 @@ func (t *telling) title() string {
 	case paused:
 		return fmt.Sprintf("%s: %s was paused: its clock stood still for %s", t.silence(), t.a, words.Span(t.onWay))
 	case lostInSender:
+		if t.lost == 0 {
+			return t.silence() + ": its packets were lost in " + t.a + " itself, at its " + t.where
+		}
 		return t.silence() + ": " + lost + were + " lost in " + t.a + " itself, at its " + t.where
 	case lostInSenderMaybe:
 		return t.silence() + ": " + lost + " did not arrive, and " + t.a + " may have lost them itself, at its " + t.where
@@ -141,6 +144,9 @@ func (t *telling) title() string {
 	case heldBetween:
 		return fmt.Sprintf("%s: the packets were on the way between the hosts for %s longer than usual", t.silence(),
 			words.Span(t.onWay))
+	case waitedInRing:
+		return fmt.Sprintf("%s: the packets waited in %s for NET_RX on CPU %d, which had no turn for %s", t.silence(), t.b,
+			t.wait.cpu, words.Span(t.wait.wait))
 	case slower:
 		return fmt.Sprintf("%s: the way between the hosts became slower by %s", t.silence(), words.Span(t.onWay))
 	case waited, readLate:
@@ -178,9 +184,11 @@ func (t *telling) explain(f *model.Finding) {
 		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was paused on " +
 			"purpose")
 	case lostInSender, lostInSenderMaybe:
-		cause("the packets had left the program of %s and its IP layer; %s dropped %s on their way out meanwhile", t.a, t.a,
+		cause("the packets had left the program of %s; %s dropped %s on their way out meanwhile", t.a, t.a,
 			words.Plural(t.dropped, "packet"))
-		not("not the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
+		if t.sentMeanwhile > 0 {
+			not("not the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
+		}
 		not("not the program on %s: nothing waited to be read", t.b)
 		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; not " +
 			"when the drop is meant, as by a firewall rule")
@@ -199,9 +207,19 @@ func (t *telling) explain(f *model.Finding) {
 			cause("whose packets they were is not known there; as many as are missing, and more than a ring drops by chance")
 		}
 		f.Advice = append(f.Advice, t.own.Advice...)
+	case waitedInRing:
+		cause("the packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d meanwhile",
+			t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
+		t.sentAsUsual(f)
+		advice("See what had CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own recording names it; " +
+			"not when the interrupt of the card was on another CPU")
 	case heldBetween, slower:
-		cause("on the way: the packet that ended the gap left %s in time and took %s longer than others, of which the time in "+
-			"the queueing discipline and the driver of %s is a part", t.a, words.Span(t.onWay), t.a)
+		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; the time in "+
+			"its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied", t.a,
+			words.Span(t.onWay), t.b)
+		if t.place == heldBetween && t.to.probes["deferred"] {
+			not("not the softirqs of %s: NET_RX had no long wait there", t.b)
+		}
 		if t.place == slower {
 			cause("every packet after it is as late, and those of the other direction are not early: it was no clock")
 		}

@@ -26,6 +26,7 @@ const (
 	maxFlows  = 1024
 	maxLosses = 4096
 	maxDrops  = 16384
+	maxProbes = 64
 )
 
 // Recording is what one recording has of followed flows.
@@ -44,8 +45,12 @@ type Recording struct {
 	room, left int
 	losses     []span
 	drops      []sendDrop
-	index      int
-	name       string
+	// waits are the times in which received packets waited for NET_RX.
+	waits []netWait
+	// probes are those that the stream tells of, and whether any part of each was on.
+	probes map[string]bool
+	index  int
+	name   string
 	// sent and received are the packets of all flows, by key.
 	sent, received []entry
 }
@@ -55,9 +60,11 @@ type flow struct {
 	key      fold.BeatKey
 	protocol model.Protocol
 	port     uint16
-	pid      int32
-	process  string
-	packets  []packet
+	// local is its local address as the last packet had it.
+	local   string
+	pid     int32
+	process string
+	packets []packet
 	// marked says that its packets have marks; ended is when its socket was closed, 0 never.
 	marked bool
 	ended  model.Time
@@ -83,6 +90,16 @@ type sendDrop struct {
 	where    string
 }
 
+// netWait is how long NET_RX waited for its turn on a CPU.
+type netWait struct {
+	span
+	wait time.Duration
+	cpu  int32
+}
+
+// longWait is from where on it is kept.
+const longWait = 20 * time.Millisecond
+
 // entry is the place of a packet that has a key.
 type entry struct {
 	key         uint64
@@ -91,7 +108,7 @@ type entry struct {
 
 // New returns a recording of which so many packets may be kept.
 func New(room int) *Recording {
-	return &Recording{byKey: map[fold.BeatKey]*flow{}, room: room}
+	return &Recording{byKey: map[fold.BeatKey]*flow{}, room: room, probes: map[string]bool{}}
 }
 
 // Followed reports whether the recording has packets of followed flows.
@@ -141,6 +158,14 @@ func (r *Recording) Apply(b *model.Batch) {
 					span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, uint32(v.NetnsInode), v.Count, where,
 				})
 			}
+		case model.KindDeferredHist:
+			if v, ok := b.DeferredHist(e); ok && v.Name == "NET_RX" && v.MaxWait >= longWait && len(r.waits) < maxDrops {
+				r.waits = append(r.waits, netWait{span{v.Time.Add(-v.Dur), v.Time}, v.MaxWait, v.CPU})
+			}
+		case model.KindProbe:
+			if v, ok := b.Probe(e); ok && len(r.probes) < maxProbes {
+				r.probes[v.Name] = r.probes[v.Name] || v.State != model.ProbeOff
+			}
 		case model.KindMeta:
 			if v, ok := b.Meta(e); ok {
 				switch v.Key {
@@ -189,7 +214,7 @@ func (r *Recording) packet(v *model.Packet) {
 	if v.Direction == model.DirectionRX {
 		p.at = v.Time.Add(-v.Dur)
 	}
-	f.marked = f.marked || p.mark != 0
+	f.local, f.marked = v.LocalAddr, f.marked || p.mark != 0
 	n := len(f.packets)
 	f.packets = append(f.packets, p)
 	for ; n > 0 && f.packets[n-1].at > p.at; n-- { // softirqs of several CPUs
@@ -208,6 +233,27 @@ func (r *Recording) ended(netns uint32, cookie uint64, at model.Time) {
 // lossIn reports whether events were lost within a time, or just before it.
 func (r *Recording) lossIn(from, to model.Time) bool {
 	return slices.ContainsFunc(r.losses, func(s span) bool { return s.to >= from.Add(-time.Second) && s.from <= to })
+}
+
+// blindTo returns which probe was not there to see packets that the host drops, empty none. A stream that tells of no probe
+// is taken to have all.
+func (r *Recording) blindTo() string {
+	for _, probe := range []string{"drop", "nic"} {
+		if len(r.probes) > 0 && !r.probes[probe] {
+			return probe
+		}
+	}
+	return ""
+}
+
+// waitedIn returns the longest wait of NET_RX in a time.
+func (r *Recording) waitedIn(from, to model.Time) (longest netWait) {
+	for _, w := range r.waits {
+		if w.to >= from && w.from <= to && w.wait > longest.wait {
+			longest = w
+		}
+	}
+	return longest
 }
 
 // dropped returns what the host dropped of what it sent in a time: with the flow's port, and whose is not known.

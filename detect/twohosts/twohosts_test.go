@@ -392,7 +392,26 @@ func TestVerdicts(t *testing.T) {
 			}
 			return 0
 		}}}, says: []string{"node-b received nothing for 1.6 s: the packets were on the way between the hosts for 1.5 s longer"},
-			rest: []string{"queueing discipline and the driver of node-a is a part"}},
+			rest: []string{"its queueing discipline and driver is a part of it"}},
+		{name: "waited in the receiver's ring", pair: pair{
+			ab: network{extra: func(at time.Duration) time.Duration {
+				if lost.has(at) {
+					return lost.to - at
+				}
+				return 0
+			}},
+			b: host{drops: func(_ *host, clock func(time.Duration) model.Time, b *model.Builder) {
+				b.AddDeferredHist(model.DeferredHist{
+					Time: clock(fault + 1900*ms), Dur: time.Second, CPU: 1, Class: model.ClassSoftirq, Count: 400, Name: "NET_RX",
+					Busy: time.Millisecond, MaxRun: ms, MaxWait: 1400 * ms,
+				})
+			}}}, says: []string{"the packets waited in node-b for NET_RX on CPU 1, which had no turn for 1.4 s"}},
+		{name: "drops of the receiver were not recorded", pair: pair{ab: network{lost: lost.has},
+			b: host{drops: func(_ *host, clock func(time.Duration) model.Time, b *model.Builder) {
+				b.AddProbe(model.Probe{Time: clock(0), Name: "heartbeat", State: model.ProbeOn})
+			}}}, says: []string{"cannot be said: node-a sent 15 packets that never arrived, but what node-b drops was not recorded"}},
+		{name: "lost in the sender's filter", pair: pair{a: host{silent: lost, drops: dropped(fault+900*ms, 15, model.PlaceFilter,
+			true, port)}}, says: []string{"its packets were lost in node-a itself, at its filter of eth0"}},
 		{name: "lost in the receiver's ring", pair: pair{ab: network{lost: lost.has},
 			b: host{drops: dropped(fault+900*ms, 5000, model.PlaceRing, false, 0)}},
 			says: []string{"15 packets that node-a sent were lost in node-b, at the ring of eth0"}},
