@@ -71,7 +71,7 @@ func (g *group) finding() model.Finding {
 			f.Title += fmt.Sprintf(" (the longest of %s)", words.Plural(in.gaps, "delay"))
 		}
 	}
-	f.ID = fmt.Sprintf("%s/%s>%s/%s/%d/%d", heartbeatloss.Name, t.a, t.b, in.rx.protocol, in.rx.port,
+	f.ID = fmt.Sprintf("%s/%s/%s/%s/%d/%d", heartbeatloss.Name, t.a, t.b, in.rx.protocol, in.rx.port,
 		int64(f.Start)/int64(time.Second))
 	for i, text := range f.Advice {
 		f.Advice[i] = words.Sentence(text)
