@@ -11,7 +11,7 @@ const (
 	// takes them at least ten times a second.
 	maxWaiting = 256
 	// requestKinds bounds model.RequestKind.
-	requestKinds = 4
+	requestKinds = 5
 )
 
 // inbox hands requests from any goroutine to the engine's.

@@ -28,6 +28,18 @@ func ReadMapped[T any](m *cebpf.Memory, dst []T) error {
 	return nil
 }
 
+// ClearMapped makes a map that was created with BPF_F_MMAPABLE zero, without a system call.
+func ClearMapped(m *cebpf.Memory) error {
+	var zeros [1 << 16]byte
+	size := int(m.Size())
+	for at := 0; at < size; at += len(zeros) {
+		if _, err := m.WriteAt(zeros[:min(len(zeros), size-at)], int64(at)); err != nil {
+			return fmt.Errorf("clear mapped memory: %w", err)
+		}
+	}
+	return nil
+}
+
 // Record reads a record of the ringbuf as the struct that bpf2go generated for
 // it; ok is false when raw is shorter.
 func Record[T any](raw []byte) (record *T, ok bool) {

@@ -45,8 +45,9 @@ type Heartbeat struct {
 	Peer netip.Addr
 	// Timeout is the silence after which the protocol gives its peer up, 0 as far as it can be found out.
 	Timeout time.Duration
-	// Programs are the names of the programs that may own them, empty any.
-	Programs []string
+	// Auto stands for all flows that are known by their owner and port, and for the search for others: the rest is not
+	// used.
+	Auto bool
 }
 
 // Pool is a range of ports that the user has named: "rpc=udp:5000-5100".

@@ -52,11 +52,14 @@ var requestLimits = [requestKinds]requestLimit{
 	model.RequestSched:   {usual: 10 * time.Second, longest: 30 * time.Second, atOnce: 64, perMinute: 240},
 	model.RequestReading: {usual: answerTime, longest: answerTime, atOnce: 64, perMinute: 240, again: time.Second},
 	model.RequestZoom:    {usual: 10 * time.Second, longest: 30 * time.Second, atOnce: 4, perMinute: 12},
+	model.RequestFollow:  {usual: forGood, longest: forGood, atOnce: 64, perMinute: 64},
 }
 
 const (
 	// answerTime is how long an Answerer may take.
 	answerTime = 5 * time.Second
+	// forGood is longer than any stream.
+	forGood = 100 * 365 * 24 * time.Hour
 	// refusalStands is how long a refusal for the same reason is not written again.
 	refusalStands = time.Minute
 )

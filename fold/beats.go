@@ -3,6 +3,7 @@ package fold
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -236,23 +237,43 @@ func (b *Beat) learn() {
 	}
 }
 
-// limit is the length from which a gap is too long, 0 when that is not known.
+// limit is the length from which a gap is too long, 0 when that is not known. Where the protocol's timeout is known, a
+// part of it is enough, as long as that is no gap that the flow has anyway.
 func (b *Beat) limit(l *Limits) time.Duration {
 	if b.usual == 0 {
 		return 0
 	}
-	return max(time.Duration(cmp.Or(l.LatePeriods, 3))*b.usual, cmp.Or(l.LeastLate, 200*time.Millisecond))
+	late := b.latePeriods(l)
+	if t := b.timeoutPart(l); t > 0 {
+		late = min(late, max(t, time.Duration(spread*float64(b.usual))))
+	}
+	return max(late, cmp.Or(l.LeastLate, 200*time.Millisecond))
+}
+
+func (b *Beat) latePeriods(l *Limits) time.Duration {
+	return time.Duration(cmp.Or(l.LatePeriods, 3)) * b.usual
+}
+
+// timeoutPart is the part of the protocol's timeout that a gap must not reach, 0 where that is not known.
+func (b *Beat) timeoutPart(l *Limits) time.Duration {
+	return time.Duration(math.Ceil(cmp.Or(l.TimeoutShare, 0.4) * float64(b.Socket.Timeout)))
 }
 
 // absentFor is the length from which a gap in which nothing comes is too long: what was not seen to wait anywhere has
 // to be longer than what the network does now and then.
-func (b *Beat) absentFor(l *Limits) time.Duration { return max(b.limit(l), 2*b.longest) }
+func (b *Beat) absentFor(l *Limits) time.Duration {
+	least := 2 * b.longest
+	if t := b.timeoutPart(l); t > 0 {
+		least = min(least, max(t, time.Duration(spread*float64(b.longest))))
+	}
+	return max(b.limit(l), least)
+}
 
 // silentFor is how long nothing must have come for a gap that lasts to be a loss rather than a new period.
 func (b *Beat) silentFor(l *Limits) time.Duration {
 	d := max(time.Duration(cmp.Or(l.SilentPeriods, 5))*b.usual, cmp.Or(l.LeastSilent, time.Second))
-	if t := b.Socket.Timeout; t > 0 {
-		d = min(d, t)
+	if t := b.Socket.Timeout; t > 0 { // while there is time to act
+		d = min(d, t, max(b.timeoutPart(l), b.latePeriods(l)))
 	}
 	return max(d, b.absentFor(l))
 }
@@ -638,6 +659,9 @@ func (s *Followed) readBy(pid, tid int32) {
 }
 
 func (w *Fold) applyFlow(v *model.Flow) {
+	if w.applyProposal(v) {
+		return
+	}
 	s := w.followed(FollowKey{v.NetnsInode, v.Cookie}, v.Time)
 	if s == nil {
 		return

@@ -35,6 +35,8 @@ type Fold struct {
 	flows   map[flowKey]*Flow
 	follows map[FollowKey]*Followed
 	beats   map[BeatKey]*Beat
+	// offers are sockets that look like heartbeats and are not followed.
+	offers map[FollowKey]model.Flow
 	// The lists of SortedCPUs and its like, nil when they have changed.
 	sortedCPUs    []*CPU
 	sortedDevices []*Device
@@ -95,6 +97,7 @@ func New(o Options) *Fold {
 		flows:    make(map[flowKey]*Flow),
 		follows:  make(map[FollowKey]*Followed),
 		beats:    make(map[BeatKey]*Beat),
+		offers:   make(map[FollowKey]model.Flow),
 		Ports:    newPortFacts(r.Budget),
 		Tables:   newTables(r.Budget),
 		drops:    make(map[DropKey]*Drop),
@@ -121,6 +124,7 @@ func (w *Fold) resetState() {
 	w.Ports = newPortFacts(w.room.Budget)
 	w.Tables = newTables(w.room.Budget)
 	w.follows, w.beats, w.sortedBeats = make(map[FollowKey]*Followed), make(map[BeatKey]*Beat), nil
+	w.offers = make(map[FollowKey]model.Flow)
 }
 
 // BeginTick sums the window that ends at now.

@@ -20,6 +20,8 @@ type Limits struct {
 	// LatePeriods and LeastLate say when a gap of a followed flow is too long: after so many periods, and that long.
 	LatePeriods uint64
 	LeastLate   time.Duration
+	// TimeoutShare is the share of the protocol's timeout, where that is known, from which fewer periods are enough.
+	TimeoutShare float64
 	// SilentPeriods and LeastSilent say the same of a gap that lasts and in which nothing comes.
 	SilentPeriods uint64
 	LeastSilent   time.Duration

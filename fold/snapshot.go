@@ -48,10 +48,12 @@ type Snapshot struct {
 	RefusedBy []RefusedTotal
 	Flows     []FlowTotal
 	// Beats are the followed flows, by owner and port.
-	Beats    []BeatTotal
-	RPC      []RPCTotal
-	Counters []CounterTotal
-	Audits   []model.PortAudit
+	Beats []BeatTotal
+	// Proposals are flows that look like heartbeats and are not followed, by port.
+	Proposals []model.Flow
+	RPC       []RPCTotal
+	Counters  []CounterTotal
+	Audits    []model.PortAudit
 
 	versions [][]*model.Finding // of each of Findings, oldest first
 

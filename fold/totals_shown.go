@@ -32,6 +32,7 @@ type shownTables struct {
 	refused  []RefusedTotal
 	flows    []FlowTotal
 	beats    []BeatTotal
+	proposed []model.Flow
 	rpc      []RPCTotal
 	counters []CounterTotal
 	devices  []model.DeviceEvent
@@ -59,6 +60,9 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 			table.copy()
 		}
 	}
+	if t.changed&totalBeats != 0 {
+		t.shown.proposed = f.proposed()
+	}
 	if t.changed&totalBeats != 0 || len(f.beats) > 0 { // a gap grows while nothing comes
 		t.shown.beats = f.beatTotals(s.Now)
 	}
@@ -67,6 +71,7 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	s.SelfCPU, s.SelfRSS, s.SelfSeen = t.selfCPU, t.selfRSS, t.selfSeen
 	s.Losses, s.Work, s.Drops, s.RefusedBy = t.shown.losses, t.shown.work, t.shown.drops, t.shown.refused
 	s.Flows, s.RPC, s.Counters = t.shown.flows, t.shown.rpc, t.shown.counters
+	s.Proposals = t.shown.proposed
 	s.DeviceEvents, s.Audits, s.Beats = t.shown.devices, t.shown.audits, t.shown.beats
 }
 

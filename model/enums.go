@@ -319,9 +319,11 @@ const (
 	FlowReads
 	// FlowEnded is a socket that is gone.
 	FlowEnded
+	// FlowProposed is one that is not followed: it looks like a heartbeat, and somebody may want to follow it.
+	FlowProposed
 )
 
 // FlowStateEnum names the states of followed flows.
-var FlowStateEnum = Enum{"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended"}}
+var FlowStateEnum = Enum{"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended", "proposed"}}
 
 func (v FlowState) String() string { return FlowStateEnum.Name(uint64(v)) }

@@ -16,10 +16,12 @@ const (
 	RequestReading
 	// RequestZoom attaches the hooks for each packet of the flow that Request.Name names.
 	RequestZoom
+	// RequestFollow follows the flow that Request.Name names as --heartbeat does, until the source ends.
+	RequestFollow
 )
 
 // RequestKindEnum names the kinds of requests.
-var RequestKindEnum = Enum{"RequestKind", []string{"stacks", "sched", "reading", "zoom"}}
+var RequestKindEnum = Enum{"RequestKind", []string{"stacks", "sched", "reading", "zoom", "follow"}}
 
 func (v RequestKind) String() string { return RequestKindEnum.Name(uint64(v)) }
 

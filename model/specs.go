@@ -1118,8 +1118,8 @@ var Specs = []Spec{
 		Name:  "flow",
 		View:  "Flow",
 		Since: 2,
-		Doc: "a socket whose packets are followed (Linux): when it is found, when something of it changes, and every 10 " +
-			"s.",
+		Doc: "a socket whose packets are followed, or that looks like a heartbeat and is proposed (Linux): when it is " +
+			"found, when something of it changes, and every 10 s.",
 		Task:     true,
 		Netns:    true,
 		Resource: fieldCookie,
@@ -1133,12 +1133,17 @@ var Specs = []Spec{
 			},
 			{
 				Name: "state", Unit: UnitEnum, Enum: &FlowStateEnum,
-				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more",
+				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, " +
+					"proposed is not followed",
+			},
+			{
+				Name: "period_ns", Unit: UnitNanoseconds,
+				Doc: "time between two heartbeats: as configured, or for a proposed one as it was measured; 0 unknown",
 			},
 		},
 		Strings: []Field{
 			fieldLocal, fieldRemote, fieldProcess,
-			{Name: "known_as", Doc: "the protocol that the flow is known for, empty unknown"},
+			{Name: "known_as", Doc: "the protocol that the flow is known for, or whose port a proposed one uses; empty unknown"},
 		},
 	},
 	{

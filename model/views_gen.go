@@ -2991,7 +2991,7 @@ func (b *Builder) AddPacketRead(v PacketRead) {
 	e.Str[2] = b.Intern(v.Process)
 }
 
-// Flow is the typed view of kind "flow": a socket whose packets are followed (Linux): when it is found, when something of it changes, and every 10 s.
+// Flow is the typed view of kind "flow": a socket whose packets are followed, or that looks like a heartbeat and is proposed (Linux): when it is found, when something of it changes, and every 10 s.
 type Flow struct {
 	// Time: when it was complete.
 	Time Time
@@ -3013,15 +3013,17 @@ type Flow struct {
 	RemotePort uint16
 	// Timeout: silence after which the protocol gives its peer up, 0 unknown.
 	Timeout time.Duration
-	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more.
+	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, proposed is not followed.
 	State FlowState
+	// Period: time between two heartbeats: as configured, or for a proposed one as it was measured; 0 unknown.
+	Period time.Duration
 	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
 	LocalAddr string
 	// RemoteAddr: remote IP address in text, empty when there is none.
 	RemoteAddr string
 	// Process: process name, empty unknown.
 	Process string
-	// KnownAs: the protocol that the flow is known for, empty unknown.
+	// KnownAs: the protocol that the flow is known for, or whose port a proposed one uses; empty unknown.
 	KnownAs string
 }
 
@@ -3042,6 +3044,7 @@ func (b *Batch) Flow(e *Event) (v Flow, ok bool) {
 		RemotePort: uint16(e.Args[2]),
 		Timeout:    time.Duration(e.Args[3]),
 		State:      FlowState(e.Args[4]),
+		Period:     time.Duration(e.Args[5]),
 		LocalAddr:  b.String(e.Str[0]),
 		RemoteAddr: b.String(e.Str[1]),
 		Process:    b.String(e.Str[2]),
@@ -3063,6 +3066,7 @@ func (b *Builder) AddFlow(v Flow) {
 	e.Args[2] = uint64(v.RemotePort)
 	e.Args[3] = uint64(v.Timeout)
 	e.Args[4] = uint64(v.State)
+	e.Args[5] = uint64(v.Period)
 	e.Str[0] = b.Intern(v.LocalAddr)
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)

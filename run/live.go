@@ -8,7 +8,10 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/fold"
+	"lostbeat/internal/plain"
+	"lostbeat/model"
 	"lostbeat/pipeline"
+	"lostbeat/probes/heartbeat"
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/tui"
@@ -41,6 +44,15 @@ func (l Live) Run(ctx context.Context) error {
 	}
 	opts := l.UI
 	opts.State, opts.Live, opts.Record = state, true, flight.Save
+	if r, ok := l.Source.(source.Requester); ok {
+		opts.Follow = func(flow string) error {
+			if _, err := heartbeat.ParseFlow(flow); err != nil {
+				return fmt.Errorf("%q: %w", plain.Text(flow), err)
+			}
+			r.Request(model.Request{Kind: model.RequestFollow, CPU: -1, PID: -1, TID: -1, Name: flow})
+			return nil
+		}
+	}
 	opts.RecordPath = time.Now().UTC().Format("lostbeat-20060102-150405.lostbeat")
 
 	ctx, all := begin(ctx)

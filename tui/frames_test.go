@@ -261,6 +261,8 @@ func TestHeartbeatFrames(t *testing.T) {
 	b.AddMeta(model.Meta{Time: s.Snapshot().Now.Add(3 * time.Second), Key: "x", Value: "y"})
 	lasting.Apply(b.Take())
 	lasting.Publish()
+	proposed := loaded(tuitest.Options{Seconds: 30, Proposed: true})
+	both := loaded(tuitest.Options{Seconds: 60, Gap: 45, Proposed: true})
 	for _, tt := range []struct {
 		name, keys string
 		state      *fold.History
@@ -274,6 +276,11 @@ func TestHeartbeatFrames(t *testing.T) {
 		{"beat-healthy-100x40", "5 j j j enter", s, 100, 40},
 		{"beat-reads-100x40", "5 j j enter", s, 100, 40},
 		{"beat-lasting-80x24", "5 enter", lasting, 80, 24},
+		{"beats-overview-80x24", "1", lasting, 80, 24},
+		{"beats-overview-120x40", "1", s, 120, 40},
+		{"beats-20x5", "5", s, 20, 5},
+		{"proposals-80x24", "5", proposed, 80, 24},
+		{"proposals-120x40", "5", both, 120, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := screen(tt.state, tt.w, tt.h)

@@ -77,6 +77,20 @@ func bindings() []binding {
 			on:   []string{"Deferred"},
 			run:  (*ui).nextMetric,
 		},
+		{
+			keys: []string{"f"},
+			help: "follow the proposed flow",
+			on:   []string{heartbeatsName},
+			when: func(u *ui) bool { return u.opt.Follow != nil && u.proposed() != nil },
+			run:  (*ui).followProposed,
+		},
+		{
+			keys: []string{"F"},
+			help: "follow another flow",
+			on:   []string{heartbeatsName},
+			when: func(u *ui) bool { return u.opt.Follow != nil },
+			run:  (*ui).askFlow,
+		},
 		{keys: []string{"space"}, show: "Space", help: "pause, go on", run: (*ui).pause},
 		{keys: []string{"left", "right"}, show: "← →", help: "a second back, forward", run: (*ui).step},
 		{

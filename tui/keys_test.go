@@ -428,3 +428,42 @@ func TestMouse(t *testing.T) {
 	m.Update(tea.MouseWheelMsg{Button: tea.MouseWheelDown})
 	shows(t, m, "▸ephemeral tcp")
 }
+
+// f follows the proposed flow that is selected, F one that is named; neither is there without a host.
+func TestFollow(t *testing.T) {
+	s := loaded(tuitest.Options{Seconds: 30, Proposed: true})
+	for _, tt := range []struct{ name, keys, followed, want string }{
+		{"the first one", "5 f", "udp:7000", "following udp:7000"},
+		{"the next one", "5 j f", "tcp:5000", "following tcp:5000"},
+		{"by Enter", "5 j enter", "tcp:5000", "following tcp:5000"},
+		{"of those that the filter leaves", "5 / m y a p p enter f", "udp:7000", "following udp:7000"},
+		{"a name", "5 F e t c d enter", "etcd", "following etcd"},
+		{"no name", "5 F enter", "", "looks like a heartbeat"},
+		{"what names none", "5 F x enter", "x", "it names no flow"},
+		{"on another page", "4 f", "", "ports"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			followed := ""
+			m := screen(s, 100, 30, func(o *Options) {
+				o.Follow = func(flow string) error {
+					followed = flow
+					if flow == "x" {
+						return errors.New("it names no flow")
+					}
+					return nil
+				}
+			})
+			m.View()
+			press(m, strings.Fields(tt.keys)...)
+			shows(t, m, tt.want)
+			if followed != tt.followed {
+				t.Errorf("followed %q", followed)
+			}
+		})
+	}
+	m := screen(s, 100, 30)
+	m.View()
+	press(m, "5", "f", "F", "enter")
+	shows(t, m, "looks like a heartbeat")
+	hides(t, m, "follow it")
+}

@@ -42,6 +42,8 @@ type Options struct {
 	Source string
 	// Live says that the stream is the present of this host.
 	Live bool
+	// Follow makes the host that is traced follow a flow, named as --heartbeat does; nil where there is none.
+	Follow func(flow string) error
 	// Record writes the recording so far to a file; nil when there is nothing to write.
 	Record func(path string) error
 	// RecordPath is the file name that is offered, empty for none.

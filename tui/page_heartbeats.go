@@ -17,16 +17,21 @@ func (u *ui) heartbeatBands(v *view) []band {
 	if len(v.snap.Beats) > 0 {
 		bands = append(bands, band{u.beatGrid(v)})
 	}
+	if len(v.snap.Proposals) > 0 {
+		bands = append(bands, band{u.proposalGrid(v)})
+	}
 	if len(v.snap.Flows) > 0 {
 		bands = append(bands, band{u.flowGrid(v)})
 	}
 	if len(bands) == 0 {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
-			out := []string{newLine(u.theme, w).space(1).put(heading, "the way of single packets is not measured here").String()}
-			text := "No packet events are part of this stream, so gaps between heartbeats and the stages from the device to " +
-				"the program cannot be shown: --heartbeat udp:5405 follows a flow on a live Linux host. What follows is the " +
-				"last stage, which is measured: whether programs read their queues in time, and how long watched tasks waited " +
-				"for a CPU."
+			out := []string{newLine(u.theme, w).space(1).put(heading, "no flow is followed").String()}
+			how := "On a live Linux host --heartbeat udp:5405 follows one, and --heartbeat auto finds them"
+			if u.opt.Follow != nil {
+				how = "F follows one (udp:5405, corosync), or finds them (auto)"
+			}
+			text := how + ": their gaps, and where the time went. Below is what is measured without: whether programs read " +
+				"their queues in time, and how long watched tasks waited."
 			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
 			}

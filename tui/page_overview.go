@@ -543,6 +543,9 @@ func (u *ui) checks(v *view) []check {
 			)
 		}
 	}
+	if short, long, bad, ok := v.beatCheck(); ok {
+		add("heartbeats", []string{"heartbeat"}, true, bad, short, long)
+	}
 	fullest := -1 // of the pools
 	for i := range v.frame.Pools {
 		if p := v.frame.Pools[i].Value; p.Size > 0 &&
@@ -645,9 +648,22 @@ func (u *ui) overviewBands(v *view) []band {
 		{pools, right},
 		{u.holderGrid(v, "overview.holders"), u.deviceGrid(v, "overview.devices")},
 	}
-	if len(v.findings) > 0 && v.active(v.findings[0]) && ofPorts(v.findings[0]) {
-		bands[0], bands[1] = bands[1], bands[0]
+	if len(v.snap.Beats) > 0 {
+		bands = slices.Insert(bands, 1, band{u.overviewBeats(v)})
 	}
+	first := 0
+	if slices.ContainsFunc(v.snap.Beats, func(b fold.BeatTotal) bool { return b.Open.ID != 0 }) {
+		first = 1
+	}
+	if len(v.findings) > 0 && v.active(v.findings[0]) {
+		switch f := v.findings[0]; {
+		case ofPorts(f):
+			first = len(bands) - 2
+		case f.Detector == "heartbeat-loss" && len(v.snap.Beats) > 0:
+			first = 1
+		}
+	}
+	bands[0], bands[first] = bands[first], bands[0]
 	return bands
 }
 

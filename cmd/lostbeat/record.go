@@ -14,6 +14,7 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/record"
 	"lostbeat/run"
+	"lostbeat/sink/findings"
 	"lostbeat/sink/recording"
 	"lostbeat/sink/tally"
 
@@ -90,6 +91,9 @@ disk was full or did not take everything: the last line says how much is missing
 				say(fmt.Sprintf("the recording has reached --max-size %s: stopped", maxSize.String()))
 			}
 			fmt.Fprintln(errs, summary(done, counts, flight > 0))
+			for _, f := range counts.Proposed() {
+				say(findings.Proposal(&f))
+			}
 			if done.Deleted > 0 {
 				say(deleted(done, totalCap.String()))
 			}

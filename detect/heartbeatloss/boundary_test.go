@@ -44,6 +44,18 @@ func TestBoundaries(t *testing.T) {
 		},
 		{Setting: "heartbeat.least_late", At: 500 * ms, Says: silent, Stream: gapped(500 * ms)},
 		{
+			// Two periods of the four that it takes otherwise.
+			Setting: "heartbeat.timeout_share", At: 0.5, Says: "50 % of the token timeout",
+			With: map[string]string{"heartbeat.late_periods": "4"},
+			Stream: func() *model.Batch {
+				return detecttest.Flowing(40, nil, detecttest.Heartbeat{
+					Period: 200 * ms, Timeout: time.Second, KnownAs: "corosync",
+					Stack: func(time.Duration) time.Duration { return 0 },
+					Held:  []detecttest.Held{{From: 12 * time.Second, To: 12*time.Second + 300*ms, State: model.SchedDisk}},
+				})
+			},
+		},
+		{
 			Setting: "heartbeat.silent_periods", At: 8, Says: "has received nothing", Stream: ended(820 * ms),
 			With: map[string]string{"heartbeat.least_silent": "1ms"},
 		},

@@ -75,7 +75,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 }
 
 func limits(s Settings, l *fold.Limits) {
-	l.LatePeriods, l.LeastLate = s.LatePeriods, s.LeastLate.Std()
+	l.LatePeriods, l.LeastLate, l.TimeoutShare = s.LatePeriods, s.LeastLate.Std(), s.TimeoutShare
 	l.SilentPeriods, l.LeastSilent = s.SilentPeriods, s.LeastSilent.Std()
 }
 

@@ -1,6 +1,7 @@
 package heartbeatloss
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -62,6 +63,23 @@ func (o *flowWords) name() string {
 	return o.local() + " of " + words.Task(o.process, o.pid) + text
 }
 
+// timeoutNames are the names of the timeouts in the protocols' own manuals.
+var timeoutNames = map[string]string{
+	"corosync":   "token timeout",
+	"keepalived": "master down interval",
+	"etcd":       "election timeout",
+	"zookeeper":  "syncLimit",
+	"rabbitmq":   "net_ticktime",
+	"consul":     "suspicion timeout",
+	"serf":       "suspicion timeout",
+	"nomad":      "suspicion timeout",
+	"bfd":        "detection time",
+	"ceph":       "osd_heartbeat_grace",
+	"oracle-css": "misscount",
+}
+
+func timeoutName(known string) string { return cmp.Or(timeoutNames[known], "timeout") }
+
 // telling is what the sentences of one finding are made of.
 type telling struct {
 	*lateFlow
@@ -101,8 +119,15 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 	default:
 		t.unknown(&f)
 	}
+	var beside []string
 	if data.gaps > 1 {
-		f.Title += fmt.Sprintf(" (the longest of %s)", words.Plural(data.gaps, "delay"))
+		beside = append(beside, "the longest of "+words.Plural(data.gaps, "delay"))
+	}
+	if share := fold.Ratio(float64(g.Length()), float64(data.who.timeout)); share > 0 {
+		beside = append(beside, fmt.Sprintf("%s of the %s", words.Percent(share), timeoutName(data.who.knownAs)))
+	}
+	if len(beside) > 0 {
+		f.Title += " (" + strings.Join(beside, ", ") + ")"
 	}
 	if data.who.timeout > 0 && g.Length() >= data.who.timeout && f.Severity != model.SeverityInfo {
 		f.Severity = model.SeverityCritical

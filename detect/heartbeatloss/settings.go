@@ -6,6 +6,7 @@ import "lostbeat/detect"
 type Settings struct {
 	LatePeriods   uint64          `toml:"late_periods"`
 	LeastLate     detect.Duration `toml:"least_late"`
+	TimeoutShare  float64         `toml:"timeout_share"`
 	SilentPeriods uint64          `toml:"silent_periods"`
 	LeastSilent   detect.Duration `toml:"least_silent"`
 	LostShare     float64         `toml:"lost_share"`
@@ -29,6 +30,15 @@ func (s *Settings) Fields() []detect.Field {
 			Doc:     "and the least length of such a gap",
 			Reason:  "below the shortest timeouts in use; a busy host is late by tens of milliseconds now and then",
 			Value:   &s.LeastLate,
+		},
+		{
+			Key:     "timeout_share",
+			Default: "0.4",
+			Doc: "share of the protocol's timeout, where that is known, from which a gap of fewer usual gaps is too long " +
+				"as well",
+			Reason: "WSFC notes two fifths of the heartbeats that it allows to be missed, Oracle CSS half of its timeout: early " +
+				"enough to act",
+			Value: &s.TimeoutShare,
 		},
 		{
 			Key:     "silent_periods",

@@ -13,38 +13,19 @@ import (
 	"lostbeat/model"
 )
 
-// known are the protocols of heartbeats that have a name here, with the port
-// that they use unless told otherwise, and the names of the programs that speak
-// them. A port alone proves nothing, so "auto" follows one only where its owner
-// is among them.
-var known = []struct {
-	name     string
-	flow     ebpf.Heartbeat
-	programs []string
-}{
-	{"corosync", ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 5405}, []string{"corosync"}},
-	{"keepalived", ebpf.Heartbeat{Protocol: model.ProtocolOther}, []string{"keepalived"}},
-	{"etcd", ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 2380}, []string{"etcd"}},
-	{"consul", ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 8301}, []string{"consul"}},
-	{"serf", ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 7946}, []string{"serf", "dockerd"}},
-	{"heartbeat", ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 694}, []string{"heartbeat"}},
-	{"zookeeper", ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 2888}, []string{"java"}},
-	{"rabbitmq", ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 25672}, []string{"beam.smp"}},
-	{"bfd", ebpf.Heartbeat{Protocol: model.ProtocolUDP, Port: 3784}, []string{"bfdd", "bird"}},
-	{"redis", ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 16379}, []string{"redis-server"}},
-	{"galera", ebpf.Heartbeat{Protocol: model.ProtocolTCP, Port: 4567}, []string{"mariadbd", "mysqld"}},
-}
-
-// Auto names the flows whose owner and port are those of a known protocol.
+// Auto names the flows that are found: those whose owner and port are those of a known protocol are followed, others are
+// proposed.
 const Auto = "auto"
 
 // Names lists the protocols that a flow may be named by.
 func Names() []string {
-	names := make([]string, 0, len(known)+1)
+	var names []string
 	for i := range known {
-		names = append(names, known[i].name)
+		if (known[i].low != 0 || known[i].protocol == vrrp) && !slices.Contains(names, known[i].name) {
+			names = append(names, known[i].name)
+		}
 	}
-	return append(names, "vrrp")
+	return names
 }
 
 // ErrFlow is the error of a text that names no flow.
@@ -75,21 +56,16 @@ func ParseFlow(text string) ([]ebpf.Heartbeat, error) {
 
 func parseFlow(text string) ([]ebpf.Heartbeat, error) {
 	if text == Auto {
-		var all []ebpf.Heartbeat
-		for i := range known {
-			f := known[i].flow
-			f.Programs = known[i].programs
-			all = append(all, f)
-		}
-		return all, nil
+		return []ebpf.Heartbeat{{Auto: true}}, nil
 	}
-	if text == "vrrp" {
-		return []ebpf.Heartbeat{{Protocol: model.ProtocolOther}}, nil
-	}
+	var named []ebpf.Heartbeat
 	for i := range known {
 		if known[i].name == text {
-			return []ebpf.Heartbeat{known[i].flow}, nil
+			named = append(named, known[i].flows()...)
 		}
+	}
+	if len(named) > 0 {
+		return named, nil
 	}
 	protocol, address, ok := strings.Cut(text, ":")
 	if !ok {
@@ -119,16 +95,4 @@ func parseFlow(text string) ([]ebpf.Heartbeat, error) {
 	}
 	f.Port = uint16(n)
 	return []ebpf.Heartbeat{f}, nil
-}
-
-// knownAs names the protocol of a socket by its owner and one of its ports, "" unknown.
-func knownAs(protocol model.Protocol, local, remote uint16, program string) string {
-	for i := range known {
-		k := &known[i]
-		if k.flow.Protocol == protocol && slices.Contains(k.programs, program) &&
-			(k.flow.Port == local || k.flow.Port == remote) {
-			return k.name
-		}
-	}
-	return ""
 }

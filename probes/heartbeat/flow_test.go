@@ -23,7 +23,7 @@ func TestParseFlow(t *testing.T) {
 		"tcp:10.0.0.2:2380": {peer},
 		"udp:[fe80::1]:7":   {peer6},
 		"vrrp":              {{Protocol: model.ProtocolOther}},
-		"corosync":          {udp(5405)},
+		"heartbeat":         {udp(694)},
 	} {
 		got, err := ParseFlow(text)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -38,30 +38,12 @@ func TestParseFlow(t *testing.T) {
 		}
 	}
 	all, err := ParseFlow(Auto)
-	if err != nil || len(all) != len(known) {
-		t.Errorf("auto: %d flows, %v", len(all), err)
+	if err != nil || len(all) != 1 || !all[0].Auto {
+		t.Errorf("auto: %+v, %v", all, err)
 	}
-	for _, f := range all {
-		if len(f.Programs) == 0 {
-			t.Errorf("%+v would be followed whoever owns it", f)
-		}
-	}
-}
-
-func TestKnownAs(t *testing.T) {
-	for _, c := range []struct {
-		protocol      model.Protocol
-		local, remote uint16
-		program, want string
-	}{
-		{model.ProtocolUDP, 5405, 0, "corosync", "corosync"},
-		{model.ProtocolUDP, 5405, 0, "nc", ""},
-		{model.ProtocolTCP, 41234, 2380, "etcd", "etcd"},
-		{model.ProtocolUDP, 2380, 0, "etcd", ""},
-		{model.ProtocolOther, 0, 0, "keepalived", "keepalived"},
-	} {
-		if got := knownAs(c.protocol, c.local, c.remote, c.program); got != c.want {
-			t.Errorf("%+v: %q", c, got)
+	for _, name := range Names() {
+		if flows, err := ParseFlow(name); err != nil || len(flows) == 0 {
+			t.Errorf("%s: %+v, %v", name, flows, err)
 		}
 	}
 }

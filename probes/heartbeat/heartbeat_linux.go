@@ -56,6 +56,10 @@ type attached struct {
 	env    *ebpf.Env
 	loader *ebpf.Loader
 	status map[string]model.Probe
+	// flows are those that are followed; auto says that others are looked for.
+	flows []ebpf.Heartbeat
+	auto  bool
+	search
 
 	// stamps is a socket that makes the kernel stamp received packets, -1 none; unstamped says what its stamps do not
 	// show, empty nothing.
@@ -76,9 +80,14 @@ type attached struct {
 // Attach implements ebpf.Probe.
 func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a := &attached{
-		env: env, stamps: -1, sockets: make(map[uint64]*socket), status: make(map[string]model.Probe),
+		env: env, stamps: -1, sockets: make(map[uint64]*socket), status: make(map[string]model.Probe), search: newSearch(),
 	}
-	if len(env.Options.Heartbeats) == 0 {
+	env.Handle(model.KindPacket, a.packet)
+	env.Handle(model.KindPacketRead, a.read)
+	for _, f := range env.Options.Heartbeats {
+		a.want(f)
+	}
+	if len(a.flows) == 0 && !a.auto {
 		a.status[partFlows] = model.Probe{
 			Name: name, Part: partFlows, State: model.ProbeOn,
 			Reason: "no flow was named",
@@ -89,6 +98,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if err := a.start(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
+	a.startSearch()
 	return a, nil
 }
 
@@ -121,8 +131,6 @@ func (a *attached) start() error {
 		a.unstamped = "the time that packets spend in the backlog of a CPU is not part of their time in the host: " +
 			"net.core.netdev_tstamp_prequeue is 0"
 	}
-	a.env.Handle(model.KindPacket, a.packet)
-	a.env.Handle(model.KindPacketRead, a.read)
 	return a.listSockets()
 }
 
@@ -135,7 +143,7 @@ func (a *attached) load(canRead bool) error {
 	if err != nil {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
-	udp, tcp, vrrp := ports(a.env.Options.Heartbeats)
+	udp, tcp, vrrp := ports(a.flows, a.auto)
 	for variable, value := range map[string]any{
 		heartbeatVarHbUdpPorts: udp, heartbeatVarHbTcpPorts: tcp, heartbeatVarHbVrrp: vrrp,
 		heartbeatVarHbNamesSender: features.HaveProgramHelper(cebpf.CGroupSKB, asm.FnGetCurrentPidTgid) == nil,
@@ -156,8 +164,13 @@ func (a *attached) load(canRead bool) error {
 	return nil
 }
 
-// ports returns the bitmaps of the ports that are followed.
-func ports(flows []ebpf.Heartbeat) (udp, tcp [8192]uint8, vrrp uint8) {
+// ports returns the bitmaps of the ports that are followed, or are to be looked at.
+func ports(flows []ebpf.Heartbeat, auto bool) (udp, tcp [8192]uint8, vrrp uint8) {
+	if auto {
+		for i := range known {
+			flows = append(slices.Clip(flows), known[i].flows()...)
+		}
+	}
 	for _, f := range flows {
 		switch f.Protocol {
 		case model.ProtocolUDP:
@@ -202,7 +215,7 @@ func stampedLate() bool {
 // Status implements ebpf.Attached.
 func (a *attached) Status() []model.Probe {
 	var all []model.Probe
-	for _, part := range []string{partFlows, partArrivals, partReads, partRefused} {
+	for _, part := range []string{partFlows, partArrivals, partReads, partRefused, partSearch} {
 		if s, ok := a.status[part]; ok {
 			all = append(all, s)
 		}
@@ -219,6 +232,7 @@ func (a *attached) Close() error {
 	if a.loader != nil {
 		errs = append(errs, a.groups.close(), a.loader.Close())
 	}
+	errs = append(errs, a.search.close())
 	return errors.Join(errs...)
 }
 
@@ -230,7 +244,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	}
 	s := a.sockets[p.Cookie]
 	if s == nil {
-		a.unlisted = true
+		a.unlisted = a.unlisted || !a.others[p.Cookie]
 		return nil
 	}
 	at := a.env.Clock.Time(p.Head.TimeNs)
@@ -287,7 +301,7 @@ func (a *attached) read(raw []byte, b *model.Builder) error {
 	}
 	s := a.sockets[r.Cookie]
 	if s == nil {
-		a.unlisted = true
+		a.unlisted = a.unlisted || !a.others[r.Cookie]
 		return nil
 	}
 	at := a.env.Clock.Time(r.Head.TimeNs)
@@ -323,36 +337,19 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	if pause := max(listPause, a.took*listCost); a.unlisted || time.Since(a.listed) >= pause {
 		err = a.listSockets()
 	}
+	err = errors.Join(err, a.look(now))
 	a.emitFlows(now, b)
+	a.emitProposals(now, b)
 	return err
 }
 
-// corosyncTimeout reads the token timeout of a corosync from its own configuration, 0 unknown.
-func corosyncTimeout(pid int32) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/corosync/corosync.conf", pid))
-	if err != nil {
-		return 0
+// limitsOf returns what is known of a flow's timeout and period: what was said when it was named comes first.
+func limitsOf(flows []ebpf.Heartbeat, k *knownProtocol, pid int32) (l limits) {
+	if k != nil && k.limits != nil {
+		l = k.limits(programOf("/proc", pid))
 	}
-	for line := range strings.Lines(string(text)) {
-		key, value, ok := strings.Cut(line, ":")
-		if !ok || strings.TrimSpace(key) != "token" {
-			continue
-		}
-		if ms, err := time.ParseDuration(strings.TrimSpace(value) + "ms"); err == nil {
-			return ms
-		}
+	if i := slices.IndexFunc(flows, func(f ebpf.Heartbeat) bool { return f.Timeout > 0 }); i >= 0 {
+		l.timeout = flows[i].Timeout
 	}
-	return 0
-}
-
-// timeoutOf returns the silence after which the protocol of a flow gives its peer up, 0 unknown.
-func timeoutOf(flows []ebpf.Heartbeat, known string, pid int32) time.Duration {
-	i := slices.IndexFunc(flows, func(f ebpf.Heartbeat) bool { return f.Timeout > 0 })
-	switch {
-	case i >= 0:
-		return flows[i].Timeout
-	case known == "corosync":
-		return corosyncTimeout(pid)
-	}
-	return 0
+	return l
 }

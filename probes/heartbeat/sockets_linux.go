@@ -41,7 +41,7 @@ type socket struct {
 	local, remotePort     uint16
 	localAddr, remoteAddr string
 	knownAs               string
-	timeout               time.Duration
+	limits                limits
 	// peers are those whose packets are followed, empty all.
 	peers []netip.Addr
 	// arrivals says that its packets are seen when they reach it.
@@ -69,10 +69,16 @@ func (a *attached) listSockets() error {
 	for _, s := range a.sockets {
 		s.present = false
 	}
+	clear(a.others)
+	for _, p := range a.proposals {
+		p.present = p.present && p.periodic
+	}
 	wanted := make(map[uint64]bool)
 	for i := range entries {
 		if s := a.take(&entries[i]); s != nil {
 			wanted[s.cgroup] = true
+		} else {
+			a.others[entries[i].Cookie] = true
 		}
 	}
 	before := a.groups.reason
@@ -117,22 +123,28 @@ func (a *attached) take(e *heartbeatSocketEntry) *socket {
 		s.remoteAddr = ebpf.Addr(e.Remote, e.Family).Unmap().String()
 	}
 	var matching []ebpf.Heartbeat
-	for _, f := range a.env.Options.Heartbeats {
-		if f.Protocol == s.protocol && (f.Port == s.local || f.Port == s.remotePort) &&
-			(len(f.Programs) == 0 || slices.Contains(f.Programs, s.process)) {
+	for _, f := range a.flows {
+		if f.Protocol == s.protocol && (f.Port == s.local || f.Port == s.remotePort) {
 			matching = append(matching, f)
 		}
 	}
-	if len(matching) == 0 {
+	row := recognise(s.protocol, s.local, s.remotePort, s.process, commandLine(s.pid))
+	if len(matching) == 0 && (row == nil || !a.auto) {
+		a.proposeByPort(s)
 		return nil
 	}
-	if !slices.ContainsFunc(matching, func(f ebpf.Heartbeat) bool { return !f.Peer.IsValid() }) {
+	if len(matching) > 0 && !slices.ContainsFunc(matching, func(f ebpf.Heartbeat) bool { return !f.Peer.IsValid() }) {
 		for _, f := range matching {
 			s.peers = append(s.peers, f.Peer)
 		}
 	}
-	s.knownAs = knownAs(s.protocol, s.local, s.remotePort, s.process)
-	s.timeout = timeoutOf(matching, s.knownAs, s.pid)
+	if row == nil {
+		row = byOwner(s.protocol, s.process)
+	}
+	if row != nil {
+		s.knownAs = row.name
+	}
+	s.limits = limitsOf(matching, row, s.pid)
 	if err := a.known.Put(s.cookie, uint8(1)); err != nil {
 		a.env.Log.Warn("follow a socket", "error", err) // its end is then seen at the next listing
 	}
@@ -166,7 +178,7 @@ func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 	s.state, s.written = a.stateOf(s), now
 	b.AddFlow(model.Flow{
 		Time: now, PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: s.cookie, Protocol: s.protocol, LocalPort: s.local,
-		RemotePort: s.remotePort, Timeout: s.timeout, State: s.state, LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
+		RemotePort: s.remotePort, Timeout: s.limits.timeout, Period: s.limits.period, State: s.state, LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
 		Process: s.process, KnownAs: s.knownAs,
 	})
 	if s.state == model.FlowEnded {

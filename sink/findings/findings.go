@@ -16,7 +16,7 @@ import (
 var Spec = pipeline.Spec{
 	Name:  "text",
 	Doc:   "findings, a line each",
-	Kinds: []model.Kind{model.KindFinding},
+	Kinds: []model.Kind{model.KindFinding, model.KindFlow},
 	Open:  func(w io.Writer) pipeline.Sink { return New(w) },
 }
 
@@ -31,6 +31,8 @@ var severityMarks = map[model.Severity]string{
 type Lines struct {
 	out  *bufio.Writer
 	seen map[string]shown
+	// proposed are the flows that were said to look like heartbeats, by name and process.
+	proposed map[string]bool
 }
 
 // shown is what was printed of a finding.
@@ -40,11 +42,19 @@ type shown struct {
 }
 
 // New returns a Lines that prints to w.
-func New(w io.Writer) *Lines { return &Lines{bufio.NewWriter(w), map[string]shown{}} }
+func New(w io.Writer) *Lines {
+	return &Lines{bufio.NewWriter(w), map[string]shown{}, map[string]bool{}}
+}
 
 // Write implements pipeline.Sink.
 func (l *Lines) Write(b *model.Batch) error {
 	for i := range b.Events {
+		if flow, ok := b.Flow(&b.Events[i]); ok {
+			if err := l.propose(&flow); err != nil {
+				return err
+			}
+			continue
+		}
 		f, ok := b.Finding(&b.Events[i])
 		if !ok {
 			continue
@@ -60,6 +70,35 @@ func (l *Lines) Write(b *model.Batch) error {
 		}
 	}
 	return l.out.Flush()
+}
+
+// maxProposed bounds the flows that are remembered to have been proposed.
+const maxProposed = 1024
+
+// propose prints that a flow looks like a heartbeat, once.
+func (l *Lines) propose(f *model.Flow) error {
+	key := fmt.Sprintf("%s of %d", f.Name(), f.PID)
+	if f.State != model.FlowProposed || l.proposed[key] {
+		return nil
+	}
+	if len(l.proposed) >= maxProposed {
+		clear(l.proposed)
+	}
+	l.proposed[key] = true
+	_, err := fmt.Fprintf(l.out, "%s • %s\n", f.Time.Std().Format("2006-01-02T15:04:05Z"), Proposal(f))
+	return err
+}
+
+// Proposal says that a flow looks like a heartbeat, and how it is followed.
+func Proposal(f *model.Flow) string {
+	text := fmt.Sprintf("%s of %s[%d]", strings.Replace(f.Name(), ":", "/", 1), plain.Text(f.Process), f.PID)
+	if f.Period > 0 {
+		text += " has a packet every " + plain.Duration(f.Period)
+	}
+	if f.KnownAs != "" {
+		text += " (the port of " + plain.Text(f.KnownAs) + ")"
+	}
+	return text + ": follow it with --heartbeat " + f.Name()
 }
 
 // writeLine prints a finding on one line.

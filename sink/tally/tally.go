@@ -2,6 +2,9 @@
 package tally
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 
 	"lostbeat/model"
@@ -14,6 +17,8 @@ type Tally struct {
 	count uint64
 	loss  uint64
 	ids   map[string]bool
+	// proposed are the flows that look like heartbeats and were not followed, by socket.
+	proposed map[uint64]model.Flow
 }
 
 // Write implements pipeline.Sink.
@@ -27,6 +32,16 @@ func (t *Tally) Write(b *model.Batch) error {
 		case model.KindLoss:
 			if v, _ := b.Loss(e); v.Origin != pipeline.OriginOutput { // that one is of this line alone
 				t.loss += v.Lost
+			}
+		case model.KindFlow:
+			v, _ := b.Flow(e)
+			if t.proposed == nil {
+				t.proposed = map[uint64]model.Flow{}
+			}
+			if v.State == model.FlowProposed && len(t.proposed) < 256 {
+				t.proposed[v.Cookie] = v
+			} else if v.State != model.FlowEnded {
+				delete(t.proposed, v.Cookie)
 			}
 		case model.KindFinding:
 			if t.ids == nil {
@@ -58,4 +73,13 @@ func (t *Tally) Findings() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.ids)
+}
+
+// Proposed are the flows that look like heartbeats and are not followed, by port.
+func (t *Tally) Proposed() []model.Flow {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.SortedFunc(maps.Values(t.proposed), func(a, b model.Flow) int {
+		return cmp.Or(cmp.Compare(a.ServicePort(), b.ServicePort()), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Cookie, b.Cookie))
+	})
 }

@@ -86,3 +86,17 @@ func (s *stream) beat(
 		Process: process,
 	})
 }
+
+// propose makes flows that look like heartbeats and are not followed.
+func (s *stream) propose(n int) {
+	if n%10 != 1 {
+		return
+	}
+	for _, f := range []model.Flow{
+		{PID: 4101, Cookie: 0x61, Protocol: model.ProtocolUDP, LocalPort: 7000, Period: 200 * time.Millisecond, Process: "myapp"},
+		{PID: 977, Cookie: 0x62, Protocol: model.ProtocolTCP, LocalPort: 5000, Process: "python3", KnownAs: "ged125"},
+	} {
+		f.Time, f.NetnsInode, f.TID, f.State = s.now.Add(-time.Second+2), Netns, -1, model.FlowProposed
+		s.b.AddFlow(f)
+	}
+}

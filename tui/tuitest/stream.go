@@ -29,6 +29,8 @@ type Options struct {
 	Leak int
 	// Gap is the second in which a followed flow is late, 0 for no followed flows.
 	Gap int
+	// Proposed adds flows that look like heartbeats and are not followed.
+	Proposed bool
 	// Windows makes a Windows capture in place of a Linux host.
 	Windows bool
 	// Ports and Processes are how many ports are held at the start, and by how many processes.
@@ -246,6 +248,9 @@ func (s *stream) second(n int) {
 	}
 	if s.Gap > 0 {
 		s.beats(n)
+	}
+	if s.Proposed {
+		s.propose(n)
 	}
 	if s.Leak > 0 && n >= s.Leak {
 		s.leak(n)
