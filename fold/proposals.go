@@ -11,8 +11,8 @@ import (
 // maxProposals bounds the flows that are proposed.
 const maxProposals = 256
 
-// applyProposal takes up that a socket looks like a heartbeat and is not followed; every other state of it ends that. It
-// says whether nothing else is to be learned.
+// applyProposal takes up that a socket looks like a heartbeat and is not followed; every other state of it ends that.
+// It says whether nothing else is to be learned.
 func (w *Fold) applyProposal(v *model.Flow) (done bool) {
 	k := FollowKey{v.NetnsInode, v.Cookie}
 	_, before := w.offers[k]

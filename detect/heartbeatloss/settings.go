@@ -36,8 +36,8 @@ func (s *Settings) Fields() []detect.Field {
 			Default: "0.4",
 			Doc: "share of the protocol's timeout, where that is known, from which a gap of fewer usual gaps is too long " +
 				"as well",
-			Reason: "WSFC notes two fifths of the heartbeats that it allows to be missed, Oracle CSS half of its timeout: early " +
-				"enough to act",
+			Reason: "WSFC notes two fifths of the heartbeats that it allows to be missed, Oracle CSS half of its timeout: " +
+				"early enough to act",
 			Value: &s.TimeoutShare,
 		},
 		{

@@ -12,8 +12,8 @@ import (
 
 // Timeouts that the programs have built in.
 const (
-	// lanSuspicion is for how long memberlist suspects a member of a small cluster before it is declared dead, wanSuspicion
-	// the same between sites: the multiplier times the interval of the probes, 4 times 1 s and 6 times 5 s.
+	// lanSuspicion is for how long memberlist suspects a member of a small cluster before it is declared dead,
+	// wanSuspicion the same between sites: the multiplier times the interval of the probes, 4 times 1 s and 6 times 5 s.
 	lanSuspicion = 4 * time.Second
 	wanSuspicion = 30 * time.Second
 )
@@ -85,8 +85,8 @@ func lines(text string, comments string) iter.Seq[string] {
 // maxConfig bounds what is read of a configuration.
 const maxConfig = 1 << 20
 
-// corosyncLimits reads corosync.conf: the token timeout grows with the number of nodes. Where it is not set, the default
-// depends on the version and is not known.
+// corosyncLimits reads corosync.conf: the token timeout grows with the number of nodes. Where it is not set, it depends on
+// the version and is not known.
 func corosyncLimits(p *program) limits {
 	file := p.flag("c")
 	if file == "" {
@@ -123,8 +123,8 @@ func corosyncToken(text string) time.Duration {
 	return token
 }
 
-// keepalivedLimits reads keepalived.conf: a backup takes over when it has not heard the master for three intervals and a
-// skew by its priority. Instances that do not agree leave it unknown, as they share a socket.
+// keepalivedLimits reads keepalived.conf: a backup takes over when it has not heard the master for three intervals and
+// a skew by its priority. Instances that do not agree leave it unknown, as they share a socket.
 func keepalivedLimits(p *program) limits {
 	file := p.flag("f", "use-file")
 	if file == "" {
@@ -225,8 +225,8 @@ func setting(text, comments, separator string, keys ...string) (value string) {
 	return value
 }
 
-// zookeeperLimits reads zoo.cfg, which the command line names last: a follower that is behind by syncLimit ticks is given
-// up; the leader sends two pings in a tick.
+// zookeeperLimits reads zoo.cfg, which the command line names last: a follower that is behind by syncLimit ticks is
+// given up; the leader sends two pings in a tick.
 func zookeeperLimits(p *program) limits {
 	if len(p.args) == 0 {
 		return limits{}
@@ -283,8 +283,8 @@ func erlang(text, key string) string {
 	return value
 }
 
-// bfdLimits reads the sessions of FRR, which send and receive every 300 ms unless told otherwise and give a peer up after
-// three; sessions that do not agree, and those of BIRD, leave it unknown.
+// bfdLimits reads the sessions of FRR, which send and receive every 300 ms unless told otherwise and give a peer up
+// after three; sessions that do not agree, and those of BIRD, leave it unknown.
 func bfdLimits(p *program) limits {
 	text := p.read("/etc/frr/frr.conf")
 	if text == "" {

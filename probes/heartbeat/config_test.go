@@ -21,12 +21,15 @@ func TestLimits(t *testing.T) {
 	}{
 		{"two nodes", "corosync", "", "", map[string]string{"/etc/corosync/corosync.conf": corosync(node + node)},
 			limits{timeout: 1000 * ms}},
-		{"four nodes", "corosync", "", "", map[string]string{"/etc/corosync/corosync.conf": corosync(node + node + node + node)},
+		{"four nodes", "corosync", "", "",
+			map[string]string{"/etc/corosync/corosync.conf": corosync(node + node + node + node)},
 			limits{timeout: 2300 * ms}},
 		{"its own file", "corosync", "corosync -c /c", "", map[string]string{"/c": "totem {\ntoken: 500\n}"},
 			limits{timeout: 500 * ms}},
-		{"default", "corosync", "", "", map[string]string{"/etc/corosync/corosync.conf": "totem {\nversion: 2\n}\n"}, limits{}},
-		{"nonsense", "corosync", "", "", map[string]string{"/etc/corosync/corosync.conf": "totem {\ntoken: soon\n}\n"}, limits{}},
+		{"default", "corosync", "", "",
+			map[string]string{"/etc/corosync/corosync.conf": "totem {\nversion: 2\n}\n"}, limits{}},
+		{"nonsense", "corosync", "", "",
+			map[string]string{"/etc/corosync/corosync.conf": "totem {\ntoken: soon\n}\n"}, limits{}},
 		{"no file", "corosync", "", "", nil, limits{}},
 
 		{"version 2", "keepalived", "", "", map[string]string{"/etc/keepalived/keepalived.conf": "vrrp_instance VI_1 {\n" +
@@ -36,8 +39,9 @@ func TestLimits(t *testing.T) {
 			"  vrrp_version 3\n}\nvrrp_instance VI_1 {\n    priority 128\n    advert_int 0.1\n}\n"}, limits{350 * ms, 100 * ms}},
 		{"defaults", "keepalived", "keepalived -f /k", "", map[string]string{"/k": "vrrp_instance VI_1 {\n}\n"},
 			limits{3*time.Second + 609375*time.Microsecond, time.Second}},
-		{"two that do not agree", "keepalived", "", "", map[string]string{"/etc/keepalived/keepalived.conf": "vrrp_instance A {\n" +
-			"advert_int 1\n}\nvrrp_instance B {\nadvert_int 2\n}\n"}, limits{}},
+		{"two that do not agree", "keepalived", "", "",
+			map[string]string{"/etc/keepalived/keepalived.conf": "vrrp_instance A {\n" +
+				"advert_int 1\n}\nvrrp_instance B {\nadvert_int 2\n}\n"}, limits{}},
 		{"an include", "keepalived", "", "", map[string]string{"/etc/keepalived/keepalived.conf": "include x.conf\n" +
 			"vrrp_instance A {\n}\n"}, limits{}},
 
@@ -54,7 +58,8 @@ func TestLimits(t *testing.T) {
 			map[string]string{"/zoo.cfg": "tickTime=2000\nsyncLimit=5\n"}, limits{10 * time.Second, time.Second}},
 		{"default ticks", "zookeeper", "java QuorumPeerMain /zoo.cfg", "",
 			map[string]string{"/zoo.cfg": "#tickTime=9\nsyncLimit = 2\n"}, limits{6 * time.Second, 1500 * ms}},
-		{"no limit", "zookeeper", "java QuorumPeerMain /zoo.cfg", "", map[string]string{"/zoo.cfg": "tickTime=2000\n"}, limits{}},
+		{"no limit", "zookeeper", "java QuorumPeerMain /zoo.cfg", "",
+			map[string]string{"/zoo.cfg": "tickTime=2000\n"}, limits{}},
 
 		{"default", "rabbitmq", "beam.smp", "", nil, limits{45 * time.Second, 15 * time.Second}},
 		{"file", "rabbitmq", "beam.smp", "", map[string]string{"/etc/rabbitmq/rabbitmq.conf": "net_ticktime = 120\n"},
@@ -64,10 +69,13 @@ func TestLimits(t *testing.T) {
 			limits{15 * time.Second, 5 * time.Second}},
 		{"flag", "rabbitmq", "beam.smp -kernel net_ticktime 8", "", nil, limits{6 * time.Second, 2 * time.Second}},
 
-		{"defaults of FRR", "bfd", "bfdd", "", map[string]string{"/etc/frr/frr.conf": "hostname r1\n"}, limits{900 * ms, 300 * ms}},
-		{"a profile", "bfd", "bfdd", "", map[string]string{"/etc/frr/frr.conf": "bfd\n peer 10.0.0.2\n  detect-multiplier 5\n" +
-			"  receive-interval 100\n"}, limits{500 * ms, 100 * ms}},
-		{"two peers", "bfd", "bfdd", "", map[string]string{"/etc/frr/frr.conf": "receive-interval 100\nreceive-interval 50\n"},
+		{"defaults of FRR", "bfd", "bfdd", "",
+			map[string]string{"/etc/frr/frr.conf": "hostname r1\n"}, limits{900 * ms, 300 * ms}},
+		{"a profile", "bfd", "bfdd", "",
+			map[string]string{"/etc/frr/frr.conf": "bfd\n peer 10.0.0.2\n  detect-multiplier 5\n" +
+				"  receive-interval 100\n"}, limits{500 * ms, 100 * ms}},
+		{"two peers", "bfd", "bfdd", "",
+			map[string]string{"/etc/frr/frr.conf": "receive-interval 100\nreceive-interval 50\n"},
 			limits{}},
 		{"BIRD", "bfd", "/usr/sbin/bird", "", map[string]string{"/etc/frr/frr.conf": "x\n"}, limits{}},
 		{"none", "bfd", "bfdd", "", nil, limits{}},

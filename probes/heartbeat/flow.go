@@ -13,8 +13,8 @@ import (
 	"lostbeat/model"
 )
 
-// Auto names the flows that are found: those whose owner and port are those of a known protocol are followed, others are
-// proposed.
+// Auto names the flows that are found: those whose owner and port are those of a known protocol are followed, others
+// are proposed.
 const Auto = "auto"
 
 // Names lists the protocols that a flow may be named by.

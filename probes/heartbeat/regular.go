@@ -26,8 +26,8 @@ func (g *gaps) mean() time.Duration {
 	return time.Duration(g.sum/max(g.n, 1)) * time.Microsecond
 }
 
-// regular says that the gaps are alike: the longest is below three times the mean, and they vary by less than half of it.
-// Packets that come at random vary by all of it.
+// regular says that the gaps are alike: the longest is below three times the mean, and they vary by less than half of
+// it. Packets that come at random vary by all of it.
 func (g *gaps) regular() bool {
 	if g.n < leastGaps || g.longest*g.n >= 3*g.sum {
 		return false

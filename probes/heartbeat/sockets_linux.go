@@ -178,7 +178,8 @@ func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 	s.state, s.written = a.stateOf(s), now
 	b.AddFlow(model.Flow{
 		Time: now, PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: s.cookie, Protocol: s.protocol, LocalPort: s.local,
-		RemotePort: s.remotePort, Timeout: s.limits.timeout, Period: s.limits.period, State: s.state, LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
+		RemotePort: s.remotePort, Timeout: s.limits.timeout, Period: s.limits.period, State: s.state, LocalAddr: s.localAddr,
+		RemoteAddr: s.remoteAddr,
 		Process: s.process, KnownAs: s.knownAs,
 	})
 	if s.state == model.FlowEnded {

@@ -80,6 +80,8 @@ func (t *Tally) Proposed() []model.Flow {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.SortedFunc(maps.Values(t.proposed), func(a, b model.Flow) int {
-		return cmp.Or(cmp.Compare(a.ServicePort(), b.ServicePort()), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Cookie, b.Cookie))
+		return cmp.Or(
+			cmp.Compare(a.ServicePort(), b.ServicePort()), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Cookie, b.Cookie),
+		)
 	})
 }
