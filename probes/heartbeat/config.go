@@ -85,8 +85,8 @@ func lines(text string, comments string) iter.Seq[string] {
 // maxConfig bounds what is read of a configuration.
 const maxConfig = 1 << 20
 
-// corosyncLimits reads corosync.conf: the token timeout grows with the number of nodes. Where it is not set, it depends on
-// the version and is not known.
+// corosyncLimits reads corosync.conf: the token timeout grows with the number of nodes. Where it is not set, it depends
+// on the version and is not known.
 func corosyncLimits(p *program) limits {
 	file := p.flag("c")
 	if file == "" {

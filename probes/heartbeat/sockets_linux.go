@@ -180,7 +180,7 @@ func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 		Time: now, PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: s.cookie, Protocol: s.protocol, LocalPort: s.local,
 		RemotePort: s.remotePort, Timeout: s.limits.timeout, Period: s.limits.period, State: s.state, LocalAddr: s.localAddr,
 		RemoteAddr: s.remoteAddr,
-		Process: s.process, KnownAs: s.knownAs,
+		Process:    s.process, KnownAs: s.knownAs,
 	})
 	if s.state == model.FlowEnded {
 		_ = a.known.Delete(s.cookie) // it may not be there
