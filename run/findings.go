@@ -50,7 +50,7 @@ func Findings(
 	var left leftOut
 	keep := func(_ model.Time, f model.Finding) { found.Add(f) }
 	parts := map[[2]string]model.ProbeState{}
-	tables, boundSeen := false, false
+	var seen tablesSeen
 	start, end := c.Span()
 	if c.Packets > 0 {
 		j.packets = twohosts.New(c.Packets)
@@ -69,8 +69,7 @@ func Findings(
 				}
 			case model.KindPortTable:
 				v, _ := b.PortTable(e)
-				boundSeen, tables = boundSeen || v.BoundSeen && v.Protocol == model.ProtocolTCP,
-					tables || v.Protocol == model.ProtocolTCP
+				seen.add(&v)
 			case model.KindLoss:
 				v, _ := b.Loss(e)
 				left.add(v)
@@ -103,9 +102,7 @@ func Findings(
 			j.Unseen = append(j.Unseen, s.name)
 		}
 	}
-	if tables && !boundSeen {
-		j.Unseen = append(j.Unseen, "TCP ports that are bound without a connection (netstat without -q does not list them)")
-	}
+	j.Unseen = append(j.Unseen, seen.missing()...)
 	j.Findings, j.LeftOut = found.All(), left.lines()
 	facts := engine.Facts()
 	j.facts = logs.Input{Host: cmp.Or(facts.State.Meta["host"], filepath.Base(c.Path)), Logs: facts.Logs,
@@ -125,6 +122,27 @@ func Findings(
 		j.facts.Assumed = map[string][]string{filepath.Base(c.Path): j.Assumed}
 	}
 	return j, err
+}
+
+// tablesSeen is what tables of sockets show.
+type tablesSeen struct{ tcp, bound, owners, any bool }
+
+func (s *tablesSeen) add(v *model.PortTable) {
+	s.any, s.owners = true, s.owners || v.OwnersSeen
+	if v.Protocol == model.ProtocolTCP {
+		s.tcp, s.bound = true, s.bound || v.BoundSeen
+	}
+}
+
+// missing says what cannot be judged by the tables.
+func (s *tablesSeen) missing() (out []string) {
+	if s.tcp && !s.bound {
+		out = append(out, "TCP ports that are bound without a connection (netstat without -q does not list them)")
+	}
+	if s.any && !s.owners {
+		out = append(out, "who holds the ports (the tables have no owners)")
+	}
+	return out
 }
 
 // LeaveLogs takes out of the findings what they say of the capture's logs alone,

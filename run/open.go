@@ -101,8 +101,9 @@ type Capture struct {
 	source.File
 	// Format is what kind of file it is.
 	Format source.Format
-	// Path and Options are those that it was opened with.
+	// Path is its name for people, Paths and Options are those that it was opened with.
 	Path    string
+	Paths   []string
 	Options OpenOptions
 	// Packets is how many packets of followed flows Findings keeps for Together; 0 none.
 	Packets int
@@ -121,14 +122,18 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return capture(file, format, path, o), nil
+	return capture(file, format, []string{path}, o), nil
 }
 
-func capture(file source.File, format source.Format, path string, o OpenOptions) *Capture {
+func capture(file source.File, format source.Format, paths []string, o OpenOptions) *Capture {
+	path := paths[0]
+	if len(paths) > 1 {
+		path = fmt.Sprintf("%s and %d more", path, len(paths)-1)
+	}
 	if len(o.Pools) > 0 {
 		file = &pooled{file, o.Pools}
 	}
-	return &Capture{File: file, Format: format, Path: path, Options: o}
+	return &Capture{File: file, Format: format, Path: path, Paths: paths, Options: o}
 }
 
 // Groups divides paths into those that are opened together, in the order of the
@@ -163,7 +168,7 @@ func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", paths[0], err)
 	}
-	return capture(file, format, fmt.Sprintf("%s and %d more", paths[0], len(paths)-1), o), nil
+	return capture(file, format, paths, o), nil
 }
 
 // Run implements source.Source.

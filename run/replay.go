@@ -71,7 +71,7 @@ func (r Replay) Run(ctx context.Context) error {
 
 // scan finds the verdicts of a capture through a reader of its own.
 func (r Replay) scan(ctx context.Context, verdicts *judged, state *fold.History) error {
-	c, err := Open(r.Capture.Path, r.Capture.Options)
+	c, err := OpenAll(r.Capture.Paths, r.Capture.Options)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,23 @@ func (v *view) rangeName() string {
 	return fmt.Sprintf("%s %s %s ports", words.Number(v.pool.Size), kind, v.transport())
 }
 
-func (v *view) process() string { return words.Task(v.holder.Process, v.holder.PID) }
+func (v *view) process() string {
+	if !v.named() {
+		return "processes that the table does not name"
+	}
+	return words.Task(v.holder.Process, v.holder.PID)
+}
+
+// named says that the table says which process it is.
+func (v *view) named() bool { return v.holder.PID >= 0 }
+
+// verb chooses the form of a verb for the holder.
+func (v *view) verb(one, several, past string) string {
+	if v.named() {
+		return v.tense(one, past)
+	}
+	return v.tense(several, past)
+}
 
 // left is how many ports of the range nobody has.
 func (v *view) left() uint64 { return v.pool.Size - min(v.pool.Size, v.table.Held+v.table.Resting) }
@@ -79,14 +95,14 @@ func (v *view) grows() bool { return v.growth.from != nil && v.growth.grown >= v
 
 func (v *view) ofHolder(f *model.Finding) {
 	h, g := &v.holder, &v.growth
-	f.Title = fmt.Sprintf("%s %s %s of the %s", v.process(), v.tense("holds", "held"), words.Number(h.Ports), v.rangeName())
+	f.Title = fmt.Sprintf("%s %s %s of the %s", v.process(), v.verb("holds", "hold", "held"), words.Number(h.Ports), v.rangeName())
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
 		f.Title += fmt.Sprintf(", %s of them bound without a connection", words.Number(h.Bound))
 	}
 	if v.grows() {
 		f.Title += fmt.Sprintf(", %s more than %s before", words.Number(g.grown), words.Span(g.span))
 		if g.keeps() {
-			f.Title += v.kept()
+			f.Title += v.kept(v.verb("has", "have", "had"))
 		}
 	}
 	switch soon := v.soon(); {
@@ -129,6 +145,10 @@ func (v *view) ofHolder(f *model.Finding) {
 		f.Advice = append(f.Advice, "compare with a second table some minutes later; not when the program is known to need them")
 		return
 	}
+	if !v.named() {
+		f.Advice = append(f.Advice, ownersAdvice)
+		return
+	}
 	f.Advice = append(f.Advice,
 		fmt.Sprintf("restart %s to get its ports back, and have its maker find why its sockets stay open; not when it is known "+
 			"to need that many", v.process()))
@@ -142,11 +162,8 @@ func (v *view) ofHolder(f *model.Finding) {
 }
 
 // kept says that nothing, or little, was given back.
-func (v *view) kept() string {
-	if v.growth.given == 0 {
-		return ", and has given none back"
-	}
-	return fmt.Sprintf(", and has given %s back", words.Number(v.growth.given))
+func (v *view) kept(has string) string {
+	return fmt.Sprintf(", and %s given %s back", has, none(v.growth.given))
 }
 
 // share says which of the earlier ports are still held.
@@ -209,6 +226,10 @@ func (v *view) numbers(f *model.Finding) {
 	}
 }
 
+// ownersAdvice asks for a table with owners.
+const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint | Select LocalAddress,LocalPort," +
+	"OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed when the holder is known"
+
 func (v *view) ofRange(f *model.Finding) {
 	f.Title = fmt.Sprintf("%s of the %s %s in use; %s left", words.Number(v.table.Held), v.rangeName(), v.tense("are", "were"),
 		words.Number(v.left())+v.tense(" are", " were"))
@@ -220,8 +241,7 @@ func (v *view) ofRange(f *model.Finding) {
 	switch {
 	case !v.table.OwnersSeen:
 		f.Causes = append(f.Causes, "the table does not say who holds them")
-		f.Advice = append(f.Advice, "get a table with owners: netstat -anoq, or Get-NetUDPEndpoint | Select LocalAddress,LocalPort,"+
-			"OwningProcess,CreationTime | Export-Csv; not needed when the holder is known")
+		f.Advice = append(f.Advice, ownersAdvice)
 	case v.holder.PID >= 0:
 		f.Causes = append(f.Causes, fmt.Sprintf("no single process holds most of them; the largest is %s with %s",
 			v.process(), words.Number(v.holder.Ports)))
@@ -277,8 +297,8 @@ func (v *view) ofDestination(f *model.Finding) {
 
 func (v *view) ofCloseWait(f *model.Finding) {
 	h := &v.holder
-	f.Title = fmt.Sprintf("%s %s %s connections in CLOSE_WAIT, of %s: their peers closed them, and it has not", v.process(),
-		v.tense("has", "had"), words.Number(h.CloseWait), words.Number(h.Connections))
+	f.Title = fmt.Sprintf("%s %s %s connections in CLOSE_WAIT, of %s: the peers have closed them, the program has not",
+		v.process(), v.verb("has", "have", "had"), words.Number(h.CloseWait), words.Number(h.Connections))
 	f.Evidence = append(f.Evidence,
 		detect.Evidence("in CLOSE_WAIT", float64(h.CloseWait), "connections"),
 		detect.Evidence("connections", float64(h.Connections), "connections"),
@@ -298,6 +318,10 @@ func (v *view) ofCloseWait(f *model.Finding) {
 	}
 	f.RuledOut = append(f.RuledOut, "not the network or the peer: a connection is in CLOSE_WAIT after the peer's end has arrived, "+
 		"until the program closes it")
+	if !v.named() {
+		f.Advice = append(f.Advice, ownersAdvice)
+		return
+	}
 	f.Advice = append(f.Advice, fmt.Sprintf("have the maker of %s look for connections that are not closed after an error or an end; "+
 		"not when it was only busy for a moment: then a second table has none", v.process()))
 }

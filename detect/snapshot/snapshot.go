@@ -134,13 +134,14 @@ func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
 	for _, h := range t.Holders {
 		g := growthOf(list, h.PID)
 		f := fault{what: ofHolder, holder: h, growth: g, level: model.SeverityInfo}
-		f.full = full && h.Ports*2 > t.Held
+		named := h.PID >= 0
+		f.full = full && named && h.Ports*2 > t.Held
 		share := float64(h.Ports) / size
 		pooled := h.Outside > h.Ports
 		switch {
 		case f.full:
 			f.level, told = d.severity(float64(t.Held)/size), true
-		case pool.Protocol == model.ProtocolUDP && share >= d.settings.HolderShare && !pooled,
+		case pool.Protocol == model.ProtocolUDP && share >= d.settings.HolderShare && named && !pooled,
 			pool.Protocol == model.ProtocolTCP && float64(h.Bound) >= d.settings.BoundShare*size,
 			g.proven() && g.grown >= d.settings.MinGrowth:
 			f.level = model.SeverityWarning
@@ -149,7 +150,7 @@ func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
 		if g.from != nil && g.grown >= d.settings.MinGrowth {
 			since = g.from.Time
 		}
-		if f.level > model.SeverityInfo || share >= d.settings.NoteShare {
+		if f.level > model.SeverityInfo || named && share >= d.settings.NoteShare {
 			raise(fmt.Sprintf("process/%d", h.PID), since, f)
 		}
 		if h.CloseWait >= d.settings.CloseWait && h.CloseWait*closeWaitShare >= h.Connections {
@@ -160,7 +161,7 @@ func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
 	}
 	if full && !told {
 		f := fault{what: ofRange, full: true, level: d.severity(float64(t.Held) / size), holder: model.PortHolder{PID: -1}}
-		if len(t.Holders) > 0 {
+		if len(t.Holders) > 0 && t.OwnersSeen {
 			f.holder = t.Holders[0]
 		}
 		raise("range", t.Time, f)

@@ -34,7 +34,9 @@ func (t *tables) holder(h model.PortHolder) *tables {
 	if h.PID == 0 {
 		h.PID = 7
 	}
-	h.Process = "app"
+	if h.PID > 0 {
+		h.Process = "app"
+	}
 	t.b.AddPortHolder(h)
 	t.held += h.Ports
 	return t
@@ -139,6 +141,9 @@ func TestVerdicts(t *testing.T) {
 			[]string{"959 of the 1,000 dynamic TCP ports of 192.0.2.1 are taken towards 198.51.100.1:443, 950 of them in TIME_WAIT",
 				"app[7] is the only process", "likely and not certain", "other destinations are not affected"},
 			[]string{"leak", "are in use"}},
+		{"no owners", newTables(model.ProtocolTCP).holder(model.PortHolder{PID: -1, Ports: 700, Bound: 600}).end().batch(),
+			[]string{"warning port-snapshot: processes that the table does not name hold 700", "600 of them bound", "table with owners"},
+			[]string{"app", "restart"}},
 		{"over", newTables(model.ProtocolUDP).holder(model.PortHolder{Ports: 950}).end().holder(model.PortHolder{Ports: 20}).end().
 			batch(), []string{"app[7] held 950 of the 1,000 dynamic UDP ports; 50 were left"}, []string{"are left"}},
 	} {

@@ -295,9 +295,21 @@ const (
 func (e *emitter) levels(m *moment, p model.Protocol, before, now []row) {
 	pool := e.set.ranges[p]
 	rows := ofProtocol(now, p)
+	v := model.PortTable{
+		Time: m.at, Protocol: p, RangeKnown: pool.given, Table: strings.Join(m.commands, ", "), TimeFrom: m.from,
+	}
+	if m.vague || m.damaged {
+		v.Flags = model.FlagSecondary
+	}
+	for _, t := range m.tables {
+		if t.covers[p] {
+			v.BoundSeen = v.BoundSeen || t.boundSeen || p == model.ProtocolUDP
+			v.OwnersSeen = v.OwnersSeen || t.ownersSeen
+		}
+	}
 	old := map[rowKey]model.Time{}
 	for _, r := range ofProtocol(before, p) {
-		if pool.has(r.lport) && r.pid > 0 {
+		if pool.has(r.lport) && r.state != stateTimeWait {
 			old[keyOf(&r)] = r.created
 		}
 	}
@@ -309,18 +321,17 @@ func (e *emitter) levels(m *moment, p model.Protocol, before, now []row) {
 			ports[r.lport] |= isResting
 		} else {
 			ports[r.lport] |= isHeld
-			if r.pid > 0 {
+			if r.pid > 0 || !v.OwnersSeen { // without owners, all together
 				owners = append(owners, *r)
 			}
 		}
 	}
-	var held, resting uint64
 	for port := int(pool.low); port <= int(pool.high); port++ {
 		switch {
 		case ports[port]&isHeld != 0:
-			held++
+			v.Held++
 		case ports[port] != 0:
-			resting++
+			v.Resting++
 		}
 	}
 	for _, h := range holdersOf(owners, pool, old, m.at, e.set.texts) {
@@ -331,19 +342,6 @@ func (e *emitter) levels(m *moment, p model.Protocol, before, now []row) {
 		for _, d := range destinationsOf(rows, pool, e.set.texts) {
 			d.Time, d.Protocol = m.at, p
 			e.b.AddPortDestination(d)
-		}
-	}
-	v := model.PortTable{
-		Time: m.at, Protocol: p, Held: held, Resting: resting, RangeKnown: pool.given,
-		Table: strings.Join(m.commands, ", "), TimeFrom: m.from,
-	}
-	if m.vague || m.damaged {
-		v.Flags = model.FlagSecondary
-	}
-	for _, t := range m.tables {
-		if t.covers[p] {
-			v.BoundSeen = v.BoundSeen || t.boundSeen || p == model.ProtocolUDP
-			v.OwnersSeen = v.OwnersSeen || t.ownersSeen
 		}
 	}
 	e.b.AddPortTable(v)
