@@ -236,6 +236,9 @@ func (v *view) ofRange(f *model.Finding) {
 	f.Evidence = append(f.Evidence, detect.Evidence("in use", float64(v.table.Held), "ports"),
 		detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
 	for _, h := range v.table.Holders[:min(len(v.table.Holders), 5)] {
+		if h.PID < 0 {
+			continue
+		}
 		f.Evidence = append(f.Evidence, detect.Evidence("held by "+words.Task(h.Process, h.PID), float64(h.Ports), "ports"))
 	}
 	switch {

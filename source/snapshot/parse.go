@@ -38,11 +38,12 @@ type parser struct {
 	named, cutCells, bad, ownerless int
 	// zone is that of times without one.
 	zone *time.Location
-	// ssTCP says that rows of ss without a protocol are TCP's.
-	lastLine string
-	// stop says that there is no room for more rows.
-	stop bool
+	// above are the lines before this one that were not understood, up to a blank one: a heading may be wrapped.
+	above []string
 }
+
+// maxAbove is how many lines a heading may have.
+const maxAbove = 3
 
 type createdText struct {
 	table, row int
@@ -113,6 +114,14 @@ func (p *parser) parse(r io.Reader) error {
 		if !p.line(line) && l.torn && len(bytes.TrimSpace(line)) > 0 && len(p.tables) > 0 {
 			p.set.damage("%s ends within a row", p.file)
 			p.tables[len(p.tables)-1].damaged = true
+		} else if l.torn && len(p.tables) > 0 {
+			p.set.integrity.Unknown = "the last line of " + p.file + " has no end: it may be cut off"
+		}
+		if l.torn && l.wide != 0 && len(l.raw)%2 == 1 {
+			p.set.damage("%s ends within a character", p.file)
+			if n := len(p.tables); n > 0 {
+				p.tables[n-1].damaged = true
+			}
 		}
 	}
 	p.endItem()
@@ -141,7 +150,7 @@ func (p *parser) finish() {
 			p.file, p.named)
 	}
 	if p.cutCells > 0 {
-		p.set.damage("%s: PowerShell has cut off %d cells (\"...\"): use Export-Csv instead of a table", p.file, p.cutCells)
+		p.set.damage("%s: PowerShell has cut off cells (\"...\", %d of them): use Export-Csv instead of a table", p.file, p.cutCells)
 	}
 	if p.ownerless > 0 {
 		p.set.note("%s: the table has no column for the owner: use | Select LocalAddress,LocalPort,OwningProcess,"+
@@ -160,15 +169,11 @@ func (p *parser) line(line []byte) bool {
 	trimmed := bytes.TrimSpace(line)
 	if len(trimmed) == 0 {
 		p.endItem()
-		if p.form == formTable || p.form == formNames || p.form == formCSV {
-			if len(p.columns) > 0 && p.form != formCSV {
-				return true // a blank line in front of the rows, or behind them
-			}
-		}
+		p.above = p.above[:0]
 		return true
 	}
 	if p.socketRow(line, trimmed) {
-		p.form, p.lastLine = formAny, ""
+		p.form, p.above = formAny, p.above[:0]
 		return true
 	}
 	switch p.form {
@@ -208,7 +213,10 @@ func (p *parser) line(line []byte) bool {
 	if (trimmed[0] == '[' || trimmed[0] == '{') && bytes.Contains(trimmed, []byte(`"`)) {
 		return p.jsonText(trimmed)
 	}
-	p.lastLine = string(line[:min(len(line), 4096)])
+	if len(p.above) == maxAbove {
+		p.above = append(p.above[:0], p.above[1:]...)
+	}
+	p.above = append(p.above, string(line[:min(len(line), 4096)]))
 	return false
 }
 
@@ -233,8 +241,13 @@ func (p *parser) heading(line, trimmed []byte) bool {
 			p.ownerless++
 		}
 		return true
-	case strings.Trim(text, "-= ") == "" && len(text) > 8 && strings.TrimSpace(p.lastLine) != "":
-		p.ruled(string(line), p.lastLine)
+	case strings.Trim(text, "-= ") == "" && len(text) > 8 && len(p.above) > 0:
+		for n := 1; n <= len(p.above); n++ {
+			if p.ruled(string(line), p.above[len(p.above)-n:]) {
+				break
+			}
+		}
+		p.above = p.above[:0]
 		return true
 	case strings.HasPrefix(text, "sl ") && strings.Contains(text, "local_address"):
 		p.form = formProc
@@ -285,10 +298,10 @@ func (p *parser) column(name string) int {
 	return -1
 }
 
-// ruled takes a heading with a line of dashes or equals signs below it.
-func (p *parser) ruled(rule, heading string) {
+// ruled takes a heading with a line of dashes or equals signs below it, and reports whether it is known.
+func (p *parser) ruled(rule string, heading []string) bool {
 	p.columns = p.columns[:0]
-	ruler, head := []rune(rule), []rune(heading)
+	ruler := []rune(rule)
 	for i := 0; i < len(ruler); {
 		if ruler[i] == ' ' {
 			i++
@@ -301,14 +314,8 @@ func (p *parser) ruled(rule, heading string) {
 		p.columns = append(p.columns, column{start: start, end: i})
 	}
 	for i := range p.columns {
-		c := &p.columns[i]
-		// A number stands on the right below its dashes, a text may be longer than they are.
-		end := len(head)
-		if i+1 < len(p.columns) {
-			end = min(p.columns[i+1].start, end)
-		}
-		if c.start < end {
-			c.name = strings.ToLower(strings.TrimSpace(string(head[c.start:end])))
+		for _, text := range heading {
+			p.columns[i].name += strings.ToLower(p.cell([]rune(text), i))
 		}
 	}
 	switch {
@@ -322,7 +329,9 @@ func (p *parser) ruled(rule, heading string) {
 		p.form = formNames
 	default:
 		p.form = formAny
+		return false
 	}
+	return true
 }
 
 // cell returns a column's text of a row, with what belongs to no other column.

@@ -398,7 +398,11 @@ func TestSaid(t *testing.T) {
 		{"names", "  TCP    host:epmap    host:0    LISTENING    968\n  TCP    host:135    host:0    LISTENING    968\n", "names instead"},
 		{"no owner", "\nLocalAddress   LocalPort\n------------   ---------\n0.0.0.0        50000\n", "no column for the owner"},
 		{"cut", "\nLocalAddress   LocalPort OwningP...\n------------   --------- ----------\nfe80::1:2:3... 50000     12345678...\n",
-			"cut off"},
+			"of them"},
+		{"wrapped heading", "\nLocalAddress LocalPort OwningPr\n                       ocess   \n------------ --------- --------\n" +
+			"0.0.0.0          50000     4312\nfe80::1:2...     50001     4312\n", "1 of them"},
+		{"within a character", string(snapshottest.UTF16([]byte("  UDP    0.0.0.0:50000    *:*    5\n  UDP    0.0.0.0:50001    *:*    53"),
+			false, true)[:135]), "ends within a character"},
 		{"torn", "  UDP    0.0.0.0:50000          *:*         5\n  UDP    0.0.0.0:50001   ", "ends within a row"},
 	} {
 		s, err := open([]string{write(t, "t.txt", []byte(tt.content))}, source.OpenOptions{})
