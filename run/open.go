@@ -74,8 +74,8 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
-		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of sockets (netstat, ss, "+
-			"Get-NetUDPEndpoint) and text logs",
+		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of "+
+			"sockets (netstat, ss, Get-NetUDPEndpoint) and text logs",
 	)
 }
 

@@ -24,8 +24,15 @@ func server() []snapshottest.Socket {
 	for i := range 40 {
 		list = append(list, snapshottest.Socket{State: "ESTABLISHED", Local: "192.0.2.15", LocalPort: 443,
 			Remote: "198.51.100.77", RemotePort: 50000 + i, PID: 4, Process: "http"},
-			snapshottest.Socket{State: []string{"ESTABLISHED", "TIME_WAIT", "CLOSE_WAIT"}[i%3], Local: "192.0.2.15",
-				LocalPort: 51000 + i, Remote: "198.51.100.5", RemotePort: 389, PID: 772 * ((i + 2) % 3 / 2 * i % 2), Process: "lsass"})
+			snapshottest.Socket{
+				State:      []string{"ESTABLISHED", "TIME_WAIT", "CLOSE_WAIT"}[i%3],
+				Local:      "192.0.2.15",
+				LocalPort:  51000 + i,
+				Remote:     "198.51.100.5",
+				RemotePort: 389,
+				PID:        772 * ((i + 2) % 3 / 2 * i % 2),
+				Process:    "lsass",
+			})
 	}
 	return list
 }

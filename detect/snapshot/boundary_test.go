@@ -22,8 +22,13 @@ func TestBoundaries(t *testing.T) {
 		return func() *model.Batch { return newTables(model.ProtocolTCP).holder(h).end().batch() }
 	}
 	detecttest.Boundaries(t, "snapshot", []detecttest.Boundary{
-		{Setting: "snapshot.warn_share", At: 0.75, Says: "all processes together", With: map[string]string{"snapshot.holder_share": "0.9"},
-			Stream: udp(model.PortHolder{Ports: 600}, model.PortHolder{PID: 8, Ports: 150})},
+		{
+			Setting: "snapshot.warn_share",
+			At:      0.75,
+			Says:    "all processes together",
+			With:    map[string]string{"snapshot.holder_share": "0.9"},
+			Stream:  udp(model.PortHolder{Ports: 600}, model.PortHolder{PID: 8, Ports: 150}),
+		},
 		{Setting: "snapshot.warn_share", At: 0.75, Says: "towards 198.51.100.1:443",
 			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(50, 700).end().batch() }},
 		{Setting: "snapshot.full_share", At: 0.9375, Says: "critical port-snapshot",
@@ -35,6 +40,11 @@ func TestBoundaries(t *testing.T) {
 		{Setting: "snapshot.note_share", At: 0.125, Says: "info port-snapshot", Stream: udp(model.PortHolder{Ports: 125})},
 		{Setting: "snapshot.min_growth", At: 60, Says: "has given none back",
 			Stream: func() *model.Batch { return series(model.ProtocolUDP, 0, 0, 20, 50, 80) }},
-		{Setting: "snapshot.close_wait", At: 30, Says: "CLOSE_WAIT", Stream: tcp(model.PortHolder{CloseWait: 30, Connections: 40})},
+		{
+			Setting: "snapshot.close_wait",
+			At:      30,
+			Says:    "CLOSE_WAIT",
+			Stream:  tcp(model.PortHolder{CloseWait: 30, Connections: 40}),
+		},
 	})
 }

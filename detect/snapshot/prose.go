@@ -18,7 +18,11 @@ func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding
 	out := model.Finding{
 		Severity: f.level,
 		Subject: model.Subject{
-			Kind: "process", CPU: -1, PID: f.holder.PID, Process: fold.Printable(f.holder.Process), Pool: fold.Printable(f.pool.Name),
+			Kind:     "process",
+			CPU:      -1,
+			PID:      f.holder.PID,
+			Process:  fold.Printable(f.holder.Process),
+			Pool:     fold.Printable(f.pool.Name),
 			Protocol: f.pool.Protocol.String(),
 		},
 	}
@@ -95,7 +99,13 @@ func (v *view) grows() bool { return v.growth.from != nil && v.growth.grown >= v
 
 func (v *view) ofHolder(f *model.Finding) {
 	h, g := &v.holder, &v.growth
-	f.Title = fmt.Sprintf("%s %s %s of the %s", v.process(), v.verb("holds", "hold", "held"), words.Number(h.Ports), v.rangeName())
+	f.Title = fmt.Sprintf(
+		"%s %s %s of the %s",
+		v.process(),
+		v.verb("holds", "hold", "held"),
+		words.Number(h.Ports),
+		v.rangeName(),
+	)
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
 		f.Title += fmt.Sprintf(", %s of them bound without a connection", words.Number(h.Bound))
 	}
@@ -115,13 +125,19 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	v.numbers(f)
 	if v.full {
-		f.Causes = append(f.Causes, fmt.Sprintf("all processes together %s %s of them (%s): when none is left, every program's "+
-			"request for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
-			words.Percent(fold.Ratio(float64(v.table.Held), float64(v.pool.Size))), v.transport()))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf("all processes together %s %s of them (%s): when none is left, every program's "+
+				"request for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
+				words.Percent(fold.Ratio(float64(v.table.Held), float64(v.pool.Size))), v.transport()),
+		)
 	}
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
-		f.Causes = append(f.Causes, fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
-			"every destination, and netstat without -q does not show it", words.Number(h.Bound)))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
+				"every destination, and netstat without -q does not show it", words.Number(h.Bound)),
+		)
 	}
 	switch {
 	case g.proven() && v.grows():
@@ -130,9 +146,13 @@ func (v *view) ofHolder(f *model.Finding) {
 			v.share(), v.tense("are", "were")))
 		f.RuledOut = append(f.RuledOut, "not a load that comes and goes: that gives ports back")
 	case g.keeps() && v.grows():
-		f.Causes = append(f.Causes, fmt.Sprintf("it gained %s over %s, within %s, and gave %s back: what a process does that "+
-			"does not close its sockets, and also one that starts or whose load rises; three tables over 10 min or more would tell",
-			words.Number(g.grown), words.Plural(g.tables, "table"), words.Span(g.span), none(g.given)))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf("it gained %s over %s, within %s, and gave %s back: what a process does that "+
+				"does not close its sockets, and also one that starts or whose load rises; "+
+				"three tables over 10 min or more would tell",
+				words.Number(g.grown), words.Plural(g.tables, "table"), words.Span(g.span), none(g.given)),
+		)
 	case v.grows():
 		f.RuledOut = append(f.RuledOut, fmt.Sprintf("a leak is not shown: it gave %s back between the tables",
 			words.Plural(g.given, "port")))
@@ -142,22 +162,33 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	if f.Severity == model.SeverityInfo {
 		f.Causes = append(f.Causes, "so many may be intended: the source ports of a DNS server, a media server, a proxy")
-		f.Advice = append(f.Advice, "compare with a second table some minutes later; not when the program is known to need them")
+		f.Advice = append(
+			f.Advice,
+			"compare with a second table some minutes later; not when the program is known to need them",
+		)
 		return
 	}
 	if !v.named() {
 		f.Advice = append(f.Advice, ownersAdvice)
 		return
 	}
-	f.Advice = append(f.Advice,
-		fmt.Sprintf("restart %s to get its ports back, and have its maker find why its sockets stay open; not when it is known "+
-			"to need that many", v.process()))
+	f.Advice = append(
+		f.Advice,
+		fmt.Sprintf(
+			"restart %s to get its ports back, and have its maker find why its sockets stay open; not when it is known "+
+				"to need that many",
+			v.process(),
+		),
+	)
 	if v.windows {
 		f.Advice = append(f.Advice, fmt.Sprintf("widen the range for the time until then (netsh int ipv4 set dynamicport %s "+
 			"start=N num=N); not as the solution when it grows: it fills any range", v.pool.Protocol))
 	} else {
-		f.Advice = append(f.Advice, "widen net.ipv4.ip_local_port_range for the time until then; not as the solution when it "+
-			"grows: it fills any range")
+		f.Advice = append(
+			f.Advice,
+			"widen net.ipv4.ip_local_port_range for the time until then; not as the solution when it "+
+				"grows: it fills any range",
+		)
 	}
 }
 
@@ -231,8 +262,13 @@ const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint
 	"OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed when the holder is known"
 
 func (v *view) ofRange(f *model.Finding) {
-	f.Title = fmt.Sprintf("%s of the %s %s in use; %s left", words.Number(v.table.Held), v.rangeName(), v.tense("are", "were"),
-		words.Number(v.left())+v.tense(" are", " were"))
+	f.Title = fmt.Sprintf(
+		"%s of the %s %s in use; %s left",
+		words.Number(v.table.Held),
+		v.rangeName(),
+		v.tense("are", "were"),
+		words.Number(v.left())+v.tense(" are", " were"),
+	)
 	f.Evidence = append(f.Evidence, detect.Evidence("in use", float64(v.table.Held), "ports"),
 		detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
 	for _, h := range v.table.Holders[:min(len(v.table.Holders), 5)] {
@@ -248,11 +284,17 @@ func (v *view) ofRange(f *model.Finding) {
 	case v.holder.PID >= 0:
 		f.Causes = append(f.Causes, fmt.Sprintf("no single process holds most of them; the largest is %s with %s",
 			v.process(), words.Number(v.holder.Ports)))
-		f.Advice = append(f.Advice, "widen the range, or spread the programs over several hosts; not when one of the holders grows")
+		f.Advice = append(
+			f.Advice,
+			"widen the range, or spread the programs over several hosts; not when one of the holders grows",
+		)
 	}
 	if v.pool.Protocol == model.ProtocolTCP {
-		f.Causes = append(f.Causes, "a connection needs a free port for its own destination only: how many programs are refused "+
-			"depends on which of the ports were bound before they were connected, which the table does not show")
+		f.Causes = append(
+			f.Causes,
+			"a connection needs a free port for its own destination only: how many programs are refused "+
+				"depends on which of the ports were bound before they were connected, which the table does not show",
+		)
 	}
 }
 
@@ -266,9 +308,21 @@ func (v *view) ofDestination(f *model.Finding) {
 		f.Title += fmt.Sprintf(", %s of them in TIME_WAIT", words.Number(to.Resting))
 	}
 	f.Title += fmt.Sprintf(": new connections to it %s or wait", v.tense("fail", "failed"))
-	f.Evidence = append(f.Evidence,
-		detect.Evidence("taken towards it", float64(taken), "ports"), detect.Evidence("in TIME_WAIT", float64(to.Resting), "ports"),
-		detect.Evidence("connected", float64(to.Held), "ports"), detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
+	f.Evidence = append(
+		f.Evidence,
+		detect.Evidence(
+			"taken towards it",
+			float64(taken),
+			"ports",
+		),
+		detect.Evidence("in TIME_WAIT", float64(to.Resting), "ports"),
+		detect.Evidence(
+			"connected",
+			float64(to.Held),
+			"ports",
+		),
+		detect.Evidence("size of the range", float64(v.pool.Size), "ports"),
+	)
 	owner := ""
 	switch {
 	case to.PID > 0:
@@ -278,24 +332,36 @@ func (v *view) ofDestination(f *model.Finding) {
 	}
 	switch {
 	case to.Resting > to.Held:
-		f.Causes = append(f.Causes, fmt.Sprintf("connections to it are opened and closed faster than their ports come back: each "+
-			"rests for %s (unless that was changed), so more than about %s a second use up the range", words.Span(v.rest),
-			words.Rate(float64(v.pool.Size)/v.rest.Seconds())))
+		f.Causes = append(
+			f.Causes,
+			fmt.Sprintf("connections to it are opened and closed faster than their ports come back: each "+
+				"rests for %s (unless that was changed), so more than about %s a second use up the range", words.Span(v.rest),
+				words.Rate(float64(v.pool.Size)/v.rest.Seconds())),
+		)
 		if owner != "" {
 			owner += "; a port in TIME_WAIT has no owner, so who opened them is likely and not certain"
 		}
 		f.RuledOut = append(f.RuledOut, "not ports that nobody gives back: those in TIME_WAIT come back by themselves")
-		f.Advice = append(f.Advice, "keep connections to it open and reuse them (keep-alive, a pool); not when it closes them after "+
-			"each request: then it must be changed")
+		f.Advice = append(
+			f.Advice,
+			"keep connections to it open and reuse them (keep-alive, a pool); not when it closes them after "+
+				"each request: then it must be changed",
+		)
 	default:
 		f.Causes = append(f.Causes, "most of them are open connections: sharing fewer of them, or more addresses, would help")
-		f.Advice = append(f.Advice, "share connections to it, or spread them over more addresses; not when they are idle: then close them")
+		f.Advice = append(
+			f.Advice,
+			"share connections to it, or spread them over more addresses; not when they are idle: then close them",
+		)
 	}
 	if owner != "" {
 		f.Causes = append(f.Causes, owner)
 	}
-	f.RuledOut = append(f.RuledOut, "other destinations are not affected: a port that is taken towards one can be used towards "+
-		"another, unless it was bound before it was connected")
+	f.RuledOut = append(
+		f.RuledOut,
+		"other destinations are not affected: a port that is taken towards one can be used towards "+
+			"another, unless it was bound before it was connected",
+	)
 }
 
 func (v *view) ofCloseWait(f *model.Finding) {
@@ -306,8 +372,11 @@ func (v *view) ofCloseWait(f *model.Finding) {
 		detect.Evidence("in CLOSE_WAIT", float64(h.CloseWait), "connections"),
 		detect.Evidence("connections", float64(h.Connections), "connections"),
 		detect.Evidence("held of the range", float64(h.Ports), "ports"))
-	f.Causes = append(f.Causes, fmt.Sprintf("the program does not close sockets after its peer has: each keeps a socket, and its "+
-		"port, until the process ends (%s of the %s)", words.Number(h.Ports), v.rangeName()))
+	f.Causes = append(
+		f.Causes,
+		fmt.Sprintf("the program does not close sockets after its peer has: each keeps a socket, and its "+
+			"port, until the process ends (%s of the %s)", words.Number(h.Ports), v.rangeName()),
+	)
 	if h.RemoteAddr != "" {
 		f.Causes = append(f.Causes, "most of them were with "+fold.Printable(h.RemoteAddr))
 	}
@@ -316,24 +385,36 @@ func (v *view) ofCloseWait(f *model.Finding) {
 		case h.CloseWait > before.CloseWait:
 			f.Causes = append(f.Causes, fmt.Sprintf("it had %s %s before: they grow", words.Number(before.CloseWait), span))
 		default:
-			f.RuledOut = append(f.RuledOut, fmt.Sprintf("they do not grow: it had %s %s before", words.Number(before.CloseWait), span))
+			f.RuledOut = append(
+				f.RuledOut,
+				fmt.Sprintf("they do not grow: it had %s %s before", words.Number(before.CloseWait), span),
+			)
 		}
 	}
-	f.RuledOut = append(f.RuledOut, "not the network or the peer: a connection is in CLOSE_WAIT after the peer's end has arrived, "+
-		"until the program closes it")
+	f.RuledOut = append(
+		f.RuledOut,
+		"not the network or the peer: a connection is in CLOSE_WAIT after the peer's end has arrived, "+
+			"until the program closes it",
+	)
 	if !v.named() {
 		f.Advice = append(f.Advice, ownersAdvice)
 		return
 	}
-	f.Advice = append(f.Advice, fmt.Sprintf("have the maker of %s look for connections that are not closed after an error or an end; "+
-		"not when it was only busy for a moment: then a second table has none", v.process()))
+	f.Advice = append(
+		f.Advice,
+		fmt.Sprintf("have the maker of %s look for connections that are not closed after an error or an end; "+
+			"not when it was only busy for a moment: then a second table has none", v.process()),
+	)
 }
 
 // limits says what cannot be concluded.
 func (v *view) limits(f *model.Finding) {
 	if v.tables == 1 {
-		f.Advice = append(f.Advice, "take a second table some minutes later: one shows levels, so growth cannot be concluded; "+
-			"not needed to act on the level")
+		f.Advice = append(
+			f.Advice,
+			"take a second table some minutes later: one shows levels, so growth cannot be concluded; "+
+				"not needed to act on the level",
+		)
 	}
 	if !v.table.RangeKnown {
 		f.RuledOut = append(f.RuledOut, fmt.Sprintf("not checked: the range is assumed to be %d to %d, the system's default",

@@ -150,7 +150,11 @@ func (p *parser) finish() {
 			p.file, p.named)
 	}
 	if p.cutCells > 0 {
-		p.set.damage("%s: PowerShell has cut off cells (\"...\", %d of them): use Export-Csv instead of a table", p.file, p.cutCells)
+		p.set.damage(
+			"%s: PowerShell has cut off cells (\"...\", %d of them): use Export-Csv instead of a table",
+			p.file,
+			p.cutCells,
+		)
 	}
 	if p.ownerless > 0 {
 		p.set.note("%s: the table has no column for the owner: use | Select LocalAddress,LocalPort,OwningProcess,"+

@@ -25,7 +25,8 @@ func (p *parser) socketRow(line, trimmed []byte) bool {
 	var list [maxFields][]byte
 	fields := split(list[:0], trimmed)
 	// Select-String and grep put the file and the number of the line in front.
-	if len(fields) > 1 && len(fields[0]) > 2 && fields[0][len(fields[0])-1] == ':' || len(fields) > 1 && string(fields[0]) == ">" {
+	if len(fields) > 1 && len(fields[0]) > 2 && fields[0][len(fields[0])-1] == ':' ||
+		len(fields) > 1 && string(fields[0]) == ">" {
 		fields = fields[1:]
 	}
 	if len(fields) < 3 {
@@ -58,8 +59,25 @@ func (p *parser) socketRow(line, trimmed []byte) bool {
 // otherSocket says that a row of ss or netstat is of a socket without ports, or begins the list.
 func otherSocket(fields [][]byte) bool {
 	switch string(fields[0]) {
-	case "nl", "u_str", "u_dgr", "u_seq", "p_raw", "p_dgr", "raw", "raw6", "icmp", "icmp6", "v_str", "v_dgr", "xdp", "tipc",
-		"dccp", "sctp", "mptcp", "unix", "???":
+	case "nl",
+		"u_str",
+		"u_dgr",
+		"u_seq",
+		"p_raw",
+		"p_dgr",
+		"raw",
+		"raw6",
+		"icmp",
+		"icmp6",
+		"v_str",
+		"v_dgr",
+		"xdp",
+		"tipc",
+		"dccp",
+		"sctp",
+		"mptcp",
+		"unix",
+		"???":
 		return len(fields) >= 4
 	case "Netid", "Proto":
 		return true
@@ -223,7 +241,13 @@ func (p *parser) ss(protocol model.Protocol, s connState, fields [][]byte, known
 }
 
 // procStates are the states of /proc/net/tcp by number.
-var procStates = [...]connState{1: stateEstablished, 6: stateTimeWait, 8: stateCloseWait, 10: stateListen, 12: stateOther}
+var procStates = [...]connState{
+	1:  stateEstablished,
+	6:  stateTimeWait,
+	8:  stateCloseWait,
+	10: stateListen,
+	12: stateOther,
+}
 
 // procRow takes a row of /proc/net/tcp and its like.
 func (p *parser) procRow(trimmed []byte) bool {

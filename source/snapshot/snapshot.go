@@ -99,7 +99,8 @@ func Detect(head []byte) bool {
 	}
 	p.endItem()
 	rows := s.rows + p.named
-	return rows > 0 && (rows >= 3 || rows*3 >= unknown) && rows*8 >= unknown || s.nameRows >= 2 && s.nameRows*2 >= unknown ||
+	return rows > 0 && (rows >= 3 || rows*3 >= unknown) && rows*8 >= unknown ||
+		s.nameRows >= 2 && s.nameRows*2 >= unknown ||
 		len(s.ranges) > 0 && unknown < 40
 }
 

@@ -16,8 +16,8 @@ import (
 
 type socket = snapshottest.Socket
 
-// host is a host with one of each: a listener for both families, a bound socket that is connected (two rows), others that
-// are bound only, connections in TIME_WAIT and CLOSE_WAIT, UDP for both families.
+// host is a host with one of each: a listener for both families, a bound socket that is connected (two rows), others
+// that are bound only, connections in TIME_WAIT and CLOSE_WAIT, UDP for both families.
 func host() []socket {
 	list := []socket{
 		{State: "LISTENING", Local: "0.0.0.0", LocalPort: 135, PID: 900, Process: "rpcss"},
@@ -34,12 +34,21 @@ func host() []socket {
 		list = append(list, socket{State: "BOUND", Local: "0.0.0.0", LocalPort: port, PID: 77, Process: "app"})
 	}
 	for i := range 30 {
-		list = append(list,
+		list = append(
+			list,
 			socket{State: "TIME_WAIT", Local: "192.0.2.1", LocalPort: 52000 + i, Remote: "198.51.100.2", RemotePort: 8443},
-			socket{State: "CLOSE_WAIT", Local: "192.0.2.1", LocalPort: 53000 + i, Remote: "198.51.100.3", RemotePort: 80, PID: 88,
-				Process: "web"},
+			socket{
+				State:      "CLOSE_WAIT",
+				Local:      "192.0.2.1",
+				LocalPort:  53000 + i,
+				Remote:     "198.51.100.3",
+				RemotePort: 80,
+				PID:        88,
+				Process:    "web",
+			},
 			socket{UDP: true, Local: "0.0.0.0", LocalPort: 54000 + i, PID: 99, Process: "udp"},
-			socket{UDP: true, Local: "::", LocalPort: 54000 + i, PID: 99, Process: "udp"})
+			socket{UDP: true, Local: "::", LocalPort: 54000 + i, PID: 99, Process: "udp"},
+		)
 	}
 	for i := range 3 {
 		list = append(list, socket{State: "ESTABLISHED", Local: "192.0.2.1", LocalPort: 53900 + i, Remote: "198.51.100.2",
@@ -273,7 +282,8 @@ func TestSeries(t *testing.T) {
 		t.Errorf("%d released, %d taken", f.releases, len(f.active))
 	}
 	start, end := s.Span()
-	if start != model.TimeOf(at) || end != model.TimeOf(at.Add(20*time.Minute)) || f.tables[2].TimeFrom != "the file's name" {
+	if start != model.TimeOf(at) || end != model.TimeOf(at.Add(20*time.Minute)) ||
+		f.tables[2].TimeFrom != "the file's name" {
 		t.Errorf("%v to %v, from %s", start, end, f.tables[2].TimeFrom)
 	}
 	// From the middle on, the table before the moment is a keyframe.
@@ -301,7 +311,8 @@ func TestTimes(t *testing.T) {
 		{"ISO", "x.txt", "=== netstat 2026-11-14 12:00:01 ===\n" + row, "2026-11-14T12:00:01Z", "line"},
 		{"created", "x.csv", "LocalAddress,LocalPort,OwningProcess,CreationTime\n0.0.0.0,50000,5,13.11.2026 08:00:00\n" +
 			"0.0.0.0,50001,5,12.11.2026 08:00:00\n", "2026-11-13T08:00:00Z", "CreationTime"},
-		{"created, American", "x.csv", "LocalAddress,LocalPort,OwningProcess,CreationTime\n0.0.0.0,50000,5,11/2/2026 8:00:00 PM\n" +
+		{"created, American", "x.csv", "LocalAddress,LocalPort,OwningProcess,CreationTime\n" +
+			"0.0.0.0,50000,5,11/2/2026 8:00:00 PM\n" +
 			"0.0.0.0,50001,5,11/13/2026 12:00:00 AM\n", "2026-11-13T00:00:00Z", "CreationTime"},
 		{"modified", "x.txt", row, "2001-09-09T01:46:40Z", "modification"},
 	} {
@@ -327,7 +338,8 @@ func TestNames(t *testing.T) {
 	row := "  UDP    0.0.0.0:50000          *:*                                    5316\n"
 	for _, tt := range []struct{ name, content, want string }{
 		{"tasklist /fo csv", "\"Image Name\",\"PID\",\"Session Name\",\"Session#\",\"Mem Usage\"\r\n" +
-			"\"System\",\"4\",\"Services\",\"0\",\"144 K\"\r\n\"relayd.exe\",\"5316\",\"Services\",\"0\",\"412,876 K\"\r\n", "relayd.exe"},
+			"\"System\",\"4\",\"Services\",\"0\",\"144 K\"\r\n" +
+			"\"relayd.exe\",\"5316\",\"Services\",\"0\",\"412,876 K\"\r\n", "relayd.exe"},
 		{"tasklist, German", "\r\nAbbildname                     PID Sitzungsname       Sitz.-Nr. Speichernutzung\r\n" +
 			"========================= ======== ================ =========== ===============\r\n" +
 			"System Idle Process              0 Services                   0             8 K\r\n" +
@@ -395,13 +407,18 @@ func TestNames(t *testing.T) {
 // TestSaid has what cannot be used: it is said.
 func TestSaid(t *testing.T) {
 	for _, tt := range []struct{ name, content, want string }{
-		{"names", "  TCP    host:epmap    host:0    LISTENING    968\n  TCP    host:135    host:0    LISTENING    968\n", "names instead"},
-		{"no owner", "\nLocalAddress   LocalPort\n------------   ---------\n0.0.0.0        50000\n", "no column for the owner"},
-		{"cut", "\nLocalAddress   LocalPort OwningP...\n------------   --------- ----------\nfe80::1:2:3... 50000     12345678...\n",
+		{"names", "  TCP    host:epmap    host:0    LISTENING    968\n" +
+			"  TCP    host:135    host:0    LISTENING    968\n", "names instead"},
+		{"no owner", "\nLocalAddress   LocalPort\n------------   ---------\n0.0.0.0        50000\n",
+			"no column for the owner"},
+		{"cut", "\nLocalAddress   LocalPort OwningP...\n------------   --------- ----------\n" +
+			"fe80::1:2:3... 50000     12345678...\n",
 			"of them"},
-		{"wrapped heading", "\nLocalAddress LocalPort OwningPr\n                       ocess   \n------------ --------- --------\n" +
+		{"wrapped heading", "\nLocalAddress LocalPort OwningPr\n" +
+			"                       ocess   \n------------ --------- --------\n" +
 			"0.0.0.0          50000     4312\nfe80::1:2...     50001     4312\n", "1 of them"},
-		{"within a character", string(snapshottest.UTF16([]byte("  UDP    0.0.0.0:50000    *:*    5\n  UDP    0.0.0.0:50001    *:*    53"),
+		{"within a character", string(snapshottest.UTF16([]byte("  UDP    0.0.0.0:50000    *:*    5\n"+
+			"  UDP    0.0.0.0:50001    *:*    53"),
 			false, true)[:135]), "ends within a character"},
 		{"torn", "  UDP    0.0.0.0:50000          *:*         5\n  UDP    0.0.0.0:50001   ", "ends within a row"},
 	} {
@@ -455,11 +472,13 @@ func TestTwoHosts(t *testing.T) {
 func TestBudget(t *testing.T) {
 	var list []socket
 	for i := range 200_000 {
-		list = append(list, socket{State: []string{"ESTABLISHED", "TIME_WAIT"}[i%2], Local: "192.0.2.1", LocalPort: 1024 + i%60000,
-			Remote: "198.51.100." + string(rune('1'+i/60000)), RemotePort: 443, PID: 4 * (i % 2000)})
+		list = append(
+			list,
+			socket{State: []string{"ESTABLISHED", "TIME_WAIT"}[i%2], Local: "192.0.2.1", LocalPort: 1024 + i%60000,
+				Remote: "198.51.100." + string(rune('1'+i/60000)), RemotePort: 443, PID: 4 * (i % 2000)},
+		)
 	}
 	path := write(t, "big.txt", snapshottest.Netstat(nil, "CRLF")(list))
-	list = nil
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

@@ -62,7 +62,6 @@ var stateWords = map[string]connState{
 	"IN_ASCOLTO": stateListen, "ASCOLTO": stateListen, "STABILITA": stateEstablished, "STABILITO": stateEstablished,
 	"ATTESA": stateTimeWait, "IN_ATTESA": stateTimeWait, "TEMPO_ATTESA": stateTimeWait, "TEMPO_DI_ATTESA": stateTimeWait,
 	"CHIUSURA_ATTESA": stateCloseWait, "ATTESA_CHIUSURA": stateCloseWait, "CHIUDI_ATTESA": stateCloseWait,
-	"ASSOCIATO": stateBound,
 	// Polish, Dutch.
 	"NAS*UCHIWANIE": stateListen, "USTANOWIONO": stateEstablished, "CZAS_OCZEKIWANIA": stateTimeWait,
 	"OCZEKIWANIE_NA_ZAMKNI*CIE": stateCloseWait, "LUISTEREN": stateListen, "TOT_STAND_GEBRACHT": stateEstablished,

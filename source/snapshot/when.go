@@ -37,7 +37,9 @@ func plausible(t time.Time) model.Time {
 }
 
 // numericDate is a date whose order of day and month depends on the culture.
-var numericDate = regexp.MustCompile(`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}),?\s+(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:\s*([AaPp])\.?\s?[Mm]\.?)?$`)
+var numericDate = regexp.MustCompile(
+	`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}),?\s+(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:\s*([AaPp])\.?\s?[Mm]\.?)?$`,
+)
 
 // dates reads the creation times whose order of day and month is decided over all of them.
 func (p *parser) dates() {
@@ -76,9 +78,9 @@ func (p *parser) dates() {
 		if dayFirst {
 			day, month = month, day
 		}
-		switch {
-		case m[8] == "":
-		case m[8] == "p" || m[8] == "P":
+		switch m[8] {
+		case "":
+		case "p", "P":
 			hour = hour%12 + 12
 		default:
 			hour %= 12
@@ -108,7 +110,9 @@ func plainSpace(r rune) rune {
 }
 
 // isoDate is a date with a time anywhere in a line.
-var isoDate = regexp.MustCompile(`(?:^|[^\d])(20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?(?:Z|[+-][0-2]\d:?[0-5]\d)?)(?:$|[^\d:])`)
+var isoDate = regexp.MustCompile(
+	`(?:^|[^\d])(20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?(?:Z|[+-][0-2]\d:?[0-5]\d)?)(?:$|[^\d:])`,
+)
 
 // lineLayouts are what date and Get-Date print.
 var lineLayouts = []string{
@@ -145,7 +149,9 @@ func (p *parser) dateLine(trimmed []byte) (model.Time, bool) {
 }
 
 // nameDate is a date with a time in the name of a file.
-var nameDate = regexp.MustCompile(`(20\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_.T ]*([0-2]\d)[-_.:h]?([0-5]\d)(?:[-_.:m]?([0-5]\d))?(Z?)`)
+var nameDate = regexp.MustCompile(
+	`(20\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_.T ]*([0-2]\d)[-_.:h]?([0-5]\d)(?:[-_.:m]?([0-5]\d))?(Z?)`,
+)
 
 // timeInName returns the time in a file's name, 0 without one.
 func timeInName(name string, zone *time.Location) model.Time {

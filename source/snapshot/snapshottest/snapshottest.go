@@ -53,7 +53,12 @@ var Forms = []Form{
 	{"netstat -anoq, German, code page 1252", func(s []Socket) []byte {
 		return bytes.ReplaceAll(Netstat(German, "CRLF")(s), []byte("Ö"), []byte{0xd6})
 	}, true, true},
-	{"netstat -anoq, UTF-16LE", func(s []Socket) []byte { return UTF16(Netstat(German, "CRLF")(s), false, true) }, true, true},
+	{
+		"netstat -anoq, UTF-16LE",
+		func(s []Socket) []byte { return UTF16(Netstat(German, "CRLF")(s), false, true) },
+		true,
+		true,
+	},
 	{"netstat -anoq, UTF-16BE", func(s []Socket) []byte { return UTF16(Netstat(nil, "CRLF")(s), true, true) }, true, true},
 	{"netstat -anoq, UTF-16LE without a mark", func(s []Socket) []byte {
 		return UTF16(Netstat(nil, "CRLF")(s), false, false)
@@ -68,7 +73,12 @@ var Forms = []Form{
 		return UTF16(append(psTable(s, false), psTable(s, true)...), false, true)
 	}, true, true},
 	{"PowerShell list", psList, true, true},
-	{"PowerShell CSV", func(s []Socket) []byte { return append(psCSV(s, false, ","), psCSV(s, true, ",")...) }, true, true},
+	{
+		"PowerShell CSV",
+		func(s []Socket) []byte { return append(psCSV(s, false, ","), psCSV(s, true, ",")...) },
+		true,
+		true,
+	},
 	{"PowerShell CSV, culture", func(s []Socket) []byte {
 		return append(psCSV(s, false, ";"), psCSV(s, true, ";")...)
 	}, true, true},
@@ -166,10 +176,12 @@ func psTable(list []Socket, udp bool) []byte {
 			fmt.Fprintf(&b, "%-40s %9d %13d\r\n", s.Local, s.LocalPort, s.PID)
 		}
 	} else {
-		b.WriteString("\r\nLocalAddress                             LocalPort RemoteAddress              RemotePort State       " +
-			"AppliedSetting OwningProcess\r\n" +
-			"------------                             --------- -------------              ---------- -----       " +
-			"-------------- -------------\r\n")
+		b.WriteString(
+			"\r\nLocalAddress                             LocalPort RemoteAddress              RemotePort State       " +
+				"AppliedSetting OwningProcess\r\n" +
+				"------------                             --------- -------------              ---------- -----       " +
+				"-------------- -------------\r\n",
+		)
 		for _, s := range list {
 			remote := s.Remote
 			if s.RemotePort == 0 {
