@@ -153,8 +153,8 @@ func (j *Judgement) LeaveLogs() bool {
 	return len(j.Findings) < n
 }
 
-// LeaveFlows takes out of the findings those about followed flows, where packets were kept, and reports whether there was
-// any: TogetherFlows says them.
+// LeaveFlows takes out of the findings those about followed flows, where packets were kept, and reports whether there
+// was any: TogetherFlows says them.
 func (j *Judgement) LeaveFlows() bool {
 	if j.packets == nil {
 		return false

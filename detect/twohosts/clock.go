@@ -9,8 +9,8 @@ import (
 	"lostbeat/model"
 )
 
-// maxRate is by how much the clocks of two hosts are taken to run apart at most: 500 ppm is what time servers correct, to
-// each of them.
+// maxRate is by how much the clocks of two hosts are taken to run apart at most: 500 ppm is what time servers correct,
+// in each of them.
 const maxRate = 1e-3
 
 // clock is how the clocks of two hosts compare at a moment.
@@ -117,8 +117,8 @@ func (n *between) bounds(from, to, at model.Time) (upper, lower []bound) {
 	return upper, lower
 }
 
-// solve returns between which values the difference of two clocks lies at the moment zero, if it changes evenly and obeys
-// all bounds; not ok where nothing does.
+// solve returns between which values the difference of two clocks lies at the moment zero, if it changes evenly and
+// obeys all bounds; not ok where nothing does.
 func solve(upper, lower []bound) (low, high float64, ok bool) {
 	// For each rate, the difference is at most the least of the upper bounds, which is concave in the rate, and at least
 	// the greatest of the lower ones, which is convex.

@@ -183,8 +183,8 @@ func (in *incident) measureWay(rx int) {
 	}
 }
 
-// weigh takes a gap between two arrivals apart: what was not sent meanwhile, what was lost, and how long the packet that
-// ended it was on the way. tx1 and rx1 may be behind the last packet.
+// weigh takes a gap between two arrivals apart: what was not sent meanwhile, what was lost, and how long the packet
+// that ended it was on the way. tx1 and rx1 may be behind the last packet.
 func (in *incident) weigh(tx0, tx1, rx0, rx1 int) {
 	w := in.way
 	period := in.judged.Gap.Period
@@ -278,8 +278,8 @@ func (w *way) sentAgain(tx int) bool {
 	})
 }
 
-// heldOrShifted tells a packet that was held up on the way from a way, or a clock, that has changed for good: those after
-// it are late by as much.
+// heldOrShifted tells a packet that was held up on the way from a way, or a clock, that has changed for good: those
+// after it are late by as much.
 func (in *incident) heldOrShifted(rx1 int) place {
 	w := in.way
 	end := w.rx.packets[rx1].at
@@ -343,12 +343,13 @@ func (in *incident) whichHost(j *heartbeatloss.Judged, receiver string) {
 	case j.Verdict == heartbeatloss.LostHere:
 		in.place, in.where, in.dropped = lostInReceiver, j.Where, j.Dropped
 	case j.Verdict == heartbeatloss.LostMaybe && 2*others >= uint64(in.lost):
-		in.no("both " + w.from.name + " (" + where + ") and " + receiver + " (" + j.Where + ") dropped packets meanwhile, and " +
-			"whose they were is not known")
+		in.no(fmt.Sprintf("both %s (%s) and %s (%s) dropped packets meanwhile, and whose they were is not known",
+			w.from.name, where, receiver, j.Where))
 	case j.Verdict == heartbeatloss.LostMaybe && j.Dropped >= uint64(in.lost):
 		in.place, in.where, in.dropped = lostInRing, j.Where, j.Dropped
 	case j.Verdict == heartbeatloss.LostMaybe:
-		in.no(receiver + " dropped packets meanwhile (" + j.Where + "), fewer than are missing, and whose they were is not known")
+		in.no(fmt.Sprintf("%s dropped packets meanwhile (%s), fewer than are missing, and whose they were is not known",
+			receiver, j.Where))
 	case 2*others >= uint64(in.lost):
 		in.place, in.dropped = lostInSenderMaybe, others
 	}

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 const (
 	beatVariable = "LOSTBEAT_TEST_BEAT"
 	beatPort     = 7000
-	beatEvery    = 200 * time.Millisecond
+	beatEvery    = 400 * time.Millisecond
 	macOf        = "52:54:00:00:00:0%d"
 	addressOf    = "192.0.2.%d"
 )
@@ -51,11 +51,11 @@ const (
 // What happens when, since both guests record: packets of the first guest are lost, those of the second held up; the
 // program of the first is stopped; that of the second does not read. Each for long.
 const (
-	loseAt = 7 * time.Second
-	holdAt = 14 * time.Second
-	stopAt = 21 * time.Second
-	deafAt = 28 * time.Second
-	endAt  = 34 * time.Second
+	loseAt = 8 * time.Second
+	holdAt = 15 * time.Second
+	stopAt = 22 * time.Second
+	deafAt = 29 * time.Second
+	endAt  = 36 * time.Second
 	long   = 2 * time.Second
 )
 
@@ -81,34 +81,35 @@ func TestLongTwoGuests(t *testing.T) {
 		guest(t)
 		return
 	}
-	lostbeat := filepath.Join(t.TempDir(), "lostbeat")
-	if out, err := exec.Command("go", "build", "-o", lostbeat, "lostbeat/cmd/lostbeat").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	guests := vmtest.Options{
+		Kernel: "6.12", Package: "lostbeat/detect/twohosts", Tests: "^TestLongTwoGuests$", Timeout: 2 * time.Minute,
+		Modules:  []string{"failover", "net_failover", "virtio_net"},
+		Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"},
 	}
+	guests.Built = vmtest.Build(t, guests)
 	w := newWire(t)
 	var files [2]string
 	t.Run("guests", func(t *testing.T) {
 		for i, clock := range []string{"2026-03-01T10:00:00", "2026-03-01T10:07:00"} {
 			t.Run(fmt.Sprint(i+1), func(t *testing.T) {
 				t.Parallel()
-				vmtest.Run(t, vmtest.Options{
-					Kernel: "6.12", Package: "lostbeat/detect/twohosts", Tests: "^TestLongTwoGuests$", Timeout: 3 * time.Minute,
-					Modules:  []string{"failover", "net_failover", "virtio_net"},
-					Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"},
-					Device:   "virtio-net-pci,romfile=,mac=" + fmt.Sprintf(macOf, i+1), Wire: w.far[i], Clock: clock,
-					Line: func(line string) {
-						if line == recordingLine {
-							w.recording()
-						}
-						if text, ok := strings.CutPrefix(line, fileLine); ok {
-							files[i] += strings.TrimSpace(text)
-						}
-					},
-				})
+				o := guests
+				o.Device, o.Wire = "virtio-net-pci,romfile=,mac="+fmt.Sprintf(macOf, i+1), w.far[i]
+				o.Clock = clock
+				o.Line = func(line string) {
+					if line == recordingLine {
+						w.recording()
+					}
+					if text, ok := strings.CutPrefix(line, fileLine); ok {
+						files[i] += strings.TrimSpace(text)
+					}
+				}
+				vmtest.Run(t, o)
 			})
 		}
 	})
 	w.close()
+	lostbeat := filepath.Join(guests.Built, "lostbeat")
 	dir := t.TempDir()
 	var paths []string
 	for i, text := range files {
@@ -168,7 +169,7 @@ func checkGuests(t *testing.T, found []model.Finding, low, high time.Duration) {
 		t.Errorf("%d findings, want 4", len(found))
 	}
 	for _, f := range found {
-		if strings.Contains(text(f), "peer or the network") {
+		if strings.Contains(text(f), "so the peer or the network") {
 			t.Errorf("one host alone is believed:\n%s", text(f))
 		}
 		ahead, err := math.NaN(), math.NaN()
@@ -329,8 +330,8 @@ func (w *wire) truth() (low, high time.Duration) {
 	return w.low[1] - w.high[0], w.high[1] - w.low[0]
 }
 
-// Offsets in a heartbeat: its number, when it was sent, the number of the last one that was read and when, and since when
-// both guests record, which the wire writes.
+// Offsets in a heartbeat: its number, when it was sent, the number of the last one that was read and when, and since
+// when both guests record, which the wire writes.
 const (
 	beatSeq   = 0
 	beatSent  = 8
@@ -343,8 +344,8 @@ const (
 // beatIn returns the payload of a heartbeat in a frame behind its length, nil for any other.
 func beatIn(frame []byte) []byte {
 	const headers = 4 + 14 + 20 + 8
-	if len(frame) < headers+beatSize || frame[16] != 8 || frame[17] != 0 || frame[18] != 0x45 || frame[27] != unix.IPPROTO_UDP ||
-		binary.BigEndian.Uint16(frame[40:]) != beatPort {
+	if len(frame) < headers+beatSize || frame[16] != 8 || frame[17] != 0 || frame[18] != 0x45 ||
+		frame[27] != unix.IPPROTO_UDP || binary.BigEndian.Uint16(frame[40:]) != beatPort {
 		return nil
 	}
 	return frame[headers:]
@@ -392,12 +393,13 @@ func guest(t *testing.T) {
 	defer func() { _ = program.Process.Kill() }()
 	record := exec.Command("/lostbeat", "record", "--probe", "heartbeat,drop,nic,sched", "--heartbeat", "udp:7000",
 		"-o", "/tmp/guest.lostbeat")
-	record.Stdout, record.Stderr = os.Stdout, os.Stdout
+	var output bytes.Buffer // its progress would be in the lines that the host waits for
+	record.Stdout, record.Stderr = &output, &output
 	if err := record.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); ; time.Sleep(200 * time.Millisecond) {
-		if info, err := os.Stat("/tmp/guest.lostbeat"); err == nil && info.Size() > 0 {
+		if info, err := os.Stat("/tmp/guest.lostbeat"); err == nil && info.Size() > 0 { // it writes once it runs
 			break
 		}
 		if time.Since(begun) > time.Minute {
@@ -427,7 +429,7 @@ func guest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := record.Wait(); err != nil {
-		t.Fatal(err)
+		t.Fatal(err, output.String())
 	}
 	data, err := os.ReadFile("/tmp/guest.lostbeat")
 	if err != nil {

@@ -55,8 +55,8 @@ func (g *group) finding() model.Finding {
 	}
 	f.Causes = append(f.Causes, in.clock.text(t.a, t.b)+"; times are those of "+in.host().name)
 	if in.assumed {
-		f.Causes = append(f.Causes, "assumed: the clocks differ by less than "+words.Span(in.within)+", as the identifications "+
-			"of the packets begin anew and again")
+		f.Causes = append(f.Causes, "assumed: the clocks differ by less than "+words.Span(in.within)+
+			", as the identifications of the packets repeat")
 	}
 	if per, ok := in.hosts.drift(); ok {
 		who, than := in.hosts.b.name, in.hosts.a.name
@@ -178,11 +178,11 @@ func (t *telling) explain(f *model.Finding) {
 			advice("See what the program on " + t.a + " did then; not when it was stopped on purpose")
 		}
 	case paused:
-		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as much: "+
-			"the clock of %s stood still", t.a)
+		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as "+
+			"much: the clock of %s stood still", t.a)
 		not("not the way between the hosts: packets of the other direction would not be early")
-		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was paused on " +
-			"purpose")
+		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was paused " +
+			"on purpose")
 	case lostInSender, lostInSenderMaybe:
 		cause("the packets had left the program of %s; %s dropped %s on their way out meanwhile", t.a, t.a,
 			words.Plural(t.dropped, "packet"))
@@ -190,16 +190,17 @@ func (t *telling) explain(f *model.Finding) {
 			not("not the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
 		}
 		not("not the program on %s: nothing waited to be read", t.b)
-		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; not " +
-			"when the drop is meant, as by a firewall rule")
+		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; " +
+			"not when the drop is meant, as by a firewall rule")
 	case lostBetween:
 		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach the socket on %s",
 			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, t.b)
-		cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops", t.a)
+		cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops",
+			t.a)
 		t.sentAsUsual(f)
 		not("not %s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
-		advice("Look at the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full queues, " +
-			"spanning tree, migrations; not when one of the hosts was down")
+		advice("Look at the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full " +
+			"queues, spanning tree, migrations; not when one of the hosts was down")
 	case lostInRing, lostInReceiver:
 		cause("lost in %s: %s dropped at %s meanwhile", t.b, words.Plural(t.dropped, "packet was", "packets were"), t.where)
 		not("not %s: it sent them", t.a)
@@ -211,11 +212,11 @@ func (t *telling) explain(f *model.Finding) {
 		cause("the packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d meanwhile",
 			t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
 		t.sentAsUsual(f)
-		advice("See what had CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own recording names it; " +
-			"not when the interrupt of the card was on another CPU")
+		advice("See what had CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own recording " +
+			"names it; not when the interrupt of the card was on another CPU")
 	case heldBetween, slower:
-		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; the time in "+
-			"its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied", t.a,
+		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; the "+
+			"time in its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied", t.a,
 			words.Span(t.onWay), t.b)
 		if t.place == heldBetween && t.to.probes["deferred"] {
 			not("not the softirqs of %s: NET_RX had no long wait there", t.b)
@@ -225,8 +226,8 @@ func (t *telling) explain(f *model.Finding) {
 		}
 		t.sentAsUsual(f)
 		not("not the program on %s: it read what had arrived", t.b)
-		advice("Look at the queues between " + t.a + " and " + t.b + " (qdisc of the sender first: tc -s qdisc); not when the " +
-			"traffic is shaped on purpose")
+		advice("Look at the queues between " + t.a + " and " + t.b + " (qdisc of the sender first: tc -s qdisc); not when " +
+			"the traffic is shaped on purpose")
 	case waited, readLate:
 		f.Causes = append(f.Causes, t.own.Causes...)
 		f.RuledOut = append(f.RuledOut, t.own.RuledOut...)
@@ -328,5 +329,6 @@ func (in *incident) follows(lead *incident) string {
 	if in.bySender || in.way == lead.way {
 		return ""
 	}
-	return fmt.Sprintf("it follows: %s: %s received nothing for %s, as %s sent nothing", in.flowName(), b, words.Span(in.gap), a)
+	return fmt.Sprintf("it follows: %s: %s received nothing for %s, as %s sent nothing", in.flowName(), b,
+		words.Span(in.gap), a)
 }

@@ -89,7 +89,6 @@ type network struct {
 	lost   func(at time.Duration) bool
 	// extra is how much longer it takes at a time.
 	extra func(at time.Duration) time.Duration
-	// lostIn says that the receiver's host, at the place that its drops say, has lost it: the same as lost.
 }
 
 // marks are the ways in which packets differ.
@@ -196,7 +195,9 @@ func (p *pair) batches() (out [2]*model.Batch) {
 			}
 		}
 		if h.blind.to > 0 {
-			b.AddLoss(model.Loss{Time: h.clock(h.blind.to), Dur: h.blind.to - h.blind.from, CPU: -1, Lost: 1000, Origin: "ringbuf"})
+			b.AddLoss(model.Loss{
+				Time: h.clock(h.blind.to), Dur: h.blind.to - h.blind.from, CPU: -1, Lost: 1000, Origin: "ringbuf",
+			})
 		}
 		if h.drops != nil {
 			h.drops(h, h.clock, b)
@@ -286,7 +287,8 @@ func (p *pair) flow(h *host, protocol model.Protocol, at model.Time, state model
 }
 
 func (p *pair) add(
-	b *model.Builder, h *host, at, stack time.Duration, protocol model.Protocol, d model.Direction, mark uint64, peer string,
+	b *model.Builder, h *host, at, stack time.Duration, protocol model.Protocol, d model.Direction, mark uint64,
+	peer string,
 ) {
 	v := model.Packet{
 		Time: h.clock(at), Dur: stack, CPU: 1, PID: 812, TID: -1, NetnsInode: 1, Cookie: 31, Protocol: protocol,
@@ -372,13 +374,16 @@ func TestVerdicts(t *testing.T) {
 				"what kept its sender is not known"},
 			rest: []string{"not the way between the hosts, or node-b: no packet of that time is missing"}},
 		{name: "lost between", pair: pair{ab: network{lost: lost.has}},
-			says:  []string{"udp/5405 from node-a to node-b: node-b received nothing for 1.6 s: 15 packets that node-a sent were lost between the hosts"},
+			says: []string{"udp/5405 from node-a to node-b: node-b received nothing for 1.6 s: 15 packets that node-a sent " +
+				"were lost between the hosts"},
 			rest:  []string{"not the program on node-a: it sent as usual"},
 			never: []string{"peer or the network"}},
 		{name: "lost between, the other way", pair: pair{ba: network{lost: lost.has}},
-			says: []string{"udp/5405 from node-b to node-a: node-a received nothing for 1.6 s: 15 packets that node-b sent were lost between"}},
+			says: []string{"udp/5405 from node-b to node-a: node-a received nothing for 1.6 s: 15 packets that node-b sent " +
+				"were lost between"}},
 		{name: "the clocks differ by years", pair: pair{a: host{ahead: -20000 * time.Hour}, ab: network{lost: lost.has}},
-			says: []string{"15 packets that node-a sent were lost between"}, rest: []string{"clock of node-b was 72000000.0000 s ahead of that of node-a"}},
+			says: []string{"15 packets that node-a sent were lost between"},
+			rest: []string{"clock of node-b was 72000000.0000 s ahead of that of node-a"}},
 		{name: "addresses and identifications are translated", pair: pair{ab: network{lost: lost.has}, marks: rewrites},
 			says: []string{"15 packets that node-a sent were lost between"}},
 		{name: "identifications only", pair: pair{ab: network{lost: lost.has}, marks: ids},
@@ -391,7 +396,8 @@ func TestVerdicts(t *testing.T) {
 				return lost.to - at
 			}
 			return 0
-		}}}, says: []string{"node-b received nothing for 1.6 s: the packets were on the way between the hosts for 1.5 s longer"},
+		}}}, says: []string{"node-b received nothing for 1.6 s: the packets were on the way between the hosts for 1.5 s " +
+			"longer"},
 			rest: []string{"its queueing discipline and driver is a part of it"}},
 		{name: "waited in the receiver's ring", pair: pair{
 			ab: network{extra: func(at time.Duration) time.Duration {
@@ -429,8 +435,10 @@ func TestVerdicts(t *testing.T) {
 			a: host{drops: dropped(fault+900*ms, 400, model.PlaceRing, true, 0)},
 			b: host{drops: dropped(fault+900*ms, 5000, model.PlaceRing, false, 0)}},
 			says: []string{"cannot be said: both node-a (ring of eth0) and node-b (the ring of eth0) dropped"}},
-		{name: "the receiver's program is stopped, one direction", pair: pair{b: host{held: []stretch{faulty(1500 * ms)}}, oneWay: true},
-			says: []string{"node-b: udp/5405 of corosync[812]", "was read", "the program was stopped for", "node-a had sent it in time"},
+		{name: "the receiver's program is stopped, one direction", pair: pair{
+			b: host{held: []stretch{faulty(1500 * ms)}}, oneWay: true},
+			says: []string{"node-b: udp/5405 of corosync[812]", "was read", "the program was stopped for",
+				"node-a had sent it in time"},
 			rest: []string{"not node-a, and not the way"}},
 		{name: "the receiver's program is stopped", pair: pair{b: host{held: []stretch{faulty(1500 * ms)}}},
 			says:  []string{"node-b: udp/5405 of corosync[812]", "was read", "the program was stopped for"},
@@ -448,7 +456,8 @@ func TestVerdicts(t *testing.T) {
 		}}}, says: []string{"the way between the hosts became slower by 900 ms"}},
 		{name: "the sender closes its socket", pair: pair{a: host{closes: fault}, oneWay: true},
 			says: []string{"node-a had closed the socket, or its program had ended"}},
-		{name: "lost to the end", pair: pair{ab: network{lost: func(at time.Duration) bool { return at >= fault }}, seconds: 24},
+		{name: "lost to the end", pair: pair{
+			ab: network{lost: func(at time.Duration) bool { return at >= fault }}, seconds: 24},
 			says: []string{"node-b has received nothing for", "that node-a sent were lost between the hosts"}},
 		{name: "the sender's recording ends before", pair: pair{ab: network{lost: lost.has},
 			a: host{recorded: stretch{0, fault - time.Second}}},
@@ -463,7 +472,8 @@ func TestVerdicts(t *testing.T) {
 			says: []string{"cannot be said: events were lost in the recording of node-b"}, never: []string{"lost between"}},
 		{name: "events of the sender were lost", pair: pair{a: host{silent: lost, blind: lost}},
 			says: []string{"cannot be said"}, never: []string{"sent nothing:"}},
-		{name: "events of the receiver were lost, and nothing was sent", pair: pair{a: host{silent: lost}, b: host{blind: lost}},
+		{name: "events of the receiver were lost, and nothing was sent", pair: pair{
+			a: host{silent: lost}, b: host{blind: lost}},
 			says: []string{"because node-a sent nothing"}},
 		{name: "one name", pair: pair{a: host{name: "localhost"}, b: host{name: "localhost"}, ab: network{lost: lost.has}},
 			says: []string{"from localhost (a.lostbeat) to localhost (b.lostbeat)"}},
@@ -521,8 +531,8 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestClock has clocks with known differences: they lie within the stated error, which is no larger than half the smallest
-// round trip.
+// TestClock has clocks with known differences: they lie within the stated error, which is no larger than half the
+// smallest round trip.
 func TestClock(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -530,9 +540,11 @@ func TestClock(t *testing.T) {
 	}{
 		{"equal", pair{}},
 		{"ahead", pair{b: host{ahead: 7 * time.Minute}}},
-		{"behind, ways of different length", pair{b: host{ahead: -3 * time.Hour}, ab: network{delay: 20 * ms}, ba: network{delay: 2 * ms}}},
+		{"behind, ways of different length", pair{
+			b: host{ahead: -3 * time.Hour}, ab: network{delay: 20 * ms}, ba: network{delay: 2 * ms},
+		}},
 		{"drift", pair{b: host{ahead: time.Second, ppm: 80}, a: host{ppm: -60}, seconds: 600}},
-		{"drift of hours", pair{b: host{ppm: 40}, seconds: 4000, period: 250 * ms}},
+		{"drift of hours", pair{b: host{ppm: 40}, seconds: 2000, period: 250 * ms}},
 		{"jitter", pair{b: host{ahead: time.Hour}, ab: network{jitter: 50 * ms}, ba: network{jitter: 50 * ms}}},
 		{"the identifications begin anew", pair{b: host{ahead: time.Second}, marks: ids, seconds: 3000, period: 40 * ms}},
 	} {
@@ -551,7 +563,8 @@ func TestClock(t *testing.T) {
 				t.Fatalf("%d and %d flows", len(n.ab), len(n.ba))
 			}
 			half := (p.ab.delay + p.ba.delay) / 2
-			for at := 5 * time.Second; at < time.Duration(p.seconds-5)*time.Second; at += time.Duration(p.seconds) * time.Second / 12 {
+			end := time.Duration(p.seconds) * time.Second
+			for at := 5 * time.Second; at < end-5*time.Second; at += end / 12 {
 				c := n.clockAt(p.a.clock(at))
 				truth := p.b.clock(at).Sub(p.a.clock(at))
 				if c.state != known || (c.ahead-truth).Abs() > c.err {
@@ -570,8 +583,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestThree has three recordings: a sender that is silent, two that hear nothing, one cause; and the recording of a host
-// that has nothing to do with it.
+// TestThree has three recordings: those of a pair, and that of a host that has nothing to do with it.
 func TestThree(t *testing.T) {
 	ab := pair{a: host{held: []stretch{faulty(1500 * ms)}}, b: host{ahead: time.Minute}}
 	streams := ab.batches()
@@ -584,7 +596,8 @@ func TestThree(t *testing.T) {
 		t.Fatalf("%d findings", len(found))
 	}
 	all := found[0].Title + found[1].Title
-	if !strings.Contains(all, "was stopped for 1.5 s") || !strings.Contains(all, "so the peer or the network was at fault") {
+	if !strings.Contains(all, "was stopped for 1.5 s") ||
+		!strings.Contains(all, "so the peer or the network was at fault") {
 		t.Error(found[0].Title, found[1].Title)
 	}
 }

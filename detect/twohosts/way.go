@@ -280,7 +280,8 @@ func (w *way) tell(c *candidate, sent, received []entry) {
 	}
 }
 
-// couldBe reports whether one of the received packets that look like a sent one may be it and is not known to be another.
+// couldBe reports whether one of the received packets that look like a sent one may be it, and is not known to be
+// another.
 func (w *way) couldBe(tx entry, received []entry) bool {
 	usual := w.usual()
 	for _, r := range received {

@@ -42,6 +42,9 @@ type Options struct {
 	// Programs are the import paths of commands to build for the guest, by their
 	// names in its root folder.
 	Programs map[string]string
+	// Built is a folder that Build has returned for the same options, so that
+	// several guests start with one build; empty to build for this one.
+	Built string
 	// Device is the model of a network device for the guest, as QEMU calls it;
 	// none when empty.
 	Device string
@@ -79,21 +82,16 @@ func Run(t testing.TB, o Options) string {
 	if err != nil || len(kernels) != 1 {
 		t.Fatalf("kernel in %s: %v, %v", root, kernels, err)
 	}
-	dir := t.TempDir()
-	installed, err := packageFiles(t.Context(), o.Packages, o.Install)
-	if err != nil {
-		testutil.Unavailable(t, "nothing to install in the guest: %v", err)
-	}
-	initramfs, err := buildInitramfs(t.Context(), dir, root, o, installed)
-	if err != nil {
-		t.Fatal(err)
+	dir := o.Built
+	if dir == "" {
+		dir = Build(t, o)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
 	// One thread: text patching under multi-threaded emulation is unsafe.
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1)), "-m", "768",
-		"-serial", "stdio", "-kernel", kernels[0], "-initrd", initramfs,
+		"-serial", "stdio", "-kernel", kernels[0], "-initrd", filepath.Join(dir, initramfsName),
 		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests}
 	guest := exec.CommandContext(ctx, qemu, args...)
 	if o.Device != "" {
@@ -117,6 +115,28 @@ func Run(t testing.TB, o Options) string {
 		t.Fatalf("the tests in the guest have failed:\n%s", text)
 	}
 	return text
+}
+
+// initramfsName is the name of what a guest starts with.
+const initramfsName = "initramfs"
+
+// Build builds what a guest starts with and returns the folder, which has the
+// programs by their names, too. It skips t without the kernel's package.
+func Build(t testing.TB, o Options) (dir string) {
+	t.Helper()
+	root, err := kernelPackage(t.Context(), o.Kernel, cmp.Or(o.Flavour, "cloud"))
+	if err != nil {
+		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
+	}
+	installed, err := packageFiles(t.Context(), o.Packages, o.Install)
+	if err != nil {
+		testutil.Unavailable(t, "nothing to install in the guest: %v", err)
+	}
+	dir = t.TempDir()
+	if err := buildInitramfs(t.Context(), dir, root, o, installed); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // console takes what the guest prints.
@@ -210,8 +230,8 @@ func unpackPackage(ctx context.Context, cache, name string) (string, error) {
 }
 
 // buildInitramfs writes an initial RAM file system with the test binary as
-// init, and returns its path.
-func buildInitramfs(ctx context.Context, dir, root string, o Options, installed []cpioFile) (string, error) {
+// init.
+func buildInitramfs(ctx context.Context, dir, root string, o Options, installed []cpioFile) error {
 	var files []cpioFile
 	build := func(name string, args ...string) error {
 		binary := filepath.Join(dir, name)
@@ -225,11 +245,11 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 		return err
 	}
 	if err := build("init", "test", "-c", o.Package); err != nil {
-		return "", err
+		return err
 	}
 	for name, path := range o.Programs {
 		if err := build(name, "build", path); err != nil {
-			return "", err
+			return err
 		}
 	}
 	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules", "modules/later"} {
@@ -238,7 +258,7 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 	for i, module := range slices.Concat(o.Modules, o.Later) {
 		data, err := findModule(root, module)
 		if err != nil {
-			return "", err
+			return err
 		}
 		name := fmt.Sprintf("modules/%02d-%s.ko", i, module)
 		if i >= len(o.Modules) {
@@ -249,10 +269,9 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 	files = append(files, installed...)
 	var archive bytes.Buffer
 	if err := writeCPIO(&archive, files); err != nil {
-		return "", err
+		return err
 	}
-	path := filepath.Join(dir, "initramfs")
-	return path, os.WriteFile(path, archive.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(dir, initramfsName), archive.Bytes(), 0o644)
 }
 
 func findModule(root, name string) (data []byte, err error) {
