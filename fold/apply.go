@@ -214,12 +214,22 @@ func (w *Fold) applyDeviceEvent(v *model.DeviceEvent) {
 	switch v.What {
 	case "removed":
 		d.Removed = v.Time
+		d.down(v.Time)
 	case "link_down":
 		d.LinkDown = v.Time
+		d.down(v.Time)
 	case "link_up":
 		d.Removed, d.LinkDown = 0, 0
+		d.Down.To = v.Time
 	case "renamed":
 		d.FormerName = v.Detail
+	}
+}
+
+// down notes that the device does not work any more.
+func (d *Device) down(at model.Time) {
+	if d.Down.From == 0 || d.Down.To != 0 {
+		d.Down = Span{From: at}
 	}
 }
 

@@ -65,6 +65,8 @@ type Followed struct {
 	peers int
 	// readers and senders are the threads that were seen to read it, and to send from it, the last one first.
 	readers, senders threads
+	// tcp is what TCP does to its data.
+	tcp stalls
 }
 
 // Reader is the thread that was last seen to read it, 0 none.
@@ -122,6 +124,12 @@ type Beat struct {
 	// gap is the time from the last read, or packet sent, to the one before; most the longest that there was.
 	gap, most time.Duration
 	owed      uint64 // packets that were missing in it, and may still come
+	// resent is the last time in which TCP sent segments again, nil none; readable when the last packet came behind which
+	// none is missing.
+	resent   *Gap
+	readable model.Time
+	// quiet are the last gaps.
+	quiet []Span
 }
 
 // arrival is a packet that has reached its socket.
@@ -129,6 +137,8 @@ type arrival struct {
 	// host is when it had reached the host, at its socket; prev when the one before had reached the host.
 	host, at, prev model.Time
 	cpu            int32
+	// ahead says that it cannot be read, as an earlier one is missing.
+	ahead bool
 }
 
 // Stage is where the time of a gap went.
@@ -145,6 +155,10 @@ const (
 	StageStack
 	// StageQueue: the packet waited in the queue of its socket.
 	StageQueue
+	// StageMissing: later segments had come, and waited for one that was missing (TCP).
+	StageMissing
+	// StageResent: the host had sent the segment, and TCP sent it again.
+	StageResent
 )
 
 // Gap is a time in which a program was given nothing of a flow, or sent nothing, though its cadence says that it
@@ -161,6 +175,10 @@ type Gap struct {
 	// The rest of it by stage: nothing reached the host; what did was lost at the socket; deferred work, backlog and
 	// filters had the packet; it waited to be read.
 	Absent, Lost, Stack, Queue time.Duration
+	// Missing is the time in which TCP waited for a segment, later ones of which had come; Resent the time from when the
+	// host first sent a segment to when it last sent it again, Resends how many were sent again.
+	Missing, Resent time.Duration
+	Resends         uint64
 	// Blind says that the stages are not known: arrivals were not seen.
 	Blind bool
 	// Waiting is how many packets wait to be read, or waited behind the first one that was.
@@ -203,7 +221,10 @@ func (g *Gap) Main() Stage {
 	for _, s := range []struct {
 		stage Stage
 		d     time.Duration
-	}{{StageLost, g.Lost}, {StageStack, g.Stack}, {StageQueue, g.Queue}} {
+	}{
+		{StageLost, g.Lost}, {StageStack, g.Stack}, {StageQueue, g.Queue}, {StageMissing, g.Missing},
+		{StageResent, g.Resent},
+	} {
 		if s.d > most {
 			stage, most = s.stage, s.d
 		}
@@ -384,7 +405,19 @@ func (b *Beat) freshen(g *Gap) {
 		b.Fresh = append(b.Fresh, g)
 	}
 	b.last = g
+	b.quieter(Span{g.From, g.To})
 	b.latest()
+}
+
+// quieter remembers a gap, or how it has grown.
+func (b *Beat) quieter(s Span) {
+	if n := len(b.quiet); n > 0 && b.quiet[n-1].From == s.From {
+		b.quiet[n-1] = s
+		return
+	} else if n == maxFresh {
+		b.quiet = append(b.quiet[:0], b.quiet[1:]...)
+	}
+	b.quiet = append(b.quiet, s)
 }
 
 // latest keeps what the screen shows of the last certain gap.
@@ -400,7 +433,7 @@ func (b *Beat) measure(g Gap, l *Limits) {
 	g.Period, g.ID = b.usual, g.From
 	main := g.Main()
 	least := b.limit(l)
-	certain := main == StageStack || main == StageQueue || main == StageLost || main == StageUnknown && g.Waiting > 0
+	certain := main != StageAbsent && (main != StageUnknown || g.Waiting > 0)
 	if !certain {
 		least = b.absentFor(l)
 	}
@@ -451,16 +484,24 @@ func (b *Beat) received(v *model.Packet, l *Limits) {
 		switch {
 		case v.Time <= b.readAt: // it has been read already: its event is late
 		case len(b.unread) < maxUnread && !b.over:
-			b.unread = append(b.unread, arrival{host: host, at: v.Time, prev: prev, cpu: v.CPU})
+			b.unread = append(b.unread, arrival{
+				host: host, at: v.Time, prev: prev, cpu: v.CPU, ahead: b.Socket.tcp.missing != 0,
+			})
 		default:
 			b.over = true
 		}
 		return
 	}
+	if b.Socket.tcp.missing != 0 {
+		return
+	}
+	g := Gap{From: prev, To: v.Time, Absent: max(host.Sub(prev)-b.usual, 0), Stack: v.Dur, CPU: v.CPU, host: host}
+	if b.Socket.tcp.filledBy(v.Time) && b.readable > 0 {
+		g.From, g.Absent, g.Missing = b.readable, 0, max(host.Sub(b.readable)-b.usual, 0)
+	}
+	b.readable = host
 	if prev > 0 {
-		b.measure(Gap{
-			From: prev, To: v.Time, Absent: max(host.Sub(prev)-b.usual, 0), Stack: v.Dur, CPU: v.CPU, host: host,
-		}, l)
+		b.measure(g, l)
 	}
 }
 
@@ -474,7 +515,7 @@ func (b *Beat) sent(v *model.Packet, l *Limits) {
 	prev := b.arrive(v.Time, l)
 	b.cpu = v.CPU
 	b.note(prev, v.Time)
-	if prev > 0 {
+	if prev > 0 && !b.resentFor(prev, v.Time) {
 		b.measure(Gap{From: prev, To: v.Time, Absent: max(v.Time.Sub(prev)-b.usual, 0), CPU: v.CPU, host: v.Time}, l)
 	}
 }
@@ -518,6 +559,9 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 			g.Lost = max(prev.Sub(from), 0)
 		}
 	}
+	if b.Socket.tcp.filledBy(at) {
+		g.Absent, g.Lost, g.Missing = 0, 0, max(host.Sub(from)-b.usual, 0)
+	}
 	b.measure(g, l)
 }
 
@@ -558,6 +602,7 @@ func nearest(list []arrival, at model.Time) int {
 func (b *Beat) restart() {
 	b.Last, b.LastRead, b.readHost, b.readAt = 0, 0, 0, 0
 	b.unread, b.over, b.odd, b.waiting, b.owed = nil, false, nil, nil, 0
+	b.resent, b.readable = nil, 0
 }
 
 // Open returns the gap that lasts at the tick being judged, as far as it is sure that it is one.
@@ -568,6 +613,9 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 	if limit == 0 || b.Last == 0 || b.Socket.Ended != 0 {
 		return g, false
 	}
+	if r, ok := b.resending(now); ok {
+		return r, true
+	}
 	g = Gap{To: now, Lasts: true, Period: b.usual, CPU: b.cpu}
 	if b.readsSeen() && len(b.unread) > 0 && b.readHost > 0 {
 		first := &b.unread[0]
@@ -575,6 +623,9 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 		g.Stack, g.Queue = first.at.Sub(first.host), now.Sub(first.at)
 		g.Absent = max(first.host.Sub(first.prev)-b.usual, 0)
 		g.Waiting = uint64(len(b.unread))
+		if first.ahead {
+			g.Absent, g.Stack, g.Queue, g.Missing = 0, 0, 0, max(now.Sub(g.From)-b.usual, 0)
+		}
 		if last := b.last; last != nil && last.sure && first.host <= last.To {
 			g.ID, g.Behind = last.ID, true
 			return g, g.Delay() > last.Delay()
@@ -599,8 +650,14 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 
 // QuietIn says that nothing of the flow came, or was sent, for most of a time.
 func (b *Beat) QuietIn(from, to model.Time) bool {
-	most := to.Sub(from) / 2
-	return b.last != nil && min(to, b.last.To).Sub(max(from, b.last.From)) > most || to.Sub(max(from, b.Last)) > most
+	quiet := max(to.Sub(max(from, b.Last)), 0)
+	for _, s := range b.quiet {
+		quiet += s.In(from, to)
+	}
+	for _, g := range b.waiting {
+		quiet += Span{g.From, g.To}.In(from, to)
+	}
+	return 2*quiet > to.Sub(from)
 }
 
 // Replaced says that the peer of a flow has gone on from another port since the flow's last packet, or that the host

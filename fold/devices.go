@@ -3,6 +3,7 @@ package fold
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"lostbeat/model"
 )
@@ -50,6 +51,8 @@ type Device struct {
 	RingTotal, DeviceTotal, RingTXTotal uint64
 	// Removed and LinkDown are when the device went away and when its link went down, 0 when it is there and up.
 	Removed, LinkDown model.Time
+	// Down is when its link last was down, or it was not there; To is 0 while that lasts.
+	Down Span
 	// FormerName is what it was called before it was renamed, empty never.
 	FormerName string
 	// seen is when there last was a sign of it.
@@ -178,4 +181,24 @@ func (d *Device) sumUp(slots []int) {
 			d.Sum.DeviceReasons = AddReason(d.Sum.DeviceReasons, r)
 		}
 	}
+}
+
+// noticed is by how much later than it happens what becomes of a device may be noticed.
+const noticed = time.Second
+
+// DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until it
+// ended; nil for none.
+func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
+	for _, d := range w.SortedDevices() {
+		down := d.Down
+		latest := from.Add(noticed + 2*period)
+		if down.To == 0 {
+			down.To, latest = to, max(latest, to) // other namespaces are looked at less often
+		}
+		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
+			down.To >= to.Add(-period) {
+			return d
+		}
+	}
+	return nil
 }

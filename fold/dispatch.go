@@ -192,6 +192,12 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if h != nil {
 			h.totals.changed |= totalBeats
 		}
+	case model.KindFlowStall:
+		v, _ := b.FlowStall(e)
+		w.applyFlowStall(&v)
+	case model.KindHostPause:
+		v, _ := b.HostPause(e)
+		w.applyHostPause(v)
 	case model.KindSocketQueue:
 		v, _ := b.SocketQueue(e)
 		if w.judged {

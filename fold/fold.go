@@ -49,7 +49,9 @@ type Fold struct {
 	Tables   *Tables
 	Counters *Counters
 	Logs     *Logs
-	Loss     Loss
+	// Pauses are the last times in which the whole host stood still, the oldest first.
+	Pauses []model.HostPause
+	Loss   Loss
 	// DropsLeftOut counts packets lost in more ways than are told apart.
 	DropsLeftOut uint64
 

@@ -198,6 +198,14 @@ func (w *Fold) SenderSince(s *Followed, from model.Time) (sum Scheduling, known 
 	return w.userSince(s, &s.senders, 0, from)
 }
 
+// SenderBefore returns what the thread that sends from a followed socket did before a time, as far back as that is kept.
+func (w *Fold) SenderBefore(s *Followed, at model.Time) Scheduling {
+	slots := w.Recent()
+	slots = slots[:max(len(slots)-len(w.Since(at)), 0)]
+	sum, _ := w.threadsOf(slots, s.PID, s.senders[:1], 0)
+	return sum
+}
+
 func (w *Fold) userSince(s *Followed, list *threads, cookie uint64, from model.Time) (sum Scheduling, known bool) {
 	slots := w.Since(from)
 	if list[0] != 0 {

@@ -327,3 +327,41 @@ const (
 var FlowStateEnum = Enum{"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended", "proposed"}}
 
 func (v FlowState) String() string { return FlowStateEnum.Name(uint64(v)) }
+
+// Stall says what TCP did to the data of a connection.
+type Stall uint8
+
+// What TCP does to data.
+const (
+	// StallUnknown is not given.
+	StallUnknown Stall = iota
+	// StallResent is a segment that the host sent again, as it was not acknowledged.
+	StallResent
+	// StallMissing is a segment that has not come while later ones have: the program cannot read those.
+	StallMissing
+	// StallWindow is a peer whose receive window is closed: its program does not read.
+	StallWindow
+)
+
+// StallEnum names them.
+var StallEnum = Enum{"Stall", []string{"unknown", "resent", "missing", "window"}}
+
+func (v Stall) String() string { return StallEnum.Name(uint64(v)) }
+
+// Pause says how a host came to stand still.
+type Pause uint8
+
+// Ways of standing still.
+const (
+	// PauseUnknown is not given.
+	PauseUnknown Pause = iota
+	// PauseSuspended is a host that slept: CLOCK_BOOTTIME went on, CLOCK_MONOTONIC did not.
+	PauseSuspended
+	// PauseStopped is a virtual machine that was stopped: its real-time clock went on, its other clocks did not.
+	PauseStopped
+)
+
+// PauseEnum names them.
+var PauseEnum = Enum{"Pause", []string{"unknown", "suspended", "stopped"}}
+
+func (v Pause) String() string { return PauseEnum.Name(uint64(v)) }

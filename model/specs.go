@@ -98,6 +98,7 @@ const (
 	KindDrop          Kind = 25
 	KindDeviceEvent   Kind = 26
 	KindCPUTime       Kind = 27
+	KindHostPause     Kind = 28
 
 	KindPortAcquire  Kind = 32
 	KindPortRelease  Kind = 33
@@ -126,6 +127,7 @@ const (
 	KindRPCActive   Kind = 69
 	KindPacketRead  Kind = 70
 	KindFlow        Kind = 71
+	KindFlowStall   Kind = 74
 	KindRaw         Kind = 80
 
 	KindLogGap  Kind = 96
@@ -609,6 +611,21 @@ var Specs = []Spec{
 		},
 	},
 
+	{
+		Kind:  KindHostPause,
+		Name:  "host.pause",
+		View:  "HostPause",
+		Since: 2,
+		Doc: "the whole host stood still for a while (Linux): it was suspended, or its virtual machine was stopped, which " +
+			"only a clock outside of it shows.",
+		Span: "it was noticed within this time",
+		Args: []Field{
+			{Name: "what", Unit: UnitEnum, Enum: &PauseEnum, Doc: "suspended or stopped"},
+			{Name: "paused_ns", Unit: UnitNanoseconds, Doc: "for how long it stood still"},
+			{Name: "error_ns", Unit: UnitNanoseconds, Doc: "by how much that may be wrong"},
+		},
+		Strings: []Field{{Name: "clock", Doc: "the clock that went on, and shows it"}},
+	},
 	{
 		Kind:     KindPortAcquire,
 		Name:     "port.acquire",
@@ -1145,6 +1162,30 @@ var Specs = []Spec{
 			fieldLocal, fieldRemote, fieldProcess,
 			{Name: "known_as", Doc: "the protocol that the flow is known for, or whose port a proposed one uses; empty unknown"},
 		},
+	},
+	{
+		Kind:  KindFlowStall,
+		Name:  "flow.stall",
+		View:  "FlowStall",
+		Since: 2,
+		Doc: "what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is " +
+			"missing while later ones have come, or the peer's receive window is closed.",
+		Span: "sent again: since the segment was sent first; missing: since the first later segment came; window: since it " +
+			"was closed",
+		CPU:      true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldLPort,
+			fieldRPort,
+			{Name: "what", Unit: UnitEnum, Enum: &StallEnum, Doc: "resent, missing or window"},
+			{
+				Name: "ongoing", Unit: UnitBool,
+				Doc: "missing, window: whether it lasts; the event that ends it says no",
+			},
+			{Name: "segments", Unit: UnitCount, Doc: "resent: how often the segment was sent by now; missing: later ones that wait"},
+		},
+		Strings: []Field{fieldLocal, fieldRemote},
 	},
 	{
 		Kind: KindRaw,

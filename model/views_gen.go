@@ -1323,6 +1323,52 @@ func (b *Builder) AddCPUTime(v CPUTime) {
 	e.Args[5] = uint64(v.Steal)
 }
 
+// HostPause is the typed view of kind "host.pause": the whole host stood still for a while (Linux): it was suspended, or its virtual machine was stopped, which only a clock outside of it shows.
+type HostPause struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: it was noticed within this time.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// What: suspended or stopped.
+	What Pause
+	// Paused: for how long it stood still.
+	Paused time.Duration
+	// Error: by how much that may be wrong.
+	Error time.Duration
+	// Clock: the clock that went on, and shows it.
+	Clock string
+}
+
+// HostPause returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) HostPause(e *Event) (v HostPause, ok bool) {
+	if e.Kind != KindHostPause {
+		return v, false
+	}
+	return HostPause{
+		Time:   e.Time,
+		Dur:    e.Dur,
+		Flags:  e.Flags,
+		What:   Pause(e.Args[0]),
+		Paused: time.Duration(e.Args[1]),
+		Error:  time.Duration(e.Args[2]),
+		Clock:  b.String(e.Str[0]),
+	}, true
+}
+
+// AddHostPause adds an event of kind "host.pause".
+func (b *Builder) AddHostPause(v HostPause) {
+	e := b.Append(KindHostPause)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.Args[0] = uint64(v.What)
+	e.Args[1] = uint64(v.Paused)
+	e.Args[2] = uint64(v.Error)
+	e.Str[0] = b.Intern(v.Clock)
+}
+
 // PortAcquire is the typed view of kind "port.acquire": a local port was taken.
 type PortAcquire struct {
 	// Time: when it was complete.
@@ -3071,6 +3117,76 @@ func (b *Builder) AddFlow(v Flow) {
 	e.Str[1] = b.Intern(v.RemoteAddr)
 	e.Str[2] = b.Intern(v.Process)
 	e.Str[3] = b.Intern(v.KnownAs)
+}
+
+// FlowStall is the typed view of kind "flow.stall": what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is missing while later ones have come, or the peer's receive window is closed.
+type FlowStall struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: sent again: since the segment was sent first; missing: since the first later segment came; window: since it was closed.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// What: resent, missing or window.
+	What Stall
+	// Ongoing: missing, window: whether it lasts; the event that ends it says no.
+	Ongoing bool
+	// Segments: resent: how often the segment was sent by now; missing: later ones that wait.
+	Segments uint64
+	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
+	LocalAddr string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+}
+
+// FlowStall returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) FlowStall(e *Event) (v FlowStall, ok bool) {
+	if e.Kind != KindFlowStall {
+		return v, false
+	}
+	return FlowStall{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		LocalPort:  uint16(e.Args[0]),
+		RemotePort: uint16(e.Args[1]),
+		What:       Stall(e.Args[2]),
+		Ongoing:    e.Args[3] != 0,
+		Segments:   e.Args[4],
+		LocalAddr:  b.String(e.Str[0]),
+		RemoteAddr: b.String(e.Str[1]),
+	}, true
+}
+
+// AddFlowStall adds an event of kind "flow.stall".
+func (b *Builder) AddFlowStall(v FlowStall) {
+	e := b.Append(KindFlowStall)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.LocalPort)
+	e.Args[1] = uint64(v.RemotePort)
+	e.Args[2] = uint64(v.What)
+	e.Args[3] = bit(v.Ongoing)
+	e.Args[4] = v.Segments
+	e.Str[0] = b.Intern(v.LocalAddr)
+	e.Str[1] = b.Intern(v.RemoteAddr)
 }
 
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.

@@ -14,6 +14,7 @@ import (
 	"lostbeat/probes/heartbeat"
 	"lostbeat/probes/interrupt"
 	"lostbeat/probes/nic"
+	"lostbeat/probes/pause"
 	"lostbeat/probes/port"
 	"lostbeat/probes/probe"
 	"lostbeat/probes/sched"
@@ -31,6 +32,7 @@ var Catalogue = []probe.Definition{
 	sched.Definition(),
 	confirm.Definition(),
 	heartbeat.Definition(),
+	pause.Definition(),
 }
 
 // All returns the probes of this system, in the order of the Catalogue.

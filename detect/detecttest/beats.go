@@ -25,6 +25,8 @@ type Heartbeat struct {
 	// Unwatched says that there are no scheduling events, ReadsOnly that arrivals are not seen, Sends that the host sends
 	// rather than receives.
 	Unwatched, ReadsOnly, Sends bool
+	// TCP says that it is a connection rather than datagrams.
+	TCP bool
 	// ArrivalsOnly says that reads are not seen.
 	ArrivalsOnly bool
 	// RemotePort is the peer's, 5405 when 0; Cookie the socket's, 31 when 0.
@@ -39,6 +41,8 @@ type Heartbeat struct {
 	Threads int
 	// Until is when the socket is closed, Exit when its process ends; 0 never.
 	Until, Exit time.Duration
+
+	protocol model.Protocol
 }
 
 // Held is a time in which a thread is kept from its socket.
@@ -84,8 +88,12 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 	if h.ArrivalsOnly {
 		state = model.FlowArrivals
 	}
+	h.protocol = model.ProtocolUDP
+	if h.TCP {
+		h.protocol = model.ProtocolTCP
+	}
 	flow := model.Flow{
-		Time: Start + 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie, Protocol: model.ProtocolUDP,
+		Time: Start + 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie, Protocol: h.protocol,
 		LocalPort: beatPort, Timeout: h.Timeout, State: state, LocalAddr: "0.0.0.0", Process: "corosync",
 		KnownAs: cmp.Or(h.KnownAs, "knet"),
 	}
@@ -145,7 +153,7 @@ type queued struct{ at, stack time.Duration }
 func (h Heartbeat) packet(at, dur time.Duration, cookie uint64, remote uint16, d model.Direction) model.Packet {
 	p := model.Packet{
 		Time: Start.Add(at), Dur: dur, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
-		Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Direction: d, SizeBytes: 100,
+		Protocol: h.protocol, LocalPort: beatPort, RemotePort: remote, Direction: d, SizeBytes: 100,
 		LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 	}
 	if d == model.DirectionRX || h.Unseen {
@@ -179,7 +187,7 @@ func (h Heartbeat) read(s *Stream, queue []queued, cookie uint64, remote uint16,
 		}
 		r := model.PacketRead{
 			Time: Start.Add(at), Dur: at - q.at, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
-			Protocol: model.ProtocolUDP, LocalPort: beatPort, RemotePort: remote, Host: q.stack, SizeBytes: 100,
+			Protocol: h.protocol, LocalPort: beatPort, RemotePort: remote, Host: q.stack, SizeBytes: 100,
 			Left: uint64(left), LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 		}
 		if h.ReadsOnly {

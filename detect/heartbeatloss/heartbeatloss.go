@@ -22,6 +22,9 @@ type heartbeatLoss struct {
 	judged map[string]Judged
 	// told are the gaps of received flows of the last seconds, by process: what was not sent meanwhile follows from them.
 	told []told
+	// pauses are those of the whole host, paused the last of them.
+	pauses detect.Cases[stood]
+	paused model.Time
 }
 
 // late is a gap of a flow that is too long.
@@ -48,6 +51,8 @@ type lateFlow struct {
 	latest, worst moment
 	// newPeriod says that the gaps turned out to be the flow's new period.
 	newPeriod bool
+	// slept is for how much of the gap the host turned out to have been suspended.
+	slept time.Duration
 	// lasts says that the last gap lasts.
 	lasts bool
 	// open says that the gap that was last said lasted when it was said.
@@ -71,6 +76,8 @@ func Definition() detect.Definition { return detect.Define("heartbeat", doc, New
 func New(s Settings, l detect.Lifecycle) detect.Detector {
 	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{}}
 	d.cases.Instant = true
+	d.pauses = detect.NewCases[stood](name, l)
+	d.pauses.Instant = true
 	return d
 }
 
@@ -82,6 +89,7 @@ func limits(s Settings, l *fold.Limits) {
 // Judge implements detect.Detector.
 func (d *heartbeatLoss) Judge(w *detect.Tick) {
 	d.watch(w)
+	d.judgePauses(w)
 	for _, in := range d.cases.All() {
 		in.Data.lasts = false
 	}
@@ -113,7 +121,7 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 		}
 	}
 	for _, in := range d.cases.All() {
-		if !in.Touched && !in.Data.open && w.Now.Sub(in.Seen) >= overAfter {
+		if !in.Touched && (in.Data.beat.Socket.Ended != 0 || !in.Data.open && w.Now.Sub(in.Seen) >= overAfter) {
 			d.cases.End(in.Key)
 		}
 	}
@@ -124,11 +132,13 @@ const overAfter = 2 * time.Second
 
 // Report implements detect.Detector.
 func (d *heartbeatLoss) Report(w *detect.Tick, emit func(model.Finding)) {
+	d.pauses.Settle(w, 1, emit, d.describePause)
 	d.cases.Settle(w, 1, emit, d.describe)
 }
 
 // Finish implements detect.Detector.
 func (d *heartbeatLoss) Finish(w *detect.Tick, emit func(model.Finding)) {
+	d.pauses.Flush(w, emit, d.describePause)
 	d.cases.Flush(w, emit, d.describe)
 }
 

@@ -31,6 +31,14 @@ const (
 	notRead
 	// sentLate: the host did not send.
 	sentLate
+	// missing: TCP waited for a segment, later ones of which had come.
+	missing
+	// resent: TCP had to send again what it had sent.
+	resent
+	// windowShut: the peer's receive window was closed.
+	windowShut
+	// linkDown: the device over which the packets come went down, or away.
+	linkDown
 )
 
 // moment is a gap as it was judged.
@@ -57,6 +65,12 @@ type moment struct {
 	sentOn bool
 	// left says that the peer has gone on from another port since.
 	left bool
+	// shut is for how long the peer's receive window was closed meanwhile.
+	shut time.Duration
+	// device is what went down.
+	device fold.Device
+	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
+	paced bool
 }
 
 // dropped are packets that the host has lost.
@@ -91,6 +105,9 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 			m.others += o.count
 		}
 	}
+	if float64(pausedIn(w, g.From, g.To)) >= d.settings.HeldShare*float64(g.Delay()) && len(w.Pauses) > 0 {
+		return m // the host slept, which is a finding of its own
+	}
 	if b.Key.Direction == model.DirectionTX {
 		d.judgeSent(w, b, &m)
 		return m
@@ -122,6 +139,17 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 		default:
 			m.verdict = unknown
 		}
+	case fold.StageMissing:
+		switch {
+		case m.exact > 0:
+			m.verdict = lostHere
+		case m.lost > 0:
+			m.verdict = unknown // the segment may be among what was lost
+		case silentSender(w, b, &m):
+			m.verdict = silent
+		default:
+			m.verdict = missing
+		}
 	case fold.StageUnknown:
 		d.judgeBlind(w, b, &m)
 	default:
@@ -141,7 +169,7 @@ func (d *heartbeatLoss) fullQueue(m *moment) bool {
 func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	missing := float64(max(m.gap.Missed, 1)) * d.settings.LostShare
 	switch {
-	case float64(m.exact) >= missing:
+	case float64(m.exact) >= missing, b.Socket.Protocol == model.ProtocolTCP && m.exact >= fewSegments:
 		m.verdict = lostHere
 		return
 	case m.lost > 0:
@@ -151,10 +179,14 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = lostMaybe
 		return
 	}
+	if device := w.DownFor(b.Socket.Key.Netns, m.gap.From, m.gap.To, m.gap.Period); device != nil {
+		m.verdict, m.device = linkDown, *device
+		return
+	}
 	d.why(w, b, m, m.gap.Delay())
 	held := m.reason != reader.None && m.reason != reader.Busy
-	if local := senderHere(w, b); local != nil && local.QuietIn(m.gap.From, m.gap.To) {
-		m.verdict = silent // its sender is on this host, and has a finding of its own
+	if silentSender(w, b, m) {
+		m.verdict = silent
 		return
 	}
 	tx := d.txOf(w, b)
@@ -170,6 +202,16 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = absent
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
+}
+
+// fewSegments is how many segments have to be dropped for a TCP flow to be silent: what is lost is sent again later and
+// later, and nothing else meanwhile.
+const fewSegments = 2
+
+// silentSender says that the sender of a flow is on this host, and has a finding of its own.
+func silentSender(w *detect.Tick, b *fold.Beat, m *moment) bool {
+	local := senderHere(w, b)
+	return local != nil && local.QuietIn(m.gap.From, m.gap.To)
 }
 
 // follows says that most of a gap lies within one of the same process that has been told: what a program does not read
@@ -208,12 +250,26 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	}) {
 		return // it follows from what was not received
 	}
+	missing := float64(max(g.PacketsIn(g.Delay()), 1)) * d.settings.LostShare
+	switch {
+	case float64(m.exact) >= missing || g.Resends > 0 && m.exact > 0:
+		g.Missed = g.PacketsIn(g.Delay())
+		m.verdict = lostHere
+		return
+	case g.Main() == fold.StageResent:
+		m.verdict = resent
+		return
+	}
+	if m.shut = b.Socket.ShutIn(g.From, g.To); float64(m.shut) >= d.settings.HeldShare*float64(g.Delay()) {
+		m.verdict = windowShut
+		return
+	}
 	d.why(w, b, m, g.Delay())
 	switch {
 	case m.reason != reader.None:
 		m.verdict = sentLate
-	case g.Lasts, m.lost > 0, m.left:
-		// The program may have nothing to say any more.
+	case g.Lasts, m.lost > 0, m.left, m.paced:
+		// The program may have nothing to say any more, or mean to say it less often.
 	default:
 		m.verdict = sentLate
 	}
@@ -294,11 +350,41 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		d.fitting(w, b, m, delay)
 	}
 	running := m.sched.In(model.SchedRunning)
-	if m.reason == reader.None && m.known && m.gap.Main() != fold.StageAbsent &&
+	usual := fold.Scheduling{}
+	if sends {
+		usual = w.SenderBefore(b.Socket, m.gap.From)
+		if m.reason == reader.Asleep && 2*usual.In(model.SchedSleeping).Total >= usual.Covered && usual.Covered > 0 {
+			// It sleeps between its packets as it means to, now for longer.
+			m.reason, m.stay, m.kept, m.paced = reader.None, fold.StateTime{}, 0, true
+		}
+	}
+	if m.reason == reader.None && m.known && (sends || m.gap.Main() != fold.StageAbsent) &&
+		2*usual.In(model.SchedRunning).Total <= usual.Covered &&
 		(enough(running.Longest) && running.Longest <= m.gap.Length()+slack ||
 			float64(running.Total) >= d.settings.BusyShare*float64(min(delay, m.sched.Covered))) {
 		m.reason, m.stay, m.kept = reader.Busy, running, max(running.Longest, min(running.Total, m.gap.Delay()))
 	}
+	switch m.reason {
+	case reader.None, reader.NoCPU, reader.Busy: // a thread whose CPU was taken seems to run, or to wait for it
+		if stolen := min(mostStolen(w, m.gap.From), m.gap.Delay()); m.gap.Main() != fold.StageAbsent || sends {
+			if enough(stolen) {
+				m.reason, m.kept = reader.Stolen, stolen
+				m.stay = fold.StateTime{Total: stolen, Longest: stolen}
+			}
+		}
+	}
+}
+
+// mostStolen is the time that the hypervisor took of the CPU of which it took most, since a time.
+func mostStolen(w *detect.Tick, from model.Time) (most time.Duration) {
+	for _, c := range w.CPUs {
+		var sum time.Duration
+		for _, slot := range w.Since(from) {
+			sum += c.Seconds[slot].Time.Steal
+		}
+		most = max(most, sum)
+	}
+	return most
 }
 
 // fits is the share of a delay from which a stay is just as long.
@@ -370,7 +456,7 @@ func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list [
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
 		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
 		queue := k.Place == model.PlaceRing || k.Place == model.PlaceBacklog
-		if !exact && (k.Port != 0 || !here && !queue) {
+		if slices.Contains(noLoss, k.Reason) || !exact && (k.Port != 0 || !here && !queue) {
 			continue
 		}
 		var n uint64
@@ -382,6 +468,12 @@ func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list [
 		}
 	}
 	return most(list)
+}
+
+// noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet.
+var noLoss = []string{
+	"TCP_OLD_DATA", "TCP_OFOMERGE", "TCP_OVERWINDOW", "TCP_ZEROWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE",
+	"TCP_RFC7323_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_OLD_ACK", "TCP_RESET", "TCP_CLOSE",
 }
 
 // maxDropped bounds the ways of loss that a gap may be due to.

@@ -116,6 +116,14 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		t.lost(&f)
 	case absent:
 		t.absent(&f)
+	case missing:
+		t.missing(&f)
+	case resent:
+		t.resent(&f)
+	case windowShut:
+		t.windowShut(&f)
+	case linkDown:
+		t.linkDown(&f)
 	default:
 		t.unknown(&f)
 	}
@@ -137,6 +145,10 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		f.Causes = append([]string{"the gaps have been as long ever since: the flow has a new period"}, f.Causes...)
 	}
 	d.note(in, &t)
+	if data.slept > 0 {
+		f.Severity = model.SeverityInfo
+		f.Causes = append([]string{"this host was suspended for " + words.Span(data.slept) + " of that time"}, f.Causes...)
+	}
 	return f
 }
 
@@ -151,13 +163,15 @@ func (t *telling) waterfall(f *model.Finding) {
 		reads = "sent"
 	}
 	add("later than usual", float64(g.Delay()), "ns")
-	all := g.Absent + g.Lost + g.Stack + g.Queue
+	all := g.Absent + g.Lost + g.Stack + g.Queue + g.Missing + g.Resent
 	for _, s := range []struct {
 		name string
 		d    time.Duration
 		seen bool
 	}{
-		{words.Tense(reads == "sent", "not sent", "did not arrive"), g.Absent, true},
+		{words.Tense(reads == "sent", "not sent", "did not arrive"), g.Absent, g.Resent == 0},
+		{"waited for a segment that was missing", g.Missing, g.Missing > 0},
+		{"from first to last sent", g.Resent, g.Resent > 0},
 		{"lost at its socket", g.Lost, g.Vanished > 0},
 		{"softirq, backlog, filter", g.Stack, reads == "read"},
 		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
@@ -177,6 +191,12 @@ func (t *telling) waterfall(f *model.Finding) {
 	}
 	if g.Missed > 0 && t.at.verdict != sentLate {
 		add("packets that were missing", float64(g.Missed), "packets")
+	}
+	if g.Resends > 0 {
+		add("segments sent again", float64(g.Resends), "packets")
+	}
+	if t.at.shut > 0 {
+		add("the peer's receive window was closed for", float64(t.at.shut), "ns")
 	}
 	if g.Delayed > 0 {
 		add("of them, came together afterwards", float64(g.Delayed), "packets")
@@ -426,6 +446,10 @@ func (t *telling) lost(f *model.Finding) {
 		f.Evidence = append(f.Evidence, detect.Evidence("dropped meanwhile at "+dropText(o), float64(o.count), "packets"))
 	}
 	f.Subject.Device = fold.Printable(top.Device.Name)
+	if t.who.direction == model.DirectionTX {
+		t.lostOut(f, top)
+		return
+	}
 	if m.verdict == lostHere {
 		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for its port at %s", t.who.name(), received,
 			silence, words.Plural(m.exact, "packet"), dropText(top))
@@ -506,4 +530,97 @@ func (t *telling) unknown(f *model.Finding) {
 	f.Causes = append(f.Causes, why)
 	f.Advice = append(f.Advice, "Look at the peer and at the other findings of that time; not when the flow was not "+
 		"needed then")
+}
+
+// lostOut is the finding of packets that the host dropped on their way out.
+func (t *telling) lostOut(f *model.Finding, top *dropped) {
+	m := &t.at
+	f.Title = fmt.Sprintf("%s %s for %s: this host dropped %s from its port at %s", t.who.name(),
+		words.Tense(t.lasts, "has not left this host", "did not leave this host"), words.Span(m.gap.Length()),
+		words.Plural(m.exact, "packet"), dropText(top))
+	f.Causes = append(f.Causes, fmt.Sprintf("lost in the host: %s from %s %s dropped at %s on the way out",
+		words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top)))
+	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave this host",
+		"not the program: it sent them")
+	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop) says how; not when the "+
+		"drop is meant, as by a firewall rule")
+}
+
+// missing is the finding of a TCP connection in which a segment was missing while later ones had come.
+func (t *telling) missing(f *model.Finding) {
+	g := &t.at.gap
+	f.Title = fmt.Sprintf("%s was read %s late: TCP lost a segment on the way, which came %s after it was due",
+		t.who.name(), t.delay, words.Span(g.Missing))
+	if t.lasts {
+		f.Title = fmt.Sprintf("%s has not been read for %s: TCP lost a segment on the way, and later ones wait for it",
+			t.who.name(), words.Span(g.Length()))
+	} else if g.Lasts {
+		f.Title = fmt.Sprintf("%s was not read for %s: TCP lost a segment on the way, and later ones waited for it",
+			t.who.name(), words.Span(g.Length()))
+	}
+	f.Causes = append(f.Causes, "a segment was lost between the peer and this host: later ones had come and could not be "+
+		"read before it was sent again")
+	f.RuledOut = append(f.RuledOut, "not the peer: it went on sending, later segments came",
+		"not lost in this host: no packet for "+t.who.local()+" was dropped",
+		"not the program: TCP had nothing for it to read")
+	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, switches, a "+
+		"firewall); not when its own host drops the packets: run lostbeat there as well", t.timeoutAdvice())
+}
+
+// resent is the finding of a TCP connection on which the host had to send again what it had sent.
+func (t *telling) resent(f *model.Finding) {
+	g := &t.at.gap
+	peer := fold.Printable(t.who.remote)
+	f.Title = fmt.Sprintf("%s was late: TCP lost a segment and sent it again %s after it was first sent", t.who.name(),
+		words.Span(g.Resent))
+	if t.lasts {
+		f.Title = fmt.Sprintf("%s does not get through: TCP has been sending the same segment for %s", t.who.name(),
+			words.Span(g.Resent))
+	}
+	f.Causes = append(f.Causes, fmt.Sprintf("the peer did not acknowledge a segment that this host had sent; TCP sent %s "+
+		"again meanwhile", words.Plural(g.Resends, "segment")))
+	f.RuledOut = append(f.RuledOut, "not the program: its data had left it "+words.Span(g.Resent)+" before",
+		"not lost in this host: no packet from "+t.who.local()+" was dropped")
+	f.Advice = append(f.Advice, "Look for loss on the way to "+peer+" and back; not before that host is known to be up: one "+
+		"that is down does not acknowledge either", "Run lostbeat on "+peer+" as well: it tells whether the segments came; "+
+		"not when that host was down")
+}
+
+// windowShut is the finding of a TCP connection whose peer does not read.
+func (t *telling) windowShut(f *model.Finding) {
+	m := &t.at
+	peer := fold.Printable(t.who.remote)
+	f.Title = fmt.Sprintf("%s was sent %s late: its peer's receive window was closed for %s", t.who.name(), t.delay,
+		words.Span(m.shut))
+	if m.gap.Lasts {
+		f.Title = fmt.Sprintf("%s %s sent for %s: its peer's receive window %s closed for %s", t.who.name(),
+			words.Tense(t.lasts, "has not been", "was not"), words.Span(m.gap.Length()),
+			words.Tense(t.lasts, "has been", "was"), words.Span(m.shut))
+	}
+	f.Causes = append(f.Causes, "the program on "+peer+" did not read what it was sent, until its host had room for no more "+
+		"and closed the window; TCP may not send then")
+	f.RuledOut = append(f.RuledOut, "not the network: the peer's host answered, with a window of 0",
+		"not a queue of this host: TCP did not send")
+	f.Advice = append(f.Advice, "Find out what the program on "+peer+" did meanwhile: run lostbeat there; not when it reads "+
+		"slowly on purpose", "A larger receive buffer at the peer only postpones it; not when its program reads in time but "+
+		"for bursts")
+}
+
+// linkDown is the finding of a flow whose device went down.
+func (t *telling) linkDown(f *model.Finding) {
+	m := &t.at
+	name := fold.Printable(m.device.Key.Name)
+	what := words.Tense(m.device.Removed != 0, "was removed", "went down")
+	f.Subject.Device = name
+	f.Title = fmt.Sprintf("%s %s nothing for %s: %s of this host %s", t.who.name(),
+		words.Tense(t.lasts, "has received", "received"), words.Span(m.gap.Length()), name, what)
+	cause := fmt.Sprintf("%s %s as the silence began", name, what)
+	if down := m.device.Down; down.To != 0 {
+		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
+	}
+	f.Causes = append(f.Causes, cause)
+	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read",
+		"not lost in this host: no packet for "+t.who.local()+" was dropped")
+	f.Advice = append(f.Advice, "Find out who took "+name+" down, or look at its cable and switch port (journalctl -k, "+
+		"ip link); not when the flow came over another device")
 }

@@ -39,11 +39,13 @@ const (
 	Elsewhere
 	// Busy: it computed, and left its socket alone.
 	Busy
+	// Stolen: the hypervisor had its CPU. It is not seen of a thread, but of the CPUs.
+	Stolen
 )
 
 // names are the causes in the keys of cases.
 var names = [...]string{
-	"unknown", "no-cpu", "throttled", "frozen", "stopped", "disk", "lock", "memory", "asleep", "elsewhere", "busy",
+	"unknown", "no-cpu", "throttled", "frozen", "stopped", "disk", "lock", "memory", "asleep", "elsewhere", "busy", "stolen",
 }
 
 func (c Cause) String() string { return names[c] }
@@ -226,6 +228,11 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 			advice = "Let a thread of its own send, or do less between two packets (perf top shows what it does); not when " +
 				"the work is for the packets themselves"
 		}
+	case Stolen:
+		why = "had no CPU: the hypervisor took it for " + long
+		causes = []string{"the hypervisor ran something else on the CPUs of this virtual machine (steal)"}
+		advice = "Give the virtual machine CPUs of its own, or move it to a host that is not overbooked; not when its own " +
+			"CPU limit is the reason: ask what the hypervisor allows it"
 	case Asleep:
 		why = "slept for " + long
 		causes = []string{thread + " slept" + detail}

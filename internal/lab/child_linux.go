@@ -70,6 +70,8 @@ var roles = map[string]func(*child) error{
 	"local":  (*child).datagrams,
 
 	"beat":     (*child).beat,
+	"tcpbeat":  (*child).tcpBeat,
+	"tcpsink":  (*child).tcpSink,
 	"locker":   (*child).locker,
 	"deaf":     (*child).deaf,
 	"knock":    (*child).knock,
@@ -91,7 +93,8 @@ type child struct {
 	cpu, churn, burst                      int
 	every, after, hold                     time.Duration
 
-	lock                     string
+	lock, plan, disk         string
+	at, busy                 time.Duration
 	fifo, nice               int
 	spin, on, off, elsewhere time.Duration
 }
@@ -113,6 +116,10 @@ func (c *child) define() {
 	f.DurationVar(&c.every, "every", 0, "time spent on each packet")
 	f.DurationVar(&c.after, "after", 0, "stop reading after this time, 0 never")
 	f.StringVar(&c.lock, "lock", "", "file to lock before each read, or to hold")
+	f.StringVar(&c.plan, "plan", "", "rests between heartbeats: 5x100ms,3x1s; the last one for good")
+	f.StringVar(&c.disk, "disk", "", "block device to write a block to for each packet")
+	f.DurationVar(&c.at, "at", 0, "when to be busy with something else")
+	f.DurationVar(&c.busy, "busy", 0, "and for how long")
 	f.IntVar(&c.fifo, "fifo", 0, "SCHED_FIFO priority, 0 none")
 	f.IntVar(&c.nice, "nice", 0, "nice value")
 	f.DurationVar(&c.spin, "spin", 0, "CPU time burnt on each packet")
@@ -271,7 +278,11 @@ func (c *child) sink() error {
 	c.ready()
 	buf := make([]byte, 65536)
 	read := func(buf []byte) error { _, err := conn.Read(buf); return err }
-	if c.lock != "" || c.elsewhere > 0 {
+	chores, err := c.chores()
+	if err != nil {
+		return err
+	}
+	if c.lock != "" || c.disk != "" || c.busy > 0 || c.elsewhere > 0 {
 		// One thread in blocking calls, as simple daemons read: which thread reads is then seen.
 		runtime.LockOSThread()
 		if read, err = c.blocking(conn); err != nil {
@@ -297,6 +308,9 @@ func (c *child) sink() error {
 		}
 		received++
 		spin(c.spin)
+		if err := chores(); err != nil {
+			return err
+		}
 		if c.every > 0 {
 			time.Sleep(c.every)
 		}

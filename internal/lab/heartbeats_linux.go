@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -42,6 +41,7 @@ func heartbeatScenarios() []*Scenario {
 		{Name: "heartbeat-new-period", Doc: "heartbeats whose sender is started anew with three times the period",
 			Run: beatsSlower},
 	}
+	list = append(list, moreHeartbeats(beat)...)
 	for _, s := range list {
 		s.Light, s.Heartbeat = true, true
 		s.Length = 9 * time.Second
@@ -169,20 +169,7 @@ func beatsBehindRealtime(ctx context.Context, e *Env) error {
 	if _, _, err := e.beats(ctx, []string{"-cpu", "1", "-nice", "19"}, []string{"-cpu", "0"}); err != nil {
 		return err
 	}
-	// The kernel leaves other tasks 5 % of a CPU that real-time ones hog: a second hog takes those.
-	var hogs []*Process
-	return e.during(ctx, 3*time.Second,
-		func() error {
-			for _, priority := range [][]string{nil, {"-fifo", "50"}} {
-				hog, err := e.Start(ctx, "", "hog", append([]string{"-cpu", "1"}, priority...)...)
-				if err != nil {
-					return err
-				}
-				hogs = append(hogs, hog)
-			}
-			return nil
-		},
-		func() error { return errors.Join(hogs[0].stop(), hogs[1].stop()) })
+	return e.hogs(ctx)
 }
 
 func beatsLocked(ctx context.Context, e *Env) error {

@@ -282,7 +282,10 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 	}
 	watched := ebpf.Options{Pools: s.Pools}
 	if s.Heartbeat {
-		watched.Heartbeats = []ebpf.Heartbeat{{Protocol: model.ProtocolUDP, Port: env.port(), Timeout: 2 * time.Second}}
+		for _, protocol := range []model.Protocol{model.ProtocolUDP, model.ProtocolTCP} {
+			watched.Heartbeats = append(watched.Heartbeats,
+				ebpf.Heartbeat{Protocol: protocol, Port: env.port(), Timeout: 2 * time.Second})
+		}
 	}
 	src, err := ebpf.New(watched, probes.All())
 	if err != nil {

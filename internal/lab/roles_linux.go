@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,19 @@ func (c *child) schedule() error {
 // spin burns CPU for d.
 func spin(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
+	}
+}
+
+// burn uses the CPU of the calling thread for d, however often it is taken away.
+func burn(d time.Duration) {
+	now := func() (ns int64) {
+		var ts unix.Timespec
+		if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) == nil {
+			ns = ts.Nano()
+		}
+		return ns
+	}
+	for end := now() + int64(d); now() < end; {
 	}
 }
 
@@ -246,9 +261,92 @@ func aside(wait time.Duration) (int, func(), error) {
 	return fd, func() { _, _, _ = unix.Recvfrom(fd, buf, 0) }, err // it ends by its timeout
 }
 
+// chores returns what a program does besides for each packet: it writes to a disk, or is busy for once.
+func (c *child) chores() (func() error, error) {
+	disk := -1
+	if c.disk != "" {
+		var err error
+		if disk, err = unix.Open(c.disk, unix.O_WRONLY|unix.O_DIRECT|unix.O_SYNC|unix.O_CLOEXEC, 0); err != nil {
+			return nil, fmt.Errorf("open %s: %w", c.disk, err)
+		}
+	}
+	const block = 4096
+	buf, err := unix.Mmap(-1, 0, block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // aligned
+	if err != nil {
+		return nil, fmt.Errorf("map memory: %w", err)
+	}
+	start, busy := time.Now(), c.busy
+	return func() error {
+		if busy > 0 && time.Since(start) >= c.at {
+			spin(busy)
+			busy = 0
+		}
+		if disk < 0 {
+			return nil
+		}
+		if _, err := unix.Pwrite(disk, buf, 0); err != nil {
+			return fmt.Errorf("write to %s: %w", c.disk, err)
+		}
+		return nil
+	}, nil
+}
+
+// rests returns the time until the next heartbeat, by the plan where there is one; off is how much longer it may be, by
+// chance.
+func (c *child) rests() (func() time.Duration, error) {
+	type step struct {
+		n    int
+		rest time.Duration
+	}
+	steps := []step{{0, c.every}}
+	if c.plan != "" {
+		steps = nil
+	}
+	for part := range strings.SplitSeq(c.plan, ",") {
+		if part == "" {
+			continue
+		}
+		times, rest, _ := strings.Cut(part, "x")
+		n, err := strconv.Atoi(times)
+		every, err2 := time.ParseDuration(rest)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, fmt.Errorf("plan %q: %w", part, err)
+		}
+		steps = append(steps, step{n, every})
+	}
+	return func() time.Duration {
+		rest := steps[0].rest
+		if steps[0].n--; steps[0].n <= 0 && len(steps) > 1 {
+			steps = steps[1:]
+		}
+		if c.off > 0 {
+			rest += rand.N(c.off)
+		}
+		return rest
+	}, nil
+}
+
 // beat sends a datagram, rests, and sends the next: what is late stays late, as with real heartbeats. Where a lock is
-// given, it is taken before each; off is how much longer than asked for a rest may be, by chance.
+// given, it is taken before each.
 func (c *child) beat() error {
+	conn, err := net.Dial("udp", c.to)
+	if err != nil {
+		return err
+	}
+	return c.heartbeats(conn)
+}
+
+// tcpBeat does the same over a connection.
+func (c *child) tcpBeat() error {
+	conn, err := net.Dial("tcp4", c.to)
+	if err != nil {
+		return err
+	}
+	return c.heartbeats(conn)
+}
+
+func (c *child) heartbeats(conn net.Conn) error {
+	defer conn.Close()
 	runtime.LockOSThread()
 	if err := errors.Join(c.pin(), c.schedule()); err != nil {
 		return err
@@ -257,28 +355,83 @@ func (c *child) beat() error {
 	if err != nil {
 		return err
 	}
-	conn, err := net.Dial("udp", c.to)
+	chores, err := c.chores()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	rests, err := c.rests()
+	if err != nil {
+		return err
+	}
+	c.onEnd(func() { _ = conn.SetWriteDeadline(time.Now()) })
 	c.ready()
 	sent := 0
-	for ; !c.ended.Load(); sent++ {
+	for ; !c.ended.Load() && (c.count == 0 || sent < c.count); sent++ {
 		if err := pass(); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(conn, "heartbeat %d", sent); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+		burn(c.spin)
+		if err := chores(); err != nil {
 			return err
 		}
-		rest := c.every
-		if c.off > 0 {
-			rest += rand.N(c.off)
+		payload := append(fmt.Appendf(nil, "heartbeat <%d>", sent), make([]byte, c.size)...)
+		_, err := conn.Write(payload)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), c.ended.Load():
+			return nil
+		case err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EPERM) &&
+			!errors.Is(err, unix.ENETUNREACH):
+			return err
 		}
-		ts := unix.NsecToTimespec(int64(rest))
+		ts := unix.NsecToTimespec(int64(rests()))
 		for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, &ts) == unix.EINTR && !c.ended.Load() {
 		}
 	}
+	if c.count > 0 {
+		c.untilEnd() // with the socket open
+	}
 	fmt.Println(sent)
+	return nil
+}
+
+// tcpSink reads one connection, in one thread; not any more after a while where one is given.
+func (c *child) tcpSink() error {
+	listener, err := net.Listen("tcp4", c.local)
+	if err != nil {
+		return err
+	}
+	if c.buffer > 0 {
+		raw, err := listener.(*net.TCPListener).SyscallConn()
+		if err != nil {
+			return err
+		}
+		if cerr := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, c.buffer)
+		}); cerr != nil || err != nil {
+			return errors.Join(cerr, err)
+		}
+	}
+	c.onEnd(func() { listener.Close() })
+	c.ready()
+	for !c.ended.Load() {
+		conn, err := listener.Accept()
+		if err != nil {
+			if c.ended.Load() {
+				return nil
+			}
+			return err
+		}
+		c.onEnd(func() { conn.Close(); listener.Close() })
+		buf := make([]byte, 65536)
+		for start := time.Now(); c.after == 0 || time.Since(start) < c.after; {
+			if _, err := conn.Read(buf); err != nil {
+				break
+			}
+		}
+		if c.after > 0 {
+			c.untilEnd()
+		}
+		conn.Close()
+	}
 	return nil
 }

@@ -54,6 +54,8 @@ type Options struct {
 	// Clock is what the guest's hardware clock shows when it starts, in UTC as
 	// "2026-03-01T10:00:00"; this host's time when empty.
 	Clock string
+	// Monitor is the path of a Unix socket to make for commands to QEMU, as "stop" and "cont"; none when empty.
+	Monitor string
 	// Line, when set, is told each line of the guest's console as it comes.
 	Line func(line string)
 	// Timeout bounds the guest's run.
@@ -101,6 +103,9 @@ func Run(t testing.TB, o Options) string {
 	}
 	if o.Clock != "" {
 		guest.Args = append(guest.Args, "-rtc", "base="+o.Clock)
+	}
+	if o.Monitor != "" {
+		guest.Args = append(guest.Args, "-monitor", "unix:"+o.Monitor+",server=on,wait=off")
 	}
 	console := &console{line: o.Line}
 	guest.Stdout, guest.Stderr = console, console

@@ -10,7 +10,7 @@ func Definition() probe.Definition {
 	return probe.Definition{
 		Name:    "heartbeat",
 		Doc:     "single packets of chosen flows: their cadence, and the stages that they pass",
-		Kinds:   []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow},
+		Kinds:   []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow, model.KindFlowStall},
 		New:     engine(),
 		ETW:     NewETW,
 		ETWRank: 4,

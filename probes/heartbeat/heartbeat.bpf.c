@@ -90,6 +90,7 @@ enum hb_what {
 	HB_SENT,    /* reached the IP layer on its way out */
 	HB_REFUSED, /* had reached its socket, and did not get into the queue */
 	HB_CLOSED,  /* no packet: the socket is closed */
+	HB_WINDOW,  /* no payload: the peer's receive window is closed, or open again */
 };
 
 /* One packet, in the ringbuf. */
@@ -107,7 +108,9 @@ struct packet {
 	u8 protocol; /* IPPROTO_* */
 	u8 family;   /* AF_INET or AF_INET6 */
 	u8 what;     /* enum hb_what */
-	u8 pad[5];
+	u8 pad;
+	u16 window;  /* TCP, received: the peer's receive window, not scaled; 0 is closed */
+	u8 pad2[2];
 };
 
 /* A read of a program, in the ringbuf. */
@@ -153,7 +156,8 @@ struct {
 	__type(value, struct hb_rate);
 } hb_rates SEC(".maps");
 
-/* The sockets that user space follows, by cookie. */
+/* The sockets that user space follows, by cookie: 1, or HB_SHUT while the peer's receive window is closed. */
+#define HB_SHUT 2
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -225,6 +229,7 @@ struct hb_transport {
 	__be16 source, destination;
 	__be32 seq, ack;
 	u8 words, flags;
+	__be16 window;
 };
 
 /* A hash of the first bytes of the payload: FNV-1a, eight bytes at a time. */
@@ -241,6 +246,22 @@ static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
 	for (int i = 0; i < HB_HASHED / 8; i++)
 		hash = (hash ^ words[i] ^ (hash >> 29)) * 0x100000001b3ULL;
 	return (u32)(hash >> 32) ^ (u32)hash;
+}
+
+#define TCP_SYN_OR_RST 6
+
+/* Whether a segment closes the peer's receive window, or opens one that was closed. */
+static __always_inline bool hb_window_says(u64 cookie, const struct hb_transport *t)
+{
+	u8 *known;
+
+	if (t->flags & TCP_SYN_OR_RST)
+		return false;
+	known = bpf_map_lookup_elem(&hb_known, &cookie);
+	if (!known || (t->window && *known != HB_SHUT))
+		return false;
+	*known = t->window ? 1 : HB_SHUT;
+	return true;
 }
 
 static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
@@ -291,12 +312,18 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 		length = head;
 	}
 	size = skb->len > length ? skb->len - length : 0;
-	if (protocol == IPPROTO_TCP && !size)
-		return 1; /* an acknowledgement: nobody reads it */
 	local = bpf_ntohs(what == HB_SENT ? t.source : t.destination);
 	remote = bpf_ntohs(what == HB_SENT ? t.destination : t.source);
 	if (!hb_followed(protocol, local, remote))
 		return 1;
+	if (protocol == IPPROTO_TCP && !size) {
+		/* An acknowledgement: nobody reads it. */
+		if (what == HB_SENT || !hb_window_says(bpf_get_socket_cookie(skb), &t))
+			return 1;
+		what = HB_WINDOW;
+	} else if (protocol == IPPROTO_TCP && what == HB_ARRIVED) {
+		hb_window_says(bpf_get_socket_cookie(skb), &t);
+	}
 	hash = hb_hash(skb, length, size);
 	now = bpf_ktime_get_boot_ns();
 	p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
@@ -337,7 +364,9 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	p->protocol = protocol;
 	p->family = family;
 	p->what = what;
-	__builtin_memset(p->pad, 0, sizeof(p->pad));
+	p->pad = 0;
+	p->window = bpf_ntohs(t.window);
+	__builtin_memset(p->pad2, 0, sizeof(p->pad2));
 	lb_submit(p);
 	return 1;
 }

@@ -47,7 +47,9 @@ type heartbeatPacket struct {
 	Protocol   uint8
 	Family     uint8
 	What       uint8
-	Pad        [5]uint8
+	Pad        uint8
+	Window     uint16
+	Pad2       [2]uint8
 }
 
 type heartbeatRead struct {

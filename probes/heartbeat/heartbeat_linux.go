@@ -35,6 +35,7 @@ const (
 	whatSent
 	whatRefused
 	whatClosed
+	whatWindow
 )
 
 // Probe follows the packets of chosen flows.
@@ -48,7 +49,7 @@ func (*Probe) Name() string { return name }
 
 // Kinds implements ebpf.Probe.
 func (*Probe) Kinds() []model.Kind {
-	return []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow}
+	return []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow, model.KindFlowStall}
 }
 
 // attached is the running probe; without flows to follow it has no loader.
@@ -261,6 +262,12 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	if !s.follows(remote) {
 		return nil
 	}
+	if s.protocol == model.ProtocolTCP {
+		said := a.tcp(s, p, at, b)
+		if !said || p.What == whatWindow {
+			return nil
+		}
+	}
 	v := model.Packet{
 		Time: at, CPU: int32(p.Head.Cpu), PID: s.pid, TID: -1, NetnsInode: s.netns, Cookie: p.Cookie,
 		Protocol: s.protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort, SizeBytes: uint64(p.Size),
@@ -277,6 +284,9 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
 		if a.readsSeen {
 			s.queue.arrived(arrival{at, v.Dur, v.RemoteAddr, p.RemotePort, p.Size, p.EndSeq})
+			if s.protocol == model.ProtocolTCP {
+				s.queue.ordered()
+			}
 		}
 	}
 	b.AddPacket(v)
@@ -316,6 +326,9 @@ func (a *attached) read(raw []byte, b *model.Builder) error {
 	if !s.arrivals {
 		b.AddPacketRead(v)
 		return nil
+	}
+	if s.protocol == model.ProtocolTCP {
+		s.tcp.read(r.ReadSeq)
 	}
 	for _, p := range s.queue.read(at, r) {
 		v.Dur, v.Host = max(at.Sub(p.at), 1), p.stack

@@ -39,6 +39,20 @@ func (q *queue) arrived(p arrival) {
 	q.waiting = append(q.waiting, p)
 }
 
+// ordered puts the segment that came last in its place of the stream.
+func (q *queue) ordered() {
+	for i := len(q.waiting) - 1; i > 0 && int32(q.waiting[i].endSeq-q.waiting[i-1].endSeq) < 0; i-- {
+		q.waiting[i], q.waiting[i-1] = q.waiting[i-1], q.waiting[i]
+	}
+}
+
+// readable says that what waits could not be read before at: a segment was missing.
+func (q *queue) readable(at model.Time) {
+	for i := range q.waiting {
+		q.waiting[i].at = max(q.waiting[i].at, at)
+	}
+}
+
 // refused takes back the packet that came last: the queue was full.
 func (q *queue) refused() {
 	if n := len(q.waiting); n > 0 {

@@ -47,6 +47,7 @@ type socket struct {
 	// arrivals says that its packets are seen when they reach it.
 	arrivals bool
 	queue    queue
+	tcp      tcpStream
 	// present says that the last listing had it; written is what was last written of it, and when.
 	present bool
 	written model.Time
