@@ -186,8 +186,8 @@ func (d *Device) sumUp(slots []int) {
 // noticed is by how much later than it happens what becomes of a device may be noticed.
 const noticed = time.Second
 
-// DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until it
-// ended; nil for none.
+// DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
+// it ended; nil for none.
 func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
 	for _, d := range w.SortedDevices() {
 		down := d.Down

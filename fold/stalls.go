@@ -109,8 +109,8 @@ func (b *Beat) resentFor(from, to model.Time) bool {
 	return r != nil && 2*min(to, r.To).Sub(from) >= to.Sub(from)
 }
 
-// resending returns the time in which TCP has been sending segments again, if that lasts: nothing new was sent since, and
-// the next try need not have come.
+// resending returns the time in which TCP has been sending segments again, if that lasts: nothing new was sent since,
+// and the next try need not have come.
 func (b *Beat) resending(now model.Time) (g Gap, ok bool) {
 	r := b.resent
 	if r == nil || !r.sure || b.Last > r.To || now.Sub(r.To) > 2*r.Resent+time.Second {

@@ -198,7 +198,7 @@ func (w *Fold) SenderSince(s *Followed, from model.Time) (sum Scheduling, known 
 	return w.userSince(s, &s.senders, 0, from)
 }
 
-// SenderBefore returns what the thread that sends from a followed socket did before a time, as far back as that is kept.
+// SenderBefore returns what the thread that sends from a followed socket did before a time, as far back as is kept.
 func (w *Fold) SenderBefore(s *Followed, at model.Time) Scheduling {
 	slots := w.Recent()
 	slots = slots[:max(len(slots)-len(w.Since(at)), 0)]

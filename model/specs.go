@@ -1183,7 +1183,7 @@ var Specs = []Spec{
 				Name: "ongoing", Unit: UnitBool,
 				Doc: "missing, window: whether it lasts; the event that ends it says no",
 			},
-			{Name: "segments", Unit: UnitCount, Doc: "resent: how often the segment was sent by now; missing: later ones that wait"},
+			{Name: "segments", Unit: UnitCount, Doc: "resent: how often it was sent by now; missing: later ones that wait"},
 		},
 		Strings: []Field{fieldLocal, fieldRemote},
 	},

@@ -3141,7 +3141,7 @@ type FlowStall struct {
 	What Stall
 	// Ongoing: missing, window: whether it lasts; the event that ends it says no.
 	Ongoing bool
-	// Segments: resent: how often the segment was sent by now; missing: later ones that wait.
+	// Segments: resent: how often it was sent by now; missing: later ones that wait.
 	Segments uint64
 	// LocalAddr: local IP address in text, 0.0.0.0 or :: when any, empty unknown.
 	LocalAddr string

@@ -76,7 +76,7 @@ func Definition() detect.Definition { return detect.Define("heartbeat", doc, New
 func New(s Settings, l detect.Lifecycle) detect.Detector {
 	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{}}
 	d.cases.Instant = true
-	d.pauses = detect.NewCases[stood](name, l)
+	d.pauses = detect.NewCases[stood](Name, l)
 	d.pauses.Instant = true
 	return d
 }

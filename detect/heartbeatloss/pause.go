@@ -101,7 +101,8 @@ func (d *heartbeatLoss) describePause(in *detect.Case[stood]) model.Finding {
 		f.Evidence = append(f.Evidence, detect.Evidence("which may be wrong by", float64(p.Error), "ns"))
 	}
 	if data.timeout > 0 {
-		f.Evidence = append(f.Evidence, detect.Evidence("shortest timeout of the flows' protocols", float64(data.timeout), "ns"))
+		f.Evidence = append(f.Evidence,
+			detect.Evidence("shortest timeout of the flows' protocols", float64(data.timeout), "ns"))
 	}
 	f.RuledOut = append(f.RuledOut, "not the network: the host itself did nothing",
 		"not a program or a CPU of this host: all of them stood still")

@@ -563,8 +563,8 @@ func (t *telling) missing(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "not the peer: it went on sending, later segments came",
 		"not lost in this host: no packet for "+t.who.local()+" was dropped",
 		"not the program: TCP had nothing for it to read")
-	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, switches, a "+
-		"firewall); not when its own host drops the packets: run lostbeat there as well", t.timeoutAdvice())
+	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
+		"switches, a firewall); not when its own host drops the packets: run lostbeat there as well", t.timeoutAdvice())
 }
 
 // resent is the finding of a TCP connection on which the host had to send again what it had sent.
@@ -581,9 +581,10 @@ func (t *telling) resent(f *model.Finding) {
 		"again meanwhile", words.Plural(g.Resends, "segment")))
 	f.RuledOut = append(f.RuledOut, "not the program: its data had left it "+words.Span(g.Resent)+" before",
 		"not lost in this host: no packet from "+t.who.local()+" was dropped")
-	f.Advice = append(f.Advice, "Look for loss on the way to "+peer+" and back; not before that host is known to be up: one "+
-		"that is down does not acknowledge either", "Run lostbeat on "+peer+" as well: it tells whether the segments came; "+
-		"not when that host was down")
+	f.Advice = append(f.Advice,
+		"Look for loss on the way to "+peer+" and back; not before that host is known to be up: one that is down does not "+
+			"acknowledge either",
+		"Run lostbeat on "+peer+" as well: it tells whether the segments came; not when that host was down")
 }
 
 // windowShut is the finding of a TCP connection whose peer does not read.
@@ -597,13 +598,13 @@ func (t *telling) windowShut(f *model.Finding) {
 			words.Tense(t.lasts, "has not been", "was not"), words.Span(m.gap.Length()),
 			words.Tense(t.lasts, "has been", "was"), words.Span(m.shut))
 	}
-	f.Causes = append(f.Causes, "the program on "+peer+" did not read what it was sent, until its host had room for no more "+
-		"and closed the window; TCP may not send then")
+	f.Causes = append(f.Causes, "the program on "+peer+" did not read what it was sent, until its host had room for no "+
+		"more and closed the window; TCP may not send then")
 	f.RuledOut = append(f.RuledOut, "not the network: the peer's host answered, with a window of 0",
 		"not a queue of this host: TCP did not send")
-	f.Advice = append(f.Advice, "Find out what the program on "+peer+" did meanwhile: run lostbeat there; not when it reads "+
-		"slowly on purpose", "A larger receive buffer at the peer only postpones it; not when its program reads in time but "+
-		"for bursts")
+	f.Advice = append(f.Advice,
+		"Find out what the program on "+peer+" did meanwhile: run lostbeat there; not when it reads slowly on purpose",
+		"A larger receive buffer at the peer only postpones it; not when its program reads in time but for bursts")
 }
 
 // linkDown is the finding of a flow whose device went down.

@@ -27,8 +27,8 @@ func once(add func(s *detecttest.Stream)) func(s *detecttest.Stream, i int) {
 	}
 }
 
-// early is a connection in which the segment that is due when the fault begins comes 800 ms later, and those behind it in
-// time.
+// early is a connection in which the segment that is due when the fault begins comes 800 ms later, and those behind it
+// in time.
 func early(s *detecttest.Stream) {
 	const filled = fault + 800*ms
 	b := s.Builder()
@@ -65,7 +65,8 @@ func TestStalls(t *testing.T) {
 	pause := func(what model.Pause, at, length, wrong time.Duration) func(s *detecttest.Stream) {
 		return func(s *detecttest.Stream) {
 			s.Builder().AddHostPause(model.HostPause{
-				Time: detecttest.Start.Add(at), Dur: time.Second, What: what, Paused: length, Error: wrong, Clock: "real-time clock",
+				Time: detecttest.Start.Add(at), Dur: time.Second, What: what, Paused: length, Error: wrong,
+				Clock: "real-time clock",
 			})
 		}
 	}
@@ -181,8 +182,8 @@ func TestStalls(t *testing.T) {
 				s.Drop(d)
 			}),
 			says: []string{
-				"udp/5405 of corosync[812] (knet to 10.0.0.2) did not leave this host for 900 ms: this host dropped 8 packets from " +
-					"its port at filter (NETFILTER_DROP in nft_do_chain)", "not the program: it sent them",
+				"udp/5405 of corosync[812] (knet to 10.0.0.2) did not leave this host for 900 ms: this host dropped 8 packets " +
+					"from its port at filter (NETFILTER_DROP in nft_do_chain)", "not the program: it sent them",
 			},
 		},
 		{
@@ -239,21 +240,25 @@ func TestStalls(t *testing.T) {
 			says: []string{"its reader was busy with other work"},
 		},
 		{
-			name: "the virtual machine was stopped", beat: detecttest.Heartbeat{Timeout: time.Second}, severity: model.SeverityCritical,
+			name: "the virtual machine was stopped", beat: detecttest.Heartbeat{Timeout: time.Second},
+			severity: model.SeverityCritical,
 			each: once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
 			says: []string{
-				"This host stood still for about 4 s: its virtual machine was stopped; its peers heard nothing of 1 followed flow " +
-					"meanwhile", flow[:len(flow)-1],
+				"This host stood still for about 4 s: its virtual machine was stopped; its peers heard nothing of 1 followed " +
+					"flow meanwhile", flow[:len(flow)-1],
 			},
 		},
 		{
-			name: "the virtual machine was stopped for less than the timeout", beat: detecttest.Heartbeat{Timeout: 10 * time.Second},
+			name: "the virtual machine was stopped for less than the timeout",
+			beat: detecttest.Heartbeat{Timeout: 10 * time.Second},
 			each: once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
 			says: []string{"This host stood still for about 4 s"},
 		},
 		{
 			name: "a firewall and a stopped reader at once",
-			beat: detecttest.Heartbeat{Dropped: during(fault, fault+2*time.Second), Held: held(model.SchedStopped, 1500*ms, later)},
+			beat: detecttest.Heartbeat{
+				Dropped: during(fault, fault+2*time.Second), Held: held(model.SchedStopped, 1500*ms, later),
+			},
 			each: once(func(s *detecttest.Stream) {
 				s.Drop(drop(model.PlaceFilter, 20, 5405, "NETFILTER_DROP", "nft_do_chain", ""))
 			}),
@@ -295,7 +300,7 @@ func TestHealthyStalls(t *testing.T) {
 		{"sent again at once", detecttest.Heartbeat{Sends: true, TCP: true}, once(func(s *detecttest.Stream) {
 			stall(s, model.StallResent, fault+150*ms, 150*ms, false)
 		})},
-		{"a window that is closed for a moment", detecttest.Heartbeat{Sends: true, TCP: true}, once(func(s *detecttest.Stream) {
+		{"window closed for a moment", detecttest.Heartbeat{Sends: true, TCP: true}, once(func(s *detecttest.Stream) {
 			stall(s, model.StallWindow, fault+10*ms, 1, true)
 			stall(s, model.StallWindow, fault+60*ms, 50*ms, false)
 		})},

@@ -45,7 +45,8 @@ const (
 
 // names are the causes in the keys of cases.
 var names = [...]string{
-	"unknown", "no-cpu", "throttled", "frozen", "stopped", "disk", "lock", "memory", "asleep", "elsewhere", "busy", "stolen",
+	"unknown", "no-cpu", "throttled", "frozen", "stopped", "disk", "lock", "memory", "asleep", "elsewhere", "busy",
+	"stolen",
 }
 
 func (c Cause) String() string { return names[c] }

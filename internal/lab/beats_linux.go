@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moreHeartbeats are further guises of late heartbeats, over TCP as well, and flows of healthy hosts that look like one.
+// moreHeartbeats are further guises of late heartbeats, over TCP as well, and healthy flows that look like one.
 func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 	return []*Scenario{
 		{Name: "heartbeat-tcp-missing", Doc: "a router loses one segment of a TCP heartbeat again and again for 1.5 s",
@@ -62,12 +62,12 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-device-gone", Doc: "the device is removed over which heartbeats come",
 			Expect: beat("received nothing", "of this host was removed"), Run: deviceGone},
 
-		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, and then as before", Run: quietNight},
+		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before", Run: quietNight},
 		{Name: "heartbeat-new-period-and-back", Doc: "heartbeats with five times the period for a while",
 			Run: planned("45x100ms,6x500ms,1x100ms")},
 		{Name: "heartbeat-bursts", Doc: "heartbeats in bursts of five", Run: planned(
 			strings.Repeat("4x1ms,1x400ms,", 40) + "1x400ms")},
-		{Name: "heartbeat-peer-restarts", Doc: "the sender of heartbeats is restarted within their timeout", Run: peerRestarts},
+		{Name: "heartbeat-peer-restarts", Doc: "the sender of heartbeats is restarted within the timeout", Run: peerRestarts},
 		{Name: "heartbeat-program-restarts", Doc: "the reader of heartbeats is restarted", Run: readerRestarts},
 		{Name: "heartbeat-two-flows", Doc: "two peers with periods of their own, one of which ends", Run: twoFlows},
 		{Name: "heartbeat-tcp-ends", Doc: "a TCP heartbeat that ends by a FIN of its sender, whose reader goes on",

@@ -32,7 +32,7 @@ type reading struct {
 // clocks compares readings.
 type clocks struct {
 	last reading
-	// began says that there was a reading; rtc that there was one with the real-time clock, the last of which was at rtcBoot.
+	// began says that there was a reading; rtc that there was one with the real-time clock, the last one at rtcBoot.
 	began, rtc bool
 	rtcBoot    time.Duration
 	// low and high are the bounds of by how much the real-time clock is ahead of CLOCK_BOOTTIME; wallAhead is by how much

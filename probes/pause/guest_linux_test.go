@@ -158,7 +158,8 @@ func check(t *testing.T, f model.Finding) {
 	if off < -time.Duration(wrong) || off > time.Duration(wrong)+500*time.Millisecond {
 		t.Errorf("%v for %v: more than %v apart", time.Duration(length), stopped, time.Duration(wrong))
 	}
-	if f.Severity != model.SeverityCritical || !strings.Contains(f.Title, "its virtual machine was stopped; its peers heard") ||
+	if f.Severity != model.SeverityCritical ||
+		!strings.Contains(f.Title, "its virtual machine was stopped; its peers heard") ||
 		!strings.Contains(strings.Join(f.Causes, ""), "udp/7000") {
 		t.Errorf("%+v", f)
 	}
