@@ -242,7 +242,7 @@ func TestStalls(t *testing.T) {
 		{
 			name: "the virtual machine was stopped", beat: detecttest.Heartbeat{Timeout: time.Second},
 			severity: model.SeverityCritical,
-			each: once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
+			each:     once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
 			says: []string{
 				"This host stood still for about 4 s: its virtual machine was stopped; its peers heard nothing of 1 followed " +
 					"flow meanwhile", flow[:len(flow)-1],
