@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"lostbeat/fold"
 	"lostbeat/internal/words"
@@ -38,6 +39,8 @@ type Case[T any] struct {
 	lost    uint64
 	// last is the finding as it was last emitted.
 	last model.Finding
+	// quoted is how many lines of logs the last finding quotes.
+	quoted int
 	// worst are the weights of the worst moment so far.
 	worst []float64
 }
@@ -75,6 +78,8 @@ func (c *Case[T]) ID() string { return c.id }
 type Cases[T any] struct {
 	// Instant says that single events are proof, however little of a second has been seen.
 	Instant bool
+	// Quotes says that findings quote what the host's logs say at their time.
+	Quotes bool
 	// Settings say how findings open, update and close.
 	Settings Lifecycle
 
@@ -190,6 +195,11 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 			c.Raised = 0
 			if c.emitted == 0 || t.Now.Sub(c.Seen) >= s.Settings.ReopenWithin.Std() {
 				delete(s.cases, c.Key)
+				continue
+			}
+			// A program may say what it was when it is over.
+			if s.Quotes && t.Now.Sub(c.Seen) <= quoteAfter+time.Second && len(quotes(t, c.Start, c.Seen)) > c.quoted {
+				s.emit(t, c, s.finish(t, c, build(c), false), emit)
 			}
 		}
 	}
@@ -215,6 +225,10 @@ func (s *Cases[T]) finish(t *Tick, c *Case[T], f model.Finding, ongoing bool) mo
 	f.Start, f.End, f.Ongoing = c.Start, c.Seen, ongoing
 	for i, text := range f.Advice {
 		f.Advice[i] = words.Sentence(text)
+	}
+	if s.Quotes {
+		lines := quotes(t, c.Start, c.Seen)
+		f.Causes, c.quoted = append(f.Causes, lines...), len(lines)
 	}
 	if f.Loss = t.Loss.Total - c.lost; f.Loss > 0 {
 		f.Evidence = append(

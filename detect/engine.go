@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"slices"
 	"time"
 
 	"lostbeat/fold"
@@ -48,6 +49,26 @@ type Engine struct {
 	next model.Time
 	// last is the highest event time seen.
 	last model.Time
+	// found are the findings of the last minutes, in their latest state.
+	found []model.Finding
+}
+
+// How many findings others may see, and for how long after their end.
+const (
+	maxFound = 256
+	foundFor = 2 * time.Minute
+)
+
+// keep lets other detectors see a finding.
+func (e *Engine) keep(now model.Time, f model.Finding) {
+	if i := slices.IndexFunc(e.found, func(o model.Finding) bool { return o.ID == f.ID }); i >= 0 {
+		e.found[i] = f
+		return
+	}
+	e.found = slices.DeleteFunc(e.found, func(o model.Finding) bool { return !o.Ongoing && now.Sub(o.End) > foundFor })
+	if len(e.found) < maxFound {
+		e.found = append(e.found, f)
+	}
 }
 
 // New returns an engine with the given settings. Settings are not checked:
@@ -142,14 +163,17 @@ func (e *Engine) LeftOut() (n uint64, what string) { return e.facts.LeftOut() }
 
 // tick judges what has happened up to now; final says that the stream ends there.
 func (e *Engine) tick(now model.Time, final bool, emit Emit) *Tick {
-	t := &Tick{Fold: e.facts, Final: final, requests: &e.requests}
+	t := &Tick{Fold: e.facts, Final: final, requests: &e.requests, engine: e}
 	t.Partial = final && now-(e.next-fold.Second) < fold.Second/2
 	e.facts.BeginTick(now, !t.Partial)
 	for _, d := range e.detectors {
 		d.Judge(t)
 	}
 	for _, d := range e.detectors {
-		d.Report(t, func(f model.Finding) { emit(now, f) })
+		d.Report(t, func(f model.Finding) {
+			e.keep(now, f)
+			emit(now, f)
+		})
 	}
 	e.facts.EndTick()
 	return t
@@ -166,7 +190,12 @@ type Tick struct {
 
 	claims   map[Claim]bool
 	requests *requests
+	engine   *Engine
 }
+
+// Found returns the findings of the last minutes as they were reported last: of this tick, those of the detectors that
+// are before the calling one in the list.
+func (t *Tick) Found() []model.Finding { return t.engine.found }
 
 // Claim is something that a finding explains, so that no other finding is needed for it.
 type Claim interface{ claim() }

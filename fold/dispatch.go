@@ -92,7 +92,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		}
 	case model.KindLoss:
 		v, _ := b.Loss(e)
-		if w.judged {
+		if w.judged && v.Origin != model.OriginLog {
 			w.Loss.add(v.Time, v.Lost)
 			w.Counters.gap = w.Counters.gap || v.Origin == model.OriginFile
 		}
@@ -285,17 +285,26 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			w.Tables.addDestination(v)
 		}
 	case model.KindLogGap:
-		if w.judged {
-			v, _ := b.LogGap(e)
-			w.Logs.addGap(v)
-		}
+		v, _ := b.LogGap(e)
+		w.Logs.addGap(v)
+		w.logsChanged()
 	case model.KindLogLine:
-		if w.judged {
-			v, _ := b.LogLine(e)
-			w.Logs.addLine(v)
-		}
+		v, _ := b.LogLine(e)
+		w.Logs.addLine(v)
+		w.logsChanged()
+	case model.KindLogState:
+		v, _ := b.LogState(e)
+		w.Logs.addState(v)
+		w.logsChanged()
 	default:
 		w.held(b, e)
+	}
+}
+
+// logsChanged says that the screen has to show the logs anew.
+func (w *Fold) logsChanged() {
+	if w.history != nil {
+		w.history.totals.changed |= totalLogs
 	}
 }
 

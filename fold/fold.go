@@ -125,6 +125,7 @@ func (w *Fold) resetState() {
 	w.State = state.NewWithin(w.room.Budget)
 	w.Ports = newPortFacts(w.room.Budget)
 	w.Tables = newTables(w.room.Budget)
+	w.Logs = &Logs{room: w.room.Budget}
 	w.follows, w.beats, w.sortedBeats = make(map[FollowKey]*Followed), make(map[BeatKey]*Beat), nil
 	w.offers = make(map[FollowKey]model.Flow)
 }

@@ -49,6 +49,8 @@ type Snapshot struct {
 	Flows     []FlowTotal
 	// Beats are the followed flows, by owner and port.
 	Beats []BeatTotal
+	// Logs are those that are followed.
+	Logs []FollowedLog
 	// Proposals are flows that look like heartbeats and are not followed, by port.
 	Proposals []model.Flow
 	RPC       []RPCTotal

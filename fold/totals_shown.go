@@ -22,6 +22,7 @@ const (
 	totalDevices
 	totalAudits
 	totalBeats
+	totalLogs
 )
 
 // shownTables are the tables of totals as the latest snapshot has them.
@@ -33,6 +34,7 @@ type shownTables struct {
 	flows    []FlowTotal
 	beats    []BeatTotal
 	proposed []model.Flow
+	logs     []FollowedLog
 	rpc      []RPCTotal
 	counters []CounterTotal
 	devices  []model.DeviceEvent
@@ -66,6 +68,9 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	if t.changed&totalBeats != 0 || len(f.beats) > 0 { // a gap grows while nothing comes
 		t.shown.beats = f.beatTotals(s.Now)
 	}
+	if t.changed&totalLogs != 0 {
+		t.shown.logs = f.Logs.shown()
+	}
 	t.changed = 0
 	s.Events, s.Lost, s.Refusals, s.Places = t.events, t.lost, t.refusals, t.places
 	s.SelfCPU, s.SelfRSS, s.SelfSeen = t.selfCPU, t.selfRSS, t.selfSeen
@@ -73,6 +78,7 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	s.Flows, s.RPC, s.Counters = t.shown.flows, t.shown.rpc, t.shown.counters
 	s.Proposals = t.shown.proposed
 	s.DeviceEvents, s.Audits, s.Beats = t.shown.devices, t.shown.audits, t.shown.beats
+	s.Logs = t.shown.logs
 }
 
 func (t *historyTotals) sortedLosses() []LossTotal {

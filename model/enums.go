@@ -256,6 +256,26 @@ var LogClassEnum = Enum{
 
 func (v LogClass) String() string { return LogClassEnum.Name(uint64(v)) }
 
+// LogFileState is what has become of the file of a log.
+type LogFileState uint8
+
+// States of logs.
+const (
+	// LogFollowed is a file that is read as it grows.
+	LogFollowed LogFileState = iota
+	// LogMissing is a file that does not exist, or cannot be read: its path is looked at again and again.
+	LogMissing
+	// LogDeleted is a file that has no name any more and is still read.
+	LogDeleted
+	// LogRead is a file that was read to its end beside a capture.
+	LogRead
+)
+
+// LogStateEnum names the states of logs.
+var LogStateEnum = Enum{"LogFileState", []string{"followed", "missing", "deleted", "read"}}
+
+func (v LogFileState) String() string { return LogStateEnum.Name(uint64(v)) }
+
 // Direction is the direction of a packet or queue.
 type Direction uint8
 

@@ -130,11 +130,21 @@ const (
 	KindFlowStall   Kind = 74
 	KindRaw         Kind = 80
 
-	KindLogGap  Kind = 96
-	KindLogLine Kind = 97
+	KindLogGap   Kind = 96
+	KindLogLine  Kind = 97
+	KindLogState Kind = 98
 )
 
 var (
+	fieldLogHost = Field{
+		Name: "host",
+		Doc:  "the host that wrote the log where that is another one, empty for the stream's own (since 1.2)",
+	}
+	fieldLogLag = Field{
+		Name: "lag_ns", Unit: UnitNanoseconds,
+		Doc: "how long before the event's time the line was written: a log that is followed is read after that; 0 in files " +
+			"(since 1.2)",
+	}
 	fieldDevice  = Field{Name: "device", Doc: "device name at the time of the event"}
 	fieldIfindex = Field{Name: "ifindex", Unit: UnitNumber, Doc: "interface index in its network namespace, 0 unknown"}
 	fieldCookie  = Field{
@@ -1222,11 +1232,14 @@ var Specs = []Spec{
 			{Name: "usual_ns", Unit: UnitNanoseconds, Doc: "the time between two lines that one in a hundred exceeds"},
 			{Name: "longest_ns", Unit: UnitNanoseconds, Doc: "the longest other silence of the log that is no gap"},
 			{Name: "lines", Unit: UnitCount, Doc: "lines with a time from which the cadence was learned"},
+			fieldLogLag,
+			{Name: "lasts", Unit: UnitBool, Doc: "1 while no line has ended it: of a log that is followed, since 1.2"},
 		},
 		Strings: []Field{
 			{Name: "log", Doc: "the log's file"},
 			{Name: "before", Doc: "the last line before the silence, without control characters and shortened"},
 			{Name: "after", Doc: "the line that ends it, likewise"},
+			fieldLogHost,
 		},
 	},
 	{
@@ -1240,11 +1253,36 @@ var Specs = []Spec{
 		Args: []Field{
 			{Name: "class", Unit: UnitEnum, Enum: &LogClassEnum, Doc: "what the line reports"},
 			{Name: "silence_ns", Unit: UnitNanoseconds, Doc: "the time without a line before it, 0 for the first line"},
+			fieldLogLag,
 		},
 		Strings: []Field{
 			{Name: "log", Doc: "the log's file"},
 			{Name: "pattern", Doc: "the pattern's name"},
 			{Name: "text", Doc: "the line without control characters, shortened"},
+			fieldLogHost,
+		},
+	},
+	{
+		Kind:  KindLogState,
+		Name:  "log.state",
+		View:  "LogState",
+		Since: 2,
+		Doc: "a log that is followed, or that was read beside the stream: when it is found, when something of it changes, " +
+			"and every 10 s. PID is the process that has the file open for writing, where it is known.",
+		Task: true,
+		Args: []Field{
+			{Name: "state", Unit: UnitEnum, Enum: &LogStateEnum, Doc: "what has become of the file"},
+			{Name: "lines", Unit: UnitCount, Doc: "lines that were read since the start"},
+			{Name: "usual_ns", Unit: UnitNanoseconds, Doc: "the time between two lines that one in a hundred exceeds, 0 unknown"},
+			{Name: "last", Unit: UnitTime, Doc: "when the last line was written, 0 unknown"},
+			{Name: "lost_bytes", Unit: UnitBytes, Doc: "what came faster than it could be read"},
+			fieldLogLag,
+		},
+		Strings: []Field{
+			{Name: "log", Doc: "the log's file"},
+			{Name: "clock", Doc: "how its times are read, and how its clock compares with the moments of writing, in words"},
+			{Name: "process", Doc: "the name of the process"},
+			fieldLogHost,
 		},
 	},
 }

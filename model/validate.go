@@ -18,6 +18,10 @@ const OriginLate = "late"
 // cannot be read or used.
 const OriginFile = "file"
 
+// OriginLog is the origin of loss events for lines of a followed log that came
+// faster than they are read. Nothing of the host is missing with them.
+const OriginLog = "log"
+
 // OriginMemory is the origin of loss events for what there was no memory or time
 // to keep, see package budget. What reads a stream makes them, as derived events:
 // who reads it again makes them again.

@@ -3275,12 +3275,18 @@ type LogGap struct {
 	Longest time.Duration
 	// Lines: lines with a time from which the cadence was learned.
 	Lines uint64
+	// Lag: how long before the event's time the line was written: a log that is followed is read after that; 0 in files (since 1.2).
+	Lag time.Duration
+	// Lasts: 1 while no line has ended it: of a log that is followed, since 1.2.
+	Lasts bool
 	// Log: the log's file.
 	Log string
 	// Before: the last line before the silence, without control characters and shortened.
 	Before string
 	// After: the line that ends it, likewise.
 	After string
+	// Host: the host that wrote the log where that is another one, empty for the stream's own (since 1.2).
+	Host string
 }
 
 // LogGap returns the view of e, an event of b; ok is false when e is of another kind.
@@ -3296,9 +3302,12 @@ func (b *Batch) LogGap(e *Event) (v LogGap, ok bool) {
 		Usual:         time.Duration(e.Args[1]),
 		Longest:       time.Duration(e.Args[2]),
 		Lines:         e.Args[3],
+		Lag:           time.Duration(e.Args[4]),
+		Lasts:         e.Args[5] != 0,
 		Log:           b.String(e.Str[0]),
 		Before:        b.String(e.Str[1]),
 		After:         b.String(e.Str[2]),
+		Host:          b.String(e.Str[3]),
 	}, true
 }
 
@@ -3312,9 +3321,12 @@ func (b *Builder) AddLogGap(v LogGap) {
 	e.Args[1] = uint64(v.Usual)
 	e.Args[2] = uint64(v.Longest)
 	e.Args[3] = v.Lines
+	e.Args[4] = uint64(v.Lag)
+	e.Args[5] = bit(v.Lasts)
 	e.Str[0] = b.Intern(v.Log)
 	e.Str[1] = b.Intern(v.Before)
 	e.Str[2] = b.Intern(v.After)
+	e.Str[3] = b.Intern(v.Host)
 }
 
 // LogLine is the typed view of kind "log.line": a line of an application's log that reports missed heartbeats, a lost connection or node, or that a program was held up; docs/LOGS.md lists the patterns.
@@ -3329,12 +3341,16 @@ type LogLine struct {
 	Class LogClass
 	// Silence: the time without a line before it, 0 for the first line.
 	Silence time.Duration
+	// Lag: how long before the event's time the line was written: a log that is followed is read after that; 0 in files (since 1.2).
+	Lag time.Duration
 	// Log: the log's file.
 	Log string
 	// Pattern: the pattern's name.
 	Pattern string
 	// Text: the line without control characters, shortened.
 	Text string
+	// Host: the host that wrote the log where that is another one, empty for the stream's own (since 1.2).
+	Host string
 }
 
 // LogLine returns the view of e, an event of b; ok is false when e is of another kind.
@@ -3348,9 +3364,11 @@ func (b *Batch) LogLine(e *Event) (v LogLine, ok bool) {
 		Flags:   e.Flags,
 		Class:   LogClass(e.Args[0]),
 		Silence: time.Duration(e.Args[1]),
+		Lag:     time.Duration(e.Args[2]),
 		Log:     b.String(e.Str[0]),
 		Pattern: b.String(e.Str[1]),
 		Text:    b.String(e.Str[2]),
+		Host:    b.String(e.Str[3]),
 	}, true
 }
 
@@ -3362,7 +3380,83 @@ func (b *Builder) AddLogLine(v LogLine) {
 	e.Flags = v.Flags
 	e.Args[0] = uint64(v.Class)
 	e.Args[1] = uint64(v.Silence)
+	e.Args[2] = uint64(v.Lag)
 	e.Str[0] = b.Intern(v.Log)
 	e.Str[1] = b.Intern(v.Pattern)
 	e.Str[2] = b.Intern(v.Text)
+	e.Str[3] = b.Intern(v.Host)
+}
+
+// LogState is the typed view of kind "log.state": a log that is followed, or that was read beside the stream: when it is found, when something of it changes, and every 10 s. PID is the process that has the file open for writing, where it is known.
+type LogState struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// State: what has become of the file.
+	State LogFileState
+	// Lines: lines that were read since the start.
+	Lines uint64
+	// Usual: the time between two lines that one in a hundred exceeds, 0 unknown.
+	Usual time.Duration
+	// Last: when the last line was written, 0 unknown.
+	Last Time
+	// LostBytes: what came faster than it could be read.
+	LostBytes uint64
+	// Lag: how long before the event's time the line was written: a log that is followed is read after that; 0 in files (since 1.2).
+	Lag time.Duration
+	// Log: the log's file.
+	Log string
+	// Clock: how its times are read, and how its clock compares with the moments of writing, in words.
+	Clock string
+	// Process: the name of the process.
+	Process string
+	// Host: the host that wrote the log where that is another one, empty for the stream's own (since 1.2).
+	Host string
+}
+
+// LogState returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) LogState(e *Event) (v LogState, ok bool) {
+	if e.Kind != KindLogState {
+		return v, false
+	}
+	return LogState{
+		Time:      e.Time,
+		Flags:     e.Flags,
+		PID:       e.PID,
+		TID:       e.TID,
+		State:     LogFileState(e.Args[0]),
+		Lines:     e.Args[1],
+		Usual:     time.Duration(e.Args[2]),
+		Last:      Time(e.Args[3]),
+		LostBytes: e.Args[4],
+		Lag:       time.Duration(e.Args[5]),
+		Log:       b.String(e.Str[0]),
+		Clock:     b.String(e.Str[1]),
+		Process:   b.String(e.Str[2]),
+		Host:      b.String(e.Str[3]),
+	}, true
+}
+
+// AddLogState adds an event of kind "log.state".
+func (b *Builder) AddLogState(v LogState) {
+	e := b.Append(KindLogState)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Args[0] = uint64(v.State)
+	e.Args[1] = v.Lines
+	e.Args[2] = uint64(v.Usual)
+	e.Args[3] = uint64(v.Last)
+	e.Args[4] = v.LostBytes
+	e.Args[5] = uint64(v.Lag)
+	e.Str[0] = b.Intern(v.Log)
+	e.Str[1] = b.Intern(v.Clock)
+	e.Str[2] = b.Intern(v.Process)
+	e.Str[3] = b.Intern(v.Host)
 }

@@ -149,7 +149,9 @@ func (s *tablesSeen) missing() (out []string) {
 // and reports whether there was any: Together says it.
 func (j *Judgement) LeaveLogs() bool {
 	n := len(j.Findings)
-	j.Findings = slices.DeleteFunc(j.Findings, func(f model.Finding) bool { return f.Detector == logs.Name })
+	j.Findings = slices.DeleteFunc(j.Findings, func(f model.Finding) bool {
+		return f.Detector == logs.Name && !logs.Followed(&f)
+	})
 	return len(j.Findings) < n
 }
 

@@ -45,6 +45,9 @@ func IsRecording(f source.Format) bool {
 	return f.Name == record.Recordings().Name || f.Name == record.Text().Name
 }
 
+// CounterFormat is the name of the format of performance logs.
+const CounterFormat = "perfmon"
+
 // sniffBytes is how much of a file a format is shown.
 const sniffBytes = 128 << 10
 
@@ -94,6 +97,8 @@ type OpenOptions struct {
 	source.OpenOptions
 	// Pools are ranges of ports to judge as pools.
 	Pools []ebpf.Pool
+	// Logs are those that belong to the capture.
+	Logs []applog.Followed
 }
 
 // Capture is an opened file.
@@ -122,7 +127,11 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return capture(file, format, []string{path}, o), nil
+	with, err := openBeside(file, o.Logs)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return capture(with, format, []string{path}, o), nil
 }
 
 func capture(file source.File, format source.Format, paths []string, o OpenOptions) *Capture {
@@ -168,7 +177,11 @@ func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", paths[0], err)
 	}
-	return capture(file, format, paths, o), nil
+	with, err := openBeside(file, o.Logs)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return capture(with, format, paths, o), nil
 }
 
 // Run implements source.Source.
@@ -189,6 +202,14 @@ func (c *Capture) Span() (start, end model.Time) {
 	start, end = c.File.Span()
 	start = source.PlausibleTime(start)
 	return start, max(start, source.PlausibleTime(end))
+}
+
+// Outside says which logs beside the capture say nothing of its time, a sentence each.
+func (c *Capture) Outside() []string {
+	if l, ok := c.File.(*besideLogs); ok {
+		return l.Outside()
+	}
+	return nil
 }
 
 // pooled is a capture to which the user has added port pools.

@@ -257,6 +257,8 @@ func TestHostileNames(t *testing.T) {
 func TestHeartbeatFrames(t *testing.T) {
 	s := loaded(tuitest.Options{Seconds: 60, Gap: 45})
 	lasting := loaded(tuitest.Options{Seconds: 60, Gap: 45})
+	logs := loaded(tuitest.Options{Seconds: 60, Gap: 45, Log: 45})
+	silent := loaded(tuitest.Options{Seconds: 60, Log: 62})
 	var b model.Builder
 	b.AddMeta(model.Meta{Time: s.Snapshot().Now.Add(3 * time.Second), Key: "x", Value: "y"})
 	lasting.Apply(b.Take())
@@ -281,6 +283,10 @@ func TestHeartbeatFrames(t *testing.T) {
 		{"beats-20x5", "5", s, 20, 5},
 		{"proposals-80x24", "5", proposed, 80, 24},
 		{"proposals-120x40", "5", both, 120, 40},
+		{"beat-logs-100x40", "5 enter", logs, 100, 40},
+		{"logs-120x40", "5", logs, 120, 40},
+		{"logs-silent-80x24", "5", silent, 80, 24},
+		{"log-100x40", "5 v enter", logs, 100, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := screen(tt.state, tt.w, tt.h)

@@ -23,7 +23,11 @@ func (u *ui) heartbeatBands(v *view) []band {
 	if len(v.snap.Flows) > 0 {
 		bands = append(bands, band{u.flowGrid(v)})
 	}
-	if len(bands) == 0 {
+	measured := len(bands) > 0
+	if len(v.snap.Logs) > 0 {
+		bands = append(bands, band{u.logGrid(v)})
+	}
+	if !measured {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
 			out := []string{newLine(u.theme, w).space(1).put(heading, "no flow is followed").String()}
 			how := "On a live Linux host --heartbeat udp:5405 follows one, and --heartbeat auto finds them"
@@ -247,6 +251,10 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	if last := b.Latest; last.ID != gap.ID {
 		out = append(out, blank(w))
 		out = append(out, u.waterfall(b, "the last one", &last, w)...)
+	}
+	if lines := linesAround(v, gap.From, gap.To); len(lines) > 0 {
+		out = append(out, blank(w), newLine(u.theme, w).space(3).put(heading, "what the logs say").String())
+		out = append(out, u.quoted(lines, w)...)
 	}
 	if f := v.lossOf(b); f != nil {
 		out = append(out, blank(w))

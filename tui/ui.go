@@ -49,9 +49,10 @@ type playState struct {
 
 // drill is what Enter has opened on top of a page.
 type drill struct {
-	// kind is "finding", "process", "flow", "probes" or "help".
+	// kind is "finding", "process", "flow", "log", "probes" or "help".
 	kind    string
 	finding string
+	// flow is the name of a flow, or of a log, whose host process is then.
 	flow    string
 	pid     int32
 	process string
@@ -322,6 +323,8 @@ func (u *ui) bands(v *view) []band {
 		return u.processBands(v, d)
 	case "flow":
 		return u.beatBands(v, d.flow)
+	case "log":
+		return u.logBands(v, d)
 	case "probes":
 		return u.probeBands(v)
 	case "help":

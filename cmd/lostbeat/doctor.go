@@ -12,6 +12,7 @@ import (
 	"lostbeat/internal/platform"
 	"lostbeat/model"
 	"lostbeat/probes"
+	"lostbeat/source/applog"
 
 	"github.com/spf13/cobra"
 )
@@ -63,6 +64,15 @@ and report each part: on, degraded or off, why, and what would fix it.`,
 	return cmd
 }
 
+// journalRow says whether systemd's journal can be followed.
+func journalRow() doctorRow {
+	row := doctorRow{Name: "journal (--log journal)", State: "yes", Detail: "journalctl is in PATH"}
+	if _, err := applog.NewFollower([]applog.Followed{{Path: "journal"}}); err != nil {
+		row.State, row.Detail, row.Hint = "no", err.Error(), hint.Of(err)
+	}
+	return row
+}
+
 // errSeen ends the attachment once the probes have reported themselves.
 var errSeen = errors.New("the probes have reported themselves")
 
@@ -72,6 +82,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 	for _, c := range platform.Checks() {
 		rows = append(rows, doctorRow{Name: c.Name, State: c.State.String(), Detail: c.Detail, Hint: c.Hint})
 	}
+	rows = append(rows, journalRow())
 	live, err := ebpf.New(ebpf.Options{}, probes.All())
 	if err == nil {
 		err = live.Run(ctx, func(b *model.Batch) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/run"
@@ -51,6 +52,36 @@ func logsLast(paths []string) (parts [][]string, joined bool) {
 	return parts, len(logs) > 0 && len(paths) > 1
 }
 
+// besides divides logs from what else is to be judged. A log beside one recording or trace belongs to it, whether it was
+// given with --log or by its name alone; beside counter logs it is one of the files that are joined.
+func (f *captureFlags) besides(paths []string) (rest []string, err error) {
+	var logs []string
+	hosts := 0
+	for _, path := range paths {
+		switch format, err := run.FormatOf(path); {
+		case err == nil && format.Name == run.LogFormat:
+			logs = append(logs, path)
+			continue
+		case err != nil || format.Name != run.CounterFormat && format.OpenAll == nil:
+			hosts++
+		}
+		rest = append(rest, path)
+	}
+	switch {
+	case hosts == 1 && len(rest) == 1:
+		f.logs = append(f.logs, logs...)
+		return rest, nil
+	case len(f.logs) == 0:
+		return paths, nil
+	case hosts > 0:
+		return nil, hint.New("--log belongs to one capture, and there are several files",
+			"judge them one by one, each with its own logs")
+	}
+	paths = append(paths, f.logs...)
+	f.logs = nil
+	return paths, nil
+}
+
 func newFindings() *cobra.Command {
 	var (
 		files    captureFlags
@@ -66,6 +97,8 @@ They see event time only: the verdicts are the same as those of the live session
 
 Text logs of applications are joined with the counters of all other files on one time line:
 when a log fell silent or reported missed heartbeats, what each CPU of each host did then.
+A log beside one recording or trace (by name, or with --log) belongs to its host: its
+silences and lines are judged with all that the host did.
 Times without a zone are read as those of the counter logs beside them, otherwise as UTC,
 and every finding says so; --log-time says it outright.
 
@@ -85,10 +118,11 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
   lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
   lostbeat findings netstat_*.txt tasklist.csv
   lostbeat findings node-a.lostbeat node-b.lostbeat
+  lostbeat findings night.lostbeat --log app.log --log-time local
   lostbeat findings --json *.lostbeat | jq -r '.title // .incomplete'
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
 		Args: fileArgs(true),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			thresholds, err := settings.settings()
 			if err != nil {
 				return err
@@ -104,6 +138,9 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 					return plain.JSON(out, f)
 				}
 				return findings.Write(out, f)
+			}
+			if args, err = files.besides(args); err != nil {
+				return err
 			}
 			parts, joined := logsLast(args)
 			hosts := recordings(args)
@@ -166,6 +203,9 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						strings.Join(unseen, ", "),
 					)
 				}
+				for _, text := range c.Outside() {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", plain.Text(c.Path), plain.Text(text))
+				}
 				for _, text := range judged.Assumed {
 					if !asJSON && !told {
 						fmt.Fprintf(out, "    assumed: %s\n", plain.Text(text))
@@ -215,6 +255,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 	}
 	files.register(cmd)
 	files.registerPools(cmd)
+	files.registerLogs(cmd)
 	settings.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false,

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,9 +13,12 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/probes/heartbeat"
+	"lostbeat/source"
+	"lostbeat/source/applog"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // liveFlags are the flags of every command that traces this host.
@@ -26,11 +30,15 @@ type liveFlags struct {
 	// heartbeats are the flows to follow; rootGroup follows those of the root control group, too.
 	heartbeats []string
 	rootGroup  bool
-	threshold  time.Duration
-	audit      time.Duration
-	ring       byteSize
-	detect     detectFlags
-	also       alsoFlag
+	// logs are those to follow, logTime and logPatterns how they are read.
+	logs, logPatterns []string
+	logTime           string
+
+	threshold time.Duration
+	audit     time.Duration
+	ring      byteSize
+	detect    detectFlags
+	also      alsoFlag
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
@@ -63,6 +71,14 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		false,
 		"follow flows of programs in the root control group, too: it costs every packet of the host",
 	)
+	flags.StringArrayVar(
+		&f.logs,
+		"log",
+		nil,
+		"a `[HOST=]FILE` of an application's log to follow: its silences, and its lines that report lost heartbeats and "+
+			"connections, join the findings; journal or journal:UNIT is systemd's journal (repeatable)",
+	)
+	registerLogFlags(flags, &f.logTime, &f.logPatterns)
 	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
 	flags.DurationVar(
 		&f.threshold,
@@ -199,6 +215,40 @@ func parseHeartbeats(specs []string) ([]ebpf.Heartbeat, error) {
 		flows = append(flows, more...)
 	}
 	return flows, nil
+}
+
+// registerLogFlags adds the flags that say how text logs are read.
+func registerLogFlags(flags *pflag.FlagSet, logTime *string, patterns *[]string) {
+	flags.StringVar(logTime, "log-time", "", "`ZONE` of the times in text logs that do not say it: +01:00, UTC, local or "+
+		"Europe/Berlin; with a year or a date before it where the times lack it, e.g. '2013 -05:00'")
+	flags.StringArrayVar(patterns, "log-pattern", nil, "a `REGEXP` of lines of text logs to report, beside those that "+
+		"are built in (repeatable)")
+}
+
+// hostOfLog is what may stand before the equals sign of --log.
+var hostOfLog = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// parseLogs parses --log.
+func parseLogs(specs []string, o source.OpenOptions) ([]applog.Followed, error) {
+	var logs []applog.Followed
+	for _, s := range specs {
+		l := applog.Followed{Path: s, Options: o}
+		if host, path, ok := strings.Cut(s, "="); ok && hostOfLog.MatchString(host) {
+			if _, err := os.Stat(s); err != nil { // no file has the equals sign in its name
+				l.Host, l.Path = host, path
+			}
+		}
+		if l.Path == "" {
+			return nil, hint.New(fmt.Sprintf("--log %q names no file", plain.Text(s)),
+				"write it like --log /var/log/app.log, --log web-08=/mnt/web-08/app.log or --log journal:corosync.service")
+		}
+		if info, err := os.Stat(l.Path); err == nil && !info.Mode().IsRegular() {
+			return nil, hint.New(fmt.Sprintf("--log %s is no regular file", plain.Text(l.Path)),
+				"a file that does not exist yet is waited for; a pipe or a directory cannot be followed")
+		}
+		logs = append(logs, l)
+	}
+	return logs, nil
 }
 
 // byteSize is a flag value such as 64M or 1GiB.

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"time"
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/run"
 	"lostbeat/source"
+	"lostbeat/source/applog"
 	"lostbeat/tui"
 
 	"github.com/spf13/cobra"
@@ -56,7 +60,30 @@ func (f *liveFlags) source() (source.Source, error) {
 		}
 		opts.Log = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return run.OpenHost(opts)
+	logs, err := f.followed()
+	if err != nil {
+		return nil, err
+	}
+	host, err := run.OpenHost(opts)
+	if err != nil {
+		return nil, err
+	}
+	return run.WithLogs(host, logs)
+}
+
+// followed returns the logs to follow.
+func (f *liveFlags) followed() ([]applog.Followed, error) {
+	for _, e := range f.logPatterns {
+		if _, err := regexp.Compile(e); err != nil {
+			return nil, hint.New(fmt.Sprintf("--log-pattern %q: %v", plain.Text(e), err),
+				"write a regular expression as RE2 has them: https://github.com/google/re2/wiki/Syntax")
+		}
+	}
+	zone, err := parseLogTime(f.logTime)
+	if err != nil {
+		return nil, err
+	}
+	return parseLogs(f.logs, source.OpenOptions{LogTime: zone, LogPatterns: f.logPatterns})
 }
 
 // uiFlags are the flags of the commands that open the terminal UI.

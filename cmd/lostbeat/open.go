@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,8 @@ type captureFlags struct {
 	logTime     string
 	logPatterns []string
 	logZone     *source.LogTime
+	// logs are those that belong to the capture.
+	logs []string
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
@@ -53,18 +56,20 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. `+
 				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
-	cmd.Flags().
-		StringVar(&f.logTime, "log-time", "", "`ZONE` of the times in text logs that do not say it: +01:00, UTC, local or "+
-			"Europe/Berlin; with a year or a date before it where the times lack it, e.g. '2013 -05:00'")
-	cmd.Flags().
-		StringArrayVar(&f.logPatterns, "log-pattern", nil, "a `REGEXP` of lines of text logs to report, beside those that "+
-			"are built in (repeatable)")
+	registerLogFlags(cmd.Flags(), &f.logTime, &f.logPatterns)
 	f.memory = budget.Default
 	cmd.Flags().
 		Var(&f.memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
 	cmd.Flags().
 		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
 			"threshold")
+}
+
+// registerLogs adds the flag of the commands that judge what they open.
+func (f *captureFlags) registerLogs(cmd *cobra.Command) {
+	cmd.Flags().
+		StringArrayVar(&f.logs, "log", nil, "a `[HOST=]FILE` of an application's log of the captured host: its silences and "+
+			"lines join the findings (repeatable)")
 }
 
 // registerPools adds the flag of the commands that judge ports.
@@ -135,6 +140,14 @@ func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capt
 		o.LogTime = f.logZone
 	}
 	o.LogPatterns = f.logPatterns
+	for i := range f.logs {
+		if _, err := os.Stat(f.logs[i]); err != nil && !strings.Contains(f.logs[i], "=") {
+			return nil, fmt.Errorf("--log: %w", err)
+		}
+	}
+	if o.Logs, err = parseLogs(f.logs, o.OpenOptions); err != nil {
+		return nil, err
+	}
 	return run.OpenAll(paths, o)
 }
 

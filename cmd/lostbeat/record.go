@@ -44,6 +44,7 @@ disk was full or did not take everything: the last line says how much is missing
 		Example: `  sudo lostbeat record -o night.lostbeat --duration 8h --max-size 1GiB
   sudo lostbeat record -o rec.lostbeat --rotate-every 1h --total-cap 2GiB
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
+  sudo lostbeat record -o night.lostbeat --log /var/log/app.log
   sudo lostbeat record -o fault.lostbeat --flight 5m    only the minutes around each finding`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

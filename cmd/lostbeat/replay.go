@@ -27,6 +27,7 @@ recorder that rotates open as one: give the name that it was given, or their dir
 Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
+  lostbeat replay night.lostbeat --log app.log --log-time local
   lostbeat replay capture.etl`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,6 +63,7 @@ Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`
 	}
 	files.register(cmd)
 	files.registerPools(cmd)
+	files.registerLogs(cmd)
 	settings.register(cmd)
 	ui.register(cmd)
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")

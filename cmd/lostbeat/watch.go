@@ -19,6 +19,7 @@ func newWatch() *cobra.Command {
 		Long: `Trace this host without a UI and print each finding when it arises, when it gets worse
 and when it ends, a line each.`,
 		Example: `  sudo lostbeat watch
+  sudo lostbeat watch --log /var/log/app.log --log journal:etcd.service
   sudo lostbeat watch --json | logger -t lostbeat`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

@@ -75,7 +75,7 @@ func Definition() detect.Definition { return detect.Define("heartbeat", doc, New
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
 	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{}}
-	d.cases.Instant = true
+	d.cases.Instant, d.cases.Quotes = true, true
 	d.pauses = detect.NewCases[stood](Name, l)
 	d.pauses.Instant = true
 	return d

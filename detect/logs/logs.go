@@ -29,25 +29,28 @@ func Definition() detect.Definition { return detect.Define(Table, doc, New, nil)
 
 // New returns the detector. It judges the logs of its own stream by the counters
 // of its own stream; Join does so for several.
-func New(s Settings, _ detect.Lifecycle) detect.Detector {
-	return &silence{settings: s, emitted: map[string]model.Finding{}}
+func New(s Settings, l detect.Lifecycle) detect.Detector {
+	return &silence{settings: s, watcher: newWatcher(s, l), emitted: map[string]model.Finding{}}
 }
 
 type silence struct {
 	settings Settings
+	// watcher has the logs that are followed beside their host.
+	watcher watcher
 	// logs and samples are how much was judged last.
 	logs, samples int
 	emitted       map[string]model.Finding
 }
 
 // Judge implements detect.Detector.
-func (d *silence) Judge(*detect.Tick) {}
+func (d *silence) Judge(t *detect.Tick) { d.watcher.judge(t) }
 
 // Report implements detect.Detector.
 func (d *silence) Report(t *detect.Tick, emit func(model.Finding)) {
 	if t.Logs.Total != d.logs {
 		d.run(t, emit)
 	}
+	d.watcher.report(t, false, emit)
 }
 
 // Finish implements detect.Detector: what follows a silence changes what is usual.
@@ -55,6 +58,7 @@ func (d *silence) Finish(t *detect.Tick, emit func(model.Finding)) {
 	if t.Logs.Total != d.logs || t.Logs.Total > 0 && t.Counters.Total != d.samples {
 		d.run(t, emit)
 	}
+	d.watcher.report(t, true, emit)
 }
 
 func (d *silence) run(t *detect.Tick, emit func(model.Finding)) {

@@ -147,6 +147,8 @@ type Stay struct {
 	// PID is the process, Sends says that its thread sends rather than reads.
 	PID   int32
 	Sends bool
+	// Writes says that its thread writes a log.
+	Writes bool
 	// Fits says that which thread it is was not seen, and that one was kept for just as long.
 	Fits bool
 	// Unread is the longest time for which data waited meanwhile, where that was seen.
@@ -164,8 +166,12 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	if s.Sends {
 		thread, reads = "the thread that sends", "sends"
 	}
+	role, done := words.Tense(s.Sends, "sender", "reader"), words.Tense(s.Sends, "sent", "read")
+	if s.Writes {
+		thread, reads, role, done = "the thread that writes the log", "does the work", "program", "written"
+	}
 	if s.Fits {
-		thread = "one of its threads, for as long as nothing was " + words.Tense(s.Sends, "sent", "read") + ","
+		thread = "one of its threads, for as long as nothing was " + done + ","
 	}
 	group := ""
 	if s.Cgroup != "" {
@@ -175,12 +181,17 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	if s.Detail != "" {
 		detail = " (" + fold.Printable(s.Detail) + ")"
 	}
+	if s.Writes {
+		if why, causes, advice = s.quietly(thread, detail); why != "" {
+			return why, causes, advice
+		}
+	}
 	switch s.Cause {
 	case NoCPU:
 		why = "got no CPU for " + long
 		causes = s.rivals(f)
 		advice = fmt.Sprintf("Give the %s a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what "+
-			"holds its CPU; not when that must run there", words.Tense(s.Sends, "sender", "reader"))
+			"holds its CPU; not when that must run there", role)
 	case Throttled:
 		why = was + " throttled for " + long
 		limit := "its control group" + group + " had used up its CPU quota"
@@ -211,14 +222,14 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 		if IsFutex(&s.StateTime) {
 			why = "waited for another thread (futex: a lock or a condition) for " + long
 			causes = []string{thread + " waited for another thread of its process" + detail +
-				words.Tense(s.Sends, "", ", and nobody read the socket meanwhile")}
+				words.Tense(s.Sends || s.Writes, "", ", and nobody read the socket meanwhile")}
 		}
 		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
 	case Memory:
 		why = "waited for memory for " + long
 		causes = []string{thread + " waited for memory: reclaim or a page fault" + detail}
 		advice = fmt.Sprintf("Give the host or its control group more memory, or lock the %s's (mlockall); not when "+
-			"something leaks", words.Tense(s.Sends, "sender", "reader"))
+			"something leaks", role)
 	case Busy:
 		why = "was busy with other work for " + long
 		causes = []string{thread + " had a CPU all the time, and did not " + words.Tense(s.Sends, "send",
@@ -249,6 +260,24 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 		}
 	}
 	return why, causes, advice
+}
+
+// quietly explains why a program wrote nothing to its log though nothing kept it from that; why is empty where
+// something did.
+func (s *Stay) quietly(thread, detail string) (why string, causes []string, advice string) {
+	long := words.Span(s.For)
+	switch s.Cause {
+	case Busy:
+		return "was busy for " + long, []string{thread + " had a CPU all the time"},
+			"Find out what it computes (perf top -p " + words.Itoa(max(s.PID, 0)) + "); not when such work is its task"
+	case Asleep:
+		return "slept for " + long, []string{thread + " slept" + detail},
+			"Look for the sleep in the program; not when it means to pause"
+	case Elsewhere:
+		return "waited for input for " + long, []string{thread + " waited for input" + detail + ": nothing came that it could log"},
+			"Look at what it waits for: its peers and its clients; not when there was nothing to do"
+	}
+	return "", nil, ""
 }
 
 // rivals names who had the CPU meanwhile.

@@ -40,6 +40,7 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 		asked:    make(map[int32]model.Time),
 	}
 	d.long.Instant = true
+	d.cases.Quotes = true
 	return d
 }
 

@@ -55,6 +55,7 @@ enum lb_kind {
 	LB_KIND_RAW = 80,
 	LB_KIND_LOG_GAP = 96,
 	LB_KIND_LOG_LINE = 97,
+	LB_KIND_LOG_STATE = 98,
 };
 
 enum lb_class {

@@ -86,6 +86,8 @@ type Log struct {
 	unzoned bool
 	// notes are those of the last run, nil before one has ended.
 	notes atomic.Pointer[[]string]
+	// lines are those with a time that the last run has read.
+	lines atomic.Uint64
 }
 
 var _ source.File = (*Log)(nil)
@@ -311,7 +313,7 @@ func (l *Log) run(ctx context.Context, from model.Time, emit source.Emit) error 
 			return errors.Join(s.finish(from, reader, emit), fmt.Errorf("read %s: %w", l.name, err))
 		}
 		if s.clock.cluster {
-			s.glued(line)
+			eachRecord(line, s.line)
 		} else {
 			s.line(line)
 		}
@@ -325,18 +327,18 @@ func (l *Log) run(ctx context.Context, from model.Time, emit source.Emit) error 
 // gluedRecord is how the next record of a cluster.log begins on the same line.
 var gluedRecord = regexp.MustCompile(`[0-9a-f]{8}\.[0-9a-f]{8}::20\d\d/`)
 
-// glued takes a line that may hold several records of a cluster.log.
-func (s *scan) glued(line []byte) {
+// eachRecord takes a line that may hold several records of a cluster.log apart.
+func eachRecord(line []byte, do func([]byte)) {
 	for bytes.Count(line, []byte("::20")) > 1 {
 		at := gluedRecord.FindAllIndex(line, 2)
 		next := slices.IndexFunc(at, func(m []int) bool { return m[0] > 0 })
 		if next < 0 {
 			break
 		}
-		s.line(line[:at[next][0]])
+		do(line[:at[next][0]])
 		line = line[at[next][0]:]
 	}
-	s.line(line)
+	do(line)
 }
 
 // line takes one line.
@@ -461,6 +463,7 @@ func (l *Log) Notes() []string {
 
 func (s *scan) note(reader *lines, usual time.Duration) {
 	c := &s.cadence
+	s.log.lines.Store(c.lines)
 	notes := []string{fmt.Sprintf("%d lines with a time (%s), 99 of 100 within %v of the one before",
 		c.lines, s.clock.form, round(usual))}
 	if s.plain > 0 {

@@ -87,8 +87,7 @@ func (c *cadence) line(at model.Time, before, line []byte) (since time.Duration)
 	if since < 0 {
 		if since < -moment {
 			c.back++
-			c.last, c.open = at, c.open[:0]
-			c.seconds, c.minute, c.second = [60]uint32{}, 0, 0
+			c.begin(at)
 			c.count(at)
 		}
 		return 0
@@ -112,6 +111,41 @@ func (c *cadence) line(at model.Time, before, line []byte) (since time.Duration)
 	c.last = at
 	c.count(at)
 	return since
+}
+
+// begin begins anew at a time, or with the next line for 0: what was learned stays.
+func (c *cadence) begin(at model.Time) {
+	c.last, c.open = at, c.open[:0]
+	c.seconds, c.minute, c.second = [60]uint32{}, 0, 0
+}
+
+// expect returns how many silences of at least a length, after a minute such as the last one, what was learned so far
+// lets expect in as much of the log.
+func (c *cadence) expect(length time.Duration) float64 {
+	descending := func(a, b *silence) int { return cmp.Compare(b.length, a.length) }
+	if p := &c.paces[min(paceOf(c.minute), maxPaces-1)]; p.count >= leastOfPace {
+		list := slices.Clone(p.longest)
+		slices.SortFunc(list, descending)
+		return newTail(list, p.count, c.grain).expected(length)
+	}
+	var all []*silence
+	for i := range c.paces {
+		all = append(all, c.paces[i].longest...)
+	}
+	slices.SortFunc(all, descending)
+	return newTail(all[:min(len(all), maxLongest)], c.lines, c.grain).expected(length)
+}
+
+// longestBelow returns the longest silence that is shorter than one.
+func (c *cadence) longestBelow(length time.Duration) (longest time.Duration) {
+	for i := range c.paces {
+		for _, s := range c.paces[i].longest {
+			if s.length < length {
+				longest = max(longest, s.length)
+			}
+		}
+	}
+	return longest
 }
 
 func paceOf(minute uint32) (n int) {

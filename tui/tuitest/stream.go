@@ -31,6 +31,8 @@ type Options struct {
 	Gap int
 	// Proposed adds flows that look like heartbeats and are not followed.
 	Proposed bool
+	// Log is the second at which a followed log has been silent for 5 s, 0 for no log.
+	Log int
 	// Windows makes a Windows capture in place of a Linux host.
 	Windows bool
 	// Ports and Processes are how many ports are held at the start, and by how many processes.
@@ -251,6 +253,9 @@ func (s *stream) second(n int) {
 	}
 	if s.Proposed {
 		s.propose(n)
+	}
+	if s.Log > 0 {
+		s.log(n)
 	}
 	if s.Leak > 0 && n >= s.Leak {
 		s.leak(n)
