@@ -62,7 +62,7 @@ func (f *captureFlags) besides(paths []string) (rest []string, err error) {
 		case err == nil && format.Name == run.LogFormat:
 			logs = append(logs, path)
 			continue
-		case err != nil || format.Name != run.CounterFormat && format.OpenAll == nil:
+		case err == nil && format.Name != run.CounterFormat && format.OpenAll == nil:
 			hosts++
 		}
 		rest = append(rest, path)
