@@ -45,7 +45,7 @@ long: setup $(RUNNER) ## the long tests alone (TestLong...): the fault lab, othe
 	sh .ci/test long
 
 race: ## the race detector over all tests that need no privileges
-	CGO_ENABLED=1 $(GO) test -race -short -skip '^TestLong' -p 1 -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -skip '^TestLong' -timeout 20m ./...
 
 lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -288,7 +288,7 @@ func TestPublishedCase(t *testing.T) {
 // TestNoFalseBlame has bursts that have nothing to do with the silence, as busy hosts have them all day.
 func TestNoFalseBlame(t *testing.T) {
 	blamed, zones := 0, 0
-	const runs = 20
+	const runs = 10
 	for seed := range uint64(runs) {
 		random := rand.New(rand.NewPCG(seed, 9))
 		at := map[int64]bool{}
