@@ -379,7 +379,7 @@ func TestLongStoppedRecorder(t *testing.T) {
 }
 
 // A process may call itself anything: no control character comes out.
-func TestHostileProcessName(t *testing.T) {
+func TestLongHostileProcessName(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	ns := testutil.NewNetns(t)
@@ -410,7 +410,7 @@ func TestHostileProcessName(t *testing.T) {
 
 // A window that changes its size all the time leaves the UI alive and as wide
 // as the window.
-func TestResizeStorm(t *testing.T) {
+func TestLongResizeStorm(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	term := startTerminal(t, 120, 40, lostbeat(t))
@@ -434,7 +434,7 @@ func TestResizeStorm(t *testing.T) {
 }
 
 // A network namespace that goes away takes its ports with it, and nothing else.
-func TestNamespaceVanishes(t *testing.T) {
+func TestLongNamespaceVanishes(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	rec := startRecorder(t)

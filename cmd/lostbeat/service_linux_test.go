@@ -16,7 +16,7 @@ import (
 // them, an ordinary user gets the same parts of every probe as root, but for
 // what the unit says takes two more: other network namespaces (SYS_ADMIN), and
 // the names of kernel functions (SYSLOG).
-func TestServiceCapabilitiesSuffice(t *testing.T) {
+func TestLongServiceCapabilitiesSuffice(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))

@@ -178,7 +178,7 @@ func (term *terminal) waitFold(text string) {
 	}
 }
 
-func TestSmallTerminalsLive(t *testing.T) {
+func TestLongSmallTerminalsLive(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	for _, size := range []struct{ width, height int }{{20, 5}, {40, 10}, {1, 1}} {

@@ -18,7 +18,7 @@ func TestLongOtherKernels(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			t.Log(vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/heartbeat", Timeout: 5 * time.Minute,
-				Tests: "TestStages|TestFullQueue|TestRootGroup|TestNoFlow",
+				Tests: "TestStages|TestLongFullQueue|TestRootGroup|TestNoFlow",
 			}))
 		})
 	}

@@ -151,7 +151,7 @@ func check(t *testing.T, c *child, own []taken, got *seen, network string) {
 }
 
 // Of what a full queue refuses nothing is taken for read, and what is read is the right one all the same.
-func TestFullQueue(t *testing.T) {
+func TestLongFullQueue(t *testing.T) {
 	testutil.Privileged(t)
 	c := reader(t, true, "udp4", "5", "1s")
 	s := follow(t, model.ProtocolUDP, c.Port)

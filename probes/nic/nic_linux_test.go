@@ -201,8 +201,8 @@ func TestThreaded(t *testing.T) {
 	t.Logf("%d polls, %d of them by the thread, %d packets; the device received %d", polls, threaded, packets, want)
 }
 
-// TestChanges sees a link go down and come up, RPS set up, and a namespace go.
-func TestChanges(t *testing.T) {
+// TestLongChanges sees a link go down and come up, RPS set up, and a namespace go.
+func TestLongChanges(t *testing.T) {
 	testutil.Privileged(t)
 	name := fmt.Sprintf("lbnic%d", os.Getpid())
 	run(t, "ip", "netns", "add", name)

@@ -142,9 +142,9 @@ var silentAttempts = []attempt{
 
 var foreign4 = &unix.SockaddrInet4{Port: 7, Addr: [4]byte{192, 0, 2, 1}}
 
-// TestSilentAttempts leaves the sockets alone for long enough that the timer
+// TestLongSilentAttempts leaves the sockets alone for long enough that the timer
 // has looked and doubts are settled, before it closes them.
-func TestSilentAttempts(t *testing.T) {
+func TestLongSilentAttempts(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Hour}, Probe{without: []string{"functions"}})
 	w := newWork(t)
 	want := make(map[uint64]attempt)

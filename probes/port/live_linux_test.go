@@ -271,8 +271,8 @@ func TestAuditCorrects(t *testing.T) {
 	}
 }
 
-// TestAuditUnderChurn audits while ports come and go: no drift may be found.
-func TestAuditUnderChurn(t *testing.T) {
+// TestLongAuditUnderChurn audits while ports come and go: no drift may be found.
+func TestLongAuditUnderChurn(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
 	w := newWork(t)
 	stop := time.Now().Add(5 * time.Second)
@@ -362,9 +362,9 @@ func (p bare) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	return p.Probe.Attach(env)
 }
 
-// TestWithoutCgroup checks that what the cgroup hooks would see is found by
+// TestLongWithoutCgroup checks that what the cgroup hooks would see is found by
 // the tracepoints and the audit.
-func TestWithoutCgroup(t *testing.T) {
+func TestLongWithoutCgroup(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{}, bare{Probe{without: []string{"functions"}}})
 	w := newWork(t)
 	udp, connected, sent, listening := w.udp(), w.udp(), w.udp(), w.tcp()
@@ -412,9 +412,9 @@ func TestWithoutCgroup(t *testing.T) {
 	}
 }
 
-// TestNamedNamespace holds a port in a namespace of its own from before the
+// TestLongNamedNamespace holds a port in a namespace of its own from before the
 // start, and lets the namespace vanish.
-func TestNamedNamespace(t *testing.T) {
+func TestLongNamedNamespace(t *testing.T) {
 	w := newWork(t)
 	child := w.child("namespace")
 	child.start()
