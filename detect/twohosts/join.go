@@ -243,6 +243,9 @@ func (w *way) explainSent(j *heartbeatloss.Judged) *incident {
 	g := &j.Gap
 	in := &incident{way: w, judged: j, bySender: true, place: sentLate, lasts: g.Lasts, notSent: g.Delay(), since: g.From,
 		until: g.To}
+	if j.Verdict == heartbeatloss.LostHere {
+		in.place, in.dropped, in.where = lostInSender, j.Dropped, j.Where
+	}
 	if w.alike {
 		return in
 	}
@@ -262,7 +265,8 @@ func (in *incident) findSender() {
 	a := in.way.from
 	for _, f := range a.Findings {
 		j, ok := a.Judged[f.ID]
-		if !ok || j.Verdict != heartbeatloss.SentLate && j.Verdict != heartbeatloss.NotRead {
+		lost := j.Verdict == heartbeatloss.LostHere && j.Flow == in.tx.key && in.place == lostInSender
+		if !ok || j.Verdict != heartbeatloss.SentLate && j.Verdict != heartbeatloss.NotRead && !lost {
 			continue
 		}
 		if j.Flow != in.tx.key && (j.PID <= 0 || j.PID != in.tx.pid) {
@@ -274,7 +278,7 @@ func (in *incident) findSender() {
 		}) {
 			continue
 		}
-		if in.sender == nil || j.Flow == in.tx.key && j.Verdict == heartbeatloss.SentLate {
+		if in.sender == nil || j.Flow == in.tx.key && j.Verdict != heartbeatloss.NotRead {
 			in.sender = &j
 		}
 	}
