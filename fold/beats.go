@@ -114,6 +114,7 @@ type Beat struct {
 	n, tiny          int
 	usual            time.Duration
 	longest          time.Duration
+	steady           model.Time // since when the period is about that
 	unread           []arrival
 	// over says that more packets wait than unread has room for.
 	over bool
@@ -237,6 +238,12 @@ func (b *Beat) Usual() time.Duration { return b.usual }
 
 // learn works out the period: the gap in which a moment usually falls. Packets that come together do not hide it.
 func (b *Beat) learn() {
+	was := float64(b.usual)
+	defer func() {
+		if usual := float64(b.usual); usual > spread*was || was > spread*usual {
+			b.steady = b.Last
+		}
+	}()
 	b.usual, b.longest = 0, 0
 	if b.n < learnedGaps {
 		return
@@ -289,6 +296,13 @@ func (b *Beat) absentFor(l *Limits) time.Duration {
 	}
 	return max(b.limit(l), least)
 }
+
+// steadyFor is for how long a flow must have had its period before its silence means anything: packets that negotiate
+// something come as regularly for a moment.
+const steadyFor = 2 * time.Second
+
+// young says that the flow had not had its period for long at a time.
+func (b *Beat) young(at model.Time) bool { return at.Sub(b.steady) < steadyFor }
 
 // silentFor is how long nothing must have come for a gap that lasts to be a loss rather than a new period.
 func (b *Beat) silentFor(l *Limits) time.Duration {
@@ -436,6 +450,9 @@ func (b *Beat) measure(g Gap, l *Limits) {
 	certain := main != StageAbsent && (main != StageUnknown || g.Waiting > 0)
 	if !certain {
 		least = b.absentFor(l)
+		if b.young(g.From) {
+			return
+		}
 	}
 	if least == 0 || g.Length() < least {
 		return
@@ -640,7 +657,7 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 	}
 	g.ID = g.From
 	if g.Main() == StageAbsent || g.Main() == StageUnknown {
-		if now.Sub(b.Last) < b.silentFor(&w.limits) || w.Replaced(b) {
+		if now.Sub(b.Last) < b.silentFor(&w.limits) || b.young(b.Last) || w.Replaced(b) {
 			return g, false
 		}
 		g.Missed = g.PacketsIn(g.Absent + g.Lost)
@@ -650,14 +667,28 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 
 // QuietIn says that nothing of the flow came, or was sent, for most of a time.
 func (b *Beat) QuietIn(from, to model.Time) bool {
-	quiet := max(to.Sub(max(from, b.Last)), 0)
+	_, quiet := b.SilentIn(from, to)
+	return quiet
+}
+
+// SilentIn returns since when nothing of a flow had come, or been sent, that was silent for most of a time.
+func (b *Beat) SilentIn(from, to model.Time) (since model.Time, ok bool) {
+	var quiet, most time.Duration
+	add := func(s Span) {
+		part := s.In(from, to)
+		quiet += part
+		if part > most {
+			most, since = part, s.From
+		}
+	}
+	add(Span{b.Last, max(to, b.Last)})
 	for _, s := range b.quiet {
-		quiet += s.In(from, to)
+		add(s)
 	}
 	for _, g := range b.waiting {
-		quiet += Span{g.From, g.To}.In(from, to)
+		add(Span{g.From, g.To})
 	}
-	return 2*quiet > to.Sub(from)
+	return since, 2*quiet > to.Sub(from)
 }
 
 // Replaced says that the peer of a flow has gone on from another port since the flow's last packet, or that the host

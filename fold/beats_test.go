@@ -58,13 +58,15 @@ func TestGaps(t *testing.T) {
 		late, lost uint64
 	}{
 		{"none", repeat(40, 100), 0, 0},
-		{"one, and then as before", append(repeat(20, 100), 600, 100), 1, 5},
-		{"one that may be a new period", append(repeat(20, 100), 600), 0, 0},
-		{"one, and all of it together", append(repeat(20, 100), 600, 1, 1, 1, 1, 1, 100), 1, 0},
-		{"a new period", append(repeat(20, 100), repeat(20, 600)...), 0, 0},
-		{"four that differ", append(repeat(20, 100), 600, 2000, 400, 900), 4, 35},
-		{"too short", append(repeat(20, 100), 299, 100), 0, 0},
-		{"just long enough", append(repeat(20, 100), 300, 100), 1, 2},
+		{"one, and then as before", append(repeat(40, 100), 600, 100), 1, 5},
+		{"one that may be a new period", append(repeat(40, 100), 600), 0, 0},
+		{"one, and all of it together", append(repeat(40, 100), 600, 1, 1, 1, 1, 1, 100), 1, 0},
+		{"a new period", append(repeat(40, 100), repeat(20, 600)...), 0, 0},
+		{"four that differ", append(repeat(40, 100), 600, 2000, 400, 900), 4, 35},
+		{"too short", append(repeat(40, 100), 299, 100), 0, 0},
+		{"too young", append(repeat(35, 100), 600, 100), 0, 0},
+		{"just old enough", append(repeat(36, 100), 600, 100), 1, 5},
+		{"just long enough", append(repeat(40, 100), 300, 100), 1, 2},
 	} {
 		if _, b := flowing(tt.gaps...); b.Late != tt.late || b.Lost != tt.lost {
 			t.Errorf("%s: %d late, %d lost, want %d and %d", tt.name, b.Late, b.Lost, tt.late, tt.lost)
@@ -110,7 +112,7 @@ func TestFlowsAreForgotten(t *testing.T) {
 func TestReadBeforeArrival(t *testing.T) {
 	w := New(Options{Judged: true})
 	at := model.Time(1e18)
-	for i := range 20 {
+	for i := range 40 {
 		at = at.Add(100 * time.Millisecond)
 		p := model.Packet{
 			Time: at, Cookie: 7, PID: 812, Direction: model.DirectionRX, Protocol: model.ProtocolUDP, LocalPort: 5405,

@@ -1,6 +1,8 @@
 package fold
 
 import (
+	"strings"
+
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
@@ -94,6 +96,9 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		v, _ := b.Loss(e)
 		if w.judged && v.Origin != model.OriginLog {
 			w.Loss.add(v.Time, v.Lost)
+			if strings.HasSuffix(v.Detail, ": "+model.KindSchedRival.String()) {
+				w.RivalLoss.add(v.Time, v.Lost)
+			}
 			w.Counters.gap = w.Counters.gap || v.Origin == model.OriginFile
 		}
 		if h != nil {

@@ -52,6 +52,8 @@ type Fold struct {
 	// Pauses are the last times in which the whole host stood still, the oldest first.
 	Pauses []model.HostPause
 	Loss   Loss
+	// RivalLoss is the part of Loss that only says less of who ran instead of a watched thread.
+	RivalLoss Loss
 	// DropsLeftOut counts packets lost in more ways than are told apart.
 	DropsLeftOut uint64
 

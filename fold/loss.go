@@ -39,6 +39,9 @@ func (l *Loss) Before(t model.Time) uint64 {
 	return n
 }
 
+// Since returns how many events have been lost since t.
+func (l *Loss) Since(t model.Time) uint64 { return l.Total - l.Before(t) }
+
 // LastAt returns when events were last lost, 0 never.
 func (l *Loss) LastAt() model.Time {
 	if len(l.events) == 0 {

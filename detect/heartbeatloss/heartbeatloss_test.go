@@ -369,6 +369,18 @@ var verdicts = []struct {
 		says: []string{"was sent 800 ms late: what kept its sender is not known"},
 	},
 	{
+		name: "events were lost that say who ran instead",
+		beat: detecttest.Heartbeat{At: missing(fault, fault+900*ms, false)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Builder().AddLoss(model.Loss{
+					Time: s.Now().Add(500 * ms), Lost: 120, Origin: "ringbuf", Detail: "sched: sched.rival",
+				})
+			}
+		},
+		says: []string{"received nothing for 900 ms: nothing of it reached this host"},
+	},
+	{
 		name:     "events were lost",
 		beat:     detecttest.Heartbeat{At: missing(fault, fault+900*ms, false)},
 		severity: model.SeverityInfo,
@@ -611,6 +623,34 @@ func TestHeldSenderIsNotThePeer(t *testing.T) {
 	if len(list) != 1 || !strings.Contains(list[0].Title, "(knet to 10.0.0.2) was sent 1.4 s late: its sender waited for "+
 		"the disk") {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A program that only answers is not to blame for what its peer does not ask. Which of the two fell silent first says
+// who asks.
+func TestAnswers(t *testing.T) {
+	asked := missing(fault, fault+700*ms, false)
+	after := func(d time.Duration) func(n int) time.Duration {
+		return func(n int) time.Duration {
+			if at := asked(n); at >= 0 {
+				return at + d
+			}
+			return -1
+		}
+	}
+	for name, c := range map[string]struct {
+		received, sent time.Duration
+		says           string
+	}{
+		"it answers": {0, 5 * ms, "(knet from 10.0.0.2) received nothing for 700 ms"},
+		"it asks":    {5 * ms, 0, "(knet to 10.0.0.2) was sent 600 ms late"},
+	} {
+		b := detecttest.Flowing(40, nil, detecttest.Heartbeat{At: after(c.received)},
+			detecttest.Heartbeat{Sends: true, At: after(c.sent), Unwatched: true})
+		list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+		if len(list) != 1 || !strings.Contains(list[0].Title, c.says) {
+			t.Errorf("%s: %+v", name, list)
+		}
 	}
 }
 

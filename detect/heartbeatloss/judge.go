@@ -97,7 +97,8 @@ type cpuFacts struct {
 // judge decides where the time of a gap went.
 func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops []dropped) moment {
 	m := moment{gap: *g, drops: drops, left: w.Replaced(b)}
-	m.lost = w.Loss.Total - w.Loss.Before(g.From.Add(-time.Second))
+	since := g.From.Add(-time.Second)
+	m.lost = w.Loss.Since(since) - w.RivalLoss.Since(since)
 	for _, o := range drops {
 		if o.exact {
 			m.exact += o.count
@@ -169,6 +170,9 @@ func (d *heartbeatLoss) fullQueue(m *moment) bool {
 func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	missing := float64(max(m.gap.Missed, 1)) * d.settings.LostShare
 	switch {
+	case silentSender(w, b, m):
+		m.verdict = silent
+		return
 	case float64(m.exact) >= missing, b.Socket.Protocol == model.ProtocolTCP && m.exact >= fewSegments:
 		m.verdict = lostHere
 		return
@@ -185,13 +189,16 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	}
 	d.why(w, b, m, m.gap.Delay())
 	held := m.reason != reader.None && m.reason != reader.Busy
-	if silentSender(w, b, m) {
-		m.verdict = silent
-		return
-	}
 	tx := d.txOf(w, b)
-	m.sentOn = tx != nil && !tx.QuietIn(m.gap.From, m.gap.To)
+	var since model.Time
+	quiet := false
+	if tx != nil {
+		since, quiet = tx.SilentIn(m.gap.From, m.gap.To)
+	}
+	m.sentOn = tx != nil && !quiet
 	switch {
+	case quiet && since <= m.gap.From:
+		m.verdict = silent // the peer had nothing to answer; of what was not sent, that flow's own finding speaks
 	case held && tx != nil && !m.sentOn:
 		m.verdict = silent // of what was not sent, that flow's own finding speaks: nothing may have been answered
 	case held && d.follows(b, m):
@@ -265,7 +272,11 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	}
 	d.why(w, b, m, g.Delay())
+	weak := m.reason == reader.None || m.reason == reader.Asleep || m.reason == reader.Elsewhere ||
+		reader.IsFutex(&m.stay)
 	switch {
+	case weak && answers(w, b, g):
+		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
 	case m.reason != reader.None:
 		m.verdict = sentLate
 	case g.Lasts, m.lost > 0, m.left, m.paced:
@@ -273,6 +284,20 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	default:
 		m.verdict = sentLate
 	}
+}
+
+// answers says that the host fell silent only after the peer had.
+func answers(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	for _, o := range w.SortedBeats() {
+		if o.Key.Direction != model.DirectionRX || o.Key.Remote != b.Key.Remote || o.Usual() == 0 ||
+			o.Socket.PID != b.Socket.PID || b.Socket.PID <= 0 {
+			continue
+		}
+		if since, ok := o.SilentIn(g.From, g.To); ok && since <= g.From {
+			return true
+		}
+	}
+	return false
 }
 
 // txOf returns the flow that the process of a flow sends to the same peer, nil for none.
@@ -291,7 +316,8 @@ func senderHere(w *detect.Tick, b *fold.Beat) *fold.Beat {
 	s := b.Socket
 	for _, o := range w.SortedBeats() {
 		if o.Key.Direction == model.DirectionTX && o.Socket.Protocol == s.Protocol && o.Key.Port == s.Port &&
-			(b.Key.Port == 0 || o.Socket.Port == b.Key.Port) && o.Socket.PID != s.PID &&
+			(b.Key.Port == 0 || o.Socket.Port == b.Key.Port) &&
+			(o.Socket.PID != s.PID || o.Socket.Local == b.Key.Remote && b.Key.Remote != "") && // a group that it is in
 			(isAny(s.Local) || o.Key.Remote == s.Local) && (isAny(o.Socket.Local) || b.Key.Remote == "" ||
 			o.Socket.Local == b.Key.Remote) {
 			return o
@@ -336,7 +362,10 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		}
 		kept := stay.Longest
 		if kept > m.gap.Length()+slack {
-			continue // whoever read or sent at its ends was not kept for as long
+			if !all || m.gap.Main() != fold.StageQueue {
+				continue // whoever read or sent at its ends was not kept for as long
+			}
+			kept = m.gap.Length() // the packet before had waited, too
 		}
 		if slices.Contains(longStays, stay.State) {
 			kept = max(kept, min(stay.Total, m.gap.Delay()))
@@ -456,8 +485,8 @@ func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list [
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
 		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
 		queue := k.Place == model.PlaceRing || k.Place == model.PlaceBacklog
-		if slices.Contains(noLoss, k.Reason) || !exact && (k.Port != 0 || !here && !queue) {
-			continue
+		if slices.Contains(noLoss, k.Reason) || !exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
+			continue // another socket's filter takes what is copied to that socket
 		}
 		var n uint64
 		for _, slot := range slots {

@@ -40,7 +40,10 @@ func wordsOf(w *detect.Tick, b *fold.Beat) flowWords {
 
 // port names the local end.
 func (o *flowWords) local() string {
-	if o.port == 0 {
+	switch {
+	case o.port == 0 && o.protocol == model.ProtocolOther:
+		return "VRRP" // no other protocol without ports is followed
+	case o.port == 0:
 		return o.protocol.String() + " packets"
 	}
 	return o.protocol.String() + "/" + words.Itoa(o.port)

@@ -86,6 +86,9 @@ type Env struct {
 	// shared says that another lab was at work when the fault began or ended.
 	shared bool
 
+	// victims are the programs of the host that it has started, by name.
+	victims map[string]*victim
+
 	// allowed are detectors that may speak as the host's own counters show what they speak of.
 	allowed []string
 
@@ -132,6 +135,7 @@ func newEnv(s *Scenario, length time.Duration, log func(string)) (*Env, error) {
 		log:     log,
 		number:  s.number,
 		pids:    make(map[int32]int),
+		victims: make(map[string]*victim),
 		sendDev: sendDevPrefix + id,
 		recvDev: recvDevPrefix + id,
 	}, nil
@@ -360,6 +364,16 @@ func (e *Env) Start(ctx context.Context, ns, role string, args ...string) (*Proc
 
 // StartGrouped is Start in a control group of version 2 that only this process is in, as a service is.
 func (e *Env) StartGrouped(ctx context.Context, ns, role string, args ...string) (*Process, error) {
+	group, err := e.ownGroup()
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	return e.start(ctx, group, ns, role, args...)
+}
+
+// ownGroup makes the control group of version 2 for the process that is started next.
+func (e *Env) ownGroup() (*os.File, error) {
 	root, err := platform.CgroupRoot()
 	if err != nil {
 		return nil, err
@@ -369,12 +383,7 @@ func (e *Env) StartGrouped(ctx context.Context, ns, role string, args ...string)
 		return nil, fmt.Errorf("make a control group: %w", err)
 	}
 	e.undo = append([]func() error{func() error { return os.Remove(folder) }}, e.undo...) // once its process has ended
-	group, err := os.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer group.Close()
-	return e.start(ctx, group, ns, role, args...)
+	return os.Open(folder)
 }
 
 // start starts a role, in a control group when one is given.

@@ -14,6 +14,7 @@ import (
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/probes"
+	"lostbeat/probes/heartbeat"
 	"lostbeat/source"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,11 @@ type Expectation struct {
 	// Culprit is the process that it must blame, by the order in which the
 	// scenario starts them from 1 on; 0 any.
 	Culprit int
+	// Times is how many findings it is, 0 one: of a fault that several flows of a program suffer from.
+	Times int
+	// Logs are lines in which victims report the fault themselves: time and length
+	// of the finding must be theirs.
+	Logs []LogWord
 }
 
 // Scenario is one fault, or one healthy load that looks like a fault.
@@ -48,6 +54,10 @@ type Scenario struct {
 	Pools []ebpf.Pool
 	// Heartbeat says that the flow to the scenario's port is followed, as by --heartbeat.
 	Heartbeat bool
+	// Follow are the flows that are followed, as by --heartbeat.
+	Follow []string
+	// Needs are programs of the host that it cannot do without.
+	Needs []Program
 	// Run makes the fault happen; it returns after Length or when ctx is done.
 	Run func(ctx context.Context, env *Env) error
 	// Advice, when not nil, is followed once Run has returned, while the fault goes on.
@@ -87,6 +97,10 @@ type Result struct {
 	Verdict, Sure time.Duration
 	// Lost counts events lost on the way.
 	Lost uint64
+	// Disagrees says where the victims' own logs have another time or length than the findings.
+	Disagrees []string
+	// NotRun says what must be installed for the scenario to run; empty when it has run.
+	NotRun string
 	// Err says that the scenario could not be run.
 	Err error
 }
@@ -94,7 +108,7 @@ type Result struct {
 // OK says that every verdict was right.
 func (r *Result) OK() bool {
 	return r.Err == nil && len(r.Early)+len(r.After)+len(r.Missing)+len(r.False)+len(r.Changed)+len(r.Unsaid)+
-		len(r.Unhelped) == 0
+		len(r.Unhelped)+len(r.Disagrees) == 0
 }
 
 // Options configure a run.
@@ -190,6 +204,9 @@ func Play(ctx context.Context, s *Scenario, log func(string)) (err error) {
 	if s.Run == nil {
 		return fmt.Errorf("scenario %s is generated and cannot be played on a host", s.Name)
 	}
+	if missing := s.toInstall(); missing != "" {
+		return fmt.Errorf("scenario %s cannot be played: install %s", s.Name, missing)
+	}
 	env, err := newEnv(s, s.Length, log)
 	if err != nil {
 		return err
@@ -271,6 +288,9 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		r.judge(o, fault, nil)
 		return r
 	}
+	if r.NotRun = s.toInstall(); r.NotRun != "" {
+		return r
+	}
 	length := s.Length
 	if opts.Length > 0 {
 		length = opts.Length
@@ -286,6 +306,14 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 			watched.Heartbeats = append(watched.Heartbeats,
 				ebpf.Heartbeat{Protocol: protocol, Port: env.port(), Timeout: 2 * time.Second})
 		}
+	}
+	for _, text := range s.Follow {
+		flows, err := heartbeat.ParseFlow(strings.ReplaceAll(text, peer, env.addr(2)))
+		if err != nil {
+			r.Err = errors.Join(err, env.close())
+			return r
+		}
+		watched.Heartbeats = append(watched.Heartbeats, flows...)
 	}
 	src, err := ebpf.New(watched, probes.All())
 	if err != nil {
@@ -353,6 +381,7 @@ func (r *Result) stages(ctx context.Context, o *observer, env *Env) {
 	}
 	r.After = s.missing(o.findings(), env)
 	during = o.findings()
+	r.readLogs(ctx, env, during)
 	r.Err = errors.Join(r.Err, env.close())
 	wait(ctx, settleExited)
 	r.compare("after its processes had exited", during, o.findings(), env)
@@ -373,7 +402,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	r.Lost = o.lost
-	met := make([]bool, len(r.Scenario.Expect))
+	met := make([]int, len(r.Scenario.Expect))
 	for _, f := range o.found.All() {
 		expects := func(x Expectation) bool { return x.matches(&f, env) }
 		if env != nil &&
@@ -389,9 +418,9 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 		expected := false
 		for i, want := range r.Scenario.Expect {
 			// One fault is one finding: a second of the same kind is one too many.
-			if want.matches(&f, env) && !met[i] {
+			if want.matches(&f, env) && met[i] < max(want.Times, 1) {
 				expected = true
-				met[i] = true
+				met[i]++
 				if took := o.first[f.ID].Sub(fault); r.Verdict == 0 || took < r.Verdict {
 					r.Verdict, r.Sure = took, o.sure[f.ID].Sub(fault)
 				}
@@ -404,7 +433,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 		}
 	}
 	for i, want := range r.Scenario.Expect {
-		if !met[i] {
+		if met[i] < max(want.Times, 1) {
 			r.Missing = append(r.Missing, want)
 		}
 	}

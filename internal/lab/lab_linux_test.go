@@ -76,6 +76,9 @@ func TestLongLab(t *testing.T) {
 				ok = Report(&text, r)
 				return r, text.String(), ok
 			}
+			if missing := s.toInstall(); missing != "" {
+				testutil.Unavailable(t, "install %s", missing)
+			}
 			r, report, ok := play()
 			if !ok {
 				t.Logf("wrong, once more:\n%s", report)

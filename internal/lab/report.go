@@ -38,6 +38,8 @@ func Report(w io.Writer, results []*Result) bool {
 		}
 		mark := "ok"
 		switch {
+		case r.NotRun != "":
+			mark = "not run: install " + r.NotRun
 		case r.Err != nil:
 			mark = "ERROR"
 		case !r.OK():
@@ -76,6 +78,9 @@ func Report(w io.Writer, results []*Result) bool {
 		}
 		for _, text := range r.Unhelped {
 			fmt.Fprintf(w, "%s: the advice does not help: %s\n", r.Scenario.Name, text)
+		}
+		for _, text := range r.Disagrees {
+			fmt.Fprintf(w, "%s: a victim's log disagrees: %s\n", r.Scenario.Name, text)
 		}
 		for _, x := range r.Missing {
 			fmt.Fprintf(w, "%s: missing: %s %q\n", r.Scenario.Name, x.Detector, x.Contains)

@@ -301,6 +301,7 @@ func Scenarios() []*Scenario {
 	all = append(all, lossScenarios()...)
 	all = append(all, portScenarios()...)
 	all = append(all, heartbeatScenarios()...)
+	all = append(all, victimScenarios()...)
 	all = append(all, healthyScenarios()...)
 	all = append(all, backlogScenarios()...)
 	all = append(all, advisedScenarios()...)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,11 +49,16 @@ type told struct {
 	Cookie    uint64
 }
 
-// play is the child: a reader of "udp4", "udp6" or "tcp4" that is slow by a pause before the read of a given number.
+// play is the child: a reader of "udp4", "udp6" or "tcp4" that is slow by a pause before the read of a given number. Of
+// IPv4 it may be told the address, or the group.
 func play(role []string) error {
 	runtime.LockOSThread()
 	network, number, pause := role[0], must(strconv.Atoi(role[1])), must(time.ParseDuration(role[2]))
-	fd, err := listen(network)
+	at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if len(role) > 3 {
+		at = netip.MustParseAddr(role[3])
+	}
+	fd, err := listen(network, at)
 	if err != nil {
 		return err
 	}
@@ -88,8 +94,8 @@ func must[T any](v T, err error) T {
 }
 
 // listen opens the child's socket and says where.
-func listen(network string) (int, error) {
-	family, kind, address := unix.AF_INET, unix.SOCK_DGRAM, unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+func listen(network string, at netip.Addr) (int, error) {
+	family, kind, address := unix.AF_INET, unix.SOCK_DGRAM, unix.Sockaddr(&unix.SockaddrInet4{Addr: at.As4()})
 	switch network {
 	case "udp6":
 		family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: [16]byte{15: 1}}
@@ -102,6 +108,13 @@ func listen(network string) (int, error) {
 	}
 	if err := unix.Bind(fd, address); err != nil {
 		return -1, err
+	}
+	if at.IsMulticast() {
+		if err := unix.SetsockoptIPMreq(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreq{
+			Multiaddr: at.As4(), Interface: hereAddr.Addr().As4(),
+		}); err != nil {
+			return -1, err
+		}
 	}
 	self := told{TID: unix.Gettid(), Cookie: must(unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE))}
 	switch a := must(unix.Getsockname(fd)).(type) {
@@ -209,7 +222,12 @@ func (c *child) dial(t *testing.T, network string) net.Conn {
 // send sends n heartbeats, each so long after the one before, and then says that they are over.
 func (c *child) send(t *testing.T, network string, n int, period time.Duration) []taken {
 	t.Helper()
-	conn := c.dial(t, network)
+	return c.sendOver(t, c.dial(t, network), n, period)
+}
+
+// sendOver is send over a connection that there is.
+func (c *child) sendOver(t *testing.T, conn net.Conn, n int, period time.Duration) []taken {
+	t.Helper()
 	time.Sleep(3 * time.Second) // the connection is found
 	for i := range n {
 		if _, err := fmt.Fprintf(conn, "heartbeat %d", i); err != nil {

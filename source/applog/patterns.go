@@ -158,9 +158,13 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "etcd/heartbeat-late", Class: model.LogMissed, Literal: "failed to send out heartbeat on time",
-		Example: "W | etcdserver: failed to send out heartbeat on time (exceeded the 100ms timeout for 1.2s, to " +
-			"8211f1d0f64f3269)",
-		Source: fromSource,
+		Match: regexp.MustCompile(`failed to send out heartbeat on time(?:.*?"exceeded-duration":` +
+			`"(?:(?P<s>\d+(?:\.\d+)?)s|(?P<ms>\d+(?:\.\d+)?)ms|(?P<us>\d+(?:\.\d+)?)µs)")?`),
+		Example: `{"level":"warn","ts":"2026-11-29T12:08:28.770Z","caller":"etcdserver/raft.go:440","msg":"leader ` +
+			`failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk",` +
+			`"to":"d5383f2f09148ff1","heartbeat-interval":"100ms","expected-duration":"200ms",` +
+			`"exceeded-duration":"3.880123871s"}`,
+		Source: fromEtcd,
 	},
 	{
 		Name: "etcd/lost-leader", Class: model.LogMissed, Literal: "lost leader ",
