@@ -114,7 +114,8 @@ type Beat struct {
 	n, tiny          int
 	usual            time.Duration
 	longest          time.Duration
-	steady           model.Time // since when the period is about that
+	settled          time.Duration // the period that was known last
+	steady           model.Time    // since when it is about that
 	unread           []arrival
 	// over says that more packets wait than unread has room for.
 	over bool
@@ -238,11 +239,14 @@ func (b *Beat) Usual() time.Duration { return b.usual }
 
 // learn works out the period: the gap in which a moment usually falls. Packets that come together do not hide it.
 func (b *Beat) learn() {
-	was := float64(b.usual)
 	defer func() {
-		if usual := float64(b.usual); usual > spread*was || was > spread*usual {
+		if b.usual == 0 {
+			return
+		}
+		if was, is := float64(b.settled), float64(b.usual); is > spread*was || was > spread*is {
 			b.steady = b.Last
 		}
+		b.settled = b.usual
 	}()
 	b.usual, b.longest = 0, 0
 	if b.n < learnedGaps {

@@ -92,17 +92,6 @@ func (e *Env) etcd(ctx context.Context, bridge, dir string, i int) (*victim, err
 // etcdClients is where an etcd serves its clients, in its own namespace.
 const etcdClients = "127.0.0.1:2379"
 
-func etcdTrio(ctx context.Context, e *Env) error {
-	leader, _, err := e.etcds(ctx)
-	if err != nil {
-		return err
-	}
-	if err := e.strike(ctx, victimFault, leader.halt, leader.cont); err != nil {
-		return err
-	}
-	return e.strike(ctx, victimFault, leader.freeze, leader.thaw)
-}
-
 func etcdLeaves(ctx context.Context, e *Env) error {
 	_, followers, err := e.etcds(ctx)
 	if err != nil {

@@ -338,21 +338,6 @@ func victimScenarios() []*Scenario {
 			Doc: "a keepalived pair that starts, is healthy, and whose master leaves",
 		},
 		{
-			Name: "etcd-trio", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdTrio,
-			Doc: "three etcd over a bridge: the leader is stopped, and frozen when another has taken over",
-			Expect: []Expectation{
-				{
-					Detector: "heartbeat-loss", Contains: []string{"of etcd", "read", "was stopped for"}, Times: 2,
-					Logs: []LogWord{
-						{Victim: "leader", Pattern: "etcd/heartbeat-late", Within: etcdWithin, Whole: true},
-						{Victim: "follower", Pattern: "etcd/lost-leader", Within: etcdWithin},
-					},
-				},
-				{Detector: "heartbeat-loss", Contains: []string{"of etcd", "read", "frozen"}},
-			},
-			Allow: []string{"packet-drop"},
-		},
-		{
 			Name: "etcd-leaves", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdLeaves,
 			Doc:   "three etcd that start, are healthy, and of which a follower leaves",
 			Allow: []string{"packet-drop"}, // the others try to reach it
@@ -366,11 +351,10 @@ func victimScenarios() []*Scenario {
 }
 
 // How much the times of the victims' logs and of the findings may differ: corosync looks at its clock every third of a
-// token's timeout, keepalived logs whole seconds, etcd counts its heartbeats of 100 ms.
+// token's timeout, keepalived logs whole seconds.
 const (
 	corosyncWithin   = 400 * time.Millisecond
 	keepalivedWithin = 1200 * time.Millisecond
-	etcdWithin       = 400 * time.Millisecond
 )
 
 // corosyncs starts a pair of corosync and waits until they are a cluster.
