@@ -52,8 +52,8 @@ func logsLast(paths []string) (parts [][]string, joined bool) {
 	return parts, len(logs) > 0 && len(paths) > 1
 }
 
-// besides divides logs from what else is to be judged. A log beside one recording or trace belongs to it, whether it was
-// given with --log or by its name alone; beside counter logs it is one of the files that are joined.
+// besides divides logs from what else is to be judged. A log beside one recording or trace belongs to it, whether it
+// was given with --log or by its name alone; beside counter logs it is one of the files that are joined.
 func (f *captureFlags) besides(paths []string) (rest []string, err error) {
 	var logs []string
 	hosts := 0

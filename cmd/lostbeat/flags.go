@@ -62,8 +62,8 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		"heartbeat",
 		nil,
 		"a `FLOW` whose packets are followed through the host: udp:5405, tcp:10.0.0.2:2380, vrrp, a name (corosync, etcd, "+
-			"...), or auto, which follows what is known by owner and port and proposes what looks like a heartbeat; udp:5405=1s "+
-			"says after which silence the peer is given up (repeatable)",
+			"...), or auto, which follows what is known by owner and port and proposes what looks like a heartbeat; "+
+			"udp:5405=1s says after which silence the peer is given up (repeatable)",
 	)
 	flags.BoolVar(
 		&f.rootGroup,

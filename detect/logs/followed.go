@@ -148,7 +148,8 @@ func (w *watcher) add(t *detect.Tick, l *fold.FollowedLog, from, to model.Time) 
 		name += "@" + l.Host
 	}
 	tr := &trouble{
-		incident: incident{from: from, to: to}, log: l, lost: t.Loss.Before(from), writer: l.State.PID, process: l.State.Process,
+		incident: incident{from: from, to: to}, log: l, lost: t.Loss.Before(from),
+		writer: l.State.PID, process: l.State.Process,
 		id: fmt.Sprintf("%s%s/%d", followedID, name, int64(from)/int64(time.Second)),
 	}
 	w.troubles = append(w.troubles, tr)
@@ -230,7 +231,8 @@ func (w *watcher) why(t *detect.Tick, tr *trouble) {
 			best = held{cause, stay, stay.Longest, !all && len(threads) > 1, threads[i]}
 		}
 		running := threads[i].In(model.SchedRunning)
-		if len(threads) == 1 && best.reason == reader.None && float64(running.Total) >= 0.8*float64(min(excess, threads[i].Covered)) {
+		if len(threads) == 1 && best.reason == reader.None &&
+			float64(running.Total) >= 0.8*float64(min(excess, threads[i].Covered)) {
 			best = held{reader.Busy, running, min(running.Total, length), false, threads[i]}
 		}
 	}
@@ -261,7 +263,7 @@ func (w *watcher) report(t *detect.Tick, final bool, emit func(model.Finding)) {
 		old := &tr.last
 		plain := f.Severity != old.Severity || f.Ongoing != old.Ongoing || len(f.Causes) != len(old.Causes) ||
 			!f.Ongoing && f.Title != old.Title
-		if tr.told != 0 && !plain && (f.Title == old.Title || t.Now.Sub(tr.told) < w.every) && !(final && f.Ongoing) {
+		if tr.told != 0 && !plain && (f.Title == old.Title || t.Now.Sub(tr.told) < w.every) && (!final || !f.Ongoing) {
 			continue
 		}
 		tr.last, tr.told = f, t.Now
@@ -387,8 +389,8 @@ func (tr *trouble) explain(f *model.Finding) {
 	default:
 		f.Causes = append(f.Causes, "why is not known: nothing that is watched held "+program+" up for most of that time")
 	}
-	f.Advice = []string{"look at what the program does without logging (a lock, garbage collection, a wait for its peer); " +
-		"not needed when another finding of that time names the cause"}
+	f.Advice = []string{"look at what the program does without logging (a lock, garbage collection, a wait for its " +
+		"peer); not needed when another finding of that time names the cause"}
 }
 
 // story adds the lines of the logs.
@@ -412,7 +414,9 @@ func (tr *trouble) evidence(f *model.Finding) {
 	for _, g := range tr.gaps {
 		add("silence of "+tr.name(), tr.to.Sub(tr.from).Seconds(), "s")
 		add("99 of 100 lines follow within", float64(g.Usual), "ns")
-		add("longest other silence", g.Longest.Seconds(), "s")
+		if g.Longest > 0 {
+			add("longest other silence", g.Longest.Seconds(), "s")
+		}
 		if g.ExpectedCount > 0 {
 			add("logs like it ("+words.Number(g.Lines)+" lines) until chance makes one silence as long, at least",
 				min(math.Round(1/g.ExpectedCount), 1e6), "logs")

@@ -38,7 +38,8 @@ func follow(t *testing.T, o source.OpenOptions) *following {
 		layout: "2006-01-02 15:04:05.000",
 	}
 	var err error
-	if f.l, err = newLive(Followed{Path: f.path, Options: o}, func(e LiveEvent) { f.events = append(f.events, e) }); err != nil {
+	put := func(e LiveEvent) { f.events = append(f.events, e) }
+	if f.l, err = newLive(Followed{Path: f.path, Options: o}, put); err != nil {
 		t.Fatal(err)
 	}
 	f.l.writer = writer{pid: -1, next: 1 << 62}
@@ -316,7 +317,8 @@ func TestFollowGlued(t *testing.T) {
 	}
 	f.write(f.path, strings.Repeat(record("x")+"\n", 30))
 	f.start()
-	f.write(f.path, record("got event: LocalEndpoint 10.0.1.14:~3343~ has missed two consecutive heartbeats from 10.0.1.13:~3343~")+
+	f.write(f.path, record("got event: LocalEndpoint 10.0.1.14:~3343~ has missed two consecutive heartbeats from "+
+		"10.0.1.13:~3343~")+
 		record("y")+"\n")
 	f.pass(time.Second)
 	if l := f.lines(); len(l) != 1 || strings.Contains(l[0].Text, "00000fe4") {
@@ -418,14 +420,17 @@ func TestFollowClock(t *testing.T) {
 		want    string
 		without string
 	}{
-		"no zone, UTC":          {0, "", nil, "times without a zone: measured to be UTC+00:00", "wrong"},
-		"no zone, two hours":    {2 * time.Hour, "", nil, "measured to be UTC+02:00", "wrong"},
-		"no zone, west":         {-210 * time.Minute, "", nil, "measured to be UTC-03:30", "wrong"},
-		"said rightly":          {time.Hour, "", zone, "--log-time agrees with the moments of writing", "measured"},
-		"said wrongly":          {2 * time.Hour, "", zone, "--log-time is wrong by +01:00 h: its times are measured to be UTC+02:00", ""},
+		"no zone, UTC":       {0, "", nil, "times without a zone: measured to be UTC+00:00", "wrong"},
+		"no zone, two hours": {2 * time.Hour, "", nil, "measured to be UTC+02:00", "wrong"},
+		"no zone, west":      {-210 * time.Minute, "", nil, "measured to be UTC-03:30", "wrong"},
+		"said rightly":       {time.Hour, "", zone, "--log-time agrees with the moments of writing", "measured"},
+		"said wrongly": {2 * time.Hour, "", zone,
+			"--log-time is wrong by +01:00 h: its times are measured to be UTC+02:00", ""},
 		"in its lines, rightly": {time.Hour, " +0100", nil, "agrees with the moments of writing", "wrong"},
-		"in its lines, wrongly": {2 * time.Hour, " +0100", nil, "the zone in its lines is wrong by +01:00 h: measured to be UTC+02:00", ""},
-		"a clock ahead":         {20 * time.Second, " +0000", nil, "its clock is 19.9 s ahead of this host's", "zone in its lines"},
+		"in its lines, wrongly": {2 * time.Hour, " +0100", nil,
+			"the zone in its lines is wrong by +01:00 h: measured to be UTC+02:00", ""},
+		"a clock ahead": {20 * time.Second, " +0000", nil,
+			"its clock is 19.9 s ahead of this host's", "zone in its lines"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

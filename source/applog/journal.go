@@ -192,7 +192,7 @@ func readExport(r *bufio.Reader, take func(journalEntry) error) error {
 		if errors.Is(err, bufio.ErrBufferFull) { // a field that is too long: its beginning will do
 			kept := bytes.Clone(line)
 			for errors.Is(err, bufio.ErrBufferFull) {
-				line, err = r.ReadSlice('\n')
+				_, err = r.ReadSlice('\n')
 			}
 			if err != nil {
 				return err

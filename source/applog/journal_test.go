@@ -25,7 +25,8 @@ func exported(at time.Time, text string) string {
 		message = "MESSAGE\n" + string([]byte{byte(n), byte(n >> 8), 0, 0, 0, 0, 0, 0}) + text + "\n"
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // journalctl --follow takes the present boot's alone
-	return fmt.Sprintf("__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=1000\n_BOOT_ID=%s\n_PID=4242\n_COMM=etcd\nSYSLOG_IDENTIFIER=etcd\n"+
+	return fmt.Sprintf("__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=1000\n_BOOT_ID=%s\n"+
+		"_PID=4242\n_COMM=etcd\nSYSLOG_IDENTIFIER=etcd\n"+
 		"_SYSTEMD_UNIT=etcd.service\n%s\n", at.UnixMicro(),
 		strings.ReplaceAll(strings.TrimSpace(string(boot)), "-", ""), message)
 }
@@ -37,7 +38,8 @@ func TestReadExport(t *testing.T) {
 		exported(at.Add(2*time.Second), long)
 	for cut := range []int{0, 1, 2} {
 		var got []journalEntry
-		err := readExport(bufio.NewReaderSize(strings.NewReader(text[:len(text)-cut*70]), 64<<10), func(e journalEntry) error {
+		r := bufio.NewReaderSize(strings.NewReader(text[:len(text)-cut*70]), 64<<10)
+		err := readExport(r, func(e journalEntry) error {
 			got = append(got, e)
 			return nil
 		})
@@ -118,7 +120,8 @@ func TestFollowJournal(t *testing.T) {
 	add("ready")
 	journalIn(t, "exec "+real+" --directory "+dir+` "$@"`+"\n")
 	line, state := followJournal(t, func() { add("peer 10.0.0.7\nmissed 3 heartbeats") })
-	if line == nil || line.Text != "etcd[4242]: peer 10.0.0.7 missed 3 heartbeats" || line.Pattern != "any/missed-heartbeats" {
+	if line == nil || line.Text != "etcd[4242]: peer 10.0.0.7 missed 3 heartbeats" ||
+		line.Pattern != "any/missed-heartbeats" {
 		t.Errorf("found %+v; %+v", line, state)
 	}
 	if state.PID != 4242 || state.Process != "etcd" {
@@ -146,7 +149,8 @@ func TestJournalEnds(t *testing.T) {
 		t.Errorf("%v %q", state, text)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if _, err := newLive(Followed{Path: "journal:x"}, nil); err == nil || !strings.Contains(hint.Of(err), "systemd's journal") {
+	_, err = newLive(Followed{Path: "journal:x"}, nil)
+	if err == nil || !strings.Contains(hint.Of(err), "systemd's journal") {
 		t.Errorf("without journalctl: %v", err)
 	}
 }

@@ -175,7 +175,7 @@ func (t *fileTail) next(l *live) {
 	}
 	t.trouble, t.deleted = nil, false
 	if t.open != nil {
-		t.open.read(t, l)
+		_, _ = t.open.read(t, l) // what cannot be read is tried again as the old file
 		if t.old != nil {
 			t.old.f.Close()
 		}
