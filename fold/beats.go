@@ -695,6 +695,16 @@ func (b *Beat) SilentIn(from, to model.Time) (since model.Time, ok bool) {
 	return since, 2*quiet > to.Sub(from)
 }
 
+// LateBefore says that a gap of the flow that was longer than its usual ones began before a time, and had not ended at
+// the given time before that.
+func (b *Beat) LateBefore(at model.Time, within time.Duration) bool {
+	late := func(s Span) bool {
+		return s.To.Sub(s.From) > 2*b.usual && s.From <= at && s.To >= at.Add(-within)
+	}
+	return b.Last <= at && late(Span{b.Last, at}) || slices.ContainsFunc(b.quiet, late) ||
+		slices.ContainsFunc(b.waiting, func(g *Gap) bool { return late(Span{g.From, g.To}) })
+}
+
 // Replaced says that the peer of a flow has gone on from another port since the flow's last packet, or that the host
 // sends to another one: the peer was restarted.
 func (w *Fold) Replaced(b *Beat) bool {

@@ -277,6 +277,8 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
+	case m.reason == reader.None && disturbed(w, b, g):
+		// Protocols that form a new membership have a rhythm of their own meanwhile.
 	case m.reason != reader.None:
 		m.verdict = sentLate
 	case g.Lasts, m.lost > 0, m.left, m.paced:
@@ -288,16 +290,31 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 
 // answers says that the host fell silent only after the peer had.
 func answers(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	return slices.ContainsFunc(fromPeer(w, b), func(o *fold.Beat) bool {
+		since, ok := o.SilentIn(g.From, g.To)
+		return ok && since <= g.From
+	})
+}
+
+// recovery is how long a protocol may take to go on as before after a peer was late.
+const recovery = 5 * time.Second
+
+// disturbed says that packets of the peer were late before those of the host, shortly before at most.
+func disturbed(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	return slices.ContainsFunc(fromPeer(w, b), func(o *fold.Beat) bool {
+		return o.LateBefore(g.From, recovery)
+	})
+}
+
+// fromPeer returns the flows that the program of a flow receives from the same peer.
+func fromPeer(w *detect.Tick, b *fold.Beat) (list []*fold.Beat) {
 	for _, o := range w.SortedBeats() {
-		if o.Key.Direction != model.DirectionRX || o.Key.Remote != b.Key.Remote || o.Usual() == 0 ||
-			o.Socket.PID != b.Socket.PID || b.Socket.PID <= 0 {
-			continue
-		}
-		if since, ok := o.SilentIn(g.From, g.To); ok && since <= g.From {
-			return true
+		if o.Key.Direction == model.DirectionRX && o.Key.Remote == b.Key.Remote && o.Usual() > 0 &&
+			o.Socket.PID == b.Socket.PID && b.Socket.PID > 0 {
+			list = append(list, o)
 		}
 	}
-	return false
+	return list
 }
 
 // txOf returns the flow that the process of a flow sends to the same peer, nil for none.

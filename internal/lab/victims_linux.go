@@ -351,9 +351,10 @@ func victimScenarios() []*Scenario {
 }
 
 // How much the times of the victims' logs and of the findings may differ: corosync looks at its clock every third of a
-// token's timeout, keepalived logs whole seconds.
+// token's timeout, and its silence begins with the packet that does not come, as much later; keepalived logs whole
+// seconds.
 const (
-	corosyncWithin   = 400 * time.Millisecond
+	corosyncWithin   = 700 * time.Millisecond
 	keepalivedWithin = 1200 * time.Millisecond
 )
 
