@@ -1273,7 +1273,11 @@ var Specs = []Spec{
 		Args: []Field{
 			{Name: "state", Unit: UnitEnum, Enum: &LogStateEnum, Doc: "what has become of the file"},
 			{Name: "lines", Unit: UnitCount, Doc: "lines that were read since the start"},
-			{Name: "usual_ns", Unit: UnitNanoseconds, Doc: "the time between two lines that one in a hundred exceeds, 0 unknown"},
+			{
+				Name: "usual_ns",
+				Unit: UnitNanoseconds,
+				Doc:  "the time between two lines that one in a hundred exceeds, 0 unknown",
+			},
 			{Name: "last", Unit: UnitTime, Doc: "when the last line was written, 0 unknown"},
 			{Name: "lost_bytes", Unit: UnitBytes, Doc: "what came faster than it could be read"},
 			fieldLogLag,

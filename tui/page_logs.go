@@ -88,7 +88,8 @@ func (v *view) findingOfLog(l *fold.FollowedLog) (last *model.Finding) {
 		name += "@" + l.Host
 	}
 	for i, f := range v.snap.Findings {
-		if f.Start <= v.at && strings.HasPrefix(f.ID, "log-silence/followed/"+name+"/") && (last == nil || f.End >= last.End) {
+		if f.Start <= v.at && strings.HasPrefix(f.ID, "log-silence/followed/"+name+"/") &&
+			(last == nil || f.End >= last.End) {
 			last = v.snap.FindingAt(i, v.at)
 		}
 	}

@@ -274,7 +274,8 @@ func (s *Stay) quietly(thread, detail string) (why string, causes []string, advi
 		return "slept for " + long, []string{thread + " slept" + detail},
 			"Look for the sleep in the program; not when it means to pause"
 	case Elsewhere:
-		return "waited for input for " + long, []string{thread + " waited for input" + detail + ": nothing came that it could log"},
+		return "waited for input for " + long,
+			[]string{thread + " waited for input" + detail + ": nothing came that it could log"},
 			"Look at what it waits for: its peers and its clients; not when there was nothing to do"
 	}
 	return "", nil, ""
