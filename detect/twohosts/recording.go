@@ -111,9 +111,6 @@ func New(room int) *Recording {
 	return &Recording{byKey: map[fold.BeatKey]*flow{}, room: room, probes: map[string]bool{}}
 }
 
-// Followed reports whether the recording has packets of followed flows.
-func (r *Recording) Followed() bool { return len(r.flows) > 0 }
-
 // Apply takes the events of a batch.
 func (r *Recording) Apply(b *model.Batch) {
 	for i := range b.Events {
