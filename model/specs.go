@@ -837,7 +837,8 @@ var Specs = []Spec{
 			{
 				Name: "kept",
 				Unit: UnitCount,
-				Doc:  "ports of the system's range that it had in the table before already, in the same sockets as far as can be told",
+				Doc: "ports of the system's range that it had in the table before already, in the same sockets " +
+					"as far as can be told",
 			},
 			{Name: "connections", Unit: UnitCount, Doc: "connections of any state, with any port"},
 		},

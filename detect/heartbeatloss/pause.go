@@ -83,10 +83,9 @@ func (d *heartbeatLoss) describePause(in *detect.Case[stood]) model.Finding {
 		long, why = "about "+long, "its virtual machine was stopped"
 	}
 	f.Title = fmt.Sprintf("This host stood still for %s: %s", long, why)
-	switch n := len(data.flows); {
-	case n == 0:
+	if n := len(data.flows); n == 0 {
 		f.Severity = model.SeverityInfo
-	default:
+	} else {
 		f.Title += fmt.Sprintf("; its peers heard nothing of %s meanwhile", words.Plural(n, "followed flow"))
 		f.Causes = append(f.Causes, "nothing was sent and nothing was read meanwhile: "+
 			strings.Join(data.flows[:min(n, 4)], ", "))

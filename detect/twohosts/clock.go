@@ -24,8 +24,8 @@ type clock struct {
 type clockState uint8
 
 const (
-	// incomparable: there are no packets about that time, or the clocks did not run evenly.
-	incomparable clockState = iota
+	// The zero value: there are no packets about that time, or the clocks did not run evenly.
+	_ clockState = iota
 	// atMost, atLeast: packets of one direction only give a bound, which ahead is.
 	atMost
 	atLeast

@@ -181,8 +181,8 @@ func (t *telling) explain(f *model.Finding) {
 		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as "+
 			"much: the clock of %s stood still", t.a)
 		not("not the way between the hosts: packets of the other direction would not be early")
-		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was paused " +
-			"on purpose")
+		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was " +
+			"paused on purpose")
 	case lostInSender, lostInSenderMaybe:
 		cause("the packets had left the program of %s; %s dropped %s on their way out meanwhile", t.a, t.a,
 			words.Plural(t.dropped, "packet"))
@@ -209,15 +209,16 @@ func (t *telling) explain(f *model.Finding) {
 		}
 		f.Advice = append(f.Advice, t.own.Advice...)
 	case waitedInRing:
-		cause("the packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d meanwhile",
+		cause("the packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d "+
+			"meanwhile",
 			t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
 		t.sentAsUsual(f)
 		advice("See what had CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own recording " +
 			"names it; not when the interrupt of the card was on another CPU")
 	case heldBetween, slower:
-		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; the "+
-			"time in its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied", t.a,
-			words.Span(t.onWay), t.b)
+		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; "+
+			"the time in its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied",
+			t.a, words.Span(t.onWay), t.b)
 		if t.place == heldBetween && t.to.probes["deferred"] {
 			not("not the softirqs of %s: NET_RX had no long wait there", t.b)
 		}

@@ -152,7 +152,7 @@ func (r *Recording) Apply(b *model.Batch) {
 					where += " (" + fold.Printable(v.Reason) + ")"
 				}
 				r.drops = append(r.drops, sendDrop{
-					span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, uint32(v.NetnsInode), v.Count, where,
+					span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where,
 				})
 			}
 		case model.KindDeferredHist:
@@ -232,8 +232,8 @@ func (r *Recording) lossIn(from, to model.Time) bool {
 	return slices.ContainsFunc(r.losses, func(s span) bool { return s.to >= from.Add(-time.Second) && s.from <= to })
 }
 
-// blindTo returns which probe was not there to see packets that the host drops, empty none. A stream that tells of no probe
-// is taken to have all.
+// blindTo returns which probe was not there to see packets that the host drops, empty none. A stream that tells of no
+// probe is taken to have all.
 func (r *Recording) blindTo() string {
 	for _, probe := range []string{"drop", "nic"} {
 		if len(r.probes) > 0 && !r.probes[probe] {

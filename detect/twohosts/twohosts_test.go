@@ -170,7 +170,7 @@ func (p *pair) batches() (out [2]*model.Batch) {
 		protocol = model.ProtocolTCP
 	}
 	for i, h := range hosts {
-		h, b := h, &builders[i]
+		b := &builders[i]
 		for _, m := range [][2]string{{"host", h.name}, {"os", "linux"}, {"boot_id", h.boot}} {
 			b.AddMeta(model.Meta{Time: h.clock(0), Key: m[0], Value: m[1]})
 		}
@@ -415,9 +415,11 @@ func TestVerdicts(t *testing.T) {
 		{name: "drops of the receiver were not recorded", pair: pair{ab: network{lost: lost.has},
 			b: host{drops: func(_ *host, clock func(time.Duration) model.Time, b *model.Builder) {
 				b.AddProbe(model.Probe{Time: clock(0), Name: "heartbeat", State: model.ProbeOn})
-			}}}, says: []string{"cannot be said: node-a sent 15 packets that never arrived, but what node-b drops was not recorded"}},
-		{name: "lost in the sender's filter", pair: pair{a: host{silent: lost, drops: dropped(fault+900*ms, 15, model.PlaceFilter,
-			true, port)}}, says: []string{"its packets were lost in node-a itself, at its filter of eth0"}},
+			}}}, says: []string{
+			"cannot be said: node-a sent 15 packets that never arrived, but what node-b drops was not recorded"}},
+		{name: "lost in the sender's filter", pair: pair{a: host{silent: lost,
+			drops: dropped(fault+900*ms, 15, model.PlaceFilter, true, port)}},
+			says: []string{"its packets were lost in node-a itself, at its filter of eth0"}},
 		{name: "lost in the receiver's ring", pair: pair{ab: network{lost: lost.has},
 			b: host{drops: dropped(fault+900*ms, 5000, model.PlaceRing, false, 0)}},
 			says: []string{"15 packets that node-a sent were lost in node-b, at the ring of eth0"}},

@@ -293,8 +293,8 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	return nil
 }
 
-// mark is what a packet is recognised by on another host. That of a segment is its place in the stream: a retransmission
-// has another identification of IPv4.
+// mark is what a packet is recognised by on another host. That of a segment is its place in the stream: a
+// retransmission has another identification of IPv4.
 func mark(p *heartbeatPacket) uint64 {
 	which := p.IpId
 	if p.Protocol == protocolTCP {

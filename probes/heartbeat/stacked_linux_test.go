@@ -25,7 +25,8 @@ var (
 	peerAddr  = netip.MustParsePrefix("10.66.0.2/24")
 )
 
-// A VLAN over a bond over an Ethernet device hides no stage, for a packet to this host and for one to a multicast group.
+// A VLAN over a bond over an Ethernet device hides no stage, for a packet to this host and for one to a multicast
+// group.
 func TestStacked(t *testing.T) {
 	testutil.Privileged(t)
 	if !vmtest.Guest() {

@@ -93,7 +93,8 @@ func (s *stream) propose(n int) {
 		return
 	}
 	for _, f := range []model.Flow{
-		{PID: 4101, Cookie: 0x61, Protocol: model.ProtocolUDP, LocalPort: 7000, Period: 200 * time.Millisecond, Process: "myapp"},
+		{PID: 4101, Cookie: 0x61, Protocol: model.ProtocolUDP, LocalPort: 7000, Period: 200 * time.Millisecond,
+			Process: "myapp"},
 		{PID: 977, Cookie: 0x62, Protocol: model.ProtocolTCP, LocalPort: 5000, Process: "python3", KnownAs: "ged125"},
 	} {
 		f.Time, f.NetnsInode, f.TID, f.State = s.now.Add(-time.Second+2), Netns, -1, model.FlowProposed
