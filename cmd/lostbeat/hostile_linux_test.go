@@ -50,8 +50,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestLongHostileFiles runs every second command on each file, the others on the next one; with LOSTBEAT_LARGE=1 it runs
-// all of them.
+// TestLongHostileFiles runs every second command on each file, the others on the next one; with LOSTBEAT_LARGE=1 it
+// runs all of them.
 func TestLongHostileFiles(t *testing.T) {
 	for i, f := range hostile.Files() {
 		var commands [][]string
