@@ -277,8 +277,8 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
-	case m.reason == reader.None && disturbed(w, b, g):
-		// Protocols that form a new membership have a rhythm of their own meanwhile.
+	case m.reason == reader.None && (disturbed(w, b, g) || g.Length() < time.Duration(d.settings.LatePeriods)*g.Period):
+		// Protocols that form a new membership have a rhythm of their own meanwhile, and a program may choose to wait.
 	case m.reason != reader.None:
 		m.verdict = sentLate
 	case g.Lasts, m.lost > 0, m.left, m.paced:

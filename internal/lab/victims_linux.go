@@ -217,7 +217,7 @@ func (v *victim) awaitLog(ctx context.Context, text string) error {
 
 // The parts of a scenario with a victim: what is watched before a fault, how long one lasts, and what follows it.
 const (
-	victimSeen    = 6 * time.Second
+	victimSeen    = 10 * time.Second
 	victimFault   = 2500 * time.Millisecond
 	victimRecover = 5 * time.Second
 )
