@@ -699,9 +699,9 @@ func (b *Beat) SilentIn(from, to model.Time) (since model.Time, ok bool) {
 // the given time before that.
 func (b *Beat) LateBefore(at model.Time, within time.Duration) bool {
 	late := func(s Span) bool {
-		return s.To.Sub(s.From) > 2*b.usual && s.From <= at && s.To >= at.Add(-within)
+		return s.To.Sub(s.From) > 2*b.usual && s.From < at && s.To >= at.Add(-within)
 	}
-	return b.Last <= at && late(Span{b.Last, at}) || slices.ContainsFunc(b.quiet, late) ||
+	return b.Last < at && late(Span{b.Last, at}) || slices.ContainsFunc(b.quiet, late) ||
 		slices.ContainsFunc(b.waiting, func(g *Gap) bool { return late(Span{g.From, g.To}) })
 }
 

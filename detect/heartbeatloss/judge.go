@@ -201,7 +201,7 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = silent // the peer had nothing to answer; of what was not sent, that flow's own finding speaks
 	case held && tx != nil && !m.sentOn:
 		m.verdict = silent // of what was not sent, that flow's own finding speaks: nothing may have been answered
-	case held && d.follows(b, m):
+	case held && d.follows(b, m), d.early(&m.gap) && d.disturbed(w, b, &m.gap):
 		m.verdict = silent
 	case held:
 		m.verdict = unknown
@@ -277,7 +277,7 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
-	case m.reason == reader.None && (disturbed(w, b, g) || g.Length() < time.Duration(d.settings.LatePeriods)*g.Period):
+	case m.reason == reader.None && (d.disturbed(w, b, g) || d.early(g)):
 		// Protocols that form a new membership have a rhythm of their own meanwhile, and a program may choose to wait.
 	case m.reason != reader.None:
 		m.verdict = sentLate
@@ -290,27 +290,31 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 
 // answers says that the host fell silent only after the peer had.
 func answers(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
-	return slices.ContainsFunc(fromPeer(w, b), func(o *fold.Beat) bool {
+	return slices.ContainsFunc(withPeer(w, b), func(o *fold.Beat) bool {
 		since, ok := o.SilentIn(g.From, g.To)
-		return ok && since <= g.From
+		return o.Key.Direction == model.DirectionRX && ok && since <= g.From
 	})
 }
 
-// recovery is how long a protocol may take to go on as before after a peer was late.
+// early says that a gap is too long only because the protocol's timeout is short.
+func (d *heartbeatLoss) early(g *fold.Gap) bool {
+	return g.Length() < time.Duration(d.settings.LatePeriods)*g.Period
+}
+
+// recovery is how long a protocol may take to go on as before after a packet was late.
 const recovery = 5 * time.Second
 
-// disturbed says that packets of the peer were late before those of the host, shortly before at most.
-func disturbed(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
-	return slices.ContainsFunc(fromPeer(w, b), func(o *fold.Beat) bool {
-		return o.LateBefore(g.From, recovery)
+// disturbed says that packets of the other direction, for an early gap of any, were late shortly before.
+func (d *heartbeatLoss) disturbed(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	return slices.ContainsFunc(withPeer(w, b), func(o *fold.Beat) bool {
+		return (o.Key.Direction != b.Key.Direction || d.early(g)) && o.LateBefore(g.From, recovery)
 	})
 }
 
-// fromPeer returns the flows that the program of a flow receives from the same peer.
-func fromPeer(w *detect.Tick, b *fold.Beat) (list []*fold.Beat) {
+// withPeer returns the flows of a program with the same peer, itself too.
+func withPeer(w *detect.Tick, b *fold.Beat) (list []*fold.Beat) {
 	for _, o := range w.SortedBeats() {
-		if o.Key.Direction == model.DirectionRX && o.Key.Remote == b.Key.Remote && o.Usual() > 0 &&
-			o.Socket.PID == b.Socket.PID && b.Socket.PID > 0 {
+		if o.Key.Remote == b.Key.Remote && o.Usual() > 0 && o.Socket.PID == b.Socket.PID && b.Socket.PID > 0 {
 			list = append(list, o)
 		}
 	}

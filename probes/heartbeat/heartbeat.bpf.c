@@ -237,10 +237,13 @@ static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
 {
 	u64 words[HB_HASHED / 8] = {};
 	u64 hash = 0xcbf29ce484222325ULL ^ size;
-	u32 n = size < HB_HASHED ? size : HB_HASHED;
+	u32 last = (size < HB_HASHED ? size : HB_HASHED) - 1;
 
-	asm volatile("" : "+r"(n)); /* as in hb_bit */
-	if (!n || n > HB_HASHED || bpf_skb_load_bytes(skb, offset, words, n))
+	if (!size)
+		return 0;
+	asm volatile("" : "+r"(last)); /* as in hb_bit */
+	last &= HB_HASHED - 1;         /* 6.1 bounds no length from below by a comparison with 0 */
+	if (bpf_skb_load_bytes(skb, offset, words, last + 1))
 		return 0;
 #pragma unroll
 	for (int i = 0; i < HB_HASHED / 8; i++)

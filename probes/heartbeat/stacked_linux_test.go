@@ -70,7 +70,8 @@ func overVLAN(t *testing.T) func(t *testing.T, to string) net.Conn {
 	}()
 	peer := <-made
 	t.Cleanup(func() { close(calls); peer.Close() })
-	here, there := must(netlink.NewHandle()), must(netlink.NewHandleAt(netns.NsHandle(peer.Fd())))
+	here, there := must(netlink.NewHandle(unix.NETLINK_ROUTE)), must(netlink.NewHandleAt(netns.NsHandle(peer.Fd()),
+		unix.NETLINK_ROUTE))
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "lbve0"}, PeerName: "lbve1"}
 	check := func(err error) {
 		if err != nil {
