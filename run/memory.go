@@ -27,7 +27,7 @@ func boundMemory() {
 
 // memoryLimit returns the limit while inUse bytes of the heap are in use.
 func memoryLimit(inUse uint64) int64 {
-	return int64(max(memoryFloor, inUse+inUse/8+memorySpare))
+	return int64(max(memoryFloor, inUse+inUse/4+memorySpare))
 }
 
 // collected is what afterCollection leaves to the collector; it is too large to

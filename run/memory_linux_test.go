@@ -12,7 +12,7 @@ func TestMemoryLimit(t *testing.T) {
 	for _, tt := range []struct {
 		inUse uint64
 		want  int64
-	}{{0, 32 << 20}, {19 << 20, 32 << 20}, {40 << 20, 51 << 20}, {1 << 30, 1<<30 + 1<<27 + 6<<20}} {
+	}{{0, 32 << 20}, {19 << 20, 32 << 20}, {40 << 20, 56 << 20}, {1 << 30, 1<<30 + 1<<28 + 6<<20}} {
 		if got := memoryLimit(tt.inUse); got != tt.want {
 			t.Errorf("%d in use: %d, want %d", tt.inUse, got, tt.want)
 		}
@@ -39,7 +39,7 @@ func TestMemoryLimitFollows(t *testing.T) {
 	}
 	reached("the floor", func(limit int64) bool { return limit < 100<<20 })
 	much := make([]byte, 128<<20)
-	reached("a limit above what is in use", func(limit int64) bool { return limit >= 140<<20 })
+	reached("a limit above what is in use", func(limit int64) bool { return limit >= 160<<20 })
 	runtime.KeepAlive(much)
 	reached("the lower limit", func(limit int64) bool { return limit < 100<<20 })
 }
