@@ -13,20 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type discoverHbOwner struct {
-	_          structs.HostLayout
-	Cookie     uint64
-	Local      [4]uint32
-	Remote     [4]uint32
-	Netns      uint32
-	Tgid       uint32
-	LocalPort  uint16
-	RemotePort uint16
-	Protocol   uint8
-	Family     uint8
-	Pad        [2]uint8
-}
-
 type discoverHbSlot struct {
 	_        structs.HostLayout
 	LastNs   uint64
@@ -49,15 +35,14 @@ type discoverLbCpuState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	discoverMapHbSlots     = "hb_slots"
-	discoverMapHbWanted    = "hb_wanted"
-	discoverMapLbRingbuf   = "lb_ringbuf"
-	discoverMapLbState     = "lb_state"
-	discoverProgHbLookIn   = "hb_look_in"
-	discoverProgHbLookOut  = "hb_look_out"
-	discoverProgHbOwners   = "hb_owners"
-	discoverVarUnusedOwner = "unused_owner"
-	discoverVarUnusedSlot  = "unused_slot"
+	discoverMapHbSlots    = "hb_slots"
+	discoverMapHbWanted   = "hb_wanted"
+	discoverMapLbRingbuf  = "lb_ringbuf"
+	discoverMapLbState    = "lb_state"
+	discoverProgHbLookIn  = "hb_look_in"
+	discoverProgHbLookOut = "hb_look_out"
+	discoverProgHbOwners  = "hb_owners"
+	discoverVarUnusedSlot = "unused_slot"
 )
 
 // loadDiscover returns the embedded CollectionSpec for discover.
@@ -121,8 +106,7 @@ type discoverMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type discoverVariableSpecs struct {
-	UnusedOwner *ebpf.VariableSpec `ebpf:"unused_owner"`
-	UnusedSlot  *ebpf.VariableSpec `ebpf:"unused_slot"`
+	UnusedSlot *ebpf.VariableSpec `ebpf:"unused_slot"`
 }
 
 // discoverObjects contains all objects after they have been loaded into the kernel.
@@ -164,8 +148,7 @@ func (m *discoverMaps) Close() error {
 //
 // It can be passed to loadDiscoverObjects or ebpf.CollectionSpec.LoadAndAssign.
 type discoverVariables struct {
-	UnusedOwner *ebpf.Variable `ebpf:"unused_owner"`
-	UnusedSlot  *ebpf.Variable `ebpf:"unused_slot"`
+	UnusedSlot *ebpf.Variable `ebpf:"unused_slot"`
 }
 
 // discoverPrograms contains all programs after they have been loaded into the kernel.

@@ -7,21 +7,13 @@
  * others do not run the programs for packets; reads of other sockets cost a
  * look at a bitmap.
  */
-#include "helpers.h"
-#include <bpf/bpf_endian.h>
+#include "flow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define AF_INET 2
-#define AF_INET6 10
-#define ETH_P_IP 0x0800
-#define ETH_P_IPV6 0x86DD
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
 #define IPPROTO_VRRP 112
 #define TCP_LISTEN 10
 #define MSG_PEEK 2
-#define IP_OFFSET 0x1fff
 /* More packets of followed flows than this in a second and CPU are counted as lost. */
 #define HB_PER_SECOND 20000
 /* An age above this is a clock that was set, and not an age. */
@@ -35,46 +27,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile bool hb_names_sender;
 /* Whether the kernel lets programs read its memory by a helper. */
 const volatile bool hb_can_read;
-
-struct ns_common { unsigned int inum; } __core;
-struct net { struct ns_common ns; } __core;
-typedef struct { struct net *net; } __core possible_net_t;
-typedef struct { s64 counter; } __core atomic64_t;
-struct in6_addr { union { __be32 u6_addr32[4]; } in6_u; } __core;
-
-struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
-	__be16 skc_dport;
-	u16 skc_num;
-	unsigned short skc_family;
-	volatile unsigned char skc_state;
-	possible_net_t skc_net;
-	struct in6_addr skc_v6_daddr;
-	struct in6_addr skc_v6_rcv_saddr;
-	atomic64_t skc_cookie;
-} __core;
-
-struct kernfs_node { u64 id; } __core;
-struct cgroup { struct kernfs_node *kn; } __core;
-struct sock_cgroup_data { struct cgroup *cgroup; } __core;
-struct sk_buff_head { u32 qlen; } __core;
-
-struct sock {
-	struct sock_common __sk_common;
-	struct sk_buff_head sk_receive_queue;
-	struct sock_cgroup_data sk_cgrp_data;
-	u16 sk_protocol;
-} __core;
-
-struct udp_sock { struct sk_buff_head reader_queue; } __core;
-struct tcp_sock { u32 copied_seq; } __core;
-struct socket { struct sock *sk; } __core;
-struct file;
-struct task_struct { int tgid; } __core;
-struct seq_file;
-struct bpf_iter_meta { struct seq_file *seq; } __core;
-struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; } __core;
 
 /* Ports that are followed, local or remote: one bit each. User space writes them. */
 u8 hb_udp_ports[8192];
@@ -123,20 +75,6 @@ struct read {
 	u32 read_seq; /* TCP: sequence number of the first byte that was not read */
 	u8 protocol;
 	u8 pad[7];
-};
-
-/* A socket whose port is followed, from the iterator. */
-struct socket_entry {
-	u64 cookie;
-	u64 cgroup; /* id of the control group in which it was made, 0 unknown */
-	u32 local[4], remote[4];
-	u32 netns;
-	u32 tgid;
-	u16 local_port, remote_port;
-	u8 protocol;
-	u8 family;
-	u8 state; /* TCP_* */
-	u8 pad;
 };
 
 struct packet *unused_packet __attribute__((unused));
@@ -209,29 +147,6 @@ static __always_inline bool hb_followed(u8 protocol, u16 local, u16 remote)
 	return false;
 }
 
-struct hb_ipv4 {
-	u8 words, tos;
-	__be16 length, id, fragment;
-	u8 ttl, protocol;
-	__be16 check;
-	u32 source, destination;
-};
-
-struct hb_ipv6 {
-	u32 flow;
-	__be16 length;
-	u8 protocol, hops;
-	u32 source[4], destination[4];
-};
-
-/* The start of a TCP header; UDP has the same ports. */
-struct hb_transport {
-	__be16 source, destination;
-	__be32 seq, ack;
-	u8 words, flags;
-	__be16 window;
-};
-
 /* A hash of the first bytes of the payload: FNV-1a, eight bytes at a time. */
 static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
 {
@@ -269,65 +184,29 @@ static __always_inline bool hb_window_says(u64 cookie, const struct hb_transport
 
 static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 {
-	u32 source[4] = {}, destination[4] = {};
+	struct hb_headers h = {};
 	struct hb_transport t = {};
-	u32 head, size, length, hash, ip_id = 0;
 	struct packet *p;
-	u8 protocol, family;
+	u32 size, hash;
 	u16 local, remote;
 	u64 now;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct hb_ipv4 ip;
-
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
-			return 1;
-		if (ip.fragment & bpf_htons(IP_OFFSET))
-			return 1; /* the first fragment has the ports */
-		protocol = ip.protocol;
-		family = AF_INET;
-		head = 4 * (ip.words & 15);
-		ip_id = bpf_ntohs(ip.id);
-		source[0] = ip.source;
-		destination[0] = ip.destination;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct hb_ipv6 ip;
-
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
-			return 1;
-		protocol = ip.protocol;
-		family = AF_INET6;
-		head = sizeof(ip);
-		__builtin_memcpy(source, ip.source, sizeof(source));
-		__builtin_memcpy(destination, ip.destination, sizeof(destination));
-	} else {
+	if (!hb_parse(skb, &h, &t))
 		return 1;
-	}
-	if (protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, head, &t, sizeof(t)))
-			return 1;
-		length = head + 4 * (t.words >> 4);
-	} else if (protocol == IPPROTO_UDP) {
-		if (bpf_skb_load_bytes(skb, head, &t, 4))
-			return 1;
-		length = head + 8;
-	} else {
-		length = head;
-	}
-	size = skb->len > length ? skb->len - length : 0;
+	size = skb->len > h.length ? skb->len - h.length : 0;
 	local = bpf_ntohs(what == HB_SENT ? t.source : t.destination);
 	remote = bpf_ntohs(what == HB_SENT ? t.destination : t.source);
-	if (!hb_followed(protocol, local, remote))
+	if (!hb_followed(h.protocol, local, remote))
 		return 1;
-	if (protocol == IPPROTO_TCP && !size) {
+	if (h.protocol == IPPROTO_TCP && !size) {
 		/* An acknowledgement: nobody reads it. */
 		if (what == HB_SENT || !hb_window_says(bpf_get_socket_cookie(skb), &t))
 			return 1;
 		what = HB_WINDOW;
-	} else if (protocol == IPPROTO_TCP && what == HB_ARRIVED) {
+	} else if (h.protocol == IPPROTO_TCP && what == HB_ARRIVED) {
 		hb_window_says(bpf_get_socket_cookie(skb), &t);
 	}
-	hash = hb_hash(skb, length, size);
+	hash = hb_hash(skb, h.length, size);
 	now = bpf_ktime_get_boot_ns();
 	p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
 	if (!p)
@@ -352,20 +231,20 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 			p->age_ns = age ? age : 1;
 	}
 	if (what == HB_SENT) {
-		__builtin_memcpy(p->local, source, sizeof(source));
-		__builtin_memcpy(p->remote, destination, sizeof(destination));
+		__builtin_memcpy(p->local, h.source, sizeof(h.source));
+		__builtin_memcpy(p->remote, h.destination, sizeof(h.destination));
 	} else {
-		__builtin_memcpy(p->local, destination, sizeof(destination));
-		__builtin_memcpy(p->remote, source, sizeof(source));
+		__builtin_memcpy(p->local, h.destination, sizeof(h.destination));
+		__builtin_memcpy(p->remote, h.source, sizeof(h.source));
 	}
 	p->size = size;
 	p->end_seq = bpf_ntohl(t.seq) + size;
-	p->ip_id = ip_id;
+	p->ip_id = h.ip_id;
 	p->hash = hash;
 	p->local_port = local;
 	p->remote_port = remote;
-	p->protocol = protocol;
-	p->family = family;
+	p->protocol = h.protocol;
+	p->family = h.family;
 	p->what = what;
 	p->pad = 0;
 	p->window = bpf_ntohs(t.window);
@@ -471,42 +350,18 @@ int BPF_PROG(hb_read, struct sock *sk, int ret, int flags)
 SEC("iter/task_file")
 int hb_sockets(struct bpf_iter__task_file *ctx)
 {
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
+	struct sock *sk = hb_open(ctx);
 	struct socket_entry e = {};
-	struct socket *socket;
-	struct sock *sk;
+	u8 protocol;
 
-	if (!task || !file)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
 	if (!sk)
 		return 0;
-	e.family = (u8)sk->__sk_common.skc_family;
-	if (e.family != AF_INET && e.family != AF_INET6)
-		return 0;
-	e.protocol = (u8)sk->sk_protocol;
-	e.local_port = e.protocol == IPPROTO_VRRP ? 0 : sk->__sk_common.skc_num;
-	e.remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	e.state = sk->__sk_common.skc_state;
-	if (!hb_followed(e.protocol, e.local_port, e.remote_port) ||
-	    (e.protocol == IPPROTO_TCP && e.state == TCP_LISTEN))
+	protocol = (u8)sk->sk_protocol;
+	e.local_port = protocol == IPPROTO_VRRP ? 0 : sk->__sk_common.skc_num;
+	if (!hb_followed(protocol, e.local_port, bpf_ntohs(sk->__sk_common.skc_dport)) ||
+	    (protocol == IPPROTO_TCP && sk->__sk_common.skc_state == TCP_LISTEN))
 		return 0;
 	e.cookie = bpf_get_socket_cookie(sk);
-	e.netns = sk->__sk_common.skc_net.net->ns.inum;
-	e.tgid = task->tgid;
-	if (sk->sk_cgrp_data.cgroup)
-		e.cgroup = sk->sk_cgrp_data.cgroup->kn->id;
-	if (e.family == AF_INET) {
-		e.local[0] = sk->__sk_common.skc_rcv_saddr;
-		e.remote[0] = sk->__sk_common.skc_daddr;
-	} else {
-		__builtin_memcpy(e.local, &sk->__sk_common.skc_v6_rcv_saddr, sizeof(e.local));
-		__builtin_memcpy(e.remote, &sk->__sk_common.skc_v6_daddr, sizeof(e.remote));
-	}
-	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+	hb_write(ctx, sk, &e);
 	return 0;
 }

@@ -262,7 +262,7 @@ func (a *attached) found() error {
 }
 
 // ownersOf returns the sockets of certain cookies with the first process that holds each.
-func (a *attached) ownersOf(sockets map[uint64]bool) (map[uint64]*discoverHbOwner, error) {
+func (a *attached) ownersOf(sockets map[uint64]bool) (map[uint64]*heartbeatSocketEntry, error) {
 	defer func() {
 		for cookie := range sockets {
 			_ = a.wanted.Delete(cookie) // it may not be there
@@ -273,11 +273,11 @@ func (a *attached) ownersOf(sockets map[uint64]bool) (map[uint64]*discoverHbOwne
 			return nil, fmt.Errorf("look up the owner of a socket: %w", err)
 		}
 	}
-	entries, err := ebpf.ReadIter[discoverHbOwner](a.owners)
+	entries, err := ebpf.ReadIter[heartbeatSocketEntry](a.owners)
 	if err != nil {
 		return nil, fmt.Errorf("look up the owners of sockets: %w", err)
 	}
-	owners := make(map[uint64]*discoverHbOwner)
+	owners := make(map[uint64]*heartbeatSocketEntry)
 	for i := range entries {
 		if e := &entries[i]; owners[e.Cookie] == nil {
 			owners[e.Cookie] = e
@@ -287,7 +287,7 @@ func (a *attached) ownersOf(sockets map[uint64]bool) (map[uint64]*discoverHbOwne
 }
 
 // takeRegular follows or proposes a flow with regular gaps. The port is the peer's where the host sends.
-func (a *attached) takeRegular(e *discoverHbOwner, g gaps, port uint16, sends bool) {
+func (a *attached) takeRegular(e *heartbeatSocketEntry, g gaps, port uint16, sends bool) {
 	if a.sockets[e.Cookie] != nil {
 		return
 	}
