@@ -62,7 +62,8 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-device-gone", Doc: "the device is removed over which heartbeats come",
 			Expect: beat("received nothing", "of this host was removed"), Run: deviceGone},
 
-		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before", Run: quietNight},
+		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before",
+			Run: planned("30x100ms,6x160ms,5x250ms,4x400ms,3x600ms,20x100ms")},
 		{Name: "heartbeat-new-period-and-back", Doc: "heartbeats with five times the period for a while",
 			Run: planned("45x100ms,6x500ms,1x100ms")},
 		{Name: "heartbeat-bursts", Doc: "heartbeats in bursts of five", Run: planned(
@@ -164,21 +165,9 @@ func (e *Env) tcpFault(ctx context.Context, reads bool, fault func(context.Conte
 }
 
 // dropping drops packets in a namespace for a while.
-func (e *Env) dropping(ctx context.Context, ns string, length time.Duration, rule ...string) error {
-	change := func(how string) error {
-		table, chain := "filter", rule[0]
-		if chain == "PREROUTING" {
-			table = "raw"
-		}
-		return e.command(ctx, ns, nil,
-			append([]string{"iptables", "-t", table, how, chain}, append(rule[1:len(rule):len(rule)], "-j", "DROP")...)...)
-	}
-	e.MarkFault()
-	if err := change("-A"); err != nil {
-		return err
-	}
-	wait(ctx, length)
-	return change("-D")
+func (e *Env) dropping(ctx context.Context, ns string, length time.Duration, chain string, match ...string) error {
+	add, remove := e.rule(ctx, ns, chain, match...)
+	return e.hold(ctx, length, add, remove)
 }
 
 // oneSegment loses one segment for a while, whenever it is sent.
@@ -227,9 +216,7 @@ func windowForgotten(ctx context.Context, e *Env) error {
 	if _, err := e.tcpBeats(ctx, false, after, full); err != nil {
 		return err
 	}
-	e.MarkFault()
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.untilEnd(ctx)
 }
 
 // sendersBeats starts heartbeats whose sender is followed rather than their reader.
@@ -413,18 +400,14 @@ func senderBusy(ctx context.Context, e *Env) error {
 	if _, err := e.sendersBeats(ctx, busyOnce...); err != nil {
 		return err
 	}
-	e.MarkFault()
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.untilEnd(ctx)
 }
 
 func readerBusy(ctx context.Context, e *Env) error {
 	if _, _, err := e.beats(ctx, busyOnce, nil); err != nil {
 		return err
 	}
-	e.MarkFault()
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.untilEnd(ctx)
 }
 
 func twoFaults(ctx context.Context, e *Env) error {
@@ -474,14 +457,8 @@ func planned(plan string) func(context.Context, *Env) error {
 		if _, _, err := e.beats(ctx, nil, []string{"-plan", plan}); err != nil {
 			return err
 		}
-		e.MarkFault()
-		wait(ctx, e.Length-heartbeatSeen)
-		return nil
+		return e.untilEnd(ctx)
 	}
-}
-
-func quietNight(ctx context.Context, e *Env) error {
-	return planned("30x100ms,6x160ms,5x250ms,4x400ms,3x600ms,20x100ms")(ctx, e)
 }
 
 func peerRestarts(ctx context.Context, e *Env) error {

@@ -9,52 +9,50 @@ import (
 	"strings"
 )
 
-// etcds starts three etcd, joined by a bridge, and returns the leader and the others.
-func (e *Env) etcds(ctx context.Context) (leader *victim, followers []*victim, err error) {
+// etcds starts three etcd, joined by a bridge, and returns one that is not the leader.
+func (e *Env) etcds(ctx context.Context) (*victim, error) {
 	bridge, err := e.Namespace(ctx, "bridge")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	dir, err := e.folder()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := e.command(ctx, "", nil, "ip", "-n", bridge, "link", "add", "lbbr", "type", "bridge"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := e.command(ctx, "", nil, "ip", "-n", bridge, "link", "set", "lbbr", "up"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var nodes []*victim
 	for i := 1; i <= 3; i++ {
 		node, err := e.etcd(ctx, bridge, dir, i)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		nodes = append(nodes, node)
 	}
 	for _, node := range nodes {
 		if err := node.awaitLog(ctx, "elected leader"); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
+	var followers []*victim
 	for _, node := range nodes {
 		text, err := os.ReadFile(node.log)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if strings.Contains(string(text), "became leader at term") {
-			leader = node
-		} else {
+		if !strings.Contains(string(text), "became leader at term") {
 			followers = append(followers, node)
 		}
 	}
-	if leader == nil || len(followers) != 2 {
-		return nil, nil, errors.New("the three etcd have no leader, or several")
+	if len(followers) != 2 {
+		return nil, errors.New("the three etcd have no leader, or several")
 	}
-	e.victims["leader"], e.victims["follower"] = leader, followers[0]
 	wait(ctx, victimSeen)
-	return leader, followers, e.adopt()
+	return followers[0], e.adopt()
 }
 
 // etcd starts one of three.
@@ -93,9 +91,9 @@ func (e *Env) etcd(ctx context.Context, bridge, dir string, i int) (*victim, err
 const etcdClients = "127.0.0.1:2379"
 
 func etcdLeaves(ctx context.Context, e *Env) error {
-	_, followers, err := e.etcds(ctx)
+	follower, err := e.etcds(ctx)
 	if err != nil {
 		return err
 	}
-	return e.leaves(ctx, followers[0])
+	return e.leaves(ctx, follower)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -66,18 +67,45 @@ func (e *Env) beats(ctx context.Context, reader, sender []string) (read, send *P
 	return read, send, nil
 }
 
-// during makes a fault last for a while, and watches what follows.
-func (e *Env) during(ctx context.Context, length time.Duration, begin, end func() error) error {
-	e.MarkFault()
+// hold makes a fault last for a while.
+func (e *Env) hold(ctx context.Context, length time.Duration, begin, end func() error) error {
+	if e.faultAt() == 0 {
+		e.MarkFault()
+	}
 	if err := begin(); err != nil {
 		return err
 	}
 	wait(ctx, length)
-	if err := end(); err != nil {
+	return end()
+}
+
+// during makes a fault last for a while, and watches what follows.
+func (e *Env) during(ctx context.Context, length time.Duration, begin, end func() error) error {
+	if err := e.hold(ctx, length, begin, end); err != nil {
 		return err
 	}
 	wait(ctx, e.Length-heartbeatSeen-length)
 	return nil
+}
+
+// untilEnd watches heartbeats that have been seen for long enough until the scenario ends.
+func (e *Env) untilEnd(ctx context.Context) error {
+	e.MarkFault()
+	wait(ctx, e.Length-heartbeatSeen)
+	return nil
+}
+
+// rule returns what adds a rule to a namespace that drops packets, and what removes it.
+func (e *Env) rule(ctx context.Context, ns, chain string, match ...string) (add, remove func() error) {
+	table := "filter"
+	if chain == "PREROUTING" {
+		table = "raw"
+	}
+	change := func(how string) func() error {
+		args := slices.Concat([]string{"iptables", "-t", table, how, chain}, match, []string{"-j", "DROP"})
+		return func() error { return e.command(ctx, ns, nil, args...) }
+	}
+	return change("-A"), change("-D")
 }
 
 func peerStops(ctx context.Context, e *Env) error {
@@ -110,23 +138,13 @@ func (e *Env) lockFor(ctx context.Context, lock string, length time.Duration) er
 }
 
 func peerDelays(ctx context.Context, e *Env) error {
-	from, to, err := e.Pair(ctx)
-	if err != nil {
-		return err
-	}
 	lock, err := e.lockFile()
 	if err != nil {
 		return err
 	}
-	if _, err := e.Start(ctx, to, "sink", "-local", e.target()); err != nil {
+	if _, err := e.sendersBeats(ctx, "-lock", lock); err != nil {
 		return err
 	}
-	if _, err := e.StartGrouped(
-		ctx, from, "beat", "-to", e.target(), "-every", heartbeatPeriod.String(), "-lock", lock,
-	); err != nil {
-		return err
-	}
-	wait(ctx, heartbeatSeen)
 	return e.lockFor(ctx, lock, 1200*time.Millisecond)
 }
 
@@ -135,13 +153,8 @@ func beatsDropped(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	rule := func(change string) func() error {
-		return func() error {
-			return e.command(ctx, reader.ns, nil, "iptables", "-t", "raw", change, "PREROUTING", "-p", "udp", "--dport",
-				fmt.Sprint(e.port()), "-j", "DROP")
-		}
-	}
-	return e.during(ctx, 1500*time.Millisecond, rule("-A"), rule("-D"))
+	add, remove := e.rule(ctx, reader.ns, "PREROUTING", "-p", "udp", "--dport", fmt.Sprint(e.port()))
+	return e.during(ctx, 1500*time.Millisecond, add, remove)
 }
 
 func beatsUnread(ctx context.Context, e *Env) error {
@@ -203,9 +216,7 @@ func beatsJitter(ctx context.Context, e *Env) error {
 	if _, _, err := e.beats(ctx, nil, []string{"-off", (heartbeatPeriod / 2).String()}); err != nil {
 		return err
 	}
-	e.MarkFault()
-	wait(ctx, e.Length-heartbeatSeen)
-	return nil
+	return e.untilEnd(ctx)
 }
 
 func beatsSlower(ctx context.Context, e *Env) error {

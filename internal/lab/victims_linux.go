@@ -224,14 +224,7 @@ const (
 
 // strike makes a fault of victims last for a while, and lets them recover.
 func (e *Env) strike(ctx context.Context, length time.Duration, begin, end func() error) error {
-	if e.faultAt() == 0 {
-		e.MarkFault()
-	}
-	if err := begin(); err != nil {
-		return err
-	}
-	wait(ctx, length)
-	if err := end(); err != nil {
+	if err := e.hold(ctx, length, begin, end); err != nil {
 		return err
 	}
 	wait(ctx, victimRecover)
@@ -240,13 +233,8 @@ func (e *Env) strike(ctx context.Context, length time.Duration, begin, end func(
 
 // dropped has a rule of a namespace take packets for a while.
 func (e *Env) dropped(ctx context.Context, ns string, length time.Duration, match ...string) error {
-	rule := func(change string) func() error {
-		return func() error {
-			args := append([]string{"iptables", "-t", "raw", change, "PREROUTING"}, match...)
-			return e.command(ctx, ns, nil, append(args, "-j", "DROP")...)
-		}
-	}
-	return e.strike(ctx, length, rule("-A"), rule("-D"))
+	add, remove := e.rule(ctx, ns, "PREROUTING", match...)
+	return e.strike(ctx, length, add, remove)
 }
 
 var (
@@ -359,33 +347,44 @@ const (
 	keepalivedWithin = 1200 * time.Millisecond
 )
 
-// corosyncs starts a pair of corosync and waits until they are a cluster.
-func (e *Env) corosyncs(ctx context.Context, transport string) (n1, n2 *victim, err error) {
+// startPair makes two nodes and a folder for their files, and starts a victim in each.
+func (e *Env) startPair(ctx context.Context, start func(i int, name, ns, dir string) (*victim, error)) (
+	nodes [2]*victim, err error,
+) {
 	spaces, err := e.nodes(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nodes, err
 	}
 	dir, err := e.folder()
 	if err != nil {
-		return nil, nil, err
+		return nodes, err
 	}
-	var nodes [2]*victim
 	for i, ns := range spaces {
-		name := fmt.Sprintf("n%d", i+1)
+		if nodes[i], err = start(i, fmt.Sprintf("n%d", i+1), ns, dir); err != nil {
+			return nodes, err
+		}
+	}
+	return nodes, nil
+}
+
+// corosyncs starts a pair of corosync and waits until they are a cluster.
+func (e *Env) corosyncs(ctx context.Context, transport string) (n1, n2 *victim, err error) {
+	nodes, err := e.startPair(ctx, func(_ int, name, ns, dir string) (*victim, error) {
 		for _, sub := range []string{"/etc", "/var"} {
 			if err := os.MkdirAll(filepath.Join(dir, name+sub), 0o755); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 		conf := fmt.Sprintf(corosyncConf, transport, e.addr(1), e.addr(2), filepath.Join(dir, name+".log"))
 		if err := os.WriteFile(filepath.Join(dir, name, "etc", "corosync.conf"), []byte(conf), 0o644); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if nodes[i], err = e.run(name, ns, dir, "mount -t tmpfs lab /run; mkdir /run/corosync; "+
+		return e.run(name, ns, dir, "mount -t tmpfs lab /run; mkdir /run/corosync; "+
 			"mount -t tmpfs lab /dev/shm; mount --bind $DIR/"+name+"/etc /etc/corosync; "+
-			"mount --bind $DIR/"+name+"/var /var/lib/corosync; exec corosync -f"); err != nil {
-			return nil, nil, err
-		}
+			"mount --bind $DIR/"+name+"/var /var/lib/corosync; exec corosync -f")
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, node := range nodes {
 		if err := node.awaitLog(ctx, "Members[2]: 1 2"); err != nil {
@@ -484,30 +483,22 @@ func corosyncLeaves(ctx context.Context, e *Env) error {
 
 // keepaliveds starts a pair of keepalived, of which the first is the master.
 func (e *Env) keepaliveds(ctx context.Context, unicast bool) (n1, n2 *victim, err error) {
-	spaces, err := e.nodes(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	dir, err := e.folder()
-	if err != nil {
-		return nil, nil, err
-	}
-	var nodes [2]*victim
-	for i, ns := range spaces {
-		name, peers := fmt.Sprintf("n%d", i+1), ""
+	nodes, err := e.startPair(ctx, func(i int, name, ns, dir string) (*victim, error) {
+		peers := ""
 		if unicast {
 			peers = "unicast_peer { " + e.addr(2-i) + " }"
 		}
 		conf := fmt.Sprintf(keepalivedConf, []string{e.sendDev, e.recvDev}[i], 200-50*i, peers,
 			e.addr(100))
 		if err := os.WriteFile(filepath.Join(dir, name+".conf"), []byte(conf), 0o644); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if nodes[i], err = e.run(name, ns, dir, "mount -t tmpfs lab /run; "+
+		return e.run(name, ns, dir, "mount -t tmpfs lab /run; "+
 			"exec keepalived --dont-fork --vrrp --log-console --no-syslog --log-detail -f $DIR/"+name+".conf "+
-			">$LOG 2>&1"); err != nil {
-			return nil, nil, err
-		}
+			">$LOG 2>&1")
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := nodes[0].awaitLog(ctx, "Entering MASTER STATE"); err != nil {
 		return nil, nil, err
