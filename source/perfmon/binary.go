@@ -334,7 +334,7 @@ func (r *binaryRun) addTitles(body []byte) {
 }
 
 func utf16All(b []byte) string {
-	return string(appendUTF16(nil, b, false))
+	return string(source.AppendUTF16(nil, b, false))
 }
 
 // entryStrings is where the strings of a catalogue entry begin.

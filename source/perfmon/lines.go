@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf16"
-	"unicode/utf8"
+
+	"lostbeat/source"
 )
 
 // maxLine is the longest line that is read: more than 500,000 columns.
@@ -99,7 +99,7 @@ func (l *lineReader) take(n int) []byte {
 	l.start += n
 	l.offset += int64(n)
 	if l.width != narrow {
-		l.wide = appendUTF16(l.wide[:0], b, l.width == utf16BE)
+		l.wide = source.AppendUTF16(l.wide[:0], b, l.width == utf16BE)
 		b = l.wide
 	}
 	return bytes.TrimRight(b, "\r\n")
@@ -127,30 +127,6 @@ func (l *lineReader) fill() error {
 		return nil
 	}
 	return err
-}
-
-func appendUTF16(dst, src []byte, bigEndian bool) []byte {
-	at := func(i int) rune {
-		if bigEndian {
-			return rune(src[i])<<8 | rune(src[i+1])
-		}
-		return rune(src[i+1])<<8 | rune(src[i])
-	}
-	for i := 0; i+1 < len(src); i += 2 {
-		r := at(i)
-		if utf16.IsSurrogate(r) {
-			if i+3 < len(src) {
-				if pair := utf16.DecodeRune(r, at(i+2)); pair != utf8.RuneError {
-					dst = utf8.AppendRune(dst, pair)
-					i += 2
-					continue
-				}
-			}
-			r = utf8.RuneError
-		}
-		dst = utf8.AppendRune(dst, r)
-	}
-	return dst
 }
 
 // cells reads the cells of a line.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // Signatures of the first cell.
@@ -78,7 +79,7 @@ func detectText(b []byte) bool {
 	w, n := bom(b)
 	b = b[n:]
 	if w != narrow {
-		b = appendUTF16(nil, b, w == utf16BE)
+		b = source.AppendUTF16(nil, b, w == utf16BE)
 	}
 	return isHeader(bytes.TrimLeft(b, " \t\r\n"))
 }

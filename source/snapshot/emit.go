@@ -104,21 +104,12 @@ func (s *set) sockets(m *moment) []row {
 // compareRows orders sockets by what tells them apart. Without a process as its last key the
 // order of two rows of one socket is that of the tables.
 func compareRows(a, b row) int {
-	return cmp.Or(
-		cmp.Compare(a.protocol, b.protocol),
-		cmp.Compare(a.lport, b.lport),
-		cmp.Compare(a.rport, b.rport),
-		cmp.Compare(a.local, b.local),
-		cmp.Compare(a.remote, b.remote),
-		cmp.Compare(b.pid, a.pid),
-		cmp.Compare(a.state, b.state),
-	)
+	return cmp.Or(compareKeys(&a, &b), cmp.Compare(b.pid, a.pid), cmp.Compare(a.state, b.state))
 }
 
 // sameSocket says that two rows are one socket: the same ends, and not known to be of two processes.
 func sameSocket(a, b *row) bool {
-	return a.protocol == b.protocol && a.lport == b.lport && a.rport == b.rport && a.local == b.local &&
-		a.remote == b.remote && (a.pid == b.pid || a.pid <= 0 || b.pid <= 0)
+	return compareKeys(a, b) == 0 && (a.pid == b.pid || a.pid <= 0 || b.pid <= 0)
 }
 
 // after returns the sockets that hold after a moment: those of the protocols that it
@@ -250,6 +241,7 @@ func (e *emitter) changes(m *moment, before, now []row, first bool, flags model.
 	}
 }
 
+// compareKeys orders sockets by their ends.
 func compareKeys(a, b *row) int {
 	return cmp.Or(
 		cmp.Compare(a.protocol, b.protocol),

@@ -5,8 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"lostbeat/source"
 
 	"golang.org/x/text/encoding/charmap"
 )
@@ -156,29 +157,8 @@ func (l *lines) next() ([]byte, error) {
 	if l.wide == 0 {
 		return bytes.TrimRight(l.raw, "\r\n"), nil
 	}
-	l.text = appendUTF16(l.text[:0], l.raw, l.wide == 1)
+	l.text = source.AppendUTF16(l.text[:0], l.raw, l.wide == 1)
 	return bytes.TrimRight(l.text, "\r\n"), nil
-}
-
-// appendUTF16 appends UTF-16 as UTF-8.
-func appendUTF16(dst, src []byte, bigEndian bool) []byte {
-	at := func(i int) rune {
-		if bigEndian {
-			return rune(src[i])<<8 | rune(src[i+1])
-		}
-		return rune(src[i+1])<<8 | rune(src[i])
-	}
-	for i := 0; i+1 < len(src); i += 2 {
-		r := at(i)
-		if utf16.IsSurrogate(r) && i+3 < len(src) {
-			if pair := utf16.DecodeRune(r, at(i+2)); pair != utf8.RuneError {
-				r = pair
-				i += 2
-			}
-		}
-		dst = utf8.AppendRune(dst, r)
-	}
-	return dst
 }
 
 // name returns a name for people: what is no UTF-8 is taken for Windows' western code page.
