@@ -1,16 +1,13 @@
 package nic
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -176,27 +173,7 @@ func guestRingOverflow(t *testing.T) {
 	}
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // until it is closed
 
-	watch := exec.Command("/lostbeat", "watch", "--json")
-	watch.Stderr = os.Stdout
-	stdout, err := watch.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := watch.Start(); err != nil {
-		t.Fatal(err)
-	}
-	findings := make(chan model.Finding, 64)
-	go func() {
-		defer close(findings)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			fmt.Println(lines.Text())
-			var f model.Finding
-			if err := json.Unmarshal(lines.Bytes(), &f); err != nil {
-				t.Errorf("%q: %v", lines.Text(), err)
-			}
-			findings <- f
-		}
-	}()
+	watch, findings := vmtest.Watch(t)
 	// Emulated, the probes take seconds to load; the quiet phase begins meanwhile.
 	quiet := time.After(15 * time.Second)
 	for waiting := true; waiting; {

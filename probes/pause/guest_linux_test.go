@@ -1,14 +1,10 @@
 package pause
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -96,28 +92,7 @@ func beats(t *testing.T) {
 
 func guestStopped(t *testing.T) {
 	beats(t)
-	watch := exec.Command("/lostbeat", "watch", "--json", "--probe", "heartbeat,pause", "--heartbeat", "udp:7000=1s",
-		"--heartbeat-root")
-	watch.Stderr = os.Stdout
-	stdout, err := watch.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := watch.Start(); err != nil {
-		t.Fatal(err)
-	}
-	findings := make(chan model.Finding, 64)
-	go func() {
-		defer close(findings)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			fmt.Println(lines.Text())
-			var f model.Finding
-			if err := json.Unmarshal(lines.Bytes(), &f); err != nil {
-				t.Errorf("%q: %v", lines.Text(), err)
-			}
-			findings <- f
-		}
-	}()
+	watch, findings := vmtest.Watch(t, "--probe", "heartbeat,pause", "--heartbeat", "udp:7000=1s", "--heartbeat-root")
 	time.Sleep(14 * time.Second) // emulated, the probes take seconds to load
 	fmt.Println(stopLine)
 	patience := time.After(25 * time.Second)

@@ -2,14 +2,13 @@ package applog
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the tables of docs/LOGS.md")
+	"lostbeat/internal/testutil"
+)
 
 // TestDocumentation holds docs/LOGS.md against the tables that it lists.
 func TestDocumentation(t *testing.T) {
@@ -38,11 +37,5 @@ func TestDocumentation(t *testing.T) {
 		}
 		text = before + "<!-- " + name + " -->\n" + table + "<!-- /" + name + " -->" + after
 	}
-	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if text != string(data) {
-		t.Errorf("%s is stale: go test ./source/applog -run TestDocumentation -update", path)
-	}
+	testutil.Golden(t, "../"+path, text)
 }

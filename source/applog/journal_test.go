@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lostbeat/internal/hint"
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -106,7 +107,7 @@ func TestFollowJournal(t *testing.T) {
 	real, err := exec.LookPath("journalctl")
 	remote := "/lib/systemd/systemd-journal-remote"
 	if _, statErr := os.Stat(remote); err != nil || statErr != nil {
-		t.Skip("needs journalctl and systemd-journal-remote")
+		testutil.Unavailable(t, "needs journalctl and systemd-journal-remote")
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.journal")
