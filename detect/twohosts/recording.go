@@ -47,7 +47,7 @@ type Recording struct {
 	drops      []sendDrop
 	// waits are the times in which received packets waited for NET_RX.
 	waits []netWait
-	// probes are those that the stream tells of, and whether any part of each was on.
+	// probes are those of which the stream has the state, and whether any part of each was on.
 	probes map[string]bool
 	index  int
 	name   string
@@ -232,8 +232,8 @@ func (r *Recording) lossIn(from, to model.Time) bool {
 	return slices.ContainsFunc(r.losses, func(s span) bool { return s.to >= from.Add(-time.Second) && s.from <= to })
 }
 
-// blindTo returns which probe was not there to see packets that the host drops, empty none. A stream that tells of no
-// probe is taken to have all.
+// blindTo returns which probe was not there to see packets that the host drops, empty none. A stream without the state
+// of a probe is taken to have all.
 func (r *Recording) blindTo() string {
 	for _, probe := range []string{"drop", "nic"} {
 		if len(r.probes) > 0 && !r.probes[probe] {
