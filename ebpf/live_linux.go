@@ -310,7 +310,10 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 			return r.finish(emit)
 		case <-timer.C:
 		}
-		cut, n := r.drain()
+		cut, n, err := r.drain()
+		if err != nil {
+			return errors.Join(err, r.finish(emit))
+		}
 		if cut >= next {
 			end := next
 			if cut.Sub(next) > maxLateness {
@@ -347,10 +350,11 @@ func nextSecond(t model.Time) model.Time {
 
 // drain decodes the records that are in the ringbuf. All of them happened
 // before the time that it returns, with their number.
-func (r *run) drain() (model.Time, int) {
+func (r *run) drain() (model.Time, int, error) {
 	end := r.ring.end()
 	cut := r.clock.Now()
-	return cut, r.ring.read(end, r.handle)
+	n, err := r.ring.read(end, r.handle)
+	return cut, n, err
 }
 
 // handle decodes one record.
@@ -416,13 +420,15 @@ func (r *run) flush(cut model.Time, emit source.Emit) error {
 // finish ends the last interval, detaches the probes, and passes on what they
 // had recorded until then.
 func (r *run) finish(emit source.Emit) error {
-	cut, _ := r.drain()
+	cut, _, unread := r.drain()
 	r.at = cut
 	r.requests.end(cut, &r.builder)
 	r.collect(cut)
 	err := r.closeProbes()
-	cut, _ = r.drain()
-	return errors.Join(err, r.flush(cut, emit), r.flush(cut, emit))
+	if unread == nil {
+		cut, _, unread = r.drain()
+	}
+	return errors.Join(err, unread, r.flush(cut, emit), r.flush(cut, emit))
 }
 
 func (r *run) closeProbes() error {
