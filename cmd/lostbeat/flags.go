@@ -79,7 +79,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 			"connections, join the findings; journal or journal:UNIT is systemd's journal (repeatable)",
 	)
 	registerLogFlags(flags, &f.logTime, &f.logPatterns)
-	flags.StringSliceVar(&f.probes, "probe", nil, "run only these probes (deferred, interrupt, nic, drop, port)")
+	flags.StringSliceVar(&f.probes, "probe", nil, "run only these `PROBES`: "+strings.Join(probeNames(), ", "))
 	flags.DurationVar(
 		&f.threshold,
 		"threshold",

@@ -45,6 +45,7 @@ so it is not for a server that has work to do.`,
   sudo lostbeat lab pinned-flood leak-bind
   lostbeat lab --list
   sudo lostbeat lab --undo                        restore what a killed run has left changed`,
+		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if undo {
 				return undoLab(cmd.OutOrStdout())
@@ -114,6 +115,15 @@ func listScenarios(w io.Writer, scenarios []*lab.Scenario) error {
 	return t.Flush()
 }
 
+// completeScenarios completes the names of scenarios.
+func completeScenarios(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, s := range lab.Scenarios() {
+		names = append(names, s.Name+"\t"+s.Doc)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 func newDemo() *cobra.Command {
 	var settings detectFlags
 	var ui uiFlags
@@ -125,6 +135,7 @@ so that a newcomer sees a detector fire on a healthy machine. Leaving the UI end
 and undoes it. 'lostbeat lab --list' names the scenarios.`,
 		Example: `  sudo lostbeat demo pinned-flood
   sudo lostbeat demo leak-bind`,
+		ValidArgsFunction: completeScenarios,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return hint.New(

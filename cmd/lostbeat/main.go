@@ -52,6 +52,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCompletion(root)
 	switch err := root.ExecuteContext(ctx); {
 	case err == nil:
 		return exitOK
@@ -125,6 +126,8 @@ Without arguments it opens the live terminal UI on this host (Linux, root).`,
 		newDoctor(),
 		newLab(),
 		newDemo(),
+		newExplain(),
+		newVersion(),
 	)
 	return cmd
 }

@@ -2,6 +2,7 @@ package packetdrop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,4 +45,53 @@ func Documentation() string {
 		"(`go test ./detect/packetdrop -run TestReasons`, as root). %d of %d rows are produced; the others are %s: their "+
 		"meaning is concluded from the kernel's source. This page is generated from `detect/packetdrop/reasons_*.go` and "+
 		"`functions_*.go`.\n", proven, rows, unproven) + out.String()
+}
+
+// Explain returns what is known of a drop reason, or of a kernel function that
+// frees packets without one, as paragraphs; false where there is no entry.
+func Explain(name string) (string, bool) {
+	r, match := Lookup(name, "")
+	if match == MatchNone && name != reasonNotSpecified {
+		if r, match = Lookup(reasonNotSpecified, name); match == MatchNone {
+			return "", false
+		}
+	}
+	paragraphs := []string{name + ": " + r.Meaning}
+	add := func(format string, args ...any) { paragraphs = append(paragraphs, fmt.Sprintf(format, args...)) }
+	if known := strings.TrimSpace(r.Name); known != name {
+		add("This is what is known of all whose names begin with %s.", known)
+	}
+	add("Kind of cause: %s.", r.Cause)
+	if r.Healthy {
+		add("Healthy hosts show it, too, in small numbers.")
+	}
+	if r.Noise {
+		add("What is lost for it is meant for nobody, as a rule: it is a fault only where it hits a regular flow.")
+	}
+	if len(r.Confirm) > 0 {
+		add("Read while it lasts, to confirm it or rule it out: %s.", strings.Join(r.Confirm, ", "))
+	}
+	if len(r.Counters) > 0 {
+		add("The kernel counts it as %s.", strings.Join(r.Counters, ", "))
+	}
+	if r.Advice != "" {
+		add("What to do: %s", r.Advice)
+	}
+	if r.Proven != "" {
+		add("Proof: a test makes the kernel drop packets for this reason and compares their number (%s).", r.Proven)
+	} else {
+		add("Proof: none; its meaning is concluded from the kernel's source.")
+	}
+	return strings.Join(paragraphs, "\n\n"), true
+}
+
+// Names lists the reasons and functions that Explain knows by their whole name.
+func Names() []string {
+	var names []string
+	for _, table := range append(slices.Clone(tables), functions) {
+		for i := range table {
+			names = append(names, strings.TrimSpace(table[i].Name))
+		}
+	}
+	return names
 }

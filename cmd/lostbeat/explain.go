@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"lostbeat/detect/all"
+	"lostbeat/internal/hint"
+
+	"github.com/spf13/cobra"
+)
+
+func newExplain() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [NAME...]",
+		Short: "What a detector, a drop reason, a setting or a finding means, and what to do",
+		Long: `Say what is known about a detector, a reason for which packets are dropped, a kernel function
+that drops them, a setting, or a finding by its id: what it means, what proves it, its thresholds
+and what to do. Nothing else is needed: it is all in this program.
+
+Without a name it lists the detectors.`,
+		Example: `  lostbeat explain
+  lostbeat explain dpc-starvation
+  lostbeat explain SOCKET_RCVBUFF
+  lostbeat explain starvation.late_wait`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return all.Names(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				listDetectors(cmd.OutOrStdout())
+				return nil
+			}
+			for i, name := range args {
+				text, ok := all.Explain(name)
+				if !ok {
+					return hint.New(fmt.Sprintf("nothing is known about %q", name),
+						"'lostbeat explain' lists the detectors; reasons are written like SOCKET_RCVBUFF, settings "+
+							"like starvation.late_wait")
+				}
+				if i > 0 {
+					fmt.Fprintln(cmd.OutOrStdout())
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), unmarked(text))
+			}
+			return nil
+		},
+	}
+}
+
+func listDetectors(out io.Writer) {
+	names, sentences := all.Detectors()
+	for _, name := range names {
+		fmt.Fprintf(out, "%s\n    %s\n", name, unmarked(sentences[name]))
+	}
+	fmt.Fprintln(out, "\n'lostbeat explain NAME' says more of one, and of a drop reason or a setting.")
+}
+
+// linked is a link of Markdown to another page of the documentation.
+var linked = regexp.MustCompile(`\[[^]]+\]\(([^)]*)\)`)
+
+// unmarked removes Markdown's marks for links, bold text and code, which help nobody in a terminal.
+func unmarked(text string) string {
+	text = linked.ReplaceAllString(text, "docs/$1")
+	return strings.NewReplacer("**", "", "`", "").Replace(strings.TrimSpace(text))
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), "lostbeat", version)
+		},
+	}
+}
