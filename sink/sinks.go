@@ -3,6 +3,7 @@ package sink
 
 import (
 	"strings"
+	"time"
 
 	"lostbeat/internal/hint"
 	"lostbeat/pipeline"
@@ -10,16 +11,19 @@ import (
 	"lostbeat/sink/jsonl"
 )
 
-// Catalogue are the outputs that a user can ask for, a line each.
-var Catalogue = []pipeline.Spec{
-	findings.Spec,
-	jsonl.Spec,
+// Catalogue returns the outputs that a user can ask for, a line each. Those that are for people write times of the
+// given zone.
+func Catalogue(zone *time.Location) []pipeline.Spec {
+	return []pipeline.Spec{
+		findings.Spec(zone),
+		jsonl.Spec,
+	}
 }
 
 // Find returns the output of the given name.
-func Find(name string) (pipeline.Spec, error) {
+func Find(name string, zone *time.Location) (pipeline.Spec, error) {
 	var known []string
-	for _, s := range Catalogue {
+	for _, s := range Catalogue(zone) {
 		if s.Name == name {
 			return s, nil
 		}

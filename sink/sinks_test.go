@@ -39,7 +39,7 @@ func updates(t *testing.T) *model.Batch {
 // Each output of the catalogue gives what its name says.
 func TestCatalogue(t *testing.T) {
 	want := map[string]int{"text": 3, "jsonl": 4} // lines
-	for _, spec := range Catalogue {
+	for _, spec := range Catalogue(time.UTC) {
 		var out bytes.Buffer
 		if err := spec.To("x", &out).Sink.Write(updates(t)); err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func TestCatalogue(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	spec, err := Find("text")
+	spec, err := Find("text", time.UTC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestText(t *testing.T) {
 
 // An output to a file is added to what is there.
 func TestAppend(t *testing.T) {
-	spec, err := Find("jsonl")
+	spec, err := Find("jsonl", time.UTC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestAppend(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	if _, err := Find("nonsense"); hint.Of(err) == "" {
+	if _, err := Find("nonsense", time.UTC); hint.Of(err) == "" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -340,6 +340,11 @@ func (u *ui) askTime(string) command {
 			u.say(err.Error(), true)
 			return nil
 		}
+		if start, end := u.span(); t < start-model.Time(time.Second) || t > end+model.Time(time.Second) {
+			u.say(fmt.Sprintf("%s is outside: there is %s to %s", formatClock(t, u.loc), formatClock(start, u.loc),
+				formatClock(end, u.loc)), true)
+			return nil
+		}
 		return u.goTo(t)
 	}
 	return nil
@@ -350,6 +355,9 @@ func (u *ui) askTime(string) command {
 func parseTime(text string, at, now model.Time, loc *time.Location) (model.Time, error) {
 	text = strings.TrimSpace(text)
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return model.TimeOf(t), nil
+	}
+	if t, err := time.ParseInLocation("2006-01-02 15:04:05.999999999", text, loc); err == nil {
 		return model.TimeOf(t), nil
 	}
 	for _, layout := range []string{"15:04:05.999999999", "15:04"} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"lostbeat/internal/hint"
 	"lostbeat/pipeline"
@@ -17,15 +18,15 @@ type alsoFlag []string
 
 func (f *alsoFlag) register(cmd *cobra.Command) {
 	var names []string
-	for _, s := range sink.Catalogue {
+	for _, s := range sink.Catalogue(time.UTC) {
 		names = append(names, s.Name+" ("+s.Doc+")")
 	}
 	cmd.Flags().StringArrayVar((*[]string)(f), "also", nil, "append to a file, too: `NAME=FILE` with NAME one of "+
 		strings.Join(names, ", ")+" (repeatable)")
 }
 
-// outputs opens them, and returns what closes them.
-func (f alsoFlag) outputs() (outputs []pipeline.Output, closeAll func() error, err error) {
+// outputs opens them, and returns what closes them. Those for people write times of the given zone.
+func (f alsoFlag) outputs(zone *time.Location) (outputs []pipeline.Output, closeAll func() error, err error) {
 	var closers []func() error
 	closeAll = func() (err error) {
 		for _, c := range closers {
@@ -38,7 +39,7 @@ func (f alsoFlag) outputs() (outputs []pipeline.Output, closeAll func() error, e
 		if !ok || path == "" {
 			return nil, nil, hint.New(fmt.Sprintf("--also %q names no file", s), "write it like --also jsonl=findings.jsonl")
 		}
-		spec, err := sink.Find(name)
+		spec, err := sink.Find(name, zone)
 		if err != nil {
 			return nil, nil, errors.Join(err, closeAll())
 		}

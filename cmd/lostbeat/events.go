@@ -27,6 +27,7 @@ func newEvents() *cobra.Command {
 		files        captureFlags
 		kinds        []string
 		since, until string
+		zone         zoneFlag
 		asJSON       bool
 	)
 	cmd := &cobra.Command{
@@ -34,7 +35,7 @@ func newEvents() *cobra.Command {
 		Short: "Print the events of a recording or capture",
 		Long: `Print the events of a recording or capture, one a line, in time order.
 docs/EVENTS.md describes the kinds and their fields; the text form can be opened again
-like a recording.`,
+like a recording, and its times are always in UTC.`,
 		Example: `  lostbeat events night.lostbeat --kind drop,port.fail
   lostbeat events night.lostbeat --since 14:03:00 --until +90s --json | jq .
   lostbeat events capture.etl --kind raw`,
@@ -54,12 +55,12 @@ like a recording.`,
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()
 				if since != "" {
-					if filter.since, err = parseMoment(since, start, end); err != nil {
+					if filter.since, err = parseMoment(since, start, end, zone.zone()); err != nil {
 						return err
 					}
 				}
 				if until != "" {
-					if filter.until, err = parseMoment(until, start, end); err != nil {
+					if filter.until, err = parseMoment(until, start, end, zone.zone()); err != nil {
 						return err
 					}
 				}
@@ -78,9 +79,9 @@ like a recording.`,
 	files.register(cmd)
 	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
 	cmd.Flags().
-		StringVar(&since, "since", "", "from this `TIME` on: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before "+
-			"the end")
+		StringVar(&since, "since", "", "from this `TIME` on: "+momentForms)
 	cmd.Flags().StringVar(&until, "until", "", "up to this `TIME`")
+	zone.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
 }

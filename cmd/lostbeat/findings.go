@@ -88,6 +88,7 @@ func newFindings() *cobra.Command {
 		settings detectFlags
 		asJSON   bool
 		exitCode bool
+		zone     zoneFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "findings FILE...",
@@ -137,7 +138,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				if asJSON {
 					return plain.JSON(out, f)
 				}
-				return findings.Write(out, f)
+				return findings.Write(out, f, zone.zone())
 			}
 			if args, err = files.besides(args); err != nil {
 				return err
@@ -253,6 +254,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			return err
 		},
 	}
+	zone.register(cmd)
 	files.register(cmd)
 	files.registerPools(cmd)
 	files.registerLogs(cmd)

@@ -270,10 +270,45 @@ func (b *byteSize) String() string { return strings.ReplaceAll(humanize.IBytes(u
 // Type implements pflag.Value.
 func (b *byteSize) Type() string { return "size" }
 
+// zoneFlag chooses the zone in which times are shown and read.
+type zoneFlag struct{ utc bool }
+
+func (f *zoneFlag) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.utc, "utc", false, "show and read times in UTC instead of this machine's zone")
+}
+
+func (f zoneFlag) zone() *time.Location {
+	if f.utc {
+		return time.UTC
+	}
+	return time.Local
+}
+
+// momentForms says how parseMoment wants a time.
+const momentForms = "14:03:09, '2026-11-22 14:03:09', RFC 3339, +90s after the start, -90s before the end"
+
+// momentSlack is how far outside a capture a time may be: whoever copies a time to the second is no further away.
+const momentSlack = model.Time(time.Second)
+
 // parseMoment parses a time within a capture that runs from start to end: RFC
-// 3339, a UTC time of day on the first day that has it in the capture, +DURATION
-// after the start, or -DURATION before the end.
-func parseMoment(s string, start, end model.Time) (model.Time, error) {
+// 3339, a date and time or a time of day in the given zone, +DURATION after the
+// start, or -DURATION before the end. A time of day is that of the first day
+// that has it in the capture. A time outside the capture is an error.
+func parseMoment(s string, start, end model.Time, zone *time.Location) (model.Time, error) {
+	at, err := readMoment(s, start, end, zone)
+	if err != nil {
+		return 0, err
+	}
+	if at < start-momentSlack || at > end+momentSlack {
+		return 0, hint.New(
+			fmt.Sprintf("%s is outside the capture", plain.Moment(at.Std(), zone)),
+			fmt.Sprintf("it runs from %s to %s", plain.Moment(start.Std(), zone), plain.Moment(end.Std(), zone)),
+		)
+	}
+	return min(max(at, start), end), nil
+}
+
+func readMoment(s string, start, end model.Time, zone *time.Location) (model.Time, error) {
 	if d, err := time.ParseDuration(strings.TrimPrefix(s, "+")); err == nil && s != "" {
 		if s[0] == '-' {
 			return end.Add(d), nil
@@ -283,20 +318,27 @@ func parseMoment(s string, start, end model.Time) (model.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return model.TimeOf(t), nil
 	}
+	for _, layout := range []string{
+		"2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04",
+	} {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return model.TimeOf(t), nil
+		}
+	}
 	for _, layout := range []string{"15:04:05.999999999", "15:04"} {
 		clock, err := time.Parse(layout, s)
 		if err != nil {
 			continue
 		}
-		day := start.Std().Truncate(24 * time.Hour)
-		at := model.TimeOf(day.Add(clock.Sub(clock.Truncate(24 * time.Hour))))
-		if at < start && at.Add(24*time.Hour) <= end {
-			at = at.Add(24 * time.Hour)
+		first := start.Std().In(zone)
+		on := func(day int) model.Time {
+			return model.TimeOf(time.Date(first.Year(), first.Month(), day, clock.Hour(), clock.Minute(), clock.Second(),
+				clock.Nanosecond(), zone))
 		}
-		return at, nil
+		if at, next := on(first.Day()), on(first.Day()+1); at >= start || next > end+momentSlack {
+			return at, nil
+		}
+		return on(first.Day() + 1), nil
 	}
-	return 0, hint.New(
-		fmt.Sprintf("%q is no time", s),
-		"write 14:03:09 (UTC), 2026-11-22T14:03:09Z, +90s (after the start) or -90s (before the end)",
-	)
+	return 0, hint.New(fmt.Sprintf("%q is no time", s), "write "+momentForms)
 }

@@ -49,28 +49,43 @@ func TestParseMoment(t *testing.T) {
 		return model.TimeOf(v)
 	}
 	start, end := at("2026-11-22T23:50:00Z"), at("2026-11-23T00:20:00Z")
+	east := time.FixedZone("EAST", 2*60*60)
 	tests := []struct {
 		in   string
-		want model.Time
-		ok   bool
+		zone *time.Location
+		want model.Time // 0 for an error
 	}{
-		{"2026-11-22T23:55:00.5Z", at("2026-11-22T23:55:00.5Z"), true},
-		{"2026-11-23T00:55:00+01:00", at("2026-11-22T23:55:00Z"), true},
-		{"23:51:02", at("2026-11-22T23:51:02Z"), true},
-		{"00:10:00.25", at("2026-11-23T00:10:00.25Z"), true},
-		{"23:51", at("2026-11-22T23:51:00Z"), true},
-		{"+90s", at("2026-11-22T23:51:30Z"), true},
-		{"90s", at("2026-11-22T23:51:30Z"), true},
-		{"-2m", at("2026-11-23T00:18:00Z"), true},
-		{"", 0, false},
-		{"yesterday", 0, false},
-		{"25:00:00", 0, false},
+		{"2026-11-22T23:55:00.5Z", time.UTC, at("2026-11-22T23:55:00.5Z")},
+		{"2026-11-23T00:55:00+01:00", time.UTC, at("2026-11-22T23:55:00Z")},
+		{"23:51:02", time.UTC, at("2026-11-22T23:51:02Z")},
+		{"00:10:00.25", time.UTC, at("2026-11-23T00:10:00.25Z")},
+		{"23:51", time.UTC, at("2026-11-22T23:51:00Z")},
+		{"01:51:02", east, at("2026-11-22T23:51:02Z")},
+		{"02:10", east, at("2026-11-23T00:10:00Z")},
+		{"2026-11-22 23:51:02", time.UTC, at("2026-11-22T23:51:02Z")},
+		{"2026-11-23 01:51:02.5", east, at("2026-11-22T23:51:02.5Z")},
+		{"2026-11-23T01:51:02", east, at("2026-11-22T23:51:02Z")},
+		{"2026-11-23 02:00", east, at("2026-11-23T00:00:00Z")},
+		{"+90s", time.UTC, at("2026-11-22T23:51:30Z")},
+		{"90s", time.UTC, at("2026-11-22T23:51:30Z")},
+		{"-2m", time.UTC, at("2026-11-23T00:18:00Z")},
+		{"00:20:01", time.UTC, end}, // within the last second
+		{"23:51", east, 0},          // outside
+		{"2026-11-22T23:49:58Z", time.UTC, 0},
+		{"+31m", time.UTC, 0},
+		{"-1h", time.UTC, 0},
+		{"", time.UTC, 0},
+		{"yesterday", time.UTC, 0},
+		{"25:00:00", time.UTC, 0},
 	}
 	for _, tt := range tests {
-		t.Run(tt.in, func(t *testing.T) {
-			got, err := parseMoment(tt.in, start, end)
-			if (err == nil) != tt.ok || got != tt.want {
+		t.Run(tt.in+" "+tt.zone.String(), func(t *testing.T) {
+			got, err := parseMoment(tt.in, start, end, tt.zone)
+			if (err == nil) != (tt.want != 0) || got != tt.want {
 				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			}
+			if err != nil && hint.Of(err) == "" {
+				t.Errorf("%v says nothing of what to write", err)
 			}
 		})
 	}

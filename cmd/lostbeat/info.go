@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"lostbeat/etw/etl"
 	"lostbeat/internal/plain"
@@ -65,6 +66,7 @@ func infoOfProbe(p model.Probe) probeInfo {
 func newInfo() *cobra.Command {
 	var files captureFlags
 	var asJSON, verify bool
+	var zone zoneFlag
 	cmd := &cobra.Command{
 		Use:   "info FILE...",
 		Short: "What a recording or capture holds: host, span, probes, counts, loss",
@@ -92,7 +94,7 @@ how much could be read; the exit status is 3 when that was not all.`,
 					if asJSON {
 						return plain.JSON(out, inventory)
 					}
-					return writeInventory(out, c.Path, inventory)
+					return writeInventory(out, c.Path, inventory, zone.zone())
 				}
 				info, err := describe(cmd.Context(), c, verify)
 				reading.end()
@@ -107,11 +109,12 @@ how much could be read; the exit status is 3 when that was not all.`,
 					}
 					return plain.JSON(out, info)
 				}
-				return info.write(out)
+				return info.write(out, zone.zone())
 			})
 		},
 	}
 	files.register(cmd)
+	zone.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object to a file")
 	cmd.Flags().BoolVar(&verify, "verify", false, "read every block of a recording instead of its index")
 	return cmd
@@ -211,15 +214,17 @@ func (i *captureInfo) probe(p model.Probe) {
 	i.Probes = append(i.Probes, infoOfProbe(p))
 }
 
-func (i captureInfo) write(w io.Writer) error {
+func (i captureInfo) write(w io.Writer, zone *time.Location) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, plain.Text(cmp.Or(value, "unknown"))) }
 	row("file", i.File+" ("+i.Format+")")
 	row("host", i.Host)
 	row("system", strings.TrimSpace(i.OS+" "+i.Kernel))
-	row("start", i.StartText)
 	if i.StartText != "" {
-		row("end", i.EndText+" ("+plain.Duration(i.End.Sub(i.Start))+")")
+		row("start", plain.Moment(i.Start.Std(), zone))
+		row("end", plain.Moment(i.End.Std(), zone)+" ("+plain.Duration(i.End.Sub(i.Start))+")")
+	} else {
+		row("start", "")
 	}
 	row("events", humanize.Comma(int64(i.EventsTotal)))
 	row("lost", humanize.Comma(int64(i.Lost)))
@@ -261,16 +266,16 @@ func probeName(name, part string) string {
 	return name + "/" + part
 }
 
-func writeInventory(w io.Writer, path string, inv etl.Inventory) error {
+func writeInventory(w io.Writer, path string, inv etl.Inventory, zone *time.Location) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "file\t%s (etl)\n", plain.Text(path))
 	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", plain.Text(cmp.Or(inv.Host, "unknown")), plain.Text(inv.Kernel))
 	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
-	end := inv.End.String() + " (" + plain.Duration(inv.End.Sub(inv.Start)) + ")"
+	end := plain.Moment(inv.End.Std(), zone) + " (" + plain.Duration(inv.End.Sub(inv.Start)) + ")"
 	if inv.End == 0 {
 		end = "unknown: the file was not finalised"
 	}
-	fmt.Fprintf(t, "start\t%s\nend\t%s\n", inv.Start, end)
+	fmt.Fprintf(t, "start\t%s\nend\t%s\n", plain.Moment(inv.Start.Std(), zone), end)
 	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
 	fmt.Fprintf(t, "lost\t%s\n", humanize.Comma(int64(inv.Lost)))
 	fmt.Fprintf(t, "input\t%s\n\n", plain.Text(run.IntegrityLine(inv.Integrity)))

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
-	"time"
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
@@ -88,7 +87,8 @@ func (f *liveFlags) followed() ([]applog.Followed, error) {
 
 // uiFlags are the flags of the commands that open the terminal UI.
 type uiFlags struct {
-	ascii, noColor, utc bool
+	zoneFlag
+	ascii, noColor bool
 }
 
 func (f *uiFlags) register(cmd *cobra.Command) {
@@ -96,15 +96,11 @@ func (f *uiFlags) register(cmd *cobra.Command) {
 		BoolVar(&f.ascii, "ascii", asciiLocale(os.Getenv), "draw without characters outside ASCII; on where LC_ALL, "+
 			"LC_CTYPE or LANG asks for it")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
-	cmd.Flags().BoolVar(&f.utc, "utc", false, "show times in UTC instead of this machine's zone")
+	f.zoneFlag.register(cmd)
 }
 
 func (f *uiFlags) options() tui.Options {
-	opts := tui.Options{ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != ""}
-	if f.utc {
-		opts.Location = time.UTC
-	}
-	return opts
+	return tui.Options{ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != "", Location: f.zone()}
 }
 
 // runLiveUI traces this host and shows it.
@@ -121,7 +117,7 @@ func showLive(cmd *cobra.Command, session run.Live, also alsoFlag, ui uiFlags) (
 	if err := requireTerminal("without one, use 'lostbeat record -o FILE' or 'lostbeat watch'"); err != nil {
 		return err
 	}
-	outputs, closeOutputs, err := also.outputs()
+	outputs, closeOutputs, err := also.outputs(ui.zone())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 func newRecord() *cobra.Command {
 	var (
 		live     liveFlags
+		zone     zoneFlag
 		out      string
 		duration time.Duration
 		flight   time.Duration
@@ -58,7 +59,7 @@ disk was full or did not take everything: the last line says how much is missing
 			if err != nil {
 				return err
 			}
-			outputs, closeOutputs, err := live.also.outputs()
+			outputs, closeOutputs, err := live.also.outputs(zone.zone())
 			if err != nil {
 				return err
 			}
@@ -106,6 +107,7 @@ disk was full or did not take everything: the last line says how much is missing
 		},
 	}
 	live.register(cmd)
+	zone.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")
 	flags.DurationVar(&duration, "duration", 0, "stop after this long")

@@ -49,7 +49,7 @@ Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`
 			start, end := c.Span()
 			from := start
 			if at != "" {
-				if from, err = parseMoment(at, start, end); err != nil {
+				if from, err = parseMoment(at, start, end, ui.zone()); err != nil {
 					return err
 				}
 			}
@@ -68,6 +68,6 @@ Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`
 	ui.register(cmd)
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
 	cmd.Flags().
-		StringVar(&at, "at", "", "start at this `TIME`: 14:03:09 (UTC), RFC 3339, +90s after the start, -90s before the end")
+		StringVar(&at, "at", "", "start at this `TIME`: "+momentForms)
 	return cmd
 }

@@ -11,8 +11,11 @@ import (
 )
 
 func newWatch() *cobra.Command {
-	var live liveFlags
-	var asJSON bool
+	var (
+		live   liveFlags
+		zone   zoneFlag
+		asJSON bool
+	)
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Print findings on this host as they arise, a line each",
@@ -38,12 +41,12 @@ and when it ends, a line each.`,
 			if asJSON {
 				format = "jsonl"
 			}
-			outputs, closeOutputs, err := live.also.outputs()
+			outputs, closeOutputs, err := live.also.outputs(zone.zone())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, closeOutputs()) }()
-			spec, err := sink.Find(format)
+			spec, err := sink.Find(format, zone.zone())
 			if err != nil {
 				return err
 			}
@@ -58,6 +61,7 @@ and when it ends, a line each.`,
 		},
 	}
 	live.register(cmd)
+	zone.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line: every update of every finding")
 	return cmd
 }

@@ -56,6 +56,11 @@ func Duration(d time.Duration) string {
 	return strconv.FormatInt(int64(d), 10) + " ns"
 }
 
+// Moment writes a time for people: its day, its time to the millisecond, and the name of the zone.
+func Moment(t time.Time, zone *time.Location) string {
+	return t.In(zone).Format("2006-01-02 15:04:05.000 MST")
+}
+
 // Text replaces the control characters of s, so that names from a traced host
 // cannot steer the terminal.
 func Text(s string) string {

@@ -6,18 +6,21 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 )
 
-// Spec is the output "text": a line when a finding arises, gets worse or ends.
-var Spec = pipeline.Spec{
-	Name:  "text",
-	Doc:   "findings, a line each",
-	Kinds: []model.Kind{model.KindFinding, model.KindFlow},
-	Open:  func(w io.Writer) pipeline.Sink { return New(w) },
+// Spec is the output "text": a line when a finding arises, gets worse or ends, with times of the given zone.
+func Spec(zone *time.Location) pipeline.Spec {
+	return pipeline.Spec{
+		Name:  "text",
+		Doc:   "findings, a line each",
+		Kinds: []model.Kind{model.KindFinding, model.KindFlow},
+		Open:  func(w io.Writer) pipeline.Sink { return New(w, zone) },
+	}
 }
 
 // severityMarks are the signs in front of a finding's title.
@@ -30,6 +33,7 @@ var severityMarks = map[model.Severity]string{
 // Lines is a sink that prints a line when a finding arises, gets worse or ends.
 type Lines struct {
 	out  *bufio.Writer
+	zone *time.Location
 	seen map[string]shown
 	// proposed are the flows that were said to look like heartbeats, by name and process.
 	proposed map[string]bool
@@ -41,9 +45,9 @@ type shown struct {
 	ongoing  bool
 }
 
-// New returns a Lines that prints to w.
-func New(w io.Writer) *Lines {
-	return &Lines{bufio.NewWriter(w), map[string]shown{}, map[string]bool{}}
+// New returns a Lines that prints to w, with times of the given zone.
+func New(w io.Writer, zone *time.Location) *Lines {
+	return &Lines{bufio.NewWriter(w), zone, map[string]shown{}, map[string]bool{}}
 }
 
 // Write implements pipeline.Sink.
@@ -65,7 +69,7 @@ func (l *Lines) Write(b *model.Batch) error {
 		if known && before.ongoing == now.ongoing && before.severity >= now.severity {
 			continue // an update that changes numbers only
 		}
-		if err := writeLine(l.out, b.Events[i].Time, f); err != nil {
+		if err := writeLine(l.out, b.Events[i].Time.Std().In(l.zone), f); err != nil {
 			return err
 		}
 	}
@@ -85,7 +89,7 @@ func (l *Lines) propose(f *model.Flow) error {
 		clear(l.proposed)
 	}
 	l.proposed[key] = true
-	_, err := fmt.Fprintf(l.out, "%s • %s\n", f.Time.Std().Format("2006-01-02T15:04:05Z"), Proposal(f))
+	_, err := fmt.Fprintf(l.out, "%s • %s\n", f.Time.Std().In(l.zone).Format(time.RFC3339), Proposal(f))
 	return err
 }
 
@@ -102,7 +106,7 @@ func Proposal(f *model.Flow) string {
 }
 
 // writeLine prints a finding on one line.
-func writeLine(w io.Writer, at model.Time, f model.Finding) error {
+func writeLine(w io.Writer, at time.Time, f model.Finding) error {
 	mark := severityMarks[f.Severity]
 	suffix := ""
 	if !f.Ongoing {
@@ -111,7 +115,7 @@ func writeLine(w io.Writer, at model.Time, f model.Finding) error {
 	_, err := fmt.Fprintf(
 		w,
 		"%s %s %s %s: %s%s\n",
-		at.Std().Format("2006-01-02T15:04:05Z"),
+		at.Format(time.RFC3339),
 		mark,
 		f.Severity,
 		f.Detector,
@@ -121,13 +125,13 @@ func writeLine(w io.Writer, at model.Time, f model.Finding) error {
 	return err
 }
 
-// Write prints a finding in full.
-func Write(w io.Writer, f model.Finding) error {
+// Write prints a finding in full, with times of the given zone.
+func Write(w io.Writer, f model.Finding, zone *time.Location) error {
 	var b strings.Builder
 	span := fmt.Sprintf(
-		"%s to %s UTC, %s",
-		f.Start.Std().Format("2006-01-02 15:04:05.000"),
-		f.End.Std().Format("15:04:05.000"),
+		"%s to %s, %s",
+		f.Start.Std().In(zone).Format("2006-01-02 15:04:05.000"),
+		f.End.Std().In(zone).Format("15:04:05.000 MST"),
 		plain.Duration(f.End.Sub(f.Start)),
 	)
 	if f.Ongoing {
