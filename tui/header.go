@@ -91,6 +91,9 @@ func (u *ui) header(v *view, w int) string {
 func (u *ui) clock(v *view) piece {
 	g := u.theme
 	at := formatClock(v.at, u.loc)
+	if u.w >= 60 {
+		at += v.at.Std().In(u.loc).Format(" MST")
+	}
 	back := ""
 	if d := v.snap.Now.Sub(v.at); u.cursor != 0 && d >= time.Second {
 		back = " (−" + formatSpan(d.Truncate(time.Second)) + ")"

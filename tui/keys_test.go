@@ -132,7 +132,7 @@ func TestKeys(t *testing.T) {
 		{"metric", "2 m", "run p99 (m changes)", ""},
 		{"pause", "space", "‖ PAUSED 13:59:59", ""},
 		{"go on", "space space", "● LIVE", ""},
-		{"a second back", "left", "PAUSED 13:59:58 (−1 s)", ""},
+		{"a second back", "left", "PAUSED 13:59:58 UTC (−1 s)", ""},
 		{"a second forward", "left left right", "PAUSED 13:59:58", ""},
 		{"a minute back", "H", "PAUSED 13:58:59", ""},
 		{"a minute back and forward", "shift+left shift+right", "PAUSED 13:59:59", ""},
@@ -360,7 +360,7 @@ func TestReplayAhead(t *testing.T) {
 	s.Publish()
 	tick(m)
 	shows(t, m, "looking for findings in the whole file: 30 %")
-	shows(t, m, "REPLAY 13:58:59 ×4")
+	shows(t, m, "REPLAY 13:58:59 UTC ×4")
 	s.SetFindings(
 		[]model.Finding{
 			{
