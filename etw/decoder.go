@@ -180,6 +180,13 @@ func (d *Decoder) Decode(r *Record) {
 	}
 }
 
+// Advance ends the intervals that end at or before t, where no record does: the caller knows that none before t follows.
+func (d *Decoder) Advance(t model.Time) {
+	if t >= d.next {
+		d.advance(t)
+	}
+}
+
 // advance ends the interval that t lies behind. Intervals without records are
 // passed over.
 func (d *Decoder) advance(t model.Time) {

@@ -32,6 +32,8 @@ type State struct {
 	processes processes
 	threads   map[int32]int32
 	schemas   schemas
+	// live says that no survey precedes the decoding: what names other records is taken when it comes.
+	live bool
 }
 
 // Host describes the recording machine.
@@ -60,6 +62,13 @@ type Adapter struct {
 // NewState returns an empty state.
 func NewState() *State {
 	return &State{threads: make(map[int32]int32), schemas: newSchemas()}
+}
+
+// NewLiveState returns an empty state for records that are decoded as they come, without a survey.
+func NewLiveState() *State {
+	s := NewState()
+	s.live = true
+	return s
 }
 
 // Survey takes from r what names other records. Records may come in any order;
@@ -171,36 +180,48 @@ func (m *images) settle() {
 	})
 	m.list = m.list[:0]
 	for _, r := range m.records {
-		var last *Image
-		if n := len(m.list); n > 0 && m.list[n-1].Base == r.Base && m.list[n-1].To == never {
-			last = &m.list[n-1]
-		}
-		switch {
-		case r.op == opEnd && last != nil:
-			last.To = r.at
-		case r.op == opEnd:
-			m.list = append(m.list, r.span(always, r.at))
-		case last != nil && (r.op != opLoad || strings.EqualFold(last.File, r.File)):
-			// The same image once more.
-		case r.op == opLoad:
-			if last != nil {
-				last.To = r.at
-			}
-			m.list = append(m.list, r.span(r.at, never))
-		default:
-			m.list = append(m.list, r.span(m.since(r.Base), never))
-		}
+		m.apply(r)
 	}
 	m.records = m.records[:0]
 }
 
-// since returns when the image that a rundown reports can have been loaded: at
-// any time, but after what was mapped at its base before.
-func (m *images) since(base uint64) model.Time {
-	if n := len(m.list); n > 0 && m.list[n-1].Base == base {
-		return m.list[n-1].To
+// apply takes one record, which is later than those about the same base before it.
+func (m *images) apply(r mapping) {
+	n, _ := slices.BinarySearchFunc(m.list, r.Base, func(img Image, base uint64) int {
+		if img.Base > base {
+			return 1
+		}
+		return -1
+	})
+	var last *Image
+	if n > 0 && m.list[n-1].Base == r.Base && m.list[n-1].To == never {
+		last = &m.list[n-1]
 	}
-	return always
+	from, to := always, never
+	switch {
+	case r.op == opEnd && last != nil:
+		last.To = r.at
+		return
+	case r.op == opEnd:
+		to = r.at
+	case last != nil && (r.op != opLoad || strings.EqualFold(last.File, r.File)):
+		return // the same image once more
+	case r.op == opLoad:
+		if from = r.at; last != nil {
+			last.To = r.at
+		}
+	case n > 0 && m.list[n-1].Base == r.Base:
+		// A rundown: it was loaded at any time, but after what was mapped at its base before.
+		from = m.list[n-1].To
+	}
+	m.list = slices.Insert(m.list, n, r.span(from, to))
+}
+
+// learn takes a record as it comes.
+func (m *images) learn(img Image, op uint16, t model.Time) {
+	if img.PID == 0 && img.Size > 0 && img.Base+img.Size > img.Base && len(m.list) < maxImages {
+		m.apply(mapping{img, t, op})
+	}
 }
 
 func (r *mapping) span(from, to model.Time) Image {

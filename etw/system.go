@@ -2,6 +2,7 @@ package etw
 
 import (
 	"encoding/hex"
+	"maps"
 
 	"lostbeat/model"
 )
@@ -32,6 +33,23 @@ func (d *Decoder) registerSystem() {
 	)
 	d.HandlePassing(d.lost, Opcode(ClassLost, 32), Opcode(ClassLost, 33), Opcode(ClassLost, 34))
 	d.HandlePassing(d.schema, Opcode(ClassEventInfo, 32), Opcode(ClassEventInfo, 33))
+	if d.State.live {
+		d.HandlePassing(d.config, Opcode(ClassSystemConfig, 10), Opcode(ClassSystemConfig, 13), Opcode(ClassSystemConfigEx, 32))
+	}
+}
+
+// config takes what a live session says of the host.
+func (d *Decoder) config(r *Record, t model.Time) bool {
+	adapters := len(d.State.Host.Adapters)
+	if r.Class == ClassSystemConfigEx {
+		d.State.systemConfigEx(r)
+	} else {
+		d.State.systemConfig(r)
+	}
+	for _, a := range d.State.Host.Adapters[min(adapters, len(d.State.Host.Adapters)):] {
+		d.Out.AddDeviceConfig(a.Config(t))
+	}
+	return true
 }
 
 func (d *Decoder) process(r *Record, t model.Time) bool {
@@ -56,7 +74,7 @@ func (d *Decoder) process(r *Record, t model.Time) bool {
 	if r.ID != opEnd {
 		d.known[p.PID] = p.Name
 	}
-	d.State.processes.learn(p, r.ID, t)
+	d.State.processes.learn(p, r.ID, t, d.State.live)
 	d.Out.AddProcess(
 		model.Process{
 			Time:    t,
@@ -72,10 +90,23 @@ func (d *Decoder) process(r *Record, t model.Time) bool {
 	return true
 }
 
-// learn adds a process that no survey has seen.
-func (m *processes) learn(p process, op uint16, t model.Time) {
+// learn adds a process that no survey has seen. Live there was none, and what has ended is forgotten when its number
+// is used again.
+func (m *processes) learn(p process, op uint16, t model.Time, live bool) {
 	if m.lives == nil {
 		m.lives = make(map[int32][]process)
+	}
+	if live && op == opStart {
+		delete(m.lives, p.PID)
+	}
+	if live && len(m.lives) >= maxProcesses {
+		maps.DeleteFunc(m.lives, func(_ int32, lives []process) bool { return lives[len(lives)-1].to < t })
+	}
+	if live && op == opEnd {
+		if lives := m.lives[p.PID]; len(lives) > 0 {
+			lives[len(lives)-1].to = t
+			return
+		}
 	}
 	if _, ok := m.lives[p.PID]; !ok && len(m.lives) < maxProcesses {
 		m.apply(lifeRecord{p, t, op})
@@ -90,6 +121,9 @@ func (d *Decoder) thread(r *Record, _ model.Time) bool {
 	if (r.ID == opStart || r.ID == opDCStart) && len(d.State.threads) < maxThreads {
 		d.State.threads[th.TID] = th.PID
 	}
+	if r.ID == opEnd && d.State.live {
+		delete(d.State.threads, th.TID)
+	}
 	return true
 }
 
@@ -100,6 +134,9 @@ func (d *Decoder) image(r *Record, t model.Time) bool {
 	}
 	if img.PID == 0 && r.ID == opEnd {
 		clear(d.symbols)
+	}
+	if d.State.live {
+		d.State.images.learn(img, r.ID, t)
 	}
 	d.Out.AddImage(
 		model.Image{
@@ -238,6 +275,11 @@ func (s *State) systemConfig(r *Record) {
 			s.Host.Adapters = append(s.Host.Adapters, a)
 		}
 	}
+}
+
+// Config returns the adapter as an event.
+func (a *Adapter) Config(t model.Time) model.DeviceConfig {
+	return model.DeviceConfig{Time: t, Ifindex: int64(a.Index), Device: a.Description, RingSource: "not in the capture"}
 }
 
 // systemConfigEx takes the version of Windows.

@@ -120,6 +120,8 @@ func Recordings() source.Format {
 			}
 			return r, nil
 		},
+		Extension: Extension,
+		Follow:    func(path string, _ source.OpenOptions) source.Source { return Follow(path) },
 	}
 }
 

@@ -114,16 +114,20 @@ func (j *judged) merge(b *model.Batch, next *int, held []pipeline.Verdict, emit 
 	due = due[:sort.Search(len(due), func(i int) bool { return due[i].At > last })]
 	j.mu.Unlock()
 	*next += len(due)
-	if slices.ContainsFunc(b.Events, func(e model.Event) bool { return e.Kind == model.KindFinding }) {
-		without := *b
-		without.Events = slices.DeleteFunc(
-			slices.Clone(b.Events),
-			func(e model.Event) bool { return e.Kind == model.KindFinding },
-		)
-		b = &without
-	}
+	b = withoutFindings(b)
 	if b = pipeline.Interleave(b, append(held, due...)); len(b.Events) == 0 {
 		return nil
 	}
 	return emit(b)
+}
+
+// withoutFindings returns b without the findings that were recorded with it.
+func withoutFindings(b *model.Batch) *model.Batch {
+	finding := func(e model.Event) bool { return e.Kind == model.KindFinding }
+	if !slices.ContainsFunc(b.Events, finding) {
+		return b
+	}
+	without := *b
+	without.Events = slices.DeleteFunc(slices.Clone(b.Events), finding)
+	return &without
 }

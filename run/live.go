@@ -31,6 +31,8 @@ type Live struct {
 	Tool string
 	// Outputs are those beside the screen.
 	Outputs []pipeline.Output
+	// Followed says that the source is a file that grows: it waits for the detectors, and nothing is dropped.
+	Followed bool
 	// Beside runs as long as the UI is open; nil for nothing.
 	Beside func(context.Context) error
 }
@@ -65,7 +67,7 @@ func (l Live) Run(ctx context.Context) error {
 	}
 	all.run("the pipeline", func() error {
 		_, err := pipeline.Run(ctx, l.Source, pipeline.Options{
-			Detect: &l.Settings, Live: true, History: state,
+			Detect: &l.Settings, Live: !l.Followed, History: state,
 			Outputs: append([]pipeline.Output{{Name: "memory", Sink: flight}}, l.Outputs...),
 			Failed:  func(name string, err error) { state.SetFault(fmt.Errorf("%s: %w", name, err)) },
 		})

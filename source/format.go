@@ -58,6 +58,10 @@ type Format struct {
 	Open func(path string, o OpenOptions) (File, error)
 	// OpenAll opens several such files as one, where each is a part of the whole; nil where each is whole by itself.
 	OpenAll func(paths []string, o OpenOptions) (File, error)
+	// Follow returns a file that is still being written as a live source, which ends when its writer has; nil where that
+	// is not to be had. Extension is that of its files, for one that is not there yet.
+	Follow    func(path string, o OpenOptions) Source
+	Extension string
 	// BytesPerSecond is about how much of it is read in a second.
 	BytesPerSecond int64
 	// OwnProgress says that its files report to OpenOptions.Progress; for others, the times of events do.

@@ -114,27 +114,36 @@ func (f *captureFlags) counterNames() (map[string]string, error) {
 
 // open opens a file of any kind that lostbeat reads, or several that are one source.
 func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capture, error) {
+	o, err := f.options(progress)
+	if err != nil {
+		return nil, err
+	}
+	return run.OpenAll(paths, o)
+}
+
+// options returns how files are to be opened.
+func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error) {
 	o := run.OpenOptions{OpenOptions: source.OpenOptions{
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
 		Memory: int64(f.memory),
 	}}
 	if f.memory < leastMemory {
-		return nil, hint.New(
+		return o, hint.New(
 			fmt.Sprintf("--memory %v is too little", &f.memory), fmt.Sprintf("give at least %v", new(byteSize(leastMemory))),
 		)
 	}
 	var err error
 	if o.Pools, err = parsePools(f.pools); err != nil {
-		return nil, err
+		return o, err
 	}
 	if o.UTCOffset, err = f.offset(); err != nil {
-		return nil, err
+		return o, err
 	}
 	if o.Names, err = f.counterNames(); err != nil {
-		return nil, err
+		return o, err
 	}
 	if o.LogTime, err = parseLogTime(f.logTime); err != nil {
-		return nil, err
+		return o, err
 	}
 	if o.LogTime == nil {
 		o.LogTime = f.logZone
@@ -142,13 +151,13 @@ func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capt
 	o.LogPatterns = f.logPatterns
 	for i := range f.logs {
 		if _, err := os.Stat(f.logs[i]); err != nil && !strings.Contains(f.logs[i], "=") {
-			return nil, fmt.Errorf("--log: %w", err)
+			return o, fmt.Errorf("--log: %w", err)
 		}
 	}
 	if o.Logs, err = parseLogs(f.logs, o.OpenOptions); err != nil {
-		return nil, err
+		return o, err
 	}
-	return run.OpenAll(paths, o)
+	return o, nil
 }
 
 // parseLogTime parses --log-time; nil when it was not given.

@@ -3,6 +3,7 @@ package main
 import (
 	"path/filepath"
 
+	"lostbeat/detect"
 	"lostbeat/internal/hint"
 	"lostbeat/run"
 
@@ -16,6 +17,7 @@ func newReplay() *cobra.Command {
 		ui       uiFlags
 		speed    float64
 		at       string
+		follow   bool
 	)
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
@@ -24,16 +26,21 @@ func newReplay() *cobra.Command {
 live session. It needs no privileges and works on every system. Space pauses, the arrow
 keys step, [ and ] go to the previous and next finding, g jumps to a time. The files of a
 recorder that rotates open as one: give the name that it was given, or their directory.
-Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`,
+Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.
+With --follow, a recording or a Windows trace is shown while it is being written.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
   lostbeat replay night.lostbeat --log app.log --log-time local
-  lostbeat replay capture.etl`,
+  lostbeat replay capture.etl
+  lostbeat replay --follow night.lostbeat`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			thresholds, err := settings.settings()
 			if err != nil {
 				return err
+			}
+			if follow {
+				return followFile(cmd, args, files, thresholds, ui)
 			}
 			if speed <= 0 {
 				return hint.New("--speed must be above 0", "1 is the speed of the recording, 10 ten times as fast")
@@ -68,6 +75,30 @@ Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.`
 	ui.register(cmd)
 	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
 	cmd.Flags().
+		BoolVar(&follow, "follow", false, "show a recording or .etl as it grows, like a live session; a file that is not "+
+			"there is waited for")
+	cmd.Flags().
 		StringVar(&at, "at", "", "start at this `TIME`: "+momentForms)
 	return cmd
+}
+
+// followFile shows a file while it is being written.
+func followFile(cmd *cobra.Command, args []string, files captureFlags, settings detect.Settings, ui uiFlags) error {
+	for _, name := range []string{"at", "speed"} {
+		if cmd.Flags().Changed(name) {
+			return hint.New("--follow and --"+name+" exclude each other", "a file that is followed plays as it is written")
+		}
+	}
+	if len(args) != 1 {
+		return hint.New("--follow follows one file", "usage: "+cmd.UseLine())
+	}
+	o, err := files.options(nil)
+	if err != nil {
+		return err
+	}
+	src, err := run.Follow(args[0], o)
+	if err != nil {
+		return err
+	}
+	return showLive(cmd, run.Live{Source: src, Settings: settings, Followed: true}, nil, ui)
 }

@@ -283,7 +283,7 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		}
 		t := f.header.Clock.Time(record.Time)
 		if n == 0 {
-			r.describe(t, st, probes)
+			f.header.introduce(&r.out, t, f.name, st, f.recorded(), probes)
 		}
 		r.loseDamage(t)
 		r.decoder.Decode(record)

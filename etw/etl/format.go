@@ -7,21 +7,24 @@ import (
 
 // Format is the format of event trace logs, decoded by the given probes.
 func Format(probes func() []etw.Probe) source.Format {
+	options := func(o source.OpenOptions) Options {
+		return Options{
+			Options: etw.Options{Trace: o.Trace, SkipRaw: !o.Everything}, Probes: probes, Progress: o.Progress,
+		}
+	}
 	return source.Format{
 		Name:           "etl",
 		Sniff:          Detect,
 		BytesPerSecond: 128 << 20,
 		OwnProgress:    true,
 		Open: func(path string, o source.OpenOptions) (source.File, error) {
-			f, err := Open(path, Options{
-				Options:  etw.Options{Trace: o.Trace, SkipRaw: !o.Everything},
-				Probes:   probes,
-				Progress: o.Progress,
-			})
+			f, err := Open(path, options(o))
 			if err != nil {
 				return nil, err
 			}
 			return f, nil
 		},
+		Extension: ".etl",
+		Follow:    func(path string, o source.OpenOptions) source.Source { return Follow(path, options(o)) },
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"lostbeat/model"
 )
 
-// describe adds the events with which a stream describes itself, at the time
-// of its first record.
-func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
-	h := &r.f.header
+// introduce adds the events with which a stream describes itself, at the time
+// of its first record. how says what the recording itself missed.
+func (h *Header) introduce(
+	out *model.Builder, t model.Time, file string, st *etw.State, how model.Probe, probes []etw.Probe,
+) {
 	meta := func(key, value string) {
 		if value != "" {
-			r.out.AddMeta(model.Meta{Time: t, Key: key, Value: value})
+			out.AddMeta(model.Meta{Time: t, Key: key, Value: value})
 		}
 	}
 	host := &st.Host
@@ -27,24 +28,26 @@ func (r *replay) describe(t model.Time, st *etw.State, probes []etw.Probe) {
 	meta("cpus", strconv.Itoa(int(h.Processors)))
 	meta("source", "etl")
 	meta("session", h.LoggerName)
-	meta("file", r.f.name)
+	meta("file", file)
 	meta("start_wall", h.Start.String())
 	meta("clock", h.Clock.Type.String())
-	r.out.AddClock(model.Clock{Time: t, Boot: t.Sub(h.Boot), Wall: t})
-	recorded := r.f.recorded()
-	recorded.Time = t
-	r.out.AddProbe(recorded)
+	out.AddClock(h.clockAt(t))
+	how.Time = t
+	out.AddProbe(how)
 	for _, p := range probes {
 		for _, status := range p.Status(st.Census) {
 			status.Time = t
-			r.out.AddProbe(status)
+			out.AddProbe(status)
 		}
 	}
 	for _, a := range host.Adapters {
-		r.out.AddDeviceConfig(
-			model.DeviceConfig{Time: t, Ifindex: int64(a.Index), Device: a.Description, RingSource: "not in the capture"},
-		)
+		out.AddDeviceConfig(a.Config(t))
 	}
+}
+
+// clockAt returns what the file says of the clocks at time t.
+func (h *Header) clockAt(t model.Time) model.Clock {
+	return model.Clock{Time: t, Boot: t.Sub(h.Boot), Wall: t}
 }
 
 // recorded says what the recording itself missed.
@@ -73,23 +76,24 @@ func (r *replay) flagged(b *buffer) {
 	if b.flushed <= 0 || t < r.newest {
 		t = r.newest
 	}
+	r.out.AddLoss(r.f.header.flagged(b, t))
+}
+
+// flagged returns the loss that the flags of a buffer report.
+func (h *Header) flagged(b *buffer, t model.Time) model.Loss {
 	what := "events"
 	if b.flags&flagBufferLost != 0 {
 		what = "a buffer"
 	}
-	r.out.AddLoss(
-		model.Loss{
-			Time:   t,
-			CPU:    r.f.header.cpu(b),
-			Lost:   1,
-			Origin: "etw-buffer",
-			Detail: fmt.Sprintf(
-				"the buffer at offset %d says that %s were lost before it; how many is not known",
-				b.offset,
-				what,
-			),
-		},
-	)
+	return model.Loss{
+		Time:   t,
+		CPU:    h.cpu(b),
+		Lost:   1,
+		Origin: "etw-buffer",
+		Detail: fmt.Sprintf(
+			"the buffer at offset %d says that %s were lost before it; how many is not known", b.offset, what,
+		),
+	}
 }
 
 func (r *replay) damaged(d *Damage) {
@@ -100,11 +104,16 @@ func (r *replay) damaged(d *Damage) {
 // loseDamage reports damage found since the last call.
 func (r *replay) loseDamage(t model.Time) {
 	for _, d := range r.damage {
-		r.out.AddLoss(model.Loss{
-			Time: t, CPU: -1, Lost: max(d.Lost, 1), LostBytes: uint64(d.Bytes), Origin: model.OriginFile, Detail: d.Error(),
-		})
+		r.out.AddLoss(d.loss(t))
 	}
 	r.damage = r.damage[:0]
+}
+
+// loss returns the damage as an event.
+func (d *Damage) loss(t model.Time) model.Loss {
+	return model.Loss{
+		Time: t, CPU: -1, Lost: max(d.Lost, 1), LostBytes: uint64(d.Bytes), Origin: model.OriginFile, Detail: d.Error(),
+	}
 }
 
 // flush emits what has been added, in order of time.

@@ -18,6 +18,13 @@ var Drivers = []Driver{
 	{0xfffff80003000000, 0x0a0000, `\SystemRoot\System32\drivers\badnic.sys`},
 }
 
+// Images adds a record about each of Drivers.
+func (w *Writer) Images(op uint8, ns int64) {
+	for _, d := range Drivers {
+		w.Image(op, ns, d)
+	}
+}
+
 // Image adds a record about a driver; op is 10 load, 2 unload, 3 and 4 rundown.
 func (w *Writer) Image(op uint8, ns int64, d Driver) {
 	p := NewPayload(
@@ -324,6 +331,9 @@ func DPCStorm(o Options) []byte {
 	w.Process(3, 0, 4, "System", "")
 	w.Process(3, 0, 500, "heartbeatd.exe", `"C:\Program Files\ha\heartbeatd.exe" -v`)
 	w.Thread(3, 0, 500, 504)
+	if o.FlushTimer {
+		w.Images(3, 0)
+	}
 	routine := Drivers[3].Base + 0x1234
 	for ms := int64(10); ms < 10_000; ms += 10 {
 		at := ms * millisecond
@@ -339,9 +349,7 @@ func DPCStorm(o Options) []byte {
 			w.Datagram(1, at+9*millisecond+100_000, 43, 500, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 0, 1}, 5405, 5405)
 		}
 	}
-	for _, d := range Drivers {
-		w.Image(4, 10*second, d)
-	}
+	w.Images(4, 10*second)
 	return w.Bytes()
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	// Mode are additional LogFileMode bits.
 	Mode                    uint32
 	EventsLost, BuffersLost uint32
+	// FlushTimer makes a session that is followed: all buffers are written each second, and images are known from the start.
+	FlushTimer bool
 	// Start is the time of the session's start in 100 ns since 1601, Origin its time stamp.
 	Start, Origin uint64
 }
@@ -51,6 +53,8 @@ type Writer struct {
 	counts  map[int]int64
 	// End is the time stamp of the last record.
 	End uint64
+	// flushes counts the seconds of the flush timer.
+	flushes int64
 }
 
 type buffer struct {
@@ -104,6 +108,13 @@ func (w *Writer) Add(r etw.Record) {
 
 // AddRaw writes an encoded record.
 func (w *Writer) AddRaw(processor int, time uint64, record []byte) {
+	if w.o.FlushTimer && time >= w.Ticks((w.flushes+1)*second) {
+		for w.flushes++; time >= w.Ticks((w.flushes+1)*second); w.flushes++ {
+		}
+		for processor := range w.o.Processors {
+			w.Flush(processor, 0)
+		}
+	}
 	b := w.current[processor]
 	if b == nil {
 		b = new(bytes.Buffer)
