@@ -180,7 +180,8 @@ func (d *Decoder) Decode(r *Record) {
 	}
 }
 
-// Advance ends the intervals that end at or before t, where no record does: the caller knows that none before t follows.
+// Advance ends the intervals that end at or before t, where no record does: the
+// caller knows that none before t follows.
 func (d *Decoder) Advance(t model.Time) {
 	if t >= d.next {
 		d.advance(t)

@@ -34,7 +34,8 @@ func (d *Decoder) registerSystem() {
 	d.HandlePassing(d.lost, Opcode(ClassLost, 32), Opcode(ClassLost, 33), Opcode(ClassLost, 34))
 	d.HandlePassing(d.schema, Opcode(ClassEventInfo, 32), Opcode(ClassEventInfo, 33))
 	if d.State.live {
-		d.HandlePassing(d.config, Opcode(ClassSystemConfig, 10), Opcode(ClassSystemConfig, 13), Opcode(ClassSystemConfigEx, 32))
+		d.HandlePassing(d.config,
+			Opcode(ClassSystemConfig, 10), Opcode(ClassSystemConfig, 13), Opcode(ClassSystemConfigEx, 32))
 	}
 }
 

@@ -71,7 +71,8 @@ func (f *followed) Run(ctx context.Context, emit source.Emit) error {
 	if len(f.pools) > 0 {
 		out = (&pooled{pools: f.pools}).afterFirst(emit)
 	}
-	_, err := source.Plausible(func(emit source.Emit) error { return f.Source.Run(ctx, emit) }, func(b *model.Batch) error {
+	read := func(emit source.Emit) error { return f.Source.Run(ctx, emit) }
+	_, err := source.Plausible(read, func(b *model.Batch) error {
 		if b = withoutFindings(b); len(b.Events) == 0 {
 			return nil
 		}

@@ -35,7 +35,8 @@ type Options struct {
 	// Mode are additional LogFileMode bits.
 	Mode                    uint32
 	EventsLost, BuffersLost uint32
-	// FlushTimer makes a session that is followed: all buffers are written each second, and images are known from the start.
+	// FlushTimer makes a session that is followed: all buffers are written each
+	// second, and images are known from the start.
 	FlushTimer bool
 	// Start is the time of the session's start in 100 ns since 1601, Origin its time stamp.
 	Start, Origin uint64
