@@ -27,11 +27,11 @@ func (d *starvation) overflow(w *detect.Tick, c *fold.CPU) (judgement, bool) {
 		}
 	}
 	second := &c.Seconds[slot]
-	p, top := d.reason(second)
+	p, top := d.reason(w, second)
 	if w.Slot != slot && c.Seconds[w.Slot].Softnet.Dropped > 0 {
 		// Each second speaks for itself; the worst one decides whether it is a fault.
 		second, slot = &c.Seconds[w.Slot], w.Slot
-		p, top = d.reason(second)
+		p, top = d.reason(w, second)
 	}
 	share := fold.Ratio(float64(drops), float64(drops+c.Sum.Softnet.Processed))
 	plain := d.lossy(&c.Sum) || d.isBurst(w, c)
@@ -60,8 +60,22 @@ func (d *starvation) isBurst(w *detect.Tick, c *fold.CPU) bool {
 	})
 }
 
+// defaultBacklog is net.core.netdev_max_backlog unless somebody changes it, in packets.
+const defaultBacklog = 1000
+
+// arrived is how many packets came, on average, during the longest wait of NET_RX in a second.
+func arrived(c *fold.CPUSecond, netRX *fold.Work) float64 {
+	return float64(c.Softnet.Processed+c.Softnet.Dropped) * netRX.MaxWait.Seconds()
+}
+
+// tooSmall says that the backlog was set to less than its default, which would have held what came while NET_RX waited.
+func tooSmall(w *detect.Tick, c *fold.CPUSecond, netRX *fold.Work) bool {
+	limit := setting(w, "netdev_max_backlog")
+	return limit > 0 && limit < defaultBacklog && arrived(c, netRX) < defaultBacklog
+}
+
 // reason says why a backlog overflowed in a second, and returns what is known of NET_RX then.
-func (d *starvation) reason(c *fold.CPUSecond) (pattern, *fold.Work) {
+func (d *starvation) reason(w *detect.Tick, c *fold.CPUSecond) (pattern, *fold.Work) {
 	s := d.settings
 	netRX := c.Vector("NET_RX")
 	known := netRX != nil
@@ -82,6 +96,8 @@ func (d *starvation) reason(c *fold.CPUSecond) (pattern, *fold.Work) {
 		return saturated, c.Top()
 	case share >= s.SharedBusyShare && fold.IdleShare(c) < 0.1 && c.Time.Covered > 0 && share >= tasks:
 		return crowded, netRX
+	case share < s.ShallowShare && late && tooSmall(w, c, netRX):
+		return shallow, netRX
 	case tasks >= max(share, 0.1) && !d.stolen(c) && (late || share >= s.ShallowShare && tasks >= 0.5):
 		return programs, netRX
 	case share < s.ShallowShare && !late:

@@ -85,8 +85,14 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 			words.Percent(fold.UserShare(sum)), share, words.Span(netRX.MaxWait)))
 		return append(list, d.rivals(w, data)...)
 	case shallow:
-		list = append(list, fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
-			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet")))
+		text := fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
+			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet"))
+		if netRX.MaxWait >= d.settings.BacklogWait.Std() {
+			text = fmt.Sprintf("NET_RX needed %s of CPU %d and waited for up to %s, in which about %s came: the default of "+
+				"1,000 would have held them", share, data.cpu, words.Span(netRX.MaxWait),
+				words.Plural(max(1, uint64(arrived(sum, netRX))), "packet"))
+		}
+		list = append(list, text)
 		if n := data.settings["netdev_max_backlog"]; n > 0 {
 			return append(list, fmt.Sprintf("more packets waited at a time than net.core.netdev_max_backlog allows: it is %s "+
 				"(1,000 by default), it was read", words.Number(uint64(n))))

@@ -331,6 +331,44 @@ func TestSettingIsRead(t *testing.T) {
 	}
 }
 
+// TestSmallBacklogBesideLoad has programs keep NET_RX waiting for some
+// milliseconds: where the default backlog would have held what came meanwhile,
+// the small one is the cause, else the programs are.
+func TestSmallBacklogBesideLoad(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		limit        float64
+		packets      uint64
+		want, absent string
+	}{
+		{"small", 10, 5_000, "Bursts exceed netdev_max_backlog (10 packets) on CPU 0", "Programs hold"},
+		{"default", 1000, 5_000, "Programs hold CPU 0", "exceed netdev_max_backlog"},
+		{"too many for the default", 10, 500_000, "Programs hold CPU 0", "exceed netdev_max_backlog"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := detecttest.New()
+			for i := range 10 {
+				second(s, 0, load{rx: 0.02, user: 0.8, system: 0.18, packets: c.packets, dropped: c.packets / 15,
+					wait: 12 * time.Millisecond})
+				if i == 1 {
+					s.Builder().AddReading(model.Reading{
+						Time: s.End(), Name: "netdev", Instance: "netdev_max_backlog", Value: c.limit, Unit: "packets",
+					})
+				}
+				s.Next()
+			}
+			list, _ := findings(t, s.Batch())
+			has(t, &list[0], c.want)
+			if strings.Contains(text(&list[0]), c.absent) {
+				t.Errorf("%q says %q, too", list[0].Title, c.absent)
+			}
+			if c.absent == "Programs hold" {
+				has(t, &list[0], "about 63 packets came: the default of 1,000 would have held them")
+			}
+		})
+	}
+}
+
 // TestSettingIsRemembered has the setting raised, as is advised, while the fault
 // goes on for a little: the finding quotes what it was at its worst.
 func TestSettingIsRemembered(t *testing.T) {
