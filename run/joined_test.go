@@ -16,6 +16,8 @@ import (
 	"lostbeat/model"
 	"lostbeat/source"
 	"lostbeat/source/perfmon/perfmontest"
+
+	"golang.org/x/text/encoding/charmap"
 )
 
 // caseStart is the local time at which the published case's logs begin here, at -05:00; the silence begins at caseGap.
@@ -48,6 +50,8 @@ type voice struct {
 	paused bool
 	// oneLog has the counters of both hosts in one file.
 	oneLog bool
+	// german writes the counters as a German Windows does, with its names, decimal commas and separators.
+	german bool
 	// countersStart is when those begin, caseStart when zero.
 	countersStart time.Time
 }
@@ -59,6 +63,22 @@ func burst(core int, from time.Time, length time.Duration, share float64) func(i
 			return share
 		}
 		return 0.005 + 0.01*float64((at.Unix()*7+int64(c)*3)%10)/10
+	}
+}
+
+// germanCounters translates the names of the counters that are judged.
+var germanCounters = strings.NewReplacer(
+	`\Processor Information(`, `\Prozessorinformationen(`, `\Processor(`, `\Prozessor(`,
+	"% DPC Time", "DPC-Zeit (%)", "% Interrupt Time", "Interruptzeit (%)",
+)
+
+// anyOf is the highest of several shares.
+func anyOf(all ...func(int, time.Time) float64) func(int, time.Time) float64 {
+	return func(core int, at time.Time) (most float64) {
+		for _, share := range all {
+			most = max(most, share(core, at))
+		}
+		return most
 	}
 }
 
@@ -134,6 +154,15 @@ func (v voice) write(t testing.TB) (paths []string) {
 		return text
 	}
 	one, other := counters("CVP1", v.seed+1, v.cvp), counters("PG1", v.seed+2, v.pg)
+	if v.german {
+		for _, text := range []*perfmontest.Text{one, other} {
+			text.Separator, text.Comma, text.Encoding = ';', true, charmap.Windows1252
+			text.Zone = " (Zentralamerikanische Sommerzeit)(300)"
+			for i, path := range text.Paths {
+				text.Paths[i] = germanCounters.Replace(path)
+			}
+		}
+	}
 	switch {
 	case v.oneLog:
 		one.Paths = append(one.Paths, other.Paths...)
@@ -243,6 +272,34 @@ func TestPublishedCase(t *testing.T) {
 		{name: "both hosts in one log", voice: voice{cvp: quiet, pg: hit(0.96), oneLog: true},
 			severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of PG1 spent 96"},
 			rest: []string{"DPCs and interrupts of CVP1"}},
+		{name: "both hosts", voice: voice{cvp: hit(0.96), pg: hit(0.8)}, severity: model.SeverityWarning, cpu: 3,
+			says: []string{"CPU 3 of CVP1 spent 96"},
+			rest: []string{"CPU 3 of PG1 spent 80", "in DPCs then, too"}, never: []string{"only the counters"}},
+		{name: "two bursts", voice: voice{cvp: anyOf(hit(0.96), burst(3, caseGap.Add(-20*time.Minute), silent, 0.97)),
+			pg: quiet}, severity: model.SeverityWarning, cpu: 3,
+			says: []string{"CPU 3 of CVP1 spent 96", "chance alone does"}, never: []string{"zone"}},
+		{name: "a burst on a host with another busy CPU", voice: voice{cvp: anyOf(hit(0.96), func(core int, at time.Time) float64 {
+			if core == 1 {
+				return busy(3, at) + 0.3
+			}
+			return 0
+		}), pg: quiet}, severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of CVP1 spent 96"}},
+		{name: "a burst of a CPU that is busy all day", voice: voice{cvp: anyOf(hit(0.99), func(core int, at time.Time) float64 {
+			return busy(core, at) / 3
+		}), pg: quiet}, severity: model.SeverityWarning, cpu: 3,
+			says: []string{"CPU 3 of CVP1 spent 99", "which chance alone does in 1 of"}},
+		{name: "zone wrong by half an hour", voice: voice{cvp: hit(0.96), pg: quiet, skewed: 30 * time.Minute},
+			severity: model.SeverityWarning, cpu: -1,
+			says: []string{"cannot say why", "exactly 30 min later CPU 3 of CVP1", "is the zone wrong?"}},
+		{name: "German counters", voice: voice{cvp: hit(0.96), pg: quiet, german: true},
+			severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of CVP1 spent 96", "in DPCs"},
+			rest: []string{"DPCs and interrupts of PG1: the highest"}},
+		{name: "gap without loss, no burst", voice: voice{cvp: quiet, pg: quiet, lossless: true},
+			severity: model.SeverityInfo, cpu: -1,
+			says: []string{"cvp.log has no line for 10.8 s", "not DPCs: no CPU of CVP1 or PG1"}, never: []string{"Missed"}},
+		{name: "the burst begins after the silence", voice: voice{
+			cvp: burst(3, caseGap.Add(silent+2*time.Second), silent, 0.96), pg: quiet}, severity: model.SeverityWarning, cpu: -1,
+			says: []string{"not DPCs: no CPU of CVP1 or PG1"}, never: []string{"zone", "chance alone"}},
 		{name: "short log", voice: voice{cvp: hit(0.96), pg: quiet, length: 70 * time.Minute,
 			countersStart: caseGap.Truncate(time.Second).Add(-40 * time.Second)}, severity: model.SeverityWarning, cpu: 3,
 			says: []string{"CPU 3 of CVP1 spent 96"}},

@@ -378,6 +378,62 @@ func TestReplayAhead(t *testing.T) {
 	testutil.Golden(t, "replay-100x30-overview.txt", text(m.View().Content))
 }
 
+// Before the search is finished, nothing says that the file has no fault; a single table has no length.
+func TestReplaySearches(t *testing.T) {
+	s := fold.NewHistory()
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: tuitest.Start, Key: "host", Value: "web-07"})
+	s.Apply(b.Take())
+	s.Publish()
+	p := &fakePlayer{speed: 1, position: tuitest.Start, end: tuitest.Start}
+	m := screen(s, 100, 30, func(o *Options) { o.Live, o.Player = false, p })
+	tick(m)
+	shows(t, m, "No fault found so far: the search through the whole file is not finished")
+	s.SetFindings(nil)
+	s.Publish()
+	tick(m)
+	shows(t, m, "No fault found in this file")
+	hides(t, m, "so far")
+}
+
+// What is followed already is not offered again.
+func TestUnfollowed(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		parts        []string
+		live         bool
+		shows, hides string
+	}{
+		{"nothing named, live", nil, true, "F follows one (udp:5405, corosync), or finds them (auto)", "so far"},
+		{"nothing named, recorded", nil, false, "--heartbeat auto finds them", "so far"},
+		{"auto", []string{"flows", "search"}, true, "no heartbeat found so far", "(auto)"},
+		{"one that is not open", []string{"flows"}, true, "None of those that were named has an open socket", "--heartbeat"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := fold.NewHistory()
+			var b model.Builder
+			for _, part := range append([]string{"arrivals"}, tt.parts...) {
+				b.AddProbe(model.Probe{Time: tuitest.Start, Name: "heartbeat", Part: part, State: model.ProbeOn})
+			}
+			if tt.parts == nil {
+				b.AddProbe(model.Probe{
+					Time: tuitest.Start, Name: "heartbeat", Part: "flows", State: model.ProbeOn, Reason: "no flow was named",
+				})
+			}
+			s.Apply(b.Take())
+			s.Publish()
+			m := screen(s, 120, 30, func(o *Options) {
+				if o.Live = tt.live; tt.live {
+					o.Follow = func(string) error { return nil }
+				}
+			})
+			press(m, "5")
+			shows(t, m, tt.shows)
+			hides(t, m, tt.hides)
+		})
+	}
+}
+
 func TestParseTime(t *testing.T) {
 	at := tuitest.Start
 	now := at.Add(90 * time.Second)

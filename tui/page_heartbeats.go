@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,13 +30,10 @@ func (u *ui) heartbeatBands(v *view) []band {
 	}
 	if !measured {
 		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
-			out := []string{newLine(u.theme, w).space(1).put(heading, "no flow is followed").String()}
-			how := "On a live Linux host --heartbeat udp:5405 follows one, and --heartbeat auto finds them"
-			if u.opt.Follow != nil {
-				how = "F follows one (udp:5405, corosync), or finds them (auto)"
-			}
-			text := how + ": their gaps, and where the time went. Below is what is measured without: whether programs read " +
-				"their queues in time, and how long watched tasks waited."
+			what, how := u.unfollowed(v)
+			out := []string{newLine(u.theme, w).space(1).put(heading, what).String()}
+			text := how + " Below is what is measured without: whether programs read their queues in time, and how long " +
+				"watched tasks waited."
 			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
 			}
@@ -43,6 +41,32 @@ func (u *ui) heartbeatBands(v *view) []band {
 		}}})
 	}
 	return append(bands, band{u.socketGrid(v, "heartbeats.sockets"), u.taskGrid(v)})
+}
+
+// unfollowed says that no flow is followed, and what would follow one.
+func (u *ui) unfollowed(v *view) (what, how string) {
+	on := func(part string) bool {
+		return slices.ContainsFunc(v.snap.Probes, func(p model.Probe) bool {
+			return p.Name == "heartbeat" && p.Part == part && p.State == model.ProbeOn && p.Reason == ""
+		})
+	}
+	named := "F follows one (udp:5405, corosync)"
+	switch {
+	case u.opt.Follow == nil:
+		named = "On a live Linux host --heartbeat udp:5405 follows one"
+	case on("search"):
+		return "no heartbeat found so far", "auto looks for sockets of known programs all the time, and for regular packets " +
+			"in a few seconds of each minute. " + named + ": its gaps, and where the time went."
+	case on("flows"):
+		return "no flow is followed so far", "None of those that were named has an open socket; they are followed as soon as " +
+			"one has. " + named + ", or finds them (auto)."
+	}
+	if u.opt.Follow == nil {
+		named += ", and --heartbeat auto finds them"
+	} else {
+		named += ", or finds them (auto)"
+	}
+	return "no flow is followed", named + ": their gaps, and where the time went."
 }
 
 // flowIDs are the places of flows in the frames.

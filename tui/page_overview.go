@@ -358,7 +358,14 @@ func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 		}
 		return []string{l.glyph(dim, u.theme.never).space(1).put(bold, what).String()}
 	}
+	if u.opt.Player != nil && !v.snap.Scanned && ended == 0 {
+		return []string{l.glyph(dim, u.theme.never).space(1).
+			put(bold, "No fault found so far: the search through the whole file is not finished").String()}
+	}
 	watched := formatSpan(v.at.Sub(v.snap.Started).Truncate(time.Second))
+	if u.opt.Player != nil && len(v.snap.Findings) == 0 && v.at.Sub(v.snap.Started) < time.Second {
+		watched = "this file" // a single table has no length
+	}
 	now := "No fault found in " + watched
 	if v.snap.Incomplete != "" {
 		now = "No fault found in what could be read of " + watched
