@@ -216,6 +216,13 @@ func TestPublishedCase(t *testing.T) {
 		}
 		return 0.01
 	}
+	another := func(core int, at time.Time) float64 {
+		if core == 1 {
+			return busy(3, at) + 0.3
+		}
+		return 0
+	}
+	somewhat := func(core int, at time.Time) float64 { return busy(core, at) / 3 }
 	for _, tt := range []struct {
 		name  string
 		voice voice
@@ -278,15 +285,8 @@ func TestPublishedCase(t *testing.T) {
 		{name: "two bursts", voice: voice{cvp: anyOf(hit(0.96), burst(3, caseGap.Add(-20*time.Minute), silent, 0.97)),
 			pg: quiet}, severity: model.SeverityWarning, cpu: 3,
 			says: []string{"CPU 3 of CVP1 spent 96", "chance alone does"}, never: []string{"zone"}},
-		{name: "a burst on a host with another busy CPU", voice: voice{cvp: anyOf(hit(0.96), func(core int, at time.Time) float64 {
-			if core == 1 {
-				return busy(3, at) + 0.3
-			}
-			return 0
-		}), pg: quiet}, severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of CVP1 spent 96"}},
-		{name: "a burst of a CPU that is busy all day", voice: voice{cvp: anyOf(hit(0.99), func(core int, at time.Time) float64 {
-			return busy(core, at) / 3
-		}), pg: quiet}, severity: model.SeverityWarning, cpu: 3,
+		{name: "a burst on a host with another busy CPU", voice: voice{cvp: anyOf(hit(0.96), another), pg: quiet}, severity: model.SeverityWarning, cpu: 3, says: []string{"CPU 3 of CVP1 spent 96"}},
+		{name: "a burst of a CPU that is busy all day", voice: voice{cvp: anyOf(hit(0.99), somewhat), pg: quiet}, severity: model.SeverityWarning, cpu: 3,
 			says: []string{"CPU 3 of CVP1 spent 99", "which chance alone does in 1 of"}},
 		{name: "zone wrong by half an hour", voice: voice{cvp: hit(0.96), pg: quiet, skewed: 30 * time.Minute},
 			severity: model.SeverityWarning, cpu: -1,

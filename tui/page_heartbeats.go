@@ -50,23 +50,22 @@ func (u *ui) unfollowed(v *view) (what, how string) {
 			return p.Name == "heartbeat" && p.Part == part && p.State == model.ProbeOn && p.Reason == ""
 		})
 	}
-	named := "F follows one (udp:5405, corosync)"
+	offer := "On a live Linux host --heartbeat udp:5405 follows one"
+	if u.opt.Follow != nil {
+		offer = "F follows one (udp:5405, corosync)"
+	}
+	const gives = ": their gaps, and where the time went."
 	switch {
-	case u.opt.Follow == nil:
-		named = "On a live Linux host --heartbeat udp:5405 follows one"
 	case on("search"):
 		return "no heartbeat found so far", "auto looks for sockets of known programs all the time, and for regular packets " +
-			"in a few seconds of each minute. " + named + ": its gaps, and where the time went."
+			"in a few seconds of each minute. " + offer + " by name" + gives
 	case on("flows"):
 		return "no flow is followed so far", "None of those that were named has an open socket; they are followed as soon as " +
-			"one has. " + named + ", or finds them (auto)."
+			"one has."
+	case u.opt.Follow != nil:
+		return "no flow is followed", offer + ", or finds them (auto)" + gives
 	}
-	if u.opt.Follow == nil {
-		named += ", and --heartbeat auto finds them"
-	} else {
-		named += ", or finds them (auto)"
-	}
-	return "no flow is followed", named + ": their gaps, and where the time went."
+	return "no flow is followed", offer + ", and --heartbeat auto finds them" + gives
 }
 
 // flowIDs are the places of flows in the frames.
