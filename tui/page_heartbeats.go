@@ -57,11 +57,11 @@ func (u *ui) unfollowed(v *view) (what, how string) {
 	const gives = ": their gaps, and where the time went."
 	switch {
 	case on("search"):
-		return "no heartbeat found so far", "auto looks for sockets of known programs all the time, and for regular packets " +
-			"in a few seconds of each minute. " + offer + " by name" + gives
+		return "no heartbeat found so far", "auto looks for sockets of known programs all the time, and for regular " +
+			"packets in a few seconds of each minute. " + offer + " by name" + gives
 	case on("flows"):
-		return "no flow is followed so far", "None of those that were named has an open socket; they are followed as soon as " +
-			"one has."
+		return "no flow is followed so far", "None of those that were named has an open socket; they are followed as " +
+			"soon as one has."
 	case u.opt.Follow != nil:
 		return "no flow is followed", offer + ", or finds them (auto)" + gives
 	}
