@@ -183,6 +183,10 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 	return out
 }
 
+// seenWithin is how long ago a finding that goes on was seen at most: it is told again every 5 s
+// (lifecycle.update_every), with a second or two until that is on screen. What was seen longer ago may be over.
+const seenWithin = 7 * time.Second
+
 // when says since when a finding holds and for how long.
 func (u *ui) when(v *view, f *model.Finding) string {
 	if v.active(f) && (f.Ongoing || f.End > v.at) {
@@ -194,16 +198,14 @@ func (u *ui) when(v *view, f *model.Finding) string {
 				min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
 			) + " so far"
 		}
-		if v.at.Sub(f.End) > 3*time.Second {
+		if v.at.Sub(f.End) > seenWithin {
 			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(f.End, u.loc)
 		}
-		text := "since " + formatClock(
-			f.Start,
-			u.loc,
-		) + ", still going after " + formatSpan(
-			min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
-		)
-		if f.End.Sub(v.at) >= time.Second {
+		text := "since " + formatClock(f.Start, u.loc)
+		if d := min(f.End, v.at).Sub(f.Start).Truncate(time.Second); d > 0 {
+			text += ", still going after " + formatSpan(d)
+		}
+		if d := f.End.Sub(v.at); d >= time.Second || d <= -2*time.Second {
 			text += " (as of " + formatClock(f.End, u.loc) + ")"
 		}
 		return text
