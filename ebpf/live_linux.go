@@ -196,7 +196,7 @@ func (r *run) start(probes []Probe, emit source.Emit) error {
 
 // describe writes the facts about this host and stream.
 func (r *run) describe() {
-	for _, fact := range facts(platform.ThisHost(), r.at) {
+	for _, fact := range facts(platform.ThisHost(), r.at, r.options.Tool) {
 		r.builder.AddMeta(model.Meta{Time: r.at, Key: fact[0], Value: fact[1]})
 	}
 }

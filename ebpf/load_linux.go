@@ -232,7 +232,10 @@ type RefusedError struct {
 	Err error
 }
 
-func (e *RefusedError) Error() string { return e.Err.Error() }
+// guess is what the library adds to each refusal. The limit on locked memory is lifted before anything is loaded.
+const guess = " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)"
+
+func (e *RefusedError) Error() string { return strings.Replace(e.Err.Error(), guess, "", 1) }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 

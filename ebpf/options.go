@@ -31,6 +31,8 @@ type Options struct {
 	// group, too, which costs every packet of the host.
 	Heartbeats    []Heartbeat
 	HeartbeatRoot bool
+	// Tool is the program and its version as it stands in the stream: "lostbeat 1.2".
+	Tool string
 	// Log takes diagnostics; nil discards them.
 	Log *slog.Logger
 }

@@ -2,10 +2,10 @@ package ebpf
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -148,16 +148,12 @@ func residentBytes(proc string) (uint64, error) {
 }
 
 // facts are the keys and values of the meta events at the start of a stream.
-func facts(h platform.Host, start model.Time) [][2]string {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
+func facts(h platform.Host, start model.Time, tool string) [][2]string {
 	return [][2]string{
 		{"host", h.Name}, {"os", h.OS}, {"kernel", h.Kernel}, {"arch", h.Arch}, {"cpus", strconv.Itoa(h.CPUs)},
 		{
 			"boot_id",
 			h.BootID,
-		}, {"tool", "lostbeat " + version}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"}, {"start_wall", start.String()},
+		}, {"tool", cmp.Or(tool, "lostbeat")}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"}, {"start_wall", start.String()},
 	}
 }

@@ -115,6 +115,23 @@ func listScenarios(w io.Writer, scenarios []*lab.Scenario) error {
 	return t.Flush()
 }
 
+// pauseBetween is how long a demonstration shows the host without the fault.
+const pauseBetween = 5 * time.Second
+
+// again makes the fault happen again and again until ctx ends.
+func again(ctx context.Context, s *lab.Scenario) error {
+	for {
+		if err := lab.Play(ctx, s, func(string) {}); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pauseBetween):
+		}
+	}
+}
+
 // completeScenarios completes the names of scenarios.
 func completeScenarios(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
@@ -131,8 +148,8 @@ func newDemo() *cobra.Command {
 		Use:   "demo SCENARIO",
 		Short: "Show the UI while a fault of the lab runs on this machine",
 		Long: `Make one fault of the lab happen in a namespace of its own and open the live UI on it,
-so that a newcomer sees a detector fire on a healthy machine. Leaving the UI ends the fault
-and undoes it. 'lostbeat lab --list' names the scenarios.`,
+so that a newcomer sees a detector fire on a healthy machine. The fault comes back some seconds
+after it has ended, until you leave the UI, which undoes it. 'lostbeat lab --list' names the scenarios.`,
 		Example: `  sudo lostbeat demo pinned-flood
   sudo lostbeat demo leak-bind`,
 		ValidArgsFunction: completeScenarios,
@@ -160,11 +177,11 @@ and undoes it. 'lostbeat lab --list' names the scenarios.`,
 				session.Source = lab.Stream(s)
 			} else {
 				var src source.Source
-				if src, err = ebpf.New(ebpf.Options{Pools: s.Pools}, probes.All()); err != nil {
+				if src, err = ebpf.New(ebpf.Options{Pools: s.Pools, Tool: tool()}, probes.All()); err != nil {
 					return err
 				}
 				session.Source = src
-				session.Beside = func(ctx context.Context) error { return lab.Play(ctx, s, func(string) {}) }
+				session.Beside = func(ctx context.Context) error { return again(ctx, s) }
 			}
 			return showLive(cmd, session, nil, ui)
 		},

@@ -40,6 +40,7 @@ func (f *liveFlags) source() (source.Source, error) {
 		return nil, err
 	}
 	opts := ebpf.Options{
+		Tool:          tool(),
 		Heartbeats:    flows,
 		HeartbeatRoot: f.rootGroup,
 		Trace:         f.trace,
