@@ -63,6 +63,11 @@ func find(b []byte, f form, hint int) (s stamp, at, end int, ok bool) {
 			return s, hint, end, true
 		}
 	}
+	if i := keyed(b); i >= 0 {
+		if s, end, ok = parse(b, i, f); ok {
+			return s, i, end, true
+		}
+	}
 	if f == formClock || f != formEpoch && !hasClock(b) {
 		return s, 0, 0, false // a time of day alone is at the start of the line only, and hint is that
 	}
@@ -75,6 +80,29 @@ func find(b []byte, f form, hint int) (s stamp, at, end int, ok bool) {
 		}
 	}
 	return s, 0, 0, false
+}
+
+// maxKeyed is how far into a line the time of a record in JSON is looked for: some programs sort their keys.
+const maxKeyed = 4 << 10
+
+// timeKeys are the keys of the time in such records.
+var timeKeys = [][]byte{
+	[]byte(`"time":"`), []byte(`"ts":"`), []byte(`"timestamp":"`), []byte(`"@timestamp":"`), []byte(`"ts":`),
+	[]byte(`"time":`), []byte(`"timestamp":`),
+}
+
+// keyed returns where the time of a record in JSON begins, -1 where the line is none.
+func keyed(b []byte) int {
+	if at(b, 0) != '{' {
+		return -1
+	}
+	b = b[:min(len(b), maxKeyed)]
+	for _, key := range timeKeys {
+		if i := bytes.Index(b, key); i >= 0 {
+			return i + len(key)
+		}
+	}
+	return -1
 }
 
 // hasClock reports whether a time of day is near the beginning of a line.
@@ -187,16 +215,21 @@ func parseISO(b []byte, i int) (s stamp, end int, ok bool) {
 		return s, 0, false
 	}
 	sep := b[i+4]
-	if sep != '-' && sep != '/' && sep != '.' || b[i+7] != sep {
+	switch {
+	case digit(sep): // 20150729 19:13:24
+		s.year, s.month, s.day = four(b, i), two(b, i+4), two(b, i+6)
+		i += 8
+	case sep != '-' && sep != '/' && sep != '.' || b[i+7] != sep:
+		return s, 0, false
+	default:
+		s.year, s.month, s.day = four(b, i), two(b, i+5), two(b, i+8)
+		i += 10
+	}
+	if !s.dated() || s.year <= 0 {
 		return s, 0, false
 	}
-	s.year, s.month, s.day = four(b, i), two(b, i+5), two(b, i+8)
-	if !s.dated() {
-		return s, 0, false
-	}
-	i += 10
 	switch b[i] {
-	case 'T', 't', ' ', '_', '-':
+	case 'T', 't', ' ', '_', '-', '|':
 		i++
 	case ':':
 		if i++; b[i] == ':' {
@@ -318,6 +351,9 @@ func (s *stamp) zone(b []byte, i int) (end int) {
 // parseMonth reads Mar 30 2013 19:36:46, Oct  5 17:37:23 and Jun  1 12:00:00 CEST 2023. A day of the week before it is
 // passed over by find.
 func parseMonth(b []byte, i int) (s stamp, end int, ok bool) {
+	if i >= 2 && b[i-1] == ' ' && digit(b[i-2]) && (i == 3 || i > 3 && boundary(b, i-3) && digit(b[i-3])) {
+		return s, 0, false // 29 Nov 26 19:36:46
+	}
 	s.month, i = month(b, i)
 	if s.month == 0 || at(b, i) != ' ' {
 		return s, 0, false
@@ -366,9 +402,13 @@ func parseDay(b []byte, i int) (s stamp, end int, ok bool) {
 	if s.month, i = month(b, i+1); s.month == 0 || at(b, i) != sep {
 		return s, 0, false
 	}
-	s.year = four(b, i+1)
-	i += 5
-	if !s.dated() || s.year == 0 {
+	if s.year = four(b, i+1); s.year >= 0 {
+		i += 5
+	} else if short := two(b, i+1); short >= 0 {
+		s.year = 2000 + short
+		i += 3
+	}
+	if !s.dated() || s.year <= 0 {
 		return s, 0, false
 	}
 	switch at(b, i) {
@@ -386,11 +426,12 @@ func parseDay(b []byte, i int) (s stamp, end int, ok bool) {
 
 func parseSlash(b []byte, i int) (s stamp, end int, ok bool) {
 	s.month, i = upToTwo(b, i)
-	if at(b, i) != '/' {
+	sep := at(b, i)
+	if sep != '/' && sep != '-' {
 		return s, 0, false
 	}
 	s.day, i = upToTwo(b, i+1)
-	if at(b, i) != '/' {
+	if at(b, i) != sep {
 		return s, 0, false
 	}
 	s.year = four(b, i+1)
