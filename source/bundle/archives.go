@@ -1,0 +1,157 @@
+package bundle
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxWindow bounds the memory of a decompressor: xz -9 and zstd --ultra -22 without --long take 64 and 128 MiB.
+const (
+	maxDictionary = 64 << 20
+	maxWindow     = 128 << 20
+)
+
+// decompress returns a reader of what is in a compressed file.
+func decompress(k kind, r io.Reader) (io.Reader, func(), error) {
+	switch k {
+	case isGzip:
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, func() {}, nil
+	case isXZ:
+		return newXZ(r), func() {}, nil
+	case isBzip2:
+		return bzip2.NewReader(r), func() {}, nil
+	}
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow),
+		zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, nil, err
+	}
+	return z, z.Close, nil
+}
+
+// tar reads the members of a tar; under is its own name where it is in another archive.
+func (w *walker) tar(under string, r io.Reader, depth int) error {
+	t := tar.NewReader(r)
+	for first := true; ; first = false {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			if first {
+				return fmt.Errorf("read the archive: %w", err)
+			}
+			return err
+		}
+		if h.Typeflag != tar.TypeReg {
+			if err := w.count(); err != nil {
+				return err
+			}
+			continue
+		}
+		m := Member{Name: tidy(h.Name), Modified: h.ModTime}
+		if err := w.tarMember(m, under, t, depth); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *walker) tarMember(m Member, under string, r io.Reader, depth int) error {
+	b := bufio.NewReaderSize(r, 4<<10)
+	head, err := b.Peek(HeadBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return w.member(m, under, b, kindOf(head), depth)
+}
+
+// innerZip reads a zip that is in another archive: its directory is at its end, so that it is kept in a file.
+func (w *walker) innerZip(name string, r io.Reader, depth int) error {
+	f, err := os.CreateTemp(w.temp, "inner-*.zip")
+	if err != nil {
+		return &visitError{err}
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	n, err := io.Copy(f, &counted{r: r, w: w})
+	if err != nil {
+		return w.local(name, err)
+	}
+	return w.local(name, w.zip(name, f, n, depth))
+}
+
+// encrypted is the flag of a member of a zip whose content is.
+const encrypted = 1
+
+// zip reads the members of a zip by its directory.
+func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return fmt.Errorf("read the directory of the archive: %w", err)
+	}
+	for _, f := range z.File {
+		if f.FileInfo().IsDir() || !f.Mode().IsRegular() {
+			if err := w.count(); err != nil {
+				return err
+			}
+			continue
+		}
+		m := Member{Name: tidy(f.Name), Modified: f.Modified}
+		name := join(under, m.Name)
+		if f.Flags&encrypted != 0 {
+			w.report.Members++
+			w.report.damage("%s is encrypted: unpack the archive with its password", name)
+			if err := w.count(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.zipMember(f, m, under, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) zipMember(f *zip.File, m Member, under string, depth int) error {
+	name := join(under, m.Name)
+	content, err := f.Open()
+	if err != nil {
+		w.report.Members++
+		if errors.Is(err, zip.ErrAlgorithm) {
+			err = fmt.Errorf("its compression (method %d) is not known", f.Method)
+		}
+		if err := w.local(name, err); err != nil {
+			return err
+		}
+		return w.count()
+	}
+	defer content.Close()
+	c := &counted{r: content, w: w}
+	b := bufio.NewReaderSize(c, 4<<10)
+	head, err := b.Peek(HeadBytes)
+	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
+		w.report.Members++
+		if err := w.local(name, err); err != nil {
+			return err
+		}
+		return w.count()
+	}
+	if err := w.member(m, under, b, kindOf(head), depth); err != nil {
+		return err
+	}
+	return w.local(name, c.failed)
+}
