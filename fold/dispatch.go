@@ -215,6 +215,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		v, _ := b.Counter(e)
 		if w.judged {
 			w.Counters.add(&v)
+			w.HostCounters.add(&v)
 			w.applyProtocolCounter(&v)
 		}
 		if h != nil {

@@ -48,7 +48,9 @@ type Fold struct {
 	Ports    *Ports
 	Tables   *Tables
 	Counters *Counters
-	Logs     *Logs
+	// HostCounters are those of Linux hosts that were read from files.
+	HostCounters *HostCounters
+	Logs         *Logs
 	// Pauses are the last times in which the whole host stood still, the oldest first.
 	Pauses []model.HostPause
 	Loss   Loss
@@ -90,27 +92,28 @@ func New(o Options) *Fold {
 	limits := o.Limits
 	r := newRoom(limits.Memory)
 	return &Fold{
-		limits:   limits,
-		judged:   o.Judged,
-		history:  o.History,
-		room:     r,
-		State:    state.NewWithin(r.Budget),
-		CPUs:     make(map[int32]*CPU),
-		Devices:  make(map[DeviceKey]*Device),
-		sockets:  make(map[SocketKey]*Socket),
-		flows:    make(map[flowKey]*Flow),
-		follows:  make(map[FollowKey]*Followed),
-		beats:    make(map[BeatKey]*Beat),
-		offers:   make(map[FollowKey]model.Flow),
-		Ports:    newPortFacts(r.Budget),
-		Tables:   newTables(r.Budget),
-		drops:    make(map[DropKey]*Drop),
-		watched:  make(map[int32]*Watched),
-		readings: make(map[ReadingKey]Reading),
-		refused:  make(map[refusedRequest]string),
-		protocol: make(map[ProtocolCounterKey]*ProtocolCounter),
-		Counters: newCounterFacts(limits.MaxSamples, r.Budget),
-		Logs:     &Logs{room: r.Budget},
+		limits:       limits,
+		judged:       o.Judged,
+		history:      o.History,
+		room:         r,
+		State:        state.NewWithin(r.Budget),
+		CPUs:         make(map[int32]*CPU),
+		Devices:      make(map[DeviceKey]*Device),
+		sockets:      make(map[SocketKey]*Socket),
+		flows:        make(map[flowKey]*Flow),
+		follows:      make(map[FollowKey]*Followed),
+		beats:        make(map[BeatKey]*Beat),
+		offers:       make(map[FollowKey]model.Flow),
+		Ports:        newPortFacts(r.Budget),
+		Tables:       newTables(r.Budget),
+		drops:        make(map[DropKey]*Drop),
+		watched:      make(map[int32]*Watched),
+		readings:     make(map[ReadingKey]Reading),
+		refused:      make(map[refusedRequest]string),
+		protocol:     make(map[ProtocolCounterKey]*ProtocolCounter),
+		Counters:     newCounterFacts(limits.MaxSamples, r.Budget),
+		HostCounters: newHostCounters(r.Budget),
+		Logs:         &Logs{room: r.Budget},
 	}
 }
 

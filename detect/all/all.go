@@ -7,6 +7,7 @@ import (
 	"lostbeat/detect/counters"
 	"lostbeat/detect/exhaustion"
 	"lostbeat/detect/heartbeatloss"
+	"lostbeat/detect/hostcounters"
 	"lostbeat/detect/leak"
 	"lostbeat/detect/logs"
 	"lostbeat/detect/packetdrop"
@@ -29,6 +30,7 @@ func Settings() detect.Settings {
 		snapshot.Definition(),
 		packetdrop.Definition(),
 		counters.Definition(),
+		hostcounters.Definition(),
 		heartbeatloss.Definition(),
 		logs.Definition(),
 	)

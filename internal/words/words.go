@@ -24,11 +24,22 @@ func Number[T int | uint64 | int64](n T) string {
 	case v >= 1e6:
 		return fmt.Sprintf("%.1f M", v/1e6)
 	}
+	return Exact(n)
+}
+
+// Exact writes every digit of n: 5,661,398. It is for totals that people compare with other outputs.
+func Exact[T int | uint64 | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// About writes n with three digits that count, for what was computed from rates: about 5,660,000.
+func About(n float64) string {
+	unit := math.Pow(10, math.Max(0, math.Floor(math.Log10(math.Max(n, 1)))-2))
+	return "about " + Exact(int64(math.Round(n/unit)*unit))
 }
 
 // Plural writes n things; things is their plural where an s is not enough.

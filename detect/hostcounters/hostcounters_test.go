@@ -1,0 +1,138 @@
+package hostcounters_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+// judged returns the findings of a stream, each in a line.
+func judged(t *testing.T, b *model.Batch) (lines []string) {
+	t.Helper()
+	for _, f := range detecttest.Latest(detecttest.Run(b, 0)) {
+		lines = append(lines, f.Severity.String()+" "+f.Title+"; "+strings.Join(append(f.Causes, f.RuledOut...), "; "))
+	}
+	return lines
+}
+
+// one wants one finding that says all of the texts and none of those behind a "!".
+func one(t *testing.T, b *model.Batch, texts ...string) {
+	t.Helper()
+	got := judged(t, b)
+	if len(got) != 1 {
+		t.Fatalf("%d findings, want one:\n%s", len(got), strings.Join(got, "\n"))
+	}
+	for _, text := range texts {
+		without, not := strings.CutPrefix(text, "!")
+		if strings.Contains(got[0], without) == not {
+			t.Errorf("%q in %s", text, got[0])
+		}
+	}
+}
+
+// TestOneBundle gives a note, with no time and no present tense.
+func TestOneBundle(t *testing.T) {
+	s := detecttest.New()
+	s.Seconds(1, func(int) {
+		for cpu, n := range []float64{7661376, 0} {
+			s.Builder().AddCounter(model.Counter{
+				Time: s.End(), CPU: int32(cpu), Name: "softnet/dropped", Mode: model.CounterTotal, Value: n,
+			})
+		}
+	})
+	one(t, s.Batch(), "info since boot CPU 0 dropped 7,661,376 packets", "when is unknown", "!CPU 1", "! is dropping")
+}
+
+// TestTwoBundles gives the exact difference with its interval, and adds nothing up.
+func TestTwoBundles(t *testing.T) {
+	s := detecttest.New()
+	s.Seconds(48, func(i int) {
+		if i != 0 && i != 47 {
+			return
+		}
+		for name, n := range map[string][2]float64{"softnet/dropped": {4294000000, 4294967295}, "softnet/squeezed": {5, 5},
+			"cpu/softirq": {10, 29}} {
+			s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: 3, Name: name, Mode: model.CounterTotal, Value: n[min(i,
+				1)]})
+		}
+		s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: -1, Name: "device/rx_dropped", Instance: "eth0",
+			Mode: model.CounterTotal, Value: float64(min(i, 1)) * 967294})
+	})
+	one(t, s.Batch(), "warning CPU 3 dropped 967,295 packets", "between two bundles",
+		"rx_dropped of eth0 grew by 967,294: the same",
+		"softirqs took 40 % of that CPU", "time_squeeze did not rise", "!1,934")
+}
+
+// TestWrap takes the counters of /proc/net/softnet_stat for those of 32 bits that they are, and a restart for one.
+func TestWrap(t *testing.T) {
+	between := func(before, after float64) *model.Batch {
+		s := detecttest.New()
+		s.Seconds(60, func(i int) {
+			if i == 0 || i == 59 {
+				s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: 0, Name: "softnet/dropped", Mode: model.CounterTotal,
+					Value: map[bool]float64{true: before, false: after}[i == 0]})
+			}
+		})
+		return s.Batch()
+	}
+	one(t, between(1<<32-1000, 500), "dropped 1,500 packets")
+	if got := judged(t, between(5000, 500)); len(got) != 0 {
+		t.Errorf("a counter that began anew: %q", got)
+	}
+}
+
+// TestCoarse says of samples of ten minutes that they hide a burst.
+func TestCoarse(t *testing.T) {
+	s := detecttest.New()
+	for i := range 60 {
+		soft, lost := 0.01, 0.0
+		if i == 40 {
+			soft, lost = 0.04, 20
+		}
+		at := detecttest.Start.Add(time.Duration(i+1) * 10 * time.Minute)
+		for _, c := range []model.Counter{{Name: "cpu/softirq", Mode: model.CounterShare, Value: soft},
+			{Name: "softnet/dropped", Mode: model.CounterRate, Value: lost}} {
+			c.Time, c.Dur = at, 10*time.Minute
+			s.Builder().AddCounter(c)
+		}
+	}
+	one(t, s.Batch(), "warning CPU 0 dropped about 12,000 packets", "!did not keep up", "mean of 10 min", "looks small")
+}
+
+// TestOtherLoad says nothing of a CPU that programs keep busy, nor of softirq time that is usual.
+func TestOtherLoad(t *testing.T) {
+	if got := judged(t, sar(100, 0.5, 0.52, "softnet/dropped", "", 0, 50)()); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestSameAsDevice does not take a device's counter of the same packets for another loss.
+func TestSameAsDevice(t *testing.T) {
+	s := detecttest.New()
+	s.Seconds(100, func(i int) {
+		v := 0.0
+		if i >= 50 && i < 70 {
+			v = 1
+		}
+		for _, c := range []model.Counter{
+			{Name: "cpu/softirq", Mode: model.CounterShare, Value: 0.01 + 0.97*v},
+			{Name: "softnet/dropped", Mode: model.CounterRate, Value: 280_000 * v},
+			{Name: "softnet/squeezed", Mode: model.CounterRate},
+			{Name: "device/rx_dropped", Instance: "veth0", CPU: -1, Mode: model.CounterRate, Value: 280_000 * v},
+			{Name: "udp/errors", CPU: -1, Mode: model.CounterRate, Value: 100_000 * v},
+		} {
+			c.Time, c.Dur = s.End(), time.Second
+			s.Builder().AddCounter(c)
+		}
+	})
+	got := judged(t, s.Batch())
+	if len(got) != 2 || !strings.Contains(got[0], "about 5,600,000 packets were dropped") ||
+		!strings.Contains(got[0], "rx_dropped of veth0 counted as many in that time: the same packets") ||
+		!strings.Contains(got[1], "UDP sockets lost about 2,000,000") || strings.Contains(strings.Join(got, ""),
+		"7,600,000") {
+		t.Errorf("%s", strings.Join(got, "\n"))
+	}
+}

@@ -1,0 +1,204 @@
+package linuxhost
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+)
+
+// form is how the counters of a file are written, those to be preferred first.
+type form uint8
+
+const (
+	formXML form = iota + 1
+	formJSON
+	formHostFiles
+	formBinary
+	formText
+	formNone form = 0
+)
+
+const headBytes = 16 << 10
+
+func formAt(path string) (form, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return formNone, err
+	}
+	defer f.Close()
+	head := make([]byte, headBytes)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return formNone, err
+	}
+	return formOf(head[:n]), nil
+}
+
+// utf8Reader decodes UTF-16 with a byte order mark, and takes the mark of UTF-8 away.
+func utf8Reader(r io.Reader) io.Reader {
+	return transform.NewReader(r, unicode.BOMOverride(transform.Nop))
+}
+
+func formOf(head []byte) form {
+	head = head[:min(len(head), headBytes)]
+	switch {
+	case isHostFiles(head):
+		return formHostFiles
+	case isBinary(head):
+		return formBinary
+	}
+	if text, err := io.ReadAll(utf8Reader(bytes.NewReader(head))); err == nil || len(text) > 0 {
+		head = text
+	}
+	start := bytes.TrimLeft(head, " \t\r\n")
+	switch {
+	case bytes.HasPrefix(start, []byte("<")) && bytes.Contains(head, []byte("<sysstat")):
+		return formXML
+	case bytes.HasPrefix(start, []byte("{")) && hasPrefixAfterSpace(start[1:], `"sysstat"`):
+		return formJSON
+	case isText(head):
+		return formText
+	}
+	return formNone
+}
+
+func hasPrefixAfterSpace(b []byte, prefix string) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte(prefix))
+}
+
+// binaryMagic is at the beginning of a file of sadc, in the byte order of its host, before the number of its layout.
+const binaryMagic = 0xd596
+
+func isBinary(head []byte) bool {
+	if len(head) < 4 {
+		return false
+	}
+	little := int(head[0])|int(head[1])<<8 == binaryMagic && head[3] == 0x21
+	big := int(head[1])|int(head[0])<<8 == binaryMagic && head[2] == 0x21
+	return little || big
+}
+
+// wanted are sar's values that are kept: by element and attribute of XML, and by table and column of the text.
+var wanted = map[string]map[string]series{
+	"cpu": {
+		"soft":  {name: "cpu/softirq", unit: "ratio", mode: model.CounterShare},
+		"irq":   {name: "cpu/irq", unit: "ratio", mode: model.CounterShare},
+		"steal": {name: "cpu/steal", unit: "ratio", mode: model.CounterShare},
+	},
+	"softnet": {
+		"total":   {name: "softnet/processed", unit: "packets", mode: model.CounterRate},
+		"dropd":   {name: "softnet/dropped", unit: "packets", mode: model.CounterRate},
+		"squeezd": {name: "softnet/squeezed", unit: "runs", mode: model.CounterRate},
+	},
+	"net-edev": {
+		"rxdrop": {name: "device/rx_dropped", unit: "packets", mode: model.CounterRate},
+		"rxfifo": {name: "device/rx_fifo", unit: "packets", mode: model.CounterRate},
+		"rxerr":  {name: "device/rx_errors", unit: "packets", mode: model.CounterRate},
+	},
+	"net-udp": {
+		"idgm":    {name: "udp/received", unit: "datagrams", mode: model.CounterRate},
+		"idgmerr": {name: "udp/errors", unit: "datagrams", mode: model.CounterRate},
+		"noport":  {name: "udp/no_port", unit: "datagrams", mode: model.CounterRate},
+	},
+	"net-sock": {
+		"udpsck": {name: "sockets/udp", unit: "sockets"},
+		"tcpsck": {name: "sockets/tcp", unit: "sockets"},
+	},
+}
+
+// sample is the time that values of sar are of.
+type sample struct {
+	host string
+	at   model.Time
+	span time.Duration
+}
+
+// value takes one value of sar by its element and attribute; unit is the CPU or the interface.
+func (s *Set) value(of sample, element, attribute, unit, text string) {
+	se, ok := wanted[element][attribute]
+	if !ok {
+		return
+	}
+	v, ok := number(text)
+	if !ok {
+		return
+	}
+	se.host, se.cpu = of.host, -1
+	switch element {
+	case "cpu", "softnet":
+		n, err := strconv.ParseUint(unit, 10, 13)
+		if err != nil {
+			return // all CPUs together say nothing that they do not say singly
+		}
+		se.cpu = int32(n)
+	case "net-edev":
+		se.instance = unit
+	}
+	span := of.span
+	switch se.mode {
+	case model.CounterShare:
+		v /= 100
+	case model.CounterGauge:
+		span = 0
+	}
+	s.add(of.at, span, se, v)
+}
+
+// number reads a number of any locale: with a point or a comma.
+func number(text string) (float64, bool) {
+	if strings.Contains(text, ",") && !strings.Contains(text, ".") {
+		text = strings.Replace(text, ",", ".", 1)
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	return v, err == nil && v >= 0
+}
+
+// when reads the time of a sample in XML and JSON.
+func (s *Set) when(date, clock string, utc bool, zoneName string) (model.Time, error) {
+	zone := s.zone
+	switch {
+	case utc:
+		zone = time.UTC
+	case s.zoned:
+	case zoneName != "":
+		if z, err := time.LoadLocation(zoneName); err == nil {
+			zone = z
+			break
+		}
+		fallthrough
+	default:
+		s.assume("times of sar have no zone that is known (%q); they are read as UTC (--log-time says it)", zoneName)
+	}
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15-04-05"} {
+		if t, err := time.ParseInLocation(layout, date+" "+clock, zone); err == nil && t.Year() >= 1990 && t.Year() < 2200 {
+			return model.TimeOf(t), nil
+		}
+	}
+	return 0, fmt.Errorf("%q %q is no time", date, clock)
+}
+
+// restart notes that a host was started.
+func (s *Set) restart(host string, at model.Time) {
+	s.add(at, 0, series{name: "host/restart", host: host, cpu: -1}, 1)
+}
+
+// maxSpan bounds the length of an interval.
+const maxSpan = 24 * time.Hour
+
+func spanOf(seconds string) time.Duration {
+	v, ok := number(seconds)
+	if !ok {
+		return 0
+	}
+	return min(time.Duration(v*float64(time.Second)), maxSpan)
+}

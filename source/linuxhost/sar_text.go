@@ -1,0 +1,234 @@
+package linuxhost
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+)
+
+// titleLine is the first line of sar's text: system, release, host, date, machine, CPUs.
+var titleLine = regexp.MustCompile(`^Linux\s+(\S+)\s+\(([^)]*)\)\s+(\S+)\s+\S+\s+\((\d+) \S+\)`)
+
+// clockText is the time at the beginning of a line.
+var clockText = regexp.MustCompile(`^(\d{1,2})[:.](\d{2})[:.](\d{2})$`)
+
+// isText reports whether head is text of sar: its title, and a table with times.
+func isText(head []byte) bool {
+	titled, timed := false, 0
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case titleLine.Match(line):
+			titled = true
+		case titled && len(line) > 0:
+			if first, _, _ := strings.Cut(string(line), " "); clockText.MatchString(first) {
+				timed++
+			}
+		}
+	}
+	return titled && timed >= 2
+}
+
+// textTable is which values a table of the text has: columns by their names without "/s" and "%".
+type textTable struct {
+	element string
+	// unit is the column of the CPU or interface, -1 for none.
+	unit    int
+	columns []string
+}
+
+// tableOf returns the table of a line of names, nil for one that is not read.
+func tableOf(names []string) *textTable {
+	t := &textTable{unit: -1}
+	has := map[string]bool{}
+	for i, name := range names {
+		plain := strings.TrimPrefix(strings.TrimSuffix(name, "/s"), "%")
+		if plain == "CPU" || plain == "IFACE" {
+			t.unit = i
+		}
+		has[name] = true
+		t.columns = append(t.columns, plain)
+	}
+	switch {
+	case t.unit >= 0 && has["%soft"]:
+		t.element = "cpu"
+	case t.unit >= 0 && has["dropd/s"]:
+		t.element = "softnet"
+	case t.unit >= 0 && has["rxdrop/s"]:
+		t.element = "net-edev"
+	case has["idgmerr/s"]:
+		t.element = "net-udp"
+	case has["totsck"]:
+		t.element = "net-sock"
+	}
+	return t
+}
+
+// isNames reports whether the cells of a line name columns rather than hold values.
+func isNames(cells []string) bool {
+	words := 0
+	for _, c := range cells {
+		if _, ok := number(c); !ok && (strings.HasSuffix(c, "/s") || strings.HasPrefix(c, "%") || c == "CPU" ||
+			c == "IFACE" ||
+			c == "totsck" || c == "runq-sz" || c == "DEV" || strings.HasPrefix(c, "kb") || c == "dentunusd" || c == "INTR") {
+			words++
+		}
+	}
+	return words > 0
+}
+
+// readText reads the output of sar. Each table goes over all of the time again, and names its columns anew now and
+// then.
+func (s *Set) readText(r io.Reader, name string) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	var of sample
+	var table *textTable
+	var day time.Time
+	var key string
+	// clock is the last time in seconds of the day, days how many midnights have passed in this table.
+	clock, days := -1, 0
+	last := model.Time(0)
+	title := false
+	for {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			for errors.Is(err, bufio.ErrBufferFull) {
+				_, err = in.ReadSlice('\n')
+			}
+			if err == nil {
+				continue
+			}
+			line = nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		text := strings.TrimSpace(string(line))
+		if m := titleLine.FindStringSubmatch(text); m != nil {
+			of.host = m[2]
+			s.host(of.host)
+			s.kernels[of.host] = m[1]
+			var ok bool
+			if day, ok = s.dayOf(m[3], name); !ok {
+				s.note("%s: its date %q is not known", name, m[3])
+				return nil
+			}
+			title, table, key, clock, days = true, nil, "", -1, 0
+			if !s.zoned {
+				s.assume("the times of sar's text have no zone; they are read as UTC (--log-time says it, XML of sadf -x has it)")
+			}
+		} else if title {
+			cells := strings.Fields(text)
+			seconds, rest, ok := clockOf(cells)
+			switch {
+			case !ok: // means at the end, an empty line
+			case strings.Contains(text, "LINUX RESTART"):
+				s.restart(of.host, s.momentAt(day, days, seconds))
+				table, key, clock, last = nil, "", -1, 0
+			case isNames(rest):
+				if k := strings.Join(rest, " "); k != key {
+					key, table = k, tableOf(rest)
+					clock, days = seconds, 0
+					last = s.momentAt(day, 0, seconds)
+				}
+			case table != nil && table.element != "" && len(rest) == len(table.columns):
+				if seconds < clock && clock-seconds > 12*3600 {
+					days++
+				}
+				clock = seconds
+				if at := s.momentAt(day, days, seconds); at != of.at {
+					of.span = min(max(at.Sub(last), 0), maxSpan)
+					of.at, last = at, at
+				}
+				unit := ""
+				if table.unit >= 0 {
+					unit = rest[table.unit]
+				}
+				for i, c := range table.columns {
+					if i != table.unit {
+						s.value(of, table.element, c, unit, rest[i])
+					}
+				}
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// momentAt returns a time of day of sar's text.
+func (s *Set) momentAt(day time.Time, days, seconds int) model.Time {
+	return model.TimeOf(time.Date(day.Year(), day.Month(), day.Day()+days, 0, 0, seconds, 0, s.zone))
+}
+
+// clockOf takes the time from the beginning of a line: of 24 hours, or of 12 with AM or PM behind it.
+func clockOf(cells []string) (seconds int, rest []string, ok bool) {
+	if len(cells) == 0 {
+		return 0, nil, false
+	}
+	m := clockText.FindStringSubmatch(cells[0])
+	if m == nil {
+		return 0, nil, false
+	}
+	hour, _ := strconv.Atoi(m[1])
+	minute, _ := strconv.Atoi(m[2])
+	second, _ := strconv.Atoi(m[3])
+	rest = cells[1:]
+	if len(rest) > 0 {
+		switch strings.ToUpper(strings.ReplaceAll(rest[0], ".", "")) {
+		case "AM":
+			hour, rest = hour%12, rest[1:]
+		case "PM":
+			hour, rest = hour%12+12, rest[1:]
+		}
+	}
+	return hour*3600 + minute*60 + second, rest, hour < 24 && minute < 60 && second <= 60
+}
+
+// dayInName is the day of the month in the name of a file of sar: sar28, sa28.txt, and with the whole date sar20261128.
+var dayInName = regexp.MustCompile(`sar?(?:20\d{4})?(\d{2})(?:\D|$)`)
+
+// dayOf reads the date of a title, whose order is that of a locale.
+func (s *Set) dayOf(text, name string) (time.Time, bool) {
+	parts := strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	var n [3]int
+	for i, p := range parts {
+		n[i], _ = strconv.Atoi(p)
+	}
+	year, month, day := n[2], n[0], n[1]
+	switch {
+	case len(parts[0]) == 4:
+		year, month, day = n[0], n[1], n[2]
+	case strings.Contains(text, ".") || n[0] > 12:
+		month, day = n[1], n[0]
+	case n[1] <= 12 && n[0] != n[1]:
+		m := dayInName.FindStringSubmatch(name)
+		of := 0
+		if m != nil {
+			of, _ = strconv.Atoi(m[1])
+		}
+		switch of {
+		case n[1]:
+		case n[0]:
+			month, day = n[1], n[0]
+		default:
+			s.assume("the date %s of sar is read as month/day/year", text)
+		}
+	}
+	if year < 100 {
+		year += 2000
+	}
+	d := time.Date(year, time.Month(month), day, 0, 0, 0, 0, s.zone)
+	return d, month >= 1 && month <= 12 && d.Day() == day && year >= 1990 && year < 2200
+}
