@@ -18,6 +18,7 @@ import (
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/source/applog"
+	"lostbeat/source/linuxhost"
 	"lostbeat/source/perfmon"
 	"lostbeat/source/snapshot"
 )
@@ -29,6 +30,7 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
+	linuxhost.Counters(),
 	snapshot.Tables(),
 	// Every text with times fits the last.
 	applog.Logs(),
@@ -70,15 +72,13 @@ func FormatOf(path string) (source.Format, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return source.Format{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	for _, format := range Formats {
-		if format.Sniff(head[:n]) {
-			return format, nil
-		}
+	if format, ok := formatOf(head[:n]); ok {
+		return format, nil
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
 		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of "+
-			"sockets (netstat, ss, Get-NetUDPEndpoint) and text logs",
+			"sockets (netstat, ss, Get-NetUDPEndpoint), sar, text logs, and archives of these (sosreport, .zip, .tar.xz)",
 	)
 }
 
@@ -99,6 +99,8 @@ type OpenOptions struct {
 	Pools []ebpf.Pool
 	// Logs are those that belong to the capture.
 	Logs []applog.Followed
+	// Unpacked says what the files are called that are members of bundles; nil without any.
+	Unpacked *Unpacked
 }
 
 // Capture is an opened file.
@@ -125,7 +127,7 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 	boundReading(cmp.Or(o.Memory, budget.Default))
 	file, err := format.Open(path, o.OpenOptions)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", o.Unpacked.Name(path), err)
 	}
 	with, err := openBeside(file, o.Logs)
 	if err != nil {
@@ -135,7 +137,7 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 }
 
 func capture(file source.File, format source.Format, paths []string, o OpenOptions) *Capture {
-	path := paths[0]
+	path := o.Unpacked.Name(paths[0])
 	if len(paths) > 1 {
 		path = fmt.Sprintf("%s and %d more", path, len(paths)-1)
 	}
@@ -175,7 +177,7 @@ func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
 	boundReading(cmp.Or(o.Memory, budget.Default))
 	file, err := format.OpenAll(paths, o.OpenOptions)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", paths[0], err)
+		return nil, fmt.Errorf("open %s: %w", o.Unpacked.Name(paths[0]), err)
 	}
 	with, err := openBeside(file, o.Logs)
 	if err != nil {

@@ -51,6 +51,11 @@ like a recording, and its times are always in UTC.`,
 			if isTerminal(cmd.OutOrStdout()) {
 				terminal = io.Discard // the events are there already
 			}
+			args, done, err := files.unpack(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer done()
 			err = eachCapture(cmd.Context(), args, files, terminal, func(c *run.Capture, _ *readingLine) error {
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()

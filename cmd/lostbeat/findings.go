@@ -82,6 +82,15 @@ func (f *captureFlags) besides(paths []string) (rest []string, err error) {
 	return paths, nil
 }
 
+// bundlesOf names the bundles that were unpacked.
+func bundlesOf(u *run.Unpacked) string {
+	var names []string
+	for _, b := range u.Bundles {
+		names = append(names, plain.Text(b.Path))
+	}
+	return strings.Join(names, ", ")
+}
+
 func newFindings() *cobra.Command {
 	var (
 		files    captureFlags
@@ -131,7 +140,8 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			files.said = !asJSON
 			worst := model.SeverityInfo
-			total := 0
+			// quiet is how many members of bundles were judged.
+			total, quiet := 0, 0
 			show := func(f model.Finding) error {
 				total++
 				worst = max(worst, f.Severity)
@@ -140,6 +150,11 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				}
 				return findings.Write(out, f, zone.zone())
 			}
+			args, done, err := files.unpack(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer done()
 			if args, err = files.besides(args); err != nil {
 				return err
 			}
@@ -181,7 +196,9 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						return err
 					}
 				}
-				if !asJSON && len(found) == 0 && !told {
+				if files.unpacked.Member(c.Paths[0]) {
+					quiet++
+				} else if !asJSON && len(found) == 0 && !told {
 					start, end := c.Span()
 					what := "no finding in"
 					if !integrity.Complete() {
@@ -243,6 +260,15 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			for _, f := range together {
 				if showErr := show(f); showErr != nil {
 					return showErr
+				}
+			}
+			if total == 0 && quiet > 0 && !asJSON {
+				fmt.Fprintf(out, "no finding in what was opened of %s ('lostbeat info' lists it)\n", bundlesOf(files.unpacked))
+			}
+			for _, b := range files.unpacked.Bundles {
+				for _, text := range b.Damage {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", plain.Text(b.Path), plain.Text(text))
+					err = cmp.Or(err, errIncomplete)
 				}
 			}
 			if flushErr := out.Flush(); err == nil {

@@ -81,9 +81,24 @@ how much could be read; the exit status is 3 when that was not all.`,
   lostbeat info --verify night.lostbeat             is every block readable?
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
 		Args: fileArgs(true),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			out := cmd.OutOrStdout()
 			files.said = !asJSON
+			args, done, err := files.unpack(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer done()
+			defer func() {
+				for _, b := range files.unpacked.Bundles {
+					if bundleErr := writeBundle(out, b, asJSON); err == nil {
+						err = bundleErr
+					}
+					if len(b.Damage) > 0 {
+						err = cmp.Or(err, errIncomplete)
+					}
+				}
+			}()
 			return eachCapture(cmd.Context(), args, files, cmd.ErrOrStderr(), func(c *run.Capture, reading *readingLine) error {
 				if f, ok := c.File.(*etl.File); ok {
 					inventory, err := f.Inventory(cmd.Context())
@@ -118,6 +133,40 @@ how much could be read; the exit status is 3 when that was not all.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object to a file")
 	cmd.Flags().BoolVar(&verify, "verify", false, "read every block of a recording instead of its index")
 	return cmd
+}
+
+// bundleInfo is what `info --json` prints of a bundle, after its members.
+type bundleInfo struct {
+	run.Bundle
+	Format string `json:"format"`
+}
+
+// shownLeft is how many files that were not understood are listed of a bundle.
+const shownLeft = 40
+
+// writeBundle says what of a bundle was opened, and what was not.
+func writeBundle(w io.Writer, b run.Bundle, asJSON bool) error {
+	if asJSON {
+		return plain.JSON(w, bundleInfo{b, "bundle"})
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, plain.Text(value)) }
+	row("file", b.Path+" (bundle)")
+	row("members", humanize.Comma(int64(b.Members)))
+	for _, name := range b.Opened {
+		row("opened", name)
+	}
+	for _, text := range b.Damage {
+		row("damaged", text)
+	}
+	for _, name := range b.Left[:min(len(b.Left), shownLeft)] {
+		row("not opened", name)
+	}
+	if more := len(b.Left) - shownLeft + b.LeftMore; more > 0 {
+		row("not opened", humanize.Comma(int64(more))+" more files (--json lists the first 200)")
+	}
+	fmt.Fprintln(t)
+	return t.Flush()
 }
 
 // describe says what a capture holds. A recording whose index is whole is asked

@@ -15,6 +15,7 @@ import (
 	"lostbeat/model/budget"
 	"lostbeat/run"
 	"lostbeat/source"
+	"lostbeat/source/snapshot"
 
 	"github.com/spf13/cobra"
 )
@@ -41,6 +42,8 @@ type captureFlags struct {
 	everything bool
 	// said says that the command itself prints what is incomplete.
 	said bool
+	// unpacked is what the paths are from that are members of bundles, nil before they were unpacked.
+	unpacked *run.Unpacked
 }
 
 func (f *captureFlags) register(cmd *cobra.Command) {
@@ -123,7 +126,7 @@ func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capt
 
 // options returns how files are to be opened.
 func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error) {
-	o := run.OpenOptions{OpenOptions: source.OpenOptions{
+	o := run.OpenOptions{Unpacked: f.unpacked, OpenOptions: source.OpenOptions{
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
 		Memory: int64(f.memory),
 	}}
@@ -220,6 +223,11 @@ func eachCapture(
 		switch {
 		case err != nil && (len(groups) == 1 || ctx.Err() != nil || stops(err)):
 			return err
+		case err != nil && flags.unpacked.Member(group[0]): // the rest of the bundle counts
+			if companion := new(snapshot.CompanionError); errors.As(err, &companion) {
+				continue // a list of processes without a table of sockets
+			}
+			fmt.Fprintf(terminal, "%s was not opened: %v\n", plain.Text(flags.unpacked.Name(group[0])), err)
 		case err != nil:
 			printError(terminal, err)
 			result = errSaid
@@ -228,6 +236,16 @@ func eachCapture(
 		}
 	}
 	return result
+}
+
+// unpack puts what is in the bundles among the paths in their place, until close is called.
+func (f *captureFlags) unpack(ctx context.Context, paths []string) (rest []string, done func(), err error) {
+	u, err := run.Unpack(ctx, paths)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.unpacked = u
+	return u.Paths, func() { u.Close() }, nil
 }
 
 // stops reports whether an error is not one of the file but ends the command.
@@ -239,7 +257,7 @@ func stops(err error) bool {
 func oneCapture(
 	paths []string, flags captureFlags, terminal io.Writer, do func(c *run.Capture, reading *readingLine) error,
 ) (complete bool, err error) {
-	path := paths[0]
+	path := flags.unpacked.Name(paths[0])
 	line := showReading(terminal, path)
 	defer line.end()
 	c, err := flags.open(paths, line.progress())

@@ -45,8 +45,15 @@ With --follow, a recording or a Windows trace is shown while it is being written
 			if speed <= 0 {
 				return hint.New("--speed must be above 0", "1 is the speed of the recording, 10 ten times as fast")
 			}
+			names := args
+			args, done, err := files.unpack(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer done()
 			if len(run.Groups(args)) > 1 {
-				return hint.New("replay opens one file, or several tables of sockets", "usage: "+cmd.UseLine())
+				return hint.New("replay opens one file, several tables of sockets, or a bundle with one capture",
+					"usage: "+cmd.UseLine()+"; 'lostbeat findings' joins what is in a bundle")
 			}
 			c, err := files.open(args, nil)
 			if err != nil {
@@ -64,7 +71,7 @@ With --follow, a recording or a Windows trace is shown while it is being written
 				return err
 			}
 			opts := ui.options()
-			opts.Source = filepath.Base(args[0])
+			opts.Source = filepath.Base(names[0])
 			return run.Replay{Capture: c, Settings: thresholds, UI: opts, Start: from, Speed: speed}.Run(cmd.Context())
 		},
 	}

@@ -158,13 +158,13 @@ var (
 // ErrFormat is the error of files without a table of sockets.
 var ErrFormat = errors.New("it has no table of sockets")
 
-// companionError is ErrFormat for files that belong to a table.
-type companionError struct{ what string }
+// CompanionError is ErrFormat for files that belong to a table.
+type CompanionError struct{ what string }
 
-func (e *companionError) Error() string { return "it has " + e.what + ", and no table of sockets" }
+func (e *CompanionError) Error() string { return "it has " + e.what + ", and no table of sockets" }
 
 // Hint says what to do.
-func (e *companionError) Hint() string {
+func (e *CompanionError) Hint() string {
 	return "give it together with the output of netstat -anoq, Get-NetUDPEndpoint or ss -tunap"
 }
 
@@ -322,9 +322,9 @@ func (s *set) arrange() error {
 	if len(list) == 0 {
 		switch {
 		case len(s.names) > 0:
-			return &companionError{"names of processes"}
+			return &CompanionError{"names of processes"}
 		case len(s.ranges) > 0:
-			return &companionError{"a range of ports"}
+			return &CompanionError{"a range of ports"}
 		}
 		return ErrFormat
 	}

@@ -1,0 +1,450 @@
+package run
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lostbeat/internal/hint"
+	"lostbeat/internal/words"
+	"lostbeat/record"
+	"lostbeat/source"
+	"lostbeat/source/bundle"
+	"lostbeat/source/linuxhost"
+	"lostbeat/source/snapshot"
+)
+
+// Unpacked are paths that were given, with what is in the bundles among them in their place.
+type Unpacked struct {
+	// Paths are those to open.
+	Paths []string
+	// Bundles are the archives, compressed files and folders that were unpacked.
+	Bundles []Bundle
+	// names are what the files that were unpacked are called.
+	names map[string]string
+	dir   string
+	count int
+}
+
+// Bundle says what was found in an archive, a compressed file or a folder.
+type Bundle struct {
+	Path string `json:"file"`
+	// Members is how many files it has, Opened the names of those that are opened, HostFiles how many were read for the
+	// counters of a Linux host.
+	Members   int      `json:"members"`
+	Opened    []string `json:"opened"`
+	HostFiles int      `json:"host_files"`
+	// Left are files that were not understood or not needed, with the reason where there is one; LeftMore is how many
+	// there
+	// are beyond those that are listed.
+	Left     []string `json:"left"`
+	LeftMore int      `json:"left_more,omitempty"`
+	// Damage says what could not be read.
+	Damage []string `json:"damage,omitempty"`
+}
+
+// maxLeft is how many files a Bundle lists that were not understood.
+const maxLeft = 200
+
+func (b *Bundle) leave(name, why string) {
+	if len(b.Left) >= maxLeft {
+		b.LeftMore++
+		return
+	}
+	if why != "" {
+		name += ": " + why
+	}
+	b.Left = append(b.Left, name)
+}
+
+// Unpack finds the bundles among paths and unpacks of them what can be opened, into a directory that Close removes. It
+// needs as much room in the directory of temporary files as the members take that are opened.
+func Unpack(ctx context.Context, paths []string) (*Unpacked, error) {
+	u := &Unpacked{names: map[string]string{}}
+	var err error
+	for _, p := range paths {
+		if err = u.add(ctx, p); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, u.Close())
+	}
+	return u, nil
+}
+
+// Close removes what was unpacked.
+func (u *Unpacked) Close() error {
+	if u == nil || u.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(u.dir)
+}
+
+// Name returns what a path is called: a member has its bundle's name before it.
+func (u *Unpacked) Name(path string) string {
+	if u == nil {
+		return path
+	}
+	return cmp.Or(u.names[path], path)
+}
+
+// Member reports whether a path is that of a member of a bundle.
+func (u *Unpacked) Member(path string) bool { return u != nil && u.names[path] != "" }
+
+// add takes a path as it is, or what is in it.
+func (u *Unpacked) add(ctx context.Context, name string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.IsDir() {
+		if _, err := claimed(name, errors.ErrUnsupported); err == nil && !joins(name) {
+			u.Paths = append(u.Paths, name)
+			return nil
+		}
+		return u.unpack(ctx, name, u.folder)
+	}
+	if err == nil && info.Mode().IsRegular() {
+		if f, err := os.Open(name); err == nil {
+			head := make([]byte, bundle.HeadBytes)
+			n, _ := io.ReadFull(f, head)
+			f.Close()
+			if bundle.Detect(head[:n]) && !record.Recordings().Sniff(head[:n]) {
+				return u.unpack(ctx, name, u.archive)
+			}
+		}
+	}
+	u.Paths = append(u.Paths, name)
+	return nil
+}
+
+// joins reports whether the format that claims a folder only joins files of it: other files may be there, too.
+func joins(folder string) bool {
+	f, err := claimed(folder, errors.ErrUnsupported)
+	return err == nil && f.OpenAll != nil
+}
+
+// unpacking is one bundle that is being unpacked.
+type unpacking struct {
+	*Unpacked
+	b *Bundle
+	// hostFiles are collected in a file, hostPath.
+	hostFiles *linuxhost.Writer
+	hostFile  *os.File
+	members   []unpackedMember
+}
+
+// unpackedMember is a member that can be opened.
+type unpackedMember struct{ path, name, format string }
+
+// unpack reads a bundle with walk.
+func (u *Unpacked) unpack(
+	ctx context.Context, name string, walk func(ctx context.Context, p *unpacking, name string) error,
+) error {
+	if u.dir == "" {
+		dir, err := os.MkdirTemp("", "lostbeat-")
+		if err != nil {
+			return fmt.Errorf("make a directory to unpack in: %w", err)
+		}
+		u.dir = dir
+	}
+	p := &unpacking{Unpacked: u, b: &Bundle{Path: name, Opened: []string{}, Left: []string{}}}
+	err := walk(ctx, p, name)
+	if err = errors.Join(err, p.closeHostFiles()); err != nil {
+		return fmt.Errorf("unpack %s: %w", name, err)
+	}
+	p.choose()
+	if len(p.members) == 0 {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			u.Paths = append(u.Paths, name) // who opens it says what is wrong
+			return nil
+		}
+		text := fmt.Sprintf("%s has %s, and none that lostbeat understands", name, words.Plural(p.b.Members, "file"))
+		if len(p.b.Damage) > 0 {
+			text += " (" + p.b.Damage[0] + ")"
+		}
+		return hint.New(text, "docs/INPUTS.md lists what lostbeat opens; unpack the archive and give the file that "+
+			"matters, or ask "+
+			"for a sosreport, a .etl, a .blg or the output of netstat -anoq")
+	}
+	for _, m := range p.members {
+		u.Paths = append(u.Paths, m.path)
+		u.names[m.path] = name + ": " + m.name
+		if m.name == name {
+			u.names[m.path] = name
+		}
+		p.b.Opened = append(p.b.Opened, m.name)
+	}
+	u.Bundles = append(u.Bundles, *p.b)
+	return nil
+}
+
+// archive unpacks an archive or a compressed file.
+func (u *Unpacked) archive(ctx context.Context, p *unpacking, name string) error {
+	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.Recordings().Sniff},
+		func(m bundle.Member, r io.Reader) error { return p.member(m, r, "") })
+	p.b.Members = report.Members
+	p.b.Damage = append(p.b.Damage, report.Damage...)
+	if report.More > 0 {
+		p.b.Damage = append(p.b.Damage, fmt.Sprintf("and %d more that could not be read", report.More))
+	}
+	return err
+}
+
+// maxInFolder is how many files of a folder are looked at.
+const maxInFolder = 200_000
+
+// folder looks at the files of a folder and its folders, which stay where they are. Links are not followed.
+func (u *Unpacked) folder(ctx context.Context, p *unpacking, name string) error {
+	return filepath.WalkDir(name, func(at string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			p.b.Damage = append(p.b.Damage, err.Error())
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if p.b.Members++; p.b.Members > maxInFolder {
+			p.b.Damage = append(p.b.Damage, fmt.Sprintf("it has more than %d files: the rest was not looked at", maxInFolder))
+			return fs.SkipAll
+		}
+		rel, err := filepath.Rel(name, at)
+		if err != nil {
+			rel = d.Name()
+		}
+		// The name of the folder says whose bundle it is, as the first folder in an archive does.
+		m := bundle.Member{Name: filepath.ToSlash(filepath.Join(filepath.Base(filepath.Clean(name)), rel))}
+		if info, err := d.Info(); err == nil {
+			m.Modified = info.ModTime()
+		}
+		f, err := os.Open(at)
+		if err != nil {
+			p.b.Damage = append(p.b.Damage, err.Error())
+			return nil
+		}
+		defer f.Close()
+		return p.member(m, f, at)
+	})
+}
+
+// linuxBundle is the path of a member of a sosreport or supportconfig, linuxUseful one that may be opened there, and
+// linuxLogs one that may be read as a log.
+var (
+	linuxBundle = regexp.MustCompile(`(?:^|/)(?:sosreport-|scc_|nts_)[^/]*/|(?:^|/)sos_commands/`)
+	linuxUseful = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|networking|sar|pacemaker|corosync|cluster|` +
+		`process|crm)/|sar/|proc/net/[^/]+$)|^[^/]+/[^/]+$`)
+	linuxLogs = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|pacemaker|corosync|cluster|crm)/)`)
+	// portRangeFile is the setting of the range of ephemeral ports: two numbers without a name.
+	portRangeFile = regexp.MustCompile(`(?:^|/)proc/sys/net/ipv4/ip_local_port_range$`)
+)
+
+// member looks at one file; at is its path where it is a file already, empty in an archive.
+func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
+	linux := linuxBundle.MatchString(m.Name)
+	switch {
+	case linuxhost.IsHostFile(m.Name) && (linux || !strings.Contains(m.Name, "/proc/sys/")):
+		return p.addHostFile(m, r)
+	case linux && portRangeFile.MatchString(m.Name):
+		text, err := io.ReadAll(io.LimitReader(r, 64))
+		if err != nil {
+			return nil
+		}
+		return p.keep(m, "sysctl.txt", snapshot.FormatName,
+			strings.NewReader("net.ipv4.ip_local_port_range = "+strings.TrimSpace(string(text))+"\n"))
+	case linux && !linuxUseful.MatchString(m.Name):
+		p.b.leave(m.Name, "")
+		return nil
+	}
+	b := bufio.NewReaderSize(r, sniffBytes)
+	head, err := b.Peek(sniffBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		if len(head) == 0 {
+			p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
+			return nil
+		}
+	}
+	if linux && linuxhost.IsSections(head) {
+		return p.sections(m, b)
+	}
+	if at != "" && bundle.Detect(head) && !record.Recordings().Sniff(head) {
+		return p.inner(m, at)
+	}
+	format, ok := formatOf(head)
+	switch {
+	case !ok:
+		p.b.leave(m.Name, "")
+		return nil
+	case linux && format.Name == LogFormat && !linuxLogs.MatchString(m.Name):
+		p.b.leave(m.Name, "")
+		return nil
+	case linux && format.Name == snapshot.FormatName && strings.Contains(m.Name, "/namespaces/"):
+		p.b.leave(m.Name, "sockets of another network namespace are not judged")
+		return nil
+	}
+	if at != "" {
+		p.members = append(p.members, unpackedMember{at, m.Name, format.Name})
+		return nil
+	}
+	return p.keep(m, path.Base(m.Name), format.Name, b)
+}
+
+// inner unpacks an archive that is a file of a folder.
+func (p *unpacking) inner(m bundle.Member, at string) error {
+	report, err := bundle.Walk(context.Background(), at, p.dir, bundle.Limits{Plain: record.Recordings().Sniff},
+		func(inner bundle.Member, r io.Reader) error {
+			inner.Name = path.Join(m.Name, inner.Name)
+			p.b.Members++
+			return p.member(inner, r, "")
+		})
+	p.b.Damage = append(p.b.Damage, report.Damage...)
+	if err != nil {
+		p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
+	}
+	return nil
+}
+
+// formatOf returns the format of a file that begins with head.
+func formatOf(head []byte) (source.Format, bool) {
+	for _, format := range Formats {
+		if format.Sniff(head) {
+			return format, true
+		}
+	}
+	return source.Format{}, false
+}
+
+// unsafeName are the characters that the name of a file does without that is made from a member's.
+var unsafeName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// keep writes a member into a file. Only the last part of its name becomes that of the file: formats find times in it.
+func (p *unpacking) keep(m bundle.Member, base, format string, r io.Reader) error {
+	const longest = 120
+	base = strings.TrimLeft(unsafeName.ReplaceAllString(base, "_"), ".")
+	base = cmp.Or(base[max(0, len(base)-longest):], "member")
+	p.count++
+	dir := filepath.Join(p.dir, strconv.Itoa(p.count))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	at := filepath.Join(dir, base)
+	f, err := os.OpenFile(at, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, r)
+	if err = errors.Join(err, f.Close()); err != nil {
+		var full *fs.PathError
+		if errors.As(err, &full) { // the disk
+			return fmt.Errorf("keep %s: %w", m.Name, err)
+		}
+		if n == 0 {
+			return err
+		}
+		p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
+	}
+	if !m.Modified.IsZero() {
+		if err := os.Chtimes(at, m.Modified, m.Modified); err != nil {
+			return err
+		}
+	}
+	p.members = append(p.members, unpackedMember{at, m.Name, format})
+	return nil
+}
+
+// addHostFile takes a host file.
+func (p *unpacking) addHostFile(m bundle.Member, r io.Reader) error {
+	if p.hostFiles == nil {
+		p.count++
+		f, err := os.Create(filepath.Join(p.dir, fmt.Sprintf("%d.hostfiles", p.count)))
+		if err != nil {
+			return err
+		}
+		p.hostFile = f
+		if p.hostFiles, err = linuxhost.NewWriter(f, filepath.Base(p.b.Path)); err != nil {
+			return err
+		}
+	}
+	return p.hostFiles.Add(m.Name, m.Modified, r)
+}
+
+func (p *unpacking) closeHostFiles() error {
+	if p.hostFiles == nil {
+		return nil
+	}
+	p.b.HostFiles = p.hostFiles.Len()
+	if err := errors.Join(p.hostFiles.Close(), p.hostFile.Close()); err != nil {
+		return err
+	}
+	p.members = append(p.members, unpackedMember{
+		p.hostFile.Name(), words.Plural(p.b.HostFiles, "file") + " of the host's counters", linuxhost.FormatName,
+	})
+	return nil
+}
+
+// sections takes the outputs of commands in a file of a supportconfig apart.
+func (p *unpacking) sections(m bundle.Member, r io.Reader) error {
+	return linuxhost.Sections(r, func(command string, text io.Reader) error {
+		inner := bundle.Member{Name: m.Name + "/" + command, Modified: m.Modified}
+		if linuxhost.IsHostFile(inner.Name) {
+			return p.addHostFile(inner, text)
+		}
+		b := bufio.NewReaderSize(text, sniffBytes)
+		head, err := b.Peek(sniffBytes)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		switch format, ok := formatOf(head); {
+		case ok && format.Name == snapshot.FormatName,
+			ok && format.Name == LogFormat && strings.Contains(command, "var_log_"):
+			return p.keep(inner, command, format.Name, b)
+		}
+		return nil
+	})
+}
+
+// sarFile is the name of a file of sar: its day, and what it is.
+var sarFile = regexp.MustCompile(`(?:^|/)(sar?)((?:20\d{6})|\d{2})(\.(?:xml|json))?[^/]*$`)
+
+// choose leaves out what other members say as well: of sar, XML is better than text, and text than the binary file.
+func (p *unpacking) choose() {
+	better := map[string]bool{}
+	rank := func(m unpackedMember) (day string, rank int) {
+		f := sarFile.FindStringSubmatch(m.name)
+		if f == nil || m.format != linuxhost.FormatName {
+			return "", 0
+		}
+		day = f[2][len(f[2])-2:]
+		switch {
+		case f[3] != "":
+			return day, 3
+		case f[1] == "sar":
+			return day, 2
+		}
+		return day, 1
+	}
+	for _, m := range p.members {
+		if day, n := rank(m); n > 1 {
+			better[fmt.Sprint(day, n-1)] = true
+			better[fmt.Sprint(day, 1)] = true
+		}
+	}
+	p.members = slices.DeleteFunc(p.members, func(m unpackedMember) bool {
+		day, n := rank(m)
+		if n == 0 || !better[fmt.Sprint(day, n)] {
+			return false
+		}
+		p.b.leave(m.name, "the same samples of sar are there in a better form")
+		return true
+	})
+}
