@@ -135,7 +135,6 @@ func (l *LiveDecoder) second(t model.Time) {
 		})
 		l.dropped = n
 	}
-	l.lose(t)
 	l.reportLate(t)
 	if n := l.Decoder.Partial(); n > l.partial && t-l.partialToldAt >= 10*model.Time(time.Second) {
 		l.partial, l.partialToldAt = n, t
@@ -147,6 +146,7 @@ func (l *LiveDecoder) second(t model.Time) {
 	if l.EverySecond != nil {
 		l.EverySecond(t)
 	}
+	l.lose(t)
 }
 
 // reportLate reports the events that were too late for their place.

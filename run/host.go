@@ -24,5 +24,5 @@ func OpenHost(o ebpf.Options) (source.Source, error) {
 		}
 	}
 	boundMemory()
-	return ebpf.New(o, probes.All())
+	return openHost(o)
 }

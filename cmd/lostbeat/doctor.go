@@ -12,6 +12,7 @@ import (
 	"lostbeat/internal/platform"
 	"lostbeat/model"
 	"lostbeat/probes"
+	"lostbeat/run"
 	"lostbeat/source/applog"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 		rows = append(rows, doctorRow{Name: c.Name, State: c.State.String(), Detail: c.Detail, Hint: c.Hint})
 	}
 	rows = append(rows, journalRow())
-	live, err := ebpf.New(ebpf.Options{}, probes.All())
+	live, err := run.OpenHost(ebpf.Options{})
 	if err == nil {
 		err = live.Run(ctx, func(b *model.Batch) error {
 			for i := range b.Events {

@@ -1,0 +1,333 @@
+package etw
+
+import (
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// Structures of evntrace.h and evntcons.h on 64-bit Windows. TestLayout compares their sizes and offsets with those that
+// a C compiler gives.
+type (
+	wnodeHeader struct {
+		BufferSize        uint32
+		ProviderID        uint32
+		HistoricalContext uint64
+		TimeStamp         int64
+		GUID              GUID
+		ClientContext     uint32
+		Flags             uint32
+	}
+	eventTraceProperties struct {
+		Wnode               wnodeHeader
+		BufferSize          uint32
+		MinimumBuffers      uint32
+		MaximumBuffers      uint32
+		MaximumFileSize     uint32
+		LogFileMode         uint32
+		FlushTimer          uint32
+		EnableFlags         uint32
+		AgeLimit            int32
+		NumberOfBuffers     uint32
+		FreeBuffers         uint32
+		EventsLost          uint32
+		BuffersWritten      uint32
+		LogBuffersLost      uint32
+		RealTimeBuffersLost uint32
+		LoggerThreadID      uintptr
+		LogFileNameOffset   uint32
+		LoggerNameOffset    uint32
+	}
+	traceLogfileHeader struct {
+		BufferSize         uint32
+		Version            uint32
+		ProviderVersion    uint32
+		NumberOfProcessors uint32
+		EndTime            int64
+		TimerResolution    uint32
+		MaximumFileSize    uint32
+		LogFileMode        uint32
+		BuffersWritten     uint32
+		StartBuffers       uint32
+		PointerSize        uint32
+		EventsLost         uint32
+		CPUSpeedInMHz      uint32
+		LoggerName         *uint16
+		LogFileName        *uint16
+		TimeZone           [172]byte
+		BootTime           int64
+		PerfFreq           int64
+		StartTime          int64
+		ReservedFlags      uint32
+		BuffersLost        uint32
+	}
+	eventTraceLogfile struct {
+		LogFileName         *uint16
+		LoggerName          *uint16
+		CurrentTime         int64
+		BuffersRead         uint32
+		ProcessTraceMode    uint32
+		CurrentEvent        [88]byte
+		LogfileHeader       traceLogfileHeader
+		BufferCallback      uintptr
+		BufferSize          uint32
+		Filled              uint32
+		EventsLost          uint32
+		EventRecordCallback uintptr
+		IsKernelTrace       uint32
+		Context             unsafe.Pointer
+	}
+	eventHeader struct {
+		Size          uint16
+		HeaderType    uint16
+		Flags         uint16
+		EventProperty uint16
+		ThreadID      uint32
+		ProcessID     uint32
+		TimeStamp     uint64
+		ProviderID    GUID
+		ID            uint16
+		Version       uint8
+		Channel       uint8
+		Level         uint8
+		Opcode        uint8
+		Task          uint16
+		Keyword       uint64
+		ProcessorTime uint64
+		ActivityID    GUID
+	}
+	extendedItem struct {
+		Reserved uint16
+		Type     uint16
+		Linkage  uint16
+		DataSize uint16
+		Data     uintptr // a pointer, as 64 bits
+	}
+	eventRecord struct {
+		Header            eventHeader
+		ProcessorIndex    uint16 // or number and alignment, without FlagCPUIndex
+		LoggerID          uint16
+		ExtendedDataCount uint16
+		UserDataLength    uint16
+		ExtendedData      *extendedItem
+		UserData          *byte
+		UserContext       unsafe.Pointer
+	}
+	eventFilterDescriptor struct {
+		Ptr  uint64
+		Size uint32
+		Type uint32
+	}
+	enableTraceParameters struct {
+		Version          uint32
+		EnableProperty   uint32
+		ControlFlags     uint32
+		SourceID         GUID
+		EnableFilterDesc *eventFilterDescriptor
+		FilterDescCount  uint32
+	}
+)
+
+// Values of evntrace.h.
+const (
+	wnodeFlagTracedGUID = 0x00020000
+	clockQPC            = 1
+
+	modeRealTime           = 0x00000100
+	modeSystemLogger       = 0x02000000
+	modeIndependentSession = 0x08000000
+
+	processRealTime     = 0x00000100
+	processRawTimestamp = 0x00001000
+	processEventRecord  = 0x10000000
+
+	controlQuery = 0
+	controlStop  = 1
+
+	controlCodeDisable = 0
+	controlCodeEnable  = 1
+
+	enableParametersVersion = 2
+	filterTypeEventID       = 0x80000200
+	maxFilterIDs            = 64
+
+	kernelProcess   = 0x00000001
+	kernelThread    = 0x00000002
+	kernelImageLoad = 0x00000004
+	kernelCSwitch   = 0x00000010
+	kernelDPC       = 0x00000020
+	kernelInterrupt = 0x00000040
+
+	flag32BitHeader   = 0x0020
+	flagClassicHeader = 0x0100
+	flagTraceMessage  = 0x0080
+
+	invalidTrace = ^uint64(0)
+	maxSessions  = 64
+)
+
+// api are the functions of ETW. They are looked up before they are called: an old Windows, and Wine, lack some.
+type api struct {
+	startTrace, controlTrace, enableTrace, openTrace, processTrace, closeTrace, queryAllTraces *windows.LazyProc
+}
+
+// systemAPI returns the functions of this Windows. Its DLL is that of the system folder, whatever the environment says.
+func systemAPI() api { return apiOf(windows.NewLazySystemDLL("advapi32.dll")) }
+
+func apiOf(dll *windows.LazyDLL) api {
+	return api{
+		startTrace:     dll.NewProc("StartTraceW"),
+		controlTrace:   dll.NewProc("ControlTraceW"),
+		enableTrace:    dll.NewProc("EnableTraceEx2"),
+		openTrace:      dll.NewProc("OpenTraceW"),
+		processTrace:   dll.NewProc("ProcessTrace"),
+		closeTrace:     dll.NewProc("CloseTrace"),
+		queryAllTraces: dll.NewProc("QueryAllTracesW"),
+	}
+}
+
+// check reports the first function that is missing.
+func (a *api) check() error {
+	for _, p := range []*windows.LazyProc{
+		a.startTrace, a.controlTrace, a.enableTrace, a.openTrace, a.processTrace, a.closeTrace, a.queryAllTraces,
+	} {
+		if p.Find() != nil {
+			return &CallError{Call: "look up " + p.Name, Code: errorNotFound}
+		}
+	}
+	return nil
+}
+
+// properties is EVENT_TRACE_PROPERTIES with room for the names behind it.
+type properties struct {
+	eventTraceProperties
+	name, file [1024]uint16
+}
+
+// newProperties returns properties that Windows can fill. ControlTrace writes the settings of the session into them:
+// they are made anew for each call.
+func newProperties() *properties {
+	p := &properties{}
+	p.Wnode.BufferSize = uint32(unsafe.Sizeof(*p))
+	p.Wnode.Flags = wnodeFlagTracedGUID
+	p.LoggerNameOffset = uint32(unsafe.Offsetof(p.name))
+	p.LogFileNameOffset = uint32(unsafe.Offsetof(p.file))
+	return p
+}
+
+// fail returns the error that a function has returned; what none of them uses is GetLastError.
+func fail(call string, code uintptr) error {
+	if code == 0 {
+		return nil
+	}
+	return &CallError{Call: call, Code: uint32(code)}
+}
+
+// start starts a session.
+func (a *api) start(name string, p *properties) (handle uint64, err error) {
+	wide, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	p.LogFileNameOffset = 0 // none is written
+	code, _, _ := a.startTrace.Call(
+		uintptr(unsafe.Pointer(&handle)), uintptr(unsafe.Pointer(wide)), uintptr(unsafe.Pointer(p)),
+	)
+	return handle, fail("start the session "+name, code)
+}
+
+// control queries or stops a session, by its handle or, where that is 0, by its name.
+func (a *api) control(handle uint64, name string, code uintptr) (*properties, error) {
+	wide, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return nil, err
+	}
+	p := newProperties()
+	r, _, _ := a.controlTrace.Call(
+		uintptr(handle), uintptr(unsafe.Pointer(wide)), uintptr(unsafe.Pointer(p)), code,
+	)
+	call := "query the session " + name
+	if code == controlStop {
+		call = "stop the session " + name
+	}
+	return p, fail(call, r)
+}
+
+// enable enables or disables a provider; parameters may be nil.
+func (a *api) enable(
+	handle uint64, provider *GUID, code uintptr, level uint8, keywords uint64, parameters *enableTraceParameters,
+) uintptr {
+	r, _, _ := a.enableTrace.Call(
+		uintptr(handle), uintptr(unsafe.Pointer(provider)), code, uintptr(level), uintptr(keywords), 0, 0,
+		uintptr(unsafe.Pointer(parameters)),
+	)
+	return r
+}
+
+// open opens a real-time session for reading.
+func (a *api) open(name string, context unsafe.Pointer) (handle uint64, err error) {
+	wide, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	file := eventTraceLogfile{
+		LoggerName:          wide,
+		ProcessTraceMode:    processRealTime | processEventRecord | processRawTimestamp,
+		EventRecordCallback: recordCallback(),
+		Context:             context,
+	}
+	r, _, last := a.openTrace.Call(uintptr(unsafe.Pointer(&file)))
+	if uint64(r) == invalidTrace {
+		code := uintptr(errorInstanceNotFound)
+		if errno, ok := last.(windows.Errno); ok && errno != 0 { //nolint:errorlint // it is a number, never wrapped
+			code = uintptr(errno)
+		}
+		return 0, fail("read the session "+name, code)
+	}
+	return uint64(r), nil
+}
+
+// process hands the records of a session to the callback until the session is stopped.
+func (a *api) process(handle uint64, name string) error {
+	r, _, _ := a.processTrace.Call(uintptr(unsafe.Pointer(&handle)), 1, 0, 0)
+	return fail("read the session "+name, r)
+}
+
+// close ends the reading. That it ends only when the callback has returned is no error.
+func (a *api) close(handle uint64) { _, _, _ = a.closeTrace.Call(uintptr(handle)) }
+
+// sessions lists the running sessions.
+func (a *api) sessions() (names []string, err error) {
+	list := make([]*properties, maxSessions)
+	for i := range list {
+		list[i] = newProperties()
+	}
+	var n uint32
+	r, _, _ := a.queryAllTraces.Call(
+		uintptr(unsafe.Pointer(&list[0])), uintptr(len(list)), uintptr(unsafe.Pointer(&n)),
+	)
+	for _, p := range list[:min(int(n), len(list))] {
+		names = append(names, windows.UTF16ToString(p.name[:]))
+	}
+	const errorMoreData = 234 // there are more than fit
+	if r == errorMoreData {
+		r = 0
+	}
+	return names, fail("list the sessions", r)
+}
+
+// recordCallback is made once: Go never gives a callback back.
+var recordCallback = sync.OnceValue(func() uintptr { return windows.NewCallback(onRecord) })
+
+// onRecord takes a record from ProcessTrace, on the thread that called it. Whom it is for stands in the record.
+func onRecord(r *eventRecord) uintptr {
+	c := (*consumer)(r.UserContext)
+	defer func() {
+		if p := recover(); p != nil {
+			c.fail(p) // a panic must not cross the frames of Windows
+		}
+	}()
+	c.take(r)
+	return 0
+}

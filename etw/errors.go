@@ -1,0 +1,87 @@
+package etw
+
+import "fmt"
+
+// Numbers of errors that the functions of ETW return.
+const (
+	errorAccessDenied      = 5
+	errorBadLength         = 24
+	errorInvalidParameter  = 87
+	errorDiskFull          = 112
+	errorInsufficient      = 122
+	errorAlreadyExists     = 183
+	errorCancelled         = 1223
+	errorPrivilegeNotHeld  = 1314
+	errorNoSystemResources = 1450
+	errorTimeout           = 1460
+	errorNotFound          = 1168
+	errorInstanceNotFound  = 4201
+	errorClosePending      = 7007
+)
+
+// CallError is a function of Windows that has failed.
+type CallError struct {
+	// Call says what was tried: "start the session lostbeat-42-user".
+	Call string
+	// Code is what Windows returned.
+	Code uint32
+	// Sessions are the names of the running sessions, where there are too many of them.
+	Sessions []string
+}
+
+var callErrors = map[uint32]struct{ text, hint string }{
+	errorAccessDenied: {
+		"access is denied",
+		"run it from an elevated prompt (Run as administrator); counters and port tables are shown without",
+	},
+	errorBadLength: {"the size of a structure is not the one that this Windows expects", "report it with the version of Windows"},
+	errorInvalidParameter: {
+		"this Windows does not accept the settings of the session",
+		"Windows 10 1809 or Server 2019 and later are supported",
+	},
+	errorDiskFull: {"the disk is full", "free space on the drive of Windows: sessions keep 200 MB of it free"},
+	errorAlreadyExists: {
+		"a session of this name runs already, and could not be stopped",
+		"logman query -ets lists the sessions, logman stop NAME -ets ends one",
+	},
+	errorCancelled:        {"reading was cancelled", ""},
+	errorPrivilegeNotHeld: {"a privilege is missing", "run it from an elevated prompt, as a member of Administrators"},
+	errorNoSystemResources: {
+		"too many trace sessions run on this system",
+		`end one (logman query -ets lists them), or raise HKLM\SYSTEM\CurrentControlSet\Control\WMI\EtwMaxLoggers ` +
+			"(32 to 256, 64 when it is absent) and restart Windows; of system loggers there are at most 8",
+	},
+	errorTimeout:          {"Windows did not answer in time", "try it again; the rest of the tracing goes on"},
+	errorNotFound:         {"this Windows does not have it", ""},
+	errorInstanceNotFound: {"the session does not run any more: somebody has stopped it", "start lostbeat again"},
+}
+
+func (e *CallError) Error() string {
+	if known, ok := callErrors[e.Code]; ok {
+		return fmt.Sprintf("%s: %s (error %d)", e.Call, known.text, e.Code)
+	}
+	return fmt.Sprintf("%s: error %d", e.Call, e.Code)
+}
+
+// Hint says what to do about it.
+func (e *CallError) Hint() string {
+	hint := callErrors[e.Code].hint
+	if len(e.Sessions) > 0 {
+		hint += fmt.Sprintf("; running are %d: %s", len(e.Sessions), list(e.Sessions, 12))
+	}
+	return hint
+}
+
+// list joins the first n names.
+func list(names []string, n int) (text string) {
+	for i, name := range names {
+		if i == n {
+			return fmt.Sprintf("%s and %d more", text, len(names)-n)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += name
+	}
+	return text
+}

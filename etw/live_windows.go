@@ -1,0 +1,353 @@
+package etw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+
+	"lostbeat/internal/hint"
+	"lostbeat/model"
+	"lostbeat/source"
+)
+
+// Live is the running Windows as a source of events.
+type Live struct {
+	options LiveOptions
+	api     api
+}
+
+// NewLive checks that this Windows can be traced. The error carries a hint.
+func NewLive(o LiveOptions) (*Live, error) {
+	if v := windows.RtlGetVersion(); v.MajorVersion < 10 || v.BuildNumber < MinimumBuild {
+		return nil, hint.New(
+			fmt.Sprintf("this is Windows %d.%d build %d: too old to be traced", v.MajorVersion, v.MinorVersion, v.BuildNumber),
+			"Windows 10 1809, Server 2019 or later is needed; captures can be opened on any Windows: lostbeat replay FILE",
+		)
+	}
+	l := &Live{options: o, api: systemAPI()}
+	return l, l.api.check()
+}
+
+// liveRun is one Run.
+type liveRun struct {
+	options  LiveOptions
+	api      api
+	out      model.Builder
+	decoder  *Decoder
+	merger   *Merger
+	live     LiveDecoder
+	clock    *qpc
+	sessions []*session
+	// enabled are the classes whose events come.
+	enabled map[GUID]bool
+	// status are the probe events about the sessions, reasons why something is not on.
+	status  []model.Probe
+	reasons []error
+	// ended are the sessions that ended by themselves, a sentence each.
+	ended map[*session]bool
+}
+
+// Run implements source.Source: it starts the sessions, emits until ctx is done, and stops them.
+func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
+	clock, err := newQPC()
+	if err != nil {
+		return err
+	}
+	r := &liveRun{
+		options: l.options, api: l.api, clock: clock, enabled: make(map[GUID]bool), merger: NewMerger(l.options.Memory),
+		ended: make(map[*session]bool),
+	}
+	var probes []Probe
+	if l.options.Probes != nil {
+		probes = l.options.Probes()
+	}
+	st := NewLiveState()
+	r.options.SkipRaw = true
+	r.decoder = NewDecoder(r.options.Options, clock.Clock, st, &r.out, probes...)
+	r.live = LiveDecoder{Decoder: r.decoder, Merger: r.merger, Emit: emit, EverySecond: r.second}
+	// Sessions outlive their process: they are stopped whatever happens here.
+	defer func() { err = errors.Join(err, r.stop()) }()
+	if err := r.start(); err != nil {
+		return err
+	}
+	learnProcesses(st)
+	if err := learnModules(st); err != nil {
+		r.report("modules", model.ProbeDegraded, fmt.Errorf("list the drivers: %w", err))
+	}
+	if err := r.introduce(probes, emit); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(livePoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if err := r.stop(); err != nil {
+				return errors.Join(err, r.live.End(r.clock.now()))
+			}
+			return r.live.End(r.clock.now())
+		case <-ticker.C:
+		}
+		if err := r.live.Step(r.clock.now()); err != nil {
+			return err
+		}
+		for _, s := range r.sessions {
+			if fault := s.consumer.fault.Load(); fault != nil {
+				return fault
+			}
+		}
+	}
+}
+
+// start starts the sessions and enables the providers. It fails when there is nothing to be seen.
+func (r *liveRun) start() error {
+	if names := stopStale(&r.api); len(names) > 0 {
+		r.status = append(r.status, model.Probe{
+			Name: "etw", Part: "stale", State: model.ProbeOn,
+			Reason: "stopped sessions that an earlier lostbeat had left: " + strings.Join(names, ", "),
+		})
+	}
+	system, user := r.merger.Stream(), r.merger.Stream()
+	flags := uint32(kernelProcess | kernelThread | kernelImageLoad | kernelDPC | kernelInterrupt)
+	if r.options.Switches {
+		flags |= kernelCSwitch
+	}
+	if s := r.session("system", flags, system); s != nil {
+		for _, class := range kernelClasses {
+			r.enabled[class] = true
+		}
+	}
+	if s := r.session("user", 0, user); s != nil {
+		for _, p := range userProviders {
+			if err := s.enable(p, r.decoder.decodedIDs(p.guid)); err != nil {
+				r.report(p.name, model.ProbeDegraded, err)
+				continue
+			}
+			r.enabled[p.guid] = true
+		}
+	}
+	if len(r.enabled) == 0 {
+		return errors.Join(r.reasons...)
+	}
+	return nil
+}
+
+// session starts a session, or notes why it does not run.
+func (r *liveRun) session(kind string, flags uint32, stream *Stream) *session {
+	s, err := startSession(&r.api, kind, flags, stream, r.clock.Origin)
+	if err != nil {
+		r.report(kind+" session", model.ProbeOff, err)
+		return nil
+	}
+	r.sessions = append(r.sessions, s)
+	r.status = append(r.status, model.Probe{Name: "etw", Part: s.kind, State: model.ProbeOn})
+	return s
+}
+
+// report notes what does not work, and why.
+func (r *liveRun) report(part string, state model.ProbeState, err error) {
+	r.reasons = append(r.reasons, err)
+	r.status = append(r.status, model.Probe{
+		Name: "etw", Part: part, State: state, Reason: err.Error(), Hint: hint.Of(err),
+	})
+}
+
+// introduce emits the batch that describes the stream.
+func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
+	t := r.clock.Start
+	v := windows.RtlGetVersion()
+	name, _ := os.Hostname()
+	for _, m := range [][2]string{
+		{"host", name},
+		{"os", "windows"},
+		{"kernel", fmt.Sprintf("%d.%d build %d", v.MajorVersion, v.MinorVersion, v.BuildNumber)},
+		{"arch", runtime.GOARCH},
+		{"cpus", strconv.Itoa(processors())},
+		{"source", "live"},
+		{"start_wall", t.String()},
+	} {
+		if m[1] != "" {
+			r.out.AddMeta(model.Meta{Time: t, Key: m[0], Value: m[1]})
+		}
+	}
+	r.out.AddClock(r.clock.reading(t))
+	for _, s := range r.status {
+		s.Time = t
+		r.out.AddProbe(s)
+	}
+	reason, advice := "", ""
+	if len(r.reasons) > 0 {
+		reason, advice = r.reasons[0].Error(), hint.Of(r.reasons[0])
+	}
+	available := r.decoder.available(func(class GUID) bool { return r.enabled[class] })
+	for _, s := range liveStatus(probes, available, reason, advice, t) {
+		r.out.AddProbe(s)
+	}
+	return emit(r.out.Take())
+}
+
+// second adds the reading of the clocks and the losses of a second.
+func (r *liveRun) second(t model.Time) {
+	r.out.AddClock(r.clock.reading(t))
+	for _, s := range r.sessions {
+		r.lose(s, t)
+	}
+}
+
+// lose reports what a session has lost, and that it has ended by itself.
+func (r *liveRun) lose(s *session, t model.Time) {
+	if r.ended[s] {
+		return
+	}
+	events, buffers, err := s.losses()
+	if err != nil {
+		state := model.Probe{
+			Time: t, Name: "etw", Part: s.kind, State: model.ProbeDegraded, Reason: err.Error(), Hint: hint.Of(err),
+		}
+		if codeOf(err) == errorInstanceNotFound {
+			r.ended[s], state.State = true, model.ProbeOff
+		}
+		r.out.AddProbe(state)
+		return
+	}
+	r.lost(s, t, events, "etw", "events")
+	r.lost(s, t, buffers, "etw-buffer", "buffers")
+}
+
+// lost adds a loss at time t, which the stream may not have reached yet.
+func (r *liveRun) lost(s *session, t model.Time, n uint64, origin, what string) {
+	if n > 0 {
+		r.live.Lose(model.Loss{
+			Time: t, Dur: source.Interval, CPU: -1, Lost: n, Origin: origin,
+			Detail: what + " that the " + s.kind + " lost: its buffers were full",
+		})
+	}
+}
+
+// stop stops the sessions. What they lost until then is reported.
+func (r *liveRun) stop() error {
+	var errs []error
+	for _, s := range r.sessions {
+		events, buffers, err := s.stop()
+		errs = append(errs, err)
+		t := r.clock.Time(r.clock.now())
+		r.lost(s, t, events, "etw", "events")
+		r.lost(s, t, buffers, "etw-buffer", "buffers")
+		if fault := s.consumer.fault.Load(); fault != nil {
+			errs = append(errs, fault)
+		}
+	}
+	r.sessions = nil
+	return errors.Join(errs...)
+}
+
+// processors returns the number of processors of all groups.
+func processors() int {
+	const allGroups = 0xffff
+	if n := windows.GetActiveProcessorCount(allGroups); n > 0 {
+		return int(n)
+	}
+	return runtime.NumCPU()
+}
+
+// qpc is the performance counter, with the time at its origin.
+type qpc struct {
+	Clock
+	counter *windows.LazyProc
+}
+
+// newQPC reads both clocks, of some readings that which was interrupted least.
+func newQPC() (*qpc, error) {
+	kernel := windows.NewLazySystemDLL("kernel32.dll")
+	q := &qpc{counter: kernel.NewProc("QueryPerformanceCounter")}
+	var frequency int64
+	if r, _, err := kernel.NewProc("QueryPerformanceFrequency").Call(uintptr(unsafe.Pointer(&frequency))); r == 0 {
+		return nil, fmt.Errorf("read the frequency of the performance counter: %w", err)
+	}
+	q.Type, q.Frequency = ClockQPC, uint64(frequency)
+	q.Origin, q.Start, _ = q.bracket()
+	return q, nil
+}
+
+// bracket reads the counter and the wall clock, with the width of the bracket in ticks.
+func (q *qpc) bracket() (ticks uint64, wall model.Time, width uint64) {
+	width = ^uint64(0)
+	for range 5 {
+		before := q.now()
+		var ft windows.Filetime
+		windows.GetSystemTimePreciseAsFileTime(&ft)
+		after := q.now()
+		if after-before < width {
+			width = after - before
+			ticks, wall = before+width/2, model.Time(ft.Nanoseconds())
+		}
+	}
+	return ticks, wall, width
+}
+
+// now reads the counter.
+func (q *qpc) now() uint64 {
+	var n int64
+	_, _, _ = syscall.SyscallN(q.counter.Addr(), uintptr(unsafe.Pointer(&n)))
+	return uint64(n)
+}
+
+// reading returns a clock event at time t of the stream.
+func (q *qpc) reading(t model.Time) model.Clock {
+	ticks, wall, width := q.bracket()
+	at := q.Time(ticks)
+	boot := windows.DurationSinceBoot()
+	return model.Clock{
+		Time: t, Boot: boot - at.Sub(t), Wall: wall.Add(-at.Sub(t)), Bracket: time.Duration(q.nanoseconds(width)),
+	}
+}
+
+// learnProcesses notes the processes that run.
+func learnProcesses(st *State) {
+	list, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
+	if err != nil {
+		return // names come with the rundown, too
+	}
+	defer func() { _ = windows.CloseHandle(list) }()
+	entry := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
+	for err := windows.Process32First(list, &entry); err == nil; err = windows.Process32Next(list, &entry) {
+		name := windows.UTF16ToString(entry.ExeFile[:])
+		st.LearnProcess(int32(entry.ProcessID), int32(entry.ParentProcessID), name)
+	}
+}
+
+// learnModules notes the images of the kernel. Windows hides their addresses from those who may not see them.
+func learnModules(st *State) error {
+	buffer := make([]byte, 64<<10)
+	for {
+		var need uint32
+		err := windows.NtQuerySystemInformation(
+			windows.SystemModuleInformation, unsafe.Pointer(&buffer[0]), uint32(len(buffer)), &need,
+		)
+		if errors.Is(err, windows.STATUS_INFO_LENGTH_MISMATCH) && len(buffer) < 16<<20 {
+			buffer = make([]byte, max(2*len(buffer), int(need)))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		break
+	}
+	list := (*windows.RTL_PROCESS_MODULES)(unsafe.Pointer(&buffer[0]))
+	room := (len(buffer) - int(unsafe.Offsetof(list.Modules))) / int(unsafe.Sizeof(list.Modules[0]))
+	for _, m := range unsafe.Slice(&list.Modules[0], min(int(list.NumberOfModules), room)) {
+		if m.ImageBase != 0 {
+			st.LearnImage(uint64(m.ImageBase), uint64(m.ImageSize), windows.ByteSliceToString(m.FullPathName[:]))
+		}
+	}
+	return nil
+}

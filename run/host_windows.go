@@ -1,0 +1,37 @@
+package run
+
+import (
+	"slices"
+
+	"lostbeat/ebpf"
+	"lostbeat/etw"
+	"lostbeat/internal/hint"
+	"lostbeat/probes"
+	"lostbeat/source"
+)
+
+// openHost returns this Windows. What only Linux can do is refused, not left out in silence.
+func openHost(o ebpf.Options) (source.Source, error) {
+	if len(o.Heartbeats) > 0 {
+		return nil, hint.New("--heartbeat follows flows on Linux only",
+			"datagrams and their times are traced without it, where the provider Kernel-Network shows them")
+	}
+	if o.Stacks {
+		return nil, hint.New("--stacks is available on Linux only", "leave it out")
+	}
+	live, err := etw.NewLive(etw.LiveOptions{
+		Options: etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: slices.Contains(o.Only, "sched")},
+		Probes: func() (chosen []etw.Probe) {
+			for _, p := range probes.ETW() {
+				if len(o.Only) == 0 || slices.Contains(o.Only, p.Name()) {
+					chosen = append(chosen, p)
+				}
+			}
+			return chosen
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &followed{live, o.Pools}, nil
+}
