@@ -1,0 +1,42 @@
+//go:build ignore
+
+// SPDX-License-Identifier: see LICENSE
+//
+// Prints the sizes and offsets of the structures of evntrace.h and evntcons.h, as a C compiler lays them out.
+#include <windows.h>
+#include <evntrace.h>
+#include <evntcons.h>
+#include <stddef.h>
+
+#define SIZE(type) {#type, sizeof(type)}
+#define AT(type, member) {#type "." #member, offsetof(type, member)}
+
+const struct { char name[72]; unsigned long long value; } layout[] = {
+	SIZE(WNODE_HEADER), AT(WNODE_HEADER, Guid), AT(WNODE_HEADER, ClientContext), AT(WNODE_HEADER, Flags),
+	SIZE(EVENT_TRACE_PROPERTIES), AT(EVENT_TRACE_PROPERTIES, BufferSize), AT(EVENT_TRACE_PROPERTIES, LogFileMode),
+	AT(EVENT_TRACE_PROPERTIES, FlushTimer), AT(EVENT_TRACE_PROPERTIES, EnableFlags),
+	AT(EVENT_TRACE_PROPERTIES, EventsLost), AT(EVENT_TRACE_PROPERTIES, LogBuffersLost),
+	AT(EVENT_TRACE_PROPERTIES, RealTimeBuffersLost), AT(EVENT_TRACE_PROPERTIES, LoggerThreadId),
+	AT(EVENT_TRACE_PROPERTIES, LogFileNameOffset), AT(EVENT_TRACE_PROPERTIES, LoggerNameOffset),
+	SIZE(TRACE_LOGFILE_HEADER), AT(TRACE_LOGFILE_HEADER, EndTime), AT(TRACE_LOGFILE_HEADER, LoggerName),
+	AT(TRACE_LOGFILE_HEADER, BootTime), AT(TRACE_LOGFILE_HEADER, PerfFreq), AT(TRACE_LOGFILE_HEADER, StartTime),
+	AT(TRACE_LOGFILE_HEADER, BuffersLost),
+	SIZE(EVENT_TRACE_LOGFILEW), AT(EVENT_TRACE_LOGFILEW, LoggerName), AT(EVENT_TRACE_LOGFILEW, ProcessTraceMode),
+	AT(EVENT_TRACE_LOGFILEW, CurrentEvent), AT(EVENT_TRACE_LOGFILEW, LogfileHeader),
+	AT(EVENT_TRACE_LOGFILEW, BufferCallback), AT(EVENT_TRACE_LOGFILEW, EventRecordCallback),
+	AT(EVENT_TRACE_LOGFILEW, Context),
+	SIZE(EVENT_HEADER), AT(EVENT_HEADER, Flags), AT(EVENT_HEADER, ThreadId), AT(EVENT_HEADER, ProcessId),
+	AT(EVENT_HEADER, TimeStamp), AT(EVENT_HEADER, ProviderId), AT(EVENT_HEADER, EventDescriptor),
+	AT(EVENT_HEADER, ProcessorTime), AT(EVENT_HEADER, ActivityId),
+	SIZE(EVENT_HEADER_EXTENDED_DATA_ITEM), AT(EVENT_HEADER_EXTENDED_DATA_ITEM, ExtType),
+	AT(EVENT_HEADER_EXTENDED_DATA_ITEM, DataSize), AT(EVENT_HEADER_EXTENDED_DATA_ITEM, DataPtr),
+	SIZE(EVENT_RECORD), AT(EVENT_RECORD, BufferContext), AT(EVENT_RECORD, ExtendedDataCount),
+	AT(EVENT_RECORD, UserDataLength), AT(EVENT_RECORD, ExtendedData), AT(EVENT_RECORD, UserData),
+	AT(EVENT_RECORD, UserContext),
+	SIZE(ENABLE_TRACE_PARAMETERS), AT(ENABLE_TRACE_PARAMETERS, SourceId), AT(ENABLE_TRACE_PARAMETERS, EnableFilterDesc),
+	AT(ENABLE_TRACE_PARAMETERS, FilterDescCount),
+	{"EVENT_FILTER_DESCRIPTOR", sizeof(struct _EVENT_FILTER_DESCRIPTOR)},
+	{"EVENT_FILTER_DESCRIPTOR.Size", offsetof(struct _EVENT_FILTER_DESCRIPTOR, Size)},
+	{"EVENT_FILTER_DESCRIPTOR.Type", offsetof(struct _EVENT_FILTER_DESCRIPTOR, Type)},
+	{"", 0},
+};

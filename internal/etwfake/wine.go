@@ -1,0 +1,168 @@
+package etwfake
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// compiler makes DLLs for Windows.
+const compiler = "x86_64-w64-mingw32-gcc"
+
+// bundled is where Debian's Wine has its own advapi32.dll.
+const bundled = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/advapi32.dll"
+
+//go:embed etwfake.c
+var fakeSource []byte
+
+// Go needs ProcessPrng, which Wine 8 lacks.
+const randomSource = `#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE p, SIZE_T n) { return SystemFunction036(p, (ULONG)n); }
+`
+
+// replaced are the functions that the DLL has instead of Wine's.
+var replaced = []string{
+	"CloseTrace", "ControlTraceW", "EnableTraceEx2", "OpenTraceW", "ProcessTrace", "QueryAllTracesW", "StartTraceW",
+}
+
+// Missing says what is not installed, "" nothing.
+func Missing() string {
+	for _, program := range []string{wine(), server, compiler, objdump} {
+		if _, err := exec.LookPath(program); err != nil {
+			return program
+		}
+	}
+	if _, err := os.Stat(bundled); err != nil {
+		return bundled
+	}
+	return ""
+}
+
+const objdump = "x86_64-w64-mingw32-objdump"
+
+// wine is Debian's loader, which the package wine64 puts outside of the path.
+func wine() string {
+	if path, err := exec.LookPath("wine64"); err == nil {
+		return path
+	}
+	return "/usr/lib/wine/wine64"
+}
+
+// Prefix is a Windows of Wine whose ETW is the DLL.
+type Prefix struct{ dir string }
+
+// NewPrefix makes a prefix in an empty directory: Windows 10, with ETW.
+func NewPrefix(ctx context.Context, dir string) (*Prefix, error) {
+	p := &Prefix{dir}
+	for _, args := range [][]string{{"wineboot", "-i"}, {"winecfg", "-v", "win10"}} {
+		if out, err := p.Command(ctx, nil, args...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	system := filepath.Join(dir, "drive_c", "windows", "system32")
+	work, err := os.MkdirTemp(dir, "build")
+	if err != nil {
+		return nil, err
+	}
+	random := filepath.Join(work, "random.c")
+	if err := os.WriteFile(random, []byte(randomSource), 0o600); err != nil {
+		return nil, err
+	}
+	if err := compile(ctx, filepath.Join(system, "bcryptprimitives.dll"), random, "-ladvapi32"); err != nil {
+		return nil, err
+	}
+	// Wine's own DLL under another name, without the mark by which Wine prefers what it has built in.
+	own, err := os.ReadFile(bundled)
+	if err != nil {
+		return nil, err
+	}
+	const markAt, mark = 0x40, "Wine builtin DLL"
+	if !bytes.HasPrefix(own[markAt:], []byte(mark)) {
+		return nil, fmt.Errorf("%s has no mark of Wine at %#x", bundled, markAt)
+	}
+	clear(own[markAt : markAt+len(mark)])
+	if err := os.WriteFile(filepath.Join(system, other+".dll"), own, 0o600); err != nil {
+		return nil, err
+	}
+	exports, err := exports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	definition := "LIBRARY advapi32.dll\nEXPORTS\n"
+	for _, name := range exports {
+		to := other + "." + name
+		if slices.Contains(replaced, name) {
+			to = "fake_" + name
+		}
+		definition += fmt.Sprintf("  %s = %s\n", name, to)
+	}
+	source, def := filepath.Join(work, "etwfake.c"), filepath.Join(work, "etwfake.def")
+	err = errors.Join(os.WriteFile(source, fakeSource, 0o600), os.WriteFile(def, []byte(definition), 0o600))
+	if err != nil {
+		return nil, err
+	}
+	return p, compile(ctx, filepath.Join(system, "advapi32.dll"), source, def)
+}
+
+// other is the name under which the prefix has Wine's own advapi32.dll.
+const other = "advapi32w"
+
+// compile makes a DLL.
+func compile(ctx context.Context, dll string, sources ...string) error {
+	args := append([]string{"-Wall", "-O2", "-shared", "-static", "-o", dll}, sources...)
+	if out, err := exec.CommandContext(ctx, compiler, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s: %w: %s", filepath.Base(dll), err, out)
+	}
+	return nil
+}
+
+// exports lists the names that Wine's advapi32.dll exports.
+func exports(ctx context.Context) (names []string, err error) {
+	out, err := exec.CommandContext(ctx, objdump, "-p", bundled).Output()
+	if err != nil {
+		return nil, fmt.Errorf("list what %s exports: %w", bundled, err)
+	}
+	_, table, _ := strings.Cut(string(out), "[Ordinal/Name Pointer] Table")
+	for line := range strings.Lines(table) {
+		_, name, ok := strings.Cut(line, "] ")
+		if !ok || !strings.HasPrefix(line, "\t[") {
+			if len(names) > 0 {
+				break
+			}
+			continue
+		}
+		names = append(names, strings.TrimSpace(name))
+	}
+	return names, nil
+}
+
+// Command returns a program in the prefix, with the DLL as ETW; env are further variables.
+func (p *Prefix) Command(ctx context.Context, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, wine(), args...)
+	cmd.Env = append(os.Environ(),
+		"WINEPREFIX="+p.dir, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=;advapi32=n,b;"+other+"=n", "TZ=UTC", "DISPLAY=",
+	)
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+// Path returns the Windows path of a file of this system.
+func Path(path string) string { return "Z:" + strings.ReplaceAll(path, "/", `\`) }
+
+// Close ends the prefix's server.
+func (p *Prefix) Close() error {
+	cmd := exec.Command(server, "-k")
+	cmd.Env = append(os.Environ(), "WINEPREFIX="+p.dir)
+	return cmd.Run()
+}
+
+// server is the program that holds what the processes of a prefix share.
+const server = "/usr/lib/wine/wineserver64"

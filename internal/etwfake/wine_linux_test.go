@@ -1,0 +1,421 @@
+package etwfake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lostbeat/etw"
+	"lostbeat/etw/etl/etltest"
+	"lostbeat/internal/testutil"
+	"lostbeat/model"
+	"lostbeat/record"
+)
+
+// lab is a Windows of Wine with the fake, and the programs for both systems.
+type lab struct {
+	t              *testing.T
+	prefix         *Prefix
+	dir            string
+	windows, linux string
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	if missing := Missing(); missing != "" {
+		testutil.Unavailable(t, "%s is not installed; .ci/setup installs it", missing)
+	}
+	dir := t.TempDir()
+	l := &lab{t: t, dir: dir, windows: filepath.Join(dir, "lostbeat.exe"), linux: filepath.Join(dir, "lostbeat")}
+	for _, build := range []struct{ system, path string }{{"windows", l.windows}, {"linux", l.linux}} {
+		cmd := exec.Command("go", "build", "-trimpath", "-o", build.path, "./cmd/lostbeat")
+		cmd.Dir = testutil.Root(t)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS="+build.system)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build for %s: %v: %s", build.system, err, out)
+		}
+	}
+	prefix := filepath.Join(dir, "prefix")
+	if err := os.Mkdir(prefix, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPrefix(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() }) // it fails when no process is left
+	l.prefix = p
+	return l
+}
+
+// run is a run of lostbeat.exe.
+type run struct {
+	out, err string
+	status   int
+	// log is what the fake has noted.
+	log string
+}
+
+// lostbeat runs the Windows program over events; env are further settings of the fake.
+func (l *lab) lostbeat(events []Event, env []string, args ...string) run {
+	l.t.Helper()
+	file, log := filepath.Join(l.dir, "events"), filepath.Join(l.dir, "log")
+	if err := os.WriteFile(file, Encode(events), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.RemoveAll(log); err != nil {
+		l.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
+	defer cancel()
+	env = append(env, "ETWFAKE_EVENTS="+Path(file), "ETWFAKE_LOG="+Path(log))
+	cmd := l.prefix.Command(ctx, env, append([]string{l.windows}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		l.t.Fatalf("%v: %v: %s", args, err, errs.String())
+	}
+	noted, _ := os.ReadFile(log) // there is none when nothing was started
+	return run{
+		out: strings.ReplaceAll(out.String(), "\r", ""), err: strings.ReplaceAll(errs.String(), "\r", ""),
+		status: cmd.ProcessState.ExitCode(), log: strings.ReplaceAll(string(noted), "\r", ""),
+	}
+}
+
+// native runs the Linux program.
+func (l *lab) native(args ...string) string {
+	l.t.Helper()
+	out, err := exec.Command(l.linux, args...).Output()
+	if err != nil {
+		l.t.Fatalf("%v: %v", args, err)
+	}
+	return string(out)
+}
+
+// record makes a recording under Wine.
+func (l *lab) record(events []Event, env []string, seconds int, args ...string) (path string, r run) {
+	l.t.Helper()
+	path = filepath.Join(l.dir, fmt.Sprintf("rec%d.lostbeat", time.Now().UnixNano()))
+	r = l.lostbeat(events, env, append([]string{"record", "-o", Path(path), "--duration", fmt.Sprintf("%ds", seconds)}, args...)...)
+	return path, r
+}
+
+// storm are the events of the scenario DPCStorm, with the names at the start.
+func storm(t *testing.T) []Event {
+	t.Helper()
+	data := etltest.DPCStorm(etltest.Options{FlushTimer: true})
+	events, err := FromETL(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+// counts are what the fake has counted of each session.
+func counts(t *testing.T, log string) (produced, delivered, lost uint64) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`ended \S+ produced (\d+) delivered (\d+) lost (\d+)`).FindAllStringSubmatch(log, -1) {
+		for i, n := range []*uint64{&produced, &delivered, &lost} {
+			v, err := strconv.ParseUint(m[i+1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			*n += v
+		}
+	}
+	return produced, delivered, lost
+}
+
+// TestLongWine runs the program for Windows, as it is released, under Wine with the fake.
+func TestLongWine(t *testing.T) {
+	l := newLab(t)
+	t.Run("storm", func(t *testing.T) { testStorm(t, l) })
+	t.Run("ports", func(t *testing.T) { testPorts(t, l) })
+	t.Run("losses", func(t *testing.T) { testLosses(t, l) })
+	t.Run("million", func(t *testing.T) { testMillion(t, l) })
+	t.Run("watch", func(t *testing.T) { testWatch(t, l) })
+	t.Run("doctor", func(t *testing.T) { testDoctor(t, l) })
+	t.Run("errors", func(t *testing.T) { testErrors(t, l) })
+	t.Run("sessions", func(t *testing.T) { testSessions(t, l) })
+}
+
+// testStorm records a DPC storm: it is found under Wine, and in the recording on Linux.
+func testStorm(t *testing.T, l *lab) {
+	l.t = t
+	path, r := l.record(storm(t), nil, 14)
+	if r.status != 0 {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	for _, want := range []string{"-system mode", "-user mode", "clock 1", "enable e53c6823", "enable 2f07e2ee"} {
+		if !strings.Contains(r.log, want) {
+			t.Errorf("the fake did not see %q:\n%s", want, r.log)
+		}
+	}
+	validate(t, path)
+	wine := l.lostbeat(nil, nil, "findings", Path(path))
+	wine.out = strings.ReplaceAll(wine.out, " GMT,", " UTC,") // as Wine calls that zone
+	native := l.native("findings", path)
+	if d := cmp.Diff(strings.ReplaceAll(native, path, "FILE"), strings.ReplaceAll(wine.out, Path(path), "FILE")); d != "" {
+		t.Errorf("findings on Linux and under Wine (-Linux +Wine):\n%s", d)
+	}
+	if !strings.Contains(native, "badnic.sys") {
+		t.Errorf("the driver is not blamed:\n%s", native)
+	}
+	if text := l.native("events", path, "--kind", "packet"); strings.Count(text, "heartbeatd.exe") != 49 {
+		t.Errorf("%d of 49 datagrams are in the recording", strings.Count(text, "heartbeatd.exe"))
+	}
+}
+
+// validate checks the stream of a recording.
+func validate(t *testing.T, path string) {
+	t.Helper()
+	r, err := record.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var v model.Validator
+	if err := r.Run(t.Context(), v.Check); err != nil {
+		t.Error(err)
+	}
+	if err := v.Finish(); err != nil {
+		t.Error(err)
+	}
+}
+
+// testPorts records binds that fail.
+func testPorts(t *testing.T, l *lab) {
+	l.t = t
+	w := etltest.New(etltest.Options{})
+	w.Process(1, 1e6, 700, "leaky.exe", "leaky.exe --rpc")
+	for i := range int64(60) {
+		at, key := 1e9+i*100e6, uint64(0xffffa00000001000)+uint64(i)*0x100
+		w.Socket(0, at, key, 700)
+		if i < 40 {
+			w.Bind(0, at+1e6, key, 700, 0, 50000+uint16(i), 0)
+		} else {
+			w.Bind(0, at+1e6, key, 700, 0, 0, etltest.StatusTooManyAddresses)
+		}
+	}
+	data := w.Bytes()
+	events, err := FromETL(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, r := l.record(events, nil, 10)
+	if r.status != 0 {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	for kind, want := range map[string]int{"port.acquire": 40, "port.fail": 20} {
+		if n := strings.Count(l.native("events", path, "--kind", kind), "leaky.exe"); n != want {
+			t.Errorf("%d events %s, want %d", n, kind, want)
+		}
+	}
+}
+
+// losses adds up the loss events of a recording by origin.
+func losses(t *testing.T, path string) map[string]uint64 {
+	t.Helper()
+	r, err := record.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	lost := map[string]uint64{}
+	if err := r.Run(t.Context(), func(b *model.Batch) error {
+		for i := range b.Events {
+			if v, ok := b.Loss(&b.Events[i]); ok {
+				lost[v.Origin] += v.Lost
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return lost
+}
+
+// datagrams are n datagrams, a millisecond apart.
+func datagrams(n uint32, at time.Duration, every time.Duration) Event {
+	w := etltest.New(etltest.Options{})
+	w.Datagram(0, 0, 43, 700, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 0, 1}, 5405, 5405)
+	data := w.Bytes()
+	events, err := FromETL(bytes.NewReader(data), int64(len(data)))
+	if err != nil || len(events) != 1 {
+		panic(fmt.Sprint(len(events), err))
+	}
+	e := events[0]
+	e.At, e.Repeat, e.Every = at, n, every
+	return e
+}
+
+// packets counts the packets of a recording.
+func packets(t *testing.T, path string) (n uint64) {
+	t.Helper()
+	r, err := record.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, k := range r.Stat().Kinds {
+		if k.Kind == model.KindPacket {
+			n = k.Count
+		}
+	}
+	return n
+}
+
+// testLosses checks that what a session loses is in the stream: received and lost are what was produced.
+func testLosses(t *testing.T, l *lab) {
+	l.t = t
+	lost := datagrams(1234, 2*time.Second, time.Millisecond)
+	lost.Lost = true
+	path, r := l.record([]Event{datagrams(1000, time.Second, time.Millisecond), lost}, nil, 7)
+	produced, _, _ := counts(t, r.log)
+	got, missed := packets(t, path), losses(t, path)["etw"]
+	if got != 1000 || missed != 1234 || produced != got+missed {
+		t.Errorf("%d received and %d lost of %d\n%s%s", got, missed, produced, r.err, r.log)
+	}
+}
+
+// testMillion sends a million records a second for some seconds: each is received or counted as lost.
+func testMillion(t *testing.T, l *lab) {
+	l.t = t
+	const seconds = 10
+	e := Event{
+		Session: System, At: time.Second, Repeat: seconds * 1e6, Every: time.Microsecond,
+		Record: etw.Record{
+			Header: etw.HeaderPerfInfo, PointerSize: 8, Class: etw.ClassPerfInfo, ID: 68, Version: 2, PID: -1, TID: -1,
+			Payload: make([]byte, 16),
+		},
+		Began: time.Second - 500*time.Nanosecond,
+	}
+	path, r := l.record([]Event{e}, nil, seconds+6)
+	produced, delivered, lost := counts(t, r.log)
+	var decoded uint64
+	in, err := record.Open(path)
+	if err != nil {
+		t.Fatalf("%v: %s", err, r.err)
+	}
+	defer in.Close()
+	if err := in.Run(t.Context(), func(b *model.Batch) error {
+		for i := range b.Events {
+			if v, ok := b.DeferredHist(&b.Events[i]); ok {
+				decoded += v.Count
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	missed := losses(t, path)
+	t.Logf("%d produced, %d delivered, %d lost by the session; %d decoded, lost %v", produced, delivered, lost, decoded, missed)
+	if produced != delivered+lost || decoded+missed["etw"]+missed[model.OriginMemory] != produced || decoded == 0 {
+		t.Errorf("%d decoded and %v lost of %d\n%s", decoded, missed, produced, r.err)
+	}
+}
+
+// testWatch stops watch with Ctrl+C's event: Wine passes SIGINT on to the program.
+func testWatch(t *testing.T, l *lab) {
+	l.t = t
+	// A recording has an end of its own; watch is stopped by the end of its output.
+	events := storm(t)
+	path := filepath.Join(l.dir, "watched")
+	_, r := l.record(events, nil, 14, "--also", "jsonl="+Path(path))
+	if r.status != 0 {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "badnic.sys") {
+		t.Errorf("watch does not say it:\n%s", text)
+	}
+}
+
+// testDoctor checks that doctor starts the sessions and says what was never tried.
+func testDoctor(t *testing.T, l *lab) {
+	l.t = t
+	r := l.lostbeat(nil, nil, "doctor")
+	for _, want := range []string{
+		"administrator rights", "tested on Windows", "never yet on a real Windows", "etw/system session", "etw/user session",
+		"probe deferred", "probe port",
+	} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("doctor does not say %q:\n%s%s", want, r.out, r.err)
+		}
+	}
+	if strings.Count(r.log, "start ") != 2 || strings.Count(r.log, "stop ") != 2 {
+		t.Errorf("sessions are left:\n%s", r.log)
+	}
+}
+
+// testErrors checks what is said of each error, and that the rest goes on.
+func testErrors(t *testing.T, l *lab) {
+	l.t = t
+	for _, test := range []struct {
+		fail string
+		want []string
+		// on says that another session goes on.
+		on bool
+	}{
+		{"system=5", []string{"access is denied", "elevated prompt"}, true},
+		{"system=1450", []string{"too many trace sessions", "EtwMaxLoggers"}, true},
+		{"system=87", []string{"does not accept the settings"}, true},
+		{"user=1314", []string{"a privilege is missing"}, true},
+		{"enable=5", []string{"enable the provider Microsoft-Windows-TCPIP", "access is denied"}, true},
+		{"system=5;user=5", []string{"access is denied", "elevated prompt"}, false},
+		{"system=4242;user=4242", []string{"error 4242"}, false},
+	} {
+		r := l.lostbeat(nil, []string{"ETWFAKE_FAIL=" + test.fail}, "doctor")
+		for _, want := range test.want {
+			if !strings.Contains(r.out, want) {
+				t.Errorf("%s: doctor does not say %q:\n%s%s", test.fail, want, r.out, r.err)
+			}
+		}
+		if on := strings.Contains(r.out, "session     on") || regexp.MustCompile(`session\s+on`).MatchString(r.out); on != test.on {
+			t.Errorf("%s: a session is on: %v, want %v\n%s", test.fail, on, test.on, r.out)
+		}
+		if started, stopped := strings.Count(r.log, "start "), strings.Count(r.log, "stop "); started != stopped {
+			t.Errorf("%s: %d sessions started, %d stopped", test.fail, started, stopped)
+		}
+	}
+	_, r := l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 2)
+	if r.status != 2 || !strings.Contains(r.err, "access is denied") || !strings.Contains(r.err, "hint: ") {
+		t.Errorf("record without rights: status %d: %s", r.status, r.err)
+	}
+}
+
+// testSessions checks that what an earlier lostbeat left is stopped, and what is of others is left alone.
+func testSessions(t *testing.T, l *lab) {
+	l.t = t
+	names := []string{"NT Kernel Logger", "lostbeat-999999-system", "lostbeat-999999-user", "lostbeat", "lostbeats-5-user"}
+	r := l.lostbeat(nil, []string{"ETWFAKE_SESSIONS=" + strings.Join(names, ";")}, "doctor")
+	var stopped []string
+	for _, m := range regexp.MustCompile(`stop (.*)`).FindAllStringSubmatch(r.log, -1) {
+		if slices.Contains(names, m[1]) {
+			stopped = append(stopped, m[1])
+		}
+	}
+	if !slices.Equal(stopped, names[1:3]) {
+		t.Errorf("stopped %q, want %q\n%s", stopped, names[1:3], r.log)
+	}
+	if !strings.Contains(r.out, "an earlier lostbeat had left") {
+		t.Errorf("nothing is said of it:\n%s", r.out)
+	}
+}
