@@ -34,7 +34,9 @@ var callErrors = map[uint32]struct{ text, hint string }{
 		"access is denied",
 		"run it from an elevated prompt (Run as administrator); counters and port tables are shown without",
 	},
-	errorBadLength: {"the size of a structure is not the one that this Windows expects", "report it with the version of Windows"},
+	errorBadLength: {
+		"the size of a structure is not the one that this Windows expects", "report it with the version of Windows",
+	},
 	errorInvalidParameter: {
 		"this Windows does not accept the settings of the session",
 		"Windows 10 1809 or Server 2019 and later are supported",

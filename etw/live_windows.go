@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +19,9 @@ import (
 	"lostbeat/model"
 	"lostbeat/source"
 )
+
+// livePoll is how often records that are old enough are decoded.
+const livePoll = 50 * time.Millisecond
 
 // Live is the running Windows as a source of events.
 type Live struct {
@@ -350,4 +354,67 @@ func learnModules(st *State) error {
 		}
 	}
 	return nil
+}
+
+// provider is one that a session enables.
+type provider struct {
+	guid GUID
+	name string
+	// level is the highest level of its events that are used.
+	level uint8
+	// keywords are what a Windows gets that takes no list of events: as little as shows drops and failures.
+	keywords uint64
+}
+
+// userProviders are the providers of the user session.
+var userProviders = []provider{
+	{ProviderAFD, "Microsoft-Windows-Winsock-AFD", 5, 0},
+	{ProviderTCPIP, "Microsoft-Windows-TCPIP", 4, 0x10000000000},
+	{ProviderRPC, "Microsoft-Windows-RPC", 4, 0},
+	{ProviderRPCSS, "Microsoft-Windows-RPCSS", 4, 0},
+	{ProviderNDIS, "Microsoft-Windows-NDIS", 3, 0},
+	{ProviderKernelNetwork, "Microsoft-Windows-Kernel-Network", 4, 0},
+}
+
+// kernelClasses are the classes of the events that the system logger gives.
+var kernelClasses = []GUID{ClassPerfInfo, ClassProcess, ClassThread, ClassImage}
+
+// decodedIDs returns the ids of a provider's events that have a handler, in order.
+func (d *Decoder) decodedIDs(provider GUID) (ids []uint16) {
+	for k := range d.handlers {
+		if k.Class == provider && !k.Classic {
+			ids = append(ids, k.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// available returns a census of the kinds of events that can come, by the classes that are enabled: what probes say of
+// themselves follows from it.
+func (d *Decoder) available(enabled func(GUID) bool) Census {
+	c := Census{}
+	for k := range d.handlers {
+		if enabled(k.Class) {
+			c[k] = 1
+		}
+	}
+	return c
+}
+
+// liveStatus returns what probes can say in a live session: of what misses its events, reason and hint say why.
+func liveStatus(probes []Probe, c Census, reason, hint string, t model.Time) (out []model.Probe) {
+	for _, p := range probes {
+		for _, status := range p.Status(c) {
+			status.Time = t
+			if status.State != model.ProbeOn {
+				status.Reason, status.Hint = reason, hint
+				if reason == "" {
+					status.Reason, status.Hint = "no event that it decodes is enabled", ""
+				}
+			}
+			out = append(out, status)
+		}
+	}
+	return out
 }

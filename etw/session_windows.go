@@ -137,7 +137,8 @@ type session struct {
 // startSession starts a session and reads it. flags are those of a system logger, 0 for a session with providers.
 func startSession(a *api, kind string, flags uint32, stream *Stream, since uint64) (*session, error) {
 	s := &session{
-		api: a, name: sessionName(kind), kind: kind + " session", consumer: &consumer{stream: stream, since: since}, done: make(chan struct{}),
+		api: a, name: sessionName(kind), kind: kind + " session",
+		consumer: &consumer{stream: stream, since: since}, done: make(chan struct{}),
 	}
 	var err error
 	for try := range restarts {
@@ -268,7 +269,8 @@ func (s *session) stop() (events, buffers uint64, err error) {
 	case <-timer.C:
 		// ETW may still call back: what it has stays where it is.
 		s.api.close(s.trace)
-		err = errors.Join(err, fmt.Errorf("read the session %s: its last records did not come within %s", s.name, stopTimeout))
+		late := fmt.Errorf("read the session %s: its last records did not come within %s", s.name, stopTimeout)
+		err = errors.Join(err, late)
 	}
 	if stopped {
 		events, buffers = s.count(p)

@@ -2,8 +2,8 @@ package etw
 
 import "unsafe"
 
-// Structures of evntrace.h and evntcons.h on 64-bit Windows. TestLayout compares their sizes and offsets with those that
-// a C compiler gives.
+// Structures of evntrace.h and evntcons.h on 64-bit Windows. TestLayout compares
+// their sizes and offsets with those that a C compiler gives.
 type (
 	wnodeHeader struct {
 		BufferSize        uint32

@@ -16,7 +16,8 @@ import (
 	"lostbeat/source"
 )
 
-// followed is a live source to which the user may have added port pools: a file that is still being written, or Windows.
+// followed is a live source to which the user may have added port pools: a file
+// that is still being written, or Windows.
 type followed struct {
 	source.Source
 	pools []ebpf.Pool

@@ -95,7 +95,7 @@ func newRoot() *cobra.Command {
 hung RPC turn: deferred interrupt work (softirq, DPC), packets lost inside the host,
 and local ports. It says why in one sentence, with evidence.
 
-Without arguments it opens the live terminal UI on this host (Linux, root).`,
+Without arguments it opens the live terminal UI on this host (Linux as root, Windows as administrator).`,
 		Example: `  sudo lostbeat                                   live terminal UI
   sudo lostbeat --pool rpc=udp:5000-5100          name a firewalled port range
   sudo lostbeat record -o night.lostbeat --duration 8h

@@ -148,7 +148,8 @@ func exports(ctx context.Context) (names []string, err error) {
 func (p *Prefix) Command(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, wine(), args...)
 	cmd.Env = append(os.Environ(),
-		"WINEPREFIX="+p.dir, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=;advapi32=n,b;"+other+"=n", "TZ=UTC", "DISPLAY=",
+		"WINEPREFIX="+p.dir, "WINEDLLOVERRIDES=mscoree,mshtml=;advapi32=n,b;"+other+"=n", "WINEDEBUG=-all", "TZ=UTC",
+		"DISPLAY=",
 	)
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
