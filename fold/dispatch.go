@@ -290,6 +290,11 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			v, _ := b.PortDestination(e)
 			w.Tables.addDestination(v)
 		}
+	case model.KindHostEvent:
+		if w.judged {
+			v, _ := b.HostEvent(e)
+			w.HostEvents.add(v)
+		}
 	case model.KindLogGap:
 		v, _ := b.LogGap(e)
 		w.Logs.addGap(v)

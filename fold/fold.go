@@ -50,6 +50,7 @@ type Fold struct {
 	Counters *Counters
 	// HostCounters are those of Linux hosts that were read from files.
 	HostCounters *HostCounters
+	HostEvents   *HostEvents
 	Logs         *Logs
 	// Pauses are the last times in which the whole host stood still, the oldest first.
 	Pauses []model.HostPause
@@ -113,6 +114,7 @@ func New(o Options) *Fold {
 		protocol:     make(map[ProtocolCounterKey]*ProtocolCounter),
 		Counters:     newCounterFacts(limits.MaxSamples, r.Budget),
 		HostCounters: newHostCounters(r.Budget),
+		HostEvents:   newHostEvents(r.Budget),
 		Logs:         &Logs{room: r.Budget},
 	}
 }

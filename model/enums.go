@@ -385,3 +385,52 @@ const (
 var PauseEnum = Enum{"Pause", []string{"unknown", "suspended", "stopped"}}
 
 func (v Pause) String() string { return PauseEnum.Name(uint64(v)) }
+
+// HostEventWhat is what an entry of the system's event log reports.
+type HostEventWhat uint8
+
+// What entries report.
+const (
+	// HostNodeRemoved is a node that was removed from a cluster: it missed its heartbeats.
+	HostNodeRemoved HostEventWhat = iota
+	// HostQuorumLost is a cluster service that stopped for want of quorum.
+	HostQuorumLost
+	// HostClusterNetwork is a network of a cluster that failed or was divided.
+	HostClusterNetwork
+	// HostClusterResource is a resource, a shared volume or a node that the cluster gave up or set aside.
+	HostClusterResource
+	// HostTCPPortsOut and HostUDPPortsOut are that no port of the whole machine was left.
+	HostTCPPortsOut
+	HostUDPPortsOut
+	// HostTCPPortReused is a connection that failed because its port was used for the same remote end just before.
+	HostTCPPortReused
+	// HostLinkDown and HostLinkUp are the link of an adapter.
+	HostLinkDown
+	HostLinkUp
+	// HostAdapterReset is an adapter that was reset or failed.
+	HostAdapterReset
+	// HostCrashed is a start after an end without shutdown, HostShutdown an orderly end, HostStarted a start.
+	HostCrashed
+	HostShutdown
+	HostStarted
+	// HostClockSet is a step of the clock.
+	HostClockSet
+	// HostDisk is a request to a disk that was retried or timed out.
+	HostDisk
+	// HostMemory is that virtual memory was short.
+	HostMemory
+	// HostUnreachable is a service that did not reach another host: what a want of ports or a network's failure leads to.
+	HostUnreachable
+)
+
+// HostEventEnum names what entries of event logs report.
+var HostEventEnum = Enum{
+	"HostEventWhat",
+	[]string{
+		"node_removed", "quorum_lost", "cluster_network", "cluster_resource", "tcp_ports_out", "udp_ports_out",
+		"tcp_port_reused", "link_down", "link_up", "adapter_reset", "crashed", "shutdown", "started", "clock_set", "disk",
+		"memory", "unreachable",
+	},
+}
+
+func (v HostEventWhat) String() string { return HostEventEnum.Name(uint64(v)) }

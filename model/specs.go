@@ -74,7 +74,7 @@ type Spec struct {
 
 // Kinds, by area: 1-15 the stream itself, 16-31 CPU time and network work,
 // 32-47 ports, 48-63 scheduling and sockets, 64-95 packets, RPC and raw records,
-// 96-111 application logs.
+// 96-111 application logs and event logs.
 const (
 	KindMeta         Kind = 1
 	KindClock        Kind = 2
@@ -133,6 +133,8 @@ const (
 	KindLogGap   Kind = 96
 	KindLogLine  Kind = 97
 	KindLogState Kind = 98
+
+	KindHostEvent Kind = 100
 )
 
 var (
@@ -1288,6 +1290,25 @@ var Specs = []Spec{
 			{Name: "clock", Doc: "how its times are read, and how its clock compares with the moments of writing, in words"},
 			{Name: "process", Doc: "the name of the process"},
 			fieldLogHost,
+		},
+	},
+	{
+		Kind:  KindHostEvent,
+		Name:  "host.event",
+		View:  "HostEvent",
+		Since: 2,
+		Doc: "an entry of the system's event log (Windows) that bears on lost heartbeats or on ports; docs/INPUTS.md " +
+			"lists them. Others are not events of the stream.",
+		Args: []Field{
+			{Name: "what", Unit: UnitEnum, Enum: &HostEventEnum, Doc: "what it reports"},
+			{Name: "id", Unit: UnitNumber, Doc: "the number that its provider gives to such entries"},
+			{Name: "step_ns", Unit: UnitNumber, Doc: "by how many nanoseconds the clock was set, 0 where it was not"},
+		},
+		Strings: []Field{
+			{Name: "provider", Doc: "who wrote it"},
+			{Name: "about", Doc: "the node, adapter or resource that it is about, empty for the host"},
+			{Name: "log", Doc: "the log's file"},
+			{Name: "host", Doc: "the host that wrote it"},
 		},
 	},
 }

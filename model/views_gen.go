@@ -3460,3 +3460,57 @@ func (b *Builder) AddLogState(v LogState) {
 	e.Str[2] = b.Intern(v.Process)
 	e.Str[3] = b.Intern(v.Host)
 }
+
+// HostEvent is the typed view of kind "host.event": an entry of the system's event log (Windows) that bears on lost heartbeats or on ports; docs/INPUTS.md lists them. Others are not events of the stream.
+type HostEvent struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// What: what it reports.
+	What HostEventWhat
+	// ID: the number that its provider gives to such entries.
+	ID int64
+	// StepNS: by how many nanoseconds the clock was set, 0 where it was not.
+	StepNS int64
+	// Provider: who wrote it.
+	Provider string
+	// About: the node, adapter or resource that it is about, empty for the host.
+	About string
+	// Log: the log's file.
+	Log string
+	// Host: the host that wrote it.
+	Host string
+}
+
+// HostEvent returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) HostEvent(e *Event) (v HostEvent, ok bool) {
+	if e.Kind != KindHostEvent {
+		return v, false
+	}
+	return HostEvent{
+		Time:     e.Time,
+		Flags:    e.Flags,
+		What:     HostEventWhat(e.Args[0]),
+		ID:       int64(e.Args[1]),
+		StepNS:   int64(e.Args[2]),
+		Provider: b.String(e.Str[0]),
+		About:    b.String(e.Str[1]),
+		Log:      b.String(e.Str[2]),
+		Host:     b.String(e.Str[3]),
+	}, true
+}
+
+// AddHostEvent adds an event of kind "host.event".
+func (b *Builder) AddHostEvent(v HostEvent) {
+	e := b.Append(KindHostEvent)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.Args[0] = uint64(v.What)
+	e.Args[1] = uint64(v.ID)
+	e.Args[2] = uint64(v.StepNS)
+	e.Str[0] = b.Intern(v.Provider)
+	e.Str[1] = b.Intern(v.About)
+	e.Str[2] = b.Intern(v.Log)
+	e.Str[3] = b.Intern(v.Host)
+}

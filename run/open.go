@@ -18,6 +18,7 @@ import (
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/source/applog"
+	"lostbeat/source/eventlog"
 	"lostbeat/source/linuxhost"
 	"lostbeat/source/perfmon"
 	"lostbeat/source/snapshot"
@@ -30,6 +31,7 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
+	eventlog.Logs(),
 	linuxhost.Counters(),
 	snapshot.Tables(),
 	// Every text with times fits the last.
@@ -78,7 +80,8 @@ func FormatOf(path string) (source.Format, error) {
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
 		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of "+
-			"sockets (netstat, ss, Get-NetUDPEndpoint), sar, text logs, and archives of these (sosreport, .zip, .tar.xz)",
+			"sockets (netstat, ss, Get-NetUDPEndpoint), event logs (.evtx, wevtutil), sar, text logs, "+
+			"and archives of these (sosreport, .zip, .tar.xz)",
 	)
 }
 

@@ -5,6 +5,7 @@ package all
 import (
 	"lostbeat/detect"
 	"lostbeat/detect/counters"
+	"lostbeat/detect/eventlog"
 	"lostbeat/detect/exhaustion"
 	"lostbeat/detect/heartbeatloss"
 	"lostbeat/detect/hostcounters"
@@ -31,6 +32,7 @@ func Settings() detect.Settings {
 		packetdrop.Definition(),
 		counters.Definition(),
 		hostcounters.Definition(),
+		eventlog.Definition(),
 		heartbeatloss.Definition(),
 		logs.Definition(),
 	)

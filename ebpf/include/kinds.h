@@ -56,6 +56,7 @@ enum lb_kind {
 	LB_KIND_LOG_GAP = 96,
 	LB_KIND_LOG_LINE = 97,
 	LB_KIND_LOG_STATE = 98,
+	LB_KIND_HOST_EVENT = 100,
 };
 
 enum lb_class {

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"lostbeat/model"
-
-	"golang.org/x/text/encoding/unicode"
-	"golang.org/x/text/transform"
+	"lostbeat/source"
 )
 
 // form is how the counters of a file are written, those to be preferred first.
@@ -44,11 +42,6 @@ func formAt(path string) (form, error) {
 	return formOf(head[:n]), nil
 }
 
-// utf8Reader decodes UTF-16 with a byte order mark, and takes the mark of UTF-8 away.
-func utf8Reader(r io.Reader) io.Reader {
-	return transform.NewReader(r, unicode.BOMOverride(transform.Nop))
-}
-
 func formOf(head []byte) form {
 	head = head[:min(len(head), headBytes)]
 	switch {
@@ -57,7 +50,7 @@ func formOf(head []byte) form {
 	case isBinary(head):
 		return formBinary
 	}
-	if text, err := io.ReadAll(utf8Reader(bytes.NewReader(head))); err == nil || len(text) > 0 {
+	if text, err := io.ReadAll(source.UTF8Reader(bytes.NewReader(head))); err == nil || len(text) > 0 {
 		head = text
 	}
 	start := bytes.TrimLeft(head, " \t\r\n")

@@ -170,11 +170,11 @@ func (s *Set) read(path string, f form) error {
 	defer file.Close()
 	switch f {
 	case formXML:
-		return s.readXML(utf8Reader(file), filepath.Base(path))
+		return s.readXML(source.UTF8Reader(file), filepath.Base(path))
 	case formJSON:
-		return s.readJSON(utf8Reader(file), filepath.Base(path))
+		return s.readJSON(source.UTF8Reader(file), filepath.Base(path))
 	case formText:
-		return s.readText(utf8Reader(file), filepath.Base(path))
+		return s.readText(source.UTF8Reader(file), filepath.Base(path))
 	case formBinary:
 		return s.readBinary(path)
 	}

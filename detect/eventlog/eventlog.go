@@ -1,0 +1,395 @@
+// Package eventlog is the detector event-log: what the event logs of Windows
+// report around the incidents of a cluster, and when no port was left.
+package eventlog
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lostbeat/detect"
+	"lostbeat/fold"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+)
+
+//go:embed doc.md
+var doc string
+
+// Name is the detector's name in findings.
+const Name = "event-log"
+
+// Definition describes the detector.
+func Definition() detect.Definition { return detect.Define("eventlog", doc, New, nil) }
+
+// New returns the detector. It judges at the end: the logs are files.
+func New(s Settings, _ detect.Lifecycle) detect.Detector { return &detector{settings: s} }
+
+type detector struct{ settings Settings }
+
+// Judge implements detect.Detector.
+func (d *detector) Judge(*detect.Tick) {}
+
+// Report implements detect.Detector.
+func (d *detector) Report(*detect.Tick, func(model.Finding)) {}
+
+// Bounds of what is said.
+const (
+	// together is how far apart the entries of one incident of a cluster are.
+	together = time.Minute
+	// crashAfter is how long after an incident a host reports that it had crashed: it has to start first.
+	crashAfter = 15 * time.Minute
+	// maxIncidents is how many are findings, the latest; maxListed how many times or entries one lists.
+	maxIncidents = 20
+	maxListed    = 6
+)
+
+// Finish implements detect.Detector.
+func (d *detector) Finish(t *detect.Tick, emit func(model.Finding)) {
+	all := t.HostEvents.List
+	if len(all) == 0 {
+		return
+	}
+	j := &judge{settings: d.settings, all: all, told: make([]bool, len(all))}
+	j.several = slices.ContainsFunc(all, func(e model.HostEvent) bool { return e.Host != all[0].Host })
+	out := j.incidents()
+	out = append(out, j.ports()...)
+	out = append(out, j.notes()...)
+	for _, f := range out {
+		f.Detector, f.Loss = Name, t.Loss.Total
+		f.ID = fmt.Sprintf("%s/%s/%d", Name, f.ID, int64(f.Start)/int64(time.Second))
+		emit(f)
+	}
+}
+
+// judge is one look at all entries.
+type judge struct {
+	settings Settings
+	all      []model.HostEvent
+	// told are the entries that a finding names already.
+	told    []bool
+	several bool
+}
+
+// isVictim says that an entry is an incident of a cluster by itself.
+func isVictim(w model.HostEventWhat) bool {
+	return w == model.HostNodeRemoved || w == model.HostQuorumLost
+}
+
+// incidents returns the incidents of clusters.
+func (j *judge) incidents() (out []model.Finding) {
+	var groups [][]int
+	for i := range j.all {
+		if !isVictim(j.all[i].What) {
+			continue
+		}
+		if n := len(groups); n > 0 {
+			last := groups[n-1][len(groups[n-1])-1]
+			if j.all[i].Time.Sub(j.all[last].Time) <= together {
+				groups[n-1] = append(groups[n-1], i)
+				continue
+			}
+		}
+		groups = append(groups, []int{i})
+	}
+	left := max(0, len(groups)-maxIncidents)
+	for _, g := range groups[left:] {
+		out = append(out, j.incident(g))
+	}
+	for _, g := range groups[:left] {
+		for _, i := range g {
+			j.told[i] = true
+		}
+	}
+	if left > 0 {
+		f := &out[0]
+		f.Causes = append(f.Causes, fmt.Sprintf("the logs have %s before it, which are not listed",
+			words.Plural(left, "incident")))
+	}
+	return out
+}
+
+// at writes a time.
+func at(t model.Time) string { return t.Std().Format("2006-01-02 15:04:05") + " UTC" }
+
+// source names an entry's provider and number.
+func source(e *model.HostEvent) string {
+	return strings.TrimPrefix(fold.Printable(e.Provider), "Microsoft-Windows-") + " " + words.Itoa(e.ID)
+}
+
+// host names the host of an entry where there are several, or where it matters.
+func (j *judge) on(e *model.HostEvent) string {
+	if !j.several || e.Host == "" {
+		return ""
+	}
+	return " on " + fold.Printable(e.Host)
+}
+
+// says is what an entry reports, as a clause.
+func (j *judge) says(e *model.HostEvent) string {
+	about := fold.Printable(e.About)
+	of := func(kind, unknown string) string {
+		if about == "" {
+			return unknown
+		}
+		return kind + about
+	}
+	var text string
+	switch e.What {
+	case model.HostNodeRemoved:
+		text = of("node ", "a node") + " was removed from the cluster"
+	case model.HostQuorumLost:
+		text = "the cluster lost its quorum"
+	case model.HostClusterNetwork:
+		text = of("the cluster reported the network of ", "the cluster reported a network")
+		text += " as failed"
+	case model.HostClusterResource:
+		text = "the cluster gave up or set aside " + of("", "a resource")
+	case model.HostTCPPortsOut:
+		text = "Windows reported that the TCP ports of the whole machine had run out"
+	case model.HostUDPPortsOut:
+		text = "Windows reported that the UDP ports of the whole machine had run out"
+	case model.HostTCPPortReused:
+		text = "Windows reported that a connection failed because its TCP port had just been used for the same destination"
+	case model.HostLinkDown:
+		text = "the link of " + of("", "an adapter") + " was lost"
+	case model.HostLinkUp:
+		text = "the link of " + of("", "an adapter") + " was there again"
+	case model.HostAdapterReset:
+		text = "adapter " + about + " was reset or failed"
+	case model.HostCrashed:
+		text = "the host reported that it had ended without a shutdown"
+	case model.HostShutdown:
+		text = "the host was shut down"
+	case model.HostStarted:
+		text = "the host was started"
+	case model.HostClockSet:
+		text = "the clock was set"
+		if e.StepNS != 0 {
+			text += " by " + words.Span(time.Duration(e.StepNS))
+		}
+	case model.HostDisk:
+		text = "a disk did not answer in time"
+	case model.HostMemory:
+		text = "virtual memory was short"
+	case model.HostUnreachable:
+		text = "a service did not reach another host"
+	}
+	return text + j.on(e) + " (" + source(e) + ")"
+}
+
+// cause says that an entry may be what an incident came from, and since when it counts.
+func (j *judge) cause(w model.HostEventWhat) (within time.Duration, ok bool) {
+	switch w {
+	case model.HostTCPPortsOut, model.HostUDPPortsOut, model.HostTCPPortReused:
+		return j.settings.PortsBefore.Std(), true
+	case model.HostLinkDown, model.HostAdapterReset, model.HostClockSet, model.HostDisk, model.HostMemory,
+		model.HostCrashed, model.HostShutdown, model.HostClusterNetwork:
+		return j.settings.LinkBefore.Std(), true
+	}
+	return 0, false
+}
+
+// weight orders what may be the cause of an incident, the strongest first.
+func weight(w model.HostEventWhat) int {
+	switch w {
+	case model.HostLinkDown, model.HostAdapterReset, model.HostShutdown, model.HostCrashed:
+		return 0
+	case model.HostTCPPortsOut, model.HostUDPPortsOut, model.HostClockSet:
+		return 1
+	case model.HostMemory, model.HostDisk:
+		return 2
+	}
+	return 3
+}
+
+// incident describes an incident of a cluster.
+func (j *judge) incident(group []int) model.Finding {
+	first, last := &j.all[group[0]], &j.all[group[len(group)-1]]
+	f := model.Finding{
+		ID: "cluster", Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
+		Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
+	}
+	f.Title = j.says(first) + " at " + at(first.Time)
+	for n, i := range group {
+		j.told[i] = true
+		e := &j.all[i]
+		if n > 0 && n <= maxListed && (e.What != first.What || e.About != first.About) {
+			f.Title += fmt.Sprintf(", %s later %s", words.Span(e.Time.Sub(first.Time)), j.says(e))
+		}
+	}
+	var before []int
+	for i := range j.all {
+		e := &j.all[i]
+		within, ok := j.cause(e.What)
+		if ok && e.Time <= first.Time && first.Time.Sub(e.Time) <= within {
+			before = append(before, i)
+		}
+	}
+	slices.SortStableFunc(before, func(a, b int) int {
+		return cmp.Or(cmp.Compare(weight(j.all[a].What), weight(j.all[b].What)), cmp.Compare(j.all[b].Time, j.all[a].Time))
+	})
+	for n, i := range before {
+		e := &j.all[i]
+		j.told[i] = true
+		text := words.Span(first.Time.Sub(e.Time)) + " before it, at " + e.Time.Std().Format("15:04:05") + ", " + j.says(e)
+		if n == 0 {
+			f.Title += "; " + text
+			f.Start = min(f.Start, e.Time)
+		} else if n < maxListed {
+			f.Causes = append(f.Causes, text)
+		}
+		f.Start = min(f.Start, e.Time)
+	}
+	if len(before) > 0 {
+		f.Causes = append(f.Causes, j.grade(&j.all[before[0]]))
+	} else {
+		f.Causes = append(f.Causes, "the logs report nothing before it that would be its cause: that is no proof that there "+
+			"was nothing, as losses of packets and busy CPUs are not logged")
+	}
+	if first.What == model.HostNodeRemoved {
+		f.Causes = append(f.Causes, "the entry is the end of it: a node is removed after 5 to 20 heartbeats that did not "+
+			"arrive "+
+			"(SameSubnetThreshold), 5 to 20 s at the default of 1 s")
+	}
+	for i := range j.all {
+		e := &j.all[i]
+		if e.What == model.HostCrashed && e.Time > last.Time && e.Time.Sub(last.Time) <= crashAfter {
+			j.told[i] = true
+			f.Causes = append(f.Causes, fmt.Sprintf("%s after it %s: it was fenced, or it is what failed",
+				words.Span(e.Time.Sub(first.Time)), j.says(e)))
+		}
+	}
+	for i := range j.all { // entries that only add to it
+		if e := &j.all[i]; e.Time >= f.Start && e.Time <= last.Time.Add(together) {
+			switch e.What {
+			case model.HostClusterResource, model.HostClusterNetwork, model.HostUnreachable, model.HostLinkUp:
+				j.told[i] = true
+			}
+		}
+	}
+	f.Advice = append(f.Advice,
+		"Open the event logs of all nodes together, the removed one's too, and Get-ClusterLog -TimeSpan 60 "+
+			"-UseLocalTime:$false; "+
+			"not needed when they are here",
+		"For the next time, log \\Processor Information(*)\\% DPC Time and \\Network Interface(*)\\Packets Received "+
+			"Discarded at 1 s, "+
+			"on both ends")
+	if slices.ContainsFunc(before, func(i int) bool { return isPorts(j.all[i].What) }) {
+		f.Advice = append([]string{whoHolds}, f.Advice...)
+	}
+	f.Evidence = append(f.Evidence, detect.Evidence("entries of the incident", float64(len(group)), "entries"),
+		detect.Evidence("entries before it that may explain it", float64(len(before)), "entries"))
+	return f
+}
+
+func isPorts(w model.HostEventWhat) bool {
+	return w == model.HostTCPPortsOut || w == model.HostUDPPortsOut || w == model.HostTCPPortReused
+}
+
+const whoHolds = "Find out who holds the ports: netstat -anoq (or Get-NetTCPConnection, Get-NetUDPEndpoint) every " +
+	"few minutes, " +
+	"and give the tables to lostbeat; not when the host was restarted since"
+
+// grade says how far an entry before an incident goes as its cause.
+func (j *judge) grade(e *model.HostEvent) string {
+	switch e.What {
+	case model.HostLinkDown, model.HostAdapterReset:
+		return "likely its cause, if that adapter carries the heartbeats: the log does not say which one does"
+	case model.HostTCPPortsOut, model.HostUDPPortsOut:
+		return "possibly its cause: without a port new connections fail, those that exist go on, and heartbeats of the " +
+			"cluster " +
+			"service keep their port; Windows writes this entry rarely, so that the want of ports may be older, and it does " +
+			"not " +
+			"say who holds them"
+	case model.HostTCPPortReused:
+		return "hardly its cause by itself: one connection failed, others may have gone on"
+	case model.HostClockSet:
+		return "a step of the clock: timeouts that use it end early or late, and times before and behind it do not compare"
+	case model.HostCrashed, model.HostShutdown:
+		return "a host that ends is removed as it should be"
+	}
+	return "possibly its cause: it is close in time, and the log says no more"
+}
+
+// ports reports a want of ports that no incident explains.
+func (j *judge) ports() (out []model.Finding) {
+	for _, what := range []model.HostEventWhat{model.HostTCPPortsOut, model.HostUDPPortsOut, model.HostTCPPortReused} {
+		byHost := map[string][]int{}
+		var hosts []string
+		for i := range j.all {
+			if e := &j.all[i]; e.What == what && !j.told[i] {
+				if _, ok := byHost[e.Host]; !ok {
+					hosts = append(hosts, e.Host)
+				}
+				byHost[e.Host] = append(byHost[e.Host], i)
+				j.told[i] = true
+			}
+		}
+		slices.Sort(hosts)
+		for _, h := range hosts {
+			list := byHost[h]
+			first, last := &j.all[list[0]], &j.all[list[len(list)-1]]
+			f := model.Finding{
+				ID: fold.Printable(h) + "/" + what.String(), Severity: model.SeverityWarning, Start: first.Time, End: last.Time,
+				Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: "tcp"},
+				Title:   j.says(last) + " at " + at(last.Time),
+				Causes: []string{"requests for a port failed from then on, for how long the log does not say: the entry is " +
+					"written " +
+					"rarely, and who holds the ports is not in it"},
+				Advice:   []string{whoHolds},
+				Evidence: []model.Evidence{detect.Evidence("entries", float64(len(list)), "entries")},
+			}
+			switch what {
+			case model.HostUDPPortsOut:
+				f.Subject.Protocol = "udp"
+			case model.HostTCPPortReused:
+				f.Causes = []string{"a program opens connections to one destination faster than closed ones leave TIME_WAIT"}
+			}
+			if n := len(list) - 1; n > 0 {
+				f.Title += fmt.Sprintf(", and %s before since %s", words.Plural(n, "time"), at(first.Time))
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// notes lists what is no fault by itself, by kind: the times to compare others with.
+func (j *judge) notes() (out []model.Finding) {
+	for what := range model.HostEventWhat(len(model.HostEventEnum.Names)) {
+		switch what {
+		case model.HostLinkDown, model.HostAdapterReset, model.HostCrashed, model.HostClockSet, model.HostDisk,
+			model.HostMemory, model.HostClusterNetwork, model.HostClusterResource:
+		default:
+			continue
+		}
+		var list []int
+		for i := range j.all {
+			if j.all[i].What == what && !j.told[i] {
+				list = append(list, i)
+			}
+		}
+		if len(list) == 0 {
+			continue
+		}
+		first, last := &j.all[list[0]], &j.all[list[len(list)-1]]
+		f := model.Finding{
+			ID: "note/" + what.String(), Severity: model.SeverityInfo, Start: first.Time, End: last.Time,
+			Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
+			Title:   j.says(last) + " at " + at(last.Time),
+		}
+		if n := len(list) - 1; n > 0 {
+			f.Title += fmt.Sprintf(", and %s before since %s", words.Plural(n, "time"), at(first.Time))
+			for _, i := range list[max(0, len(list)-maxListed):] {
+				f.Causes = append(f.Causes, at(j.all[i].Time)+": "+j.says(&j.all[i]))
+			}
+		}
+		f.Advice = []string{"Compare these times with those of what was lost; alone, it is not a fault of this kind"}
+		out = append(out, f)
+	}
+	return out
+}

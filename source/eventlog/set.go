@@ -1,0 +1,463 @@
+package eventlog
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/csv"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/model/budget"
+	"lostbeat/source"
+)
+
+// FormatName is the name of the format.
+const FormatName = "eventlog"
+
+// Logs is the format of event logs of Windows.
+func Logs() source.Format {
+	return source.Format{
+		Name:           FormatName,
+		Sniff:          Detect,
+		BytesPerSecond: 20 << 20,
+		OwnProgress:    true,
+		Open: func(path string, o source.OpenOptions) (source.File, error) {
+			return Open([]string{path}, o)
+		},
+		OpenAll: func(paths []string, o source.OpenOptions) (source.File, error) { return Open(paths, o) },
+	}
+}
+
+// form is how a log is written.
+type form uint8
+
+const (
+	formNone form = iota
+	formEVTX
+	formXML
+	formCSV
+)
+
+// Detect reports whether a file that begins with head is an event log.
+func Detect(head []byte) bool { return formOf(head) != formNone }
+
+// xmlEvent is how the first event of an XML file begins, with a root before it or not.
+var xmlEvent = regexp.MustCompile(
+	`^\s*(?:<\?xml[^>]*>\s*)?(?:<\w+[^>]*>\s*)?<Event xmlns=['"]http://schemas\.microsoft\.com/win/`,
+)
+
+func formOf(head []byte) form {
+	if bytes.HasPrefix(head, fileMagic) {
+		return formEVTX
+	}
+	const most = 16 << 10
+	text, err := io.ReadAll(source.UTF8Reader(bytes.NewReader(head[:min(len(head), most)&^1])))
+	if err != nil && len(text) == 0 {
+		return formNone
+	}
+	if xmlEvent.Match(text) {
+		return formXML
+	}
+	if _, _, ok := csvHeader(bufio.NewReader(bytes.NewReader(text))); ok {
+		return formCSV
+	}
+	return formNone
+}
+
+// Set is one or several event logs that were opened together. It implements [source.File].
+type Set struct {
+	events []model.HostEvent
+	most   int
+	left   uint64
+	// records counts the entries, start and end are the times of the first and the last.
+	records    uint64
+	start, end model.Time
+	hosts      []string
+	files      []string
+	zone       *time.Location
+	zoned      bool
+	assumed    []string
+	notes      []string
+	integrity  source.Integrity
+	// dateless counts entries whose time could not be read.
+	dateless int
+}
+
+var (
+	_ source.File     = (*Set)(nil)
+	_ source.Verified = (*Set)(nil)
+)
+
+// ErrFormat is the error of files without an entry.
+var ErrFormat = errors.New("it has no entry that could be read")
+
+// Open opens files of the format as one.
+func Open(paths []string, o source.OpenOptions) (*Set, error) {
+	s := &Set{zone: time.UTC}
+	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 512)
+	switch {
+	case o.LogTime != nil && o.LogTime.Zone != nil:
+		s.zone, s.zoned = o.LogTime.Zone, true
+	case o.UTCOffset != nil:
+		s.zone, s.zoned = time.FixedZone("", int(*o.UTCOffset/time.Second)), true
+	}
+	for i, path := range paths {
+		if err := s.read(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+		}
+		s.files = append(s.files, filepath.Base(path))
+		if o.Progress != nil {
+			o.Progress(int64(i+1), int64(len(paths)))
+		}
+	}
+	if s.records == 0 || s.start == 0 {
+		return nil, ErrFormat
+	}
+	s.arrange()
+	return s, nil
+}
+
+func (s *Set) read(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const headBytes = 64 << 10
+	b := bufio.NewReaderSize(f, headBytes)
+	head, err := b.Peek(headBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	name := filepath.Base(path)
+	switch formOf(head) {
+	case formEVTX:
+		return s.readEVTX(b, name)
+	case formXML:
+		return s.readXML(source.UTF8Reader(b), name)
+	case formCSV:
+		return s.readCSV(source.UTF8Reader(b), name)
+	}
+	return ErrFormat
+}
+
+// take takes an entry.
+func (s *Set) take(e *entry, log string) {
+	s.records++
+	if e.at == 0 {
+		s.dateless++
+		return
+	}
+	if s.start == 0 || e.at < s.start {
+		s.start = e.at
+	}
+	s.end = max(s.end, e.at)
+	const mostHosts = 256
+	if e.host != "" && len(s.hosts) < mostHosts && !slices.Contains(s.hosts, e.host) {
+		s.hosts = append(s.hosts, e.host)
+	}
+	v, ok := e.event(log)
+	if !ok {
+		return
+	}
+	if len(s.events) >= s.most {
+		s.left++
+		return
+	}
+	s.events = append(s.events, v)
+}
+
+// readXML reads events one after another, whatever is around them.
+func (s *Set) readXML(r io.Reader, name string) error {
+	d := xml.NewDecoder(r)
+	d.Strict = false
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	var b builder
+	inside := false
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			if inside {
+				s.integrity.Add(name+" ends within an entry", 0)
+			}
+			return nil
+		}
+		if err != nil {
+			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
+			return nil
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			if t.Name.Local == "Event" {
+				b.reset()
+				inside = true
+			}
+			if !inside {
+				continue
+			}
+			b.start(t.Name.Local)
+			for _, a := range t.Attr {
+				b.attribute(a.Name.Local, a.Value)
+			}
+		case xml.CharData:
+			if inside {
+				b.chars(string(t))
+			}
+		case xml.EndElement:
+			if !inside {
+				continue
+			}
+			b.end()
+			if t.Name.Local == "Event" {
+				inside = false
+				s.take(&b.entry, name)
+			}
+		}
+	}
+}
+
+// csvColumns are the columns of Get-WinEvent | Export-Csv that are read.
+type csvColumns struct{ id, provider, time, host, message int }
+
+// csvHeader reads the line of names, and the one of Windows PowerShell before it that names the type.
+func csvHeader(r *bufio.Reader) (names []string, separator rune, ok bool) {
+	line, _ := r.ReadString('\n')
+	if strings.HasPrefix(line, "#TYPE") {
+		line, _ = r.ReadString('\n')
+	}
+	for _, sep := range []string{",", ";", "\t"} {
+		names = names[:0]
+		for _, n := range strings.Split(strings.TrimSpace(line), sep) {
+			names = append(names, strings.Trim(n, `"`))
+		}
+		if slices.Contains(names, "ProviderName") && slices.Contains(names, "TimeCreated") && slices.Contains(names, "Id") {
+			return names, rune(sep[0]), true
+		}
+	}
+	return nil, 0, false
+}
+
+// readCSV reads the output of Get-WinEvent | Export-Csv. Its times are local, in the order of the culture.
+func (s *Set) readCSV(r io.Reader, name string) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	names, separator, ok := csvHeader(in)
+	if !ok {
+		return ErrFormat
+	}
+	at := csvColumns{slices.Index(names, "Id"), slices.Index(names, "ProviderName"), slices.Index(names, "TimeCreated"),
+		slices.Index(names, "MachineName"), slices.Index(names, "Message")}
+	c := csv.NewReader(in)
+	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = separator, true, -1, true
+	type row struct {
+		entry
+		when string
+	}
+	var rows []row
+	order := dateOrder{}
+	for {
+		fields, err := c.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
+			break
+		}
+		field := func(i int) string {
+			if i < 0 || i >= len(fields) {
+				return ""
+			}
+			return strings.Clone(fields[i][:min(len(fields[i]), maxValue)])
+		}
+		id, err := strconv.ParseInt(field(at.id), 10, 32)
+		if err != nil {
+			continue
+		}
+		e := row{entry{provider: field(at.provider), id: id, host: field(at.host)}, field(at.time)}
+		order.see(e.when)
+		if _, ok := whatOf(e.provider, id); ok {
+			e.data = []datum{{messageName, field(at.message)}}
+		}
+		if len(rows) >= 4*s.most {
+			s.left++
+			continue
+		}
+		rows = append(rows, e)
+	}
+	if order.both() {
+		s.note("%s: its times have both orders of day and month", name)
+		order = dateOrder{}
+	}
+	if len(rows) > 0 && !order.open && !order.dayFirst && order.numeric {
+		s.assume("%s: its dates are read as month/day/year", name)
+	}
+	if !s.zoned && len(rows) > 0 {
+		s.assume("times in %s have no zone; they are read as UTC (--log-time says it)", name)
+	}
+	for i := range rows {
+		rows[i].at = order.time(rows[i].when, s.zone)
+		s.take(&rows[i].entry, name)
+	}
+	return nil
+}
+
+// dateOrder decides over all times of a file whether the day comes before the month.
+type dateOrder struct{ dayFirst, monthFirst, numeric, open bool }
+
+// numericTime is a time whose order of day and month depends on the culture.
+var numericTime = regexp.MustCompile(
+	`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}),?\s+(\d{1,2})[:.](\d{2})[:.](\d{2})(?:\s*([AaPp])\.?\s?[Mm]\.?)?$`,
+)
+
+func (o *dateOrder) see(text string) {
+	m := numericTime.FindStringSubmatch(plainTime(text))
+	if m == nil {
+		return
+	}
+	a, _ := strconv.Atoi(m[1])
+	b, _ := strconv.Atoi(m[3])
+	o.numeric = true
+	o.dayFirst = o.dayFirst || a > 12 || m[2] == "."
+	o.monthFirst = o.monthFirst || b > 12
+	o.open = o.open || a > 12 || b > 12
+}
+
+func (o *dateOrder) both() bool { return o.dayFirst && o.monthFirst }
+
+func plainTime(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\u202f' || r == '\u00a0' {
+			return ' '
+		}
+		return plainMark(r)
+	}, strings.TrimSpace(text))
+}
+
+func (o *dateOrder) time(text string, zone *time.Location) model.Time {
+	text = plainTime(text)
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.9999999", "2006-01-02 15:04:05",
+		"2006/01/02 15:04:05", "2006/1/2 15:04:05"} {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
+			return plausible(t)
+		}
+	}
+	m := numericTime.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	n := func(i int) int { v, _ := strconv.Atoi(m[i]); return v }
+	month, day, hour := n(1), n(3), n(5)
+	if o.dayFirst {
+		month, day = day, month
+	}
+	switch m[8] {
+	case "":
+	case "p", "P":
+		hour = hour%12 + 12
+	default:
+		hour %= 12
+	}
+	t := time.Date(n(4), time.Month(month), day, hour, n(6), n(7), 0, zone)
+	if month < 1 || month > 12 || t.Day() != day {
+		return 0
+	}
+	return plausible(t)
+}
+
+func (s *Set) assume(format string, args ...any) {
+	const most = 16
+	if text := fmt.Sprintf(format, args...); len(s.assumed) < most && !slices.Contains(s.assumed, text) {
+		s.assumed = append(s.assumed, text)
+	}
+}
+
+func (s *Set) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// arrange puts the events into order, each once.
+func (s *Set) arrange() {
+	slices.SortStableFunc(s.events, func(a, b model.HostEvent) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Provider, b.Provider),
+			cmp.Compare(a.ID, b.ID), cmp.Compare(a.About, b.About))
+	})
+	s.events = slices.CompactFunc(s.events, func(a, b model.HostEvent) bool {
+		a.Log, b.Log = "", ""
+		return a == b
+	})
+	s.note("%d records, of which %d bear on heartbeats or ports", s.records, len(s.events))
+	if s.dateless > 0 {
+		s.note("the times of %d entries could not be read", s.dateless)
+	}
+}
+
+// Span implements source.Seekable.
+func (s *Set) Span() (start, end model.Time) { return s.start, s.end }
+
+// Close implements io.Closer.
+func (s *Set) Close() error { return nil }
+
+// Integrity implements source.Verified.
+func (s *Set) Integrity() source.Integrity {
+	i := s.integrity
+	i.Unit, i.Read = "record", s.records
+	return i
+}
+
+// Assumed says what was assumed of the times, a sentence each.
+func (s *Set) Assumed() []string { return s.assumed }
+
+// Notes says what else was found, a sentence each.
+func (s *Set) Notes() []string { return append(slices.Clone(s.assumed), s.notes...) }
+
+// Run implements source.Source.
+func (s *Set) Run(ctx context.Context, emit source.Emit) error { return s.RunFrom(ctx, 0, emit) }
+
+// RunFrom implements source.Seekable. Entries are all that there is: there is no state before t.
+func (s *Set) RunFrom(ctx context.Context, t model.Time, emit source.Emit) error {
+	const batchEvents = 4096
+	first, _ := slices.BinarySearchFunc(s.events, t, func(e model.HostEvent, t model.Time) int {
+		return cmp.Compare(e.Time, t)
+	})
+	at, flags := s.start, model.Flags(0)
+	if t > s.start {
+		at, flags = min(t, s.end), model.FlagKeyframe
+	}
+	var b model.Builder
+	meta := func(key, value string) { b.AddMeta(model.Meta{Time: at, Flags: flags, Key: key, Value: value}) }
+	if len(s.hosts) == 1 {
+		meta("host", s.hosts[0])
+	}
+	meta("os", "windows")
+	meta("source", "event log "+strings.Join(s.files[:min(len(s.files), 4)], ", "))
+	if len(s.assumed) > 0 {
+		meta("assumed", strings.Join(s.assumed, "; "))
+	}
+	b.AddClock(model.Clock{Time: at, Flags: flags, Wall: at})
+	for _, e := range s.events[first:] {
+		b.AddHostEvent(e)
+		if b.Len() >= batchEvents {
+			if err := emit(b.Take()); err != nil || ctx.Err() != nil {
+				return err
+			}
+		}
+	}
+	if s.left > 0 {
+		b.AddLoss(model.Loss{
+			Time: s.end, CPU: -1, Lost: s.left, Origin: model.OriginMemory, Detail: "entries beyond the memory for event logs",
+		})
+	}
+	return emit(b.Take())
+}
