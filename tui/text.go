@@ -131,3 +131,13 @@ func wrap(s string, w int) []string {
 	}
 	return lines
 }
+
+// Text returns the screen of opt as it stands, as lines without styles: what a
+// reader sees who has no terminal.
+func Text(opt Options) string {
+	lines := strings.Split(ansi.Strip(newUI(opt).render()), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n"
+}

@@ -53,9 +53,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	addCompletion(root)
+	var status exitStatus
 	switch err := root.ExecuteContext(ctx); {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	case errors.Is(err, errFindings):
 		return exitFinding
 	case errors.Is(err, errIncomplete):
@@ -120,6 +123,8 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newRecord(),
 		newReplay(),
 		newWatch(),
+		newTop(),
+		newCheck(),
 		newFindings(),
 		newEvents(),
 		newInfo(),
