@@ -396,6 +396,9 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 			m.reason, m.stay, m.kept = cause, stay, kept
 		}
 	}
+	if behind, cause, ok := reader.Behind(&m.stay, w.ThreadsSince(b.Socket.PID, m.gap.From)...); ok {
+		m.reason, m.stay, m.kept = cause, behind, min(max(behind.Longest, behind.Total), m.kept)
+	}
 	if m.reason == reader.None && !m.known {
 		d.fitting(w, b, m, delay)
 	}

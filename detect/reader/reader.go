@@ -82,6 +82,25 @@ func IsFutex(stay *fold.StateTime) bool {
 	return stay.State == model.SchedLock && strings.HasPrefix(stay.Detail, "futex")
 }
 
+// Behind returns what held up all threads of a process while one of them waited for another: the wait is its
+// consequence then, however it was divided among the threads of a runtime that lends them out. threads are those of the
+// process in the same time; ok is false where nothing held them up for at least half as long as the wait.
+func Behind(wait *fold.StateTime, threads ...fold.Scheduling) (stay fold.StateTime, cause Cause, ok bool) {
+	if !IsFutex(wait) {
+		return stay, None, false
+	}
+	var most time.Duration
+	for i := range threads {
+		for _, s := range threads[i].States {
+			of, all, held := HeldBy(s.State)
+			if kept := max(s.Longest, min(s.Total, wait.Longest)); held && all && 2*kept >= wait.Longest && kept > most {
+				stay, cause, ok, most = s, of, true, kept
+			}
+		}
+	}
+	return stay, cause, ok
+}
+
 // IsElsewhere says that a thread waited for input that cannot have been that of
 // a socket: for one other descriptor, and not for several.
 func IsElsewhere(cookie uint64, protocol model.Protocol, port uint16, stay *fold.StateTime) bool {

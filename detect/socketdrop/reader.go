@@ -74,6 +74,9 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 			if d.heldUp(w, data, &m, stay) {
 				m.stay = stay
 				by, _, _ := reader.HeldBy(stay.State)
+				if behind, cause, ok := reader.Behind(&stay, w.SchedulingOf(s.PID)); ok {
+					m.stay, by = behind, cause
+				}
 				return heldCause(by), m
 			}
 		}

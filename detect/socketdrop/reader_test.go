@@ -174,6 +174,29 @@ func TestReaderIsProven(t *testing.T) {
 			[]string{"waited for another thread (futex: a lock or a condition) for 900 ms"}, []string{"too small"},
 		},
 		{
+			"the reader waits in futex for a thread that is throttled",
+			func(s *detecttest.Stream, _ int) {
+				throttled := stay(model.SchedThrottled, "", 0)
+				throttled.Longest = 90 * time.Millisecond
+				thread(s, 812, idleWork)
+				thread(s, 813, throttled)
+				unread(s, 812, 0, 50_000, 800*time.Millisecond)
+			},
+			[]string{"hbd[812] has been throttled for 90 ms and did not read udp/7000", "used up its CPU quota"},
+			[]string{"futex", "too small"},
+		},
+		{
+			"the reader waits in futex, and another thread was throttled for a moment",
+			func(s *detecttest.Stream, _ int) {
+				throttled := stay(model.SchedThrottled, "", 0)
+				throttled.Longest, throttled.Total = 20*time.Millisecond, 20*time.Millisecond
+				thread(s, 812, idleWork)
+				thread(s, 813, throttled)
+				unread(s, 812, 0, 50_000, 800*time.Millisecond)
+			},
+			[]string{"waited for another thread (futex: a lock or a condition) for 900 ms"}, []string{"throttled"},
+		},
+		{
 			"several processes hold it",
 			func(s *detecttest.Stream, _ int) {
 				asleep := stay(model.SchedSleeping, "wait4: do_wait", 0)
