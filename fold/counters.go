@@ -25,6 +25,8 @@ const (
 	UseLoad
 	// UseRival is another thing that holds programs up.
 	UseRival
+	// UseSoftirq is a CPU's share of softirq time on Linux (sar).
+	UseSoftirq
 )
 
 // usedCounters are the counters that are judged, by the names that
@@ -46,6 +48,7 @@ var usedCounters = map[string]CounterUse{
 	"System/Processor Queue Length":                UseRival,
 	"Memory/Pages/sec":                             UseRival,
 	"PhysicalDisk/Avg. Disk sec/Transfer":          UseRival,
+	"cpu/softirq":                                  UseSoftirq,
 }
 
 // maxSampleSeries bounds the series that are kept: CPUs, adapters, disks.
@@ -100,7 +103,7 @@ func newCounterFacts(max int, room *budget.Budget) *Counters {
 // add takes one value. Values of one time are one sample.
 func (c *Counters) add(v *model.Counter) {
 	use := usedCounters[v.Name]
-	if use == useNone {
+	if use == useNone || use == UseSoftirq && v.Mode != model.CounterShare {
 		return
 	}
 	if n := len(c.Times); n == 0 || v.Time > c.Times[n-1] {

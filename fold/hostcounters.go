@@ -16,7 +16,7 @@ var hostCounters = map[string]bool{
 	"softnet/processed": true, "softnet/dropped": true, "softnet/squeezed": true, "softirq/NET_RX": true,
 	"udp/received": true, "udp/errors": true, "udp/buffer_errors": true, "udp6/buffer_errors": true,
 	"socket/dropped": true, "socket/queued_bytes": true, "socket/buffer_bytes": true,
-	"sockets/udp": true, "host/restart": true,
+	"sockets/udp": true, "sockets/tcp": true, "host/restart": true,
 }
 
 // devicePrefix begins the counters of devices.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 
 	"lostbeat/model"
@@ -97,6 +98,16 @@ func looksLikeRecording(head []byte) bool {
 	}
 	magic := binary.LittleEndian.Uint32(head)
 	return magic == 0xFD2FB528 || magic&^0xF == 0x184D2A50
+}
+
+// IsRecording reports whether a file that begins with head is a recording, rather than another zstd file: whether its
+// header is one. A header that does not fit into head is none.
+func IsRecording(head []byte) bool {
+	if !looksLikeRecording(head) {
+		return false
+	}
+	_, err := readHeader(bytes.NewReader(head), int64(len(head)))
+	return err == nil || errors.Is(err, ErrNewerFormat)
 }
 
 // hasRecordings says that a directory holds recordings, or that path is the

@@ -203,11 +203,20 @@ func Together(judged []Judgement, settings detect.Settings) []model.Finding {
 func LogTime(captures []*Capture) *source.LogTime {
 	var out *source.LogTime
 	for _, c := range captures {
-		f, ok := c.File.(interface{ UTCOffset() time.Duration })
-		if !ok {
+		var offset time.Duration
+		switch f := c.File.(type) {
+		case interface{ UTCOffset() time.Duration }:
+			offset = f.UTCOffset()
+		case interface{ LogZone() *time.Location }:
+			zone := f.LogZone()
+			if zone == nil {
+				continue
+			}
+			_, seconds := c.end().In(zone).Zone()
+			offset = time.Duration(seconds) * time.Second
+		default:
 			continue
 		}
-		offset := f.UTCOffset()
 		zone := time.FixedZone(time.Unix(0, 0).In(time.FixedZone("", int(offset/time.Second))).Format("-07:00"),
 			int(offset/time.Second))
 		if out != nil && out.Zone.String() != zone.String() {
@@ -218,6 +227,12 @@ func LogTime(captures []*Capture) *source.LogTime {
 		}
 	}
 	return out
+}
+
+// end is when the capture ends.
+func (c *Capture) end() time.Time {
+	_, end := c.Span()
+	return end.Std()
 }
 
 // maxParts bounds the parts of probes of a capture.

@@ -18,6 +18,7 @@ import (
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/words"
+	"lostbeat/model/budget"
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/source/bundle"
@@ -71,6 +72,7 @@ func (b *Bundle) leave(name, why string) {
 // Unpack finds the bundles among paths and unpacks of them what can be opened, into a directory that Close removes. It
 // needs as much room in the directory of temporary files as the members take that are opened.
 func Unpack(ctx context.Context, paths []string) (*Unpacked, error) {
+	boundReading(budget.Default)
 	u := &Unpacked{names: map[string]string{}}
 	var err error
 	for _, p := range paths {
@@ -115,10 +117,10 @@ func (u *Unpacked) add(ctx context.Context, name string) error {
 	}
 	if err == nil && info.Mode().IsRegular() {
 		if f, err := os.Open(name); err == nil {
-			head := make([]byte, bundle.HeadBytes)
+			head := make([]byte, sniffBytes)
 			n, _ := io.ReadFull(f, head)
 			f.Close()
-			if bundle.Detect(head[:n]) && !record.Recordings().Sniff(head[:n]) {
+			if bundle.Detect(head[:n]) && !record.IsRecording(head[:n]) {
 				return u.unpack(ctx, name, u.archive)
 			}
 		}
@@ -190,7 +192,7 @@ func (u *Unpacked) unpack(
 
 // archive unpacks an archive or a compressed file.
 func (u *Unpacked) archive(ctx context.Context, p *unpacking, name string) error {
-	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.Recordings().Sniff},
+	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.IsRecording},
 		func(m bundle.Member, r io.Reader) error { return p.member(m, r, "") })
 	p.b.Members = report.Members
 	p.b.Damage = append(p.b.Damage, report.Damage...)
@@ -277,7 +279,7 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 	if linux && linuxhost.IsSections(head) {
 		return p.sections(m, b)
 	}
-	if at != "" && bundle.Detect(head) && !record.Recordings().Sniff(head) {
+	if at != "" && bundle.Detect(head) && !record.IsRecording(head) {
 		return p.inner(m, at)
 	}
 	format, ok := formatOf(head)
@@ -301,7 +303,7 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 
 // inner unpacks an archive that is a file of a folder.
 func (p *unpacking) inner(m bundle.Member, at string) error {
-	report, err := bundle.Walk(context.Background(), at, p.dir, bundle.Limits{Plain: record.Recordings().Sniff},
+	report, err := bundle.Walk(context.Background(), at, p.dir, bundle.Limits{Plain: record.IsRecording},
 		func(inner bundle.Member, r io.Reader) error {
 			inner.Name = path.Join(m.Name, inner.Name)
 			p.b.Members++

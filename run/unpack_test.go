@@ -13,6 +13,10 @@ import (
 	"testing"
 
 	"lostbeat/detect/all"
+	"lostbeat/model"
+	"lostbeat/record"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -179,6 +183,51 @@ func TestUnpackArchive(t *testing.T) {
 	}
 	if !slices.Equal(u.Bundles[0].Left, []string{"readme.txt"}) {
 		t.Errorf("left %q", u.Bundles[0].Left)
+	}
+}
+
+// TestUnpackRecordings tells recordings, which are zstd files, from bundles that are.
+func TestUnpackRecordings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rec.lostbeat")
+	w, err := record.Create(path, record.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: 1, Key: "host", Value: "a"})
+	if err := errors.Join(w.Write(b.Take()), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if u := unpacked(t, path); len(u.Bundles) > 0 {
+		t.Errorf("a recording is taken for a bundle: %+v", u.Bundles)
+	}
+	recording, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	m, err := z.Create("night/rec.lostbeat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Write(recording); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := formats(t, unpacked(t, writeFile(t, "x.zip", out.Bytes()))); !slices.Equal(got, []string{"lostbeat"}) {
+		t.Errorf("a recording in a zip: %q", got)
+	}
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"lostbeat.tar.zst": sosreport(t), "netstat.txt.zst": []byte(netstatText)} {
+		if u := unpacked(t, writeFile(t, name, enc.EncodeAll(data, nil))); len(u.Bundles) != 1 {
+			t.Errorf("%s is not unpacked", name)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -245,6 +246,9 @@ func (f *captureFlags) unpack(ctx context.Context, paths []string) (rest []strin
 		return nil, nil, err
 	}
 	f.unpacked = u
+	if len(u.Bundles) > 0 {
+		signal.Ignore(syscall.SIGPIPE) // a reader that ends is an error like others, after which the files are removed
+	}
 	return u.Paths, func() { u.Close() }, nil
 }
 

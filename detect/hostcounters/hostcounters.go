@@ -106,6 +106,9 @@ func (h *host) judge() (out []model.Finding) {
 	out = append(out, h.sockets(steps)...)
 	out = append(out, h.differences(steps)...)
 	out = append(out, h.devices(steps)...)
+	out = append(out, h.deviceDrops()...)
+	out = append(out, h.growth("sockets/udp", "UDP")...)
+	out = append(out, h.growth("sockets/tcp", "TCP")...)
 	if f, ok := h.sinceBoot(); ok {
 		out = append(out, f)
 	}

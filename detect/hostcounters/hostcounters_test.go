@@ -136,3 +136,51 @@ func TestSameAsDevice(t *testing.T) {
 		t.Errorf("%s", strings.Join(got, "\n"))
 	}
 }
+
+// level is a counter of n samples of a minute.
+func level(n int, name, instance string, mode model.CounterMode, value func(i int) float64) *model.Batch {
+	s := detecttest.New()
+	for i := range n {
+		v := model.Counter{
+			Time: detecttest.Start.Add(time.Duration(i+1) * time.Minute), CPU: -1, Name: name, Instance: instance, Mode: mode,
+			Value: value(i),
+		}
+		if mode == model.CounterRate {
+			v.Dur = time.Minute
+		}
+		s.Builder().AddCounter(v)
+	}
+	return s.Batch()
+}
+
+// TestGrowth reports sockets that grow and are not closed, without an owner.
+func TestGrowth(t *testing.T) {
+	leak := func(i int) float64 { return 100 + 60*float64(i) }
+	one(t, level(120, "sockets/udp", "", model.CounterGauge, leak), "warning UDP sockets in use grew from 100 to 7,240",
+		"about 60 a minute", "does not say whose")
+	for name, value := range map[string]func(i int) float64{
+		"a level":     func(int) float64 { return 20000 },
+		"up and down": func(i int) float64 { return 100 + 5000*float64(i%2) },
+		"a day":       func(i int) float64 { return 100 + 60*float64(min(i, 120-i)) },
+		"little":      func(i int) float64 { return 100 + float64(i) },
+	} {
+		if got := judged(t, level(120, "sockets/udp", "", model.CounterGauge, value)); len(got) != 0 {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestDeviceDrops reports drops that are unusual for the device, and not those that are always there.
+func TestDeviceDrops(t *testing.T) {
+	one(t, level(100, "device/rx_dropped", "eth0", model.CounterRate, func(i int) float64 {
+		if i == 50 {
+			return 200
+		}
+		return 0.5
+	}), "warning eth0 dropped about 12,000 received packets", "usually 0.5 a second")
+	if got := judged(t, level(100, "device/rx_dropped", "eth0", model.CounterRate, func(i int) float64 {
+		return 3 + float64(i%2)
+	})); len(got) != 0 {
+		t.Errorf("a device that always drops: %q", got)
+	}
+}

@@ -24,6 +24,10 @@ const (
 	sameWithin = 0.01
 	// coarse is the length of a sample from which it hides short bursts.
 	coarse = 30 * time.Second
+	// leastShare is the share of what came that must be lost at sockets for a warning.
+	leastShare = 0.001
+	// stolen is the share of a CPU that the hypervisor must have taken to be named.
+	stolen = 0.1
 )
 
 // on names the host where there are several.
@@ -142,6 +146,10 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 			"known, and "+
 			"a burst of seconds looks small", every(b.interval)))
 	}
+	if share := h.mean("cpu/steal", c.id, b); share >= stolen {
+		f.Causes = append(f.Causes, fmt.Sprintf("the hypervisor took %s of that CPU in the same time (steal)",
+			words.Percent(share)))
+	}
 	h.sameAsDevice(&f, b)
 	h.othersAtSockets(&f, b)
 	if counted {
@@ -155,6 +163,12 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	h.backlogAdvice(&f, unusual)
 	h.backlogEvidence(&f, c, b, total)
 	return f, true
+}
+
+// mean is the mean share of a CPU in a burst, 0 where it was not seen.
+func (h *host) mean(name string, cpu int32, b *burst) float64 {
+	key := fold.HostKey{Host: h.name, Name: name, CPU: cpu, Mode: model.CounterShare}
+	return fold.Ratio(lostIn(h.c.Series[key], b.from, b.to), b.to.Sub(b.from).Seconds())
 }
 
 // sameAsDevice says that a device counted the same packets.
@@ -312,7 +326,7 @@ func (h *host) sockets(steps []step) (out []model.Finding) {
 		if n := len(runs) - 1; n > 0 {
 			f.Title += fmt.Sprintf("; and some in %s more", words.Plural(n, "burst"))
 		}
-		if b.lost >= float64(h.settings.LeastLost) {
+		if b.lost >= float64(h.settings.LeastLost) && share >= leastShare {
 			f.Severity = model.SeverityWarning
 		}
 		f.Causes = append(f.Causes, "the error counter of UDP (idgmerr) is almost always a full receive queue: the "+

@@ -29,11 +29,11 @@ type host struct {
 // zFloor is the least spread of a share that counts, as in package counters.
 const zFloor = 0.01
 
-// newHost returns the host of these counters, nil when they show neither DPC nor interrupt time.
+// newHost returns the host of these counters, nil when they show neither DPC, interrupt nor softirq time.
 func newHost(name string, c *fold.Counters) *host {
 	h := &host{name: name, c: c}
 	var total []fold.SampleKey
-	for _, k := range c.Keys(fold.UseDPC) {
+	for _, k := range slices.Concat(c.Keys(fold.UseDPC), c.Keys(fold.UseSoftirq)) {
 		if k.CPU >= 0 {
 			h.keys = append(h.keys, k)
 		} else if k.Instance == "_Total" {
@@ -73,6 +73,23 @@ func newHost(name string, c *fold.Counters) *host {
 	}
 	h.usual = time.Duration(stats.Median(steps) * float64(time.Second))
 	return h
+}
+
+// linux says that the counters are those of a Linux host, from sar.
+func (h *host) linux() bool { return h.keys[0].Counter == softirqCounter }
+
+// softirqCounter is the counter of softirq time.
+const softirqCounter = "softirq"
+
+// work names what its counters show: DPCs, or softirqs.
+func (h *host) work() string { return workOf(fold.SampleKey{Counter: h.keys[0].Counter}) }
+
+// works is work with interrupts, where those are counted.
+func (h *host) works(joined string) string {
+	if h.linux() {
+		return "softirqs"
+	}
+	return "DPCs " + joined + " interrupts"
 }
 
 // hostVerdict is what the counters of a host say of a silence.

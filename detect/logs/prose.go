@@ -140,11 +140,22 @@ func (t *telling) verdict(f *model.Finding) string {
 		f.Causes = append(f.Causes, fmt.Sprintf(
 			"while %s run, no program does on that CPU, and what is queued there waits; which driver's, a counter log "+
 				"cannot say", workOf(first)))
+		if best.linux() {
+			f.Causes[len(f.Causes)-1] = "while softirqs run, no program does on that CPU, and what is queued there waits; " +
+				"which " +
+				"kind they are, sar cannot say"
+		}
 		said := fmt.Sprintf("; %s spent %s %s in %s (usually %s), ", who, share, t.time(), workOf(first), usual)
 		f.Advice = []string{
 			"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
 				"lostbeat; not needed when the driver is known",
 			"Spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
+		}
+		if best.linux() {
+			f.Advice = []string{
+				"Name what runs there: perf record -C CPU while it lasts, or lostbeat record --flight 5m for the next time; not " +
+					"needed when it is clear from /proc/net/softnet_stat and the firewall's rules",
+			}
 		}
 		if best.verdict == unproven {
 			f.Advice = append(f.Advice, "Log for longer: in "+words.Plural(best.values, "sample")+
@@ -162,8 +173,8 @@ func (t *telling) verdict(f *model.Finding) string {
 	case little:
 		who, share, usual := t.who(best)
 		f.Advice = []string{"Do not tune DPCs for this; look for what brings the load, or for a receiver that is too slow"}
-		return fmt.Sprintf("; not DPCs: their time rises then, but only to %s of %s (usually %s): too little to starve it",
-			share, who, usual)
+		return fmt.Sprintf("; not %s: their time rises then, but only to %s of %s (usually %s): too little to starve it",
+			best.work(), share, who, usual)
 	case always:
 		who, share, usual := t.who(best)
 		f.Advice = []string{"Look for what is different in that time; a CPU that is this busy with it all the time " +
@@ -176,6 +187,11 @@ func (t *telling) verdict(f *model.Finding) string {
 	f.Advice = []string{
 		`Log \Processor Information(*)\% DPC Time and % Interrupt Time at 1 s on both ends; not needed when a trace ` +
 			"of the moment exists",
+	}
+	if best.linux() {
+		f.Advice = []string{"Sample with sar at 1 s on both ends (sar -A -o FILE 1), or lostbeat record --flight 5m; not " +
+			"needed " +
+			"when a trace of the moment exists"}
 	}
 	return "; cannot say why: " + t.blind(best)
 }
@@ -216,14 +232,15 @@ func (t *telling) quietVerdict(f *model.Finding) string {
 	names := strings.Join(quietHosts, " or ")
 	switch {
 	case blind != "":
-		return fmt.Sprintf("; no CPU of %s was unusually busy with DPCs or interrupts then (%s), but %s: cannot say", names,
-			highest, blind)
+		return fmt.Sprintf("; no CPU of %s was unusually busy with %s then (%s), but %s: cannot say", names,
+			t.best.works("or"), highest, blind)
 	case len(t.sights) == 1:
 		f.Advice = append(f.Advice, "Add the counters of the other end of the connection; not needed when it was at rest")
-		return fmt.Sprintf("; not DPCs of %s (%s); the counters of the other end are not here: cannot say more",
-			names, highest)
+		return fmt.Sprintf("; not %s of %s (%s); the counters of the other end are not here: cannot say more",
+			t.best.work(), names, highest)
 	}
-	return fmt.Sprintf("; not DPCs: no CPU of %s was unusually busy with DPCs or interrupts then (%s)", names, highest)
+	return fmt.Sprintf("; not %s: no CPU of %s was unusually busy with %s then (%s)", t.best.work(), names,
+		t.best.works("or"), highest)
 }
 
 // movedVerdict says what would hold if the clock of the log were another.
@@ -285,8 +302,11 @@ func cpuName(k fold.SampleKey, host string) string {
 
 // workOf names what a share of time was spent in.
 func workOf(k fold.SampleKey) string {
-	if k.Counter == "% Interrupt Time" {
+	switch k.Counter {
+	case "% Interrupt Time":
 		return "interrupts"
+	case softirqCounter:
+		return "softirqs"
 	}
 	return "DPCs"
 }
@@ -358,7 +378,7 @@ func (t *telling) evidence(f *model.Finding) {
 	}
 	for _, v := range t.sights {
 		host := fold.Printable(v.name)
-		for _, counter := range []string{"% DPC Time", "% Interrupt Time"} {
+		for _, counter := range []string{"% DPC Time", "% Interrupt Time", softirqCounter} {
 			n := 0
 			for _, c := range v.cpus {
 				if c.key.Counter != counter {
@@ -394,12 +414,12 @@ func (t *telling) rivals(f *model.Finding) {
 		switch v.verdict {
 		case quiet:
 			top := v.cpus[0]
-			f.RuledOut = append(f.RuledOut, fmt.Sprintf("DPCs and interrupts of %s: the highest share then was %s of %s "+
-				"(usually %s)", fold.Printable(v.name), words.Percent(top.mean), cpuName(top.key, v.name),
+			f.RuledOut = append(f.RuledOut, fmt.Sprintf("%s of %s: the highest share then was %s of %s "+
+				"(usually %s)", v.works("and"), fold.Printable(v.name), words.Percent(top.mean), cpuName(top.key, v.name),
 				words.Percent(top.median)))
 		case always:
 			top := v.cpus[0]
-			f.RuledOut = append(f.RuledOut, fmt.Sprintf("DPCs of %s: %s at other times, too",
+			f.RuledOut = append(f.RuledOut, fmt.Sprintf("%s of %s: %s at other times, too", v.work(),
 				cpuName(top.key, v.name), words.Percent(top.median)))
 		case coincides, unproven, little:
 			who, share, usual := t.who(v)

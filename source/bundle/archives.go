@@ -70,7 +70,7 @@ func (w *walker) tar(under string, r io.Reader, depth int) error {
 }
 
 func (w *walker) tarMember(m Member, under string, r io.Reader, depth int) error {
-	b := bufio.NewReaderSize(r, 4<<10)
+	b := bufio.NewReaderSize(r, plainBytes)
 	head, err := b.Peek(HeadBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -141,7 +141,7 @@ func (w *walker) zipMember(f *zip.File, m Member, under string, depth int) error
 	}
 	defer content.Close()
 	c := &counted{r: content, w: w}
-	b := bufio.NewReaderSize(c, 4<<10)
+	b := bufio.NewReaderSize(c, plainBytes)
 	head, err := b.Peek(HeadBytes)
 	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
 		w.report.Members++

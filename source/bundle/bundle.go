@@ -68,8 +68,11 @@ func (r *Report) damage(format string, args ...any) {
 	r.Damage = append(r.Damage, fmt.Sprintf(format, args...))
 }
 
-// HeadBytes is how much of a file Detect is shown.
-const HeadBytes = 512
+// HeadBytes is how much of a file Detect is shown, plainBytes how much Limits.Plain.
+const (
+	HeadBytes  = 512
+	plainBytes = 16 << 10
+)
 
 // kind is how a file is packed.
 type kind uint8
@@ -402,7 +405,7 @@ func (w *walker) asIs(b *bufio.Reader) bool {
 	if w.limits.Plain == nil {
 		return false
 	}
-	head, _ := b.Peek(HeadBytes)
+	head, _ := b.Peek(plainBytes)
 	return w.limits.Plain(head)
 }
 

@@ -346,6 +346,25 @@ func TestWhenABundleWasMade(t *testing.T) {
 	}
 }
 
+// TestLogZone gives the zone of the host to its logs, where it is known.
+func TestLogZone(t *testing.T) {
+	const softnet = "s/proc/net/softnet_stat"
+	utc := hostFilesOf(t, "a", "s/hostname", "a", "s/date", "Sat Nov 28 21:03:31 UTC 2026", softnet, softnet13)
+	east := hostFilesOf(t, "b", "s/hostname", "b", "s/date", "Sat Nov 28 22:03:30 CET 2026", softnet, softnet13)
+	unknown := hostFilesOf(t, "c", "s/hostname", "c", softnet, softnet13)
+	for want, paths := range map[string][]string{"+0000": {utc}, "+0100": {east}, "": {utc, east}, "none": {unknown}} {
+		_, set := counters(t, source.OpenOptions{}, paths...)
+		zone := set.LogZone()
+		if zone == nil {
+			if len(want) == 5 {
+				t.Errorf("no zone, want %s", want)
+			}
+		} else if got := start.In(zone).Format("-0700"); got != want {
+			t.Errorf("%s, want %q", got, want)
+		}
+	}
+}
+
 // TestSeveralHosts keeps the counters of two hosts apart.
 func TestSeveralHosts(t *testing.T) {
 	a := hostFilesOf(t, "a", "s/hostname", "node-a", "s/proc/net/softnet_stat", softnet13)

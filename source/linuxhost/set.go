@@ -79,6 +79,9 @@ type Set struct {
 	notes     []string
 	assumed   []string
 	integrity source.Integrity
+	// local is the zone of the hosts, nil unknown; differs says that they have several.
+	local   *time.Location
+	differs bool
 	// order is that of the file being read: of two values of one time and series the first counts.
 	order int
 }
@@ -251,6 +254,21 @@ func (s *Set) arrange() {
 func (s *Set) Span() (start, end model.Time) {
 	first, last := s.moments[s.entries[0].moment], s.moments[s.entries[len(s.entries)-1].moment]
 	return first.at.Add(-first.span), last.at
+}
+
+// said notes the zone of a host's clock.
+func (s *Set) said(zone *time.Location) {
+	at := time.Unix(0, 0)
+	s.differs = s.differs || s.local != nil && at.In(s.local).Format("-0700") != at.In(zone).Format("-0700")
+	s.local = zone
+}
+
+// LogZone returns the zone of the hosts' logs, nil where it is not known.
+func (s *Set) LogZone() *time.Location {
+	if s.differs {
+		return nil
+	}
+	return s.local
 }
 
 // Close implements io.Closer.
