@@ -32,7 +32,8 @@ type CallError struct {
 var callErrors = map[uint32]struct{ text, hint string }{
 	errorAccessDenied: {
 		"access is denied",
-		"run it from an elevated prompt (Run as administrator); counters and port tables are shown without",
+		"run it from an elevated prompt (Run as administrator); --probe counters shows CPU, DPC and interrupt times and " +
+			"the counters of network adapters without",
 	},
 	errorBadLength: {
 		"the size of a structure is not the one that this Windows expects", "report it with the version of Windows",

@@ -1,6 +1,7 @@
 package etw
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,8 @@ type liveRun struct {
 	sessions []*session
 	// enabled are the classes whose events come.
 	enabled map[GUID]bool
+	// poll reads what Windows counts.
+	poll poll
 	// status are the probe events about the sessions, reasons why something is not on.
 	status  []model.Probe
 	reasons []error
@@ -68,7 +71,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	}
 	r := &liveRun{
 		options: l.options, api: l.api, clock: clock, enabled: make(map[GUID]bool), merger: NewMerger(l.options.Memory),
-		ended: make(map[*session]bool),
+		ended: make(map[*session]bool), poll: poll{failed: make(map[string]bool)},
 	}
 	var probes []Probe
 	if l.options.Probes != nil {
@@ -84,6 +87,15 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 		return err
 	}
 	learnProcesses(st)
+	var limits error
+	if st.Pools, limits = pools(); limits != nil {
+		r.status = append(r.status, model.Probe{
+			Name: "port", Part: "RPC ports", State: model.ProbeDegraded, Reason: limits.Error(),
+			Hint: "until it is corrected or deleted, RPC servers that let Windows choose their port fail to start " +
+				"(the page 'Configuring the registry for port allocations' has the rules)",
+		})
+	}
+	r.poll.second(clock.Start, &r.out)
 	if err := learnModules(st); err != nil {
 		r.report("modules", model.ProbeDegraded, fmt.Errorf("list the drivers: %w", err))
 	}
@@ -114,6 +126,13 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 
 // start starts the sessions and enables the providers. It fails when there is nothing to be seen.
 func (r *liveRun) start() error {
+	if r.options.CountersOnly {
+		r.status = append(r.status, model.Probe{
+			Name: "etw", State: model.ProbeOff, Reason: "only counters are read",
+			Hint: "leave --probe counters out, from an elevated prompt",
+		})
+		return nil
+	}
 	if names := stopStale(&r.api); len(names) > 0 {
 		r.status = append(r.status, model.Probe{
 			Name: "etw", Part: "stale", State: model.ProbeOn,
@@ -202,6 +221,7 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 // second adds the reading of the clocks and the losses of a second.
 func (r *liveRun) second(t model.Time) {
 	r.out.AddClock(r.clock.reading(t))
+	r.poll.second(t, &r.out)
 	for _, s := range r.sessions {
 		r.lose(s, t)
 	}
@@ -213,12 +233,21 @@ func (r *liveRun) lose(s *session, t model.Time) {
 		return
 	}
 	events, buffers, err := s.losses()
+	select {
+	case <-s.done: // it was not stopped by us
+		err = cmp.Or(s.err, err, fail("read the session "+s.name, errorInstanceNotFound))
+		r.ended[s] = true
+	default:
+	}
 	if err != nil {
 		state := model.Probe{
 			Time: t, Name: "etw", Part: s.kind, State: model.ProbeDegraded, Reason: err.Error(), Hint: hint.Of(err),
 		}
 		if codeOf(err) == errorInstanceNotFound {
-			r.ended[s], state.State = true, model.ProbeOff
+			r.ended[s] = true
+		}
+		if r.ended[s] {
+			state.State = model.ProbeOff
 		}
 		r.out.AddProbe(state)
 		return

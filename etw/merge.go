@@ -2,6 +2,8 @@ package etw
 
 import (
 	"cmp"
+	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 	"unsafe"
@@ -9,8 +11,8 @@ import (
 
 const (
 	// chunkRecords and chunkBytes are how many records, and how many bytes of payload, are held in one piece of memory.
-	chunkRecords = 128
-	chunkBytes   = 16 << 10
+	chunkRecords = 512
+	chunkBytes   = 24 << 10
 	// spareChunks is how many unused pieces are kept.
 	spareChunks = 256
 )
@@ -26,6 +28,8 @@ type Merger struct {
 	// newest is the time of the newest record that was released, late how many were released after a later one.
 	newest uint64
 	late   uint64
+	// record is the one that is being handed on.
+	record Record
 
 	mu    sync.Mutex
 	held  int64
@@ -52,12 +56,35 @@ type Stream struct {
 	next    int
 }
 
+// packed is a record as it is held: many wait at a time, and most have few of its fields.
+type packed struct {
+	time     uint64
+	class    GUID
+	pid, tid int32
+	cpu      int32
+	// at is where its data begins in that of its chunk: the payload, the extended items, and what more says.
+	at                                           uint32
+	payload, extended                            uint16
+	id, version, task, flags                     uint16
+	header                                       Header
+	pointerSize, level, opcode, channel, present uint8
+}
+
+// What packed.present says.
+const (
+	hasEvent     = 1 << iota // keyword and activity follow the data
+	hasInstance              // the parent class and the two instances do
+	hasTruncated             // it is cut
+)
+
 // chunk holds records with their payloads.
 type chunk struct {
-	records [chunkRecords]Record
+	records [chunkRecords]packed
 	// n is how many there are, guarded by the stream.
-	n    int
-	data []byte
+	n int
+	// memory takes their data; used is how much of it the one who fills the chunk has taken.
+	memory []byte
+	used   int
 	// taken and released count those that were taken and released, closed says that there will be no more.
 	taken, released int
 	closed          bool
@@ -70,7 +97,7 @@ type waiting struct {
 	index int
 }
 
-func (c *chunk) size() int64 { return int64(unsafe.Sizeof(*c)) + int64(cap(c.data)) }
+func (c *chunk) size() int64 { return int64(unsafe.Sizeof(*c)) + int64(len(c.memory)) }
 
 // Stream adds a stream. All have to be added before the first Release.
 func (m *Merger) Stream() *Stream {
@@ -85,27 +112,71 @@ func (s *Stream) Put(r *Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.received++
-	need := len(r.Payload) + len(r.Extended)
+	const most = 24 // what an event or an instance has beside its data
+	need := len(r.Payload) + len(r.Extended) + most
+	if len(r.Payload) > math.MaxUint16 || len(r.Extended) > math.MaxUint16 {
+		s.dropped++ // no session logs such a record
+		return false
+	}
 	var c *chunk
 	if n := len(s.filled); n > 0 {
 		c = s.filled[n-1]
 	}
-	if c == nil || c.n == chunkRecords || len(c.data)+need > cap(c.data) {
+	if c == nil || c.n == chunkRecords || c.used+need > len(c.memory) {
 		if c = s.merger.chunk(need); c == nil {
 			s.dropped++
 			return false
 		}
 		s.filled = append(s.filled, c)
 	}
-	at := len(c.data)
-	c.data = append(append(c.data, r.Payload...), r.Extended...)
-	own := &c.records[c.n]
-	*own = *r
-	middle := at + len(r.Payload)
-	own.Payload = c.data[at:middle:middle]
-	own.Extended = c.data[middle:len(c.data):len(c.data)]
-	c.n++
+	c.put(r)
 	return true
+}
+
+// put packs a record, for which there is room.
+func (c *chunk) put(r *Record) {
+	own := &c.records[c.n]
+	*own = packed{
+		time: r.Time, class: r.Class, pid: r.PID, tid: r.TID, cpu: r.CPU, at: uint32(c.used),
+		payload: uint16(len(r.Payload)), extended: uint16(len(r.Extended)), id: r.ID, version: r.Version, task: r.Task,
+		flags: r.Flags, header: r.Header, pointerSize: r.PointerSize, level: r.Level, opcode: r.Opcode, channel: r.Channel,
+	}
+	data := append(append(c.memory[:c.used], r.Payload...), r.Extended...) // there is room: it stays where it is
+	switch {
+	case r.Header == HeaderInstance:
+		own.present |= hasInstance
+		data = append(data, r.Related[:]...)
+		data = binary.LittleEndian.AppendUint32(data, r.InstanceID)
+		data = binary.LittleEndian.AppendUint32(data, r.ParentID)
+	case r.Keyword != 0 || r.Activity != (GUID{}):
+		own.present |= hasEvent
+		data = append(data, r.Activity[:]...)
+		data = binary.LittleEndian.AppendUint64(data, r.Keyword)
+	}
+	if r.Truncated {
+		own.present |= hasTruncated
+	}
+	c.n, c.used = c.n+1, len(data)
+}
+
+// unpack writes record i into r.
+func (c *chunk) unpack(i int, r *Record) {
+	p := &c.records[i]
+	*r = Record{
+		Time: p.time, Class: p.class, Header: p.header, PointerSize: p.pointerSize, ID: p.id, Version: p.version,
+		Level: p.level, Opcode: p.opcode, Channel: p.channel, Task: p.task, Flags: p.flags, PID: p.pid, TID: p.tid,
+		CPU: p.cpu, Truncated: p.present&hasTruncated != 0,
+	}
+	data := c.memory[p.at:]
+	middle, end := int(p.payload), int(p.payload)+int(p.extended)
+	r.Payload, r.Extended = data[:middle:middle], data[middle:end:end]
+	switch {
+	case p.present&hasInstance != 0:
+		r.Related = GUID(data[end : end+16])
+		r.InstanceID, r.ParentID = le32(data[end+16:]), le32(data[end+20:])
+	case p.present&hasEvent != 0:
+		r.Activity, r.Keyword = GUID(data[end:end+16]), le64(data[end+16:])
+	}
 }
 
 // chunk returns an empty chunk for a record with n bytes, nil when the memory is used up.
@@ -123,7 +194,7 @@ func (m *Merger) chunk(n int) *chunk {
 		return nil
 	}
 	m.held += size
-	c.data = make([]byte, 0, max(n, chunkBytes))
+	c.memory = make([]byte, max(n, chunkBytes))
 	return c
 }
 
@@ -131,12 +202,11 @@ func (m *Merger) chunk(n int) *chunk {
 func (m *Merger) recycle(c *chunk) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if cap(c.data) != chunkBytes || len(m.spare) >= spareChunks {
+	if len(c.memory) != chunkBytes || len(m.spare) >= spareChunks {
 		m.held -= c.size()
 		return
 	}
-	clear(c.records[:c.n])
-	c.n, c.taken, c.released, c.closed, c.data = 0, 0, 0, false, c.data[:0]
+	c.n, c.used, c.taken, c.released, c.closed = 0, 0, 0, 0, false
 	m.spare = append(m.spare, c)
 }
 
@@ -158,7 +228,7 @@ func (s *Stream) take() {
 	s.mu.Lock()
 	for i, c := range s.filled {
 		for ; c.taken < c.n; c.taken++ {
-			s.waiting = append(s.waiting, waiting{c.records[c.taken].Time, c, c.taken})
+			s.waiting = append(s.waiting, waiting{c.records[c.taken].time, c, c.taken})
 		}
 		if i < len(s.filled)-1 {
 			if c.closed = true; c.released == c.taken {
@@ -216,7 +286,8 @@ func (m *Merger) Release(until uint64, each func(*Record) error) error {
 			m.late++
 		}
 		m.newest = max(m.newest, w.time)
-		err := each(&w.chunk.records[w.index])
+		w.chunk.unpack(w.index, &m.record)
+		err := each(&m.record)
 		if w.chunk.released++; w.chunk.closed && w.chunk.released == w.chunk.taken {
 			m.recycle(w.chunk)
 		}

@@ -28,6 +28,9 @@ type State struct {
 	// Host describes the recording machine as far as it is known.
 	Host Host
 
+	// Pools are the ranges of ports of the host, where they are known: a capture does not have them.
+	Pools []model.PortPool
+
 	images    images
 	processes processes
 	threads   map[int32]int32

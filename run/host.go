@@ -11,13 +11,19 @@ import (
 	"lostbeat/source"
 )
 
-// OpenHost returns this host as a source of events. From then on this process
-// keeps its own memory small.
-func OpenHost(o ebpf.Options) (source.Source, error) {
-	var names []string
+// ProbeNames are the names of the probes that watch this host.
+func ProbeNames() []string {
+	names := slices.Clone(hostProbes)
 	for _, p := range probes.Live() {
 		names = append(names, p.Name)
 	}
+	return names
+}
+
+// OpenHost returns this host as a source of events. From then on this process
+// keeps its own memory small.
+func OpenHost(o ebpf.Options) (source.Source, error) {
+	names := ProbeNames()
 	for _, name := range o.Only {
 		if !slices.Contains(names, name) {
 			return nil, hint.New(fmt.Sprintf("there is no probe %q", name), "probes: "+strings.Join(names, ", "))

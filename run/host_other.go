@@ -8,4 +8,7 @@ import (
 	"lostbeat/source"
 )
 
+// hostProbes are those that stand beside the catalogue.
+var hostProbes []string
+
 func openHost(o ebpf.Options) (source.Source, error) { return ebpf.New(o, probes.All()) }

@@ -10,6 +10,12 @@ import (
 	"lostbeat/source"
 )
 
+// counters is the probe that reads what Windows counts, beside whatever else runs.
+const counters = "counters"
+
+// hostProbes are those that stand beside the catalogue.
+var hostProbes = []string{counters}
+
 // openHost returns this Windows. What only Linux can do is refused, not left out in silence.
 func openHost(o ebpf.Options) (source.Source, error) {
 	if len(o.Heartbeats) > 0 {
@@ -20,7 +26,8 @@ func openHost(o ebpf.Options) (source.Source, error) {
 		return nil, hint.New("--stacks is available on Linux only", "leave it out")
 	}
 	live, err := etw.NewLive(etw.LiveOptions{
-		Options: etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: slices.Contains(o.Only, "sched")},
+		Options:      etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: slices.Contains(o.Only, "sched")},
+		CountersOnly: slices.Equal(o.Only, []string{counters}),
 		Probes: func() (chosen []etw.Probe) {
 			for _, p := range probes.ETW() {
 				if len(o.Only) == 0 || slices.Contains(o.Only, p.Name()) {

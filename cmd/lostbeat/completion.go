@@ -8,7 +8,7 @@ import (
 	"lostbeat/detect/all"
 	"lostbeat/internal/hint"
 	"lostbeat/model"
-	"lostbeat/probes"
+	"lostbeat/run"
 
 	"github.com/spf13/cobra"
 )
@@ -19,7 +19,7 @@ func addCompletion(root *cobra.Command) {
 	values := map[string]func() []string{
 		"set":   settingNames,
 		"kind":  kindNames,
-		"probe": probeNames,
+		"probe": run.ProbeNames,
 	}
 	for _, cmd := range append(root.Commands(), root) {
 		for flag, names := range values {
@@ -68,12 +68,4 @@ func kindNames() (names []string) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// probeNames are the probes of this system.
-func probeNames() (names []string) {
-	for _, d := range probes.Live() {
-		names = append(names, d.Name)
-	}
-	return names
 }

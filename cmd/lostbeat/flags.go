@@ -13,6 +13,7 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/probes/heartbeat"
+	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/source/applog"
 
@@ -79,7 +80,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 			"connections, join the findings; journal or journal:UNIT is systemd's journal (repeatable)",
 	)
 	registerLogFlags(flags, &f.logTime, &f.logPatterns)
-	flags.StringSliceVar(&f.probes, "probe", nil, "run only these `PROBES`: "+strings.Join(probeNames(), ", "))
+	flags.StringSliceVar(&f.probes, "probe", nil, "run only these `PROBES`: "+strings.Join(run.ProbeNames(), ", "))
 	flags.DurationVar(
 		&f.threshold,
 		"threshold",

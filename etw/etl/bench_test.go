@@ -17,6 +17,7 @@ import (
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/probes"
+	"lostbeat/source"
 )
 
 func benchmarkRun(b *testing.B, data []byte, o etl.Options) {
@@ -43,6 +44,36 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(format.String(), func(b *testing.B) {
 			data := etltest.Mixture(etltest.Options{BufferSize: 64 << 10, Compression: format}, 400_000)
 			benchmarkRun(b, data, etl.Options{Probes: probes.ETW, Options: etw.Options{SkipRaw: true}})
+		})
+	}
+}
+
+// BenchmarkFollow reads 10 s of the mixture, 100,000 records a second, as a file that is followed, through the merger
+// and the decoder of live sessions, and as one that is read whole.
+func BenchmarkFollow(b *testing.B) {
+	const seconds, rate = 10, 100_000
+	one := etltest.Mixture(etltest.Options{BufferSize: 64 << 10}, rate)
+	var data bytes.Buffer
+	if err := etltest.Repeat(&data, one, seconds, 10_000_000); err != nil {
+		b.Fatal(err)
+	}
+	path := filepath.Join(b.TempDir(), "mixture.etl")
+	if err := os.WriteFile(path, data.Bytes(), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	o := etl.Options{Probes: probes.ETW, Options: etw.Options{SkipRaw: true}}
+	for name, src := range map[string]func() source.Source{
+		"followed": func() source.Source { return etl.Follow(path, o) },
+		"whole":    func() source.Source { return openBytes(b, data.Bytes(), o) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := src().Run(b.Context(), func(*model.Batch) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/seconds/rate, "ns/record")
 		})
 	}
 }

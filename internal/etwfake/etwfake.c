@@ -8,6 +8,7 @@
 //   ETWFAKE_EVENTS    the file with the events
 //   ETWFAKE_LOG       a file that gets a line for each call that starts, stops or enables something
 //   ETWFAKE_SESSIONS  names of sessions that run already, with a semicolon between them
+//   ETWFAKE_END_MS    sessions end by themselves this long after their last event
 //   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME, EnableTraceEx2 for enable
 #define UNICODE
 #include <windows.h>
@@ -65,6 +66,7 @@ static BYTE *events;
 static SIZE_T events_size;
 static char log_path[MAX_PATH];
 static WCHAR fail[NAME];
+static DWORD end_ms = INFINITE;
 
 static void say(const char *format, ...)
 {
@@ -333,7 +335,7 @@ ULONG WINAPI fake_ProcessTrace(TRACEHANDLE *handles, ULONG n, FILETIME *from, FI
 			play(s, e);
 		at += e->size;
 	}
-	WaitForSingleObject(s->stop, INFINITE);
+	WaitForSingleObject(s->stop, end_ms);
 	EnterCriticalSection(&lock);
 	say("ended %ls produced %lld delivered %lld lost %lld\n", s->name, s->produced, s->delivered, s->lost);
 	s->used = FALSE;
@@ -385,6 +387,8 @@ BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
 	InitializeCriticalSection(&lock);
 	GetEnvironmentVariableA("ETWFAKE_LOG", log_path, sizeof(log_path));
 	GetEnvironmentVariableW(L"ETWFAKE_FAIL", fail, NAME);
+	if (GetEnvironmentVariableW(L"ETWFAKE_END_MS", names, NAME))
+		end_ms = wcstoul(names, NULL, 10);
 	if (GetEnvironmentVariableW(L"ETWFAKE_SESSIONS", names, sizeof(names) / sizeof(*names)))
 		for (WCHAR *p = names, *end; p && *p; p = end ? end + 1 : NULL) {
 			if ((end = wcschr(p, L';')))

@@ -155,6 +155,9 @@ func TestLongWine(t *testing.T) {
 	t.Run("million", func(t *testing.T) { testMillion(t, l) })
 	t.Run("watch", func(t *testing.T) { testWatch(t, l) })
 	t.Run("doctor", func(t *testing.T) { testDoctor(t, l) })
+	t.Run("counters", func(t *testing.T) { testCounters(t, l) })
+	t.Run("ended", func(t *testing.T) { testEnded(t, l) })
+	t.Run("samples", func(t *testing.T) { testSamples(t, l) })
 	t.Run("errors", func(t *testing.T) { testErrors(t, l) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, l) })
 }
@@ -374,6 +377,76 @@ func testDoctor(t *testing.T, l *lab) {
 	}
 	if strings.Count(r.log, "start ") != 2 || strings.Count(r.log, "stop ") != 2 {
 		t.Errorf("sessions are left:\n%s", r.log)
+	}
+}
+
+// testCounters records without rights: times of the processors and the network adapters, which Wine takes from this host.
+func testCounters(t *testing.T, l *lab) {
+	l.t = t
+	path, r := l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 5, "--probe", "counters")
+	if r.status != 0 || r.log != "" {
+		t.Fatalf("status %d: %s%s", r.status, r.err, r.log)
+	}
+	validate(t, path)
+	times := l.native("events", path, "--kind", "cpu.time")
+	if n := strings.Count(times, "cpu=0 "); n < 3 || n > 6 {
+		t.Errorf("%d seconds of processor 0 in 5 s:\n%s", n, times)
+	}
+	if devices := l.native("events", path, "--kind", "device.stats"); !strings.Contains(devices, "GetIfTable2") {
+		t.Errorf("no network adapters:\n%s", devices)
+	}
+	if said := l.native("events", path, "--kind", "probe"); !strings.Contains(said, "only counters are read") {
+		t.Errorf("what is missing is not said:\n%s", said)
+	}
+}
+
+// testEnded records while somebody else stops the sessions: that is said, and the recording goes on.
+func testEnded(t *testing.T, l *lab) {
+	l.t = t
+	path, r := l.record(nil, []string{"ETWFAKE_END_MS=2000"}, 6)
+	if r.status != 0 {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	validate(t, path)
+	said := l.native("events", path, "--kind", "probe")
+	for _, session := range []string{"system session", "user session"} {
+		if n := strings.Count(said, `part="`+session+`" state=off`); n != 1 {
+			t.Errorf("the end of the %s is said %d times:\n%s", session, n, said)
+		}
+	}
+	if !strings.Contains(said, "somebody has stopped it") {
+		t.Errorf("it is not said why:\n%s", said)
+	}
+}
+
+// testSamples opens every real capture with both programs: they print the same.
+func testSamples(t *testing.T, l *lab) {
+	data := testutil.DataDir(t)
+	l.t = t
+	for _, folder := range []string{"etl", "perfmon"} {
+		dir := filepath.Join(data, folder)
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if !slices.Contains([]string{".etl", ".blg", ".csv", ".tsv"}, filepath.Ext(file.Name())) {
+				continue
+			}
+			for _, command := range []string{"info", "findings", "events"} {
+				native := exec.Command(l.linux, command, file.Name())
+				native.Env = append(os.Environ(), "TZ=UTC")
+				wine := l.prefix.Command(t.Context(), nil, l.windows, command, file.Name())
+				native.Dir, wine.Dir = dir, dir
+				want, _ := native.Output() // its status is compared
+				got, _ := wine.Output()
+				got = bytes.ReplaceAll(got, []byte(" GMT"), []byte(" UTC")) // as Wine calls that zone
+				if a, b := native.ProcessState.ExitCode(), wine.ProcessState.ExitCode(); a != b || !bytes.Equal(want, got) {
+					t.Errorf("%s %s: status %d on Linux and %d under Wine, %d and %d bytes of output",
+						command, file.Name(), a, b, len(want), len(got))
+				}
+			}
+		}
 	}
 }
 

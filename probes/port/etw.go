@@ -116,7 +116,16 @@ func (p *etwProbe) pools(t model.Time) {
 		return
 	}
 	p.pooled = true
+	known := map[model.Protocol]bool{}
+	for _, pool := range p.d.State.Pools {
+		known[pool.Protocol] = known[pool.Protocol] || pool.Source == model.PoolEphemeral
+		pool.Time = t
+		p.d.Out.AddPortPool(pool)
+	}
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		if known[protocol] {
+			continue
+		}
 		p.d.Out.AddPortPool(
 			model.PortPool{
 				Time:     t,

@@ -1,0 +1,186 @@
+package etw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
+
+	"lostbeat/internal/hint"
+	"lostbeat/model"
+)
+
+// netshTimeout is how long netsh may take to say one range.
+const netshTimeout = 3 * time.Second
+
+// poll reads what Windows counts, which needs no administrator rights.
+type poll struct {
+	cpus    []processorTimes
+	devices map[uint64]windows.MibIfRow2
+	// at is when it was read last, failed what was said already.
+	at     model.Time
+	failed map[string]bool
+}
+
+// processorTimes is SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION: 100 ns each. Kernel has the other three in it.
+type processorTimes struct {
+	Idle, Kernel, User, DPC, Interrupt int64
+	Interrupts                         uint32
+	_                                  uint32
+}
+
+// second adds what was counted since the last call; at the first, it only reads.
+func (p *poll) second(t model.Time, out *model.Builder) {
+	interval := t.Sub(p.at)
+	first := p.at == 0
+	p.at = t
+	cpus, err := readProcessors()
+	p.said("processor times", err, t, out)
+	if len(cpus) == len(p.cpus) && !first {
+		for i := range cpus {
+			now, before := &cpus[i], &p.cpus[i]
+			units := func(a, b int64) time.Duration { return time.Duration(max(a-b, 0)) * 100 }
+			dpc, interrupt := units(now.DPC, before.DPC), units(now.Interrupt, before.Interrupt)
+			idle := units(now.Idle, before.Idle)
+			out.AddCPUTime(model.CPUTime{
+				Time: t, Dur: interval, CPU: int32(i), Idle: idle, Softirq: dpc, IRQ: interrupt,
+				User:   units(now.User, before.User),
+				System: max(units(now.Kernel, before.Kernel)-idle-dpc-interrupt, 0),
+			})
+		}
+	}
+	p.cpus = cpus
+	p.interfaces(t, interval, out)
+}
+
+// said writes that something cannot be read, once.
+func (p *poll) said(what string, err error, t model.Time, out *model.Builder) {
+	if err == nil || p.failed[what] {
+		return
+	}
+	p.failed[what] = true
+	out.AddProbe(model.Probe{
+		Time: t, Name: "counters", Part: what, State: model.ProbeDegraded, Reason: err.Error(), Hint: hint.Of(err),
+	})
+}
+
+// readProcessors returns the times of the processors of this process's group, of which there are at most 64.
+func readProcessors() ([]processorTimes, error) {
+	list := make([]processorTimes, 64)
+	var n uint32
+	size := uint32(unsafe.Sizeof(list[0]))
+	err := windows.NtQuerySystemInformation(
+		windows.SystemProcessorPerformanceInformation, unsafe.Pointer(&list[0]), uint32(len(list))*size, &n,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("read the times of the processors: %w", err)
+	}
+	return list[:min(n/size, uint32(len(list)))], nil
+}
+
+// interfaces adds what the adapters have counted.
+func (p *poll) interfaces(t model.Time, interval time.Duration, out *model.Builder) {
+	const normal = 0 // MibIfEntryNormal
+	var table *windows.MibIfTable2
+	if err := windows.GetIfTable2Ex(normal, &table); err != nil {
+		p.said("network adapters", fmt.Errorf("read the counters of the network adapters: %w", err), t, out)
+		return
+	}
+	defer windows.FreeMibTable(unsafe.Pointer(table))
+	seen := make(map[uint64]windows.MibIfRow2)
+	for _, row := range unsafe.Slice(&table.Table[0], table.NumEntries) {
+		const filterInterface = 1 << 1 // of InterfaceAndOperStatusFlags: it repeats what its adapter counts
+		if row.InterfaceAndOperStatusFlags&filterInterface != 0 || row.OperStatus != windows.IfOperStatusUp {
+			continue
+		}
+		seen[row.InterfaceLuid] = row
+		before, ok := p.devices[row.InterfaceLuid]
+		if !ok {
+			continue
+		}
+		more := func(now, before uint64) uint64 { return now - min(now, before) }
+		out.AddDeviceStats(model.DeviceStats{
+			Time: t, Dur: interval, Ifindex: int64(row.InterfaceIndex),
+			RXPackets: more(row.InUcastPkts+row.InNUcastPkts, before.InUcastPkts+before.InNUcastPkts),
+			TXPackets: more(row.OutUcastPkts+row.OutNUcastPkts, before.OutUcastPkts+before.OutNUcastPkts),
+			RXDropped: more(row.InDiscards, before.InDiscards),
+			TXDropped: more(row.OutDiscards, before.OutDiscards),
+			RXErrors:  more(row.InErrors, before.InErrors),
+			RXBytes:   more(row.InOctets, before.InOctets),
+			Device:    windows.UTF16ToString(row.Description[:]),
+			Source:    "GetIfTable2",
+		})
+	}
+	p.devices = seen
+}
+
+// pools returns the ranges of ports of this host: those of its own choice, and that of RPC.
+func pools() (list []model.PortPool, err error) {
+	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+		if r, ok := dynamicRange(protocol); ok {
+			list = append(list, model.PortPool{
+				Protocol: protocol, Low: r.Low, High: r.High, Size: r.size(), Source: model.PoolEphemeral, Name: "dynamic",
+			})
+		}
+	}
+	config, ok, err := readRPCInternet()
+	if err != nil || !ok {
+		return list, err
+	}
+	ranges, used, err := config.Ranges()
+	if err != nil || !used {
+		return list, err
+	}
+	for _, r := range ranges {
+		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+			list = append(list, model.PortPool{
+				Protocol: protocol, Low: r.Low, High: r.High, Size: r.size(), Source: model.PoolRPC, Name: "RPC Internet ports",
+			})
+		}
+	}
+	return list, nil
+}
+
+// dynamicRange asks netsh, the only one that says it without COM.
+func dynamicRange(protocol model.Protocol) (r PortRange, ok bool) {
+	system, err := windows.GetSystemDirectory()
+	if err != nil {
+		return r, false
+	}
+	name := "tcp"
+	if protocol == model.ProtocolUDP {
+		name = "udp"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), netshTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(system, "netsh.exe"), "int", "ipv4", "show", "dynamicport", name)
+	out, err := cmd.Output()
+	if err != nil {
+		return r, false
+	}
+	return ParseDynamicRange(string(out))
+}
+
+// readRPCInternet reads the configuration of the ports of RPC; ok is false where there is none.
+func readRPCInternet() (c RPCInternet, ok bool, err error) {
+	const path = `Software\Microsoft\Rpc\Internet`
+	key, err := registry.OpenKey(registry.LOCAL_MACHINE, path, registry.QUERY_VALUE)
+	if errors.Is(err, registry.ErrNotExist) {
+		return c, false, nil
+	}
+	if err != nil {
+		return c, false, fmt.Errorf(`read HKLM\%s: %w`, path, err)
+	}
+	defer key.Close()
+	// A value that is missing, or of another type, stays empty, which Ranges reports.
+	c.Ports, _, _ = key.GetStringsValue("Ports")
+	c.PortsAvailable, _, _ = key.GetStringValue("PortsInternetAvailable")
+	c.UsePorts, _, _ = key.GetStringValue("UseInternetPorts")
+	return c, true, nil
+}
