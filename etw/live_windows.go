@@ -431,16 +431,18 @@ func (d *Decoder) available(enabled func(GUID) bool) Census {
 	return c
 }
 
-// liveStatus returns what probes can say in a live session: of what misses its events, reason and hint say why.
+// liveStatus returns what probes can say in a live session: of what misses its events, reason and hint say why. What a
+// probe always misses in a capture are counters, which are read here.
 func liveStatus(probes []Probe, c Census, reason, hint string, t model.Time) (out []model.Probe) {
 	for _, p := range probes {
-		for _, status := range p.Status(c) {
+		always := p.Status(nil)
+		for i, status := range p.Status(c) {
 			status.Time = t
-			if status.State != model.ProbeOn {
+			switch {
+			case i < len(always) && always[i].State != model.ProbeOn:
+				status.State, status.Reason, status.Hint = model.ProbeOn, "", ""
+			case status.State != model.ProbeOn:
 				status.Reason, status.Hint = reason, hint
-				if reason == "" {
-					status.Reason, status.Hint = "no event that it decodes is enabled", ""
-				}
 			}
 			out = append(out, status)
 		}
