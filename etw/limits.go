@@ -10,9 +10,6 @@ import (
 // PortRange are ports from Low to High.
 type PortRange struct{ Low, High uint16 }
 
-// size is how many they are.
-func (r PortRange) size() uint64 { return uint64(r.High-r.Low) + 1 }
-
 // ParseDynamicRange reads what `netsh int ipv4 show dynamicport udp` prints. Its words are in the language of the
 // system: the range is its first two numbers that stand at the end of a line, the first port and how many there are.
 func ParseDynamicRange(text string) (r PortRange, ok bool) {

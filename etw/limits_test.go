@@ -35,7 +35,9 @@ func TestRPCInternet(t *testing.T) {
 		used   bool
 		err    string
 	}{
-		"valid":          {RPCInternet{[]string{"5000-5100", "6000"}, "Y", "Y"}, []PortRange{{5000, 5100}, {6000, 6000}}, true, ""},
+		"valid": {
+			RPCInternet{[]string{"5000-5100", "6000"}, "Y", "Y"}, []PortRange{{5000, 5100}, {6000, 6000}}, true, "",
+		},
 		"lower case":     {RPCInternet{[]string{" 5000 - 5100 "}, "y", "y"}, []PortRange{{5000, 5100}}, true, ""},
 		"others use it":  {RPCInternet{[]string{"5000-5100"}, "N", "Y"}, []PortRange{{5000, 5100}}, false, ""},
 		"no ports":       {RPCInternet{nil, "Y", "Y"}, nil, false, "Ports is missing"},

@@ -5,6 +5,8 @@ type LiveOptions struct {
 	Options
 	// Probes makes the probes that decode the signals, for one session.
 	Probes func() []Probe
+	// ContextSwitches asks for the switches of threads, which say what a DPC interrupted. They are many.
+	ContextSwitches bool
 	// CountersOnly starts no session: what Windows counts is read, which needs no administrator rights.
 	CountersOnly bool
 	// Memory bounds the records that wait for their turn; 0 means DefaultMergeBytes.

@@ -141,7 +141,7 @@ func (r *liveRun) start() error {
 	}
 	system, user := r.merger.Stream(), r.merger.Stream()
 	flags := uint32(kernelProcess | kernelThread | kernelImageLoad | kernelDPC | kernelInterrupt)
-	if r.options.Switches {
+	if r.options.ContextSwitches {
 		flags |= kernelCSwitch
 	}
 	if s := r.session("system", flags, system); s != nil {
@@ -207,13 +207,19 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 		s.Time = t
 		r.out.AddProbe(s)
 	}
-	reason, advice := "", ""
-	if len(r.reasons) > 0 {
-		reason, advice = r.reasons[0].Error(), hint.Of(r.reasons[0])
+	asked := func(k Key) bool { return k != contextSwitch || r.options.ContextSwitches }
+	states := liveStates{
+		wanted:  r.decoder.available(asked),
+		enabled: r.decoder.available(func(k Key) bool { return asked(k) && r.enabled[k.Class] }),
 	}
-	available := r.decoder.available(func(class GUID) bool { return r.enabled[class] })
-	for _, s := range liveStatus(probes, available, reason, advice, t) {
-		r.out.AddProbe(s)
+	if len(r.reasons) > 0 {
+		states.reason, states.hint = r.reasons[0].Error(), hint.Of(r.reasons[0])
+	}
+	for _, p := range probes {
+		for _, s := range states.of(p) {
+			s.Time = t
+			r.out.AddProbe(s)
+		}
 	}
 	return emit(r.out.Take())
 }
@@ -419,33 +425,41 @@ func (d *Decoder) decodedIDs(provider GUID) (ids []uint16) {
 	return ids
 }
 
-// available returns a census of the kinds of events that can come, by the classes that are enabled: what probes say of
-// themselves follows from it.
-func (d *Decoder) available(enabled func(GUID) bool) Census {
+// contextSwitch is the kind of the switches of threads.
+var contextSwitch = Opcode(ClassThread, 36)
+
+// available returns a census of the kinds of events that can come: what probes say of themselves follows from it.
+func (d *Decoder) available(enabled func(Key) bool) Census {
 	c := Census{}
 	for k := range d.handlers {
-		if enabled(k.Class) {
+		if enabled(k) {
 			c[k] = 1
 		}
 	}
 	return c
 }
 
-// liveStatus returns what probes can say in a live session: of what misses its events, reason and hint say why. What a
-// probe always misses in a capture are counters, which are read here.
-func liveStatus(probes []Probe, c Census, reason, hint string, t model.Time) (out []model.Probe) {
-	for _, p := range probes {
-		always := p.Status(nil)
-		for i, status := range p.Status(c) {
-			status.Time = t
-			switch {
-			case i < len(always) && always[i].State != model.ProbeOn:
-				status.State, status.Reason, status.Hint = model.ProbeOn, "", ""
-			case status.State != model.ProbeOn:
-				status.Reason, status.Hint = reason, hint
-			}
-			out = append(out, status)
+// liveStates says what probes can see in a live session.
+type liveStates struct {
+	// wanted are the kinds of events that were asked for, enabled those that come; reason and hint say why not all do.
+	wanted, enabled Census
+	reason, hint    string
+}
+
+// of returns the states of a probe. What it misses in every capture are counters, which are read here.
+func (l *liveStates) of(p Probe) []model.Probe {
+	ever, wanted, states := p.Status(nil), p.Status(l.wanted), p.Status(l.enabled)
+	for i := range states {
+		s := &states[i]
+		switch {
+		case i >= len(ever) || i >= len(wanted):
+		case ever[i].State != model.ProbeOn:
+			s.State, s.Reason, s.Hint = model.ProbeOn, "", ""
+		case wanted[i].State != model.ProbeOn:
+			s.Reason, s.Hint = "its events are many, and not enabled unless they are asked for", "name it with --probe"
+		case s.State != model.ProbeOn:
+			s.Reason, s.Hint = l.reason, l.hint
 		}
 	}
-	return out
+	return states
 }

@@ -124,9 +124,7 @@ func (p *poll) interfaces(t model.Time, interval time.Duration, out *model.Build
 func pools() (list []model.PortPool, err error) {
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 		if r, ok := dynamicRange(protocol); ok {
-			list = append(list, model.PortPool{
-				Protocol: protocol, Low: r.Low, High: r.High, Size: r.size(), Source: model.PoolEphemeral, Name: "dynamic",
-			})
+			list = append(list, r.pool(protocol, model.PoolEphemeral, "dynamic"))
 		}
 	}
 	config, ok, err := readRPCInternet()
@@ -139,12 +137,17 @@ func pools() (list []model.PortPool, err error) {
 	}
 	for _, r := range ranges {
 		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-			list = append(list, model.PortPool{
-				Protocol: protocol, Low: r.Low, High: r.High, Size: r.size(), Source: model.PoolRPC, Name: "RPC Internet ports",
-			})
+			list = append(list, r.pool(protocol, model.PoolRPC, "RPC Internet ports"))
 		}
 	}
 	return list, nil
+}
+
+// pool returns the range as a pool.
+func (r PortRange) pool(protocol model.Protocol, source model.PoolSource, name string) model.PortPool {
+	return model.PortPool{
+		Protocol: protocol, Low: r.Low, High: r.High, Size: uint64(r.High-r.Low) + 1, Source: source, Name: name,
+	}
 }
 
 // dynamicRange asks netsh, the only one that says it without COM.

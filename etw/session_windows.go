@@ -267,8 +267,9 @@ func (s *session) stop() (events, buffers uint64, err error) {
 		s.api.close(s.trace)
 		s.pins.Unpin()
 	case <-timer.C:
-		// ETW may still call back: what it has stays where it is.
+		// ETW may still call back: what it has stays where it is until then.
 		s.api.close(s.trace)
+		go func() { <-s.done; s.pins.Unpin() }()
 		late := fmt.Errorf("read the session %s: its last records did not come within %s", s.name, stopTimeout)
 		err = errors.Join(err, late)
 	}

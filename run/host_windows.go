@@ -26,8 +26,9 @@ func openHost(o ebpf.Options) (source.Source, error) {
 		return nil, hint.New("--stacks is available on Linux only", "leave it out")
 	}
 	live, err := etw.NewLive(etw.LiveOptions{
-		Options:      etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: slices.Contains(o.Only, "sched")},
-		CountersOnly: slices.Equal(o.Only, []string{counters}),
+		Options:         etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: o.Trace},
+		ContextSwitches: slices.Contains(o.Only, "sched"),
+		CountersOnly:    slices.Equal(o.Only, []string{counters}),
 		Probes: func() (chosen []etw.Probe) {
 			for _, p := range probes.ETW() {
 				if len(o.Only) == 0 || slices.Contains(o.Only, p.Name()) {

@@ -381,7 +381,8 @@ func testDoctor(t *testing.T, l *lab) {
 	}
 }
 
-// testCounters records without rights: times of the processors and the network adapters, which Wine takes from this host.
+// testCounters records without rights: times of the processors and the network adapters, which Wine takes from this
+// host.
 func testCounters(t *testing.T, l *lab) {
 	l.t = t
 	path, r := l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 5, "--probe", "counters")
@@ -451,8 +452,8 @@ func testSamples(t *testing.T, l *lab) {
 	}
 }
 
-// testRPC takes all ports that the registry gives to RPC, and lets further servers fail; with a range that is not valid,
-// that is said.
+// testRPC takes all ports that the registry gives to RPC, and lets further servers fail; with a range that is not
+// valid, that is said.
 func testRPC(t *testing.T, l *lab) {
 	l.t = t
 	registry := func(ports string) {
@@ -527,6 +528,9 @@ func testErrors(t *testing.T, l *lab) {
 			if !strings.Contains(r.out, want) {
 				t.Errorf("%s: doctor does not say %q:\n%s%s", test.fail, want, r.out, r.err)
 			}
+		}
+		if !regexp.MustCompile(`probe sched\s+off\s+its events are many`).MatchString(r.out) && test.on {
+			t.Errorf("%s: the reason why there are no context switches is another one:\n%s", test.fail, r.out)
 		}
 		if on := regexp.MustCompile(`session\s+on`).MatchString(r.out); on != test.on {
 			t.Errorf("%s: a session is on: %v, want %v\n%s", test.fail, on, test.on, r.out)
