@@ -435,20 +435,28 @@ func testSamples(t *testing.T, l *lab) {
 			if !slices.Contains([]string{".etl", ".blg", ".csv", ".tsv"}, filepath.Ext(file.Name())) {
 				continue
 			}
-			for _, command := range []string{"info", "findings", "events"} {
-				native := exec.Command(l.linux, command, file.Name())
-				native.Env = append(os.Environ(), "TZ=UTC")
-				wine := l.prefix.Command(t.Context(), nil, l.windows, command, file.Name())
-				native.Dir, wine.Dir = dir, dir
-				want, _ := native.Output() // its status is compared
-				got, _ := wine.Output()
-				got = bytes.ReplaceAll(got, []byte(" GMT"), []byte(" UTC")) // as Wine calls that zone
-				if a, b := native.ProcessState.ExitCode(), wine.ProcessState.ExitCode(); a != b || !bytes.Equal(want, got) {
-					t.Errorf("%s %s: status %d on Linux and %d under Wine, %d and %d bytes of output",
-						command, file.Name(), a, b, len(want), len(got))
+			t.Run(file.Name(), func(t *testing.T) {
+				t.Parallel()
+				for _, command := range []string{"info", "findings", "events"} {
+					l.same(t, dir, command, file.Name())
 				}
-			}
+			})
 		}
+	}
+}
+
+// same runs a command on a file with both programs.
+func (l *lab) same(t *testing.T, dir, command, file string) {
+	t.Helper()
+	native := exec.Command(l.linux, command, file)
+	native.Env = append(os.Environ(), "TZ=UTC")
+	wine := l.prefix.Command(t.Context(), nil, l.windows, command, file)
+	native.Dir, wine.Dir = dir, dir
+	want, _ := native.Output() // its status is compared
+	got, _ := wine.Output()
+	got = bytes.ReplaceAll(got, []byte(" GMT"), []byte(" UTC")) // as Wine calls that zone
+	if a, b := native.ProcessState.ExitCode(), wine.ProcessState.ExitCode(); a != b || !bytes.Equal(want, got) {
+		t.Errorf("%s: status %d on Linux and %d under Wine, %d and %d bytes of output", command, a, b, len(want), len(got))
 	}
 }
 
