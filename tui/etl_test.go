@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"testing"
 
+	"lostbeat/detect/all"
 	"lostbeat/etw"
 	"lostbeat/etw/etl"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/fold"
+	"lostbeat/pipeline"
 	"lostbeat/probes"
 )
 
@@ -20,25 +22,28 @@ func played(t *testing.T, capture []byte) *fold.History {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := fold.NewHistory()
-	if err := file.Run(t.Context(), s.Write); err != nil {
+	s, settings := fold.NewHistory(), all.Settings()
+	if _, err := pipeline.Run(t.Context(), file, pipeline.Options{
+		Detect: &settings, Outputs: []pipeline.Output{{Name: "screen", Sink: s, Essential: true}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	s.Publish()
 	return s
 }
 
-// A Windows capture with packet events has its flows on the page, with their period and the longest gap; one without
-// says how to record them.
+// A Windows capture with packet events has its flows on the page, with their period, the longest gap and why it was;
+// one without has none.
 func TestWindowsFlows(t *testing.T) {
 	page := func(capture []byte) *Model {
-		m := screen(played(t, capture), 120, 40, func(o *Options) { o.Live = false })
+		m := screen(played(t, capture), 160, 40, func(o *Options) { o.Live = false })
 		press(m, "5")
 		return m
 	}
 	m := page(etltest.DPCStorm(etltest.Options{}))
 	for _, part := range []string{
 		"udp/5405 from 10.0.0.2:5405", "heartbeatd.exe", "5.1 s", "12:00:08.009", "49",
+		"CPU 1 spends 90 %",
 	} {
 		shows(t, m, part)
 	}

@@ -364,7 +364,7 @@ func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
 			return formatNanos(n)
 		})
 	}
-	return &grid[*fold.FlowTotal]{
+	g := &grid[*fold.FlowTotal]{
 		id:    "flows",
 		title: "flows since " + formatClock(v.snap.Started, u.loc),
 		rows:  rows,
@@ -403,7 +403,36 @@ func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
 			}},
 		},
 	}
+	if verdict := func(f *fold.FlowTotal) string { return v.silenceOf(&f.Key) }; slices.ContainsFunc(
+		rows, func(f *fold.FlowTotal) bool { return verdict(f) != "" },
+	) {
+		g.cols = slices.Insert(g.cols, len(g.cols)-1, textColumn("verdict", 21, 1, 4, verdict))
+	}
+	return g
 }
+
+// silenceOf is the last finding that names the silence of a flow, empty for none.
+func (v *view) silenceOf(k *fold.FlowSeries) string {
+	name := "(" + socketName(k.Protocol, k.LPort) + " from " + k.Peer
+	var last *model.Finding
+	for i, f := range v.snap.Findings {
+		if f.Start <= v.at && (last == nil || f.End >= last.End) && k.Direction != model.DirectionTX &&
+			slices.ContainsFunc(f.Evidence, func(e model.Evidence) bool {
+				at := strings.Index(e.Name, name)
+				return strings.HasPrefix(e.Name, "silence of ") && at >= 0 && !isDigit(e.Name[at+len(name):])
+			}) {
+			last = v.snap.FindingAt(i, v.at)
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	why, _, _ := strings.Cut(last.Title, "; ")
+	return why
+}
+
+// isDigit says that a text goes on with a digit.
+func isDigit(text string) bool { return text != "" && text[0] >= '0' && text[0] <= '9' }
 
 // flowName writes a flow as "udp/7000 from 10.0.0.1:4711".
 func flowName(k *fold.FlowSeries) string {
