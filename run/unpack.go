@@ -165,6 +165,9 @@ func (u *Unpacked) unpack(
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	p.choose()
+	if err := p.date(); err != nil {
+		return fmt.Errorf("unpack %s: %w", name, err)
+	}
 	if len(p.members) == 0 {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			u.Paths = append(u.Paths, name) // who opens it says what is wrong
@@ -449,4 +452,43 @@ func (p *unpacking) choose() {
 		p.b.leave(m.name, "the same samples of sar are there in a better form")
 		return true
 	})
+}
+
+// date writes when the bundle was made into its tables of sockets, which do not say it. The files of a folder stay as
+// they are.
+func (p *unpacking) date() error {
+	if p.hostFile == nil {
+		return nil
+	}
+	made, ok := linuxhost.Made(p.hostFile.Name())
+	if !ok {
+		return nil
+	}
+	for _, m := range p.members {
+		if m.format != snapshot.FormatName || !strings.HasPrefix(m.path, p.dir) {
+			continue
+		}
+		if err := prepend(m.path, made.Format("2006-01-02T15:04:05Z")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepend writes a line before a text.
+func prepend(path, line string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(path + ".dated")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, io.MultiReader(strings.NewReader(line), in))
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), path)
 }

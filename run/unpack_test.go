@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lostbeat/detect/all"
 	"lostbeat/model"
@@ -149,6 +150,18 @@ func TestUnpackSosreport(t *testing.T) {
 			t.Errorf("%s: %+v, %v", path, j.Findings, err)
 		}
 		c.Close()
+	}
+	// The tables of an archive are of the time of the bundle.
+	u := unpacked(t, archive)
+	groups := Groups(u.Paths)
+	i := slices.IndexFunc(groups, func(g []string) bool { f, _ := FormatOf(g[0]); return f.Name == "snapshot" })
+	c, err := OpenAll(groups[i], OpenOptions{Unpacked: u})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if start, _ := c.Span(); start.Std().Format(time.DateTime) != "2026-11-28 21:02:44" {
+		t.Errorf("the table is of %v", start.Std())
 	}
 }
 

@@ -205,7 +205,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			work,
 			usual,
 			what,
-			chance(j.p),
+			words.Chance(j.p),
 		)
 		f.Causes = []string{
 			fmt.Sprintf(
@@ -258,7 +258,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			usual,
 			what,
 			j.test.N,
-			chance(j.p),
+			words.Chance(j.p),
 		)
 		f.Advice = []string{
 			fmt.Sprintf(
@@ -343,14 +343,6 @@ func (l *counterLoss) describe() string {
 		return words.Plural(l.samples, "late sample")
 	}
 	return fmt.Sprintf("%s (%s in %s)", l.label, words.Number(uint64(l.lost)), words.Plural(l.samples, "sample"))
-}
-
-// chance writes a p-value for people.
-func chance(p float64) string {
-	if p >= 0.095 {
-		return fmt.Sprintf("%.0f of 100 cases", p*100)
-	}
-	return fmt.Sprintf("1 of %.0f cases", 1/p)
 }
 
 func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model.Finding) {
@@ -465,7 +457,7 @@ func (d *counterWatch) addRivals(c *fold.Counters, j *judgedLoss, f *model.Findi
 						name,
 						test.AtMarks,
 						test.Elsewhere,
-						chance(test.P),
+						words.Chance(test.P),
 					),
 				)
 			case !rose && use == fold.UseRival && test.Marks > 0 && len(f.RuledOut) < 6:

@@ -172,12 +172,27 @@ func TestGrowth(t *testing.T) {
 
 // TestDeviceDrops reports drops that are unusual for the device, and not those that are always there.
 func TestDeviceDrops(t *testing.T) {
-	one(t, level(100, "device/rx_dropped", "eth0", model.CounterRate, func(i int) float64 {
+	burst := func(i int) float64 {
 		if i == 50 {
 			return 200
 		}
 		return 0.5
-	}), "warning eth0 dropped about 12,000 received packets", "usually 0.5 a second")
+	}
+	one(t, level(100, "device/rx_dropped", "eth0", model.CounterRate, burst),
+		"info eth0 dropped about 12,000 received packets",
+		"usually 0.5 a second")
+	for packets, severity := range map[float64]string{20000: "warning", 20001: "info"} {
+		s := detecttest.New()
+		for i := range 100 {
+			for name, v := range map[string]float64{"device/rx_dropped": burst(i), "device/rx_packets": packets} {
+				s.Builder().AddCounter(model.Counter{
+					Time: detecttest.Start.Add(time.Duration(i+1) * time.Minute), Dur: time.Minute, CPU: -1, Name: name,
+					Instance: "eth0", Mode: model.CounterRate, Value: v,
+				})
+			}
+		}
+		one(t, s.Batch(), severity+" eth0 dropped about 12,000 received packets")
+	}
 	if got := judged(t, level(100, "device/rx_dropped", "eth0", model.CounterRate, func(i int) float64 {
 		return 3 + float64(i%2)
 	})); len(got) != 0 {

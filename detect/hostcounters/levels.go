@@ -12,6 +12,10 @@ import (
 	"lostbeat/model"
 )
 
+// leastDropped is the share of a device's packets from which its drops are a warning: frames of protocols that nobody
+// asked for are dropped on every host.
+const leastDropped = 0.01
+
 // rateFloor is the least spread of a rate that counts, in packets a second.
 const rateFloor = 1
 
@@ -42,7 +46,7 @@ func (h *host) deviceDrops() (out []model.Finding) {
 			continue // the same packets
 		}
 		f := model.Finding{
-			ID: h.id(fold.Printable(k.Instance) + "/rx_dropped"), Severity: model.SeverityWarning, Start: b.from, End: b.to,
+			ID: h.id(fold.Printable(k.Instance) + "/rx_dropped"), Severity: model.SeverityInfo, Start: b.from, End: b.to,
 			Subject: model.Subject{Kind: "device", CPU: -1, PID: -1, Device: fold.Printable(k.Instance)},
 			Title: fmt.Sprintf("%s%s dropped %s received packets from %s (rx_dropped; usually %s a second)",
 				fold.Printable(k.Instance),
@@ -55,6 +59,16 @@ func (h *host) deviceDrops() (out []model.Finding) {
 				"names the reason of each drop"},
 			Evidence: []model.Evidence{detect.Evidence("packets dropped (rates times intervals)", math.Round(b.lost), "packets"),
 				detect.Evidence("length of a sample", b.interval.Seconds(), "s")},
+		}
+		received := 0.0
+		for _, r := range h.of("device/rx_packets", model.CounterRate) {
+			if r.Instance == k.Instance {
+				received = lostIn(h.c.Series[r], b.from, b.to)
+			}
+		}
+		if share := fold.Ratio(b.lost, received); share >= leastDropped {
+			f.Severity = model.SeverityWarning
+			f.Title += fmt.Sprintf(", %s of what it received", words.Percent(share))
 		}
 		if backlog > 0 {
 			f.Causes = append(f.Causes, fmt.Sprintf("of backlogs, %s were counted in the same time: the two overlap, and "+

@@ -72,14 +72,6 @@ func (b *burst) shares() string {
 // every names the length of the samples.
 func every(d time.Duration) string { return "mean of " + words.Span(d) }
 
-// chance writes a p-value for people.
-func chance(p float64) string {
-	if p >= 0.095 {
-		return fmt.Sprintf("%.0f of 100 cases", p*100)
-	}
-	return fmt.Sprintf("1 of %.0f cases", 1/p)
-}
-
 // backlog says when a CPU dropped packets at its backlog, by sar.
 func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	b := worst(c.runs)
@@ -132,10 +124,10 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	case unusual && proven:
 		f.Causes = append(f.Causes, fmt.Sprintf("softirq time is as high as this when packets are dropped, and by chance "+
 			"alone "+
-			"in %s", chance(c.p)))
+			"in %s", words.Chance(c.p)))
 	case unusual:
 		f.Causes = append(f.Causes, fmt.Sprintf("in %d samples, chance alone puts the losses on such times in %s",
-			c.test.N, chance(c.p)))
+			c.test.N, words.Chance(c.p)))
 	case !math.IsNaN(b.mean):
 		f.Causes = append(f.Causes, "NET_RX was not busy all of that time, so that the packets came in bursts shorter "+
 			"than a "+

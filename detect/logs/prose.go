@@ -160,9 +160,9 @@ func (t *telling) verdict(f *model.Finding) string {
 		if best.verdict == unproven {
 			f.Advice = append(f.Advice, "Log for longer: in "+words.Plural(best.values, "sample")+
 				" chance cannot be ruled out; not needed when a trace of the moment exists")
-			return said + "but chance alone does that in " + chance(best.p)
+			return said + "but chance alone does that in " + words.Chance(best.p)
 		}
-		return said + "which chance alone does in " + chance(best.p)
+		return said + "which chance alone does in " + words.Chance(best.p)
 	case stoodStill:
 		f.Causes = append(f.Causes, "a logger of counters that takes no samples was held up, too: a virtual machine that "+
 			"was paused or moved, a host out of memory, or a disk that did not write")
@@ -262,7 +262,8 @@ func (t *telling) movedVerdict(f *model.Finding) string {
 		at = "the counters do not cover the times that the log has"
 	}
 	return fmt.Sprintf("; cannot say why: %s, but exactly %s %s %s spent %s of as long a time in %s (usually %s; by "+
-		"chance in %s): is the zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual, chance(t.moved.p))
+		"chance in %s): is the zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual,
+		words.Chance(t.moved.p))
 }
 
 // who names the CPUs that were busy together, their mean share and what is usual for them.
@@ -309,14 +310,6 @@ func workOf(k fold.SampleKey) string {
 		return "softirqs"
 	}
 	return "DPCs"
-}
-
-// chance writes a p-value for people.
-func chance(p float64) string {
-	if p >= 0.095 {
-		return fmt.Sprintf("%.0f of 100 cases", p*100)
-	}
-	return fmt.Sprintf("1 of %.0f cases", 1/p)
 }
 
 // maxStory is how many lines of logs a finding tells.
@@ -424,7 +417,7 @@ func (t *telling) rivals(f *model.Finding) {
 		case coincides, unproven, little:
 			who, share, usual := t.who(v)
 			f.Causes = append(f.Causes, fmt.Sprintf("%s spent %s in %s then, too (usually %s; by chance in %s)", who, share,
-				workOf(v.cpus[0].key), usual, chance(v.p)))
+				workOf(v.cpus[0].key), usual, words.Chance(v.p)))
 		case stoodStill:
 			f.Causes = append(f.Causes, fold.Printable(v.name)+" took no sample for "+words.Span(v.missing)+" then")
 		default:

@@ -67,6 +67,14 @@ func Percent(share float64) string {
 	return fmt.Sprintf("%.0f %%", p)
 }
 
+// Chance writes the probability of a coincidence: 1 of 200 cases.
+func Chance(p float64) string {
+	if p >= 0.095 {
+		return fmt.Sprintf("%.0f of 100 cases", p*100)
+	}
+	return fmt.Sprintf("1 of %.0f cases", 1/p)
+}
+
 // Span writes a duration with two or three significant digits.
 func Span(d time.Duration) string {
 	unit := func(v float64, name string) string {

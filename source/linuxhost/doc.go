@@ -28,7 +28,7 @@
 //	softnet/dropped, softnet/squeezed   packets, runs of a CPU
 //	softnet/processed                   packets
 //	softirq/NET_RX                      runs of a CPU
-//	device/rx_dropped, device/rx_fifo   packets of an interface
+//	device/rx_packets, rx_dropped, rx_fifo  packets of an interface
 //	device/NAME                         a drop counter of a driver
 //	udp/errors, udp/buffer_errors       datagrams of a network namespace
 //	socket/dropped, socket/queued_bytes of one socket

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // hostFilesName is the first member of a tar of host files, see Writer.
@@ -137,21 +139,43 @@ type hostValue struct {
 
 // readHostFiles reads what a Writer has written.
 func (s *Set) readHostFiles(r io.Reader, name string) error {
+	h, err := s.parseHostFiles(r, name)
+	if err != nil {
+		s.damaged(name, err)
+	}
+	return h.finish()
+}
+
+// Made returns when a bundle was made whose host files are at path, where something in it says so.
+func Made(path string) (at time.Time, ok bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return at, false
+	}
+	defer f.Close()
+	h, err := newSet(source.OpenOptions{}).parseHostFiles(f, "")
+	if err != nil || h.said.IsZero() {
+		return at, false
+	}
+	at, _ = h.time()
+	return at.UTC(), true
+}
+
+// parseHostFiles reads host files up to the first that cannot be read.
+func (s *Set) parseHostFiles(r io.Reader, name string) (*hostFiles, error) {
 	h := &hostFiles{set: s, bundle: name, have: map[series]bool{}}
 	t := tar.NewReader(r)
 	for first := true; ; first = false {
 		header, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return h, nil
 		}
 		if err != nil {
-			s.damaged(name, err)
-			break
+			return h, err
 		}
 		text, err := io.ReadAll(io.LimitReader(t, MaxHostFile))
 		if err != nil {
-			s.damaged(name, err)
-			break
+			return h, err
 		}
 		if first && header.Name == hostFilesName {
 			h.bundle = string(text)
@@ -173,7 +197,6 @@ func (s *Set) readHostFiles(r io.Reader, name string) error {
 		}
 		parse(h, header.Name, netns, text)
 	}
-	return h.finish()
 }
 
 // add takes a total since the boot, or a level.

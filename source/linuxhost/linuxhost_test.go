@@ -43,7 +43,8 @@ func (d sarData) xml() string {
 		fmt.Fprintf(&b, `<timestamp date="%s" time="%s" utc="1" interval="60"><cpu-load>
 <cpu number="all" soft="0.00"/><cpu number="0" soft="1.00" irq="0.00" steal="0.00"/>
 <cpu number="1" soft="%.2f" irq="0.00" steal="0.00"/></cpu-load>
-<network per="second"><net-edev iface="eth0" rxerr="0.00" rxdrop="%.2f" rxfifo="0.00"/>
+<network per="second"><net-dev iface="eth0" rxpck="500.00" txpck="1.00"/>
+<net-edev iface="eth0" rxerr="0.00" rxdrop="%.2f" rxfifo="0.00"/>
 <net-sock totsck="90" tcpsck="20" udpsck="7"/><net-udp idgm="10.00" odgm="0.00" noport="0.00" idgmerr="3.00"/>
 <softnet cpu="all" total="9.00" dropd="%.2f" squeezd="0.00"/>
 <softnet cpu="1" total="9.00" dropd="%.2f" squeezd="0.00"/></network></timestamp>
@@ -64,6 +65,7 @@ func (d sarData) json() string {
 			"cpu-load": []object{{"cpu": "all", "soft": 0}, {"cpu": "0", "soft": 1.0, "irq": 0, "steal": 0},
 				{"cpu": "1", "soft": d.soft[i], "irq": "0.00", "steal": 0}},
 			"network": object{
+				"net-dev":  []object{{"iface": "eth0", "rxpck": 500, "txpck": 1}},
 				"net-edev": []object{{"iface": "eth0", "rxerr": 0, "rxdrop": d.dropped[i], "rxfifo": 0}},
 				"net-sock": object{"totsck": 90, "tcpsck": 20, "udpsck": 7},
 				"net-udp":  object{"idgm": 10, "idgmerr": 3, "noport": 0},
@@ -104,6 +106,9 @@ func (d sarData) text(date string, clock func(time.Time) string, dot string) str
 			fmt.Sprintf("1 0.00 0.00 0.00 0.00 0.00 0.00 %.2f 0.00 0.00 1.00", d.soft[i])}
 	})
 	table("proc/s cswch/s", func(int) []string { return []string{"1.00 2.00"} })
+	table("IFACE rxpck/s txpck/s rxkB/s txkB/s rxcmp/s txcmp/s rxmcst/s %ifutil", func(int) []string {
+		return []string{"eth0 500.00 1.00 0.00 0.00 0.00 0.00 0.00 0.00"}
+	})
 	table("IFACE rxerr/s txerr/s coll/s rxdrop/s txdrop/s txcarr/s rxfram/s rxfifo/s txfifo/s", func(i int) []string {
 		return []string{fmt.Sprintf("eth0 0.00 0.00 0.00 %.2f 0.00 0.00 0.00 0.00 0.00", d.dropped[i])}
 	})
@@ -343,6 +348,21 @@ func TestWhenABundleWasMade(t *testing.T) {
 		if !strings.HasPrefix(got[0], "28T"+test.want) || (len(set.Assumed()) > 0) != test.assumed {
 			t.Errorf("%s: %s, assumed %q", name, got[0], set.Assumed())
 		}
+	}
+}
+
+// TestTextInABundle reads sar's text in the zone of the host that the bundle says.
+func TestTextInABundle(t *testing.T) {
+	text := write(t, "sar28", storm.text("11/28/26", hours24, "."))
+	files := hostFilesOf(t, "a", "s/hostname", "node-a", "s/date", "Sat Nov 28 22:03:30 CET 2026",
+		"s/proc/net/softnet_stat",
+		softnet13)
+	_, set := counters(t, source.OpenOptions{}, text, files)
+	if _, end := set.Span(); end.Std().Format("15:04") != "23:03" || len(set.Assumed()) > 0 {
+		t.Errorf("the last sample is of %v, assumed %q", end.Std(), set.Assumed())
+	}
+	if at, ok := Made(files); !ok || at.Format("15:04:05") != "21:03:30" {
+		t.Errorf("made at %v, %v", at, ok)
 	}
 }
 

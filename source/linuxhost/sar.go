@@ -98,6 +98,9 @@ var wanted = map[string]map[string]series{
 		"rxfifo": {name: "device/rx_fifo", unit: "packets", mode: model.CounterRate},
 		"rxerr":  {name: "device/rx_errors", unit: "packets", mode: model.CounterRate},
 	},
+	"net-dev": {
+		"rxpck": {name: "device/rx_packets", unit: "packets", mode: model.CounterRate},
+	},
 	"net-udp": {
 		"idgm":    {name: "udp/received", unit: "datagrams", mode: model.CounterRate},
 		"idgmerr": {name: "udp/errors", unit: "datagrams", mode: model.CounterRate},
@@ -134,7 +137,7 @@ func (s *Set) value(of sample, element, attribute, unit, text string) {
 			return // all CPUs together say nothing that they do not say singly
 		}
 		se.cpu = int32(n)
-	case "net-edev":
+	case "net-dev", "net-edev":
 		se.instance = unit
 	}
 	span := of.span

@@ -18,6 +18,7 @@ type jsonSample struct {
 	CPULoad    many `json:"cpu-load"`
 	CPULoadAll many `json:"cpu-load-all"`
 	Network    struct {
+		Dev     many `json:"net-dev"`
 		EDev    many `json:"net-edev"`
 		UDP     many `json:"net-udp"`
 		Sock    many `json:"net-sock"`
@@ -126,7 +127,8 @@ func (s *Set) jsonList(d *json.Decoder, name, host, key string) error {
 			element string
 			list    many
 		}{
-			{"cpu", v.CPULoad}, {"cpu", v.CPULoadAll}, {"softnet", v.Network.Softnet}, {"net-edev", v.Network.EDev},
+			{"cpu", v.CPULoad}, {"cpu", v.CPULoadAll}, {"softnet", v.Network.Softnet}, {"net-dev", v.Network.Dev},
+			{"net-edev", v.Network.EDev},
 			{"net-udp", v.Network.UDP}, {"net-sock", v.Network.Sock},
 		} {
 			for _, object := range part.list {

@@ -61,6 +61,8 @@ func tableOf(names []string) *textTable {
 		t.element = "cpu"
 	case t.unit >= 0 && has["dropd/s"]:
 		t.element = "softnet"
+	case t.unit >= 0 && has["rxpck/s"]:
+		t.element = "net-dev"
 	case t.unit >= 0 && has["rxdrop/s"]:
 		t.element = "net-edev"
 	case has["idgmerr/s"]:
@@ -115,15 +117,17 @@ func (s *Set) readText(r io.Reader, name string) error {
 			of.host = m[2]
 			s.host(of.host)
 			s.kernels[of.host] = m[1]
+			if zone := s.LogZone(); zone != nil && !s.zoned {
+				s.zone = zone // that of the bundle: sar was run on the host
+			} else if !s.zoned {
+				s.assume("the times of sar's text have no zone; they are read as UTC (--log-time says it, XML of sadf -x has it)")
+			}
 			var ok bool
 			if day, ok = s.dayOf(m[3], name); !ok {
 				s.note("%s: its date %q is not known", name, m[3])
 				return nil
 			}
 			title, table, key, clock, days = true, nil, "", -1, 0
-			if !s.zoned {
-				s.assume("the times of sar's text have no zone; they are read as UTC (--log-time says it, XML of sadf -x has it)")
-			}
 		} else if title {
 			cells := strings.Fields(text)
 			seconds, rest, ok := clockOf(cells)

@@ -44,7 +44,7 @@ func (s *Set) readXML(r io.Reader, name string) error {
 				if at, err := s.when(attribute(t, "date"), attribute(t, "time"), utc, zone); err == nil {
 					s.restart(of.host, at)
 				}
-			case "cpu", "softnet", "net-edev", "net-udp", "net-sock":
+			case "cpu", "softnet", "net-dev", "net-edev", "net-udp", "net-sock":
 				unit := attribute(t, "number") + attribute(t, "cpu") + attribute(t, "iface")
 				for _, a := range t.Attr {
 					s.value(of, into, a.Name.Local, unit, a.Value)
