@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	units "lostbeat/internal/plain"
 	"lostbeat/internal/words"
 	"lostbeat/model"
 )
@@ -82,7 +83,7 @@ func formatValue(v float64, unit string) string {
 	case "":
 		return formatCount(v)
 	}
-	return formatCount(v) + " " + unit
+	return formatCount(v) + " " + units.Unit(v, unit)
 }
 
 // formatClock formats the time of day of t in loc.

@@ -23,7 +23,25 @@ func Quantity(v float64, unit string) string {
 	if v != float64(int64(v)) {
 		digits = 1
 	}
-	return grouped(v, digits) + " " + unit
+	return grouped(v, digits) + " " + Unit(v, unit)
+}
+
+// Unit is the unit of a value of evidence, such as "packets" or "ports/s", in the singular for one.
+func Unit(v float64, unit string) string {
+	noun, per, rate := strings.Cut(unit, "/")
+	switch {
+	case v != 1:
+	case strings.HasSuffix(noun, "ies"):
+		noun = strings.TrimSuffix(noun, "ies") + "y"
+	case strings.HasSuffix(noun, "sses"):
+		noun = strings.TrimSuffix(noun, "es")
+	case len(noun) > 1 && !strings.HasSuffix(noun, "ss"):
+		noun = strings.TrimSuffix(noun, "s")
+	}
+	if rate {
+		return noun + "/" + per
+	}
+	return noun
 }
 
 // grouped formats a number with so many decimals, with commas between the thousands in front of them.
