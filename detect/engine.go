@@ -106,7 +106,7 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 			e.facts.Derived(b, ev)
 			continue
 		}
-		if ev.Time > e.next {
+		if ev.Time > e.next && !fold.Untimed(b, ev) {
 			e.advance(ev.Time, emit)
 		}
 		e.last = max(e.last, ev.Time)

@@ -19,6 +19,23 @@ var hostCounters = map[string]bool{
 	"sockets/udp": true, "sockets/tcp": true, "host/restart": true,
 }
 
+// Untimed reports whether an event is a fact that is judged at the end only, so that the seconds before it need not be
+// judged one by one: files have days of them.
+func Untimed(b *model.Batch, e *model.Event) bool {
+	switch e.Kind {
+	case model.KindHostEvent:
+		return true
+	case model.KindCounter:
+		v, _ := b.Counter(e)
+		return isHostCounter(v.Name)
+	}
+	return false
+}
+
+func isHostCounter(name string) bool {
+	return hostCounters[name] || len(name) > len(devicePrefix) && name[:len(devicePrefix)] == devicePrefix
+}
+
 // devicePrefix begins the counters of devices.
 const devicePrefix = "device/"
 
@@ -63,8 +80,7 @@ func newHostCounters(room *budget.Budget) *HostCounters {
 }
 
 func (c *HostCounters) add(v *model.Counter) {
-	device := len(v.Name) > len(devicePrefix) && v.Name[:len(devicePrefix)] == devicePrefix
-	if !device && !hostCounters[v.Name] {
+	if !isHostCounter(v.Name) {
 		return
 	}
 	key := HostKey{Host: v.Host, Name: v.Name, Instance: v.Instance, CPU: v.CPU, Mode: v.Mode}

@@ -103,10 +103,51 @@ func (u *Unpacked) Name(path string) string {
 }
 
 // Member reports whether a path is that of a member of a bundle.
-func (u *Unpacked) Member(path string) bool { return u != nil && u.names[path] != "" }
+func (u *Unpacked) Member(path string) bool {
+	return u != nil && u.names[path] != "" && filepath.Base(path) != "standard-input"
+}
+
+// StandardInput is the path of what is read from standard input.
+const StandardInput = "-"
+
+// input keeps standard input in a file: formats read from any place of one.
+func (u *Unpacked) input() (path string, err error) {
+	dir, err := u.tempDir()
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Create(filepath.Join(dir, "standard-input"))
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(f, os.Stdin)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	u.names[f.Name()] = "standard input"
+	return f.Name(), nil
+}
+
+// tempDir returns the directory that Close removes.
+func (u *Unpacked) tempDir() (string, error) {
+	if u.dir == "" {
+		dir, err := os.MkdirTemp("", "lostbeat-")
+		if err != nil {
+			return "", fmt.Errorf("make a directory to unpack in: %w", err)
+		}
+		u.dir = dir
+	}
+	return u.dir, nil
+}
 
 // add takes a path as it is, or what is in it.
 func (u *Unpacked) add(ctx context.Context, name string) error {
+	if name == StandardInput {
+		var err error
+		if name, err = u.input(); err != nil {
+			return err
+		}
+	}
 	info, err := os.Stat(name)
 	if err == nil && info.IsDir() {
 		if _, err := claimed(name, errors.ErrUnsupported); err == nil && !joins(name) {
@@ -152,19 +193,18 @@ type unpackedMember struct{ path, name, format string }
 func (u *Unpacked) unpack(
 	ctx context.Context, name string, walk func(ctx context.Context, p *unpacking, name string) error,
 ) error {
-	if u.dir == "" {
-		dir, err := os.MkdirTemp("", "lostbeat-")
-		if err != nil {
-			return fmt.Errorf("make a directory to unpack in: %w", err)
-		}
-		u.dir = dir
+	if _, err := u.tempDir(); err != nil {
+		return err
 	}
-	p := &unpacking{Unpacked: u, b: &Bundle{Path: name, Opened: []string{}, Left: []string{}}}
+	p := &unpacking{Unpacked: u, b: &Bundle{Path: u.Name(name), Opened: []string{}, Left: []string{}}}
 	err := walk(ctx, p, name)
 	if err = errors.Join(err, p.closeHostFiles()); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	p.choose()
+	if err := p.distinguish(); err != nil {
+		return fmt.Errorf("unpack %s: %w", name, err)
+	}
 	if err := p.date(); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
@@ -183,10 +223,7 @@ func (u *Unpacked) unpack(
 	}
 	for _, m := range p.members {
 		u.Paths = append(u.Paths, m.path)
-		u.names[m.path] = name + ": " + m.name
-		if m.name == name {
-			u.names[m.path] = name
-		}
+		u.names[m.path] = u.Name(name) + ": " + m.name
 		p.b.Opened = append(p.b.Opened, m.name)
 	}
 	u.Bundles = append(u.Bundles, *p.b)
@@ -332,11 +369,16 @@ func formatOf(head []byte) (source.Format, bool) {
 // unsafeName are the characters that the name of a file does without that is made from a member's.
 var unsafeName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
+// safeName returns a name that can be that of a file on every system.
+func safeName(name string) string {
+	const longest = 120
+	name = strings.TrimLeft(unsafeName.ReplaceAllString(name, "_"), ".")
+	return cmp.Or(name[max(0, len(name)-longest):], "member")
+}
+
 // keep writes a member into a file. Only the last part of its name becomes that of the file: formats find times in it.
 func (p *unpacking) keep(m bundle.Member, base, format string, r io.Reader) error {
-	const longest = 120
-	base = strings.TrimLeft(unsafeName.ReplaceAllString(base, "_"), ".")
-	base = cmp.Or(base[max(0, len(base)-longest):], "member")
+	base = safeName(base)
 	p.count++
 	dir := filepath.Join(p.dir, strconv.Itoa(p.count))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -491,4 +533,28 @@ func prepend(path, line string) error {
 		return err
 	}
 	return os.Rename(out.Name(), path)
+}
+
+// distinguish puts the name of the folder before those of logs that are called the same, as the logs of the nodes in a
+// crm report are: findings name logs by their files.
+func (p *unpacking) distinguish() error {
+	count := map[string]int{}
+	for _, m := range p.members {
+		if m.format == LogFormat {
+			count[path.Base(m.name)]++
+		}
+	}
+	for i := range p.members {
+		m := &p.members[i]
+		folder := path.Base(path.Dir(m.name))
+		if m.format != LogFormat || count[path.Base(m.name)] < 2 || !strings.HasPrefix(m.path, p.dir) || folder == "." {
+			continue
+		}
+		to := filepath.Join(filepath.Dir(m.path), safeName(folder+"_"+filepath.Base(m.path)))
+		if err := os.Rename(m.path, to); err != nil {
+			return err
+		}
+		m.path = to
+	}
+	return nil
 }

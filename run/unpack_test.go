@@ -244,6 +244,30 @@ func TestUnpackRecordings(t *testing.T) {
 	}
 }
 
+// TestUnpackSameNames puts the folder before the names of logs of several nodes.
+func TestUnpackSameNames(t *testing.T) {
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, node := range []string{"node1", "node2"} {
+		m, err := z.Create("crm_report/" + node + "/ha-log.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Write([]byte(messages)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	u := unpacked(t, writeFile(t, "crm_report.zip", out.Bytes()))
+	for i, want := range []string{"node1_ha-log.txt", "node2_ha-log.txt"} {
+		if got := filepath.Base(u.Paths[i]); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestUnpackNothing leaves other paths alone, and says of an archive without anything that is understood what to do.
 func TestUnpackNothing(t *testing.T) {
 	text := writeFile(t, "netstat.txt", []byte(netstatText))

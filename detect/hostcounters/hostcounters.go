@@ -62,6 +62,8 @@ type host struct {
 	several bool
 	facts   map[string]string
 	cpus    map[int32]*cpu
+	// samples is how many sar has of the CPUs.
+	samples int
 }
 
 // cpu is what sar says of one CPU.
@@ -137,6 +139,7 @@ func (h *host) see() {
 	for _, k := range h.of("cpu/softirq", model.CounterShare) {
 		c := of(k.CPU)
 		c.soft = h.c.Series[k]
+		h.samples = max(h.samples, len(c.soft))
 		values := make([]float64, len(c.soft))
 		for i, p := range c.soft {
 			values[i] = p.Value
@@ -157,9 +160,7 @@ func (h *host) see() {
 		}
 		xs, marks := make([]float64, 0, len(c.soft)), make([]bool, 0, len(c.soft))
 		for _, p := range c.soft {
-			if mark, ok := lost[p.Time]; ok {
-				xs, marks = append(xs, p.Value), append(marks, mark)
-			}
+			xs, marks = append(xs, p.Value), append(marks, lost[p.Time]) // a value that is missing is 0
 		}
 		c.test = stats.Coincide(xs, marks)
 		c.p = min(1, c.test.P*float64(len(dropped)))

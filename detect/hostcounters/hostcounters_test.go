@@ -170,6 +170,15 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// TestWeek judges a week of samples without leaving out seconds: there is nothing to judge in each of them.
+func TestWeek(t *testing.T) {
+	b := level(7*1440, "sockets/udp", "", model.CounterGauge, func(i int) float64 { return float64(i) })
+	found := detecttest.Latest(detecttest.Run(b, 0))
+	if len(found) != 1 || found[0].Loss != 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
 // TestDeviceDrops reports drops that are unusual for the device, and not those that are always there.
 func TestDeviceDrops(t *testing.T) {
 	burst := func(i int) float64 {

@@ -23,7 +23,7 @@ const rateFloor = 1
 func (h *host) deviceDrops() (out []model.Finding) {
 	for _, k := range h.of("device/rx_dropped", model.CounterRate) {
 		points := h.c.Series[k]
-		values := make([]float64, len(points))
+		values := make([]float64, max(len(points), h.samples)) // those that are missing are 0
 		for i, p := range points {
 			values[i] = p.Value
 		}

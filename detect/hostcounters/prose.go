@@ -134,9 +134,9 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 			"sample, or the backlog was short")
 	}
 	if b.interval >= coarse {
-		f.Causes = append(f.Causes, fmt.Sprintf("each sample is the %s: what was lost is exact, when within it is not "+
-			"known, and "+
-			"a burst of seconds looks small", every(b.interval)))
+		f.Causes = append(f.Causes, fmt.Sprintf("each sample is the %s: how much was lost is known within 0.1 %%, when "+
+			"within "+
+			"it is not, and a burst of seconds looks small", every(b.interval)))
 	}
 	if share := h.mean("cpu/steal", c.id, b); share >= stolen {
 		f.Causes = append(f.Causes, fmt.Sprintf("the hypervisor took %s of that CPU in the same time (steal)",

@@ -22,9 +22,10 @@
 // # Events
 //
 // Everything is a counter event. Rates and shares have the interval that they
-// are of as duration; totals and levels have none. Names, with CPU or instance:
+// are of as duration; totals and levels have none. Of losses in sar, a value of 0
+// comes once at most: one that is missing later is 0. Names, with CPU or instance:
 //
-//	cpu/softirq, cpu/irq, cpu/steal     share of a CPU's time, or its total in seconds
+//	cpu/softirq, cpu/steal, cpu/irq     share of a CPU's time, or its total in seconds
 //	softnet/dropped, softnet/squeezed   packets, runs of a CPU
 //	softnet/processed                   packets
 //	softirq/NET_RX                      runs of a CPU

@@ -85,11 +85,9 @@ func isBinary(head []byte) bool {
 var wanted = map[string]map[string]series{
 	"cpu": {
 		"soft":  {name: "cpu/softirq", unit: "ratio", mode: model.CounterShare},
-		"irq":   {name: "cpu/irq", unit: "ratio", mode: model.CounterShare},
 		"steal": {name: "cpu/steal", unit: "ratio", mode: model.CounterShare},
 	},
 	"softnet": {
-		"total":   {name: "softnet/processed", unit: "packets", mode: model.CounterRate},
 		"dropd":   {name: "softnet/dropped", unit: "packets", mode: model.CounterRate},
 		"squeezd": {name: "softnet/squeezed", unit: "runs", mode: model.CounterRate},
 	},
@@ -147,7 +145,17 @@ func (s *Set) value(of sample, element, attribute, unit, text string) {
 	case model.CounterGauge:
 		span = 0
 	}
+	if _, seen := s.seriesOf[se]; seen && v == 0 && sparse[se.name] {
+		return
+	}
 	s.add(of.at, span, se, v)
+}
+
+// sparse are the values of sar of which zeros are left out behind the first: most are, for each CPU and interface.
+var sparse = map[string]bool{
+	"cpu/steal": true, "softnet/dropped": true, "softnet/squeezed": true, "device/rx_dropped": true,
+	"device/rx_fifo":   true,
+	"device/rx_errors": true, "udp/errors": true, "udp/no_port": true,
 }
 
 // number reads a number of any locale: with a point or a comma.
