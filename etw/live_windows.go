@@ -54,8 +54,12 @@ type liveRun struct {
 	sessions []*session
 	// enabled are the classes whose events come.
 	enabled map[GUID]bool
-	// poll reads what Windows counts.
-	poll poll
+	// poll reads what Windows counts, pools are the ranges of ports.
+	poll  poll
+	pools []model.PortPool
+	// present are the sockets that were there at the start, compared when their tables were read again last.
+	present  present
+	compared model.Time
 	// status are the probe events about the sessions, reasons why something is not on.
 	status  []model.Probe
 	reasons []error
@@ -87,8 +91,9 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 		return err
 	}
 	learnProcesses(st)
+	st.Pooled = true
 	var limits error
-	if st.Pools, limits = pools(); limits != nil {
+	if r.pools, limits = pools(); limits != nil {
 		r.status = append(r.status, model.Probe{
 			Name: "port", Part: "RPC ports", State: model.ProbeDegraded, Reason: limits.Error(),
 			Hint: "until it is corrected or deleted, RPC servers that let Windows choose their port fail to start " +
@@ -221,13 +226,50 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 			r.out.AddProbe(s)
 		}
 	}
+	for _, pool := range r.pools {
+		pool.Time = t
+		r.out.AddPortPool(pool)
+	}
+	r.begin(t)
 	return emit(r.out.Take())
+}
+
+// tableInterval is how often the tables of sockets are read.
+const tableInterval = 10 * time.Second
+
+// begin adds the sockets that are there, if events tell of the others.
+func (r *liveRun) begin(t model.Time) {
+	if !r.enabled[ProviderAFD] || len(r.decoder.decodedIDs(ProviderAFD)) == 0 {
+		return
+	}
+	r.present.process, r.compared = r.decoder.Process, t
+	sockets, err := readTables()
+	if err != nil {
+		r.poll.said("sockets", err, t, &r.out)
+		return
+	}
+	r.present.begin(t, sockets, &r.out)
+}
+
+// compare adds the ends of those sockets.
+func (r *liveRun) compare(t model.Time) {
+	if len(r.present.cookies) == 0 || t.Sub(r.compared) < tableInterval {
+		return
+	}
+	r.compared = t
+	sockets, err := readTables()
+	if err != nil {
+		r.poll.said("sockets", err, t, &r.out)
+		return
+	}
+	r.present.compare(t, sockets, &r.out)
 }
 
 // second adds the reading of the clocks and the losses of a second.
 func (r *liveRun) second(t model.Time) {
 	r.out.AddClock(r.clock.reading(t))
 	r.poll.second(t, &r.out)
+	r.compare(t)
 	for _, s := range r.sessions {
 		r.lose(s, t)
 	}

@@ -125,7 +125,11 @@ func pools() (list []model.PortPool, err error) {
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 		if r, ok := dynamicRange(protocol); ok {
 			list = append(list, r.pool(protocol, model.PoolEphemeral, "dynamic"))
+			continue
 		}
+		assumed := PortRange{49152, 65535}.pool(protocol, model.PoolEphemeral, "dynamic (assumed default)")
+		assumed.Flags = model.FlagSecondary
+		list = append(list, assumed)
 	}
 	config, ok, err := readRPCInternet()
 	if err != nil || !ok {
@@ -186,4 +190,41 @@ func readRPCInternet() (c RPCInternet, ok bool, err error) {
 	c.PortsAvailable, _, _ = key.GetStringValue("PortsInternetAvailable")
 	c.UsePorts, _, _ = key.GetStringValue("UseInternetPorts")
 	return c, true, nil
+}
+
+// readTables reads the tables of all sockets.
+func readTables() (sockets []tableSocket, err error) {
+	dll := windows.NewLazySystemDLL("iphlpapi.dll")
+	for i := range tableKinds {
+		k := &tableKinds[i]
+		const udpOwnerModule, tcpOwnerModuleAll = 2, 8
+		proc, class := dll.NewProc("GetExtendedUdpTable"), uintptr(udpOwnerModule)
+		if k.protocol == model.ProtocolTCP {
+			proc, class = dll.NewProc("GetExtendedTcpTable"), tcpOwnerModuleAll
+		}
+		if err := proc.Find(); err != nil {
+			return nil, fmt.Errorf("read the tables of sockets: %w", err)
+		}
+		family := uintptr(windows.AF_INET)
+		if k.ipv6 {
+			family = windows.AF_INET6
+		}
+		buffer := make([]byte, 64<<10)
+		for {
+			size := uint32(len(buffer))
+			code, _, _ := proc.Call(
+				uintptr(unsafe.Pointer(&buffer[0])), uintptr(unsafe.Pointer(&size)), 0, family, class, 0,
+			)
+			if code == errorInsufficient && len(buffer) < 64<<20 {
+				buffer = make([]byte, max(2*len(buffer), int(size)+k.row))
+				continue
+			}
+			if err := fail("read the tables of sockets", code); err != nil {
+				return nil, err
+			}
+			break
+		}
+		sockets = append(sockets, k.parse(buffer)...)
+	}
+	return sockets, nil
 }

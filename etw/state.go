@@ -28,8 +28,8 @@ type State struct {
 	// Host describes the recording machine as far as it is known.
 	Host Host
 
-	// Pools are the ranges of ports of the host, where they are known: a capture does not have them.
-	Pools []model.PortPool
+	// Pooled says that the stream has the ranges of ports already. A capture does not have them.
+	Pooled bool
 
 	images    images
 	processes processes

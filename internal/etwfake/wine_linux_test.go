@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,9 +227,19 @@ func testPorts(t *testing.T, l *lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	path, r := l.record(events, nil, 10)
 	if r.status != 0 {
 		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	// Wine's tables are those of this host: the listener of this test is there when the session begins.
+	if held := l.native("events", path, "--kind", "port.active"); !strings.Contains(held, "local_port="+port+" ") {
+		t.Errorf("the port %s, which was held before, is not there:\n%s", port, held)
 	}
 	for kind, want := range map[string]int{"port.acquire": 40, "port.fail": 20} {
 		if n := strings.Count(l.native("events", path, "--kind", kind), "leaky.exe"); n != want {

@@ -112,20 +112,11 @@ const (
 // pools emits the dynamic ranges before the first port. A capture does not
 // have them: those of a fresh Windows are assumed, which the events say.
 func (p *etwProbe) pools(t model.Time) {
-	if p.pooled {
+	if p.pooled || p.d.State.Pooled {
 		return
 	}
 	p.pooled = true
-	known := map[model.Protocol]bool{}
-	for _, pool := range p.d.State.Pools {
-		known[pool.Protocol] = known[pool.Protocol] || pool.Source == model.PoolEphemeral
-		pool.Time = t
-		p.d.Out.AddPortPool(pool)
-	}
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-		if known[protocol] {
-			continue
-		}
 		p.d.Out.AddPortPool(
 			model.PortPool{
 				Time:     t,
