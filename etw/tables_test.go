@@ -75,7 +75,8 @@ func TestTables(t *testing.T) {
 				want = append(want, s)
 			}
 		}
-		same := cmp.Options{cmp.AllowUnexported(tableSocket{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
+		equal := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+		same := cmp.Options{cmp.AllowUnexported(tableSocket{}), equal}
 		if d := cmp.Diff(want, k.parse(data), same); d != "" {
 			t.Errorf("%v, IPv6 %v (-want +got):\n%s", k.protocol, k.ipv6, d)
 		}
