@@ -116,6 +116,7 @@ type run struct {
 	handlers  [maxKinds]handler
 	processes *processes
 	symbols   symbols
+	following Following
 	self      selfUsage
 	probes    []*attachedProbe
 	requests  requests
@@ -218,6 +219,8 @@ func (r *run) env() Env {
 		Options: r.options,
 		Clock:   r.clock,
 		Maps:    r.shared.byName(),
+
+		Following: &r.following,
 		Process: func(pid int32) string { return r.processes.name(pid, "", r.at, &r.builder) },
 		NamedProcess: func(pid int32, comm string) string {
 			return r.processes.name(pid, comm, r.at, &r.builder)

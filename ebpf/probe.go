@@ -53,6 +53,8 @@ type Env struct {
 	// Maps are the shared maps (include/helpers.h) by name: pass them as
 	// CollectionOptions.MapReplacements.
 	Maps map[string]*cebpf.Map
+	// Following is what the probes of this run share of followed flows; never nil.
+	Following *Following
 	// Handle registers the decoder of a record kind (enum lb_kind); a kind has
 	// one decoder.
 	Handle func(kind model.Kind, decode Decoder)

@@ -38,8 +38,11 @@ func readHead(raw []byte) (recordHead, bool) {
 
 // sharedMaps are the maps that every probe's object shares.
 type sharedMaps struct {
-	ringbuf, state *cebpf.Map
+	ringbuf, state, follow *cebpf.Map
 }
+
+// followedBytes is the size of struct lb_followed of include/follow.h.
+const followedBytes = 2*8192 + 8
 
 func newSharedMaps(ringBytes int) (sharedMaps, error) {
 	ringbuf, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_ringbuf", Type: cebpf.RingBuf, MaxEntries: uint32(ringBytes)})
@@ -58,15 +61,28 @@ func newSharedMaps(ringBytes int) (sharedMaps, error) {
 	if err != nil {
 		return sharedMaps{}, errors.Join(fmt.Errorf("create the loss counters: %w", explain(err)), ringbuf.Close())
 	}
-	return sharedMaps{ringbuf, state}, nil
+	follow, err := cebpf.NewMap(
+		&cebpf.MapSpec{
+			Name:       "lb_follow",
+			Type:       cebpf.Array,
+			KeySize:    4,
+			ValueSize:  followedBytes,
+			MaxEntries: 1,
+		},
+	)
+	if err != nil {
+		err = fmt.Errorf("create the table of followed ports: %w", explain(err))
+		return sharedMaps{}, errors.Join(err, ringbuf.Close(), state.Close())
+	}
+	return sharedMaps{ringbuf, state, follow}, nil
 }
 
 // byName returns the maps under their names in the objects.
 func (s sharedMaps) byName() map[string]*cebpf.Map {
-	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state}
+	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow}
 }
 
-func (s sharedMaps) close() error { return errors.Join(s.ringbuf.Close(), s.state.Close()) }
+func (s sharedMaps) close() error { return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close()) }
 
 // lossCounts are the records lost so far by processor and kind.
 type lossCounts []cpuState

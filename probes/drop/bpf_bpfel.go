@@ -79,6 +79,21 @@ type bpfLbCpuState struct {
 	Lost [128]uint64
 }
 
+type bpfLbFollowRate struct {
+	_      structs.HostLayout
+	Second uint64
+	N      uint64
+}
+
+type bpfLbFollowed struct {
+	_    structs.HostLayout
+	Udp  [8192]uint8
+	Tcp  [8192]uint8
+	Vrrp uint8
+	Any  uint8
+	Pad  [6]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -90,6 +105,8 @@ const (
 	bpfMapDropLefts          = "drop_lefts"
 	bpfMapDropNotes          = "drop_notes"
 	bpfMapDropSockets        = "drop_sockets"
+	bpfMapLbFollow           = "lb_follow"
+	bpfMapLbFollowRates      = "lb_follow_rates"
 	bpfMapLbRingbuf          = "lb_ringbuf"
 	bpfMapLbState            = "lb_state"
 	bpfProgDropKfreeSkb      = "drop_kfree_skb"
@@ -101,6 +118,7 @@ const (
 	bpfProgDropUdpFails      = "drop_udp_fails"
 	bpfVarDropCanRead        = "drop_can_read"
 	bpfVarDropReasonFlags    = "drop_reason_flags"
+	bpfVarDropRecordsReads   = "drop_records_reads"
 	bpfVarDropTracking       = "drop_tracking"
 	bpfVarDropUdpFailFollows = "drop_udp_fail_follows"
 )
@@ -167,6 +185,8 @@ type bpfMapSpecs struct {
 	DropLefts     *ebpf.MapSpec `ebpf:"drop_lefts"`
 	DropNotes     *ebpf.MapSpec `ebpf:"drop_notes"`
 	DropSockets   *ebpf.MapSpec `ebpf:"drop_sockets"`
+	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
 	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
 }
@@ -177,6 +197,7 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	DropCanRead        *ebpf.VariableSpec `ebpf:"drop_can_read"`
 	DropReasonFlags    *ebpf.VariableSpec `ebpf:"drop_reason_flags"`
+	DropRecordsReads   *ebpf.VariableSpec `ebpf:"drop_records_reads"`
 	DropTracking       *ebpf.VariableSpec `ebpf:"drop_tracking"`
 	DropUdpFailFollows *ebpf.VariableSpec `ebpf:"drop_udp_fail_follows"`
 }
@@ -208,6 +229,8 @@ type bpfMaps struct {
 	DropLefts     *ebpf.Map `ebpf:"drop_lefts"`
 	DropNotes     *ebpf.Map `ebpf:"drop_notes"`
 	DropSockets   *ebpf.Map `ebpf:"drop_sockets"`
+	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
 	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.Map `ebpf:"lb_state"`
 }
@@ -221,6 +244,8 @@ func (m *bpfMaps) Close() error {
 		m.DropLefts,
 		m.DropNotes,
 		m.DropSockets,
+		m.LbFollow,
+		m.LbFollowRates,
 		m.LbRingbuf,
 		m.LbState,
 	)
@@ -232,6 +257,7 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	DropCanRead        *ebpf.Variable `ebpf:"drop_can_read"`
 	DropReasonFlags    *ebpf.Variable `ebpf:"drop_reason_flags"`
+	DropRecordsReads   *ebpf.Variable `ebpf:"drop_records_reads"`
 	DropTracking       *ebpf.Variable `ebpf:"drop_tracking"`
 	DropUdpFailFollows *ebpf.Variable `ebpf:"drop_udp_fail_follows"`
 }

@@ -16,65 +16,21 @@
  * keeps behind struct sock) needs a helper, and user space turns it off where
  * that is refused.
  */
-#include "helpers.h"
-#include <bpf/bpf_endian.h>
+#include "follow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_UNIX 1
-#define AF_INET 2
-#define AF_INET6 10
 #define AF_NETLINK 16
-#define ETH_P_IP 0x0800
-#define ETH_P_IPV6 0x86DD
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
 #define TCP_TIME_WAIT 6
 #define TCP_NEW_SYN_RECV 12
-#define MSG_PEEK 2
 #define IFNAMSIZ 16
-
-struct ns_common { unsigned int inum; } __core;
-struct net { struct ns_common ns; } __core;
-typedef struct { struct net *net; } __core possible_net_t;
 
 struct net_device {
 	char name[IFNAMSIZ];
 	int ifindex;
 	possible_net_t nd_net;
 } __core;
-
-struct file;
-typedef struct { int counter; } __core atomic_t;
-typedef struct { s64 counter; } __core atomic64_t;
-
-struct in6_addr {
-	union {
-		__be32 u6_addr32[4];
-	} in6_u;
-} __core;
-
-struct sock_common {
-	__be32 skc_rcv_saddr;
-	u16 skc_num;
-	unsigned short skc_family;
-	volatile unsigned char skc_state;
-	possible_net_t skc_net;
-	struct in6_addr skc_v6_rcv_saddr;
-	atomic64_t skc_cookie;
-} __core;
-
-struct sock {
-	struct sock_common __sk_common;
-	struct {
-		atomic_t rmem_alloc;
-	} sk_backlog;
-	int sk_rcvbuf;
-	u16 sk_protocol;
-} __core;
-
-struct socket { struct sock *sk; } __core;
-struct udp_sock { int forward_deficit; } __core;
 
 struct sk_buff;
 
@@ -102,11 +58,6 @@ struct sk_buff {
 	void (*destructor)(struct sk_buff *skb);
 } __core;
 
-struct task_struct { int tgid; } __core;
-struct seq_file;
-struct bpf_iter_meta { struct seq_file *seq; } __core;
-struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; } __core;
-
 /* What user space says about a reason, by its number. */
 enum drop_reason_flag {
 	DROP_IGNORE = 1,      /* no loss: SKB_NOT_DROPPED_YET, SKB_CONSUMED */
@@ -125,6 +76,9 @@ const volatile bool drop_can_read;
 
 /* Whether udp_fail_queue_rcv_skb is attached and follows the free of its packet. */
 const volatile bool drop_udp_fail_follows;
+
+/* Whether drop_recv records the reads of followed flows (follow.h). */
+const volatile bool drop_records_reads;
 
 /* Set while drop_sockets may hold something, so that reads of other sockets cost one load. */
 u32 drop_tracking;
@@ -690,7 +644,11 @@ int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
 	struct drop_socket *s;
 	u64 cookie;
 
-	if (!drop_tracking || ret < 0 || flags & MSG_PEEK)
+	if (ret < 0 || flags & MSG_PEEK)
+		return 0;
+	if (drop_records_reads)
+		lb_follow_read(sk, ret, drop_can_read);
+	if (!drop_tracking)
 		return 0;
 	cookie = sk->__sk_common.skc_cookie.counter;
 	if (!cookie)

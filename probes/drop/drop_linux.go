@@ -91,7 +91,9 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a.sockets.init(env, a.loader)
 	a.names.init()
 	reads := a.loader.Try(Name, partReads, bpfProgDropRecv)
-	a.sockets.seesReads = reads.State == model.ProbeOn
+	if a.sockets.seesReads = reads.State == model.ProbeOn; a.sockets.seesReads && env.Following.ReadsBy == "" {
+		env.Following.ReadsBy = Name
+	}
 	if !a.sockets.seesReads {
 		reads.Reason = "how long a program has not read its socket is unknown: " + reads.Reason
 	}
@@ -173,7 +175,8 @@ func (a *attached) newLoader(headers, failFollows bool) (*ebpf.Loader, error) {
 	}
 	if err := errors.Join(spec.Variables[bpfVarDropReasonFlags].Set(a.reasons.flags()),
 		spec.Variables[bpfVarDropCanRead].Set(headers),
-		spec.Variables[bpfVarDropUdpFailFollows].Set(failFollows)); err != nil {
+		spec.Variables[bpfVarDropUdpFailFollows].Set(failFollows),
+		spec.Variables[bpfVarDropRecordsReads].Set(a.env.Following.ReadsBy == "")); err != nil {
 		return nil, fmt.Errorf("set the BPF variables: %w", err)
 	}
 	cpus, err := cebpf.PossibleCPU()

@@ -8,18 +8,14 @@
  * look at a bitmap.
  */
 #include "flow.h"
+#include "follow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define IPPROTO_VRRP 112
 #define TCP_LISTEN 10
-#define MSG_PEEK 2
-/* More packets of followed flows than this in a second and CPU are counted as lost. */
-#define HB_PER_SECOND 20000
 /* An age above this is a clock that was set, and not an age. */
 #define HB_LONGEST_NS (60ULL * 1000 * 1000 * 1000)
 
-#define HB_UNKNOWN ((u32)~0)
 /* How many bytes of the payload tell packets apart. */
 #define HB_HASHED 128
 
@@ -28,11 +24,6 @@ const volatile bool hb_names_sender;
 /* Whether the kernel lets programs read its memory by a helper. */
 const volatile bool hb_can_read;
 
-/* Ports that are followed, local or remote: one bit each. User space writes them. */
-u8 hb_udp_ports[8192];
-u8 hb_tcp_ports[8192];
-/* Whether VRRP is followed, which has no ports. */
-u8 hb_vrrp;
 /* What is to be taken from TAI to have the wall clock. */
 s64 hb_tai_ahead_ns;
 
@@ -65,34 +56,10 @@ struct packet {
 	u8 pad2[2];
 };
 
-/* A read of a program, in the ringbuf. */
-struct read {
-	struct lb_record head;
-	u64 cookie;
-	u32 tid;
-	u32 size;     /* bytes that it was given */
-	u32 left;     /* packets left in the queue, HB_UNKNOWN */
-	u32 read_seq; /* TCP: sequence number of the first byte that was not read */
-	u8 protocol;
-	u8 pad[7];
-};
-
 struct packet *unused_packet __attribute__((unused));
-struct read *unused_read __attribute__((unused));
+struct lb_read *unused_read __attribute__((unused));
 struct socket_entry *unused_entry __attribute__((unused));
-
-/* How many records a CPU has written in a second. */
-struct hb_rate {
-	u64 second;
-	u64 n;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct hb_rate);
-} hb_rates SEC(".maps");
+struct lb_followed *unused_followed __attribute__((unused));
 
 /* The sockets that user space follows, by cookie: 1, or HB_SHUT while the peer's receive window is closed. */
 #define HB_SHUT 2
@@ -103,50 +70,6 @@ struct {
 	__type(value, u8);
 } hb_known SEC(".maps");
 
-/* Reserve a record unless this CPU has written too many in this second. */
-static __always_inline void *hb_reserve(u16 kind, u64 size, u64 now)
-{
-	u32 zero = 0;
-	struct hb_rate *rate = bpf_map_lookup_elem(&hb_rates, &zero);
-	u64 second = now >> 30;
-
-	if (!rate)
-		return NULL;
-	if (rate->second != second) {
-		rate->second = second;
-		rate->n = 0;
-	}
-	if (++rate->n > HB_PER_SECOND) {
-		lb_count_lost(kind);
-		return NULL;
-	}
-	return lb_reserve(kind, size);
-}
-
-static __always_inline bool hb_bit(const u8 *ports, u16 port)
-{
-	u32 i = port >> 3;
-
-	asm volatile("" : "+r"(i)); /* the verifier of 6.1 has to see the bound, which the compiler knows */
-	if (i >= 8192)
-		return false;
-	return ports[i] & (1 << (port & 7));
-}
-
-/* Whether a flow is followed. */
-static __always_inline bool hb_followed(u8 protocol, u16 local, u16 remote)
-{
-	switch (protocol) {
-	case IPPROTO_UDP:
-		return hb_bit(hb_udp_ports, local) || hb_bit(hb_udp_ports, remote);
-	case IPPROTO_TCP:
-		return hb_bit(hb_tcp_ports, local) || hb_bit(hb_tcp_ports, remote);
-	case IPPROTO_VRRP:
-		return hb_vrrp;
-	}
-	return false;
-}
-
 /* A hash of the first bytes of the payload: FNV-1a, eight bytes at a time. */
 static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
 {
@@ -156,7 +79,7 @@ static __always_inline u32 hb_hash(struct __sk_buff *skb, u32 offset, u32 size)
 
 	if (!size)
 		return 0;
-	asm volatile("" : "+r"(last)); /* as in hb_bit */
+	asm volatile("" : "+r"(last)); /* as in lb_follow_bit */
 	last &= HB_HASHED - 1;         /* 6.1 bounds no length from below by a comparison with 0 */
 	if (bpf_skb_load_bytes(skb, offset, words, last + 1))
 		return 0;
@@ -196,7 +119,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	size = skb->len > h.length ? skb->len - h.length : 0;
 	local = bpf_ntohs(what == HB_SENT ? t.source : t.destination);
 	remote = bpf_ntohs(what == HB_SENT ? t.destination : t.source);
-	if (!hb_followed(h.protocol, local, remote))
+	if (!lb_follows(h.protocol, local, remote))
 		return 1;
 	if (h.protocol == IPPROTO_TCP && !size) {
 		/* An acknowledgement: nobody reads it. */
@@ -208,7 +131,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	}
 	hash = hb_hash(skb, h.length, size);
 	now = bpf_ktime_get_boot_ns();
-	p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
+	p = lb_follow_reserve(LB_KIND_PACKET, sizeof(*p), now);
 	if (!p)
 		return 1;
 	p->head.time_ns = now;
@@ -265,16 +188,11 @@ int hb_egress(struct __sk_buff *skb)
 	return hb_packet(skb, HB_SENT);
 }
 
-static __always_inline bool hb_followed_sock(const struct sock *sk)
-{
-	return hb_followed((u8)sk->sk_protocol, sk->__sk_common.skc_num, bpf_ntohs(sk->__sk_common.skc_dport));
-}
-
 /* A word about a socket without a packet. */
 static __always_inline void hb_about(u64 cookie, u8 what)
 {
 	u64 now = bpf_ktime_get_boot_ns();
-	struct packet *p = hb_reserve(LB_KIND_PACKET, sizeof(*p), now);
+	struct packet *p = lb_follow_reserve(LB_KIND_PACKET, sizeof(*p), now);
 
 	if (!p)
 		return;
@@ -291,7 +209,7 @@ static __always_inline void hb_about(u64 cookie, u8 what)
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(hb_refused, int rc, struct sock *sk)
 {
-	if (hb_followed_sock(sk))
+	if (lb_follows_sock(sk))
 		hb_about(bpf_get_socket_cookie(sk), HB_REFUSED);
 	return 0;
 }
@@ -306,43 +224,12 @@ int hb_closed(struct bpf_sock *ctx)
 	return 1;
 }
 
-/* Since 6.3: the program has taken something out of a socket's queue. */
+/* Since 6.3: the program has taken something out of a socket's queue. Not attached where drop_recv is. */
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(hb_read, struct sock *sk, int ret, int flags)
 {
-	struct tcp_sock *tcp;
-	struct read *r;
-	u64 now, id;
-
-	if (ret < 0 || flags & MSG_PEEK || !hb_followed_sock(sk))
-		return 0;
-	now = bpf_ktime_get_boot_ns();
-	r = hb_reserve(LB_KIND_PACKET_READ, sizeof(*r), now);
-	if (!r)
-		return 0;
-	__builtin_memset(r, 0, sizeof(*r));
-	lb_head(&r->head, LB_KIND_PACKET_READ, now);
-	id = bpf_get_current_pid_tgid();
-	r->cookie = bpf_get_socket_cookie(sk);
-	r->tid = (u32)id;
-	r->size = ret;
-	r->left = sk->sk_receive_queue.qlen;
-	r->protocol = (u8)sk->sk_protocol;
-	if (r->protocol == IPPROTO_TCP) {
-		tcp = bpf_skc_to_tcp_sock(sk);
-		if (tcp)
-			r->read_seq = tcp->copied_seq;
-	} else if (r->protocol == IPPROTO_UDP) {
-		u32 taken = 0;
-
-		/* What a reader has taken over from the queue and not read yet waits in a queue of its own. */
-		if (!hb_can_read || bpf_probe_read_kernel(&taken, sizeof(taken),
-				(void *)sk + bpf_core_field_offset(struct udp_sock, reader_queue.qlen)))
-			r->left = HB_UNKNOWN;
-		else
-			r->left += taken;
-	}
-	lb_submit(r);
+	if (ret >= 0 && !(flags & MSG_PEEK))
+		lb_follow_read(sk, ret, hb_can_read);
 	return 0;
 }
 
@@ -358,7 +245,7 @@ int hb_sockets(struct bpf_iter__task_file *ctx)
 		return 0;
 	protocol = (u8)sk->sk_protocol;
 	e.local_port = protocol == IPPROTO_VRRP ? 0 : sk->__sk_common.skc_num;
-	if (!hb_followed(protocol, e.local_port, bpf_ntohs(sk->__sk_common.skc_dport)) ||
+	if (!lb_follows(protocol, e.local_port, bpf_ntohs(sk->__sk_common.skc_dport)) ||
 	    (protocol == IPPROTO_TCP && sk->__sk_common.skc_state == TCP_LISTEN))
 		return 0;
 	e.cookie = bpf_get_socket_cookie(sk);

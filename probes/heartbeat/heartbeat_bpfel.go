@@ -13,15 +13,42 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type heartbeatHbRate struct {
+type heartbeatLbCpuState struct {
+	_    structs.HostLayout
+	Lost [128]uint64
+}
+
+type heartbeatLbFollowRate struct {
 	_      structs.HostLayout
 	Second uint64
 	N      uint64
 }
 
-type heartbeatLbCpuState struct {
+type heartbeatLbFollowed struct {
 	_    structs.HostLayout
-	Lost [128]uint64
+	Udp  [8192]uint8
+	Tcp  [8192]uint8
+	Vrrp uint8
+	Any  uint8
+	Pad  [6]uint8
+}
+
+type heartbeatLbRead struct {
+	_    structs.HostLayout
+	Head struct {
+		_      structs.HostLayout
+		TimeNs uint64
+		Kind   uint16
+		Cpu    uint16
+		Pid    uint32
+	}
+	Cookie   uint64
+	Tid      uint32
+	Size     uint32
+	Left     uint32
+	ReadSeq  uint32
+	Protocol uint8
+	Pad      [7]uint8
 }
 
 type heartbeatPacket struct {
@@ -52,24 +79,6 @@ type heartbeatPacket struct {
 	Pad2       [2]uint8
 }
 
-type heartbeatRead struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		TimeNs uint64
-		Kind   uint16
-		Cpu    uint16
-		Pid    uint32
-	}
-	Cookie   uint64
-	Tid      uint32
-	Size     uint32
-	Left     uint32
-	ReadSeq  uint32
-	Protocol uint8
-	Pad      [7]uint8
-}
-
 type heartbeatSocketEntry struct {
 	_          structs.HostLayout
 	Cookie     uint64
@@ -90,25 +99,24 @@ type heartbeatSocketEntry struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	heartbeatMapHbKnown       = "hb_known"
-	heartbeatMapHbRates       = "hb_rates"
-	heartbeatMapLbRingbuf     = "lb_ringbuf"
-	heartbeatMapLbState       = "lb_state"
-	heartbeatProgHbClosed     = "hb_closed"
-	heartbeatProgHbEgress     = "hb_egress"
-	heartbeatProgHbIngress    = "hb_ingress"
-	heartbeatProgHbRead       = "hb_read"
-	heartbeatProgHbRefused    = "hb_refused"
-	heartbeatProgHbSockets    = "hb_sockets"
-	heartbeatVarHbCanRead     = "hb_can_read"
-	heartbeatVarHbNamesSender = "hb_names_sender"
-	heartbeatVarHbTaiAheadNs  = "hb_tai_ahead_ns"
-	heartbeatVarHbTcpPorts    = "hb_tcp_ports"
-	heartbeatVarHbUdpPorts    = "hb_udp_ports"
-	heartbeatVarHbVrrp        = "hb_vrrp"
-	heartbeatVarUnusedEntry   = "unused_entry"
-	heartbeatVarUnusedPacket  = "unused_packet"
-	heartbeatVarUnusedRead    = "unused_read"
+	heartbeatMapHbKnown        = "hb_known"
+	heartbeatMapLbFollow       = "lb_follow"
+	heartbeatMapLbFollowRates  = "lb_follow_rates"
+	heartbeatMapLbRingbuf      = "lb_ringbuf"
+	heartbeatMapLbState        = "lb_state"
+	heartbeatProgHbClosed      = "hb_closed"
+	heartbeatProgHbEgress      = "hb_egress"
+	heartbeatProgHbIngress     = "hb_ingress"
+	heartbeatProgHbRead        = "hb_read"
+	heartbeatProgHbRefused     = "hb_refused"
+	heartbeatProgHbSockets     = "hb_sockets"
+	heartbeatVarHbCanRead      = "hb_can_read"
+	heartbeatVarHbNamesSender  = "hb_names_sender"
+	heartbeatVarHbTaiAheadNs   = "hb_tai_ahead_ns"
+	heartbeatVarUnusedEntry    = "unused_entry"
+	heartbeatVarUnusedFollowed = "unused_followed"
+	heartbeatVarUnusedPacket   = "unused_packet"
+	heartbeatVarUnusedRead     = "unused_read"
 )
 
 // loadHeartbeat returns the embedded CollectionSpec for heartbeat.
@@ -165,25 +173,24 @@ type heartbeatProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatMapSpecs struct {
-	HbKnown   *ebpf.MapSpec `ebpf:"hb_known"`
-	HbRates   *ebpf.MapSpec `ebpf:"hb_rates"`
-	LbRingbuf *ebpf.MapSpec `ebpf:"lb_ringbuf"`
-	LbState   *ebpf.MapSpec `ebpf:"lb_state"`
+	HbKnown       *ebpf.MapSpec `ebpf:"hb_known"`
+	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
+	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
 }
 
 // heartbeatVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatVariableSpecs struct {
-	HbCanRead     *ebpf.VariableSpec `ebpf:"hb_can_read"`
-	HbNamesSender *ebpf.VariableSpec `ebpf:"hb_names_sender"`
-	HbTaiAheadNs  *ebpf.VariableSpec `ebpf:"hb_tai_ahead_ns"`
-	HbTcpPorts    *ebpf.VariableSpec `ebpf:"hb_tcp_ports"`
-	HbUdpPorts    *ebpf.VariableSpec `ebpf:"hb_udp_ports"`
-	HbVrrp        *ebpf.VariableSpec `ebpf:"hb_vrrp"`
-	UnusedEntry   *ebpf.VariableSpec `ebpf:"unused_entry"`
-	UnusedPacket  *ebpf.VariableSpec `ebpf:"unused_packet"`
-	UnusedRead    *ebpf.VariableSpec `ebpf:"unused_read"`
+	HbCanRead      *ebpf.VariableSpec `ebpf:"hb_can_read"`
+	HbNamesSender  *ebpf.VariableSpec `ebpf:"hb_names_sender"`
+	HbTaiAheadNs   *ebpf.VariableSpec `ebpf:"hb_tai_ahead_ns"`
+	UnusedEntry    *ebpf.VariableSpec `ebpf:"unused_entry"`
+	UnusedFollowed *ebpf.VariableSpec `ebpf:"unused_followed"`
+	UnusedPacket   *ebpf.VariableSpec `ebpf:"unused_packet"`
+	UnusedRead     *ebpf.VariableSpec `ebpf:"unused_read"`
 }
 
 // heartbeatObjects contains all objects after they have been loaded into the kernel.
@@ -206,16 +213,18 @@ func (o *heartbeatObjects) Close() error {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatMaps struct {
-	HbKnown   *ebpf.Map `ebpf:"hb_known"`
-	HbRates   *ebpf.Map `ebpf:"hb_rates"`
-	LbRingbuf *ebpf.Map `ebpf:"lb_ringbuf"`
-	LbState   *ebpf.Map `ebpf:"lb_state"`
+	HbKnown       *ebpf.Map `ebpf:"hb_known"`
+	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
+	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.Map `ebpf:"lb_state"`
 }
 
 func (m *heartbeatMaps) Close() error {
 	return _HeartbeatClose(
 		m.HbKnown,
-		m.HbRates,
+		m.LbFollow,
+		m.LbFollowRates,
 		m.LbRingbuf,
 		m.LbState,
 	)
@@ -225,15 +234,13 @@ func (m *heartbeatMaps) Close() error {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatVariables struct {
-	HbCanRead     *ebpf.Variable `ebpf:"hb_can_read"`
-	HbNamesSender *ebpf.Variable `ebpf:"hb_names_sender"`
-	HbTaiAheadNs  *ebpf.Variable `ebpf:"hb_tai_ahead_ns"`
-	HbTcpPorts    *ebpf.Variable `ebpf:"hb_tcp_ports"`
-	HbUdpPorts    *ebpf.Variable `ebpf:"hb_udp_ports"`
-	HbVrrp        *ebpf.Variable `ebpf:"hb_vrrp"`
-	UnusedEntry   *ebpf.Variable `ebpf:"unused_entry"`
-	UnusedPacket  *ebpf.Variable `ebpf:"unused_packet"`
-	UnusedRead    *ebpf.Variable `ebpf:"unused_read"`
+	HbCanRead      *ebpf.Variable `ebpf:"hb_can_read"`
+	HbNamesSender  *ebpf.Variable `ebpf:"hb_names_sender"`
+	HbTaiAheadNs   *ebpf.Variable `ebpf:"hb_tai_ahead_ns"`
+	UnusedEntry    *ebpf.Variable `ebpf:"unused_entry"`
+	UnusedFollowed *ebpf.Variable `ebpf:"unused_followed"`
+	UnusedPacket   *ebpf.Variable `ebpf:"unused_packet"`
+	UnusedRead     *ebpf.Variable `ebpf:"unused_read"`
 }
 
 // heartbeatPrograms contains all programs after they have been loaded into the kernel.

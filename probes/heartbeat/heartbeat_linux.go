@@ -105,6 +105,9 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 
 // start loads the programs and attaches those that need no control group.
 func (a *attached) start() error {
+	if err := a.followPorts(); err != nil {
+		return err
+	}
 	err := a.load(true)
 	if errors.Is(err, errRefused) {
 		err = a.load(false)
@@ -118,7 +121,7 @@ func (a *attached) start() error {
 	}
 	a.list, a.known = lk.(*link.Iter), a.loader.Map(heartbeatMapHbKnown)
 	a.status[partFlows] = ebpf.StatusOf(name, partFlows, nil)
-	reads := a.loader.Try(name, partReads, heartbeatProgHbRead)
+	reads := a.attachReads()
 	if a.readsSeen = reads.State == model.ProbeOn; !a.readsSeen {
 		reads.Reason = "when a program reads its packets is not seen: " + reads.Reason
 	}
@@ -135,6 +138,18 @@ func (a *attached) start() error {
 	return a.listSockets()
 }
 
+// attachReads attaches the program that sees reads, unless that of another probe records them already.
+func (a *attached) attachReads() model.Probe {
+	if a.env.Following.ReadsBy != "" {
+		return ebpf.StatusOf(name, partReads, nil)
+	}
+	reads := a.loader.Try(name, partReads, heartbeatProgHbRead)
+	if reads.State == model.ProbeOn {
+		a.env.Following.ReadsBy = name
+	}
+	return reads
+}
+
 // errRefused is a program that may not read the kernel's memory.
 var errRefused = errors.New("the kernel refuses to let programs read its memory")
 
@@ -144,9 +159,7 @@ func (a *attached) load(canRead bool) error {
 	if err != nil {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
-	udp, tcp, vrrp := ports(a.flows, a.auto)
 	for variable, value := range map[string]any{
-		heartbeatVarHbUdpPorts: udp, heartbeatVarHbTcpPorts: tcp, heartbeatVarHbVrrp: vrrp,
 		heartbeatVarHbNamesSender: features.HaveProgramHelper(cebpf.CGroupSKB, asm.FnGetCurrentPidTgid) == nil,
 		heartbeatVarHbCanRead:     canRead, heartbeatVarHbTaiAheadNs: taiAhead(),
 	} {
@@ -158,6 +171,10 @@ func (a *attached) load(canRead bool) error {
 	if err != nil {
 		return err
 	}
+	if a.env.Following.ReadsBy != "" {
+		a.loader = loader // the program that reads memory is not needed
+		return nil
+	}
 	if _, err := loader.Program(heartbeatProgHbRead); err != nil && canRead && !errors.Is(err, cebpf.ErrNotSupported) {
 		return errors.Join(errRefused, loader.Close())
 	}
@@ -165,24 +182,33 @@ func (a *attached) load(canRead bool) error {
 	return nil
 }
 
-// ports returns the bitmaps of the ports that are followed, or are to be looked at.
-func ports(flows []ebpf.Heartbeat, auto bool) (udp, tcp [8192]uint8, vrrp uint8) {
+// followPorts says to all programs which ports are followed.
+func (a *attached) followPorts() error {
+	if err := a.env.Maps[heartbeatMapLbFollow].Put(uint32(0), ports(a.flows, a.auto)); err != nil {
+		return fmt.Errorf("say which ports are followed: %w", err)
+	}
+	return nil
+}
+
+// ports returns the ports that are followed, or are to be looked at.
+func ports(flows []ebpf.Heartbeat, auto bool) *heartbeatLbFollowed {
+	f := &heartbeatLbFollowed{Any: 1}
 	if auto {
 		for i := range known {
 			flows = append(slices.Clip(flows), known[i].flows()...)
 		}
 	}
-	for _, f := range flows {
-		switch f.Protocol {
+	for _, flow := range flows {
+		switch flow.Protocol {
 		case model.ProtocolUDP:
-			udp[f.Port>>3] |= 1 << (f.Port & 7)
+			f.Udp[flow.Port>>3] |= 1 << (flow.Port & 7)
 		case model.ProtocolTCP:
-			tcp[f.Port>>3] |= 1 << (f.Port & 7)
+			f.Tcp[flow.Port>>3] |= 1 << (flow.Port & 7)
 		default:
-			vrrp = 1
+			f.Vrrp = 1
 		}
 	}
-	return udp, tcp, vrrp
+	return f
 }
 
 // taiAhead returns by how much the kernel's TAI clock is ahead of the wall clock, in nanoseconds.
@@ -232,6 +258,9 @@ func (a *attached) Close() error {
 	}
 	if a.loader != nil {
 		errs = append(errs, a.groups.close(), a.loader.Close())
+	}
+	if follow := a.env.Maps[heartbeatMapLbFollow]; follow != nil {
+		errs = append(errs, follow.Put(uint32(0), &heartbeatLbFollowed{})) // the program of another probe looks there, too
 	}
 	errs = append(errs, a.search.close())
 	return errors.Join(errs...)
@@ -305,7 +334,7 @@ func mark(p *heartbeatPacket) uint64 {
 
 // read decodes what a program has read.
 func (a *attached) read(raw []byte, b *model.Builder) error {
-	r, ok := ebpf.Record[heartbeatRead](raw)
+	r, ok := ebpf.Record[heartbeatLbRead](raw)
 	if !ok {
 		return fmt.Errorf("a read of %d bytes", len(raw))
 	}

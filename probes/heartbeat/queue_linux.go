@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// unknownLeft is HB_UNKNOWN of heartbeat.bpf.c.
+	// unknownLeft is LB_UNKNOWN of follow.h.
 	unknownLeft = ^uint32(0)
 	// maxQueued bounds the packets of a socket that wait to be read.
 	maxQueued = 4096
@@ -63,7 +63,7 @@ func (q *queue) refused() {
 // read returns the packets that a read has taken out: for a stream those whose
 // last byte it took, and otherwise one, the zero arrival at time at where it is
 // not known. What it returns is valid until the next call.
-func (q *queue) read(at model.Time, r *heartbeatRead) []arrival {
+func (q *queue) read(at model.Time, r *heartbeatLbRead) []arrival {
 	q.out = q.out[:0]
 	if r.Protocol == protocolTCP {
 		for len(q.waiting) > 0 && int32(q.waiting[0].endSeq-r.ReadSeq) <= 0 {

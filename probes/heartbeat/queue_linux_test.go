@@ -23,7 +23,7 @@ func TestQueueOfDatagrams(t *testing.T) {
 	var q queue
 	at := func(d time.Duration) model.Time { return model.Time(time.Hour + d) }
 	read := func(when time.Duration, left uint32) []uint32 {
-		return seqs(q.read(at(when), &heartbeatRead{Protocol: unix.IPPROTO_UDP, Left: left}))
+		return seqs(q.read(at(when), &heartbeatLbRead{Protocol: unix.IPPROTO_UDP, Left: left}))
 	}
 	for i := range 3 {
 		q.arrived(arrival{at: at(time.Duration(i) * time.Millisecond), endSeq: uint32(i)})
@@ -53,7 +53,7 @@ func TestQueueOfDatagrams(t *testing.T) {
 func TestQueueOfSegments(t *testing.T) {
 	var q queue
 	read := func(seq uint32) []uint32 {
-		return seqs(q.read(model.Time(time.Hour), &heartbeatRead{Protocol: protocolTCP, ReadSeq: seq}))
+		return seqs(q.read(model.Time(time.Hour), &heartbeatLbRead{Protocol: protocolTCP, ReadSeq: seq}))
 	}
 	// The numbers wrap.
 	for _, end := range []uint32{^uint32(0) - 50, 49, 149} {

@@ -110,13 +110,8 @@ func (a *attached) followNow() error {
 	if a.loader == nil {
 		return a.start()
 	}
-	udp, tcp, vrrp := ports(a.flows, a.auto)
-	for variable, value := range map[string]any{
-		heartbeatVarHbUdpPorts: udp, heartbeatVarHbTcpPorts: tcp, heartbeatVarHbVrrp: vrrp,
-	} {
-		if err := a.loader.Variable(variable).Set(value); err != nil {
-			return fmt.Errorf("set %s: %w", variable, err)
-		}
+	if err := a.followPorts(); err != nil {
+		return err
 	}
 	return a.listSockets()
 }

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which flows are followed, and the reads of their sockets. The program that
+ * sees reads may belong to another probe: one that does a little more costs the
+ * host less than a second one at the same tracepoint.
+ */
+#ifndef LOSTBEAT_FOLLOW_H
+#define LOSTBEAT_FOLLOW_H
+
+#include "helpers.h"
+#include "sock.h"
+#include <bpf/bpf_endian.h>
+
+/* More records of followed flows than this in a second and CPU are counted as lost. */
+#define LB_FOLLOW_PER_SECOND 20000
+/* How many packets are left in a queue is unknown. */
+#define LB_UNKNOWN ((u32)~0)
+
+/* The ports that are followed, local or remote: one bit each. */
+struct lb_followed {
+	u8 udp[8192];
+	u8 tcp[8192];
+	u8 vrrp; /* whether VRRP is followed, which has no ports */
+	u8 any;  /* whether anything is followed */
+	u8 pad[6];
+};
+
+/* One entry, which the engine shares between all objects; user space writes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct lb_followed);
+} lb_follow SEC(".maps");
+
+/* How many records of followed flows a CPU has written in a second. */
+struct lb_follow_rate {
+	u64 second; /* in units of 2^30 ns */
+	u64 n;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct lb_follow_rate);
+} lb_follow_rates SEC(".maps");
+
+/* A read of a program, in the ringbuf. */
+struct lb_read {
+	struct lb_record head;
+	u64 cookie;
+	u32 tid;
+	u32 size;     /* bytes that it was given */
+	u32 left;     /* packets left in the queue, LB_UNKNOWN */
+	u32 read_seq; /* TCP: sequence number of the first byte that was not read */
+	u8 protocol;  /* IPPROTO_* */
+	u8 pad[7];
+};
+
+/* Reserve a record of a followed flow unless this CPU has written too many in this second. */
+static __always_inline void *lb_follow_reserve(u16 kind, u64 size, u64 now)
+{
+	u32 zero = 0;
+	struct lb_follow_rate *rate = bpf_map_lookup_elem(&lb_follow_rates, &zero);
+	u64 second = now >> 30;
+
+	if (!rate)
+		return NULL;
+	if (rate->second != second) {
+		rate->second = second;
+		rate->n = 0;
+	}
+	if (++rate->n > LB_FOLLOW_PER_SECOND) {
+		lb_count_lost(kind);
+		return NULL;
+	}
+	return lb_reserve(kind, size);
+}
+
+static __always_inline bool lb_follow_bit(const u8 *ports, u16 port)
+{
+	u32 i = port >> 3;
+
+	asm volatile("" : "+r"(i)); /* the verifier of 6.1 has to see the bound, which the compiler knows */
+	if (i >= 8192)
+		return false;
+	return ports[i] & (1 << (port & 7));
+}
+
+/* Whether a flow is followed; ports in host byte order. */
+static __always_inline bool lb_follows(u8 protocol, u16 local, u16 remote)
+{
+	u32 zero = 0;
+	const struct lb_followed *f = bpf_map_lookup_elem(&lb_follow, &zero);
+
+	if (!f || !f->any)
+		return false;
+	switch (protocol) {
+	case IPPROTO_UDP:
+		return lb_follow_bit(f->udp, local) || lb_follow_bit(f->udp, remote);
+	case IPPROTO_TCP:
+		return lb_follow_bit(f->tcp, local) || lb_follow_bit(f->tcp, remote);
+	case IPPROTO_VRRP:
+		return f->vrrp;
+	}
+	return false;
+}
+
+static __always_inline bool lb_follows_sock(const struct sock *sk)
+{
+	return lb_follows((u8)sk->sk_protocol, sk->__sk_common.skc_num, bpf_ntohs(sk->__sk_common.skc_dport));
+}
+
+/*
+ * At sock_recv_length, of a call that is not a peek and has not failed: record
+ * the read of a followed socket. can_read says that programs may read the
+ * kernel's memory by a helper.
+ */
+static __always_inline void lb_follow_read(struct sock *sk, int size, bool can_read)
+{
+	struct tcp_sock *tcp;
+	struct lb_read *r;
+	u64 now;
+
+	if (!lb_follows_sock(sk))
+		return;
+	now = bpf_ktime_get_boot_ns();
+	r = lb_follow_reserve(LB_KIND_PACKET_READ, sizeof(*r), now);
+	if (!r)
+		return;
+	__builtin_memset(r, 0, sizeof(*r));
+	lb_head(&r->head, LB_KIND_PACKET_READ, now);
+	r->cookie = bpf_get_socket_cookie(sk);
+	r->tid = (u32)bpf_get_current_pid_tgid();
+	r->size = size;
+	r->left = sk->sk_receive_queue.qlen;
+	r->protocol = (u8)sk->sk_protocol;
+	if (r->protocol == IPPROTO_TCP) {
+		tcp = bpf_skc_to_tcp_sock(sk);
+		if (tcp)
+			r->read_seq = tcp->copied_seq;
+	} else if (r->protocol == IPPROTO_UDP) {
+		u32 taken = 0;
+
+		/* What a reader has taken over from the queue and not read yet waits in a queue of its own. */
+		if (!can_read || bpf_probe_read_kernel(&taken, sizeof(taken),
+				(void *)sk + bpf_core_field_offset(struct udp_sock, reader_queue.qlen)))
+			r->left = LB_UNKNOWN;
+		else
+			r->left += taken;
+	}
+	lb_submit(r);
+}
+
+#endif /* LOSTBEAT_FOLLOW_H */
