@@ -221,7 +221,7 @@ func (r *run) env() Env {
 		Maps:    r.shared.byName(),
 
 		Following: &r.following,
-		Process: func(pid int32) string { return r.processes.name(pid, "", r.at, &r.builder) },
+		Process:   func(pid int32) string { return r.processes.name(pid, "", r.at, &r.builder) },
 		NamedProcess: func(pid int32, comm string) string {
 			return r.processes.name(pid, comm, r.at, &r.builder)
 		},

@@ -82,7 +82,9 @@ func (s sharedMaps) byName() map[string]*cebpf.Map {
 	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow}
 }
 
-func (s sharedMaps) close() error { return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close()) }
+func (s sharedMaps) close() error {
+	return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close())
+}
 
 // lossCounts are the records lost so far by processor and kind.
 type lossCounts []cpuState

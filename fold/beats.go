@@ -132,6 +132,11 @@ type Beat struct {
 	readable model.Time
 	// quiet are the last gaps.
 	quiet []Span
+	// held are packets in a queueing discipline, qdisc the one in which they were last, and heldAt when one was last put
+	// in; left is when one last left the host, before when the one before the last was sent.
+	held                 []held
+	qdisc                Qdisc
+	heldAt, left, before model.Time
 }
 
 // arrival is a packet that has reached its socket.
@@ -161,6 +166,8 @@ const (
 	StageMissing
 	// StageResent: the host had sent the segment, and TCP sent it again.
 	StageResent
+	// StageQdisc: the packet waited in the queueing discipline of a device on its way out.
+	StageQdisc
 )
 
 // Gap is a time in which a program was given nothing of a flow, or sent nothing, though its cadence says that it
@@ -181,6 +188,10 @@ type Gap struct {
 	// host first sent a segment to when it last sent it again, Resends how many were sent again.
 	Missing, Resent time.Duration
 	Resends         uint64
+	// Qdisc is the time in the queueing discipline of a device, on the way out; Backlog is how many packets were in it when
+	// the packet was put in, itself included.
+	Qdisc   time.Duration
+	Backlog uint64
 	// Blind says that the stages are not known: arrivals were not seen.
 	Blind bool
 	// Waiting is how many packets wait to be read, or waited behind the first one that was.
@@ -225,7 +236,7 @@ func (g *Gap) Main() Stage {
 		d     time.Duration
 	}{
 		{StageLost, g.Lost}, {StageStack, g.Stack}, {StageQueue, g.Queue}, {StageMissing, g.Missing},
-		{StageResent, g.Resent},
+		{StageResent, g.Resent}, {StageQdisc, g.Qdisc},
 	} {
 		if s.d > most {
 			stage, most = s.stage, s.d
@@ -536,9 +547,11 @@ func (b *Beat) sent(v *model.Packet, l *Limits) {
 	prev := b.arrive(v.Time, l)
 	b.cpu = v.CPU
 	b.note(prev, v.Time)
-	if prev > 0 && !b.resentFor(prev, v.Time) {
-		b.measure(Gap{From: prev, To: v.Time, Absent: max(v.Time.Sub(prev)-b.usual, 0), CPU: v.CPU, host: v.Time}, l)
+	if prev == 0 || b.heldBack(prev) || b.resentFor(prev, v.Time) {
+		return
 	}
+	from := max(prev, b.left) // before it has left, TCP does not send the next one
+	b.measure(Gap{From: from, To: v.Time, Absent: max(v.Time.Sub(from)-b.usual, 0), CPU: v.CPU, host: v.Time}, l)
 }
 
 // read takes up a packet that the program has read.
@@ -624,7 +637,11 @@ func (b *Beat) restart() {
 	b.Last, b.LastRead, b.readHost, b.readAt = 0, 0, 0, 0
 	b.unread, b.over, b.odd, b.waiting, b.owed = nil, false, nil, nil, 0
 	b.resent, b.readable = nil, 0
+	b.held, b.heldAt, b.left, b.before = nil, 0, 0, 0
 }
+
+// LastQdisc is the queueing discipline in which the flow's packets were last, the zero one none.
+func (b *Beat) LastQdisc() Qdisc { return b.qdisc }
 
 // Open returns the gap that lasts at the tick being judged, as far as it is sure that it is one.
 func (w *Fold) Open(b *Beat) (g Gap, ok bool) { return w.openAt(b, w.Now) }
@@ -636,6 +653,9 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 	}
 	if r, ok := b.resending(now); ok {
 		return r, true
+	}
+	if g, ok := b.holding(now); ok {
+		return g, g.Length() >= limit
 	}
 	g = Gap{To: now, Lasts: true, Period: b.usual, CPU: b.cpu}
 	if b.readsSeen() && len(b.unread) > 0 && b.readHost > 0 {
@@ -686,6 +706,9 @@ func (b *Beat) SilentIn(from, to model.Time) (since model.Time, ok bool) {
 		}
 	}
 	add(Span{b.Last, max(to, b.Last)})
+	if len(b.held) > 0 && b.left > 0 {
+		add(Span{b.left, max(to, b.left)})
+	}
 	for _, s := range b.quiet {
 		add(s)
 	}

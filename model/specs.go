@@ -127,6 +127,7 @@ const (
 	KindRPCActive   Kind = 69
 	KindPacketRead  Kind = 70
 	KindFlow        Kind = 71
+	KindPacketQdisc Kind = 72
 	KindFlowStall   Kind = 74
 	KindRaw         Kind = 80
 
@@ -1174,6 +1175,31 @@ var Specs = []Spec{
 		Strings: []Field{
 			fieldLocal, fieldRemote, fieldProcess,
 			{Name: "known_as", Doc: "the protocol that the flow is known for, or whose port a proposed one uses; empty unknown"},
+		},
+	},
+	{
+		Kind:  KindPacketQdisc,
+		Name:  "packet.qdisc",
+		View:  "PacketQdisc",
+		Since: 2,
+		Doc: "a packet that a followed flow sends was put into the queueing discipline of a device, or has left it for the " +
+			"driver (Linux). Devices without one, and those that are empty when a packet comes and let it pass, say nothing.",
+		Span:     "in the queueing discipline, 0 when it was just put in",
+		CPU:      true,
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldProto,
+			fieldLPort,
+			fieldRPort,
+			fieldIfindex,
+			{Name: "left", Unit: UnitBool, Doc: "whether it has left"},
+			{Name: "backlog", Unit: UnitCount, Doc: "packets that were in the queueing discipline then"},
+		},
+		Strings: []Field{
+			fieldRemote, fieldProcess, fieldDevice,
+			{Name: "qdisc", Doc: "kind of the device's root queueing discipline: tbf, fq_codel, ..."},
 		},
 	},
 	{

@@ -3119,6 +3119,96 @@ func (b *Builder) AddFlow(v Flow) {
 	e.Str[3] = b.Intern(v.KnownAs)
 }
 
+// PacketQdisc is the typed view of kind "packet.qdisc": a packet that a followed flow sends was put into the queueing discipline of a device, or has left it for the driver (Linux). Devices without one, and those that are empty when a packet comes and let it pass, say nothing.
+type PacketQdisc struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: in the queueing discipline, 0 when it was just put in.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Ifindex: interface index in its network namespace, 0 unknown.
+	Ifindex int64
+	// Left: whether it has left.
+	Left bool
+	// Backlog: packets that were in the queueing discipline then.
+	Backlog uint64
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Process: process name, empty unknown.
+	Process string
+	// Device: device name at the time of the event.
+	Device string
+	// Qdisc: kind of the device's root queueing discipline: tbf, fq_codel, ....
+	Qdisc string
+}
+
+// PacketQdisc returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PacketQdisc(e *Event) (v PacketQdisc, ok bool) {
+	if e.Kind != KindPacketQdisc {
+		return v, false
+	}
+	return PacketQdisc{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		RemotePort: uint16(e.Args[2]),
+		Ifindex:    int64(e.Args[3]),
+		Left:       e.Args[4] != 0,
+		Backlog:    e.Args[5],
+		RemoteAddr: b.String(e.Str[0]),
+		Process:    b.String(e.Str[1]),
+		Device:     b.String(e.Str[2]),
+		Qdisc:      b.String(e.Str[3]),
+	}, true
+}
+
+// AddPacketQdisc adds an event of kind "packet.qdisc".
+func (b *Builder) AddPacketQdisc(v PacketQdisc) {
+	e := b.Append(KindPacketQdisc)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.RemotePort)
+	e.Args[3] = uint64(v.Ifindex)
+	e.Args[4] = bit(v.Left)
+	e.Args[5] = v.Backlog
+	e.Str[0] = b.Intern(v.RemoteAddr)
+	e.Str[1] = b.Intern(v.Process)
+	e.Str[2] = b.Intern(v.Device)
+	e.Str[3] = b.Intern(v.Qdisc)
+}
+
 // FlowStall is the typed view of kind "flow.stall": what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is missing while later ones have come, or the peer's receive window is closed.
 type FlowStall struct {
 	// Time: when it was complete.

@@ -302,6 +302,9 @@ func (u *ui) waterfall(b *fold.BeatTotal, what string, g *fold.Gap, w int) []str
 	}
 	received := b.Series.Direction == model.DirectionRX
 	stages := []stage{{"not sent", g.Absent, true}}
+	if g.Qdisc > 0 {
+		stages = append(stages, stage{"in the queueing discipline", g.Qdisc, true})
+	}
 	if received {
 		arrived := !g.Lasts || g.Waiting > 0
 		stages = []stage{

@@ -39,6 +39,8 @@ const (
 	windowShut
 	// linkDown: the device over which the packets come went down, or away.
 	linkDown
+	// queuedOut: the packet waited in the queueing discipline of a device on its way out.
+	queuedOut
 )
 
 // moment is a gap as it was judged.
@@ -67,8 +69,9 @@ type moment struct {
 	left bool
 	// shut is for how long the peer's receive window was closed meanwhile.
 	shut time.Duration
-	// device is what went down.
+	// device is what went down, qdisc the queueing discipline in which packets waited.
 	device fold.Device
+	qdisc  fold.Qdisc
 	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
 	paced bool
 }
@@ -252,12 +255,16 @@ func (d *heartbeatLoss) judgeBlind(w *detect.Tick, b *fold.Beat, m *moment) {
 func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	g := &m.gap
 	pid := b.Socket.PID
+	missing := float64(max(g.PacketsIn(g.Delay()), 1)) * d.settings.LostShare
+	if g.Main() == fold.StageQdisc && float64(m.exact) < missing {
+		m.verdict, m.qdisc = queuedOut, b.LastQdisc()
+		return
+	}
 	if slices.ContainsFunc(d.told, func(t told) bool {
 		return t.pid == pid && pid > 0 && t.from <= g.To && t.to >= g.From
 	}) {
 		return // it follows from what was not received
 	}
-	missing := float64(max(g.PacketsIn(g.Delay()), 1)) * d.settings.LostShare
 	switch {
 	case float64(m.exact) >= missing || g.Resends > 0 && m.exact > 0:
 		g.Missed = g.PacketsIn(g.Delay())

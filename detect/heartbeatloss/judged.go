@@ -20,6 +20,7 @@ const (
 	Deferred  = deferred
 	NotRead   = notRead
 	SentLate  = sentLate
+	QueuedOut = queuedOut
 )
 
 // Judged is a finding about a followed flow, for those who join it with what another host has seen.

@@ -127,6 +127,8 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		t.windowShut(&f)
 	case linkDown:
 		t.linkDown(&f)
+	case queuedOut:
+		t.queuedOut(&f)
 	default:
 		t.unknown(&f)
 	}
@@ -166,7 +168,7 @@ func (t *telling) waterfall(f *model.Finding) {
 		reads = "sent"
 	}
 	add("later than usual", float64(g.Delay()), "ns")
-	all := g.Absent + g.Lost + g.Stack + g.Queue + g.Missing + g.Resent
+	all := g.Absent + g.Lost + g.Stack + g.Queue + g.Missing + g.Resent + g.Qdisc
 	for _, s := range []struct {
 		name string
 		d    time.Duration
@@ -177,6 +179,7 @@ func (t *telling) waterfall(f *model.Finding) {
 		{"from first to last sent", g.Resent, g.Resent > 0},
 		{"lost at its socket", g.Lost, g.Vanished > 0},
 		{"softirq, backlog, filter", g.Stack, reads == "read"},
+		{"in the queueing discipline", g.Qdisc, g.Qdisc > 0},
 		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
 	} {
 		if s.seen && !g.Blind && all > 0 {
@@ -194,6 +197,9 @@ func (t *telling) waterfall(f *model.Finding) {
 	}
 	if g.Missed > 0 && t.at.verdict != sentLate {
 		add("packets that were missing", float64(g.Missed), "packets")
+	}
+	if g.Backlog > 0 {
+		add("packets in the queueing discipline when it came, itself included", float64(g.Backlog), "packets")
 	}
 	if g.Resends > 0 {
 		add("segments sent again", float64(g.Resends), "packets")
@@ -627,4 +633,37 @@ func (t *telling) linkDown(f *model.Finding) {
 		"not lost in this host: no packet for "+t.who.local()+" was dropped")
 	f.Advice = append(f.Advice, "Find out who took "+name+" down, or look at its cable and switch port (journalctl -k, "+
 		"ip link); not when the flow came over another device")
+}
+
+// queuedOut is the finding of packets that waited in the queueing discipline of a device on their way out.
+func (t *telling) queuedOut(f *model.Finding) {
+	m := &t.at
+	g := &m.gap
+	device, kind := fold.Printable(m.qdisc.Device.Name), fold.Printable(m.qdisc.Kind)
+	where := "the queueing discipline (" + kind + ") of " + device
+	f.Subject.Device = device
+	f.Title = fmt.Sprintf("%s was sent %s late: it was held for %s in %s", t.who.name(), t.delay, words.Span(g.Qdisc), where)
+	if g.Lasts {
+		f.Title = fmt.Sprintf("%s %s this host for %s: it %s held in %s", t.who.name(),
+			words.Tense(t.lasts, "has not left", "did not leave"), words.Span(g.Length()), words.Tense(t.lasts, "is", "was"),
+			where)
+	}
+	cause := fmt.Sprintf("sent late: the packet had left the program and waited for %s in %s", words.Span(g.Qdisc), where)
+	if g.Backlog > 1 {
+		cause += fmt.Sprintf(", behind %s", words.Plural(g.Backlog-1, "other packet"))
+	}
+	f.Causes = append(f.Causes, cause)
+	if 4*g.Absent < g.Delay() {
+		f.RuledOut = append(f.RuledOut, "not the program: its packet reached the IP layer "+
+			words.Tense(g.Absent < time.Millisecond, "when it was due", words.Span(g.Absent)+" after it was due"))
+	}
+	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packet had not left this host")
+	if m.exact == 0 && m.lost == 0 {
+		f.RuledOut = append(f.RuledOut, "not lost in this host: no packet from "+t.who.local()+" was dropped")
+	}
+	f.Advice = append(f.Advice,
+		"See what fills it and at what rate it sends (tc -s qdisc show dev "+device+"), and give the heartbeat a class of "+
+			"its own there or raise the rate; not before it is known why the rate is limited",
+		"Where the rate is not limited, the device does not take packets fast enough: look at its link speed and errors "+
+			"(ethtool -S "+device+"); not when only other traffic waits")
 }

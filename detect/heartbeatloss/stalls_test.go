@@ -187,6 +187,31 @@ func TestStalls(t *testing.T) {
 			},
 		},
 		{
+			name: "held in a queueing discipline", beat: detecttest.Heartbeat{Sends: true, Timeout: time.Second},
+			each: once(func(s *detecttest.Stream) { queuedOut(s, fault, fault+800*ms, fault+800*ms) }),
+			says: []string{
+				"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: it was held for 800 ms in the queueing " +
+					"discipline (tbf) of eth1 (90 % of the timeout)",
+				"in the queueing discipline (100 %)", "behind 6 other packets",
+				"not the program: its packet reached the IP layer when it was due",
+			},
+		},
+		{
+			name: "held in a queueing discipline for good", beat: detecttest.Heartbeat{Sends: true},
+			each: once(func(s *detecttest.Stream) { queuedOut(s, fault, 40*time.Second, 0) }),
+			says: []string{"this host for ", "held in the queueing discipline (tbf) of eth1"},
+		},
+		{
+			name: "dropped in a queueing discipline", beat: detecttest.Heartbeat{Sends: true},
+			each: once(func(s *detecttest.Stream) {
+				queuedOut(s, fault, fault+800*ms, fault+800*ms)
+				d := drop(model.PlaceQdisc, 7, 5405, "QDISC_DROP", "tbf_enqueue", "")
+				d.Flags = model.FlagTransmit
+				s.Drop(d)
+			}),
+			says: []string{"did not leave this host for", "this host dropped 7 packets from its port at qdisc"},
+		},
+		{
 			name: "its device was removed", beat: detecttest.Heartbeat{At: missing(fault, time.Hour, false)},
 			each: once(func(s *detecttest.Stream) { device(s, model.DeviceRemoved, fault+700*ms) }),
 			says: []string{"received nothing for", "eth1 of this host was removed"},

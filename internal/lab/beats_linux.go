@@ -36,6 +36,13 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("did not leave this host", "this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
 			Run: beatsUnsent},
 
+		{Name: "heartbeat-qdisc", Doc: "other packets fill the queueing discipline through which heartbeats leave",
+			Expect: beat("was sent", "late", "held for", "the queueing discipline (tbf)"), Run: beatsShaped(80)},
+		{Name: "heartbeat-qdisc-tcp", Doc: "the queueing discipline through which a TCP heartbeat leaves is slow for 1.5 s",
+			Expect: beat("was sent", "late", "held for", "the queueing discipline (tbf)"), Run: onSender(slowDevice)},
+		{Name: "heartbeat-qdisc-in-time", Doc: "other packets pass the queueing discipline through which heartbeats leave",
+			Run: beatsShaped(5)},
+
 		{Name: "heartbeat-sender-stopped", Doc: "the sender of heartbeats is stopped for 1.5 s, and its host watches it",
 			Expect: beat("was sent", "late", "was stopped"), Run: senderStopped},
 		{Name: "heartbeat-sender-frozen", Doc: "the control group of the sender of heartbeats is frozen for 1.5 s",

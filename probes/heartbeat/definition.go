@@ -8,9 +8,11 @@ import (
 // Definition describes the probe for the list of all.
 func Definition() probe.Definition {
 	return probe.Definition{
-		Name:    "heartbeat",
-		Doc:     "single packets of chosen flows: their cadence, and the stages that they pass",
-		Kinds:   []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow, model.KindFlowStall},
+		Name: "heartbeat",
+		Doc:  "single packets of chosen flows: their cadence, and the stages that they pass",
+		Kinds: []model.Kind{
+			model.KindPacket, model.KindPacketRead, model.KindPacketQdisc, model.KindFlow, model.KindFlowStall,
+		},
 		New:     engine(),
 		ETW:     NewETW,
 		ETWRank: 4,

@@ -16,6 +16,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* An age above this is a clock that was set, and not an age. */
 #define HB_LONGEST_NS (60ULL * 1000 * 1000 * 1000)
 
+/* Bytes of the name of a device, or of the kind of a queueing discipline. */
+#define HB_NAME 16
 /* How many bytes of the payload tell packets apart. */
 #define HB_HASHED 128
 
@@ -230,6 +232,157 @@ int BPF_PROG(hb_read, struct sock *sk, int ret, int flags)
 {
 	if (ret >= 0 && !(flags & MSG_PEEK))
 		lb_follow_read(sk, ret, hb_can_read);
+	return 0;
+}
+
+struct qdisc_skb_head { u32 qlen; } __core;
+struct Qdisc_ops { char id[HB_NAME]; } __core;
+struct Qdisc {
+	struct Qdisc_ops *ops;
+	struct qdisc_skb_head q;
+} __core;
+struct net_device {
+	char name[HB_NAME];
+	int ifindex;
+} __core;
+struct netdev_queue { struct net_device *dev; } __core;
+struct sk_buff {
+	struct sk_buff *next;
+	struct sock *sk;
+	unsigned char *head;
+	u16 network_header;
+} __core;
+
+/* A packet in the queueing discipline of a device, or one that has left it, in the ringbuf. */
+struct hb_queued {
+	struct lb_record head;
+	u64 cookie;
+	u64 since_ns;  /* when it was put in */
+	u32 remote[4]; /* network byte order; IPv4 in the first */
+	u32 ifindex;
+	u32 backlog;   /* packets in the queueing discipline */
+	u16 local_port, remote_port; /* host byte order */
+	u8 protocol;   /* IPPROTO_* */
+	u8 family;     /* AF_INET or AF_INET6 */
+	u8 left;       /* whether it has left */
+	u8 pad;
+	char device[HB_NAME];
+	char qdisc[HB_NAME]; /* kind */
+};
+
+struct hb_queued *unused_queued __attribute__((unused));
+
+/* Packets of followed flows in queueing disciplines, by address. One that is dropped there stays until others need its place. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, struct hb_queued);
+} hb_in_qdisc SEC(".maps");
+
+/* Read from its headers whose packet it is; false for one without payload. */
+static __always_inline bool hb_read_headers(const struct sk_buff *skb, struct hb_queued *q)
+{
+	const unsigned char *network = skb->head + skb->network_header;
+	struct hb_transport t = {};
+	u8 first = 0;
+	u32 size;
+
+	if (bpf_probe_read_kernel(&first, sizeof(first), network))
+		return false;
+	if (first >> 4 == 4) {
+		struct hb_ipv4 ip;
+
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), network) || ip.fragment & bpf_htons(IP_OFFSET))
+			return false;
+		q->family = AF_INET;
+		q->protocol = ip.protocol;
+		q->remote[0] = ip.destination;
+		network += 4 * (ip.words & 15);
+		size = bpf_ntohs(ip.length) - 4 * (ip.words & 15);
+	} else {
+		struct hb_ipv6 ip;
+
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), network))
+			return false;
+		q->family = AF_INET6;
+		q->protocol = ip.protocol;
+		__builtin_memcpy(q->remote, ip.destination, sizeof(q->remote));
+		network += sizeof(ip);
+		size = bpf_ntohs(ip.length);
+	}
+	if (q->protocol == IPPROTO_VRRP)
+		return true;
+	if (bpf_probe_read_kernel(&t, q->protocol == IPPROTO_TCP ? sizeof(t) : 4, network))
+		return false;
+	q->local_port = bpf_ntohs(t.source);
+	q->remote_port = bpf_ntohs(t.destination);
+	return q->protocol != IPPROTO_TCP || size > 4 * (t.words >> 4);
+}
+
+/* Write a packet that was put into a queueing discipline, or has left it. */
+static __always_inline void hb_write_queued(const struct hb_queued *q, u64 now, u32 backlog, u8 left)
+{
+	struct hb_queued *r = lb_follow_reserve(LB_KIND_PACKET_QDISC, sizeof(*r), now);
+
+	if (!r)
+		return;
+	__builtin_memcpy(r, q, sizeof(*r));
+	r->head.time_ns = now;
+	r->head.kind = LB_KIND_PACKET_QDISC;
+	r->head.cpu = (u16)bpf_get_smp_processor_id();
+	r->head.pid = 0;
+	r->backlog = backlog;
+	r->left = left;
+	lb_submit(r);
+}
+
+SEC("tp_btf/qdisc_enqueue")
+int BPF_PROG(hb_enqueue, struct Qdisc *qdisc, const struct netdev_queue *txq, struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+	struct hb_queued q = {};
+	u64 key = (u64)skb;
+
+	if (!sk || !lb_follows_sock(sk) || !hb_read_headers(skb, &q) ||
+	    !lb_follows(q.protocol, q.local_port, q.remote_port))
+		return 0;
+	q.cookie = sk->__sk_common.skc_cookie.counter;
+	q.since_ns = bpf_ktime_get_boot_ns();
+	q.ifindex = txq->dev->ifindex;
+	bpf_probe_read_kernel(q.device, sizeof(q.device), txq->dev->name);
+	bpf_probe_read_kernel(q.qdisc, sizeof(q.qdisc), qdisc->ops->id);
+	bpf_map_update_elem(&hb_in_qdisc, &key, &q, BPF_ANY);
+	hb_write_queued(&q, q.since_ns, qdisc->q.qlen, 0);
+	return 0;
+}
+
+/* How many packets a queueing discipline may give to the driver at a time, of which only the first is told. */
+#define HB_BULK 16
+
+/*
+ * Not tp_btf: there is no packet where the queueing discipline holds all of them
+ * back, which older kernels do not tell the verifier, so that it takes the check away.
+ */
+SEC("raw_tp/qdisc_dequeue")
+int hb_dequeue(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct Qdisc *qdisc = (void *)ctx->args[0];
+	int packets = (int)ctx->args[2];
+	struct sk_buff *skb = (void *)ctx->args[3];
+
+	for (int i = 0; i < HB_BULK && skb; i++) {
+		u64 key = (u64)skb;
+		struct hb_queued *q = bpf_map_lookup_elem(&hb_in_qdisc, &key);
+
+		if (q) {
+			hb_write_queued(q, bpf_ktime_get_boot_ns(), BPF_CORE_READ(qdisc, q.qlen), 1);
+			bpf_map_delete_elem(&hb_in_qdisc, &key);
+		}
+		if (i + 1 >= packets)
+			break;
+		skb = BPF_CORE_READ(skb, next);
+	}
 	return 0;
 }
 

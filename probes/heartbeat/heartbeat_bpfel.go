@@ -13,6 +13,30 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type heartbeatHbQueued struct {
+	_    structs.HostLayout
+	Head struct {
+		_      structs.HostLayout
+		TimeNs uint64
+		Kind   uint16
+		Cpu    uint16
+		Pid    uint32
+	}
+	Cookie     uint64
+	SinceNs    uint64
+	Remote     [4]uint32
+	Ifindex    uint32
+	Backlog    uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Protocol   uint8
+	Family     uint8
+	Left       uint8
+	Pad        uint8
+	Device     [16]int8
+	Qdisc      [16]int8
+}
+
 type heartbeatLbCpuState struct {
 	_    structs.HostLayout
 	Lost [128]uint64
@@ -99,13 +123,16 @@ type heartbeatSocketEntry struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	heartbeatMapHbInQdisc      = "hb_in_qdisc"
 	heartbeatMapHbKnown        = "hb_known"
 	heartbeatMapLbFollow       = "lb_follow"
 	heartbeatMapLbFollowRates  = "lb_follow_rates"
 	heartbeatMapLbRingbuf      = "lb_ringbuf"
 	heartbeatMapLbState        = "lb_state"
 	heartbeatProgHbClosed      = "hb_closed"
+	heartbeatProgHbDequeue     = "hb_dequeue"
 	heartbeatProgHbEgress      = "hb_egress"
+	heartbeatProgHbEnqueue     = "hb_enqueue"
 	heartbeatProgHbIngress     = "hb_ingress"
 	heartbeatProgHbRead        = "hb_read"
 	heartbeatProgHbRefused     = "hb_refused"
@@ -116,6 +143,7 @@ const (
 	heartbeatVarUnusedEntry    = "unused_entry"
 	heartbeatVarUnusedFollowed = "unused_followed"
 	heartbeatVarUnusedPacket   = "unused_packet"
+	heartbeatVarUnusedQueued   = "unused_queued"
 	heartbeatVarUnusedRead     = "unused_read"
 )
 
@@ -162,7 +190,9 @@ type heartbeatSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatProgramSpecs struct {
 	HbClosed  *ebpf.ProgramSpec `ebpf:"hb_closed"`
+	HbDequeue *ebpf.ProgramSpec `ebpf:"hb_dequeue"`
 	HbEgress  *ebpf.ProgramSpec `ebpf:"hb_egress"`
+	HbEnqueue *ebpf.ProgramSpec `ebpf:"hb_enqueue"`
 	HbIngress *ebpf.ProgramSpec `ebpf:"hb_ingress"`
 	HbRead    *ebpf.ProgramSpec `ebpf:"hb_read"`
 	HbRefused *ebpf.ProgramSpec `ebpf:"hb_refused"`
@@ -173,6 +203,7 @@ type heartbeatProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatMapSpecs struct {
+	HbInQdisc     *ebpf.MapSpec `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.MapSpec `ebpf:"hb_known"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
@@ -190,6 +221,7 @@ type heartbeatVariableSpecs struct {
 	UnusedEntry    *ebpf.VariableSpec `ebpf:"unused_entry"`
 	UnusedFollowed *ebpf.VariableSpec `ebpf:"unused_followed"`
 	UnusedPacket   *ebpf.VariableSpec `ebpf:"unused_packet"`
+	UnusedQueued   *ebpf.VariableSpec `ebpf:"unused_queued"`
 	UnusedRead     *ebpf.VariableSpec `ebpf:"unused_read"`
 }
 
@@ -213,6 +245,7 @@ func (o *heartbeatObjects) Close() error {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatMaps struct {
+	HbInQdisc     *ebpf.Map `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.Map `ebpf:"hb_known"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
@@ -222,6 +255,7 @@ type heartbeatMaps struct {
 
 func (m *heartbeatMaps) Close() error {
 	return _HeartbeatClose(
+		m.HbInQdisc,
 		m.HbKnown,
 		m.LbFollow,
 		m.LbFollowRates,
@@ -240,6 +274,7 @@ type heartbeatVariables struct {
 	UnusedEntry    *ebpf.Variable `ebpf:"unused_entry"`
 	UnusedFollowed *ebpf.Variable `ebpf:"unused_followed"`
 	UnusedPacket   *ebpf.Variable `ebpf:"unused_packet"`
+	UnusedQueued   *ebpf.Variable `ebpf:"unused_queued"`
 	UnusedRead     *ebpf.Variable `ebpf:"unused_read"`
 }
 
@@ -248,7 +283,9 @@ type heartbeatVariables struct {
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatPrograms struct {
 	HbClosed  *ebpf.Program `ebpf:"hb_closed"`
+	HbDequeue *ebpf.Program `ebpf:"hb_dequeue"`
 	HbEgress  *ebpf.Program `ebpf:"hb_egress"`
+	HbEnqueue *ebpf.Program `ebpf:"hb_enqueue"`
 	HbIngress *ebpf.Program `ebpf:"hb_ingress"`
 	HbRead    *ebpf.Program `ebpf:"hb_read"`
 	HbRefused *ebpf.Program `ebpf:"hb_refused"`
@@ -258,7 +295,9 @@ type heartbeatPrograms struct {
 func (p *heartbeatPrograms) Close() error {
 	return _HeartbeatClose(
 		p.HbClosed,
+		p.HbDequeue,
 		p.HbEgress,
+		p.HbEnqueue,
 		p.HbIngress,
 		p.HbRead,
 		p.HbRefused,

@@ -27,6 +27,7 @@ const (
 	partArrivals = "arrivals"
 	partReads    = "reads"
 	partRefused  = "full queues"
+	partQdiscs   = "queueing disciplines"
 )
 
 // What a record is about: enum hb_what of heartbeat.bpf.c.
@@ -49,7 +50,7 @@ func (*Probe) Name() string { return name }
 
 // Kinds implements ebpf.Probe.
 func (*Probe) Kinds() []model.Kind {
-	return []model.Kind{model.KindPacket, model.KindPacketRead, model.KindFlow, model.KindFlowStall}
+	return Definition().Kinds
 }
 
 // attached is the running probe; without flows to follow it has no loader.
@@ -85,6 +86,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	}
 	env.Handle(model.KindPacket, a.packet)
 	env.Handle(model.KindPacketRead, a.read)
+	env.Handle(model.KindPacketQdisc, a.queued)
 	for _, f := range env.Options.Heartbeats {
 		a.want(f)
 	}
@@ -127,6 +129,12 @@ func (a *attached) start() error {
 	}
 	refused := a.loader.Try(name, partRefused, heartbeatProgHbRefused)
 	a.status[partReads], a.status[partRefused] = reads, refused
+	// In this order: what is put in before its end is watched would seem to stay.
+	qdiscs := a.loader.Try(name, partQdiscs, heartbeatProgHbDequeue, heartbeatProgHbEnqueue)
+	if qdiscs.State != model.ProbeOn {
+		qdiscs.Reason = "how long a packet waits in a queueing discipline on its way out is not seen: " + qdiscs.Reason
+	}
+	a.status[partQdiscs] = qdiscs
 	a.groups = groups{env: a.env, loader: a.loader, links: make(map[uint64]*group)}
 	switch a.stamps, err = stampPackets(); {
 	case err != nil:
@@ -242,7 +250,7 @@ func stampedLate() bool {
 // Status implements ebpf.Attached.
 func (a *attached) Status() []model.Probe {
 	var all []model.Probe
-	for _, part := range []string{partFlows, partArrivals, partReads, partRefused, partSearch} {
+	for _, part := range []string{partFlows, partArrivals, partReads, partRefused, partQdiscs, partSearch} {
 		if s, ok := a.status[part]; ok {
 			all = append(all, s)
 		}
