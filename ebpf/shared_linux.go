@@ -38,11 +38,14 @@ func readHead(raw []byte) (recordHead, bool) {
 
 // sharedMaps are the maps that every probe's object shares.
 type sharedMaps struct {
-	ringbuf, state, follow *cebpf.Map
+	ringbuf, state, follow, readings *cebpf.Map
 }
 
-// followedBytes is the size of struct lb_followed of include/follow.h.
-const followedBytes = 2*8192 + 8
+// Sizes of struct lb_followed and struct lb_reading of include/follow.h.
+const (
+	followedBytes = 2*8192 + 8
+	readingBytes  = 4 * 8
+)
 
 func newSharedMaps(ringBytes int) (sharedMaps, error) {
 	ringbuf, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_ringbuf", Type: cebpf.RingBuf, MaxEntries: uint32(ringBytes)})
@@ -74,16 +77,29 @@ func newSharedMaps(ringBytes int) (sharedMaps, error) {
 		err = fmt.Errorf("create the table of followed ports: %w", explain(err))
 		return sharedMaps{}, errors.Join(err, ringbuf.Close(), state.Close())
 	}
-	return sharedMaps{ringbuf, state, follow}, nil
+	readings, err := cebpf.NewMap(
+		&cebpf.MapSpec{
+			Name:       "lb_readings",
+			Type:       cebpf.LRUHash,
+			KeySize:    4,
+			ValueSize:  readingBytes,
+			MaxEntries: 1024,
+		},
+	)
+	if err != nil {
+		err = fmt.Errorf("create the table of threads that read followed flows: %w", explain(err))
+		return sharedMaps{}, errors.Join(err, ringbuf.Close(), state.Close(), follow.Close())
+	}
+	return sharedMaps{ringbuf, state, follow, readings}, nil
 }
 
 // byName returns the maps under their names in the objects.
 func (s sharedMaps) byName() map[string]*cebpf.Map {
-	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow}
+	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow, "lb_readings": s.readings}
 }
 
 func (s sharedMaps) close() error {
-	return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close())
+	return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close(), s.readings.Close())
 }
 
 // lossCounts are the records lost so far by processor and kind.

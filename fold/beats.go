@@ -132,6 +132,8 @@ type Beat struct {
 	readable model.Time
 	// quiet are the last gaps.
 	quiet []Span
+	// given is the gap that the last read has ended, however long it was; To is 0 where that is not known.
+	given Gap
 	// held are packets in a queueing discipline, qdisc the one in which they were last, and heldAt when one was last put
 	// in; left is when one last left the host, before when the one before the last was sent.
 	held                 []held
@@ -166,6 +168,8 @@ const (
 	StageMissing
 	// StageResent: the host had sent the segment, and TCP sent it again.
 	StageResent
+	// StageReturn: the program had read the packet, and could not go on with it.
+	StageReturn
 	// StageQdisc: the packet waited in the queueing discipline of a device on its way out.
 	StageQdisc
 )
@@ -184,6 +188,8 @@ type Gap struct {
 	// The rest of it by stage: nothing reached the host; what did was lost at the socket; deferred work, backlog and
 	// filters had the packet; it waited to be read.
 	Absent, Lost, Stack, Queue time.Duration
+	// Return is the time in which the reader, on its way out of the read, had no CPU.
+	Return time.Duration
 	// Missing is the time in which TCP waited for a segment, later ones of which had come; Resent the time from when the
 	// host first sent a segment to when it last sent it again, Resends how many were sent again.
 	Missing, Resent time.Duration
@@ -236,7 +242,7 @@ func (g *Gap) Main() Stage {
 		d     time.Duration
 	}{
 		{StageLost, g.Lost}, {StageStack, g.Stack}, {StageQueue, g.Queue}, {StageMissing, g.Missing},
-		{StageResent, g.Resent}, {StageQdisc, g.Qdisc},
+		{StageReturn, g.Return}, {StageResent, g.Resent}, {StageQdisc, g.Qdisc},
 	} {
 		if s.d > most {
 			stage, most = s.stage, s.d
@@ -584,6 +590,7 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 		b.over = v.Left > 0
 	}
 	b.readHost, b.readAt = max(from, host), max(b.readAt, at)
+	b.given = Gap{}
 	if from == 0 {
 		return
 	}
@@ -596,7 +603,38 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 	if b.Socket.tcp.filledBy(at) {
 		g.Absent, g.Lost, g.Missing = 0, 0, max(host.Sub(from)-b.usual, 0)
 	}
+	b.given = g
 	b.measure(g, l)
+}
+
+// returnedWithin is how soon after a read, or after it got the CPU back, a thread loses the CPU on its way out of the
+// read; the probe takes no longer time for that.
+const returnedWithin = 5 * time.Millisecond
+
+// returned takes up that the reader of the last packet got the CPU back.
+func (b *Beat) returned(v *model.PacketReturn, l *Limits) {
+	since := v.Time.Add(-v.Dur)
+	if b.given.To == 0 || since < b.given.To || since.Sub(b.given.To) > returnedWithin {
+		return
+	}
+	b.given.To = v.Time
+	b.given.Return += v.Dur
+	b.measure(b.given, l)
+}
+
+// beatReturn takes a packet of a followed flow with which its program could go on late.
+func (w *Fold) beatReturn(v *model.PacketReturn) {
+	var last *Beat
+	for k, b := range w.beats {
+		if k.FollowKey == (FollowKey{v.NetnsInode, v.Cookie}) && k.Direction == model.DirectionRX &&
+			b.LastRead <= v.Time && (last == nil || b.LastRead > last.LastRead ||
+			b.LastRead == last.LastRead && compareBeats(k, last.Key) < 0) {
+			last = b
+		}
+	}
+	if last != nil {
+		last.returned(v, &w.limits)
+	}
 }
 
 // note keeps the time from one read, or packet sent, to the next.
@@ -634,7 +672,7 @@ func nearest(list []arrival, at model.Time) int {
 
 // restart forgets the last packets, but not the cadence: what came meanwhile was not seen.
 func (b *Beat) restart() {
-	b.Last, b.LastRead, b.readHost, b.readAt = 0, 0, 0, 0
+	b.Last, b.LastRead, b.readHost, b.readAt, b.given = 0, 0, 0, 0, Gap{}
 	b.unread, b.over, b.odd, b.waiting, b.owed = nil, false, nil, nil, 0
 	b.resent, b.readable = nil, 0
 	b.held, b.heldAt, b.left, b.before = nil, 0, 0, 0

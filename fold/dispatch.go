@@ -191,6 +191,12 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if beat := w.beatRead(&v); beat != nil && h != nil {
 			h.packetRead(&v, beat)
 		}
+	case model.KindPacketReturn:
+		v, _ := b.PacketReturn(e)
+		w.beatReturn(&v)
+		if h != nil {
+			h.totals.changed |= totalBeats
+		}
 	case model.KindPacketQdisc:
 		v, _ := b.PacketQdisc(e)
 		w.beatQdisc(&v)

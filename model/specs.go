@@ -113,23 +113,24 @@ const (
 	KindPortHolder      Kind = 41
 	KindPortDestination Kind = 42
 
-	KindSchedHist   Kind = 48
-	KindSchedSwitch Kind = 49
-	KindSocketQueue Kind = 50
-	KindStackSample Kind = 51
-	KindSchedState  Kind = 52
-	KindSchedRival  Kind = 53
-	KindPacket      Kind = 64
-	KindRPCCall     Kind = 65
-	KindRPCEndpoint Kind = 66
-	KindImage       Kind = 67
-	KindProfile     Kind = 68
-	KindRPCActive   Kind = 69
-	KindPacketRead  Kind = 70
-	KindFlow        Kind = 71
-	KindPacketQdisc Kind = 72
-	KindFlowStall   Kind = 74
-	KindRaw         Kind = 80
+	KindSchedHist    Kind = 48
+	KindSchedSwitch  Kind = 49
+	KindSocketQueue  Kind = 50
+	KindStackSample  Kind = 51
+	KindSchedState   Kind = 52
+	KindSchedRival   Kind = 53
+	KindPacket       Kind = 64
+	KindRPCCall      Kind = 65
+	KindRPCEndpoint  Kind = 66
+	KindImage        Kind = 67
+	KindProfile      Kind = 68
+	KindRPCActive    Kind = 69
+	KindPacketRead   Kind = 70
+	KindFlow         Kind = 71
+	KindPacketQdisc  Kind = 72
+	KindPacketReturn Kind = 73
+	KindFlowStall    Kind = 74
+	KindRaw          Kind = 80
 
 	KindLogGap   Kind = 96
 	KindLogLine  Kind = 97
@@ -1201,6 +1202,25 @@ var Specs = []Spec{
 			fieldRemote, fieldProcess, fieldDevice,
 			{Name: "qdisc", Doc: "kind of the device's root queueing discipline: tbf, fq_codel, ..."},
 		},
+	},
+	{
+		Kind:  KindPacketReturn,
+		Name:  "packet.return",
+		View:  "PacketReturn",
+		Since: 2,
+		Doc: "a thread that had read from a followed socket went on after it had lost the CPU on its way out of the system " +
+			"call, so that its program got late what it had read (Linux; from 1 ms on, of watched threads).",
+		Span:     "without the CPU",
+		CPU:      true,
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldProto,
+			fieldLPort,
+			{Name: "state", Unit: UnitEnum, Enum: &SchedStateEnum, Doc: "waiting for a CPU, throttled, frozen or stopped"},
+		},
+		Strings: []Field{fieldProcess},
 	},
 	{
 		Kind:  KindFlowStall,

@@ -3209,6 +3209,72 @@ func (b *Builder) AddPacketQdisc(v PacketQdisc) {
 	e.Str[3] = b.Intern(v.Qdisc)
 }
 
+// PacketReturn is the typed view of kind "packet.return": a thread that had read from a followed socket went on after it had lost the CPU on its way out of the system call, so that its program got late what it had read (Linux; from 1 ms on, of watched threads).
+type PacketReturn struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: without the CPU.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// State: waiting for a CPU, throttled, frozen or stopped.
+	State SchedState
+	// Process: process name, empty unknown.
+	Process string
+}
+
+// PacketReturn returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PacketReturn(e *Event) (v PacketReturn, ok bool) {
+	if e.Kind != KindPacketReturn {
+		return v, false
+	}
+	return PacketReturn{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		State:      SchedState(e.Args[2]),
+		Process:    b.String(e.Str[0]),
+	}, true
+}
+
+// AddPacketReturn adds an event of kind "packet.return".
+func (b *Builder) AddPacketReturn(v PacketReturn) {
+	e := b.Append(KindPacketReturn)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.State)
+	e.Str[0] = b.Intern(v.Process)
+}
+
 // FlowStall is the typed view of kind "flow.stall": what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is missing while later ones have come, or the peer's receive window is closed.
 type FlowStall struct {
 	// Time: when it was complete.

@@ -313,6 +313,9 @@ func (u *ui) waterfall(b *fold.BeatTotal, what string, g *fold.Gap, w int) []str
 			{"softirq, backlog, filter", g.Stack, arrived},
 			{"in the queue of its socket", g.Queue, arrived && b.Reads > 0},
 		}
+		if g.Return > 0 {
+			stages = append(stages, stage{"read, without a CPU then", g.Return, true})
+		}
 	}
 	var all time.Duration
 	for _, x := range stages {

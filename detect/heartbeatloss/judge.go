@@ -126,6 +126,9 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 		if g.Lasts && m.reason == reader.None && m.exact >= g.Waiting && m.exact > 0 && !d.fullQueue(&m) {
 			m.verdict = lostHere
 		}
+	case fold.StageReturn:
+		m.verdict = notRead
+		d.why(w, b, &m, max(g.Return, g.Delay()/2))
 	case fold.StageStack:
 		m.verdict = deferred
 		m.cpu = lookAt(w, g)
@@ -390,7 +393,7 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		}
 		kept := stay.Longest
 		if kept > m.gap.Length()+slack {
-			if !all || m.gap.Main() != fold.StageQueue {
+			if main := m.gap.Main(); !all || main != fold.StageQueue && main != fold.StageReturn {
 				continue // whoever read or sent at its ends was not kept for as long
 			}
 			kept = m.gap.Length() // the packet before had waited, too

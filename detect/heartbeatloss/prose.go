@@ -168,7 +168,7 @@ func (t *telling) waterfall(f *model.Finding) {
 		reads = "sent"
 	}
 	add("later than usual", float64(g.Delay()), "ns")
-	all := g.Absent + g.Lost + g.Stack + g.Queue + g.Missing + g.Resent + g.Qdisc
+	all := g.Absent + g.Lost + g.Stack + g.Queue + g.Return + g.Missing + g.Resent + g.Qdisc
 	for _, s := range []struct {
 		name string
 		d    time.Duration
@@ -181,6 +181,7 @@ func (t *telling) waterfall(f *model.Finding) {
 		{"softirq, backlog, filter", g.Stack, reads == "read"},
 		{"in the queueing discipline", g.Qdisc, g.Qdisc > 0},
 		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
+		{"read, and without a CPU on the way out of the read", g.Return, g.Return > 0},
 	} {
 		if s.seen && !g.Blind && all > 0 {
 			add(fmt.Sprintf("%s (%s)", s.name, words.Percent(fold.Ratio(float64(s.d), float64(all)))), float64(s.d), "ns")
@@ -315,6 +316,10 @@ func (t *telling) notRead(f *model.Finding) {
 		if g.Waiting == 0 {
 			what = "the program did not read; whether packets wait is not seen: the socket belongs to the root control group"
 		}
+	}
+	if g.Main() == fold.StageReturn {
+		what = "the program could not go on with what it had read: on its way out of the read it was without a CPU for " +
+			words.Span(g.Return)
 	}
 	f.Causes = append(f.Causes, what)
 	because := t.because(f, "reader")

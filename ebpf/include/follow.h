@@ -58,6 +58,56 @@ struct lb_read {
 	u8 pad[7];
 };
 
+/* A thread that has read from a followed socket. */
+struct lb_reading {
+	u64 cookie;
+	u64 read_ns; /* boot clock */
+	u64 ip;      /* where its program called the kernel from */
+	s64 call;    /* number of the system call */
+};
+
+/* The threads that read followed sockets, by tid; the engine shares it between all objects. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, struct lb_reading);
+} lb_readings SEC(".maps");
+
+/* A thread that has read a packet, and could not return to its program with it for a while, in the ringbuf. */
+struct lb_return {
+	struct lb_record head; /* when it went on */
+	u64 cookie;
+	u64 since_ns; /* boot clock: when it lost the CPU */
+	u32 tid;
+	u32 state;    /* enum lb_schedstate */
+};
+
+struct pt_regs___x86_call { unsigned long orig_ax, ip; } __core;
+struct pt_regs___arm64_call { s32 syscallno; u64 pc; } __core;
+struct pt_regs;
+struct task_struct;
+
+/* The system call that a task is in, and where its program called it from; call is below 0 for none. */
+static __always_inline void lb_call_of(struct task_struct *task, s64 *call, u64 *ip)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs___x86_call *x86 = (void *)regs;
+	struct pt_regs___arm64_call *arm64 = (void *)regs;
+
+	*call = -1;
+	*ip = 0;
+	if (!regs)
+		return;
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		*call = (s64)x86->orig_ax;
+		*ip = x86->ip;
+	} else if (bpf_core_field_exists(arm64->syscallno)) {
+		*call = arm64->syscallno;
+		*ip = arm64->pc;
+	}
+}
+
 /* Reserve a record of a followed flow unless this CPU has written too many in this second. */
 static __always_inline void *lb_follow_reserve(u16 kind, u64 size, u64 now)
 {
@@ -120,8 +170,10 @@ static __always_inline bool lb_follows_sock(const struct sock *sk)
 static __always_inline void lb_follow_read(struct sock *sk, int size, bool can_read)
 {
 	struct tcp_sock *tcp;
+	struct lb_reading reading = {};
 	struct lb_read *r;
 	u64 now;
+	u32 tid;
 
 	if (!lb_follows_sock(sk))
 		return;
@@ -150,7 +202,12 @@ static __always_inline void lb_follow_read(struct sock *sk, int size, bool can_r
 		else
 			r->left += taken;
 	}
+	reading.cookie = r->cookie;
+	tid = r->tid;
 	lb_submit(r);
+	reading.read_ns = now;
+	lb_call_of(bpf_get_current_task_btf(), &reading.call, &reading.ip);
+	bpf_map_update_elem(&lb_readings, &tid, &reading, BPF_ANY);
 }
 
 #endif /* LOSTBEAT_FOLLOW_H */

@@ -58,12 +58,5 @@ struct udp_sock {
 	struct sk_buff_head reader_queue;
 } __core;
 struct tcp_sock { u32 copied_seq; } __core;
-struct socket { struct sock *sk; } __core;
-
-struct file;
-struct task_struct { int tgid; } __core;
-struct seq_file;
-struct bpf_iter_meta { struct seq_file *seq; } __core;
-struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; } __core;
 
 #endif /* LOSTBEAT_SOCK_H */

@@ -94,6 +94,14 @@ type bpfLbFollowed struct {
 	Pad  [6]uint8
 }
 
+type bpfLbReading struct {
+	_      structs.HostLayout
+	Cookie uint64
+	ReadNs uint64
+	Ip     uint64
+	Call   int64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -107,6 +115,7 @@ const (
 	bpfMapDropSockets        = "drop_sockets"
 	bpfMapLbFollow           = "lb_follow"
 	bpfMapLbFollowRates      = "lb_follow_rates"
+	bpfMapLbReadings         = "lb_readings"
 	bpfMapLbRingbuf          = "lb_ringbuf"
 	bpfMapLbState            = "lb_state"
 	bpfProgDropKfreeSkb      = "drop_kfree_skb"
@@ -187,6 +196,7 @@ type bpfMapSpecs struct {
 	DropSockets   *ebpf.MapSpec `ebpf:"drop_sockets"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
 	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
 }
@@ -231,6 +241,7 @@ type bpfMaps struct {
 	DropSockets   *ebpf.Map `ebpf:"drop_sockets"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
 	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.Map `ebpf:"lb_state"`
 }
@@ -246,6 +257,7 @@ func (m *bpfMaps) Close() error {
 		m.DropSockets,
 		m.LbFollow,
 		m.LbFollowRates,
+		m.LbReadings,
 		m.LbRingbuf,
 		m.LbState,
 	)

@@ -16,6 +16,7 @@
  * keeps behind struct sock) needs a helper, and user space turns it off where
  * that is refused.
  */
+#include "files.h"
 #include "follow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -7,7 +7,7 @@
 #define LOSTBEAT_FLOW_H
 
 #include "helpers.h"
-#include "sock.h"
+#include "files.h"
 #include <bpf/bpf_endian.h>
 
 #define IP_OFFSET 0x1fff

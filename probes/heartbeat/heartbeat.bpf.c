@@ -61,6 +61,7 @@ struct packet {
 struct packet *unused_packet __attribute__((unused));
 struct lb_read *unused_read __attribute__((unused));
 struct socket_entry *unused_entry __attribute__((unused));
+struct lb_return *unused_return __attribute__((unused));
 struct lb_followed *unused_followed __attribute__((unused));
 
 /* The sockets that user space follows, by cookie: 1, or HB_SHUT while the peer's receive window is closed. */

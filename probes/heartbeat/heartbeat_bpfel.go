@@ -75,6 +75,29 @@ type heartbeatLbRead struct {
 	Pad      [7]uint8
 }
 
+type heartbeatLbReading struct {
+	_      structs.HostLayout
+	Cookie uint64
+	ReadNs uint64
+	Ip     uint64
+	Call   int64
+}
+
+type heartbeatLbReturn struct {
+	_    structs.HostLayout
+	Head struct {
+		_      structs.HostLayout
+		TimeNs uint64
+		Kind   uint16
+		Cpu    uint16
+		Pid    uint32
+	}
+	Cookie  uint64
+	SinceNs uint64
+	Tid     uint32
+	State   uint32
+}
+
 type heartbeatPacket struct {
 	_    structs.HostLayout
 	Head struct {
@@ -127,6 +150,7 @@ const (
 	heartbeatMapHbKnown        = "hb_known"
 	heartbeatMapLbFollow       = "lb_follow"
 	heartbeatMapLbFollowRates  = "lb_follow_rates"
+	heartbeatMapLbReadings     = "lb_readings"
 	heartbeatMapLbRingbuf      = "lb_ringbuf"
 	heartbeatMapLbState        = "lb_state"
 	heartbeatProgHbClosed      = "hb_closed"
@@ -145,6 +169,7 @@ const (
 	heartbeatVarUnusedPacket   = "unused_packet"
 	heartbeatVarUnusedQueued   = "unused_queued"
 	heartbeatVarUnusedRead     = "unused_read"
+	heartbeatVarUnusedReturn   = "unused_return"
 )
 
 // loadHeartbeat returns the embedded CollectionSpec for heartbeat.
@@ -207,6 +232,7 @@ type heartbeatMapSpecs struct {
 	HbKnown       *ebpf.MapSpec `ebpf:"hb_known"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
 	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
 }
@@ -223,6 +249,7 @@ type heartbeatVariableSpecs struct {
 	UnusedPacket   *ebpf.VariableSpec `ebpf:"unused_packet"`
 	UnusedQueued   *ebpf.VariableSpec `ebpf:"unused_queued"`
 	UnusedRead     *ebpf.VariableSpec `ebpf:"unused_read"`
+	UnusedReturn   *ebpf.VariableSpec `ebpf:"unused_return"`
 }
 
 // heartbeatObjects contains all objects after they have been loaded into the kernel.
@@ -249,6 +276,7 @@ type heartbeatMaps struct {
 	HbKnown       *ebpf.Map `ebpf:"hb_known"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
 	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
 	LbState       *ebpf.Map `ebpf:"lb_state"`
 }
@@ -259,6 +287,7 @@ func (m *heartbeatMaps) Close() error {
 		m.HbKnown,
 		m.LbFollow,
 		m.LbFollowRates,
+		m.LbReadings,
 		m.LbRingbuf,
 		m.LbState,
 	)
@@ -276,6 +305,7 @@ type heartbeatVariables struct {
 	UnusedPacket   *ebpf.Variable `ebpf:"unused_packet"`
 	UnusedQueued   *ebpf.Variable `ebpf:"unused_queued"`
 	UnusedRead     *ebpf.Variable `ebpf:"unused_read"`
+	UnusedReturn   *ebpf.Variable `ebpf:"unused_return"`
 }
 
 // heartbeatPrograms contains all programs after they have been loaded into the kernel.

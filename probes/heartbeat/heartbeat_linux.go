@@ -87,6 +87,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	env.Handle(model.KindPacket, a.packet)
 	env.Handle(model.KindPacketRead, a.read)
 	env.Handle(model.KindPacketQdisc, a.queued)
+	env.Handle(model.KindPacketReturn, a.returned)
 	for _, f := range env.Options.Heartbeats {
 		a.want(f)
 	}
@@ -375,6 +376,25 @@ func (a *attached) read(raw []byte, b *model.Builder) error {
 		}
 		b.AddPacketRead(v)
 	}
+	return nil
+}
+
+// returned decodes that a thread goes on that lost the CPU on its way out of a read.
+func (a *attached) returned(raw []byte, b *model.Builder) error {
+	r, ok := ebpf.Record[heartbeatLbReturn](raw)
+	if !ok {
+		return fmt.Errorf("a return of %d bytes", len(raw))
+	}
+	s := a.sockets[r.Cookie]
+	if s == nil {
+		return nil
+	}
+	at := a.env.Clock.Time(r.Head.TimeNs)
+	b.AddPacketReturn(model.PacketReturn{
+		Time: at, Dur: max(at.Sub(a.env.Clock.Time(r.SinceNs)), 1), CPU: int32(r.Head.Cpu), PID: int32(r.Head.Pid),
+		TID: int32(r.Tid), NetnsInode: s.netns, Cookie: r.Cookie, Protocol: s.protocol, LocalPort: s.local,
+		State: model.SchedState(r.State), Process: a.env.Process(int32(r.Head.Pid)),
+	})
 	return nil
 }
 

@@ -9,6 +9,7 @@
  * by one bit of its number, so that all others cost little.
  */
 #include "hist.h"
+#include "follow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -16,6 +17,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SLOTS 8 /* watched threads that may wait for one CPU at once */
 #define STACK_DEPTH 32
 #define SETTLED_NS 5000000 /* no change of phase takes as long */
+#define RETURN_NS 1000000 /* on the way out of a read: sooner after it, and for longer */
 
 /* Kernel constants, the same from 6.1 to 6.18. */
 #define TASK_EXITING 0xb0 /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
@@ -131,6 +133,10 @@ struct thread {
 	__u64 woken_ns; /* when it was woken to run next, 0 it was not */
 	__u64 listed_ns; /* when it was listed last */
 	__u64 task; /* struct task_struct: read only while it waits, when it cannot end */
+	__u64 returning; /* cookie of the socket that it had read when it lost the CPU, 0 none */
+	__u64 return_ns; /* since when it has not had the CPU since */
+	__u32 return_state; /* enum lb_schedstate, meanwhile */
+	__u32 unused;
 	struct site site; /* where it blocks */
 	__u32 pid;
 	__u32 phase; /* enum phase */
@@ -548,6 +554,58 @@ static __always_inline __u32 stop_signal(struct task_struct *task, __u32 state)
 	return state & TASK_STOPPED_OR_TRACED ? (__u32)task->jobctl & JOBCTL_STOP_SIGMASK : 0;
 }
 
+/* Note that a thread that has read from a followed socket loses the CPU before its program gets what it has read. */
+static __always_inline void leave_read(struct thread *t, struct task_struct *prev, __u64 now)
+{
+	__u32 tid = prev->pid;
+	struct lb_reading *r = bpf_map_lookup_elem(&lb_readings, &tid);
+	__s64 call;
+	__u64 ip;
+
+	if (!r || now - r->read_ns > RETURN_NS)
+		return;
+	if (t->phase == PHASE_THROTTLED)
+		t->return_state = LB_SCHEDSTATE_THROTTLED;
+	else if (t->phase == PHASE_WAITING)
+		t->return_state = LB_SCHEDSTATE_WAITING;
+	else if (t->phase == PHASE_BLOCKED && t->site.flags & SITE_FROZEN)
+		t->return_state = LB_SCHEDSTATE_FROZEN;
+	else if (t->phase == PHASE_BLOCKED && t->site.state & TASK_STOPPED_OR_TRACED)
+		t->return_state = LB_SCHEDSTATE_STOPPED;
+	else
+		return; /* it waits for more, as it was asked to */
+	lb_call_of(prev, &call, &ip);
+	if (call < 0 || call != r->call || ip != r->ip)
+		return;
+	t->returning = r->cookie;
+	t->return_ns = now;
+}
+
+/* A thread goes on that lost the CPU on its way out of a read. */
+static __always_inline void resume_read(struct thread *t, __u32 tid, __u64 now)
+{
+	struct lb_reading *r = bpf_map_lookup_elem(&lb_readings, &tid);
+	struct lb_return *out;
+
+	if (r)
+		r->read_ns = now; /* it may lose the CPU again */
+	if (now - t->return_ns >= RETURN_NS) {
+		out = lb_follow_reserve(LB_KIND_PACKET_RETURN, sizeof(*out), now);
+		if (out) {
+			out->head.time_ns = now;
+			out->head.kind = LB_KIND_PACKET_RETURN;
+			out->head.cpu = (__u16)bpf_get_smp_processor_id();
+			out->head.pid = t->pid;
+			out->cookie = t->returning;
+			out->since_ns = t->return_ns;
+			out->tid = tid;
+			out->state = t->return_state;
+			lb_submit(out);
+		}
+	}
+	t->returning = 0;
+}
+
 static __always_inline void left(void *ctx, struct task_struct *prev, __u32 cpu, bool preempt, __u32 state, __u64 now)
 {
 	__u32 tid = prev->pid;
@@ -579,6 +637,8 @@ static __always_inline void left(void *ctx, struct task_struct *prev, __u32 cpu,
 		t->site.stack = (__s32)bpf_get_stackid(ctx, &sched_stacks, 0);
 		t->phase = PHASE_BLOCKED;
 	}
+	t->returning = 0;
+	leave_read(t, prev, now);
 }
 
 static __always_inline void arrived(struct task_struct *next, __u32 cpu, __u64 now)
@@ -591,6 +651,8 @@ static __always_inline void arrived(struct task_struct *next, __u32 cpu, __u64 n
 	if (t->slot)
 		release(t);
 	end_stay(t, now);
+	if (t->returning)
+		resume_read(t, tid, now);
 	if (t->woken_ns) {
 		lb_observe(&t->wait, now > t->woken_ns ? now - t->woken_ns : 0);
 		t->woken_ns = 0;

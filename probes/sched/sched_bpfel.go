@@ -40,6 +40,29 @@ type schedLbCpuState struct {
 	Lost [128]uint64
 }
 
+type schedLbFollowRate struct {
+	_      structs.HostLayout
+	Second uint64
+	N      uint64
+}
+
+type schedLbFollowed struct {
+	_    structs.HostLayout
+	Udp  [8192]uint8
+	Tcp  [8192]uint8
+	Vrrp uint8
+	Any  uint8
+	Pad  [6]uint8
+}
+
+type schedLbReading struct {
+	_      structs.HostLayout
+	Cookie uint64
+	ReadNs uint64
+	Ip     uint64
+	Call   int64
+}
+
 type schedListed struct {
 	_          structs.HostLayout
 	NowNs      uint64
@@ -110,21 +133,25 @@ const (
 )
 
 type schedThread struct {
-	_         structs.HostLayout
-	Seq       uint64
-	SinceNs   uint64
-	WokenNs   uint64
-	ListedNs  uint64
-	Task      uint64
-	Site      schedSite
-	Pid       uint32
-	Phase     uint32
-	Cpu       uint32
-	Slot      uint32
-	Running   schedAmount
-	Waiting   schedAmount
-	Throttled schedAmount
-	Wait      struct {
+	_           structs.HostLayout
+	Seq         uint64
+	SinceNs     uint64
+	WokenNs     uint64
+	ListedNs    uint64
+	Task        uint64
+	Returning   uint64
+	ReturnNs    uint64
+	ReturnState uint32
+	Unused      uint32
+	Site        schedSite
+	Pid         uint32
+	Phase       uint32
+	Cpu         uint32
+	Slot        uint32
+	Running     schedAmount
+	Waiting     schedAmount
+	Throttled   schedAmount
+	Wait        struct {
 		_     structs.HostLayout
 		SumNs uint64
 		Peaks [2]struct {
@@ -141,6 +168,9 @@ type schedThread struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	schedMapLbFollow           = "lb_follow"
+	schedMapLbFollowRates      = "lb_follow_rates"
+	schedMapLbReadings         = "lb_readings"
 	schedMapLbRingbuf          = "lb_ringbuf"
 	schedMapLbState            = "lb_state"
 	schedMapSchedCpus          = "sched_cpus"
@@ -225,16 +255,19 @@ type schedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type schedMapSpecs struct {
-	LbRingbuf    *ebpf.MapSpec `ebpf:"lb_ringbuf"`
-	LbState      *ebpf.MapSpec `ebpf:"lb_state"`
-	SchedCpus    *ebpf.MapSpec `ebpf:"sched_cpus"`
-	SchedPids    *ebpf.MapSpec `ebpf:"sched_pids"`
-	SchedRivals  *ebpf.MapSpec `ebpf:"sched_rivals"`
-	SchedScratch *ebpf.MapSpec `ebpf:"sched_scratch"`
-	SchedSites   *ebpf.MapSpec `ebpf:"sched_sites"`
-	SchedStacks  *ebpf.MapSpec `ebpf:"sched_stacks"`
-	SchedThreads *ebpf.MapSpec `ebpf:"sched_threads"`
-	SchedTids    *ebpf.MapSpec `ebpf:"sched_tids"`
+	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
+	LbRingbuf     *ebpf.MapSpec `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.MapSpec `ebpf:"lb_state"`
+	SchedCpus     *ebpf.MapSpec `ebpf:"sched_cpus"`
+	SchedPids     *ebpf.MapSpec `ebpf:"sched_pids"`
+	SchedRivals   *ebpf.MapSpec `ebpf:"sched_rivals"`
+	SchedScratch  *ebpf.MapSpec `ebpf:"sched_scratch"`
+	SchedSites    *ebpf.MapSpec `ebpf:"sched_sites"`
+	SchedStacks   *ebpf.MapSpec `ebpf:"sched_stacks"`
+	SchedThreads  *ebpf.MapSpec `ebpf:"sched_threads"`
+	SchedTids     *ebpf.MapSpec `ebpf:"sched_tids"`
 }
 
 // schedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -269,20 +302,26 @@ func (o *schedObjects) Close() error {
 //
 // It can be passed to loadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type schedMaps struct {
-	LbRingbuf    *ebpf.Map `ebpf:"lb_ringbuf"`
-	LbState      *ebpf.Map `ebpf:"lb_state"`
-	SchedCpus    *ebpf.Map `ebpf:"sched_cpus"`
-	SchedPids    *ebpf.Map `ebpf:"sched_pids"`
-	SchedRivals  *ebpf.Map `ebpf:"sched_rivals"`
-	SchedScratch *ebpf.Map `ebpf:"sched_scratch"`
-	SchedSites   *ebpf.Map `ebpf:"sched_sites"`
-	SchedStacks  *ebpf.Map `ebpf:"sched_stacks"`
-	SchedThreads *ebpf.Map `ebpf:"sched_threads"`
-	SchedTids    *ebpf.Map `ebpf:"sched_tids"`
+	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
+	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
+	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
+	LbRingbuf     *ebpf.Map `ebpf:"lb_ringbuf"`
+	LbState       *ebpf.Map `ebpf:"lb_state"`
+	SchedCpus     *ebpf.Map `ebpf:"sched_cpus"`
+	SchedPids     *ebpf.Map `ebpf:"sched_pids"`
+	SchedRivals   *ebpf.Map `ebpf:"sched_rivals"`
+	SchedScratch  *ebpf.Map `ebpf:"sched_scratch"`
+	SchedSites    *ebpf.Map `ebpf:"sched_sites"`
+	SchedStacks   *ebpf.Map `ebpf:"sched_stacks"`
+	SchedThreads  *ebpf.Map `ebpf:"sched_threads"`
+	SchedTids     *ebpf.Map `ebpf:"sched_tids"`
 }
 
 func (m *schedMaps) Close() error {
 	return _SchedClose(
+		m.LbFollow,
+		m.LbFollowRates,
+		m.LbReadings,
 		m.LbRingbuf,
 		m.LbState,
 		m.SchedCpus,
