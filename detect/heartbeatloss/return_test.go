@@ -49,7 +49,7 @@ func TestReturns(t *testing.T) {
 			name: "no CPU", beat: detecttest.Heartbeat{Period: 400 * ms, Timeout: 3 * time.Second,
 				Held: kept(model.SchedWaiting)},
 			each: back(fault+out, 900*ms-2*out, model.SchedWaiting),
-			says: []string{"was read 900 ms late: its reader had no CPU"},
+			says: []string{"was read 900 ms late: its reader got no CPU"},
 		},
 		{
 			name: "long after the read", beat: detecttest.Heartbeat{Period: 400 * ms, Timeout: 3 * time.Second},
