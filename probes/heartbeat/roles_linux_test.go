@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -49,12 +50,17 @@ type told struct {
 	Cookie    uint64
 }
 
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 // play is the child: a reader of "udp4", "udp6" or "tcp4" that is slow by a pause before the read of a given number. Of
 // IPv4 it may be told the address, or the group.
 func play(role []string) error {
 	runtime.LockOSThread()
+	if role[0] == "shaped" {
+		return shaped()
+	}
 	network, number, pause := role[0], must(strconv.Atoi(role[1])), must(time.ParseDuration(role[2]))
-	at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	at := loopback
 	if len(role) > 3 {
 		at = netip.MustParseAddr(role[3])
 	}
@@ -93,8 +99,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// listen opens the child's socket and says where.
-func listen(network string, at netip.Addr) (int, error) {
+// bound opens the child's socket, and returns what is to be said of it.
+func bound(network string, at netip.Addr) (int, *told, error) {
 	family, kind, address := unix.AF_INET, unix.SOCK_DGRAM, unix.Sockaddr(&unix.SockaddrInet4{Addr: at.As4()})
 	switch network {
 	case "udp6":
@@ -104,26 +110,35 @@ func listen(network string, at netip.Addr) (int, error) {
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, err
+		return -1, nil, err
 	}
 	if err := unix.Bind(fd, address); err != nil {
-		return -1, err
+		return -1, nil, err
 	}
 	if at.IsMulticast() {
 		if err := unix.SetsockoptIPMreq(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreq{
 			Multiaddr: at.As4(), Interface: hereAddr.Addr().As4(),
 		}); err != nil {
-			return -1, err
+			return -1, nil, err
 		}
 	}
-	self := told{TID: unix.Gettid(), Cookie: must(unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE))}
+	self := &told{TID: unix.Gettid(), Cookie: must(unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE))}
 	switch a := must(unix.Getsockname(fd)).(type) {
 	case *unix.SockaddrInet4:
 		self.Port = a.Port
 	case *unix.SockaddrInet6:
 		self.Port = a.Port
 	}
-	if kind == unix.SOCK_STREAM {
+	return fd, self, nil
+}
+
+// listen opens the child's socket and says where.
+func listen(network string, at netip.Addr) (int, error) {
+	fd, self, err := bound(network, at)
+	if err != nil {
+		return -1, err
+	}
+	if network == "tcp4" {
 		if err := unix.Listen(fd, 1); err != nil {
 			return -1, err
 		}
@@ -164,6 +179,13 @@ type child struct {
 // reader starts a child, in a control group of its own where grouped is set.
 func reader(t *testing.T, grouped bool, role ...string) *child {
 	t.Helper()
+	c, _ := childWith(t, grouped, role...)
+	return c
+}
+
+// childWith is reader with the child's standard input.
+func childWith(t *testing.T, grouped bool, role ...string) (*child, io.Writer) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"="+strings.Join(role, " "))
 	cmd.Stderr = os.Stderr
@@ -193,6 +215,10 @@ func reader(t *testing.T, grouped bool, role ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +230,7 @@ func reader(t *testing.T, grouped bool, role ...string) *child {
 	if err := c.lines.Decode(&c.told); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c, in
 }
 
 // dial connects to the child.

@@ -209,8 +209,9 @@ func TestRivalIsNamed(t *testing.T) {
 // throttledTime reads for how long a group was held back.
 func throttledTime(folder string) time.Duration { return time.Duration(readThrottled(folder)) }
 
-// A quota holds the reader back, which is told with the group and its limit.
-func TestThrottled(t *testing.T) {
+// quotaGroup makes a control group that has 20 of 100 ms of a CPU.
+func quotaGroup(t *testing.T) (folder string) {
+	t.Helper()
 	folder, unified := group(t, "cpu")
 	if unified {
 		put(t, filepath.Join(folder, "cpu.max"), "20000 100000")
@@ -218,6 +219,12 @@ func TestThrottled(t *testing.T) {
 		put(t, filepath.Join(folder, "cpu.cfs_period_us"), "100000")
 		put(t, filepath.Join(folder, "cpu.cfs_quota_us"), "20000")
 	}
+	return folder
+}
+
+// A quota holds the reader back, which is told with the group and its limit.
+func TestThrottled(t *testing.T) {
+	folder := quotaGroup(t)
 	c := newChild(t, "spin", folder)
 	s := watching(t, processOf(c))
 	before := throttledTime(folder)
