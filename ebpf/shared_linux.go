@@ -95,7 +95,9 @@ func newSharedMaps(ringBytes int) (sharedMaps, error) {
 
 // byName returns the maps under their names in the objects.
 func (s sharedMaps) byName() map[string]*cebpf.Map {
-	return map[string]*cebpf.Map{"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow, "lb_readings": s.readings}
+	return map[string]*cebpf.Map{
+		"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow, "lb_readings": s.readings,
+	}
 }
 
 func (s sharedMaps) close() error {

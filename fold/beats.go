@@ -194,8 +194,8 @@ type Gap struct {
 	// host first sent a segment to when it last sent it again, Resends how many were sent again.
 	Missing, Resent time.Duration
 	Resends         uint64
-	// Qdisc is the time in the queueing discipline of a device, on the way out; Backlog is how many packets were in it when
-	// the packet was put in, itself included.
+	// Qdisc is the time in the queueing discipline of a device, on the way out; Backlog is how many packets were in it
+	// when the packet was put in, itself included.
 	Qdisc   time.Duration
 	Backlog uint64
 	// Blind says that the stages are not known: arrivals were not seen.

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -43,7 +44,7 @@ func lateRole(self *part) func() error {
 		}
 		messages, err := unix.ParseSocketControlMessage(control[:n])
 		if err != nil || len(messages) == 0 || len(messages[0].Data) < 16 {
-			return fmt.Errorf("no time of arrival: %v", err)
+			return errors.Join(errors.New("no time of arrival"), err)
 		}
 		word := func(i int) int64 { return int64(binary.NativeEndian.Uint64(messages[0].Data[8*i:])) }
 		self.Blocked += now - word(0)*int64(time.Second) - word(1)
