@@ -156,6 +156,12 @@ func (l *Loader) attach(spec *cebpf.ProgramSpec, p *cebpf.Program) (link.Link, e
 	return nil, fmt.Errorf("programs of type %s are not attached by name", spec.Type)
 }
 
+// Release detaches what Attach has attached.
+func (l *Loader) Release(lk link.Link) error {
+	l.links = slices.DeleteFunc(l.links, func(o link.Link) bool { return o == lk })
+	return lk.Close()
+}
+
 // AttachGroup loads a cgroup program and attaches it to one control group, given
 // by its folder. The caller closes the link.
 func (l *Loader) AttachGroup(name, folder string) (link.Link, error) {

@@ -132,6 +132,8 @@ type Beat struct {
 	readable model.Time
 	// quiet are the last gaps.
 	quiet []Span
+	// early is how the packet that comes next spent its time before its socket.
+	early early
 	// given is the gap that the last read has ended, however long it was; To is 0 where that is not known.
 	given Gap
 	// held are packets in a queueing discipline, qdisc the one in which they were last, and heldAt when one was last put
@@ -148,6 +150,14 @@ type arrival struct {
 	cpu            int32
 	// ahead says that it cannot be read, as an earlier one is missing.
 	ahead bool
+	early early
+}
+
+// early is how a packet spent its time before its socket, as far as that was seen: it was until at in a backlog for so
+// long.
+type early struct {
+	at      model.Time // when it reached its socket, 0 not seen
+	backlog time.Duration
 }
 
 // Stage is where the time of a gap went.
@@ -190,6 +200,9 @@ type Gap struct {
 	Absent, Lost, Stack, Queue time.Duration
 	// Return is the time in which the reader, on its way out of the read, had no CPU.
 	Return time.Duration
+	// Zoomed says that Stack was looked into: Taken is the part of it until deferred work took the packet up.
+	Zoomed bool
+	Taken  time.Duration
 	// Missing is the time in which TCP waited for a segment, later ones of which had come; Resent the time from when the
 	// host first sent a segment to when it last sent it again, Resends how many were sent again.
 	Missing, Resent time.Duration
@@ -523,7 +536,7 @@ func (b *Beat) received(v *model.Packet, l *Limits) {
 		case v.Time <= b.readAt: // it has been read already: its event is late
 		case len(b.unread) < maxUnread && !b.over:
 			b.unread = append(b.unread, arrival{
-				host: host, at: v.Time, prev: prev, cpu: v.CPU, ahead: b.Socket.tcp.missing != 0,
+				host: host, at: v.Time, prev: prev, cpu: v.CPU, ahead: b.Socket.tcp.missing != 0, early: b.earlyOf(v.Time),
 			})
 		default:
 			b.over = true
@@ -534,12 +547,30 @@ func (b *Beat) received(v *model.Packet, l *Limits) {
 		return
 	}
 	g := Gap{From: prev, To: v.Time, Absent: max(host.Sub(prev)-b.usual, 0), Stack: v.Dur, CPU: v.CPU, host: host}
+	g.zoom(b.earlyOf(v.Time))
 	if b.Socket.tcp.filledBy(v.Time) && b.readable > 0 {
 		g.From, g.Absent, g.Missing = b.readable, 0, max(host.Sub(b.readable)-b.usual, 0)
 	}
 	b.readable = host
 	if prev > 0 {
 		b.measure(g, l)
+	}
+}
+
+// earlyOf is how the packet that reaches its socket at a time spent the time before.
+func (b *Beat) earlyOf(at model.Time) early {
+	if b.early.at != at {
+		return early{}
+	}
+	return b.early
+}
+
+func (g *Gap) zoom(e early) { g.Zoomed, g.Taken = e.at != 0, e.backlog }
+
+// beatEarly takes how a packet spent its time before its socket, whose own event comes next.
+func (w *Fold) beatEarly(v *model.PacketEarly) {
+	if b := w.beats[BeatKey{FollowKey{v.NetnsInode, v.Cookie}, v.RemoteAddr, v.RemotePort, model.DirectionRX}]; b != nil {
+		b.early = early{v.Time, v.Backlog}
 	}
 }
 
@@ -583,6 +614,7 @@ func (b *Beat) read(v *model.PacketRead, l *Limits) {
 	prev := from
 	if i := nearest(b.unread, at); i >= 0 {
 		prev, g.CPU, g.Vanished = b.unread[i].prev, b.unread[i].cpu, uint64(i)
+		g.zoom(b.unread[i].early)
 		b.unread = slices.Delete(b.unread, 0, i+1)
 	} else if b.over {
 		// It is one of those that were not kept apart: what came before it is taken to have come in time.
@@ -700,6 +732,7 @@ func (w *Fold) openAt(b *Beat, now model.Time) (g Gap, ok bool) {
 		first := &b.unread[0]
 		g.From, g.CPU = b.readHost, first.cpu
 		g.Stack, g.Queue = first.at.Sub(first.host), now.Sub(first.at)
+		g.zoom(first.early)
 		g.Absent = max(first.host.Sub(first.prev)-b.usual, 0)
 		g.Waiting = uint64(len(b.unread))
 		if first.ahead {

@@ -191,6 +191,9 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if beat := w.beatRead(&v); beat != nil && h != nil {
 			h.packetRead(&v, beat)
 		}
+	case model.KindPacketEarly:
+		v, _ := b.PacketEarly(e)
+		w.beatEarly(&v)
 	case model.KindPacketReturn:
 		v, _ := b.PacketReturn(e)
 		w.beatReturn(&v)

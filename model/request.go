@@ -14,7 +14,8 @@ const (
 	RequestSched
 	// RequestReading reads what Request.Name names in the network namespace Request.Netns (reading).
 	RequestReading
-	// RequestZoom attaches the hooks for each packet of the flow that Request.Name names.
+	// RequestZoom attaches a hook for each packet that the host receives, to see how followed ones spend their time before
+	// they reach their socket (packet.early).
 	RequestZoom
 	// RequestFollow follows the flow that Request.Name names as --heartbeat does, until the source ends.
 	RequestFollow

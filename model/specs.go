@@ -130,6 +130,7 @@ const (
 	KindPacketQdisc  Kind = 72
 	KindPacketReturn Kind = 73
 	KindFlowStall    Kind = 74
+	KindPacketEarly  Kind = 75
 	KindRaw          Kind = 80
 
 	KindLogGap   Kind = 96
@@ -1245,6 +1246,27 @@ var Specs = []Spec{
 			{Name: "segments", Unit: UnitCount, Doc: "resent: how often it was sent by now; missing: later ones that wait"},
 		},
 		Strings: []Field{fieldLocal, fieldRemote},
+	},
+	{
+		Kind:  KindPacketEarly,
+		Name:  "packet.early",
+		View:  "PacketEarly",
+		Since: 2,
+		Doc: "how a received packet of a followed flow spent its time before it reached its socket, while a detector wants to " +
+			"know (request zoom; Linux). It comes before the packet's own event, which has the same time.",
+		Span:     "from its arrival at the host to its socket",
+		CPU:      true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldLPort,
+			fieldRPort,
+			{
+				Name: "backlog_ns", Unit: UnitNanoseconds,
+				Doc: "of it, until deferred work took the packet up (the backlog of a CPU); behind it are filters and IP",
+			},
+		},
+		Strings: []Field{fieldRemote},
 	},
 	{
 		Kind: KindRaw,

@@ -3345,6 +3345,64 @@ func (b *Builder) AddFlowStall(v FlowStall) {
 	e.Str[1] = b.Intern(v.RemoteAddr)
 }
 
+// PacketEarly is the typed view of kind "packet.early": how a received packet of a followed flow spent its time before it reached its socket, while a detector wants to know (request zoom; Linux). It comes before the packet's own event, which has the same time.
+type PacketEarly struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: from its arrival at the host to its socket.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// CPU: the processor, -1 unknown.
+	CPU int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Backlog: of it, until deferred work took the packet up (the backlog of a CPU); behind it are filters and IP.
+	Backlog time.Duration
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+}
+
+// PacketEarly returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) PacketEarly(e *Event) (v PacketEarly, ok bool) {
+	if e.Kind != KindPacketEarly {
+		return v, false
+	}
+	return PacketEarly{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		CPU:        e.CPU,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		LocalPort:  uint16(e.Args[0]),
+		RemotePort: uint16(e.Args[1]),
+		Backlog:    time.Duration(e.Args[2]),
+		RemoteAddr: b.String(e.Str[0]),
+	}, true
+}
+
+// AddPacketEarly adds an event of kind "packet.early".
+func (b *Builder) AddPacketEarly(v PacketEarly) {
+	e := b.Append(KindPacketEarly)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.CPU = v.CPU
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.LocalPort)
+	e.Args[1] = uint64(v.RemotePort)
+	e.Args[2] = uint64(v.Backlog)
+	e.Str[0] = b.Intern(v.RemoteAddr)
+}
+
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.
 type Raw struct {
 	// Time: when it was complete.

@@ -57,6 +57,8 @@ type lateFlow struct {
 	lasts bool
 	// open says that the gap that was last said lasted when it was said.
 	open bool
+	// zoomed is the longest gap of those of which it was seen where the packet was before its socket.
+	zoomed fold.Gap
 	// drops are what the host has dropped since the last gap began.
 	drops []dropped
 	// all are its gaps, the longest of very many.
@@ -241,6 +243,9 @@ func (d *heartbeatLoss) raise(w *detect.Tick, in *detect.Case[lateFlow], b *fold
 		data.open = m.gap.Lasts
 		in.News()
 	}
+	if m.gap.Zoomed && m.gap.Stack > data.zoomed.Stack {
+		data.zoomed = m.gap
+	}
 	data.lasts = m.gap.Lasts
 	data.keep(&m.gap)
 	if data.worst.gap.ID == m.gap.ID || m.gap.Delay() >= data.worst.gap.Delay() {
@@ -268,10 +273,12 @@ const (
 	maxWatched = 32
 )
 
-// watchFor is for how long the readers of followed flows are watched at a time, crowd from how many threads on the one
+// watchFor is for how long the readers of followed flows are watched at a time, zoomFor for how long packets are looked at
+// before they reach their socket, after one was late there, crowd from how many threads on the one
 // that reads is watched by itself.
 const (
 	watchFor = 20 * time.Second
+	zoomFor  = 30 * time.Second
 	crowd    = 32
 )
 

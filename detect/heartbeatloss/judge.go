@@ -132,6 +132,9 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	case fold.StageStack:
 		m.verdict = deferred
 		m.cpu = lookAt(w, g)
+		if !g.Zoomed {
+			w.Request(model.Request{Kind: model.RequestZoom, CPU: -1, PID: -1, TID: -1, For: zoomFor, Finding: Name})
+		}
 		if g.CPU >= 0 && m.cpu.ksoftirqd.Threads == 0 {
 			w.Request(model.Request{
 				Kind: model.RequestSched, CPU: g.CPU, PID: -1, TID: -1, For: watchFor, Finding: Name,

@@ -382,7 +382,10 @@ func (t *telling) deferred(f *model.Finding) {
 	}
 	var detail string
 	waiting := m.cpu.ksoftirqd.In(model.SchedWaiting)
+	part := t.zoom(f)
 	switch {
+	case part == inFilters:
+		detail = "filters and IP had it"
 	case 2*waiting.Longest >= g.Stack && len(m.cpu.ksoftirqd.Rivals) > 0:
 		top := m.cpu.ksoftirqd.Rivals[0]
 		detail = fmt.Sprintf("ksoftirqd/%d had no CPU behind %s", g.CPU, reader.RivalName(top))
@@ -398,6 +401,10 @@ func (t *telling) deferred(f *model.Finding) {
 	case m.cpu.share >= busyVector:
 		detail = fmt.Sprintf("%s had %s of the CPU", fold.Printable(m.cpu.top), words.Percent(m.cpu.share))
 		f.Causes = append(f.Causes, detail)
+	case part == inBacklog:
+		detail = "in the backlog, behind other packets"
+		f.Causes = append(f.Causes, "the packet was in the backlog of the CPU until NET_RX came to it; NET_RX itself was not "+
+			"seen to wait for as long")
 	default:
 		detail = "softirq, backlog or filter; which of them is not known"
 		f.Causes = append(f.Causes, "the packet had reached the host, and its socket got it "+words.Span(g.Stack)+
@@ -420,6 +427,37 @@ func (t *telling) deferred(f *model.Finding) {
 		"Move the work away from that CPU (RSS, RPS, IRQ affinity, fewer filter rules); not before the findings about the "+
 			"CPU itself are read: they name who has it",
 		t.timeoutAdvice())
+}
+
+// Parts of the way before the socket.
+const (
+	unseen = iota
+	inBacklog
+	inFilters
+)
+
+// zoom says where packets were before their socket, as far as that was looked into, and returns the part in which the
+// longest of them was for most of the time.
+func (t *telling) zoom(f *model.Finding) (part int) {
+	z := &t.zoomed
+	if !z.Zoomed {
+		return unseen
+	}
+	which := "of it, until deferred work took the packet up"
+	if z.ID != t.at.gap.ID {
+		which = "of " + words.Span(z.Stack) + " of another packet, until deferred work took it up"
+	}
+	f.Evidence = append(f.Evidence, detect.Evidence(which, float64(z.Taken), "ns"),
+		detect.Evidence("and then in filters and IP", float64(z.Stack-z.Taken), "ns"))
+	if 2*z.Taken >= z.Stack {
+		f.RuledOut = append(f.RuledOut, "not filters or IP: they had the packet for "+words.Span(z.Stack-z.Taken))
+		return inBacklog
+	}
+	f.Causes = append(f.Causes, fmt.Sprintf("filters (netfilter, bridge) and IP had the packet for %s of %s", words.Span(
+		z.Stack-z.Taken), words.Span(z.Stack)))
+	f.RuledOut = append(f.RuledOut, "not the backlog or a softirq that did not run: deferred work took it up after "+
+		words.Span(z.Taken))
+	return inFilters
 }
 
 // busyVector is the share of a CPU from which a vector is named as what the packet waited for.

@@ -11,8 +11,8 @@ func Definition() probe.Definition {
 		Name: "heartbeat",
 		Doc:  "single packets of chosen flows: their cadence, and the stages that they pass",
 		Kinds: []model.Kind{
-			model.KindPacket, model.KindPacketRead, model.KindPacketReturn, model.KindPacketQdisc, model.KindFlow,
-			model.KindFlowStall,
+			model.KindPacket, model.KindPacketRead, model.KindPacketReturn, model.KindPacketQdisc, model.KindPacketEarly,
+			model.KindFlow, model.KindFlowStall,
 		},
 		New:     engine(),
 		ETW:     NewETW,

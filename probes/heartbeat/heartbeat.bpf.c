@@ -26,6 +26,8 @@ const volatile bool hb_names_sender;
 /* Whether the kernel lets programs read its memory by a helper. */
 const volatile bool hb_can_read;
 
+/* Whether hb_received is attached. User space writes it. */
+u8 hb_zoomed;
 /* What is to be taken from TAI to have the wall clock. */
 s64 hb_tai_ahead_ns;
 
@@ -43,6 +45,7 @@ struct packet {
 	struct lb_record head;
 	u64 cookie;  /* socket, 0 unknown */
 	u64 age_ns;  /* since it arrived at the host, 0 unknown */
+	u64 early_ns; /* of it, until deferred work took it up, 0 unknown */
 	u32 local[4], remote[4]; /* network byte order; IPv4 in the first */
 	u32 size;    /* payload */
 	u32 end_seq; /* TCP: sequence number behind its last byte */
@@ -63,6 +66,21 @@ struct lb_read *unused_read __attribute__((unused));
 struct socket_entry *unused_entry __attribute__((unused));
 struct lb_return *unused_return __attribute__((unused));
 struct lb_followed *unused_followed __attribute__((unused));
+
+/* A received packet, by the time of its arrival and its ports. */
+struct hb_arrival {
+	u64 tstamp; /* wall clock */
+	u16 source, destination; /* host byte order */
+	u32 pad;
+};
+
+/* When deferred work took up packets of followed flows, boot clock; while hb_received is attached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct hb_arrival);
+	__type(value, u64);
+} hb_taken_up SEC(".maps");
 
 /* The sockets that user space follows, by cookie: 1, or HB_SHUT while the peer's receive window is closed. */
 #define HB_SHUT 2
@@ -155,6 +173,18 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 
 		if (age < HB_LONGEST_NS)
 			p->age_ns = age ? age : 1;
+	}
+	p->early_ns = 0;
+	if (hb_zoomed && p->age_ns) {
+		struct hb_arrival key = { .tstamp = skb->tstamp, .source = remote, .destination = local };
+		u64 *taken_up = bpf_map_lookup_elem(&hb_taken_up, &key);
+
+		if (taken_up) {
+			u64 arrived = now - p->age_ns;
+
+			p->early_ns = *taken_up > arrived ? *taken_up - arrived : 1;
+			bpf_map_delete_elem(&hb_taken_up, &key);
+		}
 	}
 	if (what == HB_SENT) {
 		__builtin_memcpy(p->local, h.source, sizeof(h.source));
@@ -250,7 +280,8 @@ struct netdev_queue { struct net_device *dev; } __core;
 struct sk_buff {
 	struct sk_buff *next;
 	struct sock *sk;
-	unsigned char *head;
+	s64 tstamp;
+	unsigned char *head, *data;
 	u16 network_header;
 } __core;
 
@@ -282,9 +313,8 @@ struct {
 } hb_in_qdisc SEC(".maps");
 
 /* Read from its headers whose packet it is; false for one without payload. */
-static __always_inline bool hb_read_headers(const struct sk_buff *skb, struct hb_queued *q)
+static __always_inline bool hb_read_headers(const unsigned char *network, struct hb_queued *q)
 {
-	const unsigned char *network = skb->head + skb->network_header;
 	struct hb_transport t = {};
 	u8 first = 0;
 	u32 size;
@@ -345,7 +375,7 @@ int BPF_PROG(hb_enqueue, struct Qdisc *qdisc, const struct netdev_queue *txq, st
 	struct hb_queued q = {};
 	u64 key = (u64)skb;
 
-	if (!sk || !lb_follows_sock(sk) || !hb_read_headers(skb, &q) ||
+	if (!sk || !lb_follows_sock(sk) || !hb_read_headers(skb->head + skb->network_header, &q) ||
 	    !lb_follows(q.protocol, q.local_port, q.remote_port))
 		return 0;
 	q.cookie = sk->__sk_common.skc_cookie.counter;
@@ -355,6 +385,27 @@ int BPF_PROG(hb_enqueue, struct Qdisc *qdisc, const struct netdev_queue *txq, st
 	bpf_probe_read_kernel(q.qdisc, sizeof(q.qdisc), qdisc->ops->id);
 	bpf_map_update_elem(&hb_in_qdisc, &key, &q, BPF_ANY);
 	hb_write_queued(&q, q.since_ns, qdisc->q.qlen, 0);
+	return 0;
+}
+
+/*
+ * Deferred work has taken a packet up: out of the backlog of a CPU, if it was in
+ * one. It runs for each packet of the host, and is attached on request only.
+ */
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(hb_received, struct sk_buff *skb)
+{
+	struct hb_queued q = {};
+	struct hb_arrival key = {};
+	u64 now;
+
+	if (!skb->tstamp || !hb_read_headers(skb->data, &q) || !lb_follows(q.protocol, q.remote_port, q.local_port))
+		return 0;
+	key.tstamp = skb->tstamp;
+	key.source = q.local_port; /* as of a packet that is sent */
+	key.destination = q.remote_port;
+	now = bpf_ktime_get_boot_ns();
+	bpf_map_update_elem(&hb_taken_up, &key, &now, BPF_ANY);
 	return 0;
 }
 

@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type heartbeatHbArrival struct {
+	_           structs.HostLayout
+	Tstamp      uint64
+	Source      uint16
+	Destination uint16
+	Pad         uint32
+}
+
 type heartbeatHbQueued struct {
 	_    structs.HostLayout
 	Head struct {
@@ -109,6 +117,7 @@ type heartbeatPacket struct {
 	}
 	Cookie     uint64
 	AgeNs      uint64
+	EarlyNs    uint64
 	Local      [4]uint32
 	Remote     [4]uint32
 	Size       uint32
@@ -148,6 +157,7 @@ type heartbeatSocketEntry struct {
 const (
 	heartbeatMapHbInQdisc      = "hb_in_qdisc"
 	heartbeatMapHbKnown        = "hb_known"
+	heartbeatMapHbTakenUp      = "hb_taken_up"
 	heartbeatMapLbFollow       = "lb_follow"
 	heartbeatMapLbFollowRates  = "lb_follow_rates"
 	heartbeatMapLbReadings     = "lb_readings"
@@ -159,11 +169,13 @@ const (
 	heartbeatProgHbEnqueue     = "hb_enqueue"
 	heartbeatProgHbIngress     = "hb_ingress"
 	heartbeatProgHbRead        = "hb_read"
+	heartbeatProgHbReceived    = "hb_received"
 	heartbeatProgHbRefused     = "hb_refused"
 	heartbeatProgHbSockets     = "hb_sockets"
 	heartbeatVarHbCanRead      = "hb_can_read"
 	heartbeatVarHbNamesSender  = "hb_names_sender"
 	heartbeatVarHbTaiAheadNs   = "hb_tai_ahead_ns"
+	heartbeatVarHbZoomed       = "hb_zoomed"
 	heartbeatVarUnusedEntry    = "unused_entry"
 	heartbeatVarUnusedFollowed = "unused_followed"
 	heartbeatVarUnusedPacket   = "unused_packet"
@@ -214,14 +226,15 @@ type heartbeatSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type heartbeatProgramSpecs struct {
-	HbClosed  *ebpf.ProgramSpec `ebpf:"hb_closed"`
-	HbDequeue *ebpf.ProgramSpec `ebpf:"hb_dequeue"`
-	HbEgress  *ebpf.ProgramSpec `ebpf:"hb_egress"`
-	HbEnqueue *ebpf.ProgramSpec `ebpf:"hb_enqueue"`
-	HbIngress *ebpf.ProgramSpec `ebpf:"hb_ingress"`
-	HbRead    *ebpf.ProgramSpec `ebpf:"hb_read"`
-	HbRefused *ebpf.ProgramSpec `ebpf:"hb_refused"`
-	HbSockets *ebpf.ProgramSpec `ebpf:"hb_sockets"`
+	HbClosed   *ebpf.ProgramSpec `ebpf:"hb_closed"`
+	HbDequeue  *ebpf.ProgramSpec `ebpf:"hb_dequeue"`
+	HbEgress   *ebpf.ProgramSpec `ebpf:"hb_egress"`
+	HbEnqueue  *ebpf.ProgramSpec `ebpf:"hb_enqueue"`
+	HbIngress  *ebpf.ProgramSpec `ebpf:"hb_ingress"`
+	HbRead     *ebpf.ProgramSpec `ebpf:"hb_read"`
+	HbReceived *ebpf.ProgramSpec `ebpf:"hb_received"`
+	HbRefused  *ebpf.ProgramSpec `ebpf:"hb_refused"`
+	HbSockets  *ebpf.ProgramSpec `ebpf:"hb_sockets"`
 }
 
 // heartbeatMapSpecs contains maps before they are loaded into the kernel.
@@ -230,6 +243,7 @@ type heartbeatProgramSpecs struct {
 type heartbeatMapSpecs struct {
 	HbInQdisc     *ebpf.MapSpec `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.MapSpec `ebpf:"hb_known"`
+	HbTakenUp     *ebpf.MapSpec `ebpf:"hb_taken_up"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
@@ -244,6 +258,7 @@ type heartbeatVariableSpecs struct {
 	HbCanRead      *ebpf.VariableSpec `ebpf:"hb_can_read"`
 	HbNamesSender  *ebpf.VariableSpec `ebpf:"hb_names_sender"`
 	HbTaiAheadNs   *ebpf.VariableSpec `ebpf:"hb_tai_ahead_ns"`
+	HbZoomed       *ebpf.VariableSpec `ebpf:"hb_zoomed"`
 	UnusedEntry    *ebpf.VariableSpec `ebpf:"unused_entry"`
 	UnusedFollowed *ebpf.VariableSpec `ebpf:"unused_followed"`
 	UnusedPacket   *ebpf.VariableSpec `ebpf:"unused_packet"`
@@ -274,6 +289,7 @@ func (o *heartbeatObjects) Close() error {
 type heartbeatMaps struct {
 	HbInQdisc     *ebpf.Map `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.Map `ebpf:"hb_known"`
+	HbTakenUp     *ebpf.Map `ebpf:"hb_taken_up"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
@@ -285,6 +301,7 @@ func (m *heartbeatMaps) Close() error {
 	return _HeartbeatClose(
 		m.HbInQdisc,
 		m.HbKnown,
+		m.HbTakenUp,
 		m.LbFollow,
 		m.LbFollowRates,
 		m.LbReadings,
@@ -300,6 +317,7 @@ type heartbeatVariables struct {
 	HbCanRead      *ebpf.Variable `ebpf:"hb_can_read"`
 	HbNamesSender  *ebpf.Variable `ebpf:"hb_names_sender"`
 	HbTaiAheadNs   *ebpf.Variable `ebpf:"hb_tai_ahead_ns"`
+	HbZoomed       *ebpf.Variable `ebpf:"hb_zoomed"`
 	UnusedEntry    *ebpf.Variable `ebpf:"unused_entry"`
 	UnusedFollowed *ebpf.Variable `ebpf:"unused_followed"`
 	UnusedPacket   *ebpf.Variable `ebpf:"unused_packet"`
@@ -312,14 +330,15 @@ type heartbeatVariables struct {
 //
 // It can be passed to loadHeartbeatObjects or ebpf.CollectionSpec.LoadAndAssign.
 type heartbeatPrograms struct {
-	HbClosed  *ebpf.Program `ebpf:"hb_closed"`
-	HbDequeue *ebpf.Program `ebpf:"hb_dequeue"`
-	HbEgress  *ebpf.Program `ebpf:"hb_egress"`
-	HbEnqueue *ebpf.Program `ebpf:"hb_enqueue"`
-	HbIngress *ebpf.Program `ebpf:"hb_ingress"`
-	HbRead    *ebpf.Program `ebpf:"hb_read"`
-	HbRefused *ebpf.Program `ebpf:"hb_refused"`
-	HbSockets *ebpf.Program `ebpf:"hb_sockets"`
+	HbClosed   *ebpf.Program `ebpf:"hb_closed"`
+	HbDequeue  *ebpf.Program `ebpf:"hb_dequeue"`
+	HbEgress   *ebpf.Program `ebpf:"hb_egress"`
+	HbEnqueue  *ebpf.Program `ebpf:"hb_enqueue"`
+	HbIngress  *ebpf.Program `ebpf:"hb_ingress"`
+	HbRead     *ebpf.Program `ebpf:"hb_read"`
+	HbReceived *ebpf.Program `ebpf:"hb_received"`
+	HbRefused  *ebpf.Program `ebpf:"hb_refused"`
+	HbSockets  *ebpf.Program `ebpf:"hb_sockets"`
 }
 
 func (p *heartbeatPrograms) Close() error {
@@ -330,6 +349,7 @@ func (p *heartbeatPrograms) Close() error {
 		p.HbEnqueue,
 		p.HbIngress,
 		p.HbRead,
+		p.HbReceived,
 		p.HbRefused,
 		p.HbSockets,
 	)

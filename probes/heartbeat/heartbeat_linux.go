@@ -70,6 +70,7 @@ type attached struct {
 	list      *link.Iter
 	known     *cebpf.Map
 	groups    groups
+	zoom      zoom
 	// readsSeen says that reads are seen.
 	readsSeen bool
 	sockets   map[uint64]*socket
@@ -320,6 +321,12 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		}
 	} else {
 		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
+		if p.EarlyNs > 0 {
+			b.AddPacketEarly(model.PacketEarly{
+				Time: at, Dur: v.Dur, CPU: v.CPU, NetnsInode: s.netns, Cookie: p.Cookie, LocalPort: p.LocalPort,
+				RemotePort: p.RemotePort, Backlog: min(time.Duration(p.EarlyNs), v.Dur), RemoteAddr: v.RemoteAddr,
+			})
+		}
 		if a.readsSeen {
 			s.queue.arrived(arrival{at, v.Dur, v.RemoteAddr, p.RemotePort, p.Size, p.EndSeq})
 			if s.protocol == model.ProtocolTCP {

@@ -81,10 +81,15 @@ func (a *attached) want(f ebpf.Heartbeat) {
 }
 
 // Answers implements ebpf.Responder.
-func (a *attached) Answers() []model.RequestKind { return []model.RequestKind{model.RequestFollow} }
+func (a *attached) Answers() []model.RequestKind {
+	return []model.RequestKind{model.RequestFollow, model.RequestZoom}
+}
 
-// Begin implements ebpf.Responder: it follows a flow.
+// Begin implements ebpf.Responder: it follows a flow, or looks closer at all of them.
 func (a *attached) Begin(r model.Request) error {
+	if r.Kind == model.RequestZoom {
+		return a.zoomIn()
+	}
 	flows, err := ParseFlow(r.Name)
 	if err != nil {
 		return err
@@ -103,7 +108,11 @@ func (a *attached) Begin(r model.Request) error {
 }
 
 // End implements ebpf.Responder: flows are followed until the probe is closed.
-func (a *attached) End(model.Request) {}
+func (a *attached) End(r model.Request) {
+	if r.Kind == model.RequestZoom {
+		a.zoomOut()
+	}
+}
 
 // followNow makes the kernel look at the ports that are followed now.
 func (a *attached) followNow() error {
