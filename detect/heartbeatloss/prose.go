@@ -685,8 +685,8 @@ func (t *telling) queuedOut(f *model.Finding) {
 	device, kind := fold.Printable(m.qdisc.Device.Name), fold.Printable(m.qdisc.Kind)
 	where := "the queueing discipline (" + kind + ") of " + device
 	f.Subject.Device = device
-	f.Title = fmt.Sprintf("%s was sent %s late: it was held for %s in %s", t.who.name(), t.delay, words.Span(g.Qdisc),
-		where)
+	t.why = "it was held for " + words.Span(g.Qdisc) + " in " + where
+	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, t.why)
 	if g.Lasts {
 		f.Title = fmt.Sprintf("%s %s this host for %s: it %s held in %s", t.who.name(),
 			words.Tense(t.lasts, "has not left", "did not leave"), words.Span(g.Length()), words.Tense(t.lasts, "is", "was"),

@@ -32,6 +32,8 @@ const (
 	lostInRing
 	// lostInReceiver: the receiver's host dropped them.
 	lostInReceiver
+	// queuedInSender: they waited in a queueing discipline of the sender.
+	queuedInSender
 	// heldBetween: they were on the way for long; slower where those after them were as well.
 	heldBetween
 	slower

@@ -198,7 +198,8 @@ func (w *way) exact() bool {
 // knownAlone says that one host can be sure of a verdict.
 func knownAlone(v heartbeatloss.Verdict) bool {
 	switch v {
-	case heartbeatloss.NotRead, heartbeatloss.Deferred, heartbeatloss.LostHere, heartbeatloss.SentLate:
+	case heartbeatloss.NotRead, heartbeatloss.Deferred, heartbeatloss.LostHere, heartbeatloss.SentLate,
+		heartbeatloss.QueuedOut:
 		return true
 	}
 	return false
@@ -243,6 +244,9 @@ func (w *way) explainSent(j *heartbeatloss.Judged) *incident {
 	g := &j.Gap
 	in := &incident{way: w, judged: j, bySender: true, place: sentLate, lasts: g.Lasts, notSent: g.Delay(), since: g.From,
 		until: g.To}
+	if j.Verdict == heartbeatloss.QueuedOut {
+		in.place, in.notSent, in.onWay = queuedInSender, g.Absent, g.Qdisc
+	}
 	if j.Verdict == heartbeatloss.LostHere {
 		in.place, in.dropped, in.where = lostInSender, j.Dropped, j.Where
 	}
@@ -259,6 +263,10 @@ func (w *way) explainSent(j *heartbeatloss.Judged) *incident {
 
 // findSender looks for the sender's own finding that explains why it did not send.
 func (in *incident) findSender() {
+	if !in.bySender && (in.place == heldBetween || in.place == slower) {
+		in.findQueue()
+		return
+	}
 	if in.bySender || in.place != sentLate && (in.place != lostInSender || in.notSent == 0) {
 		return
 	}
@@ -280,6 +288,25 @@ func (in *incident) findSender() {
 		}
 		if in.sender == nil || j.Flow == in.tx.key && j.Verdict != heartbeatloss.NotRead {
 			in.sender = &j
+		}
+	}
+}
+
+// findQueue looks for the sender's own finding that packets waited in a queueing discipline of it.
+func (in *incident) findQueue() {
+	a := in.way.from
+	late := in.until.Add(in.onWay) // when it left, by the sender's clock
+	for _, f := range a.Findings {
+		j, ok := a.Judged[f.ID]
+		if !ok || j.Verdict != heartbeatloss.QueuedOut || j.Flow != in.tx.key {
+			continue
+		}
+		if slices.ContainsFunc(append(j.Gaps, j.Gap), func(g fold.Gap) bool {
+			both := min(late, g.To).Sub(max(in.since, g.From))
+			return 2*g.Qdisc >= in.onWay && 2*both >= min(in.onWay, g.Length())
+		}) {
+			in.place, in.sender = queuedInSender, &j
+			return
 		}
 	}
 }

@@ -123,6 +123,15 @@ func (t *telling) title() string {
 			return text
 		}
 		return fmt.Sprintf("%s, because %s sent nothing: %s", t.silence(), t.a, t.cause())
+	case queuedInSender:
+		if t.bySender {
+			text := fmt.Sprintf("%s left %s %s late: %s", t.flowName(), t.a, words.Span(t.onWay+t.notSent), t.cause())
+			if t.gap > 0 {
+				text += "; " + t.b + " received nothing for " + words.Span(t.gap)
+			}
+			return text
+		}
+		return fmt.Sprintf("%s, because the packet left %s late: %s", t.silence(), t.a, t.cause())
 	case stopped:
 		return t.silence() + ": " + t.a + " had closed the socket, or its program had ended"
 	case paused:
@@ -177,6 +186,14 @@ func (t *telling) explain(f *model.Finding) {
 		if len(f.Advice) == 0 {
 			advice("See what the program on " + t.a + " did then; not when it was stopped on purpose")
 		}
+	case queuedInSender:
+		f.Subject.PID, f.Subject.Process = t.tx.pid, fold.Printable(t.tx.process)
+		if t.sender != nil {
+			t.adopt(f)
+		} else {
+			f.Causes, f.Advice = append(f.Causes, t.own.Causes...), append(f.Advice, t.own.Advice...)
+		}
+		not("not the way between the hosts, or %s: the packet had not left %s", t.b, t.a)
 	case paused:
 		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as "+
 			"much: the clock of %s stood still", t.a)

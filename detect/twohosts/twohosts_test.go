@@ -87,8 +87,9 @@ type network struct {
 	// jitter is how much longer a packet may take, at random.
 	jitter time.Duration
 	lost   func(at time.Duration) bool
-	// extra is how much longer it takes at a time.
-	extra func(at time.Duration) time.Duration
+	// extra is how much longer it takes at a time, queued whether that is in a queueing discipline of the sender.
+	extra  func(at time.Duration) time.Duration
+	queued bool
 }
 
 // marks are the ways in which packets differ.
@@ -234,6 +235,9 @@ func (p *pair) batches() (out [2]*model.Batch) {
 					if net.extra != nil {
 						delay += net.extra(at)
 					}
+					if net.queued {
+						p.queue(&builders[i], h, at, net.extra(at), to.address)
+					}
 					arrives := to.next(max(at+delay, 0))
 					if !to.paused.has(at + delay) {
 						arrives = at + delay // the kernel goes on while a program is held
@@ -299,6 +303,18 @@ func (p *pair) add(
 		v.TID = 812
 	}
 	b.AddPacket(v)
+}
+
+// queue adds that a packet was in a queueing discipline.
+func (p *pair) queue(b *model.Builder, h *host, at, stay time.Duration, peer string) {
+	v := model.PacketQdisc{
+		Time: h.clock(at + 5*time.Microsecond), CPU: 1, PID: 812, TID: -1, NetnsInode: 1, Cookie: 31,
+		Protocol: model.ProtocolUDP, LocalPort: port, RemotePort: port, Ifindex: 2, Backlog: 1, RemoteAddr: peer,
+		Process: "corosync", Device: "eth0", Qdisc: "tbf",
+	}
+	b.AddPacketQdisc(v)
+	v.Time, v.Dur, v.Left = h.clock(at+stay+10*time.Microsecond), stay+5*time.Microsecond, true
+	b.AddPacketQdisc(v)
 }
 
 // judge runs the detectors over a stream, as run.Findings does.
@@ -399,6 +415,15 @@ func TestVerdicts(t *testing.T) {
 		}}}, says: []string{"node-b received nothing for 1.6 s: the packets were on the way between the hosts for 1.5 s " +
 			"longer"},
 			rest: []string{"its queueing discipline and driver is a part of it"}},
+		{name: "held up in the sender's queueing discipline", pair: pair{ab: network{queued: true,
+			extra: func(at time.Duration) time.Duration {
+				if lost.has(at) {
+					return lost.to - at
+				}
+				return 0
+			}}}, says: []string{"node-b received nothing for 1.6 s, because the packet left node-a late: it was held for 1.5 s " +
+			"in the queueing discipline (tbf) of eth0"},
+			rest: []string{"not the way between the hosts, or node-b: the packet had not left node-a"}},
 		{name: "waited in the receiver's ring", pair: pair{
 			ab: network{extra: func(at time.Duration) time.Duration {
 				if lost.has(at) {
