@@ -1252,8 +1252,8 @@ var Specs = []Spec{
 		Name:  "packet.early",
 		View:  "PacketEarly",
 		Since: 2,
-		Doc: "how a received packet of a followed flow spent its time before it reached its socket, while a detector wants to " +
-			"know (request zoom; Linux). It comes before the packet's own event, which has the same time.",
+		Doc: "how a received packet of a followed flow spent its time before it reached its socket, while a detector " +
+			"wants to know (request zoom; Linux). It comes before the packet's own event, which has the same time.",
 		Span:     "from its arrival at the host to its socket",
 		CPU:      true,
 		Netns:    true,

@@ -273,8 +273,8 @@ const (
 	maxWatched = 32
 )
 
-// watchFor is for how long the readers of followed flows are watched at a time, zoomFor for how long packets are looked at
-// before they reach their socket, after one was late there, crowd from how many threads on the one
+// watchFor is for how long the readers of followed flows are watched at a time, zoomFor for how long packets are looked
+// at before they reach their socket, after one was late there, crowd from how many threads on the one
 // that reads is watched by itself.
 const (
 	watchFor = 20 * time.Second

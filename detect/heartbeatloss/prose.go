@@ -403,8 +403,8 @@ func (t *telling) deferred(f *model.Finding) {
 		f.Causes = append(f.Causes, detail)
 	case part == inBacklog:
 		detail = "in the backlog, behind other packets"
-		f.Causes = append(f.Causes, "the packet was in the backlog of the CPU until NET_RX came to it; NET_RX itself was not "+
-			"seen to wait for as long")
+		f.Causes = append(f.Causes, "the packet was in the backlog of the CPU until NET_RX came to it; NET_RX itself was "+
+			"not seen to wait for as long")
 	default:
 		detail = "softirq, backlog or filter; which of them is not known"
 		f.Causes = append(f.Causes, "the packet had reached the host, and its socket got it "+words.Span(g.Stack)+

@@ -421,8 +421,8 @@ func TestVerdicts(t *testing.T) {
 					return lost.to - at
 				}
 				return 0
-			}}}, says: []string{"node-b received nothing for 1.6 s, because the packet left node-a late: it was held for 1.5 s " +
-			"in the queueing discipline (tbf) of eth0"},
+			}}}, says: []string{"node-b received nothing for 1.6 s, because the packet left node-a late: it was held for " +
+			"1.5 s in the queueing discipline (tbf) of eth0"},
 			rest: []string{"not the way between the hosts, or node-b: the packet had not left node-a"}},
 		{name: "waited in the receiver's ring", pair: pair{
 			ab: network{extra: func(at time.Duration) time.Duration {

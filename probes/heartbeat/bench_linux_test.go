@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkPrograms is what the programs take for one datagram over the loopback device that is sent and read, with the
-// drop probe beside it as usual: of a host that follows nothing, of one that follows another port, and of a followed one.
+// drop probe beside it as usual: of a host that follows nothing, of one that follows another port, of a followed one.
 func BenchmarkPrograms(b *testing.B) {
 	testutil.Privileged(b)
 	for _, tt := range []struct {
