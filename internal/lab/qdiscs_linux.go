@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Rates of the queueing discipline through which heartbeats leave: one at which they and a little more pass, and one
-// that is too low for them.
+// Rates of the queueing discipline through which heartbeats leave, and how many bytes may pass at once: one at which
+// they and a little more pass, and one that is too low for them.
 const (
-	passing = "400kbit"
-	tooSlow = "1kbit"
+	passing = "rate 400kbit burst 2000"
+	tooSlow = "rate 1kbit burst 300"
 )
 
 // shape makes the packets of the sender leave at a rate at most.
 func (e *Env) shape(ctx context.Context, ns, how, rate string) error {
-	tc := "tc qdisc " + how + " dev " + e.sendDev + " root tbf rate " + rate + " burst 2000 limit 400000"
+	tc := "tc qdisc " + how + " dev " + e.sendDev + " root tbf " + rate + " limit 400000"
 	return e.command(ctx, ns, nil, strings.Fields(tc)...)
 }
 
