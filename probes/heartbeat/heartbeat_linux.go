@@ -295,6 +295,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	case whatClosed:
 		s.present = false
 		a.emitFlow(s, at, b)
+		a.forget(s)
 		return nil
 	}
 	remote := ebpf.Addr(p.Remote, p.Family).Unmap()

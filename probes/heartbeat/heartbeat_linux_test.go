@@ -124,7 +124,12 @@ func check(t *testing.T, c *child, own []taken, got *seen, network string) {
 	}
 	// And the one that says that they are over.
 	if len(got.arrivals) != 31 || len(got.reads) != 31 {
-		t.Fatalf("%d arrivals and %d reads of 31", len(got.arrivals), len(got.reads))
+		var first model.Time
+		if len(got.arrivals) > 0 {
+			first = got.arrivals[0].Time
+		}
+		t.Fatalf("%d arrivals, the first at %d, and %d reads of 31; flows %+v", len(got.arrivals), first, len(got.reads),
+			got.flows)
 	}
 	if len(got.flows) == 0 || got.flows[0].State != model.FlowFollowed || int(got.flows[0].PID) != c.cmd.Process.Pid ||
 		got.flows[0].Timeout != time.Second {

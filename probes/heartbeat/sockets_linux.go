@@ -52,6 +52,9 @@ type socket struct {
 	present bool
 	written model.Time
 	state   model.FlowState
+	// missed says that the flow was said to have ended because a listing did not have the socket: packets from before may
+	// still be in the ringbuf.
+	missed bool
 }
 
 // follows says whether packets of a peer are followed.
@@ -167,6 +170,11 @@ func protocolOf(protocol uint8) model.Protocol {
 func (a *attached) emitFlows(now model.Time, b *model.Builder) {
 	for _, cookie := range slices.Sorted(maps.Keys(a.sockets)) {
 		s := a.sockets[cookie]
+		if s.missed && !s.present {
+			a.forget(s)
+			continue
+		}
+		s.missed = !s.present
 		if a.stateOf(s) == s.state && s.written != 0 && now.Sub(s.written) < flowEvery {
 			continue
 		}
@@ -174,7 +182,7 @@ func (a *attached) emitFlows(now model.Time, b *model.Builder) {
 	}
 }
 
-// emitFlow writes what is seen of a socket, and forgets one that is gone.
+// emitFlow writes what is seen of a socket.
 func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 	s.state, s.written = a.stateOf(s), now
 	b.AddFlow(model.Flow{
@@ -183,10 +191,12 @@ func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 		RemoteAddr: s.remoteAddr,
 		Process:    s.process, KnownAs: s.knownAs,
 	})
-	if s.state == model.FlowEnded {
-		_ = a.known.Delete(s.cookie) // it may not be there
-		delete(a.sockets, s.cookie)
-	}
+}
+
+// forget ends to follow a socket.
+func (a *attached) forget(s *socket) {
+	_ = a.known.Delete(s.cookie) // it may not be there
+	delete(a.sockets, s.cookie)
 }
 
 // stateOf says what is seen of a socket.
