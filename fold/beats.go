@@ -366,6 +366,9 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 	case limit > 0 && b.unreadFor(t) >= limit: // a peer that gets no answer changes its cadence
 		b.odd = b.odd[:0]
 		return prev
+	case len(b.held) > 0 && t.Sub(b.held[0].at) >= b.usual: // nor does TCP keep it while its segments do not leave
+		b.odd = b.odd[:0]
+		return prev
 	case limit > 0 && gap >= limit:
 		b.odd = append(b.odd, gap)
 		if len(b.odd) == changedAfter {
@@ -466,6 +469,14 @@ func (b *Beat) quieter(s Span) {
 		b.quiet = append(b.quiet[:0], b.quiet[1:]...)
 	}
 	b.quiet = append(b.quiet, s)
+}
+
+// unsteady remembers that a flow without a period sent nothing for a while: what its peer did not get meanwhile was not
+// lost.
+func (b *Beat) unsteady(s Span, l *Limits) {
+	if b.usual == 0 && s.To.Sub(s.From) >= cmp.Or(l.LeastLate, 200*time.Millisecond) {
+		b.quieter(s)
+	}
 }
 
 // latest keeps what the screen shows of the last certain gap.
@@ -588,6 +599,7 @@ func (b *Beat) sent(v *model.Packet, l *Limits) {
 		return
 	}
 	from := max(prev, b.left) // before it has left, TCP does not send the next one
+	b.unsteady(Span{from, v.Time}, l)
 	b.measure(Gap{From: from, To: v.Time, Absent: max(v.Time.Sub(from)-b.usual, 0), CPU: v.CPU, host: v.Time}, l)
 }
 

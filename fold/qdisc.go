@@ -71,6 +71,7 @@ func (b *Beat) leave(v *model.PacketQdisc, l *Limits) {
 	if from == 0 || prev == 0 {
 		return
 	}
+	b.unsteady(Span{from, v.Time}, l)
 	g := Gap{
 		From: from, To: v.Time, Absent: max(at.Sub(max(prev, from))-b.usual, 0), Qdisc: v.Dur, Backlog: backlog,
 		CPU: v.CPU, host: at,
