@@ -312,7 +312,7 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 	head, err := b.Peek(sniffBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		if len(head) == 0 {
-			p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
+			p.unread(m.Name, err)
 			return nil
 		}
 	}
@@ -390,15 +390,15 @@ func (p *unpacking) keep(m bundle.Member, base, format string, r io.Reader) erro
 		return err
 	}
 	n, err := io.Copy(f, r)
-	if err = errors.Join(err, f.Close()); err != nil {
-		var full *fs.PathError
-		if errors.As(err, &full) { // the disk
-			return fmt.Errorf("keep %s: %w", m.Name, err)
-		}
+	var full *fs.PathError
+	if closed := f.Close(); closed != nil || errors.As(err, &full) { // the disk
+		return fmt.Errorf("keep %s: %w", m.Name, cmp.Or(err, closed))
+	}
+	if err != nil {
+		p.unread(m.Name, err)
 		if n == 0 {
-			return err
+			return nil
 		}
-		p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
 	}
 	if !m.Modified.IsZero() {
 		if err := os.Chtimes(at, m.Modified, m.Modified); err != nil {
@@ -422,7 +422,16 @@ func (p *unpacking) addHostFile(m bundle.Member, r io.Reader) error {
 			return err
 		}
 	}
-	return p.hostFiles.Add(m.Name, m.Modified, r)
+	unread, err := p.hostFiles.Add(m.Name, m.Modified, r)
+	if unread != nil {
+		p.unread(m.Name, unread)
+	}
+	return err
+}
+
+// unread notes that a member could not be read to its end.
+func (p *unpacking) unread(name string, err error) {
+	p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", name, err))
 }
 
 func (p *unpacking) closeHostFiles() error {
@@ -432,6 +441,10 @@ func (p *unpacking) closeHostFiles() error {
 	p.b.HostFiles = p.hostFiles.Len()
 	if err := errors.Join(p.hostFiles.Close(), p.hostFile.Close()); err != nil {
 		return err
+	}
+	if !p.hostFiles.Useful() {
+		p.b.HostFiles = 0
+		return nil
 	}
 	p.members = append(p.members, unpackedMember{
 		p.hostFile.Name(), words.Plural(p.b.HostFiles, "file") + " of the host's counters", linuxhost.FormatName,

@@ -244,6 +244,31 @@ func TestUnpackRecordings(t *testing.T) {
 	}
 }
 
+// TestUnpackDamaged opens what is there of bundles that break off anywhere, and says that the rest is missing.
+func TestUnpackDamaged(t *testing.T) {
+	whole := gzipped(t, sosreport(t))
+	opened := 0
+	for n := len(whole) - 20; n > 100; n -= 97 {
+		u, err := Unpack(t.Context(), []string{writeFile(t, "x.tar.gz", whole[:n])})
+		if err != nil {
+			if !strings.Contains(err.Error(), "none that lostbeat understands") && !strings.Contains(err.Error(), "EOF") {
+				t.Errorf("cut at %d: %v", n, err)
+			}
+			continue
+		}
+		opened++
+		if len(u.Bundles[0].Damage) == 0 {
+			t.Errorf("cut at %d: nothing is said to be missing", n)
+		}
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if opened < 3 {
+		t.Errorf("%d bundles that are cut off could be opened", opened)
+	}
+}
+
 // TestUnpackSameNames puts the folder before the names of logs of several nodes.
 func TestUnpackSameNames(t *testing.T) {
 	var out bytes.Buffer

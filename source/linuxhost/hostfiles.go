@@ -32,7 +32,14 @@ const MaxHostFile = 4 << 20
 type Writer struct {
 	tar *tar.Writer
 	n   int
+	// counters is how many of them have counters.
+	counters int
 }
+
+// plainFacts are host files that say something of a host and count nothing.
+var plainFacts = regexp.MustCompile(
+	`(?:^|[/_])(?:date|date_--utc|hostname|hostname_-f|uname|uname_-a|uptime|timedatectl|timedatectl_status|sysctl_-a)$|` +
+		`(?:^|/)proc/sys/`)
 
 // NewWriter returns a writer; bundle is the name of what the files are from.
 func NewWriter(w io.Writer, bundle string) (*Writer, error) {
@@ -40,14 +47,15 @@ func NewWriter(w io.Writer, bundle string) (*Writer, error) {
 	return t, t.put(hostFilesName, time.Time{}, []byte(bundle))
 }
 
-// Add adds a file by its path in the bundle.
-func (w *Writer) Add(name string, modified time.Time, r io.Reader) error {
-	data, err := io.ReadAll(io.LimitReader(r, MaxHostFile))
-	if err != nil {
-		return err
-	}
+// Add adds a file by its path in the bundle. Of one that cannot be read to its end, what there is is added; unread says
+// why.
+func (w *Writer) Add(name string, modified time.Time, r io.Reader) (unread, err error) {
+	data, unread := io.ReadAll(io.LimitReader(r, MaxHostFile))
 	w.n++
-	return w.put(name, modified, data)
+	if !plainFacts.MatchString(name) {
+		w.counters++
+	}
+	return unread, w.put(name, modified, data)
 }
 
 func (w *Writer) put(name string, modified time.Time, data []byte) error {
@@ -66,6 +74,9 @@ func (w *Writer) put(name string, modified time.Time, data []byte) error {
 
 // Len is how many files were added.
 func (w *Writer) Len() int { return w.n }
+
+// Useful reports whether any of the files has counters.
+func (w *Writer) Useful() bool { return w.counters > 0 }
 
 // Close ends the file.
 func (w *Writer) Close() error { return w.tar.Close() }

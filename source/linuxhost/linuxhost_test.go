@@ -269,8 +269,8 @@ func hostFilesOf(t testing.TB, bundle string, files ...string) string {
 			t.Errorf("%s is no host file", files[i])
 		}
 		at := time.Date(2026, 11, 28, 21, 3, 31, 0, time.UTC)
-		if err := w.Add(files[i], at, strings.NewReader(files[i+1])); err != nil {
-			t.Fatal(err)
+		if unread, err := w.Add(files[i], at, strings.NewReader(files[i+1])); err != nil || unread != nil {
+			t.Fatal(unread, err)
 		}
 	}
 	if err := w.Close(); err != nil {
