@@ -151,9 +151,7 @@ func residentBytes(proc string) (uint64, error) {
 func facts(h platform.Host, start model.Time, tool string) [][2]string {
 	return [][2]string{
 		{"host", h.Name}, {"os", h.OS}, {"kernel", h.Kernel}, {"arch", h.Arch}, {"cpus", strconv.Itoa(h.CPUs)},
-		{
-			"boot_id",
-			h.BootID,
-		}, {"tool", cmp.Or(tool, "lostbeat")}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"}, {"start_wall", start.String()},
+		{"boot_id", h.BootID}, {"tool", cmp.Or(tool, "lostbeat")}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"},
+		{"start_wall", start.String()},
 	}
 }
