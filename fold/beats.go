@@ -112,6 +112,7 @@ type Beat struct {
 	cpu              int32
 	gaps             [beatGaps]time.Duration
 	n, tiny          int
+	began, pace      model.Time // when the packets began that come much more often than usual, and its present pace
 	usual            time.Duration
 	longest          time.Duration
 	settled          time.Duration // the period that was known last
@@ -223,6 +224,8 @@ type Gap struct {
 	Behind bool
 	// Changed says that the flow has had the gap's length as its period ever since.
 	Changed bool
+	// Unlike says that the flow has gone on with another period, shorter than the gap.
+	Unlike bool
 	// CPU is where the packet was handled that ended the gap or waits, -1 unknown.
 	CPU int32
 
@@ -352,7 +355,7 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 	prev = b.Last
 	b.Packets++
 	if prev == 0 {
-		b.First, b.Last = t, t
+		b.First, b.Last, b.pace = t, t, t
 		return 0
 	}
 	gap := t.Sub(prev)
@@ -377,10 +380,13 @@ func (b *Beat) arrive(t model.Time, l *Limits) (prev model.Time) {
 		return prev
 	case b.usual > 0 && gap < b.usual/tinyGap:
 		b.late()
+		if b.tiny == 0 {
+			b.began = prev
+		}
 		if b.tiny++; b.tiny < beatGaps {
 			break
 		}
-		b.n, b.tiny = 0, 0 // it comes much more often now
+		b.n, b.tiny, b.pace = 0, 0, b.began // it comes much more often now
 		b.learn()
 	default:
 		b.tiny, b.owed = 0, 0
@@ -418,20 +424,45 @@ func (b *Beat) late() {
 func (b *Beat) settleOdd() {
 	if float64(slices.Max(b.odd)) <= spread*float64(slices.Min(b.odd)) {
 		for _, g := range b.waiting {
+			if float64(g.Length()) > spread*float64(slices.Min(b.odd)) {
+				g.Unlike = true
+				b.certain(g)
+				continue
+			}
+			b.quieter(Span{g.From, g.To})
 			if g.Changed = true; len(b.Fresh) < maxFresh {
 				b.Fresh = append(b.Fresh, g)
 			}
 		}
-		b.waiting, b.owed, b.n = nil, 0, 0
+		b.waiting, b.owed, b.n, b.pace = nil, 0, 0, b.Last
 		for _, gap := range b.odd {
 			b.gaps[b.n] = gap
 			b.n++
+			b.pace = b.pace.Add(-gap)
 		}
 		b.learn()
-	} else {
-		b.confirm()
+		b.odd = b.odd[:0]
+		return
 	}
-	b.odd = b.odd[:0]
+	b.odd = slices.Delete(b.odd, 0, 1) // the first may have been a loss, and the others are the new period
+}
+
+// tinyPace is from how many packets that come much more often than usual on they are a pace of the flow.
+const tinyPace = 3
+
+// Pace returns since when the flow has come as often as it does now, and the time between two packets since, 0 unknown.
+func (b *Beat) Pace() (since model.Time, period time.Duration) {
+	switch {
+	case b.usual > 0 && b.tiny >= tinyPace:
+		return b.began, b.Last.Sub(b.began) / time.Duration(b.tiny)
+	case b.usual > 0:
+		return b.pace, b.usual
+	case b.n > 0:
+		gaps := slices.Clone(b.gaps[:min(b.n, beatGaps)])
+		slices.Sort(gaps)
+		return b.pace, gaps[len(gaps)/2]
+	}
+	return b.pace, 0
 }
 
 // confirm makes the gaps that waited for the flow to go on as before certain.
@@ -724,6 +755,9 @@ func (b *Beat) restart() {
 
 // LastQdisc is the queueing discipline in which the flow's packets were last, the zero one none.
 func (b *Beat) LastQdisc() Qdisc { return b.qdisc }
+
+// LateFrom is the length from which a gap of the flow in which nothing is seen is too long.
+func (w *Fold) LateFrom(b *Beat) time.Duration { return b.absentFor(&w.limits) }
 
 // Open returns the gap that lasts at the tick being judged, as far as it is sure that it is one.
 func (w *Fold) Open(b *Beat) (g Gap, ok bool) { return w.openAt(b, w.Now) }

@@ -16,7 +16,8 @@ import (
 type heartbeatLoss struct {
 	settings Settings
 	cases    detect.Cases[lateFlow]
-	// again are gaps of the last tick whose reason was not known: what was watched may come with the next one.
+	// again are gaps of the last tick whose reason was not known for all of them: what was watched may come with the next
+	// one.
 	again []late
 	// judged are the findings as they were said last, for those who join them with another host's.
 	judged map[string]Judged
@@ -153,7 +154,7 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	} else {
 		drops = d.drops(w, b, w.Since(g.From))
 	}
-	m := d.judge(w, b, &g, drops)
+	m := d.judge(w, b, &g, drops, in != nil)
 	if in != nil {
 		m = in.Data.refine(m)
 	}
@@ -163,7 +164,8 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	if b.Key.Direction == model.DirectionRX {
 		d.told = append(d.told, told{b.Socket.PID, g.ID, g.From, g.To})
 	}
-	if m.reason == reader.None && (m.verdict == notRead || m.verdict == sentLate) && !g.Lasts && !again {
+	// What was watched of the last second comes with the next one.
+	if (m.verdict == notRead || m.verdict == sentLate) && m.kept < g.Delay() && !g.Lasts && !again {
 		d.again = append(d.again, late{b, g})
 	}
 	if again && in == nil {
@@ -177,9 +179,11 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 
 // newPeriod takes back what was said of a flow while its first gaps with a new period lasted.
 func (d *heartbeatLoss) newPeriod(b *fold.Beat) {
+	_, period := b.Pace()
 	for _, in := range d.cases.All() {
 		data := &in.Data
-		if data.beat == b && in.Open && (data.latest.verdict == absent || data.latest.verdict == sentLate) {
+		if data.beat == b && in.Open && (data.latest.verdict == absent || data.latest.verdict == sentLate) &&
+			data.worst.gap.Length() <= 2*period {
 			data.newPeriod = true
 			in.News()
 		}

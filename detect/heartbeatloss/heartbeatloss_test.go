@@ -1,6 +1,7 @@
 package heartbeatloss_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -651,6 +652,80 @@ func TestAnswers(t *testing.T) {
 		if len(list) != 1 || !strings.Contains(list[0].Title, c.says) {
 			t.Errorf("%s: %+v", name, list)
 		}
+	}
+}
+
+// until is a flow that ends, from one that begins.
+func until(n int) time.Duration {
+	if n > 120 {
+		return -1
+	}
+	return time.Duration(n) * 100 * ms
+}
+
+func from(begin time.Duration) func(n int) time.Duration {
+	return func(n int) time.Duration { return begin + time.Duration(n)*100*ms }
+}
+
+// The heartbeats of a leader end when another one takes over. In time that is no fault, of whoever receives or sends
+// them; later, the leader was silent until then. That an idle thread waits for others says nothing about either.
+func TestLeaderChanges(t *testing.T) {
+	idle := []detecttest.Held{{From: fault + 5*ms, To: 40 * time.Second, State: model.SchedLock, Detail: "futex"}}
+	const takenOver = fault + 150*ms
+	for _, tt := range []struct {
+		name  string
+		beats []detecttest.Heartbeat
+		says  string // empty for nothing
+	}{
+		{"another leader in time", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "etcd", Timeout: time.Second, At: from(takenOver), Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
+		}, ""},
+		{"another leader too late", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "etcd", Timeout: time.Second, At: from(fault + 1300*ms), Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
+		}, "nothing of it reached this host"},
+		{"one that was there before", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "etcd", Timeout: time.Second, Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
+		}, "nothing of it reached this host"},
+		{"one of another protocol", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "ceph", Timeout: time.Second, At: from(takenOver), Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
+		}, "nothing of it reached this host"},
+		{"it takes over itself", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "etcd", Timeout: time.Second, At: from(takenOver), Peer: "10.0.0.3", Cookie: 32, Unwatched: true,
+				Sends: true},
+		}, ""},
+		{"it does not lead any more", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle, Sends: true},
+		}, ""},
+		{"the leader is silent, and the follower has nothing to answer", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
+			{KnownAs: "etcd", Timeout: time.Second, At: func(n int) time.Duration {
+				if at := until(n); at >= 0 {
+					return at + ms
+				}
+				return -1
+			}, Sends: true, Cookie: 33, Unwatched: true},
+		}, "(etcd from 10.0.0.2) has received nothing"},
+		{"the leader rarely says anything any more", []detecttest.Heartbeat{
+			{KnownAs: "etcd", Timeout: time.Second, Held: idle, Sends: true, At: func(n int) time.Duration {
+				if n > 120 {
+					return fault + 900*ms + time.Duration(n-120)*1667*ms
+				}
+				return time.Duration(n) * 100 * ms
+			}},
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := detecttest.Latest(ours(detecttest.Run(detecttest.Flowing(40, nil, tt.beats...), 0)))
+			list = slices.DeleteFunc(list, func(f model.Finding) bool { return f.Severity == model.SeverityInfo })
+			if tt.says == "" && len(list) > 0 || tt.says != "" && (len(list) != 1 || !strings.Contains(text(list[0]), tt.says)) {
+				t.Errorf("want %q, got %+v", tt.says, list)
+			}
+		})
 	}
 }
 

@@ -60,11 +60,15 @@ type moment struct {
 	// that was, with the flow's port and without a port.
 	drops         []dropped
 	exact, others uint64
-	cpu           cpuFacts
+	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
+	unheard []dropped
+	cpu     cpuFacts
 	// lost is how many events were lost meanwhile.
 	lost uint64
 	// sentOn says that the host went on sending to the peer meanwhile.
 	sentOn bool
+	// said says that the gap is a finding already.
+	said bool
 	// left says that the peer has gone on from another port since.
 	left bool
 	// shut is for how long the peer's receive window was closed meanwhile.
@@ -97,9 +101,9 @@ type cpuFacts struct {
 	ksoftirqd fold.Scheduling
 }
 
-// judge decides where the time of a gap went.
-func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops []dropped) moment {
-	m := moment{gap: *g, drops: drops, left: w.Replaced(b)}
+// judge decides where the time of a gap went. What was said of it stays said.
+func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops []dropped, said bool) moment {
+	m := moment{gap: *g, drops: drops, left: w.Replaced(b), said: said}
 	since := g.From.Add(-time.Second)
 	m.lost = w.Loss.Since(since) - w.RivalLoss.Since(since)
 	for _, o := range drops {
@@ -196,8 +200,13 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict, m.device = linkDown, *device
 		return
 	}
+	if handedOver(w, b, &m.gap) {
+		m.verdict = silent
+		return
+	}
 	d.why(w, b, m, m.gap.Delay())
-	held := m.reason != reader.None && m.reason != reader.Busy
+	// A thread of a pool that waits for another one has nothing to do.
+	held := m.reason != reader.None && m.reason != reader.Busy && !reader.IsFutex(&m.stay)
 	tx := d.txOf(w, b)
 	var since model.Time
 	quiet := false
@@ -266,7 +275,7 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict, m.qdisc = queuedOut, b.LastQdisc()
 		return
 	}
-	if slices.ContainsFunc(d.told, func(t told) bool {
+	if !m.said && slices.ContainsFunc(d.told, func(t told) bool {
 		return t.pid == pid && pid > 0 && t.from <= g.To && t.to >= g.From
 	}) {
 		return // it follows from what was not received
@@ -278,6 +287,7 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case g.Main() == fold.StageResent:
 		m.verdict = resent
+		m.acknowledged(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From)))
 		return
 	}
 	if m.shut = b.Socket.ShutIn(g.From, g.To); float64(m.shut) >= d.settings.HeldShare*float64(g.Delay()) {
@@ -290,14 +300,29 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
+	case weak && (g.Lasts || g.Unlike || handedOver(w, b, g)):
+		// The program may have nothing to say any more: threads that have nothing to do sleep, or wait for others.
 	case m.reason == reader.None && (d.disturbed(w, b, g) || d.early(g)):
 		// Protocols that form a new membership have a rhythm of their own meanwhile, and a program may choose to wait.
 	case m.reason != reader.None:
 		m.verdict = sentLate
-	case g.Lasts, m.lost > 0, m.left, m.paced:
-		// The program may have nothing to say any more, or mean to say it less often.
+	case m.lost > 0, m.left, m.paced:
+		// The program may mean to say it less often.
 	default:
 		m.verdict = sentLate
+	}
+}
+
+// acknowledged takes up what the host has dropped that came for the port of a socket which sends again and again: each
+// segment that arrives is acknowledged.
+func (m *moment) acknowledged(received []dropped) {
+	received = slices.DeleteFunc(received, func(o dropped) bool { return !o.exact })
+	var n uint64
+	for _, o := range received {
+		n += o.count
+	}
+	if n >= m.gap.Resends {
+		m.unheard = received
 	}
 }
 
@@ -306,6 +331,19 @@ func answers(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
 	return slices.ContainsFunc(withPeer(w, b), func(o *fold.Beat) bool {
 		since, ok := o.SilentIn(g.From, g.To)
 		return o.Key.Direction == model.DirectionRX && ok && since <= g.From
+	})
+}
+
+// handedOver says that the same comes from another peer, or is sent to another one, since before a gap was too long: it
+// is the heartbeat of a new leader. The other flow has been as frequent only since.
+func handedOver(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	s := b.Socket
+	return s.PID > 0 && s.KnownAs != "" && slices.ContainsFunc(w.SortedBeats(), func(o *fold.Beat) bool {
+		if o.Socket.PID != s.PID || o.Socket.KnownAs != s.KnownAs || o.Key.Remote == b.Key.Remote {
+			return false
+		}
+		since, period := o.Pace()
+		return period > 0 && period <= 2*g.Period && since >= g.From.Add(-2*g.Period) && since <= g.From.Add(w.LateFrom(b))
 	})
 }
 
@@ -512,11 +550,15 @@ func lookAt(w *detect.Tick, g *fold.Gap) (f cpuFacts) {
 }
 
 // drops returns what the host has lost in the given seconds that may have been the flow's.
-func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list []dropped) {
-	s := b.Socket
+func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) []dropped {
+	return dropsOf(w, b.Socket, b.Key.Direction, slots)
+}
+
+// dropsOf returns what the host has lost that may have been of a socket, in one direction.
+func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots []int) (list []dropped) {
 	for _, o := range w.SortedDrops() {
 		k := &o.Key
-		if k.Transmit != (b.Key.Direction == model.DirectionTX) {
+		if k.Transmit != (direction == model.DirectionTX) {
 			continue
 		}
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
@@ -536,8 +578,10 @@ func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) (list [
 	return most(list)
 }
 
-// noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet.
+// noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet, and what a socket still
+// had when it was closed.
 var noLoss = []string{
+	"QUEUE_PURGE",
 	"TCP_OLD_DATA", "TCP_OFOMERGE", "TCP_OVERWINDOW", "TCP_ZEROWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE",
 	"TCP_RFC7323_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_OLD_ACK", "TCP_RESET", "TCP_CLOSE",
 }

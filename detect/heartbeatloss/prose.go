@@ -49,9 +49,13 @@ func (o *flowWords) local() string {
 	return o.protocol.String() + "/" + words.Itoa(o.port)
 }
 
-// name names the flow: udp/5405 of corosync[812] (knet from 10.0.0.2).
+// name names the flow: udp/5405 of corosync[812] (knet from 10.0.0.2). Where the peer's port is the one of the service,
+// it is named: tcp/41200 of etcd[812] (to 10.0.0.2:2380).
 func (o *flowWords) name() string {
 	peer := words.Tense(o.direction == model.DirectionTX, "to ", "from ") + fold.Printable(o.remote)
+	if o.port >= model.FirstEphemeral && o.remotePort != 0 && o.remotePort < model.FirstEphemeral {
+		peer += ":" + words.Itoa(o.remotePort)
+	}
 	if o.remote == "" {
 		peer = ""
 	}
@@ -629,6 +633,10 @@ func (t *telling) resent(f *model.Finding) {
 		f.Title = fmt.Sprintf("%s does not get through: TCP has been sending the same segment for %s", t.who.name(),
 			words.Span(g.Resent))
 	}
+	if len(t.at.unheard) > 0 {
+		t.unheard(f)
+		return
+	}
 	f.Causes = append(f.Causes, fmt.Sprintf("the peer did not acknowledge a segment that this host had sent; TCP sent %s "+
 		"again meanwhile", words.Plural(g.Resends, "segment")))
 	f.RuledOut = append(f.RuledOut, "not the program: its data had left it "+words.Span(g.Resent)+" before",
@@ -637,6 +645,27 @@ func (t *telling) resent(f *model.Finding) {
 		"Look for loss on the way to "+peer+" and back; not before that host is known to be up: one that is down does not "+
 			"acknowledge either",
 		"Run lostbeat on "+peer+" as well: it tells whether the segments came; not when that host was down")
+}
+
+// unheard is the finding of a TCP connection on which the host sent again what it had sent, while it dropped what came.
+func (t *telling) unheard(f *model.Finding) {
+	g := &t.at.gap
+	var n uint64
+	for i := range t.at.unheard[:min(len(t.at.unheard), 4)] {
+		o := &t.at.unheard[i]
+		n += o.count
+		f.Evidence = append(f.Evidence, detect.Evidence("dropped meanwhile at "+dropText(o), float64(o.count), "packets"))
+	}
+	top := &t.at.unheard[0]
+	f.Subject.Device = fold.Printable(top.Device.Name)
+	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for its port at %s, the acknowledgements among them",
+		t.who.name(), words.Tense(t.lasts, "is", "was"), words.Plural(n, "packet"), dropText(top))
+	f.Causes = append(f.Causes, fmt.Sprintf("TCP sent %s again for %s: nothing of what the peer acknowledged got through",
+		words.Plural(g.Resends, "segment"), words.Span(g.Resent)))
+	f.RuledOut = append(f.RuledOut, "not the peer or the network: its packets reached this host",
+		"not the program: its data had left it "+words.Span(g.Resent)+" before")
+	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop) says how; not when the "+
+		"drop is meant, as by a firewall rule")
 }
 
 // windowShut is the finding of a TCP connection whose peer does not read.

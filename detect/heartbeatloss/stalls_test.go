@@ -109,6 +109,19 @@ func TestStalls(t *testing.T) {
 			says: []string{"did not leave this host for", "this host dropped 3 packets from its port at qdisc"},
 		},
 		{
+			name: "sent again, as this host drops the answers", beat: detecttest.Heartbeat{Sends: true, TCP: true, At: silence},
+			each: once(func(s *detecttest.Stream) {
+				stall(s, model.StallResent, fault+840*ms, 840*ms, false)
+				d := drop(model.PlaceFilter, 3, 5405, "NETFILTER_DROP", "nf_hook_slow", "")
+				d.Protocol = model.ProtocolTCP
+				s.Drop(d)
+			}),
+			says: []string{
+				"was late: this host dropped 3 packets for its port at filter (NETFILTER_DROP in nf_hook_slow), the " +
+					"acknowledgements among them", "not the peer or the network: its packets reached this host",
+			},
+		},
+		{
 			name: "the peer's window is closed", beat: detecttest.Heartbeat{Sends: true, TCP: true, At: silence},
 			each: once(func(s *detecttest.Stream) {
 				stall(s, model.StallWindow, fault+20*ms, 1, true)
