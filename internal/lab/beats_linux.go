@@ -32,9 +32,14 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: tcpDropped},
 		{Name: "heartbeat-tcp-reader-stopped", Doc: "the reader of a TCP heartbeat is stopped for 1.5 s",
 			Expect: beat("was read", "late", "was stopped"), Run: tcpStopped},
+		{Name: "heartbeat-tcp-behind-realtime", Doc: "the same hogs on the CPU of the reader of a TCP heartbeat",
+			Expect: beat("was read", "late", "no CPU behind"), Allow: []string{"heartbeat-loss"}, Run: tcpBehindRealtime},
 		{Name: "heartbeat-unsent", Doc: "a firewall rule takes heartbeats on their way out for 1.5 s",
 			Expect: beat("did not leave this host", "this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
 			Run: beatsUnsent},
+		{Name: "heartbeat-tcp-unsent", Doc: "a firewall rule takes a TCP heartbeat on its way out for 1.5 s",
+			Expect: beat("did not leave this host", "this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
+			Run: tcpUnsent},
 
 		{Name: "heartbeat-qdisc", Doc: "other packets fill the queueing discipline through which heartbeats leave",
 			Expect: beat("was sent", "late", "held for", "the queueing discipline (tbf)"), Run: beatsShaped(80)},
@@ -196,12 +201,25 @@ func tcpDropped(ctx context.Context, e *Env) error {
 	})(ctx, e)
 }
 
+func tcpUnsent(ctx context.Context, e *Env) error {
+	return onSender(func(ctx context.Context, e *Env, p tcpPair) error {
+		return e.dropping(ctx, p.send.ns, 1500*time.Millisecond, "OUTPUT", "-p", "tcp", "--dport", fmt.Sprint(e.port()))
+	})(ctx, e)
+}
+
 func tcpStopped(ctx context.Context, e *Env) error {
 	p, err := e.tcpBeats(ctx, true, nil, nil)
 	if err != nil {
 		return err
 	}
 	return e.during(ctx, 1500*time.Millisecond, p.read.suspend, p.read.resume)
+}
+
+func tcpBehindRealtime(ctx context.Context, e *Env) error {
+	if _, err := e.tcpBeats(ctx, true, []string{"-cpu", "1", "-nice", "19"}, []string{"-cpu", "0"}); err != nil {
+		return err
+	}
+	return e.hogs(ctx)
 }
 
 // full fill the small receive buffer of a reader within a few heartbeats.

@@ -47,7 +47,7 @@ func heartbeatScenarios() []*Scenario {
 		s.Light, s.Heartbeat = true, true
 		s.Length = 9 * time.Second
 	}
-	return list
+	return append(list, deferredBeats()...)
 }
 
 // beats starts a reader of heartbeats and their sender, and watches them for a while.

@@ -29,8 +29,10 @@ type Expectation struct {
 	// Culprit is the process that it must blame, by the order in which the
 	// scenario starts them from 1 on; 0 any.
 	Culprit int
-	// Times is how many findings it is, 0 one: of a fault that several flows of a program suffer from.
+	// Times is how many findings it is, 0 one: of a fault that several flows of a program suffer from. More says that it
+	// may be further ones, as not every flow of the program has a packet to send or to read meanwhile.
 	Times int
+	More  bool
 	// Logs are lines in which victims report the fault themselves: time and length
 	// of the finding must be theirs.
 	Logs []LogWord
@@ -43,8 +45,10 @@ type Scenario struct {
 	// Expect are the verdicts that must come; none for a healthy load.
 	Expect []Expectation
 	// Allow are detectors that may speak as well, because the fault has
-	// consequences of their kind. Any other finding is a false alarm.
+	// consequences of their kind; Also are findings that may come as well, any number of each, because they are true. Any
+	// other finding is a false alarm.
 	Allow []string
+	Also  []Expectation
 	// Length is how long the fault lasts.
 	Length time.Duration
 	// Light says that it leaves the CPUs so much time that others of its kind can
@@ -418,7 +422,7 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 		expected := false
 		for i, want := range r.Scenario.Expect {
 			// One fault is one finding: a second of the same kind is one too many.
-			if want.matches(&f, env) && met[i] < max(want.Times, 1) {
+			if want.matches(&f, env) && (want.More || met[i] < max(want.Times, 1)) {
 				expected = true
 				met[i]++
 				if took := o.first[f.ID].Sub(fault); r.Verdict == 0 || took < r.Verdict {
@@ -426,7 +430,8 @@ func (r *Result) judge(o *observer, fault model.Time, env *Env) {
 				}
 			}
 		}
-		allowed := slices.Contains(r.Scenario.Allow, f.Detector) || env != nil && slices.Contains(env.allowed, f.Detector) ||
+		allowed := slices.Contains(r.Scenario.Allow, f.Detector) || slices.ContainsFunc(r.Scenario.Also, expects) ||
+			env != nil && slices.Contains(env.allowed, f.Detector) ||
 			r.Scenario.Advice != nil && slices.Contains(r.Scenario.Advice.Allow, f.Detector)
 		if !expected && f.Severity > model.SeverityInfo && !allowed {
 			r.False = append(r.False, f)

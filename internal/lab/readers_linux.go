@@ -153,10 +153,16 @@ func (e *Env) quota(pid int, quota time.Duration) error {
 }
 
 // setQuota gives the control group so much CPU time in each 100 ms.
-func (e *Env) setQuota(quota time.Duration) error {
+func (e *Env) setQuota(quota time.Duration) error { return e.setQuotaIn(quota, 100*time.Millisecond) }
+
+// setQuotaIn gives it so much in each period.
+func (e *Env) setQuotaIn(quota, period time.Duration) error {
 	file, value := "cpu.cfs_quota_us", strconv.FormatInt(quota.Microseconds(), 10)
+	length := strconv.FormatInt(period.Microseconds(), 10)
 	if e.unified {
-		file, value = "cpu.max", value+" 100000"
+		file, value = "cpu.max", value+" "+length
+	} else if err := os.WriteFile(filepath.Join(e.cgroup, "cpu.cfs_period_us"), []byte(length), 0); err != nil {
+		return fmt.Errorf("set the period of a CPU quota: %w", err)
 	}
 	err := os.WriteFile(filepath.Join(e.cgroup, file), []byte(value), 0)
 	if err != nil {

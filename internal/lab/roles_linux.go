@@ -396,6 +396,9 @@ func (c *child) heartbeats(conn net.Conn) error {
 
 // tcpSink reads one connection, in one thread; not any more after a while where one is given.
 func (c *child) tcpSink() error {
+	if err := errors.Join(c.pin(), c.schedule()); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp4", c.local)
 	if err != nil {
 		return err

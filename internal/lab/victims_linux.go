@@ -241,6 +241,7 @@ var (
 	corosync   = Program{"corosync", "corosync"}
 	keepalived = Program{"keepalived", "keepalived"}
 	etcd       = Program{"etcd", "etcd-server"}
+	curl       = Program{"curl", "curl"}
 )
 
 // victimScenarios are faults of programs that people run: what is said of them must agree with their own logs.
@@ -269,8 +270,9 @@ func victimScenarios() []*Scenario {
 					},
 				},
 			},
-			// What the rule drops, and that the other end received nothing while one was held up, is true as well.
-			Allow: []string{"packet-drop", "heartbeat-loss"},
+			Allow: []string{"packet-drop"},
+			// The other end's view of the same silence.
+			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"nothing of it reached this host"}}},
 		},
 		{
 			Name: "corosync-multicast", Follow: []string{"corosync"}, Needs: []Program{corosync}, Run: corosyncMulticast,
@@ -279,7 +281,8 @@ func victimScenarios() []*Scenario {
 				Detector: "heartbeat-loss", Contains: []string{"udp/5405 of corosync", "read", "was stopped for"}, Culprit: 1,
 				Logs: []LogWord{{Victim: "n1", Pattern: "corosync/not-scheduled", Whole: true, Within: corosyncWithin}},
 			}},
-			Allow: []string{"heartbeat-loss"}, // the same of its second socket, once enough has come to that one
+			// The same of its second socket, once enough has come to that one.
+			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"was stopped for"}, Culprit: 1}},
 		},
 		{
 			Name: "corosync-peer", Follow: []string{"udp:" + peer + ":5405"}, Needs: []Program{corosync},
@@ -327,6 +330,45 @@ func victimScenarios() []*Scenario {
 			Doc: "a keepalived pair that starts, is healthy, and whose master leaves",
 		},
 		{
+			Name: "etcd-leader-stopped", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdStruck(leaderStopped),
+			Doc:    "three etcd over a bridge: the leader is stopped, and another takes over",
+			Expect: etcdHeld("was stopped for", "follower", "etcd/lost-leader"),
+		},
+		{
+			Name: "etcd-leader-frozen", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdStruck(leaderFrozen),
+			Doc:    "three etcd over a bridge: the control group of the leader is frozen",
+			Expect: etcdHeld("was frozen for", "follower", "etcd/lost-leader"),
+		},
+		{
+			Name: "etcd-leader-throttled", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdLeaderThrottled,
+			Doc:    "three etcd over a bridge: the leader has used up its CPU quota",
+			Expect: etcdHeld("throttled", "follower", "etcd/lost-leader"),
+			// Where events of its threads were lost.
+			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"is not known"}, Culprit: 1}},
+		},
+		{
+			Name: "etcd-follower-stopped", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdStruck(followerStopped),
+			Doc: "three etcd over a bridge: a follower is stopped",
+			Expect: []Expectation{{
+				Detector: "heartbeat-loss", Contains: []string{"of etcd", "was stopped for"}, Culprit: 2, More: true,
+			}},
+		},
+		{
+			Name: "etcd-leader-cut", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdLeaderCut,
+			Doc: "three etcd over a bridge: a rule takes all that the leader receives",
+			Expect: []Expectation{{
+				Detector: "heartbeat-loss", Contains: []string{"of etcd", "this host dropped", "NETFILTER_DROP"}, Culprit: 1,
+				More: true, Logs: []LogWord{{Victim: "leader", Pattern: "etcd/lost-leader", Within: etcdWithin}},
+			}},
+			// The followers send again what the leader does not acknowledge.
+			Also:  []Expectation{{Detector: "heartbeat-loss", Contains: []string{"(to ", "TCP "}}},
+			Allow: []string{"packet-drop"},
+		},
+		{
+			Name: "etcd-moves", Follow: []string{"etcd"}, Needs: []Program{etcd, curl}, Run: etcdMoves,
+			Doc: "three etcd over a bridge, of which another becomes the leader as it is asked to",
+		},
+		{
 			Name: "etcd-leaves", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdLeaves,
 			Doc:   "three etcd that start, are healthy, and of which a follower leaves",
 			Allow: []string{"packet-drop"}, // the others try to reach it
@@ -341,11 +383,20 @@ func victimScenarios() []*Scenario {
 
 // How much the times of the victims' logs and of the findings may differ: corosync looks at its clock every third of a
 // token's timeout, and its silence begins with the packet that does not come, as much later; keepalived logs whole
-// seconds.
+// seconds, etcd counts its heartbeats of 100 ms.
 const (
 	corosyncWithin   = 700 * time.Millisecond
 	keepalivedWithin = 1200 * time.Millisecond
+	etcdWithin       = 400 * time.Millisecond
 )
+
+// etcdHeld is that the leader is to blame for all that is late, in words that are about it, and nobody else.
+func etcdHeld(why, victim, line string) []Expectation {
+	return []Expectation{{
+		Detector: "heartbeat-loss", Contains: []string{"of etcd", why}, Culprit: 1, More: true,
+		Logs: []LogWord{{Victim: victim, Pattern: line, Within: etcdWithin}},
+	}}
+}
 
 // startPair makes two nodes and a folder for their files, and starts a victim in each.
 func (e *Env) startPair(ctx context.Context, start func(i int, name, ns, dir string) (*victim, error)) (
