@@ -116,8 +116,8 @@ func TestGenerated(t *testing.T) {
 }
 
 // Each verdict of heartbeat-loss is made in at least two guises. That the host stood still takes guests (probes/pause),
-// that it cannot be said why a stream of the detector's own tests. A device that goes down and comes back within seconds
-// is not always seen in another namespace.
+// that it cannot be said why a stream of the detector's own tests. A device that goes down and comes back within a few
+// seconds is not always seen in another namespace.
 func TestVerdictsTwice(t *testing.T) {
 	for verdict, words := range map[string][]string{
 		"did not arrive":           {"nothing of it reached this host"},
