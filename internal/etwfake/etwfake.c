@@ -8,6 +8,7 @@
 //   ETWFAKE_EVENTS    the file with the events
 //   ETWFAKE_LOG       a file that gets a line for each call that starts, stops or enables something
 //   ETWFAKE_SESSIONS  names of sessions that run already, with a semicolon between them
+//   ETWFAKE_BUFFER_MS events that are handed over later than this after their time are lost, as from full buffers; 60000
 //   ETWFAKE_END_MS    sessions end by themselves this long after their last event
 //   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME, EnableTraceEx2 for enable
 #define UNICODE
@@ -21,8 +22,6 @@
 #define MAX_SESSIONS 64
 #define MAX_PROVIDERS 16
 #define MAX_IDS 64
-// Events that are late by more than this have overwritten others in the buffers of the session: they are lost.
-#define BUFFERED_SECONDS 4
 #define NAME 1024
 
 // struct entry is an event in the file, or a series of equal ones. Package etwfake writes it.
@@ -66,7 +65,7 @@ static BYTE *events;
 static SIZE_T events_size;
 static char log_path[MAX_PATH];
 static WCHAR fail[NAME];
-static DWORD end_ms = INFINITE;
+static DWORD end_ms = INFINITE, buffer_ms = 60000;
 
 static void say(const char *format, ...)
 {
@@ -299,7 +298,7 @@ static void play(struct session *s, struct entry *e)
 		if (!wanted(s, e))
 			return;
 		s->produced++;
-		if (e->lost || now.QuadPart - due > BUFFERED_SECONDS * frequency.QuadPart) {
+		if (e->lost || now.QuadPart - due > buffer_ms * frequency.QuadPart / 1000) {
 			s->lost++;
 			continue;
 		}
@@ -389,6 +388,8 @@ BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
 	GetEnvironmentVariableW(L"ETWFAKE_FAIL", fail, NAME);
 	if (GetEnvironmentVariableW(L"ETWFAKE_END_MS", names, NAME))
 		end_ms = wcstoul(names, NULL, 10);
+	if (GetEnvironmentVariableW(L"ETWFAKE_BUFFER_MS", names, NAME))
+		buffer_ms = wcstoul(names, NULL, 10);
 	if (GetEnvironmentVariableW(L"ETWFAKE_SESSIONS", names, sizeof(names) / sizeof(*names)))
 		for (WCHAR *p = names, *end; p && *p; p = end ? end + 1 : NULL) {
 			if ((end = wcschr(p, L';')))
