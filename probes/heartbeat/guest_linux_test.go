@@ -18,8 +18,8 @@ func TestLongOtherKernels(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			t.Log(vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/heartbeat", Timeout: 5 * time.Minute,
-				Modules: []string{"llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth"},
-				Tests:   "TestStages|TestLongFullQueue|TestRootGroup|TestNoFlow|TestStacked",
+				Modules: []string{"llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "sch_tbf"},
+				Tests:   "TestStages|TestLongFullQueue|TestRootGroup|TestNoFlow|TestStacked|TestQdisc|TestZoom",
 			}))
 		})
 	}
