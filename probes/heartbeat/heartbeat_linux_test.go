@@ -88,7 +88,7 @@ func TestStages(t *testing.T) {
 				protocol = model.ProtocolTCP
 			}
 			s := follow(t, protocol, c.Port, probes...)
-			own := c.send(t, network, 30, 50*time.Millisecond)
+			own := c.send(t, s, network, 30, 50*time.Millisecond)
 			s.Intervals(2)
 			cookie := c.Cookie
 			batches := s.Stop()
@@ -211,7 +211,7 @@ func TestRootGroup(t *testing.T) {
 	}
 	c := reader(t, false, "udp4", "0", "0s")
 	s := follow(t, model.ProtocolUDP, c.Port)
-	own := c.send(t, "udp4", 10, 20*time.Millisecond)
+	own := c.send(t, s, "udp4", 10, 20*time.Millisecond)
 	s.Intervals(2)
 	got := collect(t, s.Stop(), c.Cookie)
 	if got.unread {

@@ -17,8 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/ebpf/ebpftest"
 	"lostbeat/internal/platform"
 	"lostbeat/internal/vmtest"
+	"lostbeat/model"
 
 	"golang.org/x/sys/unix"
 )
@@ -246,15 +248,19 @@ func (c *child) dial(t *testing.T, network string) net.Conn {
 }
 
 // send sends n heartbeats, each so long after the one before, and then says that they are over.
-func (c *child) send(t *testing.T, network string, n int, period time.Duration) []taken {
+func (c *child) send(t *testing.T, s *ebpftest.Session, network string, n int, period time.Duration) []taken {
 	t.Helper()
-	return c.sendOver(t, c.dial(t, network), n, period)
+	return c.sendOver(t, s, c.dial(t, network), n, period)
 }
 
 // sendOver is send over a connection that there is.
-func (c *child) sendOver(t *testing.T, conn net.Conn, n int, period time.Duration) []taken {
+func (c *child) sendOver(t *testing.T, s *ebpftest.Session, conn net.Conn, n int, period time.Duration) []taken {
 	t.Helper()
-	time.Sleep(3 * time.Second) // the connection is found
+	own, isTCP := conn.LocalAddr().(*net.TCPAddr)
+	s.WaitFor(time.Minute, "flow", func(b *model.Batch, e *model.Event) bool {
+		v, ok := b.Flow(e)
+		return ok && int(v.LocalPort) == c.Port && (!isTCP || int(v.RemotePort) == own.Port)
+	})
 	for i := range n {
 		if _, err := fmt.Fprintf(conn, "heartbeat %d", i); err != nil {
 			t.Fatal(err)

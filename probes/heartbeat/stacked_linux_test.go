@@ -38,7 +38,7 @@ func TestStacked(t *testing.T) {
 			c := reader(t, true, "udp4", "10", "300ms", to.String())
 			s := follow(t, model.ProtocolUDP, c.Port)
 			conn := dial(t, net.JoinHostPort(to.String(), strconv.Itoa(c.Port)))
-			own := c.sendOver(t, conn, 30, 50*time.Millisecond)
+			own := c.sendOver(t, s, conn, 30, 50*time.Millisecond)
 			s.Intervals(2)
 			got := collect(t, s.Stop(), c.Cookie)
 			check(t, c, own, got, "udp4")
