@@ -1371,6 +1371,10 @@ var Specs = []Spec{
 			{Name: "what", Unit: UnitEnum, Enum: &HostEventEnum, Doc: "what it reports"},
 			{Name: "id", Unit: UnitNumber, Doc: "the number that its provider gives to such entries"},
 			{Name: "step_ns", Unit: UnitNumber, Doc: "by how many nanoseconds the clock was set, 0 where it was not"},
+			{Name: "record", Unit: UnitNumber, Doc: "its number in the log that it was written to, 0 unknown: its order " +
+				"there whatever the clock said"},
+			{Name: "numbering", Unit: UnitNumber, Doc: "the log that record numbers it in: numbers of entries with the same " +
+				"log, host and numbering compare; 0 unknown"},
 		},
 		Strings: []Field{
 			{Name: "provider", Doc: "who wrote it"},

@@ -3687,6 +3687,10 @@ type HostEvent struct {
 	ID int64
 	// StepNS: by how many nanoseconds the clock was set, 0 where it was not.
 	StepNS int64
+	// Record: its number in the log that it was written to, 0 unknown: its order there whatever the clock said.
+	Record int64
+	// Numbering: the log that record numbers it in: numbers of entries with the same log, host and numbering compare; 0 unknown.
+	Numbering int64
 	// Provider: who wrote it.
 	Provider string
 	// About: the node, adapter or resource that it is about, empty for the host.
@@ -3703,15 +3707,17 @@ func (b *Batch) HostEvent(e *Event) (v HostEvent, ok bool) {
 		return v, false
 	}
 	return HostEvent{
-		Time:     e.Time,
-		Flags:    e.Flags,
-		What:     HostEventWhat(e.Args[0]),
-		ID:       int64(e.Args[1]),
-		StepNS:   int64(e.Args[2]),
-		Provider: b.String(e.Str[0]),
-		About:    b.String(e.Str[1]),
-		Log:      b.String(e.Str[2]),
-		Host:     b.String(e.Str[3]),
+		Time:      e.Time,
+		Flags:     e.Flags,
+		What:      HostEventWhat(e.Args[0]),
+		ID:        int64(e.Args[1]),
+		StepNS:    int64(e.Args[2]),
+		Record:    int64(e.Args[3]),
+		Numbering: int64(e.Args[4]),
+		Provider:  b.String(e.Str[0]),
+		About:     b.String(e.Str[1]),
+		Log:       b.String(e.Str[2]),
+		Host:      b.String(e.Str[3]),
 	}, true
 }
 
@@ -3723,6 +3729,8 @@ func (b *Builder) AddHostEvent(v HostEvent) {
 	e.Args[0] = uint64(v.What)
 	e.Args[1] = uint64(v.ID)
 	e.Args[2] = uint64(v.StepNS)
+	e.Args[3] = uint64(v.Record)
+	e.Args[4] = uint64(v.Numbering)
 	e.Str[0] = b.Intern(v.Provider)
 	e.Str[1] = b.Intern(v.About)
 	e.Str[2] = b.Intern(v.Log)

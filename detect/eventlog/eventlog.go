@@ -54,13 +54,18 @@ func (d *detector) Finish(t *detect.Tick, emit func(model.Finding)) {
 		return
 	}
 	j := &judge{settings: d.settings, all: all, told: make([]bool, len(all))}
+	for i := range all {
+		if e := &all[i]; e.What == model.HostClockSet && e.StepNS < 0 {
+			j.setBack = append(j.setBack, e)
+		}
+	}
 	j.several = slices.ContainsFunc(all, func(e model.HostEvent) bool { return e.Host != all[0].Host })
 	out := j.incidents()
 	out = append(out, j.ports()...)
 	out = append(out, j.notes()...)
 	for _, f := range out {
 		f.Detector, f.Loss = Name, t.Loss.Total
-		f.ID = fmt.Sprintf("%s/%s/%d", Name, f.ID, int64(f.Start)/int64(time.Second))
+		f.ID = Name + "/" + f.ID
 		emit(f)
 	}
 }
@@ -72,6 +77,13 @@ type judge struct {
 	// told are the entries that a finding names already.
 	told    []bool
 	several bool
+	// setBack are the entries of clocks that were set back.
+	setBack []*model.HostEvent
+}
+
+// identity is what tells a finding from others of its kind: what it is of, and when.
+func identity(what string, at model.Time) string {
+	return fmt.Sprintf("%s/%d", what, int64(at)/int64(time.Second))
 }
 
 // isVictim says that an entry is an incident of a cluster by itself.
@@ -206,11 +218,52 @@ func weight(w model.HostEventWhat) int {
 	return 3
 }
 
+// after says whether an entry was written after another, by their numbers in one log: 1 for after, -1 for before, 0
+// when the numbers do not say.
+func after(e, other *model.HostEvent) int {
+	if e.Log != other.Log || e.Host != other.Host || e.Numbering != other.Numbering || e.Record == 0 || other.Record == 0 {
+		return 0
+	}
+	return cmp.Compare(e.Record, other.Record)
+}
+
+// between returns a step back of a clock because of which the times of an entry and of an incident do not compare, nil
+// for none: one of them may have been written before the step, and the other after it.
+func (j *judge) between(e, incident *model.HostEvent) *model.HostEvent {
+	// known says that the time of an entry is not one of before the step.
+	known := func(e, step *model.HostEvent) bool { return e == step || e.Host != step.Host || after(e, step) > 0 }
+	for _, step := range j.setBack {
+		twice := func(at model.Time) bool { return at >= step.Time && at <= step.Time.Add(-time.Duration(step.StepNS)) }
+		one := e.Host == incident.Host
+		switch {
+		case e.Host != step.Host && incident.Host != step.Host,
+			!twice(incident.Time) && (one || !twice(e.Time)),
+			known(e, step) && known(incident, step),
+			one && after(e, step) < 0 && after(incident, step) < 0:
+			continue
+		}
+		return step
+	}
+	return nil
+}
+
+// unordered are entries close to an incident of which the order is not known, because of a step of the clock.
+type unordered struct {
+	entries int
+	step    *model.HostEvent
+}
+
+func (j *judge) unordered(u unordered) string {
+	return fmt.Sprintf("%s at %s: for %s close to it in time the logs do not say whether they were before it, so that "+
+		"they are not named as its cause", j.says(u.step), at(u.step.Time), words.Plural(u.entries, "entry"))
+}
+
 // incident describes an incident of a cluster.
 func (j *judge) incident(group []int) model.Finding {
 	first, last := &j.all[group[0]], &j.all[group[len(group)-1]]
 	f := model.Finding{
-		ID: "cluster", Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
+		// By its own time: several incidents may have one cause, and begin with it.
+		ID: identity("cluster", first.Time), Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
 		Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
 	}
 	f.Title = j.says(first) + " at " + at(first.Time)
@@ -222,12 +275,19 @@ func (j *judge) incident(group []int) model.Finding {
 		}
 	}
 	var before []int
+	var open unordered
 	for i := range j.all {
 		e := &j.all[i]
 		within, ok := j.cause(e.What)
-		if ok && e.Time <= first.Time && first.Time.Sub(e.Time) <= within {
-			before = append(before, i)
+		if !ok || e.Time > first.Time || first.Time.Sub(e.Time) > within || after(e, first) > 0 {
+			continue
 		}
+		if step := j.between(e, first); step != nil {
+			open.step = step
+			open.entries++
+			continue
+		}
+		before = append(before, i)
 	}
 	slices.SortStableFunc(before, func(a, b int) int {
 		return cmp.Or(cmp.Compare(weight(j.all[a].What), weight(j.all[b].What)), cmp.Compare(j.all[b].Time, j.all[a].Time))
@@ -244,9 +304,12 @@ func (j *judge) incident(group []int) model.Finding {
 		}
 		f.Start = min(f.Start, e.Time)
 	}
+	if open.entries > 0 {
+		f.Causes = append(f.Causes, j.unordered(open))
+	}
 	if len(before) > 0 {
 		f.Causes = append(f.Causes, j.grade(&j.all[before[0]]))
-	} else {
+	} else if open.entries == 0 {
 		f.Causes = append(f.Causes, "the logs report nothing before it that would be its cause: that is no proof that there "+
 			"was nothing, as losses of packets and busy CPUs are not logged")
 	}
@@ -334,7 +397,8 @@ func (j *judge) ports() (out []model.Finding) {
 			list := byHost[h]
 			first, last := &j.all[list[0]], &j.all[list[len(list)-1]]
 			f := model.Finding{
-				ID: fold.Printable(h) + "/" + what.String(), Severity: model.SeverityWarning, Start: first.Time, End: last.Time,
+				ID:       identity(fold.Printable(h)+"/"+what.String(), first.Time),
+				Severity: model.SeverityWarning, Start: first.Time, End: last.Time,
 				Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: "tcp"},
 				Title:   j.says(last) + " at " + at(last.Time),
 				Causes: []string{"requests for a port failed from then on, for how long the log does not say: the entry is " +
@@ -378,7 +442,7 @@ func (j *judge) notes() (out []model.Finding) {
 		}
 		first, last := &j.all[list[0]], &j.all[list[len(list)-1]]
 		f := model.Finding{
-			ID: "note/" + what.String(), Severity: model.SeverityInfo, Start: first.Time, End: last.Time,
+			ID: identity("note/"+what.String(), first.Time), Severity: model.SeverityInfo, Start: first.Time, End: last.Time,
 			Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
 			Title:   j.says(last) + " at " + at(last.Time),
 		}

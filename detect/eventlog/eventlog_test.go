@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"lostbeat/detect/detecttest"
 	"lostbeat/model"
@@ -19,6 +20,15 @@ func judged(b *model.Batch) (lines []string) {
 func TestIncidents(t *testing.T) {
 	node := func(name string) model.HostEvent {
 		return model.HostEvent{Provider: "Microsoft-Windows-FailoverClustering", ID: 1135, About: name}
+	}
+	// numbered is an entry with its number in the log of a host.
+	numbered := func(record int64, e model.HostEvent) model.HostEvent {
+		e.Record, e.Numbering = record, 1
+		return e
+	}
+	const minute = 60
+	setBack := func(record int64, by time.Duration, host string) model.HostEvent {
+		return numbered(record, model.HostEvent{StepNS: -int64(by), Host: host})
 	}
 	for name, test := range map[string]struct {
 		entries []entry
@@ -60,6 +70,52 @@ func TestIncidents(t *testing.T) {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{Host: "A"}}, {9, model.HostNodeRemoved,
 				model.HostEvent{Host: "B"}}}, 1,
 			[]string{"removed from the cluster on B", "run out on A"},
+		},
+		"one cause of two incidents": {
+			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{}}, {121, model.HostNodeRemoved, node("B")},
+				{241, model.HostNodeRemoved, node("C")}}, 2,
+			[]string{"node B was removed", "2 min before it", "node C was removed", "4 min before it"},
+		},
+		"written after a clock was set back": {
+			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")},
+				{55 * minute, model.HostTCPPortsOut, numbered(3, model.HostEvent{})},
+				{59 * minute, model.HostNodeRemoved, numbered(1, node("B"))}}, 3,
+			[]string{"nothing before it that would be its cause", "!4 min before it", "warning Windows reported"},
+		},
+		"written before a clock was set back": {
+			[]entry{{10, model.HostClockSet, setBack(3, time.Hour, "")},
+				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
+				{59 * minute, model.HostNodeRemoved, numbered(2, node("B"))}}, 2,
+			[]string{"4 min before it"},
+		},
+		"around a step of the clock": {
+			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")},
+				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
+				{59 * minute, model.HostNodeRemoved, numbered(3, node("B"))}}, 3,
+			[]string{"!4 min before it", "for 1 entry close to it in time the logs do not say whether they were before it"},
+		},
+		"no numbers, and a step of the clock": {
+			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour)}},
+				{55 * minute, model.HostTCPPortsOut, model.HostEvent{}}, {59 * minute, model.HostNodeRemoved, node("B")}}, 3,
+			[]string{"!4 min before it", "the clock was set by -60 min", "do not say whether they were before it",
+				"!nothing before it"},
+		},
+		"no numbers, and a step of the clock long before": {
+			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Minute)}},
+				{55 * minute, model.HostTCPPortsOut, model.HostEvent{}}, {59 * minute, model.HostNodeRemoved, node("B")}}, 2,
+			[]string{"4 min before it", "!do not say"},
+		},
+		"the step itself": {
+			[]entry{{100, model.HostClockSet, setBack(1, time.Minute, "")},
+				{110, model.HostNodeRemoved, numbered(2, node("B"))}}, 1,
+			[]string{"10 s before it, at", "a step of the clock: timeouts", "!do not say"},
+		},
+		"another host's clock was set back": {
+			[]entry{{10, model.HostClockSet, setBack(1, time.Hour, "A")},
+				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{Host: "B"})},
+				{56 * minute, model.HostTCPPortsOut, numbered(2, model.HostEvent{Host: "A"})},
+				{59 * minute, model.HostNodeRemoved, numbered(2, model.HostEvent{Host: "B", About: "C"})}}, 2,
+			[]string{"4 min before it", "3 min before it", "!do not say"},
 		},
 	} {
 		got := judged(log(test.entries...)())

@@ -12,9 +12,11 @@ import (
 type entry struct {
 	provider, host string
 	id             int64
-	record         uint64
-	at             model.Time
-	data           []datum
+	// record is its number in the log of the channel, 0 unknown.
+	record  uint64
+	channel string
+	at      model.Time
+	data    []datum
 }
 
 // datum is a value of an entry; name is empty where the provider gives none.
@@ -99,6 +101,8 @@ func (b *builder) end() {
 		b.entry.id, _ = strconv.ParseInt(text, 10, 32)
 	case element == "EventRecordID":
 		b.entry.record, _ = strconv.ParseUint(text, 10, 64)
+	case element == "Channel":
+		b.entry.channel = text
 	case element == "Computer":
 		b.entry.host = text
 	case element == "Message" && b.inside("RenderingInfo"):

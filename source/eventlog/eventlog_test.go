@@ -350,6 +350,29 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestNumbers gives entries the numbers of their log, so that those of one log compare and others do not.
+func TestNumbers(t *testing.T) {
+	other := strings.Replace(xmlOf(incident[:1]), "<Channel>System", "<Channel>Other", 1)
+	_, set := events(t, write(t, "x.xml", []byte(xmlOf(incident[:3])+other)))
+	numbers := [][2]int64{}
+	for _, e := range set.events {
+		numbers = append(numbers, [2]int64{e.Record, e.Numbering})
+	}
+	if want := [][2]int64{{70112, 1}, {70114, 1}}; !slices.Equal(numbers, want) {
+		t.Errorf("records and numberings %v, want %v", numbers, want)
+	}
+	later := strings.Replace(xmlOf(incident[:1]), "<Channel>System", "<Channel>Other", 1)
+	later = strings.Replace(later, "4231", "4266", 1)
+	_, set = events(t, write(t, "x.xml", []byte(xmlOf(incident[:1])+later)))
+	if len(set.events) != 2 || set.events[0].Numbering == set.events[1].Numbering {
+		t.Errorf("two channels have one numbering: %+v", set.events)
+	}
+	_, set = events(t, write(t, "x.csv", []byte(csvOf(incident[:3], "2006-01-02T15:04:05.9999999", ","))))
+	if len(set.events) != 2 || set.events[1].Record != 2 || set.events[1].Numbering == 0 {
+		t.Errorf("records of a CSV file: %+v", set.events)
+	}
+}
+
 // TestSmallSteps leaves out what the clock's own discipline does.
 func TestSmallSteps(t *testing.T) {
 	list := []written{{"Microsoft-Windows-Kernel-General", 1, noon, []datum{{"NewTime", "2026-11-14T11:20:42.5Z"},

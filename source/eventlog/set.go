@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,6 +87,7 @@ type Set struct {
 	start, end model.Time
 	hosts      []string
 	files      []string
+	numberings map[numbering]int64
 	zone       *time.Location
 	zoned      bool
 	assumed    []string
@@ -94,6 +96,10 @@ type Set struct {
 	// dateless counts entries whose time could not be read.
 	dateless int
 }
+
+// numbering is a log whose entries are numbered: those of a host's channel, in one file. A log that was cleared begins
+// anew.
+type numbering struct{ file, host, channel string }
 
 var (
 	_ source.File     = (*Set)(nil)
@@ -105,7 +111,7 @@ var ErrFormat = errors.New("it has no entry that could be read")
 
 // Open opens files of the format as one.
 func Open(paths []string, o source.OpenOptions) (*Set, error) {
-	s := &Set{zone: time.UTC}
+	s := &Set{zone: time.UTC, numberings: map[numbering]int64{}}
 	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 512)
 	switch {
 	case o.LogTime != nil && o.LogTime.Zone != nil:
@@ -176,7 +182,21 @@ func (s *Set) take(e *entry, log string) {
 		s.left++
 		return
 	}
+	if e.record > 0 && e.record <= math.MaxInt64 {
+		v.Record, v.Numbering = int64(e.record), s.numbering(numbering{log, e.host, e.channel})
+	}
 	s.events = append(s.events, v)
+}
+
+// numbering returns the number of a log, 0 when there are too many.
+func (s *Set) numbering(n numbering) int64 {
+	const most = 4096
+	id, ok := s.numberings[n]
+	if !ok && len(s.numberings) < most {
+		id = int64(len(s.numberings) + 1)
+		s.numberings[n] = id
+	}
+	return id
 }
 
 // readXML reads events one after another, whatever is around them.
@@ -229,7 +249,7 @@ func (s *Set) readXML(r io.Reader, name string) error {
 }
 
 // csvColumns are the columns of Get-WinEvent | Export-Csv that are read.
-type csvColumns struct{ id, provider, time, host, message int }
+type csvColumns struct{ id, provider, time, host, message, record, channel int }
 
 // csvHeader reads the line of names, and the one of Windows PowerShell before it that names the type.
 func csvHeader(r *bufio.Reader) (names []string, separator rune, ok bool) {
@@ -257,7 +277,8 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 		return ErrFormat
 	}
 	at := csvColumns{slices.Index(names, "Id"), slices.Index(names, "ProviderName"), slices.Index(names, "TimeCreated"),
-		slices.Index(names, "MachineName"), slices.Index(names, "Message")}
+		slices.Index(names, "MachineName"), slices.Index(names, "Message"), slices.Index(names, "RecordId"),
+		slices.Index(names, "LogName")}
 	c := csv.NewReader(in)
 	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = separator, true, -1, true
 	type row struct {
@@ -285,7 +306,9 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 		if err != nil {
 			continue
 		}
-		e := row{entry{provider: field(at.provider), id: id, host: field(at.host)}, field(at.time)}
+		e := row{entry{provider: field(at.provider), id: id, host: field(at.host), channel: field(at.channel)},
+			field(at.time)}
+		e.record, _ = strconv.ParseUint(field(at.record), 10, 64)
 		order.see(e.when)
 		if _, ok := whatOf(e.provider, id); ok {
 			e.data = []datum{{messageName, field(at.message)}}
@@ -394,7 +417,7 @@ func (s *Set) arrange() {
 			cmp.Compare(a.ID, b.ID), cmp.Compare(a.About, b.About))
 	})
 	s.events = slices.CompactFunc(s.events, func(a, b model.HostEvent) bool {
-		a.Log, b.Log = "", ""
+		a.Log, a.Record, a.Numbering = b.Log, b.Record, b.Numbering
 		return a == b
 	})
 	s.note("%d records, of which %d bear on heartbeats or ports", s.records, len(s.events))
