@@ -17,6 +17,7 @@ var hostCounters = map[string]bool{
 	"udp/received": true, "udp/errors": true, "udp/buffer_errors": true, "udp6/buffer_errors": true,
 	"socket/dropped": true, "socket/queued_bytes": true, "socket/buffer_bytes": true,
 	"sockets/udp": true, "sockets/tcp": true, "host/restart": true,
+	"host/boot_time": true,
 }
 
 // Untimed reports whether an event is a fact that is judged at the end only, so that the seconds before it need not be

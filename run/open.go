@@ -151,21 +151,49 @@ func capture(file source.File, format source.Format, paths []string, o OpenOptio
 }
 
 // Groups divides paths into those that are opened together, in the order of the
-// first of each: files of a format that makes one source of several.
-func Groups(paths []string) (groups [][]string) {
+// first of each: files of a format that makes one source of several. Tables of sockets in bundles
+// are opened with those of the same host; those that are files of their own belong to the bundle's where there is one.
+func Groups(u *Unpacked, paths []string) (groups [][]string) {
+	only := u.onlyHost()
 	together := map[string]int{}
 	for _, path := range paths {
 		format, err := FormatOf(path)
 		if err == nil && format.OpenAll != nil {
-			if i, ok := together[format.Name]; ok {
+			key := format.Name
+			if format.Name == snapshot.FormatName {
+				key += " " + cmp.Or(u.hostOf(path), only)
+			}
+			if i, ok := together[key]; ok {
 				groups[i] = append(groups[i], path)
 				continue
 			}
-			together[format.Name] = len(groups)
+			together[key] = len(groups)
 		}
 		groups = append(groups, []string{path})
 	}
 	return groups
+}
+
+// hostOf says whose a table of sockets in a bundle is, empty for a file of its own.
+func (u *Unpacked) hostOf(path string) string {
+	if u == nil {
+		return ""
+	}
+	return u.hosts[path]
+}
+
+// onlyHost is the host of all tables in bundles, empty where there are several or none.
+func (u *Unpacked) onlyHost() (only string) {
+	if u == nil {
+		return ""
+	}
+	for _, host := range u.hosts {
+		if only != "" && host != only {
+			return ""
+		}
+		only = host
+	}
+	return only
 }
 
 // OpenAll opens a group of files as one, see Groups.

@@ -168,7 +168,7 @@ func checkInputs(t *testing.T, paths, row []string) {
 	defer u.Close()
 	said := false
 	var texts []string
-	for _, group := range Groups(u.Paths) {
+	for _, group := range Groups(u, u.Paths) {
 		c, err := OpenAll(group, OpenOptions{Unpacked: u})
 		if err != nil {
 			continue // a range of ports without a table

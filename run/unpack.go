@@ -32,8 +32,9 @@ type Unpacked struct {
 	Paths []string
 	// Bundles are the archives, compressed files and folders that were unpacked.
 	Bundles []Bundle
-	// names are what the files that were unpacked are called.
+	// names are what the files that were unpacked are called, hosts whose the tables of sockets among them are.
 	names map[string]string
+	hosts map[string]string
 	dir   string
 	count int
 }
@@ -73,7 +74,7 @@ func (b *Bundle) leave(name, why string) {
 // needs as much room in the directory of temporary files as the members take that are opened.
 func Unpack(ctx context.Context, paths []string) (*Unpacked, error) {
 	boundReading(budget.Default)
-	u := &Unpacked{names: map[string]string{}}
+	u := &Unpacked{names: map[string]string{}, hosts: map[string]string{}}
 	var err error
 	for _, p := range paths {
 		if err = u.add(ctx, p); err != nil {
@@ -150,6 +151,7 @@ func (u *Unpacked) add(ctx context.Context, name string) error {
 	}
 	info, err := os.Stat(name)
 	if err == nil && info.IsDir() {
+		name = realFolder(name)
 		if _, err := claimed(name, errors.ErrUnsupported); err == nil && !joins(name) {
 			u.Paths = append(u.Paths, name)
 			return nil
@@ -168,6 +170,20 @@ func (u *Unpacked) add(ctx context.Context, name string) error {
 	}
 	u.Paths = append(u.Paths, name)
 	return nil
+}
+
+// realFolder returns the folder that a link is of, and the name of "." and "..": it says whose bundle it is.
+func realFolder(name string) string {
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return name
+	}
+	if base := filepath.Base(real); base == "." || base == ".." {
+		if whole, err := filepath.Abs(real); err == nil {
+			return whole
+		}
+	}
+	return real
 }
 
 // joins reports whether the format that claims a folder only joins files of it: other files may be there, too.
@@ -205,7 +221,7 @@ func (u *Unpacked) unpack(
 	if err := p.distinguish(); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
-	if err := p.date(); err != nil {
+	if err := p.ofHosts(); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	if len(p.members) == 0 {
@@ -296,6 +312,9 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 	linux := linuxBundle.MatchString(m.Name)
 	switch {
 	case linuxhost.IsHostFile(m.Name) && (linux || !strings.Contains(m.Name, "/proc/sys/")):
+		if linuxhost.HasSockets(m.Name) {
+			return p.addSockets(m, r, at)
+		}
 		return p.addHostFile(m, r)
 	case linux && portRangeFile.MatchString(m.Name):
 		text, err := io.ReadAll(io.LimitReader(r, 64))
@@ -429,6 +448,43 @@ func (p *unpacking) addHostFile(m bundle.Member, r io.Reader) error {
 	return err
 }
 
+// addSockets takes a host file that is a table of sockets, too; at is its path where it is a file already.
+func (p *unpacking) addSockets(m bundle.Member, r io.Reader, at string) error {
+	n := len(p.members)
+	if at == "" {
+		if err := p.keep(m, path.Base(m.Name), snapshot.FormatName, r); err != nil || len(p.members) == n {
+			return err
+		}
+		at = p.members[n].path
+		p.members = p.members[:n]
+	}
+	f, err := os.Open(at)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, sniffBytes)
+	size, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		p.unread(m.Name, err)
+		return nil
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := p.addHostFile(m, f); err != nil {
+		return err
+	}
+	switch format, ok := formatOf(head[:size]); {
+	case !ok || format.Name != snapshot.FormatName:
+	case strings.Contains(m.Name, "/namespaces/"):
+		p.b.leave(m.Name, "sockets of another network namespace are not judged")
+	default:
+		p.members = append(p.members, unpackedMember{at, m.Name, format.Name})
+	}
+	return nil
+}
+
 // unread notes that a member could not be read to its end.
 func (p *unpacking) unread(name string, err error) {
 	p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", name, err))
@@ -456,6 +512,9 @@ func (p *unpacking) closeHostFiles() error {
 func (p *unpacking) sections(m bundle.Member, r io.Reader) error {
 	return linuxhost.Sections(r, func(command string, text io.Reader) error {
 		inner := bundle.Member{Name: m.Name + "/" + command, Modified: m.Modified}
+		if linuxhost.HasSockets(inner.Name) {
+			return p.addSockets(inner, text, "")
+		}
 		if linuxhost.IsHostFile(inner.Name) {
 			return p.addHostFile(inner, text)
 		}
@@ -477,6 +536,7 @@ func (p *unpacking) sections(m bundle.Member, r io.Reader) error {
 var sarFile = regexp.MustCompile(`(?:^|/)(sar?)((?:20\d{6})|\d{2})(\.(?:xml|json))?[^/]*$`)
 
 // choose leaves out what other members say as well: of sar, XML is better than text, and text than the binary file.
+// Only files of the same host and day are the same, and none is left out for one that breaks off.
 func (p *unpacking) choose() {
 	better := map[string]bool{}
 	rank := func(m unpackedMember) (day string, rank int) {
@@ -484,7 +544,7 @@ func (p *unpacking) choose() {
 		if f == nil || m.format != linuxhost.FormatName {
 			return "", 0
 		}
-		day = f[2][len(f[2])-2:]
+		day = linuxhost.RootOf(m.name) + "/" + f[2] + "/"
 		switch {
 		case f[3] != "":
 			return day, 3
@@ -494,7 +554,7 @@ func (p *unpacking) choose() {
 		return day, 1
 	}
 	for _, m := range p.members {
-		if day, n := rank(m); n > 1 {
+		if day, n := rank(m); n > 1 && (n == 2 || whole(m.path)) {
 			better[fmt.Sprint(day, n-1)] = true
 			better[fmt.Sprint(day, 1)] = true
 		}
@@ -509,21 +569,50 @@ func (p *unpacking) choose() {
 	})
 }
 
-// date writes when the bundle was made into its tables of sockets, which do not say it. The files of a folder stay as
-// they are.
-func (p *unpacking) date() error {
-	if p.hostFile == nil {
-		return nil
+// whole reports whether XML or JSON ends as it has to.
+func whole(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
 	}
-	made, ok := linuxhost.Made(p.hostFile.Name())
-	if !ok {
-		return nil
+	defer f.Close()
+	const tail = 256
+	if _, err := f.Seek(-tail, io.SeekEnd); err != nil {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return false
+		}
+	}
+	end, err := io.ReadAll(f)
+	text := strings.TrimSpace(strings.ReplaceAll(string(end), "\x00", "")) // also of UTF-16
+	return err == nil && (strings.HasSuffix(text, "</sysstat>") || strings.HasSuffix(text, "}"))
+}
+
+// ofHosts says of tables of sockets whose they are, and writes when the bundle was made into those that do not say it.
+// The files of a folder stay as they are. Tables of several hosts are not one series.
+func (p *unpacking) ofHosts() error {
+	var hosts []linuxhost.BundleHost
+	if p.hostFile != nil {
+		hosts = linuxhost.Hosts(p.hostFile.Name())
 	}
 	for _, m := range p.members {
-		if m.format != snapshot.FormatName || !strings.HasPrefix(m.path, p.dir) {
+		if m.format != snapshot.FormatName {
 			continue
 		}
-		if err := prepend(m.path, made.Format("2006-01-02T15:04:05Z")+"\n"); err != nil {
+		p.Unpacked.hosts[m.path] = "in " + p.b.Path
+		if linuxBundle.MatchString(m.name) {
+			p.Unpacked.hosts[m.path] += "/" + linuxhost.RootOf(m.name)
+		}
+		host, ok := linuxhost.HostOf(hosts, m.name)
+		if !ok {
+			continue
+		}
+		if host.Name != "" {
+			p.Unpacked.hosts[m.path] = "host " + host.Name + " " + host.Machine
+		}
+		if host.Made.IsZero() || !strings.HasPrefix(m.path, p.dir) {
+			continue
+		}
+		if err := prepend(m.path, host.Made.Format("2006-01-02T15:04:05Z")+"\n"); err != nil {
 			return err
 		}
 	}

@@ -139,7 +139,7 @@ func TestUnpackSosreport(t *testing.T) {
 				t.Errorf("%s is called %s", p, u.Name(p))
 			}
 		}
-		groups := Groups(u.Paths)
+		groups := Groups(u, u.Paths)
 		i := slices.IndexFunc(groups, func(g []string) bool { f, _ := FormatOf(g[0]); return f.Name == "linux" })
 		c, err := OpenAll(groups[i], OpenOptions{Unpacked: u})
 		if err != nil {
@@ -153,7 +153,7 @@ func TestUnpackSosreport(t *testing.T) {
 	}
 	// The tables of an archive are of the time of the bundle.
 	u := unpacked(t, archive)
-	groups := Groups(u.Paths)
+	groups := Groups(u, u.Paths)
 	i := slices.IndexFunc(groups, func(g []string) bool { f, _ := FormatOf(g[0]); return f.Name == "snapshot" })
 	c, err := OpenAll(groups[i], OpenOptions{Unpacked: u})
 	if err != nil {

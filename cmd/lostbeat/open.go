@@ -215,7 +215,7 @@ func eachCapture(
 	do func(c *run.Capture, reading *readingLine) error,
 ) error {
 	var result error
-	groups := run.Groups(paths)
+	groups := run.Groups(flags.unpacked, paths)
 	for _, group := range groups {
 		if ctx.Err() != nil {
 			return nil

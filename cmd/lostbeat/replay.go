@@ -51,7 +51,7 @@ With --follow, a recording or a Windows trace is shown while it is being written
 				return err
 			}
 			defer done()
-			if len(run.Groups(args)) > 1 {
+			if len(run.Groups(files.unpacked, args)) > 1 {
 				return hint.New("replay opens one file, several tables of sockets, or a bundle with one capture",
 					"usage: "+cmd.UseLine()+"; 'lostbeat findings' joins what is in a bundle")
 			}

@@ -16,7 +16,9 @@
 //
 // Files of /proc and outputs of commands are known by their paths as sos writes
 // them. They say how much, never since when: two bundles of one host give a
-// difference. Each value is a total at the time of its bundle, which is that of
+// difference. The files of each folder in a bundle are those of one host at one
+// time, see RootOf. Two machines of one name (machine-id), and hosts that are
+// called localhost, are different hosts. Each value is a total at the time of its bundle, which is that of
 // the output of date in it, else that of its files.
 //
 // # Events
@@ -35,4 +37,5 @@
 //	socket/dropped, socket/queued_bytes of one socket
 //	sockets/udp, sockets/tcp            sockets in use
 //	host/restart                        the host was started
+//	host/boot_time                      when it was started, in seconds since 1970
 package linuxhost

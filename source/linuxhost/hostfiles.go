@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"lostbeat/model"
-	"lostbeat/source"
 )
 
 // hostFilesName is the first member of a tar of host files, see Writer.
@@ -26,7 +24,10 @@ const hostFilesName = "lostbeat-host-files"
 func isHostFiles(head []byte) bool { return bytes.HasPrefix(head, []byte(hostFilesName)) }
 
 // MaxHostFile is how much of a host file is kept.
-const MaxHostFile = 4 << 20
+const MaxHostFile = 16 << 20
+
+// errLong is the error of a host file that is longer.
+var errLong = fmt.Errorf("it is longer than %d MiB: the rest was not read", MaxHostFile>>20)
 
 // Writer collects the host files of one bundle in a file of the format.
 type Writer struct {
@@ -39,7 +40,7 @@ type Writer struct {
 // plainFacts are host files that say something of a host and count nothing.
 var plainFacts = regexp.MustCompile(
 	`(?:^|[/_])(?:date|date_--utc|hostname|hostname_-f|uname|uname_-a|uptime|timedatectl|timedatectl_status|sysctl_-a)$|` +
-		`(?:^|/)proc/sys/`)
+		`(?:^|/)(?:proc/sys/|etc/machine-id$)`)
 
 // NewWriter returns a writer; bundle is the name of what the files are from.
 func NewWriter(w io.Writer, bundle string) (*Writer, error) {
@@ -50,7 +51,10 @@ func NewWriter(w io.Writer, bundle string) (*Writer, error) {
 // Add adds a file by its path in the bundle. Of one that cannot be read to its end, what there is is added; unread says
 // why.
 func (w *Writer) Add(name string, modified time.Time, r io.Reader) (unread, err error) {
-	data, unread := io.ReadAll(io.LimitReader(r, MaxHostFile))
+	data, unread := io.ReadAll(io.LimitReader(r, MaxHostFile+1))
+	if len(data) > MaxHostFile {
+		data, unread = data[:MaxHostFile], errLong
+	}
 	w.n++
 	if !plainFacts.MatchString(name) {
 		w.counters++
@@ -91,6 +95,7 @@ var parsers = []struct {
 }{
 	{regexp.MustCompile(`(?:^|/)(?:sos_commands/[^/]+/)?(?:date|date_--utc)$`), (*hostFiles).date},
 	{regexp.MustCompile(`(?:^|/)(?:hostname|hostname_-f|etc/hostname)$`), (*hostFiles).hostname},
+	{regexp.MustCompile(`(?:^|/)etc/machine-id$`), (*hostFiles).machineID},
 	{regexp.MustCompile(`(?:^|/)(?:uname|uname_-a)$`), (*hostFiles).uname},
 	{regexp.MustCompile(`(?:^|/)uptime$`), (*hostFiles).uptime},
 	{regexp.MustCompile(`(?:^|/)timedatectl(?:_status)?$`), (*hostFiles).timedatectl},
@@ -103,7 +108,7 @@ var parsers = []struct {
 	{regexp.MustCompile(`(?:^|[/_])ethtool_-g_[^/]+$`), (*hostFiles).ethtoolRings},
 	{regexp.MustCompile(`(?:^|/)proc/softirqs$`), (*hostFiles).softirqs},
 	{regexp.MustCompile(`(?:^|/)proc/stat$`), (*hostFiles).stat},
-	{regexp.MustCompile(`(?:^|[/_])ss_-(?:peaonmi|[a-z]*m[a-z]*)$`), (*hostFiles).ss},
+	{socketFile, (*hostFiles).ss},
 	{regexp.MustCompile(`(?:^|/)proc/sys/net/core/(?:netdev_\w+|rmem_\w+|dev_weight)$`), (*hostFiles).sysctlFile},
 	{regexp.MustCompile(`(?:^|[/_])sysctl_-a$`), (*hostFiles).sysctl},
 }
@@ -120,13 +125,20 @@ func parserOf(name string) parser {
 // IsHostFile reports whether a member of a bundle is a host file, by its path there.
 func IsHostFile(name string) bool { return parserOf(name) != nil }
 
+// socketFile is the output of ss -m.
+var socketFile = regexp.MustCompile(`(?:^|[/_])ss_-(?:peaonmi|[a-z]*m[a-z]*)$`)
+
+// HasSockets reports whether a host file is a table of sockets, too, by its path in a bundle.
+func HasSockets(name string) bool { return socketFile.MatchString(name) }
+
 // netnsOf takes the network namespace from a path of sos.
 var netnsOf = regexp.MustCompile(`/namespaces/([^/]+)/`)
 
-// hostFiles are those of one bundle.
+// hostFiles are those of one host at one time.
 type hostFiles struct {
-	set    *Set
-	bundle string
+	set *Set
+	// bundle is what the files are from, root the folder in it.
+	bundle, root string
 	// said is the output of date, zone what says its offset, modified the newest time of a file.
 	said     time.Time
 	saidZone string
@@ -135,12 +147,16 @@ type hostFiles struct {
 	zone     *time.Location
 	modified time.Time
 	name     string
-	kernel   string
-	up       time.Duration
-	values   []hostValue
-	have     map[series]bool
-	facts    [][2]string
-	sockets  int
+	// machine is the machine's identifier, empty unknown.
+	machine string
+	kernel  string
+	up      time.Duration
+	// boot is the time of the boot by /proc/stat, in seconds since 1970, 0 unknown.
+	boot    int64
+	values  []hostValue
+	have    map[series]bool
+	facts   [][2]string
+	sockets int
 }
 
 type hostValue struct {
@@ -150,50 +166,53 @@ type hostValue struct {
 
 // readHostFiles reads what a Writer has written.
 func (s *Set) readHostFiles(r io.Reader, name string) error {
-	h, err := s.parseHostFiles(r, name)
+	hosts, err := s.parseHostFiles(r, name)
 	if err != nil {
 		s.damaged(name, err)
 	}
-	return h.finish()
+	result, read := error(nil), 0
+	for _, h := range hosts {
+		err := h.finish(len(hosts) > 1)
+		switch {
+		case err == nil:
+			read++
+		case !errors.Is(err, ErrFormat):
+			s.note("%v", err)
+		}
+		result = cmp.Or(result, err)
+	}
+	if read == 0 {
+		return cmp.Or(result, ErrFormat)
+	}
+	return nil
 }
 
-// Made returns when a bundle was made whose host files are at path, where something in it says so.
-func Made(path string) (at time.Time, ok bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return at, false
-	}
-	defer f.Close()
-	h, err := newSet(source.OpenOptions{}).parseHostFiles(f, "")
-	if err != nil || h.said.IsZero() {
-		return at, false
-	}
-	at, _ = h.time()
-	return at.UTC(), true
-}
-
-// parseHostFiles reads host files up to the first that cannot be read.
-func (s *Set) parseHostFiles(r io.Reader, name string) (*hostFiles, error) {
-	h := &hostFiles{set: s, bundle: name, have: map[series]bool{}}
+// parseHostFiles reads host files up to the first that cannot be read: those of each folder by themselves, see RootOf.
+func (s *Set) parseHostFiles(r io.Reader, bundle string) ([]*hostFiles, error) {
+	var hosts []*hostFiles
 	t := tar.NewReader(r)
 	for first := true; ; first = false {
 		header, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return h, nil
+			return s.joinRoots(hosts), nil
 		}
 		if err != nil {
-			return h, err
+			return s.joinRoots(hosts), err
 		}
 		text, err := io.ReadAll(io.LimitReader(t, MaxHostFile))
 		if err != nil {
-			return h, err
+			return s.joinRoots(hosts), err
 		}
 		if first && header.Name == hostFilesName {
-			h.bundle = string(text)
+			bundle = string(text)
 			continue
 		}
 		parse := parserOf(header.Name)
 		if parse == nil {
+			continue
+		}
+		h := s.rooted(&hosts, bundle, RootOf(header.Name))
+		if h == nil {
 			continue
 		}
 		netns := ""
@@ -220,24 +239,28 @@ func (h *hostFiles) add(name, instance string, cpu int32, mode model.CounterMode
 	h.values = append(h.values, hostValue{of, value})
 }
 
-// finish adds the values of the bundle at its time.
-func (h *hostFiles) finish() error {
+// finish adds the values of the host at their time; several says that the bundle has more hosts, or times.
+func (h *hostFiles) finish(several bool) error {
 	if len(h.values) == 0 {
 		return ErrFormat
 	}
 	s := h.set
 	at, from := h.time()
+	from = h.label(several) + " is of " + at.UTC().Format("2006-01-02 15:04:05") + " UTC (" + from + ")"
 	if at.IsZero() {
-		return fmt.Errorf("nothing in %s says when it was made", h.bundle)
+		return fmt.Errorf("nothing in %s says when it was made", h.label(several))
 	}
-	name := cmp.Or(h.name, h.bundle)
+	name := s.identify(h, several)
 	s.host(name)
 	if h.kernel != "" {
 		s.kernels[name] = h.kernel
 	}
-	s.note("%s is of %s UTC (%s)", h.bundle, at.UTC().Format("2006-01-02 15:04:05"), from)
+	s.note("%s", from)
 	if h.up > 0 {
 		s.fact(name, "uptime", h.up.String())
+	}
+	if boot := h.bootTime(at); boot > 0 {
+		h.add("host/boot_time", "", -1, model.CounterGauge, "s", float64(boot))
 	}
 	for _, f := range h.facts {
 		s.fact(name, f[0], f[1])
@@ -247,6 +270,14 @@ func (h *hostFiles) finish() error {
 		s.add(model.TimeOf(at), 0, v.of, v.value)
 	}
 	return nil
+}
+
+// bootTime returns when the host was started, in seconds since 1970, 0 unknown.
+func (h *hostFiles) bootTime(at time.Time) int64 {
+	if h.boot > 0 || h.up <= 0 {
+		return h.boot
+	}
+	return at.Add(-h.up).Unix()
 }
 
 // time decides when the bundle was made.
@@ -317,6 +348,13 @@ func (h *hostFiles) date(name, _ string, text []byte) {
 func (h *hostFiles) hostname(_, _ string, text []byte) {
 	if f := strings.Fields(string(text)); len(f) == 1 && h.name == "" {
 		h.name = f[0]
+	}
+}
+
+// machineID reads /etc/machine-id: 32 hexadecimal digits.
+func (h *hostFiles) machineID(_, _ string, text []byte) {
+	if id := strings.TrimSpace(string(text)); len(id) == 32 && h.machine == "" {
+		h.machine = id
 	}
 }
 
@@ -557,10 +595,15 @@ func (h *hostFiles) softirqs(_, _ string, text []byte) {
 	}
 }
 
-// stat reads the times of each CPU from /proc/stat, in ticks of 10 ms.
+// stat reads the times of each CPU from /proc/stat, in ticks of 10 ms, and the time of the boot.
 func (h *hostFiles) stat(_, _ string, text []byte) {
 	for l := range bytes.Lines(text) {
 		f := strings.Fields(string(l))
+		if len(f) == 2 && f[0] == "btime" {
+			if boot, err := strconv.ParseInt(f[1], 10, 40); err == nil && boot > 0 {
+				h.boot = boot
+			}
+		}
 		if len(f) < 8 || !strings.HasPrefix(f[0], "cpu") || f[0] == "cpu" {
 			continue
 		}
@@ -585,9 +628,17 @@ var (
 	ssOwner = regexp.MustCompile(`users:\(\("([^"]*)",pid=(\d+)`)
 )
 
+// socketDrops is what the sockets of one address and process lost together: with SO_REUSEPORT there are several.
+type socketDrops struct{ dropped, queued, size uint64 }
+
+// mostSockets is how many sockets are kept of a host.
+const mostSockets = 256
+
 // ss reads sockets with their drops from the output of ss -m: a row, and its memory behind it or on the next line.
 func (h *hostFiles) ss(_, netns string, text []byte) {
-	const most = 256
+	const most = 4096
+	var order []string
+	found := map[string]*socketDrops{}
 	row := ""
 	in := bufio.NewScanner(bytes.NewReader(text))
 	in.Buffer(nil, 1<<20)
@@ -607,9 +658,6 @@ func (h *hostFiles) ss(_, netns string, text []byte) {
 		if drops == 0 || f[0] != "udp" {
 			continue
 		}
-		if h.sockets++; h.sockets > most {
-			return
-		}
 		instance := "UDP " + f[4]
 		if netns != "" {
 			instance += " in namespace " + netns
@@ -617,9 +665,26 @@ func (h *hostFiles) ss(_, netns string, text []byte) {
 		if o := ssOwner.FindStringSubmatch(row); o != nil {
 			instance += " of " + o[1] + " (" + o[2] + ")"
 		}
-		h.total("socket/dropped", instance, -1, "datagrams", drops)
-		h.add("socket/queued_bytes", instance, -1, model.CounterGauge, "bytes", float64(queued))
-		h.add("socket/buffer_bytes", instance, -1, model.CounterGauge, "bytes", float64(size))
+		d := found[instance]
+		if d == nil {
+			if len(order) >= most {
+				continue
+			}
+			d = &socketDrops{}
+			found[instance] = d
+			order = append(order, instance)
+		}
+		d.dropped, d.queued, d.size = d.dropped+drops, d.queued+queued, d.size+size
+	}
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(found[b].dropped, found[a].dropped) })
+	for _, instance := range order {
+		if h.sockets++; h.sockets > mostSockets {
+			return
+		}
+		d := found[instance]
+		h.total("socket/dropped", instance, -1, "datagrams", d.dropped)
+		h.add("socket/queued_bytes", instance, -1, model.CounterGauge, "bytes", float64(d.queued))
+		h.add("socket/buffer_bytes", instance, -1, model.CounterGauge, "bytes", float64(d.size))
 	}
 }
 

@@ -361,8 +361,8 @@ func TestTextInABundle(t *testing.T) {
 	if _, end := set.Span(); end.Std().Format("15:04") != "23:03" || len(set.Assumed()) > 0 {
 		t.Errorf("the last sample is of %v, assumed %q", end.Std(), set.Assumed())
 	}
-	if at, ok := Made(files); !ok || at.Format("15:04:05") != "21:03:30" {
-		t.Errorf("made at %v, %v", at, ok)
+	if h := Hosts(files); len(h) != 1 || h[0].Made.Format("15:04:05") != "21:03:30" || h[0].Name != "node-a" {
+		t.Errorf("%+v", h)
 	}
 }
 
@@ -394,6 +394,79 @@ func TestSeveralHosts(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestMachines takes two machines of one name, and those that have the name of every machine, for different hosts.
+func TestMachines(t *testing.T) {
+	one, two := strings.Repeat("1", 32), strings.Repeat("2", 32)
+	for _, test := range []struct {
+		name, machineA, machineB string
+		hosts                    int
+	}{
+		{"node-a", "", "", 1}, {"node-a", one, "", 1}, {"node-a", one, one, 1}, {"node-a", one, two, 2},
+		{"localhost.localdomain", "", "", 2}, {"localhost", one, two, 2}, {"localhost", one, one, 1},
+		{"localhost4.localdomain4", "", "", 2}, {"(none)", "", "", 2},
+	} {
+		file := func(bundle, machine string) string {
+			return hostFilesOf(t, bundle, "s/hostname", test.name, "s/proc/net/softnet_stat", softnet13, "s/etc/machine-id",
+				machine+"\n")
+		}
+		if _, set := counters(t, source.OpenOptions{}, file("a", test.machineA), file("b", test.machineB)); len(
+			set.hosts) != test.hosts {
+			t.Errorf("%+v: %q", test, set.hosts)
+		}
+	}
+}
+
+// TestRootOf finds the folder of the files of one host.
+func TestRootOf(t *testing.T) {
+	for name, want := range map[string]string{
+		"sosreport-a/sos_commands/networking/ss_-peaonmi":           "sosreport-a",
+		"c/sosreport-a.tar/sosreport-a-1/date":                      "c/sosreport-a.tar/sosreport-a-1",
+		"case/a.tar/proc/net/snmp":                                  "case/a.tar",
+		"case/a/sos_commands/networking/namespaces/n/proc_net/snmp": "case/a",
+		"scc_a/network.txt/ip_-s_link":                              "scc_a",
+		"a/b/netstat.txt":                                           "a/b",
+		"proc/net/snmp":                                             "",
+		"date":                                                      "",
+	} {
+		if got := RootOf(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestReuseport adds up the sockets that share an address and a process.
+func TestReuseport(t *testing.T) {
+	text := ""
+	for range 10 {
+		text += "udp UNCONN 5 0 0.0.0.0:9000 0.0.0.0:* users:((\"w\",pid=7,fd=4))\n\t skmem:(r10,rb100,t0,d1000)\n"
+	}
+	got, _ := counters(t, source.OpenOptions{}, hostFilesOf(t, "a", "s/sos_commands/networking/ss_-peaonmi", text))
+	for _, want := range []string{"socket/dropped cpu-1 UDP 0.0.0.0:9000 of w (7) 10000.0000",
+		"socket/queued_bytes cpu-1 UDP 0.0.0.0:9000 of w (7) 100.0000"} {
+		if !strings.Contains(strings.Join(got, "\n"), want) {
+			t.Errorf("%q is not in %q", want, got)
+		}
+	}
+}
+
+// TestLongHostFile says that a file was cut.
+func TestLongHostFile(t *testing.T) {
+	w, err := NewWriter(io.Discard, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, whole := range map[int]bool{MaxHostFile: true, MaxHostFile + 1: false} {
+		unread, err := w.Add("s/date", time.Time{}, io.LimitReader(zeros{}, int64(n)))
+		if err != nil || (unread == nil) != whole {
+			t.Errorf("%d bytes: %v, %v", n, unread, err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // TestSections takes a file of a supportconfig apart.
 func TestSections(t *testing.T) {

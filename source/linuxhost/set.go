@@ -64,16 +64,18 @@ type Set struct {
 	zone    *time.Location
 	zoned   bool
 
-	series    []series
-	seriesOf  map[series]uint32
-	moments   []moment
-	momentOf  map[momentKey]uint32
-	entries   []entry
-	most      int
-	left      uint64
-	samples   uint64
-	hosts     []string
-	kernels   map[string]string
+	series   []series
+	seriesOf map[series]uint32
+	moments  []moment
+	momentOf map[momentKey]uint32
+	entries  []entry
+	most     int
+	left     uint64
+	samples  uint64
+	hosts    []string
+	kernels  map[string]string
+	// machines are the machine-ids of hosts, by name.
+	machines  map[string]string
 	facts     []fact
 	files     []string
 	notes     []string
@@ -106,7 +108,7 @@ var ErrFormat = errors.New("it has no counter that is known")
 func newSet(o source.OpenOptions) *Set {
 	s := &Set{
 		options: o, zone: time.UTC, seriesOf: map[series]uint32{}, momentOf: map[momentKey]uint32{},
-		kernels: map[string]string{},
+		kernels: map[string]string{}, machines: map[string]string{},
 	}
 	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 16)
 	switch {

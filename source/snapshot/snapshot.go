@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -349,7 +350,7 @@ func (s *set) arrange() error {
 				d.vague = true
 			}
 			m = &moment{at: at, from: d.from, vague: d.vague}
-			if n := len(s.moments); n > 0 && otherHost(s.moments[n-1].tables, d.table) {
+			if n := len(s.moments); n > 0 && s.otherHost(s.moments[n-1].tables, d.table) {
 				m.vague = true
 				s.note("%s and the table before it have no local address in common: of two hosts?", d.file)
 			}
@@ -397,26 +398,37 @@ func (s *set) assumeRanges() {
 	}
 }
 
-// otherHost says that a table has local addresses of its own, and none of those of the tables before.
-func otherHost(before []*table, t *table) bool {
+// otherHost says that a table has local addresses of its own, and none of those of the tables before. Loopback
+// addresses are those of every host.
+func (s *set) otherHost(before []*table, t *table) bool {
 	seen := map[uint32]bool{}
 	for _, o := range before {
 		for i := range o.rows {
-			if o.rows[i].rport != 0 {
+			if s.ownAddress(&o.rows[i]) {
 				seen[o.rows[i].local] = true
 			}
 		}
 	}
-	own := 0
+	own := false
 	for i := range t.rows {
-		if t.rows[i].rport == 0 {
+		if !s.ownAddress(&t.rows[i]) {
 			continue
 		}
-		if own++; seen[t.rows[i].local] {
+		if own = true; seen[t.rows[i].local] {
 			return false
 		}
 	}
-	return own > 0 && len(seen) > 0
+	return own && len(seen) > 0
+}
+
+// ownAddress reports whether the local end of a connection says which host it is.
+func (s *set) ownAddress(r *row) bool {
+	if r.rport == 0 {
+		return false
+	}
+	text, _, _ := strings.Cut(s.texts.list[r.local], "%")
+	addr, err := netip.ParseAddr(text)
+	return err != nil || !addr.Unmap().IsLoopback()
 }
 
 func (s *set) covers(p model.Protocol) bool {

@@ -450,12 +450,14 @@ func TestNot(t *testing.T) {
 	}
 }
 
-// TestTwoHosts has tables of two hosts: no series.
+// TestTwoHosts has tables of two hosts, which have their loopback addresses in common: no series.
 func TestTwoHosts(t *testing.T) {
 	var paths []string
 	for i, local := range []string{"192.0.2.1", "192.0.2.2"} {
 		path := write(t, []string{"a_20261114_1000.txt", "b_20261114_1100.txt"}[i], []byte("  TCP    "+local+
-			":50000          198.51.100.1:443      ESTABLISHED     5\n"))
+			":50000          198.51.100.1:443      ESTABLISHED     5\n"+
+			"  TCP    127.0.0.1:50001        127.0.0.1:443          ESTABLISHED     5\n"+
+			"  TCP    [::1]:50002            [::1]:443              ESTABLISHED     5\n"))
 		paths = append(paths, path)
 	}
 	s, err := open(paths, source.OpenOptions{})
