@@ -255,7 +255,7 @@ type unordered struct {
 
 func (j *judge) unordered(u unordered) string {
 	return fmt.Sprintf("%s at %s: for %s close to it in time the logs do not say whether they were before it, so that "+
-		"they are not named as its cause", j.says(u.step), at(u.step.Time), words.Plural(u.entries, "entry"))
+		"they are not named as its cause", j.says(u.step), at(u.step.Time), words.Plural(u.entries, "entry", "entries"))
 }
 
 // incident describes an incident of a cluster.

@@ -350,6 +350,61 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestDamagedXML has one damaged entry cost itself, and says so.
+func TestDamagedXML(t *testing.T) {
+	text := xmlOf(incident)
+	damaged := func(with string) string { return strings.Replace(text, "Spooler", with, 1) }
+	for name, test := range map[string]struct {
+		text     string
+		records  int
+		complete bool
+	}{
+		"control characters":     {damaged("a\x01\x00b"), 5, true},
+		"bytes that are no text": {damaged("a\xffb"), 5, true},
+		"a reference to one":     {damaged("a&#x1;b"), 5, false},
+		"an entry without its end": {
+			strings.Replace(text, "</EventData></Event>\r\n<Event", "<Event", 1), 5, false},
+		"an entry without its end at the end of the file": {strings.TrimSuffix(text, "</Event>\r\n"), 5, false},
+		"a long one":          {damaged(strings.Repeat("x", 2*maxEntry)), 4, false},
+		"a deep one":          {damaged(strings.Repeat("<x>", 2*maxDepth)), 5, false},
+		"UTF-16 behind UTF-8": {text + string(encoded(t, text, unicode.LittleEndian, unicode.UseBOM)), 5, false},
+		"UTF-8 behind UTF-16": {string(encoded(t, text, unicode.LittleEndian, unicode.UseBOM)) + text, 5, false},
+	} {
+		got, set := events(t, write(t, "x.xml", []byte(test.text)))
+		if !slices.Equal(got, want) || set.records != uint64(test.records) || set.integrity.Complete() != test.complete {
+			t.Errorf("%s: %d records, %+v,\n%s", name, set.records, set.integrity, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// TestOneBadFile reads the others, and says which could not be read.
+func TestOneBadFile(t *testing.T) {
+	bad := write(t, "bad.evtx", evtxOf(incident)[:100])
+	got, set := events(t, write(t, "a.evtx", evtxOf(incident)), bad, write(t, "b.xml", []byte(xmlOf(incident[:1]))))
+	damage := strings.Join(set.integrity.Damage, "; ")
+	if !slices.Equal(got, want) || !strings.Contains(damage, "bad.evtx: read the header") {
+		t.Errorf("%q, damage %q", got, damage)
+	}
+	if _, err := Open([]string{bad}, source.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "header") {
+		t.Errorf("a bad file alone: %v", err)
+	}
+}
+
+// TestDamagedCSV says when lines could not be read, and keeps no field without an end.
+func TestDamagedCSV(t *testing.T) {
+	text := csvOf(incident, "2006-01-02T15:04:05.9999999", ",")
+	open := strings.LastIndex(text, `"The system time`)
+	for name, test := range map[string]string{
+		"a quote without its end": text[:open] + strings.Repeat("x", 2*maxEntry),
+		"half a line":             text[:open+10],
+	} {
+		got, set := events(t, write(t, "x.csv", []byte(test)))
+		if !slices.Equal(got, want[:3]) || set.integrity.Complete() {
+			t.Errorf("%s: %q, %+v", name, got, set.integrity)
+		}
+	}
+}
+
 // TestNumbers gives entries the numbers of their log, so that those of one log compare and others do not.
 func TestNumbers(t *testing.T) {
 	other := strings.Replace(xmlOf(incident[:1]), "<Channel>System", "<Channel>Other", 1)

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/csv"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -119,17 +118,24 @@ func Open(paths []string, o source.OpenOptions) (*Set, error) {
 	case o.UTCOffset != nil:
 		s.zone, s.zoned = time.FixedZone("", int(*o.UTCOffset/time.Second)), true
 	}
+	var failed error
 	for i, path := range paths {
 		if err := s.read(path); err != nil {
-			return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+			err = fmt.Errorf("%s: %w", filepath.Base(path), err)
+			failed = cmp.Or(failed, err)
+			s.integrity.Add(err.Error(), 0)
+		} else {
+			s.files = append(s.files, filepath.Base(path))
 		}
-		s.files = append(s.files, filepath.Base(path))
 		if o.Progress != nil {
 			o.Progress(int64(i+1), int64(len(paths)))
 		}
 	}
 	if s.records == 0 || s.start == 0 {
-		return nil, ErrFormat
+		if failed == nil && len(s.integrity.Damage) > 0 {
+			failed = errors.New(s.integrity.Damage[0])
+		}
+		return nil, cmp.Or(failed, ErrFormat)
 	}
 	s.arrange()
 	return s, nil
@@ -199,55 +205,6 @@ func (s *Set) numbering(n numbering) int64 {
 	return id
 }
 
-// readXML reads events one after another, whatever is around them.
-func (s *Set) readXML(r io.Reader, name string) error {
-	d := xml.NewDecoder(r)
-	d.Strict = false
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	var b builder
-	inside := false
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			if inside {
-				s.integrity.Add(name+" ends within an entry", 0)
-			}
-			return nil
-		}
-		if err != nil {
-			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
-			return nil
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if t.Name.Local == "Event" {
-				b.reset()
-				inside = true
-			}
-			if !inside {
-				continue
-			}
-			b.start(t.Name.Local)
-			for _, a := range t.Attr {
-				b.attribute(a.Name.Local, a.Value)
-			}
-		case xml.CharData:
-			if inside {
-				b.chars(string(t))
-			}
-		case xml.EndElement:
-			if !inside {
-				continue
-			}
-			b.end()
-			if t.Name.Local == "Event" {
-				inside = false
-				s.take(&b.entry, name)
-			}
-		}
-	}
-}
-
 // csvColumns are the columns of Get-WinEvent | Export-Csv that are read.
 type csvColumns struct{ id, provider, time, host, message, record, channel int }
 
@@ -271,7 +228,8 @@ func csvHeader(r *bufio.Reader) (names []string, separator rune, ok bool) {
 
 // readCSV reads the output of Get-WinEvent | Export-Csv. Its times are local, in the order of the culture.
 func (s *Set) readCSV(r io.Reader, name string) error {
-	in := bufio.NewReaderSize(r, 64<<10)
+	limited := source.LimitedReader(r, maxEntry)
+	in := bufio.NewReaderSize(limited, 64<<10)
 	names, separator, ok := csvHeader(in)
 	if !ok {
 		return ErrFormat
@@ -287,7 +245,9 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 	}
 	var rows []row
 	order := dateOrder{}
+	bad := 0
 	for {
+		limited.Next()
 		fields, err := c.Read()
 		if errors.Is(err, io.EOF) {
 			break
@@ -303,7 +263,10 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 			return strings.Clone(fields[i][:min(len(fields[i]), maxValue)])
 		}
 		id, err := strconv.ParseInt(field(at.id), 10, 32)
-		if err != nil {
+		if err != nil || len(fields) != len(names) {
+			if field(at.id) != "Id" && !strings.HasPrefix(fields[0], "#TYPE") { // the names, once more
+				bad++
+			}
 			continue
 		}
 		e := row{entry{provider: field(at.provider), id: id, host: field(at.host), channel: field(at.channel)},
@@ -318,6 +281,9 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 			continue
 		}
 		rows = append(rows, e)
+	}
+	if bad > 0 {
+		s.integrity.Add(fmt.Sprintf("%s: %d of its lines could not be read", name, bad), 0)
 	}
 	if order.both() {
 		s.note("%s: its times have both orders of day and month", name)

@@ -553,3 +553,27 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestEndless reads what is before a part of a file that does not end, and keeps little of that.
+func TestEndless(t *testing.T) {
+	const sample = `{"sysstat": {"hosts": [{"nodename": "a", "statistics": [`
+	for name, text := range map[string]string{
+		"space in XML":     "<sysstat><host nodename=\"a\">" + strings.Repeat(" ", 2*maxPart),
+		"depth of XML":     "<sysstat>" + strings.Repeat("<x>", 2*maxDepth),
+		"a string in JSON": `{"sysstat": {"hosts": [{"nodename": "` + strings.Repeat("a", 2*maxSample),
+		"a sample in JSON": sample + strings.Repeat(`{"x":`, maxSample/5+1),
+		"depth of JSON":    `{"sysstat": ` + strings.Repeat("[", 2*maxDepth),
+	} {
+		s := newSet(source.OpenOptions{})
+		read := s.readJSON
+		if strings.HasPrefix(text, "<") {
+			read = s.readXML
+		}
+		if err := read(strings.NewReader(text), "x"); err != nil || s.integrity.Complete() {
+			t.Errorf("%s: %v, %+v", name, err, s.integrity)
+		}
+		if strings.Contains(s.integrity.Damage[0], "in the middle") {
+			t.Errorf("%s was read to its end: %v", name, s.integrity.Damage)
+		}
+	}
+}

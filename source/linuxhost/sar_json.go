@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"lostbeat/source"
 )
 
 // jsonSample is an element of the list "statistics" of sadf -j. Numbers may be text, lists single objects.
@@ -44,11 +46,13 @@ func (m *many) UnmarshalJSON(b []byte) error {
 
 // readJSON reads the output of sadf -j, a sample at a time.
 func (s *Set) readJSON(r io.Reader, name string) error {
-	d := json.NewDecoder(r)
+	limited := source.LimitedReader(r, maxSample)
+	d := json.NewDecoder(limited)
 	host := ""
 	key := ""
 	depth := 0
 	for {
+		limited.Next()
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			if depth > 0 {
@@ -64,12 +68,15 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 		case json.Delim:
 			switch t {
 			case '{', '[':
-				depth++
+				if depth++; depth > maxDepth {
+					s.damaged(name, errTooDeep)
+					return nil
+				}
 			default:
 				depth--
 			}
 			if t == '[' && (key == "statistics" || key == "restarts") {
-				if err := s.jsonList(d, name, host, key); err != nil {
+				if err := s.jsonList(d, limited, name, host, key); err != nil {
 					s.damaged(name, err)
 					return nil
 				}
@@ -96,8 +103,9 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 }
 
 // jsonList reads the elements of a list up to its end, which the caller takes.
-func (s *Set) jsonList(d *json.Decoder, name, host, key string) error {
+func (s *Set) jsonList(d *json.Decoder, limited *source.Limited, name, host, key string) error {
 	for d.More() {
+		limited.Next()
 		if key == "restarts" {
 			var v struct {
 				Boot struct {

@@ -4,16 +4,30 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+
+	"lostbeat/source"
 )
+
+// Bounds of what is kept while XML and JSON are read: how long a token may be, in JSON a sample, which may list each
+// interrupt of each CPU, and how deep elements may lie in one another.
+const (
+	maxPart   = 1 << 20
+	maxSample = 32 << 20
+	maxDepth  = 256
+)
+
+var errTooDeep = errors.New("its elements lie too deep in one another")
 
 // readXML reads the output of sadf -x. Names are compared without their namespace.
 func (s *Set) readXML(r io.Reader, name string) error {
-	d := xml.NewDecoder(r)
+	limited := source.LimitedReader(r, maxPart)
+	d := xml.NewDecoder(limited)
 	d.Strict = false
 	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	var of sample
 	var zone, into string
-	for {
+	for depth := 0; ; {
+		limited.Next()
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -28,6 +42,10 @@ func (s *Set) readXML(r io.Reader, name string) error {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
+			if depth++; depth > maxDepth {
+				s.damaged(name, errTooDeep)
+				return nil
+			}
 			into = t.Name.Local
 			switch into {
 			case "host":
@@ -58,6 +76,7 @@ func (s *Set) readXML(r io.Reader, name string) error {
 				s.kernels[of.host] = string(t)
 			}
 		case xml.EndElement:
+			depth--
 			into = ""
 			if t.Name.Local == "timestamp" {
 				of.at = 0
