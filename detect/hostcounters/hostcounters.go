@@ -114,7 +114,7 @@ func (h *host) judge() (out []model.Finding) {
 	if f, ok := h.sinceBoot(); ok {
 		out = append(out, f)
 	}
-	return append(out, h.restarts()...)
+	return append(append(out, h.restarts()...), h.reboots(steps)...)
 }
 
 // ids are the CPUs that sar shows, in order.
@@ -266,22 +266,38 @@ type step struct {
 	key      fold.HostKey
 	from, to model.Time
 	grown    float64
+	// restarted says that the host was started anew in between: grown is since then. timed says that from is when.
+	restarted, timed bool
 }
 
-// steps returns by what totals grew from one bundle to the next. A total that fell began anew.
+// steps returns by what totals grew from one bundle to the next, or since the host was started anew in between. A total
+// that fell otherwise began anew, as that of a device whose driver was loaded again.
 func (h *host) steps() (out []step) {
+	known := map[[2]model.Time]restart{}
 	for k, points := range h.c.Series {
 		if k.Host != h.name || k.Mode != model.CounterTotal {
 			continue
 		}
 		for i := 1; i < len(points); i++ {
+			between := [2]model.Time{points[i-1].Time, points[i].Time}
+			anew, ok := known[between]
+			if !ok {
+				anew = h.restarted(between[0], between[1])
+				known[between] = anew
+			}
+			if anew.yes {
+				from := cmp.Or(anew.at, between[0])
+				out = append(out, step{k, from, between[1], points[i].Value, true, anew.at != 0})
+				continue
+			}
 			grown := points[i].Value - points[i-1].Value
 			const wrap = 1 << 32
-			if grown < 0 && points[i-1].Value >= wrap/2 && points[i-1].Value < wrap && k.CPU >= 0 && k.Name != "softirq/NET_RX" {
+			short := k.CPU >= 0 && k.Name != "softirq/NET_RX"
+			if grown < 0 && anew.sure && short && points[i-1].Value >= wrap/2 && points[i-1].Value < wrap {
 				grown += wrap // counters of /proc/net/softnet_stat have 32 bits
 			}
 			if grown >= 0 {
-				out = append(out, step{k, points[i-1].Time, points[i].Time, grown})
+				out = append(out, step{k, between[0], between[1], grown, false, false})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package hostcounters_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,19 +69,85 @@ func TestTwoBundles(t *testing.T) {
 
 // TestWrap takes the counters of /proc/net/softnet_stat for those of 32 bits that they are, and a restart for one.
 func TestWrap(t *testing.T) {
-	between := func(before, after float64) *model.Batch {
+	between := func(before, after float64, name string) *model.Batch {
 		s := detecttest.New()
 		s.Seconds(60, func(i int) {
 			if i == 0 || i == 59 {
 				s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: 0, Name: "softnet/dropped", Mode: model.CounterTotal,
 					Value: map[bool]float64{true: before, false: after}[i == 0]})
+				s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: 0, Name: name, Mode: model.CounterTotal,
+					Value: float64(i + 1)})
 			}
 		})
 		return s.Batch()
 	}
-	one(t, between(1<<32-1000, 500), "dropped 1,500 packets")
-	if got := judged(t, between(5000, 500)); len(got) != 0 {
+	one(t, between(1<<32-1000, 500, "cpu/softirq"), "dropped 1,500 packets")
+	if got := judged(t, between(5000, 500, "cpu/softirq")); len(got) != 0 {
 		t.Errorf("a counter that began anew: %q", got)
+	}
+	if got := judged(t, between(1<<32-1000, 500, "softirq/NET_RX")); len(got) != 0 {
+		t.Errorf("nothing shows that the host was not restarted: %q", got)
+	}
+}
+
+// TestRestart takes what was counted after a restart for that, by the time of the boot, or by a total that cannot wrap.
+func TestRestart(t *testing.T) {
+	const second, unknown = time.Second, -1 << 40
+	between := func(boots [2]time.Duration, dropped, errors [2]float64) []string {
+		s := detecttest.New()
+		first := s.End()
+		s.Seconds(3600, func(i int) {
+			if i != 0 && i != 3599 {
+				return
+			}
+			n := min(i, 1)
+			add := func(name string, cpu int32, mode model.CounterMode, value float64) {
+				s.Builder().AddCounter(model.Counter{Time: s.End(), CPU: cpu, Name: name, Mode: mode, Value: value})
+			}
+			add("softnet/dropped", 0, model.CounterTotal, dropped[n])
+			add("udp/buffer_errors", -1, model.CounterTotal, errors[n])
+			if boots[n] != unknown {
+				add("host/boot_time", -1, model.CounterGauge, float64(first.Add(boots[n]).Std().Unix()))
+			}
+		})
+		return judged(t, s.Batch())
+	}
+	const day = -24 * 3600 * second
+	same, wrapped := [2]float64{1000, 1000}, [2]float64{3_000_000_000, 8}
+	for name, test := range map[string]struct {
+		boots           [2]time.Duration
+		dropped, errors [2]float64
+		want            []string
+	}{
+		"no restart": {[2]time.Duration{day, day}, [2]float64{300, 5300}, same, []string{"5,000 packets at its backlog " +
+			"(softnet) between two bundles"}},
+		"wrapped": {[2]time.Duration{day, day}, wrapped, same, []string{"1,294,967,304"}},
+		"restarted, a total that grew": {[2]time.Duration{day, 1800 * second}, [2]float64{300, 4000},
+			[2]float64{300, 6000}, []string{"4,000 packets", "6,000 datagrams", "started anew at about"}},
+		"no wrap by a restart": {[2]time.Duration{day, 1800 * second}, wrapped, [2]float64{0, 0},
+			[]string{"dropped 8 packets at its backlog (softnet) since the host was restarted", "started anew"}},
+		"restarted, by the second boot": {[2]time.Duration{unknown, 1800 * second}, wrapped, [2]float64{0, 0},
+			[]string{"dropped 8 packets", "started anew"}},
+		"restarted, by a total": {[2]time.Duration{unknown, unknown}, [2]float64{900000, 80000},
+			[2]float64{900000, 70000}, []string{"80,000 packets", "70,000 datagrams since the host was restarted between",
+				"started anew between"}},
+		"minutes of uptime": {[2]time.Duration{day, day + 119*second}, [2]float64{300, 5300}, same,
+			[]string{"5,000 packets"}},
+		"a clock that was set": {[2]time.Duration{day, day + 3600*second}, [2]float64{300, 5300}, same,
+			[]string{"5,000 packets"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := between(test.boots, test.dropped, test.errors)
+			if len(got) != len(test.want) {
+				t.Fatalf("%d findings, want %d: %q", len(got), len(test.want), got)
+			}
+			slices.Sort(got)
+			for _, want := range test.want {
+				if !slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, want) }) {
+					t.Errorf("%q is not in %q", want, got)
+				}
+			}
+		})
 	}
 }
 

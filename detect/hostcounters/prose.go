@@ -145,8 +145,8 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	h.sameAsDevice(&f, b)
 	h.othersAtSockets(&f, b)
 	if counted {
-		f.Causes = append(f.Causes, fmt.Sprintf("the number is the difference of two bundles (%s); the rates of sar come "+
-			"to %s",
+		f.Causes = append(f.Causes, fmt.Sprintf("the number is that of the counters "+exact.when()+"; the rates of sar "+
+			"come to %s",
 			times(exact.from, exact.to), words.About(b.lost)))
 	}
 	if v := h.facts["net.core.netdev_max_backlog"]; v != "" {
@@ -393,7 +393,7 @@ func (h *host) differences(steps []step) (out []model.Finding) {
 		}
 		f := model.Finding{
 			Severity: model.SeverityInfo, Start: s.from, End: s.to,
-			Evidence: []model.Evidence{detect.Evidence("lost between the two bundles", lost, "packets")},
+			Evidence: []model.Evidence{detect.Evidence("lost in that time", lost, "packets")},
 		}
 		if lost >= float64(h.settings.LeastLost) {
 			f.Severity = model.SeverityWarning
@@ -411,11 +411,11 @@ func (h *host) differences(steps []step) (out []model.Finding) {
 			f.ID, f.Subject = h.id("udp"+s.key.Instance+s.key.Name), model.Subject{Kind: "socket", CPU: -1, PID: -1,
 				Protocol: "udp"}
 			f.Subject.Netns = fold.Printable(s.key.Instance)
-			f.Title = fmt.Sprintf("UDP sockets%s%s lost %s datagrams between two bundles (%s), because their receive queues "+
+			f.Title = fmt.Sprintf("UDP sockets%s%s lost %s datagrams "+s.when()+", because their receive queues "+
 				"were full",
 				h.on(), in(s.key.Instance), words.Exact(uint64(lost)), times(s.from, s.to))
-			f.Causes = []string{"the program did not read in time; when within that time, the counters do not say",
-				"they are others than packets dropped at a backlog, which never reach a socket"}
+			f.Causes = append([]string{"the program did not read in time",
+				"they are others than packets dropped at a backlog, which never reach a socket"}, s.whenCauses()...)
 			h.listSockets(&f)
 		default:
 			continue
@@ -449,11 +449,11 @@ func (h *host) toldOfSockets(s step) bool {
 func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 	id := s.key.CPU
 	f.ID, f.Subject = h.id("cpu"+words.Itoa(id)+"-step"), model.Subject{Kind: "cpu", CPU: id, PID: -1, Vector: "NET_RX"}
-	f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) between two bundles (%s): NET_RX on that "+
+	f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) "+s.when()+": NET_RX on that "+
 		"CPU did not "+
 		"keep up", h.cpuName(id), words.Exact(uint64(s.grown)), times(s.from, s.to))
-	f.Causes = []string{"when within that time, the counters do not say"}
-	if soft, ok := find(steps, s, "cpu/softirq", "", id); ok && s.to > s.from {
+	f.Causes = s.whenCauses()
+	if soft, ok := find(steps, s, "cpu/softirq", "", id); ok && s.to > s.from && (!s.restarted || s.timed) {
 		share := soft.grown / s.to.Sub(s.from).Seconds()
 		f.Causes = append(f.Causes, fmt.Sprintf("softirqs took %s of that CPU over the %s (a mean)", words.Percent(share),
 			words.Span(s.to.Sub(s.from))))
@@ -502,7 +502,7 @@ func (h *host) devices(steps []step) (out []model.Finding) {
 			continue // the driver's name of the same counter
 		}
 		out = append(out, h.ringFinding(s.key.Instance, name, s.from, s.to, words.Exact(uint64(s.grown)), s.grown,
-			"between two bundles (%s)"))
+			s.when()))
 	}
 	for _, k := range h.of("device/rx_fifo", model.CounterRate) {
 		runs := bursts(h.c.Series[k])

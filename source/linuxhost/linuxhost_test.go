@@ -417,6 +417,21 @@ func TestMachines(t *testing.T) {
 	}
 }
 
+// TestBootTime takes when a host was started from /proc/stat, else from its uptime.
+func TestBootTime(t *testing.T) {
+	uptime := []string{"s/date", "Sat Nov 28 21:03:31 UTC 2026", "s/uptime", " 21:03:31 up 1 day,  1:03,  1 user"}
+	for want, files := range map[string][]string{
+		"host/boot_time cpu-1  1795809631.0000 0s gauge": uptime,
+		"host/boot_time cpu-1  1795809777.0000 0s gauge": append(uptime, "s/proc/stat", "cpu  1 2\nbtime 1795809777\n"),
+	} {
+		got, _ := counters(t, source.OpenOptions{}, hostFilesOf(t, "a", append(files, "s/proc/net/softnet_stat",
+			softnet13)...))
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasSuffix(line, want) }) {
+			t.Errorf("%q is not in %q", want, got)
+		}
+	}
+}
+
 // TestRootOf finds the folder of the files of one host.
 func TestRootOf(t *testing.T) {
 	for name, want := range map[string]string{
