@@ -123,9 +123,9 @@ func (h *host) reboots(steps []step) (out []model.Finding) {
 		}
 		f := model.Finding{
 			ID: h.id("restart"), Severity: model.SeverityInfo, Start: s.from, End: s.to, Subject: hostSubject(),
-			Title:  fmt.Sprintf("%s was started anew between two bundles (%s)", what, times(s.from, s.to)),
-			Causes: []string{"a total that does not wrap is less in the second than in the first (two machines of one name look the "+
-				"same)"},
+			Title: fmt.Sprintf("%s was started anew between two bundles (%s)", what, times(s.from, s.to)),
+			Causes: []string{"a total that does not wrap is less in the second bundle than in the first (two " +
+				"machines of one name look the same)"},
 		}
 		if s.timed {
 			f.End = f.Start

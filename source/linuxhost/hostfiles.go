@@ -287,7 +287,7 @@ func (h *hostFiles) time() (at time.Time, from string) {
 	case h.said.IsZero():
 		return h.modified, "the newest time of its files"
 	case h.saidZone == "UTC" || h.saidZone == "GMT" || h.saidZone == "Z":
-		h.set.said(time.UTC)
+		h.set.said(h.name, time.UTC)
 		return h.said, "the output of date in it"
 	case !h.utc.IsZero():
 		return h.utc, "the output of date --utc in it"
@@ -297,7 +297,7 @@ func (h *hostFiles) time() (at time.Time, from string) {
 		return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, zone)
 	}
 	if h.zone != nil {
-		h.set.said(h.zone)
+		h.set.said(h.name, h.zone)
 		return local(h.zone), "the output of date in it, with the zone of timedatectl"
 	}
 	if h.saidFile.Unix() > 0 {
@@ -305,7 +305,7 @@ func (h *hostFiles) time() (at time.Time, from string) {
 		offset := local(time.UTC).Sub(h.saidFile)
 		if off := offset.Round(15 * time.Minute); (offset-off).Abs() < near && off.Abs() <= 14*time.Hour {
 			zone := time.FixedZone(h.saidZone, int(off/time.Second))
-			h.set.said(zone)
+			h.set.said(h.name, zone)
 			return local(zone), "the output of date in it, with the zone by its " +
 				"file's time"
 		}

@@ -366,6 +366,64 @@ func TestTextInABundle(t *testing.T) {
 	}
 }
 
+// TestZoneOfAnotherHost reads text of a host in no zone but its own, and says that it is not known.
+func TestZoneOfAnotherHost(t *testing.T) {
+	text := write(t, "sar28", storm.text("11/28/26", hours24, "."))
+	node := func(host, zone string) string {
+		return hostFilesOf(t, zone, "s/hostname", host, "s/date", "Sat Nov 28 22:03:30 "+zone+" 2026", "s/timedatectl",
+			"  Time zone: X ("+zone+", "+map[string]string{"CET": "+0100", "CST": "-0600"}[zone]+")\n",
+			"s/proc/net/softnet_stat", softnet13)
+	}
+	for name, test := range map[string]struct {
+		files   []string
+		want    string
+		assumed int
+	}{
+		"another host":       {[]string{node("node-b", "CET")}, "00:03", 1},
+		"with a domain":      {[]string{node("node-a.example", "CET")}, "23:03", 0},
+		"two hosts":          {[]string{node("node-b", "CST"), node("node-a", "CET")}, "23:03", 0},
+		"two of the name":    {[]string{node("node-a", "CST"), node("node-a", "CET")}, "00:03", 1},
+		"three of the name":  {[]string{node("node-a", "CST"), node("node-a", "CET"), node("node-a", "CET")}, "00:03", 1},
+		"of the same, twice": {[]string{node("node-a", "CET"), node("node-a", "CET")}, "23:03", 0},
+	} {
+		got, set := counters(t, source.OpenOptions{}, append(test.files, text)...)
+		last := ""
+		for _, line := range got {
+			if strings.Contains(line, "sockets/udp") {
+				last = line[3:11]
+			}
+		}
+		if !strings.HasPrefix(last, test.want) || len(set.Assumed()) != test.assumed {
+			t.Errorf("%s: the last sample is of %s, want %s; assumed %q", name, last, test.want, set.Assumed())
+		}
+	}
+}
+
+// TestRestartAfterMidnight keeps the day of a table that goes on after a restart, and takes the restarts of all tables
+// for the same.
+func TestRestartAfterMidnight(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("Linux 6.1.0 (node-a) 11/28/26 _x86_64_ (2 CPU)\n20:00:00 LINUX RESTART (2 CPU)\n")
+	for _, table := range [][2]string{{"CPU %usr %soft", "0 1.00 5.00"}, {"totsck tcpsck udpsck", "9 8 7"}} {
+		fmt.Fprintf(&b, "\n23:50:00 %s\n23:51:00 %s\n23:58:00 %s\n00:30:00 LINUX RESTART (2 CPU)\n\n00:40:00 %s\n"+
+			"00:41:00 %s\nAverage: %s\n", table[0], table[1], table[1], table[0], table[1], table[1])
+	}
+	got, _ := counters(t, source.OpenOptions{}, write(t, "sar28", b.String()))
+	var at []string
+	for _, line := range got {
+		if f := strings.Fields(line); f[1] == "host/restart" || f[1] == "cpu/softirq" || f[1] == "sockets/udp" {
+			at = append(at, f[0]+" "+f[1])
+		}
+	}
+	want := []string{
+		"28T20:00:00 host/restart", "28T23:51:00 cpu/softirq", "28T23:51:00 sockets/udp", "28T23:58:00 cpu/softirq",
+		"28T23:58:00 sockets/udp", "29T00:30:00 host/restart", "29T00:41:00 cpu/softirq", "29T00:41:00 sockets/udp",
+	}
+	if !slices.Equal(at, want) {
+		t.Errorf("%q, want %q", at, want)
+	}
+}
+
 // TestLogZone gives the zone of the host to its logs, where it is known.
 func TestLogZone(t *testing.T) {
 	const softnet = "s/proc/net/softnet_stat"

@@ -86,18 +86,30 @@ func isNames(cells []string) bool {
 	return words > 0
 }
 
-// readText reads the output of sar. Each table goes over all of the time again, and names its columns anew now and
+// textReader reads the output of sar. Each table goes over all of the time again, and names its columns anew now and
 // then.
+type textReader struct {
+	s     *Set
+	name  string
+	of    sample
+	table *textTable
+	// key is the columns of the table.
+	key string
+	day time.Time
+	// clock is the last time in seconds of the day, days how many midnights have passed in this table.
+	clock, days int
+	last        model.Time
+	// restarts are times of day at which the host was started: what follows says whether they are in this table.
+	restarts []int
+	title    bool
+}
+
+// readText reads the output of sar.
 func (s *Set) readText(r io.Reader, name string) error {
 	in := bufio.NewReaderSize(r, 64<<10)
-	var of sample
-	var table *textTable
-	var day time.Time
-	var key string
-	// clock is the last time in seconds of the day, days how many midnights have passed in this table.
-	clock, days := -1, 0
-	last := model.Time(0)
-	title := false
+	given := s.zone
+	defer func() { s.zone = given }()
+	t := &textReader{s: s, name: name}
 	for {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -114,58 +126,110 @@ func (s *Set) readText(r io.Reader, name string) error {
 		}
 		text := strings.TrimSpace(string(line))
 		if m := titleLine.FindStringSubmatch(text); m != nil {
-			of.host = m[2]
-			s.host(of.host)
-			s.kernels[of.host] = m[1]
-			if zone := s.LogZone(); zone != nil && !s.zoned {
-				s.zone = zone // that of the bundle: sar was run on the host
-			} else if !s.zoned {
-				s.assume("the times of sar's text have no zone; they are read as UTC (--log-time says it, XML of sadf -x has it)")
-			}
-			var ok bool
-			if day, ok = s.dayOf(m[3], name); !ok {
-				s.note("%s: its date %q is not known", name, m[3])
+			t.restarted(true)
+			if !t.begin(m, given) {
 				return nil
 			}
-			title, table, key, clock, days = true, nil, "", -1, 0
-		} else if title {
-			cells := strings.Fields(text)
-			seconds, rest, ok := clockOf(cells)
-			switch {
-			case !ok: // means at the end, an empty line
-			case strings.Contains(text, "LINUX RESTART"):
-				s.restart(of.host, s.momentAt(day, days, seconds))
-				table, key, clock, last = nil, "", -1, 0
-			case isNames(rest):
-				if k := strings.Join(rest, " "); k != key {
-					key, table = k, tableOf(rest)
-					clock, days = seconds, 0
-					last = s.momentAt(day, 0, seconds)
-				}
-			case table != nil && table.element != "" && len(rest) == len(table.columns):
-				if seconds < clock && clock-seconds > 12*3600 {
-					days++
-				}
-				clock = seconds
-				if at := s.momentAt(day, days, seconds); at != of.at {
-					of.span = min(max(at.Sub(last), 0), maxSpan)
-					of.at, last = at, at
-				}
-				unit := ""
-				if table.unit >= 0 {
-					unit = rest[table.unit]
-				}
-				for i, c := range table.columns {
-					if i != table.unit {
-						s.value(of, table.element, c, unit, rest[i])
-					}
-				}
-			}
+		} else if t.title {
+			t.line(text)
 		}
 		if err != nil {
+			t.restarted(true)
 			return nil
 		}
 	}
+}
+
+// begin takes the title of an output; given is the zone of hosts that are not known.
+func (t *textReader) begin(title []string, given *time.Location) bool {
+	s := t.s
+	t.of.host = title[2]
+	s.host(t.of.host)
+	s.kernels[t.of.host] = title[1]
+	if s.zone = given; !s.zoned {
+		if zone := s.zones[shortName(t.of.host)]; zone != nil {
+			s.zone = zone // that of the host's bundle: sar was run on the host
+		} else {
+			s.assume("the times of sar's text have no zone; they are read as UTC (--log-time says it, XML of sadf -x has it)")
+		}
+	}
+	day, ok := s.dayOf(title[3], t.name)
+	if !ok {
+		s.note("%s: its date %q is not known", t.name, title[3])
+		return false
+	}
+	t.day, t.title, t.table, t.key, t.clock, t.days = day, true, nil, "", -1, 0
+	return true
+}
+
+// line takes a line behind the title.
+func (t *textReader) line(text string) {
+	cells := strings.Fields(text)
+	seconds, rest, ok := clockOf(cells)
+	switch {
+	case !ok: // means at the end, an empty line
+	case strings.Contains(text, "LINUX RESTART"):
+		const most = 1000
+		if len(t.restarts) < most {
+			t.restarts = append(t.restarts, seconds)
+		}
+		t.table = nil
+	case isNames(rest):
+		key := strings.Join(rest, " ")
+		if key == t.key && t.table != nil {
+			return
+		}
+		if t.restarted(key == t.key); key == t.key {
+			t.pass(seconds)
+		} else {
+			t.clock, t.days = seconds, 0
+		}
+		t.key, t.table = key, tableOf(rest)
+		t.last = t.s.momentAt(t.day, t.days, seconds)
+	case t.table != nil && t.table.element != "" && len(rest) == len(t.table.columns):
+		t.pass(seconds)
+		if at := t.s.momentAt(t.day, t.days, seconds); at != t.of.at {
+			t.of.span = min(max(at.Sub(t.last), 0), maxSpan)
+			t.of.at, t.last = at, at
+		}
+		unit := ""
+		if t.table.unit >= 0 {
+			unit = rest[t.table.unit]
+		}
+		for i, c := range t.table.columns {
+			if i != t.table.unit {
+				t.s.value(t.of, t.table.element, c, unit, rest[i])
+			}
+		}
+	}
+}
+
+// midnight reports whether a time of day is one of the next day.
+func (t *textReader) midnight(seconds int) bool {
+	return seconds < t.clock && t.clock-seconds > 12*3600
+}
+
+// pass goes on to a time of day.
+func (t *textReader) pass(seconds int) {
+	if t.midnight(seconds) {
+		t.days++
+	}
+	t.clock = seconds
+}
+
+// restarted takes the restarts that were read. A table says a restart where it is, and one at its beginning before its
+// columns: same says that the table goes on, or was the last. Else the day of some is not known; another table says it.
+func (t *textReader) restarted(same bool) {
+	for _, seconds := range t.restarts {
+		if !same && (t.days > 0 || t.midnight(seconds)) {
+			continue
+		}
+		if same {
+			t.pass(seconds)
+		}
+		t.s.restart(t.of.host, t.s.momentAt(t.day, t.days, seconds))
+	}
+	t.restarts = t.restarts[:0]
 }
 
 // momentAt returns a time of day of sar's text.

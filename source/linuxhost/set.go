@@ -81,6 +81,8 @@ type Set struct {
 	notes     []string
 	assumed   []string
 	integrity source.Integrity
+	// zones are those of hosts' clocks, by shortName; nil where a name has several.
+	zones map[string]*time.Location
 	// local is the zone of the hosts, nil unknown; differs says that they have several.
 	local   *time.Location
 	differs bool
@@ -109,6 +111,7 @@ func newSet(o source.OpenOptions) *Set {
 	s := &Set{
 		options: o, zone: time.UTC, seriesOf: map[series]uint32{}, momentOf: map[momentKey]uint32{},
 		kernels: map[string]string{}, machines: map[string]string{},
+		zones: map[string]*time.Location{},
 	}
 	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 16)
 	switch {
@@ -259,10 +262,25 @@ func (s *Set) Span() (start, end model.Time) {
 }
 
 // said notes the zone of a host's clock.
-func (s *Set) said(zone *time.Location) {
-	at := time.Unix(0, 0)
-	s.differs = s.differs || s.local != nil && at.In(s.local).Format("-0700") != at.In(zone).Format("-0700")
+func (s *Set) said(host string, zone *time.Location) {
+	s.differs = s.differs || s.local != nil && !sameZone(s.local, zone)
 	s.local = zone
+	name := shortName(host)
+	if known, ok := s.zones[name]; ok && (known == nil || !sameZone(known, zone)) {
+		zone = nil
+	}
+	s.zones[name] = zone
+}
+
+func sameZone(a, b *time.Location) bool {
+	at := time.Unix(0, 0)
+	return at.In(a).Format("-0700") == at.In(b).Format("-0700")
+}
+
+// shortName is the name of a host without its domain.
+func shortName(host string) string {
+	name, _, _ := strings.Cut(strings.ToLower(host), ".")
+	return name
 }
 
 // LogZone returns the zone of the hosts' logs, nil where it is not known.
