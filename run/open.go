@@ -123,6 +123,9 @@ type Capture struct {
 
 // Open opens a file of any format.
 func Open(path string, o OpenOptions) (*Capture, error) {
+	if err := o.Unpacked.failure(path); err != nil {
+		return nil, err
+	}
 	format, err := FormatOf(path)
 	if err != nil {
 		return nil, err
@@ -158,7 +161,7 @@ func Groups(u *Unpacked, paths []string) (groups [][]string) {
 	together := map[string]int{}
 	for _, path := range paths {
 		format, err := FormatOf(path)
-		if err == nil && format.OpenAll != nil {
+		if err == nil && u.failure(path) == nil && format.OpenAll != nil {
 			key := format.Name
 			if format.Name == snapshot.FormatName {
 				key += " " + cmp.Or(u.hostOf(path), only)

@@ -34,9 +34,11 @@ type Unpacked struct {
 	Bundles []Bundle
 	// names are what the files that were unpacked are called, hosts whose the tables of sockets among them are.
 	names map[string]string
-	hosts map[string]string
-	dir   string
-	count int
+	// failed are paths that could not be unpacked: opening them gives the error, and the others are opened.
+	failed map[string]error
+	hosts  map[string]string
+	dir    string
+	count  int
 }
 
 // Bundle says what was found in an archive, a compressed file or a folder.
@@ -74,17 +76,26 @@ func (b *Bundle) leave(name, why string) {
 // needs as much room in the directory of temporary files as the members take that are opened.
 func Unpack(ctx context.Context, paths []string) (*Unpacked, error) {
 	boundReading(budget.Default)
-	u := &Unpacked{names: map[string]string{}, hosts: map[string]string{}}
-	var err error
+	u := &Unpacked{names: map[string]string{}, hosts: map[string]string{}, failed: map[string]error{}}
 	for _, p := range paths {
-		if err = u.add(ctx, p); err != nil {
-			break
+		err := u.add(ctx, p)
+		if err != nil && (len(paths) == 1 || ctx.Err() != nil) {
+			return nil, errors.Join(err, u.Close())
+		}
+		if err != nil {
+			u.failed[p] = err
+			u.Paths = append(u.Paths, p)
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, u.Close())
-	}
 	return u, nil
+}
+
+// failure is why a path could not be unpacked, nil where it was or did not have to be.
+func (u *Unpacked) failure(path string) error {
+	if u == nil {
+		return nil
+	}
+	return u.failed[path]
 }
 
 // Close removes what was unpacked.
@@ -112,7 +123,7 @@ func (u *Unpacked) Member(path string) bool {
 const StandardInput = "-"
 
 // input keeps standard input in a file: formats read from any place of one.
-func (u *Unpacked) input() (path string, err error) {
+func (u *Unpacked) input(ctx context.Context) (path string, err error) {
 	dir, err := u.tempDir()
 	if err != nil {
 		return "", err
@@ -121,7 +132,16 @@ func (u *Unpacked) input() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = io.Copy(f, os.Stdin)
+	// A read of standard input may never end, and cannot be interrupted: the goroutine that reads ends with it.
+	stdin := os.Stdin
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, stdin)
+		w.CloseWithError(err)
+	}()
+	defer r.Close()
+	defer context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })()
+	_, err = io.Copy(f, r)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("read standard input: %w", err)
 	}
@@ -145,7 +165,7 @@ func (u *Unpacked) tempDir() (string, error) {
 func (u *Unpacked) add(ctx context.Context, name string) error {
 	if name == StandardInput {
 		var err error
-		if name, err = u.input(); err != nil {
+		if name, err = u.input(ctx); err != nil {
 			return err
 		}
 	}
@@ -249,7 +269,7 @@ func (u *Unpacked) unpack(
 // archive unpacks an archive or a compressed file.
 func (u *Unpacked) archive(ctx context.Context, p *unpacking, name string) error {
 	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.IsRecording},
-		func(m bundle.Member, r io.Reader) error { return p.member(m, r, "") })
+		func(m bundle.Member, r io.Reader) error { return p.member(ctx, m, r, "") })
 	p.b.Members = report.Members
 	p.b.Damage = append(p.b.Damage, report.Damage...)
 	if report.More > 0 {
@@ -292,7 +312,7 @@ func (u *Unpacked) folder(ctx context.Context, p *unpacking, name string) error 
 			return nil
 		}
 		defer f.Close()
-		return p.member(m, f, at)
+		return p.member(ctx, m, f, at)
 	})
 }
 
@@ -308,7 +328,7 @@ var (
 )
 
 // member looks at one file; at is its path where it is a file already, empty in an archive.
-func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
+func (p *unpacking) member(ctx context.Context, m bundle.Member, r io.Reader, at string) error {
 	linux := linuxBundle.MatchString(m.Name)
 	switch {
 	case linuxhost.IsHostFile(m.Name) && (linux || !strings.Contains(m.Name, "/proc/sys/")):
@@ -339,7 +359,7 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 		return p.sections(m, b)
 	}
 	if at != "" && bundle.Detect(head) && !record.IsRecording(head) {
-		return p.inner(m, at)
+		return p.inner(ctx, m, at)
 	}
 	format, ok := formatOf(head)
 	switch {
@@ -361,14 +381,17 @@ func (p *unpacking) member(m bundle.Member, r io.Reader, at string) error {
 }
 
 // inner unpacks an archive that is a file of a folder.
-func (p *unpacking) inner(m bundle.Member, at string) error {
-	report, err := bundle.Walk(context.Background(), at, p.dir, bundle.Limits{Plain: record.IsRecording},
+func (p *unpacking) inner(ctx context.Context, m bundle.Member, at string) error {
+	report, err := bundle.Walk(ctx, at, p.dir, bundle.Limits{Plain: record.IsRecording},
 		func(inner bundle.Member, r io.Reader) error {
 			inner.Name = path.Join(m.Name, inner.Name)
 			p.b.Members++
-			return p.member(inner, r, "")
+			return p.member(ctx, inner, r, "")
 		})
 	p.b.Damage = append(p.b.Damage, report.Damage...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		p.b.Damage = append(p.b.Damage, fmt.Sprintf("%s: %v", m.Name, err))
 	}

@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -301,6 +302,52 @@ func TestUnpackNothing(t *testing.T) {
 	}
 	_, err := Unpack(t.Context(), []string{writeFile(t, "x.gz", gzipped(t, []byte("nothing of use")))})
 	if err == nil || !strings.Contains(err.Error(), "none that lostbeat understands") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUnpackOneBad opens the others, and has the one that cannot be unpacked be an error of its own.
+func TestUnpackOneBad(t *testing.T) {
+	good := writeFile(t, "good.tar.gz", gzipped(t, sosreport(t)))
+	bad := writeFile(t, "bad.zip", []byte("PK\x03\x04damaged"))
+	u, err := Unpack(t.Context(), []string{bad, good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(u.Bundles) != 1 || len(u.Paths) < 3 || u.Paths[0] != bad {
+		t.Fatalf("bundles %+v, paths %q", u.Bundles, u.Paths)
+	}
+	groups := Groups(u, u.Paths)
+	if len(groups[0]) != 1 || groups[0][0] != bad {
+		t.Errorf("groups %q", groups)
+	}
+	if _, err := OpenAll(groups[0], OpenOptions{Unpacked: u}); err == nil || !strings.Contains(err.Error(), "bad.zip") {
+		t.Errorf("the bad one: %v", err)
+	}
+	if _, err := Unpack(t.Context(), []string{bad}); err == nil {
+		t.Error("a bad one alone is no error")
+	}
+}
+
+// TestStandardInputInterrupted ends when its context does, whatever standard input does.
+func TestStandardInputInterrupted(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	stdin := os.Stdin
+	os.Stdin = r
+	defer func() { os.Stdin = stdin }()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Unpack(ctx, []string{StandardInput}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }

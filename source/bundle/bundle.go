@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"lostbeat/internal/hint"
@@ -409,13 +410,19 @@ func (w *walker) asIs(b *bufio.Reader) bool {
 	return w.limits.Plain(head)
 }
 
-// tidy returns the name of a member for people: with slashes, without what leads out of the archive, in UTF-8.
+// tidy returns the name of a member for people: with slashes, without what leads out of the archive, in UTF-8, without
+// control characters.
 func tidy(name string) string {
 	if !utf8.ValidString(name) {
 		if text, err := charmap.CodePage850.NewDecoder().String(name); err == nil {
 			name = text
 		}
 	}
-	name = strings.ReplaceAll(name, `\`, "/")
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ReplaceAll(name, `\`, "/"))
 	return strings.TrimPrefix(path.Clean("/"+name), "/")
 }

@@ -67,7 +67,8 @@ func (w *Writer) put(name string, modified time.Time, data []byte) error {
 		modified = time.Time{}
 	}
 	err := w.tar.WriteHeader(&tar.Header{
-		Name: strings.ToValidUTF8(name, "_"), Mode: 0o600, Size: int64(len(data)), ModTime: modified, Typeflag: tar.TypeReg,
+		Name: strings.ReplaceAll(strings.ToValidUTF8(name, "_"), "\x00", "_"), Mode: 0o600, Size: int64(len(data)),
+		ModTime: modified, Typeflag: tar.TypeReg,
 	})
 	if err != nil {
 		return err
