@@ -224,3 +224,67 @@ func TestSocketsOfSeveralHosts(t *testing.T) {
 		}
 	}
 }
+
+// TestFolderByLink takes a folder for the same by a link to it and as the directory that one is in.
+func TestFolderByLink(t *testing.T) {
+	dir := t.TempDir()
+	files := nodeFiles("sosreport-a", "node-a", "20", 10, "etc/passwd", "root:x:0:0\n",
+		"sos_commands/kernel/dmesg", messages)
+	for i := 0; i < len(files); i += 2 {
+		path := filepath.Join(dir, files[i])
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(files[i+1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("sosreport-a", link); err != nil {
+		t.Skip(err)
+	}
+	for _, in := range []string{dir, filepath.Join(dir, "sosreport-a"), link} {
+		t.Chdir(in)
+		path := "."
+		if in == dir {
+			path = "link"
+		}
+		u := unpacked(t, path)
+		if b := u.Bundles[0]; b.HostFiles != 3 || len(b.Opened) != 1 || len(b.Left) != 2 {
+			t.Errorf("%s in %s: %+v", path, in, b)
+		}
+	}
+}
+
+// TestHardLink says of a hard link that is a host file that it was not read, unless its target was.
+func TestHardLink(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range [][3]string{
+		{"s/date", "Sat Nov 28 21:02:44 UTC 2026\n"}, {"s/proc/net/snmp", "Udp: InDatagrams\nUdp: 1\n"},
+		{"s/x/copy", softnetText},
+		{"s/proc/net/softnet_stat", "", "s/x/copy"}, {"s/net/snmp", "", "s/proc/net/snmp"}, {"s/x/third", "", "s/x/copy"},
+	} {
+		h := &tar.Header{Name: f[0], Size: int64(len(f[1])), Mode: 0o644, Typeflag: tar.TypeReg}
+		if f[2] != "" {
+			h.Typeflag, h.Linkname = tar.TypeLink, f[2]
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(f[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	u := unpacked(t, writeFile(t, "x.tar", b.Bytes()))
+	if d := u.Bundles[0].Damage; len(d) != 1 ||
+		d[0] != "s/proc/net/softnet_stat: it is a hard link to s/x/copy, which is not read under that name" {
+		t.Errorf("%q", d)
+	}
+	if left := u.Bundles[0].Left; !slices.Contains(left, "s/x/third: a hard link to s/x/copy") {
+		t.Errorf("%q", left)
+	}
+}

@@ -198,8 +198,11 @@ func realFolder(name string) string {
 	if err != nil {
 		return name
 	}
-	if base := filepath.Base(real); base == "." || base == ".." {
-		if whole, err := filepath.Abs(real); err == nil {
+	if base := filepath.Base(real); base != "." && base != ".." {
+		return real
+	}
+	if whole, err := filepath.Abs(real); err == nil {
+		if whole, err = filepath.EvalSymlinks(whole); err == nil {
 			return whole
 		}
 	}
@@ -220,6 +223,9 @@ type unpacking struct {
 	hostFiles *linuxhost.Writer
 	hostFile  *os.File
 	members   []unpackedMember
+	// taken are the names of members that are read, links those of hard links with their targets.
+	taken map[string]bool
+	links [][2]string
 }
 
 // unpackedMember is a member that can be opened.
@@ -232,11 +238,15 @@ func (u *Unpacked) unpack(
 	if _, err := u.tempDir(); err != nil {
 		return err
 	}
-	p := &unpacking{Unpacked: u, b: &Bundle{Path: u.Name(name), Opened: []string{}, Left: []string{}}}
+	p := &unpacking{
+		Unpacked: u, taken: map[string]bool{},
+		b: &Bundle{Path: u.Name(name), Opened: []string{}, Left: []string{}},
+	}
 	err := walk(ctx, p, name)
 	if err = errors.Join(err, p.closeHostFiles()); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
+	p.reportLinks()
 	p.choose()
 	if err := p.distinguish(); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
@@ -268,7 +278,7 @@ func (u *Unpacked) unpack(
 
 // archive unpacks an archive or a compressed file.
 func (u *Unpacked) archive(ctx context.Context, p *unpacking, name string) error {
-	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.IsRecording},
+	report, err := bundle.Walk(ctx, name, u.dir, bundle.Limits{Plain: record.IsRecording, Link: p.link},
 		func(m bundle.Member, r io.Reader) error { return p.member(ctx, m, r, "") })
 	p.b.Members = report.Members
 	p.b.Damage = append(p.b.Damage, report.Damage...)
@@ -276,6 +286,32 @@ func (u *Unpacked) archive(ctx context.Context, p *unpacking, name string) error
 		p.b.Damage = append(p.b.Damage, fmt.Sprintf("and %d more that could not be read", report.More))
 	}
 	return err
+}
+
+// link remembers a hard link in an archive.
+func (p *unpacking) link(name, target string) {
+	const most = 10_000
+	if len(p.links) < most {
+		p.links = append(p.links, [2]string{name, target})
+	}
+}
+
+// reportLinks says which hard links would have been read, and were not, because the target has a name that says
+// nothing.
+func (p *unpacking) reportLinks() {
+	for _, m := range p.members {
+		p.taken[m.name] = true
+	}
+	for _, l := range p.links {
+		name, target := l[0], l[1]
+		switch {
+		case p.taken[target]:
+		case linuxhost.IsHostFile(name):
+			p.unread(name, fmt.Errorf("it is a hard link to %s, which is not read under that name", target))
+		default:
+			p.b.leave(name, "a hard link to "+target)
+		}
+	}
 }
 
 // maxInFolder is how many files of a folder are looked at.
@@ -382,7 +418,10 @@ func (p *unpacking) member(ctx context.Context, m bundle.Member, r io.Reader, at
 
 // inner unpacks an archive that is a file of a folder.
 func (p *unpacking) inner(ctx context.Context, m bundle.Member, at string) error {
-	report, err := bundle.Walk(ctx, at, p.dir, bundle.Limits{Plain: record.IsRecording},
+	report, err := bundle.Walk(ctx, at, p.dir, bundle.Limits{
+		Plain: record.IsRecording,
+		Link:  func(name, target string) { p.link(path.Join(m.Name, name), path.Join(m.Name, target)) },
+	},
 		func(inner bundle.Member, r io.Reader) error {
 			inner.Name = path.Join(m.Name, inner.Name)
 			p.b.Members++
@@ -464,6 +503,7 @@ func (p *unpacking) addHostFile(m bundle.Member, r io.Reader) error {
 			return err
 		}
 	}
+	p.taken[m.Name] = true
 	unread, err := p.hostFiles.Add(m.Name, m.Modified, r)
 	if unread != nil {
 		p.unread(m.Name, unread)

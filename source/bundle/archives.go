@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -56,17 +57,34 @@ func (w *walker) tar(under string, r io.Reader, depth int) error {
 			}
 			return err
 		}
-		if h.Typeflag != tar.TypeReg {
+		if h.Typeflag == tar.TypeLink && w.limits.Link != nil {
+			w.limits.Link(join(under, tidy(h.Name)), join(under, tidy(h.Linkname)))
+		}
+		if h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeGNUSparse {
 			if err := w.count(); err != nil {
 				return err
 			}
 			continue
 		}
 		m := Member{Name: tidy(h.Name), Modified: h.ModTime}
-		if err := w.tarMember(m, under, t, depth); err != nil {
+		var content io.Reader = t
+		if sparse(h) {
+			content = &counted{r: t, w: w} // it is larger than what it takes in the archive
+		}
+		if err := w.tarMember(m, under, content, depth); err != nil {
 			return err
 		}
 	}
+}
+
+// sparse reports whether a file has holes, which take no room in the archive.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 func (w *walker) tarMember(m Member, under string, r io.Reader, depth int) error {

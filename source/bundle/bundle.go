@@ -38,6 +38,8 @@ type Limits struct {
 	Depth int
 	// Plain says of a file that looks compressed that it is to be given on as it is; nil for none.
 	Plain func(head []byte) bool
+	// Link is told of hard links in a tar: the content is that of the target, which comes before; nil for none.
+	Link func(name, target string)
 }
 
 // Defaults of Limits.

@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -285,4 +286,47 @@ func FuzzWalk(f *testing.F) {
 			t.Errorf("%+v", report)
 		}
 	})
+}
+
+// oldSparse is a tar with a sparse file in the old format of GNU tar: a hole of size bytes, and then the content.
+func oldSparse(size int, content string) []byte {
+	head := make([]byte, 512)
+	copy(head, "sosreport-a/proc/net/snmp")
+	copy(head[100:], "0000644\x000000000\x000000000\x00")
+	copy(head[124:], fmt.Sprintf("%011o\x00", len(content)))
+	copy(head[136:], "00000000000\x00        S")
+	copy(head[257:], "ustar  \x00")
+	copy(head[386:], fmt.Sprintf("%011o\x00%011o\x00", size, len(content)))
+	copy(head[483:], fmt.Sprintf("%011o\x00", size+len(content)))
+	sum := 0
+	for _, c := range head {
+		sum += int(c)
+	}
+	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
+	data := make([]byte, (len(content)+511)/512*512)
+	copy(data, content)
+	return append(append(head, data...), make([]byte, 1024)...)
+}
+
+// TestSparse reads sparse files in the format of GNU tar, and bounds their holes.
+func TestSparse(t *testing.T) {
+	for size, whole := range map[int]bool{4096: true, 1 << 20: false} {
+		path := filepath.Join(t.TempDir(), "x.tar")
+		if err := os.WriteFile(path, oldSparse(size, "the end\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read := 0
+		var failed error
+		_, err := Walk(t.Context(), path, t.TempDir(), Limits{Bytes: 64 << 10}, func(_ Member, r io.Reader) error {
+			data, err := io.ReadAll(r)
+			read, failed = len(data), err
+			if err == nil && !bytes.HasSuffix(data, []byte("\x00the end\n")) {
+				t.Errorf("%q", data[max(0, len(data)-20):])
+			}
+			return nil
+		})
+		if err != nil || (failed == nil) != whole || whole && read != size+8 || read > 128<<10 {
+			t.Errorf("%d: %d bytes, %v, %v", size, read, failed, err)
+		}
+	}
 }
