@@ -116,6 +116,11 @@ const encrypted = 1
 
 // zip reads the members of a zip by its directory.
 func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
+	left := w.limits.Members - w.seen
+	if zipEntries(r, size, left) > left {
+		return &limitError{fmt.Sprintf("it has more than %d members: unpack it, and give the folder or the files that matter",
+			w.limits.Members)}
+	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {
 		return fmt.Errorf("read the directory of the archive: %w", err)

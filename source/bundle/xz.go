@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"math"
 
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -26,7 +27,15 @@ type xzReader struct {
 	sum   hash.Hash
 	check byte
 	err   error
+	// out is how much was decompressed, dictionaries how much memory all blocks took one after the other.
+	out, dictionaries int64
 }
+
+// Blocks may take the memory of so many of the largest dictionaries, and so many bytes for each that is decompressed.
+const (
+	freeDictionaries = 32
+	dictionaryRatio  = 256
+)
 
 // positionReader counts the bytes of a stream: blocks are padded to four.
 type positionReader struct {
@@ -70,10 +79,12 @@ func (x *xzReader) Read(p []byte) (int, error) {
 		}
 		n, err := x.block.Read(p)
 		x.sum.Write(p[:n])
+		x.out += int64(n)
 		if errors.Is(err, io.EOF) {
 			err = x.endBlock()
 		}
-		if x.err = noEOF(err); n > 0 {
+		// Without data, too: who reads looks whether it is to go on, and ends when there are only empty blocks.
+		if x.err = noEOF(err); n > 0 || x.err == nil {
 			return n, nil
 		}
 	}
@@ -155,11 +166,16 @@ func (x *xzReader) beginBlock(size int) error {
 		return errXZ
 	}
 	flags, rest := h[1], h[2:len(h)-4]
-	for _, bit := range []byte{0x40, 0x80} {
+	const hasPacked, hasSize = 0x40, 0x80
+	content := uint64(math.MaxInt64)
+	for _, bit := range []byte{hasPacked, hasSize} {
 		if flags&bit != 0 {
-			_, n := binary.Uvarint(rest)
+			v, n := binary.Uvarint(rest)
 			if n <= 0 {
 				return errXZ
+			}
+			if bit == hasSize {
+				content = v
 			}
 			rest = rest[n:]
 		}
@@ -176,7 +192,12 @@ func (x *xzReader) beginBlock(size int) error {
 		return fmt.Errorf("the xz data needs a dictionary of %d MiB (at most %d MiB is read): unpack it with xz -d",
 			dictionary>>20, maxDictionary>>20)
 	}
-	x.block, err = lzma.Reader2Config{DictCap: int(max(dictionary, lzma.MinDictCap))}.NewReader2(x.pos)
+	// No distance is longer than the block.
+	dictionary = max(int64(min(uint64(dictionary), content)), lzma.MinDictCap)
+	if x.dictionaries += dictionary; x.dictionaries > freeDictionaries*maxDictionary+dictionaryRatio*x.out {
+		return errors.New("the xz data has many small blocks that each ask for a large dictionary: unpack it with xz -d")
+	}
+	x.block, err = lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(x.pos)
 	if err != nil {
 		return fmt.Errorf("read xz data: %w", noEOF(err))
 	}
