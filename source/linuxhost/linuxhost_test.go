@@ -650,3 +650,24 @@ func TestEndless(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadFile says that one of several files could not be read, and which error it was when all could not.
+func TestUnreadFile(t *testing.T) {
+	t.Setenv("PATH", t.TempDir()) // no sadf
+	good := write(t, "sar.xml", storm.xml())
+	binary := write(t, "sa28", "\x96\xd5\x75\x21"+strings.Repeat("\x00", 600))
+	gone := filepath.Join(filepath.Dir(good), "gone")
+	for path, damage := range map[string]string{binary: "sa28 is a binary file of sar", gone: "gone"} {
+		set, err := Open([]string{path, good}, source.OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := set.Integrity(); i.Complete() || !strings.Contains(i.Damage[0], damage) || i.Read == 0 {
+			t.Errorf("%s: %+v", path, i)
+		}
+		_, err = Open([]string{path, path}, source.OpenOptions{})
+		if err == nil || !strings.Contains(err.Error(), damage) {
+			t.Errorf("%s twice: %v", path, err)
+		}
+	}
+}

@@ -131,11 +131,22 @@ func Open(paths []string, o source.OpenOptions) (*Set, error) {
 		form form
 	}
 	var inputs []input
+	var failed error
+	// fail notes that one of several files could not be read: the others are.
+	fail := func(path string, err error) {
+		failed = cmp.Or(failed, err)
+		text := err.Error()
+		if name := filepath.Base(path); !strings.Contains(text, name) {
+			text = name + ": " + text
+		}
+		s.integrity.Add(text, 0)
+	}
 	total := int64(0)
 	for _, path := range paths {
 		f, err := formAt(path)
 		if err != nil {
-			return nil, err
+			fail(path, err)
+			continue
 		}
 		inputs = append(inputs, input{path, f})
 		if info, err := os.Stat(path); err == nil {
@@ -147,14 +158,11 @@ func Open(paths []string, o source.OpenOptions) (*Set, error) {
 	done := int64(0)
 	for i, in := range inputs {
 		s.order = i
-		err := s.read(in.path, in.form)
-		if err != nil && len(inputs) == 1 {
-			return nil, err
+		if err := s.read(in.path, in.form); err != nil {
+			fail(in.path, err)
+		} else {
+			s.files = append(s.files, filepath.Base(in.path))
 		}
-		if err != nil {
-			s.note("%s: %v", filepath.Base(in.path), err)
-		}
-		s.files = append(s.files, filepath.Base(in.path))
 		if info, err := os.Stat(in.path); err == nil {
 			done += info.Size()
 		}
@@ -163,7 +171,7 @@ func Open(paths []string, o source.OpenOptions) (*Set, error) {
 		}
 	}
 	if len(s.entries) == 0 {
-		return nil, ErrFormat
+		return nil, cmp.Or(failed, ErrFormat)
 	}
 	s.arrange()
 	return s, nil
