@@ -205,6 +205,36 @@ func TestSocketsOfSeveralHosts(t *testing.T) {
 	if got := judgedOf(t, same...); len(got) == 0 || !strings.Contains(got[0]+strings.Join(got, ""), "8,000") {
 		t.Errorf("a series of one host: %q", got)
 	}
+	booted := func(name, hour, uptime string, n int) string {
+		return writeFile(t, name, tarOf(t, nodeFiles("sosreport-node-a-1", "node-a", hour, 0, ssPath,
+			leaking(n, "192.0.2.1"), rangePath, wide, "uptime", uptime+"\n")...))
+	}
+	first := booted("first.tar", "20", "up 3 days, 1:00", 1000)
+	second, third := booted("second.tar", "21", "up 10 min", 4000), booted("third.tar", "22", "up 1:10", 9000)
+	for _, tt := range []struct {
+		paths []string
+		runs  int
+	}{{[]string{second, third}, 1}, {[]string{first, second}, 2}, {[]string{third, first, second}, 2}} {
+		u, err := Unpack(t.Context(), tt.paths)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts := map[string]bool{}
+		for _, host := range u.hosts {
+			hosts[host] = true
+		}
+		if len(hosts) != tt.runs {
+			t.Errorf("tables of %v, want %d", hosts, tt.runs)
+		}
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, title := range judgedOf(t, first, second, third) {
+		if strings.Contains(title, "8,000") {
+			t.Errorf("compared with a table from before a restart: %q", title)
+		}
+	}
 	u, err := Unpack(t.Context(), []string{a, b})
 	if err != nil {
 		t.Fatal(err)

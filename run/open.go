@@ -131,6 +131,7 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 		return nil, err
 	}
 	boundReading(cmp.Or(o.Memory, budget.Default))
+	o.Host = o.Unpacked.apart([]string{path})
 	file, err := format.Open(path, o.OpenOptions)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Unpacked.Name(path), err)
@@ -185,6 +186,14 @@ func (u *Unpacked) hostOf(path string) string {
 	return u.hosts[path]
 }
 
+// apart returns whose a group is, empty where all tables are of one host.
+func (u *Unpacked) apart(paths []string) string {
+	if u.onlyHost() != "" {
+		return ""
+	}
+	return u.hostOf(paths[0])
+}
+
 // onlyHost is the host of all tables in bundles, empty where there are several or none.
 func (u *Unpacked) onlyHost() (only string) {
 	if u == nil {
@@ -209,6 +218,7 @@ func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
 		return nil, err
 	}
 	boundReading(cmp.Or(o.Memory, budget.Default))
+	o.Host = o.Unpacked.apart(paths)
 	file, err := format.OpenAll(paths, o.OpenOptions)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Unpacked.Name(paths[0]), err)

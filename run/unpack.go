@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/words"
@@ -32,13 +33,16 @@ type Unpacked struct {
 	Paths []string
 	// Bundles are the archives, compressed files and folders that were unpacked.
 	Bundles []Bundle
-	// names are what the files that were unpacked are called, hosts whose the tables of sockets among them are.
+	// names are what the files that were unpacked are called.
 	names map[string]string
 	// failed are paths that could not be unpacked: opening them gives the error, and the others are opened.
 	failed map[string]error
-	hosts  map[string]string
-	dir    string
-	count  int
+	// hosts are whose the tables of sockets among them are, runs those hosts by name and machine, from one start to the
+	// next.
+	hosts map[string]string
+	runs  map[string][]linuxhost.BundleHost
+	dir   string
+	count int
 }
 
 // Bundle says what was found in an archive, a compressed file or a folder.
@@ -76,7 +80,10 @@ func (b *Bundle) leave(name, why string) {
 // needs as much room in the directory of temporary files as the members take that are opened.
 func Unpack(ctx context.Context, paths []string) (*Unpacked, error) {
 	boundReading(budget.Default)
-	u := &Unpacked{names: map[string]string{}, hosts: map[string]string{}, failed: map[string]error{}}
+	u := &Unpacked{
+		names: map[string]string{}, failed: map[string]error{}, hosts: map[string]string{},
+		runs: map[string][]linuxhost.BundleHost{},
+	}
 	for _, p := range paths {
 		err := u.add(ctx, p)
 		if err != nil && (len(paths) == 1 || ctx.Err() != nil) {
@@ -661,16 +668,16 @@ func (p *unpacking) ofHosts() error {
 		if m.format != snapshot.FormatName {
 			continue
 		}
-		p.Unpacked.hosts[m.path] = "in " + p.b.Path
+		p.Unpacked.hosts[m.path] = p.b.Path
 		if linuxBundle.MatchString(m.name) {
-			p.Unpacked.hosts[m.path] += "/" + linuxhost.RootOf(m.name)
+			p.Unpacked.hosts[m.path] += ": " + linuxhost.RootOf(m.name)
 		}
 		host, ok := linuxhost.HostOf(hosts, m.name)
 		if !ok {
 			continue
 		}
 		if host.Name != "" {
-			p.Unpacked.hosts[m.path] = "host " + host.Name + " " + host.Machine
+			p.Unpacked.hosts[m.path] = p.runOf(host)
 		}
 		if host.Made.IsZero() || !strings.HasPrefix(m.path, p.dir) {
 			continue
@@ -680,6 +687,24 @@ func (p *unpacking) ofHosts() error {
 		}
 	}
 	return nil
+}
+
+// runOf names a host, and its machine and start where there are several of it.
+func (u *Unpacked) runOf(host linuxhost.BundleHost) string {
+	key := host.Name + " " + host.Machine
+	i := slices.IndexFunc(u.runs[key], func(o linuxhost.BundleHost) bool { return !linuxhost.Restarted(o, host) })
+	if i < 0 {
+		i = len(u.runs[key])
+		u.runs[key] = append(u.runs[key], host)
+	}
+	name := host.Name
+	if host.Machine != "" {
+		name += " (machine-id " + host.Machine[:8] + ")"
+	}
+	if boot := u.runs[key][i].Boot; !boot.IsZero() {
+		name += ", started at about " + boot.Format(time.DateTime) + " UTC"
+	}
+	return name
 }
 
 // prepend writes a line before a text.

@@ -30,6 +30,9 @@ type OpenOptions struct {
 	Everything bool
 	// Memory is what the process may take in bytes; 0 is budget.Default. What does not fit is left out, as a loss event.
 	Memory int64
+	// Host is whose the files are, where those of several hosts, or of one before and after a restart, are opened apart;
+	// empty for all other files.
+	Host string
 	// Progress is told how far the file is read, nil for nobody; see Format.OwnProgress.
 	Progress Progress
 }

@@ -40,6 +40,9 @@ func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding
 		v.ofCloseWait(&out)
 	}
 	v.limits(&out)
+	if host := w.State.Meta["host"]; host != "" {
+		out.Causes = append(out.Causes, "the tables are those of "+fold.Printable(host))
+	}
 	return out
 }
 

@@ -125,8 +125,22 @@ func (s *Set) identify(h *hostFiles, several bool) string {
 type BundleHost struct {
 	// Root is the folder of its files, see RootOf; Name is the host's, empty unknown; Machine is its machine-id.
 	Root, Name, Machine string
-	// Made is when the output of date says that it was made, zero unknown.
-	Made time.Time
+	// Made is when the output of date says that it was made, Boot when the host was started, zero unknown.
+	Made, Boot time.Time
+}
+
+// bootTolerance is by how much the time of a boot may differ between two bundles: uptime has minutes.
+const bootTolerance = 2 * time.Minute
+
+// Restarted reports whether a host was started anew between two bundles of it, as far as both say it.
+func Restarted(a, b BundleHost) bool {
+	if a.Boot.IsZero() || b.Boot.IsZero() {
+		return false
+	}
+	if b.Boot.Before(a.Boot) {
+		a, b = b, a
+	}
+	return b.Boot.Sub(a.Boot) > bootTolerance && (a.Made.IsZero() || b.Boot.Sub(a.Made) > -bootTolerance)
 }
 
 // Hosts returns the hosts whose files a Writer has written at path.
@@ -145,6 +159,9 @@ func Hosts(at string) (list []BundleHost) {
 		if !h.said.IsZero() {
 			made, _ := h.time()
 			b.Made = made.UTC()
+		}
+		if boot := h.bootTime(b.Made); boot > 0 {
+			b.Boot = time.Unix(boot, 0).UTC()
 		}
 		list = append(list, b)
 	}

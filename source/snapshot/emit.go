@@ -161,6 +161,9 @@ func (e *emitter) describe(at model.Time, flags model.Flags) {
 		system = "linux"
 	}
 	meta("os", system)
+	if s.host != "" {
+		meta("host", s.host)
+	}
 	meta("source", "tables of sockets: "+s.label)
 	meta("clock", "times of tables")
 	if len(s.assumed) > 0 {

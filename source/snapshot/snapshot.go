@@ -132,6 +132,8 @@ type set struct {
 	progress   source.Progress
 	done, size int64
 	label      string
+	// host is whose the tables are, empty where there is no other.
+	host string
 }
 
 // portRange is a range of dynamic ports; given says that it is not the system's default.
@@ -198,6 +200,9 @@ func open(paths []string, o source.OpenOptions) (*set, error) {
 		if info, err := os.Stat(path); err == nil {
 			s.size += info.Size()
 		}
+	}
+	if s.host = o.Host; s.host != "" {
+		s.assume("these tables are of %s; those of other hosts, and from before a restart, are judged apart", s.host)
 	}
 	for _, path := range paths {
 		if err := s.read(path); err != nil {
