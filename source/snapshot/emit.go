@@ -71,8 +71,13 @@ func (s *set) sockets(m *moment) []row {
 		n += len(t.rows)
 	}
 	list = make([]row, 0, n)
+	whole := m.wholeTables()
 	for _, t := range m.tables {
-		list = append(list, t.rows...)
+		for _, r := range t.rows {
+			if w := whole[r.protocol]; w == nil || w == t {
+				list = append(list, r)
+			}
+		}
 	}
 	for i := range list {
 		if r := &list[i]; r.process == 0 && r.pid > 0 {
@@ -99,6 +104,42 @@ func (s *set) sockets(m *moment) []row {
 		out = append(out, r)
 	}
 	return out
+}
+
+// wholeTables returns of each protocol the table that counts alone, where ss and netstat of a Linux host both list all
+// of its sockets: they ran one after the other, and a connection of one that ended before the other ran is not held
+// beside that which followed it. It is the one with owners, of several the larger one.
+func (m *moment) wholeTables() (whole [256]*table) {
+	type score struct {
+		tables, rows int
+		owners       bool
+	}
+	var best [256]score
+	for _, t := range m.tables {
+		if t.kind != kindSS && t.kind != kindLinuxNetstat {
+			continue
+		}
+		var rows [256]int
+		for i := range t.rows {
+			rows[t.rows[i].protocol]++
+		}
+		for p, n := range rows {
+			b := &best[p]
+			if n == 0 {
+				continue
+			}
+			b.tables++
+			if whole[p] == nil || t.ownersSeen && !b.owners || t.ownersSeen == b.owners && n > b.rows {
+				whole[p], b.rows, b.owners = t, n, t.ownersSeen
+			}
+		}
+	}
+	for p := range whole {
+		if best[p].tables < 2 {
+			whole[p] = nil
+		}
+	}
+	return whole
 }
 
 // compareRows orders sockets by what tells them apart. Without a process as its last key the

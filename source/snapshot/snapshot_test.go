@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -467,6 +468,33 @@ func TestTwoHosts(t *testing.T) {
 	f := factsOf(run(t, s))
 	if len(f.tables) != 2 || f.tables[1].Flags&model.FlagSecondary == 0 || len(s.notes) == 0 {
 		t.Errorf("%+v, %v", f.tables, s.notes)
+	}
+}
+
+// TestTwoCommands has netstat and ss of one host in a bundle, between which all connections have been replaced.
+func TestTwoCommands(t *testing.T) {
+	var netstat, ss strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&netstat, "tcp 0 0 192.0.2.1:%d 198.51.100.1:443 TIME_WAIT -\n", 40000+i)
+		fmt.Fprintf(&ss, "tcp TIME-WAIT 0 0 192.0.2.1:%d 198.51.100.1:443\n", 41000+i)
+	}
+	ss.WriteString("tcp ESTAB 0 0 192.0.2.1:50000 198.51.100.1:443 users:((\"a\",pid=5,fd=3))\n")
+	netstat.WriteString("udp 0 0 0.0.0.0:45000 0.0.0.0:* 7/b\n")
+	const at = "2026-11-28T20:00:00Z\n"
+	paths := []string{write(t, "netstat", []byte(at+netstat.String())), write(t, "ss", []byte(at+ss.String()))}
+	s, err := open(paths, source.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.moments) != 1 {
+		t.Fatalf("%d moments", len(s.moments))
+	}
+	count := map[model.Protocol]int{}
+	for _, r := range s.sockets(s.moments[0]) {
+		count[r.protocol]++
+	}
+	if count[model.ProtocolTCP] != 101 || count[model.ProtocolUDP] != 1 {
+		t.Errorf("%v, want those of ss, and the one of UDP", count)
 	}
 }
 
