@@ -118,7 +118,7 @@ func TestQdisc(t *testing.T) {
 		worst[0] = max(worst[0], time.Duration(int64(v.Time)-own[i].Stamp).Abs())
 		worst[1] = max(worst[1], time.Duration(int64(v.Time.Add(-v.Dur))-own[i].Read).Abs())
 		if v.Device != "lo" || v.Qdisc != "tbf" || in[i].Time != v.Time.Add(-v.Dur) || v.RemoteAddr != "127.0.0.1" ||
-			!near(int64(v.Time), own[i].Stamp, 5*time.Millisecond) || own[i].Read > int64(in[i].Time)+int64(time.Millisecond) {
+			!near(int64(v.Time), own[i].Stamp, 5*exact()) || own[i].Read > int64(in[i].Time)+int64(exact()) {
 			t.Errorf("%d: %+v, put in %+v; it says %+v", i, v, in[i], own[i])
 		}
 	}
