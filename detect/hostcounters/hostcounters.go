@@ -64,6 +64,8 @@ type host struct {
 	cpus    map[int32]*cpu
 	// samples is how many sar has of the CPUs.
 	samples int
+	// deviceTold are the losses of devices that sar shows and a finding says.
+	deviceTold map[fold.HostKey]burst
 }
 
 // cpu is what sar says of one CPU.
@@ -88,7 +90,8 @@ type burst struct {
 }
 
 func newHost(s Settings, c *fold.HostCounters, name string, several bool) *host {
-	return &host{settings: s, c: c, name: name, several: several, cpus: map[int32]*cpu{}}
+	return &host{settings: s, c: c, name: name, several: several, cpus: map[int32]*cpu{},
+		deviceTold: map[fold.HostKey]burst{}}
 }
 
 func (h *host) of(name string, mode model.CounterMode) []fold.HostKey {
@@ -108,7 +111,10 @@ func (h *host) judge() (out []model.Finding) {
 	out = append(out, h.sockets(steps)...)
 	out = append(out, h.differences(steps)...)
 	out = append(out, h.devices(steps)...)
-	out = append(out, h.deviceDrops()...)
+	for i := range deviceLosses {
+		out = append(out, h.deviceDrops(&deviceLosses[i])...)
+		out = append(out, h.deviceSteps(&deviceLosses[i], steps)...)
+	}
 	out = append(out, h.growth("sockets/udp", "UDP")...)
 	out = append(out, h.growth("sockets/tcp", "TCP")...)
 	if f, ok := h.sinceBoot(); ok {

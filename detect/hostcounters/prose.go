@@ -488,21 +488,45 @@ func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 	h.backlogAdvice(f, true)
 }
 
+// isRing reports whether a counter is of packets for which a device had no room: all of devices but those of the
+// kernel.
+func isRing(name string) bool {
+	device, ok := strings.CutPrefix(name, "device/")
+	return ok && device != "rx_packets" && device != "rx_dropped" && device != "rx_errors"
+}
+
+// sameRing are the counters of a device that grew by as many packets for which there was no room as one of them. They
+// are most likely one counter under several names; the kernel's own, rx_missed_errors, comes first.
+func sameRing(steps []step, s step) (names []string) {
+	for _, o := range steps {
+		if isRing(o.key.Name) && o.key.Instance == s.key.Instance && o.from == s.from && o.to == s.to && o.grown == s.grown {
+			names = append(names, strings.TrimPrefix(o.key.Name, "device/"))
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(-cmp.Compare(strings.Count(a, "rx_missed_errors"), strings.Count(b, "rx_missed_errors")),
+			cmp.Compare(a, b))
+	})
+	return names
+}
+
 // devices says what devices lost for want of room, by two bundles or sar.
 func (h *host) devices(steps []step) (out []model.Finding) {
 	for _, s := range steps {
-		name, ok := strings.CutPrefix(s.key.Name, "device/")
-		if !ok || s.grown < 1 || name == "rx_packets" || name == "rx_dropped" || name == "rx_errors" {
+		if !isRing(s.key.Name) || s.grown < 1 {
 			continue
 		}
-		if name == "rx_missed" && slices.ContainsFunc(steps, func(o step) bool {
-			return o.key.Instance == s.key.Instance && o.from == s.from && o.grown == s.grown &&
-				o.key.Name == "device/rx_missed_errors"
-		}) {
-			continue // the driver's name of the same counter
+		name := strings.TrimPrefix(s.key.Name, "device/")
+		names := sameRing(steps, s)
+		if names[0] != name {
+			continue
 		}
-		out = append(out, h.ringFinding(s.key.Instance, name, s.from, s.to, words.Exact(uint64(s.grown)), s.grown,
-			s.when()))
+		f := h.ringFinding(s.key.Instance, name, s.from, s.to, words.Exact(uint64(s.grown)), s.grown, s.when())
+		if len(names) > 1 {
+			f.Causes = append(f.Causes, fold.Printable(strings.Join(names[1:], ", "))+
+				" grew by as many, which are most likely the same packets")
+		}
+		out = append(out, f)
 	}
 	for _, k := range h.of("device/rx_fifo", model.CounterRate) {
 		runs := bursts(h.c.Series[k])
