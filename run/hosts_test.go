@@ -255,6 +255,24 @@ func TestSocketsOfSeveralHosts(t *testing.T) {
 	}
 }
 
+// TestCompressedTables takes tables that are compressed one by one for a series, as those that are not, and those of
+// archives that do not say their host for tables of several.
+func TestCompressedTables(t *testing.T) {
+	var single, archives []string
+	for i, hour := range []string{"20", "21", "22"} {
+		text := leaking(1000+i*4000, "192.0.2.1")
+		name := "ss_20261128_" + hour + "0000.txt"
+		single = append(single, writeFile(t, name+".gz", gzipped(t, []byte(text))))
+		archives = append(archives, writeFile(t, hour+".tar", tarOf(t, "x/"+name, text, "x/readme", "x")))
+	}
+	if got := strings.Join(judgedOf(t, single...), "\n"); !strings.Contains(got, "8,000") {
+		t.Errorf("compressed tables: %q", got)
+	}
+	if got := strings.Join(judgedOf(t, archives...), "\n"); strings.Contains(got, "8,000") {
+		t.Errorf("archives: %q", got)
+	}
+}
+
 // TestFolderByLink takes a folder for the same by a link to it and as the directory that one is in.
 func TestFolderByLink(t *testing.T) {
 	dir := t.TempDir()

@@ -668,9 +668,11 @@ func (p *unpacking) ofHosts() error {
 		if m.format != snapshot.FormatName {
 			continue
 		}
-		p.Unpacked.hosts[m.path] = p.b.Path
+		if p.b.Members > 1 { // a table that is compressed alone is as good as one that is not
+			p.Unpacked.hosts[m.path] = p.b.Path
+		}
 		if linuxBundle.MatchString(m.name) {
-			p.Unpacked.hosts[m.path] += ": " + linuxhost.RootOf(m.name)
+			p.Unpacked.hosts[m.path] = p.b.Path + ": " + linuxhost.RootOf(m.name)
 		}
 		host, ok := linuxhost.HostOf(hosts, m.name)
 		if !ok {
@@ -692,7 +694,9 @@ func (p *unpacking) ofHosts() error {
 // runOf names a host, and its machine and start where there are several of it.
 func (u *Unpacked) runOf(host linuxhost.BundleHost) string {
 	key := host.Name + " " + host.Machine
-	i := slices.IndexFunc(u.runs[key], func(o linuxhost.BundleHost) bool { return !linuxhost.Restarted(o, host) })
+	i := slices.IndexFunc(u.runs[key], func(o linuxhost.BundleHost) bool {
+		return o.Boot.IsZero() == host.Boot.IsZero() && !linuxhost.Restarted(o, host)
+	})
 	if i < 0 {
 		i = len(u.runs[key])
 		u.runs[key] = append(u.runs[key], host)

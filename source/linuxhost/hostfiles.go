@@ -347,7 +347,8 @@ func (h *hostFiles) date(name, _ string, text []byte) {
 }
 
 func (h *hostFiles) hostname(_, _ string, text []byte) {
-	if f := strings.Fields(string(text)); len(f) == 1 && h.name == "" {
+	const longest = 255
+	if f := strings.Fields(string(text[:min(len(text), 4<<10)])); len(f) == 1 && h.name == "" && len(f[0]) <= longest {
 		h.name = f[0]
 	}
 }
