@@ -397,6 +397,7 @@ func TestDamagedCSV(t *testing.T) {
 	for name, test := range map[string]string{
 		"a quote without its end": text[:open] + strings.Repeat("x", 2*maxEntry),
 		"half a line":             text[:open+10],
+		"the names once more":     text[:open] + text[:strings.Index(text, "\r\n\"A request")] + "\r\n\"half",
 	} {
 		got, set := events(t, write(t, "x.csv", []byte(test)))
 		if !slices.Equal(got, want[:3]) || set.integrity.Complete() {

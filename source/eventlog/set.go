@@ -263,7 +263,7 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 			return strings.Clone(fields[i][:min(len(fields[i]), maxValue)])
 		}
 		id, err := strconv.ParseInt(field(at.id), 10, 32)
-		if err != nil || len(fields) != len(names) {
+		if err != nil || len(fields) < len(names) {
 			if field(at.id) != "Id" && !strings.HasPrefix(fields[0], "#TYPE") { // the names, once more
 				bad++
 			}
