@@ -597,7 +597,10 @@ func FuzzOpen(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	for _, path := range []string{hostFilesOf(f, "x", "s/date", "Sat Nov 28 21:03:31 UTC 2026", "s/proc/net/softnet_stat",
-		softnet13, "s/ss_-peaonmi", ssDrops, "s/proc/net/dev", "eth0:1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6\n")} {
+		softnet13, "s/ss_-peaonmi", ssDrops, "s/proc/net/dev", "eth0:1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6\n"),
+		hostFilesOf(f, "x", "a/hostname", "n", "a/proc/stat", "btime 1795809777\n", "a/b/nstat_-az", "UdpRcvbufErrors 7 0\n",
+			"c/hostname", "n", "c/etc/machine-id", strings.Repeat("a", 32), "c/uptime", "up 3 min", "c/date",
+			"Sat Nov 28 21:03:31 UTC 2026\n", "c/proc/net/softnet_stat", softnet13)} {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
