@@ -55,8 +55,8 @@ func (d *detector) Finish(t *detect.Tick, emit func(model.Finding)) {
 	}
 	j := &judge{settings: d.settings, all: all, told: make([]bool, len(all))}
 	for i := range all {
-		if e := &all[i]; e.What == model.HostClockSet && e.StepNS < 0 {
-			j.setBack = append(j.setBack, e)
+		if e := &all[i]; e.What == model.HostClockSet && e.StepNS != 0 {
+			j.clockSet = append(j.clockSet, e)
 		}
 	}
 	j.several = slices.ContainsFunc(all, func(e model.HostEvent) bool { return e.Host != all[0].Host })
@@ -77,8 +77,8 @@ type judge struct {
 	// told are the entries that a finding names already.
 	told    []bool
 	several bool
-	// setBack are the entries of clocks that were set back.
-	setBack []*model.HostEvent
+	// clockSet are the entries of clocks that were set, with by how much.
+	clockSet []*model.HostEvent
 }
 
 // identity is what tells a finding from others of its kind: what it is of, and when.
@@ -232,19 +232,53 @@ func after(e, other *model.HostEvent) int {
 func (j *judge) between(e, incident *model.HostEvent) *model.HostEvent {
 	// known says that the time of an entry is not one of before the step.
 	known := func(e, step *model.HostEvent) bool { return e == step || e.Host != step.Host || after(e, step) > 0 }
-	for _, step := range j.setBack {
+	for _, step := range j.clockSet {
 		twice := func(at model.Time) bool { return at >= step.Time && at <= step.Time.Add(-time.Duration(step.StepNS)) }
 		one := e.Host == incident.Host
 		switch {
-		case e.Host != step.Host && incident.Host != step.Host,
+		case step.StepNS > 0, e.Host != step.Host && incident.Host != step.Host,
 			!twice(incident.Time) && (one || !twice(e.Time)),
 			known(e, step) && known(incident, step),
-			one && after(e, step) < 0 && after(incident, step) < 0:
+			one && after(e, step) < 0 && after(incident, step) != 0: // before counts the step
 			continue
 		}
 		return step
 	}
 	return nil
+}
+
+// earlier is an entry from before an incident.
+type earlier struct {
+	*model.HostEvent
+	index int
+	// by is how long before it, stepped that the clock was set in between.
+	by      time.Duration
+	stepped bool
+}
+
+// before returns how long before an incident an entry was written, by the numbers in one log whatever the clock said;
+// ok is false when it was after it, or when the numbers do not say and the times are in the other order.
+func (j *judge) before(e, incident *model.HostEvent) (b earlier, ok bool) {
+	order := after(e, incident)
+	b = earlier{HostEvent: e, by: incident.Time.Sub(e.Time)}
+	if order < 0 {
+		for _, step := range j.clockSet {
+			if after(e, step) < 0 && after(step, incident) < 0 {
+				b.by -= time.Duration(step.StepNS)
+				b.stepped = true
+			}
+		}
+	}
+	return b, order <= 0 && b.by >= 0
+}
+
+// says is how an earlier entry is described.
+func (b *earlier) says(j *judge) string {
+	clock := ""
+	if b.stepped {
+		clock = " of a clock that was then set"
+	}
+	return words.Span(b.by) + " before it, at " + b.Time.Std().Format("15:04:05") + clock + ", " + j.says(b.HostEvent)
 }
 
 // unordered are entries close to an incident of which the order is not known, because of a step of the clock.
@@ -254,8 +288,9 @@ type unordered struct {
 }
 
 func (j *judge) unordered(u unordered) string {
-	return fmt.Sprintf("%s at %s: for %s close to it in time the logs do not say whether they were before it, so that "+
-		"they are not named as its cause", j.says(u.step), at(u.step.Time), words.Plural(u.entries, "entry", "entries"))
+	return fmt.Sprintf("%s at %s: of %s close to it in time the logs do not say how long before it they were written, if "+
+		"at all, so that they are not named as its cause", j.says(u.step), at(u.step.Time),
+		words.Plural(u.entries, "entry", "entries"))
 }
 
 // incident describes an incident of a cluster.
@@ -274,12 +309,16 @@ func (j *judge) incident(group []int) model.Finding {
 			f.Title += fmt.Sprintf(", %s later %s", words.Span(e.Time.Sub(first.Time)), j.says(e))
 		}
 	}
-	var before []int
+	var before []earlier
 	var open unordered
 	for i := range j.all {
 		e := &j.all[i]
 		within, ok := j.cause(e.What)
-		if !ok || e.Time > first.Time || first.Time.Sub(e.Time) > within || after(e, first) > 0 {
+		if !ok {
+			continue
+		}
+		b, ok := j.before(e, first)
+		if !ok || b.by > within {
 			continue
 		}
 		if step := j.between(e, first); step != nil {
@@ -287,15 +326,15 @@ func (j *judge) incident(group []int) model.Finding {
 			open.entries++
 			continue
 		}
-		before = append(before, i)
+		b.index = i
+		before = append(before, b)
 	}
-	slices.SortStableFunc(before, func(a, b int) int {
-		return cmp.Or(cmp.Compare(weight(j.all[a].What), weight(j.all[b].What)), cmp.Compare(j.all[b].Time, j.all[a].Time))
+	slices.SortStableFunc(before, func(a, b earlier) int {
+		return cmp.Or(cmp.Compare(weight(a.What), weight(b.What)), cmp.Compare(a.by, b.by))
 	})
-	for n, i := range before {
-		e := &j.all[i]
-		j.told[i] = true
-		text := words.Span(first.Time.Sub(e.Time)) + " before it, at " + e.Time.Std().Format("15:04:05") + ", " + j.says(e)
+	for n, e := range before {
+		j.told[e.index] = true
+		text := e.says(j)
 		if n == 0 {
 			f.Title += "; " + text
 			f.Start = min(f.Start, e.Time)
@@ -308,7 +347,7 @@ func (j *judge) incident(group []int) model.Finding {
 		f.Causes = append(f.Causes, j.unordered(open))
 	}
 	if len(before) > 0 {
-		f.Causes = append(f.Causes, j.grade(&j.all[before[0]]))
+		f.Causes = append(f.Causes, j.grade(before[0].HostEvent))
 	} else if open.entries == 0 {
 		f.Causes = append(f.Causes, "the logs report nothing before it that would be its cause: that is no proof that there "+
 			"was nothing, as losses of packets and busy CPUs are not logged")
@@ -341,7 +380,7 @@ func (j *judge) incident(group []int) model.Finding {
 		"For the next time, log \\Processor Information(*)\\% DPC Time and \\Network Interface(*)\\Packets Received "+
 			"Discarded at 1 s, "+
 			"on both ends")
-	if slices.ContainsFunc(before, func(i int) bool { return isPorts(j.all[i].What) }) {
+	if slices.ContainsFunc(before, func(e earlier) bool { return isPorts(e.What) }) {
 		f.Advice = append([]string{whoHolds}, f.Advice...)
 	}
 	f.Evidence = append(f.Evidence, detect.Evidence("entries of the incident", float64(len(group)), "entries"),

@@ -92,12 +92,29 @@ func TestIncidents(t *testing.T) {
 			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")},
 				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
 				{59 * minute, model.HostNodeRemoved, numbered(3, node("B"))}}, 3,
-			[]string{"!4 min before it", "for 1 entry close to it in time the logs do not say whether they were before it"},
+			[]string{"!4 min before it", "nothing before it that would be its cause", "!do not say"},
+		},
+		"shortly before a step of the clock": {
+			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")}, {20, model.HostNodeRemoved, numbered(3, node("B"))},
+				{60 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})}}, 1,
+			[]string{"20 s before it, at 09:53:20 of a clock that was then set, Windows reported", "!nothing before it"},
+		},
+		"a clock that was set forward": {
+			[]entry{{1, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
+				{60 * minute, model.HostClockSet, numbered(2, model.HostEvent{StepNS: int64(time.Hour - 9*time.Second)})},
+				{60*minute + 2, model.HostNodeRemoved, numbered(3, node("B"))}}, 1,
+			[]string{"10 s before it, at", "the clock was set by 60 min", "!nothing before it"},
+		},
+		"numbers, and a step of the clock in another log": {
+			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour), Log: "other"}},
+				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
+				{59 * minute, model.HostNodeRemoved, numbered(2, node("B"))}}, 3,
+			[]string{"!4 min before it", "do not say how long before it they were written"},
 		},
 		"no numbers, and a step of the clock": {
 			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour)}},
 				{55 * minute, model.HostTCPPortsOut, model.HostEvent{}}, {59 * minute, model.HostNodeRemoved, node("B")}}, 3,
-			[]string{"!4 min before it", "the clock was set by -60 min", "do not say whether they were before it",
+			[]string{"!4 min before it", "the clock was set by -60 min", "do not say how long before it they were written",
 				"!nothing before it"},
 		},
 		"no numbers, and a step of the clock long before": {
