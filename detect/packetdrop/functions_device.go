@@ -12,7 +12,7 @@ var deviceFunctions = []Reason{
 		Signals: []model.Kind{model.KindSoftnet, model.KindDeferredHist},
 		Advice: "Find what kept the receiver's NAPI or softirq from running. If the peer was down or is being " +
 			"removed, bring it up (ip link).",
-		Proven: "probes/drop TestThreadedRing",
+		Proven: "probes/drop TestLongThreadedRing",
 		Gone:   true,
 	},
 	{

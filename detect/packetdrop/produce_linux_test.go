@@ -112,7 +112,7 @@ func TestReasons(t *testing.T) {
 func TestProven(t *testing.T) {
 	want := map[*Reason][]string{}
 	for reason, name := range map[string]string{
-		"CPU_BACKLOG": "probes/drop TestBacklog", "veth_xmit": "probes/drop TestThreadedRing",
+		"CPU_BACKLOG": "probes/drop TestLongBacklog", "veth_xmit": "probes/drop TestLongThreadedRing",
 	} {
 		entry, _ := Lookup(reason, reason)
 		want[entry] = append(want[entry], name)

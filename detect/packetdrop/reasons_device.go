@@ -12,7 +12,7 @@ var deviceReasons = []Reason{
 		Signals: []model.Kind{model.KindSoftnet, model.KindDeferredHist},
 		Advice: "Find what kept the CPU's NET_RX from running, or made each packet expensive; spread packets " +
 			"over CPUs (RSS, RPS). Raise net.core.netdev_max_backlog only for short bursts.",
-		Proven: "probes/drop TestBacklog",
+		Proven: "probes/drop TestLongBacklog",
 	},
 	{
 		Name: "FULL_RING",

@@ -391,9 +391,9 @@ func TestBlind(t *testing.T) {
 	}
 }
 
-// TestBacklog pins all receive work of a device to CPU 0, makes each packet
+// TestLongBacklog pins all receive work of a device to CPU 0, makes each packet
 // dear, and floods it from elsewhere.
-func TestBacklog(t *testing.T) {
+func TestLongBacklog(t *testing.T) {
 	unlock := heavy(t)
 	defer unlock()
 	tx, rx := newPair(t)
@@ -433,8 +433,8 @@ func TestBacklog(t *testing.T) {
 	}
 }
 
-// TestThreadedRing overruns the ring of a veth device whose NAPI runs in a thread.
-func TestThreadedRing(t *testing.T) {
+// TestLongThreadedRing overruns the ring of a veth device whose NAPI runs in a thread.
+func TestLongThreadedRing(t *testing.T) {
 	unlock := heavy(t)
 	defer unlock()
 	tx, rx := newPair(t)

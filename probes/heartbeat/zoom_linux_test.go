@@ -11,7 +11,7 @@ import (
 
 // While a request lasts, packets say how long deferred work let them wait, which is a part of the time before their
 // socket; before and afterwards they do not.
-func TestZoom(t *testing.T) {
+func TestLongZoom(t *testing.T) {
 	testutil.Privileged(t)
 	c := reader(t, true, "udp4", "0", "0s")
 	s := follow(t, model.ProtocolUDP, c.Port)

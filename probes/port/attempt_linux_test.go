@@ -185,9 +185,9 @@ func TestLongSilentAttempts(t *testing.T) {
 	}
 }
 
-// TestSilentExhaustion has a connect without a free port, whose socket then
+// TestLongSilentExhaustion has a connect without a free port, whose socket then
 // does nothing more.
-func TestSilentExhaustion(t *testing.T) {
+func TestLongSilentExhaustion(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Hour}, Probe{without: []string{"functions"}})
 	w := newWork(t)
 	var idle, retried uint64

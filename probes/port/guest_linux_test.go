@@ -23,7 +23,7 @@ func TestLongFunctions(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		for name, tests := range map[string]string{
-			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestKernelSocket|TestLongActivity",
+			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestLongKernelSocket|TestLongActivity",
 			"attempts":  "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
 		} {
 			t.Run(kernel+"/"+name, func(t *testing.T) {
@@ -45,9 +45,9 @@ func TestLongFunctions(t *testing.T) {
 	}
 }
 
-// TestKernelSocket has the kernel open a socket of its own, for a tunnel. With
+// TestLongKernelSocket has the kernel open a socket of its own, for a tunnel. With
 // the functions its close is seen; without, the audit finds it.
-func TestKernelSocket(t *testing.T) {
+func TestLongKernelSocket(t *testing.T) {
 	functions := false
 	s := ebpftest.Start(t, ebpf.Options{AuditInterval: time.Second}, New())
 	s.WaitFor(patience, "status", func(b *model.Batch, e *model.Event) bool {

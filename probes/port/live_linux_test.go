@@ -69,7 +69,7 @@ func noLoss(t *testing.T, batches []*model.Batch) {
 	})
 }
 
-func TestPresentAtStart(t *testing.T) {
+func TestLongPresentAtStart(t *testing.T) {
 	w := newWork(t)
 	udp, unbound := w.udp(), w.udp()
 	w.check("bind", unix.Bind(udp, loop4))
@@ -230,9 +230,9 @@ func TestLongBurst(t *testing.T) {
 	t.Logf("%d sockets bound in %v, closed in %v, one listing took %v", children*each, bound, closed, listed)
 }
 
-// TestAuditCorrects takes a port away from the tracker and gives it one that
+// TestLongAuditCorrects takes a port away from the tracker and gives it one that
 // does not exist: the audit must find both, and nothing else.
-func TestAuditCorrects(t *testing.T) {
+func TestLongAuditCorrects(t *testing.T) {
 	w := newWork(t)
 	fd := w.udp()
 	w.check("bind", unix.Bind(fd, loop4))
@@ -449,8 +449,8 @@ func TestLongNamedNamespace(t *testing.T) {
 	}
 }
 
-// TestMPTCP listens on a socket whose port a subflow of the kernel's holds.
-func TestMPTCP(t *testing.T) {
+// TestLongMPTCP listens on a socket whose port a subflow of the kernel's holds.
+func TestLongMPTCP(t *testing.T) {
 	const protocol = 262 // IPPROTO_MPTCP
 	older, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {

@@ -19,7 +19,7 @@ func TestLongOtherKernels(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			out := vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/sched", Timeout: 5 * time.Minute,
-				Tests: "TestRivalIsNamed|TestThrottled|TestLongFrozen/freezer2|TestStopped|TestLongBlocked|TestBusyItself|" +
+				Tests: "TestRivalIsNamed|TestThrottled|TestLongFrozen/freezer2|TestLongStopped|TestLongBlocked|TestBusyItself|" +
 					"TestRefused",
 			})
 			t.Log(out)

@@ -54,7 +54,7 @@ func lateRole(self *part) func() error {
 
 // Since Linux 6.18 a thread is throttled on its way to user mode: it has read its packet then, and its program does not
 // have it. That time is seen, and is no more than what the program itself says.
-func TestReturn(t *testing.T) {
+func TestLongReturn(t *testing.T) {
 	testutil.Privileged(t)
 	folder := quotaGroup(t)
 	hog, c := newChild(t, "spin", folder), newChild(t, "late", folder)

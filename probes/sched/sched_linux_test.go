@@ -339,7 +339,7 @@ func isFrozen(t *testing.T, folder string, unified bool) bool {
 }
 
 // A stopped process, while it is watched and before.
-func TestStopped(t *testing.T) {
+func TestLongStopped(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run("late "+strconv.FormatBool(late), func(t *testing.T) {
 			c := newChild(t, "read")
