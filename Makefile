@@ -23,7 +23,7 @@ build: ## the binary, in bin/
 run: build ## build and open the live terminal UI (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat
 
-test: setup privileged ## install what the tests need and run them, without the long faults: 5 minutes
+test: setup privileged ## install what the tests need and run them, without the long faults: 5 to 6 minutes
 
 test-all: test long ## everything: the fault lab and other kernels, too
 
