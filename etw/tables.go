@@ -10,7 +10,8 @@ import (
 )
 
 // tableKind is a table of sockets that Windows keeps, with its layout: a count,
-// then rows from offset 8 on. The rows are MIB_UDPROW_OWNER_MODULE, MIB_UDP6ROW_OWNER_MODULE, MIB_TCPROW_OWNER_MODULE and MIB_TCP6ROW_OWNER_MODULE.
+// then rows from offset 8 on. The rows are MIB_UDPROW_OWNER_MODULE, MIB_UDP6ROW_OWNER_MODULE,
+// MIB_TCPROW_OWNER_MODULE and MIB_TCP6ROW_OWNER_MODULE.
 type tableKind struct {
 	protocol model.Protocol
 	ipv6     bool
