@@ -37,6 +37,17 @@ type OpenOptions struct {
 	Progress Progress
 }
 
+// Zone is that of times that do not say theirs; said is false where nobody said it, and UTC is assumed.
+func (o *OpenOptions) Zone() (zone *time.Location, said bool) {
+	switch {
+	case o.LogTime != nil && o.LogTime.Zone != nil:
+		return o.LogTime.Zone, true
+	case o.UTCOffset != nil:
+		return time.FixedZone("", int(*o.UTCOffset/time.Second)), true
+	}
+	return time.UTC, false
+}
+
 // LogTime is what lines of a text log may not say of their times. What they do say takes precedence.
 type LogTime struct {
 	// Zone is that of times without one, nil unknown.

@@ -110,14 +110,9 @@ var ErrFormat = errors.New("it has no entry that could be read")
 
 // Open opens files of the format as one.
 func Open(paths []string, o source.OpenOptions) (*Set, error) {
-	s := &Set{zone: time.UTC, numberings: map[numbering]int64{}}
+	s := &Set{numberings: map[numbering]int64{}}
 	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 512)
-	switch {
-	case o.LogTime != nil && o.LogTime.Zone != nil:
-		s.zone, s.zoned = o.LogTime.Zone, true
-	case o.UTCOffset != nil:
-		s.zone, s.zoned = time.FixedZone("", int(*o.UTCOffset/time.Second)), true
-	}
+	s.zone, s.zoned = o.Zone()
 	var failed error
 	for i, path := range paths {
 		if err := s.read(path); err != nil {
@@ -325,14 +320,7 @@ func (o *dateOrder) see(text string) {
 
 func (o *dateOrder) both() bool { return o.dayFirst && o.monthFirst }
 
-func plainTime(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\u202f' || r == '\u00a0' {
-			return ' '
-		}
-		return plainMark(r)
-	}, strings.TrimSpace(text))
-}
+func plainTime(text string) string { return strings.Map(source.PlainSpace, strings.TrimSpace(text)) }
 
 func (o *dateOrder) time(text string, zone *time.Location) model.Time {
 	text = plainTime(text)
@@ -346,20 +334,8 @@ func (o *dateOrder) time(text string, zone *time.Location) model.Time {
 	if m == nil {
 		return 0
 	}
-	n := func(i int) int { v, _ := strconv.Atoi(m[i]); return v }
-	month, day, hour := n(1), n(3), n(5)
-	if o.dayFirst {
-		month, day = day, month
-	}
-	switch m[8] {
-	case "":
-	case "p", "P":
-		hour = hour%12 + 12
-	default:
-		hour %= 12
-	}
-	t := time.Date(n(4), time.Month(month), day, hour, n(6), n(7), 0, zone)
-	if month < 1 || month > 12 || t.Day() != day {
+	t, ok := source.CultureTime(m, o.dayFirst, zone)
+	if !ok {
 		return 0
 	}
 	return plausible(t)

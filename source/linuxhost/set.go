@@ -109,17 +109,12 @@ var ErrFormat = errors.New("it has no counter that is known")
 
 func newSet(o source.OpenOptions) *Set {
 	s := &Set{
-		options: o, zone: time.UTC, seriesOf: map[series]uint32{}, momentOf: map[momentKey]uint32{},
+		options: o, seriesOf: map[series]uint32{}, momentOf: map[momentKey]uint32{},
 		kernels: map[string]string{}, machines: map[string]string{},
 		zones: map[string]*time.Location{},
 	}
 	s.most = int(cmp.Or(o.Memory, budget.Default) / 4 / 16)
-	switch {
-	case o.LogTime != nil && o.LogTime.Zone != nil:
-		s.zone, s.zoned = o.LogTime.Zone, true
-	case o.UTCOffset != nil:
-		s.zone, s.zoned = time.FixedZone("", int(*o.UTCOffset/time.Second)), true
-	}
+	s.zone, s.zoned = o.Zone()
 	return s
 }
 

@@ -172,16 +172,11 @@ func (e *CompanionError) Hint() string {
 }
 
 func newSet(o source.OpenOptions) *set {
-	s := &set{texts: newTexts(), names: map[int32]string{}, ranges: map[model.Protocol]portRange{}, zone: time.UTC}
+	s := &set{texts: newTexts(), names: map[int32]string{}, ranges: map[model.Protocol]portRange{}}
 	memory := cmp.Or(o.Memory, budget.Default)
 	s.maxRows = int(memory / 4 / int64(unsafe.Sizeof(row{})))
 	s.progress = o.Progress
-	switch {
-	case o.LogTime != nil && o.LogTime.Zone != nil:
-		s.zone, s.zoned = o.LogTime.Zone, true
-	case o.UTCOffset != nil:
-		s.zone, s.zoned = time.FixedZone("", int(*o.UTCOffset/time.Second)), true
-	}
+	s.zone, s.zoned = o.Zone()
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // msDate is a date of ConvertTo-Json in Windows PowerShell: milliseconds since 1970, UTC.
@@ -49,7 +50,7 @@ func (p *parser) dates() {
 	dayFirst, monthFirst, dotted, unread := false, false, false, 0
 	parts := make([][]string, len(p.created))
 	for i, c := range p.created {
-		m := numericDate.FindStringSubmatch(strings.Map(plainSpace, c.text))
+		m := numericDate.FindStringSubmatch(strings.Map(source.PlainSpace, c.text))
 		if parts[i] = m; m == nil {
 			unread++
 			continue
@@ -73,20 +74,8 @@ func (p *parser) dates() {
 		if m == nil {
 			continue
 		}
-		number := func(group int) int { n, _ := strconv.Atoi(m[group]); return n }
-		month, day, hour := number(1), number(3), number(5)
-		if dayFirst {
-			day, month = month, day
-		}
-		switch m[8] {
-		case "":
-		case "p", "P":
-			hour = hour%12 + 12
-		default:
-			hour %= 12
-		}
-		t := time.Date(number(4), time.Month(month), day, hour, number(6), number(7), 0, p.zone)
-		if month < 1 || month > 12 || t.Day() != day {
+		t, ok := source.CultureTime(m, dayFirst, p.zone)
+		if !ok {
 			unread++
 			continue
 		}
@@ -96,17 +85,6 @@ func (p *parser) dates() {
 		p.set.note("%s: %d times of creation could not be read", p.file, unread)
 	}
 	p.created = nil
-}
-
-// plainSpace replaces the spaces and marks that Windows puts into times.
-func plainSpace(r rune) rune {
-	switch r {
-	case '\u202f', '\u00a0':
-		return ' '
-	case '\u200e', '\u200f':
-		return -1
-	}
-	return r
 }
 
 // isoDate is a date with a time anywhere in a line.
@@ -128,7 +106,7 @@ func (p *parser) dateLine(trimmed []byte) (model.Time, bool) {
 	if len(trimmed) > most || len(trimmed) < 8 || !bytes.ContainsAny(trimmed, "0123456789") {
 		return 0, false
 	}
-	text := strings.Trim(strings.Map(plainSpace, string(trimmed)), " =#-*")
+	text := strings.Trim(strings.Map(source.PlainSpace, string(trimmed)), " =#-*")
 	if m := isoDate.FindStringSubmatch(text); m != nil {
 		s := strings.Replace(m[1], " ", "T", 1)
 		for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05.999999999",
