@@ -72,16 +72,6 @@ func TestClockNow(t *testing.T) {
 	}
 }
 
-func TestNextSecond(t *testing.T) {
-	for _, test := range []struct{ t, want model.Time }{
-		{1, 1e9}, {1e9 - 1, 1e9}, {1e9, 2e9}, {1e9 + 1, 2e9},
-	} {
-		if got := nextSecond(test.t); got != test.want {
-			t.Errorf("nextSecond(%d) = %d, want %d", test.t, got, test.want)
-		}
-	}
-}
-
 // A wall clock that is set moves nothing but what clock events say of it: the
 // stream's own times go on, and the events show by how much it moved.
 func TestClockStep(t *testing.T) {

@@ -305,7 +305,7 @@ func (r *run) addStatus(s model.Probe) {
 func (r *run) loop(ctx context.Context, emit source.Emit) error {
 	timer := time.NewTimer(pollShort)
 	defer timer.Stop()
-	next := nextSecond(r.lastCollect)
+	next := r.lastCollect.NextSecond()
 	quiet := 0 // polls in a row that found little
 	for {
 		select {
@@ -323,7 +323,7 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 				end = cut
 			}
 			r.collect(end)
-			next = nextSecond(cut)
+			next = cut.NextSecond()
 		}
 		if cut.Sub(r.lastFlush) >= flushInterval {
 			r.at = cut
@@ -344,11 +344,6 @@ func (r *run) loop(ctx context.Context, emit source.Emit) error {
 		}
 		timer.Reset(min(poll, max(next.Sub(r.clock.Now()), 0)))
 	}
-}
-
-// nextSecond returns the first whole second after t.
-func nextSecond(t model.Time) model.Time {
-	return t - t%model.Time(time.Second) + model.Time(time.Second)
 }
 
 // drain decodes the records that are in the ringbuf. All of them happened

@@ -112,10 +112,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	for {
 		select {
 		case <-ctx.Done():
-			if err := r.stop(); err != nil {
-				return errors.Join(err, r.live.End(r.clock.now()))
-			}
-			return r.live.End(r.clock.now())
+			return errors.Join(r.stop(), r.live.End(r.clock.now()))
 		case <-ticker.C:
 		}
 		if err := r.live.Step(r.clock.now()); err != nil {

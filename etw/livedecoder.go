@@ -91,7 +91,7 @@ func (l *LiveDecoder) End(now uint64) error {
 func (l *LiveDecoder) step(until uint64) error {
 	t := l.Decoder.Clock.Time(until)
 	if l.next == 0 {
-		l.next = nextSecond(max(t, l.Decoder.Clock.Start))
+		l.next = max(t, l.Decoder.Clock.Start).NextSecond()
 	}
 	for l.next <= t {
 		// All records of the second are decoded before it ends.
@@ -101,17 +101,13 @@ func (l *LiveDecoder) step(until uint64) error {
 		l.Decoder.Advance(l.next)
 		l.second(l.next)
 		if l.next += model.Time(source.Interval); t-l.next > model.Time(time.Hour) {
-			l.next = nextSecond(t) // the clock has stepped, or the machine was suspended: no hour of empty seconds
+			l.next = t.NextSecond() // the clock has stepped, or the machine was suspended: no hour of empty seconds
 		}
 	}
 	if err := l.release(until); err != nil {
 		return err
 	}
 	return l.flush()
-}
-
-func nextSecond(t model.Time) model.Time {
-	return (t/model.Time(source.Interval) + 1) * model.Time(source.Interval)
 }
 
 // release decodes the records up to a time stamp.

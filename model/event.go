@@ -15,6 +15,9 @@ func (t Time) Std() time.Time { return time.Unix(0, int64(t)).UTC() }
 // Add returns t+d.
 func (t Time) Add(d time.Duration) Time { return t + Time(d) }
 
+// NextSecond returns the first whole second after t.
+func (t Time) NextSecond() Time { return t - t%Time(time.Second) + Time(time.Second) }
+
 // Sub returns t-u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 

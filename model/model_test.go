@@ -412,3 +412,13 @@ func TestReuse(t *testing.T) {
 		t.Errorf("the batch is not in the memory given: %+v", batch.Events)
 	}
 }
+
+func TestNextSecond(t *testing.T) {
+	for _, test := range []struct{ t, want Time }{
+		{1, 1e9}, {1e9 - 1, 1e9}, {1e9, 2e9}, {1e9 + 1, 2e9},
+	} {
+		if got := test.t.NextSecond(); got != test.want {
+			t.Errorf("%d.NextSecond() = %d, want %d", test.t, got, test.want)
+		}
+	}
+}
