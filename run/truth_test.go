@@ -21,23 +21,29 @@ var untold = map[string]string{
 		"received",
 }
 
+// truth returns the rows of a folder's table of truth, without the heading.
+func truth(t *testing.T, folder string) (dir string, rows [][]string) {
+	t.Helper()
+	dir = filepath.Join(testutil.DataDir(t), folder)
+	table, err := os.Open(filepath.Join(dir, "TRUTH.tsv"))
+	if err != nil {
+		t.Skipf("no table of truth: %v", err)
+	}
+	defer table.Close()
+	r := csv.NewReader(table)
+	r.Comma, r.LazyQuotes = '\t', true
+	if rows, err = r.ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, rows[1:]
+}
+
 // TestTruth judges the recordings with known truth, and the damaged files: one
 // finding has to say what happened, and none what did not.
 func TestTruth(t *testing.T) {
 	for _, folder := range []string{"verdicts", "damaged"} {
-		dir := filepath.Join(testutil.DataDir(t), folder)
-		table, err := os.Open(filepath.Join(dir, "TRUTH.tsv"))
-		if err != nil {
-			t.Skipf("no table of truth: %v", err)
-		}
-		defer table.Close()
-		r := csv.NewReader(table)
-		r.Comma, r.LazyQuotes = '\t', true
-		rows, err := r.ReadAll()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, row := range rows[1:] {
+		dir, rows := truth(t, folder)
+		for _, row := range rows {
 			t.Run(folder+"/"+row[0], func(t *testing.T) {
 				if why := untold[row[0]]; why != "" {
 					t.Log("not judged: " + why)
@@ -124,19 +130,8 @@ func matchesAll(expression, text string) bool {
 
 // TestInputTruth judges the samples of what support engineers are sent, each row's files together.
 func TestInputTruth(t *testing.T) {
-	dir := filepath.Join(testutil.DataDir(t), "inputs")
-	table, err := os.Open(filepath.Join(dir, "TRUTH.tsv"))
-	if err != nil {
-		t.Skipf("no table of truth: %v", err)
-	}
-	defer table.Close()
-	r := csv.NewReader(table)
-	r.Comma, r.LazyQuotes = '\t', true
-	rows, err := r.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range rows[1:] {
+	dir, rows := truth(t, "inputs")
+	for _, row := range rows {
 		t.Run(row[0], func(t *testing.T) {
 			if why := untold[row[0]]; why != "" {
 				t.Log("not judged: " + why)
