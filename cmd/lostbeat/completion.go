@@ -30,7 +30,9 @@ func addCompletion(root *cobra.Command) {
 			if flag == "set" {
 				directive |= cobra.ShellCompDirectiveNoSpace // its value comes next
 			}
-			complete := cobra.FixedCompletions(names(), directive)
+			complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+				return names(), directive
+			}
 			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 				panic(fmt.Sprintf("completion of --%s of %s: %v", flag, cmd.Name(), err)) // registered twice
 			}
