@@ -354,8 +354,7 @@ func (j *judge) incident(group []int) model.Finding {
 	}
 	if first.What == model.HostNodeRemoved {
 		f.Causes = append(f.Causes, "the entry is the end of it: a node is removed after 5 to 20 heartbeats that did not "+
-			"arrive "+
-			"(SameSubnetThreshold), 5 to 20 s at the default of 1 s")
+			"arrive (SameSubnetThreshold), 5 to 20 s at the default of 1 s")
 	}
 	for i := range j.all {
 		e := &j.all[i]
@@ -375,11 +374,9 @@ func (j *judge) incident(group []int) model.Finding {
 	}
 	f.Advice = append(f.Advice,
 		"Open the event logs of all nodes together, the removed one's too, and Get-ClusterLog -TimeSpan 60 "+
-			"-UseLocalTime:$false; "+
-			"not needed when they are here",
+			"-UseLocalTime:$false; not needed when they are here",
 		"For the next time, log \\Processor Information(*)\\% DPC Time and \\Network Interface(*)\\Packets Received "+
-			"Discarded at 1 s, "+
-			"on both ends")
+			"Discarded at 1 s, on both ends")
 	if slices.ContainsFunc(before, func(e earlier) bool { return isPorts(e.What) }) {
 		f.Advice = append([]string{whoHolds}, f.Advice...)
 	}
@@ -393,8 +390,7 @@ func isPorts(w model.HostEventWhat) bool {
 }
 
 const whoHolds = "Find out who holds the ports: netstat -anoq (or Get-NetTCPConnection, Get-NetUDPEndpoint) every " +
-	"few minutes, " +
-	"and give the tables to lostbeat; not when the host was restarted since"
+	"few minutes, and give the tables to lostbeat; not when the host was restarted since"
 
 // grade says how far an entry before an incident goes as its cause.
 func (j *judge) grade(e *model.HostEvent) string {
@@ -403,10 +399,8 @@ func (j *judge) grade(e *model.HostEvent) string {
 		return "likely its cause, if that adapter carries the heartbeats: the log does not say which one does"
 	case model.HostTCPPortsOut, model.HostUDPPortsOut:
 		return "possibly its cause: without a port new connections fail, those that exist go on, and heartbeats of the " +
-			"cluster " +
-			"service keep their port; Windows writes this entry rarely, so that the want of ports may be older, and it does " +
-			"not " +
-			"say who holds them"
+			"cluster service keep their port; Windows writes this entry rarely, so that the want of ports may be older, and " +
+			"it does not say who holds them"
 	case model.HostTCPPortReused:
 		return "hardly its cause by itself: one connection failed, others may have gone on"
 	case model.HostClockSet:
@@ -441,8 +435,7 @@ func (j *judge) ports() (out []model.Finding) {
 				Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: "tcp"},
 				Title:   j.says(last) + " at " + at(last.Time),
 				Causes: []string{"requests for a port failed from then on, for how long the log does not say: the entry is " +
-					"written " +
-					"rarely, and who holds the ports is not in it"},
+					"written rarely, and who holds the ports is not in it"},
 				Advice:   []string{whoHolds},
 				Evidence: []model.Evidence{detect.Evidence("entries", float64(len(list)), "entries")},
 			}

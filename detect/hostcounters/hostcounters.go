@@ -258,13 +258,13 @@ func (h *host) unusual(c *cpu, b *burst) bool {
 }
 
 // worst returns the burst with most lost; nil for none.
-func worst(list []burst) *burst {
-	if len(list) == 0 {
-		return nil
+func worst(list []burst) (most *burst) {
+	for i := range list {
+		if most == nil || list[i].lost > most.lost {
+			most = &list[i]
+		}
 	}
-	return &list[slices.IndexFunc(list, func(b burst) bool {
-		return b.lost == slices.MaxFunc(list, func(a, b burst) int { return cmp.Compare(a.lost, b.lost) }).lost
-	})]
+	return most
 }
 
 // step is what a total grew by between two bundles.

@@ -123,20 +123,17 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	switch {
 	case unusual && proven:
 		f.Causes = append(f.Causes, fmt.Sprintf("softirq time is as high as this when packets are dropped, and by chance "+
-			"alone "+
-			"in %s", words.Chance(c.p)))
+			"alone in %s", words.Chance(c.p)))
 	case unusual:
 		f.Causes = append(f.Causes, fmt.Sprintf("in %d samples, chance alone puts the losses on such times in %s",
 			c.test.N, words.Chance(c.p)))
 	case !math.IsNaN(b.mean):
-		f.Causes = append(f.Causes, "NET_RX was not busy all of that time, so that the packets came in bursts shorter "+
-			"than a "+
-			"sample, or the backlog was short")
+		f.Causes = append(f.Causes, "NET_RX was not busy all of that time, so that the packets came in bursts shorter than "+
+			"a sample, or the backlog was short")
 	}
 	if b.interval >= coarse {
 		f.Causes = append(f.Causes, fmt.Sprintf("each sample is the %s: how much was lost is known within 0.1 %%, when "+
-			"within "+
-			"it is not, and a burst of seconds looks small", every(b.interval)))
+			"within it is not, and a burst of seconds looks small", every(b.interval)))
 	}
 	if share := h.mean("cpu/steal", c.id, b); share >= stolen {
 		f.Causes = append(f.Causes, fmt.Sprintf("the hypervisor took %s of that CPU in the same time (steal)",
@@ -186,9 +183,8 @@ func (h *host) othersAtSockets(f *model.Finding, b *burst) {
 		n += lostIn(h.c.Series[k], b.from, b.to)
 	}
 	if n >= 1 {
-		f.Causes = append(f.Causes, fmt.Sprintf("of the packets that NET_RX did take, %s were lost at UDP sockets in "+
-			"that time: "+
-			"those are others", words.About(n)))
+		f.Causes = append(f.Causes, fmt.Sprintf("of the packets that NET_RX did take, %s were lost at UDP sockets in that "+
+			"time: those are others", words.About(n)))
 	}
 }
 
@@ -200,8 +196,7 @@ func (h *host) backlogAdvice(f *model.Finding, unusual bool) {
 	}
 	f.Advice = append(f.Advice,
 		"See which CPUs receive: /sys/class/net/DEVICE/queues/*/rps_cpus and ethtool -x; one flow stays on one CPU, "+
-			"whatever "+
-			"the number of queues",
+			"whatever the number of queues",
 		"To name it the next time, keep the minutes around it: lostbeat record --flight 5m; not needed when it is clear now")
 }
 
@@ -224,8 +219,7 @@ func (h *host) backlogEvidence(f *model.Finding, c *cpu, b *burst, total float64
 			squeezed += lostIn(h.c.Series[k], b.from, b.to)
 			if squeezed == 0 {
 				f.RuledOut = append(f.RuledOut, "the budget of a run: time_squeeze did not rise. That alone would not clear "+
-					"NET_RX: "+
-					"a single busy queue never exceeds it")
+					"NET_RX: a single busy queue never exceeds it")
 			}
 		}
 	}
@@ -321,9 +315,8 @@ func (h *host) sockets(steps []step) (out []model.Finding) {
 		if b.lost >= float64(h.settings.LeastLost) && share >= leastShare {
 			f.Severity = model.SeverityWarning
 		}
-		f.Causes = append(f.Causes, "the error counter of UDP (idgmerr) is almost always a full receive queue: the "+
-			"program did not "+
-			"read in time")
+		f.Causes = append(f.Causes, "the error counter of UDP (idgmerr) is almost always a full receive queue: the program "+
+			"did not read in time")
 		for _, id := range h.ids() {
 			c := h.cpus[id]
 			for i := range c.runs {
@@ -351,8 +344,7 @@ func (h *host) sameOfSockets(f *model.Finding, b *burst, steps []step) {
 		if s.key.Name == "udp/buffer_errors" && s.grown > 0 && s.from < b.to && s.to >= b.to &&
 			math.Abs(s.grown-b.lost) <= sameWithin*s.grown {
 			f.Causes = append(f.Causes, fmt.Sprintf("the counters of two bundles%s say %s, all because receive queues were "+
-				"full "+
-				"(RcvbufErrors)", in(s.key.Instance), words.Exact(uint64(s.grown))))
+				"full (RcvbufErrors)", in(s.key.Instance), words.Exact(uint64(s.grown))))
 		}
 	}
 }
@@ -449,9 +441,8 @@ func (h *host) toldOfSockets(s step) bool {
 func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 	id := s.key.CPU
 	f.ID, f.Subject = h.id("cpu"+words.Itoa(id)+"-step"), model.Subject{Kind: "cpu", CPU: id, PID: -1, Vector: "NET_RX"}
-	f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) "+s.when()+": NET_RX on that "+
-		"CPU did not "+
-		"keep up", h.cpuName(id), words.Exact(uint64(s.grown)), times(s.from, s.to))
+	f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) "+s.when()+": NET_RX on that CPU did not keep "+
+		"up", h.cpuName(id), words.Exact(uint64(s.grown)), times(s.from, s.to))
 	f.Causes = s.whenCauses()
 	if soft, ok := find(steps, s, "cpu/softirq", "", id); ok && s.to > s.from && (!s.restarted || s.timed) {
 		share := soft.grown / s.to.Sub(s.from).Seconds()
@@ -481,9 +472,8 @@ func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 		f.Evidence = append(f.Evidence, detect.Evidence("runs of NET_RX on the CPU", runs.grown, "runs"))
 	}
 	if squeezed, ok := find(steps, s, "softnet/squeezed", "", id); ok && squeezed.grown == 0 {
-		f.RuledOut = append(f.RuledOut, "the budget of a run: time_squeeze did not rise. That alone would not clear "+
-			"NET_RX: a "+
-			"single busy queue never exceeds it")
+		f.RuledOut = append(f.RuledOut, "the budget of a run: time_squeeze did not rise. That alone would not clear NET_RX: "+
+			"a single busy queue never exceeds it")
 	}
 	h.backlogAdvice(f, true)
 }
@@ -545,11 +535,9 @@ func (h *host) ringFinding(dev, counter string, from, to model.Time, lost string
 		Title: fmt.Sprintf("%s%s lost %s received packets "+when+" because it had no free receive descriptor (%s)",
 			fold.Printable(dev), h.on(), lost, times(from, to), fold.Printable(counter)),
 		Causes: []string{"NET_RX, or the host's memory bus, did not give descriptors back as fast as packets came; they " +
-			"never " +
-			"reached a backlog or a socket"},
+			"never reached a backlog or a socket"},
 		Advice: []string{"Compare with the softirq time of the CPU that serves its interrupt; a larger ring (ethtool -G) " +
-			"only " +
-			"helps against bursts"},
+			"only helps against bursts"},
 		Evidence: []model.Evidence{detect.Evidence("packets lost: "+counter, math.Round(n), "packets")},
 	}
 	if n >= float64(h.settings.LeastLost) {
@@ -603,8 +591,7 @@ func (h *host) sinceBoot() (f model.Finding, ok bool) {
 		"counters of different layers may count the same packets, and are not to be added"}
 	h.listSockets(&f)
 	f.Advice = []string{"Take a second bundle, or cat /proc/net/softnet_stat; nstat -az; ip -s link twice, and give " +
-		"both: the " +
-		"difference has a time"}
+		"both: the difference has a time"}
 	return f, true
 }
 

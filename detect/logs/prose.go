@@ -142,8 +142,7 @@ func (t *telling) verdict(f *model.Finding) string {
 				"cannot say", workOf(first)))
 		if best.linux() {
 			f.Causes[len(f.Causes)-1] = "while softirqs run, no program does on that CPU, and what is queued there waits; " +
-				"which " +
-				"kind they are, sar cannot say"
+				"which kind they are, sar cannot say"
 		}
 		said := fmt.Sprintf("; %s spent %s %s in %s (usually %s), ", who, share, t.time(), workOf(first), usual)
 		f.Advice = []string{
@@ -190,8 +189,7 @@ func (t *telling) verdict(f *model.Finding) string {
 	}
 	if best.linux() {
 		f.Advice = []string{"Sample with sar at 1 s on both ends (sar -A -o FILE 1), or lostbeat record --flight 5m; not " +
-			"needed " +
-			"when a trace of the moment exists"}
+			"needed when a trace of the moment exists"}
 	}
 	return "; cannot say why: " + t.blind(best)
 }

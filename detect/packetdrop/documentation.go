@@ -40,10 +40,9 @@ func Documentation() string {
 	section("Functions that give no reason (NOT_SPECIFIED), by the beginning of their name", functions)
 	return fmt.Sprintf("# Drop reasons\n\nWhat `packet-drop` knows of each reason for which Linux 6.1, 6.12 and 6.18 "+
 		"drop packets, and of the functions that drop them without one: the kind of cause, whether healthy hosts show it, "+
-		"and the "+
-		"test that has produced it and has compared the number of packets with an independent count "+
-		"(`go test ./detect/packetdrop -run TestReasons`, as root). %d of %d rows are produced; the others are %s: their "+
-		"meaning is concluded from the kernel's source. This page is generated from `detect/packetdrop/reasons_*.go` and "+
+		"and the test that has produced it and has compared the number of packets with an independent count (`go test "+
+		"./detect/packetdrop -run TestReasons`, as root). %d of %d rows are produced; the others are %s: their meaning is "+
+		"concluded from the kernel's source. This page is generated from `detect/packetdrop/reasons_*.go` and "+
 		"`functions_*.go`.\n", proven, rows, unproven) + out.String()
 }
 
