@@ -52,6 +52,8 @@ type Options struct {
 	ASCII bool
 	// NoColor draws without colours; bold and reverse remain.
 	NoColor bool
+	// Theme is one of auto, dark, light, colour-blind and mono; empty is auto, which asks the terminal.
+	Theme string
 	// Light chooses colours for a light background before the terminal has said what it has.
 	Light bool
 	// Location is the zone in which times are shown, time.Local when nil.

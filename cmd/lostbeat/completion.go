@@ -20,6 +20,7 @@ func addCompletion(root *cobra.Command) {
 		"set":   settingNames,
 		"kind":  kindNames,
 		"probe": run.ProbeNames,
+		"theme": themeNames,
 	}
 	for _, cmd := range append(root.Commands(), root) {
 		for flag, names := range values {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
@@ -90,18 +92,51 @@ func (f *liveFlags) followed() ([]applog.Followed, error) {
 type uiFlags struct {
 	zoneFlag
 	ascii, noColor bool
+	theme          themeFlag
 }
 
 func (f *uiFlags) register(cmd *cobra.Command) {
-	cmd.Flags().
-		BoolVar(&f.ascii, "ascii", asciiLocale(os.Getenv), "draw without characters outside ASCII; on where LC_ALL, "+
-			"LC_CTYPE or LANG asks for it")
+	ascii := asciiLocale(os.Getenv) || asciiTerminal(os.Getenv("TERM"), terminalName())
+	cmd.Flags().BoolVar(&f.ascii, "ascii", ascii, "draw without characters outside ASCII; on where LC_ALL, "+
+		"LC_CTYPE or LANG asks for it, on a serial line, and where TERM is linux, dumb, vt100 or vt220")
+	f.theme = themes[0]
+	cmd.Flags().Var(&f.theme, "theme", "colours: "+strings.Join(themeNames(), ", ")+"; auto asks the terminal")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
 	f.zoneFlag.register(cmd)
 }
 
+// themeFlag is one of themes.
+type themeFlag string
+
+// themes are the sets of colours; the first one is the default.
+var themes = []themeFlag{"auto", "dark", "light", "colour-blind", "mono"}
+
+func themeNames() (names []string) {
+	for _, t := range themes {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// Set implements pflag.Value.
+func (t *themeFlag) Set(s string) error {
+	if !slices.Contains(themes, themeFlag(s)) {
+		return hint.New(fmt.Sprintf("there is no theme %q", s), "themes: "+strings.Join(themeNames(), ", "))
+	}
+	*t = themeFlag(s)
+	return nil
+}
+
+// String implements pflag.Value.
+func (t *themeFlag) String() string { return string(*t) }
+
+// Type implements pflag.Value.
+func (t *themeFlag) Type() string { return "THEME" }
+
 func (f *uiFlags) options() tui.Options {
-	return tui.Options{ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != "", Location: f.zone()}
+	return tui.Options{
+		ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != "", Theme: string(f.theme), Location: f.zone(),
+	}
 }
 
 // runLiveUI traces this host and shows it.

@@ -2,6 +2,9 @@ package main
 
 import (
 	"cmp"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -17,4 +20,24 @@ func asciiLocale(env func(string) string) bool {
 		return name == "C" || name == "POSIX"
 	}
 	return !strings.EqualFold(strings.ReplaceAll(codeSet, "-", ""), "utf8")
+}
+
+// plainTerminals are the values of TERM of terminals whose fonts lack what the screen draws.
+var plainTerminals = []string{"linux", "dumb", "vt100", "vt220"}
+
+// serialLine matches the devices of serial lines and of the consoles of virtual machines.
+var serialLine = regexp.MustCompile(`^/dev/(tty(S|AMA|USB|ACM|O|PS|mxc|sclp|SAC)|hvc|hvsi|sclp_line|xvc|cuau?)[0-9]+$`)
+
+// asciiTerminal says that a terminal, by its type and its device, shows characters of ASCII only.
+func asciiTerminal(kind, device string) bool {
+	return slices.Contains(plainTerminals, kind) || serialLine.MatchString(device)
+}
+
+// terminalName is the device of standard output, "" where the system does not say.
+func terminalName() string {
+	name, err := os.Readlink("/proc/self/fd/1")
+	if err != nil {
+		return ""
+	}
+	return name
 }

@@ -1,6 +1,11 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"lostbeat/internal/hint"
+)
 
 func TestASCIILocale(t *testing.T) {
 	for _, c := range []struct {
@@ -40,5 +45,43 @@ func TestASCIIFlag(t *testing.T) {
 		if got := cmd.Flag("ascii").Value.String(); got != want {
 			t.Errorf("%q: --ascii is %s", arg, got)
 		}
+	}
+}
+
+func TestASCIITerminal(t *testing.T) {
+	tests := []struct {
+		kind, device string
+		want         bool
+	}{
+		{"xterm-256color", "/dev/pts/3", false},
+		{"screen", "", false},
+		{"", "/dev/tty1", false},
+		{"xterm", "/dev/ttyS", false},
+		{"xterm", "/tmp/ttyS0", false},
+		{"linux", "/dev/tty1", true},
+		{"dumb", "", true},
+		{"vt100", "/dev/pts/3", true},
+		{"vt220", "/dev/pts/3", true},
+		{"vt220-w", "/dev/pts/3", false},
+		{"xterm", "/dev/ttyS0", true},
+		{"xterm", "/dev/ttyUSB12", true},
+		{"xterm", "/dev/ttyAMA0", true},
+		{"xterm", "/dev/hvc0", true},
+	}
+	for _, tt := range tests {
+		if got := asciiTerminal(tt.kind, tt.device); got != tt.want {
+			t.Errorf("TERM=%s on %q: %v, want %v", tt.kind, tt.device, got, tt.want)
+		}
+	}
+}
+
+func TestTheme(t *testing.T) {
+	for _, name := range themeNames() {
+		if err := new(themeFlag).Set(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := new(themeFlag).Set("neon"); err == nil || !strings.Contains(hint.Of(err), "colour-blind") {
+		t.Errorf("got %v, hint %q", err, hint.Of(err))
 	}
 }
