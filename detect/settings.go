@@ -91,6 +91,17 @@ func NewSettings(definitions ...Definition) Settings {
 	return s
 }
 
+// IsDefault reports whether every setting has its default.
+func (s Settings) IsDefault() bool {
+	defaults := NewSettings(s.definitions...).Fields()
+	for i, f := range s.Fields() {
+		if !reflect.DeepEqual(f.Value, defaults[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
 // Clone returns a copy that shares nothing with s.
 func (s Settings) Clone() Settings {
 	c := NewSettings(s.definitions...)

@@ -13,6 +13,7 @@ import (
 	"lostbeat/detect/logs"
 	"lostbeat/detect/twohosts"
 	"lostbeat/model"
+	"lostbeat/pipeline"
 	"lostbeat/source"
 )
 
@@ -35,6 +36,8 @@ type Judgement struct {
 	LeftOut []string
 	// Assumed says what the times of a log leave open and how they were read, a sentence each.
 	Assumed []string
+	// Slice says of a recording that was cut what it is a part of and whose findings it has; empty for all others.
+	Slice string
 	// facts are the counters and the logs, for Together; packets those of followed flows, nil where none are kept.
 	facts   logs.Input
 	packets *twohosts.Recording
@@ -45,10 +48,27 @@ type Judgement struct {
 func Findings(
 	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress,
 ) (j Judgement, err error) {
+	return judge(ctx, c, settings, progress, nil)
+}
+
+// tap is given each batch of a capture with what was concluded from it.
+type tap func(b *model.Batch, concluded []pipeline.Verdict) error
+
+// judge is Findings that hands on the stream; a nil tap takes nothing.
+func judge(
+	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress, to tap,
+) (j Judgement, err error) {
 	engine := detect.New(settings, detect.Options{Memory: c.Options.Memory})
 	var found model.FindingList
 	var left leftOut
-	keep := func(_ model.Time, f model.Finding) { found.Add(f) }
+	var concluded []pipeline.Verdict
+	var of slice
+	keep := func(at model.Time, f model.Finding) {
+		found.Add(f)
+		if to != nil {
+			concluded = append(concluded, pipeline.Verdict{At: at, Finding: f})
+		}
+	}
 	parts := map[[2]string]model.ProbeState{}
 	var seen tablesSeen
 	start, end := c.Span()
@@ -78,8 +98,17 @@ func Findings(
 		if j.packets != nil {
 			j.packets.Apply(b)
 		}
+		recorded := of.apply(b)
 		engine.Apply(b, keep)
-		return nil
+		if to == nil {
+			return nil
+		}
+		if of.is {
+			concluded = recorded
+		}
+		err := to(b, concluded)
+		concluded = nil
+		return err
 	})
 	engine.Finish(keep)
 	if n, what := engine.LeftOut(); n > 0 {
@@ -104,6 +133,12 @@ func Findings(
 	}
 	j.Unseen = append(j.Unseen, seen.missing()...)
 	j.Findings, j.LeftOut = found.All(), left.lines()
+	if of.is {
+		if settings.IsDefault() {
+			j.Findings = of.findings()
+		}
+		j.Slice = of.sentence(settings.IsDefault())
+	}
 	facts := engine.Facts()
 	j.facts = logs.Input{Host: cmp.Or(facts.State.Meta["host"], filepath.Base(c.Path)), Logs: facts.Logs,
 		Counters: facts.Counters}

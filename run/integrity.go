@@ -20,14 +20,22 @@ func (c *Capture) Integrity() source.Integrity {
 	}
 	v, ok := file.(source.Verified)
 	if !ok {
-		return source.Integrity{}
+		v = unverified{}
 	}
 	i := v.Integrity()
+	if c.lacking != "" {
+		i.Add("what this part was cut from is "+c.lacking, 0)
+	}
 	if c.implausible > 0 {
 		i.Add(words.Number(c.implausible)+" events left out that no host could have sent", 0)
 	}
 	return i
 }
+
+// unverified is a file that does not know how much of it could be read.
+type unverified struct{}
+
+func (unverified) Integrity() source.Integrity { return source.Integrity{} }
 
 // IntegrityLine says in one line how much of a file could be read, and what is
 // damaged or missing.

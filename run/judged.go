@@ -46,8 +46,16 @@ func (j *judged) scan(
 			j.updates = append(j.updates, pipeline.Verdict{At: at, Finding: f})
 		}
 	}
+	var of slice
 	err := capture.Run(ctx, func(b *model.Batch) error {
-		engine.Apply(b, keep)
+		recorded := of.apply(b)
+		if of.is && settings.IsDefault() {
+			for _, v := range recorded {
+				keep(v.At, v.Finding)
+			}
+		} else {
+			engine.Apply(b, keep)
+		}
 		if n := len(b.Events); n > 0 {
 			progress(b.Events[n-1].Time)
 		}
@@ -56,7 +64,14 @@ func (j *judged) scan(
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	engine.Finish(keep)
+	if !of.is || !settings.IsDefault() {
+		engine.Finish(keep)
+		return nil
+	}
+	_, end := capture.Span()
+	for _, f := range of.findings() {
+		keep(end, f)
+	}
 	return nil
 }
 

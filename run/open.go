@@ -119,6 +119,8 @@ type Capture struct {
 	Packets int
 	// implausible is how many events the last whole run left out.
 	implausible uint64
+	// lacking is what a slice says of the whole that could not be read, empty where there is no such thing.
+	lacking string
 }
 
 // Open opens a file of any format.
@@ -232,7 +234,15 @@ func OpenAll(paths []string, o OpenOptions) (*Capture, error) {
 
 // Run implements source.Source.
 func (c *Capture) Run(ctx context.Context, emit source.Emit) error {
-	left, err := source.Plausible(func(emit source.Emit) error { return c.File.Run(ctx, emit) }, emit)
+	left, err := source.Plausible(func(emit source.Emit) error { return c.File.Run(ctx, emit) },
+		func(b *model.Batch) error {
+			for i := range b.Events {
+				if v, ok := b.Meta(&b.Events[i]); ok && v.Key == MetaCutIncomplete {
+					c.lacking = v.Value
+				}
+			}
+			return emit(b)
+		})
 	c.implausible = left
 	return err
 }

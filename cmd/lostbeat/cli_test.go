@@ -393,3 +393,46 @@ func TestUsageErrorsHaveHints(t *testing.T) {
 		}
 	}
 }
+
+func TestCut(t *testing.T) {
+	path := sampleRecording(t)
+	out := filepath.Join(t.TempDir(), "part.lostbeat")
+	_, errs, status := execute(t, "cut", path, "--since", "+20s", "--until", "14:03:30", "--utc", "-o", out)
+	span := "2026-11-22 14:03:20.000 UTC to 2026-11-22 14:03:30.000 UTC (10.0 s)"
+	if status != exitOK || !strings.Contains(errs, span) || !strings.Contains(errs, "KiB, to "+out) {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	if text, _, _ := execute(t, "info", out); !strings.Contains(text, "cut from  leak.lostbeat (2026-11-22T14:03:00Z") {
+		t.Error(text)
+	}
+	if text, _, _ := execute(t, "findings", out); !strings.Contains(text, "port-leak") ||
+		!strings.Contains(text, "cut from leak.lostbeat") {
+		t.Error(text)
+	}
+	if text, _, _ := execute(t, "events", "--kind", "port.acquire", out); strings.Count(text, "\n") != 51 {
+		t.Errorf("%d ports were taken in ten seconds, want 51", strings.Count(text, "\n"))
+	}
+	_, errs, status = execute(t, "cut", path, "--finding", "port-leak", "--margin", "1s", "--force", "-o", out)
+	if status != exitOK || !strings.Contains(errs, "findings: 1") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"file exists", []string{"--since", "+1s", "-o", out}},
+		{"is outside the capture", []string{"--since", "13:00", "--utc", "-o", out, "--force"}},
+		{"--until lies before --since", []string{"--since", "+20s", "--until", "+10s", "-o", out, "--force"}},
+		{"is the file to cut from", []string{"--since", "+1s", "-o", path, "--force"}},
+		{"cut needs the time to take", []string{"-o", out, "--force"}},
+		{"cut needs a file to write", []string{"--since", "+1s"}},
+		{`there is no finding "nonsense"`, []string{"--finding", "nonsense", "-o", out, "--force"}},
+		{"--since and --until do not go with it", []string{"--finding", "port", "--since", "+1s", "-o", out, "--force"}},
+		{"--margin -1s is negative", []string{"--finding", "port", "--margin", "-1s", "-o", out, "--force"}},
+	} {
+		if _, errs, status := execute(t, append([]string{"cut", path}, c.args...)...); status != exitError ||
+			!strings.Contains(errs, c.want) {
+			t.Errorf("%v: status %d, %s", c.args, status, errs)
+		}
+	}
+}

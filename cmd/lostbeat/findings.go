@@ -229,6 +229,9 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						fmt.Fprintf(out, "    assumed: %s\n", plain.Text(text))
 					}
 				}
+				if judged.Slice != "" && !asJSON {
+					fmt.Fprintf(out, "    %s\n", plain.Text(judged.Slice))
+				}
 				if line := run.IntegrityLine(integrity); !asJSON && line != "" {
 					fmt.Fprintf(out, "    input: %s\n", plain.Text(line))
 				}

@@ -101,7 +101,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 // checkValues refuses durations that would silently mean something else, and
 // sizes that the kernel refuses.
 func checkValues(cmd *cobra.Command) error {
-	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length"} {
+	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length", "margin"} {
 		if d, err := cmd.Flags().GetDuration(name); err == nil && d < 0 { // a command without the flag gives an error
 			return hint.New(fmt.Sprintf("--%s %s is negative", name, d), "write it like --"+name+" 10s")
 		}

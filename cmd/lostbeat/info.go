@@ -36,12 +36,18 @@ type captureInfo struct {
 	EventsTotal uint64      `json:"events_total"`
 	Events      []kindCount `json:"events"`
 	Lost        uint64      `json:"lost"`
-	Probes      []probeInfo `json:"probes"`
-	Notes       []string    `json:"notes"`
+	// CutFrom is what the recording is a part of, LostBefore what was lost before it begins; empty for others.
+	CutFrom    string `json:"cut_from,omitempty"`
+	LostBefore string `json:"cut_lost_before,omitempty"`
+	// WholeIncomplete is what could not be read of what it was cut from.
+	WholeIncomplete string      `json:"cut_incomplete,omitempty"`
+	Probes          []probeInfo `json:"probes"`
+	Notes           []string    `json:"notes"`
 	// Complete says that nothing is known to be damaged or missing, Damage what is.
 	Complete  bool     `json:"complete"`
 	Damage    []string `json:"damage,omitempty"`
 	Integrity string   `json:"integrity"`
+	lacking   string
 	// Log is the inventory of a performance log, nil for everything else.
 	Log *perfmon.Info `json:"log,omitempty"`
 }
@@ -200,6 +206,10 @@ func describe(ctx context.Context, c *run.Capture, verify bool) (captureInfo, er
 		func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
 	)
 	integrity := c.Integrity()
+	if what := "what this part was cut from is " + info.WholeIncomplete; info.WholeIncomplete != "" &&
+		!slices.Contains(integrity.Damage, what) {
+		integrity.Add(what, 0)
+	}
 	info.Complete, info.Damage, info.Integrity = integrity.Complete(), integrity.Damage, run.IntegrityLine(integrity)
 	if noter, ok := c.File.(interface{ Notes() []string }); ok {
 		info.Notes = append(info.Notes, noter.Notes()...)
@@ -257,6 +267,8 @@ func (i *captureInfo) scan(ctx context.Context, c *run.Capture) error {
 
 func (i *captureInfo) of(meta map[string]string) {
 	i.Host, i.OS, i.Kernel = meta["host"], meta["os"], meta["kernel"]
+	i.CutFrom, i.LostBefore = meta[run.MetaCutFrom], meta[run.MetaCutLost]
+	i.WholeIncomplete = meta[run.MetaCutIncomplete]
 }
 
 func (i *captureInfo) probe(p model.Probe) {
@@ -274,6 +286,12 @@ func (i captureInfo) write(w io.Writer, zone *time.Location) error {
 		row("end", plain.Moment(i.End.Std(), zone)+" ("+plain.Duration(i.End.Sub(i.Start))+")")
 	} else {
 		row("start", "")
+	}
+	if i.CutFrom != "" {
+		row("cut from", i.CutFrom)
+	}
+	if i.LostBefore != "" {
+		row("note", i.LostBefore)
 	}
 	row("events", humanize.Comma(int64(i.EventsTotal)))
 	row("lost", humanize.Comma(int64(i.Lost)))

@@ -127,6 +127,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newCheck(),
 		newFindings(),
 		newEvents(),
+		newCut(),
 		newInfo(),
 		newDoctor(),
 		newLab(),

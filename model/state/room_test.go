@@ -47,7 +47,7 @@ func TestRoom(t *testing.T) {
 		t.Errorf("%d bytes are still taken, %d of them by facts about the host; the indexes have %d, %d, %d and %d entries",
 			room.Used(), meta, len(s.index.groups), len(s.index.names), len(s.index.byName), len(s.pools))
 	}
-	b.AddMeta(model.Meta{Time: 1000 * second, Key: keyframeKey})
+	b.AddMeta(model.Meta{Time: 1000 * second, Key: KeyframeKey})
 	s.Apply(b.Take())
 	if room.Used() != 0 {
 		t.Errorf("%d bytes are taken after a keyframe", room.Used())

@@ -15,9 +15,9 @@ import (
 	"lostbeat/model/budget"
 )
 
-// keyframeKey is the key of the meta event that opens a keyframe: what was
+// KeyframeKey is the key of the meta event that opens a keyframe: what was
 // known before no longer counts.
-const keyframeKey = "keyframe"
+const KeyframeKey = "keyframe"
 
 // keyframeBatch is about the number of events in a batch of Keyframe.
 const keyframeBatch = 2048
@@ -161,7 +161,7 @@ func (s *State) ApplyEvent(b *model.Batch, e *model.Event) {
 	switch e.Kind {
 	case model.KindMeta:
 		v, _ := b.Meta(e)
-		if v.Key == keyframeKey {
+		if v.Key == KeyframeKey {
 			s.reset()
 			return
 		}
@@ -371,7 +371,7 @@ func (s *State) Keyframe(at model.Time) iter.Seq[*model.Batch] {
 // snapshot adds the state to b and calls added after each process and port.
 func (s *State) snapshot(at model.Time, b *model.Builder, added func()) {
 	const flags = model.FlagKeyframe
-	b.AddMeta(model.Meta{Time: at, Flags: flags, Key: keyframeKey, Value: "begin"})
+	b.AddMeta(model.Meta{Time: at, Flags: flags, Key: KeyframeKey, Value: "begin"})
 	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
 		b.AddMeta(model.Meta{Time: at, Flags: flags, Key: key, Value: s.Meta[key]})
 	}
