@@ -47,7 +47,6 @@ type captureInfo struct {
 	Complete  bool     `json:"complete"`
 	Damage    []string `json:"damage,omitempty"`
 	Integrity string   `json:"integrity"`
-	lacking   string
 	// Log is the inventory of a performance log, nil for everything else.
 	Log *perfmon.Info `json:"log,omitempty"`
 }
