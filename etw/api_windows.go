@@ -20,6 +20,8 @@ const (
 	processRawTimestamp = 0x00001000
 	processEventRecord  = 0x10000000
 
+	openRawTimestamp = 1
+
 	controlQuery = 0
 	controlStop  = 1
 
@@ -48,10 +50,18 @@ const (
 // api are the functions of ETW. They are looked up before they are called: an old Windows, and Wine, lack some.
 type api struct {
 	startTrace, controlTrace, enableTrace, openTrace, processTrace, closeTrace, queryAllTraces *windows.LazyProc
+	// openLogger opens a session whose buffers are handed over whole. Only new Windows have it.
+	openLogger *windows.LazyProc
 }
 
 // systemAPI returns the functions of this Windows. Its DLL is that of the system folder, whatever the environment says.
-func systemAPI() api { return apiOf(windows.NewLazySystemDLL("advapi32.dll")) }
+func systemAPI() api {
+	a := apiOf(windows.NewLazySystemDLL("advapi32.dll"))
+	if a.openLogger.Find() != nil {
+		a.openLogger = windows.NewLazySystemDLL("sechost.dll").NewProc(a.openLogger.Name)
+	}
+	return a
+}
 
 func apiOf(dll *windows.LazyDLL) api {
 	return api{
@@ -62,6 +72,7 @@ func apiOf(dll *windows.LazyDLL) api {
 		processTrace:   dll.NewProc("ProcessTrace"),
 		closeTrace:     dll.NewProc("CloseTrace"),
 		queryAllTraces: dll.NewProc("QueryAllTracesW"),
+		openLogger:     dll.NewProc("OpenTraceFromRealTimeLogger"),
 	}
 }
 
@@ -156,14 +167,40 @@ func (a *api) open(name string, context unsafe.Pointer) (handle uint64, err erro
 		Context:             context,
 	}
 	r, _, last := a.openTrace.Call(uintptr(unsafe.Pointer(&file)))
-	if uint64(r) == invalidTrace {
-		code := uintptr(errorInstanceNotFound)
-		if errno, ok := last.(windows.Errno); ok && errno != 0 { //nolint:errorlint // it is a number, never wrapped
-			code = uintptr(errno)
-		}
-		return 0, fail("read the session "+name, code)
+	return opened(name, r, last)
+}
+
+// openBuffers opens a real-time session for reading its buffers whole.
+func (a *api) openBuffers(name string, context unsafe.Pointer) (handle uint64, err error) {
+	if a.openLogger.Find() != nil {
+		return 0, &CallError{Call: "read whole buffers of the session " + name, Code: errorNotFound}
 	}
-	return uint64(r), nil
+	wide, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	options := openTraceOptions{
+		ProcessTraceModes:     openRawTimestamp,
+		BufferCallback:        bufferCallback(),
+		BufferCallbackContext: context,
+	}
+	var header traceLogfileHeader
+	r, _, last := a.openLogger.Call(
+		uintptr(unsafe.Pointer(wide)), uintptr(unsafe.Pointer(&options)), uintptr(unsafe.Pointer(&header)),
+	)
+	return opened(name, r, last)
+}
+
+// opened returns the handle of a session that was opened, or why it was not.
+func opened(name string, handle uintptr, last error) (uint64, error) {
+	if uint64(handle) != invalidTrace {
+		return uint64(handle), nil
+	}
+	code := uintptr(errorInstanceNotFound)
+	if errno, ok := last.(windows.Errno); ok && errno != 0 { //nolint:errorlint // it is a number, never wrapped
+		code = uintptr(errno)
+	}
+	return 0, fail("read the session "+name, code)
 }
 
 // process hands the records of a session to the callback until the session is stopped.
@@ -208,4 +245,19 @@ func onRecord(r *eventRecord) uintptr {
 	}()
 	c.take(r)
 	return 0
+}
+
+// bufferCallback is made once, as recordCallback.
+var bufferCallback = sync.OnceValue(func() uintptr { return windows.NewCallback(onBuffer) })
+
+// onBuffer takes a whole buffer from ProcessTrace. It returns TRUE, which lets ProcessTrace go on.
+func onBuffer(buffer *byte, size uintptr, _, context unsafe.Pointer) uintptr {
+	c := (*consumer)(context)
+	defer func() {
+		if p := recover(); p != nil {
+			c.fail(p) // as in onRecord
+		}
+	}()
+	c.takeBuffer(unsafe.Slice(buffer, uint32(size)))
+	return 1
 }

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	errorAccessDenied      = 5
 	errorBadLength         = 24
+	errorNotSupported      = 50
 	errorInvalidParameter  = 87
 	errorDiskFull          = 112
 	errorInsufficient      = 122
@@ -37,6 +38,9 @@ var callErrors = map[uint32]struct{ text, hint string }{
 	},
 	errorBadLength: {
 		"the size of a structure is not the one that this Windows expects", "report it with the version of Windows",
+	},
+	errorNotSupported: {
+		"this Windows does not support it", "Windows 10 1809 or Server 2019 and later are supported, outside of containers",
 	},
 	errorInvalidParameter: {
 		"this Windows does not accept the settings of the session",

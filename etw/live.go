@@ -7,10 +7,20 @@ type LiveOptions struct {
 	Probes func() []Probe
 	// ContextSwitches asks for the switches of threads, which say what a DPC interrupted. They are many.
 	ContextSwitches bool
+	// Buffers makes the reader of a session's buffers, which Windows then hands over whole; nil lets it call back for each
+	// record. It needs Windows 11 22H2 or Server 2022: on an older one, records come one by one all the same.
+	Buffers func() BufferReader
 	// CountersOnly starts no session: what Windows counts is read, which needs no administrator rights.
 	CountersOnly bool
 	// Memory bounds the records that wait for their turn; 0 means DefaultMergeBytes.
 	Memory int64
+}
+
+// BufferReader reads the buffers of one session.
+type BufferReader interface {
+	// Read hands the records of a buffer to each, valid until each returns. It returns how many parts of the buffer could
+	// not be read.
+	Read(buffer []byte, each func(*Record)) (damaged uint64)
 }
 
 // MinimumBuild is the oldest Windows that is traced: Windows 10 1809, Server 2019.

@@ -168,13 +168,22 @@ func (r *liveRun) start() error {
 
 // session starts a session, or notes why it does not run.
 func (r *liveRun) session(kind string, flags uint32, stream *Stream) *session {
-	s, err := startSession(&r.api, kind, flags, stream, r.clock.Origin)
+	c := &consumer{stream: stream, since: r.clock.Origin}
+	if r.options.Buffers != nil {
+		c.buffers = r.options.Buffers()
+	}
+	s, err := startSession(&r.api, kind, flags, c)
 	if err != nil {
 		r.report(kind+" session", model.ProbeOff, err)
 		return nil
 	}
 	r.sessions = append(r.sessions, s)
-	r.status = append(r.status, model.Probe{Name: "etw", Part: s.kind, State: model.ProbeOn})
+	state := model.Probe{Name: "etw", Part: s.kind, State: model.ProbeOn}
+	if s.single != nil {
+		state.State, state.Reason = model.ProbeDegraded, s.single.Error()+"; its records are read one by one"
+		state.Hint = "leave --raw-buffers out: it needs Windows 11 22H2 or Server 2022"
+	}
+	r.status = append(r.status, state)
 	return s
 }
 
@@ -299,6 +308,17 @@ func (r *liveRun) lose(s *session, t model.Time) {
 	}
 	r.lost(s, t, events, "etw", "events")
 	r.lost(s, t, buffers, "etw-buffer", "buffers")
+	r.damaged(s, t)
+}
+
+// damaged reports parts of buffers that could not be read.
+func (r *liveRun) damaged(s *session, t model.Time) {
+	if n := s.damage(); n > 0 {
+		r.live.Lose(model.Loss{
+			Time: t, Dur: source.Interval, CPU: -1, Lost: n, Origin: "etw-buffer",
+			Detail: "parts of buffers of the " + s.kind + " that could not be read",
+		})
+	}
 }
 
 // lost adds a loss at time t, which the stream may not have reached yet.
@@ -320,6 +340,7 @@ func (r *liveRun) stop() error {
 		t := r.clock.Time(r.clock.now())
 		r.lost(s, t, events, "etw", "events")
 		r.lost(s, t, buffers, "etw-buffer", "buffers")
+		r.damaged(s, t)
 		if fault := s.consumer.fault.Load(); fault != nil {
 			errs = append(errs, fault)
 		}

@@ -188,14 +188,12 @@ func (m *Merger) chunk(n int) *chunk {
 		m.spare = m.spare[:last]
 		return c
 	}
-	c := &chunk{}
-	size := c.size() + int64(max(n, chunkBytes))
+	size := int64(unsafe.Sizeof(chunk{})) + int64(max(n, chunkBytes))
 	if m.held+size > m.limit {
 		return nil
 	}
 	m.held += size
-	c.memory = make([]byte, max(n, chunkBytes))
-	return c
+	return &chunk{memory: make([]byte, max(n, chunkBytes))}
 }
 
 // recycle takes back a chunk of which all records were released.

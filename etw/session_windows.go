@@ -43,9 +43,12 @@ type consumer struct {
 	record Record
 	// extended holds the extended items of a record.
 	extended []byte
-	// taken, older and lost count records, and those that ETW reports as lost.
-	taken, older, lost atomic.Uint64
-	fault              atomic.Pointer[guard.PanicError]
+	// taken, older and lost count records, and those that ETW reports as lost; damaged counts parts of buffers that could
+	// not be read.
+	taken, older, lost, damaged atomic.Uint64
+	fault                       atomic.Pointer[guard.PanicError]
+	// buffers reads buffers that are handed over whole; nil where records come one by one.
+	buffers BufferReader
 }
 
 func (c *consumer) fail(p any) {
@@ -55,11 +58,6 @@ func (c *consumer) fail(p any) {
 // take copies a record.
 func (c *consumer) take(e *eventRecord) {
 	h := &e.Header
-	c.taken.Add(1)
-	if h.TimeStamp < c.since {
-		c.older.Add(1)
-		return
-	}
 	if h.Flags&flagTraceMessage != 0 {
 		return
 	}
@@ -79,17 +77,35 @@ func (c *consumer) take(e *eventRecord) {
 	if h.Flags&flagClassicHeader != 0 {
 		r.Header, r.ID = HeaderFull, uint16(h.Opcode)
 	}
-	if h.ProviderID == ClassLost {
-		c.lost.Add(1)
-		return
-	}
 	if e.UserDataLength > 0 {
 		r.Payload = unsafe.Slice(e.UserData, e.UserDataLength)
 	}
 	if e.ExtendedDataCount > 0 {
 		r.Extended = c.items(unsafe.Slice(e.ExtendedData, e.ExtendedDataCount))
 	}
-	c.stream.Put(r)
+	c.put(r)
+}
+
+// takeBuffer copies the records of a buffer.
+func (c *consumer) takeBuffer(buffer []byte) {
+	c.damaged.Add(c.buffers.Read(buffer, func(r *Record) {
+		if r.Header != HeaderMessage {
+			c.put(r)
+		}
+	}))
+}
+
+// put hands on what the session has logged.
+func (c *consumer) put(r *Record) {
+	c.taken.Add(1)
+	switch {
+	case r.Time < c.since:
+		c.older.Add(1)
+	case r.Class == ClassLost:
+		c.lost.Add(1)
+	default:
+		c.stream.Put(r)
+	}
 }
 
 // items encodes the extended items that are used as they stand in a file.
@@ -131,15 +147,15 @@ type session struct {
 	done chan struct{}
 	err  error
 	// counted is what of the losses was reported.
-	counted struct{ events, buffers uint64 }
+	counted struct{ events, buffers, damaged uint64 }
+	// single says why records come one by one although whole buffers were asked for.
+	single error
 }
 
-// startSession starts a session and reads it. flags are those of a system logger, 0 for a session with providers.
-func startSession(a *api, kind string, flags uint32, stream *Stream, since uint64) (*session, error) {
-	s := &session{
-		api: a, name: sessionName(kind), kind: kind + " session",
-		consumer: &consumer{stream: stream, since: since}, done: make(chan struct{}),
-	}
+// startSession starts a session and reads it into the consumer. flags are those of a system logger, 0 for a session
+// with providers.
+func startSession(a *api, kind string, flags uint32, c *consumer) (*session, error) {
+	s := &session{api: a, name: sessionName(kind), kind: kind + " session", consumer: c, done: make(chan struct{})}
 	var err error
 	for try := range restarts {
 		p := newProperties()
@@ -171,7 +187,7 @@ func startSession(a *api, kind string, flags uint32, stream *Stream, since uint6
 		return nil, err
 	}
 	s.pins.Pin(s.consumer)
-	if s.trace, err = a.open(s.name, unsafe.Pointer(s.consumer)); err != nil {
+	if err = s.open(); err != nil {
 		_, stop := a.control(s.handle, s.name, controlStop)
 		s.pins.Unpin()
 		return nil, errors.Join(err, stop)
@@ -181,6 +197,19 @@ func startSession(a *api, kind string, flags uint32, stream *Stream, since uint6
 		s.err = a.process(s.trace, s.name)
 	}()
 	return s, nil
+}
+
+// open opens the session for reading: its buffers, where they are asked for and this Windows can hand them over.
+func (s *session) open() (err error) {
+	c := s.consumer
+	if c.buffers != nil {
+		if s.trace, s.single = s.api.openBuffers(s.name, unsafe.Pointer(c)); s.single == nil {
+			return nil
+		}
+		c.buffers = nil
+	}
+	s.trace, err = s.api.open(s.name, unsafe.Pointer(c))
+	return err
 }
 
 // codeOf returns the number of an error of Windows, 0 for none.
@@ -248,6 +277,14 @@ func (s *session) count(p *properties) (events, buffers uint64) {
 	events, buffers = now-min(now, s.counted.events), buffersNow-min(buffersNow, s.counted.buffers)
 	s.counted.events, s.counted.buffers = max(now, s.counted.events), max(buffersNow, s.counted.buffers)
 	return events, buffers
+}
+
+// damage returns how many parts of buffers could not be read since the last call.
+func (s *session) damage() uint64 {
+	now := s.consumer.damaged.Load()
+	n := now - s.counted.damaged
+	s.counted.damaged = now
+	return n
 }
 
 // stop ends the session and waits for the records that are under way. It returns the last of what was lost.

@@ -114,6 +114,13 @@ type (
 		Size uint32
 		Type uint32
 	}
+	openTraceOptions struct {
+		ProcessTraceModes     uint32
+		EventCallback         uintptr
+		EventCallbackContext  unsafe.Pointer
+		BufferCallback        uintptr
+		BufferCallbackContext unsafe.Pointer
+	}
 	enableTraceParameters struct {
 		Version          uint32
 		EnableProperty   uint32

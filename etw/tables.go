@@ -19,6 +19,9 @@ type tableKind struct {
 	row, state, local, port, remote, remotePort, pid, created int
 }
 
+// tableRows is where the rows begin.
+const tableRows = 8
+
 var tableKinds = []tableKind{
 	{model.ProtocolUDP, false, 160, -1, 0, 4, -1, -1, 8, 16},
 	{model.ProtocolUDP, true, 176, -1, 0, 20, -1, -1, 24, 32},
@@ -46,12 +49,11 @@ const (
 
 // parse reads a table; what does not fit into data is left out.
 func (k *tableKind) parse(data []byte) (list []tableSocket) {
-	const rows = 8
-	if len(data) < rows {
+	if len(data) < tableRows {
 		return nil
 	}
 	n := int(binary.LittleEndian.Uint32(data))
-	for data = data[rows:]; n > 0 && len(data) >= k.row; n, data = n-1, data[k.row:] {
+	for data = data[tableRows:]; n > 0 && len(data) >= k.row; n, data = n-1, data[k.row:] {
 		row := data[:k.row]
 		s := tableSocket{
 			protocol: k.protocol, local: k.address(row, k.local, k.port),

@@ -20,9 +20,16 @@ func ProbeNames() []string {
 	return names
 }
 
+// HostOptions say how this host is watched.
+type HostOptions struct {
+	ebpf.Options
+	// RawBuffers lets Windows hand over whole buffers of its trace sessions, see etw.LiveOptions.
+	RawBuffers bool
+}
+
 // OpenHost returns this host as a source of events. From then on this process
 // keeps its own memory small.
-func OpenHost(o ebpf.Options) (source.Source, error) {
+func OpenHost(o HostOptions) (source.Source, error) {
 	names := ProbeNames()
 	for _, name := range o.Only {
 		if !slices.Contains(names, name) {

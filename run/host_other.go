@@ -4,6 +4,7 @@ package run
 
 import (
 	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
 	"lostbeat/probes"
 	"lostbeat/source"
 )
@@ -11,4 +12,9 @@ import (
 // hostProbes are those that stand beside the catalogue.
 var hostProbes []string
 
-func openHost(o ebpf.Options) (source.Source, error) { return ebpf.New(o, probes.All()) }
+func openHost(o HostOptions) (source.Source, error) {
+	if o.RawBuffers {
+		return nil, hint.New("--raw-buffers is available on Windows only", "leave it out")
+	}
+	return ebpf.New(o.Options, probes.All())
+}

@@ -3,8 +3,8 @@ package run
 import (
 	"slices"
 
-	"lostbeat/ebpf"
 	"lostbeat/etw"
+	"lostbeat/etw/etl"
 	"lostbeat/internal/hint"
 	"lostbeat/probes"
 	"lostbeat/source"
@@ -17,7 +17,7 @@ const counters = "counters"
 var hostProbes = []string{counters}
 
 // openHost returns this Windows. What only Linux can do is refused, not left out in silence.
-func openHost(o ebpf.Options) (source.Source, error) {
+func openHost(o HostOptions) (source.Source, error) {
 	if len(o.Heartbeats) > 0 {
 		return nil, hint.New("--heartbeat follows flows on Linux only",
 			"datagrams and their times are traced without it, where the provider Kernel-Network shows them")
@@ -25,7 +25,7 @@ func openHost(o ebpf.Options) (source.Source, error) {
 	if o.Stacks {
 		return nil, hint.New("--stacks is available on Linux only", "leave it out")
 	}
-	live, err := etw.NewLive(etw.LiveOptions{
+	live := etw.LiveOptions{
 		Options:         etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: o.Trace},
 		ContextSwitches: slices.Contains(o.Only, "sched"),
 		CountersOnly:    slices.Equal(o.Only, []string{counters}),
@@ -37,9 +37,13 @@ func openHost(o ebpf.Options) (source.Source, error) {
 			}
 			return chosen
 		},
-	})
+	}
+	if o.RawBuffers {
+		live.Buffers = func() etw.BufferReader { return etl.NewBufferReader() }
+	}
+	src, err := etw.NewLive(live)
 	if err != nil {
 		return nil, err
 	}
-	return &followed{live, o.Pools}, nil
+	return &followed{src, o.Pools}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"lostbeat/ebpf"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/internal/platform"
@@ -84,7 +83,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 		rows = append(rows, doctorRow{Name: c.Name, State: c.State.String(), Detail: c.Detail, Hint: c.Hint})
 	}
 	rows = append(rows, journalRow())
-	live, err := run.OpenHost(ebpf.Options{})
+	live, err := run.OpenHost(run.HostOptions{})
 	if err == nil {
 		err = live.Run(ctx, func(b *model.Batch) error {
 			for i := range b.Events {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,10 @@ type liveFlags struct {
 	threshold time.Duration
 	audit     time.Duration
 	ring      byteSize
-	detect    detectFlags
-	also      alsoFlag
+	// rawBuffers reads whole buffers of trace sessions.
+	rawBuffers bool
+	detect     detectFlags
+	also       alsoFlag
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
@@ -94,6 +97,11 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		"how often the tracked ports are compared with the kernel's tables",
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
+	flags.BoolVar(&f.rawBuffers, "raw-buffers", false, "on Windows 11 22H2, Server 2022 and later: read whole buffers of "+
+		"trace sessions instead of single records, which costs less; it has not been run on a real Windows yet")
+	if runtime.GOOS != "windows" {
+		_ = flags.MarkHidden("raw-buffers") // it fails for a flag that does not exist
+	}
 	f.detect.register(cmd)
 	f.also.register(cmd)
 }

@@ -66,7 +66,7 @@ func (f *liveFlags) source() (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := run.OpenHost(opts)
+	host, err := run.OpenHost(run.HostOptions{Options: opts, RawBuffers: f.rawBuffers})
 	if err != nil {
 		return nil, err
 	}

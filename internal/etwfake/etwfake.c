@@ -10,7 +10,12 @@
 //   ETWFAKE_SESSIONS  names of sessions that run already, with a semicolon between them
 //   ETWFAKE_BUFFER_MS events that are handed over later than this after their time are lost, as from full buffers; 60000
 //   ETWFAKE_END_MS    sessions end by themselves this long after their last event
-//   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME, EnableTraceEx2 for enable
+//   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME; enable, open, process, query
+//                     and list are EnableTraceEx2, OpenTrace..., ProcessTrace, ControlTraceW and QueryAllTracesW
+//   ETWFAKE_BUFFERS   an .etl file: who reads whole buffers gets those of the file as they are, not the events
+//   ETWFAKE_FOREIGN   1: ProcessTrace calls back on a thread of its own
+//
+// EtwFakeReset forgets all sessions and reads the settings again.
 #define UNICODE
 #include <windows.h>
 #define INITGUID
@@ -23,6 +28,19 @@
 #define MAX_PROVIDERS 16
 #define MAX_IDS 64
 #define NAME 1024
+#define BUFFER (64 << 10)
+#define BUFFER_HEADER 72
+
+// ETW_OPEN_TRACE_OPTIONS and PETW_BUFFER_CALLBACK, which mingw's headers do not have yet.
+typedef BOOL (WINAPI *buffer_callback)(const void *buffer, ULONG size, const void *info, void *context);
+
+struct open_trace_options {
+	ULONG modes;
+	PEVENT_RECORD_CALLBACK event;
+	void *event_context;
+	buffer_callback buffer;
+	void *buffer_context;
+};
 
 // struct entry is an event in the file, or a series of equal ones. Package etwfake writes it.
 struct entry {
@@ -47,7 +65,7 @@ struct provider {
 };
 
 struct session {
-	BOOL used, stopping;
+	BOOL used, stopping, failed;
 	WCHAR name[NAME];
 	ULONG mode;
 	LARGE_INTEGER start;
@@ -56,16 +74,22 @@ struct session {
 	int providers;
 	volatile LONG64 produced, delivered, lost;
 	PEVENT_RECORD_CALLBACK callback;
+	buffer_callback buffers;
 	void *context;
+	BYTE *buffer;     // is being filled
+	ULONG filled, cpu;
+	INT64 flushed;    // when the last one was handed over
+	UINT64 sequence;
 };
 
 static struct session sessions[MAX_SESSIONS];
 static CRITICAL_SECTION lock;
-static BYTE *events;
-static SIZE_T events_size;
+static BYTE *events, *buffers;
+static SIZE_T events_size, buffers_size;
 static char log_path[MAX_PATH];
 static WCHAR fail[NAME];
-static DWORD end_ms = INFINITE, buffer_ms = 60000;
+static DWORD end_ms, buffer_ms;
+static BOOL foreign;
 
 static void say(const char *format, ...)
 {
@@ -167,7 +191,10 @@ ULONG WINAPI fake_StartTraceW(TRACEHANDLE *handle, LPCWSTR name, EVENT_TRACE_PRO
 ULONG WINAPI fake_ControlTraceW(TRACEHANDLE handle, LPCWSTR name, EVENT_TRACE_PROPERTIES *p, ULONG code)
 {
 	struct session *s;
+	ULONG failed = code == EVENT_TRACE_CONTROL_QUERY ? failure(L"query") : 0;
 
+	if (failed)
+		return failed;
 	EnterCriticalSection(&lock);
 	s = handle ? by_handle(handle) : name ? by_name(name) : NULL;
 	if (s && code == EVENT_TRACE_CONTROL_STOP) {
@@ -175,7 +202,7 @@ ULONG WINAPI fake_ControlTraceW(TRACEHANDLE handle, LPCWSTR name, EVENT_TRACE_PR
 		SetEvent(s->stop);
 		s->stopping = TRUE;
 		say("stop %ls\n", s->name);
-		if (!s->callback)
+		if (s->failed || (!s->callback && !s->buffers))
 			s->used = FALSE; // nobody reads it
 	} else if (s) {
 		fill(s, p);
@@ -235,9 +262,12 @@ TRACEHANDLE WINAPI fake_OpenTraceW(EVENT_TRACE_LOGFILEW *file)
 	struct session *s;
 	TRACEHANDLE handle = INVALID_PROCESSTRACE_HANDLE;
 	ULONG want = PROCESS_TRACE_MODE_REAL_TIME | PROCESS_TRACE_MODE_EVENT_RECORD | PROCESS_TRACE_MODE_RAW_TIMESTAMP;
+	ULONG code = failure(L"open");
 
 	EnterCriticalSection(&lock);
-	if (!(s = by_name(file->LoggerName))) {
+	if (code) {
+		SetLastError(code);
+	} else if (!(s = by_name(file->LoggerName))) {
 		SetLastError(ERROR_WMI_INSTANCE_NOT_FOUND);
 	} else if (file->ProcessTraceMode != want) {
 		SetLastError(ERROR_INVALID_PARAMETER);
@@ -248,6 +278,85 @@ TRACEHANDLE WINAPI fake_OpenTraceW(EVENT_TRACE_LOGFILEW *file)
 	}
 	LeaveCriticalSection(&lock);
 	return handle;
+}
+
+TRACEHANDLE WINAPI fake_OpenTraceFromRealTimeLogger(LPCWSTR name, const struct open_trace_options *options,
+						    TRACE_LOGFILE_HEADER *header)
+{
+	struct session *s;
+	TRACEHANDLE handle = INVALID_PROCESSTRACE_HANDLE;
+	ULONG code = failure(L"open");
+
+	EnterCriticalSection(&lock);
+	if (code) {
+		SetLastError(code);
+	} else if (!(s = by_name(name))) {
+		SetLastError(ERROR_WMI_INSTANCE_NOT_FOUND);
+	} else if (options->modes != 1 || options->event || !options->buffer || !(s->buffer = malloc(BUFFER))) {
+		SetLastError(ERROR_INVALID_PARAMETER);
+	} else {
+		s->buffers = options->buffer;
+		s->context = options->buffer_context;
+		s->filled = BUFFER_HEADER;
+		handle = s - sessions + 1;
+		memset(header, 0, sizeof(*header));
+		header->BufferSize = BUFFER;
+		header->PerfFreq.QuadPart = 10000000;
+		say("buffers of %ls\n", name);
+	}
+	LeaveCriticalSection(&lock);
+	return handle;
+}
+
+// flush hands over the buffer of a session. Its header is that of a file's buffers.
+static void flush(struct session *s, INT64 now)
+{
+	BYTE *b = s->buffer;
+
+	s->flushed = now;
+	if (s->filled == BUFFER_HEADER)
+		return;
+	memset(b, 0, BUFFER_HEADER);
+	*(UINT32 *)b = BUFFER;
+	*(UINT32 *)(b + 0x04) = s->filled;
+	*(INT64 *)(b + 0x10) = now;
+	*(UINT64 *)(b + 0x18) = ++s->sequence;
+	*(UINT16 *)(b + 0x28) = (UINT16)s->cpu;
+	*(UINT32 *)(b + 0x30) = s->filled;
+	*(UINT16 *)(b + 0x34) = 0x20; // the processor has 16 bits
+	*(UINT16 *)(b + 0x36) = 1;
+	memset(b + s->filled, 0xff, BUFFER - s->filled);
+	s->buffers(b, BUFFER, NULL, s->context);
+	s->filled = BUFFER_HEADER;
+}
+
+// pack adds an event to the buffer of a session, with the header that it has in a file.
+static void pack(struct session *s, EVENT_RECORD *r)
+{
+	EVENT_HEADER *h = &r->EventHeader;
+	BOOL classic = h->Flags & EVENT_HEADER_FLAG_CLASSIC_HEADER, wide = !(h->Flags & EVENT_HEADER_FLAG_32_BIT_HEADER);
+	ULONG head = classic ? 48 : 80, size = head + r->UserDataLength, aligned = (size + 7) & ~7;
+	INT64 now = h->TimeStamp.QuadPart;
+	BYTE *b;
+
+	if (aligned > BUFFER - s->filled || s->cpu != r->BufferContext.ProcessorNumber || now - s->flushed > 1000000)
+		flush(s, now);
+	s->cpu = r->BufferContext.ProcessorNumber;
+	b = s->buffer + s->filled;
+	memset(b, 0, aligned);
+	if (classic) {
+		b[4] = h->EventDescriptor.Opcode;
+		b[5] = h->EventDescriptor.Level;
+		b[6] = h->EventDescriptor.Version;
+		memcpy(b + 8, &h->ThreadId, 32); // up to the class
+	} else {
+		memcpy(b, h, sizeof(*h));
+	}
+	*(UINT16 *)b = (UINT16)size;
+	b[2] = classic ? wide ? 20 : 10 : wide ? 19 : 18;
+	b[3] = 0xc0;
+	memcpy(b + head, r->UserData, r->UserDataLength);
+	s->filled += aligned;
 }
 
 // wanted reports whether the session gets an event.
@@ -289,6 +398,8 @@ static void play(struct session *s, struct entry *e)
 			QueryPerformanceCounter(&now);
 			if (now.QuadPart >= due || s->stopping)
 				break;
+			if (s->buffers && due - now.QuadPart > frequency.QuadPart / 10)
+				flush(s, now.QuadPart);
 			if (due - now.QuadPart > frequency.QuadPart / 500 &&
 			    WaitForSingleObject(s->stop, (DWORD)((due - now.QuadPart) * 1000 / frequency.QuadPart)) == WAIT_OBJECT_0)
 				break;
@@ -317,16 +428,31 @@ static void play(struct session *s, struct entry *e)
 			memcpy(payload + e->time_at, &own, 8);
 		}
 		s->delivered++;
-		s->callback(&r);
+		if (s->buffers)
+			pack(s, &r);
+		else
+			s->callback(&r);
 	}
 }
 
-ULONG WINAPI fake_ProcessTrace(TRACEHANDLE *handles, ULONG n, FILETIME *from, FILETIME *to)
+// deliver hands over what a session has, on the thread of whoever calls it.
+static DWORD WINAPI deliver(void *session)
 {
-	struct session *s = n == 1 ? by_handle(handles[0]) : NULL;
+	struct session *s = session;
+	LARGE_INTEGER now;
 
-	if (!s || !s->callback)
-		return ERROR_INVALID_HANDLE;
+	if (s->buffers && buffers_size) {
+		for (SIZE_T at = 0; at + BUFFER_HEADER <= buffers_size;) {
+			UINT32 size = *(UINT32 *)(buffers + at);
+
+			if (size < BUFFER_HEADER || size > buffers_size - at)
+				break;
+			if (!s->buffers(buffers + at, size, NULL, s->context))
+				break;
+			at += size;
+		}
+		return 0;
+	}
 	for (SIZE_T at = 0; at + sizeof(struct entry) <= events_size && !s->stopping;) {
 		struct entry *e = (struct entry *)(events + at);
 
@@ -334,10 +460,37 @@ ULONG WINAPI fake_ProcessTrace(TRACEHANDLE *handles, ULONG n, FILETIME *from, FI
 			play(s, e);
 		at += e->size;
 	}
+	if (s->buffers) {
+		QueryPerformanceCounter(&now);
+		flush(s, now.QuadPart);
+	}
+	return 0;
+}
+
+ULONG WINAPI fake_ProcessTrace(TRACEHANDLE *handles, ULONG n, FILETIME *from, FILETIME *to)
+{
+	struct session *s = n == 1 ? by_handle(handles[0]) : NULL;
+
+	ULONG code = failure(L"process");
+	HANDLE thread;
+
+	if (!s || (!s->callback && !s->buffers))
+		return ERROR_INVALID_HANDLE;
+	if (code) {
+		s->failed = TRUE;
+		return code;
+	}
+	if (foreign && (thread = CreateThread(NULL, 0, deliver, s, 0, NULL))) {
+		WaitForSingleObject(thread, INFINITE);
+		CloseHandle(thread);
+	} else {
+		deliver(s);
+	}
 	WaitForSingleObject(s->stop, end_ms);
 	EnterCriticalSection(&lock);
 	say("ended %ls produced %lld delivered %lld lost %lld\n", s->name, s->produced, s->delivered, s->lost);
 	s->used = FALSE;
+	free(s->buffer);
 	LeaveCriticalSection(&lock);
 	return ERROR_SUCCESS;
 }
@@ -349,7 +502,11 @@ ULONG WINAPI fake_CloseTrace(TRACEHANDLE handle)
 
 ULONG WINAPI fake_QueryAllTracesW(EVENT_TRACE_PROPERTIES **list, ULONG room, ULONG *n)
 {
+	ULONG code = failure(L"list");
+
 	*n = 0;
+	if (code)
+		return code;
 	EnterCriticalSection(&lock);
 	for (int i = 0; i < MAX_SESSIONS; i++)
 		if (sessions[i].used) {
@@ -361,41 +518,63 @@ ULONG WINAPI fake_QueryAllTracesW(EVENT_TRACE_PROPERTIES **list, ULONG room, ULO
 	return *n > room ? ERROR_MORE_DATA : ERROR_SUCCESS;
 }
 
-static void load(void)
+// load reads the file that a variable names.
+static BYTE *load(const char *variable, SIZE_T *size)
 {
 	char path[MAX_PATH];
+	BYTE *data = NULL;
 	FILE *f;
 
-	if (!GetEnvironmentVariableA("ETWFAKE_EVENTS", path, sizeof(path)) || !(f = fopen(path, "rb")))
-		return;
+	*size = 0;
+	if (!GetEnvironmentVariableA(variable, path, sizeof(path)) || !(f = fopen(path, "rb")))
+		return NULL;
 	fseek(f, 0, SEEK_END);
-	events_size = ftell(f);
+	*size = ftell(f);
 	fseek(f, 0, SEEK_SET);
-	events = malloc(events_size);
-	if (!events || fread(events, 1, events_size, f) != events_size)
-		events_size = 0;
+	data = malloc(*size);
+	if (!data || fread(data, 1, *size, f) != *size)
+		*size = 0;
 	fclose(f);
+	return data;
 }
 
-BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
+// number returns the value of a variable, or another where there is none.
+static DWORD number(const WCHAR *variable, DWORD other)
+{
+	WCHAR text[32];
+
+	return GetEnvironmentVariableW(variable, text, 32) ? wcstoul(text, NULL, 10) : other;
+}
+
+__declspec(dllexport) void WINAPI EtwFakeReset(void)
 {
 	static WCHAR names[MAX_SESSIONS * 80];
 
-	if (reason != DLL_PROCESS_ATTACH)
-		return TRUE;
-	InitializeCriticalSection(&lock);
-	GetEnvironmentVariableA("ETWFAKE_LOG", log_path, sizeof(log_path));
-	GetEnvironmentVariableW(L"ETWFAKE_FAIL", fail, NAME);
-	if (GetEnvironmentVariableW(L"ETWFAKE_END_MS", names, NAME))
-		end_ms = wcstoul(names, NULL, 10);
-	if (GetEnvironmentVariableW(L"ETWFAKE_BUFFER_MS", names, NAME))
-		buffer_ms = wcstoul(names, NULL, 10);
+	memset(sessions, 0, sizeof(sessions));
+	if (!GetEnvironmentVariableA("ETWFAKE_LOG", log_path, sizeof(log_path)))
+		log_path[0] = 0;
+	if (!GetEnvironmentVariableW(L"ETWFAKE_FAIL", fail, NAME))
+		fail[0] = 0;
+	end_ms = number(L"ETWFAKE_END_MS", INFINITE);
+	buffer_ms = number(L"ETWFAKE_BUFFER_MS", 60000);
+	foreign = number(L"ETWFAKE_FOREIGN", 0);
 	if (GetEnvironmentVariableW(L"ETWFAKE_SESSIONS", names, sizeof(names) / sizeof(*names)))
 		for (WCHAR *p = names, *end; p && *p; p = end ? end + 1 : NULL) {
 			if ((end = wcschr(p, L';')))
 				*end = 0;
 			new_session(p);
 		}
-	load();
+	free(events);
+	free(buffers);
+	events = load("ETWFAKE_EVENTS", &events_size);
+	buffers = load("ETWFAKE_BUFFERS", &buffers_size);
+}
+
+BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
+{
+	if (reason != DLL_PROCESS_ATTACH)
+		return TRUE;
+	InitializeCriticalSection(&lock);
+	EtwFakeReset();
 	return TRUE;
 }

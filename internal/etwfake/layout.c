@@ -2,14 +2,26 @@
 
 // SPDX-License-Identifier: see LICENSE
 //
-// Prints the sizes and offsets of the structures of evntrace.h and evntcons.h, as a C compiler lays them out.
+// The sizes and offsets of the structures that the binding uses, as a C compiler lays them out.
+#include <winsock2.h>
 #include <windows.h>
+#include <winternl.h>
+#include <iphlpapi.h>
 #include <evntrace.h>
 #include <evntcons.h>
 #include <stddef.h>
 
 #define SIZE(type) {#type, sizeof(type)}
 #define AT(type, member) {#type "." #member, offsetof(type, member)}
+
+// What newer headers declare, after Microsoft's documentation.
+typedef struct {
+	ULONG ProcessTraceModes;
+	PEVENT_RECORD_CALLBACK EventCallback;
+	PVOID EventCallbackContext;
+	BOOL (WINAPI *BufferCallback)(const void *, ULONG, const void *, void *);
+	PVOID BufferCallbackContext;
+} ETW_OPEN_TRACE_OPTIONS;
 
 const struct { char name[72]; unsigned long long value; } layout[] = {
 	SIZE(WNODE_HEADER), AT(WNODE_HEADER, Guid), AT(WNODE_HEADER, ClientContext), AT(WNODE_HEADER, Flags),
@@ -38,5 +50,24 @@ const struct { char name[72]; unsigned long long value; } layout[] = {
 	{"EVENT_FILTER_DESCRIPTOR", sizeof(struct _EVENT_FILTER_DESCRIPTOR)},
 	{"EVENT_FILTER_DESCRIPTOR.Size", offsetof(struct _EVENT_FILTER_DESCRIPTOR, Size)},
 	{"EVENT_FILTER_DESCRIPTOR.Type", offsetof(struct _EVENT_FILTER_DESCRIPTOR, Type)},
+	SIZE(ETW_OPEN_TRACE_OPTIONS), AT(ETW_OPEN_TRACE_OPTIONS, EventCallback),
+	AT(ETW_OPEN_TRACE_OPTIONS, EventCallbackContext), AT(ETW_OPEN_TRACE_OPTIONS, BufferCallback),
+	AT(ETW_OPEN_TRACE_OPTIONS, BufferCallbackContext),
+	SIZE(MIB_UDPROW_OWNER_MODULE), AT(MIB_UDPROW_OWNER_MODULE, dwLocalAddr), AT(MIB_UDPROW_OWNER_MODULE, dwLocalPort),
+	AT(MIB_UDPROW_OWNER_MODULE, dwOwningPid), AT(MIB_UDPROW_OWNER_MODULE, liCreateTimestamp),
+	SIZE(MIB_UDP6ROW_OWNER_MODULE), AT(MIB_UDP6ROW_OWNER_MODULE, ucLocalAddr), AT(MIB_UDP6ROW_OWNER_MODULE, dwLocalPort),
+	AT(MIB_UDP6ROW_OWNER_MODULE, dwOwningPid), AT(MIB_UDP6ROW_OWNER_MODULE, liCreateTimestamp),
+	SIZE(MIB_TCPROW_OWNER_MODULE), AT(MIB_TCPROW_OWNER_MODULE, dwState), AT(MIB_TCPROW_OWNER_MODULE, dwLocalAddr),
+	AT(MIB_TCPROW_OWNER_MODULE, dwLocalPort), AT(MIB_TCPROW_OWNER_MODULE, dwRemoteAddr),
+	AT(MIB_TCPROW_OWNER_MODULE, dwRemotePort), AT(MIB_TCPROW_OWNER_MODULE, dwOwningPid),
+	AT(MIB_TCPROW_OWNER_MODULE, liCreateTimestamp),
+	SIZE(MIB_TCP6ROW_OWNER_MODULE), AT(MIB_TCP6ROW_OWNER_MODULE, dwState), AT(MIB_TCP6ROW_OWNER_MODULE, ucLocalAddr),
+	AT(MIB_TCP6ROW_OWNER_MODULE, dwLocalPort), AT(MIB_TCP6ROW_OWNER_MODULE, ucRemoteAddr),
+	AT(MIB_TCP6ROW_OWNER_MODULE, dwRemotePort), AT(MIB_TCP6ROW_OWNER_MODULE, dwOwningPid),
+	AT(MIB_TCP6ROW_OWNER_MODULE, liCreateTimestamp),
+	{"tables: rows", offsetof(MIB_UDPTABLE_OWNER_MODULE, table)},
+	{"tables: rows of UDP6", offsetof(MIB_UDP6TABLE_OWNER_MODULE, table)},
+	{"tables: rows of TCP", offsetof(MIB_TCPTABLE_OWNER_MODULE, table)},
+	{"tables: rows of TCP6", offsetof(MIB_TCP6TABLE_OWNER_MODULE, table)},
 	{"", 0},
 };

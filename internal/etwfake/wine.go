@@ -33,6 +33,9 @@ var replaced = []string{
 	"CloseTrace", "ControlTraceW", "EnableTraceEx2", "OpenTraceW", "ProcessTrace", "QueryAllTracesW", "StartTraceW",
 }
 
+// added are those that Wine's does not have.
+var added = []string{"OpenTraceFromRealTimeLogger"}
+
 // Missing says what is not installed, "" nothing.
 func Missing() string {
 	for _, program := range []string{wine(), server, compiler, objdump} {
@@ -98,19 +101,32 @@ func NewPrefix(ctx context.Context, dir string) (*Prefix, error) {
 	}
 	definition := "LIBRARY advapi32.dll\nEXPORTS\n"
 	for _, name := range exports {
-		to := other + "." + name
-		if slices.Contains(replaced, name) {
-			to = "fake_" + name
+		if !slices.Contains(replaced, name) {
+			definition += fmt.Sprintf("  %s = %s.%s\n", name, other, name)
 		}
-		definition += fmt.Sprintf("  %s = %s\n", name, to)
 	}
-	source, def := filepath.Join(work, "etwfake.c"), filepath.Join(work, "etwfake.def")
-	err = errors.Join(os.WriteFile(source, fakeSource, 0o600), os.WriteFile(def, []byte(definition), 0o600))
-	if err != nil {
+	if err := fake(ctx, work, filepath.Join(system, "advapi32.dll"), definition); err != nil {
 		return nil, err
 	}
-	return p, compile(ctx, filepath.Join(system, "advapi32.dll"), source, def)
+	return p, fake(ctx, work, p.DLL(), "LIBRARY etwfake.dll\nEXPORTS\n")
 }
+
+// fake makes a DLL with the functions of ETW, beside what a definition has.
+func fake(ctx context.Context, work, dll, definition string) error {
+	for _, name := range slices.Concat(replaced, added) {
+		definition += fmt.Sprintf("  %s = fake_%s\n", name, name)
+	}
+	definition += "  EtwFakeReset\n"
+	source, def := filepath.Join(work, "etwfake.c"), filepath.Join(work, "etwfake.def")
+	err := errors.Join(os.WriteFile(source, fakeSource, 0o600), os.WriteFile(def, []byte(definition), 0o600))
+	if err != nil {
+		return err
+	}
+	return compile(ctx, dll, source, def)
+}
+
+// DLL is the path of the fake under a name of its own, for tests that load it themselves.
+func (p *Prefix) DLL() string { return filepath.Join(p.dir, "drive_c", "etwfake.dll") }
 
 // other is the name under which the prefix has Wine's own advapi32.dll.
 const other = "advapi32w"

@@ -151,6 +151,7 @@ func counts(t *testing.T, log string) (produced, delivered, lost uint64) {
 func TestLongWine(t *testing.T) {
 	l := newLab(t)
 	t.Run("storm", func(t *testing.T) { testStorm(t, l) })
+	t.Run("raw", func(t *testing.T) { testRaw(t, l) })
 	t.Run("ports", func(t *testing.T) { testPorts(t, l) })
 	t.Run("losses", func(t *testing.T) { testLosses(t, l) })
 	t.Run("million", func(t *testing.T) { testMillion(t, l) })
@@ -188,6 +189,25 @@ func testStorm(t *testing.T, l *lab) {
 	}
 	if text := l.native("events", path, "--kind", "packet"); strings.Count(text, "heartbeatd.exe") != 49 {
 		t.Errorf("%d of 49 datagrams are in the recording", strings.Count(text, "heartbeatd.exe"))
+	}
+}
+
+// testRaw records the same storm from whole buffers, and with a Windows that does not hand them over.
+func testRaw(t *testing.T, l *lab) {
+	l.t = t
+	path, r := l.record(storm(t), nil, 20, "--raw-buffers")
+	if r.status != 0 || strings.Count(r.log, "buffers of lostbeat-") != 2 {
+		t.Fatalf("status %d: %s\n%s", r.status, r.err, r.log)
+	}
+	validate(t, path)
+	if findings := l.native("findings", path); !strings.Contains(findings, "badnic.sys") {
+		t.Errorf("the driver is not blamed:\n%s", findings)
+	}
+	if n := strings.Count(l.native("events", path, "--kind", "packet"), "heartbeatd.exe"); n != 49 {
+		t.Errorf("%d of 49 datagrams are in the recording", n)
+	}
+	if lost := losses(t, path); len(lost) != 0 {
+		t.Errorf("lost %v", lost)
 	}
 }
 
