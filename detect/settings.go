@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"time"
@@ -9,27 +11,13 @@ import (
 	"lostbeat/fold"
 )
 
-// Duration is a time.Duration that is written as text ("10s") in TOML.
+// Duration is a time.Duration that is a setting.
 type Duration time.Duration
 
 // Std returns d as a standard library duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return err
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// Table is the settings of one detector: a pointer to a struct whose fields
-// carry their key as a toml tag.
+// Table is the settings of one detector: a pointer to a struct.
 type Table interface {
 	// Fields lists the settings, each with its default, its meaning and the reason for the default.
 	Fields() []Field
@@ -85,7 +73,7 @@ func NewSettings(definitions ...Definition) Settings {
 	}
 	for _, f := range s.Fields() {
 		if err := f.Set(f.Default); err != nil {
-			panic(fmt.Sprintf("default of %v", err)) // a fault of the table, which a test of each detector finds
+			panic(fmt.Sprintf("default of %s: %v", f.Name, err)) // a fault of the table, which a test of each detector finds
 		}
 	}
 	return s
@@ -110,27 +98,6 @@ func (s Settings) Clone() Settings {
 		reflect.ValueOf(f.Value).Elem().Set(reflect.ValueOf(values[i].Value).Elem())
 	}
 	return c
-}
-
-// Target returns a pointer to a struct for decoders of settings files: each
-// table is a field with a toml tag. Decoding into it changes s.
-func (s Settings) Target() any {
-	fields := []reflect.StructField{{
-		Name: "Lifecycle", Type: reflect.TypeOf(s.Lifecycle), Tag: `toml:"lifecycle"`,
-	}}
-	for i, t := range s.tables {
-		fields = append(fields, reflect.StructField{
-			Name: "Table" + strconv.Itoa(i),
-			Type: reflect.TypeOf(t),
-			Tag:  reflect.StructTag(`toml:"` + s.definitions[i].Table + `"`),
-		})
-	}
-	target := reflect.New(reflect.StructOf(fields))
-	target.Elem().Field(0).Set(reflect.ValueOf(s.Lifecycle))
-	for i, t := range s.tables {
-		target.Elem().Field(i + 1).Set(reflect.ValueOf(t))
-	}
-	return target.Interface()
 }
 
 // Of returns the settings of the detector whose table has the given name, nil for none.
@@ -202,19 +169,35 @@ func (f Field) Type() string {
 	return "duration"
 }
 
+// Errors of values that a setting cannot have.
+var (
+	errNumber      = errors.New("not a number such as 0.5")
+	errWholeNumber = errors.New("not a whole number such as 100")
+	errDuration    = errors.New("not a duration such as 500ms or 10s")
+	errNotPositive = errors.New("not above zero")
+)
+
 // Set parses text into the setting.
 func (f Field) Set(text string) error {
-	var err error
 	switch v := f.Value.(type) {
 	case *float64:
-		*v, err = strconv.ParseFloat(text, 64)
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
+			return errNumber
+		}
+		*v = n
 	case *uint64:
-		*v, err = strconv.ParseUint(text, 10, 64)
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return errWholeNumber
+		}
+		*v = n
 	case *Duration:
-		err = v.UnmarshalText([]byte(text))
-	}
-	if err != nil {
-		return fmt.Errorf("setting %s: %w", f.Name, err)
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return errDuration
+		}
+		*v = Duration(d)
 	}
 	return f.check()
 }
@@ -231,7 +214,7 @@ func (f Field) check() error {
 		bad = *v <= 0
 	}
 	if bad {
-		return fmt.Errorf("setting %s: %s is not above zero", f.Name, f)
+		return errNotPositive
 	}
 	return nil
 }
@@ -240,7 +223,7 @@ func (f Field) check() error {
 func (s Settings) Validate() error {
 	for _, f := range s.Fields() {
 		if err := f.check(); err != nil {
-			return err
+			return fmt.Errorf("setting %s: %s is %w", f.Name, f, err)
 		}
 	}
 	if w := s.Lifecycle.Window.Std(); w < time.Second || w > fold.MaxWindow*time.Second {

@@ -1,56 +1,28 @@
 package main
 
 import (
-	"fmt"
-	"lostbeat/detect/all"
-	"os"
 	"strings"
 
 	"lostbeat/detect"
+	"lostbeat/detect/all"
 	"lostbeat/internal/hint"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 )
 
 // detectFlags choose the detectors' thresholds.
-type detectFlags struct {
-	config string
-	set    []string
-}
+type detectFlags struct{ set thresholdFlag }
 
 func (f *detectFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.config, "config", "", "a TOML `FILE` of detector thresholds; docs/DETECTORS.md lists them")
-	cmd.Flags().
-		StringArrayVar(&f.set, "set", nil, "one threshold as `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
+	cmd.Flags().Var(&f.set, "set", "one threshold as `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
 }
 
-// settings returns the defaults, changed by the file, changed by --set.
+// settings returns the defaults, changed by the settings files, changed by LOSTBEAT_SET, changed by --set.
 func (f *detectFlags) settings() (detect.Settings, error) {
 	s := all.Settings()
-	if f.config != "" {
-		file, err := os.Open(f.config)
-		if err != nil {
-			return s, fmt.Errorf("read thresholds: %w", err)
-		}
-		defer file.Close()
-		if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(s.Target()); err != nil {
-			return s, hint.New(
-				fmt.Sprintf("%s: %v", f.config, err),
-				"docs/DETECTORS.md lists the thresholds and their defaults",
-			)
-		}
-	}
-	for _, assignment := range f.set {
-		name, value, ok := strings.Cut(assignment, "=")
-		if !ok {
-			return s, hint.New(
-				fmt.Sprintf("--set %q has no value", assignment),
-				"write it like --set starvation.busy_share=0.9",
-			)
-		}
-		if err := setField(&s, name, value); err != nil {
-			return s, err
+	for _, a := range f.set.assignments {
+		if err := a.to(s); err != nil {
+			return s, valueError(a.from, a.name+"="+a.value, nil, err)
 		}
 	}
 	if err := s.Validate(); err != nil {
@@ -59,25 +31,73 @@ func (f *detectFlags) settings() (detect.Settings, error) {
 	return s, nil
 }
 
-func setField(s *detect.Settings, name, value string) error {
-	for _, field := range s.Fields() {
-		if field.Name == name {
-			if err := field.Set(value); err != nil {
-				return hint.New(fmt.Sprintf("--set %s=%s: %v", name, value, err), field.Doc)
+// assignment is a threshold that has another value than its default.
+type assignment struct {
+	name, value string
+	// from says who set it: "--set", "LOSTBEAT_SET", "/etc/lostbeat.toml:3".
+	from string
+}
+
+// parseAssignment parses NAME=VALUE.
+func parseAssignment(text string) (assignment, error) {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return assignment{}, hint.New("has no value", "write it like starvation.busy_share=0.9")
+	}
+	a := assignment{name: name, value: value, from: "--set"}
+	return a, a.check()
+}
+
+// check refuses a name that is no threshold, and a value that it cannot have.
+func (a assignment) check() error { return a.to(all.Settings()) }
+
+// to gives a threshold of s its value.
+func (a assignment) to(s detect.Settings) error {
+	fields := s.Fields()
+	var names []string
+	for _, field := range fields {
+		if field.Name == a.name {
+			if err := field.Set(a.value); err != nil {
+				return hint.New(err.Error(), "it is the "+field.Doc+"; the default is "+field.Default)
 			}
 			return nil
 		}
+		names = append(names, field.Name)
 	}
+	text := didYouMean(a.name, names)
+	section, _, _ := strings.Cut(a.name, ".")
 	var near []string
-	section, _, _ := strings.Cut(name, ".")
-	for _, field := range s.Fields() {
-		if strings.HasPrefix(field.Name, section+".") {
-			near = append(near, field.Name)
+	for _, name := range names {
+		if strings.HasPrefix(name, section+".") {
+			near = append(near, name)
 		}
 	}
-	text := "docs/DETECTORS.md lists them"
 	if len(near) > 0 {
-		text += "; there are " + strings.Join(near, ", ")
+		return hint.New("there is no such threshold", text+"there are "+strings.Join(near, ", "))
 	}
-	return hint.New(fmt.Sprintf("there is no threshold %q", name), text)
+	return hint.New("there is no such threshold", text+"'lostbeat config --all' lists them")
 }
+
+// thresholdFlag is the flag --set. It implements pflag.Value.
+type thresholdFlag struct{ assignments []assignment }
+
+// Set implements pflag.Value.
+func (t *thresholdFlag) Set(s string) error {
+	a, err := parseAssignment(s)
+	if err == nil {
+		t.assignments = append(t.assignments, a)
+	}
+	return err
+}
+
+// String implements pflag.Value.
+func (t *thresholdFlag) String() string {
+	var out []string
+	for _, a := range t.assignments {
+		out = append(out, a.name+"="+a.value)
+	}
+	return strings.Join(out, ",")
+}
+
+// Type implements pflag.Value.
+func (t *thresholdFlag) Type() string { return "NAME=VALUE" }

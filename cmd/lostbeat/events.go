@@ -110,7 +110,7 @@ func parseKinds(names []string) (map[model.Kind]bool, error) {
 				known = append(known, spec.Name)
 			}
 			slices.Sort(known)
-			return nil, hint.New(fmt.Sprintf("there is no kind %q", name), "kinds: "+strings.Join(known, ", "))
+			return nil, hint.New("there is no such kind", didYouMean(name, known)+"kinds: "+strings.Join(known, ", "))
 		}
 	}
 	return kinds, nil

@@ -106,21 +106,17 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	f.also.register(cmd)
 }
 
-// checkValues refuses durations that would silently mean something else, and
-// sizes that the kernel refuses.
-func checkValues(cmd *cobra.Command) error {
-	for _, name := range []string{"duration", "flight", "rotate-every", "audit", "threshold", "length", "margin"} {
-		if d, err := cmd.Flags().GetDuration(name); err == nil && d < 0 { // a command without the flag gives an error
-			return hint.New(fmt.Sprintf("--%s %s is negative", name, d), "write it like --"+name+" 10s")
-		}
+// checkRingSize refuses sizes that the kernel refuses.
+func checkRingSize(s string) error {
+	var size byteSize
+	if err := size.Set(s); err != nil {
+		return err
 	}
-	if flag := cmd.Flags().Lookup("ring-size"); flag != nil {
-		if n := int64(*flag.Value.(*byteSize)); n < int64(os.Getpagesize()) || n&(n-1) != 0 {
-			return hint.New(
-				fmt.Sprintf("--ring-size of %d bytes is no power of two of at least a page", n),
-				"write it like --ring-size 16MiB (16M means 16,000,000)",
-			)
-		}
+	if n := int64(size); n < int64(os.Getpagesize()) || n&(n-1) != 0 || n > 1<<30 {
+		return hint.New(
+			fmt.Sprintf("%s bytes: not a power of two from a page to 1GiB", humanize.Comma(n)),
+			"write it like 16MiB (16M means 16,000,000)",
+		)
 	}
 	return nil
 }
@@ -164,7 +160,7 @@ func fileArgs(many bool) cobra.PositionalArgs {
 // parsePool parses NAME=PROTOCOL:LOW-HIGH.
 func parsePool(s string) (ebpf.Pool, error) {
 	fail := func(why string) (ebpf.Pool, error) {
-		return ebpf.Pool{}, hint.New(fmt.Sprintf("--pool %q: %s", s, why), "write it like --pool rpc=udp:5000-5100")
+		return ebpf.Pool{}, hint.New(why, "write it like rpc=udp:5000-5100")
 	}
 	name, rest, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
@@ -214,14 +210,21 @@ func parsePools(specs []string) ([]ebpf.Pool, error) {
 func parseHeartbeats(specs []string) ([]ebpf.Heartbeat, error) {
 	var flows []ebpf.Heartbeat
 	for _, s := range specs {
-		more, err := heartbeat.ParseFlow(s)
+		more, err := parseHeartbeat(s)
 		if err != nil {
-			return nil, hint.New(
-				fmt.Sprintf("--heartbeat %q: %v", plain.Text(s), err),
-				"write it like --heartbeat udp:5405, --heartbeat tcp:10.0.0.2:2380, --heartbeat corosync or --heartbeat auto",
-			)
+			return nil, err
 		}
 		flows = append(flows, more...)
+	}
+	return flows, nil
+}
+
+// parseHeartbeat parses one --heartbeat, which may stand for several flows.
+func parseHeartbeat(s string) ([]ebpf.Heartbeat, error) {
+	flows, err := heartbeat.ParseFlow(s)
+	if err != nil {
+		return nil, hint.New(plain.Text(err.Error()),
+			"write it like udp:5405, udp:5405=1s, tcp:10.0.0.2:2380, corosync or auto")
 	}
 	return flows, nil
 }
@@ -267,7 +270,7 @@ type byteSize int64
 func (b *byteSize) Set(s string) error {
 	n, err := humanize.ParseBytes(s)
 	if err != nil || n > 1<<62 {
-		return fmt.Errorf("%q is no size; write 64M, 1GiB or 0", s)
+		return hint.New("not a size", "write it like 64MiB, 1GiB or 0")
 	}
 	*b = byteSize(n)
 	return nil
@@ -349,5 +352,5 @@ func readMoment(s string, start, end model.Time, zone *time.Location) (model.Tim
 		}
 		return on(first.Day() + 1), nil
 	}
-	return 0, hint.New(fmt.Sprintf("%q is no time", s), "write "+momentForms)
+	return 0, hint.New("not a time", "write "+momentForms)
 }

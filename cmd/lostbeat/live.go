@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
-	"lostbeat/internal/hint"
-	"lostbeat/internal/plain"
 	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/source/applog"
@@ -30,6 +27,9 @@ func (f *liveFlags) open() (source.Source, detect.Settings, error) {
 	src, err := f.source()
 	return src, settings, err
 }
+
+// debugLog is the variable that names a file for what goes wrong while tracing.
+const debugLog = "LOSTBEAT_DEBUG_LOG"
 
 // source opens this host as a source of events.
 func (f *liveFlags) source() (source.Source, error) {
@@ -55,10 +55,10 @@ func (f *liveFlags) source() (source.Source, error) {
 		Pools:         pools,
 		Log:           slog.New(slog.DiscardHandler),
 	}
-	if path := os.Getenv("LOSTBEAT_LOG"); path != "" {
+	if path := os.Getenv(debugLog); path != "" {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
-			return nil, fmt.Errorf("open the log named by LOSTBEAT_LOG: %w", err)
+			return nil, fmt.Errorf("open the log named by %s: %w", debugLog, err)
 		}
 		opts.Log = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -75,12 +75,6 @@ func (f *liveFlags) source() (source.Source, error) {
 
 // followed returns the logs to follow.
 func (f *liveFlags) followed() ([]applog.Followed, error) {
-	for _, e := range f.logPatterns {
-		if _, err := regexp.Compile(e); err != nil {
-			return nil, hint.New(fmt.Sprintf("--log-pattern %q: %v", plain.Text(e), err),
-				"write a regular expression as RE2 has them: https://github.com/google/re2/wiki/Syntax")
-		}
-	}
 	zone, err := parseLogTime(f.logTime)
 	if err != nil {
 		return nil, err
@@ -121,7 +115,7 @@ func themeNames() (names []string) {
 // Set implements pflag.Value.
 func (t *themeFlag) Set(s string) error {
 	if !slices.Contains(themes, themeFlag(s)) {
-		return hint.New(fmt.Sprintf("there is no theme %q", s), "themes: "+strings.Join(themeNames(), ", "))
+		return checkName("theme", s, themeNames())
 	}
 	*t = themeFlag(s)
 	return nil

@@ -54,11 +54,16 @@ func command(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	addCompletion(root)
 	var status exitStatus
-	switch err := root.ExecuteContext(ctx); {
+	cmd, err := root.ExecuteContextC(ctx)
+	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &status):
 		return int(status)
+	case cmd.Name() == "check": // to monitoring, status 2 is a fault of the host
+		fmt.Fprintln(stdout, shortened("UNKNOWN: "+plain.Text(err.Error())))
+		printError(stderr, err)
+		return int(checkUnknown)
 	case errors.Is(err, errFindings):
 		return exitFinding
 	case errors.Is(err, errIncomplete):
@@ -112,11 +117,14 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runLiveUI(cmd, live, ui) },
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint.New(err.Error(), fmt.Sprintf("'%s --help' lists what there is", cmd.CommandPath()))
-	})
+	cmd.SetFlagErrorFunc(flagError)
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return checkValues(cmd) }
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := applySettings(cmd); err != nil {
+			return err
+		}
+		return checkValues(cmd)
+	}
 	live.register(cmd)
 	ui.register(cmd)
 	cmd.AddCommand(
@@ -133,7 +141,9 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newLab(),
 		newDemo(),
 		newExplain(),
+		newConfig(),
 		newVersion(),
 	)
+	addConfigFlag(cmd)
 	return cmd
 }

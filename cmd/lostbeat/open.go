@@ -61,12 +61,29 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
 	registerLogFlags(cmd.Flags(), &f.logTime, &f.logPatterns)
-	f.memory = budget.Default
-	cmd.Flags().
-		Var(&f.memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
+	registerMemory(cmd, &f.memory)
 	cmd.Flags().
 		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
 			"threshold")
+}
+
+// registerMemory adds the flag that says how much memory a capture may take.
+func registerMemory(cmd *cobra.Command, memory *byteSize) {
+	*memory = budget.Default
+	cmd.Flags().
+		Var(memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
+}
+
+// checkMemory refuses a size in which nothing can be read.
+func checkMemory(s string) error {
+	var size byteSize
+	if err := size.Set(s); err != nil {
+		return err
+	}
+	if size < leastMemory {
+		return hint.New("too little", fmt.Sprintf("give at least %v", new(byteSize(leastMemory))))
+	}
+	return nil
 }
 
 // registerLogs adds the flag of the commands that judge what they open.
@@ -88,12 +105,13 @@ func (f *captureFlags) offset() (*time.Duration, error) {
 	if f.utcOffset == "" {
 		return nil, nil
 	}
-	t, err := time.Parse("Z07:00", f.utcOffset)
+	return parseOffset(f.utcOffset)
+}
+
+func parseOffset(s string) (*time.Duration, error) {
+	t, err := time.Parse("Z07:00", s)
 	if err != nil {
-		return nil, hint.New(
-			fmt.Sprintf("--utc-offset %q is no offset", f.utcOffset),
-			"write it like +01:00, -05:30 or Z",
-		)
+		return nil, hint.New("not an offset from UTC", "write it like +01:00, -05:30 or Z")
 	}
 	_, seconds := t.Zone()
 	d := time.Duration(seconds) * time.Second
@@ -104,16 +122,22 @@ func (f *captureFlags) offset() (*time.Duration, error) {
 func (f *captureFlags) counterNames() (map[string]string, error) {
 	names := make(map[string]string)
 	for _, s := range f.names {
-		local, english, ok := strings.Cut(s, "=")
-		if !ok || !strings.Contains(local, `\`) || !strings.Contains(english, "/") {
-			return nil, hint.New(
-				fmt.Sprintf("--counter-name %q names no counter", s),
-				`write it like --counter-name 'Procesor\Czas DPC=Processor/% DPC Time'`,
-			)
+		name, err := parseCounterName(s)
+		if err != nil {
+			return nil, err
 		}
-		names[local] = english
+		names[name[0]] = name[1]
 	}
 	return names, nil
+}
+
+// parseCounterName parses one --counter-name: the counter's own name, and the English one.
+func parseCounterName(s string) ([2]string, error) {
+	local, english, ok := strings.Cut(s, "=")
+	if !ok || !strings.Contains(local, `\`) || !strings.Contains(english, "/") {
+		return [2]string{}, hint.New("names no counter", `write it like 'Procesor\Czas DPC=Processor/% DPC Time'`)
+	}
+	return [2]string{local, english}, nil
 }
 
 // open opens a file of any kind that lostbeat reads, or several that are one source.
@@ -131,11 +155,6 @@ func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
 		Memory: int64(f.memory),
 	}}
-	if f.memory < leastMemory {
-		return o, hint.New(
-			fmt.Sprintf("--memory %v is too little", &f.memory), fmt.Sprintf("give at least %v", new(byteSize(leastMemory))),
-		)
-	}
 	var err error
 	if o.Pools, err = parsePools(f.pools); err != nil {
 		return o, err
@@ -183,8 +202,7 @@ func parseLogTime(s string) (*source.LogTime, error) {
 		}
 	}
 	if date != "" && t.Year == 0 {
-		return nil, hint.New(fmt.Sprintf("--log-time %q has no year or date", s), "write it like '2013 -05:00' or "+
-			"'2013-03-30 -05:00'")
+		return nil, hint.New("no year or date before the zone", "write it like '2013 -05:00' or '2013-03-30 -05:00'")
 	}
 	if d, err := time.Parse("Z07:00", zone); err == nil {
 		_, seconds := d.Zone()
@@ -197,7 +215,7 @@ func parseLogTime(s string) (*source.LogTime, error) {
 	}
 	var err error
 	if t.Zone, err = time.LoadLocation(zone); err != nil {
-		return nil, hint.New(fmt.Sprintf("--log-time %q: no such zone", s),
+		return nil, hint.New("no such zone",
 			"give the offset, like +01:00; names like Europe/Berlin need the zones' files of this system")
 	}
 	return t, nil

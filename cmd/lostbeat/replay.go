@@ -42,9 +42,6 @@ With --follow, a recording or a Windows trace is shown while it is being written
 			if follow {
 				return followFile(cmd, args, files, thresholds, ui)
 			}
-			if speed <= 0 {
-				return hint.New("--speed must be above 0", "1 is the speed of the recording, 10 ten times as fast")
-			}
 			names := args
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {

@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 	if handled, status := runHidden(os.Args[1:]); handled {
 		os.Exit(status)
 	}
+	os.Setenv("XDG_CONFIG_HOME", "/nonexistent") // not the settings of whoever runs the tests
 	status := m.Run()
 	if dir, ok := buildDir.Load().(string); ok {
 		os.RemoveAll(dir)

@@ -59,6 +59,12 @@ func (p codePage) decode(s string) string {
 	return out
 }
 
+// CheckCodePage refuses the name of a code page that is not known.
+func CheckCodePage(name string) error {
+	_, err := codePageNamed(name)
+	return err
+}
+
 // guessCodePage returns the code page in which the header cells make most
 // sense: counters that lostbeat knows first, then the bias of letters towards
 // one script. A header in ASCII or valid UTF-8 needs none; ok is false.

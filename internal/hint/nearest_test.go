@@ -1,0 +1,25 @@
+package hint
+
+import "testing"
+
+func TestNearest(t *testing.T) {
+	known := []string{"theme", "threshold", "utc", "leak.min_ports", "leak.min_ports_fast", "starvation.late_wait"}
+	for name, want := range map[string]string{
+		"theme":                  "theme",
+		"thmee":                  "theme",
+		"themes":                 "theme",
+		"treshold":               "threshold",
+		"utx":                    "utc",
+		"leak.min_port":          "leak.min_ports",
+		"leak.minports":          "leak.min_ports",
+		"starvation.wait":        "starvation.late_wait",
+		"starvation.latewaiting": "starvation.late_wait",
+		"colour":                 "",
+		"":                       "",
+		"ut":                     "utc",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
