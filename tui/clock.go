@@ -106,6 +106,28 @@ func (u *ui) end(string) command {
 	return u.goTo(end)
 }
 
+// goWorst stops at the end of the worst finding of a recording, where all of it is known: the longest of those that
+// are as severe; nil when there is none.
+func (u *ui) goWorst() command {
+	var worst *model.Finding
+	for _, f := range u.snap.Findings {
+		if worst == nil || f.Severity > worst.Severity ||
+			f.Severity == worst.Severity && f.End.Sub(f.Start) > worst.End.Sub(worst.Start) {
+			worst = f
+		}
+	}
+	if worst == nil {
+		return nil
+	}
+	u.list(findingsTable).selected = worst.ID
+	at := worst.End
+	u.cursor = 0
+	return u.playing(func(p Player) {
+		p.Seek(at)
+		p.Pause()
+	})
+}
+
 // jumpFinding looks at the start of the finding before or after this moment.
 func (u *ui) jumpFinding(key string) command {
 	at := u.cursor
@@ -113,18 +135,19 @@ func (u *ui) jumpFinding(key string) command {
 		at = u.snap.Now
 	}
 	var target *model.Finding
+	back := key == "[" || key == "N"
 	for _, f := range u.snap.Findings {
-		if key == "]" && f.Start > at {
+		if !back && f.Start > at {
 			target = f
 			break
 		}
-		if key == "[" && f.Start < at {
+		if back && f.Start < at {
 			target = f
 		}
 	}
 	if target == nil {
 		where := "after"
-		if key == "[" {
+		if back {
 			where = "before"
 		}
 		u.say("no finding "+where+" "+formatClock(at, u.loc), false)

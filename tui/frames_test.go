@@ -133,6 +133,8 @@ func TestOpenedFrames(t *testing.T) {
 		{"help", "2 ?"},
 		{"probes", "d"},
 		{"filter", "3 v / s o c k"},
+		{"row", "2 enter"},
+		{"commands", ": f i n d"},
 		{"time", "g - 3 0 s"},
 		{"back", "g - 3 0 s enter"},
 		{"metric", "2 m"},

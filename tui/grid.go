@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"lostbeat/model"
 )
 
 // section is a part of a page: a table or a block of text.
@@ -18,6 +20,8 @@ type section interface {
 	render(u *ui, w, h int, focused bool) []string
 	// table gives what keys act on; nil for a section without rows.
 	table(u *ui) *listing
+	// detail draws the row with this identity in full; nil where there is none.
+	detail(u *ui, v *view, w int, id string) []string
 }
 
 // listing is what the keys need to know of a table.
@@ -40,11 +44,14 @@ type listState struct {
 	column int
 	desc   bool
 	filter string
+	// shared is the filter of all tables.
+	shared string
 	// selected is the identity of the selected row, index where it was last.
 	selected string
 	index    int
 	top      int
 	page     int // rows that were visible when last drawn
+	drawing  drawing
 }
 
 // column is a column of a grid.
@@ -58,6 +65,8 @@ type column[T any] struct {
 	// number or text is what the column sorts by.
 	number func(T) float64
 	text   func(T) string
+	// exact orders rows by the whole number by default, too: it does not vary from second to second.
+	exact bool
 	// draw writes the cell; nil writes text.
 	draw func(l *line, w int, v T)
 }
@@ -65,8 +74,8 @@ type column[T any] struct {
 // grid is a table with a row for each value.
 type grid[T any] struct {
 	id, title string
-	// note is said under the title: what cannot be seen here, and why.
-	note string
+	// note is said under the title; limits, short, beside it: that something cannot be seen here.
+	note, limits string
 	// empty is said when there are no rows.
 	empty string
 	cols  []column[T]
@@ -80,10 +89,15 @@ type grid[T any] struct {
 	// then orders rows that are alike by default, the largest first; nil for none.
 	then func(T) float64
 	// mark gives a row's style, nil plain.
-	mark  func(T) style
+	mark func(T) style
+	// enter is what opening a row does; nil shows all of its columns.
 	enter func(T) command
+	// about is what a row is about, to find what was found about it; nil for none.
+	about func(T) model.Subject
 
 	ready bool
+	// wrong says what is wrong with the filter; all rows are shown then.
+	wrong error
 }
 
 func (g *grid[T]) name() string { return g.id }
@@ -107,11 +121,11 @@ func (g *grid[T]) prepare(s *listState) {
 	}
 	g.ready = true
 	if s.filter != "" {
-		want := strings.ToLower(s.filter)
-		g.rows = slices.DeleteFunc(
-			slices.Clone(g.rows),
-			func(v T) bool { return !strings.Contains(strings.ToLower(g.searched(v)), want) },
-		)
+		g.rows, g.wrong = g.choose(g.rows, s.filter, false)
+	}
+	if s.shared != "" {
+		rows, err := g.choose(g.rows, s.shared, true)
+		g.rows, g.wrong = rows, cmp.Or(g.wrong, err)
 	}
 	by, desc := g.sort, g.desc
 	if s.sorted && s.column < len(g.cols) {
@@ -136,7 +150,7 @@ func (g *grid[T]) prepare(s *listState) {
 		order := make([]ranked, len(g.rows))
 		for i, v := range g.rows {
 			order[i] = ranked{key: c.number(v), row: v}
-			if s.sorted {
+			if s.sorted || c.exact {
 				continue
 			}
 			order[i].key = coarse(order[i].key)
@@ -193,8 +207,11 @@ func (g *grid[T]) table(u *ui) *listing {
 		rows:     len(g.rows),
 		id:       func(i int) string { return g.ident(g.rows[i]) },
 	}
-	if g.enter != nil {
-		l.open = func(i int) command { return g.enter(g.rows[i]) }
+	l.open = func(i int) command {
+		if g.enter != nil {
+			return g.enter(g.rows[i])
+		}
+		return u.openRow(g.id, g.ident(g.rows[i]))
 	}
 	return l
 }
@@ -300,22 +317,26 @@ func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 	s := u.list(g.id)
 	g.prepare(s)
 	out := make([]string, 0, h)
+	s.drawing = drawing{head: -1, rows: -1}
 	out = append(out, "") // the title, when it is known what is visible
-	if g.note != "" && h > 3 && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen")) {
-		out = append(out, newLine(u.theme, w).space(1).put(warning, g.note).String())
+	if g.note != "" && h > 3 {
+		out = append(out, newLine(u.theme, w).space(1).put(dim, g.note).String())
 	}
 	if len(g.rows) == 0 {
 		text := g.empty
-		if s.filter != "" {
+		if s.filter != "" || s.shared != "" {
 			text = "no row matches the filter; Esc removes it"
 		}
 		out[0] = g.titleLine(u, s, w, focused)
 		return append(out, newLine(u.theme, w).space(1).put(dim, text).String())
 	}
 	widths := g.widths(w)
+	s.drawing.widths = widths
 	if h-len(out) >= 2 {
+		s.drawing.head = len(out)
 		out = append(out, g.header(u, s, widths, w))
 	}
+	s.drawing.rows = len(out)
 	visible := max(0, h-len(out))
 	s.page = max(1, visible)
 	if focused {
@@ -347,8 +368,16 @@ func (g *grid[T]) titleLine(u *ui, s *listState, w int, focused bool) string {
 	if rows := len(g.rows); s.page < rows {
 		l.put(dim, "  "+formatInt(int64(s.top+1))+"–"+formatInt(int64(s.top+s.page))+" of "+formatInt(int64(rows)))
 	}
-	if s.filter != "" {
-		l.put(warning, "  filter: "+s.filter)
+	if g.limits != "" && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen")) && l.left() > width(g.limits)+2 {
+		l.put(dim, "  "+g.limits)
+	}
+	for _, text := range []string{s.filter, s.shared} {
+		if text != "" {
+			l.put(warning, "  filter: "+text)
+		}
+	}
+	if g.wrong != nil {
+		l.put(critical, "  "+g.wrong.Error())
 	}
 	return l.String()
 }
@@ -458,6 +487,9 @@ func (b *block) name() string       { return b.id }
 func (b *block) want(int) int       { return b.height }
 func (b *block) minimum() int       { return b.least }
 func (b *block) table(*ui) *listing { return nil }
+
+func (b *block) detail(*ui, *view, int, string) []string { return nil }
+
 func (b *block) render(u *ui, w, h int, focused bool) []string {
 	lines := b.draw(u, w, h)
 	return lines[:min(h, len(lines))]

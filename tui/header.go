@@ -196,20 +196,16 @@ func visibleTabs(u *ui) []int {
 // timeline shows the whole span with its findings and the moment that is looked at.
 func (u *ui) timeline(v *view, w int) string {
 	l := newLine(u.theme, w)
-	start, end := u.span()
 	if p := v.snap.Progress; p.Total > 0 {
 		return l.space(1).
 			put(accent, fmt.Sprintf("looking for findings in the whole file: %d %%", min(100, p.Done*100/p.Total))).
 			String()
 	}
-	from, to := formatClock(start, u.loc), formatClock(end, u.loc)
-	if u.opt.Player == nil {
-		from, to = "−"+formatSpan(end.Sub(start).Truncate(time.Second)), "now"
+	t, ok := u.track(v, w)
+	if !ok {
+		return l.space(1).put(dim, t.from).String()
 	}
-	room := w - width(clean(from, u.theme.ascii)) - width(clean(to, u.theme.ascii)) - 8
-	if room < 5 || end <= start {
-		return l.space(1).put(dim, from).String()
-	}
+	start, end, room := t.start, t.end, t.room
 	place := func(t model.Time) int {
 		return int(float64(t-start) / float64(end-start) * float64(room-1))
 	}
@@ -241,11 +237,11 @@ func (u *ui) timeline(v *view, w int) string {
 		marks[place(min(max(v.at, start), end))].glyph = u.theme.head
 		marks[place(min(max(v.at, start), end))].style = accent
 	}
-	l.space(1).glyph(dim, u.theme.left).space(1).put(dim, from).space(1)
+	l.space(1).glyph(dim, u.theme.left).space(1).put(dim, t.from).space(1)
 	for _, m := range marks {
 		l.glyph(m.style, m.glyph)
 	}
-	return l.space(1).put(dim, to).space(1).glyph(dim, u.theme.right).String()
+	return l.space(1).put(dim, t.to).space(1).glyph(dim, u.theme.right).String()
 }
 
 // severity returns the style and the glyph of a severity.

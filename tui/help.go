@@ -2,8 +2,6 @@ package tui
 
 import (
 	"cmp"
-	"strings"
-
 	"lostbeat/fold"
 	"lostbeat/model"
 )
@@ -26,11 +24,7 @@ func (u *ui) helpLines(w int) []string {
 		if !b.works(below) {
 			continue
 		}
-		keys := cmp.Or(b.show, strings.Join(b.keys, " "))
-		if u.theme.ascii {
-			keys = strings.NewReplacer("↓ ↑", "Down Up", "← →", "Left Right").Replace(keys)
-		}
-		out = append(out, newLine(u.theme, w).space(3).field(accent, keys, 16, false).put(plain, b.help).String())
+		out = append(out, newLine(u.theme, w).space(3).field(accent, u.keyNames(&b), 16, false).put(plain, b.help).String())
 	}
 	out = append(out, blank(w), newLine(u.theme, w).space(1).put(heading, "reading the screen").String())
 	for _, text := range []string{
@@ -38,6 +32,7 @@ func (u *ui) helpLines(w int) []string {
 			"shorter, at most 12.5 % off. max: over the last 60 s.",
 		"Numbers are those of one second, one to two seconds back, when all of its intervals have arrived. In a row of " +
 			"bars each bar is a second unless the title gives a time; a bar on the base line is zero.",
+		filterHelp,
 		"loss counts events that were lost before lostbeat saw them; with loss, counts are lower bounds. self is what " +
 			"lostbeat itself takes: share of one CPU, and memory.",
 	} {
@@ -122,12 +117,27 @@ func (u *ui) reasonBlock(g *grid[model.Probe]) section {
 	}}
 }
 
-// probeNote says what a probe misses; empty when it sees everything, or when
-// the stream does not name it.
-func probeNote(probes []model.Probe, name string) string {
-	why := reasons(probes, []string{name})
-	if why == "" {
+// nothing is what a table without rows says: why its probe does not run, that this stream has nothing of the kind,
+// or, where the probe runs, text.
+func (v *view) nothing(probe, text string) string {
+	why := offReason(v.snap.Probes, probe)
+	if some, _ := areaSeen(v.snap.Probes, []string{probe}); why == "" && !some {
+		return "none in this stream"
+	}
+	return cmp.Or(why, text)
+}
+
+// limits says in how many ways a probe does not see all, and which key tells them; empty when it sees everything,
+// or when the stream does not name it.
+func limits(probes []model.Probe, name string) string {
+	n := 0
+	for i := range probes {
+		if probes[i].Name == name && probes[i].Reason != "" {
+			n++
+		}
+	}
+	if n == 0 {
 		return ""
 	}
-	return "not seen: " + why + " (d: all)"
+	return plural(n, "limit") + ": d"
 }

@@ -28,7 +28,7 @@ func hasPlayer(u *ui) bool  { return u.opt.Player != nil }
 func hasRecord(u *ui) bool  { return u.opt.Record != nil }
 func hasScroll(u *ui) bool {
 	switch u.top().kind {
-	case "finding", "flow", "help":
+	case "finding", "flow", "help", "row":
 		return true
 	}
 	return false
@@ -41,7 +41,7 @@ func bindings() []binding {
 	return []binding{
 		{
 			keys: digits(len(pages())),
-			show: fmt.Sprintf("1 to %d", len(pages())),
+			show: pageKeys(),
 			help: "page",
 			run:  func(u *ui, key string) command { return u.goPage(int(key[0] - '1')) },
 		},
@@ -63,7 +63,8 @@ func bindings() []binding {
 		{keys: []string{"enter"}, show: "Enter", help: "open the row", when: canEnter, run: (*ui).enter},
 		{keys: []string{"esc", "backspace"}, show: "Esc", help: "back; remove the filter", run: (*ui).back},
 		{keys: []string{"v", "V"}, show: "v V", help: "next, previous table", when: hasTable, run: (*ui).turnTable},
-		{keys: []string{"/"}, help: "filter the table", when: hasColumns, run: (*ui).askFilter},
+		{keys: []string{"/"}, help: "filter the table: cpu=0 wait>1ms !proc=redis", when: hasColumns, run: (*ui).askFilter},
+		{keys: []string{"&"}, help: "filter the tables of all pages", when: hasColumns, run: (*ui).askShared},
 		{
 			keys: []string{"s", "S"},
 			show: "s S",
@@ -99,7 +100,7 @@ func bindings() []binding {
 			help: "a minute back, forward",
 			run:  (*ui).step,
 		},
-		{keys: []string{"[", "]"}, show: "[ ]", help: "previous, next finding", run: (*ui).jumpFinding},
+		{keys: []string{"[", "]", "N", "n"}, show: "[ ] N n", help: "previous, next finding", run: (*ui).jumpFinding},
 		{keys: []string{"g"}, help: "go to a time", run: (*ui).askTime},
 		{keys: []string{"home"}, show: "Home", help: "the oldest moment", run: (*ui).home},
 		{keys: []string{"end"}, show: "End", help: "the newest moment", run: (*ui).end},
@@ -110,6 +111,7 @@ func bindings() []binding {
 			when: hasPlayer,
 			run:  (*ui).changeSpeed,
 		},
+		{keys: []string{":"}, help: "find a command by its name", run: (*ui).askCommand},
 		{keys: []string{"y"}, help: "copy the finding as text", when: hasFinding, run: (*ui).copyFinding},
 		{keys: []string{"w"}, help: "write the recording so far", when: hasRecord, run: (*ui).askPath},
 		{keys: []string{"d"}, help: "probes: what is seen, what is not, and why", run: toggle("probes")},
@@ -130,7 +132,7 @@ func (b *binding) works(u *ui) bool {
 // key takes a key by its name; msg is the terminal program's message of it, nil
 // for none.
 func (u *ui) key(name string, msg any) command {
-	u.drawn = false
+	u.drawn, u.opening = false, false
 	if u.prompt != nil {
 		if name == "ctrl+c" {
 			return func() message { return quitMsg{} }
@@ -162,6 +164,9 @@ func (u *ui) listing() (*listing, *listState) {
 	}
 	return s.table(u), u.list(s.name())
 }
+
+// pageKeys is how the keys of the pages are written.
+func pageKeys() string { return fmt.Sprintf("1 to %d", len(pages())) }
 
 // digits returns the first n keys from 1 on.
 func digits(n int) []string {
@@ -228,6 +233,10 @@ func (u *ui) back(string) command {
 		s.filter = ""
 		return nil
 	}
+	if u.filter != "" {
+		u.filter = ""
+		return nil
+	}
 	delete(u.focus, u.screen()) // from a table to the verdict, or to the first table
 	return nil
 }
@@ -255,12 +264,19 @@ func (u *ui) turnTable(key string) command {
 
 func (u *ui) askFilter(string) command {
 	_, s := u.listing()
-	before := s.filter
+	return u.edit("filter", &s.filter)
+}
+
+func (u *ui) askShared(string) command { return u.edit("filter of all tables", &u.filter) }
+
+// edit lets the reader edit a filter, which applies while it is typed.
+func (u *ui) edit(label string, text *string) command {
+	before := *text
 	u.prompt = &prompt{
-		label:  "filter",
-		input:  newInput(s.filter),
-		change: func(text string) { s.filter = text },
-		cancel: func() { s.filter = before },
+		label:  label,
+		input:  newInput(before),
+		change: func(now string) { *text = now },
+		cancel: func() { *text = before },
 		done:   func(*ui, string) command { return nil },
 	}
 	return nil

@@ -39,7 +39,7 @@ func (u *ui) arrange(bands []band, w, h int) []string {
 		if len(out) > 0 {
 			out = append(out, blank(w))
 		}
-		out = append(out, u.beside(b, focus, w, heights[i])...)
+		out = append(out, u.beside(b, focus, w, heights[i], u.bodyTop+len(out))...)
 	}
 	return out[:min(h, len(out))]
 }
@@ -98,14 +98,15 @@ func (u *ui) heights(bands []band, focus, w, h int) []int {
 
 func bandWidth(b band, w int) int { return (w - 2*(len(b)-1)) / len(b) }
 
-// beside draws the sections of b next to each other.
-func (u *ui) beside(b band, focus section, w, h int) []string {
-	draw := func(s section, w int) []string {
+// beside draws the sections of b next to each other; top is the line of the screen on which they begin.
+func (u *ui) beside(b band, focus section, w, h, top int) []string {
+	draw := func(s section, x, w int) []string {
 		lines := s.render(u, w, h, s == focus)
+		u.places = append(u.places, place{s, x, top, w, min(len(lines), h)})
 		return lines[:min(len(lines), h)]
 	}
 	if len(b) == 1 {
-		return draw(b[0], w)
+		return draw(b[0], 0, w)
 	}
 	each := bandWidth(b, w)
 	out := make([]string, h)
@@ -115,7 +116,7 @@ func (u *ui) beside(b band, focus section, w, h int) []string {
 		if n == len(b)-1 {
 			sectionWidth = w - (each+2)*n
 		}
-		lines := draw(s, sectionWidth)
+		lines := draw(s, n*(each+2), sectionWidth)
 		tallest = max(tallest, len(lines))
 		for i := range out {
 			switch {

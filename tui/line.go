@@ -108,6 +108,10 @@ func (l *line) spark(s style, values []float32, limit float32) *line {
 	}
 	top := len(l.theme.sparks) - 1
 	for _, v := range values {
+		if v != v { // nothing was measured
+			l.space(1)
+			continue
+		}
 		level := 0
 		if v > least && limit > 0 {
 			level = 2 + int(min(v/limit, 1)*float32(top-2)+0.5)

@@ -38,6 +38,10 @@ type Options struct {
 	State *fold.History
 	// Player plays the recording; nil for a live session.
 	Player Player
+	// OpenOnWorst goes to the worst finding of a recording when all are known, unless the reader has gone elsewhere.
+	OpenOnWorst bool
+	// NoMouse leaves the mouse to the terminal.
+	NoMouse bool
 	// Source names what is shown: a file's name; empty for a live session.
 	Source string
 	// Live says that the stream is the present of this host.

@@ -64,19 +64,19 @@ func (u *ui) deferredBands(v *view) []band {
 		v,
 		"deferred",
 		"deferred work by CPU, the second at "+formatClock(v.frame.Start, u.loc),
+		"deferred",
 		deferredRows,
 	)
-	work.note = probeNote(v.snap.Probes, "deferred")
-	work.empty = cmp.Or(offReason(v.snap.Probes, "deferred"), work.empty)
+	work.limits = limits(v.snap.Probes, "deferred")
 	runs := u.runGrid(v)
 	interrupts := u.workGrid(
 		v,
 		"interrupts",
 		"interrupts, the second at "+formatClock(v.frame.Start, u.loc),
+		"interrupt",
 		interruptRows,
 	)
-	interrupts.note = probeNote(v.snap.Probes, "interrupt")
-	interrupts.empty = cmp.Or(offReason(v.snap.Probes, "interrupt"), interrupts.empty)
+	interrupts.limits = limits(v.snap.Probes, "interrupt")
 	return append(bands, band{work, runs}, band{interrupts, u.bucketGrid(v)}, band{u.cpuGrid(v)})
 }
 
@@ -87,7 +87,7 @@ type workRow struct {
 }
 
 // workGrid lists series of work.
-func (u *ui) workGrid(v *view, id, title string, rows func(*fold.Frame) []workSeries) *grid[workRow] {
+func (u *ui) workGrid(v *view, id, title, probe string, rows func(*fold.Frame) []workSeries) *grid[workRow] {
 	series := collect(v, window, rows)
 	waits := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxWait })
 	runs := extremes(v, window, series, rows, func(w *fold.FrameWork) float32 { return w.MaxRun })
@@ -112,11 +112,12 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*fold.Frame) []workSe
 	g := &grid[workRow]{
 		id:    id,
 		title: title,
-		empty: "none in the last minute",
+		empty: v.nothing(probe, "none in the last minute"),
 		sort:  2,
 		desc:  true,
 		rows:  list,
 		then:  func(r workRow) float64 { return float64(max(r.worstRun, r.worstWait)) },
+		about: func(r workRow) model.Subject { return aboutCPU(r.Key.CPU) },
 		ident: func(r workRow) string {
 			return r.Key.Name + strconv.Itoa(int(r.Key.CPU)) + r.Key.Driver + strconv.FormatInt(r.Key.IRQ, 10)
 		},
@@ -191,14 +192,14 @@ func (u *ui) workGrid(v *view, id, title string, rows func(*fold.Frame) []workSe
 	}
 	g.cols = append(g.cols, nanos("max run", 3, func(r *workRow) float32 { return r.worstRun }),
 		sparkColumn("each bar 1 s", 12, 3, 6, accent, 0.0, func(r workRow, n int) []float32 {
-			return trace(v, n, r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy })
+			return traceRuns(v, n, r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy })
 		}))
 	g.cols[len(g.cols)-1].draw = func(l *line, w int, r workRow) {
 		s := accent
 		if r.Value.Busy >= 0.8 {
 			s = critical
 		}
-		l.spark(s, trace(v, min(w, maxSpark), r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy }), 1)
+		l.spark(s, traceRuns(v, min(w, maxSpark), r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy }), 1)
 	}
 	return g
 }
@@ -453,10 +454,7 @@ func (u *ui) bucketGrid(v *view) *grid[fold.WorkTotal] {
 		},
 	}
 	for i := range len(fold.BucketBounds) + 1 {
-		title := "4 ms up"
-		if i < len(fold.BucketBounds) {
-			title = "<" + strings.ReplaceAll(formatBound(fold.BucketBounds[i]), " ", "")
-		}
+		title := bucketTitle(i)
 		drop := 8 - i // the long runs matter
 		if i == len(fold.BucketBounds) {
 			drop = 0
@@ -469,11 +467,20 @@ func (u *ui) bucketGrid(v *view) *grid[fold.WorkTotal] {
 	return g
 }
 
-func formatBound(d time.Duration) string {
-	if d < time.Millisecond {
-		return strconv.Itoa(int(d/time.Microsecond)) + " µs"
+// bucketTitle is the range of the lengths that bucket i counts.
+func bucketTitle(i int) string {
+	bounds := fold.BucketBounds
+	last := len(bounds)
+	in := func(d, unit time.Duration) string { return strconv.FormatFloat(float64(d)/float64(unit), 'g', -1, 64) }
+	switch {
+	case i == 0:
+		return "to " + in(bounds[0], time.Microsecond) + " µs"
+	case i == last:
+		return in(bounds[last-1], time.Millisecond) + " ms up"
+	case bounds[i] < time.Millisecond:
+		return in(bounds[i-1], time.Microsecond) + "–" + in(bounds[i], time.Microsecond) + " µs"
 	}
-	return strconv.Itoa(int(d/time.Millisecond)) + " ms"
+	return in(bounds[i-1], time.Millisecond) + "–" + in(bounds[i], time.Millisecond) + " ms"
 }
 
 // cpuGrid shows where each CPU's time goes.
@@ -483,7 +490,7 @@ func (u *ui) cpuGrid(v *view) *grid[cpuSeries] {
 			title,
 			7,
 			drop,
-			func(r cpuSeries) float64 { return float64(value(&r.Value)) },
+			func(r cpuSeries) float64 { return measured(r.Value.Measured, value(&r.Value)) },
 			formatPercent,
 		)
 	}
@@ -493,6 +500,7 @@ func (u *ui) cpuGrid(v *view) *grid[cpuSeries] {
 		empty: "not part of this stream",
 		rows:  collect(v, window, cpuRows),
 		sort:  0,
+		about: func(r cpuSeries) model.Subject { return aboutCPU(r.Key.CPU) },
 		ident: func(r cpuSeries) string { return cpuName(r.Key.CPU) },
 		cols: []column[cpuSeries]{
 			{

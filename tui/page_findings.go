@@ -41,6 +41,7 @@ func (u *ui) findingsBands(v *view) []band {
 			{
 				title:  "start",
 				w:      8,
+				exact:  true,
 				number: func(f *model.Finding) float64 { return float64(f.Start) },
 				draw: func(l *line, w int, f *model.Finding) {
 					s := plain
@@ -63,11 +64,11 @@ func (u *ui) findingsBands(v *view) []band {
 			textColumn("", 7, 0, 2, func(f *model.Finding) string {
 				switch {
 				case f.Start > v.at:
-					return "ahead"
+					return "later"
 				case v.active(f):
-					return "holds"
+					return "active"
 				}
-				return "over"
+				return "ended"
 			}),
 			{
 				title:  "severity",
@@ -83,7 +84,31 @@ func (u *ui) findingsBands(v *view) []band {
 			textColumn("detector", 14, 0, 3, func(f *model.Finding) string { return f.Detector }),
 		},
 	}
-	return []band{{g}}
+	return []band{{g}, {u.evidence(v, g)}}
+}
+
+// evidence shows the selected finding of a list in full, under it.
+func (u *ui) evidence(v *view, g *grid[*model.Finding]) section {
+	return &block{id: "evidence", height: 1 << 10, least: 8, draw: func(u *ui, w, h int) []string {
+		s := u.list(g.id)
+		g.prepare(s)
+		if len(g.rows) == 0 {
+			return nil
+		}
+		s.follow(len(g.rows), func(i int) string { return g.ident(g.rows[i]) })
+		f := g.rows[s.index]
+		for i, x := range v.snap.Findings {
+			if x == f && f.Start <= v.at { // as far as it was known at the moment that is shown
+				f = v.snap.FindingAt(i, v.at)
+			}
+		}
+		lines := u.findingLines(v, f, w)
+		if len(lines) > h {
+			lines = append(lines[:h-1:h-1], newLine(u.theme, w).space(3).put(accent, plural(len(lines)-h+1, "more line")+
+				": Enter").String())
+		}
+		return lines
+	}}
 }
 
 // chosenFinding is the finding that a key acts on: the open one, the selected

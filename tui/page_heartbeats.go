@@ -108,14 +108,14 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 			})
 	}
 	return &grid[*fold.BeatTotal]{
-		id:    "beats",
-		title: "heartbeats since " + formatClock(v.snap.Started, u.loc) + " (Enter: where the time went)",
-		note:  probeNote(v.snap.Probes, "heartbeat"),
-		rows:  rows,
-		sort:  4,
-		desc:  true,
-		then:  func(b *fold.BeatTotal) float64 { return float64(b.Longest) },
-		ident: func(b *fold.BeatTotal) string { return b.Name },
+		id:     "beats",
+		title:  "heartbeats since " + formatClock(v.snap.Started, u.loc) + " (Enter: where the time went)",
+		limits: limits(v.snap.Probes, "heartbeat"),
+		rows:   rows,
+		sort:   4,
+		desc:   true,
+		then:   func(b *fold.BeatTotal) float64 { return float64(b.Longest) },
+		ident:  func(b *fold.BeatTotal) string { return b.Name },
 		find: func(b *fold.BeatTotal) string {
 			return flowName(&b.Series) + " " + b.KnownAs + " " + processName(b.Series.Process, b.Series.PID)
 		},
@@ -404,7 +404,8 @@ func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
 			numberColumn("packets", 8, 4, func(f *fold.FlowTotal) float64 { return float64(f.Packets) }, formatCount),
 			{title: "each bar 1 s", w: 12, flex: 2, drop: 5, draw: func(l *line, w int, f *fold.FlowTotal) {
 				if id, ok := series[f.Key]; ok {
-					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *fold.FrameFlow) float32 { return x.Packets }), 0)
+					packets := func(x *fold.FrameFlow) float32 { return x.Packets }
+					l.spark(accent, traceRuns(v, min(w, maxSpark), id, flowRows, packets), 0)
 				}
 			}},
 		},
@@ -452,14 +453,14 @@ func flowName(k *fold.FlowSeries) string {
 func (u *ui) taskGrid(v *view) *grid[taskSeries] {
 	type r = taskSeries
 	return &grid[r]{
-		id:    "tasks",
-		title: "from wake-up to running, watched tasks",
-		empty: "no task is watched in this stream",
-		rows:  collect(v, window, taskRows),
-		sort:  3,
-		desc:  true,
-		note:  probeNote(v.snap.Probes, "sched"),
-		ident: func(x r) string { return fmt.Sprint(x.Key) },
+		id:     "tasks",
+		title:  "from wake-up to running, watched tasks",
+		empty:  "no task is watched in this stream",
+		rows:   collect(v, window, taskRows),
+		sort:   3,
+		desc:   true,
+		limits: limits(v.snap.Probes, "sched"),
+		ident:  func(x r) string { return fmt.Sprint(x.Key) },
 		cols: []column[r]{
 			textColumn("task", 14, 1, 0, func(x r) string { return processName(x.Key.Name, x.Key.TID) }),
 			{

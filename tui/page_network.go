@@ -64,25 +64,35 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 			)
 		}
 	}
+	// A device whose counters stand still is not told of again, as long as they are read.
+	read, _ := areaSeen(v.snap.Probes, []string{"nic"})
+	polls := collect(v, window, napiRows)
+	for i := range rows {
+		if d := &rows[i]; d.series >= 0 || read && !polled(polls, &d.DeviceConfig) {
+			d.now.Measured |= fold.Seen
+		}
+	}
 	rate := func(title string, drop int, value func(*fold.FrameDevice) float32) column[deviceView] {
-		return numberColumn(title, 8, drop, func(d deviceView) float64 { return float64(value(&d.now)) }, formatCount)
+		number := func(d deviceView) float64 { return measured(d.now.Measured, value(&d.now)) }
+		return numberColumn(title, 8, drop, number, formatCount)
 	}
 	return &grid[deviceView]{
-		id:    id,
-		title: "devices, the second at " + formatClock(v.frame.Start, u.loc),
-		empty: "no device has been reported yet",
-		note:  probeNote(v.snap.Probes, "nic"),
-		rows:  rows,
-		sort:  2,
-		desc:  true,
-		ident: func(d deviceView) string { return fmt.Sprint(d.Netns, d.NetnsInode, "/", d.Device, d.Ifindex) },
+		id:     id,
+		title:  "devices, the second at " + formatClock(v.frame.Start, u.loc),
+		empty:  "no device has been reported yet",
+		limits: limits(v.snap.Probes, "nic"),
+		rows:   rows,
+		sort:   2,
+		desc:   true,
+		about:  func(d deviceView) model.Subject { return aboutDevice(d.Device, d.Netns) },
+		ident:  func(d deviceView) string { return fmt.Sprint(d.Netns, d.NetnsInode, "/", d.Device, d.Ifindex) },
 		cols: []column[deviceView]{
 			textColumn("device", 10, 1, 0, func(d deviceView) string {
 				return inNamespace(d.Device, d.Netns)
 			}),
 			textColumn("driver", 10, 0, 6, func(d deviceView) string { return d.Driver }),
 			rate("rx pkt/s", 0, func(d *fold.FrameDevice) float32 { return d.RxPackets }),
-			numberColumn("rx bit/s", 8, 4, func(d deviceView) float64 { return float64(d.now.RxBytes) * 8 }, formatCount),
+			rate("rx bit/s", 4, func(d *fold.FrameDevice) float32 { return d.RxBytes * 8 }),
 			rate("tx pkt/s", 3, func(d *fold.FrameDevice) float32 { return d.TxPackets }),
 			rate("drop/s", 0, func(d *fold.FrameDevice) float32 { return d.RxDropped + d.TxDropped }),
 			rate("error/s", 5, func(d *fold.FrameDevice) float32 { return d.RxErrors }),
@@ -99,11 +109,22 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 				return fmt.Sprintf("%d of %d", d.RXRing, max(d.RXRing, d.RXRingMax))
 			}),
 			sparkColumn("rx, each bar 1 s", 16, 1, 7, accent, 0, func(d deviceView, n int) []float32 {
-				return trace(v, n, d.series, deviceRows, func(x *fold.FrameDevice) float32 { return x.RxPackets })
+				received := func(x *fold.FrameDevice) float32 { return x.RxPackets }
+				if d.now.Measured.Has(fold.Seen) {
+					return traceRuns(v, n, d.series, deviceRows, received)
+				}
+				return trace(v, n, d.series, deviceRows, received)
 			}),
 			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
 		},
 	}
+}
+
+// polled says that packets of a device were polled: it does not stand still.
+func polled(polls []napiSeries, d *model.DeviceConfig) bool {
+	return slices.ContainsFunc(polls, func(r napiSeries) bool {
+		return r.Key.Device == d.Device && r.Key.Netns == d.NetnsInode
+	})
 }
 
 // namespace names a network namespace by its inode number: empty for the host's
@@ -190,25 +211,31 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 		return strings.Join(parts, " ")
 	}
 	return &grid[dropRow]{
-		id:    "drops",
-		title: "packets lost, by place and reason",
-		empty: "none since " + formatClock(v.snap.Started, u.loc),
-		note:  probeNote(v.snap.Probes, "drop"),
-		rows:  rows,
-		sort:  4,
-		desc:  true,
+		id:     "drops",
+		title:  "packets lost, by place and reason",
+		empty:  "none since " + formatClock(v.snap.Started, u.loc),
+		limits: limits(v.snap.Probes, "drop"),
+		rows:   rows,
+		sort:   4,
+		desc:   true,
+		about: func(r dropRow) model.Subject {
+			s := aboutProcess(r.key.Process, r.key.PID)
+			s.Device, s.Netns = r.key.Device, v.namespace(r.key.Netns)
+			s.Protocol, s.Port = r.key.Protocol.String(), r.key.Port
+			return s
+		},
 		ident: func(r dropRow) string { return fmt.Sprint(*r.key) },
 		find: func(r dropRow) string {
 			return r.key.Place.String() + " " + r.key.Reason + " " + where(r) + " " + r.key.Location
 		},
 		cols: []column[dropRow]{
 			textColumn("place", 8, 0, 0, func(r dropRow) string { return r.key.Place.String() }),
-			textColumn("reason", 16, 1, 0, func(r dropRow) string { return r.key.Reason }),
-			textColumn("where, whose", 16, 1, 0, where),
-			numberColumn("packets/s", 9, 0, func(r dropRow) float64 { return r.rate }, formatCount),
-			numberColumn("total", 8, 1, func(r dropRow) float64 { return float64(r.total) }, formatCount),
+			textColumn("reason", 14, 1, 0, func(r dropRow) string { return r.key.Reason }),
+			textColumn("where, whose", 13, 1, 0, where),
+			numberColumn("lost/s", 7, 0, func(r dropRow) float64 { return r.rate }, formatCount),
+			numberColumn("total", 7, 0, func(r dropRow) float64 { return float64(r.total) }, formatCount),
 			sparkColumn("each bar 1 s", 12, 0, 2, warning, 0, func(r dropRow, n int) []float32 {
-				return trace(v, n, r.id, dropRows, func(d *fold.FrameDrops) float32 { return d.Rate })
+				return traceRuns(v, n, r.id, dropRows, func(d *fold.FrameDrops) float32 { return d.Rate })
 			}),
 			textColumn("function", 14, 1, 3, func(r dropRow) string { return r.key.Location }),
 		},
@@ -220,7 +247,8 @@ func (u *ui) napiGrid(v *view) *grid[napiSeries] {
 	return &grid[r]{
 		id:    "napi",
 		title: "NAPI polls",
-		empty: cmp.Or(offReason(v.snap.Probes, "nic"), "none in the last minute"),
+		about: func(x r) model.Subject { return aboutDevice(x.Key.Device, v.namespace(x.Key.Netns)) },
+		empty: v.nothing("nic", "none in the last minute"),
 		rows:  collect(v, window, napiRows),
 		sort:  3,
 		desc:  true,
@@ -265,6 +293,7 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 	return &grid[q]{
 		id:    "queues",
 		title: "queue, interrupt, CPU",
+		about: func(x q) model.Subject { return aboutDevice(x.Device, v.namespace(x.NetnsInode)) },
 		empty: "no device has told its queues",
 		rows:  slices.Clone(v.snap.Queues),
 		sort:  -1,
@@ -293,12 +322,14 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 func (u *ui) softnetGrid(v *view) *grid[softnetSeries] {
 	type r = softnetSeries
 	rate := func(title string, drop int, value func(*fold.FrameSoftnet) float32) column[r] {
-		return numberColumn(title, 9, drop, func(x r) float64 { return float64(value(&x.Value)) }, formatCount)
+		number := func(x r) float64 { return measured(x.Value.Measured, value(&x.Value)) }
+		return numberColumn(title, 9, drop, number, formatCount)
 	}
 	return &grid[r]{
 		id:    "softnet",
 		title: "softnet by CPU, per second",
-		empty: cmp.Or(offReason(v.snap.Probes, "nic"), "not part of this stream"),
+		about: func(x r) model.Subject { return aboutCPU(x.Key.CPU) },
+		empty: v.nothing("nic", "not part of this stream"),
 		rows:  collect(v, window, softnetRows),
 		sort:  1,
 		desc:  true,
@@ -316,7 +347,7 @@ func (u *ui) softnetGrid(v *view) *grid[softnetSeries] {
 			rate("squeezed", 1, func(s *fold.FrameSoftnet) float32 { return s.Squeezed }),
 			rate("by RPS", 2, func(s *fold.FrameSoftnet) float32 { return s.RPS }),
 			rate("flow lim", 4, func(s *fold.FrameSoftnet) float32 { return s.FlowLimit }),
-			numberColumn("backlog", 8, 3, func(x r) float64 { return float64(x.Value.Backlog) }, formatCount),
+			rate("backlog", 3, func(s *fold.FrameSoftnet) float32 { return s.Backlog }),
 			sparkColumn("each bar 1 s", 12, 1, 5, accent, 0, func(x r, n int) []float32 {
 				return trace(v, n, x.ID, softnetRows, func(s *fold.FrameSoftnet) float32 { return s.Processed })
 			}),
@@ -336,11 +367,16 @@ func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
 	return &grid[r]{
 		id:    id,
 		title: "socket queues over half full or dropping",
-		empty: cmp.Or(offReason(v.snap.Probes, "drop"), "none reported in the last 10 s"),
+		empty: v.nothing("drop", "none reported in the last 10 s"),
 		rows:  collect(v, 10, socketRows),
 		sort:  2,
 		desc:  true,
 		ident: func(x r) string { return fmt.Sprint(x.Key) },
+		about: func(x r) model.Subject {
+			s := aboutProcess(x.Key.Process, x.Key.PID)
+			s.Protocol, s.Port = x.Key.Protocol.String(), x.Key.Port
+			return s
+		},
 		find: func(x r) string {
 			return socketName(x.Key.Protocol, x.Key.Port) + " " + processName(x.Key.Process, x.Key.PID)
 		},

@@ -3,6 +3,7 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,11 +19,39 @@ const overviewName = "Overview"
 // overview draws the verdict, then the numbers.
 func (u *ui) overview(v *view, w, h int) []string {
 	out := u.verdict(v, w, h, false)
+	if text := u.fileSummary(v); text != "" && h >= 24 {
+		out = append(out, newLine(u.theme, w).space(1).put(dim, text).String())
+	}
 	if left := h - len(out) - 1; left >= 4 {
 		out = append(out, newLine(u.theme, w).repeat(dim, u.theme.rule, w).String())
+		u.bodyTop += len(out)
 		out = append(out, u.arrange(u.overviewBands(v), w, left)...)
 	}
 	return out
+}
+
+// fileSummary says what a recording holds: its span and its findings; empty for a live session and while the file is
+// still searched.
+func (u *ui) fileSummary(v *view) string {
+	if u.opt.Player == nil || !v.snap.Scanned || u.play.end <= u.play.start {
+		return ""
+	}
+	text := "this file: " + formatSpan(u.play.end.Sub(u.play.start).Truncate(time.Second)) + " from " +
+		formatClock(u.play.start, u.loc) + " to " + formatClock(u.play.end, u.loc) + " · "
+	counts := map[model.Severity]int{}
+	for _, f := range v.snap.Findings {
+		counts[f.Severity]++
+	}
+	var parts []string
+	for _, s := range []model.Severity{model.SeverityCritical, model.SeverityWarning, model.SeverityInfo} {
+		if counts[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+		}
+	}
+	if len(parts) == 0 {
+		return text + "no findings"
+	}
+	return text + plural(len(v.snap.Findings), "finding") + ": " + strings.Join(parts, ", ") + " · [ ] goes through them"
 }
 
 // rank puts findings in the order in which a reader wants them: those that hold
@@ -74,10 +103,12 @@ func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
 		s.follow(len(findings), func(i int) string { return findings[i].ID })
 	}
 	holds := len(findings) > 0 && v.active(findings[0])
-	if !holds && s.selected == "" {
+	if len(findings) == 0 || !holds && s.selected == "" {
 		out := u.quiet(v, w, room, tiny, len(findings))
+		u.verdictRows = append(u.verdictRows, make([]string, len(out))...)
 		for _, f := range findings[:min(len(findings), 3)] {
 			out = append(out, u.oneLine(v, f, w, false))
+			u.verdictRows = append(u.verdictRows, f.ID)
 		}
 		return out[:min(h, len(out))]
 	}
@@ -97,11 +128,17 @@ func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
 	first := min(max(0, chosen-others), len(findings)-1-others) // what stands around the chosen one
 	var before, after []string
 	for i := first; i <= first+others; i++ {
+		lines := 1
 		switch {
 		case i < chosen:
 			before = append(before, u.oneLine(v, findings[i], w, true))
 		case i > chosen:
 			after = append(after, u.oneLine(v, findings[i], w, true))
+		default:
+			lines = len(out)
+		}
+		for range lines {
+			u.verdictRows = append(u.verdictRows, findings[i].ID)
 		}
 	}
 	out = slices.Concat(before, out, after)
@@ -434,7 +471,7 @@ func (u *ui) drawCheck(l *line, c check, long bool) *line {
 		}
 		return l
 	}
-	return l.put(dim, c.area+" "+c.short)
+	return l.put(dim, c.area+": "+c.short)
 }
 
 // checkLine sums up in one line what is well, and not part of a finding.
@@ -445,7 +482,7 @@ func (u *ui) checkLine(v *view, w int) string {
 			slices.ContainsFunc(v.findings, func(f *model.Finding) bool { return v.active(f) && about(f, c.area) }) {
 			continue
 		}
-		if need := width(clean(c.area+" "+c.short, u.theme.ascii)) + 4; need > l.left() {
+		if need := width(clean(c.area+": "+c.short, u.theme.ascii)) + 4; need > l.left() {
 			continue
 		}
 		if l.used > 1 {
@@ -520,31 +557,30 @@ func (u *ui) checks(v *view) []check {
 		if waits[wait] > 0 {
 			long += fmt.Sprintf(", %s on CPU %d waited longest", workName(&series[wait].Key), series[wait].Key.CPU)
 		}
-		add(area, []string{probe}, true, worst > slow, short, long+"; last 60 s")
+		add(area, []string{probe}, true, worst > slow, short, "in the last 60 s: "+long)
 	}
 	work("deferred work", "deferred", deferredRows)
 	work("interrupts", "interrupt", interruptRows)
 	for _, p := range []struct {
-		area   string
-		place  model.Place
-		probes []string
-	}{{"ring", model.PlaceRing, []string{"nic"}},
-		{"backlog", model.PlaceBacklog, []string{"drop", "nic"}}, {"socket queues", model.PlaceSocket, []string{"drop"}}} {
+		area  string
+		place model.Place
+	}{{"ring", model.PlaceRing}, {"backlog", model.PlaceBacklog}, {"socket queues", model.PlaceSocket}} {
 		n := v.snap.Places[p.place]
 		if n == 0 && p.place == model.PlaceBacklog && v.windows() {
 			continue // Windows has no such queue
 		}
-		some, all := areaSeen(v.snap.Probes, p.probes)
+		probes := placeProbes(p.place)
+		some, all := areaSeen(v.snap.Probes, probes)
 		seen := n > 0 || some
 		switch {
 		case n == 0 && some && !all:
-			out = append(out, check{state: dim, area: p.area, short: "none seen, but " + reasons(v.snap.Probes, p.probes)})
+			out = append(out, check{state: dim, area: p.area, short: "none seen, but " + reasons(v.snap.Probes, probes)})
 		case n == 0:
-			add(p.area, p.probes, seen, false, "no loss", "")
+			add(p.area, probes, seen, false, "no loss", "")
 		default:
 			add(
 				p.area,
-				p.probes,
+				probes,
 				seen,
 				true,
 				"lost "+formatCount(float64(n))+" packets",
@@ -599,6 +635,17 @@ func (v *view) windows() bool {
 	return strings.Contains(strings.ToLower(v.snap.Meta["os"]), "windows")
 }
 
+// placeProbes are the probes that see the losses at a place.
+func placeProbes(place model.Place) []string {
+	switch place {
+	case model.PlaceRing:
+		return []string{"nic"}
+	case model.PlaceBacklog:
+		return []string{"drop", "nic"}
+	}
+	return []string{"drop"}
+}
+
 // areaSeen says how much of an area the probes see: nothing, a part or all.
 func areaSeen(probes []model.Probe, names []string) (some, all bool) {
 	all = true
@@ -647,6 +694,7 @@ func (u *ui) overviewBands(v *view) []band {
 		v,
 		"overview.deferred",
 		"deferred work, the second at "+formatClock(v.frame.Start, u.loc),
+		"deferred",
 		deferredRows,
 	)
 	drops := u.placeGrid(v)
@@ -695,17 +743,20 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 				r.rate += float64(v.frame.Drops[i].Value.Rate)
 			}
 		}
+		if some, _ := areaSeen(v.snap.Probes, placeProbes(place)); !some && r.total == 0 && len(v.snap.Probes) > 0 {
+			r.rate = math.NaN()
+		}
 		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog || place == model.PlaceSocket {
 			rows = append(rows, r)
 		}
 	}
 	return &grid[placeRow]{
-		id:    "overview.drops",
-		title: "packets lost in this host",
-		sort:  -1,
-		rows:  rows,
-		ident: func(r placeRow) string { return r.place.String() },
-		note:  probeNote(v.snap.Probes, "drop"),
+		id:     "overview.drops",
+		title:  "packets lost in this host",
+		sort:   -1,
+		rows:   rows,
+		ident:  func(r placeRow) string { return r.place.String() },
+		limits: limits(v.snap.Probes, "drop"),
 		enter: func(r placeRow) command {
 			u.list("drops").filter = r.place.String()
 			u.focus[networkName] = "drops"
@@ -714,15 +765,20 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 		cols: []column[placeRow]{
 			textColumn("place", 10, 0, 0, func(r placeRow) string { return r.place.String() }),
 			numberColumn("packets/s", 9, 0, func(r placeRow) float64 { return r.rate }, formatCount),
-			numberColumn("total", 8, 0, func(r placeRow) float64 { return float64(r.total) }, formatCount),
+			numberColumn("total", 8, 0, func(r placeRow) float64 {
+				if math.IsNaN(r.rate) {
+					return r.rate // not seen
+				}
+				return float64(r.total)
+			}, formatCount),
 			sparkColumn("each bar 1 s", 12, 1, 1, warning, 0, func(r placeRow, n int) []float32 {
 				return v.snap.Values(v.index, n, func(f *fold.Frame) (sum float32, ok bool) {
 					for i := range f.Drops {
 						if f.Drops[i].Key.Place == r.place {
-							sum, ok = sum+f.Drops[i].Value.Rate, true
+							sum += f.Drops[i].Value.Rate
 						}
 					}
-					return sum, ok
+					return sum, !math.IsNaN(r.rate)
 				})
 			}),
 		},

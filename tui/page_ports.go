@@ -54,27 +54,36 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	slices.SortStableFunc(rows, func(a, b poolView) int { // rows that are alike: the host's first
 		return cmp.Or(cmp.Compare(a.Value.Netns, b.Value.Netns), cmp.Compare(a.Key.Netns, b.Key.Netns))
 	})
-	note := probeNote(v.snap.Probes, "port")
-	if note == "" {
-		note = auditNote(v.snap.Audits)
+	spaces := slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" })
+	dropTaken, dropEmpty := 0, 2
+	if spaces { // which pool it is comes before what its numbers say, too
+		dropTaken = 1
+	}
+	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Filling.PerSecond > 0 }) {
+		dropEmpty = 0
 	}
 	g := &grid[poolView]{
-		id:    id,
-		title: "port pools, the second at " + formatClock(v.frame.Start, u.loc),
-		empty: cmp.Or(offReason(v.snap.Probes, "port"), "no pool has been reported yet"),
-		note:  note,
-		rows:  rows,
-		sort:  2,
-		desc:  true,
+		id:     id,
+		title:  "port pools, the second at " + formatClock(v.frame.Start, u.loc),
+		empty:  v.nothing("port", "no pool has been reported yet"),
+		note:   auditNote(v.snap.Audits),
+		limits: limits(v.snap.Probes, "port"),
+		rows:   rows,
+		sort:   2,
+		desc:   true,
+		about: func(p poolView) model.Subject {
+			return model.Subject{Pool: p.Key.Name, Protocol: p.Key.Protocol.String(), Netns: p.Value.Netns, CPU: -1, PID: -1}
+		},
 		ident: func(p poolView) string { return fmt.Sprint(p.Key) },
 		find:  func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() + " " + p.namespace() },
 		cols: []column[poolView]{
 			textColumn("pool", 13, 1, 0, func(p poolView) string { return p.Key.Name + " " + p.Key.Protocol.String() }),
-			textColumn("ports", 11, 0, 6, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
+			textColumn("ports", 11, 0, 7, func(p poolView) string { return fmt.Sprintf("%d-%d", p.Value.Low, p.Value.High) }),
 			{
 				title:  "taken",
 				w:      7,
 				right:  true,
+				drop:   dropTaken,
 				number: func(p poolView) float64 { return poolShare(p.Value) },
 				draw: func(l *line, w int, p poolView) {
 					s := plain
@@ -90,14 +99,15 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			textColumn("taken / size", 15, 0, 0, func(p poolView) string {
 				return formatInt(int64(p.Value.Used+p.Value.Resting)) + " / " + formatInt(int64(p.Value.Size))
 			}),
-			numberColumn("at rest", 7, 5, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
-			numberColumn("refused/s", 9, 4, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
-			numberColumn("gained/min", 10, 2, func(p poolView) float64 { return p.Value.Filling.PerSecond * 60 }, formatCount),
+			numberColumn("at rest", 7, 6, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
+			numberColumn("refused/s", 9, 5, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
+			numberColumn("gained/min", 10, 3, func(p poolView) float64 { return p.Value.Filling.PerSecond * 60 }, formatCount),
 			{
 				title:  "empty in",
 				w:      11,
 				right:  true,
-				number: func(p poolView) float64 { return p.Value.Filling.Left.Seconds() },
+				drop:   dropEmpty,
+				number: func(p poolView) float64 { return float64(p.Value.Filling.Left) },
 				draw: func(l *line, w int, p poolView) {
 					if left := p.Value.Filling.Left; p.Value.Filling.PerSecond > 0 {
 						l.field(warning, formatSpan(left), w, true)
@@ -110,7 +120,7 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				title: "since " + formatClock(v.snap.Oldest(), u.loc),
 				w:     14,
 				flex:  2,
-				drop:  3,
+				drop:  4,
 				draw: func(l *line, w int, p poolView) {
 					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *fold.Frame) float32 {
 						x, _ := fold.Find(f.Pools, p.ID)
@@ -120,8 +130,9 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 			},
 		},
 	}
-	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" }) {
-		g.cols = append(g.cols, textColumn("namespace", 14, 1, 1, poolView.namespace))
+	if spaces {
+		g.cols = slices.Insert(g.cols, 1, textColumn("namespace", 9, 1, 0, poolView.namespace))
+		g.sort++
 	}
 	return g
 }
@@ -180,7 +191,7 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	return &grid[holderView]{
 		id:    id,
 		title: "who holds ports (Enter: its ports)",
-		empty: cmp.Or(offReason(v.snap.Probes, "port"), "nobody"),
+		empty: v.nothing("port", "nobody"),
 		rows:  rows,
 		sort:  1,
 		desc:  true,
@@ -254,6 +265,7 @@ func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
 		rows:  v.snap.RefusedBy,
 		sort:  3,
 		desc:  true,
+		about: func(r fold.RefusedTotal) model.Subject { return aboutProcess(r.Process, r.PID) },
 		ident: func(r fold.RefusedTotal) string {
 			return fmt.Sprint(r.PID, r.Process, r.Error, r.Protocol, r.How, r.Port)
 		},

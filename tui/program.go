@@ -109,9 +109,9 @@ func (m *Model) update(msg tea.Msg) tea.Cmd {
 			return wrapCommand(u.key("down", nil))
 		}
 	case tea.MouseClickMsg:
-		if p, ok := u.tabAt(msg.X); ok && msg.Y == 1 && u.h >= 12 && u.prompt == nil {
-			u.drawn = false
-			return wrapCommand(u.goPage(p))
+		if msg.Button == tea.MouseLeft {
+			u.opening = false
+			return wrapCommand(u.click(msg.X, msg.Y))
 		}
 	case quitMsg:
 		return tea.Quit
@@ -136,7 +136,9 @@ func (m *Model) View() tea.View {
 	m.guarded(func() { content = m.ui.render() })
 	v := tea.NewView(content)
 	v.AltScreen = true
-	v.MouseMode = tea.MouseModeCellMotion
+	if !m.ui.opt.NoMouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
 	v.WindowTitle = "lostbeat"
 	return v
 }

@@ -13,6 +13,8 @@ type prompt struct {
 	change func(text string)
 	cancel func()
 	done   func(u *ui, text string) command
+	// move takes the keys that choose a row of the list above the prompt; nil where there is none.
+	move func(u *ui, key string) command
 }
 
 // maxPrompt is the longest text that is taken, in characters.
@@ -30,6 +32,10 @@ func (p *prompt) key(u *ui, name string, msg any) command {
 	case "enter":
 		u.prompt = nil
 		return p.done(u, p.input.text())
+	case "up", "down", "pgup", "pgdown":
+		if p.move != nil {
+			return p.move(u, name)
+		}
 	}
 	p.take(msg)
 	return nil

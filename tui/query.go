@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"math"
 	"time"
 
 	"lostbeat/fold"
@@ -70,6 +71,14 @@ func union[K comparable, V any](a, b []fold.Row[K, V]) []fold.Row[K, V] {
 	return append(out, a[i:]...)
 }
 
+// measured is a number of a row, not a number where nothing was read in that second.
+func measured(m fold.Measured, n float32) float64 {
+	if m&fold.Seen == 0 {
+		return math.NaN()
+	}
+	return float64(n)
+}
+
 // extremes returns the largest value of each series, by its place in series,
 // over the last n frames.
 func extremes[K comparable, V any](
@@ -111,6 +120,20 @@ func trace[K comparable, V any](
 	return v.snap.Values(v.index, n, func(f *fold.Frame) (float32, bool) {
 		x, ok := fold.Find(rows(f), id)
 		return value(&x), ok
+	})
+}
+
+// traceRuns is trace for what is counted as it happens: a second without it is 0.
+func traceRuns[K comparable, V any](
+	v *view,
+	n int,
+	id int,
+	rows func(*fold.Frame) []fold.Row[K, V],
+	value func(*V) float32,
+) []float32 {
+	return v.snap.Values(v.index, n, func(f *fold.Frame) (float32, bool) {
+		x, _ := fold.Find(rows(f), id)
+		return value(&x), true
 	})
 }
 

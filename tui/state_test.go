@@ -208,7 +208,7 @@ func FuzzClean(f *testing.F) {
 			if again := clean(got, ascii); again != got {
 				t.Errorf("clean(%q) = %q, cleaned again %q", s, got, again)
 			}
-			l := newLine(newTheme(ascii, true, false), 10).put(plain, s)
+			l := newLine(newTheme(ascii, "mono"), 10).put(plain, s)
 			if line := l.String(); line == "" || l.used != 10 {
 				t.Errorf("a line of %q takes %d cells", s, l.used)
 			}

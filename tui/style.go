@@ -165,17 +165,32 @@ var lightPalette = palette{
 	},
 }
 
-// newTheme returns the theme for a kind of terminal. The terminal program turns
-// the colours into what the terminal can show, down to none.
-func newTheme(ascii, noColor, light bool) *theme {
+// themeName is the theme that options ask for, on a light or a dark background.
+func themeName(opt *Options, light bool) string {
+	switch {
+	case opt.NoColor:
+		return "mono"
+	case opt.Theme != "" && opt.Theme != "auto":
+		return opt.Theme
+	case light:
+		return "light"
+	}
+	return "dark"
+}
+
+// newTheme returns the theme of a name: dark, light, colour-blind or mono. The terminal program turns the colours
+// into what the terminal can show, down to none. All themes can be read with any of the common colour blindnesses;
+// colour-blind does not ask to tell hues apart at all: what is critical is in reverse, what is a warning underlined.
+func newTheme(ascii bool, name string) *theme {
 	t := &theme{glyphs: unicodeGlyphs}
 	if ascii {
 		t.glyphs = asciiGlyphs
 	}
 	p := &darkPalette
-	if light {
+	if name == "light" {
 		p = &lightPalette
 	}
+	noColor := name == "mono"
 	foreground := func(c [3]uint8) string { return colour("38", c) }
 	both := func(text, back [3]uint8) string { return colour("38", text) + ";" + colour("48", back) }
 	set := func(s style, attributes, colours string) {
@@ -195,6 +210,10 @@ func newTheme(ascii, noColor, light bool) *theme {
 	set(accent, "", foreground(p.accent))
 	set(critical, "1", foreground(p.critical))
 	set(warning, "1", foreground(p.warning))
+	if name == "colour-blind" {
+		set(critical, "1;7", "")
+		set(warning, "1;4", "")
+	}
 	set(good, "", foreground(p.good))
 	set(live, "1", foreground(p.good))
 	set(inverse, "7", "")

@@ -49,9 +49,11 @@ type playState struct {
 
 // drill is what Enter has opened on top of a page.
 type drill struct {
-	// kind is "finding", "process", "flow", "log", "probes" or "help".
+	// kind is "finding", "process", "flow", "log", "row", "commands", "probes" or "help".
 	kind    string
 	finding string
+	// table and row are the names of a table and of its row.
+	table, row string
 	// flow is the name of a flow, or of a log, whose host process is then.
 	flow    string
 	pid     int32
@@ -78,9 +80,11 @@ type ui struct {
 	cursor model.Time
 
 	// pages are those that there are, page is the number of the one that is shown.
-	pages  []page
-	page   int
-	lists  map[string]*listState
+	pages []page
+	page  int
+	lists map[string]*listState
+	// filter applies to the tables of all pages.
+	filter string
 	focus  map[string]string
 	drills []drill
 	scroll int
@@ -91,6 +95,16 @@ type ui struct {
 	prompt  *prompt
 	notice  noticeMsg
 	noticed int // ticks left
+
+	// places are where the sections stand; bodyTop is the first line of what is arranged, verdictRows the identity
+	// of the finding on each line of the verdict.
+	places      []place
+	bodyTop     int
+	verdictTop  int
+	verdictRows []string
+
+	// opening says that the reader has done nothing yet: a replay then goes to its worst finding when all are known.
+	opening bool
 
 	frame string // what was drawn last
 	drawn bool   // whether it still holds
@@ -111,7 +125,8 @@ func newUI(opt Options) *ui {
 	if u.loc == nil {
 		u.loc = time.Local
 	}
-	u.theme = newTheme(opt.ASCII, opt.NoColor, opt.Light)
+	u.opening = opt.Player != nil && opt.OpenOnWorst
+	u.theme = newTheme(opt.ASCII, themeName(&opt, opt.Light))
 	u.newest = opt.State.Snapshot()
 	u.snap = u.newest
 	return u
@@ -157,6 +172,12 @@ func (u *ui) tick(m tickMsg) command {
 	if news(m.snapshot, u.snap) {
 		u.snap, u.drawn = m.snapshot, false
 	}
+	if u.opening && u.snap.Scanned {
+		u.opening = false
+		if c := u.goWorst(); c != nil {
+			return c
+		}
+	}
 	return u.fetchPorts()
 }
 
@@ -198,7 +219,7 @@ func (u *ui) resize(w, h int) { u.w, u.h, u.drawn = w, h, false }
 func (u *ui) background(light bool) {
 	if light != u.light {
 		u.light, u.drawn = light, false
-		u.theme = newTheme(u.opt.ASCII, u.opt.NoColor, light)
+		u.theme = newTheme(u.opt.ASCII, themeName(&u.opt, light))
 	}
 }
 
@@ -214,6 +235,7 @@ func (u *ui) list(id string) *listState {
 		s = &listState{}
 		u.lists[id] = s
 	}
+	s.shared = u.filter
 	return s
 }
 
@@ -299,6 +321,8 @@ func (u *ui) lines() []string {
 		foot = append(foot, u.timeline(v, u.w))
 	}
 	h := u.h - len(top) - len(foot)
+	u.places, u.verdictRows, u.bodyTop = u.places[:0], u.verdictRows[:0], len(top)
+	u.verdictTop = len(top)
 	body := u.body(v, u.w, h)
 	for len(body) < h {
 		body = append(body, blank(u.w))
@@ -315,8 +339,18 @@ func (u *ui) body(v *view, w, h int) []string {
 }
 
 // bands returns the sections of what is shown.
-func (u *ui) bands(v *view) []band {
-	switch d := u.top(); d.kind {
+func (u *ui) bands(v *view) []band { return u.bandsOf(v, u.drills) }
+
+// bandsOf returns the sections of the last of the drills, those of the page when there is none.
+func (u *ui) bandsOf(v *view, drills []drill) []band {
+	if len(drills) == 0 {
+		return u.pages[u.page].bands(u, v)
+	}
+	switch d := drills[len(drills)-1]; d.kind {
+	case "row":
+		return u.rowBands(v, d, u.bandsOf(v, drills[:len(drills)-1]))
+	case "commands":
+		return u.commandBands()
 	case "finding":
 		return u.findingBands(v, d.finding)
 	case "process":
@@ -330,7 +364,7 @@ func (u *ui) bands(v *view) []band {
 	case "help":
 		return u.helpBands()
 	}
-	return u.pages[u.page].bands(u, v)
+	return nil
 }
 
 // view is what one drawing of the screen looks at.

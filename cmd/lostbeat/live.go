@@ -87,6 +87,7 @@ type uiFlags struct {
 	zoneFlag
 	ascii, noColor bool
 	theme          themeFlag
+	noMouse        bool
 }
 
 func (f *uiFlags) register(cmd *cobra.Command) {
@@ -96,6 +97,7 @@ func (f *uiFlags) register(cmd *cobra.Command) {
 	f.theme = themes[0]
 	cmd.Flags().Var(&f.theme, "theme", "colours: "+strings.Join(themeNames(), ", ")+"; auto asks the terminal")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
+	cmd.Flags().BoolVar(&f.noMouse, "no-mouse", false, "leave the mouse to the terminal, which then selects text with it")
 	f.zoneFlag.register(cmd)
 }
 
@@ -130,6 +132,7 @@ func (t *themeFlag) Type() string { return "THEME" }
 func (f *uiFlags) options() tui.Options {
 	return tui.Options{
 		ASCII: f.ascii, NoColor: f.noColor || os.Getenv("NO_COLOR") != "", Theme: string(f.theme), Location: f.zone(),
+		NoMouse: f.noMouse,
 	}
 }
 

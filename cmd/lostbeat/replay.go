@@ -23,9 +23,10 @@ func newReplay() *cobra.Command {
 		Use:   "replay FILE...",
 		Short: "Open a recording or a Windows capture in the terminal UI",
 		Long: `Open a recording or a Windows capture (.etl, .blg, perfmon .csv) in the same UI as a
-live session. It needs no privileges and works on every system. Space pauses, the arrow
-keys step, [ and ] go to the previous and next finding, g jumps to a time. The files of a
-recorder that rotates open as one: give the name that it was given, or their directory.
+live session. It needs no privileges and works on every system. It opens at the worst
+finding, or at --at; with --speed it plays from the start. Space pauses and goes on, the
+arrow keys step, [ and ] go to the previous and next finding, g jumps to a time. The files
+of a recorder that rotates open as one: give the name that it was given, or their directory.
 Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.
 With --follow, a recording or a Windows trace is shown while it is being written.`,
 		Example: `  lostbeat replay night.lostbeat
@@ -69,6 +70,7 @@ With --follow, a recording or a Windows trace is shown while it is being written
 			}
 			opts := ui.options()
 			opts.Source = filepath.Base(names[0])
+			opts.OpenOnWorst = at == "" && !cmd.Flags().Changed("speed")
 			return run.Replay{Capture: c, Settings: thresholds, UI: opts, Start: from, Speed: speed}.Run(cmd.Context())
 		},
 	}

@@ -1,0 +1,53 @@
+package tui
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/tui/tuitest"
+)
+
+// A replay opens on its worst finding once all are known, unless the reader has gone elsewhere.
+func TestOpenOnWorst(t *testing.T) {
+	second := model.Time(time.Second)
+	finding := func(id string, s model.Severity, from, to int) model.Finding {
+		return model.Finding{ID: id, Detector: "port-leak", Severity: s, Title: "finding " + id,
+			Start: tuitest.Start + model.Time(from)*second, End: tuitest.Start + model.Time(to)*second}
+	}
+	findings := []model.Finding{
+		finding("mild", model.SeverityWarning, 100, 400),
+		finding("short", model.SeverityCritical, 200, 210),
+		finding("worst", model.SeverityCritical, 300, 340),
+	}
+	for _, tt := range []struct {
+		name  string
+		keys  []string
+		found []model.Finding
+		want  string
+	}{
+		{"worst", nil, findings, "seek 14:04:09"},
+		{"a key before", []string{"2"}, findings, ""},
+		{"none", nil, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := loaded(tuitest.Options{Seconds: 20})
+			p := &fakePlayer{speed: 1, position: tuitest.Start + 20*second, end: tuitest.Start + 600*second}
+			m := screen(s, 100, 40, func(o *Options) { o.Live, o.Player, o.OpenOnWorst = false, p, true })
+			tick(m)
+			press(m, tt.keys...)
+			if len(p.calls) > 0 {
+				t.Fatalf("the player was told %v before the findings are known", p.calls)
+			}
+			s.SetFindings(tt.found)
+			tick(m)
+			got := ""
+			if len(p.calls) > 0 {
+				got = p.calls[0]
+			}
+			if got != tt.want {
+				t.Errorf("the player was told %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
