@@ -24,6 +24,9 @@ type inForce struct {
 	Unknown []string `json:"unknown_variables,omitempty"`
 }
 
+// configSchema is the name and version of the schema of inForce.
+const configSchema = "lostbeat.config/1"
+
 // settingsFile is a file that was looked for.
 type settingsFile struct {
 	Path string `json:"path"`
@@ -45,7 +48,7 @@ func newConfig() *cobra.Command {
 		live   liveFlags
 		ui     uiFlags
 		memory byteSize
-		asJSON bool
+		format formatFlag
 		whole  bool
 	)
 	cmd := &cobra.Command{
@@ -80,6 +83,10 @@ could change.`,
   lostbeat config --json | jq '.settings[] | select(.from != "default")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			now, err := settingsInForce(cmd, live.detect.set.assignments)
 			if err != nil {
 				return err
@@ -87,8 +94,8 @@ could change.`,
 			if _, err := live.detect.settings(); err != nil {
 				return err
 			}
-			if asJSON {
-				return plain.JSON(cmd.OutOrStdout(), now)
+			if form == asJSON {
+				return plain.Object(cmd.OutOrStdout(), configSchema, now)
 			}
 			return now.write(cmd.OutOrStdout(), whole)
 		},
@@ -96,7 +103,7 @@ could change.`,
 	live.register(cmd)
 	ui.register(cmd)
 	registerMemory(cmd, &memory)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	format.register(cmd, "one JSON object", asText, asJSON)
 	cmd.Flags().BoolVar(&whole, "all", false, "list the thresholds that have their defaults, too")
 	return cmd
 }
@@ -125,7 +132,7 @@ func settingsInForce(cmd *cobra.Command, assignments []assignment) (inForce, err
 	for _, o := range options() {
 		known = append(known, variable(o.name))
 		flag := cmd.Flags().Lookup(o.name)
-		if flag == nil || o.from == onlyFlag {
+		if flag == nil || flag.Hidden || o.from == onlyFlag {
 			continue
 		}
 		s := setting{Name: o.name, Values: valuesOf(flag), From: "default"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"lostbeat/internal/hint"
@@ -26,7 +27,7 @@ type doctorRow struct {
 }
 
 func newDoctor() *cobra.Command {
-	var asJSON bool
+	var format formatFlag
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "What works on this host, what does not, why, and how to fix it",
@@ -36,32 +37,53 @@ and report each part: on, degraded or off, why, and what would fix it.`,
   sudo lostbeat doctor --json | jq 'select(.state != "on" and .state != "yes")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			rows, err := diagnose(cmd.Context())
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if asJSON {
+			t := table{head: []string{"check", "state", "detail", "what would help"}}
+			for _, row := range rows {
+				t.rows = append(t.rows, []string{row.Name, row.State, row.Detail, row.Hint})
+			}
+			switch form {
+			case asJSON:
 				for _, row := range rows {
-					if err := plain.JSON(out, row); err != nil {
+					if err := plain.Object(out, doctorSchema, row); err != nil {
 						return err
 					}
 				}
 				return nil
+			case asCSV:
+				return t.csv(out)
+			case asMarkdown:
+				return t.markdown(out)
 			}
-			marks := map[string]string{"yes": "✔", "on": "✔", "degraded": "▲", "unknown": "?", "no": "✖", "off": "✖"}
-			t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-			for _, row := range rows {
-				fmt.Fprintf(t, "%s %s\t%s\t%s\n", marks[row.State], plain.Text(row.Name), row.State, plain.Text(row.Detail))
-				if row.Hint != "" && row.State != "on" && row.State != "yes" {
-					fmt.Fprintf(t, "\t\t→ %s\n", plain.Text(row.Hint))
-				}
-			}
-			return t.Flush()
+			return writeDiagnosis(out, rows)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV, asMarkdown)
 	return cmd
+}
+
+// doctorSchema is the name and version of the schema of doctorRow.
+const doctorSchema = "lostbeat.doctor/1"
+
+// writeDiagnosis prints the rows for people.
+func writeDiagnosis(out io.Writer, rows []doctorRow) error {
+	marks := map[string]string{"yes": "✔", "on": "✔", "degraded": "▲", "unknown": "?", "no": "✖", "off": "✖"}
+	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintf(t, "%s %s\t%s\t%s\n", marks[row.State], plain.Text(row.Name), row.State, plain.Text(row.Detail))
+		if row.Hint != "" && row.State != "on" && row.State != "yes" {
+			fmt.Fprintf(t, "\t\t→ %s\n", plain.Text(row.Hint))
+		}
+	}
+	return t.Flush()
 }
 
 // journalRow says whether systemd's journal can be followed.

@@ -7,9 +7,11 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/run"
 
@@ -28,7 +30,7 @@ func newEvents() *cobra.Command {
 		kinds        []string
 		since, until string
 		zone         zoneFlag
-		asJSON       bool
+		format       formatFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "events FILE...",
@@ -42,6 +44,10 @@ like a recording, and its times are always in UTC.`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files.everything = true
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			wanted, err := parseKinds(kinds)
 			if err != nil {
 				return err
@@ -56,6 +62,10 @@ like a recording, and its times are always in UTC.`,
 				return err
 			}
 			defer done()
+			writer := eventWriter{out: out, form: form}
+			if err := writer.head(); err != nil {
+				return err
+			}
 			err = eachCapture(cmd.Context(), args, files, terminal, func(c *run.Capture, _ *readingLine) error {
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()
@@ -69,7 +79,7 @@ like a recording, and its times are always in UTC.`,
 						return err
 					}
 				}
-				emit := func(b *model.Batch) error { return writeEvents(out, b, filter, asJSON) }
+				emit := func(b *model.Batch) error { return writer.write(b, filter) }
 				if since != "" {
 					return c.RunFrom(cmd.Context(), filter.since, func(b *model.Batch) error { return emit(withoutKeyframe(b)) })
 				}
@@ -87,7 +97,7 @@ like a recording, and its times are always in UTC.`,
 		StringVar(&since, "since", "", "from this `TIME` on: "+momentForms)
 	cmd.Flags().StringVar(&until, "until", "", "up to this `TIME`")
 	zone.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV)
 	return cmd
 }
 
@@ -126,8 +136,56 @@ func stopAtEnd(err error) error {
 	return err
 }
 
-func writeEvents(w *bufio.Writer, b *model.Batch, filter eventFilter, asJSON bool) error {
-	line := make([]byte, 0, 512)
+// eventSchema is the name and version of the schema of an event.
+const eventSchema = "lostbeat.event/1"
+
+// eventWriter prints events in one of the forms.
+type eventWriter struct {
+	out  *bufio.Writer
+	form string
+	line []byte
+}
+
+// head prints the names of the columns of CSV: what all kinds have, and the rest as in the text form.
+func (w *eventWriter) head() error {
+	if w.form != asCSV {
+		return nil
+	}
+	_, err := w.out.WriteString("time,kind,dur_ns,cpu,pid,tid,fields\n")
+	return err
+}
+
+// append puts the event into the line.
+func (w *eventWriter) append(b *model.Batch, e *model.Event) {
+	switch w.form {
+	case asJSON:
+		w.line = append(w.line[:0], `{"schema":"`+eventSchema+`",`...)
+		n := len(w.line)
+		w.line = model.AppendJSON(w.line, b, e)
+		w.line = append(w.line[:n], w.line[n+1:]...) // its own brace is there already
+	case asCSV:
+		w.line = model.AppendText(w.line[:0], b, e)
+		_, rest, _ := strings.Cut(string(w.line), " ") // the time
+		_, rest, _ = strings.Cut(rest, " ")            // the kind
+		number := func(n int64, none bool) string {
+			if none {
+				return ""
+			}
+			return strconv.FormatInt(n, 10)
+		}
+		w.line = append(w.line[:0], strings.Join([]string{
+			e.Time.String(), e.Kind.String(), number(int64(e.Dur), e.Dur == 0), number(int64(e.CPU), e.CPU < 0),
+			number(int64(e.PID), e.PID < 0), number(int64(e.TID), e.TID < 0), quoted(plain.Cell(rest)),
+		}, ",")...)
+	default:
+		w.line = model.AppendText(w.line[:0], b, e)
+	}
+}
+
+// quoted writes a cell of CSV in quotes.
+func quoted(cell string) string { return `"` + strings.ReplaceAll(cell, `"`, `""`) + `"` }
+
+func (w *eventWriter) write(b *model.Batch, filter eventFilter) error {
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Time > filter.until {
@@ -136,12 +194,9 @@ func writeEvents(w *bufio.Writer, b *model.Batch, filter eventFilter, asJSON boo
 		if e.Time < filter.since || filter.kinds != nil && !filter.kinds[e.Kind] {
 			continue
 		}
-		if asJSON {
-			line = model.AppendJSON(line[:0], b, e)
-		} else {
-			line = model.AppendText(line[:0], b, e)
-		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
+		w.append(b, e)
+		w.line = append(w.line, '\n')
+		if _, err := w.out.Write(w.line); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"lostbeat/model"
 	"lostbeat/run"
 	"lostbeat/sink/findings"
+	"lostbeat/sink/jsonl"
 
 	"github.com/spf13/cobra"
 )
@@ -22,6 +23,9 @@ type incomplete struct {
 	File       string `json:"file"`
 	Incomplete string `json:"incomplete"`
 }
+
+// incompleteSchema is the name and version of the schema of incomplete.
+const incompleteSchema = "lostbeat.incomplete/1"
 
 // recordings is how many of the paths are lostbeat's own recordings.
 func recordings(paths []string) (n int) {
@@ -95,7 +99,7 @@ func newFindings() *cobra.Command {
 	var (
 		files    captureFlags
 		settings detectFlags
-		asJSON   bool
+		format   formatFlag
 		exitCode bool
 		zone     zoneFlag
 	)
@@ -120,7 +124,8 @@ that both have: one finding says whether a heartbeat was sent late, lost between
 in one of them, or read late, and by how much the clocks differed.
 
 An input that is damaged or cut off is read as far as it can be, and one line says what is
-missing; with --json that is an object with the keys file and incomplete.
+missing; with --json that is an object with the keys file and incomplete. --format md is for a
+ticket, csv for a spreadsheet, with one finding a line.
 
 Exit status: 0; 1 with --exit-code when there is a warning or worse; 2 for an error; 3 when
 an input is incomplete (and with --exit-code, nothing was found in the rest).`,
@@ -137,18 +142,41 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			if err != nil {
 				return err
 			}
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
-			files.said = !asJSON
+			// forPeople says that what there is beside findings is printed, too.
+			forPeople := form == asText || form == asMarkdown
+			files.said = forPeople
+			table := findings.NewCSV(out)
+			note := func(indent, text string) {
+				if form == asMarkdown {
+					indent, text = "", plain.Markdown(text)+"\n"
+				}
+				fmt.Fprintf(out, "%s%s\n", indent, text)
+			}
 			worst := model.SeverityInfo
 			// quiet is how many members of bundles were judged.
 			total, quiet := 0, 0
-			show := func(f model.Finding) error {
+			show := func(f model.Finding, file string) error {
 				total++
 				worst = max(worst, f.Severity)
-				if asJSON {
-					return plain.JSON(out, f)
+				switch form {
+				case asJSON:
+					return plain.Object(out, jsonl.FindingSchema, f)
+				case asCSV:
+					return table.Write(file, f)
+				case asMarkdown:
+					return findings.WriteMarkdown(out, f, zone.zone())
 				}
 				return findings.Write(out, f, zone.zone())
+			}
+			if form == asCSV {
+				if err := table.Head(); err != nil {
+					return err
+				}
 			}
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
@@ -186,54 +214,44 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: left out %s\n", plain.Text(c.Path), plain.Text(line))
 				}
 				for _, f := range found {
-					if err := show(f); err != nil {
+					if err := show(f, c.Path); err != nil {
 						return err
 					}
 				}
 				integrity := c.Integrity()
-				if asJSON && !integrity.Complete() {
-					if err := plain.JSON(out, incomplete{c.Path, run.IntegrityLine(integrity)}); err != nil {
+				if form == asJSON && !integrity.Complete() {
+					if err := plain.Object(out, incompleteSchema, incomplete{c.Path, run.IntegrityLine(integrity)}); err != nil {
 						return err
 					}
 				}
 				if files.unpacked.Member(c.Paths[0]) {
 					quiet++
-				} else if !asJSON && len(found) == 0 && !told {
+				} else if forPeople && len(found) == 0 && !told {
 					start, end := c.Span()
 					what := "no finding in"
 					if !integrity.Complete() {
 						what = "no finding in what could be read of"
 					}
-					fmt.Fprintf(
-						out,
-						"%s: %s %s, %s to %s\n",
-						plain.Text(c.Path),
-						what,
-						plain.Duration(end.Sub(start)),
-						start.Std().Format(time.RFC3339),
-						end.Std().Format(time.RFC3339),
-					)
+					note("", fmt.Sprintf("%s: %s %s, %s to %s", plain.Text(c.Path), what, plain.Duration(end.Sub(start)),
+						start.Std().Format(time.RFC3339), end.Std().Format(time.RFC3339)))
 				}
-				if !asJSON && len(unseen) > 0 {
-					fmt.Fprintf(
-						out,
-						"    not judged, because it is not in the capture: %s ('lostbeat info' says why)\n",
-						strings.Join(unseen, ", "),
-					)
+				if forPeople && len(unseen) > 0 {
+					note("    ", fmt.Sprintf("not judged, because it is not in the capture: %s ('lostbeat info' says why)",
+						strings.Join(unseen, ", ")))
 				}
 				for _, text := range c.Outside() {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", plain.Text(c.Path), plain.Text(text))
 				}
 				for _, text := range judged.Assumed {
-					if !asJSON && !told {
-						fmt.Fprintf(out, "    assumed: %s\n", plain.Text(text))
+					if forPeople && !told {
+						note("    ", "assumed: "+plain.Text(text))
 					}
 				}
-				if judged.Slice != "" && !asJSON {
+				if judged.Slice != "" && forPeople {
 					fmt.Fprintf(out, "    %s\n", plain.Text(judged.Slice))
 				}
-				if line := run.IntegrityLine(integrity); !asJSON && line != "" {
-					fmt.Fprintf(out, "    input: %s\n", plain.Text(line))
+				if line := run.IntegrityLine(integrity); forPeople && line != "" {
+					note("    ", "input: "+plain.Text(line))
 				}
 				return out.Flush()
 			}
@@ -261,12 +279,13 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				together = append(together, run.Together(all, thresholds)...)
 			}
 			for _, f := range together {
-				if showErr := show(f); showErr != nil {
+				if showErr := show(f, ""); showErr != nil {
 					return showErr
 				}
 			}
-			if total == 0 && quiet > 0 && !asJSON {
-				fmt.Fprintf(out, "no finding in what was opened of %s ('lostbeat info' lists it)\n", bundlesOf(files.unpacked))
+			if total == 0 && quiet > 0 && forPeople {
+				note("", fmt.Sprintf("no finding in what was opened of %s ('lostbeat info' lists it)",
+					bundlesOf(files.unpacked)))
 			}
 			for _, b := range files.unpacked.Bundles {
 				for _, text := range b.Damage {
@@ -288,7 +307,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 	files.registerPools(cmd)
 	files.registerLogs(cmd)
 	settings.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV, asMarkdown)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false,
 		"exit with 1 when there is a warning or worse, with 3 when there is none in an incomplete input")
 	return cmd

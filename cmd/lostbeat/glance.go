@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -12,6 +13,7 @@ import (
 	"lostbeat/internal/words"
 	"lostbeat/model"
 	"lostbeat/run"
+	"lostbeat/sink/findings"
 	"lostbeat/tui"
 
 	"github.com/spf13/cobra"
@@ -117,6 +119,7 @@ func shortened(line string) string {
 func newTop() *cobra.Command {
 	var live liveFlags
 	var ui uiFlags
+	var format formatFlag
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "top",
@@ -125,24 +128,113 @@ func newTop() *cobra.Command {
 for ssh host lostbeat top, for a ticket, for a pipe. Where the output is a terminal, it is as
 wide and as high as that, otherwise 120 columns and 40 lines; COLUMNS and LINES change that.`,
 		Example: `  sudo lostbeat top
-  ssh root@web-07 lostbeat top --for 10s`,
+  ssh root@web-07 lostbeat top --for 10s
+  sudo lostbeat top --format md                    the page and the findings in full, for a ticket`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			seen, err := glance(cmd, live, length)
 			if err != nil && (seen.State == nil || !errors.Is(err, cmd.Context().Err())) {
 				return err
 			}
+			if form == asJSON {
+				return plain.Object(cmd.OutOrStdout(), topSchema, summarize(seen))
+			}
 			opts := ui.options()
 			opts.State, opts.Live = seen.State, true
 			opts.Width, opts.Height = pageSize()
-			_, err = fmt.Fprint(cmd.OutOrStdout(), tui.Text(opts))
-			return err
+			page := func(w io.Writer) error {
+				_, err := fmt.Fprint(w, tui.Text(opts))
+				return err
+			}
+			if form != asMarkdown {
+				return page(cmd.OutOrStdout())
+			}
+			if err := fenced(cmd.OutOrStdout(), page); err != nil {
+				return err
+			}
+			for _, f := range seen.Findings {
+				fmt.Fprintln(cmd.OutOrStdout())
+				if err := findings.WriteMarkdown(cmd.OutOrStdout(), f, ui.zone()); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	live.register(cmd)
 	ui.register(cmd)
+	format.register(cmd, "one JSON object: findings, deferred work, drops", asText, asJSON, asMarkdown)
 	cmd.Flags().DurationVar(&length, "for", 5*time.Second, "how long to watch")
 	return cmd
+}
+
+// topSchema is the name and version of the schema of overview.
+const topSchema = "lostbeat.top/1"
+
+// overview is what `top --json` prints.
+type overview struct {
+	Host   string     `json:"host"`
+	OS     string     `json:"os"`
+	Kernel string     `json:"kernel"`
+	Start  model.Time `json:"start"`
+	End    model.Time `json:"end"`
+	// EventsTotal counts the events, Lost those that were lost on the way.
+	EventsTotal uint64          `json:"events_total"`
+	Lost        uint64          `json:"lost"`
+	Findings    []model.Finding `json:"findings"`
+	Probes      []probeInfo     `json:"probes"`
+	// Deferred is the work in softirqs, DPCs and interrupts and Drops the packets lost since the start, the largest first.
+	Deferred []deferredTotal `json:"deferred"`
+	Drops    []dropTotal     `json:"drops"`
+}
+
+// deferredTotal is the work of a vector or driver, on all CPUs.
+type deferredTotal struct {
+	// Class is softirq, dpc, hardirq or isr.
+	Class   string `json:"class"`
+	Name    string `json:"name"`
+	Driver  string `json:"driver,omitempty"`
+	Count   uint64 `json:"count"`
+	Busy    uint64 `json:"busy_ns"`
+	MaxWait uint64 `json:"max_wait_ns"`
+	MaxRun  uint64 `json:"max_run_ns"`
+}
+
+// dropTotal are the packets lost at a place for a reason.
+type dropTotal struct {
+	Place   string `json:"place"`
+	Reason  string `json:"reason"`
+	Device  string `json:"device,omitempty"`
+	Packets uint64 `json:"packets"`
+}
+
+// summarize returns the numbers of what was seen.
+func summarize(seen run.Seen) overview {
+	s := seen.State.Snapshot()
+	out := overview{
+		Host: s.Meta["host"], OS: s.Meta["os"], Kernel: s.Meta["kernel"], Start: s.Started, End: s.Now,
+		EventsTotal: s.Events, Lost: s.Lost, Findings: seen.Findings,
+		Probes: []probeInfo{}, Deferred: []deferredTotal{}, Drops: []dropTotal{},
+	}
+	if out.Findings == nil {
+		out.Findings = []model.Finding{}
+	}
+	for _, p := range s.Probes {
+		out.Probes = append(out.Probes, infoOfProbe(p))
+	}
+	for _, w := range s.Work {
+		out.Deferred = append(out.Deferred, deferredTotal{
+			w.Class.String(), w.Name, w.Driver, w.Count, w.BusyNanos, w.MaxWait, w.MaxRun,
+		})
+	}
+	for _, d := range s.Drops {
+		out.Drops = append(out.Drops, dropTotal{d.Key.Place.String(), d.Key.Reason, d.Key.Device, d.Count})
+	}
+	return out
 }
 
 // pageSize is the size of what top prints.

@@ -51,6 +51,13 @@ type captureInfo struct {
 	Log *perfmon.Info `json:"log,omitempty"`
 }
 
+// Names and versions of the schemas of what `info --json` prints: of a Windows trace, a bundle, anything else.
+const (
+	traceSchema  = "lostbeat.trace/1"
+	bundleSchema = "lostbeat.bundle/1"
+	infoSchema   = "lostbeat.info/1"
+)
+
 type kindCount struct {
 	Kind  string `json:"kind"`
 	Count uint64 `json:"count"`
@@ -70,7 +77,8 @@ func infoOfProbe(p model.Probe) probeInfo {
 
 func newInfo() *cobra.Command {
 	var files captureFlags
-	var asJSON, verify bool
+	var format formatFlag
+	var verify bool
 	var zone zoneFlag
 	cmd := &cobra.Command{
 		Use:   "info FILE...",
@@ -87,8 +95,19 @@ how much could be read; the exit status is 3 when that was not all.`,
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			out := cmd.OutOrStdout()
-			files.said = !asJSON
+			files.said = form != asJSON
+			// show prints text, for Markdown as a block.
+			show := func(write func(io.Writer) error) error {
+				if form == asMarkdown {
+					return fenced(out, write)
+				}
+				return write(out)
+			}
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -96,7 +115,13 @@ how much could be read; the exit status is 3 when that was not all.`,
 			defer done()
 			defer func() {
 				for _, b := range files.unpacked.Bundles {
-					if bundleErr := writeBundle(out, b, asJSON); err == nil {
+					var bundleErr error
+					if form == asJSON {
+						bundleErr = plain.Object(out, bundleSchema, bundleInfo{b, "bundle"})
+					} else {
+						bundleErr = show(func(w io.Writer) error { return writeBundle(w, b) })
+					}
+					if err == nil {
 						err = bundleErr
 					}
 					if len(b.Damage) > 0 {
@@ -111,31 +136,31 @@ how much could be read; the exit status is 3 when that was not all.`,
 					if err != nil {
 						return err
 					}
-					if asJSON {
-						return plain.JSON(out, inventory)
+					if form == asJSON {
+						return plain.Object(out, traceSchema, inventory)
 					}
-					return writeInventory(out, c.Path, inventory, zone.zone())
+					return show(func(w io.Writer) error { return writeInventory(w, c.Path, inventory, zone.zone()) })
 				}
 				info, err := describe(cmd.Context(), c, verify)
 				reading.end()
 				if err != nil {
 					return err
 				}
-				if asJSON {
+				if form == asJSON {
 					if l, ok := c.File.(*perfmon.Log); ok {
 						if info.Log, err = l.Info(cmd.Context()); err != nil {
 							return err
 						}
 					}
-					return plain.JSON(out, info)
+					return plain.Object(out, infoSchema, info)
 				}
-				return info.write(out, zone.zone())
+				return show(func(w io.Writer) error { return info.write(w, zone.zone()) })
 			})
 		},
 	}
 	files.register(cmd)
 	zone.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object to a file")
+	format.register(cmd, "one JSON object to a file", asText, asJSON, asMarkdown)
 	cmd.Flags().BoolVar(&verify, "verify", false, "read every block of a recording instead of its index")
 	return cmd
 }
@@ -150,10 +175,7 @@ type bundleInfo struct {
 const shownLeft = 40
 
 // writeBundle says what of a bundle was opened, and what was not.
-func writeBundle(w io.Writer, b run.Bundle, asJSON bool) error {
-	if asJSON {
-		return plain.JSON(w, bundleInfo{b, "bundle"})
-	}
+func writeBundle(w io.Writer, b run.Bundle) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(label, value string) { fmt.Fprintf(t, "%s\t%s\n", label, plain.Text(value)) }
 	row("file", b.Path+" (bundle)")

@@ -160,6 +160,7 @@ var wrongValues = map[string][]string{
 	"probe":        {"x", "dorp"},
 	"kind":         {"x", "dorp"},
 	"theme":        {"neon", ""},
+	"format":       {"xml", ""},
 	"log-time":     {"x", "+25", "20x3 +01:00"},
 	"log-pattern":  {"(", "[z-a]", `\`},
 	"also":         {"x", "text=", "xml=x"},

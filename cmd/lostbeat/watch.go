@@ -14,7 +14,7 @@ func newWatch() *cobra.Command {
 	var (
 		live   liveFlags
 		zone   zoneFlag
-		asJSON bool
+		output formatFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "watch",
@@ -26,6 +26,10 @@ and when it ends, a line each.`,
   sudo lostbeat watch --json | logger -t lostbeat`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			form, err := output.form()
+			if err != nil {
+				return err
+			}
 			src, settings, err := live.open()
 			if err != nil {
 				return err
@@ -38,7 +42,7 @@ and when it ends, a line each.`,
 				)
 			}
 			format := "text"
-			if asJSON {
+			if form == asJSON {
 				format = "jsonl"
 			}
 			outputs, closeOutputs, err := live.also.outputs(zone.zone())
@@ -62,6 +66,6 @@ and when it ends, a line each.`,
 	}
 	live.register(cmd)
 	zone.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line: every update of every finding")
+	output.register(cmd, "one JSON object a line: every update of every finding", asText, asJSON)
 	return cmd
 }

@@ -15,6 +15,11 @@ func JSON(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
+	return write(w, line)
+}
+
+// write writes a line of JSON with what steers a terminal escaped.
+func write(w io.Writer, line []byte) error {
 	var out bytes.Buffer
 	for len(line) > 0 {
 		r, size := utf8.DecodeRune(line)
@@ -26,6 +31,6 @@ func JSON(w io.Writer, v any) error {
 		line = line[size:]
 	}
 	out.WriteByte('\n')
-	_, err = w.Write(out.Bytes())
+	_, err := w.Write(out.Bytes())
 	return err
 }

@@ -125,18 +125,28 @@ func writeLine(w io.Writer, at time.Time, f model.Finding) error {
 	return err
 }
 
-// Write prints a finding in full, with times of the given zone.
-func Write(w io.Writer, f model.Finding, zone *time.Location) error {
-	var b strings.Builder
-	span := fmt.Sprintf(
+// span says from when to when a finding is.
+func span(f model.Finding, zone *time.Location) string {
+	text := fmt.Sprintf(
 		"%s to %s, %s",
 		f.Start.Std().In(zone).Format("2006-01-02 15:04:05.000"),
 		f.End.Std().In(zone).Format("15:04:05.000 MST"),
 		plain.Duration(f.End.Sub(f.Start)),
 	)
 	if f.Ongoing {
-		span += ", still going on at the end"
+		text += ", still going on at the end"
 	}
+	return text
+}
+
+// lossLine says that events were lost while a finding was formed.
+func lossLine(lost uint64) string {
+	return fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", lost)
+}
+
+// Write prints a finding in full, with times of the given zone.
+func Write(w io.Writer, f model.Finding, zone *time.Location) error {
+	var b strings.Builder
 	fmt.Fprintf(
 		&b,
 		"%s %s\n    %s · %s · %s\n",
@@ -144,7 +154,7 @@ func Write(w io.Writer, f model.Finding, zone *time.Location) error {
 		plain.Text(f.Title),
 		f.Severity,
 		f.Detector,
-		span,
+		span(f, zone),
 	)
 	section := func(label string, lines []string) {
 		for i, line := range lines {
@@ -163,10 +173,7 @@ func Write(w io.Writer, f model.Finding, zone *time.Location) error {
 	section("ruled out", f.RuledOut)
 	section("do", f.Advice)
 	if f.Loss > 0 {
-		section(
-			"loss",
-			[]string{fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", f.Loss)},
-		)
+		section("loss", []string{lossLine(f.Loss)})
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())

@@ -19,6 +19,12 @@ var Spec = pipeline.Spec{
 	Open:  func(w io.Writer) pipeline.Sink { return New(w) },
 }
 
+// Names and versions of the schemas of what is written; docs/schema describes them.
+const (
+	FindingSchema  = "lostbeat.finding/1"
+	ProposedSchema = "lostbeat.proposed/1"
+)
+
 // Lines is a sink that writes findings.
 type Lines struct {
 	out *bufio.Writer
@@ -52,7 +58,7 @@ func (l *Lines) Write(b *model.Batch) error {
 				clear(l.proposed)
 			}
 			l.proposed[key] = true
-			err := plain.JSON(l.out, struct {
+			err := plain.Object(l.out, ProposedSchema, struct {
 				proposed
 				Period  time.Duration `json:"period_ns"`
 				KnownAs string        `json:"known_as,omitempty"`
@@ -64,7 +70,7 @@ func (l *Lines) Write(b *model.Batch) error {
 			continue
 		}
 		if f, ok := b.Finding(&b.Events[i]); ok {
-			if err := plain.JSON(l.out, f); err != nil {
+			if err := plain.Object(l.out, FindingSchema, f); err != nil {
 				return err
 			}
 		}
