@@ -436,3 +436,31 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+func TestDiff(t *testing.T) {
+	path := sampleRecording(t)
+	out, errs, status := execute(t, "diff", path, path)
+	if status != exitOK || !strings.Contains(out, "no difference can be shown: ") ||
+		!strings.Contains(out, "1 finding in both") || !strings.Contains(out, "method: ") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	part := filepath.Join(t.TempDir(), "part.lostbeat")
+	if _, errs, status := execute(t, "cut", path, "--until", "+15s", "-o", part); status != exitOK {
+		t.Fatal(errs)
+	}
+	out, errs, status = execute(t, "diff", "--json", part, path)
+	var result struct {
+		Schema      int `json:"schema_version"`
+		Differences []struct{ Text string }
+		Levels      []struct{ Text string }
+	}
+	if err := json.Unmarshal([]byte(out), &result); err != nil || status != exitOK || result.Schema != 1 ||
+		len(result.Differences) != 0 || len(result.Levels) == 0 {
+		t.Errorf("status %d, %v\n%s%s", status, err, out, errs)
+	}
+	for _, args := range [][]string{{"diff"}, {"diff", path}, {"diff", path, path, path}, {"diff", path, "absent"}} {
+		if _, errs, status := execute(t, args...); status != exitError || errs == "" {
+			t.Errorf("%v: status %d, %s", args, status, errs)
+		}
+	}
+}

@@ -136,6 +136,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newFindings(),
 		newEvents(),
 		newCut(),
+		newDiff(),
 		newInfo(),
 		newDoctor(),
 		newLab(),

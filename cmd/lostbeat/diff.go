@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"lostbeat/compare"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
+	"lostbeat/internal/words"
+	"lostbeat/model"
+	"lostbeat/run"
+
+	"github.com/spf13/cobra"
+)
+
+func newDiff() *cobra.Command {
+	var (
+		files    captureFlags
+		settings detectFlags
+		zone     zoneFlag
+		asJSON   bool
+	)
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "What differs between two recordings, such as a good and a bad one",
+		Long: `Compare two recordings, captures or bundles, of the same host at two times or of two hosts: the time
+that deferred work and interrupts take of each CPU, how long deferred work waits, what was dropped
+where and why, the ports that are held, taken and refused, the counters of losses, and the findings
+that only one of the two has.
+
+Each difference comes with its range at 95 %. What chance or the usual ups and downs explain is not
+reported: the last line says how many series were compared, and how. A capture has to have twelve
+values at least, seconds of a recording or samples of a log.
+
+Exit status: 0, whatever differs; 3 when an input is incomplete.`,
+		Example: `  lostbeat diff good.lostbeat bad.lostbeat
+  lostbeat diff monday.blg tuesday.blg
+  lostbeat diff --json before.tar.xz after.tar.xz | jq -r '.differences[].text'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return hint.New(fmt.Sprintf("diff compares two files, and got %d", len(args)), "usage: "+cmd.UseLine())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			thresholds, err := settings.settings()
+			if err != nil {
+				return err
+			}
+			var sides [2]*compare.Side
+			for i, path := range args {
+				side := files
+				read := func(list []*run.Capture, line *readingLine) (*compare.Side, error) {
+					return run.SideOf(cmd.Context(), path, list, thresholds, line.progress())
+				}
+				if sides[i], err = oneSide(cmd, &side, path, read); err != nil {
+					return err
+				}
+			}
+			result := compare.Compare(sides[0], sides[1])
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			if asJSON {
+				err = plain.JSON(out, result)
+			} else {
+				err = writeDiff(out, &result, zone.zone())
+			}
+			if err = errors.Join(err, out.Flush()); err == nil && sides[0].Incomplete+sides[1].Incomplete != "" {
+				err = errIncomplete
+			}
+			return err
+		},
+	}
+	files.register(cmd)
+	files.registerPools(cmd)
+	settings.register(cmd)
+	zone.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+// oneSide opens one of the two inputs.
+func oneSide(
+	cmd *cobra.Command, files *captureFlags, path string,
+	read func([]*run.Capture, *readingLine) (*compare.Side, error),
+) (*compare.Side, error) {
+	paths, done, err := files.unpack(cmd.Context(), []string{path})
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	line := showReading(cmd.ErrOrStderr(), path)
+	defer line.end()
+	captures, closeAll, err := files.openAll(paths, line)
+	if err != nil {
+		return nil, err
+	}
+	side, err := read(captures, line)
+	return side, errors.Join(err, closeAll())
+}
+
+// writeDiff prints what differs.
+func writeDiff(w io.Writer, r *compare.Result, zone *time.Location) error {
+	for i, info := range []compare.Info{r.A, r.B} {
+		fmt.Fprintf(w, "%c  %s: %s, %s to %s (%s)\n", 'A'+rune(i), plain.Text(info.File),
+			plain.Text(cmp.Or(info.Host, "unknown host")), plain.Moment(info.Start.Std(), zone),
+			plain.Moment(info.End.Std(), zone), plain.Duration(info.End.Sub(info.Start)))
+	}
+	fmt.Fprintln(w)
+	both := 0
+	for _, f := range r.Findings {
+		switch f.Only {
+		case "both":
+			both++
+			continue
+		case "a":
+			fmt.Fprintf(w, "only in A   %s\n", findingLine(f.A))
+		default:
+			fmt.Fprintf(w, "only in B   %s\n", findingLine(f.B))
+		}
+		if f.Unjudged != "" {
+			fmt.Fprintf(w, "            %s\n", plain.Text(f.Unjudged))
+		}
+	}
+	switch {
+	case len(r.Findings) == 0:
+		fmt.Fprintln(w, "no finding in either")
+	case both > 0:
+		fmt.Fprintf(w, "%s in both, about the same CPU, device, process or pool\n", words.Plural(both, "finding"))
+	}
+	fmt.Fprintln(w)
+	for _, d := range r.Differences {
+		fmt.Fprintln(w, plain.Text(words.Sentence(d.Text)))
+	}
+	if r.More > 0 {
+		fmt.Fprintf(w, "and %s\n", words.Plural(r.More, "more difference"))
+	}
+	if len(r.Bursts) > 0 {
+		fmt.Fprintln(w, "During findings that only one has, and too rarely to be a difference of the whole:")
+	}
+	for _, b := range r.Bursts {
+		fmt.Fprintf(w, "  in %s: %s\n", strings.ToUpper(b.In), plain.Text(b.Text))
+	}
+	for _, l := range r.Levels {
+		fmt.Fprintln(w, plain.Text(words.Sentence(l.Text)))
+	}
+	switch {
+	case r.Compared == 0 && len(r.Levels) == 0:
+		fmt.Fprintln(w, "nothing could be compared second by second")
+	case r.Compared == 0:
+	case r.Short:
+		fmt.Fprintln(w, "no difference can be shown: the captures have too few values, twelve at least in each")
+	case len(r.Differences)+len(r.Levels) == 0:
+		fmt.Fprintf(w, "no difference can be shown: %s compared\n", series(r.Compared))
+	default:
+		fmt.Fprintf(w, "no difference can be shown in the rest of %s that were compared\n", series(r.Compared))
+	}
+	fmt.Fprintln(w)
+	for _, text := range r.NotCompared {
+		fmt.Fprintf(w, "not compared: %s\n", plain.Text(text))
+	}
+	_, err := fmt.Fprintf(w, "method: %s\n", r.Method)
+	return err
+}
+
+func series(n int) string { return words.Plural(n, "series", "series") }
+
+// findingLine is a finding in one line.
+func findingLine(f *model.Finding) string {
+	return fmt.Sprintf("%s · %s: %s", f.Severity, f.Detector, plain.Text(f.Title))
+}
