@@ -98,14 +98,35 @@ func truncate(s string, w int, tail string) string {
 	return ansi.Truncate(s, w, tail)
 }
 
-// wrap breaks s into lines of at most w cells, at spaces where it can.
+// measures are the units that stay on the line of their number.
+var measures = map[string]bool{
+	"%": true, "ns": true, "µs": true, "us": true, "ms": true, "s": true, "min": true, "h": true, "d": true,
+	"B": true, "KiB": true, "MiB": true, "GiB": true, "k": true, "M": true, "G": true, "Hz": true, "MHz": true, "GHz": true,
+}
+
+// unbroken cuts s at blanks, but neither at no-break spaces nor between a number and its unit.
+func unbroken(s string) []string {
+	var out []string
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }) {
+		if n := len(out); n > 0 && measures[strings.TrimRight(word, ".,;:)")] {
+			if last := out[n-1]; last[len(last)-1] >= '0' && last[len(last)-1] <= '9' {
+				out[n-1] += " " + word
+				continue
+			}
+		}
+		out = append(out, word)
+	}
+	return out
+}
+
+// wrap breaks s into lines of at most w cells, between words where it can.
 func wrap(s string, w int) []string {
 	if w <= 0 {
 		return nil
 	}
 	var lines []string
 	current, used := "", 0
-	for _, word := range strings.Fields(s) {
+	for _, word := range unbroken(s) {
 		n := width(word)
 		if used > 0 && used+1+n <= w {
 			current += " " + word
