@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/internal/platform"
+	"lostbeat/internal/unit"
 	"lostbeat/model"
 )
 
@@ -21,6 +22,8 @@ const (
 	processForget = time.Minute
 	// maxCmdline bounds the command line that is kept of a process.
 	maxCmdline = 512
+	// maxUnits is of how many control groups the unit is remembered.
+	maxUnits = 4096
 )
 
 // process is what is known of one PID.
@@ -43,10 +46,13 @@ type processes struct {
 	recent [256]*process
 	// none stands for no process.
 	none process
+	// names finds the names of containers, units are those found by control group, at most maxUnits.
+	names unit.Names
+	units map[string]string
 }
 
 func newProcesses(proc string, clock Clock) *processes {
-	return &processes{proc: proc, clock: clock, known: make(map[int32]*process)}
+	return &processes{proc: proc, clock: clock, known: make(map[int32]*process), units: make(map[string]string)}
 }
 
 // name returns the name of pid at time at. comm is used when the process has
@@ -88,10 +94,11 @@ func (ps *processes) check(p *process, pid int32, comm string, at model.Time, b 
 		return p
 	default:
 		p = &process{pid: pid, name: model.NewInterned(stat.name), startTicks: stat.startTicks, checked: at}
+		group := readCgroup(ps.proc, pid)
 		b.AddProcess(model.Process{
 			Time: at, PID: pid, TID: pid, State: model.ProcessActive, PPID: int64(stat.ppid),
 			Started: ps.clock.Time(stat.startTicks * uint64(time.Second/platform.TicksPerSecond)),
-			Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: readCgroup(ps.proc, pid),
+			Name:    stat.name, Cmdline: readCmdline(ps.proc, pid), Cgroup: group, Unit: ps.unit(group),
 		})
 	}
 	ps.known[pid] = p
@@ -157,16 +164,40 @@ func readCmdline(proc string, pid int32) string {
 	return string(bytes.ReplaceAll(bytes.TrimRight(content, "\x00"), []byte{0}, []byte{' '}))
 }
 
-// readCgroup returns the path of the process in the unified hierarchy.
+// unit returns what a control group is of. A container whose name is not noted yet is looked up again.
+func (ps *processes) unit(group string) string {
+	if known, ok := ps.units[group]; ok {
+		return known
+	}
+	of := unit.Of(group)
+	name := ps.names.Of(of)
+	if of.Container == "" || name != of.String() {
+		if len(ps.units) >= maxUnits {
+			clear(ps.units)
+		}
+		ps.units[group] = name
+	}
+	return name
+}
+
+// readCgroup returns the path of the process in the unified hierarchy, in systemd's own where that is another one
+// (the hybrid layout).
 func readCgroup(proc string, pid int32) string {
 	content, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(int(pid)), "cgroup"))
 	if err != nil {
 		return ""
 	}
+	unified, systemd := "", ""
 	for line := range strings.Lines(string(content)) {
 		if path, ok := strings.CutPrefix(line, "0::"); ok {
-			return strings.TrimSpace(path)
+			unified = strings.TrimSpace(path)
+		}
+		if _, path, ok := strings.Cut(line, ":name=systemd:"); ok {
+			systemd = strings.TrimSpace(path)
 		}
 	}
-	return ""
+	if systemd != "" && (unified == "" || unified == "/") {
+		return systemd
+	}
+	return unified
 }

@@ -78,7 +78,7 @@ func TestProcesses(t *testing.T) {
 		Started: model.Time(3*time.Second) + 1000,
 		Name:    "a (weird) name",
 		Cmdline: "a (weird) name --flag",
-		Cgroup:  "/system.slice/x.service",
+		Cgroup:  "/system.slice/x.service", Unit: "x.service",
 	}
 	if first != want {
 		t.Errorf("process event %+v, want %+v", first, want)

@@ -350,6 +350,8 @@ type FramePool struct {
 type HolderSeries struct {
 	PID     int32
 	Process string
+	// Unit is the systemd unit, container or pod of the process, empty unknown.
+	Unit string
 }
 
 // FrameHolder is what it holds, in sockets that take a port of their own.

@@ -208,6 +208,13 @@ func (h *History) Ports(pid int32, limit int) (ports []state.Port, total int) {
 	return h.state.Ports.OfProcess(pid, limit)
 }
 
+// Process returns what the stream has said of a process; its zero value for one that has ended or was never named.
+func (h *History) Process(pid int32) model.Process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state.Processes[pid]
+}
+
 // publish makes the snapshot of what is known now. It copies what has changed
 // since the last one and shares the rest.
 func (h *History) publish() {

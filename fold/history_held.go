@@ -140,7 +140,8 @@ func (h *History) takeHolders() []Row[HolderSeries, FrameHolder] {
 	}
 	rows := make([]Row[HolderSeries, FrameHolder], 0, len(t.top))
 	for _, p := range t.top {
-		k := HolderSeries{p.PID, cmp.Or(h.state.ProcessName(p.PID), p.Process)}
+		of := h.state.Processes[p.PID]
+		k := HolderSeries{p.PID, cmp.Or(of.Name, p.Process), of.Unit}
 		series := h.series.holders.get(k, h.now, h.oldest())
 		if series == nil {
 			continue

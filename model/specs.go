@@ -271,7 +271,8 @@ var Specs = []Spec{
 		Strings: []Field{
 			{Name: "name", Doc: "process name (comm on Linux, image name on Windows)"},
 			{Name: "cmdline", Doc: "command line, empty unknown"},
-			{Name: "cgroup", Doc: "control group or container, empty unknown"},
+			{Name: "cgroup", Doc: "path of its control group, empty unknown"},
+			{Name: "unit", Doc: "systemd unit, container or pod that it belongs to, empty unknown (since 1.2)"},
 		},
 	},
 	{

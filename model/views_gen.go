@@ -268,8 +268,10 @@ type Process struct {
 	Name string
 	// Cmdline: command line, empty unknown.
 	Cmdline string
-	// Cgroup: control group or container, empty unknown.
+	// Cgroup: path of its control group, empty unknown.
 	Cgroup string
+	// Unit: systemd unit, container or pod that it belongs to, empty unknown (since 1.2).
+	Unit string
 }
 
 // Process returns the view of e, an event of b; ok is false when e is of another kind.
@@ -288,6 +290,7 @@ func (b *Batch) Process(e *Event) (v Process, ok bool) {
 		Name:    b.String(e.Str[0]),
 		Cmdline: b.String(e.Str[1]),
 		Cgroup:  b.String(e.Str[2]),
+		Unit:    b.String(e.Str[3]),
 	}, true
 }
 
@@ -304,6 +307,7 @@ func (b *Builder) AddProcess(v Process) {
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Cmdline)
 	e.Str[2] = b.Intern(v.Cgroup)
+	e.Str[3] = b.Intern(v.Unit)
 }
 
 // FindingEvent is the typed view of kind "finding": a detector's verdict or its update; always marked derived.

@@ -79,6 +79,12 @@ func bindings() []binding {
 			run:  (*ui).nextMetric,
 		},
 		{
+			keys: []string{"u"},
+			help: "who holds ports: by process, by unit",
+			on:   []string{overviewName, portsName},
+			run:  func(u *ui, _ string) command { u.byUnit = !u.byUnit; return nil },
+		},
+		{
 			keys: []string{"f"},
 			help: "follow the proposed flow",
 			on:   []string{heartbeatsName},

@@ -169,6 +169,45 @@ func auditNote(audits []model.PortAudit) string {
 type holderView struct {
 	holderSeries
 	perMinute float64
+	// members are the series that a row for a whole unit adds up.
+	members []int
+}
+
+// name is the process; of a row for a whole unit it is the unit.
+func (h holderView) name() string {
+	if h.Key.Process == "" && h.Key.PID == manyProcesses {
+		return cmp.Or(h.Key.Unit, "no unit")
+	}
+	return processName(h.Key.Process, h.Key.PID)
+}
+
+// manyProcesses is the PID of a row for several processes.
+const manyProcesses = -2
+
+// joinUnits adds up the rows of the processes of each unit.
+func joinUnits(rows []holderView) []holderView {
+	index := map[string]int{}
+	var out []holderView
+	for _, h := range rows {
+		i, ok := index[h.Key.Unit]
+		if !ok {
+			i = len(out)
+			index[h.Key.Unit] = i
+			key := fold.HolderSeries{PID: manyProcesses, Unit: h.Key.Unit}
+			out = append(out, holderView{holderSeries: holderSeries{Series: &fold.Series[fold.HolderSeries]{Key: key}}})
+		}
+		sum := &out[i]
+		sum.members = append(sum.members, h.ID)
+		sum.perMinute += h.perMinute
+		sum.Value.Held += h.Value.Held
+		sum.Value.Resting += h.Value.Resting
+		sum.Value.Watched += h.Value.Watched
+		sum.Value.Idle += h.Value.Idle
+		if sum.Value.Oldest == 0 || h.Value.Oldest != 0 && h.Value.Oldest < sum.Value.Oldest {
+			sum.Value.Oldest = h.Value.Oldest
+		}
+	}
+	return out
 }
 
 func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
@@ -176,7 +215,7 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	back := max(0, v.index-window)
 	before := v.snap.Frame(back)
 	for _, r := range v.frame.Holders {
-		h := holderView{holderSeries: r}
+		h := holderView{holderSeries: r, members: []int{r.ID}}
 		if seconds := v.index - back; seconds > 0 && before != nil {
 			if old, ok := fold.Find(before.Holders, r.ID); ok {
 				h.perMinute = float64(r.Value.Held-old.Held) * 60 / float64(seconds)
@@ -184,25 +223,39 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 		}
 		rows = append(rows, h)
 	}
-	dropIdle, dropRest := 5, 2
-	if slices.ContainsFunc(rows, func(h holderView) bool { return h.Value.Watched > 0 }) {
-		dropIdle, dropRest = 2, 4
+	if u.byUnit {
+		rows = joinUnits(rows)
 	}
-	return &grid[holderView]{
+	title, first := "who holds ports (Enter: its ports)", "process"
+	if u.byUnit {
+		title, first = "units whose processes hold ports", "unit"
+	}
+	dropIdle, dropRest := 5, 3
+	if slices.ContainsFunc(rows, func(h holderView) bool { return h.Value.Watched > 0 }) {
+		dropIdle, dropRest = 3, 5
+	}
+	g := &grid[holderView]{
 		id:    id,
-		title: "who holds ports (Enter: its ports)",
+		title: title,
 		empty: v.nothing("port", "nobody"),
 		rows:  rows,
 		sort:  1,
 		desc:  true,
-		ident: func(h holderView) string { return processName(h.Key.Process, h.Key.PID) },
+		ident: holderView.name,
+		about: func(h holderView) model.Subject { return aboutProcess(h.Key.Process, h.Key.PID) },
 		enter: func(h holderView) command {
-			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process})
+			if u.byUnit { // its processes
+				u.byUnit = false
+				s := u.list(id)
+				s.filter, s.selected, s.index = `unit="`+h.Key.Unit+`"`, "", 0
+				return nil
+			}
+			u.open(drill{kind: "process", pid: h.Key.PID, process: h.Key.Process, unit: h.Key.Unit})
 			u.asked = 0
 			return u.fetchPorts()
 		},
 		cols: []column[holderView]{
-			textColumn("process", 14, 1, 0, func(h holderView) string { return processName(h.Key.Process, h.Key.PID) }),
+			textColumn(first, 14, 1, 0, holderView.name),
 			numberColumn("held", 7, 0, func(h holderView) float64 { return float64(h.Value.Held) }, formatCount),
 			numberColumn("gained/min", 10, 0, func(h holderView) float64 { return h.perMinute }, formatCount),
 			{
@@ -224,7 +277,7 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 				title:  "oldest held for",
 				w:      15,
 				right:  true,
-				drop:   1,
+				drop:   2,
 				number: func(h holderView) float64 { return oldest(v, h) },
 				draw: func(l *line, w int, h holderView) {
 					if n := oldest(v, h); n > 0 {
@@ -238,16 +291,25 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 				title: "since " + formatClock(v.snap.Oldest(), u.loc),
 				w:     14,
 				flex:  1,
-				drop:  3,
+				drop:  4,
 				draw: func(l *line, w int, h holderView) {
 					l.spark(accent, u.whole(v, min(w, maxSpark), func(f *fold.Frame) float32 {
-						x, _ := fold.Find(f.Holders, h.ID)
-						return float32(x.Held)
+						var held int32
+						for _, id := range h.members {
+							x, _ := fold.Find(f.Holders, id)
+							held += x.Held
+						}
+						return float32(held)
 					}), 0)
 				},
 			},
 		},
 	}
+	if !u.byUnit && slices.ContainsFunc(rows, func(h holderView) bool { return h.Key.Unit != "" }) {
+		g.cols = slices.Insert(g.cols, 1, textColumn("unit", 10, 1, 1, func(h holderView) string { return h.Key.Unit }))
+		g.sort++
+	}
+	return g
 }
 
 func oldest(v *view, h holderView) float64 {
@@ -422,7 +484,11 @@ func (u *ui) processBands(v *view, d drill) []band {
 	if ports.pid != d.pid {
 		ports = portsMsg{pid: d.pid}
 	}
-	title := fmt.Sprintf("ports of %s at %s", processName(d.process, d.pid), formatClock(ports.at, u.loc))
+	name := processName(d.process, d.pid)
+	if d.unit != "" {
+		name += " (" + d.unit + ")"
+	}
+	title := fmt.Sprintf("ports of %s at %s", name, formatClock(ports.at, u.loc))
 	if ports.total > len(ports.ports) {
 		title += fmt.Sprintf(", the oldest %s of %s", formatInt(int64(len(ports.ports))), formatInt(int64(ports.total)))
 	} else {

@@ -101,7 +101,8 @@ func truncate(s string, w int, tail string) string {
 // measures are the units that stay on the line of their number.
 var measures = map[string]bool{
 	"%": true, "ns": true, "µs": true, "us": true, "ms": true, "s": true, "min": true, "h": true, "d": true,
-	"B": true, "KiB": true, "MiB": true, "GiB": true, "k": true, "M": true, "G": true, "Hz": true, "MHz": true, "GHz": true,
+	"B": true, "KiB": true, "MiB": true, "GiB": true, "k": true, "M": true, "G": true,
+	"Hz": true, "MHz": true, "GHz": true,
 }
 
 // unbroken cuts s at blanks, but neither at no-break spaces nor between a number and its unit.

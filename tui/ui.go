@@ -58,6 +58,8 @@ type drill struct {
 	flow    string
 	pid     int32
 	process string
+	// unit is what the process belongs to.
+	unit string
 }
 
 // noticeTicks is for how many ticks a notice stays: four seconds.
@@ -89,6 +91,7 @@ type ui struct {
 	drills []drill
 	scroll int
 	metric int
+	byUnit bool // holders of ports by unit
 	ports  portsMsg
 	asked  model.Time // when ports was asked for
 

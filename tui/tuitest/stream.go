@@ -37,6 +37,8 @@ type Options struct {
 	Windows bool
 	// Ports and Processes are how many ports are held at the start, and by how many processes.
 	Ports, Processes int
+	// Units names the units of processes.
+	Units bool
 	// Blind turns off the probe for drops and degrades that for interrupts.
 	Blind bool
 	// Lost is how many events are lost in each second.
@@ -104,6 +106,17 @@ func (s *stream) describe() {
 				p.State, p.Part, p.Reason = model.ProbeDegraded, "names", "handlers cannot be named: no /proc/interrupts"
 			}
 			s.b.AddProbe(p)
+		}
+	}
+	if s.Units {
+		for _, p := range []model.Process{
+			{PID: 900, Name: "nginx", Unit: "nginx.service"},
+			{PID: 901, Name: "postgres", Unit: "pod shop/db-0/postgres"},
+			{PID: 902, Name: "sshd", Unit: "ssh.service"},
+			{PID: 4312, Name: "rpc-client", Unit: "docker billing"},
+		} {
+			p.Time, p.TID, p.Name = s.now, p.PID, p.Name+s.Name
+			s.b.AddProcess(p)
 		}
 	}
 	s.b.AddDeviceConfig(
