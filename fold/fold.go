@@ -153,7 +153,7 @@ func (w *Fold) BeginTick(now model.Time, whole bool) {
 	}
 	w.sumDrops(seconds)
 	w.sumProtocol(seconds)
-	w.Ports.beginTick(now, w.State, whole, w.UnseenRest())
+	w.Ports.beginTick(now, w.State, whole, w.UnseenRest)
 	w.chargeTick()
 }
 

@@ -35,10 +35,11 @@ type Ports struct {
 	Families map[familyKey]*Family
 	// Reuse follows how each bounded pool's ports come back into use.
 	Reuse map[state.PoolKey]*Reuse
-	// resting are the rests whose end is known, soonest first; restsSeen says that
-	// the stream has told of one.
+	// rests are those whose end is known, soonest first; restsSeen are the protocols of which the stream has reported one.
 	rests     restQueue
-	restsSeen bool
+	restsSeen map[model.Protocol]bool
+	// TablesAt is when the tables of all sockets were read last, TablesFrom when they were read first; 0 never.
+	TablesAt, TablesFrom model.Time
 	// endsSeen says that the stream has told of the end of a process; ends are those of the last while, endOrder the same
 	// in the order in which they came.
 	endsSeen bool
@@ -65,6 +66,8 @@ func newPortFacts(room *budget.Budget) *Ports {
 		Reuse:    make(map[state.PoolKey]*Reuse),
 		levels:   make(map[state.PoolKey]*Level),
 		ends:     make(map[int32]model.Time),
+
+		restsSeen: make(map[model.Protocol]bool),
 	}
 }
 
@@ -421,13 +424,16 @@ func (p *Ports) apply(w *Fold, c *state.PortChange, e *model.Event) {
 	}
 	if rested && (laid || !rests) {
 		p.tupleAdd(&restBefore, -1)
-		p.reuseOf(w, &restBefore, func(r *Reuse, _ uint64) { r.endRest(restBefore.LocalPort, e.Time) })
+		p.endRestOf(w.State, &restBefore, e.Time)
 	}
 	if laid {
-		p.restsSeen = true
+		p.restsSeen[restAfter.Protocol] = true
 		ports.Mark(rest, markApart)
 		p.tupleAdd(&restAfter, 1)
 		p.reuseOf(w, &restAfter, func(r *Reuse, _ uint64) { r.rest(restAfter.LocalPort) })
+		if IsConnection(&restAfter) {
+			p.restOf(w, &restAfter)
+		}
 		if p.room.Take("ends of rests", restBytes) {
 			p.rests.push(restEnd{at: restUntil(w, &restAfter), key: rest})
 		}
@@ -493,6 +499,9 @@ func (p *Ports) release(w *Fold, port *state.Port, e *model.Event) {
 		f.Sum.give(e.Time.Sub(port.Since), present, e.Time)
 	}
 	p.reuseOf(w, port, func(r *Reuse, _ uint64) { r.free(port.LocalPort, e.Time) })
+	if w.State.Rests(port.Protocol, port.Netns, port.LocalPort) > 0 {
+		p.restOf(w, port)
+	}
 }
 
 // connected counts a bound port that has been connected to its destination.
@@ -637,9 +646,9 @@ func (p *Ports) HolderList(match func(*Holder) bool) []*Holder {
 }
 
 // beginTick ends the second in every holder's history, when it has been seen
-// for long enough, and ends the rests that are over. A port may rest for rest
-// without a word of the stream.
-func (p *Ports) beginTick(now model.Time, st *state.State, whole bool, rest time.Duration) {
+// for long enough, and ends the rests that are over. rest says how long a port of a protocol may rest without an event
+// that says so.
+func (p *Ports) beginTick(now model.Time, st *state.State, whole bool, rest func(model.Protocol) time.Duration) {
 	p.ticks++
 	for _, h := range p.holders {
 		if whole {
@@ -669,7 +678,7 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool, rest time
 			p.room.Give(reuseBytes + len(r.ports)*reusedBytes)
 			delete(p.Reuse, k)
 		} else if pool := st.Pools[k]; pool != nil {
-			r.expect(now, pool.Size, rest)
+			r.expect(now, pool.Size, rest(k.Protocol))
 		}
 	}
 	for len(p.rests) > 0 && p.rests[0].at <= now {
@@ -680,12 +689,8 @@ func (p *Ports) beginTick(now model.Time, st *state.State, whole bool, rest time
 			continue
 		}
 		p.tupleAdd(&port, -1)
-		if pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort); ok {
-			if r := p.Reuse[pool]; r != nil {
-				r.endRest(port.LocalPort, end.at)
-			}
-		}
 		p.dropRest(st, &port, end.at)
+		p.endRestOf(st, &port, end.at)
 	}
 }
 

@@ -138,6 +138,14 @@ func (r *Reuse) free(port uint16, at model.Time) {
 	u.held, u.resting, u.freeSince = false, false, at
 }
 
+// endRestOf takes up the end of one socket's rest: the port is free when no other keeps it at rest.
+func (p *Ports) endRestOf(st *state.State, port *state.Port, at model.Time) {
+	pool, ok := poolOf(st, port.Protocol, port.Netns, port.LocalPort)
+	if r := p.Reuse[pool]; ok && r != nil && st.Rests(port.Protocol, port.Netns, port.LocalPort) == 0 {
+		r.endRest(port.LocalPort, at)
+	}
+}
+
 // endRest frees a port whose rest has ended, unless it has been taken meanwhile.
 func (r *Reuse) endRest(port uint16, at model.Time) {
 	if u := r.ports[port]; u != nil && u.resting {
@@ -170,6 +178,16 @@ func (r *Reuse) UsualIdle() time.Duration {
 	sorted := slices.Clone(r.idle[:n])
 	slices.Sort(sorted)
 	return sorted[n*95/100]
+}
+
+// restOf takes up that a port which was bound, and is free, is at rest after all: the tables of Windows say so later.
+func (p *Ports) restOf(w *Fold, port *state.Port) {
+	pool, ok := w.poolOf(port.Protocol, port.Netns, port.LocalPort)
+	if r := p.Reuse[pool]; ok && r != nil {
+		if u := r.ports[port.LocalPort]; u != nil && !u.held {
+			r.rest(port.LocalPort)
+		}
+	}
 }
 
 // expect adds to the number of reuses that a random choice would have given: the
@@ -230,10 +248,10 @@ func (r *Reuse) FreeSince(at model.Time) (list []FreePort) {
 	return list
 }
 
-// StillFree says that a port has not been taken since.
+// StillFree says that a port has not been taken since, or was never seen to be.
 func (r *Reuse) StillFree(f FreePort) bool {
 	u := r.ports[f.Port]
-	return u != nil && u.freeSince == f.Since
+	return u != nil && u.freeSince == f.Since || u == nil && f.By.PID < 0
 }
 
 // PIDCount is a number of ports of a process, whose name may be empty.
@@ -262,13 +280,24 @@ func CountByPID(ports []FreePort) []PIDCount {
 	})
 }
 
-// UnseenRest is how long a port may rest after its close without a word of the
-// stream: captures of Windows report no rest. 0 where the stream reports it.
-func (w *Fold) UnseenRest() time.Duration {
-	if !w.Windows() || w.Ports.restsSeen {
+// UnseenRest is how long a port of a protocol may rest after its close without an event that says so: captures of
+// Windows report no rest. It is 0 where the stream reports rests, or has read the tables in which Windows lists
+// those of TCP.
+func (w *Fold) UnseenRest(protocol model.Protocol) time.Duration {
+	if !w.Windows() || w.Ports.restsSeen[protocol] || protocol == model.ProtocolTCP && w.Ports.TablesAt != 0 {
 		return 0
 	}
 	return w.limits.RestWindows
+}
+
+// FreeBy is the latest time at which a port of a protocol must have been closed to be at rest no more, as far as is
+// known at a time: before its rest would have ended, and before the tables of sockets were read, if they were.
+func (w *Fold) FreeBy(protocol model.Protocol, at model.Time) model.Time {
+	by := at.Add(-w.UnseenRest(protocol))
+	if w.Ports.TablesAt != 0 && protocol == model.ProtocolTCP {
+		by = min(by, w.Ports.TablesAt)
+	}
+	return by
 }
 
 // Lives says that a process holds ports, or has lately shown that it has not

@@ -305,6 +305,13 @@ type ReadingKey struct {
 }
 
 func (w *Fold) applyReading(v model.Reading) {
+	if v.Name == model.ReadingSocketTables {
+		p := w.Ports
+		p.TablesAt = v.Time
+		if p.TablesFrom == 0 {
+			p.TablesFrom = v.Time
+		}
+	}
 	k := ReadingKey{Name: v.Name, Instance: v.Instance, Netns: v.Netns, Ifindex: v.Ifindex}
 	r := Reading{At: v.Time, Value: v.Value, Limit: v.Limit, Unit: v.Unit, Detail: v.Detail}
 	if old, ok := w.readings[k]; ok {

@@ -25,3 +25,26 @@ func RPCStatusName(status int64) string {
 	}
 	return rpcStatusNames[status]
 }
+
+// Readings that a Windows host gives about its ports.
+const (
+	// ReadingRPCPorts is the configuration of the ports of RPC in the registry. Its instance is one of the states
+	// below, its value the number of ports that RPC servers get by default, its detail the configuration or what is
+	// wrong with it.
+	ReadingRPCPorts = "rpc_ports"
+	// ReadingSocketTables says that the tables of all sockets were read, those in TIME_WAIT included. Its value is the
+	// number of rows. From the first on, every socket is known that they list.
+	ReadingSocketTables = "socket_tables"
+)
+
+// States of the configuration of the ports of RPC.
+const (
+	// RPCPortsValid: servers get ports of the range by default.
+	RPCPortsValid = "valid"
+	// RPCPortsInvalid: Windows rejects all of it, and servers that ask for a dynamic port get none.
+	RPCPortsInvalid = "invalid"
+	// RPCPortsAbsent: there is none, and RPC takes ports of the dynamic range.
+	RPCPortsAbsent = "absent"
+	// RPCPortsOther: there is one, for servers that ask for ports of the other kind (Internet or intranet).
+	RPCPortsOther = "other"
+)

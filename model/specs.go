@@ -319,7 +319,7 @@ var Specs = []Spec{
 		Name:  "reading",
 		View:  "Reading",
 		Since: 1,
-		Doc: "a value that was read because a detector asked for it, to confirm or to rule out a cause: the fill of a " +
+		Doc: "a value that was read to confirm or to rule out a cause, most because a detector asked for it: the fill of a " +
 			"table and its limit, a setting, a rule's counter.",
 		Resource: fieldIfindex,
 		Args: []Field{
@@ -328,7 +328,7 @@ var Specs = []Spec{
 			fieldNetns,
 		},
 		Strings: []Field{
-			{Name: "name", Doc: "what was read: conntrack, neighbours, udp_mem, tcp_mem, listen_queue, rp_filter, ..."},
+			{Name: "name", Doc: "what was read: conntrack, neighbours, udp_mem, listen_queue, rp_filter, rpc_ports, ..."},
 			{Name: "instance", Doc: "device, table, port or rule; empty when there is one only"},
 			{Name: "unit", Doc: "entries, pages, packets, ...; empty for settings"},
 			{Name: "detail", Doc: "what else is known, in text; empty when nothing is"},

@@ -434,7 +434,7 @@ func (b *Builder) AddRequestEvent(v RequestEvent) {
 	e.Str[2] = b.Intern(v.Reason)
 }
 
-// Reading is the typed view of kind "reading": a value that was read because a detector asked for it, to confirm or to rule out a cause: the fill of a table and its limit, a setting, a rule's counter.
+// Reading is the typed view of kind "reading": a value that was read to confirm or to rule out a cause, most because a detector asked for it: the fill of a table and its limit, a setting, a rule's counter.
 type Reading struct {
 	// Time: when it was complete.
 	Time Time
@@ -448,7 +448,7 @@ type Reading struct {
 	Limit float64
 	// Netns: inode number of the network namespace, 0 unknown or not applicable.
 	Netns int64
-	// Name: what was read: conntrack, neighbours, udp_mem, tcp_mem, listen_queue, rp_filter, ....
+	// Name: what was read: conntrack, neighbours, udp_mem, listen_queue, rp_filter, rpc_ports, ....
 	Name string
 	// Instance: device, table, port or rule; empty when there is one only.
 	Instance string

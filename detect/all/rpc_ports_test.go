@@ -274,16 +274,16 @@ var rpcCases = []struct {
 			{at: 200, ongoing: []string{
 				"The RPC runtime refuses ... ports that a runtime loses look the same until that time has passed"}},
 			{at: 800,
-				ongoing: []string{"critical port-leak: 120 ports of pool rpc (udp 5000-5119) have vanished: " +
-					"cluster.exe[900] last held " +
-					"them, no socket holds them, and they are not used again; allocations fail with 0 of 120 " +
-					"ports in use"},
+				ongoing: []string{"critical port-leak: RPC reports no free port (RPC_S_OUT_OF_RESOURCES) while 120 of 120 " +
+					"ports of the range rpc (udp 5000-5119) have no open or resting socket: probably held inside the RPC " +
+					"runtime (inferred) ... closed and not taken again: 120 ports ... last held by cluster.exe[900] (120)"},
 				closed: []string{"The RPC runtime refused"}},
 			{at: 910, closed: []string{
-				"critical port-leak: 120 ports of pool rpc (udp 5000-5119) had vanished ... were not used again " +
-					"before it ended",
+				"critical port-leak: RPC reported no free port ... while 120 of 120 ports ... had no open or resting " +
+					"socket: they were probably held inside the RPC runtime (inferred); cluster.exe[900] last held them, " +
+					"and has ended",
 				"The RPC runtime refused"}},
-			{at: 990, closed: []string{"had vanished", "The RPC runtime refused"}},
+			{at: 990, closed: []string{"120 of 120 ports ... were probably held", "The RPC runtime refused"}},
 		},
 	},
 	{
@@ -292,9 +292,9 @@ var rpcCases = []struct {
 			windows: true, pool: true, size: 120, lose: 4, rate: 1, length: 1000, stops: 500, ends: 900, seen: true,
 		},
 		moments: []moment{
-			{at: 890, ongoing: []string{"120 ports of pool rpc (udp 5000-5119) have " +
-				"vanished"}, closed: []string{"refused"}},
-			{at: 910, closed: []string{"had vanished ... before it ended", "The RPC runtime refused"}},
+			{at: 890, ongoing: []string{"120 of 120 ports of the range rpc (udp 5000-5119) have no open or resting socket"},
+				closed: []string{"The RPC runtime refused"}},
+			{at: 910, closed: []string{"120 of 120 ports ... has ended", "The RPC runtime refused"}},
 		},
 	},
 	{
@@ -305,9 +305,9 @@ var rpcCases = []struct {
 		never: []string{"TIME_WAIT", "net.ipv4"},
 		moments: []moment{
 			{at: 230},
-			{at: 880, ongoing: []string{"ports of pool rpc (udp 5000-5239) have vanished: cluster.exe[900] last " +
-				"held them"}},
-			{at: 990, closed: []string{"had vanished ... before it ended"}},
+			{at: 880, ongoing: []string{"RPC reports no free port ... of 240 ports of the range rpc ... have no open or " +
+				"resting socket ... at rest: ... closed and not taken again: ... last held by cluster.exe[900]"}},
+			{at: 990, closed: []string{"of 240 ports ... had no open or resting socket ... has ended"}},
 		},
 	},
 	{

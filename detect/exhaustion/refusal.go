@@ -37,7 +37,15 @@ type refusals struct {
 	most float64
 	// windows says whose range it is, used that a port of the pool was ever seen taken.
 	windows, used bool
+	// config is how the ports of RPC are configured. census are the ports of the pool when RPC was refused one, facts are
+	// what is known of them, a sentence each.
+	config fold.RPCPorts
+	census *fold.Census
+	facts  []string
 }
+
+// rejected says that Windows rejects the configuration of the ports of RPC.
+func (r *refusals) rejected() bool { return r.rpc && r.config.State == model.RPCPortsInvalid }
 
 // minRefusals is the number of refusals from which they are reported.
 const minRefusals = 3
@@ -68,11 +76,14 @@ func (d *refusalCases) judge(w *detect.Tick) {
 	maps.DeleteFunc(d.explained, func(k fold.FailKey, n uint64) bool {
 		return w.Ports.Fails[k] == nil || w.Ports.Fails[k].Count < n
 	})
+	config := w.RPCPorts()
 	for _, k := range w.Ports.SortedFails() {
-		if !k.NoneLeft {
+		f := w.Ports.Fails[k]
+		// Whatever RPC answers when it gets no port of its own choice: with a configuration that is not valid, that is why.
+		rejected := config.State == model.RPCPortsInvalid && f.How == model.HowRPC && !k.Taken
+		if !k.NoneLeft && !rejected {
 			continue
 		}
-		f := w.Ports.Fails[k]
 		if w.Claimed(detect.PoolRefusals{Pool: k.Pool}) ||
 			k.Connect && w.Claimed(detect.TargetRefusals{Netns: k.Netns, Remote: k.Remote, Port: k.RemotePort}) {
 			d.explained[k] = f.Count
@@ -82,6 +93,8 @@ func (d *refusalCases) judge(w *detect.Tick) {
 		switch {
 		case k.Connect:
 			key = fmt.Sprintf("refused/to/%s:%d", fold.Printable(k.Remote), k.RemotePort)
+		case rejected:
+			key = "refused/rpc/configuration"
 		case f.How == model.HowRPC:
 			key = "refused/rpc/" + fold.Printable(k.Pool.Name)
 		}
@@ -91,7 +104,7 @@ func (d *refusalCases) judge(w *detect.Tick) {
 		var in *detect.Case[refusals]
 		count := f.Count - d.explained[k]
 		switch fresh := count > 0 && w.Now.Sub(f.Last) <= d.settings.FailuresFor.Std(); {
-		case fresh && count >= minRefusals:
+		case fresh && (count >= minRefusals || rejected):
 			in = d.cases.Raise(w, key, f.First)
 		case fresh:
 			in = d.cases.Keep(w, key)
@@ -114,6 +127,9 @@ func (d *refusalCases) judge(w *detect.Tick) {
 			data.holders = holdersOf(w, func(p *state.Port) bool { return pool.Contains(p.Protocol, p.Netns, p.LocalPort) })
 			data.mayRest(w, k.Pool, f.Last)
 		}
+		if data.config = config; data.rpc {
+			data.takeCensus(w, f.Last)
+		}
 	}
 }
 
@@ -121,9 +137,18 @@ func (d *refusalCases) judge(w *detect.Tick) {
 func (r *refusals) mayRest(w *detect.Tick, pool state.PoolKey, at model.Time) {
 	reuse := w.Ports.Reuse[pool]
 	r.used = r.used || reuse != nil || r.seen > 0
-	if r.rest = w.UnseenRest(); r.rest > 0 && reuse != nil {
+	if r.rest = w.UnseenRest(pool.Protocol); r.rest > 0 && reuse != nil {
 		r.rested = len(reuse.FreeSince(at)) - len(reuse.FreeSince(at.Add(-r.rest)))
 	}
+}
+
+// takeCensus notes what each port of the range was used for when RPC was refused one.
+func (r *refusals) takeCensus(w *detect.Tick, at model.Time) {
+	if w.Now.Sub(at) > time.Second {
+		return // it has changed since
+	}
+	r.census = w.Census(r.pool, at)
+	r.facts = detect.RPCFacts(w, r.pool, r.census)
 }
 
 func describeRefusals(in *detect.Case[refusals]) model.Finding {
@@ -159,6 +184,14 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 		f.Title += ", mostly to " + words.Task(top.Name, top.PID)
 		f.Subject.PID, f.Subject.Process = top.PID, fold.Printable(top.Name)
 	}
+	if data.rejected() {
+		f.Title = fmt.Sprintf(
+			"RPC servers %s no port: the configured port range is not valid, and Windows rejects all of it; "+
+				"%s refused in %s (%s)",
+			words.Tense(ongoing, "get", "got"), words.Plural(data.count, "request"),
+			words.Span(max(in.Seen.Sub(in.Start), time.Second)), fold.Printable(strings.Join(data.errors, ", ")),
+		)
+	}
 	f.Evidence = []model.Evidence{detect.Evidence("allocations refused", float64(data.count), "times")}
 	for _, h := range data.by[:min(len(data.by), 3)] {
 		f.Evidence = append(
@@ -180,6 +213,9 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 			)
 		}
 	}
+	if data.census != nil {
+		f.Evidence = append(f.Evidence, detect.CensusEvidence(data.census)...)
+	}
 	data.explain(&f, ongoing)
 	return f
 }
@@ -187,6 +223,11 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 // explain says what is known of the reason, and what to do.
 func (r *refusals) explain(f *model.Finding, ongoing bool) {
 	f.RuledOut = []string{"not a conflict over one port: the requests left the choice to the system"}
+	if r.rejected() {
+		r.explainRejected(f)
+		return
+	}
+	defer func() { f.Causes = append(f.Causes, r.facts...) }()
 	pool, taken := r.pool, r.seen+r.rested
 	most := pool != nil && float64(taken) >= r.most*float64(pool.Size)
 	switch {
@@ -204,8 +245,7 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 				words.Rate(float64(pool.Size)/r.rest.Seconds()),
 			),
 			"ports that a runtime loses look the same until that time has passed (KB 814622): those that are not " +
-				"used again by " +
-				"then will be called vanished",
+				"used again by then are reported as held inside the runtime",
 		}
 		f.Advice = []string{
 			"keep bindings open and reuse them; not when the server closes them after each call anyway",
@@ -272,5 +312,19 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 			"range", cmp.Or(r.protocol.String(), "tcp")),
 		"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one " +
 			"process leaks: it fills any range",
+	}
+}
+
+// explainRejected says what is wrong with a configuration that Windows rejects.
+func (r *refusals) explainRejected(f *model.Finding) {
+	f.Causes = append(
+		r.facts,
+		"if a value is missing or not valid, Windows marks the whole configuration as not valid, and every server that asks "+
+			"for a TCP or UDP port of the system's choice fails (documented for RpcServerUseProtseq)",
+	)
+	f.RuledOut = []string{"not a lack of ports: no port of the range was tried"}
+	f.Advice = []string{
+		"correct the values Ports, PortsInternetAvailable and UseInternetPorts, or delete the key, and restart Windows; " +
+			"not before the range that the firewall lets pass is known: the two must agree",
 	}
 }

@@ -113,7 +113,7 @@ var boundaries = []detecttest.Boundary{
 	{Setting: "leak.rest_linux", At: 20010 * time.Millisecond, Says: "until 20,", Stream: resting(detecttest.New)},
 	{Setting: "leak.rest_windows", At: 20010 * time.Millisecond, Says: "until 20,",
 		Stream: resting(detecttest.NewWindows)},
-	{Setting: "leak.vanished_ports", At: 337, Says: "vanished", Stream: func() *model.Batch {
+	{Setting: "leak.vanished_ports", At: 337, Says: "RPC reports no free port", Stream: func() *model.Batch {
 		return boundedStream(400, 900)
 	}},
 	// Its growth stops for want of ports after 5 s; it is judged last at 19.999 s.

@@ -360,7 +360,8 @@ func TestPortsVanish(t *testing.T) {
 	detecttest.Check(t, boundedStream(400, 0), 0)
 	detecttest.Check(t, boundedStream(400, 900), detecttest.Start, want{
 		Detector: "port-leak", Severity: model.SeverityCritical,
-		Contains: []string{"vanished", "caller[900] last held them", "allocations fail", "KB 814622", "not rest"}})
+		Contains: []string{"RPC reports no free port (RPC_S_OUT_OF_RESOURCES) while",
+			"last held by caller[900]", "KB 814622", "not rest"}})
 }
 
 func TestNeverReuses(t *testing.T) {

@@ -27,6 +27,11 @@ type vanishing struct {
 	// refused counts the refusals within 10 s, at most; never says that no port is ever taken again.
 	refused uint64
 	never   bool
+	// refusing says that RPC reports no free port; census are the ports as they were when most of those were idle.
+	refusing bool
+	census   *fold.Census
+	errors   []string
+	facts    []string
 	// first is when the first were missed, base how many; rate is ports a second since.
 	first model.Time
 	base  int
@@ -45,6 +50,9 @@ type vanished struct {
 	expected               float64
 }
 
+// fewestVanished is the number of missing ports from which a range that has fewer than vanished_ports is judged.
+const fewestVanished = 3
+
 // vanishedFate is what has become of ports that were missing.
 type vanishedFate uint8
 
@@ -57,11 +65,22 @@ const (
 	found
 )
 
-// judgeVanished looks for ports of bounded pools that have gone missing.
+// judgeVanished looks for ports of bounded pools that are missing.
 func (d *portLeak) judgeVanished(w *detect.Tick) {
-	for _, key := range slices.SortedFunc(maps.Keys(w.Ports.Reuse), fold.ComparePools) {
-		if pool := w.State.Pools[key]; pool != nil {
-			d.judgePool(w, key, pool, w.Ports.Reuse[key])
+	keys := slices.Collect(maps.Keys(w.Ports.Reuse))
+	for k, f := range w.Ports.Fails { // RPC may have no port left of a range of which none was taken while it was observed
+		if f.How == model.HowRPC && k.NoneLeft && w.Ports.Reuse[k.Pool] == nil && !slices.Contains(keys, k.Pool) {
+			keys = append(keys, k.Pool)
+		}
+	}
+	slices.SortFunc(keys, fold.ComparePools)
+	for _, key := range keys {
+		pool, r := w.State.Pools[key], w.Ports.Reuse[key]
+		if r == nil {
+			r = new(fold.Reuse)
+		}
+		if pool != nil {
+			d.judgePool(w, key, pool, r)
 		}
 	}
 }
@@ -72,25 +91,33 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 		caseKey += "/netns" + words.Itoa(key.Netns)
 	}
 	in := d.vanish.Get(caseKey)
-	refused, last := refusedByRuntime(w, key)
-	rest := w.UnseenRest()
-	enough := func(ports []fold.FreePort) bool { return uint64(len(ports)) >= d.settings.VanishedPorts }
-	ports := living(w, r.Vanished(w.Now, d.settings.VanishedFactor, rest))
+	refused, last := detect.RefusedByRPC(w, key)
+	rest := w.UnseenRest(key.Protocol)
+	need := d.settings.VanishedPorts
+	if pool.Size < need { // no more can be missing than there are
+		need = max(fewestVanished, pool.Size/2)
+	}
+	enough := func(ports []fold.FreePort) bool { return uint64(len(ports)) >= need }
+	ports := detect.Living(w, r.Vanished(w.Now, d.settings.VanishedFactor, rest))
+	var census *fold.Census
 	if free := int(pool.Size) - r.Held - r.Resting; refused > 0 && float64(free) >= 0.1*float64(pool.Size) &&
 		w.Now.Sub(last) < 2*time.Second {
 		// The runtime has no port left although, by the count of open and resting
 		// sockets, some were free by then.
-		if list := living(w, r.FreeSince(last.Add(-rest))); len(list) >= len(ports) {
-			ports = list
+		if c := w.Census(pool, last); c != nil {
+			if list := detect.Living(w, c.Idle()); len(list) >= len(ports) && enough(list) {
+				ports, census = list, c
+			}
 		}
 	}
 	never := false
 	if !enough(ports) && r.NeverReuses() {
-		ports = living(w, r.FreeSince(w.Now.Add(-rest)))
+		ports = detect.Living(w, r.FreeSince(w.FreeBy(key.Protocol, w.Now)))
 		never = enough(ports)
 	}
 	if !enough(ports) {
 		if in != nil && in.Open {
+			in.Data.reuse = r
 			d.followVanished(w, in)
 		}
 		return
@@ -107,7 +134,11 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 	data.pool, data.limits, data.reuse, data.ports = key, pool, r, ports
 	data.fate, data.seen = missing, w.Now
 	data.never, data.refused = data.never || never, max(data.refused, refused)
+	data.refusing = data.refusing || census != nil
 	if len(ports) >= data.at.missing {
+		if census != nil {
+			data.census, data.errors, data.facts = census, detect.ErrorsOfRPC(w, key), detect.RPCFacts(w, pool, census)
+		}
 		data.at = vanished{
 			missing: len(ports), held: r.Held, resting: r.Resting, byPID: fold.CountByPID(ports), usual: r.UsualIdle(),
 			reused: r.Count, draws: r.Draws, expected: r.Expected,
@@ -123,7 +154,7 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 func (d *portLeak) followVanished(w *detect.Tick, in *detect.Case[vanishing]) {
 	data := &in.Data
 	free := slices.DeleteFunc(slices.Clone(data.ports), func(f fold.FreePort) bool { return !data.reuse.StillFree(f) })
-	still := living(w, free)
+	still := detect.Living(w, free)
 	switch {
 	case 2*len(still) >= len(data.ports):
 		data.fate, data.seen = missing, w.Now
@@ -139,33 +170,6 @@ func (d *portLeak) followVanished(w *detect.Tick, in *detect.Case[vanishing]) {
 	}
 	d.vanish.Keep(w, in.Key)
 	w.Claim(detect.PoolRefusals{Pool: data.pool})
-}
-
-// living leaves out the ports of processes that have ended.
-func living(w *detect.Tick, ports []fold.FreePort) []fold.FreePort {
-	lives := make(map[int32]bool)
-	return slices.DeleteFunc(ports, func(f fold.FreePort) bool {
-		is, known := lives[f.By.PID]
-		if !known {
-			is = f.By.PID <= 0 || w.Lives(f.By.PID)
-			lives[f.By.PID] = is
-		}
-		return !is
-	})
-}
-
-// refusedByRuntime counts the ports that the RPC runtime refused within the last
-// 10 s, and when it did last. A kernel loses none of its ports.
-func refusedByRuntime(w *detect.Tick, pool state.PoolKey) (n uint64, last model.Time) {
-	for k, f := range w.Ports.Fails {
-		if k.Pool == pool && k.NoneLeft && f.How == model.HowRPC {
-			last = max(last, f.Last)
-			if w.Now.Sub(f.Last) <= 10*time.Second {
-				n += f.Count
-			}
-		}
-	}
-	return n, last
 }
 
 func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) model.Finding {
@@ -208,20 +212,37 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	case freed:
 		f.Title += " before it ended"
 	}
-	if data.refused > 0 && data.fate != found {
+	if data.refusing && data.fate != found {
+		f.Severity = model.SeverityCritical
+		until := ""
+		if data.fate == freed {
+			until = "; " + who + " last held them, and has ended"
+		}
+		f.Title = detect.HeldInsideRPC(data.limits, at.missing, data.errors, ongoing) + until
+	} else if data.refused > 0 && data.fate != found {
 		f.Severity = model.SeverityCritical
 		f.Title += fmt.Sprintf(
 			"; allocations %s with %d of %d ports in use", words.Tense(ongoing, "fail", "failed"), at.held, size,
 		)
 	}
-	f.Evidence = []model.Evidence{
-		detect.Evidence("ports that vanished", float64(at.missing), "ports"),
-		detect.Evidence("held by open sockets", float64(at.held), "ports"),
-		detect.Evidence("at rest", float64(at.resting), "ports"),
+	if data.refusing {
+		f.Evidence = append(
+			[]model.Evidence{detect.Evidence("without an open or resting socket", float64(at.missing), "ports")},
+			detect.CensusEvidence(data.census)...,
+		)
+	} else {
+		f.Evidence = []model.Evidence{
+			detect.Evidence("ports that vanished", float64(at.missing), "ports"),
+			detect.Evidence("held by open sockets", float64(at.held), "ports"),
+			detect.Evidence("at rest", float64(at.resting), "ports"),
+		}
+	}
+	f.Evidence = append(
+		f.Evidence,
 		detect.Evidence("size of the pool", float64(size), "ports"),
 		detect.Evidence("allocations refused", float64(data.refused), "times"),
 		detect.Evidence("ports taken again after they were free", float64(at.reused), "times"),
-	}
+	)
 	if data.rate > 0 {
 		f.Evidence = append(f.Evidence, detect.Evidence("rate at which they vanished", data.rate, "ports/s"))
 	}
@@ -233,6 +254,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	if data.fate == found {
 		return f
 	}
+	f.Causes = append(f.Causes, data.facts...)
 	if data.never {
 		f.Evidence = append(
 			f.Evidence, detect.Evidence("reuses that a random choice would have given", at.expected, "times"),
@@ -262,7 +284,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 			words.Plural(at.resting, "port"), words.Tense(ongoing, "have", "had"),
 		),
 	}
-	switch rest := w.UnseenRest(); {
+	switch rest := w.UnseenRest(data.pool.Protocol); {
 	case rest > 0:
 		f.RuledOut[1] = fmt.Sprintf(
 			"not rest: the missing ones were given back more than %s ago, for which a closed port "+

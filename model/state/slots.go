@@ -106,6 +106,16 @@ func (s *State) Holders(protocol model.Protocol, netns int64, port uint16) int {
 	return int(s.slots.use(k, of, port%pagePorts).held)
 }
 
+// Rests returns how many closed sockets keep a port at rest.
+func (s *State) Rests(protocol model.Protocol, netns int64, port uint16) int {
+	k := slotPage{netns, protocol, port / pagePorts}
+	of := s.slots.pages[k]
+	if of == nil {
+		return 0
+	}
+	return int(s.slots.use(k, of, port%pagePorts).resting)
+}
+
 // each calls f for every port in use.
 func (s *slots) each(f func(protocol model.Protocol, netns int64, port uint16, u slotUse)) {
 	for k, of := range s.pages {
