@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"lostbeat/model"
 )
 
 // PortRange are ports from Low to High.
@@ -40,6 +42,65 @@ type RPCInternet struct {
 	// PortsAvailable and UsePorts are PortsInternetAvailable and UseInternetPorts: "Y", "N", or "" where one is missing.
 	PortsAvailable, UsePorts string
 }
+
+// rpcPoolName is the name of the pools of RPC.
+const rpcPoolName = "RPC Internet ports"
+
+// AddTo adds the configuration at time t: its reading, and the ports of RPC as pools where it is valid. there says
+// whether the key exists at all. The error says what is wrong with the configuration.
+func (c RPCInternet) AddTo(out *model.Builder, t model.Time, there bool) error {
+	v := model.Reading{
+		Time: t, Name: model.ReadingRPCPorts, Instance: model.RPCPortsAbsent, Unit: "ports",
+		Detail: `HKLM\Software\Microsoft\Rpc\Internet does not exist`,
+	}
+	ranges, used, err := []PortRange(nil), false, error(nil)
+	if there {
+		ranges, used, err = c.Ranges()
+		v.Instance = model.RPCPortsOther
+		v.Detail = c.String()
+	}
+	switch {
+	case err != nil:
+		v.Instance, v.Detail = model.RPCPortsInvalid, err.Error()
+	case used:
+		v.Instance = model.RPCPortsValid
+		for _, r := range ranges {
+			v.Value += float64(r.size())
+			name := rpcPoolName
+			if len(ranges) > 1 {
+				name += fmt.Sprintf(" %d-%d", r.Low, r.High)
+			}
+			for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+				pool := r.pool(protocol, model.PoolRPC, name)
+				pool.Time = t
+				out.AddPortPool(pool)
+			}
+		}
+	}
+	out.AddReading(v)
+	return err
+}
+
+// RemoveFrom adds that the pools of the configuration are gone at time t.
+func (c RPCInternet) RemoveFrom(out *model.Builder, t model.Time) {
+	var had model.Builder
+	if c.AddTo(&had, t, true) != nil {
+		return
+	}
+	b := had.Take()
+	for i := range b.Events {
+		if pool, ok := b.PortPool(&b.Events[i]); ok {
+			out.AddPortPool(model.PortPool{Time: t, Protocol: pool.Protocol, Name: pool.Name, Source: pool.Source})
+		}
+	}
+}
+
+// pool returns the range as a pool.
+func (r PortRange) pool(protocol model.Protocol, source model.PoolSource, name string) model.PortPool {
+	return model.PortPool{Protocol: protocol, Low: r.Low, High: r.High, Size: r.size(), Source: source, Name: name}
+}
+
+func (r PortRange) size() uint64 { return uint64(r.High-r.Low) + 1 }
 
 // Ranges returns the ports of the configuration, and whether they are those that RPC servers get by default. Windows
 // takes all of it or nothing: where a value is missing or wrong, servers that ask for a port of their own choice get

@@ -1,9 +1,13 @@
 package etw
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"lostbeat/model"
 )
 
 func TestParseDynamicRange(t *testing.T) {
@@ -54,6 +58,74 @@ func TestRPCInternet(t *testing.T) {
 		}
 		if err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestRPCInternetEvents wants the configuration of the ports of RPC as a reading, and as pools where it is valid.
+func TestRPCInternetEvents(t *testing.T) {
+	at := model.TimeOf(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC))
+	for name, c := range map[string]struct {
+		config RPCInternet
+		there  bool
+		want   []string
+	}{
+		"valid": {
+			RPCInternet{[]string{"5000-5100"}, "Y", "y"}, true,
+			[]string{
+				"tcp 5000-5100 RPC Internet ports", "udp 5000-5100 RPC Internet ports",
+				"valid 101: Ports 5000-5100, PortsInternetAvailable Y, UseInternetPorts y",
+			},
+		},
+		"two ranges": {
+			RPCInternet{[]string{"5000-5001", "6000"}, "N", "N"}, true,
+			[]string{
+				"tcp 5000-5001 RPC Internet ports 5000-5001", "udp 5000-5001 RPC Internet ports 5000-5001",
+				"tcp 6000-6000 RPC Internet ports 6000-6000", "udp 6000-6000 RPC Internet ports 6000-6000",
+				"valid 3: Ports 5000-5001 6000, PortsInternetAvailable N, UseInternetPorts N",
+			},
+		},
+		"for others": {
+			RPCInternet{[]string{"5000-5100"}, "Y", "N"}, true,
+			[]string{"other 0: Ports 5000-5100, PortsInternetAvailable Y, UseInternetPorts N"},
+		},
+		"absent": {
+			RPCInternet{}, false, []string{`absent 0: HKLM\Software\Microsoft\Rpc\Internet does not exist`},
+		},
+		"a value is missing": {
+			RPCInternet{[]string{"5000-5100"}, "Y", ""}, true,
+			[]string{`invalid 0: HKLM\Software\Microsoft\Rpc\Internet is not valid: UseInternetPorts is missing`},
+		},
+	} {
+		var out model.Builder
+		err := c.config.AddTo(&out, at, c.there)
+		b := out.Take()
+		if err := model.Validate(b); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got []string
+		for i := range b.Events {
+			if v, ok := b.PortPool(&b.Events[i]); ok {
+				got = append(got, fmt.Sprintf("%s %d-%d %s", v.Protocol, v.Low, v.High, v.Name))
+			}
+			if v, ok := b.Reading(&b.Events[i]); ok {
+				got = append(got, fmt.Sprintf("%s %v: %s", v.Instance, v.Value, v.Detail))
+			}
+		}
+		if !slices.Equal(got, c.want) || (err != nil) != strings.HasPrefix(got[len(got)-1], "invalid") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+		c.config.RemoveFrom(&out, at)
+		gone, pools := 0, len(got)-1
+		if b := out.Take(); b != nil {
+			for i := range b.Events {
+				if v, ok := b.PortPool(&b.Events[i]); ok && v.High == 0 {
+					gone++
+				}
+			}
+		}
+		if gone != pools {
+			t.Errorf("%s: %d of %d pools are removed", name, gone, pools)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package etw
 // LiveOptions configure a live session; the zero value is the usual one.
 type LiveOptions struct {
 	Options
+	// Tool is the program and its version as it stands in the stream: "lostbeat 1.2".
+	Tool string
 	// Probes makes the probes that decode the signals, for one session.
 	Probes func() []Probe
 	// ContextSwitches asks for the switches of threads, which say what a DPC interrupted. They are many.

@@ -54,9 +54,10 @@ type liveRun struct {
 	sessions []*session
 	// enabled are the classes whose events come.
 	enabled map[GUID]bool
-	// poll reads what Windows counts, pools are the ranges of ports.
+	// poll reads what Windows counts, pools are the ranges of ports of the system's choice, rpc are those of RPC.
 	poll  poll
 	pools []model.PortPool
+	rpc   rpcPorts
 	// present are the sockets that were there at the start, compared when their tables were read again last.
 	present  present
 	compared model.Time
@@ -92,14 +93,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	}
 	learnProcesses(st)
 	st.Pooled = true
-	var limits error
-	if r.pools, limits = pools(); limits != nil {
-		r.status = append(r.status, model.Probe{
-			Name: "port", Part: "RPC ports", State: model.ProbeDegraded, Reason: limits.Error(),
-			Hint: "until it is corrected or deleted, RPC servers that let Windows choose their port fail to start " +
-				"(the page 'Configuring the registry for port allocations' has the rules)",
-		})
-	}
+	r.pools = dynamicPools()
 	r.poll.second(clock.Start, &r.out)
 	if err := learnModules(st); err != nil {
 		r.report("modules", model.ProbeDegraded, fmt.Errorf("list the drivers: %w", err))
@@ -203,6 +197,7 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 	for _, m := range [][2]string{
 		{"host", name},
 		{"os", "windows"},
+		{"tool", cmp.Or(r.options.Tool, "lostbeat")},
 		{"kernel", fmt.Sprintf("%d.%d build %d", v.MajorVersion, v.MinorVersion, v.BuildNumber)},
 		{"arch", runtime.GOARCH},
 		{"cpus", strconv.Itoa(processors())},
@@ -236,39 +231,68 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 		pool.Time = t
 		r.out.AddPortPool(pool)
 	}
+	r.followRPC(t)
 	r.begin(t)
 	return emit(r.out.Take())
 }
 
-// tableInterval is how often the tables of sockets are read.
-const tableInterval = 10 * time.Second
+// tableInterval is how often the tables of sockets and the registry are read.
+const tableInterval = 5 * time.Second
 
-// begin adds the sockets that are there, if events tell of the others.
+// followRPC adds the configuration of the ports of RPC when it has changed, and says what is wrong with it.
+func (r *liveRun) followRPC(t model.Time) {
+	wrong, err := r.rpc.follow(t, &r.out)
+	if err != nil {
+		r.poll.said("RPC ports", err, t, &r.out)
+	}
+	if wrong != nil {
+		r.out.AddProbe(model.Probe{
+			Time: t, Name: "port", Part: "RPC ports", State: model.ProbeDegraded, Reason: wrong.Error(),
+			Hint: "until it is corrected or deleted, RPC servers that let Windows choose their port fail to start " +
+				"(the page 'Configuring the registry for port allocations' has the rules)",
+		})
+	}
+}
+
+// begin adds the sockets that are there, if events report the others.
 func (r *liveRun) begin(t model.Time) {
+	r.compared = t
 	if !r.enabled[ProviderAFD] || len(r.decoder.decodedIDs(ProviderAFD)) == 0 {
 		return
 	}
-	r.present.process, r.compared = r.decoder.Process, t
+	r.present.process = r.decoder.Process
+	if sockets, ok := r.tables(t); ok {
+		r.present.begin(t, sockets, &r.out)
+	}
+}
+
+// tables reads the tables of sockets.
+func (r *liveRun) tables(t model.Time) (sockets []tableSocket, ok bool) {
 	sockets, err := readTables()
 	if err != nil {
 		r.poll.said("sockets", err, t, &r.out)
-		return
+		return nil, false
 	}
-	r.present.begin(t, sockets, &r.out)
+	r.out.AddReading(model.Reading{
+		Time: t, Name: model.ReadingSocketTables, Value: float64(len(sockets)), Unit: "sockets",
+		Detail: "GetExtendedUdpTable, GetExtendedTcpTable",
+	})
+	return sockets, true
 }
 
-// compare adds the ends of those sockets.
+// compare reads the registry and the tables again, when it is time, and adds what has changed.
 func (r *liveRun) compare(t model.Time) {
-	if len(r.present.cookies) == 0 || t.Sub(r.compared) < tableInterval {
+	if t.Sub(r.compared) < tableInterval {
 		return
 	}
 	r.compared = t
-	sockets, err := readTables()
-	if err != nil {
-		r.poll.said("sockets", err, t, &r.out)
+	r.followRPC(t)
+	if r.present.cookies == nil {
 		return
 	}
-	r.present.compare(t, sockets, &r.out)
+	if sockets, ok := r.tables(t); ok {
+		r.present.compare(t, sockets, &r.out)
+	}
 }
 
 // second adds the reading of the clocks and the losses of a second.

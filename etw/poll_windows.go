@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"time"
 	"unsafe"
 
@@ -120,8 +121,8 @@ func (p *poll) interfaces(t model.Time, interval time.Duration, out *model.Build
 	p.devices = seen
 }
 
-// pools returns the ranges of ports of this host: those of its own choice, and that of RPC.
-func pools() (list []model.PortPool, err error) {
+// dynamicPools returns the ranges from which this host chooses ports.
+func dynamicPools() (list []model.PortPool) {
 	for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 		if r, ok := dynamicRange(protocol); ok {
 			list = append(list, r.pool(protocol, model.PoolEphemeral, "dynamic"))
@@ -131,27 +132,29 @@ func pools() (list []model.PortPool, err error) {
 		assumed.Flags = model.FlagSecondary
 		list = append(list, assumed)
 	}
-	config, ok, err := readRPCInternet()
-	if err != nil || !ok {
-		return list, err
-	}
-	ranges, used, err := config.Ranges()
-	if err != nil || !used {
-		return list, err
-	}
-	for _, r := range ranges {
-		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-			list = append(list, r.pool(protocol, model.PoolRPC, "RPC Internet ports"))
-		}
-	}
-	return list, nil
+	return list
 }
 
-// pool returns the range as a pool.
-func (r PortRange) pool(protocol model.Protocol, source model.PoolSource, name string) model.PortPool {
-	return model.PortPool{
-		Protocol: protocol, Low: r.Low, High: r.High, Size: uint64(r.High-r.Low) + 1, Source: source, Name: name,
+// rpcPorts follows the configuration of the ports of RPC in the registry.
+type rpcPorts struct {
+	config RPCInternet
+	there  bool
+	// read says that it was read before.
+	read bool
+}
+
+// follow reads the configuration and adds it when it has changed. The error says that it cannot be read, wrong what is
+// wrong with it.
+func (p *rpcPorts) follow(t model.Time, out *model.Builder) (wrong, err error) {
+	config, there, err := readRPCInternet()
+	if err != nil || p.read && there == p.there && reflect.DeepEqual(config, p.config) {
+		return nil, err
 	}
+	if p.read && p.there {
+		p.config.RemoveFrom(out, t)
+	}
+	p.config, p.there, p.read = config, there, true
+	return config.AddTo(out, t, there), nil
 }
 
 // dynamicRange asks netsh, the only one that says it without COM.

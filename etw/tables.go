@@ -16,18 +16,21 @@ type tableKind struct {
 	protocol model.Protocol
 	ipv6     bool
 	// row is the size of a row, the others are offsets in it; -1 for what it does not have.
-	row, state, local, port, remote, remotePort, pid, created int
+	row, state, local, port, remote, remotePort, pid, created, flags int
 }
 
 // tableRows is where the rows begin.
 const tableRows = 8
 
 var tableKinds = []tableKind{
-	{model.ProtocolUDP, false, 160, -1, 0, 4, -1, -1, 8, 16},
-	{model.ProtocolUDP, true, 176, -1, 0, 20, -1, -1, 24, 32},
-	{model.ProtocolTCP, false, 160, 0, 4, 8, 12, 16, 20, 24},
-	{model.ProtocolTCP, true, 192, 48, 0, 20, 24, 44, 52, 56},
+	{model.ProtocolUDP, false, 160, -1, 0, 4, -1, -1, 8, 16, 24},
+	{model.ProtocolUDP, true, 176, -1, 0, 20, -1, -1, 24, 32, 40},
+	{model.ProtocolTCP, false, 160, 0, 4, 8, 12, 16, 20, 24, -1},
+	{model.ProtocolTCP, true, 192, 48, 0, 20, 24, 44, 52, 56, -1},
 }
+
+// specificPortBind is the bit of a UDP row's flags that says that the program asked for this port.
+const specificPortBind = 1
 
 // tableSocket is a row of such a table.
 type tableSocket struct {
@@ -37,6 +40,10 @@ type tableSocket struct {
 	// created is when it was bound, 0 unknown.
 	created model.Time
 	listens bool
+	// rests says that it is closed and in TIME_WAIT: its process is not known any more.
+	rests bool
+	// asked says that the program asked for this port, which rows of TCP do not say.
+	asked bool
 }
 
 // States of TCP connections that hold no port of a process, and that of a listener.
@@ -60,10 +67,16 @@ func (k *tableKind) parse(data []byte) (list []tableSocket) {
 			pid:     int32(binary.LittleEndian.Uint32(row[k.pid:])),
 			created: FileTime(binary.LittleEndian.Uint64(row[k.created:])),
 		}
+		if k.flags >= 0 {
+			s.asked = binary.LittleEndian.Uint32(row[k.flags:])&specificPortBind != 0
+		}
 		if k.state >= 0 {
 			switch binary.LittleEndian.Uint32(row[k.state:]) {
-			case tcpClosed, tcpTimeWait, tcpDelete:
+			case tcpClosed, tcpDelete:
 				continue
+			case tcpTimeWait:
+				s.rests, s.pid, s.created = true, -1, 0
+				s.remote = k.address(row, k.remote, k.remotePort)
 			case tcpListen:
 				s.listens = true
 			default:
@@ -84,20 +97,33 @@ func (k *tableKind) address(row []byte, at, port int) netip.AddrPort {
 	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(row[port:]))
 }
 
-// present are the sockets that were there when a session began. Their ends are not in any event that names them: they
-// are found in the tables.
+// present are the sockets that were there when a session began, and those in TIME_WAIT. The ends of the former, and the
+// latter, are not in any event that names them: they are found in the tables.
 type present struct {
 	cookies map[tableSocket]uint64
+	// rests are those in TIME_WAIT; last is the number that was given last.
+	rests map[tableSocket]uint64
+	last  uint64
 	// process names a process.
 	process func(pid int32, t model.Time) string
 }
 
-// presentCookie begins the numbers of these sockets, far from the kernel addresses of those that events name.
-const presentCookie = 1 << 62
+const (
+	// presentCookie begins the numbers of these sockets, far from the kernel addresses of those that events name.
+	presentCookie = 1 << 62
+	// maxRests is how many sockets in TIME_WAIT are followed.
+	maxRests = 1 << 16
+)
 
-// begin adds the sockets that were bound before time t.
+// number returns a number for a socket.
+func (p *present) number() uint64 {
+	p.last++
+	return presentCookie + p.last
+}
+
+// begin adds the sockets that were bound before time t, and those that rest.
 func (p *present) begin(t model.Time, sockets []tableSocket, out *model.Builder) {
-	p.cookies = make(map[tableSocket]uint64)
+	p.cookies, p.rests = make(map[tableSocket]uint64), make(map[tableSocket]uint64)
 	listening := map[uint16]bool{}
 	for _, s := range sockets {
 		if s.listens {
@@ -105,56 +131,118 @@ func (p *present) begin(t model.Time, sockets []tableSocket, out *model.Builder)
 		}
 	}
 	for _, s := range sockets {
+		if s.rests {
+			continue
+		}
 		if _, twice := p.cookies[s]; twice || s.created >= t || s.local.Port() == 0 {
 			continue // events will tell of it
 		}
-		cookie := presentCookie + uint64(len(p.cookies))
-		p.cookies[s] = cookie
-		v := model.PortActive{
-			Time: t, PID: s.pid, TID: -1, Cookie: cookie, Protocol: s.protocol, LocalPort: s.local.Port(),
-			How: model.HowPresent, LocalAddr: s.local.Addr().String(), Process: p.process(s.pid, t),
-		}
+		v := s.active(t)
+		v.Cookie, v.How, v.Process = p.number(), model.HowPresent, p.process(s.pid, t)
+		p.cookies[s] = v.Cookie
 		if s.created > 0 {
 			v.Dur = t.Sub(s.created)
 		}
-		if s.remote.IsValid() {
-			v.RemotePort, v.RemoteAddr = s.remote.Port(), s.remote.Addr().String()
-			if listening[v.LocalPort] {
-				v.How = model.HowAccept
-			}
+		switch {
+		case s.remote.IsValid() && listening[v.LocalPort]:
+			v.How = model.HowAccept
+		case s.protocol == model.ProtocolUDP && s.asked:
+			v.How = model.HowBindPort
+		case s.protocol == model.ProtocolUDP && s.created > 0: // the row has what Windows knows of it
+			v.How = model.HowBindAny
 		}
 		out.AddPortActive(v)
 	}
+	p.rest(t, sockets, func(s *tableSocket, cookie uint64) {
+		v := s.active(t)
+		v.Cookie, v.How, v.Resting = cookie, model.HowPresent, true
+		out.AddPortActive(v)
+	}, out)
 }
 
-// compare adds the ends of those that are in no table any more.
-func (p *present) compare(t model.Time, sockets []tableSocket, out *model.Builder) {
-	if len(p.cookies) == 0 {
-		return
+// active returns what a row says of a socket.
+func (s *tableSocket) active(t model.Time) model.PortActive {
+	v := model.PortActive{
+		Time: t, PID: s.pid, TID: -1, Protocol: s.protocol, LocalPort: s.local.Port(), LocalAddr: s.local.Addr().String(),
 	}
+	if s.remote.IsValid() {
+		v.RemotePort, v.RemoteAddr = s.remote.Port(), s.remote.Addr().String()
+	}
+	return v
+}
+
+// rest calls add for each socket that is in TIME_WAIT now and was not before.
+func (p *present) rest(t model.Time, sockets []tableSocket, add func(*tableSocket, uint64), out *model.Builder) {
+	var left uint64
+	for i := range sockets {
+		s := &sockets[i]
+		if _, known := p.rests[*s]; !s.rests || known || s.local.Port() == 0 {
+			continue
+		}
+		if len(p.rests) >= maxRests {
+			left++
+			continue
+		}
+		cookie := p.number()
+		p.rests[*s] = cookie
+		add(s, cookie)
+	}
+	if left > 0 {
+		out.AddLoss(model.Loss{
+			Time: t, CPU: -1, Lost: left, Origin: model.OriginMemory,
+			Detail: "sockets in TIME_WAIT, of which too many are there",
+		})
+	}
+}
+
+// compare adds the ends of those that are in no table any more, and the rests that have begun.
+func (p *present) compare(t model.Time, sockets []tableSocket, out *model.Builder) {
 	there := make(map[tableSocket]bool, len(sockets))
 	for _, s := range sockets {
 		there[s] = true
 	}
-	var gone []tableSocket
-	for s := range p.cookies {
+	for _, s := range missing(p.cookies, there) {
+		v := s.release(t, p.cookies[s])
+		v.How, v.Process = model.HowAudit, p.process(s.pid, t)
+		out.AddPortRelease(v)
+		delete(p.cookies, s)
+	}
+	for _, s := range missing(p.rests, there) {
+		v := s.release(t, p.rests[s])
+		v.How = model.HowRestEnd
+		out.AddPortRelease(v)
+		delete(p.rests, s)
+	}
+	p.rest(t, sockets, func(s *tableSocket, cookie uint64) {
+		out.AddPortRest(model.PortRest{
+			Time: t, PID: s.pid, TID: -1, Cookie: cookie, Protocol: s.protocol, LocalPort: s.local.Port(),
+			RemotePort: s.remote.Port(), LocalAddr: s.local.Addr().String(), RemoteAddr: s.remote.Addr().String(),
+		})
+	}, out)
+}
+
+// missing returns the sockets that are not there any more, in the order of their numbers.
+func missing(cookies map[tableSocket]uint64, there map[tableSocket]bool) (gone []tableSocket) {
+	for s := range cookies {
 		if !there[s] {
 			gone = append(gone, s)
 		}
 	}
-	slices.SortFunc(gone, func(a, b tableSocket) int { return cmp.Compare(p.cookies[a], p.cookies[b]) })
-	for _, s := range gone {
-		v := model.PortRelease{
-			Time: t, PID: s.pid, TID: -1, Cookie: p.cookies[s], Protocol: s.protocol, LocalPort: s.local.Port(),
-			How: model.HowAudit, LocalAddr: s.local.Addr().String(), Process: p.process(s.pid, t),
-		}
-		if s.created > 0 {
-			v.Dur = max(t.Sub(s.created), 0)
-		}
-		if s.remote.IsValid() {
-			v.RemotePort, v.RemoteAddr = s.remote.Port(), s.remote.Addr().String()
-		}
-		out.AddPortRelease(v)
-		delete(p.cookies, s)
+	slices.SortFunc(gone, func(a, b tableSocket) int { return cmp.Compare(cookies[a], cookies[b]) })
+	return gone
+}
+
+// release returns what a row said of a socket that is gone.
+func (s *tableSocket) release(t model.Time, cookie uint64) model.PortRelease {
+	v := model.PortRelease{
+		Time: t, PID: s.pid, TID: -1, Cookie: cookie, Protocol: s.protocol, LocalPort: s.local.Port(),
+		LocalAddr: s.local.Addr().String(),
 	}
+	if s.created > 0 {
+		v.Dur = max(t.Sub(s.created), 0)
+	}
+	if s.remote.IsValid() {
+		v.RemotePort, v.RemoteAddr = s.remote.Port(), s.remote.Addr().String()
+	}
+	return v
 }

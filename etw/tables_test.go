@@ -2,6 +2,7 @@ package etw
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ func tableOf(k *tableKind, states []uint32, sockets []tableSocket) []byte {
 		if k.state >= 0 {
 			binary.LittleEndian.PutUint32(row[k.state:], states[i])
 		}
+		if s.asked {
+			binary.LittleEndian.PutUint32(row[k.flags:], specificPortBind)
+		}
 		data = append(data, row...)
 	}
 	return data
@@ -55,6 +59,8 @@ func tableSockets(k *tableKind) (states []uint32, sockets []tableSocket) {
 	}
 	if k.state < 0 {
 		socket(at(any, 5405), netip.AddrPort{}, 0)
+		socket(at(any, 5406), netip.AddrPort{}, 0)
+		sockets[1].asked = true
 		return states, sockets
 	}
 	socket(at(any, 2380), netip.AddrPort{}, tcpListen)
@@ -71,9 +77,10 @@ func TestTables(t *testing.T) {
 		data := tableOf(k, states, sockets)
 		var want []tableSocket
 		for i, s := range sockets {
-			if states[i] != tcpTimeWait || k.state < 0 {
-				want = append(want, s)
+			if k.state >= 0 && states[i] == tcpTimeWait {
+				s.rests, s.pid, s.created = true, -1, 0
 			}
+			want = append(want, s)
 		}
 		equal := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 		same := cmp.Options{cmp.AllowUnexported(tableSocket{}), equal}
@@ -102,32 +109,84 @@ func TestPresent(t *testing.T) {
 	var out model.Builder
 	p.begin(tableTime, append(sockets, later), &out)
 	first := out.Take()
-	held := map[model.How]int{}
+	held, rests := map[model.How]int{}, 0
 	for i := range first.Events {
 		v, ok := first.PortActive(&first.Events[i])
-		if !ok || v.Process != "app.exe" || v.Dur != time.Minute {
+		switch {
+		case ok && v.Resting && v.PID == -1 && v.LocalPort == 50001 && v.RemotePort == 2380:
+			rests++
+		case !ok || v.Process != "app.exe" || v.Dur != time.Minute:
 			t.Errorf("%+v", v)
+		default:
+			held[v.How]++
 		}
-		held[v.How]++
 	}
-	if d := cmp.Diff(map[model.How]int{model.HowPresent: 6, model.HowAccept: 2}, held); d != "" {
-		t.Errorf("held (-want +got):\n%s", d)
+	want := map[model.How]int{
+		model.HowPresent: 4, model.HowAccept: 2, model.HowBindAny: 2, model.HowBindPort: 2, // IPv4 and IPv6
 	}
+	if d := cmp.Diff(want, held); d != "" || rests != 2 {
+		t.Errorf("%d rest; held (-want +got):\n%s", rests, d)
+	}
+	// A socket and a rest end, and another rest begins.
 	at := tableTime.Add(10 * time.Second)
-	p.compare(at, append(sockets[1:], later), &out)
+	rests = 0
+	var now []tableSocket
+	for _, s := range sockets[1:] {
+		if s.rests {
+			if rests++; rests == 1 {
+				continue
+			}
+		}
+		now = append(now, s)
+	}
+	began := tableSocket{
+		protocol: model.ProtocolTCP, local: netip.MustParseAddrPort("10.0.0.1:50009"),
+		remote: netip.MustParseAddrPort("10.0.0.2:2380"), pid: -1, rests: true,
+	}
+	now = append(now, later, began)
+	p.compare(at, now, &out)
 	second := out.Take()
-	if len(second.Events) != 1 {
-		t.Fatalf("%d events at the end of one", len(second.Events))
+	var got []string
+	for i := range second.Events {
+		e := &second.Events[i]
+		if v, ok := second.PortRelease(e); ok {
+			got = append(got, fmt.Sprint(v.LocalPort, " ", v.How, " ", v.Dur))
+		}
+		if v, ok := second.PortRest(e); ok {
+			got = append(got, fmt.Sprint(v.LocalPort, " rests, ", v.PID))
+		}
 	}
-	v, ok := second.PortRelease(&second.Events[0])
-	if !ok || v.LocalPort != 5405 || v.How != model.HowAudit || v.Dur != 70*time.Second {
-		t.Errorf("%+v", v)
+	if d := cmp.Diff([]string{"5405 audit 1m10s", "50001 rest_end 0s", "50009 rests, -1"}, got); d != "" {
+		t.Errorf("changes (-want +got):\n%s", d)
 	}
-	p.compare(at, append(sockets[1:], later), &out)
+	p.compare(at, now, &out)
 	if b := out.Take(); b != nil {
-		t.Errorf("it ends once more: %d events", len(b.Events))
+		t.Errorf("they are reported once more: %d events", len(b.Events))
 	}
 	if err := model.Validate(first, second); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRestsBounded checks that sockets in TIME_WAIT beyond the limit are counted and not followed.
+func TestRestsBounded(t *testing.T) {
+	var sockets []tableSocket
+	for i := range maxRests + 10 {
+		sockets = append(sockets, tableSocket{
+			protocol: model.ProtocolTCP, rests: true, pid: -1, local: netip.AddrPortFrom(netip.IPv4Unspecified(), 1024),
+			remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 16), 1}), uint16(i)),
+		})
+	}
+	var p present
+	var out model.Builder
+	p.begin(tableTime, sockets, &out)
+	b, lost := out.Take(), uint64(0)
+	for i := range b.Events {
+		if v, ok := b.Loss(&b.Events[i]); ok {
+			lost += v.Lost
+		}
+	}
+	if len(p.rests) != maxRests || lost != 10 {
+		t.Errorf("%d followed, %d lost", len(p.rests), lost)
 	}
 }

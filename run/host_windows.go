@@ -27,6 +27,7 @@ func openHost(o HostOptions) (source.Source, error) {
 	}
 	live := etw.LiveOptions{
 		Options:         etw.Options{Trace: o.Trace, Threshold: o.RunThreshold, Switches: o.Trace},
+		Tool:            o.Tool,
 		ContextSwitches: slices.Contains(o.Only, "sched"),
 		CountersOnly:    slices.Equal(o.Only, []string{counters}),
 		Probes: func() (chosen []etw.Probe) {
@@ -45,5 +46,5 @@ func openHost(o HostOptions) (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &followed{src, o.Pools}, nil
+	return &followed{src, o.Pools, nil}, nil
 }
