@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"lostbeat/ebpf"
+	"lostbeat/etw"
 	"lostbeat/internal/hint"
 	"lostbeat/model"
 	"lostbeat/model/budget"
@@ -21,6 +22,7 @@ import (
 type followed struct {
 	source.Source
 	pools []ebpf.Pool
+	rpc   *etw.RPCInternet
 }
 
 // Follow returns a file that is still being written, by a Windows session or by another lostbeat, as a live source. It
@@ -31,7 +33,7 @@ func Follow(path string, o OpenOptions) (source.Source, error) {
 		return nil, err
 	}
 	boundReading(cmp.Or(o.Memory, budget.Default))
-	return WithLogs(&followed{format.Follow(path, o.OpenOptions), o.Pools}, o.Logs)
+	return WithLogs(&followed{format.Follow(path, o.OpenOptions), o.Pools, o.RPCPorts}, o.Logs)
 }
 
 func followedFormat(path string) (source.Format, error) {
@@ -69,8 +71,8 @@ func byName(path string) int {
 // Run implements source.Source. Findings that the file has are left out: this version's detectors judge anew.
 func (f *followed) Run(ctx context.Context, emit source.Emit) error {
 	out := emit
-	if len(f.pools) > 0 {
-		out = (&pooled{pools: f.pools}).afterFirst(emit)
+	if len(f.pools) > 0 || f.rpc != nil {
+		out = (&pooled{pools: f.pools, rpc: f.rpc}).afterFirst(emit)
 	}
 	read := func(emit source.Emit) error { return f.Source.Run(ctx, emit) }
 	_, err := source.Plausible(read, func(b *model.Batch) error {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
 
 	"lostbeat/detect/twohosts"
 	"lostbeat/ebpf"
+	"lostbeat/etw"
 	"lostbeat/etw/etl"
 	"lostbeat/internal/hint"
 	"lostbeat/model"
@@ -100,6 +102,8 @@ type OpenOptions struct {
 	source.OpenOptions
 	// Pools are ranges of ports to judge as pools.
 	Pools []ebpf.Pool
+	// RPCPorts is how the captured Windows host gives ports to RPC, nil where it is not known.
+	RPCPorts *etw.RPCInternet
 	// Logs are those that belong to the capture.
 	Logs []applog.Followed
 	// Unpacked says what the files are called that are members of bundles; nil without any.
@@ -150,8 +154,8 @@ func capture(file source.File, format source.Format, paths []string, o OpenOptio
 	if len(paths) > 1 {
 		path = fmt.Sprintf("%s and %d more", path, len(paths)-1)
 	}
-	if len(o.Pools) > 0 {
-		file = &pooled{file, o.Pools}
+	if len(o.Pools) > 0 || o.RPCPorts != nil {
+		file = &pooled{file, o.Pools, o.RPCPorts}
 	}
 	return &Capture{File: file, Format: format, Path: path, Paths: paths, Options: o}
 }
@@ -272,6 +276,7 @@ func (c *Capture) Outside() []string {
 type pooled struct {
 	source.File
 	pools []ebpf.Pool
+	rpc   *etw.RPCInternet
 }
 
 // Run implements source.Source.
@@ -284,8 +289,8 @@ func (p *pooled) RunFrom(ctx context.Context, t model.Time, emit source.Emit) er
 	return p.File.RunFrom(ctx, t, p.afterFirst(emit))
 }
 
-// afterFirst emits the pools after the first batch, which may be a keyframe
-// that replaces all state.
+// afterFirst emits the pools behind the events of the first moment, which may be a keyframe that replaces all
+// state. The first batch may hold minutes of a capture.
 func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 	first := true
 	return func(b *model.Batch) error {
@@ -293,8 +298,11 @@ func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 			return emit(b)
 		}
 		first = false
-		at := b.Events[len(b.Events)-1].Time
-		if err := emit(b); err != nil {
+		at := b.Events[0].Time
+		n := sort.Search(len(b.Events), func(i int) bool { return b.Events[i].Time > at })
+		begin, rest := *b, *b
+		begin.Events, rest.Events = b.Events[:n], b.Events[n:]
+		if err := emit(&begin); err != nil {
 			return err
 		}
 		var add model.Builder
@@ -311,6 +319,16 @@ func (p *pooled) afterFirst(emit source.Emit) source.Emit {
 				},
 			)
 		}
-		return emit(add.Take())
+		if p.rpc != nil {
+			if err := p.rpc.AddTo(&add, at, true); err != nil {
+				add.AddProbe(model.Probe{
+					Time: at, Name: "port", Part: "RPC ports", State: model.ProbeDegraded, Reason: err.Error(),
+				})
+			}
+		}
+		if err := emit(add.Take()); err != nil || len(rest.Events) == 0 {
+			return err
+		}
+		return emit(&rest)
 	}
 }

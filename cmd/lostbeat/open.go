@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"lostbeat/etw"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model/budget"
@@ -31,6 +32,7 @@ type captureFlags struct {
 	names     []string
 	trace     bool
 	pools     []string
+	rpcPorts  string
 	memory    byteSize
 	// logTime and logPatterns are for text logs; logZone is that of the captures beside them, nil unknown.
 	logTime     string
@@ -98,6 +100,26 @@ func (f *captureFlags) registerPools(cmd *cobra.Command) {
 	cmd.Flags().
 		StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to judge as a pool, e.g. "+
 			"rpc=udp:5000-5100 (repeatable)")
+	cmd.Flags().
+		StringVar(&f.rpcPorts, "rpc-ports", "", "a `FILE` that says which ports the captured Windows gives to RPC: what reg "+
+			`export or reg query wrote of HKLM\Software\Microsoft\Rpc\Internet`)
+}
+
+// rpcInternet reads --rpc-ports; nil when it was not given.
+func (f *captureFlags) rpcInternet() (*etw.RPCInternet, error) {
+	if f.rpcPorts == "" {
+		return nil, nil
+	}
+	file, err := os.Open(f.rpcPorts)
+	if err != nil {
+		return nil, fmt.Errorf("--rpc-ports: %w", err)
+	}
+	defer file.Close()
+	c, err := etw.ParseRPCInternet(file)
+	if err != nil {
+		return nil, fmt.Errorf("--rpc-ports %s: %w", f.rpcPorts, err)
+	}
+	return &c, nil
 }
 
 // offset parses --utc-offset; nil when it was not given.
@@ -157,6 +179,9 @@ func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error
 	}}
 	var err error
 	if o.Pools, err = parsePools(f.pools); err != nil {
+		return o, err
+	}
+	if o.RPCPorts, err = f.rpcInternet(); err != nil {
 		return o, err
 	}
 	if o.UTCOffset, err = f.offset(); err != nil {

@@ -237,6 +237,15 @@ func (w *Writer) afd(step uint32, endpoint uint64) *Payload {
 
 // Socket adds the creation of a datagram socket.
 func (w *Writer) Socket(cpu int32, ns int64, endpoint uint64, pid uint32) {
+	w.socket(cpu, ns, endpoint, pid, 2, 17)
+}
+
+// StreamSocket adds the creation of a TCP socket.
+func (w *Writer) StreamSocket(cpu int32, ns int64, endpoint uint64, pid uint32) {
+	w.socket(cpu, ns, endpoint, pid, 1, 6)
+}
+
+func (w *Writer) socket(cpu int32, ns int64, endpoint uint64, pid, kind, protocol uint32) {
 	for step := range uint32(2) {
 		w.Event(
 			cpu,
@@ -247,7 +256,7 @@ func (w *Writer) Socket(cpu int32, ns int64, endpoint uint64, pid uint32) {
 			int32(pid),
 			int32(pid)+4,
 			etw.GUID{},
-			w.afd(step, endpoint).U32(2).U32(2).U32(17).Pointer(uint64(pid)).U32(0),
+			w.afd(step, endpoint).U32(2).U32(kind).U32(protocol).Pointer(uint64(pid)).U32(0),
 		)
 	}
 }
