@@ -1,6 +1,6 @@
 // Package compare says what differs between two captures, such as one of a good and one of a bad night: how much of
-// each CPU deferred work takes, how long it waits, what is lost where and why, which ports are held and taken, and which
-// findings only one of them has.
+// each CPU deferred work takes, how long it waits, what is lost where and why, which ports are held and taken, and
+// which findings only one of them has.
 //
 // A capture becomes series of one value a second (of a sample, where an input has longer ones; of several seconds in
 // captures longer than an hour). Two series differ where all of this holds:
