@@ -41,10 +41,8 @@ const (
 
 // Result says what differs.
 type Result struct {
-	// Schema is the version of this object's keys.
-	Schema int  `json:"schema_version"`
-	A      Info `json:"a"`
-	B      Info `json:"b"`
+	A Info `json:"a"`
+	B Info `json:"b"`
 	// Findings are those of either capture, those first that only one has.
 	Findings []FindingDifference `json:"findings"`
 	// Differences are the series that differ, those first that matter most; More is how many there are beyond those that
@@ -66,9 +64,6 @@ type Result struct {
 	// Method says how differences and their uncertainty are found.
 	Method string `json:"method"`
 }
-
-// schema is the version of Result.
-const schema = 1
 
 // Info is what is said of one capture.
 type Info struct {
@@ -158,7 +153,7 @@ type WaitQuantile struct {
 // Compare says how b differs from a.
 func Compare(a, b *Side) Result {
 	r := Result{
-		Schema: schema, A: a.info(), B: b.info(), Findings: []FindingDifference{}, Differences: []SeriesDifference{},
+		A: a.info(), B: b.info(), Findings: []FindingDifference{}, Differences: []SeriesDifference{},
 		NotCompared: []string{}, Levels: []LevelDifference{}, Bursts: []Burst{},
 	}
 	compared := r.signals(a, b)

@@ -428,7 +428,7 @@ func TestCut(t *testing.T) {
 		{"cut needs a file to write", []string{"--since", "+1s"}},
 		{`there is no finding "nonsense"`, []string{"--finding", "nonsense", "-o", out, "--force"}},
 		{"--since and --until do not go with it", []string{"--finding", "port", "--since", "+1s", "-o", out, "--force"}},
-		{"--margin -1s is negative", []string{"--finding", "port", "--margin", "-1s", "-o", out, "--force"}},
+		{"negative", []string{"--finding", "port", "--margin", "-1s", "-o", out, "--force"}},
 	} {
 		if _, errs, status := execute(t, append([]string{"cut", path}, c.args...)...); status != exitError ||
 			!strings.Contains(errs, c.want) {
@@ -450,11 +450,11 @@ func TestDiff(t *testing.T) {
 	}
 	out, errs, status = execute(t, "diff", "--json", part, path)
 	var result struct {
-		Schema      int `json:"schema_version"`
+		Schema      string
 		Differences []struct{ Text string }
 		Levels      []struct{ Text string }
 	}
-	if err := json.Unmarshal([]byte(out), &result); err != nil || status != exitOK || result.Schema != 1 ||
+	if err := json.Unmarshal([]byte(out), &result); err != nil || status != exitOK || result.Schema != diffSchema ||
 		len(result.Differences) != 0 || len(result.Levels) == 0 {
 		t.Errorf("status %d, %v\n%s%s", status, err, out, errs)
 	}

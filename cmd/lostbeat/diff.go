@@ -19,12 +19,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// diffSchema is the name and version of the schema of a comparison.
+const diffSchema = "lostbeat.diff/1"
+
 func newDiff() *cobra.Command {
 	var (
 		files    captureFlags
 		settings detectFlags
 		zone     zoneFlag
-		asJSON   bool
+		format   formatFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "diff A B",
@@ -53,6 +56,10 @@ Exit status: 0, whatever differs; 3 when an input is incomplete.`,
 			if err != nil {
 				return err
 			}
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
 			var sides [2]*compare.Side
 			for i, path := range args {
 				side := files
@@ -65,8 +72,8 @@ Exit status: 0, whatever differs; 3 when an input is incomplete.`,
 			}
 			result := compare.Compare(sides[0], sides[1])
 			out := bufio.NewWriter(cmd.OutOrStdout())
-			if asJSON {
-				err = plain.JSON(out, result)
+			if form == asJSON {
+				err = plain.Object(out, diffSchema, result)
 			} else {
 				err = writeDiff(out, &result, zone.zone())
 			}
@@ -80,7 +87,7 @@ Exit status: 0, whatever differs; 3 when an input is incomplete.`,
 	files.registerPools(cmd)
 	settings.register(cmd)
 	zone.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	format.register(cmd, "one JSON object", asText, asJSON)
 	return cmd
 }
 

@@ -93,6 +93,10 @@ func TestJSONFollowsItsSchema(t *testing.T) {
 	if err := os.WriteFile(cut, data[:len(data)-40], 0o600); err != nil {
 		t.Fatal(err)
 	}
+	part := filepath.Join(t.TempDir(), "part.lostbeat")
+	if _, errs, status := execute(t, "cut", recording, "--until", "+15s", "-o", part); status != exitOK {
+		t.Fatal(errs)
+	}
 	for _, args := range [][]string{
 		{"findings", "--json", recording},
 		{"findings", "--format", "json", cut},
@@ -100,6 +104,8 @@ func TestJSONFollowsItsSchema(t *testing.T) {
 		{"info", "--json", cut},
 		{"info", "--json", bundleOf(t, "leak.lostbeat", data)},
 		{"events", "--json", recording},
+		{"info", "--json", part},
+		{"diff", "--json", part, recording},
 		{"config", "--json", "--theme", "dark"},
 	} {
 		out, _, _ := execute(t, args...)
