@@ -425,13 +425,14 @@ func prepend(path, line string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
 	out, err := os.Create(path + ".dated")
 	if err != nil {
+		in.Close()
 		return err
 	}
 	_, err = io.Copy(out, io.MultiReader(strings.NewReader(line), in))
-	if err = errors.Join(err, out.Close()); err != nil {
+	// Windows replaces no file that is open.
+	if err = errors.Join(err, in.Close(), out.Close()); err != nil {
 		return err
 	}
 	return os.Rename(out.Name(), path)
