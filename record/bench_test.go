@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -55,7 +56,7 @@ func BenchmarkWrite(b *testing.B) {
 // BenchmarkRead reports how many events a second one reader gives.
 func BenchmarkRead(b *testing.B) {
 	batches, events := benchTrace()
-	path := filepath.Join(b.TempDir(), "bench.lostbeat")
+	path := filepath.Join(testutil.TempDir(b), "bench.lostbeat")
 	w, err := Create(path, Options{})
 	if err != nil {
 		b.Fatal(err)

@@ -271,7 +271,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestOpenFaults(t *testing.T) {
-	dir := t.TempDir()
+	dir := testutil.TempDir(t)
 	write := func(name, data string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
@@ -372,7 +372,7 @@ func TestKill9(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	rounds, torn := 25, 0
 	for round := range rounds {
-		path := filepath.Join(t.TempDir(), "rec.lostbeat")
+		path := filepath.Join(testutil.TempDir(t), "rec.lostbeat")
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill9$")
 		cmd.Env = append(os.Environ(), "LOSTBEAT_TEST_RECORD="+path)
 		if err := cmd.Start(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -28,13 +29,13 @@ type fault struct {
 }
 
 var faults = []fault{
-	{name: "ENOSPC", err: syscall.ENOSPC, calls: 1},
+	{name: "disk full", err: errDiskFull, calls: 1},
 	{name: "EIO", err: syscall.EIO, calls: 1},
 	{name: "EACCES", err: syscall.EACCES, calls: 1},
-	{name: "torn by ENOSPC", err: syscall.ENOSPC, part: true, calls: 1},
+	{name: "torn by a full disk", err: errDiskFull, part: true, calls: 1},
 	{name: "torn, and not truncated", err: syscall.EIO, part: true, calls: 2},
-	{name: "full for a while", err: syscall.ENOSPC, part: true, calls: 7},
-	{name: "full from then on", err: syscall.ENOSPC, part: true},
+	{name: "full for a while", err: errDiskFull, part: true, calls: 7},
+	{name: "full from then on", err: errDiskFull, part: true},
 	{name: "dead from then on", err: syscall.EIO},
 	{name: "short write", err: io.ErrShortWrite, part: true, calls: 1, harmless: true},
 	{name: "short write without an error", part: true, calls: 1, harmless: true},
@@ -274,7 +275,7 @@ func TestFaultSweep(t *testing.T) {
 	for _, w := range writings {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			clean := &faultyDisk{dir: t.TempDir()}
+			clean := &faultyDisk{dir: testutil.TempDir(t)}
 			want := w.run(t, clean, trace)
 			events, _, _, notes := onDisk(t, clean)
 			if want.closed != nil || want.Fault != nil || want.Lost > 0 || events != want.Events {
@@ -287,7 +288,7 @@ func TestFaultSweep(t *testing.T) {
 			for at := 1; at <= clean.calls; at++ {
 				for _, f := range faults {
 					cases++
-					d := &faultyDisk{fault: f, dir: t.TempDir(), at: at}
+					d := &faultyDisk{fault: f, dir: testutil.TempDir(t), at: at}
 					if !t.Run(fmt.Sprintf("%s at call %d", f.name, at), func(t *testing.T) { w.check(t, d, trace, want) }) &&
 						testing.Short() {
 						return
@@ -368,14 +369,14 @@ func TestSaveFaultSweep(t *testing.T) {
 		err = f.Save(path)
 		return path, errors.Join(err, f.Close())
 	}
-	clean := &faultyDisk{dir: t.TempDir()}
+	clean := &faultyDisk{dir: testutil.TempDir(t)}
 	if _, err := save(t, clean); err != nil {
 		t.Fatal(err)
 	}
 	for at := 1; at <= clean.calls; at++ {
 		for _, f := range faults {
 			t.Run(fmt.Sprintf("%s at call %d", f.name, at), func(t *testing.T) {
-				d := &faultyDisk{fault: f, dir: t.TempDir(), at: at}
+				d := &faultyDisk{fault: f, dir: testutil.TempDir(t), at: at}
 				path, err := save(t, d)
 				if d.harmless && err != nil || !d.harmless && (!errors.Is(err, f.err) || !strings.Contains(err.Error(), path)) {
 					t.Errorf("%v", err)

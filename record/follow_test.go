@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
 // recorded returns a recording of some seconds and its events as text.
 func recorded(t *testing.T) (data []byte, want string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "whole.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "whole.lostbeat")
 	write(t, path, 6)
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -53,7 +54,7 @@ func write(t *testing.T, path string, seconds int) {
 // grow lets a recording grow by pieces that end anywhere.
 func grow(t *testing.T, data []byte, step int, check func(r *following)) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "live.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "live.lostbeat")
 	u, err := newUnpacker()
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,7 @@ func TestFollowDamage(t *testing.T) {
 // TestFollowShorter refuses a file that somebody else writes anew.
 func TestFollowShorter(t *testing.T) {
 	data, _ := recorded(t)
-	path := filepath.Join(t.TempDir(), "live.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "live.lostbeat")
 	u, err := newUnpacker()
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -37,7 +38,7 @@ func TestLarge(t *testing.T) {
 		maxSeek  = 100 * time.Millisecond
 		minSpeed = 5e6
 	)
-	path := filepath.Join(t.TempDir(), "large.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "large.lostbeat")
 	w, err := Create(path, Options{})
 	if err != nil {
 		t.Fatal(err)

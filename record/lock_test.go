@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil"
 )
 
 // lockTestEnv makes TestLock's own process a recorder that never ends.
@@ -22,7 +24,7 @@ func TestLock(t *testing.T) {
 		fmt.Println("begun", err)
 		select {}
 	}
-	path := filepath.Join(t.TempDir(), "rec.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "rec.lostbeat")
 	other := exec.Command(os.Args[0], "-test.run=^TestLock$")
 	other.Env = append(os.Environ(), lockTestEnv+"="+path)
 	out, err := other.StdoutPipe()

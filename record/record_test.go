@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/model/state"
 	"lostbeat/source"
@@ -218,7 +220,7 @@ func (w *text) emit(b *model.Batch) error {
 // recording writes batches to a new file and returns its path and the text of what was written.
 func recording(t *testing.T, opts Options, batches ...*model.Batch) (path, want string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "rec.lostbeat")
+	path = filepath.Join(testutil.TempDir(t), "rec.lostbeat")
 	w, err := Create(path, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +251,18 @@ func open(t *testing.T, path string) *Reader {
 	return r
 }
 
+// private checks that nobody but the owner may read a recording. On Windows that is what its folder says.
+func private(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
 // compare says where two texts begin to differ.
 func compare(t *testing.T, got, want string) {
 	t.Helper()
@@ -271,10 +285,7 @@ func TestRoundTrip(t *testing.T) {
 		batches = append(batches, g.batch(2500))
 	}
 	path, want := recording(t, Options{Tool: "lostbeat test"}, batches...)
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
+	private(t, path)
 	r := open(t, path)
 	got := &text{t: t}
 	if err := r.Run(t.Context(), got.emit); err != nil {
@@ -322,7 +333,7 @@ func TestEveryKind(t *testing.T) {
 		b.Add(e)
 	}
 	batch := b.Take()
-	path := filepath.Join(t.TempDir(), "rec.lostbeat")
+	path := filepath.Join(testutil.TempDir(t), "rec.lostbeat")
 	w, err := Create(path, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -21,7 +22,7 @@ import (
 // opened returns a log with the given content.
 func opened(t testing.TB, name string, content []byte, o source.OpenOptions) *Log {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(testutil.TempDir(t), name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +404,7 @@ func FuzzLog(f *testing.F) {
 		if !Detect(content) {
 			return
 		}
-		path := filepath.Join(t.TempDir(), "x.log")
+		path := filepath.Join(testutil.TempDir(t), "x.log")
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -17,7 +18,7 @@ import (
 func BenchmarkRead(b *testing.B) {
 	for name, every := range map[string]int{"records": 1, "stack traces": 20} {
 		b.Run(name, func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "cvp.log")
+			path := filepath.Join(testutil.TempDir(b), "cvp.log")
 			size := writeBig(b, path, 64<<20, every)
 			b.SetBytes(size)
 			for b.Loop() {

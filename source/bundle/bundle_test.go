@@ -19,6 +19,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"lostbeat/internal/testutil"
 )
 
 var changed = time.Date(2026, 11, 28, 21, 3, 31, 0, time.UTC)
@@ -101,7 +103,7 @@ func bz2(t testing.TB) []byte {
 // walk returns the members of a bundle, each as its name, "=" and its content.
 func walk(t testing.TB, name string, data []byte, limits Limits) (members []string, report Report, err error) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := testutil.TempDir(t)
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
@@ -311,13 +313,13 @@ func oldSparse(size int, content string) []byte {
 // TestSparse reads sparse files in the format of GNU tar, and bounds their holes.
 func TestSparse(t *testing.T) {
 	for size, whole := range map[int]bool{4096: true, 1 << 20: false} {
-		path := filepath.Join(t.TempDir(), "x.tar")
+		path := filepath.Join(testutil.TempDir(t), "x.tar")
 		if err := os.WriteFile(path, oldSparse(size, "the end\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		read := 0
 		var failed error
-		_, err := Walk(t.Context(), path, t.TempDir(), Limits{Bytes: 64 << 10}, func(_ Member, r io.Reader) error {
+		_, err := Walk(t.Context(), path, testutil.TempDir(t), Limits{Bytes: 64 << 10}, func(_ Member, r io.Reader) error {
 			data, err := io.ReadAll(r)
 			read, failed = len(data), err
 			if err == nil && !bytes.HasSuffix(data, []byte("\x00the end\n")) {

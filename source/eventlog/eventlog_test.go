@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
 
@@ -248,7 +249,7 @@ func evtxOf(list []written) []byte {
 
 func write(t testing.TB, name string, data []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(testutil.TempDir(t), name)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
 
@@ -125,7 +126,7 @@ func hours24(t time.Time) string { return t.Format("15:04:05") }
 
 func write(t testing.TB, name, text string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(testutil.TempDir(t), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -656,7 +657,7 @@ func TestEndless(t *testing.T) {
 
 // TestUnreadFile says that one of several files could not be read, and which error it was when all could not.
 func TestUnreadFile(t *testing.T) {
-	t.Setenv("PATH", t.TempDir()) // no sadf
+	t.Setenv("PATH", testutil.TempDir(t)) // no sadf
 	good := write(t, "sar.xml", storm.xml())
 	binary := write(t, "sa28", "\x96\xd5\x75\x21"+strings.Repeat("\x00", 600))
 	gone := filepath.Join(filepath.Dir(good), "gone")

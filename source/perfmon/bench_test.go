@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source/perfmon/perfmontest"
 )
@@ -93,7 +94,7 @@ func BenchmarkBLG(b *testing.B) {
 // TestMemory checks that a log's size does not show in memory: a file of 60 MB
 // with 2,600 columns is read and searched in a small part of it.
 func TestMemory(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "big.csv")
+	name := filepath.Join(testutil.TempDir(t), "big.csv")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)

@@ -1,16 +1,13 @@
 package perfmon
 
 import (
-	"flag"
-	"os"
 	"strings"
 	"testing"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source/perfmon/perfmontest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // TestGolden compares all events of a short log with testdata/events.golden.
 func TestGolden(t *testing.T) {
@@ -24,17 +21,5 @@ func TestGolden(t *testing.T) {
 			b.Write(append(model.AppendText(nil, batch, &batch.Events[i]), '\n'))
 		}
 	}
-	const name = "testdata/events.golden"
-	if *update {
-		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != string(want) {
-		t.Errorf("events differ from %s (go test -update writes it):\n%s", name, b.String())
-	}
+	testutil.Golden(t, "events.golden", b.String())
 }

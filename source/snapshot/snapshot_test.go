@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
 	"lostbeat/source/snapshot/snapshottest"
@@ -61,7 +62,7 @@ func host() []socket {
 // write writes a file whose name has no time.
 func write(t testing.TB, name string, content []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(testutil.TempDir(t), name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
