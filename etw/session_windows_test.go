@@ -21,6 +21,7 @@ import (
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/internal/etwfake"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/testutil"
 )
 
 // fake is the DLL that plays ETW, as a test has set it up.
@@ -423,28 +424,37 @@ func TestSessionPanic(t *testing.T) {
 }
 
 // BenchmarkCallback receives a million records, each with a callback, or in whole buffers, and hands them through the
-// merger. The time that the DLL takes to make them is part of it.
+// merger. The time that the DLL takes to make them is part of it; "made" is that time alone, of records that are lost.
 func BenchmarkCallback(b *testing.B) {
 	const n = 1_000_000
-	for name, buffers := range map[string]func() etw.BufferReader{
-		"records": func() etw.BufferReader { return nil },
-		"buffers": func() etw.BufferReader { return etl.NewBufferReader() },
+	for _, c := range []struct {
+		name    string
+		buffers etw.BufferReader
+		lost    bool
+	}{
+		{name: "made", lost: true}, {name: "records"}, {name: "buffers", buffers: etl.NewBufferReader()},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
+			events := datagrams(b, n, 0)
+			events[0].Lost = c.lost
+			want := uint64(n)
+			if c.lost {
+				want = 0
+			}
 			var cpu time.Duration
 			var before, after runtime.MemStats
 			var allocated uint64
 			for b.Loop() {
-				f := newFake(b, datagrams(b, n, 0), "END_MS=0")
+				f := newFake(b, events, "END_MS=0")
 				runtime.ReadMemStats(&before)
-				began := processTime(b)
-				s := f.start(b, false, buffers())
+				began := testutil.CPUTime(b)
+				s := f.start(b, false, c.buffers)
 				released := s.ReleaseUntilEnded(b)
-				cpu += processTime(b) - began
+				cpu += testutil.CPUTime(b) - began
 				runtime.ReadMemStats(&after)
 				allocated += after.Mallocs - before.Mallocs
-				if received, dropped := s.Counts(); received != n || released+dropped != n {
-					b.Fatalf("%d received, %d dropped, %d released", received, dropped, released)
+				if received, dropped := s.Counts(); received != want || released+dropped != want {
+					b.Fatalf("%d received, %d dropped, %d released of %d", received, dropped, released, want)
 				}
 				stop(b, s)
 			}
@@ -452,17 +462,4 @@ func BenchmarkCallback(b *testing.B) {
 			b.ReportMetric(float64(allocated)/float64(b.N)/n, "allocs/record")
 		})
 	}
-}
-
-// processTime is the CPU time of this process.
-func processTime(t testing.TB) time.Duration {
-	t.Helper()
-	var created, ended, kernel, user windows.Filetime
-	if err := windows.GetProcessTimes(windows.CurrentProcess(), &created, &ended, &kernel, &user); err != nil {
-		t.Fatal(err)
-	}
-	spent := func(f windows.Filetime) time.Duration {
-		return time.Duration(int64(f.HighDateTime)<<32|int64(f.LowDateTime)) * 100
-	}
-	return spent(kernel) + spent(user)
 }

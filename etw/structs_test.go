@@ -122,7 +122,7 @@ func TestLayout(t *testing.T) {
 	for _, name := range []string{"tables: rows", "tables: rows of UDP6", "tables: rows of TCP", "tables: rows of TCP6"} {
 		want[name] = tableRows
 	}
-	object := filepath.Join(t.TempDir(), "layout.o")
+	object := filepath.Join(testutil.TempDir(t), "layout.o")
 	source := filepath.Join("..", "internal", "etwfake", "layout.c")
 	if out, err := exec.Command(compiler, "-Wall", "-Werror", "-c", "-o", object, source).CombinedOutput(); err != nil {
 		t.Fatalf("compile: %v: %s", err, out)

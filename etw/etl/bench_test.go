@@ -14,6 +14,7 @@ import (
 	"lostbeat/etw/etl"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/etw/xca"
+	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/probes"
@@ -48,8 +49,8 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow reads 10 s of the mixture, 100,000 records a second, as a file that is followed, through the merger
-// and the decoder of live sessions, and as one that is read whole.
+// BenchmarkFollow reads 10 s of the mixture, 100,000 records a second, as a file that is followed, through the merger,
+// the decoder of live sessions, with and without the state that the UI shows, and as one that is read whole.
 func BenchmarkFollow(b *testing.B) {
 	const seconds, rate = 10, 100_000
 	one := etltest.Mixture(etltest.Options{BufferSize: 64 << 10}, rate)
@@ -57,23 +58,31 @@ func BenchmarkFollow(b *testing.B) {
 	if err := etltest.Repeat(&data, one, seconds, 10_000_000); err != nil {
 		b.Fatal(err)
 	}
-	path := filepath.Join(b.TempDir(), "mixture.etl")
+	path := filepath.Join(testutil.TempDir(b), "mixture.etl")
 	if err := os.WriteFile(path, data.Bytes(), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	o := etl.Options{Probes: probes.ETW, Options: etw.Options{SkipRaw: true}}
-	for name, src := range map[string]func() source.Source{
-		"followed": func() source.Source { return etl.Follow(path, o) },
-		"whole":    func() source.Source { return openBytes(b, data.Bytes(), o) },
+	followed := func() source.Source { return etl.Follow(path, o) }
+	none := func(*model.Batch) error { return nil }
+	for _, c := range []struct {
+		name string
+		src  func() source.Source
+		emit source.Emit
+	}{
+		{"followed", followed, none},
+		{"followed and folded", followed, fold.NewHistory().Write},
+		{"whole", func() source.Source { return openBytes(b, data.Bytes(), o) }, none},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
+			began := testutil.CPUTime(b)
 			for b.Loop() {
-				if err := src().Run(b.Context(), func(*model.Batch) error { return nil }); err != nil {
+				if err := c.src().Run(b.Context(), c.emit); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/seconds/rate, "ns/record")
+			b.ReportMetric(float64((testutil.CPUTime(b)-began).Nanoseconds())/float64(b.N)/seconds/rate, "cpu-ns/record")
 		})
 	}
 }

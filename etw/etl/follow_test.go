@@ -16,6 +16,7 @@ import (
 	"lostbeat/etw"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/etw/xca"
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/probes"
 )
@@ -50,7 +51,7 @@ type grown struct {
 
 func newGrown(t *testing.T) *grown {
 	t.Helper()
-	g := &grown{t: t, path: filepath.Join(t.TempDir(), "live.etl"), now: time.Unix(1e9, 0)}
+	g := &grown{t: t, path: filepath.Join(testutil.TempDir(t), "live.etl"), now: time.Unix(1e9, 0)}
 	if err := os.WriteFile(g.path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

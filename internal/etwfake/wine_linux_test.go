@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"lostbeat/etw"
 	"lostbeat/etw/etl/etltest"
@@ -28,10 +30,18 @@ import (
 
 // lab is a Windows of Wine with the fake, and the programs for both systems.
 type lab struct {
-	t              *testing.T
-	prefix         *Prefix
+	t      *testing.T
+	prefix *Prefix
+	// dir is for the files of one test.
 	dir            string
 	windows, linux string
+}
+
+// of returns the lab for a test of its own.
+func (l *lab) of(t *testing.T) *lab {
+	own := *l
+	own.t, own.dir = t, t.TempDir()
+	return &own
 }
 
 func newLab(t *testing.T) *lab {
@@ -147,27 +157,39 @@ func counts(t *testing.T, log string) (produced, delivered, lost uint64) {
 	return produced, delivered, lost
 }
 
-// TestLongWine runs the program for Windows, as it is released, under Wine with the fake.
+// TestLongWine runs the program for Windows, as it is released, under Wine with the fake, and the tests of the packages
+// that run on Windows.
 func TestLongWine(t *testing.T) {
 	l := newLab(t)
-	t.Run("storm", func(t *testing.T) { testStorm(t, l) })
-	t.Run("raw", func(t *testing.T) { testRaw(t, l) })
-	t.Run("ports", func(t *testing.T) { testPorts(t, l) })
-	t.Run("losses", func(t *testing.T) { testLosses(t, l) })
-	t.Run("million", func(t *testing.T) { testMillion(t, l) })
-	t.Run("watch", func(t *testing.T) { testWatch(t, l) })
-	t.Run("doctor", func(t *testing.T) { testDoctor(t, l) })
-	t.Run("counters", func(t *testing.T) { testCounters(t, l) })
-	t.Run("ended", func(t *testing.T) { testEnded(t, l) })
+	type test struct {
+		name string
+		run  func(*testing.T, *lab)
+	}
+	group := func(name string, tests ...test) {
+		t.Run(name, func(t *testing.T) {
+			for _, test := range tests {
+				t.Run(test.name, func(t *testing.T) {
+					t.Parallel()
+					test.run(t, l.of(t))
+				})
+			}
+		})
+	}
+	// Most of these wait for the time to pass, and run beside each other.
+	group("live",
+		test{"storm", testStorm}, test{"raw", testRaw}, test{"ports", testPorts}, test{"losses", testLosses},
+		test{"ended", testEnded}, test{"counters", testCounters}, test{"watch", testWatch}, test{"once", testOnce},
+		test{"doctor", testDoctor}, test{"errors", testErrors}, test{"sessions", testSessions},
+	)
+	group("million", test{"million", testMillion})
+	group("callback", test{"callback", testCallback})
+	group("rpc", test{"rpc", testRPC}) // it changes the registry
 	t.Run("samples", func(t *testing.T) { testSamples(t, l) })
-	t.Run("rpc", func(t *testing.T) { testRPC(t, l) })
-	t.Run("errors", func(t *testing.T) { testErrors(t, l) })
-	t.Run("sessions", func(t *testing.T) { testSessions(t, l) })
+	t.Run("packages", func(t *testing.T) { testPackages(t, l) })
 }
 
 // testStorm records a DPC storm: it is found under Wine, and in the recording on Linux.
 func testStorm(t *testing.T, l *lab) {
-	l.t = t
 	path, r := l.record(storm(t), nil, 20)
 	if r.status != 0 {
 		t.Fatalf("status %d: %s", r.status, r.err)
@@ -194,7 +216,6 @@ func testStorm(t *testing.T, l *lab) {
 
 // testRaw records the same storm from whole buffers, and with a Windows that does not hand them over.
 func testRaw(t *testing.T, l *lab) {
-	l.t = t
 	path, r := l.record(storm(t), nil, 20, "--raw-buffers")
 	if r.status != 0 || strings.Count(r.log, "buffers of lostbeat-") != 2 {
 		t.Fatalf("status %d: %s\n%s", r.status, r.err, r.log)
@@ -230,7 +251,6 @@ func validate(t *testing.T, path string) {
 
 // testPorts records binds that fail.
 func testPorts(t *testing.T, l *lab) {
-	l.t = t
 	w := etltest.New(etltest.Options{})
 	w.Process(1, 1e6, 700, "leaky.exe", "leaky.exe --rpc")
 	for i := range int64(60) {
@@ -322,7 +342,6 @@ func packets(t *testing.T, path string) (n uint64) {
 
 // testLosses checks that what a session loses is in the stream: received and lost are what was produced.
 func testLosses(t *testing.T, l *lab) {
-	l.t = t
 	lost := datagrams(1234, 2*time.Second, time.Millisecond)
 	lost.Lost = true
 	path, r := l.record([]Event{datagrams(1000, time.Second, time.Millisecond), lost}, nil, 12)
@@ -335,7 +354,6 @@ func testLosses(t *testing.T, l *lab) {
 
 // testMillion sends a million records a second for some seconds: each is received or counted as lost.
 func testMillion(t *testing.T, l *lab) {
-	l.t = t
 	const seconds = 10
 	e := Event{
 		Session: System, At: time.Second, Repeat: seconds * 1e6, Every: time.Microsecond,
@@ -373,7 +391,6 @@ func testMillion(t *testing.T, l *lab) {
 
 // testWatch reads a line of watch while the fault goes on, and kills it.
 func testWatch(t *testing.T, l *lab) {
-	l.t = t
 	cmd, _ := l.command(t.Context(), storm(t), nil, "watch")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -397,7 +414,6 @@ func testWatch(t *testing.T, l *lab) {
 
 // testDoctor checks that doctor starts the sessions and says what was never tried.
 func testDoctor(t *testing.T, l *lab) {
-	l.t = t
 	r := l.lostbeat(nil, nil, "doctor")
 	for _, want := range []string{
 		"administrator rights", "tested on Windows", "never yet on a real Windows", "etw/system session", "etw/user session",
@@ -415,7 +431,6 @@ func testDoctor(t *testing.T, l *lab) {
 // testCounters records without rights: times of the processors and the network adapters, which Wine takes from this
 // host.
 func testCounters(t *testing.T, l *lab) {
-	l.t = t
 	path, r := l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 8, "--probe", "counters")
 	if r.status != 0 || r.log != "" {
 		t.Fatalf("status %d: %s%s", r.status, r.err, r.log)
@@ -435,7 +450,6 @@ func testCounters(t *testing.T, l *lab) {
 
 // testEnded records while somebody else stops the sessions: that is said, and the recording goes on.
 func testEnded(t *testing.T, l *lab) {
-	l.t = t
 	path, r := l.record(nil, []string{"ETWFAKE_END_MS=2000"}, 10)
 	if r.status != 0 {
 		t.Fatalf("status %d: %s", r.status, r.err)
@@ -452,49 +466,199 @@ func testEnded(t *testing.T, l *lab) {
 	}
 }
 
-// testSamples opens every real capture with both programs: they print the same.
+// testSamples opens every sample with both programs: they print the same.
 func testSamples(t *testing.T, l *lab) {
-	data := testutil.DataDir(t)
-	l.t = t
-	for _, folder := range []string{"etl", "perfmon"} {
-		dir := filepath.Join(data, folder)
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
+	data, samples := testutil.DataDir(t), t.TempDir()
+	err := filepath.WalkDir(data, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
 		}
-		for _, file := range files {
-			if !slices.Contains([]string{".etl", ".blg", ".csv", ".tsv"}, filepath.Ext(file.Name())) {
-				continue
+		name, err := filepath.Rel(data, path)
+		if err != nil || filepath.Ext(name) == ".md" {
+			return err
+		}
+		to := filepath.Join(samples, strings.TrimSuffix(name, ".zst"))
+		if err := copySample(path, to); err != nil {
+			return err
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, command := range []string{"info", "findings", "events"} {
+				l.same(t, filepath.Dir(to), command, filepath.Base(to))
 			}
-			t.Run(file.Name(), func(t *testing.T) {
-				t.Parallel()
-				for _, command := range []string{"info", "findings", "events"} {
-					l.same(t, dir, command, file.Name())
-				}
-			})
-		}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Several files that belong together.
+	for _, files := range []string{"tcp-bound", "udp-leak/csv", "udp-leak", "dns-by-design", "sosreport"} {
+		t.Run(files, func(t *testing.T) {
+			t.Parallel()
+			l.same(t, filepath.Join(samples, "inputs"), "findings", files)
+		})
 	}
 }
 
-// same runs a command on a file with both programs.
-func (l *lab) same(t *testing.T, dir, command, file string) {
+// copySample copies a file, decompressed where its name says that it is compressed. Its time, which some inputs are
+// dated by, is one that both systems can keep: Windows has steps of 100 ns.
+func copySample(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if filepath.Ext(from) == ".zst" {
+		r, err := zstd.NewReader(nil)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if data, err = r.DecodeAll(data, nil); err != nil {
+			return fmt.Errorf("decompress %s: %w", from, err)
+		}
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	at := info.ModTime().Truncate(time.Millisecond)
+	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, data, 0o600), os.Chtimes(to, at, at))
+}
+
+// same runs a command with both programs in a folder.
+func (l *lab) same(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	native := exec.Command(l.linux, command, file)
+	native := exec.Command(l.linux, args...)
 	native.Env = append(os.Environ(), "TZ=UTC")
-	wine := l.prefix.Command(t.Context(), nil, l.windows, command, file)
+	wine := l.prefix.Command(t.Context(), nil, append([]string{l.windows}, args...)...)
 	native.Dir, wine.Dir = dir, dir
 	want, _ := native.Output() // its status is compared
 	got, _ := wine.Output()
 	got = bytes.ReplaceAll(got, []byte(" GMT"), []byte(" UTC")) // as Wine calls that zone
 	if a, b := native.ProcessState.ExitCode(), wine.ProcessState.ExitCode(); a != b || !bytes.Equal(want, got) {
-		t.Errorf("%s: status %d on Linux and %d under Wine, %d and %d bytes of output", command, a, b, len(want), len(got))
+		t.Errorf("%s: status %d on Linux and %d under Wine, %d and %d bytes of output:\n%s",
+			args[0], a, b, len(want), len(got), firstDifference(want, got))
 	}
+}
+
+// firstDifference returns the first lines in which two texts differ.
+func firstDifference(want, got []byte) string {
+	a, b := bytes.Split(want, []byte("\n")), bytes.Split(got, []byte("\n"))
+	for i := range min(len(a), len(b)) {
+		if !bytes.Equal(a[i], b[i]) {
+			return fmt.Sprintf("line %d\nLinux %s\nWine  %s", i+1, a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("%d and %d lines", len(a), len(b))
+}
+
+// testOnce runs the commands that answer once.
+func testOnce(t *testing.T, l *lab) {
+	events := storm(t)
+	for _, test := range []struct {
+		args   []string
+		want   string
+		status int
+	}{
+		{[]string{"version"}, "lostbeat ", 0},
+		{[]string{"explain", "dpc-starvation"}, "DPCs", 0},
+		{[]string{"check", "--since", "12s"}, "WARNING: CPU 1 spends", 1},
+		{[]string{"top", "--for", "6s", "--ascii"}, "Overview", 0},
+	} {
+		r := l.lostbeat(events, nil, test.args...)
+		if r.status != test.status || !strings.Contains(r.out, test.want) {
+			t.Errorf("%q: status %d, want %d and %q:\n%s%s", test.args, r.status, test.status, test.want, r.out, r.err)
+		}
+	}
+}
+
+// skippedUnderWine are tests that take minutes under Wine, and run on Linux.
+var skippedUnderWine = map[string]string{"record": "|^TestFaultSweep|^TestSaveFaultSweep"}
+
+// testPackages runs the tests of packages that run on Windows, the binding's against the fake.
+func testPackages(t *testing.T, l *lab) {
+	list := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}",
+		"./etw/...", "./model", "./fold", "./record", "./tui", "./detect/...", "./source/...")
+	list.Dir, list.Env = testutil.Root(t), append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=windows")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	for name, dir := range fields(string(out)) {
+		name = strings.TrimPrefix(name, "lostbeat/")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			text, err := l.test(t, dir, "-test.v", "-test.short", "-test.skip=^TestLong"+skippedUnderWine[name])
+			count := func(what string) int { return strings.Count("\n"+text, "\n--- "+what) }
+			t.Logf("%.1f s: %d passed, %d failed, %d skipped", time.Since(began).Seconds(),
+				count("PASS"), count("FAIL"), count("SKIP"))
+			if err != nil || count("PASS") == 0 {
+				t.Errorf("%v:\n%s", err, complaints(text))
+			}
+		})
+	}
+}
+
+// test runs the tests of the package in a folder under Wine.
+func (l *lab) test(t *testing.T, dir string, args ...string) (out string, err error) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(dir)+".test.exe")
+	build := exec.Command("go", "test", "-c", "-o", binary, ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=windows")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	// Nothing here is meant to be privileged: no test fails because it would be skipped.
+	env := []string{"LOSTBEAT_REQUIRE_PRIVILEGED=", "LOSTBEAT_ETWFAKE=" + Path(l.prefix.DLL())}
+	if data := os.Getenv("LOSTBEAT_DATA"); data != "" {
+		env = append(env, "LOSTBEAT_DATA="+Path(data))
+	}
+	cmd := l.prefix.Command(t.Context(), env, append([]string{binary, "-test.timeout=4m"}, args...)...)
+	cmd.Dir = dir
+	text, err := cmd.CombinedOutput()
+	return strings.ReplaceAll(string(text), "\r", ""), err
+}
+
+// testCallback measures what a record costs.
+func testCallback(t *testing.T, l *lab) {
+	out, err := l.test(t, filepath.Join(testutil.Root(t), "etw"), "-test.run=^$", "-test.bench=Callback",
+		"-test.benchtime=3x")
+	if n := strings.Count(out, "cpu-ns/record"); err != nil || n != 3 {
+		t.Errorf("%d of 3 figures: %v", n, err)
+	}
+	t.Log(out)
+}
+
+// fields returns the words of a text, two a line.
+func fields(text string) map[string]string {
+	m := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// complaints returns the lines of a test's output that say what failed.
+func complaints(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "=== ") && !strings.Contains(line, "--- PASS") {
+			b.WriteString(line)
+		}
+		if strings.Contains(line, "TempDir RemoveAll cleanup") {
+			b.WriteString("    (use testutil.TempDir: Wine cannot delete as t.TempDir does)\n")
+		}
+	}
+	return b.String()
 }
 
 // testRPC takes all ports that the registry gives to RPC, and lets further servers fail; with a range that is not
 // valid, that is said.
 func testRPC(t *testing.T, l *lab) {
-	l.t = t
 	registry := func(ports string) {
 		t.Helper()
 		const key = `HKLM\Software\Microsoft\Rpc\Internet`
@@ -547,7 +711,6 @@ func testRPC(t *testing.T, l *lab) {
 
 // testErrors checks what is said of each error, and that the rest goes on.
 func testErrors(t *testing.T, l *lab) {
-	l.t = t
 	for _, test := range []struct {
 		fail string
 		want []string
@@ -586,7 +749,6 @@ func testErrors(t *testing.T, l *lab) {
 
 // testSessions checks that what an earlier lostbeat left is stopped, and what is of others is left alone.
 func testSessions(t *testing.T, l *lab) {
-	l.t = t
 	names := []string{"NT Kernel Logger", "lostbeat-999999-system", "lostbeat-999999-user", "lostbeat", "lostbeats-5-user"}
 	r := l.lostbeat(nil, []string{"ETWFAKE_SESSIONS=" + strings.Join(names, ";")}, "doctor")
 	var stopped []string
