@@ -15,10 +15,17 @@ func (u *ui) span() (start, end model.Time) {
 	return u.snap.Oldest(), u.snap.Now
 }
 
-// command that does something to the player and then looks at what came of it.
+// playing is a command that does something to the player and then looks at what came of it. Commands run beside each
+// other: each waits for the one before, so that keys that are pressed quickly act in their order.
 func (u *ui) playing(do func(p Player)) command {
 	p := u.opt.Player
+	before, done := u.played, make(chan struct{})
+	u.played = done
 	return func() message {
+		if before != nil {
+			<-before
+		}
+		defer close(done)
 		do(p)
 		return u.poll()
 	}

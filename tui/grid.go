@@ -364,20 +364,30 @@ func (g *grid[T]) titleLine(u *ui, s *listState, w int, focused bool) string {
 	} else {
 		l.space(1)
 	}
-	l.put(titleStyle, g.title)
+	var tail []piece // what must be seen: the title gives way to it
 	if rows := len(g.rows); s.page < rows {
-		l.put(dim, "  "+formatInt(int64(s.top+1))+"–"+formatInt(int64(s.top+s.page))+" of "+formatInt(int64(rows)))
-	}
-	if g.limits != "" && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen")) && l.left() > width(g.limits)+2 {
-		l.put(dim, "  "+g.limits)
+		visible := formatInt(int64(s.top+1)) + "–" + formatInt(int64(s.top+s.page)) + " of " + formatInt(int64(rows))
+		tail = append(tail, piece{style: dim, text: visible})
 	}
 	for _, text := range []string{s.filter, s.shared} {
 		if text != "" {
-			l.put(warning, "  filter: "+text)
+			tail = append(tail, piece{style: warning, text: "filter: " + text})
 		}
 	}
 	if g.wrong != nil {
-		l.put(critical, "  "+g.wrong.Error())
+		tail = append(tail, piece{style: critical, text: g.wrong.Error()})
+	}
+	need := 0
+	for _, p := range tail {
+		need += 2 + width(clean(p.text, u.theme.ascii))
+	}
+	l.put(titleStyle, truncate(clean(g.title, u.theme.ascii), max(l.left()-need, l.left()/3), u.theme.more))
+	hasLimits := g.limits != "" && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen"))
+	if hasLimits && l.left()-need > width(g.limits)+2 {
+		l.space(2).put(dim, g.limits)
+	}
+	for _, p := range tail {
+		l.space(2).put(p.style, p.text)
 	}
 	return l.String()
 }

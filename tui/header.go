@@ -100,7 +100,7 @@ func (u *ui) clock(v *view) piece {
 	}
 	switch {
 	case u.opt.Player != nil && (u.play.paused || u.cursor != 0):
-		return piece{warning, g.paused + " PAUSED " + at, 0}
+		return piece{warning, g.paused + " PAUSED " + at + formatSpeed(u.play.speed), 0}
 	case u.opt.Player != nil:
 		return piece{live, g.replay + " REPLAY " + at + formatSpeed(u.play.speed), 0}
 	case u.paused:

@@ -266,12 +266,12 @@ func (u *ui) oneLine(v *view, f *model.Finding, w int, marks bool) string {
 		String()
 }
 
-// victims says who suffered: who lost packets by the finding's own numbers, or was
-// refused ports while it lasted.
+// victims says who suffered, by the finding's own numbers: who lost packets or was refused ports; and, while it
+// lasts, how many ports are left for others.
 func victims(v *view, f *model.Finding) string {
 	var parts []string
 	if ofPorts(f) {
-		if p := poolOf(v, f); p != nil {
+		if p := poolOf(v, f); p != nil && v.active(f) {
 			parts = append(
 				parts,
 				"whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(
@@ -281,9 +281,9 @@ func victims(v *view, f *model.Finding) string {
 				)+" left",
 			)
 		}
-		for i := range v.snap.RefusedBy {
-			if r := &v.snap.RefusedBy[i]; r.Last >= f.Start && len(parts) < 3 {
-				parts = append(parts, processName(r.Process, r.PID)+" refused "+formatInt(int64(r.Count))+" times")
+		for _, e := range f.Evidence {
+			if who, found := strings.CutPrefix(e.Name, "refused to "); found && len(parts) < 3 {
+				parts = append(parts, who+" refused "+formatInt(int64(e.Value))+" times")
 			}
 		}
 		return strings.Join(parts, " · ")

@@ -78,6 +78,8 @@ type ui struct {
 	newest *fold.Snapshot
 	paused bool // live
 	play   playState
+	// played is closed when the player has done what it was asked last; nil before.
+	played <-chan struct{}
 	// cursor is the time that is looked at, 0 the newest.
 	cursor model.Time
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/record"
+	"lostbeat/tui/tuitest"
 )
 
 // buildDir is the folder in which built has put the program; nil before.
@@ -224,6 +226,56 @@ func TestLongReplayInATerminalAsOrdinaryUser(t *testing.T) {
 	term.press("g")
 	term.press("14:03:30", "Enter")
 	term.wait("14:03:30")
+	term.press("q")
+	term.wait("ended with 0")
+}
+
+// Every key that the help names does something in a real terminal, on each page, and none of them ends the program.
+func TestLongEveryKey(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "faults.lostbeat")
+	w, err := record.Create(path, record.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range tuitest.Stream(tuitest.Options{Seconds: 90, Flood: 70, Leak: 20, Units: true}) {
+		if err := w.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	term := startTerminal(t, 120, 40, fmt.Sprintf("%s replay --utc %s", lostbeat(t), path))
+	term.wait("web-07", "PAUSED") // at its worst finding
+	for _, tt := range []struct{ keys, want string }{
+		{"1", "this file:"}, {"2", "CPU and deferred work"}, {"3", "packets lost, by place"}, {"4", "port pools"},
+		{"5", "Heartbeats"}, {"6", "all findings"}, {"Tab", "this file:"}, {"BTab", "all findings"},
+		{"j", "all findings"}, {"k", "all findings"}, {"Enter", "Esc back"}, {"Escape", "q quit"},
+		{"2 v", "deferred work by CPU"}, {"V", "CPU and deferred work"},
+		{"/", "filter:"}, {"c p u = 0 Enter", "filter: cpu=0"}, {"Escape", "!filter:"},
+		{"&", "filter of all tables"}, {"N E T Enter", "filter: NET"}, {"Escape", "!filter:"},
+		{"s", "▼"}, {"S", "▲"}, {"m", "p99 (m changes)"}, {"Enter", "findings about this"}, {"Escape", "q quit"},
+		{"4 u", "units whose processes"}, {"u", "who holds ports"},
+		{"Home", "PAUSED"}, {"n", "PAUSED"}, {"N", "PAUSED"}, {"]", "PAUSED"}, {"[", "PAUSED"},
+		{"Left", "PAUSED"}, {"Right", "PAUSED"}, {"H", "PAUSED"}, {"L", "PAUSED"}, {"End", "PAUSED"},
+		{"g", "go to"}, {"Escape", "!go to"}, {"+", "×2"}, {"-", "!×2"}, {"Home Space", "REPLAY"}, {"Space", "PAUSED"},
+		{"n", "PAUSED"}, {"1 y", "copied the finding"}, {":", "commands: type"}, {"Escape", "q quit"},
+		{"d", "probes: what is seen"}, {"d", "this file:"}, {"?", "keys on Overview"}, {"?", "this file:"},
+	} {
+		term.press(strings.Fields(tt.keys)...)
+		unwanted, gone := strings.CutPrefix(tt.want, "!")
+		if !gone {
+			term.wait(tt.want)
+			continue
+		}
+		for deadline := time.Now().Add(time.Minute); strings.Contains(term.screen(), unwanted); {
+			if time.Now().After(deadline) {
+				t.Fatalf("the screen still shows %q after %s", unwanted, tt.keys)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
 	term.press("q")
 	term.wait("ended with 0")
 }
