@@ -30,7 +30,9 @@ func loaded(opt tuitest.Options) *fold.History {
 func screen(s *fold.History, w, h int, change ...func(*Options)) *Model {
 	opt := Options{State: s, Live: true, Location: time.UTC, Width: w, Height: h}
 	for _, c := range change {
-		c(&opt)
+		if c != nil {
+			c(&opt)
+		}
 	}
 	return NewModel(opt)
 }
@@ -49,6 +51,18 @@ func text(content string) string {
 
 var bothFaults = tuitest.Options{Seconds: 90, Flood: 70, Leak: 20}
 
+// replaying makes a screen of a recording that has been searched for findings.
+func replaying(o *Options) {
+	o.Live, o.Source = false, "web-07.lostbeat"
+	o.Player = &fakePlayer{speed: 4, position: tuitest.Start + 100*model.Time(time.Second),
+		end: tuitest.Start + 100*model.Time(time.Second)}
+	var found []model.Finding
+	for _, f := range o.State.Snapshot().Findings {
+		found = append(found, *f)
+	}
+	o.State.SetFindings(found)
+}
+
 // tooMuch is a host that is larger than any screen.
 var tooMuch = tuitest.Options{
 	Seconds:   20,
@@ -64,15 +78,22 @@ var tooMuch = tuitest.Options{
 func TestFrames(t *testing.T) {
 	sizes := []struct{ w, h int }{{80, 24}, {120, 40}, {40, 10}, {200, 60}, {20, 5}}
 	hosts := []struct {
-		name   string
-		stream tuitest.Options
-		none   bool
-		one    bool
+		name    string
+		stream  tuitest.Options
+		none    bool
+		one     bool
+		options func(*Options)
 	}{
 		{name: "none", none: true},
 		{name: "one", one: true},
 		{name: "quiet", stream: tuitest.Options{Seconds: 75}},
 		{name: "faults", stream: bothFaults},
+		{name: "ended", stream: tuitest.Options{Seconds: 100, Flood: 70, Leak: 20, Calm: 85}},
+		{name: "replay", stream: tuitest.Options{Seconds: 100, Flood: 70, Leak: 20, Calm: 85}, options: replaying},
+		{name: "stopped", stream: tuitest.Options{Seconds: 30, Lost: 12}, options: func(o *Options) {
+			o.State.SetFault(errors.New("read the ring buffer: no such device"))
+			o.State.SetIncomplete("incomplete: 91 of 182 buffers read; 64 KiB not readable")
+		}},
 		{name: "much", stream: tooMuch},
 		{name: "blind", stream: tuitest.Options{Seconds: 20, Blind: true}},
 		{name: "windows", stream: tuitest.Options{Seconds: 60, Windows: true, CPUs: 4, Flood: 30}},
@@ -104,17 +125,25 @@ func TestFrames(t *testing.T) {
 			s = loaded(host.stream)
 		}
 		for _, size := range sizes {
-			for page := range pages() {
-				if page > 0 && (size.w < 80 || host.none || (size.w != 80 && host.name != "faults" && host.name != "windows")) {
+			for _, ascii := range []bool{false, true} {
+				if ascii && (host.name != "faults" || size.w == 200) {
 					continue
 				}
-				name := fmt.Sprintf("%s-%dx%d-%s", host.name, size.w, size.h, strings.ToLower(pages()[page].name))
+				name := fmt.Sprintf("%s-%dx%d", host.name, size.w, size.h)
+				if ascii {
+					name += "-ascii"
+				}
 				t.Run(name, func(t *testing.T) {
-					m := screen(s, size.w, size.h)
-					press(m, fmt.Sprint(page+1))
-					content := m.View().Content
-					checkFrame(t, content, size.w, size.h)
-					testutil.Golden(t, name+".txt", text(content))
+					m := screen(s, size.w, size.h, func(o *Options) { o.ASCII = ascii }, host.options)
+					tick(m)
+					var frames strings.Builder
+					for page := range pages() {
+						press(m, fmt.Sprint(page+1))
+						content := m.View().Content
+						checkFrame(t, content, size.w, size.h)
+						fmt.Fprintf(&frames, "-- %s --\n%s", pages()[page].name, text(content))
+					}
+					testutil.Golden(t, name+".txt", frames.String())
 				})
 			}
 		}

@@ -202,6 +202,9 @@ func (u *ui) timeline(v *view, w int) string {
 			String()
 	}
 	t, ok := u.track(v, w)
+	if v.snap.Events == 0 {
+		return blank(w)
+	}
 	if !ok {
 		return l.space(1).put(dim, t.from).String()
 	}

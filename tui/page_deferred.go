@@ -324,7 +324,7 @@ func (u *ui) heatMap(v *view) section {
 						u.theme,
 						w,
 					).space(1).
-						put(dim, fmt.Sprintf("the %d hottest CPUs; %d more are in the table", len(shown), hidden)).
+						put(dim, "the "+plural(len(shown), "busiest CPU")+"; "+plural(hidden, "more is", "more are")+" in the table").
 						String(),
 				)
 			}
@@ -497,7 +497,7 @@ func (u *ui) cpuGrid(v *view) *grid[cpuSeries] {
 	return &grid[cpuSeries]{
 		id:    "cpus",
 		title: "CPU time",
-		empty: "not part of this stream",
+		empty: "none in this stream",
 		rows:  collect(v, window, cpuRows),
 		sort:  0,
 		about: func(r cpuSeries) model.Subject { return aboutCPU(r.Key.CPU) },

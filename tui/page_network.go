@@ -213,7 +213,7 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 	return &grid[dropRow]{
 		id:     "drops",
 		title:  "packets lost, by place and reason",
-		empty:  "none since " + formatClock(v.snap.Started, u.loc),
+		empty:  v.nothing("drop", "none since "+formatClock(v.snap.Started, u.loc)),
 		limits: limits(v.snap.Probes, "drop"),
 		rows:   rows,
 		sort:   4,
@@ -329,7 +329,7 @@ func (u *ui) softnetGrid(v *view) *grid[softnetSeries] {
 		id:    "softnet",
 		title: "softnet by CPU, per second",
 		about: func(x r) model.Subject { return aboutCPU(x.Key.CPU) },
-		empty: v.nothing("nic", "not part of this stream"),
+		empty: v.nothing("nic", "none yet"),
 		rows:  collect(v, window, softnetRows),
 		sort:  1,
 		desc:  true,

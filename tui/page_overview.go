@@ -575,6 +575,8 @@ func (u *ui) checks(v *view) []check {
 		switch {
 		case n == 0 && some && !all:
 			out = append(out, check{state: dim, area: p.area, short: "none seen, but " + reasons(v.snap.Probes, probes)})
+		case n == 0 && p.place == model.PlaceRing && v.ringless():
+			out = append(out, check{state: dim, area: p.area, short: "no device here reports ring drops"})
 		case n == 0:
 			add(p.area, probes, seen, false, "no loss", "")
 		default:
@@ -633,6 +635,13 @@ const slow = 4e6
 // windows says that what is shown comes from Windows.
 func (v *view) windows() bool {
 	return strings.Contains(strings.ToLower(v.snap.Meta["os"]), "windows")
+}
+
+// ringless says that no device tells how many packets its ring lost.
+func (v *view) ringless() bool {
+	return len(v.snap.Devices) > 0 && !slices.ContainsFunc(v.snap.Devices, func(d model.DeviceConfig) bool {
+		return !strings.HasPrefix(d.RingSource, "none")
+	})
 }
 
 // placeProbes are the probes that see the losses at a place.
@@ -743,7 +752,7 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 				r.rate += float64(v.frame.Drops[i].Value.Rate)
 			}
 		}
-		if some, _ := areaSeen(v.snap.Probes, placeProbes(place)); !some && r.total == 0 && len(v.snap.Probes) > 0 {
+		if some, _ := areaSeen(v.snap.Probes, placeProbes(place)); !some && r.total == 0 {
 			r.rate = math.NaN()
 		}
 		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog || place == model.PlaceSocket {

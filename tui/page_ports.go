@@ -323,7 +323,7 @@ func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
 	return &grid[fold.RefusedTotal]{
 		id:    "refused",
 		title: "ports refused since " + formatClock(v.snap.Started, u.loc),
-		empty: "none",
+		empty: v.nothing("port", "none"),
 		rows:  v.snap.RefusedBy,
 		sort:  3,
 		desc:  true,

@@ -103,4 +103,4 @@ func formatMillis(t model.Time, loc *time.Location) string {
 }
 
 // plural returns "1 word" or "n words".
-func plural(n int, word string) string { return words.Plural(n, word) }
+func plural(n int, word string, many ...string) string { return words.Plural(n, word, many...) }

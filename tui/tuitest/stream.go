@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -27,6 +28,8 @@ type Options struct {
 	Flood int
 	// Leak is the second from which a process takes ports and gives none back, 0 for never.
 	Leak int
+	// Calm is the last second of both faults, 0 for none.
+	Calm int
 	// Gap is the second in which a followed flow is late, 0 for no followed flows.
 	Gap int
 	// Proposed adds flows that look like heartbeats and are not followed.
@@ -255,7 +258,8 @@ func (s *stream) distribution(count int, median, worst float64) model.Histogram 
 }
 
 func (s *stream) second(n int) {
-	flood := s.Flood > 0 && n >= s.Flood
+	over := s.Calm > 0 && n > s.Calm
+	flood := s.Flood > 0 && n >= s.Flood && !over
 	if s.Windows {
 		s.windows(n, flood)
 	} else {
@@ -270,7 +274,7 @@ func (s *stream) second(n int) {
 	if s.Log > 0 {
 		s.log(n)
 	}
-	if s.Leak > 0 && n >= s.Leak {
+	if s.Leak > 0 && n >= s.Leak && !over {
 		s.leak(n)
 	}
 	s.churn(n)
@@ -531,9 +535,11 @@ func (s *stream) linux(n int, flood bool) {
 		Severity: model.SeverityCritical,
 		Start:    start,
 		End:      s.now,
-		Ongoing:  true,
+		Ongoing:  n != s.Calm,
 		Title: fmt.Sprintf(
-			"CPU 0 spends 99.8 %% of its time in NET_RX for eth0%s and drops what it cannot keep up with: %s packets in %d s",
+			words.Tense(n != s.Calm, "CPU 0 spends", "CPU 0 spent")+" 99.8 %% of its time in NET_RX for eth0%s and "+
+				words.Tense(n != s.Calm, "drops what it cannot", "dropped what it could not")+
+				" keep up with: %s packets in %d s",
 			s.Name,
 			short(s.lost),
 			n-s.Flood+1,
@@ -558,7 +564,7 @@ func (s *stream) linux(n int, flood bool) {
 			"enlarge net.core.netdev_max_backlog only against bursts; not here, where the CPU is full all the time",
 		},
 	}
-	if n%2 == 0 || n == s.Flood {
+	if n%2 == 0 || n == s.Flood || n == s.Calm {
 		s.finding(f)
 	}
 }
@@ -701,7 +707,7 @@ func (s *stream) leak(n int) {
 	if age%10 == 0 {
 		s.tellIdle()
 	}
-	if age < 30 || age%10 != 0 {
+	if (age < 30 || age%10 != 0) && n != s.Calm {
 		return
 	}
 	start := Start + model.Time(s.Leak-1)*model.Time(time.Second)
@@ -712,7 +718,7 @@ func (s *stream) leak(n int) {
 			Severity: model.SeverityWarning,
 			Start:    start,
 			End:      s.now,
-			Ongoing:  true,
+			Ongoing:  n != s.Calm,
 			Title: fmt.Sprintf(
 				"rpc-client%s[4312] took %d ports of pool rpc (udp 5000-5999) and gave none back for %d s; the pool is empty "+
 					"in %d s",
