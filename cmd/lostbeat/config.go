@@ -48,6 +48,7 @@ func newConfig() *cobra.Command {
 		live   liveFlags
 		ui     uiFlags
 		memory byteSize
+		told   notifyFlags
 		format formatFlag
 		whole  bool
 	)
@@ -102,6 +103,7 @@ could change.`,
 	}
 	live.register(cmd)
 	ui.register(cmd)
+	told.register(cmd)
 	registerMemory(cmd, &memory)
 	format.register(cmd, "one JSON object", asText, asJSON)
 	cmd.Flags().BoolVar(&whole, "all", false, "list the thresholds that have their defaults, too")

@@ -26,6 +26,7 @@ func newRecord() *cobra.Command {
 	var (
 		live     liveFlags
 		zone     zoneFlag
+		told     notifyFlags
 		out      string
 		duration time.Duration
 		flight   time.Duration
@@ -55,6 +56,13 @@ disk was full or did not take everything: the last line says how much is missing
 			if err := checkOutput(out); err != nil {
 				return err
 			}
+			errs := cmd.ErrOrStderr()
+			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
+			notified, endNotifying, err := told.outputs(say)
+			if err != nil {
+				return err
+			}
+			defer endNotifying()
 			src, settings, err := live.open()
 			if err != nil {
 				return err
@@ -66,8 +74,6 @@ disk was full or did not take everything: the last line says how much is missing
 			defer func() { err = errors.Join(err, closeOutputs()) }()
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
-			errs := cmd.ErrOrStderr()
-			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
 			var to recording.Recorder
 			if flight > 0 {
 				to, err = recording.NewFlight(out, flight, opts, say)
@@ -86,7 +92,8 @@ disk was full or did not take everything: the last line says how much is missing
 			counts := &tally.Tally{}
 			stopProgress := showProgress(errs, to, counts)
 			done, err := run.Recording{
-				Source: src, Settings: settings, To: to, Tally: counts, Outputs: outputs, Failed: outputFailed(errs),
+				Source: src, Settings: settings, To: to, Tally: counts, Outputs: append(outputs, notified...),
+				Failed: outputFailed(errs),
 			}.Run(ctx)
 			stopProgress()
 			if done.Full {
@@ -107,6 +114,7 @@ disk was full or did not take everything: the last line says how much is missing
 		},
 	}
 	live.register(cmd)
+	told.register(cmd)
 	zone.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")

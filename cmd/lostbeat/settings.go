@@ -22,6 +22,7 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/run"
 	"lostbeat/sink"
+	"lostbeat/sink/notify"
 	"lostbeat/source/perfmon"
 
 	"github.com/spf13/cobra"
@@ -65,6 +66,8 @@ func options() []option {
 		{name: "ring-size", from: anywhere, host: true, check: checkRingSize},
 		{name: "raw-buffers", from: anywhere, host: true},
 		{name: "also", from: anywhere, host: true, check: checkAlso},
+		{name: "exec", from: fileOrFlag, host: true, check: checkOf(notify.SplitCommand)},
+		{name: "webhook", from: anywhere, host: true, check: checkOf(notify.ParseURL)},
 		{name: "memory", from: anywhere, check: checkMemory},
 		{name: "utc", from: anywhere},
 		{name: "ascii", from: anywhere},

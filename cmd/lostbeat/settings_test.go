@@ -141,6 +141,12 @@ func TestSettingsErrors(t *testing.T) {
 			t.Errorf("%q: status %d, %s; want %q", text, status, errs, want)
 		}
 	}
+	t.Setenv("LOSTBEAT_EXEC", "/bin/true")
+	if _, errs, status := execute(t, "config"); status != exitError ||
+		!strings.Contains(errs, "LOSTBEAT_EXEC is not read: no environment variable may name a program") {
+		t.Errorf("a program in a variable: status %d, %s", status, errs)
+	}
+	os.Unsetenv("LOSTBEAT_EXEC")
 	t.Setenv("LOSTBEAT_THRESHOLD", "5")
 	if _, errs, status := execute(t, "config"); status != exitError ||
 		!strings.Contains(errs, `LOSTBEAT_THRESHOLD "5": not a duration`) {
@@ -171,6 +177,8 @@ var wrongValues = map[string][]string{
 	"counter-name": {"x", "a=b", `a\b=c`},
 	"at":           {"25:00", "yesterday", "14:61", "2026-13-01 10:00:00"},
 	"since":        {"25:00", "yesterday"},
+	"exec":         {"''", "'", " "},
+	"webhook":      {"x", "ftp://a/", "http://", "alerts.example.com"},
 	"until":        {"25:00", "tomorrow"},
 }
 

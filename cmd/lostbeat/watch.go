@@ -15,21 +15,31 @@ func newWatch() *cobra.Command {
 		live   liveFlags
 		zone   zoneFlag
 		output formatFlag
+		told   notifyFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Print findings on this host as they arise, a line each",
 		Long: `Trace this host without a UI and print each finding when it arises, when it gets worse
-and when it ends, a line each.`,
+and when it ends, a line each. --exec and --webhook hand it to a program and to a URL as well:
+nothing waits for them, and what they did not take is counted and said.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --log /var/log/app.log --log journal:etcd.service
-  sudo lostbeat watch --json | logger -t lostbeat`,
+  sudo lostbeat watch --json | logger -t lostbeat
+  sudo lostbeat watch --exec '/usr/local/bin/notify --team net'
+  sudo lostbeat watch --webhook https://alerts.example.com/lostbeat`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			form, err := output.form()
 			if err != nil {
 				return err
 			}
+			say := func(line string) { fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line) }
+			notified, endNotifying, err := told.outputs(say)
+			if err != nil {
+				return err
+			}
+			defer endNotifying()
 			src, settings, err := live.open()
 			if err != nil {
 				return err
@@ -55,8 +65,9 @@ and when it ends, a line each.`,
 				return err
 			}
 			err = run.Watch{
-				Source: src, Settings: settings, To: spec.To("standard output", cmd.OutOrStdout()), Outputs: outputs,
-				Failed: outputFailed(cmd.ErrOrStderr()),
+				Source: src, Settings: settings, To: spec.To("standard output", cmd.OutOrStdout()),
+				Outputs: append(outputs, notified...),
+				Failed:  outputFailed(cmd.ErrOrStderr()),
 			}.Run(cmd.Context())
 			if onTerminal && hungUp(err) {
 				return nil
@@ -65,6 +76,7 @@ and when it ends, a line each.`,
 		},
 	}
 	live.register(cmd)
+	told.register(cmd)
 	zone.register(cmd)
 	output.register(cmd, "one JSON object a line: every update of every finding", asText, asJSON)
 	return cmd

@@ -32,22 +32,16 @@ var severityMarks = map[model.Severity]string{
 
 // Lines is a sink that prints a line when a finding arises, gets worse or ends.
 type Lines struct {
-	out  *bufio.Writer
-	zone *time.Location
-	seen map[string]shown
+	out     *bufio.Writer
+	zone    *time.Location
+	changes Changes
 	// proposed are the flows that were said to look like heartbeats, by name and process.
 	proposed map[string]bool
 }
 
-// shown is what was printed of a finding.
-type shown struct {
-	severity model.Severity
-	ongoing  bool
-}
-
 // New returns a Lines that prints to w, with times of the given zone.
 func New(w io.Writer, zone *time.Location) *Lines {
-	return &Lines{bufio.NewWriter(w), zone, map[string]shown{}, map[string]bool{}}
+	return &Lines{out: bufio.NewWriter(w), zone: zone, proposed: map[string]bool{}}
 }
 
 // Write implements pipeline.Sink.
@@ -63,11 +57,8 @@ func (l *Lines) Write(b *model.Batch) error {
 		if !ok {
 			continue
 		}
-		before, known := l.seen[f.ID]
-		now := shown{f.Severity, f.Ongoing}
-		l.seen[f.ID] = now
-		if known && before.ongoing == now.ongoing && before.severity >= now.severity {
-			continue // an update that changes numbers only
+		if !l.changes.New(f) {
+			continue
 		}
 		if err := writeLine(l.out, b.Events[i].Time.Std().In(l.zone), f); err != nil {
 			return err

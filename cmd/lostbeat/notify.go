@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"lostbeat/model"
+	"lostbeat/pipeline"
+	"lostbeat/sink/notify"
+
+	"github.com/spf13/cobra"
+)
+
+// lastDelivery is how long the end of a command waits for findings to be delivered.
+const lastDelivery = 5 * time.Second
+
+// notifyFlags are the flags of the commands that hand findings to others.
+type notifyFlags struct{ exec, webhook string }
+
+func (f *notifyFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.exec, "exec", "", "run this `COMMAND` when a finding arises, gets worse or ends, with the "+
+		"finding as JSON on its standard input and in short in LOSTBEAT_FINDING_*; without a shell, 4 at a time, 30 s each")
+	cmd.Flags().StringVar(&f.webhook, "webhook", "", "send the same JSON to this `URL` by POST, again after errors; "+
+		"redirects to other servers are not followed")
+}
+
+// outputs starts them, and returns what delivers the rest and ends them. say is told what could not be delivered.
+func (f notifyFlags) outputs(say func(string)) (outputs []pipeline.Output, closeAll func(), err error) {
+	var started []*notify.Notifier
+	closeAll = func() {
+		for _, n := range started {
+			n.Close(lastDelivery)
+		}
+	}
+	add := func(name string, n *notify.Notifier, startErr error) {
+		if startErr != nil {
+			err = errors.Join(err, startErr)
+			return
+		}
+		started = append(started, n)
+		outputs = append(outputs, pipeline.Output{Name: name, Sink: n, Kinds: []model.Kind{model.KindFinding}})
+	}
+	if f.exec != "" {
+		command, splitErr := notify.SplitCommand(f.exec)
+		if splitErr != nil {
+			return nil, nil, splitErr
+		}
+		n, startErr := notify.Exec{Command: command, Say: say}.Start()
+		add("--exec", n, startErr)
+	}
+	if f.webhook != "" {
+		n, startErr := notify.Webhook{URL: f.webhook, Agent: "lostbeat/" + version, Say: say}.Start()
+		add("--webhook", n, startErr)
+	}
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return outputs, closeAll, nil
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package notify
+
+import "os/exec"
+
+// ownGroup does nothing: the program alone is killed.
+func ownGroup(*exec.Cmd) {}
