@@ -11,7 +11,7 @@ DEADCODE_VERSION = v0.52.0
 RUNNER   = $(TOOLS)/gotestsum
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated cross fuzz lab bench clean
+.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated cross fuzz lab bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -19,6 +19,9 @@ help: ## this list
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lostbeat ./cmd/lostbeat
+
+man: build ## the manual pages, in bin/man
+	$(BIN)/lostbeat man $(BIN)/man
 
 run: build ## build and open the live terminal UI (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat

@@ -143,6 +143,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newDemo(),
 		newExplain(),
 		newConfig(),
+		newMan(),
 		newVersion(),
 	)
 	addConfigFlag(cmd)
