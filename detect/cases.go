@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"lostbeat/fold"
-	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -223,9 +222,6 @@ func (s *Cases[T]) finish(t *Tick, c *Case[T], f model.Finding, ongoing bool) mo
 	f.ID = c.id
 	f.Detector = s.detector
 	f.Start, f.End, f.Ongoing = c.Start, c.Seen, ongoing
-	for i, text := range f.Advice {
-		f.Advice[i] = words.Sentence(text)
-	}
 	if s.Quotes {
 		lines := quotes(t, c.Start, c.Seen)
 		f.Causes, c.quoted = append(f.Causes, lines...), len(lines)

@@ -132,7 +132,7 @@ func (e *Engine) Finish(emit Emit) {
 	}
 	t := e.tick(e.last, true, emit)
 	for _, d := range e.detectors {
-		d.Finish(t, func(f model.Finding) { emit(e.last, f) })
+		d.Finish(t, func(f model.Finding) { emit(e.last, Typeset(f)) })
 	}
 }
 
@@ -171,6 +171,7 @@ func (e *Engine) tick(now model.Time, final bool, emit Emit) *Tick {
 	}
 	for _, d := range e.detectors {
 		d.Report(t, func(f model.Finding) {
+			f = Typeset(f)
 			e.keep(now, f)
 			emit(now, f)
 		})

@@ -1,5 +1,7 @@
 package tui
 
+import "strings"
+
 // line writes one line of the screen, from left to right, in at most max cells.
 // It is the only way in which text reaches the terminal.
 type line struct {
@@ -33,7 +35,7 @@ func (l *line) set(s style) {
 
 // put writes text, made safe for the terminal and cut to what is left of the line.
 func (l *line) put(s style, text string) *line {
-	text = truncate(clean(text, l.theme.ascii), l.left(), l.theme.more)
+	text = truncate(strings.ReplaceAll(clean(text, l.theme.ascii), noBreak, " "), l.left(), l.theme.more)
 	if text == "" {
 		return l
 	}
@@ -82,7 +84,7 @@ func (l *line) to(x int) *line { return l.space(x - l.used) }
 // field writes text in w cells, to the left or to the right of them.
 func (l *line) field(s style, text string, w int, right bool) *line {
 	w = min(w, l.left())
-	text = truncate(clean(text, l.theme.ascii), w, l.theme.more)
+	text = truncate(strings.ReplaceAll(clean(text, l.theme.ascii), noBreak, " "), w, l.theme.more)
 	gap := w - width(text)
 	if right {
 		l.space(gap)

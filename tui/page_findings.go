@@ -234,7 +234,7 @@ func (u *ui) findingLines(v *view, f *model.Finding, w int) []string {
 func findingText(f *model.Finding, meta map[string]string, loc *time.Location) string {
 	var b strings.Builder
 	write := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	c := func(s string) string { return clean(s, false) }
+	c := func(s string) string { return strings.ReplaceAll(clean(s, false), noBreak, " ") }
 	stamp := func(t model.Time) string { return t.Std().In(loc).Format("2006-01-02 15:04:05.000 -07:00") }
 	write("%s: %s\n", strings.ToUpper(f.Severity.String()), c(f.Title))
 	if host := cmp.Or(meta["host"], ""); host != "" {

@@ -15,7 +15,7 @@ const replacement = '\uFFFD'
 var asciiForms = map[rune]string{
 	'–': "-", '—': "-", '·': "-", '…': "...", 'µ': "u", 'μ': "u", '→': "->", '←': "<-", '±': "+/-",
 	'≥': ">=", '≤': "<=", '×': "x", '≈': "~",
-	'‘': "'", '’': "'", '“': `"`, '”': `"`, '\u00a0': " ", '✔': "ok", '✖': "X", '▲': "!", '●': "*", '◂': "<",
+	'‘': "'", '’': "'", '“': `"`, '”': `"`, '\u00a0': noBreak, '✔': "ok", '✖': "X", '▲': "!", '●': "*", '◂': "<",
 	'▸': ">", '−': "-", '⏸': "||",
 }
 
@@ -28,6 +28,9 @@ func printable(s string) bool {
 	}
 	return true
 }
+
+// noBreak joins a number to its unit where a line may end; on the screen it is a blank.
+const noBreak = "\u00a0"
 
 // clean returns s as it may be written to a terminal: C0 and C1 controls,
 // DEL, line and paragraph separators, bidirectional and zero-width formatting,

@@ -147,6 +147,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				return err
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
+			text := withBlanks(out)
 			// forPeople says that what there is beside findings is printed, too.
 			forPeople := form == asText || form == asMarkdown
 			files.said = forPeople
@@ -171,7 +172,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 				case asMarkdown:
 					return findings.WriteMarkdown(out, f, zone.zone())
 				}
-				return findings.Write(out, f, zone.zone())
+				return findings.Write(text, f, zone.zone())
 			}
 			if form == asCSV {
 				if err := table.Head(); err != nil {

@@ -105,7 +105,7 @@ func checkLine(found []model.Finding, since time.Duration, err error) (string, e
 	if others > 0 {
 		word = fmt.Sprintf("%s (and %d more)", word, others)
 	}
-	return shortened(word + ": " + plain.Text(worst.Title)), status
+	return shortened(word + ": " + plain.Blanks(plain.Text(worst.Title))), status
 }
 
 // shortened cuts a line to checkColumns characters.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"cmp"
+	"io"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+
+	"lostbeat/internal/plain"
 )
 
 // asciiLocale says that the locale's characters are not those of UTF-8: it is C
@@ -40,4 +43,22 @@ func terminalName() string {
 		return ""
 	}
 	return name
+}
+
+// withBlanks returns w, or in a locale without UTF-8 a writer that replaces the no-break spaces of each text by blanks.
+func withBlanks(w io.Writer) io.Writer {
+	if !asciiLocale(os.Getenv) {
+		return w
+	}
+	return blankWriter{w}
+}
+
+type blankWriter struct{ w io.Writer }
+
+// Write implements io.Writer for whole texts.
+func (b blankWriter) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(b.w, plain.Blanks(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }

@@ -134,14 +134,17 @@ func TestOneForecast(t *testing.T) {
 			e.Show(shared)
 			var out []detecttest.Emission
 			shared.Begin()
-			e.Apply(b, func(at model.Time, f model.Finding) { out = append(out, detecttest.Emission{At: at, Finding: f}) })
+			e.Apply(b, func(at model.Time, f model.Finding) {
+				out = append(out, detecttest.Emission{At: at,
+					Finding: detecttest.Blanks(f)})
+			})
 			shared.End()
 			own.Apply(b)
 			shown, showsAlone := forecasts(shared), forecasts(own)
 			compared := 0
 			for _, e := range out {
 				f := e.Finding
-				left := evidenceOf(f, "pool exhausted in")
+				left := evidenceOf(f, "time until the pool is exhausted")
 				if left < 0 {
 					continue
 				}

@@ -46,10 +46,10 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 		seen, tcp, churn bool
 		until            string
 	}{
-		{"seen", true, false, false, "kept them until it ended; by now they are free again"},
-		{"not seen", false, false, false, "kept them until it gave all of them back at once, as a process does that ends"},
-		{"bound connections", false, true, false, "by now most of them are at rest (TIME_WAIT)"},
-		{"beside churn", true, false, true, "kept them until it ended"},
+		{"seen", true, false, false, "kept them until it exited"},
+		{"not seen", false, false, false, "kept them until it released all at once"},
+		{"bound connections", false, true, false, "most now in TIME_WAIT"},
+		{"beside churn", true, false, true, "kept them until it exited"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := detecttest.New()
@@ -89,7 +89,7 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 			s.Seconds(90, func(int) { s.Quiet() })
 			out := detecttest.Run(s.Batch(), 0)
 			if title, _, f, _ := said(out, "port-leak", end); f.Severity != model.SeverityCritical || !f.Ongoing ||
-				!strings.Contains(title, "took 1,000") || !strings.Contains(title, "gave none back") && !c.churn {
+				!strings.Contains(title, "took 1,000") || !strings.Contains(title, "released none") && !c.churn {
 				t.Errorf("while it lasts: %s %s", f.Severity, title)
 			}
 			title, text, f, _ := said(out, "port-leak", end.Add(6*time.Second))
@@ -103,10 +103,10 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 				}
 			}
 			for name, want := range map[string]float64{
-				"ports taken and kept": 1000, "ports of the pool in use": 1000, "ports of the pool at rest": 0,
-				"held by the process in this pool then": 1000, "held by now": 0,
+				"ports taken and kept": 1000, "ports of the pool in use": 1000, "size of the pool": 1000,
+				"held by the process in this pool at the peak": 1000, "held now": 0,
 			} {
-				if got := evidenceOf(f, name); got != want && (!c.tcp || name != "held by now") {
+				if got := evidenceOf(f, name); got != want && (!c.tcp || name != "held now") {
 					t.Errorf("%s: %v, want %v", name, got, want)
 				}
 			}
@@ -189,7 +189,7 @@ func TestDestinationKeepsItsCause(t *testing.T) {
 	s.Seconds(100, func(int) { s.Quiet() })
 	out := detecttest.Run(s.Batch(), 0)
 	title, text, f, _ := said(out, "port-exhaustion", 1<<62)
-	if f.Ongoing || !strings.Contains(title, "was exhausted: 500 of 500 ports in use, 7 allocations refused") ||
+	if f.Ongoing || !strings.Contains(title, "were exhausted: 500 of 500 ports in use, 7 allocations refused") ||
 		strings.Contains(text, "TIME_WAIT") || !strings.Contains(text, "app[77] held 500 of them") {
 		t.Errorf("ongoing %v: %s\n%s", f.Ongoing, title, text)
 	}

@@ -238,8 +238,7 @@ var rpcCases = []struct {
 			{at: 110, ongoing: []string{"warning port-exhaustion: Pool rpc (udp 5000-5119) is nearly exhausted"}},
 			{at: 230, ongoing: []string{
 				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports at rest, none " +
-					"in use, " +
-					" ... refused (RPC_S_OUT_OF_RESOURCES) ... most of them are at rest: ... rest for 4 min each"}},
+					"in use, ... refused ... Most of them are at rest: ... stays unavailable for 4 min"}},
 			{at: 1100, closed: []string{"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports at rest"}},
 		},
 	},
@@ -248,19 +247,18 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, keep: 4, rate: 1, length: 1000, ends: 900, seen: true},
 		never:     []string{"vanished", "net.ipv4"},
 		moments: []moment{
-			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has given none back so far; too " +
+			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has released none so far; too " +
 				"early"}},
 			{at: 60, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took ... and gave none back; the pool will be exhausted in " +
+				"critical port-leak: cluster.exe[900] took ... and released none; pool exhausted in " +
 					"about"}},
 			{at: 800, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took 120 udp ports of pool rpc (udp 5000-5119) in 119 s and " +
-					"gave none back; " +
+				"critical port-leak: cluster.exe[900] took 120 udp ports ... in 119 s and " +
+					"released none; " +
 					"the pool is exhausted",
 				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports in use"}},
 			{at: 910, closed: []string{
-				"warning port-leak: cluster.exe[900] took 120 udp ports ... and kept them until it ended; by now " +
-					"they are free",
+				"warning port-leak: cluster.exe[900] took 120 udp ports ... and kept them until it exited",
 				"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports in use, 780 allocations refused ... " +
 					"held 120"}},
 			{at: 990, closed: []string{"port-leak", "port-exhaustion"}},
@@ -317,11 +315,11 @@ var rpcCases = []struct {
 		},
 		never: []string{"vanished"},
 		moments: []moment{
-			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not give them back; " +
-				"the pool will be"}},
+			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not release them; " +
+				"pool exhausted in"}},
 			{at: 890, ongoing: []string{"critical port-leak: cluster.exe[900] took", "is exhausted: ... in use " +
-				"and ... at rest, "}},
-			{at: 920, closed: []string{"kept them until it ended", "was exhausted: ... at rest, "}},
+				"and ... at rest"}},
+			{at: 920, closed: []string{"kept them until it exited", "was exhausted: ... at rest"}},
 		},
 	},
 	{
@@ -359,10 +357,10 @@ var rpcCases = []struct {
 		never:     []string{"vanished", "port-leak", "restart"},
 		moments: []moment{
 			{at: 190, ongoing: []string{
-				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports at rest " +
-					"(TIME_WAIT), none in use" +
-					" ... rest for 60 s each"}},
-			{at: 290, closed: []string{"was exhausted: 40 of 40 ports at rest (TIME_WAIT)"}},
+				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports " +
+					"in TIME_WAIT, none in use" +
+					" ... stays unavailable for 60 s"}},
+			{at: 290, closed: []string{"was exhausted: 40 of 40 ports in TIME_WAIT"}},
 		},
 	},
 	{
@@ -370,13 +368,13 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, pool: true, size: 40, keep: 4, rate: 1, length: 300, ends: 200, seen: true},
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
-			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and gave none back; the pool " +
-				"will be exhausted"}},
+			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and released none; pool " +
+				"exhausted in"}},
 			{at: 190, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and gave none back; the pool is " +
+				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and released none; the pool is " +
 					"exhausted",
 				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports in use"}},
-			{at: 210, closed: []string{"kept them until it ended", "was exhausted"}},
+			{at: 210, closed: []string{"kept them until it exited", "was exhausted"}},
 		},
 	},
 	{
@@ -385,12 +383,12 @@ var rpcCases = []struct {
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
 			{at: 135, ongoing: []string{
-				"critical port-leak: cluster[900] took ... and does not give them back; the pool will be",
+				"critical port-leak: cluster[900] took ... and does not release them; pool exhausted in",
 				"warning port-exhaustion: Pool rpc (tcp 5000-5079) is nearly exhausted"}},
 			{at: 290, ongoing: []string{
 				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... " +
-					"at rest (TIME_WAIT)"}},
-			{at: 320, closed: []string{"kept them until it ended", "was exhausted: 80 of 80 ports taken"}},
+					"in TIME_WAIT"}},
+			{at: 320, closed: []string{"kept them until it exited", "was exhausted: 80 of 80 ports taken"}},
 		},
 	},
 	{
@@ -400,9 +398,9 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 270, ongoing: []string{
 				"critical port-leak: cluster[900] took",
-				"cluster[900] searches tcp 5000-5079 in vain for a free port: the range is exhausted, 80 of 80 " +
+				"cluster[900] finds no free port in tcp 5000-5079: 80 of 80 " +
 					"ports taken"}},
-			{at: 340, closed: []string{"kept them until it ended", "searched tcp 5000-5079 in vain"}},
+			{at: 340, closed: []string{"kept them until it exited", "found no free port in tcp 5000-5079"}},
 		},
 	},
 	{
@@ -413,11 +411,11 @@ var rpcCases = []struct {
 		never: []string{"stopped growing", "Pool rpc"},
 		moments: []moment{
 			{at: 100, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and gave none back; the range that it " +
-					"searches is exhausted",
-				"cluster[900] searches tcp 7000-7039 in vain for a free port: the range is exhausted, 40 of 40 " +
+				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and released none; its port range " +
+					"is exhausted",
+				"cluster[900] finds no free port in tcp 7000-7039: 40 of 40 " +
 					"ports in use"}},
-			{at: 190, closed: []string{"kept them until it ended", "searched tcp 7000-7039 in vain"}},
+			{at: 190, closed: []string{"kept them until it exited", "found no free port in tcp 7000-7039"}},
 		},
 	},
 	{

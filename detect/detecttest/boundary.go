@@ -98,10 +98,11 @@ func (b *Boundary) judged(t *testing.T, value any) (lines []string) {
 	}
 	set(t, s, b.Setting, value)
 	var out []Emission
-	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, f}) }
+	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, Blanks(f), f}) }
 	e := detect.New(s, detect.Options{})
 	e.Apply(b.Stream(), emit)
 	e.Finish(emit)
+	checkWords(t, out)
 	times := make(map[string]int)
 	for _, e := range out {
 		times[e.Finding.ID]++

@@ -16,15 +16,18 @@ import (
 type Emission struct {
 	// At is the event time of the emission.
 	At model.Time
-	// Finding is its state then.
+	// Finding is its state then, with blanks in the place of no-break spaces.
 	Finding model.Finding
+
+	// typeset is the finding as it was emitted.
+	typeset model.Finding
 }
 
 // Run gives the stream to a new engine in batches of the given size (0: one batch).
 func Run(b *model.Batch, size int) []Emission {
 	e := detect.New(all.Settings(), detect.Options{})
 	var out []Emission
-	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, f}) }
+	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, Blanks(f), f}) }
 	if size == 0 {
 		size = len(b.Events)
 	}
@@ -85,6 +88,7 @@ func Check(t *testing.T, b *model.Batch, fault model.Time, wants ...Want) {
 	if again := Dump(Run(b, 7)); again != Dump(out) {
 		t.Errorf("other batches, other findings:\n%s\n%s", Dump(out), again)
 	}
+	checkWords(t, out)
 	got := Latest(out)
 	if len(got) != len(wants) {
 		t.Fatalf("got %d findings, want %d:\n%s", len(got), len(wants), Dump(out))
@@ -143,6 +147,7 @@ type Verdict struct {
 func Judge(t *testing.T, b *model.Batch, fault model.Time, v Verdict) {
 	t.Helper()
 	out := Run(b, 0)
+	checkWords(t, out)
 	var sure []model.Finding
 	for _, f := range Latest(out) {
 		if f.Severity > model.SeverityInfo {

@@ -44,11 +44,11 @@ func always(n int) func(int) int { return func(int) int { return n } }
 // connections as they do for a pool.
 func targetBoundaries() []detecttest.Boundary {
 	return []detecttest.Boundary{
-		{Setting: "exhaustion.min_ports", At: 20, Says: "towards 10.0.0.9", Stream: connections(20, always(20), nil)},
+		{Setting: "exhaustion.min_ports", At: 20, Says: "to 10.0.0.9", Stream: connections(20, always(20), nil)},
 		// The pool is large enough, what is taken is not.
-		{Setting: "exhaustion.min_ports", At: 20, Says: "towards 10.0.0.9",
+		{Setting: "exhaustion.min_ports", At: 20, Says: "to 10.0.0.9",
 			With: map[string]string{"exhaustion.warn_share": "0.8"}, Stream: connections(24, always(20), nil)},
-		{Setting: "exhaustion.warn_share", At: 0.8125, Says: "towards 10.0.0.9", Stream: connections(64, always(52), nil)},
+		{Setting: "exhaustion.warn_share", At: 0.8125, Says: "to 10.0.0.9", Stream: connections(64, always(52), nil)},
 		{Setting: "exhaustion.clear_share", At: 0.75, Says: "ongoing warning port-exhaustion",
 			Stream: connections(64, func(i int) int {
 				if i < 4 {
@@ -66,9 +66,9 @@ func targetBoundaries() []detecttest.Boundary {
 				}
 			})},
 		// Ports at rest are taken again: what says so must be as full, and hold less.
-		{Setting: "exhaustion.full_share", At: math.Nextafter(0.9375, 1), Upper: true, Says: "towards 10.0.0.9",
+		{Setting: "exhaustion.full_share", At: math.Nextafter(0.9375, 1), Upper: true, Says: "to 10.0.0.9",
 			Stream: reused(10, 50)},
-		{Setting: "exhaustion.warn_share", At: 0.9375, Says: "towards 10.0.0.9", Stream: reused(60, 4)},
+		{Setting: "exhaustion.warn_share", At: 0.9375, Says: "to 10.0.0.9", Stream: reused(60, 4)},
 		// 24 of 64 ports are left, half of the share that keeps a case open.
 		{Setting: "exhaustion.clear_share", At: 0.75, Says: "ongoing warning port-exhaustion", Stream: func() *model.Batch {
 			s := detecttest.New()
@@ -90,7 +90,8 @@ func targetBoundaries() []detecttest.Boundary {
 			})
 			return s.Batch()
 		}},
-		{Setting: "exhaustion.warn_share", At: 0.75, Says: "searched tcp 665-712", Stream: searches(36, "unknown")},
+		{Setting: "exhaustion.warn_share", At: 0.75, Says: "found no free port in tcp 665-712", Stream: searches(36,
+			"unknown")},
 		// What is refused last is refused at 10.00335 s.
 		{Setting: "exhaustion.failures_for", At: 5996650 * time.Microsecond, Upper: true, Says: "until 16",
 			Stream: searches(48, "EADDRINUSE")},

@@ -8,6 +8,7 @@ import (
 	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -69,8 +70,9 @@ func (m *moment) text(p model.Protocol) string {
 	case m.resting > 0 && m.used == 0:
 		return taken + " " + atRest(p) + ", none in use"
 	case m.resting > 0:
-		return fmt.Sprintf("%s taken, %s in use and %s "+
-			"%s", taken, words.Number(m.used), words.Number(m.resting), atRest(p))
+		return fmt.Sprintf(
+			"%s taken, %s in use and %s %s", taken, words.Number(m.used), words.Number(m.resting), atRest(p),
+		)
 	}
 	return taken + " in use"
 }
@@ -78,9 +80,14 @@ func (m *moment) text(p model.Protocol) string {
 // atRest names the rest of a protocol's ports.
 func atRest(p model.Protocol) string {
 	if p == model.ProtocolTCP {
-		return "at rest (TIME_WAIT)"
+		return "in TIME_WAIT"
 	}
 	return "at rest"
+}
+
+// destination writes a remote address with its port.
+func destination(remote string, port uint16) string {
+	return net.JoinHostPort(fold.Printable(remote), words.Itoa(port))
 }
 
 // holderCount is a number of ports of a process.
@@ -451,46 +458,41 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		},
 	}
 	f.Subject.Netns = fold.Printable(data.limits.NetnsName)
-	what := "Pool " + words.Pool(data.limits)
+	what, is := "Pool "+words.Pool(data.limits), words.Tense(ongoing, " is", " was")
 	if !data.isPool {
 		f.Subject.Port = data.tuple.RemotePort
-		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.tuple.Remote), data.tuple.RemotePort)
+		what = fmt.Sprintf("TCP ports %d-%d", data.limits.Low, data.limits.High)
+		if f.Subject.Netns != "" {
+			what += " (netns " + f.Subject.Netns + ")"
+		}
+		what += " to " + destination(data.tuple.Remote, data.tuple.RemotePort)
+		is = words.Tense(ongoing, " are", " were")
 	}
 	inUse := at.text(data.pool.Protocol)
 	share := fold.Ratio(float64(at.taken()), float64(at.size))
+	names := ""
 	if data.refused > 0 {
 		f.Severity = model.SeverityCritical
-		f.Title = fmt.Sprintf(
-			"%s %s exhausted: %s, %s refused",
-			what,
-			words.Tense(ongoing, "is", "was"),
-			inUse,
-			words.Plural(data.refused, "allocation"),
-		)
 		if known := knownErrors(at.errors); len(known) > 0 {
-			f.Title += " (" + fold.Printable(strings.Join(known, ", ")) + ")"
+			names = " (" + fold.Printable(strings.Join(known, ", ")) + ")"
 		}
+		f.Title = detect.Title(what+is+" exhausted", ": "+inUse,
+			", "+words.Plural(data.refused, "allocation")+" refused", names)
 	} else {
-		f.Title = fmt.Sprintf("%s %s nearly exhausted: %s", what, words.Tense(ongoing, "is", "was"), inUse)
+		f.Title = detect.Title(what+is+" nearly exhausted", ": "+inUse)
 	}
+	rests := atRest(data.pool.Protocol)
 	f.Evidence = []model.Evidence{
-		detect.Evidence(
-			"in use or at rest",
-			share,
-			"ratio",
-		), detect.Evidence("in use", float64(at.used), "ports"), detect.Evidence("at "+
-			"rest", float64(at.resting), "ports"),
-		detect.Evidence(
-			"size of the pool",
-			float64(at.size),
-			"ports",
-		), detect.Evidence("most in use or at rest", float64(data.peak), "ports"), detect.Evidence("allocations "+
-			"refused", float64(data.refused), "times"),
+		detect.Evidence("in use or "+rests, share, "ratio"),
+		detect.Evidence("in use", float64(at.used), "ports"),
+		detect.Evidence(rests, float64(at.resting), "ports"),
+		detect.Evidence("size of the pool", float64(at.size), "ports"),
+		detect.Evidence("peak", float64(data.peak), "ports"),
+		detect.Evidence("allocations refused"+names, float64(data.refused), "times"),
 	}
 	for _, h := range at.holders {
 		f.Evidence = append(
-			f.Evidence, detect.Evidence("held by "+
-				""+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
+			f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
 		)
 	}
 	for _, h := range at.refusedBy[:min(len(at.refusedBy), 3)] {
@@ -517,13 +519,14 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"most of them %s %s: ports were used faster than they come back; %s rest for %s each, "+
-					"so the pool is empty when more than about %s a second are used",
+				"Most of them %s %s: ports are used faster than they become free; each of the %s stays unavailable for %s "+
+					"after its "+
+					"close, so the pool sustains about %s",
 				words.Tense(ongoing, "are", "were"),
 				atRest(data.pool.Protocol),
 				words.Plural(at.size, "port"),
 				words.Span(w.RestTime()),
-				words.Rate(float64(at.size)/w.RestTime().Seconds()),
+				words.PerSecond(float64(at.size)/w.RestTime().Seconds(), "new connection"),
 			),
 		)
 	}
@@ -531,9 +534,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"%s of them were bound before they were connected, towards %s: each is taken for every "+
-					"destination; with "+
-					"IP_BIND_ADDRESS_NO_PORT the port is chosen by connect, and destinations share it",
+				"%s of them were bound before connecting to %s: such a port is taken for every destination; with "+
+					"IP_BIND_ADDRESS_NO_PORT, connect chooses the port, and connections to different destinations can share it",
 				words.Number(data.boundFirst),
 				words.Plural(data.destinations, "destination"),
 			),
@@ -543,15 +545,14 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.RuledOut = append(
 			f.RuledOut,
 			fmt.Sprintf(
-				"other destinations %s not affected: a connection needs a free port only for its own destination "+
-					"(%s in use)",
+				"other destinations: they %s not affected, a connection needs a free port only for its own destination (%s in use)",
 				words.Tense(ongoing, "are", "were"),
 				words.Plural(at.elsewhere, "other destination"),
 			),
 		)
 	} else if at.resting == 0 {
 		f.RuledOut = append(
-			f.RuledOut, "not rest (TIME_WAIT): all of them "+words.Tense(ongoing, "are", "were")+" open sockets",
+			f.RuledOut, "ports in TIME_WAIT: all of them "+words.Tense(ongoing, "are", "were")+" open sockets",
 		)
 	}
 	f.Advice = data.advice(ongoing, w.Windows())
@@ -560,47 +561,40 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 
 // advice says what to do about the worst moment.
 func (e *exhausted) advice(ongoing, windows bool) []string {
-	keep := "keep connections open and reuse them; not when the peer closes them after each request anyway"
-	widen := "widen the pool (net.ipv4.ip_local_port_range, or the range that was configured); not when a process " +
-		"leaks: it " +
+	keep := "keep connections open and reuse them, unless the peer closes them after each request anyway"
+	widen := "widen the pool (net.ipv4.ip_local_port_range, or the configured range), unless a process leaks: a leak " +
 		"fills any range"
 	if windows {
-		widen = "widen the pool (netsh int ipv4 set dynamicport, or the range that was configured); not when a " +
-			"process leaks: " +
-			"it fills any range"
+		widen = "widen the pool (netsh int ipv4 set dynamicport, or the configured range), unless a process leaks: a leak " +
+			"fills any range"
 	}
 	switch at := &e.worst; {
 	case e.shares() && !windows:
 		return []string{
-			"set IP_BIND_ADDRESS_NO_PORT before the bind to a local address: each destination then has the whole " +
-				"range; not " +
-				"when the program needs to know its port before it connects",
-			"stop or fix the largest holder; not when all holders hold about the same",
+			"set IP_BIND_ADDRESS_NO_PORT before binding to a local address, which gives each destination the whole range, " +
+				"unless the program needs to know its port before it connects",
+			"stop or fix the process that holds the most, unless all hold about the same number",
 		}
 	case at.resting > at.used && windows:
 		return []string{keep, widen}
 	case at.resting > at.used:
 		return []string{
 			keep,
-			"net.ipv4.tcp_tw_reuse=1 lets connect take ports that have rested for a second; not through NAT that " +
-				"reorders " +
-				"time stamps, and it does not help programs that bind a port before they connect",
+			"net.ipv4.tcp_tw_reuse=1 lets connect reuse ports after 1 s in TIME_WAIT; do not set it behind NAT that reorders " +
+				"TCP timestamps; it does not help programs that bind a port before they connect",
 		}
 	case !e.isPool:
 		return []string{
-			"spread the connections over more local or remote addresses, or share them; not when the peer is what " +
-				"holds " +
-				"them open",
+			"spread the connections over more local or remote addresses, or share them, unless the peer holds them open",
 			widen,
 		}
 	case !ongoing:
 		return []string{
-			"find why the largest holder took so many; not when all holders held about the same: then the pool is " +
-				"too small",
+			"find out why the largest holder took so many; if all held about the same number, the pool is too small",
 			widen,
 		}
 	}
 	return []string{
-		"stop or fix the largest holder; not when all holders hold about the same: then the pool is too small", widen,
+		"stop or fix the process that holds the most; if all hold about the same number, the pool is too small", widen,
 	}
 }

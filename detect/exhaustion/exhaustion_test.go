@@ -61,10 +61,10 @@ func exhaustedForOneDestination(t *testing.T, known bool) {
 		fault,
 		want{Detector: "port-exhaustion", Severity: model.SeverityCritical, Within: 3 * time.Second,
 			Contains: []string{
-				"towards 10.0.0.9 port 5432 is exhausted",
+				"to 10.0.0.9:5432 are exhausted",
 				"EADDRNOTAVAIL",
 				"app[77] holds 200",
-				"other destinations are not affected",
+				"other destinations: they are not affected",
 			}},
 	)
 }
@@ -86,7 +86,7 @@ func TestExhaustedByRest(t *testing.T) {
 		detecttest.Start,
 		want{Detector: "port-exhaustion", Severity: model.SeverityWarning, Within: 5 * time.Second,
 			Contains: []string{
-				"towards 10.0.0.9 port 5432 is nearly exhausted: 200 of 200 ports at rest (TIME_WAIT), none in use",
+				"to 10.0.0.9:5432 are nearly exhausted: 200 of 200 ports in TIME_WAIT, none in use",
 			}},
 	)
 }
@@ -108,7 +108,7 @@ func TestRestIsNoLeak(t *testing.T) {
 		t,
 		s.Batch(),
 		detecttest.Start,
-		verdict{Detector: "port-exhaustion", Contains: []string{"at rest (TIME_WAIT)", "most of them are at rest"}},
+		verdict{Detector: "port-exhaustion", Contains: []string{"in TIME_WAIT", "Most of them are in TIME_WAIT"}},
 	)
 }
 

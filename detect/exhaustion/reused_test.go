@@ -36,7 +36,7 @@ func TestReusedPorts(t *testing.T) {
 		})
 		detecttest.Check(t, s.Batch(), detecttest.Start, want{
 			Detector: "port-exhaustion", Severity: model.SeverityCritical, Closed: reused,
-			Contains: []string{"towards 10.0.0.9", "at rest (TIME_WAIT)"},
+			Contains: []string{"to 10.0.0.9", "in TIME_WAIT"},
 		})
 	}
 }

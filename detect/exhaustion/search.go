@@ -169,7 +169,7 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 	searcher := words.Task(by[0].process.Name, by[0].process.PID)
 	name := fmt.Sprintf("%s %d-%d", data.protocol, data.low, data.high)
 	if data.netnsName != "" {
-		name += " in network namespace " + fold.Printable(data.netnsName)
+		name += " (netns " + fold.Printable(data.netnsName) + ")"
 	}
 	f := model.Finding{
 		Severity: model.SeverityCritical,
@@ -183,17 +183,17 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 		searcher += fmt.Sprintf(" and %s", words.Plural(len(by)-1, "other process", "other processes"))
 	}
 	inUse := at.text(data.protocol)
-	f.Title = fmt.Sprintf(
-		"%s %s %s in vain for a free port: the range %s exhausted, %s; %s refused",
-		searcher, words.Tense(ongoing, "searches", "searched"), name, words.Tense(ongoing, "is", "was"), inUse,
-		words.Plural(whole, "search", "searches"),
+	f.Title = detect.Title(
+		fmt.Sprintf("%s %s no free port in %s", searcher, words.Tense(ongoing, "finds", "found"), name),
+		": "+inUse,
+		"; "+words.Plural(whole, "search", "searches")+" failed",
 	)
 	f.Evidence = []model.Evidence{
-		detect.Evidence("in use or at rest", fold.Ratio(float64(at.taken()), float64(at.size)), "ratio"),
+		detect.Evidence("in use or "+atRest(data.protocol), fold.Ratio(float64(at.taken()), float64(at.size)), "ratio"),
 		detect.Evidence("in use", float64(at.used), "ports"),
-		detect.Evidence("at rest", float64(at.resting), "ports"),
+		detect.Evidence(atRest(data.protocol), float64(at.resting), "ports"),
 		detect.Evidence("size of the range that was searched", float64(at.size), "ports"),
-		detect.Evidence("searches that found nothing", float64(whole), "times"),
+		detect.Evidence("failed searches", float64(whole), "times"),
 		detect.Evidence("ports refused", float64(refused), "times"),
 	}
 	for _, h := range at.holders {
@@ -208,7 +208,7 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 	}
 	f.Causes = []string{
 		fmt.Sprintf(
-			"%s asks for the ports of this range one after the other, as bindresvport and programs with a range of their own do",
+			"%s tries the ports of this range one by one, as bindresvport and programs with their own port range do",
 			searcher,
 		),
 	}
@@ -222,28 +222,28 @@ func (d *portExhaustion) describeSearch(w *detect.Tick, in *detect.Case[search])
 			),
 		)
 	}
-	f.RuledOut = []string{"not a conflict over one port: each port of the range was tried and refused"}
+	f.RuledOut = []string{"a conflict over one port: each port of the range was tried and refused"}
 	if at.resting > at.used {
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"most of them %s %s: a port that was bound before its connection stays taken for everyone for %s "+
-					"after the close, so the range is empty when more than about %s connections a second are made from it",
+				"Most of them %s %s: a port that was bound before connecting stays taken for %s after the close, so the range "+
+					"sustains about %s",
 				words.Tense(ongoing, "are", "were"), atRest(data.protocol), words.Span(w.RestTime()),
-				words.Rate(float64(at.size)/w.RestTime().Seconds()),
+				words.PerSecond(float64(at.size)/w.RestTime().Seconds(), "connection"),
 			),
 		)
 		f.Advice = []string{
-			"keep connections open and reuse them; not when the peer closes them after each request anyway",
-			"let the program set SO_REUSEADDR before it binds, which takes ports at rest; not when it must reach the same " +
-				"destination from the same port within the minute",
+			"keep connections open and reuse them, unless the peer closes them after each request anyway",
+			"let the program set SO_REUSEADDR before it binds, which allows ports in TIME_WAIT, unless it must reach the " +
+				"same destination from the same port within a minute",
 		}
 		return f
 	}
 	f.Advice = []string{
-		"stop or fix the largest holder; not when all holders hold about the same: then the range is too small",
-		"widen the range (the program's own setting, a firewall's, or sunrpc.min_resvport and max_resvport); not when a " +
-			"process leaks: it fills any range",
+		"stop or fix the process that holds the most; if all hold about the same number, the range is too small",
+		"widen the range (the program's setting, the firewall's, or sunrpc.min_resvport and max_resvport), unless a " +
+			"process leaks: a leak fills any range",
 	}
 	return f
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"lostbeat/detect"
 	"lostbeat/fold"
+	"lostbeat/internal/words"
 	"slices"
 	"time"
 
@@ -57,9 +58,9 @@ func (f fate) gone() bool { return f == leftAtOnce || f == ended }
 // end says how a process gave back what it had.
 func (f fate) end() string {
 	if f == ended {
-		return "it ended"
+		return "it exited"
 	}
-	return "it gave all of them back at once, as a process does that ends"
+	return "it released all at once"
 }
 
 // endSeen is how long after a process gave back everything its end may be seen.
@@ -144,9 +145,10 @@ func (m *moment) poolIn() []model.Evidence {
 	if m.pool == nil {
 		return nil
 	}
+	rests := words.Tense(m.pool.Protocol == model.ProtocolTCP, "in TIME_WAIT", "at rest")
 	return []model.Evidence{
 		detect.Evidence("ports of the pool in use", float64(m.pool.Used), "ports"),
-		detect.Evidence("ports of the pool at rest", float64(m.pool.Resting), "ports"),
+		detect.Evidence("ports of the pool "+rests, float64(m.pool.Resting), "ports"),
 		detect.Evidence("size of the pool", float64(m.pool.Size), "ports"),
 	}
 }

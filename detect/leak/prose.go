@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lostbeat/model"
 )
@@ -30,22 +31,10 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 			Protocol: h.Key.Protocol.String(),
 		},
 	}
-	where := ""
 	if at.pool != nil {
 		f.Subject.Pool, f.Subject.Netns = fold.Printable(at.pool.Name), fold.Printable(at.pool.NetnsName)
-		where = " of pool " + words.Pool(at.pool)
 	}
-	f.Title = fmt.Sprintf(
-		"%s took %s%s in %s",
-		d.taker(data),
-		words.Plural(data.peak, portKind(h)),
-		where,
-		words.Span(max(data.grew.Sub(data.began), time.Second)),
-	)
-	if (data.proven || ongoing) && !data.refuted {
-		f.Title += " and " + d.gaveBack(data, ongoing)
-	}
-	f.Title += d.outcome(data, ongoing)
+	f.Title = d.title(data, ongoing)
 	switch {
 	case !data.proven:
 		f.Severity = model.SeverityInfo
@@ -54,15 +43,15 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 	}
 	f.Evidence = d.evidence(w, data, ongoing)
 	if data.refuted || !data.proven && !ongoing {
-		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; what looked like a leak has ended", who, at.how)}
+		f.Causes = []string{fmt.Sprintf("%s takes ports by %s; the growth that looked like a leak has stopped", who, at.how)}
 		if data.fate.gone() {
 			f.Causes = []string{fmt.Sprintf("%s took ports by %s until %s", who, at.how, data.fate.end())}
 		}
 		if data.refuted {
 			f.RuledOut = []string{
 				fmt.Sprintf(
-					"not a leak: as many ports %s back as %s taken, held for up to %s (p95)",
-					words.Tense(!data.fate.gone(), "come", "came"),
+					"a leak: as many ports %s released as %s taken, and held for up to %s (p95)",
+					words.Tense(!data.fate.gone(), "are", "were"),
 					words.Tense(!data.fate.gone(), "are", "were"),
 					words.Span(at.longest),
 				),
@@ -76,39 +65,63 @@ func (d *portLeak) describe(w *detect.Tick, in *detect.Case[leak]) model.Finding
 	return f
 }
 
+// title says who took how many ports, what became of them, and what follows; the pool is named where there is room.
+func (d *portLeak) title(data *leak, ongoing bool) string {
+	took := fmt.Sprintf("%s took %s", d.taker(data), words.Plural(data.peak, portKind(data.holder)))
+	in := " in " + words.Span(max(data.grew.Sub(data.began), time.Second))
+	if (data.proven || ongoing) && !data.refuted {
+		in += " and " + d.kept(data, ongoing)
+	}
+	outcome := d.outcome(data, ongoing)
+	if pool := data.at.pool; pool != nil {
+		// The shortest name of the pool that leaves room for the outcome.
+		for _, name := range []string{words.Pool(pool), fold.Printable(pool.Name)} {
+			if title := took + " of pool " + name + in + outcome; utf8.RuneCountInString(title) <= detect.TitleLength {
+				return title
+			}
+		}
+	}
+	if title := detect.Title(took+" and "+d.kept(data, ongoing), outcome); data.fate.past() && data.proven {
+		return title
+	}
+	return detect.Title(took+in, outcome)
+}
+
 // outcome ends the title: what the leak comes to.
 func (d *portLeak) outcome(data *leak, ongoing bool) string {
-	free := "; by now they are free again"
+	free := "; they are free again"
 	if pool := data.at.pool; pool != nil && data.holder.Key.Protocol == model.ProtocolTCP && data.rested*2 >= data.peak {
-		free = "; by now most of them are at rest (TIME_WAIT)"
+		free = "; most now in TIME_WAIT"
 	}
 	switch {
 	case data.merged:
-		return "; other processes of the same program do the same: the finding about all of them goes on"
+		return "; continued in the finding about all processes of this program"
 	case data.refuted:
 		return fmt.Sprintf(
-			"; no leak: it %s each back, half of them within %s",
-			words.Tense(!data.fate.gone(), "gives", "gave"),
+			"; no leak: it %s each of them, half within %s",
+			words.Tense(ongoing, "releases", "released"),
 			words.Span(data.at.usual),
 		)
 	case data.fate.gone() && !data.proven:
-		return "; too early to say whether it would have given them back: " + data.fate.end()
+		return "; too early to call it a leak: " + data.fate.end()
+	case data.fate == leftAtOnce && strings.HasSuffix(free, "again"):
+		return "" // to release them is to free them
 	case data.fate.past():
 		return free
 	case !ongoing && !data.proven:
-		return fmt.Sprintf("; no leak: it has stopped growing at %s", words.Plural(data.held, "port"))
+		return fmt.Sprintf("; no leak: the number stopped growing at %s", words.Plural(data.held, "port"))
 	case !ongoing:
-		return fmt.Sprintf("; it has stopped growing at %s", words.Plural(data.held, "port"))
+		return fmt.Sprintf("; the number stopped growing at %s", words.Plural(data.held, "port"))
 	case !data.proven:
 		return "; too early to call it a leak"
 	case data.starves && data.at.pool == nil:
-		return "; the range that it searches is exhausted"
+		return "; its port range is exhausted"
 	case data.forecast && data.filling.Left == 0, data.starves:
 		return "; the pool is exhausted"
 	case data.refused && data.at.pool != nil:
-		return "; the pool has refused allocations within the last minute"
+		return "; the pool refused allocations in the last minute"
 	case data.forecast:
-		return fmt.Sprintf("; the pool will be exhausted in %s", spanRange(data.filling))
+		return fmt.Sprintf("; pool exhausted in %s", spanRange(data.filling))
 	}
 	return ""
 }
@@ -121,8 +134,8 @@ func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Ev
 		detect.Evidence("rate", data.rate, "ports/s"),
 	}
 	if data.fate.past() {
-		list = append(list, detect.Evidence("held by the process in this pool then", float64(at.held), "ports"),
-			detect.Evidence("held by now", float64(data.held), "ports"))
+		list = append(list, detect.Evidence("held by the process in this pool at the peak", float64(at.held), "ports"),
+			detect.Evidence("held now", float64(data.held), "ports"))
 	} else {
 		list = append(list, detect.Evidence("held by the process in this pool", float64(data.held), "ports"))
 	}
@@ -131,7 +144,7 @@ func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Ev
 	}
 	list = append(list, at.poolIn()...)
 	if data.forecast && !data.refused && ongoing && !data.refuted && data.fate == kept {
-		list = append(list, detect.Evidence("pool exhausted in", data.filling.Left.Seconds(), "s"))
+		list = append(list, detect.Evidence("time until the pool is exhausted", data.filling.Left.Seconds(), "s"))
 		if data.proven {
 			list = append(
 				list,
@@ -145,7 +158,7 @@ func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Ev
 		detect.Evidence("median age of the ports held", data.use.medianAge.Seconds(), "s"),
 		detect.Evidence("oldest port held", data.use.oldest.Seconds(), "s"),
 		detect.Evidence("ports taken since it was first seen", float64(at.acquired), "ports"),
-		detect.Evidence("ports given back", float64(at.released), "ports"),
+		detect.Evidence("ports released", float64(at.released), "ports"),
 	)
 	return append(list, data.use.evidence()...)
 }
@@ -154,16 +167,22 @@ func (d *portLeak) evidence(w *detect.Tick, data *leak, ongoing bool) []model.Ev
 func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 	h, at := data.holder, &data.at
 	who := words.Task(h.Process, h.Key.PID)
-	first := fmt.Sprintf("%s takes ports by %s, %s a second, and keeps them", who, at.how, words.Rate(data.rate))
+	first := fmt.Sprintf("%s takes ports by %s, %s per second, and keeps them", who, at.how, words.Rate(data.rate))
 	switch {
 	case data.fate.gone():
 		first = fmt.Sprintf(
-			"%s took ports by %s, %s a second, and kept them until %s", who, at.how, words.Rate(data.rate), data.fate.end(),
+			"%s took ports by %s, %s per second, and kept them until %s", who, at.how, words.Rate(data.rate), data.fate.end(),
 		)
 	case data.fate.past() || !ongoing:
-		first = fmt.Sprintf("%s took ports by %s, %s a second, and kept them", who, at.how, words.Rate(data.rate))
+		first = fmt.Sprintf("%s took ports by %s, %s per second, and kept them", who, at.how, words.Rate(data.rate))
 	}
 	list := []string{first}
+	if at.pool != nil {
+		list[0] += "; pool " + words.Pool(at.pool)
+	}
+	if data.fate == leftAtOnce {
+		list = append(list, "It probably exited: an exit releases all ports at once")
+	}
 	if len(at.members) > 0 {
 		var pids []string
 		for _, m := range at.members[:min(len(at.members), maxNamed)] {
@@ -173,20 +192,20 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 		if more := len(at.members) - len(pids); more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
-		list = append(list, text+": of one program (command line) and one parent")
+		list = append(list, text+": same program (command line) and same parent")
 	}
 	if data.earlier > 0 {
 		list = append(
 			list,
-			fmt.Sprintf("%s of that name leaked before it and ended", words.Plural(data.earlier, "process", "processes")),
+			fmt.Sprintf("%s of that name leaked before this one and exited", words.Plural(data.earlier, "process", "processes")),
 		)
 	}
 	if !data.proven && ongoing && data.rate <= maxSlow {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"this may be a leak or a pool that warms up: %s kept so far, one every %s; if it goes on, it will be called a "+
-					"leak at %s, in about %s",
+				"This may be a leak, or a connection pool that is filling up: %s kept so far, one every %s; if this continues, "+
+					"the verdict is a leak at %s, in about %s",
 				words.Plural(data.peak, "port"),
 				words.Span(d.every(data)),
 				words.Plural(d.verdictAt(w, h), "port"),
@@ -197,7 +216,7 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"this may be the beginning of a leak or not: a program that waits %s for its answers would hold its ports as long",
+				"This may not be a leak: a program that waits %s for responses holds its ports as long",
 				words.Span(d.settings.ProofAfter.Std()),
 			),
 		)
@@ -206,7 +225,7 @@ func (d *portLeak) causes(w *detect.Tick, data *leak, ongoing bool) []string {
 		data.stack, data.stacked = d.commonStack(w, h)
 	}
 	if data.stacked > 0 {
-		list = append(list, fmt.Sprintf("%s of them were taken at %s", words.Number(data.stacked), data.stack))
+		list = append(list, fmt.Sprintf("%s of them were opened at %s", words.Number(data.stacked), data.stack))
 	}
 	if data.use.halfClosed() {
 		list = append(list, data.use.halfClosedText(data.fate == kept))
@@ -243,41 +262,40 @@ func leakAdvice(who string, data *leak) []string {
 	if data.fate.gone() {
 		return []string{
 			fmt.Sprintf(
-				"find where %s opened these sockets and left them open: when it runs again, lostbeat record --stacks shows the "+
-					"call; not needed when it was meant to end with them open, as a short job is",
+				"find where %s opened these sockets and left them open (lostbeat record --stacks shows the call when it runs "+
+					"again), unless it is a short job that is meant to exit with them open",
 				who,
 			),
-			"do not enlarge the pool instead: it only moves the day on which it is empty",
+			"do not enlarge the pool instead: that only delays the exhaustion",
 		}
 	}
 	if data.holder.Key.PID == 0 && data.holder.How[model.HowKernel] > 0 {
 		return []string{
-			"list what the kernel uses them for (findmnt -t nfs,nfs4 and ss -tn) and unmount what is not needed; not when so " +
-				"many mounts are meant to be there",
-			"mount with noresvport, which takes ports of the ephemeral range instead; not when the server insists on reserved " +
-				"ports (exports with secure, the default on Linux)",
+			"list what the kernel uses them for (findmnt -t nfs,nfs4 and ss -tn) and unmount what is not needed, unless that " +
+				"many mounts are intended",
+			"mount with noresvport, which uses ephemeral ports instead, unless the server requires reserved ports (export " +
+				"option secure, the default on Linux)",
 		}
 	}
 	list := []string{
 		fmt.Sprintf(
 			"find where %s opens these sockets (lostbeat record --stacks shows the call) and close them on every path, "+
-				"errors included; not needed when it is a pool that will settle",
+				"including errors, unless it is a connection pool that stops growing",
 			who,
 		),
 	}
 	if data.use.halfClosed() {
-		list = append(list, "close a connection when a read of it returns end of file; not when the program means to go on "+
-			"sending")
+		list = append(list, "close a connection when a read returns end of file, unless the program still has data to send")
 	}
 	if data.use.bound() {
-		list = append(list, "set IP_BIND_ADDRESS_NO_PORT before the bind to a local address; not when the program needs to "+
+		list = append(list, "set IP_BIND_ADDRESS_NO_PORT before binding to a local address, unless the program needs to "+
 			"know its port before it connects")
 	}
 	if data.fate == kept {
-		list = append(list, "restart the process to free the ports until it is fixed; not when it restarts into the same "+
-			"load within minutes")
+		list = append(list, "restart the process to free the ports until it is fixed; this does not help if it leaks as "+
+			"many again within minutes")
 	}
-	return append(list, "do not enlarge the pool instead: it only moves the day on which it is empty")
+	return append(list, "do not enlarge the pool instead: that only delays the exhaustion")
 }
 
 // taker names who takes the ports.
@@ -291,23 +309,23 @@ func (d *portLeak) taker(data *leak) string {
 	)
 }
 
-// gaveBack says in words what became of the ports.
-func (d *portLeak) gaveBack(data *leak, ongoing bool) string {
+// kept says in words what became of the ports.
+func (d *portLeak) kept(data *leak, ongoing bool) string {
 	switch {
 	case data.fate.gone():
 		return "kept them until " + data.fate.end()
 	case data.fate == returned:
 		return "kept them"
 	case data.holder.Released == data.releasedBase && !data.proven:
-		return "has given none back so far"
+		return "has released none so far"
 	case data.holder.Released == data.releasedBase:
-		return "gave none back"
+		return "released none"
 	case !ongoing:
-		return "did not give them back"
+		return "did not release them"
 	case data.proven:
-		return "does not give them back"
+		return "does not release them"
 	}
-	return "has not given them back so far"
+	return "has not released them so far"
 }
 
 // portKind names what is leaked.
@@ -340,9 +358,9 @@ func hows(h *fold.Holder) string {
 		model.HowConnect:  "connect",
 		model.HowSend:     "sending without bind",
 		model.HowListen:   "listen",
-		model.HowKernel:   "the kernel's own sockets (NFS, SunRPC, tunnels)",
+		model.HowKernel:   "in-kernel sockets (NFS, SunRPC, tunnels)",
 		model.HowRPC:      "RPC bindings",
-		model.HowAudit:    "calls that were not seen",
+		model.HowAudit:    "calls that were not observed",
 	}
 	text := ""
 	for i, w := range ways[:min(len(ways), 2)] {
@@ -356,7 +374,7 @@ func hows(h *fold.Holder) string {
 		}
 	}
 	if text == "" {
-		return "means that were not seen"
+		return "calls that were not observed"
 	}
 	return text
 }
@@ -411,12 +429,11 @@ func stackText(s model.Stack) string {
 func (d *portLeak) ruledOut(data *leak, ongoing bool) []string {
 	at := &data.at
 	still := ongoing && data.fate == kept
-	list := []string{"not churn: it " + words.Tense(still, "has", "had") + " given no port back"}
+	list := []string{"churn: it " + words.Tense(still, "has", "had") + " released no port"}
 	if at.released > 0 {
 		list[0] = fmt.Sprintf(
-			"not churn: ports that it %s give back %s held for %s (p95), these %s older",
-			words.Tense(still, "does", "did"), words.Tense(still, "are", "were"),
-			words.Span(at.longest), words.Tense(still, "are", "were"),
+			"churn: the ports that it %s had been held for %s (p95), these %s older",
+			words.Tense(still, "releases", "released"), words.Span(at.longest), words.Tense(still, "are", "were"),
 		)
 	}
 	resting := 0
@@ -426,15 +443,15 @@ func (d *portLeak) ruledOut(data *leak, ongoing bool) []string {
 	list = append(
 		list,
 		fmt.Sprintf(
-			"not rest (TIME_WAIT): %s of the pool at rest, these %s open sockets",
-			words.Plural(resting, "port"), words.Tense(still, "are", "were"),
+			"ports in TIME_WAIT: %s of the pool; these %s open sockets",
+			words.Number(resting), words.Tense(still, "are", "were"),
 		),
 	)
 	switch {
 	case still && data.refused:
-		list = append(list, "not ports opened once at the start: it asks for more, which are refused")
+		list = append(list, "ports opened once at startup: it asks for more, which are refused")
 	case still:
-		list = append(list, "not ports opened once at the start: the number still rises")
+		list = append(list, "ports opened once at startup: the number is still rising")
 	}
 	if data.use.unused() {
 		list = append(list, data.use.idleText())

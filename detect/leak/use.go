@@ -87,8 +87,9 @@ func (u *portUse) evidence() []model.Evidence {
 		return nil
 	}
 	list := []model.Evidence{
-		detect.Evidence("held ports of which the use is known", float64(u.known), "ports"),
-		detect.Evidence(fmt.Sprintf("of them idle for %s or longer", words.Span(model.IdleAfter)), float64(u.idle), "ports"),
+		detect.Evidence("held ports whose last use is known", float64(u.known), "ports"),
+		detect.Evidence(fmt.Sprintf("of those, idle for %s or longer", words.Span(model.IdleAfter)), float64(u.idle),
+			"ports"),
 	}
 	if u.idle > 0 {
 		list = append(
@@ -111,7 +112,7 @@ func (u *portUse) bound() bool { return u.boundFirst > 0 && u.boundFirst*2 >= u.
 
 func (u *portUse) halfClosedText(still bool) string {
 	return fmt.Sprintf(
-		"the peer has closed %s of %s connections (CLOSE_WAIT); the program never %s",
+		"The peer has closed %s of %s connections (CLOSE_WAIT); the program never %s",
 		words.Number(u.peerClosed),
 		words.Number(u.known),
 		words.Tense(still, "does", "did"),
@@ -120,8 +121,8 @@ func (u *portUse) halfClosedText(still bool) string {
 
 func (u *portUse) boundText() string {
 	return fmt.Sprintf(
-		"%s of them were bound before they were connected, towards %s: each is taken for every destination; with "+
-			"IP_BIND_ADDRESS_NO_PORT the port is chosen by connect, and destinations share it",
+		"%s of them were bound before connecting to %s: such a port is taken for every destination; with "+
+			"IP_BIND_ADDRESS_NO_PORT, connect chooses the port, and connections to different destinations can share it",
 		words.Number(u.boundFirst),
 		words.Plural(u.destinations, "destination"),
 	)
@@ -129,7 +130,7 @@ func (u *portUse) boundText() string {
 
 func (u *portUse) idleText() string {
 	return fmt.Sprintf(
-		"not a pool in use: %s of %s held ports idle, half of them for %s or longer",
+		"a connection pool in use: %s of %s held ports are idle, half of them for %s or longer",
 		words.Number(u.idle),
 		words.Number(u.known),
 		words.Span(u.medianIdle),
@@ -138,7 +139,7 @@ func (u *portUse) idleText() string {
 
 func (u *portUse) inUseText() string {
 	return fmt.Sprintf(
-		"%s of %s held ports were used within the last %s: that speaks for a pool that grows rather than for a leak",
+		"%s of %s held ports were used in the last %s: that suggests a growing connection pool rather than a leak",
 		words.Number(u.known-u.idle),
 		words.Number(u.known),
 		words.Span(model.IdleAfter),

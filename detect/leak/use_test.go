@@ -19,22 +19,25 @@ func TestLeakTellsUse(t *testing.T) {
 	}{
 		{"idle", func(_ int, age time.Duration) model.PortActivity {
 			return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
-		}, []string{"not a pool in use: 400 of 400 held ports idle, half of them for 3", "held ports of which the use is " +
-			"known", "of them idle for 10 s or longer", "median idle time of those"}, []string{"speaks for a pool"}},
+		}, []string{"a connection pool in use: 400 of 400 held ports are idle, half of them for 3",
+			"held ports whose last use is " +
+				"known", "of those, idle for 10 s or longer", "median idle time of those"}, []string{"suggests a growing " +
+			"connection pool"}},
 		{"in use", func(i int, age time.Duration) model.PortActivity {
 			if i%4 == 0 {
 				return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
 			}
 			return model.PortActivity{Activity: model.ActivityInUse}
-		}, []string{"300 of 400 held ports were used within the last 10 s: that speaks for a " +
-			"pool"}, []string{"not a pool in use"}},
+		}, []string{"300 of 400 held ports were used in the last 10 s: that suggests a " +
+			"growing connection pool"}, []string{"a connection pool in use"}},
 		{"half of them idle: neither", func(i int, age time.Duration) model.PortActivity {
 			if i%2 == 0 {
 				return model.PortActivity{Activity: model.ActivityIdle, Dur: age}
 			}
 			return model.PortActivity{Activity: model.ActivityInUse}
-		}, []string{"held ports of which the use is known"}, []string{"not a pool in use", "speaks for a pool"}},
-		{"not watched", nil, nil, []string{"idle", "speaks for a pool"}},
+		}, []string{"held ports whose last use is known"}, []string{"a connection pool in use",
+			"suggests a growing connection pool"}},
+		{"not watched", nil, nil, []string{"idle", "suggests a growing connection pool"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := detecttest.Ports()
@@ -91,7 +94,7 @@ func TestLeakKeepsUse(t *testing.T) {
 	s.Seconds(40, func(int) { s.Quiet() })
 	detecttest.Check(t, s.Batch(), detecttest.Start, want{
 		Detector: "port-leak", Severity: model.SeverityWarning, Closed: true,
-		Contains: []string{"by now they are free again", "not a pool in use: ", " held ports idle, half of them for 2"}})
+		Contains: []string{"a connection pool in use: ", " held ports are idle, half of them for 2"}})
 }
 
 // TestLeakTellsOfTheConnection wants what keeps connections open to be named: a
@@ -120,8 +123,8 @@ func TestLeakTellsOfTheConnection(t *testing.T) {
 		detecttest.Check(t, s.Batch(), detecttest.Start, want{
 			Detector: "port-leak", Severity: model.SeverityWarning,
 			Contains: []string{
-				"the peer has closed 480 of 480 connections (CLOSE_WAIT); the program never does",
-				"closed by the peer (CLOSE_WAIT)", "not a pool in use: 480 of 480", "end of file",
+				"The peer has closed 480 of 480 connections (CLOSE_WAIT); the program never does",
+				"closed by the peer (CLOSE_WAIT)", "a connection pool in use: 480 of 480", "end of file",
 			},
 			Lacks: []string{"IP_BIND_ADDRESS_NO_PORT"},
 		})
@@ -147,7 +150,7 @@ func TestLeakTellsOfTheConnection(t *testing.T) {
 				})
 			}
 		})
-		const why = "400 of them were bound before they were connected, towards 10 destinations"
+		const why = "400 of them were bound before connecting to 10 destinations"
 		detecttest.Check(t, s.Batch(), detecttest.Start,
 			want{Detector: "port-leak", Severity: model.SeverityCritical,
 				Contains: []string{why, "Set IP_BIND_ADDRESS_NO_PORT"}, Lacks: []string{"CLOSE_WAIT"}},

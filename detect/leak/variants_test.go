@@ -73,7 +73,7 @@ func TestLeakVariants(t *testing.T) {
 			leak, busy := detecttest.Process(7, "prog", udp), detecttest.Process(7, "prog", udp)
 			busy.Port = 45000
 			s.Seconds(30, func(int) { s.Quiet(); leak.Second(s, 1, 0); busy.Second(s, 300, 2*time.Millisecond) })
-		}, leaks(5, 15, "not churn")},
+		}, leaks(5, 15, "churn")},
 		{"one in five seconds among ports that are held for 5 s", func(s *detecttest.Stream) {
 			leak, busy := detecttest.Process(7, "prog", udp), detecttest.Process(7, "prog", udp)
 			busy.Port = 45000
@@ -130,7 +130,7 @@ func TestLeakVariants(t *testing.T) {
 					held = append(held, s.Take(k, 4, &port)...)
 				}
 			})
-		}, leaks(14, 14, "3 processes of that name leaked before it")},
+		}, leaks(14, 14, "3 processes of that name leaked before this one")},
 		// Healthy loads that look like one.
 		{"held for 3 s, 50 a second", steady(udp, 50, 3*time.Second, 60), verdict{}},
 		{"held for 5 s, 50 a second", steady(udp, 50, 5*time.Second, 60), verdict{}},
@@ -286,7 +286,7 @@ func TestSlowStart(t *testing.T) {
 			noted, doubt := false, false
 			for _, e := range out {
 				noted = true
-				doubt = doubt || strings.Contains(strings.Join(e.Finding.Causes, "\n"), "a leak or a pool that warms up")
+				doubt = doubt || strings.Contains(strings.Join(e.Finding.Causes, "\n"), "a connection pool that is filling up")
 				if e.Finding.Severity > model.SeverityInfo {
 					t.Errorf("%v: %s: %s", e.At.Sub(detecttest.Start), e.Finding.Severity, e.Finding.Title)
 				}
@@ -295,7 +295,7 @@ func TestSlowStart(t *testing.T) {
 				t.Errorf("noted %v, in doubt %v", noted, doubt)
 			}
 			if list := detecttest.Latest(out); noted && (len(list) != 1 || list[0].Ongoing ||
-				!strings.Contains(list[0].Title, "no leak: it has stopped growing")) {
+				!strings.Contains(list[0].Title, "no leak: the number stopped growing")) {
 				t.Errorf("it ends with %s", detecttest.Dump(out))
 			}
 		})

@@ -339,9 +339,6 @@ func (tr *trouble) finding() model.Finding {
 	if tr.log.State.Clock != "" {
 		f.Causes = append(f.Causes, "times of "+tr.name()+": "+fold.Printable(tr.log.State.Clock))
 	}
-	for i, text := range f.Advice {
-		f.Advice[i] = words.Sentence(text)
-	}
 	return f
 }
 

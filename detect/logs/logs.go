@@ -133,6 +133,9 @@ func Join(inputs []Input, s Settings) []model.Finding {
 		last.Evidence = append(last.Evidence, detect.Evidence("more silences and lines that are not listed", float64(left),
 			"incidents"))
 	}
+	for i := range out {
+		out[i] = detect.Typeset(out[i])
+	}
 	return out
 }
 

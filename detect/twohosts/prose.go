@@ -73,10 +73,7 @@ func (g *group) finding() model.Finding {
 	}
 	f.ID = fmt.Sprintf("%s/%s/%s/%s/%d/%d", heartbeatloss.Name, t.a, t.b, in.rx.protocol, in.rx.port,
 		int64(f.Start)/int64(time.Second))
-	for i, text := range f.Advice {
-		f.Advice[i] = words.Sentence(text)
-	}
-	return f
+	return detect.Typeset(f)
 }
 
 // telling is what the sentences of one finding are made of.

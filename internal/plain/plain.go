@@ -2,6 +2,7 @@
 package plain
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -11,11 +12,11 @@ import (
 func Quantity(v float64, unit string) string {
 	switch unit {
 	case "ns":
-		return Duration(time.Duration(v))
+		return Span(time.Duration(v))
 	case "s":
-		return Duration(time.Duration(v * float64(time.Second)))
+		return Span(time.Duration(v * float64(time.Second)))
 	case "ratio":
-		return strconv.FormatFloat(v*100, 'f', 1, 64) + " %"
+		return Percent(v)
 	case "":
 		return grouped(v, -1)
 	}
@@ -55,6 +56,47 @@ func grouped(v float64, decimals int) string {
 		return whole + "." + fraction
 	}
 	return whole
+}
+
+// Percent writes a share (0 to 1) with as many digits as mean something.
+func Percent(share float64) string {
+	p := share * 100
+	switch {
+	case p == 0 || p >= 99.95:
+		return fmt.Sprintf("%.0f %%", p)
+	case p > 0 && p < 0.05:
+		return "<0.1 %"
+	case p >= 95 || p < 10:
+		return fmt.Sprintf("%.1f %%", p)
+	}
+	return fmt.Sprintf("%.0f %%", p)
+}
+
+// Span writes a duration with two or three significant digits.
+func Span(d time.Duration) string {
+	unit := func(v float64, name string) string {
+		if v < 9.95 {
+			return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + name
+		}
+		return fmt.Sprintf("%.0f %s", v, name)
+	}
+	switch f := float64(d); {
+	case d < 0:
+		return "-" + Span(-d)
+	case d < time.Microsecond:
+		return fmt.Sprintf("%d ns", d)
+	case f < 999.5e3:
+		return unit(f/1e3, "µs")
+	case f < 999.5e6:
+		return unit(f/1e6, "ms")
+	case f < 119.5e9:
+		return unit(f/1e9, "s")
+	case d < 2*time.Hour:
+		return unit(d.Minutes(), "min")
+	case d < 48*time.Hour:
+		return unit(d.Hours(), "h")
+	}
+	return unit(d.Hours()/24, "days")
 }
 
 // Duration formats d with three significant digits or so.

@@ -4,13 +4,14 @@ package words
 
 import (
 	"fmt"
-	"lostbeat/fold"
 	"math"
 	"math/bits"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/fold"
+	"lostbeat/internal/plain"
 	"lostbeat/model/state"
 )
 
@@ -54,18 +55,7 @@ func Plural[T int | uint64 | int64](n T, thing string, things ...string) string 
 }
 
 // Percent writes a share (0 to 1) with as many digits as mean something.
-func Percent(share float64) string {
-	p := share * 100
-	switch {
-	case p == 0 || p >= 99.95:
-		return fmt.Sprintf("%.0f %%", p)
-	case p > 0 && p < 0.05:
-		return "<0.1 %"
-	case p >= 95 || p < 10:
-		return fmt.Sprintf("%.1f %%", p)
-	}
-	return fmt.Sprintf("%.0f %%", p)
-}
+func Percent(share float64) string { return plain.Percent(share) }
 
 // Chance writes the probability of a coincidence: 1 of 200 cases.
 func Chance(p float64) string {
@@ -75,41 +65,20 @@ func Chance(p float64) string {
 	return fmt.Sprintf("1 of %.0f cases", 1/p)
 }
 
+// Tie joins each number of a sentence to its unit by a no-break space. What the sentence quotes stays as it is.
+func Tie(text string) string { return plain.Tie(text) }
+
 // Span writes a duration with two or three significant digits.
-func Span(d time.Duration) string {
-	unit := func(v float64, name string) string {
-		if v < 9.95 {
-			return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + name
-		}
-		return fmt.Sprintf("%.0f %s", v, name)
-	}
-	switch f := float64(d); {
-	case d < 0:
-		return "-" + Span(-d)
-	case d < time.Microsecond:
-		return fmt.Sprintf("%d ns", d)
-	case f < 999.5e3:
-		return unit(f/1e3, "µs")
-	case f < 999.5e6:
-		return unit(f/1e6, "ms")
-	case f < 119.5e9:
-		return unit(f/1e9, "s")
-	case d < 2*time.Hour:
-		return unit(d.Minutes(), "min")
-	case d < 48*time.Hour:
-		return unit(d.Hours(), "h")
-	}
-	return unit(d.Hours()/24, "days")
-}
+func Span(d time.Duration) string { return plain.Span(d) }
 
 // Pool names a pool: rpc (udp 5000-5099), and its network namespace where
 // that is not the host's.
 func Pool(p *state.Pool) string {
-	text := fmt.Sprintf("%s (%s %d-%d)", fold.Printable(p.Name), p.Protocol, p.Low, p.High)
+	text := fmt.Sprintf("%s (%s %d-%d", fold.Printable(p.Name), p.Protocol, p.Low, p.High)
 	if p.NetnsName != "" {
-		text += " in network namespace " + fold.Printable(p.NetnsName)
+		text += ", netns " + fold.Printable(p.NetnsName)
 	}
-	return text
+	return text + ")"
 }
 
 // Task names a process: name[pid].
@@ -190,6 +159,15 @@ func Rate(rate float64) string {
 		return Number(int64(math.Round(rate)))
 	}
 	return fmt.Sprintf("%.2g", rate)
+}
+
+// PerSecond writes a rate of things: 50 connections per second.
+func PerSecond(rate float64, thing string) string {
+	number := Rate(rate)
+	if number != "1" {
+		thing += "s"
+	}
+	return number + " " + thing + " per second"
 }
 
 // Socket names a socket by its port and process.

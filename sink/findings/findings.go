@@ -158,7 +158,7 @@ func Write(w io.Writer, f model.Finding, zone *time.Location) error {
 	section("why", f.Causes)
 	var evidence []string
 	for _, e := range f.Evidence {
-		evidence = append(evidence, e.Name+": "+plain.Quantity(e.Value, e.Unit))
+		evidence = append(evidence, e.Name+": "+plain.Tie(plain.Quantity(e.Value, e.Unit)))
 	}
 	section("evidence", evidence)
 	section("ruled out", f.RuledOut)
