@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lostbeat/detect/all"
+	"lostbeat/detect/detecttest"
 	"lostbeat/etw"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/model"
@@ -98,6 +99,7 @@ func TestRPCPortsTrace(t *testing.T) {
 			}
 			var critical []string
 			for _, f := range judged.Findings {
+				f = detecttest.Blanks(f)
 				text := f.Title + "\n" + strings.Join(append(append(f.Causes, f.RuledOut...), f.Advice...), "\n")
 				for _, e := range f.Evidence {
 					text += fmt.Sprintf("\n%s %v", e.Name, e.Value)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lostbeat/detect/all"
+	"lostbeat/detect/detecttest"
 	"lostbeat/model"
 	"lostbeat/source/snapshot/snapshottest"
 )
@@ -116,6 +117,7 @@ func TestSnapshots(t *testing.T) {
 					}
 					var text strings.Builder
 					for _, f := range judged.Findings {
+						f = detecttest.Blanks(f)
 						if f.Severity > model.SeverityInfo {
 							text.WriteString(strings.Join(append(append([]string{f.Title}, f.Causes...), f.Advice...), "\n"))
 						}

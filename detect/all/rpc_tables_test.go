@@ -74,7 +74,7 @@ func TestRPCTables(t *testing.T) {
 		},
 		{
 			"at rest", rpcHost{protocol: model.ProtocolTCP, resting: 40, config: model.RPCPortsValid, length: 20},
-			"is exhausted: 40 of 40 ports at rest (TIME_WAIT), none in use ... RPC_S_OUT_OF_RESOURCES", held,
+			"is exhausted: 40 of 40 ports in TIME_WAIT, none in use", held,
 		},
 		{
 			"tables not read",

@@ -10,6 +10,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/detect/all"
+	"lostbeat/detect/detecttest"
 	"lostbeat/model"
 	"lostbeat/source/perfmon"
 	"lostbeat/source/perfmon/perfmontest"
@@ -43,7 +44,8 @@ func judgeLog(t *testing.T, data []byte) []model.Finding {
 	engine.Finish(take)
 	var out []model.Finding
 	for _, id := range order {
-		out = append(out, last[id])
+		detecttest.Words(t, last[id])
+		out = append(out, detecttest.Blanks(last[id]))
 	}
 	return out
 }

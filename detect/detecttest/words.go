@@ -7,7 +7,6 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -25,7 +24,7 @@ var reviewed = map[string]bool{"port-leak": true, "port-exhaustion": true}
 var unread = regexp.MustCompile(`vanished|lay unused|RPC|Windows|The kernel`)
 
 // Words checks the sentences of a finding as it is emitted: length, words, units, plural and tense.
-func Words(t *testing.T, f model.Finding) {
+func Words(t testing.TB, f model.Finding) {
 	t.Helper()
 	if !reviewed[f.Detector] || unread.MatchString(f.Title) {
 		return
@@ -44,14 +43,14 @@ func Words(t *testing.T, f model.Finding) {
 	if found := present.FindString(f.Title); found != "" && !f.Ongoing {
 		bad("title", f.Title, "it has ended, and yet: "+found)
 	}
-	bad("title", f.Title, testutil.Prose(f.Title)...)
+	bad("title", f.Title, Prose(f.Title)...)
 	for name, list := range map[string][]string{"cause": f.Causes, "ruled-out line": f.RuledOut, "advice": f.Advice} {
 		for _, text := range list {
-			bad(name, text, testutil.Prose(text)...)
+			bad(name, text, Prose(text)...)
 		}
 	}
 	for _, e := range f.Evidence {
-		bad("evidence", e.Name, testutil.Prose(e.Name)...)
+		bad("evidence", e.Name, Prose(e.Name)...)
 	}
 }
 

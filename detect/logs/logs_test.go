@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/internal/plain"
 	"lostbeat/model"
 )
 
@@ -19,7 +20,7 @@ func told(gaps []model.LogGap, lines []model.LogLine) (out []string) {
 	var s Settings
 	s.MaxExpected, s.LeastGap = 0.01, 2e9
 	for _, f := range Join([]Input{{Logs: &fold.Logs{Gaps: gaps, Lines: lines, Total: len(gaps) + len(lines)}}}, s) {
-		out = append(out, f.Severity.String()+" "+f.Title+" | "+strings.Join(f.Causes, " | "))
+		out = append(out, plain.Blanks(f.Severity.String()+" "+f.Title+" | "+strings.Join(f.Causes, " | ")))
 	}
 	return out
 }

@@ -70,7 +70,8 @@ func findings(t *testing.T, b *model.Batch) (list []model.Finding, asked []model
 	e.Apply(b, emit)
 	e.Finish(emit)
 	for _, id := range order {
-		list = append(list, last[id])
+		detecttest.Words(t, last[id])
+		list = append(list, detecttest.Blanks(last[id]))
 	}
 	return list, asked
 }

@@ -11,6 +11,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/detect/all"
+	"lostbeat/detect/detecttest"
 	"lostbeat/detect/heartbeatloss"
 	"lostbeat/model"
 )
@@ -317,6 +318,16 @@ func (p *pair) queue(b *model.Builder, h *host, at, stay time.Duration, peer str
 	b.AddPacketQdisc(v)
 }
 
+// join is Join with blanks in the place of no-break spaces; it checks the sentences.
+func join(t testing.TB, list []*Recording) (out []model.Finding) {
+	t.Helper()
+	for _, f := range Join(list) {
+		detecttest.Words(t, f)
+		out = append(out, detecttest.Blanks(f))
+	}
+	return out
+}
+
 // judge runs the detectors over a stream, as run.Findings does.
 func judge(t testing.TB, b *model.Batch, file string, room int) *Recording {
 	t.Helper()
@@ -523,7 +534,7 @@ func TestVerdicts(t *testing.T) {
 			if err := model.Validate(streams[0]); err != nil {
 				t.Fatal(err)
 			}
-			found := Join([]*Recording{
+			found := join(t, []*Recording{
 				judge(t, streams[0], "a.lostbeat", Room), judge(t, streams[1], "b.lostbeat", Room),
 			})
 			if tt.none != (len(found) == 0) || !tt.none && len(found) != max(tt.findings, 1) {
@@ -616,7 +627,7 @@ func TestThree(t *testing.T) {
 	streams := ab.batches()
 	other := pair{a: host{name: "x"}, b: host{name: "node-c"}, ab: network{lost: faulty(time.Second).has}}
 	alone := other.batches()
-	found := Join([]*Recording{
+	found := join(t, []*Recording{
 		judge(t, streams[0], "a", Room), judge(t, alone[1], "c", Room), judge(t, streams[1], "b", Room),
 	})
 	if len(found) != 2 {
@@ -633,7 +644,7 @@ func TestThree(t *testing.T) {
 func TestSameHost(t *testing.T) {
 	p := pair{ab: network{lost: faulty(1500 * ms).has}}
 	streams := p.batches()
-	found := Join([]*Recording{judge(t, streams[1], "b1", Room), judge(t, streams[1], "b2", Room)})
+	found := join(t, []*Recording{judge(t, streams[1], "b1", Room), judge(t, streams[1], "b2", Room)})
 	if len(found) != 2 || found[0].Title != found[1].Title || !strings.Contains(found[0].Title, "peer or the network") {
 		t.Errorf("%v", found)
 	}
@@ -644,7 +655,7 @@ func TestRoom(t *testing.T) {
 	p := pair{ab: network{lost: faulty(1500 * ms).has}}
 	streams := p.batches()
 	list := []*Recording{judge(t, streams[0], "a", 150), judge(t, streams[1], "b", Room)}
-	found := Join(list)
+	found := join(t, list)
 	if list[0].left == 0 || len(found) != 1 || !strings.Contains(found[0].Title, "cannot be said") ||
 		!strings.Contains(found[0].Title, "more packets than can be kept") {
 		t.Errorf("%d left out, %v", list[0].left, found)

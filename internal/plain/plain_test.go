@@ -24,7 +24,7 @@ func TestQuantity(t *testing.T) {
 		"1 process":         Quantity(1, "processes"),
 		"1 of it":           Quantity(1, "of it"),
 		"12,345.25":         Quantity(12345.25, ""),
-		"12.3 %":            Quantity(0.1234, "ratio"),
+		"12 %":              Quantity(0.1234, "ratio"),
 		"1.5 s":             Quantity(1.5e9, "ns"),
 	} {
 		if got != want {

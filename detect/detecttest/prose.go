@@ -1,4 +1,4 @@
-package testutil
+package detecttest
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ var banned = []struct {
 	{regexp.MustCompile(`(?i)\bspeaks? (for|of)\b`), "suggests, reports"},
 	{regexp.MustCompile(`(?i)\bwant of\b`), "lack of"},
 	{regexp.MustCompile(`(?i); not (needed )?(when|while|before|through)\b`), "unless, but not while"},
-	{regexp.MustCompile(`(?i)\bg(ives?|ave|iven|iving) ((none|nothing|each|them|it|all of them|ports) )?back\b`), "release"},
+	{regexp.MustCompile(`(?i)\bg(ives?|ave|iven|iving) ((none|nothing|each|them|it|ports) )?back\b`), "release"},
 	{regexp.MustCompile(`(?i)\bwhilst\b|\bthereof\b|\bupon\b|\bhenceforth\b`), "a plain word"},
 	{regexp.MustCompile(`(?i)\bstill going on\b`), "ongoing"},
 }
