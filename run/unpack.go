@@ -125,6 +125,9 @@ func (u *Unpacked) input(ctx context.Context) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if _, err := os.Stat(filepath.Join(dir, "standard-input")); err == nil {
+		return "", hint.New("standard input is given twice", "it can be read once")
+	}
 	f, err := os.Create(filepath.Join(dir, "standard-input"))
 	if err != nil {
 		return "", err
@@ -138,9 +141,12 @@ func (u *Unpacked) input(ctx context.Context) (path string, err error) {
 	}()
 	defer r.Close()
 	defer context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })()
-	_, err = io.Copy(f, r)
+	n, err := io.Copy(f, r)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	if n == 0 {
+		return "", hint.New("standard input is empty", "pipe a file into it: lostbeat findings - < night.lostbeat")
 	}
 	u.names[f.Name()] = "standard input"
 	return f.Name(), nil

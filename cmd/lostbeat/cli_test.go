@@ -464,3 +464,43 @@ func TestDiff(t *testing.T) {
 		}
 	}
 }
+
+// TestStandardInput reads files from standard input, and says what is wrong with them by that name.
+func TestStandardInput(t *testing.T) {
+	from := func(path string) {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		os.Stdin = f
+	}
+	before := os.Stdin
+	t.Cleanup(func() { os.Stdin = before })
+	path := sampleRecording(t)
+	for _, command := range []string{"findings", "info", "events"} {
+		want, _, _ := execute(t, command, "--json", path)
+		from(path)
+		got, errs, status := execute(t, command, "--json", "-")
+		if status != exitOK || strings.ReplaceAll(got, "standard input", path) != want {
+			t.Errorf("%s: status %d\n%s%s", command, status, got, errs)
+		}
+	}
+	noise := filepath.Join(t.TempDir(), "noise")
+	if err := os.WriteFile(noise, []byte("no capture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		os.DevNull: "standard input is empty", noise: "lostbeat: standard input is neither",
+	} {
+		from(file)
+		if _, errs, status := execute(t, "info", "-"); status != exitError || !strings.Contains(errs, want) ||
+			!strings.Contains(errs, "hint: ") {
+			t.Errorf("status %d, %s; want %q", status, errs, want)
+		}
+	}
+	from(path)
+	if _, errs, status := execute(t, "findings", "-", "-"); status == exitOK || !strings.Contains(errs, "given twice") {
+		t.Errorf("twice: status %d, %s", status, errs)
+	}
+}

@@ -168,7 +168,11 @@ func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capt
 	if err != nil {
 		return nil, err
 	}
-	return run.OpenAll(paths, o)
+	c, err := run.OpenAll(paths, o)
+	if name := f.unpacked.Name(paths[0]); err != nil && name != paths[0] && !f.unpacked.Member(paths[0]) {
+		return c, hint.New(strings.ReplaceAll(err.Error(), paths[0], name), hint.Of(err)) // not a path that nobody gave
+	}
+	return c, err
 }
 
 // options returns how files are to be opened.

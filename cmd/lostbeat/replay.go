@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 
 	"lostbeat/detect"
 	"lostbeat/internal/hint"
@@ -27,6 +28,7 @@ live session. It needs no privileges and works on every system. It opens at the 
 finding, or at --at; with --speed it plays from the start. Space pauses and goes on, the
 arrow keys step, [ and ] go to the previous and next finding, g jumps to a time. The files
 of a recorder that rotates open as one: give the name that it was given, or their directory.
+With - for a file, standard input is read to its end first, and keys come from the terminal.
 Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.
 With --follow, a recording or a Windows trace is shown while it is being written.`,
 		Example: `  lostbeat replay night.lostbeat
@@ -65,11 +67,16 @@ With --follow, a recording or a Windows trace is shown while it is being written
 					return err
 				}
 			}
+			if slices.Contains(names, run.StandardInput) {
+				useTerminal()
+			}
 			if err := requireTerminal("without one, use 'lostbeat findings FILE' or 'lostbeat events FILE'"); err != nil {
 				return err
 			}
 			opts := ui.options()
-			opts.Source = filepath.Base(names[0])
+			if opts.Source = filepath.Base(names[0]); names[0] == run.StandardInput {
+				opts.Source = "standard input"
+			}
 			opts.OpenOnWorst = at == "" && !cmd.Flags().Changed("speed")
 			return run.Replay{Capture: c, Settings: thresholds, UI: opts, Start: from, Speed: speed}.Run(cmd.Context())
 		},
@@ -94,6 +101,9 @@ func followFile(cmd *cobra.Command, args []string, files captureFlags, settings 
 		if cmd.Flags().Changed(name) {
 			return hint.New("--follow and --"+name+" exclude each other", "a file that is followed plays as it is written")
 		}
+	}
+	if slices.Contains(args, run.StandardInput) {
+		return hint.New("--follow cannot follow standard input", "give the file that is written")
 	}
 	if len(args) != 1 {
 		return hint.New("--follow follows one file", "usage: "+cmd.UseLine())

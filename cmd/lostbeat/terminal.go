@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"lostbeat/internal/hint"
@@ -89,6 +90,18 @@ func columns(w io.Writer) int {
 		}
 	}
 	return 80
+}
+
+// useTerminal makes the terminal standard input, after what was piped into it has been read. Without a terminal it
+// changes nothing.
+func useTerminal() {
+	name := "/dev/tty"
+	if runtime.GOOS == "windows" {
+		name = "CONIN$"
+	}
+	if f, err := os.OpenFile(name, os.O_RDWR, 0); err == nil {
+		os.Stdin = f
+	}
 }
 
 // requireTerminal says what to use instead when there is no terminal.
