@@ -106,8 +106,11 @@ func (c *Clock) nanoseconds(ticks uint64) int64 { return c.scale(ticks, c.Freque
 // and limited to a century, so that a damaged time stamp stays a number.
 func (c *Clock) scale(ticks, frequency uint64) int64 {
 	const century = 100 * 365 * 86400 * 1_000_000_000
-	if frequency == 0 {
+	switch frequency {
+	case 0:
 		return 0
+	case 1e7: // that of FILETIME, and of the performance counter from Windows 10 on
+		return int64(min(ticks, century/100) * 100)
 	}
 	hi, lo := bits.Mul64(ticks, 1e9)
 	if hi >= frequency {

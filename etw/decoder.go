@@ -85,6 +85,10 @@ type Decoder struct {
 	Sockets Sockets
 
 	handlers map[Key]Handler
+	// byGroup and byKey remember the handlers that were looked up: of records of the kernel by their group and type, of
+	// others by a hash of their key.
+	byGroup []remembered
+	byKey   [1 << 8]rememberedKey
 	// passing are the kinds that leave nothing behind.
 	passing map[Key]bool
 	ticks   []func(begin, end model.Time)
@@ -118,6 +122,39 @@ func NewDecoder(o Options, c Clock, state *State, out *model.Builder, probes ...
 	return d
 }
 
+// remembered is a handler that was looked up, nil where there is none.
+type remembered struct {
+	handler Handler
+	known   bool
+}
+
+// rememberedKey is a handler of a key that was looked up.
+type rememberedKey struct {
+	key Key
+	remembered
+}
+
+// handler returns what decodes r, nil for nothing. The map of handlers takes as long as the decoding of most records.
+func (d *Decoder) handler(r *Record) Handler {
+	if i := int(r.Group) - 1; i >= 0 {
+		if i >= len(d.byGroup) {
+			d.byGroup = append(d.byGroup, make([]remembered, max(1<<16, i+1)-len(d.byGroup))...)
+		}
+		m := &d.byGroup[i]
+		if !m.known {
+			*m = remembered{d.handlers[r.Key()], true}
+		}
+		return m.handler
+	}
+	classic := r.Classic()
+	m := &d.byKey[r.Class[0]^r.Class[5]^byte(r.ID)]
+	if !m.known || m.key.ID != r.ID || m.key.Classic != classic || m.key.Class != r.Class {
+		k := r.Key()
+		*m = rememberedKey{k, remembered{d.handlers[k], true}}
+	}
+	return m.handler
+}
+
 // Handle makes h decode the records of the given kinds. The last handler of a
 // kind wins.
 func (d *Decoder) Handle(h Handler, kinds ...Key) {
@@ -125,6 +162,8 @@ func (d *Decoder) Handle(h Handler, kinds ...Key) {
 		d.handlers[k] = h
 		delete(d.passing, k)
 	}
+	clear(d.byGroup)
+	clear(d.byKey[:])
 }
 
 // HandlePassing is Handle for records that tell of their moment only: what
@@ -162,12 +201,14 @@ func (d *Decoder) Threshold() time.Duration {
 func (d *Decoder) Partial() uint64 { return d.partial }
 
 // Decode adds the events that r makes.
-func (d *Decoder) Decode(r *Record) {
-	t := d.Clock.Time(r.Time)
+func (d *Decoder) Decode(r *Record) { d.DecodeAt(r, d.Clock.Time(r.Time)) }
+
+// DecodeAt is Decode for a record whose time is known.
+func (d *Decoder) DecodeAt(r *Record, t model.Time) {
 	if t >= d.next {
 		d.advance(t)
 	}
-	if h := d.handlers[r.Key()]; h != nil {
+	if h := d.handler(r); h != nil {
 		if h(r, t) {
 			return
 		}
@@ -224,8 +265,9 @@ type cpu struct {
 	// thread is what runs on it, -1 unknown: from context switches.
 	thread int32
 	// runs are the completed runs that no later run has enclosed yet, the
-	// latest last.
-	runs []run
+	// latest last; n is how many there are.
+	runs *[maxRuns]run
+	n    int
 }
 
 type run struct{ start, end uint64 }
@@ -249,15 +291,19 @@ func (d *Decoder) cpu(n int32) *cpu {
 // after it and completed before it.
 func (d *Decoder) Completed(processor int32, start, end uint64) (nested uint64) {
 	c := d.cpu(processor)
-	n := len(c.runs)
+	if c.runs == nil {
+		c.runs = new([maxRuns]run)
+	}
+	n := c.n
 	for n > 0 && c.runs[n-1].start >= start && c.runs[n-1].end <= end {
 		n--
 		nested += c.runs[n].end - c.runs[n].start
 	}
-	c.runs = append(c.runs[:n], run{start, max(start, end)})
-	if len(c.runs) > maxRuns {
-		c.runs = append(c.runs[:0], c.runs[maxRuns/2:]...)
+	if n == maxRuns {
+		n = copy(c.runs[:], c.runs[maxRuns/2:])
 	}
+	c.runs[n] = run{start, max(start, end)}
+	c.n = n + 1
 	return min(nested, max(start, end)-start)
 }
 

@@ -2,6 +2,8 @@ package etw
 
 import (
 	"encoding/json"
+	"maps"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -432,5 +434,68 @@ func TestAFD(t *testing.T) {
 		if f.Short() != c.short || step != c.step || !c.short && (endpoint != 2 || f.U8() != 7) {
 			t.Errorf("%s: step %d, endpoint %d, short %v", c.name, step, endpoint, f.Short())
 		}
+	}
+}
+
+// Records that are only counted give the same census as those that are surveyed.
+func TestCensus(t *testing.T) {
+	whole, counted := NewState(), NewState()
+	var clock Clock
+	random := rand.New(rand.NewPCG(1, 2))
+	providers := []GUID{{1}, {2, 5: 3}, {3, 5: 2}, ClassEventInfo, ClassSystemConfig, {1, 5: 0xff}}
+	n := 0
+	for range 20_000 {
+		r := Record{Header: HeaderPerfInfo, PID: -1, TID: -1, Payload: make([]byte, 40)}
+		if random.IntN(3) == 0 {
+			r.Header, r.Class, r.ID = HeaderEvent, providers[random.IntN(len(providers))], uint16(random.IntN(300))
+			if random.IntN(50) == 0 {
+				r.ID = manifestEvent
+			}
+		} else {
+			group := uint16(random.IntN(0x20)<<8 | random.IntN(80))
+			r.Group, r.Class, r.ID, r.Opcode = uint32(group)+1, GroupClass(byte(group>>8), byte(group)), group&0xff, byte(group)
+		}
+		whole.Survey(&r, &clock)
+		switch {
+		case r.Group > 0 && counted.CountGroup(uint16(r.Group-1)), r.Group == 0 && counted.CountEvent(r.Class, r.ID):
+			n++
+		default:
+			counted.Survey(&r, &clock)
+		}
+	}
+	whole.Settle()
+	counted.Settle()
+	if !maps.Equal(whole.Census, counted.Census) || n < 10_000 {
+		t.Errorf("%d kinds and %d kinds, %d records were only counted", len(whole.Census), len(counted.Census), n)
+	}
+	if len(whole.threads) != len(counted.threads) || len(whole.processes.lives) != len(counted.processes.lives) {
+		t.Error("what names others differs")
+	}
+}
+
+// A decoder finds the handler of each kind, whatever it looked up before, also one that is registered later.
+func TestHandlers(t *testing.T) {
+	d := NewDecoder(Options{SkipRaw: true}, Clock{}, NewState(), new(model.Builder))
+	got := ""
+	name := func(s string) Handler { return func(*Record, model.Time) bool { got += s; return true } }
+	d.Handle(name("a"), Event(GUID{1}, 7))
+	d.Handle(name("b"), Event(GUID{5: 1}, 7)) // in the same place
+	d.Handle(name("c"), Opcode(ClassPerfInfo, 68))
+	records := []Record{
+		{Header: HeaderEvent, Class: GUID{1}, ID: 7}, {Header: HeaderEvent, Class: GUID{5: 1}, ID: 7},
+		{Header: HeaderPerfInfo, Class: ClassPerfInfo, ID: 68, Group: 0xf44 + 1}, {Header: HeaderFull, Class: GUID{1}, ID: 7},
+		{Header: HeaderFull, Class: ClassPerfInfo, ID: 68},
+	}
+	for range 3 {
+		for i := range records {
+			d.Decode(&records[i])
+		}
+	}
+	d.Handle(name("d"), Opcode(ClassPerfInfo, 68), Opcode(GUID{1}, 7))
+	for i := range records {
+		d.Decode(&records[i])
+	}
+	if want := "abcc" + "abcc" + "abcc" + "abddd"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -54,6 +54,9 @@ type Record struct {
 	// Class is the provider, or the class of a classic event. Records of the
 	// kernel name their class by a number, which is translated here.
 	Class GUID
+	// Group is the group and the type of a record of the kernel, by which its class was found, and 1 more: group<<8 |
+	// type + 1. It is 0 for records that name their class, and where the source does not say it.
+	Group uint32
 	// Header is the kind of header.
 	Header Header
 	// PointerSize is 4 or 8: the size of pointers in the payload.

@@ -32,21 +32,24 @@ type Tally struct {
 
 // Run is one completed DPC or ISR.
 type Run struct {
-	RunKey
-	Symbol
-	// Start and End are when it ran.
-	Start, End model.Time
-	// Exclusive is its duration without nested runs.
-	Exclusive time.Duration
+	// Tally is what ran, and all that ran of it in the interval.
+	*Tally
+	// Whole is how long it ran, Exclusive without nested runs.
+	Whole, Exclusive time.Duration
 }
 
 // Runs adds up the runs of DPCs or ISRs by interval.
 type Runs struct {
 	d       *Decoder
 	tallies map[RunKey]*tally
+	// recent remembers tallies by a hash of their keys: the map takes as long as everything else that is done for a run.
+	recent [1 << recentBits]*tally
 	// traced says that interrupts are in the capture, so that what was nested in a run is known.
 	traced bool
 }
+
+// recentBits is the binary logarithm of how many tallies are remembered.
+const recentBits = 10
 
 type tally struct {
 	Tally
@@ -71,22 +74,29 @@ func (r *Runs) Add(k RunKey, initial uint64, rec *Record, t model.Time) (run Run
 	k.CPU = rec.CPU
 	nested := d.Completed(k.CPU, initial, rec.Time)
 	whole := time.Duration(d.Clock.Duration(initial, rec.Time))
-	run = Run{RunKey: k, Start: t.Add(-whole), End: t, Exclusive: whole - time.Duration(d.Clock.Duration(0, nested))}
+	exclusive := whole
 	if !r.traced {
-		flags, run.Exclusive = model.FlagInclusive, 0
+		flags, exclusive = model.FlagInclusive, 0
 	} else if nested > 0 {
 		flags = model.FlagInclusive
+		exclusive -= time.Duration(d.Clock.Duration(0, nested))
 	}
-	e := r.tallies[k]
-	if e == nil {
-		e = &tally{Tally: Tally{RunKey: k, Symbol: d.Symbol(k.Routine, t)}, first: run.Start}
-		r.tallies[k] = e
+	start := t.Add(-whole)
+	const spread = 0x9e3779b97f4a7c15 // of Fibonacci hashing: the upper bits depend on all bits
+	hash := (k.Routine ^ uint64(k.CPU)<<48 ^ uint64(k.Vector)<<32 ^ uint64(k.Class)<<40) * spread
+	place := &r.recent[hash>>(64-recentBits)]
+	e := *place
+	if e == nil || e.RunKey != k {
+		if e = r.tallies[k]; e == nil {
+			e = &tally{Tally: Tally{RunKey: k, Symbol: d.Symbol(k.Routine, t)}, first: start}
+			r.tallies[k] = e
+		}
+		*place = e
 	}
-	run.Symbol = e.Symbol
 	e.Flags |= flags
-	e.first = min(e.first, run.Start)
+	e.first = min(e.first, start)
 	e.Histogram.Observe(uint64(whole))
-	return run, flags, true
+	return Run{&e.Tally, whole, exclusive}, flags, true
 }
 
 // flush hands out the tallies of the interval that ends now, in a fixed order.
@@ -109,4 +119,5 @@ func (r *Runs) flush(begin, end model.Time, emit func(end model.Time, t *Tally))
 		emit(end, &e.Tally)
 	}
 	clear(r.tallies)
+	clear(r.recent[:])
 }

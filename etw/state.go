@@ -31,6 +31,11 @@ type State struct {
 	// Pooled says that the stream has the ranges of ports already. A capture does not have them.
 	Pooled bool
 
+	// groups and events count records of which a survey takes nothing else, until Settle: of the kernel by group and
+	// type, of providers by a hash of their key.
+	groups []groupCount
+	events []eventCount
+
 	images    images
 	processes processes
 	threads   map[int32]int32
@@ -101,6 +106,74 @@ func (s *State) Survey(r *Record, c *Clock) {
 	}
 }
 
+// groupCount counts the records of the kernel of one group and type. named says that they name something.
+type groupCount struct {
+	n            uint64
+	known, named bool
+}
+
+// eventCount counts the records of one kind.
+type eventCount struct {
+	key Key
+	n   uint64
+}
+
+// eventPlaces is how many kinds of records of providers are counted at a time outside of the census.
+const eventPlaces = 1 << 8
+
+// CountGroup counts a record of the kernel by its group and type, group<<8 | type, and reports whether that is all that a
+// survey takes of it. One that it does not count is for Survey.
+func (s *State) CountGroup(group uint16) bool {
+	if s.groups == nil {
+		s.groups = make([]groupCount, 1<<16)
+	}
+	g := &s.groups[group]
+	if !g.known {
+		g.known = true
+		switch GroupClass(byte(group>>8), byte(group)) {
+		case ClassImage, ClassProcess, ClassSystemConfig, ClassSystemConfigEx, ClassEventInfo:
+			g.named = true
+		case ClassThread:
+			g.named = byte(group) >= opStart && byte(group) <= opDCEnd
+		}
+	}
+	if !g.named {
+		g.n++
+	}
+	return !g.named
+}
+
+// CountEvent is CountGroup for an event of a provider.
+func (s *State) CountEvent(provider GUID, id uint16) bool {
+	switch {
+	case id == manifestEvent:
+		return false
+	case provider == ClassEventInfo, provider == ClassSystemConfig, provider == ClassSystemConfigEx:
+		return false
+	}
+	if s.events == nil {
+		s.events = make([]eventCount, eventPlaces)
+	}
+	e := &s.events[provider[0]^provider[5]^byte(id)]
+	if e.key.ID != id || e.key.Class != provider {
+		s.census(e.key, e.n)
+		*e = eventCount{key: Event(provider, id)}
+	}
+	e.n++
+	return true
+}
+
+// census adds to the census what was counted outside of it.
+func (s *State) census(k Key, n uint64) {
+	if n == 0 {
+		return
+	}
+	if s.Census == nil {
+		s.Census = make(Census)
+	}
+	s.Census[k] += n
+}
+
 // Clone returns a copy for a decoder: it adds to its copy what it learns. The
 // settled state of a survey can so serve many runs.
 func (s *State) Clone() *State {
@@ -112,6 +185,13 @@ func (s *State) Clone() *State {
 
 // Settle ends a survey.
 func (s *State) Settle() {
+	for group, g := range s.groups {
+		s.census(Opcode(GroupClass(byte(group>>8), byte(group)), byte(group)), g.n)
+	}
+	for _, e := range s.events {
+		s.census(e.key, e.n)
+	}
+	s.groups, s.events = nil, nil
 	s.images.settle()
 	s.processes.settle()
 	s.schemas.settle()

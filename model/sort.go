@@ -6,7 +6,11 @@ import (
 )
 
 func sortEvents(events []Event) {
-	if slices.IsSortedFunc(events, compareTime) {
+	sorted := true
+	for i := 1; i < len(events) && sorted; i++ {
+		sorted = events[i-1].Time <= events[i].Time
+	}
+	if sorted {
 		return
 	}
 	slices.SortStableFunc(events, compareTime)

@@ -1023,6 +1023,7 @@ var Specs = []Spec{
 		CPU:      true,
 		Task:     true,
 		Netns:    true,
+		InPlace:  true,
 		Resource: fieldCookie,
 		Args: []Field{
 			fieldProto,

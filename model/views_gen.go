@@ -2635,6 +2635,19 @@ func (b *Batch) Packet(e *Event) (v Packet, ok bool) {
 	}, true
 }
 
+// Where the values of "packet" are in Event.Args and Event.Str.
+const (
+	ArgPacketProtocol   = 0
+	ArgPacketLocalPort  = 1
+	ArgPacketRemotePort = 2
+	ArgPacketDirection  = 3
+	ArgPacketSizeBytes  = 4
+	ArgPacketMark       = 5
+	StrPacketLocalAddr  = 0
+	StrPacketRemoteAddr = 1
+	StrPacketProcess    = 2
+)
+
 // AddPacket adds an event of kind "packet".
 func (b *Builder) AddPacket(v Packet) {
 	e := b.Append(KindPacket)

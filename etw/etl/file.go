@@ -2,6 +2,7 @@ package etl
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -164,7 +165,14 @@ func (f *File) survey(ctx context.Context) (*etw.State, error) {
 		st.Survey(r, &f.header.Clock)
 		return true
 	}
-	if err := f.scan(ctx, buffers, each, func(*Damage) {}); err != nil && !errors.Is(err, ctx.Err()) {
+	passed := func(b []byte, kind uint8) bool {
+		switch kind {
+		case typeEvent32, typeEvent64:
+			return st.CountEvent(etw.GUID(b[24:40]), binary.LittleEndian.Uint16(b[40:]))
+		}
+		return fromKernel(kind) && st.CountGroup(uint16(groupOf(b)))
+	}
+	if err := f.scan(ctx, buffers, passed, each, func(*Damage) {}); err != nil && !errors.Is(err, ctx.Err()) {
 		return nil, err
 	}
 	st.Settle()
@@ -285,8 +293,10 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		if n == 0 {
 			f.header.introduce(&r.out, t, f.name, st, f.recorded(), probes)
 		}
-		r.loseDamage(t)
-		r.decoder.Decode(record)
+		if len(r.damage) > 0 {
+			r.loseDamage(t)
+		}
+		r.decoder.DecodeAt(record, t)
 		last = max(last, t)
 		if r.out.Len() >= batchEvents {
 			r.flush()

@@ -110,6 +110,13 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := *r
+			if g := c.Group - 1; c.Group != 0 && etw.GroupClass(byte(g>>8), byte(g)) != c.Class {
+				t.Errorf("group %#x is not that of class %s", g, c.Class)
+			}
+			if kernel := c.Header >= etw.HeaderSystem && c.Header <= etw.HeaderPerfInfo; kernel != (c.Group != 0) {
+				t.Errorf("a record with a header %s has group %#x", c.Header, c.Group)
+			}
+			c.Group = 0
 			c.Payload, c.Extended = bytes.Clone(r.Payload), bytes.Clone(r.Extended)
 			if len(c.Payload) == 0 {
 				c.Payload = []byte{}

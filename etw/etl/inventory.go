@@ -179,7 +179,7 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 	}
 	var inside source.Integrity
 	damaged := func(d *Damage) { inside.Add(d.Error(), d.Bytes) }
-	if err := f.scan(ctx, f.buffers, each, damaged); err != nil {
+	if err := f.scan(ctx, f.buffers, nil, each, damaged); err != nil {
 		return v, fmt.Errorf("inventory: %w", err)
 	}
 	f.verify(inside)
@@ -229,9 +229,12 @@ func (f *File) describe(k countKey, n uint64, state *etw.State) EventCount {
 const progressInterval = 4 << 20
 
 // scan hands the records of the given buffers to each, in the order of the
-// buffers, and damage inside of them to damaged.
-func (f *File) scan(ctx context.Context, buffers []buffer, each func(*etw.Record) bool, damaged func(*Damage)) error {
-	w := walker{r: f.r, header: &f.header}
+// buffers, and damage inside of them to damaged. passed leaves records out, see walker.
+func (f *File) scan(
+	ctx context.Context, buffers []buffer, passed func(b []byte, kind uint8) bool, each func(*etw.Record) bool,
+	damaged func(*Damage),
+) error {
+	w := walker{r: f.r, header: &f.header, passed: passed}
 	var done, reported int64
 	for i := range buffers {
 		if err := ctx.Err(); err != nil {

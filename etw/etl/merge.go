@@ -27,23 +27,24 @@ type cursor struct {
 	current int
 	at      uint32
 	open    bool
+	// cpu is the processor of the current buffer, see Header.cpu.
+	cpu int32
 	// kept says that the buffer has a record that was not left out.
 	kept   bool
 	window window
 	// refs are the records of the window that are still to come, in order of time.
 	refs []ref
 	next int
-	// head is the time of the next record.
+	// head is the time of the first record of the window.
 	head uint64
 	// held is the memory that the merger counts for the window; dropped says
 	// that the window and refs have to be loaded again.
 	held    int
 	dropped bool
-	// latest is the time of the last record of the window; rank breaks ties.
+	// latest is the time of the last record of the window.
 	latest uint64
 	// before is latest as it was when the window was loaded.
 	before uint64
-	rank   int
 }
 
 // ref is a record of a window.
@@ -59,10 +60,13 @@ type merger struct {
 	r      io.ReaderAt
 	header *Header
 	limit  uint32
-	// heap has the cursors that have a record, the earliest first.
-	heap   []*cursor
-	last   *cursor
-	record etw.Record
+	// cursors are those of all processors. heap has those that have a record, the earliest first; last says that the
+	// first of them has handed out its record. They are numbers, because each pointer that is written costs while garbage
+	// is collected.
+	cursors []*cursor
+	heap    []queued
+	last    bool
+	record  etw.Record
 	// held is the memory of all compressed windows.
 	held int
 	// damaged takes what cannot be read, entered each buffer that is begun.
@@ -74,6 +78,12 @@ type merger struct {
 	skip   skip
 	// stopped ends the reading.
 	stopped func() bool
+}
+
+// queued is a cursor that has a record: the time of that, and the cursor's place.
+type queued struct {
+	head   uint64
+	cursor int32
 }
 
 // skip leaves records out that lie before the time stamp until, but for those
@@ -108,9 +118,10 @@ func (s *skip) record(b []byte, kind uint8) bool {
 func (m *merger) start(groups [][]buffer) {
 	m.limit = uint32(min(max(memoryGoal/max(len(groups), 1), 72<<10), chunk))
 	for i, group := range groups {
-		c := &cursor{buffers: group, rank: i}
+		c := &cursor{buffers: group}
+		m.cursors = append(m.cursors, c)
 		if m.fill(c) {
-			m.heap = append(m.heap, c)
+			m.heap = append(m.heap, queued{c.head, int32(i)})
 		}
 	}
 	for i := len(m.heap)/2 - 1; i >= 0; i-- {
@@ -121,11 +132,15 @@ func (m *merger) start(groups [][]buffer) {
 // Next returns the next record, nil at the end. It is valid until the call
 // after.
 func (m *merger) Next() *etw.Record {
-	if c := m.last; c != nil {
-		m.last = nil
-		if c.next < len(c.refs) {
-			c.head = c.refs[c.next].time
-		} else if !m.fill(c) {
+	if m.last {
+		m.last = false
+		c := m.cursors[m.heap[0].cursor]
+		switch {
+		case c.next < len(c.refs):
+			m.heap[0].head = c.refs[c.next].time
+		case m.fill(c):
+			m.heap[0].head = c.head
+		default:
 			m.drop(c)
 			n := len(m.heap) - 1
 			m.heap[0] = m.heap[n]
@@ -136,14 +151,14 @@ func (m *merger) Next() *etw.Record {
 	if len(m.heap) == 0 {
 		return nil
 	}
-	c := m.heap[0]
+	c := m.cursors[m.heap[0].cursor]
 	if c.dropped {
 		m.reload(c)
 	}
 	ref := c.refs[c.next]
 	c.next++
-	m.last = c
-	m.record.CPU = m.header.cpu(&c.buffers[c.current])
+	m.last = true
+	m.record.CPU = c.cpu
 	parse(c.window.data[ref.offset:ref.offset+uint32(ref.size)], ref.kind, &m.record)
 	m.record.Time = ref.time
 	if ref.time < m.newest {
@@ -159,7 +174,7 @@ func (m *merger) before(i, j int) bool {
 	if a.head != b.head {
 		return a.head < b.head
 	}
-	return a.rank < b.rank
+	return a.cursor < b.cursor
 }
 
 // down moves cursor i to its place.
@@ -189,6 +204,7 @@ func (m *merger) fill(c *cursor) bool {
 				return false
 			}
 			c.open, c.at, c.kept = true, bufferHeaderSize, false
+			c.cpu = m.header.cpu(&c.buffers[c.current])
 			m.entered(&c.buffers[c.current])
 		}
 		b := &c.buffers[c.current]
@@ -219,7 +235,7 @@ func (m *merger) count(c *cursor) {
 	c.held = cap(c.window.data) + cap(c.window.raw) + cap(c.refs)*refSize
 	m.held += c.held
 	for i := len(m.heap) - 1; i > 0 && m.held > memoryLimit; i-- {
-		if far := m.heap[i]; far != c && far.held > 0 {
+		if far := m.cursors[m.heap[i].cursor]; far != c && far.held > 0 {
 			far.dropped = true
 			m.drop(far)
 		}
@@ -263,26 +279,29 @@ func (m *merger) load(c *cursor, b *buffer) bool {
 	c.before = c.latest
 	previous := c.latest
 	for {
-		p := locate(data, offset, last, previous, b.latest())
-		if p.skipped > 0 {
-			m.damaged(p.damage(b, c.at))
-			c.kept = true
+		size, kind, what := measure(data[offset:])
+		if what != isRecord {
+			p := locate(data, offset, last, previous, b.latest())
+			if p.skipped > 0 {
+				m.damaged(p.damage(b, c.at))
+				c.kept = true
+			}
+			if offset, size, kind = p.at, p.size, p.kind; size == 0 {
+				break
+			}
 		}
-		if offset = p.at; p.size == 0 {
-			break
-		}
-		record := data[offset : offset+p.size]
-		time := timeOf(record, p.kind)
+		record := data[offset : offset+size]
+		time := timeOf(record, kind)
 		if time == 0 {
 			time = previous
 		}
 		sorted = sorted && time >= previous
 		previous = time
-		if time >= m.skip.until || !m.skip.record(record, p.kind) {
+		if time >= m.skip.until || !m.skip.record(record, kind) {
 			c.kept = true
-			c.refs = append(c.refs, ref{time, uint32(offset), uint16(p.size), p.kind})
+			c.refs = append(c.refs, ref{time, uint32(offset), uint16(size), kind})
 		}
-		offset = min(offset+align8(p.size), len(data))
+		offset = min(offset+align8(size), len(data))
 	}
 	if last {
 		c.at = b.filled

@@ -204,6 +204,12 @@ func keyOf(b []byte, kind uint8) (k etw.Key, group int) {
 // parse decodes the record that fills b, of the given header type, into r. It
 // leaves r.CPU alone for headers that do not say it.
 func parse(b []byte, kind uint8, r *etw.Record) {
+	if fromKernel(kind) && r.Group != 0 {
+		// The record before was one of the kernel, too: what these do not have is unset already.
+		r.PID, r.TID, r.PointerSize = -1, -1, pointerSize(kind)
+		parseKernel(b, kind, r)
+		return
+	}
 	cpu := r.CPU
 	*r = etw.Record{CPU: cpu, PID: -1, TID: -1, PointerSize: pointerSize(kind)}
 	switch kind {
@@ -221,12 +227,27 @@ func parse(b []byte, kind uint8, r *etw.Record) {
 	}
 }
 
+// fromKernel reports whether a header type names the class by a group number.
+func fromKernel(kind uint8) bool {
+	switch kind {
+	case typeSystem32, typeSystem64, typeCompact32, typeCompact64, typePerfInfo32, typePerfInfo64:
+		return true
+	}
+	return false
+}
+
+// groupOf returns the group and type of a record whose header type is one of the kernel.
+func groupOf(b []byte) uint32 { return uint32(b[7])<<8 | uint32(b[6]) }
+
 // parseKernel decodes the headers whose class is a group number.
 func parseKernel(b []byte, kind uint8, r *etw.Record) {
 	version := binary.LittleEndian.Uint16(b)
 	r.ID = uint16(b[6])
 	r.Opcode = b[6]
-	r.Class = etw.GroupClass(b[7], b[6])
+	if group := groupOf(b) + 1; group != r.Group {
+		r.Group = group
+		r.Class = etw.GroupClass(b[7], b[6])
+	}
 	n := int(headerSize[kind])
 	switch kind {
 	case typePerfInfo32, typePerfInfo64:

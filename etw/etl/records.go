@@ -51,6 +51,8 @@ type walker struct {
 	header *Header
 	window window
 	record etw.Record
+	// passed reports whether a record with a header of the given type is not needed decoded; nil needs all.
+	passed func(b []byte, kind uint8) bool
 }
 
 // format returns how a buffer is compressed.
@@ -84,16 +86,26 @@ func (w *walker) buffer(b *buffer, each func(*etw.Record) bool, report func(*Dam
 		last := b.compressed() || at+uint32(len(data)) >= b.filled
 		offset := 0
 		for {
-			p := locate(data, offset, last, previous, b.latest())
-			if p.skipped > 0 && !report(p.damage(b, at)) {
-				return false
+			size, kind, what := measure(data[offset:])
+			if what != isRecord {
+				p := locate(data, offset, last, previous, b.latest())
+				if p.skipped > 0 && !report(p.damage(b, at)) {
+					return false
+				}
+				if offset, size, kind = p.at, p.size, p.kind; size == 0 {
+					break
+				}
 			}
-			offset = p.at
-			if p.size == 0 {
-				break
+			record := data[offset : offset+size]
+			offset = min(offset+align8(size), len(data))
+			if w.passed != nil && w.passed(record, kind) {
+				if t := timeOf(record, kind); t != 0 {
+					previous = t
+				}
+				continue
 			}
 			w.record.CPU = cpu
-			parse(data[offset:offset+p.size], p.kind, &w.record)
+			parse(record, kind, &w.record)
 			if w.record.Time == 0 {
 				w.record.Time = previous
 			}
@@ -101,7 +113,6 @@ func (w *walker) buffer(b *buffer, each func(*etw.Record) bool, report func(*Dam
 			if !each(&w.record) {
 				return false
 			}
-			offset = min(offset+align8(p.size), len(data))
 		}
 		if last {
 			return true

@@ -16,12 +16,15 @@ const (
 	opIOTimer     = 70
 )
 
-// etwClasses are the classes of deferred work by opcode.
-var etwClasses = map[uint16]model.Class{
-	opThreadedDPC: model.ClassThreadedDPC,
-	opDPC:         model.ClassDPC,
-	opTimerDPC:    model.ClassTimerDPC,
-	opIOTimer:     model.ClassTimerDPC,
+// etwClass is the class of deferred work with an opcode.
+func etwClass(opcode uint16) model.Class {
+	switch opcode {
+	case opThreadedDPC:
+		return model.ClassThreadedDPC
+	case opTimerDPC, opIOTimer:
+		return model.ClassTimerDPC
+	}
+	return model.ClassDPC
 }
 
 // etwInterrupts are the records of ISRs: with them, what was nested in a DPC is known.
@@ -97,11 +100,11 @@ func (p *etwProbe) dpc(r *etw.Record, t model.Time) bool {
 	if f.Short() {
 		return false
 	}
-	run, flags, ok := p.runs.Add(etw.RunKey{Class: etwClasses[r.ID], Routine: routine}, initial, r, t)
+	run, flags, ok := p.runs.Add(etw.RunKey{Class: etwClass(r.ID), Routine: routine}, initial, r, t)
 	if !ok {
 		return false
 	}
-	if whole := run.End.Sub(run.Start); whole >= p.d.Threshold() {
+	if whole := run.Whole; whole >= p.d.Threshold() {
 		pid, tid := p.d.Running(r.CPU)
 		p.d.Out.AddDeferredRun(
 			model.DeferredRun{

@@ -44,12 +44,30 @@ var (
 	}
 )
 
+// etwEventFlows and etwClassicFlows are etwEvents and etwClassic by index.
+var (
+	etwEventFlows   = byIndex[[64]flow](etwEvents)
+	etwClassicFlows = byIndex[[256]flow](etwClassic)
+)
+
+func byIndex[T [64]flow | [256]flow](m map[uint16]flow) (t T) {
+	for id, f := range m {
+		t[id] = f
+	}
+	return t
+}
+
 // etwProbe decodes what the network stack of Windows sends and receives for
 // processes.
 type etwProbe struct {
 	d *etw.Decoder
 	// texts are the addresses seen, in text.
 	texts map[netip.Addr]string
+	// recent remembers texts by the last byte of their addresses, each with its address.
+	recent [1 << 8]struct {
+		addr netip.Addr
+		text model.Interned
+	}
 }
 
 // NewETW returns the Windows half of the probe.
@@ -96,9 +114,12 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 // describe returns what r's kind says about its payload.
 func describe(r *etw.Record) flow {
 	if !r.Classic() {
-		return etwEvents[r.ID]
+		if int(r.ID) < len(etwEventFlows) {
+			return etwEventFlows[r.ID]
+		}
+		return flow{}
 	}
-	f := etwClassic[r.ID]
+	f := etwClassicFlows[r.ID&0xff]
 	f.protocol = model.ProtocolTCP
 	if r.Class == etw.ClassUDPIP {
 		f.protocol = model.ProtocolUDP
@@ -156,29 +177,35 @@ func (p *etwProbe) packet(r *etw.Record, t model.Time) bool {
 	if fl.protocol == model.ProtocolUDP && fl.direction == model.DirectionRX {
 		local, remote = remote, local
 	}
-	p.d.Out.AddPacket(
-		model.Packet{
-			Time:       t,
-			CPU:        r.CPU,
-			PID:        e.pid,
-			TID:        -1,
-			Protocol:   fl.protocol,
-			LocalPort:  local.Port(),
-			RemotePort: remote.Port(),
-			Direction:  fl.direction,
-			SizeBytes:  uint64(e.size),
-			LocalAddr:  p.text(local.Addr()),
-			RemoteAddr: p.text(remote.Addr()),
-			Process:    p.d.Process(e.pid, t),
-		},
-	)
+	out := p.d.Out
+	process := p.d.Process(e.pid, t) // which may add an event of its own
+	v := out.Append(model.KindPacket)
+	v.Time, v.CPU, v.PID = t, r.CPU, e.pid
+	v.Args[model.ArgPacketProtocol] = uint64(fl.protocol)
+	v.Args[model.ArgPacketLocalPort] = uint64(local.Port())
+	v.Args[model.ArgPacketRemotePort] = uint64(remote.Port())
+	v.Args[model.ArgPacketDirection] = uint64(fl.direction)
+	v.Args[model.ArgPacketSizeBytes] = uint64(e.size)
+	v.Str[model.StrPacketLocalAddr] = out.ID(p.text(local.Addr()))
+	v.Str[model.StrPacketRemoteAddr] = out.ID(p.text(remote.Addr()))
+	v.Str[model.StrPacketProcess] = out.Intern(process)
 	return true
 }
 
 // maxTexts limits the addresses that are kept in text.
 const maxTexts = 1 << 14
 
-func (p *etwProbe) text(a netip.Addr) string {
+func (p *etwProbe) text(a netip.Addr) *model.Interned {
+	last := a.As16()
+	place := &p.recent[last[15]]
+	if place.addr != a {
+		place.addr, place.text = a, model.NewInterned(p.known(a))
+	}
+	return &place.text
+}
+
+// known returns an address in text, from those that were seen where it is one of them.
+func (p *etwProbe) known(a netip.Addr) string {
 	s, ok := p.texts[a]
 	if !ok {
 		if len(p.texts) >= maxTexts {

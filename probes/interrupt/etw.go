@@ -85,7 +85,7 @@ func (p *etwProbe) isr(r *etw.Record, t model.Time) bool {
 	if !ok {
 		return false
 	}
-	if whole := run.End.Sub(run.Start); whole >= p.d.Threshold() {
+	if whole := run.Whole; whole >= p.d.Threshold() {
 		pid, tid := p.d.Running(r.CPU)
 		p.d.Out.AddInterruptRun(
 			model.InterruptRun{
