@@ -16,11 +16,14 @@ import (
 // compiler makes DLLs for Windows.
 const compiler = "x86_64-w64-mingw32-gcc"
 
-// bundled is where Debian's Wine has its own advapi32.dll.
-const bundled = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/advapi32.dll"
+// bundled is where Debian's Wine has its own DLLs.
+const bundled = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/"
 
 //go:embed etwfake.c
 var fakeSource []byte
+
+//go:embed iphlpfake.c
+var tablesSource []byte
 
 // Go needs ProcessPrng, which Wine 8 lacks.
 const randomSource = `#include <windows.h>
@@ -33,6 +36,9 @@ var replaced = []string{
 	"CloseTrace", "ControlTraceW", "EnableTraceEx2", "OpenTraceW", "ProcessTrace", "QueryAllTracesW", "StartTraceW",
 }
 
+// tables are the functions of iphlpapi.dll that are replaced.
+var tables = []string{"GetExtendedTcpTable", "GetExtendedUdpTable"}
+
 // added are those that Wine's does not have.
 var added = []string{"OpenTraceFromRealTimeLogger"}
 
@@ -43,8 +49,8 @@ func Missing() string {
 			return program
 		}
 	}
-	if _, err := os.Stat(bundled); err != nil {
-		return bundled
+	if _, err := os.Stat(bundled + "advapi32.dll"); err != nil {
+		return bundled + "advapi32.dll"
 	}
 	return ""
 }
@@ -82,33 +88,51 @@ func NewPrefix(ctx context.Context, dir string) (*Prefix, error) {
 	if err := compile(ctx, filepath.Join(system, "bcryptprimitives.dll"), random, "-ladvapi32"); err != nil {
 		return nil, err
 	}
-	// Wine's own DLL under another name, without the mark by which Wine prefers what it has built in.
-	own, err := os.ReadFile(bundled)
+	definition, err := rename(ctx, system, "advapi32", replaced)
 	if err != nil {
 		return nil, err
-	}
-	const markAt, mark = 0x40, "Wine builtin DLL"
-	if !bytes.HasPrefix(own[markAt:], []byte(mark)) {
-		return nil, fmt.Errorf("%s has no mark of Wine at %#x", bundled, markAt)
-	}
-	clear(own[markAt : markAt+len(mark)])
-	if err := os.WriteFile(filepath.Join(system, other+".dll"), own, 0o600); err != nil {
-		return nil, err
-	}
-	exports, err := exports(ctx)
-	if err != nil {
-		return nil, err
-	}
-	definition := "LIBRARY advapi32.dll\nEXPORTS\n"
-	for _, name := range exports {
-		if !slices.Contains(replaced, name) {
-			definition += fmt.Sprintf("  %s = %s.%s\n", name, other, name)
-		}
 	}
 	if err := fake(ctx, work, filepath.Join(system, "advapi32.dll"), definition); err != nil {
 		return nil, err
 	}
+	if definition, err = rename(ctx, system, "iphlpapi", tables); err != nil {
+		return nil, err
+	}
+	for _, name := range tables {
+		definition += fmt.Sprintf("  %s = fake_%s\n", name, name)
+	}
+	if err := build(ctx, work, filepath.Join(system, "iphlpapi.dll"), "iphlpfake", tablesSource, definition); err != nil {
+		return nil, err
+	}
 	return p, fake(ctx, work, p.DLL(), "LIBRARY etwfake.dll\nEXPORTS\n")
+}
+
+// rename puts Wine's own DLL into the system folder under another name, without the mark by which Wine prefers what it
+// has built in. It returns the definition of a DLL that forwards all but some functions to it.
+func rename(ctx context.Context, system, dll string, without []string) (definition string, err error) {
+	own, err := os.ReadFile(bundled + dll + ".dll")
+	if err != nil {
+		return "", err
+	}
+	const markAt, mark = 0x40, "Wine builtin DLL"
+	if !bytes.HasPrefix(own[markAt:], []byte(mark)) {
+		return "", fmt.Errorf("%s%s.dll has no mark of Wine at %#x", bundled, dll, markAt)
+	}
+	clear(own[markAt : markAt+len(mark)])
+	if err := os.WriteFile(filepath.Join(system, dll+"w.dll"), own, 0o600); err != nil {
+		return "", err
+	}
+	exports, err := exports(ctx, dll)
+	if err != nil {
+		return "", err
+	}
+	definition = "LIBRARY " + dll + ".dll\nEXPORTS\n"
+	for _, name := range exports {
+		if !slices.Contains(without, name) {
+			definition += fmt.Sprintf("  %s = %sw.%s\n", name, dll, name)
+		}
+	}
+	return definition, nil
 }
 
 // fake makes a DLL with the functions of ETW, beside what a definition has.
@@ -116,9 +140,13 @@ func fake(ctx context.Context, work, dll, definition string) error {
 	for _, name := range slices.Concat(replaced, added) {
 		definition += fmt.Sprintf("  %s = fake_%s\n", name, name)
 	}
-	definition += "  EtwFakeReset\n"
-	source, def := filepath.Join(work, "etwfake.c"), filepath.Join(work, "etwfake.def")
-	err := errors.Join(os.WriteFile(source, fakeSource, 0o600), os.WriteFile(def, []byte(definition), 0o600))
+	return build(ctx, work, dll, "etwfake", fakeSource, definition+"  EtwFakeReset\n")
+}
+
+// build makes a DLL of a source and a definition.
+func build(ctx context.Context, work, dll, name string, text []byte, definition string) error {
+	source, def := filepath.Join(work, name+".c"), filepath.Join(work, name+".def")
+	err := errors.Join(os.WriteFile(source, text, 0o600), os.WriteFile(def, []byte(definition), 0o600))
 	if err != nil {
 		return err
 	}
@@ -127,9 +155,6 @@ func fake(ctx context.Context, work, dll, definition string) error {
 
 // DLL is the path of the fake under a name of its own, for tests that load it themselves.
 func (p *Prefix) DLL() string { return filepath.Join(p.dir, "drive_c", "etwfake.dll") }
-
-// other is the name under which the prefix has Wine's own advapi32.dll.
-const other = "advapi32w"
 
 // compile makes a DLL.
 func compile(ctx context.Context, dll string, sources ...string) error {
@@ -140,11 +165,12 @@ func compile(ctx context.Context, dll string, sources ...string) error {
 	return nil
 }
 
-// exports lists the names that Wine's advapi32.dll exports.
-func exports(ctx context.Context) (names []string, err error) {
-	out, err := exec.CommandContext(ctx, objdump, "-p", bundled).Output()
+// exports lists the names that a DLL of Wine exports.
+func exports(ctx context.Context, dll string) (names []string, err error) {
+	path := bundled + dll + ".dll"
+	out, err := exec.CommandContext(ctx, objdump, "-p", path).Output()
 	if err != nil {
-		return nil, fmt.Errorf("list what %s exports: %w", bundled, err)
+		return nil, fmt.Errorf("list what %s exports: %w", path, err)
 	}
 	_, table, _ := strings.Cut(string(out), "[Ordinal/Name Pointer] Table")
 	for line := range strings.Lines(table) {
@@ -164,8 +190,8 @@ func exports(ctx context.Context) (names []string, err error) {
 func (p *Prefix) Command(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, wine(), args...)
 	cmd.Env = append(os.Environ(),
-		"WINEPREFIX="+p.dir, "WINEDLLOVERRIDES=mscoree,mshtml=;advapi32=n,b;"+other+"=n", "WINEDEBUG=-all", "TZ=UTC",
-		"DISPLAY=",
+		"WINEPREFIX="+p.dir, "WINEDLLOVERRIDES=mscoree,mshtml=;advapi32,iphlpapi=n,b;advapi32w,iphlpapiw=n",
+		"WINEDEBUG=-all", "TZ=UTC", "DISPLAY=",
 	)
 	cmd.Env = append(cmd.Env, env...)
 	return cmd

@@ -656,59 +656,6 @@ func complaints(text string) string {
 	return b.String()
 }
 
-// testRPC takes all ports that the registry gives to RPC, and lets further servers fail; with a range that is not
-// valid, that is said.
-func testRPC(t *testing.T, l *lab) {
-	registry := func(ports string) {
-		t.Helper()
-		const key = `HKLM\Software\Microsoft\Rpc\Internet`
-		for _, value := range [][]string{
-			{"Ports", "REG_MULTI_SZ", ports}, {"PortsInternetAvailable", "REG_SZ", "Y"}, {"UseInternetPorts", "REG_SZ", "Y"},
-		} {
-			args := []string{"reg", "add", key, "/v", value[0], "/t", value[1], "/d", value[2], "/f"}
-			if out, err := l.prefix.Command(t.Context(), nil, args...).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %v: %s", args, err, out)
-			}
-		}
-	}
-	registry("5100-5000")
-	if r := l.lostbeat(nil, nil, "doctor"); !strings.Contains(r.out, `Ports has "5100-5000": no range of ports`) {
-		t.Errorf("doctor does not say that the range is wrong:\n%s", r.out)
-	}
-	registry("5000-5019")
-	w := etltest.New(etltest.Options{})
-	w.Process(1, 1e6, 700, "rpcserver.exe", "rpcserver.exe")
-	for i := range int64(20) {
-		at, key := 1e9+i*100e6, uint64(0xffffa00000001000)+uint64(i)*0x100
-		w.Socket(0, at, key, 700)
-		w.Bind(0, at+1e6, key, 700, 0, 5000+uint16(i), 0)
-	}
-	for i := range int64(10) {
-		at := 3_500_000_000 + i*200e6
-		start := etltest.NewPayload(8).UTF16("ncadg_ip_udp").UTF16("").UTF16("").U32(1).U32(0).U32(0)
-		w.Event(0, at, etw.ProviderRPC, 16, 1, 700, 704, etltest.GUIDOf(uint8(i)), start)
-		w.Event(0, at+1e6, etw.ProviderRPC, 17, 1, 700, 704, etltest.GUIDOf(uint8(i)), etltest.NewPayload(8).U32(1721))
-	}
-	data := w.Bytes()
-	events, err := FromETL(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, r := l.record(events, nil, 15)
-	if r.status != 0 {
-		t.Fatalf("status %d: %s", r.status, r.err)
-	}
-	validate(t, path)
-	pools := l.native("events", path, "--kind", "port.pool")
-	if n := strings.Count(pools, "low=5000 high=5019"); n != 2 || !strings.Contains(pools, "rpc") {
-		t.Errorf("the pool of RPC is there %d times, want TCP and UDP:\n%s", n, pools)
-	}
-	if n := strings.Count(l.native("events", path, "--kind", "port.fail"), "rpcserver.exe"); n != 10 {
-		t.Errorf("%d of 10 failures of RPC", n)
-	}
-	t.Logf("%s", l.native("findings", path))
-}
-
 // testErrors checks what is said of each error, and that the rest goes on.
 func testErrors(t *testing.T, l *lab) {
 	for _, test := range []struct {
