@@ -52,13 +52,18 @@ type api struct {
 	startTrace, controlTrace, enableTrace, openTrace, processTrace, closeTrace, queryAllTraces *windows.LazyProc
 	// openLogger opens a session whose buffers are handed over whole. Only new Windows have it.
 	openLogger *windows.LazyProc
+	// queryProcessing says when each stream has lost its last event, queryTrace how many sessions there may be. Old
+	// Windows lack them.
+	queryProcessing, queryTrace *windows.LazyProc
 }
 
 // systemAPI returns the functions of this Windows. Its DLL is that of the system folder, whatever the environment says.
 func systemAPI() api {
 	a := apiOf(windows.NewLazySystemDLL("advapi32.dll"))
-	if a.openLogger.Find() != nil {
-		a.openLogger = windows.NewLazySystemDLL("sechost.dll").NewProc(a.openLogger.Name)
+	for _, p := range []**windows.LazyProc{&a.openLogger, &a.queryProcessing, &a.queryTrace} {
+		if (*p).Find() != nil {
+			*p = windows.NewLazySystemDLL("sechost.dll").NewProc((*p).Name)
+		}
 	}
 	return a
 }
@@ -73,6 +78,9 @@ func apiOf(dll *windows.LazyDLL) api {
 		closeTrace:     dll.NewProc("CloseTrace"),
 		queryAllTraces: dll.NewProc("QueryAllTracesW"),
 		openLogger:     dll.NewProc("OpenTraceFromRealTimeLogger"),
+
+		queryProcessing: dll.NewProc("QueryTraceProcessingHandle"),
+		queryTrace:      dll.NewProc("TraceQueryInformation"),
 	}
 }
 
@@ -211,6 +219,45 @@ func (a *api) process(handle uint64, name string) error {
 
 // close ends the reading. That it ends only when the callback has returned is no error.
 func (a *api) close(handle uint64) { _, _, _ = a.closeTrace.Call(uintptr(handle)) }
+
+// dropped returns the time stamp of the last event that each stream of a session has lost, 0 for none. It is nil where
+// Windows does not say.
+func (a *api) dropped(trace uint64) []uint64 {
+	const lastDroppedTimes = 3 // EtwQueryLastDroppedTimes
+	if a.queryProcessing.Find() != nil {
+		return nil
+	}
+	buffer := make([]byte, 4<<10)
+	for {
+		size := uint32(len(buffer))
+		code, _, _ := a.queryProcessing.Call(
+			uintptr(trace), lastDroppedTimes, 0, 0, uintptr(unsafe.Pointer(&buffer[0])), uintptr(size),
+			uintptr(unsafe.Pointer(&size)),
+		)
+		switch {
+		case code == 0:
+			return parseDropped(buffer[:min(int(size), len(buffer))])
+		case (code == errorInsufficient || code == errorBadLength) && len(buffer) < 64<<10:
+			buffer = make([]byte, 2*len(buffer))
+		default:
+			return nil
+		}
+	}
+}
+
+// most returns how many sessions there may be, 0 where Windows does not say.
+func (a *api) most() uint32 {
+	const maxLoggersQuery = 19 // TraceMaxLoggersQuery
+	var n uint32
+	if a.queryTrace.Find() != nil {
+		return 0
+	}
+	code, _, _ := a.queryTrace.Call(0, maxLoggersQuery, uintptr(unsafe.Pointer(&n)), unsafe.Sizeof(n), 0)
+	if code != 0 {
+		return 0
+	}
+	return n
+}
 
 // sessions lists the running sessions.
 func (a *api) sessions() (names []string, err error) {

@@ -28,6 +28,8 @@ type CallError struct {
 	Code uint32
 	// Sessions are the names of the running sessions, where there are too many of them.
 	Sessions []string
+	// Most is how many there may be, 0 unknown.
+	Most uint32
 }
 
 var callErrors = map[uint32]struct{ text, hint string }{
@@ -74,7 +76,11 @@ func (e *CallError) Error() string {
 func (e *CallError) Hint() string {
 	hint := callErrors[e.Code].hint
 	if len(e.Sessions) > 0 {
-		hint += fmt.Sprintf("; running are %d: %s", len(e.Sessions), list(e.Sessions, 12))
+		most := ""
+		if e.Most > 0 {
+			most = fmt.Sprintf(" of at most %d", e.Most)
+		}
+		hint += fmt.Sprintf("; running are %d%s: %s", len(e.Sessions), most, list(e.Sessions, 12))
 	}
 	return hint
 }

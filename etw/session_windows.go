@@ -32,6 +32,9 @@ const (
 	restarts = 10
 )
 
+// opLostEvent is the type of a record that says that events were lost; the others of its class say that of buffers.
+const opLostEvent = 32
+
 // sessionName returns the name of a session of this process.
 func sessionName(kind string) string { return fmt.Sprintf("%s%d-%s", sessionPrefix, os.Getpid(), kind) }
 
@@ -45,8 +48,8 @@ type consumer struct {
 	extended []byte
 	// taken, older and lost count records, and those that ETW reports as lost; damaged counts parts of buffers that could
 	// not be read.
-	taken, older, lost, damaged atomic.Uint64
-	fault                       atomic.Pointer[guard.PanicError]
+	taken, older, lost, lostBuffers, damaged atomic.Uint64
+	fault                                    atomic.Pointer[guard.PanicError]
 	// buffers reads buffers that are handed over whole; nil where records come one by one.
 	buffers BufferReader
 }
@@ -101,8 +104,10 @@ func (c *consumer) put(r *Record) {
 	switch {
 	case r.Time < c.since:
 		c.older.Add(1)
-	case r.Class == ClassLost:
+	case r.Class == ClassLost && r.ID == opLostEvent:
 		c.lost.Add(1)
+	case r.Class == ClassLost: // RT_LostBuffer and RT_LostFile
+		c.lostBuffers.Add(1)
 	default:
 		c.stream.Put(r)
 	}
@@ -147,7 +152,8 @@ type session struct {
 	done chan struct{}
 	err  error
 	// counted is what of the losses was reported.
-	counted struct{ events, buffers, damaged uint64 }
+	counted struct{ damaged uint64 }
+	ledger  lossLedger
 	// single says why records come one by one although whole buffers were asked for.
 	single error
 }
@@ -183,6 +189,7 @@ func startSession(a *api, kind string, flags uint32, c *consumer) (*session, err
 		var call *CallError
 		if errors.As(err, &call) && call.Code == errorNoSystemResources {
 			call.Sessions, _ = a.sessions()
+			call.Most = a.most()
 		}
 		return nil, err
 	}
@@ -265,18 +272,18 @@ func (s *session) losses() (events, buffers uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	events, buffers = s.count(p)
+	events, buffers = s.count(p, s.api.dropped(s.trace), false)
 	return events, buffers, nil
 }
 
-// count returns what properties count beyond what was reported.
-func (s *session) count(p *properties) (events, buffers uint64) {
-	// The session's own counter is known to miss losses that it reports as events, and the other way round.
-	now := max(uint64(p.EventsLost), s.consumer.lost.Load())
-	buffersNow := uint64(p.RealTimeBuffersLost) + uint64(p.LogBuffersLost)
-	events, buffers = now-min(now, s.counted.events), buffersNow-min(buffersNow, s.counted.buffers)
-	s.counted.events, s.counted.buffers = max(now, s.counted.events), max(buffersNow, s.counted.buffers)
-	return events, buffers
+// count returns what properties and the session's own records count beyond what was reported. dropped are the time
+// stamps of its last losses; final says that it has ended.
+func (s *session) count(p *properties, dropped []uint64, final bool) (events, buffers uint64) {
+	return s.ledger.take(lossCounters{
+		events: uint64(p.EventsLost), records: s.consumer.lost.Load(),
+		buffers: uint64(p.RealTimeBuffersLost) + uint64(p.LogBuffersLost), reports: s.consumer.lostBuffers.Load(),
+		dropped: dropped,
+	}, final)
 }
 
 // damage returns how many parts of buffers could not be read since the last call.
@@ -292,6 +299,7 @@ func (s *session) stop() (events, buffers uint64, err error) {
 	for i := range s.enabled {
 		s.api.enable(s.handle, &s.enabled[i], controlCodeDisable, 0, 0, nil)
 	}
+	dropped := s.api.dropped(s.trace)
 	p, err := s.api.control(s.handle, s.name, controlStop)
 	stopped := err == nil
 	if codeOf(err) == errorInstanceNotFound {
@@ -311,7 +319,7 @@ func (s *session) stop() (events, buffers uint64, err error) {
 		err = errors.Join(err, late)
 	}
 	if stopped {
-		events, buffers = s.count(p)
+		events, buffers = s.count(p, dropped, true)
 	}
 	return events, buffers, err
 }

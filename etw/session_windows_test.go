@@ -370,6 +370,45 @@ func TestSessionSlowConsumer(t *testing.T) {
 	}
 }
 
+// TestSessionLossCounters wants a loss that only one of the counters has to be reported once.
+func TestSessionLossCounters(t *testing.T) {
+	for name, c := range map[string]struct {
+		by              etwfake.LostBy
+		events, buffers uint64
+	}{
+		"EventsLost":           {etwfake.LostEvents, 20, 0},
+		"RT_LostEvent":         {etwfake.LostRecord, 20, 0},
+		"RealTimeBuffersLost":  {etwfake.LostBuffers, 0, 20},
+		"RT_LostBuffer":        {etwfake.LostBufferRecord, 0, 20},
+		"the time of the last": {etwfake.LostTime, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lost := datagrams(t, 20, time.Millisecond)
+			for i := range lost {
+				lost[i].Lost = c.by
+			}
+			f := newFake(t, lost)
+			s := f.start(t, false, nil)
+			time.Sleep(500 * time.Millisecond) // until the last is due
+			var events, buffers uint64
+			for range 5 {
+				e, b, err := s.Losses()
+				if err != nil {
+					t.Fatal(err)
+				}
+				events, buffers = events+e, buffers+b
+			}
+			e, b, err := s.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if events, buffers = events+e, buffers+b; events != c.events || buffers != c.buffers {
+				t.Errorf("%d events and %d buffers lost, want %d and %d", events, buffers, c.events, c.buffers)
+			}
+		})
+	}
+}
+
 // TestSessionForeignThread is called back on a thread that is none of Go's.
 func TestSessionForeignThread(t *testing.T) {
 	const n = 10_000
@@ -430,15 +469,15 @@ func BenchmarkCallback(b *testing.B) {
 	for _, c := range []struct {
 		name    string
 		buffers etw.BufferReader
-		lost    bool
+		lost    etwfake.LostBy
 	}{
-		{name: "made", lost: true}, {name: "records"}, {name: "buffers", buffers: etl.NewBufferReader()},
+		{name: "made", lost: etwfake.LostEvents}, {name: "records"}, {name: "buffers", buffers: etl.NewBufferReader()},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			events := datagrams(b, n, 0)
 			events[0].Lost = c.lost
 			want := uint64(n)
-			if c.lost {
+			if c.lost != etwfake.NotLost {
 				want = 0
 			}
 			var cpu time.Duration

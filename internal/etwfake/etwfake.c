@@ -50,12 +50,24 @@ struct entry {
 	UINT32 repeat;     // how many there are
 	UINT32 every_ns;   // between two of them
 	UINT16 time_at;    // where the payload has a time in ns after the start, 0xffff nowhere
-	UINT16 lost;       // 1: the session loses it
+	UINT16 lost;       // the session loses it, and which counter has that: enum lost
 	UINT16 cpu;
 	UINT16 length;     // of the payload
 	EVENT_HEADER header;
 	BYTE payload[];
 };
+
+// enum lost says which counter has the loss of an event.
+enum lost {
+	LOST_NOT,
+	LOST_EVENTS,         // EventsLost
+	LOST_RECORD,         // a record RT_LostEvent
+	LOST_BUFFERS,        // RealTimeBuffersLost
+	LOST_BUFFER_RECORD,  // a record RT_LostBuffer
+	LOST_TIME,           // the time of the last event that was lost
+};
+
+static const GUID lost_class = {0x6a399ae0, 0x4bc6, 0x4de9, {0x87, 0x0b, 0x36, 0x57, 0xf8, 0x94, 0x7e, 0x7e}};
 
 struct provider {
 	GUID guid;
@@ -72,7 +84,7 @@ struct session {
 	HANDLE stop;
 	struct provider provider[MAX_PROVIDERS];
 	int providers;
-	volatile LONG64 produced, delivered, lost;
+	volatile LONG64 produced, delivered, lost, buffers_lost, dropped;
 	PEVENT_RECORD_CALLBACK callback;
 	buffer_callback buffers;
 	void *context;
@@ -153,6 +165,7 @@ static void fill(struct session *s, EVENT_TRACE_PROPERTIES *p)
 {
 	p->LogFileMode = s->mode;
 	p->EventsLost = (ULONG)s->lost;
+	p->RealTimeBuffersLost = (ULONG)s->buffers_lost;
 	p->Wnode.HistoricalContext = s - sessions + 1;
 	if (p->LoggerNameOffset)
 		wcsncpy((WCHAR *)((BYTE *)p + p->LoggerNameOffset), s->name, NAME - 1);
@@ -212,6 +225,7 @@ ULONG WINAPI fake_ControlTraceW(TRACEHANDLE handle, LPCWSTR name, EVENT_TRACE_PR
 	if (s && code == EVENT_TRACE_CONTROL_STOP) {
 		for (int i = 0; i < 2000 && s->used; i++)
 			Sleep(1);
+		p->RealTimeBuffersLost = (ULONG)s->buffers_lost;
 		p->EventsLost = (ULONG)s->lost;
 	}
 	return s ? ERROR_SUCCESS : ERROR_WMI_INSTANCE_NOT_FOUND;
@@ -359,6 +373,35 @@ static void pack(struct session *s, EVENT_RECORD *r)
 	s->filled += aligned;
 }
 
+// fake_QueryTraceProcessingHandle says when the last event was lost, on one processor.
+ULONG WINAPI fake_QueryTraceProcessingHandle(TRACEHANDLE handle, int class, PVOID in, ULONG in_size, PVOID out, ULONG size,
+					     PULONG returned)
+{
+	struct session *s = by_handle(handle);
+
+	if (!s || class != 3)
+		return ERROR_INVALID_PARAMETER;
+	*returned = 16;
+	if (size < 16)
+		return ERROR_INSUFFICIENT_BUFFER;
+	*(ULONG *)out = 1;
+	*(INT64 *)((BYTE *)out + 8) = s->dropped;
+	return ERROR_SUCCESS;
+}
+
+// fake_TraceQueryInformation says how many sessions there may be.
+ULONG WINAPI fake_TraceQueryInformation(TRACEHANDLE handle, int class, PVOID out, ULONG size, PULONG returned)
+{
+	if (class != 19)
+		return ERROR_NOT_SUPPORTED;
+	if (size != sizeof(ULONG))
+		return ERROR_BAD_LENGTH;
+	*(ULONG *)out = MAX_SESSIONS;
+	if (returned)
+		*returned = sizeof(ULONG);
+	return ERROR_SUCCESS;
+}
+
 // wanted reports whether the session gets an event.
 static BOOL wanted(struct session *s, struct entry *e)
 {
@@ -409,8 +452,15 @@ static void play(struct session *s, struct entry *e)
 		if (!wanted(s, e))
 			return;
 		s->produced++;
-		if (e->lost || now.QuadPart - due > buffer_ms * frequency.QuadPart / 1000) {
+		if (e->lost == LOST_EVENTS || now.QuadPart - due > buffer_ms * frequency.QuadPart / 1000) {
 			s->lost++;
+			continue;
+		}
+		if (e->lost == LOST_BUFFERS || e->lost == LOST_TIME) {
+			if (e->lost == LOST_BUFFERS)
+				s->buffers_lost++;
+			else
+				s->dropped = due;
 			continue;
 		}
 		memset(&r, 0, sizeof(r));
@@ -420,6 +470,13 @@ static void play(struct session *s, struct entry *e)
 		r.UserDataLength = e->length;
 		r.UserData = payload;
 		r.UserContext = s->context;
+		if (e->lost) {
+			memset(&r.EventHeader.EventDescriptor, 0, sizeof(r.EventHeader.EventDescriptor));
+			r.EventHeader.ProviderId = lost_class;
+			r.EventHeader.Flags |= EVENT_HEADER_FLAG_CLASSIC_HEADER;
+			r.EventHeader.EventDescriptor.Opcode = e->lost == LOST_RECORD ? 32 : 33;
+			r.UserDataLength = 0;
+		}
 		memcpy(payload, e->payload, e->length);
 		if (e->time_at != 0xffff) {
 			memcpy(&own, payload + e->time_at, 8);
@@ -427,7 +484,8 @@ static void play(struct session *s, struct entry *e)
 			own = s->start.QuadPart + own / 1000 * frequency.QuadPart / 1000000;
 			memcpy(payload + e->time_at, &own, 8);
 		}
-		s->delivered++;
+		if (!e->lost)
+			s->delivered++;
 		if (s->buffers)
 			pack(s, &r);
 		else

@@ -23,6 +23,24 @@ const (
 	User
 )
 
+// LostBy is the counter that has the loss of an event.
+type LostBy uint16
+
+// Counters of losses.
+const (
+	NotLost LostBy = iota
+	// LostEvents is EventsLost of the session.
+	LostEvents
+	// LostRecord is a record RT_LostEvent in its stream.
+	LostRecord
+	// LostBuffers is RealTimeBuffersLost of the session.
+	LostBuffers
+	// LostBufferRecord is a record RT_LostBuffer in its stream.
+	LostBufferRecord
+	// LostTime is the time of the last event that was lost, and nothing else.
+	LostTime
+)
+
 // Event is an event, or a series of equal ones, that a session gets.
 type Event struct {
 	Session Session
@@ -33,8 +51,8 @@ type Event struct {
 	Every  time.Duration
 	// Began is when what the event reports began, which stands at the beginning of the payload; 0 for none.
 	Began time.Duration
-	// Lost says that the session loses it.
-	Lost bool
+	// Lost says that the session loses it, and which counter has that.
+	Lost LostBy
 	// Record is what is logged; its time is not used.
 	Record etw.Record
 }
@@ -63,10 +81,6 @@ func Encode(events []Event) []byte {
 			timeAt = 0
 			le.PutUint64(payload, uint64(e.Began))
 		}
-		lost := uint16(0)
-		if e.Lost {
-			lost = 1
-		}
 		size := (entrySize + len(payload) + 7) &^ 7
 		at := len(out)
 		out = le.AppendUint32(out, uint32(size))
@@ -75,7 +89,7 @@ func Encode(events []Event) []byte {
 		out = le.AppendUint32(out, max(e.Repeat, 1))
 		out = le.AppendUint32(out, uint32(e.Every))
 		out = le.AppendUint16(out, timeAt)
-		out = le.AppendUint16(out, lost)
+		out = le.AppendUint16(out, uint16(e.Lost))
 		out = le.AppendUint16(out, uint16(max(r.CPU, 0)))
 		out = le.AppendUint16(out, uint16(len(payload)))
 		out = append(out, header(r)...)

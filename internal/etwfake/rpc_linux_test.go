@@ -118,7 +118,8 @@ func testRPC(t *testing.T, l *lab) {
 	invalid := rpcRun{
 		etltest.RPCServer{TCP: true, Every: 200 * time.Millisecond, Open: time.Millisecond, Length: 5 * time.Second}, nil,
 		"RPC servers get no port: the configured port range is not valid, and Windows rejects all of it",
-		[]string{`Ports has "5100-5000": no range of ports`, "not a lack of ports"}, []string{held, "at rest", "is exhausted"},
+		[]string{`Ports has "5100-5000": no range of ports`, "not a lack of ports"},
+		[]string{held, "at rest", "is exhausted"},
 	}
 	invalid.check(t, l, "invalid", 8)
 }

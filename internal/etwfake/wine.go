@@ -40,7 +40,7 @@ var replaced = []string{
 var tables = []string{"GetExtendedTcpTable", "GetExtendedUdpTable"}
 
 // added are those that Wine's does not have.
-var added = []string{"OpenTraceFromRealTimeLogger"}
+var added = []string{"OpenTraceFromRealTimeLogger", "QueryTraceProcessingHandle", "TraceQueryInformation"}
 
 // Missing says what is not installed, "" nothing.
 func Missing() string {

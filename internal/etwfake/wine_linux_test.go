@@ -343,7 +343,7 @@ func packets(t *testing.T, path string) (n uint64) {
 // testLosses checks that what a session loses is in the stream: received and lost are what was produced.
 func testLosses(t *testing.T, l *lab) {
 	lost := datagrams(1234, 2*time.Second, time.Millisecond)
-	lost.Lost = true
+	lost.Lost = LostEvents
 	path, r := l.record([]Event{datagrams(1000, time.Second, time.Millisecond), lost}, nil, 12)
 	produced, _, _ := counts(t, r.log)
 	got, missed := packets(t, path), losses(t, path)["etw"]
