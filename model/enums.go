@@ -324,6 +324,29 @@ func (v Severity) String() string { return SeverityEnum.Name(uint64(v)) }
 // MarshalText implements encoding.TextMarshaler.
 func (v Severity) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
+// CaptureVerdict is what a packet is that a capture reports as dropped.
+type CaptureVerdict uint8
+
+// What dropped packets are.
+const (
+	// CaptureUnknown is a reason of which nothing is known here.
+	CaptureUnknown CaptureVerdict = iota
+	// CaptureNoise is one that nobody on the host wanted: another host's, a group's without a member, a segment that
+	// came twice.
+	CaptureNoise
+	// CaptureUnwanted is one for a port on which nothing listens.
+	CaptureUnwanted
+	// CaptureFiltered is one that a rule or a policy dropped.
+	CaptureFiltered
+	// CaptureLost is one that somebody misses.
+	CaptureLost
+)
+
+// CaptureVerdictEnum names them.
+var CaptureVerdictEnum = Enum{"CaptureVerdict", []string{"unknown", "noise", "unwanted", "filtered", "lost"}}
+
+func (v CaptureVerdict) String() string { return CaptureVerdictEnum.Name(uint64(v)) }
+
 // FlowState says what is seen of a followed flow.
 type FlowState uint8
 
@@ -341,10 +364,14 @@ const (
 	FlowEnded
 	// FlowProposed is one that is not followed: it looks like a heartbeat, and somebody may want to follow it.
 	FlowProposed
+	// FlowCaptured is one whose packets are seen on the wire only, in a capture: what became of them in a host is not.
+	FlowCaptured
 )
 
 // FlowStateEnum names the states of followed flows.
-var FlowStateEnum = Enum{"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended", "proposed"}}
+var FlowStateEnum = Enum{
+	"FlowState", []string{"unseen", "followed", "arrivals", "reads", "ended", "proposed", "captured"},
+}
 
 func (v FlowState) String() string { return FlowStateEnum.Name(uint64(v)) }
 

@@ -81,6 +81,12 @@ const (
 	DeviceTxTimeout = "tx_timeout"
 )
 
+// MetaNote begins the keys of meta events that say what is to be known of a capture, a sentence each.
+const MetaNote = "note."
+
+// CaptureLocation begins the location of drops that a capture reports, rather than those that were counted on the host.
+const CaptureLocation = "pktmon:"
+
 // Ids into the tables of an event's batch; 0 is the empty entry.
 type (
 	// StringID names an entry of Batch.Strings.

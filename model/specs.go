@@ -131,6 +131,7 @@ const (
 	KindPacketReturn Kind = 73
 	KindFlowStall    Kind = 74
 	KindPacketEarly  Kind = 75
+	KindCaptureDrop  Kind = 76
 	KindRaw          Kind = 80
 
 	KindLogGap   Kind = 96
@@ -1016,8 +1017,9 @@ var Specs = []Spec{
 		Kind: KindPacket,
 		Name: "packet",
 		View: "Packet",
-		Doc: "one datagram or segment of a process, sent or received (Windows network events; followed flows on Linux, " +
-			"where a received one has reached its socket, just before its queue, and a sent one the IP layer).",
+		Doc: "one datagram or segment, sent or received (Windows network events, of a process; followed flows on Linux, " +
+			"where a received one has reached its socket, just before its queue, and a sent one the IP layer; captured " +
+			"packets, as they were on the wire).",
 		Span: "received: from its arrival at the host to its socket, in which deferred work, the backlog and filters " +
 			"had it; 0 unknown",
 		CPU:      true,
@@ -1169,7 +1171,7 @@ var Specs = []Spec{
 			{
 				Name: "state", Unit: UnitEnum, Enum: &FlowStateEnum,
 				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, " +
-					"proposed is not followed",
+					"proposed is not followed, captured is seen on the wire only",
 			},
 			{
 				Name: "period_ns", Unit: UnitNanoseconds,
@@ -1269,6 +1271,33 @@ var Specs = []Spec{
 			},
 		},
 		Strings: []Field{fieldRemote},
+	},
+	{
+		Kind:  KindCaptureDrop,
+		Name:  "capture.drop",
+		View:  "CaptureDrop",
+		Since: 2,
+		Doc: "packets that Packet Monitor reports as dropped (Windows): of one reason, component and flow within an " +
+			"interval. Those that somebody misses are a drop event, too. Flag transmit: they were being sent.",
+		Span: intervalSpan,
+		Resource: Field{
+			Name: "reports", Unit: UnitCount,
+			Doc: "events that reported them: one packet is reported by each layer and each socket that refuses it",
+		},
+		Args: []Field{
+			fieldProto,
+			fieldLPort,
+			fieldRPort,
+			{Name: "count", Unit: UnitCount, Doc: "packets"},
+			{Name: "verdict", Unit: UnitEnum, Enum: &CaptureVerdictEnum, Doc: "what they are"},
+			fieldIfindex,
+		},
+		Strings: []Field{
+			{Name: "reason", Doc: "the reason as the capture has it, or its number"},
+			{Name: "component", Doc: "the driver or protocol that dropped them, empty unknown"},
+			fieldRemote,
+			{Name: "location", Doc: "the place in it, or its number"},
+		},
 	},
 	{
 		Kind: KindRaw,

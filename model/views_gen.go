@@ -2571,7 +2571,7 @@ func (b *Builder) AddSchedRival(v SchedRival) {
 	e.Str[2] = b.Intern(v.Cgroup)
 }
 
-// Packet is the typed view of kind "packet": one datagram or segment of a process, sent or received (Windows network events; followed flows on Linux, where a received one has reached its socket, just before its queue, and a sent one the IP layer).
+// Packet is the typed view of kind "packet": one datagram or segment, sent or received (Windows network events, of a process; followed flows on Linux, where a received one has reached its socket, just before its queue, and a sent one the IP layer; captured packets, as they were on the wire).
 type Packet struct {
 	// Time: when it was complete.
 	Time Time
@@ -3076,7 +3076,7 @@ type Flow struct {
 	RemotePort uint16
 	// Timeout: silence after which the protocol gives its peer up, 0 unknown.
 	Timeout time.Duration
-	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, proposed is not followed.
+	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, proposed is not followed, captured is seen on the wire only.
 	State FlowState
 	// Period: time between two heartbeats: as configured, or for a proposed one as it was measured; 0 unknown.
 	Period time.Duration
@@ -3418,6 +3418,80 @@ func (b *Builder) AddPacketEarly(v PacketEarly) {
 	e.Args[1] = uint64(v.RemotePort)
 	e.Args[2] = uint64(v.Backlog)
 	e.Str[0] = b.Intern(v.RemoteAddr)
+}
+
+// CaptureDrop is the typed view of kind "capture.drop": packets that Packet Monitor reports as dropped (Windows): of one reason, component and flow within an interval. Those that somebody misses are a drop event, too. Flag transmit: they were being sent.
+type CaptureDrop struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the interval that was counted.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// Reports: events that reported them: one packet is reported by each layer and each socket that refuses it.
+	Reports uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: local port, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Count: packets.
+	Count uint64
+	// Verdict: what they are.
+	Verdict CaptureVerdict
+	// Ifindex: interface index in its network namespace, 0 unknown.
+	Ifindex int64
+	// Reason: the reason as the capture has it, or its number.
+	Reason string
+	// Component: the driver or protocol that dropped them, empty unknown.
+	Component string
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Location: the place in it, or its number.
+	Location string
+}
+
+// CaptureDrop returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) CaptureDrop(e *Event) (v CaptureDrop, ok bool) {
+	if e.Kind != KindCaptureDrop {
+		return v, false
+	}
+	return CaptureDrop{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		Reports:    e.Resource,
+		Protocol:   Protocol(e.Args[0]),
+		LocalPort:  uint16(e.Args[1]),
+		RemotePort: uint16(e.Args[2]),
+		Count:      e.Args[3],
+		Verdict:    CaptureVerdict(e.Args[4]),
+		Ifindex:    int64(e.Args[5]),
+		Reason:     b.String(e.Str[0]),
+		Component:  b.String(e.Str[1]),
+		RemoteAddr: b.String(e.Str[2]),
+		Location:   b.String(e.Str[3]),
+	}, true
+}
+
+// AddCaptureDrop adds an event of kind "capture.drop".
+func (b *Builder) AddCaptureDrop(v CaptureDrop) {
+	e := b.Append(KindCaptureDrop)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.Resource = v.Reports
+	e.Args[0] = uint64(v.Protocol)
+	e.Args[1] = uint64(v.LocalPort)
+	e.Args[2] = uint64(v.RemotePort)
+	e.Args[3] = v.Count
+	e.Args[4] = uint64(v.Verdict)
+	e.Args[5] = uint64(v.Ifindex)
+	e.Str[0] = b.Intern(v.Reason)
+	e.Str[1] = b.Intern(v.Component)
+	e.Str[2] = b.Intern(v.RemoteAddr)
+	e.Str[3] = b.Intern(v.Location)
 }
 
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.

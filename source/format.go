@@ -2,7 +2,10 @@ package source
 
 import (
 	"io"
+	"net/netip"
 	"time"
+
+	"lostbeat/model"
 )
 
 // File is an opened recording, capture or log.
@@ -24,6 +27,8 @@ type OpenOptions struct {
 	LogTime *LogTime
 	// LogPatterns are regular expressions of lines of text logs to report, beside those that are built in.
 	LogPatterns []string
+	// Follow says which flows of captured packets are followed, nil none.
+	Follow FollowRule
 	// Trace asks for every single run, not only for those above the thresholds.
 	Trace bool
 	// Everything asks for what no detector reads, too: uninterpreted records, every counter.
@@ -47,6 +52,17 @@ func (o *OpenOptions) Zone() (zone *time.Location, said bool) {
 	}
 	return time.UTC, false
 }
+
+// Follow is how a flow is followed.
+type Follow struct {
+	// KnownAs is the protocol that it is known for, empty unknown; Timeout the silence after which that gives its peer up,
+	// 0 unknown.
+	KnownAs string
+	Timeout time.Duration
+}
+
+// FollowRule says whether a flow is followed between two ends, one of which is the captured host's.
+type FollowRule func(protocol model.Protocol, local, remote netip.AddrPort) (Follow, bool)
 
 // LogTime is what lines of a text log may not say of their times. What they do say takes precedence.
 type LogTime struct {
