@@ -52,6 +52,8 @@ type Options struct {
 	Threshold time.Duration
 	// Switches emits every context switch.
 	Switches bool
+	// Follow says which flows of captured packets are followed, nil none.
+	Follow source.FollowRule
 	// SkipRaw leaves out records that no probe takes.
 	SkipRaw bool
 }
@@ -92,6 +94,7 @@ type Decoder struct {
 	// passing are the kinds that leave nothing behind.
 	passing map[Key]bool
 	ticks   []func(begin, end model.Time)
+	starts  []func(model.Time)
 	ends    []func(model.Time)
 	// begin and next are the limits of the current interval; next is 0 before the first record.
 	begin, next model.Time
@@ -183,6 +186,9 @@ func (d *Decoder) Lasting(k Key) bool { return d.handlers[k] != nil && !d.passin
 // time, and once at its end: the first and the last interval are shorter.
 func (d *Decoder) EveryInterval(f func(begin, end model.Time)) { d.ticks = append(d.ticks, f) }
 
+// AtStart calls f at the time of the first record.
+func (d *Decoder) AtStart(f func(model.Time)) { d.starts = append(d.starts, f) }
+
 // AtEnd calls f when the capture ends, after the last interval.
 func (d *Decoder) AtEnd(f func(model.Time)) { d.ends = append(d.ends, f) }
 
@@ -240,6 +246,10 @@ func (d *Decoder) advance(t model.Time) {
 	d.next = (t/interval + 1) * interval
 	if d.begin = d.next - interval; first {
 		d.begin = t
+		for _, f := range d.starts {
+			f(t)
+		}
+		d.starts = nil
 	}
 }
 

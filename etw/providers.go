@@ -22,6 +22,8 @@ var (
 	ProviderNDIS          = MustGUID("cdead503-17f5-4a3e-b7ae-df8cc2902eb9")
 	ProviderRPC           = MustGUID("6ad52b32-d609-4be9-ae07-ce8dae937e39")
 	ProviderRPCSS         = MustGUID("d8975f88-7ddb-4ed0-91bf-3adf48c48e0c")
+	ProviderPktMon        = MustGUID("4d4f80d9-c8bd-4d73-bb5b-19c90402c5ac")
+	ProviderNDISCapture   = MustGUID("2ed6006e-4729-4609-b423-3ee7bcd678ef")
 )
 
 // groups are the classes of the kernel's group numbers; a zero entry is a

@@ -28,6 +28,9 @@ type State struct {
 	// Host describes the recording machine as far as it is known.
 	Host Host
 
+	// Monitor is what the capture says of Packet Monitor, nil without it.
+	Monitor *Monitor
+
 	// Pooled says that the stream has the ranges of ports already. A capture does not have them.
 	Pooled bool
 
@@ -40,6 +43,8 @@ type State struct {
 	processes processes
 	threads   map[int32]int32
 	schemas   schemas
+	// layers are the packets that NDIS packet capture has of each layer of an adapter.
+	layers map[layerKey]uint64
 	// live says that no survey precedes the decoding: what names other records is taken when it comes.
 	live bool
 }
@@ -101,6 +106,10 @@ func (s *State) Survey(r *Record, c *Clock) {
 		s.systemConfig(r)
 	case r.Class == ClassSystemConfigEx:
 		s.systemConfigEx(r)
+	case r.Class == ProviderPktMon && r.Header == HeaderEvent && r.ID != manifestEvent:
+		s.surveyMonitor(r)
+	case r.Class == ProviderNDISCapture && r.Header == HeaderEvent && r.ID != manifestEvent:
+		s.surveyLayer(r)
 	default:
 		s.schemas.survey(r)
 	}
@@ -195,6 +204,7 @@ func (s *State) Settle() {
 	s.images.settle()
 	s.processes.settle()
 	s.schemas.settle()
+	s.settleMonitor()
 }
 
 // surveyThread remembers threads whose start is not in the capture; the others

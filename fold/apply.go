@@ -150,6 +150,9 @@ func (w *Fold) applyInterruptRun(v *model.InterruptRun) {
 
 func (w *Fold) applyDrop(v *model.Drop) {
 	w.noteDrop(v)
+	if Reported(v.Location) {
+		return
+	}
 	k := DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}
 	atQueue := v.Place == model.PlaceSocket && FullQueue(v.Reason)
 	if !atQueue && v.Cookie != 0 {

@@ -180,6 +180,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	case model.KindPacket:
 		v, _ := b.Packet(e)
 		if w.judged {
+			w.CaptureDrops.Packets++
 			w.applyPacket(&v)
 		}
 		beat := w.beatPacket(&v)
@@ -304,6 +305,11 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if w.judged {
 			v, _ := b.PortDestination(e)
 			w.Tables.addDestination(v)
+		}
+	case model.KindCaptureDrop:
+		if w.judged {
+			v, _ := b.CaptureDrop(e)
+			w.CaptureDrops.add(&v)
 		}
 	case model.KindHostEvent:
 		if w.judged {

@@ -68,7 +68,7 @@ func (f *Flow) silentAt(t model.Time, l *Limits) bool {
 
 // applyPacket takes a received packet.
 func (w *Fold) applyPacket(v *model.Packet) {
-	if v.Direction != model.DirectionRX || v.CPU < 0 {
+	if v.Direction != model.DirectionRX || v.CPU < 0 || v.Protocol == model.ProtocolUnknown {
 		return
 	}
 	k := flowKey{v.Protocol, v.LocalPort, v.RemotePort, v.PID, v.RemoteAddr}

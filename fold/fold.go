@@ -51,6 +51,7 @@ type Fold struct {
 	// HostCounters are those of Linux hosts that were read from files.
 	HostCounters *HostCounters
 	HostEvents   *HostEvents
+	CaptureDrops *CaptureDrops
 	Logs         *Logs
 	// Pauses are the last times in which the whole host stood still, the oldest first.
 	Pauses []model.HostPause
@@ -115,6 +116,7 @@ func New(o Options) *Fold {
 		Counters:     newCounterFacts(limits.MaxSamples, r.Budget),
 		HostCounters: newHostCounters(r.Budget),
 		HostEvents:   newHostEvents(r.Budget),
+		CaptureDrops: newCaptureDrops(r.Budget),
 		Logs:         &Logs{room: r.Budget},
 	}
 }

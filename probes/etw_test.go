@@ -3,6 +3,7 @@ package probes
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
+	"lostbeat/source"
 )
 
 // replay decodes a capture with the given probes.
@@ -34,13 +36,18 @@ func replay(t *testing.T, data []byte, o etw.Options, make func() []etw.Probe) [
 	return batches
 }
 
+// followAll follows every flow.
+func followAll(model.Protocol, netip.AddrPort, netip.AddrPort) (source.Follow, bool) {
+	return source.Follow{KnownAs: "test"}, true
+}
+
 // TestETWGolden decodes a capture with every record that the probes know, for
 // both pointer sizes, and compares the text of the stream.
 func TestETWGolden(t *testing.T) {
 	for name, size := range map[string]uint8{"etw32.golden": 4, "etw64.golden": 8} {
 		var text strings.Builder
 		for _, b := range replay(
-			t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true}, ETW,
+			t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true, Follow: followAll}, ETW,
 		) {
 			for i := range b.Events {
 				text.Write(model.AppendText(nil, b, &b.Events[i]))
@@ -59,7 +66,8 @@ func TestETWKinds(t *testing.T) {
 			seen := make(map[model.Kind]bool)
 			one := func() []etw.Probe { return ETW()[i : i+1] }
 			for _, b := range replay(
-				t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true}, one,
+				t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true, Follow: followAll},
+				one,
 			) {
 				for i := range b.Events {
 					seen[b.Events[i].Kind] = true

@@ -15,6 +15,7 @@ import (
 	"lostbeat/probes/interrupt"
 	"lostbeat/probes/nic"
 	"lostbeat/probes/pause"
+	"lostbeat/probes/pktmon"
 	"lostbeat/probes/port"
 	"lostbeat/probes/probe"
 	"lostbeat/probes/sched"
@@ -33,6 +34,7 @@ var Catalogue = []probe.Definition{
 	confirm.Definition(),
 	heartbeat.Definition(),
 	pause.Definition(),
+	pktmon.Definition(),
 }
 
 // All returns the probes of this system, in the order of the Catalogue.

@@ -12,6 +12,7 @@ import (
 	"lostbeat/detect/leak"
 	"lostbeat/detect/logs"
 	"lostbeat/detect/packetdrop"
+	"lostbeat/detect/packetmonitor"
 	"lostbeat/detect/ringdrop"
 	"lostbeat/detect/snapshot"
 	"lostbeat/detect/socketdrop"
@@ -30,6 +31,7 @@ func Settings() detect.Settings {
 		leak.Definition(),
 		snapshot.Definition(),
 		packetdrop.Definition(),
+		packetmonitor.Definition(),
 		counters.Definition(),
 		hostcounters.Definition(),
 		eventlog.Definition(),

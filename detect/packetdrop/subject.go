@@ -33,6 +33,9 @@ func ownPort(k fold.DropKey) bool { return k.Place == model.PlaceSocket || k.Rea
 // judgedElsewhere says that another detector knows more about a drop. What it
 // leaves is [packetDrop.judgeRests]'s.
 func judgedElsewhere(w *detect.Tick, d *fold.Drop) bool {
+	if fold.Reported(d.Key.Location) {
+		return true // packet-monitor
+	}
 	switch d.Key.Place {
 	case model.PlaceRing, model.PlaceBacklog:
 		return true

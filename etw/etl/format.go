@@ -9,7 +9,8 @@ import (
 func Format(probes func() []etw.Probe) source.Format {
 	options := func(o source.OpenOptions) Options {
 		return Options{
-			Options: etw.Options{Trace: o.Trace, SkipRaw: !o.Everything}, Probes: probes, Progress: o.Progress,
+			Options: etw.Options{Trace: o.Trace, SkipRaw: !o.Everything, Follow: o.Follow},
+			Probes:  probes, Progress: o.Progress,
 		}
 	}
 	return source.Format{

@@ -45,6 +45,11 @@ type Inventory struct {
 	Host, Kernel string
 	// Probes says what the capture can show and what not.
 	Probes []model.Probe
+	// Packets are those on the wire that Packet Monitor has, 0 unknown; PacketReports and DropReports its reports of
+	// packets and of drops.
+	Packets, PacketReports, DropReports uint64
+	// Notes are what is to be known of its packets, Adapters those whose packets it has.
+	Notes, Adapters []string
 }
 
 // EventCount counts the records of one kind.
@@ -110,12 +115,16 @@ func (v Inventory) MarshalJSON() ([]byte, error) {
 		Host         string      `json:"host"`
 		OS           string      `json:"os"`
 		Kernel       string      `json:"kernel"`
+		Notes        []string    `json:"notes,omitempty"`
+		Adapters     []string    `json:"adapters,omitempty"`
+		Packets      uint64      `json:"packets,omitempty"`
 		Probes       []probeJSON `json:"probes"`
 		Events       []eventJSON `json:"events"`
 	}{v.File, "etl", v.EventsTotal, v.Processors, timeJSON(v.Start), timeJSON(v.End), timeJSON(v.First),
 		timeJSON(v.Last), v.Lost, v.BuffersLost, v.Buffers, v.Damaged, v.DamagedBytes,
 		v.Integrity.Complete(), v.Integrity.Damage, v.Windows, v.Session, v.Clock,
-		v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, probes, events})
+		v.Compression, v.PointerSize, v.Host, "windows", v.Kernel, v.Notes, v.Adapters, v.Packets, probes,
+		events})
 }
 
 func timeJSON(t model.Time) *string {
@@ -189,6 +198,10 @@ func (f *File) Inventory(ctx context.Context) (Inventory, error) {
 		v.First, v.Last = h.Clock.Time(first), h.Clock.Time(last)
 	}
 	state.Settle()
+	if m := state.Monitor; m != nil {
+		v.Notes, v.Adapters = m.Notes(), m.Adapters()
+		v.Packets, v.PacketReports, v.DropReports = m.Packets(), m.Reported, m.Dropped
+	}
 	v.Host, v.Kernel = state.Host.Computer, h.kernel(&state.Host)
 	v.Probes = []model.Probe{f.recorded()}
 	if f.options.Probes != nil {

@@ -260,7 +260,30 @@ func Everything(o Options) []byte {
 	w.Thread(2, 46_000, 700, 704)
 	w.Process(2, 47_000, 700, "a.exe", "a")
 	w.Image(2, 48_000, Drivers[1])
+	captured(w)
 	return w.Bytes()
+}
+
+// captured adds packets that Packet Monitor and NDIS packet capture report.
+func captured(w *Writer) {
+	beat := []byte{
+		0x45, 0, 0, 32, 0, 7, 0, 0, 64, 17, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1, // IP
+		0x15, 0x1d, 0x15, 0x1d, 0, 12, 0, 0, 'b', 'e', 'a', 't',
+	}
+	frame := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, beat...)
+	w.MonitorPacket(49_000, MonitorReport{
+		Direction: MonitorRx, Kind: MonitorEthernet, Component: 1, Edge: 1, Payload: frame,
+	})
+	w.MonitorPacket(50_000, MonitorReport{
+		Direction: MonitorRx, Kind: MonitorIP, Component: 3, Reason: MonitorReceiveInspection, Location: 0xe0004600,
+		Payload: beat, Dropped: true,
+	})
+	w.NDISPacket(51_000, 9, 9, 0x40000000|0x80000000|0x100000000, len(frame), frame)
+	w.MonitorSchemas(52_000)
+	w.MonitorFilterFor(53_000, 5405)
+	w.MonitorComponent(54_000, 1, MonitorMiniport, "Ethernet Adapter", 7)
+	w.MonitorComponent(54_000, 3, MonitorTCPIP, "TCP/IPv4 - L3/L4", 7)
+	w.MonitorCounters(55_000, 3, 1)
 }
 
 // GUIDOf returns a GUID that ends in n.
