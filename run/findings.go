@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -38,6 +39,8 @@ type Judgement struct {
 	Assumed []string
 	// Slice says of a recording that was cut what it is a part of and whose findings it has; empty for all others.
 	Slice string
+	// Notes are what is to be known of how packets were captured, a sentence each.
+	Notes []string
 	// facts are the counters and the logs, for Together; packets those of followed flows, nil where none are kept.
 	facts   logs.Input
 	packets *twohosts.Recording
@@ -93,6 +96,11 @@ func judge(
 			case model.KindLoss:
 				v, _ := b.Loss(e)
 				left.add(v)
+			case model.KindMeta:
+				if v, _ := b.Meta(e); strings.HasPrefix(v.Key, model.MetaNote) && len(j.Notes) < maxNotes &&
+					!slices.Contains(j.Notes, v.Value) {
+					j.Notes = append(j.Notes, v.Value)
+				}
 			}
 		}
 		if j.packets != nil {
@@ -127,7 +135,11 @@ func judge(
 				known, shown = true, shown || state != model.ProbeOff
 			}
 		}
-		if known && !shown {
+		switch {
+		case !known || shown:
+		case s.probe == "drop" && parts[[2]string{"capture", "drops"}] == model.ProbeOn:
+			j.Unseen = append(j.Unseen, "packets dropped at full sockets (Packet Monitor does not report them)")
+		default:
 			j.Unseen = append(j.Unseen, s.name)
 		}
 	}
@@ -269,6 +281,9 @@ func (c *Capture) end() time.Time {
 	_, end := c.Span()
 	return end.Std()
 }
+
+// maxNotes bounds what is said of a capture.
+const maxNotes = 16
 
 // maxParts bounds the parts of probes of a capture.
 const maxParts = 1024

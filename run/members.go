@@ -72,7 +72,7 @@ func (p *unpacking) reportLinks() {
 var (
 	linuxBundle = regexp.MustCompile(`(?:^|/)(?:sosreport-|scc_|nts_)[^/]*/|(?:^|/)sos_commands/`)
 	linuxUseful = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|networking|sar|pacemaker|corosync|cluster|` +
-		`process|crm)/|sar/|proc/net/[^/]+$)|^[^/]+/[^/]+$`)
+		`process|crm)/|sar/|proc/net/[^/]+$)|^[^/]+/[^/]+$|\.(?:pcap(?:ng)?|cap|etl)\d*$`)
 	linuxLogs = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|pacemaker|corosync|cluster|crm)/)`)
 	// portRangeFile is the setting of the range of ephemeral ports: two numbers without a name.
 	portRangeFile = regexp.MustCompile(`(?:^|/)proc/sys/net/ipv4/ip_local_port_range$`)

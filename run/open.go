@@ -17,11 +17,13 @@ import (
 	"lostbeat/model"
 	"lostbeat/model/budget"
 	"lostbeat/probes"
+	"lostbeat/probes/heartbeat"
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/source/applog"
 	"lostbeat/source/eventlog"
 	"lostbeat/source/linuxhost"
+	"lostbeat/source/pcap"
 	"lostbeat/source/perfmon"
 	"lostbeat/source/snapshot"
 )
@@ -33,6 +35,7 @@ var Formats = []source.Format{
 	record.Text(),
 	perfmon.Logs(), // before etl: a .blg is an event trace log too
 	etl.Format(probes.ETW),
+	pcap.Captures(),
 	eventlog.Logs(),
 	linuxhost.Counters(),
 	snapshot.Tables(),
@@ -81,7 +84,8 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
-		"lostbeat opens its own recordings, Windows traces (.etl), performance logs (.blg, .csv, .tsv), tables of "+
+		"lostbeat opens its own recordings, Windows traces (.etl), captures of packets (.pcap, .pcapng), "+
+			"performance logs (.blg, .csv, .tsv), tables of "+
 			"sockets (netstat, ss, Get-NetUDPEndpoint), event logs (.evtx, wevtutil), sar, text logs, "+
 			"and archives of these (sosreport, .zip, .tar.xz)",
 	)
@@ -137,6 +141,9 @@ func Open(path string, o OpenOptions) (*Capture, error) {
 		return nil, err
 	}
 	boundReading(cmp.Or(o.Memory, budget.Default))
+	if o.Follow == nil {
+		o.Follow = heartbeat.FollowCaptured(nil)
+	}
 	o.Host = o.Unpacked.apart([]string{path})
 	file, err := format.Open(path, o.OpenOptions)
 	if err != nil {

@@ -212,6 +212,8 @@ func (u *ui) beatVerdict(v *view, b *fold.BeatTotal) string {
 		return "reads only: its arrivals are not seen"
 	case b.State == model.FlowArrivals && b.Series.Direction == model.DirectionRX:
 		return "arrivals only: its reads are not seen"
+	case b.State == model.FlowCaptured:
+		return "on the wire only: captured packets"
 	}
 	return ""
 }

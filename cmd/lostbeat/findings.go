@@ -240,6 +240,11 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 					note("    ", fmt.Sprintf("not judged, because it is not in the capture: %s ('lostbeat info' says why)",
 						strings.Join(unseen, ", ")))
 				}
+				for _, text := range judged.Notes {
+					if forPeople {
+						note("    ", "note: "+plain.Text(text))
+					}
+				}
 				for _, text := range c.Outside() {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", plain.Text(c.Path), plain.Text(text))
 				}

@@ -16,6 +16,7 @@ import (
 	"lostbeat/model/state"
 	"lostbeat/record"
 	"lostbeat/run"
+	"lostbeat/source/pcap"
 	"lostbeat/source/perfmon"
 
 	"github.com/dustin/go-humanize"
@@ -49,6 +50,8 @@ type captureInfo struct {
 	Integrity string   `json:"integrity"`
 	// Log is the inventory of a performance log, nil for everything else.
 	Log *perfmon.Info `json:"log,omitempty"`
+	// Capture is what a capture of packets holds, nil for everything else.
+	Capture *pcap.Info `json:"capture,omitempty"`
 }
 
 // Names and versions of the schemas of what `info --json` prints: of a Windows trace, a bundle, anything else.
@@ -232,6 +235,10 @@ func describe(ctx context.Context, c *run.Capture, verify bool) (captureInfo, er
 		integrity.Add(what, 0)
 	}
 	info.Complete, info.Damage, info.Integrity = integrity.Complete(), integrity.Damage, run.IntegrityLine(integrity)
+	if f, ok := c.File.(*pcap.File); ok {
+		capture := f.Info()
+		info.Capture = &capture
+	}
 	if noter, ok := c.File.(interface{ Notes() []string }); ok {
 		info.Notes = append(info.Notes, noter.Notes()...)
 	}
@@ -319,6 +326,9 @@ func (i captureInfo) write(w io.Writer, zone *time.Location) error {
 	if i.Integrity != "" {
 		row("input", i.Integrity)
 	}
+	if c := i.Capture; c != nil {
+		writeCapture(row, c)
+	}
 	for _, note := range i.Notes {
 		if !slices.Contains(i.Damage, note) {
 			row("note", note)
@@ -334,6 +344,34 @@ func (i captureInfo) write(w io.Writer, zone *time.Location) error {
 	}
 	fmt.Fprintln(t)
 	return t.Flush()
+}
+
+// writeCapture writes what a capture of packets holds.
+func writeCapture(row func(label, value string), c *pcap.Info) {
+	row("packets", fmt.Sprintf("%s, %s of them with IP; %s on the wire", humanize.Comma(int64(c.Packets)),
+		humanize.Comma(int64(c.IP)), humanize.Bytes(c.Bytes)))
+	const shown = 16
+	for _, n := range c.Interfaces[:min(len(c.Interfaces), shown)] {
+		text := cmp.Or(n.Name, "no name")
+		if n.Description != "" {
+			text += " (" + n.Description + ")"
+		}
+		text += fmt.Sprintf(": %s, %s packets", n.Link, humanize.Comma(int64(n.Packets)))
+		if n.SnapLength > 0 {
+			text += fmt.Sprintf(", at most %s bytes of each", humanize.Comma(int64(n.SnapLength)))
+		}
+		if n.Filter != "" {
+			text += ", filter " + n.Filter
+		}
+		row("interface", text)
+	}
+	if more := len(c.Interfaces) - shown; more > 0 {
+		row("interface", fmt.Sprintf("%d more (--json lists them)", more))
+	}
+	if c.Fragments > 0 {
+		row("fragments", humanize.Comma(int64(c.Fragments)))
+	}
+	row("captured on", c.Host)
 }
 
 // writeProbes writes what each probe showed, and what would make it show more.
@@ -366,7 +404,22 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory, zone *time.Loca
 	fmt.Fprintf(t, "start\t%s\nend\t%s\n", plain.Moment(inv.Start.Std(), zone), end)
 	fmt.Fprintf(t, "events\t%s\n", humanize.Comma(int64(inv.EventsTotal)))
 	fmt.Fprintf(t, "lost\t%s\n", humanize.Comma(int64(inv.Lost)))
-	fmt.Fprintf(t, "input\t%s\n\n", plain.Text(run.IntegrityLine(inv.Integrity)))
+	fmt.Fprintf(t, "input\t%s\n", plain.Text(run.IntegrityLine(inv.Integrity)))
+	if inv.PacketReports+inv.DropReports > 0 {
+		packets := "number not known"
+		if inv.Packets > 0 {
+			packets = humanize.Comma(int64(inv.Packets)) + " on the wire"
+		}
+		fmt.Fprintf(t, "packets\t%s; %s reports of packets, %s of drops\n", packets,
+			humanize.Comma(int64(inv.PacketReports)), humanize.Comma(int64(inv.DropReports)))
+	}
+	for _, adapter := range inv.Adapters {
+		fmt.Fprintf(t, "adapter\t%s\n", plain.Text(adapter))
+	}
+	for _, note := range inv.Notes {
+		fmt.Fprintf(t, "note\t%s\n", plain.Text(note))
+	}
+	fmt.Fprintln(t)
 	var probes []probeInfo
 	for _, p := range inv.Probes {
 		probes = append(probes, infoOfProbe(p))

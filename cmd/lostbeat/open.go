@@ -15,6 +15,7 @@ import (
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model/budget"
+	"lostbeat/probes/heartbeat"
 	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/source/snapshot"
@@ -34,6 +35,8 @@ type captureFlags struct {
 	pools     []string
 	rpcPorts  string
 	memory    byteSize
+	// heartbeats are flows of captured packets to follow.
+	heartbeats []string
 	// logTime and logPatterns are for text logs; logZone is that of the captures beside them, nil unknown.
 	logTime     string
 	logPatterns []string
@@ -63,6 +66,10 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
 	registerLogFlags(cmd.Flags(), &f.logTime, &f.logPatterns)
+	cmd.Flags().
+		StringArrayVar(&f.heartbeats, "heartbeat", nil, "a `FLOW` of captured packets (pcap, pktmon, netsh trace) to judge "+
+			"as a heartbeat, beside those with the port of a known protocol: udp:5405, tcp:10.0.0.2:2380, a name (corosync, "+
+			"etcd, ...); udp:5405=1s says after which silence the peer is given up (repeatable)")
 	registerMemory(cmd, &f.memory)
 	cmd.Flags().
 		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
@@ -181,7 +188,11 @@ func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
 		Memory: int64(f.memory),
 	}}
-	var err error
+	flows, err := parseHeartbeats(f.heartbeats)
+	if err != nil {
+		return o, err
+	}
+	o.Follow = heartbeat.FollowCaptured(flows)
 	if o.Pools, err = parsePools(f.pools); err != nil {
 		return o, err
 	}

@@ -116,6 +116,10 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	if float64(pausedIn(w, g.From, g.To)) >= d.settings.HeldShare*float64(g.Delay()) && len(w.Pauses) > 0 {
 		return m // the host slept, which is a finding of its own
 	}
+	if b.Socket.State == model.FlowCaptured {
+		d.judgeCaptured(w, b, &m)
+		return m
+	}
 	if b.Key.Direction == model.DirectionTX {
 		d.judgeSent(w, b, &m)
 		return m
@@ -227,6 +231,49 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = absent
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
+}
+
+// judgeCaptured judges a gap of a flow that is seen on the wire only: of the program nothing is known.
+func (d *heartbeatLoss) judgeCaptured(w *detect.Tick, b *fold.Beat, m *moment) {
+	g := &m.gap
+	sends := b.Key.Direction == model.DirectionTX
+	missing := float64(max(g.Missed, g.PacketsIn(g.Delay()), 1)) * d.settings.LostShare
+	switch {
+	case capturedAnswer(w, b, g):
+		// It had nothing to answer: of the other direction, that flow's own finding speaks.
+	case float64(m.exact) >= missing:
+		m.verdict = lostHere
+	case m.lost > 0:
+		m.verdict = unknown
+	case sends && (g.Lasts || g.Unlike || m.left || d.early(g)):
+		// The program may have nothing to say any more, or mean to say it less often.
+	case sends:
+		m.verdict = sentLate
+	default:
+		m.verdict = absent
+		_, m.sentOn = capturedBack(w, b, g)
+	}
+}
+
+// capturedBack returns the flow of the other direction between the same ends, and whether it went on in a gap.
+func capturedBack(w *detect.Tick, b *fold.Beat, g *fold.Gap) (back *fold.Beat, on bool) {
+	for _, o := range w.SortedBeats() {
+		if o.Socket == b.Socket && o.Key.Remote == b.Key.Remote && o.Key.Port == b.Key.Port &&
+			o.Key.Direction != b.Key.Direction && o.Usual() > 0 {
+			return o, !o.QuietIn(g.From, g.To)
+		}
+	}
+	return nil, false
+}
+
+// capturedAnswer says that the other direction fell silent first.
+func capturedAnswer(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
+	back, on := capturedBack(w, b, g)
+	if back == nil || on {
+		return false
+	}
+	since, ok := back.SilentIn(g.From, g.To)
+	return ok && since <= g.From
 }
 
 // fewSegments is how many segments have to be dropped for a TCP flow to be silent: what is lost is sent again later and

@@ -24,6 +24,8 @@ type flowWords struct {
 	timeout         time.Duration
 	direction       model.Direction
 	netns           uint32
+	// address is the local one of a flow that is seen on the wire only, empty for others.
+	address string
 }
 
 func wordsOf(w *detect.Tick, b *fold.Beat) flowWords {
@@ -34,6 +36,9 @@ func wordsOf(w *detect.Tick, b *fold.Beat) flowWords {
 	}
 	if o.process == "" {
 		o.process = w.State.ProcessName(s.PID)
+	}
+	if s.State == model.FlowCaptured {
+		o.address = cmp.Or(s.Local, "this host")
 	}
 	return o
 }
@@ -66,6 +71,9 @@ func (o *flowWords) name() string {
 	text := strings.TrimSpace(known + " " + peer)
 	if text != "" {
 		text = " (" + text + ")"
+	}
+	if o.address != "" {
+		return o.local() + " of " + fold.Printable(o.address) + text
 	}
 	return o.local() + " of " + words.Task(o.process, o.pid) + text
 }
@@ -182,7 +190,7 @@ func (t *telling) waterfall(f *model.Finding) {
 		{"waited for a segment that was missing", g.Missing, g.Missing > 0},
 		{"from first to last sent", g.Resent, g.Resent > 0},
 		{"lost at its socket", g.Lost, g.Vanished > 0},
-		{"softirq, backlog, filter", g.Stack, reads == "read"},
+		{"softirq, backlog, filter", g.Stack, reads == "read" && t.who.address == ""},
 		{"in the queueing discipline", g.Qdisc, g.Qdisc > 0},
 		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
 		{"read, and without a CPU on the way out of the read", g.Return, g.Return > 0},
@@ -354,6 +362,10 @@ func (t *telling) timeoutAdvice() string {
 // sentLate is the finding of a host that did not send.
 func (t *telling) sentLate(f *model.Finding) {
 	g := &t.at.gap
+	if t.who.address != "" {
+		t.capturedLate(f)
+		return
+	}
 	f.Causes = append(f.Causes, fmt.Sprintf("the host sent late: nothing reached the IP layer for %s (normally a packet "+
 		"every %s)", words.Span(g.Length()), words.Span(g.Period)))
 	because := t.because(f, "sender")
@@ -529,6 +541,10 @@ func (t *telling) lost(f *model.Finding) {
 func (t *telling) absent(f *model.Finding) {
 	m := &t.at
 	g := &m.gap
+	if t.who.address != "" {
+		t.capturedAbsent(f)
+		return
+	}
 	f.Title = fmt.Sprintf("%s %s nothing for %s: nothing of it reached this host, so the peer or the network is at fault",
 		t.who.name(), words.Tense(t.lasts, "has received", "received"), words.Span(g.Length()))
 	if !t.lasts {
@@ -558,6 +574,41 @@ func (t *telling) absent(f *model.Finding) {
 		"Run lostbeat on "+peer+" as well: it tells whether the packets left; not when that host was down",
 		"Compare the times with other flows from "+peer+": when all fell silent, look at the network; not when only this "+
 			"one did")
+}
+
+// capturedAbsent is the finding of a flow of which nothing was on the wire.
+func (t *telling) capturedAbsent(f *model.Finding) {
+	m := &t.at
+	g := &m.gap
+	f.Title = fmt.Sprintf("%s: no packet on the wire for %s (normally every %s): the sender's or the network's fault, "+
+		"until a second capture says otherwise", t.who.name(), words.Span(g.Length()), words.Span(g.Period))
+	f.Causes = append(f.Causes, "nothing of the flow passed the point of capture: it was not sent, or it was lost before")
+	switch {
+	case m.left:
+		f.Severity = model.SeverityInfo
+		f.Causes = append(f.Causes, "the peer has gone on from another port since: it was restarted")
+	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
+		f.Causes = append(f.Causes, fmt.Sprintf("%s came together afterwards: they were held up on the way or sent late, "+
+			"and not lost", words.Plural(g.Delayed, "packet")))
+	}
+	f.RuledOut = append(f.RuledOut, "not lost between the wire and the program: it was not on the wire")
+	if m.sentOn {
+		f.RuledOut = append(f.RuledOut, "not a silence of both ends: packets of the other direction went on")
+	}
+	f.Advice = append(f.Advice, "Capture on "+cmp.Or(fold.Printable(t.who.remote), "the sender")+" as well, and give "+
+		"both files to lostbeat findings: it tells whether the packets left; not when that host was down")
+}
+
+// capturedLate is the finding of a flow that the captured host did not send.
+func (t *telling) capturedLate(f *model.Finding) {
+	g := &t.at.gap
+	f.Title = fmt.Sprintf("%s: this host put nothing on the wire for %s (normally every %s)", t.who.name(),
+		words.Span(g.Length()), words.Span(g.Period))
+	f.Causes = append(f.Causes, "the host sent late: the program did not send, or its packets waited in the host or were "+
+		"dropped there; a capture does not show which")
+	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave this host")
+	f.Advice = append(f.Advice, "Record with lostbeat on this host (--heartbeat): it tells the program from the host's "+
+		"queues; not when the program means to send less often")
 }
 
 // unknown is the finding of a gap that cannot be explained.
