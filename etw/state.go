@@ -130,8 +130,8 @@ type eventCount struct {
 // eventPlaces is how many kinds of records of providers are counted at a time outside of the census.
 const eventPlaces = 1 << 8
 
-// CountGroup counts a record of the kernel by its group and type, group<<8 | type, and reports whether that is all that a
-// survey takes of it. One that it does not count is for Survey.
+// CountGroup counts a record of the kernel by its group and type, group<<8 | type, and reports whether that is all that
+// a survey takes of it. One that it does not count is for Survey.
 func (s *State) CountGroup(group uint16) bool {
 	if s.groups == nil {
 		s.groups = make([]groupCount, 1<<16)

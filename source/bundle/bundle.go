@@ -207,8 +207,10 @@ func Walk(ctx context.Context, path, temp string, limits Limits, visit func(Memb
 	}
 	name := filepath.Base(path)
 	switch k := kindOf(head[:n]); k {
-	case isCab, is7z, isRar:
+	case is7z, isRar:
 		return Report{}, unsupported(k, name)
+	case isCab:
+		err = w.cab(name, "", f, info.Size(), 1)
 	case isZip:
 		err = w.zip("", f, info.Size(), 1)
 	default:
@@ -239,12 +241,10 @@ func (e *visitError) Error() string { return e.err.Error() }
 // unsupported says how an archive that cannot be read is unpacked.
 func unsupported(k kind, name string) error {
 	how := map[kind]string{
-		isCab: "unpack it: expand -F:* " + name + " FOLDER (Windows), or cabextract -d FOLDER " + name +
-			"; then lostbeat findings FOLDER",
 		is7z:  "unpack it: 7z x " + name + " -oFOLDER; then lostbeat findings FOLDER",
 		isRar: "unpack it: unrar x " + name + " FOLDER/; then lostbeat findings FOLDER",
 	}[k]
-	return hint.New(name+" is a "+map[kind]string{isCab: ".cab", is7z: ".7z", isRar: ".rar"}[k]+
+	return hint.New(name+" is a "+map[kind]string{is7z: ".7z", isRar: ".rar"}[k]+
 		" archive, which lostbeat does not unpack", how)
 }
 
@@ -361,7 +361,7 @@ func (w *walker) member(m Member, under string, b *bufio.Reader, k kind, depth i
 			return &visitError{err}
 		}
 		return nil
-	case k == isCab, k == is7z, k == isRar:
+	case k == is7z, k == isRar:
 		w.report.Members++
 		w.report.damage("%s", unsupported(k, name).Error())
 		return w.count()
@@ -371,6 +371,8 @@ func (w *walker) member(m Member, under string, b *bufio.Reader, k kind, depth i
 		return w.count()
 	case k == isZip:
 		return w.innerZip(name, b, depth+1)
+	case k == isCab:
+		return w.innerCab(name, b, depth+1)
 	case k == isTar:
 		return w.tar(name, b, depth+1)
 	}

@@ -237,7 +237,7 @@ func TestLimits(t *testing.T) {
 
 // TestUnsupported has the command that unpacks what is not unpacked here.
 func TestUnsupported(t *testing.T) {
-	for name, head := range map[string]string{"report.cab": "MSCF\x00\x00\x00\x00", "x.7z": "7z\xbc\xaf\x27\x1c",
+	for name, head := range map[string]string{"x.7z": "7z\xbc\xaf\x27\x1c",
 		"x.rar": "Rar!\x1a\x07\x01\x00"} {
 		_, _, err := walk(t, name, []byte(head+strings.Repeat("x", 600)), Limits{})
 		var hinter interface{ Hint() string }
@@ -278,7 +278,9 @@ func TestDictionary(t *testing.T) {
 func FuzzWalk(f *testing.F) {
 	flat := tarOf(f, "a/date", "Sat", "b", "two")
 	for _, seed := range [][]byte{flat, gz(f, flat), xzOf(f, flat), zst(f, flat), bz2(f), zipOf(f, "a", "x"),
-		zipOf(f, "in.tar.xz", string(xzOf(f, flat))), xzOf(f, nil)} {
+		zipOf(f, "in.tar.xz", string(xzOf(f, flat))), xzOf(f, nil),
+		cabOf(f, cabMSZIP, true, "a", "x", "b", strings.Repeat("y", 40_000)),
+		cabOf(f, cabStored, false, "a", "x")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
