@@ -1,6 +1,8 @@
 package fold
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +56,8 @@ type History struct {
 	fault    string
 	// incomplete says what of a file is damaged or missing.
 	incomplete string
+	// notes are what readers wrote.
+	notes []model.Note
 }
 
 // Progress is how far the search for findings in a recording has come.
@@ -108,6 +112,25 @@ func (h *History) SetFindings(findings []model.Finding) {
 		h.finding(findings[i])
 	}
 	h.scanned, h.progress = true, Progress{}
+	h.publish()
+}
+
+// maxNotes is how many notes are shown.
+const maxNotes = 1000
+
+// AddNotes adds what readers wrote about moments of the stream. Notes that are known already are left out.
+func (h *History) AddNotes(notes ...model.Note) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := slices.Clone(h.notes) // snapshots share it
+	for _, n := range notes {
+		n.Time, n.Flags = 0, 0
+		if len(all) < maxNotes && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b model.Note) int { return cmp.Compare(a.About, b.About) })
+	h.notes = all
 	h.publish()
 }
 
@@ -237,6 +260,7 @@ func (h *History) publish() {
 		Fault:    h.fault,
 
 		Incomplete: h.incomplete,
+		Notes:      h.notes,
 		Meta:       h.held.meta,
 		Probes:     h.held.probes,
 		Devices:    h.held.devices,

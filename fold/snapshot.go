@@ -46,7 +46,9 @@ type Snapshot struct {
 	Work      []WorkTotal
 	Drops     []DropTotal
 	RefusedBy []RefusedTotal
-	Flows     []FlowTotal
+	// Notes are what readers wrote, by the moment that they are about.
+	Notes []model.Note
+	Flows []FlowTotal
 	// Beats are the followed flows, by owner and port.
 	Beats []BeatTotal
 	// Logs are those that are followed.

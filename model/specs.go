@@ -139,6 +139,8 @@ const (
 	KindLogState Kind = 98
 
 	KindHostEvent Kind = 100
+
+	KindNote Kind = 104
 )
 
 var (
@@ -1412,6 +1414,19 @@ var Specs = []Spec{
 			{Name: "about", Doc: "the node, adapter or resource that it is about, empty for the host"},
 			{Name: "log", Doc: "the log's file"},
 			{Name: "host", Doc: "the host that wrote it"},
+		},
+	},
+
+	{
+		Kind:  KindNote,
+		Name:  "note",
+		View:  "Note",
+		Since: 2,
+		Doc: "what a reader wrote about a moment of the recording. Notes that are added to a finished recording stand at " +
+			"its end.",
+		Args: []Field{{Name: "about", Unit: UnitTime, Doc: "the moment that it is about"}},
+		Strings: []Field{
+			{Name: "text", Doc: "what was written; empty for a moment that was only marked"},
 		},
 	},
 }

@@ -3827,3 +3827,37 @@ func (b *Builder) AddHostEvent(v HostEvent) {
 	e.Str[2] = b.Intern(v.Log)
 	e.Str[3] = b.Intern(v.Host)
 }
+
+// Note is the typed view of kind "note": what a reader wrote about a moment of the recording. Notes that are added to a finished recording stand at its end.
+type Note struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// About: the moment that it is about.
+	About Time
+	// Text: what was written; empty for a moment that was only marked.
+	Text string
+}
+
+// Note returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) Note(e *Event) (v Note, ok bool) {
+	if e.Kind != KindNote {
+		return v, false
+	}
+	return Note{
+		Time:  e.Time,
+		Flags: e.Flags,
+		About: Time(e.Args[0]),
+		Text:  b.String(e.Str[0]),
+	}, true
+}
+
+// AddNote adds an event of kind "note".
+func (b *Builder) AddNote(v Note) {
+	e := b.Append(KindNote)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.Args[0] = uint64(v.About)
+	e.Str[0] = b.Intern(v.Text)
+}

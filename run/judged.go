@@ -23,6 +23,7 @@ type judged struct {
 	updates []pipeline.Verdict // in order of At
 	bytes   int                // in updates
 	last    model.FindingList
+	notes   []model.Note // what readers wrote about the capture
 }
 
 // maxUpdates bounds the memory of the states of findings that a player shows as
@@ -48,6 +49,7 @@ func (j *judged) scan(
 	}
 	var of slice
 	err := capture.Run(ctx, func(b *model.Batch) error {
+		j.keepNotes(b)
 		recorded := of.apply(b)
 		if of.is && settings.IsDefault() {
 			for _, v := range recorded {
@@ -73,6 +75,17 @@ func (j *judged) scan(
 		keep(end, f)
 	}
 	return nil
+}
+
+// keepNotes notes what readers wrote.
+func (j *judged) keepNotes(b *model.Batch) {
+	for i := range b.Events {
+		if n, ok := b.Note(&b.Events[i]); ok {
+			j.mu.Lock()
+			j.notes = append(j.notes, n)
+			j.mu.Unlock()
+		}
+	}
 }
 
 // findings returns the last state of every finding known so far.

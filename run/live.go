@@ -45,7 +45,14 @@ func (l Live) Run(ctx context.Context) error {
 		return err
 	}
 	opts := l.UI
-	opts.State, opts.Live, opts.Record = state, true, flight.Save
+	opts.State, opts.Live = state, true
+	opts.Record = func(path string) error {
+		if err := flight.Save(path); err != nil {
+			return err
+		}
+		return record.AppendNotes(path, state.Snapshot().Notes)
+	}
+	opts.Note = func(n model.Note) error { state.AddNotes(n); return nil }
 	if r, ok := l.Source.(source.Requester); ok {
 		opts.Follow = func(flow string) error {
 			if _, err := heartbeat.ParseFlow(flow); err != nil {

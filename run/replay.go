@@ -42,6 +42,13 @@ func (r Replay) Run(ctx context.Context) error {
 	})
 	opts := r.UI
 	opts.State, opts.Player = state, playerControl{player}
+	opts.Note = func(n model.Note) error {
+		if err := r.note(n); err != nil {
+			return err
+		}
+		state.AddNotes(n)
+		return nil
+	}
 
 	ctx, all := begin(ctx)
 	all.run("the search for findings", func() error {
@@ -69,6 +76,18 @@ func (r Replay) Run(ctx context.Context) error {
 	return all.end()
 }
 
+// note writes a note into the recording that is shown.
+func (r Replay) note(n model.Note) error {
+	var files []string
+	if len(r.Capture.Paths) == 1 && r.Capture.Format.Name == record.Recordings().Name {
+		files, _ = record.Files(r.Capture.Paths[0]) // it is open: what cannot be listed now has no place for notes
+	}
+	if len(files) != 1 {
+		return errors.New("notes are kept in a single .lostbeat file: 'lostbeat cut' makes one of any input")
+	}
+	return record.AppendNotes(files[0], []model.Note{n})
+}
+
 // scan finds the verdicts of a capture through a reader of its own.
 func (r Replay) scan(ctx context.Context, verdicts *judged, state *fold.History) error {
 	c, err := OpenAll(r.Capture.Paths, r.Capture.Options)
@@ -83,6 +102,7 @@ func (r Replay) scan(ctx context.Context, verdicts *judged, state *fold.History)
 	if err != nil {
 		return fmt.Errorf("look for findings: %w", err)
 	}
+	state.AddNotes(verdicts.notes...)
 	state.SetFindings(verdicts.findings())
 	said(state, c)
 	return nil

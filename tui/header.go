@@ -236,6 +236,12 @@ func (u *ui) timeline(v *view, w int) string {
 			marks[a].style, marks[a].glyph = s, g
 		}
 	}
+	for _, n := range v.snap.Notes {
+		if n.About >= start && n.About <= end {
+			at := &marks[place(n.About)]
+			at.style, at.glyph = accent, u.theme.note
+		}
+	}
 	if u.cursor != 0 || u.opt.Player != nil {
 		marks[place(min(max(v.at, start), end))].glyph = u.theme.head
 		marks[place(min(max(v.at, start), end))].style = accent

@@ -108,6 +108,13 @@ func bindings() []binding {
 		},
 		{keys: []string{"[", "]", "N", "n"}, show: "[ ] N n", help: "previous, next finding", run: (*ui).jumpFinding},
 		{keys: []string{"g"}, help: "go to a time", run: (*ui).askTime},
+		{
+			keys: []string{"b"},
+			help: "mark this moment, with a note",
+			when: func(u *ui) bool { return u.opt.Note != nil },
+			run:  (*ui).askNote,
+		},
+		{keys: []string{"B"}, help: "notes", run: toggle("notes")},
 		{keys: []string{"home"}, show: "Home", help: "the oldest moment", run: (*ui).home},
 		{keys: []string{"end"}, show: "End", help: "the newest moment", run: (*ui).end},
 		{

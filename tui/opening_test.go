@@ -1,12 +1,48 @@
 package tui
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
+
+// A note is kept with its moment, marked on the time line, and found again.
+func TestNotes(t *testing.T) {
+	s := loaded(bothFaults)
+	m := screen(s, 100, 40, func(o *Options) {
+		o.Note = func(n model.Note) error {
+			if n.Text == "no" {
+				return errors.New("the disk is full")
+			}
+			s.AddNotes(n)
+			return nil
+		}
+	})
+	m.View()
+	press(m, "g", "1", "3", ":", "5", "9", ":", "3", "0", "enter", "b")
+	shows(t, m, "note at 13:59:30 (empty: a mark):")
+	press(m, "h", "e", "r", "e", "enter")
+	tick(m)
+	shows(t, m, "noted at 13:59:30")
+	press(m, "right", "b", "enter", "end", "B")
+	tick(m)
+	shows(t, m, "13:59:30  here")
+	shows(t, m, "13:59:31  (a mark)")
+	press(m, "enter")
+	for range noticeTicks {
+		tick(m)
+	}
+	shows(t, m, "PAUSED 13:59:30")
+	shows(t, m, "◆")
+	press(m, "b", "n", "o", "enter")
+	shows(t, m, "the note was not kept: the disk is full")
+	if n := len(s.Snapshot().Notes); n != 2 {
+		t.Errorf("%d notes, want 2", n)
+	}
+}
 
 // A replay opens on its worst finding once all are known, unless the reader has gone elsewhere.
 func TestOpenOnWorst(t *testing.T) {

@@ -48,6 +48,8 @@ type Options struct {
 	Live bool
 	// Follow makes the host that is traced follow a flow, named as --heartbeat does; nil where there is none.
 	Follow func(flow string) error
+	// Note keeps what the reader writes about a moment; nil where nothing can be kept.
+	Note func(model.Note) error
 	// Record writes the recording so far to a file; nil when there is nothing to write.
 	Record func(path string) error
 	// RecordPath is the file name that is offered, empty for none.

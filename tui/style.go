@@ -39,6 +39,7 @@ type glyphs struct {
 	critical, warning, info, good, never string
 	live, paused, replay                 string
 	rule, track, ahead, span, head, left string
+	note                                 string // on the time line
 	right, more, up, down, pointer       string
 	sparks                               []string // 9 levels, 0 being empty
 	shades                               []string // heatLevels levels
@@ -59,6 +60,7 @@ var unicodeGlyphs = glyphs{
 	span:     "━",
 	head:     "┃",
 	left:     "◂",
+	note:     "◆",
 	right:    "▸",
 	more:     "…",
 	up:       "▲",
@@ -84,6 +86,7 @@ var asciiGlyphs = glyphs{
 	span:     "=",
 	head:     "|",
 	left:     "<",
+	note:     "@",
 	right:    ">",
 	more:     "~",
 	up:       "^",

@@ -49,7 +49,7 @@ type playState struct {
 
 // drill is what Enter has opened on top of a page.
 type drill struct {
-	// kind is "finding", "process", "flow", "log", "row", "commands", "probes" or "help".
+	// kind is "finding", "process", "flow", "log", "row", "commands", "notes", "probes" or "help".
 	kind    string
 	finding string
 	// table and row are the names of a table and of its row.
@@ -192,7 +192,7 @@ func news(s, old *fold.Snapshot) bool {
 	return s.Now/fold.FrameStep != old.Now/fold.FrameStep || s.Now < old.Now || s.Started != old.Started ||
 		s.Fault != old.Fault || s.Incomplete != old.Incomplete || s.Progress != old.Progress ||
 		s.Scanned != old.Scanned ||
-		len(s.Probes) != len(old.Probes) ||
+		len(s.Probes) != len(old.Probes) || len(s.Notes) != len(old.Notes) ||
 		!slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
 }
 
@@ -364,6 +364,8 @@ func (u *ui) bandsOf(v *view, drills []drill) []band {
 		return u.beatBands(v, d.flow)
 	case "log":
 		return u.logBands(v, d)
+	case "notes":
+		return u.noteBands(v)
 	case "probes":
 		return u.probeBands(v)
 	case "help":

@@ -61,6 +61,7 @@ enum lb_kind {
 	LB_KIND_LOG_LINE = 97,
 	LB_KIND_LOG_STATE = 98,
 	LB_KIND_HOST_EVENT = 100,
+	LB_KIND_NOTE = 104,
 };
 
 enum lb_class {
