@@ -18,6 +18,9 @@ const (
 	errorNotFound          = 1168
 	errorInstanceNotFound  = 4201
 	errorClosePending      = 7007
+
+	errorNoMapper      = 1702
+	errorNoMoreEntries = 1772
 )
 
 // CallError is a function of Windows that has failed.
@@ -59,6 +62,9 @@ var callErrors = map[uint32]struct{ text, hint string }{
 		"too many trace sessions run on this system",
 		`end one (logman query -ets lists them), or raise HKLM\SYSTEM\CurrentControlSet\Control\WMI\EtwMaxLoggers ` +
 			"(32 to 256, 64 when it is absent) and restart Windows; of system loggers there are at most 8",
+	},
+	errorNoMapper: {
+		"the binding is not valid: no endpoint mapper answers", "the service RpcEptMapper must run; the rest goes on without",
 	},
 	errorTimeout:          {"Windows did not answer in time", "try it again; the rest of the tracing goes on"},
 	errorNotFound:         {"this Windows does not have it", ""},

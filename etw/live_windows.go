@@ -232,6 +232,8 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 		r.out.AddPortPool(pool)
 	}
 	r.followRPC(t)
+	r.poll.addEndpoints(t, &r.out)
+	r.poll.addAdapters(t, &r.out)
 	r.begin(t)
 	return emit(r.out.Take())
 }

@@ -26,8 +26,11 @@ func RPCStatusName(status int64) string {
 	return rpcStatusNames[status]
 }
 
-// Readings that a Windows host gives about its ports.
+// Readings that a Windows host gives about its ports and adapters.
 const (
+	// ReadingRSS is how receive-side scaling of an adapter, the instance, is configured: its value is 1 where it is
+	// on, its limit the number of queues, 0 unknown; its detail are the values in the registry.
+	ReadingRSS = "rss"
 	// ReadingRPCPorts is the configuration of the ports of RPC in the registry. Its instance is one of the states
 	// below, its value the number of ports that RPC servers get by default, its detail the configuration or what is
 	// wrong with it.
