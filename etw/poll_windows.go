@@ -29,13 +29,6 @@ type poll struct {
 	failed map[string]bool
 }
 
-// processorTimes is SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION: 100 ns each. Kernel has the other three in it.
-type processorTimes struct {
-	Idle, Kernel, User, DPC, Interrupt int64
-	Interrupts                         uint32
-	_                                  uint32
-}
-
 // second adds what was counted since the last call; at the first, it only reads.
 func (p *poll) second(t model.Time, out *model.Builder) {
 	interval := t.Sub(p.at)

@@ -130,3 +130,11 @@ type (
 		FilterDescCount  uint32
 	}
 )
+
+// processorTimes is SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION of winternl.h: 100 ns each. Kernel has the times that
+// winternl.h calls reserved, DPC and Interrupt, and Idle in it.
+type processorTimes struct {
+	Idle, Kernel, User, DPC, Interrupt int64
+	Interrupts                         uint32
+	_                                  uint32
+}

@@ -3,10 +3,13 @@
 // SPDX-License-Identifier: see LICENSE
 //
 // The sizes and offsets of the structures that the binding uses, as a C compiler lays them out.
+#define _WIN32_WINNT 0x0A00
 #include <winsock2.h>
 #include <windows.h>
 #include <winternl.h>
+#include <ws2tcpip.h>
 #include <iphlpapi.h>
+#include <netioapi.h>
 #include <evntrace.h>
 #include <evntcons.h>
 #include <stddef.h>
@@ -69,5 +72,13 @@ const struct { char name[72]; unsigned long long value; } layout[] = {
 	{"tables: rows of UDP6", offsetof(MIB_UDP6TABLE_OWNER_MODULE, table)},
 	{"tables: rows of TCP", offsetof(MIB_TCPTABLE_OWNER_MODULE, table)},
 	{"tables: rows of TCP6", offsetof(MIB_TCP6TABLE_OWNER_MODULE, table)},
+	SIZE(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION), AT(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION, IdleTime),
+	AT(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION, KernelTime), AT(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION, UserTime),
+	AT(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION, Reserved1), AT(SYSTEM_PROCESSOR_PERFORMANCE_INFORMATION, Reserved2),
+	SIZE(MIB_IF_ROW2), AT(MIB_IF_ROW2, InterfaceIndex), AT(MIB_IF_ROW2, Description),
+	AT(MIB_IF_ROW2, InterfaceAndOperStatusFlags), AT(MIB_IF_ROW2, OperStatus), AT(MIB_IF_ROW2, InOctets),
+	AT(MIB_IF_ROW2, InUcastPkts), AT(MIB_IF_ROW2, InNUcastPkts), AT(MIB_IF_ROW2, InDiscards), AT(MIB_IF_ROW2, InErrors),
+	AT(MIB_IF_ROW2, OutUcastPkts), AT(MIB_IF_ROW2, OutNUcastPkts), AT(MIB_IF_ROW2, OutDiscards),
+	{"MIB_IF_TABLE2.Table", offsetof(MIB_IF_TABLE2, Table)},
 	{"", 0},
 };
