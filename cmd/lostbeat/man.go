@@ -225,11 +225,11 @@ func (p *page) environment(cmd *cobra.Command) {
 	}
 	for _, o := range options() {
 		flag := cmd.Flags().Lookup(o.name)
-		if flag != nil && !flag.Hidden && o.from == anywhere && (!o.host || has("heartbeat")) {
+		if flag != nil && !flag.Hidden && o.from == anywhere && (!o.host || watchesHost(cmd)) {
 			add(variable(o.name), "As --"+o.name+".")
 		}
 	}
-	if has("ring-size") {
+	if watchesHost(cmd) {
 		add(debugLog, "A file to which errors of tracing are appended that are not shown.")
 	}
 	if has("ascii") {

@@ -172,6 +172,9 @@ func takesSettings(cmd *cobra.Command) bool {
 	})
 }
 
+// watchesHost says that a command traces this host.
+func watchesHost(cmd *cobra.Command) bool { return cmd.Flags().Lookup("ring-size") != nil }
+
 // addConfigFlag gives --config to the commands that take settings.
 func addConfigFlag(root *cobra.Command) {
 	for _, cmd := range append(root.Commands(), root) {
@@ -236,7 +239,7 @@ func applySettings(cmd *cobra.Command) error {
 			}
 		}
 	}
-	live := cmd.Flags().Lookup("heartbeat") != nil
+	live := watchesHost(cmd)
 	for _, o := range options() {
 		flag := cmd.Flags().Lookup(o.name)
 		if flag == nil || o.from == onlyFlag || o.host && !live {
