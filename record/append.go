@@ -12,7 +12,8 @@ import (
 var ErrNotClosed = errors.New("the recording was not closed")
 
 // AppendNotes adds notes to a finished recording, as a block of its own at its end: their time becomes that of its last
-// event. A recording that is being written ([ErrLocked]) and one that was cut off ([ErrNotClosed]) take none. When the program is killed meanwhile, the recording has its events and lacks its index.
+// event. A recording that is being written ([ErrLocked]) and one that was cut off ([ErrNotClosed]) take none. When the
+// program is killed meanwhile, the recording has its events and lacks its index.
 func AppendNotes(path string, notes []model.Note) error {
 	if len(notes) == 0 {
 		return nil
