@@ -84,6 +84,9 @@ const (
 // MetaNote begins the keys of meta events that say what is to be known of a capture, a sentence each.
 const MetaNote = "note."
 
+// MetaCapturedOn is the key of the meta event that says on which host packets were captured, as far as that is known.
+const MetaCapturedOn = "captured_on"
+
 // CaptureLocation begins the location of drops that a capture reports, rather than those that were counted on the host.
 const CaptureLocation = "pktmon:"
 

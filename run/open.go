@@ -54,6 +54,11 @@ func IsRecording(f source.Format) bool {
 	return f.Name == record.Recordings().Name || f.Name == record.Text().Name
 }
 
+// HasPackets reports whether files of a format may have the packets of flows.
+func HasPackets(f source.Format) bool {
+	return IsRecording(f) || f.Name == pcap.FormatName || f.Name == etl.FormatName
+}
+
 // CounterFormat is the name of the format of performance logs.
 const CounterFormat = "perfmon"
 

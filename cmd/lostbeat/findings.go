@@ -27,10 +27,10 @@ type incomplete struct {
 // incompleteSchema is the name and version of the schema of incomplete.
 const incompleteSchema = "lostbeat.incomplete/1"
 
-// recordings is how many of the paths are lostbeat's own recordings.
+// recordings is how many of the paths may have packets of flows: recordings and captures.
 func recordings(paths []string) (n int) {
 	for _, path := range paths {
-		if format, err := run.FormatOf(path); err == nil && run.IsRecording(format) {
+		if format, err := run.FormatOf(path); err == nil && run.HasPackets(format) {
 			n++
 		}
 	}
@@ -123,6 +123,10 @@ Recordings of several hosts that followed the same flows (--heartbeat) are joine
 that both have: one finding says whether a heartbeat was sent late, lost between the hosts, lost
 in one of them, or read late, and by how much the clocks differed.
 
+Captures of packets (pcap, pcapng, pktmon, netsh trace) are joined with recordings and with one
+another in the same way: what arrived on the wire and was lost inside a host, what was sent and never
+reached the wire, what was lost between two captures.
+
 An input that is damaged or cut off is read as far as it can be, and one line says what is
 missing; with --json that is an object with the keys file and incomplete. --format md is for a
 ticket, csv for a spreadsheet, with one finding a line.
@@ -133,6 +137,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
   lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
   lostbeat findings netstat_*.txt tasklist.csv
   lostbeat findings node-a.lostbeat node-b.lostbeat
+  lostbeat findings node-b.lostbeat node-b.pcapng
   lostbeat findings night.lostbeat --log app.log --log-time local
   lostbeat findings --json *.lostbeat | jq -r '.title // .incomplete'
   lostbeat findings --exit-code capture.etl || echo "look at this"`,
@@ -192,7 +197,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 			var all []run.Judgement
 			var captures []*run.Capture
 			each := func(c *run.Capture, reading *readingLine) error {
-				if hosts > 1 && run.IsRecording(c.Format) {
+				if hosts > 1 && run.HasPackets(c.Format) {
 					c.Packets = run.PacketRoom / hosts
 				}
 				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())

@@ -576,12 +576,15 @@ func (t *telling) absent(f *model.Finding) {
 			"one did")
 }
 
+// UntilSecond is what one capture alone says of a gap, in a title.
+const UntilSecond = "the sender's or the network's fault, until a second capture says otherwise"
+
 // capturedAbsent is the finding of a flow of which nothing was on the wire.
 func (t *telling) capturedAbsent(f *model.Finding) {
 	m := &t.at
 	g := &m.gap
-	f.Title = fmt.Sprintf("%s: no packet on the wire for %s (normally every %s): the sender's or the network's fault, "+
-		"until a second capture says otherwise", t.who.name(), words.Span(g.Length()), words.Span(g.Period))
+	f.Title = fmt.Sprintf("%s: no packet on the wire for %s (normally every %s): %s", t.who.name(), words.Span(g.Length()),
+		words.Span(g.Period), UntilSecond)
 	f.Causes = append(f.Causes, "nothing of the flow passed the point of capture: it was not sent, or it was lost before")
 	switch {
 	case m.left:

@@ -34,6 +34,7 @@ func Join(list []*Recording) []model.Finding {
 			hosts = append(hosts, n)
 		}
 	}
+	wires := onWires(list)
 	for _, r := range list {
 		r.sent, r.received = nil, nil
 	}
@@ -43,7 +44,7 @@ func Join(list []*Recording) []model.Finding {
 	for _, r := range list {
 		for _, f := range r.Findings {
 			j, ok := r.Judged[f.ID]
-			if !ok || j.NewPeriod {
+			if !ok || j.NewPeriod || wires.told[root{Recording: r, id: f.ID}] {
 				continue
 			}
 			for _, one := range single(&j) {
@@ -73,9 +74,11 @@ func Join(list []*Recording) []model.Finding {
 	for _, g := range groups {
 		out = append(out, g.finding())
 	}
+	out = append(out, wires.findings...)
 	for _, r := range list {
 		for _, f := range r.Findings {
-			if !taken[root{Recording: r, id: f.ID}] {
+			if k := (root{Recording: r, id: f.ID}); !taken[k] && !wires.told[k] {
+				f.Causes = append(slices.Clone(f.Causes), wires.also[k]...)
 				out = append(out, f)
 			}
 		}
@@ -89,7 +92,7 @@ func nameAll(list []*Recording) {
 	for i, r := range list {
 		r.index = i
 		r.name = fold.Printable(cmp.Or(r.Host, r.File))
-		if slices.ContainsFunc(list, func(o *Recording) bool {
+		if r.Host != "" && slices.ContainsFunc(list, func(o *Recording) bool {
 			return o != r && o.Host == r.Host && (o.Boot != r.Boot || r.Boot == "")
 		}) {
 			r.name += " (" + fold.Printable(r.File) + ")"

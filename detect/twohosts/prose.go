@@ -207,12 +207,18 @@ func (t *telling) explain(f *model.Finding) {
 		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; " +
 			"not when the drop is meant, as by a firewall rule")
 	case lostBetween:
-		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach the socket on %s",
-			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, t.b)
-		cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops",
-			t.a)
+		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach %s%s",
+			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, words.Tense(t.way.to.captured, "", "the socket on "), t.b)
+		if t.way.from.captured {
+			cause("the way begins where %s was captured", t.a)
+		} else {
+			cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops",
+				t.a)
+		}
 		t.sentAsUsual(f)
-		not("not %s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
+		if !t.way.to.captured {
+			not("not %s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
+		}
 		advice("Look at the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full " +
 			"queues, spanning tree, migrations; not when one of the hosts was down")
 	case lostInRing, lostInReceiver:

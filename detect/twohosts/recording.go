@@ -44,9 +44,14 @@ type Recording struct {
 	// room is how many packets more may be kept, left how many were not.
 	room, left int
 	losses     []span
-	drops      []sendDrop
+	// drops are packets that the host dropped on their way out, lostIn those that had come for a port.
+	drops  []hostDrop
+	lostIn []hostDrop
 	// waits are the times in which received packets waited for NET_RX.
 	waits []netWait
+	// captured says that it is a capture of packets, On which host it was made, as far as it says.
+	captured bool
+	on       string
 	// probes are those of which the stream has the state, and whether any part of each was on.
 	probes map[string]bool
 	index  int
@@ -80,8 +85,8 @@ type packet struct {
 // span is a time in which events were lost.
 type span struct{ from, to model.Time }
 
-// sendDrop is packets that a host dropped on their way out.
-type sendDrop struct {
+// hostDrop is packets that a host dropped.
+type hostDrop struct {
 	span
 	port     uint16
 	protocol model.Protocol
@@ -129,6 +134,8 @@ func (r *Recording) Apply(b *model.Batch) {
 		case model.KindFlow:
 			if v, ok := b.Flow(e); ok && v.State == model.FlowEnded {
 				r.ended(v.NetnsInode, v.Cookie, v.Time)
+			} else if ok && v.State == model.FlowCaptured {
+				r.captured = true
 			}
 		case model.KindProcess:
 			if v, ok := b.Process(e); ok && v.State == model.ProcessExited && v.PID == v.TID {
@@ -143,7 +150,7 @@ func (r *Recording) Apply(b *model.Batch) {
 				r.losses = addSpan(r.losses, span{v.Time.Add(-v.Dur), v.Time})
 			}
 		case model.KindDrop:
-			if v, ok := b.Drop(e); ok && v.Flags&model.FlagTransmit != 0 && len(r.drops) < maxDrops {
+			if v, ok := b.Drop(e); ok && len(r.drops) < maxDrops {
 				where := v.Place.String()
 				if v.Device != "" {
 					where += " of " + fold.Printable(v.Device)
@@ -151,9 +158,12 @@ func (r *Recording) Apply(b *model.Batch) {
 				if v.Reason != "" {
 					where += " (" + fold.Printable(v.Reason) + ")"
 				}
-				r.drops = append(r.drops, sendDrop{
-					span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where,
-				})
+				d := hostDrop{span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where}
+				if v.Flags&model.FlagTransmit != 0 {
+					r.drops = append(r.drops, d)
+				} else if v.LocalPort != 0 {
+					r.lostIn = append(r.lostIn, d)
+				}
 			}
 		case model.KindDeferredHist:
 			if v, ok := b.DeferredHist(e); ok && v.Name == "NET_RX" && v.MaxWait >= longWait && len(r.waits) < maxDrops {
@@ -170,6 +180,8 @@ func (r *Recording) Apply(b *model.Batch) {
 					r.Host = cmp.Or(r.Host, v.Value)
 				case "boot_id":
 					r.Boot = cmp.Or(r.Boot, v.Value)
+				case model.MetaCapturedOn:
+					r.on = cmp.Or(r.on, v.Value)
 				}
 			}
 		}
@@ -235,6 +247,9 @@ func (r *Recording) lossIn(from, to model.Time) bool {
 // blindTo returns which probe was not there to see packets that the host drops, empty none. A stream without the state
 // of a probe is taken to have all.
 func (r *Recording) blindTo() string {
+	if r.captured {
+		return "" // it is of the wire: what the host drops is not between two captures
+	}
 	for _, probe := range []string{"drop", "nic"} {
 		if len(r.probes) > 0 && !r.probes[probe] {
 			return probe

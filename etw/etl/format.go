@@ -5,6 +5,9 @@ import (
 	"lostbeat/source"
 )
 
+// FormatName is the name of the format.
+const FormatName = "etl"
+
 // Format is the format of event trace logs, decoded by the given probes.
 func Format(probes func() []etw.Probe) source.Format {
 	options := func(o source.OpenOptions) Options {
@@ -14,7 +17,7 @@ func Format(probes func() []etw.Probe) source.Format {
 		}
 	}
 	return source.Format{
-		Name:           "etl",
+		Name:           FormatName,
 		Sniff:          Detect,
 		BytesPerSecond: 128 << 20,
 		OwnProgress:    true,

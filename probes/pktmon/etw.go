@@ -84,6 +84,7 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 
 // introduce says how the packets were captured.
 func (p *etwProbe) introduce(t model.Time) {
+	p.d.Out.AddMeta(model.Meta{Time: t, Key: model.MetaCapturedOn, Value: "the host of the trace"})
 	for i, note := range p.d.State.Monitor.Notes() {
 		p.d.Out.AddMeta(model.Meta{Time: t, Key: fmt.Sprint(model.MetaNote, i+1), Value: note})
 	}

@@ -356,6 +356,9 @@ func (f *File) introduce(out *model.Builder) {
 	meta("source", FormatName)
 	meta("file", f.name)
 	meta("start_wall", at.String())
+	if f.info.Host != "" {
+		meta(model.MetaCapturedOn, f.info.Host)
+	}
 	for i, note := range f.info.Notes() {
 		meta(fmt.Sprint(model.MetaNote, i+1), note)
 	}
