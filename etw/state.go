@@ -157,7 +157,8 @@ func (s *State) CountEvent(provider GUID, id uint16) bool {
 	switch {
 	case id == manifestEvent:
 		return false
-	case provider == ClassEventInfo, provider == ClassSystemConfig, provider == ClassSystemConfigEx:
+	case provider == ClassEventInfo, provider == ClassSystemConfig, provider == ClassSystemConfigEx,
+		provider == ProviderPktMon, provider == ProviderNDISCapture:
 		return false
 	}
 	if s.events == nil {
