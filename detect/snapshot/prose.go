@@ -136,11 +136,13 @@ func (v *view) ofHolder(f *model.Finding) {
 		)
 	}
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
-		f.Causes = append(
-			f.Causes,
-			fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
-				"every destination, and netstat without -q does not show it", words.Number(h.Bound)),
-		)
+		text := fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
+			"every destination, and netstat without -q does not show it", words.Number(h.Bound))
+		if h.Ports > h.Bound {
+			text += fmt.Sprintf("; the other %s belong to connections or listeners, and are counted once although a "+
+				"socket that was bound before it was connected is in the table twice", words.Number(h.Ports-h.Bound))
+		}
+		f.Causes = append(f.Causes, text)
 	}
 	switch {
 	case g.proven() && v.grows():

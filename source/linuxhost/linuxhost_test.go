@@ -1,6 +1,7 @@
 package linuxhost
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,17 +9,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ulikunitz/xz"
+	"golang.org/x/text/encoding/unicode"
+
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/source"
-
-	"golang.org/x/text/encoding/unicode"
 )
 
 // start is the time before the first sample.
@@ -673,5 +677,54 @@ func TestUnreadFile(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), damage) {
 			t.Errorf("%s twice: %v", path, err)
 		}
+	}
+}
+
+// TestBinaryBySadf reads the binary file in a real sosreport with the installed sadf as the XML that the host made of it.
+func TestBinaryBySadf(t *testing.T) {
+	if _, err := exec.LookPath("sadf"); err != nil {
+		t.Skip("sadf (package sysstat) is not installed")
+	}
+	bundles, err := filepath.Glob(filepath.Join(testutil.DataDir(t), "inputs", "sosreport", "*after.tar.xz"))
+	if err != nil || len(bundles) != 1 {
+		t.Skip("no sosreport in LOSTBEAT_DATA")
+	}
+	f, err := os.Open(bundles[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	packed, err := xz.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := map[string]*Set{}
+	for r := tar.NewReader(packed); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := path.Base(h.Name)
+		if name != "sa28" && name != "sa28.xml" {
+			continue
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sets[name], err = Open([]string{write(t, name, string(data))}, source.OpenOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary, text := sets["sa28"], sets["sa28.xml"]
+	if binary == nil || text == nil {
+		t.Fatal("the sosreport has no file of sar")
+	}
+	if binary.samples != text.samples || len(binary.entries) != len(text.entries) || text.samples == 0 {
+		t.Errorf("%d samples with %d values, want %d with %d",
+			binary.samples, len(binary.entries), text.samples, len(text.entries))
 	}
 }
