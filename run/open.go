@@ -21,6 +21,7 @@ import (
 	"lostbeat/record"
 	"lostbeat/source"
 	"lostbeat/source/applog"
+	"lostbeat/source/dpcreport"
 	"lostbeat/source/eventlog"
 	"lostbeat/source/linuxhost"
 	"lostbeat/source/pcap"
@@ -38,6 +39,7 @@ var Formats = []source.Format{
 	pcap.Captures(),
 	eventlog.Logs(),
 	linuxhost.Counters(),
+	dpcreport.Reports(),
 	snapshot.Tables(),
 	// Every text with times fits the last.
 	applog.Logs(),

@@ -161,7 +161,8 @@ func writeDiff(w io.Writer, r *compare.Result, zone *time.Location) error {
 		fmt.Fprintln(w, "nothing could be compared second by second")
 	case r.Compared == 0:
 	case r.Short:
-		fmt.Fprintln(w, "no difference can be shown: the captures have too few values, twelve at least in each")
+		fmt.Fprintln(w, "no difference can be shown: the captures have too few values; twelve in each are the "+
+			"least, and values that resemble their neighbours count as fewer")
 	case len(r.Differences)+len(r.Levels) == 0:
 		fmt.Fprintf(w, "no difference can be shown: %s compared\n", series(r.Compared))
 	default:

@@ -680,7 +680,8 @@ func TestUnreadFile(t *testing.T) {
 	}
 }
 
-// TestBinaryBySadf reads the binary file in a real sosreport with the installed sadf as the XML that the host made of it.
+// TestBinaryBySadf reads the binary file in a real sosreport with the installed sadf as the XML that the host made of
+// it.
 func TestBinaryBySadf(t *testing.T) {
 	if _, err := exec.LookPath("sadf"); err != nil {
 		t.Skip("sadf (package sysstat) is not installed")
