@@ -8,10 +8,11 @@
 //   ETWFAKE_EVENTS    the file with the events
 //   ETWFAKE_LOG       a file that gets a line for each call that starts, stops or enables something
 //   ETWFAKE_SESSIONS  names of sessions that run already, with a semicolon between them
-//   ETWFAKE_BUFFER_MS events that are handed over later than this after their time are lost, as from full buffers; 60000
+//   ETWFAKE_BUFFER_MS events that are handed over later than this after their time are lost, as from full buffers;
+//                     60000
 //   ETWFAKE_END_MS    sessions end by themselves this long after their last event
-//   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME; enable, open, process, query
-//                     and list are EnableTraceEx2, OpenTrace..., ProcessTrace, ControlTraceW and QueryAllTracesW
+//   ETWFAKE_FAIL      NAME=ERROR;...: StartTraceW fails for sessions whose name ends in NAME; enable, open, process,
+//                     query and list are EnableTraceEx2, OpenTrace..., ProcessTrace, ControlTraceW and QueryAllTracesW
 //   ETWFAKE_BUFFERS   an .etl file: who reads whole buffers gets those of the file as they are, not the events
 //   ETWFAKE_FOREIGN   1: ProcessTrace calls back on a thread of its own
 //
@@ -374,8 +375,8 @@ static void pack(struct session *s, EVENT_RECORD *r)
 }
 
 // fake_QueryTraceProcessingHandle says when the last event was lost, on one processor.
-ULONG WINAPI fake_QueryTraceProcessingHandle(TRACEHANDLE handle, int class, PVOID in, ULONG in_size, PVOID out, ULONG size,
-					     PULONG returned)
+ULONG WINAPI fake_QueryTraceProcessingHandle(TRACEHANDLE handle, int class, PVOID in, ULONG in_size, PVOID out,
+						    ULONG size, PULONG returned)
 {
 	struct session *s = by_handle(handle);
 
