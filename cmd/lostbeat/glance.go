@@ -13,10 +13,12 @@ import (
 	"lostbeat/internal/words"
 	"lostbeat/model"
 	"lostbeat/run"
+	"lostbeat/sink/board"
 	"lostbeat/sink/findings"
 	"lostbeat/tui"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -41,9 +43,11 @@ func newCheck() *cobra.Command {
 	var since time.Duration
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Watch this host for a while, print one line and end with a status, for monitoring",
-		Long: `Watch this host for the time given with --since and print one line of at most 80 characters:
-OK, WARNING or CRITICAL and the worst finding of that time, or UNKNOWN and why nothing was seen.
+		Short: "Print one line about the last seconds and end with a status, for monitoring",
+		Long: `Print one line of at most 80 characters: OK, WARNING or CRITICAL and the worst finding of the
+time given with --since, or UNKNOWN and why nothing was seen. Where 'lostbeat record' or
+'lostbeat watch' runs on this host, the line is about what it has found, and comes at once.
+Otherwise, and with any flag that says what to trace, the host is watched for that long.
 
 Exit status: 0 OK (also for notes of severity info), 1 WARNING, 2 CRITICAL, 3 UNKNOWN, as
 Nagios and node-problem-detector want them.`,
@@ -51,8 +55,14 @@ Nagios and node-problem-detector want them.`,
   sudo lostbeat check --heartbeat corosync --since 1m`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			seen, err := glance(cmd, live, since)
-			line, status := checkLine(seen.Findings, since, err)
+			var line string
+			var status exitStatus
+			if state, err := board.Read(board.Folder); err == nil && !tracingFlags(cmd) && since > 0 {
+				line, status = checkLine(state.Since(since), min(since, time.Since(state.Started)), nil)
+			} else {
+				seen, err := glance(cmd, live, since)
+				line, status = checkLine(seen.Findings, since, err)
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), line)
 			if status == checkOK {
 				return nil
@@ -61,8 +71,16 @@ Nagios and node-problem-detector want them.`,
 		},
 	}
 	live.register(cmd)
-	cmd.Flags().DurationVar(&since, "since", 10*time.Second, "how long to watch")
+	cmd.Flags().DurationVar(&since, "since", 10*time.Second,
+		"how far back to look, or how long to watch where no recorder runs")
 	return cmd
+}
+
+// tracingFlags says that a flag was given that says what to trace.
+func tracingFlags(cmd *cobra.Command) bool {
+	given := false
+	cmd.Flags().Visit(func(f *pflag.Flag) { given = given || f.Name != "since" })
+	return given
 }
 
 // glance watches this host.

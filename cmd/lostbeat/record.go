@@ -7,13 +7,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"lostbeat/internal/guard"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/model"
+	"lostbeat/pipeline"
 	"lostbeat/record"
 	"lostbeat/run"
+	"lostbeat/sink/board"
 	"lostbeat/sink/findings"
 	"lostbeat/sink/recording"
 	"lostbeat/sink/tally"
@@ -72,6 +76,9 @@ disk was full or did not take everything: the last line says how much is missing
 				return err
 			}
 			defer func() { err = errors.Join(err, closeOutputs()) }()
+			shown, endShowing := boardOutput()
+			defer endShowing()
+			outputs = append(outputs, shown...)
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder
@@ -135,6 +142,19 @@ disk was full or did not take everything: the last line says how much is missing
 		"flight recorder: keep this much in memory and write only the time around each finding, a file each",
 	)
 	return cmd
+}
+
+// boardOutput shows what is found to 'lostbeat check'; nothing where that cannot be.
+func boardOutput() (outputs []pipeline.Output, end func()) {
+	if runtime.GOOS != "linux" {
+		return nil, func() {}
+	}
+	b, err := board.New(board.Folder)
+	if err != nil {
+		return nil, func() {} // check then watches by itself
+	}
+	output := pipeline.Output{Name: "findings for checks", Sink: b, Kinds: []model.Kind{model.KindFinding}}
+	return []pipeline.Output{output}, func() { _ = b.Close() }
 }
 
 // checkOutput refuses what cannot become a recording.

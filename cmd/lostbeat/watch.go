@@ -64,6 +64,9 @@ nothing waits for them, and what they did not take is counted and said.`,
 			if err != nil {
 				return err
 			}
+			shown, endShowing := boardOutput()
+			defer endShowing()
+			outputs = append(outputs, shown...)
 			err = run.Watch{
 				Source: src, Settings: settings, To: spec.To("standard output", cmd.OutOrStdout()),
 				Outputs: append(outputs, notified...),
