@@ -25,12 +25,27 @@ const Name = "packet-monitor"
 func Definition() detect.Definition { return detect.Define("packetmonitor", doc, New, nil) }
 
 // New returns the detector. It judges at the end: captures are files.
-func New(s Settings, _ detect.Lifecycle) detect.Detector { return &detector{settings: s} }
+func New(s Settings, _ detect.Lifecycle) detect.Detector {
+	return &detector{settings: s, beats: map[fold.FlowPort]bool{}}
+}
 
-type detector struct{ settings Settings }
+type detector struct {
+	settings Settings
+	// beats are the local ports of flows that are followed as heartbeats.
+	beats map[fold.FlowPort]bool
+}
 
 // Judge implements detect.Detector.
-func (d *detector) Judge(*detect.Tick) {}
+func (d *detector) Judge(t *detect.Tick) {
+	for _, b := range t.SortedBeats() {
+		if k := (fold.FlowPort{Protocol: b.Socket.Protocol, Port: b.Socket.Port}); len(d.beats) < maxBeats {
+			d.beats[k] = true
+		}
+	}
+}
+
+// maxBeats bounds the ports that are remembered.
+const maxBeats = 1 << 10
 
 // Report implements detect.Detector.
 func (d *detector) Report(*detect.Tick, func(model.Finding)) {}
@@ -218,6 +233,11 @@ func (d *detector) finding(g *group) model.Finding {
 		f.Title = fmt.Sprintf("%s %s dropped for a reason that lostbeat does not judge: %s", what, was, reason)
 		about.advice = append(about.advice, "Look the reason up in the documentation of Packet Monitor; whether somebody "+
 			"misses the packets is not known")
+	}
+	port := fold.FlowPort{Protocol: g.list[0].Key.Protocol, Port: f.Subject.Port}
+	if port.Port != 0 && d.beats[port] && g.verdict != model.CaptureLost {
+		f.Severity = model.SeverityWarning
+		about.causes = append(about.causes, "they are those of a heartbeat")
 	}
 	if components := g.by(componentText); len(components) > 0 {
 		f.Title += " (" + components[0].text + ")"

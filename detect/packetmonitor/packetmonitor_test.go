@@ -110,6 +110,37 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestHeartbeat: a filter that drops a heartbeat is a warning.
+func TestHeartbeat(t *testing.T) {
+	for _, followed := range []bool{false, true} {
+		s := detecttest.NewWindows()
+		s.Seconds(5, func(i int) {
+			at := s.End()
+			if followed {
+				s.Builder().AddFlow(model.Flow{
+					Time: at, PID: -1, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 3343, State: model.FlowCaptured,
+				})
+				s.Builder().AddPacket(model.Packet{
+					Time: at, CPU: 0, PID: -1, Cookie: 1, Protocol: model.ProtocolUDP, LocalPort: 3343, RemotePort: 3343,
+					RemoteAddr: "10.0.0.2",
+				})
+			}
+			s.Builder().AddCaptureDrop(model.CaptureDrop{
+				Time: at, Dur: time.Second, Verdict: model.CaptureFiltered, Reason: "INET: receive inspection", Count: 4,
+				Reports: 4, Protocol: model.ProtocolUDP, LocalPort: 3343, RemotePort: 3343, RemoteAddr: "10.0.0.2",
+			})
+		})
+		want := model.SeverityInfo
+		if followed {
+			want = model.SeverityWarning
+		}
+		out := detecttest.Latest(detecttest.Run(s.Batch(), 1<<20))
+		if len(out) != 1 || out[0].Severity != want || !strings.Contains(out[0].Title, "cluster heartbeat (UDP 3343)") {
+			t.Errorf("followed %t: %+v", followed, out)
+		}
+	}
+}
+
 // TestAlone: no other detector speaks of the same packets.
 func TestAlone(t *testing.T) {
 	s := detecttest.NewWindows()

@@ -151,7 +151,8 @@ func TestWire(t *testing.T) {
 				"host.lostbeat": sender(none),
 				"a.pcap":        none.capture(tap{delay: 50 * time.Microsecond, on: "eth0", sends: true, lost: lost}),
 			},
-			[]string{"20 packets for 10.0.0.2 (udp/5405 of corosync[812]) were sent by node-a and never seen on the wire"}, "", 1,
+			[]string{"20 packets for 10.0.0.2 (udp/5405 of corosync[812]) were sent by node-a and never seen on the wire"},
+			"", 1,
 		},
 		{
 			"lost between two captures", map[string]*model.Batch{
