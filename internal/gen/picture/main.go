@@ -39,7 +39,7 @@ func main() {
 
 func run(out string, files []string) error {
 	if out == "" || len(files) == 0 {
-		return errors.New("usage: picture -o FILE SCREEN...")
+		return errors.New("usage: picture -o FILE SCREEN [SCREEN]")
 	}
 	var screens []screen
 	for _, file := range files {
