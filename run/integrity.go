@@ -32,6 +32,14 @@ func (c *Capture) Integrity() source.Integrity {
 	return i
 }
 
+// PartOfIncomplete tells a capture what of its recording's facts is known without a Run: that it is a part of something
+// that could not be read to its end, empty where it is not.
+func (c *Capture) PartOfIncomplete(what string) {
+	if what != "" {
+		c.lacking = what
+	}
+}
+
 // unverified is a file that does not know how much of it could be read.
 type unverified struct{}
 

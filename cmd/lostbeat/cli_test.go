@@ -416,6 +416,25 @@ func TestCut(t *testing.T) {
 	if status != exitOK || !strings.Contains(errs, "findings: 1") {
 		t.Errorf("status %d: %s", status, errs)
 	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := filepath.Join(t.TempDir(), "torn.lostbeat")
+	if err := os.WriteFile(torn, data[:len(data)*3/4], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tornPart := filepath.Join(t.TempDir(), "torn-part.lostbeat")
+	if _, errs, status := execute(t, "cut", torn, "--until", "+5s", "-o", tornPart); status != exitIncomplete ||
+		!strings.Contains(errs, "incomplete: ") {
+		t.Errorf("of a torn recording: status %d: %s", status, errs)
+	}
+	for _, command := range []string{"findings", "info"} {
+		if text, errs, status := execute(t, command, tornPart); status != exitIncomplete ||
+			!strings.Contains(text+errs, "what this part was cut from is incomplete") {
+			t.Errorf("%s: status %d: %s%s", command, status, text, errs)
+		}
+	}
 	for _, c := range []struct {
 		want string
 		args []string

@@ -45,7 +45,8 @@ a part is judged by itself.
 Any input is taken: recordings, Windows captures, performance logs, bundles. Several files, and
 the members of a bundle, are laid on one time line; they have to be of one host.
 
-A part of a recording that is damaged or has lost events says so, wherever in the whole that was.`,
+A part of a recording that is damaged or has lost events says so, wherever in the whole that was:
+the exit status is 3 then, and that of commands that open the part, too.`,
 		Example: `  lostbeat cut night.lostbeat --since 14:03:00 --until 14:05:00 -o part.lostbeat
   lostbeat cut night.lostbeat --finding socket-drop -o part.lostbeat
   lostbeat cut capture.etl --since +90s --until +2m -o part.lostbeat`,
@@ -98,11 +99,18 @@ A part of a recording that is damaged or has lost events says so, wherever in th
 			}
 			result, err := cut.Write(cmd.Context(), out, opts)
 			line.end()
+			incomplete := incompleteOf(captures)
 			if err = errors.Join(err, closeAll()); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), cutSummary(cut, result, zone.zone()))
-			return nil
+			if len(incomplete) == 0 {
+				return nil
+			}
+			for _, text := range incomplete {
+				fmt.Fprintln(cmd.ErrOrStderr(), plain.Text(text))
+			}
+			return errIncomplete
 		},
 	}
 	files.register(cmd)
@@ -189,6 +197,16 @@ func (f *captureFlags) openAll(
 		return nil, nil, errors.New("there is nothing to cut from")
 	}
 	return list, closeAll, nil
+}
+
+// incompleteOf says which captures could not be read to their ends, and why.
+func incompleteOf(captures []*run.Capture) (lines []string) {
+	for _, c := range captures {
+		if i := c.Integrity(); !i.Complete() {
+			lines = append(lines, c.Path+": "+run.IntegrityLine(i))
+		}
+	}
+	return lines
 }
 
 // bounds returns the slice that --since and --until ask for.

@@ -229,11 +229,8 @@ func describe(ctx context.Context, c *run.Capture, verify bool) (captureInfo, er
 		info.Probes,
 		func(a, b probeInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Part, b.Part)) },
 	)
+	c.PartOfIncomplete(info.WholeIncomplete)
 	integrity := c.Integrity()
-	if what := "what this part was cut from is " + info.WholeIncomplete; info.WholeIncomplete != "" &&
-		!slices.Contains(integrity.Damage, what) {
-		integrity.Add(what, 0)
-	}
 	info.Complete, info.Damage, info.Integrity = integrity.Complete(), integrity.Damage, run.IntegrityLine(integrity)
 	if f, ok := c.File.(*pcap.File); ok {
 		capture := f.Info()
