@@ -12,7 +12,8 @@ type LiveOptions struct {
 	// Buffers makes the reader of a session's buffers, which Windows then hands over whole; nil lets it call back for each
 	// record. It needs Windows 11 22H2 or Server 2022: on an older one, records come one by one all the same.
 	Buffers func() BufferReader
-	// CountersOnly starts no session: what Windows counts is read, which needs no administrator rights.
+	// CountersOnly starts no session: what Windows counts and its tables of sockets are read, which needs no administrator
+	// rights.
 	CountersOnly bool
 	// Memory bounds the records that wait for their turn; 0 means DefaultMergeBytes.
 	Memory int64

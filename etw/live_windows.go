@@ -259,7 +259,8 @@ func (r *liveRun) followRPC(t model.Time) {
 // begin adds the sockets that are there, if events report the others.
 func (r *liveRun) begin(t model.Time) {
 	r.compared = t
-	if !r.enabled[ProviderAFD] || len(r.decoder.decodedIDs(ProviderAFD)) == 0 {
+	r.present.polled = r.options.CountersOnly
+	if !r.present.polled && (!r.enabled[ProviderAFD] || len(r.decoder.decodedIDs(ProviderAFD)) == 0) {
 		return
 	}
 	r.present.process = r.decoder.Process
@@ -274,6 +275,11 @@ func (r *liveRun) tables(t model.Time) (sockets []tableSocket, ok bool) {
 	if err != nil {
 		r.poll.said("sockets", err, t, &r.out)
 		return nil, false
+	}
+	if r.present.polled { // no events say which processes start and end
+		names := make(map[int32]string)
+		runningProcesses(func(pid, _ int32, name string) { names[pid] = name })
+		r.present.process = func(pid int32, _ model.Time) string { return names[pid] }
 	}
 	r.out.AddReading(model.Reading{
 		Time: t, Name: model.ReadingSocketTables, Value: float64(len(sockets)), Unit: "sockets",
@@ -438,6 +444,11 @@ func (q *qpc) reading(t model.Time) model.Clock {
 
 // learnProcesses notes the processes that run.
 func learnProcesses(st *State) {
+	runningProcesses(func(pid, parent int32, name string) { st.LearnProcess(pid, parent, name) })
+}
+
+// runningProcesses calls each for every process that runs.
+func runningProcesses(each func(pid, parent int32, name string)) {
 	list, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
 	if err != nil {
 		return // names come with the rundown, too
@@ -445,8 +456,7 @@ func learnProcesses(st *State) {
 	defer func() { _ = windows.CloseHandle(list) }()
 	entry := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
 	for err := windows.Process32First(list, &entry); err == nil; err = windows.Process32Next(list, &entry) {
-		name := windows.UTF16ToString(entry.ExeFile[:])
-		st.LearnProcess(int32(entry.ProcessID), int32(entry.ParentProcessID), name)
+		each(int32(entry.ProcessID), int32(entry.ParentProcessID), windows.UTF16ToString(entry.ExeFile[:]))
 	}
 }
 

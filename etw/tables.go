@@ -104,6 +104,8 @@ type present struct {
 	// rests are those in TIME_WAIT; last is the number that was given last.
 	rests map[tableSocket]uint64
 	last  uint64
+	// polled says that no events report sockets: those that appear later are found in the tables, too.
+	polled bool
 	// process names a process.
 	process func(pid int32, t model.Time) string
 }
@@ -124,6 +126,27 @@ func (p *present) number() uint64 {
 // begin adds the sockets that were bound before time t, and those that rest.
 func (p *present) begin(t model.Time, sockets []tableSocket, out *model.Builder) {
 	p.cookies, p.rests = make(map[tableSocket]uint64), make(map[tableSocket]uint64)
+	p.hold(t, sockets, func(s *tableSocket) model.How {
+		switch {
+		case s.protocol == model.ProtocolUDP && s.asked:
+			return model.HowBindPort
+		case s.protocol == model.ProtocolUDP && s.created > 0: // the row has what Windows knows of it
+			return model.HowBindAny
+		}
+		return model.HowPresent
+	}, out)
+	p.rest(t, sockets, func(s *tableSocket, cookie uint64) {
+		v := s.active(t)
+		v.Cookie, v.How, v.Resting = cookie, model.HowPresent, true
+		out.AddPortActive(v)
+	}, out)
+}
+
+// maxPolled is how many sockets are followed where no events report them.
+const maxPolled = 1 << 18
+
+// hold adds the open sockets that were not there before, with how each is held.
+func (p *present) hold(t model.Time, sockets []tableSocket, how func(*tableSocket) model.How, out *model.Builder) {
 	listening := map[uint16]bool{}
 	for _, s := range sockets {
 		if s.listens {
@@ -131,33 +154,21 @@ func (p *present) begin(t model.Time, sockets []tableSocket, out *model.Builder)
 		}
 	}
 	for _, s := range sockets {
-		if s.rests {
+		if _, known := p.cookies[s]; known || s.rests || s.local.Port() == 0 || len(p.cookies) >= maxPolled ||
+			s.created >= t && !p.polled { // an event reports it
 			continue
 		}
-		if _, twice := p.cookies[s]; twice || s.created >= t || s.local.Port() == 0 {
-			continue // events will tell of it
-		}
 		v := s.active(t)
-		v.Cookie, v.How, v.Process = p.number(), model.HowPresent, p.process(s.pid, t)
+		v.Cookie, v.How, v.Process = p.number(), how(&s), p.process(s.pid, t)
 		p.cookies[s] = v.Cookie
 		if s.created > 0 {
-			v.Dur = t.Sub(s.created)
+			v.Dur = max(t.Sub(s.created), 0)
 		}
-		switch {
-		case s.remote.IsValid() && listening[v.LocalPort]:
+		if s.remote.IsValid() && listening[v.LocalPort] {
 			v.How = model.HowAccept
-		case s.protocol == model.ProtocolUDP && s.asked:
-			v.How = model.HowBindPort
-		case s.protocol == model.ProtocolUDP && s.created > 0: // the row has what Windows knows of it
-			v.How = model.HowBindAny
 		}
 		out.AddPortActive(v)
 	}
-	p.rest(t, sockets, func(s *tableSocket, cookie uint64) {
-		v := s.active(t)
-		v.Cookie, v.How, v.Resting = cookie, model.HowPresent, true
-		out.AddPortActive(v)
-	}, out)
 }
 
 // active returns what a row says of a socket.
@@ -212,6 +223,9 @@ func (p *present) compare(t model.Time, sockets []tableSocket, out *model.Builde
 		v.How = model.HowRestEnd
 		out.AddPortRelease(v)
 		delete(p.rests, s)
+	}
+	if p.polled {
+		p.hold(t, sockets, func(*tableSocket) model.How { return model.HowAudit }, out)
 	}
 	p.rest(t, sockets, func(s *tableSocket, cookie uint64) {
 		out.AddPortRest(model.PortRest{

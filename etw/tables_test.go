@@ -168,6 +168,46 @@ func TestPresent(t *testing.T) {
 	}
 }
 
+// TestPolled finds sockets that appear while no events report them, once each, with how long they are there already.
+func TestPolled(t *testing.T) {
+	socket := func(port uint16, created time.Duration) tableSocket {
+		return tableSocket{
+			protocol: model.ProtocolUDP, local: netip.AddrPortFrom(netip.IPv4Unspecified(), port), pid: 700,
+			created: tableTime.Add(created),
+		}
+	}
+	p := present{polled: true, process: func(int32, model.Time) string { return "app.exe" }}
+	var out model.Builder
+	first, second, third := socket(5000, -time.Minute), socket(5001, 2*time.Second), socket(5002, 9*time.Second)
+	p.begin(tableTime, []tableSocket{first}, &out)
+	begun := out.Take()
+	var got []string
+	batches := []*model.Batch{begun}
+	for i, there := range [][]tableSocket{{first, second}, {first, second, third}, {third}, {third}} {
+		p.compare(tableTime.Add(time.Duration(i+1)*5*time.Second), there, &out)
+		b := out.Take()
+		if b == nil {
+			continue
+		}
+		batches = append(batches, b)
+		for j := range b.Events {
+			if v, ok := b.PortActive(&b.Events[j]); ok {
+				got = append(got, fmt.Sprint(i, " ", v.LocalPort, " ", v.How, " ", v.Process, " ", v.Dur))
+			}
+			if v, ok := b.PortRelease(&b.Events[j]); ok {
+				got = append(got, fmt.Sprint(i, " ", v.LocalPort, " gone ", v.Dur))
+			}
+		}
+	}
+	want := []string{"0 5001 audit app.exe 3s", "1 5002 audit app.exe 1s", "2 5000 gone 1m15s", "2 5001 gone 13s"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if err := model.Validate(batches...); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRestsBounded checks that sockets in TIME_WAIT beyond the limit are counted and not followed.
 func TestRestsBounded(t *testing.T) {
 	var sockets []tableSocket

@@ -3,6 +3,7 @@ package all_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"lostbeat/detect/detecttest"
 	"lostbeat/model"
@@ -113,5 +114,45 @@ func TestRPCTables(t *testing.T) {
 				t.Errorf("%q is not said:\n%s", c.want, all)
 			}
 		})
+	}
+}
+
+// TestPolledTables wants a process that holds more and more ports to be found in tables that are read every 5 s, and one
+// that opens and closes as many not to be.
+func TestPolledTables(t *testing.T) {
+	for _, leaks := range []bool{true, false} {
+		s := detecttest.NewWindows()
+		s.Pool("dynamic", model.ProtocolUDP, model.PoolEphemeral, 49152, 65535)
+		cookie := uint64(0)
+		s.Seconds(100, func(i int) {
+			s.Quiet()
+			if i%5 != 0 {
+				return
+			}
+			s.Builder().AddReading(model.Reading{Time: s.Now(), Name: model.ReadingSocketTables, Value: 40})
+			for n := range 10 {
+				cookie++
+				v := model.PortActive{
+					Time: s.Now(), Dur: time.Second, PID: rpcCaller, TID: -1, Cookie: cookie, Protocol: model.ProtocolUDP,
+					LocalPort: uint16(50000 + cookie), LocalAddr: "0.0.0.0", How: model.HowAudit, Process: "cluster.exe",
+				}
+				s.Builder().AddPortActive(v)
+				if old := cookie - 10; !leaks && i > 0 {
+					s.Builder().AddPortRelease(model.PortRelease{
+						Time: s.Now().Add(time.Duration(n)), Dur: 5 * time.Second, PID: rpcCaller, TID: -1, Cookie: old,
+						Protocol: model.ProtocolUDP, LocalPort: uint16(50000 + old), LocalAddr: "0.0.0.0", How: model.HowAudit,
+						Process: "cluster.exe",
+					})
+				}
+			}
+		})
+		found := false
+		for _, e := range detecttest.Run(s.Batch(), 0) {
+			f := &e.Finding
+			found = found || strings.HasPrefix(f.Title, "cluster.exe[900] took") && f.Severity > model.SeverityInfo
+		}
+		if found != leaks {
+			t.Errorf("leaks %v, found %v", leaks, found)
+		}
 	}
 }

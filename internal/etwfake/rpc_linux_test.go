@@ -145,3 +145,29 @@ func (r *rpcRun) check(t *testing.T, l *lab, name string, seconds int) {
 		}
 	}
 }
+
+// testPolled follows a process that takes more and more ports in the tables alone, as somebody without administrator
+// rights can.
+func testPolled(t *testing.T, l *lab) {
+	var rows []Row
+	for i := range 100 {
+		rows = append(rows, Row{
+			Protocol: model.ProtocolUDP, Local: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(50000+i)), PID: 4242,
+			From: time.Duration(i) * 100 * time.Millisecond, Asked: true,
+		})
+	}
+	tables, out := filepath.Join(l.dir, "tables"), filepath.Join(l.dir, "polled.lostbeat")
+	if err := os.WriteFile(tables, EncodeTables(rows), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := l.prefix.Command(t.Context(), []string{"ETWFAKE_TABLES=" + Path(tables), "ETWFAKE_FAIL=system=5;user=5"},
+		l.windows, "record", "-o", Path(out), "--duration", "18s", "--probe", "counters")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("record: %v: %s", err, said)
+	}
+	validate(t, out)
+	held := l.native("events", out, "--kind", "port.active")
+	if n := strings.Count(held, "pid=4242 "); n != 100 || strings.Count(held, "how=audit") < 90 {
+		t.Errorf("%d of 100 ports are followed:\n%s", n, held)
+	}
+}

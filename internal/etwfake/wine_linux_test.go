@@ -178,8 +178,8 @@ func TestLongWine(t *testing.T) {
 	// Most of these wait for the time to pass, and run beside each other.
 	group("live",
 		test{"storm", testStorm}, test{"raw", testRaw}, test{"ports", testPorts}, test{"losses", testLosses},
-		test{"ended", testEnded}, test{"counters", testCounters}, test{"watch", testWatch}, test{"once", testOnce},
-		test{"doctor", testDoctor}, test{"errors", testErrors}, test{"sessions", testSessions},
+		test{"ended", testEnded}, test{"counters", testCounters}, test{"polled", testPolled}, test{"watch", testWatch},
+		test{"once", testOnce}, test{"doctor", testDoctor}, test{"errors", testErrors}, test{"sessions", testSessions},
 	)
 	group("million", test{"million", testMillion})
 	group("callback", test{"callback", testCallback})
