@@ -44,12 +44,7 @@ type Census struct {
 	Counts [portUses]int
 	// Whole says that the sockets were listed that were open when observation began: a port that was never seen had none.
 	Whole bool
-	// RestKnown says that the stream reports rests.
-	RestKnown bool
 }
-
-// Size is the number of ports.
-func (c *Census) Size() int { return len(c.Places) }
 
 // Idle are the ports that have neither an open nor a resting socket, as far as that is certain: those that were closed
 // long enough ago and, where the open sockets were listed at the start, those that never had one.
@@ -69,7 +64,7 @@ func (w *Fold) Census(pool *state.Pool, at model.Time) *Census {
 		!w.room.Spend("ports of a pool", int(pool.Size)+w.State.Ports.Len()) {
 		return nil
 	}
-	c := &Census{Whole: w.Ports.TablesFrom != 0, RestKnown: w.UnseenRest(pool.Protocol) == 0}
+	c := &Census{Whole: w.Ports.TablesFrom != 0}
 	places := make([]PortPlace, int(pool.High-pool.Low)+1)
 	for i := range places {
 		places[i] = PortPlace{Port: pool.Low + uint16(i), By: ProcessKey{PID: -1}}

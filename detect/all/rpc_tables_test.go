@@ -117,8 +117,8 @@ func TestRPCTables(t *testing.T) {
 	}
 }
 
-// TestPolledTables wants a process that holds more and more ports to be found in tables that are read every 5 s, and one
-// that opens and closes as many not to be.
+// TestPolledTables wants a process that holds more and more ports to be found in tables that are read every 5 s, and
+// one that opens and closes as many not to be.
 func TestPolledTables(t *testing.T) {
 	for _, leaks := range []bool{true, false} {
 		s := detecttest.NewWindows()
