@@ -97,12 +97,12 @@ func testRPC(t *testing.T, l *lab) {
 				"the range is configured in the registry, and is valid: " + ranged, "open: 1 port, ",
 				"closed and not taken again: 20 ports, ", "last held by cluster.exe[700] (20)",
 			},
-			[]string{"is not valid", "at rest (TIME_WAIT)"},
+			[]string{"is not valid", "in TIME_WAIT"},
 		},
 		"rest": {
 			rpcServer(4 * time.Minute), rests,
-			"Pool RPC Internet ports (tcp 5000-5020) is exhausted: 21 of 21 ports taken, 1 in use and 20 at rest (TIME_WAIT)",
-			[]string{"most of them are at rest"}, []string{held, "is not valid", "vanished"},
+			"Pool RPC Internet ports (tcp 5000-5020) is exhausted: 21 of 21 ports taken, 1 in use and 20 in TIME_WAIT",
+			[]string{"Most of them are in TIME_WAIT"}, []string{held, "is not valid", "vanished"},
 		},
 	}
 	l.setRPCPorts(t, "5000-5020")
