@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -38,7 +39,7 @@ func notesOf(t *testing.T, path string) (notes []model.Note, others int, info *I
 
 func written(t *testing.T, seconds int, close bool) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "notes"+Extension)
+	path := filepath.Join(testutil.TempDir(t), "notes"+Extension)
 	w, err := Create(path, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func TestAppendNotesRefuses(t *testing.T) {
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 		t.Errorf("a refused note changed the file: %v", err)
 	}
-	if err := AppendNotes(filepath.Join(t.TempDir(), "none"+Extension), note); !errors.Is(err, os.ErrNotExist) {
+	if err := AppendNotes(filepath.Join(testutil.TempDir(t), "none"+Extension), note); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("to no file: %v", err)
 	}
 }

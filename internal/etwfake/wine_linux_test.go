@@ -631,6 +631,25 @@ func testCallback(t *testing.T, l *lab) {
 	t.Log(out)
 }
 
+// TestTempDir finds tests that Wine would fail although they have done nothing wrong, see testutil.TempDir.
+func TestTempDir(t *testing.T) {
+	for _, top := range []string{"etw", "model", "fold", "record", "tui", "detect", "source"} {
+		err := filepath.WalkDir(filepath.Join(testutil.Root(t), top), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "_linux_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if bytes.Contains(text, []byte("t.TempDir()")) {
+				t.Errorf("%s: t.TempDir() in a test that runs under Wine: use testutil.TempDir(t)", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // fields returns the words of a text, two a line.
 func fields(text string) map[string]string {
 	m := make(map[string]string)
