@@ -8,17 +8,26 @@ import (
 	"unicode/utf8"
 )
 
-// JSON writes v as one line of JSON in which nothing steers a terminal: what [Text] replaces is escaped, so
-// that a program still reads the name as it was.
-func JSON(w io.Writer, v any) error {
+// Object writes v, which has to be an object in JSON, as one line of JSON, with the name and version of its schema as
+// the first key: "lostbeat.finding/1". docs/schema has the schemas.
+func Object(w io.Writer, schema string, v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return write(w, line)
+	fields, ok := bytes.CutPrefix(line, []byte("{"))
+	if !ok {
+		return fmt.Errorf("%s is no JSON object", schema)
+	}
+	head := `{"schema":"` + schema + `"`
+	if len(fields) > 1 {
+		head += ","
+	}
+	return write(w, append([]byte(head), fields...))
 }
 
-// write writes a line of JSON with what steers a terminal escaped.
+// write writes a line of JSON in which nothing steers a terminal: what [Text] replaces is escaped, so that a
+// program still reads the name as it was.
 func write(w io.Writer, line []byte) error {
 	var out bytes.Buffer
 	for len(line) > 0 {
