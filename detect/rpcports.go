@@ -119,8 +119,8 @@ func CensusFacts(c *fold.Census, rest time.Duration) (facts []string) {
 		facts = append(facts, fmt.Sprintf("never seen with a socket: %s; none had one when the tables of sockets were "+
 			"read first", count(fold.PortUnseen)))
 	} else if n > 0 {
-		facts = append(facts, fmt.Sprintf("never seen with a socket: %s; who held them before the recording began is not "+
-			"known, so they are not counted as idle", count(fold.PortUnseen)))
+		facts = append(facts, fmt.Sprintf("never seen with a socket: %s; who held them before the recording began is "+
+			"unknown, so they are not counted as idle", count(fold.PortUnseen)))
 	}
 	return facts
 }

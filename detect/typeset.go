@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"lostbeat/internal/words"
@@ -11,8 +13,11 @@ import (
 // Typeset prepares the sentences of a finding for people: advice begins with a capital letter, and
 // no line ends between a number and its unit.
 func Typeset(f model.Finding) model.Finding {
-	f.Title = words.Tie(f.Title)
 	f.Causes, f.RuledOut, f.Advice = slices.Clone(f.Causes), slices.Clone(f.RuledOut), slices.Clone(f.Advice)
+	if short := headline(f.Title); short != f.Title {
+		f.Title, f.Causes = short, append([]string{words.Sentence(f.Title)}, f.Causes...)
+	}
+	f.Title = words.Tie(f.Title)
 	for i, text := range f.Advice {
 		f.Advice[i] = words.Sentence(text)
 	}
@@ -41,4 +46,47 @@ func Title(first string, parts ...string) string {
 		first += part
 	}
 	return first
+}
+
+// headline shortens a title to TitleLength: it leaves out what is in parentheses, the last first, and then the last
+// clauses.
+func headline(title string) string {
+	for utf8.RuneCountInString(title) > TitleLength {
+		from := strings.LastIndex(title, " (")
+		if from < 0 {
+			break
+		}
+		length := strings.IndexByte(title[from:], ')')
+		if length < 0 {
+			break
+		}
+		title = title[:from] + title[from+length+1:]
+	}
+	if utf8.RuneCountInString(title) <= TitleLength {
+		return title
+	}
+	end, weak, length, quoted := 0, 0, 0, false
+	for i, r := range title {
+		starts := func(sign string) bool { return strings.HasPrefix(title[i:], sign) }
+		switch {
+		case quoted:
+		case slices.ContainsFunc([]string{"; ", ", ", ": "}, starts):
+			end = i
+		case starts(" and "):
+			weak = i
+		}
+		switch r {
+		case '“':
+			quoted = true
+		case '”':
+			quoted = false
+		}
+		if length++; length > TitleLength {
+			break
+		}
+	}
+	if end = cmp.Or(end, weak); end == 0 {
+		return string([]rune(title)[:TitleLength-1]) + "…"
+	}
+	return title[:end]
 }

@@ -96,7 +96,7 @@ func TestHostsOfABundle(t *testing.T) {
 			[]string{"x.tar: one dropped 10 ", "x.tar: two dropped 5,010 "}},
 		"without a folder": {nodeFiles(".", "node-a", "20", 10), []string{"CPU 0 dropped 10 "}},
 		"a folder of its own": {append(nodeFiles("case", "node-a", "20", 0), "case/net/nstat_-az",
-			"#kernel\nUdpRcvbufErrors 77 0.0\n"), []string{"since boot UDP sockets lost 77 "}},
+			"#kernel\nUdpRcvbufErrors 77 0.0\n"), []string{"Since boot UDP sockets lost 77 "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := judgedOf(t, writeFile(t, "x.tar", tarOf(t, test.files...)))

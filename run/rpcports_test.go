@@ -57,7 +57,7 @@ func TestRPCPortsTrace(t *testing.T) {
 			"The RPC runtime refuses 189 requests for a port in 3.1 min: no port is left (RPC_S_OUT_OF_RESOURCES), mostly to " +
 				"cluster.exe[700]",
 			[]string{
-				"40 of 40 ports of the pool were given back within the last 4 min, for which a closed port rests",
+				"40 of 40 ports of the pool were released within the last 4 min",
 				"closed within the last 4 min: 40 ports, which may be at rest",
 				"closed so lately that they may rest (5000-5039) 40",
 			},
@@ -67,14 +67,14 @@ func TestRPCPortsTrace(t *testing.T) {
 			refused, &invalid,
 			"RPC servers get no port: the configured port range is not valid, and Windows rejects all of it; 19 requests " +
 				"refused",
-			[]string{`Ports has "6100-6000": no range of ports`, "not a lack of ports"},
+			[]string{`Ports has "6100-6000": no range of ports`, "a lack of ports"},
 			[]string{"probably held inside", "vanished", "at rest", "is exhausted"},
 		},
 		"held before the recording began": {
 			etltest.RPCServer{Every: time.Second, Open: time.Millisecond, Length: 20 * time.Second}, &rpcRange,
 			"The RPC runtime refuses 19 requests for a port",
 			[]string{
-				"never seen with a socket: 40 ports; who held them before the recording began is not known, so they are not " +
+				"never seen with a socket: 40 ports; who held them before the recording began is unknown, so they are not " +
 					"counted as idle",
 			},
 			[]string{"probably held inside", "vanished"},

@@ -71,13 +71,13 @@ func TestSnapshots(t *testing.T) {
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 100),
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 250),
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 400)},
-			want: []string{"relayd[5316] holds 400 of the 1,000", "300 more than 60 min before, and has given none back"}},
+			want: []string{"relayd[5316] holds 400 of the 1,000", "300 more than 60 min before, and has released none"}},
 		{name: "bound", bound: true, more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "BOUND", Local: "0.0.0.0", PID: 4312, Process: "batch"}, 300)},
 			want: []string{"batch[4312] holds 300 of the 1,000", "300 of them bound without a connection"}},
 		{name: "TIME_WAIT", more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "TIME_WAIT", Local: "192.0.2.15", Remote: "198.51.100.20", RemotePort: 8443}, 900)},
-			want: []string{"towards 198.51.100.20:8443, 900 of them in TIME_WAIT"}, never: []string{"leak", "Restart"}},
+			want: []string{"to 198.51.100.20:8443, 900 of them in TIME_WAIT"}, never: []string{"leak", "Restart"}},
 		{name: "CLOSE_WAIT", more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "CLOSE_WAIT", Local: "192.0.2.15", Remote: "198.51.100.20", RemotePort: 80, PID: 77,
 				Process: "web"}, 900)},

@@ -18,7 +18,7 @@ import (
 
 // untold are recordings of which the truth cannot be seen in what was recorded.
 var untold = map[string]string{
-	"conntrack-full": "the recording has no drop event: each of the 12,000 packets that were sent was " +
+	"conntrack-full": "the recording has no drop event: Each of the 12,000 packets that were sent was " +
 		"received",
 }
 

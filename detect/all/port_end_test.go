@@ -115,7 +115,7 @@ func TestLeakEndsWithItsProcess(t *testing.T) {
 			}
 			title, text, f, _ = said(out, "port-exhaustion", 1<<62)
 			if f.Ongoing || !strings.Contains(title, "was exhausted: 1,000 of 1,000 ports in use, 10 allocations refused") ||
-				strings.Contains(text, "most of them") || !strings.Contains(text, "held 1,000 of them (100 %)") {
+				strings.Contains(text, "Most of them") || !strings.Contains(text, "held 1,000 of them (100 %)") {
 				t.Errorf("exhaustion, ongoing %v: %s\n%s", f.Ongoing, title, text)
 			}
 			if list := detecttest.Latest(out); len(list) != 2 {

@@ -224,10 +224,8 @@ var rpcCases = []struct {
 			{at: 230, ongoing: []string{
 				"critical port-exhaustion: The RPC runtime refuses ... no port is left (RPC_S_OUT_OF_RESOURCES) " +
 					"... cluster.exe[900]" +
-					" ... of 120 ports of the pool were given back within the last 4 min, for which a closed port " +
-					"rests"}},
-			{at: 320, closed: []string{"The RPC runtime refused 121 requests ... had been given back within the " +
-				"last 4 min"}},
+					" ... of 120 ports of the pool were released within the last 4 min"}},
+			{at: 320, closed: []string{"The RPC runtime refused 121 requests ... had been released within the last 4 min"}},
 		},
 	},
 	{
@@ -250,8 +248,7 @@ var rpcCases = []struct {
 			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has released none so far; too " +
 				"early"}},
 			{at: 60, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took ... and released none; pool exhausted in " +
-					"about"}},
+				"critical port-leak: cluster.exe[900] took ... and released none; pool exhausted in about"}},
 			{at: 800, ongoing: []string{
 				"critical port-leak: cluster.exe[900] took 120 udp ports ... in 119 s and " +
 					"released none; " +
@@ -272,7 +269,7 @@ var rpcCases = []struct {
 			{at: 200, ongoing: []string{
 				"The RPC runtime refuses ... ports that a runtime loses look the same until that time has passed"}},
 			{at: 800,
-				ongoing: []string{"critical port-leak: RPC reports no free port (RPC_S_OUT_OF_RESOURCES) while 120 of 120 " +
+				ongoing: []string{"critical port-leak: ... RPC reports no free port (RPC_S_OUT_OF_RESOURCES) while 120 of 120 " +
 					"ports of the range rpc (udp 5000-5119) have no open or resting socket: probably held inside the RPC " +
 					"runtime (inferred) ... closed and not taken again: 120 ports ... last held by cluster.exe[900] (120)"},
 				closed: []string{"The RPC runtime refused"}},
@@ -315,8 +312,8 @@ var rpcCases = []struct {
 		},
 		never: []string{"vanished"},
 		moments: []moment{
-			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not release them; " +
-				"pool exhausted in"}},
+			{at: 130, ongoing: []string{"critical port-leak: cluster.exe[900] took ... does not release them; pool " +
+				"exhausted in"}},
 			{at: 890, ongoing: []string{"critical port-leak: cluster.exe[900] took", "is exhausted: ... in use " +
 				"and ... at rest"}},
 			{at: 920, closed: []string{"kept them until it exited", "was exhausted: ... at rest"}},
@@ -327,21 +324,19 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, shift: 2000, rate: 1, length: 250},
 		never:     []string{"vanished"},
 		moments: []moment{{at: 240, ongoing: []string{
-			"The RPC runtime refuses ... no port of the pool rpc (udp 5000-5119) was taken while it was observed: " +
-				"the range that is " +
-				"really used is another one, is empty"}}},
+			"The RPC runtime refuses ... No port of the pool rpc (udp 5000-5119) was taken while it was observed: " +
+				"the range in use is a different one, is empty"}}},
 	},
 	{
 		name:      "windows, range empty",
 		rpcClient: rpcClient{windows: true, pool: true, rate: 1, length: 60, ends: 30, seen: true},
 		moments: []moment{{at: 20, ongoing: []string{
-			"The RPC runtime refuses ... no port of the pool rpc (udp 5000-5000) was taken while it was observed"}}},
+			"The RPC runtime refuses ... No port of the pool rpc (udp 5000-5000) was taken while it was observed"}}},
 	},
 	{
 		name:      "windows, no range known",
 		rpcClient: rpcClient{windows: true, rate: 1, length: 60},
-		moments: []moment{{at: 50, ongoing: []string{"The RPC runtime refuses ... name it with --pool " +
-			"rpc=udp:LOW-HIGH"}}},
+		moments:   []moment{{at: 50, ongoing: []string{"The RPC runtime refuses ... set it with --pool rpc=udp:LOW-HIGH"}}},
 	},
 	{
 		name:      "windows, range too small",
@@ -423,9 +418,8 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, rate: 1, length: 60},
 		never:     []string{"Windows", "netsh", "Registry"},
 		moments: []moment{{at: 50, ongoing: []string{
-			"The kernel refuses ... requests for a TCP port ... (EADDRINUSE), mostly to cluster[900] ... no port " +
-				"of the pool " +
-				"ephemeral (tcp 32768-60999) was taken while it was observed ... net.ipv4.ip_local_reserved_ports"}}},
+			"The kernel refuses ... requests for a TCP port ... (EADDRINUSE), mostly to cluster[900] ... No port of the " +
+				"pool ephemeral (tcp 32768-60999) was taken while it was observed ... net.ipv4.ip_local_reserved_ports"}}},
 	},
 	{
 		name:      "linux, range too small",

@@ -80,7 +80,7 @@ func TestRPCTables(t *testing.T) {
 		{
 			"tables not read",
 			rpcHost{protocol: model.ProtocolTCP, open: 2, blind: true, config: model.RPCPortsValid, length: 20},
-			"The RPC runtime refuses ... who held them before the recording began is not known", held,
+			"The RPC runtime refuses ... who held them before the recording began is unknown", held,
 		},
 		{
 			"UDP, whose rests are in no table",

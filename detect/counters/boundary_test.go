@@ -39,9 +39,9 @@ func samples(n int, usual, high float64, lossy bool, marks ...int) func() *model
 // TestBoundaries tries each setting at the value that just holds and just beyond.
 func TestBoundaries(t *testing.T) {
 	const (
-		coincides = "no time left for what is queued there while DPCs run"
+		coincides = "no time for other queued work while DPCs run"
 		unproven  = "chance alone"
-		always    = "proves nothing"
+		always    = "no evidence of a link"
 	)
 	detecttest.Boundaries(t, "counters", []detecttest.Boundary{
 		{Setting: "counters.min_samples", At: 40, Says: "no loss that the log shows",
@@ -60,7 +60,7 @@ func TestBoundaries(t *testing.T) {
 			Stream: samples(64, 0.5, 0.5, true, 20, 21)},
 		{Setting: "counters.significance", At: 0.003125, Upper: true, Says: "closed warning",
 			Stream: samples(64, 0, 0.375, true, 20, 21)},
-		{Setting: "counters.significance", At: 0.015625, Upper: true, Says: "it rises too: Memory/Pages/sec",
+		{Setting: "counters.significance", At: 0.015625, Upper: true, Says: "It rises too: Memory/Pages/sec",
 			Stream: samples(64, 0.5, 0.5, true, 20, 21)},
 		// CPU 1 is as unusually busy as CPU 0, which has a little more.
 		{Setting: "counters.busy_share", At: 0.375, Says: "CPUs 0 and 1", Stream: together},

@@ -68,7 +68,7 @@ func (d *counterWatch) run(w *detect.Tick, emit func(model.Finding)) {
 }
 
 // withdrawn begins the title of a finding that more of the log has refuted.
-const withdrawn = "withdrawn, the rest of the log does not bear it out: "
+const withdrawn = "Withdrawn, not confirmed by the rest of the log: "
 
 // subject is what the verdict is about: a CPU, or the host.
 func (j *judgedLoss) subject() string {
@@ -198,18 +198,17 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			f.Severity = model.SeverityCritical
 		}
 		f.Title = fmt.Sprintf(
-			"%s spent %s of %s time in %s, usually %s, in the samples with %s; chance alone does that in %s",
+			"%s spent %s in %s during %s; usually %s, chance alone does that in %s",
 			who,
 			words.Percent(j.mean),
-			whose,
 			work,
-			usual,
 			what,
+			usual,
 			words.Chance(j.p),
 		)
 		f.Causes = []string{
 			fmt.Sprintf(
-				"%s %s no time left for what is queued there while %s run; which driver's, a counter log cannot say",
+				"%s %s no time for other queued work while %s run; a counter log does not say which driver's",
 				who,
 				map[string]string{"its": "has", "their": "have"}[whose],
 				work,
@@ -217,8 +216,8 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		}
 		f.Advice = []string{
 			"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
-				"lostbeat; not needed when the driver is known",
-			"Spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
+				"lostbeat; not needed if the driver is known",
+			"Spread the receive work: Get-NetAdapterRss, unless the heartbeats are one UDP flow, which RSS leaves on one CPU",
 		}
 	case dpcWeak:
 		f.Title = fmt.Sprintf(
@@ -228,7 +227,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			usual,
 			what,
 		)
-		f.Causes = []string{"_Total is the mean of all CPUs: it shows neither which CPU was busy nor whether any was"}
+		f.Causes = []string{"_Total is the mean of all CPUs: it does not show which CPU was busy, or whether any was"}
 		f.Advice = []string{`Log \Processor Information(*)\% DPC Time at 1 s; not needed on a machine with one CPU`}
 	case dpcLittle:
 		f.Title = fmt.Sprintf(
@@ -239,10 +238,10 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			who,
 		)
 		f.Causes = []string{
-			"load raises it and losses alike: look for what brings the load, or for a receiver that is too slow",
+			"Load raises both this share and the losses: look for what causes the load, or for a receiver that is too slow",
 		}
 		f.Advice = []string{
-			"Do not tune DPCs for this; but at intervals longer than 1 s a short burst looks this small: log at 1 s to " +
+			"Do not tune DPCs for this; at intervals longer than 1 s a short burst looks this small, so log at 1 s to " +
 				"exclude it",
 		}
 	case dpcUnproven:
@@ -250,19 +249,18 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			f.Severity = model.SeverityWarning
 		}
 		f.Title = fmt.Sprintf(
-			"%s spent %s of %s time in %s, usually %s, in the samples with %s, but in %d samples chance alone does that in %s",
+			"%s spent %s in %s during %s; usually %s, but in %d samples chance alone does that in %s",
 			who,
 			words.Percent(j.mean),
-			whose,
 			work,
-			usual,
 			what,
+			usual,
 			j.test.N,
 			words.Chance(j.p),
 		)
 		f.Advice = []string{
 			fmt.Sprintf(
-				"Log for longer: below %d samples no coincidence can be told from chance; not needed when a trace of the "+
+				"Log for longer: below %d samples no coincidence can be distinguished from chance; not needed if a trace of the "+
 					"moment exists",
 				int(math.Ceil(float64(len(list))/d.settings.Significance)),
 			),
@@ -284,18 +282,18 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 		if !j.counted && j.sustained(c) {
 			f.Severity = model.SeverityWarning
 			f.Causes = []string{fmt.Sprintf(
-				"while %s run, nothing else does on %s: what is queued there waits; which driver's, a counter log cannot say",
+				"While %s run, nothing else runs on %s: other queued work waits; a counter log does not say which driver's",
 				work, who)}
 			f.Advice = []string{
 				"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with lostbeat",
-				`Log \UDPv4\Datagrams Received Errors and \Network Interface(*)\Packets Received Discarded, too: ` +
-					"they show the loss",
+				"Also log \\UDPv4\\Datagrams Received Errors and \\Network Interface(*)\\Packets Received Discarded: they show " +
+					"the loss",
 			}
 		}
-		f.Advice = append(f.Advice, "Compare these times with the program's log; not a fault as long as nothing was late")
+		f.Advice = append(f.Advice, "Compare these times with the program's log; if nothing was late, this is not a fault")
 	case dpcAlways:
 		f.Title = fmt.Sprintf(
-			"%s spends %s of its time in %s when there are %s, and as much at other times (%s): that proves nothing",
+			"%s spent %s of its time in %s during %s, and as much at other times (%s): no evidence of a link",
 			who,
 			words.Percent(j.mean),
 			work,
@@ -303,8 +301,7 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			usual,
 		)
 		f.Advice = []string{
-			"Look for what is different when something is lost; a CPU that is this busy with it all the time deserves a " +
-				"look of its own",
+			"Look for what is different when something is lost; a CPU that is always this busy needs a separate look",
 		}
 	case dpcNot:
 		f.Title = fmt.Sprintf(
@@ -313,9 +310,10 @@ func (d *counterWatch) describe(w *detect.Tick, list []judgedLoss) model.Finding
 			who,
 			words.Percent(j.mean),
 		)
-		f.Causes = []string{"the cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
+		f.Causes = []string{"The cause is elsewhere: a slow receiver, a full socket buffer, a switch, the peer"}
 		f.Advice = []string{
-			"Follow the rivals below; but at intervals longer than 1 s a short burst stays hidden: log at 1 s to exclude it",
+			"Check the other counters named here; at intervals longer than 1 s a short burst stays hidden, so log at 1 s to " +
+				"exclude it",
 		}
 	case dpcGauge:
 		f.Title = fmt.Sprintf(
@@ -349,7 +347,8 @@ func (d *counterWatch) addEvidence(c *fold.Counters, list []judgedLoss, f *model
 	for i := range list[:min(len(list), 4)] {
 		l := &list[i]
 		if l.verdict == dpcUnlost {
-			f.Evidence = append(f.Evidence, detect.Evidence("samples with little time beside it", float64(l.samples), "samples"))
+			f.Evidence = append(f.Evidence, detect.Evidence("samples with little time for other work", float64(l.samples),
+				"samples"))
 			l.addShares(f)
 			continue
 		}
@@ -424,7 +423,7 @@ func gauge(c *fold.Counters, marks []bool) (string, bool) {
 		}
 	}
 	return fmt.Sprintf(
-		"DPC Rate was not used: it is a reading of one moment; the mean of %s then, %.1f, is reached in %s of all samples",
+		"DPC Rate was not used: it is an instantaneous reading; its mean on %s then, %.1f, is reached in %s of all samples",
 		of,
 		mean,
 		words.Percent(fold.Ratio(float64(asHigh), float64(len(all)))),
@@ -453,7 +452,7 @@ func (d *counterWatch) addRivals(c *fold.Counters, j *judgedLoss, f *model.Findi
 				f.Causes = append(
 					f.Causes,
 					fmt.Sprintf(
-						"it rises too: %s, %.4g at the losses, otherwise %.4g (by chance in %s)",
+						"It rises too: %s, %.4g at the losses, otherwise %.4g (by chance in %s)",
 						name,
 						test.AtMarks,
 						test.Elsewhere,

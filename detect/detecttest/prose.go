@@ -21,7 +21,7 @@ var banned = []struct {
 	{regexp.MustCompile(`(?i)\b(has|have|had) gone\b`), "was removed, ended"},
 	{regexp.MustCompile(`(?i)\bspeaks? (for|of)\b`), "suggests, reports"},
 	{regexp.MustCompile(`(?i)\bwant of\b`), "lack of"},
-	{regexp.MustCompile(`(?i); not (needed )?(when|while|before|through)\b`), "unless, but not while"},
+	{regexp.MustCompile(`(?i); not (needed )?(when|while|before|through)\b`), "unless, but not while, not needed if"},
 	{regexp.MustCompile(`(?i)\bg(ives?|ave|iven|iving) ((none|nothing|each|them|it|ports) )?back\b`), "release"},
 	{regexp.MustCompile(`(?i)\bwhilst\b|\bthereof\b|\bupon\b|\bhenceforth\b`), "a plain word"},
 	{regexp.MustCompile(`(?i)\bstill going on\b`), "ongoing"},
@@ -45,7 +45,7 @@ var (
 	singular = regexp.MustCompile(`(?:^|[ (])1[ \x{a0}](?:(?:` + nouns + `)(?:s|es)|entries)\b`)
 	plurals  = regexp.MustCompile(`(?:^|[ (])(?:0|[2-9]|[1-9][0-9,]*[0-9])[ \x{a0}](?:` + nouns + `)(?:$|[,.;:)])`)
 	loose    = regexp.MustCompile(`[0-9] (?:ns|µs|ms|s|min|h|days?|%|packets?|ports?|bytes?|samples?)(?:$|[^\w/])`)
-	double   = regexp.MustCompile(`  |^ | $| [,;.]`)
+	double   = regexp.MustCompile(`  |^ | $| [,;.](?:\s|$)`)
 	quote    = regexp.MustCompile(`"[^"]*"`)
 )
 

@@ -118,7 +118,7 @@ func (j *judge) incidents() (out []model.Finding) {
 	}
 	if left > 0 {
 		f := &out[0]
-		f.Causes = append(f.Causes, fmt.Sprintf("the logs have %s before it, which are not listed",
+		f.Causes = append(f.Causes, fmt.Sprintf("The logs have %s before it, which are not listed",
 			words.Plural(left, "incident")))
 	}
 	return out
@@ -159,21 +159,21 @@ func (j *judge) says(e *model.HostEvent) string {
 		text = of("the cluster reported the network of ", "the cluster reported a network")
 		text += " as failed"
 	case model.HostClusterResource:
-		text = "the cluster gave up or set aside " + of("", "a resource")
+		text = "the cluster offlined or isolated " + of("", "a resource")
 	case model.HostTCPPortsOut:
-		text = "Windows reported that the TCP ports of the whole machine had run out"
+		text = "Windows ran out of TCP ports"
 	case model.HostUDPPortsOut:
-		text = "Windows reported that the UDP ports of the whole machine had run out"
+		text = "Windows ran out of UDP ports"
 	case model.HostTCPPortReused:
-		text = "Windows reported that a connection failed because its TCP port had just been used for the same destination"
+		text = "a connection failed because its TCP port had just been used for the same destination"
 	case model.HostLinkDown:
 		text = "the link of " + of("", "an adapter") + " was lost"
 	case model.HostLinkUp:
-		text = "the link of " + of("", "an adapter") + " was there again"
+		text = "the link of " + of("", "an adapter") + " came back"
 	case model.HostAdapterReset:
 		text = "adapter " + about + " was reset or failed"
 	case model.HostCrashed:
-		text = "the host reported that it had ended without a shutdown"
+		text = "the host reported an unexpected shutdown"
 	case model.HostShutdown:
 		text = "the host was shut down"
 	case model.HostStarted:
@@ -349,12 +349,12 @@ func (j *judge) incident(group []int) model.Finding {
 	if len(before) > 0 {
 		f.Causes = append(f.Causes, j.grade(before[0].HostEvent))
 	} else if open.entries == 0 {
-		f.Causes = append(f.Causes, "the logs report nothing before it that would be its cause: that is no proof that there "+
-			"was nothing, as losses of packets and busy CPUs are not logged")
+		f.Causes = append(f.Causes, "The logs report no cause before it. That is no proof that there was none: packet "+
+			"loss and busy CPUs are not logged")
 	}
 	if first.What == model.HostNodeRemoved {
-		f.Causes = append(f.Causes, "the entry is the end of it: a node is removed after 5 to 20 heartbeats that did not "+
-			"arrive (SameSubnetThreshold), 5 to 20 s at the default of 1 s")
+		f.Causes = append(f.Causes, "The entry comes last: a node is removed after 5 to 20 missing heartbeats "+
+			"(SameSubnetThreshold), 5 to 20 s at the default interval of 1 s")
 	}
 	for i := range j.all {
 		e := &j.all[i]
@@ -373,8 +373,8 @@ func (j *judge) incident(group []int) model.Finding {
 		}
 	}
 	f.Advice = append(f.Advice,
-		"Open the event logs of all nodes together, the removed one's too, and Get-ClusterLog -TimeSpan 60 "+
-			"-UseLocalTime:$false; not needed when they are here",
+		"Open the event logs of all nodes together, including the removed one's, and Get-ClusterLog -TimeSpan 60 "+
+			"-UseLocalTime:$false; not needed if they are here",
 		"For the next time, log \\Processor Information(*)\\% DPC Time and \\Network Interface(*)\\Packets Received "+
 			"Discarded at 1 s, on both ends")
 	if slices.ContainsFunc(before, func(e earlier) bool { return isPorts(e.What) }) {
@@ -389,26 +389,26 @@ func isPorts(w model.HostEventWhat) bool {
 	return w == model.HostTCPPortsOut || w == model.HostUDPPortsOut || w == model.HostTCPPortReused
 }
 
-const whoHolds = "Find out who holds the ports: netstat -anoq (or Get-NetTCPConnection, Get-NetUDPEndpoint) every " +
-	"few minutes, and give the tables to lostbeat; not when the host was restarted since"
+const whoHolds = "Find out who holds the ports: save netstat -anoq (or Get-NetTCPConnection, Get-NetUDPEndpoint) " +
+	"every few minutes and open the tables with lostbeat, unless the host has been restarted since"
 
 // grade says how far an entry before an incident goes as its cause.
 func (j *judge) grade(e *model.HostEvent) string {
 	switch e.What {
 	case model.HostLinkDown, model.HostAdapterReset:
-		return "likely its cause, if that adapter carries the heartbeats: the log does not say which one does"
+		return "Likely its cause, if that adapter carries the heartbeats: the log does not say which one does"
 	case model.HostTCPPortsOut, model.HostUDPPortsOut:
-		return "possibly its cause: without a port new connections fail, those that exist go on, and heartbeats of the " +
-			"cluster service keep their port; Windows writes this entry rarely, so that the want of ports may be older, and " +
-			"it does not say who holds them"
+		return "Possibly its cause: without a free port new connections fail; existing ones continue, and heartbeats of " +
+			"the cluster service keep their port. Windows writes this entry rarely, so the shortage may be older; it does " +
+			"not say who holds the ports"
 	case model.HostTCPPortReused:
-		return "hardly its cause by itself: one connection failed, others may have gone on"
+		return "Hardly its cause by itself: one connection failed, others may have continued"
 	case model.HostClockSet:
-		return "a step of the clock: timeouts that use it end early or late, and times before and behind it do not compare"
+		return "A clock step: timeouts that use it end early or late, and times before and after it cannot be compared"
 	case model.HostCrashed, model.HostShutdown:
-		return "a host that ends is removed as it should be"
+		return "A host that shuts down is removed, as it should be"
 	}
-	return "possibly its cause: it is close in time, and the log says no more"
+	return "Possibly its cause: it is close in time, and the log says no more"
 }
 
 // ports reports a want of ports that no incident explains.
@@ -434,8 +434,8 @@ func (j *judge) ports() (out []model.Finding) {
 				Severity: model.SeverityWarning, Start: first.Time, End: last.Time,
 				Subject: model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: "tcp"},
 				Title:   j.says(last) + " at " + at(last.Time),
-				Causes: []string{"requests for a port failed from then on, for how long the log does not say: the entry is " +
-					"written rarely, and who holds the ports is not in it"},
+				Causes: []string{"Requests for a port failed from then on; the log does not say for how long or who holds the " +
+					"ports: the entry is written rarely"},
 				Advice:   []string{whoHolds},
 				Evidence: []model.Evidence{detect.Evidence("entries", float64(len(list)), "entries")},
 			}
@@ -443,7 +443,7 @@ func (j *judge) ports() (out []model.Finding) {
 			case model.HostUDPPortsOut:
 				f.Subject.Protocol = "udp"
 			case model.HostTCPPortReused:
-				f.Causes = []string{"a program opens connections to one destination faster than closed ones leave TIME_WAIT"}
+				f.Causes = []string{"A program opens connections to one destination faster than closed ones leave TIME_WAIT"}
 			}
 			if n := len(list) - 1; n > 0 {
 				f.Title += fmt.Sprintf(", and %s before since %s", words.Plural(n, "time"), at(first.Time))
@@ -484,7 +484,7 @@ func (j *judge) notes() (out []model.Finding) {
 				f.Causes = append(f.Causes, at(j.all[i].Time)+": "+j.says(&j.all[i]))
 			}
 		}
-		f.Advice = []string{"Compare these times with those of what was lost; alone, it is not a fault of this kind"}
+		f.Advice = []string{"Compare these times with the times of the losses; alone, this is not a fault of this kind"}
 		out = append(out, f)
 	}
 	return out

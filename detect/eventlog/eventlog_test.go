@@ -39,19 +39,19 @@ func TestIncidents(t *testing.T) {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{Provider: "Tcpip", ID: 4231}},
 				{29.9, model.HostNodeRemoved, node("NODE-B")}, {32.3, model.HostQuorumLost, model.HostEvent{}}}, 1,
 			[]string{"critical node NODE-B was removed", "2.4 s later the cluster lost its quorum", "29 s before it",
-				"TCP ports of the whole machine had run out (Tcpip 4231)", "possibly its cause", "netstat -anoq"},
+				"Windows ran out of TCP ports (Tcpip 4231)", "possibly its cause", "netstat -anoq"},
 		},
 		"a link is nearer than ports": {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{}}, {20, model.HostLinkDown, model.HostEvent{About: "NIC 1"}},
 				{30, model.HostNodeRemoved, node("NODE-B")}}, 1,
-			[]string{"10 s before it, at", "the link of NIC 1 was lost", "likely its cause", "29 s before it"},
+			[]string{"10 s before it, at", "The link of NIC 1 was lost", "likely its cause", "29 s before it"},
 		},
 		"what is after is no cause": {
 			[]entry{{1, model.HostNodeRemoved, node("NODE-B")}, {10, model.HostTCPPortsOut, model.HostEvent{}},
 				{300, model.HostCrashed, model.HostEvent{}}}, 2,
-			[]string{"nothing before it that would be its cause", "5 min after it the host reported",
+			[]string{"no cause before it", "5 min after it the host reported",
 				"!ports of the whole machine " +
-					"had run out (Test 7); "},
+					"ran out of TCP ports (Test 7); "},
 		},
 		"two incidents": {
 			[]entry{{1, model.HostNodeRemoved, node("A")}, {100, model.HostNodeRemoved, node("B")}}, 2, []string{"node A",
@@ -59,17 +59,17 @@ func TestIncidents(t *testing.T) {
 		},
 		"ports alone": {
 			[]entry{{1, model.HostUDPPortsOut, model.HostEvent{}}, {100, model.HostUDPPortsOut, model.HostEvent{}}}, 1,
-			[]string{"warning Windows reported that the UDP ports", "and 1 time before", "!cluster"},
+			[]string{"warning Windows ran out of UDP ports", "and 1 time before", "!cluster"},
 		},
 		"notes": {
 			[]entry{{1, model.HostLinkDown, model.HostEvent{}}, {2, model.HostLinkUp, model.HostEvent{}},
 				{3, model.HostStarted, model.HostEvent{}}}, 1,
-			[]string{"info the link of an adapter was lost"},
+			[]string{"info The link of an adapter was lost"},
 		},
 		"two hosts": {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{Host: "A"}}, {9, model.HostNodeRemoved,
 				model.HostEvent{Host: "B"}}}, 1,
-			[]string{"removed from the cluster on B", "run out on A"},
+			[]string{"removed from the cluster on B", "ran out of TCP ports on A"},
 		},
 		"one cause of two incidents": {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{}}, {121, model.HostNodeRemoved, node("B")},
@@ -80,7 +80,7 @@ func TestIncidents(t *testing.T) {
 			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")},
 				{55 * minute, model.HostTCPPortsOut, numbered(3, model.HostEvent{})},
 				{59 * minute, model.HostNodeRemoved, numbered(1, node("B"))}}, 3,
-			[]string{"nothing before it that would be its cause", "!4 min before it", "warning Windows reported"},
+			[]string{"no cause before it", "!4 min before it", "warning Windows ran out"},
 		},
 		"written before a clock was set back": {
 			[]entry{{10, model.HostClockSet, setBack(3, time.Hour, "")},
@@ -92,18 +92,18 @@ func TestIncidents(t *testing.T) {
 			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")},
 				{55 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
 				{59 * minute, model.HostNodeRemoved, numbered(3, node("B"))}}, 3,
-			[]string{"!4 min before it", "nothing before it that would be its cause", "!do not say"},
+			[]string{"!4 min before it", "no cause before it", "!do not say"},
 		},
 		"shortly before a step of the clock": {
 			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")}, {20, model.HostNodeRemoved, numbered(3, node("B"))},
 				{60 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})}}, 1,
-			[]string{"20 s before it, at 09:53:20 of a clock that was then set, Windows reported", "!nothing before it"},
+			[]string{"20 s before it, at 09:53:20 of a clock that was then set, Windows ran out", "!no cause before it"},
 		},
 		"a clock that was set forward": {
 			[]entry{{1, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
 				{60 * minute, model.HostClockSet, numbered(2, model.HostEvent{StepNS: int64(time.Hour - 9*time.Second)})},
 				{60*minute + 2, model.HostNodeRemoved, numbered(3, node("B"))}}, 1,
-			[]string{"10 s before it, at", "the clock was set by 60 min", "!nothing before it"},
+			[]string{"10 s before it, at", "the clock was set by 60 min", "!no cause before it"},
 		},
 		"numbers, and a step of the clock in another log": {
 			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour), Log: "other"}},
@@ -115,7 +115,7 @@ func TestIncidents(t *testing.T) {
 			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour)}},
 				{55 * minute, model.HostTCPPortsOut, model.HostEvent{}}, {59 * minute, model.HostNodeRemoved, node("B")}}, 3,
 			[]string{"!4 min before it", "the clock was set by -60 min", "do not say how long before it they were written",
-				"!nothing before it"},
+				"!no cause before it"},
 		},
 		"no numbers, and a step of the clock long before": {
 			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Minute)}},
@@ -125,7 +125,7 @@ func TestIncidents(t *testing.T) {
 		"the step itself": {
 			[]entry{{100, model.HostClockSet, setBack(1, time.Minute, "")},
 				{110, model.HostNodeRemoved, numbered(2, node("B"))}}, 1,
-			[]string{"10 s before it, at", "a step of the clock: timeouts", "!do not say"},
+			[]string{"10 s before it, at", "A clock step: timeouts", "!do not say"},
 		},
 		"another host's clock was set back": {
 			[]entry{{10, model.HostClockSet, setBack(1, time.Hour, "A")},

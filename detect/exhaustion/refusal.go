@@ -169,7 +169,7 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 	}
 	if data.remote != "" {
 		f.Subject.Port = data.rport
-		what += fmt.Sprintf(" towards %s port %d", fold.Printable(data.remote), data.rport)
+		what += fmt.Sprintf(" to %s port %d", fold.Printable(data.remote), data.rport)
 	}
 	f.Title = fmt.Sprintf(
 		"%s %s %s in %s: no port is left (%s)",
@@ -222,7 +222,7 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 
 // explain says what is known of the reason, and what to do.
 func (r *refusals) explain(f *model.Finding, ongoing bool) {
-	f.RuledOut = []string{"not a conflict over one port: the requests left the choice to the system"}
+	f.RuledOut = []string{"a conflict over one port: the requests left the choice to the system"}
 	if r.rejected() {
 		r.explainRejected(f)
 		return
@@ -233,13 +233,12 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 	switch {
 	case most && r.rested > 0:
 		f.Evidence = append(f.Evidence, detect.Evidence(
-			"of these given back within "+words.Span(r.rest)+": they may be at rest", float64(r.rested), "ports",
+			"of these released within "+words.Span(r.rest)+": they may be at rest", float64(r.rested), "ports",
 		))
 		f.Causes = []string{
 			fmt.Sprintf(
-				"%s of %s ports of the pool %s given back within the last %s, for which a closed port rests: the "+
-					"pool is empty "+
-					"when more than about %s a second are used",
+				"%s of %s ports of the pool %s released within the last %s, the time for which a closed port rests: the pool "+
+					"sustains about %s new bindings per second",
 				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had "+
 					"been"), words.Span(r.rest),
 				words.Rate(float64(pool.Size)/r.rest.Seconds()),
@@ -248,70 +247,64 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 				"used again by then are reported as held inside the runtime",
 		}
 		f.Advice = []string{
-			"keep bindings open and reuse them; not when the server closes them after each call anyway",
-			"widen the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) and the firewall's rule with " +
-				"it; not when " +
+			"keep bindings open and reuse them, unless the server closes them after each call anyway",
+			"widen the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) and the firewall's rule with it, unless " +
 				"ports turn out to be lost: a leak fills any range",
 		}
 		return
 	case most && !r.windows:
 		f.Causes = []string{fmt.Sprintf(
-			"%s of %s ports of the range are taken, most by connections: connect shares a port between "+
-				"destinations, and a bind "+
-				"needs one that nobody has",
+			"%s of %s ports of the range are taken, most by connections: connect can share a port between destinations, but "+
+				"a bind needs one that is not in use at all",
 			words.Number(taken), words.Number(pool.Size),
 		)}
 	case pool != nil && !r.used:
 		f.Causes = []string{fmt.Sprintf(
-			"no port of the pool %s was taken while it was observed: the range that is really used is another "+
-				"one, is empty, or "+
-				"all of its ports had been taken before",
+			"No port of the pool %s was taken while it was observed: the range in use is a different one, is empty, or all "+
+				"of its ports had been taken before",
 			words.Pool(pool),
 		)}
 	case pool == nil && r.rpc:
 		f.Causes = []string{
-			"no range of the RPC runtime is known: name it with --pool rpc=udp:LOW-HIGH to have it judged",
+			"The port range of the RPC runtime is unknown: set it with --pool rpc=udp:LOW-HIGH",
 		}
 	}
 	if !r.windows {
 		f.Causes = append(
-			f.Causes, "the error itself says that no port of the range is free for this bind; ports that are reserved "+
-				"(net.ipv4.ip_local_reserved_ports) are never given out",
+			f.Causes, "The error itself says that no port of the range is free for this bind; reserved ports "+
+				"(net.ipv4.ip_local_reserved_ports) are never assigned",
 		)
 		f.Advice = []string{
-			"read net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports in the network namespace of " +
-				"the program, " +
-				"and widen what is left between them; not when ss -tuan shows the range in use: then find who holds it",
+			"read net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports in the network namespace of the program, " +
+				"and widen what is left between them, unless ss -tuan shows the range in use: then find who holds it",
 		}
 		return
 	}
 	f.Causes = append(f.Causes,
-		"the status itself says that the range is used up; the capture does not show by whom: ports that were taken "+
-			"before it began are in no event",
-		"the real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under "+
+		"The status itself says that the range is exhausted; the capture does not show by whom: ports taken before it "+
+			"began are not in it",
+		"The real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under "+
 			"HKLM\\Software\\Microsoft\\Rpc\\Internet)",
 	)
 	if r.rpc {
 		f.Causes = append(
 			f.Causes,
-			"ports of the RPC runtime stay with a process until it ends, and a port that it has lost is no open socket",
+			"Ports of the RPC runtime stay with a process until it exits, and a port that it has lost is not an open socket",
 		)
 		f.Advice = []string{
-			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use " +
-				"(portqry, " +
-				"netstat -ano); not when no range is set there: then the dynamic range is the limit",
-			"restart the process with most endpoints to get its ports back at once; not before netstat -ano and a " +
-				"dump of " +
-				"it have been saved: they name the leak",
+			"compare the range (Ports under HKLM\\Software\\Microsoft\\Rpc\\Internet) with the endpoints in use (portqry, " +
+				"netstat -ano), unless no range is set there: then the dynamic range is the limit",
+			"save netstat -ano and a dump of the process with most endpoints (they show the leak), then restart it to free " +
+				"its ports",
 		}
 		return
 	}
 	f.Advice = []string{
-		fmt.Sprintf("count who holds the ports while it happens: netstat -ano, or Get-NetUDPEndpoint and "+
-			"Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s has the real "+
-			"range", cmp.Or(r.protocol.String(), "tcp")),
-		"widen the range (netsh int ipv4 set dynamicport) only when all holders hold about the same; not when one " +
-			"process leaks: it fills any range",
+		fmt.Sprintf("during the fault, count who holds the ports: netstat -ano, or "+
+			"Get-NetUDPEndpoint and Get-NetTCPConnection grouped by OwningProcess; netsh int ipv4 show dynamicport %s shows "+
+			"the real range", cmp.Or(r.protocol.String(), "tcp")),
+		"widen the range (netsh int ipv4 set dynamicport) only if all processes hold about the same number; a leak fills " +
+			"any range",
 	}
 }
 
@@ -322,9 +315,9 @@ func (r *refusals) explainRejected(f *model.Finding) {
 		"if a value is missing or not valid, Windows marks the whole configuration as not valid, and every server that asks "+
 			"for a TCP or UDP port of the system's choice fails (documented for RpcServerUseProtseq)",
 	)
-	f.RuledOut = []string{"not a lack of ports: no port of the range was tried"}
+	f.RuledOut = []string{"a lack of ports: no port of the range was tried"}
 	f.Advice = []string{
-		"correct the values Ports, PortsInternetAvailable and UseInternetPorts, or delete the key, and restart Windows; " +
-			"not before the range that the firewall lets pass is known: the two must agree",
+		"correct the values Ports, PortsInternetAvailable and UseInternetPorts, or delete the key, and restart Windows, " +
+			"but not before the range that the firewall lets pass is known: the two must agree",
 	}
 }

@@ -87,7 +87,7 @@ func TestSearchInVain(t *testing.T) {
 		{"not permitted", func(s *detecttest.Stream) {
 			s.Seconds(8, func(int) { tries(s, searcher, time.Millisecond, 0, size, "EACCES") })
 		}, nil, nil},
-		{"refused for a reason that is not known, with all ports free", func(s *detecttest.Stream) {
+		{"refused for a reason that is unknown, with all ports free", func(s *detecttest.Stream) {
 			s.Seconds(8, func(int) { tries(s, searcher, time.Millisecond, 0, size, "unknown") })
 		}, nil, nil},
 		{"a few ports", func(s *detecttest.Stream) {

@@ -36,7 +36,7 @@ func ended(after time.Duration) func() *model.Batch {
 }
 
 func TestBoundaries(t *testing.T) {
-	const silent = "nothing of it reached this host"
+	const silent = "no packet reached this host"
 	detecttest.Boundaries(t, "heartbeat", []detecttest.Boundary{
 		{
 			// The gap is from one arrival to the next read, 50 µs after its own: the setting is rounded.

@@ -103,8 +103,8 @@ var verdicts = []struct {
 		},
 		says: []string{
 			flow + "was read 860 ms late: its reader had no CPU behind rt-batch[900] (SCHED_FIFO 50) on CPU 1",
-			`in the queue of its socket (100 %)`, "part of the timeout that passed without a packet",
-			"not the peer or the network: the packet reached this host when it was due",
+			`in the queue of its socket (100 %)`, "share of the timeout without a packet",
+			"the peer or the network: the packet reached this host when it was due",
 		},
 	},
 	{
@@ -131,7 +131,7 @@ var verdicts = []struct {
 		says:     []string{"was read 2.5 s late: the program was stopped for 2.5 s"},
 	},
 	{
-		name: "frozen, and the thread that reads is not known",
+		name: "frozen, and the thread that reads is unknown",
 		beat: detecttest.Heartbeat{Held: held(model.SchedFrozen, 700*ms), Threads: 3},
 		says: []string{"the program was frozen for 700 ms"},
 	},
@@ -172,7 +172,7 @@ var verdicts = []struct {
 	{
 		name: "not watched",
 		beat: detecttest.Heartbeat{Held: held(model.SchedWaiting, 860*ms), Unwatched: true},
-		says: []string{"was read 860 ms late: what kept its reader is not known", "was not watched"},
+		says: []string{"was read 860 ms late: the cause in its reader is unknown", "was not watched"},
 	},
 	{
 		name: "only reads are seen, and packets waited",
@@ -183,7 +183,7 @@ var verdicts = []struct {
 		name: "only reads are seen, and none waited",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), ReadsOnly: true},
 		says: []string{
-			"received nothing for 1.5 s: nothing of it reached this host, so the peer or the network was at fault",
+			"received nothing for 1.5 s: no packet reached this host, peer or network fault",
 		},
 	},
 	{
@@ -201,7 +201,7 @@ var verdicts = []struct {
 	{
 		name: "only arrivals are seen, and nothing came",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), ArrivalsOnly: true},
-		says: []string{"received nothing for 1.5 s: nothing of it reached this host", "it did not arrive"},
+		says: []string{"received nothing for 1.5 s: no packet reached this host", "No packet of the flow reached this host"},
 	},
 	{
 		name: "only arrivals are seen, and late",
@@ -212,15 +212,15 @@ var verdicts = []struct {
 		name: "peer silent",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+800*ms, false), Timeout: 5 * time.Second},
 		says: []string{
-			flow + "received nothing for 800 ms: nothing of it reached this host, so the peer or the network was at fault",
-			"not lost in this host", "not the program: nothing waited to be read",
+			flow + "received nothing for 800 ms: no packet reached this host, peer or network fault",
+			"loss in this host", "the program: nothing waited to be read",
 		},
 		lacks: []string{"came together"},
 	},
 	{
 		name: "held up on the way",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, true)},
-		says: []string{"received nothing for 1.5 s", "came together afterwards", "and not lost"},
+		says: []string{"received nothing for 1.5 s", "arrived together afterwards", "not lost"},
 	},
 	{
 		name: "peer silent for longer than the timeout, while other ports lose packets",
@@ -231,7 +231,7 @@ var verdicts = []struct {
 			}
 		},
 		severity: model.SeverityCritical,
-		says:     []string{"so the peer or the network was at fault"},
+		says:     []string{"peer or network fault"},
 	},
 	{
 		name: "dropped by a filter",
@@ -243,7 +243,7 @@ var verdicts = []struct {
 		},
 		says: []string{
 			"received nothing for 1 s: this host dropped 9 packets for its port at filter (NETFILTER_DROP in nft_do_chain)",
-			"not the peer or the network: the packets reached this host",
+			"the peer or the network: the packets reached this host",
 		},
 	},
 	{
@@ -264,7 +264,7 @@ var verdicts = []struct {
 				s.Drop(drop(model.PlaceRing, 5000, 0, "rx_missed_errors", "", "eth0"))
 			}
 		},
-		says: []string{"may have lost it in this host: 5,000 packets dropped at the ring of eth0 (rx_missed_errors)"},
+		says: []string{"perhaps lost in this host: 5,000 packets dropped at the ring of eth0 (rx_missed_errors)"},
 	},
 	{
 		name: "may have been lost at a backlog, of another namespace",
@@ -276,7 +276,7 @@ var verdicts = []struct {
 				s.Drop(d)
 			}
 		},
-		says: []string{"may have lost it in this host: 300 packets dropped at the backlog of veth0"},
+		says: []string{"perhaps lost in this host: 300 packets dropped at the backlog of veth0"},
 	},
 	{
 		name: "too few lost in the ring to be why",
@@ -286,16 +286,16 @@ var verdicts = []struct {
 				s.Drop(drop(model.PlaceRing, 2, 0, "rx_missed_errors", "", "eth0"))
 			}
 		},
-		says: []string{"so the peer or the network was at fault", "2 packets were dropped meanwhile, and 9 missing"},
+		says: []string{"peer or network fault", "2 packets were dropped, but 9 missing"},
 	},
 	{
 		name: "deferred work, its vector waits",
 		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
 		each: func(s *detecttest.Stream, i int) { busy(i, s, 480*ms, 0.1) },
 		says: []string{
-			"reached its socket 500 ms late: it waited for deferred work on CPU 1 (NET_RX waited for its turn for up to " +
+			"reached its socket 500 ms late: it waited for deferred work on CPU 1 (NET_RX waited to run for up to " +
 				"480 ms)",
-			"softirq, backlog, filter (100 %)", "not the program: it read the packet 30 µs after it was queued",
+			"in softirq, backlog and filters (100 %)", "the program: it read the packet 30 µs after it was queued",
 		},
 	},
 	{
@@ -322,9 +322,9 @@ var verdicts = []struct {
 		says: []string{"ksoftirqd/1 had no CPU behind rt-batch[900] (SCHED_FIFO 50)"},
 	},
 	{
-		name: "between arrival and socket, and where is not known",
+		name: "between arrival and socket, and where is unknown",
 		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
-		says: []string{"softirq, backlog or filter; which of them is not known"},
+		says: []string{"softirq, backlog or filters, not known which"},
 	},
 	{
 		name: "sent late: fsync",
@@ -334,7 +334,7 @@ var verdicts = []struct {
 		},
 		says: []string{
 			"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: its sender waited for the disk for 890 ms",
-			"not the network or the peer",
+			"the network or the peer",
 		},
 	},
 	{
@@ -362,12 +362,12 @@ var verdicts = []struct {
 			Sends: true, At: missing(fault, fault+900*ms, false), Unseen: true, Threads: 4,
 			Held: held(model.SchedLock, 850*ms, later, func(h *detecttest.Held) { h.Detail = "futex: futex_wait_queue" }),
 		},
-		says: []string{"was sent 800 ms late: what kept its sender is not known", "which of the 5 threads watched is"},
+		says: []string{"was sent 800 ms late: the cause in its sender is unknown", "Of the 5 threads watched, none"},
 	},
 	{
 		name: "sent late, and why was not seen",
 		beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+900*ms, false), Unwatched: true},
-		says: []string{"was sent 800 ms late: what kept its sender is not known"},
+		says: []string{"was sent 800 ms late: the cause in its sender is unknown"},
 	},
 	{
 		name: "events were lost that say who ran instead",
@@ -379,7 +379,7 @@ var verdicts = []struct {
 				})
 			}
 		},
-		says: []string{"received nothing for 900 ms: nothing of it reached this host"},
+		says: []string{"received nothing for 900 ms: no packet reached this host"},
 	},
 	{
 		name:     "events were lost",
@@ -390,12 +390,12 @@ var verdicts = []struct {
 				s.Builder().AddLoss(model.Loss{Time: s.Now().Add(500 * ms), Lost: 120, Origin: "ringbuf"})
 			}
 		},
-		says: []string{"received nothing for 900 ms, and why cannot be said: 120 events were lost meanwhile"},
+		says: []string{"received nothing for 900 ms, cause unknown: 120 events were lost in that time"},
 	},
 	{
 		name: "the program was held up, and its peer may only answer",
 		beat: detecttest.Heartbeat{At: missing(fault, fault+1500*ms, false), Held: held(model.SchedStopped, 1490*ms, later)},
-		says: []string{"and why cannot be said: the program itself was held up for 1.5 s"},
+		says: []string{"cause unknown: The program itself was held up for 1.5 s"},
 	},
 	{
 		name: "the program was held up, with a packet that it did not answer",
@@ -405,7 +405,7 @@ var verdicts = []struct {
 	{
 		name: "vanished at its socket",
 		beat: detecttest.Heartbeat{Full: during(fault, fault+900*ms)},
-		says: []string{"why cannot be said: 9 packets reached its socket and were not read, and no drop was seen"},
+		says: []string{"cause unknown: 9 packets reached its socket and were not read, and no drop was recorded"},
 	},
 }
 
@@ -493,8 +493,8 @@ func TestWhileItLasts(t *testing.T) {
 		},
 		{
 			"silent", detecttest.Heartbeat{At: missing(fault, fault+8*time.Second, false)},
-			"has received nothing for 1 s: nothing of it reached this host, so the peer or the network is at fault",
-			"received nothing for 8 s: nothing of it reached this host, so the peer or the network was at fault",
+			"has received nothing for 1 s: no packet reached this host, peer or network fault",
+			"received nothing for 8 s: no packet reached this host, peer or network fault",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -584,7 +584,7 @@ func TestSeveralGaps(t *testing.T) {
 		h.Held = append(h.Held, detecttest.Held{From: from, To: from + time.Duration(500+10*i)*ms, State: state})
 	}
 	list := detecttest.Latest(ours(detecttest.Run(detecttest.Flowing(50, nil, h), 0)))
-	if len(list) != 2 || !strings.HasSuffix(list[0].Title, "for 530 ms (the longest of 3 delays)") ||
+	if len(list) != 2 || !strings.Contains(list[0].Title, "for 530 ms") ||
 		!strings.Contains(list[1].Title, "stopped for 520 ms") {
 		t.Errorf("%+v", list)
 	}
@@ -643,7 +643,7 @@ func TestAnswers(t *testing.T) {
 		received, sent time.Duration
 		says           string
 	}{
-		"it answers": {0, 5 * ms, "(knet from 10.0.0.2) received nothing for 700 ms"},
+		"it answers": {0, 5 * ms, " received nothing for 700 ms"},
 		"it asks":    {5 * ms, 0, "(knet to 10.0.0.2) was sent 600 ms late"},
 	} {
 		b := detecttest.Flowing(40, nil, detecttest.Heartbeat{At: after(c.received)},
@@ -684,15 +684,15 @@ func TestLeaderChanges(t *testing.T) {
 		{"another leader too late", []detecttest.Heartbeat{
 			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
 			{KnownAs: "etcd", Timeout: time.Second, At: from(fault + 1300*ms), Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
-		}, "nothing of it reached this host"},
+		}, "no packet reached this host"},
 		{"one that was there before", []detecttest.Heartbeat{
 			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
 			{KnownAs: "etcd", Timeout: time.Second, Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
-		}, "nothing of it reached this host"},
+		}, "no packet reached this host"},
 		{"one of another protocol", []detecttest.Heartbeat{
 			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
 			{KnownAs: "ceph", Timeout: time.Second, At: from(takenOver), Peer: "10.0.0.3", Cookie: 32, Unwatched: true},
-		}, "nothing of it reached this host"},
+		}, "no packet reached this host"},
 		{"it takes over itself", []detecttest.Heartbeat{
 			{KnownAs: "etcd", Timeout: time.Second, At: until, Held: idle},
 			{KnownAs: "etcd", Timeout: time.Second, At: from(takenOver), Peer: "10.0.0.3", Cookie: 32, Unwatched: true,

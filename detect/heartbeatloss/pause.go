@@ -82,36 +82,36 @@ func (d *heartbeatLoss) describePause(in *detect.Case[stood]) model.Finding {
 	if p.What == model.PauseStopped {
 		long, why = "about "+long, "its virtual machine was stopped"
 	}
-	f.Title = fmt.Sprintf("This host stood still for %s: %s", long, why)
+	f.Title = fmt.Sprintf("This host was paused for %s: %s", long, why)
 	if n := len(data.flows); n == 0 {
 		f.Severity = model.SeverityInfo
 	} else {
-		f.Title += fmt.Sprintf("; its peers heard nothing of %s meanwhile", words.Plural(n, "followed flow"))
-		f.Causes = append(f.Causes, "nothing was sent and nothing was read meanwhile: "+
+		f.Title += fmt.Sprintf("; its peers received nothing from %s", words.Plural(n, "followed flow"))
+		f.Causes = append(f.Causes, "Nothing was sent or read in that time: "+
 			strings.Join(data.flows[:min(n, 4)], ", "))
 	}
-	f.Causes = append(f.Causes, fmt.Sprintf("the %s went on for %s longer than the clocks that programs go by",
+	f.Causes = append(f.Causes, fmt.Sprintf("The %s advanced %s more than the clocks that programs use",
 		fold.Printable(p.Clock), words.Span(p.Paused)))
 	if data.timeout > 0 && p.Paused-p.Error >= data.timeout {
 		f.Severity = model.SeverityCritical
 	}
-	f.Evidence = append(f.Evidence, detect.Evidence("stood still for", float64(p.Paused), "ns"))
+	f.Evidence = append(f.Evidence, detect.Evidence("paused for", float64(p.Paused), "ns"))
 	if p.Error > 0 {
-		f.Evidence = append(f.Evidence, detect.Evidence("which may be wrong by", float64(p.Error), "ns"))
+		f.Evidence = append(f.Evidence, detect.Evidence("uncertainty", float64(p.Error), "ns"))
 	}
 	if data.timeout > 0 {
 		f.Evidence = append(f.Evidence,
 			detect.Evidence("shortest timeout of the flows' protocols", float64(data.timeout), "ns"))
 	}
-	f.RuledOut = append(f.RuledOut, "not the network: the host itself did nothing",
-		"not a program or a CPU of this host: all of them stood still")
+	f.RuledOut = append(f.RuledOut, "the network: the host itself did nothing",
+		"a program or a CPU of this host: all of them were paused")
 	if p.What == model.PauseStopped {
-		f.RuledOut = append(f.RuledOut, "not a real-time clock that was set from the wall clock: they would agree since")
-		f.Advice = append(f.Advice, "Ask who stopped the virtual machine: a snapshot, a backup, a migration, an overloaded "+
-			"hypervisor; not when somebody set the real-time clock by hand (hwclock) at that time")
+		f.RuledOut = append(f.RuledOut, "a real-time clock set from the wall clock: the two would agree since then")
+		f.Advice = append(f.Advice, "Find out what paused the virtual machine (a snapshot, a backup, a migration, an "+
+			"overloaded hypervisor), unless somebody set the real-time clock by hand (hwclock) at that time")
 	} else {
-		f.Advice = append(f.Advice, "Find out who suspended the host (journalctl -u systemd-suspend) and turn that off "+
-			"(systemctl mask sleep.target); not when it may sleep")
+		f.Advice = append(f.Advice, "Find out who suspended the host (journalctl -u systemd-suspend) and disable it "+
+			"(systemctl mask sleep.target), unless the host may sleep")
 	}
 	return f
 }

@@ -159,12 +159,12 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 	}
 	if data.newPeriod {
 		f.Severity = model.SeverityInfo
-		f.Causes = append([]string{"the gaps have been as long ever since: the flow has a new period"}, f.Causes...)
+		f.Causes = append([]string{"The gaps have stayed this long since: the flow has a new period"}, f.Causes...)
 	}
 	d.note(in, &t)
 	if data.slept > 0 {
 		f.Severity = model.SeverityInfo
-		f.Causes = append([]string{"this host was suspended for " + words.Span(data.slept) + " of that time"}, f.Causes...)
+		f.Causes = append([]string{"This host was suspended for " + words.Span(data.slept) + " of that time"}, f.Causes...)
 	}
 	return f
 }
@@ -187,13 +187,13 @@ func (t *telling) waterfall(f *model.Finding) {
 		seen bool
 	}{
 		{words.Tense(reads == "sent", "not sent", "did not arrive"), g.Absent, g.Resent == 0},
-		{"waited for a segment that was missing", g.Missing, g.Missing > 0},
-		{"from first to last sent", g.Resent, g.Resent > 0},
+		{"waiting for a missing segment", g.Missing, g.Missing > 0},
+		{"between first and last transmission", g.Resent, g.Resent > 0},
 		{"lost at its socket", g.Lost, g.Vanished > 0},
-		{"softirq, backlog, filter", g.Stack, reads == "read" && t.who.address == ""},
+		{"in softirq, backlog and filters", g.Stack, reads == "read" && t.who.address == ""},
 		{"in the queueing discipline", g.Qdisc, g.Qdisc > 0},
 		{"in the queue of its socket", g.Queue, reads == "read" && (g.Queue > 0 || t.at.verdict == notRead)},
-		{"read, and without a CPU on the way out of the read", g.Return, g.Return > 0},
+		{"read, but without a CPU while returning from the read", g.Return, g.Return > 0},
 	} {
 		if s.seen && !g.Blind && all > 0 {
 			add(fmt.Sprintf("%s (%s)", s.name, words.Percent(fold.Ratio(float64(s.d), float64(all)))), float64(s.d), "ns")
@@ -202,26 +202,26 @@ func (t *telling) waterfall(f *model.Finding) {
 	add("usual time between packets", float64(g.Period), "ns")
 	if t.who.timeout > 0 {
 		add("timeout of the protocol", float64(t.who.timeout), "ns")
-		add("part of the timeout that passed without a packet", fold.Ratio(float64(g.Length()), float64(t.who.timeout)),
+		add("share of the timeout without a packet", fold.Ratio(float64(g.Length()), float64(t.who.timeout)),
 			"ratio")
 	}
 	if g.Waiting > 0 {
-		add("packets that waited to be read", float64(g.Waiting), "packets")
+		add("packets waiting to be read", float64(g.Waiting), "packets")
 	}
 	if g.Missed > 0 && t.at.verdict != sentLate {
 		add("packets that were missing", float64(g.Missed), "packets")
 	}
 	if g.Backlog > 0 {
-		add("packets in the queueing discipline when it came, itself included", float64(g.Backlog), "packets")
+		add("packets in the queueing discipline, itself included", float64(g.Backlog), "packets")
 	}
 	if g.Resends > 0 {
-		add("segments sent again", float64(g.Resends), "packets")
+		add("segments retransmitted", float64(g.Resends), "packets")
 	}
 	if t.at.shut > 0 {
 		add("the peer's receive window was closed for", float64(t.at.shut), "ns")
 	}
 	if g.Delayed > 0 {
-		add("of them, came together afterwards", float64(g.Delayed), "packets")
+		add("of those, arrived together afterwards", float64(g.Delayed), "packets")
 	}
 	if t.gaps > 1 {
 		add("delays for this reason", float64(t.gaps), "delays")
@@ -238,20 +238,20 @@ func (t *telling) ruledOut(f *model.Finding, stages ...fold.Stage) {
 		switch s {
 		case fold.StageAbsent:
 			if 4*g.Absent < g.Delay() {
-				f.RuledOut = append(f.RuledOut, "not the peer or the network: the packet reached this host "+
+				f.RuledOut = append(f.RuledOut, "the peer or the network: the packet reached this host "+
 					words.Tense(g.Absent == 0, "when it was due", words.Span(g.Absent)+" after it was due"))
 			}
 		case fold.StageStack:
-			f.RuledOut = append(f.RuledOut, fmt.Sprintf("not deferred work: softirq, backlog and filters had it for %s",
+			f.RuledOut = append(f.RuledOut, fmt.Sprintf("deferred work: softirq, backlog and filters had it for %s",
 				words.Span(g.Stack)))
 		case fold.StageQueue:
 			if g.Queue > 0 {
-				f.RuledOut = append(f.RuledOut, fmt.Sprintf("not the program: it read the packet %s after it was queued",
+				f.RuledOut = append(f.RuledOut, fmt.Sprintf("the program: it read the packet %s after it was queued",
 					words.Span(g.Queue)))
 			}
 		case fold.StageLost:
 			if t.at.exact == 0 && t.at.lost == 0 {
-				f.RuledOut = append(f.RuledOut, "not lost in this host: no packet for "+t.who.local()+" was dropped")
+				f.RuledOut = append(f.RuledOut, "loss in this host: no packet for "+t.who.local()+" was dropped")
 			}
 		}
 	}
@@ -266,7 +266,7 @@ func (t *telling) because(f *model.Finding, who string) (short string) {
 	}
 	if m.reason == reader.None {
 		f.Causes = append(f.Causes, t.whyUnknown(who))
-		return "what kept its " + who + " is not known"
+		return "the cause in its " + who + " is unknown"
 	}
 	why, causes, advice := stay.Explain(f)
 	f.Causes = append(f.Causes, causes...)
@@ -302,9 +302,9 @@ func (t *telling) whyUnknown(who string) string {
 	case m.sched.Threads == 0:
 		return "what its " + who + " did was not watched"
 	case !m.known:
-		return fmt.Sprintf("which of the %s watched is its %s was not seen", words.Plural(m.sched.Threads, "thread"), who)
+		return fmt.Sprintf("Of the %s watched, none was seen to be its %s", words.Plural(m.sched.Threads, "thread"), who)
 	}
-	text := "its " + who + " was not seen to be held up for as long"
+	text := "its " + who + " was not seen to be held up for that long"
 	for _, st := range m.sched.States {
 		if st.State != model.SchedRunning && st.Longest >= 10*time.Millisecond {
 			text += fmt.Sprintf("; it was %s for %s", reader.StateText(st.State), words.Span(st.Longest))
@@ -321,16 +321,17 @@ func (t *telling) whyUnknown(who string) string {
 func (t *telling) notRead(f *model.Finding) {
 	g := &t.at.gap
 	waited := g.Queue
-	what := "the program did not read: its packets waited in the queue of the socket for up to " + words.Span(waited)
+	what := "The program did not read: packets waited in the socket's queue for up to " + words.Span(waited)
 	if g.Blind {
-		what = "the program did not read: " + words.Plural(g.Waiting, "more packet") +
-			" waited in the queue of the socket when it did"
+		what = "The program did not read: " + words.Plural(g.Waiting, "more packet") +
+			" waited in the socket's queue when it did"
 		if g.Waiting == 0 {
-			what = "the program did not read; whether packets wait is not seen: the socket belongs to the root control group"
+			what = "The program did not read; whether packets are waiting is not visible: the socket belongs to the root " +
+				"control group"
 		}
 	}
 	if g.Main() == fold.StageReturn {
-		what = "the program could not go on with what it had read: on its way out of the read it was without a CPU for " +
+		what = "The program could not continue with what it had read: while returning from the read it had no CPU for " +
 			words.Span(g.Return)
 	}
 	f.Causes = append(f.Causes, what)
@@ -341,22 +342,22 @@ func (t *telling) notRead(f *model.Finding) {
 	case t.lasts && g.Behind:
 		f.Title = fmt.Sprintf("%s is read %s late: %s", t.who.name(), t.delay, because)
 	case g.Lasts && !t.lasts:
-		f.Title = fmt.Sprintf("%s was not read for %s, until it ended: %s", t.who.name(), words.Span(g.Length()), because)
+		f.Title = fmt.Sprintf("%s was not read for %s, until it exited: %s", t.who.name(), words.Span(g.Length()), because)
 	case t.lasts:
 		f.Title = fmt.Sprintf("%s has not been read for %s: %s", t.who.name(), words.Span(g.Length()), because)
 	}
 	t.ruledOut(f, fold.StageAbsent, fold.StageStack)
-	f.RuledOut = append(f.RuledOut, "not the size of the buffer: what waits is not lost")
+	f.RuledOut = append(f.RuledOut, "the buffer size: packets that wait are not lost")
 	if t.at.reason == reader.None {
-		f.Advice = append(f.Advice, fmt.Sprintf("Find out what the program does meanwhile (/proc/%d/stack, schedstat, "+
-			"cpu.stat of its control group); not when it was stopped on purpose", max(t.who.pid, 0)))
+		f.Advice = append(f.Advice, fmt.Sprintf("Find out what the program does in that time "+
+			"(/proc/%d/stack, schedstat, cpu.stat of its control group), unless it was stopped on purpose", max(t.who.pid, 0)))
 	}
 	f.Advice = append(f.Advice, t.timeoutAdvice())
 }
 
 func (t *telling) timeoutAdvice() string {
-	return "A longer timeout of the protocol only hides the delay; raise it when delays as long are expected and no " +
-		"failover is wanted for them"
+	return "A longer protocol timeout only hides the delay; raise it only if delays this long are expected and should " +
+		"not cause a failover"
 }
 
 // sentLate is the finding of a host that did not send.
@@ -366,8 +367,8 @@ func (t *telling) sentLate(f *model.Finding) {
 		t.capturedLate(f)
 		return
 	}
-	f.Causes = append(f.Causes, fmt.Sprintf("the host sent late: nothing reached the IP layer for %s (normally a packet "+
-		"every %s)", words.Span(g.Length()), words.Span(g.Period)))
+	f.Causes = append(f.Causes, fmt.Sprintf("The host sent late: nothing reached the IP layer "+
+		"for %s (normally a packet every %s)", words.Span(g.Length()), words.Span(g.Period)))
 	because := t.because(f, "sender")
 	t.why = because
 	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, because)
@@ -375,13 +376,13 @@ func (t *telling) sentLate(f *model.Finding) {
 		f.Title = fmt.Sprintf("%s %s sent for %s: %s", t.who.name(), words.Tense(t.lasts, "has not been", "was not"),
 			words.Span(g.Length()), because)
 	}
-	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave the program",
-		"not a queue of this host (qdisc, driver): those are behind the IP layer")
+	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave the program",
+		"a queue of this host (qdisc, driver): those come after the IP layer")
 	if t.at.reason == reader.None {
-		f.Advice = append(f.Advice, "See what the program logged then; not when it means to send less often")
+		f.Advice = append(f.Advice, "Check what the program logged at that time, unless it sends less often on purpose")
 	}
-	f.Advice = append(f.Advice, "Tell the owners of the peer that the silence began here; not when packets were lost on "+
-		"the way as well")
+	f.Advice = append(f.Advice, "Tell the owners of the peer that the silence began here, unless packets were also "+
+		"lost on the way")
 }
 
 // deferred is the finding of a packet that softirqs, the backlog or filters had for long.
@@ -405,11 +406,11 @@ func (t *telling) deferred(f *model.Finding) {
 	case 2*waiting.Longest >= g.Stack && len(m.cpu.ksoftirqd.Rivals) > 0:
 		top := m.cpu.ksoftirqd.Rivals[0]
 		detail = fmt.Sprintf("ksoftirqd/%d had no CPU behind %s", g.CPU, reader.RivalName(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("%s waited for its CPU for %s; %s ran for %s meanwhile",
+		f.Causes = append(f.Causes, fmt.Sprintf("%s waited for its CPU for %s; %s ran for %s in that time",
 			"ksoftirqd/"+words.Itoa(g.CPU), words.Span(waiting.Longest), reader.RivalName(top), words.Span(top.Run)))
-		add("ksoftirqd waited for its CPU for up to", float64(waiting.Longest), "ns")
+		add("longest time ksoftirqd waited for its CPU", float64(waiting.Longest), "ns")
 	case 2*m.cpu.wait >= g.Stack:
-		detail = "NET_RX waited for its turn for up to " + words.Span(m.cpu.wait)
+		detail = "NET_RX waited to run for up to " + words.Span(m.cpu.wait)
 		if m.cpu.top != "NET_RX" && m.cpu.share >= busyVector {
 			detail += fmt.Sprintf(", and %s had %s of the CPU", fold.Printable(m.cpu.top), words.Percent(m.cpu.share))
 		}
@@ -418,30 +419,30 @@ func (t *telling) deferred(f *model.Finding) {
 		detail = fmt.Sprintf("%s had %s of the CPU", fold.Printable(m.cpu.top), words.Percent(m.cpu.share))
 		f.Causes = append(f.Causes, detail)
 	case part == inBacklog:
-		detail = "in the backlog, behind other packets"
-		f.Causes = append(f.Causes, "the packet was in the backlog of the CPU until NET_RX came to it; NET_RX itself was "+
-			"not seen to wait for as long")
+		detail = "it was in the backlog, behind other packets"
+		f.Causes = append(f.Causes, "The packet was in the CPU's backlog until NET_RX reached it; NET_RX itself was not "+
+			"seen to wait that long")
 	default:
-		detail = "softirq, backlog or filter; which of them is not known"
-		f.Causes = append(f.Causes, "the packet had reached the host, and its socket got it "+words.Span(g.Stack)+
+		detail = "softirq, backlog or filters, not known which"
+		f.Causes = append(f.Causes, "The packet had reached the host, and its socket received it "+words.Span(g.Stack)+
 			" later; the CPU was not seen to be busy with deferred work")
 	}
 	if m.cpu.wait > 0 {
-		add("longest wait of NET_RX on that CPU then", float64(m.cpu.wait), "ns")
+		add("longest wait of NET_RX on that CPU", float64(m.cpu.wait), "ns")
 	}
 	if m.cpu.top != "" {
-		add(fmt.Sprintf("part of that CPU that %s had then", fold.Printable(m.cpu.top)), m.cpu.share, "ratio")
+		add(fmt.Sprintf("share of that CPU used by %s", fold.Printable(m.cpu.top)), m.cpu.share, "ratio")
 	}
 	if m.cpu.steal >= 0.05 {
-		add("part of that CPU that the hypervisor took then", m.cpu.steal, "ratio")
-		f.Causes = append(f.Causes, "the hypervisor took "+words.Percent(m.cpu.steal)+" of the CPU's time (steal)")
+		add("share of that CPU taken by the hypervisor", m.cpu.steal, "ratio")
+		f.Causes = append(f.Causes, "The hypervisor took "+words.Percent(m.cpu.steal)+" of the CPU's time (steal)")
 	}
 	f.Title = fmt.Sprintf("%s reached its socket %s late: it waited for %s (%s)", t.who.name(), words.Span(g.Stack), on,
 		detail)
 	t.ruledOut(f, fold.StageAbsent, fold.StageQueue, fold.StageLost)
 	f.Advice = append(f.Advice,
-		"Move the work away from that CPU (RSS, RPS, IRQ affinity, fewer filter rules); not before the findings about the "+
-			"CPU itself are read: they name who has it",
+		"First read the findings about the CPU itself: they name what uses it. Then move that work to other CPUs (RSS, "+
+			"RPS, IRQ affinity) or use fewer filter rules",
 		t.timeoutAdvice())
 }
 
@@ -466,12 +467,12 @@ func (t *telling) zoom(f *model.Finding) (part int) {
 	f.Evidence = append(f.Evidence, detect.Evidence(which, float64(z.Taken), "ns"),
 		detect.Evidence("and then in filters and IP", float64(z.Stack-z.Taken), "ns"))
 	if 2*z.Taken >= z.Stack {
-		f.RuledOut = append(f.RuledOut, "not filters or IP: they had the packet for "+words.Span(z.Stack-z.Taken))
+		f.RuledOut = append(f.RuledOut, "filters or IP: they had the packet for "+words.Span(z.Stack-z.Taken))
 		return inBacklog
 	}
 	f.Causes = append(f.Causes, fmt.Sprintf("filters (netfilter, bridge) and IP had the packet for %s of %s", words.Span(
 		z.Stack-z.Taken), words.Span(z.Stack)))
-	f.RuledOut = append(f.RuledOut, "not the backlog or a softirq that did not run: deferred work took it up after "+
+	f.RuledOut = append(f.RuledOut, "the backlog or a softirq that did not run: deferred work took it up after "+
 		words.Span(z.Taken))
 	return inFilters
 }
@@ -511,7 +512,7 @@ func (t *telling) lost(f *model.Finding) {
 	received := words.Tense(t.lasts, "has received", "received")
 	for i := range m.drops[:min(len(m.drops), 4)] {
 		o := &m.drops[i]
-		f.Evidence = append(f.Evidence, detect.Evidence("dropped meanwhile at "+dropText(o), float64(o.count), "packets"))
+		f.Evidence = append(f.Evidence, detect.Evidence("dropped in that time at "+dropText(o), float64(o.count), "packets"))
 	}
 	f.Subject.Device = fold.Printable(top.Device.Name)
 	if t.who.direction == model.DirectionTX {
@@ -521,20 +522,20 @@ func (t *telling) lost(f *model.Finding) {
 	if m.verdict == lostHere {
 		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for its port at %s", t.who.name(), received,
 			silence, words.Plural(m.exact, "packet"), dropText(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("lost in the host: %s for %s %s dropped at %s; %s %s missing",
+		f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s for %s %s dropped at %s; %s %s missing",
 			words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top),
 			words.Plural(m.gap.Missed, "packet"), words.Tense(m.gap.Missed == 1, "is", "are")))
-		f.RuledOut = append(f.RuledOut, "not the peer or the network: the packets reached this host")
+		f.RuledOut = append(f.RuledOut, "the peer or the network: the packets reached this host")
 	} else {
-		f.Title = fmt.Sprintf("%s %s nothing for %s, and may have lost it in this host: %s dropped at %s meanwhile",
+		f.Title = fmt.Sprintf("%s %s nothing for %s, perhaps lost in this host: %s dropped at %s",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("maybe lost in the host: %s %s dropped at %s; whose they were is not known "+
-			"there",
+		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; which flow they belonged "+
+			"to is unknown there",
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
 	}
-	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read")
-	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop, ring-drop, "+
-		"dpc-starvation) says how; not when the drop is meant, as by a firewall rule")
+	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
+	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop, ring-drop, "+
+		"dpc-starvation) says how, unless the drop is intended, for example a firewall rule")
 }
 
 // absent is the finding of a flow of which nothing reached the host.
@@ -545,34 +546,32 @@ func (t *telling) absent(f *model.Finding) {
 		t.capturedAbsent(f)
 		return
 	}
-	f.Title = fmt.Sprintf("%s %s nothing for %s: nothing of it reached this host, so the peer or the network is at fault",
+	f.Title = fmt.Sprintf("%s %s nothing for %s: no packet reached this host, peer or network fault",
 		t.who.name(), words.Tense(t.lasts, "has received", "received"), words.Span(g.Length()))
-	if !t.lasts {
-		f.Title = strings.Replace(f.Title, "is at fault", "was at fault", 1)
-	}
-	f.Causes = append(f.Causes, fmt.Sprintf("it did not arrive: nothing of the flow reached this host (normally a packet "+
-		"every %s)", words.Span(g.Period)))
+	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow reached this host (normally "+
+		"a packet every %s)", words.Span(g.Period)))
 	switch {
 	case m.left:
 		f.Severity = model.SeverityInfo
-		f.Causes = append(f.Causes, "the peer has gone on from another port since: it was restarted")
+		f.Causes = append(f.Causes, "The peer continued from another port: it was restarted")
 	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
-		f.Causes = append(f.Causes, fmt.Sprintf("%s came together afterwards: they were held up on the way or sent late, "+
-			"and not lost", words.Plural(g.Delayed, "packet")))
+		f.Causes = append(f.Causes, fmt.Sprintf("%s arrived together afterwards: they were held "+
+			"up on the way or sent late, not lost", words.Plural(g.Delayed, "packet")))
 	}
-	lost := "not lost in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
+	lost := "loss in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
 	if m.exact+m.others > 0 {
-		lost = fmt.Sprintf("not lost in this host: %s dropped meanwhile, and %s missing",
+		lost = fmt.Sprintf("loss in this host: %s dropped, but %s missing",
 			words.Plural(m.exact+m.others, "packet was", "packets were"), words.Number(g.Missed))
 	}
-	f.RuledOut = append(f.RuledOut, lost, "not the program: nothing waited to be read")
+	f.RuledOut = append(f.RuledOut, lost, "the program: nothing waited to be read")
 	if m.sentOn {
-		f.RuledOut = append(f.RuledOut, "not a silence of this host: it went on sending to the peer")
+		f.RuledOut = append(f.RuledOut, "a silence of this host: it continued to send to the peer")
 	}
 	peer := fold.Printable(t.who.remote)
 	f.Advice = append(f.Advice,
-		"Run lostbeat on "+peer+" as well: it tells whether the packets left; not when that host was down",
-		"Compare the times with other flows from "+peer+": when all fell silent, look at the network; not when only this "+
+		"Run lostbeat on "+peer+" too: it shows whether the packets left that host, unless it was down",
+		"Compare the times with other flows from "+peer+": if all of them went silent, look at the network, unless only "+
+			"this "+
 			"one did")
 }
 
@@ -618,13 +617,13 @@ func (t *telling) capturedLate(f *model.Finding) {
 func (t *telling) unknown(f *model.Finding) {
 	m := &t.at
 	g := &m.gap
-	why := "its stages were not seen"
+	why := "the stages of the packets were not observed"
 	switch {
 	case m.lost > 0:
 		f.Severity = model.SeverityInfo
-		why = words.Plural(m.lost, "event was", "events were") + " lost meanwhile, which may have been its own"
+		why = words.Plural(m.lost, "event was", "events were") + " lost in that time, possibly its own"
 	case m.reason != reader.None:
-		why = fmt.Sprintf("the program itself was held up for %s, and its peer may only have answered",
+		why = fmt.Sprintf("The program itself was held up for %s, and the peer may only send replies",
 			words.Span(m.kept))
 		stay := reader.Stay{
 			StateTime: m.stay, Cause: m.reason, For: m.kept, PID: t.who.pid, Rivals: m.sched.Rivals, Ongoing: t.lasts,
@@ -632,14 +631,13 @@ func (t *telling) unknown(f *model.Finding) {
 		_, causes, _ := stay.Explain(f)
 		f.Causes = append(f.Causes, causes...)
 	case g.Vanished > 0:
-		why = words.Plural(g.Vanished, "packet") + " reached its socket and were not read, and no drop was seen"
+		why = words.Plural(g.Vanished, "packet") + " reached its socket and were not read, and no drop was recorded"
 	}
 	received := words.Tense(t.lasts, "has received", "received")
-	f.Title = fmt.Sprintf("%s %s nothing for %s, and why cannot be said: %s", t.who.name(), received,
+	f.Title = fmt.Sprintf("%s %s nothing for %s, cause unknown: %s", t.who.name(), received,
 		words.Span(g.Length()), why)
 	f.Causes = append(f.Causes, why)
-	f.Advice = append(f.Advice, "Look at the peer and at the other findings of that time; not when the flow was not "+
-		"needed then")
+	f.Advice = append(f.Advice, "Check the peer and the other findings of that time, unless the flow was not needed then")
 }
 
 // lostOut is the finding of packets that the host dropped on their way out.
@@ -648,57 +646,58 @@ func (t *telling) lostOut(f *model.Finding, top *dropped) {
 	f.Title = fmt.Sprintf("%s %s for %s: this host dropped %s from its port at %s", t.who.name(),
 		words.Tense(t.lasts, "has not left this host", "did not leave this host"), words.Span(m.gap.Length()),
 		words.Plural(m.exact, "packet"), dropText(top))
-	f.Causes = append(f.Causes, fmt.Sprintf("lost in the host: %s from %s %s dropped at %s on the way out",
+	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s from %s %s dropped at %s on transmission",
 		words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top)))
-	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave this host",
-		"not the program: it sent them")
-	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop) says how; not when the "+
-		"drop is meant, as by a firewall rule")
+	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave this host",
+		"the program: it sent them")
+	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop) says how, unless the "+
+		"drop is intended, for example a firewall rule")
 }
 
 // missing is the finding of a TCP connection in which a segment was missing while later ones had come.
 func (t *telling) missing(f *model.Finding) {
 	g := &t.at.gap
-	f.Title = fmt.Sprintf("%s was read %s late: TCP lost a segment on the way, which came %s after it was due",
+	f.Title = fmt.Sprintf("%s was read %s late: TCP lost a segment on the way; it arrived %s after it was due",
 		t.who.name(), t.delay, words.Span(g.Missing))
 	if t.lasts {
-		f.Title = fmt.Sprintf("%s has not been read for %s: TCP lost a segment on the way, and later ones wait for it",
+		f.Title = fmt.Sprintf("%s has not been read for %s: TCP lost a segment on the way; later ones wait for it",
 			t.who.name(), words.Span(g.Length()))
 	} else if g.Lasts {
-		f.Title = fmt.Sprintf("%s was not read for %s: TCP lost a segment on the way, and later ones waited for it",
+		f.Title = fmt.Sprintf("%s was not read for %s: TCP lost a segment on the way; later ones waited for it",
 			t.who.name(), words.Span(g.Length()))
 	}
-	f.Causes = append(f.Causes, "a segment was lost between the peer and this host: later ones had come and could not be "+
-		"read before it was sent again")
-	f.RuledOut = append(f.RuledOut, "not the peer: it went on sending, later segments came",
-		"not lost in this host: no packet for "+t.who.local()+" was dropped",
-		"not the program: TCP had nothing for it to read")
+	f.Causes = append(f.Causes, "A segment was lost between the peer and this host: later ones arrived, but could not "+
+		"be read before it was retransmitted")
+	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived",
+		"loss in this host: no packet for "+t.who.local()+" was dropped",
+		"the program: TCP had nothing for it to read")
 	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
-		"switches, a firewall); not when its own host drops the packets: run lostbeat there as well", t.timeoutAdvice())
+		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
 }
 
 // resent is the finding of a TCP connection on which the host had to send again what it had sent.
 func (t *telling) resent(f *model.Finding) {
 	g := &t.at.gap
 	peer := fold.Printable(t.who.remote)
-	f.Title = fmt.Sprintf("%s was late: TCP lost a segment and sent it again %s after it was first sent", t.who.name(),
+	f.Title = fmt.Sprintf("%s was late: TCP lost a segment and retransmitted it %s after it was first sent", t.who.name(),
 		words.Span(g.Resent))
 	if t.lasts {
-		f.Title = fmt.Sprintf("%s does not get through: TCP has been sending the same segment for %s", t.who.name(),
+		f.Title = fmt.Sprintf("%s does not get through: TCP has been retransmitting the same segment for %s", t.who.name(),
 			words.Span(g.Resent))
 	}
 	if len(t.at.unheard) > 0 {
 		t.unheard(f)
 		return
 	}
-	f.Causes = append(f.Causes, fmt.Sprintf("the peer did not acknowledge a segment that this host had sent; TCP sent %s "+
-		"again meanwhile", words.Plural(g.Resends, "segment")))
-	f.RuledOut = append(f.RuledOut, "not the program: its data had left it "+words.Span(g.Resent)+" before",
-		"not lost in this host: no packet from "+t.who.local()+" was dropped")
+	f.Causes = append(f.Causes, fmt.Sprintf("The peer did not acknowledge a segment that this "+
+		"host had sent; TCP retransmitted %s", words.Plural(g.Resends, "segment")))
+	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before",
+		"loss in this host: no packet from "+t.who.local()+" was dropped")
 	f.Advice = append(f.Advice,
-		"Look for loss on the way to "+peer+" and back; not before that host is known to be up: one that is down does not "+
+		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does "+
+			"not "+
 			"acknowledge either",
-		"Run lostbeat on "+peer+" as well: it tells whether the segments came; not when that host was down")
+		"Run lostbeat on "+peer+" too: it shows whether the segments arrived, unless it was down")
 }
 
 // unheard is the finding of a TCP connection on which the host sent again what it had sent, while it dropped what came.
@@ -708,18 +707,18 @@ func (t *telling) unheard(f *model.Finding) {
 	for i := range t.at.unheard[:min(len(t.at.unheard), 4)] {
 		o := &t.at.unheard[i]
 		n += o.count
-		f.Evidence = append(f.Evidence, detect.Evidence("dropped meanwhile at "+dropText(o), float64(o.count), "packets"))
+		f.Evidence = append(f.Evidence, detect.Evidence("dropped in that time at "+dropText(o), float64(o.count), "packets"))
 	}
 	top := &t.at.unheard[0]
 	f.Subject.Device = fold.Printable(top.Device.Name)
-	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for its port at %s, the acknowledgements among them",
+	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for its port at %s, including acknowledgements",
 		t.who.name(), words.Tense(t.lasts, "is", "was"), words.Plural(n, "packet"), dropText(top))
-	f.Causes = append(f.Causes, fmt.Sprintf("TCP sent %s again for %s: nothing of what the peer acknowledged got through",
+	f.Causes = append(f.Causes, fmt.Sprintf("TCP retransmitted %s for %s: no acknowledgement from the peer got through",
 		words.Plural(g.Resends, "segment"), words.Span(g.Resent)))
-	f.RuledOut = append(f.RuledOut, "not the peer or the network: its packets reached this host",
-		"not the program: its data had left it "+words.Span(g.Resent)+" before")
-	f.Advice = append(f.Advice, "Fix what drops the packets first: its own finding (packet-drop) says how; not when the "+
-		"drop is meant, as by a firewall rule")
+	f.RuledOut = append(f.RuledOut, "the peer or the network: its packets reached this host",
+		"the program: its data had left it "+words.Span(g.Resent)+" before")
+	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop) says how, unless the "+
+		"drop is intended, for example a firewall rule")
 }
 
 // windowShut is the finding of a TCP connection whose peer does not read.
@@ -733,13 +732,13 @@ func (t *telling) windowShut(f *model.Finding) {
 			words.Tense(t.lasts, "has not been", "was not"), words.Span(m.gap.Length()),
 			words.Tense(t.lasts, "has been", "was"), words.Span(m.shut))
 	}
-	f.Causes = append(f.Causes, "the program on "+peer+" did not read what it was sent, until its host had room for no "+
-		"more and closed the window; TCP may not send then")
-	f.RuledOut = append(f.RuledOut, "not the network: the peer's host answered, with a window of 0",
-		"not a queue of this host: TCP did not send")
+	f.Causes = append(f.Causes, "The program on "+peer+" did not read what it was sent, until its host had no more room "+
+		"and closed the window; TCP may not send then")
+	f.RuledOut = append(f.RuledOut, "the network: the peer's host answered, with a window of 0",
+		"a queue of this host: TCP did not send")
 	f.Advice = append(f.Advice,
-		"Find out what the program on "+peer+" did meanwhile: run lostbeat there; not when it reads slowly on purpose",
-		"A larger receive buffer at the peer only postpones it; not when its program reads in time but for bursts")
+		"Find out what the program on "+peer+" did in that time: run lostbeat there, unless it reads slowly on purpose",
+		"A larger receive buffer at the peer only postpones this, unless its program reads in time except for bursts")
 }
 
 // linkDown is the finding of a flow whose device went down.
@@ -755,10 +754,10 @@ func (t *telling) linkDown(f *model.Finding) {
 		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
 	}
 	f.Causes = append(f.Causes, cause)
-	f.RuledOut = append(f.RuledOut, "not the program: nothing waited to be read",
-		"not lost in this host: no packet for "+t.who.local()+" was dropped")
-	f.Advice = append(f.Advice, "Find out who took "+name+" down, or look at its cable and switch port (journalctl -k, "+
-		"ip link); not when the flow came over another device")
+	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read",
+		"loss in this host: no packet for "+t.who.local()+" was dropped")
+	f.Advice = append(f.Advice, "Find out who took "+name+" down, or check its cable and switch port (journalctl -k, "+
+		"ip link), unless the flow came over another device")
 }
 
 // queuedOut is the finding of packets that waited in the queueing discipline of a device on their way out.
@@ -768,29 +767,29 @@ func (t *telling) queuedOut(f *model.Finding) {
 	device, kind := fold.Printable(m.qdisc.Device.Name), fold.Printable(m.qdisc.Kind)
 	where := "the queueing discipline (" + kind + ") of " + device
 	f.Subject.Device = device
-	t.why = "it was held for " + words.Span(g.Qdisc) + " in " + where
+	t.why = "the packet waited for " + words.Span(g.Qdisc) + " in " + where
 	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, t.why)
 	if g.Lasts {
 		f.Title = fmt.Sprintf("%s %s this host for %s: it %s held in %s", t.who.name(),
 			words.Tense(t.lasts, "has not left", "did not leave"), words.Span(g.Length()), words.Tense(t.lasts, "is", "was"),
 			where)
 	}
-	cause := fmt.Sprintf("sent late: the packet had left the program and waited for %s in %s", words.Span(g.Qdisc), where)
+	cause := fmt.Sprintf("Sent late: the packet had left the program and waited for %s in %s", words.Span(g.Qdisc), where)
 	if g.Backlog > 1 {
 		cause += fmt.Sprintf(", behind %s", words.Plural(g.Backlog-1, "other packet"))
 	}
 	f.Causes = append(f.Causes, cause)
 	if 4*g.Absent < g.Delay() {
-		f.RuledOut = append(f.RuledOut, "not the program: its packet reached the IP layer "+
+		f.RuledOut = append(f.RuledOut, "the program: its packet reached the IP layer "+
 			words.Tense(g.Absent < time.Millisecond, "when it was due", words.Span(g.Absent)+" after it was due"))
 	}
-	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packet had not left this host")
+	f.RuledOut = append(f.RuledOut, "the network or the peer: the packet had not left this host")
 	if m.exact == 0 && m.lost == 0 {
-		f.RuledOut = append(f.RuledOut, "not lost in this host: no packet from "+t.who.local()+" was dropped")
+		f.RuledOut = append(f.RuledOut, "loss in this host: no packet from "+t.who.local()+" was dropped")
 	}
 	f.Advice = append(f.Advice,
-		"See what fills it and at what rate it sends (tc -s qdisc show dev "+device+"), and give the heartbeat a class of "+
-			"its own there or raise the rate; not before it is known why the rate is limited",
-		"Where the rate is not limited, the device does not take packets fast enough: look at its link speed and errors "+
-			"(ethtool -S "+device+"); not when only other traffic waits")
+		"Check what fills it and at what rate it sends (tc -s qdisc show dev "+device+"), and give the heartbeat its own "+
+			"class or raise the rate; first find out why the rate is limited",
+		"If the rate is not limited, the device does not accept packets fast enough: check its "+
+			"link speed and errors (ethtool -S "+device+"), unless only other traffic waits")
 }

@@ -35,8 +35,8 @@ func TestReturns(t *testing.T) {
 			name: "the packets behind it wait", beat: detecttest.Heartbeat{Held: kept(model.SchedThrottled)},
 			each: back(fault+out, 900*ms-2*out, model.SchedThrottled),
 			says: []string{
-				"was read 900 ms late: the program was throttled", "the program could not go on with what it had read",
-				"read, and without a CPU on the way out of the read (100 %)",
+				"was read 900 ms late: the program was throttled", "The program could not continue with what it had read",
+				"read, but without a CPU while returning from the read (100 %)",
 			},
 		},
 		{

@@ -85,9 +85,10 @@ func TestStalls(t *testing.T) {
 				stall(s, model.StallResent, fault+640*ms, 630*ms, false)
 			}),
 			says: []string{
-				"tcp/5405 of corosync[812] (knet to 10.0.0.2) was late: TCP lost a segment and sent it again 630 ms after it was " +
+				"tcp/5405 of corosync[812] (knet to 10.0.0.2) was late: TCP lost a segment and retransmitted it 630 ms after " +
+					"it was " +
 					"first sent",
-				"TCP sent 2 segments again meanwhile", "not the program: its data had left it", "segments sent again",
+				"TCP retransmitted 2 segments", "the program: its data had left it", "segments retransmitted",
 			},
 		},
 		{
@@ -96,7 +97,7 @@ func TestStalls(t *testing.T) {
 				stall(s, model.StallResent, fault+220*ms, 220*ms, false)
 				stall(s, model.StallResent, fault+840*ms, 840*ms, false)
 			}),
-			says: []string{"TCP lost a segment and sent it again 840 ms after it was first sent"},
+			says: []string{"TCP lost a segment and retransmitted it 840 ms after it was first sent"},
 		},
 		{
 			name: "sent again, as this host drops it", beat: detecttest.Heartbeat{Sends: true, TCP: true, At: silence},
@@ -117,8 +118,8 @@ func TestStalls(t *testing.T) {
 				s.Drop(d)
 			}),
 			says: []string{
-				"was late: this host dropped 3 packets for its port at filter (NETFILTER_DROP in nf_hook_slow), the " +
-					"acknowledgements among them", "not the peer or the network: its packets reached this host",
+				"was late: this host dropped 3 packets for its port at filter (NETFILTER_DROP in nf_hook_slow), including " +
+					"acknowledgements", "the peer or the network: its packets reached this host",
 			},
 		},
 		{
@@ -129,7 +130,7 @@ func TestStalls(t *testing.T) {
 			}),
 			says: []string{
 				"was sent 800 ms late: its peer's receive window was closed for 870 ms",
-				"the program on 10.0.0.2 did not read what it was sent", "not the network: the peer's host answered",
+				"The program on 10.0.0.2 did not read what it was sent", "the network: the peer's host answered",
 			},
 		},
 		{
@@ -151,9 +152,9 @@ func TestStalls(t *testing.T) {
 			name: "a segment is missing",
 			beat: detecttest.Heartbeat{TCP: true, At: missing(fault, fault+900*ms, false)}, each: once(early),
 			says: []string{
-				"tcp/5405 of corosync[812] (knet from 10.0.0.2) was read 700 ms late: TCP lost a segment on the way, which came " +
+				"tcp/5405 of corosync[812] (knet from 10.0.0.2) was read 700 ms late: TCP lost a segment on the way; it arrived " +
 					"700 ms after it was due",
-				"waited for a segment that was missing (100 %)", "not the peer: it went on sending",
+				"waiting for a missing segment (100 %)", "the peer: it continued to send",
 			},
 		},
 		{
@@ -185,7 +186,7 @@ func TestStalls(t *testing.T) {
 				d.Protocol = model.ProtocolTCP
 				s.Drop(d)
 			}),
-			says: []string{"nothing of it reached this host, so the peer or the network was at fault"},
+			says: []string{"no packet reached this host, peer or network fault"},
 		},
 		{
 			name: "dropped on its way out", beat: detecttest.Heartbeat{Sends: true, At: silence},
@@ -196,17 +197,17 @@ func TestStalls(t *testing.T) {
 			}),
 			says: []string{
 				"udp/5405 of corosync[812] (knet to 10.0.0.2) did not leave this host for 900 ms: this host dropped 8 packets " +
-					"from its port at filter (NETFILTER_DROP in nft_do_chain)", "not the program: it sent them",
+					"from its port at filter (NETFILTER_DROP in nft_do_chain)", "the program: it sent them",
 			},
 		},
 		{
 			name: "held in a queueing discipline", beat: detecttest.Heartbeat{Sends: true, Timeout: time.Second},
 			each: once(func(s *detecttest.Stream) { queuedOut(s, fault, fault+800*ms, fault+800*ms) }),
 			says: []string{
-				"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: it was held for 800 ms in the queueing " +
+				"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: the packet waited for 800 ms in the queueing " +
 					"discipline (tbf) of eth1 (90 % of the timeout)",
 				"in the queueing discipline (100 %)", "behind 6 other packets",
-				"not the program: its packet reached the IP layer when it was due",
+				"the program: its packet reached the IP layer when it was due",
 			},
 		},
 		{
@@ -244,7 +245,7 @@ func TestStalls(t *testing.T) {
 				device(s, model.DeviceLinkDown, fault+2*time.Second)
 				device(s, model.DeviceLinkUp, fault+3*time.Second)
 			}),
-			says: []string{"so the peer or the network was at fault"},
+			says: []string{"peer or network fault"},
 		},
 		{
 			name: "sender busy itself",
@@ -256,7 +257,7 @@ func TestStalls(t *testing.T) {
 			beat: detecttest.Heartbeat{Sends: true, At: silence, Held: []detecttest.Held{
 				{From: 0, To: 40 * time.Second, State: model.SchedRunning, Slice: 10 * ms},
 			}},
-			says: []string{"was sent 800 ms late: what kept its sender is not known"},
+			says: []string{"was sent 800 ms late: the cause in its sender is unknown"},
 		},
 		{
 			name: "sender stopped", beat: detecttest.Heartbeat{Sends: true, At: silence, Held: held(model.SchedStopped, 890*ms)},
@@ -268,12 +269,12 @@ func TestStalls(t *testing.T) {
 			says: []string{"was sent 800 ms late: the program was throttled for 800 ms"},
 		},
 		{
-			name: "the hypervisor took the CPU", beat: detecttest.Heartbeat{Held: held(model.SchedRunning, 900*ms)},
+			name: "The hypervisor took the CPU", beat: detecttest.Heartbeat{Held: held(model.SchedRunning, 900*ms)},
 			each: once(func(s *detecttest.Stream) { s.CPU(1, detecttest.Load{Steal: 0.8}) }),
 			says: []string{"its reader had no CPU: the hypervisor took it for 800 ms"},
 		},
 		{
-			name: "the hypervisor took a little", beat: detecttest.Heartbeat{Held: held(model.SchedRunning, 900*ms)},
+			name: "The hypervisor took a little", beat: detecttest.Heartbeat{Held: held(model.SchedRunning, 900*ms)},
 			each: once(func(s *detecttest.Stream) { s.CPU(1, detecttest.Load{Steal: 0.3}) }),
 			says: []string{"its reader was busy with other work"},
 		},
@@ -282,15 +283,15 @@ func TestStalls(t *testing.T) {
 			severity: model.SeverityCritical,
 			each:     once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
 			says: []string{
-				"This host stood still for about 4 s: its virtual machine was stopped; its peers heard nothing of 1 followed " +
-					"flow meanwhile", flow[:len(flow)-1],
+				"This host was paused for about 4 s: its virtual machine was stopped; its peers received nothing from 1 " +
+					"followed flow", flow[:len(flow)-1],
 			},
 		},
 		{
 			name: "the virtual machine was stopped for less than the timeout",
 			beat: detecttest.Heartbeat{Timeout: 10 * time.Second},
 			each: once(pause(model.PauseStopped, fault+500*ms, 4*time.Second, time.Second)),
-			says: []string{"This host stood still for about 4 s"},
+			says: []string{"This host was paused for about 4 s"},
 		},
 		{
 			name: "a firewall and a stopped reader at once",
@@ -385,10 +386,10 @@ func TestSuspended(t *testing.T) {
 	for _, f := range detecttest.Latest(ours(detecttest.Run(b, 0))) {
 		if f.Severity > model.SeverityInfo {
 			severe++
-			if !strings.Contains(f.Title, "This host stood still for 8.9 s: it was suspended; its peers heard nothing") {
+			if !strings.Contains(f.Title, "This host was paused for 8.9 s: it was suspended; its peers received nothing") {
 				t.Errorf("got %s", text(f))
 			}
-		} else if !strings.Contains(text(f), "this host was suspended for 8.9 s of that time") {
+		} else if !strings.Contains(text(f), "This host was suspended for 8.9 s of that time") {
 			t.Errorf("got %s", text(f))
 		}
 	}

@@ -34,7 +34,7 @@ func TestZoom(t *testing.T) {
 	}{
 		{
 			name: "nothing was looked at", each: func(*detecttest.Stream) {},
-			says: []string{"softirq, backlog or filter; which of them is not known"}, not: "filters and IP had it",
+			says: []string{"softirq, backlog or filters, not known which"}, not: "filters and IP had it",
 		},
 		{
 			name: "filters, of the first", each: look(fault, 900*ms, 10*ms),
@@ -46,7 +46,7 @@ func TestZoom(t *testing.T) {
 		},
 		{
 			name: "the backlog, of a later one", each: look(again, 800*ms, 700*ms),
-			says: []string{"in the backlog, behind other packets", "not filters or IP: they had the packet for 100 ms"},
+			says: []string{"it was in the backlog, behind other packets", "filters or IP: they had the packet for 100 ms"},
 			not:  "not known",
 		},
 	} {

@@ -31,17 +31,17 @@ type deviceLoss struct {
 var deviceLosses = []deviceLoss{
 	{
 		name: "rx_dropped", did: "dropped %s received packets", again: true,
-		cause: "rx_dropped counts what the kernel threw away behind the driver: a backlog, a protocol that nobody asked " +
-			"for, a filter; the counter does not say which",
-		advice: "Compare with ip -s -s link and /proc/net/softnet_stat while it lasts; lostbeat record --flight 5m names " +
-			"the reason of each drop",
+		cause: "rx_dropped counts what the kernel dropped after the driver: backlog, unhandled protocol, filter; the " +
+			"counter does not say which",
+		advice: "Compare with ip -s -s link and /proc/net/softnet_stat while it lasts; lostbeat record --flight 5m " +
+			"names the reason of each drop",
 	},
 	{
 		name: "rx_errors", did: "received %s packets with errors",
-		cause: "rx_errors counts packets that the adapter could not use: damaged on the cable (CRC), too long or too " +
-			"short, with some drivers those without a free receive descriptor, too",
-		advice: "See which errors: ethtool -S, ip -s -s link; with CRC errors, change the cable, the transceiver or the " +
-			"port of the switch",
+		cause: "rx_errors counts packets that the adapter could not use: damaged on the wire (CRC), too long or too " +
+			"short, and with some drivers those without a free receive descriptor",
+		advice: "Find out which errors: ethtool -S, ip -s -s link; for CRC errors, change the cable, the transceiver or " +
+			"the switch port",
 	},
 }
 
@@ -66,8 +66,8 @@ func weigh(f *model.Finding, lost, received float64) {
 
 // overlap says that backlogs counted a part of the packets of a device.
 func overlap(f *model.Finding, backlog string) {
-	f.Causes = append(f.Causes, "of backlogs, "+backlog+" were counted in the same time: the two overlap, and are not "+
-		"to be added")
+	f.Causes = append(f.Causes, "of backlogs, "+backlog+" were counted in the same time: the two overlap and must not "+
+		"be added")
 }
 
 // rateSamples is how many samples sar has: zeros are left out of most series, behind the first.

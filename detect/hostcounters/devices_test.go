@@ -47,12 +47,12 @@ func TestDeviceSteps(t *testing.T) {
 	}{
 		"many of what it received": {
 			twoBundles(grown{dropped, 100, 5000}, grown{packets, 1e6, 1e5}), 1,
-			[]string{"warning eth0 dropped 5,000 received packets (rx_dropped) between two bundles (",
+			[]string{"warning eth0 dropped 5,000 received packets (rx_dropped) between two bundles",
 				"UTC), 5.0 % of what it received"},
 		},
 		"few of what it received": {
 			twoBundles(grown{dropped, 100, 5000}, grown{packets, 1e6, 1e6}), 1,
-			[]string{"info eth0 dropped 5,000", "a protocol that nobody asked for"},
+			[]string{"info eth0 dropped 5,000", "unhandled protocol"},
 		},
 		"nothing else is known": {twoBundles(grown{dropped, 100, 5000}), 1, []string{"info eth0 dropped 5,000"}},
 		"nothing was received": {

@@ -44,7 +44,7 @@ func TestOneBundle(t *testing.T) {
 			})
 		}
 	})
-	one(t, s.Batch(), "info since boot CPU 0 dropped 7,661,376 packets", "when is unknown", "!CPU 1", "! is dropping")
+	one(t, s.Batch(), "info Since boot CPU 0 dropped 7,661,376 packets", "time unknown", "!CPU 1", "! is dropping")
 }
 
 // TestTwoBundles gives the exact difference with its interval, and adds nothing up.
@@ -63,8 +63,8 @@ func TestTwoBundles(t *testing.T) {
 			Mode: model.CounterTotal, Value: float64(min(i, 1)) * 967294})
 	})
 	one(t, s.Batch(), "warning CPU 3 dropped 967,295 packets", "between two bundles",
-		"rx_dropped of eth0 grew by 967,294: the same",
-		"softirqs took 40 % of that CPU", "time_squeeze did not rise", "!1,934")
+		"rx_dropped of eth0 grew by 967,294: these are the same",
+		"Softirqs took 40 % of that CPU", "time_squeeze did not rise", "!1,934")
 }
 
 // TestWrap takes the counters of /proc/net/softnet_stat for those of 32 bits that they are, and a restart for one.
@@ -123,14 +123,14 @@ func TestRestart(t *testing.T) {
 			"(softnet) between two bundles"}},
 		"wrapped": {[2]time.Duration{day, day}, wrapped, same, []string{"1,294,967,304"}},
 		"restarted, a total that grew": {[2]time.Duration{day, 1800 * second}, [2]float64{300, 4000},
-			[2]float64{300, 6000}, []string{"4,000 packets", "6,000 datagrams", "started anew at about"}},
+			[2]float64{300, 6000}, []string{"4,000 packets", "6,000 datagrams", "restarted at about"}},
 		"no wrap by a restart": {[2]time.Duration{day, 1800 * second}, wrapped, [2]float64{0, 0},
-			[]string{"dropped 8 packets at its backlog (softnet) since the host was restarted", "started anew"}},
+			[]string{"dropped 8 packets at its backlog (softnet) since the host was restarted", "restarted"}},
 		"restarted, by the second boot": {[2]time.Duration{unknown, 1800 * second}, wrapped, [2]float64{0, 0},
-			[]string{"dropped 8 packets", "started anew"}},
+			[]string{"dropped 8 packets", "restarted"}},
 		"restarted, by a total": {[2]time.Duration{unknown, unknown}, [2]float64{900000, 80000},
 			[2]float64{900000, 70000}, []string{"80,000 packets", "70,000 datagrams since the host was restarted between",
-				"started anew between"}},
+				"restarted between"}},
 		"minutes of uptime": {[2]time.Duration{day, day + 119*second}, [2]float64{300, 5300}, same,
 			[]string{"5,000 packets"}},
 		"a clock that was set": {[2]time.Duration{day, day + 3600*second}, [2]float64{300, 5300}, same,
@@ -196,8 +196,8 @@ func TestSameAsDevice(t *testing.T) {
 		}
 	})
 	got := judged(t, s.Batch())
-	if len(got) != 2 || !strings.Contains(got[0], "about 5,600,000 packets were dropped") ||
-		!strings.Contains(got[0], "rx_dropped of veth0 counted as many in that time: the same packets") ||
+	if len(got) != 2 || !strings.Contains(got[0], "about 5,600,000 packets dropped") ||
+		!strings.Contains(got[0], "rx_dropped of veth0 counted as many in that time: these are the same packets") ||
 		!strings.Contains(got[1], "UDP sockets lost about 2,000,000") || strings.Contains(strings.Join(got, ""),
 		"7,600,000") {
 		t.Errorf("%s", strings.Join(got, "\n"))
@@ -224,7 +224,7 @@ func level(n int, name, instance string, mode model.CounterMode, value func(i in
 func TestGrowth(t *testing.T) {
 	leak := func(i int) float64 { return 100 + 60*float64(i) }
 	one(t, level(120, "sockets/udp", "", model.CounterGauge, leak), "warning UDP sockets in use grew from 100 to 7,240",
-		"about 60 a minute", "does not say whose")
+		"about 60 per minute", "does not say whose")
 	for name, value := range map[string]func(i int) float64{
 		"a level":     func(int) float64 { return 20000 },
 		"up and down": func(i int) float64 { return 100 + 5000*float64(i%2) },

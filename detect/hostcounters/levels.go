@@ -42,14 +42,14 @@ func (h *host) growth(name, protocol string) (out []model.Finding) {
 		f := model.Finding{
 			ID: h.id(name), Severity: model.SeverityWarning, Start: from.Time, End: last.Time,
 			Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
-			Title: fmt.Sprintf("%s sockets in use%s grew from %s to %s in %s and hardly fell: about %s a minute; sar does not "+
-				"say whose", protocol, h.on(), words.Exact(uint64(from.Value)), words.Exact(uint64(last.Value)), words.Span(span),
+			Title: fmt.Sprintf("%s sockets in use%s grew from %s to %s in %s and hardly fell: about "+
+				"%s per minute; sar does not say whose", protocol, h.on(), words.Exact(uint64(from.Value)),
+				words.Exact(uint64(last.Value)), words.Span(span),
 				words.Number(uint64(math.Round(grown/span.Minutes())))),
-			Causes: []string{"a program that opens sockets and does not close them looks like this, and so does a load that " +
-				"rises",
-				"each may hold a port of the ephemeral range (32768 to 60999 unless it was changed)"},
-			Advice: []string{"Find the program: ss -tunap every few minutes, and give the tables to lostbeat; not when the " +
-				"level is that of a busy server"},
+			Causes: []string{"A program that does not close its sockets looks like this, and so does a rising load",
+				"Each may hold a port of the ephemeral range (32768 to 60999 unless it was changed)"},
+			Advice: []string{"Find the program: save ss -tunap every few minutes and open the tables with lostbeat, unless " +
+				"the level is normal for a busy server"},
 			Evidence: []model.Evidence{detect.Evidence("sockets at the end", last.Value, "sockets"),
 				detect.Evidence("sockets at the start of the growth", from.Value, "sockets"),
 				detect.Evidence("most that were closed again in between", fallen, "sockets")},

@@ -99,14 +99,13 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	proven := c.p <= h.settings.Significance
 	switch {
 	case unusual:
-		f.Title = fmt.Sprintf("NET_RX on %s did not keep up from %s: softirqs took %s of that CPU (usually %s), and %s "+
-			"packets were dropped at its backlog", who, times(b.from, b.to), b.shares(), words.Percent(c.baseline.Median), lost)
+		f.Title = fmt.Sprintf("NET_RX on %s did not keep up: %s packets dropped at its backlog, softirqs took %s of it "+
+			"(usually %s), from %s", who, lost, b.shares(), words.Percent(c.baseline.Median), times(b.from, b.to))
 	case math.IsNaN(b.mean):
-		f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) from %s; sar has no softirq time of single "+
-			"CPUs",
+		f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) from %s; sar has no softirq time per CPU",
 			who, lost, times(b.from, b.to))
 	default:
-		f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) from %s; softirqs took %s of that CPU then "+
+		f.Title = fmt.Sprintf("%s dropped %s packets at its backlog (softnet) from %s; softirqs took %s of it "+
 			"(usually %s)", who, lost, times(b.from, b.to), b.shares(), words.Percent(c.baseline.Median))
 	}
 	if n := len(c.runs) - 1; n > 0 {
@@ -118,36 +117,36 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 			f.Severity = model.SeverityCritical
 		}
 	}
-	f.Causes = append(f.Causes, "only NET_RX of the same CPU empties a backlog: it took packets off more slowly than "+
-		"they came")
+	f.Causes = append(f.Causes, "Only NET_RX on the same CPU empties its backlog: it took packets off more slowly than "+
+		"they arrived")
 	switch {
 	case unusual && proven:
-		f.Causes = append(f.Causes, fmt.Sprintf("softirq time is as high as this when packets are dropped, and by chance "+
-			"alone in %s", words.Chance(c.p)))
+		f.Causes = append(f.Causes, fmt.Sprintf("Softirq time is this high when packets are dropped; "+
+			"by chance alone that happens in %s", words.Chance(c.p)))
 	case unusual:
-		f.Causes = append(f.Causes, fmt.Sprintf("in %d samples, chance alone puts the losses on such times in %s",
+		f.Causes = append(f.Causes, fmt.Sprintf("In %d samples, losses fall on such times by chance alone in %s",
 			c.test.N, words.Chance(c.p)))
 	case !math.IsNaN(b.mean):
-		f.Causes = append(f.Causes, "NET_RX was not busy all of that time, so that the packets came in bursts shorter than "+
-			"a sample, or the backlog was short")
+		f.Causes = append(f.Causes, "NET_RX was not busy all of that time: the packets came in bursts shorter than a "+
+			"sample, or the backlog was too short")
 	}
 	if b.interval >= coarse {
-		f.Causes = append(f.Causes, fmt.Sprintf("each sample is the %s: how much was lost is known within 0.1 %%, when "+
-			"within it is not, and a burst of seconds looks small", every(b.interval)))
+		f.Causes = append(f.Causes, fmt.Sprintf("Each sample is the %s: the number lost is known "+
+			"within 0.1 %%, but not when within the sample, and a burst of seconds looks small", every(b.interval)))
 	}
 	if share := h.mean("cpu/steal", c.id, b); share >= stolen {
-		f.Causes = append(f.Causes, fmt.Sprintf("the hypervisor took %s of that CPU in the same time (steal)",
+		f.Causes = append(f.Causes, fmt.Sprintf("The hypervisor took %s of that CPU in the same time (steal)",
 			words.Percent(share)))
 	}
 	h.sameAsDevice(&f, b)
 	h.othersAtSockets(&f, b)
 	if counted {
-		f.Causes = append(f.Causes, fmt.Sprintf("the number is that of the counters "+exact.when()+"; the rates of sar "+
+		f.Causes = append(f.Causes, fmt.Sprintf("The number is from the counters "+exact.when()+"; the rates of sar "+
 			"come to %s",
 			times(exact.from, exact.to), words.About(b.lost)))
 	}
 	if v := h.facts["net.core.netdev_max_backlog"]; v != "" {
-		f.Causes = append(f.Causes, "the backlog holds "+fold.Printable(v)+" packets (net.core.netdev_max_backlog)")
+		f.Causes = append(f.Causes, "The backlog holds "+fold.Printable(v)+" packets (net.core.netdev_max_backlog)")
 	}
 	h.backlogAdvice(&f, unusual)
 	h.backlogEvidence(&f, c, b, total)
@@ -168,8 +167,8 @@ func (h *host) sameAsDevice(f *model.Finding, b *burst) {
 	}
 	for _, k := range h.of("device/rx_dropped", model.CounterRate) {
 		if n := lostIn(h.c.Series[k], b.from, b.to); all > 0 && math.Abs(n-all) <= 2*sameWithin*all {
-			f.Causes = append(f.Causes, fmt.Sprintf("rx_dropped of %s counted as many in that time: the same packets, once "+
-				"more, not others", fold.Printable(k.Instance)))
+			f.Causes = append(f.Causes, fmt.Sprintf("rx_dropped of %s counted as many in that time: "+
+				"these are the same packets", fold.Printable(k.Instance)))
 			f.Subject.Device = fold.Printable(k.Instance)
 			return
 		}
@@ -183,21 +182,21 @@ func (h *host) othersAtSockets(f *model.Finding, b *burst) {
 		n += lostIn(h.c.Series[k], b.from, b.to)
 	}
 	if n >= 1 {
-		f.Causes = append(f.Causes, fmt.Sprintf("of the packets that NET_RX did take, %s were lost at UDP sockets in that "+
-			"time: those are others", words.About(n)))
+		f.Causes = append(f.Causes, fmt.Sprintf("Of the packets that NET_RX did handle, %s were lost at "+
+			"UDP sockets in that time: these are other packets", words.About(n)))
 	}
 }
 
 func (h *host) backlogAdvice(f *model.Finding, unusual bool) {
 	if unusual {
-		f.Advice = append(f.Advice, "See what NET_RX does on that CPU: nft list ruleset, iptables-save, tc filter show, "+
-			"bpftool net; perf record -C CPU while it lasts names the functions; not needed when the packets were unwanted: "+
-			"stop their sender")
+		f.Advice = append(f.Advice, "Find out what NET_RX does on that CPU: nft list ruleset, iptables-save, tc filter "+
+			"show, bpftool net; perf record -C CPU while it lasts names the functions. If the packets are unwanted, stop "+
+			"their sender instead")
 	}
 	f.Advice = append(f.Advice,
-		"See which CPUs receive: /sys/class/net/DEVICE/queues/*/rps_cpus and ethtool -x; one flow stays on one CPU, "+
+		"Check which CPUs receive: /sys/class/net/DEVICE/queues/*/rps_cpus and ethtool -x; one flow stays on one CPU, "+
 			"whatever the number of queues",
-		"To name it the next time, keep the minutes around it: lostbeat record --flight 5m; not needed when it is clear now")
+		"To find the cause next time, keep the minutes around it: lostbeat record --flight 5m")
 }
 
 func (h *host) backlogEvidence(f *model.Finding, c *cpu, b *burst, total float64) {
@@ -218,8 +217,8 @@ func (h *host) backlogEvidence(f *model.Finding, c *cpu, b *burst, total float64
 		if k.CPU == c.id {
 			squeezed += lostIn(h.c.Series[k], b.from, b.to)
 			if squeezed == 0 {
-				f.RuledOut = append(f.RuledOut, "the budget of a run: time_squeeze did not rise. That alone would not clear "+
-					"NET_RX: a single busy queue never exceeds it")
+				f.RuledOut = append(f.RuledOut, "netdev_budget: time_squeeze did not rise. That alone does not clear NET_RX: a "+
+					"single busy queue never exceeds the budget")
 			}
 		}
 	}
@@ -274,9 +273,9 @@ func (h *host) busy() (out []model.Finding) {
 		f.Title = fmt.Sprintf("softirqs took %s of %s from %s (usually %s); %s", b.shares(), h.cpuName(id), times(b.from,
 			b.to),
 			words.Percent(c.baseline.Median), loss)
-		f.Causes = []string{"while softirqs run, no program does on that CPU; which kind they are, sar cannot say"}
-		f.Advice = []string{"Compare these times with the log of the program that was late; not a fault as long as " +
-			"nothing was"}
+		f.Causes = []string{"While softirqs run, no program runs on that CPU; sar does not say which softirqs"}
+		f.Advice = []string{"Compare these times with the log of the program that was late; if nothing was late, this is " +
+			"not a fault"}
 		f.Evidence = []model.Evidence{
 			detect.Evidence("softirq share then", b.mean, "ratio"),
 			detect.Evidence("softirq share usually (median)", c.baseline.Median, "ratio"),
@@ -306,7 +305,7 @@ func (h *host) sockets(steps []step) (out []model.Finding) {
 		f := model.Finding{
 			ID: h.id("udp"), Severity: model.SeverityInfo, Start: runs[0].from, End: runs[len(runs)-1].to,
 			Subject: model.Subject{Kind: "socket", CPU: -1, PID: -1, Protocol: "udp"},
-			Title: fmt.Sprintf("UDP sockets%s lost %s datagrams from %s, %s of what came for them", h.on(), words.About(b.lost),
+			Title: fmt.Sprintf("UDP sockets%s lost %s datagrams from %s, %s of those received", h.on(), words.About(b.lost),
 				times(b.from, b.to), words.Percent(share)),
 		}
 		if n := len(runs) - 1; n > 0 {
@@ -315,14 +314,14 @@ func (h *host) sockets(steps []step) (out []model.Finding) {
 		if b.lost >= float64(h.settings.LeastLost) && share >= leastShare {
 			f.Severity = model.SeverityWarning
 		}
-		f.Causes = append(f.Causes, "the error counter of UDP (idgmerr) is almost always a full receive queue: the program "+
+		f.Causes = append(f.Causes, "UDP's error counter (idgmerr) almost always means a full receive queue: the program "+
 			"did not read in time")
 		for _, id := range h.ids() {
 			c := h.cpus[id]
 			for i := range c.runs {
 				if r := &c.runs[i]; r.from < b.to && b.from < r.to {
-					f.Causes = append(f.Causes, fmt.Sprintf("in the same time %s dropped packets at its backlog, which are others: "+
-						"a program that runs only on that CPU has no time to read", h.cpuName(id)))
+					f.Causes = append(f.Causes, fmt.Sprintf("In the same time %s dropped other packets at its "+
+						"backlog: a program that runs only on that CPU has no time to read", h.cpuName(id)))
 					break
 				}
 			}
@@ -343,8 +342,8 @@ func (h *host) sameOfSockets(f *model.Finding, b *burst, steps []step) {
 	for _, s := range steps {
 		if s.key.Name == "udp/buffer_errors" && s.grown > 0 && s.from < b.to && s.to >= b.to &&
 			math.Abs(s.grown-b.lost) <= sameWithin*s.grown {
-			f.Causes = append(f.Causes, fmt.Sprintf("the counters of two bundles%s say %s, all because receive queues were "+
-				"full (RcvbufErrors)", in(s.key.Instance), words.Exact(uint64(s.grown))))
+			f.Causes = append(f.Causes, fmt.Sprintf("The counters of two bundles%s show %s, all "+
+				"because receive queues were full (RcvbufErrors)", in(s.key.Instance), words.Exact(uint64(s.grown))))
 		}
 	}
 }
@@ -363,7 +362,7 @@ func (h *host) listSockets(f *model.Finding) {
 	last := func(k fold.HostKey) float64 { p := h.c.Series[k]; return p[len(p)-1].Value }
 	slices.SortStableFunc(keys, func(a, b fold.HostKey) int { return cmp.Compare(last(b), last(a)) })
 	for _, k := range keys[:min(len(keys), maxListed)] {
-		text := fmt.Sprintf("socket %s lost %s datagrams since it was opened", fold.Printable(k.Instance),
+		text := fmt.Sprintf("Socket %s lost %s datagrams since it was opened", fold.Printable(k.Instance),
 			words.Exact(uint64(last(k))))
 		queued, size := k, k
 		queued.Name, queued.Mode = "socket/queued_bytes", model.CounterGauge
@@ -406,8 +405,8 @@ func (h *host) differences(steps []step) (out []model.Finding) {
 			f.Title = fmt.Sprintf("UDP sockets%s%s lost %s datagrams "+s.when()+", because their receive queues "+
 				"were full",
 				h.on(), in(s.key.Instance), words.Exact(uint64(lost)), times(s.from, s.to))
-			f.Causes = append([]string{"the program did not read in time",
-				"they are others than packets dropped at a backlog, which never reach a socket"}, s.whenCauses()...)
+			f.Causes = append([]string{"The program did not read in time",
+				"They are not the packets dropped at a backlog, which never reach a socket"}, s.whenCauses()...)
 			h.listSockets(&f)
 		default:
 			continue
@@ -446,7 +445,7 @@ func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 	f.Causes = s.whenCauses()
 	if soft, ok := find(steps, s, "cpu/softirq", "", id); ok && s.to > s.from && (!s.restarted || s.timed) {
 		share := soft.grown / s.to.Sub(s.from).Seconds()
-		f.Causes = append(f.Causes, fmt.Sprintf("softirqs took %s of that CPU over the %s (a mean)", words.Percent(share),
+		f.Causes = append(f.Causes, fmt.Sprintf("Softirqs took %s of that CPU on average over the %s", words.Percent(share),
 			words.Span(s.to.Sub(s.from))))
 		f.Evidence = append(f.Evidence, detect.Evidence("softirq share of the CPU between them", share, "ratio"))
 	}
@@ -458,13 +457,13 @@ func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 	}
 	for _, o := range steps {
 		if o.key.Name == "device/rx_dropped" && o.from == s.from && o.to == s.to && math.Abs(o.grown-all) <= sameWithin*all {
-			f.Causes = append(f.Causes, fmt.Sprintf("rx_dropped of %s grew by %s: the same packets, once more, not others",
+			f.Causes = append(f.Causes, fmt.Sprintf("rx_dropped of %s grew by %s: these are the same packets",
 				fold.Printable(o.key.Instance), words.Exact(uint64(o.grown))))
 		}
 	}
 	for _, o := range steps {
 		if (o.key.Name == "udp/buffer_errors") && o.grown >= 1 && o.from == s.from && o.to == s.to {
-			f.Causes = append(f.Causes, fmt.Sprintf("UDP sockets%s lost %s datagrams in that time, which are others",
+			f.Causes = append(f.Causes, fmt.Sprintf("UDP sockets%s lost %s datagrams in that time: these are other packets",
 				in(o.key.Instance), words.Exact(uint64(o.grown))))
 		}
 	}
@@ -472,8 +471,8 @@ func (h *host) backlogStep(f *model.Finding, s step, steps []step) {
 		f.Evidence = append(f.Evidence, detect.Evidence("runs of NET_RX on the CPU", runs.grown, "runs"))
 	}
 	if squeezed, ok := find(steps, s, "softnet/squeezed", "", id); ok && squeezed.grown == 0 {
-		f.RuledOut = append(f.RuledOut, "the budget of a run: time_squeeze did not rise. That alone would not clear NET_RX: "+
-			"a single busy queue never exceeds it")
+		f.RuledOut = append(f.RuledOut, "netdev_budget: time_squeeze did not rise. That alone does not clear NET_RX: a "+
+			"single busy queue never exceeds the budget")
 	}
 	h.backlogAdvice(f, true)
 }
@@ -534,17 +533,17 @@ func (h *host) ringFinding(dev, counter string, from, to model.Time, lost string
 		Subject: model.Subject{Kind: "device", CPU: -1, PID: -1, Device: fold.Printable(dev)},
 		Title: fmt.Sprintf("%s%s lost %s received packets "+when+" because it had no free receive descriptor (%s)",
 			fold.Printable(dev), h.on(), lost, times(from, to), fold.Printable(counter)),
-		Causes: []string{"NET_RX, or the host's memory bus, did not give descriptors back as fast as packets came; they " +
-			"never reached a backlog or a socket"},
-		Advice: []string{"Compare with the softirq time of the CPU that serves its interrupt; a larger ring (ethtool -G) " +
-			"only helps against bursts"},
+		Causes: []string{"NET_RX, or the host's memory bus, did not free descriptors as fast as packets arrived; the " +
+			"lost packets never reached a backlog or a socket"},
+		Advice: []string{"Compare with the softirq time of the CPU that handles its interrupt; a larger ring (ethtool " +
+			"-G) helps only with bursts"},
 		Evidence: []model.Evidence{detect.Evidence("packets lost: "+counter, math.Round(n), "packets")},
 	}
 	if n >= float64(h.settings.LeastLost) {
 		f.Severity = model.SeverityWarning
 	}
 	if sizes := h.facts["rx_ring:"+dev]; sizes != "" {
-		f.Causes = append(f.Causes, "its receive ring has "+fold.Printable(sizes)+" descriptors")
+		f.Causes = append(f.Causes, "Its receive ring has "+fold.Printable(sizes)+" descriptors")
 	}
 	return f
 }
@@ -586,12 +585,12 @@ func (h *host) sinceBoot() (f model.Finding, ok bool) {
 	if len(said) == 0 {
 		return f, false
 	}
-	f.Title = "since boot" + h.on() + " " + strings.Join(said, "; ") + ": when is unknown"
-	f.Causes = []string{"counters since boot have no second point: they do not say whether anything is lost at present",
-		"counters of different layers may count the same packets, and are not to be added"}
+	f.Title = "Since boot" + h.on() + " " + strings.Join(said, "; ") + ": time unknown"
+	f.Causes = []string{"Counters since boot are a single reading: they do not show whether anything is being lost now",
+		"Counters of different layers may count the same packets and must not be added"}
 	h.listSockets(&f)
-	f.Advice = []string{"Take a second bundle, or cat /proc/net/softnet_stat; nstat -az; ip -s link twice, and give " +
-		"both: the difference has a time"}
+	f.Advice = []string{"Take a second bundle (or cat /proc/net/softnet_stat; nstat -az; ip -s link twice) and open " +
+		"both: the difference covers a known time"}
 	return f, true
 }
 
@@ -610,8 +609,8 @@ func (h *host) restarts() (out []model.Finding) {
 		out = append(out, model.Finding{
 			ID: h.id("restart"), Severity: model.SeverityInfo, Start: points[0].Time, End: points[len(points)-1].Time,
 			Subject: hostSubject(),
-			Title:   fmt.Sprintf("%s was started anew at %s UTC", what, strings.Join(list, ", ")),
-			Causes:  []string{"a restart within an outage is a reboot or a fence; counters begin at 0 after it"},
+			Title:   fmt.Sprintf("%s was restarted at %s UTC", what, strings.Join(list, ", ")),
+			Causes:  []string{"A restart within an outage is a reboot or a fence; counters start at 0 afterwards"},
 		})
 	}
 	return out

@@ -98,10 +98,10 @@ func (s *step) when() string {
 
 // whenCauses says what a step leaves open.
 func (s *step) whenCauses() []string {
-	causes := []string{"when within that time, the counters do not say"}
+	causes := []string{"The counters do not say when within that time"}
 	if s.restarted {
-		causes = append(causes, "counters begin at 0 with a restart: what was lost before it, after the first bundle, is "+
-			"not counted")
+		causes = append(causes, "Counters start at 0 after a restart: what was lost between the first bundle and the "+
+			"restart is not counted")
 	}
 	return causes
 }
@@ -123,16 +123,16 @@ func (h *host) reboots(steps []step) (out []model.Finding) {
 		}
 		f := model.Finding{
 			ID: h.id("restart"), Severity: model.SeverityInfo, Start: s.from, End: s.to, Subject: hostSubject(),
-			Title: fmt.Sprintf("%s was started anew between two bundles (%s)", what, times(s.from, s.to)),
-			Causes: []string{"a total that does not wrap is less in the second bundle than in the first (two " +
-				"machines of one name look the same)"},
+			Title: fmt.Sprintf("%s was restarted between two bundles (%s)", what, times(s.from, s.to)),
+			Causes: []string{"A total that cannot wrap is smaller in the second bundle than in the first (two machines with " +
+				"the same name look like this too)"},
 		}
 		if s.timed {
 			f.End = f.Start
-			f.Title = fmt.Sprintf("%s was started anew at about %s UTC", what, s.from.Std().Format(time.DateTime))
-			f.Causes = []string{"the second bundle says so: its uptime, or the time of the boot in /proc/stat"}
+			f.Title = fmt.Sprintf("%s was restarted at about %s UTC", what, s.from.Std().Format(time.DateTime))
+			f.Causes = []string{"The second bundle says so: its uptime, or the boot time in /proc/stat"}
 		}
-		f.Causes = append(f.Causes, "a restart within an outage is a reboot or a fence; counters begin at 0 after it")
+		f.Causes = append(f.Causes, "A restart within an outage is a reboot or a fence; counters start at 0 afterwards")
 		out = append(out, f)
 	}
 	return out

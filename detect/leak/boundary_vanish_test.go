@@ -56,7 +56,7 @@ func vanishBoundaries() []detecttest.Boundary {
 		// Nothing is seen of the process from 104 s on.
 		{Setting: "leak.keep_for", At: 30 * time.Second, Upper: true, Says: "until 134",
 			Stream: turns(100, 150, false)},
-		{Setting: "leak.vanished_ports", At: 350, Says: "never takes a port again", Stream: neverReused},
+		{Setting: "leak.vanished_ports", At: 350, Says: "never reuses a port", Stream: neverReused},
 	}
 }
 

@@ -361,7 +361,7 @@ func TestPortsVanish(t *testing.T) {
 	detecttest.Check(t, boundedStream(400, 900), detecttest.Start, want{
 		Detector: "port-leak", Severity: model.SeverityCritical,
 		Contains: []string{"RPC reports no free port (RPC_S_OUT_OF_RESOURCES) while",
-			"last held by caller[900]", "KB 814622", "not rest"}})
+			"last held by caller[900]", "KB 814622", "ports at rest"}})
 }
 
 func TestNeverReuses(t *testing.T) {
@@ -372,7 +372,7 @@ func TestNeverReuses(t *testing.T) {
 		want{
 			Detector: "port-leak",
 			Severity: model.SeverityWarning,
-			Contains: []string{"never takes a port again", "rpc-client[4312]"},
+			Contains: []string{"never reuses a port", "rpc-client[4312]"},
 		},
 	)
 }

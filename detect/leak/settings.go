@@ -95,7 +95,7 @@ func (s *Settings) Fields() []detect.Field {
 		{
 			Key:     "given_back",
 			Default: "0.05",
-			Doc:     "part of the ports taken that may be given back meanwhile",
+			Doc:     "part of the ports taken that may be released meanwhile",
 			Reason:  "a process that gives back is not leaking, unless it churns",
 			Value:   &s.GivenBack,
 		},
@@ -109,7 +109,7 @@ func (s *Settings) Fields() []detect.Field {
 		{
 			Key:     "early_churn",
 			Default: "20",
-			Doc:     "ports given back within moments for each one kept, from which keeping one a second is reported early",
+			Doc:     "ports released within moments for each one kept, from which keeping one a second is reported early",
 			Reason:  "what is kept stands out against 95 % and more that is not",
 			Value:   &s.EarlyChurn,
 		},

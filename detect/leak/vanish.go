@@ -194,23 +194,22 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	}
 	size := int(data.limits.Size)
 	f.Title = fmt.Sprintf(
-		"%s of pool %s %s vanished: %s last held them, no socket %s them, and they %s",
+		"%s of pool %s %s vanished: %s last held them, no socket %s them",
 		words.Plural(at.missing, "port"),
 		words.Pool(data.limits),
 		words.Tense(ongoing, "have", "had"),
 		who,
 		words.Tense(ongoing, "holds", "held"),
-		words.Tense(ongoing, "are not used again", "were not used again"),
 	)
 	switch data.fate {
 	case found:
 		f.Severity = model.SeverityInfo
 		f.Title = fmt.Sprintf(
-			"%s of pool %s lay unused for long and are used again: they had not vanished; %s last held them",
+			"%s of pool %s were unused for a long time and are used again: they had not vanished; %s last held them",
 			words.Plural(at.missing, "port"), words.Pool(data.limits), who,
 		)
 	case freed:
-		f.Title += " before it ended"
+		f.Title += " before it exited"
 	}
 	if data.refusing && data.fate != found {
 		f.Severity = model.SeverityCritical
@@ -248,7 +247,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	}
 	if at.usual > 0 {
 		f.Evidence = append(
-			f.Evidence, detect.Evidence("a free port is usually taken again within (p95)", at.usual.Seconds(), "s"),
+			f.Evidence, detect.Evidence("usual time until a free port is taken again (p95)", at.usual.Seconds(), "s"),
 		)
 	}
 	if data.fate == found {
@@ -262,52 +261,48 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"each of the %s ports taken so far was a new one: the runtime never takes a port again",
+				"Each of the %s ports taken so far was a new one: the runtime never reuses a port",
 				words.Number(at.draws),
 			),
 		)
 	} else {
 		f.Causes = append(f.Causes, fmt.Sprintf(
-			"the runtime that allocates from this range %s lost these ports: it neither %s a "+
-				"socket on them nor %s them out again until the process %s",
+			"The runtime that allocates from this range %s lost track of these ports: it neither %s a socket on them nor %s "+
+				"them out again until the process %s",
 			words.Tense(ongoing, "has", "had"), words.Tense(ongoing, "holds", "held"), words.Tense(ongoing, "gives", "gave"),
-			words.Tense(data.fate != freed, "ends", "ended"),
+			words.Tense(data.fate != freed, "exits", "exited"),
 		))
 	}
 	f.RuledOut = []string{
 		fmt.Sprintf(
-			"not open sockets: %s of %s ports %s held", words.Number(at.held), words.Number(size),
+			"open sockets: %s of %s ports %s held", words.Number(at.held), words.Number(size),
 			words.Tense(ongoing, "are", "were"),
 		),
 		fmt.Sprintf(
-			"not rest: %s at rest; the missing ones %s been free for longer than ports here usually are",
+			"ports at rest: %s at rest; the missing ones %s been free for longer than ports here usually are",
 			words.Plural(at.resting, "port"), words.Tense(ongoing, "have", "had"),
 		),
 	}
 	switch rest := w.UnseenRest(data.pool.Protocol); {
 	case rest > 0:
 		f.RuledOut[1] = fmt.Sprintf(
-			"not rest: the missing ones were given back more than %s ago, for which a closed port "+
-				"rests", words.Span(rest),
+			"ports at rest: the missing ones were released more than %s ago, for which a closed port rests", words.Span(rest),
 		)
 	case data.refused > 0:
 		f.RuledOut[1] = fmt.Sprintf(
-			"not rest: %s at rest; the missing ones were neither held nor at rest when requests were refused",
+			"ports at rest: %s at rest; the missing ones were neither held nor at rest when requests were refused",
 			words.Plural(at.resting, "port"),
 		)
 	}
-	look := "look for failing RPC calls at the times at which ports vanish (KB 814622: ports are lost on failed " +
-		"calls); not " +
-		"when the pool is shared with software that was not observed"
+	look := "look for failing RPC calls at the times when ports vanish (KB 814622: ports are lost on failed calls), " +
+		"unless the pool is shared with software that was not observed"
 	if data.fate == freed {
 		f.Advice = []string{look, "do not enlarge the pool instead: it only moves the day on which it is empty"}
 		return f
 	}
 	f.Advice = []string{
 		fmt.Sprintf(
-			"restart %s: its ports come back when it ends; not before the RPC errors that lose them are "+
-				"understood, or it "+
-				"will lose them again",
+			"find the RPC errors that lose the ports, then restart %s: its ports become free when it exits",
 			who,
 		),
 		look,

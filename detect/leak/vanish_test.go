@@ -85,7 +85,7 @@ func TestLivesBetweenBursts(t *testing.T) {
 			Time: s.Now(), PID: k.PID, TID: k.PID, State: model.ProcessExited, Name: k.Process,
 		})
 	}))
-	if closed != 1 || !strings.HasSuffix(f.Title, "not used again before it ended") ||
+	if closed != 1 || !strings.HasSuffix(f.Title, "no socket held them before it exited") ||
 		f.End.Sub(detecttest.Start) > 101*time.Second {
 		t.Errorf("after its end, closed %d times: %s", closed, f.Title)
 	}

@@ -333,11 +333,11 @@ func (tr *trouble) finding() model.Finding {
 	tr.explain(&f)
 	tr.story(&f)
 	for _, o := range tr.meanwhile {
-		f.Causes = append(f.Causes, "at that time on this host: "+o.Title)
+		f.Causes = append(f.Causes, "At that time on this host: "+o.Title)
 	}
 	tr.evidence(&f)
 	if tr.log.State.Clock != "" {
-		f.Causes = append(f.Causes, "times of "+tr.name()+": "+fold.Printable(tr.log.State.Clock))
+		f.Causes = append(f.Causes, "Times of "+tr.name()+": "+fold.Printable(tr.log.State.Clock))
 	}
 	return f
 }
@@ -348,7 +348,7 @@ func (tr *trouble) explain(f *model.Finding) {
 		if len(tr.meanwhile) > 0 {
 			f.Title += "; at that time: " + tr.meanwhile[0].Title
 		}
-		f.Advice = []string{"read the lines around it in the log; not needed when another finding names the cause"}
+		f.Advice = []string{"read the lines around it in the log; not needed if another finding names the cause"}
 		return
 	}
 	program := words.Task(tr.process, tr.writer)
@@ -372,22 +372,22 @@ func (tr *trouble) explain(f *model.Finding) {
 	}
 	switch {
 	case tr.log.Host != "":
-		f.Causes = append(f.Causes, "why is not known: the log is of another host")
+		f.Causes = append(f.Causes, "Cause unknown: the log is of another host")
 	case tr.log.State.State == model.LogRead:
-		f.Causes = append(f.Causes, "which process writes the log is not known: it was read afterwards")
+		f.Causes = append(f.Causes, "Which process writes the log is unknown: it was read afterwards")
 	case tr.gone:
 		f.Title += ": " + program + " does not write it any more"
 		f.Causes = append(f.Causes, program+" has ended, or has closed the file")
 	case tr.writer <= 0:
-		f.Causes = append(f.Causes, "why is not known: no process has the file open for writing all the time, so none is "+
+		f.Causes = append(f.Causes, "Cause unknown: no process has the file open for writing all the time, so none is "+
 			"watched")
 	case tr.held.sched.Threads == 0:
-		f.Causes = append(f.Causes, "why is not known: "+program+" was not watched then")
+		f.Causes = append(f.Causes, "Cause unknown: "+program+" was not watched then")
 	default:
-		f.Causes = append(f.Causes, "why is not known: nothing that is watched held "+program+" up for most of that time")
+		f.Causes = append(f.Causes, "Cause unknown: nothing that is watched held "+program+" up for most of that time")
 	}
-	f.Advice = []string{"look at what the program does without logging (a lock, garbage collection, a wait for its " +
-		"peer); not needed when another finding of that time names the cause"}
+	f.Advice = []string{"check what the program does without logging (a lock, garbage collection, waiting for its " +
+		"peer); not needed if another finding of that time names the cause"}
 }
 
 // story adds the lines of the logs.

@@ -80,12 +80,12 @@ func TestFollowed(t *testing.T) {
 		{"the lock of one of two threads", followed("", 702, false, func(s *detecttest.Stream, i int) {
 			did(s, i, 702, model.SchedLock)
 			did(s, i, 703, model.SchedSleeping)
-		}), model.SeverityInfo, model.SeverityInfo, []string{"why is not known: nothing that is watched held agent[702] up"},
+		}), model.SeverityInfo, model.SeverityInfo, []string{"Cause unknown: nothing that is watched held agent[702] up"},
 			[]string{"waited", "slept"}},
 		{"not watched", followed("", 702, false, nil), model.SeverityInfo, model.SeverityInfo,
-			[]string{"why is not known: agent[702] was not watched then"}, nil},
+			[]string{"Cause unknown: agent[702] was not watched then"}, nil},
 		{"no writer", followed("", -1, false, one(model.SchedStopped)), model.SeverityInfo, model.SeverityInfo,
-			[]string{"why is not known: no process has the file open"}, []string{"stopped"}},
+			[]string{"Cause unknown: no process has the file open"}, []string{"stopped"}},
 		{"another host", followed("web-08", 702, false, one(model.SchedStopped)), model.SeverityInfo, model.SeverityInfo,
 			[]string{"agent.log of web-08 had no line", "the log is of another host"}, []string{"stopped"}},
 	} {

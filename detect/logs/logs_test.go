@@ -63,7 +63,7 @@ func TestIncidents(t *testing.T) {
 			[]string{"warning a.log: “token” after 750 ms | 00:37:00.000 a.log: token"}},
 		{"a slow disk is a rival", []model.LogGap{gap}, []model.LogLine{line(19000, "a.log", model.LogDisk, "slow"),
 			line(20000, "a.log", model.LogMissed, "missed")}, []string{"warning a.log has no line for 10.0 s, then “missed” | " +
-			"the program measured a slow disk: a rival | 00:36:19.000 a.log: slow | 00:36:20.000 a.log: missed"}},
+			"The program measured a slow disk: another possible cause | 00:36:19.000 a.log: slow | 00:36:20.000 a.log: missed"}},
 		{"a slow disk alone is no incident", nil, []model.LogLine{line(19000, "a.log", model.LogDisk, "slow")}, nil},
 		{"the program says that it did not run", nil, []model.LogLine{line(19000, "a.log", model.LogMissed, "token"),
 			line(20000, "b.log", model.LogHeldUp, "not scheduled")}, []string{"warning a.log: “token”; the program of b.log " +

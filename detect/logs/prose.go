@@ -78,7 +78,7 @@ func (t *telling) victim() string {
 // time names what the counters were looked at for.
 func (t *telling) time() string {
 	if t.gap != nil || t.line.Dur > 0 {
-		return "of that time"
+		return "of it"
 	}
 	return "of the " + length(t.to.Sub(t.from)) + " before it"
 }
@@ -122,7 +122,7 @@ func (t *telling) verdict(f *model.Finding) string {
 		if len(t.lines) > 0 || t.gap != nil {
 			f.Advice = []string{
 				"Judge it together with the counter logs of both ends, on Windows: lostbeat findings LOG... COUNTERS.csv...; on " +
-					"Linux, lostbeat record --flight 5m keeps the minutes around the next one; not needed when a trace of the " +
+					"Linux, lostbeat record --flight 5m keeps the minutes around the next one; not needed if a trace of the " +
 					"moment exists",
 			}
 		}
@@ -138,60 +138,59 @@ func (t *telling) verdict(f *model.Finding) string {
 		first := best.cpus[0].key
 		f.Subject.Kind, f.Subject.CPU, f.Subject.Vector = "cpu", first.CPU, strings.TrimSuffix(workOf(first), "s")
 		f.Causes = append(f.Causes, fmt.Sprintf(
-			"while %s run, no program does on that CPU, and what is queued there waits; which driver's, a counter log "+
-				"cannot say", workOf(first)))
+			"While %s run, no program runs on that CPU, and other queued work waits; a counter log does not "+
+				"say which driver's", workOf(first)))
 		if best.linux() {
-			f.Causes[len(f.Causes)-1] = "while softirqs run, no program does on that CPU, and what is queued there waits; " +
-				"which kind they are, sar cannot say"
+			f.Causes[len(f.Causes)-1] = "While softirqs run, no program runs on that CPU, and other queued work waits; sar " +
+				"does not say which softirqs"
 		}
 		said := fmt.Sprintf("; %s spent %s %s in %s (usually %s), ", who, share, t.time(), workOf(first), usual)
 		f.Advice = []string{
 			"Name the driver: record a trace while it happens (wpr or xperf with DPC and INTERRUPT) and open it with " +
-				"lostbeat; not needed when the driver is known",
-			"Spread the receive work: Get-NetAdapterRss; not when the heartbeats are one UDP flow, which RSS leaves on one CPU",
+				"lostbeat; not needed if the driver is known",
+			"Spread the receive work: Get-NetAdapterRss, unless the heartbeats are one UDP flow, which RSS leaves on one CPU",
 		}
 		if best.linux() {
 			f.Advice = []string{
-				"Name what runs there: perf record -C CPU while it lasts, or lostbeat record --flight 5m for the next time; not " +
-					"needed when it is clear from /proc/net/softnet_stat and the firewall's rules",
+				"Find out what runs there: perf record -C CPU while it lasts, or lostbeat record --flight 5m for the next " +
+					"time; not needed if it is clear from /proc/net/softnet_stat and the firewall rules",
 			}
 		}
 		if best.verdict == unproven {
 			f.Advice = append(f.Advice, "Log for longer: in "+words.Plural(best.values, "sample")+
-				" chance cannot be ruled out; not needed when a trace of the moment exists")
+				" chance cannot be ruled out; not needed if a trace of the moment exists")
 			return said + "but chance alone does that in " + words.Chance(best.p)
 		}
 		return said + "which chance alone does in " + words.Chance(best.p)
 	case stoodStill:
-		f.Causes = append(f.Causes, "a logger of counters that takes no samples was held up, too: a virtual machine that "+
-			"was paused or moved, a host out of memory, or a disk that did not write")
-		f.Advice = []string{"Look for snapshots, backups and migrations at that time in the hypervisor's log; not for a " +
-			"physical host"}
+		f.Causes = append(f.Causes, "The counter logger took no samples, so it was held up too: a virtual machine that "+
+			"was paused or migrated, a host out of memory, or a disk that did not write")
+		f.Advice = []string{"Look for snapshots, backups and migrations at that time in the hypervisor's log (virtual " +
+			"machines only)"}
 		return fmt.Sprintf("; %s took no sample for %s then either: not this program alone was held up",
 			name, words.Span(best.missing))
 	case little:
 		who, share, usual := t.who(best)
-		f.Advice = []string{"Do not tune DPCs for this; look for what brings the load, or for a receiver that is too slow"}
+		f.Advice = []string{"Do not tune DPCs for this; look for what causes the load, or for a receiver that is too slow"}
 		return fmt.Sprintf("; not %s: their time rises then, but only to %s of %s (usually %s): too little to starve it",
 			best.work(), share, who, usual)
 	case always:
 		who, share, usual := t.who(best)
-		f.Advice = []string{"Look for what is different in that time; a CPU that is this busy with it all the time " +
-			"deserves a look of its own"}
-		return fmt.Sprintf("; %s spent %s %s in %s, and as much at other times (%s): that proves nothing",
+		f.Advice = []string{"Look for what is different in that time; a CPU that is always this busy needs a separate look"}
+		return fmt.Sprintf("; %s spent %s %s in %s, and as much at other times (%s): no evidence of a link",
 			who, share, t.time(), workOf(best.cpus[0].key), usual)
 	case quiet:
 		return t.quietVerdict(f)
 	}
 	f.Advice = []string{
-		`Log \Processor Information(*)\% DPC Time and % Interrupt Time at 1 s on both ends; not needed when a trace ` +
-			"of the moment exists",
+		"Log \\Processor Information(*)\\% DPC Time and % Interrupt Time at 1 s on both ends; not needed if a trace of " +
+			"the moment exists",
 	}
 	if best.linux() {
 		f.Advice = []string{"Sample with sar at 1 s on both ends (sar -A -o FILE 1), or lostbeat record --flight 5m; not " +
-			"needed when a trace of the moment exists"}
+			"needed if a trace of the moment exists"}
 	}
-	return "; cannot say why: " + t.blind(best)
+	return "; cause unknown: " + t.blind(best)
 }
 
 // blind says why the counters of a host do not answer.
@@ -233,7 +232,7 @@ func (t *telling) quietVerdict(f *model.Finding) string {
 		return fmt.Sprintf("; no CPU of %s was unusually busy with %s then (%s), but %s: cannot say", names,
 			t.best.works("or"), highest, blind)
 	case len(t.sights) == 1:
-		f.Advice = append(f.Advice, "Add the counters of the other end of the connection; not needed when it was at rest")
+		f.Advice = append(f.Advice, "Add the counters of the other end of the connection; not needed if it was at rest")
 		return fmt.Sprintf("; not %s of %s (%s); the counters of the other end are not here: cannot say more",
 			t.best.work(), names, highest)
 	}
@@ -253,14 +252,15 @@ func (t *telling) movedVerdict(f *model.Finding) string {
 		by = fmt.Sprintf("%d h", t.offset.Abs()/time.Hour)
 	}
 	f.Advice = []string{fmt.Sprintf(
-		"Find out the zone of the log and of the counters, and say it: --log-time for logs, --utc-offset for counters; the "+
-			"times of this finding are those that the log has, and %s was not applied", by)}
+		"Find out the time zones of the log and of the counters and set them: --log-time for logs, --utc-offset for "+
+			"counters; this finding has the times of the log, %s was not applied", by)}
 	at := "no CPU was unusually busy at the times that the log has"
 	if t.best.verdict == uncovered {
 		at = "the counters do not cover the times that the log has"
 	}
-	return fmt.Sprintf("; cannot say why: %s, but exactly %s %s %s spent %s of as long a time in %s (usually %s; by "+
-		"chance in %s): is the zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual,
+	return fmt.Sprintf("; cause unknown: %s, but exactly %s %s %s spent %s of as long a time "+
+		"in %s (usually %s; by chance in %s): is the time zone "+
+		"wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual,
 		words.Chance(t.moved.p))
 }
 
@@ -322,7 +322,7 @@ func (t *telling) story(f *model.Finding) {
 		case model.LogHeldUp:
 			f.Causes = append([]string{"the program says itself that it did not run" + claimed(l)}, f.Causes...)
 		case model.LogDisk:
-			f.Causes = append(f.Causes, "the program measured a slow disk"+claimed(l)+": a rival")
+			f.Causes = append(f.Causes, "The program measured a slow disk"+claimed(l)+": another possible cause")
 		default:
 			continue
 		}

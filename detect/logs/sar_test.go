@@ -39,8 +39,8 @@ func TestSoftirqs(t *testing.T) {
 		busy []int
 		says []string
 	}{
-		"busy": {[]int{298, 299, 300}, []string{"CPU 1 of web-07 spent 97.0 % of that time in softirqs (usually 1.0 %)",
-			"1 of", "while softirqs run", "perf record -C CPU"}},
+		"busy": {[]int{298, 299, 300}, []string{"CPU 1 of web-07 spent 97.0 % of it in softirqs (usually 1.0 %)",
+			"1 of", "While softirqs run", "perf record -C CPU"}},
 		"quiet": {nil, []string{"not softirqs of web-07"}},
 	} {
 		var all []string

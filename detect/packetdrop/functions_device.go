@@ -29,8 +29,8 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
-			"meant to go down.",
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. No action is needed if " +
+			"it was meant to go down.",
 		Gone: true,
 	},
 	{
@@ -39,8 +39,8 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
-			"meant to go down.",
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. No action is needed if " +
+			"it was meant to go down.",
 		Proven: "peer_down",
 		Gone:   true,
 	},
@@ -50,8 +50,8 @@ var deviceFunctions = []Reason{
 			"smaller.",
 		Cause:   CauseDevice,
 		Confirm: []string{ReadMTU},
-		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. Nothing if it was " +
-			"meant to go down.",
+		Advice: "Bring the other end up if it is down (ip link), or give both ends the same MTU. No action is needed if " +
+			"it was meant to go down.",
 		Gone: true,
 	},
 	{
@@ -323,8 +323,8 @@ var deviceFunctions = []Reason{
 		Meaning: "Nothing on this host handled frames of that type, or the device belonged to a bond or VLAN " +
 			"that refused them.",
 		Cause: CauseConfiguration,
-		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP or spanning " +
-			"tree.",
+		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). No action is needed if they are LLDP or " +
+			"spanning tree.",
 		Healthy: true,
 		Noise:   true,
 	},

@@ -220,7 +220,7 @@ var protocolFunctions = []Reason{
 		Name:    "ndisc_",
 		Meaning: "A neighbour discovery message was not wanted or not valid.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few.",
+		Advice:  "No action is needed if few.",
 		Healthy: true,
 	},
 	{
@@ -273,14 +273,14 @@ var protocolFunctions = []Reason{
 		Name:    "tcp_",
 		Meaning: "TCP threw the segment away because of its contents or the state of its connection.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few. Many: compare the counters of TcpExt (nstat -az).",
+		Advice:  "No action is needed if few. Many: compare the counters of TcpExt (nstat -az).",
 		Healthy: true,
 	},
 	{
 		Name:    "__tcp_",
 		Meaning: "TCP threw the segment away because of its contents or the state of its connection.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few. Many: compare the counters of TcpExt (nstat -az).",
+		Advice:  "No action is needed if few. Many: compare the counters of TcpExt (nstat -az).",
 		Healthy: true,
 	},
 	{

@@ -163,15 +163,15 @@ var goneReasons = map[string]*Reason{
 	model.DeviceRemoved: {
 		Meaning: "The device was removed while packets were still sent through it.",
 		Cause:   CauseDevice,
-		Advice: "Find out what removed the device, and what still sends through it (ip route, ip neigh). Nothing if " +
-			"it was removed on purpose.",
+		Advice: "Find out what removed the device, and what still sends through it (ip route, ip neigh). No action is " +
+			"needed if it was removed on purpose.",
 		Gone: true,
 	},
 	model.DeviceLinkDown: {
 		Meaning: "The link of the device was down while packets were still sent through it.",
 		Cause:   CauseDevice,
-		Advice: "Bring the other end up if it is down (ip -d link), or find what cut the link: cable, switch. Nothing " +
-			"if it was taken down on purpose.",
+		Advice: "Bring the other end up if it is down (ip -d link), or find what cut the link: cable, switch. No action " +
+			"is needed if it was taken down on purpose.",
 		Gone: true,
 	},
 }

@@ -76,7 +76,7 @@ var deviceReasons = []Reason{
 		Meaning: "Nothing on this host handled frames of that type, or the device belonged to a bond, bridge " +
 			"or VLAN that refused them.",
 		Cause: CauseConfiguration,
-		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). Nothing if they are LLDP, spanning " +
+		Advice: "Find the type (tcpdump -e -i DEVICE not ip and not ip6). No action is needed if they are LLDP, spanning " +
 			"tree or a VLAN that the host does not use.",
 		Healthy: true,
 		Proven:  "unknown_frames",

@@ -32,7 +32,7 @@ var families = []Reason{
 		Name:    "TCP_",
 		Meaning: "TCP threw the segment away because of its contents or the state of its connection.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few. Many: compare the counters of TcpExt (nstat -az).",
+		Advice:  "No action is needed if few. Many: compare the counters of TcpExt (nstat -az).",
 		Healthy: true,
 	},
 	{
@@ -93,7 +93,7 @@ var families = []Reason{
 		Name:    "RX_DROP_",
 		Meaning: "The Wi-Fi stack dropped a frame: a duplicate, or not decrypted.",
 		Cause:   CauseDevice,
-		Advice:  "Nothing if few. Many: check the signal (iw dev DEVICE station dump) and the keys.",
+		Advice:  "No action is needed if few. Many: check the signal (iw dev DEVICE station dump) and the keys.",
 		Healthy: true,
 		Noise:   true,
 	},

@@ -20,7 +20,7 @@ var filterReasons = []Reason{
 		Cause:    CauseRouting,
 		Confirm:  []string{ReadRPFilter},
 		Counters: []string{"TcpExt.IPReversePathFilter"},
-		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. Nothing if " +
+		Advice: "Add the missing route to the source, or set rp_filter to 2 (loose) on the device. No action is needed if " +
 			"the sources are forged: then they are many, and not of your networks.",
 		Proven: "rp_filter",
 	},

@@ -147,7 +147,7 @@ var ipReasons = []Reason{
 		Meaning:  "A fragment arrived twice.",
 		Cause:    CauseNormal,
 		Counters: []string{"Ip.ReasmFails", "Ip6.ReasmFails"},
-		Advice:   "Nothing if few: the network duplicated it. Many that overlap can be an attack.",
+		Advice:   "No action is needed if few: the network duplicated it. Many that overlap can be an attack.",
 		Healthy:  true,
 	},
 	{
@@ -190,7 +190,7 @@ var ipReasons = []Reason{
 		Meaning:  "An IPv6 packet arrived where IPv6 is switched off.",
 		Cause:    CauseConfiguration,
 		Counters: []string{"Ip6.InDiscards"},
-		Advice:   "Nothing if that is meant. Otherwise set disable_ipv6 to 0 for the device.",
+		Advice:   "No action is needed if that is meant. Otherwise set disable_ipv6 to 0 for the device.",
 		Healthy:  true,
 		Proven:   "ipv6_off",
 		Noise:    true,
@@ -247,7 +247,7 @@ var ipReasons = []Reason{
 		Meaning: "The next hop did not answer when it was asked for its MAC address.",
 		Cause:   CauseRouting,
 		Confirm: []string{ReadNeighbours},
-		Advice: "Check that the host is up and on the same network and VLAN (ip neigh, arping). Nothing if it " +
+		Advice: "Check that the host is up and on the same network and VLAN (ip neigh, arping). No action is needed if it " +
 			"is switched off on purpose: find the program that still sends to it.",
 		Healthy: true,
 		Proven:  "no_neighbour",
@@ -270,7 +270,7 @@ var ipReasons = []Reason{
 		Meaning: "The entry of the next hop was removed while a packet waited for it.",
 		Cause:   CauseNormal,
 		Confirm: []string{ReadNeighbours},
-		Advice:  "Nothing if few. Many: the neighbour table is under pressure; compare its size with gc_thresh2.",
+		Advice:  "No action is needed if few. Many: the neighbour table is under pressure; compare its size with gc_thresh2.",
 		Healthy: true,
 		Gone:    true,
 		With:    reasonNextHop,

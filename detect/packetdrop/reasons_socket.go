@@ -10,7 +10,7 @@ var socketReasons = []Reason{
 			"for TCP.",
 		Cause:    CauseProgram,
 		Counters: []string{"Udp.NoPorts", "Udp6.NoPorts"},
-		Advice: "Start the program, or correct the port or address that the sender uses. Nothing if the " +
+		Advice: "Start the program, or correct the port or address that the sender uses. No action is needed if the " +
 			"packets are late answers to a socket that has closed.",
 		Healthy: true,
 		Proven:  "no_socket",

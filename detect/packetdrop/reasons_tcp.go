@@ -82,7 +82,7 @@ var tcpReasons = []Reason{
 		Name:    "TCP_FLAGS",
 		Meaning: "The flags of the segment made no sense in the state of its connection.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few: a connection that is over, or a scan.",
+		Advice:  "No action is needed if few: a connection that is over, or a scan.",
 		Healthy: true,
 		Proven:  "tcp_flags",
 	},
@@ -91,7 +91,7 @@ var tcpReasons = []Reason{
 		Meaning:  "Data arrived for a connection that the program had closed already; it was reset.",
 		Cause:    CauseProgram,
 		Counters: []string{"TcpExt.TCPAbortOnData"},
-		Advice: "Nothing if the program closes on purpose. Otherwise it closes before its peer has sent " +
+		Advice: "No action is needed if the program closes on purpose. Otherwise it closes before its peer has sent " +
 			"everything.",
 		Healthy: true,
 		Proven:  "abort_on_data",
@@ -101,7 +101,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The data had arrived before: a segment was retransmitted without need.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.DelayedACKLost"},
-		Advice:   "Nothing if few. Many: acknowledgements are late or lost on the way back.",
+		Advice:   "No action is needed if few. Many: acknowledgements are late or lost on the way back.",
 		Healthy:  true,
 	},
 	{
@@ -109,7 +109,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The data lay beyond the window that this end had offered.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.BeyondWindow"},
-		Advice: "Nothing if few. Many: a device on the path changes sequence numbers or windows, or the peer " +
+		Advice: "No action is needed if few. Many: a device on the path changes sequence numbers or windows, or the peer " +
 			"ignores them.",
 		Healthy: true,
 	},
@@ -126,8 +126,8 @@ var tcpReasons = []Reason{
 		Meaning:  "The segment's timestamp was older than one already seen.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.PAWSEstabRejected"},
-		Advice: "Nothing if few: an old duplicate. Many: NAT gives several hosts one address, or a peer's clock " +
-			"went back.",
+		Advice: "No action is needed if few: an old duplicate. Many: NAT gives several hosts one address, or a peer's " +
+			"clock went back.",
 		Healthy: true,
 	},
 	{
@@ -143,7 +143,7 @@ var tcpReasons = []Reason{
 		Meaning:  "A segment for a connection in TIME_WAIT had too old a timestamp.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.PAWSTimewait", "TcpExt.PAWSActive"},
-		Advice:   "Nothing if few. Many new connections that fail so: NAT gives several hosts one address.",
+		Advice:   "No action is needed if few. Many new connections that fail so: NAT gives several hosts one address.",
 		Healthy:  true,
 	},
 	{
@@ -151,14 +151,14 @@ var tcpReasons = []Reason{
 		Meaning:  "The timestamp that the segment echoed was never sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TSEcrRejected"},
-		Advice:   "Nothing if few; a device on the path that changes timestamps otherwise.",
+		Advice:   "No action is needed if few; a device on the path that changes timestamps otherwise.",
 		Healthy:  true,
 	},
 	{
 		Name:    "TCP_OLD_SEQUENCE",
 		Meaning: "The sequence number lay before the window: an old duplicate.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing if few. Many: acknowledgements are late or lost on the way back.",
+		Advice:  "No action is needed if few. Many: acknowledgements are late or lost on the way back.",
 		Healthy: true,
 	},
 	{
@@ -166,7 +166,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The sequence number lay outside the window.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK", "TcpExt.BeyondWindow"},
-		Advice:   "Nothing if few. Many: a firewall that has lost the connection, or a forged segment.",
+		Advice:   "No action is needed if few. Many: a firewall that has lost the connection, or a forged segment.",
 		Healthy:  true,
 	},
 	{
@@ -174,7 +174,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The segment ended beyond the window.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.BeyondWindow"},
-		Advice:   "Nothing if few. Many: the peer or a device on the path ignores the window.",
+		Advice:   "No action is needed if few. Many: the peer or a device on the path ignores the window.",
 		Healthy:  true,
 	},
 	{
@@ -182,7 +182,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The segment acknowledged something outside what was sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
-		Advice:   "Nothing if few. Many: a firewall or proxy that changes sequence numbers.",
+		Advice:   "No action is needed if few. Many: a firewall or proxy that changes sequence numbers.",
 		Healthy:  true,
 	},
 	{
@@ -199,7 +199,7 @@ var tcpReasons = []Reason{
 		Meaning:  "A SYN arrived that was not valid in the state of its connection.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPSYNChallenge"},
-		Advice:   "Nothing if few: a peer that restarted, or a scan.",
+		Advice:   "No action is needed if few: a peer that restarted, or a scan.",
 		Healthy:  true,
 	},
 	{
@@ -229,7 +229,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The acknowledgement was older than the largest window allows.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
-		Advice:   "Nothing if few. Many can be an attempt to inject data.",
+		Advice:   "No action is needed if few. Many can be an attempt to inject data.",
 		Healthy:  true,
 	},
 	{
@@ -237,7 +237,7 @@ var tcpReasons = []Reason{
 		Meaning:  "The segment acknowledged data that was never sent.",
 		Cause:    CauseNormal,
 		Counters: []string{"TcpExt.TCPChallengeACK"},
-		Advice: "Nothing if few. Many: a device on the path changes sequence numbers, or an attempt to inject " +
+		Advice: "No action is needed if few. Many: a device on the path changes sequence numbers, or an attempt to inject " +
 			"data.",
 		Healthy: true,
 	},

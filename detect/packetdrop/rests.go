@@ -273,24 +273,25 @@ func (d *packetDrop) describeRest(w *detect.Tick, in *detect.Case[loss]) model.F
 		f.Causes = []string{entry.Meaning}
 		f.Advice = []string{entry.Advice}
 		if k.reason == reasonNoSocket {
-			f.Advice = []string{"Nothing if it is a scan, or late answers to sockets that have closed. Find the sender " +
-				"(tcpdump) if it lasts."}
+			f.Advice = []string{"No action is needed if it is a scan, or late answers to sockets that have closed. Find the " +
+				"sender (tcpdump) if it lasts."}
 		}
 	case k.place == model.PlaceBacklog:
 		f.Subject.Kind, f.Subject.CPU = "cpu", k.cpu
 		below("starvation.min_drops, starvation.drop_share", "at its backlog")
-		f.Advice = []string{"Nothing if no program misses them. Compare /proc/net/softnet_stat before and after."}
+		f.Advice = []string{"No action is needed if no program misses them. Compare /proc/net/softnet_stat before and after."}
 	case k.place == model.PlaceSocket:
 		f.Subject.PID, f.Subject.Port, f.Subject.Protocol = r.pid, r.port, protocolText(r.protocol)
 		below("socket.min_drops", "at its receive queue")
-		f.Advice = []string{"Find out whether the program reads in time. Nothing if it can do without them."}
+		f.Advice = []string{"Find out whether the program reads in time. No action is needed if it can do without them."}
 	default:
 		f.Subject.Kind = "device"
 		below("ring.min_drops, ring.drop_share", words.Tense(k.transmit, "in its transmit ring", "in its ring"))
-		f.Advice = []string{"Compare the device's own counters (ethtool -S). Nothing if no program misses the packets."}
+		f.Advice = []string{"Compare the device's own counters (ethtool -S). No action is needed if no program misses the " +
+			"packets."}
 		if w.Windows() {
-			f.Advice = []string{"Compare the adapter's counters (Get-NetAdapterStatistics). Nothing if no program misses " +
-				"the packets."}
+			f.Advice = []string{"Compare the adapter's counters (Get-NetAdapterStatistics). No action is needed if no " +
+				"program misses the packets."}
 		}
 	}
 	f.Title += fmt.Sprintf(": %s in %s", words.Number(in.Data.lost), words.Span(max(in.Seen.Sub(in.Start), time.Second)))

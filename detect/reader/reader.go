@@ -209,8 +209,8 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 	case NoCPU:
 		why = "got no CPU for " + long
 		causes = s.rivals(f)
-		advice = fmt.Sprintf("Give the %s a CPU of its own or a higher priority (chrt, cpuset, nice), or move away what "+
-			"holds its CPU; not when that must run there", role)
+		advice = fmt.Sprintf("Give the %s its own CPU or a higher priority (chrt, cpuset, nice), or move what "+
+			"occupies its CPU elsewhere, unless that must run there", role)
 	case Throttled:
 		why = was + " throttled for " + long
 		limit := "its control group" + group + " had used up its CPU quota"
@@ -218,22 +218,22 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 			limit += fmt.Sprintf(": %s in each %s", words.Span(s.Limit), words.Span(s.Period))
 		}
 		causes = []string{limit}
-		advice = "Raise the quota (cpu.max, CPUQuota=, limits.cpu) or remove it; not when the program should do less: " +
-			"cpu.stat shows how often it is throttled"
+		advice = "Raise or remove the quota (cpu.max, CPUQuota=, limits.cpu), or reduce the program's work; cpu.stat shows " +
+			"how often it is throttled"
 	case Frozen:
 		why = was + " frozen for " + long
 		causes = []string{"its control group" + group + " was frozen (cgroup.freeze, a container's pause, a checkpoint)"}
-		advice = "Find out who froze the group and why, and thaw it (0 in cgroup.freeze, THAWED in freezer.state); " +
-			"not when it was meant"
+		advice = "Find out who froze the group and why, and thaw it (0 in cgroup.freeze, THAWED in freezer.state), unless " +
+			"it was intended"
 	case Suspended:
 		why = was + " stopped for " + long
 		causes = []string{"a signal or a debugger stopped it" + detail}
-		advice = fmt.Sprintf("Find out who sent SIGSTOP or attached a debugger, and let the program go on "+
-			"(kill -CONT %d); not when it was meant", max(s.PID, 0))
+		advice = fmt.Sprintf("Find out who sent SIGSTOP or attached a debugger, and resume the program "+
+			"(kill -CONT %d), unless it was intended", max(s.PID, 0))
 	case Disk:
 		why = "waited for the disk for " + long
 		causes = []string{thread + " was blocked on storage" + detail}
-		advice = "Take logging and files out of the thread that " + reads + ", or make them asynchronous; not when the " +
+		advice = "Take logging and files out of the thread that " + reads + ", or make them asynchronous, unless the " +
 			"disk is at fault: look at iostat first"
 	case Lock:
 		why = "waited for a lock for " + long
@@ -241,41 +241,40 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 		if IsFutex(&s.StateTime) {
 			why = "waited for another thread (futex: a lock or a condition) for " + long
 			causes = []string{thread + " waited for another thread of its process" + detail +
-				words.Tense(s.Sends || s.Writes, "", ", and nobody read the socket meanwhile")}
+				words.Tense(s.Sends || s.Writes, "", ", and nobody read the socket in that time")}
 		}
-		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack); not when the wait is for work to come"
+		advice = "Find out who holds the lock (gdb, perf lock, /proc/PID/stack), unless the thread was just waiting for work"
 	case Memory:
 		why = "waited for memory for " + long
 		causes = []string{thread + " waited for memory: reclaim or a page fault" + detail}
-		advice = fmt.Sprintf("Give the host or its control group more memory, or lock the %s's (mlockall); not when "+
+		advice = fmt.Sprintf("Give the host or its control group more memory, or lock the %s's (mlockall), unless "+
 			"something leaks", role)
 	case Busy:
 		why = "was busy with other work for " + long
 		causes = []string{thread + " had a CPU all the time, and did not " + words.Tense(s.Sends, "send",
 			"read: data waited for up to "+words.Span(s.Unread))}
-		advice = "Let a thread of its own read the socket, or do less between two reads (perf top shows what it does); not " +
-			"when the work is for the packets themselves"
+		advice = "Read the socket in a separate thread, or do less work between two reads (perf top shows what it does), " +
+			"unless that work is the processing of the packets"
 		if s.Sends {
-			advice = "Let a thread of its own send, or do less between two packets (perf top shows what it does); not when " +
-				"the work is for the packets themselves"
+			advice = "Send from a separate thread, or do less work between two packets (perf top shows what it does), unless " +
+				"that work produces the packets"
 		}
 	case Stolen:
 		why = "had no CPU: the hypervisor took it for " + long
-		causes = []string{"the hypervisor ran something else on the CPUs of this virtual machine (steal)"}
-		advice = "Give the virtual machine CPUs of its own, or move it to a host that is not overbooked; not when its own " +
-			"CPU limit is the reason: ask what the hypervisor allows it"
+		causes = []string{"The hypervisor ran something else on the CPUs of this virtual machine (steal)"}
+		advice = "Give the virtual machine dedicated CPUs, or move it to a host that is not overcommitted; first check " +
+			"whether its own CPU limit is the reason"
 	case Asleep:
 		why = "slept for " + long
 		causes = []string{thread + " slept" + detail}
-		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it; not when the program " +
+		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it, unless the program " +
 			"means to pause"
 	default:
 		why = "waited for something else for " + long
 		causes = []string{thread + " waited for other input" + detail}
-		advice = "Wait for both at a time (epoll), or let a thread of its own read the socket; not when the wait is a " +
-			"pause that the program means to make"
+		advice = "Wait for both at once (epoll), or read the socket in a separate thread, unless the pause is intended"
 		if s.Sends {
-			advice = "Let a thread of its own send; not when the wait is a pause that the program means to make"
+			advice = "Send from a separate thread, unless the pause is intended"
 		}
 	}
 	return why, causes, advice
@@ -288,14 +287,14 @@ func (s *Stay) quietly(thread, detail string) (why string, causes []string, advi
 	switch s.Cause {
 	case Busy:
 		return "was busy for " + long, []string{thread + " had a CPU all the time"},
-			"Find out what it computes (perf top -p " + words.Itoa(max(s.PID, 0)) + "); not when such work is its task"
+			"Find out what it computes (perf top -p " + words.Itoa(max(s.PID, 0)) + "), unless that is its job"
 	case Asleep:
 		return "slept for " + long, []string{thread + " slept" + detail},
-			"Look for the sleep in the program; not when it means to pause"
+			"Look for the sleep in the program, unless the pause is intended"
 	case Elsewhere:
 		return "waited for input for " + long,
 			[]string{thread + " waited for input" + detail + ": nothing came that it could log"},
-			"Look at what it waits for: its peers and its clients; not when there was nothing to do"
+			"Check what it waits for (its peers and clients), unless there was nothing to do"
 	}
 	return "", nil, ""
 }
@@ -303,15 +302,15 @@ func (s *Stay) quietly(thread, detail string) (why string, causes []string, advi
 // rivals names who had the CPU meanwhile.
 func (s *Stay) rivals(f *model.Finding) []string {
 	if len(s.Rivals) == 0 {
-		return []string{"other tasks had its CPU; which is not known"}
+		return []string{"Other tasks had its CPU; which ones is unknown"}
 	}
 	for _, r := range s.Rivals[:min(len(s.Rivals), 4)] {
 		f.Evidence = append(f.Evidence,
-			detect.Evidence(fmt.Sprintf("%s ran on CPU %d meanwhile", RivalName(r), r.CPU), float64(r.Run), "ns"))
+			detect.Evidence(fmt.Sprintf("%s ran on CPU %d in that time", RivalName(r), r.CPU), float64(r.Run), "ns"))
 	}
 	top := s.Rivals[0]
 	f.Subject.CPU = top.CPU
-	text := fmt.Sprintf("%s had CPU %d meanwhile: %s", RivalName(top), top.CPU, words.Span(top.Run))
+	text := fmt.Sprintf("%s had CPU %d in that time: %s", RivalName(top), top.CPU, words.Span(top.Run))
 	if top.Cgroup != "" {
 		text += " (" + fold.Printable(top.Cgroup) + ")"
 	}

@@ -27,10 +27,10 @@ var boundaries = []detecttest.Boundary{
 	{Setting: "ring.min_drops", At: 60, Says: "ring-drop",
 		Stream: detecttest.Once(func(s *detecttest.Stream) { ring(s, 100, 60) })},
 	{Setting: "ring.busy_share", At: 0.75, With: map[string]string{"starvation.busy_share": "0.99"},
-		Says: "the ring fills because CPU 0", Stream: func() *model.Batch {
+		Says: "The ring fills because CPU 0", Stream: func() *model.Batch {
 			return ringStream(detecttest.Load{NetRX: 0.75, Packets: 30_000}, 5, 800)
 		}},
-	{Setting: "ring.full_poll_share", At: 0.5, Says: "the ring fills because CPU 0", Stream: func() *model.Batch {
+	{Setting: "ring.full_poll_share", At: 0.5, Says: "The ring fills because CPU 0", Stream: func() *model.Batch {
 		return ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 500, 800)
 	}},
 	{Setting: "ring.drop_share", At: 0.25, Says: "ring-drop", Stream: detecttest.Once(func(s *detecttest.Stream) {

@@ -193,9 +193,9 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		)
 	})
 	config, known := w.DeviceConfig(data.device.Key)
-	where, carried, ofWhat := "its ring", "received meanwhile", " of what arrived"
+	where, carried, ofWhat := "its ring", "received in that time", " of what arrived"
 	if data.transmit {
-		where, carried, ofWhat = "its transmit ring", "sent meanwhile", " of what it had to send"
+		where, carried, ofWhat = "its transmit ring", "sent in that time", " of what it had to send"
 	}
 	whose := dev
 	if data.netns != "" {
@@ -248,11 +248,11 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		d.describeGone(&f, data, dev)
 	case data.transmit:
 		f.Causes = []string{
-			"the driver did not take packets that were to be sent: its ring was full, or the link was slow or down",
+			"The driver did not accept packets for transmission: its ring was full, or the link was slow or down",
 		}
 		f.Advice = []string{
-			fmt.Sprintf("compare the device's own counters and link (ip -s link show %s, ethtool -S %s); not when the link was "+
-				"down on purpose", dev, dev),
+			fmt.Sprintf("check the device's own counters and its link (ip -s link show %s, ethtool -S %s), unless "+
+				"the link was down on purpose", dev, dev),
 		}
 	case busy != nil && (busy.Busy >= d.settings.BusyShare || full >= d.settings.FullPollShare):
 		f.Subject.CPU = busy.ID
@@ -263,38 +263,38 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		)
 		f.Causes = []string{
 			fmt.Sprintf(
-				"the ring fills because CPU %d, which empties it, is %s busy; %s of the polls left packets behind",
+				"The ring fills because CPU %d, which empties it, is %s busy; %s of the polls left packets behind",
 				busy.ID,
 				words.Percent(busy.Busy),
 				words.Percent(full),
 			),
 		}
 		f.Advice = []string{
-			"take work off that CPU: more queues, IRQ affinity, RPS; not when the sender should send less",
-			"a larger ring only helps bursts; not while the CPU is busy all the time",
+			"move work off that CPU (more queues, IRQ affinity, RPS), or reduce the traffic at the sender",
+			"a larger ring helps only with bursts, not while the CPU is saturated",
 		}
 	case busy != nil:
 		f.Evidence = append(f.Evidence, detect.Evidence(fmt.Sprintf("CPU %d busy", busy.ID), busy.Busy, "ratio"))
 		f.Causes = []string{
 			fmt.Sprintf(
-				"bursts fill the ring before it is polled: CPU %d, which empties it, has time to spare (%s busy)",
+				"Bursts fill the ring before it is polled: CPU %d, which empties it, has spare time (%s busy)",
 				busy.ID,
 				words.Percent(busy.Busy),
 			),
 		}
-		f.RuledOut = []string{"not a CPU that is too slow: it is idle in between"}
+		f.RuledOut = []string{"a slow CPU: it is idle in between"}
 		f.Advice = d.enlarge(w, dev, config, known)
 	default:
 		f.Causes = []string{
-			"which CPU empties the ring is not seen here, so that a slow CPU and a burst cannot be told apart",
+			"Which CPU empties the ring was not observed, so a slow CPU and a burst cannot be told apart",
 		}
 		f.Advice = d.enlarge(w, dev, config, known)
 	}
 	if !shareKnown {
-		f.Causes = append(f.Causes, "how much was received is not in the capture: the share that was lost is not known")
+		f.Causes = append(f.Causes, "The capture does not say how much was received, so the lost share is unknown")
 	}
 	if known && config.RingSource != "" {
-		f.Causes = append(f.Causes, "counted from: "+fold.Printable(config.RingSource))
+		f.Causes = append(f.Causes, "Counted from: "+fold.Printable(config.RingSource))
 	}
 	if known && config.RXRing > 0 {
 		f.Evidence = append(f.Evidence, detect.Evidence("receive descriptors", float64(config.RXRing), "descriptors"))
@@ -308,15 +308,15 @@ func (d *ringDrop) describeGone(f *model.Finding, data *ringLoss, dev string) {
 	at := data.at.Std().Format("15:04:05")
 	_, lost, _ := strings.Cut(f.Title, ": ")
 	if data.gone == model.DeviceRemoved {
-		f.Title = dev + " was removed while packets were on their way through it: " + lost
+		f.Title = dev + " was removed while packets were passing through it: " + lost
 		f.Causes = []string{dev + " was removed at " + at + ": its ring was emptied, not overrun"}
-		f.Advice = []string{"find out what removed the device; nothing if it was removed on purpose"}
+		f.Advice = []string{"find out what removed the device, unless it was removed on purpose"}
 		return
 	}
 	f.Title = dev + " lost packets while its link was down: " + lost
-	f.Causes = []string{"the link of " + dev + " went down at " + at + ": its ring was not overrun"}
+	f.Causes = []string{"The link of " + dev + " went down at " + at + ": its ring was not overrun"}
 	f.Advice = []string{
-		"find out why the link went down (cable, switch, other end); nothing if it was taken down on purpose",
+		"find out why the link went down (cable, switch, peer), unless it was taken down on purpose",
 	}
 }
 
@@ -326,15 +326,15 @@ func (d *ringDrop) enlarge(w *detect.Tick, dev string, config model.DeviceConfig
 	case w.Windows():
 		return []string{
 			fmt.Sprintf(
-				"see whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); not when "+
-					"packets then wait too long in it",
+				"check whether the ring can be enlarged (Get-NetAdapterAdvancedProperty of %s, Receive Buffers); packets may "+
+					"then wait longer in it",
 				dev,
 			),
 		}
 	case known && config.RXRing > 0 && config.RXRing < config.RXRingMax:
 		return []string{
 			fmt.Sprintf(
-				"enlarge the ring: ethtool -G %s rx %d (now %d); not when packets then wait too long in it",
+				"enlarge the ring: ethtool -G %s rx %d (now %d); packets may then wait longer in it",
 				dev,
 				config.RXRingMax,
 				config.RXRing,
@@ -343,12 +343,12 @@ func (d *ringDrop) enlarge(w *detect.Tick, dev string, config model.DeviceConfig
 	case known && config.RXRing > 0 && config.RXRingMax > 0:
 		return []string{
 			fmt.Sprintf(
-				"the ring already has its maximum of %s descriptors: shorten the bursts or add queues; not when the loss is rare",
+				"the ring already has its maximum of %s descriptors: shorten the bursts or add queues, unless the loss is rare",
 				words.Number(config.RXRingMax),
 			),
 		}
 	}
 	return []string{
-		fmt.Sprintf("see whether the ring can be enlarged (ethtool -g %s); not when packets then wait too long in it", dev),
+		fmt.Sprintf("check whether the ring can be enlarged (ethtool -g %s); packets may then wait longer in it", dev),
 	}
 }

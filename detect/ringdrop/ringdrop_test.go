@@ -48,7 +48,7 @@ func TestRingDrop(t *testing.T) {
 		want{Detector: "ring-drop", Severity: model.SeverityWarning, Within: 5 * time.Second,
 			Contains: []string{
 				"eth0 loses packets in its ring",
-				"bursts fill the ring",
+				"Bursts fill the ring",
 				"ethtool -G eth0 rx 1024 (now 256)",
 				`"queue": "rx-3"`,
 			}},
@@ -58,7 +58,7 @@ func TestRingDrop(t *testing.T) {
 		ringStream(detecttest.Load{NetRX: 0.2, Packets: 30_000}, 900, 800),
 		detecttest.Start,
 		want{Detector: "ring-drop", Severity: model.SeverityWarning,
-			Contains: []string{"the ring fills because CPU 0"}, Lacks: []string{"ethtool -G"}},
+			Contains: []string{"The ring fills because CPU 0"}, Lacks: []string{"ethtool -G"}},
 	)
 	// A CPU that spends all its time in NET_RX is the cause: one finding, the cause's.
 	detecttest.Check(
@@ -81,10 +81,10 @@ func TestRingDrop(t *testing.T) {
 // it received: the share that was lost is not known, and not all of it.
 func TestRingLossWithoutArrivals(t *testing.T) {
 	for received, w := range map[uint64]want{
-		0: {Contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the share that was lost is not " +
-			"known"}, Lacks: []string{"of what arrived"}, Severity: model.SeverityWarning},
+		0: {Contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the lost share is unknown"},
+			Lacks: []string{"of what arrived"}, Severity: model.SeverityWarning},
 		10_000: {Contains: []string{"1.0 % of what " +
-			"arrived"}, Lacks: []string{"is not known"}, Severity: model.SeverityWarning},
+			"arrived"}, Lacks: []string{"is unknown"}, Severity: model.SeverityWarning},
 		100: {Contains: []string{"% of what arrived"}, Severity: model.SeverityCritical},
 	} {
 		s := detecttest.NewWindows()
@@ -107,7 +107,7 @@ func TestRingLossWithoutArrivals(t *testing.T) {
 func TestGone(t *testing.T) {
 	for what, contains := range map[string][]string{
 		model.DeviceRemoved: {
-			"eth0 was removed while packets were on their way through it: 2,400 in", "emptied, not overrun",
+			"eth0 was removed while packets were passing through it: 2,400 in", "emptied, not overrun",
 		},
 		model.DeviceLinkDown: {"eth0 lost packets while its link was down: 2,400 in", "its ring was not overrun"},
 	} {

@@ -25,11 +25,11 @@ func TestBoundaries(t *testing.T) {
 		{
 			Setting: "snapshot.warn_share",
 			At:      0.75,
-			Says:    "all processes together",
+			Says:    "All processes together",
 			With:    map[string]string{"snapshot.holder_share": "0.9"},
 			Stream:  udp(model.PortHolder{Ports: 600}, model.PortHolder{PID: 8, Ports: 150}),
 		},
-		{Setting: "snapshot.warn_share", At: 0.75, Says: "towards 198.51.100.1:443",
+		{Setting: "snapshot.warn_share", At: 0.75, Says: "to 198.51.100.1:443",
 			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(50, 700).end().batch() }},
 		{Setting: "snapshot.full_share", At: 0.9375, Says: "critical port-snapshot",
 			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(0, 938).end().batch() }, Next: 0.9381},
@@ -38,7 +38,7 @@ func TestBoundaries(t *testing.T) {
 			With:   map[string]string{"snapshot.note_share": "0.9"},
 			Stream: tcp(model.PortHolder{Ports: 130, Bound: 125})},
 		{Setting: "snapshot.note_share", At: 0.125, Says: "info port-snapshot", Stream: udp(model.PortHolder{Ports: 125})},
-		{Setting: "snapshot.min_growth", At: 60, Says: "has given none back",
+		{Setting: "snapshot.min_growth", At: 60, Says: "has released none",
 			Stream: func() *model.Batch { return series(model.ProtocolUDP, 0, 0, 20, 50, 80) }},
 		{
 			Setting: "snapshot.close_wait",

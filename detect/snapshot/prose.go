@@ -78,7 +78,7 @@ func (v *view) rangeName() string {
 
 func (v *view) process() string {
 	if !v.named() {
-		return "processes that the table does not name"
+		return "processes not named in the table"
 	}
 	return words.Task(v.holder.Process, v.holder.PID)
 }
@@ -120,24 +120,24 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	switch soon := v.soon(); {
 	case v.full && soon != "":
-		f.Title += fmt.Sprintf("; %s left, gone in about %s", words.Number(v.left())+v.tense(" are", " were"), soon)
+		f.Title += fmt.Sprintf("; %s left, exhausted in about %s", words.Number(v.left())+v.tense(" are", " were"), soon)
 	case v.full:
 		f.Title += fmt.Sprintf("; %s left", words.Number(v.left())+v.tense(" are", " were"))
 	case soon != "" && g.proven():
-		f.Title += fmt.Sprintf("; at this rate none is left in about %s", soon)
+		f.Title += fmt.Sprintf("; at this rate exhausted in about %s", soon)
 	}
 	v.numbers(f)
 	if v.full {
 		f.Causes = append(
 			f.Causes,
-			fmt.Sprintf("all processes together %s %s of them (%s): when none is left, every program's "+
-				"request for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
+			fmt.Sprintf("All processes together %s %s of them (%s): once none is left, every request "+
+				"for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
 				words.Percent(fold.Ratio(float64(v.table.Held), float64(v.pool.Size))), v.transport()),
 		)
 	}
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
-		text := fmt.Sprintf("%s ports were bound and neither listen nor are connected: each is taken for "+
-			"every destination, and netstat without -q does not show it", words.Number(h.Bound))
+		text := fmt.Sprintf("%s ports are bound, but neither listening nor connected: each is "+
+			"taken for every destination, and netstat without -q does not show it", words.Number(h.Bound))
 		if h.Ports > h.Bound {
 			text += fmt.Sprintf("; the other %s belong to connections or listeners, and are counted once although a "+
 				"socket that was bound before it was connected is in the table twice", words.Number(h.Ports-h.Bound))
@@ -146,30 +146,30 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	switch {
 	case g.proven() && v.grows():
-		f.Causes = append(f.Causes, fmt.Sprintf("it gained ports in each of %s, %s a minute, and %s of those that it had "+
-			"%s still held: it does not close its sockets", words.Plural(g.tables, "table"), rate(g.perSecond()*60),
+		f.Causes = append(f.Causes, fmt.Sprintf("It gained ports in each of %s, %s per minute, "+
+			"and %s of the earlier ones %s still held: it "+
+			"does not close its sockets", words.Plural(g.tables, "table"), rate(g.perSecond()*60),
 			v.share(), v.tense("are", "were")))
-		f.RuledOut = append(f.RuledOut, "not a load that comes and goes: that gives ports back")
+		f.RuledOut = append(f.RuledOut, "a fluctuating load: that releases ports")
 	case g.keeps() && v.grows():
 		f.Causes = append(
 			f.Causes,
-			fmt.Sprintf("it gained %s over %s, within %s, and gave %s back: what a process does that "+
-				"does not close its sockets, and also one that starts or whose load rises; "+
-				"three tables over 10 min or more would tell",
+			fmt.Sprintf("It gained %s over %s, within %s, and released %s: so does a process that does not close its "+
+				"sockets, and one that is starting or whose load is rising; three tables over 10 min or more would show which",
 				words.Number(g.grown), words.Plural(g.tables, "table"), words.Span(g.span), none(g.given)),
 		)
 	case v.grows():
-		f.RuledOut = append(f.RuledOut, fmt.Sprintf("a leak is not shown: it gave %s back between the tables",
+		f.RuledOut = append(f.RuledOut, fmt.Sprintf("No leak is shown: it released %s between the tables",
 			words.Plural(g.given, "port")))
 	}
 	if h.Dur > 0 {
-		f.Causes = append(f.Causes, fmt.Sprintf("the oldest of its ports is %s old (CreationTime)", words.Span(h.Dur)))
+		f.Causes = append(f.Causes, fmt.Sprintf("Its oldest port is %s old (CreationTime)", words.Span(h.Dur)))
 	}
 	if f.Severity == model.SeverityInfo {
-		f.Causes = append(f.Causes, "so many may be intended: the source ports of a DNS server, a media server, a proxy")
+		f.Causes = append(f.Causes, "So many may be intended: the source ports of a DNS server, a media server or a proxy")
 		f.Advice = append(
 			f.Advice,
-			"compare with a second table some minutes later; not when the program is known to need them",
+			"compare with a second table some minutes later, unless the program is known to need them",
 		)
 		return
 	}
@@ -180,26 +180,25 @@ func (v *view) ofHolder(f *model.Finding) {
 	f.Advice = append(
 		f.Advice,
 		fmt.Sprintf(
-			"restart %s to get its ports back, and have its maker find why its sockets stay open; not when it is known "+
-				"to need that many",
+			"restart %s to free its ports, and have its developers find out why its sockets stay open, unless it is known to "+
+				"need that many",
 			v.process(),
 		),
 	)
 	if v.windows {
-		f.Advice = append(f.Advice, fmt.Sprintf("widen the range for the time until then (netsh int ipv4 set dynamicport %s "+
-			"start=N num=N); not as the solution when it grows: it fills any range", v.pool.Protocol))
+		f.Advice = append(f.Advice, fmt.Sprintf("until then, widen the range (netsh int ipv4 set "+
+			"dynamicport %s start=N num=N); this does not solve a leak: it fills any range", v.pool.Protocol))
 	} else {
 		f.Advice = append(
 			f.Advice,
-			"widen net.ipv4.ip_local_port_range for the time until then; not as the solution when it "+
-				"grows: it fills any range",
+			"until then, widen net.ipv4.ip_local_port_range; this does not solve a leak: it fills any range",
 		)
 	}
 }
 
 // kept says that nothing, or little, was given back.
 func (v *view) kept(has string) string {
-	return fmt.Sprintf(", and %s given %s back", has, none(v.growth.given))
+	return fmt.Sprintf(", and %s released %s", has, none(v.growth.given))
 }
 
 // share says which of the earlier ports are still held.
@@ -257,14 +256,15 @@ func (v *view) numbers(f *model.Finding) {
 	}
 	if g := &v.growth; v.grows() {
 		f.Evidence = append(f.Evidence,
-			detect.Evidence("gained", float64(g.grown), "ports"), detect.Evidence("given back", float64(g.given), "ports"),
+			detect.Evidence("gained", float64(g.grown), "ports"), detect.Evidence("released", float64(g.given), "ports"),
 			detect.Evidence("over", g.span.Seconds(), "s"), detect.Evidence("rate", g.perSecond(), "ports/s"))
 	}
 }
 
 // ownersAdvice asks for a table with owners.
-const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint | Select LocalAddress,LocalPort," +
-	"OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed when the holder is known"
+const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint | Select " +
+	"LocalAddress,LocalPort,OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed if the holder is " +
+	"known"
 
 func (v *view) ofRange(f *model.Finding) {
 	f.Title = fmt.Sprintf(
@@ -284,21 +284,21 @@ func (v *view) ofRange(f *model.Finding) {
 	}
 	switch {
 	case !v.table.OwnersSeen:
-		f.Causes = append(f.Causes, "the table does not say who holds them")
+		f.Causes = append(f.Causes, "The table does not say who holds them")
 		f.Advice = append(f.Advice, ownersAdvice)
 	case v.holder.PID >= 0:
-		f.Causes = append(f.Causes, fmt.Sprintf("no single process holds most of them; the largest is %s with %s",
+		f.Causes = append(f.Causes, fmt.Sprintf("No single process holds most of them; the largest is %s with %s",
 			v.process(), words.Number(v.holder.Ports)))
 		f.Advice = append(
 			f.Advice,
-			"widen the range, or spread the programs over several hosts; not when one of the holders grows",
+			"widen the range, or spread the programs over several hosts, unless one of the holders grows",
 		)
 	}
 	if v.pool.Protocol == model.ProtocolTCP {
 		f.Causes = append(
 			f.Causes,
-			"a connection needs a free port for its own destination only: how many programs are refused "+
-				"depends on which of the ports were bound before they were connected, which the table does not show",
+			"A connection needs a free port only for its own destination: how many requests fail depends on which ports were "+
+				"bound before connecting, which the table does not show",
 		)
 	}
 }
@@ -307,7 +307,7 @@ func (v *view) ofDestination(f *model.Finding) {
 	to := &v.to
 	taken := to.Held + to.Resting
 	peer := fmt.Sprintf("%s:%d", fold.Printable(to.RemoteAddr), to.RemotePort)
-	f.Title = fmt.Sprintf("%s of the %s of %s %s taken towards %s", words.Number(taken), v.rangeName(),
+	f.Title = fmt.Sprintf("%s of the %s of %s %s taken to %s", words.Number(taken), v.rangeName(),
 		fold.Printable(to.LocalAddr), v.tense("are", "were"), peer)
 	if to.Resting > 0 {
 		f.Title += fmt.Sprintf(", %s of them in TIME_WAIT", words.Number(to.Resting))
@@ -316,7 +316,7 @@ func (v *view) ofDestination(f *model.Finding) {
 	f.Evidence = append(
 		f.Evidence,
 		detect.Evidence(
-			"taken towards it",
+			"taken to it",
 			float64(taken),
 			"ports",
 		),
@@ -333,30 +333,31 @@ func (v *view) ofDestination(f *model.Finding) {
 	case to.PID > 0:
 		owner = fmt.Sprintf("%s is the only process with connections to it", words.Task(to.Process, to.PID))
 	case v.table.OwnersSeen:
-		owner = "several processes have connections to it, or none has by now"
+		owner = "Several processes have connections to it, or none has any longer"
 	}
 	switch {
 	case to.Resting > to.Held:
 		f.Causes = append(
 			f.Causes,
-			fmt.Sprintf("connections to it are opened and closed faster than their ports come back: each "+
-				"rests for %s (unless that was changed), so more than about %s a second use up the range", words.Span(v.rest),
+			fmt.Sprintf("Connections to it are opened and closed faster than their ports become free: "+
+				"each stays in TIME_WAIT for %s (unless that was changed), so the range sustains about %s connections per "+
+				"second", words.Span(v.rest),
 				words.Rate(float64(v.pool.Size)/v.rest.Seconds())),
 		)
 		if owner != "" {
-			owner += "; a port in TIME_WAIT has no owner, so who opened them is likely and not certain"
+			owner += "; a port in TIME_WAIT has no owner, so it is likely but not certain that it opened them"
 		}
-		f.RuledOut = append(f.RuledOut, "not ports that nobody gives back: those in TIME_WAIT come back by themselves")
+		f.RuledOut = append(f.RuledOut, "unreleased ports: those in TIME_WAIT become free by themselves")
 		f.Advice = append(
 			f.Advice,
-			"keep connections to it open and reuse them (keep-alive, a pool); not when it closes them after "+
-				"each request: then it must be changed",
+			"keep connections to it open and reuse them (keep-alive, a pool); if it closes them after each request, change "+
+				"that first",
 		)
 	default:
-		f.Causes = append(f.Causes, "most of them are open connections: sharing fewer of them, or more addresses, would help")
+		f.Causes = append(f.Causes, "Most of them are open connections: share fewer connections, or use more addresses")
 		f.Advice = append(
 			f.Advice,
-			"share connections to it, or spread them over more addresses; not when they are idle: then close them",
+			"share connections to it, or spread them over more addresses; close those that are idle",
 		)
 	}
 	if owner != "" {
@@ -364,8 +365,8 @@ func (v *view) ofDestination(f *model.Finding) {
 	}
 	f.RuledOut = append(
 		f.RuledOut,
-		"other destinations are not affected: a port that is taken towards one can be used towards "+
-			"another, unless it was bound before it was connected",
+		"other destinations: not affected, a port in use for one can be used for another, unless it was bound before "+
+			"connecting",
 	)
 }
 
@@ -379,27 +380,27 @@ func (v *view) ofCloseWait(f *model.Finding) {
 		detect.Evidence("held of the range", float64(h.Ports), "ports"))
 	f.Causes = append(
 		f.Causes,
-		fmt.Sprintf("the program does not close sockets after its peer has: each keeps a socket, and its "+
-			"port, until the process ends (%s of the %s)", words.Number(h.Ports), v.rangeName()),
+		fmt.Sprintf("The program does not close sockets after its peer has closed: each keeps a "+
+			"socket and its port until the process exits (%s of the %s)", words.Number(h.Ports), v.rangeName()),
 	)
 	if h.RemoteAddr != "" {
-		f.Causes = append(f.Causes, "most of them were with "+fold.Printable(h.RemoteAddr))
+		f.Causes = append(f.Causes, "Most of them were with "+fold.Printable(h.RemoteAddr))
 	}
 	if before := v.first.Holder(h.PID); before != nil && v.tables > 1 && before.Process == h.Process {
 		switch span := words.Span(v.table.Time.Sub(v.first.Time)); {
 		case h.CloseWait > before.CloseWait:
-			f.Causes = append(f.Causes, fmt.Sprintf("it had %s %s before: they grow", words.Number(before.CloseWait), span))
+			f.Causes = append(f.Causes, fmt.Sprintf("It had %s %s before: the number is growing",
+				words.Number(before.CloseWait), span))
 		default:
 			f.RuledOut = append(
 				f.RuledOut,
-				fmt.Sprintf("they do not grow: it had %s %s before", words.Number(before.CloseWait), span),
+				fmt.Sprintf("The number is not growing: it had %s %s before", words.Number(before.CloseWait), span),
 			)
 		}
 	}
 	f.RuledOut = append(
 		f.RuledOut,
-		"not the network or the peer: a connection is in CLOSE_WAIT after the peer's end has arrived, "+
-			"until the program closes it",
+		"the network or the peer: a connection is in CLOSE_WAIT from the peer's FIN until the program closes it",
 	)
 	if !v.named() {
 		f.Advice = append(f.Advice, ownersAdvice)
@@ -407,8 +408,8 @@ func (v *view) ofCloseWait(f *model.Finding) {
 	}
 	f.Advice = append(
 		f.Advice,
-		fmt.Sprintf("have the maker of %s look for connections that are not closed after an error or an end; "+
-			"not when it was only busy for a moment: then a second table has none", v.process()),
+		fmt.Sprintf("have the developers of %s look for connections that are not closed after an error or "+
+			"end of file; if it was only busy for a moment, a second table has none", v.process()),
 	)
 }
 
@@ -417,8 +418,7 @@ func (v *view) limits(f *model.Finding) {
 	if v.tables == 1 {
 		f.Advice = append(
 			f.Advice,
-			"take a second table some minutes later: one shows levels, so growth cannot be concluded; "+
-				"not needed to act on the level",
+			"take a second table some minutes later: one table cannot show growth; not needed to act on the level",
 		)
 	}
 	if !v.table.RangeKnown {

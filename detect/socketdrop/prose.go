@@ -55,15 +55,15 @@ func (d *socketDrop) describe(in *detect.Case[overflow]) model.Finding {
 	if at.readings > 0 {
 		f.Evidence = append(
 			f.Evidence,
-			detect.Evidence("in the queue, when most was lost", float64(at.reading.QueuedBytes), "bytes"),
-			detect.Evidence("limit of the queue (SO_RCVBUF)", float64(at.reading.LimitBytes), "bytes"),
+			detect.Evidence("queued when most was lost", float64(at.reading.QueuedBytes), "bytes"),
+			detect.Evidence("queue limit (SO_RCVBUF)", float64(at.reading.LimitBytes), "bytes"),
 			detect.Evidence(
 				"readings that found the queue more than half full",
 				fold.Ratio(float64(at.fullReadings), float64(at.readings)),
 				"ratio",
 			),
 		)
-		f.RuledOut = append(f.RuledOut, "not lost on the way: the packets reached the socket's queue")
+		f.RuledOut = append(f.RuledOut, "loss on the network: the packets reached the socket's queue")
 	}
 	if data.maxLate > 0 && !cause.held() {
 		f.Evidence = append(
@@ -108,9 +108,9 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	why, causes, advice := stay.Explain(f)
 	f.Causes = causes
 	f.Title = fmt.Sprintf("%s %s and did not read %s in time: %s", t.who, why, t.port, t.packets)
-	f.Evidence = append(f.Evidence, detect.Evidence("longest single stay", float64(longest), "ns"))
-	f.RuledOut = append(f.RuledOut, "not the size of the buffer: any buffer fills while nobody reads")
-	f.Advice = []string{advice, "A larger SO_RCVBUF only bridges pauses that are short for the rate of the packets"}
+	f.Evidence = append(f.Evidence, detect.Evidence("longest single time", float64(longest), "ns"))
+	f.RuledOut = append(f.RuledOut, "the buffer size: any buffer fills while nobody reads")
+	f.Advice = []string{advice, "A larger SO_RCVBUF helps only if the pauses are short relative to the packet rate"}
 	if longest >= 2*time.Second {
 		f.Severity = model.SeverityCritical
 	}
@@ -127,14 +127,14 @@ func (t *telling) stopped(f *model.Finding) {
 			words.Tense(t.ongoing && t.cause == causeStopped, "is", "was"), t.packets)
 	}
 	f.Causes = []string{
-		"nothing was read, while data waited; " + t.why(),
-		"every packet that arrives after the queue has filled is dropped",
+		"Nothing was read while data was waiting; " + t.why(),
+		"Once the queue is full, every packet that arrives is dropped",
 	}
-	f.RuledOut = append(f.RuledOut, "not the size of the buffer: a buffer of any size fills up when nobody reads")
+	f.RuledOut = append(f.RuledOut, "the buffer size: a buffer of any size fills up when nobody reads")
 	f.Advice = []string{
-		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace -p); not needed when it "+
-			"was stopped on purpose", max(t.socket.PID, 0)),
-		fmt.Sprintf("Then let it go on if it is stopped (kill -CONT %d), or restart it; not before its stacks are saved",
+		fmt.Sprintf("Find out what the program waits for (its stack in /proc/%d/stack, gdb, strace "+
+			"-p); not needed if it was stopped on purpose", max(t.socket.PID, 0)),
+		fmt.Sprintf("Save its stacks first, then resume it if it is stopped (kill -CONT %d), or restart it",
 			max(t.socket.PID, 0)),
 		"Do not enlarge SO_RCVBUF: that only delays the loss",
 	}
@@ -145,14 +145,14 @@ func (t *telling) why() string {
 	at := &t.at
 	switch {
 	case at.shared:
-		return "why is not known: several processes hold the socket, and which of them reads it was not seen"
+		return "Cause unknown: several processes hold the socket, and which one reads it was not observed"
 	case !at.watched():
-		return "why is not known: what its reader did was not watched"
+		return "Cause unknown: its reader was not watched at the time"
 	case !at.known:
-		return fmt.Sprintf("why is not known: which of the %s watched reads it was not seen%s",
+		return fmt.Sprintf("Cause unknown: of the %s watched, none was seen to read it%s",
 			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))
 	}
-	return "why is not known: the thread that reads it was not seen to be held up for as long" + t.seen("it")
+	return "Cause unknown: the thread that reads it was not seen to be held up for that long" + t.seen("it")
 }
 
 // seen says in which state the watched threads were longest, empty where they were in none for long.
@@ -174,37 +174,37 @@ func (t *telling) seen(who string) string {
 func (t *telling) late(f *model.Finding) {
 	f.Title = fmt.Sprintf("%s (%s) was not read for %s while data waited: %s", t.port, t.who, words.Span(t.maxLate),
 		t.lost)
-	f.Causes = []string{"its queue filled meanwhile, and what came then was dropped", t.why()}
+	f.Causes = []string{"Its queue filled up, and packets that arrived then were dropped", t.why()}
 	f.Advice = []string{
 		fmt.Sprintf("Find out whether the program got the CPU (/proc/%d/schedstat, cpu.stat and cgroup.events of its "+
 			"control group, chrt -p), or was blocked or stopped (/proc/%d/stack)",
 			max(t.socket.PID, 0), max(t.socket.PID, 0)),
-		"A larger SO_RCVBUF only bridges the pauses; not when the program should have read in time",
+		"A larger SO_RCVBUF only covers the pauses; if the program should have read in time, fix that instead",
 	}
 }
 
 func (t *telling) slow(f *model.Finding) {
 	last := t.at.reading
-	reads := "it went on reading"
+	reads := "it was reading again"
 	if last.Idle > 0 {
 		reads = fmt.Sprintf("it had last read %s before, when most was lost", words.Span(last.Idle))
 	}
 	f.Title = fmt.Sprintf("%s %s %s more slowly than packets arrive: %s", t.who, words.Tense(t.ongoing, "reads", "read"),
 		t.port, t.lost)
 	f.Causes = []string{
-		fmt.Sprintf("the queue was more than half full in %d of %d readings although the program does read (%s)",
+		fmt.Sprintf("The queue was more than half full in %d of %d readings although the program was reading (%s)",
 			t.at.fullReadings, t.at.readings, reads),
 	}
-	f.RuledOut = append(f.RuledOut, "not a program that has stopped: "+reads,
-		"not a burst: the queue does not empty in between")
+	f.RuledOut = append(f.RuledOut, "a stopped program: "+reads,
+		"a burst: the queue did not empty in between")
 	if t.at.watched() && t.at.known {
-		f.RuledOut = append(f.RuledOut, "not a lack of CPU: its reader waited for one no longer than "+
+		f.RuledOut = append(f.RuledOut, "a lack of CPU: its reader never waited for one longer than "+
 			words.Span(t.at.sched.In(model.SchedWaiting).Longest))
 	}
 	f.Advice = []string{
-		"Make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet); not when the " +
-			"sender is at fault and should send less",
-		"A larger SO_RCVBUF does not help in the long run: the queue would fill as well, and packets would wait longer",
+		"Make the program read faster (recvmmsg, more threads with SO_REUSEPORT, less work per packet), unless the sender " +
+			"is at fault and should send less",
+		"A larger SO_RCVBUF does not help in the long run: the queue would fill up too, and packets would wait longer",
 	}
 }
 
@@ -216,25 +216,26 @@ func (t *telling) small(f *model.Finding) {
 	f.Title = fmt.Sprintf("The receive buffer of %s (%s) %s too small for its bursts: %s", t.port, t.who,
 		words.Tense(t.ongoing, "is", "was"), t.lost)
 	f.Causes = []string{
-		fmt.Sprintf("bursts overflow a buffer of %s bytes, while the program reads in time and the queue empties in between",
+		fmt.Sprintf("Bursts overflow a buffer of %s bytes, although the program reads in time and the queue empties in "+
+			"between",
 			words.Number(last.LimitBytes)),
-		fmt.Sprintf("the queue was at most half full in %d of %d readings", t.at.readings-t.at.fullReadings, t.at.readings),
+		fmt.Sprintf("The queue was at most half full in %d of %d readings", t.at.readings-t.at.fullReadings, t.at.readings),
 	}
 	if away := t.away(); t.at.sched.Threads == 1 {
 		f.Causes = append(f.Causes,
-			fmt.Sprintf("the thread that reads it was watched: nothing kept it for longer than %s", words.Span(away)))
+			fmt.Sprintf("The thread that reads it was watched: it was never held up for longer than %s", words.Span(away)))
 	}
-	f.RuledOut = append(f.RuledOut, "not a program that has stopped or is slow: the queue empties in between",
-		"not a lack of CPU: its reader waited for one no longer than "+
+	f.RuledOut = append(f.RuledOut, "a stopped or slow program: the queue empties in between",
+		"a lack of CPU: its reader never waited for one longer than "+
 			words.Span(t.at.sched.In(model.SchedWaiting).Longest))
-	size, why := 4*max(last.LimitBytes, 1), "four times what it has"
+	size, why := 4*max(last.LimitBytes, 1), "four times the present size"
 	if last.Dropped > 0 {
 		size = last.LimitBytes + last.Dropped*frameBytes
-		why = "room for all that was lost in the worst second; less is enough if that was more than one burst"
+		why = "room for all that was lost in the worst second; less is enough if that was several bursts"
 	}
 	f.Advice = []string{
-		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, and net.core.rmem_max, which bounds it, to %s bytes "+
-			"(%s); not when the program then reads late: a larger queue is a longer delay",
+		fmt.Sprintf("Enlarge the buffer: SO_RCVBUF in the program, and its limit net.core.rmem_max, to %s bytes (%s); "+
+			"packets may then wait longer in the queue",
 			words.Itoa(words.RoundUp(size)), why),
 	}
 }
@@ -254,13 +255,13 @@ func (t *telling) away() (longest time.Duration) {
 func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 	if t.socket.Port == 0 && t.socket.PID < 0 {
 		// A counter over all sockets: Microsoft Winsock BSP.
-		f.Title = fmt.Sprintf("Datagrams %s dropped because a socket's receive queue was full, which socket is not known: %s",
+		f.Title = fmt.Sprintf("Datagrams %s dropped at the full receive queue of an unknown socket: %s",
 			words.Tense(t.ongoing, "are", "were"), t.lost)
 		f.Causes = []string{
-			"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
+			"The queue was full when packets arrived; the queue was not observed, so whether the program was reading is unknown",
 		}
 		f.Advice = []string{
-			"Find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed when only one program " +
+			"Find the socket: record a trace of Winsock-AFD, whose drop events name it; not needed if only one program " +
 				"receives that much",
 		}
 		return
@@ -268,22 +269,22 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 	f.Title = fmt.Sprintf("Packets for %s (%s) %s lost at its full receive queue: %s", t.port, t.who,
 		words.Tense(t.ongoing, "are", "were"), t.lost)
 	if cause == causeUnproven {
-		f.Causes = []string{"the queue empties in between; " + t.unseen()}
+		f.Causes = []string{"The queue empties in between; " + t.unseen()}
 		if 2*t.at.fullReadings >= t.at.readings {
-			f.Causes = []string{fmt.Sprintf("the queue was more than half full in %d of %d readings%s",
+			f.Causes = []string{fmt.Sprintf("The queue was more than half full in %d of %d readings%s",
 				t.at.fullReadings, t.at.readings, t.seen("the thread that reads it"))}
 		}
 		f.Advice = []string{
-			"Find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat) before anything is changed; " +
-				"enlarge SO_RCVBUF only when it did",
+			"Before changing anything, find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat); " +
+				"enlarge SO_RCVBUF only if it did",
 		}
 		return
 	}
 	f.Causes = []string{
-		"the queue is full when packets arrive; whether the program reads is not known, its queue was not observed",
+		"The queue was full when packets arrived; the queue was not observed, so whether the program was reading is unknown",
 	}
 	f.Advice = []string{
-		"See whether the program reads (ss -uamn shows its queue); enlarge SO_RCVBUF only when it reads in time and " +
+		"Check whether the program is reading (ss -uamn shows its queue); enlarge SO_RCVBUF only if it reads in time and " +
 			"loses bursts",
 	}
 }
@@ -294,12 +295,12 @@ func (t *telling) unseen() string {
 	at := &t.at
 	switch {
 	case at.shared:
-		return question + "is not known: several processes hold the socket, and which of them reads it was not seen"
+		return question + "is unknown: several processes hold the socket, and which one reads it was not observed"
 	case !at.watched():
 		return question + "was not watched"
 	case !at.known:
-		return question + fmt.Sprintf("is not known: which of the %s watched reads it was not seen%s",
+		return question + fmt.Sprintf("is unknown: of the %s watched, none was seen to read it%s",
 			words.Plural(at.sched.Threads, "thread"), t.seen("one of them"))
 	}
-	return "a reading found data that had not been read for long" + t.seen("the thread that reads it")
+	return "some data had not been read for a long time" + t.seen("the thread that reads it")
 }

@@ -111,7 +111,7 @@ func TestReaderIsProven(t *testing.T) {
 				thread(s, 812, epoll)
 				unread(s, 812, 0, uint64(i%3)*50_000, 800*time.Millisecond)
 			},
-			[]string{"udp/7000 (hbd[812]) was not read for 800 ms while data waited", "why is not known",
+			[]string{"udp/7000 (hbd[812]) was not read for 800 ms while data waited", "Cause unknown",
 				"it was waiting for input for 900 ms (epoll_wait fd 4 eventpoll: ep_poll)"},
 			[]string{"too small", "waited for something else"},
 		},
@@ -134,7 +134,7 @@ func TestReaderIsProven(t *testing.T) {
 			[]string{"too small"}, []string{"got no CPU"},
 		},
 		{
-			"which thread reads is not known",
+			"which thread reads is unknown",
 			func(s *detecttest.Stream, _ int) {
 				thread(s, 813, idleWork, running)
 				thread(s, 812, epoll)
@@ -143,7 +143,7 @@ func TestReaderIsProven(t *testing.T) {
 			nil, []string{"waited for a lock"},
 		},
 		{
-			"which thread reads is not known, and none waits for the socket",
+			"which thread reads is unknown, and none waits for the socket",
 			func(s *detecttest.Stream, _ int) {
 				for tid := int32(812); tid < 815; tid++ {
 					starved := starved
@@ -152,7 +152,7 @@ func TestReaderIsProven(t *testing.T) {
 				}
 				unread(s, -1, 0, 0, inTime)
 			},
-			[]string{"lost at its full receive queue", "which of the 3 threads watched reads it was not seen; one of them was " +
+			[]string{"lost at its full receive queue", "of the 3 threads watched, none was seen to read it; one of them was " +
 				"waiting for a CPU for 900 ms"},
 			[]string{"too small", "got no CPU"},
 		},
@@ -204,7 +204,7 @@ func TestReaderIsProven(t *testing.T) {
 				thread(s, 812, asleep)
 				unread(s, -1, model.FlagShared, 50_000, 800*time.Millisecond)
 			},
-			[]string{"was not read for 800 ms", "several processes hold the socket, and which of them reads it was not seen"},
+			[]string{"was not read for 800 ms", "several processes hold the socket, and which one reads it was not observed"},
 			[]string{"too small", "slept"},
 		},
 		{
@@ -212,7 +212,7 @@ func TestReaderIsProven(t *testing.T) {
 			func(s *detecttest.Stream, i int) {
 				unread(s, -1, model.FlagShared, 199_000, time.Duration(i+1)*time.Second)
 			},
-			[]string{"udp/7000 (held by hbd[812] and others) has not been read for 12 s", "which of them reads"},
+			[]string{"udp/7000 (held by hbd[812] and others) has not been read for 12 s", "which one reads"},
 			[]string{"hbd[812] has not"},
 		},
 		{

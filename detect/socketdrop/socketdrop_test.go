@@ -82,8 +82,7 @@ func TestSocketDrop(t *testing.T) {
 				"was not watched"}, Lacks: []string{"too small"}}},
 		{"late", func(s *detecttest.Stream, i int) { s.Queue(300, uint64(i%2)*199_000, 400*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{
-				"udp/7000 (hbd[812]) was not read for 400 ms while data waited", "why is not known: what its reader did was not " +
-					"watched",
+				"udp/7000 (hbd[812]) was not read for 400 ms while data waited", "Cause unknown: its reader was not watched",
 			}, Lacks: []string{"too small"}}},
 		{"small", func(s *detecttest.Stream, i int) { s.Reads(); s.Queue(300, 0, 2*time.Millisecond) },
 			want{Detector: "socket-drop", Severity: model.SeverityWarning, Contains: []string{"The receive buffer of " +
@@ -112,7 +111,7 @@ func TestSocketDropKeepsItsCause(t *testing.T) {
 		want    want
 	}{
 		{"8 s", 8, 3, want{
-			Contains: []string{"hbd[812] had not read udp/7000 for 8 s", "not the size of the buffer"},
+			Contains: []string{"hbd[812] had not read udp/7000 for 8 s", "the buffer size"},
 			Lacks:    []string{"too small", "more slowly"},
 			Severity: model.SeverityCritical,
 		}},
@@ -165,7 +164,7 @@ func TestNoSocketDrop(t *testing.T) {
 		s.Seconds(30, func(i int) { s.Quiet(); s.Queue(0, 150_000, time.Millisecond) })
 		detecttest.Check(t, s.Batch(), 0)
 	})
-	t.Run("lost on the way out", func(t *testing.T) { // the socket's counter covers both ways
+	t.Run("lost on transmission", func(t *testing.T) { // the socket's counter covers both ways
 		s := detecttest.New()
 		s.Seconds(30, func(i int) {
 			s.Quiet()

@@ -135,14 +135,14 @@ func patternBoundaries() []detecttest.Boundary {
 			Stream: ringLoss(0.75, 2000)},
 		{Setting: "starvation.busy_share", At: 0.75, Says: "of its time in NET_RX",
 			Stream: lived(once(load{rx: 0.75, packets: 40_000, dropped: 100_000})...)},
-		{Setting: "starvation.busy_share", At: 0.75, Says: "nothing that could show a victim",
+		{Setting: "starvation.busy_share", At: 0.75, Says: "no data that would show what it delayed",
 			Stream: routineLoad(750 * time.Millisecond)},
 		{Setting: "starvation.busy_share", At: 0.75, Says: "dpc-starvation",
 			Stream: delayed(500*time.Millisecond, 250*time.Millisecond)},
 		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "dpc-starvation",
 			Stream: delayed(500*time.Millisecond, 300*time.Millisecond)},
-		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "no time left", Stream: lived(uneven...)},
-		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "no time left",
+		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "saturated", Stream: lived(uneven...)},
+		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "saturated",
 			Stream: lived(once(load{rx: 0.5, user: 0.5, packets: 30_000, dropped: 30_000})...)},
 		// One second in which NET_RX and TASKLET have the CPU.
 		{Setting: "starvation.shared_busy_share", At: 0.5, Says: "of its time in NET_RX", Stream: func() *model.Batch {
@@ -170,14 +170,14 @@ func patternBoundaries() []detecttest.Boundary {
 		// In each of three seconds it runs for 30 ms of the 75 ms that ksoftirqd waits.
 		{Setting: "starvation.held_wait", At: 90 * time.Millisecond, Says: "audio[50] (SCHED_FIFO, priority 50) holds CPU 0",
 			Stream: heldBy(crowdedFor, 30*time.Millisecond)},
-		{Setting: "starvation.late_count", At: 6, Says: "holds back the softirqs",
+		{Setting: "starvation.late_count", At: 6, Says: "holds up the softirqs",
 			Stream: heldBy(slices.Repeat([]load{late}, 12), 70*time.Millisecond)},
 		{Setting: "starvation.late_wait", At: 15 * time.Millisecond, Says: "dpc-starvation",
 			Stream: waits(6, 15*time.Millisecond, 15*time.Millisecond)},
 		{Setting: "starvation.expensive_packet", At: 10 * time.Microsecond, Says: "Spend less time on each packet",
 			Stream: detecttest.Loaded(detecttest.Load{NetRX: 0.96, Packets: 96_000, Dropped: 50_000})},
 		// More than the setting: a packet takes 312.5 µs.
-		{Setting: "starvation.expensive_packet", At: 312_499 * time.Nanosecond, Says: "a poll handles up to 64 of them",
+		{Setting: "starvation.expensive_packet", At: 312_499 * time.Nanosecond, Says: "a poll handles up to 64 packets",
 			Stream: blockedBy(0)},
 		// When the fault began: with the seconds that were as busy without a loss, or with interrupts.
 		{Setting: "starvation.clear_share", At: 0.5, Says: "from 5 until", Stream: lived(slices.Concat(

@@ -136,7 +136,7 @@ var boundaries = []detecttest.Boundary{
 	}},
 	{Setting: "starvation.silent_gaps", At: 51, Says: "received nothing for", Stream: silent},
 	{Setting: "starvation.least_silence", At: 5100 * time.Millisecond, Says: "received nothing for", Stream: silent},
-	{Setting: "starvation.shared_busy_share", At: 0.5, Says: "has no time left", Stream: detecttest.Loaded(detecttest.Load{
+	{Setting: "starvation.shared_busy_share", At: 0.5, Says: "has saturated", Stream: detecttest.Loaded(detecttest.Load{
 		NetRX: 0.5, User: 0.5, Packets: 30_000, Dropped: 3000,
 	})},
 	{Setting: "starvation.shallow_share", At: 0.25, Says: "A burst brings", Stream: detecttest.Loaded(detecttest.Load{

@@ -94,36 +94,38 @@ func softirqSamples(s fold.Stacks) (n uint64) {
 // meanings says what kernel functions that make packets expensive are part of;
 // the first pattern that matches counts.
 var meanings = []struct{ function, meaning, advice string }{
-	{"nft_*", "filter rules (nftables)", "Look for rules that each packet passes (nft list ruleset, iptables-save -c): " +
-		"use sets and maps, and put the rule that matches most packets first"},
-	{"ipt_do_table", "filter rules (iptables)", "Look for rules that each packet passes (iptables-save -c): use ipset, " +
-		"and put the rule that matches most packets first"},
-	{"ip6t_do_table", "filter rules (ip6tables)", "Look at ip6tables-save -c, which shows the rules " +
-		"that each packet passes: use ipset"},
-	{"ebt_do_table", "filter rules (ebtables)", "Look at ebtables -L --Lc, which shows the rules that each frame passes"},
+	{"nft_*", "filter rules (nftables)", "Look for rules that every packet traverses (nft list ruleset, iptables-save " +
+		"-c): use sets and maps, and put the rule that matches most packets first"},
+	{"ipt_do_table", "filter rules (iptables)", "Look for rules that every packet traverses (iptables-save -c): use " +
+		"ipset, and put the rule that matches most packets first"},
+	{"ip6t_do_table", "filter rules (ip6tables)", "Look at ip6tables-save -c, which shows the rules that every packet " +
+		"traverses: use ipset"},
+	{"ebt_do_table", "filter rules (ebtables)", "Look at ebtables -L --Lc, which shows the rules that every frame " +
+		"traverses"},
 	{"bm_find", "string match of filter rules", "Match by address and port before the string match"},
 	{"kmp_find", "string match of filter rules", "Match by address and port before the string match"},
 	{"string_mt", "string match of filter rules", "Match by address and port before the string match"},
 	{"skb_find_text", "string match of filter rules", "Match by address and port before the string match"},
-	{"bpf_prog_*", "a BPF program", "Run bpftool prog, which shows run_time_ns and run_cnt of each program " +
-		"(kernel.bpf_stats_enabled)"},
-	{"__bpf_prog_run*", "a BPF program", "Run bpftool prog, which shows run_time_ns and run_cnt of each program " +
-		"(kernel.bpf_stats_enabled)"},
-	{"___bpf_prog_run", "a BPF program that is interpreted", "Switch the BPF compiler on: net.core.bpf_jit_enable"},
+	{"bpf_prog_*", "a BPF program", "Run bpftool prog show: with kernel.bpf_stats_enabled=1 it lists run_time_ns and " +
+		"run_cnt of each program"},
+	{"__bpf_prog_run*", "a BPF program", "Run bpftool prog show: with kernel.bpf_stats_enabled=1 it lists run_time_ns " +
+		"and run_cnt of each program"},
+	{"___bpf_prog_run", "a BPF program that is interpreted", "Enable the BPF JIT compiler: net.core.bpf_jit_enable=1"},
 	{"tcf_classify*", "tc filters", "See tc -s filter show dev DEVICE ingress: use flower with hardware offload, or " +
 		"fewer filters"},
 	{"fl_classify", "tc filters (flower)", "See tc -s filter show dev DEVICE ingress: fewer masks make flower faster"},
 	{"u32_classify", "tc filters (u32)", "See tc -s filter show dev DEVICE ingress: use flower or a hash of u32"},
 	{"cls_bpf_classify", "tc filters (BPF)", "Run bpftool net and bpftool prog, which show the program and its run time"},
-	{"__nf_conntrack_find_get", "connection tracking", "Raise nf_conntrack_buckets; notrack what needs no state"},
-	{"nf_conntrack_*", "connection tracking", "Notrack what needs no state"},
+	{"__nf_conntrack_find_get", "connection tracking", "Raise nf_conntrack_buckets; use notrack for traffic that " +
+		"needs no connection tracking"},
+	{"nf_conntrack_*", "connection tracking", "Use notrack for traffic that needs no connection tracking"},
 	{"fib_table_lookup", "route look-up", "See how many routes there are (ip route show table all)"},
-	{"udp4_lib_lookup2", "look-up of UDP sockets", "Many sockets share one port or address: see ss -uan"},
-	{"__udp4_lib_lookup", "look-up of UDP sockets", "Many sockets share one port or address: see ss -uan"},
-	{"packet_rcv*", "packet sockets (captures)", "End tcpdump and other captures, or give them a filter"},
-	{"tpacket_rcv", "packet sockets (captures)", "End tcpdump and other captures, or give them a filter"},
-	{"native_queued_spin_lock_slowpath", "a lock that other CPUs hold", "See which function waits for it in the stacks " +
-		"of the stack.sample events"},
+	{"udp4_lib_lookup2", "look-up of UDP sockets", "Check whether many sockets share one port or address (ss -uan)"},
+	{"__udp4_lib_lookup", "look-up of UDP sockets", "Check whether many sockets share one port or address (ss -uan)"},
+	{"packet_rcv*", "packet sockets (captures)", "Stop tcpdump and other captures, or give them a filter"},
+	{"tpacket_rcv", "packet sockets (captures)", "Stop tcpdump and other captures, or give them a filter"},
+	{"native_queued_spin_lock_slowpath", "a lock held by other CPUs", "See the stack.sample events for the function " +
+		"that waits for it"},
 }
 
 // meaningOf returns what a function is part of, empty when it is not in the table.
@@ -176,14 +178,14 @@ const (
 
 // text says what was found, in numbers.
 func (l *leaf) text(cpu int32) string {
-	text := fmt.Sprintf("of %s of CPU %d in softirqs, %s were in %s", words.Plural(l.of, "sample"), cpu,
+	text := fmt.Sprintf("Of %s of CPU %d in softirqs, %s were in %s", words.Plural(l.of, "sample"), cpu,
 		words.Number(l.samples), fold.Printable(l.function))
 	if l.meaning == "" {
 		return text
 	}
 	text += ": " + l.meaning
 	if l.part > l.samples {
-		text += fmt.Sprintf(" (%s with the functions that belong to it)", words.Number(l.part))
+		text += fmt.Sprintf(" (%s including related functions)", words.Number(l.part))
 	}
 	return text
 }

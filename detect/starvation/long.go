@@ -171,7 +171,7 @@ func (d *starvation) describeLong(in *detect.Case[longWork]) model.Finding {
 		Advice: driverAdvice(top.name, top.routine),
 	}
 	if !d.harmOn(top.cpu) {
-		f.RuledOut = []string{"not a starvation verdict: no packet or task was seen to be lost or delayed by it"}
+		f.RuledOut = []string{"starvation: no packet was lost and no task delayed by it, as far as the capture shows"}
 	}
 	for _, o := range others[:min(len(others), maxLongDrivers)] {
 		f.Evidence = append(
@@ -243,9 +243,8 @@ func driverAdvice(driver, routine string) []string {
 	if hidden := wrapped(driver); hidden != "" {
 		return []string{
 			fmt.Sprintf(
-				"Find the driver behind %s before anything is changed: it only wraps other drivers, and the time is mostly "+
-					"that of %s; record the same moment with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk "+
-					"Profile)",
+				"Find the driver behind %s before changing anything: it only wraps other drivers, and most of the time is spent "+
+					"in %s; record it again with stacks (xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+PROFILE -stackwalk Profile)",
 				driver,
 				hidden,
 			),
@@ -254,9 +253,8 @@ func driverAdvice(driver, routine string) []string {
 	if isKernelImage(driver) {
 		return []string{
 			fmt.Sprintf(
-				"Find what makes %s busy: %s is part of Windows and works for whoever set the timer or asked for the work; "+
-					"open the trace in Windows Performance Analyzer with symbols to name the routine; there is no driver here to "+
-					"update",
+				"Find out what keeps %s busy: %s is part of Windows and runs work that others queued; open the trace in Windows "+
+					"Performance Analyzer with symbols to name the routine; there is no driver to update",
 				cmp.Or(routine, driver),
 				driver,
 			),
@@ -264,14 +262,13 @@ func driverAdvice(driver, routine string) []string {
 	}
 	if unknownImage(driver) > 0 {
 		return []string{
-			"Record again with the list of images (LOADER for xperf, img for logman) and stop the session properly: this " +
-				"capture has no driver for the routine's address",
+			"Record again with the image list (LOADER for xperf, img for logman) and stop the session properly: this capture " +
+				"does not say which driver the routine's address belongs to",
 		}
 	}
 	return []string{
 		fmt.Sprintf(
-			"Update %s, or remove it, if delays of this size matter here; not when its device works without trouble and "+
-				"nothing else shows harm",
+			"Update or remove %s if delays of this size matter; if its device works and nothing else is affected, leave it",
 			driver,
 		),
 	}

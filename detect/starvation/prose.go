@@ -75,7 +75,7 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 	switch data.pattern {
 	case blocked:
 		return fmt.Sprintf(
-			"Long runs of %s on CPU %d %s its other softirqs: %s, the worst by %s (%s)",
+			"Long runs of %s on CPU %d %s its other softirqs: %s, longest %s (%s)",
 			work,
 			data.cpu,
 			words.Tense(ongoing, "delay", "delayed"),
@@ -100,7 +100,7 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 			}
 		}
 		return fmt.Sprintf(
-			"CPU %d %s no time left: %s %s %s of it%s: %s",
+			"CPU %d %s saturated: %s %s %s of it%s: %s",
 			data.cpu,
 			words.Tense(ongoing, "has", "had"),
 			work,
@@ -124,13 +124,13 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 				words.Span(h.usual),
 			)
 			if n := len(data.silences) - 1; n > 0 {
-				title += "; " + words.Plural(n, "further silence")
+				title += "; " + words.Plural(n, "other silence")
 			}
 			return title
 		}
-		outcome := "this capture has nothing that could show a victim"
+		outcome := "the capture has no data that would show what it delayed"
 		if data.regular > 0 {
-			outcome = "no victim was seen"
+			outcome = "nothing was seen to be delayed"
 		}
 		return fmt.Sprintf(
 			"CPU %d %s %s of its time in DPCs of %s; %s",
@@ -156,7 +156,7 @@ func (d *starvation) title(w *detect.Tick, in *detect.Case[starved]) string {
 		return fmt.Sprintf("%s and %s not keep up%s: %s", title, words.Tense(ongoing, "does", "did"), beside, lost)
 	}
 	return fmt.Sprintf(
-		"%s and %s %s of other work, the worst by %s (%s)",
+		"%s and %s %s of other work, longest delay %s (%s)",
 		title,
 		words.Tense(ongoing, "delays", "delayed"),
 		words.Plural(data.late, "run"),
@@ -177,7 +177,7 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 		list = append(
 			list,
 			detect.Evidence("dropped at the full backlog", float64(data.dropped), "packets"),
-			detect.Evidence("share of its packets dropped", d.lossShare(data), "ratio"),
+			detect.Evidence("share of packets dropped", d.lossShare(data), "ratio"),
 		)
 	}
 	if data.flowLimit > 0 {
@@ -189,12 +189,12 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 	if data.late > 0 {
 		list = append(
 			list,
-			detect.Evidence("softirqs that waited long for their turn", float64(data.late), "runs"),
+			detect.Evidence("softirqs that waited too long to run", float64(data.late), "runs"),
 			detect.Evidence("longest wait", float64(data.worstLate.Wait), "ns"),
 		)
 	}
 	if cost := packetCost(&data.facts, &data.work); cost > 0 {
-		list = append(list, detect.Evidence("time for one packet", float64(cost), "ns"))
+		list = append(list, detect.Evidence("time per packet", float64(cost), "ns"))
 	}
 	if data.work.MaxRun > 0 {
 		list = append(
@@ -206,7 +206,7 @@ func (d *starvation) numbers(in *detect.Case[starved]) []model.Evidence {
 	}
 	list = append(list, d.detailNumbers(data)...)
 	if k := data.facts.Ksoftirqd; k.MaxWait > 0 {
-		list = append(list, detect.Evidence("longest wait of ksoftirqd to run", float64(k.MaxWait), "ns"))
+		list = append(list, detect.Evidence("longest time ksoftirqd waited to run", float64(k.MaxWait), "ns"))
 	}
 	for _, o := range data.others[:min(len(data.others), 8)] {
 		list = append(list, detect.Evidence(fmt.Sprintf("CPU %d busy", o.ID), o.Busy, "ratio"))
@@ -243,7 +243,8 @@ func silenceEvidence(w *detect.Tick, list []hush) []model.Evidence {
 		h := &list[i]
 		out = append(
 			out,
-			detect.Evidence("silence of "+h.name()+", usual gap "+words.Span(h.usual), float64(h.length(w.Now)), "ns"),
+			detect.Evidence("silence of "+h.name()+", normally one packet every "+words.Span(h.usual),
+				float64(h.length(w.Now)), "ns"),
 		)
 	}
 	return out
@@ -262,7 +263,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"%s runs for up to %s at a time on CPU %d, and softirqs of one CPU run one after the other",
+				"%s runs for up to %s at a time on CPU %d; softirqs of one CPU run one after another",
 				fold.Printable(data.work.Label()),
 				words.Span(data.work.MaxRun),
 				data.cpu,
@@ -275,7 +276,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"each packet takes NET_RX %s, and a poll handles up to 64 of them before it looks at the clock",
+					"NET_RX needs %s per packet, and a poll handles up to 64 packets before it checks its time limit",
 					words.Span(cost),
 				),
 			)
@@ -286,14 +287,14 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		return append(
 			list,
 			fmt.Sprintf(
-				"NET_RX ended %s of %s runs with work left after %d packets on average: netdev_budget or netdev_budget_usecs "+
-					"is small%s",
+				"In %s of %s runs NET_RX used up its budget, after %d packets on average, and left work: netdev_budget or "+
+					"netdev_budget_usecs is too small%s",
 				words.Number(data.facts.Softnet.Squeezed),
 				words.Number(data.work.Count),
 				data.facts.Softnet.Processed/max(data.work.Count, 1),
 				data.readSettings("netdev_budget", "netdev_budget_usecs", "dev_weight"),
 			),
-			"what is left waits for ksoftirqd, which shares the CPU with the tasks",
+			"The remaining work waits for ksoftirqd, which competes with other tasks for the CPU",
 		)
 	}
 	if layout := d.layout(w, data); layout != "" {
@@ -307,7 +308,7 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"each packet takes NET_RX %s: something on its path is expensive (filter rules, tc, XDP, a slow socket)",
+				"NET_RX needs %s per packet: something on its path is expensive (filter rules, tc, XDP, a slow socket)",
 				words.Span(cost),
 			),
 		)
@@ -315,21 +316,21 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		rate := float64(
 			data.facts.Softnet.Processed+data.facts.Softnet.Dropped,
 		) / max(data.facts.Softnet.Covered.Seconds(), 1)
-		list = append(list, fmt.Sprintf("packets take little time (%s each), but too many arrive: %s a "+
-			"second", words.Span(cost), words.Number(uint64(rate))))
+		list = append(list, fmt.Sprintf("Packets are cheap to process (%s each), but too many "+
+			"arrive: %s per second", words.Span(cost), words.Number(uint64(rate))))
 	}
 	list = append(list, d.expensiveCause(data)...)
 	if data.work.Driver != "" {
 		list = append(
 			list,
 			fmt.Sprintf(
-				"the longest routine was %s, %s", fold.Printable(data.work.WorstRoutine),
+				"The longest routine was %s, %s", fold.Printable(data.work.WorstRoutine),
 				words.Span(data.work.WorstRoutineTime),
 			),
 		)
 	}
 	if h := longestHush(data.silences, w.Now); h != nil {
-		list = append(list, fmt.Sprintf("CPU %d handled the packets to %s until it was busy", data.cpu, h.name()))
+		list = append(list, fmt.Sprintf("CPU %d handled the packets for %s until it was busy", data.cpu, h.name()))
 	}
 	return list
 }
@@ -370,7 +371,7 @@ func (d *starvation) layout(w *detect.Tick, data *starved) string {
 	switch others := idlest(data.others); {
 	case others == "":
 	case busiest(data.others):
-		text += "; the others are busy as well: " + others
+		text += "; the other CPUs are busy too: " + others
 	default:
 		text += ", while " + others
 	}
@@ -398,31 +399,31 @@ func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string
 	if data.regular > 0 && len(data.silences) == 0 {
 		list = append(
 			list,
-			fmt.Sprintf("not a silence: %s through CPU %d went on", words.Plural(data.regular, "regular flow"), data.cpu),
+			fmt.Sprintf("a silent flow: %s through CPU %d continued", words.Plural(data.regular, "regular flow"), data.cpu),
 		)
 	}
 	if others := idlest(data.others); others != "" && data.pattern != unproven && !busiest(data.others) {
-		list = append(list, "not a lack of processors: "+others)
+		list = append(list, "too few CPUs: "+others)
 	}
 	if t.Covered > 0 {
 		if user := fold.UserShare(&data.facts); user < 0.5 && data.pattern != programs && data.pattern != held {
-			list = append(list, fmt.Sprintf("not a program: user code has %s of CPU %d", words.Percent(user), data.cpu))
+			list = append(list, fmt.Sprintf("a program: user code has %s of CPU %d", words.Percent(user), data.cpu))
 		}
 		list = append(
 			list,
 			fmt.Sprintf(
-				"not the hypervisor: %s of CPU %d was stolen",
+				"the hypervisor: it took %s of CPU %d (steal)",
 				words.Percent(fold.Ratio(float64(t.Steal), float64(t.Covered))),
 				data.cpu,
 			),
 		)
 		if share := fold.Ratio(float64(t.IRQ), float64(t.Covered)); share < 0.1 && data.pattern != storm {
-			list = append(list, fmt.Sprintf("not hard interrupts: %s of CPU %d", words.Percent(share), data.cpu))
+			list = append(list, fmt.Sprintf("hard interrupts: %s of CPU %d", words.Percent(share), data.cpu))
 		}
 	}
 	if data.device.Name != "" && data.deviceDrops == 0 {
 		if f := w.Devices[data.device]; f != nil && f.Sum.Ring == 0 {
-			text := "not the ring: no ring drops on " + fold.Printable(data.device.Name)
+			text := "the ring: no ring drops on " + fold.Printable(data.device.Name)
 			if config, ok := w.DeviceConfig(data.device); ok && config.RingSource != "" {
 				text += " (" + fold.Printable(config.RingSource) + ")"
 			}
@@ -433,7 +434,7 @@ func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string
 		list = append(
 			list,
 			fmt.Sprintf(
-				"time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones",
+				"time_squeeze (%s) is no proof: it grows on healthy hosts and can stay at 0 on starved ones",
 				words.Number(data.squeezed),
 			),
 		)
@@ -448,14 +449,14 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 		if len(data.silences) > 0 {
 			list = append(
 				list,
-				"Compare with the sender's log, or a capture from the wire, before anything is changed: a sender that was "+
-					"silent at the same time would look the same",
+				"Compare with the sender's log or a packet capture before changing anything: a sender that stopped sending at "+
+					"the same time would look the same",
 			)
 		}
 		return append(
 			append(list, driverAdvice(fold.Printable(data.work.Driver), fold.Printable(data.work.WorstRoutine))...),
-			"Enable RSS if the adapter has more than one queue; not when the traffic is one UDP flow: RSS keeps a flow on "+
-				"one CPU, and many adapters hash UDP by address only",
+			"Enable RSS if the adapter has more than one queue, unless the traffic is one UDP flow: RSS keeps a flow on one "+
+				"CPU, and many adapters hash UDP by address only",
 		)
 	}
 	if list := d.adviceOfNew(w, data); len(list) > 0 {
@@ -464,7 +465,7 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	if data.work.Name != "NET_RX" {
 		list := []string{
 			fmt.Sprintf(
-				"Find who raises %s (record --trace shows each run and the task it interrupted); not when it only runs long "+
+				"Find out what raises %s (record --trace shows each run and the task it interrupted), unless it only runs long "+
 					"because the hypervisor stops the CPU",
 				fold.Printable(data.work.Label()),
 			),
@@ -487,20 +488,20 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	case budgeted:
 		list = append(
 			list,
-			"Raise net.core.netdev_budget (300 by default) and netdev_budget_usecs (2000); not when tasks on that CPU "+
+			"Raise net.core.netdev_budget (default 300) and netdev_budget_usecs (default 2000), unless tasks on that CPU "+
 				"already wait for it: a larger budget takes their time",
 		)
 	case blocked:
 		list = append(
 			list,
-			"Spend less time on each packet (fewer rules before the match, nft sets or ipset instead of rule lists); not "+
-				"when the time per packet is already a few microseconds",
+			"Spend less time on each packet (fewer rules before the match, nft sets or ipset instead of rule lists), unless "+
+				"the time per packet is already a few microseconds",
 		)
 		list = append(
 			list,
 			fmt.Sprintf(
-				"Keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus); not when the work follows its packets "+
-					"there on purpose",
+				"Keep delay-sensitive work off CPU %d (IRQ affinity, RPS, isolcpus), unless it runs there on purpose, next to "+
+					"its packets",
 				data.cpu,
 			),
 		)
@@ -512,23 +513,23 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"Spend less time on each packet, which takes %s: look at iptables-save -c, nft list ruleset, tc -s "+
-						"filter; not needed once a packet takes a few microseconds",
+					"Spend less time on each packet, which takes %s: look at iptables-save -c, nft list ruleset, tc -s filter; not "+
+						"needed if a packet takes a few microseconds",
 					words.Span(cost),
 				),
 			)
 		}
 	}
 	if cpus > 1 && data.pattern != blocked {
-		guard := "not when all packets belong to one flow (one sender and port): a flow stays on one CPU"
+		guard := "this does not help if all packets belong to one flow (one sender and port): a flow stays on one CPU"
 		if busiest(data.others) {
-			guard = "not now: the other CPUs are busy as well"
+			guard = "this does not help now: the other CPUs are busy too"
 		}
 		if queues > 1 {
 			list = append(
 				list,
 				fmt.Sprintf(
-					"Spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU to an IRQ "+
+					"Spread the %d queues of %s over the CPUs: ethtool -X %s equal %d, and one CPU per IRQ "+
 						"(/proc/irq/N/smp_affinity); %s",
 					queues,
 					dev,
@@ -549,9 +550,8 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 	if data.pattern == saturated || data.pattern == crowded {
 		list = append(
 			list,
-			"Do not raise netdev_budget: it gives NET_RX still more of a CPU on which others wait",
-			"A larger net.core.netdev_max_backlog only helps short bursts; not while the CPU is busy all the time, it then "+
-				"adds delay",
+			"Do not raise netdev_budget: that gives NET_RX even more of a CPU for which other work waits",
+			"A larger net.core.netdev_max_backlog helps only with short bursts; while the CPU is saturated it only adds delay",
 		)
 	}
 	return list
@@ -560,13 +560,13 @@ func (d *starvation) advice(w *detect.Tick, in *detect.Case[starved]) []string {
 // vectorAdvice says where to look for the work of a vector, and when not to.
 var vectorAdvice = map[string]string{
 	"TIMER": "See which functions of the kernel's timers run there (perf trace -e timer:timer_expire_entry names " +
-		"them); not when it happens once, as after a suspend",
-	"BLOCK": "Spread the completions of block devices: 2 in /sys/block/DEVICE/queue/rq_affinity returns each to the " +
-		"CPU that asked; not when one program on that CPU does all the I/O",
-	"TASKLET": "Look for the driver whose tasklet it is (/proc/interrupts shows whose interrupts that CPU takes) and " +
-		"move its IRQ; not when every CPU is as busy",
-	"RCU": "Look for what frees so much at once (closing of many files or namespaces, route or rule changes); " +
-		"rcu_nocbs moves the work to threads; not when it happens once",
+		"them), unless it happens once, as after a suspend",
+	"BLOCK": "Spread the completions of block devices: write 2 to /sys/block/DEVICE/queue/rq_affinity, so that each " +
+		"completes on the CPU that issued the request, unless one program on that CPU does all the I/O",
+	"TASKLET": "Find the driver that schedules the tasklet (/proc/interrupts shows which interrupts that CPU handles) " +
+		"and move its IRQ, unless every CPU is equally busy",
+	"RCU": "Find out what frees so much at once (many files or namespaces being closed, route or rule changes); " +
+		"rcu_nocbs moves the work to threads; a single occurrence needs no action",
 }
 
 // busiest says that no other CPU has time to spare.

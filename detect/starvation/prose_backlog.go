@@ -47,20 +47,20 @@ func (d *starvation) titleOfNew(w *detect.Tick, in *detect.Case[starved], lost s
 		if h.entry != "" || h.function != "" {
 			who += " in " + fold.Printable(h.code())
 		}
-		return fmt.Sprintf("%s %s back the softirqs of CPU %d, the worst by %s (%s)", who,
+		return fmt.Sprintf("%s %s up the softirqs of CPU %d, longest delay %s (%s)", who,
 			words.Tense(ongoing, "holds", "held"), data.cpu, words.Span(data.work.MaxWait), fold.Printable(data.work.Name))
 	case storm:
 		title := fmt.Sprintf("Hard interrupts %s %s of CPU %d", words.Tense(ongoing, "take", "took"),
 			words.Percent(data.share()), data.cpu)
 		if data.work.Busy > 0 {
-			title += ", most of them of " + fold.Printable(data.work.Label())
+			title += ", mostly " + fold.Printable(data.work.Label())
 		}
 		if lost != "" {
 			title += ": " + lost
 		}
 		return title
 	}
-	return fmt.Sprintf("The backlog of CPU %d %s; why is not known: %s",
+	return fmt.Sprintf("The backlog of CPU %d %s, cause unknown: %s",
 		data.cpu, words.Tense(ongoing, "overflows", "overflowed"), atBacklog)
 }
 
@@ -80,47 +80,49 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 	tasks := words.Percent(fold.TaskShare(sum))
 	switch data.pattern {
 	case programs:
-		list = append(list, fmt.Sprintf("tasks had %s of CPU %d (user code %s) and NET_RX %s, which waited up to %s for it: "+
-			"what a softirq leaves is up to ksoftirqd, which shares the CPU with them", tasks, data.cpu,
+		list = append(list, fmt.Sprintf("Tasks had %s of CPU %d (user code %s) and NET_RX %s, after "+
+			"waiting up to %s: what a softirq leaves is done by ksoftirqd, "+
+			"which competes with tasks for the CPU", tasks, data.cpu,
 			words.Percent(fold.UserShare(sum)), share, words.Span(netRX.MaxWait)))
 		return append(list, d.rivals(w, data)...)
 	case shallow:
-		text := fmt.Sprintf("NET_RX had time: %s of CPU %d, no wait beyond %s, %s processed in the same second",
+		text := fmt.Sprintf("NET_RX kept up: it used %s of CPU %d, never waited longer than %s, and processed %s in the "+
+			"same second",
 			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet"))
 		if netRX.MaxWait >= d.settings.BacklogWait.Std() {
-			text = fmt.Sprintf("NET_RX needed %s of CPU %d and waited for up to %s, in which about %s came: the default of "+
-				"1,000 would have held them", share, data.cpu, words.Span(netRX.MaxWait),
+			text = fmt.Sprintf("NET_RX used %s of CPU %d and waited up to %s, in which about %s "+
+				"arrived: the default backlog of 1,000 would have held them", share, data.cpu, words.Span(netRX.MaxWait),
 				words.Plural(max(1, uint64(arrived(sum, netRX))), "packet"))
 		}
 		list = append(list, text)
 		if n := data.settings["netdev_max_backlog"]; n > 0 {
-			return append(list, fmt.Sprintf("more packets waited at a time than net.core.netdev_max_backlog allows: it is %s "+
-				"(1,000 by default), it was read", words.Number(uint64(n))))
+			return append(list, fmt.Sprintf("More packets waited at once than "+
+				"net.core.netdev_max_backlog allows: it is set to %s (default 1,000)", words.Number(uint64(n))))
 		}
-		return append(list, "more packets waited at a time than net.core.netdev_max_backlog allows; what it is set to was "+
-			"not read (1,000 by default)")
+		return append(list, "More packets waited at once than net.core.netdev_max_backlog allows; its value was not read "+
+			"(default 1,000)")
 	case limited:
-		return append(list, fmt.Sprintf("the flow limit (net.core.flow_limit_cpu_bitmap) dropped %s of %s: it drops packets "+
-			"of flows that bring most of the packets while the backlog is more than half full",
+		return append(list, fmt.Sprintf("The flow limit (net.core.flow_limit_cpu_bitmap) dropped %s of %s: while the "+
+			"backlog is more than half full, it drops packets of the largest flows",
 			words.Number(data.flowLimit), words.Plural(data.dropped, "packet")))
 	case burst:
-		return append(list, fmt.Sprintf("%s came within a second, of which NET_RX handled %s in %s of the second",
+		return append(list, fmt.Sprintf("%s arrived within a second; NET_RX handled %s of them in %s of that second",
 			words.Plural(sum.Softnet.Processed+sum.Softnet.Dropped, "packet"), words.Number(sum.Softnet.Processed), share))
 	case overflowed:
-		text := fmt.Sprintf("packets arrived faster than NET_RX on CPU %d took them out of its backlog", data.cpu)
+		text := fmt.Sprintf("Packets arrived faster than NET_RX on CPU %d took them from its backlog", data.cpu)
 		if netRX.Count > 0 {
 			text += fmt.Sprintf("; it had %s of the CPU and waited up to %s", share, words.Span(netRX.MaxWait))
 		} else {
-			text += "; how NET_RX ran was not seen"
+			text += "; the runs of NET_RX were not recorded"
 		}
 		return append(list, text)
 	case held:
 		return append(list, d.heldCauses(data)...)
 	case storm:
-		list = append(list, fmt.Sprintf("hard interrupts come before softirqs and tasks: CPU %d spent %s of its time in them",
+		list = append(list, fmt.Sprintf("Hard interrupts run before softirqs and tasks: CPU %d spent %s of its time in them",
 			data.cpu, words.Percent(data.share())))
 		if netRX.Count > 0 {
-			list = append(list, fmt.Sprintf("%s ran %s in the window, the longest %s", fold.Printable(netRX.Label()),
+			list = append(list, fmt.Sprintf("%s ran %s in the window, for up to %s", fold.Printable(netRX.Label()),
 				words.Plural(netRX.Count, "time"), words.Span(netRX.MaxRun)))
 		}
 	}
@@ -143,11 +145,11 @@ func (d *starvation) rivals(w *detect.Tick, data *starved) (list []string) {
 		list = append(list, text)
 	}
 	if h := data.culprit(); len(list) == 0 && h.samples > 0 && h.function == "" && h.entry == "" {
-		list = append(list, fmt.Sprintf("of %s of CPU %d, %s were of %s, deferred work left out",
+		list = append(list, fmt.Sprintf("Of %s of CPU %d outside deferred work, %s were of %s",
 			words.Plural(h.all, "sample"), data.cpu, words.Number(h.samples), h.name()))
 	}
 	if len(list) == 0 {
-		text := "which programs they were was not observed"
+		text := "Which programs these were was not observed"
 		if why := w.Refusal(model.RequestSched, ""); why != "" {
 			text += ": " + fold.Printable(why)
 		}
@@ -163,15 +165,15 @@ func (d *starvation) heldCauses(data *starved) []string {
 	h := data.culprit()
 	if h.entry != "" || h.function != "" {
 		return []string{
-			fmt.Sprintf("of %s of CPU %d, %s were in %s, called by %s: it runs with interrupts or softirqs disabled",
+			fmt.Sprintf("Of %s of CPU %d, %s were in %s, called by %s: it runs with interrupts or softirqs disabled",
 				words.Plural(h.all, "sample"), data.cpu, words.Number(h.samples), fold.Printable(h.code()), h.name()),
-			fmt.Sprintf("ksoftirqd/%d did not wait for the CPU, the softirqs did", data.cpu),
+			fmt.Sprintf("ksoftirqd/%d did not wait for the CPU, but the softirqs did", data.cpu),
 		}
 	}
 	return []string{
 		fmt.Sprintf("%s ran for %s of the %s that ksoftirqd/%d waited for the CPU", h.name(), words.Span(h.run),
 			words.Span(h.of), data.cpu),
-		"ksoftirqd has no real-time priority: what it has to do waits until the task sleeps, or for the next tick",
+		"ksoftirqd has no real-time priority: its work waits until the task sleeps or the next timer tick",
 	}
 }
 
@@ -190,17 +192,17 @@ func (d *starvation) detailNumbers(data *starved) (list []model.Evidence) {
 	}
 	if data.pattern == held {
 		list = append(list,
-			detect.Evidence("softirqs held back, within the window", float64(data.work.Held), "runs"),
+			detect.Evidence("softirqs held up within the window", float64(data.work.Held), "runs"),
 			detect.Evidence("longest wait", float64(data.work.MaxWait), "ns"))
 	}
 	if waited := data.sched.In(model.SchedWaiting); waited.Total > 0 {
-		list = append(list, detect.Evidence(fmt.Sprintf("ksoftirqd/%d waited for the CPU, within the window", data.cpu),
+		list = append(list, detect.Evidence(fmt.Sprintf("ksoftirqd/%d waited for the CPU within the window", data.cpu),
 			float64(waited.Total), "ns"))
 	}
 	if l, ok := expensive(data.stacks); ok {
 		list = append(list,
 			detect.Evidence("stack samples in softirqs", float64(l.of), "samples"),
-			detect.Evidence("of them in "+fold.Printable(l.function), float64(l.samples), "samples"))
+			detect.Evidence("of those, in "+fold.Printable(l.function), float64(l.samples), "samples"))
 	}
 	return list
 }
@@ -228,45 +230,44 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			who = h.name()
 		}
 		list := []string{
-			fmt.Sprintf("Move %s off CPU %d (taskset, CPUAffinity=, cpusets), or the receive work to another CPU "+
-				"(RPS, IRQ affinity); not when every CPU is as busy", who, data.cpu),
-			fmt.Sprintf("Or give ksoftirqd/%d more of the CPU (renice -n -10 -p its PID); not when the programs must "+
-				"not be slowed down", data.cpu),
+			fmt.Sprintf("Move %s off CPU %d (taskset, CPUAffinity=, cpusets), or the receive work to another "+
+				"CPU (RPS, IRQ affinity), unless all CPUs are equally busy", who, data.cpu),
+			fmt.Sprintf("Or give ksoftirqd/%d more CPU time (renice -n -10 -p PID), unless the programs must not "+
+				"be slowed down", data.cpu),
 		}
 		if data.culprit().realTime() {
-			list[1] = "Or take the real-time priority from it (chrt -o -p 0 PID); not when it must meet deadlines"
+			list[1] = "Or remove its real-time priority (chrt -o -p 0 PID), unless it must meet deadlines"
 		}
 		return list
 	case shallow:
 		return []string{
-			"Raise net.core.netdev_max_backlog (1000 is the default; several thousand for bursts); not when the CPU has no " +
-				"time for more packets",
+			"Raise net.core.netdev_max_backlog (default 1000; several thousand for bursts), unless the CPU has no time for " +
+				"more packets",
 		}
 	case limited:
 		return []string{
-			fmt.Sprintf("Take CPU %d out of net.core.flow_limit_cpu_bitmap, or raise net.core.flow_limit_table_len if "+
-				"many flows share an entry; not when the large flows are a flood: the limit then protects the others",
+			fmt.Sprintf("Remove CPU %d from net.core.flow_limit_cpu_bitmap, or raise net.core.flow_limit_table_len if many "+
+				"flows share an entry, unless the large flows are a flood: then the limit protects the others",
 				data.cpu),
 		}
 	case burst, overflowed:
 		return []string{
-			"Raise net.core.netdev_max_backlog so that it holds the burst, or let the sender pace its packets; not when " +
-				"such loads last: the backlog then only adds delay",
+			"Raise net.core.netdev_max_backlog so that it holds the burst, or pace the packets at the sender; under " +
+				"sustained load a larger backlog only adds delay",
 			"If it happens again, record it (lostbeat record) to see what NET_RX did meanwhile",
 		}
 	case held:
 		h := data.culprit()
 		if h.entry != "" || h.function != "" {
 			return []string{
-				fmt.Sprintf("Find out what %s wants of %s and how often (perf trace -p %d); not needed if it happens once",
+				fmt.Sprintf("Find out why %s calls %s, and how often (perf trace -p %d); a single occurrence needs no action",
 					words.Task(h.task, h.pid), fold.Printable(h.code()), h.pid),
 			}
 		}
 		return []string{
-			fmt.Sprintf("Keep %s off CPU %d, or the receive work (RPS, IRQ affinity); not when it must run there",
+			fmt.Sprintf("Move %s or the receive work off CPU %d (taskset; RPS, IRQ affinity), unless both must run there",
 				h.name(), data.cpu),
-			"Or let it sleep more often, or take its real-time priority away (chrt -o -p 0 PID); not when it must meet " +
-				"deadlines",
+			"Or let it sleep more often, or remove its real-time priority (chrt -o -p 0 PID), unless it must meet deadlines",
 		}
 	case storm:
 		line := "the line"
@@ -274,8 +275,8 @@ func (d *starvation) adviceOfNew(w *detect.Tick, data *starved) []string {
 			line = fold.Printable(data.work.Label())
 		}
 		return []string{
-			fmt.Sprintf("See how often %s interrupts (/proc/interrupts) and raise its interrupt moderation (ethtool -C for "+
-				"network devices), or spread it (smp_affinity); not when the device itself is broken", line),
+			fmt.Sprintf("See how often %s interrupts (/proc/interrupts) and raise its interrupt moderation (ethtool "+
+				"-C for network devices), or spread it (smp_affinity), unless the device itself is broken", line),
 		}
 	}
 	return nil

@@ -100,7 +100,7 @@ func TestReasons(t *testing.T) {
 		parts   []string
 	}{
 		{"programs", starved, 8, []string{
-			" CPU 0 and its softirqs ", "320,000 packets lost at its backlog in 8 s", "eth0", "which waited up to 4 ms",
+			" CPU 0 and its softirqs ", "320,000 packets lost at its backlog in 8 s", "eth0", "after waiting up to 4 ms",
 			"was not observed"}},
 		{"programs for a second", starved, 1, []string{
 			" CPU 0 and its softirqs ", "40,000 packets lost at its backlog in 1 s"}},
@@ -108,10 +108,10 @@ func TestReasons(t *testing.T) {
 			rx: 0.1, user: 0.25, system: 0.05, packets: 9000, dropped: 8000, wait: 4 * time.Millisecond,
 		}, 1, []string{"Programs h", "CPU 0 and its softirqs", "8,000 packets lost at its backlog in 1 s"}},
 		{"small backlog", shallow, 8, []string{
-			"netdev_max_backlog on CPU 0: 2,400 packets lost at its backlog in 8 s", "not read (1,000 by default)"}},
+			"netdev_max_backlog on CPU 0: 2,400 packets lost at its backlog in 8 s", "not read (default 1,000)"}},
 		{"flow limit", limited, 8, []string{"The flow limit of CPU 0", "71,200 of 72,000 packets"}},
 		{"burst", burst, 1, []string{"A burst", "CPU 0", "20,000 packets lost at its backlog in 1 s"}},
-		{"not known", mystery, 3, []string{"The backlog of CPU 0", "why is not known", "60,000 packets"}},
+		{"not known", mystery, 3, []string{"The backlog of CPU 0", "cause unknown", "60,000 packets"}},
 		{"overload for a second", overload, 1, []string{"CPU 0 spen", "NET_RX for eth0", "100,000 packets lost in"}},
 	} {
 		for _, after := range []int{0, 30} {
@@ -213,7 +213,7 @@ func TestWorstMoment(t *testing.T) {
 	if len(list) != 1 {
 		t.Fatalf("%d findings", len(list))
 	}
-	has(t, &list[0], "Programs held CPU 0 and its softirqs got too little of it: 121,500 packets", "tasks had 70 %")
+	has(t, &list[0], "Programs held CPU 0 and its softirqs got too little of it: 121,500 packets", "Tasks had 70 %")
 }
 
 // TestTwoAtOnce has two CPUs that lose packets of two devices: two findings, each with its own device.
@@ -326,7 +326,7 @@ func TestSettingIsRead(t *testing.T) {
 	}
 	list, _ := findings(t, s.Batch())
 	has(t, &list[0], "Bursts exceed netdev_max_backlog (10 packets) on CPU 0",
-		"allows: it is 10 (1,000 by default), it was read")
+		"allows: it is set to 10 (default 1,000)")
 	if strings.Contains(text(&list[0]), "not read") {
 		t.Error("what was read is called unread")
 	}
@@ -364,7 +364,7 @@ func TestSmallBacklogBesideLoad(t *testing.T) {
 				t.Errorf("%q says %q, too", list[0].Title, c.absent)
 			}
 			if c.absent == "Programs hold" {
-				has(t, &list[0], "about 63 packets came: the default of 1,000 would have held them")
+				has(t, &list[0], "about 63 packets arrived: the default backlog of 1,000 would have held them")
 			}
 		})
 	}
@@ -428,7 +428,8 @@ func TestProgramBySamples(t *testing.T) {
 		parts, lacks []string
 	}{
 		{"most of it", 110, 40, false, []string{
-			"hog[900] holds CPU 0 and its softirqs get too little of it", "of 597 samples of CPU 0, 330 were of hog[900]",
+			"hog[900] holds CPU 0 and its softirqs get too little of it", "Of 597 samples of CPU 0 outside deferred work, " +
+				"330 were of hog[900]",
 		}, []string{"SCHED_FIFO"}},
 		{"most of it, and ksoftirqd waited for a moment", 110, 40, true, []string{
 			"hog[900] (SCHED_FIFO, priority 50) holds CPU 0",
@@ -497,8 +498,9 @@ func TestExpensiveFunction(t *testing.T) {
 		s.Next()
 	}
 	list, _ := findings(t, s.Batch())
-	has(t, &list[0], "of 380 samples of CPU 0 in softirqs, 280 were in nft_do_chain: filter rules (nftables) (320 with",
-		"Look for rules that each packet passes")
+	has(t, &list[0], "Of 380 samples of CPU 0 in softirqs, 280 were in nft_do_chain: filter rules (nftables) (320 "+
+		"including",
+		"Look for rules that every packet traverses")
 }
 
 // TestHeldBack has softirqs that wait, and says by whom they are held back, where that is proven.
@@ -518,11 +520,11 @@ func TestHeldBack(t *testing.T) {
 		parts []string
 	}{
 		{"a real-time task", func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, realTime) }, []string{
-			"audio[50] (SCHED_FIFO, priority 50) holds back the softirqs of CPU 0, the worst by 4 ms (NET_RX)"}},
+			"audio[50] (SCHED_FIFO, priority 50) holds up the softirqs of CPU 0, longest delay 4 ms (NET_RX)"}},
 		{"kernel code", func(s *detecttest.Stream) {
 			watched(s, 0, time.Millisecond)
 			sampled(s, 0, 199, memory)
-		}, []string{"kubelet[60] in seq_read_iter (cgroup_rstat_flush) holds back the softirqs of CPU 0"}},
+		}, []string{"kubelet[60] in seq_read_iter (cgroup_rstat_flush) holds up the softirqs of CPU 0"}},
 		{"an ordinary task", func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, normal) }, nil},
 		{"kernel code beside ordinary tasks", func(s *detecttest.Stream) {
 			watched(s, 0, 75*time.Millisecond, normal)
@@ -568,7 +570,7 @@ func TestInterruptStorm(t *testing.T) {
 		if len(list) != 1 {
 			t.Fatalf("%d findings, want one", len(list))
 		}
-		has(t, &list[0], "Hard interrupts take 60 % of CPU 0, most of them of eth0-rx-0")
+		has(t, &list[0], "Hard interrupts take 60 % of CPU 0, mostly eth0-rx-0")
 		if info := list[0].Severity == model.SeverityInfo; info != (dropped == 0) {
 			t.Errorf("%d dropped: severity %s", dropped, list[0].Severity)
 		}

@@ -154,10 +154,10 @@ func (d *starvation) describeThread(w *detect.Tick, in *detect.Case[starved], f 
 	)
 	full := n.FullShare()
 	f.Evidence = []model.Evidence{
-		detect.Evidence("lost in front of the device", float64(data.deviceDrops), "packets"),
+		detect.Evidence("lost before the device was polled", float64(data.deviceDrops), "packets"),
 		detect.Evidence("polls that used their whole budget", full, "ratio"),
 		detect.Evidence("polls by the NAPI thread", float64(n.Threaded), "polls"),
-		detect.Evidence("packets handled meanwhile", float64(n.Packets), "packets"),
+		detect.Evidence("packets handled in that time", float64(n.Packets), "packets"),
 		detect.Evidence(fmt.Sprintf("most packets lost within %s", words.Span(window)), float64(data.worstDrops), "packets"),
 		detect.Evidence(fmt.Sprintf("CPU %d time in NET_RX then", data.cpu), rxShare, "ratio"),
 		detect.Evidence(fmt.Sprintf("CPU %d busy then", data.cpu), data.facts.BusyShare(window), "ratio"),
@@ -167,28 +167,28 @@ func (d *starvation) describeThread(w *detect.Tick, in *detect.Case[starved], f 
 	}
 	f.Causes = []string{
 		fmt.Sprintf(
-			"%s is polled by its own kernel thread (threaded NAPI), and %s of its polls ended with packets still waiting",
+			"%s is polled by its own kernel thread (threaded NAPI), and %s of its polls left packets waiting",
 			dev,
 			words.Percent(full),
 		),
-		"time in a NAPI thread is no softirq time: tools that watch softirqs see nothing",
+		"Time in a NAPI thread does not count as softirq time, so tools that watch softirqs do not show it",
 	}
 	f.RuledOut = []string{fmt.Sprintf("not NET_RX: it has %s of CPU %d", words.Percent(rxShare), data.cpu)}
 	if others := idlest(data.others); others != "" && !busiest(data.others) {
-		f.RuledOut = append(f.RuledOut, "not a lack of processors: "+others)
+		f.RuledOut = append(f.RuledOut, "too few CPUs: "+others)
 	}
 	f.Advice = []string{
 		fmt.Sprintf(
-			"Spend less time on the packets of %s (filter rules, tc, XDP), or give its thread a CPU of its own (taskset "+
-				"-p, chrt -f); not when the thread already has a CPU to itself",
+			"Spend less time on the packets of %s (filter rules, tc, XDP), or give its thread a CPU of its own (taskset -p, "+
+				"chrt -f), unless the thread already has a CPU to itself",
 			dev,
 		),
 		fmt.Sprintf(
-			"Spread it: more queues (ethtool -L %s), or RPS on its queues; not when all packets belong to one flow",
+			"Spread it: more queues (ethtool -L %s), or RPS on its queues, unless all packets belong to one flow",
 			dev,
 		),
 		fmt.Sprintf(
-			"Give the work back to NET_RX (echo 0 > /sys/class/net/%s/threaded); not when it was made threaded to protect "+
+			"Give the work back to NET_RX (echo 0 > /sys/class/net/%s/threaded), unless it was made threaded to protect "+
 				"other softirqs",
 			dev,
 		),

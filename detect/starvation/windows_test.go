@@ -86,7 +86,7 @@ func TestWindowsStarvation(t *testing.T) {
 		want{
 			Detector: "dpc-starvation",
 			Severity: model.SeverityInfo,
-			Contains: []string{"nothing that could show a victim"},
+			Contains: []string{"no data that would show what it delayed"},
 		},
 	)
 }
@@ -138,7 +138,7 @@ func TestDeferredRunsAreOneFindingPerClass(t *testing.T) {
 		`"value": 24`,
 		`"value": 2`,
 		"further drivers",
-		"Update e1d.sys",
+		"Update or remove e1d.sys",
 	}
 	detecttest.Check(
 		t,
@@ -167,7 +167,7 @@ func TestDeferredRunAdvice(t *testing.T) {
 		"ntoskrnl.exe": {Contains: []string{"part of Windows", "symbols"}, Lacks: []string{"update ntoskrnl.exe", "remove"}},
 		"hal.dll":      {Contains: []string{"part of Windows"}, Lacks: []string{"update hal.dll", "remove"}},
 		"<unknown>":    {Contains: []string{"LOADER"}, Lacks: []string{"remove"}},
-		"rtwlane.sys":  {Contains: []string{"Update rtwlane.sys, or remove it"}},
+		"rtwlane.sys":  {Contains: []string{"Update or remove rtwlane.sys"}},
 	} {
 		t.Run(driver, func(t *testing.T) {
 			s := detecttest.NewWindows()
@@ -227,7 +227,7 @@ func TestSilentFlow(t *testing.T) {
 		Detector: "dpc-starvation",
 		Severity: model.SeverityInfo,
 		Closed:   true,
-		Contains: []string{"nothing that could show a victim"},
+		Contains: []string{"no data that would show what it delayed"},
 		Lacks:    []string{"regular flow"},
 	}
 	for name, c := range map[string]struct {
@@ -246,10 +246,10 @@ func TestSilentFlow(t *testing.T) {
 		"on another CPU": {1, true, true, nothing},
 		"not silent": {2, true, false, want{
 			Detector: "dpc-starvation", Severity: model.SeverityInfo, Closed: true,
-			Contains: []string{"no victim was seen", "1 regular flow through CPU 2 went on"},
+			Contains: []string{"nothing was seen to be delayed", "1 regular flow through CPU 2 continued"},
 		}},
-		"never regular":      {2, false, true, nothing},
-		"where is not known": {-1, true, true, nothing},
+		"never regular":    {2, false, true, nothing},
+		"where is unknown": {-1, true, true, nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			detecttest.Check(t, stream(c.cpu, c.regular, c.silent), detecttest.Start.Add(6*time.Second), c.want)

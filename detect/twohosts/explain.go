@@ -107,8 +107,7 @@ func (in *incident) decide() {
 	w, j := in.way, in.judged
 	a, b := w.from.name, w.to.name
 	if w.alike {
-		in.no("the packets of the flow look alike: nothing in them tells which one is which (no sequence number, no " +
-			"identification of IPv4, the same payload)")
+		in.no("the packets of the flow cannot be told apart (no sequence number, no IPv4 identification, same payload)")
 		return
 	}
 	rx0 := w.firstRX(j.Gap.From.Add(time.Millisecond)) - 1
@@ -230,7 +229,7 @@ func (in *incident) weigh(tx0, tx1, rx0, rx1 int) {
 	case all == 0:
 		in.no("the packets were sent, and arrived, as usual")
 	case float64(in.notSent) >= main*all && w.from.lossIn(in.since, in.until):
-		in.no("events were lost in the recording of " + w.from.name + " meanwhile")
+		in.no("events were lost in the recording of " + w.from.name + " in that time")
 	case float64(in.notSent) >= main*all:
 		in.place = sentLate
 		missing := max(in.judged.Gap.PacketsIn(in.notSent), 1)
@@ -242,7 +241,7 @@ func (in *incident) weigh(tx0, tx1, rx0, rx1 int) {
 			in.place = stopped
 		}
 	case unseen:
-		in.no("events were lost in the recording of " + w.to.name + " meanwhile")
+		in.no("events were lost in the recording of " + w.to.name + " in that time")
 	case float64(in.onWay) >= main*all:
 		in.place = in.heldOrShifted(rx1)
 	case in.lost > 0 && float64(in.lostFor) >= main*all:
@@ -299,7 +298,7 @@ func (in *incident) heldOrShifted(rx1 int) place {
 	}
 	before, ok := w.least(end.Add(-around), end.Add(-1))
 	if !ok {
-		in.why = "how long packets are on the way otherwise is not known"
+		in.why = "the usual travel time of packets is unknown"
 		return cannotSay
 	}
 	if least-before < in.onWay/2 {
@@ -327,8 +326,8 @@ func (in *incident) heldOrShifted(rx1 int) place {
 		}
 	}
 	if !known {
-		in.why = "every packet after it is as late: the way has become slower, or the clock of " + w.from.name +
-			" stood still, and no packet of the other direction tells which"
+		in.why = "every packet after it is equally late: the path has become slower, or the clock of " + w.from.name +
+			" stopped; no packet of the other direction shows which"
 		return cannotSay
 	}
 	return slower
@@ -345,12 +344,13 @@ func (in *incident) whichHost(j *heartbeatloss.Judged, receiver string) {
 	case j.Verdict == heartbeatloss.LostHere:
 		in.place, in.where, in.dropped = lostInReceiver, j.Where, j.Dropped
 	case j.Verdict == heartbeatloss.LostMaybe && 2*others >= uint64(in.lost):
-		in.no(fmt.Sprintf("both %s (%s) and %s (%s) dropped packets meanwhile, and whose they were is not known",
+		in.no(fmt.Sprintf("both %s (%s) and %s (%s) dropped packets in that time; which flow they belonged to is unknown",
 			w.from.name, where, receiver, j.Where))
 	case j.Verdict == heartbeatloss.LostMaybe && j.Dropped >= uint64(in.lost):
 		in.place, in.where, in.dropped = lostInRing, j.Where, j.Dropped
 	case j.Verdict == heartbeatloss.LostMaybe:
-		in.no(fmt.Sprintf("%s dropped packets meanwhile (%s), fewer than are missing, and whose they were is not known",
+		in.no(fmt.Sprintf("%s dropped packets in that time (%s), fewer than are missing; which flow they belonged to is "+
+			"unknown",
 			receiver, j.Where))
 	case 2*others >= uint64(in.lost):
 		in.place, in.dropped = lostInSenderMaybe, others

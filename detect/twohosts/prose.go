@@ -86,7 +86,7 @@ type telling struct {
 
 // silence says what the receiver saw.
 func (t *telling) silence() string {
-	return fmt.Sprintf("%s: %s %s nothing for %s", t.flowName(), t.b, words.Tense(t.lasts, "has received", "received"),
+	return fmt.Sprintf("%s: nothing %s for %s", t.flowName(), words.Tense(t.lasts, "has been received", "received"),
 		words.Span(t.gap))
 }
 
@@ -98,16 +98,16 @@ func (t *telling) cause() string {
 	case t.sender != nil && t.sender.Why != "":
 		return t.sender.Why
 	}
-	return "what kept its program is not known"
+	return "cause unknown"
 }
 
 func (t *telling) title() string {
-	lost := words.Plural(t.lost, "packet") + " that " + t.a + " sent"
+	lost := words.Plural(t.lost, "packet")
 	were := words.Tense(t.lost == 1, " was", " were")
 	if t.again > 0 {
-		were = fmt.Sprintf(" (%s sent once more)%s", words.Plural(t.again, "was", "were"), were)
+		were = fmt.Sprintf(" (%s retransmitted)%s", words.Plural(t.again, "was", "were"), were)
 		if t.again == t.lost {
-			were = " (and sent once more)" + words.Tense(t.lost == 1, " was", " were")
+			were = " (and retransmitted)" + words.Tense(t.lost == 1, " was", " were")
 		}
 	}
 	switch t.place {
@@ -130,9 +130,9 @@ func (t *telling) title() string {
 		}
 		return fmt.Sprintf("%s, because the packet left %s late: %s", t.silence(), t.a, t.cause())
 	case stopped:
-		return t.silence() + ": " + t.a + " had closed the socket, or its program had ended"
+		return t.silence() + ": " + t.a + " had closed the socket, or its program had exited"
 	case paused:
-		return fmt.Sprintf("%s: %s was paused: its clock stood still for %s", t.silence(), t.a, words.Span(t.onWay))
+		return fmt.Sprintf("%s: %s was paused: its clock stopped for %s", t.silence(), t.a, words.Span(t.onWay))
 	case lostInSender:
 		if t.lost == 0 {
 			return t.silence() + ": its packets were lost in " + t.a + " itself, at its " + t.where
@@ -151,14 +151,14 @@ func (t *telling) title() string {
 		return fmt.Sprintf("%s: the packets were on the way between the hosts for %s longer than usual", t.silence(),
 			words.Span(t.onWay))
 	case waitedInRing:
-		return fmt.Sprintf("%s: the packets waited in %s for NET_RX on CPU %d, which had no turn for %s", t.silence(), t.b,
+		return fmt.Sprintf("%s: the packets waited in %s for NET_RX on CPU %d, which did not run for %s", t.silence(), t.b,
 			t.wait.cpu, words.Span(t.wait.wait))
 	case slower:
 		return fmt.Sprintf("%s: the way between the hosts became slower by %s", t.silence(), words.Span(t.onWay))
 	case waited, readLate:
 		return t.b + ": " + t.own.Title + "; " + t.a + " had sent it in time"
 	}
-	return t.silence() + ", and which of them is at fault cannot be said: " + t.why
+	return t.silence() + "; unclear which host is at fault: " + t.why
 }
 
 // explain adds causes, rivals and advice.
@@ -170,7 +170,7 @@ func (t *telling) explain(f *model.Finding) {
 	switch t.place {
 	case sentLate, stopped:
 		f.Subject.PID, f.Subject.Process = t.tx.pid, fold.Printable(t.tx.process)
-		cause("sent late: nothing reached the IP layer of %s for %s more than usual (normally a packet every %s)", t.a,
+		cause("Sent late: nothing reached the IP layer of %s for %s more than usual (normally a packet every %s)", t.a,
 			words.Span(t.notSent), period)
 		if t.sender != nil {
 			t.adopt(f)
@@ -178,10 +178,10 @@ func (t *telling) explain(f *model.Finding) {
 			f.Causes, f.Advice = append(f.Causes, t.own.Causes...), append(f.Advice, t.own.Advice...)
 		}
 		if t.lost == 0 && t.gap > 0 {
-			not("not the way between the hosts, or %s: no packet of that time is missing", t.b)
+			not("the way between the hosts, or %s: no packet of that time is missing", t.b)
 		}
 		if len(f.Advice) == 0 {
-			advice("See what the program on " + t.a + " did then; not when it was stopped on purpose")
+			advice("See what the program on " + t.a + " did then, unless it was stopped on purpose")
 		}
 	case queuedInSender:
 		f.Subject.PID, f.Subject.Process = t.tx.pid, fold.Printable(t.tx.process)
@@ -190,69 +190,72 @@ func (t *telling) explain(f *model.Finding) {
 		} else {
 			f.Causes, f.Advice = append(f.Causes, t.own.Causes...), append(f.Advice, t.own.Advice...)
 		}
-		not("not the way between the hosts, or %s: the packet had not left %s", t.b, t.a)
+		not("the way between the hosts, or %s: the packet had not left %s", t.b, t.a)
 	case paused:
-		cause("every packet after the gap is as late by the two clocks, and those of the other direction are early by as "+
-			"much: the clock of %s stood still", t.a)
-		not("not the way between the hosts: packets of the other direction would not be early")
-		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time; not when it was " +
+		cause("By the two clocks, every packet after the gap is equally late, and those of the other direction "+
+			"equally early: the clock of %s stopped", t.a)
+		not("the way between the hosts: packets of the other direction would not be early")
+		advice("See what stopped " + t.a + " then: a snapshot, a migration, a host without CPU time, unless it was " +
 			"paused on purpose")
 	case lostInSender, lostInSenderMaybe:
-		cause("the packets had left the program of %s; %s dropped %s on their way out meanwhile", t.a, t.a,
+		cause("The packets had left the program on %s; %s dropped %s on transmission in that time", t.a, t.a,
 			words.Plural(t.dropped, "packet"))
 		if t.sentMeanwhile > 0 {
-			not("not the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
+			not("the program on %s: it sent %s meanwhile", t.a, words.Plural(t.sentMeanwhile, "packet"))
 		}
-		not("not the program on %s: nothing waited to be read", t.b)
-		advice("Fix what drops the packets on " + t.a + " first: packet-drop and ring-drop in its own recording say how; " +
-			"not when the drop is meant, as by a firewall rule")
+		not("the program on %s: nothing waited to be read", t.b)
+		advice("First fix what drops the packets on " + t.a + ": packet-drop and ring-drop in its own recording say how, " +
+			"unless the drop is intended, for example a firewall rule")
 	case lostBetween:
 		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach %s%s",
 			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, words.Tense(t.way.to.captured, "", "the socket on "), t.b)
 		if t.way.from.captured {
 			cause("the way begins where %s was captured", t.a)
 		} else {
-			cause("the way begins behind the IP layer of %s: its driver and card are part of it, as far as they count no drops",
+			cause("This path begins after the IP layer of %s: its driver and network card are part of it, unless they count "+
+				"drops",
 				t.a)
 		}
 		t.sentAsUsual(f)
 		if !t.way.to.captured {
-			not("not %s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
+			not("%s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
 		}
-		advice("Look at the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full " +
+		advice("Check the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full " +
 			"queues, spanning tree, migrations; not when one of the hosts was down")
 	case lostInRing, lostInReceiver:
-		cause("lost in %s: %s dropped at %s meanwhile", t.b, words.Plural(t.dropped, "packet was", "packets were"), t.where)
-		not("not %s: it sent them", t.a)
+		cause("Lost in %s: %s dropped at %s in that time", t.b, words.Plural(t.dropped, "packet was", "packets were"),
+			t.where)
+		not("%s: it sent them", t.a)
 		if t.place == lostInRing && t.judged.Place != model.PlaceRing {
-			cause("whose packets they were is not known there; as many as are missing, and more than a ring drops by chance")
+			cause("Which flow they belonged to is unknown there; as many as are missing, and more than a ring drops by chance")
 		}
 		f.Advice = append(f.Advice, t.own.Advice...)
 	case waitedInRing:
-		cause("the packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d "+
-			"meanwhile",
+		cause("The packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d in "+
+			"that time",
 			t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
 		t.sentAsUsual(f)
-		advice("See what had CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own recording " +
-			"names it; not when the interrupt of the card was on another CPU")
+		advice("Find out what used CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own " +
+			"recording " +
+			"names it, unless the interrupt of the card was on another CPU")
 	case heldBetween, slower:
-		cause("on the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; "+
-			"the time in its queueing discipline and driver is a part of it, and that in the ring of %s until it was emptied",
+		cause("On the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; "+
+			"this includes the time in its queueing discipline and driver, and in the ring of %s until it was polled",
 			t.a, words.Span(t.onWay), t.b)
 		if t.place == heldBetween && t.to.probes["deferred"] {
-			not("not the softirqs of %s: NET_RX had no long wait there", t.b)
+			not("the softirqs of %s: NET_RX had no long wait there", t.b)
 		}
 		if t.place == slower {
-			cause("every packet after it is as late, and those of the other direction are not early: it was no clock")
+			cause("Every packet after it is equally late, and those of the other direction are not early: this was not a clock")
 		}
 		t.sentAsUsual(f)
-		not("not the program on %s: it read what had arrived", t.b)
-		advice("Look at the queues between " + t.a + " and " + t.b + " (qdisc of the sender first: tc -s qdisc); not when " +
+		not("the program on %s: it read what had arrived", t.b)
+		advice("Check the queues between " + t.a + " and " + t.b + " (qdisc of the sender first: tc -s qdisc), unless " +
 			"the traffic is shaped on purpose")
 	case waited, readLate:
 		f.Causes = append(f.Causes, t.own.Causes...)
 		f.RuledOut = append(f.RuledOut, t.own.RuledOut...)
-		not("not %s, and not the way: the packet was on it for %s longer than the fastest ones", t.a, words.Span(t.onWay))
+		not("%s and the network: the packet was on the way only %s longer than the fastest ones", t.a, words.Span(t.onWay))
 		f.Advice = append(f.Advice, t.own.Advice...)
 	default:
 		cause("%s", t.why)
@@ -265,10 +268,10 @@ func (t *telling) explain(f *model.Finding) {
 // sentAsUsual rules the sender out, or says what part of the gap it has.
 func (t *telling) sentAsUsual(f *model.Finding) {
 	if t.notSent == 0 {
-		f.RuledOut = append(f.RuledOut, "not the program on "+t.a+": it sent as usual")
+		f.RuledOut = append(f.RuledOut, "The program on "+t.a+": it sent as usual")
 		return
 	}
-	f.Causes = append(f.Causes, fmt.Sprintf("a part of it: %s sent nothing for %s more than usual", t.a,
+	f.Causes = append(f.Causes, fmt.Sprintf("Part of it: %s sent nothing for %s more than usual", t.a,
 		words.Span(t.notSent)))
 }
 
@@ -306,7 +309,7 @@ func (t *telling) evidence(f *model.Finding) {
 		}
 	}
 	if !t.alike && !t.bySender && t.place != waited && t.place != readLate {
-		add("packets that "+t.a+" sent meanwhile", float64(t.sentMeanwhile), "packets")
+		add("packets that "+t.a+" sent in that time", float64(t.sentMeanwhile), "packets")
 		add("of them, never reached "+t.b, float64(t.lost), "packets")
 	}
 	if t.place == waited || t.place == readLate {
@@ -314,12 +317,12 @@ func (t *telling) evidence(f *model.Finding) {
 	}
 	switch t.clock.state {
 	case known:
-		add("clock of "+t.b+" ahead of that of "+t.a, float64(t.clock.ahead), "ns")
-		add("error of that: half the smallest round trip", float64(t.clock.err), "ns")
+		add("clock of "+t.b+" fast relative to that of "+t.a, float64(t.clock.ahead), "ns")
+		add("uncertainty: half the smallest round trip", float64(t.clock.err), "ns")
 	case atMost:
-		add("clock of "+t.b+" ahead of that of "+t.a+", at most", float64(t.clock.ahead), "ns")
+		add("clock of "+t.b+" fast relative to that of "+t.a+", at most", float64(t.clock.ahead), "ns")
 	case atLeast:
-		add("clock of "+t.b+" ahead of that of "+t.a+", at least", float64(t.clock.ahead), "ns")
+		add("clock of "+t.b+" fast relative to that of "+t.a+", at least", float64(t.clock.ahead), "ns")
 	}
 	if !t.alike {
 		add("packets of the flow that were recognised on both hosts", float64(t.pairs), "packets")

@@ -99,7 +99,8 @@ var advices = map[string]*Advice{
 	"reader-behind-hogs": {Words: []string{"a higher priority (chrt"}, Apply: func(_ context.Context, e *Env) error {
 		return e.each("sink", func(p *Process) error { return p.realtime(10) })
 	}},
-	"reader-throttled": {Words: []string{"raise the quota (cpu.max"}, Apply: func(_ context.Context, e *Env) error {
+	"reader-throttled": {Words: []string{"raise or remove the quota (cpu.max"}, Apply: func(_ context.Context,
+		e *Env) error {
 		return e.setQuota(400 * time.Millisecond)
 	}},
 	"reader-waits-for-lock": {Words: []string{"find out who holds the lock"},
@@ -121,7 +122,8 @@ var advices = map[string]*Advice{
 		}
 		return nil
 	}},
-	"exhausted-pool": {Words: []string{"stop or fix the largest holder"}, Apply: func(_ context.Context, e *Env) error {
+	"exhausted-pool": {Words: []string{"stop or fix the process that holds the most"}, Apply: func(_ context.Context,
+		e *Env) error {
 		return e.each("fill", (*Process).stop)
 	}},
 	"resting-ports": {Words: []string{"net.ipv4.tcp_tw_reuse=1"}, Apply: func(ctx context.Context, e *Env) error {

@@ -23,7 +23,7 @@ func heartbeatScenarios() []*Scenario {
 	}
 	list := []*Scenario{
 		{Name: "heartbeat-peer-stops", Doc: "the sender of heartbeats is stopped for 1.5 s",
-			Expect: beat("nothing of it reached this host"), Run: peerStops},
+			Expect: beat("no packet reached this host"), Run: peerStops},
 		{Name: "heartbeat-peer-delays", Doc: "the sender of heartbeats waits for a lock for 1.2 s, and its host watches it",
 			Expect: beat("was sent", "late", "lock"), Allow: []string{"heartbeat-loss"}, Run: peerDelays},
 		{Name: "heartbeat-dropped", Doc: "a firewall rule takes heartbeats for 1.5 s",
@@ -39,7 +39,7 @@ func heartbeatScenarios() []*Scenario {
 			Expect: beat("was read", "late", "lock"), Run: beatsLocked},
 		{Name: "heartbeat-ends", Doc: "a flow of heartbeats that ends: its sender, then its reader", Run: beatsEnd},
 		{Name: "heartbeat-jitter", Doc: "heartbeats that are up to half a period late, by chance", Run: beatsJitter},
-		{Name: "heartbeat-new-period", Doc: "heartbeats whose sender is started anew with three times the period",
+		{Name: "heartbeat-new-period", Doc: "heartbeats whose sender is restarted with three times the period",
 			Run: beatsSlower},
 	}
 	list = append(list, moreHeartbeats(beat)...)

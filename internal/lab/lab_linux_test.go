@@ -120,7 +120,7 @@ func TestGenerated(t *testing.T) {
 // seconds is not always seen in another namespace.
 func TestVerdictsTwice(t *testing.T) {
 	for verdict, words := range map[string][]string{
-		"did not arrive":           {"nothing of it reached this host"},
+		"did not arrive":           {"no packet reached this host"},
 		"deferred work":            {"deferred work on CPU"},
 		"lost in this host":        {"this host dropped", "NETFILTER_DROP"},
 		"did not leave this host":  {"did not leave this host"},
@@ -131,7 +131,7 @@ func TestVerdictsTwice(t *testing.T) {
 		"sent late":                {"was sent"},
 		"sent late: stopped":       {"sent", "was stopped"},
 		"sent late: frozen":        {"sent", "frozen"},
-		"TCP: segment sent again":  {"TCP lost a segment and sent it again"},
+		"TCP: segment sent again":  {"TCP lost a segment and retransmitted it"},
 		"TCP: window shut":         {"receive window"},
 		"throttled":                {"throttled"},
 		"waits for the disk":       {"waited for the disk"},

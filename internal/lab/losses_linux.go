@@ -51,7 +51,8 @@ func lossScenarios() []*Scenario {
 			Run:    leakThenExit},
 		{Name: "resting-bound", Doc: "a small range of ports, all at rest after explicit binds", Light: true,
 			Length: 10 * time.Second, Pools: []ebpf.Pool{{Name: "lab-resv", Protocol: model.ProtocolTCP, Low: 700, High: 739}},
-			Expect: []Expectation{{Detector: "port-exhaustion", Contains: []string{"lab-resv", "at rest"}}}, Run: restingBound},
+			Expect: []Expectation{{Detector: "port-exhaustion", Contains: []string{"lab-resv", "in TIME_WAIT"}}},
+			Run:    restingBound},
 	}
 }
 

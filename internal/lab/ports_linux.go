@@ -37,7 +37,7 @@ func portScenarios() []*Scenario {
 		{
 			Name: "searched-range", Doc: "a program with a range of its own of which every port is held, which nobody has named",
 			Light: true, Length: 8 * time.Second,
-			Expect: []Expectation{exhaustion("in vain for a free port", "15000-15059", "60 of 60 ports in use")},
+			Expect: []Expectation{exhaustion("no free port in tcp 15000-15059", "60 of 60 ports in use")},
 			Allow:  []string{"port-leak"},
 			Run:    searchedRange,
 		},
@@ -50,14 +50,14 @@ func portScenarios() []*Scenario {
 		{
 			Name: "bind-first", Doc: "connections that are bound before they are connected, until no port is left", Light: true,
 			Length: 12 * time.Second,
-			Expect: []Expectation{exhaustion("bound before they were connected", "IP_BIND_ADDRESS_NO_PORT")},
+			Expect: []Expectation{exhaustion("bound before connecting", "IP_BIND_ADDRESS_NO_PORT")},
 			Allow:  []string{"port-leak"},
 			Run:    bindFirst,
 		},
 		{
 			Name: "slow-pure-leak", Doc: "a process that takes a port every second and gives none back", Light: true,
 			Length: 60 * time.Second,
-			Expect: []Expectation{leak("udp ports of pool ephemeral")},
+			Expect: []Expectation{leak("pool ephemeral (udp")},
 			Run:    leaking("bind", 1),
 		},
 		{

@@ -278,7 +278,7 @@ func Scenarios() []*Scenario {
 			Run:    holding("33", "100", "50ms"),
 		},
 		{Name: "resting-ports", Doc: "an ephemeral pool used up by TIME_WAIT alone", Light: true, Length: 12 * time.Second,
-			Expect: exhaustion("towards "+receiverAddr, "at rest (TIME_WAIT)"), Run: restingPorts},
+			Expect: exhaustion("to "+receiverAddr, "in TIME_WAIT"), Run: restingPorts},
 		{
 			Name:   "unread-tcp",
 			Doc:    "a program that stops reading a TCP connection: the sender waits, nothing is lost",

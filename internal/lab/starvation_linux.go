@@ -38,7 +38,7 @@ func backlogScenarios() []*Scenario {
 			Name:   "backlog-of-ten",
 			Doc:    "a netdev_max_backlog of 10 packets on a CPU that has time",
 			Length: 8 * time.Second,
-			Expect: []Expectation{starvation("netdev_max_backlog (10 packets) on CPU 0", "it was read")},
+			Expect: []Expectation{starvation("netdev_max_backlog (10 packets) on CPU 0", "it is set to 10")},
 			Run:    backlogOfTen,
 		},
 		{

@@ -272,7 +272,7 @@ func victimScenarios() []*Scenario {
 			},
 			Allow: []string{"packet-drop"},
 			// The other end's view of the same silence.
-			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"nothing of it reached this host"}}},
+			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"no packet reached this host"}}},
 		},
 		{
 			Name: "corosync-multicast", Follow: []string{"corosync"}, Needs: []Program{corosync}, Run: corosyncMulticast,
@@ -288,7 +288,7 @@ func victimScenarios() []*Scenario {
 			Name: "corosync-peer", Follow: []string{"udp:" + peer + ":5405"}, Needs: []Program{corosync},
 			Doc: "a corosync whose peer, of which nothing else is watched, is frozen", Run: corosyncPeer,
 			Expect: []Expectation{{
-				Detector: "heartbeat-loss", Contains: []string{"nothing of it reached this host"}, Culprit: 1,
+				Detector: "heartbeat-loss", Contains: []string{"no packet reached this host"}, Culprit: 1,
 				Logs: []LogWord{{Victim: "n1", Pattern: "corosync/token", Within: corosyncWithin}},
 			}},
 		},
@@ -344,7 +344,7 @@ func victimScenarios() []*Scenario {
 			Doc:    "three etcd over a bridge: the leader has used up its CPU quota",
 			Expect: etcdHeld("throttled", "follower", "etcd/lost-leader"),
 			// Where events of its threads were lost.
-			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"is not known"}, Culprit: 1}},
+			Also: []Expectation{{Detector: "heartbeat-loss", Contains: []string{"is unknown"}, Culprit: 1}},
 		},
 		{
 			Name: "etcd-follower-stopped", Follow: []string{"etcd"}, Needs: []Program{etcd}, Run: etcdStruck(followerStopped),
