@@ -584,21 +584,21 @@ func (t *telling) capturedAbsent(f *model.Finding) {
 	g := &m.gap
 	f.Title = fmt.Sprintf("%s: no packet on the wire for %s (normally every %s): %s", t.who.name(), words.Span(g.Length()),
 		words.Span(g.Period), UntilSecond)
-	f.Causes = append(f.Causes, "nothing of the flow passed the point of capture: it was not sent, or it was lost before")
+	f.Causes = append(f.Causes, "No packet of the flow passed the capture point: it was not sent, or was lost before it")
 	switch {
 	case m.left:
 		f.Severity = model.SeverityInfo
-		f.Causes = append(f.Causes, "the peer has gone on from another port since: it was restarted")
+		f.Causes = append(f.Causes, "The peer continued from another port: it was restarted")
 	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
-		f.Causes = append(f.Causes, fmt.Sprintf("%s came together afterwards: they were held up on the way or sent late, "+
-			"and not lost", words.Plural(g.Delayed, "packet")))
+		f.Causes = append(f.Causes, fmt.Sprintf("%s arrived together afterwards: they were held "+
+			"up on the way or sent late, not lost", words.Plural(g.Delayed, "packet")))
 	}
-	f.RuledOut = append(f.RuledOut, "not lost between the wire and the program: it was not on the wire")
+	f.RuledOut = append(f.RuledOut, "loss between the wire and the program: the packet was not on the wire")
 	if m.sentOn {
-		f.RuledOut = append(f.RuledOut, "not a silence of both ends: packets of the other direction went on")
+		f.RuledOut = append(f.RuledOut, "a silence of both ends: packets of the other direction went on")
 	}
 	f.Advice = append(f.Advice, "Capture on "+cmp.Or(fold.Printable(t.who.remote), "the sender")+" as well, and give "+
-		"both files to lostbeat findings: it tells whether the packets left; not when that host was down")
+		"both files to lostbeat findings: they show whether the packets left that host, unless it was down")
 }
 
 // capturedLate is the finding of a flow that the captured host did not send.
@@ -606,11 +606,11 @@ func (t *telling) capturedLate(f *model.Finding) {
 	g := &t.at.gap
 	f.Title = fmt.Sprintf("%s: this host put nothing on the wire for %s (normally every %s)", t.who.name(),
 		words.Span(g.Length()), words.Span(g.Period))
-	f.Causes = append(f.Causes, "the host sent late: the program did not send, or its packets waited in the host or were "+
-		"dropped there; a capture does not show which")
-	f.RuledOut = append(f.RuledOut, "not the network or the peer: the packets did not leave this host")
-	f.Advice = append(f.Advice, "Record with lostbeat on this host (--heartbeat): it tells the program from the host's "+
-		"queues; not when the program means to send less often")
+	f.Causes = append(f.Causes, "The host sent late: the program did not send, or its packets waited in the host or "+
+		"were dropped there; a capture does not show which")
+	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave this host")
+	f.Advice = append(f.Advice, "Record with lostbeat on this host (--heartbeat): it distinguishes the program from "+
+		"the host's queues, unless the program sends less often on purpose")
 }
 
 // unknown is the finding of a gap that cannot be explained.

@@ -356,66 +356,66 @@ func explain(reason string) about {
 var explanations = []struct{ reason, cause, advice string }{
 	{
 		"Address resolution timeout",
-		"the next hop, or the peer itself on the same link, did not answer ARP or neighbour discovery: the packets waited " +
-			"for its hardware address and were thrown away",
-		"Check that the address is in use and reachable on that link (Get-NetNeighbor, arp -a); for a server that is gone, " +
-			"take it out of the settings (Get-DnsClientServerAddress); not when it was down for a known reason",
+		"The next hop, or the peer itself on the same link, did not answer ARP or neighbour discovery: the packets waited " +
+			"for its hardware address and were dropped",
+		"Check that the address is in use and reachable on that link (Get-NetNeighbor, arp -a); if the server no longer " +
+			"exists, remove it from the settings (Get-DnsClientServerAddress)",
 	},
 	{
 		"Address resolution failure",
-		"the next hop, or the peer itself on the same link, did not answer ARP or neighbour discovery",
-		"Check that the address is in use and reachable on that link (Get-NetNeighbor, arp -a); not when it was down for a " +
+		"The next hop, or the peer itself on the same link, did not answer ARP or neighbour discovery",
+		"Check that the address is in use and reachable on that link (Get-NetNeighbor, arp -a), unless it was down for a " +
 			"known reason",
 	},
 	{
 		"Receive queue full",
-		"the receive ring of the adapter was full: the host did not take packets out in time",
+		"The receive ring of the adapter was full: the host did not empty it in time",
 		"Enlarge the receive buffers and spread the load (Get-NetAdapterAdvancedProperty, Get-NetAdapterRss); first see " +
 			"whether one CPU was busy with DPCs then, which larger buffers only hide",
 	},
 	{
 		"Insufficient resources",
-		"a driver or the stack had no memory or buffers for the packet",
-		"See which component it was, and the memory of the host then; not when the host was being shut down",
+		"A driver or the network stack had no memory or buffers for the packet",
+		"Check which component it was and the host's memory at that time, unless the host was shutting down",
 	},
 	{
 		"Host out of memory",
-		"the host had no memory for the packet",
-		"See what used the memory then (nonpaged pool)",
+		"The host had no memory for the packet",
+		"Find out what used the memory at that time (nonpaged pool)",
 	},
 	{
 		"Device busy",
-		"the adapter or its driver was busy",
+		"The adapter or its driver was busy",
 		"Update the driver, and look at the adapter's statistics (Get-NetAdapterStatistics)",
 	},
 	{
 		"Frame check sequence (FCS) error",
-		"frames arrived damaged: the cable, the transceiver or the port of the switch",
+		"Frames arrived damaged: check the cable, the transceiver and the switch port",
 		"Replace the cable, and look at the errors that the switch counts on the port",
 	},
 	{
 		"Cyclic Redundancy Check (CRC) error",
-		"frames arrived damaged: the cable, the transceiver or the port of the switch",
+		"Frames arrived damaged: check the cable, the transceiver and the switch port",
 		"Replace the cable, and look at the errors that the switch counts on the port",
 	},
 	{
 		"No route available",
-		"the host has no route to the destination",
-		"Compare the routes (Get-NetRoute, route print); not when the interface was down for a known reason",
+		"The host has no route to the destination",
+		"Compare the routes (Get-NetRoute, route print), unless the interface was down for a known reason",
 	},
 	{
 		"Full queue",
-		"a queue of the IP layer was full",
-		"Find what fills it: the component and the destination say which",
+		"A queue of the IP layer was full",
+		"Find out what fills it: the component and the destination show which queue",
 	},
 	{
 		"INET: closed window",
-		"the program did not read: its receive window was closed, and what came was dropped",
-		"Look at the program that has the port; the sender is not at fault",
+		"The program did not read: its receive window was closed, and packets that arrived were dropped",
+		"Check the program that has the port open; the sender is not at fault",
 	},
 	{
 		"INET: listener dropped SYN because SO_PAUSE_ACCEPT was set",
-		"the program has paused accepting connections",
+		"The program has paused accepting connections",
 		"Look at the program that listens on the port",
 	},
 	{

@@ -207,10 +207,10 @@ func (t *telling) explain(f *model.Finding) {
 		advice("First fix what drops the packets on " + t.a + ": packet-drop and ring-drop in its own recording say how, " +
 			"unless the drop is intended, for example a firewall rule")
 	case lostBetween:
-		cause("lost between the hosts: of %s that %s sent meanwhile, %d did not reach %s%s",
+		cause("Lost between the hosts: of %s that %s sent in that time, %d did not reach %s%s",
 			words.Plural(t.sentMeanwhile, "packet"), t.a, t.lost, words.Tense(t.way.to.captured, "", "the socket on "), t.b)
 		if t.way.from.captured {
-			cause("the way begins where %s was captured", t.a)
+			cause("The path begins where %s was captured", t.a)
 		} else {
 			cause("This path begins after the IP layer of %s: its driver and network card are part of it, unless they count "+
 				"drops",
@@ -221,7 +221,7 @@ func (t *telling) explain(f *model.Finding) {
 			not("%s: it dropped no packet in a ring, a backlog or elsewhere that could be one of them", t.b)
 		}
 		advice("Check the switches and hypervisors between " + t.a + " and " + t.b + " at that time: errors, full " +
-			"queues, spanning tree, migrations; not when one of the hosts was down")
+			"queues, spanning tree, migrations, unless one of the hosts was down")
 	case lostInRing, lostInReceiver:
 		cause("Lost in %s: %s dropped at %s in that time", t.b, words.Plural(t.dropped, "packet was", "packets were"),
 			t.where)
