@@ -436,12 +436,12 @@ var explanations = []struct{ reason, cause, advice string }{
 	{
 		"Media Disconnected",
 		"the link of the adapter was down",
-		"Look at the cable and the port of the switch; not when it was unplugged on purpose",
+		"Look at the cable and the port of the switch, unless it was unplugged on purpose",
 	},
 	{
 		"Adapter paused",
 		"the adapter was paused: its settings changed, or it was reset",
-		"See what changed it then; not when somebody meant to",
+		"See what changed it then, unless it was intended",
 	},
 	{
 		"IPSEC: IPsec dropped a clear text packet",

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"lostbeat/detect"
 	"lostbeat/detect/heartbeatloss"
 	"lostbeat/fold"
 	"lostbeat/model"
@@ -84,6 +85,9 @@ func Join(list []*Recording) []model.Finding {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b model.Finding) int { return cmp.Compare(a.Start, b.Start) })
+	for i := range out {
+		out[i] = detect.Typeset(out[i])
+	}
 	return out
 }
 

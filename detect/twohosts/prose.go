@@ -73,7 +73,7 @@ func (g *group) finding() model.Finding {
 	}
 	f.ID = fmt.Sprintf("%s/%s/%s/%s/%d/%d", heartbeatloss.Name, t.a, t.b, in.rx.protocol, in.rx.port,
 		int64(f.Start)/int64(time.Second))
-	return detect.Typeset(f)
+	return f
 }
 
 // telling is what the sentences of one finding are made of.
@@ -268,7 +268,7 @@ func (t *telling) explain(f *model.Finding) {
 // sentAsUsual rules the sender out, or says what part of the gap it has.
 func (t *telling) sentAsUsual(f *model.Finding) {
 	if t.notSent == 0 {
-		f.RuledOut = append(f.RuledOut, "The program on "+t.a+": it sent as usual")
+		f.RuledOut = append(f.RuledOut, "the program on "+t.a+": it sent as usual")
 		return
 	}
 	f.Causes = append(f.Causes, fmt.Sprintf("Part of it: %s sent nothing for %s more than usual", t.a,

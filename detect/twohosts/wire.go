@@ -97,7 +97,8 @@ func (w *wires) captures(a, b *Recording) {
 
 // reversed looks at the same packets from the other capture.
 func (x *wired) reversed() *wired {
-	back := &way{from: x.to, to: x.from, hosts: x.hosts, tx: x.rx, rx: x.tx, arrived: x.sent, sent: x.arrived, pairs: x.pairs}
+	back := &way{from: x.to, to: x.from, hosts: x.hosts, tx: x.rx, rx: x.tx, arrived: x.sent, sent: x.arrived,
+		pairs: x.pairs}
 	return &wired{way: back, capture: x.host, host: x.capture}
 }
 
@@ -111,14 +112,17 @@ func (w *wires) between(x *wired) {
 	w.neither(x)
 	f, peer, flow := x.begin()
 	n := len(x.missing)
-	f.Title = fmt.Sprintf("%s from %s for %s of %s %s lost between the captures %s and %s", words.Plural(n, "packet"), peer,
+	f.Title = fmt.Sprintf("%s from %s for %s of %s %s lost between the captures %s and %s", words.Plural(n, "packet"),
+		peer,
 		flow, fold.Printable(x.tx.local), words.Tense(n == 1, "was", "were"), x.capture.name, x.host.name)
-	f.Causes = append(f.Causes, fmt.Sprintf("lost on the way: %s has them and %s does not, which has %d others of the flow",
+	f.Causes = append(f.Causes, fmt.Sprintf("lost on the way: %s has them and %s does not, which has %d others of the "+
+		"flow",
 		x.capture.name, x.host.name, x.of-n), x.clockText())
 	f.RuledOut = append(f.RuledOut, "the sender: the packets passed the point of the first capture",
 		"the receiving program: they did not come as far")
-	f.Advice = append(f.Advice, "Look at what is between the two points: links, switches, a host that was captured on its "+
-		"way out; not when one capture dropped packets itself")
+	f.Advice = append(f.Advice, "Look at what is between the two points: links, switches, a host that was captured on "+
+		"its "+
+		"way out, unless one capture dropped packets itself")
 	w.findings = append(w.findings, f)
 }
 
@@ -133,11 +137,16 @@ func (w *wires) neither(x *wired) {
 		}
 		w.dropCapture(x, &j)
 		w.told[k] = true
-		f.Title = strings.Replace(f.Title, heartbeatloss.UntilSecond, fmt.Sprintf("neither %s nor %s has any, so that it was "+
+		if len(f.Causes) > 0 && strings.Contains(f.Causes[0], heartbeatloss.UntilSecond) {
+			f.Title, f.Causes = f.Causes[0], f.Causes[1:] // the whole sentence of a title that is longer than a line
+		}
+		f.Title = strings.Replace(f.Title, heartbeatloss.UntilSecond, fmt.Sprintf("neither %s nor %s has any, so that it "+
+			"was "+
 			"not sent, or lost before both", x.capture.name, x.host.name), 1)
 		f.Causes = append(slices.Clone(f.Causes), x.clockText())
-		f.Advice = []string{"Look at the sender, " + fold.Printable(x.rx.key.Remote) + ", and at what is between it and the " +
-			"nearer capture; not when that host was down"}
+		f.Advice = []string{"Look at the sender, " + fold.Printable(x.rx.key.Remote) + ", and at what is between it and " +
+			"the " +
+			"nearer capture, unless that host was down"}
 		w.findings = append(w.findings, f)
 	}
 }
@@ -233,7 +242,8 @@ func (w *wires) take(x *wired) {
 		case said && n > 0:
 			w.told[k] = true
 		case !x.sends && n == 0 && x.covers(&j.Gap):
-			w.also[k] = append(w.also[k], fmt.Sprintf("the capture %s has none of the flow in that time either: it was not sent, "+
+			w.also[k] = append(w.also[k], fmt.Sprintf("the capture %s has none of the flow in that time either: it was not "+
+				"sent, "+
 				"or lost before the point of capture", x.capture.name))
 		}
 	}
@@ -323,11 +333,13 @@ func (x *wired) finding() model.Finding {
 	if x.sends {
 		f.Title = fmt.Sprintf("%s for %s (%s of %s) %s sent by %s and never seen on the wire: lost inside the host", packets,
 			peer, flow, whose, were, host)
-		f.Causes = append(f.Causes, fmt.Sprintf("lost on the way out: the IP layer of %s had them, and the capture %s, which "+
+		f.Causes = append(f.Causes, fmt.Sprintf("lost on the way out: the IP layer of %s had them, and the capture %s, "+
+			"which "+
 			"has %d others of the flow, does not", host, capture, x.of-n))
 		within = x.host.drops
 	} else {
-		f.Title = fmt.Sprintf("%s from %s for %s of %s arrived on the wire and %s lost inside %s: the socket did not get them",
+		f.Title = fmt.Sprintf("%s from %s for %s of %s arrived on the wire and %s lost inside %s: the socket did not get "+
+			"them",
 			packets, peer, flow, whose, were, host)
 		f.Causes = append(f.Causes, fmt.Sprintf("lost inside the host: the capture %s has them, and they did not reach the "+
 			"socket, which got %d others of the flow", capture, x.of-n))
@@ -362,11 +374,13 @@ func (x *wired) finding() model.Finding {
 	}
 	f.Causes = append(f.Causes, x.clockText())
 	if x.capture.on == "" {
-		f.Causes = append(f.Causes, fmt.Sprintf("on which host %s was made cannot be told from it: this holds if it was made "+
+		f.Causes = append(f.Causes, fmt.Sprintf("on which host %s was made cannot be told from it: this holds if it was "+
+			"made "+
 			"on an interface of %s, and otherwise they may have been lost in between", capture, host))
 	}
-	f.Advice = append(f.Advice, "See the other findings of "+host+" for that time: they say what dropped packets and why; "+
-		"not when a filter is meant to drop them")
+	f.Advice = append(f.Advice, "See the other findings of "+host+" for that time: they say what dropped packets and "+
+		"why, "+
+		"unless a filter is meant to drop them")
 	return f
 }
 

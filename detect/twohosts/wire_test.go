@@ -129,7 +129,7 @@ func TestWire(t *testing.T) {
 				"host.lostbeat": receiver(silent),
 				"b.pcap":        silent.capture(tap{delay: 300 * time.Microsecond, on: "eth0"}),
 			},
-			[]string{"nothing of it reached this host", "the capture b.pcap has none of the flow in that time either"},
+			[]string{"no packet reached this host", "the capture b.pcap has none of the flow in that time either"},
 			"lost inside", 1,
 		},
 		{
@@ -151,8 +151,8 @@ func TestWire(t *testing.T) {
 				"host.lostbeat": sender(none),
 				"a.pcap":        none.capture(tap{delay: 50 * time.Microsecond, on: "eth0", sends: true, lost: lost}),
 			},
-			[]string{"20 packets for 10.0.0.2 (udp/5405 of corosync[812]) were sent by node-a and never seen on the wire"},
-			"", 1,
+			[]string{"20 packets for 10.0.0.2 (udp/5405 of corosync[812]) were sent by node-a and never seen on the wire"}, "",
+			1,
 		},
 		{
 			"lost between two captures", map[string]*model.Batch{
@@ -182,7 +182,7 @@ func TestWire(t *testing.T) {
 				"b.pcap": none.capture(tap{delay: 300 * time.Microsecond, on: "eth1", lost: lost}),
 			},
 			[]string{"udp/5405 from a.pcap to b.pcap", "20 packets that a.pcap sent", "20 did not reach b.pcap",
-				"the way begins where a.pcap was captured"}, "", 1,
+				"The path begins where a.pcap was captured"}, "", 1,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
