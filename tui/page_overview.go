@@ -755,7 +755,7 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 		if some, _ := areaSeen(v.snap.Probes, placeProbes(place)); !some && r.total == 0 {
 			r.rate = math.NaN()
 		}
-		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog || place == model.PlaceSocket {
+		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog && !v.windows() || place == model.PlaceSocket {
 			rows = append(rows, r)
 		}
 	}

@@ -111,7 +111,7 @@ func TestSettingsChangeVerdicts(t *testing.T) {
 		strings.Contains(out, "port-leak") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}
-	hosts := writeSettings(t, "pool = \"half=udp:5000-5499\"\nlog = \"/nonexistent\"\nutc = true\n")
+	hosts := writeSettings(t, "pool = \"half=udp:5000-5499\"\nlog = \"/proc/nothing\"\nutc = true\n")
 	out, errs, status := execute(t, "findings", "--config", hosts, path)
 	if status != exitOK || strings.Contains(out, "pool half") || !strings.Contains(out, "14:03:59.500 UTC") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
