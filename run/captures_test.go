@@ -54,8 +54,8 @@ func TestCaptures(t *testing.T) {
 	monitor.MonitorComponent(20_000*ms, 1, etltest.MonitorMiniport, "Ethernet Adapter", 7)
 	monitor.MonitorComponent(20_000*ms, 3, etltest.MonitorTCPIP, "TCP/IPv4 - L3/L4", 7)
 	monitor.MonitorCounters(20_000*ms, 3, 10)
-	const gap = "warning udp/3343 of 10.0.0.1 (wsfc from 10.0.0.2): no packet on the wire for 3.1 s (normally every " +
-		"100 ms): the sender's or the network's fault, until a second capture says otherwise"
+	const gap = "warning udp/3343 of 10.0.0.1 (wsfc from 10.0.0.2): no packet on the wire for 3.1 s: sender or network " +
+		"at fault"
 	for _, c := range []struct {
 		name, file string
 		data       []byte
@@ -69,7 +69,7 @@ func TestCaptures(t *testing.T) {
 		{"NDIS packet capture", "net.etl", ndis.Bytes(), []string{gap}},
 		{"Packet Monitor", "pk.etl", monitor.Bytes(), []string{gap,
 			"warning A filter or policy dropped 10 cluster heartbeat (UDP 3343) packets from 10.0.0.2: INET: receive " +
-				"inspection (TCP/IPv4 - L3/L4 on interface 7)",
+				"inspection",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/plain"
 )
 
 // writeLog writes a log with a line a second for five minutes, and the given text 20 s after the hundredth.
@@ -70,6 +72,7 @@ func TestLogs(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, errs, status := execute(t, tt.args...)
+			out = plain.Blanks(out)
 			if status != tt.status {
 				t.Errorf("status %d, want %d: %s", status, tt.status, errs)
 			}

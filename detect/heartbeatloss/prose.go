@@ -576,15 +576,16 @@ func (t *telling) absent(f *model.Finding) {
 }
 
 // UntilSecond is what one capture alone says of a gap, in a title.
-const UntilSecond = "the sender's or the network's fault, until a second capture says otherwise"
+const UntilSecond = "sender or network at fault"
 
 // capturedAbsent is the finding of a flow of which nothing was on the wire.
 func (t *telling) capturedAbsent(f *model.Finding) {
 	m := &t.at
 	g := &m.gap
-	f.Title = fmt.Sprintf("%s: no packet on the wire for %s (normally every %s): %s", t.who.name(), words.Span(g.Length()),
-		words.Span(g.Period), UntilSecond)
-	f.Causes = append(f.Causes, "No packet of the flow passed the capture point: it was not sent, or was lost before it")
+	f.Title = fmt.Sprintf("%s: no packet on the wire for %s: %s", t.who.name(), words.Span(g.Length()), UntilSecond)
+	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow passed the capture point, where one passes every %s: "+
+		"it was not sent, or was lost on the way; a second capture, at the sender, tells the two apart",
+		words.Span(g.Period)))
 	switch {
 	case m.left:
 		f.Severity = model.SeverityInfo

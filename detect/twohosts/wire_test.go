@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/detect/heartbeatloss"
 	"lostbeat/model"
 )
 
@@ -160,21 +161,21 @@ func TestWire(t *testing.T) {
 				"b.pcap": none.capture(tap{delay: 300 * time.Microsecond, lost: lost}),
 			},
 			[]string{"20 packets from 10.0.0.1 for udp/5405 of 10.0.0.2 were lost between the captures a.pcap and b.pcap",
-				"the clocks agree"}, "until a second capture", 1,
+				"the clocks agree"}, heartbeatloss.UntilSecond, 1,
 		},
 		{
 			"the captures the other way round", map[string]*model.Batch{
 				"b.pcap": none.capture(tap{}),
 				"a.pcap": none.capture(tap{delay: 300 * time.Microsecond, lost: lost}),
 			},
-			[]string{"were lost between the captures b.pcap and a.pcap"}, "until a second capture", 1,
+			[]string{"were lost between the captures b.pcap and a.pcap"}, heartbeatloss.UntilSecond, 1,
 		},
 		{
 			"in neither capture", map[string]*model.Batch{
 				"a.pcap": silent.capture(tap{}),
 				"b.pcap": silent.capture(tap{delay: 300 * time.Microsecond}),
 			},
-			[]string{"neither a.pcap nor b.pcap has any"}, "until a second capture", 1,
+			[]string{"neither a.pcap nor b.pcap has any"}, heartbeatloss.UntilSecond, 1,
 		},
 		{
 			"captures that say which way packets went", map[string]*model.Batch{
