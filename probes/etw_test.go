@@ -47,7 +47,8 @@ func TestETWGolden(t *testing.T) {
 	for name, size := range map[string]uint8{"etw32.golden": 4, "etw64.golden": 8} {
 		var text strings.Builder
 		for _, b := range replay(
-			t, etltest.Everything(etltest.Options{PointerSize: size}), etw.Options{Trace: true, Switches: true, Follow: followAll}, ETW,
+			t, etltest.Everything(etltest.Options{PointerSize: size}),
+			etw.Options{Trace: true, Switches: true, Follow: followAll}, ETW,
 		) {
 			for i := range b.Events {
 				text.Write(model.AppendText(nil, b, &b.Events[i]))
@@ -66,7 +67,8 @@ func TestETWKinds(t *testing.T) {
 			seen := make(map[model.Kind]bool)
 			one := func() []etw.Probe { return ETW()[i : i+1] }
 			for _, b := range replay(
-				t, etltest.Everything(etltest.Options{}), etw.Options{Trace: true, Switches: true, SkipRaw: true, Follow: followAll},
+				t, etltest.Everything(etltest.Options{}),
+				etw.Options{Trace: true, Switches: true, SkipRaw: true, Follow: followAll},
 				one,
 			) {
 				for i := range b.Events {

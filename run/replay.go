@@ -42,12 +42,14 @@ func (r Replay) Run(ctx context.Context) error {
 	})
 	opts := r.UI
 	opts.State, opts.Player = state, playerControl{player}
-	opts.Note = func(n model.Note) error {
-		if err := r.note(n); err != nil {
-			return err
+	if path := r.notebook(); path != "" {
+		opts.Note = func(n model.Note) error {
+			if err := record.AppendNotes(path, []model.Note{n}); err != nil {
+				return err
+			}
+			state.AddNotes(n)
+			return nil
 		}
-		state.AddNotes(n)
-		return nil
 	}
 
 	ctx, all := begin(ctx)
@@ -76,16 +78,16 @@ func (r Replay) Run(ctx context.Context) error {
 	return all.end()
 }
 
-// note writes a note into the recording that is shown.
-func (r Replay) note(n model.Note) error {
-	var files []string
-	if len(r.Capture.Paths) == 1 && r.Capture.Format.Name == record.Recordings().Name {
-		files, _ = record.Files(r.Capture.Paths[0]) // it is open: what cannot be listed now has no place for notes
+// notebook is the file that takes notes about what is shown: a recording of a single file; empty for none.
+func (r Replay) notebook() string {
+	if len(r.Capture.Paths) != 1 || r.Capture.Format.Name != record.Recordings().Name {
+		return ""
 	}
+	files, _ := record.Files(r.Capture.Paths[0]) // it is open: what cannot be listed now has no place for notes
 	if len(files) != 1 {
-		return errors.New("notes are kept in a single .lostbeat file: 'lostbeat cut' makes one of any input")
+		return ""
 	}
-	return record.AppendNotes(files[0], []model.Note{n})
+	return files[0]
 }
 
 // scan finds the verdicts of a capture through a reader of its own.

@@ -204,12 +204,13 @@ func (t *term) holdsFor(n float64) bool {
 	return is != t.not
 }
 
-// choose returns the rows for which every term of text holds. With shared, a term whose column this table does
-// not have is no condition; else it is an error, as one that cannot be compared.
-func (g *grid[T]) choose(rows []T, text string, shared bool) ([]T, error) {
+// choose returns the rows for which every term of text holds, and whether any of them is a condition of this table.
+// A term that rules out a value of a column that this table does not have is none, and with shared, no term of such a
+// column is; else it is an error, as one that cannot be compared.
+func (g *grid[T]) choose(rows []T, text string, shared bool) ([]T, bool, error) {
 	terms, err := parseFilter(text)
 	if err != nil {
-		return rows, err
+		return rows, true, err
 	}
 	titles := make([]string, len(g.cols))
 	for i := range g.cols {
@@ -226,18 +227,21 @@ func (g *grid[T]) choose(rows []T, text string, shared bool) ([]T, error) {
 		}
 		at := columnNamed(titles, t.column)
 		switch {
-		case at < 0 && shared:
+		case at < 0 && (shared || t.not):
 		case at < 0:
-			return rows, fmt.Errorf("no column is called %q here", t.column)
+			return rows, true, fmt.Errorf("no column is called %q here", t.column)
 		default:
 			condition, err := g.condition(&g.cols[at], t)
 			switch {
 			case err == nil:
 				conditions = append(conditions, condition)
 			case !shared:
-				return rows, err
+				return rows, true, err
 			}
 		}
+	}
+	if len(conditions) == 0 {
+		return rows, false, nil
 	}
 	var out []T
 	for _, v := range rows {
@@ -251,7 +255,7 @@ func (g *grid[T]) choose(rows []T, text string, shared bool) ([]T, error) {
 			out = append(out, v)
 		}
 	}
-	return out, nil
+	return out, true, nil
 }
 
 // condition is a term on one column.

@@ -98,6 +98,8 @@ type grid[T any] struct {
 	ready bool
 	// wrong says what is wrong with the filter; all rows are shown then.
 	wrong error
+	// shared says that a filter of all tables is one of this table: it has the columns.
+	shared bool
 }
 
 func (g *grid[T]) name() string { return g.id }
@@ -121,11 +123,11 @@ func (g *grid[T]) prepare(s *listState) {
 	}
 	g.ready = true
 	if s.filter != "" {
-		g.rows, g.wrong = g.choose(g.rows, s.filter, false)
+		g.rows, _, g.wrong = g.choose(g.rows, s.filter, false)
 	}
 	if s.shared != "" {
-		rows, err := g.choose(g.rows, s.shared, true)
-		g.rows, g.wrong = rows, cmp.Or(g.wrong, err)
+		rows, applies, err := g.choose(g.rows, s.shared, true)
+		g.rows, g.shared, g.wrong = rows, applies, cmp.Or(g.wrong, err)
 	}
 	by, desc := g.sort, g.desc
 	if s.sorted && s.column < len(g.cols) {
@@ -197,7 +199,7 @@ func (g *grid[T]) table(u *ui) *listing {
 	g.prepare(u.list(g.id))
 	sortable := make([]bool, len(g.cols))
 	for i := range g.cols {
-		sortable[i] = g.cols[i].number != nil || g.cols[i].text != nil
+		sortable[i] = g.cols[i].title != "" && (g.cols[i].number != nil || g.cols[i].text != nil)
 	}
 	l := &listing{
 		columns:  len(g.cols),
@@ -324,7 +326,7 @@ func (g *grid[T]) render(u *ui, w, h int, focused bool) []string {
 	}
 	if len(g.rows) == 0 {
 		text := g.empty
-		if s.filter != "" || s.shared != "" {
+		if s.filter != "" || g.shared {
 			text = "no row matches the filter; Esc removes it"
 		}
 		out[0] = g.titleLine(u, s, w, focused)
@@ -369,19 +371,21 @@ func (g *grid[T]) titleLine(u *ui, s *listState, w int, focused bool) string {
 		visible := formatInt(int64(s.top+1)) + "–" + formatInt(int64(s.top+s.page)) + " of " + formatInt(int64(rows))
 		tail = append(tail, piece{style: dim, text: visible})
 	}
-	for _, text := range []string{s.filter, s.shared} {
-		if text != "" {
-			tail = append(tail, piece{style: warning, text: "filter: " + text})
+	if g.wrong != nil { // which filter it is, the reader knows
+		tail = []piece{{style: critical, text: g.wrong.Error()}}
+	} else {
+		if s.filter != "" {
+			tail = append(tail, piece{style: warning, text: "filter: " + s.filter})
 		}
-	}
-	if g.wrong != nil {
-		tail = append(tail, piece{style: critical, text: g.wrong.Error()})
+		if g.shared {
+			tail = append(tail, piece{style: warning, text: "filter: " + s.shared})
+		}
 	}
 	need := 0
 	for _, p := range tail {
 		need += 2 + width(clean(p.text, u.theme.ascii))
 	}
-	l.put(titleStyle, truncate(clean(g.title, u.theme.ascii), max(l.left()-need, l.left()/3), u.theme.more))
+	l.put(titleStyle, truncate(clean(g.title, u.theme.ascii), max(l.left()-need, min(l.left()/3, 12)), u.theme.more))
 	hasLimits := g.limits != "" && (len(g.rows) > 0 || !strings.HasPrefix(g.empty, "not seen"))
 	if hasLimits && l.left()-need > width(g.limits)+2 {
 		l.space(2).put(dim, g.limits)

@@ -111,7 +111,6 @@ func bindings() []binding {
 		{
 			keys: []string{"b"},
 			help: "mark this moment, with a note",
-			when: func(u *ui) bool { return u.opt.Note != nil },
 			run:  (*ui).askNote,
 		},
 		{keys: []string{"B"}, help: "notes", run: toggle("notes")},

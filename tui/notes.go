@@ -12,6 +12,10 @@ func (u *ui) askNote(string) command {
 		u.look = u.newView()
 	}
 	keep, at := u.opt.Note, u.look.at
+	if keep == nil {
+		u.say("notes are kept in a single .lostbeat file: 'lostbeat cut' makes one of any input", true)
+		return nil
+	}
 	u.prompt = &prompt{label: "note at " + formatClock(at, u.loc) + " (empty: a mark)", input: newInput("")}
 	u.prompt.done = func(u *ui, text string) command {
 		return func() message {

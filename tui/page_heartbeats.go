@@ -29,7 +29,7 @@ func (u *ui) heartbeatBands(v *view) []band {
 		bands = append(bands, band{u.logGrid(v)})
 	}
 	if !measured {
-		bands = append(bands, band{&block{id: "unmeasured", height: 4, least: 3, draw: func(u *ui, w, _ int) []string {
+		bands = append(bands, band{&block{id: "unmeasured", height: 8, least: 3, draw: func(u *ui, w, _ int) []string {
 			what, how := u.unfollowed(v)
 			out := []string{newLine(u.theme, w).space(1).put(heading, what).String()}
 			text := how + " Below is what is measured without: whether programs read their queues in time, and how long " +

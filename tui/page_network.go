@@ -247,7 +247,12 @@ func (u *ui) napiGrid(v *view) *grid[napiSeries] {
 	return &grid[r]{
 		id:    "napi",
 		title: "NAPI polls",
-		about: func(x r) model.Subject { return aboutDevice(x.Key.Device, v.namespace(x.Key.Netns)) },
+		about: func(x r) model.Subject {
+			if x.Key.Device == "" { // the backlog of a CPU
+				return aboutCPU(x.Key.CPU)
+			}
+			return aboutDevice(x.Key.Device, v.namespace(x.Key.Netns))
+		},
 		empty: v.nothing("nic", "none in the last minute"),
 		rows:  collect(v, window, napiRows),
 		sort:  3,
@@ -385,7 +390,12 @@ func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
 			textColumn("process", 12, 1, 0, func(x r) string { return processName(x.Key.Process, x.Key.PID) }),
 			numberColumn("drops/s", 8, 0, func(x r) float64 { return float64(x.Value.Dropped) }, formatCount),
 			numberColumn("full", 7, 0, share, formatPercent),
-			numberColumn("limit", 9, 2, func(x r) float64 { return float64(x.Value.Limit) }, formatBytes),
+			numberColumn("limit", 9, 2, func(x r) float64 { return float64(x.Value.Limit) }, func(n float64) string {
+				if n == 0 {
+					return none
+				}
+				return formatBytes(n)
+			}),
 			numberColumn("not read for", 12, 1, func(x r) float64 { return float64(x.Value.Idle) }, func(n float64) string {
 				if n == 0 {
 					return none

@@ -226,7 +226,7 @@ const seenWithin = 7 * time.Second
 
 // when says since when a finding holds and for how long.
 func (u *ui) when(v *view, f *model.Finding) string {
-	if v.active(f) && (f.Ongoing || f.End > v.at) {
+	if v.active(f) && (f.Ongoing || f.End > v.at || v.end(f) > v.at) {
 		if u.w < 50 {
 			return "since " + formatClock(
 				f.Start,
@@ -235,8 +235,8 @@ func (u *ui) when(v *view, f *model.Finding) string {
 				min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
 			) + " so far"
 		}
-		if v.at.Sub(f.End) > seenWithin {
-			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(f.End, u.loc)
+		if seen := v.end(f); v.at.Sub(seen) > seenWithin || v.snap.Scanned && v.at.Sub(seen) > 2*time.Second {
+			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(seen, u.loc)
 		}
 		text := "since " + formatClock(f.Start, u.loc)
 		if d := min(f.End, v.at).Sub(f.Start).Truncate(time.Second); d > 0 {
@@ -415,11 +415,17 @@ func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 	if next := u.nextFinding(v); next != nil {
 		now += "; the next one is at " + formatClock(next.Start, u.loc) + " ( ] goes there)"
 	}
+	checks := u.checks(v)
+	mark, of := u.theme.glyphs.good, good
+	if !slices.ContainsFunc(checks, func(c check) bool { return c.state != dim }) {
+		mark, of = u.theme.never, dim
+		now += "; nothing that could show one was measured"
+	}
 	var out []string
 	for i, text := range wrap(clean(now, u.theme.ascii), w-4) {
 		l := newLine(u.theme, w).space(1)
 		if i == 0 {
-			l.glyph(good, u.theme.glyphs.good).space(1)
+			l.glyph(of, mark).space(1)
 		} else {
 			l.space(2)
 		}
@@ -428,7 +434,7 @@ func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 	if tiny {
 		return out
 	}
-	for _, c := range u.checks(v) {
+	for _, c := range checks {
 		if len(out) >= max(h-min(ended, 3), 2) {
 			break
 		}
@@ -499,7 +505,7 @@ func about(f *model.Finding, area string) bool {
 	case "deferred work":
 		return f.Subject.Vector != "" || f.Subject.Kind == "cpu"
 	case "interrupts":
-		return f.Subject.Kind == "cpu" && f.Subject.Vector == ""
+		return f.Subject.Kind == "cpu" && (f.Subject.Vector == "" || f.Subject.Driver != "") // a driver has DPCs and ISRs
 	case "ring":
 		return f.Subject.Kind == "device"
 	case "socket queues":
@@ -544,8 +550,16 @@ func (u *ui) checks(v *view) []check {
 				run = i
 			}
 		}
-		if len(series) == 0 {
+		some, _ := areaSeen(v.snap.Probes, []string{probe})
+		switch {
+		case len(series) == 0 && some:
+			out = append(out, check{state: dim, area: area, short: "none in the last 60 s"})
+			return
+		case len(series) == 0:
 			add(area, []string{probe}, false, false, "", "")
+			return
+		case max(waits[wait], runs[run]) == 0: // counters, which know no single run
+			out = append(out, check{state: dim, area: area, short: "single runs are not measured"})
 			return
 		}
 		worst := max(waits[wait], runs[run])
@@ -561,11 +575,12 @@ func (u *ui) checks(v *view) []check {
 	}
 	work("deferred work", "deferred", deferredRows)
 	work("interrupts", "interrupt", interruptRows)
+	totals := v.placeTotals()
 	for _, p := range []struct {
 		area  string
 		place model.Place
 	}{{"ring", model.PlaceRing}, {"backlog", model.PlaceBacklog}, {"socket queues", model.PlaceSocket}} {
-		n := v.snap.Places[p.place]
+		n := totals[p.place]
 		if n == 0 && p.place == model.PlaceBacklog && v.windows() {
 			continue // Windows has no such queue
 		}
@@ -604,14 +619,14 @@ func (u *ui) checks(v *view) []check {
 		p := v.frame.Pools[fullest]
 		long := plural(len(v.frame.Pools), "pool") + ", the fullest is " + p.Key.Name
 		refused := "none refused"
-		if v.snap.Refusals > 0 {
+		if v.snap.Refusals > 0 && !v.back() {
 			refused = formatCount(float64(v.snap.Refusals)) + " refused"
 		}
 		add(
 			"ports",
 			[]string{"port"},
 			true,
-			v.snap.Refusals > 0 || poolShare(p.Value) > 0.9,
+			v.snap.Refusals > 0 && !v.back() || poolShare(p.Value) > 0.9,
 			formatPercent(poolShare(p.Value))+" taken, "+refused,
 			long,
 		)
@@ -733,18 +748,24 @@ func (u *ui) overviewBands(v *view) []band {
 	return bands
 }
 
+// placeTotals is how many packets were lost at each place up to the moment that is looked at.
+func (v *view) placeTotals() [model.PlaceSocket + 1]uint64 {
+	if !v.back() {
+		return v.snap.Places
+	}
+	var totals [model.PlaceSocket + 1]uint64
+	for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
+		if int(r.Key.Place) < len(totals) {
+			totals[r.Key.Place] += uint64(r.Value.Rate)
+		}
+	}
+	return totals
+}
+
 // placeGrid is the packets lost by place.
 func (u *ui) placeGrid(v *view) *grid[placeRow] {
 	rows := make([]placeRow, 0, len(model.PlaceEnum.Names))
-	totals := v.snap.Places
-	if v.back() {
-		totals = [len(totals)]uint64{}
-		for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
-			if int(r.Key.Place) < len(totals) {
-				totals[r.Key.Place] += uint64(r.Value.Rate)
-			}
-		}
-	}
+	totals := v.placeTotals()
 	for place := model.PlaceRing; place <= model.PlaceSocket; place++ {
 		r := placeRow{place: place, total: totals[place]}
 		for i := range v.frame.Drops {
@@ -752,10 +773,11 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 				r.rate += float64(v.frame.Drops[i].Value.Rate)
 			}
 		}
-		if some, _ := areaSeen(v.snap.Probes, placeProbes(place)); !some && r.total == 0 {
+		if some, all := areaSeen(v.snap.Probes, placeProbes(place)); r.total == 0 && (!some || v.windows() && !all) {
 			r.rate = math.NaN()
 		}
-		if r.total > 0 || place == model.PlaceRing || place == model.PlaceBacklog && !v.windows() || place == model.PlaceSocket {
+		always := place == model.PlaceRing || place == model.PlaceSocket || place == model.PlaceBacklog && !v.windows()
+		if r.total > 0 || always {
 			rows = append(rows, r)
 		}
 	}

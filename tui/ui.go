@@ -411,7 +411,20 @@ func (u *ui) newView() view {
 // overdue is for how long an ongoing finding is believed without an update.
 const overdue = model.Time(15 * time.Second)
 
-// active says that a finding holds at the time that is looked at.
+// active says that a finding holds at the time that is looked at. Of a recording that has been searched its end is
+// known: between two tables of sockets there may be half an hour without an update.
 func (v *view) active(f *model.Finding) bool {
-	return f.Start <= v.at && (f.End >= v.at || (f.Ongoing && f.End >= v.at-overdue))
+	end := f.End
+	if v.snap.Scanned {
+		end = v.end(f)
+	}
+	return f.Start <= v.at && (end >= v.at || (f.Ongoing && end >= v.at-overdue))
+}
+
+// end is when the finding was seen last in what is known of it, which may lie ahead of the time that is looked at.
+func (v *view) end(f *model.Finding) model.Time {
+	if i := slices.IndexFunc(v.snap.Findings, func(x *model.Finding) bool { return x.ID == f.ID }); i >= 0 {
+		return max(f.End, v.snap.Findings[i].End)
+	}
+	return f.End
 }

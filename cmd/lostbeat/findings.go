@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
@@ -239,7 +238,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						what = "no finding in what could be read of"
 					}
 					note("", fmt.Sprintf("%s: %s %s, %s to %s", plain.Text(c.Path), what, plain.Duration(end.Sub(start)),
-						start.Std().Format(time.RFC3339), end.Std().Format(time.RFC3339)))
+						findings.Moment(start, zone.zone()), findings.Moment(end, zone.zone())))
 				}
 				if forPeople && len(unseen) > 0 {
 					note("    ", fmt.Sprintf("not judged, because it is not in the capture: %s ('lostbeat info' says why)",

@@ -125,9 +125,14 @@ func span(f model.Finding, zone *time.Location) string {
 		plain.Duration(f.End.Sub(f.Start)),
 	)
 	if f.Ongoing {
-		text += ", still going on at the end"
+		text += ", still active when last seen"
 	}
 	return text
+}
+
+// Moment writes a moment as people read it, with its zone.
+func Moment(t model.Time, zone *time.Location) string {
+	return t.Std().In(zone).Format("2006-01-02 15:04:05 MST")
 }
 
 // lossLine says that events were lost while a finding was formed.
