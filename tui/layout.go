@@ -149,7 +149,7 @@ func tables(u *ui, bands []band) []section {
 // focused returns the table that keys act on, nil when they act on no table.
 func (u *ui) focused(bands []band) section {
 	all := tables(u, bands)
-	if len(all) == 0 || u.onVerdict() {
+	if len(all) == 0 || u.onVerdict() || u.printed {
 		return nil
 	}
 	for _, s := range all {

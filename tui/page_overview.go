@@ -77,7 +77,7 @@ const verdictList = "verdict"
 // onVerdict says that keys act on the verdict: on the first page, unless the
 // reader has gone to a table.
 func (u *ui) onVerdict() bool {
-	return u.screen() == overviewName && u.focus[u.screen()] == "" && len(u.look.findings) > 0
+	return u.screen() == overviewName && u.focus[u.screen()] == "" && len(u.look.findings) > 0 && !u.printed
 }
 
 // verdictListing lets keys choose among the findings of the verdict and open one.

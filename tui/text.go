@@ -160,7 +160,9 @@ func wrap(s string, w int) []string {
 // Text returns the screen of opt as it stands, as lines without styles: what a
 // reader sees who has no terminal.
 func Text(opt Options) string {
-	lines := strings.Split(ansi.Strip(newUI(opt).render()), "\n")
+	u := newUI(opt)
+	u.printed = true
+	lines := strings.Split(ansi.Strip(u.render()), "\n")
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}

@@ -108,6 +108,8 @@ type ui struct {
 	verdictTop  int
 	verdictRows []string
 
+	// printed says that nobody can press a key: the screen is printed once.
+	printed bool
 	// opening says that the reader has done nothing yet: a replay then goes to its worst finding when all are known.
 	opening bool
 
@@ -294,7 +296,7 @@ func (u *ui) lines() []string {
 		return u.verdict(v, u.w, u.h, true)
 	}
 	top := []string{u.header(v, u.w)}
-	if u.h >= 12 {
+	if u.h >= 12 && !u.printed {
 		top = append(top, u.tabs(u.w))
 	}
 	if u.h >= 16 {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"strings"
 	"testing"
 
 	"lostbeat/internal/testutil"
@@ -33,4 +34,17 @@ func TestUnits(t *testing.T) {
 	press(m, "enter") // the processes of the first one
 	shows(t, m, `filter: unit="docker`)
 	shows(t, m, "rpc-client[4312]")
+}
+
+// What is printed once names no keys and marks no row.
+func TestPrinted(t *testing.T) {
+	got := Text(Options{State: loaded(bothFaults), Live: true, Width: 100, Height: 40})
+	for _, unwanted := range []string{"q quit", "Enter: evidence", "▸deferred", "\n▸"} {
+		if strings.Contains(got, unwanted) {
+			t.Errorf("the printed page has %q:\n%s", unwanted, got)
+		}
+	}
+	if !strings.Contains(got, "CPU 0 spends 99.8 %") {
+		t.Errorf("the printed page lacks the verdict:\n%s", got)
+	}
 }
