@@ -71,7 +71,7 @@ func New(options Options, probes []Probe) (*Live, error) {
 		for _, name := range options.Only {
 			i := slices.IndexFunc(probes, func(p Probe) bool { return p.Name() == name })
 			if i < 0 {
-				return nil, fmt.Errorf("no probe is called %q", name)
+				return nil, fmt.Errorf("there is no probe named %q", name)
 			}
 			selected = append(selected, probes[i])
 		}
@@ -255,7 +255,7 @@ func (r *run) attach(p Probe, env Env) {
 	began := time.Now()
 	attached, err := p.Attach(&env)
 	if err != nil {
-		r.options.Log.Warn("probe does not run", "probe", a.name, "error", err)
+		r.options.Log.Warn("the probe is not running", "probe", a.name, "error", err)
 		r.addStatus(StatusOf(a.name, "", err))
 		return
 	}

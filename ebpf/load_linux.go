@@ -256,7 +256,10 @@ func explain(err error) error {
 	var verifier *cebpf.VerifierError
 	switch {
 	case errors.Is(err, cebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
-		return &RefusedError{Advice: "this kernel does not have it, a newer one may; the other parts work without", Err: err}
+		return &RefusedError{
+			Advice: "this kernel does not have it, a newer one may; the other parts work without it",
+			Err:    err,
+		}
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
 		return &RefusedError{
 			Advice: "the kernel refuses this by policy (lockdown, a security module or missing capabilities)",

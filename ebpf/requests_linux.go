@@ -105,7 +105,8 @@ func (q *requests) step(at model.Time, probes []*attachedProbe, b *model.Builder
 	for kind := range q.inbox.missed {
 		if n := q.inbox.missed[kind].Swap(0); n > 0 {
 			missed := model.Request{Kind: model.RequestKind(kind), CPU: -1, PID: -1, TID: -1}
-			addRequest(b, at, missed, model.RequestRefused, 0, fmt.Sprintf("%d requests came at once: no room for them", n))
+			why := fmt.Sprintf("%d requests arrived at once: the queue is full", n)
+			addRequest(b, at, missed, model.RequestRefused, 0, why)
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (q *requests) begin(r model.Request, at model.Time, probes []*attachedProbe
 		}
 	}
 	if len(responders) == 0 {
-		return nil, fmt.Errorf("no probe that runs here answers requests for %v", r.Kind)
+		return nil, fmt.Errorf("no running probe handles requests for %v", r.Kind)
 	}
 	sameKind := 0
 	for i := range q.served {
@@ -155,12 +156,12 @@ func (q *requests) begin(r model.Request, at model.Time, probes []*attachedProbe
 		}
 	}
 	if sameKind >= limit.atOnce {
-		return nil, fmt.Errorf("%d requests for %v are being served, the most at once", sameKind, r.Kind)
+		return nil, fmt.Errorf("%d requests for %v are already active (the limit)", sameKind, r.Kind)
 	}
 	begun := slices.DeleteFunc(q.begun[r.Kind], func(t model.Time) bool { return at.Sub(t) >= time.Minute })
 	q.begun[r.Kind] = begun
 	if len(begun) >= limit.perMinute {
-		return nil, fmt.Errorf("%d requests for %v within a minute, the most that are served", len(begun), r.Kind)
+		return nil, fmt.Errorf("%d requests for %v within a minute (the limit)", len(begun), r.Kind)
 	}
 	q.begun[r.Kind] = append(begun, at)
 	var errs []error

@@ -156,7 +156,7 @@ func TestRequestIsRefused(t *testing.T) {
 	p := &responder{kinds: []model.RequestKind{model.RequestStacks}, err: errors.New("no perf events")}
 	rt := newRequestTest(t, p)
 	rt.ask(askStacks("a", 0), askReading("mtu"))
-	nobody := "refused reading mtu: no probe that runs here answers requests for reading"
+	nobody := "refused reading mtu: no running probe handles requests for reading"
 	rt.want("refused", rt.step(0),
 		"asked stacks a", "refused stacks a: no perf events", "asked reading mtu", nobody)
 	rt.ask(askStacks("a", 0), askReading("mtu"))
@@ -220,7 +220,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	rt.ask(askStacks("more", 0))
 	rt.want("one more at once", rt.step(0),
-		"asked stacks more", "refused stacks more: 8 requests for stacks are being served, the most at once")
+		"asked stacks more", "refused stacks more: 8 requests for stacks are already active (the limit)")
 	for started < limit.perMinute {
 		rt.step(2 * time.Second)
 		rt.ask(askStacks(fmt.Sprint(started), 0))
@@ -232,7 +232,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	rt.step(2 * time.Second)
 	rt.ask(askStacks("more", 0))
 	rt.want("one more in a minute", rt.step(0),
-		"asked stacks more", "refused stacks more: 30 requests for stacks within a minute, the most that are served")
+		"asked stacks more", "refused stacks more: 30 requests for stacks within a minute (the limit)")
 	rt.ask(askStacks("more", 0))
 	rt.step(time.Minute - rt.at.Sub(model.Time(1000*time.Second)) - 1)
 	if len(p.calls) != 2*started {
@@ -250,8 +250,8 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 	rt.ask(model.Request{Kind: requestKinds})
 	rt.want("the rest is counted", rt.step(0),
-		"asked stacks a", "refused stacks a: no probe that runs here answers requests for stacks",
-		"refused stacks : 5 requests came at once: no room for them")
+		"asked stacks a", "refused stacks a: no running probe handles requests for stacks",
+		"refused stacks : 5 requests arrived at once: the queue is full")
 	for i := range 3 * maxWaiting {
 		rt.ask(askStacks(fmt.Sprint(i), 0))
 		rt.step(0)

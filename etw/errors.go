@@ -38,37 +38,39 @@ type CallError struct {
 var callErrors = map[uint32]struct{ text, hint string }{
 	errorAccessDenied: {
 		"access is denied",
-		"run it from an elevated prompt (Run as administrator); --probe counters shows CPU, DPC and interrupt times and " +
-			"the counters of network adapters without",
+		"run it from an elevated prompt (Run as administrator); without one, --probe counters shows CPU, DPC and " +
+			"interrupt times and the counters of network adapters",
 	},
 	errorBadLength: {
-		"the size of a structure is not the one that this Windows expects", "report it with the version of Windows",
+		"this version of Windows expects another structure size", "please report it with the version of Windows",
 	},
 	errorNotSupported: {
-		"this Windows does not support it", "Windows 10 1809 or Server 2019 and later are supported, outside of containers",
+		"this version of Windows does not support it",
+		"Windows 10 1809 or Server 2019 and later are supported, outside of containers",
 	},
 	errorInvalidParameter: {
-		"this Windows does not accept the settings of the session",
+		"this version of Windows does not accept the session's settings",
 		"Windows 10 1809 or Server 2019 and later are supported",
 	},
-	errorDiskFull: {"the disk is full", "free space on the drive of Windows: sessions keep 200 MB of it free"},
+	errorDiskFull: {"the disk is full", "free space on the Windows drive: trace sessions leave 200 MB of it free"},
 	errorAlreadyExists: {
-		"a session of this name runs already, and could not be stopped",
+		"a session of this name is already running and could not be stopped",
 		"logman query -ets lists the sessions, logman stop NAME -ets ends one",
 	},
 	errorCancelled:        {"reading was cancelled", ""},
 	errorPrivilegeNotHeld: {"a privilege is missing", "run it from an elevated prompt, as a member of Administrators"},
 	errorNoSystemResources: {
-		"too many trace sessions run on this system",
+		"too many trace sessions are running",
 		`end one (logman query -ets lists them), or raise HKLM\SYSTEM\CurrentControlSet\Control\WMI\EtwMaxLoggers ` +
-			"(32 to 256, 64 when it is absent) and restart Windows; of system loggers there are at most 8",
+			"(32 to 256, default 64) and restart Windows; at most 8 system loggers can run",
 	},
 	errorNoMapper: {
-		"the binding is not valid: no endpoint mapper answers", "the service RpcEptMapper must run; the rest goes on without",
+		"the binding is not valid: no endpoint mapper answers",
+		"the service RpcEptMapper must run; all other parts work without it",
 	},
-	errorTimeout:          {"Windows did not answer in time", "try it again; the rest of the tracing goes on"},
-	errorNotFound:         {"this Windows does not have it", ""},
-	errorInstanceNotFound: {"the session does not run any more: somebody has stopped it", "start lostbeat again"},
+	errorTimeout:          {"Windows did not answer in time", "try again; all other tracing continues"},
+	errorNotFound:         {"this version of Windows does not have it", ""},
+	errorInstanceNotFound: {"the session was stopped by someone else", "start lostbeat again"},
 }
 
 func (e *CallError) Error() string {
@@ -86,7 +88,7 @@ func (e *CallError) Hint() string {
 		if e.Most > 0 {
 			most = fmt.Sprintf(" of at most %d", e.Most)
 		}
-		hint += fmt.Sprintf("; running are %d%s: %s", len(e.Sessions), most, list(e.Sessions, 12))
+		hint += fmt.Sprintf("; %d%s are running: %s", len(e.Sessions), most, list(e.Sessions, 12))
 	}
 	return hint
 }

@@ -17,7 +17,7 @@ func TestCallErrors(t *testing.T) {
 	for i := range e.Sessions {
 		e.Sessions[i] = "s"
 	}
-	if hint := e.Hint(); !strings.Contains(hint, "running are 20: s, s") || !strings.HasSuffix(hint, "and 8 more") {
+	if hint := e.Hint(); !strings.Contains(hint, "20 are running: s, s") || !strings.HasSuffix(hint, "and 8 more") {
 		t.Error(hint)
 	}
 	if text := (&CallError{Call: "read", Code: 4242}).Error(); text != "read: error 4242" {

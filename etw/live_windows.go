@@ -34,8 +34,8 @@ type Live struct {
 func NewLive(o LiveOptions) (*Live, error) {
 	if v := windows.RtlGetVersion(); v.MajorVersion < 10 || v.BuildNumber < MinimumBuild {
 		return nil, hint.New(
-			fmt.Sprintf("this is Windows %d.%d build %d: too old to be traced", v.MajorVersion, v.MinorVersion, v.BuildNumber),
-			"Windows 10 1809, Server 2019 or later is needed; captures can be opened on any Windows: lostbeat replay FILE",
+			fmt.Sprintf("Windows %d.%d build %d is too old for live tracing", v.MajorVersion, v.MinorVersion, v.BuildNumber),
+			"it needs Windows 10 1809, Server 2019 or later; captures open on any Windows: lostbeat replay FILE",
 		)
 	}
 	l := &Live{options: o, api: systemAPI()}
@@ -124,15 +124,15 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 func (r *liveRun) start() error {
 	if r.options.CountersOnly {
 		r.status = append(r.status, model.Probe{
-			Name: "etw", State: model.ProbeOff, Reason: "only counters are read",
-			Hint: "leave --probe counters out, from an elevated prompt",
+			Name: "etw", State: model.ProbeOff, Reason: "only counters are read (--probe counters)",
+			Hint: "run without --probe counters, from an elevated prompt",
 		})
 		return nil
 	}
 	if names := stopStale(&r.api); len(names) > 0 {
 		r.status = append(r.status, model.Probe{
 			Name: "etw", Part: "stale", State: model.ProbeOn,
-			Reason: "stopped sessions that an earlier lostbeat had left: " + strings.Join(names, ", "),
+			Reason: "stopped sessions left behind by an earlier lostbeat: " + strings.Join(names, ", "),
 		})
 	}
 	system, user := r.merger.Stream(), r.merger.Stream()
@@ -175,7 +175,7 @@ func (r *liveRun) session(kind string, flags uint32, stream *Stream) *session {
 	state := model.Probe{Name: "etw", Part: s.kind, State: model.ProbeOn}
 	if s.single != nil {
 		state.State, state.Reason = model.ProbeDegraded, s.single.Error()+"; its records are read one by one"
-		state.Hint = "leave --raw-buffers out: it needs Windows 11 22H2 or Server 2022"
+		state.Hint = "run without --raw-buffers: it needs Windows 11 22H2 or Server 2022"
 	}
 	r.status = append(r.status, state)
 	return s
@@ -552,7 +552,7 @@ func (l *liveStates) of(p Probe) []model.Probe {
 		case ever[i].State != model.ProbeOn:
 			s.State, s.Reason, s.Hint = model.ProbeOn, "", ""
 		case wanted[i].State != model.ProbeOn:
-			s.Reason, s.Hint = "its events are many, and not enabled unless they are asked for", "name it with --probe"
+			s.Reason, s.Hint = "off by default: it has many events", "enable it with --probe"
 		case s.State != model.ProbeOn:
 			s.Reason, s.Hint = l.reason, l.hint
 		}

@@ -127,7 +127,7 @@ func (l *LiveDecoder) second(t model.Time) {
 	if n := l.Merger.Dropped(); n > l.dropped {
 		out.AddLoss(model.Loss{
 			Time: t, Dur: source.Interval, CPU: -1, Lost: n - l.dropped, Origin: model.OriginMemory,
-			Detail: "records that came faster than they were decoded",
+			Detail: "records arrived faster than they could be decoded",
 		})
 		l.dropped = n
 	}
@@ -136,7 +136,7 @@ func (l *LiveDecoder) second(t model.Time) {
 		l.partial, l.partialToldAt = n, t
 		out.AddProbe(model.Probe{
 			Time: t, Name: "etw", Part: "payloads", State: model.ProbeDegraded,
-			Reason: fmt.Sprintf("%d records are shorter than their layout: they are not understood", n),
+			Reason: fmt.Sprintf("%d records are shorter than their layout and were not decoded", n),
 		})
 	}
 	if l.EverySecond != nil {

@@ -238,7 +238,7 @@ func filterText(payload string) string {
 	decoder := json.NewDecoder(strings.NewReader(payload))
 	decoder.UseNumber()
 	if t, err := decoder.Token(); err != nil || t != json.Delim('{') {
-		return "a filter whose fields are not known"
+		return "a filter with unknown fields"
 	}
 	var parts []string
 	for decoder.More() {
@@ -276,16 +276,16 @@ func (m *Monitor) Notes() (notes []string) {
 	switch {
 	case m.Dropped > 0:
 	case m.Counted && m.Drops > 0:
-		add("Packet Monitor counted %d drops and recorded none of them, so that why and what is not known: %s", m.Drops,
-			m.counters())
+		add("Packet Monitor counted %d drops and recorded none of them, so their packets and reasons are not known: %s",
+			m.Drops, m.counters())
 	case m.Counted:
 		add("no drop was reported by Packet Monitor: its counters show none")
 	case m.Reported > 0:
 		add("drops were not recorded by Packet Monitor (pktmon start --capture --type all does), or the capture was cut off")
 	}
 	if len(m.Components) == 0 && m.Reported > 0 {
-		add("the capture was cut off before Packet Monitor named its components: where packets were dropped has no names, " +
-			"and the first report of a packet is taken for the one on the wire")
+		add("the capture was cut off before Packet Monitor named its components: the places of drops have no names, " +
+			"and the first report of a packet is taken as the one on the wire")
 	}
 	if len(m.Filters) > 0 {
 		add("filters were set, and only packets that match one of them were recorded: %s", strings.Join(m.Filters, "; "))

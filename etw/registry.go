@@ -63,7 +63,7 @@ func ParseRPCInternet(r io.Reader) (c RPCInternet, err error) {
 	if !found {
 		return c, hint.New(`it does not have the key HKLM\Software\Microsoft\Rpc\Internet`,
 			`write it with: reg export HKLM\Software\Microsoft\Rpc\Internet FILE; where the key does not exist, RPC `+
-				"takes ports of the dynamic range: leave the flag out")
+				"uses the dynamic range: omit the flag")
 	}
 	return c, nil
 }

@@ -156,7 +156,7 @@ func (d *Decoder) image(r *Record, t model.Time) bool {
 func (d *Decoder) lost(r *Record, t model.Time) bool {
 	detail := map[uint16]string{32: "an event", 33: "a buffer", 34: "a real-time buffer file"}[r.ID]
 	d.Out.AddLoss(
-		model.Loss{Time: t, CPU: r.CPU, Lost: 1, Origin: "etw", Detail: "the session reports the loss of " + detail},
+		model.Loss{Time: t, CPU: r.CPU, Lost: 1, Origin: "etw", Detail: "the session reports that it lost " + detail},
 	)
 	return true
 }

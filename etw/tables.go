@@ -201,7 +201,7 @@ func (p *present) rest(t model.Time, sockets []tableSocket, add func(*tableSocke
 	if left > 0 {
 		out.AddLoss(model.Loss{
 			Time: t, CPU: -1, Lost: left, Origin: model.OriginMemory,
-			Detail: "sockets in TIME_WAIT, of which too many are there",
+			Detail: "sockets in TIME_WAIT: too many to keep",
 		})
 	}
 }

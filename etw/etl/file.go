@@ -125,7 +125,7 @@ func (f *File) verify(inside source.Integrity) {
 	}
 	switch {
 	case h.BuffersWritten == 0 || h.End == 0:
-		v.Unknown = "the session had not been stopped when the file was copied: whether it wrote more is not known"
+		v.Unknown = "the session was still running when the file was copied: it may have written more"
 	case f.cut():
 		v.Start, v.End = f.start, f.end
 	}

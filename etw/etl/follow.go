@@ -118,7 +118,7 @@ func (r *following) start(emit source.Emit) (ok bool, err error) {
 		return false, fmt.Errorf("follow capture %s: %w", r.path, err)
 	}
 	if r.header.LogFileMode&modeCircular != 0 {
-		return false, fmt.Errorf("follow capture %s: the session writes it in a circle: %w", r.path, errNotFollowed)
+		return false, fmt.Errorf("follow capture %s: %w", r.path, errNotFollowed)
 	}
 	var probes []etw.Probe
 	if r.options.Probes != nil {
@@ -141,7 +141,7 @@ func (r *following) start(emit source.Emit) (ok bool, err error) {
 	return true, nil
 }
 
-var errNotFollowed = errors.New("a circular file cannot be followed: open it when the session has stopped")
+var errNotFollowed = errors.New("a circular file cannot be followed: open it after the session has stopped")
 
 // look reads what was added; done says that the session has stopped and everything is read.
 func (r *following) look(ctx context.Context, emit source.Emit) (done bool, err error) {
@@ -191,7 +191,7 @@ func (r *following) measure() error {
 		return fmt.Errorf("follow capture: %w", err)
 	}
 	if info.Size() < r.size {
-		return fmt.Errorf("follow capture %s: it has become shorter: another session writes it", r.path)
+		return fmt.Errorf("follow capture %s: the file shrank: another session is writing it", r.path)
 	}
 	r.size = info.Size()
 	return nil

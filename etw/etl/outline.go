@@ -203,12 +203,12 @@ func (w *outliner) begins(offset int64) (bool, error) {
 	if !Detect(head[:]) {
 		return false, nil
 	}
-	what := "another trace begins here and is not read: cut the file in two there and open both"
+	what := "another trace begins here and is not read: split the file there and open both parts"
 	if err := readFull(w.r, first[:], 0); err != nil {
 		return false, err
 	}
 	if bytes.Equal(head[:], first[:]) {
-		what = "the same trace begins here once more and is not read again"
+		what = "the same trace begins again here and is not read twice"
 	}
 	w.damaged(offset, w.size-offset, what)
 	return true, nil
@@ -262,7 +262,7 @@ func (w *outliner) gap(offset, next int64) error {
 	case !empty:
 		w.damaged(offset, next-offset, "no buffer header")
 	case next < w.size:
-		w.damaged(offset, next-offset, "blank where a buffer should be")
+		w.damaged(offset, next-offset, "zeros where a buffer should be")
 	}
 	return nil
 }

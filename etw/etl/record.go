@@ -123,7 +123,7 @@ func locate(data []byte, offset int, last bool, after, before uint64) place {
 	case isPartial:
 		p.reason = "a record is longer than its buffer"
 	case isEnd:
-		p.reason = "blank where records should be"
+		p.reason = "zeros where records should be"
 	}
 	for p.at = offset + 8; p.at+minRecord <= len(data); p.at += 8 {
 		size, kind, what := measure(data[p.at:])

@@ -58,7 +58,7 @@ func (f *File) recorded() model.Probe {
 	case h.EventsLost > 0 || h.BuffersLost > 0:
 		status.State = model.ProbeDegraded
 		status.Reason = fmt.Sprintf("%d events and %d buffers were lost while recording", h.EventsLost, h.BuffersLost)
-		status.Hint = "record with more or larger buffers, or with fewer providers"
+		status.Hint = "record with more or larger buffers, or fewer providers"
 	case h.End == 0:
 		status.State = model.ProbeDegraded
 		status.Reason = "the file was not finalised: how much was lost while recording is not known"
@@ -83,7 +83,7 @@ func (r *replay) flagged(b *buffer) {
 func (h *Header) flagged(b *buffer, t model.Time) model.Loss {
 	what := "events"
 	if b.flags&flagBufferLost != 0 {
-		what = "a buffer"
+		what = "buffers"
 	}
 	return model.Loss{
 		Time:   t,
@@ -91,7 +91,7 @@ func (h *Header) flagged(b *buffer, t model.Time) model.Loss {
 		Lost:   1,
 		Origin: "etw-buffer",
 		Detail: fmt.Sprintf(
-			"the buffer at offset %d says that %s were lost before it; how many is not known", b.offset, what,
+			"the buffer at offset %d reports an unknown number of %s lost before it", b.offset, what,
 		),
 	}
 }
@@ -175,7 +175,7 @@ func (r *replay) finish(last model.Time, lateRecords uint64) {
 				Name:   "etw",
 				Part:   "payloads",
 				State:  model.ProbeDegraded,
-				Reason: fmt.Sprintf("%d records are shorter than their layout: they are raw events", n),
+				Reason: fmt.Sprintf("%d records are shorter than their layout and are kept as raw events", n),
 			},
 		)
 	}

@@ -36,7 +36,7 @@ func (f Format) String() string {
 // Errors of malformed input.
 var (
 	errInput    = errors.New("compressed data ends early")
-	errDistance = errors.New("match reaches before the beginning")
+	errDistance = errors.New("match starts before the beginning of the data")
 	errCode     = errors.New("invalid Huffman code")
 	errChunk    = errors.New("invalid LZNT1 chunk")
 )

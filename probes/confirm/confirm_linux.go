@@ -100,7 +100,7 @@ func (a *attached) Begin(r model.Request) error {
 	name, argument, _ := strings.Cut(r.Name, ":")
 	what := readingOf(name)
 	if what == nil {
-		return fmt.Errorf("there is no reading called %q, but %s", r.Name, strings.Join(Names(), ", "))
+		return fmt.Errorf("there is no reading named %q; there are %s", r.Name, strings.Join(Names(), ", "))
 	}
 	if argument != "" && !what.argument {
 		return fmt.Errorf("the reading %s takes no argument", name)
@@ -119,7 +119,7 @@ func (a *attached) Begin(r model.Request) error {
 func (a *attached) Answer(r model.Request, now model.Time, b *model.Builder) (done bool, err error) {
 	q := a.asked[key(r)]
 	if q == nil {
-		return false, errors.New("the request was not begun")
+		return false, errors.New("the request was not started")
 	}
 	select {
 	case <-q.done:
@@ -165,7 +165,7 @@ func (a *attached) Close() error {
 	case <-ended:
 		return nil
 	case <-timer.C:
-		return errors.New("a reading did not end in time")
+		return errors.New("a reading did not finish in time")
 	}
 }
 
@@ -178,11 +178,11 @@ func (q *answer) read(what *reading) error {
 		return err
 	}
 	if len(q.readings) == 0 {
-		return errors.New("there is nothing of the kind")
+		return errors.New("nothing found")
 	}
 	if q.more > 0 {
 		last := &q.readings[len(q.readings)-1]
-		last.Detail = strings.TrimPrefix(fmt.Sprintf("%s; %d more are left out", last.Detail, q.more), "; ")
+		last.Detail = strings.TrimPrefix(fmt.Sprintf("%s; %d more not listed", last.Detail, q.more), "; ")
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "confirm",
-		Doc: "tables and their limits, settings, queues, filter rules and their counters, read only when a detector asks, " +
-			"to confirm or to rule out a cause",
+		Doc: "tables and their limits, settings, queues, filter rules and counters, read only on a detector's request, " +
+			"to confirm or rule out a cause",
 		Kinds: []model.Kind{model.KindReading},
 		New:   engine(),
 	}

@@ -19,7 +19,7 @@ import (
 const maxDevices = 32
 
 // errNoDevice is a request about a device that is not there.
-var errNoDevice = errors.New("there is no such device in the network namespace")
+var errNoDevice = errors.New("no such device in the network namespace")
 
 // devices returns the device of the request, or all of the calling thread's
 // namespace when it names none.

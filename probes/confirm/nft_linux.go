@@ -48,7 +48,7 @@ func readNFT(q *answer) error {
 	}
 	detail := fmt.Sprintf("%d rules, %d chains", found.rules, found.chains)
 	if found.maps > 0 {
-		detail += fmt.Sprintf(", %d rules with verdict maps, which may drop, too", found.maps)
+		detail += fmt.Sprintf(", %d rules with verdict maps, which may also drop", found.maps)
 	}
 	q.addRules(found.dropping, found.rules, detail)
 	return nil

@@ -180,7 +180,7 @@ func readNeighbours(q *answer) error {
 				if table.instance == "ipv6" {
 					return nil // it is off
 				}
-				return errors.New("the host's table is not visible from lostbeat's own network namespace")
+				return errors.New("the host's table cannot be read from lostbeat's own network namespace")
 			} else if err != nil {
 				return err
 			}
@@ -227,7 +227,7 @@ func readMemory(q *answer, protocol, setting string) error {
 		}
 		text, err := sysctl("ipv4/" + setting)
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is not visible from lostbeat's own network namespace", setting)
+			return fmt.Errorf("%s cannot be read from lostbeat's own network namespace", setting)
 		} else if err != nil {
 			return err
 		}
@@ -288,7 +288,7 @@ func readNetdev(q *answer) error {
 			})
 		}
 		if len(q.readings) == 0 {
-			return errors.New("the settings are not visible from lostbeat's own network namespace")
+			return errors.New("the settings cannot be read from lostbeat's own network namespace")
 		}
 		return nil
 	})

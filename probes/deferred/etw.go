@@ -72,7 +72,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 	case c.Has(etwDPCs()...):
 	case sampled:
 		status.State = model.ProbeDegraded
-		status.Reason = "no DPC events in the capture: profile samples say how much, not which driver"
+		status.Reason = "no DPC events in the capture: profile samples show how much time DPCs take, not which driver"
 		status.Hint = "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT (see docs/WINDOWS.md)"
 	default:
 		status.State = model.ProbeOff

@@ -67,7 +67,7 @@ func (e *NoReasonsError) Unwrap() error { return e.Err }
 
 // Hint implements the convention for faults that a user can fix.
 func (e *NoReasonsError) Hint() string {
-	return "Linux 5.17 and newer do; counters of devices and of /proc/net still show that packets were lost"
+	return "Linux 5.17 and later do; the counters of devices and /proc/net still show that packets were lost"
 }
 
 // Attach implements ebpf.Probe.
@@ -95,7 +95,7 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		env.Following.ReadsBy = Name
 	}
 	if !a.sockets.seesReads {
-		reads.Reason = "how long a program has not read its socket is unknown: " + reads.Reason
+		reads.Reason = "cannot tell how long a program has not read its socket: " + reads.Reason
 	}
 	queues, err := a.loader.Attach(bpfProgDropQueues)
 	if err == nil {
@@ -163,8 +163,8 @@ func (a *attached) attachCounting(headers, tellsSocket, failFollows bool) (socke
 		return raw, nil
 	}
 	sockets.State = model.ProbeDegraded
-	sockets.Reason = "this kernel tells the socket of UDP and raw receive queues only, not of TCP"
-	sockets.Hint = "Linux 6.11 and newer tell it for every packet that had reached its socket"
+	sockets.Reason = "this kernel reports the socket of a dropped packet only for UDP and raw receive queues, not for TCP"
+	sockets.Hint = "Linux 6.11 and later report it for every packet that reached its socket"
 	return sockets, nil
 }
 
@@ -192,8 +192,8 @@ func headerStatus(headers bool, refused error) model.Probe {
 		return ebpf.StatusOf(Name, partHeaders, nil)
 	}
 	status := ebpf.StatusOf(Name, partHeaders, refused)
-	status.Reason = "the port of packets without a socket is unknown, and queues count what was read a moment ago: " +
-		"" + status.Reason
+	status.Reason = "the port of packets without a socket is unknown, and packets just read still count as queued: " +
+		status.Reason
 	return status
 }
 

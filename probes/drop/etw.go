@@ -40,7 +40,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		v := model.Probe{Name: p.Name(), Part: part, State: model.ProbeOn}
 		if !hasProvider(c, provider) {
 			v.State = model.ProbeOff
-			v.Reason = "no events of " + name + " in the capture: drops there would not be seen"
+			v.Reason = "no events of " + name + " in the capture: drops there are not seen"
 			v.Hint = "record with: logman start lostbeat -ets -p " + name + filter + " -o C:\\lostbeat.etl"
 		}
 		return v

@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "heartbeat",
-		Doc:  "single packets of chosen flows: their cadence, and the stages that they pass",
+		Doc:  "packets of followed flows: their intervals, and the time in each stage",
 		Kinds: []model.Kind{
 			model.KindPacket, model.KindPacketRead, model.KindPacketReturn, model.KindPacketQdisc, model.KindPacketEarly,
 			model.KindFlow, model.KindFlowStall,

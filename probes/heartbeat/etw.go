@@ -99,7 +99,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		{
 			Name:   p.Name(),
 			State:  model.ProbeOff,
-			Reason: "no network events in the capture: when packets arrived is not known",
+			Reason: "no network events in the capture: cannot tell when packets arrived",
 			Hint:   "record with: logman start lostbeat -ets -p Microsoft-Windows-Kernel-Network -o C:\\lostbeat.etl",
 		},
 	}

@@ -29,7 +29,7 @@ func Names() []string {
 }
 
 // ErrFlow is the error of a text that names no flow.
-var ErrFlow = errors.New("it names no flow")
+var ErrFlow = errors.New("not a flow")
 
 // ParseFlow reads "udp:5405", "tcp:10.0.0.2:2380", "vrrp", the name of a known
 // protocol, or "auto", each with "=TIMEOUT" behind it where the silence after
@@ -41,7 +41,7 @@ func ParseFlow(text string) ([]ebpf.Heartbeat, error) {
 	if timed {
 		var err error
 		if limit, err = time.ParseDuration(timeout); err != nil || limit <= 0 {
-			return nil, fmt.Errorf("%w: %q is no time such as 1s or 500ms", ErrFlow, timeout)
+			return nil, fmt.Errorf("%w: %q is not a duration such as 1s or 500ms", ErrFlow, timeout)
 		}
 	}
 	flows, err := parseFlow(strings.ToLower(flow))
@@ -69,7 +69,7 @@ func parseFlow(text string) ([]ebpf.Heartbeat, error) {
 	}
 	protocol, address, ok := strings.Cut(text, ":")
 	if !ok {
-		return nil, fmt.Errorf("%w: %q is none of %s", ErrFlow, text, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("%w: %q is not one of %s", ErrFlow, text, strings.Join(Names(), ", "))
 	}
 	var f ebpf.Heartbeat
 	switch protocol {
@@ -85,13 +85,13 @@ func parseFlow(text string) ([]ebpf.Heartbeat, error) {
 		port = address[i+1:]
 		host, err := netip.ParseAddr(strings.Trim(address[:i], "[]"))
 		if err != nil {
-			return nil, fmt.Errorf("%w: %q is no IP address", ErrFlow, address[:i])
+			return nil, fmt.Errorf("%w: %q is not an IP address", ErrFlow, address[:i])
 		}
 		f.Peer = host.Unmap()
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return nil, fmt.Errorf("%w: %q is no port from 1 to 65535", ErrFlow, port)
+		return nil, fmt.Errorf("%w: %q is not a port from 1 to 65535", ErrFlow, port)
 	}
 	f.Port = uint16(n)
 	return []ebpf.Heartbeat{f}, nil

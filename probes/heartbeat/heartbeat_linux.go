@@ -95,8 +95,8 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	if len(a.flows) == 0 && !a.auto {
 		a.status[partFlows] = model.Probe{
 			Name: name, Part: partFlows, State: model.ProbeOn,
-			Reason: "no flow was named",
-			Hint:   "follow one with --heartbeat udp:5405, all that are known with --heartbeat auto",
+			Reason: "no flow was given",
+			Hint:   "--heartbeat udp:5405 follows a flow, --heartbeat auto finds the flows of known programs",
 		}
 		return a, nil
 	}
@@ -127,22 +127,22 @@ func (a *attached) start() error {
 	a.status[partFlows] = ebpf.StatusOf(name, partFlows, nil)
 	reads := a.attachReads()
 	if a.readsSeen = reads.State == model.ProbeOn; !a.readsSeen {
-		reads.Reason = "when a program reads its packets is not seen: " + reads.Reason
+		reads.Reason = "cannot see when a program reads its packets: " + reads.Reason
 	}
 	refused := a.loader.Try(name, partRefused, heartbeatProgHbRefused)
 	a.status[partReads], a.status[partRefused] = reads, refused
 	// In this order: what is put in before its end is watched would seem to stay.
 	qdiscs := a.loader.Try(name, partQdiscs, heartbeatProgHbDequeue, heartbeatProgHbEnqueue)
 	if qdiscs.State != model.ProbeOn {
-		qdiscs.Reason = "how long a packet waits in a queueing discipline on its way out is not seen: " + qdiscs.Reason
+		qdiscs.Reason = "cannot see how long an outgoing packet waits in a qdisc: " + qdiscs.Reason
 	}
 	a.status[partQdiscs] = qdiscs
 	a.groups = groups{env: a.env, loader: a.loader, links: make(map[uint64]*group)}
 	switch a.stamps, err = stampPackets(); {
 	case err != nil:
-		a.unstamped = "how long a packet was in the host before its socket is unknown: " + err.Error()
+		a.unstamped = "cannot see how long a packet takes from the NIC to its socket: " + err.Error()
 	case stampedLate():
-		a.unstamped = "the time that packets spend in the backlog of a CPU is not part of their time in the host: " +
+		a.unstamped = "the time from the NIC to the socket excludes the CPU's backlog: " +
 			"net.core.netdev_tstamp_prequeue is 0"
 	}
 	return a.listSockets()

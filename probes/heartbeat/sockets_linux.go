@@ -230,7 +230,7 @@ type group struct {
 }
 
 // errRootGroup is a socket of the root control group.
-var errRootGroup = errors.New("its socket was made in the root control group")
+var errRootGroup = errors.New("its socket was created in the root cgroup")
 
 // want attaches to the groups of followed sockets, and detaches from others.
 func (g *groups) want(wanted map[uint64]bool) error {
@@ -247,10 +247,10 @@ func (g *groups) want(wanted map[uint64]bool) error {
 			g.links[id] = g.attach(id)
 		}
 		if err := g.links[id].err; err != nil {
-			g.reason, g.hint = "when packets reach their socket is not seen: "+err.Error(), ""
+			g.reason, g.hint = "cannot see when packets reach their socket: "+err.Error(), ""
 			if errors.Is(err, errRootGroup) {
-				g.hint = "--heartbeat-root follows it all the same, at a cost to every packet of the host; or start the " +
-					"program in a control group of its own: systemd-run --scope"
+				g.hint = "follow it with --heartbeat-root, at a cost to every packet of the host, or start the " +
+					"program in its own cgroup: systemd-run --scope"
 			}
 		}
 	}
@@ -318,7 +318,7 @@ func groupPath(root string, id uint64) (string, error) {
 		return nil
 	})
 	if err == nil && found == "" {
-		err = fmt.Errorf("the control group %d in which its socket was made has gone", id)
+		err = fmt.Errorf("the cgroup %d in which its socket was created no longer exists", id)
 	}
 	return found, err
 }

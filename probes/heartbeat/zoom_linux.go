@@ -22,7 +22,7 @@ func (a *attached) zoomIn() error {
 		return errNothingFollowed
 	}
 	if a.stamps < 0 {
-		return errors.New("the kernel does not say when packets arrive")
+		return errors.New("the kernel does not timestamp packets")
 	}
 	if a.zoom.hook == nil {
 		hook, err := a.loader.Attach(heartbeatProgHbReceived)

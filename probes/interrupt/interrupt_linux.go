@@ -109,7 +109,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, errors.Join(err, loader.Close())
 	}
 	lines := ebpf.StatusOf(name, "lines", nil)
-	lines.Reason = "local timer and inter-processor interrupts do not pass any kernel's handler tracepoints; their " +
+	lines.Reason = "local timer and inter-processor interrupts do not go through the handler tracepoints; their " +
 		"time is part of irq_ns in cpu.time"
 	a.status = []model.Probe{lines}
 	return a, nil

@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "nic",
-		Doc: "network devices: NAPI polls, softnet, link and ring counters, ring sizes, queues and the CPUs that serve " +
+		Doc: "network devices: NAPI polls, softnet, link and ring counters, ring sizes, queues and the CPUs that handle " +
 			"them; SNMP counters",
 		Kinds: []model.Kind{
 			model.KindNAPI,

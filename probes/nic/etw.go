@@ -41,8 +41,8 @@ func (p *etwProbe) Status(etw.Census) []model.Probe {
 		{
 			Name:   p.Name(),
 			State:  model.ProbeDegraded,
-			Reason: "a capture has no adapter statistics: discards in the ring are not seen",
-			Hint:   "add a performance counter log of Network Interface",
+			Reason: "captures have no adapter statistics: ring discards are not seen",
+			Hint:   "also record a performance counter log of the Network Interface object",
 		},
 	}
 }

@@ -93,7 +93,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		a.host.changes, err = subscribeLinks()
 		return err
 	}); err != nil {
-		env.Log.Warn("links that change for less than a second are not seen", "error", err)
+		env.Log.Warn("link changes that last less than 1 s are not seen", "error", err)
 	}
 	// The first reading sets the base of all counters; what it would emit
 	// belongs to no interval.

@@ -24,7 +24,7 @@ type ringTable struct {
 var ringTables = map[string]ringTable{
 	"virtio_net": {
 		perQueue: []string{"rx%_drops", "rx_queue_%_drops"},
-		note:     "frames that the hypervisor could not put into a full ring are counted by the hypervisor only",
+		note:     "only the hypervisor counts frames that it could not put into a full ring",
 	},
 	"e1000":   {device: []string{"rx_missed_errors"}},
 	"e1000e":  {device: []string{"rx_missed_errors"}},
@@ -36,7 +36,7 @@ var ringTables = map[string]ringTable{
 	"mlx4_en": {perQueue: []string{"rx%_dropped"}},
 	"mlx5_core": {
 		device: []string{"rx_out_of_buffer", "rx_discards_phy"},
-		note:   "rx_discards_phy is the port's buffer, in front of the rings",
+		note:   "rx_discards_phy counts losses in the port's buffer, before the rings",
 	},
 	"bnxt_en": {perQueue: []string{"[%]: rx_discards", "[%]: rx_discard_pkts"}},
 	"bnx2x":   {perQueue: []string{"[%]: rx_discards"}},
@@ -54,9 +54,9 @@ var ringTables = map[string]ringTable{
 // ringless are drivers of devices without a hardware ring, or whose ring
 // losses are counted elsewhere, with what to say about them.
 var ringless = map[string]string{
-	"veth":      "a full ring is counted as tx_dropped of the peer, and at veth_xmit by the drop probe",
-	"hv_netvsc": "the driver does not count losses of its ring; the hypervisor does",
-	"vif":       "the driver does not count losses of its ring; the hypervisor does",
+	"veth":      "a full ring is counted as the peer's tx_dropped, and at veth_xmit by the drop probe",
+	"hv_netvsc": "the driver does not count ring losses; the hypervisor does",
+	"vif":       "the driver does not count ring losses; the hypervisor does",
 	"tun":       "a full queue is counted as tx_dropped, and at tun_net_xmit by the drop probe",
 }
 
@@ -149,6 +149,6 @@ func ringSource(driver string, physical bool, found []ringStatistic) string {
 	if !physical {
 		return "none: a virtual device without a ring"
 	}
-	return "the link's rx_missed_errors where that is in use, otherwise its rx_dropped, which includes packets that " +
-		"the kernel dropped: the statistics of this driver are not known"
+	return "the link's rx_missed_errors if the driver uses it, otherwise rx_dropped, which includes packets that the " +
+		"kernel dropped: this driver's own statistics are not known"
 }

@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name:  "pause",
-		Doc:   "times in which the whole host stood still: it was suspended, or its virtual machine was stopped",
+		Doc:   "times when the whole host was stopped: suspended, or its virtual machine was paused",
 		Kinds: []model.Kind{model.KindHostPause},
 		New:   engine(),
 	}

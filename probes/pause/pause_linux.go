@@ -45,7 +45,7 @@ func (*Probe) Attach(*ebpf.Env) (ebpf.Attached, error) {
 	r, err := read(true)
 	if !r.hasRTC {
 		a.rtc.State, a.rtc.Reason = model.ProbeDegraded,
-			"that the virtual machine was stopped is not seen: there is no real-time clock"
+			"cannot detect that the VM was paused: there is no real-time clock"
 	}
 	a.clocks.next(r)
 	return a, err

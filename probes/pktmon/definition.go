@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name:  "capture",
-		Doc:   "Packets on the wire, and those that Packet Monitor reports as dropped (captures of Windows only).",
+		Doc:   "Packets on the wire, and packets that Packet Monitor reports as dropped (Windows captures only).",
 		Kinds: []model.Kind{model.KindPacket, model.KindFlow, model.KindDrop, model.KindCaptureDrop},
 		ETW:   NewETW,
 		// Behind those that name processes.

@@ -62,7 +62,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		drops.Hint = "record with: pktmon start --capture --type all --file-name C:\\lostbeat.etl, and stop it before copying"
 	default:
 		drops.State = model.ProbeOff
-		drops.Reason = "no events of Packet Monitor in the capture: what drivers and protocols drop is not known"
+		drops.Reason = "no Packet Monitor events in the capture: drops by drivers and protocols are not known"
 		drops.Hint = "record with: pktmon start --capture --file-name C:\\lostbeat.etl"
 	}
 	return []model.Probe{packets, drops}

@@ -182,8 +182,8 @@ func (w *watch) load(programs ...string) model.Probe {
 		if _, err := w.loader.Program(name); err != nil {
 			s := ebpf.StatusOf(probeName, "activity", err)
 			s.State = model.ProbeDegraded
-			s.Reason = "whether UDP ports are in use is not known: " + s.Reason
-			s.Hint = "Linux 6.3 has the tracepoints sock_send_length and sock_recv_length"
+			s.Reason = "cannot tell whether UDP ports are in use: " + s.Reason
+			s.Hint = "Linux 6.3 and later have the tracepoints sock_send_length and sock_recv_length"
 			return s
 		}
 	}

@@ -9,8 +9,8 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "port",
-		Doc: "local ports: how each is taken, given back, rests or cannot be taken, by whom; pools; what exists at the " +
-			"start; an audit against the kernel's tables; the RPC programs that rpcbind has registered",
+		Doc: "local ports: who takes and releases each, TIME_WAIT, failed attempts; pools; what is open at the " +
+			"start; an audit against the kernel's tables; RPC programs registered with rpcbind",
 		Kinds: []model.Kind{
 			model.KindPortAcquire,
 			model.KindPortRelease,

@@ -64,14 +64,14 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		sockets = part(
 			"sockets",
 			model.ProbeDegraded,
-			"ports from the transports only: the process is not known for every one",
+			"ports are known from the transports only: some have no process",
 			"record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl",
 		)
 	case c.Has(kernelKeys()...):
 		sockets = part(
 			"sockets",
 			model.ProbeDegraded,
-			"TCP connections from the kernel's network events only: binds, UDP and failures are not seen",
+			"only TCP connections are known (kernel network events): binds, UDP and failures are not seen",
 			"record with: logman start lostbeat -ets -p Microsoft-Windows-Winsock-AFD -o C:\\lostbeat.etl",
 		)
 	default:

@@ -166,12 +166,12 @@ func (l *lister) status(out *listing) model.Probe {
 	case out.filesErr != nil:
 		s := ebpf.StatusOf(probeName, "listing", out.filesErr)
 		s.State = model.ProbeDegraded
-		s.Reason = "owners of sockets from before the start are unknown: " + s.Reason
+		s.Reason = "the owners of sockets opened before lostbeat started are unknown: " + s.Reason
 		return s
 	case out.diagErr != nil:
 		s := ebpf.StatusOf(probeName, "listing", out.diagErr)
 		s.State = model.ProbeDegraded
-		s.Reason = "sockets without a process and TIME_WAIT are not listed in every namespace: " + s.Reason
+		s.Reason = "sockets without a process and in TIME_WAIT are not listed in some namespaces: " + s.Reason
 		return s
 	}
 	return model.Probe{Name: probeName, Part: "listing", State: model.ProbeOn}

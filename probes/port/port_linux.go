@@ -215,14 +215,14 @@ func (a *attached) attachParts(without []string) {
 		}
 		a.addStatus(a.watch.load(bpfProgPortUseReceive, bpfProgPortUseSend))
 	} else {
-		a.degrade("functions", "fentry is refused: releases by the kernel's own sockets (NFS, SunRPC) are found by the "+
-			"audit only; all others are seen by the remaining parts")
+		a.degrade("functions", "fentry is not available: port releases by in-kernel sockets (NFS, SunRPC) show up only at "+
+			fmt.Sprintf("the %v s audit; everything else is traced by other means", a.interval.Seconds()))
 		a.attachCalls(try, sockets)
 		a.attachSend(sockets)
 		a.addStatus(a.watch.load(bpfProgPortUseReceive))
 	}
 	if !sockets {
-		a.degrade("sockets", "closes of UDP sockets are found by the audit only, which therefore runs every second")
+		a.degrade("sockets", "closed UDP sockets show up only at the audit, which therefore runs every second")
 		a.interval = min(a.interval, pollAudit)
 	}
 }
@@ -264,7 +264,7 @@ func (a *attached) bySystemCalls(part string, programs ...string) {
 	s := a.loader.Try(probeName, part, programs...)
 	if s.State == model.ProbeOn {
 		s.State = model.ProbeDegraded
-		s.Reason = "the exits of system calls are watched, which makes every system call of this host some 30 ns slower"
+		s.Reason = "system call exits are traced, which makes every system call on this host about 30 ns slower"
 		if refused != "" {
 			s.Reason += ": " + refused
 		}
@@ -279,8 +279,8 @@ func (a *attached) attachSend(sockets bool) {
 		reason := s.Reason
 		if s = a.loader.Try(probeName, "send", bpfProgPortSendmsg4, bpfProgPortSendmsg6); s.State == model.ProbeOn {
 			s.State = model.ProbeDegraded
-			s.Reason = "sends that fail for want of a port are not seen: " + reason
-			s.Hint = "Linux 6.3 has the tracepoint sock_send_length"
+			s.Reason = "sends that fail because no port is free are not seen: " + reason
+			s.Hint = "Linux 6.3 and later have the tracepoint sock_send_length"
 		}
 	}
 	a.addStatus(s)

@@ -108,16 +108,16 @@ func (p *programs) listed(l *listing) model.Probe {
 	switch {
 	case l.filesErr != nil:
 		p.daemon = 0
-		p.set(model.ProbeDegraded, "whether rpcbind runs is not known, and asking could start it: RPC programs are not shown")
+		p.set(model.ProbeDegraded, "cannot tell whether rpcbind runs, and a query could start it: RPC programs are not shown")
 	case l.rpcbind != 0:
 		p.daemon, p.tcp, p.gone = l.rpcbind, l.rpcbindTCP, false
 	default:
 		p.daemon, p.gone = 0, true
 		p.set(model.ProbeOn, "")
 		// Nothing is amiss, so this is no reason.
-		p.status.Hint = "rpcbind does not run in this network namespace: no RPC program is registered"
+		p.status.Hint = "rpcbind is not running in this network namespace: no RPC program is registered"
 		if l.rpcbindWaits {
-			p.status.Hint = "rpcbind has not been started yet (systemd listens for it): no RPC program is registered"
+			p.status.Hint = "rpcbind has not started yet (systemd listens on its socket): no RPC program is registered"
 		}
 	}
 	return p.status
@@ -156,7 +156,7 @@ func (p *programs) take(a rpcAnswer, now model.Time, t *tracker, b *model.Builde
 	case a.err == nil:
 		p.set(model.ProbeOn, "")
 	case errors.Is(a.err, rpcbind.ErrTooMany):
-		p.set(model.ProbeDegraded, "only some RPC programs are shown: "+a.err.Error())
+		p.set(model.ProbeDegraded, "not all RPC programs are shown: "+a.err.Error())
 	case errors.Is(a.err, context.DeadlineExceeded):
 		p.set(model.ProbeDegraded, fmt.Sprintf(
 			"rpcbind[%d] has not answered within %v: RPC programs are shown as of its last answer", p.daemon, rpcPatience,

@@ -133,8 +133,8 @@ func TestProgramsAreNotStarted(t *testing.T) {
 		state model.ProbeState
 		want  string
 	}{
-		"absent":   {listing{}, model.ProbeOn, "does not run"},
-		"activate": {listing{rpcbindWaits: true}, model.ProbeOn, "not been started"},
+		"absent":   {listing{}, model.ProbeOn, "is not running"},
+		"activate": {listing{rpcbindWaits: true}, model.ProbeOn, "has not started"},
 		"unknown":  {listing{rpcbind: 5, filesErr: errors.New("refused")}, model.ProbeDegraded, "could start it"},
 		"dead":     {listing{rpcbind: 5}, model.ProbeOn, ""},
 	} {
@@ -168,7 +168,7 @@ func TestProgramsKept(t *testing.T) {
 	}{
 		{fmt.Errorf("ask: %w", context.DeadlineExceeded), model.ProbeDegraded, "rpcbind[5] has not answered"},
 		{errors.New("nonsense"), model.ProbeDegraded, "nonsense"},
-		{rpcbind.ErrTooMany, model.ProbeDegraded, "only some"},
+		{rpcbind.ErrTooMany, model.ProbeDegraded, "not all"},
 		{nil, model.ProbeOn, ""},
 	} {
 		x.err = c.err

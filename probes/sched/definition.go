@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name: "sched",
-		Doc: "why a watched thread did not run, only while a detector asks: no CPU and who ran instead, throttled, frozen, " +
+		Doc: "why a watched thread did not run (on a detector's request): no CPU and who ran instead, throttled, frozen, " +
 			"stopped, blocked, waiting for other input",
 		Kinds:   []model.Kind{model.KindSchedHist, model.KindSchedState, model.KindSchedRival},
 		New:     engine(),

@@ -30,7 +30,7 @@ func (p *etwProbe) Status(c etw.Census) []model.Probe {
 		{
 			Name:   p.Name(),
 			State:  model.ProbeOff,
-			Reason: "no context switches in the capture: what a DPC interrupted is not known",
+			Reason: "no context switches in the capture: cannot tell what a DPC interrupted",
 			Hint:   "record with: xperf -on PROC_THREAD+LOADER+DPC+INTERRUPT+CSWITCH (see docs/WINDOWS.md)",
 		},
 	}

@@ -151,10 +151,10 @@ func targets(proc string, r model.Request) (watch, error) {
 	case r.CPU >= 0:
 		w.tids = kernelThreads(proc, func(name string) bool { return name == fmt.Sprintf("ksoftirqd/%d", r.CPU) })
 	default:
-		return w, errors.New("it names neither a process, nor a thread, nor a CPU")
+		return w, errors.New("the request names no process, thread or CPU")
 	}
 	if len(w.pids)+len(w.tids) == 0 {
-		return w, fmt.Errorf("no kernel thread is called %q, or is ksoftirqd of CPU %d", r.Name, r.CPU)
+		return w, fmt.Errorf("no kernel thread is named %q or is ksoftirqd of CPU %d", r.Name, r.CPU)
 	}
 	return w, nil
 }

@@ -43,19 +43,19 @@ var parts = []struct {
 	without  string
 }{
 	{"threads", true, []string{"sched_switch", "sched_waking", "sched_list"}, ""},
-	{"migrations", false, []string{"sched_migrate"}, "what ran on a CPU that a thread was moved away from is not known"},
-	{"new threads", false, []string{"sched_fork"}, "threads that begin while a process is watched are seen a second late"},
+	{"migrations", false, []string{"sched_migrate"}, "cannot tell what ran on the CPU that a thread was moved from"},
+	{"new threads", false, []string{"sched_fork"}, "new threads of a watched process are seen 1 s late"},
 	{
 		"deferred work",
 		false,
 		[]string{"sched_softirq_entry", "sched_softirq_exit"},
-		"the time of deferred work is that of the task that it interrupts",
+		"the time of deferred work is counted as that of the interrupted task",
 	},
 	{
 		"interrupts",
 		false,
 		[]string{"sched_irq_entry", "sched_irq_exit"},
-		"the time of interrupts is that of the task that they interrupt",
+		"the time of interrupts is counted as that of the interrupted task",
 	},
 }
 
@@ -97,8 +97,8 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 			return nil, err
 		}
 		a.status[0].State = model.ProbeDegraded
-		a.status[0].Reason = "the kernel refuses to read tasks other than the current: a thread that is throttled in " +
-			"the queue counts as waiting, and what ran before a thread was moved to another CPU is not known"
+		a.status[0].Reason = "the kernel does not allow reading tasks other than the current one: a thread that is " +
+			"throttled while queued counts as waiting, and what ran before a thread was moved to another CPU is not known"
 	}
 	return a, nil
 }

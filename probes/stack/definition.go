@@ -9,7 +9,7 @@ import (
 func Definition() probe.Definition {
 	return probe.Definition{
 		Name:  "stack",
-		Doc:   "kernel stacks, sampled only while a detector asks for them: what makes packets expensive, what holds a CPU",
+		Doc:   "kernel stacks, sampled only on a detector's request: what makes packets expensive, what occupies a CPU",
 		Kinds: []model.Kind{model.KindStackSample},
 		New:   engine(),
 	}

@@ -89,7 +89,8 @@ func (*Probe) Attach(env *ebpf.Env) (_ ebpf.Attached, err error) {
 	env.Handle(model.KindStackSample, a.decode)
 	on := ebpf.StatusOf(Name, "", nil)
 	if check := platform.KernelSymbols(); check.State == platform.StateNo {
-		on.State, on.Reason, on.Hint = model.ProbeDegraded, "functions have no names: "+check.Detail, check.Hint
+		on.State, on.Hint = model.ProbeDegraded, check.Hint
+		on.Reason = "kernel functions are shown without names: " + check.Detail
 	}
 	a.status = []model.Probe{on}
 	return a, nil
@@ -109,7 +110,7 @@ func openEvent(cpu, program int) (int, error) {
 	fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
 		return -1, &ebpf.RefusedError{
-			Advice: "perf events need CAP_PERFMON, and a container's seccomp profile that allows perf_event_open",
+			Advice: "perf events need CAP_PERFMON and, in a container, a seccomp profile that allows perf_event_open",
 			Err:    fmt.Errorf("open a perf event: %w", err),
 		}
 	}
