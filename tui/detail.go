@@ -25,7 +25,7 @@ func (u *ui) rowBands(v *view, d drill, below []band) []band {
 				}
 			}
 		}
-		return []string{newLine(u.theme, w).space(1).put(dim, "nothing is known of this row at this moment").String()}
+		return []string{newLine(u.theme, w).space(1).put(dim, "no data for this row at this moment").String()}
 	}}}}
 }
 
@@ -65,7 +65,7 @@ func (g *grid[T]) detail(u *ui, v *view, w int, id string) []string {
 		}
 		out = append(out, blank(w), newLine(u.theme, w).space(3).put(heading, "findings about this").String())
 		if len(found) == 0 {
-			return append(out, newLine(u.theme, w).space(3).put(dim, "none up to this moment").String())
+			return append(out, newLine(u.theme, w).space(3).put(dim, "none so far").String())
 		}
 		for _, f := range found {
 			out = append(out, u.oneLine(v, f, w, true))

@@ -30,9 +30,9 @@ type term struct {
 }
 
 // filterHelp is the form of a filter.
-const filterHelp = `A filter is words that a row contains, column=value, column!=value, column~regexp, column>1ms ` +
-	`(<, >=, <=), and !term for rows without it; all of them must hold. A column is named by the beginning of its ` +
-	`title or of a word of it; "quoted words" are one term.`
+const filterHelp = `A filter has one or more terms, and a row must match all of them: a word, column=value, ` +
+	`column!=value, column~regexp, column>1ms (or <, >=, <=); !term excludes. A column is named by the first ` +
+	`letters of a word of its title; "quoted words" are one term.`
 
 var comparison = regexp.MustCompile(`^([\pL_][\pL\d_./-]*)?(!=|<=|>=|=|~|<|>)(.*)$`)
 
@@ -74,7 +74,7 @@ func parseTerm(word string) (term, error) {
 	value := strings.ReplaceAll(parts[3], `"`, "")
 	t.column, t.compare, t.text = strings.ToLower(parts[1]), parts[2], strings.ToLower(value)
 	if value == "" {
-		return t, fmt.Errorf("%q lacks what to compare with", word)
+		return t, fmt.Errorf("%q has no value to compare with", word)
 	}
 	t.number, t.isNumber = parseQuantity(value)
 	switch t.compare {
@@ -229,7 +229,7 @@ func (g *grid[T]) choose(rows []T, text string, shared bool) ([]T, bool, error) 
 		switch {
 		case at < 0 && (shared || t.not):
 		case at < 0:
-			return rows, true, fmt.Errorf("no column is called %q here", t.column)
+			return rows, true, fmt.Errorf("there is no column %q here", t.column)
 		default:
 			condition, err := g.condition(&g.cols[at], t)
 			switch {

@@ -84,9 +84,9 @@ func TestFilter(t *testing.T) {
 // What is wrong with a filter is said, and nothing is hidden by it.
 func TestFilterErrors(t *testing.T) {
 	for _, tt := range []struct{ filter, want string }{
-		{"wait>", `"wait>" lacks what to compare with`},
+		{"wait>", `"wait>" has no value to compare with`},
 		{"wait>long", `"long" is not a number: write 5, 1.5k, 20%, 1ms or 2MiB`},
-		{"colour=red", `no column is called "colour" here`},
+		{"colour=red", `there is no column "colour" here`},
 		{"proc>5", `"process" holds text: compare it with =, != or ~`},
 		{"wait=long", `"wait p99" holds numbers: compare it with a number`},
 		{"wait~5", `"wait p99" holds numbers: compare it with a number`},

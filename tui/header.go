@@ -27,7 +27,12 @@ func (u *ui) header(v *view, w int) string {
 		left = append(left, piece{dim, "· " + system, 9})
 	}
 	if cpus := meta["cpus"]; cpus != "" {
-		left = append(left, piece{dim, "· " + cpus + " cpus", 10})
+		if cpus == "1" {
+			cpus += " CPU"
+		} else {
+			cpus += " CPUs"
+		}
+		left = append(left, piece{dim, "· " + cpus, 10})
 	}
 	if on, all, limits := probesOn(v.snap.Probes); all > 0 {
 		s := dim

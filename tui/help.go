@@ -28,13 +28,13 @@ func (u *ui) helpLines(w int) []string {
 	}
 	out = append(out, blank(w), newLine(u.theme, w).space(1).put(heading, "reading the screen").String())
 	for _, text := range []string{
-		"share: part of one CPU's time. wait: from being raised to starting; run: from start to end. p99: 99 of 100 were " +
-			"shorter, at most 12.5 % off. max: over the last 60 s.",
-		"Numbers are those of one second, one to two seconds back, when all of its intervals have arrived. In a row of " +
-			"bars each bar is a second unless the title gives a time; a bar on the base line is zero.",
+		"share: part of one CPU's time. wait: from raised to started; run: from start to end. p99: 99 of 100 were " +
+			"shorter (at most 12.5 % off). max: over the last 60 s.",
+		"Numbers cover one second, one to two seconds ago, once all of its intervals have arrived. In a row of bars, " +
+			"each bar is 1 s unless the title says otherwise; a bar on the base line is zero.",
 		filterHelp,
-		"loss counts events that were lost before lostbeat saw them; with loss, counts are lower bounds. self is what " +
-			"lostbeat itself takes: share of one CPU, and memory.",
+		"loss: events lost before lostbeat saw them; with loss, all counts are lower bounds. self: what lostbeat itself " +
+			"uses, as a share of one CPU and memory.",
 	} {
 		for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 			out = append(out, newLine(u.theme, w).space(3).put(plain, piece).String())
@@ -53,7 +53,7 @@ func (u *ui) probeBands(v *view) []band {
 	probes := &grid[model.Probe]{
 		id:    "probes",
 		title: "probes: what is seen and what is not",
-		empty: "this stream names no probes",
+		empty: "no probe information in this stream",
 		rows:  rows,
 		sort:  2,
 		ident: func(p model.Probe) string { return p.Name + "/" + p.Part },
@@ -76,7 +76,7 @@ func (u *ui) probeBands(v *view) []band {
 				},
 			},
 			textColumn("why", 24, 2, 0, func(p model.Probe) string { return p.Reason }),
-			textColumn("what would fix it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
+			textColumn("how to fix it", 20, 1, 2, func(p model.Probe) string { return p.Hint }),
 		},
 	}
 	losses := &grid[fold.LossTotal]{

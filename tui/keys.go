@@ -98,12 +98,12 @@ func bindings() []binding {
 			when: func(u *ui) bool { return u.opt.Follow != nil },
 			run:  (*ui).askFlow,
 		},
-		{keys: []string{"space"}, show: "Space", help: "pause, go on", run: (*ui).pause},
-		{keys: []string{"left", "right"}, show: "← →", help: "a second back, forward", run: (*ui).step},
+		{keys: []string{"space"}, show: "Space", help: "pause, resume", run: (*ui).pause},
+		{keys: []string{"left", "right"}, show: "← →", help: "1 s back, forward", run: (*ui).step},
 		{
 			keys: []string{"shift+left", "shift+right", "H", "L"},
 			show: "H L",
-			help: "a minute back, forward",
+			help: "1 min back, forward",
 			run:  (*ui).step,
 		},
 		{keys: []string{"[", "]", "N", "n"}, show: "[ ] N n", help: "previous, next finding", run: (*ui).jumpFinding},
@@ -123,7 +123,7 @@ func bindings() []binding {
 			when: hasPlayer,
 			run:  (*ui).changeSpeed,
 		},
-		{keys: []string{":"}, help: "find a command by its name", run: (*ui).askCommand},
+		{keys: []string{":"}, help: "find a command by name", run: (*ui).askCommand},
 		{keys: []string{"y"}, help: "copy the finding as text", when: hasFinding, run: (*ui).copyFinding},
 		{keys: []string{"w"}, help: "write the recording so far", when: hasRecord, run: (*ui).askPath},
 		{keys: []string{"d"}, help: "probes: what is seen, what is not, and why", run: toggle("probes")},
@@ -369,7 +369,7 @@ func (u *ui) askTime(string) command {
 			return nil
 		}
 		if start, end := u.span(); t < start-model.Time(time.Second) || t > end+model.Time(time.Second) {
-			u.say(fmt.Sprintf("%s is outside: there is %s to %s", formatClock(t, u.loc), formatClock(start, u.loc),
+			u.say(fmt.Sprintf("%s is outside the recording (%s to %s)", formatClock(t, u.loc), formatClock(start, u.loc),
 				formatClock(end, u.loc)), true)
 			return nil
 		}

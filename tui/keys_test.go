@@ -101,7 +101,7 @@ func TestKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name, keys, want, unwanted string
 	}{
-		{"number", "4", "port pools, the second at", ""},
+		{"number", "4", "port pools (1 s to ", ""},
 		{"tab", "tab", "CPU and deferred work", ""},
 		{"tab around", "tab tab tab tab tab tab", "Enter: evidence", ""},
 		{"shift tab", "shift+tab", "findings so far", ""},
@@ -130,7 +130,7 @@ func TestKeys(t *testing.T) {
 		{"escape removes the filter", "2 / r c u enter esc", "", "filter:"},
 		{"filter without match", "2 / x y z z y enter", "no row matches", ""},
 		{"filter by a column", "2 / c p u = 1 space s h a r e > 1 % enter", "filter: cpu=1 share>1%", "▸   0"},
-		{"filter that is wrong", "2 / w a i t > enter", `"wait>" lacks what to`, ""},
+		{"filter that is wrong", "2 / w a i t > enter", `"wait>" has no value to`, ""},
 		{"filter of all pages", "2 & c p u = 1 enter 3", "filter: cpu=1", ""},
 		{"escape removes the filter of all", "2 & c p u = 1 enter esc 3", "devices", "filter:"},
 		{"open a row", "2 enter", "findings about this", ""},
@@ -139,13 +139,13 @@ func TestKeys(t *testing.T) {
 		{"back from a row", "2 enter esc", "▸   0  NET_RX", "findings about this"},
 		{"commands", ":", "commands: type a part of the name", ""},
 		{"a command", ": p r o b e enter", "probes: what is seen", ""},
-		{"a command by choice", ": p a g e space down down enter", "devices, the second at", ""},
-		{"a page by name", ": p o r t s enter", "port pools, the second at", ""},
+		{"a command by choice", ": p a g e space down down enter", "devices (1 s to ", ""},
+		{"a page by name", ": p o r t s enter", "port pools (1 s to ", ""},
 		{"no command", ": x y z z y enter", "Enter: evidence", ""},
 		{"commands, given up", ": esc", "Enter: evidence", "commands"},
 		{"before a chosen finding", "j home", "PAUSED 13:58:28", ""},
 		{"no note to keep", "b", "notes are kept in a single .lostbeat file", "note at"},
-		{"no notes", "B", "none: b writes one", ""},
+		{"no notes", "B", "none yet; b writes one", ""},
 		{"next finding with n", "home n", "PAUSED 13:58:48", ""},
 		{"previous finding with N", "N", "PAUSED 13:59:38", ""},
 		{"metric", "2 m", "run p99 (m changes)", ""},
@@ -212,7 +212,7 @@ func TestQuitAndCopy(t *testing.T) {
 	got := out[0].(copyMsg).text
 	for _, want := range []string{"CRITICAL: CPU 0 spends 99.8 %", "host web-07, Linux 6.18.0", "from 2026-11-22 " +
 		"13:59:38.000 +00:00", "- dropped at the full backlog: 7.1 M packets", "Ruled out:", "What to do:", "Events lost " +
-		"while this was found: 0"} {
+		"during this finding: 0"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the text lacks %q:\n%s", want, got)
 		}
@@ -407,7 +407,7 @@ func TestReplaySearches(t *testing.T) {
 	p := &fakePlayer{speed: 1, position: tuitest.Start, end: tuitest.Start}
 	m := screen(s, 100, 30, func(o *Options) { o.Live, o.Player = false, p })
 	tick(m)
-	shows(t, m, "No fault found so far: the search through the whole file is not finished")
+	shows(t, m, "No fault found so far (still searching the file)")
 	s.SetFindings(nil)
 	s.Publish()
 	tick(m)
@@ -425,8 +425,8 @@ func TestUnfollowed(t *testing.T) {
 	}{
 		{"nothing named, live", nil, true, "F follows one (udp:5405, corosync), or finds them (auto)", "so far"},
 		{"nothing named, recorded", nil, false, "--heartbeat auto finds them", "so far"},
-		{"auto", []string{"flows", "search"}, true, "no heartbeat found so far", "(auto)"},
-		{"one that is not open", []string{"flows"}, true, "None of those that were named has an open socket", "--heartbeat"},
+		{"auto", []string{"flows", "search"}, true, "no heartbeats found so far", "(auto)"},
+		{"one that is not open", []string{"flows"}, true, "None of the requested flows has an open socket", "--heartbeat"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := fold.NewHistory()
@@ -436,7 +436,7 @@ func TestUnfollowed(t *testing.T) {
 			}
 			if tt.parts == nil {
 				b.AddProbe(model.Probe{
-					Time: tuitest.Start, Name: "heartbeat", Part: "flows", State: model.ProbeOn, Reason: "no flow was named",
+					Time: tuitest.Start, Name: "heartbeat", Part: "flows", State: model.ProbeOn, Reason: "no flow was given",
 				})
 			}
 			s.Apply(b.Take())
@@ -499,7 +499,7 @@ func TestMouse(t *testing.T) {
 	m.View()
 	line := strings.Split(text(m.View().Content), "\n")[1]
 	m.Update(tea.MouseClickMsg{X: strings.Index(line, "Ports"), Y: 1, Button: tea.MouseLeft})
-	shows(t, m, "port pools, the second at")
+	shows(t, m, "port pools (1 s to ")
 	m.Update(tea.MouseWheelMsg{Button: tea.MouseWheelDown})
 	shows(t, m, "▸ephemeral tcp")
 }
@@ -514,7 +514,7 @@ func TestFollow(t *testing.T) {
 		{"of those that the filter leaves", "5 / m y a p p enter f", "udp:7000", "following udp:7000"},
 		{"a name", "5 F e t c d enter", "etcd", "following etcd"},
 		{"no name", "5 F enter", "", "looks like a heartbeat"},
-		{"what names none", "5 F x enter", "x", "it names no flow"},
+		{"what names none", "5 F x enter", "x", "not a flow"},
 		{"on another page", "4 f", "", "ports"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -523,7 +523,7 @@ func TestFollow(t *testing.T) {
 				o.Follow = func(flow string) error {
 					followed = flow
 					if flow == "x" {
-						return errors.New("it names no flow")
+						return errors.New("not a flow")
 					}
 					return nil
 				}

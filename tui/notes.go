@@ -32,8 +32,8 @@ func (u *ui) askNote(string) command {
 func (u *ui) noteBands(v *view) []band {
 	return []band{{&grid[model.Note]{
 		id:    "notes",
-		title: "notes (Enter: the clock goes there)",
-		empty: "none: b writes one",
+		title: "notes (Enter: go to its time)",
+		empty: "none yet; b writes one",
 		rows:  v.snap.Notes,
 		sort:  0,
 		ident: func(n model.Note) string { return n.About.String() + n.Text },

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNoTerminal is returned by Run on systems without terminals (js/wasm).
-var ErrNoTerminal = errors.New("the terminal interface needs a terminal; this build has none")
+var ErrNoTerminal = errors.New("this build has no terminal UI")
 
 // Player plays a recording into a State. Its methods return at once and may be
 // called from any goroutine.

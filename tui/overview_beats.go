@@ -68,13 +68,13 @@ func (v *view) beatCheck() (short, long string, bad, ok bool) {
 	case late > 0:
 		short = plural(late, "flow") + " late"
 	case regular == 0:
-		short = "no regular period so far"
+		short = "no regular interval yet"
 	default:
 		short = "none late"
 	}
 	long = plural(len(v.snap.Beats), "flow") + " followed"
 	if worst != nil {
-		long += fmt.Sprintf(", the longest gap is %s: %s", formatSpan(worst.Longest), beatName(worst))
+		long += fmt.Sprintf(", longest gap %s: %s", formatSpan(worst.Longest), beatName(worst))
 	}
 	return short, long, late > 0, true
 }

@@ -63,7 +63,7 @@ func (u *ui) deferredBands(v *view) []band {
 	work := u.workGrid(
 		v,
 		"deferred",
-		"deferred work by CPU, the second at "+formatClock(v.frame.Start, u.loc),
+		"deferred work by CPU "+u.oneSecond(v),
 		"deferred",
 		deferredRows,
 	)
@@ -72,7 +72,7 @@ func (u *ui) deferredBands(v *view) []band {
 	interrupts := u.workGrid(
 		v,
 		"interrupts",
-		"interrupts, the second at "+formatClock(v.frame.Start, u.loc),
+		"interrupts "+u.oneSecond(v),
 		"interrupt",
 		interruptRows,
 	)
@@ -387,7 +387,7 @@ func (u *ui) runGrid(v *view) *grid[*fold.FrameRun] {
 	return &grid[*fold.FrameRun]{
 		id:    "runs",
 		title: "worst single runs since " + formatClock(v.snap.Oldest(), u.loc),
-		empty: "no run was long enough to be kept singly",
+		empty: "no run was long enough to be listed",
 		rows:  runs,
 		sort:  -1,
 		ident: func(r *fold.FrameRun) string { return r.Time.String() + cpuName(r.CPU) + r.Name },
@@ -436,7 +436,7 @@ func (u *ui) bucketGrid(v *view) *grid[fold.WorkTotal] {
 	g := &grid[fold.WorkTotal]{
 		id:    "buckets",
 		title: "runs by length since " + formatClock(v.snap.Started, u.loc),
-		empty: "no single run is known",
+		empty: "no runs in this stream",
 		rows:  rows,
 		sort:  1,
 		desc:  true,

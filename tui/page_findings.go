@@ -22,7 +22,7 @@ func (u *ui) findingsBands(v *view) []band {
 	}
 	g := &grid[*model.Finding]{
 		id:    findingsTable,
-		title: title + " (Enter: evidence, and the clock goes there)",
+		title: title + " (Enter: evidence, go to its time)",
 		empty: "none",
 		rows:  v.snap.Findings,
 		sort:  1,
@@ -146,7 +146,7 @@ func (u *ui) findingBands(v *view, id string) []band {
 	}
 	return []band{{&block{id: "finding", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
 		if f == nil {
-			return []string{newLine(u.theme, w).space(1).put(dim, "this finding is no longer known").String()}
+			return []string{newLine(u.theme, w).space(1).put(dim, "this finding is no longer in memory").String()}
 		}
 		return u.scrolled(u.findingLines(v, f, w), w, h)
 	}}}}
@@ -219,13 +219,13 @@ func (u *ui) findingLines(v *view, f *model.Finding, w int) []string {
 	list("why", f.Causes, len(f.Causes) > 1)
 	list("ruled out", f.RuledOut, false)
 	list("what to do", f.Advice, len(f.Advice) > 1)
-	loss := "no event was lost while this was found"
+	loss := "no events were lost during this finding"
 	if f.Loss > 0 {
-		loss = formatInt(int64(f.Loss)) + " events were lost while this was found: the numbers are lower bounds"
+		loss = formatInt(int64(f.Loss)) + " events were lost during this finding: the numbers are lower bounds"
 	}
 	out = append(out, blank(w))
 	add(dim, 1, "", loss)
-	add(dim, 1, "", "y copies this as text · [ ] goes to the finding before or after")
+	add(dim, 1, "", "y copies this as text · [ ] goes to the previous or next finding")
 	return out
 }
 
@@ -263,7 +263,7 @@ func findingText(f *model.Finding, meta map[string]string, loc *time.Location) s
 	section("Ruled out", f.RuledOut)
 	section("What to do", f.Advice)
 	write(
-		"\nEvents lost while this was found: %d\nlostbeat %s, detector %s, id %s\n",
+		"\nEvents lost during this finding: %d\nlostbeat %s, detector %s, id %s\n",
 		f.Loss,
 		c(meta["tool"]),
 		c(f.Detector),

@@ -32,7 +32,7 @@ func (u *ui) heartbeatBands(v *view) []band {
 		bands = append(bands, band{&block{id: "unmeasured", height: 8, least: 3, draw: func(u *ui, w, _ int) []string {
 			what, how := u.unfollowed(v)
 			out := []string{newLine(u.theme, w).space(1).put(heading, what).String()}
-			text := how + " Below is what is measured without: whether programs read their queues in time, and how long " +
+			text := how + " The tables below need no flow: whether programs read their queues in time, and how long " +
 				"watched tasks waited."
 			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
@@ -50,18 +50,18 @@ func (u *ui) unfollowed(v *view) (what, how string) {
 			return p.Name == "heartbeat" && p.Part == part && p.State == model.ProbeOn && p.Reason == ""
 		})
 	}
-	offer := "On a live Linux host --heartbeat udp:5405 follows one"
+	offer := "On a live Linux host, --heartbeat udp:5405 follows one"
 	if u.opt.Follow != nil {
 		offer = "F follows one (udp:5405, corosync)"
 	}
 	const gives = ": their gaps, and where the time went."
 	switch {
 	case on("search"):
-		return "no heartbeat found so far", "auto looks for sockets of known programs all the time, and for regular " +
-			"packets in a few seconds of each minute. " + offer + " by name" + gives
+		return "no heartbeats found so far", "auto looks for sockets of known programs continuously, and for regular " +
+			"packets during a few seconds of each minute. " + offer + " by name" + gives
 	case on("flows"):
-		return "no flow is followed so far", "None of those that were named has an open socket; they are followed as " +
-			"soon as one has."
+		return "no flow is followed so far", "None of the requested flows has an open socket; each is followed as " +
+			"soon as one opens."
 	case u.opt.Follow != nil:
 		return "no flow is followed", offer + ", or finds them (auto)" + gives
 	}
@@ -207,11 +207,11 @@ func (u *ui) beatVerdict(v *view, b *fold.BeatTotal) string {
 	case b.Ended != 0:
 		return "closed at " + formatClock(b.Ended, u.loc)
 	case b.Period == 0:
-		return "no regular period so far"
+		return "no regular interval yet"
 	case b.State == model.FlowReads && b.Series.Direction == model.DirectionRX:
-		return "reads only: its arrivals are not seen"
+		return "reads only: arrivals are not seen"
 	case b.State == model.FlowArrivals && b.Series.Direction == model.DirectionRX:
-		return "arrivals only: its reads are not seen"
+		return "arrivals only: reads are not seen"
 	case b.State == model.FlowCaptured:
 		return "on the wire only: captured packets"
 	}
@@ -228,7 +228,7 @@ func (u *ui) beatBands(v *view, name string) []band {
 	}
 	return []band{{&block{id: "flow", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
 		if b == nil {
-			return []string{newLine(u.theme, w).space(1).put(dim, "this flow is no longer known").String()}
+			return []string{newLine(u.theme, w).space(1).put(dim, "this flow is no longer in memory").String()}
 		}
 		return u.scrolled(u.beatLines(v, b, w), w, h)
 	}}}}
@@ -240,7 +240,7 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	if b.Period > 0 {
 		facts = append(facts, "a packet every "+formatSpan(b.Period))
 	} else {
-		facts = append(facts, "no regular period so far")
+		facts = append(facts, "no regular interval yet")
 	}
 	if b.Timeout > 0 {
 		facts = append(facts, "timeout "+formatSpan(b.Timeout))
@@ -260,12 +260,12 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	}
 	gap, what := b.Worst, "the longest gap"
 	if b.Open.ID != 0 {
-		gap, what = b.Open, "a gap that lasts"
+		gap, what = b.Open, "the current gap"
 	}
 	if gap.ID == 0 {
-		text := "no gap was longer than the flow's cadence allows"
+		text := "no gap was longer than the flow's interval allows"
 		if b.Period == 0 {
-			text = "gaps are judged as soon as the flow has a regular period"
+			text = "gaps are judged once the flow has a regular interval"
 		} else if b.Longest > 0 {
 			text += ": the longest was " + formatSpan(b.Longest)
 		}
@@ -295,7 +295,7 @@ func (u *ui) waterfall(b *fold.BeatTotal, what string, g *fold.Gap, w int) []str
 	out := []string{newLine(u.theme, w).space(3).put(bold, title).String()}
 	if g.Blind {
 		return append(out, newLine(u.theme, w).space(5).put(dim,
-			"its stages are not known: only what the program reads is seen").String())
+			"stages unknown: only the program's reads are seen").String())
 	}
 	type stage struct {
 		name     string
@@ -350,7 +350,7 @@ func (u *ui) waterfall(b *fold.BeatTotal, what string, g *fold.Gap, w int) []str
 		rest = append(rest, plural(int(g.Missed), "packet")+" missing")
 	}
 	if g.Delayed > 0 {
-		rest = append(rest, formatInt(int64(g.Delayed))+" of them came together afterwards")
+		rest = append(rest, formatInt(int64(g.Delayed))+" of them arrived together afterwards")
 	}
 	if len(rest) > 0 {
 		out = append(out, newLine(u.theme, w).space(5).put(dim, strings.Join(rest, " · ")).String())
@@ -456,8 +456,8 @@ func (u *ui) taskGrid(v *view) *grid[taskSeries] {
 	type r = taskSeries
 	return &grid[r]{
 		id:     "tasks",
-		title:  "from wake-up to running, watched tasks",
-		empty:  "no task is watched in this stream",
+		title:  "watched tasks: from wake-up to running",
+		empty:  "no watched tasks in this stream",
 		rows:   collect(v, window, taskRows),
 		sort:   3,
 		desc:   true,

@@ -108,7 +108,7 @@ func (u *ui) logVerdict(v *view, l *fold.FollowedLog) string {
 		return "at " + formatClock(f.Start, u.loc) + ": " + strings.TrimPrefix(f.Title, logName(l)+" ")
 	}
 	if l.State.State == model.LogDeleted {
-		return "was deleted, and is still read; " + l.State.Clock
+		return "deleted, still being read; " + l.State.Clock
 	}
 	return l.State.Clock
 }
@@ -123,7 +123,7 @@ func (u *ui) logBands(v *view, d drill) []band {
 	}
 	return []band{{&block{id: "log", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
 		if l == nil {
-			return []string{newLine(u.theme, w).space(1).put(dim, "this log is no longer known").String()}
+			return []string{newLine(u.theme, w).space(1).put(dim, "this log is no longer in memory").String()}
 		}
 		return u.scrolled(u.logLines(v, l, w), w, h)
 	}}}}
@@ -145,7 +145,7 @@ func (u *ui) logLines(v *view, l *fold.FollowedLog, w int) []string {
 		facts = append(facts, "last line at "+formatMillis(l.State.Last, u.loc))
 	}
 	if l.State.LostBytes > 0 {
-		facts = append(facts, formatInt(int64(l.State.LostBytes))+" bytes came too fast to be read")
+		facts = append(facts, formatInt(int64(l.State.LostBytes))+" bytes were written too fast to be read")
 	}
 	out := []string{
 		newLine(u.theme, w).space(1).put(heading, clean(logName(l), u.theme.ascii)).String(),
@@ -156,14 +156,15 @@ func (u *ui) logLines(v *view, l *fold.FollowedLog, w int) []string {
 	title := func(text string) { out = append(out, newLine(u.theme, w).space(3).put(heading, text).String()) }
 	title("silences")
 	if len(l.Gaps) == 0 {
-		out = append(out, newLine(u.theme, w).space(5).put(plain, "none was longer than its cadence lets expect").String())
+		text := "none was longer than the log's usual interval allows"
+		out = append(out, newLine(u.theme, w).space(5).put(plain, text).String())
 	}
 	for i := len(l.Gaps) - 1; i >= max(0, len(l.Gaps)-shownOfLog); i-- {
 		g := &l.Gaps[i]
 		from, long := g.Time.Add(-g.Dur), g.Dur
 		text := ""
 		if g.Lasts {
-			long, text = v.snap.Now.Sub(from), "and goes on"
+			long, text = v.snap.Now.Sub(from), "still going"
 		} else if g.After != "" {
 			text = "then “" + g.After + "”"
 		}
@@ -172,7 +173,7 @@ func (u *ui) logLines(v *view, l *fold.FollowedLog, w int) []string {
 	}
 	if len(l.Lines) > 0 {
 		out = append(out, blank(w))
-		title("lines that were found")
+		title("matching lines")
 		out = append(out, u.quoted(l.Lines[max(0, len(l.Lines)-shownOfLog):], w)...)
 	}
 	if f := v.findingOfLog(l); f != nil {

@@ -78,8 +78,8 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 	}
 	return &grid[deviceView]{
 		id:     id,
-		title:  "devices, the second at " + formatClock(v.frame.Start, u.loc),
-		empty:  "no device has been reported yet",
+		title:  "devices " + u.oneSecond(v),
+		empty:  "no device reported yet",
 		limits: limits(v.snap.Probes, "nic"),
 		rows:   rows,
 		sort:   2,
@@ -299,7 +299,7 @@ func (u *ui) queueGrid(v *view) *grid[model.DeviceQueue] {
 		id:    "queues",
 		title: "queue, interrupt, CPU",
 		about: func(x q) model.Subject { return aboutDevice(x.Device, v.namespace(x.NetnsInode)) },
-		empty: "no device has told its queues",
+		empty: "no device reported its queues",
 		rows:  slices.Clone(v.snap.Queues),
 		sort:  -1,
 		ident: func(x q) string { return fmt.Sprint(x.NetnsInode, x.Device, x.Ifindex, x.Direction, x.Queue) },
@@ -466,7 +466,7 @@ func (u *ui) counterGrid(v *view) *grid[fold.CounterTotal] {
 func (u *ui) eventGrid(v *view) *grid[model.DeviceEvent] {
 	rows := slices.Clone(v.snap.DeviceEvents)
 	slices.Reverse(rows)
-	return &grid[model.DeviceEvent]{id: "events", title: "what happened to devices", rows: rows, sort: -1,
+	return &grid[model.DeviceEvent]{id: "events", title: "device changes", rows: rows, sort: -1,
 		ident: func(e model.DeviceEvent) string { return fmt.Sprint(e.Time, e.NetnsInode, e.Device, e.What) },
 		cols: []column[model.DeviceEvent]{
 			textColumn("when", 12, 0, 0, func(e model.DeviceEvent) string { return formatMillis(e.Time, u.loc) }),

@@ -43,15 +43,18 @@ func (u *ui) fileSummary(v *view) string {
 		counts[f.Severity]++
 	}
 	var parts []string
+	one := map[model.Severity]string{
+		model.SeverityCritical: "critical finding", model.SeverityWarning: "warning", model.SeverityInfo: "note",
+	}
 	for _, s := range []model.Severity{model.SeverityCritical, model.SeverityWarning, model.SeverityInfo} {
 		if counts[s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+			parts = append(parts, plural(counts[s], one[s]))
 		}
 	}
 	if len(parts) == 0 {
 		return text + "no findings"
 	}
-	return text + plural(len(v.snap.Findings), "finding") + ": " + strings.Join(parts, ", ") + " · [ ] goes through them"
+	return text + strings.Join(parts, ", ") + " · [ ] steps through them"
 }
 
 // rank puts findings in the order in which a reader wants them: those that hold
@@ -143,7 +146,7 @@ func (u *ui) verdict(v *view, w, h int, tiny bool) []string {
 	}
 	out = slices.Concat(before, out, after)
 	if hidden := len(findings) - 1 - others; hidden > 0 && others > 0 && len(out) < room {
-		out = append(out, newLine(u.theme, w).space(3).put(dim, fmt.Sprintf("and %d more: 6 Findings", hidden)).String())
+		out = append(out, newLine(u.theme, w).space(3).put(dim, plural(hidden, "more finding")+": press 6").String())
 	}
 	if checks > 0 {
 		out = append(out, u.checkLine(v, w))
@@ -215,7 +218,7 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 	part("do", nth(f.Advice, 0), 3)
 	part("", nth(f.Advice, 1), more)
 	if f.Loss > 0 {
-		part("but", formatCount(float64(f.Loss))+" events were lost in this time: the numbers are lower bounds", 1)
+		part("but", formatCount(float64(f.Loss))+" events were lost: the numbers are lower bounds", 1)
 	}
 	return out
 }
@@ -274,7 +277,7 @@ func victims(v *view, f *model.Finding) string {
 		if p := poolOf(v, f); p != nil && v.active(f) {
 			parts = append(
 				parts,
-				"whoever needs a port of pool "+f.Subject.Pool+": "+formatInt(
+				"any process that needs a port of pool "+f.Subject.Pool+": "+formatInt(
 					int64(p.Size-p.Used-p.Resting),
 				)+" of "+formatInt(
 					int64(p.Size),
@@ -342,7 +345,7 @@ func losses(f *model.Finding) (list []loss) {
 			list = append(list, loss{label, e.Value, 1})
 		case e.Name == "dropped in the device's ring", e.Name == "lost in the ring":
 			list = append(list, loss{"ring of " + cmp.Or(f.Subject.Device, "a device"), e.Value, 1})
-		case e.Name == "lost in front of the device":
+		case e.Name == "lost before the device":
 			list = append(list, loss{cmp.Or(f.Subject.Device, "a device"), e.Value, 1})
 		case strings.HasPrefix(e.Name, "lost by "):
 			list = append(list, loss{e.Name[len("lost by "):], e.Value, 0})
@@ -393,13 +396,13 @@ func (u *ui) quiet(v *view, w, h int, tiny bool, ended int) []string {
 	if v.snap.Events == 0 {
 		what := "waiting for the first events"
 		if u.opt.Player != nil {
-			what = "nothing has been played yet"
+			what = "nothing played yet"
 		}
 		return []string{l.glyph(dim, u.theme.never).space(1).put(bold, what).String()}
 	}
 	if u.opt.Player != nil && !v.snap.Scanned && ended == 0 {
 		return []string{l.glyph(dim, u.theme.never).space(1).
-			put(bold, "No fault found so far: the search through the whole file is not finished").String()}
+			put(bold, "No fault found so far (still searching the file)").String()}
 	}
 	watched := formatSpan(v.at.Sub(v.snap.Started).Truncate(time.Second))
 	if u.opt.Player != nil && len(v.snap.Findings) == 0 && v.at.Sub(v.snap.Started) < time.Second {
@@ -531,7 +534,7 @@ func (u *ui) checks(v *view) []check {
 		case !seen && why != "":
 			c = check{state: dim, area: area, short: why}
 		case !seen:
-			c = check{state: dim, area: area, short: "not seen: this stream has no such events"}
+			c = check{state: dim, area: area, short: "not seen: no such events in this stream"}
 		case bad:
 			c.state = warning
 		}
@@ -600,7 +603,7 @@ func (u *ui) checks(v *view) []check {
 				probes,
 				seen,
 				true,
-				"lost "+formatCount(float64(n))+" packets",
+				"lost "+formatValue(float64(n), "packets"),
 				"since "+formatClock(v.snap.Started, u.loc),
 			)
 		}
@@ -717,7 +720,7 @@ func (u *ui) overviewBands(v *view) []band {
 	work := u.workGrid(
 		v,
 		"overview.deferred",
-		"deferred work, the second at "+formatClock(v.frame.Start, u.loc),
+		"deferred work "+u.oneSecond(v),
 		"deferred",
 		deferredRows,
 	)

@@ -64,8 +64,8 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 	}
 	g := &grid[poolView]{
 		id:     id,
-		title:  "port pools, the second at " + formatClock(v.frame.Start, u.loc),
-		empty:  v.nothing("port", "no pool has been reported yet"),
+		title:  "port pools " + u.oneSecond(v),
+		empty:  v.nothing("port", "no pool reported yet"),
 		note:   auditNote(v.snap.Audits),
 		limits: limits(v.snap.Probes, "port"),
 		rows:   rows,
@@ -162,7 +162,8 @@ func auditNote(audits []model.PortAudit) string {
 	if missed+stale == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the last audit against the kernel's tables corrected %d missed and %d stale ports", missed, stale)
+	return fmt.Sprintf("the last audit against the kernel's tables added %d missed and removed %d stale ports",
+		missed, stale)
 }
 
 // holderView is a process that holds ports, and how that has changed.
@@ -226,7 +227,7 @@ func (u *ui) holderGrid(v *view, id string) *grid[holderView] {
 	if u.byUnit {
 		rows = joinUnits(rows)
 	}
-	title, first := "who holds ports (Enter: its ports)", "process"
+	title, first := "port holders (Enter: their ports)", "process"
 	if u.byUnit {
 		title, first = "units whose processes hold ports", "unit"
 	}
@@ -322,7 +323,7 @@ func oldest(v *view, h holderView) float64 {
 func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
 	return &grid[fold.RefusedTotal]{
 		id:    "refused",
-		title: "ports refused since " + formatClock(v.snap.Started, u.loc),
+		title: "refused port requests since " + formatClock(v.snap.Started, u.loc),
 		empty: v.nothing("port", "none"),
 		rows:  v.snap.RefusedBy,
 		sort:  3,
@@ -496,7 +497,7 @@ func (u *ui) processBands(v *view, d drill) []band {
 	}
 	note := ""
 	if u.cursor != 0 || (u.held() && ports.at > v.at) {
-		note = "single ports are known for the newest moment only; the history keeps their number"
+		note = "single ports are listed for the latest moment only; history has only their number"
 	}
 	rows := make([]*state.Port, len(ports.ports))
 	for i := range rows {

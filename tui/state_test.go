@@ -142,7 +142,7 @@ func TestSnapshotsAreImmutable(t *testing.T) {
 		t.Error("a paused screen has changed")
 	}
 	press(m, "space")
-	shows(t, m, "the stream has ended: gone (plug it in)")
+	shows(t, m, "the stream ended: gone (plug it in)")
 }
 
 type hinted struct{ error }

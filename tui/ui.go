@@ -321,7 +321,7 @@ func (u *ui) lines() []string {
 			).space(1).
 				glyph(critical, u.theme.critical).
 				space(1).
-				put(critical, "the stream has ended: "+v.snap.Fault).
+				put(critical, "the stream ended: "+v.snap.Fault).
 				String(),
 		)
 	case u.h >= 8:

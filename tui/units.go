@@ -102,5 +102,14 @@ func formatMillis(t model.Time, loc *time.Location) string {
 	return t.Std().In(loc).Format("15:04:05.000")
 }
 
+// oneSecond says in a heading which second the numbers below it are of.
+func (u *ui) oneSecond(v *view) string {
+	end := v.frame.Start
+	if end != 0 {
+		end = end.Add(time.Second)
+	}
+	return "(1 s to " + formatClock(end, u.loc) + ")"
+}
+
 // plural returns "1 word" or "n words".
 func plural(n int, word string, many ...string) string { return words.Plural(n, word, many...) }

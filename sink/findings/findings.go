@@ -137,7 +137,7 @@ func Moment(t model.Time, zone *time.Location) string {
 
 // lossLine says that events were lost while a finding was formed.
 func lossLine(lost uint64) string {
-	return fmt.Sprintf("%d events were lost while this was seen: the numbers are lower bounds", lost)
+	return fmt.Sprintf("%d events were lost during this finding: the numbers are lower bounds", lost)
 }
 
 // Write prints a finding in full, with times of the given zone.
