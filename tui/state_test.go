@@ -196,14 +196,14 @@ func TestWrap(t *testing.T) {
 }
 
 func FuzzClean(f *testing.F) {
-	for _, s := range []string{"eth0", "\x1b[2J", "\u009b31m", "\u202egnp.exe", "\xff", "世界", "e\u0301"} {
+	for _, s := range []string{"eth0", "\x1b[2J", "\u009b31m", "\u202egnp.exe", "\xff", "世界", "e\u0301", "5\u00a0ms"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, ascii := range []bool{false, true} {
 			got := clean(s, ascii)
 			for _, r := range got {
-				if hidden(r) || (ascii && r >= 0x80) {
+				if hidden(r) || (ascii && r >= 0x80 && string(r) != noBreak) {
 					t.Errorf("clean(%q, %t) holds %U", s, ascii, r)
 				}
 			}
@@ -211,8 +211,12 @@ func FuzzClean(f *testing.F) {
 				t.Errorf("clean(%q) = %q, cleaned again %q", s, got, again)
 			}
 			l := newLine(newTheme(ascii, "mono"), 10).put(plain, s)
-			if line := l.String(); line == "" || l.used != 10 {
+			line := l.String()
+			if line == "" || l.used != 10 {
 				t.Errorf("a line of %q takes %d cells", s, l.used)
+			}
+			if ascii && !printable(line) {
+				t.Errorf("a line of %q in ASCII holds %q", s, line)
 			}
 		}
 	})

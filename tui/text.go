@@ -35,7 +35,7 @@ const noBreak = "\u00a0"
 // clean returns s as it may be written to a terminal: C0 and C1 controls,
 // DEL, line and paragraph separators, bidirectional and zero-width formatting,
 // tags and invalid UTF-8 become U+FFFD. With ascii, everything outside
-// ASCII becomes its plain form or '?'.
+// ASCII becomes its plain form or ?, except the no-break space, which [line] writes as a blank.
 func clean(s string, ascii bool) string {
 	if printable(s) {
 		return s
