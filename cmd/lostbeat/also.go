@@ -21,7 +21,7 @@ func (f *alsoFlag) register(cmd *cobra.Command) {
 	for _, s := range sink.Catalogue(time.UTC) {
 		names = append(names, s.Name+" ("+s.Doc+")")
 	}
-	cmd.Flags().StringArrayVar((*[]string)(f), "also", nil, "append to a file, too: `NAME=FILE` with NAME one of "+
+	cmd.Flags().StringArrayVar((*[]string)(f), "also", nil, "also append to a file: `NAME=FILE`, NAME is one of "+
 		strings.Join(names, ", ")+" (repeatable)")
 }
 

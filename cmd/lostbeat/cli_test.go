@@ -441,12 +441,12 @@ func TestCut(t *testing.T) {
 	}{
 		{"file exists", []string{"--since", "+1s", "-o", out}},
 		{"is outside the capture", []string{"--since", "13:00", "--utc", "-o", out, "--force"}},
-		{"--until lies before --since", []string{"--since", "+20s", "--until", "+10s", "-o", out, "--force"}},
-		{"is the file to cut from", []string{"--since", "+1s", "-o", path, "--force"}},
-		{"cut needs the time to take", []string{"-o", out, "--force"}},
-		{"cut needs a file to write", []string{"--since", "+1s"}},
+		{"--until is before --since", []string{"--since", "+20s", "--until", "+10s", "-o", out, "--force"}},
+		{"is also the input file", []string{"--since", "+1s", "-o", path, "--force"}},
+		{"cut needs a time range", []string{"-o", out, "--force"}},
+		{"cut needs an output file", []string{"--since", "+1s"}},
 		{`there is no finding "nonsense"`, []string{"--finding", "nonsense", "-o", out, "--force"}},
-		{"--since and --until do not go with it", []string{"--finding", "port", "--since", "+1s", "-o", out, "--force"}},
+		{"cannot be combined with --since or --until", []string{"--finding", "port", "--since", "+1s", "-o", out, "--force"}},
 		{"negative", []string{"--finding", "port", "--margin", "-1s", "-o", out, "--force"}},
 	} {
 		if _, errs, status := execute(t, append([]string{"cut", path}, c.args...)...); status != exitError ||
@@ -459,7 +459,7 @@ func TestCut(t *testing.T) {
 func TestDiff(t *testing.T) {
 	path := sampleRecording(t)
 	out, errs, status := execute(t, "diff", path, path)
-	if status != exitOK || !strings.Contains(out, "no difference can be shown: ") ||
+	if status != exitOK || !strings.Contains(out, "no difference found: ") ||
 		!strings.Contains(out, "1 finding in both") || !strings.Contains(out, "method: ") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}

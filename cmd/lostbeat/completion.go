@@ -48,7 +48,7 @@ func addCompletion(root *cobra.Command) {
 				if len(args) == 0 {
 					return cmd.Help()
 				}
-				return hint.New(fmt.Sprintf("there is no completion for %q", args[0]),
+				return hint.New(fmt.Sprintf("no completion for the shell %q", args[0]),
 					"shells: bash, fish, powershell, zsh")
 			}
 		}

@@ -55,15 +55,15 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the settings in force and where each comes from",
-		Long: `Print the settings in force and where each comes from: a file and its line, a variable of the
-environment, a flag, or the default.
+		Long: `Print the settings in force and where each comes from: a file and line, an environment variable,
+a flag, or the default.
 
 Settings are read from /etc/lostbeat.toml, then from ~/.config/lostbeat/config.toml (or the
 same below XDG_CONFIG_HOME; on Windows lostbeat\config.toml below ProgramData, then AppData),
-then from variables LOSTBEAT_*, then from flags; the last one counts, and lists are replaced,
-not joined. --config FILE, or LOSTBEAT_CONFIG, is read instead of the two files.
+then from LOSTBEAT_* variables, then from flags; the last one wins, and lists are replaced, not
+merged. --config FILE, or LOSTBEAT_CONFIG, replaces the two files.
 
-A key of a file is a flag without its dashes, a table has the thresholds of one detector:
+A key is a flag without its dashes; a table has the thresholds of one detector:
 
   heartbeat = ["auto", "udp:7000=2s"]
   pool = ["rpc=udp:5000-5100"]
@@ -73,11 +73,10 @@ A key of a file is a flag without its dashes, a table has the thresholds of one 
   [starvation]
   late_wait = "20ms"
 
-A variable is the flag in capitals with LOSTBEAT_ in front: LOSTBEAT_THEME=dark. Several values
-are separated by commas, one with a comma is put in quotes; LOSTBEAT_SET has thresholds, as
---set does. What belongs to this host (heartbeat, pool, log, ...) is not applied by commands that
-open files, which may come from another one. As root, lostbeat reads no file that another user
-could change.`,
+A variable is the flag in capitals with the prefix LOSTBEAT_: LOSTBEAT_THEME=dark. Separate several
+values with commas and quote a value that contains one; LOSTBEAT_SET has thresholds, like --set.
+Settings of this host (heartbeat, pool, log, ...) do not apply to commands that open files, which
+may come from another host. As root, lostbeat reads no file that another user could change.`,
 		Example: `  lostbeat config
   lostbeat config --all
   lostbeat config --config new.toml                is the file right?
@@ -106,7 +105,7 @@ could change.`,
 	told.register(cmd)
 	registerMemory(cmd, &memory)
 	format.register(cmd, "one JSON object", asText, asJSON)
-	cmd.Flags().BoolVar(&whole, "all", false, "list the thresholds that have their defaults, too")
+	cmd.Flags().BoolVar(&whole, "all", false, "also list thresholds that have their default")
 	return cmd
 }
 
@@ -191,7 +190,7 @@ func (now inForce) write(w io.Writer, whole bool) error {
 		fmt.Fprintf(w, "%s: %s\n", plain.Text(f.Path), f.State)
 	}
 	for _, name := range now.Unknown {
-		fmt.Fprintf(w, "%s is set and is no setting\n", plain.Text(name))
+		fmt.Fprintf(w, "%s is set but is not a setting\n", plain.Text(name))
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

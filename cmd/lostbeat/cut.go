@@ -36,17 +36,17 @@ func newCut() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cut FILE... -o OUT",
 		Short: "Write a part of a recording or capture to a recording",
-		Long: `Write the time from --since to --until, or that of one finding with a margin, to a recording
-that every command opens, cut included. What held when the part begins is in it: ports,
-processes, devices, pools, probes. Its findings are those of the whole, also those that began
-earlier: a part by itself lacks what was usual before. With other thresholds (--set, --config)
-a part is judged by itself.
+		Long: `Write the time from --since to --until, or the time of one finding with a margin, to a new
+recording that every command can open, including cut. It contains the state at its start: ports,
+processes, devices, pools, probes. Its findings are those of the whole input, including findings
+that began earlier, because the part alone lacks the normal values from before. With other
+thresholds (--set, --config) the part is judged by itself.
 
-Any input is taken: recordings, Windows captures, performance logs, bundles. Several files, and
-the members of a bundle, are laid on one time line; they have to be of one host.
+It reads recordings, Windows captures, performance logs and bundles. Several files, and the
+members of a bundle, are merged on one time line; they must be from one host.
 
-A part of a recording that is damaged or has lost events says so, wherever in the whole that was:
-the exit status is 3 then, and that of commands that open the part, too.`,
+If the input is damaged or has lost events, wherever that was, the part says so: the exit status
+is 3, and also that of commands that open the part.`,
 		Example: `  lostbeat cut night.lostbeat --since 14:03:00 --until 14:05:00 -o part.lostbeat
   lostbeat cut night.lostbeat --finding socket-drop -o part.lostbeat
   lostbeat cut capture.etl --since +90s --until +2m -o part.lostbeat`,
@@ -119,11 +119,11 @@ the exit status is 3 then, and that of commands that open the part, too.`,
 	zone.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")
-	flags.StringVar(&since, "since", "", "from this `TIME` on: "+momentForms)
-	flags.StringVar(&until, "until", "", "up to this `TIME`")
-	flags.StringVar(&finding, "finding", "", "the time of the finding with this `ID` (findings --json prints it); the "+
-		"beginning of the ID is enough where only one finding has it")
-	flags.DurationVar(&margin, "margin", cutMargin, "how much of the time before and after the finding to take")
+	flags.StringVar(&since, "since", "", "start at this `TIME`: "+momentForms)
+	flags.StringVar(&until, "until", "", "end at this `TIME`")
+	flags.StringVar(&finding, "finding", "", "cut around the finding with this `ID` (from findings --json); the "+
+		"first letters of the ID are enough if they are unique")
+	flags.DurationVar(&margin, "margin", cutMargin, "how much time before and after the finding to include")
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
 	return cmd
 }
@@ -133,12 +133,12 @@ func checkCut(out, since, until, finding string, inputs []string) error {
 	example := "lostbeat cut night.lostbeat --since 14:03:00 --until 14:05:00 -o part.lostbeat"
 	switch {
 	case out == "":
-		return hint.New("cut needs a file to write", example)
+		return hint.New("cut needs an output file", example)
 	case since == "" && until == "" && finding == "":
-		return hint.New("cut needs the time to take: --since, --until or --finding", example)
+		return hint.New("cut needs a time range: --since, --until or --finding", example)
 	case finding != "" && (since != "" || until != ""):
-		return hint.New("--finding says the time itself: --since and --until do not go with it",
-			"--margin changes how much before and after it is taken")
+		return hint.New("--finding cannot be combined with --since or --until",
+			"--margin sets how much time before and after it is included")
 	}
 	if err := checkOutput(out); err != nil {
 		return err
@@ -149,7 +149,7 @@ func checkCut(out, since, until, finding string, inputs []string) error {
 	}
 	for _, path := range inputs {
 		if input, err := os.Stat(path); err == nil && os.SameFile(target, input) {
-			return hint.New(out+" is the file to cut from", "give another name with -o")
+			return hint.New(out+" is also the input file", "give another name with -o")
 		}
 	}
 	return nil
@@ -194,7 +194,7 @@ func (f *captureFlags) openAll(
 		f.logZone = run.LogTime(list)
 	}
 	if len(list) == 0 {
-		return nil, nil, errors.New("there is nothing to cut from")
+		return nil, nil, errors.New("the input has no events")
 	}
 	return list, closeAll, nil
 }
@@ -223,7 +223,7 @@ func bounds(since, until string, start, end model.Time, zone zoneFlag) (from, to
 		}
 	}
 	if to < from {
-		return 0, 0, hint.New("--until lies before --since", "write "+momentForms)
+		return 0, 0, hint.New("--until is before --since", "write "+momentForms)
 	}
 	return from, to, nil
 }

@@ -14,7 +14,7 @@ import (
 type detectFlags struct{ set thresholdFlag }
 
 func (f *detectFlags) register(cmd *cobra.Command) {
-	cmd.Flags().Var(&f.set, "set", "one threshold as `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
+	cmd.Flags().Var(&f.set, "set", "set a threshold: `NAME=VALUE`, e.g. starvation.busy_share=0.9 (repeatable)")
 }
 
 // settings returns the defaults, changed by the settings files, changed by LOSTBEAT_SET, changed by --set.

@@ -31,15 +31,14 @@ func newDiff() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "What differs between two recordings, such as a good and a bad one",
-		Long: `Compare two recordings, captures or bundles, of the same host at two times or of two hosts: the time
-that deferred work and interrupts take of each CPU, how long deferred work waits, what was dropped
-where and why, the ports that are held, taken and refused, the counters of losses, and the findings
-that only one of the two has.
+		Short: "Compare two recordings, such as a good and a bad one",
+		Long: `Compare two recordings, captures or bundles, of the same host at two times or of two hosts: CPU
+time of deferred work and interrupts, waits of deferred work, drops by place and reason, ports held,
+taken and refused, loss counters, and findings that only one of the two has.
 
-Each difference comes with its range at 95 %. What chance or the usual ups and downs explain is not
-reported: the last line says how many series were compared, and how. A capture has to have twelve
-values at least, seconds of a recording or samples of a log.
+Each difference has its 95 % confidence interval. Differences that chance or normal variation
+explains are not reported: the last line says how many series were compared, and how. Each input
+needs at least 12 values (seconds of a recording, or samples of a log).
 
 Exit status: 0, whatever differs; 3 when an input is incomplete.`,
 		Example: `  lostbeat diff good.lostbeat bad.lostbeat
@@ -47,7 +46,7 @@ Exit status: 0, whatever differs; 3 when an input is incomplete.`,
   lostbeat diff --json before.tar.xz after.tar.xz | jq -r '.differences[].text'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return hint.New(fmt.Sprintf("diff compares two files, and got %d", len(args)), "usage: "+cmd.UseLine())
+				return hint.New(fmt.Sprintf("diff compares two files, not %d", len(args)), "usage: "+cmd.UseLine())
 			}
 			return nil
 		},
@@ -148,7 +147,7 @@ func writeDiff(w io.Writer, r *compare.Result, zone *time.Location) error {
 		fmt.Fprintf(w, "and %s\n", words.Plural(r.More, "more difference"))
 	}
 	if len(r.Bursts) > 0 {
-		fmt.Fprintln(w, "During findings that only one has, and too rarely to be a difference of the whole:")
+		fmt.Fprintln(w, "During findings that only one has, and too rare to be a difference overall:")
 	}
 	for _, b := range r.Bursts {
 		fmt.Fprintf(w, "  in %s: %s\n", strings.ToUpper(b.In), plain.Text(b.Text))
@@ -158,15 +157,15 @@ func writeDiff(w io.Writer, r *compare.Result, zone *time.Location) error {
 	}
 	switch {
 	case r.Compared == 0 && len(r.Levels) == 0:
-		fmt.Fprintln(w, "nothing could be compared second by second")
+		fmt.Fprintln(w, "no series could be compared")
 	case r.Compared == 0:
 	case r.Short:
-		fmt.Fprintln(w, "no difference can be shown: the captures have too few values; twelve in each are the "+
-			"least, and values that resemble their neighbours count as fewer")
+		fmt.Fprintln(w, "no difference found: too few values; each input needs at least twelve, "+
+			"and values that resemble their neighbours count less")
 	case len(r.Differences)+len(r.Levels) == 0:
-		fmt.Fprintf(w, "no difference can be shown: %s compared\n", series(r.Compared))
+		fmt.Fprintf(w, "no difference found: %s compared\n", series(r.Compared))
 	default:
-		fmt.Fprintf(w, "no difference can be shown in the rest of %s that were compared\n", series(r.Compared))
+		fmt.Fprintf(w, "no difference found in the rest of the %s compared\n", series(r.Compared))
 	}
 	fmt.Fprintln(w)
 	for _, text := range r.NotCompared {

@@ -30,9 +30,9 @@ func newDoctor() *cobra.Command {
 	var format formatFlag
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "What works on this host, what does not, why, and how to fix it",
-		Long: `Check what this system allows and, with privileges, attach every probe for a moment
-and report each part: on, degraded or off, why, and what would fix it.`,
+		Short: "Check what works on this host, what does not, why, and how to fix it",
+		Long: `Check what this system allows and, with privileges, attach every probe briefly and report each
+part: on, degraded or off, why, and how to fix it.`,
 		Example: `  sudo lostbeat doctor
   sudo lostbeat doctor --json | jq 'select(.state != "on" and .state != "yes")'`,
 		Args: noArgs,
@@ -66,7 +66,7 @@ and report each part: on, degraded or off, why, and what would fix it.`,
 			return writeDiagnosis(out, rows)
 		},
 	}
-	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV, asMarkdown)
+	format.register(cmd, "one JSON object per line", asText, asJSON, asCSV, asMarkdown)
 	return cmd
 }
 
@@ -96,7 +96,7 @@ func journalRow() doctorRow {
 }
 
 // errSeen ends the attachment once the probes have reported themselves.
-var errSeen = errors.New("the probes have reported themselves")
+var errSeen = errors.New("all probes have reported")
 
 // diagnose checks the system and attaches every probe for a moment.
 func diagnose(ctx context.Context) ([]doctorRow, error) {

@@ -35,9 +35,9 @@ func newEvents() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events FILE...",
 		Short: "Print the events of a recording or capture",
-		Long: `Print the events of a recording or capture, one a line, in time order.
-docs/EVENTS.md describes the kinds and their fields; the text form can be opened again
-like a recording, and its times are always in UTC.`,
+		Long: `Print the events of a recording or capture, one per line, in time order.
+docs/EVENTS.md describes the kinds and their fields. The text form can be opened like a
+recording; its times are always in UTC.`,
 		Example: `  lostbeat events night.lostbeat --kind drop,port.fail
   lostbeat events night.lostbeat --since 14:03:00 --until +90s --json | jq .
   lostbeat events capture.etl --kind raw`,
@@ -94,10 +94,10 @@ like a recording, and its times are always in UTC.`,
 	files.register(cmd)
 	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
 	cmd.Flags().
-		StringVar(&since, "since", "", "from this `TIME` on: "+momentForms)
-	cmd.Flags().StringVar(&until, "until", "", "up to this `TIME`")
+		StringVar(&since, "since", "", "start at this `TIME`: "+momentForms)
+	cmd.Flags().StringVar(&until, "until", "", "end at this `TIME`")
 	zone.register(cmd)
-	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV)
+	format.register(cmd, "one JSON object per line", asText, asJSON, asCSV)
 	return cmd
 }
 

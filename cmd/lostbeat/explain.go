@@ -15,10 +15,10 @@ import (
 func newExplain() *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [NAME...]",
-		Short: "What a detector, a drop reason, a setting or a finding means, and what to do",
-		Long: `Say what is known about a detector, a reason for which packets are dropped, a kernel function
-that drops them, a setting, or a finding by its id: what it means, what proves it, its thresholds
-and what to do. Nothing else is needed: it is all in this program.
+		Short: "Explain a detector, a drop reason, a setting or a finding, and what to do",
+		Long: `Explain a detector, a drop reason, a kernel function that drops packets, a setting, or a finding
+by its ID: what it means, how it is proven, its thresholds and what to do. It works offline: all
+texts are in the program.
 
 Without a name it lists the detectors.`,
 		Example: `  lostbeat explain
@@ -36,8 +36,8 @@ Without a name it lists the detectors.`,
 			for i, name := range args {
 				text, ok := all.Explain(name)
 				if !ok {
-					return hint.New(fmt.Sprintf("nothing is known about %q", name),
-						"'lostbeat explain' lists the detectors; reasons are written like SOCKET_RCVBUFF, settings "+
+					return hint.New(fmt.Sprintf("there is no detector, drop reason or setting named %q", name),
+						"'lostbeat explain' lists the detectors; reasons look like SOCKET_RCVBUFF, settings "+
 							"like starvation.late_wait")
 				}
 				if i > 0 {
@@ -55,7 +55,7 @@ func listDetectors(out io.Writer) {
 	for _, name := range names {
 		fmt.Fprintf(out, "%s\n    %s\n", name, unmarked(sentences[name]))
 	}
-	fmt.Fprintln(out, "\n'lostbeat explain NAME' says more of one, and of a drop reason or a setting.")
+	fmt.Fprintln(out, "\n'lostbeat explain NAME' explains a detector, a drop reason or a setting.")
 }
 
 // linked is a link of Markdown to another page of the documentation.

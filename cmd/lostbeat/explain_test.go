@@ -10,11 +10,13 @@ import (
 func TestExplain(t *testing.T) {
 	for name, want := range map[string]string{
 		"dpc-starvation":               "small budget",
-		"heartbeat-loss/udp:5405/1234": "cadence",
+		"heartbeat-loss/udp:5405/1234": "regular interval",
 		"log-silence":                  "docs/LOGS.md",
 		"starvation.late_wait":         "10ms",
 		"SOCKET_RCVBUFF":               "SO_RCVBUF",
 		"icmp_unreach":                 "begin with icmp",
+		"host-counters":                "sosreport",
+		"event-log":                    "FailoverClustering 1135",
 	} {
 		out, errs, status := execute(t, "explain", name)
 		if status != exitOK || !strings.Contains(out, want) {
@@ -32,7 +34,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	if out, errs, status := execute(t, "explain", "NO_SUCH"); status != exitError || out != "" ||
-		!strings.Contains(errs, "nothing is known") {
+		!strings.Contains(errs, "there is no detector") {
 		t.Errorf("explain NO_SUCH: status %d, %q, %q", status, out, errs)
 	}
 }

@@ -77,8 +77,8 @@ func (f *captureFlags) besides(paths []string) (rest []string, err error) {
 	case len(f.logs) == 0:
 		return paths, nil
 	case hosts > 0:
-		return nil, hint.New("--log belongs to one capture, and there are several files",
-			"judge them one by one, each with its own logs")
+		return nil, hint.New("--log belongs to one capture, but several files are given",
+			"run findings on each file with its own logs")
 	}
 	paths = append(paths, f.logs...)
 	f.logs = nil
@@ -105,33 +105,32 @@ func newFindings() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "findings FILE...",
 		Short: "Run the detectors over recordings, captures and logs",
-		Long: `Run the detectors over recordings, Windows captures and text logs and print what they find.
-They see event time only: the verdicts are the same as those of the live session.
+		Long: `Run the detectors over recordings, Windows captures and text logs, and print the findings.
+The detectors use event time only, so a recording gives the same verdicts as the live session.
 
-Text logs of applications are joined with the counters of all other files on one time line:
-when a log fell silent or reported missed heartbeats, what each CPU of each host did then.
-A log beside one recording or trace (by name, or with --log) belongs to its host: its
-silences and lines are judged with all that the host did.
-Times without a zone are read as those of the counter logs beside them, otherwise as UTC,
-and every finding says so; --log-time says it outright.
+Application logs are joined with the counters of all other files on one time line: when a log
+fell silent or reported missed heartbeats, and what each CPU of each host did then. A log given
+with one recording or trace (by name, or with --log) belongs to its host: its silences and lines
+are judged with everything that the host did. Times without a zone are read in the zone of the
+counter logs given with them, otherwise as UTC, and every finding says so; --log-time sets the zone.
 
-Tables of sockets (netstat, ss, Get-NetUDPEndpoint) are one series when there are several, with
-tasklist and the output of netsh beside them: docs/INPUTS.md says how to make them.
+Several socket tables (netstat, ss, Get-NetUDPEndpoint) form one series, with tasklist and netsh
+output as extra information: docs/INPUTS.md says how to make them.
 
-Recordings of several hosts that followed the same flows (--heartbeat) are joined by the packets
-that both have: one finding says whether a heartbeat was sent late, lost between the hosts, lost
-in one of them, or read late, and by how much the clocks differed.
+Recordings of several hosts that followed the same flows (--heartbeat) are joined by their common
+packets: one finding says whether a heartbeat was sent late, lost between the hosts, lost in one
+of them, or read late, and by how much the clocks differed.
 
-Captures of packets (pcap, pcapng, pktmon, netsh trace) are joined with recordings and with one
-another in the same way: what arrived on the wire and was lost inside a host, what was sent and never
-reached the wire, what was lost between two captures.
+Packet captures (pcap, pcapng, pktmon, netsh trace) are joined with recordings and with each other
+in the same way: packets that arrived on the wire and were lost inside a host, were sent but never
+reached the wire, or were lost between two captures.
 
-An input that is damaged or cut off is read as far as it can be, and one line says what is
-missing; with --json that is an object with the keys file and incomplete. --format md is for a
-ticket, csv for a spreadsheet, with one finding a line.
+A damaged or truncated input is read as far as possible, and one line says what is missing; with
+--json that is an object with the keys file and incomplete. --format md is for a ticket, csv for a
+spreadsheet, with one finding per line.
 
-Exit status: 0; 1 with --exit-code when there is a warning or worse; 2 for an error; 3 when
-an input is incomplete (and with --exit-code, nothing was found in the rest).`,
+Exit status: 0; 1 with --exit-code and a finding of severity warning or critical; 2 for an error;
+3 if an input is incomplete (with --exit-code, only if nothing was found in the rest).`,
 		Example: `  lostbeat findings night.lostbeat
   lostbeat findings cvp.log pim.log cvp-perfmon.csv pg-perfmon.csv
   lostbeat findings netstat_*.txt tasklist.csv
@@ -241,7 +240,7 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 						findings.Moment(start, zone.zone()), findings.Moment(end, zone.zone())))
 				}
 				if forPeople && len(unseen) > 0 {
-					note("    ", fmt.Sprintf("not judged, because it is not in the capture: %s ('lostbeat info' says why)",
+					note("    ", fmt.Sprintf("not judged, not in the capture: %s ('lostbeat info' says why)",
 						strings.Join(unseen, ", ")))
 				}
 				for _, text := range judged.Notes {
@@ -317,8 +316,8 @@ an input is incomplete (and with --exit-code, nothing was found in the rest).`,
 	files.registerPools(cmd)
 	files.registerLogs(cmd)
 	settings.register(cmd)
-	format.register(cmd, "one JSON object a line", asText, asJSON, asCSV, asMarkdown)
+	format.register(cmd, "one JSON object per line", asText, asJSON, asCSV, asMarkdown)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false,
-		"exit with 1 when there is a warning or worse, with 3 when there is none in an incomplete input")
+		"exit with 1 if there is a warning or critical finding, with 3 if there is none in an incomplete input")
 	return cmd
 }

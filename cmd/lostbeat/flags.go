@@ -52,35 +52,35 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		&f.trace,
 		"trace",
 		false,
-		"emit every single run of deferred work and interrupts, not only those above the threshold",
+		"record every run of deferred work and interrupts, not only those above --threshold",
 	)
 	flags.BoolVar(&f.stacks, "stacks", false, "record the user stack of every port allocation")
 	flags.StringArrayVar(
 		&f.pools,
 		"pool",
 		nil,
-		"a `NAME=PROTOCOL:LOW-HIGH` range of ports to watch as a pool, e.g. rpc=udp:5000-5100 (repeatable)",
+		"port range to watch as a pool: `NAME=PROTOCOL:LOW-HIGH`, e.g. rpc=udp:5000-5100 (repeatable)",
 	)
 	flags.StringArrayVar(
 		&f.heartbeats,
 		"heartbeat",
 		nil,
-		"a `FLOW` whose packets are followed through the host: udp:5405, tcp:10.0.0.2:2380, vrrp, a name (corosync, etcd, "+
-			"...), or auto, which follows what is known by owner and port and proposes what looks like a heartbeat; "+
-			"udp:5405=1s says after which silence the peer is given up (repeatable)",
+		"follow the packets of this `FLOW` through the host: udp:5405, tcp:10.0.0.2:2380, vrrp, a protocol (corosync, "+
+			"etcd, ...), or auto, which follows the flows of known programs and proposes others that look like heartbeats; "+
+			"udp:5405=1s sets the timeout after which the peer counts as dead (repeatable)",
 	)
 	flags.BoolVar(
 		&f.rootGroup,
 		"heartbeat-root",
 		false,
-		"follow flows of programs in the root control group, too: it costs every packet of the host",
+		"also follow flows of programs in the root cgroup, at a cost to every packet of the host",
 	)
 	flags.StringArrayVar(
 		&f.logs,
 		"log",
 		nil,
-		"a `[HOST=]FILE` of an application's log to follow: its silences, and its lines that report lost heartbeats and "+
-			"connections, join the findings; journal or journal:UNIT is systemd's journal (repeatable)",
+		"follow an application's log, `[HOST=]FILE`: silences, and lines that report lost heartbeats or connections, "+
+			"become part of the findings; journal or journal:UNIT reads systemd's journal (repeatable)",
 	)
 	registerLogFlags(flags, &f.logTime, &f.logPatterns)
 	flags.StringSliceVar(&f.probes, "probe", nil, "run only these `PROBES`: "+strings.Join(run.ProbeNames(), ", "))
@@ -88,17 +88,17 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		&f.threshold,
 		"threshold",
 		time.Millisecond,
-		"emit single runs and waits that are at least this long",
+		"record single runs and waits that are at least this long",
 	)
 	flags.DurationVar(
 		&f.audit,
 		"audit",
 		10*time.Second,
-		"how often the tracked ports are compared with the kernel's tables",
+		"how often to compare the tracked ports with the kernel's tables",
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	flags.BoolVar(&f.rawBuffers, "raw-buffers", false, "on Windows 11 22H2, Server 2022 and later: read whole buffers of "+
-		"trace sessions instead of single records, which costs less; it has not been run on a real Windows yet")
+		"trace sessions instead of single records, which costs less; not yet tested on a real Windows")
 	if runtime.GOOS != "windows" {
 		_ = flags.MarkHidden("raw-buffers") // it fails for a flag that does not exist
 	}
@@ -126,7 +126,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return hint.New(fmt.Sprintf("%s takes no argument, and got %q", cmd.Name(), args[0]), "usage: "+cmd.UseLine())
+	return hint.New(fmt.Sprintf("%s takes no arguments, but got %q", cmd.Name(), args[0]), "usage: "+cmd.UseLine())
 }
 
 // knownCommand is the check of the arguments of lostbeat itself: what is no
@@ -231,10 +231,10 @@ func parseHeartbeat(s string) ([]ebpf.Heartbeat, error) {
 
 // registerLogFlags adds the flags that say how text logs are read.
 func registerLogFlags(flags *pflag.FlagSet, logTime *string, patterns *[]string) {
-	flags.StringVar(logTime, "log-time", "", "`ZONE` of the times in text logs that do not say it: +01:00, UTC, local or "+
-		"Europe/Berlin; with a year or a date before it where the times lack it, e.g. '2013 -05:00'")
-	flags.StringArrayVar(patterns, "log-pattern", nil, "a `REGEXP` of lines of text logs to report, beside those that "+
-		"are built in (repeatable)")
+	flags.StringVar(logTime, "log-time", "", "time `ZONE` of text logs without one: +01:00, UTC, local or "+
+		"Europe/Berlin; put a year or date before it if the log's times have none, e.g. '2013 -05:00'")
+	flags.StringArrayVar(patterns, "log-pattern", nil, "report log lines that match this `REGEXP`, in addition to the "+
+		"built-in patterns (repeatable)")
 }
 
 // hostOfLog is what may stand before the equals sign of --log.
@@ -255,8 +255,8 @@ func parseLogs(specs []string, o source.OpenOptions) ([]applog.Followed, error) 
 				"write it like --log /var/log/app.log, --log web-08=/mnt/web-08/app.log or --log journal:corosync.service")
 		}
 		if info, err := os.Stat(l.Path); err == nil && !info.Mode().IsRegular() {
-			return nil, hint.New(fmt.Sprintf("--log %s is no regular file", plain.Text(l.Path)),
-				"a file that does not exist yet is waited for; a pipe or a directory cannot be followed")
+			return nil, hint.New(fmt.Sprintf("--log %s is not a regular file", plain.Text(l.Path)),
+				"a missing file is waited for; a pipe or directory cannot be followed")
 		}
 		logs = append(logs, l)
 	}

@@ -43,14 +43,14 @@ func newCheck() *cobra.Command {
 	var since time.Duration
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Print one line about the last seconds and end with a status, for monitoring",
-		Long: `Print one line of at most 80 characters: OK, WARNING or CRITICAL and the worst finding of the
-time given with --since, or UNKNOWN and why nothing was seen. Where 'lostbeat record' or
-'lostbeat watch' runs on this host, the line is about what it has found, and comes at once.
-Otherwise, and with any flag that says what to trace, the host is watched for that long.
+		Short: "Print one line about the last seconds and exit with a status, for monitoring",
+		Long: `Print one line of at most 80 characters: OK, WARNING or CRITICAL and the worst finding within
+--since, or UNKNOWN and why nothing was seen. If 'lostbeat record' or 'lostbeat watch' runs on
+this host, its findings are printed at once. Otherwise, and with any flag that says what to
+trace, the host is watched for that long.
 
 Exit status: 0 OK (also for notes of severity info), 1 WARNING, 2 CRITICAL, 3 UNKNOWN, as
-Nagios and node-problem-detector want them.`,
+Nagios and node-problem-detector expect.`,
 		Example: `  sudo lostbeat check --since 30s
   sudo lostbeat check --heartbeat corosync --since 1m`,
 		Args: noArgs,
@@ -72,7 +72,7 @@ Nagios and node-problem-detector want them.`,
 	}
 	live.register(cmd)
 	cmd.Flags().DurationVar(&since, "since", 10*time.Second,
-		"how far back to look, or how long to watch where no recorder runs")
+		"how far back to look, or how long to watch if no recorder runs")
 	return cmd
 }
 
@@ -86,7 +86,7 @@ func tracingFlags(cmd *cobra.Command) bool {
 // glance watches this host.
 func glance(cmd *cobra.Command, live liveFlags, length time.Duration) (run.Seen, error) {
 	if length < time.Second {
-		return run.Seen{}, hint.New(fmt.Sprintf("%s is too short to see anything", length), "a second is the least")
+		return run.Seen{}, hint.New(fmt.Sprintf("%s is too short to see anything", length), "use 1s or more")
 	}
 	src, settings, err := live.open()
 	if err != nil {
@@ -141,10 +141,10 @@ func newTop() *cobra.Command {
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Watch this host for some seconds and print the Overview once, without a terminal",
-		Long: `Watch this host for some seconds and print what the Overview of the UI shows then, as text:
-for ssh host lostbeat top, for a ticket, for a pipe. Where the output is a terminal, it is as
-wide and as high as that, otherwise 120 columns and 40 lines; COLUMNS and LINES change that.`,
+		Short: "Watch this host for some seconds and print the Overview once, as text",
+		Long: `Watch this host for some seconds, then print the Overview of the UI as text: for ssh, for a
+ticket, for a pipe. The size is that of the terminal, or 120 columns and 40 lines if the output is
+not a terminal; COLUMNS and LINES override it.`,
 		Example: `  sudo lostbeat top
   ssh root@web-07 lostbeat top --for 10s
   sudo lostbeat top --format md                    the page and the findings in full, for a ticket`,

@@ -85,14 +85,14 @@ func newInfo() *cobra.Command {
 	var zone zoneFlag
 	cmd := &cobra.Command{
 		Use:   "info FILE...",
-		Short: "What a recording or capture holds: host, span, probes, counts, loss",
-		Long: `Print what a recording or capture holds: host, kernel, span, which probes were on and
-why others were not, events by kind, and how many were lost. For Windows traces it lists
-every provider, event and version in the file with its count.
+		Short: "Show what a recording or capture holds: host, time span, probes, counts, loss",
+		Long: `Print what a recording or capture holds: host, kernel, time span, which probes were on and why
+others were not, events by kind, and how many were lost. For Windows traces it lists every
+provider, event and version with its count.
 
-A recording that was closed properly answers from its index, whatever its size; --verify
-reads every block of it instead. Other files are read to their end. The line "input" says
-how much could be read; the exit status is 3 when that was not all.`,
+For a recording that was closed properly, only the index is read, whatever the size; --verify
+reads every block. Other files are read to the end. The line "input" says how much could be
+read; the exit status is 3 if not all.`,
 		Example: `  lostbeat info night.lostbeat
   lostbeat info --verify night.lostbeat             is every block readable?
   lostbeat info --json capture.etl | jq '.events[] | select(.count > 1000)'`,
@@ -163,7 +163,7 @@ how much could be read; the exit status is 3 when that was not all.`,
 	}
 	files.register(cmd)
 	zone.register(cmd)
-	format.register(cmd, "one JSON object to a file", asText, asJSON, asMarkdown)
+	format.register(cmd, "one JSON object per file", asText, asJSON, asMarkdown)
 	cmd.Flags().BoolVar(&verify, "verify", false, "read every block of a recording instead of its index")
 	return cmd
 }

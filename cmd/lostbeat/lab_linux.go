@@ -36,11 +36,11 @@ func newLab() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab [SCENARIO...]",
 		Short: "Make faults happen on this machine and check the verdicts",
-		Long: `Run fault scenarios for real, in network namespaces and processes of their own, and
-print a table: what verdict was expected, what came, how soon, and false alarms. Everything
-is undone at the end, and what a run that was killed has left by the next, or by --undo.
-Needs root, iproute2 and iptables; it loads the machine for some seconds to each scenario,
-so it is not for a server that has work to do.`,
+		Long: `Cause faults for real, in separate network namespaces and processes, and print a table: the
+expected verdict, the actual one, how soon it came, and false alarms. Everything is undone at
+the end; what a killed run has left is undone by the next run, or by --undo. It needs root,
+iproute2 and iptables. Each scenario loads the machine for some seconds: do not run it on a
+production server.`,
 		Example: `  sudo lostbeat lab
   sudo lostbeat lab pinned-flood leak-bind
   lostbeat lab --list
@@ -82,7 +82,7 @@ so it is not for a server that has work to do.`,
 	}
 	settings.register(cmd)
 	cmd.Flags().DurationVar(&length, "length", 0, "how long each fault lasts, instead of its own length")
-	cmd.Flags().BoolVar(&undo, "undo", false, "restore the host's settings that a run which was killed has left changed")
+	cmd.Flags().BoolVar(&undo, "undo", false, "restore host settings that a killed run has left changed")
 	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios")
 	return cmd
 }
@@ -94,7 +94,7 @@ func undoLab(w io.Writer) error {
 		fmt.Fprintln(w, line)
 	}
 	if len(lines) == 0 && err == nil {
-		fmt.Fprintln(w, "nothing to undo: no run of the lab has left a setting changed")
+		fmt.Fprintln(w, "nothing to undo: no lab run has left settings changed")
 	}
 	return err
 }
@@ -147,9 +147,9 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo SCENARIO",
 		Short: "Show the UI while a fault of the lab runs on this machine",
-		Long: `Make one fault of the lab happen in a namespace of its own and open the live UI on it,
-so that a newcomer sees a detector fire on a healthy machine. The fault comes back some seconds
-after it has ended, until you leave the UI, which undoes it. 'lostbeat lab --list' names the scenarios.`,
+		Long: `Cause one fault of the lab in a separate namespace and open the live UI, to see a detector work
+on a healthy machine. The fault repeats every few seconds until you leave the UI, which undoes it.
+'lostbeat lab --list' lists the scenarios.`,
 		Example: `  sudo lostbeat demo pinned-flood
   sudo lostbeat demo leak-bind`,
 		ValidArgsFunction: completeScenarios,
@@ -157,7 +157,7 @@ after it has ended, until you leave the UI, which undoes it. 'lostbeat lab --lis
 			if len(args) != 1 {
 				return hint.New(
 					"demo shows one scenario",
-					"write it like lostbeat demo pinned-flood; 'lostbeat lab --list' names them",
+					"write it like lostbeat demo pinned-flood; 'lostbeat lab --list' lists them",
 				)
 			}
 			return nil

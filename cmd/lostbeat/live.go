@@ -92,12 +92,12 @@ type uiFlags struct {
 
 func (f *uiFlags) register(cmd *cobra.Command) {
 	ascii := asciiLocale(os.Getenv) || asciiTerminal(os.Getenv("TERM"), terminalName())
-	cmd.Flags().BoolVar(&f.ascii, "ascii", ascii, "draw without characters outside ASCII; on where LC_ALL, "+
-		"LC_CTYPE or LANG asks for it, on a serial line, and where TERM is linux, dumb, vt100 or vt220")
+	cmd.Flags().BoolVar(&f.ascii, "ascii", ascii, "draw with ASCII characters only; the default if LC_ALL, "+
+		"LC_CTYPE or LANG asks for it, on a serial line, and if TERM is linux, dumb, vt100 or vt220")
 	f.theme = themes[0]
 	cmd.Flags().Var(&f.theme, "theme", "colours: "+strings.Join(themeNames(), ", ")+"; auto asks the terminal")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
-	cmd.Flags().BoolVar(&f.noMouse, "no-mouse", false, "leave the mouse to the terminal, which then selects text with it")
+	cmd.Flags().BoolVar(&f.noMouse, "no-mouse", false, "leave the mouse to the terminal, to select text")
 	f.zoneFlag.register(cmd)
 }
 

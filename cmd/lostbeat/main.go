@@ -99,16 +99,16 @@ func newRoot() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lostbeat",
 		Short: "Why did the heartbeat get lost? Live host tracer for softirqs/DPCs, packet drops and ports",
-		Long: `lostbeat watches the three things on which lost heartbeats, dropped connections and
-hung RPC turn: deferred interrupt work (softirq, DPC), packets lost inside the host,
-and local ports. It says why in one sentence, with evidence.
+		Long: `lostbeat finds out why heartbeats are lost, connections drop and RPC calls hang. It watches
+deferred interrupt work (softirqs, DPCs), packets lost inside the host, and local ports, and
+names the cause in one sentence, with evidence.
 
 Without arguments it opens the live terminal UI on this host (Linux as root, Windows as administrator).`,
 		Example: `  sudo lostbeat                                   live terminal UI
   sudo lostbeat --pool rpc=udp:5000-5100          name a firewalled port range
   sudo lostbeat record -o night.lostbeat --duration 8h
   lostbeat replay night.lostbeat                  the same UI, no privileges needed
-  sudo lostbeat watch --json                      findings as they arise, for machines
+  sudo lostbeat watch --json                      findings as they start, for scripts
   lostbeat findings --exit-code *.lostbeat        verdicts over files, for scripts
   lostbeat findings capture.etl perfmon.csv       Windows captures too`,
 		Version:       version,

@@ -19,13 +19,13 @@ func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIRECTORY",
 		Short: "Write the manual pages to a directory",
-		Long: `Write the manual pages, lostbeat(1) and one for each command, to a directory, which is created
-where it does not exist.`,
+		Long: `Write the manual pages, lostbeat(1) and one per command, to a directory, which is created if
+it does not exist.`,
 		Example: `  lostbeat man /tmp/man && man -l /tmp/man/lostbeat-findings.1
   sudo lostbeat man /usr/local/share/man/man1`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return hint.New("man needs a directory to write to", "usage: "+cmd.UseLine())
+				return hint.New("man needs an output directory", "usage: "+cmd.UseLine())
 			}
 			return nil
 		},
@@ -230,7 +230,7 @@ func (p *page) environment(cmd *cobra.Command) {
 		}
 	}
 	if watchesHost(cmd) {
-		add(debugLog, "A file to which errors of tracing are appended that are not shown.")
+		add(debugLog, "A file to which hidden tracing errors are appended.")
 	}
 	if has("ascii") {
 		add("LC_ALL, LC_CTYPE, LANG, TERM", "Whether more than ASCII is drawn, unless --ascii says so.")
@@ -241,7 +241,7 @@ func (p *page) environment(cmd *cobra.Command) {
 	}
 	if has("exec") {
 		add("LOSTBEAT_FINDING_ID, ..._DETECTOR, ..._SEVERITY, ..._TITLE, ..._START, ..._END, ..._ONGOING",
-			"Given to the program of --exec: the finding in short.")
+			"Passed to the program of --exec: a summary of the finding.")
 	}
 	if len(docs) == 0 {
 		return
@@ -266,27 +266,27 @@ func exitStatuses(cmd *cobra.Command) []statusDoc {
 			{int(checkOK), "No fault was seen, or only notes of severity info."},
 			{int(checkWarning), "A finding of severity warning."},
 			{int(checkCritical), "A finding of severity critical."},
-			{int(checkUnknown), "Nothing could be seen, or the command line is wrong."},
+			{int(checkUnknown), "Nothing could be observed, or the command line is wrong."},
 		}
 	case "findings":
 		return []statusDoc{
 			{exitOK, "Done."},
 			{exitFinding, "With --exit-code: there is a finding of severity warning or critical."},
-			{exitError, "An error; of several files, the others were read all the same."},
-			{exitIncomplete, "An input is incomplete: nothing can be said of what is missing."},
+			{exitError, "An error; other files were still read."},
+			{exitIncomplete, "An input is incomplete; the missing part was not judged."},
 		}
 	case "info", "events", "diff":
 		return []statusDoc{
 			{exitOK, "Done."},
-			{exitError, "An error; of several files, the others were read all the same."},
-			{exitIncomplete, "An input is incomplete: nothing can be said of what is missing."},
+			{exitError, "An error; other files were still read."},
+			{exitIncomplete, "An input is incomplete; the missing part was not judged."},
 		}
 	case "record":
 		return []statusDoc{
 			{exitOK, "The recording is complete."},
 			{exitError, "An error."},
-			{exitIncomplete, "The recording was made and lacks events: the disk was full or too slow."},
+			{exitIncomplete, "The recording lacks events: the disk was full or too slow."},
 		}
 	}
-	return []statusDoc{{exitOK, "Done."}, {exitError, "An error, with a hint where something can be done about it."}}
+	return []statusDoc{{exitOK, "Done."}, {exitError, "An error, with a hint if there is a fix."}}
 }

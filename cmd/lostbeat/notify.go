@@ -18,10 +18,11 @@ const lastDelivery = 5 * time.Second
 type notifyFlags struct{ exec, webhook string }
 
 func (f *notifyFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.exec, "exec", "", "run this `COMMAND` when a finding arises, gets worse or ends, with the "+
-		"finding as JSON on its standard input and in short in LOSTBEAT_FINDING_*; without a shell, 4 at a time, 30 s each")
-	cmd.Flags().StringVar(&f.webhook, "webhook", "", "send the same JSON to this `URL` by POST, again after errors; "+
-		"redirects to other servers are not followed")
+	cmd.Flags().StringVar(&f.exec, "exec", "", "run this `COMMAND` when a finding starts, gets worse or ends, with the "+
+		"finding as JSON on standard input and a summary in LOSTBEAT_FINDING_* variables; no shell, at most 4 at once, "+
+		"30 s each")
+	cmd.Flags().StringVar(&f.webhook, "webhook", "", "send the same JSON to this `URL` by POST, with retries; redirects "+
+		"to other servers are not followed")
 }
 
 // outputs starts them, and returns what delivers the rest and ends them. say is told what could not be delivered.

@@ -54,25 +54,25 @@ type captureFlags struct {
 
 func (f *captureFlags) register(cmd *cobra.Command) {
 	cmd.Flags().
-		StringVar(&f.utcOffset, "utc-offset", "", "`OFFSET` of the captured machine's clock from UTC, e.g. +01:00, for "+
-			"performance logs that do not say it")
+		StringVar(&f.utcOffset, "utc-offset", "", "UTC `OFFSET` of the captured machine, e.g. +01:00, for performance logs "+
+			"without one")
 	cmd.Flags().
-		StringVar(&f.codePage, "code-page", "", "ANSI `CODEPAGE` of the names in a performance log, e.g. cp1251, where "+
-			"it is not recognised")
+		StringVar(&f.codePage, "code-page", "", "ANSI `CODEPAGE` of the names in a performance log, e.g. cp1251, if it is "+
+			"not recognised")
 	cmd.Flags().
 		StringArrayVar(
 			&f.names, "counter-name", nil,
-			`what a counter of a performance log is in English, as 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. `+
+			`English name of a localised performance counter: 'OBJECT\COUNTER=OBJECT/COUNTER', e.g. `+
 				`'Procesor\Czas DPC=Processor/% DPC Time' (repeatable)`,
 		)
 	registerLogFlags(cmd.Flags(), &f.logTime, &f.logPatterns)
 	cmd.Flags().
-		StringArrayVar(&f.heartbeats, "heartbeat", nil, "a `FLOW` of captured packets (pcap, pktmon, netsh trace) to judge "+
-			"as a heartbeat, beside those with the port of a known protocol: udp:5405, tcp:10.0.0.2:2380, a name (corosync, "+
-			"etcd, ...); udp:5405=1s says after which silence the peer is given up (repeatable)")
+		StringArrayVar(&f.heartbeats, "heartbeat", nil, "judge this `FLOW` of captured packets (pcap, pktmon, netsh trace) "+
+			"as a heartbeat, in addition to known protocols: udp:5405, tcp:10.0.0.2:2380, a protocol (corosync, etcd, ...); "+
+			"udp:5405=1s sets the timeout after which the peer counts as dead (repeatable)")
 	registerMemory(cmd, &f.memory)
 	cmd.Flags().
-		BoolVar(&f.trace, "trace", false, "emit every single DPC and ISR of a Windows capture, not only those above the "+
+		BoolVar(&f.trace, "trace", false, "list every DPC and ISR of a Windows capture, not only those above the "+
 			"threshold")
 }
 
@@ -80,7 +80,7 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 func registerMemory(cmd *cobra.Command, memory *byteSize) {
 	*memory = budget.Default
 	cmd.Flags().
-		Var(memory, "memory", "how much memory this command may take; what does not fit is left out and counted as lost")
+		Var(memory, "memory", "memory limit of this command; data beyond it is skipped and counted as lost")
 }
 
 // checkMemory refuses a size in which nothing can be read.
@@ -98,18 +98,18 @@ func checkMemory(s string) error {
 // registerLogs adds the flag of the commands that judge what they open.
 func (f *captureFlags) registerLogs(cmd *cobra.Command) {
 	cmd.Flags().
-		StringArrayVar(&f.logs, "log", nil, "a `[HOST=]FILE` of an application's log of the captured host: its silences and "+
-			"lines join the findings (repeatable)")
+		StringArrayVar(&f.logs, "log", nil, "an application's log of the captured host, `[HOST=]FILE`: its silences and "+
+			"lines become part of the findings (repeatable)")
 }
 
 // registerPools adds the flag of the commands that judge ports.
 func (f *captureFlags) registerPools(cmd *cobra.Command) {
 	cmd.Flags().
-		StringArrayVar(&f.pools, "pool", nil, "a `NAME=PROTOCOL:LOW-HIGH` range of ports to judge as a pool, e.g. "+
+		StringArrayVar(&f.pools, "pool", nil, "port range to judge as a pool: `NAME=PROTOCOL:LOW-HIGH`, e.g. "+
 			"rpc=udp:5000-5100 (repeatable)")
 	cmd.Flags().
-		StringVar(&f.rpcPorts, "rpc-ports", "", "a `FILE` that says which ports the captured Windows gives to RPC: what reg "+
-			`export or reg query wrote of HKLM\Software\Microsoft\Rpc\Internet`)
+		StringVar(&f.rpcPorts, "rpc-ports", "", "`FILE` with the RPC port settings of the captured Windows: output of reg "+
+			`export or reg query for HKLM\Software\Microsoft\Rpc\Internet`)
 }
 
 // rpcInternet reads --rpc-ports; nil when it was not given.
@@ -256,7 +256,7 @@ func parseLogTime(s string) (*source.LogTime, error) {
 	var err error
 	if t.Zone, err = time.LoadLocation(zone); err != nil {
 		return nil, hint.New("no such zone",
-			"give the offset, like +01:00; names like Europe/Berlin need the zones' files of this system")
+			"give the offset, like +01:00; names like Europe/Berlin need this system's time zone files")
 	}
 	return t, nil
 }

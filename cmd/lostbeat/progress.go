@@ -54,7 +54,7 @@ func (l *readingLine) report(done, total int64) {
 		return
 	}
 	l.next, l.shown = now.Add(progressEvery), true
-	line := fmt.Sprintf("reading %s: %d %% · Ctrl-C ends it", l.name, min(100, 100*max(done, 0)/total))
+	line := fmt.Sprintf("reading %s: %d %% · Ctrl-C stops", l.name, min(100, 100*max(done, 0)/total))
 	fmt.Fprint(l.w, "\r\x1b[K", fit(line, columns(l.w)))
 }
 

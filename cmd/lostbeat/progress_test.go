@@ -25,8 +25,8 @@ func TestReadingLine(t *testing.T) {
 		time.Sleep(progressEvery)
 		tell(9, 10)
 		const clear = "\r\x1b[K"
-		if want := clear + "reading x.etl: 40 % · Ctrl-C ends it" + clear + "reading x.etl: 100 % · Ctrl-C ends " +
-			"it" + clear; out.String() != want {
+		if want := clear + "reading x.etl: 40 % · Ctrl-C stops" + clear + "reading x.etl: 100 % · Ctrl-C stops" +
+			clear; out.String() != want {
 			t.Errorf("got %q, want %q", out.String(), want)
 		}
 	})

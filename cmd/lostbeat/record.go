@@ -42,11 +42,11 @@ func newRecord() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record -o FILE",
 		Short: "Record this host to a file, without a UI",
-		Long: `Trace this host and write everything, findings included, to a recording that replay,
-findings, events and info open on any system. Recordings are readable by their owner only.
-SIGINT and SIGTERM end it cleanly; after a kill at most the last second is missing.
-Exit statuses: 2 after an error; 3 when the recording was made but is incomplete, because the
-disk was full or did not take everything: the last line says how much is missing, and why.`,
+		Long: `Trace this host and write all events and findings to a recording that replay, findings, events
+and info open on any system. Recordings are readable by their owner only. SIGINT and SIGTERM
+end it cleanly; after a kill at most the last second is missing.
+Exit status: 2 after an error; 3 if the recording is incomplete, because the disk was full or too
+slow: the last line says how much is missing, and why.`,
 		Example: `  sudo lostbeat record -o night.lostbeat --duration 8h --max-size 1GiB
   sudo lostbeat record -o rec.lostbeat --rotate-every 1h --total-cap 2GiB
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
@@ -55,7 +55,7 @@ disk was full or did not take everything: the last line says how much is missing
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if out == "" {
-				return hint.New("record needs a file to write", "lostbeat record -o night.lostbeat")
+				return hint.New("record needs an output file", "lostbeat record -o night.lostbeat")
 			}
 			if err := checkOutput(out); err != nil {
 				return err
@@ -132,14 +132,14 @@ disk was full or did not take everything: the last line says how much is missing
 	flags.Var(
 		&totalCap,
 		"total-cap",
-		"delete the oldest files of this recording, not the newest, so that all together stay below this size",
+		"delete the oldest files of this recording to keep the total below this size",
 	)
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
 	flags.DurationVar(
 		&flight,
 		"flight",
 		0,
-		"flight recorder: keep this much in memory and write only the time around each finding, a file each",
+		"flight recorder: keep this much in memory and write only the time around each finding, one file each",
 	)
 	return cmd
 }
@@ -161,8 +161,8 @@ func boardOutput() (outputs []pipeline.Output, end func()) {
 func checkOutput(path string) error {
 	if path == "-" {
 		return hint.New(
-			"a recording cannot be written to standard output: its index is written when it is closed",
-			"give a file, and 'lostbeat events FILE' for text",
+			"a recording cannot go to standard output: its index is written on close",
+			"write to a file; 'lostbeat events FILE' prints it as text",
 		)
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -186,7 +186,7 @@ func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
 	switch {
 	case flight && done.Files == 0 && !done.Whole():
 		return fmt.Sprintf(
-			"watched %s events; findings: %d, and nothing around them could be recorded",
+			"watched %s events; findings: %d, but nothing around them could be recorded",
 			humanize.Comma(int64(counts.Events())), counts.Findings(),
 		)
 	case flight && done.Files == 0:
@@ -207,7 +207,7 @@ func summary(done run.Recorded, counts *tally.Tally, flight bool) string {
 // deleted says what the total cap has deleted.
 func deleted(done run.Recorded, limit string) string {
 	return fmt.Sprintf(
-		"%s (%s events of this run) deleted to stay below --total-cap %s",
+		"deleted %s (%s events of this run) to stay below --total-cap %s",
 		plural(done.Deleted, "file"), humanize.Comma(int64(done.DeletedEvents)), limit,
 	)
 }
@@ -280,7 +280,7 @@ func showProgress(w io.Writer, r recording.Recorder, t *tally.Tally) (stop func(
 			case <-ticker.C:
 				s := r.Stats()
 				text := fmt.Sprintf(
-					"● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C ends it",
+					"● recording %s · %s events · %s · %d lost · findings %d · Ctrl-C stops",
 					time.Since(began).
 						Round(time.Second),
 					humanize.Comma(int64(t.Events())),

@@ -58,7 +58,7 @@ func TestWhatIsSaidOfARecording(t *testing.T) {
 		t.Errorf("a flight recorder without a finding says %q", got)
 	}
 	done = run.Recorded{Stats: record.Stats{Deleted: 3, DeletedEvents: 1234}}
-	const want = "3 files (1,234 events of this run) deleted to stay below --total-cap 100 KiB"
+	const want = "deleted 3 files (1,234 events of this run) to stay below --total-cap 100 KiB"
 	if got := deleted(done, "100 KiB"); got != want {
 		t.Errorf("got %q", got)
 	}

@@ -25,11 +25,11 @@ func newReplay() *cobra.Command {
 		Short: "Open a recording or a Windows capture in the terminal UI",
 		Long: `Open a recording or a Windows capture (.etl, .blg, perfmon .csv) in the same UI as a
 live session. It needs no privileges and works on every system. It opens at the worst
-finding, or at --at; with --speed it plays from the start. Space pauses and goes on, the
+finding, or at --at; with --speed it plays from the start. Space pauses and resumes, the
 arrow keys step, [ and ] go to the previous and next finding, g jumps to a time. The files
-of a recorder that rotates open as one: give the name that it was given, or their directory.
+of a rotated recording open as one: give the name passed to record -o, or their directory.
 With - for a file, standard input is read to its end first, and keys come from the terminal.
-Several tables of sockets (netstat, ss, Get-NetUDPEndpoint) open as one series.
+Several socket tables (netstat, ss, Get-NetUDPEndpoint) open as one series.
 With --follow, a recording or a Windows trace is shown while it is being written.`,
 		Example: `  lostbeat replay night.lostbeat
   lostbeat replay night.lostbeat --at 03:12:00 --speed 4
@@ -52,7 +52,7 @@ With --follow, a recording or a Windows trace is shown while it is being written
 			}
 			defer done()
 			if len(run.Groups(files.unpacked, args)) > 1 {
-				return hint.New("replay opens one file, several tables of sockets, or a bundle with one capture",
+				return hint.New("replay opens one file, several socket tables, or a bundle with one capture",
 					"usage: "+cmd.UseLine()+"; 'lostbeat findings' joins what is in a bundle")
 			}
 			c, err := files.open(args, nil)
@@ -86,10 +86,10 @@ With --follow, a recording or a Windows trace is shown while it is being written
 	files.registerLogs(cmd)
 	settings.register(cmd)
 	ui.register(cmd)
-	cmd.Flags().Float64Var(&speed, "speed", 1, "how many seconds of the recording pass in one second")
+	cmd.Flags().Float64Var(&speed, "speed", 1, "playback speed: 1 is real time")
 	cmd.Flags().
-		BoolVar(&follow, "follow", false, "show a recording or .etl as it grows, like a live session; a file that is not "+
-			"there is waited for")
+		BoolVar(&follow, "follow", false, "show a recording or .etl while it is written, like a live session; "+
+			"a missing file is waited for")
 	cmd.Flags().
 		StringVar(&at, "at", "", "start at this `TIME`: "+momentForms)
 	return cmd
@@ -99,11 +99,11 @@ With --follow, a recording or a Windows trace is shown while it is being written
 func followFile(cmd *cobra.Command, args []string, files captureFlags, settings detect.Settings, ui uiFlags) error {
 	for _, name := range []string{"at", "speed"} {
 		if cmd.Flags().Changed(name) {
-			return hint.New("--follow and --"+name+" exclude each other", "a file that is followed plays as it is written")
+			return hint.New("--follow and --"+name+" exclude each other", "a followed file plays while it is written")
 		}
 	}
 	if slices.Contains(args, run.StandardInput) {
-		return hint.New("--follow cannot follow standard input", "give the file that is written")
+		return hint.New("--follow cannot follow standard input", "give the file that is being written")
 	}
 	if len(args) != 1 {
 		return hint.New("--follow follows one file", "usage: "+cmd.UseLine())

@@ -99,7 +99,7 @@ func checkPattern(s string) error {
 		why = fmt.Sprintf("%s: %s", e.Code, e.Expr)
 	}
 	return hint.New("not a regular expression: "+why,
-		"write one as RE2 has them: https://github.com/google/re2/wiki/Syntax")
+		"use RE2 syntax: https://github.com/google/re2/wiki/Syntax")
 }
 
 func checkCodePage(s string) error {
@@ -179,7 +179,7 @@ func watchesHost(cmd *cobra.Command) bool { return cmd.Flags().Lookup("ring-size
 func addConfigFlag(root *cobra.Command) {
 	for _, cmd := range append(root.Commands(), root) {
 		if takesSettings(cmd) {
-			cmd.Flags().String("config", "", "a TOML `FILE` of settings, instead of those of the system and of the user; "+
+			cmd.Flags().String("config", "", "TOML `FILE` to read instead of the system's and user's settings files; "+
 				"see lostbeat config --help")
 		}
 	}

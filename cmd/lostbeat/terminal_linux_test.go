@@ -336,7 +336,7 @@ func TestWatchAndRecordInATerminal(t *testing.T) {
 	t.Parallel()
 	testutil.Privileged(t)
 	term := startTerminal(t, 130, 10, lostbeat(t)+" watch >/dev/null")
-	term.wait("watching", "Ctrl-C ends it")
+	term.wait("watching", "Ctrl-C stops")
 	term.press("C-c")
 	term.wait("ended with 0")
 	narrow := startTerminal(t, 40, 10, lostbeat(t)+" record -o "+filepath.Join(t.TempDir(), "out.lostbeat"))

@@ -19,10 +19,10 @@ func newWatch() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "watch",
-		Short: "Print findings on this host as they arise, a line each",
-		Long: `Trace this host without a UI and print each finding when it arises, when it gets worse
-and when it ends, a line each. --exec and --webhook hand it to a program and to a URL as well:
-nothing waits for them, and what they did not take is counted and said.`,
+		Short: "Print findings on this host as they start, one per line",
+		Long: `Trace this host without a UI and print a line when a finding starts, gets worse or ends.
+--exec and --webhook also pass it to a program or a URL: tracing never waits for them, and
+undelivered findings are counted and reported.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --log /var/log/app.log --log journal:etcd.service
   sudo lostbeat watch --json | logger -t lostbeat
@@ -48,7 +48,7 @@ nothing waits for them, and what they did not take is counted and said.`,
 			if isTerminal(cmd.ErrOrStderr()) { // a quiet host prints nothing for hours
 				fmt.Fprintln(
 					cmd.ErrOrStderr(),
-					"lostbeat: watching deferred work, packet drops and ports of this host; a line for each finding; Ctrl-C ends it",
+					"lostbeat: watching deferred work, packet drops and ports on this host; one line per finding; Ctrl-C stops",
 				)
 			}
 			format := "text"
@@ -81,6 +81,6 @@ nothing waits for them, and what they did not take is counted and said.`,
 	live.register(cmd)
 	told.register(cmd)
 	zone.register(cmd)
-	output.register(cmd, "one JSON object a line: every update of every finding", asText, asJSON)
+	output.register(cmd, "one JSON object per line: every update of every finding", asText, asJSON)
 	return cmd
 }

@@ -27,3 +27,14 @@ func TestDocumentation(t *testing.T) {
 		}
 	}
 }
+
+// A detector's section has its name, by which lostbeat explain finds it.
+func TestEveryDetectorIsExplained(t *testing.T) {
+	s := all.Settings()
+	for _, d := range s.Definitions() {
+		name, _, _ := strings.Cut(strings.TrimPrefix(d.Doc, "## "), "\n")
+		if text, ok := all.Explain(name); !ok || strings.Contains(name, " ") || len(text) < 100 {
+			t.Errorf("%q is not the name of a detector with a text", name)
+		}
+	}
+}

@@ -58,17 +58,17 @@ func Explain(name string) (string, bool) {
 	paragraphs := []string{name + ": " + r.Meaning}
 	add := func(format string, args ...any) { paragraphs = append(paragraphs, fmt.Sprintf(format, args...)) }
 	if known := strings.TrimSpace(r.Name); known != name {
-		add("This is what is known of all whose names begin with %s.", known)
+		add("This holds for all functions whose names begin with %s.", known)
 	}
 	add("Kind of cause: %s.", r.Cause)
 	if r.Healthy {
-		add("Healthy hosts show it, too, in small numbers.")
+		add("Healthy hosts also show it, in small numbers.")
 	}
 	if r.Noise {
-		add("What is lost for it is meant for nobody, as a rule: it is a fault only where it hits a regular flow.")
+		add("Usually nobody was meant to receive these packets: it is a fault only if it hits a regular flow.")
 	}
 	if len(r.Confirm) > 0 {
-		add("Read while it lasts, to confirm it or rule it out: %s.", strings.Join(r.Confirm, ", "))
+		add("Readings during the fault that confirm it or rule it out: %s.", strings.Join(r.Confirm, ", "))
 	}
 	if len(r.Counters) > 0 {
 		add("The kernel counts it as %s.", strings.Join(r.Counters, ", "))
@@ -77,9 +77,9 @@ func Explain(name string) (string, bool) {
 		add("What to do: %s", r.Advice)
 	}
 	if r.Proven != "" {
-		add("Proof: a test makes the kernel drop packets for this reason and compares their number (%s).", r.Proven)
+		add("Proof: a test makes the kernel drop packets for this reason and compares the counts (%s).", r.Proven)
 	} else {
-		add("Proof: none; its meaning is concluded from the kernel's source.")
+		add("Proof: none; the meaning is inferred from the kernel's source.")
 	}
 	return strings.Join(paragraphs, "\n\n"), true
 }
