@@ -146,8 +146,11 @@ func (p *parser) finish() {
 		}
 	}
 	if p.named > 0 {
-		p.set.note("%s: %d rows have names instead of port numbers and were not counted: use netstat -ano or ss -n",
+		p.set.damage("%s: %d rows have names instead of port numbers and were not counted: use netstat -ano or ss -n",
 			p.file, p.named)
+		for _, t := range p.tables {
+			t.damaged = true
+		}
 	}
 	if p.cutCells > 0 {
 		p.set.damage(

@@ -285,6 +285,9 @@ type moment struct {
 // near is how far apart tables of different commands may be of one moment.
 const near = time.Minute
 
+// modification says where the time of a table is from that does not say it.
+const modification = "the file's modification time"
+
 // arrange puts the tables into moments.
 func (s *set) arrange() error {
 	type dated struct {
@@ -314,7 +317,7 @@ func (s *set) arrange() error {
 				d.at, d.from = newest, "the newest CreationTime, a lower bound"
 				local = true
 			default:
-				d.at, d.from = f.modified, "the file's modification time"
+				d.at, d.from = f.modified, modification
 			}
 			list = append(list, d)
 			s.linux = s.linux || t.kind.linux()
@@ -334,20 +337,27 @@ func (s *set) arrange() error {
 	})
 	for _, d := range list {
 		var m *moment
-		for i := len(s.moments) - 1; i >= 0 && m == nil; i-- {
+		twice := false
+		for i := len(s.moments) - 1; i >= 0 && m == nil && !twice; i-- {
 			o := s.moments[i]
 			if d.at.Sub(o.at) >= near {
 				break
 			}
-			if !o.repeats(d.table) {
+			if twice = o.has(d.table); !twice && !o.repeats(d.table) {
 				m = o
 			}
 		}
+		if twice {
+			s.note("%s has the same sockets as a table within a minute of it, and is counted once", d.file)
+			continue
+		}
 		if m == nil {
 			at := d.at
-			if n := len(s.moments); n > 0 && at <= s.moments[n-1].at {
-				at = s.moments[n-1].at.Add(time.Second)
-				d.vague = true
+			if n := len(s.moments); n > 0 {
+				before := s.moments[n-1]
+				// Copies are as far apart as the copying took.
+				d.vague = at <= before.at || d.from == modification && before.from == modification && at.Sub(before.at) < near
+				at = max(at, before.at.Add(time.Second))
 			}
 			m = &moment{at: at, from: d.from, vague: d.vague}
 			if n := len(s.moments); n > 0 && s.otherHost(s.moments[n-1].tables, d.table) {
@@ -366,8 +376,7 @@ func (s *set) arrange() error {
 	if local && !s.zoned {
 		s.assume("times in the tables and in the names of files have no zone; they are read as UTC (--log-time says it)")
 	}
-	vague := slices.ContainsFunc(list, func(d dated) bool { return strings.Contains(d.from, "modification") })
-	if vague {
+	if slices.ContainsFunc(list, func(d dated) bool { return d.from == modification }) {
 		s.assume("the tables do not say when they were made; their time is the file's modification time")
 	}
 	s.assumeRanges()
@@ -439,12 +448,51 @@ func (m *moment) covers(p model.Protocol) bool {
 	return slices.ContainsFunc(m.tables, func(t *table) bool { return t.covers[p] })
 }
 
-// repeats says that the moment has a table of the same command and protocol already.
+// repeats says that the moment has a table of the same command and protocol already; netstat -q is another command.
 func (m *moment) repeats(t *table) bool {
 	return slices.ContainsFunc(m.tables, func(o *table) bool {
-		return o.kind == t.kind && (o.covers[model.ProtocolTCP] && t.covers[model.ProtocolTCP] ||
+		q := o.kind == kindNetstat && o.boundSeen != t.boundSeen
+		return o.kind == t.kind && !q && (o.covers[model.ProtocolTCP] && t.covers[model.ProtocolTCP] ||
 			o.covers[model.ProtocolUDP] && t.covers[model.ProtocolUDP])
 	})
+}
+
+// has says that the moment has the same sockets from the same command already: bundles hold tables in several forms.
+// The one with times of creation is kept.
+func (m *moment) has(t *table) bool {
+	for i, o := range m.tables {
+		if o.kind == t.kind && sameRows(o.rows, t.rows) {
+			if !slices.ContainsFunc(o.rows, func(r row) bool { return r.created != 0 }) && !t.damaged {
+				m.tables[i] = t
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// sameRows reports whether two tables list the same sockets in the same states, in whatever order.
+func sameRows(a, b []row) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	type socket struct {
+		rowKey
+		protocol model.Protocol
+		state    connState
+	}
+	count := make(map[socket]int, len(a))
+	for i := range a {
+		count[socket{keyOf(&a[i]), a[i].protocol, a[i].state}]++
+	}
+	for i := range b {
+		k := socket{keyOf(&b[i]), b[i].protocol, b[i].state}
+		if count[k] == 0 {
+			return false
+		}
+		count[k]--
+	}
+	return true
 }
 
 // Run implements source.Source.

@@ -3,9 +3,11 @@ package snapshot
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -332,6 +334,66 @@ func TestTimes(t *testing.T) {
 				t.Errorf("%s from %s, want %s", got, s.moments[0].from, tt.want)
 			}
 		})
+	}
+}
+
+// TestMoments has tables that are of one moment, and those whose order in time is not known.
+func TestMoments(t *testing.T) {
+	udp := func(ports ...int) (text string) {
+		for _, p := range ports {
+			text += fmt.Sprintf("  UDP    0.0.0.0:%-14d *:*                                    5\n", p)
+		}
+		return text
+	}
+	tcp := func(port int, state string) string {
+		return fmt.Sprintf("  TCP    192.0.2.1:%-12d 0.0.0.0:0              %-15s 5\n", port, state)
+	}
+	csv := "LocalAddress,LocalPort,OwningProcess,CreationTime\n0.0.0.0,50001,5,11/14/2026 8:00:00 AM\n" +
+		"0.0.0.0,50000,5,11/14/2026 8:00:00 AM\n"
+	list := "LocalAddress  : 0.0.0.0\nLocalPort     : 50000\nOwningProcess : 5\n\nLocalAddress  : 0.0.0.0\n" +
+		"LocalPort     : 50001\nOwningProcess : 5\n"
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		apart time.Duration
+		// tables are how many each moment has, vague which moments nothing orders.
+		tables []int
+		vague  []bool
+	}{
+		{"with and without -q", map[string]string{"a.txt": tcp(50000, "LISTENING"),
+			"b.txt": tcp(50000, "LISTENING") + tcp(50001, "BOUND")}, 50 * time.Microsecond, []int{2}, []bool{false}},
+		{"copied", map[string]string{"a.txt": udp(50000), "b.txt": udp(50000, 50001)}, 2 * time.Second, []int{1, 1},
+			[]bool{false, true}},
+		{"made by a loop", map[string]string{"a.txt": udp(50000), "b.txt": udp(50000, 50001)}, 10 * time.Minute, []int{1, 1},
+			[]bool{false, false}},
+		{"two forms", map[string]string{"u_20261114_1200.csv": csv, "v_20261114_1200.txt": list}, 0, []int{1}, []bool{false}},
+		{"two forms, the other way round", map[string]string{"v_20261114_1200.csv": csv, "u_20261114_1200.txt": list}, 0,
+			[]int{1}, []bool{false}},
+	} {
+		var paths []string
+		at := time.Unix(1_796_000_000, 0)
+		for _, name := range slices.Sorted(maps.Keys(tt.files)) {
+			path := write(t, name, []byte(tt.files[name]))
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
+			paths, at = append(paths, path), at.Add(tt.apart)
+		}
+		s, err := open(paths, source.OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tables []int
+		var vague []bool
+		for _, m := range s.moments {
+			tables, vague = append(tables, len(m.tables)), append(vague, m.vague)
+		}
+		if !slices.Equal(tables, tt.tables) || !slices.Equal(vague, tt.vague) {
+			t.Errorf("%s: tables %v, vague %v; want %v, %v", tt.name, tables, vague, tt.tables, tt.vague)
+		}
+		if strings.HasPrefix(tt.name, "two forms") && s.moments[0].tables[0].rows[0].created == 0 {
+			t.Errorf("%s: the times of creation are lost", tt.name)
+		}
 	}
 }
 
