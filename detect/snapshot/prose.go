@@ -146,9 +146,13 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	switch {
 	case g.proven() && v.grows():
-		f.Causes = append(f.Causes, fmt.Sprintf("It gained ports in each of %s, %s per minute, "+
+		when := "in each of " + words.Plural(g.tables, "table")
+		if g.rises < g.tables-1 {
+			when = fmt.Sprintf("%d times in %s", g.rises, words.Plural(g.tables, "table"))
+		}
+		f.Causes = append(f.Causes, fmt.Sprintf("It gained ports %s, %s per minute, "+
 			"and %s of the earlier ones %s still held: it "+
-			"does not close its sockets", words.Plural(g.tables, "table"), rate(g.perSecond()*60),
+			"does not close its sockets", when, rate(g.perSecond()*60),
 			v.share(), v.tense("are", "were")))
 		f.RuledOut = append(f.RuledOut, "a fluctuating load: that releases ports")
 	case g.keeps() && v.grows():
@@ -162,15 +166,16 @@ func (v *view) ofHolder(f *model.Finding) {
 		f.RuledOut = append(f.RuledOut, fmt.Sprintf("No leak is shown: it released %s between the tables",
 			words.Plural(g.given, "port")))
 	}
+	if before := v.first.Holder(h.PID); before != nil && v.tables > 1 && !v.grows() && before.Process == h.Process &&
+		h.Ports <= before.Ports && v.first.BoundSeen == v.table.BoundSeen {
+		f.RuledOut = append(f.RuledOut, fmt.Sprintf("growth: it had %s ports %s before", words.Number(before.Ports),
+			words.Span(v.table.Time.Sub(v.first.Time))))
+	}
 	if h.Dur > 0 {
 		f.Causes = append(f.Causes, fmt.Sprintf("Its oldest port is %s old (CreationTime)", words.Span(h.Dur)))
 	}
 	if f.Severity == model.SeverityInfo {
 		f.Causes = append(f.Causes, "So many may be intended: the source ports of a DNS server, a media server or a proxy")
-		f.Advice = append(
-			f.Advice,
-			"compare with a second table some minutes later, unless the program is known to need them",
-		)
 		return
 	}
 	if !v.named() {
@@ -312,7 +317,12 @@ func (v *view) ofDestination(f *model.Finding) {
 	if to.Resting > 0 {
 		f.Title += fmt.Sprintf(", %s of them in TIME_WAIT", words.Number(to.Resting))
 	}
-	f.Title += fmt.Sprintf(": new connections to it %s or wait", v.tense("fail", "failed"))
+	switch {
+	case v.level >= model.SeverityCritical:
+		f.Title += fmt.Sprintf(": new connections to it %s or wait", v.tense("fail", "failed"))
+	default:
+		f.Title += fmt.Sprintf("; %s left", words.Number(v.pool.Size-min(v.pool.Size, taken))+v.tense(" are", " were"))
+	}
 	f.Evidence = append(
 		f.Evidence,
 		detect.Evidence(

@@ -72,6 +72,10 @@ type growth struct {
 	from *fold.Table
 	// tables is how many show it, that one included.
 	tables int
+	// rises is how many of them show more than the one before, pause the longest time between two of them in which the
+	// number stayed, idle how long it has stayed since the last.
+	rises       int
+	pause, idle time.Duration
 	// grown is by how many ports, given how many it gave back meanwhile.
 	grown, given uint64
 	span         time.Duration
@@ -117,7 +121,8 @@ func (d *detector) judge(w *detect.Tick, pool state.Pool, list []*fold.Table) {
 	protocol := pool.Protocol.String()
 	raise := func(key string, since model.Time, f fault) {
 		f.pool, f.table, f.first, f.tables = pool, t, list[0], len(list)
-		d.cases.Raise(w, protocol+"/"+key, since).Data = f
+		c := d.cases.Raise(w, protocol+"/"+key, since)
+		c.Data, c.Seen = f, t.Time // not later than the table, whatever else is in the stream
 	}
 	explained := uint64(0)
 	for _, to := range t.Destinations {
@@ -183,24 +188,46 @@ func (d *detector) severity(share float64) model.Severity {
 	return model.SeverityWarning
 }
 
-// growthOf returns how a process's ports grew in the tables up to the last one:
-// since when each has shown more than the one before.
-func growthOf(list []*fold.Table, pid int32) (g growth) {
+// growthOf returns how a process's ports grew up to the last table: in each table, or else in steps.
+func growthOf(list []*fold.Table, pid int32) growth {
+	g := growthIn(list, pid, false)
+	if g.proven() {
+		return g
+	}
+	if steps := growthIn(list, pid, true); steps.rises >= provenBy && steps.proven() && steps.idle <= 2*steps.pause {
+		return steps
+	}
+	return g
+}
+
+// growthIn returns since when each table has shown more than the one before or, in steps, as many or more.
+func growthIn(list []*fold.Table, pid int32, steps bool) (g growth) {
 	last := len(list) - 1
 	now := list[last].Holder(pid)
 	if now == nil || list[last].Flags&model.FlagSecondary != 0 {
 		return g
 	}
-	after := now
+	after, given := now, uint64(0)
+	risen, until := list[last], list[last] // the first and the last table with as many ports as after
 	for i := last - 1; i >= 0; i-- {
 		h := list[i].Holder(pid)
-		if h == nil || h.Ports >= after.Ports || list[i].Flags&model.FlagSecondary != 0 || h.Process != now.Process {
+		if h == nil || h.Ports > after.Ports || h.Ports == after.Ports && !steps || h.Process != now.Process ||
+			list[i].Flags&model.FlagSecondary != 0 || list[i].BoundSeen != list[last].BoundSeen {
 			break
 		}
-		g.given += h.Ports - min(after.Kept, h.Ports)
-		g.from, g.tables, g.grown = list[i], last-i+1, now.Ports-h.Ports
-		g.span = list[last].Time.Sub(list[i].Time)
-		after = h
+		given += h.Ports - min(after.Kept, h.Ports)
+		if h.Ports < after.Ports {
+			if same := until.Time.Sub(risen.Time); g.rises == 0 {
+				g.idle = same
+			} else {
+				g.pause = max(g.pause, same)
+			}
+			g.rises++
+			until = list[i]
+			g.from, g.tables, g.grown, g.given = list[i], last-i+1, now.Ports-h.Ports, given
+			g.span = list[last].Time.Sub(list[i].Time)
+		}
+		risen, after = list[i], h
 	}
 	return g
 }
