@@ -267,6 +267,20 @@ func worst(list []burst) (most *burst) {
 	return most
 }
 
+// lostWithin is the most that was lost in bursts that begin within so long.
+func lostWithin(list []burst, span time.Duration) (most float64) {
+	sum, first := 0.0, 0
+	for i := range list {
+		sum += list[i].lost
+		for list[i].from.Sub(list[first].from) >= span {
+			sum -= list[first].lost
+			first++
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
 // step is what a total grew by between two bundles.
 type step struct {
 	key      fold.HostKey

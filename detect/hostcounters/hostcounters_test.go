@@ -169,6 +169,28 @@ func TestCoarse(t *testing.T) {
 	one(t, s.Batch(), "warning CPU 0 dropped about 12,000 packets", "!did not keep up", "mean of 10 min", "looks small")
 }
 
+// TestSparseLosses gives a note for a few packets now and then, however many that is in a day, and a warning for many
+// within an hour.
+func TestSparseLosses(t *testing.T) {
+	every := func(n int) *model.Batch {
+		s := detecttest.New()
+		for i := range 144 {
+			lost := 0.0
+			if i%n == 0 {
+				lost = 0.05
+			}
+			for _, c := range []model.Counter{{Name: "cpu/softirq", Mode: model.CounterShare, Value: 0.01},
+				{Name: "softnet/dropped", Mode: model.CounterRate, Value: lost}} {
+				c.Time, c.Dur = detecttest.Start.Add(time.Duration(i+1)*10*time.Minute), 10*time.Minute
+				s.Builder().AddCounter(c)
+			}
+		}
+		return s.Batch()
+	}
+	one(t, every(12), "info CPU 0 dropped about 30 packets", "about 330 packets in 11 bursts more")
+	one(t, every(1), "warning CPU 0 dropped about 4,320 packets")
+}
+
 // TestOtherLoad says nothing of a CPU that programs keep busy, nor of softirq time that is usual.
 func TestOtherLoad(t *testing.T) {
 	if got := judged(t, sar(100, 0.5, 0.52, "softnet/dropped", "", 0, 50)()); len(got) != 0 {

@@ -111,7 +111,7 @@ func (h *host) backlog(c *cpu, steps []step) (f model.Finding, ok bool) {
 	if n := len(c.runs) - 1; n > 0 {
 		f.Title += fmt.Sprintf("; %s packets in %s more", words.About(total-b.lost), words.Plural(n, "burst"))
 	}
-	if b.lost >= float64(h.settings.LeastLost) || total >= float64(h.settings.LeastLost) {
+	if lostWithin(c.runs, time.Hour) >= float64(h.settings.LeastLost) {
 		f.Severity = model.SeverityWarning
 		if unusual && proven && b.mean >= criticalShare {
 			f.Severity = model.SeverityCritical

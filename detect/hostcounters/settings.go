@@ -45,7 +45,7 @@ func (s *Settings) Fields() []detect.Field {
 		{
 			Key:     "least_lost",
 			Default: "100",
-			Doc:     "packets lost at one place before it is a warning",
+			Doc:     "packets lost at one place, at a backlog within an hour, before it is a warning",
 			Reason:  "single packets are dropped on most hosts now and then: at a restart, for an unknown protocol",
 			Value:   &s.LeastLost,
 		},
