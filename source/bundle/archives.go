@@ -123,6 +123,15 @@ func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
 	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {
+		found, cut := w.cutZip(under, r, size, depth)
+		switch {
+		case found:
+			w.report.damage("%sthe directory at the end of the zip is missing or damaged: what is before it was read",
+				prefix(under))
+			return cut
+		case cut != nil:
+			return cut
+		}
 		return fmt.Errorf("read the directory of the archive: %w", err)
 	}
 	for _, f := range z.File {
@@ -147,6 +156,14 @@ func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
 		}
 	}
 	return nil
+}
+
+// prefix begins a sentence about an inner archive.
+func prefix(under string) string {
+	if under == "" {
+		return ""
+	}
+	return under + ": "
 }
 
 func (w *walker) zipMember(f *zip.File, m Member, under string, depth int) error {

@@ -200,8 +200,39 @@ func TestDamage(t *testing.T) {
 	if err != nil || !slices.Contains(got, "c=third") {
 		t.Errorf("one damaged member: %d others, %+v, %v", len(got), report, err)
 	}
-	if _, _, err := walk(t, "cut.zip", z[:len(z)-30], Limits{}); err == nil {
-		t.Error("a zip without its directory is read")
+}
+
+// TestCutZip reads the members of zips without their directory, which is at the end.
+func TestCutZip(t *testing.T) {
+	zeros := strings.Repeat("0", 8<<20)
+	inner := zipOf(t, "a", "first", "b", "second", "c", "third")
+	inner = inner[:bytes.Index(inner, []byte("PK\x01\x02"))-20]
+	stored := []byte("PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00\x7c\x5b\x00\x00\x00\x00\x06\x00\x00\x00\x06\x00\x00\x00" +
+		"\x05\x00\x00\x00d/e.fstored")
+	for _, test := range []struct {
+		name   string
+		data   []byte
+		want   []string
+		damage int
+	}{
+		{"cut.zip", inner, []string{"a=first", "b=second"}, 2},
+		{"stored.zip", stored, []string{"d/e.f=stored"}, 1},
+		{"noise.zip", append(bytes.Repeat([]byte("PK\x03\x04"), 50), stored...), []string{"d/e.f=stored"}, 1},
+		{"outer.zip", zipOf(t, "in.zip", string(inner), "z", "last"),
+			[]string{"in.zip/a=first", "in.zip/b=second", "z=last"}, 2},
+	} {
+		got, report, err := walk(t, test.name, test.data, Limits{})
+		if slices.Sort(got); err != nil || !slices.Equal(got, test.want) || len(report.Damage) != test.damage {
+			t.Errorf("%s: %q, want %q; %+v, %v", test.name, got, test.want, report, err)
+		}
+	}
+	bomb := zipOf(t, "a", zeros, "b", "x")
+	_, report, err := walk(t, "bomb.zip", bomb[:len(bomb)-30], Limits{Bytes: 1 << 20})
+	if err != nil || report.Bytes > 2<<20 || !strings.Contains(strings.Join(report.Damage, "\n"), "more than 1 MiB") {
+		t.Errorf("a bomb that is cut off: %+v, %v", report, err)
+	}
+	if _, _, err := walk(t, "no.zip", []byte("PK\x03\x04"+strings.Repeat("no zip ", 99)), Limits{}); err == nil {
+		t.Error("what is no zip is read")
 	}
 }
 
@@ -278,7 +309,7 @@ func TestDictionary(t *testing.T) {
 func FuzzWalk(f *testing.F) {
 	flat := tarOf(f, "a/date", "Sat", "b", "two")
 	for _, seed := range [][]byte{flat, gz(f, flat), xzOf(f, flat), zst(f, flat), bz2(f), zipOf(f, "a", "x"),
-		zipOf(f, "in.tar.xz", string(xzOf(f, flat))), xzOf(f, nil),
+		zipOf(f, "a", "x", "b", "y")[:150], zipOf(f, "in.tar.xz", string(xzOf(f, flat))), xzOf(f, nil),
 		cabOf(f, cabMSZIP, true, "a", "x", "b", strings.Repeat("y", 40_000)),
 		cabOf(f, cabStored, false, "a", "x")} {
 		f.Add(seed)
