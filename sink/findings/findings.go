@@ -118,12 +118,16 @@ func writeLine(w io.Writer, at time.Time, f model.Finding) error {
 
 // span says from when to when a finding is.
 func span(f model.Finding, zone *time.Location) string {
-	text := fmt.Sprintf(
-		"%s to %s, %s",
-		f.Start.Std().In(zone).Format("2006-01-02 15:04:05.000"),
-		f.End.Std().In(zone).Format("15:04:05.000 MST"),
-		plain.Duration(f.End.Sub(f.Start)),
-	)
+	const date, clock = "2006-01-02 ", "15:04:05.000"
+	start, end := f.Start.Std().In(zone), f.End.Std().In(zone)
+	if f.Start == f.End {
+		return end.Format(date + clock + " MST")
+	}
+	layout := clock + " MST"
+	if start.Format(date) != end.Format(date) {
+		layout = date + layout
+	}
+	text := fmt.Sprintf("%s to %s, %s", start.Format(date+clock), end.Format(layout), plain.Duration(f.End.Sub(f.Start)))
 	if f.Ongoing {
 		text += ", still active when last seen"
 	}
