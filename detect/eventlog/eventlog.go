@@ -278,7 +278,7 @@ func (b *earlier) says(j *judge) string {
 	if b.stepped {
 		clock = " of a clock that was then set"
 	}
-	return words.Span(b.by) + " before it, at " + b.Time.Std().Format("15:04:05") + clock + ", " + j.says(b.HostEvent)
+	return words.Span(b.by) + " before it (" + b.Time.Std().Format("15:04:05") + clock + ") " + j.says(b.HostEvent)
 }
 
 // unordered are entries close to an incident of which the order is not known, because of a step of the clock.
@@ -301,7 +301,7 @@ func (j *judge) incident(group []int) model.Finding {
 		ID: identity("cluster", first.Time), Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
 		Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
 	}
-	f.Title = j.says(first) + " at " + at(first.Time)
+	f.Title = j.says(first) + " at " + first.Time.Std().Format("15:04:05") + " UTC"
 	for n, i := range group {
 		j.told[i] = true
 		e := &j.all[i]

@@ -44,7 +44,7 @@ func TestIncidents(t *testing.T) {
 		"a link is nearer than ports": {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{}}, {20, model.HostLinkDown, model.HostEvent{About: "NIC 1"}},
 				{30, model.HostNodeRemoved, node("NODE-B")}}, 1,
-			[]string{"10 s before it, at", "The link of NIC 1 was lost", "likely its cause", "29 s before it"},
+			[]string{"10 s before it (", "The link of NIC 1 was lost", "likely its cause", "29 s before it"},
 		},
 		"what is after is no cause": {
 			[]entry{{1, model.HostNodeRemoved, node("NODE-B")}, {10, model.HostTCPPortsOut, model.HostEvent{}},
@@ -97,13 +97,13 @@ func TestIncidents(t *testing.T) {
 		"shortly before a step of the clock": {
 			[]entry{{10, model.HostClockSet, setBack(2, time.Hour, "")}, {20, model.HostNodeRemoved, numbered(3, node("B"))},
 				{60 * minute, model.HostTCPPortsOut, numbered(1, model.HostEvent{})}}, 1,
-			[]string{"20 s before it, at 09:53:20 of a clock that was then set, Windows ran out", "!no cause before it"},
+			[]string{"20 s before it (09:53:20 of a clock that was then set) Windows ran out", "!no cause before it"},
 		},
 		"a clock that was set forward": {
 			[]entry{{1, model.HostTCPPortsOut, numbered(1, model.HostEvent{})},
 				{60 * minute, model.HostClockSet, numbered(2, model.HostEvent{StepNS: int64(time.Hour - 9*time.Second)})},
 				{60*minute + 2, model.HostNodeRemoved, numbered(3, node("B"))}}, 1,
-			[]string{"10 s before it, at", "the clock was set by 60 min", "!no cause before it"},
+			[]string{"10 s before it (", "the clock was set by 60 min", "!no cause before it"},
 		},
 		"numbers, and a step of the clock in another log": {
 			[]entry{{10, model.HostClockSet, model.HostEvent{StepNS: -int64(time.Hour), Log: "other"}},
@@ -125,7 +125,7 @@ func TestIncidents(t *testing.T) {
 		"the step itself": {
 			[]entry{{100, model.HostClockSet, setBack(1, time.Minute, "")},
 				{110, model.HostNodeRemoved, numbered(2, node("B"))}}, 1,
-			[]string{"10 s before it, at", "A clock step: timeouts", "!do not say"},
+			[]string{"10 s before it (", "A clock step: timeouts", "!do not say"},
 		},
 		"another host's clock was set back": {
 			[]entry{{10, model.HostClockSet, setBack(1, time.Hour, "A")},
