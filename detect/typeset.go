@@ -49,7 +49,7 @@ func Title(first string, parts ...string) string {
 }
 
 // headline shortens a title to TitleLength: it leaves out what is in parentheses, the last first, and then the last
-// clauses.
+// clauses. Where only a name would be left, the title breaks off.
 func headline(title string) string {
 	for utf8.RuneCountInString(title) > TitleLength {
 		from := strings.LastIndex(title, " (")
@@ -85,8 +85,15 @@ func headline(title string) string {
 			break
 		}
 	}
-	if end = cmp.Or(end, weak); end == 0 {
-		return string([]rune(title)[:TitleLength-1]) + "…"
+	if end = cmp.Or(end, weak); len(strings.Fields(title[:end])) >= fewestWords {
+		return title[:end]
 	}
-	return title[:end]
+	begun := string([]rune(title)[:TitleLength-2])
+	if strings.Count(begun, "“") > strings.Count(begun, "”") {
+		return begun + "…”"
+	}
+	return begun + "…"
 }
+
+// fewestWords is how many words a title has at least where clauses are left out: a name alone reports no fault.
+const fewestWords = 3

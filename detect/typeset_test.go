@@ -24,8 +24,14 @@ func TestTypeset(t *testing.T) {
 	if again := Typeset(f); again.Title != f.Title || len(again.Causes) != 2 {
 		t.Errorf("twice: %q, %q", again.Title, again.Causes)
 	}
-	if name := Typeset(model.Finding{Title: strings.Repeat("x", 200)}).Title; utf8.RuneCountInString(name) != TitleLength {
+	if name := Typeset(model.Finding{Title: strings.Repeat("x", 200)}).Title; !strings.HasSuffix(name, "x…") ||
+		utf8.RuneCountInString(name) != TitleLength-1 {
 		t.Errorf("a long name: %q", name)
+	}
+	line := Typeset(model.Finding{Title: "messages: “" + strings.Repeat("token timed out, ", 9) + "…” after 3 s"}).Title
+	if !strings.HasPrefix(line, "messages: “token timed out, ") || !strings.HasSuffix(line, "…”") ||
+		utf8.RuneCountInString(line) != TitleLength {
+		t.Errorf("a name and a quoted line: %q", line)
 	}
 	if got := Title("a", "; b", strings.Repeat("x", TitleLength), "; c"); got != "a; b" {
 		t.Errorf("parts: %q", got)
