@@ -396,7 +396,7 @@ func (v *view) ofCloseWait(f *model.Finding) {
 	if h.RemoteAddr != "" {
 		f.Causes = append(f.Causes, "Most of them were with "+fold.Printable(h.RemoteAddr))
 	}
-	if before := v.first.Holder(h.PID); before != nil && v.tables > 1 && before.Process == h.Process {
+	if before := v.first.Holder(h.PID); before != nil && v.ordered() && before.Process == h.Process {
 		switch span := words.Span(v.table.Time.Sub(v.first.Time)); {
 		case h.CloseWait > before.CloseWait:
 			f.Causes = append(f.Causes, fmt.Sprintf("It had %s %s before: the number is growing",
@@ -421,6 +421,11 @@ func (v *view) ofCloseWait(f *model.Finding) {
 		fmt.Sprintf("have the developers of %s look for connections that are not closed after an error or "+
 			"end of file; if it was only busy for a moment, a second table has none", v.process()),
 	)
+}
+
+// ordered says that there was a table before, at a time that is known.
+func (v *view) ordered() bool {
+	return v.tables > 1 && v.table.Flags&model.FlagSecondary == 0 && v.table.Time.Sub(v.first.Time) >= leastSpan
 }
 
 // limits says what cannot be concluded.

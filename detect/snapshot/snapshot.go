@@ -94,6 +94,9 @@ const (
 	provenIn = 10 * time.Minute
 )
 
+// leastSpan is how far apart tables must be for growth between them: files that are copied are dated within moments.
+const leastSpan = time.Second
+
 // perSecond is the rate of growth, 0 unknown.
 func (g *growth) perSecond() float64 {
 	if g.from == nil || g.span <= 0 {
@@ -228,6 +231,9 @@ func growthIn(list []*fold.Table, pid int32, steps bool) (g growth) {
 			g.span = list[last].Time.Sub(list[i].Time)
 		}
 		risen, after = list[i], h
+	}
+	if g.span < leastSpan {
+		return growth{}
 	}
 	return g
 }

@@ -76,13 +76,22 @@ func series(p model.Protocol, flags model.Flags, given uint64, ports ...uint64) 
 	return t.batch()
 }
 
-// quickly is a series of tables a minute apart.
-func quickly(ports ...uint64) *model.Batch {
-	b := series(model.ProtocolUDP, 0, 0, ports...)
+// every is a stream of tables, which are ten minutes apart, with another time between them.
+func every(interval time.Duration, b *model.Batch) *model.Batch {
 	for i := range b.Events {
-		b.Events[i].Time = detecttest.Start + (b.Events[i].Time-detecttest.Start)/10
+		after := b.Events[i].Time.Sub(detecttest.Start)
+		b.Events[i].Time = detecttest.Start.Add(after / (10 * time.Minute) * interval)
 	}
 	return b
+}
+
+// waiting is a process that has so many connections in CLOSE_WAIT.
+func waiting(connections ...uint64) *model.Batch {
+	t := newTables(model.ProtocolTCP)
+	for _, n := range connections {
+		t.holder(model.PortHolder{CloseWait: n, Connections: n}).end()
+	}
+	return t.batch()
 }
 
 // says judges a stream and returns its findings in one text, those of INFO marked.
@@ -119,8 +128,15 @@ func TestVerdicts(t *testing.T) {
 		{"growing", series(model.ProtocolUDP, 0, 0, many(5)...), []string{
 			"warning port-snapshot: app[7] holds 500 of the 1,000", "400 more than 40 min before, and has released none",
 			"exhausted in about 50 min", "it does not close its sockets"}, []string{"three tables"}},
-		{"growing, for moments", quickly(many(4)...), []string{"info", "three tables over 10 min or more would show which"},
-			[]string{"warning"}},
+		{"growing, for moments", every(time.Minute, series(model.ProtocolUDP, 0, 0, many(4)...)),
+			[]string{"info", "three tables over 10 min or more would show which"}, []string{"warning"}},
+		{"growing, in a second", every(time.Second, series(model.ProtocolUDP, 0, 0, 200, 500)),
+			[]string{"300 more than 1 s before"}, nil},
+		{"growing, in less than a second", every(time.Second-1, series(model.ProtocolUDP, 0, 0, 200, 500)),
+			[]string{"app[7] holds 500"}, []string{"more than", "It gained"}},
+		{"CLOSE_WAIT, in a second", every(time.Second, waiting(400, 600)), []string{"the number is growing"}, nil},
+		{"CLOSE_WAIT, in less than a second", every(time.Second-1, waiting(400, 600)),
+			[]string{"600 connections in CLOSE_WAIT"}, []string{"growing"}},
 		{"two tables", series(model.ProtocolUDP, 0, 0, 400, 700),
 			[]string{"300 more than 10 min before", "three tables over 10 min or more would show which"},
 			[]string{": it does not close its sockets"}},
