@@ -79,8 +79,8 @@ func series(p model.Protocol, flags model.Flags, given uint64, ports ...uint64) 
 // every is a stream of tables, which are ten minutes apart, with another time between them.
 func every(interval time.Duration, b *model.Batch) *model.Batch {
 	for i := range b.Events {
-		after := b.Events[i].Time.Sub(detecttest.Start)
-		b.Events[i].Time = detecttest.Start.Add(after / (10 * time.Minute) * interval)
+		n := int(b.Events[i].Time.Sub(detecttest.Start) / (10 * time.Minute))
+		b.Events[i].Time = detecttest.Start.Add(time.Duration(n) * interval)
 	}
 	return b
 }
