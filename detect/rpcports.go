@@ -139,9 +139,18 @@ func owners(list []fold.PIDCount) (text string) {
 	return text
 }
 
-// RPCFacts are what is known when RPC has no port left, a sentence each: the configuration, the ports of the range, and
-// what Winsock refused.
+// RPCFacts are what is known when RPC has no port left, a sentence each: what the error says, the configuration, the
+// ports of the range, and what Winsock refused.
 func RPCFacts(w *Tick, pool *state.Pool, c *fold.Census) (facts []string) {
+	const outOfResources = "RPC_S_OUT_OF_RESOURCES"
+	var key state.PoolKey // none, where the range is not known
+	if pool != nil {
+		key = pool.Key()
+	}
+	if w.RPCPorts().State != model.RPCPortsInvalid && slices.Contains(ErrorsOfRPC(w, key), outOfResources) {
+		facts = append(facts, outOfResources+" (1721) says that a resource was used up, not which one: that it was the "+
+			"range of ports is inferred")
+	}
 	facts = append(facts, RPCConfigFact(w.RPCPorts()))
 	if c != nil {
 		facts = append(facts, CensusFacts(c, w.UnseenRest(pool.Protocol))...)

@@ -46,6 +46,8 @@ func TestRPCPortsTrace(t *testing.T) {
 				"(udp 5000-5039) have no open or resting socket: probably held inside the RPC runtime (inferred)",
 			[]string{
 				"the range is configured in the registry, and is valid: Ports 5000-5039",
+				"RPC_S_OUT_OF_RESOURCES (1721) says that a resource was used up, not which one",
+				"has probably lost track of these ports",
 				"closed and not taken again: 40 ports, from 12:00:01 to 12:00:40, last held by cluster.exe[700] (40)",
 				"rests are not reported here; no port was closed within the last 4 min",
 				"closed and not taken again (5000-5039) 40",
@@ -68,7 +70,7 @@ func TestRPCPortsTrace(t *testing.T) {
 			"RPC servers get no port: the configured port range is not valid, and Windows rejects all of it; 19 requests " +
 				"refused",
 			[]string{`Ports has "6100-6000": no range of ports`, "a lack of ports"},
-			[]string{"probably held inside", "vanished", "at rest", "is exhausted"},
+			[]string{"probably held inside", "vanished", "at rest", "is exhausted", "a resource was used up"},
 		},
 		"held before the recording began": {
 			etltest.RPCServer{Every: time.Second, Open: time.Millisecond, Length: 20 * time.Second}, &rpcRange,
@@ -76,8 +78,10 @@ func TestRPCPortsTrace(t *testing.T) {
 			[]string{
 				"never seen with a socket: 40 ports; who held them before the recording began is unknown, so they are not " +
 					"counted as idle",
+				"RPC_S_OUT_OF_RESOURCES (1721) says that a resource was used up, not which one",
+				"The capture does not show who holds the range",
 			},
-			[]string{"probably held inside", "vanished"},
+			[]string{"probably held inside", "vanished", "The status itself says"},
 		},
 		"no configuration given": {
 			refused, nil, "", nil, []string{"is not valid", "probably held inside"},

@@ -280,9 +280,12 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 		}
 		return
 	}
+	status := "The status itself says that the range is exhausted; the capture does not show by whom"
+	if r.rpc {
+		status = "The capture does not show who holds the range"
+	}
 	f.Causes = append(f.Causes,
-		"The status itself says that the range is exhausted; the capture does not show by whom: ports taken before it "+
-			"began are not in it",
+		status+": ports taken before it began are not in it",
 		"The real range may be smaller than the one assumed: an administrator can narrow it (netsh, or Ports under "+
 			"HKLM\\Software\\Microsoft\\Rpc\\Internet)",
 	)

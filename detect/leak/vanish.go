@@ -266,11 +266,15 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 			),
 		)
 	} else {
+		probably := ""
+		if data.refusing {
+			probably = "probably "
+		}
 		f.Causes = append(f.Causes, fmt.Sprintf(
-			"The runtime that allocates from this range %s lost track of these ports: it neither %s a socket on them nor %s "+
-				"them out again until the process %s",
-			words.Tense(ongoing, "has", "had"), words.Tense(ongoing, "holds", "held"), words.Tense(ongoing, "gives", "gave"),
-			words.Tense(data.fate != freed, "exits", "exited"),
+			"The runtime that allocates from this range %s %slost track of these ports: it neither %s a socket on them nor "+
+				"%s them out again until the process %s",
+			words.Tense(ongoing, "has", "had"), probably, words.Tense(ongoing, "holds", "held"),
+			words.Tense(ongoing, "gives", "gave"), words.Tense(data.fate != freed, "exits", "exited"),
 		))
 	}
 	f.RuledOut = []string{
