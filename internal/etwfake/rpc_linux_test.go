@@ -96,6 +96,7 @@ func testRPC(t *testing.T, l *lab) {
 			[]string{
 				"the range is configured in the registry, and is valid: " + ranged, "open: 1 port, ",
 				"closed and not taken again: 20 ports, ", "last held by cluster.exe[700] (20)",
+				"RPC_S_OUT_OF_RESOURCES (1721) says that a resource was used up, not which one",
 			},
 			[]string{"is not valid", "in TIME_WAIT"},
 		},
@@ -118,7 +119,7 @@ func testRPC(t *testing.T, l *lab) {
 	invalid := rpcRun{
 		etltest.RPCServer{TCP: true, Every: 200 * time.Millisecond, Open: time.Millisecond, Length: 5 * time.Second}, nil,
 		"RPC servers get no port: the configured port range is not valid, and Windows rejects all of it",
-		[]string{`Ports has "5100-5000": no range of ports`, "not a lack of ports"},
+		[]string{`Ports has "5100-5000": no range of ports`, "ruled out a lack of ports"},
 		[]string{held, "at rest", "is exhausted"},
 	}
 	invalid.check(t, l, "invalid", 8)

@@ -461,7 +461,7 @@ func testEnded(t *testing.T, l *lab) {
 			t.Errorf("the end of the %s is said %d times:\n%s", session, n, said)
 		}
 	}
-	if !strings.Contains(said, "somebody has stopped it") {
+	if !strings.Contains(said, "stopped by someone else") {
 		t.Errorf("it is not said why:\n%s", said)
 	}
 }
@@ -685,7 +685,7 @@ func testErrors(t *testing.T, l *lab) {
 	}{
 		{"system=5", []string{"access is denied", "elevated prompt"}, true},
 		{"system=1450", []string{"too many trace sessions", "EtwMaxLoggers"}, true},
-		{"system=87", []string{"does not accept the settings"}, true},
+		{"system=87", []string{"does not accept the session's settings"}, true},
 		{"user=1314", []string{"a privilege is missing"}, true},
 		{"enable=5", []string{"enable the provider Microsoft-Windows-TCPIP", "access is denied"}, true},
 		{"system=5;user=5", []string{"access is denied", "elevated prompt"}, false},
@@ -697,7 +697,7 @@ func testErrors(t *testing.T, l *lab) {
 				t.Errorf("%s: doctor does not say %q:\n%s%s", test.fail, want, r.out, r.err)
 			}
 		}
-		if !regexp.MustCompile(`probe sched\s+off\s+its events are many`).MatchString(r.out) && test.on {
+		if !regexp.MustCompile(`probe sched\s+off\s+off by default`).MatchString(r.out) && test.on {
 			t.Errorf("%s: the reason why there are no context switches is another one:\n%s", test.fail, r.out)
 		}
 		if on := regexp.MustCompile(`session\s+on`).MatchString(r.out); on != test.on {
@@ -726,7 +726,7 @@ func testSessions(t *testing.T, l *lab) {
 	if !slices.Equal(stopped, names[1:3]) {
 		t.Errorf("stopped %q, want %q\n%s", stopped, names[1:3], r.log)
 	}
-	if !strings.Contains(r.out, "an earlier lostbeat had left") {
+	if !strings.Contains(r.out, "left behind by an earlier lostbeat") {
 		t.Errorf("nothing is said of it:\n%s", r.out)
 	}
 }
