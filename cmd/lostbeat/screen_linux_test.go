@@ -85,7 +85,7 @@ func TestLongManyPortsOnScreen(t *testing.T) {
 		t.Cleanup(holder(t, ns, 2000+i*each, each, "many"))
 	}
 	term.tmux("send-keys", "4")
-	term.wait("who holds ports", "10,000")
+	term.wait("port holders", "10,000")
 	const seconds = 8
 	most, used := 0, cpuTime(t, pid)
 	for range seconds { // two audits

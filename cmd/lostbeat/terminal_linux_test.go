@@ -220,7 +220,7 @@ func TestLongReplayInATerminalAsOrdinaryUser(t *testing.T) {
 		30,
 		fmt.Sprintf("setpriv --reuid=65534 --regid=65534 --clear-groups %s replay --utc %s", lostbeat(t), path),
 	)
-	term.wait("REPLAY", "web-07")
+	term.wait("PAUSED", "web-07") // at its worst finding
 	term.press("End")
 	term.wait("rpc", "ports")
 	term.press("g")
@@ -256,7 +256,7 @@ func TestLongEveryKey(t *testing.T) {
 		{"/", "filter:"}, {"c p u = 0 Enter", "filter: cpu=0"}, {"Escape", "!filter:"},
 		{"&", "filter of all tables"}, {"N E T Enter", "filter: NET"}, {"Escape", "!filter:"},
 		{"s", "▼"}, {"S", "▲"}, {"m", "p99 (m changes)"}, {"Enter", "findings about this"}, {"Escape", "q quit"},
-		{"4 u", "units whose processes"}, {"u", "who holds ports"},
+		{"4 u", "units whose processes"}, {"u", "port holders"},
 		{"Home", "PAUSED"}, {"n", "PAUSED"}, {"N", "PAUSED"}, {"]", "PAUSED"}, {"[", "PAUSED"},
 		{"Left", "PAUSED"}, {"Right", "PAUSED"}, {"H", "PAUSED"}, {"L", "PAUSED"}, {"End", "PAUSED"},
 		{"g", "go to"}, {"Escape", "!go to"}, {"+", "×2"}, {"-", "!×2"}, {"Home Space", "REPLAY"}, {"Space", "PAUSED"},

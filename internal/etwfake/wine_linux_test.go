@@ -564,7 +564,7 @@ func testOnce(t *testing.T, l *lab) {
 		{[]string{"version"}, "lostbeat ", 0},
 		{[]string{"explain", "dpc-starvation"}, "DPCs", 0},
 		{[]string{"check", "--since", "12s"}, "WARNING: CPU 1 spends", 1},
-		{[]string{"top", "--for", "6s", "--ascii"}, "Overview", 0},
+		{[]string{"top", "--for", "6s", "--ascii"}, "LIVE", 0},
 	} {
 		r := l.lostbeat(events, nil, test.args...)
 		if r.status != test.status || !strings.Contains(r.out, test.want) {

@@ -23,15 +23,22 @@ func Tie(text string) string {
 		switch {
 		case text[i] == '"':
 			quoted = !quoted
-		case text[i] == ' ' && !quoted && i > 0 && afterNumber(text[:i]) && units[firstWord(text[i+1:])]:
+		case text[i] == ' ' && !quoted && i > 0 && endsNumber(text[i-1]) && afterNumber(text[:i]) &&
+			units[firstWord(text[i+1:])]:
 			b.WriteString(text[done:i])
 			b.WriteString(noBreak)
 			done = i + 1
 		}
 	}
+	if done == 0 {
+		return text
+	}
 	b.WriteString(text[done:])
 	return b.String()
 }
+
+// endsNumber says that a number may end in c: few words do.
+func endsNumber(c byte) bool { return c >= '0' && c <= '9' || c == 'M' || c == 'G' || c == 'T' }
 
 // afterNumber says that text ends in a number, or in one with its factor: 28,232 or 3.6 M.
 func afterNumber(text string) bool {
