@@ -1,5 +1,7 @@
 package etw
 
+import "strings"
+
 // LiveOptions configure a live session; the zero value is the usual one.
 type LiveOptions struct {
 	Options
@@ -28,6 +30,12 @@ type BufferReader interface {
 
 // MinimumBuild is the oldest Windows that is traced: Windows 10 1809, Server 2019.
 const MinimumBuild = 17763
+
+// sameProgram reports whether the file of a process is lostbeat: it is named as this one is, or as lostbeat-1.2.exe.
+func sameProgram(path, own string) bool {
+	base := func(path string) string { return strings.ToLower(path[strings.LastIndexAny(path, `\/`)+1:]) }
+	return base(path) == base(own) || strings.HasPrefix(base(path), "lostbeat")
+}
 
 // LearnProcess notes a process that ran when decoding began.
 func (s *State) LearnProcess(pid, parent int32, name string) {

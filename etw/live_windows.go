@@ -213,10 +213,11 @@ func (r *liveRun) introduce(probes []Probe, emit source.Emit) error {
 		s.Time = t
 		r.out.AddProbe(s)
 	}
-	asked := func(k Key) bool { return k != contextSwitch || r.options.ContextSwitches }
+	asked := func(k Key) bool { return traceable(k) && (k != contextSwitch || r.options.ContextSwitches) }
 	states := liveStates{
-		wanted:  r.decoder.available(asked),
-		enabled: r.decoder.available(func(k Key) bool { return asked(k) && r.enabled[k.Class] }),
+		possible: r.decoder.available(traceable),
+		wanted:   r.decoder.available(asked),
+		enabled:  r.decoder.available(func(k Key) bool { return asked(k) && r.enabled[k.Class] }),
 	}
 	if len(r.reasons) > 0 {
 		states.reason, states.hint = r.reasons[0].Error(), hint.Of(r.reasons[0])
@@ -487,29 +488,6 @@ func learnModules(st *State) error {
 	return nil
 }
 
-// provider is one that a session enables.
-type provider struct {
-	guid GUID
-	name string
-	// level is the highest level of its events that are used.
-	level uint8
-	// keywords are what a Windows gets that takes no list of events: as little as shows drops and failures.
-	keywords uint64
-}
-
-// userProviders are the providers of the user session.
-var userProviders = []provider{
-	{ProviderAFD, "Microsoft-Windows-Winsock-AFD", 5, 0},
-	{ProviderTCPIP, "Microsoft-Windows-TCPIP", 4, 0x10000000000},
-	{ProviderRPC, "Microsoft-Windows-RPC", 4, 0},
-	{ProviderRPCSS, "Microsoft-Windows-RPCSS", 4, 0},
-	{ProviderNDIS, "Microsoft-Windows-NDIS", 3, 0},
-	{ProviderKernelNetwork, "Microsoft-Windows-Kernel-Network", 4, 0},
-}
-
-// kernelClasses are the classes of the events that the system logger gives.
-var kernelClasses = []GUID{ClassPerfInfo, ClassProcess, ClassThread, ClassImage}
-
 // decodedIDs returns the ids of a provider's events that have a handler, in order.
 func (d *Decoder) decodedIDs(provider GUID) (ids []uint16) {
 	for k := range d.handlers {
@@ -521,9 +499,6 @@ func (d *Decoder) decodedIDs(provider GUID) (ids []uint16) {
 	return ids
 }
 
-// contextSwitch is the kind of the switches of threads.
-var contextSwitch = Opcode(ClassThread, 36)
-
 // available returns a census of the kinds of events that can come: what probes say of themselves follows from it.
 func (d *Decoder) available(enabled func(Key) bool) Census {
 	c := Census{}
@@ -533,29 +508,4 @@ func (d *Decoder) available(enabled func(Key) bool) Census {
 		}
 	}
 	return c
-}
-
-// liveStates says what probes can see in a live session.
-type liveStates struct {
-	// wanted are the kinds of events that were asked for, enabled those that come; reason and hint say why not all do.
-	wanted, enabled Census
-	reason, hint    string
-}
-
-// of returns the states of a probe. What it misses in every capture are counters, which are read here.
-func (l *liveStates) of(p Probe) []model.Probe {
-	ever, wanted, states := p.Status(nil), p.Status(l.wanted), p.Status(l.enabled)
-	for i := range states {
-		s := &states[i]
-		switch {
-		case i >= len(ever) || i >= len(wanted):
-		case ever[i].State != model.ProbeOn:
-			s.State, s.Reason, s.Hint = model.ProbeOn, "", ""
-		case wanted[i].State != model.ProbeOn:
-			s.Reason, s.Hint = "off by default: it has many events", "enable it with --probe"
-		case s.State != model.ProbeOn:
-			s.Reason, s.Hint = l.reason, l.hint
-		}
-	}
-	return states
 }

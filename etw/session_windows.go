@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -372,5 +371,5 @@ func ownsSession(pid uint32) bool {
 		return true
 	}
 	own, err := os.Executable()
-	return err != nil || strings.EqualFold(filepath.Base(windows.UTF16ToString(path[:size])), filepath.Base(own))
+	return err != nil || sameProgram(windows.UTF16ToString(path[:size]), own)
 }
