@@ -232,7 +232,7 @@ func TestRootGroup(t *testing.T) {
 	if len(got.flows) == 0 || got.flows[0].State != model.FlowReads {
 		t.Errorf("flows: %+v", got.flows)
 	}
-	if len(got.reasons) == 0 || !strings.Contains(got.reasons[0], "root control group") {
+	if len(got.reasons) == 0 || !strings.Contains(got.reasons[0], "root cgroup") {
 		t.Errorf("reasons: %q", got.reasons)
 	}
 }
