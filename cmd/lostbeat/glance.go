@@ -57,7 +57,7 @@ Nagios and node-problem-detector expect.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var line string
 			var status exitStatus
-			if state, err := board.Read(board.Folder); err == nil && !tracingFlags(cmd) && since > 0 {
+			if state, err := board.Read(board.Folder); err == nil && !tracingFlags(cmd) && since >= time.Second {
 				line, status = checkLine(state.Since(since), min(since, time.Since(state.Started)), nil)
 			} else {
 				seen, err := glance(cmd, live, since)
