@@ -64,8 +64,9 @@ type liveRun struct {
 	// status are the probe events about the sessions, reasons why something is not on.
 	status  []model.Probe
 	reasons []error
-	// ended are the sessions that ended by themselves, a sentence each.
-	ended map[*session]bool
+	// ended are the sessions that ended by themselves, failing what is wrong with those that cannot be queried.
+	ended   map[*session]bool
+	failing map[*session]string
 }
 
 // Run implements source.Source: it starts the sessions, emits until ctx is done, and stops them.
@@ -76,7 +77,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	}
 	r := &liveRun{
 		options: l.options, api: l.api, clock: clock, enabled: make(map[GUID]bool), merger: NewMerger(l.options.Memory),
-		ended: make(map[*session]bool), poll: poll{failed: make(map[string]bool)},
+		ended: make(map[*session]bool), failing: make(map[*session]string), poll: poll{failed: make(map[string]bool)},
 	}
 	var probes []Probe
 	if l.options.Probes != nil {
@@ -336,8 +337,15 @@ func (r *liveRun) lose(s *session, t model.Time) {
 		if r.ended[s] {
 			state.State = model.ProbeOff
 		}
-		r.out.AddProbe(state)
+		if r.ended[s] || r.failing[s] != state.Reason {
+			r.out.AddProbe(state)
+		}
+		r.failing[s] = state.Reason
 		return
+	}
+	if r.failing[s] != "" {
+		delete(r.failing, s)
+		r.out.AddProbe(model.Probe{Time: t, Name: "etw", Part: s.kind, State: model.ProbeOn})
 	}
 	r.lost(s, t, events, "etw", "events")
 	r.lost(s, t, buffers, "etw-buffer", "buffers")

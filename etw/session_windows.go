@@ -300,7 +300,6 @@ func (s *session) stop() (events, buffers uint64, err error) {
 	}
 	dropped := s.api.dropped(s.trace)
 	p, err := s.api.control(s.handle, s.name, controlStop)
-	stopped := err == nil
 	if codeOf(err) == errorInstanceNotFound {
 		err = nil // somebody else has stopped it
 	}
@@ -317,9 +316,8 @@ func (s *session) stop() (events, buffers uint64, err error) {
 		late := fmt.Errorf("read the session %s: its last records did not come within %s", s.name, stopTimeout)
 		err = errors.Join(err, late)
 	}
-	if stopped {
-		events, buffers = s.count(p, dropped, true)
-	}
+	// Of a session that could not be stopped, the records in its stream are counted.
+	events, buffers = s.count(p, dropped, true)
 	return events, buffers, err
 }
 

@@ -409,6 +409,22 @@ func TestSessionLossCounters(t *testing.T) {
 	}
 }
 
+// TestSessionLossAtEnd wants the losses of a session that somebody else has stopped before they were asked for.
+func TestSessionLossAtEnd(t *testing.T) {
+	lost := datagrams(t, 20, time.Millisecond)
+	for i := range lost {
+		lost[i].Lost = etwfake.LostRecord
+	}
+	f := newFake(t, lost, "END_MS=0")
+	s := f.start(t, false, nil)
+	if err := s.Ended(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if events := stop(t, s); events != 20 {
+		t.Errorf("%d events lost, want 20", events)
+	}
+}
+
 // TestSessionForeignThread is called back on a thread that is none of Go's.
 func TestSessionForeignThread(t *testing.T) {
 	const n = 10_000
