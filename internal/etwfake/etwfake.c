@@ -172,6 +172,17 @@ static void fill(struct session *s, EVENT_TRACE_PROPERTIES *p)
 		wcsncpy((WCHAR *)((BYTE *)p + p->LoggerNameOffset), s->name, NAME - 1);
 }
 
+// started lets the tables of sockets that iphlpfake.c plays begin with the first session, whenever they are read.
+static void started(void)
+{
+	WCHAR text[32];
+
+	if (GetEnvironmentVariableW(L"ETWFAKE_STARTED", text, 32))
+		return;
+	swprintf(text, 32, L"%llu", GetTickCount64());
+	SetEnvironmentVariableW(L"ETWFAKE_STARTED", text);
+}
+
 ULONG WINAPI fake_StartTraceW(TRACEHANDLE *handle, LPCWSTR name, EVENT_TRACE_PROPERTIES *p)
 {
 	struct session *s;
@@ -195,6 +206,7 @@ ULONG WINAPI fake_StartTraceW(TRACEHANDLE *handle, LPCWSTR name, EVENT_TRACE_PRO
 	} else {
 		s->mode = p->LogFileMode;
 		*handle = s - sessions + 1;
+		started();
 		say("start %ls mode %lx flags %lx clock %lu buffers %lu x %lu KB\n", name, p->LogFileMode, p->EnableFlags,
 		    p->Wnode.ClientContext, p->MinimumBuffers, p->BufferSize);
 	}
@@ -610,6 +622,7 @@ __declspec(dllexport) void WINAPI EtwFakeReset(void)
 	static WCHAR names[MAX_SESSIONS * 80];
 
 	memset(sessions, 0, sizeof(sessions));
+	SetEnvironmentVariableW(L"ETWFAKE_STARTED", NULL);
 	if (!GetEnvironmentVariableA("ETWFAKE_LOG", log_path, sizeof(log_path)))
 		log_path[0] = 0;
 	if (!GetEnvironmentVariableW(L"ETWFAKE_FAIL", fail, NAME))

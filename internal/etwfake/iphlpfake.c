@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: see LICENSE
 //
 // A DLL that plays the tables of sockets of Windows, for tests under Wine: sockets that appear and vanish at times after
-// the first call, from the file that ETWFAKE_TABLES names and package etwfake writes. Without it the tables are Wine's.
+// the start of the first session, or without one after the first call, from the file that ETWFAKE_TABLES names and
+// package etwfake writes. Without it the tables are Wine's.
 #include <winsock2.h>
 #include <windows.h>
 #include <iphlpapi.h>
@@ -16,7 +17,7 @@
 struct row {
 	UINT32 kind;       // 0 UDP, 1 UDP of IPv6, 2 TCP, 3 TCP of IPv6
 	UINT32 length;     // of the row
-	INT64 from_ms;     // after the first call
+	INT64 from_ms;     // after the start; above 0 it is not in the first table that is read
 	INT64 until_ms;
 	INT64 created_ms;  // when it was bound, NEVER unknown
 	UINT32 created_at; // where the row says that
@@ -29,6 +30,7 @@ typedef DWORD(WINAPI *table_function)(PVOID, PDWORD, BOOL, ULONG, int, ULONG);
 static BYTE *rows;
 static SIZE_T rows_size;
 static ULONGLONG start_ms;
+static int reads[4]; // of each kind
 static ULONGLONG start_time;
 
 static table_function own(const char *name)
@@ -38,7 +40,7 @@ static table_function own(const char *name)
 
 static BOOL load(void)
 {
-	char path[MAX_PATH];
+	char path[MAX_PATH], started[32];
 	FILETIME now;
 	FILE *f;
 
@@ -56,6 +58,10 @@ static BOOL load(void)
 	start_ms = GetTickCount64();
 	GetSystemTimeAsFileTime(&now);
 	start_time = (ULONGLONG)now.dwHighDateTime << 32 | now.dwLowDateTime;
+	if (GetEnvironmentVariableA("ETWFAKE_STARTED", started, sizeof(started))) { // by etwfake.c
+		start_time -= (start_ms - strtoull(started, NULL, 10)) * 10000;
+		start_ms = strtoull(started, NULL, 10);
+	}
 	return TRUE;
 }
 
@@ -72,7 +78,7 @@ static DWORD table(UINT32 kind, BYTE *out, DWORD *size)
 			struct row *r = (struct row *)(rows + at);
 
 			at += r->size;
-			if (r->kind != kind || now < r->from_ms || now >= r->until_ms)
+			if (r->kind != kind || now < r->from_ms || now >= r->until_ms || (r->from_ms && !reads[kind]))
 				continue;
 			if (!write) {
 				need += r->length;
@@ -91,6 +97,7 @@ static DWORD table(UINT32 kind, BYTE *out, DWORD *size)
 			return ERROR_INSUFFICIENT_BUFFER;
 		*(DWORD *)out = n;
 	}
+	reads[kind]++;
 	return NO_ERROR;
 }
 

@@ -16,9 +16,10 @@ type Row struct {
 	PID           uint32
 	// State is that of a TCP connection: StateListen, StateEstablished, StateTimeWait.
 	State uint32
-	// From is when it appears, after the tables are read first, Until when it is gone; 0 never.
+	// From is when it appears, after the first session starts or, without one, after the tables are read first, in which
+	// only rows of 0 are; Until is when it is gone, 0 never.
 	From, Until time.Duration
-	// Age is for how long it was bound when the tables are read first, 0 unknown.
+	// Age is for how long it was bound by then, 0 unknown.
 	Age time.Duration
 	// Asked says that the program asked for the port; UDP only.
 	Asked bool

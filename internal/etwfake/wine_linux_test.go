@@ -426,6 +426,9 @@ func testDoctor(t *testing.T, l *lab) {
 	if strings.Count(r.log, "start ") != 2 || strings.Count(r.log, "stop ") != 2 {
 		t.Errorf("sessions are left:\n%s", r.log)
 	}
+	if m := regexp.MustCompile(`(?m)^. probe .*\s(?:off|degraded)\s*$`).FindString(r.out); m != "" {
+		t.Errorf("%q has no reason:\n%s", m, r.out)
+	}
 }
 
 // testCounters records without rights: times of the processors and the network adapters, which Wine takes from this
@@ -707,7 +710,12 @@ func testErrors(t *testing.T, l *lab) {
 			t.Errorf("%s: %d sessions started, %d stopped", test.fail, started, stopped)
 		}
 	}
-	_, r := l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 2)
+	path, r := l.record(nil, []string{"ETWFAKE_FAIL=query=1460"}, 8)
+	said := l.native("events", path, "--kind", "probe")
+	if n := strings.Count(said, "Windows did not answer in time"); r.status != 0 || n != 2 {
+		t.Errorf("status %d; that two sessions cannot be queried is said %d times:\n%s", r.status, n, said)
+	}
+	_, r = l.record(nil, []string{"ETWFAKE_FAIL=system=5;user=5"}, 2)
 	if r.status != 2 || !strings.Contains(r.err, "access is denied") || !strings.Contains(r.err, "hint: ") {
 		t.Errorf("record without rights: status %d: %s", r.status, r.err)
 	}
