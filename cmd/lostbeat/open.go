@@ -299,6 +299,11 @@ func eachCapture(
 
 // unpack puts what is in the bundles among the paths in their place, until close is called.
 func (f *captureFlags) unpack(ctx context.Context, paths []string) (rest []string, done func(), err error) {
+	for _, path := range paths {
+		if err := checkRegular(path); err != nil {
+			return nil, nil, err
+		}
+	}
 	u, err := run.Unpack(ctx, paths)
 	if err != nil {
 		return nil, nil, err
@@ -308,6 +313,15 @@ func (f *captureFlags) unpack(ctx context.Context, paths []string) (rest []strin
 		signal.Ignore(syscall.SIGPIPE) // a reader that ends is an error like others, after which the files are removed
 	}
 	return u.Paths, func() { u.Close() }, nil
+}
+
+// checkRegular refuses what cannot be read twice, and would be waited for: pipes and devices.
+func checkRegular(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().IsRegular() || info.IsDir() {
+		return nil // what is not there is said when it is opened
+	}
+	return hint.New(plain.Text(path)+" is no file", "a pipe is read as standard input: lostbeat findings - < PIPE")
 }
 
 // stops reports whether an error is not one of the file but ends the command.

@@ -79,6 +79,7 @@ func (s *set) sockets(m *moment) []row {
 			}
 		}
 	}
+	s.texts.full = false // names of processes are few
 	for i := range list {
 		if r := &list[i]; r.process == 0 && r.pid > 0 {
 			if name := s.names[r.pid]; name != "" {

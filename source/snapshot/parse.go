@@ -87,6 +87,7 @@ func (p *parser) current(k kind) *table {
 func (p *parser) add(t *table, r row) {
 	if p.set.rows >= p.set.maxRows {
 		p.set.left++
+		p.set.texts.full = true
 		t.damaged = true
 		return
 	}

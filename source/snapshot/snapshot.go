@@ -174,7 +174,7 @@ func (e *CompanionError) Hint() string {
 func newSet(o source.OpenOptions) *set {
 	s := &set{texts: newTexts(), names: map[int32]string{}, ranges: map[model.Protocol]portRange{}}
 	memory := cmp.Or(o.Memory, budget.Default)
-	s.maxRows = int(memory / 4 / int64(unsafe.Sizeof(row{})))
+	s.maxRows = int(memory / 16 / int64(unsafe.Sizeof(row{}))) // the tables by socket take more than the rows
 	s.progress = o.Progress
 	s.zone, s.zoned = o.Zone()
 	return s
@@ -263,6 +263,11 @@ func (s *set) Span() (start, end model.Time) { return s.moments[0].at, s.moments
 func (s *set) Integrity() source.Integrity {
 	i := s.integrity
 	i.Unit, i.Read = "row", uint64(s.rows)
+	if s.left > 0 {
+		i.Written = uint64(s.rows) + s.left
+		i.Damage = slices.Clone(i.Damage)
+		i.Add(fmt.Sprintf("rows for which memory had no room: %d", s.left), 0)
+	}
 	return i
 }
 

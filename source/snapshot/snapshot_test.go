@@ -614,6 +614,9 @@ func TestRoom(t *testing.T) {
 	if err != nil || lost != uint64(len(host())-10) {
 		t.Errorf("%d lost, %v", lost, err)
 	}
+	if i := s.Integrity(); i.Complete() || i.Read != 10 || i.Written != uint64(len(host())) {
+		t.Errorf("what has no room is no gap of the file: %+v", i)
+	}
 }
 
 // FuzzTables reads anything: no panic, bounded rows, a valid stream.

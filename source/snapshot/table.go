@@ -59,6 +59,8 @@ type table struct {
 type texts struct {
 	ids  map[string]uint32
 	list []string
+	// full says that rows have no room any more: their texts are not kept either.
+	full bool
 }
 
 func newTexts() *texts { return &texts{ids: map[string]uint32{"": 0}, list: []string{""}} }
@@ -72,7 +74,7 @@ func (t *texts) of(b []byte) uint32 {
 
 func (t *texts) add(s string) uint32 {
 	id, ok := t.ids[s]
-	if !ok {
+	if !ok && !t.full {
 		id = uint32(len(t.list))
 		t.ids[s] = id
 		t.list = append(t.list, s)
