@@ -478,6 +478,9 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		}
 		f.Title = detect.Title(what+is+" exhausted", ": "+inUse,
 			", "+words.Plural(data.refused, "allocation")+" refused", names)
+		if names != "" && !strings.HasSuffix(f.Title, names) {
+			f.Causes = append(f.Causes, words.Plural(data.refused, "allocation")+" refused"+names)
+		}
 	} else {
 		f.Title = detect.Title(what+is+" nearly exhausted", ": "+inUse)
 	}

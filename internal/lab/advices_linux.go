@@ -84,7 +84,7 @@ var advices = map[string]*Advice{
 	"pinned-loopback": cheaper("iptables", "-I INPUT", rulesAdvice),
 	"two-floods":      cheaper("iptables", "-t raw -I PREROUTING", rulesAdvice),
 	"long-vector":     cheaper("iptables", "-t raw -I PREROUTING", makeCheaper),
-	"backlog-of-ten":  sysctl("raise net.core.netdev_max_backlog (1000 is the default", "netdev_max_backlog", "1000"),
+	"backlog-of-ten":  sysctl("raise net.core.netdev_max_backlog (default 1000", "netdev_max_backlog", "1000"),
 
 	"small-buffer":     larger,
 	"small-buffer-two": larger,

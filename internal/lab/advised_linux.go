@@ -35,7 +35,7 @@ func advisedScenarios() []*Scenario {
 			Doc:    "a program that needs 700 connections to one destination, and a range of 500 ports",
 			Light:  true,
 			Length: 8 * time.Second,
-			Expect: one("port-exhaustion", "towards "+receiverAddr, "EADDRNOTAVAIL"),
+			Expect: one("port-exhaustion", "to "+receiverAddr, "EADDRNOTAVAIL"),
 			Allow:  []string{"port-leak"},
 			Run:    narrowRange,
 			Advice: &Advice{Words: []string{"widen net.ipv4.ip_local_port_range|widen the pool (net.ipv4.ip_local_port_range"},

@@ -170,7 +170,7 @@ func Scenarios() []*Scenario {
 			Light:  true,
 			Length: 8 * time.Second,
 			Expect: exhaustion(
-				"towards "+receiverAddr,
+				"to "+receiverAddr,
 				"EADDRNOTAVAIL",
 			),
 			Allow: []string{"port-leak"},
