@@ -769,7 +769,7 @@ func (t *telling) queuedOut(f *model.Finding) {
 	where := "the queueing discipline (" + kind + ") of " + device
 	f.Subject.Device = device
 	t.why = "the packet waited for " + words.Span(g.Qdisc) + " in " + where
-	f.Title = fmt.Sprintf("%s was sent %s late: %s", t.who.name(), t.delay, t.why)
+	f.Title = fmt.Sprintf("%s was sent %s late: held in %s", t.who.name(), t.delay, where)
 	if g.Lasts {
 		f.Title = fmt.Sprintf("%s %s this host for %s: it %s held in %s", t.who.name(),
 			words.Tense(t.lasts, "has not left", "did not leave"), words.Span(g.Length()), words.Tense(t.lasts, "is", "was"),

@@ -204,7 +204,7 @@ func TestStalls(t *testing.T) {
 			name: "held in a queueing discipline", beat: detecttest.Heartbeat{Sends: true, Timeout: time.Second},
 			each: once(func(s *detecttest.Stream) { queuedOut(s, fault, fault+800*ms, fault+800*ms) }),
 			says: []string{
-				"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: the packet waited for 800 ms in the queueing " +
+				"udp/5405 of corosync[812] (knet to 10.0.0.2) was sent 800 ms late: held in the queueing " +
 					"discipline (tbf) of eth1 (90 % of the timeout)",
 				"in the queueing discipline (100 %)", "behind 6 other packets",
 				"the program: its packet reached the IP layer when it was due",

@@ -42,9 +42,9 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Run: tcpUnsent},
 
 		{Name: "heartbeat-qdisc", Doc: "other packets fill the queueing discipline through which heartbeats leave",
-			Expect: beat("was sent", "late", "held for", "the queueing discipline (tbf)"), Run: beatsShaped(80)},
+			Expect: beat("was sent", "late", "held in the queueing discipline"), Run: beatsShaped(80)},
 		{Name: "heartbeat-qdisc-tcp", Doc: "other packets fill the queueing discipline through which a TCP heartbeat leaves",
-			Expect: beat("was sent", "late", "held for", "the queueing discipline (tbf)"), Run: onSender(tcpShaped)},
+			Expect: beat("was sent", "late", "held in the queueing discipline"), Run: onSender(tcpShaped)},
 		{Name: "heartbeat-qdisc-in-time", Doc: "other packets pass the queueing discipline through which heartbeats leave",
 			Run: beatsShaped(5)},
 
@@ -70,7 +70,7 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-two-faults", Doc: "a firewall takes heartbeats for 2 s, and meanwhile their reader is stopped",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: twoFaults},
 		{Name: "heartbeat-stopped-and-killed", Doc: "the reader of heartbeats is stopped, and killed 1.5 s later",
-			Expect: beat("until it ended", "was stopped"), Run: stoppedAndKilled},
+			Expect: beat("until it exited", "was stopped"), Run: stoppedAndKilled},
 		{Name: "heartbeat-device-gone", Doc: "the device is removed over which heartbeats come",
 			Expect: beat("received nothing", "of this host was removed"), Run: deviceGone},
 
