@@ -121,7 +121,8 @@ func (r *Result) compare(when string, before, now []model.Finding, env *Env) {
 }
 
 // details follow what a title claims: how much, by when, and what became of it.
-var details = regexp.MustCompile(`(: |; | and kept | and gave | and has given ).*`)
+var details = regexp.MustCompile(
+	`(: |; | of pool | in [0-9]| and kept | and (has |did not |does not )?releas).*`)
 
 // numbers are numbers with their units, of which a no-break space is part.
 var numbers = regexp.MustCompile(`[0-9][0-9,.]*(\x{00a0}|\x{202f})?[\pL%]*`)
@@ -142,7 +143,8 @@ func claim(f *model.Finding) string {
 
 // inPast puts the words of a text that say whether a fault goes on into the past, and one blank between words.
 func inPast(text string) string {
-	text = strings.NewReplacer("could not", "cannot", "does not", "did not", "do not", "did not").Replace(text)
+	text = strings.NewReplacer("could not", "cannot", "does not", "did not", "do not", "did not",
+		"has been received", "received", "has been", "was", "have been", "were").Replace(text)
 	words := strings.Fields(text)
 	for i, word := range words {
 		if past, ok := tenses[word]; ok {
