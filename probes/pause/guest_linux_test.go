@@ -121,20 +121,20 @@ func check(t *testing.T, f model.Finding) {
 	var length, wrong float64
 	for _, e := range f.Evidence {
 		switch e.Name {
-		case "stood still for":
+		case "paused for":
 			length = e.Value
-		case "which may be wrong by":
+		case "uncertainty":
 			wrong = e.Value
 		}
 	}
 	off := time.Duration(length) - stopped
-	t.Logf("stood still for %v, wrong by %v at most", time.Duration(length), time.Duration(wrong))
+	t.Logf("paused for %v, wrong by %v at most", time.Duration(length), time.Duration(wrong))
 	// What the host sleeps is a little more than what it was asked for.
 	if off < -time.Duration(wrong) || off > time.Duration(wrong)+500*time.Millisecond {
 		t.Errorf("%v for %v: more than %v apart", time.Duration(length), stopped, time.Duration(wrong))
 	}
 	if f.Severity != model.SeverityCritical ||
-		!strings.Contains(f.Title, "its virtual machine was stopped; its peers heard") ||
+		!strings.Contains(f.Title, "its virtual machine was stopped; its peers received nothing") ||
 		!strings.Contains(strings.Join(f.Causes, ""), "udp/7000") {
 		t.Errorf("%+v", f)
 	}
