@@ -21,7 +21,7 @@ func portScenarios() []*Scenario {
 		{
 			Name: "leak-ended", Doc: "a process that fills the ephemeral range and ends", Light: true, Length: 30 * time.Second,
 			Expect: []Expectation{
-				leak("took 400 udp ports", "kept them until it ended", "they are free again"),
+				leak("took 400 udp ports", "kept them until it exited", "they are free again"),
 				exhaustion("was exhausted: 400 of 400 ports in use"),
 			},
 			Run: leakEnded,
