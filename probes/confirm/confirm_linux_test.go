@@ -128,7 +128,7 @@ func TestRefusals(t *testing.T) {
 		request model.Request
 		want    string
 	}{
-		"no such reading":    {in(n, "nosuch", 0), `there is no reading called "nosuch"`},
+		"no such reading":    {in(n, "nosuch", 0), `there is no reading named "nosuch"`},
 		"no such argument":   {in(n, "mtu:5", 0), "takes no argument"},
 		"no such device":     {in(n, "mtu", 4711), errNoDevice.Error()},
 		"no such namespace":  {model.Request{Name: "mtu", Netns: 4711}, "gone"},
