@@ -175,7 +175,7 @@ func TestLongFlightStaysBelowTheCap(t *testing.T) {
 	if most > limit || most < limit/4 {
 		t.Errorf("%d bytes on disk, cap %d", most, limit)
 	}
-	if !strings.Contains(errs.String(), "deleted to stay below --total-cap 100KiB") {
+	if !strings.Contains(errs.String(), "to stay below --total-cap 100KiB") {
 		t.Errorf("not said: %s", errs.String())
 	}
 	if status := cmd.ProcessState.ExitCode(); status != exitOK {
