@@ -192,14 +192,14 @@ func (u *ui) workGrid(v *view, id, title, probe string, rows func(*fold.Frame) [
 	}
 	g.cols = append(g.cols, nanos("max run", 3, func(r *workRow) float32 { return r.worstRun }),
 		sparkColumn("each bar 1 s", 12, 3, 6, accent, 0.0, func(r workRow, n int) []float32 {
-			return traceRuns(v, n, r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy })
+			return trace(v, n, r.ID, rows, isZero, func(w *fold.FrameWork) float32 { return w.Busy })
 		}))
 	g.cols[len(g.cols)-1].draw = func(l *line, w int, r workRow) {
 		s := accent
 		if r.Value.Busy >= 0.8 {
 			s = critical
 		}
-		l.spark(s, traceRuns(v, min(w, maxSpark), r.ID, rows, func(w *fold.FrameWork) float32 { return w.Busy }), 1)
+		l.spark(s, trace(v, min(w, maxSpark), r.ID, rows, isZero, func(w *fold.FrameWork) float32 { return w.Busy }), 1)
 	}
 	return g
 }
@@ -528,7 +528,7 @@ func (u *ui) cpuGrid(v *view) *grid[cpuSeries] {
 				func(c *fold.FrameCPU) float32 { return c.Idle },
 			), share("steal", 1, func(c *fold.FrameCPU) float32 { return c.Steal }),
 			sparkColumn("busy, each bar 1 s", 18, 1, 2, accent, 1, func(r cpuSeries, n int) []float32 {
-				return trace(v, n, r.ID, cpuRows, func(c *fold.FrameCPU) float32 { return 1 - c.Idle })
+				return trace(v, n, r.ID, cpuRows, unmeasured, func(c *fold.FrameCPU) float32 { return 1 - c.Idle })
 			}),
 		},
 	}

@@ -160,7 +160,8 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 			},
 			{title: "each bar 1 s", w: 12, flex: 1, drop: 5, draw: func(l *line, w int, b *fold.BeatTotal) {
 				if id, ok := series[b.Series]; ok {
-					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, func(x *fold.FrameFlow) float32 { return x.Gap }), 0)
+					gap := func(x *fold.FrameFlow) float32 { return x.Gap }
+					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, unmeasured, gap), 0)
 				}
 			}},
 			textColumn("verdict", 21, 1, 4, func(b *fold.BeatTotal) string { return u.beatVerdict(v, b) }),
@@ -407,7 +408,7 @@ func (u *ui) flowGrid(v *view) *grid[*fold.FlowTotal] {
 			{title: "each bar 1 s", w: 12, flex: 2, drop: 5, draw: func(l *line, w int, f *fold.FlowTotal) {
 				if id, ok := series[f.Key]; ok {
 					packets := func(x *fold.FrameFlow) float32 { return x.Packets }
-					l.spark(accent, traceRuns(v, min(w, maxSpark), id, flowRows, packets), 0)
+					l.spark(accent, trace(v, min(w, maxSpark), id, flowRows, isZero, packets), 0)
 				}
 			}},
 		},

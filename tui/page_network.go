@@ -110,10 +110,7 @@ func (u *ui) deviceGrid(v *view, id string) *grid[deviceView] {
 			}),
 			sparkColumn("rx, each bar 1 s", 16, 1, 7, accent, 0, func(d deviceView, n int) []float32 {
 				received := func(x *fold.FrameDevice) float32 { return x.RxPackets }
-				if d.now.Measured.Has(fold.Seen) {
-					return traceRuns(v, n, d.series, deviceRows, received)
-				}
-				return trace(v, n, d.series, deviceRows, received)
+				return trace(v, n, d.series, deviceRows, absence(d.now.Measured.Has(fold.Seen)), received)
 			}),
 			textColumn("ring drops", 20, 2, 8, func(d deviceView) string { return d.RingSource }),
 		},
@@ -235,7 +232,7 @@ func (u *ui) dropGrid(v *view) *grid[dropRow] {
 			numberColumn("lost/s", 7, 0, func(r dropRow) float64 { return r.rate }, formatCount),
 			numberColumn("total", 7, 0, func(r dropRow) float64 { return float64(r.total) }, formatCount),
 			sparkColumn("each bar 1 s", 12, 0, 2, warning, 0, func(r dropRow, n int) []float32 {
-				return traceRuns(v, n, r.id, dropRows, func(d *fold.FrameDrops) float32 { return d.Rate })
+				return trace(v, n, r.id, dropRows, isZero, func(d *fold.FrameDrops) float32 { return d.Rate })
 			}),
 			textColumn("function", 14, 1, 3, func(r dropRow) string { return r.key.Location }),
 		},
@@ -354,7 +351,7 @@ func (u *ui) softnetGrid(v *view) *grid[softnetSeries] {
 			rate("flow lim", 4, func(s *fold.FrameSoftnet) float32 { return s.FlowLimit }),
 			rate("backlog", 3, func(s *fold.FrameSoftnet) float32 { return s.Backlog }),
 			sparkColumn("each bar 1 s", 12, 1, 5, accent, 0, func(x r, n int) []float32 {
-				return trace(v, n, x.ID, softnetRows, func(s *fold.FrameSoftnet) float32 { return s.Processed })
+				return trace(v, n, x.ID, softnetRows, unmeasured, func(s *fold.FrameSoftnet) float32 { return s.Processed })
 			}),
 		},
 	}
@@ -452,11 +449,8 @@ func (u *ui) counterGrid(v *view) *grid[fold.CounterTotal] {
 			}),
 			{title: "each bar 1 s", w: 12, flex: 1, drop: 3, draw: func(l *line, w int, c fold.CounterTotal) {
 				if r, ok := series[c.Key]; ok {
-					l.spark(
-						accent,
-						trace(v, min(w, maxSpark), r.ID, counterRows, func(c *fold.FrameCounter) float32 { return float32(c.Value) }),
-						0,
-					)
+					value := func(c *fold.FrameCounter) float32 { return float32(c.Value) }
+					l.spark(accent, trace(v, min(w, maxSpark), r.ID, counterRows, unmeasured, value), 0)
 				}
 			}},
 		}}

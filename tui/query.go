@@ -108,6 +108,16 @@ func extremes[K comparable, V any](
 	return out
 }
 
+// absence is what a second says in which a series does not occur.
+type absence bool
+
+const (
+	// unmeasured: nothing was read in that second.
+	unmeasured absence = false
+	// isZero: the series is counted as it happens, so that there was none.
+	isZero absence = true
+)
+
 // trace returns the last n values of one series up to the frame that is shown,
 // not a number where it was not measured.
 func trace[K comparable, V any](
@@ -115,25 +125,12 @@ func trace[K comparable, V any](
 	n int,
 	id int,
 	rows func(*fold.Frame) []fold.Row[K, V],
+	absent absence,
 	value func(*V) float32,
 ) []float32 {
 	return v.snap.Values(v.index, n, func(f *fold.Frame) (float32, bool) {
 		x, ok := fold.Find(rows(f), id)
-		return value(&x), ok
-	})
-}
-
-// traceRuns is trace for what is counted as it happens: a second without it is 0.
-func traceRuns[K comparable, V any](
-	v *view,
-	n int,
-	id int,
-	rows func(*fold.Frame) []fold.Row[K, V],
-	value func(*V) float32,
-) []float32 {
-	return v.snap.Values(v.index, n, func(f *fold.Frame) (float32, bool) {
-		x, _ := fold.Find(rows(f), id)
-		return value(&x), true
+		return value(&x), ok || absent == isZero
 	})
 }
 
