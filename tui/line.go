@@ -33,9 +33,14 @@ func (l *line) set(s style) {
 	l.style = s
 }
 
+// fit returns text as it may be written into w cells.
+func (l *line) fit(text string, w int) string {
+	return truncate(strings.ReplaceAll(clean(text, l.theme.ascii), noBreak, " "), w, l.theme.more)
+}
+
 // put writes text, made safe for the terminal and cut to what is left of the line.
 func (l *line) put(s style, text string) *line {
-	text = truncate(strings.ReplaceAll(clean(text, l.theme.ascii), noBreak, " "), l.left(), l.theme.more)
+	text = l.fit(text, l.left())
 	if text == "" {
 		return l
 	}
@@ -84,7 +89,7 @@ func (l *line) to(x int) *line { return l.space(x - l.used) }
 // field writes text in w cells, to the left or to the right of them.
 func (l *line) field(s style, text string, w int, right bool) *line {
 	w = min(w, l.left())
-	text = truncate(strings.ReplaceAll(clean(text, l.theme.ascii), noBreak, " "), w, l.theme.more)
+	text = l.fit(text, w)
 	gap := w - width(text)
 	if right {
 		l.space(gap)
