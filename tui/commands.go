@@ -8,7 +8,7 @@ import (
 // commandsTable is the name of the list of commands.
 const commandsTable = "commands"
 
-// command that a reader can look up by its name: a key with what it does.
+// commandRow is a command that a reader can look up by its name: a key with what it does.
 type commandRow struct {
 	binding *binding
 	key     string

@@ -206,10 +206,10 @@ func (u *ui) timeline(v *view, w int) string {
 			put(accent, fmt.Sprintf("looking for findings in the whole file: %d %%", min(100, p.Done*100/p.Total))).
 			String()
 	}
-	t, ok := u.track(v, w)
 	if v.snap.Events == 0 {
 		return blank(w)
 	}
+	t, ok := u.track(v, w)
 	if !ok {
 		return l.space(1).put(dim, t.from).String()
 	}

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"cmp"
+
 	"lostbeat/fold"
 	"lostbeat/model"
 )

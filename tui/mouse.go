@@ -30,7 +30,7 @@ func (u *ui) click(x, y int) command {
 	if p, ok := u.tabAt(x); ok && y == 1 && u.h >= 12 {
 		return u.goPage(p)
 	}
-	if y == u.h-1 && u.hasTimeline() {
+	if y == u.h-1 && u.timed {
 		return u.clickTime(x)
 	}
 	if at := y - u.verdictTop; u.top().kind == "" && at >= 0 && at < len(u.verdictRows) {
@@ -138,9 +138,4 @@ func (u *ui) track(v *view, w int) (track, bool) {
 	t.left = from + 4
 	t.room = w - from - width(clean(t.to, u.theme.ascii)) - 8
 	return t, t.room >= 5 && end > start && v.snap.Progress.Total == 0
-}
-
-// hasTimeline says that the last line of the screen is the time line.
-func (u *ui) hasTimeline() bool {
-	return u.prompt == nil && u.noticed == 0 && u.look.snap != nil && u.look.snap.Fault == "" && u.h >= 8
 }

@@ -97,10 +97,8 @@ func (u *ui) evidence(v *view, g *grid[*model.Finding]) section {
 		}
 		s.follow(len(g.rows), func(i int) string { return g.ident(g.rows[i]) })
 		f := g.rows[s.index]
-		for i, x := range v.snap.Findings {
-			if x == f && f.Start <= v.at { // as far as it was known at the moment that is shown
-				f = v.snap.FindingAt(i, v.at)
-			}
+		if f.Start <= v.at {
+			f = v.finding(f.ID)
 		}
 		lines := u.findingLines(v, f, w)
 		if len(lines) > h {
@@ -125,10 +123,8 @@ func (u *ui) chosenFinding() *model.Finding {
 			id = l.id(s.index)
 		}
 	}
-	for i, f := range v.snap.Findings {
-		if id != "" && f.ID == id {
-			return v.snap.FindingAt(i, v.at)
-		}
+	if f := v.finding(id); f != nil {
+		return f
 	}
 	if id == "" && u.screen() == overviewName && len(v.findings) > 0 {
 		return v.findings[min(u.list(verdictList).index, len(v.findings)-1)]
@@ -138,12 +134,7 @@ func (u *ui) chosenFinding() *model.Finding {
 
 // findingBands is everything that a finding says.
 func (u *ui) findingBands(v *view, id string) []band {
-	var f *model.Finding
-	for i, x := range v.snap.Findings {
-		if x.ID == id {
-			f = v.snap.FindingAt(i, v.at)
-		}
-	}
+	f := v.finding(id)
 	return []band{{&block{id: "finding", height: 1 << 16, least: 1, draw: func(u *ui, w, h int) []string {
 		if f == nil {
 			return []string{newLine(u.theme, w).space(1).put(dim, "this finding is no longer in memory").String()}

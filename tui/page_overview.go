@@ -756,12 +756,16 @@ func (v *view) placeTotals() [model.PlaceSocket + 1]uint64 {
 	if !v.back() {
 		return v.snap.Places
 	}
+	if v.totals != nil {
+		return *v.totals
+	}
 	var totals [model.PlaceSocket + 1]uint64
 	for _, r := range lostBetween(v, v.snap.Oldest(), v.at) {
 		if int(r.Key.Place) < len(totals) {
 			totals[r.Key.Place] += uint64(r.Value.Rate)
 		}
 	}
+	v.totals = &totals
 	return totals
 }
 

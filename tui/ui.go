@@ -106,6 +106,7 @@ type ui struct {
 	places      []place
 	bodyTop     int
 	verdictTop  int
+	timed       bool // the last line is the time line
 	verdictRows []string
 
 	// printed says that nobody can press a key: the screen is printed once.
@@ -289,6 +290,7 @@ func (u *ui) render() string {
 // lines draws the parts of the screen that the size has room for.
 func (u *ui) lines() []string {
 	v := &u.look
+	u.timed = false
 	switch {
 	case u.prompt != nil && u.h <= 2:
 		return []string{u.prompt.render(u, u.w)}
@@ -325,6 +327,7 @@ func (u *ui) lines() []string {
 				String(),
 		)
 	case u.h >= 8:
+		u.timed = true
 		foot = append(foot, u.timeline(v, u.w))
 	}
 	h := u.h - len(top) - len(foot)
@@ -385,6 +388,10 @@ type view struct {
 	at    model.Time
 	// findings are those that had begun by then, in the order of the verdict.
 	findings []*model.Finding
+	// numbers are the places of all findings in the snapshot, by their identity.
+	numbers map[string]int
+	// totals is what placeTotals has found, nil before.
+	totals *[model.PlaceSocket + 1]uint64
 }
 
 func (u *ui) newView() view {
@@ -401,7 +408,9 @@ func (u *ui) newView() view {
 	if f := u.snap.Frame(v.index); f != nil {
 		v.frame = f
 	}
+	v.numbers = make(map[string]int, len(u.snap.Findings))
 	for i, f := range u.snap.Findings {
+		v.numbers[f.ID] = i
 		if f.Start <= v.at {
 			v.findings = append(v.findings, u.snap.FindingAt(i, v.at))
 		}
@@ -425,8 +434,16 @@ func (v *view) active(f *model.Finding) bool {
 
 // end is when the finding was seen last in what is known of it, which may lie ahead of the time that is looked at.
 func (v *view) end(f *model.Finding) model.Time {
-	if i := slices.IndexFunc(v.snap.Findings, func(x *model.Finding) bool { return x.ID == f.ID }); i >= 0 {
+	if i, known := v.numbers[f.ID]; known {
 		return max(f.End, v.snap.Findings[i].End)
 	}
 	return f.End
+}
+
+// finding is a finding as it was known at the time that is looked at; nil when there is none.
+func (v *view) finding(id string) *model.Finding {
+	if i, known := v.numbers[id]; known {
+		return v.snap.FindingAt(i, v.at)
+	}
+	return nil
 }
