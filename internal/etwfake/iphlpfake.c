@@ -2,9 +2,9 @@
 
 // SPDX-License-Identifier: see LICENSE
 //
-// A DLL that plays the tables of sockets of Windows, for tests under Wine: sockets that appear and vanish at times after
-// the start of the first session, or without one after the first call, from the file that ETWFAKE_TABLES names and
-// package etwfake writes. Without it the tables are Wine's.
+// A DLL that plays the tables of sockets of Windows, for tests under Wine: sockets that appear and vanish at times
+// after the start of the first session, or without one after the first call, from the file that ETWFAKE_TABLES names
+// and package etwfake writes. Without it the tables are Wine's.
 #include <winsock2.h>
 #include <windows.h>
 #include <iphlpapi.h>
