@@ -3,6 +3,7 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -362,7 +363,7 @@ func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
 	type r = socketSeries
 	share := func(x r) float64 {
 		if x.Value.Limit == 0 {
-			return 0
+			return math.NaN() // nothing was read in this second
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
