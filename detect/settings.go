@@ -243,10 +243,10 @@ func (s Settings) limits() fold.Limits {
 
 // Lifecycle says how findings open, update and close.
 type Lifecycle struct {
-	Window       Duration `toml:"window"`
-	UpdateEvery  Duration `toml:"update_every"`
-	ClearAfter   Duration `toml:"clear_after"`
-	ReopenWithin Duration `toml:"reopen_within"`
+	Window       Duration
+	UpdateEvery  Duration
+	ClearAfter   Duration
+	ReopenWithin Duration
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,11 +4,11 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of counter-coincidence; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinSamples   uint64  `toml:"min_samples"`
-	BusyShare    float64 `toml:"busy_share"`
-	RobustZ      float64 `toml:"robust_z"`
-	Significance float64 `toml:"significance"`
-	MaxSamples   uint64  `toml:"max_samples"`
+	MinSamples   uint64
+	BusyShare    float64
+	RobustZ      float64
+	Significance float64
+	MaxSamples   uint64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,8 +4,8 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of event-log; docs/DETECTORS.md explains each.
 type Settings struct {
-	PortsBefore detect.Duration `toml:"ports_before"`
-	LinkBefore  detect.Duration `toml:"link_before"`
+	PortsBefore detect.Duration
+	LinkBefore  detect.Duration
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,11 +4,11 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of port-exhaustion; docs/DETECTORS.md explains each.
 type Settings struct {
-	WarnShare   float64         `toml:"warn_share"`
-	ClearShare  float64         `toml:"clear_share"`
-	FullShare   float64         `toml:"full_share"`
-	MinPorts    uint64          `toml:"min_ports"`
-	FailuresFor detect.Duration `toml:"failures_for"`
+	WarnShare   float64
+	ClearShare  float64
+	FullShare   float64
+	MinPorts    uint64
+	FailuresFor detect.Duration
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,14 +4,14 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of heartbeat-loss; docs/DETECTORS.md explains each.
 type Settings struct {
-	LatePeriods   uint64          `toml:"late_periods"`
-	LeastLate     detect.Duration `toml:"least_late"`
-	TimeoutShare  float64         `toml:"timeout_share"`
-	SilentPeriods uint64          `toml:"silent_periods"`
-	LeastSilent   detect.Duration `toml:"least_silent"`
-	LostShare     float64         `toml:"lost_share"`
-	HeldShare     float64         `toml:"held_share"`
-	BusyShare     float64         `toml:"busy_share"`
+	LatePeriods   uint64
+	LeastLate     detect.Duration
+	TimeoutShare  float64
+	SilentPeriods uint64
+	LeastSilent   detect.Duration
+	LostShare     float64
+	HeldShare     float64
+	BusyShare     float64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

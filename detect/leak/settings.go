@@ -4,24 +4,24 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of port-leak; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinPorts           uint64          `toml:"min_ports"`
-	MinPortsFast       uint64          `toml:"min_ports_fast"`
-	BoundedShare       float64         `toml:"bounded_share"`
-	MinPortsBounded    uint64          `toml:"min_ports_bounded"`
-	MinConnections     uint64          `toml:"min_connections"`
-	MinConnectionsFast uint64          `toml:"min_connections_fast"`
-	SlowNote           uint64          `toml:"slow_note"`
-	SlowPorts          uint64          `toml:"slow_ports"`
-	Evenness           float64         `toml:"evenness"`
-	GivenBack          float64         `toml:"given_back"`
-	ProofAfter         detect.Duration `toml:"proof_after"`
-	EarlyChurn         uint64          `toml:"early_churn"`
-	KeepFor            detect.Duration `toml:"keep_for"`
-	CriticalWithin     detect.Duration `toml:"critical_within"`
-	VanishedPorts      uint64          `toml:"vanished_ports"`
-	VanishedFactor     float64         `toml:"vanished_factor"`
-	RestLinux          detect.Duration `toml:"rest_linux"`
-	RestWindows        detect.Duration `toml:"rest_windows"`
+	MinPorts           uint64
+	MinPortsFast       uint64
+	BoundedShare       float64
+	MinPortsBounded    uint64
+	MinConnections     uint64
+	MinConnectionsFast uint64
+	SlowNote           uint64
+	SlowPorts          uint64
+	Evenness           float64
+	GivenBack          float64
+	ProofAfter         detect.Duration
+	EarlyChurn         uint64
+	KeepFor            detect.Duration
+	CriticalWithin     detect.Duration
+	VanishedPorts      uint64
+	VanishedFactor     float64
+	RestLinux          detect.Duration
+	RestWindows        detect.Duration
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

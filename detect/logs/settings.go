@@ -4,12 +4,12 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of log-silence; docs/DETECTORS.md explains each.
 type Settings struct {
-	MaxExpected  float64         `toml:"max_expected"`
-	LeastGap     detect.Duration `toml:"least_gap"`
-	MinSamples   uint64          `toml:"min_samples"`
-	BusyShare    float64         `toml:"busy_share"`
-	RobustZ      float64         `toml:"robust_z"`
-	Significance float64         `toml:"significance"`
+	MaxExpected  float64
+	LeastGap     detect.Duration
+	MinSamples   uint64
+	BusyShare    float64
+	RobustZ      float64
+	Significance float64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

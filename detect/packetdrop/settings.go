@@ -4,14 +4,14 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of packet-drop; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinDrops         uint64  `toml:"min_drops"`
-	MinHealthy       uint64  `toml:"min_healthy"`
-	MinUnknown       uint64  `toml:"min_unknown"`
-	MinRest          uint64  `toml:"min_rest"`
-	SustainedSeconds uint64  `toml:"sustained_seconds"`
-	FilterShare      float64 `toml:"filter_share"`
-	CriticalLoss     float64 `toml:"critical_share"`
-	TableFull        float64 `toml:"table_full"`
+	MinDrops         uint64
+	MinHealthy       uint64
+	MinUnknown       uint64
+	MinRest          uint64
+	SustainedSeconds uint64
+	FilterShare      float64
+	CriticalLoss     float64
+	TableFull        float64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

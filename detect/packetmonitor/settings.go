@@ -4,8 +4,8 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of packet-monitor; docs/DETECTORS.md explains each.
 type Settings struct {
-	WarnLost uint64 `toml:"warn_lost"`
-	Unwanted uint64 `toml:"unwanted"`
+	WarnLost uint64
+	Unwanted uint64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,10 +4,10 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of ring-drop; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinDrops      uint64  `toml:"min_drops"`
-	DropShare     float64 `toml:"drop_share"`
-	BusyShare     float64 `toml:"busy_share"`
-	FullPollShare float64 `toml:"full_poll_share"`
+	MinDrops      uint64
+	DropShare     float64
+	BusyShare     float64
+	FullPollShare float64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,13 +4,13 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of port-snapshot; docs/DETECTORS.md explains each.
 type Settings struct {
-	WarnShare   float64 `toml:"warn_share"`
-	FullShare   float64 `toml:"full_share"`
-	HolderShare float64 `toml:"holder_share"`
-	BoundShare  float64 `toml:"bound_share"`
-	NoteShare   float64 `toml:"note_share"`
-	MinGrowth   uint64  `toml:"min_growth"`
-	CloseWait   uint64  `toml:"close_wait"`
+	WarnShare   float64
+	FullShare   float64
+	HolderShare float64
+	BoundShare  float64
+	NoteShare   float64
+	MinGrowth   uint64
+	CloseWait   uint64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,12 +4,12 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of socket-drop; docs/DETECTORS.md explains each.
 type Settings struct {
-	MinDrops    uint64          `toml:"min_drops"`
-	StoppedIdle detect.Duration `toml:"stopped_idle"`
-	FullShare   float64         `toml:"full_share"`
-	SlowShare   float64         `toml:"slow_share"`
-	LateIdle    detect.Duration `toml:"late_idle"`
-	BusyShare   float64         `toml:"busy_share"`
+	MinDrops    uint64
+	StoppedIdle detect.Duration
+	FullShare   float64
+	SlowShare   float64
+	LateIdle    detect.Duration
+	BusyShare   float64
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.

@@ -4,30 +4,30 @@ import "lostbeat/detect"
 
 // Settings are the thresholds of dpc-starvation; docs/DETECTORS.md explains each.
 type Settings struct {
-	BusyShare         float64         `toml:"busy_share"`
-	ClearShare        float64         `toml:"clear_share"`
-	SharedBusyShare   float64         `toml:"shared_busy_share"`
-	DropShare         float64         `toml:"drop_share"`
-	MinDrops          uint64          `toml:"min_drops"`
-	LateWait          detect.Duration `toml:"late_wait"`
-	LateCount         uint64          `toml:"late_count"`
-	LongRun           detect.Duration `toml:"long_run"`
-	BurstDrops        uint64          `toml:"burst_drops"`
-	BacklogWait       detect.Duration `toml:"backlog_wait"`
-	ShallowShare      float64         `toml:"shallow_share"`
-	SmallBacklogShare float64         `toml:"small_backlog_share"`
-	HeldWait          detect.Duration `toml:"held_wait"`
-	InterruptShare    float64         `toml:"interrupt_share"`
-	MaxSteal          float64         `toml:"max_steal"`
-	ExpensivePacket   detect.Duration `toml:"expensive_packet"`
-	SqueezeShare      float64         `toml:"squeeze_share"`
-	FullPollShare     float64         `toml:"full_poll_share"`
-	SilentGaps        uint64          `toml:"silent_gaps"`
-	LeastSilence      detect.Duration `toml:"least_silence"`
-	DPCGuideline      detect.Duration `toml:"dpc_guideline"`
-	ISRGuideline      detect.Duration `toml:"isr_guideline"`
-	GuidelineFactor   float64         `toml:"guideline_factor"`
-	Watchdog          detect.Duration `toml:"watchdog"`
+	BusyShare         float64
+	ClearShare        float64
+	SharedBusyShare   float64
+	DropShare         float64
+	MinDrops          uint64
+	LateWait          detect.Duration
+	LateCount         uint64
+	LongRun           detect.Duration
+	BurstDrops        uint64
+	BacklogWait       detect.Duration
+	ShallowShare      float64
+	SmallBacklogShare float64
+	HeldWait          detect.Duration
+	InterruptShare    float64
+	MaxSteal          float64
+	ExpensivePacket   detect.Duration
+	SqueezeShare      float64
+	FullPollShare     float64
+	SilentGaps        uint64
+	LeastSilence      detect.Duration
+	DPCGuideline      detect.Duration
+	ISRGuideline      detect.Duration
+	GuidelineFactor   float64
+	Watchdog          detect.Duration
 }
 
 // Fields lists the settings with their defaults, meanings and reasons.
