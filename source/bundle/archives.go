@@ -96,9 +96,10 @@ func (w *walker) tarMember(m Member, under string, r io.Reader, depth int) error
 	return w.member(m, under, b, kindOf(head), depth)
 }
 
-// innerZip reads a zip that is in another archive: its directory is at its end, so that it is kept in a file.
-func (w *walker) innerZip(name string, r io.Reader, depth int) error {
-	f, err := os.CreateTemp(w.temp, "inner-*.zip")
+// inFile keeps an archive that is in another one in a file while it is read: a zip has its directory at its end, a
+// cabinet its blocks where that says.
+func (w *walker) inFile(name string, r io.Reader, read func(f *os.File, size int64) error) error {
+	f, err := os.CreateTemp(w.temp, "inner-*")
 	if err != nil {
 		return &visitError{err}
 	}
@@ -108,7 +109,7 @@ func (w *walker) innerZip(name string, r io.Reader, depth int) error {
 	if err != nil {
 		return w.local(name, err)
 	}
-	return w.local(name, w.zip(name, f, n, depth))
+	return w.local(name, read(f, n))
 }
 
 // encrypted is the flag of a member of a zip whose content is.

@@ -370,9 +370,9 @@ func (w *walker) member(m Member, under string, b *bufio.Reader, k kind, depth i
 		w.report.damage("%s was not unpacked: it is the %dth archive in one another", name, depth)
 		return w.count()
 	case k == isZip:
-		return w.innerZip(name, b, depth+1)
+		return w.inFile(name, b, func(f *os.File, size int64) error { return w.zip(name, f, size, depth+1) })
 	case k == isCab:
-		return w.innerCab(name, b, depth+1)
+		return w.inFile(name, b, func(f *os.File, size int64) error { return w.cab(name, name, f, size, depth+1) })
 	case k == isTar:
 		return w.tar(name, b, depth+1)
 	}

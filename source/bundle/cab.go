@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -154,13 +153,12 @@ func cabName(b *bufio.Reader) (string, error) {
 	return "", fmt.Errorf("%w: a name in it has no end", errCab)
 }
 
-// cabTime reads a date and time of MS-DOS, which is local time: of what zone is not said.
+// cabTime is dosTime of a cabinet, zero where it does not say one.
 func cabTime(date, clock uint16) time.Time {
 	if date == 0 {
 		return time.Time{}
 	}
-	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63),
-		2*int(clock&31), 0, time.UTC)
+	return dosTime(date, clock)
 }
 
 // cabStream reads the data of a folder, block by block.
@@ -255,21 +253,6 @@ func cabSum(b []byte, sum uint32) uint32 {
 		rest = rest<<8 | uint32(c)
 	}
 	return sum ^ rest
-}
-
-// innerCab reads a cabinet that is in another archive: its blocks are not where its directory is.
-func (w *walker) innerCab(name string, r io.Reader, depth int) error {
-	f, err := os.CreateTemp(w.temp, "inner-*.cab")
-	if err != nil {
-		return &visitError{err}
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	n, err := io.Copy(f, &counted{r: r, w: w})
-	if err != nil {
-		return w.local(name, err)
-	}
-	return w.local(name, w.cab(name, name, f, n, depth))
 }
 
 // cab reads the members of a cabinet; name is its own, under is empty for the outermost.

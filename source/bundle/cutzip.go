@@ -100,7 +100,7 @@ func nextMagic(b *bufio.Reader) bool {
 	}
 }
 
-// dosTime is a time as zip has it, in steps of two seconds and without a zone.
+// dosTime is a time as zips and cabinets have it: local time of a zone that is not said, in steps of two seconds.
 func dosTime(date, clock uint16) time.Time {
 	return time.Date(int(date>>9)+1980, time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63),
 		int(clock&31)*2, 0, time.UTC)
