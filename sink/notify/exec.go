@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,10 +78,7 @@ func (e Exec) Start() (*Notifier, error) {
 		return nil, hint.New(fmt.Sprintf("--exec: %s cannot be run: %v", plain.Text(e.Command[0]), why),
 			"give the path of a program that can be executed; there is no shell")
 	}
-	e.Limit = orElse(e.Limit, 30*time.Second)
-	if e.AtOnce == 0 {
-		e.AtOnce = 4
-	}
+	e.Limit, e.AtOnce = cmp.Or(e.Limit, 30*time.Second), cmp.Or(e.AtOnce, 4)
 	return start("--exec "+plain.Text(e.Command[0]), e.AtOnce, e.Say,
 		func(ctx context.Context, _ <-chan struct{}, m message) error { return e.run(ctx, path, m) }), nil
 }
@@ -104,7 +102,7 @@ func (e Exec) run(ctx context.Context, path string, m message) error {
 	ownGroup(cmd)
 	err := cmd.Run()
 	switch text := plain.Text(strings.TrimSpace(string(said.kept))); {
-	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("stopped after %v, its time limit", e.Limit)
 	case err != nil && text != "":
 		return fmt.Errorf("%w: %s", err, text)

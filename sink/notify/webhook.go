@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,10 @@ func (w Webhook) Start() (*Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.Attempt = orElse(w.Attempt, 10*time.Second)
-	w.Pause = orElse(w.Pause, time.Second)
-	w.MaxPause = orElse(w.MaxPause, time.Minute)
-	if w.Attempts == 0 {
-		w.Attempts = 8
-	}
+	w.Attempt = cmp.Or(w.Attempt, 10*time.Second)
+	w.Pause = cmp.Or(w.Pause, time.Second)
+	w.MaxPause = cmp.Or(w.MaxPause, time.Minute)
+	w.Attempts = cmp.Or(w.Attempts, 8)
 	client := http.Client{}
 	if w.Client != nil {
 		client = *w.Client
@@ -64,13 +63,6 @@ func (w Webhook) Start() (*Notifier, error) {
 	return start(name, 1, w.Say, func(ctx context.Context, hurry <-chan struct{}, m message) error {
 		return w.send(ctx, hurry, &client, m)
 	}), nil
-}
-
-func orElse(d, other time.Duration) time.Duration {
-	if d == 0 {
-		return other
-	}
-	return d
 }
 
 // maxRedirects is how many redirects of one message are followed.
