@@ -421,12 +421,8 @@ func (w *cutWriter) end(streams []*cutStream) (found []model.Finding, earlier in
 		}
 	}
 	var all []Judgement
-	var incomplete []string
 	for _, s := range streams {
 		all = append(all, s.judged)
-		if i := s.capture.Integrity(); !i.Complete() {
-			incomplete = append(incomplete, IntegrityLine(i))
-		}
 	}
 	var own model.Builder
 	for _, f := range together(w.Captures, all, w.Settings) {
@@ -445,8 +441,8 @@ func (w *cutWriter) end(streams []*cutStream) (found []model.Finding, earlier in
 	if earlier > 0 {
 		meta(metaCutEarlier, strconv.Itoa(earlier))
 	}
-	if len(incomplete) > 0 {
-		meta(MetaCutIncomplete, strings.Join(incomplete, "; "))
+	if incomplete := incompleteOf(w.Captures); incomplete != "" {
+		meta(MetaCutIncomplete, incomplete)
 	}
 	for _, f := range found {
 		own.AddFinding(w.Until, f)

@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"lostbeat/compare"
 	"lostbeat/detect"
@@ -19,7 +18,6 @@ func SideOf(
 	start, end := SpanOf(captures)
 	side := compare.NewSide(name, start, end)
 	var all []Judgement
-	var incomplete []string
 	for i, c := range captures {
 		if i > 0 {
 			side.Next()
@@ -29,18 +27,12 @@ func SideOf(
 			side.Apply(b)
 			return nil
 		})
-		if err == nil {
-			err = ctx.Err()
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Path, err)
 		}
 		all = append(all, j)
-		if i := c.Integrity(); !i.Complete() {
-			incomplete = append(incomplete, IntegrityLine(i))
-		}
 	}
-	side.Incomplete = strings.Join(incomplete, "; ")
+	side.Incomplete = incompleteOf(captures)
 	side.Finish(together(captures, all, settings))
 	return side, nil
 }

@@ -18,11 +18,10 @@ func (c *Capture) Integrity() source.Integrity {
 	if p, ok := file.(*pooled); ok {
 		file = p.File
 	}
-	v, ok := file.(source.Verified)
-	if !ok {
-		v = unverified{}
+	var i source.Integrity
+	if v, ok := file.(source.Verified); ok {
+		i = v.Integrity()
 	}
-	i := v.Integrity()
 	if c.lacking != "" {
 		i.Add("what this part was cut from is "+c.lacking, 0)
 	}
@@ -40,10 +39,16 @@ func (c *Capture) PartOfIncomplete(what string) {
 	}
 }
 
-// unverified is a file that does not know how much of it could be read.
-type unverified struct{}
-
-func (unverified) Integrity() source.Integrity { return source.Integrity{} }
+// incompleteOf says of captures that could not be read to their ends what is missing, empty for none.
+func incompleteOf(captures []*Capture) string {
+	var lines []string
+	for _, c := range captures {
+		if i := c.Integrity(); !i.Complete() {
+			lines = append(lines, IntegrityLine(i))
+		}
+	}
+	return strings.Join(lines, "; ")
+}
 
 // IntegrityLine says in one line how much of a file could be read, and what is
 // damaged or missing.
