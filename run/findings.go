@@ -146,10 +146,11 @@ func judge(
 	j.Unseen = append(j.Unseen, seen.missing()...)
 	j.Findings, j.LeftOut = found.All(), left.lines()
 	if of.is {
-		if settings.IsDefault() {
+		isDefault := settings.IsDefault()
+		if isDefault {
 			j.Findings = of.findings()
 		}
-		j.Slice = of.sentence(settings.IsDefault())
+		j.Slice = of.sentence(isDefault)
 	}
 	facts := engine.Facts()
 	j.facts = logs.Input{Host: cmp.Or(facts.State.Meta["host"], filepath.Base(c.Path)), Logs: facts.Logs,

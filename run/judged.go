@@ -48,10 +48,11 @@ func (j *judged) scan(
 		}
 	}
 	var of slice
+	isDefault := settings.IsDefault()
 	err := capture.Run(ctx, func(b *model.Batch) error {
 		j.keepNotes(b)
 		recorded := of.apply(b)
-		if of.is && settings.IsDefault() {
+		if of.is && isDefault {
 			for _, v := range recorded {
 				keep(v.At, v.Finding)
 			}
@@ -66,7 +67,7 @@ func (j *judged) scan(
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	if !of.is || !settings.IsDefault() {
+	if !of.is || !isDefault {
 		engine.Finish(keep)
 		return nil
 	}
