@@ -91,10 +91,9 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",
-		"lostbeat opens its own recordings, Windows traces (.etl), captures of packets (.pcap, .pcapng), "+
-			"performance logs (.blg, .csv, .tsv), tables of "+
-			"sockets (netstat, ss, Get-NetUDPEndpoint), event logs (.evtx, wevtutil), sar, text logs, "+
-			"and archives of these (sosreport, .zip, .tar.xz)",
+		"lostbeat opens its own recordings, Windows traces (.etl), captures of packets (.pcap, .pcapng), performance "+
+			"logs (.blg, .csv, .tsv), tables of sockets (netstat, ss, Get-NetUDPEndpoint), event logs (.evtx, wevtutil), "+
+			"sar, text logs, and archives of these (sosreport, .zip, .tar.xz)",
 	)
 }
 
