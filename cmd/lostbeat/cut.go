@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/detect"
+	"lostbeat/detect/all"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model"
@@ -56,6 +58,7 @@ is 3, and also that of commands that open the part.`,
 				return err
 			}
 			opts.Tool = tool()
+			settings := all.Settings()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -73,7 +76,7 @@ is 3, and also that of commands that open the part.`,
 				if err != nil {
 					return err
 				}
-				from, to, err = aroundFinding(cmd.Context(), captures, line, finding, margin)
+				from, to, err = aroundFinding(cmd.Context(), captures, settings, line, finding, margin)
 				if err = errors.Join(err, closeAll()); err != nil {
 					return err
 				}
@@ -84,14 +87,9 @@ is 3, and also that of commands that open the part.`,
 			}
 			start, end := run.SpanOf(captures)
 			if finding == "" {
-				from, to, err = bounds(since, until, start, end, zone)
-			}
-			if err != nil {
-				return errors.Join(err, closeAll())
-			}
-			settings, err := (&detectFlags{}).settings()
-			if err != nil {
-				return errors.Join(err, closeAll())
+				if from, to, err = bounds(since, until, start, end, zone); err != nil {
+					return errors.Join(err, closeAll())
+				}
 			}
 			cut := run.Cut{
 				Captures: captures, Names: names, Settings: settings, Since: max(from, start), Until: min(to, end),
@@ -230,16 +228,10 @@ func bounds(since, until string, start, end model.Time, zone zoneFlag) (from, to
 
 // aroundFinding returns the time of a finding with a margin.
 func aroundFinding(
-	ctx context.Context, captures []*run.Capture, line *readingLine, id string, margin time.Duration,
+	ctx context.Context, captures []*run.Capture, settings detect.Settings, line *readingLine, id string,
+	margin time.Duration,
 ) (from, to model.Time, err error) {
-	settings, err := (&detectFlags{}).settings()
-	if err != nil {
-		return 0, 0, err
-	}
 	found, err := run.JudgeTogether(ctx, captures, settings, line.progress())
-	if err == nil {
-		err = ctx.Err()
-	}
 	if err != nil {
 		return 0, 0, err
 	}
