@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 
 	"lostbeat/detect"
@@ -94,30 +93,23 @@ func (f *uiFlags) register(cmd *cobra.Command) {
 	ascii := asciiLocale(os.Getenv) || asciiTerminal(os.Getenv("TERM"), terminalName())
 	cmd.Flags().BoolVar(&f.ascii, "ascii", ascii, "draw with ASCII characters only; the default if LC_ALL, "+
 		"LC_CTYPE or LANG asks for it, on a serial line, and if TERM is linux, dumb, vt100 or vt220")
-	f.theme = themes[0]
+	f.theme = themeFlag(themeNames()[0])
 	cmd.Flags().Var(&f.theme, "theme", "colours: "+strings.Join(themeNames(), ", ")+"; auto asks the terminal")
 	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "draw without colours (also: NO_COLOR)")
 	cmd.Flags().BoolVar(&f.noMouse, "no-mouse", false, "leave the mouse to the terminal, to select text")
 	f.zoneFlag.register(cmd)
 }
 
-// themeFlag is one of themes.
+// themeFlag is one of themeNames.
 type themeFlag string
 
-// themes are the sets of colours; the first one is the default.
-var themes = []themeFlag{"auto", "dark", "light", "colour-blind", "mono"}
-
-func themeNames() (names []string) {
-	for _, t := range themes {
-		names = append(names, string(t))
-	}
-	return names
-}
+// themeNames are the sets of colours; the first one is the default.
+func themeNames() []string { return []string{"auto", "dark", "light", "colour-blind", "mono"} }
 
 // Set implements pflag.Value.
 func (t *themeFlag) Set(s string) error {
-	if !slices.Contains(themes, themeFlag(s)) {
-		return checkName("theme", s, themeNames())
+	if err := checkName("theme", s, themeNames()); err != nil {
+		return err
 	}
 	*t = themeFlag(s)
 	return nil
