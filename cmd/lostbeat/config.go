@@ -169,7 +169,7 @@ func (s *setting) from(where string) {
 	switch {
 	case strings.HasPrefix(where, "--"):
 		s.From, s.Place = "flag", ""
-	case strings.Contains(where, ":"):
+	case inFile(where):
 		s.From = "file"
 	default:
 		s.From = "environment"

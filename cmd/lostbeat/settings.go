@@ -160,6 +160,17 @@ type placed struct {
 	from   string
 }
 
+// inFile says that a place is a line of a file, and no variable.
+func inFile(place string) bool { return strings.Contains(place, ":") }
+
+// nameAt is what messages call a flag that has its value from a place.
+func nameAt(place, flag string) string {
+	if inFile(place) {
+		return place + ": " + flag
+	}
+	return place
+}
+
 // variable is the name of the environment variable of a flag.
 func variable(flag string) string {
 	return "LOSTBEAT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -307,7 +318,7 @@ func knownEntry(e config.Entry) error {
 		known = slices.Compact(known)
 	case inTable:
 		for _, f := range all.Settings().Fields() {
-			if strings.HasPrefix(f.Name, table+".") || e.Name == f.Name {
+			if strings.HasPrefix(f.Name, table+".") {
 				known = append(known, f.Name)
 			}
 		}
@@ -333,7 +344,7 @@ func thresholdEntry(e config.Entry) (assignment, error) {
 	}
 	a.value = e.Values[0]
 	if err := a.check(); err != nil {
-		return a, hint.New(fmt.Sprintf("%s: %s %q: %v", e.Place(), e.Name, plain.Text(a.value), err), hint.Of(err))
+		return a, valueError(nameAt(a.from, a.name), a.value, nil, err)
 	}
 	return a, nil
 }
@@ -356,14 +367,10 @@ func splitList(text string) []string {
 // give sets a flag.
 func (p placed) give(flag *pflag.Flag) error {
 	slice, many := flag.Value.(pflag.SliceValue)
-	inFile := strings.Contains(p.from, ":")
-	name := p.from
-	if inFile {
-		name += ": " + flag.Name
-	}
+	name := nameAt(p.from, flag.Name)
 	flag.Annotations = map[string][]string{place: {p.from}}
 	switch {
-	case many && !inFile:
+	case many && !inFile(p.from):
 		return slice.Replace(splitList(p.values[0]))
 	case many:
 		return slice.Replace(p.values)
@@ -377,7 +384,7 @@ func (p placed) give(flag *pflag.Flag) error {
 }
 
 // valueError says what is wrong with a value of a flag, and what to write. name is the flag, variable or key
-// that has it.
+// that has it. A cause with a hint needs no flag.
 func valueError(name, value string, flag *pflag.Flag, cause error) error {
 	message, text := cause.Error(), hint.Of(cause)
 	if text == "" {
@@ -432,9 +439,7 @@ func checkValues(cmd *cobra.Command) (err error) {
 		}
 		name := "--" + f.Name
 		if len(from) > 0 {
-			if name = from[0]; strings.Contains(name, ":") {
-				name += ": " + f.Name
-			}
+			name = nameAt(from[0], f.Name)
 		}
 		check := checks[f.Name]
 		if f.Value.Type() == "duration" {
