@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -242,9 +243,8 @@ func svg(screens []screen) string {
 	b.WriteString(styles(screens, total))
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" rx="8" fill="%s"/>`+"\n", width, height, background)
 	known := map[string]int{}
-	var drawn strings.Builder
 	for i, s := range screens {
-		fmt.Fprintf(&drawn, "<g class=\"s%d\">\n", i)
+		fmt.Fprintf(&b, "<g class=\"s%d\">\n", i)
 		for y, row := range s.rows {
 			text := drawRow(row)
 			if text == "" {
@@ -254,15 +254,14 @@ func svg(screens []screen) string {
 			if !ok {
 				n = len(known)
 				known[text] = n
-				fmt.Fprintf(&drawn, `<g transform="translate(%d %d)"><g id="r%d">%s</g></g>`+"\n", margin, margin+y*cellHeight, n,
+				fmt.Fprintf(&b, `<g transform="translate(%d %d)"><g id="r%d">%s</g></g>`+"\n", margin, margin+y*cellHeight, n,
 					text)
 				continue
 			}
-			fmt.Fprintf(&drawn, `<use href="#r%d" x="%d" y="%d"/>`+"\n", n, margin, margin+y*cellHeight)
+			fmt.Fprintf(&b, `<use href="#r%d" x="%d" y="%d"/>`+"\n", n, margin, margin+y*cellHeight)
 		}
-		drawn.WriteString("</g>\n")
+		b.WriteString("</g>\n")
 	}
-	b.WriteString(drawn.String())
 	b.WriteString("</svg>\n")
 	return b.String()
 }
@@ -298,13 +297,7 @@ func drawRow(row []span) string {
 	for _, part := range row {
 		fore, back := part.style.fore, part.style.back
 		if part.style.reverse {
-			if fore == "" {
-				fore = foreground
-			}
-			if back == "" {
-				back = background
-			}
-			fore, back = back, fore
+			fore, back = cmp.Or(back, background), cmp.Or(fore, foreground)
 		}
 		length := len([]rune(part.text))
 		if back != "" {
@@ -342,10 +335,7 @@ func drawText(part span, fore string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<text x="%.1f" y="%d" textLength="%.1f" lengthAdjust="spacingAndGlyphs"`,
 		float64(part.column)*cellWidth, cellHeight-4, float64(len([]rune(part.text)))*cellWidth)
-	if fore == "" {
-		fore = foreground
-	}
-	fmt.Fprintf(&b, ` fill="%s"`, fore)
+	fmt.Fprintf(&b, ` fill="%s"`, cmp.Or(fore, foreground))
 	if part.style.bold {
 		b.WriteString(` font-weight="bold"`)
 	}
