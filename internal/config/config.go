@@ -19,7 +19,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"lostbeat/internal/hint"
 
@@ -179,7 +178,7 @@ func notText(e Entry) error {
 		`write times and dates in quotes`)
 }
 
-// scalar returns a value as a flag would be given it.
+// scalar returns a value as a flag would be given it; it has no form for times and dates.
 func scalar(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -190,8 +189,6 @@ func scalar(v any) (string, bool) {
 		return strconv.FormatInt(v, 10), true
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64), true
-	case time.Time, toml.LocalDate, toml.LocalDateTime, toml.LocalTime:
-		return "", false
 	}
 	return "", false
 }

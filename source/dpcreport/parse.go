@@ -2,6 +2,7 @@ package dpcreport
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"regexp"
@@ -93,7 +94,7 @@ var (
 // Detect reports whether a file that begins with head is such a report.
 func Detect(head []byte) bool {
 	r := &report{}
-	if err := r.read(strings.NewReader(string(head))); err != nil {
+	if err := r.read(bytes.NewReader(head)); err != nil {
 		return false
 	}
 	return r.known()
