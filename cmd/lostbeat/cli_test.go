@@ -409,6 +409,9 @@ func TestCut(t *testing.T) {
 		!strings.Contains(text, "cut from leak.lostbeat") {
 		t.Error(text)
 	}
+	if text, _, _ := execute(t, "findings", "--format", "md", out); !strings.Contains(text, "\n\nthis is a part, cut") {
+		t.Error(text)
+	}
 	if text, _, _ := execute(t, "events", "--kind", "port.acquire", out); strings.Count(text, "\n") != 51 {
 		t.Errorf("%d ports were taken in ten seconds, want 51", strings.Count(text, "\n"))
 	}

@@ -151,15 +151,16 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			text := withBlanks(out)
-			// forPeople says that what there is beside findings is printed, too.
-			forPeople := form == asText || form == asMarkdown
-			files.said = forPeople
+			files.said = form == asText || form == asMarkdown
 			table := findings.NewCSV(out)
+			// note prints for people what there is beside findings.
 			note := func(indent, text string) {
-				if form == asMarkdown {
-					indent, text = "", plain.Markdown(text)+"\n"
+				switch form {
+				case asText:
+					fmt.Fprintf(out, "%s%s\n", indent, text)
+				case asMarkdown:
+					fmt.Fprintf(out, "%s\n\n", plain.Markdown(text))
 				}
-				fmt.Fprintf(out, "%s%s\n", indent, text)
 			}
 			worst := model.SeverityInfo
 			// quiet is how many members of bundles were judged.
@@ -230,7 +231,7 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 				}
 				if files.unpacked.Member(c.Paths[0]) {
 					quiet++
-				} else if forPeople && len(found) == 0 && !told {
+				} else if len(found) == 0 && !told {
 					start, end := c.Span()
 					what := "no finding in"
 					if !integrity.Complete() {
@@ -239,27 +240,25 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 					note("", fmt.Sprintf("%s: %s %s, %s to %s", plain.Text(c.Path), what, plain.Duration(end.Sub(start)),
 						findings.Moment(start, zone.zone()), findings.Moment(end, zone.zone())))
 				}
-				if forPeople && len(unseen) > 0 {
+				if len(unseen) > 0 {
 					note("    ", fmt.Sprintf("not judged, not in the capture: %s ('lostbeat info' says why)",
 						strings.Join(unseen, ", ")))
 				}
 				for _, text := range judged.Notes {
-					if forPeople {
-						note("    ", "note: "+plain.Text(text))
-					}
+					note("    ", "note: "+plain.Text(text))
 				}
 				for _, text := range c.Outside() {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", plain.Text(c.Path), plain.Text(text))
 				}
 				for _, text := range judged.Assumed {
-					if forPeople && !told {
+					if !told {
 						note("    ", "assumed: "+plain.Text(text))
 					}
 				}
-				if judged.Slice != "" && forPeople {
-					fmt.Fprintf(out, "    %s\n", plain.Text(judged.Slice))
+				if judged.Slice != "" {
+					note("    ", plain.Text(judged.Slice))
 				}
-				if line := run.IntegrityLine(integrity); forPeople && line != "" {
+				if line := run.IntegrityLine(integrity); line != "" {
 					note("    ", "input: "+plain.Text(line))
 				}
 				return out.Flush()
@@ -292,7 +291,7 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 					return showErr
 				}
 			}
-			if total == 0 && quiet > 0 && forPeople {
+			if total == 0 && quiet > 0 {
 				note("", fmt.Sprintf("no finding in what was opened of %s ('lostbeat info' lists it)",
 					bundlesOf(files.unpacked)))
 			}
