@@ -10,9 +10,8 @@ import (
 )
 
 func TestTypeset(t *testing.T) {
-	long := "cvp.log has no line for 10.8 s, then “one, two”; CPU 3 of CVP1 spent 96 % of that time in DPCs (usually " +
-		"1 %), " +
-		"which chance alone does in 1 of 800 cases"
+	long := "cvp.log has no line for 10.8 s, then “one, two”; CPU 3 of CVP1 spent 96 % of that time in DPCs " +
+		"(usually 1 %), which chance alone does in 1 of 800 cases"
 	f := Typeset(model.Finding{Title: long, Causes: []string{"b"}, Advice: []string{"do this"}})
 	if f.Title != "cvp.log has no line for 10.8\u00a0s, then “one, two”; CPU 3 of CVP1 spent 96\u00a0% of that time "+
 		"in DPCs" {

@@ -180,8 +180,7 @@ func (m *moment) check(t *testing.T, out []detecttest.Emission) {
 		}
 		for _, id := range slices.Sorted(maps.Keys(latest)) {
 			if f := latest[id]; f.Ongoing == ongoing {
-				lines = append(lines, fmt.Sprintf("%s %s: %s; "+
-					"%s", f.Severity, f.Detector, f.Title, strings.Join(f.Causes, "; ")))
+				lines = append(lines, fmt.Sprintf("%s %s: %s; %s", f.Severity, f.Detector, f.Title, strings.Join(f.Causes, "; ")))
 			}
 		}
 		all := strings.Join(lines, "\n")
@@ -222,9 +221,8 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 115},
 			{at: 230, ongoing: []string{
-				"critical port-exhaustion: The RPC runtime refuses ... no port is left (RPC_S_OUT_OF_RESOURCES) " +
-					"... cluster.exe[900]" +
-					" ... of 120 ports of the pool were released within the last 4 min"}},
+				"critical port-exhaustion: The RPC runtime refuses ... no port is left (RPC_S_OUT_OF_RESOURCES) ... " +
+					"cluster.exe[900] ... of 120 ports of the pool were released within the last 4 min"}},
 			{at: 320, closed: []string{"The RPC runtime refused 121 requests ... had been released within the last 4 min"}},
 		},
 	},
@@ -245,19 +243,15 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{windows: true, pool: true, size: 120, keep: 4, rate: 1, length: 1000, ends: 900, seen: true},
 		never:     []string{"vanished", "net.ipv4"},
 		moments: []moment{
-			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has released none so far; too " +
-				"early"}},
+			{at: 40, ongoing: []string{"info port-leak: cluster.exe[900] took ... has released none so far; too early"}},
 			{at: 60, ongoing: []string{
 				"critical port-leak: cluster.exe[900] took ... and released none; pool exhausted in about"}},
 			{at: 800, ongoing: []string{
-				"critical port-leak: cluster.exe[900] took 120 udp ports ... in 119 s and " +
-					"released none; " +
-					"the pool is exhausted",
+				"critical port-leak: cluster.exe[900] took 120 udp ports ... in 119 s and released none; the pool is exhausted",
 				"critical port-exhaustion: Pool rpc (udp 5000-5119) is exhausted: 120 of 120 ports in use"}},
 			{at: 910, closed: []string{
 				"warning port-leak: cluster.exe[900] took 120 udp ports ... and kept them until it exited",
-				"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports in use, 780 allocations refused ... " +
-					"held 120"}},
+				"Pool rpc (udp 5000-5119) was exhausted: 120 of 120 ports in use, 780 allocations refused ... held 120"}},
 			{at: 990, closed: []string{"port-leak", "port-exhaustion"}},
 		},
 	},
@@ -274,9 +268,8 @@ var rpcCases = []struct {
 					"runtime (inferred) ... closed and not taken again: 120 ports ... last held by cluster.exe[900] (120)"},
 				closed: []string{"The RPC runtime refused"}},
 			{at: 910, closed: []string{
-				"critical port-leak: RPC reported no free port ... while 120 of 120 ports ... had no open or resting " +
-					"socket: they were probably held inside the RPC runtime (inferred); cluster.exe[900] last held them, " +
-					"and has ended",
+				"critical port-leak: RPC reported no free port ... while 120 of 120 ports ... had no open or resting socket: " +
+					"they were probably held inside the RPC runtime (inferred); cluster.exe[900] last held them, and has ended",
 				"The RPC runtime refused"}},
 			{at: 990, closed: []string{"120 of 120 ports ... were probably held", "The RPC runtime refused"}},
 		},
@@ -352,9 +345,8 @@ var rpcCases = []struct {
 		never:     []string{"vanished", "port-leak", "restart"},
 		moments: []moment{
 			{at: 190, ongoing: []string{
-				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports " +
-					"in TIME_WAIT, none in use" +
-					" ... stays unavailable for 60 s"}},
+				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports in TIME_WAIT, none in use ... " +
+					"stays unavailable for 60 s"}},
 			{at: 290, closed: []string{"was exhausted: 40 of 40 ports in TIME_WAIT"}},
 		},
 	},
@@ -363,11 +355,9 @@ var rpcCases = []struct {
 		rpcClient: rpcClient{told: true, pool: true, size: 40, keep: 4, rate: 1, length: 300, ends: 200, seen: true},
 		never:     []string{"vanished", "stopped growing"},
 		moments: []moment{
-			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and released none; pool " +
-				"exhausted in"}},
+			{at: 20, ongoing: []string{"critical port-leak: cluster[900] took ... and released none; pool exhausted in"}},
 			{at: 190, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and released none; the pool is " +
-					"exhausted",
+				"critical port-leak: cluster[900] took 40 tcp ports ... in 39 s and released none; the pool is exhausted",
 				"critical port-exhaustion: Pool rpc (tcp 5000-5039) is exhausted: 40 of 40 ports in use"}},
 			{at: 210, closed: []string{"kept them until it exited", "was exhausted"}},
 		},
@@ -381,8 +371,7 @@ var rpcCases = []struct {
 				"critical port-leak: cluster[900] took ... and does not release them; pool exhausted in",
 				"warning port-exhaustion: Pool rpc (tcp 5000-5079) is nearly exhausted"}},
 			{at: 290, ongoing: []string{
-				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... " +
-					"in TIME_WAIT"}},
+				"critical port-leak: cluster[900] took", "is exhausted: 80 of 80 ports taken, ... in use and ... in TIME_WAIT"}},
 			{at: 320, closed: []string{"kept them until it exited", "was exhausted: 80 of 80 ports taken"}},
 		},
 	},
@@ -393,8 +382,7 @@ var rpcCases = []struct {
 		moments: []moment{
 			{at: 270, ongoing: []string{
 				"critical port-leak: cluster[900] took",
-				"cluster[900] finds no free port in tcp 5000-5079: 80 of 80 " +
-					"ports taken"}},
+				"cluster[900] finds no free port in tcp 5000-5079: 80 of 80 ports taken"}},
 			{at: 340, closed: []string{"kept them until it exited", "found no free port in tcp 5000-5079"}},
 		},
 	},
@@ -406,10 +394,8 @@ var rpcCases = []struct {
 		never: []string{"stopped growing", "Pool rpc"},
 		moments: []moment{
 			{at: 100, ongoing: []string{
-				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and released none; its port range " +
-					"is exhausted",
-				"cluster[900] finds no free port in tcp 7000-7039: 40 of 40 " +
-					"ports in use"}},
+				"critical port-leak: cluster[900] took 40 tcp ports in 39 s and released none; its port range is exhausted",
+				"cluster[900] finds no free port in tcp 7000-7039: 40 of 40 ports in use"}},
 			{at: 190, closed: []string{"kept them until it exited", "found no free port in tcp 7000-7039"}},
 		},
 	},

@@ -194,8 +194,7 @@ func TestCounterLogs(t *testing.T) {
 			s.DPC, s.Discards, s.UDPErrors = busy(0.01, 0.97, 5, 300, 301, 302, 303), at(40, 301, 302, 303), at(7, 302, 303)
 			s.DropsSocket, s.Samples = at(30, 301, 302), 500
 		}, model.SeverityWarning, 5, []string{"and 2 other losses; usually 2.0 %, but in 499 samples chance alone does " +
-			"that in 1 of 83 " +
-			"cases"}},
+			"that in 1 of 83 cases"}},
 		{"quiet", func(*perfmontest.Scenario) {}, 0, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

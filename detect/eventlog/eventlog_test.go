@@ -50,8 +50,7 @@ func TestIncidents(t *testing.T) {
 			[]entry{{1, model.HostNodeRemoved, node("NODE-B")}, {10, model.HostTCPPortsOut, model.HostEvent{}},
 				{300, model.HostCrashed, model.HostEvent{}}}, 2,
 			[]string{"no cause before it", "5 min after it the host reported",
-				"!ports of the whole machine " +
-					"ran out of TCP ports (Test 7); "},
+				"!ports of the whole machine ran out of TCP ports (Test 7); "},
 		},
 		"two incidents": {
 			[]entry{{1, model.HostNodeRemoved, node("A")}, {100, model.HostNodeRemoved, node("B")}}, 2, []string{"node A",

@@ -522,9 +522,8 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf(
-				"Most of them %s %s: ports are used faster than they become free; each of the %s stays unavailable for %s "+
-					"after its "+
-					"close, so the pool sustains about %s",
+				"Most of them %s %s: ports are used faster than they become free; each of the %s stays unavailable for %s after "+
+					"its close, so the pool sustains about %s",
 				words.Tense(ongoing, "are", "were"),
 				atRest(data.pool.Protocol),
 				words.Plural(at.size, "port"),

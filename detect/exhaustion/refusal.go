@@ -158,8 +158,7 @@ func describeRefusals(in *detect.Case[refusals]) model.Finding {
 		Severity: model.SeverityCritical,
 		Subject:  model.Subject{Kind: "pool", CPU: -1, PID: -1, Protocol: data.protocol.String()},
 	}
-	who, what := "Windows", words.Plural(data.count, "request")+" for a "+
-		""+strings.ToUpper(data.protocol.String())+" port"
+	who, what := "Windows", words.Plural(data.count, "request")+" for a "+strings.ToUpper(data.protocol.String())+" port"
 	if !data.windows {
 		who = "The kernel"
 	}
@@ -239,8 +238,7 @@ func (r *refusals) explain(f *model.Finding, ongoing bool) {
 			fmt.Sprintf(
 				"%s of %s ports of the pool %s released within the last %s, the time for which a closed port rests: the pool "+
 					"sustains about %s new bindings per second",
-				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had "+
-					"been"), words.Span(r.rest),
+				words.Number(r.rested), words.Number(pool.Size), words.Tense(ongoing, "were", "had been"), words.Span(r.rest),
 				words.Rate(float64(pool.Size)/r.rest.Seconds()),
 			),
 			"ports that a runtime loses look the same until that time has passed (KB 814622): those that are not " +

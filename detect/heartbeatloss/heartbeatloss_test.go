@@ -293,8 +293,7 @@ var verdicts = []struct {
 		beat: detecttest.Heartbeat{Stack: stack(fault, fault+500*ms)},
 		each: func(s *detecttest.Stream, i int) { busy(i, s, 480*ms, 0.1) },
 		says: []string{
-			"reached its socket 500 ms late: it waited for deferred work on CPU 1 (NET_RX waited to run for up to " +
-				"480 ms)",
+			"reached its socket 500 ms late: it waited for deferred work on CPU 1 (NET_RX waited to run for up to 480 ms)",
 			"in softirq, backlog and filters (100 %)", "the program: it read the packet 30 µs after it was queued",
 		},
 	},

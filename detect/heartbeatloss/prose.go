@@ -530,8 +530,7 @@ func (t *telling) lost(f *model.Finding) {
 		f.Title = fmt.Sprintf("%s %s nothing for %s, perhaps lost in this host: %s dropped at %s",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
 		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; which flow they belonged "+
-			"to is unknown there",
-			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
+			"to is unknown there", words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
 	}
 	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
 	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop, ring-drop, "+
@@ -571,8 +570,7 @@ func (t *telling) absent(f *model.Finding) {
 	f.Advice = append(f.Advice,
 		"Run lostbeat on "+peer+" too: it shows whether the packets left that host, unless it was down",
 		"Compare the times with other flows from "+peer+": if all of them went silent, look at the network, unless only "+
-			"this "+
-			"one did")
+			"this one did")
 }
 
 // UntilSecond is what one capture alone says of a gap, in a title.
@@ -695,8 +693,7 @@ func (t *telling) resent(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before",
 		"loss in this host: no packet from "+t.who.local()+" was dropped")
 	f.Advice = append(f.Advice,
-		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does "+
-			"not "+
+		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does not "+
 			"acknowledge either",
 		"Run lostbeat on "+peer+" too: it shows whether the segments arrived, unless it was down")
 }

@@ -85,9 +85,8 @@ func TestStalls(t *testing.T) {
 				stall(s, model.StallResent, fault+640*ms, 630*ms, false)
 			}),
 			says: []string{
-				"tcp/5405 of corosync[812] (knet to 10.0.0.2) was late: TCP lost a segment and retransmitted it 630 ms after " +
-					"it was " +
-					"first sent",
+				"tcp/5405 of corosync[812] (knet to 10.0.0.2) was late: TCP lost a segment and retransmitted it 630 ms after it " +
+					"was first sent",
 				"TCP retransmitted 2 segments", "the program: its data had left it", "segments retransmitted",
 			},
 		},

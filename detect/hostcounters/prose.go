@@ -402,8 +402,7 @@ func (h *host) differences(steps []step) (out []model.Finding) {
 			f.ID, f.Subject = h.id("udp"+s.key.Instance+s.key.Name), model.Subject{Kind: "socket", CPU: -1, PID: -1,
 				Protocol: "udp"}
 			f.Subject.Netns = fold.Printable(s.key.Instance)
-			f.Title = fmt.Sprintf("UDP sockets%s%s lost %s datagrams "+s.when()+", because their receive queues "+
-				"were full",
+			f.Title = fmt.Sprintf("UDP sockets%s%s lost %s datagrams "+s.when()+", because their receive queues were full",
 				h.on(), in(s.key.Instance), words.Exact(uint64(lost)), times(s.from, s.to))
 			f.Causes = append([]string{"The program did not read in time",
 				"They are not the packets dropped at a backlog, which never reach a socket"}, s.whenCauses()...)

@@ -258,9 +258,8 @@ func (t *telling) movedVerdict(f *model.Finding) string {
 	if t.best.verdict == uncovered {
 		at = "the counters do not cover the times that the log has"
 	}
-	return fmt.Sprintf("; cause unknown: %s, but exactly %s %s %s spent %s of as long a time "+
-		"in %s (usually %s; by chance in %s): is the time zone "+
-		"wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual,
+	return fmt.Sprintf("; cause unknown: %s, but exactly %s %s %s spent %s of as long a time in %s (usually %s; by "+
+		"chance in %s): is the time zone wrong?", at, by, later, who, share, workOf(t.moved.cpus[0].key), usual,
 		words.Chance(t.moved.p))
 }
 

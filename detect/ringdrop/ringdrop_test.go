@@ -83,9 +83,8 @@ func TestRingLossWithoutArrivals(t *testing.T) {
 	for received, w := range map[uint64]want{
 		0: {Contains: []string{"Ethernet loses packets in its ring: 1,000 in", "the lost share is unknown"},
 			Lacks: []string{"of what arrived"}, Severity: model.SeverityWarning},
-		10_000: {Contains: []string{"1.0 % of what " +
-			"arrived"}, Lacks: []string{"is unknown"}, Severity: model.SeverityWarning},
-		100: {Contains: []string{"% of what arrived"}, Severity: model.SeverityCritical},
+		10_000: {Contains: []string{"1.0 % of what arrived"}, Lacks: []string{"is unknown"}, Severity: model.SeverityWarning},
+		100:    {Contains: []string{"% of what arrived"}, Severity: model.SeverityCritical},
 	} {
 		s := detecttest.NewWindows()
 		s.Seconds(10, func(int) {

@@ -150,9 +150,8 @@ func (v *view) ofHolder(f *model.Finding) {
 		if g.rises < g.tables-1 {
 			when = fmt.Sprintf("%d times in %s", g.rises, words.Plural(g.tables, "table"))
 		}
-		f.Causes = append(f.Causes, fmt.Sprintf("It gained ports %s, %s per minute, "+
-			"and %s of the earlier ones %s still held: it "+
-			"does not close its sockets", when, rate(g.perSecond()*60),
+		f.Causes = append(f.Causes, fmt.Sprintf("It gained ports %s, %s per minute, and %s of the earlier ones %s still "+
+			"held: it does not close its sockets", when, rate(g.perSecond()*60),
 			v.share(), v.tense("are", "were")))
 		f.RuledOut = append(f.RuledOut, "a fluctuating load: that releases ports")
 	case g.keeps() && v.grows():
@@ -268,8 +267,7 @@ func (v *view) numbers(f *model.Finding) {
 
 // ownersAdvice asks for a table with owners.
 const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint | Select " +
-	"LocalAddress,LocalPort,OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed if the holder is " +
-	"known"
+	"LocalAddress,LocalPort,OwningProcess,CreationTime | Export-Csv; ss -tunap as root; not needed if the holder is known"
 
 func (v *view) ofRange(f *model.Finding) {
 	f.Title = fmt.Sprintf(
@@ -349,9 +347,8 @@ func (v *view) ofDestination(f *model.Finding) {
 	case to.Resting > to.Held:
 		f.Causes = append(
 			f.Causes,
-			fmt.Sprintf("Connections to it are opened and closed faster than their ports become free: "+
-				"each stays in TIME_WAIT for %s (unless that was changed), so the range sustains about %s connections per "+
-				"second", words.Span(v.rest),
+			fmt.Sprintf("Connections to it are opened and closed faster than their ports become free: each stays in TIME_WAIT "+
+				"for %s (unless that was changed), so the range sustains about %s connections per second", words.Span(v.rest),
 				words.Rate(float64(v.pool.Size)/v.rest.Seconds())),
 		)
 		if owner != "" {

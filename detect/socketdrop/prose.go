@@ -217,8 +217,7 @@ func (t *telling) small(f *model.Finding) {
 		words.Tense(t.ongoing, "is", "was"), t.lost)
 	f.Causes = []string{
 		fmt.Sprintf("Bursts overflow a buffer of %s bytes, although the program reads in time and the queue empties in "+
-			"between",
-			words.Number(last.LimitBytes)),
+			"between", words.Number(last.LimitBytes)),
 		fmt.Sprintf("The queue was at most half full in %d of %d readings", t.at.readings-t.at.fullReadings, t.at.readings),
 	}
 	if away := t.away(); t.at.sched.Threads == 1 {

@@ -80,15 +80,13 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 	tasks := words.Percent(fold.TaskShare(sum))
 	switch data.pattern {
 	case programs:
-		list = append(list, fmt.Sprintf("Tasks had %s of CPU %d (user code %s) and NET_RX %s, after "+
-			"waiting up to %s: what a softirq leaves is done by ksoftirqd, "+
-			"which competes with tasks for the CPU", tasks, data.cpu,
+		list = append(list, fmt.Sprintf("Tasks had %s of CPU %d (user code %s) and NET_RX %s, after waiting up to %s: what "+
+			"a softirq leaves is done by ksoftirqd, which competes with tasks for the CPU", tasks, data.cpu,
 			words.Percent(fold.UserShare(sum)), share, words.Span(netRX.MaxWait)))
 		return append(list, d.rivals(w, data)...)
 	case shallow:
 		text := fmt.Sprintf("NET_RX kept up: it used %s of CPU %d, never waited longer than %s, and processed %s in the "+
-			"same second",
-			share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet"))
+			"same second", share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet"))
 		if netRX.MaxWait >= d.settings.BacklogWait.Std() {
 			text = fmt.Sprintf("NET_RX used %s of CPU %d and waited up to %s, in which about %s "+
 				"arrived: the default backlog of 1,000 would have held them", share, data.cpu, words.Span(netRX.MaxWait),

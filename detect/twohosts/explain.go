@@ -350,8 +350,7 @@ func (in *incident) whichHost(j *heartbeatloss.Judged, receiver string) {
 		in.place, in.where, in.dropped = lostInRing, j.Where, j.Dropped
 	case j.Verdict == heartbeatloss.LostMaybe:
 		in.no(fmt.Sprintf("%s dropped packets in that time (%s), fewer than are missing; which flow they belonged to is "+
-			"unknown",
-			receiver, j.Where))
+			"unknown", receiver, j.Where))
 	case 2*others >= uint64(in.lost):
 		in.place, in.dropped = lostInSenderMaybe, others
 	}

@@ -213,8 +213,7 @@ func (t *telling) explain(f *model.Finding) {
 			cause("The path begins where %s was captured", t.a)
 		} else {
 			cause("This path begins after the IP layer of %s: its driver and network card are part of it, unless they count "+
-				"drops",
-				t.a)
+				"drops", t.a)
 		}
 		t.sentAsUsual(f)
 		if !t.way.to.captured {
@@ -232,12 +231,10 @@ func (t *telling) explain(f *model.Finding) {
 		f.Advice = append(f.Advice, t.own.Advice...)
 	case waitedInRing:
 		cause("The packets left %s in time and took %s longer than others, and NET_RX of %s waited for %s on CPU %d in "+
-			"that time",
-			t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
+			"that time", t.a, words.Span(t.onWay), t.b, words.Span(t.wait.wait), t.wait.cpu)
 		t.sentAsUsual(f)
 		advice("Find out what used CPU " + words.Itoa(t.wait.cpu) + " of " + t.b + " then: dpc-starvation in its own " +
-			"recording " +
-			"names it, unless the interrupt of the card was on another CPU")
+			"recording names it, unless the interrupt of the card was on another CPU")
 	case heldBetween, slower:
 		cause("On the way: the packet that ended the gap left the IP layer of %s in time and took %s longer than others; "+
 			"this includes the time in its queueing discipline and driver, and in the ring of %s until it was polled",

@@ -422,8 +422,7 @@ func TestVerdicts(t *testing.T) {
 				return lost.to - at
 			}
 			return 0
-		}}}, says: []string{"nothing received for 1.6 s: the packets were on the way between the hosts for 1.5 s " +
-			"longer"},
+		}}}, says: []string{"nothing received for 1.6 s: the packets were on the way between the hosts for 1.5 s longer"},
 			rest: []string{"this includes the time in its queueing discipline and driver"}},
 		{name: "held up in the sender's queueing discipline", pair: pair{ab: network{queued: true,
 			extra: func(at time.Duration) time.Duration {

@@ -113,16 +113,13 @@ func (w *wires) between(x *wired) {
 	f, peer, flow := x.begin()
 	n := len(x.missing)
 	f.Title = fmt.Sprintf("%s from %s for %s of %s %s lost between the captures %s and %s", words.Plural(n, "packet"),
-		peer,
-		flow, fold.Printable(x.tx.local), words.Tense(n == 1, "was", "were"), x.capture.name, x.host.name)
+		peer, flow, fold.Printable(x.tx.local), words.Tense(n == 1, "was", "were"), x.capture.name, x.host.name)
 	f.Causes = append(f.Causes, fmt.Sprintf("lost on the way: %s has them and %s does not, which has %d others of the "+
-		"flow",
-		x.capture.name, x.host.name, x.of-n), x.clockText())
+		"flow", x.capture.name, x.host.name, x.of-n), x.clockText())
 	f.RuledOut = append(f.RuledOut, "the sender: the packets passed the point of the first capture",
 		"the receiving program: they did not come as far")
 	f.Advice = append(f.Advice, "Look at what is between the two points: links, switches, a host that was captured on "+
-		"its "+
-		"way out, unless one capture dropped packets itself")
+		"its way out, unless one capture dropped packets itself")
 	w.findings = append(w.findings, f)
 }
 
@@ -141,12 +138,10 @@ func (w *wires) neither(x *wired) {
 			f.Title, f.Causes = f.Causes[0], f.Causes[1:] // the whole sentence of a title that is longer than a line
 		}
 		f.Title = strings.Replace(f.Title, heartbeatloss.UntilSecond, fmt.Sprintf("neither %s nor %s has any, so that it "+
-			"was "+
-			"not sent, or lost before both", x.capture.name, x.host.name), 1)
+			"was not sent, or lost before both", x.capture.name, x.host.name), 1)
 		f.Causes = append(slices.Clone(f.Causes), x.clockText())
 		f.Advice = []string{"Look at the sender, " + fold.Printable(x.rx.key.Remote) + ", and at what is between it and " +
-			"the " +
-			"nearer capture, unless that host was down"}
+			"the nearer capture, unless that host was down"}
 		w.findings = append(w.findings, f)
 	}
 }
@@ -243,8 +238,7 @@ func (w *wires) take(x *wired) {
 			w.told[k] = true
 		case !x.sends && n == 0 && x.covers(&j.Gap):
 			w.also[k] = append(w.also[k], fmt.Sprintf("the capture %s has none of the flow in that time either: it was not "+
-				"sent, "+
-				"or lost before the point of capture", x.capture.name))
+				"sent, or lost before the point of capture", x.capture.name))
 		}
 	}
 	if !said {
@@ -334,13 +328,11 @@ func (x *wired) finding() model.Finding {
 		f.Title = fmt.Sprintf("%s for %s (%s of %s) %s sent by %s and never seen on the wire: lost inside the host", packets,
 			peer, flow, whose, were, host)
 		f.Causes = append(f.Causes, fmt.Sprintf("lost on the way out: the IP layer of %s had them, and the capture %s, "+
-			"which "+
-			"has %d others of the flow, does not", host, capture, x.of-n))
+			"which has %d others of the flow, does not", host, capture, x.of-n))
 		within = x.host.drops
 	} else {
 		f.Title = fmt.Sprintf("%s from %s for %s of %s arrived on the wire and %s lost inside %s: the socket did not get "+
-			"them",
-			packets, peer, flow, whose, were, host)
+			"them", packets, peer, flow, whose, were, host)
 		f.Causes = append(f.Causes, fmt.Sprintf("lost inside the host: the capture %s has them, and they did not reach the "+
 			"socket, which got %d others of the flow", capture, x.of-n))
 		f.RuledOut = append(f.RuledOut, "the sender or the network before the point of capture: the packets were there")
@@ -375,12 +367,10 @@ func (x *wired) finding() model.Finding {
 	f.Causes = append(f.Causes, x.clockText())
 	if x.capture.on == "" {
 		f.Causes = append(f.Causes, fmt.Sprintf("on which host %s was made cannot be told from it: this holds if it was "+
-			"made "+
-			"on an interface of %s, and otherwise they may have been lost in between", capture, host))
+			"made on an interface of %s, and otherwise they may have been lost in between", capture, host))
 	}
 	f.Advice = append(f.Advice, "See the other findings of "+host+" for that time: they say what dropped packets and "+
-		"why, "+
-		"unless a filter is meant to drop them")
+		"why, unless a filter is meant to drop them")
 	return f
 }
 
