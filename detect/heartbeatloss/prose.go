@@ -549,14 +549,7 @@ func (t *telling) absent(f *model.Finding) {
 		t.who.name(), words.Tense(t.lasts, "has received", "received"), words.Span(g.Length()))
 	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow reached this host (normally "+
 		"a packet every %s)", words.Span(g.Period)))
-	switch {
-	case m.left:
-		f.Severity = model.SeverityInfo
-		f.Causes = append(f.Causes, "The peer continued from another port: it was restarted")
-	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
-		f.Causes = append(f.Causes, fmt.Sprintf("%s arrived together afterwards: they were held "+
-			"up on the way or sent late, not lost", words.Plural(g.Delayed, "packet")))
-	}
+	t.afterwards(f)
 	lost := "loss in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
 	if m.exact+m.others > 0 {
 		lost = fmt.Sprintf("loss in this host: %s dropped, but %s missing",
@@ -573,6 +566,19 @@ func (t *telling) absent(f *model.Finding) {
 			"this one did")
 }
 
+// afterwards adds what came after a gap: the peer from another port, or most of the packets that were missing.
+func (t *telling) afterwards(f *model.Finding) {
+	g := &t.at.gap
+	switch {
+	case t.at.left:
+		f.Severity = model.SeverityInfo
+		f.Causes = append(f.Causes, "The peer continued from another port: it was restarted")
+	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
+		f.Causes = append(f.Causes, fmt.Sprintf("%s arrived together afterwards: they were held up on the way or sent "+
+			"late, not lost", words.Plural(g.Delayed, "packet")))
+	}
+}
+
 // UntilSecond is what one capture alone says of a gap, in a title.
 const UntilSecond = "sender or network at fault"
 
@@ -584,14 +590,7 @@ func (t *telling) capturedAbsent(f *model.Finding) {
 	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow passed the capture point, where one passes every %s: "+
 		"it was not sent, or was lost on the way; a second capture, at the sender, tells the two apart",
 		words.Span(g.Period)))
-	switch {
-	case m.left:
-		f.Severity = model.SeverityInfo
-		f.Causes = append(f.Causes, "The peer continued from another port: it was restarted")
-	case g.Delayed > 0 && 2*g.Delayed >= g.Missed:
-		f.Causes = append(f.Causes, fmt.Sprintf("%s arrived together afterwards: they were held "+
-			"up on the way or sent late, not lost", words.Plural(g.Delayed, "packet")))
-	}
+	t.afterwards(f)
 	f.RuledOut = append(f.RuledOut, "loss between the wire and the program: the packet was not on the wire")
 	if m.sentOn {
 		f.RuledOut = append(f.RuledOut, "a silence of both ends: packets of the other direction went on")
