@@ -98,22 +98,22 @@ func (s *slots) change(p *Port, n int32) (before, after slotUse) {
 // Holders returns how many sockets hold a port, those of accepted connections
 // left out.
 func (s *State) Holders(protocol model.Protocol, netns int64, port uint16) int {
-	k := slotPage{netns, protocol, port / pagePorts}
-	of := s.slots.pages[k]
-	if of == nil {
-		return 0
-	}
-	return int(s.slots.use(k, of, port%pagePorts).held)
+	return int(s.slots.at(protocol, netns, port).held)
 }
 
 // Rests returns how many closed sockets keep a port at rest.
 func (s *State) Rests(protocol model.Protocol, netns int64, port uint16) int {
+	return int(s.slots.at(protocol, netns, port).resting)
+}
+
+// at returns what has a port.
+func (s *slots) at(protocol model.Protocol, netns int64, port uint16) slotUse {
 	k := slotPage{netns, protocol, port / pagePorts}
-	of := s.slots.pages[k]
+	of := s.pages[k]
 	if of == nil {
-		return 0
+		return slotUse{}
 	}
-	return int(s.slots.use(k, of, port%pagePorts).resting)
+	return s.use(k, of, port%pagePorts)
 }
 
 // each calls f for every port in use.
