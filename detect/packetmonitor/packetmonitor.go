@@ -144,19 +144,22 @@ type counted struct {
 	n    uint64
 }
 
+// count adds n packets to those of a text.
+func count(list []counted, text string, n uint64) []counted {
+	i := slices.IndexFunc(list, func(o counted) bool { return o.text == text })
+	if i < 0 {
+		return append(list, counted{text, n})
+	}
+	list[i].n += n
+	return list
+}
+
 // by adds the packets up by a text, the most first; empty texts are left out.
 func (g *group) by(text func(*fold.CaptureDrop) string) (list []counted) {
 	for _, c := range g.list {
-		s := text(c)
-		if s == "" {
-			continue
+		if s := text(c); s != "" {
+			list = count(list, s, c.Packets)
 		}
-		i := slices.IndexFunc(list, func(o counted) bool { return o.text == s })
-		if i < 0 {
-			list = append(list, counted{text: s})
-			i = len(list) - 1
-		}
-		list[i].n += c.Packets
 	}
 	slices.SortStableFunc(list, func(a, b counted) int { return cmp.Compare(b.n, a.n) })
 	return list
@@ -166,12 +169,7 @@ func (g *group) by(text func(*fold.CaptureDrop) string) (list []counted) {
 func (g *group) peers() (list []counted) {
 	for _, c := range g.list {
 		for _, p := range c.Peers {
-			i := slices.IndexFunc(list, func(o counted) bool { return o.text == p.Addr })
-			if i < 0 {
-				list = append(list, counted{text: p.Addr})
-				i = len(list) - 1
-			}
-			list[i].n += p.Packets
+			list = count(list, p.Addr, p.Packets)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b counted) int {
@@ -246,7 +244,6 @@ func (d *detector) finding(g *group) model.Finding {
 		detect.Evidence("packets", float64(g.packets), "packets"),
 		detect.Evidence("reports of Packet Monitor about them", float64(g.reports), "events"),
 	)
-	g.list = slices.Clone(g.list)
 	for _, l := range []struct {
 		prefix string
 		list   []counted
