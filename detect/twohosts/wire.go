@@ -3,6 +3,7 @@ package twohosts
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -169,8 +170,8 @@ type wired struct {
 	// missing are the packets that the one has and the other not, in all that both have of the time.
 	missing []int
 	of      int
-	// median is how much later the second one has the packets that both have, spread how far apart most of them are.
-	median, spread time.Duration
+	// median is how much later the second one has the packets that both have.
+	median time.Duration
 }
 
 func (x *wired) take() {
@@ -210,7 +211,6 @@ func (x *wired) clocks() {
 	}
 	slices.Sort(delays)
 	x.median = delays[len(delays)/2]
-	x.spread = delays[len(delays)*9/10] - delays[len(delays)/10]
 }
 
 // take says what is known of a flow.
@@ -219,10 +219,7 @@ func (w *wires) take(x *wired) {
 	if x.alike || x.capture.left+x.host.left > 0 {
 		return
 	}
-	key := x.rx.key
-	if x.sends {
-		key = x.tx.key
-	}
+	key := x.own().key
 	said := len(x.missing) >= leastInside
 	for _, f := range x.host.Findings {
 		j, ok := x.host.Judged[f.ID]
@@ -345,11 +342,7 @@ func (x *wired) finding() model.Finding {
 			dropped += d.count
 		}
 	}
-	names := make([]string, 0, len(where))
-	for name := range where {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
+	names := slices.SortedFunc(maps.Keys(where), func(a, b string) int {
 		return cmp.Or(cmp.Compare(where[b], where[a]), cmp.Compare(a, b))
 	})
 	for _, name := range names[:min(len(names), 4)] {
