@@ -261,24 +261,23 @@ func (r *Result) findings(a, b *Side, compared map[signal]bool) {
 		return out
 	}
 	ofA, ofB := worst(a.Findings), worst(b.Findings)
+	unjudged := func(f *model.Finding, other string) string {
+		if sig, ok := needs[f.Detector]; ok && !compared[sig] {
+			return fmt.Sprintf("%s has nothing of %s, so that it cannot have it", other, sig)
+		}
+		return ""
+	}
 	for key, f := range ofA {
-		d := FindingDifference{Only: "a", A: f}
-		if d.B = ofB[key]; d.B != nil {
-			d.Only = "both"
-		} else if sig, ok := needs[f.Detector]; ok && !compared[sig] {
-			d.Unjudged = fmt.Sprintf("B has nothing of %s, so that it cannot have it", sig)
+		d := FindingDifference{Only: "both", A: f, B: ofB[key]}
+		if d.B == nil {
+			d.Only, d.Unjudged = "a", unjudged(f, "B")
 		}
 		r.Findings = append(r.Findings, d)
 	}
 	for key, f := range ofB {
-		if ofA[key] != nil {
-			continue
+		if ofA[key] == nil {
+			r.Findings = append(r.Findings, FindingDifference{Only: "b", B: f, Unjudged: unjudged(f, "A")})
 		}
-		d := FindingDifference{Only: "b", B: f}
-		if sig, ok := needs[f.Detector]; ok && !compared[sig] {
-			d.Unjudged = fmt.Sprintf("A has nothing of %s, so that it cannot have it", sig)
-		}
-		r.Findings = append(r.Findings, d)
 	}
 	slices.SortFunc(r.Findings, func(x, y FindingDifference) int {
 		f, g := x.any(), y.any()
@@ -324,7 +323,7 @@ func (r *Result) series(a, b *Side, compared map[signal]bool) {
 		if len(x) == 0 || len(y) == 0 {
 			continue
 		}
-		if max(meanOf(x), meanOf(y)) < floors[k.group].amount {
+		if max(stats.Mean(x), stats.Mean(y)) < floors[k.group].amount {
 			r.Small++ // decided by the level of both, so that it does not favour those that differ
 			continue
 		}
@@ -490,14 +489,6 @@ func (r *Result) sortLevels() {
 func compareKeys(a, b seriesKey) int {
 	return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.cpu, b.cpu), cmp.Compare(a.name, b.name),
 		cmp.Compare(a.detail, b.detail))
-}
-
-func meanOf(xs []float64) float64 {
-	sum := 0.0
-	for _, x := range xs {
-		sum += x
-	}
-	return sum / float64(len(xs))
 }
 
 // difference describes a series.

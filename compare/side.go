@@ -373,7 +373,7 @@ func (s *Side) Finish(findings []model.Finding) {
 	}
 }
 
-// of returns the values that there are.
+// valuesOf returns the values that there are.
 func (s *Side) valuesOf(k seriesKey) []float64 {
 	v := s.series[k]
 	if k.group == groupCounters {

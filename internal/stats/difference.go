@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -37,7 +38,7 @@ const (
 // many values; the interval draws blocks of values that are longer than the resemblance lasts (block bootstrap, always
 // with the same draws).
 func Compare(a, b []float64, unit float64) Difference {
-	d := Difference{A: mean(a), B: mean(b), Low: math.NaN(), High: math.NaN(), P: 1, Above: above(a, b)}
+	d := Difference{A: Mean(a), B: Mean(b), Low: math.NaN(), High: math.NaN(), P: 1, Above: above(a, b)}
 	x, y := scaled(a, unit), scaled(b, unit)
 	memory := max(memoryOf(x), memoryOf(y)) // what they are of resembles itself alike in both
 	d.Independent = [2]float64{float64(len(a)) / memory, float64(len(b)) / memory}
@@ -55,7 +56,8 @@ func Compare(a, b []float64, unit float64) Difference {
 	return d
 }
 
-func mean(xs []float64) float64 {
+// Mean returns the mean of xs, and 0 for none.
+func Mean(xs []float64) float64 {
 	sum := 0.0
 	for _, x := range xs {
 		sum += x
@@ -76,7 +78,7 @@ func scaled(xs []float64, unit float64) []float64 {
 // the same factor from value to value. What a short series shows of that factor is too small on average (Marriott and
 // Pope, 1954) and uncertain: both are added, the latter as one standard error, so that a difference is rather missed.
 func memoryOf(xs []float64) float64 {
-	m := mean(xs)
+	m := Mean(xs)
 	var same, next float64
 	for i, x := range xs {
 		same += (x - m) * (x - m)
@@ -127,14 +129,14 @@ func above(x, y []float64) float64 {
 // more their mean has taken from the spread around it.
 func welch(x, y []float64, n [2]float64) float64 {
 	variance := func(xs []float64, n float64) float64 {
-		m, sum := mean(xs), 0.0
+		m, sum := Mean(xs), 0.0
 		for _, v := range xs {
 			sum += (v - m) * (v - m)
 		}
 		return sum / float64(len(xs)) / (1 - 1/n) / n
 	}
 	a, b := variance(x, n[0]), variance(y, n[1])
-	gap := math.Abs(mean(x) - mean(y))
+	gap := math.Abs(Mean(x) - Mean(y))
 	switch {
 	case gap == 0:
 		return 1
@@ -192,15 +194,7 @@ func Holm(ps []float64, level float64) []bool {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case ps[a] < ps[b]:
-			return -1
-		case ps[a] > ps[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ps[a], ps[b]) })
 	out := make([]bool, len(ps))
 	for k, i := range order {
 		if ps[i] > level/float64(len(ps)-k) {
