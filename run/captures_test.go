@@ -1,13 +1,10 @@
 package run
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/internal/frame"
@@ -73,21 +70,8 @@ func TestCaptures(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), c.file)
-			if err := os.WriteFile(path, c.data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			capture, err := Open(path, OpenOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer capture.Close()
-			j, err := Findings(t.Context(), capture, all.Settings(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []string
-			for _, f := range j.Findings {
+			for _, f := range judgementOf(t, opened(t, writeFile(t, c.file, c.data), OpenOptions{})).Findings {
 				f = detecttest.Blanks(f)
 				got = append(got, f.Severity.String()+" "+f.Title)
 			}

@@ -64,12 +64,7 @@ func cutOf(t *testing.T, since, until time.Duration, paths ...string) (path stri
 	t.Helper()
 	var captures []*Capture
 	for _, p := range paths {
-		c, err := Open(p, OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		captures = append(captures, c)
+		captures = append(captures, opened(t, p, OpenOptions{}))
 	}
 	start, _ := captures[0].Span()
 	path = filepath.Join(t.TempDir(), "part.lostbeat")
@@ -82,40 +77,22 @@ func cutOf(t *testing.T, since, until time.Duration, paths ...string) (path stri
 	return path, done
 }
 
-func judgedFile(t *testing.T, path string) Judgement {
-	t.Helper()
-	c, err := Open(path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	j, err := Findings(t.Context(), c, all.Settings(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j
-}
-
 // A slice begins with what held then, has the findings of the whole, says what lay before, and can be cut again.
 func TestCut(t *testing.T) {
 	whole := leaky(t)
-	want := judgedFile(t, whole).Findings
+	want := judgementOf(t, opened(t, whole, OpenOptions{})).Findings
 	path, done := cutOf(t, 40*time.Second, 50*time.Second, whole)
 	if len(want) == 0 || len(done.Findings) != len(want) || done.Earlier == 0 || done.Bytes == 0 {
 		t.Fatalf("%d findings of %d, %+v", len(done.Findings), len(want), done.Stats)
 	}
-	c, err := Open(path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := opened(t, path, OpenOptions{})
 	start, end := c.Span()
 	if end.Sub(start) != 10*time.Second {
 		t.Errorf("the slice runs from %s to %s", start, end)
 	}
 	var check model.Validator
 	st, atStart, logs := state.New(), 0, 0
-	err = c.Run(t.Context(), func(b *model.Batch) error {
+	err := c.Run(t.Context(), func(b *model.Batch) error {
 		for i := range b.Events {
 			e := &b.Events[i]
 			st.ApplyEvent(b, e)
@@ -138,7 +115,7 @@ func TestCut(t *testing.T) {
 		t.Errorf("at the start: %d ports, %d devices, %d processes, %d pools, %d logs, %v",
 			atStart, len(st.Devices), len(st.Processes), len(st.Pools), logs, st.Meta)
 	}
-	j := judgedFile(t, path)
+	j := judgementOf(t, opened(t, path, OpenOptions{}))
 	if diff := cmp.Diff(want, j.Findings); diff != "" {
 		t.Errorf("-whole +slice:\n%s", diff)
 	}
@@ -146,7 +123,7 @@ func TestCut(t *testing.T) {
 		t.Errorf("%q", j.Slice)
 	}
 	again, _ := cutOf(t, 3*time.Second, 5*time.Second, path)
-	j = judgedFile(t, again)
+	j = judgementOf(t, opened(t, again, OpenOptions{}))
 	if diff := cmp.Diff(want, j.Findings); diff != "" || !strings.Contains(j.Slice, "itself cut from leak.lostbeat") {
 		t.Errorf("%q -whole +slice:\n%s", j.Slice, diff)
 	}
@@ -167,11 +144,7 @@ func TestCutOtherwise(t *testing.T) {
 		t.Errorf("%+v", done)
 	}
 	path, _ := cutOf(t, 40*time.Second, 42*time.Second, whole)
-	c, err := Open(path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := opened(t, path, OpenOptions{})
 	settings := all.Settings()
 	for _, f := range settings.Fields() {
 		if f.Name == "leak.min_ports" || f.Name == "leak.min_ports_fast" {
@@ -195,11 +168,7 @@ func TestCutSeveral(t *testing.T) {
 			"2026-11-22T14:03:45.500000000Z counter cpu=0 value=1 mode=gauge name=Udp.NoPorts\n"))
 	}
 	path, _ := cutOf(t, 40*time.Second, 50*time.Second, whole, other("web-07"))
-	c, err := Open(path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := opened(t, path, OpenOptions{})
 	var check model.Validator
 	counters, ports := 0, 0
 	st := state.New()
@@ -219,15 +188,10 @@ func TestCutSeveral(t *testing.T) {
 	}
 	var captures []*Capture
 	for _, p := range []string{whole, other("db-1")} {
-		c, err := Open(p, OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		captures = append(captures, c)
+		captures = append(captures, opened(t, p, OpenOptions{}))
 	}
 	refused := filepath.Join(t.TempDir(), "x.lostbeat")
-	_, err = Cut{Captures: captures, Names: []string{"a", "b"}, Settings: all.Settings()}.Write(
+	_, err := Cut{Captures: captures, Names: []string{"a", "b"}, Settings: all.Settings()}.Write(
 		context.Background(), refused, record.Options{})
 	if err == nil || !strings.Contains(err.Error(), "several hosts: web-07 and db-1") {
 		t.Error(err)

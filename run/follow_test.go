@@ -55,11 +55,7 @@ func TestFollowFindings(t *testing.T) {
 	if err := os.WriteFile(whole, trace, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Open(whole, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := opened(t, whole, OpenOptions{})
 	want := titles(t, c)
 	if len(want) == 0 {
 		t.Fatal("nothing is found in the trace")

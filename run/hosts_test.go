@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/internal/testutil"
 	"lostbeat/source/linuxhost"
@@ -65,11 +64,8 @@ func judgedOf(t *testing.T, paths ...string) (titles []string) {
 			t.Error(err)
 			continue
 		}
-		j, err := Findings(t.Context(), c, all.Settings(), nil)
+		j := judgementOf(t, c)
 		c.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, f := range j.Findings {
 			f = detecttest.Blanks(f)
 			titles = append(titles, f.Title)

@@ -2,13 +2,10 @@ package run
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/etw"
 	"lostbeat/etw/etl/etltest"
@@ -88,21 +85,9 @@ func TestRPCPortsTrace(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "rpc.etl")
-			if err := os.WriteFile(path, c.server.Trace(etltest.Options{}), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			file, err := Open(path, OpenOptions{RPCPorts: c.config})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
-			judged, err := Findings(t.Context(), file, all.Settings(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			path := writeFile(t, "rpc.etl", c.server.Trace(etltest.Options{}))
 			var critical []string
-			for _, f := range judged.Findings {
+			for _, f := range judgementOf(t, opened(t, path, OpenOptions{RPCPorts: c.config})).Findings {
 				f = detecttest.Blanks(f)
 				text := f.Title + "\n" + strings.Join(append(append(f.Causes, f.RuledOut...), f.Advice...), "\n")
 				for _, e := range f.Evidence {

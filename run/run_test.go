@@ -22,6 +22,27 @@ type sourceFunc func(context.Context, source.Emit) error
 
 func (f sourceFunc) Run(ctx context.Context, emit source.Emit) error { return f(ctx, emit) }
 
+// opened opens a file, which is closed when the test ends.
+func opened(t *testing.T, path string, options OpenOptions) *Capture {
+	t.Helper()
+	c, err := Open(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// judgementOf is what all detectors say of a capture, with their default settings.
+func judgementOf(t *testing.T, c *Capture) Judgement {
+	t.Helper()
+	j, err := Findings(t.Context(), c, all.Settings(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
 // seconds emits a batch for each of n seconds of event time.
 func seconds(n int, emit source.Emit) error {
 	for i := range n {

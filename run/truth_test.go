@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"lostbeat/detect/all"
 	"lostbeat/detect/detecttest"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
@@ -85,15 +84,8 @@ func truthFile(t *testing.T, dir, name string) string {
 // warning must say, what none may say.
 func checkTruth(t *testing.T, path string, row []string) {
 	t.Helper()
-	c, err := Open(path, OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	judged, err := Findings(t.Context(), c, all.Settings(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := opened(t, path, OpenOptions{})
+	judged := judgementOf(t, c)
 	said := []string{IntegrityLine(c.Integrity())}
 	for _, f := range judged.Findings {
 		f = detecttest.Blanks(f)
@@ -170,11 +162,8 @@ func checkInputs(t *testing.T, paths, row []string) {
 		if err != nil {
 			continue // a range of ports without a table
 		}
-		judged, err := Findings(t.Context(), c, all.Settings(), nil)
+		judged := judgementOf(t, c)
 		c.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, f := range judged.Findings {
 			f = detecttest.Blanks(f)
 			if f.Severity == model.SeverityInfo {
