@@ -150,20 +150,8 @@ func (r *Recording) Apply(b *model.Batch) {
 				r.losses = addSpan(r.losses, span{v.Time.Add(-v.Dur), v.Time})
 			}
 		case model.KindDrop:
-			if v, ok := b.Drop(e); ok && len(r.drops) < maxDrops {
-				where := v.Place.String()
-				if v.Device != "" {
-					where += " of " + fold.Printable(v.Device)
-				}
-				if v.Reason != "" {
-					where += " (" + fold.Printable(v.Reason) + ")"
-				}
-				d := hostDrop{span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where}
-				if v.Flags&model.FlagTransmit != 0 {
-					r.drops = append(r.drops, d)
-				} else if v.LocalPort != 0 {
-					r.lostIn = append(r.lostIn, d)
-				}
+			if v, ok := b.Drop(e); ok {
+				r.drop(&v)
 			}
 		case model.KindDeferredHist:
 			if v, ok := b.DeferredHist(e); ok && v.Name == "NET_RX" && v.MaxWait >= longWait && len(r.waits) < maxDrops {
@@ -194,6 +182,29 @@ func addSpan(list []span, s span) []span {
 		return list
 	}
 	return append(list, s)
+}
+
+// drop keeps what the host dropped on its way out, or that had come for a port; of each no more than maxDrops.
+func (r *Recording) drop(v *model.Drop) {
+	list := &r.lostIn
+	if v.Flags&model.FlagTransmit != 0 {
+		list = &r.drops
+	} else if v.LocalPort == 0 {
+		return
+	}
+	if len(*list) >= maxDrops {
+		return
+	}
+	where := v.Place.String()
+	if v.Device != "" {
+		where += " of " + fold.Printable(v.Device)
+	}
+	if v.Reason != "" {
+		where += " (" + fold.Printable(v.Reason) + ")"
+	}
+	*list = append(*list, hostDrop{
+		span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where,
+	})
 }
 
 func (r *Recording) packet(v *model.Packet) {

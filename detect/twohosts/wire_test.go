@@ -203,3 +203,18 @@ func TestWire(t *testing.T) {
 		})
 	}
 }
+
+// However many packets a host drops, no more than a bounded number is kept, and those of one direction leave room for
+// the other.
+func TestDropsAreBounded(t *testing.T) {
+	var b model.Builder
+	for i := range maxDrops + 10 {
+		b.AddDrop(model.Drop{Time: model.Time(i + 1), CPU: -1, Place: model.PlaceSocket, LocalPort: 5405, Count: 1})
+	}
+	b.AddDrop(model.Drop{Time: maxDrops + 20, Flags: model.FlagTransmit, CPU: -1, Place: model.PlaceQdisc, Count: 1})
+	r := New(Room)
+	r.Apply(b.Take())
+	if len(r.lostIn) != maxDrops || len(r.drops) != 1 {
+		t.Errorf("%d received and %d sent ones are kept", len(r.lostIn), len(r.drops))
+	}
+}
