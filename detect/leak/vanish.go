@@ -27,11 +27,10 @@ type vanishing struct {
 	// refused counts the refusals within 10 s, at most; never says that no port is ever taken again.
 	refused uint64
 	never   bool
-	// refusing says that RPC reports no free port; census are the ports as they were when most of those were idle.
-	refusing bool
-	census   *fold.Census
-	errors   []string
-	facts    []string
+	// census are the ports as they were when RPC reported no free port and most of them were idle, nil where it never did.
+	census *fold.Census
+	errors []string
+	facts  []string
 	// first is when the first were missed, base how many; rate is ports a second since.
 	first model.Time
 	base  int
@@ -134,8 +133,7 @@ func (d *portLeak) judgePool(w *detect.Tick, key state.PoolKey, pool *state.Pool
 	data.pool, data.limits, data.reuse, data.ports = key, pool, r, ports
 	data.fate, data.seen = missing, w.Now
 	data.never, data.refused = data.never || never, max(data.refused, refused)
-	data.refusing = data.refusing || census != nil
-	if len(ports) >= data.at.missing {
+	if len(ports) >= data.at.missing || census != nil && data.census == nil {
 		if census != nil {
 			data.census, data.errors, data.facts = census, detect.ErrorsOfRPC(w, key), detect.RPCFacts(w, pool, census)
 		}
@@ -211,7 +209,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 	case freed:
 		f.Title += " before it exited"
 	}
-	if data.refusing && data.fate != found {
+	if data.census != nil && data.fate != found {
 		f.Severity = model.SeverityCritical
 		until := ""
 		if data.fate == freed {
@@ -224,7 +222,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 			"; allocations %s with %d of %d ports in use", words.Tense(ongoing, "fail", "failed"), at.held, size,
 		)
 	}
-	if data.refusing {
+	if data.census != nil {
 		f.Evidence = append(
 			[]model.Evidence{detect.Evidence("without an open or resting socket", float64(at.missing), "ports")},
 			detect.CensusEvidence(data.census)...,
@@ -267,7 +265,7 @@ func (d *portLeak) describeVanished(w *detect.Tick, in *detect.Case[vanishing]) 
 		)
 	} else {
 		probably := ""
-		if data.refusing {
+		if data.census != nil {
 			probably = "probably "
 		}
 		f.Causes = append(f.Causes, fmt.Sprintf(

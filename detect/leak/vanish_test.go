@@ -185,3 +185,48 @@ func TestRefusedBeforeItsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestFewerIdleThanVanished wants RPC to have no port left while fewer ports are idle than had vanished before: some of
+// those were taken after all.
+func TestFewerIdleThanVanished(t *testing.T) {
+	s := detecttest.New()
+	s.Pool("rpc", model.ProtocolUDP, model.PoolConfigured, 5000, 5099)
+	k := detecttest.Leaker()
+	k.Protocol = model.ProtocolUDP
+	s.Builder().AddProcess(model.Process{Time: s.Now(), PID: k.PID, TID: k.PID, Name: k.Process})
+	s.Seconds(130, func(i int) {
+		s.Quiet()
+		take := func(port int) detecttest.Socket {
+			k := k
+			k.LPort = uint16(5000 + port)
+			return s.Acquire(time.Duration(port)*time.Millisecond, k)
+		}
+		switch {
+		case i < 110:
+			for port := 20 * (i % 5); port < 20*(i%5+1); port++ {
+				if i < 60 || port%5 != 0 {
+					s.Release(time.Duration(port+300)*time.Millisecond, take(port))
+				}
+			}
+		case i == 110:
+			for port := range 100 {
+				if port%5 != 0 || port < 15 {
+					take(port)
+				}
+			}
+		default:
+			k := k
+			k.How = model.HowRPC
+			s.Fail(0, k, 1721, "RPC_S_OUT_OF_RESOURCES")
+		}
+	})
+	var last model.Finding
+	for _, e := range detecttest.Run(s.Batch(), 0) {
+		if strings.Contains(e.Finding.Title, "ports of the range rpc") {
+			last = e.Finding
+		}
+	}
+	if !strings.HasPrefix(last.Title, "RPC reports no free port while 17 of 100 ports") {
+		t.Errorf("%q", last.Title)
+	}
+}
