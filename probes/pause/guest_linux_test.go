@@ -134,8 +134,9 @@ func check(t *testing.T, f model.Finding) {
 		t.Errorf("%v for %v: more than %v apart", time.Duration(length), stopped, time.Duration(wrong))
 	}
 	if f.Severity != model.SeverityCritical ||
-		!strings.Contains(f.Title, "its virtual machine was stopped; its peers received nothing") ||
-		!strings.Contains(strings.Join(f.Causes, ""), "udp/7000") {
+		!strings.Contains(f.Title, "its virtual machine was stopped") ||
+		!strings.Contains(strings.Join(f.Causes, "\n"), "its peers received nothing") ||
+		!strings.Contains(strings.Join(f.Causes, "\n"), "udp/7000") {
 		t.Errorf("%+v", f)
 	}
 }
