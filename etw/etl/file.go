@@ -12,7 +12,6 @@ import (
 
 	"lostbeat/etw"
 	"lostbeat/model"
-	"lostbeat/model/state"
 	"lostbeat/source"
 )
 
@@ -218,16 +217,10 @@ func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 // replay is one run over a file.
 type replay struct {
 	f       *File
-	emit    source.Emit
+	seek    *source.Seek
 	out     model.Builder
 	decoder *etw.Decoder
-	from    model.Time
-	// state folds what lies before from; nil once that time is reached.
-	state *state.State
-	// newest is the time of the latest event emitted.
-	newest model.Time
-	late   uint64
-	damage []*Damage
+	damage  []*Damage
 	// inside is all damage within buffers.
 	inside source.Integrity
 	err    error
@@ -249,10 +242,7 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 	if stopped(ctx) {
 		return nil
 	}
-	r := &replay{f: f, emit: emit, from: from}
-	if from > 0 {
-		r.state = state.New()
-	}
+	r := &replay{f: f, seek: source.NewSeek(from, emit)}
 	var probes []etw.Probe
 	if f.options.Probes != nil {
 		probes = f.options.Probes()

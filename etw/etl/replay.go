@@ -73,8 +73,8 @@ func (f *File) recorded() model.Probe {
 // flagged reports a buffer whose flags say that something was lost before it.
 func (r *replay) flagged(b *buffer) {
 	t := r.f.header.Clock.Time(uint64(max(b.flushed, 0)))
-	if b.flushed <= 0 || t < r.newest {
-		t = r.newest
+	if b.flushed <= 0 || t < r.seek.Newest {
+		t = r.seek.Newest
 	}
 	r.out.AddLoss(r.f.header.flagged(b, t))
 }
@@ -119,48 +119,9 @@ func (d *Damage) loss(t model.Time) model.Loss {
 // flush emits what has been added, in order of time.
 func (r *replay) flush() {
 	r.out.SortByTime()
-	if batch := r.out.Take(); batch != nil {
-		r.send(batch, batch.Events)
+	if batch := r.out.Take(); batch != nil && r.err == nil {
+		r.err = r.seek.Emit(batch)
 	}
-}
-
-// send emits events of a batch, or folds them into the state while they lie
-// before the time that was asked for.
-func (r *replay) send(batch *model.Batch, events []model.Event) {
-	if r.err != nil {
-		return
-	}
-	for len(events) > 0 && r.state != nil {
-		n := 0
-		for n < len(events) && events[n].Time < r.from {
-			n++
-		}
-		past := *batch
-		past.Events = events[:n]
-		r.state.Apply(&past)
-		if events = events[n:]; len(events) > 0 {
-			var b model.Builder
-			r.state.Snapshot(r.from, &b)
-			r.state = nil
-			if keyframe := b.Take(); keyframe != nil {
-				if r.err = r.emit(keyframe); r.err != nil {
-					return
-				}
-			}
-		}
-	}
-	if len(events) == 0 {
-		return
-	}
-	for i := range events {
-		if events[i].Time < r.newest {
-			r.late++
-		}
-		r.newest = max(r.newest, events[i].Time)
-	}
-	out := *batch
-	out.Events = events
-	r.err = r.emit(&out)
 }
 
 // finish emits the rest, with what is known only at the end.
@@ -196,30 +157,18 @@ func (r *replay) finish(last model.Time, lateRecords uint64) {
 		"buffers that the session counted as lost, at times that are not known",
 	)
 	r.flush()
-	if r.late > 0 {
+	if r.seek.Late > 0 {
 		r.lost(
-			max(last, r.newest),
+			max(last, r.seek.Newest),
 			0,
-			r.late,
+			r.seek.Late,
 			model.OriginLate,
 			fmt.Sprintf("events that came too late to be put in order (%d records out of order)", lateRecords),
 		)
 		r.flush()
 	}
-	r.keyframe()
-}
-
-// keyframe emits the state when the time that was asked for lies behind the
-// last event.
-func (r *replay) keyframe() {
-	if r.state == nil || r.err != nil {
-		return
-	}
-	var b model.Builder
-	r.state.Snapshot(r.from, &b)
-	r.state = nil
-	if batch := b.Take(); batch != nil {
-		r.err = r.emit(batch)
+	if r.err == nil {
+		r.err = r.seek.End()
 	}
 }
 

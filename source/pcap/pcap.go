@@ -15,7 +15,6 @@ import (
 	"lostbeat/internal/frame"
 	"lostbeat/internal/hint"
 	"lostbeat/model"
-	"lostbeat/model/state"
 	"lostbeat/source"
 	"lostbeat/source/wire"
 )
@@ -274,26 +273,24 @@ const (
 	progressBytes = 8 << 20
 )
 
-// reading is one run over a file.
-type reading struct {
-	out   model.Builder
-	emit  source.Emit
-	from  model.Time
-	state *state.State // what lies before from; nil once that time is reached
-	last  model.Time
-	late  uint64
-}
-
 func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error {
 	r, err := openPackets(f.r, f.size, func(damage) {})
 	if err != nil {
 		return err
 	}
-	run := &reading{emit: emit, from: from}
-	if from > f.info.Start {
-		run.state = state.New()
+	if from <= f.info.Start {
+		from = 0
 	}
-	f.introduce(&run.out)
+	seek := source.NewSeek(from, emit)
+	var out model.Builder
+	flush := func() error {
+		out.SortByTime()
+		if b := out.Take(); b != nil {
+			return seek.Emit(b)
+		}
+		return nil
+	}
+	f.introduce(&out)
 	flows := wire.NewFlows(f.options.Follow)
 	var c captured
 	var p frame.Packet
@@ -323,30 +320,30 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 			p.Direction = c.way
 		}
 		f.view.direct(&p)
-		flows.Add(&run.out, c.at, &p, -1)
-		if run.out.Len() >= batchEvents {
-			if err := run.flush(); err != nil {
+		flows.Add(&out, c.at, &p, -1)
+		if out.Len() >= batchEvents {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
-	f.finish(&run.out)
-	if err := run.flush(); err != nil {
+	f.finish(&out)
+	if err := flush(); err != nil {
 		return err
 	}
-	if run.late > 0 {
-		run.out.AddLoss(model.Loss{
-			Time: max(f.info.End, run.last), CPU: -1, Lost: run.late, Origin: model.OriginLate,
+	if seek.Late > 0 {
+		out.AddLoss(model.Loss{
+			Time: max(f.info.End, seek.Newest), CPU: -1, Lost: seek.Late, Origin: model.OriginLate,
 			Detail: "packets that came too late in the file to be put in order",
 		})
-		if err := run.flush(); err != nil {
+		if err := flush(); err != nil {
 			return err
 		}
 	}
 	if f.options.Progress != nil {
 		f.options.Progress(f.size, f.size)
 	}
-	return run.keyframe()
+	return seek.End()
 }
 
 // introduce adds the events with which the stream describes itself.
@@ -386,52 +383,4 @@ func (f *File) finish(out *model.Builder) {
 			Time: f.info.End, Dur: f.info.End.Sub(f.info.Start), CPU: -1, Lost: 1, Origin: model.OriginFile, Detail: what,
 		})
 	}
-}
-
-// flush emits what has been added, in order of time.
-func (r *reading) flush() error {
-	r.out.SortByTime()
-	b := r.out.Take()
-	if b == nil {
-		return nil
-	}
-	events := b.Events
-	if r.state != nil {
-		n := 0
-		for n < len(events) && events[n].Time < r.from {
-			n++
-		}
-		past := *b
-		past.Events = events[:n]
-		r.state.Apply(&past)
-		if events = events[n:]; len(events) == 0 {
-			return nil
-		}
-		if err := r.keyframe(); err != nil {
-			return err
-		}
-	}
-	for i := range events {
-		if events[i].Time < r.last {
-			r.late++
-		}
-		r.last = max(r.last, events[i].Time)
-	}
-	part := *b
-	part.Events = events
-	return r.emit(&part)
-}
-
-// keyframe emits what held at the time that was asked for.
-func (r *reading) keyframe() error {
-	if r.state == nil {
-		return nil
-	}
-	var b model.Builder
-	r.state.Snapshot(r.from, &b)
-	r.state = nil
-	if batch := b.Take(); batch != nil {
-		return r.emit(batch)
-	}
-	return nil
 }
