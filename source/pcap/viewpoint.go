@@ -63,37 +63,43 @@ func (v *viewpoint) add(p *frame.Packet, length int) {
 	}
 	if p.HasMAC && p.SourceMAC != p.DestinationMAC {
 		v.frames++
-		if e := v.ofMAC(p.SourceMAC); e != nil {
+		if e := endOf(v.macs, p.SourceMAC); e != nil {
 			e.count++
 			e.sent, e.short = true, e.short || length < leastFrame
 			e.hide(p.Source)
 		}
-		if e := v.ofMAC(p.DestinationMAC); e != nil {
+		if e := endOf(v.macs, p.DestinationMAC); e != nil {
 			e.count++
 		}
 	}
 	if p.Source.IsValid() && p.Source != p.Destination {
 		v.packets++
 		for _, a := range [...]netip.Addr{p.Source, p.Destination} {
-			e := v.ips[a]
-			if e == nil && len(v.ips) < maxEnds {
-				e = new(end)
-				v.ips[a] = e
-			}
-			if e != nil {
+			if e := endOf(v.ips, a); e != nil {
 				e.count++
 			}
 		}
 	}
 }
 
-func (v *viewpoint) ofMAC(mac [6]byte) *end {
-	e := v.macs[mac]
-	if e == nil && len(v.macs) < maxEnds {
+// endOf returns the end with an address, nil for a new one beyond the bound.
+func endOf[A comparable](ends map[A]*end, address A) *end {
+	e := ends[address]
+	if e == nil && len(ends) < maxEnds {
 		e = new(end)
-		v.macs[mac] = e
+		ends[address] = e
 	}
 	return e
+}
+
+// common returns the addresses that nearly all of so many packets have.
+func common[A comparable](ends map[A]*end, packets uint64) (list []A) {
+	for address, e := range ends {
+		if packets >= leastFrames && float64(e.count) >= nearly*float64(packets) {
+			list = append(list, address)
+		}
+	}
+	return list
 }
 
 // hide notes an IP address that a hardware address sends from.
@@ -117,12 +123,7 @@ func (e *end) router() bool { return e.behind[router-1].IsValid() }
 
 // settle decides, once all packets were added.
 func (v *viewpoint) settle() {
-	var macs [][6]byte
-	for mac, e := range v.macs {
-		if v.frames >= leastFrames && float64(e.count) >= nearly*float64(v.frames) {
-			macs = append(macs, mac)
-		}
-	}
+	macs := common(v.macs, v.frames)
 	switch len(macs) {
 	case 1:
 		v.mac, v.hasMAC = macs[0], true
@@ -147,13 +148,7 @@ func (v *viewpoint) settle() {
 	if v.frames > 0 {
 		return
 	}
-	var ips []netip.Addr
-	for ip, e := range v.ips {
-		if v.packets >= leastFrames && float64(e.count) >= nearly*float64(v.packets) {
-			ips = append(ips, ip)
-		}
-	}
-	if len(ips) == 1 {
+	if ips := common(v.ips, v.packets); len(ips) == 1 {
 		v.ip = ips[0]
 	}
 }
@@ -163,28 +158,19 @@ func (v *viewpoint) direct(p *frame.Packet) {
 	if p.Direction != frame.Unknown {
 		return
 	}
+	var from, to bool
 	switch {
 	case v.hasMAC && p.HasMAC:
-		switch v.mac {
-		case p.SourceMAC:
-			p.Direction = frame.Out
-		case p.DestinationMAC:
-			p.Direction = frame.In
-		default:
-			if p.Group() {
-				p.Direction = frame.In
-			}
-		}
+		from, to = p.SourceMAC == v.mac, p.DestinationMAC == v.mac
 	case v.ip.IsValid():
-		switch v.ip {
-		case p.Source:
-			p.Direction = frame.Out
-		case p.Destination:
-			p.Direction = frame.In
-		default:
-			if p.Group() {
-				p.Direction = frame.In
-			}
-		}
+		from, to = p.Source == v.ip, p.Destination == v.ip
+	default:
+		return
+	}
+	switch {
+	case from:
+		p.Direction = frame.Out
+	case to, p.Group():
+		p.Direction = frame.In
 	}
 }
