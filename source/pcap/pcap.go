@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"lostbeat/internal/frame"
 	"lostbeat/internal/hint"
@@ -42,7 +41,7 @@ type File struct {
 	options source.OpenOptions
 	info    Info
 	view    *viewpoint
-	verdict atomic.Pointer[source.Integrity]
+	verdict source.Integrity
 }
 
 // Info is what a capture holds.
@@ -134,11 +133,12 @@ func (f *File) Notes() []string { return f.info.Notes() }
 func (f *File) Span() (start, end model.Time) { return f.info.Start, f.info.End }
 
 // Integrity implements source.Verified.
-func (f *File) Integrity() source.Integrity { return *f.verdict.Load() }
+func (f *File) Integrity() source.Integrity { return f.verdict }
 
 // survey reads the file once.
 func (f *File) survey() error {
-	v := source.Integrity{Unit: "packet"}
+	v := &f.verdict
+	v.Unit = "packet"
 	r, err := openPackets(f.r, f.size, func(d damage) { v.Add(d.what, d.bytes) })
 	if err != nil {
 		return err
@@ -170,14 +170,11 @@ func (f *File) survey() error {
 			info.Timeless++
 			continue
 		}
-		if frame.Decode(c.link, c.data, c.length, &p) {
+		if c.decode(&p) {
 			info.IP++
 		}
 		if p.Fragment {
 			info.Fragments++
-		}
-		if c.way != frame.Unknown {
-			p.Direction = c.way
 		}
 		f.view.add(&p, c.length)
 		if info.Start == 0 || c.at < info.Start {
@@ -215,7 +212,6 @@ func (f *File) survey() error {
 	}
 	v.Read = info.Packets
 	v.Bytes = min(v.Bytes, f.size)
-	f.verdict.Store(&v)
 	return nil
 }
 
@@ -315,10 +311,7 @@ func (f *File) run(ctx context.Context, from model.Time, emit source.Emit) error
 		if c.at == 0 || c.link.String() == "" {
 			continue
 		}
-		frame.Decode(c.link, c.data, c.length, &p)
-		if c.way != frame.Unknown {
-			p.Direction = c.way
-		}
+		c.decode(&p)
 		f.view.direct(&p)
 		flows.Add(&out, c.at, &p, -1)
 		if out.Len() >= batchEvents {
@@ -377,8 +370,7 @@ func (f *File) introduce(out *model.Builder) {
 
 // finish adds what is known at the end: damage, as a loss.
 func (f *File) finish(out *model.Builder) {
-	v := f.Integrity()
-	for _, what := range v.Damage {
+	for _, what := range f.verdict.Damage {
 		out.AddLoss(model.Loss{
 			Time: f.info.End, Dur: f.info.End.Sub(f.info.Start), CPU: -1, Lost: 1, Origin: model.OriginFile, Detail: what,
 		})

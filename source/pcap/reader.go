@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,6 +28,15 @@ type captured struct {
 	iface int
 	link  frame.Link
 	way   frame.Direction
+}
+
+// decode reads the headers of the packet and reports whether it has IP.
+func (c *captured) decode(p *frame.Packet) bool {
+	ok := frame.Decode(c.link, c.data, c.length, p)
+	if c.way != frame.Unknown {
+		p.Direction = c.way
+	}
+	return ok
 }
 
 // packets reads the packets of a file, in its order. At the end the error is io.EOF.
@@ -146,7 +156,7 @@ func newClassic(file io.ReaderAt, size int64, damaged func(damage)) (*classic, e
 // begin reads on from c.at.
 func (c *classic) begin() error {
 	rest := io.NewSectionReader(c.file, c.at, c.size-c.at)
-	r, err := pcapgo.NewReader(bufio.NewReaderSize(io.MultiReader(newBytes(c.head[:]), rest), bufferBytes))
+	r, err := pcapgo.NewReader(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(c.head[:]), rest), bufferBytes))
 	if err != nil {
 		return fmt.Errorf("the header of the file: %w", err)
 	}
@@ -271,19 +281,6 @@ func (c *classic) record(b []byte, left int64) (size int, ok bool) {
 	return recordHeader + int(kept), true
 }
 
-type bytesReader struct{ b []byte }
-
-func newBytes(b []byte) *bytesReader { return &bytesReader{b} }
-
-func (r *bytesReader) Read(p []byte) (int, error) {
-	if len(r.b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.b)
-	r.b = r.b[n:]
-	return n, nil
-}
-
 // sections reads a pcapng file.
 type sections struct {
 	blocks *blocks
@@ -337,22 +334,15 @@ func (s *sections) note(i int, n *pcapgo.NgInterface) {
 
 func (s *sections) next(p *captured) error {
 	data, info, opts, err := s.r.ZeroCopyReadPacketDataWithOptions()
+	s.noteAll()
 	if err != nil {
-		if s.blocks.failed != nil {
+		switch {
+		case s.blocks.failed != nil:
 			return s.blocks.failed
+		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+			s.blocks.damaged(damage{fmt.Sprintf("a block before offset %d: %v", s.blocks.at, err), s.blocks.size - s.blocks.at})
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			s.all()
-			return io.EOF
-		}
-		s.all()
-		s.blocks.damaged(damage{fmt.Sprintf("a block before offset %d: %v", s.blocks.at, err), s.blocks.size - s.blocks.at})
 		return io.EOF
-	}
-	for i := s.known; i <= info.InterfaceIndex; i++ {
-		if n, err := s.r.Interface(i); err == nil {
-			s.note(i, &n)
-		}
 	}
 	*p = captured{
 		at: moment(info.Timestamp), data: data, length: info.Length, iface: min(s.first+info.InterfaceIndex, maxIfaces-1),
@@ -373,16 +363,16 @@ func (s *sections) next(p *captured) error {
 	return nil
 }
 
-// all notes the interfaces of the last section, those without packets, too.
-func (s *sections) all() {
-	for i := s.known; i < s.r.NInterfaces(); i++ {
+// noteAll remembers the interfaces of the present section that were read so far.
+func (s *sections) noteAll() {
+	for i := s.known; i < s.r.NInterfaces() && len(s.ifaces) < maxIfaces; i++ {
 		if n, err := s.r.Interface(i); err == nil {
 			s.note(i, &n)
 		}
 	}
 }
 
-// open returns a reader of the packets of a file.
+// openPackets returns a reader of the packets of a file.
 func openPackets(file io.ReaderAt, size int64, damaged func(damage)) (packets, error) {
 	var head [12]byte
 	n, _ := file.ReadAt(head[:], 0)
