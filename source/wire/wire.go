@@ -7,8 +7,12 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/fnv"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
 
 	"lostbeat/internal/frame"
@@ -183,15 +187,11 @@ func (f *Flows) repeated(p *frame.Packet) bool {
 
 // cookie stands for the socket's, which is not in a capture: the same for the same end in every capture.
 func cookie(k socketKey) uint64 {
-	h := uint64(0xcbf29ce484222325)
-	add := func(b byte) { h = (h ^ uint64(b)) * 0x100000001b3 }
-	add(byte(k.protocol))
-	for _, b := range k.local.Addr().As16() {
-		add(b)
-	}
-	add(byte(k.local.Port() >> 8))
-	add(byte(k.local.Port()))
-	return h | 1<<63
+	h := fnv.New64a()
+	addr := k.local.Addr().As16()
+	_, _ = h.Write(append([]byte{byte(k.protocol)}, addr[:]...))
+	_, _ = h.Write(binary.BigEndian.AppendUint16(nil, k.local.Port()))
+	return h.Sum64() | 1<<63
 }
 
 // SameWithin is how far apart two reports of one packet are at most: its way through the stack of Windows takes less
@@ -201,8 +201,7 @@ const SameWithin = 5 * time.Millisecond
 // Recent recognises packets that were reported before, by their bytes from the IP header on.
 type Recent[T any] struct {
 	seed  maphash.Seed
-	begun bool
-	index map[uint64][]*Reported[T]
+	index map[uint64][]*Reported[T] // nil before the first
 	// order are all of them, the oldest first.
 	order []*Reported[T]
 }
@@ -227,12 +226,11 @@ const (
 
 // Find returns the report of the same packet, nil where there is none.
 func (r *Recent[T]) Find(data []byte) *Reported[T] {
-	if !r.begun {
+	if r.index == nil {
 		return nil
 	}
 	for _, o := range r.index[r.key(data)] {
-		n := min(len(data), len(o.Bytes))
-		if string(data[:n]) == string(o.Bytes[:n]) {
+		if n := min(len(data), len(o.Bytes)); bytes.Equal(data[:n], o.Bytes[:n]) {
 			return o
 		}
 	}
@@ -245,13 +243,13 @@ func (r *Recent[T]) key(data []byte) uint64 {
 
 // Add remembers a packet; nil when there are too many.
 func (r *Recent[T]) Add(t model.Time, data []byte) *Reported[T] {
-	if !r.begun {
-		r.begun, r.seed, r.index = true, maphash.MakeSeed(), map[uint64][]*Reported[T]{}
+	if r.index == nil {
+		r.seed, r.index = maphash.MakeSeed(), map[uint64][]*Reported[T]{}
 	}
 	if len(r.order) >= maxRecent {
 		return nil
 	}
-	o := &Reported[T]{First: t, Bytes: append([]byte(nil), data[:min(len(data), maxBytes)]...), key: r.key(data)}
+	o := &Reported[T]{First: t, Bytes: bytes.Clone(data[:min(len(data), maxBytes)]), key: r.key(data)}
 	r.order = append(r.order, o)
 	r.index[o.key] = append(r.index[o.key], o)
 	return o
@@ -262,13 +260,7 @@ func (r *Recent[T]) Expire(t model.Time, f func(*Reported[T])) {
 	n := 0
 	for n < len(r.order) && r.order[n].First < t {
 		o := r.order[n]
-		list := r.index[o.key]
-		for i := range list {
-			if list[i] == o {
-				list = append(list[:i], list[i+1:]...)
-				break
-			}
-		}
+		list := slices.DeleteFunc(r.index[o.key], func(other *Reported[T]) bool { return other == o })
 		if len(list) == 0 {
 			delete(r.index, o.key)
 		} else {
@@ -279,7 +271,6 @@ func (r *Recent[T]) Expire(t model.Time, f func(*Reported[T])) {
 		}
 		n++
 	}
-	if n > 0 {
-		r.order = append(r.order[:0], r.order[n:]...)
-	}
+	clear(r.order[:n])
+	r.order = r.order[n:]
 }
