@@ -22,7 +22,6 @@ const (
 	LinkWiFi     Link = 105
 	LinkLoop     Link = 108
 	LinkCooked   Link = 113
-	LinkPrism    Link = 119
 	LinkRadiotap Link = 127
 	LinkIPv4     Link = 228
 	LinkIPv6     Link = 229
@@ -62,16 +61,13 @@ const (
 
 // Protocols of IP that are used.
 const (
-	ICMP   = 1
-	TCP    = 6
-	UDP    = 17
-	ICMPv6 = 58
-	VRRP   = 112
+	TCP  = 6
+	UDP  = 17
+	VRRP = 112
 )
 
 // Flags of TCP.
 const (
-	FIN = 1
 	SYN = 2
 	RST = 4
 	ACK = 16
@@ -95,8 +91,8 @@ type Packet struct {
 	Marked bool
 	// Fragment says that it is a fragment, Later that it is not the first.
 	Fragment, Later bool
-	// Ethertype is that of the frame, 0 unknown; VLAN the outermost, 0 none.
-	Ethertype, VLAN uint16
+	// VLAN is the outermost, 0 none.
+	VLAN uint16
 	// SourceMAC and DestinationMAC are set where HasMAC is.
 	SourceMAC, DestinationMAC [6]byte
 	HasMAC                    bool
@@ -118,7 +114,6 @@ func (p *Packet) Group() bool {
 // Types of Ethernet.
 const (
 	TypeIPv4    = 0x0800
-	TypeARP     = 0x0806
 	TypeIPv6    = 0x86dd
 	typeVLAN    = 0x8100
 	typeQinQ    = 0x88a8
@@ -179,7 +174,6 @@ func ethernet(data []byte, length int, p *Packet) bool {
 func typed(kind uint16, data []byte, length int, p *Packet) bool {
 	const maxTags = 4
 	for range maxTags {
-		p.Ethertype = kind
 		switch kind {
 		case typeVLAN, typeQinQ, typeQinQOld:
 			if len(data) < 4 {
@@ -336,7 +330,6 @@ func ipv4(data []byte, length int, p *Packet) bool {
 	if head < 20 {
 		return false
 	}
-	p.Ethertype = TypeIPv4
 	p.Source = netip.AddrFrom4([4]byte(data[12:16]))
 	p.Destination = netip.AddrFrom4([4]byte(data[16:20]))
 	p.Protocol = data[9]
@@ -359,7 +352,6 @@ func ipv6(data []byte, length int, p *Packet) bool {
 	if len(data) < 40 {
 		return false
 	}
-	p.Ethertype = TypeIPv6
 	p.Source = netip.AddrFrom16([16]byte(data[8:24]))
 	p.Destination = netip.AddrFrom16([16]byte(data[24:40]))
 	p.Protocol = data[6]
