@@ -2,6 +2,7 @@ package pktmon
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,7 +25,6 @@ type droppedPacket struct {
 	key     dropKey
 	rank    int
 	reports uint64
-	begun   bool
 }
 
 // dropKey is what the packets of one event have in common.
@@ -37,7 +37,7 @@ type dropKey struct {
 	local, remote             uint16
 	peer                      netip.Addr
 	ifindex                   uint32
-	transmit                  bool
+	flags                     model.Flags
 }
 
 type dropCount struct{ packets, reports uint64 }
@@ -57,12 +57,12 @@ func (p *etwProbe) dropped(r *etw.Record, t model.Time) bool {
 	known := find(e.reason, names.reasons)
 	where := location(e.location, names.locations)
 	verdict := judge(&known, where, &p.packet)
-	k := dropKey{
-		reason: known.text, location: where, place: known.place, verdict: verdict,
-		transmit: e.way == frame.Out,
+	k := dropKey{reason: known.text, location: where, place: known.place, verdict: verdict}
+	if e.way == frame.Out {
+		k.flags = model.FlagTransmit
 	}
 	if p.packet.Source.IsValid() {
-		local, remote := ends(&p.packet)
+		local, remote, _ := wire.Ends(&p.packet)
 		k.protocol, k.local, k.remote, k.peer = wire.Protocol(&p.packet), local.Port(), remote.Port(), remote.Addr()
 	}
 	if c := p.component(e.component); c != nil {
@@ -91,8 +91,8 @@ func (p *etwProbe) dropped(r *etw.Record, t model.Time) bool {
 	d := &o.Data
 	d.reports++
 	// What somebody misses counts before what nobody does; of those, the reason that tells most.
-	if rank := int(verdict)<<8 | int(known.rank); !d.begun || rank > d.rank {
-		d.begun, d.rank, d.key = true, rank, k
+	if rank := int(verdict)<<8 | int(known.rank); d.reports == 1 || rank > d.rank {
+		d.rank, d.key = rank, k
 	}
 	return true
 }
@@ -172,22 +172,10 @@ func (p *etwProbe) end(t model.Time) {
 }
 
 func (p *etwProbe) emit(begin, end model.Time) {
-	if len(p.drops.counts) == 0 {
-		return
-	}
-	keys := make([]dropKey, 0, len(p.drops.counts))
-	for k := range p.drops.counts {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, compareDrops)
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(p.drops.counts), compareDrops) {
 		c := p.drops.counts[k]
-		var flags model.Flags
-		if k.transmit {
-			flags = model.FlagTransmit
-		}
 		p.d.Out.AddCaptureDrop(model.CaptureDrop{
-			Time: end, Dur: end.Sub(begin), Flags: flags, Reports: c.reports, Protocol: k.protocol, LocalPort: k.local,
+			Time: end, Dur: end.Sub(begin), Flags: k.flags, Reports: c.reports, Protocol: k.protocol, LocalPort: k.local,
 			RemotePort: k.remote, Count: c.packets, Verdict: k.verdict, Ifindex: int64(k.ifindex), Reason: k.reason,
 			Component: k.component, RemoteAddr: p.flows.Text(k.peer), Location: k.location,
 		})
@@ -195,7 +183,7 @@ func (p *etwProbe) emit(begin, end model.Time) {
 			continue
 		}
 		p.d.Out.AddDrop(model.Drop{
-			Time: end, Dur: end.Sub(begin), Flags: flags, CPU: -1, PID: -1, TID: -1, Place: k.place, Count: c.packets,
+			Time: end, Dur: end.Sub(begin), Flags: k.flags, CPU: -1, PID: -1, TID: -1, Place: k.place, Count: c.packets,
 			Protocol: k.protocol, LocalPort: k.local, Ifindex: int64(k.ifindex), Queue: -1, Reason: k.reason,
 			Device: k.device, Location: model.CaptureLocation + k.location,
 		})
@@ -204,16 +192,10 @@ func (p *etwProbe) emit(begin, end model.Time) {
 }
 
 func compareDrops(a, b dropKey) int {
-	way := func(t bool) int {
-		if t {
-			return 1
-		}
-		return 0
-	}
 	return cmp.Or(
 		cmp.Compare(b.verdict, a.verdict), cmp.Compare(a.reason, b.reason), cmp.Compare(a.component, b.component),
 		cmp.Compare(a.location, b.location), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.local, b.local),
 		cmp.Compare(a.remote, b.remote), a.peer.Compare(b.peer), cmp.Compare(a.ifindex, b.ifindex),
-		cmp.Compare(way(a.transmit), way(b.transmit)), cmp.Compare(a.place, b.place), cmp.Compare(a.device, b.device),
+		cmp.Compare(a.flags, b.flags), cmp.Compare(a.place, b.place), cmp.Compare(a.device, b.device),
 	)
 }

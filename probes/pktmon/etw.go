@@ -2,7 +2,6 @@ package pktmon
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"lostbeat/etw"
@@ -77,7 +76,7 @@ func (p *etwProbe) Register(d *etw.Decoder) {
 	d.HandlePassing(p.fragment, etw.Event(etw.ProviderNDISCapture, ndisFragment))
 	d.EveryInterval(p.interval)
 	d.AtEnd(p.end)
-	if m := d.State.Monitor; m != nil {
+	if d.State.Monitor != nil {
 		d.AtStart(p.introduce)
 	}
 }
@@ -169,28 +168,22 @@ func (p *etwProbe) appearance(r *etw.Record, t model.Time) bool {
 	if !ok {
 		return false
 	}
-	m := p.d.State.Monitor
+	m, adapter := p.d.State.Monitor, uint32(e.component)
 	switch {
 	case e.appearance > 1:
 		return true
 	case e.appearance == 1: // Windows before 11 24H2 numbers the appearances
 	case m == nil || len(m.Components) == 0:
-		// A capture that was cut off has no components: the first of the same bytes counts.
-		if p.decode(&e) && p.known(t, 0) {
-			return true
-		}
-		p.add(t, r.CPU)
-		return true
+		adapter = 0 // a capture that was cut off has no components: the first of the same bytes counts
 	default:
 		c := m.Components[e.component]
 		if c == nil || !c.Adapter() || e.edge != 1 {
 			return true
 		}
 	}
-	if p.decode(&e) && p.known(t, uint32(e.component)) {
-		return true
+	if !p.decode(&e) || !p.known(t, adapter) {
+		p.add(t, r.CPU)
 	}
-	p.add(t, r.CPU)
 	return true
 }
 
@@ -295,10 +288,4 @@ func (p *etwProbe) fragment(r *etw.Record, t model.Time) bool {
 		p.add(t, r.CPU)
 	}
 	return true
-}
-
-// local returns the end of a packet that is this host's, and the other.
-func ends(p *frame.Packet) (local, remote netip.AddrPort) {
-	local, remote, _ = wire.Ends(p)
-	return local, remote
 }
