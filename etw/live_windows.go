@@ -64,9 +64,6 @@ type liveRun struct {
 	// status are the probe events about the sessions, reasons why something is not on.
 	status  []model.Probe
 	reasons []error
-	// ended are the sessions that ended by themselves, failing what is wrong with those that cannot be queried.
-	ended   map[*session]bool
-	failing map[*session]string
 }
 
 // Run implements source.Source: it starts the sessions, emits until ctx is done, and stops them.
@@ -77,7 +74,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	}
 	r := &liveRun{
 		options: l.options, api: l.api, clock: clock, enabled: make(map[GUID]bool), merger: NewMerger(l.options.Memory),
-		ended: make(map[*session]bool), failing: make(map[*session]string), poll: poll{failed: make(map[string]bool)},
+		poll: poll{failed: make(map[string]bool)},
 	}
 	var probes []Probe
 	if l.options.Probes != nil {
@@ -317,14 +314,14 @@ func (r *liveRun) second(t model.Time) {
 
 // lose reports what a session has lost, and that it has ended by itself.
 func (r *liveRun) lose(s *session, t model.Time) {
-	if r.ended[s] {
+	if s.ended {
 		return
 	}
 	events, buffers, err := s.losses()
 	select {
 	case <-s.done: // it was not stopped by us
 		err = cmp.Or(s.err, err, fail("read the session "+s.name, errorInstanceNotFound))
-		r.ended[s] = true
+		s.ended = true
 	default:
 	}
 	if err != nil {
@@ -332,43 +329,40 @@ func (r *liveRun) lose(s *session, t model.Time) {
 			Time: t, Name: "etw", Part: s.kind, State: model.ProbeDegraded, Reason: err.Error(), Hint: hint.Of(err),
 		}
 		if codeOf(err) == errorInstanceNotFound {
-			r.ended[s] = true
+			s.ended = true
 		}
-		if r.ended[s] {
+		if s.ended {
 			state.State = model.ProbeOff
 		}
-		if r.ended[s] || r.failing[s] != state.Reason {
+		if s.ended || s.failing != state.Reason {
 			r.out.AddProbe(state)
 		}
-		r.failing[s] = state.Reason
+		s.failing = state.Reason
 		return
 	}
-	if r.failing[s] != "" {
-		delete(r.failing, s)
+	if s.failing != "" {
+		s.failing = ""
 		r.out.AddProbe(model.Probe{Time: t, Name: "etw", Part: s.kind, State: model.ProbeOn})
 	}
-	r.lost(s, t, events, "etw", "events")
-	r.lost(s, t, buffers, "etw-buffer", "buffers")
-	r.damaged(s, t)
+	r.lost(s, t, events, buffers)
 }
 
-// damaged reports parts of buffers that could not be read.
-func (r *liveRun) damaged(s *session, t model.Time) {
-	if n := s.damage(); n > 0 {
-		r.live.Lose(model.Loss{
-			Time: t, Dur: source.Interval, CPU: -1, Lost: n, Origin: "etw-buffer",
-			Detail: "parts of buffers of the " + s.kind + " that could not be read",
-		})
-	}
-}
-
-// lost adds a loss at time t, which the stream may not have reached yet.
-func (r *liveRun) lost(s *session, t model.Time, n uint64, origin, what string) {
-	if n > 0 {
-		r.live.Lose(model.Loss{
-			Time: t, Dur: source.Interval, CPU: -1, Lost: n, Origin: origin,
-			Detail: what + " that the " + s.kind + " lost: its buffers were full",
-		})
+// lost adds what a session has lost until time t, which the stream may not have reached yet.
+func (r *liveRun) lost(s *session, t model.Time, events, buffers uint64) {
+	full := " that the " + s.kind + " lost: its buffers were full"
+	for _, loss := range [...]struct {
+		n              uint64
+		origin, detail string
+	}{
+		{events, "etw", "events" + full},
+		{buffers, "etw-buffer", "buffers" + full},
+		{s.damage(), "etw-buffer", "parts of buffers of the " + s.kind + " that could not be read"},
+	} {
+		if loss.n > 0 {
+			r.live.Lose(model.Loss{
+				Time: t, Dur: source.Interval, CPU: -1, Lost: loss.n, Origin: loss.origin, Detail: loss.detail,
+			})
+		}
 	}
 }
 
@@ -379,9 +373,7 @@ func (r *liveRun) stop() error {
 		events, buffers, err := s.stop()
 		errs = append(errs, err)
 		t := r.clock.Time(r.clock.now())
-		r.lost(s, t, events, "etw", "events")
-		r.lost(s, t, buffers, "etw-buffer", "buffers")
-		r.damaged(s, t)
+		r.lost(s, t, events, buffers)
 		if fault := s.consumer.fault.Load(); fault != nil {
 			errs = append(errs, fault)
 		}

@@ -45,10 +45,10 @@ type consumer struct {
 	record Record
 	// extended holds the extended items of a record.
 	extended []byte
-	// taken, older and lost count records, and those that ETW reports as lost; damaged counts parts of buffers that could
-	// not be read.
-	taken, older, lost, lostBuffers, damaged atomic.Uint64
-	fault                                    atomic.Pointer[guard.PanicError]
+	// lost and lostBuffers count the records that report losses of events and of buffers, damaged the parts of buffers
+	// that could not be read since damage was called last.
+	lost, lostBuffers, damaged atomic.Uint64
+	fault                      atomic.Pointer[guard.PanicError]
 	// buffers reads buffers that are handed over whole; nil where records come one by one.
 	buffers BufferReader
 }
@@ -99,10 +99,8 @@ func (c *consumer) takeBuffer(buffer []byte) {
 
 // put hands on what the session has logged.
 func (c *consumer) put(r *Record) {
-	c.taken.Add(1)
 	switch {
-	case r.Time < c.since:
-		c.older.Add(1)
+	case r.Time < c.since: // of a session before
 	case r.Class == ClassLost && r.ID == opLostEvent:
 		c.lost.Add(1)
 	case r.Class == ClassLost: // RT_LostBuffer and RT_LostFile
@@ -148,13 +146,14 @@ type session struct {
 	pins     runtime.Pinner
 	enabled  []GUID
 	// done is closed when ProcessTrace has returned, with err.
-	done chan struct{}
-	err  error
-	// counted is what of the losses was reported.
-	counted struct{ damaged uint64 }
-	ledger  lossLedger
+	done   chan struct{}
+	err    error
+	ledger lossLedger
 	// single says why records come one by one although whole buffers were asked for.
 	single error
+	// ended says that it was reported to have ended by itself, failing why it cannot be queried as that was reported.
+	ended   bool
+	failing string
 }
 
 // startSession starts a session and reads it into the consumer. flags are those of a system logger, 0 for a session
@@ -286,12 +285,7 @@ func (s *session) count(p *properties, dropped []uint64, final bool) (events, bu
 }
 
 // damage returns how many parts of buffers could not be read since the last call.
-func (s *session) damage() uint64 {
-	now := s.consumer.damaged.Load()
-	n := now - s.counted.damaged
-	s.counted.damaged = now
-	return n
-}
+func (s *session) damage() uint64 { return s.consumer.damaged.Swap(0) }
 
 // stop ends the session and waits for the records that are under way. It returns the last of what was lost.
 func (s *session) stop() (events, buffers uint64, err error) {
