@@ -66,15 +66,9 @@ func (c RPCInternet) AddTo(out *model.Builder, t model.Time, there bool) error {
 		v.Instance = model.RPCPortsValid
 		for _, r := range ranges {
 			v.Value += float64(r.size())
-			name := rpcPoolName
-			if len(ranges) > 1 {
-				name += fmt.Sprintf(" %d-%d", r.Low, r.High)
-			}
-			for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
-				pool := r.pool(protocol, model.PoolRPC, name)
-				pool.Time = t
-				out.AddPortPool(pool)
-			}
+		}
+		for _, pool := range rpcPools(t, ranges) {
+			out.AddPortPool(pool)
 		}
 	}
 	out.AddReading(v)
@@ -83,16 +77,29 @@ func (c RPCInternet) AddTo(out *model.Builder, t model.Time, there bool) error {
 
 // RemoveFrom adds that the pools of the configuration are gone at time t.
 func (c RPCInternet) RemoveFrom(out *model.Builder, t model.Time) {
-	var had model.Builder
-	if c.AddTo(&had, t, true) != nil {
+	ranges, used, err := c.Ranges()
+	if err != nil || !used {
 		return
 	}
-	b := had.Take()
-	for i := range b.Events {
-		if pool, ok := b.PortPool(&b.Events[i]); ok {
-			out.AddPortPool(model.PortPool{Time: t, Protocol: pool.Protocol, Name: pool.Name, Source: pool.Source})
+	for _, pool := range rpcPools(t, ranges) {
+		out.AddPortPool(model.PortPool{Time: t, Protocol: pool.Protocol, Name: pool.Name, Source: pool.Source})
+	}
+}
+
+// rpcPools returns the ranges as pools at time t.
+func rpcPools(t model.Time, ranges []PortRange) (pools []model.PortPool) {
+	for _, r := range ranges {
+		name := rpcPoolName
+		if len(ranges) > 1 {
+			name += fmt.Sprintf(" %d-%d", r.Low, r.High)
+		}
+		for _, protocol := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
+			pool := r.pool(protocol, model.PoolRPC, name)
+			pool.Time = t
+			pools = append(pools, pool)
 		}
 	}
+	return pools
 }
 
 // pool returns the range as a pool.
