@@ -297,12 +297,16 @@ func TestCPUOffline(t *testing.T) {
 		want []model.CPUTime // by CPU, only the user time of which is told
 	}{
 		{"cpu0 10 0 0 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0\n", nil},
-		{"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 " +
-			"0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}}},
+		{
+			"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 0\n",
+			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}},
+		},
 		{"cpu0 30 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
 		{"cpu0 40 0 0 0 0 0 0 0\ncpu1 99 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
-		{"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 " +
-			"0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}}},
+		{
+			"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 0\n",
+			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}},
+		},
 	} {
 		at := model.Time(i+1) * second
 		for j := range step.want {

@@ -142,8 +142,7 @@ func (a *attached) start() error {
 	case err != nil:
 		a.unstamped = "cannot see how long a packet takes from the NIC to its socket: " + err.Error()
 	case stampedLate():
-		a.unstamped = "the time from the NIC to the socket excludes the CPU's backlog: " +
-			"net.core.netdev_tstamp_prequeue is 0"
+		a.unstamped = "the time from the NIC to the socket excludes the CPU's backlog: net.core.netdev_tstamp_prequeue is 0"
 	}
 	return a.listSockets()
 }

@@ -201,8 +201,9 @@ func guestRingOverflow(t *testing.T) {
 		[]string{f.Title, strings.Join(f.Causes, "\n"), strings.Join(f.RuledOut, "\n"), strings.Join(f.Advice, "\n")},
 		"\n",
 	)
-	for _, part := range []string{"eth0 loses packets in its " +
-		"ring", "CPU 0", "pkts rx OOB", fmt.Sprintf("(now %d)", guestRing)} {
+	for _, part := range []string{
+		"eth0 loses packets in its ring", "CPU 0", "pkts rx OOB", fmt.Sprintf("(now %d)", guestRing),
+	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the finding does not say %q:\n%s", part, text)
 		}

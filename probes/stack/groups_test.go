@@ -43,8 +43,7 @@ func TestEntry(t *testing.T) {
 			"vfs_read", false,
 		},
 		"read on arm64": {
-			"read_zero vfs_read ksys_read __arm64_sys_read invoke_syscall.constprop.0 do_el0_svc " +
-				"el0_svc el0t_64_sync",
+			"read_zero vfs_read ksys_read __arm64_sys_read invoke_syscall.constprop.0 do_el0_svc el0_svc el0t_64_sync",
 			"vfs_read", false,
 		},
 		"send": {
