@@ -191,6 +191,7 @@ func readRPCInternet() (c RPCInternet, ok bool, err error) {
 // readTables reads the tables of all sockets.
 func readTables() (sockets []tableSocket, err error) {
 	dll := windows.NewLazySystemDLL("iphlpapi.dll")
+	buffer := make([]byte, 64<<10)
 	for i := range tableKinds {
 		k := &tableKinds[i]
 		const udpOwnerModule, tcpOwnerModuleAll = 2, 8
@@ -205,7 +206,6 @@ func readTables() (sockets []tableSocket, err error) {
 		if k.ipv6 {
 			family = windows.AF_INET6
 		}
-		buffer := make([]byte, 64<<10)
 		for {
 			size := uint32(len(buffer))
 			code, _, _ := proc.Call(
