@@ -133,7 +133,7 @@ func (r *report) line(line string) {
 
 // xperfLine takes a line of xperf and reports whether it is one.
 func (r *report) xperfLine(line string) bool {
-	if m := spanRow.FindStringSubmatch(line); m != nil {
+	if m := spanOf(line); m != nil {
 		r.isr, r.driver = r.tables > 0, ""
 		r.tables++
 		from, to := integer(m[1]), integer(m[2])
@@ -166,6 +166,14 @@ func (r *report) xperfLine(line string) bool {
 		return true
 	}
 	return false
+}
+
+// spanOf matches spanRow. Every text that is opened is looked through for it: most lines end otherwise.
+func spanOf(line string) []string {
+	if !strings.HasSuffix(strings.TrimRight(line, "\t\n\f\r "), ":") {
+		return nil
+	}
+	return spanRow.FindStringSubmatch(line)
 }
 
 // pairs calls each with what the CPUs of a row have.
