@@ -87,10 +87,7 @@ may come from another host. As root, lostbeat reads no file that another user co
 			if err != nil {
 				return err
 			}
-			now, err := settingsInForce(cmd, live.detect.set.assignments)
-			if err != nil {
-				return err
-			}
+			now := settingsInForce(cmd, live.detect.set.assignments)
 			if _, err := live.detect.settings(); err != nil {
 				return err
 			}
@@ -110,14 +107,9 @@ may come from another host. As root, lostbeat reads no file that another user co
 }
 
 // settingsInForce returns the settings of a command.
-func settingsInForce(cmd *cobra.Command, assignments []assignment) (inForce, error) {
-	var now inForce
-	files, err := settingsFiles(cmd)
-	if err != nil {
-		return now, err
-	}
-	for _, f := range files {
-		now.Files = append(now.Files, settingsFile{f.Path, "read"})
+func settingsInForce(cmd *cobra.Command, assignments []assignment) (now inForce) {
+	for _, path := range cmd.Flags().Lookup("config").Annotations[place] {
+		now.Files = append(now.Files, settingsFile{path, "read"})
 	}
 	for _, path := range config.Paths(runtime.GOOS, os.Getenv) {
 		if slices.Contains(now.Files, settingsFile{path, "read"}) {
@@ -160,7 +152,7 @@ func settingsInForce(cmd *cobra.Command, assignments []assignment) (inForce, err
 			now.Unknown = append(now.Unknown, name)
 		}
 	}
-	return now, nil
+	return now
 }
 
 // from notes where a value comes from.

@@ -150,7 +150,8 @@ func checkAlso(s string) error {
 	return err
 }
 
-// place is the annotation of a flag that says where a value comes from that the command line did not give.
+// place is the annotation of a flag that says where a value comes from that the command line did not give; of --config,
+// which files were read.
 const place = "lostbeat_place"
 
 // placed is a value, or a list of them, and where it comes from: "/etc/lostbeat.toml:3", "LOSTBEAT_THEME".
@@ -233,7 +234,9 @@ func applySettings(cmd *cobra.Command) error {
 	}
 	found := map[string]placed{}
 	var thresholds []assignment
+	var paths []string
 	for _, f := range files {
+		paths = append(paths, f.Path)
 		for _, e := range f.Entries {
 			switch err := knownEntry(e); {
 			case err != nil:
@@ -250,6 +253,7 @@ func applySettings(cmd *cobra.Command) error {
 			}
 		}
 	}
+	cmd.Flags().Lookup("config").Annotations = map[string][]string{place: paths}
 	live := watchesHost(cmd)
 	for _, o := range options() {
 		flag := cmd.Flags().Lookup(o.name)
