@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { vmtest.Main(m) }
 
 // All probes run together on the other kernels that can be had, a preemptible
 // one among them, and live through a processor that goes and comes back.
-func TestLongOtherKernels(t *testing.T) {
+func TestLongGuestKernels(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
@@ -35,7 +35,7 @@ func TestLongOtherKernels(t *testing.T) {
 // and brings it back.
 func TestProcessorGoesAway(t *testing.T) {
 	if !vmtest.Guest() {
-		t.Skip("runs in the guest of TestLongOtherKernels: other work may need this host's processors")
+		t.Skip("runs in the guest of TestLongGuestKernels: other work may need this host's processors")
 	}
 	online := func(state string) {
 		t.Helper()

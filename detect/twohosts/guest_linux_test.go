@@ -74,17 +74,17 @@ const (
 	fileLine      = "guest: file "
 )
 
-// TestLongTwoGuests has two guests whose clocks differ exchange heartbeats over a wire that loses and delays what it is
+// TestLongGuestPair has two guests whose clocks differ exchange heartbeats over a wire that loses and delays what it is
 // told to, each recorded by the command. Joined, the recordings name the right side, and the clocks' difference lies
 // within its stated error of what the wire knows.
-func TestLongTwoGuests(t *testing.T) {
+func TestLongGuestPair(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		guest(t)
 		return
 	}
 	guests := vmtest.Options{
-		Kernel: "6.12", Package: "lostbeat/detect/twohosts", Tests: "^TestLongTwoGuests$", Timeout: 2 * time.Minute,
+		Kernel: "6.12", Package: "lostbeat/detect/twohosts", Tests: "^TestLongGuestPair$", Timeout: 2 * time.Minute,
 		Modules:  []string{"failover", "net_failover", "virtio_net"},
 		Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"},
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // The stages are seen on the other kernels that can be had: 6.1 does not say when a program reads.
-func TestLongOtherKernels(t *testing.T) {
+func TestLongGuestKernels(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")

@@ -30,7 +30,7 @@ var (
 func TestStacked(t *testing.T) {
 	testutil.Privileged(t)
 	if !vmtest.Guest() {
-		t.Skip("runs in the guest of TestLongOtherKernels, which has VLANs and bonds")
+		t.Skip("runs in the guest of TestLongGuestKernels, which has VLANs and bonds")
 	}
 	dial := overVLAN(t)
 	for name, to := range map[string]netip.Addr{"to an address": hereAddr.Addr(), "to a group": groupAddr.Addr()} {

@@ -44,10 +44,10 @@ const (
 	countLine   = "guest: received %d lost %d"
 )
 
-// TestLongRingOverflow has a device's own receive ring overflow, for real: an
+// TestLongGuestRingOverflow has a device's own receive ring overflow, for real: an
 // emulated vmxnet3, which drops a frame when the guest has left no descriptor
 // for it, as hardware does, and counts it. The command itself watches.
-func TestLongRingOverflow(t *testing.T) {
+func TestLongGuestRingOverflow(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		guestRingOverflow(t)
@@ -64,7 +64,7 @@ func TestLongRingOverflow(t *testing.T) {
 	defer sender.stop()
 	var received, lost uint64
 	out := vmtest.Run(t, vmtest.Options{
-		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestLongRingOverflow", Timeout: 4 * time.Minute,
+		Kernel: "6.1", Package: "lostbeat/probes/nic", Tests: "TestLongGuestRingOverflow", Timeout: 4 * time.Minute,
 		Modules: []string{
 			"vmxnet3",
 		}, Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Device: "vmxnet3", Wire: far,
@@ -155,7 +155,7 @@ func frame() []byte {
 	return append(b, make([]byte, 2+payload)...) // no checksum
 }
 
-// guestRingOverflow is the guest's side of TestLongRingOverflow.
+// guestRingOverflow is the guest's side of TestLongGuestRingOverflow.
 func guestRingOverflow(t *testing.T) {
 	link := guestLink(t)
 	reader, err := net.ListenUDP("udp4", &net.UDPAddr{Port: guestPort})

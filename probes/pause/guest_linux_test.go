@@ -26,9 +26,9 @@ const (
 	stopped  = 4 * time.Second
 )
 
-// TestLongStopped stops a virtual machine, as a snapshot does: its clocks stand still, and the command that watches its
-// heartbeats says how long it was away.
-func TestLongStopped(t *testing.T) {
+// TestLongGuestStopped stops a virtual machine, as a snapshot does: its clocks stand still, and the command that
+// watches its heartbeats says how long it was away.
+func TestLongGuestStopped(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		guestStopped(t)
@@ -38,7 +38,7 @@ func TestLongStopped(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	t.Log(vmtest.Run(t, vmtest.Options{
-		Kernel: "6.1", CPUs: 1, Package: "lostbeat/probes/pause", Tests: "TestLongStopped", Timeout: 3 * time.Minute,
+		Kernel: "6.1", CPUs: 1, Package: "lostbeat/probes/pause", Tests: "TestLongGuestStopped", Timeout: 3 * time.Minute,
 		Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Monitor: monitor,
 		Line: func(line string) {
 			if line != stopLine {

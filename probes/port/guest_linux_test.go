@@ -14,9 +14,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestLongFunctions runs the scenarios on a kernel that allows fentry, where the
+// TestLongGuestFunctions runs the scenarios on a kernel that allows fentry, where the
 // functions that take and give back ports are watched themselves.
-func TestLongFunctions(t *testing.T) {
+func TestLongGuestFunctions(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")

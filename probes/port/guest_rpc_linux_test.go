@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLongNFS runs TestNFS in guests, with a real rpcbind, and a real NFS server
+// TestLongGuestNFS runs TestNFS in guests, with a real rpcbind, and a real NFS server
 // and client.
-func TestLongNFS(t *testing.T) {
+func TestLongGuestNFS(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
@@ -198,7 +198,7 @@ func (n *nfs) released(s *ebpftest.Session, cookie uint64) {
 // sunrpc is not even loaded at first.
 func TestNFS(t *testing.T) {
 	if !vmtest.Guest() {
-		t.Skip("runs in the guest of TestLongNFS: it loads modules, and starts the services of a host")
+		t.Skip("runs in the guest of TestLongGuestNFS: it loads modules, and starts the services of a host")
 	}
 	if sunRPCRange("/proc/sys/sunrpc") != [2]uint16{} {
 		t.Fatal("sunrpc is loaded already")

@@ -76,7 +76,7 @@ func TestScenariosWithoutFunctions(t *testing.T) {
 // attempts cannot be.
 func TestScenariosBySystemCalls(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/tracing/events"); err != nil {
-		t.Skipf("no tracefs here; the guests of TestLongFunctions have it: %v", err)
+		t.Skipf("no tracefs here; the guests of TestLongGuestFunctions have it: %v", err)
 	}
 	testScenarios(t, Probe{without: []string{"functions", partAttempts}})
 }

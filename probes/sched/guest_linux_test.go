@@ -10,7 +10,7 @@ import (
 
 // The cases run on the other kernels that can be had, which have version 2 of
 // control groups only: memory that is short, and quotas of the other kind.
-func TestLongOtherKernels(t *testing.T) {
+func TestLongGuestKernels(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
