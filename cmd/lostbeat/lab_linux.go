@@ -14,7 +14,6 @@ import (
 	"lostbeat/internal/lab"
 	"lostbeat/probes"
 	"lostbeat/run"
-	"lostbeat/source"
 
 	"github.com/spf13/cobra"
 )
@@ -176,11 +175,14 @@ on a healthy machine. The fault repeats every few seconds until you leave the UI
 			if s.Generate != nil {
 				session.Source = lab.Stream(s)
 			} else {
-				var src source.Source
-				if src, err = ebpf.New(ebpf.Options{Pools: s.Pools, Tool: tool()}, probes.All()); err != nil {
+				watched, err := s.Watched()
+				if err != nil {
 					return err
 				}
-				session.Source = src
+				watched.Tool = tool()
+				if session.Source, err = ebpf.New(watched, probes.All()); err != nil {
+					return err
+				}
 				session.Beside = func(ctx context.Context) error { return again(ctx, s) }
 			}
 			return showLive(cmd, session, nil, ui)

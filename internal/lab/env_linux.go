@@ -61,8 +61,8 @@ type Env struct {
 
 	log  func(string)
 	undo []func() error
-	// number tells the scenarios apart that run at a time.
-	number int
+	// scenario is which one runs. Its number tells those apart that run at a time.
+	scenario *Scenario
 	// pids are the processes that it has started, numbered from 1 on; processes are they in that order.
 	pids      map[int32]int
 	processes []*Process
@@ -131,13 +131,13 @@ func newEnv(s *Scenario, length time.Duration, log func(string)) (*Env, error) {
 	}
 	id := fmt.Sprintf("%d-%d", os.Getpid(), s.number)
 	return &Env{
-		Length:  length,
-		log:     log,
-		number:  s.number,
-		pids:    make(map[int32]int),
-		victims: make(map[string]*victim),
-		sendDev: sendDevPrefix + id,
-		recvDev: recvDevPrefix + id,
+		Length:   length,
+		log:      log,
+		scenario: s,
+		pids:     make(map[int32]int),
+		victims:  make(map[string]*victim),
+		sendDev:  sendDevPrefix + id,
+		recvDev:  recvDevPrefix + id,
 	}, nil
 }
 
@@ -208,7 +208,7 @@ func (e *Env) besideOthers() bool {
 
 // Namespace makes a network namespace and returns its name.
 func (e *Env) Namespace(ctx context.Context, suffix string) (string, error) {
-	name := fmt.Sprintf("%s%d-%s", ownPrefix(), e.number, suffix)
+	name := fmt.Sprintf("%s%d-%s", ownPrefix(), e.scenario.number, suffix)
 	if err := e.command(ctx, "", nil, "ip", "netns", "add", name); err != nil {
 		return "", err
 	}
@@ -230,7 +230,7 @@ func (e *Env) Delete(ctx context.Context, ns string) error {
 }
 
 // port is the UDP port that this scenario's packets go to.
-func (e *Env) port() uint16 { return floodPort + uint16(e.number) }
+func (e *Env) port() uint16 { return e.scenario.port() }
 
 // target is where they go: the receiver's end of the pair.
 func (e *Env) target() string { return fmt.Sprintf("%s:%d", receiverAddr, e.port()) }
@@ -378,7 +378,7 @@ func (e *Env) ownGroup() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(root, fmt.Sprintf("lostbeat-lab-%d-%d-%d", os.Getpid(), e.number, len(e.processes)))
+	folder := filepath.Join(root, fmt.Sprintf("lostbeat-lab-%d-%d-%d", os.Getpid(), e.scenario.number, len(e.processes)))
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make a control group: %w", err)
 	}

@@ -219,6 +219,31 @@ func Play(ctx context.Context, s *Scenario, log func(string)) (err error) {
 	return s.Run(ctx, env)
 }
 
+// Watched returns the pools and the flows that are to be watched while the fault happens.
+func (s *Scenario) Watched() (ebpf.Options, error) {
+	watched := ebpf.Options{Pools: s.Pools}
+	if s.Heartbeat {
+		for _, protocol := range []model.Protocol{model.ProtocolUDP, model.ProtocolTCP} {
+			watched.Heartbeats = append(watched.Heartbeats,
+				ebpf.Heartbeat{Protocol: protocol, Port: s.port(), Timeout: 2 * time.Second})
+		}
+	}
+	for _, text := range s.Follow {
+		flows, err := heartbeat.ParseFlow(strings.ReplaceAll(text, peer, s.addr(2)))
+		if err != nil {
+			return watched, err
+		}
+		watched.Heartbeats = append(watched.Heartbeats, flows...)
+	}
+	return watched, nil
+}
+
+// port is the port that its packets go to.
+func (s *Scenario) port() uint16 { return floodPort + uint16(s.number) }
+
+// addr is the address of its host i.
+func (s *Scenario) addr(i int) string { return fmt.Sprintf("10.78.%d.%d", s.number, i) }
+
 // Stream returns a generated scenario as a source.
 func Stream(s *Scenario) source.Source {
 	return sourceFunc(func(_ context.Context, emit source.Emit) error {
@@ -304,20 +329,10 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		r.Err = err
 		return r
 	}
-	watched := ebpf.Options{Pools: s.Pools}
-	if s.Heartbeat {
-		for _, protocol := range []model.Protocol{model.ProtocolUDP, model.ProtocolTCP} {
-			watched.Heartbeats = append(watched.Heartbeats,
-				ebpf.Heartbeat{Protocol: protocol, Port: env.port(), Timeout: 2 * time.Second})
-		}
-	}
-	for _, text := range s.Follow {
-		flows, err := heartbeat.ParseFlow(strings.ReplaceAll(text, peer, env.addr(2)))
-		if err != nil {
-			r.Err = errors.Join(err, env.close())
-			return r
-		}
-		watched.Heartbeats = append(watched.Heartbeats, flows...)
+	watched, err := s.Watched()
+	if err != nil {
+		r.Err = errors.Join(err, env.close())
+		return r
 	}
 	src, err := ebpf.New(watched, probes.All())
 	if err != nil {

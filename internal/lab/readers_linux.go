@@ -75,7 +75,7 @@ func behindHogs(ctx context.Context, e *Env) error {
 // group makes a control group for one process below the given controller's
 // hierarchy, or the unified one, and moves the process there.
 func (e *Env) group(controller string, pid int) (folder string, unified bool, err error) {
-	name := fmt.Sprintf("lostbeat-lab-%d-%d", os.Getpid(), e.number)
+	name := fmt.Sprintf("lostbeat-lab-%d-%d", os.Getpid(), e.scenario.number)
 	for _, root := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
 		_, isUnified := os.Stat(filepath.Join(root, "cgroup.controllers"))
 		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {

@@ -49,7 +49,7 @@ func (e *Env) folder() (string, error) {
 }
 
 // addr is the address of a node, which no other scenario has: a host that has two of one address is another fault.
-func (e *Env) addr(i int) string { return fmt.Sprintf("10.78.%d.%d", e.number, i) }
+func (e *Env) addr(i int) string { return e.scenario.addr(i) }
 
 // peer stands for the address of the second node in the flows that are followed.
 const peer = "PEER"
