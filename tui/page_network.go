@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lostbeat/fold"
+	"lostbeat/internal/service"
 	"lostbeat/model"
 )
 
@@ -367,7 +368,7 @@ func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
 		}
 		return float64(x.Value.Queued / x.Value.Limit)
 	}
-	return &grid[r]{
+	g := &grid[r]{
 		id:    id,
 		title: "socket queues over half full or dropping",
 		empty: v.nothing("drop", "none reported in the last 10 s"),
@@ -402,6 +403,8 @@ func (u *ui) socketGrid(v *view, id string) *grid[socketSeries] {
 			}),
 		},
 	}
+	withService(g, 1, func(x r) string { return service.Of(x.Key.Protocol, x.Key.Port) })
+	return g
 }
 
 // counterGrid lists counters that have no page of their own.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/internal/service"
 	"lostbeat/model"
 	"lostbeat/model/state"
 )
@@ -321,7 +322,7 @@ func oldest(v *view, h holderView) float64 {
 }
 
 func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
-	return &grid[fold.RefusedTotal]{
+	g := &grid[fold.RefusedTotal]{
 		id:    "refused",
 		title: "refused port requests since " + formatClock(v.snap.Started, u.loc),
 		empty: v.nothing("port", "none"),
@@ -346,6 +347,8 @@ func (u *ui) refusedGrid(v *view) *grid[fold.RefusedTotal] {
 			textColumn("last", 8, 0, 1, func(r fold.RefusedTotal) string { return formatClock(r.Last, u.loc) }),
 		},
 	}
+	withService(g, 2, func(r fold.RefusedTotal) string { return service.Of(r.Protocol, r.Port) })
+	return g
 }
 
 func (u *ui) rpcGrid(v *view) *grid[fold.RPCTotal] {
@@ -382,6 +385,18 @@ func (u *ui) rpcGrid(v *view) *grid[fold.RPCTotal] {
 		)
 	}
 	return g
+}
+
+// withService inserts a column with the services of ports, where any has one.
+func withService[T any](g *grid[T], at int, name func(T) string) {
+	longest := 0
+	for _, row := range g.rows {
+		longest = max(longest, width(name(row)))
+	}
+	if longest > 0 {
+		text := func(row T) string { return cmp.Or(name(row), none) }
+		g.cols = slices.Insert(g.cols, at, textColumn("service", min(max(longest, len("service")), 17), 0, 3, text))
+	}
 }
 
 // programView is what servers have registered with the endpoint mapper: the
@@ -512,7 +527,7 @@ func (u *ui) processBands(v *view, d drill) []band {
 		}
 		return addr + ":" + strconv.Itoa(int(port))
 	}
-	dropIdle := 4
+	dropIdle := 5
 	if slices.ContainsFunc(rows, func(p *state.Port) bool { return p.Activity != model.ActivityUnknown }) {
 		dropIdle = 0
 	}
@@ -558,14 +573,12 @@ func (u *ui) processBands(v *view, d drill) []band {
 				}
 				return "held"
 			}),
-			textColumn("taken by", 20, 2, 3, func(p *state.Port) string { return stackLine(p.Stack) }),
+			textColumn("taken by", 20, 2, 4, func(p *state.Port) string { return stackLine(p.Stack) }),
 		}}
 	registered := programs(v.snap.Endpoints)
-	if slices.ContainsFunc(rows, func(p *state.Port) bool { return programAt(registered, p) != "" }) {
-		g.cols = slices.Insert(g.cols, 6, textColumn("program", 17, 1, 2, func(p *state.Port) string {
-			return cmp.Or(programAt(registered, p), none)
-		}))
-	}
+	withService(g, 6, func(p *state.Port) string {
+		return cmp.Or(programAt(registered, p), service.Between(p.Protocol, p.LocalPort, p.RemotePort))
+	})
 	bands := []band{{g}}
 	if len(rows) > 0 && slices.ContainsFunc(rows, func(p *state.Port) bool { return len(p.Stack) > 0 }) {
 		bands = append(bands, band{u.stackBlock(g)})
