@@ -162,12 +162,14 @@ func (u *ui) tabs(w int) string {
 			l.put(plain, text)
 		}
 	}
-	hint := "? help  q quit"
+	hints := []string{"? help  q quit", "? help"}
 	if d := u.top(); d.kind != "" {
-		hint = "Esc back  ? help"
+		hints = []string{"Esc back  ? help", "Esc back"}
 	}
-	if l.left() > len(hint)+1 {
-		l.to(w-len(hint)-1).put(dim, hint)
+	for _, hint := range hints {
+		if l.left() > len(hint)+1 {
+			return l.to(w-len(hint)-1).put(dim, hint).String()
+		}
 	}
 	return l.String()
 }
