@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -207,7 +208,8 @@ func (u *ui) findingLines(v *view, f *model.Finding, w int) []string {
 			)
 		}
 	}
-	list("why", f.Causes, len(f.Causes) > 1)
+	why := words.Reasons(f)
+	list("why", why, len(why) > 1)
 	list("ruled out", f.RuledOut, false)
 	list("what to do", f.Advice, len(f.Advice) > 1)
 	loss := "no events were lost during this finding"
@@ -250,7 +252,7 @@ func findingText(f *model.Finding, meta map[string]string, loc *time.Location) s
 		evidence[i] = e.Name + ": " + formatValue(e.Value, e.Unit)
 	}
 	section("Evidence", evidence)
-	section("Why", f.Causes)
+	section("Why", words.Reasons(f))
 	section("Ruled out", f.RuledOut)
 	section("What to do", f.Advice)
 	write(

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -212,8 +213,9 @@ func (u *ui) expanded(v *view, f *model.Finding, w, h int, tiny bool) []string {
 	if h >= 14 {
 		most, more = 3, 2
 	}
-	part("why", nth(f.Causes, 0), min(most, max(1, (h-len(out)-1)/2)))
-	part("", nth(f.Causes, 1), more)
+	why := words.Reasons(f)
+	part("why", nth(why, 0), min(most, max(1, (h-len(out)-1)/2)))
+	part("", nth(why, 1), more)
 	part("whose", victims(v, f), min(most, h-len(out)-most))
 	part("do", nth(f.Advice, 0), 3)
 	part("", nth(f.Advice, 1), more)

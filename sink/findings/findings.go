@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lostbeat/internal/plain"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 )
@@ -164,7 +165,7 @@ func Write(w io.Writer, f model.Finding, zone *time.Location) error {
 			fmt.Fprintf(&b, "    %-10s%s\n", label, plain.Text(line))
 		}
 	}
-	section("why", f.Causes)
+	section("why", words.Reasons(&f))
 	var evidence []string
 	for _, e := range f.Evidence {
 		evidence = append(evidence, e.Name+": "+plain.Tie(plain.Quantity(e.Value, e.Unit)))

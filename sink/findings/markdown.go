@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lostbeat/internal/plain"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -24,7 +25,7 @@ func WriteMarkdown(w io.Writer, f model.Finding, zone *time.Location) error {
 			fmt.Fprintf(&b, "%s %s\n", bullet, plain.Markdown(line))
 		}
 	}
-	list("Why", "1.", f.Causes)
+	list("Why", "1.", words.Reasons(&f))
 	if len(f.Evidence) > 0 {
 		b.WriteString("\n**Evidence**\n\n| what | value |\n|---|---|\n")
 		for _, e := range f.Evidence {
