@@ -10,8 +10,8 @@ import (
 	"lostbeat/model"
 )
 
-// Typeset prepares the sentences of a finding for people: advice begins with a capital letter, and
-// no line ends between a number and its unit.
+// Typeset prepares the sentences of a finding for people: advice begins with a capital letter, a line that is one
+// sentence has no full stop, and no line ends between a number and its unit.
 func Typeset(f model.Finding) model.Finding {
 	f.Causes, f.RuledOut, f.Advice = slices.Clone(f.Causes), slices.Clone(f.RuledOut), slices.Clone(f.Advice)
 	if short := headline(f.Title); short != f.Title {
@@ -23,6 +23,9 @@ func Typeset(f model.Finding) model.Finding {
 	}
 	for _, list := range [][]string{f.Causes, f.RuledOut, f.Advice} {
 		for i, text := range list {
+			if !strings.Contains(text, ". ") {
+				text = strings.TrimSuffix(text, ".")
+			}
 			list[i] = words.Tie(text)
 		}
 	}

@@ -12,12 +12,13 @@ import (
 func TestTypeset(t *testing.T) {
 	long := "cvp.log has no line for 10.8 s, then “one, two”; CPU 3 of CVP1 spent 96 % of that time in DPCs " +
 		"(usually 1 %), which chance alone does in 1 of 800 cases"
-	f := Typeset(model.Finding{Title: long, Causes: []string{"b"}, Advice: []string{"do this"}})
+	f := Typeset(model.Finding{Title: long, Causes: []string{"b."}, Advice: []string{"do this. Then that."}})
 	if f.Title != "cvp.log has no line for 10.8\u00a0s, then “one, two”; CPU 3 of CVP1 spent 96\u00a0% of that time "+
 		"in DPCs" {
 		t.Errorf("title %q", f.Title)
 	}
-	if len(f.Causes) != 2 || !strings.HasSuffix(f.Causes[0], "800 cases") || !slices.Equal(f.Advice, []string{"Do this"}) {
+	if len(f.Causes) != 2 || !strings.HasSuffix(f.Causes[0], "800 cases") || f.Causes[1] != "b" ||
+		!slices.Equal(f.Advice, []string{"Do this. Then that."}) {
 		t.Errorf("%q, %q", f.Causes, f.Advice)
 	}
 	if again := Typeset(f); again.Title != f.Title || len(again.Causes) != 2 {
