@@ -73,7 +73,7 @@ generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md
 	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
 
 check-generated: generate ## fails when committed generated files are stale
-	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md ebpf/include/kinds.h
+	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md ebpf/include/kinds.h
 
 cross: ## the portable packages and the binary for other systems
 	sh .ci/cross

@@ -2,7 +2,9 @@ package fold
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/model"
@@ -65,9 +67,12 @@ type DeviceSecond struct {
 	Packets, TXPackets uint64
 	// Ring and Device are received packets lost in the ring and in the layer above it, RingTX those to be sent that
 	// the ring did not take.
-	Ring, Device, RingTX         uint64
-	RingReasons, RingTXReasons   []ReasonCount
-	DeviceReasons                []ReasonCount
+	Ring, Device, RingTX       uint64
+	RingReasons, RingTXReasons []ReasonCount
+	DeviceReasons              []ReasonCount
+	// Signs are what the driver counts that explains losses without being one, by the statistic's name: pause frames,
+	// a slow bus.
+	Signs                        []ReasonCount
 	active                       bool
 	rxDropped, rxErrs, txDropped uint64
 }
@@ -146,6 +151,28 @@ func (w *Fold) ReceiveQueues(k DeviceKey) []model.DeviceQueue {
 		return compareQueues(&a, &b)
 	})
 	return queues
+}
+
+// applyDriverCounter keeps a statistic of a driver that is a sign. Counters are those of the host's own namespace.
+func (w *Fold) applyDriverCounter(v *model.Counter) {
+	name, ok := strings.CutPrefix(v.Name, model.DriverCounter)
+	if !ok || v.Mode != model.CounterRate {
+		return
+	}
+	for _, d := range w.SortedDevices() {
+		if d.Key.Name != v.Instance || d.Key.Ifindex != v.Ifindex {
+			continue
+		}
+		if config, known := w.DeviceConfig(d.Key); known && config.Netns != "" {
+			continue
+		}
+		s := &d.Seconds[w.Slot]
+		n := len(s.Signs)
+		count := uint64(math.Round(v.Value * v.Dur.Seconds()))
+		s.Signs = AddReason(s.Signs, ReasonCount{Reason: name, Queue: -1, Count: count})
+		list(&w.room, "signs of drivers", &s.Signs, n, listedBytes)
+		return
+	}
 }
 
 // SortedDevices returns the devices with facts, by name.

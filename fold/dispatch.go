@@ -233,6 +233,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			w.Counters.add(&v)
 			w.HostCounters.add(&v)
 			w.applyProtocolCounter(&v)
+			w.applyDriverCounter(&v)
 		}
 		if h != nil {
 			h.counter(&v)

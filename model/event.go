@@ -81,6 +81,10 @@ const (
 	DeviceTxTimeout = "tx_timeout"
 )
 
+// DriverCounter begins the names of counters that are a driver's own statistics (ethtool -S): signs of a cause, as
+// pause frames, which count no packets that are lost.
+const DriverCounter = "driver/"
+
 // MetaNote begins the keys of meta events that say what is to be known of a capture, a sentence each.
 const MetaNote = "note."
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"lostbeat/detect/packetdrop"
+	"lostbeat/internal/driverstat"
 )
 
 // sections returns the sections of the documentation by heading, the list of headings in their order, and the
@@ -56,6 +57,9 @@ func Explain(name string) (text string, ok bool) {
 		}
 	}
 	if text, ok = packetdrop.Explain(name); ok {
+		return wrap(text), true
+	}
+	if text, ok = driverstat.Describe(name); ok {
 		return wrap(text), true
 	}
 	return "", false

@@ -360,3 +360,34 @@ func TestAndMore(t *testing.T) {
 		})
 	}
 }
+
+// TestDriverStatistics: what a driver counts in front of the kernel is explained by its own table, and is none of the
+// packets that the device has received.
+func TestDriverStatistics(t *testing.T) {
+	for _, tt := range []struct {
+		driver, reason, meaning, advice string
+		severity                        model.Severity
+	}{
+		{"ixgbe", "rx_crc_errors", "Frames with a wrong checksum (CRC)", "ethtool -m eth0", model.SeverityWarning},
+		{"ena", "conntrack_allowance_exceeded", "more tracked connections than its type allows", "larger instance type",
+			model.SeverityCritical},
+		{"virtio_net", "rx0_drops", "the driver dropped because it got no memory", "vm.min_free_kbytes",
+			model.SeverityCritical},
+	} {
+		t.Run(tt.driver, func(t *testing.T) {
+			b := host(12, 750, 0, func(s *detecttest.Stream, i int) {
+				if i == 0 {
+					s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 2, Device: "eth0", Driver: tt.driver})
+				}
+				if i >= 4 && i < 8 {
+					onEth0(s, model.Drop{Place: model.PlaceDevice, Reason: tt.reason, Count: 250})
+				}
+			})
+			detecttest.Check(t, b, 0, detecttest.Want{
+				Detector: "packet-drop", Severity: tt.severity,
+				Contains: []string{tt.reason, tt.meaning, tt.advice, `"value": 0.25` + ",\n   \"unit\": \"ratio\""},
+				Lacks:    []string{"DEV"},
+			})
+		})
+	}
+}

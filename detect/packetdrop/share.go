@@ -32,7 +32,8 @@ func isCounted(s *subject, function string) bool {
 	case model.PlaceRing, model.PlaceBacklog:
 		return false
 	case model.PlaceDevice:
-		return !strings.HasSuffix(function, "_xmit") && !strings.HasSuffix(function, "dev_forward_skb")
+		// Without a function it is a driver's statistic: the frame never became a packet.
+		return function != "" && !strings.HasSuffix(function, "_xmit") && !strings.HasSuffix(function, "dev_forward_skb")
 	}
 	return true
 }

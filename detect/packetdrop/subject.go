@@ -165,7 +165,7 @@ func (d *packetDrop) groups(w *detect.Tick) []*group {
 		if drop.Sum == 0 || judgedElsewhere(w, drop) || w.Claimed(detect.DeviceDrops{Device: drop.Key.Device}) {
 			continue
 		}
-		entry, match := Lookup(drop.Key.Reason, drop.Key.Location)
+		entry, match := lookup(w, &drop.Key)
 		if match == MatchNone && w.Windows() {
 			entry = &unknownOnWindows
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"lostbeat/detect"
 	"lostbeat/fold"
+	"lostbeat/internal/driverstat"
 	"lostbeat/internal/words"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type ringLoss struct {
 	transmit bool
 	lost     uint64
 	reasons  []fold.ReasonCount
+	// signs are what the driver counted meanwhile that is no loss.
+	signs []fold.ReasonCount
 	// packets is what the device received, or sent, meanwhile.
 	packets     uint64
 	polledBy    []fold.BusyCPU
@@ -82,6 +85,11 @@ func (l *ringLoss) addSecond(w *detect.Tick, s *fold.DeviceSecond) {
 	for _, r := range reasons {
 		if len(l.reasons) < 32 {
 			l.reasons = fold.AddReason(l.reasons, r)
+		}
+	}
+	for _, sign := range s.Signs {
+		if len(l.signs) < 32 {
+			l.signs = fold.AddReason(l.signs, sign)
 		}
 	}
 }
@@ -293,6 +301,9 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 	if !shareKnown {
 		f.Causes = append(f.Causes, "The capture does not say how much was received, so the lost share is unknown")
 	}
+	if known && !data.isGone() {
+		explain(&f, data, dev, config.Driver, reasons)
+	}
 	if known && config.RingSource != "" {
 		f.Causes = append(f.Causes, "Counted from: "+fold.Printable(config.RingSource))
 	}
@@ -300,6 +311,33 @@ func (d *ringDrop) describe(w *detect.Tick, in *detect.Case[ringLoss]) model.Fin
 		f.Evidence = append(f.Evidence, detect.Evidence("receive descriptors", float64(config.RXRing), "descriptors"))
 	}
 	return f
+}
+
+// explain adds what the driver's statistics mean, and what else it counted.
+func explain(f *model.Finding, data *ringLoss, dev, driver string, reasons []fold.ReasonCount) {
+	var told []string
+	for _, r := range reasons {
+		s := driverstat.Explain(driver, r.Reason)
+		if s == nil || slices.Contains(told, s.Meaning) {
+			continue
+		}
+		told = append(told, s.Meaning)
+		f.Causes = append(f.Causes, fold.Printable(r.Reason)+": "+s.Meaning)
+		if s.Class == driverstat.Buffer {
+			f.Advice = append(f.Advice, s.AdviceFor(dev))
+		}
+	}
+	for _, sign := range data.signs {
+		s := driverstat.Explain(driver, sign.Reason)
+		if s == nil || data.transmit {
+			continue
+		}
+		f.Evidence = append(f.Evidence, detect.Evidence(fold.Printable(sign.Reason), float64(sign.Count), "events"))
+		if s.Class != driverstat.Occasion {
+			f.Causes = append(f.Causes, fmt.Sprintf("%s rose by %s: %s", fold.Printable(sign.Reason),
+				words.Number(sign.Count), s.Meaning))
+		}
+	}
 }
 
 // describeGone writes the finding of a device that was removed or whose link went down.

@@ -134,3 +134,34 @@ func TestGone(t *testing.T) {
 		})
 	}
 }
+
+// TestDriver says what the driver's statistics mean, and quotes what else it has counted.
+func TestDriver(t *testing.T) {
+	s := detecttest.New()
+	s.Builder().AddDeviceConfig(model.DeviceConfig{Time: s.Now(), Ifindex: 2, Device: "eth0", Driver: "ixgbe",
+		RXQueues: 1, RXRing: 256, RXRingMax: 1024, RingSource: "rx_no_dma_resources, rx_missed_errors"})
+	s.Seconds(12, func(int) {
+		s.Quiet()
+		s.Builder().
+			AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, Ifindex: 2, Device: "eth0", RXPackets: 30_000})
+		for _, reason := range []string{"rx_missed_errors", "rx_no_dma_resources"} {
+			s.Drop(model.Drop{CPU: -1, Place: model.PlaceRing, Count: 400, Ifindex: 2, Device: "eth0", Queue: -1,
+				Reason: reason})
+		}
+		for name, rate := range map[string]float64{"tx_flow_control_xoff": 20, "rx_no_buffer_count": 700} {
+			s.Builder().AddCounter(model.Counter{Time: s.End(), Dur: time.Second, CPU: -1, Ifindex: 2, Instance: "eth0",
+				Name: model.DriverCounter + name, Value: rate, Mode: model.CounterRate, Unit: "events"})
+		}
+	})
+	detecttest.Check(t, s.Batch(), detecttest.Start, want{
+		Detector: "ring-drop", Severity: model.SeverityWarning,
+		Contains: []string{
+			"eth0 loses packets in its ring: 9,600 in", // each of the two statistics, and no sign
+			"rx_no_dma_resources: Packets lost because a receive queue had no free descriptor",
+			"rx_missed_errors: Packets lost because the adapter's receive buffer was full",
+			"tx_flow_control_xoff rose by 240: Pause frames that this device has sent",
+			`"name": "rx_no_buffer_count"`, "ethtool -A eth0 rx on tx on",
+		},
+		Lacks: []string{"rx_no_buffer_count rose", "DEV"},
+	})
+}

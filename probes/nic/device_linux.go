@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"lostbeat/internal/driverstat"
 	"lostbeat/model"
 
 	"github.com/vishvananda/netlink"
@@ -25,12 +26,13 @@ type device struct {
 	txTimeouts         uint64
 	config             model.DeviceConfig
 	queues             []model.DeviceQueue
-	// ring are the statistics that count ring losses, of statistics in all.
-	ring       []ringStatistic
+	// found are the driver's statistics that are read, of statistics in all.
+	found      []driverstat.Found
 	statistics int
-	// ringBefore and linkBefore are the values of the last reading.
-	ringBefore []uint64
+	// before and linkBefore are the values of the last reading.
+	before     []uint64
 	linkBefore *netlink.LinkStatistics
+	state      driverState
 	// silent says that the last device.stats event was all zero.
 	silent bool
 }
@@ -40,7 +42,8 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	first := d.config.Device == ""
 	d.physical = view.isPhysical(d.name)
 	driver := tool.driver(d.name)
-	d.findRing(tool, driver)
+	d.findStatistics(tool, driver)
+	d.state = stateOf(driver, d.physical, d.found)
 	sizes, queues := tool.rings(d.name), tool.channels(d.name)
 	rx, tx := view.queueDirs(d.name)
 	config := model.DeviceConfig{NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, Driver: driver,
@@ -49,7 +52,7 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 			firstPositive(int(queues.rx+queues.combined), rx, d.rxQueues),
 		), TXQueues: uint64(firstPositive(int(queues.tx+queues.combined), tx, d.txQueues)),
 		RXRing: uint64(sizes.rx), RXRingMax: uint64(sizes.rxMax), TXRing: uint64(sizes.tx),
-		Threaded: isThreaded(view.read(d.name, "threaded")), RingSource: ringSource(driver, d.physical, d.ring)}
+		Threaded: isThreaded(view.read(d.name, "threaded")), RingSource: ringSource(driver, d.physical, d.found)}
 	if config != d.config {
 		d.config = config
 		config.Time = now
@@ -81,10 +84,10 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	}
 }
 
-// findRing finds the driver's ring statistics.
-func (d *device) findRing(tool *ethtool, driver string) {
-	if _, known := ringTables[driver]; !known {
-		d.ring, d.statistics = nil, 0
+// findStatistics finds the driver's statistics of losses.
+func (d *device) findStatistics(tool *ethtool, driver string) {
+	if known := driverstat.Lookup(driver); known == nil || len(known.Statistics) == 0 {
+		d.found, d.statistics = nil, 0
 		return
 	}
 	names, err := tool.statisticNames(d.name)
@@ -92,8 +95,8 @@ func (d *device) findRing(tool *ethtool, driver string) {
 		return // the list is the same, or the device is going
 	}
 	d.statistics = len(names)
-	d.ring = findRingStatistics(driver, names)
-	d.ringBefore = nil
+	d.found = useful(driver, names)
+	d.before = nil
 }
 
 // readQueues describes the queues: which CPUs serve them.
@@ -164,10 +167,10 @@ func (d *device) emitStatistics(
 	if before != nil {
 		d.emitLink(before, link, now, interval, b)
 	}
-	switch {
-	case len(d.ring) > 0:
-		d.emitRing(tool, now, interval, b)
-	case d.physical && before != nil && ringless[d.config.Driver] == "":
+	if len(d.found) > 0 {
+		d.emitDriver(tool, now, interval, b)
+	}
+	if before != nil && usesLink(d.config.Driver, d.physical, d.found) {
 		d.emitLinkRing(before, link, now, interval, b)
 	}
 }
@@ -196,23 +199,40 @@ func (d *device) emitLink(
 	b.AddDeviceStats(v)
 }
 
-// emitRing emits what the driver's statistics say the ring has lost.
-func (d *device) emitRing(tool *ethtool, now model.Time, interval time.Duration, b *model.Builder) {
+// emitDriver emits what the driver's statistics say of losses, and of their causes.
+func (d *device) emitDriver(tool *ethtool, now model.Time, interval time.Duration, b *model.Builder) {
 	values, err := tool.statistics(d.name, d.statistics)
 	if err != nil || len(values) != d.statistics {
-		d.ringBefore = nil
+		d.before = nil
 		d.statistics = 0 // look for the names again
 		return
 	}
-	current := make([]uint64, len(d.ring))
-	for i, s := range d.ring {
-		current[i] = values[s.index]
-		if d.ringBefore == nil {
+	d.addStatistics(values, now, interval, b)
+}
+
+// addStatistics adds events for what has risen since the last reading: losses, and counters of the rest.
+func (d *device) addStatistics(values []uint64, now model.Time, interval time.Duration, b *model.Builder) {
+	current := make([]uint64, len(d.found))
+	for i := range d.found {
+		f := &d.found[i]
+		current[i] = f.Value(values)
+		if d.before == nil {
 			continue
 		}
-		d.addRingDrop(s.name, s.queue, rise(d.ringBefore[i], current[i]), 0, now, interval, b)
+		n := f.Rise(d.before[i], current[i])
+		switch {
+		case n == 0:
+		case f.Class.InRing():
+			d.addDrop(model.PlaceRing, f.Name, f.Queue, n, 0, now, interval, b)
+		case f.Class.Lost():
+			d.addDrop(model.PlaceDevice, f.Name, f.Queue, n, 0, now, interval, b)
+		case d.netns == "": // a counter has no namespace
+			b.AddCounter(model.Counter{Time: now, Dur: interval, CPU: -1, Value: float64(n) / interval.Seconds(),
+				Mode: model.CounterRate, Name: model.DriverCounter + f.Name, Instance: d.name,
+				Ifindex: int64(d.ifindex), Unit: "events"})
+		}
 	}
-	d.ringBefore = current
+	d.before = current
 }
 
 // emitLinkRing stands in for drivers that are not known: rx_missed_errors where
@@ -225,13 +245,15 @@ func (d *device) emitLinkRing(
 	b *model.Builder,
 ) {
 	if link.RxMissedErrors != 0 {
-		d.addRingDrop(linkMissed, -1, rise(before.RxMissedErrors, link.RxMissedErrors), 0, now, interval, b)
+		d.addDrop(model.PlaceRing, linkMissed, -1, rise(before.RxMissedErrors, link.RxMissedErrors), 0, now, interval, b)
 		return
 	}
-	d.addRingDrop(linkDropped, -1, rise(before.RxDropped, link.RxDropped), model.FlagSecondary, now, interval, b)
+	n := rise(before.RxDropped, link.RxDropped)
+	d.addDrop(model.PlaceRing, linkDropped, -1, n, model.FlagSecondary, now, interval, b)
 }
 
-func (d *device) addRingDrop(
+func (d *device) addDrop(
+	place model.Place,
 	statistic string,
 	queue int64,
 	packets uint64,
@@ -244,7 +266,7 @@ func (d *device) addRingDrop(
 		return
 	}
 	b.AddDrop(
-		model.Drop{Time: now, Dur: interval, Flags: flags, CPU: -1, PID: -1, TID: -1, Place: model.PlaceRing, Count: packets,
+		model.Drop{Time: now, Dur: interval, Flags: flags, CPU: -1, PID: -1, TID: -1, Place: place, Count: packets,
 			NetnsInode: d.inode, Ifindex: int64(d.ifindex), Queue: queue, Reason: statistic, Device: d.name},
 	)
 }

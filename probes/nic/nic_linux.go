@@ -1,9 +1,12 @@
 package nic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,9 +102,9 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	// belongs to no interval.
 	var base model.Builder
 	err = a.host.collect(0, 0, &base)
-	a.status[partDevices] = ebpf.StatusOf(Name, partDevices, err)
 	a.host.restart()
 	a.status[partOthers] = ebpf.StatusOf(Name, partOthers, a.collectOthers(0, 0, &base))
+	a.status[partDevices] = a.devicesStatus(err)
 	for _, n := range a.others {
 		n.restart()
 	}
@@ -133,14 +136,46 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 		errs = append(errs, a.polls.collect(now, interval, a.deviceName, b))
 	}
 	errs = append(errs, a.cpus.collect(now, interval, b))
-	a.report(partDevices, a.host.collect(now, interval, b))
+	err := a.host.collect(now, interval, b)
 	a.report(partOthers, a.collectOthers(now, interval, b))
+	a.report(partDevices, err)
 	return errors.Join(errs...)
+}
+
+// devicesStatus is the state of the devices: degraded where a driver is not known.
+func (a *attached) devicesStatus(err error) model.Probe {
+	state := ebpf.StatusOf(Name, partDevices, err)
+	if err != nil {
+		return state
+	}
+	var unknown []string
+	for _, n := range append(slices.Collect(maps.Values(a.others)), a.host) {
+		for _, d := range n.devices {
+			if d.state != driverKnown {
+				unknown = append(unknown, fmt.Sprintf("%s (driver %s)", d.name, cmp.Or(d.config.Driver, "without a name")))
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return state
+	}
+	slices.Sort(unknown)
+	names := strings.Join(unknown[:min(len(unknown), 3)], ", ")
+	if len(unknown) > 3 {
+		names += fmt.Sprintf(" and %d more", len(unknown)-3)
+	}
+	state.State = model.ProbeDegraded
+	state.Reason = "the driver's own statistics are not known, the link's counters stand in for ring losses: " + names
+	state.Hint = "look at ethtool -S yourself; docs/DRIVERS.md lists the drivers that are known"
+	return state
 }
 
 // report updates the state of a part that reads files.
 func (a *attached) report(part string, err error) {
 	state := ebpf.StatusOf(Name, part, err)
+	if part == partDevices {
+		state = a.devicesStatus(err)
+	}
 	if err != nil {
 		state.State = model.ProbeDegraded
 	}

@@ -12,6 +12,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/driverstat"
 	"lostbeat/internal/netns"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
@@ -333,7 +334,7 @@ func TestDriverStatistics(t *testing.T) {
 	}
 	compared := 0
 	for _, i := range interfaces {
-		found, names := ringStatisticsOf(t, tool, i.Name)
+		found, names := statisticsOf(t, tool, i.Name)
 		if len(found) == 0 {
 			continue
 		}
@@ -345,21 +346,21 @@ func TestDriverStatistics(t *testing.T) {
 		for _, s := range found {
 			compared++
 			// Losses of the ring stand still on a host that is not overrun.
-			if want := fmt.Sprintf("%s: %d\n", s.name, values[s.index]); !strings.Contains(text, want) {
+			if want := fmt.Sprintf("%s: %d\n", s.Name, values[s.Index]); !strings.Contains(text, want) {
 				t.Errorf("%s: ethtool does not say %q", i.Name, want)
 			}
 		}
 	}
 	if compared == 0 {
-		t.Log("no device of this host has statistics of its ring")
+		t.Log("no device of this host has statistics of losses")
 	}
 }
 
-func ringStatisticsOf(t *testing.T, tool *ethtool, device string) ([]ringStatistic, []string) {
+func statisticsOf(t *testing.T, tool *ethtool, device string) ([]driverstat.Found, []string) {
 	t.Helper()
 	names, err := tool.statisticNames(device)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return findRingStatistics(tool.driver(device), names), names
+	return useful(tool.driver(device), names), names
 }

@@ -1,14 +1,19 @@
 package nic
 
 import (
+	"fmt"
 	"io"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"lostbeat/internal/netns"
 	"lostbeat/internal/platform"
+	"lostbeat/model"
 )
 
 const (
@@ -197,73 +202,99 @@ func TestIRQQueue(t *testing.T) {
 	}
 }
 
-func TestFindRingStatistics(t *testing.T) {
+// TestRingSource says what is known of the ring of each kind of device, and whether the link stands in.
+func TestRingSource(t *testing.T) {
 	tests := []struct {
 		name, driver string
+		virtual      bool
 		names        []string
-		want         []ringStatistic
+		source       string
+		state        driverState
+		link         bool
 	}{
-		{
-			"virtio since 6.9",
-			"virtio_net",
-			[]string{"rx_drops", "rx0_drops", "rx0_kicks", "rx1_drops", "rx1_xdp_drops"},
-			[]ringStatistic{{"rx0_drops", 1, 0}, {"rx1_drops", 3, 1}},
-		},
-		{
-			"virtio before",
-			"virtio_net",
-			[]string{"rx_queue_0_packets", "rx_queue_0_drops", "rx_queue_1_drops"},
-			[]ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_queue_1_drops", 2, 1}},
-		},
-		{
-			"e1000",
-			"e1000",
-			[]string{"rx_packets", "rx_no_buffer_count", "rx_missed_errors"},
-			[]ringStatistic{{"rx_missed_errors", 2, -1}},
-		},
-		{
-			"igb",
-			"igb",
-			[]string{"rx_missed_errors", "rx_queue_0_drops", "rx_queue_0_csum_err"},
-			[]ringStatistic{{"rx_queue_0_drops", 1, 0}, {"rx_missed_errors", 0, -1}},
-		},
-		{
-			"mlx5",
-			"mlx5_core",
-			[]string{"rx_out_of_buffer", "rx0_packets", "rx_discards_phy"},
-			[]ringStatistic{{"rx_out_of_buffer", 0, -1}, {"rx_discards_phy", 2, -1}},
-		},
-		{
-			"bnxt",
-			"bnxt_en",
-			[]string{"[0]: rx_ucast_packets", "[0]: rx_discards", "[11]: rx_discards", "[x]: rx_discards"},
-			[]ringStatistic{{"[0]: rx_discards", 1, 0}, {"[11]: rx_discards", 2, 11}},
-		},
-		{
-			"vmxnet3",
-			"vmxnet3",
-			[]string{"Tx Queue#", "  ring full", "Rx Queue#", "  pkts rx OOB", "Rx Queue#", "  pkts rx OOB"},
-			[]ringStatistic{{"pkts rx OOB", 3, 0}, {"pkts rx OOB", 5, 1}},
-		},
-		{
-			"gve",
-			"gve",
-			[]string{"rx_no_buffers_posted[0]", "rx_no_buffers_posted[1]"},
-			[]ringStatistic{{"rx_no_buffers_posted[0]", 0, 0}, {"rx_no_buffers_posted[1]", 1, 1}},
-		},
-		{"names that the table does not expect", "ixgbe", []string{"rx_packets"}, nil},
-		{"unknown driver", "frobnicate", []string{"rx_missed_errors"}, nil},
+		{name: "queues", driver: "igb", names: []string{"rx_missed_errors", "rx_queue_0_drops", "rx_queue_1_drops",
+			"rx_queue_2_drops"}, source: "rx_queue_0_drops, rx_queue_1_drops, rx_queue_2_drops, ..., rx_missed_errors"},
+		{name: "with a note", driver: "gve", names: []string{"rx_no_buffers_posted[0]"},
+			source: "rx_no_buffers_posted[0]; the device's own"},
+		{name: "the hypervisor alone knows", driver: "virtio_net", names: []string{"rx0_drops", "rx0_xdp_drops"},
+			source: "none: only the hypervisor"},
+		{name: "nothing listed", driver: "hv_netvsc", source: "none: the driver does not count"},
+		{name: "in the link alone", driver: "ena", names: []string{"queue_0_rx_skb_alloc_fail"},
+			source: "the link's rx_dropped: ", link: true},
+		{name: "veth", driver: "veth", virtual: true, source: "none: a full ring is counted as the peer's tx_dropped"},
+		{name: "bridge", driver: "bridge", virtual: true, source: "none: a virtual device"},
+		{name: "unknown", driver: "frobnicate", names: []string{"rx_missed_errors"},
+			source: "unknown driver; instead the link's", state: driverUnknown, link: true},
+		{name: "no name", source: "unknown driver; ", state: driverUnknown, link: true},
+		{name: "another list than expected", driver: "ixgbe", names: []string{"rx_packets"},
+			source: "driver without the expected statistics; ", state: driverUnlisted, link: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := findRingStatistics(test.driver, test.names)
-			if !reflect.DeepEqual(got, test.want) {
-				t.Errorf("got %+v, want %+v", got, test.want)
+			found := useful(test.driver, test.names)
+			if source := ringSource(test.driver, !test.virtual, found); !strings.HasPrefix(source, test.source) {
+				t.Errorf("the source is %q, want %q", source, test.source)
 			}
-			if source := ringSource(test.driver, true, got); source == "" {
-				t.Error("nothing is said about the ring")
+			if state := stateOf(test.driver, !test.virtual, found); state != test.state {
+				t.Errorf("the state is %d, want %d", state, test.state)
+			}
+			if link := usesLink(test.driver, !test.virtual, found); link != test.link {
+				t.Errorf("the link stands in: %v", link)
 			}
 		})
+	}
+}
+
+// TestUnknownDriverIsSaid: doctor and screen name the devices whose drivers are not known.
+func TestUnknownDriverIsSaid(t *testing.T) {
+	a := &attached{host: newNamespace(netns.Namespace{}, true)}
+	add := func(index int, driver string, state driverState) {
+		d := &device{name: fmt.Sprintf("eth%d", index), state: state}
+		d.config.Driver = driver
+		a.host.devices[index] = d
+	}
+	add(0, "ixgbe", driverKnown)
+	if p := a.devicesStatus(nil); p.State != model.ProbeOn || p.Reason != "" {
+		t.Errorf("with a known driver %+v", p)
+	}
+	for i := range 4 {
+		add(i+1, "frobnicate", driverUnknown)
+	}
+	p := a.devicesStatus(nil)
+	want := "eth1 (driver frobnicate), eth2 (driver frobnicate), eth3 (driver frobnicate) and 1 more"
+	if p.State != model.ProbeDegraded || !strings.HasSuffix(p.Reason, want) || p.Hint == "" {
+		t.Errorf("with unknown drivers %+v", p)
+	}
+}
+
+// TestStatistics makes events of two readings of each driver: each loss is in one event, no other statistic in any.
+func TestStatistics(t *testing.T) {
+	names := []string{"rx_packets", "rx_missed_errors", "rx_no_dma_resources", "rx_crc_errors", "rx_errors",
+		"rx_no_buffer_count", "fdir_miss", "tx_flow_control_xoff"}
+	d := &device{name: "eth0", ifindex: 2, found: useful("ixgbe", names), statistics: len(names)}
+	var b model.Builder
+	d.addStatistics([]uint64{9, 8, 7, 6, 5, 4, 3, 2}, 1e9, time.Second, &b)
+	if batch := b.Take(); batch != nil && len(batch.Events) > 0 {
+		t.Fatalf("the first reading gives %d events", len(batch.Events))
+	}
+	d.addStatistics([]uint64{1009, 18, 107, 1006, 1005, 10004, 100003, 3}, 2e9, time.Second, &b)
+	batch := b.Take()
+	if err := model.Validate(batch); err != nil {
+		t.Error(err)
+	}
+	got := make(map[string]uint64)
+	for i := range batch.Events {
+		if v, ok := batch.Drop(&batch.Events[i]); ok {
+			got[v.Place.String()+" "+v.Reason] += v.Count
+		}
+		if v, ok := batch.Counter(&batch.Events[i]); ok {
+			got[v.Instance+" "+v.Name] += uint64(v.Value)
+		}
+	}
+	want := map[string]uint64{"ring rx_missed_errors": 10, "ring rx_no_dma_resources": 100, "device rx_crc_errors": 1000,
+		"eth0 driver/rx_no_buffer_count": 10000, "eth0 driver/tx_flow_control_xoff": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
