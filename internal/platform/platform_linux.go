@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -210,3 +211,13 @@ func CheckBTF() error {
 	return &MissingError{What: "kernel BTF (" + vmlinuxBTF + ")", Err: err,
 		Advice: "use a kernel that was built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels since 2020 are"}
 }
+
+// PreemptRT says that the kernel is PREEMPT_RT: threads run softirqs and most interrupt handlers, and can be preempted
+// meanwhile.
+func PreemptRT() bool {
+	var uts unix.Utsname
+	return unix.Uname(&uts) == nil && isPreemptRT(unix.ByteSliceToString(uts.Version[:]))
+}
+
+// isPreemptRT reads the version as uname -v prints it: "#1 SMP PREEMPT_RT Debian 6.12.117-1~deb12u1".
+func isPreemptRT(version string) bool { return slices.Contains(strings.Fields(version), "PREEMPT_RT") }

@@ -147,3 +147,16 @@ func TestThisHost(t *testing.T) {
 		t.Errorf("online CPUs %v, %v; %d possible", online, err, h.CPUs)
 	}
 }
+
+func TestIsPreemptRT(t *testing.T) {
+	for version, want := range map[string]bool{
+		"#1 SMP PREEMPT_RT Debian 6.12.117-1~deb12u1 (2026-11-01)": true,
+		"#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-20)":     false,
+		"#1 SMP PREEMPT Debian":                                    false,
+		"":                                                         false,
+	} {
+		if got := isPreemptRT(version); got != want {
+			t.Errorf("%q: %v", version, got)
+		}
+	}
+}

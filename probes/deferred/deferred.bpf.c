@@ -17,6 +17,8 @@ volatile const __u64 run_threshold_ns = 1000000;
 volatile const __u64 wait_threshold_ns = 1000000;
 /* Emit every run. */
 volatile const bool trace = false;
+/* The kernel is PREEMPT_RT. */
+volatile const bool preemptible = false;
 
 /* A vector on a CPU. Only that CPU writes. */
 struct vector_counters {
@@ -33,6 +35,11 @@ struct cpu_counters {
 	/* Vector that runs, plus 1; 0 none. Vectors do not nest on a CPU: an entry
 	 * ends what ran before, also when its exit was not reported. */
 	__u64 running;
+	/* PREEMPT_RT, where a task runs softirqs and can lose the CPU meanwhile: the
+	 * task that runs this one, as the address of its task_struct, 0 none, and
+	 * clock() of when it lost the CPU, 0 it has it. */
+	__u64 task;
+	__u64 lost_ns;
 };
 
 struct {
@@ -136,6 +143,36 @@ int deferred_entry(struct bpf_raw_tracepoint_args *ctx)
 	}
 	v->entered_ns = now;
 	state->running = vector + 1;
+	if (preemptible) {
+		state->lost_ns = 0;
+		state->task = bpf_get_current_task();
+	}
+	return 0;
+}
+
+/*
+ * sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next):
+ * only on PREEMPT_RT. What the task that runs a softirq has missed moves the
+ * beginning of the run forward, so that a run is as long as it had the CPU.
+ */
+SEC("raw_tp/sched_switch")
+int deferred_switch(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cpu_counters *state = this_cpu();
+	struct vector_counters *v;
+	__u64 now;
+
+	if (!state || !state->task)
+		return 0;
+	if (ctx->args[1] == state->task) {
+		state->lost_ns = clock();
+	} else if (ctx->args[2] == state->task && state->lost_ns) {
+		v = counters_of(state, (__u32)state->running - 1);
+		now = clock();
+		if (v && v->entered_ns && now > state->lost_ns)
+			v->entered_ns += now - state->lost_ns;
+		state->lost_ns = 0;
+	}
 	return 0;
 }
 
@@ -156,6 +193,8 @@ int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 	run_ns = now > v->entered_ns ? now - v->entered_ns : 0; /* the fast clock may step back a little */
 	v->entered_ns = 0;
 	state->running = 0;
+	if (preemptible)
+		state->task = 0;
 	lb_observe(&v->run, run_ns);
 	if (run_ns >= run_threshold_ns || v->wait_ns >= wait_threshold_ns) {
 		long_run = lb_reserve(LB_KIND_DEFERRED_RUN, sizeof(*long_run));

@@ -43,6 +43,8 @@ type deferredCpuCounters struct {
 		}
 	}
 	Running uint64
+	Task    uint64
+	LostNs  uint64
 }
 
 type deferredLbCpuState struct {
@@ -81,7 +83,9 @@ const (
 	deferredProgDeferredEntry  = "deferred_entry"
 	deferredProgDeferredExit   = "deferred_exit"
 	deferredProgDeferredRaise  = "deferred_raise"
+	deferredProgDeferredSwitch = "deferred_switch"
 	deferredVarLbEpoch         = "lb_epoch"
+	deferredVarPreemptible     = "preemptible"
 	deferredVarRunThresholdNs  = "run_threshold_ns"
 	deferredVarTrace           = "trace"
 	deferredVarUnusedLongRun   = "unused_long_run"
@@ -131,9 +135,10 @@ type deferredSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type deferredProgramSpecs struct {
-	DeferredEntry *ebpf.ProgramSpec `ebpf:"deferred_entry"`
-	DeferredExit  *ebpf.ProgramSpec `ebpf:"deferred_exit"`
-	DeferredRaise *ebpf.ProgramSpec `ebpf:"deferred_raise"`
+	DeferredEntry  *ebpf.ProgramSpec `ebpf:"deferred_entry"`
+	DeferredExit   *ebpf.ProgramSpec `ebpf:"deferred_exit"`
+	DeferredRaise  *ebpf.ProgramSpec `ebpf:"deferred_raise"`
+	DeferredSwitch *ebpf.ProgramSpec `ebpf:"deferred_switch"`
 }
 
 // deferredMapSpecs contains maps before they are loaded into the kernel.
@@ -150,6 +155,7 @@ type deferredMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type deferredVariableSpecs struct {
 	LbEpoch         *ebpf.VariableSpec `ebpf:"lb_epoch"`
+	Preemptible     *ebpf.VariableSpec `ebpf:"preemptible"`
 	RunThresholdNs  *ebpf.VariableSpec `ebpf:"run_threshold_ns"`
 	Trace           *ebpf.VariableSpec `ebpf:"trace"`
 	UnusedLongRun   *ebpf.VariableSpec `ebpf:"unused_long_run"`
@@ -195,6 +201,7 @@ func (m *deferredMaps) Close() error {
 // It can be passed to loadDeferredObjects or ebpf.CollectionSpec.LoadAndAssign.
 type deferredVariables struct {
 	LbEpoch         *ebpf.Variable `ebpf:"lb_epoch"`
+	Preemptible     *ebpf.Variable `ebpf:"preemptible"`
 	RunThresholdNs  *ebpf.Variable `ebpf:"run_threshold_ns"`
 	Trace           *ebpf.Variable `ebpf:"trace"`
 	UnusedLongRun   *ebpf.Variable `ebpf:"unused_long_run"`
@@ -206,9 +213,10 @@ type deferredVariables struct {
 //
 // It can be passed to loadDeferredObjects or ebpf.CollectionSpec.LoadAndAssign.
 type deferredPrograms struct {
-	DeferredEntry *ebpf.Program `ebpf:"deferred_entry"`
-	DeferredExit  *ebpf.Program `ebpf:"deferred_exit"`
-	DeferredRaise *ebpf.Program `ebpf:"deferred_raise"`
+	DeferredEntry  *ebpf.Program `ebpf:"deferred_entry"`
+	DeferredExit   *ebpf.Program `ebpf:"deferred_exit"`
+	DeferredRaise  *ebpf.Program `ebpf:"deferred_raise"`
+	DeferredSwitch *ebpf.Program `ebpf:"deferred_switch"`
 }
 
 func (p *deferredPrograms) Close() error {
@@ -216,6 +224,7 @@ func (p *deferredPrograms) Close() error {
 		p.DeferredEntry,
 		p.DeferredExit,
 		p.DeferredRaise,
+		p.DeferredSwitch,
 	)
 }
 

@@ -96,6 +96,7 @@ func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		spec.Variables["run_threshold_ns"].Set(uint64(cmp.Or(env.Options.RunThreshold, defaultThreshold))),
 		spec.Variables["wait_threshold_ns"].Set(uint64(cmp.Or(env.Options.WaitThreshold, defaultThreshold))),
 		spec.Variables["trace"].Set(env.Options.Trace),
+		spec.Variables["preemptible"].Set(platform.PreemptRT()),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("set thresholds: %w", err)
@@ -144,7 +145,11 @@ func (a *attached) start() error {
 		return fmt.Errorf("start the first interval: %w", err)
 	}
 	a.env.Handle(model.KindDeferredRun, a.decode)
-	if err := a.loader.AttachAll("deferred_entry", "deferred_exit"); err != nil {
+	programs := []string{"deferred_entry", "deferred_exit"}
+	if platform.PreemptRT() {
+		programs = append(programs, "deferred_switch")
+	}
+	if err := a.loader.AttachAll(programs...); err != nil {
 		return err
 	}
 	wait := a.loader.Try(name, "wait", "deferred_raise")
@@ -204,8 +209,12 @@ func (a *attached) add(
 	// the rest. The counters are not read at one instant, so the total may seem
 	// to fall when that run ends in between: it never counts twice.
 	total := time.Duration(v.Run.SumNs)
-	if v.EnteredNs != 0 && a.now[cpu].Running == uint64(vector)+1 {
-		total += time.Duration(max(read-int64(v.EnteredNs), 0))
+	if c := &a.now[cpu]; v.EnteredNs != 0 && c.Running == uint64(vector)+1 {
+		until := read
+		if c.Task != 0 && c.LostNs != 0 {
+			until = int64(c.LostNs) // the task that runs it does not have the CPU
+		}
+		total += time.Duration(max(until-int64(v.EnteredNs), 0))
 	}
 	busy := max(total-a.counted[cpu][vector], 0)
 	a.counted[cpu][vector] += busy

@@ -22,7 +22,8 @@
 // them, mostly RCU and SCHED on CPU 0, and more while other tracers attach and
 // detach. The kernel reports no missed program. The cause is not known.
 //
-// Times include hard interrupts and, on PREEMPT_RT, preemption in between.
+// Times include hard interrupts. On PREEMPT_RT, where a thread runs softirqs and
+// can be preempted, a run is as long as that thread had the CPU (TestPreempted).
 //
 // # Cost
 //
