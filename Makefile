@@ -54,7 +54,7 @@ lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode scripts/bench scripts/picture
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode scripts/bench scripts/picture contrib/pacemaker/lostbeat-alert.sh
 
 $(RUNNER):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)

@@ -77,6 +77,33 @@ func (d *faultyDisk) options(o Options) Options {
 	return o
 }
 
+// ring returns what makes a ring on the disk.
+func (d *faultyDisk) ring(path string, _ int64) (ringStorage, error) {
+	if d.strikes() && !d.harmless {
+		return nil, &os.PathError{Op: "open", Path: path, Err: d.err}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return &faultyRing{faultyFile{f, d}, path}, err
+}
+
+// faultyRing is a ring on a faulty disk.
+type faultyRing struct {
+	faultyFile
+	path string
+}
+
+func (f *faultyRing) Sync() error {
+	if f.d.strikes() && !f.d.harmless {
+		return f.d.err
+	}
+	return nil
+}
+
+func (f *faultyRing) Removed() bool {
+	_, err := os.Lstat(f.path)
+	return err != nil
+}
+
 type faultyFile struct {
 	*os.File
 	d *faultyDisk
@@ -135,8 +162,8 @@ func (d *faultyDisk) size(t *testing.T) (sum int64, empty []string) {
 type writing struct {
 	name string
 	opts Options
-	// flight says that it is done by a flight recorder.
-	flight bool
+	// flight says that it is done by a flight recorder, ring that it keeps the last minutes on the disk.
+	flight, ring bool
 }
 
 var writings = []writing{
@@ -146,6 +173,7 @@ var writings = []writing{
 	{name: "total cap", opts: Options{TotalCap: 100_000}},
 	{name: "flight", flight: true},
 	{name: "flight, total cap", opts: Options{TotalCap: 100_000}, flight: true},
+	{name: "flight, ring", flight: true, ring: true},
 }
 
 // outcome is what has become of a recording.
@@ -170,7 +198,11 @@ func (w *writing) run(t *testing.T, d *faultyDisk, trace []*model.Batch) (o outc
 	var flight *Flight
 	var err error
 	if w.flight {
-		flight, err = NewFlight(path, FlightOptions{Options: opts, Window: 4 * time.Second, After: time.Second})
+		o := FlightOptions{Options: opts, Window: 4 * time.Second, After: time.Second}
+		if w.ring {
+			o.Ring, o.ring, o.byHand = LeastRing, d.ring, true
+		}
+		flight, err = NewFlight(path, o)
 		to = flight
 	} else {
 		to, err = Create(path, opts)

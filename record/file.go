@@ -97,7 +97,7 @@ func (f *file) block(b sealed) error {
 
 // writeAll writes data at offset off. Part of it is no error where a storage says
 // so: the rest follows; nor is a signal.
-func writeAll(s storage, data []byte, off int64) error {
+func writeAll(s io.WriterAt, data []byte, off int64) error {
 	for idle := 0; len(data) > 0; {
 		n, err := s.WriteAt(data, off)
 		n = max(0, min(n, len(data)))

@@ -19,32 +19,54 @@ type FlightOptions struct {
 	// TotalCap bounds all of them, and a window longer than a quarter of it takes several files.
 	// MaxSize and the rotation of files do not apply.
 	Options
-	// Window is how much is kept in memory, and so the longest pre-roll; 0 means 5 minutes.
+	// Window is how much is kept, and so the longest pre-roll; 0 means 5 minutes.
 	Window time.Duration
 	// After is how long recording goes on after the last trigger; 0 means 30 s.
 	After time.Duration
 	// MaxBytes bounds the memory for what is kept, compressed; 0 means 16 MiB. It is half of
-	// TotalCap at most.
+	// TotalCap at most. With a ring, it is for what the disk has not taken yet.
 	MaxBytes int
+	// Ring is the size of the ring file, which keeps the last minutes over the end of the process and of the host: from
+	// LeastRing to MostRing, a quarter of TotalCap at most, of which it is a part. 0 keeps them in memory, as is done when
+	// the file cannot be made.
+	Ring int64
+	// BootID tells one boot of the host from the next, empty unknown. It says how an earlier recorder ended.
+	BootID string
+	// Say is told what becomes of the ring while it is written, nil nobody. It must not block.
+	Say func(line string)
+
+	// ring replaces createRing, now the clock, in tests; byHand leaves writing and syncing the ring to them.
+	ring   func(path string, size int64) (ringStorage, error)
+	now    func() time.Time
+	byHand bool
 }
 
-// Flight is a flight recorder: it keeps the last minutes of a stream in memory
-// and writes them to a file, with what follows, when something has happened.
+// Flight is a flight recorder: it keeps the last minutes of a stream, in a ring
+// file or in memory, and writes them to a file, with what follows, when
+// something has happened. A ring that an earlier recorder has left behind, since
+// it was killed or its host went down, becomes a recording first.
 // Its methods may be called from any goroutine, one at a time takes effect.
 type Flight struct {
+	path  string
 	opts  FlightOptions
 	files *rotation
+	// ring has the blocks on disk, nil where they are in memory; ringErr is then why, nil when none was asked for.
+	ring    *ringWriter
+	ringErr error
+	// recovered is what an earlier recorder has left behind, nil nothing.
+	recovered *Recovered
 
 	// turn is held across disk operations, by whoever uses the fields below.
 	turn    turn
 	enc     *blockEncoder
 	session []byte
 	lock    *lock // nil where there is none
-	// kept are the blocks in memory, the first of them with a keyframe.
-	kept  []sealed
+	// kept are the last blocks, the first of them with a keyframe; bytes is what they take without a ring.
+	kept  []*keptBlock
 	bytes int
-	// fresh is the size of what was kept since the last keyframe.
-	fresh int
+	// fresh is the size of what was kept since the last keyframe, freshPages what it takes in the ring.
+	fresh      int
+	freshPages int64
 	// out is the file being written, nil between windows; until is when it ends.
 	out   *file
 	until model.Time
@@ -88,6 +110,15 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if opts.CloseTimeout == 0 {
 		opts.CloseTimeout = closeTimeout
 	}
+	if opts.Say == nil {
+		opts.Say = func(string) {}
+	}
+	if opts.now == nil {
+		opts.now = time.Now
+	}
+	if opts.ring == nil {
+		opts.ring = func(path string, size int64) (ringStorage, error) { return createRing(path, size, opts.Mode) }
+	}
 	locks := opts.create == nil && path != ""
 	if opts.create == nil {
 		opts.create = func(path string) (storage, error) { return createFile(path, opts.Mode, opts.Overwrite) }
@@ -100,7 +131,7 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Flight{opts: opts, turn: newTurn(), enc: enc, session: newSession()}
+	f := &Flight{path: path, opts: opts, turn: newTurn(), enc: enc, session: newSession()}
 	f.timer = time.AfterFunc(overdueAfter, f.overdue)
 	f.timer.Stop()
 	err = within(opts.CloseTimeout, "create", path, func() error {
@@ -112,13 +143,80 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 				return wrap("create", path, err)
 			}
 		}
-		f.files = newRotation(path, opts.TotalCap, opts.remove)
+		if opts.Ring > 0 {
+			f.startRing()
+		}
+		f.files = newRotation(path, f.opts.TotalCap, opts.remove)
+		if f.recovered != nil {
+			if err := f.files.shrink(0, 1, &f.stats); err != nil {
+				f.stats.failed(err)
+			}
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// startRing recovers the ring of an earlier recorder and makes one for this. Where that cannot be, the last minutes are
+// kept in memory.
+func (f *Flight) startRing() {
+	path := RingPath(f.path)
+	size := f.opts.Ring / ringPage * ringPage
+	if limit := f.opts.TotalCap; limit > 0 {
+		size = min(size, limit/capShare/ringPage*ringPage)
+	}
+	if f.recovered = f.recoverRing(path, f.opts.TotalCap); f.recovered != nil && f.recovered.Err != nil {
+		f.ringErr = fmt.Errorf("create %s: the file that is there is left as it is", path)
+		return
+	}
+	if size < LeastRing || size > MostRing {
+		f.ringErr = fmt.Errorf("create %s: a ring has %d to %d MiB, and a quarter of the total cap at most",
+			path, LeastRing>>20, MostRing>>20)
+		return
+	}
+	w := &ringWriter{
+		path: path, size: size, open: f.opts.ring, remove: f.opts.remove,
+		say: f.opts.Say, now: f.opts.now, byHand: f.opts.byHand,
+		header: &recordpb.Header{
+			FormatMajor: FormatMajor,
+			FormatMinor: FormatMinor,
+			Tool:        f.opts.Tool,
+			Session:     f.session,
+			Meta:        ringMeta(f.opts.BootID),
+		},
+	}
+	if err := w.start(); err != nil {
+		f.ringErr = wrap("create", path, err)
+		return
+	}
+	f.ring = w
+	if f.opts.TotalCap > 0 {
+		f.opts.TotalCap -= size
+	}
+}
+
+// Recovered returns what an earlier recorder has left behind, nil when it ended in order.
+func (f *Flight) Recovered() *Recovered { return f.recovered }
+
+// RingError returns why the last minutes are kept in memory although a ring was asked for, nil when they are not.
+func (f *Flight) RingError() error { return f.ringErr }
+
+// MemoryLimit is how many bytes of blocks are kept in memory at most.
+func (f *Flight) MemoryLimit() int { return f.opts.MaxBytes }
+
+// Suspect says that something may be wrong: for the next half minute the ring is synced with each block.
+func (f *Flight) Suspect() {
+	if f.ring == nil || !f.ring.suspect() {
+		return
+	}
+	f.take()
+	defer f.give()
+	if !f.closed {
+		f.flush()
+	}
 }
 
 // take waits for the recorder's turn; give ends it and shows what was done.
@@ -149,11 +247,11 @@ func (f *Flight) Write(b *model.Batch) error {
 	f.enc.batch(b)
 	for i := range b.Events {
 		e := &b.Events[i]
-		if !f.enc.empty() && (e.Time.Sub(f.enc.start()) >= f.opts.Interval || f.enc.size() >= f.opts.blockLimit()) {
+		if !f.enc.empty() && (e.Time.Sub(f.enc.start()) >= f.opts.Interval || f.enc.size() >= f.blockLimit()) {
 			f.flush()
 			f.enc.batch(b)
 		}
-		if f.out != nil && f.enc.empty() {
+		if f.written() && f.enc.empty() {
 			f.timer.Reset(min(f.opts.Interval, overdueAfter))
 		}
 		f.enc.add(b, e)
@@ -161,12 +259,24 @@ func (f *Flight) Write(b *model.Batch) error {
 	return nil
 }
 
+// blockLimit is the encoded size at which a block ends.
+func (f *Flight) blockLimit() int {
+	limit := f.opts.blockLimit()
+	if f.ring != nil {
+		limit = min(limit, int(f.ring.size/blockShare))
+	}
+	return limit
+}
+
+// written says that blocks go to a disk at present.
+func (f *Flight) written() bool { return f.out != nil || f.ring != nil }
+
 // overdue writes a block that has waited for its end for long enough.
 func (f *Flight) overdue() {
 	f.take()
 	defer f.give()
 	err := guard.Do("the recorder", func() error {
-		if !f.closed && f.out != nil {
+		if !f.closed && f.written() {
 			f.flush()
 		}
 		return nil
@@ -182,14 +292,15 @@ func (f *Flight) flush() {
 	if f.enc.empty() {
 		return
 	}
-	b, err := f.enc.seal()
+	block, err := f.enc.seal()
 	if err != nil {
 		f.stats.failed(err)
-		f.stats.Lost += b.summary.Events
+		f.stats.Lost += block.summary.Events
 		f.enc.force = true
 		return
 	}
-	b.frame = slices.Clone(b.frame)
+	block.frame = slices.Clone(block.frame)
+	b := &keptBlock{sealed: block}
 	f.keep(b)
 	switch {
 	case f.out != nil:
@@ -201,19 +312,28 @@ func (f *Flight) flush() {
 }
 
 // endDue ends the window when b is the last block of it.
-func (f *Flight) endDue(b sealed) {
+func (f *Flight) endDue(b *keptBlock) {
 	if f.out != nil && model.Time(b.summary.EndNs) >= f.until {
 		f.end()
 	}
 }
 
-// keep adds a block to memory and gives back what is too old or too much, up to a keyframe.
-func (f *Flight) keep(b sealed) {
+// keep adds a block and gives back what is too old or too much, up to a keyframe.
+func (f *Flight) keep(b *keptBlock) {
+	size := len(b.frame)
 	f.kept = append(f.kept, b)
-	f.bytes += len(b.frame)
-	f.fresh += len(b.frame)
+	f.fresh += size
 	if b.summary.Keyframe {
-		f.fresh = len(b.frame)
+		f.fresh = size
+		f.freshPages = 0
+	}
+	if f.ring != nil {
+		if f.freshPages += pages(size); f.freshPages >= f.ring.size/ringKeyframes {
+			f.enc.force = true
+		}
+		f.ring.add(b)
+	} else {
+		f.bytes += size
 	}
 	if limit := f.opts.TotalCap / (2 * capShare); limit > 0 && int64(f.fresh) >= limit {
 		f.enc.force = true // a file begins with one
@@ -221,24 +341,44 @@ func (f *Flight) keep(b sealed) {
 	now := model.Time(b.summary.EndNs)
 	for {
 		// The next block that can stand first.
-		next := slices.IndexFunc(f.kept[min(1, len(f.kept)):], func(b sealed) bool { return b.summary.Keyframe }) + 1
+		next := slices.IndexFunc(f.kept[min(1, len(f.kept)):], func(b *keptBlock) bool { return b.summary.Keyframe }) + 1
 		if next == 0 {
-			f.enc.force = f.enc.force || f.bytes > f.opts.MaxBytes
+			f.enc.force = f.enc.force || f.inMemory() > f.opts.MaxBytes
 			return
 		}
 		tooOld := now.Sub(model.Time(f.kept[next].summary.StartNs)) >= f.opts.Window
-		if !tooOld && f.bytes <= f.opts.MaxBytes {
+		if !tooOld && f.inMemory() <= f.opts.MaxBytes && (f.ring == nil || f.ring.has(f.kept[0])) {
 			return
 		}
 		f.forget(next)
 	}
 }
 
+// inMemory is the size of the blocks in memory.
+func (f *Flight) inMemory() int {
+	if f.ring != nil {
+		return f.ring.inMemory()
+	}
+	return f.bytes
+}
+
+// frame returns the bytes of a block.
+func (f *Flight) frame(b *keptBlock) ([]byte, error) {
+	if f.ring != nil {
+		return f.ring.frame(b)
+	}
+	return b.frame, nil
+}
+
 // forget gives back the oldest n blocks. What a window without a file still
 // waits for is lost then.
 func (f *Flight) forget(n int) {
 	for _, b := range f.kept[:n] {
-		f.bytes -= len(b.frame)
+		if f.ring != nil {
+			f.ring.drop(b)
+		} else {
+			f.bytes -= len(b.frame)
+		}
 		if f.wanted && f.inWindow(b) {
 			f.stats.Lost += b.summary.Events
 		}
@@ -248,7 +388,7 @@ func (f *Flight) forget(n int) {
 }
 
 // inWindow reports whether a block has a part of the window that was asked for.
-func (f *Flight) inWindow(b sealed) bool {
+func (f *Flight) inWindow(b *keptBlock) bool {
 	return model.Time(b.summary.EndNs) >= f.from && model.Time(b.summary.StartNs) <= f.until
 }
 
@@ -340,8 +480,15 @@ func (f *Flight) open() error {
 // put writes a block to the present file, or to the next when that has its
 // share of the cap. One that cannot be written is counted here, and by readers,
 // which see the gap in the blocks' numbers.
-func (f *Flight) put(b sealed) {
-	more := int64(len(b.frame))
+func (f *Flight) put(b *keptBlock) {
+	frame, err := f.frame(b)
+	if err != nil {
+		f.stats.failed(wrap("read", f.ring.path, err))
+		f.stats.Lost += b.summary.Events
+		f.enc.force = true
+		return
+	}
+	more := int64(len(frame))
 	if share := f.opts.TotalCap / capShare; share > 0 {
 		switch size := f.out.present() + more; {
 		case f.out.blocks == 0:
@@ -355,9 +502,9 @@ func (f *Flight) put(b sealed) {
 		f.again(b)
 		return
 	}
-	err := f.files.room(f.out.present(), more, &f.stats)
+	err = f.files.room(f.out.present(), more, &f.stats)
 	if err == nil {
-		err = f.out.block(b)
+		err = f.out.block(sealed{frame, b.raw, b.summary})
 	}
 	if err != nil {
 		f.enc.force = true
@@ -372,12 +519,12 @@ func (f *Flight) put(b sealed) {
 	}
 	f.stats.Blocks++
 	f.stats.Events += b.summary.Events
-	f.stats.Bytes += uint64(len(b.frame))
+	f.stats.Bytes += uint64(len(frame))
 	f.stats.Err = nil
 }
 
 // again asks for a new file for what is kept from b on, which has none now.
-func (f *Flight) again(b sealed) {
+func (f *Flight) again(b *keptBlock) {
 	f.wanted, f.from = true, model.Time(b.summary.StartNs)
 	f.enc.force = true
 }
@@ -438,6 +585,7 @@ func (f *Flight) close() error {
 		f.forget(len(f.kept)) // the disk has not taken the window until now
 	}
 	f.kept = nil
+	f.closeRing()
 	f.lock.release()
 	if f.stats.Lost > 0 && f.stats.Err == nil {
 		return wrap("close", f.stats.Path, fmt.Errorf("%d events could not be written: %w", f.stats.Lost, f.stats.Fault))
@@ -445,10 +593,32 @@ func (f *Flight) close() error {
 	return f.stats.Err
 }
 
+// closeRing removes the ring, unless it has what could not be written to a window: the next recorder makes a recording
+// of it.
+func (f *Flight) closeRing() {
+	if f.ring == nil {
+		return
+	}
+	keep := f.stats.Lost > 0 || f.stats.Err != nil
+	err := f.ring.close(keep)
+	if keep {
+		f.opts.Say(fmt.Sprintf("the last minutes are in %s: the next start makes a recording of them", f.ring.path))
+	} else {
+		err = errors.Join(err, f.opts.remove(f.ring.path))
+	}
+	if err != nil {
+		f.opts.Say(wrap("close", f.ring.path, err).Error())
+	}
+}
+
 // Stats returns what was written so far, all windows together. Path is the last
 // file. It does not wait for the disk.
 func (f *Flight) Stats() Stats {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.shown
+	s := f.shown
+	f.mu.Unlock()
+	if f.ring != nil {
+		s.Ring = f.ring.snapshot()
+	}
+	return s
 }

@@ -67,6 +67,9 @@ func (r *following) close() {
 // errShorter says that somebody else writes the file now.
 var errShorter = errors.New("it has become shorter: another recorder writes it")
 
+// errFollowRing says that a file is no recording that grows.
+var errFollowRing = errors.New("the ring of a flight recorder cannot be followed; open it to see what it holds now")
+
 // look reads what was added; done says that the recording is closed and everything is read.
 func (r *following) look(ctx context.Context) (done bool, err error) {
 	if r.file == nil {
@@ -123,6 +126,10 @@ func (r *following) look(ctx context.Context) (done bool, err error) {
 
 // start reads the header; ok is false while it is not there.
 func (r *following) start(w *window) (ok bool, err error) {
+	head := make([]byte, min(r.size, int64(len(ringMagic))))
+	if n, _ := r.file.ReadAt(head, 0); isRing(head[:n]) { // an error comes again
+		return false, errFollowRing
+	}
 	header, err := readHeader(r.file, r.size)
 	if errors.Is(err, ErrEmpty) {
 		return false, nil

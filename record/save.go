@@ -22,7 +22,10 @@ func (f *Flight) Save(path string) error {
 	}
 	out, err := startFile(s, path, h, f.enc.zstd)
 	for i := 0; i < len(kept) && err == nil; i++ {
-		err = out.block(kept[i])
+		var frame []byte
+		if frame, err = f.frame(kept[i]); err == nil {
+			err = out.block(sealed{frame, kept[i].raw, kept[i].summary})
+		}
 	}
 	switch {
 	case err == nil:
@@ -36,7 +39,7 @@ func (f *Flight) Save(path string) error {
 }
 
 // copy returns what is kept, and the header of a recording of it.
-func (f *Flight) copy(path string) ([]sealed, *recordpb.Header, error) {
+func (f *Flight) copy(path string) ([]*keptBlock, *recordpb.Header, error) {
 	f.take()
 	defer f.give()
 	if f.closed {

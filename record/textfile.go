@@ -91,8 +91,11 @@ func looksLikeText(head []byte) bool {
 }
 
 // looksLikeRecording says whether a file begins with a Zstandard or a
-// skippable frame.
+// skippable frame, or as the ring of a flight recorder.
 func looksLikeRecording(head []byte) bool {
+	if isRing(head) {
+		return true
+	}
 	if len(head) < 4 {
 		return false
 	}
@@ -105,6 +108,9 @@ func looksLikeRecording(head []byte) bool {
 func IsRecording(head []byte) bool {
 	if !looksLikeRecording(head) {
 		return false
+	}
+	if isRing(head) {
+		return true
 	}
 	_, err := readHeader(bytes.NewReader(head), int64(len(head)))
 	return err == nil || errors.Is(err, ErrNewerFormat)

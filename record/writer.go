@@ -77,6 +77,8 @@ type Stats struct {
 	// Fault is the last failure of the disk, nil when there was none: unlike Err
 	// it stays when the disk works again.
 	Fault error
+	// Ring is the ring file of a flight recorder.
+	Ring RingStats
 }
 
 // failed notes a failure of the disk.
@@ -198,9 +200,12 @@ func (w *Writer) show() {
 	w.shown = w.stats
 }
 
+// sessionSize is the length of a session's number.
+const sessionSize = 16
+
 // newSession returns a number that no other recording has.
 func newSession() []byte {
-	session := make([]byte, 16)
+	session := make([]byte, sessionSize)
 	rand.Read(session)
 	return session
 }

@@ -13,6 +13,7 @@ import (
 	"lostbeat/internal/guard"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/platform"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/record"
@@ -38,6 +39,7 @@ func newRecord() *cobra.Command {
 		maxSize  byteSize
 		rotate   byteSize
 		totalCap byteSize
+		ring     = byteSize(defaultRing)
 	)
 	cmd := &cobra.Command{
 		Use:   "record -o FILE",
@@ -45,19 +47,30 @@ func newRecord() *cobra.Command {
 		Long: `Trace this host and write all events and findings to a recording that replay, findings, events
 and info open on any system. Recordings are readable by their owner only. SIGINT and SIGTERM
 end it cleanly; after a kill at most the last second is missing.
+
+With --flight, the last minutes are kept in a file of fixed size beside the output, named like it
+and ending in .ring, which all commands open while it is written. It is synced to the disk twice a
+second while a finding is open or suspected, and every 30 s otherwise. When the recorder is killed
+or the host goes down, the next start under the same name makes a recording of it and says what was
+going on. SIGUSR1 keeps the minutes around now, as a finding does.
+
 Exit status: 2 after an error; 3 if the recording is incomplete, because the disk was full or too
 slow: the last line says how much is missing, and why.`,
 		Example: `  sudo lostbeat record -o night.lostbeat --duration 8h --max-size 1GiB
   sudo lostbeat record -o rec.lostbeat --rotate-every 1h --total-cap 2GiB
   sudo lostbeat record -o spike.lostbeat --trace --duration 10s
   sudo lostbeat record -o night.lostbeat --log /var/log/app.log
-  sudo lostbeat record -o fault.lostbeat --flight 5m    only the minutes around each finding`,
+  sudo lostbeat record -o fault.lostbeat --flight 5m    only the minutes around each finding
+  sudo lostbeat findings fault.ring                     what that recorder holds now, or held when it was killed`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if out == "" {
 				return hint.New("record needs an output file", "lostbeat record -o night.lostbeat")
 			}
 			if err := checkOutput(out); err != nil {
+				return err
+			}
+			if err := checkRing(ring, totalCap, cmd.Flags().Changed("flight-size")); err != nil {
 				return err
 			}
 			errs := cmd.ErrOrStderr()
@@ -83,7 +96,9 @@ slow: the last line says how much is missing, and why.`,
 			opts.Tool = tool()
 			var to recording.Recorder
 			if flight > 0 {
-				to, err = recording.NewFlight(out, flight, opts, say)
+				to, err = recording.NewFlight(out, record.FlightOptions{
+					Options: opts, Window: flight, Ring: int64(ring), BootID: platform.ThisHost().BootID,
+				}, say)
 			} else {
 				to, err = recording.New(out, opts)
 			}
@@ -96,6 +111,7 @@ slow: the last line says how much is missing, and why.`,
 				ctx, cancel = context.WithTimeout(ctx, duration)
 				defer cancel()
 			}
+			defer keepOnSignal(to)()
 			counts := &tally.Tally{}
 			stopProgress := showProgress(errs, to, counts)
 			done, err := run.Recording{
@@ -112,6 +128,9 @@ slow: the last line says how much is missing, and why.`,
 			}
 			if done.Deleted > 0 {
 				say(deleted(done, totalCap.String()))
+			}
+			if done.Ring.Path != "" {
+				say(ringCost(done.Ring))
 			}
 			if !done.Whole() && err == nil {
 				printError(errs, notRecorded(done, counts.Events()))
@@ -139,7 +158,12 @@ slow: the last line says how much is missing, and why.`,
 		&flight,
 		"flight",
 		0,
-		"flight recorder: keep this much in memory and write only the time around each finding, one file each",
+		"flight recorder: keep this much and write only the time around each finding, one file each",
+	)
+	flags.Var(
+		&ring,
+		"flight-size",
+		"size of the file beside the output in which --flight keeps the last minutes; 0 keeps them in memory",
 	)
 	return cmd
 }
@@ -155,6 +179,28 @@ func boardOutput() (outputs []pipeline.Output, end func()) {
 	}
 	output := pipeline.Output{Name: "findings for checks", Sink: b, Kinds: []model.Kind{model.KindFinding}}
 	return []pipeline.Output{output}, func() { _ = b.Close() }
+}
+
+// defaultRing is the size of a flight recorder's ring unless --flight-size says otherwise.
+const defaultRing = 32 << 20
+
+// checkRing refuses sizes of rings that cannot be.
+func checkRing(ring, totalCap byteSize, asked bool) error {
+	least, most := byteSize(record.LeastRing), byteSize(record.MostRing)
+	switch {
+	case ring == 0 || !asked:
+	case ring < least || ring > most:
+		return hint.New(
+			"--flight-size "+ring.String()+" is out of range",
+			fmt.Sprintf("from %s to %s, or 0 for none", &least, &most),
+		)
+	case totalCap > 0 && ring > totalCap/4:
+		return hint.New(
+			"--flight-size "+ring.String()+" is more than a quarter of --total-cap "+totalCap.String()+", which it is a part of",
+			"give a smaller ring or a larger cap",
+		)
+	}
+	return nil
 }
 
 // checkOutput refuses what cannot become a recording.
@@ -210,6 +256,20 @@ func deleted(done run.Recorded, limit string) string {
 		"deleted %s (%s events of this run) to stay below --total-cap %s",
 		plural(done.Deleted, "file"), humanize.Comma(int64(done.DeletedEvents)), limit,
 	)
+}
+
+// ringCost says what it has cost to have a ring on disk.
+func ringCost(r record.RingStats) string {
+	each := time.Duration(0)
+	if r.Syncs > 0 {
+		each = r.SyncTime / time.Duration(r.Syncs)
+	}
+	line := fmt.Sprintf("%s was synced %s, which took %s on average and %s at most",
+		plain.Text(r.Path), plural(r.Syncs, "time"), plain.Span(each), plain.Span(r.SyncLongest))
+	if r.Lost > 0 {
+		line += fmt.Sprintf("; %s events were never in it", humanize.Comma(int64(r.Lost)))
+	}
+	return line
 }
 
 func plural(n int, noun string) string {

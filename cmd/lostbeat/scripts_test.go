@@ -2,8 +2,10 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +43,46 @@ func TestScriptCommands(t *testing.T) {
 			if _, stderr, _ := execute(t, "events", os.DevNull, "--kind", args[i+1]); strings.Contains(stderr, "kind") {
 				t.Errorf("%q: %s", args, stderr)
 			}
+		}
+	}
+}
+
+// TestPacemakerAlert runs the alert agent as Pacemaker does, with a systemctl that writes down what it is asked for.
+func TestPacemakerAlert(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil || runtime.GOOS == "windows" {
+		testutil.Unavailable(t, "no shell: %v", err)
+	}
+	agent := filepath.Join(testutil.Root(t), "contrib", "pacemaker", "lostbeat-alert.sh")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"systemctl": "#!/bin/sh\necho \"$@\" >>" + dir + "/asked\n",
+		"sudo":      "#!/bin/sh\nshift\nexec \"$@\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		env   []string
+		asked bool
+	}{
+		{"a node is lost", []string{"CRM_alert_kind=node", "CRM_alert_node=a", "CRM_alert_desc=lost"}, true},
+		{"fencing", []string{"CRM_alert_kind=fencing", "CRM_alert_rc=0"}, true},
+		{"an action has failed", []string{"CRM_alert_kind=resource", "CRM_alert_rc=1", "CRM_alert_target_rc=0"}, true},
+		{"an action was as expected", []string{"CRM_alert_kind=resource", "CRM_alert_rc=7", "CRM_alert_target_rc=7"}, false},
+		{"an attribute", []string{"CRM_alert_kind=attribute"}, false},
+	} {
+		_ = os.Remove(filepath.Join(dir, "asked")) // of the case before
+		cmd := exec.Command(shell, agent)
+		cmd.Env = append([]string{"PATH=" + dir + ":" + os.Getenv("PATH")}, c.env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", c.name, err, out)
+		}
+		asked, _ := os.ReadFile(filepath.Join(dir, "asked"))
+		if want := "kill --kill-whom=main --signal=USR1 lostbeat.service\n"; c.asked != (string(asked) == want) {
+			t.Errorf("%s: systemctl was asked for %q", c.name, asked)
 		}
 	}
 }

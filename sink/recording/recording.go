@@ -4,6 +4,7 @@ package recording
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"lostbeat/internal/hint"
@@ -23,6 +24,12 @@ type Recorder interface {
 	Stats() record.Stats
 }
 
+// Keeper is a Recorder that writes the time around now when it is asked to.
+type Keeper interface {
+	// Keep may be called from any goroutine, and waits for the disk. why is said.
+	Keep(why string)
+}
+
 // New begins a recording of everything.
 func New(path string, o record.Options) (Recorder, error) {
 	w, err := record.Create(path, o)
@@ -32,59 +39,102 @@ func New(path string, o record.Options) (Recorder, error) {
 	return w, nil
 }
 
-// flight keeps the last minutes in memory and writes the time around each
-// finding to a file.
+// flight keeps the last minutes and writes the time around each finding to a file.
 type flight struct {
 	*record.Flight
 	window time.Duration
 	seen   map[string]bool
+	// open are the findings that hold.
+	open map[string]bool
 	// failing says that the last finding could not be recorded.
 	failing bool
 	log     func(line string)
+	// last is the time of the newest event.
+	last atomic.Int64
 }
 
-// NewFlight returns a recorder that keeps the window in memory and writes it,
-// and what follows, to a file when a finding of weight arises. log is told of
-// each; it must not block.
-func NewFlight(path string, window time.Duration, o record.Options, log func(line string)) (Recorder, error) {
+// NewFlight returns a recorder that keeps the window and writes it, and what follows, to a file when a finding of
+// weight arises. log is told of each, of what an earlier recorder has left behind, and of the ring; it must not block.
+func NewFlight(path string, o record.FlightOptions, log func(line string)) (Recorder, error) {
 	if o.MaxSize > 0 || o.RotateSize > 0 || o.RotateEvery > 0 {
 		return nil, hint.New(
 			"--flight writes a file to each finding: --max-size, --rotate-size and --rotate-every do not apply",
 			"bound its files with --total-cap",
 		)
 	}
-	f, err := record.NewFlight(path, record.FlightOptions{Options: o, Window: window})
+	say := func(line string) { log(plain.Text(line)) }
+	o.Say = say
+	f, err := record.NewFlight(path, o)
 	if err != nil {
 		return nil, err
 	}
-	return &flight{Flight: f, window: window, seen: map[string]bool{}, log: log}, nil
+	if found := f.Recovered(); found != nil {
+		say(recovered(found))
+	}
+	if err := f.RingError(); err != nil {
+		say(fmt.Sprintf("%v: the last %s are kept in memory, %s at most, and are lost if this process or the host ends",
+			err, plain.Span(o.Window), plain.Quantity(float64(f.MemoryLimit()>>20), "MiB")))
+		if text := hint.Of(err); text != "" {
+			say("hint: " + text)
+		}
+	}
+	return &flight{Flight: f, window: o.Window, seen: map[string]bool{}, open: map[string]bool{}, log: say}, nil
 }
 
 // Write implements pipeline.Sink: a new finding, and every update of one that
-// is still going on, asks for the time around it.
+// is still going on, asks for the time around it. While one holds, or a detector
+// looks closer, the ring is synced often.
 func (r *flight) Write(b *model.Batch) error {
 	if err := r.Flight.Write(b); err != nil {
 		return err
 	}
+	suspicious := false
 	for i := range b.Events {
 		e := &b.Events[i]
+		r.last.Store(max(r.last.Load(), int64(e.Time)))
+		if v, ok := b.RequestEvent(e); ok {
+			suspicious = suspicious || v.Finding != "" && v.State <= model.RequestOn
+		}
 		v, ok := b.Finding(e)
-		if !ok || v.Severity < model.SeverityWarning || !v.Ongoing && r.seen[v.ID] {
+		if !ok || v.Severity < model.SeverityWarning {
 			continue
 		}
-		err := r.Trigger(e.Time, r.window)
-		first := !r.seen[v.ID]
-		r.seen[v.ID] = true
-		switch failing := r.failing; {
-		case err != nil:
-			r.failing = true
-			if first || !failing {
-				r.log(plain.Text(fmt.Sprintf("%s: it cannot be recorded now: %v", v.Title, err)))
-			}
-		case first || failing:
-			r.failing = false
-			r.log(plain.Text(fmt.Sprintf("%s: recording it to %s", v.Title, r.Stats().Path)))
+		if delete(r.open, v.ID); v.Ongoing {
+			r.open[v.ID] = true
+		} else if r.seen[v.ID] {
+			continue
 		}
+		suspicious = true
+		r.trigger(e.Time, v.Title, !r.seen[v.ID])
+		r.seen[v.ID] = true
+	}
+	if suspicious || len(r.open) > 0 {
+		r.Suspect()
 	}
 	return nil
+}
+
+// trigger asks for the time around a moment; first says that nobody has for this reason.
+func (r *flight) trigger(at model.Time, why string, first bool) {
+	err := r.Trigger(at, r.window)
+	switch failing := r.failing; {
+	case err != nil:
+		r.failing = true
+		if first || !failing {
+			r.log(fmt.Sprintf("%s: it cannot be recorded now: %v", why, err))
+		}
+	case first || failing:
+		r.failing = false
+		r.log(fmt.Sprintf("%s: recording it to %s", why, r.Stats().Path))
+	}
+}
+
+// Keep asks for the time around now, which somebody else has a reason for.
+func (r *flight) Keep(why string) {
+	r.Suspect()
+	if err := r.Trigger(model.Time(r.last.Load()), r.window); err != nil {
+		r.log(fmt.Sprintf("%s: it cannot be recorded now: %v", why, err))
+		return
+	}
+	r.log(fmt.Sprintf("%s: recording it to %s", why, r.Stats().Path))
 }

@@ -1,0 +1,157 @@
+package recording
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lostbeat/internal/testutil"
+	"lostbeat/model"
+	"lostbeat/record"
+)
+
+// What an earlier recorder has left is said in one line, with all that is known of its end.
+func TestRecovered(t *testing.T) {
+	start := model.Time(time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC).UnixNano())
+	end := start.Add(5 * time.Minute)
+	for _, c := range []struct {
+		name string
+		r    record.Recovered
+		want string
+	}{
+		{
+			"host", record.Recovered{
+				Ring: "fault.ring", Path: "fault-1.lostbeat", Ended: record.EndHost, Start: start, End: end, Events: 12345,
+				Open: []string{"a", "b", "c", "d"}, Unsynced: time.Second,
+			},
+			"the last recorder did not end in order: the host went down. Its last event is of 2026-03-01 10:05:00.000 UTC; " +
+				"up to 1 s more was not on disk yet; open findings: a; b; c; and 1 more; " +
+				"saved to fault-1.lostbeat (12,345 events over 5 min)",
+		},
+		{
+			"process", record.Recovered{
+				Path: "x", Ended: record.EndProcess, Start: start, End: end, Events: 1, Missing: 2,
+				Damage: []string{"its header is damaged"}, Cut: true,
+			},
+			"the last recorder did not end in order: the process was killed. " +
+				"Its last event is of 2026-03-01 10:05:00.000 UTC; no finding was open; its header is damaged; 2 blocks between the others are missing; " +
+				"saved to x (1 event over 5 min, the newest part: the total cap has no room for more)",
+		},
+		{
+			"nothing in it", record.Recovered{Ring: "fault.ring", Ended: record.EndHost},
+			"the last recorder did not end in order: the host went down. fault.ring held no whole block of events",
+		},
+		{
+			"not saved", record.Recovered{
+				Ring: "fault.ring", Ended: record.EndProcess, Start: start, End: end,
+				Err: &record.Error{Op: "recover", Path: "fault.ring", Err: errors.New("no room")},
+			},
+			"the last recorder did not end in order: the process was killed. " +
+				"Its last event is of 2026-03-01 10:05:00.000 UTC; no finding was open; it could not be saved and is still in fault.ring: no room",
+		},
+	} {
+		if got := strings.ReplaceAll(recovered(&c.r), "\u00a0", " "); got != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, c.want)
+		}
+	}
+}
+
+// The ring is synced often while a finding of weight is open and while a detector looks closer, not for less.
+func TestSuspicion(t *testing.T) {
+	now := model.Time(time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC).UnixNano())
+	finding := func(s model.Severity, ongoing bool) func(*model.Builder) {
+		return func(b *model.Builder) {
+			b.AddFinding(now, model.Finding{ID: "x", Title: "x", Severity: s, Start: now, End: now, Ongoing: ongoing})
+		}
+	}
+	request := func(id string, state model.RequestState) func(*model.Builder) {
+		return func(b *model.Builder) {
+			b.AddRequestEvent(model.RequestEvent{Time: now, CPU: -1, PID: -1, TID: -1, State: state, Finding: id})
+		}
+	}
+	for _, c := range []struct {
+		name string
+		add  func(*model.Builder)
+		want bool
+	}{
+		{"a warning", finding(model.SeverityWarning, true), true},
+		{"a warning that has ended", finding(model.SeverityWarning, false), true},
+		{"a note", finding(model.SeverityInfo, true), false},
+		{"a detector looks closer", request("x", model.RequestOn), true},
+		{"a detector looked closer", request("x", model.RequestOff), false},
+		{"somebody looks closer", request("", model.RequestOn), false},
+	} {
+		var said []string
+		path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
+		r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
+			func(line string) { said = append(said, line) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b model.Builder
+		b.AddMeta(model.Meta{Time: now, Key: "host", Value: "x"})
+		c.add(&b)
+		if err := r.Write(b.Take()); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Stats().Ring.Often; got != c.want {
+			t.Errorf("%s: synced often: %t", c.name, got)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What asks to be kept is kept, without a finding.
+func TestKeep(t *testing.T) {
+	path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
+	var said []string
+	r, err := NewFlight(path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b model.Builder
+	b.AddMeta(model.Meta{Time: 1, Key: "host", Value: "x"})
+	if err := r.Write(b.Take()); err != nil {
+		t.Fatal(err)
+	}
+	r.(Keeper).Keep("asked for")
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := r.Stats().Path
+	if _, err := os.Stat(file); err != nil || len(said) != 1 || said[0] != "asked for: recording it to "+file {
+		t.Errorf("%v, said %q", err, said)
+	}
+}
+
+// Where no ring can be made, that is said with what it means, and recording goes on.
+func TestWithoutRing(t *testing.T) {
+	dir := testutil.TempDir(t)
+	path := filepath.Join(dir, "fault.lostbeat")
+	if err := os.Mkdir(record.RingPath(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
+		func(line string) { said = append(said, line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(strings.Join(said, "\n"), "\u00a0", " ")
+	for _, part := range []string{
+		"fault.ring was left behind and cannot be read: not the ring of a flight recorder",
+		"the last 60 s are kept in memory, 16 MiB at most, and are lost if this process or the host ends",
+	} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is not said:\n%s", part, text)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
