@@ -183,7 +183,7 @@ func newCutStream(
 				return errStopped
 			}
 			return nil
-		})
+		}, nil)
 		if errors.Is(s.err, errStopped) {
 			s.err = nil
 		} else if s.err != nil {

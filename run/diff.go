@@ -26,7 +26,7 @@ func SideOf(
 		j, err := judge(ctx, c, settings, progress, func(b *model.Batch, _ []pipeline.Verdict) error {
 			side.Apply(b)
 			return nil
-		})
+		}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Path, err)
 		}

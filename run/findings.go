@@ -51,17 +51,21 @@ type Judgement struct {
 func Findings(
 	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress,
 ) (j Judgement, err error) {
-	return judge(ctx, c, settings, progress, nil)
+	return judge(ctx, c, settings, progress, nil, nil)
 }
 
 // tap is given each batch of a capture with what was concluded from it.
 type tap func(b *model.Batch, concluded []pipeline.Verdict) error
 
-// judge is Findings that hands on the stream; a nil tap takes nothing.
+// judge is Findings that hands on the stream, and shows the facts to a watcher; a nil tap, or watcher, takes nothing.
 func judge(
-	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress, to tap,
+	ctx context.Context, c *Capture, settings detect.Settings, progress source.Progress, to tap, w *watcher,
 ) (j Judgement, err error) {
 	engine := detect.New(settings, detect.Options{Memory: c.Options.Memory})
+	if w == nil {
+		w = new(watcher)
+	}
+	w.of(engine)
 	var found model.FindingList
 	var left leftOut
 	var concluded []pipeline.Verdict
@@ -107,7 +111,7 @@ func judge(
 			j.packets.Apply(b)
 		}
 		recorded := of.apply(b)
-		engine.Apply(b, keep)
+		w.apply(b, keep)
 		if to == nil {
 			return nil
 		}
@@ -118,7 +122,7 @@ func judge(
 		concluded = nil
 		return err
 	})
-	engine.Finish(keep)
+	w.finish(keep)
 	if n, what := engine.LeftOut(); n > 0 {
 		left.add(model.Loss{Lost: n, Origin: model.OriginMemory, Detail: "no room or time for " + what})
 	}

@@ -134,6 +134,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newTop(),
 		newCheck(),
 		newFindings(),
+		newReport(),
 		newEvents(),
 		newCut(),
 		newDiff(),

@@ -275,6 +275,12 @@ func exitStatuses(cmd *cobra.Command) []statusDoc {
 			{exitError, "An error; other files were still read."},
 			{exitIncomplete, "An input is incomplete; the missing part was not judged."},
 		}
+	case "report":
+		return []statusDoc{
+			{exitOK, "Done."},
+			{exitError, "An error; nothing was written."},
+			{exitIncomplete, "An input is incomplete; the report says what is missing."},
+		}
 	case "info", "events", "diff":
 		return []statusDoc{
 			{exitOK, "Done."},

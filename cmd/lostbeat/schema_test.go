@@ -106,6 +106,9 @@ func TestJSONFollowsItsSchema(t *testing.T) {
 		{"events", "--json", recording},
 		{"info", "--json", part},
 		{"diff", "--json", part, recording},
+		{"report", "--json", recording},
+		{"report", "--json", cut},
+		{"report", "--json", bundleOf(t, "leak.lostbeat", data)},
 		{"config", "--json", "--theme", "dark"},
 	} {
 		out, _, _ := execute(t, args...)

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"lostbeat/detect"
+	"lostbeat/internal/hint"
+	"lostbeat/internal/plain"
+	"lostbeat/report"
+	"lostbeat/run"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+// asHTML is the form of a page.
+const asHTML = "html"
+
+func newReport() *cobra.Command {
+	var (
+		files    captureFlags
+		settings detectFlags
+		format   formatFlag
+		markdown bool
+		zone     zoneFlag
+		out      string
+		force    bool
+	)
+	cmd := &cobra.Command{
+		Use:   "report FILE...",
+		Short: "Write one page about recordings, captures and logs, for a ticket",
+		Long: `Judge files as findings does and write what was found to one page that can be attached to a
+ticket: the verdict first, with reason, advice and evidence; a time line; where the time of late
+heartbeats went; CPU time and deferred work, packets lost and ports over time; log lines; facts
+about each host; what was not seen, and what the input lacks.
+
+The page is one HTML file that loads nothing: it prints, and it can be read where scripts are
+blocked. --md writes a shorter form for an issue tracker, --json the same data for programs
+(docs/schema/report.json). The same input gives the same bytes.
+
+Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
+		Example: `  lostbeat report night.lostbeat -o report.html
+  lostbeat report node-a.lostbeat node-b.lostbeat -o report.html
+  lostbeat report --md sosreport-node-a.tar.xz | xclip`,
+		Args: fileArgs(true),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if markdown {
+				if format.chosen && format.name != asMarkdown || format.json {
+					return hint.New("--md excludes other formats", "give one of --md, --json and --format")
+				}
+				format.name = asMarkdown
+			}
+			form, err := format.form()
+			if err != nil {
+				return err
+			}
+			if err := checkReport(cmd, form, out, force, args); err != nil {
+				return err
+			}
+			thresholds, err := settings.settings()
+			if err != nil {
+				return err
+			}
+			r, err := makeReport(cmd, &files, args, thresholds)
+			if err != nil && !errors.Is(err, errIncomplete) {
+				return err
+			}
+			write := func(w io.Writer) error {
+				switch form {
+				case asJSON:
+					return plain.Object(w, report.Schema, r)
+				case asMarkdown:
+					return r.WriteMarkdown(w, zone.zone())
+				}
+				return r.WriteHTML(w, zone.zone())
+			}
+			if out == "" {
+				buffered := bufio.NewWriter(cmd.OutOrStdout())
+				return cmp.Or(errors.Join(write(buffered), buffered.Flush()), err)
+			}
+			size, writeErr := replaceFile(out, write)
+			if writeErr != nil {
+				return writeErr
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, %s\n", plain.Text(out), plural(len(r.Findings), "finding"),
+				humanize.IBytes(uint64(size)))
+			return err
+		},
+	}
+	files.register(cmd)
+	files.registerPools(cmd)
+	files.registerLogs(cmd)
+	settings.register(cmd)
+	zone.register(cmd)
+	format.register(cmd, "one JSON object", asHTML, asMarkdown, asJSON)
+	cmd.Flags().BoolVar(&markdown, "md", false, "Markdown for an issue tracker; the same as --format md")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write; without it, standard output")
+	cmd.Flags().BoolVar(&force, "force", false, "replace an existing file")
+	return cmd
+}
+
+// checkReport refuses what cannot be written.
+func checkReport(cmd *cobra.Command, form, out string, force bool, inputs []string) error {
+	if out == "" {
+		if form == asHTML && isTerminal(cmd.OutOrStdout()) {
+			return hint.New("a page is no text for a terminal", "give -o report.html, or --md")
+		}
+		return nil
+	}
+	target, err := os.Stat(out)
+	if err != nil {
+		return nil
+	}
+	for _, path := range inputs {
+		if input, err := os.Stat(path); err == nil && os.SameFile(target, input) {
+			return hint.New(plain.Text(out)+" is also the input file", "give another name with -o")
+		}
+	}
+	if target.Mode().IsRegular() && !force {
+		return hint.New(plain.Text(out)+" exists", "--force replaces it")
+	}
+	return nil
+}
+
+// replaceFile writes a file as a whole or not at all, and returns its size.
+func replaceFile(path string, write func(io.Writer) error) (size int64, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // a pipe or a device
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return 0, err
+		}
+		return 0, errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".lostbeat-report-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	buffered := bufio.NewWriter(f)
+	err = errors.Join(write(buffered), buffered.Flush())
+	if info, statErr := f.Stat(); statErr == nil {
+		size = info.Size()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, err
+	}
+	return size, os.Rename(f.Name(), path)
+}
+
+// makeReport judges the files, by themselves and together, as findings does.
+func makeReport(
+	cmd *cobra.Command, files *captureFlags, args []string, thresholds detect.Settings,
+) (*report.Report, error) {
+	r := &report.Report{Tool: tool()}
+	args, done, err := files.unpack(cmd.Context(), args)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if args, err = files.besides(args); err != nil {
+		return nil, err
+	}
+	parts, joined := logsLast(args)
+	hosts := recordings(args)
+	var all []run.Judgement
+	var captures []*run.Capture
+	each := func(c *run.Capture, reading *readingLine) error {
+		if hosts > 1 && run.HasPackets(c.Format) {
+			c.Packets = run.PacketRoom / hosts
+		}
+		judged, seen, err := run.Observe(cmd.Context(), c, thresholds, reading.progress(), nil)
+		reading.end()
+		if err != nil {
+			return err
+		}
+		judged.LeaveFlows()
+		if joined {
+			judged.LeaveLogs()
+			captures = append(captures, c)
+		} else {
+			judged.WithoutLogs()
+		}
+		if joined || hosts > 1 {
+			all = append(all, judged)
+		}
+		r.Add(seen, judged.Findings)
+		return nil
+	}
+	err = nil
+	for _, part := range parts {
+		partErr := eachCapture(cmd.Context(), part, *files, cmd.ErrOrStderr(), each)
+		switch {
+		case partErr == nil:
+		case errors.Is(partErr, errIncomplete):
+			err = cmp.Or(err, partErr)
+		default:
+			return nil, partErr
+		}
+		if cmd.Context().Err() != nil {
+			return nil, cmd.Context().Err()
+		}
+		files.logZone = run.LogTime(captures)
+	}
+	r.AddTogether(run.TogetherFlows(all))
+	if joined {
+		r.AddTogether(run.Together(all, thresholds))
+	}
+	for _, b := range files.unpacked.Bundles {
+		r.Bundles = append(r.Bundles, report.Bundle{
+			File: b.Path, Members: b.Members, Opened: b.Opened, Damage: b.Damage,
+		})
+		if len(b.Damage) > 0 {
+			err = cmp.Or(err, errIncomplete)
+		}
+	}
+	r.Finish()
+	return r, err
+}
