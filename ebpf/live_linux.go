@@ -188,6 +188,9 @@ func (r *run) start(probes []Probe, emit source.Emit) error {
 		r.attach(p, env)
 	}
 	env.types.cache = nil
+	if r.options.Attached != nil {
+		r.addStatus(r.options.Attached())
+	}
 	r.lastCollect = r.clock.Now() // the first interval begins when everything counts
 	r.self.start()
 	first := r.builder.Take()

@@ -31,6 +31,8 @@ type Options struct {
 	// group, too, which costs every packet of the host.
 	Heartbeats    []Heartbeat
 	HeartbeatRoot bool
+	// Attached is called once all probes are attached; it returns the state of a part of the engine. nil for nothing.
+	Attached func() model.Probe
 	// Tool is the program and its version as it stands in the stream: "lostbeat 1.2".
 	Tool string
 	// Log takes diagnostics; nil discards them.

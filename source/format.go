@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"lostbeat/internal/spawn"
 	"lostbeat/model"
 )
 
@@ -40,6 +41,8 @@ type OpenOptions struct {
 	Host string
 	// Progress is told how far the file is read, nil for nobody; see Format.OwnProgress.
 	Progress Progress
+	// Programs runs the programs that a format needs, nil as children of this process.
+	Programs spawn.Run
 }
 
 // Zone is that of times that do not say theirs; said is false where nobody said it, and UTC is assumed.

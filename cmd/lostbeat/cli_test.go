@@ -18,7 +18,7 @@ import (
 func execute(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = command(args, &out, &errs)
+	status = command(t.Context(), args, &out, &errs)
 	return out.String(), errs.String(), status
 }
 

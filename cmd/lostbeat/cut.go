@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +60,7 @@ is 3, and also that of commands that open the part.`,
 			}
 			opts.Tool = tool()
 			settings := all.Settings()
+			defer files.confine(cmd, args, filepath.Dir(out))()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err

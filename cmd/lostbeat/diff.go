@@ -59,6 +59,7 @@ Exit status: 0, whatever differs; 3 when an input is incomplete.`,
 			if err != nil {
 				return err
 			}
+			defer files.confine(cmd, args)()
 			var sides [2]*compare.Side
 			for i, path := range args {
 				side := files

@@ -57,6 +57,7 @@ recording; its times are always in UTC.`,
 			if isTerminal(cmd.OutOrStdout()) {
 				terminal = io.Discard // the events are there already
 			}
+			defer files.confine(cmd, args)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -183,6 +183,7 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 					return err
 				}
 			}
+			defer files.confine(cmd, args)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -41,8 +41,10 @@ type liveFlags struct {
 	ring      byteSize
 	// rawBuffers reads whole buffers of trace sessions.
 	rawBuffers bool
-	detect     detectFlags
-	also       alsoFlag
+	// confinement is the value of --confine.
+	confinement confineFlag
+	detect      detectFlags
+	also        alsoFlag
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
@@ -102,6 +104,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	if runtime.GOOS != "windows" {
 		_ = flags.MarkHidden("raw-buffers") // it fails for a flag that does not exist
 	}
+	f.registerConfine(cmd)
 	f.detect.register(cmd)
 	f.also.register(cmd)
 }

@@ -111,6 +111,7 @@ read; the exit status is 3 if not all.`,
 				}
 				return write(out)
 			}
+			defer files.confine(cmd, args)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
+	"lostbeat/internal/spawn"
 	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/source/applog"
@@ -18,12 +19,13 @@ import (
 )
 
 // open returns this host as a source of events, and the thresholds to judge it by.
-func (f *liveFlags) open() (source.Source, detect.Settings, error) {
+// writes are the folders that are written into later, webhook is the server that findings are sent to.
+func (f *liveFlags) open(cmd *cobra.Command, writes []string, webhook string) (source.Source, detect.Settings, error) {
 	settings, err := f.detect.settings()
 	if err != nil {
 		return nil, settings, err
 	}
-	src, err := f.source()
+	src, err := f.source(cmd, writes, webhook)
 	return src, settings, err
 }
 
@@ -31,7 +33,7 @@ func (f *liveFlags) open() (source.Source, detect.Settings, error) {
 const debugLog = "LOSTBEAT_DEBUG_LOG"
 
 // source opens this host as a source of events.
-func (f *liveFlags) source() (source.Source, error) {
+func (f *liveFlags) source(cmd *cobra.Command, writes []string, webhook string) (source.Source, error) {
 	pools, err := parsePools(f.pools)
 	if err != nil {
 		return nil, err
@@ -52,6 +54,7 @@ func (f *liveFlags) source() (source.Source, error) {
 		RingBytes:     int(f.ring),
 		Only:          f.probes,
 		Pools:         pools,
+		Attached:      f.confiner(cmd, writes, webhook),
 		Log:           slog.New(slog.DiscardHandler),
 	}
 	if path := os.Getenv(debugLog); path != "" {
@@ -61,7 +64,11 @@ func (f *liveFlags) source() (source.Source, error) {
 		}
 		opts.Log = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	logs, err := f.followed()
+	programs, err := f.programs(cmd)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := f.followed(programs)
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +80,14 @@ func (f *liveFlags) source() (source.Source, error) {
 }
 
 // followed returns the logs to follow.
-func (f *liveFlags) followed() ([]applog.Followed, error) {
+func (f *liveFlags) followed(programs spawn.Run) ([]applog.Followed, error) {
 	zone, err := parseLogTime(f.logTime)
 	if err != nil {
 		return nil, err
 	}
-	return parseLogs(f.logs, source.OpenOptions{LogTime: zone, LogPatterns: f.logPatterns})
+	return parseLogs(f.logs, source.OpenOptions{
+		LogTime: zone, LogPatterns: f.logPatterns, Programs: programs,
+	})
 }
 
 // uiFlags are the flags of the commands that open the terminal UI.
@@ -130,7 +139,7 @@ func (f *uiFlags) options() tui.Options {
 
 // runLiveUI traces this host and shows it.
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
-	src, settings, err := live.open()
+	src, settings, err := live.open(cmd, savingFolders(), "")
 	if err != nil {
 		return err
 	}
@@ -150,6 +159,9 @@ func showLive(cmd *cobra.Command, session run.Live, also alsoFlag, ui uiFlags) (
 	session.UI, session.Tool, session.Outputs = ui.options(), tool(), outputs
 	return session.Run(cmd.Context())
 }
+
+// savingFolders are those in which the UI saves recordings.
+func savingFolders() []string { return []string{".", os.TempDir()} }
 
 // tool is the name and version of this program, for recordings.
 func tool() string { return "lostbeat " + version }

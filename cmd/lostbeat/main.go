@@ -40,13 +40,21 @@ var (
 // errFindings makes the process end with exitFinding; it is not printed.
 var errFindings = errors.New("there are findings")
 
-func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(process(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func command(args []string, stdout, stderr io.Writer) int {
-	if handled, status := runHidden(args); handled {
-		return status
+// process is this process, which runs one command and may be confined.
+func process(args []string, stdout, stderr io.Writer) int {
+	for _, as := range []func([]string) (bool, int){runHidden, runPrograms} {
+		if handled, status := as(args); handled {
+			return status
+		}
 	}
-	ctx, stop := untilStopped(stderr)
+	return command(withOwnProcess(context.Background()), args, stdout, stderr)
+}
+
+// command runs a command.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := untilStopped(ctx, stderr)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)

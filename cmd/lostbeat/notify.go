@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"os/exec"
 	"time"
 
+	"lostbeat/internal/spawn"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/sink/notify"
@@ -26,7 +28,8 @@ func (f *notifyFlags) register(cmd *cobra.Command) {
 }
 
 // outputs starts them, and returns what delivers the rest and ends them. say is told what could not be delivered.
-func (f notifyFlags) outputs(say func(string)) (outputs []pipeline.Output, closeAll func(), err error) {
+// helper says that the program is run by a helper process, because this one will not be able to.
+func (f notifyFlags) outputs(say func(string), helper bool) (outputs []pipeline.Output, closeAll func(), err error) {
 	var started []*notify.Notifier
 	closeAll = func() {
 		for _, n := range started {
@@ -46,7 +49,13 @@ func (f notifyFlags) outputs(say func(string)) (outputs []pipeline.Output, close
 		if splitErr != nil {
 			return nil, nil, splitErr
 		}
-		n, startErr := notify.Exec{Command: command, Say: say}.Start()
+		var programs spawn.Run
+		if path, lookErr := exec.LookPath(command[0]); helper && lookErr == nil {
+			if programs, err = startPrograms(spawn.Program{Path: path, Args: command[1:]}); err != nil {
+				return nil, nil, err
+			}
+		}
+		n, startErr := notify.Exec{Command: command, Say: say, Programs: programs}.Start()
 		add("--exec", n, startErr)
 	}
 	if f.webhook != "" {

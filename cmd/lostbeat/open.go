@@ -14,6 +14,7 @@ import (
 	"lostbeat/etw"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/spawn"
 	"lostbeat/model/budget"
 	"lostbeat/probes/heartbeat"
 	"lostbeat/run"
@@ -48,6 +49,9 @@ type captureFlags struct {
 	everything bool
 	// said says that the command itself prints what is incomplete.
 	said bool
+	// confinement is the value of --confine; programs runs programs for this process where it is confined.
+	confinement confineFlag
+	programs    spawn.Run
 	// unpacked is what the paths are from that are members of bundles, nil before they were unpacked.
 	unpacked *run.Unpacked
 }
@@ -71,6 +75,7 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 			"as a heartbeat, in addition to known protocols: udp:5405, tcp:10.0.0.2:2380, a protocol (corosync, etcd, ...); "+
 			"udp:5405=1s sets the timeout after which the peer counts as dead (repeatable)")
 	registerMemory(cmd, &f.memory)
+	f.registerConfine(cmd)
 	cmd.Flags().
 		BoolVar(&f.trace, "trace", false, "list every DPC and ISR of a Windows capture, not only those above the "+
 			"threshold")
@@ -186,7 +191,7 @@ func (f *captureFlags) open(paths []string, progress source.Progress) (*run.Capt
 func (f *captureFlags) options(progress source.Progress) (run.OpenOptions, error) {
 	o := run.OpenOptions{Unpacked: f.unpacked, OpenOptions: source.OpenOptions{
 		CodePage: f.codePage, Trace: f.trace, Everything: f.everything, Progress: progress,
-		Memory: int64(f.memory),
+		Memory: int64(f.memory), Programs: f.programs,
 	}}
 	flows, err := parseHeartbeats(f.heartbeats)
 	if err != nil {

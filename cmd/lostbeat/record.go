@@ -75,12 +75,12 @@ slow: the last line says how much is missing, and why.`,
 			}
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
-			notified, endNotifying, err := told.outputs(say)
+			notified, endNotifying, err := told.outputs(say, live.confines(cmd))
 			if err != nil {
 				return err
 			}
 			defer endNotifying()
-			src, settings, err := live.open()
+			src, settings, err := live.open(cmd, []string{filepath.Dir(out)}, told.webhook)
 			if err != nil {
 				return err
 			}

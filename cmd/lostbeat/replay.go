@@ -46,6 +46,7 @@ With --follow, a recording or a Windows trace is shown while it is being written
 				return followFile(cmd, args, files, thresholds, ui)
 			}
 			names := args
+			defer files.confine(cmd, args, besideRecording(args)...)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -108,6 +109,8 @@ func followFile(cmd *cobra.Command, args []string, files captureFlags, settings 
 	if len(args) != 1 {
 		return hint.New("--follow follows one file", "usage: "+cmd.UseLine())
 	}
+	// What is not there yet, or is replaced, is found by its folder.
+	defer files.confine(cmd, []string{args[0], filepath.Dir(args[0])}, savingFolders()...)()
 	o, err := files.options(nil)
 	if err != nil {
 		return err

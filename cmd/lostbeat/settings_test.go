@@ -166,6 +166,7 @@ var wrongValues = map[string][]string{
 	"probe":        {"x", "dorp"},
 	"kind":         {"x", "dorp"},
 	"theme":        {"neon", ""},
+	"confine":      {"maybe", ""},
 	"format":       {"xml", ""},
 	"log-time":     {"x", "+25", "20x3 +01:00"},
 	"log-pattern":  {"(", "[z-a]", `\`},

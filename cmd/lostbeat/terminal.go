@@ -27,8 +27,8 @@ func stopSignals() []os.Signal {
 
 // untilStopped returns a context that ends with the first stop signal. The
 // second one ends the process at once: whatever it waits for may never come.
-func untilStopped(stderr io.Writer) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
+func untilStopped(ctx context.Context, stderr io.Writer) (stopped context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	restore := terminalRestorer()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, stopSignals()...)

@@ -35,12 +35,12 @@ undelivered findings are counted and reported.`,
 				return err
 			}
 			say := func(line string) { fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line) }
-			notified, endNotifying, err := told.outputs(say)
+			notified, endNotifying, err := told.outputs(say, live.confines(cmd))
 			if err != nil {
 				return err
 			}
 			defer endNotifying()
-			src, settings, err := live.open()
+			src, settings, err := live.open(cmd, nil, told.webhook)
 			if err != nil {
 				return err
 			}

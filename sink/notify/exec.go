@@ -14,6 +14,7 @@ import (
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/spawn"
 )
 
 // Exec is a program that is run for each finding, with the finding on its standard input.
@@ -26,6 +27,8 @@ type Exec struct {
 	Limit time.Duration
 	// AtOnce is how many may run at a time, 4 when 0.
 	AtOnce int
+	// Programs runs it, nil as a child of this process.
+	Programs spawn.Run
 }
 
 // SplitCommand divides a command line at its blanks; what is in single or double quotes stays together. Nothing else
@@ -93,14 +96,11 @@ const killWait = 500 * time.Millisecond
 func (e Exec) run(ctx context.Context, path string, m message) error {
 	ctx, cancel := context.WithTimeout(ctx, e.Limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, e.Command[1:]...)
-	cmd.Stdin = bytes.NewReader(m.body)
 	said := &head{most: saidBytes}
-	cmd.Stderr = said
-	cmd.Env = environment(os.Environ(), m)
-	cmd.WaitDelay = killWait
-	ownGroup(cmd)
-	err := cmd.Run()
+	err := spawn.Or(e.Programs)(ctx, spawn.Command{
+		Path: path, Args: e.Command[1:], Env: environment(os.Environ(), m), Stdin: bytes.NewReader(m.body), Stderr: said,
+		Group: true, WaitDelay: killWait,
+	})
 	switch text := plain.Text(strings.TrimSpace(string(said.kept))); {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("stopped after %v, its time limit", e.Limit)

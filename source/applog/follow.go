@@ -213,7 +213,7 @@ func newLive(o Followed, put func(LiveEvent)) (*live, error) {
 	l.cadence.grain = time.Millisecond
 	if unit, ok := journalUnit(o.Path); ok {
 		l.name = o.Path
-		l.input, err = newJournal(unit)
+		l.input, err = newJournal(unit, o.Options.Programs)
 		return l, err
 	}
 	l.input = &fileTail{path: o.Path}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"lostbeat/internal/guard"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/spawn"
 	"lostbeat/model"
 )
 
@@ -43,11 +45,12 @@ const (
 
 // journal follows systemd's journal through journalctl, whose format does not change with the versions of its files.
 type journal struct {
-	command string
-	args    []string
-	entries chan journalEntry
-	cancel  context.CancelFunc
-	done    guard.Background
+	command  string
+	args     []string
+	programs spawn.Run
+	entries  chan journalEntry
+	cancel   context.CancelFunc
+	done     guard.Background
 
 	mu    sync.Mutex
 	fault string
@@ -68,19 +71,34 @@ type journalEntry struct {
 	old bool
 }
 
+// HasJournal reports whether one of the logs, as they are given to --log, is systemd's journal.
+func HasJournal(logs []string) bool {
+	return slices.ContainsFunc(logs, func(s string) bool {
+		_, ok := journalUnit(s)
+		_, named, cut := strings.Cut(s, "=")
+		if cut && !ok {
+			_, ok = journalUnit(named)
+		}
+		return ok
+	})
+}
+
+// JournalArguments are those with which the arguments of journalctl begin.
+func JournalArguments() []string { return []string{"--output=export", "--follow"} }
+
 // newJournal checks that the journal can be followed.
-func newJournal(unit string) (*journal, error) {
+func newJournal(unit string, programs spawn.Run) (*journal, error) {
 	command, err := exec.LookPath("journalctl")
 	if err != nil {
 		return nil, hint.New("--log journal: there is no journalctl in PATH",
 			"systemd's journal is read through journalctl (Debian: package systemd); where logs are files, name the file: "+
 				"--log /var/log/syslog")
 	}
-	args := []string{"--output=export", "--follow", "--lines=" + strconv.Itoa(journalLines), "--no-pager"}
+	args := append(JournalArguments(), "--lines="+strconv.Itoa(journalLines), "--no-pager")
 	if unit != "" {
 		args = append(args, "--unit="+unit)
 	}
-	return &journal{command: command, args: args, pid: -1}, nil
+	return &journal{command: command, args: args, programs: spawn.Or(programs), pid: -1}, nil
 }
 
 // start implements input.
@@ -114,17 +132,16 @@ func (j *journal) fail(err error) {
 
 // run reads from one journalctl until that ends.
 func (j *journal) run(ctx context.Context, began time.Time) error {
-	cmd := exec.CommandContext(ctx, j.command, j.args...)
 	var said bytes.Buffer
-	cmd.Stderr = &limited{w: &said, left: 4 << 10}
-	cmd.WaitDelay = journalWait
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := j.programs(ctx, spawn.Command{
+			Path: j.command, Args: j.args, Stdout: in, Stderr: &limited{w: &said, left: 4 << 10}, WaitDelay: journalWait,
+		})
+		in.Close()
+		ended <- err
+	}()
 	j.fail(nil)
 	readErr := readExport(bufio.NewReaderSize(out, 64<<10), func(e journalEntry) error {
 		e.old = e.at.Before(began)
@@ -135,7 +152,8 @@ func (j *journal) run(ctx context.Context, began time.Time) error {
 			return ctx.Err()
 		}
 	})
-	waitErr := cmd.Wait()
+	out.Close()
+	waitErr := <-ended
 	if text := strings.TrimSpace(said.String()); text != "" {
 		first, _, _ := strings.Cut(text, "\n")
 		return errors.New(first)

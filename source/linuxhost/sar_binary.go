@@ -2,19 +2,23 @@ package linuxhost
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"lostbeat/internal/hint"
+	"lostbeat/internal/spawn"
 )
 
 // sadfTime is how long sadf may take.
 const sadfTime = 2 * time.Minute
+
+// sadfWait is how long is waited for the rest of what a sadf has written that has ended.
+const sadfWait = 2 * time.Second
 
 // readBinary has sadf convert a file of sadc: its layout changes between versions, and sadf knows those before its own.
 func (s *Set) readBinary(path string) error {
@@ -28,23 +32,24 @@ func (s *Set) readBinary(path string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sadfTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command, "-x", path, "--", "-A")
 	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("sadf: %w", err)
-	}
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := spawn.Or(s.options.Programs)(ctx, spawn.Command{
+			Path: command, Args: []string{"-x", path, "--", "-A"}, Stdout: in, Stderr: &said, WaitDelay: sadfWait,
+		})
+		in.Close()
+		ended <- err
+	}()
 	before := len(s.entries)
 	err = s.readXML(out, name)
-	cancelled := errors.Join(err, cmd.Wait())
+	out.Close() // what is not read does not hold it up
+	failed := cmp.Or(<-ended, err)
 	if len(s.entries) == before {
 		text, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		if text == "" && cancelled != nil {
-			text = cancelled.Error()
+		if text == "" && failed != nil {
+			text = failed.Error()
 		}
 		return hint.New(name+": sadf cannot read it: "+text, "convert it with the sadf of the host that wrote it: sadf "+
 			"-x -- -A "+

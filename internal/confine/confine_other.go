@@ -1,0 +1,26 @@
+//go:build !linux
+
+package confine
+
+import (
+	"errors"
+	"runtime"
+)
+
+var errSystem = errors.New("not on " + runtime.GOOS)
+
+func nothing() (r Result) {
+	for _, layer := range []string{LayerPrivileges, LayerLandlock, LayerSeccomp} {
+		r.add(layer, errSystem)
+	}
+	return r
+}
+
+// Reader does nothing on this system.
+func Reader(Files) Result { return nothing() }
+
+// Converter does nothing on this system.
+func Converter(Files) Result { return nothing() }
+
+// Tracer does nothing on this system.
+func Tracer(Tracing) Result { return nothing() }
