@@ -106,10 +106,12 @@ func (e *Engine) Apply(b *model.Batch, emit Emit) {
 			e.facts.Derived(b, ev)
 			continue
 		}
-		if ev.Time > e.next && !fold.Untimed(b, ev) {
-			e.advance(ev.Time, emit)
+		if ev.Possible() {
+			if ev.Time > e.next && !fold.Untimed(b, ev) {
+				e.advance(ev.Time, emit)
+			}
+			e.last = max(e.last, ev.Time)
 		}
-		e.last = max(e.last, ev.Time)
 		e.facts.Apply(b, ev)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 )
 
@@ -117,6 +118,7 @@ func TestParseStatMalformed(t *testing.T) {
 }
 
 func FuzzParseStat(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add([]byte("42 (cat) R 41 42 41 34816 42 4194304 92 0 0 0 0 0 0 0 20 0 1 0 8411 5791744 439"))
 	f.Add([]byte("1 (a) b (c) S 0 1 1 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 5 1 1"))
 	f.Add([]byte(")("))

@@ -1,9 +1,14 @@
 package ebpf
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 func TestSymbols(t *testing.T) {
@@ -60,4 +65,22 @@ func TestSymbolsHidden(t *testing.T) {
 			t.Errorf("name %q from %s, want none", got, s.path)
 		}
 	}
+}
+
+func FuzzSymbols(f *testing.F) {
+	fuzztest.Quick(f)
+	f.Add("ffffffff81000000 T _text\nffffffffc0000000 t e1000_clean\t[e1000]\n", uint64(0xffffffff81000010))
+	f.Add("2 t b\n1 T a\n3 w \n1 W c\n0 t zero\n", uint64(2))
+	f.Fuzz(func(t *testing.T, text string, addr uint64) {
+		table := parseSymbols(strings.NewReader(text))
+		if n := len(table.symbols); n > strings.Count(text, "\n")+1 {
+			t.Errorf("%d functions of %q", n, text)
+		}
+		if !slices.IsSortedFunc(table.symbols, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) }) {
+			t.Errorf("functions out of order: %v", table.symbols)
+		}
+		if name := table.name(addr); !strings.Contains(text, name) {
+			t.Errorf("%q at %#x is not in %q", name, addr, text)
+		}
+	})
 }

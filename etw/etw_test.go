@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 )
 
@@ -297,6 +298,7 @@ func TestRender(t *testing.T) {
 // FuzzSchema parses any schema and renders any payload with it: no panic,
 // valid JSON, bounded length.
 func FuzzSchema(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(
 		[]byte("\x10\x00\x00ev\x00f\x00\x08g\x00\x42\x05s\x00\x98\x01"),
 		[]byte{1, 2, 3, 4, 2, 0, 'a', 0, 'b', 0},
@@ -344,6 +346,7 @@ func FuzzSchema(f *testing.F) {
 
 // FuzzManifest reads any manifest.
 func FuzzManifest(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(
 		[]byte(
 			`<instrumentationManifest><instrumentation><events><provider name="p"><events><event value="9" version="1" ` +

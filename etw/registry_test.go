@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"lostbeat/internal/testutil/fuzztest"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -56,6 +58,7 @@ func TestParseRPCInternet(t *testing.T) {
 }
 
 func FuzzParseRPCInternet(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(utf16Text(exported))
 	f.Add([]byte(exported))
 	f.Add([]byte(queried))

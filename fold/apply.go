@@ -80,7 +80,7 @@ func (w *Fold) applySoftnet(v *model.Softnet) {
 	}
 	c := w.cpu(v.CPU)
 	c.Seconds[w.Slot].Softnet.add(
-		Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets, v.FlowLimit},
+		Softnet{v.Dur, v.Processed, v.Dropped, v.TimeSqueeze, v.ReceivedRPS, v.BacklogPackets, min(v.FlowLimit, v.Dropped)},
 	)
 	c.Processed += v.Processed
 	c.Dropped += v.Dropped
@@ -94,9 +94,14 @@ func (w *Fold) applySchedHist(v *model.SchedHist) {
 }
 
 func (w *Fold) applyCPUTime(v *model.CPUTime) {
-	if v.CPU >= 0 {
-		w.cpu(v.CPU).Seconds[w.Slot].Time.add(CPUTimes{v.Dur, v.User, v.System, v.Softirq, v.IRQ, v.Idle, v.Steal})
+	if v.CPU < 0 {
+		return
 	}
+	t := CPUTimes{v.Dur, v.User, v.System, v.Softirq, v.IRQ, v.Idle, v.Steal}
+	for _, part := range []*time.Duration{&t.user, &t.system, &t.softirq, &t.IRQ, &t.idle, &t.Steal} {
+		*part = min(*part, v.Dur) // /proc/stat counts in ticks, now and then one more than fits
+	}
+	w.cpu(v.CPU).Seconds[w.Slot].Time.add(t)
 }
 
 func (w *Fold) applyDeviceStats(v *model.DeviceStats) {

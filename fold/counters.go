@@ -100,11 +100,18 @@ func newCounterFacts(max int, room *budget.Budget) *Counters {
 	return &Counters{max: max, Series: make(map[SampleKey]*Samples), room: room}
 }
 
+// countable says that something can have been counted to v: no counter has more than 64 bits.
+func countable(v float64) bool { return math.Abs(v) <= 1<<64 }
+
 // add takes one value. Values of one time are one sample.
 func (c *Counters) add(v *model.Counter) {
 	use := usedCounters[v.Name]
-	if use == useNone || use == UseSoftirq && v.Mode != model.CounterShare {
+	if use == useNone || use == UseSoftirq && v.Mode != model.CounterShare || !countable(v.Value) {
 		return
+	}
+	value := v.Value
+	if use == UseDPC || use == UseSoftirq {
+		value = max(0, min(value, 1)) // a share: Windows writes a little more than all of it now and then
 	}
 	if n := len(c.Times); n == 0 || v.Time > c.Times[n-1] {
 		c.Times, c.Gaps = append(c.Times, v.Time), append(c.Gaps, c.gap)
@@ -146,7 +153,7 @@ func (c *Counters) add(v *model.Counter) {
 	for len(s.Values) < at {
 		s.Values = append(s.Values, math.NaN())
 	}
-	s.Values = append(s.Values, v.Value)
+	s.Values = append(s.Values, value)
 }
 
 // trim forgets the older half of the samples when there are too many.

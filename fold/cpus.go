@@ -241,7 +241,12 @@ func (c *CPUSecond) Share(d time.Duration, window time.Duration) float64 {
 	if covered == 0 {
 		covered = window
 	}
-	return min(Ratio(float64(d), float64(covered)), 1)
+	return share(d, covered)
+}
+
+// share is the part that d is of covered: at most 1, whatever was counted.
+func share(d, covered time.Duration) float64 {
+	return max(0, min(Ratio(float64(d), float64(covered)), 1))
 }
 
 // Deferred is the time spent in deferred work of all kinds.
@@ -275,12 +280,12 @@ func (c *CPUSecond) Vector(name string) *Work {
 }
 
 // UserShare is the share of programs, 0 when the times of the CPU are not known.
-func UserShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.user), float64(c.Time.Covered)) }
+func UserShare(c *CPUSecond) float64 { return share(c.Time.user, c.Time.Covered) }
 
 // TaskShare is the share of a CPU's time that tasks had, in user code and in the
 // kernel, 0 when its times are not known.
 func TaskShare(c *CPUSecond) float64 {
-	return Ratio(float64(c.Time.user+c.Time.system), float64(c.Time.Covered))
+	return share(c.Time.user+c.Time.system, c.Time.Covered)
 }
 
 // IRQShare is the share of a CPU's time in hard interrupts: as the kernel accounts it, or as the handlers were seen to
@@ -290,11 +295,11 @@ func IRQShare(c *CPUSecond, window time.Duration) float64 {
 	for i := range c.IRQs {
 		busy += c.IRQs[i].Busy
 	}
-	return max(Ratio(float64(c.Time.IRQ), float64(c.Time.Covered)), c.Share(busy, window))
+	return max(share(c.Time.IRQ, c.Time.Covered), c.Share(busy, window))
 }
 
 // IdleShare is the CPU's idle share, 0 when its times are not known.
-func IdleShare(c *CPUSecond) float64 { return Ratio(float64(c.Time.idle), float64(c.Time.Covered)) }
+func IdleShare(c *CPUSecond) float64 { return share(c.Time.idle, c.Time.Covered) }
 
 // BusyShare is the part of the window in which the CPU was not idle; without
 // its times, the part spent in deferred work.

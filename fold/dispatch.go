@@ -14,6 +14,10 @@ import (
 func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 	w.busy = true
 	w.room.Earn(eventSteps)
+	if !e.Possible() {
+		w.LeaveOut("events of an impossible time")
+		return
+	}
 	h := w.history
 	if h != nil && !h.note(e) {
 		h = nil // a keyframe says what holds, not what happened
@@ -352,7 +356,7 @@ func (w *Fold) held(b *model.Batch, e *model.Event) {
 // the detectors do not judge it.
 func (w *Fold) Derived(b *model.Batch, e *model.Event) {
 	h := w.history
-	if h == nil {
+	if h == nil || !e.Possible() {
 		return
 	}
 	happened := h.note(e)

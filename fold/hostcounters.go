@@ -81,7 +81,7 @@ func newHostCounters(room *budget.Budget) *HostCounters {
 }
 
 func (c *HostCounters) add(v *model.Counter) {
-	if !isHostCounter(v.Name) {
+	if !isHostCounter(v.Name) || !countable(v.Value) {
 		return
 	}
 	key := HostKey{Host: v.Host, Name: v.Name, Instance: v.Instance, CPU: v.CPU, Mode: v.Mode}

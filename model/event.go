@@ -27,6 +27,14 @@ func (t Time) String() string { return t.Std().Format("2006-01-02T15:04:05.00000
 // TimeOf converts a standard library time.
 func TimeOf(t time.Time) Time { return Time(t.UnixNano()) }
 
+// Bounds of what is believed: a stream that was made up or damaged may have any number.
+const (
+	// MaxTime is the latest time of an event, in the year 2200.
+	MaxTime Time = 7_258_118_400 * Time(time.Second)
+	// MaxDur is the longest an event takes, some 20 years.
+	MaxDur = 175_200 * time.Hour
+)
+
 // Kind says what an event is. Numbers are part of the recording format and are
 // never reused; names and meanings stand in [Specs].
 type Kind uint16
@@ -148,6 +156,11 @@ func NewEvent(k Kind, t Time) Event { return Event{Kind: k, Time: t, CPU: -1, PI
 
 // Start returns when the event began: Time-Dur.
 func (e *Event) Start() Time { return e.Time - Time(e.Dur) }
+
+// Possible says that the event's time and duration can be true. One that is not possible is neither judged nor shown.
+func (e *Event) Possible() bool {
+	return e.Time >= 0 && e.Time <= MaxTime && e.Dur >= 0 && e.Dur <= MaxDur
+}
 
 // Float returns argument i as a floating-point number.
 func (e *Event) Float(i int) float64 { return math.Float64frombits(e.Args[i]) }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // naiveBucket finds the bucket by trying all of them.
@@ -37,6 +39,7 @@ func TestBuckets(t *testing.T) {
 }
 
 func FuzzBucketOf(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, ns := range []uint64{0, 63, 64, 79, 80, 1e6, 1<<34 - 1, 1 << 34, math.MaxUint64} {
 		f.Add(ns)
 	}

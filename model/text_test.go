@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // everyKind returns a batch with an event of every kind, every field of it filled.
@@ -119,6 +121,7 @@ func TestParseTextFaults(t *testing.T) {
 }
 
 func FuzzParseText(f *testing.F) {
+	fuzztest.Quick(f)
 	batch := everyKind()
 	for i := range batch.Events {
 		f.Add(string(AppendText(nil, batch, &batch.Events[i])))

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/record/recordpb"
 )
@@ -375,6 +376,7 @@ func TestBombs(t *testing.T) {
 }
 
 func FuzzEvents(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(encodeEvents(newTrace(100).batch(150)))
 	f.Add(encodeEvents(smallBatches()[0]))
 	f.Add([]byte{})
@@ -405,6 +407,7 @@ func FuzzEvents(f *testing.F) {
 }
 
 func FuzzReader(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, cut := range []int{0, 1, 20} {
 		data := fuzzSeed(f)
 		f.Add(data[:len(data)-cut])
@@ -448,6 +451,7 @@ func fuzzSeed(f *testing.F) []byte {
 }
 
 func FuzzSeekTable(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(appendSeekTable(nil, []frame{{0, 8, 8}}))
 	f.Add(fuzzSeed(f))
 	f.Fuzz(func(t *testing.T, data []byte) {

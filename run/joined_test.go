@@ -278,7 +278,7 @@ func TestPublishedCase(t *testing.T) {
 			severity: model.SeverityWarning, cpu: -1, says: []string{"cause unknown", "sampled every 30"}},
 		{name: "counters of another time", voice: voice{cvp: hit(0.96), pg: quiet,
 			countersStart: caseStart.Add(30 * 24 * time.Hour)}, severity: model.SeverityWarning, cpu: -1,
-			says: []string{"cause unknown", "do not cover that time"}},
+			says: []string{"cause unknown", "cover that time"}},
 		{name: "the host stopped", voice: voice{cvp: quiet, pg: quiet, paused: true}, severity: model.SeverityWarning,
 			cpu: -1, says: []string{"CVP1 took no sample for", "not this program alone was held up"}},
 		{name: "both hosts in one log", voice: voice{cvp: quiet, pg: hit(0.96), oneLog: true},

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // process is a row of the tables that filters are tried on.
@@ -125,6 +127,7 @@ func TestQuantities(t *testing.T) {
 }
 
 func FuzzFilter(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, s := range []string{"cpu=0 wait>1ms !proc=redis", `"a b" ~x`, "a~[", "!", "!!x", "=", "a=\"b c\""} {
 		f.Add(s)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
@@ -196,6 +197,7 @@ func TestWrap(t *testing.T) {
 }
 
 func FuzzClean(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, s := range []string{"eth0", "\x1b[2J", "\u009b31m", "\u202egnp.exe", "\xff", "世界", "e\u0301", "5\u00a0ms"} {
 		f.Add(s)
 	}

@@ -49,7 +49,7 @@ func formatInt(n int64) string { return words.Number(n) }
 
 // formatPercent writes a ratio (0 to 1) as a percentage.
 func formatPercent(ratio float64) string {
-	if math.IsNaN(ratio) {
+	if math.IsNaN(ratio) || math.IsInf(ratio, 0) {
 		return none
 	}
 	return words.Percent(max(ratio, 0))

@@ -323,6 +323,17 @@ func parseMoment(s string, start, end model.Time, zone *time.Location) (model.Ti
 	return min(max(at, start), end), nil
 }
 
+// timeOf converts a time of any year: one that no event can have becomes the first or the last that one can.
+func timeOf(t time.Time) model.Time {
+	switch {
+	case t.Before(model.Time(0).Std()):
+		return 0
+	case t.After(model.MaxTime.Std()):
+		return model.MaxTime
+	}
+	return model.TimeOf(t)
+}
+
 func readMoment(s string, start, end model.Time, zone *time.Location) (model.Time, error) {
 	if d, err := time.ParseDuration(strings.TrimPrefix(s, "+")); err == nil && s != "" {
 		if s[0] == '-' {
@@ -331,13 +342,13 @@ func readMoment(s string, start, end model.Time, zone *time.Location) (model.Tim
 		return start.Add(d), nil
 	}
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		return model.TimeOf(t), nil
+		return timeOf(t), nil
 	}
 	for _, layout := range []string{
 		"2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04",
 	} {
 		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
-			return model.TimeOf(t), nil
+			return timeOf(t), nil
 		}
 	}
 	for _, layout := range []string{"15:04:05.999999999", "15:04"} {

@@ -25,16 +25,25 @@ type Emission struct {
 
 // Run gives the stream to a new engine in batches of the given size (0: one batch).
 func Run(b *model.Batch, size int) []Emission {
-	e := detect.New(all.Settings(), detect.Options{})
-	var out []Emission
-	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, Blanks(f), f}) }
 	if size == 0 {
 		size = len(b.Events)
 	}
+	var parts []*model.Batch
 	for from := 0; from < len(b.Events); from += size {
 		part := *b
 		part.Events = b.Events[from:min(from+size, len(b.Events))]
-		e.Apply(&part, emit)
+		parts = append(parts, &part)
+	}
+	return RunBatches(parts)
+}
+
+// RunBatches gives the batches of a stream to a new engine.
+func RunBatches(batches []*model.Batch) []Emission {
+	e := detect.New(all.Settings(), detect.Options{})
+	var out []Emission
+	emit := func(at model.Time, f model.Finding) { out = append(out, Emission{at, Blanks(f), f}) }
+	for _, b := range batches {
+		e.Apply(b, emit)
 	}
 	e.Finish(emit)
 	return out

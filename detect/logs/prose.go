@@ -112,7 +112,7 @@ func shorten(text string, most int) string {
 	if r := []rune(text); len(r) > most {
 		text = string(r[:most]) + "…"
 	}
-	return text
+	return fold.Printable(text)
 }
 
 // verdict says what the counters show of it, and sets subject and advice.
@@ -208,7 +208,7 @@ func (t *telling) blind(v *sight) string {
 	case fewSamples:
 		return fmt.Sprintf("%s of %s are too few to know what is usual", words.Plural(v.values, "sample"), name)
 	}
-	return fmt.Sprintf("the counters of %s do not cover that time (they run from %s to %s UTC)", name,
+	return fmt.Sprintf("no counters of %s cover that time (they run from %s to %s UTC)", name,
 		times[0].Std().Format("2006-01-02 15:04:05"), times[len(times)-1].Std().Format("2006-01-02 15:04:05"))
 }
 

@@ -228,7 +228,7 @@ func (d *detector) finding(g *group) model.Finding {
 		about.advice = append(about.advice, "Start the program that should listen, or tell the sender; nothing if the port "+
 			"is closed on purpose")
 	default:
-		f.Title = fmt.Sprintf("%s %s dropped for a reason that lostbeat does not judge: %s", what, was, reason)
+		f.Title = fmt.Sprintf("%s %s dropped for a reason unknown to lostbeat: %s", what, was, reason)
 		about.advice = append(about.advice, "Look the reason up in the documentation of Packet Monitor; whether somebody "+
 			"misses the packets is not known")
 	}

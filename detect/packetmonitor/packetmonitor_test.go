@@ -90,8 +90,8 @@ func TestFindings(t *testing.T) {
 			"info No fault: Packet Monitor reports 50 packets as dropped that nobody on this host wanted",
 		}},
 		{"a reason that nobody knows", drops(strange), []string{
-			"info 12 cluster heartbeat (UDP 3343) packets from 10.0.0.2 were dropped for a reason that lostbeat does not " +
-				"judge: reason 4999 (Ethernet Adapter on interface 20)",
+			"info 12 cluster heartbeat (UDP 3343) packets from 10.0.0.2 were dropped for a reason unknown to lostbeat: " +
+				"reason 4999 (Ethernet Adapter on interface 20)",
 		}},
 		{"nothing", drops(), nil},
 	} {

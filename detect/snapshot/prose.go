@@ -94,8 +94,11 @@ func (v *view) verb(one, several, past string) string {
 	return v.tense(several, past)
 }
 
+// held returns how many ports of the range are in use; a table of somebody else's range may name more.
+func (v *view) held() uint64 { return min(v.table.Held, v.pool.Size) }
+
 // left is how many ports of the range nobody has.
-func (v *view) left() uint64 { return v.pool.Size - min(v.pool.Size, v.table.Held+v.table.Resting) }
+func (v *view) left() uint64 { return v.pool.Size - min(v.pool.Size, v.held()+v.table.Resting) }
 
 // grows says that the growth is worth a sentence.
 func (v *view) grows() bool { return v.growth.from != nil && v.growth.grown >= v.min }
@@ -131,8 +134,8 @@ func (v *view) ofHolder(f *model.Finding) {
 		f.Causes = append(
 			f.Causes,
 			fmt.Sprintf("All processes together %s %s of them (%s): once none is left, every request "+
-				"for a %s port fails", v.tense("hold", "held"), words.Number(v.table.Held),
-				words.Percent(fold.Ratio(float64(v.table.Held), float64(v.pool.Size))), v.transport()),
+				"for a %s port fails", v.tense("hold", "held"), words.Number(v.held()),
+				words.Percent(fold.Ratio(float64(v.held()), float64(v.pool.Size))), v.transport()),
 		)
 	}
 	if h.Bound > 0 && v.pool.Protocol == model.ProtocolTCP {
@@ -247,7 +250,7 @@ func (v *view) numbers(f *model.Finding) {
 	f.Evidence = append(f.Evidence,
 		detect.Evidence("held by "+v.process(), float64(h.Ports), "ports"),
 		detect.Evidence("size of the range", float64(v.pool.Size), "ports"),
-		detect.Evidence("held by all", float64(v.table.Held), "ports"),
+		detect.Evidence("held by all", float64(v.held()), "ports"),
 	)
 	if v.table.Resting > 0 {
 		f.Evidence = append(f.Evidence, detect.Evidence("in TIME_WAIT only", float64(v.table.Resting), "ports"))
@@ -272,12 +275,12 @@ const ownersAdvice = "get a table with owners: netstat -anoq; Get-NetUDPEndpoint
 func (v *view) ofRange(f *model.Finding) {
 	f.Title = fmt.Sprintf(
 		"%s of the %s %s in use; %s left",
-		words.Number(v.table.Held),
+		words.Number(v.held()),
 		v.rangeName(),
 		v.tense("are", "were"),
 		words.Number(v.left())+v.tense(" are", " were"),
 	)
-	f.Evidence = append(f.Evidence, detect.Evidence("in use", float64(v.table.Held), "ports"),
+	f.Evidence = append(f.Evidence, detect.Evidence("in use", float64(v.held()), "ports"),
 		detect.Evidence("size of the range", float64(v.pool.Size), "ports"))
 	for _, h := range v.table.Holders[:min(len(v.table.Holders), 5)] {
 		if h.PID < 0 {

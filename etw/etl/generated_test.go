@@ -19,6 +19,7 @@ import (
 	"lostbeat/etw/etl"
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/etw/xca"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/probes"
 )
@@ -438,6 +439,7 @@ func TestDetect(t *testing.T) {
 // FuzzFile reads any bytes with everything on: no panic, a valid stream, and
 // memory bounded by the size of the input.
 func FuzzFile(f *testing.F) {
+	fuzztest.Quick(f)
 	small := etltest.Options{BufferSize: 1024}
 	for _, o := range []etltest.Options{
 		small, {BufferSize: 1024, PointerSize: 4, Clock: etw.ClockSystem},

@@ -9,6 +9,7 @@ import (
 	"lostbeat/etw"
 	"lostbeat/etw/etl"
 	"lostbeat/etw/etl/etltest"
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // buffersOf cuts a capture into its buffers.
@@ -94,6 +95,7 @@ func TestBufferReaderDamage(t *testing.T) {
 }
 
 func FuzzBufferReader(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, o := range []etltest.Options{{BufferSize: 1024}, {BufferSize: 1024, PointerSize: 4}} {
 		for _, buffer := range buffersOf(etltest.Everything(o))[:3] {
 			f.Add(buffer)

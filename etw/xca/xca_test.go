@@ -9,6 +9,7 @@ import (
 
 	. "lostbeat/etw/xca"
 	"lostbeat/etw/xca/xcatest"
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -159,6 +160,7 @@ func TestRoundTrip(t *testing.T) {
 // FuzzDecompress checks that no input makes a decoder fail in any way but by
 // an error, or exceed the length that was asked for.
 func FuzzDecompress(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, format := range []Format{Xpress, LZNT1, XpressHuffman} {
 		f.Add(xcatest.Compress([]byte(song), format), uint16(format), len(song))
 	}
@@ -175,6 +177,7 @@ func FuzzDecompress(f *testing.F) {
 
 // FuzzRoundTrip checks decode(encode(x)) = x.
 func FuzzRoundTrip(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add([]byte(song), uint16(Xpress))
 	f.Add([]byte(song), uint16(LZNT1))
 	f.Add([]byte(song), uint16(XpressHuffman))

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"lostbeat/internal/hint"
+	"lostbeat/internal/testutil/fuzztest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -117,6 +118,7 @@ func TestPaths(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add([]byte("a = 1\n[t]\nb.c = [\"x\", 2.5, true]\nd = {e = 1}\n"))
 	f.Add([]byte("\"a\\u0041\" = '''x\ny'''\n[[q]]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

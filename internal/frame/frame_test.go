@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"lostbeat/internal/frame/frametest"
+	"lostbeat/internal/testutil/fuzztest"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -117,6 +118,7 @@ func TestMark(t *testing.T) {
 
 // FuzzDecode compares with gopacket where both read a frame of Ethernet, and looks for panics in all others.
 func FuzzDecode(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, p := range []frametest.Packet{
 		frametest.UDP("10.0.0.2:5405", "10.0.0.1:5405", 1, []byte("beat")),
 		frametest.Segment("[fd00::2]:2380", "[fd00::1]:40000", 1, 0x18, []byte("beat")),

@@ -3,6 +3,7 @@ package plain
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ func grouped(v float64, decimals int) string {
 
 // Percent writes a share (0 to 1) with as many digits as mean something.
 func Percent(share float64) string {
-	p := share * 100
+	p := min(share*100, 1e15) // no share, but not infinite either
 	switch {
 	case p == 0 || p >= 99.95:
 		return fmt.Sprintf("%.0f %%", p)
@@ -72,6 +73,9 @@ func Percent(share float64) string {
 	return fmt.Sprintf("%.0f %%", p)
 }
 
+// opposite returns -d, which the least duration does not have: it is a nanosecond less.
+func opposite(d time.Duration) time.Duration { return -max(d, -math.MaxInt64) }
+
 // Span writes a duration with two or three significant digits.
 func Span(d time.Duration) string {
 	unit := func(v float64, name string) string {
@@ -82,7 +86,7 @@ func Span(d time.Duration) string {
 	}
 	switch f := float64(d); {
 	case d < 0:
-		return "-" + Span(-d)
+		return "-" + Span(opposite(d))
 	case d < time.Microsecond:
 		return fmt.Sprintf("%d ns", d)
 	case f < 999.5e3:
@@ -103,7 +107,7 @@ func Span(d time.Duration) string {
 func Duration(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "-" + Duration(-d)
+		return "-" + Duration(opposite(d))
 	case d >= time.Minute:
 		return d.Round(time.Second).String()
 	case d >= time.Second:

@@ -1,6 +1,10 @@
 package plain
 
-import "testing"
+import (
+	"math"
+	"testing"
+	"time"
+)
 
 func TestText(t *testing.T) {
 	if got, want := Text("a\x1b[31mb\nc\u009bd\u202ee ✖ é"), "a·[31mb·c·d·e ✖ é"; got != want {
@@ -29,6 +33,25 @@ func TestQuantity(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// Durations and numbers of made-up streams may be the least and the largest that there are.
+func TestExtremes(t *testing.T) {
+	if got, want := Percent(math.MaxFloat64), "1000000000000000 %"; got != want {
+		t.Errorf("Percent: %s, want %s", got, want)
+	}
+	for _, d := range []time.Duration{math.MinInt64, math.MinInt64 + 1, math.MaxInt64} {
+		sign := ""
+		if d < 0 {
+			sign = "-"
+		}
+		if got, want := Span(d), sign+"106752 days"; got != want {
+			t.Errorf("Span: %s, want %s", got, want)
+		}
+		if got, want := Duration(d), sign+"2562047h47m16.854775807s"; got != want {
+			t.Errorf("Duration: %s, want %s", got, want)
 		}
 	}
 }

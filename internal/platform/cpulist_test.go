@@ -3,6 +3,8 @@ package platform
 import (
 	"slices"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 func TestParseCPUList(t *testing.T) {
@@ -27,6 +29,7 @@ func TestParseCPUList(t *testing.T) {
 }
 
 func FuzzParseCPUList(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("0-3,8")
 	f.Add("65535")
 	f.Add("1-")

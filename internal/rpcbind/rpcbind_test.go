@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // xdr puts an answer together.
@@ -251,6 +253,7 @@ func BenchmarkDump(b *testing.B) {
 }
 
 func FuzzAnswer(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(records(encode(7, nfsHost), 50), uint32(3))
 	f.Add(records(accepted(7, 0).words(1, 100003, 3, protocolTCP, 2049).words(0).Bytes(), 1000), uint32(2))
 	f.Add(records(accepted(7, acceptProgMismatch).words(2, 2).Bytes(), 1000), uint32(3))
@@ -276,6 +279,7 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func FuzzNames(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("nfs 100003 nfsprog # NFS\n")
 	f.Fuzz(func(t *testing.T, file string) {
 		names := Names{}

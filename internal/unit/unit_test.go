@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 const (
@@ -86,6 +88,7 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzOf(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("/kubepods/burstable/pod" + pod + "/" + id)
 	f.Add("/system.slice/docker-" + id + ".scope")
 	f.Fuzz(func(t *testing.T, group string) {

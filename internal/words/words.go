@@ -31,6 +31,9 @@ func Number[T int | uint64 | int64](n T) string {
 // Exact writes every digit of n: 5,661,398. It is for totals that people compare with other outputs.
 func Exact[T int | uint64 | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
+	if n > 0 { // a uint64 may be beyond the largest int64
+		s = strconv.FormatUint(uint64(n), 10)
+	}
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
@@ -62,7 +65,7 @@ func Chance(p float64) string {
 	if p >= 0.095 {
 		return fmt.Sprintf("%.0f of 100 cases", p*100)
 	}
-	return fmt.Sprintf("1 of %.0f cases", 1/p)
+	return fmt.Sprintf("1 of %.0f cases", 1/max(p, 1e-15))
 }
 
 // Tie joins each number of a sentence to its unit by a no-break space. What the sentence quotes stays as it is.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 func TestSumColumns(t *testing.T) {
@@ -203,6 +205,7 @@ func TestCutMessages(t *testing.T) {
 }
 
 func FuzzNFT(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(ruleMessage(counter, drop))
 	f.Add(chainMessage(0))
 	f.Fuzz(func(t *testing.T, message []byte) {
@@ -274,6 +277,7 @@ func TestLegacyRules(t *testing.T) {
 }
 
 func FuzzLegacyRules(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(entry(entryLayout4, 1, "", 0xff, 0xff, 0xff, 0xff), true)
 	f.Add(entry(entryLayout6, 1, "ERROR"), false)
 	f.Fuzz(func(t *testing.T, data []byte, four bool) {

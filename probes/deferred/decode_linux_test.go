@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 
 	"github.com/google/go-cmp/cmp"
@@ -250,6 +251,7 @@ func TestReadCPUTimes(t *testing.T) {
 }
 
 func FuzzReadCPUTimes(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("cpu  30 4 6 8 10 12 14 16 0 0\ncpu0 10 1 2 3 4 5 6 7 0 0\nintr 1\n")
 	f.Add("cpu0 1\n")
 	f.Fuzz(func(t *testing.T, stat string) {

@@ -283,7 +283,7 @@ func (a *attached) decode(raw []byte, b *model.Builder) error {
 	end, ran, wait := a.env.Clock.Time(run.Head.TimeNs), time.Duration(run.RunNs), time.Duration(run.WaitNs)
 	e := b.Append(model.KindDeferredRun)
 	e.Time, e.Dur, e.CPU, e.PID, e.TID = end, ran, cpu, pid, int32(run.Tid)
-	if wait == 0 || wait > maxWait {
+	if wait <= 0 || wait > maxWait {
 		wait, e.Flags = 0, model.FlagWaitUnknown
 	}
 	e.Args[model.ArgDeferredRunClass] = uint64(model.ClassSoftirq)

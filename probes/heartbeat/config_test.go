@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // What the configuration of each protocol says of its timeout and period; what it does not say is unknown.
@@ -104,6 +106,7 @@ func TestLimits(t *testing.T) {
 
 // Whatever a file says, it is a time that a heartbeat may have.
 func FuzzLimits(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("totem {\ntoken: 1e300\n}\nvrrp_instance a {\nadvert_int NaN\n}\nsyncLimit=99999999999\n{net_ticktime, -1}")
 	f.Add("}\n}\nvrrp_instance\nadvert_int\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -3,6 +3,7 @@ package heartbeat
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -320,11 +321,11 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 			v.TID = int32(p.Tid)
 		}
 	} else {
-		v.Direction, v.Dur = model.DirectionRX, time.Duration(p.AgeNs)
+		v.Direction, v.Dur = model.DirectionRX, duration(p.AgeNs)
 		if p.EarlyNs > 0 {
 			b.AddPacketEarly(model.PacketEarly{
 				Time: at, Dur: v.Dur, CPU: v.CPU, NetnsInode: s.netns, Cookie: p.Cookie, LocalPort: p.LocalPort,
-				RemotePort: p.RemotePort, Backlog: min(time.Duration(p.EarlyNs), v.Dur), RemoteAddr: v.RemoteAddr,
+				RemotePort: p.RemotePort, Backlog: min(duration(p.EarlyNs), v.Dur), RemoteAddr: v.RemoteAddr,
 			})
 		}
 		if a.readsSeen {
@@ -337,6 +338,9 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	b.AddPacket(v)
 	return nil
 }
+
+// duration is a time that the kernel took: one of centuries is still a duration.
+func duration(ns uint64) time.Duration { return time.Duration(min(ns, math.MaxInt64)) }
 
 // mark is what a packet is recognised by on another host. That of a segment is its place in the stream: a
 // retransmission has another identification of IPv4.
@@ -389,7 +393,7 @@ func (a *attached) read(raw []byte, b *model.Builder) error {
 // returned decodes that a thread goes on that lost the CPU on its way out of a read.
 func (a *attached) returned(raw []byte, b *model.Builder) error {
 	r, ok := ebpf.Record[heartbeatLbReturn](raw)
-	if !ok {
+	if !ok || int(r.State) >= len(model.SchedStateEnum.Names) {
 		return fmt.Errorf("a return of %d bytes", len(raw))
 	}
 	s := a.sockets[r.Cookie]

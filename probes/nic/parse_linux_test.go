@@ -13,6 +13,7 @@ import (
 
 	"lostbeat/internal/netns"
 	"lostbeat/internal/platform"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 )
 
@@ -307,6 +308,7 @@ func TestRise(t *testing.T) {
 }
 
 func FuzzParseSoftnet(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(softnet310)
 	f.Add(softnet618)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -318,6 +320,7 @@ func FuzzParseSoftnet(f *testing.F) {
 }
 
 func FuzzParseSNMP(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(snmpText)
 	f.Add("Udp6InErrors 1\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -333,6 +336,7 @@ func FuzzParseSNMP(f *testing.F) {
 }
 
 func FuzzCPUs(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("00000001,80000000")
 	f.Add("0-3,8")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -346,6 +350,7 @@ func FuzzCPUs(f *testing.F) {
 }
 
 func FuzzIRQQueue(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("virtio2-input.0", "eth0")
 	f.Add("mlx5_comp3@pci:0000:00:05.0", "eth0")
 	f.Fuzz(func(t *testing.T, action, device string) {

@@ -13,6 +13,7 @@ import (
 	"lostbeat/etw/etl/etltest"
 	"lostbeat/internal/frame"
 	"lostbeat/internal/frame/frametest"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -381,6 +382,7 @@ func TestNDIS(t *testing.T) {
 
 // FuzzReport decodes reports with any payload.
 func FuzzReport(f *testing.F) {
+	fuzztest.Quick(f)
 	p := udp("10.0.0.2:5405", "10.0.0.1:5405", 1, "beat")
 	f.Add(uint16(160), uint16(1), p.Ethernet(1, 2, 3))
 	f.Add(uint16(170), uint16(2), p.WiFi(true))

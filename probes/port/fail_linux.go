@@ -12,7 +12,7 @@ const unknownError = "unknown"
 
 // decodeFail is the decoder of struct port_record: a port could not be taken.
 func (t *tracker) decodeFail(raw []byte, b *model.Builder) error {
-	r, err := record[bpfPortRecord](raw)
+	r, err := portRecord(raw)
 	if err != nil {
 		return err
 	}

@@ -168,13 +168,22 @@ func record[T any](raw []byte) (*T, error) {
 	return r, nil
 }
 
+// portRecord returns raw as a struct port_record.
+func portRecord(raw []byte) (*bpfPortRecord, error) {
+	r, err := record[bpfPortRecord](raw)
+	if err == nil && (int(r.Protocol) >= len(model.ProtocolEnum.Names) || int(r.How) >= len(model.HowEnum.Names)) {
+		err = fmt.Errorf("port record of protocol %d, taken in way %d", r.Protocol, r.How)
+	}
+	return r, err
+}
+
 // time returns the time of a record. One from before the end of an interval may
 // be read after it: what it says has to come after what was told then.
 func (t *tracker) time(ns uint64) model.Time { return max(t.clock.Time(ns), t.told) }
 
 // decodeAcquire is the decoder of struct port_record: a port was taken.
 func (t *tracker) decodeAcquire(raw []byte, b *model.Builder) error {
-	r, err := record[bpfPortRecord](raw)
+	r, err := portRecord(raw)
 	if err != nil {
 		return err
 	}
@@ -287,6 +296,9 @@ func (t *tracker) decodeRelease(raw []byte, b *model.Builder) error {
 	r, err := record[bpfPortReleaseRecord](raw)
 	if err != nil {
 		return err
+	}
+	if int(r.How) >= len(model.HowEnum.Names) {
+		return fmt.Errorf("port record of a release in way %d", r.How)
 	}
 	at := t.time(r.Head.TimeNs)
 	t.released(r.Cookie)

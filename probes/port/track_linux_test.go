@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"lostbeat/ebpf"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 
 	"golang.org/x/sys/unix"
@@ -311,6 +312,7 @@ func TestParseDiag(t *testing.T) {
 }
 
 func FuzzParseDiag(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(diagMessage(unix.AF_INET, 10, 0, 80, 5))
 	f.Add(diagMessage(unix.AF_INET6, 6, diagTimerTimeWait, 81, 6)[:60])
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 20, 0, 0, 0})
@@ -325,7 +327,9 @@ func FuzzParseDiag(f *testing.F) {
 }
 
 func FuzzParseMappings(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("00400000-00452000 r-xp 00001000 08:02 173521 /usr/bin/a name\n")
+	f.Add("tcp 2049\nudp 70000\n")
 	f.Add("7ffc000-7ffd000 r-xp 00000000 00:00 0 [vdso]\n0-0 r-xp 0 0 0\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		var end uint64
@@ -334,6 +338,9 @@ func FuzzParseMappings(f *testing.F) {
 				t.Fatalf("mapping %+v after one that ends at %#x", m, end)
 			}
 			end = m.end
+		}
+		if n := len(parseServed([]byte(text))); n > strings.Count(text, "p") {
+			t.Errorf("%d ports are served in %q", n, text)
 		}
 	})
 }

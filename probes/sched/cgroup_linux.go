@@ -3,6 +3,7 @@ package sched
 import (
 	"bufio"
 	"io"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -209,12 +210,13 @@ func parseLimit(text string) (limit, period time.Duration, ok bool) {
 	if len(fields) != 2 {
 		return 0, 0, false
 	}
+	const most = math.MaxInt64 / int64(time.Microsecond)
 	quotaUS, err := strconv.ParseInt(fields[0], 10, 64)
-	if err != nil || quotaUS < 0 {
+	if err != nil || quotaUS < 0 || quotaUS > most {
 		return 0, 0, false
 	}
 	periodUS, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
+	if err != nil || periodUS <= 0 || periodUS > most {
 		return 0, 0, false
 	}
 	return time.Duration(quotaUS) * time.Microsecond, time.Duration(periodUS) * time.Microsecond, true

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -390,6 +391,7 @@ func TestMatcher(t *testing.T) {
 }
 
 func FuzzLog(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, tt := range stampTests {
 		f.Add([]byte(tt.line + "\n" + tt.line + "\n"))
 	}

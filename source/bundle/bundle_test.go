@@ -21,6 +21,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 var changed = time.Date(2026, 11, 28, 21, 3, 31, 0, time.UTC)
@@ -307,6 +308,7 @@ func TestDictionary(t *testing.T) {
 }
 
 func FuzzWalk(f *testing.F) {
+	fuzztest.Quick(f)
 	flat := tarOf(f, "a/date", "Sat", "b", "two")
 	for _, seed := range [][]byte{flat, gz(f, flat), xzOf(f, flat), zst(f, flat), bz2(f), zipOf(f, "a", "x"),
 		zipOf(f, "a", "x", "b", "y")[:150], zipOf(f, "in.tar.xz", string(xzOf(f, flat))), xzOf(f, nil),

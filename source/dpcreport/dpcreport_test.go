@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 
 	"golang.org/x/text/encoding/unicode"
@@ -179,6 +180,7 @@ func TestDetect(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, seed := range []string{xperf(3, 0.5, "."), xperf(3, 0.5, ","), latencyMon("."), latencyMon(",")} {
 		f.Add([]byte(seed))
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf16"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 
@@ -440,6 +441,7 @@ func TestSmallSteps(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
+	fuzztest.Quick(f)
 	whole := evtxOf(incident)
 	f.Add(whole[:fileHeader+8192])
 	f.Add([]byte(xmlOf(incident)))

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -597,6 +598,7 @@ func TestMemory(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, text := range []string{storm.xml(), storm.json(), storm.text("11/28/26", hours24, "."),
 		storm.text("28.11.2026", hours24, ",")} {
 		f.Add([]byte(text))

@@ -13,6 +13,7 @@ import (
 
 	"lostbeat/internal/frame"
 	"lostbeat/internal/frame/frametest"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 	"lostbeat/source/pcap"
@@ -296,6 +297,7 @@ func TestBounds(t *testing.T) {
 
 // FuzzFile reads any file.
 func FuzzFile(f *testing.F) {
+	fuzztest.Quick(f)
 	c := pcaptest.Classic{Link: uint32(frame.LinkEthernet), Nano: true}
 	c.Packet(time.Second, beat("10.0.0.2:5405", "10.0.0.1:5405", 1).Ethernet(1, 2, 3))
 	c.Packet(2*time.Second, beat("10.0.0.2:5405", "10.0.0.1:5405", 1).Ethernet(1, 2, 3))

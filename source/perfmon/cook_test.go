@@ -3,6 +3,8 @@ package perfmon
 import (
 	"math"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 func TestCook(t *testing.T) {
@@ -94,6 +96,7 @@ func TestCook(t *testing.T) {
 }
 
 func FuzzCook(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add(uint32(Timer100ns), int64(1), int64(2), int64(3), int64(4), uint32(1), 1e7)
 	f.Add(uint32(AverageTimer), int64(math.MaxInt64), int64(math.MinInt64), int64(0), int64(-1), uint32(0), math.Inf(1))
 	f.Fuzz(func(t *testing.T, kind uint32, a, b, c, d int64, multi uint32, base float64) {

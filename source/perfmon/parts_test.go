@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source/perfmon/perfmontest"
 )
@@ -320,6 +321,7 @@ func TestNotes(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
+	fuzztest.Quick(f)
 	small := &perfmontest.Scenario{Machine: "A", Start: start, Samples: 4, Cores: 2, Seed: 1}
 	f.Add(small.Text(perfmontest.Text{Zone: " (x)(0)"}).Bytes())
 	f.Add(small.Text(perfmontest.Text{Typeperf: true, Comma: true}).Bytes())
@@ -355,6 +357,7 @@ func FuzzOpen(f *testing.F) {
 }
 
 func FuzzPerfData(f *testing.F) {
+	fuzztest.Quick(f)
 	b := perfmontest.Block{
 		Machine:   "A",
 		Object:    238,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/source"
 	"lostbeat/source/snapshot/snapshottest"
@@ -621,6 +622,7 @@ func TestRoom(t *testing.T) {
 
 // FuzzTables reads anything: no panic, bounded rows, a valid stream.
 func FuzzTables(f *testing.F) {
+	fuzztest.Quick(f)
 	for _, form := range snapshottest.Forms {
 		f.Add(form.Write(host()[:12]))
 	}
