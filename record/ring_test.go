@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lostbeat/internal/testutil"
+	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 	"lostbeat/record/recordpb"
 )
@@ -617,6 +618,7 @@ func TestRingIsRemoved(t *testing.T) {
 
 // FuzzRing opens any bytes as a ring, and plays what it finds.
 func FuzzRing(f *testing.F) {
+	fuzztest.Quick(f)
 	r := newRingOf(f, 9, 5)
 	for range 6 {
 		r.next()

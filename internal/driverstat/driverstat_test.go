@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil/fuzztest"
 )
 
 // list reads a list of statistics as `ethtool -S` prints it: names as the driver gives them, and their values.
@@ -241,6 +243,7 @@ func TestDocumentation(t *testing.T) {
 
 // FuzzFind: whatever a driver lists, a name has one meaning at most, and values are read within the list.
 func FuzzFind(f *testing.F) {
+	fuzztest.Quick(f)
 	f.Add("vmxnet3", "Rx Queue#\n  pkts rx OOB\n  pkts rx OOB")
 	f.Add("virtio_net", "rx0_drops\nrx0_xdp_drops\nrx65536_drops\nrx_queue_1_drops")
 	f.Add("i40e", "rx_dropped\nrx_missed_errors\nport.rx_dropped")
