@@ -9,16 +9,17 @@ LINTER_VERSION = v2.15.0
 DEADCODE = $(TOOLS)/deadcode
 DEADCODE_VERSION = v0.52.0
 RUNNER   = $(TOOLS)/gotestsum
+VULNCHECK_VERSION = v1.9.0
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated cross fuzz lab bench clean
+.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom reproducible vulncheck cross fuzz lab bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the binary, in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lostbeat ./cmd/lostbeat
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/lostbeat ./cmd/lostbeat
 
 man: build ## the manual pages, in bin/man
 	$(BIN)/lostbeat man $(BIN)/man
@@ -54,7 +55,7 @@ lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode scripts/bench scripts/picture contrib/pacemaker/lostbeat-alert.sh
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture contrib/pacemaker/lostbeat-alert.sh
 
 $(RUNNER):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)
@@ -74,6 +75,20 @@ generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md
 
 check-generated: generate ## fails when committed generated files are stale
 	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md ebpf/include/kinds.h
+
+licences: ## the licences of all modules that are built in, LICENSES/THIRD-PARTY.txt
+	$(GO) run ./internal/gen/supply -licences LICENSES/THIRD-PARTY.txt
+
+sbom: ## the list of components (CycloneDX 1.6), bin/lostbeat.cdx.json
+	mkdir -p $(BIN)
+	$(GO) run ./internal/gen/supply -sbom $(BIN)/lostbeat.cdx.json -version $(VERSION)
+
+reproducible: ## builds for Linux and Windows twice, in different places: the bytes are the same
+	sh .ci/reproducible
+
+vulncheck: ## known vulnerabilities in what is built in (asks vuln.go.dev)
+	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(VULNCHECK_VERSION)
+	$(TOOLS)/govulncheck ./...
 
 cross: ## the portable packages and the binary for other systems
 	sh .ci/cross
