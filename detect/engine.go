@@ -2,6 +2,7 @@ package detect
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"lostbeat/fold"
@@ -51,6 +52,41 @@ type Engine struct {
 	last model.Time
 	// found are the findings of the last minutes, in their latest state.
 	found []model.Finding
+	// unsampled is the detail that was asked for and is left out because of lostbeat's own CPU time.
+	unsampled []unsampled
+}
+
+// unsampled is detail that a detector has asked for and that is left out.
+type unsampled struct {
+	// by is the id of the case, or its start, down to the name of the detector.
+	by, why     string
+	first, last model.Time
+}
+
+// maxUnsampled bounds what is kept of it, for foundFor.
+const maxUnsampled = 64
+
+// miss notes detail that is left out.
+func (e *Engine) miss(now model.Time, by, why string) {
+	e.unsampled = slices.DeleteFunc(e.unsampled, func(u unsampled) bool { return now.Sub(u.last) > foundFor })
+	i := slices.IndexFunc(e.unsampled, func(u unsampled) bool { return u.by == by && u.why == why })
+	switch {
+	case i >= 0:
+		e.unsampled[i].last = now
+	case len(e.unsampled) < maxUnsampled:
+		e.unsampled = append(e.unsampled, unsampled{by, why, now, now})
+	}
+}
+
+// withUnsampled adds to a finding which detail was left out while the fault lasted.
+func (e *Engine) withUnsampled(f model.Finding) model.Finding {
+	for _, u := range e.unsampled {
+		of := f.ID == u.by || f.Detector == u.by || strings.HasPrefix(f.ID, u.by+"/")
+		if of && u.first <= f.End+fold.Second && u.last >= f.Start && !slices.Contains(f.Causes, u.why) {
+			f.Causes = append(slices.Clip(f.Causes), u.why)
+		}
+	}
+	return f
 }
 
 // How many findings others may see, and for how long after their end.
@@ -134,7 +170,7 @@ func (e *Engine) Finish(emit Emit) {
 	}
 	t := e.tick(e.last, true, emit)
 	for _, d := range e.detectors {
-		d.Finish(t, func(f model.Finding) { emit(e.last, Typeset(f)) })
+		d.Finish(t, func(f model.Finding) { emit(e.last, Typeset(e.withUnsampled(f))) })
 	}
 }
 
@@ -173,7 +209,7 @@ func (e *Engine) tick(now model.Time, final bool, emit Emit) *Tick {
 	}
 	for _, d := range e.detectors {
 		d.Report(t, func(f model.Finding) {
-			f = Typeset(f)
+			f = Typeset(e.withUnsampled(f))
 			e.keep(now, f)
 			emit(now, f)
 		})
@@ -247,11 +283,18 @@ func (t *Tick) Claimed(c Claim) bool { return t.claims[c] }
 
 // Request asks the live source for detail. The same detail is asked for once
 // while it is being given, whoever needs it.
-func (t *Tick) Request(r model.Request) { t.requests.add(t.Now, r, r.For) }
+func (t *Tick) Request(r model.Request) { t.ask(r, r.For) }
 
 // Renew asks for detail that is wanted all the time: again when half of the time is over for which it was asked, so
 // that it does not lapse.
-func (t *Tick) Renew(r model.Request) { t.requests.add(t.Now, r, r.For/2) }
+func (t *Tick) Renew(r model.Request) { t.ask(r, r.For/2) }
+
+func (t *Tick) ask(r model.Request, stands time.Duration) {
+	if why := t.NotSampled(r.Kind); why != "" {
+		t.engine.miss(t.Now, r.Finding, why)
+	}
+	t.requests.add(t.Now, r, stands)
+}
 
 // maxRequests is how many requests may be out at a time; what is asked for beyond is not sent.
 const maxRequests = 64

@@ -188,6 +188,7 @@ func (r *run) start(probes []Probe, emit source.Emit) error {
 		r.attach(p, env)
 	}
 	env.types.cache = nil
+	r.watchSelf()
 	if r.options.Attached != nil {
 		r.addStatus(r.options.Attached())
 	}
@@ -234,7 +235,6 @@ func (r *run) env() Env {
 		Symbol: r.symbols.name,
 		Log:    r.options.Log,
 		types:  &kernelTypes{btf.NewCache()},
-		track:  func(name string, p *cebpf.Program) { r.self.track(name, p) },
 	}
 	env.CgroupRoot, env.CgroupError = platform.CgroupRoot()
 	env.Tracefs, env.TracefsError = platform.Tracefs()
@@ -246,6 +246,7 @@ func (r *run) env() Env {
 func (r *run) attach(p Probe, env Env) {
 	a := &attachedProbe{name: p.Name()}
 	env.StatusChanged = func() { a.changed = true }
+	env.track = func(name string, p *cebpf.Program, own bool) { r.self.cost.track(a.name, name, p, own) }
 	env.Log = r.options.Log.With("probe", a.name)
 	env.Handle = func(kind model.Kind, decode Decoder) {
 		r.handlers[kind] = handler{probe: a.name, decode: decode}
@@ -397,8 +398,7 @@ func (r *run) collect(end model.Time) {
 		}
 	}
 	r.reportLoss(end, interval)
-	r.self.reportMisses(end, interval, &r.builder)
-	r.self.collect(end, interval, &r.builder)
+	r.collectSelf(end, interval)
 	if end.Sub(r.lastClock) >= clockInterval {
 		if err := r.readClock(); err != nil {
 			r.options.Log.Warn("read clocks", "error", err)
@@ -444,5 +444,5 @@ func (r *run) closeProbes() error {
 }
 
 func (r *run) close() error {
-	return errors.Join(r.closeProbes(), r.ring.close(), r.shared.close())
+	return errors.Join(r.closeProbes(), r.self.cost.close(), r.ring.close(), r.shared.close())
 }

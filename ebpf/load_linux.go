@@ -93,7 +93,7 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 	}
 	spec.Instructions = nil // the kernel has them
 	l.colls = append(l.colls, coll)
-	l.env.track(name, coll.Programs[name])
+	l.env.track(name, coll.Programs[name], spec.AttachType == cebpf.AttachTraceIter)
 	return coll.Programs[name], nil
 }
 

@@ -25,6 +25,9 @@ type Options struct {
 	AuditInterval time.Duration
 	// RingBytes is the size of the ringbuf, a power of two; 0 means 8 MiB.
 	RingBytes int
+	// MaxCPU is the share of one CPU that the process may take; above it, detail is left out (model.ShedParts). 0 is no
+	// bound.
+	MaxCPU float64
 	// Only names the probes to run; empty means all.
 	Only []string
 	// Heartbeats are the flows whose packets are followed; HeartbeatRoot follows those of sockets in the root control

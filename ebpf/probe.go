@@ -39,6 +39,12 @@ type Attached interface {
 	Close() error
 }
 
+// Tracer is an [Attached] probe that emits every single run with Options.Trace.
+type Tracer interface {
+	// PauseTrace makes it emit those above the thresholds only, or all again.
+	PauseTrace(paused bool) error
+}
+
 // Decoder turns one ringbuf record into events. raw starts with struct
 // lb_record (include/event.h) and is valid only during the call; malformed
 // records return an error, which the engine counts.
@@ -83,8 +89,9 @@ type Env struct {
 	// Log takes diagnostics for developers; never nil.
 	Log *slog.Logger
 
-	// track makes the engine count the running time of a program as its own.
-	track func(name string, program *cebpf.Program)
+	// track makes the engine count the running time of a program as its own; own says that the program runs within this
+	// process's system calls.
+	track func(name string, program *cebpf.Program, own bool)
 	// types are shared by the loads of all probes.
 	types *kernelTypes
 }

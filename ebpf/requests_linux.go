@@ -71,6 +71,8 @@ type requests struct {
 	served []servedRequest
 	// begun are the times of the last minute at which requests began, by kind.
 	begun [requestKinds][]model.Time
+	// shed are the kinds that are refused because of lostbeat's own CPU time.
+	shed [requestKinds]bool
 	// recent are the requests that were refused or answered a while ago at most.
 	recent []recentRequest
 }
@@ -139,6 +141,9 @@ func (q *requests) take(r model.Request, at model.Time, probes []*attachedProbe,
 
 // begin finds a probe that serves r.
 func (q *requests) begin(r model.Request, at model.Time, probes []*attachedProbe) (Responder, error) {
+	if q.shed[r.Kind] {
+		return nil, errors.New(model.NotSampled)
+	}
 	limit := &requestLimits[r.Kind]
 	var responders []Responder
 	for _, p := range probes {
@@ -231,6 +236,33 @@ func (q *requests) end(at model.Time, b *model.Builder) {
 		addRequest(b, at, s.Request, model.RequestOff, at.Sub(s.began), "the stream ended")
 	}
 	q.served = nil
+}
+
+// idle says that a probe has nothing attached unless it serves a request, and serves none.
+func (q *requests) idle(probe string) bool {
+	for _, p := range model.ShedParts {
+		if p.Probe == probe && p.Part == model.PartRequests {
+			return !slices.ContainsFunc(q.served, func(s servedRequest) bool { return s.Kind == p.Request })
+		}
+	}
+	return false
+}
+
+// setShed ends the requests of a kind and refuses others from now on, or serves them again.
+func (q *requests) setShed(kind model.RequestKind, shed bool, at model.Time, b *model.Builder) {
+	q.shed[kind] = shed
+	if !shed {
+		q.recent = slices.DeleteFunc(q.recent, func(o recentRequest) bool { return o.refused == model.NotSampled })
+		return
+	}
+	q.served = slices.DeleteFunc(q.served, func(s servedRequest) bool {
+		if s.Kind != kind {
+			return false
+		}
+		s.by.End(s.Request)
+		addRequest(b, at, s.Request, model.RequestOff, at.Sub(s.began), model.NotSampled)
+		return true
+	})
 }
 
 // addRequest writes what has become of a request.

@@ -12,112 +12,59 @@ import (
 	"lostbeat/internal/platform"
 	"lostbeat/model"
 
-	cebpf "github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
 // selfUsage measures what this process costs the host.
 type selfUsage struct {
-	proc     string // "/proc/self"
-	cpu      time.Duration
-	programs []tracked
-	bpf      time.Duration
+	proc string // "/proc/self"
+	cpu  time.Duration
+	cost kernelCost
+	// quotas are the control groups that limit this process.
+	quotas quotas
+	// bound decides what is left out when too much is taken; steps are what it can leave out, in its order.
+	bound bound
+	steps [][]shedPart
+	// quotaStatus and ownStatus are what was written last.
+	quotaStatus, ownStatus string
 }
 
-// tracked is a program whose running time is ours.
-type tracked struct {
-	name    string
-	program *cebpf.Program
-	// misses is how often the kernel has not run it, because it was running
-	// already on that processor.
-	misses uint64
-}
-
-func (s *selfUsage) track(name string, p *cebpf.Program) {
-	s.programs = append(s.programs, tracked{name: name, program: p})
+// shedPart is a part that is left out, with its probe.
+type shedPart struct {
+	model.ShedPart
+	by *attachedProbe
 }
 
 // start takes the first reading.
 func (s *selfUsage) start() {
 	s.cpu = cpuTime()
-	s.bpf = s.bpfTime()
+	s.cost.read(func(string, uint64) {})
 }
 
-// collect writes self.cpu (share of one processor), self.rss_bytes and, while
-// kernel.bpf_stats_enabled is set, self.bpf_ns_per_s.
-func (s *selfUsage) collect(end model.Time, interval time.Duration, b *model.Builder) {
-	if interval <= 0 {
-		return
-	}
+// spent is the CPU time since the last call.
+func (s *selfUsage) spent() time.Duration {
 	cpu := cpuTime()
-	b.AddCounter(
-		model.Counter{
-			Time:  end,
-			Dur:   interval,
-			CPU:   -1,
-			Name:  "self.cpu",
-			Unit:  "cpus",
-			Mode:  model.CounterShare,
-			Value: float64(cpu-s.cpu) / float64(interval),
-		},
-	)
+	spent := cpu - s.cpu
 	s.cpu = cpu
+	return spent
+}
+
+// write writes self.cpu and self.kernel_cpu (shares of one processor),
+// self.rss_bytes and, while kernel.bpf_stats_enabled is set or the programs are
+// measured for the estimate, self.bpf_ns_per_s.
+func (s *selfUsage) write(
+	end model.Time, interval, spent, bpf time.Duration, kernel float64, b *model.Builder,
+) {
+	add := func(name, unit string, mode model.CounterMode, value float64) {
+		b.AddCounter(model.Counter{Time: end, Dur: interval, CPU: -1, Name: name, Unit: unit, Mode: mode, Value: value})
+	}
+	add("self.cpu", "cpus", model.CounterShare, float64(spent)/float64(interval))
+	add("self.kernel_cpu", "cpus", model.CounterShare, kernel)
 	if rss, err := residentBytes(s.proc); err == nil {
-		b.AddCounter(
-			model.Counter{
-				Time:  end,
-				Dur:   interval,
-				CPU:   -1,
-				Name:  "self.rss_bytes",
-				Unit:  "bytes",
-				Mode:  model.CounterGauge,
-				Value: float64(rss),
-			},
-		)
+		add("self.rss_bytes", "bytes", model.CounterGauge, float64(rss))
 	}
-	bpf := s.bpfTime()
-	if d := bpf - s.bpf; d > 0 {
-		b.AddCounter(
-			model.Counter{
-				Time:  end,
-				Dur:   interval,
-				CPU:   -1,
-				Name:  "self.bpf_ns_per_s",
-				Unit:  "ns/s",
-				Mode:  model.CounterRate,
-				Value: float64(d) / interval.Seconds(),
-			},
-		)
-	}
-	s.bpf = bpf
-}
-
-// bpfTime is how long the tracked programs have run, as far as the kernel
-// counts it.
-func (s *selfUsage) bpfTime() time.Duration {
-	var total time.Duration
-	for _, p := range s.programs {
-		stats, err := p.program.Stats()
-		if err == nil {
-			total += stats.Runtime
-		}
-	}
-	return total
-}
-
-// reportMisses writes a loss event for each program that the kernel has not run
-// every time, because an interrupt came while it ran.
-func (s *selfUsage) reportMisses(end model.Time, interval time.Duration, b *model.Builder) {
-	for i := range s.programs {
-		p := &s.programs[i]
-		stats, err := p.program.Stats()
-		if err != nil {
-			continue
-		}
-		if lost := stats.RecursionMisses - p.misses; lost > 0 {
-			b.AddLoss(model.Loss{Time: end, Dur: interval, CPU: -1, Lost: lost, Origin: "recursion", Detail: p.name})
-		}
-		p.misses = stats.RecursionMisses
+	if bpf > 0 {
+		add("self.bpf_ns_per_s", "ns/s", model.CounterRate, float64(bpf)/interval.Seconds())
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 const (
 	counterSelfCPU = "self.cpu"
 	counterSelfRSS = "self.rss_bytes"
+	// counterSelfKernel is an estimate of the time that its programs take in the kernel.
+	counterSelfKernel = "self.kernel_cpu"
 )
 
 // historySeries are the interned keys of all series.
@@ -331,6 +333,9 @@ func (h *History) counter(v *model.Counter) {
 	switch v.Name {
 	case counterSelfCPU:
 		h.totals.selfCPU, h.totals.selfSeen = v.Value, true
+		return
+	case counterSelfKernel:
+		h.totals.selfKernel = v.Value
 		return
 	case counterSelfRSS:
 		h.totals.selfRSS, h.totals.selfSeen = v.Value, true

@@ -39,6 +39,8 @@ type Snapshot struct {
 	// SelfCPU is the share of one CPU and SelfRSS the bytes of memory that lostbeat itself takes, when SelfSeen.
 	SelfCPU, SelfRSS float64
 	SelfSeen         bool
+	// SelfKernel is the share of one CPU that its programs take in the kernel, estimated; 0 unknown.
+	SelfKernel float64
 	// Refusals is how often a port was refused, Places how many packets were lost by place.
 	Refusals uint64
 	Places   [model.PlaceSocket + 1]uint64

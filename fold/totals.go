@@ -124,6 +124,7 @@ type historyTotals struct {
 	devices      []model.DeviceEvent
 	audits       map[int64]model.PortAudit
 	selfCPU      float64
+	selfKernel   float64
 	selfRSS      float64
 	selfSeen     bool
 

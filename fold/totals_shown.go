@@ -74,6 +74,7 @@ func (t *historyTotals) snapshot(s *Snapshot, f *Fold) {
 	t.changed = 0
 	s.Events, s.Lost, s.Refusals, s.Places = t.events, t.lost, t.refusals, t.places
 	s.SelfCPU, s.SelfRSS, s.SelfSeen = t.selfCPU, t.selfRSS, t.selfSeen
+	s.SelfKernel = t.selfKernel
 	s.Losses, s.Work, s.Drops, s.RefusedBy = t.shown.losses, t.shown.work, t.shown.drops, t.shown.refused
 	s.Flows, s.RPC, s.Counters = t.shown.flows, t.shown.rpc, t.shown.counters
 	s.Proposals = t.shown.proposed

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lostbeat/model"
+	"lostbeat/model/state"
 )
 
 // Bounds of what is remembered of watched threads and of what was asked for.
@@ -413,6 +414,20 @@ func (w *Fold) StacksOf(cpu int32) (s Stacks) {
 // Refusal returns why a request for detail was refused, empty when it was not.
 func (w *Fold) Refusal(kind model.RequestKind, name string) string {
 	return w.refused[refusedRequest{kind, name}]
+}
+
+// NotSampled says why detail of a kind is missing, in a sentence: lostbeat leaves it out to stay within its own CPU
+// time. It is empty when that is not so.
+func (w *Fold) NotSampled(kind model.RequestKind) string {
+	for _, p := range model.ShedParts {
+		if p.Trace || p.Request != kind {
+			continue
+		}
+		if now, ok := w.State.Probes[state.ProbeKey{Name: p.Probe, Part: p.Part}]; ok && now.Shed() {
+			return p.What + " " + model.NotSampled + " (--max-cpu)"
+		}
+	}
+	return ""
 }
 
 type refusedRequest struct {

@@ -44,6 +44,9 @@ func (u *ui) header(v *view, w int) string {
 			left = append(left, piece{dim, "(" + plural(limits, "limit") + ": d)", 11})
 		}
 	}
+	if slices.ContainsFunc(v.snap.Probes, model.Probe.Shed) {
+		left = append(left, piece{warning, "· " + u.theme.glyphs.warning + " own CPU bound: d", 3})
+	}
 	if v.snap.Incomplete != "" {
 		left = append(left, piece{warning, "· " + u.theme.glyphs.warning + " file incomplete: d", 2})
 	}
@@ -55,6 +58,9 @@ func (u *ui) header(v *view, w int) string {
 	right = append(right, loss, piece{dim, formatCount(float64(v.frame.Events)) + " ev/s", 6})
 	if v.snap.SelfSeen {
 		right = append(right, piece{dim, "self " + formatPercent(v.snap.SelfCPU) + " " + formatBytes(v.snap.SelfRSS), 5})
+		if v.snap.SelfKernel > 0 {
+			right = append(right, piece{dim, "+ kernel " + formatPercent(v.snap.SelfKernel), 12})
+		}
 	}
 	size := func() int {
 		n := 2 // the least gap and the margin

@@ -39,6 +39,8 @@ type liveFlags struct {
 	threshold time.Duration
 	audit     time.Duration
 	ring      byteSize
+	// maxCPU bounds what lostbeat takes itself.
+	maxCPU cpuShare
 	// rawBuffers reads whole buffers of trace sessions.
 	rawBuffers bool
 	// confinement is the value of --confine.
@@ -48,7 +50,7 @@ type liveFlags struct {
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {
-	f.ring = 8 << 20
+	f.ring, f.maxCPU = 8<<20, defaultMaxCPU
 	flags := cmd.Flags()
 	flags.BoolVar(
 		&f.trace,
@@ -99,6 +101,8 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 		"how often to compare the tracked ports with the kernel's tables",
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
+	flags.Var(&f.maxCPU, "max-cpu", "CPU time that lostbeat may take itself, in percent of one core; above it, detail is "+
+		"left out: --trace, kernel stacks, zoom, scheduling; 0 is no bound (Linux)")
 	flags.BoolVar(&f.rawBuffers, "raw-buffers", false, "on Windows 11 22H2, Server 2022 and later: read whole buffers of "+
 		"trace sessions instead of single records, which costs less; not yet tested on a real Windows")
 	if runtime.GOOS != "windows" {
@@ -284,6 +288,29 @@ func (b *byteSize) String() string { return strings.ReplaceAll(humanize.IBytes(u
 
 // Type implements pflag.Value.
 func (b *byteSize) Type() string { return "size" }
+
+// defaultMaxCPU is the share of one CPU that lostbeat may take.
+const defaultMaxCPU cpuShare = 0.03
+
+// cpuShare is a share of one CPU, written in percent.
+type cpuShare float64
+
+// Set implements pflag.Value.
+func (c *cpuShare) Set(s string) error {
+	text := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(s), "%"))
+	percent, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(percent >= 0 && percent <= 100*1024) {
+		return hint.New("not a share of a core", "write percent of one core, like 3 or 0.5%; 0 is no bound")
+	}
+	*c = cpuShare(percent / 100)
+	return nil
+}
+
+// String implements pflag.Value.
+func (c *cpuShare) String() string { return strconv.FormatFloat(float64(*c)*100, 'g', 6, 64) + "%" }
+
+// Type implements pflag.Value.
+func (c *cpuShare) Type() string { return "percent" }
 
 // zoneFlag chooses the zone in which times are shown and read.
 type zoneFlag struct{ utc bool }

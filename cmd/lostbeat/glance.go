@@ -203,11 +203,19 @@ type overview struct {
 	// EventsTotal counts the events, Lost those that were lost on the way.
 	EventsTotal uint64          `json:"events_total"`
 	Lost        uint64          `json:"lost"`
+	Self        ownCost         `json:"self"`
 	Findings    []model.Finding `json:"findings"`
 	Probes      []probeInfo     `json:"probes"`
 	// Deferred is the work in softirqs, DPCs and interrupts and Drops the packets lost since the start, the largest first.
 	Deferred []deferredTotal `json:"deferred"`
 	Drops    []dropTotal     `json:"drops"`
+}
+
+// ownCost is what lostbeat took itself in the last second: shares of one CPU, those in the kernel estimated.
+type ownCost struct {
+	CPU       float64 `json:"cpu_ratio"`
+	KernelCPU float64 `json:"kernel_cpu_ratio"`
+	RSS       uint64  `json:"rss_bytes"`
 }
 
 // deferredTotal is the work of a vector or driver, on all CPUs.
@@ -236,6 +244,7 @@ func summarize(seen run.Seen) overview {
 	out := overview{
 		Host: s.Meta["host"], OS: s.Meta["os"], Kernel: s.Meta["kernel"], Start: s.Started, End: s.Now,
 		EventsTotal: s.Events, Lost: s.Lost, Findings: seen.Findings,
+		Self:   ownCost{s.SelfCPU, s.SelfKernel, uint64(s.SelfRSS)},
 		Probes: []probeInfo{}, Deferred: []deferredTotal{}, Drops: []dropTotal{},
 	}
 	if out.Findings == nil {

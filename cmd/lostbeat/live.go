@@ -52,6 +52,7 @@ func (f *liveFlags) source(cmd *cobra.Command, writes []string, webhook string) 
 		Stacks:        f.stacks,
 		AuditInterval: f.audit,
 		RingBytes:     int(f.ring),
+		MaxCPU:        float64(f.maxCPU),
 		Only:          f.probes,
 		Pools:         pools,
 		Attached:      f.confiner(cmd, writes, webhook),

@@ -64,6 +64,7 @@ func options() []option {
 		{name: "stacks", from: anywhere, host: true},
 		{name: "audit", from: anywhere, host: true},
 		{name: "ring-size", from: anywhere, host: true, check: checkRingSize},
+		{name: "max-cpu", from: anywhere, host: true, check: checkMaxCPU},
 		{name: "raw-buffers", from: anywhere, host: true},
 		{name: "also", from: anywhere, host: true, check: checkAlso},
 		{name: "exec", from: fileOrFlag, host: true, check: checkOf(notify.SplitCommand)},
@@ -83,6 +84,9 @@ func options() []option {
 		{name: "until", check: checkMoment},
 	}
 }
+
+// checkMaxCPU refuses what is no share of a core.
+func checkMaxCPU(s string) error { return new(cpuShare).Set(s) }
 
 // checkOf makes a check of a parser.
 func checkOf[T any](parse func(string) (T, error)) func(string) error {

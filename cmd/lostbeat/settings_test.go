@@ -171,6 +171,7 @@ var wrongValues = map[string][]string{
 	"log-time":     {"x", "+25", "20x3 +01:00"},
 	"log-pattern":  {"(", "[z-a]", `\`},
 	"also":         {"x", "text=", "xml=x"},
+	"max-cpu":      {"x", "-1", "NaN", "", "%", "Inf", "3 cores"},
 	"ring-size":    {"3", "16M", "2GiB", "0", "x"},
 	"memory":       {"1KiB", "0", "x"},
 	"utc-offset":   {"x", "1", "+1", "+25:00"},

@@ -148,7 +148,7 @@ func (d *starvation) rivals(w *detect.Tick, data *starved) (list []string) {
 	}
 	if len(list) == 0 {
 		text := "Which programs these were was not observed"
-		if why := w.Refusal(model.RequestSched, ""); why != "" {
+		if why := w.Refusal(model.RequestSched, ""); why != "" && w.NotSampled(model.RequestSched) == "" {
 			text += ": " + fold.Printable(why)
 		}
 		list = append(list, text)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,63 @@ func TestReasons(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNotSampled has a fault whose detail lostbeat leaves out: the finding says so while the fault lasts and later, and
+// only of what was left out then.
+func TestNotSampled(t *testing.T) {
+	const stacks, threads = "Kernel stacks were " + model.NotSampled, "The scheduling of threads was " + model.NotSampled
+	for _, tt := range []struct {
+		name string
+		shed []string
+		// from and to are the seconds between which detail is left out.
+		from, to, after int
+		want, never     []string
+	}{
+		{"all the time", []string{"stack", "sched"}, 0, 99, 0, []string{stacks, threads}, nil},
+		{"all the time, later", []string{"stack", "sched"}, 0, 99, 30, []string{stacks, threads}, nil},
+		{"stacks only", []string{"stack"}, 0, 99, 0, []string{stacks}, []string{threads}},
+		{"before", []string{"stack", "sched"}, 0, 4, 0, nil, []string{model.NotSampled}},
+		{"zoom, which it does not need", []string{"heartbeat"}, 0, 99, 0, nil, []string{model.NotSampled}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := detecttest.New()
+			state := func(reason string, state model.ProbeState) {
+				for _, p := range model.ShedParts {
+					if slices.Contains(tt.shed, p.Probe) {
+						s.Builder().AddProbe(model.Probe{
+							Time: s.Now(), Name: p.Probe, Part: p.Part, State: state, Reason: reason,
+						})
+					}
+				}
+			}
+			for i := range 14 + tt.after {
+				switch i {
+				case tt.from:
+					state(model.NotSampled+" (it took 4.0 % of a CPU, --max-cpu is 3.0 %)", model.ProbeDegraded)
+				case tt.to:
+					state("", model.ProbeOn)
+				}
+				l := quiet
+				if i >= 5 && i < 13 {
+					l = starved
+				}
+				second(s, 0, l)
+				second(s, 1, quiet)
+				s.Next()
+			}
+			list, _ := findings(t, s.Batch())
+			if len(list) != 1 {
+				t.Fatalf("%d findings, want one: %+v", len(list), list)
+			}
+			has(t, &list[0], tt.want...)
+			for _, part := range tt.never {
+				if strings.Contains(text(&list[0]), part) {
+					t.Errorf("finding has %q:\n%s", part, text(&list[0]))
+				}
+			}
+		})
 	}
 }
 

@@ -19,6 +19,8 @@ volatile const __u64 wait_threshold_ns = 1000000;
 volatile const bool trace = false;
 /* The kernel is PREEMPT_RT. */
 volatile const bool preemptible = false;
+/* With trace: emit the longer ones only, for a while. */
+volatile bool trace_paused;
 
 /* A vector on a CPU. Only that CPU writes. */
 struct vector_counters {
@@ -203,7 +205,7 @@ int deferred_exit(struct bpf_raw_tracepoint_args *ctx)
 		fill(&long_run->run, trace ? now : bpf_ktime_get_boot_ns(), run_ns, v->wait_ns, vector);
 		bpf_get_current_comm(long_run->comm, sizeof(long_run->comm));
 		lb_submit(long_run);
-	} else if (trace) {
+	} else if (trace && !trace_paused) {
 		run = lb_reserve(LB_KIND_DEFERRED_RUN, sizeof(*run));
 		if (!run)
 			return 0;

@@ -88,6 +88,7 @@ const (
 	deferredVarPreemptible     = "preemptible"
 	deferredVarRunThresholdNs  = "run_threshold_ns"
 	deferredVarTrace           = "trace"
+	deferredVarTracePaused     = "trace_paused"
 	deferredVarUnusedLongRun   = "unused_long_run"
 	deferredVarUnusedRun       = "unused_run"
 	deferredVarWaitThresholdNs = "wait_threshold_ns"
@@ -158,6 +159,7 @@ type deferredVariableSpecs struct {
 	Preemptible     *ebpf.VariableSpec `ebpf:"preemptible"`
 	RunThresholdNs  *ebpf.VariableSpec `ebpf:"run_threshold_ns"`
 	Trace           *ebpf.VariableSpec `ebpf:"trace"`
+	TracePaused     *ebpf.VariableSpec `ebpf:"trace_paused"`
 	UnusedLongRun   *ebpf.VariableSpec `ebpf:"unused_long_run"`
 	UnusedRun       *ebpf.VariableSpec `ebpf:"unused_run"`
 	WaitThresholdNs *ebpf.VariableSpec `ebpf:"wait_threshold_ns"`
@@ -204,6 +206,7 @@ type deferredVariables struct {
 	Preemptible     *ebpf.Variable `ebpf:"preemptible"`
 	RunThresholdNs  *ebpf.Variable `ebpf:"run_threshold_ns"`
 	Trace           *ebpf.Variable `ebpf:"trace"`
+	TracePaused     *ebpf.Variable `ebpf:"trace_paused"`
 	UnusedLongRun   *ebpf.Variable `ebpf:"unused_long_run"`
 	UnusedRun       *ebpf.Variable `ebpf:"unused_run"`
 	WaitThresholdNs *ebpf.Variable `ebpf:"wait_threshold_ns"`

@@ -63,6 +63,8 @@ type attached struct {
 	memory *cebpf.Memory
 	epoch  *cebpf.Variable
 	status []model.Probe
+	// runs is how often the programs ran in the last interval.
+	runs uint64
 
 	// clock is the one that the counters are on.
 	clock int32
@@ -164,6 +166,17 @@ func (a *attached) Status() []model.Probe { return a.status }
 // Close implements ebpf.Attached.
 func (a *attached) Close() error { return a.loader.Close() }
 
+// Runs implements ebpf.Counted: each run is an entry and an exit, beside the raises.
+func (a *attached) Runs() uint64 { return a.runs }
+
+// PauseTrace implements ebpf.Tracer.
+func (a *attached) PauseTrace(paused bool) error {
+	if err := a.loader.Variable(deferredVarTracePaused).Set(paused); err != nil {
+		return fmt.Errorf("pause tracing: %w", err)
+	}
+	return nil
+}
+
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
 	ended := a.interval
@@ -179,6 +192,7 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 	if err := ebpf.ReadMapped(a.memory, a.now); err != nil {
 		return err
 	}
+	a.runs = 0
 	for cpu := range a.now {
 		for vector := range vectorNames {
 			a.add(now, interval, ended, read.Nano(), cpu, vector, b)
@@ -219,6 +233,7 @@ func (a *attached) add(
 	busy := max(total-a.counted[cpu][vector], 0)
 	a.counted[cpu][vector] += busy
 	raised := v.Raised - before.Raised
+	a.runs += raised + 2*run.Count
 	if run.Count == 0 && raised == 0 && busy == 0 {
 		return
 	}

@@ -54,6 +54,8 @@ type attached struct {
 	counts  counts
 	sockets sockets
 	names   deviceNames
+	// runs is how many packets were dropped in the last interval.
+	runs uint64
 }
 
 // NoReasonsError is a kernel whose kfree_skb does not say why.
@@ -203,14 +205,19 @@ func (a *attached) Status() []model.Probe { return a.status }
 // Close implements ebpf.Attached.
 func (a *attached) Close() error { return a.loader.Close() }
 
+// Runs implements ebpf.Counted. Reads of sockets, which have a program as well, are not counted.
+func (a *attached) Runs() uint64 { return a.runs }
+
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
 	dropped, err := a.counts.read()
 	if err != nil {
 		return fmt.Errorf("read the drop counts: %w", err)
 	}
+	a.runs = 0
 	for i := range dropped {
 		d := &dropped[i]
+		a.runs += d.packets
 		d.reason, d.function = a.reasons.name(d.key.Reason), a.env.Symbol(d.key.Location)
 		d.place = PlaceOf(d.reason, d.function)
 		a.sockets.dropped(d, now)

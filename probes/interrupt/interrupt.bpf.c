@@ -14,6 +14,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 volatile const __u64 run_threshold_ns = 1000000;
 /* Emit every run. */
 volatile const bool trace = false;
+/* With trace: emit the longer ones only, for a while. */
+volatile bool trace_paused;
 
 /* An action of a line on a CPU. */
 struct handler {
@@ -97,7 +99,7 @@ int interrupt_exit(struct bpf_raw_tracepoint_args *ctx)
 	run_ns = now > h->entered_ns ? now - h->entered_ns : 0; /* the fast clock may step back a little */
 	h->entered_ns = 0;
 	lb_observe(&h->run, run_ns);
-	if (!trace && run_ns < run_threshold_ns)
+	if ((!trace || trace_paused) && run_ns < run_threshold_ns)
 		return 0;
 	run = lb_reserve(LB_KIND_INTERRUPT_RUN, sizeof(*run));
 	if (!run)

@@ -70,6 +70,7 @@ const (
 	interruptVarLbEpoch           = "lb_epoch"
 	interruptVarRunThresholdNs    = "run_threshold_ns"
 	interruptVarTrace             = "trace"
+	interruptVarTracePaused       = "trace_paused"
 	interruptVarUnusedRun         = "unused_run"
 )
 
@@ -135,6 +136,7 @@ type interruptVariableSpecs struct {
 	LbEpoch        *ebpf.VariableSpec `ebpf:"lb_epoch"`
 	RunThresholdNs *ebpf.VariableSpec `ebpf:"run_threshold_ns"`
 	Trace          *ebpf.VariableSpec `ebpf:"trace"`
+	TracePaused    *ebpf.VariableSpec `ebpf:"trace_paused"`
 	UnusedRun      *ebpf.VariableSpec `ebpf:"unused_run"`
 }
 
@@ -178,6 +180,7 @@ type interruptVariables struct {
 	LbEpoch        *ebpf.Variable `ebpf:"lb_epoch"`
 	RunThresholdNs *ebpf.Variable `ebpf:"run_threshold_ns"`
 	Trace          *ebpf.Variable `ebpf:"trace"`
+	TracePaused    *ebpf.Variable `ebpf:"trace_paused"`
 	UnusedRun      *ebpf.Variable `ebpf:"unused_run"`
 }
 

@@ -53,6 +53,8 @@ type attached struct {
 	handlers *cebpf.Map
 	epoch    *cebpf.Variable
 	status   []model.Probe
+	// runs is how often the programs ran in the last interval.
+	runs uint64
 
 	// interval is the number of the interval that is being counted.
 	interval uint64
@@ -121,6 +123,17 @@ func (a *attached) Status() []model.Probe { return a.status }
 // Close implements ebpf.Attached.
 func (a *attached) Close() error { return a.loader.Close() }
 
+// Runs implements ebpf.Counted: each run is an entry and an exit.
+func (a *attached) Runs() uint64 { return a.runs }
+
+// PauseTrace implements ebpf.Tracer.
+func (a *attached) PauseTrace(paused bool) error {
+	if err := a.loader.Variable(interruptVarTracePaused).Set(paused); err != nil {
+		return fmt.Errorf("pause tracing: %w", err)
+	}
+	return nil
+}
+
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
 	ended := a.interval
@@ -129,6 +142,7 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 		return fmt.Errorf("start an interval: %w", err)
 	}
 	read := a.env.Clock.Now()
+	a.runs = 0
 	var cursor cebpf.MapBatchCursor
 	for {
 		n, err := a.handlers.BatchLookup(&cursor, a.keys, a.values, nil)
@@ -162,6 +176,7 @@ func (a *attached) add(
 	}
 	run := ebpf.HistOf(&v.Run).Since(&before.run, ended)
 	before.run = *ebpf.HistOf(&v.Run)
+	a.runs += 2 * run.Count
 	total := time.Duration(v.Run.SumNs)
 	if v.EnteredNs != 0 {
 		total += max(read.Sub(a.env.Clock.Time(v.EnteredNs)), 0)

@@ -129,6 +129,14 @@ func (a *attached) Close() error {
 	return a.loader.Close()
 }
 
+// Runs implements ebpf.Counted.
+func (a *attached) Runs() uint64 {
+	if a.polls == nil {
+		return 0
+	}
+	return a.polls.ran
+}
+
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
 	var errs []error

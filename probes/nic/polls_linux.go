@@ -25,9 +25,11 @@ type polls struct {
 	kernel, variables *cebpf.Map
 	// interval is the number of the interval that runs.
 	interval uint32
-	known    map[bpfNicKey]*polled
-	keys     []bpfNicKey
-	values   []bpfNicPolls
+	// ran is how often the program ran in the last interval.
+	ran    uint64
+	known  map[bpfNicKey]*polled
+	keys   []bpfNicKey
+	values []bpfNicPolls
 }
 
 type polled struct {
@@ -58,6 +60,7 @@ func (p *polls) collect(
 	if err := p.variables.Update(uint32(0), p.interval, cebpf.UpdateAny); err != nil {
 		return fmt.Errorf("begin an interval of NAPI counts: %w", err)
 	}
+	p.ran = 0
 	var cursor cebpf.MapBatchCursor
 	for {
 		n, err := p.kernel.BatchLookup(&cursor, p.keys, p.values, nil)
@@ -89,6 +92,7 @@ func (p *polls) add(
 		p.known[key] = known
 	}
 	before := &known.before
+	p.ran += v.Polls - before.Polls
 	if v.Polls == before.Polls {
 		known.idle++
 		return
