@@ -68,10 +68,13 @@ func (b *bound) add(cpu, length time.Duration) (change int, share float64) {
 	if b.restored > 0 {
 		b.restored += length
 	}
-	for total := b.since; len(b.recent) > 1; b.recent = b.recent[1:] {
-		if _, _, total = b.share(24 * time.Hour); total-b.recent[0].length < meanOver {
-			break
-		}
+	var kept time.Duration
+	for _, s := range b.recent {
+		kept += s.length
+	}
+	for kept-b.recent[0].length >= meanOver {
+		kept -= b.recent[0].length
+		b.recent = b.recent[1:]
 	}
 	share, over := b.over()
 	b.helpless = over && b.shed == b.steps

@@ -67,7 +67,17 @@
 // Nothing in a BPF program wakes the reader: it polls every 10 ms while many
 // records come in, every 40 ms otherwise, and every 100 ms after a second with
 // hardly any. What the whole program costs is in
-// the stream, as counter events self.cpu (share of one processor),
-// self.rss_bytes and, while sysctl kernel.bpf_stats_enabled is 1,
-// self.bpf_ns_per_s (time in BPF programs).
+// the stream, as counter events self.cpu and self.kernel_cpu (shares of one
+// processor) and self.rss_bytes.
+//
+// self.kernel_cpu is an estimate of the time in BPF programs: how often they
+// run, which probes that are [Counted] know from their own counters, times what
+// a run takes. The kernel measures that for one second, for each class of load
+// (a factor of four) once in five minutes: measuring all the time would cost a
+// flood a quarter of its packets. While it measures, or sysctl
+// kernel.bpf_stats_enabled is 1, self.bpf_ns_per_s is what it counts.
+//
+// Above Options.MaxCPU the engine leaves out the parts of model.ShedParts, one
+// step after another, and takes them up again when it has been below half of
+// that for a minute; the time doubles each time that it was too early.
 package ebpf

@@ -1,7 +1,10 @@
 package ebpf
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"runtime"
 	"slices"
 	"time"
 
@@ -112,6 +115,11 @@ func (r *run) collectSelf(end model.Time, interval time.Duration) {
 	kernel, err := r.self.cost.step(usage{interval, counted, r.requests.idle}, r.options.Log)
 	if err != nil {
 		r.options.Log.Warn("measure BPF programs", "error", err)
+	}
+	if r.options.Log.Enabled(context.Background(), slog.LevelDebug) {
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		r.options.Log.Debug("process", "goroutines", runtime.NumGoroutine(), "heap_bytes", memory.HeapInuse)
 	}
 	spent := r.self.spent()
 	r.self.write(end, interval, spent, measured, kernel, &r.builder)

@@ -22,7 +22,8 @@ type ShedPart struct {
 	What string
 }
 
-// ShedParts are the parts in the order in which they are left out. Counters, on which verdicts rest, are not among them.
+// ShedParts are the parts in the order in which they are left out. Counters, on which verdicts rest, are not among
+// them.
 var ShedParts = []ShedPart{
 	{Probe: "deferred", Part: "full tracing", Trace: true, Step: 0, What: "Single runs of deferred work were"},
 	{Probe: "interrupt", Part: "full tracing", Trace: true, Step: 0, What: "Single runs of interrupts were"},
