@@ -110,6 +110,14 @@ func (c *kernelCost) measureClock() (err error) {
 	return nil
 }
 
+// reason says why the cost is known less well than usual, empty when it is not.
+func (c *kernelCost) reason() string {
+	if c.refused == nil {
+		return ""
+	}
+	return oneLine(fmt.Sprintf("what BPF programs cost is estimated from fewer measurements: %v", c.refused))
+}
+
 // track takes a program into account.
 func (c *kernelCost) track(probe, name string, p *cebpf.Program, own bool) {
 	c.programs = append(c.programs, tracked{probe: probe, name: name, program: p, own: own})
@@ -186,8 +194,10 @@ func (c *kernelCost) step(u usage, log *slog.Logger) (share float64, err error) 
 		err = c.stats.Close()
 		c.stats = nil
 	case c.refused == nil && c.wanted(load, u.idle):
-		if c.stats, err = cebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME)); err == nil {
-			c.last = c.age
+		c.last = c.age
+		if c.stats, err = cebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME)); err != nil {
+			c.stats, c.refused = nil, err
+			err = nil
 		}
 	}
 	var ns float64

@@ -25,8 +25,8 @@ type selfUsage struct {
 	// bound decides what is left out when too much is taken; steps are what it can leave out, in its order.
 	bound bound
 	steps [][]shedPart
-	// quotaStatus and ownStatus are what was written last.
-	quotaStatus, ownStatus string
+	// quotaStatus, ownStatus and costStatus are what was written last.
+	quotaStatus, ownStatus, costStatus string
 }
 
 // shedPart is a part that is left out, with its probe.

@@ -68,12 +68,7 @@ func (q *quotas) step(interval time.Duration) string {
 // watchSelf prepares to bound and to report what lostbeat takes itself; the probes are attached.
 func (r *run) watchSelf() {
 	r.self.cost.calibrate()
-	if err := r.self.cost.refused; err != nil {
-		status := StatusOf(engineName, partCost, err)
-		status.State = model.ProbeDegraded
-		status.Reason = fmt.Sprintf("estimated with %v for a run of a program: %s", usualRun+dispatch, status.Reason)
-		r.addStatus(status)
-	}
+	r.saySelf(&r.self.costStatus, partCost, r.self.cost.reason())
 	r.self.quotas.read = func() []platform.Quota { return platform.Quotas("/proc") }
 	r.self.quotas.step(0)
 	for step := 0; ; step++ {
@@ -130,6 +125,7 @@ func (r *run) collectSelf(end model.Time, interval time.Duration) {
 	case change < 0:
 		r.restore(r.self.steps[r.self.bound.shed])
 	}
+	r.saySelf(&r.self.costStatus, partCost, r.self.cost.reason())
 	r.saySelf(&r.self.ownStatus, partOwn, r.ownReason())
 	r.saySelf(&r.self.quotaStatus, partQuota, r.self.quotas.step(interval))
 }

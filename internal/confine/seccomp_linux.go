@@ -53,7 +53,7 @@ var (
 		1, 2, 3, 4, // map elements: look up, update, delete, next key
 		15, 16, // information about a descriptor, programs of a hook
 		21, 22, 24, 25, 26, 27, // look up and delete, freeze, batches
-		23, 33, 34, // BTF by ID, make an iterator, detach a link
+		23, 32, 33, 34, // BTF by ID, measure programs, make an iterator, detach a link
 	}
 	bpfLoad = []uint64{
 		0, 5, 18, // make a map, load a program, load BTF
