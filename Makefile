@@ -33,6 +33,7 @@ test-all: test long ## everything: the fault lab and other kernels, too
 
 nightly: test-all ## what takes longer than CI allows: fuzzing for a minute each, 1 GiB recordings, budgets
 	LOSTBEAT_LARGE=1 sh .ci/test long
+	LOSTBEAT_SOAK=30m $(GO) test ./cmd/lostbeat -run TestLongSoak -v -timeout 45m
 	FUZZTIME=60s sh .ci/fuzz
 	sh .ci/reproducible
 	bash scripts/bench

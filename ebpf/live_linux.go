@@ -403,7 +403,7 @@ func (r *run) collect(end model.Time) {
 		if err := r.readClock(); err != nil {
 			r.options.Log.Warn("read clocks", "error", err)
 		}
-		r.processes.forget(end)
+		r.processes.forget(end, &r.builder)
 	}
 	r.symbols.forget()
 	r.lastCollect = end

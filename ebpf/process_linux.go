@@ -3,8 +3,10 @@ package ebpf
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,11 +108,19 @@ func (ps *processes) check(p *process, pid int32, comm string, at model.Time, b 
 }
 
 // forget drops what was not used for a while, so that memory stays bounded on
-// hosts that start many processes.
-func (ps *processes) forget(now model.Time) {
-	for pid, p := range ps.known {
-		if now.Sub(p.used) > processForget {
-			delete(ps.known, pid)
+// hosts that start many processes. It writes the end of those that have ended,
+// so that others forget them as well.
+func (ps *processes) forget(now model.Time, b *model.Builder) {
+	for _, pid := range slices.Sorted(maps.Keys(ps.known)) {
+		p := ps.known[pid]
+		if now.Sub(p.used) <= processForget {
+			continue
+		}
+		delete(ps.known, pid)
+		if stat, err := readStat(ps.proc, pid); err != nil || stat.startTicks != p.startTicks {
+			b.AddProcess(model.Process{
+				Time: now, PID: pid, TID: pid, State: model.ProcessExited, Name: p.name.String(),
+			})
 		}
 	}
 	clear(ps.recent[:])

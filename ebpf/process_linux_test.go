@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -102,9 +103,25 @@ func TestProcesses(t *testing.T) {
 	expect(17*second, 0, "swapper", "", 0)
 	expect(17*second, -1, "", "", 0)
 
-	ps.forget(17*second + model.Time(processForget) + 1)
+	proc.set(7, "alive", 100)
+	expect(17*second, 7, "", "alive", 1)
+	proc.set(8, "first", 100)
+	expect(17*second, 8, "", "first", 1)
+	proc.set(8, "second", 101) // another process has its number
+
+	b.Take()
+	ps.forget(17*second+model.Time(processForget)+1, &b)
 	if len(ps.known) != 0 {
 		t.Errorf("%d processes remembered after %v", len(ps.known), processForget)
+	}
+	var ended []int32
+	for batch, i := b.Take(), 0; i < len(batch.Events); i++ {
+		if p, ok := batch.Process(&batch.Events[i]); ok && p.State == model.ProcessExited {
+			ended = append(ended, p.PID)
+		}
+	}
+	if want := []int32{8, 42, 99, 100}; !slices.Equal(ended, want) {
+		t.Errorf("ended are %v, want %v", ended, want)
 	}
 }
 
