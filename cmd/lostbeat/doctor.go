@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"strings"
 	"text/tabwriter"
 
+	"lostbeat/internal/confine"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/internal/platform"
@@ -95,6 +98,34 @@ func journalRow() doctorRow {
 	return row
 }
 
+// confinementRows say what the kernel has to confine lostbeat with, and which capability each feature takes.
+func confinementRows() (rows []doctorRow) {
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	landlock := doctorRow{Name: "confinement: Landlock", State: "yes"}
+	if version := confine.LandlockVersion(); version > 0 {
+		landlock.Detail = fmt.Sprintf("version %d: commands that read files open no others", version)
+	} else {
+		landlock.State, landlock.Detail = "no", "commands that read files are kept from others by permissions only"
+		landlock.Hint = "a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK, and landlock in lsm= on its command line"
+	}
+	filters := doctorRow{Name: "confinement: seccomp", State: "yes", Detail: "system calls that are not used are refused"}
+	if !confine.SeccompSupported() {
+		filters.State, filters.Detail = "no", "all system calls stay allowed"
+		filters.Hint = "a kernel with CONFIG_SECCOMP_FILTER"
+	}
+	rows = append(rows, landlock, filters)
+	for _, c := range confine.Capabilities() {
+		row := doctorRow{Name: "capability " + c.Name, State: "yes", Detail: strings.Join(c.Features, "; ")}
+		if !confine.Has(c.Name) {
+			row.State, row.Hint = "no", "run as root, or grant it (AmbientCapabilities= of a unit, setcap)"
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
 // errSeen ends the attachment once the probes have reported themselves.
 var errSeen = errors.New("all probes have reported")
 
@@ -105,6 +136,7 @@ func diagnose(ctx context.Context) ([]doctorRow, error) {
 		rows = append(rows, doctorRow{Name: c.Name, State: c.State.String(), Detail: c.Detail, Hint: c.Hint})
 	}
 	rows = append(rows, journalRow())
+	rows = append(rows, confinementRows()...)
 	live, err := run.OpenHost(run.HostOptions{})
 	if err == nil {
 		err = live.Run(ctx, func(b *model.Batch) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/elastic/go-seccomp-bpf"
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -141,4 +142,17 @@ func restrict(files Files, ports []uint16) error {
 		rules = append(rules, landlock.ConnectTCP(port))
 	}
 	return config.BestEffort().Restrict(rules...)
+}
+
+// SeccompSupported reports whether the kernel has filters of system calls.
+func SeccompSupported() bool { return seccomp.Supported() }
+
+// Has reports whether this process has a capability.
+func Has(capability string) bool {
+	v, err := cap.FromName(strings.ToLower(capability))
+	if err != nil {
+		return false
+	}
+	has, err := cap.GetProc().GetFlag(cap.Effective, v)
+	return err == nil && has
 }

@@ -24,3 +24,12 @@ func Converter(Files) Result { return nothing() }
 
 // Tracer does nothing on this system.
 func Tracer(Tracing) Result { return nothing() }
+
+// LandlockVersion is 0: this system has no Landlock.
+func LandlockVersion() int { return 0 }
+
+// SeccompSupported reports that this system has no filters of system calls.
+func SeccompSupported() bool { return false }
+
+// Has reports that this system has no capabilities.
+func Has(string) bool { return false }

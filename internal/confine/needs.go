@@ -70,3 +70,21 @@ func Unseen() (features []string) {
 	}
 	return features
 }
+
+// Capability is a capability with the features that take it.
+type Capability struct {
+	Name     string
+	Features []string
+}
+
+// Capabilities returns the table by capability.
+func Capabilities() (list []Capability) {
+	for _, n := range Needs {
+		if len(list) == 0 || list[len(list)-1].Name != n.Capability {
+			list = append(list, Capability{Name: n.Capability})
+		}
+		c := &list[len(list)-1]
+		c.Features = append(c.Features, n.Feature)
+	}
+	return list
+}

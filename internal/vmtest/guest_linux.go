@@ -25,6 +25,10 @@ func Main(m *testing.M) {
 	if os.Getpid() != 1 {
 		os.Exit(m.Run())
 	}
+	if os.Getenv(systemdVariable) != "" {
+		fmt.Println("start systemd:", startSystemd())
+		return
+	}
 	status := 1
 	if err := prepare(); err != nil {
 		fmt.Println("prepare the guest:", err)
