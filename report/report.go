@@ -35,7 +35,7 @@ type Report struct {
 // Finding is a verdict.
 type Finding struct {
 	// File is the capture that it is of; empty for what several files show together.
-	File string `json:"file"`
+	File string `json:"file" redact:"file"`
 	// Host is its host, empty unknown or several.
 	Host string `json:"host"`
 	model.Finding
@@ -52,17 +52,17 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 
 // Bundle is an archive of which members were read.
 type Bundle struct {
-	File string `json:"file"`
+	File string `json:"file" redact:"file"`
 	// Members is how many files it has, Opened which of them were read.
 	Members int      `json:"members"`
-	Opened  []string `json:"opened"`
+	Opened  []string `json:"opened" redact:"file"`
 	// Damage says what could not be read.
 	Damage []string `json:"damage"`
 }
 
 // Capture is what one file, or several that are one source, shows of a host.
 type Capture struct {
-	File   string `json:"file"`
+	File   string `json:"file" redact:"file"`
 	Format string `json:"format"`
 	Host   string `json:"host"`
 	OS     string `json:"os"`

@@ -17,6 +17,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/redact"
 	"lostbeat/internal/words"
 	"lostbeat/model"
 	"lostbeat/model/state"
@@ -35,6 +36,8 @@ type Cut struct {
 	Settings detect.Settings
 	// Since and Until bound the slice; both moments are part of it.
 	Since, Until model.Time
+	// Redact replaces names in all that is written, nil for none.
+	Redact *redact.Redactor
 	// Progress is told how far the first capture was read, nil for nobody.
 	Progress source.Progress
 }
@@ -318,6 +321,9 @@ func (w *cutWriter) copy(streams []*cutStream) error {
 
 // batch takes what stream i has next.
 func (w *cutWriter) batch(i int, b *model.Batch) error {
+	if w.Redact != nil {
+		w.Redact.Learn(b)
+	}
 	within := make([]model.Event, 0, len(b.Events))
 	for n := range b.Events {
 		e := &b.Events[n]
@@ -345,7 +351,15 @@ func (w *cutWriter) batch(i int, b *model.Batch) error {
 	}
 	part := *b
 	part.Events = within
-	return w.to.Write(&part)
+	return w.write(&part)
+}
+
+// write writes a batch, with pseudonyms where they are wanted.
+func (w *cutWriter) write(b *model.Batch) error {
+	if w.Redact != nil {
+		b = w.Redact.Batch(b)
+	}
+	return w.to.Write(b)
 }
 
 // isKeyframe says that an event begins a keyframe, which ends what held before.
@@ -365,7 +379,7 @@ func (w *cutWriter) begin() error {
 			if i > 0 {
 				b.Events = slices.DeleteFunc(b.Events, func(e model.Event) bool { return isKeyframe(b, &e) })
 			}
-			if err := w.to.Write(b); err != nil {
+			if err := w.write(b); err != nil {
 				return err
 			}
 		}
@@ -373,7 +387,7 @@ func (w *cutWriter) begin() error {
 			b := h.lasting[key]
 			b.Events[0].Time = w.Since
 			b.Events[0].Flags |= model.FlagKeyframe
-			if err := w.to.Write(b); err != nil {
+			if err := w.write(b); err != nil {
 				return err
 			}
 		}
@@ -389,7 +403,7 @@ func (w *cutWriter) begin() error {
 		}
 	}
 	if b := own.Take(); b != nil {
-		return w.to.Write(b)
+		return w.write(b)
 	}
 	return nil
 }
@@ -453,7 +467,7 @@ func (w *cutWriter) end(streams []*cutStream) (found []model.Finding, earlier in
 		e.Flags |= model.FlagKeyframe
 		e.Dur = max(e.Dur, 0)
 	}
-	return found, earlier, w.to.Write(b)
+	return found, earlier, w.write(b)
 }
 
 func compareLasting(a, b lastingKey) int {

@@ -29,6 +29,7 @@ const cutMargin = 30 * time.Second
 
 func newCut() *cobra.Command {
 	var (
+		hide         redactFlag
 		files        captureFlags
 		zone         zoneFlag
 		since, until string
@@ -97,6 +98,9 @@ is 3, and also that of commands that open the part.`,
 				Captures: captures, Names: names, Settings: settings, Since: max(from, start), Until: min(to, end),
 				Progress: line.progress(),
 			}
+			if hide.is {
+				cut.Redact = hide.names(names)
+			}
 			result, err := cut.Write(cmd.Context(), out, opts)
 			line.end()
 			incomplete := incompleteOf(captures)
@@ -124,6 +128,7 @@ is 3, and also that of commands that open the part.`,
 	flags.StringVar(&finding, "finding", "", "cut around the finding with this `ID` (from findings --json); the "+
 		"first letters of the ID are enough if they are unique")
 	flags.DurationVar(&margin, "margin", cutMargin, "how much time before and after the finding to include")
+	hide.register(cmd)
 	flags.BoolVar(&opts.Overwrite, "force", false, "replace an existing file")
 	return cmd
 }

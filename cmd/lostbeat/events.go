@@ -12,6 +12,7 @@ import (
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/run"
 
@@ -31,6 +32,7 @@ func newEvents() *cobra.Command {
 		since, until string
 		zone         zoneFlag
 		format       formatFlag
+		hide         redactFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "events FILE...",
@@ -57,6 +59,10 @@ recording; its times are always in UTC.`,
 			if isTerminal(cmd.OutOrStdout()) {
 				terminal = io.Discard // the events are there already
 			}
+			var names *redact.Redactor
+			if hide.is {
+				names = hide.names(args)
+			}
 			defer files.confine(cmd, args)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {
@@ -81,8 +87,16 @@ recording; its times are always in UTC.`,
 					}
 				}
 				emit := func(b *model.Batch) error { return writer.write(b, filter) }
+				if names != nil {
+					emit = func(b *model.Batch) error { return writer.write(names.Batch(b), filter) }
+				}
 				if since != "" {
-					return c.RunFrom(cmd.Context(), filter.since, func(b *model.Batch) error { return emit(withoutKeyframe(b)) })
+					return c.RunFrom(cmd.Context(), filter.since, func(b *model.Batch) error {
+						if names != nil {
+							names.Learn(b)
+						}
+						return emit(withoutKeyframe(b))
+					})
 				}
 				return c.Run(cmd.Context(), emit)
 			})
@@ -98,6 +112,7 @@ recording; its times are always in UTC.`,
 		StringVar(&since, "since", "", "start at this `TIME`: "+momentForms)
 	cmd.Flags().StringVar(&until, "until", "", "end at this `TIME`")
 	zone.register(cmd)
+	hide.register(cmd)
 	format.register(cmd, "one JSON object per line", asText, asJSON, asCSV)
 	return cmd
 }

@@ -12,6 +12,8 @@ import (
 	"lostbeat/detect"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/redact"
+	"lostbeat/model"
 	"lostbeat/report"
 	"lostbeat/run"
 
@@ -31,6 +33,7 @@ func newReport() *cobra.Command {
 		zone     zoneFlag
 		out      string
 		force    bool
+		hide     redactFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "report FILE...",
@@ -47,6 +50,7 @@ blocked. --md writes a shorter form for an issue tracker, --json the same data f
 Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 		Example: `  lostbeat report night.lostbeat -o report.html
   lostbeat report node-a.lostbeat node-b.lostbeat -o report.html
+  lostbeat report --redact night.lostbeat -o report.html
   lostbeat report --md sosreport-node-a.tar.xz | xclip`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,7 +71,7 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 			if err != nil {
 				return err
 			}
-			r, err := makeReport(cmd, &files, args, thresholds)
+			r, err := makeReport(cmd, &files, args, thresholds, hide)
 			if err != nil && !errors.Is(err, errIncomplete) {
 				return err
 			}
@@ -98,6 +102,7 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 	files.registerLogs(cmd)
 	settings.register(cmd)
 	zone.register(cmd)
+	hide.register(cmd)
 	format.register(cmd, "one JSON object", asHTML, asMarkdown, asJSON)
 	cmd.Flags().BoolVar(&markdown, "md", false, "Markdown for an issue tracker; the same as --format md")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write; without it, standard output")
@@ -159,9 +164,15 @@ func replaceFile(path string, write func(io.Writer) error) (size int64, err erro
 
 // makeReport judges the files, by themselves and together, as findings does.
 func makeReport(
-	cmd *cobra.Command, files *captureFlags, args []string, thresholds detect.Settings,
+	cmd *cobra.Command, files *captureFlags, args []string, thresholds detect.Settings, hide redactFlag,
 ) (*report.Report, error) {
 	r := &report.Report{Tool: tool()}
+	var names *redact.Redactor
+	var see func(*model.Batch)
+	if hide.is {
+		names = hide.names(args)
+		see = names.Learn
+	}
 	args, done, err := files.unpack(cmd.Context(), args)
 	if err != nil {
 		return nil, err
@@ -178,7 +189,7 @@ func makeReport(
 		if hosts > 1 && run.HasPackets(c.Format) {
 			c.Packets = run.PacketRoom / hosts
 		}
-		judged, seen, err := run.Observe(cmd.Context(), c, thresholds, reading.progress(), nil)
+		judged, seen, err := run.Observe(cmd.Context(), c, thresholds, reading.progress(), see)
 		reading.end()
 		if err != nil {
 			return err
@@ -224,5 +235,8 @@ func makeReport(
 		}
 	}
 	r.Finish()
+	if names != nil {
+		r.Redact(names.Text, names.File)
+	}
 	return r, err
 }

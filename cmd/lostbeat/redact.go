@@ -1,0 +1,24 @@
+package main
+
+import (
+	"lostbeat/internal/redact"
+
+	"github.com/spf13/cobra"
+)
+
+// redactFlag is the flag of commands that write for others.
+type redactFlag struct{ is bool }
+
+func (f *redactFlag) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.is, "redact", false, "replace addresses, hosts, processes, command lines and paths by "+
+		"pseudonyms; the same name has the same pseudonym")
+}
+
+// names returns a Redactor that knows the inputs.
+func (f *redactFlag) names(inputs []string) *redact.Redactor {
+	r := redact.New()
+	for _, path := range inputs {
+		r.File(path)
+	}
+	return r
+}
