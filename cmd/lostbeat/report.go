@@ -71,6 +71,11 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 			if err != nil {
 				return err
 			}
+			var outputs []string
+			if out != "" {
+				outputs = []string{filepath.Dir(out)}
+			}
+			defer files.confine(cmd, args, outputs...)()
 			r, err := makeReport(cmd, &files, args, thresholds, hide)
 			if err != nil && !errors.Is(err, errIncomplete) {
 				return err
