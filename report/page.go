@@ -502,10 +502,13 @@ func (g *Gap) rows() (rows []row) {
 			rows = append(rows, row{Name: s.Name, Value: none, Note: "not measured", Plot: part(0, 0, "not measured")})
 			continue
 		}
-		share := float64(s.Time) / float64(max(all, 1))
+		share, value := float64(s.Time)/float64(max(all, 1)), plain.Span(s.Time)
+		if s.Time == 0 {
+			value = "0 s"
+		}
 		rows = append(rows, row{
 			Name: s.Name, Plot: part(float64(before)/float64(max(all, 1)), share, plain.Percent(share)),
-			Value: plain.Span(s.Time), Note: plain.Percent(share),
+			Value: value, Note: plain.Percent(share),
 		})
 		before += s.Time
 	}

@@ -73,6 +73,7 @@
         { ...axis, values: (u, ticks) => ticks.map(s => clock(s, u.scales.x.max - u.scales.x.min)), space: 90 },
         { ...axis, size: 92, values: (u, ticks) => ticks.map(v => value(v, g.unit === "ratio" || g.unit === "ns" ? g.unit : "")) },
       ],
+      padding: [12, 34, 0, 0],
       cursor: { drag: { x: true, y: false } },
       plugins: [bands],
       series,
@@ -88,7 +89,7 @@
     says.textContent = clock(from, to - from) + " to " + clock(to, to - from) + " " + data.zone
       + (g.unit && g.unit !== "ratio" && g.unit !== "ns" ? "; in " + g.unit : "")
       + "; a value is the highest of " + (g.step < 600 ? g.step + " s" : Math.round(g.step / 60) + " min")
-      + "; shaded: findings";
+      + (data.spans.length ? "; shaded: findings" : "");
   }
 
   function go(min, max) {
