@@ -134,7 +134,11 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	f := &Flight{path: path, opts: opts, turn: newTurn(), enc: enc, session: newSession()}
 	f.timer = time.AfterFunc(overdueAfter, f.overdue)
 	f.timer.Stop()
-	err = within(opts.CloseTimeout, "create", path, func() error {
+	limit := opts.CloseTimeout
+	if opts.Ring > 0 {
+		limit += ringTimeout
+	}
+	err = within(limit, "create", path, func() error {
 		f.take()
 		defer f.give()
 		if locks {
@@ -159,6 +163,9 @@ func NewFlight(path string, opts FlightOptions) (*Flight, error) {
 	}
 	return f, nil
 }
+
+// ringTimeout is how much longer a disk may take at the start to recover one ring and to make another.
+const ringTimeout = time.Minute
 
 // startRing recovers the ring of an earlier recorder and makes one for this. Where that cannot be, the last minutes are
 // kept in memory.

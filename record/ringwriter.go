@@ -262,8 +262,7 @@ func (w *ringWriter) write() bool {
 		wake(w.wakeSyncer)
 		return false
 	case errors.Is(err, errRingSlot):
-		w.stats.Lost += b.summary.Events // it stays in memory
-		w.queue = w.queue[1:]
+		w.queue = w.queue[1:] // it stays in memory
 		return true
 	case err != nil:
 		w.failed("write", err)

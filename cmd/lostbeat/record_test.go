@@ -63,3 +63,29 @@ func TestWhatIsSaidOfARecording(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A ring has to be of a size that works, and to fit below the total cap; the default gives way to the cap.
+func TestRingSize(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--flight-size", "1000KiB"}, "--flight-size 1000KiB is out of range"},
+		{[]string{"--flight-size", "257MiB"}, "--flight-size 257MiB is out of range"},
+		{[]string{"--flight-size", "3MiB", "--total-cap", "11MiB"}, "is more than a quarter of --total-cap 11MiB"},
+	} {
+		args := append([]string{"record", "-o", "x.lostbeat", "--flight", "1m"}, c.args...)
+		_, stderr, status := execute(t, args...)
+		if status != exitError || !strings.Contains(stderr, c.want) {
+			t.Errorf("%q: status %d: %s", c.args, status, stderr)
+		}
+	}
+	for _, c := range []struct {
+		ring, limit byteSize
+		asked       bool
+	}{{0, 1, true}, {defaultRing, 1 << 20, false}, {record.LeastRing, 0, true}, {record.MostRing, 4 * record.MostRing, true}} {
+		if err := checkRing(c.ring, c.limit, c.asked); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

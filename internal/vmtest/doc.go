@@ -7,7 +7,8 @@
 // being installed. Without QEMU, or without the package, the test is skipped
 // with the reason.
 //
-// The guest has no disk and, besides the loopback device, no network but the
-// device that a test gives it, whose frames the test makes. It is emulated
-// (TCG) with one processor: the times that it measures mean nothing.
+// The guest has no disk but one that a test gives it and, besides the loopback
+// device, no network but the device that a test gives it, whose frames the test
+// makes. It is emulated (TCG) with one processor: the times that it measures mean
+// nothing.
 package vmtest

@@ -56,6 +56,10 @@ type Options struct {
 	Clock string
 	// Monitor is the path of a Unix socket to make for commands to QEMU, as "stop" and "cont"; none when empty.
 	Monitor string
+	// Disk are QEMU's arguments for a disk, /dev/vda with the module virtio_blk; none when empty.
+	Disk []string
+	// Kill ends the guest without warning when it is closed, as a loss of power does: its tests then need not pass.
+	Kill <-chan struct{}
 	// Line, when set, is told each line of the guest's console as it comes.
 	Line func(line string)
 	// Timeout bounds the guest's run.
@@ -107,11 +111,24 @@ func Run(t testing.TB, o Options) string {
 	if o.Monitor != "" {
 		guest.Args = append(guest.Args, "-monitor", "unix:"+o.Monitor+",server=on,wait=off")
 	}
+	guest.Args = append(guest.Args, o.Disk...)
 	console := &console{line: o.Line}
 	guest.Stdout, guest.Stderr = console, console
-	err = guest.Run()
+	err = guest.Start()
+	killed := false
+	if err == nil {
+		ended := make(chan error, 1)
+		go func() { ended <- guest.Wait() }()
+		select {
+		case err = <-ended:
+		case <-o.Kill:
+			killed = true
+			err = errors.Join(guest.Process.Kill(), <-ended)
+		}
+	}
 	text := console.text.String()
 	switch {
+	case killed:
 	case ctx.Err() != nil:
 		t.Fatalf("the guest has not ended within %v:\n%s", o.Timeout, text)
 	case err != nil:
