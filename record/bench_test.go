@@ -89,3 +89,26 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.ReportMetric(float64(events)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mevents/s")
 }
+
+// BenchmarkRingSync writes a block of 100 events to a ring in the folder of temporary files and syncs it.
+func BenchmarkRingSync(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "fault.lostbeat")
+	f, err := NewFlight(path, FlightOptions{Ring: 32 << 20, byHand: true})
+	if err != nil || f.RingError() != nil {
+		b.Fatal(err, f.RingError())
+	}
+	g := newTrace(200)
+	for b.Loop() {
+		if err := f.Write(g.batch(100)); err != nil {
+			b.Fatal(err)
+		}
+		f.flush()
+		f.ring.sync()
+	}
+	s := f.Stats().Ring
+	b.ReportMetric(float64(s.SyncTime.Microseconds())/float64(s.Syncs), "µs/sync")
+	b.ReportMetric(float64(s.SyncLongest.Microseconds()), "µs/longest")
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -402,9 +402,11 @@ func checkRecovered(t *testing.T, line string, ended time.Time) time.Duration {
 func recordInGuest(t *testing.T) {
 	mountDisk(t)
 	recorder := exec.Command("/lostbeat", "record", "-o", guestDisk+"/fault.lostbeat", "--flight", "1m",
-		"--flight-size", "4MiB", "--total-cap", "48MiB", "--probe", "port", "--pool", "lab=udp:21000-21399")
+		"--flight-size", "4MiB", "--total-cap", "48MiB", "--probe", "port", "--pool", "lab=udp:21000-21999")
 	recorder.Stdout, recorder.Stderr = os.Stdout, os.Stdout
-	leak := exec.Command("/lostbeat", "lab-child", "leak", "-mode", "port", "-rate", "40", "-count", "400", "-port", "21000")
+	leak := exec.Command(
+		"/lostbeat", "lab-child", "leak", "-mode", "port", "-rate", "40", "-count", "980", "-port", "21000",
+	)
 	stdin, err := leak.StdinPipe()
 	if err == nil {
 		defer stdin.Close()

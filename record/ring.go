@@ -128,8 +128,8 @@ func startRing(s ringStorage, size int64, h *recordpb.Header) (*ring, error) {
 const ringHead = 28
 
 // place makes room for a block and returns its slot and what belongs there; took notes that it has been written.
-// It returns errRingUnsynced, and has done nothing, when the ring has to be synced before. Otherwise the ring is without
-// the blocks that are about to be overwritten.
+// It returns errRingUnsynced, and has done nothing, when the ring has to be synced before. Otherwise the ring no longer
+// has the blocks that are about to be overwritten.
 func (r *ring) place(b *keptBlock, often bool) (data []byte, to slot, err error) {
 	need := pages(len(b.frame))
 	if need > (r.size-ringPage)/slotShare {

@@ -213,7 +213,8 @@ func TestRingLosesPower(t *testing.T) {
 	t.Logf("%d losses of power", states)
 }
 
-// A write that ends at any sector and about each byte of its beginning, and a sector that was under way and is garbage, cost nothing that was synced.
+// A write that ends at any sector or at any byte of its beginning costs nothing that was synced, nor does a sector that
+// was under way and is garbage.
 func TestRingTornAtEachByte(t *testing.T) {
 	r := newRingOf(t, 17, 9)
 	for range 12 {
@@ -230,18 +231,22 @@ func TestRingTornAtEachByte(t *testing.T) {
 		data = append(data, w.data...)
 	}
 	image := bytes.Clone(r.disk.durable)
+	torn := 0
 	for cut := range data {
 		image[offset+int64(cut)] = data[cut]
 		if cut > 2*sector && (cut+2)%sector > 3 {
 			continue
 		}
+		torn++
 		r.check(t, image, fmt.Sprintf("%d of %d bytes", cut+1, len(data)))
 	}
 	for i, w := range r.disk.pending {
 		image := r.disk.after(func(j int) bool { return j < i })
 		copy(image[w.offset:], bytes.Repeat([]byte{0xff}, sector))
+		torn++
 		r.check(t, image, fmt.Sprintf("sector %d is garbage", i))
 	}
+	t.Logf("%d torn writes", torn)
 }
 
 // A sync that has failed may have thrown away what was written: it is written and synced again.
@@ -396,8 +401,8 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
-// crashed returns the path of a recorder that was killed in a boot of the host, with a finding open, and how many events
-// it had been given.
+// crashed returns the path of a recorder that was killed in a boot of the host, with a finding open, and how many
+// events it had been given.
 func crashed(t *testing.T, boot string, cap int64) (path string, events uint64) {
 	t.Helper()
 	path = filepath.Join(testutil.TempDir(t), "fault.lostbeat")

@@ -47,8 +47,8 @@ func TestLongKilledRecorder(t *testing.T) {
 	}
 }
 
-// A flight recorder that is killed leaves a ring that opens, also while it was written; the next one makes a recording of
-// it and says what was going on. It takes half a minute.
+// A flight recorder that is killed leaves a ring that opens, also while it was written; the next one makes a recording
+// of it and says what was going on. It takes half a minute.
 func TestLongKilledFlight(t *testing.T) {
 	testutil.Privileged(t)
 	dir := t.TempDir()
@@ -77,8 +77,9 @@ func TestLongKilledFlight(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	stop()
 	_, said, status := execute(t, append(args, "--duration", "1s")...)
-	match := regexp.MustCompile(`the process was killed\. Its last event is of (.* UTC); open findings: .*; saved to (\S+)`).
-		FindStringSubmatch(said)
+	match := regexp.MustCompile(
+		`the process was killed\. Its last event is of (.* UTC); open findings: .*; saved to (\S+)`,
+	).FindStringSubmatch(said)
 	if status != 0 || match == nil {
 		t.Fatalf("status %d: %s", status, said)
 	}

@@ -83,7 +83,12 @@ func TestRingSize(t *testing.T) {
 	for _, c := range []struct {
 		ring, limit byteSize
 		asked       bool
-	}{{0, 1, true}, {defaultRing, 1 << 20, false}, {record.LeastRing, 0, true}, {record.MostRing, 4 * record.MostRing, true}} {
+	}{
+		{0, 1, true},
+		{defaultRing, 1 << 20, false},
+		{record.LeastRing, 0, true},
+		{record.MostRing, 4 * record.MostRing, true},
+	} {
 		if err := checkRing(c.ring, c.limit, c.asked); err != nil {
 			t.Errorf("%+v: %v", c, err)
 		}
