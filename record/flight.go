@@ -179,9 +179,13 @@ func (f *Flight) startRing() {
 		f.ringErr = fmt.Errorf("create %s: the file that is there is left as it is", path)
 		return
 	}
-	if size < LeastRing || size > MostRing {
-		f.ringErr = fmt.Errorf("create %s: a ring has %d to %d MiB, and a quarter of the total cap at most",
-			path, LeastRing>>20, MostRing>>20)
+	switch {
+	case size > MostRing || f.opts.Ring < LeastRing:
+		f.ringErr = fmt.Errorf("create %s: a ring has %d to %d MiB", path, LeastRing>>20, MostRing>>20)
+		return
+	case size < LeastRing:
+		f.ringErr = fmt.Errorf("create %s: the total cap is below %d MiB, which the smallest ring needs",
+			path, LeastRing*capShare>>20)
 		return
 	}
 	w := &ringWriter{

@@ -38,7 +38,7 @@ func (f *ringFile) fill(size int64) error {
 			return err
 		}
 	}
-	return errors.Join(f.File.Sync(), syncFolder(filepath.Dir(f.path)))
+	return errors.Join(f.File.Sync(), f.Sync(), syncFolder(filepath.Dir(f.path)))
 }
 
 // Sync implements ringStorage.

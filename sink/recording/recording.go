@@ -73,7 +73,7 @@ func NewFlight(path string, o record.FlightOptions, log func(line string)) (Reco
 	}
 	if err := f.RingError(); err != nil {
 		say(fmt.Sprintf("%v: the last %s are kept in memory, %s at most, and are lost if this process or the host ends",
-			err, plain.Span(o.Window), plain.Quantity(float64(f.MemoryLimit()>>20), "MiB")))
+			err, plain.Span(o.Window), plain.Quantity(float64(f.MemoryLimit()>>10), "KiB")))
 		if text := hint.Of(err); text != "" {
 			say("hint: " + text)
 		}

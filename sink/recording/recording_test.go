@@ -145,7 +145,7 @@ func TestWithoutRing(t *testing.T) {
 	text := strings.ReplaceAll(strings.Join(said, "\n"), "\u00a0", " ")
 	for _, part := range []string{
 		"fault.ring was left behind and cannot be read: not the ring of a flight recorder",
-		"the last 60 s are kept in memory, 16 MiB at most, and are lost if this process or the host ends",
+		"the last 60 s are kept in memory, 16,384 KiB at most, and are lost if this process or the host ends",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%q is not said:\n%s", part, text)
