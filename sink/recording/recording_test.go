@@ -37,7 +37,8 @@ func TestRecovered(t *testing.T) {
 				Damage: []string{"its header is damaged"}, Cut: true,
 			},
 			"the last recorder did not end in order: the process was killed. " +
-				"Its last event is of 2026-03-01 10:05:00.000 UTC; no finding was open; its header is damaged; 2 blocks between the others are missing; " +
+				"Its last event is of 2026-03-01 10:05:00.000 UTC; " +
+				"no finding was open; its header is damaged; 2 blocks between the others are missing; " +
 				"saved to x (1 event over 5 min, the newest part: the total cap has no room for more)",
 		},
 		{
@@ -50,7 +51,8 @@ func TestRecovered(t *testing.T) {
 				Err: &record.Error{Op: "recover", Path: "fault.ring", Err: errors.New("no room")},
 			},
 			"the last recorder did not end in order: the process was killed. " +
-				"Its last event is of 2026-03-01 10:05:00.000 UTC; no finding was open; it could not be saved and is still in fault.ring: no room",
+				"Its last event is of 2026-03-01 10:05:00.000 UTC; " +
+				"no finding was open; it could not be saved and is still in fault.ring: no room",
 		},
 	} {
 		if got := strings.ReplaceAll(recovered(&c.r), "\u00a0", " "); got != c.want {
