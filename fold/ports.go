@@ -17,6 +17,8 @@ type Ports struct {
 	// rpcCalls says that whole RPC calls are seen, and not their error records alone.
 	rpcCalls bool
 	holders  map[holderKey]*Holder
+	// byPID are the holders of each process.
+	byPID map[int32][]*Holder
 	// numbered are the holders by number, nil where one was forgotten. The marks
 	// of ports name them, because pools may appear after their ports. Number 0 is none's.
 	numbered []*Holder
@@ -58,6 +60,7 @@ func newPortFacts(room *budget.Budget) *Ports {
 	return &Ports{
 		room:     room,
 		holders:  make(map[holderKey]*Holder),
+		byPID:    make(map[int32][]*Holder),
 		numbered: make([]*Holder, 1),
 		Tuples:   make(map[Tuple]*TupleUse),
 		Fails:    make(map[FailKey]*Failures),
@@ -263,7 +266,8 @@ func (h *Holder) EndSecond() {
 
 // processEnded notes that a process has ended.
 func (p *Ports) processEnded(pid int32, at model.Time) {
-	if !p.room.Spend("ends of processes", len(p.holders)) {
+	holders := p.byPID[pid]
+	if !p.room.Spend("ends of processes", 1+len(holders)) {
 		return
 	}
 	p.endsSeen = true
@@ -271,10 +275,8 @@ func (p *Ports) processEnded(pid int32, at model.Time) {
 		p.ends[pid] = at
 		p.endOrder = append(p.endOrder, processEnd{pid, at})
 	}
-	for _, h := range p.holders {
-		if h.Key.PID == pid {
-			h.ended = at
-		}
+	for _, h := range holders {
+		h.ended = at
 	}
 }
 
@@ -564,6 +566,7 @@ func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
 		}
 		h = &Holder{Key: k, ID: holderID(k)}
 		p.holders[k] = h
+		p.byPID[k.PID] = append(p.byPID[k.PID], h)
 		p.number(h)
 	}
 	if port.Process != "" {
@@ -580,6 +583,11 @@ func (p *Ports) holder(w *Fold, port *state.Port) *Holder {
 // forget drops a holder that holds nothing.
 func (p *Ports) forget(h *Holder) {
 	delete(p.holders, h.Key)
+	if rest := slices.DeleteFunc(p.byPID[h.Key.PID], func(o *Holder) bool { return o == h }); len(rest) > 0 {
+		p.byPID[h.Key.PID] = rest
+	} else {
+		delete(p.byPID, h.Key.PID)
+	}
 	p.room.Give(holderBytes)
 	p.leave(h)
 	p.numbered[h.number] = nil
