@@ -93,11 +93,11 @@ var quantities = []struct {
 }
 
 // What the recorder takes stays what it is while devices, network namespaces, processes, ports and control groups come
-// and go: over the second half, the growth with its uncertainty lies below a bound. It takes 3.5 minutes, or as long as
+// and go: over the second half, the growth with its uncertainty lies below a bound. It takes 3 minutes, or as long as
 // LOSTBEAT_SOAK says.
 func TestLongSoak(t *testing.T) {
 	testutil.Privileged(t)
-	length := 3*time.Minute + 15*time.Second
+	length := 2*time.Minute + 30*time.Second
 	if text := os.Getenv(soakVariable); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {
