@@ -232,7 +232,7 @@ func TestLongRedactShared(t *testing.T) {
 	}
 }
 
-// stays says that a name is not replaced in a field for such names: it is that of a kernel thread, loopback or the like.
+// stays says that a name is not replaced in fields for such names: it is that of a kernel thread, loopback or the like.
 func stays(name string) bool {
 	var b model.Builder
 	b.AddPortAcquire(model.PortAcquire{Time: 1, LocalAddr: name})
