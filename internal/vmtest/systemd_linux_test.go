@@ -44,33 +44,21 @@ lab sink -local 127.0.0.1:7006 -spin 20ms
 options=
 lab beat -to 127.0.0.1:7006 -every 200ms
 step wait
-sleep 25
+sleep 20
 step stop
 systemctl stop lostbeat
 echo "RESULT $(systemctl show --property Result --value lostbeat)"
 journalctl --unit lostbeat --output cat --no-pager | sed 's/^/JOURNAL /'
 $lostbeat findings --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/FINDING /'
 $lostbeat events --kind probe --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/PROBE /'
-step least
-cp /etc/lostbeat-least.conf /etc/systemd/system/lostbeat.service.d/zz.conf
-systemctl daemon-reload
-systemctl start lostbeat
-sleep 12
-pid=$(systemctl show --property MainPID --value lostbeat)
-echo "STATUS2 $(grep -hE '^(Cap(Eff|Bnd|Amb)|NoNewPrivs|Seccomp|Uid)' "/proc/$pid/status" | tr '\t\n' ' ;')"
-$lostbeat events --kind probe --json /var/lib/lostbeat/fault.ring 2>/dev/null | sed 's/^/PROBE2 /'
 echo DONE
 systemctl poweroff --no-block
 `
 
 // The unit runs under systemd with its whole confinement, says what it does in the journal, and finds what goes wrong
-// on its host. It takes about 90 s, and as long once more when the guest's disk is made.
+// on its host. It takes 80 s on a machine that does nothing else, and as long once more when the guest's disk is made.
 func TestLongUnitUnderSystemd(t *testing.T) {
 	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	least, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat-least.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +77,6 @@ func TestLongUnitUnderSystemd(t *testing.T) {
 			"/etc/systemd/system/lostbeat.service":             string(unit),
 			"/etc/systemd/system/lostbeat.service.d/test.conf": "[Service]\nExecStart=\nExecStart=" + start + "\n",
 			"/usr/local/bin/faults":                            faults,
-			"/etc/lostbeat-least.conf":                         string(least),
 			"/etc/systemd/system/faults.service": "[Unit]\nAfter=lostbeat.service multi-user.target\n" +
 				"Wants=lostbeat.service\n[Service]\nType=idle\nExecStart=/usr/local/bin/faults\n" +
 				"StandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n",
@@ -102,18 +89,16 @@ func TestLongUnitUnderSystemd(t *testing.T) {
 	}
 	t.Log(text)
 	var found []model.Finding
-	var status, result, least2, confined, confined2 string
+	var status, result, confined string
 	var journal []string
 	for line := range strings.Lines(text) {
 		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch kind {
 		case "STATUS":
 			status = rest
-		case "STATUS2":
-			least2 = rest
-		case "PROBE", "PROBE2":
+		case "PROBE":
 			if strings.Contains(rest, `"confinement"`) {
-				*map[string]*string{"PROBE": &confined, "PROBE2": &confined2}[kind] = rest
+				confined = rest
 			}
 		case "RESULT":
 			result = rest
@@ -134,15 +119,8 @@ func TestLongUnitUnderSystemd(t *testing.T) {
 			t.Errorf("the unit's process has no %s: %s", want, status)
 		}
 	}
-	if !strings.Contains(least2, "CapEff: 000000c000001004") {
-		t.Errorf("the unit with the least rights: %s", least2)
-	}
 	if !strings.Contains(confined, `"on"`) {
 		t.Errorf("the confinement of the unit: %s", confined)
-	}
-	if !strings.Contains(confined2, "not seen") || strings.Contains(confined2, "eccomp") ||
-		strings.Contains(confined2, "andlock") {
-		t.Errorf("the confinement of the unit with the least rights: %s", confined2)
 	}
 	if result != "success" {
 		t.Errorf("the unit has ended with %q", result)
