@@ -11,4 +11,7 @@
 // device, no network but the device that a test gives it, whose frames the test
 // makes. It is emulated (TCG) with one processor: the times that it measures mean
 // nothing.
+//
+// The packages of another architecture than this host's come from lists of
+// their own in the cache: the host's package system does not learn of them.
 package vmtest

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"lostbeat/internal/testutil"
@@ -26,13 +25,17 @@ type Options struct {
 	Kernel string
 	// Flavour of the kernel: "cloud" when empty, or "rt".
 	Flavour string
+	// Arch is the architecture as Go calls it: "amd64" when empty, or "arm64".
+	Arch string
+	// MemoryMB is the guest's memory, 768 when 0.
+	MemoryMB int
 	// CPUs is the number of processors, 1 when 0.
 	CPUs int
 	// Package is the import path of the tests, which call Main in TestMain.
 	Package string
 	// Tests is the pattern of the tests to run, without spaces.
 	Tests string
-	// Modules are the modules to load, each after those that it needs.
+	// Modules are the modules to load; those that they need are loaded before them.
 	Modules []string
 	// Later are modules for the guest to load by itself, with Load.
 	Later []string
@@ -42,6 +45,8 @@ type Options struct {
 	// Programs are the import paths of commands to build for the guest, by their
 	// names in its root folder.
 	Programs map[string]string
+	// TestPrograms are the import paths of packages whose tests are programs of the guest, by name.
+	TestPrograms map[string]string
 	// Built is a folder that Build has returned for the same options, so that
 	// several guests start with one build; empty to build for this one.
 	Built string
@@ -76,11 +81,12 @@ const exitMark = "guest tests exit with status "
 // printed. It skips t without QEMU or the kernel's package.
 func Run(t testing.TB, o Options) string {
 	t.Helper()
-	qemu, err := exec.LookPath("qemu-system-x86_64")
+	m := machineFor(o.Arch)
+	qemu, err := exec.LookPath(m.emulator)
 	if err != nil {
 		testutil.Unavailable(t, "no emulator: %v", err)
 	}
-	root, err := kernelPackage(t.Context(), o.Kernel, cmp.Or(o.Flavour, "cloud"))
+	root, err := kernelPackage(t.Context(), m, o.Kernel, cmp.Or(o.Flavour, "cloud"))
 	if err != nil {
 		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
 	}
@@ -95,10 +101,10 @@ func Run(t testing.TB, o Options) string {
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
 	// One thread: text patching under multi-threaded emulation is unsafe.
-	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1)), "-m", "768",
+	args := slices.Concat(m.args, []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1)), "-m", strconv.Itoa(cmp.Or(o.MemoryMB, 768)),
 		"-serial", "stdio", "-kernel", kernels[0], "-initrd", filepath.Join(dir, initramfsName),
-		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests}
+		"-append", "console=" + m.console + " quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests})
 	guest := exec.CommandContext(ctx, qemu, args...)
 	if o.Device != "" {
 		// The first of the extra files is descriptor 3.
@@ -146,11 +152,12 @@ const initramfsName = "initramfs"
 // programs by their names, too. It skips t without the kernel's package.
 func Build(t testing.TB, o Options) (dir string) {
 	t.Helper()
-	root, err := kernelPackage(t.Context(), o.Kernel, cmp.Or(o.Flavour, "cloud"))
+	m := machineFor(o.Arch)
+	root, err := kernelPackage(t.Context(), m, o.Kernel, cmp.Or(o.Flavour, "cloud"))
 	if err != nil {
 		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
 	}
-	installed, err := packageFiles(t.Context(), o.Packages, o.Install)
+	installed, err := packageFiles(t.Context(), m, o.Packages, o.Install)
 	if err != nil {
 		testutil.Unavailable(t, "nothing to install in the guest: %v", err)
 	}
@@ -185,22 +192,20 @@ func (c *console) Write(p []byte) (int, error) {
 
 // kernelPackage returns the folder of an unpacked kernel package, which is
 // fetched when it is not there yet.
-func kernelPackage(ctx context.Context, series, flavour string) (string, error) {
-	cache := cacheFolder(series + "-" + flavour)
+func kernelPackage(ctx context.Context, m machine, series, flavour string) (string, error) {
+	cache := m.cacheFolder(series + "-" + flavour)
 	if kernels, _ := filepath.Glob(filepath.Join(cache, "*", "boot", "vmlinuz-*")); len(kernels) > 0 {
 		return filepath.Dir(filepath.Dir(kernels[0])), nil
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	names, err := command(
-		ctx,
-		cache,
-		"apt-cache",
-		"search",
-		"--names-only",
-		"^linux-image-"+regexp.QuoteMeta(series)+`[.+~].*-`+flavour+`-amd64$`,
-	)
+	apt, err := m.apt(ctx)
+	if err != nil {
+		return "", err
+	}
+	names, err := command(ctx, cache, "apt-cache", slices.Concat(apt, []string{"search", "--names-only",
+		"^linux-image-" + regexp.QuoteMeta(series) + `[.+~].*-` + flavour + "-" + m.arch + "$"})...)
 	if err != nil {
 		return "", err
 	}
@@ -212,24 +217,19 @@ func kernelPackage(ctx context.Context, series, flavour string) (string, error) 
 		}
 	}
 	if name == "" {
-		return "", fmt.Errorf("apt knows no linux-image-%s*-%s-amd64", series, flavour)
+		return "", fmt.Errorf("apt knows no linux-image-%s*-%s-%s", series, flavour, m.arch)
 	}
-	return unpackPackage(ctx, cache, name)
-}
-
-// cacheFolder is a folder for packages.
-func cacheFolder(name string) string {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	return filepath.Join(cache, "lostbeat-vmtest", name)
+	return unpackPackage(ctx, m, cache, name)
 }
 
 // unpackPackage fetches a package of Debian and returns the folder that it is
 // unpacked in, which is in cache.
-func unpackPackage(ctx context.Context, cache, name string) (string, error) {
-	if _, err := command(ctx, cache, "apt-get", "download", "-q", name); err != nil {
+func unpackPackage(ctx context.Context, m machine, cache, name string) (string, error) {
+	apt, err := m.apt(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := command(ctx, cache, "apt-get", append(apt, "download", "-q", name)...); err != nil {
 		return "", err
 	}
 	packages, err := filepath.Glob(filepath.Join(cache, name+"_*.deb"))
@@ -258,7 +258,7 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 	build := func(name string, args ...string) error {
 		binary := filepath.Join(dir, name)
 		cmd := exec.CommandContext(ctx, "go", append(args[:1:1], append([]string{"-o", binary}, args[1:]...)...)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+machineFor(o.Arch).arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build the guest's %s: %w: %s", name, err, out)
 		}
@@ -274,19 +274,27 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 			return err
 		}
 	}
+	for name, path := range o.TestPrograms {
+		if err := build(name, "test", "-c", "-ldflags=-s -w", path); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{"proc", "sys", "dev", "tmp", "run", "modules", "modules/later"} {
 		files = append(files, cpioFile{name, folder, nil})
 	}
-	for i, module := range slices.Concat(o.Modules, o.Later) {
-		data, err := findModule(root, module)
+	modules, err := findModules(root, o.Modules)
+	if err != nil {
+		return err
+	}
+	for i, module := range modules {
+		files = append(files, cpioFile{fmt.Sprintf("modules/%03d-%s.ko", i, module.name), file, module.data})
+	}
+	for _, name := range o.Later {
+		data, err := findModule(root, name)
 		if err != nil {
 			return err
 		}
-		name := fmt.Sprintf("modules/%02d-%s.ko", i, module)
-		if i >= len(o.Modules) {
-			name = fmt.Sprintf("modules/later/%s.ko", module)
-		}
-		files = append(files, cpioFile{name, file, data})
+		files = append(files, cpioFile{fmt.Sprintf("modules/later/%s.ko", name), file, data})
 	}
 	files = append(files, installed...)
 	var archive bytes.Buffer
@@ -296,38 +304,19 @@ func buildInitramfs(ctx context.Context, dir, root string, o Options, installed 
 	return os.WriteFile(filepath.Join(dir, initramfsName), archive.Bytes(), 0o644)
 }
 
-func findModule(root, name string) (data []byte, err error) {
-	err = filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
-		if err != nil || data != nil {
-			return err
-		}
-		switch filepath.Base(path) {
-		case name + ".ko":
-			data, err = os.ReadFile(path)
-		case name + ".ko.xz":
-			data, err = exec.Command("xz", "-dc", path).Output()
-		}
-		return err
-	})
-	if err == nil && data == nil {
-		err = fmt.Errorf("no module %s in the kernel's package", name)
-	}
-	return data, err
-}
-
 // packageFiles returns files of Debian's packages, and the libraries of those that
 // are programs, with the folders that they are in. Libraries that are in none of
 // the packages are this host's.
-func packageFiles(ctx context.Context, packages, paths []string) ([]cpioFile, error) {
+func packageFiles(ctx context.Context, m machine, packages, paths []string) ([]cpioFile, error) {
 	var roots []string
 	for _, name := range packages {
-		cache := cacheFolder("packages")
+		cache := m.cacheFolder("packages")
 		root := filepath.Join(cache, name)
 		if _, err := os.Stat(root); err != nil {
 			if err := os.MkdirAll(cache, 0o755); err != nil {
 				return nil, err
 			}
-			if root, err = unpackPackage(ctx, cache, name); err != nil {
+			if root, err = unpackPackage(ctx, m, cache, name); err != nil {
 				return nil, err
 			}
 		}
@@ -341,7 +330,7 @@ func packageFiles(ctx context.Context, packages, paths []string) ([]cpioFile, er
 				continue
 			}
 			found[path] = source
-			if err := addLibraries(ctx, roots, source, found); err != nil {
+			if err := m.addLibraries(ctx, roots, source, found); err != nil {
 				return nil, err
 			}
 		}
@@ -365,37 +354,6 @@ func packageFiles(ctx context.Context, packages, paths []string) ([]cpioFile, er
 		files = append(files, cpioFile{path[1:], file, data})
 	}
 	return files, nil
-}
-
-// addLibraries finds the libraries of a program, if it is one.
-func addLibraries(ctx context.Context, roots []string, program string, found map[string]string) error {
-	image, err := elf.Open(program)
-	if err != nil {
-		return nil // it is no program
-	}
-	image.Close()
-	const libraries = "/lib/x86_64-linux-gnu"
-	var search []string
-	for _, root := range roots {
-		search = append(search, filepath.Join(root, libraries), filepath.Join(root, "usr", libraries))
-	}
-	list, err := command(ctx, "/", "env", "LD_LIBRARY_PATH="+strings.Join(search, ":"), "ldd", program)
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(list) {
-		// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", "/lib64/ld-linux-x86-64.so.2 (0x...)"
-		fields := strings.Fields(line)
-		switch {
-		case strings.Contains(line, "not found"):
-			return fmt.Errorf("%s needs %s", program, fields[0])
-		case len(fields) == 4:
-			found[filepath.Join(libraries, fields[0])] = fields[2]
-		case len(fields) == 2 && fields[0][0] == '/':
-			found[fields[0]] = fields[0]
-		}
-	}
-	return nil
 }
 
 // command runs a program in a folder and returns what it prints.

@@ -48,7 +48,7 @@ func Boot(t testing.TB, o Systemd) string {
 	if err != nil {
 		testutil.Unavailable(t, "no emulator: %v", err)
 	}
-	root, err := kernelPackage(t.Context(), o.Kernel, "cloud")
+	root, err := kernelPackage(t.Context(), machineFor(""), o.Kernel, "cloud")
 	if err != nil {
 		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
 	}
@@ -132,7 +132,7 @@ func systemdDisk(ctx context.Context, packages []string) (string, error) {
 		return "", errors.New("/etc/os-release names no release of Debian")
 	}
 	include := strings.Join(append([]string{systemdPackages}, packages...), ",")
-	cache := cacheFolder("systemd-" + string(name[1]) + "-" + strings.Join(packages, "-"))
+	cache := machineFor("").cacheFolder("systemd-" + string(name[1]) + "-" + strings.Join(packages, "-"))
 	disk := filepath.Join(cache, "disk.img")
 	if _, err := os.Stat(disk); err == nil {
 		return disk, nil

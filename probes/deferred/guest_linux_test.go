@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { vmtest.Main(m) }
 
-// TestLongPreemptRT counts run time on a PREEMPT_RT kernel, in a guest with one processor. It takes half a minute.
-func TestLongPreemptRT(t *testing.T) {
+// TestLongGuestPreemptRT counts run time on a PREEMPT_RT kernel, in a guest with one processor. It takes half a minute.
+func TestLongGuestPreemptRT(t *testing.T) {
 	testutil.Privileged(t) // it is slow, and belongs to the tests that are
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
@@ -37,7 +37,7 @@ const taken = 600 * time.Millisecond
 // TestPreempted: a softirq whose thread loses the processor to another one has not run meanwhile.
 func TestPreempted(t *testing.T) {
 	if !vmtest.Guest() || !platform.PreemptRT() {
-		t.Skip("runs in the guest of TestLongPreemptRT: softirqs are not preempted on other kernels")
+		t.Skip("runs in the guest of TestLongGuestPreemptRT: softirqs are not preempted on other kernels")
 	}
 	flood(t)
 	s := ebpftest.Start(t, ebpf.Options{}, New())
@@ -61,8 +61,8 @@ func TestPreempted(t *testing.T) {
 			wall += c.Dur
 		}
 	})
-	t.Logf("%d runs, busy for %v of %v, the longest %v; another thread had the processor for %v", runs, busy, wall, longest,
-		hog)
+	t.Logf("%d runs, busy for %v of %v, the longest %v; another thread had the processor for %v",
+		runs, busy, wall, longest, hog)
 	if hog < 3*taken || runs < 1000 || busy < wall/20 {
 		t.Error("the thread of the higher priority met no softirq")
 	}
