@@ -12,7 +12,7 @@ RUNNER   = $(TOOLS)/gotestsum
 VULNCHECK_VERSION = v1.9.0
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom reproducible vulncheck cross fuzz lab bench clean
+.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom reproducible vulncheck cross fuzz lab kernels bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -37,6 +37,7 @@ nightly: test-all ## what takes longer than CI allows: fuzzing for a minute each
 	FUZZTIME=60s sh .ci/fuzz
 	sh .ci/reproducible
 	bash scripts/bench
+	$(MAKE) kernels
 
 setup: ## install the packages that tests, lint and code generation use
 	sh .ci/setup
@@ -103,6 +104,10 @@ flip: ## turns each comparison of a detector with a setting around; says which o
 
 lab: build ## run every fault scenario for real and print the table of verdicts
 	$(BIN)/lostbeat lab
+
+kernels: setup ## probes, privileged tests and faults on Debian's kernels under QEMU (amd64, arm64); writes docs/KERNELS.md
+	LOSTBEAT_SETUP_ARM=1 sh .ci/setup
+	LOSTBEAT_KERNELS=$(CURDIR)/docs/KERNELS.md $(GO) test ./internal/kernels -count 1 -timeout 4h -v -run '^TestLongGuestKernels$$'
 
 bench: ## budgets, side by side in one run; writes the table of docs/PERFORMANCE.md to standard output
 	bash scripts/bench

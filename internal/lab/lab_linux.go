@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,6 +126,8 @@ type Options struct {
 	Outputs []pipeline.Output
 	// Log is told what happens, a line each; nil for silence.
 	Log func(string)
+	// Patience is how long the probes may take to give their first event, 20 s when 0.
+	Patience time.Duration
 }
 
 // How long the host is watched before a fault, while it still lasts, just after
@@ -354,8 +357,8 @@ func runOne(ctx context.Context, s *Scenario, opts Options) *Result {
 		env.shared = env.shared || env.besideOthers()
 		wait(ctx, settleDuring)
 		r.stages(ctx, o, env)
-	case <-time.After(20 * time.Second):
-		r.Err = errors.New("the probes gave no event within 20 s")
+	case <-time.After(cmp.Or(opts.Patience, 20*time.Second)):
+		r.Err = fmt.Errorf("the probes gave no event within %v", cmp.Or(opts.Patience, 20*time.Second))
 	case <-ctx.Done():
 	}
 	r.Err = errors.Join(r.Err, env.close())
