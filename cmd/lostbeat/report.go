@@ -64,6 +64,9 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 			if err != nil {
 				return err
 			}
+			if out == "-" {
+				out = ""
+			}
 			if err := checkReport(cmd, form, out, force, args); err != nil {
 				return err
 			}
@@ -110,7 +113,7 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 	hide.register(cmd)
 	format.register(cmd, "one JSON object", asHTML, asMarkdown, asJSON)
 	cmd.Flags().BoolVar(&markdown, "md", false, "Markdown for an issue tracker; the same as --format md")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write; without it, standard output")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write; - or without it, standard output")
 	cmd.Flags().BoolVar(&force, "force", false, "replace an existing file")
 	return cmd
 }
