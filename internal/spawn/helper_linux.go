@@ -302,7 +302,8 @@ func Child(args []string, confine func(rules []byte)) (handled bool, status int)
 	}
 	// What stops the other process ends the connection; systemd signals both.
 	// Ignoring the signals would make the programs ignore them, too.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGUSR1)
+	signal.Notify(make(chan os.Signal, 1),
+		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGUSR1)
 	unix.CloseOnExec(socketFD)
 	in := &descriptorReader{fd: socketFD}
 	var s setup
