@@ -57,7 +57,7 @@ systemctl poweroff --no-block
 
 // The unit runs under systemd with its whole confinement, says what it does in the journal, and finds what goes wrong
 // on its host. It takes 80 s on a machine that does nothing else, and as long once more when the guest's disk is made.
-func TestLongUnitUnderSystemd(t *testing.T) {
+func TestLongGuestUnit(t *testing.T) {
 	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))
 	if err != nil {
 		t.Fatal(err)
