@@ -287,10 +287,13 @@ func (t *Tick) Request(r model.Request) { t.ask(r, r.For) }
 
 // Renew asks for detail that is wanted all the time: again when half of the time is over for which it was asked, so
 // that it does not lapse.
-func (t *Tick) Renew(r model.Request) { t.ask(r, r.For/2) }
+func (t *Tick) Renew(r model.Request) {
+	r.Standing = true
+	t.ask(r, r.For/2)
+}
 
 func (t *Tick) ask(r model.Request, stands time.Duration) {
-	if why := t.NotSampled(r.Kind); why != "" {
+	if why := t.NotSampled(r.Kind); why != "" && !r.Standing {
 		t.engine.miss(t.Now, r.Finding, why)
 	}
 	t.requests.add(t.Now, r, stands)

@@ -172,8 +172,15 @@ func TestShedRequests(t *testing.T) {
 	rt.take()
 	rt.ask(askStacks("a", time.Second))
 	rt.want("and refused again", rt.step(time.Second), "asked stacks a", "refused stacks a: "+model.NotSampled)
-	if want := []string{"begin stacks a for 10s", "end stacks a", "begin stacks a for 1s", "end stacks a"}; !slices.Equal(
-		stacks.calls, want) {
+	standing := askStacks("b", 10*time.Second)
+	standing.Standing = true
+	rt.ask(standing)
+	rt.want("a standing one is served", rt.step(time.Second), "asked stacks b", "on stacks b")
+	rt.q.setShed(model.RequestStacks, true, rt.at, &rt.builder)
+	rt.want("and stays", rt.take())
+	if want := []string{
+		"begin stacks a for 10s", "end stacks a", "begin stacks a for 1s", "end stacks a", "begin stacks b for 10s",
+	}; !slices.Equal(stacks.calls, want) {
 		t.Errorf("the probe was asked %q, want %q", stacks.calls, want)
 	}
 }

@@ -122,6 +122,7 @@ func (q *requests) take(r model.Request, at model.Time, probes []*attachedProbe,
 	r.For = min(r.For, limit.longest)
 	if i := slices.IndexFunc(q.served, func(s servedRequest) bool { return s.Same(r) }); i >= 0 {
 		q.served[i].until = max(q.served[i].until, at.Add(r.For))
+		q.served[i].Standing = q.served[i].Standing || r.Standing
 		return
 	}
 	if slices.ContainsFunc(q.recent, func(o recentRequest) bool {
@@ -141,7 +142,7 @@ func (q *requests) take(r model.Request, at model.Time, probes []*attachedProbe,
 
 // begin finds a probe that serves r.
 func (q *requests) begin(r model.Request, at model.Time, probes []*attachedProbe) (Responder, error) {
-	if q.shed[r.Kind] {
+	if q.shed[r.Kind] && !r.Standing {
 		return nil, errors.New(model.NotSampled)
 	}
 	limit := &requestLimits[r.Kind]
@@ -248,7 +249,7 @@ func (q *requests) idle(probe string) bool {
 	return false
 }
 
-// setShed ends the requests of a kind and refuses others from now on, or serves them again.
+// setShed ends the requests of a kind but the standing ones and refuses others from now on, or serves them again.
 func (q *requests) setShed(kind model.RequestKind, shed bool, at model.Time, b *model.Builder) {
 	q.shed[kind] = shed
 	if !shed {
@@ -256,7 +257,7 @@ func (q *requests) setShed(kind model.RequestKind, shed bool, at model.Time, b *
 		return
 	}
 	q.served = slices.DeleteFunc(q.served, func(s servedRequest) bool {
-		if s.Kind != kind {
+		if s.Kind != kind || s.Standing {
 			return false
 		}
 		s.by.End(s.Request)

@@ -67,11 +67,14 @@ type Request struct {
 	For time.Duration
 	// Finding is the id of the case that asks.
 	Finding string
+	// Standing says that it is wanted all the time, for what the user asked to follow, and not on suspicion: it is
+	// served whatever lostbeat takes itself (ShedParts).
+	Standing bool
 }
 
 // Same says that r and o ask for the same detail, whoever asks and for however long.
 func (r Request) Same(o Request) bool {
-	r.For, r.Finding, o.For, o.Finding = 0, "", 0, ""
+	r.For, r.Finding, r.Standing, o.For, o.Finding, o.Standing = 0, "", false, 0, "", false
 	return r == o
 }
 

@@ -13,7 +13,8 @@ const PartRequests = "requests"
 type ShedPart struct {
 	// Probe and Part name it in probe events.
 	Probe, Part string
-	// Request is the kind of request that is refused meanwhile; full tracing is Trace and no request.
+	// Request is the kind of request that is refused meanwhile, but for standing ones; full tracing is Trace and no
+	// request.
 	Request RequestKind
 	Trace   bool
 	// Step is when it is left out: the lowest first.
@@ -29,7 +30,7 @@ var ShedParts = []ShedPart{
 	{Probe: "interrupt", Part: "full tracing", Trace: true, Step: 0, What: "Single runs of interrupts were"},
 	{Probe: "stack", Part: PartRequests, Request: RequestStacks, Step: 1, What: "Kernel stacks were"},
 	{Probe: "heartbeat", Part: "zoom", Request: RequestZoom, Step: 2, What: "Packets on their way to their sockets were"},
-	{Probe: "sched", Part: PartRequests, Request: RequestSched, Step: 3, What: "The scheduling of threads was"},
+	{Probe: "sched", Part: PartRequests, Request: RequestSched, Step: 3, What: "The scheduling of suspected threads was"},
 }
 
 // Shed says that a part of a probe is left out because of lostbeat's own CPU time.

@@ -102,7 +102,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	flags.Var(&f.maxCPU, "max-cpu", "CPU time that lostbeat may take itself, in percent of one core; above it, detail is "+
-		"left out: --trace, kernel stacks, zoom, scheduling; 0 is no bound (Linux)")
+		"left out: --trace, kernel stacks, zoom, suspected threads; 0 is no bound (Linux)")
 	flags.BoolVar(&f.rawBuffers, "raw-buffers", false, "on Windows 11 22H2, Server 2022 and later: read whole buffers of "+
 		"trace sessions instead of single records, which costs less; not yet tested on a real Windows")
 	if runtime.GOOS != "windows" {
