@@ -375,8 +375,12 @@ func TestWindowsFromTheRing(t *testing.T) {
 		}
 		if f.ring != nil {
 			eventually(t, func() bool { return f.ring.inMemory() == 0 })
-			if r := open(t, RingPath(path)); len(r.Stat().Kinds) == 0 {
+			r := open(t, RingPath(path))
+			if len(r.Stat().Kinds) == 0 {
 				t.Error("the ring is empty while it is written")
+			}
+			if err := r.Close(); err != nil { // Windows removes no file that is open
+				t.Fatal(err)
 			}
 		}
 		if err := f.Close(); err != nil {
@@ -630,7 +634,7 @@ func FuzzRing(f *testing.F) {
 	}
 	f.Add(bytes.Clone(r.disk.cache))
 	g := newTrace(300)
-	path := filepath.Join(f.TempDir(), "fault.lostbeat")
+	path := filepath.Join(testutil.TempDir(f), "fault.lostbeat")
 	flight, err := NewFlight(path, FlightOptions{Ring: LeastRing, byHand: true})
 	if err != nil {
 		f.Fatal(err)
