@@ -151,7 +151,8 @@ func TestReasons(t *testing.T) {
 // TestNotSampled has a fault whose detail lostbeat leaves out: the finding says so while the fault lasts and later, and
 // only of what was left out then.
 func TestNotSampled(t *testing.T) {
-	const stacks, threads = "Kernel stacks were " + model.NotSampled, "The scheduling of suspected threads was " + model.NotSampled
+	const stacks = "Kernel stacks were " + model.NotSampled
+	const threads = "The scheduling of suspected threads was " + model.NotSampled
 	for _, tt := range []struct {
 		name string
 		shed []string
