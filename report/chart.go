@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"html"
-	"html/template"
 	"math"
 	"strconv"
 	"strings"
@@ -73,7 +72,7 @@ func svgHead(label string, n, high int) string {
 }
 
 // heat draws shares of a CPU as shades.
-func (w window) heat(s *Series) template.HTML {
+func (w window) heat(s *Series) markup {
 	cols := w.columns(s)
 	var paths [len(shadeBounds) + 1]strings.Builder
 	for i := 0; i < len(cols); {
@@ -95,11 +94,11 @@ func (w window) heat(s *Series) template.HTML {
 		}
 	}
 	b.WriteString("</svg>")
-	return template.HTML(b.String())
+	return markup(b.String())
 }
 
 // bars draws values as bars, full as high as the highest that there can be.
-func (w window) bars(s *Series, full float64, class string) template.HTML {
+func (w window) bars(s *Series, full float64, class string) markup {
 	cols := w.columns(s)
 	var seen, path strings.Builder
 	for i := 0; i < len(cols); {
@@ -118,7 +117,7 @@ func (w window) bars(s *Series, full float64, class string) template.HTML {
 			fmt.Fprintf(&path, "M%d 100v-%dh%dv%dz", from, high, i-from, high)
 		}
 	}
-	return template.HTML(svgHead(s.describe(), len(cols), 100) + `<path class="h0" d="` + seen.String() +
+	return markup(svgHead(s.describe(), len(cols), 100) + `<path class="h0" d="` + seen.String() +
 		`"/><path class="` + class + `" d="` + path.String() + `"/></svg>`)
 }
 
@@ -151,23 +150,23 @@ func percent(share float64) string {
 const leastWidth = 0.004
 
 // span draws from when to when something was.
-func (w window) span(from, to model.Time, class, label string) template.HTML {
+func (w window) span(from, to model.Time, class, label string) markup {
 	a, b := w.share(from), w.share(to)
 	if b-a < leastWidth {
 		a = min(a, 1-leastWidth)
 		b = a + leastWidth
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="plot" role="img" aria-label="%s"><rect class="track" y="45%%" `+
+	return markup(fmt.Sprintf(`<svg class="plot" role="img" aria-label="%s"><rect class="track" y="45%%" `+
 		`width="100%%" height="10%%"/><rect class="%s" x="%s" y="18%%" width="%s" height="64%%" rx="2"/></svg>`,
 		html.EscapeString(plain.Text(label)), class, percent(a), percent(b-a)))
 }
 
 // part draws a part of a whole behind what came before it.
-func part(before, own float64, label string) template.HTML {
+func part(before, own float64, label string) markup {
 	if own > 0 && own < leastWidth {
 		own = leastWidth
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="plot" role="img" aria-label="%s"><rect class="track" y="45%%" `+
+	return markup(fmt.Sprintf(`<svg class="plot" role="img" aria-label="%s"><rect class="track" y="45%%" `+
 		`width="100%%" height="10%%"/><rect class="bar" x="%s" y="12%%" width="%s" height="76%%"/></svg>`,
 		html.EscapeString(plain.Text(label)), percent(min(before, 1-own)), percent(own)))
 }
@@ -181,7 +180,7 @@ var tickSteps = []time.Duration{
 }
 
 // axis draws the marks of the time axis.
-func (w window) axis() template.HTML {
+func (w window) axis() markup {
 	length := w.end.Sub(w.start)
 	if length <= 0 {
 		return ""
@@ -218,5 +217,5 @@ func (w window) axis() template.HTML {
 			percent(x), at.Std().In(w.zone).Format(layout))
 	}
 	b.WriteString("</svg>")
-	return template.HTML(b.String())
+	return markup(b.String())
 }

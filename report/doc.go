@@ -3,6 +3,6 @@
 // these with their findings, and is written as a page, as Markdown or as JSON.
 //
 // The page needs nothing but itself: its pictures are SVG, so that it prints and can be read where scripts are
-// blocked. The one script adds a time line to zoom into. All names in it come from traced hosts and are escaped by
-// html/template.
+// blocked. The one script adds a time line to zoom into. All names in it come from traced hosts and are escaped
+// by the elements and texts that the page is made of (element.go).
 package report

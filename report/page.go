@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"io"
 	"math"
 	"slices"
@@ -22,8 +21,6 @@ import (
 )
 
 var (
-	//go:embed assets/page.html
-	pageText string
 	//go:embed assets/page.css
 	pageStyle string
 	//go:embed assets/page.js
@@ -41,18 +38,19 @@ const uplotNotice = "/*! uPlot 1.6.32, Copyright (c) 2022 Leon Sorokin, MIT Lice
 // fullFindings is how many findings a page tells in full; of the others it has the titles.
 const fullFindings = 50
 
-// page is what the template draws.
+// page is what is drawn.
 type page struct {
 	*Report
-	Policy template.HTML
-	Style  template.CSS
-	Script template.JS
+	Policy markup
+	Style  markup
+	Script markup
 	// Span and Zone say which time the page shows, and in which zone.
 	Span, Zone string
+	location   *time.Location
 	Lead       *verdict
 	Others     []*verdict
 	Titles     []*verdict
-	Axis       template.HTML
+	Axis       markup
 	Hosts      []host
 	// Legend are the steps of the heat map.
 	Legend []string
@@ -71,7 +69,7 @@ type verdict struct {
 	ID, Mark, Class string
 	When, Whose     string
 	Numbers         []Fact
-	Bar             template.HTML
+	Bar             markup
 	Length          string
 }
 
@@ -99,7 +97,7 @@ type host struct {
 // row is a line of a figure: its name, its picture and its number.
 type row struct {
 	Name  string
-	Plot  template.HTML
+	Plot  markup
 	Value string
 	// Note explains the name, or in a waterfall the value; Unit is that of the value, where it may be long.
 	Note, Unit string
@@ -111,6 +109,9 @@ type fall struct {
 	Rows       []row
 	Notes      []string
 }
+
+// hasDrops says that lost packets were watched, or seen.
+func (c *host) hasDrops() bool { return c.DropsSeen || len(c.Places) > 0 }
 
 type lineRow struct{ When, Host, Log, What, Text string }
 
@@ -149,19 +150,13 @@ func hash(content string) string {
 
 // WriteHTML writes the report as one page, with times of the given zone.
 func (r *Report) WriteHTML(w io.Writer, zone *time.Location) error {
-	t, err := template.New("page").Funcs(template.FuncMap{
-		"say":     func(s string) string { return plain.Tie(plain.Text(s)) },
-		"name":    plain.Text,
-		"count":   func(n uint64) string { return words.Exact(n) },
-		"span":    spanOrNone,
-		"dash":    func(s string) string { return cmp.Or(plain.Text(s), "–") },
-		"nonzero": func(n uint64) string { return numberOrNone(n) },
-		"moment":  func(t model.Time) string { return momentOrNone(t, fixed(zone, r.Start)) },
-	}).Parse(pageText)
+	p := r.page(fixed(zone, r.Start))
+	data, err := json.Marshal(p.Zoom)
 	if err != nil {
-		return fmt.Errorf("the page's template: %w", err)
+		return err
 	}
-	return t.Execute(w, r.page(fixed(zone, r.Start)))
+	_, err = w.Write(p.html(data).appendTo(nil))
+	return err
 }
 
 // fixed is the zone with the offset that it has at a time: a page has one zone, whenever the clocks are changed.
@@ -211,10 +206,11 @@ func zoneName(t model.Time, zone *time.Location) string {
 func (r *Report) page(zone *time.Location) *page {
 	w := window{r.Start, r.End, zone}
 	p := &page{
-		Report: r, Style: template.CSS(uplotStyle + pageStyle),
-		Script: template.JS(uplotNotice + uplotScript + "\n" + pageScript), Zone: zoneName(r.Start, zone), Axis: w.axis(),
+		Report: r, Style: markup(uplotStyle + pageStyle),
+		Script: markup(uplotNotice + uplotScript + "\n" + pageScript), Zone: zoneName(r.Start, zone), location: zone,
+		Axis: w.axis(),
 	}
-	p.Policy = template.HTML(fmt.Sprintf(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; `+
+	p.Policy = markup(fmt.Sprintf(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; `+
 		`style-src %s; script-src %s; base-uri 'none'; form-action 'none'">`, hash(string(p.Style)), hash(string(p.Script))))
 	if r.Start != 0 {
 		p.Span = fmt.Sprintf("%s to %s (%s)", plain.Moment(r.Start.Std(), zone), plain.Moment(r.End.Std(), zone),
@@ -266,7 +262,7 @@ func (p *page) sections() {
 		{section{"time", "Time line"}, p.Axis != ""},
 		{section{"heartbeats", "Heartbeats"}, has(func(h *host) bool { return len(h.Flows) > 0 })},
 		{section{"cpu", "CPU time and deferred work"}, has(func(h *host) bool { return len(h.Heat) > 0 })},
-		{section{"drops", "Packets lost"}, has(func(h *host) bool { return h.DropsSeen || len(h.Places) > 0 })},
+		{section{"drops", "Packets lost"}, has((*host).hasDrops)},
 		{section{"ports", "Ports"}, has(func(h *host) bool { return len(h.PoolRows) > 0 })},
 		{section{"counters", "Counters"}, has(func(h *host) bool { return len(h.Numbers) > 0 })},
 		{section{"logs", "Log lines"}, has(func(h *host) bool { return len(h.LineRows) > 0 })},
@@ -278,11 +274,6 @@ func (p *page) sections() {
 			p.Sections = append(p.Sections, s.section)
 		}
 	}
-}
-
-// Has says that the page has a section.
-func (p *page) Has(id string) bool {
-	return slices.ContainsFunc(p.Sections, func(s section) bool { return s.ID == id })
 }
 
 // Many says that the page is of several captures.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"html"
 	"math"
 	"regexp"
 	"strings"
@@ -302,6 +303,31 @@ func TestHostileNames(t *testing.T) {
 	element := regexp.MustCompile(`[^\\]<(script|img)`)
 	if strings.ContainsAny(md.String(), "\x1b\u202e\u2066") || element.MatchString(md.String()) {
 		t.Error("a name became an element of Markdown, or steers the text")
+	}
+}
+
+// TestQuotesInAttributes writes names inside attributes, which end neither these nor their elements.
+func TestQuotesInAttributes(t *testing.T) {
+	evil := `x" onload="alert(1)' onclick='alert(2)' ><b>&quot;`
+	c := collect(t, func(b *model.Builder, s int) {
+		b.AddDeferredHist(model.DeferredHist{
+			Time: at(1), Dur: time.Second, CPU: 0, Class: model.ClassDPC, Name: evil, Driver: evil, Count: 1, Busy: time.Second,
+		})
+	}, 1)
+	page, _, _ := strings.Cut(pageOf(t, ofCapture(c, model.Finding{
+		ID: evil, Detector: evil, Title: evil, Start: at(0), End: at(1),
+	})), "<script")
+	values := regexp.MustCompile(`="[^"]*"`)
+	for _, tag := range regexp.MustCompile(`<[a-z][^>]*>`).FindAllString(page, -1) {
+		if rest := values.ReplaceAllString(tag, ""); strings.ContainsAny(rest, `"'=&`) || strings.HasPrefix(rest, "<b>") {
+			t.Fatalf("a name broke out of %s", tag)
+		}
+	}
+	if !strings.Contains(page, `aria-label="CPU 0 x&#34; onload=&#34;alert(1)&#39;`) {
+		t.Error("no label has the name")
+	}
+	if want := html.EscapeString(evil); !strings.Contains(page, want) {
+		t.Errorf("the page has no %s", want)
 	}
 }
 
