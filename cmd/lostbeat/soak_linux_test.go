@@ -41,7 +41,7 @@ cleanup() {
 }
 trap cleanup EXIT
 i=0
-while ! read -r -t 0.05; do
+while ! read -r -t 0.2; do
 	n=$name-$((i % 4))
 	ip netns del "$n" 2>/dev/null
 	ip netns add "$n"
