@@ -50,8 +50,6 @@ type keptBlock struct {
 	sealed
 	// since is when it was handed over, for the age of what is not synced.
 	since time.Time
-	// gone says that nobody waits for it any more.
-	gone bool
 }
 
 // ringWriter writes blocks to a ring file and syncs it, in goroutines of its own: a disk that blocks delays nobody.
@@ -73,7 +71,8 @@ type ringWriter struct {
 	mu     sync.Mutex
 	ring   *ring
 	header *recordpb.Header
-	// queue are the blocks that the ring does not have yet; memory is the size of all frames in memory.
+	// queue are the blocks that the ring does not have yet; one without a frame is not waited for any more. memory is the
+	// size of all frames in memory.
 	queue  []*keptBlock
 	memory int
 	// unsynced are the times of blocks in the ring that are not synced.
@@ -82,8 +81,7 @@ type ringWriter struct {
 	// once, removed for another file.
 	often, lastSync time.Time
 	urgent, removed bool
-	failing, slow   bool
-	closed          bool
+	slow, closed    bool
 	stats           RingStats
 
 	wakeWriter, wakeSyncer chan struct{}
@@ -152,10 +150,9 @@ func (w *ringWriter) step() {
 func (w *ringWriter) drop(b *keptBlock) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if b.frame == nil || b.gone {
+	if b.frame == nil {
 		return
 	}
-	b.gone = true
 	w.memory -= len(b.frame)
 	b.frame = nil
 	w.stats.Lost += b.summary.Events
@@ -234,18 +231,17 @@ func (w *ringWriter) runWriter() {
 // write writes the next block; false says that there is none, or that it has to wait.
 func (w *ringWriter) write() bool {
 	w.mu.Lock()
-	for len(w.queue) > 0 && w.queue[0].gone {
+	if w.removed {
+		w.mu.Unlock()
+		return w.replace()
+	}
+	for len(w.queue) > 0 && w.queue[0].frame == nil {
 		w.queue = w.queue[1:]
 	}
-	removed := w.removed
-	if !removed && len(w.queue) == 0 {
+	if len(w.queue) == 0 {
 		w.queue = nil
 		w.mu.Unlock()
 		return false
-	}
-	if removed {
-		w.mu.Unlock()
-		return w.replace()
 	}
 	b := w.queue[0]
 	data, to, err := w.ring.place(b, w.now().Before(w.often))
@@ -271,10 +267,8 @@ func (w *ringWriter) write() bool {
 	w.works()
 	w.ring.took(to)
 	w.queue = w.queue[1:]
-	if !b.gone {
-		w.memory -= len(b.frame)
-		b.frame = nil
-	}
+	w.memory -= len(b.frame)
+	b.frame = nil
 	w.unsynced = append(w.unsynced, unsyncedBlock{to.seq, b.since})
 	wake(w.wakeSyncer)
 	return true
@@ -283,17 +277,15 @@ func (w *ringWriter) write() bool {
 // failed notes a failure of the disk. It is said once, until the disk works again.
 func (w *ringWriter) failed(op string, err error) {
 	err = wrap(op, w.path, err)
-	w.stats.Err, w.stats.Fault = err, err
-	if !w.failing {
-		w.failing = true
+	if w.stats.Err == nil {
 		w.say(fmt.Sprintf("%v: what is not in the ring stays in memory, and is lost if this process or the host ends", err))
 	}
+	w.stats.Err, w.stats.Fault = err, err
 }
 
 // works notes that the disk does what it is asked for.
 func (w *ringWriter) works() {
-	if w.failing {
-		w.failing = false
+	if w.stats.Err != nil {
 		w.stats.Err = nil
 		w.say(fmt.Sprintf("%s is written again", w.path))
 	}
