@@ -126,8 +126,7 @@ func (r *following) look(ctx context.Context) (done bool, err error) {
 
 // start reads the header; ok is false while it is not there.
 func (r *following) start(w *window) (ok bool, err error) {
-	head := make([]byte, min(r.size, int64(len(ringMagic))))
-	if n, _ := r.file.ReadAt(head, 0); isRing(head[:n]) { // an error comes again
+	if beginsRing(r.file, r.size) {
 		return false, errFollowRing
 	}
 	header, err := readHeader(r.file, r.size)

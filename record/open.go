@@ -90,8 +90,7 @@ func openInput(path string, u *unpacker) (*input, error) {
 
 // newInput reads the header and finds the blocks.
 func newInput(path string, r io.ReaderAt, size int64, u *unpacker) (*input, error) {
-	start := make([]byte, min(size, int64(len(ringMagic))))
-	if n, _ := r.ReadAt(start, 0); isRing(start[:n]) { // an error comes again
+	if beginsRing(r, size) {
 		return newRingInput(path, r, size, u)
 	}
 	header, err := readHeader(r, size)

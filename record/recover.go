@@ -136,9 +136,8 @@ func (f *Flight) recover(rec *Recovered, file *os.File, cap int64) (empty bool, 
 	if c.often {
 		rec.Unsynced = time.Second
 	}
-	in := &input{path: file.Name(), r: file, size: info.Size(), header: c.header, unpacker: u}
-	for _, s := range c.slots {
-		in.blocks = append(in.blocks, block{frame: frame{offset: s.offset + slotHeader, size: s.length}})
+	in := &input{
+		path: file.Name(), r: file, size: info.Size(), header: c.header, blocks: c.blocks(), unpacker: u,
 	}
 	rec.Start, rec.End, _ = in.span()
 	rec.Open = in.openFindings()

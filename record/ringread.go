@@ -34,8 +34,24 @@ func (c *ringContent) gaps() (blocks uint64) {
 	return blocks
 }
 
+// blocks returns where the blocks are.
+func (c *ringContent) blocks() []block {
+	blocks := make([]block, len(c.slots))
+	for i, s := range c.slots {
+		blocks[i].frame = frame{offset: s.offset + slotHeader, size: s.length}
+	}
+	return blocks
+}
+
 // isRing reports whether a file begins as a ring does.
 func isRing(head []byte) bool { return bytes.HasPrefix(head, ringMagic[:]) }
+
+// beginsRing reports whether r is a ring. What cannot be read is none: the error comes again when more is read.
+func beginsRing(r io.ReaderAt, size int64) bool {
+	head := make([]byte, min(size, int64(len(ringMagic))))
+	n, _ := r.ReadAt(head, 0)
+	return isRing(head[:n])
+}
 
 // readRing finds the blocks in a ring file. What is damaged is left out.
 func readRing(r io.ReaderAt, size int64) (*ringContent, error) {
@@ -194,10 +210,7 @@ func newRingInput(path string, r io.ReaderAt, size int64, u *unpacker) (*input, 
 	if n := c.gaps(); n > 0 {
 		in.note("%d blocks between the others are missing", n)
 	}
-	in.blocks = make([]block, len(c.slots))
-	for i, s := range c.slots {
-		in.blocks[i].frame = frame{offset: s.offset + slotHeader, size: s.length}
-	}
+	in.blocks = c.blocks()
 	return in, nil
 }
 
