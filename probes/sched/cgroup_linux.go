@@ -1,43 +1,20 @@
 package sched
 
 import (
-	"bufio"
-	"io"
-	"math"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"lostbeat/internal/cgroup"
 )
-
-// hierarchy is one mounted tree of control groups; the zero value is one that
-// is not mounted.
-type hierarchy struct {
-	// root is the group that is mounted, point where.
-	root, point string
-}
-
-// folder returns the folder of a group, "" when it cannot be seen here.
-func (h hierarchy) folder(group string) string {
-	if h.point == "" {
-		return ""
-	}
-	below, ok := strings.CutPrefix(group, strings.TrimSuffix(h.root, "/"))
-	if !ok {
-		return ""
-	}
-	return filepath.Join(h.point, below)
-}
 
 // cgroups reads the control groups of watched processes: which one throttles or
 // freezes them, and its limit. Both versions of control groups may be mounted at once.
 type cgroups struct {
 	proc string // "/proc"
-	// cpu and freezer are those of version 1, unified that of version 2.
-	cpu, freezer, unified hierarchy
+	cgroup.Mounts
 	// throttledNS are the readings of the groups with a quota, by folder.
 	throttledNS map[string]uint64
 	// names are the groups of processes in the interval.
@@ -45,73 +22,13 @@ type cgroups struct {
 }
 
 func newCgroups(proc string) *cgroups {
-	c := &cgroups{proc: proc, throttledNS: make(map[string]uint64), names: make(map[int32]string)}
-	if f, err := os.Open(filepath.Join(proc, "self/mountinfo")); err == nil {
-		defer f.Close()
-		c.parseMounts(f)
-	}
-	return c
-}
-
-// parseMounts reads /proc/PID/mountinfo: the root and the mount point are
-// fields 4 and 5; type, source and options follow a lone dash.
-func (c *cgroups) parseMounts(r io.Reader) {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields, rest := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(rest) < 3 {
-			continue
-		}
-		h := hierarchy{root: fields[3], point: fields[4]}
-		switch rest[0] {
-		case "cgroup2":
-			c.unified = h
-		case "cgroup":
-			options := strings.Split(rest[2], ",")
-			if slices.Contains(options, "cpu") {
-				c.cpu = h
-			}
-			if slices.Contains(options, "freezer") {
-				c.freezer = h
-			}
-		}
+	return &cgroups{
+		proc: proc, Mounts: cgroup.Mounted(proc), throttledNS: make(map[string]uint64), names: make(map[int32]string),
 	}
 }
-
-// groups are the control groups of a process, "" where a hierarchy has none.
-type groups struct{ cpu, freezer, unified string }
 
 // of reads the groups of a process.
-func (c *cgroups) of(pid int32) groups {
-	content, err := os.ReadFile(filepath.Join(c.proc, strconv.Itoa(int(pid)), "cgroup"))
-	if err != nil {
-		return groups{}
-	}
-	return parseGroups(string(content))
-}
-
-// parseGroups parses /proc/PID/cgroup: "ID:controllers:path", without
-// controllers for version 2.
-func parseGroups(content string) (g groups) {
-	for line := range strings.Lines(content) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(fields) != 3 {
-			continue
-		}
-		controllers := strings.Split(fields[1], ",")
-		switch {
-		case fields[0] == "0" && fields[1] == "":
-			g.unified = fields[2]
-		case slices.Contains(controllers, "cpu"):
-			g.cpu = fields[2]
-		}
-		if slices.Contains(controllers, "freezer") {
-			g.freezer = fields[2]
-		}
-	}
-	return g
-}
+func (c *cgroups) of(pid int32) cgroup.Groups { return cgroup.Of(c.proc, strconv.Itoa(int(pid))) }
 
 // name returns the group of a process for display, "" for the root or unknown:
 // that in which its CPU time is shared out.
@@ -120,9 +37,9 @@ func (c *cgroups) name(pid int32) string {
 		return name
 	}
 	g := c.of(pid)
-	name := g.unified
-	if g.cpu != "" && g.cpu != "/" {
-		name = g.cpu
+	name := g.Unified
+	if g.CPU != "" && g.CPU != "/" {
+		name = g.CPU
 	}
 	if name == "/" {
 		name = ""
@@ -147,33 +64,17 @@ type quota struct {
 	grown time.Duration
 }
 
-// upwards calls visit for a group and all above it with their folders, the
-// innermost first.
-func (h hierarchy) upwards(group string, visit func(group, folder string)) {
-	for group != "" {
-		folder := h.folder(group)
-		if folder == "" {
-			return
-		}
-		visit(group, folder)
-		if group == "/" {
-			return
-		}
-		group = path.Dir(group)
-	}
-}
-
 // readQuotas reads the limits that hold for a process and returns the one that
 // held it back most since it was read last; the innermost while none has.
 func (c *cgroups) readQuotas(pid int32) (most quota) {
 	g := c.of(pid)
 	visit := func(group, folder string) {
-		limit, period, ok := readLimit(folder)
+		limit, period, ok := cgroup.Limit(folder)
 		if !ok {
 			return
 		}
 		q := quota{group: group, limit: limit, period: period}
-		now := readThrottled(folder)
+		now := cgroup.ThrottledNS(folder)
 		if before, known := c.throttledNS[folder]; known && now > before {
 			q.grown = time.Duration(now - before)
 		}
@@ -182,67 +83,9 @@ func (c *cgroups) readQuotas(pid int32) (most quota) {
 			most = q
 		}
 	}
-	c.cpu.upwards(g.cpu, visit)
-	c.unified.upwards(g.unified, visit)
+	c.CPU.Upwards(g.CPU, visit)
+	c.Unified.Upwards(g.Unified, visit)
 	return most
-}
-
-// readLimit reads the limit of a group: cpu.max, or cpu.cfs_quota_us and
-// cpu.cfs_period_us of version 1.
-func readLimit(folder string) (limit, period time.Duration, ok bool) {
-	if content, err := os.ReadFile(filepath.Join(folder, "cpu.max")); err == nil {
-		return parseLimit(string(content))
-	}
-	quota, err := os.ReadFile(filepath.Join(folder, "cpu.cfs_quota_us"))
-	if err != nil {
-		return 0, 0, false
-	}
-	length, err := os.ReadFile(filepath.Join(folder, "cpu.cfs_period_us"))
-	if err != nil {
-		return 0, 0, false
-	}
-	return parseLimit(string(quota) + " " + string(length))
-}
-
-// parseLimit parses quota and period in microseconds; "max" and -1 are no limit.
-func parseLimit(text string) (limit, period time.Duration, ok bool) {
-	fields := strings.Fields(text)
-	if len(fields) != 2 {
-		return 0, 0, false
-	}
-	const most = math.MaxInt64 / int64(time.Microsecond)
-	quotaUS, err := strconv.ParseInt(fields[0], 10, 64)
-	if err != nil || quotaUS < 0 || quotaUS > most {
-		return 0, 0, false
-	}
-	periodUS, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil || periodUS <= 0 || periodUS > most {
-		return 0, 0, false
-	}
-	return time.Duration(quotaUS) * time.Microsecond, time.Duration(periodUS) * time.Microsecond, true
-}
-
-// readThrottled reads for how long a group was held back in all, from cpu.stat.
-func readThrottled(folder string) uint64 {
-	content, err := os.ReadFile(filepath.Join(folder, "cpu.stat"))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(content)) {
-		fields := strings.Fields(line)
-		if len(fields) != 2 {
-			continue
-		}
-		value, err := strconv.ParseUint(fields[1], 10, 64)
-		switch {
-		case err != nil:
-		case fields[0] == "throttled_time":
-			return value
-		case fields[0] == "throttled_usec":
-			return value * 1000
-		}
-	}
-	return 0
 }
 
 // frozenBy returns the group that freezes a process, "" unknown or none: the
@@ -259,9 +102,9 @@ func (c *cgroups) frozenBy(pid int32) (by string) {
 			}
 		}
 	}
-	c.unified.upwards(g.unified, visit("cgroup.freeze"))
+	c.Unified.Upwards(g.Unified, visit("cgroup.freeze"))
 	if by == "" {
-		c.freezer.upwards(g.freezer, visit("freezer.self_freezing"))
+		c.Freezer.Upwards(g.Freezer, visit("freezer.self_freezing"))
 	}
 	return by
 }

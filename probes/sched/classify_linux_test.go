@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"lostbeat/model"
 
@@ -97,65 +96,6 @@ func TestTrim(t *testing.T) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})
-	}
-}
-
-func TestParseGroups(t *testing.T) {
-	hybrid := "6:freezer:/f\n4:memory:/m\n2:cpu,cpuacct:/c/d\n1:name=systemd:/\n0::/u\n"
-	if got, want := parseGroups(hybrid), (groups{cpu: "/c/d", freezer: "/f", unified: "/u"}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-	if got, want := parseGroups("0::/system.slice/corosync.service\n"),
-		(groups{unified: "/system.slice/corosync.service"}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-	if got := parseGroups("broken\n:\n\n"); got != (groups{}) {
-		t.Errorf("%+v of a broken file", got)
-	}
-}
-
-func TestParseLimit(t *testing.T) {
-	for _, test := range []struct {
-		text          string
-		limit, period time.Duration
-		ok            bool
-	}{
-		{"20000 100000\n", 20 * time.Millisecond, 100 * time.Millisecond, true},
-		{"max 100000\n", 0, 0, false},
-		{"-1\n 100000\n", 0, 0, false},
-		{"", 0, 0, false},
-		{"5000", 0, 0, false},
-		{"5000 x", 0, 0, false},
-	} {
-		limit, period, ok := parseLimit(test.text)
-		if limit != test.limit || period != test.period || ok != test.ok {
-			t.Errorf("%q: %v of %v, %v", test.text, limit, period, ok)
-		}
-	}
-}
-
-func TestParseMounts(t *testing.T) {
-	var c cgroups
-	c.parseMounts(strings.NewReader(`24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
-25 24 0:23 /pod /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-26 24 0:24 / /sys/fs/cgroup/freezer rw,relatime shared:1 - cgroup cgroup rw,freezer
-27 24 0:25 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-broken line
-`))
-	if got := c.cpu.folder("/pod/a"); got != "/sys/fs/cgroup/cpu/a" {
-		t.Errorf("%q: the mount begins at /pod", got)
-	}
-	if got := c.cpu.folder("/other"); got != "" {
-		t.Errorf("%q is not mounted", got)
-	}
-	if got := c.freezer.folder("/x/y"); got != "/sys/fs/cgroup/freezer/x/y" {
-		t.Error(got)
-	}
-	var visited []string
-	c.unified.upwards("/a/b", func(group, folder string) { visited = append(visited, group+"="+folder) })
-	want := "/a/b=/sys/fs/cgroup/unified/a/b /a=/sys/fs/cgroup/unified/a /=/sys/fs/cgroup/unified"
-	if got := strings.Join(visited, " "); got != want {
-		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -91,9 +91,9 @@ func (a *accounts) frozenBy(pid uint32, site *schedSite) string {
 		a.groups[pid] = last
 	} else if last.frozenBy == "" && site != nil {
 		g := a.cgroups.of(int32(pid))
-		by := g.unified
+		by := g.Unified
 		if site.State&taskFrozen != 0 {
-			by = g.freezer
+			by = g.Freezer
 		}
 		if by != "/" {
 			return by

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unsafe"
 
+	"lostbeat/internal/cgroup"
 	"lostbeat/internal/vmtest"
 
 	"golang.org/x/sys/unix"
@@ -361,21 +362,21 @@ func futexRole(self *part) func() error {
 // removed with the test.
 func group(t testing.TB, controller string) (folder string, unified bool) {
 	t.Helper()
-	mounts := newCgroups("/proc")
-	old := map[string]hierarchy{"cpu": mounts.cpu, "freezer": mounts.freezer}[controller]
+	mounts := cgroup.Mounted("/proc")
+	old := map[string]cgroup.Tree{"cpu": mounts.CPU, "freezer": mounts.Freezer}[controller]
 	if controller == "memory" || controller == "blkio" {
-		old.point = filepath.Join("/sys/fs/cgroup", controller)
-		if _, err := os.Stat(old.point); err != nil {
-			old.point = ""
+		old.Point = filepath.Join("/sys/fs/cgroup", controller)
+		if _, err := os.Stat(old.Point); err != nil {
+			old.Point = ""
 		}
 	}
-	if controller == "freezer2" || old.point == "" {
-		unified, old = true, mounts.unified
+	if controller == "freezer2" || old.Point == "" {
+		unified, old = true, mounts.Unified
 		if controller != "freezer2" && controller != "freezer" {
-			_ = os.WriteFile(filepath.Join(old.point, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
+			_ = os.WriteFile(filepath.Join(old.Point, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
 		}
 	}
-	folder = filepath.Join(old.point, "lostbeat-test-"+strings.ReplaceAll(t.Name(), "/", "-"))
+	folder = filepath.Join(old.Point, "lostbeat-test-"+strings.ReplaceAll(t.Name(), "/", "-"))
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/cgroup"
 	"lostbeat/internal/testutil"
 	"lostbeat/internal/vmtest"
 	"lostbeat/model"
@@ -207,7 +208,7 @@ func TestRivalIsNamed(t *testing.T) {
 }
 
 // throttledTime reads for how long a group was held back.
-func throttledTime(folder string) time.Duration { return time.Duration(readThrottled(folder)) }
+func throttledTime(folder string) time.Duration { return time.Duration(cgroup.ThrottledNS(folder)) }
 
 // quotaGroup makes a control group that has 20 of 100 ms of a CPU.
 func quotaGroup(t *testing.T) (folder string) {
