@@ -117,24 +117,24 @@ func (r *flight) Write(b *model.Batch) error {
 // trigger asks for the time around a moment; first says that nobody has for this reason.
 func (r *flight) trigger(at model.Time, why string, first bool) {
 	err := r.Trigger(at, r.window)
-	switch failing := r.failing; {
-	case err != nil:
-		r.failing = true
-		if first || !failing {
-			r.log(fmt.Sprintf("%s: it cannot be recorded now: %v", why, err))
-		}
-	case first || failing:
-		r.failing = false
-		r.log(fmt.Sprintf("%s: recording it to %s", why, r.Stats().Path))
+	failed := err != nil
+	if first || failed != r.failing {
+		r.say(why, err)
 	}
+	r.failing = failed
+}
+
+// say logs what has become of a moment that was asked for.
+func (r *flight) say(why string, err error) {
+	if err != nil {
+		r.log(fmt.Sprintf("%s: it cannot be recorded now: %v", why, err))
+		return
+	}
+	r.log(fmt.Sprintf("%s: recording it to %s", why, r.Stats().Path))
 }
 
 // Keep asks for the time around now, which somebody else has a reason for.
 func (r *flight) Keep(why string) {
 	r.Suspect()
-	if err := r.Trigger(model.Time(r.last.Load()), r.window); err != nil {
-		r.log(fmt.Sprintf("%s: it cannot be recorded now: %v", why, err))
-		return
-	}
-	r.log(fmt.Sprintf("%s: recording it to %s", why, r.Stats().Path))
+	r.say(why, r.Trigger(model.Time(r.last.Load()), r.window))
 }

@@ -17,11 +17,7 @@ const mostOpen = 3
 func recovered(r *record.Recovered) string {
 	var b strings.Builder
 	if r.Start == 0 && r.Err != nil {
-		fmt.Fprintf(&b, "%s was left behind and cannot be read: %v", r.Ring, cause(r.Err))
-		if text := hint.Of(r.Err); text != "" {
-			fmt.Fprintf(&b, " (%s)", text)
-		}
-		return b.String()
+		return fmt.Sprintf("%s was left behind and cannot be read: %s", r.Ring, reason(r.Err))
 	}
 	fmt.Fprintf(&b, "the last recorder did not end in order: %s. ", r.Ended)
 	if r.Start == 0 {
@@ -47,10 +43,7 @@ func recovered(r *record.Recovered) string {
 		fmt.Fprintf(&b, "; %d blocks between the others are missing", r.Missing)
 	}
 	if r.Err != nil {
-		fmt.Fprintf(&b, "; it could not be saved and is still in %s: %v", r.Ring, cause(r.Err))
-		if text := hint.Of(r.Err); text != "" {
-			fmt.Fprintf(&b, " (%s)", text)
-		}
+		fmt.Fprintf(&b, "; it could not be saved and is still in %s: %s", r.Ring, reason(r.Err))
 		return b.String()
 	}
 	fmt.Fprintf(&b, "; saved to %s (%s over %s",
@@ -62,11 +55,15 @@ func recovered(r *record.Recovered) string {
 	return b.String()
 }
 
-// cause is an error without its operation and path, which are in the sentence around it.
-func cause(err error) error {
+// reason is an error with its hint, without its operation and path, which are in the sentence around it.
+func reason(err error) string {
+	text := hint.Of(err)
 	var of *record.Error
 	if errors.As(err, &of) {
-		return of.Err
+		err = of.Err
 	}
-	return err
+	if text == "" {
+		return err.Error()
+	}
+	return fmt.Sprintf("%v (%s)", err, text)
 }
