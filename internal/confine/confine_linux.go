@@ -16,31 +16,26 @@ import (
 
 // Reader confines a process that reads files which others have made. It keeps, of the capabilities that it has, those
 // that open files whoever owns them; Landlock decides which files.
-func Reader(files Files) (r Result) {
-	r.add(LayerCapabilities, keepCapabilities([]string{"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"}))
-	r.add(LayerPrivileges, noNewPrivileges())
-	r.add(LayerLandlock, restrict(files, nil))
-	r.add(LayerSeccomp, loadFilter(readerCalls()))
-	return r
+func Reader(files Files) Result {
+	return apply([]string{"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"}, &files, nil, base())
 }
 
 // Converter confines a process that runs programs which read files that others have made.
-func Converter(files Files) (r Result) {
-	r.add(LayerCapabilities, keepCapabilities([]string{"CAP_DAC_READ_SEARCH"}))
-	r.add(LayerPrivileges, noNewPrivileges())
-	r.add(LayerLandlock, restrict(files, nil))
-	r.add(LayerSeccomp, loadFilter(converterCalls()))
-	return r
+func Converter(files Files) Result {
+	return apply([]string{"CAP_DAC_READ_SEARCH"}, &files, nil, converterCalls())
 }
 
 // Tracer confines a process that traces this host, after its programs were attached.
-func Tracer(t Tracing) (r Result) {
-	r.add(LayerCapabilities, keepCapabilities(t.Keep))
+func Tracer(t Tracing) Result { return apply(t.Keep, t.Files, t.Ports, tracerCalls(t.Loads)) }
+
+// apply puts all layers in force, Landlock only where there are files to confine the process to.
+func apply(keep []string, files *Files, ports []uint16, calls callSet) (r Result) {
+	r.add(LayerCapabilities, keepCapabilities(keep))
 	r.add(LayerPrivileges, noNewPrivileges())
-	if t.Files != nil {
-		r.add(LayerLandlock, restrict(*t.Files, t.Ports))
+	if files != nil {
+		r.add(LayerLandlock, restrict(*files, ports))
 	}
-	r.add(LayerSeccomp, loadFilter(tracerCalls(t.Loads)))
+	r.add(LayerSeccomp, loadFilter(calls))
 	return r
 }
 
@@ -102,11 +97,10 @@ func restrict(files Files, ports []uint16) error {
 		return errNoLandlock
 	}
 	config := landlock.V11
-	config.Scoped = 0 // signals to this process itself would depend on the thread
 	if ports != nil {
 		config = landlock.V8 // sockets of the host's services, and UDP, are used
-		config.Scoped = 0
 	}
+	config.Scoped = 0 // signals to this process itself would depend on the thread
 	var rules []landlock.Rule
 	add := func(paths []string, file, folder landlock.AccessFSSet) error {
 		for _, path := range paths {

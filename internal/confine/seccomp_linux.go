@@ -109,8 +109,6 @@ func base() callSet {
 	}}
 }
 
-func readerCalls() callSet { return base() }
-
 // converterCalls are those of a process that runs programs.
 func converterCalls() callSet {
 	s := base()
