@@ -39,6 +39,20 @@ func Direct(ctx context.Context, c Command) error {
 	return cmd.Run()
 }
 
+// Output has run, or Direct where it is nil, run a program, and returns what that writes to its standard output. It is
+// to be read and closed; why the program failed is received after that.
+func Output(ctx context.Context, run Run, c Command) (out io.ReadCloser, ended <-chan error) {
+	out, in := io.Pipe()
+	c.Stdout = in
+	result := make(chan error, 1)
+	go func() {
+		err := Or(run)(ctx, c)
+		in.Close()
+		result <- err
+	}()
+	return out, result
+}
+
 // Or returns run, or Direct where it is nil.
 func Or(run Run) Run {
 	if run != nil {

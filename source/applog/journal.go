@@ -98,7 +98,7 @@ func newJournal(unit string, programs spawn.Run) (*journal, error) {
 	if unit != "" {
 		args = append(args, "--unit="+unit)
 	}
-	return &journal{command: command, args: args, programs: spawn.Or(programs), pid: -1}, nil
+	return &journal{command: command, args: args, programs: programs, pid: -1}, nil
 }
 
 // start implements input.
@@ -133,15 +133,9 @@ func (j *journal) fail(err error) {
 // run reads from one journalctl until that ends.
 func (j *journal) run(ctx context.Context, began time.Time) error {
 	var said bytes.Buffer
-	out, in := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := j.programs(ctx, spawn.Command{
-			Path: j.command, Args: j.args, Stdout: in, Stderr: &limited{w: &said, left: 4 << 10}, WaitDelay: journalWait,
-		})
-		in.Close()
-		ended <- err
-	}()
+	out, ended := spawn.Output(ctx, j.programs, spawn.Command{
+		Path: j.command, Args: j.args, Stderr: &limited{w: &said, left: 4 << 10}, WaitDelay: journalWait,
+	})
 	j.fail(nil)
 	readErr := readExport(bufio.NewReaderSize(out, 64<<10), func(e journalEntry) error {
 		e.old = e.at.Before(began)

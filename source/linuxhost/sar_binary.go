@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,15 +32,9 @@ func (s *Set) readBinary(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sadfTime)
 	defer cancel()
 	var said bytes.Buffer
-	out, in := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := spawn.Or(s.options.Programs)(ctx, spawn.Command{
-			Path: command, Args: []string{"-x", path, "--", "-A"}, Stdout: in, Stderr: &said, WaitDelay: sadfWait,
-		})
-		in.Close()
-		ended <- err
-	}()
+	out, ended := spawn.Output(ctx, s.options.Programs, spawn.Command{
+		Path: command, Args: []string{"-x", path, "--", "-A"}, Stderr: &said, WaitDelay: sadfWait,
+	})
 	before := len(s.entries)
 	err = s.readXML(out, name)
 	out.Close() // what is not read does not hold it up
