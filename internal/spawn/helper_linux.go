@@ -147,6 +147,7 @@ func (h *Helper) Run(ctx context.Context, c Command) (err error) {
 	r.ID = h.last
 	h.waiting[r.ID] = done
 	h.mu.Unlock()
+	defer h.forget(r.ID)
 	h.send.Lock()
 	err = sendMessage(h.fd, &r, s.theirs...)
 	h.send.Unlock()
@@ -169,6 +170,13 @@ func (h *Helper) Run(ctx context.Context, c Command) (err error) {
 		err = ErrHelperEnded
 	}
 	return errors.Join(err, s.end(c.WaitDelay))
+}
+
+// forget ends the wait for an answer.
+func (h *Helper) forget(id uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, id)
 }
 
 // streams are the ends of the pipes between this process and a program.

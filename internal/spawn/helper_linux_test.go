@@ -105,4 +105,7 @@ func TestHelperEnds(t *testing.T) {
 	if err := h.Run(t.Context(), Command{Path: "/bin/sh"}); err == nil {
 		t.Error("a helper that has ended runs a program")
 	}
+	if n := len(h.waiting); n > 0 {
+		t.Errorf("%d answers are waited for that nobody sends", n)
+	}
 }
