@@ -19,6 +19,7 @@ import (
 
 	"lostbeat/internal/confine"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/rpcbind"
 	"lostbeat/internal/spawn"
 	"lostbeat/model"
 	"lostbeat/record"
@@ -268,7 +269,7 @@ func (f *liveFlags) confiner(cmd *cobra.Command, writes []string, webhook string
 		if f.confinement.value == confineStrict {
 			tracing.Keep = confine.Strict(tracing.Keep)
 			tracing.Files = &confine.Files{Read: f.readLater(), Write: append(writes, board.Folder)}
-			tracing.Ports = append([]uint16{portMapper}, portsOf(webhook)...)
+			tracing.Ports = append([]uint16{rpcbind.Port}, portsOf(webhook)...)
 			status.State, status.Reason = model.ProbeDegraded, "not seen: "+strings.Join(confine.Unseen(), "; ")
 			status.Hint = "--confine on sees it"
 		}
@@ -279,9 +280,6 @@ func (f *liveFlags) confiner(cmd *cobra.Command, writes []string, webhook string
 		return status
 	}
 }
-
-// portMapper is the port of rpcbind.
-const portMapper = 111
 
 // portsOf returns the ports of a URL and of name servers.
 func portsOf(webhook string) []uint16 {

@@ -96,10 +96,7 @@ is 3, and also that of commands that open the part.`,
 			}
 			cut := run.Cut{
 				Captures: captures, Names: names, Settings: settings, Since: max(from, start), Until: min(to, end),
-				Progress: line.progress(),
-			}
-			if hide.is {
-				cut.Redact = hide.names(names)
+				Redact: hide.names(names), Progress: line.progress(),
 			}
 			result, err := cut.Write(cmd.Context(), out, opts)
 			line.end()

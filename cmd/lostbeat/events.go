@@ -12,7 +12,6 @@ import (
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
-	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/run"
 
@@ -59,10 +58,7 @@ recording; its times are always in UTC.`,
 			if isTerminal(cmd.OutOrStdout()) {
 				terminal = io.Discard // the events are there already
 			}
-			var names *redact.Redactor
-			if hide.is {
-				names = hide.names(args)
-			}
+			names := hide.names(args)
 			defer files.confine(cmd, args)()
 			args, done, err := files.unpack(cmd.Context(), args)
 			if err != nil {

@@ -14,8 +14,11 @@ func (f *redactFlag) register(cmd *cobra.Command) {
 		"pseudonyms; the same name has the same pseudonym")
 }
 
-// names returns a Redactor that knows the inputs.
+// names returns a Redactor that knows the inputs, nil without the flag.
 func (f *redactFlag) names(inputs []string) *redact.Redactor {
+	if !f.is {
+		return nil
+	}
 	r := redact.New()
 	for _, path := range inputs {
 		r.File(path)

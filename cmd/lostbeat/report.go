@@ -12,7 +12,6 @@ import (
 	"lostbeat/detect"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
-	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/report"
 	"lostbeat/run"
@@ -175,10 +174,9 @@ func makeReport(
 	cmd *cobra.Command, files *captureFlags, args []string, thresholds detect.Settings, hide redactFlag,
 ) (*report.Report, error) {
 	r := &report.Report{Tool: tool()}
-	var names *redact.Redactor
+	names := hide.names(args)
 	var see func(*model.Batch)
-	if hide.is {
-		names = hide.names(args)
+	if names != nil {
 		see = names.Learn
 	}
 	args, done, err := files.unpack(cmd.Context(), args)
