@@ -71,22 +71,18 @@ func (r *run) watchSelf() {
 	r.saySelf(&r.self.costStatus, partCost, r.self.cost.reason())
 	r.self.quotas.read = func() []platform.Quota { return platform.Quotas("/proc") }
 	r.self.quotas.step(0)
-	for step := 0; ; step++ {
-		var parts []shedPart
-		last := true
-		for _, p := range model.ShedParts {
-			last = last && p.Step <= step
-			i := slices.IndexFunc(r.probes, func(a *attachedProbe) bool { return a.name == p.Probe })
-			if p.Step == step && i >= 0 && (!p.Trace || r.options.Trace) {
-				parts = append(parts, shedPart{p, r.probes[i]})
-			}
+	step := -1
+	for _, p := range model.ShedParts {
+		i := slices.IndexFunc(r.probes, func(a *attachedProbe) bool { return a.name == p.Probe })
+		if i < 0 || p.Trace && !r.options.Trace {
+			continue
 		}
-		if len(parts) > 0 {
-			r.self.steps = append(r.self.steps, parts)
+		if p.Step != step {
+			step = p.Step
+			r.self.steps = append(r.self.steps, nil)
 		}
-		if last {
-			break
-		}
+		parts := &r.self.steps[len(r.self.steps)-1]
+		*parts = append(*parts, shedPart{p, r.probes[i]})
 	}
 	r.self.bound = bound{max: r.options.MaxCPU, steps: len(r.self.steps)}
 }
