@@ -1,17 +1,13 @@
 package source
 
-import (
-	"time"
-
-	"lostbeat/model"
-)
+import "lostbeat/model"
 
 // What an event from a file may say; no host says anything else.
 const (
 	// earliest and latest bound event times: from 1970 to 2200. Steps of a second beyond
 	// the latter still fit a model.Time.
 	earliest = model.Time(0)
-	latest   = model.Time(230 * 365.2425 * 24 * float64(time.Hour))
+	latest   = model.MaxTime
 	// MaxCPUs is above every number of a CPU: Linux supports 8192, Windows 2048.
 	MaxCPUs = 8192
 )
