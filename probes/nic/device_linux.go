@@ -33,6 +33,8 @@ type device struct {
 	before     []uint64
 	linkBefore *netlink.LinkStatistics
 	state      driverState
+	// usesLink says that the link's counters stand in for the losses of the ring.
+	usesLink bool
 	// silent says that the last device.stats event was all zero.
 	silent bool
 }
@@ -43,7 +45,7 @@ func (d *device) readLayout(tool *ethtool, view *sysfs, now model.Time, b *model
 	d.physical = view.isPhysical(d.name)
 	driver := tool.driver(d.name)
 	d.findStatistics(tool, driver)
-	d.state = stateOf(driver, d.physical, d.found)
+	d.state, d.usesLink = stateOf(driver, d.physical, d.found), usesLink(driver, d.physical, d.found)
 	sizes, queues := tool.rings(d.name), tool.channels(d.name)
 	rx, tx := view.queueDirs(d.name)
 	config := model.DeviceConfig{NetnsInode: d.inode, Ifindex: int64(d.ifindex), Device: d.name, Driver: driver,
@@ -170,7 +172,7 @@ func (d *device) emitStatistics(
 	if len(d.found) > 0 {
 		d.emitDriver(tool, now, interval, b)
 	}
-	if before != nil && usesLink(d.config.Driver, d.physical, d.found) {
+	if before != nil && d.usesLink {
 		d.emitLinkRing(before, link, now, interval, b)
 	}
 }
