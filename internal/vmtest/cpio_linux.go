@@ -26,3 +26,18 @@ func writeCPIO(w io.Writer, files []cpioFile) error {
 	}
 	return nil
 }
+
+// withFolders returns files with the folders that they are in, each before what is in it.
+func withFolders(files []cpioFile) (out []cpioFile) {
+	made := make(map[string]bool)
+	for _, f := range files {
+		for i, c := range f.name {
+			if parent := f.name[:i]; c == '/' && !made[parent] {
+				made[parent] = true
+				out = append(out, cpioFile{parent, folder, nil})
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}

@@ -63,32 +63,44 @@ func prepare() error {
 			return fmt.Errorf("mount %s: %w", m.path, err)
 		}
 	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	return LoopbackUp()
+}
+
+// loadModules loads Options.Modules and what they need, in order.
+func loadModules() error {
 	modules, err := filepath.Glob("/modules/*.ko")
 	if err != nil {
 		return err
 	}
 	for _, path := range modules {
-		if err := loadModule(path); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("load %s: %w", path, err)
+		if err := loadModule(path); err != nil {
+			return err
 		}
 	}
-	return LoopbackUp()
+	return nil
 }
 
+// loadModule loads a module unless it is loaded.
 func loadModule(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("load %s: %w", path, err)
+	}
+	return nil
 }
 
 // Load loads modules of the guest that Options.Later names, in order.
 func Load(modules ...string) error {
 	for _, module := range modules {
-		if err := loadModule("/modules/later/" + module + ".ko"); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("load %s: %w", module, err)
+		if err := loadModule("/modules/later/" + module + ".ko"); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,30 +81,14 @@ const exitMark = "guest tests exit with status "
 func Run(t testing.TB, o Options) string {
 	t.Helper()
 	m := machineFor(o.Arch)
-	qemu, err := exec.LookPath(m.emulator)
-	if err != nil {
-		testutil.Unavailable(t, "no emulator: %v", err)
-	}
-	root, err := kernelPackage(t.Context(), m, o.Kernel, cmp.Or(o.Flavour, "cloud"))
-	if err != nil {
-		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
-	}
-	kernels, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		t.Fatalf("kernel in %s: %v, %v", root, kernels, err)
-	}
+	kernel := findKernel(t, m, o.Kernel, o.Flavour)
 	dir := o.Built
 	if dir == "" {
 		dir = Build(t, o)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
-	// One thread: text patching under multi-threaded emulation is unsafe.
-	args := slices.Concat(m.args, []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1)), "-m", strconv.Itoa(cmp.Or(o.MemoryMB, 768)),
-		"-serial", "stdio", "-kernel", kernels[0], "-initrd", filepath.Join(dir, initramfsName),
-		"-append", "console=" + m.console + " quiet panic=-1 rdinit=/init -- -test.v -test.run=" + o.Tests})
-	guest := exec.CommandContext(ctx, qemu, args...)
+	guest := m.start(ctx, kernel, dir, cmp.Or(o.CPUs, 1), cmp.Or(o.MemoryMB, 768), "-- -test.v -test.run="+o.Tests)
 	if o.Device != "" {
 		// The first of the extra files is descriptor 3.
 		guest.Args = append(guest.Args, "-netdev", "socket,id=wire,fd=3", "-device", o.Device+",netdev=wire")
@@ -120,7 +103,7 @@ func Run(t testing.TB, o Options) string {
 	guest.Args = append(guest.Args, o.Disk...)
 	console := &console{line: o.Line}
 	guest.Stdout, guest.Stderr = console, console
-	err = guest.Start()
+	err := guest.Start()
 	killed := false
 	if err == nil {
 		ended := make(chan error, 1)
@@ -138,25 +121,45 @@ func Run(t testing.TB, o Options) string {
 	case ctx.Err() != nil:
 		t.Fatalf("the guest has not ended within %v:\n%s", o.Timeout, text)
 	case err != nil:
-		t.Fatalf("%s: %v\n%s", qemu, err, text)
+		t.Fatalf("%s: %v\n%s", m.emulator, err, text)
 	case !strings.Contains(text, exitMark+"0\n"):
 		t.Fatalf("the tests in the guest have failed:\n%s", text)
 	}
 	return text
 }
 
+// kernel is a kernel of Debian, unpacked.
+type kernel struct {
+	// root is the folder of its package, image the file to start.
+	root, image string
+}
+
+// findKernel returns a kernel of a series; flavour may be empty. It skips t without QEMU or the kernel's package.
+func findKernel(t testing.TB, m machine, series, flavour string) kernel {
+	t.Helper()
+	if _, err := exec.LookPath(m.emulator); err != nil {
+		testutil.Unavailable(t, "no emulator: %v", err)
+	}
+	root, err := kernelPackage(t.Context(), m, series, cmp.Or(flavour, "cloud"))
+	if err != nil {
+		testutil.Unavailable(t, "no kernel %s: %v", series, err)
+	}
+	images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
+	if err != nil || len(images) != 1 {
+		t.Fatalf("kernel in %s: %v, %v", root, images, err)
+	}
+	return kernel{root, images[0]}
+}
+
 // initramfsName is the name of what a guest starts with.
 const initramfsName = "initramfs"
 
 // Build builds what a guest starts with and returns the folder, which has the
-// programs by their names, too. It skips t without the kernel's package.
+// programs by their names, too. It skips t without QEMU or the kernel's package.
 func Build(t testing.TB, o Options) (dir string) {
 	t.Helper()
 	m := machineFor(o.Arch)
-	root, err := kernelPackage(t.Context(), m, o.Kernel, cmp.Or(o.Flavour, "cloud"))
-	if err != nil {
-		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
-	}
+	root := findKernel(t, m, o.Kernel, o.Flavour).root
 	installed, err := packageFiles(t.Context(), m, o.Packages, o.Install)
 	if err != nil {
 		testutil.Unavailable(t, "nothing to install in the guest: %v", err)
@@ -339,21 +342,14 @@ func packageFiles(ctx context.Context, m machine, packages, paths []string) ([]c
 		}
 	}
 	var files []cpioFile
-	folders := make(map[string]bool)
 	for _, path := range slices.Sorted(maps.Keys(found)) {
 		data, err := os.ReadFile(found[path])
 		if err != nil {
 			return nil, err
 		}
-		for i, c := range path[1:] {
-			if parent := path[1 : i+1]; c == '/' && !folders[parent] {
-				folders[parent] = true
-				files = append(files, cpioFile{parent, folder, nil})
-			}
-		}
 		files = append(files, cpioFile{path[1:], file, data})
 	}
-	return files, nil
+	return withFolders(files), nil
 }
 
 // command runs a program in a folder and returns what it prints.

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -38,6 +41,18 @@ func machineFor(arch string) machine {
 		arch: "amd64", emulator: "qemu-system-x86_64", args: []string{"-cpu", "max"}, console: "ttyS0",
 		libraries: "lib/x86_64-linux-gnu",
 	}
+}
+
+// start returns the command that starts a guest with what is built in dir; init is what the kernel's command line says
+// to it.
+func (m machine) start(ctx context.Context, k kernel, dir string, cpus, memoryMB int, init string) *exec.Cmd {
+	// One thread: text patching under multi-threaded emulation is unsafe.
+	return exec.CommandContext(ctx, m.emulator, slices.Concat(m.args, []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memoryMB),
+		"-serial", "stdio", "-kernel", k.image, "-initrd", filepath.Join(dir, initramfsName),
+		"-append", "console=" + m.console + " quiet panic=-1 rdinit=/init " + init,
+	})...)
 }
 
 // cacheFolder is a folder for packages.

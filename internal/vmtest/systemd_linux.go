@@ -1,7 +1,6 @@
 package vmtest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io/fs"
 	"lostbeat/internal/testutil"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,7 +26,7 @@ type Systemd struct {
 	Kernel string
 	// Package is the import path of tests that call Main in TestMain: their binary starts the guest.
 	Package string
-	// Modules are the modules to load, each after those that it needs, beside that of the disk.
+	// Modules are the modules to load beside that of the disk; those that they need are loaded before them.
 	Modules []string
 	// Packages are packages of Debian to install beside systemd.
 	Packages []string
@@ -44,18 +42,8 @@ type Systemd struct {
 // mmdebstrap once and kept; what the guest writes is not. It skips t without QEMU, mmdebstrap or the kernel's package.
 func Boot(t testing.TB, o Systemd) string {
 	t.Helper()
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		testutil.Unavailable(t, "no emulator: %v", err)
-	}
-	root, err := kernelPackage(t.Context(), machineFor(""), o.Kernel, "cloud")
-	if err != nil {
-		testutil.Unavailable(t, "no kernel %s: %v", o.Kernel, err)
-	}
-	kernels, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		t.Fatalf("kernel in %s: %v, %v", root, kernels, err)
-	}
+	m := machineFor("")
+	kernel := findKernel(t, m, o.Kernel, "")
 	disk, err := systemdDisk(t.Context(), o.Packages)
 	if err != nil {
 		testutil.Unavailable(t, "no disk with systemd: %v", err)
@@ -66,33 +54,30 @@ func Boot(t testing.TB, o Systemd) string {
 		if filepath.Base(filepath.Dir(path)) == "bin" {
 			mode = 0o100755
 		}
-		files = append(files, cpioFile{path, mode, []byte(text)})
+		files = append(files, cpioFile{overlayFolder + path, mode, []byte(text)})
 	}
 	dir := t.TempDir()
 	programs := map[string]string{}
 	for path, source := range o.Programs {
 		programs[filepath.Base(path)] = source
-		files = append(files, cpioFile{path, 0o120777, []byte("/" + filepath.Base(path))})
+		files = append(files, cpioFile{overlayFolder + path, 0o120777, []byte("/" + filepath.Base(path))})
 	}
 	options := Options{
 		Package: o.Package, Programs: programs,
 		Modules: append([]string{"virtio_blk"}, o.Modules...),
 	}
-	if err := buildInitramfs(t.Context(), dir, root, options, overlay(files)); err != nil {
+	if err := buildInitramfs(t.Context(), dir, kernel.root, options, withFolders(files)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
-	guest := exec.CommandContext(ctx, qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "1024",
-		"-serial", "stdio", "-kernel", kernels[0], "-initrd", filepath.Join(dir, initramfsName),
-		"-drive", "file="+disk+",if=virtio,format=raw,snapshot=on",
-		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init systemd.firstboot=off systemd.log_target=journal "+
-			"systemd.show_status=off "+systemdVariable+"=1")
-	var console bytes.Buffer
+	guest := m.start(ctx, kernel, dir, 1, 1024, "systemd.firstboot=off systemd.log_target=journal "+
+		"systemd.show_status=off "+systemdVariable+"=1")
+	guest.Args = append(guest.Args, "-drive", "file="+disk+",if=virtio,format=raw,snapshot=on")
+	var console console
 	guest.Stdout, guest.Stderr = &console, &console
 	err = guest.Run()
-	text := strings.ReplaceAll(console.String(), "\r", "")
+	text := console.text.String()
 	if ctx.Err() != nil || err != nil {
 		t.Fatalf("the guest has not ended well within %v: %v\n%s", o.Timeout, err, text)
 	}
@@ -101,22 +86,6 @@ func Boot(t testing.TB, o Systemd) string {
 
 // overlayFolder is where the files are in the initial RAM file system that are copied onto the disk.
 const overlayFolder = "overlay"
-
-// overlay returns files below overlayFolder, with the folders that they are in.
-func overlay(files []cpioFile) (out []cpioFile) {
-	made := map[string]bool{}
-	for _, f := range files {
-		path := overlayFolder + f.name
-		for i, c := range path {
-			if c == '/' && !made[path[:i]] {
-				made[path[:i]] = true
-				out = append(out, cpioFile{path[:i], folder, nil})
-			}
-		}
-		out = append(out, cpioFile{path, f.mode, f.data})
-	}
-	return out
-}
 
 // systemdPackages are those of a minimal Debian with systemd.
 const systemdPackages = "systemd,systemd-sysv,dbus,kmod,iproute2"
@@ -167,14 +136,9 @@ func startSystemd() error {
 	if err := errors.Join(os.MkdirAll(target, 0o755), unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, "")); err != nil {
 		return err
 	}
-	modules, err := filepath.Glob("/modules/*.ko")
+	err := loadModules()
 	if err != nil {
 		return err
-	}
-	for _, path := range modules {
-		if err := loadModule(path); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("load %s: %w", path, err)
-		}
 	}
 	for range 100 { // the disk is found a moment later
 		if err = unix.Mount(disk, target, "ext4", 0, ""); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENXIO) {
