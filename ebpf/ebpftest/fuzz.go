@@ -7,6 +7,9 @@ import (
 	"lostbeat/model"
 )
 
+// Bytes returns a record as the ringbuf holds it.
+func Bytes[T any](r *T) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r)) }
+
 // Aligned returns a copy of raw that begins at a multiple of 8, as records of a ringbuf do.
 func Aligned(raw []byte) []byte {
 	words := make([]uint64, len(raw)/8+1)

@@ -2,7 +2,6 @@ package heartbeat
 
 import (
 	"testing"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
@@ -19,15 +18,14 @@ func FuzzRecords(f *testing.F) {
 	var read heartbeatLbRead
 	packet.Head.TimeNs, packet.Cookie, packet.Size, packet.EndSeq, packet.Window = 1e9, 2, 100, 1000, 1
 	read.Head.TimeNs, read.Cookie, read.Size, read.ReadSeq, read.Protocol = 2e9, 2, 100, 1000, protocolTCP
-	bytesOf := func(at unsafe.Pointer, n uintptr) []byte { return unsafe.Slice((*byte)(at), n) }
 	part := func(kind byte, raw []byte) []byte {
 		out := make([]byte, size)
 		out[0] = kind
 		copy(out[1:], raw)
 		return out
 	}
-	arrived := bytesOf(unsafe.Pointer(&packet), unsafe.Sizeof(packet))
-	f.Add(append(part(0, arrived), part(1, bytesOf(unsafe.Pointer(&read), unsafe.Sizeof(read)))...))
+	arrived := ebpftest.Bytes(&packet)
+	f.Add(append(part(0, arrived), part(1, ebpftest.Bytes(&read))...))
 	f.Add(append(part(2, arrived), part(3, arrived)...))
 	f.Add(append(part(4, arrived), part(4, arrived[:20])...))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -2,7 +2,6 @@ package interrupt
 
 import (
 	"testing"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
@@ -14,7 +13,7 @@ import (
 func FuzzRecord(f *testing.F) {
 	fuzztest.Quick(f)
 	seed := interruptRun{RunNs: 5, Action: 7, Irq: 24, Tid: 3, Result: 1}
-	whole := unsafe.Slice((*byte)(unsafe.Pointer(&seed)), unsafe.Sizeof(seed))
+	whole := ebpftest.Bytes(&seed)
 	f.Add(whole)
 	f.Add(whole[:17])
 	process, sys := model.NewInterned("process"), f.TempDir()

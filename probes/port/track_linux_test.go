@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"lostbeat/ebpf"
+	"lostbeat/ebpf/ebpftest"
 	"lostbeat/internal/testutil/fuzztest"
 	"lostbeat/model"
 
@@ -16,9 +17,6 @@ import (
 )
 
 const second = uint64(time.Second)
-
-// bytesOf returns a record as the ringbuf holds it.
-func bytesOf[T any](r *T) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r)) }
 
 func newTestTracker() *tracker {
 	return newTracker(&ebpf.Env{NamedProcess: func(_ int32, comm string) string { return comm }})
@@ -35,7 +33,7 @@ func acquire(at, cookie uint64, port, remote uint16, how model.How) []byte {
 	}
 	r.Head.TimeNs, r.Head.Pid, r.Tid, r.Stack = at, 7, 8, -1
 	r.LocalAddr, r.RemoteAddr = mapped([4]byte{127, 0, 0, 1}), mapped([4]byte{127, 0, 0, 1})
-	return bytesOf(&r)
+	return ebpftest.Bytes(&r)
 }
 
 func release(at, cookie uint64, rests bool) []byte {
@@ -44,7 +42,7 @@ func release(at, cookie uint64, rests bool) []byte {
 	if rests {
 		r.Flags = flagRests
 	}
-	return bytesOf(&r)
+	return ebpftest.Bytes(&r)
 }
 
 // story returns the kinds and ways of events, in short.

@@ -3,7 +3,6 @@ package stack
 import (
 	"testing"
 	"time"
-	"unsafe"
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
@@ -16,7 +15,7 @@ func FuzzRecord(f *testing.F) {
 	fuzztest.Quick(f)
 	seed := stackSample{Tid: 3, Bytes: 16}
 	seed.Frames[0], seed.Frames[1] = 0xffffffff81000000, 0xffffffff81000100
-	whole := unsafe.Slice((*byte)(unsafe.Pointer(&seed)), unsafe.Sizeof(seed))
+	whole := ebpftest.Bytes(&seed)
 	f.Add(whole)
 	f.Add(whole[:40])
 	f.Fuzz(func(t *testing.T, raw []byte) {
