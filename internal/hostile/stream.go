@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func Stream(data []byte, base ...*model.Batch) []*model.Batch {
 		for i := range b.Events {
 			s.wellFormed(&b.Events[i])
 		}
-		slices.SortStableFunc(b.Events, func(x, y model.Event) int { return int(max(-1, min(1, x.Time-y.Time))) })
+		slices.SortStableFunc(b.Events, func(x, y model.Event) int { return cmp.Compare(x.Time, y.Time) })
 		batches = append(batches, &b)
 	}
 	return batches
