@@ -1,5 +1,5 @@
-// Command supply writes what a release tells of its parts: the licences of every module that is built into the program
-// on any system, and with -sbom a list of components (CycloneDX 1.6). Both are the same for the same modules.
+// Command supply documents what is in a release: -licences writes the licences of every module that is built into the
+// program on any system, -sbom a list of components (CycloneDX 1.6). The same modules give the same files.
 package main
 
 import (
