@@ -140,7 +140,7 @@ func write(t *testing.T, path string, results []kernel, everything bool) {
 	}
 }
 
-// guest runs everything on one kernel, and notes what the guest tells.
+// guest runs everything on one kernel, and notes the rows that the guest reports.
 func guest(t *testing.T, m machine, everything bool, k *kernel) {
 	t.Helper()
 	packages := tools
@@ -204,7 +204,7 @@ func inGuest(t *testing.T) {
 	t.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
-// TestGuestDoctor tells what `lostbeat doctor` says of each part.
+// TestGuestDoctor reports what `lostbeat doctor` says of each part.
 func TestGuestDoctor(t *testing.T) {
 	inGuest(t)
 	out, err := exec.Command("/lostbeat", "doctor", "--json").Output()

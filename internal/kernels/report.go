@@ -34,7 +34,7 @@ type row struct {
 // rowMark precedes a row on a guest's console.
 const rowMark = "@row "
 
-// String returns the line by which a guest tells a row.
+// String returns the line with which a guest reports a row.
 func (r row) String() string {
 	text, err := json.Marshal(r)
 	if err != nil {
