@@ -105,7 +105,7 @@ flip: ## turns each comparison of a detector with a setting around; says which o
 lab: build ## run every fault scenario for real and print the table of verdicts
 	$(BIN)/lostbeat lab
 
-kernels: setup ## probes, privileged tests and faults on Debian's kernels under QEMU (amd64, arm64); writes docs/KERNELS.md
+kernels: ## probes, privileged tests and faults on Debian's kernels under QEMU (amd64, arm64); writes docs/KERNELS.md
 	LOSTBEAT_SETUP_ARM=1 sh .ci/setup
 	LOSTBEAT_KERNELS=$(CURDIR)/docs/KERNELS.md $(GO) test ./internal/kernels -count 1 -timeout 4h -v -run '^TestLongGuestKernels$$'
 
