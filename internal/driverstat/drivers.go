@@ -19,12 +19,52 @@ const (
 		"ring."
 	noBufferMeaning = "Packets that arrived while no descriptor was free; they wait in the adapter's buffer, and only " +
 		"rx_missed_errors counts those that were lost there."
-	pauseSentMeaning     = "Pause frames that this device has sent, because its buffer ran full."
-	pauseReceivedMeaning = "Pause frames that the switch has sent, which stop this device from sending."
 )
 
 func one(class Class, name, meaning, advice string) Statistic {
 	return Statistic{Names: []string{name}, Class: class, Meaning: meaning, Advice: advice}
+}
+
+// Statistics that most drivers have, each under its own name.
+
+func wrongCRC(name string) Statistic {
+	return one(Damaged, name, "Frames with a wrong checksum (CRC).", cable)
+}
+
+func tooShort(name string) Statistic {
+	return one(Damaged, name, "Frames shorter than 64 bytes.", cable)
+}
+
+func tooLong(name string) Statistic {
+	return one(Damaged, name, "Frames longer than the device takes.", length)
+}
+
+func fragments(name string) Statistic {
+	return one(Damaged, name, "Frames shorter than 64 bytes with a wrong checksum.", cable)
+}
+
+func jabber(name string) Statistic {
+	return one(Damaged, name, "Frames that were too long and had a wrong checksum.", cable)
+}
+
+func misaligned(name string) Statistic {
+	return one(Damaged, name, "Frames that are not whole bytes long.", cable)
+}
+
+func noMemory(name string) Statistic {
+	return one(Memory, name, "Packets that the driver dropped because it got no memory.", memory)
+}
+
+func noRingMemory(name string) Statistic {
+	return one(Occasion, name, "Times that the driver got no memory for the ring and tried again.", "")
+}
+
+func pauseSent(name string) Statistic {
+	return one(Pause, name, "Pause frames that this device has sent, because its buffer ran full.", "")
+}
+
+func pauseReceived(name string) Statistic {
+	return one(Pause, name, "Pause frames that the switch has sent, which stop this device from sending.", "")
 }
 
 // intelMAC are the statistics that Intel's 1 and 10 Gbit/s drivers share.
@@ -32,13 +72,13 @@ func intelMAC(more ...Statistic) []Statistic {
 	return append(more,
 		one(Buffer, "rx_missed_errors", missedMeaning, relieve),
 		one(Occasion, "rx_no_buffer_count", noBufferMeaning, ""),
-		one(Damaged, "rx_crc_errors", "Frames with a wrong checksum (CRC).", cable),
-		one(Damaged, "rx_long_length_errors", "Frames longer than the device takes.", length),
-		one(Damaged, "rx_short_length_errors", "Frames shorter than 64 bytes.", cable),
+		wrongCRC("rx_crc_errors"),
+		tooLong("rx_long_length_errors"),
+		tooShort("rx_short_length_errors"),
 		one(Total, "rx_length_errors", "Frames of a wrong length; the too long and the too short ones are among them.", ""),
 		one(Total, "rx_errors", "Damaged frames, which the other statistics count by kind.", ""),
-		one(Pause, "tx_flow_control_xoff", pauseSentMeaning, ""),
-		one(Pause, "rx_flow_control_xoff", pauseReceivedMeaning, ""),
+		pauseSent("tx_flow_control_xoff"),
+		pauseReceived("rx_flow_control_xoff"),
 	)
 }
 
@@ -50,7 +90,7 @@ var Drivers = []Driver{
 		Statistics: intelMAC(
 			one(Ring, "rx_no_dma_resources", "Packets lost because a receive queue had no free descriptor (QPRDC of 16 "+
 				"queues); those of virtual functions are among them.", enlarge),
-			one(Occasion, "alloc_rx_page_failed", "Times that the driver got no memory for the ring and tried again.", ""),
+			noRingMemory("alloc_rx_page_failed"),
 			one(Occasion, "alloc_rx_buff_failed", "Times that the driver got no buffer for a packet; it is tried again.", ""),
 			one(Filtered, "fdir_miss", "Packets that no Flow Director filter has taken; they are received.", ""),
 		),
@@ -72,12 +112,12 @@ var Drivers = []Driver{
 				Meaning: "Packets lost because the port's receive buffer was full.",
 				Advice:  relieve,
 			},
-			one(Damaged, "port.rx_crc_errors", "Frames with a wrong checksum (CRC).", cable),
+			wrongCRC("port.rx_crc_errors"),
 			one(Damaged, "port.rx_length_errors", "Frames whose length does not agree with their header.", length),
-			one(Damaged, "port.rx_undersize", "Frames shorter than 64 bytes.", cable),
-			one(Damaged, "port.rx_fragments", "Frames shorter than 64 bytes with a wrong checksum.", cable),
-			one(Damaged, "port.rx_oversize", "Frames longer than the device takes.", length),
-			one(Damaged, "port.rx_jabber", "Frames that were too long and had a wrong checksum.", cable),
+			tooShort("port.rx_undersize"),
+			fragments("port.rx_fragments"),
+			tooLong("port.rx_oversize"),
+			jabber("port.rx_jabber"),
 			one(Total, "rx_errors", "Damaged frames, as rtnetlink's rx_errors.", ""),
 			one(Total, "rx_crc_errors", "The port's frames with a wrong checksum.", ""),
 			one(Total, "rx_length_errors", "The port's frames of a wrong length.", ""),
@@ -85,9 +125,9 @@ var Drivers = []Driver{
 			one(Filtered, "rx_dropped", "Packets that the adapter discarded for other reasons than a lack of buffers "+
 				"(GL_RXERR1).", ""),
 			one(Occasion, "rx_alloc_fail", "Times that the driver got no buffer for a packet; it is tried again.", ""),
-			one(Occasion, "rx_pg_alloc_fail", "Times that the driver got no memory for the ring and tried again.", ""),
-			one(Pause, "port.link_xoff_tx", pauseSentMeaning, ""),
-			one(Pause, "port.link_xoff_rx", pauseReceivedMeaning, ""),
+			noRingMemory("rx_pg_alloc_fail"),
+			pauseSent("port.link_xoff_tx"),
+			pauseReceived("port.link_xoff_rx"),
 		},
 	},
 	{
@@ -97,16 +137,16 @@ var Drivers = []Driver{
 			one(Ring, "rx_dropped", "Packets lost because a receive queue of the device had no free descriptor "+
 				"(GLV_RDPC).", enlarge),
 			one(Buffer, "rx_dropped.nic", "Packets lost because the port's receive buffer was full (PRTRPB_RDPC).", relieve),
-			one(Damaged, "rx_crc_errors.nic", "Frames with a wrong checksum (CRC).", cable),
-			one(Damaged, "rx_undersize.nic", "Frames shorter than 64 bytes.", cable),
-			one(Damaged, "rx_fragments.nic", "Frames shorter than 64 bytes with a wrong checksum.", cable),
-			one(Damaged, "rx_oversize.nic", "Frames longer than the device takes.", length),
-			one(Damaged, "rx_jabber.nic", "Frames that were too long and had a wrong checksum.", cable),
+			wrongCRC("rx_crc_errors.nic"),
+			tooShort("rx_undersize.nic"),
+			fragments("rx_fragments.nic"),
+			tooLong("rx_oversize.nic"),
+			jabber("rx_jabber.nic"),
 			one(Filtered, "rx_unknown_protocol", "Packets of a protocol that nobody asked for.", ""),
 			one(Occasion, "rx_alloc_fail", "Times that the driver got no buffer for a packet; it is tried again.", ""),
-			one(Occasion, "rx_pg_alloc_fail", "Times that the driver got no memory for the ring and tried again.", ""),
-			one(Pause, "link_xoff_tx.nic", pauseSentMeaning, ""),
-			one(Pause, "link_xoff_rx.nic", pauseReceivedMeaning, ""),
+			noRingMemory("rx_pg_alloc_fail"),
+			pauseSent("link_xoff_tx.nic"),
+			pauseReceived("link_xoff_rx.nic"),
 		},
 	},
 	{
@@ -117,13 +157,13 @@ var Drivers = []Driver{
 		Statistics: []Statistic{
 			one(Ring, "rx_out_of_buffer", "Packets lost because a receive queue had no buffer for them.", enlarge),
 			one(Buffer, "rx_discards_phy", "Packets lost because the port's receive buffer was full.", relieve),
-			one(Damaged, "rx_crc_errors_phy", "Frames with a wrong checksum (CRC).", cable),
+			wrongCRC("rx_crc_errors_phy"),
 			one(Damaged, "rx_symbol_err_phy", "Frames lost to coding errors on the link.", cable),
 			one(Damaged, "rx_in_range_len_errors_phy", "Frames whose length does not agree with their header.", length),
-			one(Damaged, "rx_oversize_pkts_phy", "Frames longer than the device takes.", length),
-			one(Damaged, "rx_undersize_pkts_phy", "Frames shorter than 64 bytes.", cable),
-			one(Damaged, "rx_fragments_phy", "Frames shorter than 64 bytes with a wrong checksum.", cable),
-			one(Damaged, "rx_jabbers_phy", "Frames that were too long and had a wrong checksum.", cable),
+			tooLong("rx_oversize_pkts_phy"),
+			tooShort("rx_undersize_pkts_phy"),
+			fragments("rx_fragments_phy"),
+			jabber("rx_jabbers_phy"),
 			one(Damaged, "rx_oversize_pkts_buffer", "Packets longer than the buffers of the receive queue.", length),
 			one(Damaged, "rx%_oversize_pkts_sw_drop", "Packets longer than the MTU, which the driver dropped.", length),
 			one(Total, "rx_oversize_pkts_sw_drop", "The sum of the queues' oversize_pkts_sw_drop.", ""),
@@ -143,8 +183,8 @@ var Drivers = []Driver{
 			one(Bus, "outbound_pci_stalled_rd_events", "Seconds in which the device waited for PCIe for more than 30 % of "+
 				"the time when it read.", ""),
 			one(Bus, "rx_pci_signal_integrity", "Errors of signals on PCIe: try another slot.", ""),
-			one(Pause, "tx_pause_ctrl_phy", pauseSentMeaning, ""),
-			one(Pause, "rx_pause_ctrl_phy", pauseReceivedMeaning, ""),
+			pauseSent("tx_pause_ctrl_phy"),
+			pauseReceived("rx_pause_ctrl_phy"),
 		},
 	},
 	{
@@ -162,23 +202,23 @@ var Drivers = []Driver{
 				Class:   Total,
 				Meaning: "Packets of a ring that the device found faulty, which may be the port's again.",
 			},
-			one(Memory, "rx_total_oom_discards", "Packets that the driver dropped because it got no memory.", memory),
+			noMemory("rx_total_oom_discards"),
 			one(Total, "rx_total_ring_discards", "The sum of the rings' rx_discards.", ""),
 			one(Total, "rx_stat_discard", "Discards of the port, which may be the rings' again.", ""),
 			one(Total, "rx_stat_err", "Faulty frames of the port, which may be the rings' again.", ""),
-			one(Damaged, "rx_fcs_err_frames", "Frames with a wrong checksum (CRC).", cable),
-			one(Damaged, "rx_align_err_frames", "Frames that are not whole bytes long.", cable),
-			one(Damaged, "rx_ovrsz_frames", "Frames longer than the device takes.", length),
-			one(Damaged, "rx_jbr_frames", "Frames that were too long and had a wrong checksum.", cable),
-			one(Damaged, "rx_undrsz_frames", "Frames shorter than 64 bytes.", cable),
-			one(Damaged, "rx_runt_frames", "Frames shorter than 64 bytes with a wrong checksum.", cable),
+			wrongCRC("rx_fcs_err_frames"),
+			misaligned("rx_align_err_frames"),
+			tooLong("rx_ovrsz_frames"),
+			jabber("rx_jbr_frames"),
+			tooShort("rx_undrsz_frames"),
+			fragments("rx_runt_frames"),
 			one(Buffer, "rx_discard_packets_cos%", "Packets lost in the port's buffer, by class of service.", relieve),
 			one(Filtered, "rx_total_netpoll_discards", "Packets that the kernel's console has taken.", ""),
 			one(Filtered, "rx_filter_miss", "Packets that fit no filter: not for this host.", ""),
 			one(Occasion, "[%]: rx_buf_errors", "Times that a buffer of the ring was not usable.", ""),
 			one(Occasion, "[%]: missed_irqs", "Interrupts that were lost and made up for by the driver's timer.", ""),
-			one(Pause, "tx_pause_frames", pauseSentMeaning, ""),
-			one(Pause, "rx_pause_frames", pauseReceivedMeaning, ""),
+			pauseSent("tx_pause_frames"),
+			pauseReceived("rx_pause_frames"),
 		},
 	},
 	{
@@ -198,9 +238,8 @@ var Drivers = []Driver{
 				"type allows.", ""),
 			one(Limit, "pps_allowance_exceeded", "Packets delayed or dropped because the instance passed more packets in "+
 				"a second than its type allows.", ""),
-			one(Memory, "queue_%_rx_skb_alloc_fail", "Packets that the driver dropped because it got no memory.", memory),
-			one(Occasion, "queue_%_rx_page_alloc_fail", "Times that the driver got no memory for the ring and tried again.",
-				""),
+			noMemory("queue_%_rx_skb_alloc_fail"),
+			noRingMemory("queue_%_rx_page_alloc_fail"),
 			one(Occasion, "queue_%_rx_refil_partial", "Times that the driver could not fill the ring up.", ""),
 			one(Occasion, "queue_%_rx_empty_rx_ring", "Times that the driver found its ring empty; what was lost then is "+
 				"in rx_dropped.", ""),
@@ -215,13 +254,13 @@ var Drivers = []Driver{
 		Statistics: []Statistic{
 			one(Ring, "rx_no_buffers_posted[%]", "Packets lost because no buffer was in the ring.", enlarge),
 			one(Damaged, "rx_drops_packet_over_mru[%]", "Packets longer than the device takes.", length),
-			one(Memory, "rx_skb_alloc_fail", "Packets that the driver dropped because it got no memory.", memory),
+			noMemory("rx_skb_alloc_fail"),
 			one(Memory, "rx_desc_err_dropped_pkt", "Packets that the driver dropped because their descriptor was faulty.",
 				"Update the kernel; look for resets of the device (ethtool -S DEV, reset_cnt)."),
 			one(Total, "rx_dropped", "What the driver dropped, also for XDP.", ""),
 			one(Total, "rx_dropped_pkt[%]", "What the driver dropped, by queue.", ""),
 			one(Total, "rx_queue_drop_cnt[%]", "What the device dropped, by queue, for all reasons.", ""),
-			one(Occasion, "rx_buf_alloc_fail", "Times that the driver got no memory for the ring and tried again.", ""),
+			noRingMemory("rx_buf_alloc_fail"),
 			one(Filtered, "rx_drops_invalid_checksum[%]", "Packets with a wrong checksum above IP, which the device "+
 				"dropped.", ""),
 			one(Filtered, "rx_xdp_drop[%]", "Packets that an XDP program dropped.", ""),
@@ -289,7 +328,7 @@ var Drivers = []Driver{
 		Source: "drivers/net/hyperv/netvsc_drv.c and netvsc.c, Linux 6.12.117",
 		NoRing: "the driver does not count ring losses; the hypervisor does",
 		Statistics: []Statistic{
-			one(Memory, "rx_no_memory", "Packets that the driver dropped because it got no memory.", memory),
+			noMemory("rx_no_memory"),
 			one(Occasion, "rx_comp_busy", "Times that the driver had to tell the hypervisor later that a packet was taken.",
 				""),
 			one(Occasion, "tx_send_full", "Times that the buffer towards the hypervisor was full; the packet is sent "+
@@ -301,7 +340,7 @@ var Drivers = []Driver{
 		Name:   "e1000e",
 		Source: "drivers/net/ethernet/intel/e1000e/ethtool.c and netdev.c, Linux 6.12.117",
 		Statistics: intelMAC(
-			one(Damaged, "rx_align_errors", "Frames that are not whole bytes long.", cable),
+			misaligned("rx_align_errors"),
 			one(Occasion, "alloc_rx_buff_failed", "Times that the driver got no buffer; it is tried again.", ""),
 			one(Occasion, "rx_dma_failed", "Times that a buffer could not be mapped; it is tried again.", ""),
 			one(Filtered, "dropped_smbus", "Packets for the management controller that it did not take.", ""),
@@ -312,7 +351,7 @@ var Drivers = []Driver{
 		Source: "drivers/net/ethernet/intel/igb/igb_ethtool.c and igb_main.c, Linux 6.12.117",
 		Statistics: intelMAC(
 			one(Ring, "rx_queue_%_drops", "Packets lost because the queue had no free descriptor.", enlarge),
-			one(Damaged, "rx_align_errors", "Frames that are not whole bytes long.", cable),
+			misaligned("rx_align_errors"),
 			one(Total, "rx_fifo_errors", "The sum of the queues' drops and rx_missed_errors.", ""),
 			one(Occasion, "rx_queue_%_alloc_failed", "Times that the driver got no buffer; it is tried again.", ""),
 			one(Occasion, "rx_queue_%_csum_err", "Packets with a wrong checksum above IP; they are passed on.", ""),
@@ -351,19 +390,19 @@ var Drivers = []Driver{
 		Note:   "chips 5717, 5762 and the first 5719 and 5720 count at most one loss for each reading",
 		Statistics: []Statistic{
 			one(Ring, "rx_discards", "Packets lost because no descriptor or no room in the device was free.", enlarge),
-			one(Damaged, "rx_fcs_errors", "Frames with a wrong checksum (CRC).", cable),
-			one(Damaged, "rx_align_errors", "Frames that are not whole bytes long.", cable),
-			one(Damaged, "rx_frame_too_long_errors", "Frames longer than the device takes.", length),
-			one(Damaged, "rx_undersize_packets", "Frames shorter than 64 bytes.", cable),
-			one(Damaged, "rx_fragments", "Frames shorter than 64 bytes with a wrong checksum.", cable),
-			one(Damaged, "rx_jabbers", "Frames that were too long and had a wrong checksum.", cable),
+			wrongCRC("rx_fcs_errors"),
+			misaligned("rx_align_errors"),
+			tooLong("rx_frame_too_long_errors"),
+			tooShort("rx_undersize_packets"),
+			fragments("rx_fragments"),
+			jabber("rx_jabbers"),
 			one(Total, "rx_errors", "Faulty frames and packets of all kinds.", ""),
 			one(Occasion, "rxbds_empty", "Times that the device found no free descriptor; the packet may have waited.", ""),
 			one(Occasion, "mbuf_lwm_thresh_hit", "Times that the device's memory ran low; some chips repeat rx_discards "+
 				"here.", ""),
 			one(Bus, "dma_writeq_full", "Times that the queue towards the bus was full.", ""),
-			one(Pause, "tx_xoff_sent", pauseSentMeaning, ""),
-			one(Pause, "rx_xoff_pause_rcvd", pauseReceivedMeaning, ""),
+			pauseSent("tx_xoff_sent"),
+			pauseReceived("rx_xoff_pause_rcvd"),
 		},
 	},
 	{
