@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
+
+	"lostbeat/internal/plain"
 )
 
 // documentationHead introduces the page of drivers.
@@ -55,25 +57,7 @@ func Documentation() string {
 			}
 		}
 	}
-	return fill(out.String(), 120)
-}
-
-// fill breaks the lines of list entries that are longer than width.
-func fill(text string, width int) string {
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		for len(line) > width {
-			cut := strings.LastIndex(line[:width+1], " ")
-			if cut <= 2 {
-				break
-			}
-			out.WriteString(line[:cut] + "\n")
-			line = "  " + line[cut+1:]
-		}
-		out.WriteString(line + "\n")
-	}
-	return out.String()
+	return plain.Fill(out.String(), 120)
 }
 
 // Describe returns what is known of a statistic, for each driver that has it, as paragraphs; false where none has.

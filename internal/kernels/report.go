@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"lostbeat/internal/plain"
 )
 
 // Kinds of rows.
@@ -93,7 +95,7 @@ so that limits of time are generous here and say nothing about cost.
 			fmt.Fprintf(&out, "%d. %s\n", i+1, n)
 		}
 	}
-	return fill(out.String())
+	return plain.Fill(out.String(), 120)
 }
 
 // notes numbers details, each once.
@@ -146,29 +148,4 @@ func table(out *strings.Builder, kind, title, text string, kernels []kernel, not
 		}
 		out.WriteString("\n")
 	}
-}
-
-// fill breaks lines of text that are longer than 120 columns; rows of tables stay whole.
-func fill(text string) string {
-	const width = 120
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		indent := ""
-		if strings.HasPrefix(line, "- ") {
-			indent = "  "
-		} else if number, _, ok := strings.Cut(line, ". "); ok && strings.Trim(number, "0123456789") == "" {
-			indent = strings.Repeat(" ", len(number)+2)
-		}
-		for len(line) > width && !strings.HasPrefix(line, "|") {
-			cut := strings.LastIndex(line[:width+1], " ")
-			if cut <= len(indent) {
-				break
-			}
-			out.WriteString(line[:cut] + "\n")
-			line = indent + line[cut+1:]
-		}
-		out.WriteString(line + "\n")
-	}
-	return out.String()
 }
