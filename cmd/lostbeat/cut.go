@@ -145,13 +145,18 @@ func checkCut(out, since, until, finding string, inputs []string) error {
 	if err := checkOutput(out); err != nil {
 		return err
 	}
+	return notAnInput(out, inputs)
+}
+
+// notAnInput refuses to write to a file that is read.
+func notAnInput(out string, inputs []string) error {
 	target, err := os.Stat(out)
 	if err != nil {
 		return nil
 	}
 	for _, path := range inputs {
 		if input, err := os.Stat(path); err == nil && os.SameFile(target, input) {
-			return hint.New(out+" is also the input file", "give another name with -o")
+			return hint.New(plain.Text(out)+" is also the input file", "give another name with -o")
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"lostbeat/detect"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/model"
@@ -83,6 +84,60 @@ func (f *captureFlags) besides(paths []string) (rest []string, err error) {
 	paths = append(paths, f.logs...)
 	f.logs = nil
 	return paths, nil
+}
+
+// severalFiles are files that are judged by themselves and together.
+type severalFiles struct {
+	// parts are the files in the order in which they are read.
+	parts [][]string
+	// joined says that logs are judged by the counters of all files, hosts how many files may have packets of flows.
+	joined bool
+	hosts  int
+	// captures are those that logs are joined with; judged is what all files are judged together by.
+	captures []*run.Capture
+	judged   []run.Judgement
+}
+
+// several returns the files of paths, without the logs that belong to one of them.
+func (f *captureFlags) several(paths []string) (*severalFiles, error) {
+	paths, err := f.besides(paths)
+	if err != nil {
+		return nil, err
+	}
+	parts, joined := logsLast(paths)
+	return &severalFiles{parts: parts, joined: joined, hosts: recordings(paths)}, nil
+}
+
+// room gives a capture its share of the memory for packets.
+func (s *severalFiles) room(c *run.Capture) {
+	if s.hosts > 1 && run.HasPackets(c.Format) {
+		c.Packets = run.PacketRoom / s.hosts
+	}
+}
+
+// keep keeps what a capture adds to the others, takes out of its findings what together says instead, and reports
+// whether there was any.
+func (s *severalFiles) keep(c *run.Capture, judged *run.Judgement) (told bool) {
+	told = judged.LeaveFlows()
+	if s.joined {
+		told = judged.LeaveLogs() || told
+		s.captures = append(s.captures, c)
+	} else { // the facts of others are not needed any more
+		judged.WithoutLogs()
+	}
+	if s.joined || s.hosts > 1 {
+		s.judged = append(s.judged, *judged)
+	}
+	return told
+}
+
+// together returns what all files show together.
+func (s *severalFiles) together(thresholds detect.Settings) []model.Finding {
+	found := run.TogetherFlows(s.judged)
+	if s.joined {
+		found = append(found, run.Together(s.judged, thresholds)...)
+	}
+	return found
 }
 
 // bundlesOf names the bundles that were unpacked.
@@ -189,32 +244,18 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 				return err
 			}
 			defer done()
-			if args, err = files.besides(args); err != nil {
+			several, err := files.several(args)
+			if err != nil {
 				return err
 			}
-			parts, joined := logsLast(args)
-			hosts := recordings(args)
-			var all []run.Judgement
-			var captures []*run.Capture
 			each := func(c *run.Capture, reading *readingLine) error {
-				if hosts > 1 && run.HasPackets(c.Format) {
-					c.Packets = run.PacketRoom / hosts
-				}
+				several.room(c)
 				judged, err := run.Findings(cmd.Context(), c, thresholds, reading.progress())
 				reading.end()
 				if err != nil {
 					return err
 				}
-				told := judged.LeaveFlows()
-				told = joined && judged.LeaveLogs() || told
-				if joined {
-					captures = append(captures, c)
-				} else { // the facts of others are not needed any more
-					judged.WithoutLogs()
-				}
-				if joined || hosts > 1 {
-					all = append(all, judged)
-				}
+				told := several.keep(c, &judged)
 				found, unseen := judged.Findings, judged.Unseen
 				for _, line := range judged.LeftOut {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: left out %s\n", plain.Text(c.Path), plain.Text(line))
@@ -264,11 +305,11 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 				}
 				return out.Flush()
 			}
-			for _, part := range parts {
+			for _, part := range several.parts {
 				partErr := eachCapture(cmd.Context(), part, files, cmd.ErrOrStderr(), each)
 				switch {
 				case partErr == nil:
-				case len(parts) == 1 || stops(partErr) || cmd.Context().Err() != nil:
+				case len(several.parts) == 1 || stops(partErr) || cmd.Context().Err() != nil:
 					err = partErr
 				case errors.Is(partErr, errIncomplete):
 					err = cmp.Or(err, partErr)
@@ -281,13 +322,9 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 				if stops(err) || cmd.Context().Err() != nil {
 					return err
 				}
-				files.logZone = run.LogTime(captures)
+				files.logZone = run.LogTime(several.captures)
 			}
-			together := run.TogetherFlows(all)
-			if joined {
-				together = append(together, run.Together(all, thresholds)...)
-			}
-			for _, f := range together {
+			for _, f := range several.together(thresholds) {
 				if showErr := show(f, ""); showErr != nil {
 					return showErr
 				}

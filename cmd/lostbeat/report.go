@@ -125,14 +125,12 @@ func checkReport(cmd *cobra.Command, form, out string, force bool, inputs []stri
 		}
 		return nil
 	}
+	if err := notAnInput(out, inputs); err != nil {
+		return err
+	}
 	target, err := os.Stat(out)
 	if err != nil {
 		return nil
-	}
-	for _, path := range inputs {
-		if input, err := os.Stat(path); err == nil && os.SameFile(target, input) {
-			return hint.New(plain.Text(out)+" is also the input file", "give another name with -o")
-		}
 	}
 	if target.Mode().IsRegular() && !force {
 		return hint.New(plain.Text(out)+" exists", "--force replaces it")
@@ -184,37 +182,22 @@ func makeReport(
 		return nil, err
 	}
 	defer done()
-	if args, err = files.besides(args); err != nil {
+	several, err := files.several(args)
+	if err != nil {
 		return nil, err
 	}
-	parts, joined := logsLast(args)
-	hosts := recordings(args)
-	var all []run.Judgement
-	var captures []*run.Capture
 	each := func(c *run.Capture, reading *readingLine) error {
-		if hosts > 1 && run.HasPackets(c.Format) {
-			c.Packets = run.PacketRoom / hosts
-		}
+		several.room(c)
 		judged, seen, err := run.Observe(cmd.Context(), c, thresholds, reading.progress(), see)
 		reading.end()
 		if err != nil {
 			return err
 		}
-		judged.LeaveFlows()
-		if joined {
-			judged.LeaveLogs()
-			captures = append(captures, c)
-		} else {
-			judged.WithoutLogs()
-		}
-		if joined || hosts > 1 {
-			all = append(all, judged)
-		}
+		several.keep(c, &judged)
 		r.Add(seen, judged.Findings)
 		return nil
 	}
-	err = nil
-	for _, part := range parts {
+	for _, part := range several.parts {
 		partErr := eachCapture(cmd.Context(), part, *files, cmd.ErrOrStderr(), each)
 		switch {
 		case partErr == nil:
@@ -226,12 +209,9 @@ func makeReport(
 		if cmd.Context().Err() != nil {
 			return nil, cmd.Context().Err()
 		}
-		files.logZone = run.LogTime(captures)
+		files.logZone = run.LogTime(several.captures)
 	}
-	r.AddTogether(run.TogetherFlows(all))
-	if joined {
-		r.AddTogether(run.Together(all, thresholds))
-	}
+	r.AddTogether(several.together(thresholds))
 	for _, b := range files.unpacked.Bundles {
 		r.Bundles = append(r.Bundles, report.Bundle{
 			File: b.Path, Members: b.Members, Opened: b.Opened, Damage: b.Damage,
