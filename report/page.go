@@ -16,6 +16,7 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/internal/words"
 	"lostbeat/model"
+	"lostbeat/sink/findings"
 
 	"github.com/dustin/go-humanize"
 )
@@ -315,16 +316,11 @@ func lengthOf(f *Finding) string {
 
 // when says when a finding was.
 func when(f *Finding, zone *time.Location) string {
-	const date, clock = "2006-01-02 ", "15:04:05.000"
-	start, end := f.Start.Std().In(zone), f.End.Std().In(zone)
+	text := findings.Period(f.Finding, zone)
 	if f.Start == f.End {
-		return start.Format(date + clock + " MST")
+		return text
 	}
-	layout := clock + " MST"
-	if start.Format(date) != end.Format(date) {
-		layout = date + layout
-	}
-	text := start.Format(date+clock) + " to " + end.Format(layout) + " (" + lengthOf(f) + ")"
+	text += " (" + lengthOf(f) + ")"
 	if f.Ongoing {
 		text += ", active when last seen"
 	}

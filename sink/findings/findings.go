@@ -117,8 +117,8 @@ func writeLine(w io.Writer, at time.Time, f model.Finding) error {
 	return err
 }
 
-// span says from when to when a finding is.
-func span(f model.Finding, zone *time.Location) string {
+// Period says from when to when a finding is, or at which moment.
+func Period(f model.Finding, zone *time.Location) string {
 	const date, clock = "2006-01-02 ", "15:04:05.000"
 	start, end := f.Start.Std().In(zone), f.End.Std().In(zone)
 	if f.Start == f.End {
@@ -128,7 +128,16 @@ func span(f model.Finding, zone *time.Location) string {
 	if start.Format(date) != end.Format(date) {
 		layout = date + layout
 	}
-	text := fmt.Sprintf("%s to %s, %s", start.Format(date+clock), end.Format(layout), plain.Duration(f.End.Sub(f.Start)))
+	return start.Format(date+clock) + " to " + end.Format(layout)
+}
+
+// span says from when to when a finding is, and for how long.
+func span(f model.Finding, zone *time.Location) string {
+	text := Period(f, zone)
+	if f.Start == f.End {
+		return text
+	}
+	text += ", " + plain.Duration(f.End.Sub(f.Start))
 	if f.Ongoing {
 		text += ", still active when last seen"
 	}
