@@ -169,22 +169,13 @@ type Series struct {
 
 // MarshalJSON writes null for what was not measured.
 func (s Series) MarshalJSON() ([]byte, error) {
-	values := make([]byte, 0, 4*len(s.Values)+2)
-	values = append(values, '[')
-	for i, v := range s.Values {
-		if i > 0 {
-			values = append(values, ',')
-		}
-		values = appendValue(values, v)
-	}
-	values = append(values, ']')
 	return json.Marshal(struct {
 		Name   string          `json:"name"`
 		Unit   string          `json:"unit"`
 		First  model.Time      `json:"first"`
 		Step   float64         `json:"step_s"`
 		Values json.RawMessage `json:"values"`
-	}{s.Name, s.Unit, s.First, s.Step.Seconds(), values})
+	}{s.Name, s.Unit, s.First, s.Step.Seconds(), s.merged(1)})
 }
 
 // appendValue appends a number with four digits that count, null for none.
