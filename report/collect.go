@@ -49,7 +49,8 @@ type Collector struct {
 	flows                       map[fold.FlowSeries]*binned
 	counters                    map[fold.CounterSeries]*binned
 	lost                        *binned
-	holders                     map[string]int32
+	// holders are those of the last second that has any.
+	holders []fold.Row[fold.HolderSeries, fold.FrameHolder]
 	// spans is how long the intervals are that were counted, by their length in seconds.
 	spans map[int64]time.Duration
 }
@@ -165,7 +166,9 @@ func (c *Collector) frame(f *fold.Frame) {
 		p.taken.add(at, float32(taken))
 		p.peak = max(p.peak, fold.Ratio(float64(taken), float64(r.Value.Size)))
 	}
-	c.takeHolders(f)
+	if len(f.Holders) > 0 {
+		c.holders = f.Holders
+	}
 	for _, r := range f.Flows {
 		if r.Value.Gap == 0 {
 			continue
@@ -181,17 +184,6 @@ func (c *Collector) frame(f *fold.Frame) {
 		if b := atMost(c.counters, r.Key, maxCounters, c.axis.series); b != nil {
 			b.add(at, float32(r.Value.Value))
 		}
-	}
-}
-
-// takeHolders notes who holds most ports, of the last second that says it.
-func (c *Collector) takeHolders(f *fold.Frame) {
-	if len(f.Holders) == 0 {
-		return
-	}
-	c.holders = map[string]int32{}
-	for _, r := range f.Holders {
-		c.holders[words.Task(r.Key.Process, r.Key.PID)] += r.Value.Held
 	}
 }
 
@@ -391,12 +383,16 @@ func (c *Collector) finishPools(out *Capture) {
 	if len(out.Pools) == 0 {
 		return
 	}
-	holders := slices.SortedFunc(maps.Keys(c.holders), func(a, b string) int {
-		return cmp.Or(cmp.Compare(c.holders[b], c.holders[a]), cmp.Compare(a, b))
+	held := map[string]int{}
+	for _, r := range c.holders {
+		held[words.Task(r.Key.Process, r.Key.PID)] += int(r.Value.Held)
+	}
+	holders := slices.SortedFunc(maps.Keys(held), func(a, b string) int {
+		return cmp.Or(cmp.Compare(held[b], held[a]), cmp.Compare(a, b))
 	})
 	for _, h := range holders[:min(len(holders), shownHolders)] {
-		if n := c.holders[h]; n > 0 {
-			out.Holders = append(out.Holders, Holder{h, int(n)})
+		if n := held[h]; n > 0 {
+			out.Holders = append(out.Holders, Holder{h, n})
 		}
 	}
 }
