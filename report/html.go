@@ -247,14 +247,15 @@ func (v *verdict) body() node {
 	reason := func(is bool, title string, say ...node) node {
 		return only(is, el("div", el("dt", text(title)), el("dd", say...)))
 	}
-	why := el("ol", items(v.Causes))
-	if len(v.Causes) == 1 {
-		why = say(v.Causes[0])
+	causes := words.Reasons(&v.Finding.Finding)
+	why := el("ol", items(causes))
+	if len(causes) == 1 {
+		why = say(causes[0])
 	}
 	return el("div", attr("class", "body"),
 		el("dl", attr("class", "reasons"),
 			reason(true, "When", say(v.When)),
-			reason(len(v.Causes) > 0, "Why", why),
+			reason(len(causes) > 0, "Why", why),
 			reason(v.Whose != "", "Whose", say(v.Whose)),
 			reason(len(v.Advice) > 0, "What to do", el("ul", items(v.Advice))),
 			reason(len(v.RuledOut) > 0, "Ruled out", el("ul", items(v.RuledOut))),

@@ -267,6 +267,16 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestReasons does not repeat the title in the reason, as no other output does.
+func TestReasons(t *testing.T) {
+	page := pageOf(t, ofCapture(&Capture{File: "x", Complete: true, Start: at(0), End: at(9)}, model.Finding{
+		ID: "a", Title: "it is lost", Start: at(1), End: at(2), Causes: []string{"It is lost, because nobody reads"},
+	}))
+	if !strings.Contains(page, "Because nobody reads") || strings.Contains(page, "It is lost, because") {
+		t.Error("the reason repeats the title")
+	}
+}
+
 // TestHostileNames writes names as they are, and as nothing else.
 func TestHostileNames(t *testing.T) {
 	evil := "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m\u202e\u2066{{.}}`|"
