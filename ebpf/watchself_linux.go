@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"lostbeat/internal/cgroup"
 	"lostbeat/internal/plain"
 	"lostbeat/internal/platform"
 	"lostbeat/model"
@@ -69,7 +70,8 @@ func (q *quotas) step(interval time.Duration) string {
 func (r *run) watchSelf() {
 	r.self.cost.calibrate()
 	r.saySelf(&r.self.costStatus, partCost, r.self.cost.reason())
-	r.self.quotas.read = func() []platform.Quota { return platform.Quotas("/proc") }
+	mounts := cgroup.Mounted("/proc")
+	r.self.quotas.read = func() []platform.Quota { return platform.Quotas("/proc", mounts) }
 	r.self.quotas.step(0)
 	step := -1
 	for _, p := range model.ShedParts {

@@ -19,9 +19,9 @@ type Quota struct {
 }
 
 // Quotas reads the limits on the CPU time of this process, of its control group and those above it as far as they can
-// be seen here. proc is /proc.
-func Quotas(proc string) (quotas []Quota) {
-	mounts, groups := cgroup.Mounted(proc), cgroup.Of(proc, "self")
+// be seen here. proc is /proc, mounts what [cgroup.Mounted] found there.
+func Quotas(proc string, mounts cgroup.Mounts) (quotas []Quota) {
+	groups := cgroup.Of(proc, "self")
 	read := func(tree cgroup.Tree, group string) {
 		tree.Upwards(group, func(_, folder string) {
 			limit, period, ok := cgroup.Limit(folder)

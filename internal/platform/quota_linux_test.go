@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"lostbeat/internal/cgroup"
 )
 
 func TestQuotas(t *testing.T) {
@@ -46,7 +48,8 @@ func TestQuotas(t *testing.T) {
 		{"nothing", "no line\n", nil},
 	} {
 		write("proc/self/cgroup", c.groups)
-		if got := Quotas(filepath.Join(dir, "proc")); !slices.Equal(got, c.want) {
+		proc := filepath.Join(dir, "proc")
+		if got := Quotas(proc, cgroup.Mounted(proc)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 	}
