@@ -29,9 +29,9 @@ run: build ## build and open the live terminal UI (asks for root)
 
 test: setup privileged ## install what the tests need and run them, without the long faults: 5 to 6 minutes
 
-test-all: test long ## everything: the fault lab and other kernels, too
+test-all: test long ## what CI runs: the fault lab and other kernels, too
 
-nightly: test-all ## what takes longer than CI allows: fuzzing for a minute each, 1 GiB recordings, budgets
+nightly: test ## what takes longer than CI allows: all long tests, fuzzing for a minute each, 1 GiB recordings, budgets
 	LOSTBEAT_LARGE=1 sh .ci/test long
 	LOSTBEAT_SOAK=30m $(GO) test ./cmd/lostbeat -run TestLongSoak -v -timeout 45m
 	FUZZTIME=60s sh .ci/fuzz
