@@ -268,6 +268,18 @@ func (g *grid[T]) widths(w int) []int {
 		limit = highest
 	}
 	spare := w - total
+	widen := func(i, most int) {
+		c := &g.cols[i]
+		need := 0
+		for _, v := range g.rows[:min(len(g.rows), sampled)] {
+			need = max(need, width(c.text(v)))
+		}
+		if more := min(need, most) - widths[i]; more > 0 && spare > 0 {
+			more = min(more, spare)
+			widths[i] += more
+			spare -= more
+		}
+	}
 	flex, last := 0, -1
 	for i := range g.cols {
 		c := &g.cols[i]
@@ -279,26 +291,19 @@ func (g *grid[T]) widths(w int) []int {
 			last = i
 			continue
 		}
-		need := 0
-		for _, v := range g.rows[:min(len(g.rows), sampled)] {
-			need = max(need, width(c.text(v)))
-		}
-		if more := min(need, maxText) - widths[i]; more > 0 && spare > 0 {
-			more = min(more, spare)
-			widths[i] += more
-			spare -= more
-		}
+		widen(i, maxText)
 	}
 	if spare <= 0 {
 		return widths
 	}
-	if flex == 0 { // the last text that may grow takes what is left
+	if flex == 0 { // texts get all that they need, and the last that may grow takes what is left
 		for i := range g.cols {
 			if widths[i] > 0 && g.cols[i].flex > 0 {
+				widen(i, w)
 				last = i
 			}
 		}
-		if last >= 0 && g.cols[last].text != nil {
+		if last >= 0 {
 			widths[last] += spare
 		}
 		return widths
