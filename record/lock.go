@@ -79,3 +79,13 @@ func (l *lock) release() {
 	removeLock(l.file, filepath.Clean(l.file.Name()))
 	l.file = nil
 }
+
+// Lock keeps a name for this process until it ends, or calls the returned function. It returns [ErrLocked] where
+// another process has the name.
+func Lock(path string) (unlock func(), err error) {
+	l, err := lockName(path)
+	if err != nil {
+		return nil, err
+	}
+	return l.release, nil
+}

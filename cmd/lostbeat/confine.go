@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -254,8 +255,8 @@ func startPrograms(programs ...spawn.Program) (spawn.Run, error) {
 }
 
 // confiner returns what confines this process once the probes are attached, nil where it is not confined. writes are
-// folders that are written into later, webhook is the server that findings are sent to.
-func (f *liveFlags) confiner(cmd *cobra.Command, writes []string, webhook string) func() model.Probe {
+// folders that are written into later, urls are those of servers that findings are sent to.
+func (f *liveFlags) confiner(cmd *cobra.Command, writes, urls []string) func() model.Probe {
 	if !f.confines(cmd) {
 		return nil
 	}
@@ -269,7 +270,7 @@ func (f *liveFlags) confiner(cmd *cobra.Command, writes []string, webhook string
 		if f.confinement.value == confineStrict {
 			tracing.Keep = confine.Strict(tracing.Keep)
 			tracing.Files = &confine.Files{Read: f.readLater(), Write: append(writes, board.Folder)}
-			tracing.Ports = append([]uint16{rpcbind.Port}, portsOf(webhook)...)
+			tracing.Ports = append([]uint16{rpcbind.Port}, portsOf(urls)...)
 			status.State, status.Reason = model.ProbeDegraded, "not seen: "+strings.Join(confine.Unseen(), "; ")
 			status.Hint = "--confine on sees it"
 		}
@@ -281,16 +282,32 @@ func (f *liveFlags) confiner(cmd *cobra.Command, writes []string, webhook string
 	}
 }
 
-// portsOf returns the ports of a URL and of name servers.
-func portsOf(webhook string) []uint16 {
-	if webhook == "" {
+// portsOf returns the ports of URLs, of the proxies on the way to them, and of name servers.
+func portsOf(urls []string) []uint16 {
+	if len(urls) == 0 {
 		return nil
 	}
-	const names, secure, plain = 53, 443, 80
-	ports := []uint16{names, secure, plain}
-	if u, err := url.Parse(webhook); err == nil {
-		if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+	const names = 53
+	ports := []uint16{names}
+	add := func(u *url.URL) {
+		port, err := strconv.ParseUint(u.Port(), 10, 16)
+		switch {
+		case err == nil:
 			ports = append(ports, uint16(port))
+		case u.Scheme == "http":
+			ports = append(ports, 80)
+		case u.Scheme == "https":
+			ports = append(ports, 443)
+		}
+	}
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		add(u)
+		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); err == nil && proxy != nil {
+			add(proxy)
 		}
 	}
 	return ports

@@ -88,7 +88,7 @@ func glance(cmd *cobra.Command, live liveFlags, length time.Duration) (run.Seen,
 	if length < time.Second {
 		return run.Seen{}, hint.New(fmt.Sprintf("%s is too short to see anything", length), "use 1s or more")
 	}
-	src, settings, err := live.open(cmd, nil, "")
+	src, settings, err := live.open(cmd, nil, nil)
 	if err != nil {
 		return run.Seen{}, err
 	}

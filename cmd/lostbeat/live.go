@@ -19,13 +19,13 @@ import (
 )
 
 // open returns this host as a source of events, and the thresholds to judge it by.
-// writes are the folders that are written into later, webhook is the server that findings are sent to.
-func (f *liveFlags) open(cmd *cobra.Command, writes []string, webhook string) (source.Source, detect.Settings, error) {
+// writes are the folders that are written into later, urls are those of servers that findings are sent to.
+func (f *liveFlags) open(cmd *cobra.Command, writes, urls []string) (source.Source, detect.Settings, error) {
 	settings, err := f.detect.settings()
 	if err != nil {
 		return nil, settings, err
 	}
-	src, err := f.source(cmd, writes, webhook)
+	src, err := f.source(cmd, writes, urls)
 	return src, settings, err
 }
 
@@ -33,7 +33,7 @@ func (f *liveFlags) open(cmd *cobra.Command, writes []string, webhook string) (s
 const debugLog = "LOSTBEAT_DEBUG_LOG"
 
 // source opens this host as a source of events.
-func (f *liveFlags) source(cmd *cobra.Command, writes []string, webhook string) (source.Source, error) {
+func (f *liveFlags) source(cmd *cobra.Command, writes, urls []string) (source.Source, error) {
 	pools, err := parsePools(f.pools)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (f *liveFlags) source(cmd *cobra.Command, writes []string, webhook string) 
 		MaxCPU:        float64(f.maxCPU),
 		Only:          f.probes,
 		Pools:         pools,
-		Attached:      f.confiner(cmd, writes, webhook),
+		Attached:      f.confiner(cmd, writes, urls),
 		Log:           slog.New(slog.DiscardHandler),
 	}
 	if path := os.Getenv(debugLog); path != "" {
@@ -140,7 +140,7 @@ func (f *uiFlags) options() tui.Options {
 
 // runLiveUI traces this host and shows it.
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
-	src, settings, err := live.open(cmd, savingFolders(), "")
+	src, settings, err := live.open(cmd, savingFolders(), nil)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,10 @@ import (
 const lastDelivery = 5 * time.Second
 
 // notifyFlags are the flags of the commands that hand findings to others.
-type notifyFlags struct{ exec, webhook string }
+type notifyFlags struct {
+	exec, webhook string
+	otlp          otlpFlags
+}
 
 func (f *notifyFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.exec, "exec", "", "run this `COMMAND` when a finding starts, gets worse or ends, with the "+
@@ -25,12 +28,24 @@ func (f *notifyFlags) register(cmd *cobra.Command) {
 		"30 s each")
 	cmd.Flags().StringVar(&f.webhook, "webhook", "", "send the same JSON to this `URL` by POST, with retries; redirects "+
 		"to other servers are not followed")
+	f.otlp.register(cmd)
+}
+
+// urls are those of the servers that findings are sent to.
+func (f *notifyFlags) urls() (list []string) {
+	if f.webhook != "" {
+		list = append(list, f.webhook)
+	}
+	return append(list, f.otlp.urls()...)
 }
 
 // outputs starts them, and returns what delivers the rest and ends them. say is told what could not be delivered.
-// helper says that the program is run by a helper process, because this one will not be able to.
-func (f notifyFlags) outputs(say func(string), helper bool) (outputs []pipeline.Output, closeAll func(), err error) {
-	var started []*notify.Notifier
+// helper says that the program is run by a helper process, because this one will not be able to. recording is the file
+// with the events around findings, "" for none.
+func (f notifyFlags) outputs(
+	say func(string), helper bool, recording string,
+) (outputs []pipeline.Output, closeAll func(), err error) {
+	var started []interface{ Close(within time.Duration) }
 	closeAll = func() {
 		for _, n := range started {
 			n.Close(lastDelivery)
@@ -61,6 +76,13 @@ func (f notifyFlags) outputs(say func(string), helper bool) (outputs []pipeline.
 	if f.webhook != "" {
 		n, startErr := notify.Webhook{URL: f.webhook, Agent: "lostbeat/" + version, Say: say}.Start()
 		add("--webhook", n, startErr)
+	}
+	if f.otlp.on() && err == nil {
+		exporter, output, startErr := f.otlp.start(say, recording)
+		err = startErr
+		if startErr == nil {
+			started, outputs = append(started, exporter), append(outputs, output)
+		}
 	}
 	if err != nil {
 		closeAll()

@@ -75,12 +75,12 @@ slow: the last line says how much is missing, and why.`,
 			}
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
-			notified, endNotifying, err := told.outputs(say, live.confines(cmd))
+			notified, endNotifying, err := told.outputs(say, live.confines(cmd), out)
 			if err != nil {
 				return err
 			}
 			defer endNotifying()
-			src, settings, err := live.open(cmd, []string{filepath.Dir(out)}, told.webhook)
+			src, settings, err := live.open(cmd, append(told.otlp.folders(out), filepath.Dir(out)), told.urls())
 			if err != nil {
 				return err
 			}

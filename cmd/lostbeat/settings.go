@@ -23,6 +23,7 @@ import (
 	"lostbeat/run"
 	"lostbeat/sink"
 	"lostbeat/sink/notify"
+	"lostbeat/sink/otlp"
 	"lostbeat/source/perfmon"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,10 @@ func options() []option {
 		{name: "also", from: anywhere, host: true, check: checkAlso},
 		{name: "exec", from: fileOrFlag, host: true, check: checkOf(notify.SplitCommand)},
 		{name: "webhook", from: anywhere, host: true, check: checkOf(notify.ParseURL)},
+		{name: "otlp", from: anywhere, host: true},
+		{name: "otlp-endpoint", from: anywhere, host: true, check: checkOf(otlp.ParseURL)},
+		{name: "otlp-journal", from: fileOrFlag, host: true},
+		{name: "otlp-redact", from: anywhere, host: true},
 		{name: "memory", from: anywhere, check: checkMemory},
 		{name: "utc", from: anywhere},
 		{name: "ascii", from: anywhere},

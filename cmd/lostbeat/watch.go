@@ -22,12 +22,14 @@ func newWatch() *cobra.Command {
 		Short: "Print findings on this host as they start, one per line",
 		Long: `Trace this host without a UI and print a line when a finding starts, gets worse or ends.
 --exec and --webhook also pass it to a program or a URL: tracing never waits for them, and
-undelivered findings are counted and reported.`,
+undelivered findings are counted and reported. --otlp sends them to an OpenTelemetry collector or a
+store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --log /var/log/app.log --log journal:etcd.service
   sudo lostbeat watch --json | logger -t lostbeat
   sudo lostbeat watch --exec '/usr/local/bin/notify --team net'
-  sudo lostbeat watch --webhook https://alerts.example.com/lostbeat`,
+  sudo lostbeat watch --webhook https://alerts.example.com/lostbeat
+  sudo lostbeat watch --otlp-endpoint http://collector.example.com:4318`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			form, err := output.form()
@@ -35,12 +37,12 @@ undelivered findings are counted and reported.`,
 				return err
 			}
 			say := func(line string) { fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line) }
-			notified, endNotifying, err := told.outputs(say, live.confines(cmd))
+			notified, endNotifying, err := told.outputs(say, live.confines(cmd), "")
 			if err != nil {
 				return err
 			}
 			defer endNotifying()
-			src, settings, err := live.open(cmd, nil, told.webhook)
+			src, settings, err := live.open(cmd, told.otlp.folders(""), told.urls())
 			if err != nil {
 				return err
 			}

@@ -46,6 +46,9 @@ func New() *Redactor {
 	}
 }
 
+// Names is how many names are known.
+func (r *Redactor) Names() int { return len(r.names) }
+
 // Kinds of pseudonyms.
 const (
 	kindHost    = "host"
