@@ -10,9 +10,11 @@ DEADCODE = $(TOOLS)/deadcode
 DEADCODE_VERSION = v0.52.0
 RUNNER   = $(TOOLS)/gotestsum
 VULNCHECK_VERSION = v1.9.0
+NFPM     = $(TOOLS)/nfpm
+NFPM_VERSION = v2.45.2
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom reproducible vulncheck cross fuzz lab kernels bench clean
+.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom release reproducible vulncheck cross fuzz lab kernels bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -58,7 +60,8 @@ lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture contrib/pacemaker/lostbeat-alert.sh
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture scripts/release contrib/packages/deb.* contrib/pacemaker/lostbeat-alert.sh
+	shellcheck --shell=sh contrib/packages/rpm.*
 
 $(RUNNER):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(RUNNER_VERSION)
@@ -72,12 +75,12 @@ $(DEADCODE):
 $(LINTER):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
 
-generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md
+generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md, the journal's catalog
 	PATH="$(TOOLS):$$PATH" GOBIN=$(TOOLS) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
 	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
 
 check-generated: generate ## fails when committed generated files are stale
-	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md ebpf/include/kinds.h
+	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md contrib/lostbeat.catalog ebpf/include/kinds.h
 
 licences: ## the licences of all modules that are built in, LICENSES/THIRD-PARTY.txt
 	$(GO) run ./internal/gen/supply -licences LICENSES/THIRD-PARTY.txt
@@ -86,7 +89,13 @@ sbom: ## the list of components (CycloneDX 1.6), bin/lostbeat.cdx.json
 	mkdir -p $(BIN)
 	$(GO) run ./internal/gen/supply -sbom $(BIN)/lostbeat.cdx.json -version $(VERSION)
 
-reproducible: ## builds for Linux and Windows twice, in different places: the bytes are the same
+release: $(NFPM) ## binaries, .deb, .rpm, container images, list of components and checksums, in bin/release
+	VERSION=$(VERSION) NFPM=$(NFPM) sh scripts/release $(BIN)/release
+
+$(NFPM):
+	GOBIN=$(TOOLS) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+
+reproducible: $(NFPM) ## builds a release twice, in different places: the bytes are the same
 	sh .ci/reproducible
 
 vulncheck: ## known vulnerabilities in what is built in (asks vuln.go.dev)

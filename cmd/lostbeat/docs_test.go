@@ -47,7 +47,9 @@ func TestDocumentedCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "contrib/lostbeat.service"} {
+	for _, name := range []string{
+		"README.md", "CONTRIBUTING.md", "SECURITY.md", "contrib/lostbeat.service", "contrib/lostbeat.toml",
+	} {
 		files = append(files, filepath.Join("..", "..", name))
 	}
 	count := 0

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"regexp"
-	"strings"
 
 	"lostbeat/detect/all"
 	"lostbeat/internal/hint"
@@ -43,7 +41,7 @@ Without a name it lists the detectors.`,
 				if i > 0 {
 					fmt.Fprintln(cmd.OutOrStdout())
 				}
-				fmt.Fprintln(cmd.OutOrStdout(), unmarked(text))
+				fmt.Fprintln(cmd.OutOrStdout(), all.Unmarked(text))
 			}
 			return nil
 		},
@@ -53,18 +51,9 @@ Without a name it lists the detectors.`,
 func listDetectors(out io.Writer) {
 	names, sentences := all.Detectors()
 	for _, name := range names {
-		fmt.Fprintf(out, "%s\n    %s\n", name, unmarked(sentences[name]))
+		fmt.Fprintf(out, "%s\n    %s\n", name, all.Unmarked(sentences[name]))
 	}
 	fmt.Fprintln(out, "\n'lostbeat explain NAME' explains a detector, a drop reason or a setting.")
-}
-
-// linked is a link of Markdown to another page of the documentation.
-var linked = regexp.MustCompile(`\[[^]]+\]\(([^)]*)\)`)
-
-// unmarked removes Markdown's marks for links, bold text and code, which help nobody in a terminal.
-func unmarked(text string) string {
-	text = linked.ReplaceAllString(text, "docs/$1")
-	return strings.NewReplacer("**", "", "`", "").Replace(strings.TrimSpace(text))
 }
 
 func newVersion() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,8 +44,12 @@ it does not exist.`,
 	}
 }
 
-// buildDate is the day of the commit that the program was built from, today where that is not known.
+// buildDate is the day of the commit that the program was built from: SOURCE_DATE_EPOCH where a release sets it, today
+// where it is not known.
 func buildDate() string {
+	if seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(seconds, 0).UTC().Format(time.DateOnly)
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {

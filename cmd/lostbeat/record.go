@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"lostbeat/internal/guard"
@@ -91,7 +92,9 @@ slow: the last line says how much is missing, and why.`,
 			defer func() { err = errors.Join(err, closeOutputs()) }()
 			shown, endShowing := boardOutput()
 			defer endShowing()
-			outputs = append(outputs, shown...)
+			journal, endJournal := journalOutput(say)
+			defer endJournal()
+			outputs = slices.Concat(outputs, shown, journal)
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"lostbeat/internal/testutil"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -101,6 +104,31 @@ func TestPrecedence(t *testing.T) {
 	c = configOf(t)
 	check(step, "utc", "true", other+":1", c["utc"])
 	check(step, "pool", "", "default", c["pool"])
+}
+
+// TestShippedSettings reads the settings file of the packages as it is, which changes nothing, and with all that is
+// commented out in it.
+func TestShippedSettings(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range configOf(t, "--config", writeSettings(t, string(text))) {
+		if s.From != "default" {
+			t.Errorf("%s is set", name)
+		}
+	}
+	example := regexp.MustCompile(`(?m)^#(\S)`)
+	settings := configOf(t, "--config", writeSettings(t, example.ReplaceAllString(string(text), "$1")))
+	set := 0
+	for _, s := range settings {
+		if s.From == "file" {
+			set++
+		}
+	}
+	if want := len(example.FindAllString(string(text), -1)) - 1; set != want { // one is the head of a table
+		t.Errorf("%d settings of %d are set", set, want)
+	}
 }
 
 // TestSettingsChangeVerdicts applies a file to a command that judges, but not what is for this host only.

@@ -1,6 +1,7 @@
 package all
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,4 +73,13 @@ func Names() []string {
 		names = append(names, f.Name)
 	}
 	return append(names, packetdrop.Names()...)
+}
+
+// linked is a link of Markdown to another page of the documentation.
+var linked = regexp.MustCompile(`\[[^]]+\]\(([^)]*)\)`)
+
+// Unmarked removes Markdown's marks for links, bold text and code, which help nobody in a terminal.
+func Unmarked(text string) string {
+	text = linked.ReplaceAllString(text, "docs/$1")
+	return strings.NewReplacer("**", "", "`", "").Replace(strings.TrimSpace(text))
 }

@@ -72,7 +72,7 @@ func Boot(t testing.TB, o Systemd) string {
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
 	guest := m.start(ctx, kernel, dir, 1, 1024, "systemd.firstboot=off systemd.log_target=journal "+
-		"systemd.show_status=off "+systemdVariable+"=1")
+		"systemd.show_status=off systemd.getty_auto=off "+systemdVariable+"=1")
 	guest.Args = append(guest.Args, "-drive", "file="+disk+",if=virtio,format=raw,snapshot=on")
 	var console console
 	guest.Stdout, guest.Stderr = &console, &console

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"lostbeat/internal/testutil"
 	"lostbeat/internal/vmtest"
 	"lostbeat/model"
+	"lostbeat/sink/notify"
 )
 
 func TestMain(m *testing.M) { vmtest.Main(m) }
@@ -49,6 +51,9 @@ step stop
 systemctl stop lostbeat
 echo "RESULT $(systemctl show --property Result --value lostbeat)"
 journalctl --unit lostbeat --output cat --no-pager | sed 's/^/JOURNAL /'
+journalctl --update-catalog
+journalctl --unit lostbeat --catalog --no-pager | sed 's/^/EXPLAINED /'
+journalctl --unit lostbeat --output json LOSTBEAT_DETECTOR=packet-drop | sed 's/^/ENTRY /'
 $lostbeat findings --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/FINDING /'
 $lostbeat events --kind probe --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/PROBE /'
 echo DONE
@@ -59,6 +64,10 @@ systemctl poweroff --no-block
 // on its host. It takes 80 s on a machine that does nothing else, and as long once more when the guest's disk is made.
 func TestLongGuestUnit(t *testing.T) {
 	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	catalog, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.catalog"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +84,7 @@ func TestLongGuestUnit(t *testing.T) {
 		Programs: map[string]string{"/usr/local/bin/lostbeat": "lostbeat/cmd/lostbeat"},
 		Files: map[string]string{
 			"/etc/systemd/system/lostbeat.service":             string(unit),
+			"/usr/lib/systemd/catalog/lostbeat.catalog":        string(catalog),
 			"/etc/systemd/system/lostbeat.service.d/test.conf": "[Service]\nExecStart=\nExecStart=" + start + "\n",
 			"/usr/local/bin/faults":                            faults,
 			"/etc/systemd/system/faults.service": "[Unit]\nAfter=lostbeat.service multi-user.target\n" +
@@ -90,7 +100,8 @@ func TestLongGuestUnit(t *testing.T) {
 	t.Log(text)
 	var found []model.Finding
 	var status, result, confined string
-	var journal []string
+	var journal, explained []string
+	var entries []map[string]any
 	for line := range strings.Lines(text) {
 		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch kind {
@@ -104,6 +115,14 @@ func TestLongGuestUnit(t *testing.T) {
 			result = rest
 		case "JOURNAL":
 			journal = append(journal, rest)
+		case "EXPLAINED":
+			explained = append(explained, rest)
+		case "ENTRY":
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(rest), &fields); err != nil {
+				t.Errorf("%v: %s", err, rest)
+			}
+			entries = append(entries, fields)
 		case "FINDING":
 			var f model.Finding
 			if err := json.Unmarshal([]byte(rest), &f); err != nil {
@@ -127,6 +146,20 @@ func TestLongGuestUnit(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(journal, "\n"), "recorded") {
 		t.Errorf("the journal has no summary: %q", journal)
+	}
+	for _, want := range []string{"Subject: packet-drop (", "Why:", "'lostbeat explain heartbeat-loss' says"} {
+		if !strings.Contains(strings.Join(explained, "\n"), want) {
+			t.Errorf("journalctl --catalog does not say %q", want)
+		}
+	}
+	if len(entries) == 0 {
+		t.Error("the journal has no finding of packet-drop")
+	}
+	for _, e := range entries {
+		if e["MESSAGE_ID"] != notify.MessageID("packet-drop") || e["_SYSTEMD_UNIT"] != "lostbeat.service" ||
+			!slices.ContainsFunc(found, func(f model.Finding) bool { return f.ID == e["LOSTBEAT_FINDING"] }) {
+			t.Errorf("an entry of no finding: %v", e)
+		}
 	}
 	for name, want := range map[string]struct{ detector, text string }{
 		"a reader that has stopped": {"socket-drop", "7001"},
