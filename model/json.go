@@ -69,7 +69,7 @@ func AppendJSON(dst []byte, b *Batch, e *Event) []byte {
 		if e.Kind == KindFinding && i == 3 {
 			dst = appendJSONObject(dst, text)
 		} else {
-			dst = appendJSONString(dst, text)
+			dst = AppendJSONString(dst, text)
 		}
 	}
 	for i, id := range e.Hist {
@@ -82,7 +82,7 @@ func AppendJSON(dst []byte, b *Batch, e *Event) []byte {
 		dst = append(dst, `,"stack":[`...)
 		for _, f := range stack {
 			dst = append(appendHex(append(dst, `{"addr":"`...), f.Addr), `","name":`...)
-			dst = append(appendJSONString(dst, f.Name), "},"...)
+			dst = append(AppendJSONString(dst, f.Name), "},"...)
 		}
 		dst[len(dst)-1] = ']'
 	}
@@ -163,13 +163,14 @@ func appendJSONHist(dst []byte, h *Histogram) []byte {
 func appendJSONObject(dst []byte, text string) []byte {
 	var compact bytes.Buffer
 	if text == "" || json.Compact(&compact, []byte(text)) != nil {
-		return appendJSONString(dst, text)
+		return AppendJSONString(dst, text)
 	}
 	// In valid JSON, whatever does not print stands inside strings.
 	return appendPrintable(dst, compact.String())
 }
 
-func appendJSONString(dst []byte, s string) []byte {
+// AppendJSONString appends s as a string of JSON that is safe on a terminal: what does not print is escaped.
+func AppendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := range len(s) {

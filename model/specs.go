@@ -29,6 +29,15 @@ const (
 	UnitEnum
 )
 
+// String returns the name of the unit, as docs/EVENTS.md has it; that of an enumeration are its values' names.
+func (u Unit) String() string {
+	names := [...]string{"count", "ns", "bytes", "number", "port", "hex", "bool", "float", "time", "name"}
+	if int(u) < len(names) {
+		return names[u]
+	}
+	return ""
+}
+
 // Field describes one argument, string or histogram of a kind.
 type Field struct {
 	// Name is the key in the text form and in JSON; numbers end in their unit.

@@ -24,6 +24,11 @@ type eventFilter struct {
 	since, until model.Time
 }
 
+// wants reports whether an event passes.
+func (f *eventFilter) wants(e *model.Event) bool {
+	return e.Time >= f.since && e.Time <= f.until && (f.kinds == nil || f.kinds[e.Kind])
+}
+
 func newEvents() *cobra.Command {
 	var (
 		files        captureFlags
@@ -203,7 +208,7 @@ func (w *eventWriter) write(b *model.Batch, filter eventFilter) error {
 		if e.Time > filter.until {
 			return errPastEnd
 		}
-		if e.Time < filter.since || filter.kinds != nil && !filter.kinds[e.Kind] {
+		if !filter.wants(e) {
 			continue
 		}
 		w.append(b, e)

@@ -29,11 +29,14 @@ type formatFlag struct {
 	chosen, json bool
 }
 
-// register adds the flags to a command that prints in the given forms; jsonHelp says what --json prints.
+// register adds the flags to a command that prints in the given forms; jsonHelp says what --json prints, and is empty
+// where that is none of them.
 func (f *formatFlag) register(cmd *cobra.Command, jsonHelp string, allowed ...string) {
 	f.name, f.allowed = allowed[0], allowed
 	cmd.Flags().Var(f, "format", "how to print: "+strings.Join(allowed, ", "))
-	cmd.Flags().BoolVar(&f.json, "json", false, jsonHelp+"; the same as --format json")
+	if jsonHelp != "" {
+		cmd.Flags().BoolVar(&f.json, "json", false, jsonHelp+"; the same as --format json")
+	}
 	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return allowed, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -145,6 +145,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newReport(),
 		newEvents(),
 		newCut(),
+		newExport(),
 		newDiff(),
 		newInfo(),
 		newDoctor(),

@@ -254,7 +254,7 @@ func refuses(t *testing.T, cmd *cobra.Command, flag, value string) {
 	args := []string{"--" + flag + "=" + value}
 	switch cmd.Name() {
 	case "lostbeat":
-	case "findings", "events", "info", "replay", "cut", "report", "demo":
+	case "findings", "events", "info", "replay", "cut", "export", "report", "demo":
 		args = append([]string{cmd.Name(), "absent"}, args...)
 	case "diff":
 		args = append([]string{cmd.Name(), "absent", "absent"}, args...)

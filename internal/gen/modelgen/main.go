@@ -262,28 +262,10 @@ func eventsPage() []byte {
 }
 
 func unitName(f model.Field) string {
-	switch f.Unit {
-	case model.UnitNanoseconds:
-		return "ns"
-	case model.UnitBytes:
-		return "bytes"
-	case model.UnitNumber:
-		return "number"
-	case model.UnitPort:
-		return "port"
-	case model.UnitHex:
-		return "hex"
-	case model.UnitBool:
-		return "bool"
-	case model.UnitFloat:
-		return "float"
-	case model.UnitTime:
-		return "time"
-	case model.UnitEnum:
+	if f.Unit == model.UnitEnum {
 		return strings.Join(f.Enum.Names, ", ")
-	default:
-		return "count"
 	}
+	return f.Unit.String()
 }
 
 func cKinds() []byte {
