@@ -60,7 +60,7 @@ lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture scripts/release contrib/packages/deb.* contrib/pacemaker/lostbeat-alert.sh
+	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture scripts/release contrib/packages/deb.* contrib/pacemaker/lostbeat-alert.sh contrib/node-problem-detector/check.sh contrib/supportconfig/lostbeat
 	shellcheck --shell=sh contrib/packages/rpm.*
 
 $(RUNNER):

@@ -22,18 +22,18 @@ state() {
 	echo "STATE $1: $(systemctl is-enabled lostbeat 2>/dev/null || true) $(systemctl is-active lostbeat || true)"
 }
 main() { systemctl show --property MainPID --value lostbeat; }
-running() { # until it has written its ring
-	for i in $(seq 100); do
-		[ ! -s /var/lib/lostbeat/fault.ring ] || return 0
-		sleep 0.2
+recording() { # is asked for until there is one
+	for i in $(seq 30); do
+		sleep 1
+		systemctl kill --kill-whom=main --signal=USR1 lostbeat
+		! ls /var/lib/lostbeat/*.lostbeat >/dev/null 2>&1 || return 0
 	done
 }
 echo "UPTIME $(cut -d ' ' -f 1 /proc/uptime)"
 echo "VERSION before: $(lostbeat version 2>&1)"
 dpkg --install /packages/1.deb || echo "STATE 1.deb cannot be installed"
-running
 state installed
-systemctl kill --kill-whom=main --signal=USR1 lostbeat # has it keep a recording
+recording
 echo "VERSION 1: $(lostbeat version)"
 echo "UNIT $(systemctl show --property FragmentPath --value lostbeat) $(readlink /proc/$(main)/exe)"
 echo "DOCS $(ls /usr/share/man/man1/lostbeat*.gz | wc -l) $(ls /usr/share/doc/lostbeat | tr '\n' ' ')"
@@ -47,7 +47,7 @@ echo "VERSION 2: $(lostbeat version)"
 echo "SETTINGS $(tail -n 1 /etc/lostbeat.toml)"
 dpkg --remove lostbeat
 state removed
-echo "LEFT removed: $(ls -d /usr/bin/lostbeat /etc/lostbeat.toml) $(ls /var/lib/lostbeat/*.lostbeat | wc -l)"
+echo "LEFT removed: $(ls -d /usr/bin/lostbeat /etc/lostbeat.toml) $(ls /var/lib/lostbeat/*.lostbeat | head -n 1)"
 journalctl --unit lostbeat --no-pager
 dpkg --purge lostbeat
 echo "LEFT purged: $(find / -xdev -name '*lostbeat*' -not -name lostbeat.service.d | tr '\n' ' ')"
@@ -60,7 +60,7 @@ echo DONE
 systemctl poweroff --no-block
 `
 
-// release builds a release for this system into a new folder and returns the path of its .deb.
+// release builds a release for this system into a new folder and returns the folder.
 func release(t *testing.T, version string) string {
 	t.Helper()
 	root, out := testutil.Root(t), filepath.Join(t.TempDir(), "release")
@@ -74,11 +74,48 @@ func release(t *testing.T, version string) string {
 			t.Fatalf("%v: %v\n%s", c, err, text)
 		}
 	}
-	found, err := filepath.Glob(filepath.Join(out, "*.deb"))
+	return out
+}
+
+// packageOf returns the path of the only package of a kind in a folder.
+func packageOf(t *testing.T, folder, kind string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(folder, "*."+kind))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("packages: %v, %v", found, err)
 	}
 	return found[0]
+}
+
+// checkRPM wants of Debian's rpm that it reads the package, and that nothing keeps it from being installed.
+func checkRPM(t *testing.T, path string) {
+	t.Helper()
+	rpm, err := exec.LookPath("rpm")
+	if err != nil {
+		testutil.Unavailable(t, "nothing to check the .rpm: %v", err)
+	}
+	run := func(args ...string) string {
+		out, err := exec.Command(rpm, append([]string{"--dbpath", t.TempDir()}, append(args, path)...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("rpm %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	run("--checksig")
+	run("--install", "--test", "--nodeps")
+	list := run("--query", "--list", "--package")
+	for _, want := range []string{
+		"/usr/bin/lostbeat", "/usr/lib/systemd/system/lostbeat.service", "/usr/lib/systemd/catalog/lostbeat.catalog",
+		"/usr/share/man/man1/lostbeat.1.gz", "/usr/share/zsh/site-functions/_lostbeat",
+		"/usr/lib/supportconfig/plugins/lostbeat", "/usr/share/doc/lostbeat/LICENSES/THIRD-PARTY.txt",
+	} {
+		if !strings.Contains(list, want+"\n") {
+			t.Errorf("the .rpm has no %s", want)
+		}
+	}
+	if got := run("--query", "--configfiles", "--package"); got != "/etc/lostbeat.toml\n" {
+		t.Errorf("settings files of the .rpm: %q", got)
+	}
 }
 
 // The package is installed, upgraded, removed and purged as administrators do, and each step leaves the service, the
@@ -94,7 +131,9 @@ func TestLongGuestPackages(t *testing.T) {
 		"/etc/systemd/system/multi-user.target.d/steps.conf": "[Unit]\nWants=steps.service\n",
 	}
 	for path, version := range map[string]string{"/packages/1.deb": "v1.0.0", "/packages/2.deb": "v1.0.1"} {
-		data, err := os.ReadFile(release(t, version))
+		folder := release(t, version)
+		checkRPM(t, packageOf(t, folder, "rpm"))
+		data, err := os.ReadFile(packageOf(t, folder, "deb"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +148,9 @@ func TestLongGuestPackages(t *testing.T) {
 	})
 	t.Log(text)
 	detectors, _ := all.Detectors()
+	if !strings.Contains(text, "\nLEFT removed: /etc/lostbeat.toml /var/lib/lostbeat/fault-") {
+		t.Error("removing the package has not kept settings and recordings alone")
+	}
 	for _, want := range []string{
 		"STATE installed: enabled active",
 		"VERSION 1: lostbeat v1.0.0",
@@ -119,7 +161,6 @@ func TestLongGuestPackages(t *testing.T) {
 		"VERSION 2: lostbeat v1.0.1",
 		"SETTINGS utc = true",
 		"STATE removed:  inactive",
-		"LEFT removed: /etc/lostbeat.toml 1",
 		"LEFT purged:",
 		"FAILED",
 		"STATE in a chroot: enabled inactive",

@@ -147,7 +147,7 @@ func TestLongGuestUnit(t *testing.T) {
 	if !strings.Contains(strings.Join(journal, "\n"), "recorded") {
 		t.Errorf("the journal has no summary: %q", journal)
 	}
-	for _, want := range []string{"Subject: packet-drop (", "Why:", "'lostbeat explain heartbeat-loss' says"} {
+	for _, want := range []string{"Subject: packet-drop (", "Why:", "'lostbeat explain packet-drop' says"} {
 		if !strings.Contains(strings.Join(explained, "\n"), want) {
 			t.Errorf("journalctl --catalog does not say %q", want)
 		}
