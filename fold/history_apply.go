@@ -9,10 +9,10 @@ import (
 
 // Names of the counters with which lostbeat reports on itself.
 const (
-	counterSelfCPU = "self.cpu"
-	counterSelfRSS = "self.rss_bytes"
-	// counterSelfKernel is an estimate of the time that its programs take in the kernel.
-	counterSelfKernel = "self.kernel_cpu"
+	CounterSelfCPU = "self.cpu"
+	CounterSelfRSS = "self.rss_bytes"
+	// CounterSelfKernel is an estimate of the time that its programs take in the kernel.
+	CounterSelfKernel = "self.kernel_cpu"
 )
 
 // historySeries are the interned keys of all series.
@@ -331,13 +331,13 @@ func (h *History) schedHist(v *model.SchedHist) {
 
 func (h *History) counter(v *model.Counter) {
 	switch v.Name {
-	case counterSelfCPU:
+	case CounterSelfCPU:
 		h.totals.selfCPU, h.totals.selfSeen = v.Value, true
 		return
-	case counterSelfKernel:
+	case CounterSelfKernel:
 		h.totals.selfKernel = v.Value
 		return
-	case counterSelfRSS:
+	case CounterSelfRSS:
 		h.totals.selfRSS, h.totals.selfSeen = v.Value, true
 		return
 	}

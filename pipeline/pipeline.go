@@ -42,6 +42,9 @@ type Output struct {
 	// Kinds are the kinds of events that the sink is given; nil for all. A sink
 	// of findings needs no memory for what waits for others.
 	Kinds []model.Kind
+	// Facts is shown what the detectors know once in each second that they have judged, on their goroutine: it must be
+	// quick and keep nothing that it is given. Nil for none.
+	Facts func(*fold.Fold)
 }
 
 // Options configure Run. The zero value reads the source and forgets it.
@@ -157,6 +160,8 @@ type runner struct {
 	stop   context.CancelCauseFunc
 	// newest is the time of the latest event judged; the detectors' goroutine has it.
 	newest model.Time
+	// shown is the second whose facts the outputs have seen.
+	shown model.Time
 
 	mu     sync.Mutex
 	events uint64
@@ -295,12 +300,27 @@ func (r *runner) judging() {
 func (r *runner) judge(b *model.Batch, it *item) {
 	if r.engine != nil {
 		b = Interleave(b, r.verdicts(func(emit detect.Emit) { r.engine.Apply(b, emit) }))
+		r.showFacts()
 	}
 	if n := len(b.Events); n > 0 {
 		r.newest = max(r.newest, b.Events[n-1].Time)
 	}
 	r.fan(it, b)
 	r.leftOut()
+}
+
+// showFacts shows a second that has been judged to the outputs that want to see it.
+func (r *runner) showFacts() {
+	facts := r.engine.Facts()
+	if facts.Now == r.shown {
+		return
+	}
+	r.shown = facts.Now
+	for _, o := range r.opts.Outputs {
+		if o.Facts != nil {
+			o.Facts(facts)
+		}
+	}
 }
 
 // leftOut says in the stream what the detectors had no memory or time for.

@@ -98,6 +98,7 @@ may come from another host. As root, lostbeat reads no file that another user co
 		},
 	}
 	live.register(cmd)
+	live.metrics.register(cmd)
 	ui.register(cmd)
 	told.register(cmd)
 	registerMemory(cmd, &memory)

@@ -263,6 +263,7 @@ func (f *liveFlags) confiner(cmd *cobra.Command, writes, urls []string) func() m
 	return func() model.Probe {
 		status := model.Probe{Name: "engine", Part: "confinement", State: model.ProbeOn}
 		tracing := confine.Tracing{}
+		f.metrics.confine(&tracing)
 		tracing.Keep, tracing.Loads = confine.Kept(f.probes)
 		if mustOverride(writes) {
 			tracing.Keep = append(tracing.Keep, "CAP_DAC_OVERRIDE")

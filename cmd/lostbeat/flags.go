@@ -47,6 +47,8 @@ type liveFlags struct {
 	confinement confineFlag
 	detect      detectFlags
 	also        alsoFlag
+	// metrics are registered by the commands that serve them.
+	metrics metricsFlags
 }
 
 func (f *liveFlags) register(cmd *cobra.Command) {

@@ -25,7 +25,7 @@ func (f *liveFlags) open(cmd *cobra.Command, writes, urls []string) (source.Sour
 	if err != nil {
 		return nil, settings, err
 	}
-	src, err := f.source(cmd, writes, urls)
+	src, err := f.source(cmd, append(writes, f.metrics.writes()...), urls)
 	return src, settings, err
 }
 
@@ -140,11 +140,18 @@ func (f *uiFlags) options() tui.Options {
 
 // runLiveUI traces this host and shows it.
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
+	live.metrics.onlyGiven(cmd)
+	say := func(line string) { fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line) }
+	served, endServing, err := live.metrics.outputs(say)
+	if err != nil {
+		return err
+	}
+	defer endServing()
 	src, settings, err := live.open(cmd, savingFolders(), nil)
 	if err != nil {
 		return err
 	}
-	return showLive(cmd, run.Live{Source: src, Settings: settings}, live.also, ui)
+	return showLive(cmd, run.Live{Source: src, Settings: settings, Outputs: served}, live.also, ui)
 }
 
 // showLive shows a live session until the user leaves it.
@@ -157,7 +164,8 @@ func showLive(cmd *cobra.Command, session run.Live, also alsoFlag, ui uiFlags) (
 		return err
 	}
 	defer func() { err = errors.Join(err, closeOutputs()) }()
-	session.UI, session.Tool, session.Outputs = ui.options(), tool(), outputs
+	session.UI, session.Tool = ui.options(), tool()
+	session.Outputs = append(session.Outputs, outputs...)
 	return session.Run(cmd.Context())
 }
 

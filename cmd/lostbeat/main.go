@@ -134,6 +134,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		return checkValues(cmd)
 	}
 	live.register(cmd)
+	live.metrics.register(cmd)
 	ui.register(cmd)
 	cmd.AddCommand(
 		newRecord(),

@@ -81,6 +81,11 @@ slow: the last line says how much is missing, and why.`,
 				return err
 			}
 			defer endNotifying()
+			served, endServing, err := live.metrics.outputs(say)
+			if err != nil {
+				return err
+			}
+			defer endServing()
 			src, settings, err := live.open(cmd, append(told.otlp.folders(out), filepath.Dir(out)), told.urls())
 			if err != nil {
 				return err
@@ -94,7 +99,7 @@ slow: the last line says how much is missing, and why.`,
 			defer endShowing()
 			journal, endJournal := journalOutput(say)
 			defer endJournal()
-			outputs = slices.Concat(outputs, shown, journal)
+			outputs = slices.Concat(outputs, shown, journal, served)
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder
@@ -143,6 +148,7 @@ slow: the last line says how much is missing, and why.`,
 		},
 	}
 	live.register(cmd)
+	live.metrics.register(cmd)
 	told.register(cmd)
 	zone.register(cmd)
 	flags := cmd.Flags()

@@ -22,6 +22,7 @@ import (
 	"lostbeat/internal/plain"
 	"lostbeat/run"
 	"lostbeat/sink"
+	"lostbeat/sink/metrics"
 	"lostbeat/sink/notify"
 	"lostbeat/sink/otlp"
 	"lostbeat/source/perfmon"
@@ -74,6 +75,8 @@ func options() []option {
 		{name: "otlp-endpoint", from: anywhere, host: true, check: checkOf(otlp.ParseURL)},
 		{name: "otlp-journal", from: fileOrFlag, host: true},
 		{name: "otlp-redact", from: anywhere, host: true},
+		{name: "listen", from: anywhere, host: true, check: checkListen},
+		{name: "metrics-file", from: anywhere, host: true, check: checkMetricsFile},
 		{name: "memory", from: anywhere, check: checkMemory},
 		{name: "utc", from: anywhere},
 		{name: "ascii", from: anywhere},
@@ -88,6 +91,23 @@ func options() []option {
 		{name: "since", check: checkMoment},
 		{name: "until", check: checkMoment},
 	}
+}
+
+// checkListen refuses what is no address; an empty one listens nowhere.
+func checkListen(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := metrics.ParseAddress(s)
+	return err
+}
+
+// checkMetricsFile refuses a name that is not read; an empty one is no file.
+func checkMetricsFile(s string) error {
+	if s == "" {
+		return nil
+	}
+	return metrics.CheckPath(s)
 }
 
 // checkMaxCPU refuses what is no share of a core.

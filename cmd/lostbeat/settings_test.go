@@ -211,10 +211,13 @@ var wrongValues = map[string][]string{
 	"webhook":       {"x", "ftp://a/", "http://", "alerts.example.com"},
 	"otlp-endpoint": {"x", "ftp://a/", "http://", "collector:4318"},
 	"until":         {"25:00", "tomorrow"},
+	"listen":        {"x", "127.0.0.1", "127.0.0.1:http", ":70000", "http://127.0.0.1:9746"},
+	"metrics-file":  {"metrics", "lostbeat.txt"},
 }
 
 // anyValue are flags that take any text: names of files, which are looked for later.
-var anyValue = map[string]bool{"output": true, "otlp-journal": true, "config": true, "log": true, "finding": true, "rpc-ports": true}
+var anyValue = map[string]bool{
+	"output": true, "otlp-journal": true, "config": true, "log": true, "finding": true, "rpc-ports": true}
 
 // goWords are from errors of Go's packages, which say nothing about what to write.
 var goWords = []string{

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"lostbeat/run"
 	"lostbeat/sink"
@@ -42,6 +43,11 @@ store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 				return err
 			}
 			defer endNotifying()
+			served, endServing, err := live.metrics.outputs(say)
+			if err != nil {
+				return err
+			}
+			defer endServing()
 			src, settings, err := live.open(cmd, told.otlp.folders(""), told.urls())
 			if err != nil {
 				return err
@@ -68,7 +74,7 @@ store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 			}
 			shown, endShowing := boardOutput()
 			defer endShowing()
-			outputs = append(outputs, shown...)
+			outputs = slices.Concat(outputs, shown, served)
 			err = run.Watch{
 				Source: src, Settings: settings, To: spec.To("standard output", cmd.OutOrStdout()),
 				Outputs: append(outputs, notified...),
@@ -81,6 +87,7 @@ store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 		},
 	}
 	live.register(cmd)
+	live.metrics.register(cmd)
 	told.register(cmd)
 	zone.register(cmd)
 	output.register(cmd, "one JSON object per line: every update of every finding", asText, asJSON)

@@ -50,6 +50,8 @@ type Tracing struct {
 	Keep []string
 	// Loads says that programs are loaded and attached later, on request.
 	Loads bool
+	// Accepts says that connections are taken from sockets that listen, SetsModes that files are made for others.
+	Accepts, SetsModes bool
 	// Files are what may be opened, nil everything: Landlock also refuses what /proc says only to tracers of a process.
 	Files *Files
 	// Ports are TCP ports that may be connected to; it counts with Files only.

@@ -26,7 +26,7 @@ func Converter(files Files) Result {
 }
 
 // Tracer confines a process that traces this host, after its programs were attached.
-func Tracer(t Tracing) Result { return apply(t.Keep, t.Files, t.Ports, tracerCalls(t.Loads)) }
+func Tracer(t Tracing) Result { return apply(t.Keep, t.Files, t.Ports, tracerCalls(t)) }
 
 // apply puts all layers in force, Landlock only where there are files to confine the process to.
 func apply(keep []string, files *Files, ports []uint16, calls callSet) (r Result) {

@@ -26,6 +26,7 @@ type task struct {
 	Files  Files
 	Keep   []string
 	Loads  bool
+	Serves bool
 	Secret string
 	Folder string
 	Target int
@@ -55,6 +56,8 @@ func attempts(k task) map[string]func() error {
 		"link out":               func() error { return os.Symlink("/etc", filepath.Join(k.Folder, "out", "link")) },
 		"run a program":          func() error { return exec.Command("/bin/true").Run() },
 		"become a program":       func() error { return syscall.Exec("/bin/true", []string{"true"}, nil) },
+		"accept a connection":    func() error { _, _, err := unix.Accept4(-1, 0); return reached(err) },
+		"change a file's mode":   func() error { return reached(unix.Fchmod(-1, 0o644)) },
 		"connect":                func() error { _, err := net.Dial("tcp", "127.0.0.1:9"); return err },
 		"open a UDP socket":      func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0); return err },
 		"open a packet socket":   func() error { _, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0); return err },
@@ -81,6 +84,14 @@ func of(e syscall.Errno) error {
 		return nil
 	}
 	return e
+}
+
+// reached makes the error of a call that has reached the kernel nil.
+func reached(err error) error {
+	if errors.Is(err, unix.EBADF) {
+		return nil
+	}
+	return err
 }
 
 func replace(folder string) error {
@@ -140,7 +151,7 @@ func confined(text string) {
 	case "reader":
 		r = Reader(k.Files)
 	case "tracer":
-		r = Tracer(Tracing{Keep: k.Keep, Loads: k.Loads})
+		r = Tracer(Tracing{Keep: k.Keep, Loads: k.Loads, Accepts: k.Serves, SetsModes: k.Serves})
 	case "strict":
 		r = Tracer(Tracing{Keep: k.Keep, Loads: k.Loads, Files: &k.Files, Ports: []uint16{111}})
 	}
@@ -282,9 +293,11 @@ func TestStrictTracer(t *testing.T) {
 
 func TestTracer(t *testing.T) {
 	t.Parallel()
-	for name, loads := range map[string]bool{"that loads programs": true, "that does not": false} {
+	for name, loads := range map[string]bool{"that loads programs and serves metrics": true, "that does not": false} {
 		t.Run(name, func(t *testing.T) {
-			results := try(t, task{Kind: "tracer", Loads: loads, Keep: []string{"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"}})
+			results := try(t, task{
+				Kind: "tracer", Loads: loads, Serves: loads, Keep: []string{"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"},
+			})
 			may := []string{
 				"read an input", "list the inputs", "write the output", "replace the output", "write an input",
 				"write elsewhere", "read elsewhere", "read through /proc", "open a netlink socket", "use a BPF map",
@@ -293,7 +306,7 @@ func TestTracer(t *testing.T) {
 			invalid(t, results, "use a BPF map")
 			if loads {
 				invalid(t, results, "make a BPF map")
-				may = append(may, "make a BPF map")
+				may = append(may, "make a BPF map", "accept a connection", "change a file's mode")
 			}
 			for _, name := range []string{"connect", "open a UDP socket", "read the passwords", "start a thread"} {
 				for _, thread := range []string{"", " (old thread)"} { // the network decides, and the file's owner

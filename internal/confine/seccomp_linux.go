@@ -122,16 +122,22 @@ func converterCalls() callSet {
 	return s
 }
 
-// tracerCalls are those of a process that traces this host; loads says that it loads programs later.
-func tracerCalls(loads bool) callSet {
+// tracerCalls are those of a process that traces this host.
+func tracerCalls(t Tracing) callSet {
 	s := base()
 	s.names = slices.Concat(s.names, tracerExtra)
+	if t.Accepts {
+		s.names = append(s.names, "accept4")
+	}
+	if t.SetsModes {
+		s.names = append(s.names, "fchmod")
+	}
 	s.conditions = append(s.conditions, when("setns", equal(1, unix.CLONE_NEWNET)))
 	for _, family := range socketFamilies {
 		s.conditions = append(s.conditions, when("socket", equal(0, family)))
 	}
 	commands := bpfUse
-	if loads {
+	if t.Loads {
 		commands = slices.Concat(bpfUse, bpfLoad)
 	}
 	for _, command := range commands {

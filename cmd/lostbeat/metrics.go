@@ -1,0 +1,74 @@
+package main
+
+import (
+	"path/filepath"
+
+	"lostbeat/detect/all"
+	"lostbeat/internal/confine"
+	"lostbeat/pipeline"
+	"lostbeat/sink/metrics"
+
+	"github.com/spf13/cobra"
+)
+
+// metricsFlags are the flags of the commands that give metrics to Prometheus.
+type metricsFlags struct{ listen, file string }
+
+func (f *metricsFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.listen, "listen", "", "serve metrics for Prometheus at this `ADDRESS`, e.g. 127.0.0.1:"+
+		metrics.DefaultPort+"; without a host only to this host")
+	cmd.Flags().StringVar(&f.file, "metrics-file", "", "keep the same metrics in this `FILE` for "+
+		"node_exporter's textfile collector")
+}
+
+// onlyGiven leaves out what the command line does not give: settings files are for the recorder of a host, whose
+// address and file a second process cannot have.
+func (f *metricsFlags) onlyGiven(cmd *cobra.Command) {
+	if !cmd.Flags().Changed("listen") {
+		f.listen = ""
+	}
+	if !cmd.Flags().Changed("metrics-file") {
+		f.file = ""
+	}
+}
+
+// writes are the folders that are written into.
+func (f *metricsFlags) writes() []string {
+	if f.file == "" {
+		return nil
+	}
+	return []string{filepath.Dir(f.file)}
+}
+
+// confine lets a confined process do what the metrics take.
+func (f *metricsFlags) confine(t *confine.Tracing) {
+	t.Accepts, t.SetsModes = f.listen != "", f.file != ""
+}
+
+// outputs starts them, and returns what ends them. say is told where they are, and what goes wrong later.
+func (f *metricsFlags) outputs(say func(string)) (outputs []pipeline.Output, end func(), err error) {
+	end = func() {}
+	if f.listen == "" && f.file == "" {
+		return nil, end, nil
+	}
+	detectors, _ := all.Detectors()
+	m := metrics.New(metrics.Options{Detectors: detectors, Version: version})
+	if f.file != "" {
+		file, err := metrics.Keep(f.file, m, say)
+		if err != nil {
+			return nil, nil, err
+		}
+		end = file.Close
+	}
+	if f.listen != "" {
+		server, err := metrics.Listen(f.listen, m)
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		say(server.Notice())
+		closeFile := end
+		end = func() { server.Close(); closeFile() }
+	}
+	return []pipeline.Output{m.Output()}, end, nil
+}
