@@ -1,17 +1,23 @@
 package metrics
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"lostbeat/detect/all"
 	"lostbeat/fold"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
+	"lostbeat/pipeline"
+	"lostbeat/source"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -354,6 +360,73 @@ func markdown() string {
 		fmt.Fprintf(&out, "| `%s` | %s | %s | %d | %s |\n", m.Name, m.Kind, strings.Join(m.Labels, ", "), m.Most, m.Help)
 	}
 	return out.String()
+}
+
+// namesIn are the metrics that a text names.
+var namesIn = regexp.MustCompile(`\blostbeat_[a-z_]+`)
+
+// The alert rules use metrics that exist.
+func TestRulesNameMetrics(t *testing.T) {
+	exist := map[string]bool{}
+	for _, m := range Table {
+		exist[m.Name] = true
+	}
+	files, err := filepath.Glob("../../contrib/prometheus/*.yml")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := namesIn.FindAllString(string(text), -1)
+		if len(names) < 4 {
+			t.Errorf("%s names %v", file, names)
+		}
+		for _, name := range names {
+			if !exist[name] {
+				t.Errorf("%s: there is no metric %s", file, name)
+			}
+		}
+	}
+}
+
+// stream is a source of one batch.
+type stream struct{ batch *model.Batch }
+
+// Run implements source.Source.
+func (s stream) Run(_ context.Context, emit source.Emit) error { return emit(s.batch) }
+
+// The levels that the detectors' facts give are those of the stream, and are bounded.
+func TestLevelsOfFacts(t *testing.T) {
+	var b model.Builder
+	for i := range 100 {
+		b.AddPortPool(model.PortPool{
+			Time: second, Protocol: model.ProtocolUDP, Low: uint16(1000 + 10*i), High: uint16(1009 + 10*i), Size: 10,
+			Source: model.PoolConfigured, Name: fmt.Sprint("pool", i), Netns: int64(i), NetnsName: fmt.Sprint("ns", i),
+		})
+	}
+	for port := range uint16(4) {
+		b.AddPortAcquire(model.PortAcquire{
+			Time: second, PID: 7, Cookie: uint64(port + 1), Protocol: model.ProtocolUDP, LocalPort: 1990 + port,
+			How: model.HowBindPort, Netns: 99, LocalAddr: "0.0.0.0", Process: "leaker",
+		})
+	}
+	b.AddPortFail(model.PortFail{Time: 3 * second}) // a second ends
+	m := New(Options{})
+	settings := all.Settings()
+	_, err := pipeline.Run(t.Context(), stream{b.Take()}, pipeline.Options{
+		Detect: &settings, Outputs: []pipeline.Output{m.Output()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := values(t, m)
+	want(t, got, "lostbeat_pool_used_ports pool99 udp ns99", 4)
+	want(t, got, "lostbeat_pool_size_ports pool99 udp ns99", 10)
+	want(t, got, "lostbeat_series_left_out pools", 36)
+	want(t, got, "lostbeat_judged_timestamp_seconds", 2)
 }
 
 // A benchmark of what a page costs on a host with everything.
