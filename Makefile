@@ -80,7 +80,7 @@ generate: ## BPF objects, protobuf code, typed views, docs/EVENTS.md, the journa
 	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
 
 check-generated: generate ## fails when committed generated files are stale
-	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md contrib/lostbeat.catalog ebpf/include/kinds.h
+	git diff --exit-code --stat -- '*_bpfel.go' '*_bpfel.o' '*.pb.go' '*_gen.go' etw/fields.txt docs/EVENTS.md docs/DETECTORS.md docs/REASONS.md docs/DRIVERS.md contrib/lostbeat.catalog ebpf/include/kinds.h contrib/grafana/lostbeat.json
 
 licences: ## the licences of all modules that are built in, LICENSES/THIRD-PARTY.txt
 	$(GO) run ./internal/gen/supply -licences LICENSES/THIRD-PARTY.txt
