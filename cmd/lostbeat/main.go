@@ -144,6 +144,7 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newCheck(),
 		newFindings(),
 		newReport(),
+		newFleet(),
 		newEvents(),
 		newCut(),
 		newExport(),

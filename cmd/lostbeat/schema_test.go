@@ -4,6 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +87,12 @@ func TestJSONFollowsItsSchema(t *testing.T) {
 			}
 		}
 	}
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, fleetRow("web-1", "udp/5405 lost 2 packets"))
+	}))
+	defer store.Close()
+	groups, _, _ := execute(t, "fleet", "--logs", store.URL, "--json")
+	check("fleet", groups)
 	recording := sampleRecording(t)
 	data, err := os.ReadFile(recording)
 	if err != nil {

@@ -85,6 +85,7 @@ func options() []option {
 		{name: "code-page", check: checkCodePage},
 		{name: "utc-offset", check: checkOf(parseOffset)},
 		{name: "counter-name", check: checkOf(parseCounterName)},
+		{name: "logs", check: checkOf(parseStore)},
 		{name: "kind", check: func(s string) error { _, err := parseKinds([]string{s}); return err }},
 		{name: "speed", check: checkSpeed},
 		{name: "at", check: checkMoment},

@@ -210,6 +210,7 @@ var wrongValues = map[string][]string{
 	"exec":          {"''", "'", " "},
 	"webhook":       {"x", "ftp://a/", "http://", "alerts.example.com"},
 	"otlp-endpoint": {"x", "ftp://a/", "http://", "collector:4318"},
+	"logs":          {"x", "ftp://a/", "logs:9428"},
 	"until":         {"25:00", "tomorrow"},
 	"listen":        {"x", "127.0.0.1", "127.0.0.1:http", ":70000", "http://127.0.0.1:9746"},
 	"metrics-file":  {"metrics", "lostbeat.txt"},

@@ -20,6 +20,15 @@ func Reader(files Files) Result {
 	return apply([]string{"CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"}, &files, nil, base())
 }
 
+// Client confines a process that asks servers on the given TCP ports, and name servers.
+func Client(files Files, ports []uint16) (r Result) {
+	r.add(LayerCapabilities, keepCapabilities(nil))
+	r.add(LayerPrivileges, noNewPrivileges())
+	r.add(LayerLandlock, restrict(files, ports))
+	r.add(LayerSeccomp, loadFilter(clientCalls()))
+	return r
+}
+
 // Converter confines a process that runs programs which read files that others have made.
 func Converter(files Files) Result {
 	return apply([]string{"CAP_DAC_READ_SEARCH"}, &files, nil, converterCalls())

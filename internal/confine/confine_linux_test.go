@@ -150,6 +150,8 @@ func confined(text string) {
 	switch k.Kind {
 	case "reader":
 		r = Reader(k.Files)
+	case "client":
+		r = Client(k.Files, []uint16{111})
 	case "tracer":
 		r = Tracer(Tracing{Keep: k.Keep, Loads: k.Loads, Accepts: k.Serves, SetsModes: k.Serves})
 	case "strict":
@@ -277,6 +279,15 @@ func TestReader(t *testing.T) {
 		if got := results["status CapEff"]; got != "0000000000000006" { // DAC_OVERRIDE, DAC_READ_SEARCH
 			t.Errorf("capabilities %s", got)
 		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	t.Parallel()
+	results := try(t, task{Kind: "client"})
+	check(t, results, "read an input", "write the output", "replace the output", "start a thread", "open a UDP socket")
+	if got := results["status CapEff"]; got != "0000000000000000" {
+		t.Errorf("capabilities %s", got)
 	}
 }
 

@@ -19,6 +19,9 @@ func nothing() (r Result) {
 // Reader does nothing on this system.
 func Reader(Files) Result { return nothing() }
 
+// Client does nothing on this system.
+func Client(Files, []uint16) Result { return nothing() }
+
 // Converter does nothing on this system.
 func Converter(Files) Result { return nothing() }
 

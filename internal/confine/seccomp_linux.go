@@ -109,6 +109,19 @@ func base() callSet {
 	}}
 }
 
+// clientCalls are those of a process that asks servers.
+func clientCalls() callSet {
+	s := base()
+	s.names = slices.Concat(s.names, []string{
+		"connect", "bind", "sendto", "recvfrom", "sendmmsg", "recvmmsg", "getsockname", "getpeername", "setsockopt",
+		"getsockopt",
+	})
+	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
+		s.conditions = append(s.conditions, when("socket", equal(0, family)))
+	}
+	return s
+}
+
 // converterCalls are those of a process that runs programs.
 func converterCalls() callSet {
 	s := base()

@@ -31,6 +31,13 @@ var severityMarks = map[model.Severity]string{
 	model.SeverityCritical: "✖",
 }
 
+// Mark is the sign in front of what has the severity of that name.
+func Mark(severity string) string {
+	var s model.Severity
+	_ = s.UnmarshalText([]byte(severity)) // what is no name is info
+	return severityMarks[s]
+}
+
 // Lines is a sink that prints a line when a finding arises, gets worse or ends.
 type Lines struct {
 	out     *bufio.Writer
