@@ -75,9 +75,9 @@ var testPackages = map[string]string{
 // tools are the packages of Debian that the lab and the tests use, with their libraries where those are not this
 // host's, and the files of them that the guest gets.
 var (
-	tools     = []string{"iproute2", "iptables"}
+	tools     = []string{"iproute2", "iptables", "ethtool"}
 	toolLibs  = strings.Fields("libc6 libbpf1 libbsd0 libmd0 libcap2 libelf1 zlib1g libmnl0 libxtables12 libnftnl11")
-	toolFiles = []string{"/bin/ip", "/sbin/tc", "/usr/sbin/xtables-nft-multi"}
+	toolFiles = []string{"/bin/ip", "/sbin/tc", "/usr/sbin/xtables-nft-multi", "/sbin/ethtool"}
 	// toolModules are the modules of the kernel.
 	toolModules = strings.Fields("crc32c_generic veth inet_diag tcp_diag udp_diag unix_diag nf_tables nft_compat " +
 		"x_tables xt_string ts_bm xt_tcpudp sch_tbf sch_fq_codel")
