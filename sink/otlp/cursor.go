@@ -55,6 +55,7 @@ func readCursor(path string) (c cursor, generation uint64) {
 func (j *journal) save() error {
 	j.mu.Lock()
 	at := j.at
+	at.lost += j.doubt
 	j.mu.Unlock()
 	if at == j.saved && j.cursorFile != nil {
 		return nil

@@ -102,6 +102,9 @@ type journal struct {
 	files []*segment
 	next  uint64
 	at    cursor
+	// taken is the number after the last record of the batch that is being sent, 0 for none. In doubt are those of its
+	// records that were removed meanwhile: they are lost unless the batch arrives.
+	taken, doubt uint64
 	// fault is why the last write failed, nil when it did not; since the last question new reasons of loss are kept.
 	fault error
 	lost  []string
@@ -309,6 +312,7 @@ func (j *journal) Next(maxRecords, maxBytes int) *batch {
 		at := j.at.next
 		if len(j.memory) > 0 && j.memory[0].seq <= at {
 			b := j.ofMemory(at, maxRecords, maxBytes)
+			j.taken = b.next
 			j.mu.Unlock()
 			return b
 		}
@@ -332,11 +336,15 @@ func (j *journal) Next(maxRecords, maxBytes int) *batch {
 			return nil
 		}
 		b, err := readSegment(s.path, at, maxRecords, maxBytes)
-		if err == nil && len(b.records) > 0 {
-			return b
-		}
 		j.mu.Lock()
-		if j.at.next == at { // nothing of the rest can be read
+		moved := j.at.next != at // what was read has been removed and counted
+		switch {
+		case moved:
+		case err == nil && len(b.records) > 0:
+			j.taken = b.next
+			j.mu.Unlock()
+			return b
+		default: // nothing of the rest can be read
 			j.skipDamaged(max(s.next, at+1), err)
 		}
 		j.mu.Unlock()
@@ -427,6 +435,7 @@ func readSegment(path string, at uint64, maxRecords, maxBytes int) (*batch, erro
 func (j *journal) Confirm(next, delivered, lost uint64, why string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.taken, j.doubt = 0, 0
 	j.at.next = max(j.at.next, next)
 	j.at.delivered += delivered
 	if lost > 0 {
@@ -435,6 +444,16 @@ func (j *journal) Confirm(next, delivered, lost uint64, why string) {
 	for len(j.memory) > 0 && j.memory[0].seq < j.at.next {
 		j.forget()
 	}
+}
+
+// GiveBack says that the last batch did not arrive.
+func (j *journal) GiveBack() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.doubt > 0 {
+		j.lose(j.doubt, tooLarge)
+	}
+	j.taken, j.doubt = 0, 0
 }
 
 // Flush writes what is in memory only, removes what was sent, and saves the cursor. What fails is done by the next
@@ -529,6 +548,9 @@ func (j *journal) begin(first uint64) error {
 	return nil
 }
 
+// tooLarge is why bound removes what was not sent.
+const tooLarge = "the journal has reached its largest size before they could be sent"
+
 // bound removes segments that were sent, and the oldest ones where the journal is too large.
 func (j *journal) bound() error {
 	for {
@@ -549,7 +571,11 @@ func (j *journal) bound() error {
 		}
 		if !sent {
 			from := max(j.at.next, oldest.first)
-			j.lose(oldest.next-from, "the journal has reached its largest size before they could be sent")
+			doubt := max(min(oldest.next, j.taken), from) - from
+			j.doubt += doubt
+			if n := oldest.next - from - doubt; n > 0 {
+				j.lose(n, tooLarge)
+			}
 			j.at.next = max(j.at.next, oldest.next)
 			for len(j.memory) > 0 && j.memory[0].seq < j.at.next {
 				j.forget()

@@ -194,6 +194,46 @@ func TestLargestSize(t *testing.T) {
 	}
 }
 
+// What is removed while it is being sent counts once: as delivered when it arrives, as lost when it does not. A
+// recorder that is killed meanwhile has counted it as lost.
+func TestRemovedWhileSent(t *testing.T) {
+	t.Parallel()
+	for _, arrives := range []bool{true, false} {
+		j, err := openJournal(t.TempDir(), nil, leastSize, realDisk{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const records = 100
+		payload := make([]byte, leastSize/20)
+		add := func() {
+			for range records / 2 {
+				if !j.Add(frameFinding, payload) || j.Flush() != nil {
+					t.Fatal("a record was not written")
+				}
+			}
+		}
+		add()
+		b := j.Next(10, leastSize)
+		sent := uint64(len(b.records))
+		add()
+		if at, waiting, _ := j.State(); at.lost+sent+waiting != records || j.saved.lost != at.lost+sent {
+			t.Errorf("%d lost, %d being sent, %d wait, of %d; on disk %d", at.lost, sent, waiting, records, j.saved.lost)
+		}
+		if arrives {
+			j.Confirm(b.next, sent, 0, "")
+		} else {
+			j.GiveBack()
+		}
+		at, waiting, _ := j.State()
+		if at.delivered+at.lost+waiting != records || arrives != (at.delivered == sent) {
+			t.Errorf("arrives %v: %d delivered, %d lost, %d wait, of %d", arrives, at.delivered, at.lost, waiting, records)
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The disk is full, for a while or from the start, also in the middle of a write: findings are sent from memory, later
 // ones are written, and what finds no room is counted.
 func TestFullDisk(t *testing.T) {

@@ -271,11 +271,13 @@ func (e *Exporter) sending(ctx context.Context) {
 			}
 			limit = min(2*limit, maxRecords)
 		case a.again:
+			e.journal.GiveBack()
 			if !e.pause(&down, a) {
 				return
 			}
 			continue
 		case a.split && len(b.records) > 1:
+			e.journal.GiveBack()
 			limit = (len(b.records) + 1) / 2
 		default:
 			n := b.findings()
