@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"lostbeat/model"
 	"lostbeat/model/state"
@@ -25,31 +24,7 @@ func programOf(st *state.State, pid int32, name string) Program {
 	if !known || p.Name != name {
 		return Program{Name: name}
 	}
-	return Program{name, withoutNumbers(p.Cmdline), p.PPID}
-}
-
-// withoutNumbers leaves out of a command line what tells the workers of one
-// program apart: words that are numbers, and the digits of options.
-func withoutNumbers(cmdline string) string {
-	if !strings.ContainsAny(cmdline, "0123456789") {
-		return cmdline
-	}
-	var words []string
-	isDigit := func(r rune) bool { return '0' <= r && r <= '9' }
-	for word := range strings.FieldsSeq(cmdline) {
-		if strings.HasPrefix(word, "-") {
-			word = strings.Map(func(r rune) rune {
-				if isDigit(r) {
-					return -1
-				}
-				return r
-			}, word)
-		}
-		if strings.TrimFunc(word, isDigit) != "" {
-			words = append(words, word)
-		}
-	}
-	return strings.Join(words, " ")
+	return Program{name, model.WithoutNumbers(p.Cmdline), p.PPID}
 }
 
 // familyKey is what the processes of a family share: their program and the

@@ -15,6 +15,7 @@ import (
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/internal/platform"
+	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/record"
@@ -41,6 +42,7 @@ func newRecord() *cobra.Command {
 		rotate   byteSize
 		totalCap byteSize
 		ring     = byteSize(defaultRing)
+		hide     redactFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "record -o FILE",
@@ -54,6 +56,10 @@ and ending in .ring, which all commands open while it is written. It is synced t
 second while a finding is open or suspected, and every 30 s otherwise. When the recorder is killed
 or the host goes down, the next start under the same name makes a recording of it and says what was
 going on. SIGUSR1 keeps the minutes around now, as a finding does.
+
+With --redact, what is written has pseudonyms already: the recording, the files of --flight and its
+ring. The detectors judge what happened under the real names, which this terminal, the journal and
+notifications show.
 
 Exit status: 2 after an error; 3 if the recording is incomplete, because the disk was full or too
 slow: the last line says how much is missing, and why.`,
@@ -73,6 +79,10 @@ slow: the last line says how much is missing, and why.`,
 			}
 			if err := checkRing(ring, totalCap, cmd.Flags().Changed("flight-size")); err != nil {
 				return err
+			}
+			if hide.is && len(live.also) > 0 {
+				return hint.New("--also writes names, so it cannot be combined with --redact",
+					"read the findings from the recording: lostbeat findings --json "+plain.Text(out))
 			}
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
@@ -103,9 +113,14 @@ slow: the last line says how much is missing, and why.`,
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder
+			boot := platform.ThisHost().BootID
+			var names *redact.Redactor
+			if hide.is {
+				names, boot = hide.recording(live.logs), redact.Boot(boot)
+			}
 			if flight > 0 {
 				to, err = recording.NewFlight(out, record.FlightOptions{
-					Options: opts, Window: flight, Ring: int64(ring), BootID: platform.ThisHost().BootID,
+					Options: opts, Window: flight, Ring: int64(ring), BootID: boot,
 				}, say)
 			} else {
 				to, err = recording.New(out, opts)
@@ -124,13 +139,16 @@ slow: the last line says how much is missing, and why.`,
 			stopProgress := showProgress(errs, to, counts)
 			done, err := run.Recording{
 				Source: src, Settings: settings, To: to, Tally: counts, Outputs: append(outputs, notified...),
-				Failed: outputFailed(errs),
+				Redact: names, Failed: outputFailed(errs),
 			}.Run(ctx)
 			stopProgress()
 			if done.Full {
 				say(fmt.Sprintf("the recording has reached --max-size %s: stopped", maxSize.String()))
 			}
 			fmt.Fprintln(errs, summary(done, counts, flight > 0))
+			if names != nil && names.Full() {
+				say("--redact: there were more names than are remembered: texts after that were left out")
+			}
 			for _, f := range counts.Proposed() {
 				say(findings.Proposal(&f))
 			}
@@ -151,6 +169,7 @@ slow: the last line says how much is missing, and why.`,
 	live.metrics.register(cmd)
 	told.register(cmd)
 	zone.register(cmd)
+	hide.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")
 	flags.DurationVar(&duration, "duration", 0, "stop after this long")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"lostbeat/internal/redact"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,24 @@ func (f *redactFlag) names(inputs []string) *redact.Redactor {
 	}
 	r := redact.New()
 	for _, path := range inputs {
+		r.File(path)
+	}
+	return r
+}
+
+// mostNames bounds the memory for names while a host is recorded.
+const mostNames = 1 << 16
+
+// recording returns a Redactor for a host that is recorded. It knows the logs that are followed.
+func (f *redactFlag) recording(logs []string) *redact.Redactor {
+	r := redact.NewBounded(mostNames)
+	for _, log := range logs {
+		host, path, ok := strings.Cut(log, "=")
+		if !ok {
+			path = log
+		} else {
+			r.Host(host)
+		}
 		r.File(path)
 	}
 	return r

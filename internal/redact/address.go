@@ -45,7 +45,13 @@ func (r *Redactor) address(a netip.Addr) string {
 	}
 	key := "\x00" + bare.String()
 	out, ok := r.names[key]
-	if !ok {
+	switch {
+	case ok:
+	case r.limit > 0 && r.counts[kindIPv4]+r.counts[kindIPv6] >= r.limit:
+		if out = lastIPv6; bare.Is4() {
+			out = lastIPv4
+		}
+	default:
 		if bare.Is4() {
 			r.counts[kindIPv4]++
 			n := r.counts[kindIPv4]
@@ -66,6 +72,12 @@ func (r *Redactor) address(a netip.Addr) string {
 	}
 	return out
 }
+
+// lastIPv4 and lastIPv6 are the addresses of all for which there is no room.
+const (
+	lastIPv4 = "198.19.255.255"
+	lastIPv6 = "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"
+)
 
 var (
 	ipv4At = regexp.MustCompile(`^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}`)
@@ -105,6 +117,9 @@ func (r *Redactor) addressAt(s string, i int) (n int, pseudonym string) {
 func (r *Redactor) mac(text string) string {
 	key := "\x00" + lower(strings.ReplaceAll(text, "-", ":"))
 	out, ok := r.names[key]
+	if !ok && r.limit > 0 && r.counts[kindMAC] >= r.limit {
+		return "02:ff:ff:ff:ff:ff"
+	}
 	if !ok {
 		r.counts[kindMAC]++
 		n := r.counts[kindMAC]

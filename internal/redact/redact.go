@@ -9,6 +9,8 @@
 package redact
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path"
 	"regexp"
@@ -33,16 +35,38 @@ type Redactor struct {
 	// texts are results for texts that come often; learned is how many names there were then.
 	texts   map[string]string
 	learned int
+	// programs are the command lines that are known, without their numbers.
+	programs map[string]*commandLine
+	// limit bounds how many names are learned, 0 is no bound; known is how many are, full says that there were more.
+	limit, known int
+	full         bool
+}
+
+// commandLine is a command line without its numbers.
+type commandLine struct {
+	pseudonym string
+	variants  int
 }
 
 // maxTexts bounds the memory of texts.
 const maxTexts = 1 << 14
 
+// NewBounded returns a Redactor that knows no names and will learn at most so many, for streams without an end. From
+// then on new names share a pseudonym, and texts, which may have such names in them, are left out.
+func NewBounded(names int) *Redactor {
+	r := New()
+	r.limit = names
+	return r
+}
+
+// Full says that there were more names than NewBounded allows.
+func (r *Redactor) Full() bool { return r.full }
+
 // New returns a Redactor that knows no names.
 func New() *Redactor {
 	return &Redactor{
 		names: map[string]string{}, index: map[string][]string{}, counts: map[string]int{}, kernel: map[string]bool{},
-		texts: map[string]string{},
+		texts: map[string]string{}, programs: map[string]*commandLine{},
 	}
 }
 
@@ -71,8 +95,12 @@ func (r *Redactor) name(kind, name string) string {
 	if known, ok := r.names[key]; ok {
 		return known
 	}
-	r.counts[kind]++
-	pseudonym := fmt.Sprintf("%s-%d", kind, r.counts[kind])
+	if r.limit > 0 && r.known >= r.limit {
+		r.full = true
+		return kind + "-other"
+	}
+	r.known++
+	pseudonym := r.next(kind, name)
 	if kind == kindFile {
 		pseudonym += extension(name)
 	}
@@ -94,6 +122,26 @@ func (r *Redactor) name(kind, name string) string {
 		}
 	}
 	return pseudonym
+}
+
+// next returns a new pseudonym. Command lines that differ in numbers only, as those of the workers of a program, get
+// pseudonyms that do, too: detectors see that they are of one program.
+func (r *Redactor) next(kind, name string) string {
+	if kind != kindCommand {
+		r.counts[kind]++
+		return fmt.Sprintf("%s-%d", kind, r.counts[kind])
+	}
+	program := model.WithoutNumbers(name)
+	line := r.programs[program]
+	if line == nil {
+		r.counts[kind]++
+		line = &commandLine{pseudonym: fmt.Sprintf("%s-%d", kind, r.counts[kind])}
+		r.programs[program] = line
+	}
+	if line.variants++; line.variants == 1 {
+		return line.pseudonym
+	}
+	return fmt.Sprintf("%s %d", line.pseudonym, line.variants)
 }
 
 // printable replaces the control characters of a name as those do who print it.
@@ -156,6 +204,18 @@ func beginning(s string) string { return s[:min(len(s), 2)] }
 // File returns the pseudonym of a file that the user named or that a text is from.
 func (r *Redactor) File(name string) string { return r.name(kindFile, name) }
 
+// Host returns the pseudonym of a host.
+func (r *Redactor) Host(name string) string { return r.name(kindHost, name) }
+
+// Boot returns what tells one boot of a host from the next and does not tell its boot id.
+func Boot(id string) string {
+	if id == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("lostbeat " + id))
+	return hex.EncodeToString(sum[:16])
+}
+
 // kernelThread are the names of the kernel's own threads.
 var kernelThread = regexp.MustCompile(`^(swapper|ksoftirqd|kworker|migration|cpuhp|irq|irq_work|rcu[a-z_]*|napi|` +
 	`ktimers|kthreadd|kcompactd|kswapd|khugepaged|idle_inject|watchdog|posixcputmr|kauditd|oom_reaper|kdevtmpfs|jbd2|` +
@@ -188,10 +248,16 @@ func (r *Redactor) public(kind, name string) bool {
 	return false
 }
 
+// leftOut takes the place of a text in which names may be that were too many to learn.
+const leftOut = "(left out: too many names)"
+
 // Text replaces all names, addresses and paths in a text.
 func (r *Redactor) Text(s string) string {
 	if s == "" {
 		return ""
+	}
+	if r.full {
+		return leftOut
 	}
 	if r.learned != 0 || len(r.texts) >= maxTexts {
 		clear(r.texts)

@@ -113,6 +113,43 @@ func TestEveryFieldHasAClass(t *testing.T) {
 	}
 }
 
+// Workers of one program differ in numbers only, and so do the pseudonyms of their command lines.
+func TestCommandLinesOfOneProgram(t *testing.T) {
+	r := New()
+	one := r.field(command, "", "/opt/acme/work --id 7")
+	two := r.field(command, "", "/opt/acme/work --id 8")
+	other := r.field(command, "", "/opt/acme/other --id 7")
+	if one == two || one == other || model.WithoutNumbers(one) != model.WithoutNumbers(two) ||
+		model.WithoutNumbers(one) == model.WithoutNumbers(other) {
+		t.Errorf("%q, %q, %q", one, two, other)
+	}
+}
+
+// A Redactor with a bound leaks nothing when it is full: what it knows keeps its pseudonym, the rest has none of its
+// own.
+func TestBounded(t *testing.T) {
+	r := NewBounded(2)
+	for _, name := range []string{"billingd", "mailerd"} {
+		r.field(process, "", name)
+	}
+	if r.Full() || r.Text("mailerd") != "process-2" {
+		t.Errorf("full %t, %q", r.Full(), r.Text("mailerd"))
+	}
+	if got := r.field(process, "", "secretd"); got != "process-other" || !r.Full() {
+		t.Errorf("%q, full %t", got, r.Full())
+	}
+	if got := r.Text("mailerd asked secretd"); got != leftOut {
+		t.Errorf("%q", got)
+	}
+	if got := r.field(process, "", "billingd"); got != "process-1" {
+		t.Errorf("%q", got)
+	}
+	r = NewBounded(1)
+	if a, b := r.Address("10.1.1.1"), r.Address("10.1.1.2"); a != "198.18.0.1" || b != lastIPv4 || r.Full() {
+		t.Errorf("%s, %s", a, b)
+	}
+}
+
 func FuzzText(f *testing.F) {
 	for _, s := range []string{
 		"billingd[7] on db-17.corp.example", "::1:2:3.4.5.6:", "[2a02::7]:443", "/a/b/c", `C:\x\y`, "52:54:00:AB:cd:01",
