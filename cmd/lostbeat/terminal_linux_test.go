@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 	if handled, status := runHidden(os.Args[1:]); handled {
 		os.Exit(status)
 	}
-	os.Setenv("XDG_CONFIG_HOME", "/nonexistent") // not the settings of whoever runs the tests
+	os.Setenv("XDG_CONFIG_HOME", "/proc/none") // no settings of whoever runs the tests; nothing can be made there
 	status := m.Run()
 	if dir, ok := buildDir.Load().(string); ok {
 		os.RemoveAll(dir)
