@@ -8,6 +8,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"runtime"
 	"slices"
@@ -215,7 +216,7 @@ func (m *Metrics) page() *page {
 		p.counter(nameDropped, float64(n), model.Place(place).String())
 	}
 	p.counter(nameRefused, float64(m.refused))
-	for _, name := range sortedKeys(m.vectors) {
+	for _, name := range slices.Sorted(maps.Keys(m.vectors)) {
 		w := m.vectors[name]
 		if !w.wait.empty() {
 			p.histogram(nameWait, &w.wait, name)
@@ -224,7 +225,7 @@ func (m *Metrics) page() *page {
 			p.histogram(nameRun, &w.run, name)
 		}
 	}
-	for _, origin := range sortedKeys(m.lost) {
+	for _, origin := range slices.Sorted(maps.Keys(m.lost)) {
 		p.counter(nameLost, float64(m.lost[origin]), origin)
 	}
 	if m.self {
@@ -285,16 +286,6 @@ func showPools(p *page, l *fold.Levels) (leftOut int) {
 		}
 	}
 	return leftOut
-}
-
-// sortedKeys returns the keys of m in their order.
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // endpoint writes a peer's address; the port that its kernel chose says nothing.
