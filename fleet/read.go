@@ -104,11 +104,7 @@ func (q *Query) Read(ctx context.Context) (*Answer, error) {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(r)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) { // it would name the URL, with its password
-			err = failed.Err
-		}
-		return nil, fmt.Errorf("ask %s: %w", plain.Text(u.Host), err)
+		return nil, fmt.Errorf("ask %s: %w", plain.Text(u.Host), plain.WithoutURL(err))
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

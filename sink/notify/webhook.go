@@ -120,10 +120,7 @@ func (w Webhook) post(
 	r.Header.Set("User-Agent", w.Agent)
 	answer, err := client.Do(r)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) { // it would name the URL once more, with its password
-			err = failed.Err
-		}
+		err = plain.WithoutURL(err)
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", w.Attempt)
 		}

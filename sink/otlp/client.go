@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -84,10 +83,7 @@ func (c *client) post(ctx context.Context, body []byte) answer {
 	}
 	response, err := c.http.Do(r)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) { // it would name the URL, with its password
-			err = failed.Err
-		}
+		err = plain.WithoutURL(err)
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", c.config.Timeout)
 		}
