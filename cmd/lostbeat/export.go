@@ -210,22 +210,9 @@ func (j *exportJob) run(cmd *cobra.Command, files *captureFlags, args []string) 
 		}
 		return nil
 	}
-	err = nil
-	for _, part := range several.parts {
-		partErr := eachCapture(cmd.Context(), part, *files, cmd.ErrOrStderr(), each)
-		if partErr != nil && !errors.Is(partErr, errIncomplete) {
-			return partErr
-		}
-		if cmd.Context().Err() != nil {
-			return cmd.Context().Err()
-		}
-		err = cmp.Or(err, partErr)
-		files.logZone = run.LogTime(several.captures)
-	}
-	for _, b := range files.unpacked.Bundles {
-		if len(b.Damage) > 0 {
-			err = cmp.Or(err, errIncomplete)
-		}
+	err = several.whole(cmd, files, each)
+	if err != nil && !errors.Is(err, errIncomplete) {
+		return err
 	}
 	all := eventFilter{since: math.MinInt64, until: math.MaxInt64}
 	return cmp.Or(j.findings("", several.together(j.thresholds), all), err)

@@ -115,6 +115,30 @@ func (s *severalFiles) room(c *run.Capture) {
 	}
 }
 
+// whole judges all files by each, and stops at the first that fails. Whether an input was incomplete is told at the
+// end.
+func (s *severalFiles) whole(
+	cmd *cobra.Command, files *captureFlags, each func(c *run.Capture, reading *readingLine) error,
+) (err error) {
+	for _, part := range s.parts {
+		partErr := eachCapture(cmd.Context(), part, *files, cmd.ErrOrStderr(), each)
+		if partErr != nil && !errors.Is(partErr, errIncomplete) {
+			return partErr
+		}
+		if cmd.Context().Err() != nil {
+			return cmd.Context().Err()
+		}
+		err = cmp.Or(err, partErr)
+		files.logZone = run.LogTime(s.captures)
+	}
+	for _, b := range files.unpacked.Bundles {
+		if len(b.Damage) > 0 {
+			err = cmp.Or(err, errIncomplete)
+		}
+	}
+	return err
+}
+
 // keep keeps what a capture adds to the others, takes out of its findings what together says instead, and reports
 // whether there was any.
 func (s *severalFiles) keep(c *run.Capture, judged *run.Judgement) (told bool) {

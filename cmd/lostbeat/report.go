@@ -197,28 +197,15 @@ func makeReport(
 		r.Add(seen, judged.Findings)
 		return nil
 	}
-	for _, part := range several.parts {
-		partErr := eachCapture(cmd.Context(), part, *files, cmd.ErrOrStderr(), each)
-		switch {
-		case partErr == nil:
-		case errors.Is(partErr, errIncomplete):
-			err = cmp.Or(err, partErr)
-		default:
-			return nil, partErr
-		}
-		if cmd.Context().Err() != nil {
-			return nil, cmd.Context().Err()
-		}
-		files.logZone = run.LogTime(several.captures)
+	err = several.whole(cmd, files, each)
+	if err != nil && !errors.Is(err, errIncomplete) {
+		return nil, err
 	}
 	r.AddTogether(several.together(thresholds))
 	for _, b := range files.unpacked.Bundles {
 		r.Bundles = append(r.Bundles, report.Bundle{
 			File: b.Path, Members: b.Members, Opened: b.Opened, Damage: b.Damage,
 		})
-		if len(b.Damage) > 0 {
-			err = cmp.Or(err, errIncomplete)
-		}
 	}
 	r.Finish()
 	if names != nil {
