@@ -98,7 +98,7 @@ func (f *otlpFlags) start(say func(string), recording string) (*otlp.Exporter, p
 		}
 	}
 	if f.redact {
-		options.Redact = redact.New()
+		options.Redact = redact.NewBounded(mostNames)
 	}
 	e, err := otlp.Start(options)
 	if err != nil {

@@ -28,7 +28,7 @@ func (f *redactFlag) names(inputs []string) *redact.Redactor {
 	return r
 }
 
-// mostNames bounds the memory for names while a host is recorded.
+// mostNames bounds the memory for names while a host is traced.
 const mostNames = 1 << 16
 
 // recording returns a Redactor for a host that is recorded. It knows the logs that are followed.

@@ -9,6 +9,7 @@
 package redact
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -40,6 +41,8 @@ type Redactor struct {
 	// limit bounds how many names are learned, 0 is no bound; known is how many are, full says that there were more.
 	limit, known int
 	full         bool
+	// salt keeps identities from being guessed once names are left out.
+	salt string
 }
 
 // commandLine is a command line without its numbers.
@@ -55,7 +58,7 @@ const maxTexts = 1 << 14
 // then on new names share a pseudonym, and texts, which may have such names in them, are left out.
 func NewBounded(names int) *Redactor {
 	r := New()
-	r.limit = names
+	r.limit, r.salt = names, rand.Text()
 	return r
 }
 
@@ -69,9 +72,6 @@ func New() *Redactor {
 		texts: map[string]string{}, programs: map[string]*commandLine{},
 	}
 }
-
-// Names is how many names are known.
-func (r *Redactor) Names() int { return len(r.names) }
 
 // Kinds of pseudonyms.
 const (
@@ -350,6 +350,16 @@ func wordSet(list string) map[string]bool {
 	return out
 }
 
+// identity replaces the names in the identity of a finding. Those of different findings stay different, also when there
+// were too many names.
+func (r *Redactor) identity(id string) string {
+	if !r.full {
+		return r.Text(id)
+	}
+	sum := sha256.Sum256([]byte(r.salt + id))
+	return "finding-" + hex.EncodeToString(sum[:16])
+}
+
 // Finding replaces all names in a finding.
 func (r *Redactor) Finding(f model.Finding) model.Finding {
 	all := func(list []string) []string {
@@ -359,7 +369,7 @@ func (r *Redactor) Finding(f model.Finding) model.Finding {
 		}
 		return out
 	}
-	f.ID, f.Title = r.Text(f.ID), r.Text(f.Title)
+	f.ID, f.Title = r.identity(f.ID), r.Text(f.Title)
 	f.Causes, f.RuledOut, f.Advice = all(f.Causes), all(f.RuledOut), all(f.Advice)
 	f.Evidence = slices.Clone(f.Evidence)
 	for i := range f.Evidence {

@@ -144,6 +144,11 @@ func TestBounded(t *testing.T) {
 	if got := r.field(process, "", "billingd"); got != "process-1" {
 		t.Errorf("%q", got)
 	}
+	identity := func(id string) string { return r.Finding(model.Finding{ID: id}).ID }
+	one, other := identity("port-leak/secretd/1"), identity("port-leak/secretd/2")
+	if one == other || one != identity("port-leak/secretd/1") || strings.Contains(one, "secretd") {
+		t.Errorf("identities %q and %q", one, other)
+	}
 	r = NewBounded(1)
 	if a, b := r.Address("10.1.1.1"), r.Address("10.1.1.2"); a != "198.18.0.1" || b != lastIPv4 || r.Full() {
 		t.Errorf("%s, %s", a, b)

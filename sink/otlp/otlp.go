@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +33,7 @@ type Options struct {
 	Host      Host
 	Version   string
 	Recording string
-	// Redact gives pseudonyms to names; nil sends names.
+	// Redact gives pseudonyms to names; nil sends names. It should be bounded: there is no end of names.
 	Redact *redact.Redactor
 	// Say is told of outages and losses.
 	Say func(string)
@@ -191,7 +190,7 @@ func (e *Exporter) Write(b *model.Batch) error {
 // add adds a finding to the journal.
 func (e *Exporter) add(at model.Time, f model.Finding) error {
 	if e.options.Redact != nil {
-		f = redacted(e.options.Redact, f)
+		f = e.options.Redact.Finding(f)
 	}
 	revision, ok := e.encode.wanted(at, &f)
 	if !ok {
@@ -461,19 +460,4 @@ func (e *Exporter) Close(within time.Duration) {
 	if len(left) > 0 {
 		e.options.Say("--otlp: " + strings.Join(left, "; "))
 	}
-}
-
-// maxNames bounds the memory for names that are replaced.
-const maxNames = 100_000
-
-// redacted replaces the names in a finding. Where there were too many names to know them all, its texts are left out.
-func redacted(r *redact.Redactor, f model.Finding) model.Finding {
-	if r.Names() <= maxNames {
-		return r.Finding(f)
-	}
-	f = r.Finding(f)
-	f.Title = f.Detector + " (texts are left out: too many names to replace)"
-	f.Causes, f.RuledOut, f.Advice = nil, nil, nil
-	f.Evidence = slices.Clone(f.Evidence)
-	return f
 }
