@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"lostbeat/internal/testutil"
 	"lostbeat/model"
 )
 
@@ -19,7 +20,7 @@ const duckDB = "@duckdb/node-api@1.5.6-r.1"
 func TestLongDuckDB(t *testing.T) {
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("DuckDB runs in Node.js: %v", err)
+			testutil.Unavailable(t, "DuckDB runs in Node.js: %v", err)
 		}
 	}
 	dir, _ := written(t, Formats[0])
@@ -33,7 +34,7 @@ func TestLongDuckDB(t *testing.T) {
 	}
 	install := exec.Command("npm", "install", "--no-audit", "--no-fund", "--prefix", lab, duckDB)
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("DuckDB cannot be fetched: %v\n%s", err, out)
+		testutil.Unavailable(t, "DuckDB cannot be fetched: %v\n%s", err, out)
 	}
 	queries, want := []string{}, []string{}
 	ask := func(query, answer string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -107,9 +108,20 @@ func TestKilled(t *testing.T) {
 			return true
 		})
 		// What the disk has at this moment is what a process leaves that is killed: the next one starts with a copy.
-		if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
-			t.Fatal(err)
-		}
+		// A segment that was sent may be removed between the listing and the copy.
+		eventually(t, "a copy", func() bool {
+			err := os.CopyFS(copied, os.DirFS(folder))
+			if err == nil {
+				return true
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(copied); err != nil {
+				t.Fatal(err)
+			}
+			return false
+		})
 		r.set(func(http.ResponseWriter, int) bool { return false }) // what the dead one still sends is not kept
 		e.Close(0)
 		folder = copied
