@@ -452,7 +452,7 @@ func (e *Exporter) Close(within time.Duration) {
 			plain.Text(e.options.Folder)))
 	}
 	if at.lost > 0 {
-		left = append(left, fmt.Sprintf("%s were lost since the journal was made", words.Plural(at.lost, "finding")))
+		left = append(left, "lost since the journal was made: "+words.Plural(at.lost, "finding"))
 	}
 	if err != nil {
 		left = append(left, err.Error())
