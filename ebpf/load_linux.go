@@ -198,6 +198,22 @@ func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
 	return StatusOf(probe, part, l.AttachAll(programs...))
 }
 
+// TryInTurn attaches the first set of programs that the kernel accepts, and returns the part's state: on, or off with
+// what went wrong with the first set.
+func (l *Loader) TryInTurn(probe, part string, sets ...[]string) model.Probe {
+	var first error
+	for _, programs := range sets {
+		err := l.AttachAll(programs...)
+		if err == nil {
+			return StatusOf(probe, part, nil)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return StatusOf(probe, part, first)
+}
+
 // Detach detaches everything; maps stay readable until Close.
 func (l *Loader) Detach() error {
 	var errs []error

@@ -123,6 +123,8 @@ const (
 	bpfProgDropQueues        = "drop_queues"
 	bpfProgDropRcvqueueFull  = "drop_rcvqueue_full"
 	bpfProgDropRecv          = "drop_recv"
+	bpfProgDropRecv4         = "drop_recv4"
+	bpfProgDropRecv6         = "drop_recv6"
 	bpfProgDropUdpFailed     = "drop_udp_failed"
 	bpfProgDropUdpFails      = "drop_udp_fails"
 	bpfVarDropCanRead        = "drop_can_read"
@@ -179,6 +181,8 @@ type bpfProgramSpecs struct {
 	DropQueues       *ebpf.ProgramSpec `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.ProgramSpec `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.ProgramSpec `ebpf:"drop_recv"`
+	DropRecv4        *ebpf.ProgramSpec `ebpf:"drop_recv4"`
+	DropRecv6        *ebpf.ProgramSpec `ebpf:"drop_recv6"`
 	DropUdpFailed    *ebpf.ProgramSpec `ebpf:"drop_udp_failed"`
 	DropUdpFails     *ebpf.ProgramSpec `ebpf:"drop_udp_fails"`
 }
@@ -283,6 +287,8 @@ type bpfPrograms struct {
 	DropQueues       *ebpf.Program `ebpf:"drop_queues"`
 	DropRcvqueueFull *ebpf.Program `ebpf:"drop_rcvqueue_full"`
 	DropRecv         *ebpf.Program `ebpf:"drop_recv"`
+	DropRecv4        *ebpf.Program `ebpf:"drop_recv4"`
+	DropRecv6        *ebpf.Program `ebpf:"drop_recv6"`
 	DropUdpFailed    *ebpf.Program `ebpf:"drop_udp_failed"`
 	DropUdpFails     *ebpf.Program `ebpf:"drop_udp_fails"`
 }
@@ -294,6 +300,8 @@ func (p *bpfPrograms) Close() error {
 		p.DropQueues,
 		p.DropRcvqueueFull,
 		p.DropRecv,
+		p.DropRecv4,
+		p.DropRecv6,
 		p.DropUdpFailed,
 		p.DropUdpFails,
 	)

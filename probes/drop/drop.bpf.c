@@ -638,9 +638,8 @@ int BPF_PROG(drop_rcvqueue_full, struct sock *sk, struct sk_buff *skb)
 	return drop_note_socket(sk, skb);
 }
 
-/* Since 6.3: the program has taken something out of a socket's queue. */
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
+/* The program has taken something out of a socket's queue. */
+static __always_inline int drop_received(struct sock *sk, int ret, int flags)
 {
 	struct drop_socket *s;
 	u64 cookie;
@@ -663,6 +662,22 @@ int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags)
 		s->reader_tgid = id >> 32;
 	}
 	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(drop_recv, struct sock *sk, int ret, int flags) { return drop_received(sk, ret, flags); }
+
+/* Before 6.3, where fexit is allowed. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(drop_recv4, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return drop_received(socket->sk, ret, flags);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(drop_recv6, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return drop_received(socket->sk, ret, flags);
 }
 
 /*

@@ -92,7 +92,7 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a.counts.hot.init(a.loader.Map(bpfMapDropHots), a.loader.Map(bpfMapDropHotCounts))
 	a.sockets.init(env, a.loader)
 	a.names.init()
-	reads := a.loader.Try(Name, partReads, bpfProgDropRecv)
+	reads := a.loader.TryInTurn(Name, partReads, []string{bpfProgDropRecv}, []string{bpfProgDropRecv4, bpfProgDropRecv6})
 	if a.sockets.seesReads = reads.State == model.ProbeOn; a.sockets.seesReads && env.Following.ReadsBy == "" {
 		env.Following.ReadsBy = Name
 	}

@@ -257,13 +257,28 @@ int hb_closed(struct bpf_sock *ctx)
 	return 1;
 }
 
-/* Since 6.3: the program has taken something out of a socket's queue. Not attached where drop_recv is. */
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(hb_read, struct sock *sk, int ret, int flags)
+/* The program has taken something out of a socket's queue. Not attached where the drop probe sees reads. */
+static __always_inline int hb_taken(struct sock *sk, int ret, int flags)
 {
 	if (ret >= 0 && !(flags & MSG_PEEK))
 		lb_follow_read(sk, ret, hb_can_read);
 	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(hb_read, struct sock *sk, int ret, int flags) { return hb_taken(sk, ret, flags); }
+
+/* Before 6.3, where fexit is allowed. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(hb_read4, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return hb_taken(socket->sk, ret, flags);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(hb_read6, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return hb_taken(socket->sk, ret, flags);
 }
 
 struct qdisc_skb_head { u32 qlen; } __core;

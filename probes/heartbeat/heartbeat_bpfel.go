@@ -169,6 +169,8 @@ const (
 	heartbeatProgHbEnqueue     = "hb_enqueue"
 	heartbeatProgHbIngress     = "hb_ingress"
 	heartbeatProgHbRead        = "hb_read"
+	heartbeatProgHbRead4       = "hb_read4"
+	heartbeatProgHbRead6       = "hb_read6"
 	heartbeatProgHbReceived    = "hb_received"
 	heartbeatProgHbRefused     = "hb_refused"
 	heartbeatProgHbSockets     = "hb_sockets"
@@ -232,6 +234,8 @@ type heartbeatProgramSpecs struct {
 	HbEnqueue  *ebpf.ProgramSpec `ebpf:"hb_enqueue"`
 	HbIngress  *ebpf.ProgramSpec `ebpf:"hb_ingress"`
 	HbRead     *ebpf.ProgramSpec `ebpf:"hb_read"`
+	HbRead4    *ebpf.ProgramSpec `ebpf:"hb_read4"`
+	HbRead6    *ebpf.ProgramSpec `ebpf:"hb_read6"`
 	HbReceived *ebpf.ProgramSpec `ebpf:"hb_received"`
 	HbRefused  *ebpf.ProgramSpec `ebpf:"hb_refused"`
 	HbSockets  *ebpf.ProgramSpec `ebpf:"hb_sockets"`
@@ -336,6 +340,8 @@ type heartbeatPrograms struct {
 	HbEnqueue  *ebpf.Program `ebpf:"hb_enqueue"`
 	HbIngress  *ebpf.Program `ebpf:"hb_ingress"`
 	HbRead     *ebpf.Program `ebpf:"hb_read"`
+	HbRead4    *ebpf.Program `ebpf:"hb_read4"`
+	HbRead6    *ebpf.Program `ebpf:"hb_read6"`
 	HbReceived *ebpf.Program `ebpf:"hb_received"`
 	HbRefused  *ebpf.Program `ebpf:"hb_refused"`
 	HbSockets  *ebpf.Program `ebpf:"hb_sockets"`
@@ -349,6 +355,8 @@ func (p *heartbeatPrograms) Close() error {
 		p.HbEnqueue,
 		p.HbIngress,
 		p.HbRead,
+		p.HbRead4,
+		p.HbRead6,
 		p.HbReceived,
 		p.HbRefused,
 		p.HbSockets,

@@ -148,12 +148,15 @@ func (a *attached) start() error {
 	return a.listSockets()
 }
 
+// readPrograms are what sees reads, the first that the kernel accepts: its tracepoint (Linux 6.3), or the functions.
+var readPrograms = [][]string{{heartbeatProgHbRead}, {heartbeatProgHbRead4, heartbeatProgHbRead6}}
+
 // attachReads attaches the program that sees reads, unless that of another probe records them already.
 func (a *attached) attachReads() model.Probe {
 	if a.env.Following.ReadsBy != "" {
 		return ebpf.StatusOf(name, partReads, nil)
 	}
-	reads := a.loader.Try(name, partReads, heartbeatProgHbRead)
+	reads := a.loader.TryInTurn(name, partReads, readPrograms...)
 	if reads.State == model.ProbeOn {
 		a.env.Following.ReadsBy = name
 	}
@@ -185,8 +188,14 @@ func (a *attached) load(canRead bool) error {
 		a.loader = loader // the program that reads memory is not needed
 		return nil
 	}
-	if _, err := loader.Program(heartbeatProgHbRead); err != nil && canRead && !errors.Is(err, cebpf.ErrNotSupported) {
-		return errors.Join(errRefused, loader.Close())
+	for _, programs := range readPrograms {
+		_, err := loader.Program(programs[0])
+		if err == nil {
+			break
+		}
+		if canRead && !errors.Is(err, cebpf.ErrNotSupported) {
+			return errors.Join(errRefused, loader.Close())
+		}
 	}
 	a.loader = loader
 	return nil

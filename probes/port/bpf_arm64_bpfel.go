@@ -177,7 +177,11 @@ const (
 	bpfProgPortSockRelease      = "port_sock_release"
 	bpfProgPortSockops          = "port_sockops"
 	bpfProgPortUseReceive       = "port_use_receive"
+	bpfProgPortUseReceive4      = "port_use_receive4"
+	bpfProgPortUseReceive6      = "port_use_receive6"
 	bpfProgPortUseSend          = "port_use_send"
+	bpfProgPortUseSend4         = "port_use_send4"
+	bpfProgPortUseSend6         = "port_use_send6"
 	bpfVarPortByState           = "port_by_state"
 	bpfVarPortMayProbe          = "port_may_probe"
 	bpfVarPortNoStack           = "port_no_stack"
@@ -264,7 +268,11 @@ type bpfProgramSpecs struct {
 	PortSockRelease     *ebpf.ProgramSpec `ebpf:"port_sock_release"`
 	PortSockops         *ebpf.ProgramSpec `ebpf:"port_sockops"`
 	PortUseReceive      *ebpf.ProgramSpec `ebpf:"port_use_receive"`
+	PortUseReceive4     *ebpf.ProgramSpec `ebpf:"port_use_receive4"`
+	PortUseReceive6     *ebpf.ProgramSpec `ebpf:"port_use_receive6"`
 	PortUseSend         *ebpf.ProgramSpec `ebpf:"port_use_send"`
+	PortUseSend4        *ebpf.ProgramSpec `ebpf:"port_use_send4"`
+	PortUseSend6        *ebpf.ProgramSpec `ebpf:"port_use_send6"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -388,7 +396,11 @@ type bpfPrograms struct {
 	PortSockRelease     *ebpf.Program `ebpf:"port_sock_release"`
 	PortSockops         *ebpf.Program `ebpf:"port_sockops"`
 	PortUseReceive      *ebpf.Program `ebpf:"port_use_receive"`
+	PortUseReceive4     *ebpf.Program `ebpf:"port_use_receive4"`
+	PortUseReceive6     *ebpf.Program `ebpf:"port_use_receive6"`
 	PortUseSend         *ebpf.Program `ebpf:"port_use_send"`
+	PortUseSend4        *ebpf.Program `ebpf:"port_use_send4"`
+	PortUseSend6        *ebpf.Program `ebpf:"port_use_send6"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -426,7 +438,11 @@ func (p *bpfPrograms) Close() error {
 		p.PortSockRelease,
 		p.PortSockops,
 		p.PortUseReceive,
+		p.PortUseReceive4,
+		p.PortUseReceive6,
 		p.PortUseSend,
+		p.PortUseSend4,
+		p.PortUseSend6,
 	)
 }
 

@@ -289,6 +289,25 @@ int BPF_PROG(port_use_receive, struct sock *sk, int ret, int flags) { return ret
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(port_use_send, struct sock *sk, int ret, int flags) { return port_used(sk); }
 
+/* Before 6.3, where fexit is allowed. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(port_use_receive4, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return ret < 0 ? 0 : port_used(socket->sk);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(port_use_receive6, struct socket *socket, void *msg, u64 size, int flags, int ret)
+{
+	return ret < 0 ? 0 : port_used(socket->sk);
+}
+
+SEC("fexit/inet_sendmsg")
+int BPF_PROG(port_use_send4, struct socket *socket) { return port_used(socket->sk); }
+
+SEC("fexit/inet6_sendmsg")
+int BPF_PROG(port_use_send6, struct socket *socket) { return port_used(socket->sk); }
+
 /* Stands in for port_send before Linux 6.3: sends of unconnected UDP sockets. */
 static __always_inline int port_sent(struct bpf_sock_addr *ctx)
 {

@@ -213,13 +213,16 @@ func (a *attached) attachParts(without []string) {
 		) {
 			a.bySystemCalls("failures", bpfProgPortExitBind, bpfProgPortExitListen, bpfProgPortExitConnect)
 		}
-		a.addStatus(a.watch.load(bpfProgPortUseReceive, bpfProgPortUseSend))
+		a.addStatus(a.watch.load(
+			[]string{bpfProgPortUseReceive, bpfProgPortUseSend},
+			[]string{bpfProgPortUseReceive4, bpfProgPortUseReceive6, bpfProgPortUseSend4, bpfProgPortUseSend6},
+		))
 	} else {
 		a.degrade("functions", "fentry is not available: port releases by in-kernel sockets (NFS, SunRPC) show up only at "+
 			fmt.Sprintf("the %v s audit; everything else is traced by other means", a.interval.Seconds()))
 		a.attachCalls(try, sockets)
 		a.attachSend(sockets)
-		a.addStatus(a.watch.load(bpfProgPortUseReceive))
+		a.addStatus(a.watch.load([]string{bpfProgPortUseReceive}))
 	}
 	if !sockets {
 		a.degrade("sockets", "closed UDP sockets show up only at the audit, which therefore runs every second")
