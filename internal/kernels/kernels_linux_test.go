@@ -221,6 +221,7 @@ func TestGuestDoctor(t *testing.T) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		r := row{Kind: kindCheck, Name: check.Name, Result: check.State}
+		withoutReads = withoutReads || check.Name == "probe drop/reads" && check.State == "off"
 		if name, isPart := strings.CutPrefix(check.Name, "probe "); isPart {
 			parts++
 			r.Kind, r.Name = kindPart, name
@@ -234,6 +235,9 @@ func TestGuestDoctor(t *testing.T) {
 		t.Errorf("doctor names no part of a probe: %s", out)
 	}
 }
+
+// withoutReads says that the kernel does not tell when a program reads its socket: before Linux 6.3, without fexit.
+var withoutReads bool
 
 // TestGuestScenarios plays scenarios one after the other.
 func TestGuestScenarios(t *testing.T) {
@@ -260,6 +264,15 @@ func play(t *testing.T, name string) row {
 		return fail("unknown", err.Error())
 	}
 	list[0].Advice = nil // whether it helps is tried on this host
+	if withoutReads {
+		for _, x := range list[0].Expect {
+			for i, part := range x.Contains {
+				if part == "not read" {
+					x.Contains[i] = "lost at its full receive queue"
+				}
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	results, err := lab.Run(ctx, list, lab.Options{Settings: all.Settings(), Patience: 2 * time.Minute,
