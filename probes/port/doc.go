@@ -27,6 +27,7 @@
 //	failed bind, listen, connect          sys_exit_bind, _listen, _connect fail, with errno
 //	failed implicit bind of a send        sock_send_length, else fentry    fail, EAGAIN
 //	use of a UDP port: send, receive      sock_send_length, sock_recv_length
+//	                                        (Linux 6.3), else fexit inet_sendmsg, inet_recvmsg
 //
 //	with fentry, in place of post_bind, sockops and the send hooks
 //	any acquisition                       fexit udp_lib_get_port, inet_csk_get_port,
