@@ -31,7 +31,7 @@ func TestLongGuestFunctions(t *testing.T) {
 					Kernel: kernel, Package: "lostbeat/probes/port", Tests: tests, Timeout: 5 * time.Minute,
 					Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},
 				})
-				parts := []string{"listing: on", "functions: on", "failures: on", "attempts: on"}
+				parts := []string{"listing: on", "functions: on", "failures: on", "attempts: on", "activity: on"}
 				if name == "attempts" {
 					parts = []string{"listing: on", "failures: degraded"}
 				}
