@@ -148,12 +148,12 @@ func (d *heartbeatLoss) Finish(w *detect.Tick, emit func(model.Finding)) {
 // take judges a gap and makes it part of a case.
 func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again bool) {
 	in := d.caseOf(b, g.ID)
-	var drops []dropped
+	slots := w.Since(g.From)
+	var before []dropped
 	if in != nil && !again {
-		drops = addDrops(in.Data.drops, d.drops(w, b, []int{w.Slot}))
-	} else {
-		drops = d.drops(w, b, w.Since(g.From))
+		slots, before = []int{w.Slot}, in.Data.drops
 	}
+	drops := addDrops(before, d.drops(w, b, &g, slots, before))
 	m := d.judge(w, b, &g, drops, in != nil)
 	if in != nil {
 		m = in.Data.refine(m)

@@ -75,6 +75,13 @@ func drop(place model.Place, count uint64, port uint16, reason, location, device
 	return d
 }
 
+// routed are packets that a router in another network namespace has lost.
+func routed(count uint64) model.Drop {
+	d := drop(model.PlaceProtocol, count, 0, "IP_INNOROUTES", "ip_error", "veth0")
+	d.NetnsInode = 7
+	return d
+}
+
 // busy is a CPU whose NET_RX waits for its turn.
 func busy(i int, s *detecttest.Stream, wait time.Duration, share float64) {
 	if i == 12 {
@@ -242,7 +249,7 @@ var verdicts = []struct {
 			}
 		},
 		says: []string{
-			"received nothing for 1 s: this host dropped 9 packets for its port at filter (NETFILTER_DROP in nft_do_chain)",
+			"received nothing for 1 s: this host dropped 9 packets for it at filter (NETFILTER_DROP in nft_do_chain)",
 			"the peer or the network: the packets reached this host",
 		},
 	},
@@ -254,7 +261,7 @@ var verdicts = []struct {
 				s.Drop(drop(model.PlaceSocket, 9, 5405, "PROTO_MEM", "__udp_enqueue_schedule_skb", ""))
 			}
 		},
-		says: []string{"this host dropped 9 packets for its port at the socket (PROTO_MEM"},
+		says: []string{"this host dropped 9 packets for it at the socket (PROTO_MEM"},
 	},
 	{
 		name: "may have been lost in the ring",
@@ -277,6 +284,36 @@ var verdicts = []struct {
 			}
 		},
 		says: []string{"perhaps lost in this host: 300 packets dropped at the backlog of veth0"},
+	},
+	{
+		name: "may have been lost on its way through another namespace",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(routed(9))
+			}
+		},
+		says: []string{
+			"perhaps lost in this host: 9 packets dropped at protocol of veth0 (IP_INNOROUTES in ip_error) in network " +
+				"namespace 7",
+			"This host had no route to the packet's destination", "or remove the one that forbids it",
+		},
+	},
+	{
+		name: "another namespace loses packets all the time",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, _ int) { s.Drop(routed(9)) },
+		says: []string{"peer or network fault", "no packet for udp/5405 was dropped"},
+	},
+	{
+		name: "too few lost in another namespace to be why",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(routed(2))
+			}
+		},
+		says: []string{"peer or network fault"},
 	},
 	{
 		name: "too few lost in the ring to be why",

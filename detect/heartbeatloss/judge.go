@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/reader"
 	"lostbeat/fold"
 	"lostbeat/model"
@@ -56,10 +57,10 @@ type moment struct {
 	known  bool
 	// fits says that it is not known, and that one of its threads was kept for just as long.
 	fits bool
-	// drops are what the host lost meanwhile that may explain the gap, the most first; exact and others how many packets
-	// that was, with the flow's port and without a port.
-	drops         []dropped
-	exact, others uint64
+	// drops are what the host lost meanwhile that may explain the gap, the most first; exact, others and elsewhere how
+	// many packets that was: with the flow's port, without a port, and in another network namespace.
+	drops                    []dropped
+	exact, others, elsewhere uint64
 	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
 	unheard []dropped
 	cpu     cpuFacts
@@ -85,8 +86,11 @@ type dropped struct {
 	fold.DropKey
 	process string
 	count   uint64
-	// exact says that they had the flow's local port.
-	exact bool
+	// exact says that they had the flow's local port; elsewhere that they were lost in another network namespace of this
+	// host, and which flow they were of is not known.
+	exact, elsewhere bool
+	// namespace is the name of that namespace, empty unknown.
+	namespace string
 }
 
 // cpuFacts are what the CPU did that had the packet.
@@ -107,9 +111,12 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	since := g.From.Add(-time.Second)
 	m.lost = w.Loss.Since(since) - w.RivalLoss.Since(since)
 	for _, o := range drops {
-		if o.exact {
+		switch {
+		case o.exact:
 			m.exact += o.count
-		} else {
+		case o.elsewhere:
+			m.elsewhere += o.count
+		default:
 			m.others += o.count
 		}
 	}
@@ -229,6 +236,9 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = unknown
 	default:
 		m.verdict = absent
+		if float64(m.elsewhere) >= missing {
+			m.verdict = lostMaybe
+		}
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
 }
@@ -596,9 +606,73 @@ func lookAt(w *detect.Tick, g *fold.Gap) (f cpuFacts) {
 	return f
 }
 
-// drops returns what the host has lost in the given seconds that may have been the flow's.
-func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, slots []int) []dropped {
-	return dropsOf(w, b.Socket, b.Key.Direction, slots)
+// drops returns what the host has lost in the given seconds that may have been the flow's; before is what was lost
+// earlier in the gap.
+func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) []dropped {
+	list := dropsOf(w, b.Socket, b.Key.Direction, slots)
+	if b.Socket.State != model.FlowCaptured {
+		list = append(list, dropsElsewhere(w, b, g, slots, before)...)
+	}
+	return list
+}
+
+// dropsElsewhere returns what the host has lost in other network namespaces than a flow's, through which its packets
+// may have been on their way: for reasons for which nothing was lost just before the gap.
+func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) (list []dropped) {
+	s := b.Socket
+	to := s.Port
+	if b.Key.Direction == model.DirectionTX {
+		to = b.Key.Port
+	}
+	for _, o := range w.SortedDrops() {
+		k := &o.Key
+		switch k.Place {
+		case model.PlaceFilter, model.PlaceProtocol, model.PlaceQdisc, model.PlaceDevice:
+		default:
+			continue
+		}
+		if k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns || k.PID > 0 || otherProtocol(k, s) ||
+			k.Port != 0 && k.Port != to {
+			continue
+		}
+		r, match := packetdrop.Lookup(k.Reason, k.Location)
+		known := slices.ContainsFunc(before, func(x dropped) bool { return x.DropKey == *k })
+		if r.Cause == packetdrop.CauseNormal || match == packetdrop.MatchNone || !known && !beganWith(w, o, g) {
+			continue
+		}
+		if n := lostIn(o, slots); n > 0 {
+			list = append(list, dropped{
+				DropKey: *k, process: o.Process, count: n, elsewhere: true, namespace: w.NetnsName(k.Netns),
+			})
+		}
+	}
+	return list
+}
+
+// otherProtocol says that the packets of a drop were not of a socket's protocol.
+func otherProtocol(k *fold.DropKey, s *fold.Followed) bool {
+	return k.Protocol != model.ProtocolUnknown && k.Protocol != s.Protocol
+}
+
+// leadSeconds is in how many seconds before a gap nothing may have been lost by what explains it elsewhere.
+const leadSeconds = 3
+
+// beganWith says that the packets of a drop have been lost since a gap began, and not just before it.
+func beganWith(w *detect.Tick, o *fold.Drop, g *fold.Gap) bool {
+	since := g.From.Add(-time.Second) // a second's drops are told at its end
+	if o.First >= since {
+		return true
+	}
+	from, to := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since)
+	return len(from) == len(to)+leadSeconds && lostIn(o, from[:leadSeconds]) == 0
+}
+
+// lostIn returns how many packets of a drop were lost in the given seconds.
+func lostIn(o *fold.Drop, slots []int) (n uint64) {
+	for _, slot := range slots {
+		n += o.Seconds[slot]
+	}
+	return n
 }
 
 // dropsOf returns what the host has lost that may have been of a socket, in one direction.
@@ -611,14 +685,11 @@ func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots 
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
 		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
 		queue := k.Place == model.PlaceRing || k.Place == model.PlaceBacklog
-		if slices.Contains(noLoss, k.Reason) || !exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
+		if slices.Contains(noLoss, k.Reason) || otherProtocol(k, s) ||
+			!exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
 			continue // another socket's filter takes what is copied to that socket
 		}
-		var n uint64
-		for _, slot := range slots {
-			n += o.Seconds[slot]
-		}
-		if n > 0 {
+		if n := lostIn(o, slots); n > 0 {
 			list = append(list, dropped{DropKey: *k, process: o.Process, count: n, exact: exact})
 		}
 	}

@@ -3,10 +3,12 @@ package heartbeatloss
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"lostbeat/detect"
+	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/reader"
 	"lostbeat/fold"
 	"lostbeat/internal/words"
@@ -482,6 +484,39 @@ const busyVector = 0.3
 
 // dropText says where packets were lost, and why.
 func dropText(o *dropped) string {
+	where := placeText(o)
+	reason := fold.Printable(o.Reason)
+	switch {
+	case o.Location == "":
+	case reason == "" || reason == "NOT_SPECIFIED":
+		reason = "in " + fold.Printable(o.Location)
+	default:
+		reason += " in " + fold.Printable(o.Location)
+	}
+	if reason != "" {
+		where += " (" + reason + ")"
+	}
+	if o.elsewhere {
+		where += " in network namespace " + cmp.Or(fold.Printable(o.namespace), words.Itoa(uint64(o.Netns)))
+	}
+	return where
+}
+
+// whyDropped adds to a finding what the reason means for which packets were dropped, and what to do.
+func whyDropped(f *model.Finding, o *dropped) {
+	if o.Place == model.PlaceRing || o.Place == model.PlaceBacklog || o.Place == model.PlaceSocket &&
+		fold.FullQueue(o.Reason) {
+		f.Advice = append(f.Advice, "First fix what drops the packets: the findings about "+placeText(o)+" say how, "+
+			"unless only single packets were lost there")
+		return
+	}
+	meaning, advice := packetdrop.Explained(o.Reason, o.Location, o.Device.Name)
+	f.Causes = append(f.Causes, meaning)
+	f.Advice = append(f.Advice, advice)
+}
+
+// placeText says where packets were lost.
+func placeText(o *dropped) string {
 	where := o.Place.String()
 	switch o.Place {
 	case model.PlaceRing:
@@ -493,13 +528,6 @@ func dropText(o *dropped) string {
 	}
 	if o.Device.Name != "" {
 		where += " of " + fold.Printable(o.Device.Name)
-	}
-	reason := fold.Printable(o.Reason)
-	if o.Location != "" {
-		reason = strings.TrimSpace(reason + " in " + fold.Printable(o.Location))
-	}
-	if reason != "" {
-		where += " (" + reason + ")"
 	}
 	return where
 }
@@ -520,7 +548,7 @@ func (t *telling) lost(f *model.Finding) {
 		return
 	}
 	if m.verdict == lostHere {
-		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for its port at %s", t.who.name(), received,
+		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for it at %s", t.who.name(), received,
 			silence, words.Plural(m.exact, "packet"), dropText(top))
 		f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s for %s %s dropped at %s; %s %s missing",
 			words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top),
@@ -533,8 +561,21 @@ func (t *telling) lost(f *model.Finding) {
 			"to is unknown there", words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
 	}
 	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
-	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop, ring-drop, "+
-		"dpc-starvation) says how, unless the drop is intended, for example a firewall rule")
+	whyDropped(f, top)
+}
+
+// lostElsewhere adds to a finding what this host dropped in other network namespaces, where packets of the flow may
+// have been among it; where there is nothing, that no packet of the flow was dropped.
+func (t *telling) lostElsewhere(f *model.Finding, which string) {
+	i := slices.IndexFunc(t.at.drops, func(o dropped) bool { return o.elsewhere })
+	if i < 0 {
+		f.RuledOut = append(f.RuledOut, "loss in this host: no packet "+which+" "+t.who.local()+" was dropped")
+		return
+	}
+	o := &t.at.drops[i]
+	f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; which flow they belonged "+
+		"to is unknown there", words.Plural(o.count, "packet"), words.Tense(o.count == 1, "was", "were"), dropText(o)))
+	whyDropped(f, o)
 }
 
 // absent is the finding of a flow of which nothing reached the host.
@@ -648,8 +689,7 @@ func (t *telling) lostOut(f *model.Finding, top *dropped) {
 		words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top)))
 	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave this host",
 		"the program: it sent them")
-	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop) says how, unless the "+
-		"drop is intended, for example a firewall rule")
+	whyDropped(f, top)
 }
 
 // missing is the finding of a TCP connection in which a segment was missing while later ones had come.
@@ -666,9 +706,9 @@ func (t *telling) missing(f *model.Finding) {
 	}
 	f.Causes = append(f.Causes, "A segment was lost between the peer and this host: later ones arrived, but could not "+
 		"be read before it was retransmitted")
-	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived",
-		"loss in this host: no packet for "+t.who.local()+" was dropped",
-		"the program: TCP had nothing for it to read")
+	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived")
+	t.lostElsewhere(f, "for")
+	f.RuledOut = append(f.RuledOut, "the program: TCP had nothing for it to read")
 	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
 		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
 }
@@ -689,8 +729,8 @@ func (t *telling) resent(f *model.Finding) {
 	}
 	f.Causes = append(f.Causes, fmt.Sprintf("The peer did not acknowledge a segment that this "+
 		"host had sent; TCP retransmitted %s", words.Plural(g.Resends, "segment")))
-	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before",
-		"loss in this host: no packet from "+t.who.local()+" was dropped")
+	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before")
+	t.lostElsewhere(f, "from")
 	f.Advice = append(f.Advice,
 		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does not "+
 			"acknowledge either",
@@ -708,14 +748,13 @@ func (t *telling) unheard(f *model.Finding) {
 	}
 	top := &t.at.unheard[0]
 	f.Subject.Device = fold.Printable(top.Device.Name)
-	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for its port at %s, including acknowledgements",
+	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for it at %s, including acknowledgements",
 		t.who.name(), words.Tense(t.lasts, "is", "was"), words.Plural(n, "packet"), dropText(top))
 	f.Causes = append(f.Causes, fmt.Sprintf("TCP retransmitted %s for %s: no acknowledgement from the peer got through",
 		words.Plural(g.Resends, "segment"), words.Span(g.Resent)))
 	f.RuledOut = append(f.RuledOut, "the peer or the network: its packets reached this host",
 		"the program: its data had left it "+words.Span(g.Resent)+" before")
-	f.Advice = append(f.Advice, "First fix what drops the packets: its own finding (packet-drop) says how, unless the "+
-		"drop is intended, for example a firewall rule")
+	whyDropped(f, top)
 }
 
 // windowShut is the finding of a TCP connection whose peer does not read.

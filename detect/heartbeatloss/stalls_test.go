@@ -117,7 +117,7 @@ func TestStalls(t *testing.T) {
 				s.Drop(d)
 			}),
 			says: []string{
-				"was late: this host dropped 3 packets for its port at filter (NETFILTER_DROP in nf_hook_slow), including " +
+				"was late: this host dropped 3 packets for it at filter (NETFILTER_DROP in nf_hook_slow), including " +
 					"acknowledgements", "the peer or the network: its packets reached this host",
 			},
 		},
@@ -157,6 +157,18 @@ func TestStalls(t *testing.T) {
 			},
 		},
 		{
+			name: "a segment is missing, which a router on this host may have dropped",
+			beat: detecttest.Heartbeat{TCP: true, At: missing(fault, fault+900*ms, false)},
+			each: once(func(s *detecttest.Stream) {
+				early(s)
+				s.Drop(routed(1))
+			}),
+			says: []string{
+				"TCP lost a segment on the way", "Perhaps lost in this host: 1 packet was dropped at protocol of veth0 " +
+					"(IP_INNOROUTES in ip_error) in network namespace 7",
+			},
+		},
+		{
 			name: "a segment is missing, which this host has dropped",
 			beat: detecttest.Heartbeat{TCP: true, At: missing(fault, fault+900*ms, false)},
 			each: once(func(s *detecttest.Stream) {
@@ -165,7 +177,7 @@ func TestStalls(t *testing.T) {
 				d.Protocol = model.ProtocolTCP
 				s.Drop(d)
 			}),
-			says: []string{"this host dropped 1 packet for its port at filter"},
+			says: []string{"this host dropped 1 packet for it at filter"},
 		},
 		{
 			name: "dropped by this host, which TCP sends again ever later",
@@ -175,7 +187,7 @@ func TestStalls(t *testing.T) {
 				d.Protocol = model.ProtocolTCP
 				s.Drop(d)
 			}),
-			says: []string{"this host dropped 4 packets for its port at filter"},
+			says: []string{"this host dropped 4 packets for it at filter"},
 		},
 		{
 			name: "what TCP drops since it has it already is no loss",
@@ -300,7 +312,7 @@ func TestStalls(t *testing.T) {
 			each: once(func(s *detecttest.Stream) {
 				s.Drop(drop(model.PlaceFilter, 20, 5405, "NETFILTER_DROP", "nft_do_chain", ""))
 			}),
-			says: []string{"this host dropped 20 packets for its port at filter"},
+			says: []string{"this host dropped 20 packets for it at filter"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package packetdrop
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"lostbeat/detect"
@@ -56,10 +55,7 @@ func (d *packetDrop) describe(w *detect.Tick, in *detect.Case[loss]) model.Findi
 
 // advice is that of the reason, with the name of the device.
 func (l *loss) advice() string {
-	if l.device.Name == "" {
-		return l.reason.Advice
-	}
-	return strings.ReplaceAll(l.reason.Advice, "DEVICE", deviceName(l.device))
+	return adviceFor(l.reason, l.device.Name)
 }
 
 // causes are what a finding says of its cause: what the reason means, and what was seen of it.

@@ -27,7 +27,11 @@ func Documentation() string {
 			if r.Healthy {
 				healthy = "healthy hosts too; "
 			}
-			fmt.Fprintf(&out, "- `%s` (%s; %s%s): %s\n", strings.TrimSpace(r.Name), r.Cause, healthy, mark, r.Meaning)
+			name := "`" + strings.TrimSpace(r.Name) + "`"
+			if r.In != "" {
+				name += " in `" + r.In + "`"
+			}
+			fmt.Fprintf(&out, "- %s (%s; %s%s): %s\n", name, r.Cause, healthy, mark, r.Meaning)
 		}
 	}
 	for i, title := range []string{
@@ -36,6 +40,7 @@ func Documentation() string {
 	} {
 		section(title, tables[i])
 	}
+	section("Reasons that mean something more exact in one function", exactReasons)
 	section("Families: reasons that are in none of the tables, by the beginning of their name", families)
 	section("Functions that give no reason (NOT_SPECIFIED), by the beginning of their name", functions)
 	return fmt.Sprintf("# Drop reasons\n\nWhat `packet-drop` knows of each reason for which Linux 6.1, 6.12 and 6.18 "+

@@ -23,11 +23,12 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:     "ip_error",
-		Meaning:  "No route led to the packet's destination, and the sender was told so.",
+		Meaning:  "No route led to the packet's destination, or the route forbade it (blackhole, unreachable, prohibit).",
 		Cause:    CauseRouting,
 		Counters: []string{"IpExt.InNoRoutes", "Ip.InAddrErrors"},
-		Advice:   "Add the route (ip route get ADDRESS). Leave it if the host is no router.",
-		Healthy:  true,
+		Advice: "Add the route, or remove the one that forbids it (ip route get ADDRESS). Leave it if the host is no " +
+			"router.",
+		Healthy: true,
 	},
 	{
 		Name: "ip_forward",
@@ -64,9 +65,9 @@ var protocolFunctions = []Reason{
 		Healthy:  true,
 	},
 	{
-		Name:     "ip_expire",
+		Name:     functionIncomplete,
 		Meaning:  "Not all fragments of a packet arrived in time.",
-		Cause:    CauseNormal,
+		Cause:    CauseConfiguration,
 		Counters: []string{"Ip.ReasmTimeout"},
 		Advice:   "Find what loses the others: a firewall that drops fragments, or a full link.",
 		Healthy:  true,

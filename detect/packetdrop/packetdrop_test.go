@@ -242,6 +242,21 @@ func TestNoise(t *testing.T) {
 		{"forwarded packets without a route", func(s *detecttest.Stream, i int) {
 			onEth0(s, model.Drop{Place: model.PlaceProtocol, Reason: "IP_INNOROUTES", Location: "ip_error", Count: 100})
 		}, model.SeverityWarning, "a regular flow, not background noise"},
+		{"a routing loop", func(s *detecttest.Stream, i int) {
+			onEth0(s, model.Drop{Place: model.PlaceProtocol, Reason: "IP_INHDR", Location: "ip_forward", Count: 100})
+		}, model.SeverityWarning, "The time to live of packets received on eth0 runs out (IP_INHDR)"},
+		{"fragments are missing", func(s *detecttest.Stream, i int) {
+			onEth0(s, model.Drop{
+				Place: model.PlaceProtocol, Reason: "FRAG_REASM_TIMEOUT", Location: "ip_expire", Count: 100,
+			})
+		}, model.SeverityWarning, "Fragmented packets received on eth0 are dropped because other fragments are missing"},
+		{"fragments are missing, now and then", func(s *detecttest.Stream, i int) {
+			if i%5 == 0 {
+				onEth0(s, model.Drop{
+					Place: model.PlaceProtocol, Reason: "FRAG_REASM_TIMEOUT", Location: "ip_expire", Count: 20,
+				})
+			}
+		}, 0, ""},
 		{"a scan", func(s *detecttest.Stream, i int) {
 			for p := range uint16(50) {
 				port := port

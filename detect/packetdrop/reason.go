@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 )
 
@@ -88,6 +89,8 @@ const (
 type Reason struct {
 	// Name is the reason as in drop events, a prefix of it, or (a prefix of) a kernel function.
 	Name string
+	// In is the function in which a reason means just this; empty in any.
+	In string
 	// Meaning says in one sentence what happened.
 	Meaning string
 	// Cause is the kind of the cause.
@@ -181,6 +184,9 @@ var tables = [][]Reason{
 	socketReasons, filterReasons, ipReasons, tcpReasons, qdiscReasons, deviceReasons, subsystemReasons,
 }
 
+// exactReasons are reasons of which the function says more.
+var exactReasons = []Reason{ttlIn("ip_forward"), ttlIn("ip6_forward")}
+
 // functions are kernel functions by prefix; the longest that fits decides.
 var functions = slices.Concat(deviceFunctions, protocolFunctions)
 
@@ -206,6 +212,11 @@ func Lookup(reason, function string) (*Reason, Match) {
 		}
 		return byName[reasonNotSpecified], MatchNone
 	}
+	for i := range exactReasons {
+		if r := &exactReasons[i]; r.Name == reason && r.In == function {
+			return r, MatchReason
+		}
+	}
 	if r := byName[reason]; r != nil {
 		return r, MatchReason
 	}
@@ -227,4 +238,19 @@ func longest(table []Reason, name string) (found *Reason) {
 		}
 	}
 	return found
+}
+
+// Explained returns what a drop means that the kernel gave a reason and a function for, and what to do; device is the
+// one that lost it, empty unknown.
+func Explained(reason, function, device string) (meaning, advice string) {
+	r, _ := Lookup(reason, function)
+	return r.Meaning, adviceFor(r, device)
+}
+
+// adviceFor is the advice of a reason with the name of the device.
+func adviceFor(r *Reason, device string) string {
+	if device == "" {
+		return r.Advice
+	}
+	return strings.ReplaceAll(r.Advice, "DEVICE", fold.Printable(device))
 }

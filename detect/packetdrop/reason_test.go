@@ -45,6 +45,9 @@ func TestTables(t *testing.T) {
 	for _, r := range allReasons() {
 		check(r, "reason")
 	}
+	for i := range exactReasons {
+		check(&exactReasons[i], "reason in "+exactReasons[i].In)
+	}
 	for i := range families {
 		check(&families[i], "family")
 	}
@@ -81,6 +84,7 @@ func TestLookup(t *testing.T) {
 		match                  Match
 	}{
 		{"PROTO_MEM", "udp_queue_rcv_one_skb", "PROTO_MEM", MatchReason},
+		{"IP_INHDR", "ip_rcv_core", "IP_INHDR", MatchReason},
 		{"NOT_SPECIFIED", "veth_xmit", "veth_xmit", MatchFunction},
 		{"NOT_SPECIFIED", "ip_rcv_core.isra.0", "ip_rcv_core", MatchFunction},
 		{"NOT_SPECIFIED", "br_flood", "br_flood", MatchFunction},
@@ -96,6 +100,17 @@ func TestLookup(t *testing.T) {
 		got, match := Lookup(test.reason, test.function)
 		if got.Name != test.want || match != test.match {
 			t.Errorf("Lookup(%q, %q) = %s, %d, want %s, %d", test.reason, test.function, got.Name, match, test.want, test.match)
+		}
+	}
+}
+
+func TestExactReasons(t *testing.T) {
+	for function, want := range map[string]Cause{
+		"ip_forward": CauseRouting, "ip6_forward": CauseRouting, "ip_forward.isra.0": CauseRouting,
+		"ip_rcv_core": CauseCorruption,
+	} {
+		if got, _ := Lookup(reasonHeader, function); got.Cause != want {
+			t.Errorf("%s in %s: the cause is %s, want %s", reasonHeader, function, got.Cause, want)
 		}
 	}
 }

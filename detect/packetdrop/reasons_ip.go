@@ -1,13 +1,36 @@
 package packetdrop
 
+// reasonHeader is the reason of a malformed IP header, and of a packet whose time to live ran out.
+const reasonHeader = "IP_INHDR"
+
+// reasonIncomplete is the reason of fragments whose packet was not complete in time.
+const reasonIncomplete = "FRAG_REASM_TIMEOUT"
+
+// functionIncomplete is the function of the same on kernels that give no reason.
+const functionIncomplete = "ip_expire"
+
+// ttlIn is what reasonHeader means in a function that forwards packets.
+func ttlIn(function string) Reason {
+	return Reason{
+		Name:     reasonHeader,
+		In:       function,
+		Meaning:  "The packet's time to live (IPv6: hop limit) ran out before this host could forward it.",
+		Cause:    CauseRouting,
+		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
+		Advice: "Look for a routing loop: traceroute to the destination shows the same hops again and again. Without one, " +
+			"the sender sets a small TTL (tcpdump -v): raise it there. Traceroute through this router is normal.",
+		Healthy: true,
+	}
+}
+
 // ipReasons are the reasons of IP, routes, fragments and neighbours.
 var ipReasons = []Reason{
 	{
 		Name:    "OTHERHOST",
 		Meaning: "The packet was addressed to another host's MAC address.",
 		Cause:   CauseNormal,
-		Advice: "Nothing, unless this host should have it: compare the MAC address that the sender has for it " +
-			"(ip neigh) with that of the device.",
+		Advice: "Compare the MAC address that the sender has for this host (ip neigh there) with that of the device " +
+			"(ip link). No action is needed if the packets are not meant for this host.",
 		Healthy: true,
 		Proven:  "other_host",
 	},
@@ -21,7 +44,7 @@ var ipReasons = []Reason{
 		Proven: "ip_checksum",
 	},
 	{
-		Name:     "IP_INHDR",
+		Name:     reasonHeader,
 		Meaning:  "The IP header was malformed, or the packet's time to live ran out on this host.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
@@ -56,7 +79,8 @@ var ipReasons = []Reason{
 		Meaning:  "This host had no route to the packet's destination.",
 		Cause:    CauseRouting,
 		Counters: []string{"IpExt.InNoRoutes", "Ip6.InNoRoutes"},
-		Advice: "Add the route (ip route get ADDRESS). Leave it if the host is no router: then the sender's " +
+		Advice: "Add the route, or remove the one that forbids it (ip route get ADDRESS). If this host " +
+			"should have the address itself, add it (ip addr). Leave it if the host is no router: then the sender's " +
 			"gateway is wrong.",
 		Healthy: true,
 		Proven:  "no_route",
@@ -151,9 +175,9 @@ var ipReasons = []Reason{
 		Healthy:  true,
 	},
 	{
-		Name:     "FRAG_REASM_TIMEOUT",
+		Name:     reasonIncomplete,
 		Meaning:  "Not all fragments of a packet arrived in time, so the others were thrown away.",
-		Cause:    CauseNormal,
+		Cause:    CauseConfiguration,
 		Counters: []string{"Ip.ReasmTimeout", "Ip.ReasmFails", "Ip6.ReasmTimeout", "Ip6.ReasmFails"},
 		Advice: "Find what loses the other fragments: a firewall that drops fragments, or a full link. Better " +
 			"send packets that fit the MTU. A few are normal on the Internet.",

@@ -53,7 +53,7 @@ func subjectOf(d *fold.Drop, entry *Reason, match Match) subject {
 	switch {
 	case entry.With != "":
 		s.reason = entry.With
-	case match <= MatchFunction:
+	case match <= MatchFunction, entry.In != "":
 		s.location = k.Location
 	}
 	if ownPort(k) {

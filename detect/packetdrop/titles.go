@@ -67,6 +67,15 @@ func (d *packetDrop) headline(data *loss, ongoing bool) string {
 		name = cmp.Or(data.location, "no reason given")
 	}
 	are, cannot := words.Tense(ongoing, "are", "were"), words.Tense(ongoing, "cannot", "could not")
+	switch {
+	case data.reason.In != "":
+		return "The time to live of packets" + d.path(data) + " " + words.Tense(ongoing, "runs", "ran") + " out (" +
+			fold.Printable(name) + ")"
+	case data.reason.Name == reasonIncomplete, data.reason.Name == functionIncomplete:
+		return "Fragmented packets" + d.path(data) + " " + are +
+			" dropped because other fragments " + are + " missing (" +
+			fold.Printable(name) + ")"
+	}
 	text := "Packets" + d.path(data) + " " + are + " dropped"
 	switch data.reason.Cause {
 	case CauseFilter:
