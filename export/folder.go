@@ -45,12 +45,16 @@ type Options struct {
 
 // Done is what was written.
 type Done struct {
-	// Tables is how many files there are, Rows how many rows in them, Bytes their size.
-	Tables int
-	Rows   uint64
-	Bytes  int64
+	// Tables is how many files there are, Rows how many rows in them, Bytes their size. A trace has Tracks instead, and
+	// a row is a slice, an instant or a value of a counter.
+	Tables, Tracks int
+	Rows           uint64
+	Bytes          int64
 	// Unknown is how many events were left out because this version does not know their kinds.
 	Unknown uint64
+	// Trackless is how many events are of kinds that a trace has no track for; LeftOut is how much else of a trace was
+	// left out, because there was no room for it or its time was not possible.
+	Trackless, LeftOut uint64
 }
 
 // Folder is a folder of tables that is being written. It has its name when it is complete.
@@ -130,6 +134,12 @@ func isTable(name string) bool {
 	}
 	return false
 }
+
+// Begin begins a capture. Tables need to know nothing of it before its end.
+func (f *Folder) Begin(*Capture, model.Time, model.Time) error { return nil }
+
+// Skip takes an event that is not to be written. A table has nothing but what is written.
+func (f *Folder) Skip(string, *model.Batch, *model.Event) error { return nil }
 
 // Write writes an event of b, which is from a capture, and reports whether there is a table for it. Events of findings
 // have none: see Finding.

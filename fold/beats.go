@@ -1032,6 +1032,9 @@ func (w *Fold) beatRead(v *model.PacketRead) *Beat {
 	return b
 }
 
+// Beat returns a followed flow, nil when there is none.
+func (w *Fold) Beat(k BeatKey) *Beat { return w.beats[k] }
+
 // SortedBeats returns the followed flows in a fixed order.
 func (w *Fold) SortedBeats() []*Beat { return sorted(&w.sortedBeats, w.beats, compareBeats) }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"lostbeat/detect"
@@ -14,6 +15,7 @@ import (
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
 	"lostbeat/internal/redact"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 	"lostbeat/run"
 
@@ -36,7 +38,7 @@ func newExport() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "export FILE... -o OUT",
-		Short: "Write recordings and captures as tables for analysis",
+		Short: "Write recordings and captures as tables, or as a trace for Perfetto",
 		Long: `Write the events of recordings and captures, and what findings says of them, as tables: one file
 for each kind of event, with a column for each field, one of the findings, and one of the captures
 that were read. -o names a new folder for them. docs/EXPORT.md describes the tables and has queries.
@@ -44,6 +46,10 @@ that were read. -o names a new folder for them. docs/EXPORT.md describes the tab
 parquet is for DuckDB, Polars, pandas and Spark: columns have types, times are in nanoseconds and
 UTC. csv is for spreadsheets: texts that begin with =, +, - or @ get an apostrophe in front, so that
 a spreadsheet does not run them. jsonl has an object per line.
+
+perfetto is one file, a trace that ui.perfetto.dev opens and trace_processor reads: tracks for each
+CPU, device, heartbeat and pool of ports, the findings, log lines, and what was not recorded. It is
+chosen by a name that ends in .pftrace, too; -o - writes it to standard output.
 
 With --since and --until, the events of that time and the findings that fall into it are written.
 The whole input is judged in any case.
@@ -53,6 +59,7 @@ incomplete: what could be read of it is written, and the table captures says so.
 		Example: `  lostbeat export night.lostbeat -o night
   lostbeat export --csv --kind drop,port night.lostbeat -o night-csv
   lostbeat export --jsonl --since 14:03:00 --until +90s --redact capture.etl -o part
+  lostbeat export node-a.lostbeat node-b.lostbeat -o both.pftrace
   duckdb -c "SELECT place, reason, sum(count) FROM 'night/drop.parquet' GROUP BY ALL"`,
 		Args: fileArgs(true),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -66,14 +73,21 @@ incomplete: what could be read of it is written, and the table captures says so.
 			if job.thresholds, err = settings.settings(); err != nil {
 				return err
 			}
-			if err := checkExport(out); err != nil {
+			if export.IsTrace(out) && !format.chosen && !slices.Contains(chosen, true) {
+				form = export.Perfetto
+			}
+			if err := checkExport(cmd, form, out, args); err != nil {
 				return err
 			}
 			if hide.is {
 				job.names = hide.names(args)
 			}
-			defer files.confine(cmd, args, filepath.Dir(filepath.Clean(out)))()
-			to, err := createExport(form, out, force)
+			var outputs []string
+			if out != "-" {
+				outputs = []string{filepath.Dir(filepath.Clean(out))}
+			}
+			defer files.confine(cmd, args, outputs...)()
+			to, err := createExport(cmd, form, out, force, job.kinds)
 			if err != nil {
 				return err
 			}
@@ -96,7 +110,7 @@ incomplete: what could be read of it is written, and the table captures says so.
 	files.registerLogs(cmd)
 	settings.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&out, "output", "o", "", "the folder to write (required)")
+	flags.StringVarP(&out, "output", "o", "", "the folder to write, of a trace the file or - (required)")
 	flags.StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
 	flags.StringVar(&job.since, "since", "", "start at this `TIME`: "+momentForms)
 	flags.StringVar(&job.until, "until", "", "end at this `TIME`")
@@ -106,7 +120,7 @@ incomplete: what could be read of it is written, and the table captures says so.
 	for i, name := range forms {
 		flags.BoolVar(&chosen[i], name, false, "the same as --format "+name)
 	}
-	flags.BoolVar(&force, "force", false, "replace the tables of an earlier export")
+	flags.BoolVar(&force, "force", false, "replace the tables or the trace of an earlier export")
 	return cmd
 }
 
@@ -115,7 +129,7 @@ func exportForms() (names []string) {
 	for _, f := range export.Formats {
 		names = append(names, f.Name)
 	}
-	return names
+	return append(names, export.Perfetto)
 }
 
 // chosenForm returns the format that is asked for by --format or by a flag of its name.
@@ -137,31 +151,45 @@ func chosenForm(format *formatFlag, forms []string, chosen []bool) (string, erro
 }
 
 // checkExport refuses what cannot be the name of an export.
-func checkExport(out string) error {
+func checkExport(cmd *cobra.Command, form, out string, inputs []string) error {
 	example := "lostbeat export night.lostbeat -o night"
+	trace := form == export.Perfetto
 	switch {
 	case out == "":
 		return hint.New("export needs an output", example)
-	case out == "-":
-		return hint.New("an export is a folder, which cannot go to standard output", example)
-	case filepath.Clean(out) == "." || filepath.Clean(out) == "..":
+	case out == "-" && trace && isTerminal(cmd.OutOrStdout()):
+		return hint.New("a trace is no text for a terminal", "give -o night.pftrace")
+	case out == "-" && !trace:
+		return hint.New("tables are a folder, which cannot go to standard output", example)
+	case !trace && (filepath.Clean(out) == "." || filepath.Clean(out) == ".."):
 		return hint.New("tables are written to a new folder, not into this one", example)
+	case trace && out != "-":
+		return notAnInput(out, inputs)
 	}
 	return nil
 }
 
 // exportTo is where an export is written to.
 type exportTo interface {
-	// Write takes an event, and reports whether it is written.
+	// Begin begins a capture, of which the time from since to until is written.
+	Begin(c *export.Capture, since, until model.Time) error
+	// Write takes an event, and reports whether it is written; Skip takes one that is not to be.
+	Skip(capture string, b *model.Batch, e *model.Event) error
 	Write(capture string, b *model.Batch, e *model.Event) (bool, error)
-	Finding(capture string, f *model.Finding) error
+	// Capture ends a capture. Findings come after it.
 	Capture(c *export.Capture) error
+	Finding(capture string, f *model.Finding) error
 	// Close completes the output; Abort removes it, and does nothing after Close.
 	Close() (export.Done, error)
 	Abort() error
 }
 
-func createExport(form, out string, force bool) (exportTo, error) {
+func createExport(
+	cmd *cobra.Command, form, out string, force bool, kinds map[model.Kind]bool,
+) (exportTo, error) {
+	if form == export.Perfetto {
+		return export.CreateTrace(out, export.TraceOptions{Stdout: cmd.OutOrStdout(), Replace: force, Kinds: kinds})
+	}
 	for _, f := range export.Formats {
 		if f.Name == form {
 			return export.Create(out, export.Options{Format: f, Replace: force})
@@ -227,6 +255,9 @@ func (j *exportJob) capture(
 	if j.names != nil {
 		about.File = j.names.File(c.Path)
 	}
+	if err := j.to.Begin(&about, filter.since, filter.until); err != nil {
+		return run.Judgement{}, err
+	}
 	judged, err := run.Stream(ctx, c, j.thresholds, reading.progress(), func(b *model.Batch) error {
 		if j.names != nil {
 			b = j.names.Batch(b)
@@ -237,6 +268,9 @@ func (j *exportJob) capture(
 				about.Meta(m)
 			}
 			if !filter.wants(e) {
+				if err := j.to.Skip(about.File, b, e); err != nil {
+					return err
+				}
 				continue
 			}
 			written, err := j.to.Write(about.File, b, e)
@@ -291,16 +325,26 @@ func diskFull(err error, out string) error {
 		return err
 	}
 	return hint.New("the disk of "+plain.Text(out)+" is full; nothing was written",
-		"give a folder on another disk, or a part: --kind, --since, --until")
+		"give a name on another disk, or a part: --kind, --since, --until")
 }
 
 // exported says what was written.
 func exported(done export.Done, out string) string {
 	text := fmt.Sprintf("%s: %s in %s, %s", plain.Text(out), plural(int(done.Rows), "row"),
 		plural(done.Tables, "table"), humanize.IBytes(uint64(done.Bytes)))
+	if done.Tracks > 0 {
+		text = fmt.Sprintf("%s: %s on %s, %s", plain.Text(out),
+			words.Plural(done.Rows, "entry", "entries"), plural(done.Tracks, "track"), humanize.IBytes(uint64(done.Bytes)))
+	}
 	if done.Unknown > 0 {
 		text += fmt.Sprintf("; %s of kinds that this version does not know were left out",
 			plural(int(done.Unknown), "event"))
+	}
+	if done.Trackless > 0 {
+		text += fmt.Sprintf("; %s of kinds that have no track", plural(int(done.Trackless), "event"))
+	}
+	if done.LeftOut > 0 {
+		text += fmt.Sprintf("; %s for which there is no room were left out", words.Plural(done.LeftOut, "entry", "entries"))
 	}
 	return text
 }

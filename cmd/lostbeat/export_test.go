@@ -137,6 +137,8 @@ func TestExportMistakes(t *testing.T) {
 	out := filepath.Join(dir, "out")
 	for _, args := range [][]string{
 		{path}, {path, "-o", "-"}, {path, "-o", "."}, {path, "-o", out, "--csv", "--jsonl"},
+		{path, "-o", out + ".pftrace", "--csv", "--perfetto"}, {path, "-o", path, "--perfetto", "--force"},
+		{path, "-o", dir, "--perfetto", "--force"}, {path, "-o", filepath.Join(dir, "absent", "x.pftrace")},
 		{path, "-o", out, "--csv", "--format", "jsonl"}, {path, "-o", out, "--kind", "nothing"},
 		{path, "-o", out, "--since", "never"}, {path, "-o", filepath.Join(dir, "absent", "out")},
 		{"absent.lostbeat", "-o", out}, {path, "-o", path},
@@ -154,16 +156,23 @@ func TestExportMistakes(t *testing.T) {
 // An export with --redact has none of the names, in no format.
 func TestExportRedacted(t *testing.T) {
 	path := privateRecording(t)
-	for _, f := range export.Formats {
+	for _, f := range append(slices.Clone(export.Formats), export.Format{Name: export.Perfetto}) {
 		out := filepath.Join(t.TempDir(), f.Name)
 		_, errs, status := execute(t, "export", "--redact", "--"+f.Name, path, "-o", out)
 		if status != exitOK {
 			t.Fatal(errs)
 		}
 		text := ""
-		if f.Name == "parquet" {
+		switch f.Name {
+		case "parquet":
 			text = parquetText(t, out)
-		} else {
+		case export.Perfetto:
+			raw, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = string(raw)
+		default:
 			for name := range rowsOf(t, out, f.Extension) {
 				raw, err := os.ReadFile(filepath.Join(out, name+f.Extension))
 				if err != nil {
@@ -182,6 +191,54 @@ func TestExportRedacted(t *testing.T) {
 				t.Errorf("%s: no %s", f.Name, there)
 			}
 		}
+	}
+}
+
+// A trace is chosen by its name or by a flag, is the same on standard output, and is not replaced by mistake.
+func TestExportTrace(t *testing.T) {
+	path := sampleRecording(t)
+	out := filepath.Join(t.TempDir(), "night.pftrace")
+	_, errs, status := execute(t, "export", path, "-o", out)
+	if status != exitOK || !strings.Contains(errs, "entries on ") {
+		t.Fatalf("status %d\n%s", status, errs)
+	}
+	raw, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _, _ := execute(t, "findings", "--json", path)
+	var finding struct{ Title string }
+	if err := json.Unmarshal([]byte(strings.SplitN(found, "\n", 2)[0]), &finding); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{finding.Title, path, "ports", "held"} {
+		if want == "" || !strings.Contains(string(raw), want) {
+			t.Errorf("no %q in the trace", want)
+		}
+	}
+	for _, args := range [][]string{{"--perfetto"}, {"--format", "perfetto"}} {
+		printed, errs, status := execute(t, append([]string{"export", path, "-o", "-"}, args...)...)
+		if status != exitOK || printed != string(raw) {
+			t.Errorf("%v: %d bytes, want %d; status %d\n%s", args, len(printed), len(raw), status, errs)
+		}
+	}
+	_, errs, status = execute(t, "export", path, "-o", out)
+	if status != exitError || !strings.Contains(errs, "--force") {
+		t.Errorf("again: status %d\n%s", status, errs)
+	}
+	if _, errs, status := execute(t, "export", path, "-o", out, "--force"); status != exitOK {
+		t.Errorf("with --force: status %d\n%s", status, errs)
+	}
+	if _, errs, status := execute(t, "export", "--jsonl", path, "-o", out+".d/"); status != exitOK {
+		t.Errorf("tables beside it: status %d\n%s", status, errs)
+	}
+	part := filepath.Join(t.TempDir(), "part.pftrace")
+	_, errs, status = execute(t, "export", "--since", "+10s", "--until", "+20s", path, "-o", part)
+	if status != exitOK {
+		t.Fatal(errs)
+	}
+	if less, err := os.ReadFile(part); err != nil || len(less) == 0 || len(less) >= len(raw) {
+		t.Errorf("%d of %d bytes, %v", len(less), len(raw), err)
 	}
 }
 
