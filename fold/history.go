@@ -58,6 +58,8 @@ type History struct {
 	incomplete string
 	// notes are what readers wrote.
 	notes []model.Note
+	// outputs are those beside the screen that have failed.
+	outputs []model.Probe
 }
 
 // Progress is how far the search for findings in a recording has come.
@@ -147,6 +149,24 @@ func (h *History) SetIncomplete(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.incomplete = what
+	h.publish()
+}
+
+// SetOutput says how an output beside the screen is and why; with a Hint method, the hint of err is said too.
+func (h *History) SetOutput(name string, state model.ProbeState, err error) {
+	p := model.Probe{Name: "output", Part: name, State: state}
+	if err != nil {
+		p.Reason, p.Hint = err.Error(), hint.Of(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	outputs := slices.Clone(h.outputs) // snapshots share it
+	if i := slices.IndexFunc(outputs, func(o model.Probe) bool { return o.Part == name }); i >= 0 {
+		outputs[i] = p
+	} else {
+		outputs = append(outputs, p)
+	}
+	h.outputs = outputs
 	h.publish()
 }
 
@@ -260,6 +280,7 @@ func (h *History) publish() {
 		Fault:    h.fault,
 
 		Incomplete: h.incomplete,
+		Outputs:    h.outputs,
 		Notes:      h.notes,
 		Meta:       h.held.meta,
 		Probes:     h.held.probes,

@@ -36,6 +36,9 @@ type Snapshot struct {
 	Fault string
 	// Incomplete says what of a file is damaged or missing, in one line; empty when nothing is.
 	Incomplete string
+	// Outputs are those beside the screen that have failed, in the form of a probe's parts: Part is the name, and State is
+	// on for one that works again.
+	Outputs []model.Probe
 	// SelfCPU is the share of one CPU and SelfRSS the bytes of memory that lostbeat itself takes, when SelfSeen.
 	SelfCPU, SelfRSS float64
 	SelfSeen         bool

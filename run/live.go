@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type Live struct {
 	// Source is the host, Settings what it is judged by.
 	Source   source.Source
 	Settings detect.Settings
+	// State is what the screen shows, nil for a new one.
+	State *fold.History
 	// UI are the options of the screen; Run adds what to show.
 	UI tui.Options
 	// Tool is the name and version of the program, for recordings.
@@ -39,7 +42,7 @@ type Live struct {
 
 // Run shows the session until the user leaves it.
 func (l Live) Run(ctx context.Context) error {
-	state := fold.NewHistory()
+	state := cmp.Or(l.State, fold.NewHistory())
 	flight, err := record.NewFlight("", record.FlightOptions{Options: record.Options{Tool: l.Tool}, Window: memoryWindow})
 	if err != nil {
 		return err
@@ -76,7 +79,7 @@ func (l Live) Run(ctx context.Context) error {
 		_, err := pipeline.Run(ctx, l.Source, pipeline.Options{
 			Detect: &l.Settings, Live: !l.Followed, History: state,
 			Outputs: append([]pipeline.Output{{Name: "memory", Sink: flight}}, l.Outputs...),
-			Failed:  func(name string, err error) { state.SetFault(fmt.Errorf("%s: %w", name, err)) },
+			Failed:  func(name string, err error) { state.SetOutput(name, model.ProbeOff, err) },
 		})
 		return shown(err)
 	})

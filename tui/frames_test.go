@@ -267,6 +267,7 @@ func TestHostileNames(t *testing.T) {
 			s := loaded(tuitest.Options{Seconds: 60, Flood: 30, Leak: 10, Name: name, Blind: true})
 			s.SetFault(errors.New("failed" + name))
 			s.SetIncomplete("incomplete" + name)
+			s.SetOutput("output"+name, model.ProbeOff, errors.New("failed"+name))
 			for _, ascii := range []bool{false, true} {
 				m := screen(s, 120, 40, func(o *Options) { o.ASCII, o.Source = ascii, "file"+name })
 				for _, key := range []string{"1", "enter", "2", "3", "4", "v", "enter", "5", "6", "enter", "d", "/", "x"} {

@@ -50,6 +50,9 @@ func (u *ui) header(v *view, w int) string {
 	if v.snap.Incomplete != "" {
 		left = append(left, piece{warning, "· " + u.theme.glyphs.warning + " file incomplete: d", 2})
 	}
+	if slices.ContainsFunc(v.snap.Outputs, failing) {
+		left = append(left, piece{warning, "· " + u.theme.glyphs.warning + " output fails: d", 3})
+	}
 	right := []piece{u.clock(v)}
 	loss := piece{dim, "loss 0", 4}
 	if v.snap.Lost > 0 {

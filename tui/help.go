@@ -2,6 +2,7 @@ package tui
 
 import (
 	"cmp"
+	"slices"
 
 	"lostbeat/fold"
 	"lostbeat/model"
@@ -46,7 +47,7 @@ func (u *ui) helpLines(w int) []string {
 
 // probeBands says what is seen, what is not, and why.
 func (u *ui) probeBands(v *view) []band {
-	rows := v.snap.Probes
+	rows := slices.Concat(v.snap.Outputs, v.snap.Probes)
 	if v.snap.Incomplete != "" {
 		file := model.Probe{Name: "file", State: model.ProbeDegraded, Reason: v.snap.Incomplete}
 		rows = append([]model.Probe{file}, rows...)

@@ -146,6 +146,34 @@ func TestSnapshotsAreImmutable(t *testing.T) {
 	shows(t, m, "the stream ended: gone (plug it in)")
 }
 
+// An output that fails is said once, also while the screen is paused, and marked until it works again.
+func TestFailingOutput(t *testing.T) {
+	s := loaded(tuitest.Options{Seconds: 20})
+	m := screen(s, 120, 40)
+	tick(m)
+	hides(t, m, "output fails")
+	fault := hinted{errors.New("write metrics: no space left")}
+	press(m, "space")
+	s.SetOutput("metrics file", model.ProbeDegraded, fault)
+	tick(m)
+	shows(t, m, "metrics file: write metrics: no space left")
+	press(m, "space")
+	for range noticeTicks {
+		s.SetOutput("metrics file", model.ProbeDegraded, fault)
+		tick(m)
+	}
+	hides(t, m, "no space left")
+	shows(t, m, "output fails: d")
+	press(m, "d")
+	shows(t, m, "no space left")
+	shows(t, m, "plug it in")
+	press(m, "esc")
+	s.SetOutput("metrics file", model.ProbeOn, nil)
+	tick(m)
+	shows(t, m, "metrics file: works again")
+	hides(t, m, "output fails")
+}
+
 type hinted struct{ error }
 
 func (hinted) Hint() string { return "plug it in" }

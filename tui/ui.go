@@ -173,6 +173,7 @@ func (u *ui) tick(m tickMsg) command {
 	if m.play != u.play {
 		u.play, u.drawn = m.play, false
 	}
+	u.announce(u.newest.Outputs, m.snapshot.Outputs)
 	u.newest = m.snapshot
 	if u.held() {
 		return nil
@@ -189,12 +190,28 @@ func (u *ui) tick(m tickMsg) command {
 	return u.fetchPorts()
 }
 
+// announce says once that an output has failed, or works again.
+func (u *ui) announce(old, outputs []model.Probe) {
+	for _, o := range outputs {
+		switch {
+		case slices.Contains(old, o):
+		case o.State == model.ProbeOn:
+			u.say(o.Part+": works again", false)
+		default:
+			u.say(o.Part+": "+o.Reason, true)
+		}
+	}
+}
+
+// failing says that an output does not work.
+func failing(o model.Probe) bool { return o.State != model.ProbeOn }
+
 // news says that s shows something that old does not. Frames are shown when
 // their second is over, so within a second there is nothing new in them.
 func news(s, old *fold.Snapshot) bool {
 	return s.Now/fold.FrameStep != old.Now/fold.FrameStep || s.Now < old.Now || s.Started != old.Started ||
 		s.Fault != old.Fault || s.Incomplete != old.Incomplete || s.Progress != old.Progress ||
-		s.Scanned != old.Scanned ||
+		s.Scanned != old.Scanned || !slices.Equal(s.Outputs, old.Outputs) ||
 		len(s.Probes) != len(old.Probes) || len(s.Notes) != len(old.Notes) ||
 		!slices.EqualFunc(s.Findings, old.Findings, func(a, b *model.Finding) bool { return a == b })
 }

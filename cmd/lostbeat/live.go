@@ -9,7 +9,9 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
+	"lostbeat/fold"
 	"lostbeat/internal/spawn"
+	"lostbeat/model"
 	"lostbeat/run"
 	"lostbeat/source"
 	"lostbeat/source/applog"
@@ -142,7 +144,15 @@ func (f *uiFlags) options() tui.Options {
 func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 	live.metrics.onlyGiven(cmd)
 	say := func(line string) { fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line) }
-	served, endServing, err := live.metrics.outputs(say)
+	state := fold.NewHistory()
+	report := func(err error) {
+		if err == nil {
+			state.SetOutput(metricsFile, model.ProbeOn, nil)
+			return
+		}
+		state.SetOutput(metricsFile, model.ProbeDegraded, err)
+	}
+	served, endServing, err := live.metrics.outputs(say, report)
 	if err != nil {
 		return err
 	}
@@ -151,8 +161,11 @@ func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 	if err != nil {
 		return err
 	}
-	return showLive(cmd, run.Live{Source: src, Settings: settings, Outputs: served}, live.also, ui)
+	return showLive(cmd, run.Live{Source: src, Settings: settings, State: state, Outputs: served}, live.also, ui)
 }
+
+// metricsFile is the name of the file of --metrics-file on the screen.
+const metricsFile = "metrics file"
 
 // showLive shows a live session until the user leaves it.
 func showLive(cmd *cobra.Command, session run.Live, also alsoFlag, ui uiFlags) (err error) {

@@ -5,6 +5,7 @@ import (
 
 	"lostbeat/detect/all"
 	"lostbeat/internal/confine"
+	"lostbeat/internal/plain"
 	"lostbeat/pipeline"
 	"lostbeat/sink/metrics"
 
@@ -45,8 +46,22 @@ func (f *metricsFlags) confine(t *confine.Tracing) {
 	t.Accepts, t.SetsModes = f.listen != "", f.file != ""
 }
 
-// outputs starts them, and returns what ends them. say is told where they are, and what goes wrong later.
-func (f *metricsFlags) outputs(say func(string)) (outputs []pipeline.Output, end func(), err error) {
+// fileReport says what metrics.Keep reports.
+func (f *metricsFlags) fileReport(say func(string)) func(error) {
+	return func(err error) {
+		if err == nil {
+			say("metrics are written to " + plain.Text(f.file) + " again")
+			return
+		}
+		say(plain.Text(err.Error()))
+	}
+}
+
+// outputs starts them, and returns what ends them. say is told where they are served, report what becomes of the file,
+// as metrics.Keep has it.
+func (f *metricsFlags) outputs(
+	say func(string), report func(error),
+) (outputs []pipeline.Output, end func(), err error) {
 	end = func() {}
 	if f.listen == "" && f.file == "" {
 		return nil, end, nil
@@ -54,7 +69,7 @@ func (f *metricsFlags) outputs(say func(string)) (outputs []pipeline.Output, end
 	detectors, _ := all.Detectors()
 	m := metrics.New(metrics.Options{Detectors: detectors, Version: version})
 	if f.file != "" {
-		file, err := metrics.Keep(f.file, m, say)
+		file, err := metrics.Keep(f.file, m, report)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -91,7 +91,7 @@ slow: the last line says how much is missing, and why.`,
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say)
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say))
 			if err != nil {
 				return err
 			}

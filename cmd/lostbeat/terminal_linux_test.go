@@ -230,6 +230,36 @@ func TestLongReplayInATerminalAsOrdinaryUser(t *testing.T) {
 	term.wait("ended with 0")
 }
 
+// A file of metrics that can no longer be written is a line of the screen, which stays whole; so is that it can again.
+// It takes 25 s: the file is written every 10 s.
+func TestLongMetricsFileOnScreen(t *testing.T) {
+	t.Parallel()
+	testutil.Privileged(t)
+	folder := filepath.Join(t.TempDir(), "metrics")
+	create := func() {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create()
+	term := startTerminal(t, 120, 40, lostbeat(t)+" --metrics-file "+filepath.Join(folder, "lostbeat.prom"))
+	term.wait("LIVE", "Overview")
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	screen := term.wait("metrics file: write metrics: ", "output fails: d")
+	if got := strings.Count(screen, "write metrics"); got != 1 {
+		t.Errorf("it is said %d times:\n%s", got, screen)
+	}
+	create()
+	screen = term.wait("metrics file: works again")
+	if strings.Contains(screen, "output fails") {
+		t.Errorf("it is still marked:\n%s", screen)
+	}
+	term.press("q")
+	term.wait("ended with 0")
+}
+
 // Every key that the help names does something in a real terminal, on each page, and none of them ends the program.
 func TestLongEveryKey(t *testing.T) {
 	t.Parallel()

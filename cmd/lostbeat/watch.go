@@ -43,7 +43,7 @@ store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say)
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say))
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"lostbeat/internal/guard"
@@ -22,8 +21,8 @@ type File struct {
 	every   time.Duration
 	stop    chan struct{}
 	running guard.Background
-	failed  sync.Once
-	say     func(string)
+	// report is told that it cannot be written, and with nil that it can again.
+	report func(error)
 }
 
 // CheckPath refuses a path that node_exporter does not read.
@@ -35,16 +34,17 @@ func CheckPath(path string) error {
 		"node_exporter reads *.prom in its --collector.textfile.directory, e.g. /var/lib/node_exporter/lostbeat.prom")
 }
 
-// Keep writes the file now, and again and again until Close. say is told once when it can no longer be written.
-func Keep(path string, m *Metrics, say func(string)) (*File, error) {
+// Keep writes the file now, and again and again until Close. report is told once when it can no longer be written, and
+// with nil when it can again.
+func Keep(path string, m *Metrics, report func(error)) (*File, error) {
 	if err := CheckPath(path); err != nil {
 		return nil, err
 	}
-	return keep(path, m, say, fileEvery)
+	return keep(path, m, report, fileEvery)
 }
 
-func keep(path string, m *Metrics, say func(string), every time.Duration) (*File, error) {
-	f := &File{path: path, metrics: m, every: every, stop: make(chan struct{}), say: say}
+func keep(path string, m *Metrics, report func(error), every time.Duration) (*File, error) {
+	f := &File{path: path, metrics: m, every: every, stop: make(chan struct{}), report: report}
 	if err := f.write(); err != nil {
 		return nil, err
 	}
@@ -55,13 +55,15 @@ func keep(path string, m *Metrics, say func(string), every time.Duration) (*File
 func (f *File) run() {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
+	failing := false
 	for {
 		select {
 		case <-f.stop:
 			return
 		case <-tick.C:
-			if err := f.write(); err != nil {
-				f.failed.Do(func() { f.say(err.Error()) })
+			if err := f.write(); (err != nil) != failing {
+				failing = err != nil
+				f.report(err)
 			}
 		}
 	}

@@ -144,7 +144,7 @@ func TestFile(t *testing.T) {
 	path := filepath.Join(folder, "lostbeat.prom")
 	m := New(Options{Version: "v1"})
 	var said []string
-	f, err := keep(path, m, func(s string) { said = append(said, s) }, time.Millisecond)
+	f, err := keep(path, m, func(err error) { said = append(said, fmt.Sprint(err)) }, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,27 +180,40 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// A folder that goes is said once, and is no reason to end.
+// A folder that goes is said once, and is no reason to end; that it is back is said as well.
 func TestFileFails(t *testing.T) {
 	folder := filepath.Join(testutil.TempDir(t), "gone")
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	said := make(chan string, 100)
-	f, err := keep(filepath.Join(folder, "x.prom"), New(Options{}), func(s string) { said <- s }, time.Millisecond)
+	said := make(chan error, 100)
+	f, err := keep(filepath.Join(folder, "x.prom"), New(Options{}), func(err error) { said <- err }, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
 	}
-	if line := <-said; !strings.HasPrefix(line, "write metrics: ") {
-		t.Error(line)
+	if err := <-said; err == nil || !strings.HasPrefix(err.Error(), "write metrics: ") {
+		t.Error(err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	if len(said) > 0 {
+		t.Errorf("said again: %v", <-said)
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-said; err != nil {
+		t.Errorf("when it can be written again: %v", err)
 	}
 	time.Sleep(10 * time.Millisecond)
 	f.Close()
 	if len(said) > 0 {
-		t.Errorf("said again: %s", <-said)
+		t.Errorf("said again: %v", <-said)
+	}
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := Keep(filepath.Join(folder, "x.prom"), New(Options{}), nil); err == nil {
 		t.Error("a folder that is not there is no error")
