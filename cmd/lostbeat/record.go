@@ -84,6 +84,7 @@ slow: the last line says how much is missing, and why.`,
 				return hint.New("--also writes names, so it cannot be combined with --redact",
 					"read the findings from the recording: lostbeat findings --json "+plain.Text(out))
 			}
+			began := time.Now()
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
 			notified, endNotifying, err := told.outputs(say, live.confines(cmd), out)
@@ -110,6 +111,9 @@ slow: the last line says how much is missing, and why.`,
 			journal, endJournal := journalOutput(say)
 			defer endJournal()
 			outputs = slices.Concat(outputs, shown, journal, served)
+			if !isTerminal(errs) {
+				outputs = append(outputs, startOutput(say, began))
+			}
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder

@@ -46,7 +46,9 @@ func (j Journal) Start() *Notifier {
 		_, err = conn.Write(entry(m.finding))
 		return err
 	}
-	return start("the journal", 1, j.Say, send)
+	n := start("the journal", 1, j.Say, send)
+	n.names = sentence // standard error is the journal, too: the finding is not lost
+	return n
 }
 
 // MessageID is the identifier of a detector's findings in the journal and its catalog, in 32 hexadecimal digits. It is
@@ -67,11 +69,19 @@ var priorities = map[model.Severity]string{
 	model.SeverityInfo: "6", model.SeverityWarning: "4", model.SeverityCritical: "2",
 }
 
+// sentence is a finding in one line.
+func sentence(f *model.Finding) string {
+	if !f.Ongoing {
+		return "ended: " + f.Title
+	}
+	return f.Title
+}
+
 // entry returns a finding in the journal's native protocol.
 func entry(f model.Finding) []byte {
-	message, state, priority := f.Title, "active", priorities[f.Severity]
+	state, priority := "active", priorities[f.Severity]
 	if !f.Ongoing {
-		message, state, priority = "ended: "+f.Title, "ended", "5"
+		state, priority = "ended", "5"
 	}
 	var b bytes.Buffer
 	field := func(name, value string) {
@@ -86,7 +96,7 @@ func entry(f model.Finding) []byte {
 		_ = binary.Write(&b, binary.LittleEndian, uint64(len(value))) // a buffer takes everything
 		fmt.Fprintf(&b, "%s\n", value)
 	}
-	field("MESSAGE", plain.Text(message))
+	field("MESSAGE", plain.Text(sentence(&f)))
 	field("MESSAGE_ID", MessageID(f.Detector))
 	field("PRIORITY", priority)
 	field("SYSLOG_IDENTIFIER", "lostbeat")

@@ -34,8 +34,10 @@ type Notifier struct {
 	name    string
 	changes findings.Changes
 	say     func(string)
-	lanes   []chan message
-	work    guard.Background
+	// names says which message was not delivered.
+	names func(f *model.Finding) string
+	lanes []chan message
+	work  guard.Background
 	// stop ends deliveries that go on; hurry is closed when there is no time left to try again.
 	stop  context.CancelFunc
 	hurry chan struct{}
@@ -50,7 +52,7 @@ type deliver func(ctx context.Context, hurry <-chan struct{}, m message) error
 // start begins to deliver, in as many lanes. Messages of one finding stay in order. say is told what went wrong.
 func start(name string, lanes int, say func(string), send deliver) *Notifier {
 	ctx, stop := context.WithCancel(context.Background())
-	n := &Notifier{name: name, say: say, stop: stop, hurry: make(chan struct{})}
+	n := &Notifier{name: name, say: say, names: findingID, stop: stop, hurry: make(chan struct{})}
 	for range lanes {
 		lane := make(chan message, queueLength)
 		n.lanes = append(n.lanes, lane)
@@ -72,8 +74,10 @@ func start(name string, lanes int, say func(string), send deliver) *Notifier {
 // fail counts a message that was not delivered, and says why.
 func (n *Notifier) fail(m message, err error) {
 	n.lost.Add(1)
-	n.say(fmt.Sprintf("%s: %v (%s)", n.name, err, plain.Text(m.finding.ID)))
+	n.say(fmt.Sprintf("%s: %v (%s)", n.name, err, plain.Text(n.names(&m.finding))))
 }
+
+func findingID(f *model.Finding) string { return f.ID }
 
 // Write implements pipeline.Sink.
 func (n *Notifier) Write(b *model.Batch) error {
