@@ -7,18 +7,26 @@ import (
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/sink/notify"
+	"lostbeat/sink/recording"
 
 	"golang.org/x/sys/unix"
 )
 
-// journalOutput sends findings to systemd's journal where standard error is the journal, as in a service; elsewhere it
-// is nothing. say is told what could not be delivered.
-func journalOutput(say func(string)) (outputs []pipeline.Output, end func()) {
+// onJournal says whether standard error is systemd's journal, as in a service.
+func onJournal() bool {
 	var errs unix.Stat_t
-	if err := unix.Fstat(unix.Stderr, &errs); err != nil || !isJournal(os.Getenv("JOURNAL_STREAM"), &errs) {
-		return nil, func() {}
+	err := unix.Fstat(unix.Stderr, &errs)
+	return err == nil && isJournal(os.Getenv("JOURNAL_STREAM"), &errs)
+}
+
+// journalOutput sends findings to systemd's journal, with the files in which they are recorded. say is told what could
+// not be delivered.
+func journalOutput(say func(string), to recording.Recorder) (outputs []pipeline.Output, end func()) {
+	journal := notify.Journal{Say: say}
+	if files, ok := to.(recording.Locator); ok {
+		journal.Locate = files.Locate
 	}
-	n := notify.Journal{Say: say}.Start()
+	n := journal.Start()
 	output := pipeline.Output{Name: "the journal", Sink: n, Kinds: []model.Kind{model.KindFinding}}
 	return []pipeline.Output{output}, func() { n.Close(lastDelivery) }
 }

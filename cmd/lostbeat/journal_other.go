@@ -2,7 +2,15 @@
 
 package main
 
-import "lostbeat/pipeline"
+import (
+	"lostbeat/pipeline"
+	"lostbeat/sink/recording"
+)
 
-// journalOutput is nothing on systems without systemd.
-func journalOutput(func(string)) (outputs []pipeline.Output, end func()) { return nil, func() {} }
+// onJournal is false on systems without systemd.
+func onJournal() bool { return false }
+
+// journalOutput is not called on systems without systemd.
+func journalOutput(func(string), recording.Recorder) (outputs []pipeline.Output, end func()) {
+	return nil, func() {}
+}

@@ -108,9 +108,7 @@ slow: the last line says how much is missing, and why.`,
 			defer func() { err = errors.Join(err, closeOutputs()) }()
 			shown, endShowing := boardOutput()
 			defer endShowing()
-			journal, endJournal := journalOutput(say)
-			defer endJournal()
-			outputs = slices.Concat(outputs, shown, journal, served)
+			outputs = slices.Concat(outputs, shown, served)
 			if !isTerminal(errs) {
 				outputs = append(outputs, startOutput(say, began))
 			}
@@ -125,12 +123,17 @@ slow: the last line says how much is missing, and why.`,
 			if flight > 0 {
 				to, err = recording.NewFlight(out, record.FlightOptions{
 					Options: opts, Window: flight, Ring: int64(ring), BootID: boot,
-				}, say)
+				}, say, onJournal())
 			} else {
 				to, err = recording.New(out, opts)
 			}
 			if err != nil {
 				return err
+			}
+			if onJournal() {
+				journal, endJournal := journalOutput(say, to)
+				defer endJournal()
+				outputs = append(outputs, journal...)
 			}
 			ctx := cmd.Context()
 			if duration > 0 {

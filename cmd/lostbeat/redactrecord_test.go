@@ -120,7 +120,7 @@ func TestRecordRedact(t *testing.T) {
 	}
 	flight, err := recording.NewFlight(filepath.Join(dir, "flight.lostbeat"), record.FlightOptions{
 		Window: time.Minute, Ring: record.LeastRing, BootID: redact.Boot("acme-boot"),
-	}, func(string) {})
+	}, func(string) {}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,13 +28,24 @@ type Journal struct {
 	Say func(string)
 	// Attempt is how long the journal may take to receive an entry, 5 s when 0.
 	Attempt time.Duration
+	// Locate returns the recording of a finding, as recording.Locator does; nil for none.
+	Locate func(f *model.Finding, deadline time.Time, hurry <-chan struct{}) string
 }
+
+// locateWithin is how long a finding may wait for its recording to begin.
+const locateWithin = 2 * time.Second
 
 // Start returns a Notifier that sends to the journal.
 func (j Journal) Start() *Notifier {
 	address := &net.UnixAddr{Name: cmp.Or(j.Socket, JournalSocket), Net: "unixgram"}
 	attempt := cmp.Or(j.Attempt, 5*time.Second)
-	send := func(_ context.Context, _ <-chan struct{}, m message) error {
+	locate := func(m *message, hurry <-chan struct{}) string {
+		if j.Locate == nil {
+			return ""
+		}
+		return j.Locate(&m.finding, m.queued.Add(locateWithin), hurry)
+	}
+	send := func(_ context.Context, hurry <-chan struct{}, m message) error {
 		conn, err := net.DialUnix(address.Net, nil, address)
 		if err != nil {
 			return err
@@ -43,11 +54,15 @@ func (j Journal) Start() *Notifier {
 		if err := conn.SetWriteDeadline(time.Now().Add(attempt)); err != nil {
 			return err
 		}
-		_, err = conn.Write(entry(m.finding))
+		_, err = conn.Write(entry(&m.finding, locate(&m, hurry)))
 		return err
 	}
 	n := start("the journal", 1, j.Say, send)
-	n.names = sentence // standard error is the journal, too: the finding is not lost
+	atOnce := make(chan struct{})
+	close(atOnce)
+	n.names = func(m *message) string { // for standard error, which is the journal, too
+		return ": " + sentence(&m.finding, locate(m, atOnce))
+	}
 	return n
 }
 
@@ -69,16 +84,20 @@ var priorities = map[model.Severity]string{
 	model.SeverityInfo: "6", model.SeverityWarning: "4", model.SeverityCritical: "2",
 }
 
-// sentence is a finding in one line.
-func sentence(f *model.Finding) string {
+// sentence is a finding in one line, with its recording unless that is empty.
+func sentence(f *model.Finding, recording string) string {
+	line := f.Title
 	if !f.Ongoing {
-		return "ended: " + f.Title
+		line = "ended: " + line
 	}
-	return f.Title
+	if recording != "" {
+		line += " (recorded in " + recording + ")"
+	}
+	return line
 }
 
 // entry returns a finding in the journal's native protocol.
-func entry(f model.Finding) []byte {
+func entry(f *model.Finding, recording string) []byte {
 	state, priority := "active", priorities[f.Severity]
 	if !f.Ongoing {
 		state, priority = "ended", "5"
@@ -96,7 +115,7 @@ func entry(f model.Finding) []byte {
 		_ = binary.Write(&b, binary.LittleEndian, uint64(len(value))) // a buffer takes everything
 		fmt.Fprintf(&b, "%s\n", value)
 	}
-	field("MESSAGE", plain.Text(sentence(&f)))
+	field("MESSAGE", plain.Text(sentence(f, recording)))
 	field("MESSAGE_ID", MessageID(f.Detector))
 	field("PRIORITY", priority)
 	field("SYSLOG_IDENTIFIER", "lostbeat")
@@ -104,6 +123,9 @@ func entry(f model.Finding) []byte {
 	field("LOSTBEAT_FINDING", f.ID)
 	field("LOSTBEAT_SEVERITY", f.Severity.String())
 	field("LOSTBEAT_STATE", state)
+	if recording != "" {
+		field("LOSTBEAT_RECORDING", recording)
+	}
 	field("LOSTBEAT_CAUSES", items(f.Causes))
 	field("LOSTBEAT_ADVICE", items(f.Advice))
 	return b.Bytes()

@@ -47,7 +47,18 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	n := Journal{Socket: path, Say: func(line string) { t.Error(line) }}.Start()
+	n := Journal{
+		Socket: path, Say: func(line string) { t.Error(line) },
+		Locate: func(f *model.Finding, deadline time.Time, _ <-chan struct{}) string {
+			if left := time.Until(deadline); left <= 0 || left > locateWithin {
+				t.Errorf("%v are left to locate it", left)
+			}
+			if f.Severity == model.SeverityInfo {
+				return ""
+			}
+			return "/var/lib/fault-1.lostbeat"
+		},
+	}.Start()
 	var b model.Builder
 	f := model.Finding{
 		ID: "socket-drop/1", Detector: "socket-drop", Severity: model.SeverityCritical, Ongoing: true,
@@ -55,6 +66,8 @@ func TestJournal(t *testing.T) {
 	}
 	ended := f
 	ended.Ongoing = false
+	note := f
+	note.ID, note.Severity = "socket-drop/2", model.SeverityInfo
 	for _, c := range []struct {
 		finding model.Finding
 		want    map[string]string
@@ -63,8 +76,14 @@ func TestJournal(t *testing.T) {
 			"MESSAGE_ID": MessageID("socket-drop"), "PRIORITY": "2", "LOSTBEAT_DETECTOR": "socket-drop",
 			"LOSTBEAT_FINDING": "socket-drop/1", "LOSTBEAT_SEVERITY": "critical", "LOSTBEAT_STATE": "active",
 			"LOSTBEAT_CAUSES": "- first\n- second", "SYSLOG_IDENTIFIER": "lostbeat",
+			"MESSAGE":            "a title·[31m (recorded in /var/lib/fault-1.lostbeat)",
+			"LOSTBEAT_RECORDING": "/var/lib/fault-1.lostbeat",
 		}},
-		{ended, map[string]string{"PRIORITY": "5", "LOSTBEAT_STATE": "ended"}},
+		{ended, map[string]string{
+			"PRIORITY": "5", "LOSTBEAT_STATE": "ended", "LOSTBEAT_RECORDING": "/var/lib/fault-1.lostbeat",
+			"MESSAGE": "ended: a title·[31m (recorded in /var/lib/fault-1.lostbeat)",
+		}},
+		{note, map[string]string{"PRIORITY": "6", "LOSTBEAT_RECORDING": "", "MESSAGE": "a title·[31m"}},
 	} {
 		b.AddFinding(0, c.finding)
 		write(t, n, b.Take())
@@ -80,14 +99,27 @@ func TestJournal(t *testing.T) {
 				t.Errorf("%s=%q, want %q", name, got[name], want)
 			}
 		}
-		if strings.ContainsRune(got["MESSAGE"], 0x1b) || !strings.Contains(got["MESSAGE"], "a title") {
-			t.Errorf("MESSAGE=%q", got["MESSAGE"])
-		}
 		if n := len(got["LOSTBEAT_ADVICE"]); n < maxField || n > maxField+3 {
 			t.Errorf("a field of %d bytes", n)
 		}
 	}
 	n.Close(time.Second)
+}
+
+// A finding that the journal does not receive is said with its title and its recording: standard error is the journal,
+// too.
+func TestJournalRefuses(t *testing.T) {
+	t.Parallel()
+	var l log
+	n := Journal{
+		Socket: filepath.Join(t.TempDir(), "none"), Say: l.say,
+		Locate: func(*model.Finding, time.Time, <-chan struct{}) string { return "x.lostbeat" },
+	}.Start()
+	write(t, n, found("socket-drop/1", model.SeverityWarning, true))
+	n.Close(time.Second)
+	if want := ": title of socket-drop/1 (recorded in x.lostbeat)\n"; !strings.Contains(l.all(), want) {
+		t.Errorf("said %q, want %q", l.all(), want)
+	}
 }
 
 // A journal that receives nothing delays neither the stream nor the end.

@@ -27,6 +27,8 @@ const queueLength = 256
 type message struct {
 	finding model.Finding
 	body    []byte
+	// queued is when it came.
+	queued time.Time
 }
 
 // Notifier is a sink that delivers findings. Write never waits.
@@ -34,8 +36,8 @@ type Notifier struct {
 	name    string
 	changes findings.Changes
 	say     func(string)
-	// names says which message was not delivered.
-	names func(f *model.Finding) string
+	// names ends the line that says why a message was not delivered: with which one.
+	names func(m *message) string
 	lanes []chan message
 	work  guard.Background
 	// stop ends deliveries that go on; hurry is closed when there is no time left to try again.
@@ -74,10 +76,10 @@ func start(name string, lanes int, say func(string), send deliver) *Notifier {
 // fail counts a message that was not delivered, and says why.
 func (n *Notifier) fail(m message, err error) {
 	n.lost.Add(1)
-	n.say(fmt.Sprintf("%s: %v (%s)", n.name, err, plain.Text(n.names(&m.finding))))
+	n.say(fmt.Sprintf("%s: %v%s", n.name, err, plain.Text(n.names(&m))))
 }
 
-func findingID(f *model.Finding) string { return f.ID }
+func findingID(m *message) string { return " (" + m.finding.ID + ")" }
 
 // Write implements pipeline.Sink.
 func (n *Notifier) Write(b *model.Batch) error {
@@ -92,7 +94,7 @@ func (n *Notifier) Write(b *model.Batch) error {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
 		n.total.Add(1)
-		m := message{f, body.Bytes()}
+		m := message{f, body.Bytes(), time.Now()}
 		select {
 		case n.lanes[n.laneOf(f.ID)] <- m:
 		default:

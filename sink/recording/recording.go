@@ -4,6 +4,7 @@ package recording
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,13 @@ type Keeper interface {
 	Keep(why string)
 }
 
+// Locator is a Recorder with files that each hold the time around some of the findings.
+type Locator interface {
+	// Locate returns the file with the latest time around a finding, empty for none. It waits until the recorder has come
+	// to the finding, but no longer than until the deadline, or until hurry is closed.
+	Locate(f *model.Finding, deadline time.Time, hurry <-chan struct{}) string
+}
+
 // New begins a recording of everything.
 func New(path string, o record.Options) (Recorder, error) {
 	w, err := record.Create(path, o)
@@ -49,13 +57,17 @@ type flight struct {
 	// failing says that the last finding could not be recorded.
 	failing bool
 	log     func(line string)
+	// quiet says that somebody else says where findings are recorded.
+	quiet  bool
+	places places
 	// last is the time of the newest event.
 	last atomic.Int64
 }
 
 // NewFlight returns a recorder that keeps the window and writes it, and what follows, to a file when a finding of
 // weight arises. log is told of each, of what an earlier recorder has left behind, and of the ring; it must not block.
-func NewFlight(path string, o record.FlightOptions, log func(line string)) (Recorder, error) {
+// quiet leaves out where a finding is recorded, for a caller who says that with Locate.
+func NewFlight(path string, o record.FlightOptions, log func(line string), quiet bool) (Recorder, error) {
 	if o.MaxSize > 0 || o.RotateSize > 0 || o.RotateEvery > 0 {
 		return nil, hint.New(
 			"--flight writes a file to each finding: --max-size, --rotate-size and --rotate-every do not apply",
@@ -78,7 +90,10 @@ func NewFlight(path string, o record.FlightOptions, log func(line string)) (Reco
 			say("hint: " + text)
 		}
 	}
-	return &flight{Flight: f, window: o.Window, seen: map[string]bool{}, open: map[string]bool{}, log: say}, nil
+	return &flight{
+		Flight: f, window: o.Window, seen: map[string]bool{}, open: map[string]bool{}, log: say, quiet: quiet,
+		places: places{of: map[string]place{}, changed: make(chan struct{})},
+	}, nil
 }
 
 // Write implements pipeline.Sink: a new finding, and every update of one that
@@ -102,10 +117,11 @@ func (r *flight) Write(b *model.Batch) error {
 		if delete(r.open, v.ID); v.Ongoing {
 			r.open[v.ID] = true
 		} else if r.seen[v.ID] {
+			r.places.put(&v, "")
 			continue
 		}
 		suspicious = true
-		r.trigger(e.Time, v.Title, !r.seen[v.ID])
+		r.trigger(e.Time, &v)
 		r.seen[v.ID] = true
 	}
 	if suspicious || len(r.open) > 0 {
@@ -114,14 +130,20 @@ func (r *flight) Write(b *model.Batch) error {
 	return nil
 }
 
-// trigger asks for the time around a moment; first says that nobody has for this reason.
-func (r *flight) trigger(at model.Time, why string, first bool) {
+// trigger asks for the time around a moment of a finding.
+func (r *flight) trigger(at model.Time, f *model.Finding) {
 	err := r.Trigger(at, r.window)
 	failed := err != nil
-	if first || failed != r.failing {
-		r.say(why, err)
+	switch first := !r.seen[f.ID]; {
+	case first && !failed && r.quiet:
+	case first, failed != r.failing:
+		r.say(f.Title, err)
 	}
-	r.failing = failed
+	if r.failing = failed; !failed {
+		r.places.put(f, r.Stats().Path)
+	} else {
+		r.places.put(f, "")
+	}
 }
 
 // say logs what has become of a moment that was asked for.
@@ -137,4 +159,65 @@ func (r *flight) say(why string, err error) {
 func (r *flight) Keep(why string) {
 	r.Suspect()
 	r.say(why, r.Trigger(model.Time(r.last.Load()), r.window))
+}
+
+// Locate implements Locator.
+func (r *flight) Locate(f *model.Finding, deadline time.Time, hurry <-chan struct{}) string {
+	if f.Severity < model.SeverityWarning {
+		return "" // never recorded
+	}
+	late := time.NewTimer(time.Until(deadline))
+	defer late.Stop()
+	for {
+		path, known, changed := r.places.get(f)
+		if known {
+			return path
+		}
+		select {
+		case <-changed:
+		case <-hurry:
+			return path
+		case <-late.C:
+			return path
+		}
+	}
+}
+
+// places are the files with findings. A recording with pseudonyms has other IDs than those who ask: detector and start
+// are the same, and findings of one detector that start together are in one file.
+type places struct {
+	mu sync.Mutex
+	of map[string]place
+	// changed is closed with the next change.
+	changed chan struct{}
+}
+
+// place is where a finding is recorded, and its end when that was known.
+type place struct {
+	path string
+	end  model.Time
+}
+
+func placeKey(f *model.Finding) string { return fmt.Sprintf("%s/%d", f.Detector, f.Start) }
+
+// put notes where a version of a finding is; an empty path leaves what is known.
+func (p *places) put(f *model.Finding, path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := placeKey(f)
+	old := p.of[key]
+	if path == "" {
+		path = old.path
+	}
+	p.of[key] = place{path, max(old.end, f.End)}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// get returns where a finding is; known says that this version of it, or a later one, was seen.
+func (p *places) get(f *model.Finding) (path string, known bool, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.of[placeKey(f)]
+	return at.path, ok && at.end >= f.End, p.changed
 }

@@ -89,7 +89,7 @@ func TestSuspicion(t *testing.T) {
 		var said []string
 		path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
 		r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
-			func(line string) { said = append(said, line) })
+			func(line string) { said = append(said, line) }, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,9 @@ func TestSuspicion(t *testing.T) {
 func TestKeep(t *testing.T) {
 	path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
 	var said []string
-	r, err := NewFlight(path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) })
+	r, err := NewFlight(
+		path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) }, false,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +133,84 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// Findings of weight are located in the file of the last moment that was asked for, once the recorder has come to them,
+// also where it has them under pseudonyms; notes are nowhere.
+func TestLocate(t *testing.T) {
+	start := model.Time(time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC).UnixNano())
+	var said []string
+	path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
+	r, err := NewFlight(
+		path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) }, true,
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := model.Finding{
+		ID: "x/a", Detector: "x", Title: "a", Severity: model.SeverityWarning, Start: start, End: start.Add(time.Second),
+		Ongoing: true,
+	}
+	give := func(f model.Finding) {
+		f.ID, f.Title = "pseudonym", "pseudonym"
+		var b model.Builder
+		b.AddMeta(model.Meta{Time: f.End, Key: "host", Value: "x"})
+		b.AddFinding(f.End, f)
+		if err := r.Write(b.Take()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	locate := func(f model.Finding, within time.Duration) string {
+		return r.(Locator).Locate(&f, time.Now().Add(within), nil)
+	}
+	if got := locate(f, time.Millisecond); got != "" {
+		t.Errorf("before it was recorded: %s", got)
+	}
+	later := make(chan string, 1)
+	go func() { later <- locate(f, time.Minute) }()
+	give(f)
+	first := <-later
+	if _, err := os.Stat(first); err != nil {
+		t.Error(err)
+	}
+	ended := f
+	ended.Ongoing, ended.End = false, f.End.Add(time.Second)
+	if got := locate(ended, time.Millisecond); got != first {
+		t.Errorf("while the recorder has not come to its end: %q, want %q", got, first)
+	}
+	give(ended)
+	if got := locate(ended, time.Minute); got != first {
+		t.Errorf("at its end: %q, want %q", got, first)
+	}
+	// It returns when the window of the file is over.
+	var b model.Builder
+	for i := range 60 {
+		b.AddMeta(model.Meta{Time: ended.End.Add(time.Duration(i) * time.Second), Key: "host", Value: "x"})
+	}
+	if err := r.Write(b.Take()); err != nil {
+		t.Fatal(err)
+	}
+	again := f
+	again.End = ended.End.Add(time.Minute)
+	give(again)
+	if got := locate(again, time.Minute); got == first || got == "" {
+		t.Errorf("when it has returned: %q", got)
+	}
+	note := f
+	note.Severity = model.SeverityInfo
+	if got := locate(note, time.Minute); got != "" {
+		t.Errorf("a note: %q", got)
+	}
+	hurry := make(chan struct{})
+	close(hurry)
+	unknown := f
+	unknown.Detector = "y"
+	if got := r.(Locator).Locate(&unknown, time.Now().Add(time.Minute), hurry); got != "" {
+		t.Errorf("in a hurry: %q", got)
+	}
+	if err := r.Close(); err != nil || len(said) > 0 {
+		t.Errorf("%v, said %q", err, said)
+	}
+}
+
 // Where no ring can be made, that is said with what it means, and recording goes on.
 func TestWithoutRing(t *testing.T) {
 	dir := testutil.TempDir(t)
@@ -140,7 +220,7 @@ func TestWithoutRing(t *testing.T) {
 	}
 	var said []string
 	r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
-		func(line string) { said = append(said, line) })
+		func(line string) { said = append(said, line) }, false)
 	if err != nil {
 		t.Fatal(err)
 	}
