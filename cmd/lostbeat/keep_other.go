@@ -4,5 +4,11 @@ package main
 
 import "lostbeat/sink/recording"
 
-// keepOnSignal does nothing: this system has no such signal.
-func keepOnSignal(recording.Recorder) (stop func()) { return func() {} }
+// keepSignal is nothing: this system has no such signal.
+type keepSignal struct{}
+
+func takeKeepSignal() keepSignal { return keepSignal{} }
+
+func (keepSignal) serve(recording.Recorder) {}
+
+func (keepSignal) stop() {}

@@ -10,23 +10,29 @@ import (
 	"lostbeat/sink/recording"
 )
 
-// keepOnSignal has SIGUSR1 keep the time around it, where the recorder is a flight recorder. Others ignore the signal:
-// it would end the process. The returned function ends that.
-func keepOnSignal(to recording.Recorder) (stop func()) {
-	keeper, ok := to.(recording.Keeper)
-	if !ok {
-		signal.Ignore(syscall.SIGUSR1)
-		return func() { signal.Reset(syscall.SIGUSR1) }
-	}
-	signals := make(chan os.Signal, 1)
+// keepSignal is SIGUSR1, which asks for the time around it. From takeKeepSignal on it does not end the process.
+type keepSignal chan os.Signal
+
+func takeKeepSignal() keepSignal {
+	signals := make(keepSignal, 1)
 	signal.Notify(signals, syscall.SIGUSR1)
+	return signals
+}
+
+// serve has a flight recorder keep the time around each signal, also one that has come already. Others ignore it.
+func (s keepSignal) serve(to recording.Recorder) {
+	keeper, ok := to.(recording.Keeper)
 	go func() {
-		for range signals {
-			keeper.Keep("asked for by SIGUSR1")
+		for range s {
+			if ok {
+				keeper.Keep("asked for by SIGUSR1")
+			}
 		}
 	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals) // whoever keeps just then may wait for a disk that does not respond: it ends with the process
-	}
+}
+
+// stop ends that.
+func (s keepSignal) stop() {
+	signal.Stop(s)
+	close(s) // whoever keeps just then may wait for a disk that does not respond: it ends with the process
 }

@@ -84,7 +84,8 @@ slow: the last line says how much is missing, and why.`,
 				return hint.New("--also writes names, so it cannot be combined with --redact",
 					"read the findings from the recording: lostbeat findings --json "+plain.Text(out))
 			}
-			began := time.Now()
+			began, asked := time.Now(), takeKeepSignal()
+			defer asked.stop()
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
 			notified, endNotifying, err := told.outputs(say, live.confines(cmd), out)
@@ -141,7 +142,7 @@ slow: the last line says how much is missing, and why.`,
 				ctx, cancel = context.WithTimeout(ctx, duration)
 				defer cancel()
 			}
-			defer keepOnSignal(to)()
+			asked.serve(to)
 			counts := &tally.Tally{}
 			stopProgress := showProgress(errs, to, counts)
 			done, err := run.Recording{

@@ -27,7 +27,8 @@ type Recorder interface {
 
 // Keeper is a Recorder that writes the time around now when it is asked to.
 type Keeper interface {
-	// Keep may be called from any goroutine, and waits for the disk. why is said.
+	// Keep may be called from any goroutine, and waits for the disk. why is said. Before the first event, while the probes
+	// are attached, it is remembered.
 	Keep(why string)
 }
 
@@ -60,8 +61,9 @@ type flight struct {
 	// quiet says that somebody else says where findings are recorded.
 	quiet  bool
 	places places
-	// last is the time of the newest event.
-	last atomic.Int64
+	// last is the time of the newest event, asked why Keep was called before any.
+	last  atomic.Int64
+	asked atomic.Pointer[string]
 }
 
 // NewFlight returns a recorder that keeps the window and writes it, and what follows, to a file when a finding of
@@ -124,6 +126,11 @@ func (r *flight) Write(b *model.Batch) error {
 		r.trigger(e.Time, &v)
 		r.seen[v.ID] = true
 	}
+	if r.last.Load() != 0 {
+		if why := r.asked.Swap(nil); why != nil {
+			r.Keep(*why)
+		}
+	}
 	if suspicious || len(r.open) > 0 {
 		r.Suspect()
 	}
@@ -157,6 +164,13 @@ func (r *flight) say(why string, err error) {
 
 // Keep asks for the time around now, which somebody else has a reason for.
 func (r *flight) Keep(why string) {
+	if r.last.Load() == 0 {
+		r.log(why + ": it will be recorded once the probes are attached")
+		r.asked.Store(&why)
+		if r.last.Load() == 0 || !r.asked.CompareAndSwap(&why, nil) {
+			return // Write does it, or has done it
+		}
+	}
 	r.Suspect()
 	r.say(why, r.Trigger(model.Time(r.last.Load()), r.window))
 }

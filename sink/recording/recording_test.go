@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,38 @@ func TestKeep(t *testing.T) {
 	file := r.Stats().Path
 	if _, err := os.Stat(file); err != nil || len(said) != 1 || said[0] != "asked for: recording it to "+file {
 		t.Errorf("%v, said %q", err, said)
+	}
+}
+
+// What asks to be kept before the first event is kept with it.
+func TestKeepEarly(t *testing.T) {
+	var said []string
+	r, err := NewFlight(
+		filepath.Join(testutil.TempDir(t), "fault.lostbeat"), record.FlightOptions{Window: time.Minute},
+		func(line string) { said = append(said, line) }, false,
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.(Keeper).Keep("asked for")
+	if err := r.Write(&model.Batch{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var b model.Builder
+		b.AddMeta(model.Meta{Time: 1, Key: "host", Value: "x"})
+		if err := r.Write(b.Take()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"asked for: it will be recorded once the probes are attached", "asked for: recording it to " + r.Stats().Path,
+	}
+	if !slices.Equal(said, want) || r.Stats().Files != 1 {
+		t.Errorf("%d files, said %q", r.Stats().Files, said)
 	}
 }
 
