@@ -5,6 +5,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -109,15 +112,25 @@ func openEvent(cpu, program int) (int, error) {
 	}
 	fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
+		level, _ := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
 		return -1, &ebpf.RefusedError{
-			Advice: "perf events need CAP_PERFMON and, in a container, a seccomp profile that allows perf_event_open",
-			Err:    fmt.Errorf("open a perf event: %w", err),
+			Advice: refusedAdvice(strings.TrimSpace(string(level))), Err: fmt.Errorf("open a perf event: %w", err),
 		}
 	}
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, program); err != nil {
 		return -1, errors.Join(fmt.Errorf("attach to a perf event: %w", err), unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// refusedAdvice says what perf events need. Kernels of Debian and Ubuntu know levels of kernel.perf_event_paranoid
+// above 2, at which they ask for CAP_SYS_ADMIN.
+func refusedAdvice(level string) string {
+	if n, err := strconv.Atoi(level); err == nil && n > 2 {
+		return fmt.Sprintf("kernel.perf_event_paranoid is %d, where this kernel wants CAP_SYS_ADMIN for perf events: "+
+			"CAP_PERFMON is enough from 2 down", n)
+	}
+	return "perf events need CAP_PERFMON and, in a container, a seccomp profile that allows perf_event_open"
 }
 
 // Status implements ebpf.Attached.
