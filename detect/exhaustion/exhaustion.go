@@ -38,9 +38,11 @@ type exhausted struct {
 	limits *state.Pool
 	tuple  fold.Tuple
 	isPool bool
-	// refused counts all refusals of the case; peak is the most ports that were taken.
-	refused uint64
-	peak    int
+	// refused counts all refusals of the case, refusedBy those of the processes that had most; peak is the most ports
+	// that were taken.
+	refused   uint64
+	refusedBy []holderCount
+	peak      int
 	// boundFirst is how many connections were bound before they were connected,
 	// at most, and destinations to how many.
 	boundFirst, destinations int
@@ -54,7 +56,6 @@ type moment struct {
 	// used and resting are ports in use and at rest.
 	used, resting, size int
 	holders             []holderCount
-	refusedBy           []holderCount
 	errors              []string
 	// elsewhere says how many destinations have free ports still.
 	elsewhere int
@@ -230,7 +231,7 @@ func (d *portExhaustion) judgePools(w *detect.Tick) map[state.PoolKey]bool {
 		}
 		if in.Worst(float64(refused.second), float64(used+resting)) {
 			data.worst = moment{
-				used: used, resting: resting, size: size, refusedBy: refused.by, errors: refused.errors,
+				used: used, resting: resting, size: size, errors: refused.errors,
 				holders: holdersOf(w, func(p *state.Port) bool {
 					return pool.Contains(p.Protocol, p.Netns, p.LocalPort) &&
 						(p.Protocol != model.ProtocolTCP || !fold.IsConnection(p))
@@ -346,7 +347,7 @@ func (d *portExhaustion) judgeTargets(w *detect.Tick, full map[state.PoolKey]boo
 		data.peak = max(data.peak, u.Held+u.Resting)
 		if in.Worst(float64(refused.second), float64(u.Held+u.Resting)) {
 			data.worst = moment{
-				used: u.Held, resting: u.Resting, size: size, refusedBy: refused.by, errors: refused.errors,
+				used: u.Held, resting: u.Resting, size: size, errors: refused.errors,
 				elsewhere: len(w.Ports.Tuples) - 1,
 				holders: holdersOf(w, func(p *state.Port) bool {
 					return p.Protocol == model.ProtocolTCP && p.Netns == k.Netns && p.LocalAddr == k.Local &&
@@ -375,8 +376,11 @@ func (r *refusal) count(known, in *detect.Case[exhausted]) {
 	switch {
 	case known != nil:
 		known.Data.refused += r.second
+		if r.second > 0 {
+			known.Data.refusedBy = r.by
+		}
 	case in != nil:
-		in.Data.refused = r.recent
+		in.Data.refused, in.Data.refusedBy = r.recent, r.by
 	}
 }
 
@@ -498,7 +502,7 @@ func (d *portExhaustion) describe(w *detect.Tick, in *detect.Case[exhausted]) mo
 			f.Evidence, detect.Evidence("held by "+words.Task(h.process.Name, h.process.PID), float64(h.count), "ports"),
 		)
 	}
-	for _, h := range at.refusedBy[:min(len(at.refusedBy), 3)] {
+	for _, h := range data.refusedBy[:min(len(data.refusedBy), 3)] {
 		f.Evidence = append(
 			f.Evidence,
 			detect.Evidence("refused to "+words.Task(h.process.Name, h.process.PID), float64(h.count), "times"),

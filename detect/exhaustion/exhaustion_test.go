@@ -136,9 +136,10 @@ func TestExplicitPoolExhausted(t *testing.T) {
 			"EADDRINUSE",
 		)
 	})
+	b := s.Batch()
 	detecttest.Check(
 		t,
-		s.Batch(),
+		b,
 		detecttest.Start,
 		want{Detector: "port-exhaustion", Severity: model.SeverityCritical, Within: 3 * time.Second,
 			Contains: []string{
@@ -147,6 +148,14 @@ func TestExplicitPoolExhausted(t *testing.T) {
 				"refused to late[60]",
 			}},
 	)
+	last := detecttest.Latest(detecttest.Run(b, 0))[0]
+	values := make(map[string]float64)
+	for _, e := range last.Evidence {
+		values[e.Name] = e.Value
+	}
+	if all, one := values["allocations refused (EADDRINUSE)"], values["refused to late[60]"]; all != one || all == 0 {
+		t.Errorf("%v refused, to the only one that asks %v", all, one)
+	}
 }
 
 func TestNotExhausted(t *testing.T) {

@@ -4,6 +4,7 @@ package heartbeatloss
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"time"
 
 	"lostbeat/detect"
@@ -174,6 +175,9 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	if in == nil {
 		in = d.caseFor(b, &m)
 	}
+	if in == nil && d.soon(b, &m) {
+		return
+	}
 	d.raise(w, in, b, &m, drops)
 }
 
@@ -221,6 +225,20 @@ func (d *heartbeatLoss) caseFor(b *fold.Beat, m *moment) *detect.Case[lateFlow] 
 		}
 	}
 	return nil
+}
+
+// reasonWithin is how long a gap may last until what keeps the program from reading is looked for no longer.
+const reasonWithin = 2 * time.Second
+
+// soon says that what keeps the program from reading in a gap that lasts may be known with the next second, and then be
+// the same as in an earlier case of the flow.
+func (d *heartbeatLoss) soon(b *fold.Beat, m *moment) bool {
+	if !m.gap.Lasts || m.verdict != notRead || m.reason != reader.None || m.gap.Length() >= reasonWithin {
+		return false
+	}
+	return slices.ContainsFunc(d.cases.All(), func(in *detect.Case[lateFlow]) bool {
+		return in.Data.beat == b && in.Data.latest.verdict == notRead && in.Data.latest.reason != reader.None
+	})
 }
 
 // raise makes a judged gap part of a case, or a case of its own.

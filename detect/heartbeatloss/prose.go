@@ -264,7 +264,8 @@ func (t *telling) because(f *model.Finding, who string) (short string) {
 	m := &t.at
 	stay := reader.Stay{
 		StateTime: m.stay, Cause: m.reason, For: m.kept, Ongoing: t.lasts, PID: t.who.pid,
-		Sends: m.verdict == sentLate, Unread: m.gap.Queue, Rivals: m.sched.Rivals, Fits: m.fits,
+		Sends: m.verdict == sentLate, Unread: m.gap.Queue, Rivals: m.sched.Rivals,
+		Watched: m.sched.Covered, Fits: m.fits,
 	}
 	if m.reason == reader.None {
 		f.Causes = append(f.Causes, t.whyUnknown(who))
@@ -665,7 +666,8 @@ func (t *telling) unknown(f *model.Finding) {
 		why = fmt.Sprintf("The program itself was held up for %s, and the peer may only send replies",
 			words.Span(m.kept))
 		stay := reader.Stay{
-			StateTime: m.stay, Cause: m.reason, For: m.kept, PID: t.who.pid, Rivals: m.sched.Rivals, Ongoing: t.lasts,
+			StateTime: m.stay, Cause: m.reason, For: m.kept, PID: t.who.pid, Ongoing: t.lasts,
+			Rivals: m.sched.Rivals, Watched: m.sched.Covered,
 		}
 		_, causes, _ := stay.Explain(f)
 		f.Causes = append(f.Causes, causes...)

@@ -408,3 +408,20 @@ func TestSuspended(t *testing.T) {
 		t.Errorf("%d findings", severe)
 	}
 }
+
+// TestAgainAndAgain wants one finding of a reader that loses its CPU every second, across the ends of seconds: what keeps
+// it is known a second after its packets have become late.
+func TestAgainAndAgain(t *testing.T) {
+	var list []detecttest.Held
+	for i := range time.Duration(6) {
+		from := fault + 610*ms + i*time.Second
+		list = append(list, detecttest.Held{
+			From: from, To: from + 855*ms, State: model.SchedWaiting, Rival: detecttest.Hog(),
+		})
+	}
+	b := detecttest.Flowing(30, nil, detecttest.Heartbeat{Held: list})
+	detecttest.Check(t, b, 0, detecttest.Want{
+		Detector: "heartbeat-loss", Severity: model.SeverityWarning, Closed: true,
+		Contains: []string{"no CPU behind rt-batch[900]", "(the longest of 6 delays)", "s watched: "},
+	})
+}

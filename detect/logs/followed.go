@@ -355,7 +355,7 @@ func (tr *trouble) explain(f *model.Finding) {
 	if tr.held.reason != reader.None {
 		stay := reader.Stay{
 			StateTime: tr.held.stay, Cause: tr.held.reason, For: tr.held.kept, Ongoing: tr.lasts, PID: tr.writer, Writes: true,
-			Fits: tr.held.fits, Rivals: tr.held.sched.Rivals,
+			Fits: tr.held.fits, Rivals: tr.held.sched.Rivals, Watched: tr.held.sched.Covered,
 		}
 		why, causes, advice := stay.Explain(f)
 		f.Title += ": " + program + " " + why

@@ -172,8 +172,9 @@ type Stay struct {
 	Fits bool
 	// Unread is the longest time for which data waited meanwhile, where that was seen.
 	Unread time.Duration
-	// Rivals are the tasks that ran meanwhile.
-	Rivals []fold.Rival
+	// Rivals are the tasks that had the CPU while its threads waited for it, in the time that Watched is long.
+	Rivals  []fold.Rival
+	Watched time.Duration
 }
 
 // Explain says why, in the words that follow the name of the program, gives the chain of causes, and advice. It adds to
@@ -304,13 +305,17 @@ func (s *Stay) rivals(f *model.Finding) []string {
 	if len(s.Rivals) == 0 {
 		return []string{"Other tasks had its CPU; which ones is unknown"}
 	}
+	in := "in that time"
+	if s.Watched > s.For {
+		in = "in the " + words.Span(s.Watched) + " watched"
+	}
 	for _, r := range s.Rivals[:min(len(s.Rivals), 4)] {
 		f.Evidence = append(f.Evidence,
-			detect.Evidence(fmt.Sprintf("%s ran on CPU %d in that time", RivalName(r), r.CPU), float64(r.Run), "ns"))
+			detect.Evidence(fmt.Sprintf("%s ran on CPU %d %s", RivalName(r), r.CPU, in), float64(r.Run), "ns"))
 	}
 	top := s.Rivals[0]
 	f.Subject.CPU = top.CPU
-	text := fmt.Sprintf("%s had CPU %d in that time: %s", RivalName(top), top.CPU, words.Span(top.Run))
+	text := fmt.Sprintf("%s had CPU %d %s: %s", RivalName(top), top.CPU, in, words.Span(top.Run))
 	if top.Cgroup != "" {
 		text += " (" + fold.Printable(top.Cgroup) + ")"
 	}

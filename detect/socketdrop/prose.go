@@ -103,7 +103,8 @@ func (t *telling) held(f *model.Finding, cause overflowCause) {
 	longest := t.longest[cause]
 	stay := reader.Stay{
 		StateTime: t.at.stay, Cause: reader.NoCPU + reader.Cause(cause-causeNoCPU), For: longest,
-		Ongoing: t.ongoing && t.lasts && t.cause == cause, PID: t.socket.PID, Unread: t.maxLate, Rivals: t.at.sched.Rivals,
+		Ongoing: t.ongoing && t.lasts && t.cause == cause, PID: t.socket.PID, Unread: t.maxLate,
+		Rivals: t.at.sched.Rivals, Watched: t.at.sched.Covered,
 	}
 	why, causes, advice := stay.Explain(f)
 	f.Causes = causes
