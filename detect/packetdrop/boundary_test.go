@@ -27,7 +27,22 @@ func TestBoundaries(t *testing.T) {
 var boundaries = []detecttest.Boundary{
 	{Setting: "packet-drop.min_drops", At: 120, Says: "packet-drop", Stream: lost(
 		model.Drop{Place: model.PlaceProtocol, Count: 120, Reason: "PROTO_MEM"}, 1000)},
-	{Setting: "packet-drop.min_drops", At: 120, Says: "packet-drop", Stream: func() *model.Batch {
+	{Setting: "packet-drop.min_refused", At: 12, Says: "The accept queue of tcp/8080", Stream: func() *model.Batch {
+		s := detecttest.New()
+		s.Seconds(30, func(i int) {
+			s.Quiet()
+			if i > 5 {
+				s.Drop(model.Drop{
+					CPU: -1, Place: model.PlaceSocket, Count: 4, Reason: "TCP_LISTEN_OVERFLOW", Protocol: model.ProtocolTCP,
+					LocalPort: 8080,
+				})
+			}
+		})
+		return s.Batch()
+	}},
+	{Setting: "packet-drop.min_drops", At: 120, Says: "packet-drop", With: map[string]string{
+		"packet-drop.min_refused": "1000",
+	}, Stream: func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(30, func(i int) {
 			s.Quiet()

@@ -34,7 +34,7 @@ func (d *packetDrop) judgeListeners(w *detect.Tick) {
 		entry, match := Lookup(reasonListenOverflow, "")
 		var in *detect.Case[loss]
 		switch {
-		case c.Sum >= d.settings.MinDrops:
+		case c.Sum >= d.settings.MinDrops, d.refuses(w, c.Sum, func(slot int) uint64 { return c.Seconds[slot] }):
 			fresh := d.cases.Get(key) == nil
 			in = d.cases.Raise(w, key, w.FirstSecond(func(slot int) bool { return c.Seconds[slot] > 0 }))
 			if fresh {
@@ -58,6 +58,18 @@ func (d *packetDrop) judgeListeners(w *detect.Tick) {
 		}
 		d.request(w, in)
 	}
+}
+
+// refuses says that a full accept queue refuses connections again and again; sum is how many in the window, in those of
+// one second. Their clients try rarely: what is lost in a second is little.
+func (d *packetDrop) refuses(w *detect.Tick, sum uint64, in func(slot int) uint64) bool {
+	seconds := 0
+	for _, slot := range w.Recent() {
+		if in(slot) > 0 {
+			seconds++
+		}
+	}
+	return sum >= d.settings.MinRefused && seconds > 1
 }
 
 // dropsOverflow says that a drop event of the window has a full accept queue as its reason.

@@ -127,6 +127,9 @@ func (d *packetDrop) judge(w *detect.Tick, g *group) {
 	}
 	least := d.least(g, seen)
 	plain := g.sum >= least
+	if g.entry.Name == reasonListenOverflow {
+		plain = plain || d.refuses(w, g.sum, func(slot int) uint64 { return lostIn(g, slot) })
+	}
 	if g.entry.Cause == CauseFilter && g.place == model.PlaceFilter && !seen {
 		plain = plain && d.windowShare(w, g) >= d.settings.FilterShare
 	}

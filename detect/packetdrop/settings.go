@@ -5,6 +5,7 @@ import "lostbeat/detect"
 // Settings are the thresholds of packet-drop; docs/DETECTORS.md explains each.
 type Settings struct {
 	MinDrops         uint64
+	MinRefused       uint64
 	MinHealthy       uint64
 	MinUnknown       uint64
 	MinRest          uint64
@@ -23,6 +24,14 @@ func (s *Settings) Fields() []detect.Field {
 			Doc:     "packets lost within the window for a reason that healthy hosts do not show",
 			Reason:  "netdata warns at 10 a second; a device that comes up loses a few",
 			Value:   &s.MinDrops,
+		},
+		{
+			Key:     "min_refused",
+			Default: "10",
+			Doc: "connections that a full accept queue refused within the window, in two seconds of it or more, from which " +
+				"it is reported",
+			Reason: "netdata warns at one in a minute; each waits for a second or more until it is tried again",
+			Value:  &s.MinRefused,
 		},
 		{
 			Key:     "min_healthy",
