@@ -113,8 +113,8 @@ func (u *ui) end(string) command {
 	return u.goTo(end)
 }
 
-// goWorst stops at the end of the worst finding of a recording, where all of it is known: the longest of those that
-// are as severe; nil when there is none.
+// goWorst goes to the worst finding of a recording, the longest of those that are as severe: to its end, where all of
+// it is known, and from there to the second that shows it, see showWorst. It returns nil when there is none.
 func (u *ui) goWorst() command {
 	var worst *model.Finding
 	for _, f := range u.snap.Findings {
@@ -129,10 +129,58 @@ func (u *ui) goWorst() command {
 	u.list(findingsTable).selected = worst.ID
 	at := worst.End
 	u.cursor = 0
+	u.worst = worst
 	return u.playing(func(p Player) {
 		p.Seek(at)
 		p.Pause()
 	})
+}
+
+// showWorst looks at the second of u.worst in which its subject lost most, or in which the longest gap of its flow
+// ended, once the history up to its end is there. What is said of the finding stays that of its end.
+func (u *ui) showWorst() {
+	f := u.worst
+	if u.snap.Now < min(f.End, u.play.end-u.play.end%fold.FrameStep) {
+		return
+	}
+	u.worst = nil
+	var most weight
+	for i := range u.snap.Latest() + 1 {
+		frame := u.snap.Frame(i)
+		if frame.Start < f.Start-f.Start%fold.FrameStep || frame.Start > f.End {
+			continue
+		}
+		if w := weigh(&f.Subject, frame); w.lost > most.lost || w.lost == most.lost && w.gap > most.gap {
+			most, u.cursor, u.drawn = w, frame.Start, false
+			u.foreseen.id, u.foreseen.at = f.ID, u.cursor
+		}
+	}
+}
+
+// weight is what a second shows of a fault: packets lost, and the longest gap of a flow in nanoseconds.
+type weight struct{ lost, gap float32 }
+
+// weigh returns what a second shows of the subject of a finding: its port, CPU or device.
+func weigh(s *model.Subject, f *fold.Frame) weight {
+	var w weight
+	for _, d := range f.Drops {
+		if s.Port != 0 && s.Port == d.Key.Port || s.Port == 0 && s.Device != "" && s.Device == d.Key.Device {
+			w.lost += d.Value.Rate
+		}
+	}
+	if s.Kind == "cpu" {
+		for _, c := range f.Softnet {
+			if c.Key.CPU == s.CPU {
+				w.lost += c.Value.Dropped
+			}
+		}
+	}
+	for _, flow := range f.Flows {
+		if s.Port != 0 && s.Port == flow.Key.LPort {
+			w.gap = max(w.gap, flow.Value.Gap)
+		}
+	}
+	return w
 }
 
 // jumpFinding looks at the start of the finding before or after this moment.

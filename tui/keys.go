@@ -144,7 +144,7 @@ func (b *binding) works(u *ui) bool {
 // key takes a key by its name; msg is the terminal program's message of it, nil
 // for none.
 func (u *ui) key(name string, msg any) command {
-	u.drawn, u.opening = false, false
+	u.drawn, u.opening, u.worst = false, false, nil
 	if u.prompt != nil {
 		if name == "ctrl+c" {
 			return func() message { return quitMsg{} }

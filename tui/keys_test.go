@@ -144,7 +144,7 @@ func TestKeys(t *testing.T) {
 		{"no command", ": x y z z y enter", "Enter: evidence", ""},
 		{"commands, given up", ": esc", "Enter: evidence", "commands"},
 		{"before a chosen finding", "j home", "PAUSED 13:58:28", ""},
-		{"no note to keep", "b", "notes are kept in a single .lostbeat file", "note at"},
+		{"no note to keep", "b", "notes need a single .lostbeat file", "note at"},
 		{"no notes", "B", "none yet; b writes one", ""},
 		{"next finding with n", "home n", "PAUSED 13:58:48", ""},
 		{"previous finding with N", "N", "PAUSED 13:59:38", ""},

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"lostbeat/model"
+	"lostbeat/tui/tuitest"
 )
 
 // TestLossesAreTheFindingsOwn wants the numbers of the finding, the programs first.
@@ -36,4 +37,20 @@ func TestLossesAreTheFindingsOwn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What no device reports is not 0: the table of losses shows a dash where the line of checks says why.
+func TestRingless(t *testing.T) {
+	s := loaded(tuitest.Options{Seconds: 5})
+	shows(t, screen(s, 100, 40), "ring                 0         0")
+	var more model.Builder
+	for _, d := range s.Snapshot().Devices {
+		d.Time, d.RingSource = s.Snapshot().Now, "none"
+		more.AddDeviceConfig(d)
+	}
+	s.Apply(more.Take())
+	s.Publish()
+	m := screen(s, 100, 40)
+	shows(t, m, "no device here reports ring drops")
+	shows(t, m, "ring                 –         –")
 }

@@ -13,7 +13,7 @@ func (u *ui) askNote(string) command {
 	}
 	keep, at := u.opt.Note, u.look.at
 	if keep == nil {
-		u.say("notes are kept in a single .lostbeat file: 'lostbeat cut' makes one of any input", true)
+		u.say("notes need a single .lostbeat file: 'lostbeat cut' makes one of any input", true)
 		return nil
 	}
 	u.prompt = &prompt{label: "note at " + formatClock(at, u.loc) + " (empty: a mark)", input: newInput("")}

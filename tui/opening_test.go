@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/model"
 	"lostbeat/tui/tuitest"
 )
@@ -86,4 +87,45 @@ func TestOpenOnWorst(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A replay that has gone to its worst finding shows the second in which the finding's subject lost most, and says of it
+// what was known at its end, until the reader goes elsewhere.
+func TestOpenOnWorstSecond(t *testing.T) {
+	second := model.Time(time.Second)
+	worst := tuitest.Start + 25*second
+	lost := map[model.Time]uint64{worst: 90_000, worst + 5*second: 50_000}
+	s := fold.NewHistory()
+	for _, b := range tuitest.Stream(tuitest.Options{Seconds: 40, Flood: 20}) {
+		s.Apply(b)
+		for at, count := range lost {
+			if b.Events[len(b.Events)-1].Time < at {
+				continue
+			}
+			var more model.Builder
+			more.AddDrop(model.Drop{Time: at - second/2, PID: 812, TID: 812, Cookie: 77, Place: model.PlaceSocket,
+				Count: count, Protocol: model.ProtocolUDP, LocalPort: 7000, Queue: -1, Reason: "SOCKET_RCVBUFF"})
+			s.Apply(more.Take())
+			delete(lost, at)
+		}
+	}
+	s.Publish()
+	first := model.Finding{ID: "worst", Detector: "socket-drop", Severity: model.SeverityCritical, Ongoing: true,
+		Title: "udp/7000 loses 2 packets", Start: tuitest.Start + 10*second, End: tuitest.Start + 12*second,
+		Subject: model.Subject{Kind: "socket", CPU: -1, PID: 812, Protocol: "udp", Port: 7000}}
+	final := first
+	final.Title, final.End, final.Ongoing = "udp/7000 lost 1,807 packets", tuitest.Start+36*second, false
+	p := &fakePlayer{speed: 1, position: final.End, end: tuitest.Start + 40*second}
+	m := screen(s, 100, 40, func(o *Options) { o.Live, o.Player, o.OpenOnWorst = false, p, true })
+	s.SetFindings([]model.Finding{first, final})
+	tick(m)
+	tick(m)
+	shows(t, m, "PAUSED "+formatClock(worst-second, time.UTC)+" UTC")
+	shows(t, m, final.Title)
+	press(m, "6")
+	shows(t, m, "26 s")
+	press(m, "left")
+	tick(m)
+	shows(t, m, "PAUSED "+formatClock(worst-2*second, time.UTC)+" UTC")
+	shows(t, m, first.Title)
 }

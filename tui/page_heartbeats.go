@@ -29,12 +29,17 @@ func (u *ui) heartbeatBands(v *view) []band {
 		bands = append(bands, band{u.logGrid(v)})
 	}
 	if !measured {
-		bands = append(bands, band{&block{id: "unmeasured", height: 8, least: 3, draw: func(u *ui, w, _ int) []string {
+		bands = append(bands, band{&block{id: "unmeasured", height: 8, least: 3, draw: func(u *ui, w, h int) []string {
 			what, how := u.unfollowed(v)
 			out := []string{newLine(u.theme, w).space(1).put(heading, what).String()}
 			text := how + " The tables below need no flow: whether programs read their queues in time, and how long " +
 				"watched tasks waited."
-			for _, piece := range wrap(clean(text, u.theme.ascii), w-4) {
+			pieces := wrap(clean(text, u.theme.ascii), w-4)
+			if room := h - 1; room > 0 && room < len(pieces) {
+				more := u.theme.more
+				pieces = append(pieces[:room-1], truncate(pieces[room-1], w-4-width(more), "")+more)
+			}
+			for _, piece := range pieces {
 				out = append(out, newLine(u.theme, w).space(3).put(dim, piece).String())
 			}
 			return out

@@ -231,23 +231,28 @@ const seenWithin = 7 * time.Second
 
 // when says since when a finding holds and for how long.
 func (u *ui) when(v *view, f *model.Finding) string {
-	if v.active(f) && (f.Ongoing || f.End > v.at || v.end(f) > v.at) {
+	at := v.at
+	if f.ID == v.foreseen {
+		at = max(at, f.End)
+	}
+	if v.active(f) && (f.Ongoing || f.End > at || v.end(f) > at) {
 		if u.w < 50 {
 			return "since " + formatClock(
 				f.Start,
 				u.loc,
 			) + ", " + formatSpan(
-				min(f.End, v.at).Sub(f.Start).Truncate(time.Second),
+				min(f.End, at).Sub(f.Start).Truncate(time.Second),
 			) + " so far"
 		}
-		if seen := v.end(f); v.at.Sub(seen) > seenWithin || v.snap.Scanned && v.at.Sub(seen) > 2*time.Second {
+		if seen := v.end(f); at.Sub(seen) > seenWithin || v.snap.Scanned && at.Sub(seen) > 2*time.Second {
 			return "since " + formatClock(f.Start, u.loc) + ", last seen at " + formatClock(seen, u.loc)
 		}
 		text := "since " + formatClock(f.Start, u.loc)
-		if d := min(f.End, v.at).Sub(f.Start).Truncate(time.Second); d > 0 {
+		ahead := f.End.Sub(at) // what is said is of a later moment than the clock
+		if d := min(f.End, at).Sub(f.Start).Truncate(time.Second); d > 0 && ahead < time.Second {
 			text += ", still going after " + formatSpan(d)
 		}
-		if d := f.End.Sub(v.at); d >= time.Second || d <= -2*time.Second {
+		if ahead >= time.Second || ahead <= -2*time.Second {
 			text += " (as of " + formatClock(f.End, u.loc) + ")"
 		}
 		return text
@@ -558,7 +563,7 @@ func (u *ui) checks(v *view) []check {
 		some, _ := areaSeen(v.snap.Probes, []string{probe})
 		switch {
 		case len(series) == 0 && some:
-			out = append(out, check{state: dim, area: area, short: "none in the last 60 s"})
+			out = append(out, check{state: dim, area: area, short: "none " + v.lately()})
 			return
 		case len(series) == 0:
 			add(area, []string{probe}, false, false, "", "")
@@ -576,7 +581,7 @@ func (u *ui) checks(v *view) []check {
 		if waits[wait] > 0 {
 			long += fmt.Sprintf(", %s on CPU %d waited longest", workName(&series[wait].Key), series[wait].Key.CPU)
 		}
-		add(area, []string{probe}, true, worst > slow, short, "in the last 60 s: "+long)
+		add(area, []string{probe}, true, worst > slow, short, v.lately()+": "+long)
 	}
 	work("deferred work", "deferred", deferredRows)
 	work("interrupts", "interrupt", interruptRows)
@@ -662,6 +667,12 @@ func (v *view) ringless() bool {
 	return len(v.snap.Devices) > 0 && !slices.ContainsFunc(v.snap.Devices, func(d model.DeviceConfig) bool {
 		return !strings.HasPrefix(d.RingSource, "none")
 	})
+}
+
+// lately is the time that columns of maxima cover: the window, or what there has been of it.
+func (v *view) lately() string {
+	seen := v.at.Sub(v.snap.Started).Truncate(time.Second)
+	return "in the last " + formatSpan(min(max(seen, time.Second), time.Duration(window)*time.Duration(fold.FrameStep)))
 }
 
 // placeProbes are the probes that see the losses at a place.
@@ -782,7 +793,8 @@ func (u *ui) placeGrid(v *view) *grid[placeRow] {
 				r.rate += float64(v.frame.Drops[i].Value.Rate)
 			}
 		}
-		if some, all := areaSeen(v.snap.Probes, placeProbes(place)); r.total == 0 && (!some || v.windows() && !all) {
+		if some, all := areaSeen(v.snap.Probes, placeProbes(place)); r.total == 0 && (!some || v.windows() && !all ||
+			place == model.PlaceRing && v.ringless()) {
 			r.rate = math.NaN()
 		}
 		always := place == model.PlaceRing || place == model.PlaceSocket || place == model.PlaceBacklog && !v.windows()

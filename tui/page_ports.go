@@ -56,12 +56,12 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 		return cmp.Or(cmp.Compare(a.Value.Netns, b.Value.Netns), cmp.Compare(a.Key.Netns, b.Key.Netns))
 	})
 	spaces := slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Netns != "" })
-	dropTaken, dropEmpty := 0, 2
-	if spaces { // which pool it is comes before what its numbers say, too
-		dropTaken = 1
-	}
+	dropSize, dropLeft := 0, 2
 	if slices.ContainsFunc(rows, func(p poolView) bool { return p.Value.Filling.PerSecond > 0 }) {
-		dropEmpty = 0
+		dropLeft = 0
+	}
+	if spaces { // which pool it is comes before what its numbers say, too; no number is cut
+		dropSize, dropLeft = 1, dropLeft+1
 	}
 	g := &grid[poolView]{
 		id:     id,
@@ -84,7 +84,6 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 				title:  "taken",
 				w:      7,
 				right:  true,
-				drop:   dropTaken,
 				number: func(p poolView) float64 { return poolShare(p.Value) },
 				draw: func(l *line, w int, p poolView) {
 					s := plain
@@ -97,17 +96,17 @@ func (u *ui) poolGrid(v *view, id string) *grid[poolView] {
 					l.field(s, formatPercent(poolShare(p.Value)), w, true)
 				},
 			},
-			textColumn("taken / size", 15, 0, 0, func(p poolView) string {
+			textColumn("taken / size", 15, 0, dropSize, func(p poolView) string {
 				return formatInt(int64(p.Value.Used+p.Value.Resting)) + " / " + formatInt(int64(p.Value.Size))
 			}),
 			numberColumn("at rest", 7, 6, func(p poolView) float64 { return float64(p.Value.Resting) }, formatCount),
 			numberColumn("refused/s", 9, 5, func(p poolView) float64 { return float64(p.Value.Refused) }, formatCount),
 			numberColumn("gained/min", 10, 3, func(p poolView) float64 { return p.Value.Filling.PerSecond * 60 }, formatCount),
 			{
-				title:  "empty in",
+				title:  "used up in",
 				w:      11,
 				right:  true,
-				drop:   dropEmpty,
+				drop:   dropLeft,
 				number: func(p poolView) float64 { return float64(p.Value.Filling.Left) },
 				draw: func(l *line, w int, p poolView) {
 					if left := p.Value.Filling.Left; p.Value.Filling.PerSecond > 0 {

@@ -110,7 +110,7 @@ func (m *Model) update(msg tea.Msg) tea.Cmd {
 		}
 	case tea.MouseClickMsg:
 		if msg.Button == tea.MouseLeft {
-			u.opening = false
+			u.opening, u.worst = false, nil
 			return wrapCommand(u.click(msg.X, msg.Y))
 		}
 	case quitMsg:

@@ -113,6 +113,13 @@ type ui struct {
 	printed bool
 	// opening says that the reader has done nothing yet: a replay then goes to its worst finding when all are known.
 	opening bool
+	// worst is the finding to which a replay goes by itself, until it is there; nil for none.
+	worst *model.Finding
+	// foreseen is the finding that is shown as it was known at its end while the reader looks at time at.
+	foreseen struct {
+		id string
+		at model.Time
+	}
 
 	frame string // what was drawn last
 	drawn bool   // whether it still holds
@@ -186,6 +193,9 @@ func (u *ui) tick(m tickMsg) command {
 		if c := u.goWorst(); c != nil {
 			return c
 		}
+	}
+	if u.worst != nil {
+		u.showWorst()
 	}
 	return u.fetchPorts()
 }
@@ -407,6 +417,8 @@ type view struct {
 	findings []*model.Finding
 	// numbers are the places of all findings in the snapshot, by their identity.
 	numbers map[string]int
+	// foreseen is the identity of the finding that is shown as it was known at its end, "" for none.
+	foreseen string
 	// totals is what placeTotals has found, nil before.
 	totals *[model.PlaceSocket + 1]uint64
 }
@@ -425,11 +437,14 @@ func (u *ui) newView() view {
 	if f := u.snap.Frame(v.index); f != nil {
 		v.frame = f
 	}
+	if u.cursor != 0 && u.cursor == u.foreseen.at {
+		v.foreseen = u.foreseen.id
+	}
 	v.numbers = make(map[string]int, len(u.snap.Findings))
 	for i, f := range u.snap.Findings {
 		v.numbers[f.ID] = i
 		if f.Start <= v.at {
-			v.findings = append(v.findings, u.snap.FindingAt(i, v.at))
+			v.findings = append(v.findings, v.known(i))
 		}
 	}
 	v.findings = v.rank(v.findings)
@@ -460,7 +475,15 @@ func (v *view) end(f *model.Finding) model.Time {
 // finding is a finding as it was known at the time that is looked at; nil when there is none.
 func (v *view) finding(id string) *model.Finding {
 	if i, known := v.numbers[id]; known {
-		return v.snap.FindingAt(i, v.at)
+		return v.known(i)
 	}
 	return nil
+}
+
+// known is finding i as it was known at the time that is looked at.
+func (v *view) known(i int) *model.Finding {
+	if f := v.snap.Findings[i]; f.ID == v.foreseen {
+		return f
+	}
+	return v.snap.FindingAt(i, v.at)
 }
