@@ -52,7 +52,7 @@ func (s *symbols) name(addr uint64) string {
 }
 
 // keepSymbols is the number of intervals for which the table is kept unused.
-const keepSymbols = 30
+const keepSymbols = 10
 
 // forget is called at the end of each interval. It gives back the memory of a
 // table that was not used for a while.

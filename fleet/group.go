@@ -3,11 +3,11 @@ package fleet
 import (
 	"cmp"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -39,11 +39,11 @@ const sameFor = 80
 
 var (
 	// spans are numbers with units of which the same quantity may have others.
-	spans = regexp.MustCompile(`\d[\d,.]*(?:[ \x{a0}](?:ns|µs|ms|s|min|h|days|K|M|G|T)\b)?`)
+	spans = lazyregexp.New(`\d[\d,.]*(?:[ \x{a0}](?:ns|µs|ms|s|min|h|days|K|M|G|T)\b)?`)
 	// counted are words that stand in the singular or the plural after a number.
-	counted = regexp.MustCompile(`(#[ \x{a0}][a-z]{2,})s\b`)
+	counted = lazyregexp.New(`(#[ \x{a0}][a-z]{2,})s\b`)
 	// addresses may be addresses: what is none is no peer.
-	addresses = regexp.MustCompile(`[0-9A-Fa-f:.]*[0-9A-Fa-f][.:][0-9A-Fa-f:.]*[0-9A-Fa-f]`)
+	addresses = lazyregexp.New(`[0-9A-Fa-f:.]*[0-9A-Fa-f][.:][0-9A-Fa-f:.]*[0-9A-Fa-f]`)
 )
 
 // pattern is a title without what differs between hosts.

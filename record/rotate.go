@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model/state"
 	"lostbeat/record/recordpb"
 )
@@ -82,7 +83,7 @@ func (r *rotation) create(
 
 // list returns the files whose names this rotation could have given, oldest first.
 func (r *rotation) list() ([]rotated, error) {
-	pattern := regexp.MustCompile(
+	pattern := lazyregexp.New(
 		`^` + regexp.QuoteMeta(r.base) + `-\d{8}T\d{6}Z-\d{4,9}` + regexp.QuoteMeta(r.ext) + `$`,
 	)
 	entries, err := os.ReadDir(r.dir)

@@ -11,12 +11,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/internal/words"
 	"lostbeat/record"
 	"lostbeat/source"
@@ -70,12 +70,12 @@ func (p *unpacking) reportLinks() {
 // linuxBundle is the path of a member of a sosreport or supportconfig, linuxUseful one that may be opened there, and
 // linuxLogs one that may be read as a log.
 var (
-	linuxBundle = regexp.MustCompile(`(?:^|/)(?:sosreport-|scc_|nts_)[^/]*/|(?:^|/)sos_commands/`)
-	linuxUseful = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|networking|sar|pacemaker|corosync|cluster|` +
+	linuxBundle = lazyregexp.New(`(?:^|/)(?:sosreport-|scc_|nts_)[^/]*/|(?:^|/)sos_commands/`)
+	linuxUseful = lazyregexp.New(`(?:^|/)(?:var/log/|sos_commands/(?:logs|networking|sar|pacemaker|corosync|cluster|` +
 		`process|crm)/|sar/|proc/net/[^/]+$)|^[^/]+/[^/]+$|\.(?:pcap(?:ng)?|cap|etl)\d*$`)
-	linuxLogs = regexp.MustCompile(`(?:^|/)(?:var/log/|sos_commands/(?:logs|pacemaker|corosync|cluster|crm)/)`)
+	linuxLogs = lazyregexp.New(`(?:^|/)(?:var/log/|sos_commands/(?:logs|pacemaker|corosync|cluster|crm)/)`)
 	// portRangeFile is the setting of the range of ephemeral ports: two numbers without a name.
-	portRangeFile = regexp.MustCompile(`(?:^|/)proc/sys/net/ipv4/ip_local_port_range$`)
+	portRangeFile = lazyregexp.New(`(?:^|/)proc/sys/net/ipv4/ip_local_port_range$`)
 )
 
 // member looks at one file; at is its path where it is a file already, empty in an archive.
@@ -163,7 +163,7 @@ func formatOf(head []byte) (source.Format, bool) {
 }
 
 // unsafeName are the characters that the name of a file does without that is made from a member's.
-var unsafeName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+var unsafeName = lazyregexp.New(`[^A-Za-z0-9._-]+`)
 
 // safeName returns a name that can be that of a file on every system.
 func safeName(name string) string {
@@ -311,7 +311,7 @@ func (p *unpacking) sections(m bundle.Member, r io.Reader) error {
 }
 
 // sarFile is the name of a file of sar: its day, and what it is.
-var sarFile = regexp.MustCompile(`(?:^|/)(sar?)((?:20\d{6})|\d{2})(\.(?:xml|json))?[^/]*$`)
+var sarFile = lazyregexp.New(`(?:^|/)(sar?)((?:20\d{6})|\d{2})(\.(?:xml|json))?[^/]*$`)
 
 // choose leaves out what other members say as well: of sar, XML is better than text, and text than the binary file.
 // Only files of the same host and day are the same, and none is left out for one that breaks off.

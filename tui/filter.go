@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"lostbeat/internal/lazyregexp"
 )
 
 // filter is what a reader wants to see of a table: the rows for which all terms hold.
@@ -34,7 +36,7 @@ const filterHelp = `A filter has one or more terms, and a row must match all of 
 	`column!=value, column~regexp, column>1ms (or <, >=, <=); !term excludes. A column is named by the first ` +
 	`letters of a word of its title; "quoted words" are one term.`
 
-var comparison = regexp.MustCompile(`^([\pL_][\pL\d_./-]*)?(!=|<=|>=|=|~|<|>)(.*)$`)
+var comparison = lazyregexp.New(`^([\pL_][\pL\d_./-]*)?(!=|<=|>=|=|~|<|>)(.*)$`)
 
 // parseFilter reads a filter. An error says what is wrong with which term; the terms before it are returned.
 func parseFilter(text string) (filter, error) {

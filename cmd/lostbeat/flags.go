@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/internal/hint"
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/internal/plain"
 	"lostbeat/model"
 	"lostbeat/probes/heartbeat"
@@ -247,7 +247,7 @@ func registerLogFlags(flags *pflag.FlagSet, logTime *string, patterns *[]string)
 }
 
 // hostOfLog is what may stand before the equals sign of --log.
-var hostOfLog = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var hostOfLog = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // parseLogs parses --log.
 func parseLogs(specs []string, o source.OpenOptions) ([]applog.Followed, error) {

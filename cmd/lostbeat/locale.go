@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/internal/plain"
 )
 
@@ -29,7 +29,7 @@ func asciiLocale(env func(string) string) bool {
 var plainTerminals = []string{"linux", "dumb", "vt100", "vt220"}
 
 // serialLine matches the devices of serial lines and of the consoles of virtual machines.
-var serialLine = regexp.MustCompile(`^/dev/(tty(S|AMA|USB|ACM|O|PS|mxc|sclp|SAC)|hvc|hvsi|sclp_line|xvc|cuau?)[0-9]+$`)
+var serialLine = lazyregexp.New(`^/dev/(tty(S|AMA|USB|ACM|O|PS|mxc|sclp|SAC)|hvc|hvsi|sclp_line|xvc|cuau?)[0-9]+$`)
 
 // asciiTerminal says that a terminal, by its type and its device, shows characters of ASCII only.
 func asciiTerminal(kind, device string) bool {

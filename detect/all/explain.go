@@ -1,12 +1,12 @@
 package all
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"lostbeat/detect/packetdrop"
 	"lostbeat/internal/driverstat"
+	"lostbeat/internal/lazyregexp"
 )
 
 // sections returns the sections of the documentation by heading, the list of headings in their order, and the
@@ -76,7 +76,7 @@ func Names() []string {
 }
 
 // linked is a link of Markdown to another page of the documentation.
-var linked = regexp.MustCompile(`\[[^]]+\]\(([^)]*)\)`)
+var linked = lazyregexp.New(`\[[^]]+\]\(([^)]*)\)`)
 
 // Unmarked removes Markdown's marks for links, bold text and code, which help nobody in a terminal.
 func Unmarked(text string) string {

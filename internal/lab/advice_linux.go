@@ -3,11 +3,11 @@ package lab
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -121,11 +121,11 @@ func (r *Result) compare(when string, before, now []model.Finding, env *Env) {
 }
 
 // details follow what a title claims: how much, by when, and what became of it.
-var details = regexp.MustCompile(
+var details = lazyregexp.New(
 	`(: |; | of pool | in [0-9]| and kept | and (has |did not |does not )?releas).*`)
 
 // numbers are numbers with their units, of which a no-break space is part.
-var numbers = regexp.MustCompile(`[0-9][0-9,.]*(\x{00a0}|\x{202f})?[\pL%]*`)
+var numbers = lazyregexp.New(`[0-9][0-9,.]*(\x{00a0}|\x{202f})?[\pL%]*`)
 
 // tenses are words that only say whether a fault goes on, each with its past.
 var tenses = map[string]string{

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"lostbeat/internal/lazyregexp"
 
 	"golang.org/x/sys/unix"
 )
@@ -191,7 +192,7 @@ func (e *Env) each(role string, do func(*Process) error) error {
 }
 
 // leastBuffer is the size that the advice to enlarge a buffer names.
-var leastBuffer = regexp.MustCompile(`to ([0-9,]+).bytes`)
+var leastBuffer = lazyregexp.New(`to ([0-9,]+).bytes`)
 
 // enlargeBuffer restarts the reader with the buffer that the advice asks for.
 func enlargeBuffer(ctx context.Context, e *Env) error {

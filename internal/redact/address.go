@@ -2,8 +2,9 @@ package redact
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
+
+	"lostbeat/internal/lazyregexp"
 )
 
 // Addresses are replaced by those of ranges that no host has: 198.18.0.0/15 (RFC 2544) and 2001:db8::/32 (RFC 3849).
@@ -80,9 +81,9 @@ const (
 )
 
 var (
-	ipv4At = regexp.MustCompile(`^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}`)
-	ipv6At = regexp.MustCompile(`^[0-9A-Fa-f:]*:[0-9A-Fa-f:]*(?:[0-9.]+)?`)
-	macAt  = regexp.MustCompile(`^[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:[:-][0-9A-Fa-f]{2}){4}`)
+	ipv4At = lazyregexp.New(`^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}`)
+	ipv6At = lazyregexp.New(`^[0-9A-Fa-f:]*:[0-9A-Fa-f:]*(?:[0-9.]+)?`)
+	macAt  = lazyregexp.New(`^[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:[:-][0-9A-Fa-f]{2}){4}`)
 )
 
 // addressAt returns the pseudonym of the address at a place of a text.
@@ -136,11 +137,11 @@ func (r *Redactor) mac(text string) string {
 }
 
 var (
-	unixPath    = regexp.MustCompile(`^(?:/[\w.@%+~=-]+){2,}/?`)
-	homePath    = regexp.MustCompile(`^~[\w-]*/[\w.@%+~=/-]+`)
-	windowsPath = regexp.MustCompile(`^(?:[A-Za-z]:|\\\\[\w.$?-]+|\\(?:Device|\?\?|Users))\\[^\s"'<>|;,]*`)
+	unixPath    = lazyregexp.New(`^(?:/[\w.@%+~=-]+){2,}/?`)
+	homePath    = lazyregexp.New(`^~[\w-]*/[\w.@%+~=/-]+`)
+	windowsPath = lazyregexp.New(`^(?:[A-Za-z]:|\\\\[\w.$?-]+|\\(?:Device|\?\?|Users))\\[^\s"'<>|;,]*`)
 	// publicPath are paths that every system has.
-	publicPath = regexp.MustCompile(`(?i)^(?:/(?:proc|sys|dev)(?:/|$)|` +
+	publicPath = lazyregexp.New(`(?i)^(?:/(?:proc|sys|dev)(?:/|$)|` +
 		`/etc/(?:sysctl|security|systemd|default|modprobe\.d|udev|corosync|keepalived|lostbeat|resolv)|` +
 		`\\\\\.\\|(?:[a-z]:|\\\\\?|\\systemroot|\\device\\harddiskvolume\d+)\\` +
 		`(?:windows|winnt)\\(?:system32|syswow64|inf)\\)`)

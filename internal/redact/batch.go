@@ -1,9 +1,9 @@
 package redact
 
 import (
-	"regexp"
 	"strings"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -81,7 +81,7 @@ var keptFacts = map[string]bool{
 }
 
 // owner finds the process in what a counter or a text is about: flood (4077), app[12].
-var owner = regexp.MustCompile(`\bof ([^()]+) \(\d+\)|(\S+)\[\d+\]`)
+var owner = lazyregexp.New(`\bof ([^()]+) \(\d+\)|(\S+)\[\d+\]`)
 
 // Learn takes the names that a batch has, without changing it.
 func (r *Redactor) Learn(b *model.Batch) {

@@ -14,12 +14,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -217,7 +217,7 @@ func Boot(id string) string {
 }
 
 // kernelThread are the names of the kernel's own threads.
-var kernelThread = regexp.MustCompile(`^(swapper|ksoftirqd|kworker|migration|cpuhp|irq|irq_work|rcu[a-z_]*|napi|` +
+var kernelThread = lazyregexp.New(`^(swapper|ksoftirqd|kworker|migration|cpuhp|irq|irq_work|rcu[a-z_]*|napi|` +
 	`ktimers|kthreadd|kcompactd|kswapd|khugepaged|idle_inject|watchdog|posixcputmr|kauditd|oom_reaper|kdevtmpfs|jbd2|` +
 	`kblockd)(/.*|[0-9]*)$`)
 

@@ -5,8 +5,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"lostbeat/internal/lazyregexp"
 )
 
 // Names finds the names of containers and pods where their runtimes note them: of pods in the kubelet's
@@ -21,7 +22,7 @@ type Names struct {
 const maxNote = 4 << 20
 
 // logLink is a link of the kubelet: POD_NAMESPACE_CONTAINER-ID.log.
-var logLink = regexp.MustCompile(`^([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log$`)
+var logLink = lazyregexp.New(`^([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log$`)
 
 // Of returns the unit as people name it: with the names of its container and pod where they can be read, as
 // [Unit.String] does elsewhere.

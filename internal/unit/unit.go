@@ -7,8 +7,9 @@
 package unit
 
 import (
-	"regexp"
 	"strings"
+
+	"lostbeat/internal/lazyregexp"
 )
 
 // Unit is what a control group is of. The zero value is of nothing that is known.
@@ -25,14 +26,14 @@ type Unit struct {
 
 var (
 	// scopes are systemd's scopes that runtimes make.
-	scopes = regexp.MustCompile(`^(docker|libpod|cri-containerd|crio)-([0-9a-f]{64})\.scope$`)
+	scopes = lazyregexp.New(`^(docker|libpod|cri-containerd|crio)-([0-9a-f]{64})\.scope$`)
 	// bare is a folder that is named as a container.
-	bare = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	bare = lazyregexp.New(`^[0-9a-f]{64}$`)
 	// pods are the folders and slices of pods.
-	pods = regexp.MustCompile(
+	pods = lazyregexp.New(
 		`^(?:kubepods.*-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$`)
 	// lxc are the folders of LXC and Incus.
-	lxc = regexp.MustCompile(`^lxc\.payload\.(.+)$`)
+	lxc = lazyregexp.New(`^lxc\.payload\.(.+)$`)
 )
 
 // runtimes are the names of runtimes by the beginning of their scopes.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"golang.org/x/text/transform"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -177,7 +177,7 @@ func newYear(first, last *stamp) bool {
 }
 
 // dateInName is a date in the name of a file: 20130330, 2013-03-30.
-var dateInName = regexp.MustCompile(`(?:^|\D)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?:\D|$)`)
+var dateInName = lazyregexp.New(`(?:^|\D)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?:\D|$)`)
 
 // settle decides on what the stamps leave open, and notes what was assumed.
 func (l *Log) settle(sh shape, said *source.LogTime, first, last *stamp, modified time.Time) {
@@ -325,7 +325,7 @@ func (l *Log) run(ctx context.Context, from model.Time, emit source.Emit) error 
 }
 
 // gluedRecord is how the next record of a cluster.log begins on the same line.
-var gluedRecord = regexp.MustCompile(`[0-9a-f]{8}\.[0-9a-f]{8}::20\d\d/`)
+var gluedRecord = lazyregexp.New(`[0-9a-f]{8}\.[0-9a-f]{8}::20\d\d/`)
 
 // eachRecord takes a line that may hold several records of a cluster.log apart.
 func eachRecord(line []byte, do func([]byte)) {

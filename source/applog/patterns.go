@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -22,7 +23,7 @@ type Pattern struct {
 	Literal string
 	// Match is the whole pattern, nil where the literal is enough. Groups named ms, s and us are how long before the
 	// line the silence began; pct is the share of Timeout that has passed.
-	Match *regexp.Regexp
+	Match *lazyregexp.Regexp
 	// Timeout is what pct is of.
 	Timeout time.Duration
 	// Example is such a line without its time. Source says where its form is from; empty is from memory, unproven.
@@ -45,7 +46,7 @@ const (
 var Patterns = []Pattern{
 	{
 		Name: "cvp/missed-heartbeats", Class: model.LogMissed, Literal: "vru pim heartbeats",
-		Match: regexp.MustCompile(`(?i)\bmissed \d+ VRU PIM heartbeats`),
+		Match: lazyregexp.New(`(?i)\bmissed \d+ VRU PIM heartbeats`),
 		Example: "%CVP_8_5_ICM-6-LOGMSG_ICM_SS_GENERAL_INFO: Missed 2 VRU PIM heartbeats. Closing session and waiting " +
 			"for new connection from PIM. [id:2007]",
 		Source: fromArticle,
@@ -74,7 +75,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "wsfc/missed-event", Class: model.LogMissed, Literal: "missedheartbeats",
-		Match:   regexp.MustCompile(`(?i)got event: Netft\w*MissedHeartbeats`),
+		Match:   lazyregexp.New(`(?i)got event: Netft\w*MissedHeartbeats`),
 		Example: "INFO  [IM] got event: NetftTwoFifthMissedHeartbeats event", Source: fromScript,
 	},
 	{
@@ -85,7 +86,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "wsfc/unreachable", Class: model.LogLost, Literal: "got event: remote endpoint",
-		Match:   regexp.MustCompile(`(?i)got event: Remote endpoint .* unreachable`),
+		Match:   lazyregexp.New(`(?i)got event: Remote endpoint .* unreachable`),
 		Example: "WARN  [IM] got event: Remote endpoint 10.0.1.13:~3343~ unreachable from 10.0.1.14:~3343~",
 	},
 	{
@@ -98,12 +99,12 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "corosync/token", Class: model.LogMissed, Literal: "token has not been received in",
-		Match:   regexp.MustCompile(`(?i)Token has not been received in (?P<ms>\d+) ms`),
+		Match:   lazyregexp.New(`(?i)Token has not been received in (?P<ms>\d+) ms`),
 		Example: "[TOTEM ] Token has not been received in 750 ms", Source: fromCorosync,
 	},
 	{
 		Name: "corosync/processor-failed", Class: model.LogMissed, Literal: "a processor failed, forming new",
-		Match: regexp.MustCompile(`(?i)forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
+		Match: lazyregexp.New(`(?i)forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
 		Example: "[TOTEM ] A processor failed, forming new configuration: token timed out (1000ms), waiting 1200ms for " +
 			"consensus.",
 		Source: fromCorosync,
@@ -114,19 +115,19 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "corosync/not-scheduled", Class: model.LogHeldUp, Literal: "main process was not scheduled",
-		Match: regexp.MustCompile(`(?i)main process was not scheduled (?:\(@\d+\) )?for (?P<ms>\d+(?:\.\d+)?) ms`),
+		Match: lazyregexp.New(`(?i)main process was not scheduled (?:\(@\d+\) )?for (?P<ms>\d+(?:\.\d+)?) ms`),
 		Example: "[MAIN  ] Corosync main process was not scheduled (@1795900351572) for 2823.5842 ms (threshold is " +
 			"800.0000 ms)",
 		Source: fromCorosync,
 	},
 	{
 		Name: "corosync/pause", Class: model.LogHeldUp, Literal: "process pause detected for",
-		Match:   regexp.MustCompile(`(?i)Process pause detected for (?P<ms>\d+) ms`),
+		Match:   lazyregexp.New(`(?i)Process pause detected for (?P<ms>\d+) ms`),
 		Example: "[TOTEM ] Process pause detected for 2741 ms, flushing membership messages.", Source: fromSource,
 	},
 	{
 		Name: "corosync/members-left", Class: model.LogLost, Literal: "members left:",
-		Match:   regexp.MustCompile(`(?i)A new membership .* was formed\. Members left:`),
+		Match:   lazyregexp.New(`(?i)A new membership .* was formed\. Members left:`),
 		Example: "[TOTEM ] A new membership (1.23) was formed. Members left: 2", Source: fromCorosync,
 	},
 	{
@@ -135,7 +136,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "corosync/knet-down", Class: model.LogLost, Literal: "link: host:",
-		Match:   regexp.MustCompile(`(?i)\blink: host: \d+ link: \d+ is down`),
+		Match:   lazyregexp.New(`(?i)\blink: host: \d+ link: \d+ is down`),
 		Example: "[KNET  ] link: host: 2 link: 0 is down", Source: fromSource,
 	},
 	{
@@ -148,17 +149,17 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "pacemaker/fenced", Class: model.LogLost, Literal: "was terminated (",
-		Match:   regexp.MustCompile(`(?i)Peer \S+ was terminated \(\w+\)`),
+		Match:   lazyregexp.New(`(?i)Peer \S+ was terminated \(\w+\)`),
 		Example: "notice: Peer node2 was terminated (reboot) by node1 on behalf of pacemaker-controld: OK",
 	},
 	{
 		Name: "sbd/latency", Class: model.LogDisk, Literal: "exceeded threshold",
-		Match:   regexp.MustCompile(`(?i)Latency: (?P<s>\d+) exceeded threshold`),
+		Match:   lazyregexp.New(`(?i)Latency: (?P<s>\d+) exceeded threshold`),
 		Example: "warning: Latency: 7 exceeded threshold 5 on disk /dev/sdb1",
 	},
 	{
 		Name: "etcd/heartbeat-late", Class: model.LogMissed, Literal: "failed to send out heartbeat on time",
-		Match: regexp.MustCompile(`failed to send out heartbeat on time(?:.*?"exceeded-duration":` +
+		Match: lazyregexp.New(`failed to send out heartbeat on time(?:.*?"exceeded-duration":` +
 			`"(?:(?P<s>\d+(?:\.\d+)?)s|(?P<ms>\d+(?:\.\d+)?)ms|(?P<us>\d+(?:\.\d+)?)µs)")?`),
 		Example: `{"level":"warn","ts":"2026-11-29T12:08:28.770Z","caller":"etcdserver/raft.go:440","msg":"leader ` +
 			`failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk",` +
@@ -168,7 +169,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "etcd/lost-leader", Class: model.LogMissed, Literal: "lost leader ",
-		Match:   regexp.MustCompile(`\blost leader \w+ at term \d+`),
+		Match:   lazyregexp.New(`\blost leader \w+ at term \d+`),
 		Example: "I | raft: raft.node: 8211f1d0f64f3269 lost leader 91bc3c398fb3c146 at term 3", Source: fromEtcd,
 	},
 	{
@@ -181,39 +182,39 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "zookeeper/client-timeout", Class: model.LogMissed, Literal: "have not heard from server in",
-		Match: regexp.MustCompile(`(?i)have not heard from server in (?P<ms>\d+) ?ms`),
+		Match: lazyregexp.New(`(?i)have not heard from server in (?P<ms>\d+) ?ms`),
 		Example: "WARN  [main-SendThread(127.0.0.1:2181):ClientCnxn$SendThread@1198] - Client session timed out, have " +
 			"not heard from server in 4003ms for sessionid 0x10003230ece0000",
 		Source: fromLogs,
 	},
 	{
 		Name: "zookeeper/expired", Class: model.LogMissed, Literal: "expiring session 0x",
-		Match: regexp.MustCompile(`(?i)Expiring session 0x\w+, timeout of (?P<ms>\d+) ?ms exceeded`),
+		Match: lazyregexp.New(`(?i)Expiring session 0x\w+, timeout of (?P<ms>\d+) ?ms exceeded`),
 		Example: "INFO  [SessionTracker:ZooKeeperServer@347] - Expiring session 0x10003230ece0000, timeout of 6000ms " +
 			"exceeded",
 		Source: fromSource,
 	},
 	{
 		Name: "zookeeper/fsync", Class: model.LogDisk, Literal: "fsync-ing the write ahead log",
-		Match: regexp.MustCompile(`(?i)fsync-ing the write ahead log in \S+ took (?P<ms>\d+) ?ms`),
+		Match: lazyregexp.New(`(?i)fsync-ing the write ahead log in \S+ took (?P<ms>\d+) ?ms`),
 		Example: "WARN  [SyncThread:1:FileTxnLog@338] - fsync-ing the write ahead log in SyncThread:1 took 2962ms which " +
 			"will adversely effect operation latency.",
 		Source: fromSource,
 	},
 	{
 		Name: "zookeeper/jvm-pause", Class: model.LogHeldUp, Literal: "detected pause in jvm",
-		Match: regexp.MustCompile(`(?i)Detected pause in JVM .*?approximately (?P<ms>\d+) ?ms`),
+		Match: lazyregexp.New(`(?i)Detected pause in JVM .*?approximately (?P<ms>\d+) ?ms`),
 		Example: "WARN  [JvmPauseMonitor] - Detected pause in JVM or host machine (e.g. a stop the world GC, or JVM not " +
 			"scheduled): paused approximately 2350ms, total pause: 1 2 3 4 5",
 	},
 	{
 		Name: "rabbitmq/missed-heartbeats", Class: model.LogMissed, Literal: "missed heartbeats from client",
-		Match:   regexp.MustCompile(`(?i)missed heartbeats from client, timeout: (?P<s>\d+)s`),
+		Match:   lazyregexp.New(`(?i)missed heartbeats from client, timeout: (?P<s>\d+)s`),
 		Example: "[error] <0.679.0> missed heartbeats from client, timeout: 60s", Source: fromLogs,
 	},
 	{
 		Name: "rabbitmq/node-down", Class: model.LogLost, Literal: "rabbit on node",
-		Match:   regexp.MustCompile(`(?i)rabbit on node '?\S+?'? down`),
+		Match:   lazyregexp.New(`(?i)rabbit on node '?\S+?'? down`),
 		Example: "[info] <0.375.0> rabbit on node rabbit@two down", Source: fromSource,
 	},
 	{
@@ -222,7 +223,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "rabbitmq/partition", Class: model.LogLost, Literal: "partition detected",
-		Match:   regexp.MustCompile(`(?i)(?:Partial )?partition detected`),
+		Match:   lazyregexp.New(`(?i)(?:Partial )?partition detected`),
 		Example: "[error] <0.375.0> Partial partition detected:", Source: fromSource,
 	},
 	{
@@ -235,7 +236,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "keepalived/held-up", Class: model.LogHeldUp, Literal: "thread timer expired",
-		Match:   regexp.MustCompile(`(?i)thread timer expired (?P<s>\d+(?:\.\d+)?) seconds ago`),
+		Match:   lazyregexp.New(`(?i)thread timer expired (?P<s>\d+(?:\.\d+)?) seconds ago`),
 		Example: "Keepalived_vrrp[812]: A thread timer expired 3.988128 seconds ago", Source: fromKeepd,
 	},
 	{
@@ -252,18 +253,18 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "ceph/slow-ops", Class: model.LogDisk, Literal: " slow ops, oldest one blocked for",
-		Match:   regexp.MustCompile(`(?i)\d+ slow ops, oldest one blocked for (?P<s>\d+) sec`),
+		Match:   lazyregexp.New(`(?i)\d+ slow ops, oldest one blocked for (?P<s>\d+) sec`),
 		Example: "log_channel(cluster) log [WRN] : 5 slow ops, oldest one blocked for 32 sec, osd.2 has slow ops",
 		Source:  fromSource,
 	},
 	{
 		Name: "llt/trouble", Class: model.LogMissed, Literal: "in trouble",
-		Match:   regexp.MustCompile(`\blink \d+ \(\S+\) node \d+ in trouble`),
+		Match:   lazyregexp.New(`\blink \d+ \(\S+\) node \d+ in trouble`),
 		Example: "LLT INFO V-14-1-10205 link 1 (eth2) node 1 in trouble", Source: fromVeritas,
 	},
 	{
 		Name: "llt/inactive", Class: model.LogMissed, Literal: " inactive ",
-		Match:   regexp.MustCompile(`\blink \d+ \(\S+\) node \d+ inactive (?P<s>\d+) ?\s?sec`),
+		Match:   lazyregexp.New(`\blink \d+ \(\S+\) node \d+ inactive (?P<s>\d+) ?\s?sec`),
 		Example: "LLT INFO V-14-1-10032 link 1 (eth2) node 1 inactive 5 sec (510)", Source: fromVeritas,
 	},
 	{
@@ -272,20 +273,20 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "llt/held-up", Class: model.LogHeldUp, Literal: "timer not called for",
-		Match:   regexp.MustCompile(`(?i)timer not called for (?P<s>\d+) secs`),
+		Match:   lazyregexp.New(`(?i)timer not called for (?P<s>\d+) secs`),
 		Example: "LLT WARNING V-14-1-10536 timer not called for 19 secs (1936 ticks). Send out of context hbs",
 		Source:  fromVeritas,
 	},
 	{
 		Name: "oracle/network-missing", Class: model.LogMissed, Literal: "of the timeout interval",
-		Match:   regexp.MustCompile(`(?i)has been missing for (?P<pct>\d+)% of the timeout interval`),
+		Match:   lazyregexp.New(`(?i)has been missing for (?P<pct>\d+)% of the timeout interval`),
 		Timeout: 30 * time.Second,
 		Example: "[OCSSD(4321)]CRS-1612: Network communication with node rac2 (2) has been missing for 50% of the timeout " +
 			"interval. If this persists, removal of this node from cluster will occur in 14.920 seconds",
 	},
 	{
 		Name: "oracle/heartbeat-fatal", Class: model.LogMissed, Literal: "heartbeat fatal",
-		Match:   regexp.MustCompile(`(?i)at (?P<pct>\d+)% heartbeat fatal`),
+		Match:   lazyregexp.New(`(?i)at (?P<pct>\d+)% heartbeat fatal`),
 		Timeout: 30 * time.Second,
 		Example: "[CSSD]clssnmPollingThread: node rac2 (2) at 50% heartbeat fatal, removal in 14.920 seconds",
 	},
@@ -296,7 +297,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "any/missed-heartbeats", Class: model.LogMissed, Literal: "missed ",
-		Match:   regexp.MustCompile(`(?i)\bmissed (?:\w+ ){0,4}heart ?beats?\b`),
+		Match:   lazyregexp.New(`(?i)\bmissed (?:\w+ ){0,4}heart ?beats?\b`),
 		Example: "peer 10.0.0.7 missed 3 heartbeats",
 	},
 }
@@ -307,7 +308,9 @@ func asked(expression string) (Pattern, error) {
 	if err != nil {
 		return Pattern{}, err
 	}
-	return Pattern{Name: expression, Class: model.LogAsked, Match: re, Literal: literalOf(expression)}, nil
+	return Pattern{
+		Name: expression, Class: model.LogAsked, Match: lazyregexp.Compiled(re), Literal: literalOf(expression),
+	}, nil
 }
 
 // literalOf returns the longest text that is in all that matches an expression, in

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/source"
 )
 
@@ -76,19 +76,19 @@ type report struct {
 
 var (
 	// pair is the time of a CPU in microseconds and its share in percent.
-	pair = regexp.MustCompile(`\s*(\d+)\s+(\d+[.,]\d+)\s*,`)
+	pair = lazyregexp.New(`\s*(\d+)\s+(\d+[.,]\d+)\s*,`)
 	// usageRow is a row of the table of drivers, secondsRow one of the table of intervals.
-	usageRow   = regexp.MustCompile(`^((?:\s*\d+\s+\d+[.,]\d+\s*,)+)\s*(\S[^,]*?)\s*$`)
-	secondsRow = regexp.MustCompile(`^\s*(\d+)\s*-\s*(\d+)\s*:?\s*,((?:\s*\d+\s+\d+[.,]\d+\s*,?)+)\s*$`)
+	usageRow   = lazyregexp.New(`^((?:\s*\d+\s+\d+[.,]\d+\s*,)+)\s*(\S[^,]*?)\s*$`)
+	secondsRow = lazyregexp.New(`^\s*(\d+)\s*-\s*(\d+)\s*:?\s*,((?:\s*\d+\s+\d+[.,]\d+\s*,?)+)\s*$`)
 	// spanRow begins the table of drivers, classRow is a class of a histogram, moduleRow begins that of a driver.
-	spanRow   = regexp.MustCompile(`(\d+)\s*(?:us|µs)\D+(\d+)\s*(?:us|µs)\s*:\s*$`)
-	classRow  = regexp.MustCompile(`>\s*(\d+)\s*\S+\s+\S+\s*<=\s*(\d+)\s*\S+\s*,\s*(\d+)\s*,`)
-	moduleRow = regexp.MustCompile(`^\s*Total\s*=\s*\d+\s+for module\s+(\S+)\s*$`)
-	totalRow  = regexp.MustCompile(`^\s*Total\s*=\s*\d+\s*$`)
+	spanRow   = lazyregexp.New(`(\d+)\s*(?:us|µs)\D+(\d+)\s*(?:us|µs)\s*:\s*$`)
+	classRow  = lazyregexp.New(`>\s*(\d+)\s*\S+\s+\S+\s*<=\s*(\d+)\s*\S+\s*,\s*(\d+)\s*,`)
+	moduleRow = lazyregexp.New(`^\s*Total\s*=\s*\d+\s+for module\s+(\S+)\s*$`)
+	totalRow  = lazyregexp.New(`^\s*Total\s*=\s*\d+\s*$`)
 	// valueRow is a line of LatencyMon, cpuRow one about a CPU.
-	valueRow = regexp.MustCompile(`^(\S[^:]*\S):\s+(\S.*)$`)
-	cpuRow   = regexp.MustCompile(`^CPU (\d+) (ISR|DPC) (.*)$`)
-	timeRow  = regexp.MustCompile(`^(\d+):(\d\d):(\d\d)\b`)
+	valueRow = lazyregexp.New(`^(\S[^:]*\S):\s+(\S.*)$`)
+	cpuRow   = lazyregexp.New(`^CPU (\d+) (ISR|DPC) (.*)$`)
+	timeRow  = lazyregexp.New(`^(\d+):(\d\d):(\d\d)\b`)
 )
 
 // Detect reports whether a file that begins with head is such a report.

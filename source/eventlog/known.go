@@ -1,10 +1,10 @@
 package eventlog
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -36,7 +36,7 @@ var known = map[string]map[int64]model.HostEventWhat{
 // intel are the drivers of Intel's adapters, which number their entries alike: 27 is a link that was lost, 32 and 33
 // one
 // that is there.
-var intel = regexp.MustCompile(`^(?:e1[a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*)$`)
+var intel = lazyregexp.New(`^(?:e1[a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*)$`)
 
 // whatOf returns what an entry reports; ok is false for one that bears on nothing.
 func whatOf(provider string, id int64) (what model.HostEventWhat, ok bool) {
@@ -61,8 +61,8 @@ var aliases = map[string]string{
 }
 
 var (
-	quotedName = regexp.MustCompile(`['‘“"«]([^'’”"»]{1,80})['’”"»]`)
-	isoTimes   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)
+	quotedName = lazyregexp.New(`['‘“"«]([^'’”"»]{1,80})['’”"»]`)
+	isoTimes   = lazyregexp.New(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)
 )
 
 // leastStep is the smallest step of the clock that is reported: smaller ones are the steps of its own discipline.

@@ -12,12 +12,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 	"lostbeat/model/budget"
 	"lostbeat/source"
@@ -54,7 +54,7 @@ const (
 func Detect(head []byte) bool { return formOf(head) != formNone }
 
 // xmlEvent is how the first event of an XML file begins, with a root before it or not.
-var xmlEvent = regexp.MustCompile(
+var xmlEvent = lazyregexp.New(
 	`^\s*(?:<\?xml[^>]*>\s*)?(?:<\w+[^>]*>\s*)?<Event xmlns=['"]http://schemas\.microsoft\.com/win/`,
 )
 
@@ -301,7 +301,7 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 type dateOrder struct{ dayFirst, monthFirst, numeric, open bool }
 
 // numericTime is a time whose order of day and month depends on the culture.
-var numericTime = regexp.MustCompile(
+var numericTime = lazyregexp.New(
 	`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}),?\s+(\d{1,2})[:.](\d{2})[:.](\d{2})(?:\s*([AaPp])\.?\s?[Mm]\.?)?$`,
 )
 

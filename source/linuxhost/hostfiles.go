@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
@@ -38,7 +38,7 @@ type Writer struct {
 }
 
 // plainFacts are host files that say something of a host and count nothing.
-var plainFacts = regexp.MustCompile(
+var plainFacts = lazyregexp.New(
 	`(?:^|[/_])(?:date|date_--utc|hostname|hostname_-f|uname|uname_-a|uptime|timedatectl|timedatectl_status|sysctl_-a)$|` +
 		`(?:^|/)(?:proc/sys/|etc/machine-id$)`)
 
@@ -91,27 +91,27 @@ type parser func(h *hostFiles, name, netns string, text []byte)
 
 // parsers are the host files that are read, by what their paths end in; the first that fits counts.
 var parsers = []struct {
-	path  *regexp.Regexp
+	path  *lazyregexp.Regexp
 	parse parser
 }{
-	{regexp.MustCompile(`(?:^|/)(?:sos_commands/[^/]+/)?(?:date|date_--utc)$`), (*hostFiles).date},
-	{regexp.MustCompile(`(?:^|/)(?:hostname|hostname_-f|etc/hostname)$`), (*hostFiles).hostname},
-	{regexp.MustCompile(`(?:^|/)etc/machine-id$`), (*hostFiles).machineID},
-	{regexp.MustCompile(`(?:^|/)(?:uname|uname_-a)$`), (*hostFiles).uname},
-	{regexp.MustCompile(`(?:^|/)uptime$`), (*hostFiles).uptime},
-	{regexp.MustCompile(`(?:^|/)timedatectl(?:_status)?$`), (*hostFiles).timedatectl},
-	{regexp.MustCompile(`(?:^|/)proc/net/softnet_stat$`), (*hostFiles).softnet},
-	{regexp.MustCompile(`(?:^|/)proc[/_]net/(?:snmp|netstat)$`), (*hostFiles).snmp},
-	{regexp.MustCompile(`(?:^|[/_])nstat_-[zas]+$`), (*hostFiles).nstat},
-	{regexp.MustCompile(`(?:^|[/_])ip_-s(?:tats)?(?:_-d)?_link$`), (*hostFiles).ipLink},
-	{regexp.MustCompile(`(?:^|/)proc[/_]net/dev$`), (*hostFiles).dev},
-	{regexp.MustCompile(`(?:^|[/_])ethtool_-S_[^/]+$`), (*hostFiles).ethtoolCounters},
-	{regexp.MustCompile(`(?:^|[/_])ethtool_-g_[^/]+$`), (*hostFiles).ethtoolRings},
-	{regexp.MustCompile(`(?:^|/)proc/softirqs$`), (*hostFiles).softirqs},
-	{regexp.MustCompile(`(?:^|/)proc/stat$`), (*hostFiles).stat},
+	{lazyregexp.New(`(?:^|/)(?:sos_commands/[^/]+/)?(?:date|date_--utc)$`), (*hostFiles).date},
+	{lazyregexp.New(`(?:^|/)(?:hostname|hostname_-f|etc/hostname)$`), (*hostFiles).hostname},
+	{lazyregexp.New(`(?:^|/)etc/machine-id$`), (*hostFiles).machineID},
+	{lazyregexp.New(`(?:^|/)(?:uname|uname_-a)$`), (*hostFiles).uname},
+	{lazyregexp.New(`(?:^|/)uptime$`), (*hostFiles).uptime},
+	{lazyregexp.New(`(?:^|/)timedatectl(?:_status)?$`), (*hostFiles).timedatectl},
+	{lazyregexp.New(`(?:^|/)proc/net/softnet_stat$`), (*hostFiles).softnet},
+	{lazyregexp.New(`(?:^|/)proc[/_]net/(?:snmp|netstat)$`), (*hostFiles).snmp},
+	{lazyregexp.New(`(?:^|[/_])nstat_-[zas]+$`), (*hostFiles).nstat},
+	{lazyregexp.New(`(?:^|[/_])ip_-s(?:tats)?(?:_-d)?_link$`), (*hostFiles).ipLink},
+	{lazyregexp.New(`(?:^|/)proc[/_]net/dev$`), (*hostFiles).dev},
+	{lazyregexp.New(`(?:^|[/_])ethtool_-S_[^/]+$`), (*hostFiles).ethtoolCounters},
+	{lazyregexp.New(`(?:^|[/_])ethtool_-g_[^/]+$`), (*hostFiles).ethtoolRings},
+	{lazyregexp.New(`(?:^|/)proc/softirqs$`), (*hostFiles).softirqs},
+	{lazyregexp.New(`(?:^|/)proc/stat$`), (*hostFiles).stat},
 	{socketFile, (*hostFiles).ss},
-	{regexp.MustCompile(`(?:^|/)proc/sys/net/core/(?:netdev_\w+|rmem_\w+|dev_weight)$`), (*hostFiles).sysctlFile},
-	{regexp.MustCompile(`(?:^|[/_])sysctl_-a$`), (*hostFiles).sysctl},
+	{lazyregexp.New(`(?:^|/)proc/sys/net/core/(?:netdev_\w+|rmem_\w+|dev_weight)$`), (*hostFiles).sysctlFile},
+	{lazyregexp.New(`(?:^|[/_])sysctl_-a$`), (*hostFiles).sysctl},
 }
 
 func parserOf(name string) parser {
@@ -127,13 +127,13 @@ func parserOf(name string) parser {
 func IsHostFile(name string) bool { return parserOf(name) != nil }
 
 // socketFile is the output of ss -m.
-var socketFile = regexp.MustCompile(`(?:^|[/_])ss_-(?:peaonmi|[a-z]*m[a-z]*)$`)
+var socketFile = lazyregexp.New(`(?:^|[/_])ss_-(?:peaonmi|[a-z]*m[a-z]*)$`)
 
 // HasSockets reports whether a host file is a table of sockets, too, by its path in a bundle.
 func HasSockets(name string) bool { return socketFile.MatchString(name) }
 
 // netnsOf takes the network namespace from a path of sos.
-var netnsOf = regexp.MustCompile(`/namespaces/([^/]+)/`)
+var netnsOf = lazyregexp.New(`/namespaces/([^/]+)/`)
 
 // hostFiles are those of one host at one time.
 type hostFiles struct {
@@ -367,7 +367,7 @@ func (h *hostFiles) uname(_, _ string, text []byte) {
 	}
 }
 
-var upDays = regexp.MustCompile(`\bup\s+(?:(\d+) days?,\s*)?(?:(\d+):(\d+)|(\d+) min)`)
+var upDays = lazyregexp.New(`\bup\s+(?:(\d+) days?,\s*)?(?:(\d+):(\d+)|(\d+) min)`)
 
 func (h *hostFiles) uptime(_, _ string, text []byte) {
 	m := upDays.FindSubmatch(text)
@@ -379,7 +379,7 @@ func (h *hostFiles) uptime(_, _ string, text []byte) {
 	h.up = time.Duration(minutes) * time.Minute
 }
 
-var zoneLine = regexp.MustCompile(`(?m)^\s*Time zone:\s*(\S+)\s+\(\S+,\s*([+-]\d{2})(\d{2})\)`)
+var zoneLine = lazyregexp.New(`(?m)^\s*Time zone:\s*(\S+)\s+\(\S+,\s*([+-]\d{2})(\d{2})\)`)
 
 func (h *hostFiles) timedatectl(_, _ string, text []byte) {
 	m := zoneLine.FindSubmatch(text)
@@ -491,7 +491,7 @@ func device(dev, netns string) string {
 }
 
 // linkLine begins an interface in the output of ip link.
-var linkLine = regexp.MustCompile(`^\d+:\s+([^:@\s]+)[@:]`)
+var linkLine = lazyregexp.New(`^\d+:\s+([^:@\s]+)[@:]`)
 
 // ipLink reads the output of ip -s link: names of columns, then the values.
 func (h *hostFiles) ipLink(_, netns string, text []byte) {
@@ -539,7 +539,7 @@ func (h *hostFiles) dev(_, netns string, text []byte) {
 }
 
 // ringCounters are the names that drivers give to packets for which there was no room.
-var ringCounters = regexp.MustCompile(
+var ringCounters = lazyregexp.New(
 	`^(?:rx_missed(?:_errors)?|rx_no_buffer(?:_count)?|rx_fifo_errors|rx_out_of_buffer|rx_no_dma_resources|` +
 		`rx_over_errors|rx_discards(?:_phy)?|rx_dropped\.nic|port\.rx_dropped|pkts_rx_OOB|ring full)$`)
 
@@ -626,8 +626,8 @@ func (h *hostFiles) stat(_, _ string, text []byte) {
 
 var (
 	// skmem is the memory of a socket in the output of ss -m.
-	skmem   = regexp.MustCompile(`skmem:\(r(\d+),rb(\d+),[^)]*?d(\d+)\)`)
-	ssOwner = regexp.MustCompile(`users:\(\("([^"]*)",pid=(\d+)`)
+	skmem   = lazyregexp.New(`skmem:\(r(\d+),rb(\d+),[^)]*?d(\d+)\)`)
+	ssOwner = lazyregexp.New(`users:\(\("([^"]*)",pid=(\d+)`)
 )
 
 // socketDrops is what the sockets of one address and process lost together: with SO_REUSEPORT there are several.

@@ -4,19 +4,19 @@ import (
 	"cmp"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/source"
 )
 
 var (
 	// bundleRoot is the folder of a sosreport or supportconfig in a path, also in one another: the last.
-	bundleRoot = regexp.MustCompile(`^(?:.*/)?(?:sosreport-|scc_|nts_)[^/]*/`)
+	bundleRoot = lazyregexp.New(`^(?:.*/)?(?:sosreport-|scc_|nts_)[^/]*/`)
 	// insideRoot begins what is in such a folder.
-	insideRoot = regexp.MustCompile(`(?:^|/)(?:sos_commands|var/log|proc|etc)/`)
+	insideRoot = lazyregexp.New(`(?:^|/)(?:sos_commands|var/log|proc|etc)/`)
 )
 
 // RootOf returns the folder in a bundle whose files are of one host and time, by the path of one of them. Several
@@ -93,7 +93,7 @@ func (h *hostFiles) label(several bool) string {
 }
 
 // anyHost is the name of a host that was given none.
-var anyHost = regexp.MustCompile(`^(?i:localhost|localhost\.localdomain|localhost4?\..*|\(none\))?$`)
+var anyHost = lazyregexp.New(`^(?i:localhost|localhost\.localdomain|localhost4?\..*|\(none\))?$`)
 
 // identify returns the name of the host. Two machines of one name are two hosts, and what does not say its host is a
 // host of its own: it is compared with nothing.

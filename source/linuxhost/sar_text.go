@@ -5,19 +5,19 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 )
 
 // titleLine is the first line of sar's text: system, release, host, date, machine, CPUs.
-var titleLine = regexp.MustCompile(`^Linux\s+(\S+)\s+\(([^)]*)\)\s+(\S+)\s+\S+\s+\((\d+) \S+\)`)
+var titleLine = lazyregexp.New(`^Linux\s+(\S+)\s+\(([^)]*)\)\s+(\S+)\s+\S+\s+\((\d+) \S+\)`)
 
 // clockText is the time at the beginning of a line.
-var clockText = regexp.MustCompile(`^(\d{1,2})[:.](\d{2})[:.](\d{2})$`)
+var clockText = lazyregexp.New(`^(\d{1,2})[:.](\d{2})[:.](\d{2})$`)
 
 // isText reports whether head is text of sar: its title, and a table with times.
 func isText(head []byte) bool {
@@ -262,7 +262,7 @@ func clockOf(cells []string) (seconds int, rest []string, ok bool) {
 }
 
 // dayInName is the day of the month in the name of a file of sar: sar28, sa28.txt, and with the whole date sar20261128.
-var dayInName = regexp.MustCompile(`sar?(?:20\d{4})?(\d{2})(?:\D|$)`)
+var dayInName = lazyregexp.New(`sar?(?:20\d{4})?(\d{2})(?:\D|$)`)
 
 // dayOf reads the date of a title, whose order is that of a locale.
 func (s *Set) dayOf(text, name string) (time.Time, bool) {

@@ -5,8 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"strings"
+
+	"lostbeat/internal/lazyregexp"
 )
 
 // A file of a supportconfig has the outputs of several commands, each behind such a line and one with the command:
@@ -20,7 +21,7 @@ func IsSections(head []byte) bool {
 	return bytes.Contains(head[:min(len(head), 4<<10)], sectionMark)
 }
 
-var notInNames = regexp.MustCompile(`[^\w\-./]+`)
+var notInNames = lazyregexp.New(`[^\w\-./]+`)
 
 // commandName writes a command as sos names the file of its output: without the folder of the program, blanks as "_".
 // A file that was copied becomes its path.

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -56,8 +56,8 @@ type textLog struct {
 }
 
 var (
-	biasPattern = regexp.MustCompile(`\)\((-?\d{1,4})\)?$`)
-	zonePattern = regexp.MustCompile(`^\(PDH-[CT]SV [\d.]+\) ?\(?(.*)$`)
+	biasPattern = lazyregexp.New(`\)\((-?\d{1,4})\)?$`)
+	zonePattern = lazyregexp.New(`^\(PDH-[CT]SV [\d.]+\) ?\(?(.*)$`)
 )
 
 // bom returns the width of a text by its byte order mark and the mark's length.

@@ -6,8 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"regexp"
 	"strings"
+
+	"lostbeat/internal/lazyregexp"
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -118,7 +119,7 @@ func (p *parser) jsonObjects(r *bufio.Reader) error {
 }
 
 // wrapper is how Windows PowerShell begins an array in an object.
-var wrapper = regexp.MustCompile(`^\{\s*"value"\s*:\s*\[$`)
+var wrapper = lazyregexp.New(`^\{\s*"value"\s*:\s*\[$`)
 
 // jsonObject takes one object.
 func (p *parser) jsonObject(text []byte) {

@@ -2,17 +2,17 @@ package snapshot
 
 import (
 	"bytes"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"lostbeat/internal/lazyregexp"
 	"lostbeat/model"
 	"lostbeat/source"
 )
 
 // msDate is a date of ConvertTo-Json in Windows PowerShell: milliseconds since 1970, UTC.
-var msDate = regexp.MustCompile(`^\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/$`)
+var msDate = lazyregexp.New(`^\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/$`)
 
 // exactTime reads a time whose form leaves nothing open.
 func exactTime(s string, zone *time.Location) (model.Time, bool) {
@@ -38,7 +38,7 @@ func plausible(t time.Time) model.Time {
 }
 
 // numericDate is a date whose order of day and month depends on the culture.
-var numericDate = regexp.MustCompile(
+var numericDate = lazyregexp.New(
 	`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}),?\s+(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:\s*([AaPp])\.?\s?[Mm]\.?)?$`,
 )
 
@@ -88,7 +88,7 @@ func (p *parser) dates() {
 }
 
 // isoDate is a date with a time anywhere in a line.
-var isoDate = regexp.MustCompile(
+var isoDate = lazyregexp.New(
 	`(?:^|[^\d])(20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?(?:Z|[+-][0-2]\d:?[0-5]\d)?)(?:$|[^\d:])`,
 )
 
@@ -127,7 +127,7 @@ func (p *parser) dateLine(trimmed []byte) (model.Time, bool) {
 }
 
 // nameDate is a date with a time in the name of a file.
-var nameDate = regexp.MustCompile(
+var nameDate = lazyregexp.New(
 	`(20\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_.T ]*([0-2]\d)[-_.:h]?([0-5]\d)(?:[-_.:m]?([0-5]\d))?(Z?)`,
 )
 
