@@ -152,7 +152,7 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	slots := w.Since(g.From)
 	var before []dropped
 	if in != nil && !again {
-		slots, before = []int{w.Slot}, in.Data.drops
+		slots, before = []int{w.Slot}, append([]dropped{}, in.Data.drops...)
 	}
 	drops := addDrops(before, d.drops(w, b, &g, slots, before))
 	m := d.judge(w, b, &g, drops, in != nil)

@@ -306,6 +306,55 @@ var verdicts = []struct {
 		says: []string{"peer or network fault", "no packet for udp/5405 was dropped"},
 	},
 	{
+		name: "a rule drops packets of other flows all the time",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, _ int) { s.Drop(drop(model.PlaceFilter, 9, 0, "", "nf_queue", "eth0")) },
+		says: []string{"peer or network fault", "no packet for udp/5405 was dropped"},
+	},
+	{
+		name: "a rule drops packets of unknown flows since then",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i >= 12 {
+				s.Drop(drop(model.PlaceFilter, 9, 0, "", "nf_queue", "eth0"))
+			}
+		},
+		says: []string{
+			"perhaps lost in this host: 18 packets dropped at filter of eth0 (in nf_queue)", "no program serves that queue",
+		},
+	},
+	{
+		name: "a rule changes the port",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceProtocol, 9, 7999, "NO_SOCKET", "__udp4_lib_rcv", "eth0"))
+			}
+		},
+		says: []string{
+			"perhaps lost in this host: 9 packets dropped at protocol of eth0 (NO_SOCKET in __udp4_lib_rcv) for udp/7999",
+			"Nothing listens on that port: a rule may have sent the flow's packets there",
+		},
+	},
+	{
+		name: "packets for a closed port all the time",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, _ int) {
+			s.Drop(drop(model.PlaceProtocol, 9, 7999, "NO_SOCKET", "__udp4_lib_rcv", "eth0"))
+		},
+		says: []string{"peer or network fault"},
+	},
+	{
+		name: "a rule drops packets of unknown flows, later",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+12*time.Second)},
+		each: func(s *detecttest.Stream, i int) {
+			if i >= 18 {
+				s.Drop(drop(model.PlaceFilter, 20, 0, "", "nf_queue", "eth0"))
+			}
+		},
+		says: []string{"peer or network fault", "no packet for udp/5405 was dropped"},
+	},
+	{
 		name: "too few lost in another namespace to be why",
 		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
 		each: func(s *detecttest.Stream, i int) {

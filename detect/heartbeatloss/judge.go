@@ -9,6 +9,7 @@ import (
 	"lostbeat/detect/packetdrop"
 	"lostbeat/detect/reader"
 	"lostbeat/fold"
+	"lostbeat/internal/words"
 	"lostbeat/model"
 )
 
@@ -87,9 +88,9 @@ type dropped struct {
 	process string
 	count   uint64
 	// exact says that they had the flow's local port; elsewhere that they were lost in another network namespace of this
-	// host, and which flow they were of is not known.
+	// host, or for a port on which nothing listens, and which flow they were of is not known.
 	exact, elsewhere bool
-	// namespace is the name of that namespace, empty unknown.
+	// namespace is the name of another namespace, empty for the flow's own.
 	namespace string
 }
 
@@ -344,7 +345,7 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case g.Main() == fold.StageResent:
 		m.verdict = resent
-		m.acknowledged(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From)))
+		m.acknowledged(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From), nil))
 		return
 	}
 	if m.shut = b.Socket.ShutIn(g.From, g.To); float64(m.shut) >= d.settings.HeldShare*float64(g.Delay()) {
@@ -373,7 +374,6 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 // acknowledged takes up what the host has dropped that came for the port of a socket which sends again and again: each
 // segment that arrives is acknowledged.
 func (m *moment) acknowledged(received []dropped) {
-	received = slices.DeleteFunc(received, func(o dropped) bool { return !o.exact })
 	var n uint64
 	for _, o := range received {
 		n += o.count
@@ -607,17 +607,21 @@ func lookAt(w *detect.Tick, g *fold.Gap) (f cpuFacts) {
 }
 
 // drops returns what the host has lost in the given seconds that may have been the flow's; before is what was lost
-// earlier in the gap.
+// earlier in the gap, nil where it is judged for the first time.
 func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) []dropped {
-	list := dropsOf(w, b.Socket, b.Key.Direction, slots)
-	if b.Socket.State != model.FlowCaptured {
+	captured := b.Socket.State == model.FlowCaptured
+	list := dropsOf(w, b.Socket, b.Key.Direction, slots, func(o *fold.Drop) bool {
+		return captured || isQueue(o.Key.Place) || explains(w, o, g, before)
+	})
+	if !captured {
 		list = append(list, dropsElsewhere(w, b, g, slots, before)...)
 	}
 	return list
 }
 
 // dropsElsewhere returns what the host has lost in other network namespaces than a flow's, through which its packets
-// may have been on their way: for reasons for which nothing was lost just before the gap.
+// may have been on their way, or for another port, to which a rule may have sent them: where nothing was lost just
+// before the gap.
 func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) (list []dropped) {
 	s := b.Socket
 	to := s.Port
@@ -631,19 +635,22 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 		default:
 			continue
 		}
-		if k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns || k.PID > 0 || otherProtocol(k, s) ||
-			k.Port != 0 && k.Port != to {
+		rewritten := k.Reason == "NO_SOCKET" && k.Port != 0 && k.Port != s.Port && k.Protocol == s.Protocol &&
+			b.Key.Direction == model.DirectionRX
+		if k.Netns == 0 || s.Key.Netns == 0 || k.PID > 0 || otherProtocol(k, s) || !rewritten &&
+			(k.Netns == s.Key.Netns || k.Port != 0 && k.Port != to) {
 			continue
 		}
 		r, match := packetdrop.Lookup(k.Reason, k.Location)
-		known := slices.ContainsFunc(before, func(x dropped) bool { return x.DropKey == *k })
-		if r.Cause == packetdrop.CauseNormal || match == packetdrop.MatchNone || !known && !beganWith(w, o, g) {
+		if r.Cause == packetdrop.CauseNormal || match == packetdrop.MatchNone || !explains(w, o, g, before) {
 			continue
 		}
 		if n := lostIn(o, slots); n > 0 {
-			list = append(list, dropped{
-				DropKey: *k, process: o.Process, count: n, elsewhere: true, namespace: w.NetnsName(k.Netns),
-			})
+			o := dropped{DropKey: *k, process: o.Process, count: n, elsewhere: true}
+			if k.Netns != s.Key.Netns {
+				o.namespace = cmp.Or(w.NetnsName(k.Netns), words.Itoa(uint64(k.Netns)))
+			}
+			list = append(list, o)
 		}
 	}
 	return list
@@ -654,18 +661,32 @@ func otherProtocol(k *fold.DropKey, s *fold.Followed) bool {
 	return k.Protocol != model.ProtocolUnknown && k.Protocol != s.Protocol
 }
 
-// leadSeconds is in how many seconds before a gap nothing may have been lost by what explains it elsewhere.
-const leadSeconds = 3
+// leadSeconds is in how many seconds before a gap nothing may have been lost by what explains it, startSeconds in how
+// many from its start on it must have begun.
+const (
+	leadSeconds  = 3
+	startSeconds = 3
+)
 
-// beganWith says that the packets of a drop have been lost since a gap began, and not just before it.
-func beganWith(w *detect.Tick, o *fold.Drop, g *fold.Gap) bool {
+// explains says that a loss of packets of unknown flows may be why a gap began: a rule or a route that lost packets
+// before, while the flow went on, does not lose the flow's, nor does one that begins later. before is what was lost
+// earlier in the gap.
+func explains(w *detect.Tick, o *fold.Drop, g *fold.Gap, before []dropped) bool {
 	since := g.From.Add(-time.Second) // a second's drops are told at its end
-	if o.First >= since {
+	switch {
+	case slices.ContainsFunc(before, func(x dropped) bool { return x.DropKey == o.Key }):
+		return true
+	case before != nil && w.Now.Sub(g.From.Add(g.Period)) > startSeconds*time.Second:
+		return false
+	case o.First >= since:
 		return true
 	}
 	from, to := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since)
 	return len(from) == len(to)+leadSeconds && lostIn(o, from[:leadSeconds]) == 0
 }
+
+// isQueue says that packets at a place are lost because a queue is full, whosever they are.
+func isQueue(p model.Place) bool { return p == model.PlaceRing || p == model.PlaceBacklog }
 
 // lostIn returns how many packets of a drop were lost in the given seconds.
 func lostIn(o *fold.Drop, slots []int) (n uint64) {
@@ -675,8 +696,11 @@ func lostIn(o *fold.Drop, slots []int) (n uint64) {
 	return n
 }
 
-// dropsOf returns what the host has lost that may have been of a socket, in one direction.
-func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots []int) (list []dropped) {
+// dropsOf returns what the host has lost that may have been of a socket, in one direction: of packets of unknown flows
+// what explains says, nil nothing.
+func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots []int,
+	explains func(*fold.Drop) bool,
+) (list []dropped) {
 	for _, o := range w.SortedDrops() {
 		k := &o.Key
 		if k.Transmit != (direction == model.DirectionTX) {
@@ -684,10 +708,13 @@ func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots 
 		}
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
 		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
-		queue := k.Place == model.PlaceRing || k.Place == model.PlaceBacklog
+		queue := isQueue(k.Place)
 		if slices.Contains(noLoss, k.Reason) || otherProtocol(k, s) ||
 			!exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
 			continue // another socket's filter takes what is copied to that socket
+		}
+		if !exact && (explains == nil || !explains(o)) {
+			continue
 		}
 		if n := lostIn(o, slots); n > 0 {
 			list = append(list, dropped{DropKey: *k, process: o.Process, count: n, exact: exact})

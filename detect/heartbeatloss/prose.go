@@ -497,11 +497,17 @@ func dropText(o *dropped) string {
 	if reason != "" {
 		where += " (" + reason + ")"
 	}
-	if o.elsewhere {
-		where += " in network namespace " + cmp.Or(fold.Printable(o.namespace), words.Itoa(uint64(o.Netns)))
+	if o.rewritten() {
+		where += " for " + o.Protocol.String() + "/" + words.Itoa(o.Port)
+	}
+	if o.namespace != "" {
+		where += " in network namespace " + fold.Printable(o.namespace)
 	}
 	return where
 }
+
+// rewritten says that packets were for a port on which nothing listens, which is not the flow's.
+func (o *dropped) rewritten() bool { return o.elsewhere && o.Reason == "NO_SOCKET" }
 
 // whyDropped adds to a finding what the reason means for which packets were dropped, and what to do.
 func whyDropped(f *model.Finding, o *dropped) {
@@ -509,6 +515,13 @@ func whyDropped(f *model.Finding, o *dropped) {
 		fold.FullQueue(o.Reason) {
 		f.Advice = append(f.Advice, "First fix what drops the packets: the findings about "+placeText(o)+" say how, "+
 			"unless only single packets were lost there")
+		return
+	}
+	if o.rewritten() {
+		f.Causes = append(f.Causes, "Nothing listens on that port: a rule may have sent the flow's packets there, or its "+
+			"peer sends to it")
+		f.Advice = append(f.Advice, "Look for a rule that changes the port (nft list ruleset, iptables -t nat -nvL), and "+
+			"compare the port in the peer's configuration, unless those packets are of another flow")
 		return
 	}
 	meaning, advice := packetdrop.Explained(o.Reason, o.Location, o.Device.Name)

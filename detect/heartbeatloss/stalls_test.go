@@ -409,12 +409,11 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// TestAgainAndAgain wants one finding of a reader that loses its CPU every second, across the ends of seconds: what keeps
-// it is known a second after its packets have become late.
+// TestAgainAndAgain wants one finding of a reader that loses its CPU every second, across the ends of seconds: what
+// keeps it is known a second after its packets have become late.
 func TestAgainAndAgain(t *testing.T) {
 	var list []detecttest.Held
-	for i := range time.Duration(6) {
-		from := fault + 610*ms + i*time.Second
+	for from := fault + 610*ms; from < fault+6*time.Second; from += time.Second {
 		list = append(list, detecttest.Held{
 			From: from, To: from + 855*ms, State: model.SchedWaiting, Rival: detecttest.Hog(),
 		})

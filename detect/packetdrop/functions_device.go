@@ -177,6 +177,14 @@ var deviceFunctions = []Reason{
 			"if packets may pass without it.",
 	},
 	{
+		Name:    "nf_queue",
+		Meaning: "A rule handed the packet to a program (NFQUEUE), and no program serves that queue.",
+		Cause:   CauseProgram,
+		Confirm: []string{ReadNft, ReadIPTables},
+		Advice: "Start the program (IDS, firewall) that serves the queue, or remove the rule. Use queue bypass if packets " +
+			"may pass without it.",
+	},
+	{
 		Name:    "nf_conntrack",
 		Meaning: "The connection table did not take the packet.",
 		Cause:   CauseFilter,
