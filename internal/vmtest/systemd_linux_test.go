@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/confine"
 	"lostbeat/internal/testutil"
 	"lostbeat/internal/vmtest"
 	"lostbeat/model"
@@ -18,25 +19,50 @@ import (
 
 func TestMain(m *testing.M) { vmtest.Main(m) }
 
-// faults makes faults beside the unit, and prints what the unit has made of them. The processes of the lab end with
-// their standard input.
-const faults = `#!/bin/sh
+// unitShell is what scripts in the guest have in common: they make faults beside the unit, and print what it has made
+// of them. The processes of the lab end with their standard input.
+const unitShell = `#!/bin/sh
 lostbeat=/usr/local/bin/lostbeat
 lab() {
-	systemd-run --quiet --collect $options /bin/sh -c "sleep 300 | $lostbeat lab-child $*"
+	systemd-run --quiet --collect $options /bin/sh -c "sleep 600 | $lostbeat lab-child $*"
 }
 step() { echo "STEP $(cut -d ' ' -f 1 /proc/uptime) $*"; }
+own() { journalctl --no-pager "$@" "_SYSTEMD_INVOCATION_ID=$(cat /run/invocation)"; }
+await() { # the unit says something in the journal, within a minute
+	for i in $(seq 30); do
+		if own --output cat | grep --quiet "$1"; then
+			step "$1"
+			return
+		fi
+		sleep 1
+	done
+	step "not said: $1"
+}
+started() {
+	systemctl show --property InvocationID --value lostbeat >/run/invocation
+	pid=$(systemctl show --property MainPID --value lostbeat)
+	await watching
+	echo "$1STATUS $(grep -hE '^(Cap(Eff|Bnd|Amb)|NoNewPrivs|Seccomp|Uid)' "/proc/$pid/status" | tr '\t\n' ' ;')"
+}
+stopped() {
+	step stop
+	systemctl stop lostbeat
+	echo "$1RESULT $(systemctl show --property Result --value lostbeat)"
+	own --output cat | sed "s/^/$1JOURNAL /"
+	own --output json LOSTBEAT_DETECTOR=packet-drop | sed "s/^/$1ENTRY /"
+	$lostbeat findings --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed "s/^/$1FINDING /"
+}
+`
+
+// faults are made first beside the unit with all of its rights, then beside the one with the least.
+const faults = unitShell + `
 step begin
-sleep 8 # the unit attaches its probes
-pid=$(systemctl show --property MainPID --value lostbeat)
-echo "STATUS $(grep -hE '^(Cap(Eff|Bnd|Amb)|NoNewPrivs|Seccomp|Uid)' "/proc/$pid/status" | tr '\t\n' ' ;')"
+started
 lab sink -local 127.0.0.1:7001 -after 4s -buffer 65536
 lab flood -to 127.0.0.1:7001 -rate 150
-lab leak -mode bind -rate 20 -count 600
-step nft
+lab leak -mode bind -rate 20 -count 6000
 nft 'add table inet lb; add chain inet lb in { type filter hook input priority 0; }'
 nft 'add rule inet lb in udp dport 7003 drop'
-step sinks
 lab sink -local 127.0.0.1:7003
 lab flood -to 127.0.0.1:7003 -rate 100
 lab sink -local 127.0.0.1:7005 -after 8s
@@ -45,37 +71,91 @@ options=--property=CPUQuota=4%
 lab sink -local 127.0.0.1:7006 -spin 20ms
 options=
 lab beat -to 127.0.0.1:7006 -every 200ms
-step wait
-sleep 20
-step stop
-systemctl stop lostbeat
-echo "RESULT $(systemctl show --property Result --value lostbeat)"
-journalctl --unit lostbeat --output cat --no-pager | sed 's/^/JOURNAL /'
+step made
+for what in 'read udp/7001' 'udp ports of pool' 'netfilter drops' udp/7005 udp/7006; do
+	await "$what"
+done
+stopped
 journalctl --update-catalog
-journalctl --unit lostbeat --catalog --no-pager | sed 's/^/EXPLAINED /'
-journalctl --unit lostbeat --output json LOSTBEAT_DETECTOR=packet-drop | sed 's/^/ENTRY /'
-$lostbeat findings --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/FINDING /'
-$lostbeat events --kind probe --json /var/lib/lostbeat/*.lostbeat 2>/dev/null | sed 's/^/PROBE /'
+own --catalog | sed 's/^/EXPLAINED /'
+step least # the faults go on
+rm -r /var/lib/private/lostbeat /etc/systemd/system/lostbeat.service.d/test.conf
+cp /etc/least.conf /etc/systemd/system/lostbeat.service.d/
+systemctl daemon-reload
+systemctl start lostbeat
+sleep 3
+systemctl kill --kill-whom=main --signal=USR1 lostbeat # while the probes are attached
+started LEAST-
+for what in 'read udp/7001' 'udp ports in' 'netfilter drops'; do
+	await "$what"
+done
+stopped LEAST-
 echo DONE
 systemctl poweroff --no-block
 `
 
 // The unit runs under systemd with its whole confinement, says what it does in the journal, and finds what goes wrong
-// on its host. It takes 80 s on a machine that does nothing else, and as long once more when the guest's disk is made.
+// on its host; then the one with the least rights does, and says what it cannot see. It takes 2 minutes on a machine
+// that does nothing else, and 80 s more when the guest's disk is made.
 func TestLongGuestUnit(t *testing.T) {
-	unit, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.service"))
-	if err != nil {
-		t.Fatal(err)
+	text := bootUnit(t, 10*time.Minute, faults, []string{"udp:7005", "udp:7006"})
+	full, least := readReport(t, text, ""), readReport(t, text, "LEAST-")
+	full.check(t, "000000c000081004", map[string][]string{
+		"a reader that has stopped":    {"socket-drop", "7001"},
+		"a leak of ports":              {"port-leak", "lostbeat"},
+		"a rule that drops":            {"packet-drop", "netfilter"},
+		"a heartbeat that is not read": {"heartbeat-loss", "7005"},
+		"a reader with a small quota":  {"heartbeat-loss", "7006"},
+	})
+	least.check(t, "000000c000001004", map[string][]string{
+		"a reader that has stopped": {"socket-drop", "7001"},
+		"a leak of ports":           {"port-leak", "lostbeat"},
+		"a rule that drops":         {"packet-drop", "netfilter"},
+	})
+	for _, want := range []string{
+		"asked for by SIGUSR1: it will be recorded once the probes are attached",
+		"asked for by SIGUSR1: recording it to /var/lib/lostbeat/fault-",
+	} {
+		if !strings.Contains(least.journal, want) {
+			t.Errorf("the journal does not say %q:\n%s", want, least.journal)
+		}
 	}
-	catalog, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "lostbeat.catalog"))
-	if err != nil {
-		t.Fatal(err)
+	for _, want := range []string{"Subject: packet-drop (", "Why:", "'lostbeat explain packet-drop' says"} {
+		if !strings.Contains(full.explained, want) {
+			t.Errorf("journalctl --catalog does not say %q", want)
+		}
 	}
-	command := regexp.MustCompile(`(?m)^ExecStart=(.*)$`).FindSubmatch(unit)
+	const confinement = "engine/confinement is "
+	if strings.Contains(full.journal, confinement) {
+		t.Error("the unit says that its confinement is not whole, or hides something")
+	}
+	for _, what := range confine.Unseen() {
+		if _, said, _ := strings.Cut(least.journal, confinement+"degraded: not seen: "); !strings.Contains(said, what) {
+			t.Errorf("the unit with the least rights does not say that it does not see %s", what)
+		}
+	}
+}
+
+// bootUnit runs a script beside the unit, which follows the given flows, in a guest, and returns what the console has
+// shown.
+func bootUnit(t *testing.T, limit time.Duration, script string, follow []string) string {
+	t.Helper()
+	contrib := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	unit := contrib("lostbeat.service")
+	command := regexp.MustCompile(`(?m)^ExecStart=(.*)$`).FindStringSubmatch(unit)
 	if command == nil {
 		t.Fatal("the unit runs nothing")
 	}
-	start := string(command[1]) + " --heartbeat udp:7005 --heartbeat udp:7006"
+	start := command[1]
+	for _, flow := range follow {
+		start += " --heartbeat " + flow
+	}
 	text := vmtest.Boot(t, vmtest.Systemd{
 		Kernel:   "6.12",
 		Package:  "lostbeat/internal/vmtest",
@@ -83,104 +163,117 @@ func TestLongGuestUnit(t *testing.T) {
 		Modules:  []string{"nfnetlink", "libcrc32c", "nf_tables", "inet_diag", "tcp_diag", "udp_diag"},
 		Programs: map[string]string{"/usr/local/bin/lostbeat": "lostbeat/cmd/lostbeat"},
 		Files: map[string]string{
-			"/etc/systemd/system/lostbeat.service":             string(unit),
-			"/usr/lib/systemd/catalog/lostbeat.catalog":        string(catalog),
+			"/etc/systemd/system/lostbeat.service":             unit,
+			"/usr/lib/systemd/catalog/lostbeat.catalog":        contrib("lostbeat.catalog"),
 			"/etc/systemd/system/lostbeat.service.d/test.conf": "[Service]\nExecStart=\nExecStart=" + start + "\n",
-			"/usr/local/bin/faults":                            faults,
+			// Half of an emulated CPU takes too long to attach the probes.
+			"/etc/systemd/system/lostbeat.service.d/quota.conf": "[Service]\nCPUQuota=\n",
+			"/etc/least.conf":       contrib("lostbeat-least.conf"),
+			"/usr/local/bin/faults": script,
 			"/etc/systemd/system/faults.service": "[Unit]\nAfter=lostbeat.service multi-user.target\n" +
 				"Wants=lostbeat.service\n[Service]\nType=idle\nExecStart=/usr/local/bin/faults\n" +
 				"StandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n",
 			"/etc/systemd/system/multi-user.target.d/faults.conf": "[Unit]\nWants=faults.service\n",
 		},
-		Timeout: 175 * time.Second,
+		Timeout: limit,
 	})
 	if !strings.Contains(text, "\nDONE\n") {
 		t.Fatalf("the guest has not come to its end:\n%s", text)
 	}
 	t.Log(text)
-	var found []model.Finding
-	var status, result, confined string
-	var journal, explained []string
-	var entries []map[string]any
+	return text
+}
+
+// unitReport is what the guest has printed of a run of the unit.
+type unitReport struct {
+	// name is the prefix of its lines.
+	name, status, result, journal, explained string
+	findings                                 []model.Finding
+	// entries are those of packet-drop in the journal.
+	entries []map[string]any
+}
+
+// readReport reads the lines of a run, which begin with its name.
+func readReport(t *testing.T, text, name string) unitReport {
+	t.Helper()
+	r := unitReport{name: name}
+	object := func(line string, to any) {
+		if err := json.Unmarshal([]byte(line), to); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
 	for line := range strings.Lines(text) {
 		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch kind {
-		case "STATUS":
-			status = rest
-		case "PROBE":
-			if strings.Contains(rest, `"confinement"`) {
-				confined = rest
-			}
-		case "RESULT":
-			result = rest
-		case "JOURNAL":
-			journal = append(journal, rest)
-		case "EXPLAINED":
-			explained = append(explained, rest)
-		case "ENTRY":
+		case name + "STATUS":
+			r.status = rest
+		case name + "RESULT":
+			r.result = rest
+		case name + "JOURNAL":
+			r.journal += rest + "\n"
+		case name + "EXPLAINED":
+			r.explained += rest + "\n"
+		case name + "ENTRY":
 			var fields map[string]any
-			if err := json.Unmarshal([]byte(rest), &fields); err != nil {
-				t.Errorf("%v: %s", err, rest)
-			}
-			entries = append(entries, fields)
-		case "FINDING":
+			object(rest, &fields)
+			r.entries = append(r.entries, fields)
+		case name + "FINDING":
 			var f model.Finding
-			if err := json.Unmarshal([]byte(rest), &f); err != nil {
-				t.Errorf("%v: %s", err, rest)
-			}
-			found = append(found, f)
+			object(rest, &f)
+			r.findings = append(r.findings, f)
 		}
 	}
+	return r
+}
+
+// check wants the unit to have had the given capabilities and no others, to have found the faults, which are detectors
+// and words of titles, and to have said it in the journal.
+func (r *unitReport) check(t *testing.T, capabilities string, faults map[string][]string) {
+	t.Helper()
 	for _, want := range []string{
-		"NoNewPrivs: 1", "Seccomp: 2", "CapEff: 000000c000081004", "CapBnd: 000000c000081004",
+		"NoNewPrivs: 1", "Seccomp: 2", "CapEff: " + capabilities, "CapBnd: " + capabilities,
 	} {
-		if !strings.Contains(status, want) {
-			t.Errorf("the unit's process has no %s: %s", want, status)
+		if !strings.Contains(r.status, want) {
+			t.Errorf("%sthe unit's process has no %s: %s", r.name, want, r.status)
 		}
 	}
-	if !strings.Contains(confined, `"on"`) {
-		t.Errorf("the confinement of the unit: %s", confined)
+	if r.result != "success" {
+		t.Errorf("%sthe unit has ended with %q", r.name, r.result)
 	}
-	if result != "success" {
-		t.Errorf("the unit has ended with %q", result)
-	}
-	if !strings.Contains(strings.Join(journal, "\n"), "recorded") {
-		t.Errorf("the journal has no summary: %q", journal)
-	}
-	for _, want := range []string{"Subject: packet-drop (", "Why:", "'lostbeat explain packet-drop' says"} {
-		if !strings.Contains(strings.Join(explained, "\n"), want) {
-			t.Errorf("journalctl --catalog does not say %q", want)
+	for _, want := range []string{"watching; ", "recorded "} {
+		if !strings.Contains(r.journal, want) {
+			t.Errorf("%sthe journal does not say %q:\n%s", r.name, want, r.journal)
 		}
 	}
-	if len(entries) == 0 {
-		t.Error("the journal has no finding of packet-drop")
+	r.finds(t, faults)
+	if lines := strings.Count(r.journal, "netfilter drops"); lines != len(r.entries) {
+		t.Errorf("%s%d lines of the journal are about %d entries:\n%s", r.name, lines, len(r.entries), r.journal)
 	}
-	for _, e := range entries {
+	if len(r.entries) == 0 {
+		t.Errorf("%sthe journal has no finding of packet-drop", r.name)
+	}
+	for _, e := range r.entries {
+		file, _ := e["LOSTBEAT_RECORDING"].(string)
+		message, _ := e["MESSAGE"].(string)
 		if e["MESSAGE_ID"] != notify.MessageID("packet-drop") || e["_SYSTEMD_UNIT"] != "lostbeat.service" ||
-			!slices.ContainsFunc(found, func(f model.Finding) bool { return f.ID == e["LOSTBEAT_FINDING"] }) {
-			t.Errorf("an entry of no finding: %v", e)
-		}
-	}
-	for name, want := range map[string]struct{ detector, text string }{
-		"a reader that has stopped": {"socket-drop", "7001"},
-		"a leak of ports":           {"port-leak", "lostbeat"},
-		"a rule that drops":         {"packet-drop", "netfilter"},
-		"a heartbeat that is not read": {
-			"heartbeat-loss", "7005",
-		},
-		"a reader with a small quota": {"heartbeat-loss", "7006"},
-	} {
-		if !hasFinding(found, want.detector, want.text) {
-			t.Errorf("%s was not found", name)
+			!strings.HasPrefix(file, "/var/lib/lostbeat/fault-") || !strings.HasSuffix(message, " (recorded in "+file+")") ||
+			!slices.ContainsFunc(r.findings, func(f model.Finding) bool { return f.ID == e["LOSTBEAT_FINDING"] }) {
+			t.Errorf("%san entry of no finding: %v", r.name, e)
 		}
 	}
 }
 
-func hasFinding(found []model.Finding, detector, text string) bool {
-	for _, f := range found {
-		if f.Detector == detector && strings.Contains(f.Title, text) {
-			return true
+// finds wants findings of detectors with the given words in their sentences.
+func (r *unitReport) finds(t *testing.T, faults map[string][]string) {
+	t.Helper()
+	for name, want := range faults {
+		if !slices.ContainsFunc(r.findings, func(f model.Finding) bool {
+			text := f.Title + "\n" + strings.Join(f.Causes, "\n")
+			return f.Detector == want[0] && !slices.ContainsFunc(want[1:], func(word string) bool {
+				return !strings.Contains(text, word)
+			})
+		}) {
+			t.Errorf("%s%s was not found", r.name, name)
 		}
 	}
-	return false
 }
