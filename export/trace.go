@@ -103,18 +103,19 @@ func (t *Trace) event(h *trackEvent) {
 	t.packet()
 }
 
-// clocks writes what clocks showed at a time, REALTIME first.
+// clocks writes what clocks showed at a time. The packet has no timestamp: before the first one of its kind, a reader
+// does not know which clock that would be of.
 func (t *Trace) clocks(readings ...clockReading) {
 	t.inner = appendClocks(t.inner[:0], readings)
-	t.outer = appendUint(t.outer[:0], packetTimestamp, uint64(readings[0].at))
-	t.outer = appendMessage(t.outer, packetClocks, t.inner)
+	t.outer = appendMessage(t.outer[:0], packetClocks, t.inner)
 	t.packet()
 }
 
 // Begin begins a capture, of which the time from since to until is shown.
 func (t *Trace) Begin(c *Capture, since, until model.Time) error {
 	if !t.began {
-		t.clocks(clockReading{clockRealtime, int64(max(c.Start, 0))})
+		at := int64(max(c.Start, 0))
+		t.clocks(clockReading{clockTrace, at}, clockReading{clockRealtime, at})
 	}
 	t.processes[c.File] = newProcess(t, c, since, until)
 	return t.err

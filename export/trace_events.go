@@ -399,6 +399,7 @@ func (p *process) showRPC(b *model.Batch, e *model.Event) {
 
 // log is the track of a log.
 func (p *process) log(name, host string) *lanes {
+	name = cmp.Or(name, "a log without a name")
 	if host != "" {
 		name += " of " + host
 	}
@@ -461,17 +462,17 @@ func (p *process) showStream(b *model.Batch, e *model.Event) {
 
 // clock shows how the wall clock moved against the trace's, and lets other traces of the host be joined.
 func (p *process) clock(v *model.Clock) {
+	g := p.top()
+	if p.t.roots == 1 && !strings.Contains(strings.ToLower(p.os), "windows") && v.Boot > 0 {
+		readings := []clockReading{{clockTrace, int64(v.Time)}, {clockBoottime, int64(v.Boot)}}
+		if v.Mono > 0 {
+			readings = append(readings, clockReading{clockMonotonic, int64(v.Mono)})
+		}
+		p.t.clocks(readings...)
+	}
 	if v.Wall > 0 {
-		c := p.t.counterOf(p, p.top(), "wall clock against the recording's", "ns", rankClock,
+		c := p.t.counterOf(p, g, "wall clock against the recording's", "ns", rankClock,
 			"the recording's clock never steps; this shows how the wall clock was set or slewed meanwhile")
 		p.t.sample(c, v.Time, float64(v.Wall-v.Time))
 	}
-	if p.t.roots != 1 || strings.Contains(strings.ToLower(p.os), "windows") || v.Boot <= 0 {
-		return
-	}
-	readings := []clockReading{{clockRealtime, int64(v.Time)}, {clockBoottime, int64(v.Boot)}}
-	if v.Mono > 0 {
-		readings = append(readings, clockReading{clockMonotonic, int64(v.Mono)})
-	}
-	p.t.clocks(readings...)
 }

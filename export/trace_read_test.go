@@ -228,6 +228,9 @@ func (v *viewer) arrange() error {
 		if i == 0 && (!clocks || number(p, "sequence_flags") != 1) || i > 0 && get(p, "sequence_flags") != nil {
 			return fmt.Errorf("packet %d: %s", i, line(p))
 		}
+		if clocks && get(p, "timestamp") != nil {
+			return fmt.Errorf("packet %d: the clock of its timestamp is not known yet: %s", i, line(p))
+		}
 		if number(p, "trusted_packet_sequence_id") != 1 || number(p, "timestamp") > math.MaxInt64 {
 			return fmt.Errorf("packet %d: %s", i, line(p))
 		}

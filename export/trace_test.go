@@ -146,7 +146,7 @@ func TestTraceShows(t *testing.T) {
 		}
 	}
 	clocks := number(v.packets[0], "clock_snapshot", "clocks", "timestamp")
-	if model.Time(clocks) != traceStart || number(v.packets[0], "clock_snapshot", "primary_trace_clock") != 1 {
+	if model.Time(clocks) != traceStart || number(v.packets[0], "clock_snapshot", "primary_trace_clock") != 11 {
 		t.Errorf("clocks: %s", line(v.packets[0]))
 	}
 	notes := line(v.find("findings")[0].notes)

@@ -60,6 +60,9 @@ const (
 	clockRealtime  = 1
 	clockMonotonic = 3
 	clockBoottime  = 6
+	// clockTrace is the trace's own clock. Where REALTIME is that, trace_processor 58 reports an error, as it cannot relate
+	// BOOTTIME to it.
+	clockTrace = 11
 
 	orderExplicit = 3
 	stateCleared  = 1
@@ -187,12 +190,12 @@ type clockReading struct {
 	at int64
 }
 
-// appendClocks appends what several clocks showed at one moment, the trace's own first.
+// appendClocks appends what several clocks showed at one moment, the trace's own among them.
 func appendClocks(dst []byte, readings []clockReading) []byte {
 	for _, r := range readings {
 		dst = appendMessage(dst, clocksClock, appendUint(appendUint(nil, clockID, r.id), clockTime, uint64(r.at)))
 	}
-	return appendUint(dst, clocksPrimary, clockRealtime)
+	return appendUint(dst, clocksPrimary, clockTrace)
 }
 
 // trackEvent is a TrackEvent.
