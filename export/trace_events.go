@@ -116,16 +116,13 @@ const (
 func (p *process) deferredRun(v *model.DeferredRun) {
 	g := p.cpu(v.CPU)
 	start := v.Time.Add(-v.Dur)
-	notes := []note{
-		{"class", v.Class.String()}, {"driver", v.Driver}, {"task", v.Task},
-		{"pid", int64(v.PID)}, {"tid", int64(v.TID)},
-	}
+	notes := []note{{"driver", v.Driver}, {"task", v.Task}, {"pid", int64(v.PID)}, {"tid", int64(v.TID)}}
 	if v.Exclusive > 0 {
 		notes = append(notes, note{"exclusive_ns", int64(v.Exclusive)})
 	}
 	known := v.Flags&model.FlagWaitUnknown == 0
 	if known {
-		notes = append(notes, note{"wait_ns", int64(v.Wait)}, note{"before", v.Before})
+		notes = append(notes, note{"wait_ns", int64(v.Wait)})
 	}
 	l := p.t.lanesOf(g, "deferred work", rankRuns, "single runs of softirqs or DPCs, from entry to exit")
 	p.t.slice(l, start, v.Time, v.Name, v.Class.String(), notes...)
@@ -136,9 +133,7 @@ func (p *process) deferredRun(v *model.DeferredRun) {
 }
 
 func (p *process) interruptRun(v *model.InterruptRun) {
-	notes := []note{
-		{"class", v.Class.String()}, {"irq", v.IRQ}, {"driver", v.Driver}, {"handled", v.Handled},
-	}
+	notes := []note{{"irq", v.IRQ}, {"driver", v.Driver}, {"handled", v.Handled}}
 	if v.Exclusive > 0 {
 		notes = append(notes, note{"exclusive_ns", int64(v.Exclusive)})
 	}

@@ -60,7 +60,7 @@ const (
 	clockRealtime  = 1
 	clockMonotonic = 3
 	clockBoottime  = 6
-	// clockTrace is the trace's own clock. Where REALTIME is that, trace_processor 58 reports an error, as it cannot relate
+	// clockTrace is the trace's own clock. Where REALTIME is that, trace_processor 58 reports an error: it cannot relate
 	// BOOTTIME to it.
 	clockTrace = 11
 
