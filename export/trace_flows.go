@@ -98,9 +98,7 @@ func (p *process) showPacket(b *model.Batch, e *model.Event) bool {
 		if f == nil {
 			return false
 		}
-		if !f.reads {
-			f.reads, f.last = true, 0
-		}
+		f.reads = true
 		p.t.slice(p.packets(f), e.Start(), e.Time, "in the queue of its socket", "packet",
 			note{"bytes", int64(v.SizeBytes)}, note{"packets_left", int64(v.Left)}, note{"tid", int64(v.TID)})
 		p.lateness(f, beat, e.Time)

@@ -1,7 +1,8 @@
 package export
 
 import (
-	"cmp"
+	"bytes"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"lostbeat/detect/detecttest"
+	"lostbeat/fold"
 	"lostbeat/internal/hint"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
@@ -197,30 +199,87 @@ func TestTraceOfEveryKind(t *testing.T) {
 // Slices of any lengths in any order come out as they were put in.
 func TestLanes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for round := range 200 {
 		var b model.Builder
-		var want []span
-		for range random.IntN(40) {
-			end := model.Time(1000 + random.IntN(20))
+		want := map[string]span{}
+		within := 20 + round%4*200 // ticks in which they end
+		for i := range random.IntN(120) {
+			end := model.Time(1000 + random.IntN(within))
 			s := span{end - model.Time(random.IntN(20)), end}
-			want = append(want, s)
-			b.AddInterruptRun(model.InterruptRun{Time: s.end, Dur: s.end.Sub(s.start), Name: "irq"})
+			name := fmt.Sprint("irq", i)
+			want[name] = s
+			b.AddInterruptRun(model.InterruptRun{Time: s.end, Dur: s.end.Sub(s.start), Name: name})
 		}
 		if len(want) == 0 {
 			continue
 		}
 		raw, done := traced(t, TraceOptions{}, b.Take())
 		v := mustRead(t, raw)
-		var got []span
-		for _, s := range v.find("interrupts") {
-			got = append(got, span{s.start, s.end})
+		got := v.find("interrupts")
+		for _, s := range got {
+			if is := (span{s.start, s.end}); is != want[s.name] {
+				t.Fatalf("%s: %v, want %v", s.name, is, want[s.name])
+			}
 		}
-		order := func(a, b span) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end)) }
-		slices.SortFunc(got, order)
-		slices.SortFunc(want, order)
-		if uint64(len(want)) != uint64(len(got))+done.LeftOut || done.LeftOut == 0 && !slices.Equal(got, want) {
-			t.Fatalf("%v, want %v, left out %d", got, want, done.LeftOut)
+		if uint64(len(want)) != uint64(len(got))+done.LeftOut || within > 200 && done.LeftOut > 0 {
+			t.Fatalf("%d of %d slices, left out %d", len(got), len(want), done.LeftOut)
 		}
+	}
+}
+
+// A counter is 0 while its interval is not counted, and a part of a probe is off until it is told to be on.
+func TestTracePauses(t *testing.T) {
+	var b model.Builder
+	for _, second := range []int{1, 2, 5} {
+		b.AddDeviceStats(model.DeviceStats{
+			Time: traceStart.Add(time.Duration(second) * time.Second), Dur: time.Second, Device: "eth0", RXPackets: 5,
+		})
+	}
+	for second, state := range []model.ProbeState{model.ProbeOff, model.ProbeOff, model.ProbeOn, model.ProbeDegraded} {
+		b.AddProbe(model.Probe{Time: traceStart.Add(time.Duration(second) * time.Second), Name: "napi", State: state})
+	}
+	b.SortByTime()
+	raw, _ := traced(t, TraceOptions{}, b.Take())
+	v := mustRead(t, raw)
+	var got []string
+	for _, s := range append(v.find("device eth0 > received"), v.find("not recorded")...) {
+		if !strings.HasSuffix(s.track, "bytes") && !strings.HasSuffix(s.track, "dropped") {
+			got = append(got, fmt.Sprintln(s.start.Sub(traceStart), s.end.Sub(traceStart), s.name, s.value))
+		}
+	}
+	want := []string{
+		"0s 0s  5\n", "2s 2s  0\n", "4s 4s  5\n", "5s 5s  0\n", "0s 2s napi: off 0\n", "3s 5s napi: degraded 0\n",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A gap that grows is shown once, as long as it was in the end.
+func TestTraceGrowingGap(t *testing.T) {
+	var out bytes.Buffer
+	to, err := CreateTrace("-", TraceOptions{Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Capture{File: "night"}
+	if err := to.Begin(&c, 0, model.MaxTime); err != nil {
+		t.Fatal(err)
+	}
+	p := to.processes[c.File]
+	f, b := &flow{group: p.top()}, &fold.Beat{Socket: &fold.Followed{}}
+	for _, g := range []fold.Gap{{ID: 10, From: 10, To: 20}, {ID: 10, From: 10, To: 30}, {ID: 40, From: 40, To: 50}, {}} {
+		p.late(f, b, &g)
+	}
+	if _, err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got []span
+	for _, s := range mustRead(t, out.Bytes()).all {
+		got = append(got, span{s.start, s.end})
+	}
+	if want := []span{{10, 30}, {40, 50}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

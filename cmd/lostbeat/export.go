@@ -330,6 +330,9 @@ func diskFull(err error, out string) error {
 
 // exported says what was written.
 func exported(done export.Done, out string) string {
+	if out == "-" {
+		out = "standard output"
+	}
 	text := fmt.Sprintf("%s: %s in %s, %s", plain.Text(out), plural(int(done.Rows), "row"),
 		plural(done.Tables, "table"), humanize.IBytes(uint64(done.Bytes)))
 	if done.Tracks > 0 {

@@ -123,6 +123,12 @@ func TestExportSeveral(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	trace, errs, status := execute(t, "export", "--perfetto", one, two, "-o", "-")
+	for _, want := range []string{one, two, "the file is incomplete"} {
+		if status != exitIncomplete || strings.Count(trace, want) != 1 {
+			t.Errorf("status %d, %d times %q\n%s", status, strings.Count(trace, want), want, errs)
+		}
+	}
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 	if len(lines) != 2 || !strings.Contains(lines[0], one) || !strings.Contains(lines[0], `"complete":true`) ||
 		!strings.Contains(lines[1], two) || !strings.Contains(lines[1], `"complete":false`) {
