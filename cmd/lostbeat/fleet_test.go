@@ -83,7 +83,8 @@ func TestFleet(t *testing.T) {
 // takes 25 s with the build of VictoriaLogs.
 func TestLongFleet(t *testing.T) {
 	server := testutil.VictoriaLogs(t)
-	config, err := otlp.Read(server+"/insert/opentelemetry", func(string) string { return "" })
+	receiver := otlp.Endpoint{URL: server + "/insert/opentelemetry"}
+	config, err := otlp.Read(otlp.Logs, receiver, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 		}
 		state.SetOutput(metricsFile, model.ProbeDegraded, err)
 	}
-	served, endServing, err := live.metrics.outputs(say, report)
+	served, endServing, err := live.metrics.outputs(say, report, &otlpFlags{})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 
 	"lostbeat/detect/all"
 	"lostbeat/internal/confine"
@@ -58,32 +59,49 @@ func (f *metricsFlags) fileReport(say func(string)) func(error) {
 }
 
 // outputs starts them, and returns what ends them. say is told where they are served, report what becomes of the file,
-// as metrics.Keep has it.
+// as metrics.Keep has it. export sends them, too.
 func (f *metricsFlags) outputs(
-	say func(string), report func(error),
+	say func(string), report func(error), export *otlpFlags,
 ) (outputs []pipeline.Output, end func(), err error) {
-	end = func() {}
-	if f.listen == "" && f.file == "" {
+	var started []func()
+	end = func() {
+		for _, stop := range slices.Backward(started) {
+			stop()
+		}
+	}
+	if f.listen == "" && f.file == "" && !export.metricsOn() {
 		return nil, end, nil
 	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
 	detectors, _ := all.Detectors()
-	m := metrics.New(metrics.Options{Detectors: detectors, Version: version})
+	m := metrics.New(metrics.Options{Detectors: detectors, Version: version, Exports: export.metricsOn()})
+	outputs = []pipeline.Output{m.Output()}
 	if f.file != "" {
 		file, err := metrics.Keep(f.file, m, report)
 		if err != nil {
 			return nil, nil, err
 		}
-		end = file.Close
+		started = append(started, file.Close)
 	}
 	if f.listen != "" {
 		server, err := metrics.Listen(f.listen, m)
 		if err != nil {
-			end()
 			return nil, nil, err
 		}
 		say(server.Notice())
-		closeFile := end
-		end = func() { server.Close(); closeFile() }
+		started = append(started, server.Close)
 	}
-	return []pipeline.Output{m.Output()}, end, nil
+	if export.metricsOn() {
+		exporter, learning, err := export.startMetrics(say, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		outputs = append(outputs, learning...)
+		started = append(started, func() { exporter.Close(lastDelivery) })
+	}
+	return outputs, end, nil
 }

@@ -42,7 +42,7 @@ func (f *notifyFlags) urls() (list []string) {
 // outputs starts them, and returns what delivers the rest and ends them. say is told what could not be delivered.
 // helper says that the program is run by a helper process, because this one will not be able to. recording is the file
 // with the events around findings, "" for none.
-func (f notifyFlags) outputs(
+func (f *notifyFlags) outputs(
 	say func(string), helper bool, recording string,
 ) (outputs []pipeline.Output, closeAll func(), err error) {
 	var started []interface{ Close(within time.Duration) }

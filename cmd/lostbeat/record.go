@@ -93,7 +93,7 @@ slow: the last line says how much is missing, and why.`,
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say))
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp)
 			if err != nil {
 				return err
 			}

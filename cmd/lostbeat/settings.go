@@ -75,6 +75,8 @@ func options() []option {
 		{name: "otlp-endpoint", from: anywhere, host: true, check: checkOf(otlp.ParseURL)},
 		{name: "otlp-journal", from: fileOrFlag, host: true},
 		{name: "otlp-redact", from: anywhere, host: true},
+		{name: "otlp-metrics", from: anywhere, host: true},
+		{name: "otlp-metrics-endpoint", from: anywhere, host: true, check: checkOf(otlp.ParseURL)},
 		{name: "listen", from: anywhere, host: true, check: checkListen},
 		{name: "metrics-file", from: anywhere, host: true, check: checkMetricsFile},
 		{name: "memory", from: anywhere, check: checkMemory},

@@ -24,7 +24,8 @@ func newWatch() *cobra.Command {
 		Long: `Trace this host without a UI and print a line when a finding starts, gets worse or ends.
 --exec and --webhook also pass it to a program or a URL: tracing never waits for them, and
 undelivered findings are counted and reported. --otlp sends them to an OpenTelemetry collector or a
-store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
+store that takes OTLP, and keeps them on disk until it has them; --otlp-metrics sends metrics:
+docs/OTLP.md.`,
 		Example: `  sudo lostbeat watch
   sudo lostbeat watch --log /var/log/app.log --log journal:etcd.service
   sudo lostbeat watch --json | logger -t lostbeat
@@ -43,7 +44,7 @@ store that takes OTLP, and keeps them on disk until it has them: docs/OTLP.md.`,
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say))
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp)
 			if err != nil {
 				return err
 			}

@@ -133,10 +133,14 @@ func (s *flows) sorted() []flowKey {
 	return slices.SortedFunc(maps.Keys(s.flows), func(a, b flowKey) int { return slices.Compare(a[:], b[:]) })
 }
 
-func (s *flows) show(p *page) {
+// show shows the flows, and returns how many have the labels of another one, because their names are replaced.
+func (s *flows) show(p *page) (leftOut int) {
 	for _, k := range s.sorted() {
 		f, labels := s.flows[k], k[:]
-		f.count(p, labels)
+		if !f.count(p, labels) {
+			leftOut++
+			continue
+		}
 		if !f.present {
 			continue
 		}
@@ -151,11 +155,15 @@ func (s *flows) show(p *page) {
 	if len(s.out) > 0 || cmp.Or(s.others.packets, s.others.late, s.others.missing) > 0 {
 		s.others.count(p, []string{otherLabel, otherLabel, otherLabel, otherLabel, otherLabel})
 	}
+	return leftOut
 }
 
-// count shows the counters of a flow.
-func (f *flow) count(p *page, labels []string) {
-	p.counter(namePackets, float64(f.packets), labels...)
+// count shows the counters of a flow, and returns false where there are some of the same labels.
+func (f *flow) count(p *page, labels []string) bool {
+	if !p.counter(namePackets, float64(f.packets), labels...) {
+		return false
+	}
 	p.counter(nameLate, float64(f.late), labels...)
 	p.counter(nameMissing, float64(f.missing), labels...)
+	return true
 }

@@ -1,5 +1,5 @@
 // Package metrics keeps numbers about the host and about lostbeat for Prometheus, and gives them out: to scrapers by
-// HTTP ([Server]), and in a file for node_exporter's textfile collector ([File]).
+// HTTP ([Server]), in a file for node_exporter's textfile collector ([File]), and as OTLP metrics ([Metrics.OTLP]).
 //
 // Nothing that reads the numbers can delay tracing: counters are kept by the output's own goroutine, what the detectors
 // know is taken over by one atomic store a second, and a page is made at most once a second, whoever asks. The number
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 )
@@ -28,7 +29,22 @@ type Options struct {
 	Detectors []string
 	// Version is lostbeat's.
 	Version string
+	// Exports says that the metrics are sent, so that what fails is one of them.
+	Exports bool
 }
+
+// Failure is why an export did not arrive as a whole.
+type Failure string
+
+// Failures of exports.
+const (
+	// Unreachable is an export that the receiver may take later.
+	Unreachable Failure = "unreachable"
+	// Refused is an export that the receiver does not take.
+	Refused Failure = "refused"
+	// Partial is an export of which the receiver has left out a part.
+	Partial Failure = "partial"
+)
 
 // Metrics is a sink that counts. Its methods may be called from any goroutine.
 type Metrics struct {
@@ -58,6 +74,7 @@ type totals struct {
 	vectors  map[string]*work
 	flows    flows
 	lost     map[string]uint64
+	failed   map[Failure]uint64 // nil without exports
 	probes   map[[2]string]model.Probe
 	// process and kernel are CPU time in seconds, resident is memory in bytes; self says that they were measured.
 	process, kernel, resident float64
@@ -72,7 +89,7 @@ type work struct{ wait, run distribution }
 // New returns the metrics before any event.
 func New(o Options) *Metrics {
 	o.Detectors = o.Detectors[:min(len(o.Detectors), maxDetectors-1)]
-	return &Metrics{opts: o, began: time.Now(), totals: totals{
+	m := &Metrics{opts: o, began: time.Now(), totals: totals{
 		findings: newFindings(o.Detectors),
 		vectors:  map[string]*work{},
 		flows:    newFlows(),
@@ -81,6 +98,19 @@ func New(o Options) *Metrics {
 		probes:     map[[2]string]model.Probe{},
 		vectorsOut: map[string]bool{}, originsOut: map[string]bool{},
 	}}
+	if o.Exports {
+		m.failed = map[Failure]uint64{Unreachable: 0, Refused: 0, Partial: 0}
+	}
+	return m
+}
+
+// Failed counts an export that did not arrive as a whole.
+func (m *Metrics) Failed(why Failure) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		m.failed[why]++
+	}
 }
 
 // kinds are what is counted.
@@ -199,15 +229,15 @@ func (m *Metrics) Text() ([]byte, error) {
 	m.made.Lock()
 	defer m.made.Unlock()
 	if m.made.text == nil || time.Since(m.made.at) >= pageFor {
-		m.made.text, m.made.err = m.page().text()
+		m.made.text, m.made.err = m.page(nil).text()
 		m.made.at = time.Now()
 	}
 	return m.made.text, m.made.err
 }
 
-// page makes the page of this moment.
-func (m *Metrics) page() *page {
-	p := newPage()
+// page makes the page of this moment. names gives pseudonyms, nil for none.
+func (m *Metrics) page(names *redact.Shared) *page {
+	p := newPage(names)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.flows.update(m.levels.Load())
@@ -228,6 +258,9 @@ func (m *Metrics) page() *page {
 	for _, origin := range slices.Sorted(maps.Keys(m.lost)) {
 		p.counter(nameLost, float64(m.lost[origin]), origin)
 	}
+	for why, n := range m.failed {
+		p.counter(nameExports, float64(n), string(why))
+	}
 	if m.self {
 		p.counter(nameProcessCPU, m.process)
 		p.counter(nameKernelCPU, m.kernel)
@@ -239,7 +272,7 @@ func (m *Metrics) page() *page {
 		poolsOut, flowsOut = showPools(p, l), flowsOut+l.BeatsLeftOut
 		p.gauge(nameJudged, float64(l.At)/1e9)
 	}
-	m.flows.show(p)
+	flowsOut += m.flows.show(p)
 	for _, out := range []struct {
 		what string
 		n    int

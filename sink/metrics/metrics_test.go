@@ -40,7 +40,7 @@ func read(t *testing.T, text []byte) map[string]*dto.MetricFamily {
 // values returns the values of a page by their series, histograms as count and sum.
 func values(t *testing.T, m *Metrics) map[string]float64 {
 	t.Helper()
-	text, err := m.page().text()
+	text, err := m.page(nil).text()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestCardinality(t *testing.T) {
 	}
 	l.Pools[1].Netns = l.Pools[0].Netns // and two of one name
 	m.publish(l)
-	text, err := m.page().text()
+	text, err := m.page(nil).text()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,16 +319,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is a %s", m.Name, m.Kind)
 		}
 	}
-	m := New(Options{Detectors: []string{"port-leak"}})
-	var h model.Histogram
-	h.Observe(1)
-	write(t, m, func(b *model.Builder) {
-		b.AddDeferredHist(model.DeferredHist{Time: second, Name: "NET_RX", WaitHist: &h, RunHist: &h})
-		b.AddCounter(model.Counter{Time: second, Dur: time.Second, Name: "self.cpu", Value: 1})
-	})
-	m.publish(&fold.Levels{At: second, Beats: []fold.BeatTotal{beat(1, 1, "10.0.0.2", 5405)}, Pools: []fold.PoolLevel{
-		{Name: "rpc", Size: 1, Filling: fold.Forecast{Rate: fold.Rate{PerSecond: 1}}},
-	}})
+	m := busy(t)
 	text, err := m.Text()
 	if err != nil {
 		t.Fatal(err)
@@ -358,6 +349,11 @@ func markdown() string {
 	out.WriteString("| metric | kind | labels | at most | what |\n|---|---|---|---|---|\n")
 	for _, m := range Table {
 		fmt.Fprintf(&out, "| `%s` | %s | %s | %d | %s |\n", m.Name, m.Kind, strings.Join(m.Labels, ", "), m.Most, m.Help)
+	}
+	out.WriteString("\n| metric | name in OTLP | unit in OTLP | kind in OTLP |\n|---|---|---|---|\n")
+	for _, m := range Table {
+		kind := map[Kind]string{Counter: "sum, monotonic", Gauge: "gauge", Histogram: "histogram"}[m.Kind]
+		fmt.Fprintf(&out, "| `%s` | `%s` | %s | %s |\n", m.Name, m.OTLP, m.Unit, kind)
 	}
 	return out.String()
 }
@@ -449,7 +445,7 @@ func BenchmarkText(b *testing.B) {
 	m.publish(l)
 	b.ReportAllocs()
 	for b.Loop() {
-		text, err := m.page().text()
+		text, err := m.page(nil).text()
 		if err != nil {
 			b.Fatal(err)
 		}

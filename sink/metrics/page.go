@@ -3,7 +3,10 @@ package metrics
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"strings"
+
+	"lostbeat/internal/redact"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -14,10 +17,14 @@ type page struct {
 	families map[string]*dto.MetricFamily
 	labels   map[string][]string
 	seen     map[string]bool
+	// names gives pseudonyms to what tells whose the host is; nil leaves names as they are.
+	names *redact.Shared
 }
 
-func newPage() *page {
-	p := &page{families: map[string]*dto.MetricFamily{}, labels: map[string][]string{}, seen: map[string]bool{}}
+func newPage(names *redact.Shared) *page {
+	p := &page{
+		families: map[string]*dto.MetricFamily{}, labels: map[string][]string{}, seen: map[string]bool{}, names: names,
+	}
 	kinds := map[Kind]dto.MetricType{
 		Counter: dto.MetricType_COUNTER, Gauge: dto.MetricType_GAUGE, Histogram: dto.MetricType_HISTOGRAM,
 	}
@@ -39,6 +46,30 @@ func label(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
+// value returns the value of a label.
+func (p *page) value(name, s string) string {
+	if p.names != nil {
+		switch name {
+		case labelPeer:
+			s = p.peer(s)
+		case labelNetns:
+			s = p.names.Netns(s)
+		case labelPool:
+			s = p.names.Text(s)
+		}
+	}
+	return label(s)
+}
+
+// peer replaces the address of a peer, and leaves its port.
+func (p *page) peer(s string) string {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return p.names.Address(s)
+	}
+	return net.JoinHostPort(p.names.Address(host), port)
+}
+
 // metric adds a series, and returns false where there is one of the same labels. A name or number of labels that is
 // not the table's is a programming error.
 func (p *page) metric(name string, m *dto.Metric, values []string) bool {
@@ -48,7 +79,7 @@ func (p *page) metric(name string, m *dto.Metric, values []string) bool {
 	}
 	key := name
 	for i, l := range labels {
-		value := label(values[i])
+		value := p.value(l, values[i])
 		m.Label = append(m.Label, &dto.LabelPair{Name: new(l), Value: new(value)})
 		key += "\x00" + value
 	}

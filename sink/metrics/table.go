@@ -12,8 +12,11 @@ const (
 
 // Metric is an entry of the table of metrics.
 type Metric struct {
-	Name   string
-	Kind   Kind
+	// Name is Prometheus' name, with the unit in it. OTLP is OpenTelemetry's, and Unit the unit of its values there, by
+	// UCUM: Prometheus makes Name of the two.
+	Name, OTLP, Unit string
+	Kind             Kind
+	// Labels are attributes in OTLP.
 	Labels []string
 	// Help says what it is, in the output and in docs/METRICS.md.
 	Help string
@@ -44,6 +47,7 @@ const (
 	nameKernelCPU      = "lostbeat_kernel_cpu_seconds_total"
 	nameResident       = "lostbeat_resident_memory_bytes"
 	nameLost           = "lostbeat_lost_events_total"
+	nameExports        = "lostbeat_failed_exports_total"
 	nameShed           = "lostbeat_detail_left_out"
 	nameProbes         = "lostbeat_probe_parts"
 	nameJudged         = "lostbeat_judged_timestamp_seconds"
@@ -58,54 +62,75 @@ const (
 	severities, places = 3, 8
 )
 
+// Labels that may tell whose a host is.
+const (
+	labelPeer  = "peer"
+	labelPool  = "pool"
+	labelNetns = "netns"
+)
+
 // flowLabels name a followed flow: what it is known for, its protocol, the port of the service, and who is at the
 // other end. Flows that differ in nothing else are added up.
-var flowLabels = []string{"service", "protocol", "port", "peer", "direction"}
+var flowLabels = []string{"service", "protocol", "port", labelPeer, "direction"}
 
 // poolLabels name a pool of ports.
-var poolLabels = []string{"pool", "protocol", "netns"}
+var poolLabels = []string{labelPool, "protocol", labelNetns}
 
 // Table describes every metric. The output, docs/METRICS.md and the tests of rules and dashboard are read from it.
 var Table = []Metric{
-	{nameActive, Gauge, []string{"detector", "severity"},
+	{nameActive, "lostbeat.findings.active", "{finding}", Gauge, []string{"detector", "severity"},
 		"Findings that are ongoing. 0 is exported too, so that an alert resolves.", maxDetectors * severities},
-	{nameFindings, Counter, []string{"detector", "severity"},
+	{nameFindings, "lostbeat.findings", "{finding}", Counter, []string{"detector", "severity"},
 		"Findings that reached a severity: each counts once at the severity with which it began, and once more when " +
 			"it gets worse. It counts findings that were over before the next scrape, too.", maxDetectors * severities},
-	{nameDropped, Counter, []string{"place"},
+	{nameDropped, "lostbeat.dropped.packets", "{packet}", Counter, []string{"place"},
 		"Packets lost inside the host, by place. A drop by a filter is a decision, and no fault.", places},
-	{nameRefused, Counter, nil, "Attempts to take a local port that failed.", 1},
-	{namePoolUsed, Gauge, poolLabels, "Distinct ports of a pool that are held.", maxPools},
-	{namePoolResting, Gauge, poolLabels,
+	{nameRefused, "lostbeat.port.refusals", "{refusal}", Counter, nil, "Attempts to take a local port that failed.", 1},
+	{namePoolUsed, "lostbeat.pool.used_ports", "{port}", Gauge, poolLabels,
+		"Distinct ports of a pool that are held.", maxPools},
+	{namePoolResting, "lostbeat.pool.resting_ports", "{port}", Gauge, poolLabels,
 		"Distinct ports of a pool that are closed and not free yet (TIME_WAIT).", maxPools},
-	{namePoolSize, Gauge, poolLabels, "Ports of a pool that can be taken.", maxPools},
-	{nameExhaustion, Gauge, poolLabels,
+	{namePoolSize, "lostbeat.pool.size_ports", "{port}", Gauge, poolLabels,
+		"Ports of a pool that can be taken.", maxPools},
+	{nameExhaustion, "lostbeat.pool.exhaustion", "s", Gauge, poolLabels,
 		"Seconds until a pool is exhausted at its present rate. Absent while it does not fill steadily.", maxPools},
-	{nameWait, Histogram, []string{"vector"},
+	{nameWait, "lostbeat.deferred.wait", "s", Histogram, []string{"vector"},
 		"Time from raise to entry of deferred work: a softirq vector (NET_RX), or the driver of a DPC.", maxVectors + 1},
-	{nameRun, Histogram, []string{"vector"}, "Time from entry to exit of deferred work.", maxVectors + 1},
-	{namePackets, Counter, flowLabels, "Packets of a followed heartbeat flow.", maxFlows + 1},
-	{nameLate, Counter, flowLabels, "Gaps of a followed flow that were longer than its cadence allows.", maxFlows + 1},
-	{nameMissing, Counter, flowLabels, "Packets that were missing in such gaps and did not come later.", maxFlows + 1},
-	{nameLongest, Gauge, flowLabels,
+	{nameRun, "lostbeat.deferred.run", "s", Histogram, []string{"vector"},
+		"Time from entry to exit of deferred work.", maxVectors + 1},
+	{namePackets, "lostbeat.heartbeat.packets", "{packet}", Counter, flowLabels,
+		"Packets of a followed heartbeat flow.", maxFlows + 1},
+	{nameLate, "lostbeat.heartbeat.late", "{gap}", Counter, flowLabels,
+		"Gaps of a followed flow that were longer than its cadence allows.", maxFlows + 1},
+	{nameMissing, "lostbeat.heartbeat.lost_packets", "{packet}", Counter, flowLabels,
+		"Packets that were missing in such gaps and did not come later.", maxFlows + 1},
+	{nameLongest, "lostbeat.heartbeat.longest_gap", "s", Gauge, flowLabels,
 		"Longest time without a packet of a followed flow since it has been followed, the present one included.", maxFlows},
-	{nameOverdue, Gauge, flowLabels,
+	{nameOverdue, "lostbeat.heartbeat.overdue", "s", Gauge, flowLabels,
 		"By how much the next packet of a followed flow is late now; 0 while none is.", maxFlows},
-	{namePeriod, Gauge, flowLabels, "Usual time between two packets. Absent while it is not known.", maxFlows},
-	{nameTimeout, Gauge, flowLabels,
+	{namePeriod, "lostbeat.heartbeat.period", "s", Gauge, flowLabels,
+		"Usual time between two packets. Absent while it is not known.", maxFlows},
+	{nameTimeout, "lostbeat.heartbeat.timeout", "s", Gauge, flowLabels,
 		"Silence after which the flow's protocol gives its peer up. Absent while it is not known.", maxFlows},
-	{nameProcessCPU, Counter, nil, "CPU time of the lostbeat process, user and system.", 1},
-	{nameKernelCPU, Counter, nil, "Estimated CPU time that lostbeat's programs take in the kernel.", 1},
-	{nameResident, Gauge, nil, "Resident memory of the lostbeat process.", 1},
-	{nameLost, Counter, []string{"origin"},
+	{nameProcessCPU, "lostbeat.process.cpu", "s", Counter, nil, "CPU time of the lostbeat process, user and system.", 1},
+	{nameKernelCPU, "lostbeat.kernel.cpu", "s", Counter, nil,
+		"Estimated CPU time that lostbeat's programs take in the kernel.", 1},
+	{nameResident, "lostbeat.resident_memory", "By", Gauge, nil, "Resident memory of the lostbeat process.", 1},
+	{nameLost, "lostbeat.lost_events", "{event}", Counter, []string{"origin"},
 		"Events that lostbeat lost, by where: ringbuf and queue are of everyone, output is of these metrics alone.",
 		maxOrigins + 1},
-	{nameShed, Gauge, []string{"probe", "part"},
+	{nameExports, "lostbeat.failed_exports", "{export}", Counter, []string{"reason"},
+		"Exports of these metrics by --otlp-metrics that failed: unreachable is repeated with newer values, refused is " +
+			"not, and of a partial one the receiver has left out some series. Absent without that flag.", 3},
+	{nameShed, "lostbeat.detail.left_out", "{part}", Gauge, []string{"probe", "part"},
 		"1 while detail is left out to stay below --max-cpu, else 0. Counters on which verdicts rest are never left out.",
 		8},
-	{nameProbes, Gauge, []string{"state"}, "Parts of probes that are on, degraded or off; lostbeat doctor names them.", 3},
-	{nameJudged, Gauge, nil, "End of the last second that was judged, in seconds since 1970.", 1},
-	{nameLeftOut, Gauge, []string{"what"},
+	{nameProbes, "lostbeat.probe.parts", "{part}", Gauge, []string{"state"},
+		"Parts of probes that are on, degraded or off; lostbeat doctor names them.", 3},
+	{nameJudged, "lostbeat.judged.timestamp", "s", Gauge, nil,
+		"End of the last second that was judged, in seconds since 1970.", 1},
+	{nameLeftOut, "lostbeat.series.left_out", "{series}", Gauge, []string{"what"},
 		"Pools, flows, vectors, origins and findings that have no series of their own here, because there are too many.", 5},
-	{nameBuild, Gauge, []string{"version", "goversion"}, "1, with the version of lostbeat.", 1},
+	{nameBuild, "lostbeat.build.info", "", Gauge, []string{"version", "goversion"},
+		"1, with the version of lostbeat.", 1},
 }

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,7 +10,10 @@ import (
 
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
+	"lostbeat/sink/metrics"
 
+	"github.com/prometheus/common/expfmt"
+	prommodel "github.com/prometheus/common/model"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -25,6 +29,7 @@ exporters:
 service:
   pipelines:
     logs: {receivers: [otlp], processors: [PROCESSORS], exporters: [otlp_http]}
+    metrics: {receivers: [otlp], processors: [PROCESSORS], exporters: [otlp_http]}
 `
 
 // configured fills in a configuration.
@@ -32,8 +37,8 @@ func configured(config, url, processors string) string {
 	return strings.NewReplacer("URL", url, "PROCESSORS", processors).Replace(config)
 }
 
-// TestLongCollector sends findings through an OpenTelemetry collector. It takes 10 s, and 40 to 60 s more where the
-// collector was not built before.
+// TestLongCollector sends findings and metrics through an OpenTelemetry collector. It takes 10 s, and 40 to 60 s more
+// where the collector was not built before.
 func TestLongCollector(t *testing.T) {
 	collector := testutil.NewCollector(t)
 	t.Run("what arrives", func(t *testing.T) {
@@ -63,6 +68,7 @@ func TestLongCollector(t *testing.T) {
 	t.Run("out of memory", func(t *testing.T) { refuse(t, collector) })
 	t.Run("throttled", func(t *testing.T) { throttle(t, collector) })
 	t.Run("refused", func(t *testing.T) { refuseForGood(t, collector) })
+	t.Run("metrics", func(t *testing.T) { collectMetrics(t, collector) })
 }
 
 // killCollector ends a collector three times when the receiver behind it has taken findings that are not confirmed yet.
@@ -172,4 +178,63 @@ func refuseForGood(t *testing.T, collector *testutil.Collector) {
 	write(t, e, one(2, model.SeverityCritical, true))
 	eventually(t, "the count of losses", func() bool { return r.lost() == 1 && r.found() == 1 })
 	e.Close(5 * time.Second)
+}
+
+// collectMetrics compares the metrics that a collector passes on with the page for Prometheus, before and after the
+// collector was killed.
+func collectMetrics(t *testing.T, collector *testutil.Collector) {
+	r, to := newSeriesReceiver(t, nil), &said{}
+	collector.Start(configured(forwarding, r.URL, ""))
+	defer collector.Kill()
+	o := series(t, collector.URL, to)
+	e := StartSeries(o)
+	eventually(t, "an export", func() bool { return r.count() > 0 })
+	collector.Kill()
+	var events model.Builder
+	var h model.Histogram
+	for _, d := range []uint64{100, 20_000, 7_000_000, 3_000_000_000} {
+		h.Observe(d)
+	}
+	events.AddDeferredHist(model.DeferredHist{Time: epoch, Name: "NET_RX", WaitHist: &h, RunHist: &h})
+	events.AddDrop(model.Drop{Time: epoch, Place: model.PlaceSocket, Count: 7})
+	if err := o.From.Write(events.Take()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an outage", func() bool { return strings.Contains(to.all(), "newer ones") })
+	collector.Start(configured(forwarding, r.URL, ""))
+	eventually(t, "the end of the outage", func() bool { return strings.Contains(to.all(), "delivered again") })
+	e.Close(5 * time.Second)
+	page, err := o.From.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(prommodel.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, metric := range metrics.Table {
+		for _, want := range families[metric.Name].GetMetric() {
+			var labels []string
+			for _, l := range want.Label {
+				labels = append(labels, l.GetValue())
+			}
+			compared++
+			if h := want.Histogram; h != nil {
+				if got := r.histogram(metric.OTLP, labels...); got.GetCount() != h.GetSampleCount() ||
+					got.GetSum() != h.GetSampleSum() || len(got.BucketCounts) != len(h.Bucket) {
+					t.Errorf("%s%v: %v through the collector, %v on the page", metric.Name, labels, got, h)
+				}
+				continue
+			}
+			got, ok := r.value(metric.OTLP, labels...)
+			if value := want.GetCounter().GetValue() + want.GetGauge().GetValue(); !ok || got != value {
+				t.Errorf("%s%v: %v through the collector (%v), %v on the page", metric.Name, labels, got, ok, value)
+			}
+		}
+	}
+	if v, _ := r.value("lostbeat.failed_exports", "unreachable"); v == 0 || compared < 40 {
+		t.Errorf("%v exports failed, %d series are compared", v, compared)
+	}
 }

@@ -16,9 +16,9 @@ import (
 	"lostbeat/internal/plain"
 )
 
-// Config says where findings are sent to, and how. Read makes one.
+// Config says where a signal is sent to, and how. Read makes one.
 type Config struct {
-	// URL takes log events by POST.
+	// URL takes the signal by POST.
 	URL *url.URL
 	// Headers are sent with each request. They may hold passwords and are never printed.
 	Headers http.Header
@@ -31,6 +31,8 @@ type Config struct {
 	// Service is the service.name, and Attributes are those of the resource that the user has given.
 	Service    string
 	Attributes []Attribute
+	// Interval is the time between two exports of metrics.
+	Interval time.Duration
 }
 
 // Attribute is a name with its value.
@@ -40,29 +42,50 @@ type Attribute struct{ Name, Value string }
 const (
 	defaultEndpoint = "http://localhost:4318"
 	defaultTimeout  = 10 * time.Second
-	logsPath        = "v1/logs"
+	defaultInterval = time.Minute
 )
 
-// maxTimeout bounds what a variable may ask for.
-const maxTimeout = 10 * time.Minute
+// Bounds of what variables may ask for.
+const (
+	maxTimeout  = 10 * time.Minute
+	minInterval = time.Second
+	maxInterval = 24 * time.Hour
+)
 
-// Read makes a Config of the variables that OpenTelemetry specifies, as the given function returns them. endpoint
-// takes the place of OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_LOGS_ENDPOINT; "" is none.
-func Read(endpoint string, getenv func(string) string) (Config, error) {
+// Signal is what is sent: log events or metrics.
+type Signal struct {
+	// path is added to a base URL, and name is in the names of variables.
+	path, name string
+}
+
+// Signals.
+var (
+	Logs    = Signal{"v1/logs", "LOGS_"}
+	Metrics = Signal{"v1/metrics", "METRICS_"}
+)
+
+// Endpoint is a base URL that a user has given with a flag; the zero value is none.
+type Endpoint struct{ Flag, URL string }
+
+// Read makes the Config of a signal of the variables that OpenTelemetry specifies, as the given function returns them.
+// The given endpoint takes the place of OTEL_EXPORTER_OTLP_ENDPOINT and that of the signal.
+func Read(signal Signal, endpoint Endpoint, getenv func(string) string) (Config, error) {
 	c := Config{Timeout: defaultTimeout, Service: "lostbeat"}
-	// of returns a variable of log events or, when that is not set, of all signals.
+	const all = "OTEL_EXPORTER_OTLP_"
+	own := all + signal.name
+	// of returns a variable of the signal or, when that is not set, of all signals.
 	of := func(name string) (value, variable string) {
-		for _, prefix := range []string{"OTEL_EXPORTER_OTLP_LOGS_", "OTEL_EXPORTER_OTLP_"} {
+		for _, prefix := range []string{own, all} {
 			if v := strings.TrimSpace(getenv(prefix + name)); v != "" {
 				return v, prefix + name
 			}
 		}
-		return "", "OTEL_EXPORTER_OTLP_" + name
+		return "", all + name
 	}
 	base, variable := of("ENDPOINT")
 	switch {
-	case endpoint != "":
-		base, variable = endpoint, "--otlp-endpoint"
+	case endpoint.URL != "":
+		base, variable = endpoint.URL, endpoint.Flag
 	case base == "":
 		base = defaultEndpoint
 	}
@@ -70,8 +93,8 @@ func Read(endpoint string, getenv func(string) string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w", variable, err)
 	}
-	if variable != "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" { // which is the whole URL
-		u = u.JoinPath(logsPath)
+	if variable != own+"ENDPOINT" { // which is the whole URL
+		u = u.JoinPath(signal.path)
 	}
 	c.URL = u
 	if protocol, variable := of("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
@@ -92,11 +115,9 @@ func Read(endpoint string, getenv func(string) string) (Config, error) {
 		}
 	}
 	if text, variable := of("TIMEOUT"); text != "" {
-		ms, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || ms == 0 || time.Duration(ms)*time.Millisecond > maxTimeout {
-			return Config{}, hint.New(variable+": not a number of milliseconds up to 10 minutes", "write it like 10000")
+		if c.Timeout, err = parseMilliseconds(text, time.Millisecond, maxTimeout); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", variable, err)
 		}
-		c.Timeout = time.Duration(ms) * time.Millisecond
 	}
 	switch text, variable := of("COMPRESSION"); text {
 	case "", "none":
@@ -107,6 +128,11 @@ func Read(endpoint string, getenv func(string) string) (Config, error) {
 	}
 	if c.TLS, err = readCertificates(of); err != nil {
 		return Config{}, err
+	}
+	if signal == Metrics {
+		if c.Interval, err = readMetrics(getenv); err != nil {
+			return Config{}, err
+		}
 	}
 	const attributes = "OTEL_RESOURCE_ATTRIBUTES"
 	pairs, err := parsePairs(getenv(attributes))
@@ -124,6 +150,39 @@ func Read(endpoint string, getenv func(string) string) (Config, error) {
 		c.Service = name
 	}
 	return c, nil
+}
+
+// readMetrics reads what is specified of metrics only. What lostbeat does not do is an error.
+func readMetrics(getenv func(string) string) (interval time.Duration, err error) {
+	for _, v := range []struct{ name, only, hint string }{
+		{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative",
+			"set it to cumulative; the processor cumulativetodelta of a collector makes deltas"},
+		{"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram",
+			"set it to explicit_bucket_histogram"},
+	} {
+		if text := strings.TrimSpace(getenv(v.name)); text != "" && !strings.EqualFold(text, v.only) {
+			return 0, hint.New(v.name+": lostbeat does not send "+plain.Text(text), v.hint)
+		}
+	}
+	const variable = "OTEL_METRIC_EXPORT_INTERVAL"
+	text := strings.TrimSpace(getenv(variable))
+	if text == "" {
+		return defaultInterval, nil
+	}
+	if interval, err = parseMilliseconds(text, minInterval, maxInterval); err != nil {
+		return 0, fmt.Errorf("%s: %w", variable, err)
+	}
+	return interval, nil
+}
+
+// parseMilliseconds reads a time in milliseconds.
+func parseMilliseconds(text string, least, most time.Duration) (time.Duration, error) {
+	ms, err := strconv.ParseUint(text, 10, 32)
+	if d := time.Duration(ms) * time.Millisecond; err == nil && d >= least && d <= most {
+		return d, nil
+	}
+	return 0, hint.New(fmt.Sprintf("not a number of milliseconds from %d to %d", least.Milliseconds(),
+		most.Milliseconds()), "write it like 10000")
 }
 
 // ParseURL reads the base URL of a receiver.

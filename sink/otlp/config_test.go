@@ -31,7 +31,7 @@ func TestRead(t *testing.T) {
 			"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c/in",
 		}, "http://c/in"},
 	} {
-		c, err := Read(test.endpoint, func(n string) string { return test.env[n] })
+		c, err := Read(Logs, Endpoint{"--otlp-endpoint", test.endpoint}, func(n string) string { return test.env[n] })
 		if err != nil || c.URL.String() != test.url {
 			t.Errorf("%s: %v, %v, want %s", test.name, c.URL, err, test.url)
 		}
@@ -44,7 +44,7 @@ func TestReadAll(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_LOGS_COMPRESSION": "gzip", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
 		"OTEL_RESOURCE_ATTRIBUTES": "site=Berlin%20Mitte,service.name=x,host.name=given", "OTEL_SERVICE_NAME": "edge",
 	}
-	c, err := Read("", func(n string) string { return env[n] })
+	c, err := Read(Logs, Endpoint{}, func(n string) string { return env[n] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestReadErrors(t *testing.T) {
 		"OTEL_RESOURCE_ATTRIBUTES": "a=%zz", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/nonexistent/ca.pem",
 		"OTEL_EXPORTER_OTLP_LOGS_HEADERS": "a=hunter2%0d%0aHost: x",
 	} {
-		_, err := Read("", func(n string) string { return map[string]string{name: value}[n] })
+		_, err := Read(Logs, Endpoint{}, func(n string) string { return map[string]string{name: value}[n] })
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error()+hint.Of(err), "hunter2") {
 			t.Errorf("%s=%s: %v", name, value, err)
 		}
@@ -104,7 +104,7 @@ func TestCertificate(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Read(r.URL, func(n string) string {
+	c, err := Read(Logs, Endpoint{URL: r.URL}, func(n string) string {
 		return map[string]string{"OTEL_EXPORTER_OTLP_CERTIFICATE": ca}[n]
 	})
 	if err != nil {

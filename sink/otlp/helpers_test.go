@@ -1,9 +1,7 @@
 package otlp
 
 import (
-	"compress/gzip"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -58,15 +56,7 @@ func (r *receiver) set(answer func(w http.ResponseWriter, n int) bool) {
 }
 
 func (r *receiver) serve(w http.ResponseWriter, q *http.Request) {
-	body := io.Reader(q.Body)
-	if q.Header.Get("Content-Encoding") == "gzip" {
-		var err error
-		if body, err = gzip.NewReader(q.Body); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-	}
-	text, err := io.ReadAll(body)
+	text, err := unpacked(q)
 	var data logspb.LogsData
 	if err == nil {
 		err = proto.Unmarshal(text, &data) // on the wire it is an export request
@@ -171,7 +161,7 @@ func (s *said) all() string {
 // options are those of a test.
 func options(t testing.TB, url, folder string, to *said) Options {
 	t.Helper()
-	c, err := Read(url, func(string) string { return "" })
+	c, err := Read(Logs, Endpoint{URL: url}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ type Options struct {
 	Version   string
 	Recording string
 	// Redact gives pseudonyms to names; nil sends names. It should be bounded: there is no end of names.
-	Redact *redact.Redactor
+	Redact *redact.Shared
 	// Say is told of outages and losses.
 	Say func(string)
 
@@ -285,7 +285,7 @@ func (e *Exporter) sending(ctx context.Context) {
 			e.sayLosses()
 		}
 		wake(e.toWrite)
-		e.rest(e.options.pace.Gap)
+		rest(e.hurry, e.options.pace.Gap)
 	}
 }
 
@@ -332,13 +332,13 @@ func (e *Exporter) hurrying() bool {
 }
 
 // rest waits, unless there is no time left, and reports whether it did.
-func (e *Exporter) rest(d time.Duration) bool {
+func rest(hurry <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-e.hurry:
+	case <-hurry:
 		return false
 	}
 }
@@ -346,17 +346,24 @@ func (e *Exporter) rest(d time.Duration) bool {
 // pause waits before the same records are sent again, and reports whether there is time for it.
 func (e *Exporter) pause(down *outage, a answer) bool {
 	if down.pause == 0 {
-		down.since, down.pause = time.Now(), e.options.pace.Pause
 		e.options.Say(fmt.Sprintf("--otlp: %s: %v; findings wait in %s", plain.Text(e.options.URL.Host), a.err,
 			plain.Text(e.options.Folder)))
-	} else {
-		down.pause = min(2*down.pause, e.options.pace.MaxPause)
 	}
-	wait := down.pause/2 + rand.N(down.pause/2+1)
+	return rest(e.hurry, down.wait(&e.options.pace, a))
+}
+
+// wait returns how long to wait after an answer in an outage, each time longer.
+func (o *outage) wait(p *Pace, a answer) time.Duration {
+	if o.pause == 0 {
+		o.since, o.pause = time.Now(), p.Pause
+	} else {
+		o.pause = min(2*o.pause, p.MaxPause)
+	}
+	wait := o.pause/2 + rand.N(o.pause/2+1)
 	if a.after > 0 { // with the hosts that were told the same
 		wait = max(wait, a.after+rand.N(a.after/4+1))
 	}
-	return e.rest(wait)
+	return wait
 }
 
 // confirm takes note that the receiver has a batch.
@@ -413,12 +420,15 @@ const (
 	fieldScopeName    = 1
 )
 
+// scopeName is the instrumentation scope of what is sent.
+const scopeName = "lostbeat"
+
 // request returns the body of a request: the parts are encoded already.
 func request(b *batch) []byte {
 	part := func(to []byte, field protowire.Number, value []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(to, field, protowire.BytesType), value)
 	}
-	scope := part(nil, fieldScope, part(nil, fieldScopeName, []byte("lostbeat")))
+	scope := part(nil, fieldScope, part(nil, fieldScopeName, []byte(scopeName)))
 	for _, r := range b.records {
 		scope = part(scope, fieldLogRecords, r.payload)
 	}

@@ -108,7 +108,7 @@ func TestClockStep(t *testing.T) {
 func TestRedact(t *testing.T) {
 	r, to := newReceiver(t), &said{}
 	o := options(t, r.URL, t.TempDir(), to)
-	o.Redact = redact.New()
+	o.Redact = redact.Share(redact.New())
 	e := start(t, o)
 	var b model.Builder
 	b.AddProcess(model.Process{Time: epoch, PID: 7, Name: "billing"})

@@ -29,9 +29,11 @@ const (
 	AttrService = "service.name"
 	AttrVersion = "service.version"
 	AttrHost    = "host.name"
-	AttrArch    = "host.arch"
-	AttrOS      = "os.type"
-	AttrKernel  = "os.version"
+	// AttrInstance tells hosts apart in stores that take it for the name of an instance, as Prometheus does.
+	AttrInstance = "service.instance.id"
+	AttrArch     = "host.arch"
+	AttrOS       = "os.type"
+	AttrKernel   = "os.version"
 
 	AttrBoot     = "lostbeat.boot.id"
 	AttrID       = "lostbeat.finding.id"
@@ -92,6 +94,7 @@ func newResource(h Host, c Config, version string) *resourcepb.Resource {
 	}
 	add(AttrVersion, version)
 	add(AttrHost, h.Name)
+	add(AttrInstance, h.Name)
 	add(AttrArch, h.Arch)
 	add(AttrOS, h.OS)
 	add(AttrKernel, h.Kernel)
