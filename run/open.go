@@ -77,14 +77,17 @@ func FormatOf(path string) (source.Format, error) {
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return claimed(path, hint.New(
-			path+" is a directory without recordings",
-			"name the captures in it, or give a directory of "+record.Extension+" files",
+			path+" is a directory in which there is nothing to open",
+			"give the directory with the captures, or name the files",
 		))
 	}
 	head := make([]byte, sniffBytes)
 	n, err := io.ReadFull(f, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return source.Format{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	if n == 0 {
+		return source.Format{}, hint.New(path+" is empty", "nothing was written to it, or the copy failed: copy it again")
 	}
 	if format, ok := formatOf(head[:n]); ok {
 		return format, nil

@@ -371,6 +371,38 @@ func TestUnknownCommand(t *testing.T) {
 	}
 }
 
+// A mistyped name, and a file or time range that cannot be meant, are errors that say which.
+func TestMistakesAreNamed(t *testing.T) {
+	path := sampleRecording(t)
+	empty := filepath.Join(t.TempDir(), "empty.lostbeat")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"did you mean 'lostbeat findings'?", []string{"help", "findigs"}},
+		{"did you mean socket-drop?", []string{"explain", "socketdrop"}},
+		{"did you mean starvation.late_wait?", []string{"explain", "starvation.late_wai"}},
+		{empty + " is empty", []string{"findings", empty}},
+		{"nothing to open", []string{"info", t.TempDir()}},
+		{"--until is before --since", []string{"events", path, "--since", "+50s", "--until", "+40s"}},
+		{"write --output FILE", []string{"record", "-o"}},
+	} {
+		if _, errs, status := execute(t, tt.args...); status != exitError || !strings.Contains(errs, tt.want) {
+			t.Errorf("%v: status %d, %q, want %q", tt.args, status, errs, tt.want)
+		}
+	}
+	out, errs, status := execute(t, "help", "findings")
+	if status != exitOK || !strings.HasPrefix(out, "Run the detectors") {
+		t.Errorf("help findings: status %d, %q, %q", status, out, errs)
+	}
+	if out, _, _ := execute(t, "record", "--help"); strings.Contains(out, "default 0B") || !strings.Contains(out, "8MiB") {
+		t.Errorf("sizes in help:\n%s", out)
+	}
+}
+
 func TestUsageErrorsHaveHints(t *testing.T) {
 	for _, args := range [][]string{
 		{"record"},

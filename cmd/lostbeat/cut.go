@@ -119,7 +119,7 @@ is 3, and also that of commands that open the part.`,
 	files.registerLogs(cmd)
 	zone.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")
+	flags.StringVarP(&out, "output", "o", "", "the recording to write: `FILE` (required)")
 	flags.StringVar(&since, "since", "", "start at this `TIME`: "+momentForms)
 	flags.StringVar(&until, "until", "", "end at this `TIME`")
 	flags.StringVar(&finding, "finding", "", "cut around the finding with this `ID` (from findings --json); the "+

@@ -77,15 +77,15 @@ recording; its times are always in UTC.`,
 			err = eachCapture(cmd.Context(), args, files, terminal, func(c *run.Capture, _ *readingLine) error {
 				filter := eventFilter{kinds: wanted, since: math.MinInt64, until: math.MaxInt64}
 				start, end := c.Span()
+				from, to, err := bounds(since, until, start, end, zone)
+				if err != nil {
+					return err
+				}
 				if since != "" {
-					if filter.since, err = parseMoment(since, start, end, zone.zone()); err != nil {
-						return err
-					}
+					filter.since = from
 				}
 				if until != "" {
-					if filter.until, err = parseMoment(until, start, end, zone.zone()); err != nil {
-						return err
-					}
+					filter.until = to
 				}
 				emit := func(b *model.Batch) error { return writer.write(b, filter) }
 				if names != nil {

@@ -35,8 +35,8 @@ Without a name it lists the detectors.`,
 				text, ok := all.Explain(name)
 				if !ok {
 					return hint.New(fmt.Sprintf("there is no detector, drop reason or setting named %q", name),
-						"'lostbeat explain' lists the detectors; reasons look like SOCKET_RCVBUFF, settings "+
-							"like starvation.late_wait")
+						didYouMean(name, all.Names())+"'lostbeat explain' lists the detectors; reasons look like "+
+							"SOCKET_RCVBUFF, settings like starvation.late_wait")
 				}
 				if i > 0 {
 					fmt.Fprintln(cmd.OutOrStdout())

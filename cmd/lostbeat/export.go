@@ -110,7 +110,7 @@ incomplete: what could be read of it is written, and the table captures says so.
 	files.registerLogs(cmd)
 	settings.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&out, "output", "o", "", "the folder to write, of a trace the file or - (required)")
+	flags.StringVarP(&out, "output", "o", "", "the `FOLDER` to write, of a trace the file or - (required)")
 	flags.StringSliceVar(&kinds, "kind", nil, "only these kinds, or areas like 'port' (repeatable)")
 	flags.StringVar(&job.since, "since", "", "start at this `TIME`: "+momentForms)
 	flags.StringVar(&job.until, "until", "", "end at this `TIME`")

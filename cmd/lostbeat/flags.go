@@ -285,8 +285,13 @@ func (b *byteSize) Set(s string) error {
 	return nil
 }
 
-// String implements pflag.Value.
-func (b *byteSize) String() string { return strings.ReplaceAll(humanize.IBytes(uint64(*b)), " ", "") }
+// String implements pflag.Value. 0, which is no limit, is without a unit: help names no default then.
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return "0"
+	}
+	return strings.NewReplacer(" ", "", ".0", "").Replace(humanize.IBytes(uint64(*b)))
+}
 
 // Type implements pflag.Value.
 func (b *byteSize) Type() string { return "size" }

@@ -159,5 +159,21 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		newVersion(),
 	)
 	addConfigFlag(cmd)
+	refuseHelpOfNothing(cmd)
 	return cmd
+}
+
+// refuseHelpOfNothing makes help about what is no command an error; it would print the help of lostbeat itself.
+func refuseHelpOfNothing(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if found, _, _ := root.Find(args); found != root {
+					return nil
+				}
+				return knownCommand(root, args)
+			}
+		}
+	}
 }

@@ -179,7 +179,7 @@ slow: the last line says how much is missing, and why.`,
 	zone.register(cmd)
 	hide.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&out, "output", "o", "", "the recording to write (required)")
+	flags.StringVarP(&out, "output", "o", "", "the recording to write: `FILE` (required)")
 	flags.DurationVar(&duration, "duration", 0, "stop after this long")
 	flags.Var(&maxSize, "max-size", "stop at this size")
 	flags.Var(&rotate, "rotate-size", "begin a new file at this size")

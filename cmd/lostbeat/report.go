@@ -112,7 +112,7 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 	hide.register(cmd)
 	format.register(cmd, "one JSON object", asHTML, asMarkdown, asJSON)
 	cmd.Flags().BoolVar(&markdown, "md", false, "Markdown for an issue tracker; the same as --format md")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write; - or without it, standard output")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write; - or without it, standard output")
 	cmd.Flags().BoolVar(&force, "force", false, "replace an existing file")
 	return cmd
 }

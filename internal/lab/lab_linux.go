@@ -12,6 +12,7 @@ import (
 
 	"lostbeat/detect"
 	"lostbeat/ebpf"
+	"lostbeat/internal/hint"
 	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/probes"
@@ -169,7 +170,11 @@ func (e *unknownScenario) Hint() string {
 	for i, s := range e.all {
 		names[i] = s.Name
 	}
-	return "scenarios: " + strings.Join(names, ", ")
+	text := "scenarios: " + strings.Join(names, ", ")
+	if near := hint.Nearest(e.name, names); near != "" {
+		return "did you mean " + near + "? " + text
+	}
+	return text
 }
 
 // Run runs the scenarios, those that load the machine one after the other and

@@ -179,6 +179,10 @@ func TestFind(t *testing.T) {
 		!strings.Contains(err.(interface{ Hint() string }).Hint(), "pinned-flood") {
 		t.Errorf("got %v", err)
 	}
+	_, err := Find([]string{"pinned-fload"})
+	if err == nil || !strings.HasPrefix(err.(interface{ Hint() string }).Hint(), "did you mean pinned-flood? ") {
+		t.Errorf("got %v", err)
+	}
 	seen := make(map[string]bool)
 	for _, s := range Scenarios() {
 		if seen[s.Name] || s.Doc == "" || s.Length == 0 || (s.Run == nil) == (s.Generate == nil) {
