@@ -461,17 +461,19 @@ static __noinline int account(struct cpu *c, struct who *who, __u32 cpu, __u64 n
 		if (t->phase == PHASE_WAITING && now > begin && (key.tid || key.vector)) {
 			amount = bpf_map_lookup_elem(&sched_rivals, &key);
 			if (!amount) {
-				fresh.pid = who->pid;
-				fresh.policy = who->policy;
-				fresh.priority = who->priority;
-				__builtin_memcpy(fresh.comm, who->comm, LB_COMM_LEN);
 				bpf_map_update_elem(&sched_rivals, &key, &fresh, BPF_NOEXIST);
 				amount = bpf_map_lookup_elem(&sched_rivals, &key);
 			}
-			if (amount)
+			if (amount) {
 				__sync_fetch_and_add(&amount->run_ns, now - begin);
-			else
+				/* A thread may change its name and policy: the last ones count. */
+				amount->pid = who->pid;
+				amount->policy = who->policy;
+				amount->priority = who->priority;
+				__builtin_memcpy(amount->comm, who->comm, LB_COMM_LEN);
+			} else {
 				lb_count_lost(LB_KIND_SCHED_RIVAL);
+			}
 		}
 		if (!probe_reads)
 			continue;
