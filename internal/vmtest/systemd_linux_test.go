@@ -2,6 +2,7 @@ package vmtest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,6 +95,85 @@ echo DONE
 systemctl poweroff --no-block
 `
 
+// moreFaults are further kinds, on the loopback device of a guest with one CPU.
+const moreFaults = unitShell + `
+named() { # UNIT: a process of the lab in a unit that can be stopped
+	options="$options --unit=$1"
+	shift
+	lab "$@"
+	options=
+}
+pair() { # PORT: heartbeats, whose reader has further options
+	port=$1
+	shift
+	named "r$port" sink -local "127.0.0.1:$port" "$@"
+	named "s$port" beat -to "127.0.0.1:$port" -every 200ms
+}
+flow() { # PORT: datagrams, whose reader has further options
+	port=$1
+	shift
+	named "r$port" sink -local "127.0.0.1:$port" -buffer 16384 "$@"
+	named "s$port" flood -to "127.0.0.1:$port" -rate 50 -size 600
+}
+step begin
+echo '40000 40999' >/proc/sys/net/ipv4/ip_local_port_range
+touch /tmp/beat
+nft 'add table inet lb'
+nft 'add chain inet lb in { type filter hook input priority 0; }'
+nft 'add chain inet lb out { type filter hook output priority 0; }'
+started
+
+for port in 7011 7012 7013 7014 7015 7016; do
+	pair "$port"
+done
+pair 7017 -lock /tmp/beat
+named r7019 tcpsink -local 127.0.0.1:7019
+named s7019 tcpbeat -to 127.0.0.1:7019 -every 200ms
+sleep 5
+step heartbeats
+nft 'add rule inet lb in udp dport 7011 drop; add rule inet lb out udp dport 7012 drop'
+systemctl kill --signal=STOP r7013 s7014 r7019
+systemctl freeze r7015 s7016
+lab locker -lock /tmp/beat -on 4s -off 1h
+sleep 4
+nft 'flush chain inet lb in; flush chain inet lb out'
+systemctl kill --signal=CONT r7013 s7014 r7019
+systemctl thaw r7015 s7016
+sleep 8
+systemctl stop 's70*' 'r70*'
+
+step readers
+flow 7031 -every 50ms
+flow 7032
+flow 7033
+sleep 2
+systemctl freeze r7032
+systemctl kill --signal=STOP r7033
+sleep 4
+systemctl thaw r7032
+systemctl kill --signal=CONT r7033
+sleep 8
+systemctl stop 's70*' 'r70*'
+
+step losses
+lab deaf -local 127.0.0.1:7043
+lab knock -to 127.0.0.1:7043 -rate 20
+sleep 12
+
+step ports
+lab accept -local 127.0.0.1:7051
+lab accept -local 127.0.0.1:7052 -mode close
+lab leak -mode listen-port -port 15000 -count 60
+lab reserved -to 127.0.0.1:7051 -port 15000 -count 60 -rate 10
+lab leak -mode dial -to 127.0.0.1:7052 -rate 15 -count 2000
+sleep 25
+lab fill -mode bind -rate 80
+sleep 25
+stopped
+echo DONE
+systemctl poweroff --no-block
+`
+
 // The unit runs under systemd with its whole confinement, says what it does in the journal, and finds what goes wrong
 // on its host; then the one with the least rights does, and says what it cannot see. It takes 2 minutes on a machine
 // that does nothing else, and 80 s more when the guest's disk is made.
@@ -134,6 +214,39 @@ func TestLongGuestUnit(t *testing.T) {
 			t.Errorf("the unit with the least rights does not say that it does not see %s", what)
 		}
 	}
+}
+
+// The unit finds in a guest more of what the lab's scenarios make: late heartbeats, readers that do not read, a full
+// accept queue, ports that are used up. It takes 6 minutes beside other tests. On an emulated CPU the bound of its own
+// CPU time leaves out what held the readers of datagrams up.
+func TestLongGuestUnitVerdicts(t *testing.T) {
+	if os.Getenv("LOSTBEAT_LARGE") == "" {
+		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to try more verdicts under the unit")
+	}
+	var follow []string
+	for port := 7011; port <= 7017; port++ {
+		follow = append(follow, fmt.Sprint("udp:", port))
+	}
+	text := bootUnit(t, 15*time.Minute, moreFaults, append(follow, "tcp:7019"))
+	report := readReport(t, text, "")
+	report.finds(t, map[string][]string{
+		"a rule that drops heartbeats":            {"heartbeat-loss", "7011", "this host dropped"},
+		"a rule that drops them on their way out": {"heartbeat-loss", "7012", "did not leave this host"},
+		"a stopped reader of heartbeats":          {"heartbeat-loss", "7013", "read", "was stopped"},
+		"a stopped sender":                        {"heartbeat-loss", "7014", "sent", "was stopped"},
+		"a frozen reader":                         {"heartbeat-loss", "7015", "read", "frozen"},
+		"a frozen sender":                         {"heartbeat-loss", "7016", "sent", "frozen"},
+		"a reader that waits for a lock":          {"heartbeat-loss", "7017", "read", "lock"},
+		"a stopped reader of a TCP heartbeat":     {"heartbeat-loss", "7019", "was stopped"},
+		"a reader that is too slow":               {"socket-drop", "7031", "more slowly"},
+		"a reader that is frozen":                 {"socket-drop", "7032", "had not read"},
+		"a reader that is stopped":                {"socket-drop", "7033", "had not read"},
+		"a full accept queue":                     {"packet-drop", "7043", "accept queue"},
+		"a range of ports of a program's own":     {"port-exhaustion", "tcp 15000-15059"},
+		"connections that are never closed":       {"port-leak", "CLOSE_WAIT"},
+		"a leak":                                  {"port-leak", "udp"},
+		"a pool that is exhausted":                {"port-exhaustion", "udp", "1,000 of 1,000"},
+	})
 }
 
 // bootUnit runs a script beside the unit, which follows the given flows, in a guest, and returns what the console has
