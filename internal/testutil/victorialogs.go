@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,21 +13,39 @@ import (
 	"time"
 )
 
-// victoriaLogs is the store of logs that tests send findings to.
-const victoriaLogs = "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@v1.52.1"
+// Stores of VictoriaMetrics that tests send to. The store of metrics is the version whose packages that of logs has, so
+// that they are built once; later ones need a later Go.
+const (
+	victoriaLogs    = "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs@v1.52.1"
+	victoriaMetrics = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@" +
+		"v1.146.1-0.20260630165203-c82127b6d4d1"
+)
 
 // VictoriaLogs builds VictoriaLogs, from the module proxy, and runs it until the test ends. The first build takes 17 s.
 func VictoriaLogs(t testing.TB) (url string) {
 	t.Helper()
+	return store(t, victoriaLogs)
+}
+
+// VictoriaMetrics does the same with VictoriaMetrics, which takes OTLP metrics under the names of Prometheus. The first
+// build takes 25 s.
+func VictoriaMetrics(t testing.TB) (url string) {
+	t.Helper()
+	return store(t, victoriaMetrics, "-opentelemetry.usePrometheusNaming")
+}
+
+func store(t testing.TB, program string, args ...string) (url string) {
+	t.Helper()
 	folder := t.TempDir()
-	build := exec.Command("go", "install", "-ldflags=-s -w", victoriaLogs)
+	build := exec.Command("go", "install", "-ldflags=-s -w", program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+folder, "GOFLAGS=")
 	build.Dir = folder
 	if out, err := build.CombinedOutput(); err != nil {
-		Unavailable(t, "VictoriaLogs cannot be built: %v\n%s", err, out)
+		Unavailable(t, "%s cannot be built: %v\n%s", program, err, out)
 	}
-	run := exec.Command(filepath.Join(folder, "victoria-logs"), "-storageDataPath", filepath.Join(folder, "data"),
-		"-httpListenAddr", "127.0.0.1:0", "-loggerFormat", "json", "-memory.allowedBytes", "256MiB")
+	name, _, _ := strings.Cut(path.Base(program), "@")
+	run := exec.Command(filepath.Join(folder, name), append(args, "-storageDataPath", filepath.Join(folder, "data"),
+		"-httpListenAddr", "127.0.0.1:0", "-loggerFormat", "json", "-memory.allowedBytes", "256MiB")...)
 	log := &started{begun: make(chan string, 1)}
 	run.Stderr = log
 	if err := run.Start(); err != nil {
@@ -36,7 +55,7 @@ func VictoriaLogs(t testing.TB) (url string) {
 	select {
 	case url = <-log.begun:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("VictoriaLogs did not start:\n%s", log.text())
+		t.Fatalf("%s did not start:\n%s", name, log.text())
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		answer, err := http.Get(url + "/health")
@@ -47,7 +66,7 @@ func VictoriaLogs(t testing.TB) (url string) {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("VictoriaLogs is not healthy: %v\n%s", err, log.text())
+			t.Fatalf("%s is not healthy: %v\n%s", name, err, log.text())
 		}
 	}
 }

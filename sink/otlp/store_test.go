@@ -2,11 +2,15 @@ package otlp
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,4 +75,98 @@ func query(t *testing.T, server, q string) string {
 		t.Fatalf("%s: %v %s", answer.Status, err, text)
 	}
 	return strings.TrimSpace(string(text))
+}
+
+// pairs are the labels of a line of the page.
+var pairs = regexp.MustCompile(`(\w+)="([^"]*)"`)
+
+// seriesOf names a series by its labels, without those of the resource.
+func seriesOf(labels map[string]string) string {
+	var out []string
+	for name, value := range labels {
+		if name == "le" { // written in more than one way
+			bound, _ := strconv.ParseFloat(value, 64)
+			value = fmt.Sprint(bound)
+		}
+		if resource := strings.Contains(name, "_") && name != "__name__"; !resource {
+			out = append(out, name+"="+value)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// get returns the body of an answer.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v %s", answer.Status, err, text)
+	}
+	return string(text)
+}
+
+// TestLongVictoriaMetrics sends metrics to VictoriaMetrics, which has each series of the page for Prometheus under the
+// same name and with the same value. It takes 30 s with the build of VictoriaMetrics.
+func TestLongVictoriaMetrics(t *testing.T) {
+	server := testutil.VictoriaMetrics(t)
+	to := &said{}
+	o := series(t, server+"/opentelemetry", to)
+	o.Interval = time.Hour
+	var h model.Histogram
+	h.Observe(7_000_000)
+	var events model.Builder
+	events.AddDeferredHist(model.DeferredHist{Time: epoch, Name: "NET_RX", WaitHist: &h, RunHist: &h})
+	events.AddDrop(model.Drop{Time: epoch, Place: model.PlaceSocket, Count: 7})
+	if err := o.From.Write(events.Take()); err != nil {
+		t.Fatal(err)
+	}
+	StartSeries(o).Close(5 * time.Second)
+	page, err := o.From.Text()
+	if err != nil || to.all() != "[]" {
+		t.Fatalf("%v, said %s", err, to.all())
+	}
+	stored := map[string]float64{}
+	eventually(t, "the series", func() bool {
+		for _, line := range strings.Split(get(t, server+`/api/v1/export?match[]={__name__=~"lostbeat_.*"}`), "\n") {
+			var s struct {
+				Metric map[string]string
+				Values []float64
+			}
+			if line == "" || json.Unmarshal([]byte(line), &s) != nil {
+				continue
+			}
+			if s.Metric["service_instance_id"] != "web-1" || s.Metric["service_name"] != "lostbeat" {
+				t.Fatalf("labels %v", s.Metric)
+			}
+			stored[seriesOf(s.Metric)] = s.Values[0]
+		}
+		return len(stored) > 0
+	})
+	compared := 0
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		compared++
+		line = strings.TrimSpace(line)
+		at := strings.LastIndex(line, " ")
+		name, labels, _ := strings.Cut(line[:at], "{")
+		of := map[string]string{"__name__": name}
+		for _, pair := range pairs.FindAllStringSubmatch(labels, -1) {
+			of[pair[1]] = pair[2]
+		}
+		want, err := strconv.ParseFloat(line[at+1:], 64)
+		if got, ok := stored[seriesOf(of)]; err != nil || !ok || got != want {
+			t.Errorf("%v in the store (%v), on the page: %s", got, ok, line)
+		}
+	}
+	if compared < 60 {
+		t.Errorf("%d series are compared", compared)
+	}
 }
