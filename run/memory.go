@@ -14,12 +14,14 @@ const (
 	tracingGCPercent = 50
 	memoryFloor      = 32 << 20
 	// leastSpare is where the spare begins, besides 1/8 of what is in use.
-	leastSpare = 4 << 20
+	// Where little is in use, the spare may grow to smallSpare.
+	leastSpare = 2 << 20
+	smallSpare = 8 << 20
 	// Collections that follow each other within tooOften double the spare, as
 	// each takes some 0.5 ms of CPU time for each MiB in use; the spare is
 	// halved when there was none for seldom.
-	tooOften = 2 * time.Second
-	seldom   = 8 * time.Second
+	tooOften = 500 * time.Millisecond
+	seldom   = 2 * time.Second
 )
 
 // memoryBound follows what is in use. Below a fixed limit, the collector would
@@ -63,7 +65,7 @@ func readMemoryUse() memoryUse {
 
 // limit returns the memory limit after a collection at now.
 func (b *memoryBound) limit(now time.Time, use memoryUse) int64 {
-	most := max(leastSpare, use.live*tracingGCPercent/100) // the percentage allows no more
+	most := max(smallSpare, use.live*tracingGCPercent/100) // the percentage allows no more
 	spare := func() uint64 { return (leastSpare + use.live/8) << b.doublings }
 	switch since := now.Sub(b.last); {
 	case since < tooOften && spare() < most:

@@ -18,8 +18,8 @@ func TestMemoryLimit(t *testing.T) {
 	}{
 		{memoryUse{}, 32 * mib},
 		{memoryUse{16 * mib, 9 * mib}, 32 * mib},
-		{memoryUse{40 * mib, 8 * mib}, 57 * mib},
-		{memoryUse{1024 * mib, 100 * mib}, 1256 * mib},
+		{memoryUse{40 * mib, 8 * mib}, 55 * mib},
+		{memoryUse{1024 * mib, 100 * mib}, 1254 * mib},
 	} {
 		b := memoryBound{last: time.Now()}
 		if got := b.limit(b.last.Add(tooOften), tt.use); got != tt.want {
@@ -39,8 +39,8 @@ func TestMemorySpare(t *testing.T) {
 		since time.Duration
 		spare int64
 	}{
-		{tooOften, 12}, {tooOften - 1, 24}, {tooOften, 24}, {tooOften - 1, 32}, {0, 32}, {0, 32},
-		{seldom, 32}, {seldom + 1, 24}, {seldom + 1, 12}, {seldom + 1, 12},
+		{tooOften, 10}, {tooOften - 1, 20}, {tooOften, 20}, {tooOften - 1, 32}, {0, 32}, {0, 32},
+		{seldom, 32}, {seldom + 1, 20}, {seldom + 1, 10}, {seldom + 1, 10},
 	} {
 		now = now.Add(tt.since)
 		if got := b.limit(now, use)/mib - 74; got != tt.spare {
