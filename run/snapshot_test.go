@@ -71,7 +71,7 @@ func TestSnapshots(t *testing.T) {
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 100),
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 250),
 			many(snapshottest.Socket{UDP: true, Local: "0.0.0.0", PID: 5316, Process: "relayd"}, 400)},
-			want: []string{"relayd[5316] holds 400 of the 1,000", "300 more than 60 min before, and has released none"}},
+			want: []string{"relayd[5316] holds 400 of the 1,000", "300 more than 60 min earlier, and has released none"}},
 		{name: "bound", bound: true, more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "BOUND", Local: "0.0.0.0", PID: 4312, Process: "batch"}, 300)},
 			want: []string{"batch[4312] holds 300 of the 1,000", "300 of them bound without a connection"}},

@@ -116,7 +116,7 @@ func (v *view) ofHolder(f *model.Finding) {
 		f.Title += fmt.Sprintf(", %s of them bound without a connection", words.Number(h.Bound))
 	}
 	if v.grows() {
-		f.Title += fmt.Sprintf(", %s more than %s before", words.Number(g.grown), words.Span(g.span))
+		f.Title += fmt.Sprintf(", %s more than %s earlier", words.Number(g.grown), words.Span(g.span))
 		if g.keeps() {
 			f.Title += v.kept(v.verb("has", "have", "had"))
 		}
@@ -170,7 +170,7 @@ func (v *view) ofHolder(f *model.Finding) {
 	}
 	if before := v.first.Holder(h.PID); before != nil && v.tables > 1 && !v.grows() && before.Process == h.Process &&
 		h.Ports <= before.Ports && v.first.BoundSeen == v.table.BoundSeen {
-		f.RuledOut = append(f.RuledOut, fmt.Sprintf("growth: it had %s ports %s before", words.Number(before.Ports),
+		f.RuledOut = append(f.RuledOut, fmt.Sprintf("growth: it had %s ports %s earlier", words.Number(before.Ports),
 			words.Span(v.table.Time.Sub(v.first.Time))))
 	}
 	if h.Dur > 0 {
@@ -404,7 +404,7 @@ func (v *view) ofCloseWait(f *model.Finding) {
 		default:
 			f.RuledOut = append(
 				f.RuledOut,
-				fmt.Sprintf("The number is not growing: it had %s %s before", words.Number(before.CloseWait), span),
+				fmt.Sprintf("The number is not growing: it had %s %s earlier", words.Number(before.CloseWait), span),
 			)
 		}
 	}
