@@ -117,7 +117,7 @@ flow() { # PORT: datagrams, whose reader has further options
 }
 step begin
 echo '40000 40999' >/proc/sys/net/ipv4/ip_local_port_range
-touch /tmp/beat
+touch /tmp/beat /tmp/read
 nft 'add table inet lb'
 nft 'add chain inet lb in { type filter hook input priority 0; }'
 nft 'add chain inet lb out { type filter hook output priority 0; }'
@@ -146,6 +146,12 @@ step readers
 flow 7031 -every 50ms
 flow 7032
 flow 7033
+options=--property=CPUQuota=4%
+flow 7034 -spin 10ms
+flow 7035 -lock /tmp/read
+lab locker -lock /tmp/read -on 900ms -off 300ms
+named r7036 sink -local 127.0.0.1:7036 -buffer 8192
+named s7036 flood -to 127.0.0.1:7036 -rate 100 -burst 100 -size 600
 sleep 2
 systemctl freeze r7032
 systemctl kill --signal=STOP r7033
@@ -156,6 +162,8 @@ sleep 8
 systemctl stop 's70*' 'r70*'
 
 step losses
+lab flood -to 127.0.0.1:7041 -rate 150
+lab knock -to 127.0.0.1:7042 -rate 100
 lab deaf -local 127.0.0.1:7043
 lab knock -to 127.0.0.1:7043 -rate 20
 sleep 12
@@ -178,7 +186,7 @@ systemctl poweroff --no-block
 // on its host; then the one with the least rights does, and says what it cannot see. It takes 2 minutes on a machine
 // that does nothing else, and 80 s more when the guest's disk is made.
 func TestLongGuestUnit(t *testing.T) {
-	text := bootUnit(t, 10*time.Minute, faults, []string{"udp:7005", "udp:7006"})
+	text := bootUnit(t, 10*time.Minute, faults, "", []string{"udp:7005", "udp:7006"})
 	full, least := readReport(t, text, ""), readReport(t, text, "LEAST-")
 	full.check(t, "000000c000081004", map[string][]string{
 		"a reader that has stopped":    {"socket-drop", "7001"},
@@ -216,9 +224,8 @@ func TestLongGuestUnit(t *testing.T) {
 	}
 }
 
-// The unit finds in a guest more of what the lab's scenarios make: late heartbeats, readers that do not read, a full
-// accept queue, ports that are used up. It takes 6 minutes beside other tests. On an emulated CPU the bound of its own
-// CPU time leaves out what held the readers of datagrams up.
+// The unit finds in a guest more of what the lab's scenarios make: late heartbeats, readers that do not read in time,
+// lost packets, ports that are used up. It takes 4 minutes beside other tests.
 func TestLongGuestUnitVerdicts(t *testing.T) {
 	if os.Getenv("LOSTBEAT_LARGE") == "" {
 		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to try more verdicts under the unit")
@@ -227,31 +234,37 @@ func TestLongGuestUnitVerdicts(t *testing.T) {
 	for port := 7011; port <= 7017; port++ {
 		follow = append(follow, fmt.Sprint("udp:", port))
 	}
-	text := bootUnit(t, 15*time.Minute, moreFaults, append(follow, "tcp:7019"))
+	// The bound is for a CPU of a host: on an emulated one, what held readers up is not seen with it.
+	text := bootUnit(t, 15*time.Minute, moreFaults, " --max-cpu 0", append(follow, "tcp:7019"))
 	report := readReport(t, text, "")
 	report.finds(t, map[string][]string{
-		"a rule that drops heartbeats":            {"heartbeat-loss", "7011", "this host dropped"},
-		"a rule that drops them on their way out": {"heartbeat-loss", "7012", "did not leave this host"},
-		"a stopped reader of heartbeats":          {"heartbeat-loss", "7013", "read", "was stopped"},
-		"a stopped sender":                        {"heartbeat-loss", "7014", "sent", "was stopped"},
-		"a frozen reader":                         {"heartbeat-loss", "7015", "read", "frozen"},
-		"a frozen sender":                         {"heartbeat-loss", "7016", "sent", "frozen"},
-		"a reader that waits for a lock":          {"heartbeat-loss", "7017", "read", "lock"},
-		"a stopped reader of a TCP heartbeat":     {"heartbeat-loss", "7019", "was stopped"},
-		"a reader that is too slow":               {"socket-drop", "7031", "more slowly"},
-		"a reader that is frozen":                 {"socket-drop", "7032", "had not read"},
-		"a reader that is stopped":                {"socket-drop", "7033", "had not read"},
-		"a full accept queue":                     {"packet-drop", "7043", "accept queue"},
-		"a range of ports of a program's own":     {"port-exhaustion", "tcp 15000-15059"},
-		"connections that are never closed":       {"port-leak", "CLOSE_WAIT"},
-		"a leak":                                  {"port-leak", "udp"},
-		"a pool that is exhausted":                {"port-exhaustion", "udp", "1,000 of 1,000"},
+		"a rule that drops heartbeats":               {"heartbeat-loss", "7011", "this host dropped"},
+		"a rule that drops them on their way out":    {"heartbeat-loss", "7012", "did not leave this host"},
+		"a stopped reader of heartbeats":             {"heartbeat-loss", "7013", "read", "was stopped"},
+		"a stopped sender":                           {"heartbeat-loss", "7014", "sent", "was stopped"},
+		"a frozen reader":                            {"heartbeat-loss", "7015", "read", "frozen"},
+		"a frozen sender":                            {"heartbeat-loss", "7016", "sent", "frozen"},
+		"a reader that waits for a lock":             {"heartbeat-loss", "7017", "read", "lock"},
+		"a stopped reader of a TCP heartbeat":        {"heartbeat-loss", "7019", "was stopped"},
+		"a reader that is too slow":                  {"socket-drop", "7031", "full receive queue"},
+		"a reader that is frozen":                    {"socket-drop", "7032", "frozen"},
+		"a reader that is stopped":                   {"socket-drop", "7033", "stopped"},
+		"a reader that is throttled":                 {"socket-drop", "7034", "throttled"},
+		"a reader that waits for a lock (datagrams)": {"socket-drop", "7035", "waited for a lock"},
+		"a small buffer":                             {"socket-drop", "7036", "too small"},
+		"a closed port":                              {"packet-drop", "7041", "Nothing listens"},
+		"a closed TCP port":                          {"packet-drop", "7042", "No program listens"},
+		"a full accept queue":                        {"packet-drop", "7043", "accept queue"},
+		"a range of ports of a program's own":        {"port-exhaustion", "tcp 15000-15059"},
+		"connections that are never closed":          {"port-leak", "CLOSE_WAIT"},
+		"a leak":                                     {"port-leak", "udp"},
+		"a pool that is exhausted":                   {"port-exhaustion", "udp", "1,000 of 1,000"},
 	})
 }
 
-// bootUnit runs a script beside the unit, which follows the given flows, in a guest, and returns what the console has
-// shown.
-func bootUnit(t *testing.T, limit time.Duration, script string, follow []string) string {
+// bootUnit runs a script in a guest beside the unit, which has further options and follows the given flows. It returns
+// what the console has shown.
+func bootUnit(t *testing.T, limit time.Duration, script, options string, follow []string) string {
 	t.Helper()
 	contrib := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", name))
@@ -265,7 +278,7 @@ func bootUnit(t *testing.T, limit time.Duration, script string, follow []string)
 	if command == nil {
 		t.Fatal("the unit runs nothing")
 	}
-	start := command[1]
+	start := command[1] + options
 	for _, flow := range follow {
 		start += " --heartbeat " + flow
 	}
