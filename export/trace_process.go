@@ -103,7 +103,9 @@ func (p *process) top() *trackGroup {
 		name = p.host + " (" + p.file + ")"
 	}
 	p.t.roots++
-	d := descriptor{name: name, pid: p.t.roots, doc: "a file that was exported; its PID only numbers the files"}
+	d := descriptor{
+		name: name, pid: p.t.roots, kept: true, doc: "a file that was exported; its PID only numbers the files",
+	}
 	if p.t.describe(&d) {
 		p.root = &trackGroup{d.uuid}
 	}
@@ -214,8 +216,16 @@ func (p *process) unprobed(v *model.Probe, until model.Time) {
 
 // missing is the track of what was not recorded.
 func (p *process) missing() *lanes {
-	return p.t.lanesOf(p.top(), "not recorded", rankMissing,
-		"events that were lost, parts that did not work, and times in which the host stood still")
+	return kept(p.t.lanesOf(p.top(), "not recorded", rankMissing,
+		"events that were lost, parts that did not work, and times in which the host stood still"))
+}
+
+// kept says that slices get a track even if there are very many others.
+func kept(l *lanes) *lanes {
+	if l != nil {
+		l.d.kept = true
+	}
+	return l
 }
 
 // finish shows what lasts at the end of the capture.
@@ -269,7 +279,7 @@ func (p *process) finding(f *model.Finding) {
 	}
 	notes = append(notes, note{"evidence", evidence}, textNotes("causes", f.Causes),
 		textNotes("ruled_out", f.RuledOut), textNotes("advice", f.Advice), note{"events_lost", int64(f.Loss)})
-	l := p.t.lanesOf(p.top(), "findings", rankFindings, "what 'lostbeat findings' says, as long as it lasted")
+	l := kept(p.t.lanesOf(p.top(), "findings", rankFindings, "what 'lostbeat findings' says, as long as it lasted"))
 	p.t.slice(l, start, end, f.Title, f.Detector, notes...)
 }
 

@@ -255,6 +255,20 @@ func TestTracePauses(t *testing.T) {
 	}
 }
 
+// However many tracks a recording would take, its findings and what it lost are shown.
+func TestTraceManyTracks(t *testing.T) {
+	var b model.Builder
+	for i := range maxTracks + 10 {
+		b.AddCounter(model.Counter{Time: traceStart, CPU: -1, Name: fmt.Sprint("c", i), Value: 1})
+	}
+	b.AddLoss(model.Loss{Time: traceStart, Lost: 7, Origin: "ringbuf"})
+	raw, done := traced(t, TraceOptions{}, b.Take(), nightFinding())
+	v := mustRead(t, raw)
+	if done.Tracks > maxTracks || done.LeftOut < 10 || len(v.find("not recorded")) != 1 || len(v.find("findings")) != 1 {
+		t.Errorf("%+v, %d entries", done, len(v.all))
+	}
+}
+
 // A gap that grows is shown once, as long as it was in the end.
 func TestTraceGrowingGap(t *testing.T) {
 	var out bytes.Buffer

@@ -11,6 +11,8 @@ import (
 const (
 	// maxTracks is how many tracks are described; each takes memory in whatever opens the trace.
 	maxTracks = 1 << 15
+	// keptTracks is how many of them are kept for files, findings and what was not recorded.
+	keptTracks = 1 << 10
 	// maxLanes is how many slices of one kind are shown at a time.
 	maxLanes = 32
 	// laneSpans is how many slices of a lane are remembered, with which a later one must not be tangled.
@@ -25,6 +27,8 @@ type descriptor struct {
 	pid     int32
 	rank    int
 	counter bool
+	// kept says that it may take one of keptTracks.
+	kept bool
 	// unit is that of a counter: ns, bytes, empty for a count, or another one.
 	unit string
 }
@@ -74,7 +78,7 @@ type counter struct {
 
 // describe writes the description of a track, and reports whether there is room for it.
 func (t *Trace) describe(d *descriptor) bool {
-	if t.done.Tracks == maxTracks {
+	if t.done.Tracks >= maxTracks-keptTracks && !d.kept || t.done.Tracks == maxTracks {
 		return false
 	}
 	t.done.Tracks++
