@@ -14,7 +14,7 @@ const (
 	tracingGCPercent = 50
 	memoryFloor      = 32 << 20
 	// leastSpare is where the spare begins, besides 1/8 of what is in use.
-	// Where little is in use, the spare may grow to smallSpare.
+	// It grows to 1/4 of that, or to smallSpare where little is in use.
 	leastSpare = 2 << 20
 	smallSpare = 8 << 20
 	// Collections that follow each other within tooOften double the spare, as
@@ -65,7 +65,7 @@ func readMemoryUse() memoryUse {
 
 // limit returns the memory limit after a collection at now.
 func (b *memoryBound) limit(now time.Time, use memoryUse) int64 {
-	most := max(smallSpare, use.live*tracingGCPercent/100) // the percentage allows no more
+	most := max(smallSpare, use.live/4)
 	spare := func() uint64 { return (leastSpare + use.live/8) << b.doublings }
 	switch since := now.Sub(b.last); {
 	case since < tooOften && spare() < most:

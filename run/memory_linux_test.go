@@ -28,8 +28,8 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// The spare is larger while collections follow each other quickly, up to what
-// the percentage allows, and smaller again later.
+// The spare is larger while collections follow each other quickly, up to a
+// quarter of what is in use, and smaller again later.
 func TestMemorySpare(t *testing.T) {
 	const mib = 1 << 20
 	use := memoryUse{live: 64 * mib, beside: 10 * mib}
@@ -39,8 +39,8 @@ func TestMemorySpare(t *testing.T) {
 		since time.Duration
 		spare int64
 	}{
-		{tooOften, 10}, {tooOften - 1, 20}, {tooOften, 20}, {tooOften - 1, 32}, {0, 32}, {0, 32},
-		{seldom, 32}, {seldom + 1, 20}, {seldom + 1, 10}, {seldom + 1, 10},
+		{tooOften, 10}, {tooOften - 1, 16}, {tooOften, 16}, {tooOften - 1, 16}, {0, 16}, {0, 16},
+		{seldom, 16}, {seldom + 1, 10}, {seldom + 1, 10},
 	} {
 		now = now.Add(tt.since)
 		if got := b.limit(now, use)/mib - 74; got != tt.spare {
