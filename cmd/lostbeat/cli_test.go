@@ -447,6 +447,22 @@ func TestCut(t *testing.T) {
 	if text, _, _ := execute(t, "events", "--kind", "port.acquire", out); strings.Count(text, "\n") != 51 {
 		t.Errorf("%d ports were taken in ten seconds, want 51", strings.Count(text, "\n"))
 	}
+	t.Setenv("TMPDIR", t.TempDir())
+	piped, errs, status := execute(t, "cut", path, "--since", "+20s", "--until", "14:03:30", "--utc", "-o", "-")
+	if status != exitOK || !strings.Contains(errs, "to standard output; findings: ") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	same := filepath.Join(t.TempDir(), "same.lostbeat")
+	if err := os.WriteFile(same, []byte(piped), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want, _, _ := execute(t, "events", out)
+	if got, _, _ := execute(t, "events", same); got != want || want == "" {
+		t.Errorf("standard output has other events than the file:\n%s\nwant\n%s", got, want)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
 	_, errs, status = execute(t, "cut", path, "--finding", "port-leak", "--margin", "1s", "--force", "-o", out)
 	if status != exitOK || !strings.Contains(errs, "findings: 1") {
 		t.Errorf("status %d: %s", status, errs)

@@ -110,6 +110,9 @@ func (f *captureFlags) confine(cmd *cobra.Command, inputs []string, outputs ...s
 		return done
 	}
 	files := confine.Files{Read: []string{"/proc/self"}, Write: outputs}
+	if f.scratch != "" {
+		files.Empty = append(files.Empty, filepath.Dir(f.scratch))
+	}
 	unpacks := false
 	for _, path := range inputs {
 		unpacks = addInput(&files, path) || unpacks

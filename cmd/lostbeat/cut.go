@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"lostbeat/detect"
@@ -53,11 +56,30 @@ If the input is damaged or has lost events, wherever that was, the part says so:
 is 3, and also that of commands that open the part.`,
 		Example: `  lostbeat cut night.lostbeat --since 14:03:00 --until 14:05:00 -o part.lostbeat
   lostbeat cut night.lostbeat --finding socket-drop -o part.lostbeat
-  lostbeat cut capture.etl --since +90s --until +2m -o part.lostbeat`,
+  lostbeat cut capture.etl --since +90s --until +2m -o part.lostbeat
+  ssh web-1 sudo lostbeat cut /var/lib/lostbeat/night.lostbeat --finding leak -o - > part.lostbeat`,
 		Args: fileArgs(true),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := checkCut(out, since, until, finding, args); err != nil {
 				return err
+			}
+			if out == "-" {
+				if isTerminal(cmd.OutOrStdout()) {
+					return hint.New("a recording cannot go to a terminal", "send it to a file or a pipe: -o - > part.lostbeat")
+				}
+				folder, err := os.MkdirTemp("", "lostbeat-cut-*")
+				if err != nil {
+					return fmt.Errorf("make a folder for the part: %w", err)
+				}
+				defer os.RemoveAll(folder)
+				signal.Ignore(syscall.SIGPIPE) // a reader that ends is an error like others, after which the folder is removed
+				// The index of a recording is written on close.
+				files.scratch, out = folder, filepath.Join(folder, "part"+record.Extension)
+				defer func() {
+					if err == nil || errors.Is(err, errIncomplete) {
+						err = cmp.Or(copyFile(cmd.OutOrStdout(), out), err)
+					}
+				}()
 			}
 			opts.Tool = tool()
 			settings := all.Settings()
@@ -104,6 +126,9 @@ is 3, and also that of commands that open the part.`,
 			if err = errors.Join(err, closeAll()); err != nil {
 				return err
 			}
+			if files.scratch != "" {
+				result.Path = "standard output"
+			}
 			fmt.Fprintln(cmd.ErrOrStderr(), cutSummary(cut, result, zone.zone()))
 			if len(incomplete) == 0 {
 				return nil
@@ -119,7 +144,7 @@ is 3, and also that of commands that open the part.`,
 	files.registerLogs(cmd)
 	zone.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&out, "output", "o", "", "the recording to write: `FILE` (required)")
+	flags.StringVarP(&out, "output", "o", "", "the recording to write: `FILE`, or - for standard output (required)")
 	flags.StringVar(&since, "since", "", "start at this `TIME`: "+momentForms)
 	flags.StringVar(&until, "until", "", "end at this `TIME`")
 	flags.StringVar(&finding, "finding", "", "cut around the finding with this `ID` (from findings --json); the "+
@@ -142,10 +167,23 @@ func checkCut(out, since, until, finding string, inputs []string) error {
 		return hint.New("--finding cannot be combined with --since or --until",
 			"--margin sets how much time before and after it is included")
 	}
+	if out == "-" {
+		return nil
+	}
 	if err := checkOutput(out); err != nil {
 		return err
 	}
 	return notAnInput(out, inputs)
+}
+
+// copyFile writes a file to w.
+func copyFile(w io.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return errors.Join(err, f.Close())
 }
 
 // notAnInput refuses to write to a file that is read.

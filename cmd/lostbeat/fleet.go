@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -32,6 +33,7 @@ const maxNamed = 8
 func newFleet() *cobra.Command {
 	var (
 		logs        string
+		open, out   string
 		since       time.Duration
 		format      formatFlag
 		zone        zoneFlag
@@ -44,12 +46,16 @@ func newFleet() *cobra.Command {
 'watch --otlp', and list them: the worst first, and those that say the same about several hosts
 within a minute as one. Each has the command that opens the recording of its first host.
 
+With --open HOST, the part of that host's recording around its worst finding is fetched by ssh
+(lostbeat cut runs there) and opened: as a replay in a terminal, otherwise as findings.
+
 The store is VictoriaLogs. Revisions and repetitions of a finding are one: its last revision counts.
 A user and a password go into the URL.
 
 Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 		Example: `  lostbeat fleet --logs http://logs.example.com:9428
   lostbeat fleet --logs https://sre:secret@logs.example.com --since 24h
+  lostbeat fleet --logs http://logs.example.com:9428 --open web-1
   lostbeat fleet --logs http://logs.example.com:9428 --json | jq -r '.hosts[]' | sort -u`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,11 +70,14 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 			if err != nil {
 				return err
 			}
+			if err := checkOpen(cmd, open, out, form); err != nil {
+				return err
+			}
 			if since < time.Second {
 				return hint.New(fmt.Sprintf("--since %s is too short", since), "use 1s or more")
 			}
 			here := platform.ThisHost().Name
-			if isOwnProcess(cmd.Context()) && confinement.value != confineOff {
+			if isOwnProcess(cmd.Context()) && confinement.value != confineOff && open == "" {
 				confine.Client(confine.Files{Read: resolverFiles}, portsOf([]string{logs}))
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), fleetTimeout)
@@ -79,21 +88,24 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 				return readErr
 			}
 			groups := fleet.Groups(answer.Findings)
-			out := bufio.NewWriter(cmd.OutOrStdout())
+			if open != "" {
+				return errors.Join(readErr, openFrom(cmd, groups, open, here, out, zone.utc))
+			}
+			list := bufio.NewWriter(cmd.OutOrStdout())
 			for _, g := range groups {
 				if form == asJSON {
-					err = plain.Object(out, fleetSchema, g)
+					err = plain.Object(list, fleetSchema, g)
 				} else {
-					err = writeGroup(withBlanks(out), g, zone.zone(), here)
+					err = writeGroup(withBlanks(list), g, zone.zone(), here)
 				}
 				if err != nil {
 					return err
 				}
 			}
 			if len(groups) == 0 && form == asText {
-				fmt.Fprintf(out, "no findings in the last %s\n", plain.Span(since))
+				fmt.Fprintf(list, "no findings in the last %s\n", plain.Span(since))
 			}
-			if err := out.Flush(); err != nil {
+			if err := list.Flush(); err != nil {
 				return err
 			}
 			for _, line := range notesOf(answer) {
@@ -112,11 +124,27 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 	flags := cmd.Flags()
 	flags.StringVar(&logs, "logs", "", "base `URL` of VictoriaLogs (required)")
 	flags.DurationVar(&since, "since", time.Hour, "how far back")
+	flags.StringVar(&open, "open", "", "fetch the recording of this `HOST` by ssh and open it; no confinement then")
+	flags.StringVarP(&out, "output", "o", "", "the `FILE` to fetch to with --open (default HOST-TIME.lostbeat)")
 	format.register(cmd, "one JSON object per group, with all its findings", asText, asJSON)
 	zone.register(cmd)
 	confinement.register(cmd, "what this process may do: on (connect to the ports of the store and of name servers; no "+
 		"programs, no files) or off, if something is refused by mistake", confineOn, confineOff)
 	return cmd
+}
+
+// checkOpen refuses a host that cannot be opened, and what does not go with it.
+func checkOpen(cmd *cobra.Command, host, out, form string) error {
+	switch {
+	case !cmd.Flags().Changed("open"):
+		if out != "" {
+			return hint.New("-o is for --open: the list goes to standard output", "lostbeat fleet --logs URL > FILE")
+		}
+		return nil
+	case form != asText:
+		return hint.New("--open prints no list", "leave out --json, or --open")
+	}
+	return checkHost(host)
 }
 
 // resolverFiles are those that finding and trusting a server takes.

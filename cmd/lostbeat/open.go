@@ -47,6 +47,8 @@ type captureFlags struct {
 	// everything asks for what no detector reads, too: uninterpreted records
 	// of a trace, every counter of a performance log.
 	everything bool
+	// scratch is a folder in that of temporary files which the command makes and removes, empty for none.
+	scratch string
 	// said says that the command itself prints what is incomplete.
 	said bool
 	// confinement is the value of --confine; programs runs programs for this process where it is confined.

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lostbeat/internal/platform"
+)
+
+// The recording of a host comes by ssh, whose stand-in gives the words to a shell as a host's would.
+func TestFleetOpen(t *testing.T) {
+	program, folder := lostbeat(t), t.TempDir()
+	recording := filepath.Join(folder, "it's.lostbeat")
+	data, err := os.ReadFile(sampleRecording(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(recording, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(folder, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"ssh": "#!/bin/sh\n[ \"$1 $2 $3\" = '-o ConnectTimeout=10 --' ] || exit 99\n" +
+			"case $4 in unreachable) echo 'no route' >&2; exit 255;; esac\nexec sh -c \"$5\"\n",
+		"sudo": "#!/bin/sh\n[ \"$1\" = -n ] || exit 98\nshift\nexec \"$@\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(program, filepath.Join(bin, "lostbeat")); err != nil {
+		t.Fatal(err)
+	}
+	var rows strings.Builder
+	for _, host := range []string{"web-1", "unreachable", platform.ThisHost().Name} {
+		row := strings.ReplaceAll(fleetRow(host, "ports leak"), "/var/lib/lostbeat/it's.lostbeat", recording)
+		rows.WriteString(strings.ReplaceAll(row, `"a"`, `"port-leak"`))
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, rows.String())
+	}))
+	defer server.Close()
+	open := func(args ...string) (text string, err error) {
+		cmd := exec.Command(program, append([]string{"fleet", "--logs", server.URL, "--utc"}, args...)...)
+		cmd.Dir, cmd.Env = folder, append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for host, file := range map[string]string{
+		"web-1": "web-1-20260301T120000Z.lostbeat", platform.ThisHost().Name: "local.lostbeat",
+	} {
+		args := []string{"--open", host}
+		if file == "local.lostbeat" {
+			args = append(args, "-o", file)
+		}
+		if text, err := open(args...); err != nil || !strings.Contains(text, "port-leak") ||
+			!strings.Contains(text, "cut from it's.lostbeat") {
+			t.Errorf("%s: %v: %s", host, err, text)
+		}
+		if text, _, status := execute(t, "info", filepath.Join(folder, file)); status != exitOK {
+			t.Errorf("%s: %s", file, text)
+		}
+	}
+	for want, args := range map[string][]string{
+		"web-1-20260301T120000Z.lostbeat exists already": {"--open", "web-1"},
+		"fetch the recording of unreachable":             {"--open", "unreachable"},
+		"no finding of web-9 names a recording":          {"--open", "web-9"},
+		"is no name of a host":                           {"--open=-oProxyCommand=x"},
+		"-o is for --open":                               {"-o", "x"},
+		"--open prints no list":                          {"--open", "web-1", "--json"},
+	} {
+		if text, err := open(args...); err == nil || !strings.Contains(text, want) {
+			t.Errorf("%q: %v: %s", args, err, text)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(folder, "unreachable*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v %v", left, err)
+	}
+}
