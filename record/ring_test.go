@@ -63,6 +63,13 @@ func (d *powerDisk) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// synced returns how many syncs have ended.
+func (d *powerDisk) synced() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.syncs
+}
+
 func (d *powerDisk) Sync() error {
 	d.mu.Lock()
 	block, n := d.block, len(d.pending)
@@ -306,7 +313,7 @@ func TestRingIsSyncedInTime(t *testing.T) {
 		}
 		run(100 * time.Second)
 		// One for the header, one for the first block, three in 100 s.
-		if n := disk.syncs; n < 4 || n > 6 || worst < 20*time.Second {
+		if n := disk.synced(); n < 4 || n > 6 || worst < 20*time.Second {
 			t.Errorf("%d syncs in 100 s while nothing is wrong, the oldest waited %v", n, worst)
 		}
 		f.Suspect()
@@ -316,9 +323,9 @@ func TestRingIsSyncedInTime(t *testing.T) {
 		}
 		run(time.Second)
 		worst = 0
-		before := disk.syncs
+		before := disk.synced()
 		run(20 * time.Second)
-		if n := disk.syncs - before; n < 19 || n > 45 || worst > 700*time.Millisecond {
+		if n := disk.synced() - before; n < 19 || n > 45 || worst > 700*time.Millisecond {
 			t.Errorf("%d syncs in 20 s under suspicion, the oldest block waited %v", n, worst)
 		}
 		run(time.Minute)
