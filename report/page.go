@@ -215,7 +215,7 @@ func (r *Report) page(zone *time.Location) *page {
 		`style-src %s; script-src %s; base-uri 'none'; form-action 'none'">`, hash(string(p.Style)), hash(string(p.Script))))
 	if r.Start != 0 {
 		p.Span = fmt.Sprintf("%s to %s (%s)", plain.Moment(r.Start.Std(), zone), plain.Moment(r.End.Std(), zone),
-			plain.Duration(r.End.Sub(r.Start)))
+			plain.Span(r.End.Sub(r.Start)))
 	}
 	for i := range r.Findings {
 		v := w.verdict(&r.Findings[i], i+1, len(r.Captures) > 1)
@@ -311,7 +311,7 @@ func lengthOf(f *Finding) string {
 	if f.End == f.Start {
 		return ""
 	}
-	return plain.Duration(f.End.Sub(f.Start))
+	return plain.Span(f.End.Sub(f.Start))
 }
 
 // when says when a finding was.
@@ -379,7 +379,7 @@ func (r *Report) summary(zone *time.Location) string {
 	if incomplete {
 		what = "No finding in what could be read of "
 	}
-	return what + plain.Duration(r.End.Sub(r.Start))
+	return what + plain.Span(r.End.Sub(r.Start))
 }
 
 // host is what the page shows of a capture.

@@ -367,7 +367,7 @@ func TestNothing(t *testing.T) {
 	if !strings.Contains(page, "No finding: the input has no events") || strings.Contains(page, "1970") {
 		t.Error("no event makes a time")
 	}
-	if page := pageOf(t, ofCapture(collect(t, busy, 60))); !strings.Contains(page, "No finding in 1m0s") {
+	if page := pageOf(t, ofCapture(collect(t, busy, 60))); !strings.Contains(page, "No finding in 60\u00a0s") {
 		t.Error("the page does not say that nothing was found, and in which time")
 	}
 }

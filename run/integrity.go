@@ -62,7 +62,7 @@ func IntegrityLine(i source.Integrity) string {
 	}
 	parts := []string{count}
 	if i.Start != 0 && i.End >= i.Start {
-		parts = append(parts, fmt.Sprintf("events from %s to %s (%s)", i.Start, i.End, plain.Duration(i.End.Sub(i.Start))))
+		parts = append(parts, fmt.Sprintf("events from %s to %s (%s)", i.Start, i.End, plain.Span(i.End.Sub(i.Start))))
 	}
 	if i.Bytes > 0 {
 		parts = append(parts, humanize.IBytes(uint64(i.Bytes))+" not readable")

@@ -64,7 +64,7 @@ func TestText(t *testing.T) {
 	}
 	want := "1970-01-01T00:00:02Z ▲ warning port-leak: rpc-·[31mclient leaks ports\n" +
 		"1970-01-01T00:00:04Z ✖ critical port-leak: rpc-·[31mclient leaks ports\n" +
-		"1970-01-01T00:00:05Z ✔ critical port-leak: rpc-·[31mclient leaks ports (over after 4.0 s)\n"
+		"1970-01-01T00:00:05Z ✔ critical port-leak: rpc-·[31mclient leaks ports (over after 4 s)\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", &out, want)
 	}

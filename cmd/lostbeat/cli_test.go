@@ -430,7 +430,7 @@ func TestCut(t *testing.T) {
 	path := sampleRecording(t)
 	out := filepath.Join(t.TempDir(), "part.lostbeat")
 	_, errs, status := execute(t, "cut", path, "--since", "+20s", "--until", "14:03:30", "--utc", "-o", out)
-	span := "2026-11-22 14:03:20.000 UTC to 2026-11-22 14:03:30.000 UTC (10.0 s)"
+	span := "2026-11-22 14:03:20.000 UTC to 2026-11-22 14:03:30.000 UTC (10 s)"
 	if status != exitOK || !strings.Contains(errs, span) || !strings.Contains(errs, "KiB, to "+out) {
 		t.Errorf("status %d: %s", status, errs)
 	}

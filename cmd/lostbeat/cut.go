@@ -320,7 +320,7 @@ func noSuchFinding(id string, match, found []model.Finding) error {
 func cutSummary(c run.Cut, done run.CutDone, zone *time.Location) string {
 	text := fmt.Sprintf("cut %s events, %s to %s (%s), %s, to %s; findings: %d",
 		humanize.Comma(int64(done.Events)), plain.Moment(c.Since.Std(), zone), plain.Moment(c.Until.Std(), zone),
-		plain.Duration(c.Until.Sub(c.Since)), humanize.IBytes(done.Bytes), plain.Text(done.Path), len(done.Findings))
+		plain.Span(c.Until.Sub(c.Since)), humanize.IBytes(done.Bytes), plain.Text(done.Path), len(done.Findings))
 	if done.Earlier > 0 {
 		text += fmt.Sprintf(", %d of which began earlier", done.Earlier)
 	}

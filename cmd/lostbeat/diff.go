@@ -116,7 +116,7 @@ func writeDiff(w io.Writer, r *compare.Result, zone *time.Location) error {
 	for i, info := range []compare.Info{r.A, r.B} {
 		fmt.Fprintf(w, "%c  %s: %s, %s to %s (%s)\n", 'A'+rune(i), plain.Text(info.File),
 			plain.Text(cmp.Or(info.Host, "unknown host")), plain.Moment(info.Start.Std(), zone),
-			plain.Moment(info.End.Std(), zone), plain.Duration(info.End.Sub(info.Start)))
+			plain.Moment(info.End.Std(), zone), plain.Span(info.End.Sub(info.Start)))
 	}
 	fmt.Fprintln(w)
 	both := 0

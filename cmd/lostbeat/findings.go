@@ -303,7 +303,7 @@ Exit status: 0; 1 with --exit-code and a finding of severity warning or critical
 					if !integrity.Complete() {
 						what = "no finding in what could be read of"
 					}
-					note("", fmt.Sprintf("%s: %s %s, %s to %s", plain.Text(c.Path), what, plain.Duration(end.Sub(start)),
+					note("", fmt.Sprintf("%s: %s %s, %s to %s", plain.Text(c.Path), what, plain.Span(end.Sub(start)),
 						findings.Moment(start, zone.zone()), findings.Moment(end, zone.zone())))
 				}
 				if len(unseen) > 0 {

@@ -63,14 +63,14 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 			if err != nil {
 				return err
 			}
+			if err := checkOpen(cmd, open, out, form); err != nil {
+				return err
+			}
 			if logs == "" {
 				return hint.New("fleet needs the URL of a store", "lostbeat fleet --logs http://logs.example.com:9428")
 			}
 			u, err := parseStore(logs)
 			if err != nil {
-				return err
-			}
-			if err := checkOpen(cmd, open, out, form); err != nil {
 				return err
 			}
 			if since < time.Second {

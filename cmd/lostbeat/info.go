@@ -309,7 +309,7 @@ func (i captureInfo) write(w io.Writer, zone *time.Location) error {
 	row("system", strings.TrimSpace(i.OS+" "+i.Kernel))
 	if i.StartText != "" {
 		row("start", plain.Moment(i.Start.Std(), zone))
-		row("end", plain.Moment(i.End.Std(), zone)+" ("+plain.Duration(i.End.Sub(i.Start))+")")
+		row("end", plain.Moment(i.End.Std(), zone)+" ("+plain.Span(i.End.Sub(i.Start))+")")
 	} else {
 		row("start", "")
 	}
@@ -395,7 +395,7 @@ func writeInventory(w io.Writer, path string, inv etl.Inventory, zone *time.Loca
 	fmt.Fprintf(t, "file\t%s (etl)\n", plain.Text(path))
 	fmt.Fprintf(t, "host\t%s\nsystem\twindows %s\n", plain.Text(cmp.Or(inv.Host, "unknown")), plain.Text(inv.Kernel))
 	fmt.Fprintf(t, "processors\t%d\n", inv.Processors)
-	end := plain.Moment(inv.End.Std(), zone) + " (" + plain.Duration(inv.End.Sub(inv.Start)) + ")"
+	end := plain.Moment(inv.End.Std(), zone) + " (" + plain.Span(inv.End.Sub(inv.Start)) + ")"
 	if inv.End == 0 {
 		end = "unknown: the file was not finalised"
 	}

@@ -215,6 +215,7 @@ var wrongValues = map[string][]string{
 	"until":                 {"25:00", "tomorrow"},
 	"listen":                {"x", "127.0.0.1", "127.0.0.1:http", ":70000", "http://127.0.0.1:9746"},
 	"metrics-file":          {"metrics", "lostbeat.txt"},
+	"open":                  {"", "-web", "web 1", "web/1", ".", "root@web-1"},
 }
 
 // anyValue are flags that take any text: names of files, which are looked for later.

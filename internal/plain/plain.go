@@ -103,23 +103,6 @@ func Span(d time.Duration) string {
 	return unit(d.Hours()/24, "days")
 }
 
-// Duration formats d with three significant digits or so.
-func Duration(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-" + Duration(opposite(d))
-	case d >= time.Minute:
-		return d.Round(time.Second).String()
-	case d >= time.Second:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-	case d >= time.Millisecond:
-		return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) + " ms"
-	case d >= time.Microsecond:
-		return strconv.FormatFloat(float64(d)/1e3, 'f', 1, 64) + " µs"
-	}
-	return strconv.FormatInt(int64(d), 10) + " ns"
-}
-
 // Moment writes a time for people: its day, its time to the millisecond, and the name of the zone.
 func Moment(t time.Time, zone *time.Location) string {
 	return t.In(zone).Format("2006-01-02 15:04:05.000 MST")

@@ -96,7 +96,7 @@ func (l *Lines) propose(f *model.Flow) error {
 func Proposal(f *model.Flow) string {
 	text := fmt.Sprintf("%s of %s[%d]", strings.Replace(f.Name(), ":", "/", 1), plain.Text(f.Process), f.PID)
 	if f.Period > 0 {
-		text += " has a packet every " + plain.Duration(f.Period)
+		text += " has a packet every " + plain.Span(f.Period)
 	}
 	if f.KnownAs != "" {
 		text += " (the port of " + plain.Text(f.KnownAs) + ")"
@@ -109,7 +109,7 @@ func writeLine(w io.Writer, at time.Time, f model.Finding) error {
 	mark := severityMarks[f.Severity]
 	suffix := ""
 	if !f.Ongoing {
-		mark, suffix = "✔", fmt.Sprintf(" (over after %s)", plain.Duration(f.End.Sub(f.Start)))
+		mark, suffix = "✔", fmt.Sprintf(" (over after %s)", plain.Span(f.End.Sub(f.Start)))
 	}
 	_, err := fmt.Fprintf(
 		w,
@@ -144,7 +144,7 @@ func span(f model.Finding, zone *time.Location) string {
 	if f.Start == f.End {
 		return text
 	}
-	text += ", " + plain.Duration(f.End.Sub(f.Start))
+	text += ", " + plain.Span(f.End.Sub(f.Start))
 	if f.Ongoing {
 		text += ", still active when last seen"
 	}

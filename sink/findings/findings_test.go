@@ -16,8 +16,8 @@ func TestSpan(t *testing.T) {
 		want    string
 	}{
 		{0, true, "2026-11-14 23:59:00.000 UTC"},
-		{30 * time.Second, false, "2026-11-14 23:59:00.000 to 23:59:30.000 UTC, 30.0 s"},
-		{time.Hour, true, "2026-11-14 23:59:00.000 to 2026-11-15 00:59:00.000 UTC, 1h0m0s, still active when last seen"},
+		{30 * time.Second, false, "2026-11-14 23:59:00.000 to 23:59:30.000 UTC, 30 s"},
+		{time.Hour, true, "2026-11-14 23:59:00.000 to 2026-11-15 00:59:00.000 UTC, 60 min, still active when last seen"},
 	} {
 		f := model.Finding{Start: start, End: start.Add(test.length), Ongoing: test.ongoing}
 		if got := span(f, time.UTC); got != test.want {
