@@ -313,7 +313,7 @@ func (v *view) ofDestination(f *model.Finding) {
 	to := &v.to
 	taken := to.Held + to.Resting
 	peer := fmt.Sprintf("%s:%d", fold.Printable(to.RemoteAddr), to.RemotePort)
-	f.Title = fmt.Sprintf("%s of the %s of %s %s taken to %s", words.Number(taken), v.rangeName(),
+	f.Title = fmt.Sprintf("%s of the %s of %s %s used for %s", words.Number(taken), v.rangeName(),
 		fold.Printable(to.LocalAddr), v.tense("are", "were"), peer)
 	if to.Resting > 0 {
 		f.Title += fmt.Sprintf(", %s of them in TIME_WAIT", words.Number(to.Resting))
@@ -327,7 +327,7 @@ func (v *view) ofDestination(f *model.Finding) {
 	f.Evidence = append(
 		f.Evidence,
 		detect.Evidence(
-			"taken to it",
+			"used for it",
 			float64(taken),
 			"ports",
 		),
@@ -441,6 +441,6 @@ func (v *view) limits(f *model.Finding) {
 			v.pool.Low, v.pool.High))
 	}
 	if v.growth.from != nil && v.grows() {
-		f.RuledOut = append(f.RuledOut, "the times of the tables are from "+v.table.TimeFrom)
+		f.Causes = append(f.Causes, "The times of the tables are from "+v.table.TimeFrom)
 	}
 }

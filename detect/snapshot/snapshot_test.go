@@ -169,7 +169,7 @@ func TestVerdicts(t *testing.T) {
 			holder(model.PortHolder{PID: 8, Ports: 300}).holder(model.PortHolder{PID: 9, Ports: 300}).end().batch(),
 			[]string{"900 of the 1,000 dynamic UDP ports are in use; 100 are left", "No single process"}, nil},
 		{"resting", newTables(model.ProtocolTCP).to(9, 950).end().batch(),
-			[]string{"959 of the 1,000 dynamic TCP ports of 192.0.2.1 are taken to 198.51.100.1:443",
+			[]string{"959 of the 1,000 dynamic TCP ports of 192.0.2.1 are used for 198.51.100.1:443",
 				"950 of them in TIME_WAIT; 41 are left",
 				"app[7] is the only process", "likely but not certain", "other destinations: not affected"},
 			[]string{"leak", "are in use", "fail"}},
