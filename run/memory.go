@@ -16,7 +16,7 @@ const (
 	// leastSpare is where the spare begins, besides 1/8 of what is in use.
 	// It grows to 1/4 of that, or to smallSpare where little is in use.
 	leastSpare = 2 << 20
-	smallSpare = 8 << 20
+	smallSpare = 6 << 20
 	// Collections that follow each other within tooOften double the spare, as
 	// each takes some 0.5 ms of CPU time for each MiB in use; the spare is
 	// halved when there was none for seldom.
