@@ -77,7 +77,7 @@ func TestSnapshots(t *testing.T) {
 			want: []string{"batch[4312] holds 300 of the 1,000", "300 of them bound without a connection"}},
 		{name: "TIME_WAIT", more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "TIME_WAIT", Local: "192.0.2.15", Remote: "198.51.100.20", RemotePort: 8443}, 900)},
-			want: []string{"to 198.51.100.20:8443, 900 of them in TIME_WAIT"}, never: []string{"leak", "Restart"}},
+			want: []string{"for 198.51.100.20:8443, 900 of them in TIME_WAIT"}, never: []string{"leak", "Restart"}},
 		{name: "CLOSE_WAIT", more: [][]snapshottest.Socket{
 			many(snapshottest.Socket{State: "CLOSE_WAIT", Local: "192.0.2.15", Remote: "198.51.100.20", RemotePort: 80, PID: 77,
 				Process: "web"}, 900)},

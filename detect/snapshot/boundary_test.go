@@ -29,7 +29,7 @@ func TestBoundaries(t *testing.T) {
 			With:    map[string]string{"snapshot.holder_share": "0.9"},
 			Stream:  udp(model.PortHolder{Ports: 600}, model.PortHolder{PID: 8, Ports: 150}),
 		},
-		{Setting: "snapshot.warn_share", At: 0.75, Says: "to 198.51.100.1:443",
+		{Setting: "snapshot.warn_share", At: 0.75, Says: "for 198.51.100.1:443",
 			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(50, 700).end().batch() }},
 		{Setting: "snapshot.full_share", At: 0.9375, Says: "critical port-snapshot",
 			Stream: func() *model.Batch { return newTables(model.ProtocolTCP).to(0, 938).end().batch() }, Next: 0.9381},
