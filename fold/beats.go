@@ -44,6 +44,16 @@ type BeatKey struct {
 	Direction model.Direction
 }
 
+// PacketKey returns the flow of a packet.
+func PacketKey(v *model.Packet) BeatKey {
+	return BeatKey{FollowKey{v.NetnsInode, v.Cookie}, v.RemoteAddr, v.RemotePort, v.Direction}
+}
+
+// ReadKey returns the flow of a packet that was read.
+func ReadKey(v *model.PacketRead) BeatKey {
+	return BeatKey{FollowKey{v.NetnsInode, v.Cookie}, v.RemoteAddr, v.RemotePort, model.DirectionRX}
+}
+
 func compareBeats(a, b BeatKey) int {
 	return cmp.Or(
 		cmp.Compare(a.Netns, b.Netns),

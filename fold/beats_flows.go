@@ -194,12 +194,13 @@ func (w *Fold) beatPacket(v *model.Packet) *Beat {
 	if v.Cookie == 0 {
 		return nil
 	}
-	s := w.followed(FollowKey{v.NetnsInode, v.Cookie}, v.Time)
+	key := PacketKey(v)
+	s := w.followed(key.FollowKey, v.Time)
 	if s == nil {
 		return nil
 	}
 	s.describe(v.Protocol, v.LocalPort, v.LocalAddr, v.Process, v.PID)
-	b := w.beat(s, BeatKey{s.Key, v.RemoteAddr, v.RemotePort, v.Direction})
+	b := w.beat(s, key)
 	if b == nil {
 		return nil
 	}
@@ -216,13 +217,14 @@ func (w *Fold) beatPacket(v *model.Packet) *Beat {
 
 // beatRead takes a packet of a followed flow that was read, and returns the flow; nil when there is no room for it.
 func (w *Fold) beatRead(v *model.PacketRead) *Beat {
-	s := w.followed(FollowKey{v.NetnsInode, v.Cookie}, v.Time)
+	key := ReadKey(v)
+	s := w.followed(key.FollowKey, v.Time)
 	if s == nil {
 		return nil
 	}
 	s.readBy(v.PID, v.TID)
 	s.describe(v.Protocol, v.LocalPort, v.LocalAddr, v.Process, v.PID)
-	b := w.beat(s, BeatKey{s.Key, v.RemoteAddr, v.RemotePort, model.DirectionRX})
+	b := w.beat(s, key)
 	if b != nil {
 		b.read(v, &w.limits)
 	}

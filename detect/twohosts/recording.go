@@ -208,10 +208,7 @@ func (r *Recording) drop(v *model.Drop) {
 }
 
 func (r *Recording) packet(v *model.Packet) {
-	k := fold.BeatKey{
-		FollowKey: fold.FollowKey{Netns: v.NetnsInode, Cookie: v.Cookie}, Remote: v.RemoteAddr, Port: v.RemotePort,
-		Direction: v.Direction,
-	}
+	k := fold.PacketKey(v)
 	f := r.byKey[k]
 	if f == nil {
 		if len(r.flows) >= maxFlows {
