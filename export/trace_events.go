@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/fold"
 	"lostbeat/internal/words"
 	"lostbeat/model"
 )
@@ -64,18 +65,12 @@ func (p *process) show(b *model.Batch, e *model.Event) bool {
 
 // share is a part of an interval in percent.
 func share(part, of time.Duration) float64 {
-	if of <= 0 {
-		return 0
-	}
-	return 100 * float64(part) / float64(of)
+	return 100 * fold.Ratio(float64(part), float64(max(of, 0)))
 }
 
 // perSecond is a count in an interval as a rate.
 func perSecond(n uint64, in time.Duration) float64 {
-	if in <= 0 {
-		return 0
-	}
-	return float64(n) / in.Seconds()
+	return fold.Ratio(float64(n), max(in, 0).Seconds())
 }
 
 // reading is a value of a counter that is one of several in an interval.
@@ -301,8 +296,7 @@ func (p *process) captureDrop(v *model.CaptureDrop) {
 }
 
 func (p *process) refused(v *model.PortFail) {
-	g := p.t.group(p.top(), "ports", rankPorts, "pools of local ports")
-	p.t.slice(p.t.lanesOf(g, "refused", -1, "attempts to take a port that failed"), v.Time, v.Time,
+	p.t.slice(p.t.lanesOf(p.ports(), "refused", -1, "attempts to take a port that failed"), v.Time, v.Time,
 		v.ErrorName+" "+words.Task(v.Process, v.PID), "port", note{"protocol", v.Protocol.String()},
 		note{"how", v.How.String()}, note{"local_addr", v.LocalAddr}, note{"local_port", int64(v.LocalPort)},
 		note{"remote_addr", v.RemoteAddr}, note{"remote_port", int64(v.RemotePort)}, note{"tid", int64(v.TID)})

@@ -50,8 +50,7 @@ func (p *process) flowOf(key fold.BeatKey) (f *flow, b *fold.Beat) {
 	if s.Process != "" {
 		doc = s.Process + ", " + doc
 	}
-	g := p.t.group(p.top(), "heartbeats", rankBeats, "packets of the sockets that are followed")
-	f = &flow{group: p.t.group(g, name, 0, doc)}
+	f = &flow{group: p.t.group(p.heartbeats(), name, 0, doc)}
 	p.flows[key] = f
 	return f, b
 }
@@ -68,11 +67,7 @@ func (p *process) showPacket(b *model.Batch, e *model.Event) bool {
 	switch e.Kind {
 	case model.KindPacket:
 		v, _ := b.Packet(e)
-		key := fold.BeatKey{
-			FollowKey: fold.FollowKey{Netns: v.NetnsInode, Cookie: v.Cookie}, Remote: v.RemoteAddr, Port: v.RemotePort,
-			Direction: v.Direction,
-		}
-		f, beat := p.flowOf(key)
+		f, beat := p.flowOf(fold.PacketKey(&v))
 		if f == nil {
 			return false
 		}
@@ -90,11 +85,7 @@ func (p *process) showPacket(b *model.Batch, e *model.Event) bool {
 		}
 	case model.KindPacketRead:
 		v, _ := b.PacketRead(e)
-		key := fold.BeatKey{
-			FollowKey: fold.FollowKey{Netns: v.NetnsInode, Cookie: v.Cookie}, Remote: v.RemoteAddr, Port: v.RemotePort,
-			Direction: model.DirectionRX,
-		}
-		f, beat := p.flowOf(key)
+		f, beat := p.flowOf(fold.ReadKey(&v))
 		if f == nil {
 			return false
 		}
@@ -131,6 +122,11 @@ func (p *process) showPacket(b *model.Batch, e *model.Event) bool {
 	return true
 }
 
+// heartbeats is the group of all followed flows.
+func (p *process) heartbeats() *trackGroup {
+	return p.t.group(p.top(), "heartbeats", rankBeats, "packets of the sockets that are followed")
+}
+
 // packets are the packets of a flow on their way.
 func (p *process) packets(f *flow) *lanes {
 	return p.t.lanesOf(f.group, "packets", rankPackets, "received: from the arrival at the host to the socket")
@@ -138,8 +134,7 @@ func (p *process) packets(f *flow) *lanes {
 
 // beside shows what happened to a socket's packets, of which several flows may be.
 func (p *process) beside(socket, what string, e *model.Event, notes ...note) {
-	g := p.t.group(p.top(), "heartbeats", rankBeats, "packets of the sockets that are followed")
-	p.t.slice(p.t.lanesOf(g, socket, 1, ""), e.Start(), e.Time, what, "packet", notes...)
+	p.t.slice(p.t.lanesOf(p.heartbeats(), socket, 1, ""), e.Start(), e.Time, what, "packet", notes...)
 }
 
 // stalled shows what TCP did to the data of a connection; one that lasts is shown as far as it was seen.
@@ -148,8 +143,7 @@ func (p *process) stalled(v *model.FlowStall) {
 		model.StallResent: "sent again", model.StallMissing: "a segment is missing",
 		model.StallWindow: "the window is closed",
 	}[v.What]
-	g := p.t.group(p.top(), "heartbeats", rankBeats, "packets of the sockets that are followed")
-	l := p.t.lanesOf(g, fmt.Sprintf("tcp/%d with %s:%d", v.LocalPort, v.RemoteAddr, v.RemotePort), 1, "")
+	l := p.t.lanesOf(p.heartbeats(), fmt.Sprintf("tcp/%d with %s:%d", v.LocalPort, v.RemoteAddr, v.RemotePort), 1, "")
 	p.t.slice(l, v.Time.Add(-v.Dur), v.Time, name, "tcp", note{"segments", int64(v.Segments)}, note{"lasts", v.Ongoing})
 }
 

@@ -176,7 +176,7 @@ func (p *process) showPools(at model.Time) {
 		if pool.NetnsName != "" {
 			name += " netns " + pool.NetnsName
 		}
-		g := p.t.group(p.t.group(p.top(), "ports", rankPorts, "pools of local ports"), name, 0, "")
+		g := p.t.group(p.ports(), name, 0, "")
 		for i, v := range []struct {
 			name string
 			n    int
@@ -184,6 +184,11 @@ func (p *process) showPools(at model.Time) {
 			p.t.sample(p.t.counterOf(p, g, v.name, "ports", i, ""), at, float64(v.n))
 		}
 	}
+}
+
+// ports is the group of all pools.
+func (p *process) ports() *trackGroup {
+	return p.t.group(p.top(), "ports", rankPorts, "pools of local ports")
 }
 
 // probe takes up the state of a part of a probe: while one does not work, that is shown.
