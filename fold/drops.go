@@ -63,6 +63,14 @@ type Drop struct {
 	CPUs []CPUCount
 }
 
+// SumOf adds up some of the seconds of a window.
+func SumOf(seconds *[MaxWindow]uint64, slots []int) (n uint64) {
+	for _, slot := range slots {
+		n += seconds[slot]
+	}
+	return n
+}
+
 // transmits says that the host was sending the packets of a drop. Recordings
 // from before the direction was told have it in the function's name only.
 func transmits(v *model.Drop) bool {

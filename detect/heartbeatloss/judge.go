@@ -645,7 +645,7 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 		if r.Cause == packetdrop.CauseNormal || match == packetdrop.MatchNone || !explains(w, o, g, before) {
 			continue
 		}
-		if n := lostIn(o, slots); n > 0 {
+		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
 			o := dropped{DropKey: *k, process: o.Process, count: n, elsewhere: true}
 			if k.Netns != s.Key.Netns {
 				o.namespace = cmp.Or(w.NetnsName(k.Netns), words.Itoa(uint64(k.Netns)))
@@ -682,19 +682,11 @@ func explains(w *detect.Tick, o *fold.Drop, g *fold.Gap, before []dropped) bool 
 		return true
 	}
 	from, to := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since)
-	return len(from) == len(to)+leadSeconds && lostIn(o, from[:leadSeconds]) == 0
+	return len(from) == len(to)+leadSeconds && fold.SumOf(&o.Seconds, from[:leadSeconds]) == 0
 }
 
 // isQueue says that packets at a place are lost because a queue is full, whosever they are.
 func isQueue(p model.Place) bool { return p == model.PlaceRing || p == model.PlaceBacklog }
-
-// lostIn returns how many packets of a drop were lost in the given seconds.
-func lostIn(o *fold.Drop, slots []int) (n uint64) {
-	for _, slot := range slots {
-		n += o.Seconds[slot]
-	}
-	return n
-}
 
 // dropsOf returns what the host has lost that may have been of a socket, in one direction: of packets of unknown flows
 // what explains says, nil nothing.
@@ -716,7 +708,7 @@ func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots 
 		if !exact && (explains == nil || !explains(o)) {
 			continue
 		}
-		if n := lostIn(o, slots); n > 0 {
+		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
 			list = append(list, dropped{DropKey: *k, process: o.Process, count: n, exact: exact})
 		}
 	}

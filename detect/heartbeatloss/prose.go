@@ -511,8 +511,7 @@ func (o *dropped) rewritten() bool { return o.elsewhere && o.Reason == "NO_SOCKE
 
 // whyDropped adds to a finding what the reason means for which packets were dropped, and what to do.
 func whyDropped(f *model.Finding, o *dropped) {
-	if o.Place == model.PlaceRing || o.Place == model.PlaceBacklog || o.Place == model.PlaceSocket &&
-		fold.FullQueue(o.Reason) {
+	if isQueue(o.Place) || o.Place == model.PlaceSocket && fold.FullQueue(o.Reason) {
 		f.Advice = append(f.Advice, "First fix what drops the packets: the findings about "+placeText(o)+" say how, "+
 			"unless only single packets were lost there")
 		return

@@ -148,7 +148,7 @@ func (d *packetDrop) hitsFlow(w *detect.Tick, g *group) (seen, regular bool) {
 		}
 	}
 	for _, seconds := range sums {
-		regular = regular || sumOf(seconds, w.Recent()) >= d.settings.MinDrops && isRegular(w, seconds)
+		regular = regular || fold.SumOf(seconds, w.Recent()) >= d.settings.MinDrops && isRegular(w, seconds)
 	}
 	if !regular && !g.entry.Noise && len(sums) == 0 { // whose they are is not known
 		var seconds [fold.MaxWindow]uint64

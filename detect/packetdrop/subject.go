@@ -173,7 +173,7 @@ func (d *packetDrop) groups(w *detect.Tick) []*group {
 		if what != "" {
 			take(goneSubject(drop, what), drop, goneReasons[what], MatchReason, &gone)
 		}
-		if entry.Cause != CauseNormal && sumOf(&own, recent) > 0 {
+		if entry.Cause != CauseNormal && fold.SumOf(&own, recent) > 0 {
 			take(subjectOf(drop, entry, match), drop, entry, match, &own)
 		}
 	}
@@ -204,13 +204,6 @@ func split(w *detect.Tick, drop *fold.Drop, entry *Reason, recent []int) (
 		own[slot] = n
 	}
 	return own, gone, what
-}
-
-func sumOf(seconds *[fold.MaxWindow]uint64, slots []int) (n uint64) {
-	for _, slot := range slots {
-		n += seconds[slot]
-	}
-	return n
 }
 
 func lostIn(g *group, slot int) (n uint64) {
