@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -201,17 +202,20 @@ func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
 // TryInTurn attaches the first set of programs that the kernel accepts, and returns the part's state: on, or off with
 // what went wrong with the first set.
 func (l *Loader) TryInTurn(probe, part string, sets ...[]string) model.Probe {
-	var first error
-	for _, programs := range sets {
-		err := l.AttachAll(programs...)
-		if err == nil {
-			return StatusOf(probe, part, nil)
+	_, err := FirstOf(sets, l.AttachAll)
+	return StatusOf(probe, part, err)
+}
+
+// FirstOf returns the first set of programs with which use succeeds, or the error of the first set.
+func FirstOf(sets [][]string, use func(programs ...string) error) (programs []string, err error) {
+	for _, set := range sets {
+		failed := use(set...)
+		if failed == nil {
+			return set, nil
 		}
-		if first == nil {
-			first = err
-		}
+		err = cmp.Or(err, failed)
 	}
-	return StatusOf(probe, part, first)
+	return nil, err
 }
 
 // Detach detaches everything; maps stay readable until Close.

@@ -178,25 +178,18 @@ type watch struct {
 
 // load loads the first set of programs that the kernel has, so that it is known whether it has one.
 func (w *watch) load(sets ...[]string) model.Probe {
-	var first error
-	for _, programs := range sets {
-		err := w.loaded(programs)
-		if err == nil {
-			w.programs = programs
-			return model.Probe{Name: probeName, Part: "activity", State: model.ProbeOn}
-		}
-		if first == nil {
-			first = err
-		}
+	programs, err := ebpf.FirstOf(sets, w.loadAll)
+	s := ebpf.StatusOf(probeName, "activity", err)
+	if w.programs = programs; err == nil {
+		return s
 	}
-	s := ebpf.StatusOf(probeName, "activity", first)
 	s.State = model.ProbeDegraded
 	s.Reason = "cannot tell whether UDP ports are in use: " + s.Reason
 	s.Hint = "Linux 6.3 and later have the tracepoints sock_send_length and sock_recv_length"
 	return s
 }
 
-func (w *watch) loaded(programs []string) error {
+func (w *watch) loadAll(programs ...string) error {
 	for _, name := range programs {
 		if _, err := w.loader.Program(name); err != nil {
 			return err
