@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +41,10 @@ type Live struct {
 
 // Run shows the session until the user leaves it.
 func (l Live) Run(ctx context.Context) error {
-	state := cmp.Or(l.State, fold.NewHistory())
+	state := l.State
+	if state == nil {
+		state = fold.NewHistory()
+	}
 	flight, err := record.NewFlight("", record.FlightOptions{Options: record.Options{Tool: l.Tool}, Window: memoryWindow})
 	if err != nil {
 		return err
