@@ -246,15 +246,15 @@ func registerLogFlags(flags *pflag.FlagSet, logTime *string, patterns *[]string)
 		"built-in patterns (repeatable)")
 }
 
-// hostOfLog is what may stand before the equals sign of --log.
-var hostOfLog = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+// hostName is a name of a host, as it may stand before the equals sign of --log.
+var hostName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // parseLogs parses --log.
 func parseLogs(specs []string, o source.OpenOptions) ([]applog.Followed, error) {
 	var logs []applog.Followed
 	for _, s := range specs {
 		l := applog.Followed{Path: s, Options: o}
-		if host, path, ok := strings.Cut(s, "="); ok && hostOfLog.MatchString(host) {
+		if host, path, ok := strings.Cut(s, "="); ok && hostName.MatchString(host) {
 			if _, err := os.Stat(s); err != nil { // no file has the equals sign in its name
 				l.Host, l.Path = host, path
 			}

@@ -89,6 +89,7 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 			}
 			groups := fleet.Groups(answer.Findings)
 			if open != "" {
+				sayNotes(cmd, answer)
 				return errors.Join(readErr, openFrom(cmd, groups, open, here, out, zone.utc))
 			}
 			list := bufio.NewWriter(cmd.OutOrStdout())
@@ -108,9 +109,7 @@ Exit status: 0; 2 for an error; 3 if the answer of the store was incomplete.`,
 			if err := list.Flush(); err != nil {
 				return err
 			}
-			for _, line := range notesOf(answer) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line)
-			}
+			sayNotes(cmd, answer)
 			switch {
 			case readErr != nil:
 				printError(cmd.ErrOrStderr(), readErr)
@@ -160,6 +159,13 @@ func parseStore(text string) (*url.URL, error) {
 		return nil, hint.New("not the URL of a store of logs", "write it like http://logs.example.com:9428")
 	}
 	return u, nil
+}
+
+// sayNotes prints what is missing in an answer.
+func sayNotes(cmd *cobra.Command, a *fleet.Answer) {
+	for _, line := range notesOf(a) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: %s\n", line)
+	}
 }
 
 // notesOf says what is missing in an answer, and what hosts have lost.

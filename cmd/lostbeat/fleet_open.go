@@ -130,7 +130,9 @@ func fetch(command *exec.Cmd, stderr io.Writer, path string) (err error) {
 		copyErr = errors.New("the part is larger than " + humanize.IBytes(fetchLimit))
 	}
 	if copyErr != nil {
-		return errors.Join(copyErr, ignored(command))
+		_ = command.Process.Kill()
+		_ = command.Wait() // it was killed
+		return copyErr
 	}
 	err = command.Wait()
 	var status *exec.ExitError
@@ -140,21 +142,9 @@ func fetch(command *exec.Cmd, stderr io.Writer, path string) (err error) {
 	return err
 }
 
-// ignored ends a command whose output is not wanted any more.
-func ignored(command *exec.Cmd) error {
-	if err := command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	_ = command.Wait() // it was killed
-	return nil
-}
-
 // checkHost refuses what is no name of a host: it becomes an argument of ssh and part of a file's name.
 func checkHost(host string) error {
-	other := strings.ContainsFunc(host, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	})
-	if host == "" || other || host[0] == '-' || host[0] == '.' {
+	if !hostName.MatchString(host) {
 		return hint.New("--open "+plain.Text(host)+" is no name of a host", "write it as in the list: --open web-1")
 	}
 	return nil
