@@ -134,19 +134,26 @@ func refuse(t *testing.T, collector *testutil.Collector) {
 	}
 }
 
+// refuseOnce answers the first request with a status, and with a pause to be made unless that is empty.
+func refuseOnce(status int, pause string) func(w http.ResponseWriter, _ int) bool {
+	refused := false
+	return func(w http.ResponseWriter, _ int) bool {
+		if refused {
+			return true
+		}
+		refused = true
+		if pause != "" {
+			w.Header().Set("Retry-After", pause)
+		}
+		w.WriteHeader(status)
+		return false
+	}
+}
+
 // throttle has the server behind a collector ask for a pause. The collector passes the status on.
 func throttle(t *testing.T, collector *testutil.Collector) {
 	r, to := newReceiver(t), &said{}
-	asked := false
-	r.set(func(w http.ResponseWriter, _ int) bool {
-		if asked {
-			return true
-		}
-		asked = true
-		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(http.StatusTooManyRequests)
-		return false
-	})
+	r.set(refuseOnce(http.StatusTooManyRequests, "1"))
 	collector.Start(configured(forwarding, r.URL, ""))
 	defer collector.Kill()
 	e := start(t, options(t, collector.URL, t.TempDir(), to))
@@ -161,15 +168,7 @@ func throttle(t *testing.T, collector *testutil.Collector) {
 // refuseForGood has the server behind a collector refuse a finding for good: it is lost, and counted.
 func refuseForGood(t *testing.T, collector *testutil.Collector) {
 	r, to := newReceiver(t), &said{}
-	refused := false
-	r.set(func(w http.ResponseWriter, _ int) bool {
-		if refused {
-			return true
-		}
-		refused = true
-		w.WriteHeader(http.StatusUnauthorized)
-		return false
-	})
+	r.set(refuseOnce(http.StatusUnauthorized, ""))
 	collector.Start(configured(forwarding, r.URL, ""))
 	defer collector.Kill()
 	e := start(t, options(t, collector.URL, t.TempDir(), to))

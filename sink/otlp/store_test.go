@@ -66,6 +66,12 @@ func TestLongVictoriaLogs(t *testing.T) {
 func query(t *testing.T, server, q string) string {
 	t.Helper()
 	answer, err := http.PostForm(server+"/select/logsql/query", url.Values{"query": {q}})
+	return strings.TrimSpace(bodyOf(t, answer, err))
+}
+
+// bodyOf returns the body of an answer that is as it should be.
+func bodyOf(t *testing.T, answer *http.Response, err error) string {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +80,7 @@ func query(t *testing.T, server, q string) string {
 	if err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %v %s", answer.Status, err, text)
 	}
-	return strings.TrimSpace(string(text))
+	return string(text)
 }
 
 // pairs are the labels of a line of the page.
@@ -100,15 +106,7 @@ func seriesOf(labels map[string]string) string {
 func get(t *testing.T, url string) string {
 	t.Helper()
 	answer, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %v %s", answer.Status, err, text)
-	}
-	return string(text)
+	return bodyOf(t, answer, err)
 }
 
 // TestLongVictoriaMetrics sends metrics to VictoriaMetrics, which has each series of the page for Prometheus under the
