@@ -34,8 +34,7 @@ var known = map[string]map[int64]model.HostEventWhat{
 }
 
 // intel are the drivers of Intel's adapters, which number their entries alike: 27 is a link that was lost, 32 and 33
-// one
-// that is there.
+// one that is there.
 var intel = lazyregexp.New(`^(?:e1[a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*)$`)
 
 // whatOf returns what an entry reports; ok is false for one that bears on nothing.
