@@ -365,6 +365,27 @@ var verdicts = []struct {
 		says: []string{"peer or network fault"},
 	},
 	{
+		name: "more lost in another namespace than with its port",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceFilter, 1, 5405, "NETFILTER_DROP", "nft_do_chain", ""))
+				s.Drop(routed(20))
+			}
+		},
+		says: []string{"perhaps lost in this host: 20 packets dropped at protocol of veth0"},
+	},
+	{
+		name: "few lost in another namespace",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(routed(2))
+			}
+		},
+		says: []string{"peer or network fault", "2 packets were dropped, but 9 missing"},
+	},
+	{
 		name: "too few lost in the ring to be why",
 		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
 		each: func(s *detecttest.Stream, i int) {
@@ -893,5 +914,26 @@ func TestPeerSlowsDown(t *testing.T) {
 	const want = "was read 2.5 s late: the program was stopped"
 	if len(list) != 1 || list[0].Ongoing || !strings.Contains(list[0].Title, want) {
 		t.Errorf("%+v", list)
+	}
+}
+
+// What another namespace begins to lose long after a packet was due does not explain why it did not come.
+func TestLostLater(t *testing.T) {
+	const period, from = 2 * time.Second, 90
+	beat := detecttest.Heartbeat{Period: period, At: func(n int) time.Duration {
+		if at := time.Duration(n) * period; at < from*time.Second || at > (from+30)*time.Second {
+			return at
+		}
+		return -1
+	}}
+	for after, want := range map[int]string{3: "perhaps lost in this host", 7: "peer or network fault"} {
+		out := ours(detecttest.Run(detecttest.Flowing(from+40, func(s *detecttest.Stream, i int) {
+			if i == from+after {
+				s.Drop(routed(50))
+			}
+		}, beat), 0))
+		if len(out) == 0 || !strings.Contains(out[0].Finding.Title, want) {
+			t.Errorf("%d s after it was due, want %q: %s", after, want, detecttest.Dump(out))
+		}
 	}
 }

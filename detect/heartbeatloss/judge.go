@@ -62,6 +62,8 @@ type moment struct {
 	// many packets that was: with the flow's port, without a port, and in another network namespace.
 	drops                    []dropped
 	exact, others, elsewhere uint64
+	// passing says that it may have been lost elsewhere, and not here.
+	passing bool
 	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
 	unheard []dropped
 	cpu     cpuFacts
@@ -238,7 +240,7 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	default:
 		m.verdict = absent
 		if float64(m.elsewhere) >= missing {
-			m.verdict = lostMaybe
+			m.verdict, m.passing = lostMaybe, true
 		}
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
@@ -672,17 +674,22 @@ const (
 // before, while the flow went on, does not lose the flow's, nor does one that begins later. before is what was lost
 // earlier in the gap.
 func explains(w *detect.Tick, o *fold.Drop, g *fold.Gap, before []dropped) bool {
-	since := g.From.Add(-time.Second) // a second's drops are told at its end
-	switch {
-	case slices.ContainsFunc(before, func(x dropped) bool { return x.DropKey == o.Key }):
-		return true
-	case before != nil && w.Now.Sub(g.From.Add(g.Period)) > startSeconds*time.Second:
-		return false
-	case o.First >= since:
+	if slices.ContainsFunc(before, func(x dropped) bool { return x.DropKey == o.Key }) {
 		return true
 	}
-	from, to := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since)
-	return len(from) == len(to)+leadSeconds && fold.SumOf(&o.Seconds, from[:leadSeconds]) == 0
+	since := g.From.Add(-time.Second) // the drops of a second are counted at its end
+	latest := g.From.Add(g.Period + startSeconds*time.Second)
+	if o.First >= since {
+		return o.First <= latest
+	}
+	lead, start := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since)
+	if len(lead) != len(start)+leadSeconds || fold.SumOf(&o.Seconds, lead[:leadSeconds]) > 0 {
+		return false
+	}
+	if latest < w.Now {
+		start = start[:len(start)-len(w.Since(latest))+1]
+	}
+	return fold.SumOf(&o.Seconds, start) > 0
 }
 
 // isQueue says that packets at a place are lost because a queue is full, whosever they are.

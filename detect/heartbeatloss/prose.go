@@ -548,7 +548,11 @@ func placeText(o *dropped) string {
 // lost is the finding of packets that the host dropped.
 func (t *telling) lost(f *model.Finding) {
 	m := &t.at
-	top := &m.drops[0]
+	top := &m.drops[0] // those with the flow's port come first
+	if m.verdict == lostMaybe {
+		i := slices.IndexFunc(m.drops, func(o dropped) bool { return !o.exact && o.elsewhere == m.passing })
+		top = &m.drops[max(i, 0)]
+	}
 	silence := words.Span(m.gap.Length())
 	received := words.Tense(t.lasts, "has received", "received")
 	for i := range m.drops[:min(len(m.drops), 4)] {
@@ -577,10 +581,10 @@ func (t *telling) lost(f *model.Finding) {
 	whyDropped(f, top)
 }
 
-// lostElsewhere adds to a finding what this host dropped in other network namespaces, where packets of the flow may
-// have been among it; where there is nothing, that no packet of the flow was dropped.
-func (t *telling) lostElsewhere(f *model.Finding, which string) {
-	i := slices.IndexFunc(t.at.drops, func(o dropped) bool { return o.elsewhere })
+// lostUnknown adds to a finding what this host dropped of unknown flows, where packets of the flow may have been among
+// it; where there is nothing, that no packet of the flow was dropped.
+func (t *telling) lostUnknown(f *model.Finding, which string) {
+	i := slices.IndexFunc(t.at.drops, func(o dropped) bool { return !o.exact })
 	if i < 0 {
 		f.RuledOut = append(f.RuledOut, "loss in this host: no packet "+which+" "+t.who.local()+" was dropped")
 		return
@@ -605,9 +609,9 @@ func (t *telling) absent(f *model.Finding) {
 		"a packet every %s)", words.Span(g.Period)))
 	t.afterwards(f)
 	lost := "loss in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
-	if m.exact+m.others > 0 {
+	if n := m.exact + m.others + m.elsewhere; n > 0 {
 		lost = fmt.Sprintf("loss in this host: %s dropped, but %s missing",
-			words.Plural(m.exact+m.others, "packet was", "packets were"), words.Number(g.Missed))
+			words.Plural(n, "packet was", "packets were"), words.Number(g.Missed))
 	}
 	f.RuledOut = append(f.RuledOut, lost, "the program: nothing waited to be read")
 	if m.sentOn {
@@ -721,7 +725,7 @@ func (t *telling) missing(f *model.Finding) {
 	f.Causes = append(f.Causes, "A segment was lost between the peer and this host: later ones arrived, but could not "+
 		"be read before it was retransmitted")
 	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived")
-	t.lostElsewhere(f, "for")
+	t.lostUnknown(f, "for")
 	f.RuledOut = append(f.RuledOut, "the program: TCP had nothing for it to read")
 	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
 		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
@@ -744,7 +748,7 @@ func (t *telling) resent(f *model.Finding) {
 	f.Causes = append(f.Causes, fmt.Sprintf("The peer did not acknowledge a segment that this "+
 		"host had sent; TCP retransmitted %s", words.Plural(g.Resends, "segment")))
 	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before")
-	t.lostElsewhere(f, "from")
+	t.lostUnknown(f, "from")
 	f.Advice = append(f.Advice,
 		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does not "+
 			"acknowledge either",
