@@ -176,6 +176,19 @@ func newGroup(list []Finding, common string) Group {
 	return g
 }
 
+// Worst returns the worst finding of a host that names a recording, the earliest group's of several; nil for none.
+func Worst(groups []Group, host string) (worst *Finding) {
+	for _, g := range groups {
+		for i := range g.Findings {
+			f := &g.Findings[i]
+			if f.Host == host && f.Recording != "" && (worst == nil || rank(f.Severity) > rank(worst.Severity)) {
+				worst = f
+			}
+		}
+	}
+	return worst
+}
+
 // rank orders severities by their names.
 func rank(severity string) model.Severity {
 	var s model.Severity

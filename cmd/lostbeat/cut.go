@@ -67,9 +67,9 @@ is 3, and also that of commands that open the part.`,
 				if isTerminal(cmd.OutOrStdout()) {
 					return hint.New("a recording cannot go to a terminal", "send it to a file or a pipe: -o - > part.lostbeat")
 				}
-				folder, err := os.MkdirTemp("", "lostbeat-cut-*")
-				if err != nil {
-					return fmt.Errorf("make a folder for the part: %w", err)
+				folder, failed := os.MkdirTemp("", "lostbeat-cut-*")
+				if failed != nil {
+					return fmt.Errorf("make a folder for the part: %w", failed)
 				}
 				defer os.RemoveAll(folder)
 				signal.Ignore(syscall.SIGPIPE) // a reader that ends is an error like others, after which the folder is removed

@@ -347,7 +347,8 @@ func exported(done export.Done, out string) string {
 		text += fmt.Sprintf("; %s of kinds that have no track", plural(int(done.Trackless), "event"))
 	}
 	if done.LeftOut > 0 {
-		text += fmt.Sprintf("; %s for which there is no room were left out", words.Plural(done.LeftOut, "entry", "entries"))
+		text += fmt.Sprintf("; %s for which there is no room, or whose times are not possible, were left out",
+			words.Plural(done.LeftOut, "entry", "entries"))
 	}
 	return text
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ const (
 // openFrom opens what a host has recorded of its worst finding: the part is cut out there, comes by ssh, and is kept as
 // out, or in the working directory where out is empty.
 func openFrom(cmd *cobra.Command, groups []fleet.Group, host, here, out string, utc bool) error {
-	f := worstOf(groups, host)
+	f := fleet.Worst(groups, host)
 	if f == nil {
 		return hint.New("no finding of "+plain.Text(host)+" names a recording",
 			"look at the names of hosts in the list, or further back with --since")
@@ -44,7 +45,7 @@ func openFrom(cmd *cobra.Command, groups []fleet.Group, host, here, out string, 
 		return fmt.Errorf("find this program: %w", err)
 	}
 	cut := []string{"cut", "--finding=" + f.ID, "-o", "-", "--", f.Recording}
-	command := exec.CommandContext(cmd.Context(), self, cut...)
+	command, advice := exec.CommandContext(cmd.Context(), self, cut...), ""
 	if host != here {
 		words := []string{"sudo", "-n", "lostbeat"}
 		for _, word := range cut {
@@ -52,9 +53,11 @@ func openFrom(cmd *cobra.Command, groups []fleet.Group, host, here, out string, 
 		}
 		timeout := fmt.Sprintf("ConnectTimeout=%d", connectTimeout)
 		command = exec.CommandContext(cmd.Context(), "ssh", "-o", timeout, "--", host, strings.Join(words, " "))
+		advice = "ssh has to reach the host, and sudo to run lostbeat there without a password; "
 	}
 	if err := fetch(command, cmd.ErrOrStderr(), out); err != nil {
-		return &fetchError{host, openCommand(*f, here), err}
+		advice = cmp.Or(hint.Of(err), advice+"by hand: "+openCommand(*f, here))
+		return hint.New("fetch the recording of "+plain.Text(host)+": "+plain.Text(err.Error()), plain.Text(advice))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "lostbeat: kept as %s\n", plain.Text(out))
 	show := []string{"findings", out}
@@ -71,35 +74,6 @@ func openFrom(cmd *cobra.Command, groups []fleet.Group, host, here, out string, 
 		return errIncomplete // it has said why
 	} else if err != nil {
 		return fmt.Errorf("open %s: %w", plain.Text(out), err)
-	}
-	return nil
-}
-
-// fetchError is a recording that could not be fetched from its host.
-type fetchError struct {
-	host, byHand string
-	err          error
-}
-
-func (e *fetchError) Error() string {
-	return "fetch the recording of " + plain.Text(e.host) + ": " + e.err.Error()
-}
-
-func (e *fetchError) Unwrap() error { return e.err }
-
-// Hint implements the convention for faults that a user can fix.
-func (e *fetchError) Hint() string {
-	return "ssh has to reach the host, and sudo to run lostbeat there without a password; by hand: " + plain.Text(e.byHand)
-}
-
-// worstOf is the finding of a host with a recording in the first group that has one, nil for none.
-func worstOf(groups []fleet.Group, host string) *fleet.Finding {
-	for _, g := range groups {
-		for i := range g.Findings {
-			if f := &g.Findings[i]; f.Host == host && f.Recording != "" {
-				return f
-			}
-		}
 	}
 	return nil
 }

@@ -13,6 +13,21 @@ import (
 	"lostbeat/internal/platform"
 )
 
+// What cannot be written to standard output is an error.
+func TestCutToFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	var errs strings.Builder
+	cmd := exec.Command(lostbeat(t), "cut", sampleRecording(t), "--since", "+1s", "--until", "+2s", "-o", "-")
+	cmd.Stdout, cmd.Stderr = full, &errs
+	if err := cmd.Run(); err == nil || !strings.Contains(errs.String(), "no space left") {
+		t.Errorf("%v: %s", err, errs.String())
+	}
+}
+
 // The recording of a host comes by ssh, whose stand-in gives the words to a shell as a host's would.
 func TestFleetOpen(t *testing.T) {
 	program, folder := lostbeat(t), t.TempDir()
@@ -41,8 +56,12 @@ func TestFleetOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rows strings.Builder
+	// The worst finding of web-1 stands behind one that is worse on another host.
+	mild := strings.ReplaceAll(fleetRow("web-1", "a"), "critical", "warning")
+	rows.WriteString(mild + fleetRow("web-2", "a") + fleetRow("web-3", "a"))
 	for _, host := range []string{"web-1", "unreachable", platform.ThisHost().Name} {
 		row := strings.ReplaceAll(fleetRow(host, "ports leak"), "/var/lib/lostbeat/it's.lostbeat", recording)
+		row = strings.ReplaceAll(row, "2026-03-01T12:00:00Z", "2026-03-01T12:30:00Z")
 		rows.WriteString(strings.ReplaceAll(row, `"a"`, `"port-leak"`))
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -56,7 +75,7 @@ func TestFleetOpen(t *testing.T) {
 		return string(out), err
 	}
 	for host, file := range map[string]string{
-		"web-1": "web-1-20260301T120000Z.lostbeat", platform.ThisHost().Name: "local.lostbeat",
+		"web-1": "web-1-20260301T123000Z.lostbeat", platform.ThisHost().Name: "local.lostbeat",
 	} {
 		args := []string{"--open", host}
 		if file == "local.lostbeat" {
@@ -71,7 +90,9 @@ func TestFleetOpen(t *testing.T) {
 		}
 	}
 	for want, args := range map[string][]string{
-		"web-1-20260301T120000Z.lostbeat exists already": {"--open", "web-1"},
+		"hint: give another name with -o":                {"--open", "web-1"},
+		"web-1-20260301T123000Z.lostbeat exists already": {"--open", "web-1"},
+		"hint: ssh has to reach the host, and sudo":      {"--open", "unreachable"},
 		"fetch the recording of unreachable":             {"--open", "unreachable"},
 		"no finding of web-9 names a recording":          {"--open", "web-9"},
 		"is no name of a host":                           {"--open=-oProxyCommand=x"},
