@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"lostbeat/detect"
-	"lostbeat/internal/redact"
-	"lostbeat/model"
 	"lostbeat/pipeline"
 	"lostbeat/record"
 	"lostbeat/sink/recording"
@@ -33,8 +31,6 @@ type Recording struct {
 	Tally *tally.Tally
 	// Outputs are those beside the recording.
 	Outputs []pipeline.Output
-	// Redact gives what is recorded pseudonyms, nil records names as they are.
-	Redact *redact.Redactor
 	// Failed is told that one of Outputs has failed; nil ignores it.
 	Failed func(name string, err error)
 }
@@ -54,12 +50,8 @@ type Recorded struct {
 
 // Run records until ctx is done or the recording is full, and closes the files.
 func (r Recording) Run(ctx context.Context) (Recorded, error) {
-	to := pipeline.Sink(r.To)
-	if r.Redact != nil {
-		to = redacted{to, r.Redact}
-	}
 	outputs := append([]pipeline.Output{
-		{Name: outputRecording, Sink: to, Essential: true}, {Name: "progress", Sink: r.Tally},
+		{Name: outputRecording, Sink: r.To, Essential: true}, {Name: "progress", Sink: r.Tally},
 	}, r.Outputs...)
 	stats, err := pipeline.Run(ctx, r.Source, pipeline.Options{
 		Detect: &r.Settings, Live: true, Outputs: outputs, Failed: r.Failed,
@@ -82,15 +74,6 @@ func (r Recording) Run(ctx context.Context) (Recorded, error) {
 	}
 	return done, err
 }
-
-// redacted is a sink that is given pseudonyms.
-type redacted struct {
-	to    pipeline.Sink
-	names *redact.Redactor
-}
-
-// Write implements pipeline.Sink.
-func (r redacted) Write(b *model.Batch) error { return r.to.Write(r.names.Batch(b)) }
 
 // Whole says that everything that was to be recorded is on disk.
 func (d *Recorded) Whole() bool { return d.Disk == nil && d.Late == 0 }

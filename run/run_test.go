@@ -59,7 +59,7 @@ func seconds(n int, emit source.Emit) error {
 // recorded until then is complete.
 func TestPanicClosesTheRecording(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lostbeat")
-	to, err := recording.New(path, record.Options{})
+	to, err := recording.New(path, record.Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestPanicClosesTheRecording(t *testing.T) {
 
 // A recording that is full is complete, and says so.
 func TestFullRecording(t *testing.T) {
-	to, err := recording.New(filepath.Join(t.TempDir(), "x.lostbeat"), record.Options{MaxSize: 4000})
+	to, err := recording.New(filepath.Join(t.TempDir(), "x.lostbeat"), record.Options{MaxSize: 4000}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func runLiveUI(cmd *cobra.Command, live liveFlags, ui uiFlags) error {
 		}
 		state.SetOutput(metricsFile, model.ProbeDegraded, err)
 	}
-	served, endServing, err := live.metrics.outputs(say, report, &otlpFlags{})
+	served, endServing, err := live.metrics.outputs(say, report, &otlpFlags{}, nil)
 	if err != nil {
 		return err
 	}

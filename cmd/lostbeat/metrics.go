@@ -7,6 +7,7 @@ import (
 	"lostbeat/detect/all"
 	"lostbeat/internal/confine"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/redact"
 	"lostbeat/pipeline"
 	"lostbeat/sink/metrics"
 
@@ -59,9 +60,9 @@ func (f *metricsFlags) fileReport(say func(string)) func(error) {
 }
 
 // outputs starts them, and returns what ends them. say is told where they are served, report what becomes of the file,
-// as metrics.Keep has it. export sends them, too.
+// as metrics.Keep has it. export sends them, too. names gives pseudonyms to what is served and written, nil for none.
 func (f *metricsFlags) outputs(
-	say func(string), report func(error), export *otlpFlags,
+	say func(string), report func(error), export *otlpFlags, names *redact.Shared,
 ) (outputs []pipeline.Output, end func(), err error) {
 	var started []func()
 	end = func() {
@@ -78,7 +79,9 @@ func (f *metricsFlags) outputs(
 		}
 	}()
 	detectors, _ := all.Detectors()
-	m := metrics.New(metrics.Options{Detectors: detectors, Version: version, Exports: export.metricsOn()})
+	m := metrics.New(metrics.Options{
+		Detectors: detectors, Version: version, Exports: export.metricsOn(), Redact: names,
+	})
 	outputs = []pipeline.Output{m.Output()}
 	if f.file != "" {
 		file, err := metrics.Keep(f.file, m, report)

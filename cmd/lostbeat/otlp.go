@@ -74,6 +74,9 @@ func (f *otlpFlags) urls() (list []string) {
 	return list
 }
 
+// use sends pseudonyms that something else learns, too.
+func (f *otlpFlags) use(names *redact.Shared) { f.redact, f.shared = true, names }
+
 // names gives the same pseudonyms to all that is sent; nil sends names.
 func (f *otlpFlags) names() *redact.Shared {
 	if f.redact && f.shared == nil {

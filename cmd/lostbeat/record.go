@@ -57,9 +57,10 @@ second while a finding is open or suspected, and every 30 s otherwise. When the 
 or the host goes down, the next start under the same name makes a recording of it and says what was
 going on. SIGUSR1 keeps the minutes around now, as a finding does.
 
-With --redact, what is written has pseudonyms already: the recording, the files of --flight and its
-ring. The detectors judge what happened under the real names, which this terminal, the journal and
-notifications show.
+With --redact, the recording, the files of --flight and its ring, the metrics of --listen and
+--metrics-file, and what --otlp and --otlp-metrics send have pseudonyms, the same one for the same
+name. The detectors judge what happened under the real names, which this terminal, the journal,
+--exec and --webhook show.
 
 Exit status: 2 after an error; 3 if the recording is incomplete, because the disk was full or too
 slow: the last line says how much is missing, and why.`,
@@ -88,12 +89,18 @@ slow: the last line says how much is missing, and why.`,
 			defer asked.stop()
 			errs := cmd.ErrOrStderr()
 			say := func(line string) { fmt.Fprintf(errs, "lostbeat: %s\n", line) }
+			var names *redact.Shared
+			boot := platform.ThisHost().BootID
+			if hide.is {
+				names, boot = hide.recording(live.logs), redact.Boot(boot)
+				told.otlp.use(names)
+			}
 			notified, endNotifying, err := told.outputs(say, live.confines(cmd), out)
 			if err != nil {
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp)
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp, names)
 			if err != nil {
 				return err
 			}
@@ -116,17 +123,13 @@ slow: the last line says how much is missing, and why.`,
 			opts.MaxSize, opts.RotateSize, opts.TotalCap = int64(maxSize), int64(rotate), int64(totalCap)
 			opts.Tool = tool()
 			var to recording.Recorder
-			boot := platform.ThisHost().BootID
-			var names *redact.Redactor
-			if hide.is {
-				names, boot = hide.recording(live.logs), redact.Boot(boot)
-			}
 			if flight > 0 {
-				to, err = recording.NewFlight(out, record.FlightOptions{
-					Options: opts, Window: flight, Ring: int64(ring), BootID: boot,
-				}, say, onJournal())
+				to, err = recording.NewFlight(out, recording.Options{
+					FlightOptions: record.FlightOptions{Options: opts, Window: flight, Ring: int64(ring), BootID: boot},
+					Redact:        names, Log: say, Quiet: onJournal(),
+				})
 			} else {
-				to, err = recording.New(out, opts)
+				to, err = recording.New(out, opts, names)
 			}
 			if err != nil {
 				return err
@@ -147,7 +150,7 @@ slow: the last line says how much is missing, and why.`,
 			stopProgress := showProgress(errs, to, counts)
 			done, err := run.Recording{
 				Source: src, Settings: settings, To: to, Tally: counts, Outputs: append(outputs, notified...),
-				Redact: names, Failed: outputFailed(errs),
+				Failed: outputFailed(errs),
 			}.Run(ctx)
 			stopProgress()
 			if done.Full {

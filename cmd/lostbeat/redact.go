@@ -32,7 +32,7 @@ func (f *redactFlag) names(inputs []string) *redact.Redactor {
 const mostNames = 1 << 16
 
 // recording returns a Redactor for a host that is recorded. It knows the logs that are followed.
-func (f *redactFlag) recording(logs []string) *redact.Redactor {
+func (f *redactFlag) recording(logs []string) *redact.Shared {
 	r := redact.NewBounded(mostNames)
 	for _, log := range logs {
 		host, path, ok := strings.Cut(log, "=")
@@ -43,5 +43,5 @@ func (f *redactFlag) recording(logs []string) *redact.Redactor {
 		}
 		r.File(path)
 	}
-	return r
+	return redact.Share(r)
 }

@@ -16,6 +16,7 @@ import (
 	"lostbeat/pipeline"
 	"lostbeat/record"
 	"lostbeat/run"
+	"lostbeat/sink/metrics"
 	"lostbeat/sink/recording"
 	"lostbeat/sink/tally"
 	"lostbeat/source"
@@ -114,24 +115,26 @@ func TestRecordRedact(t *testing.T) {
 	host := batches{from}
 	dir := t.TempDir()
 	hide := redactFlag{}
-	to, err := recording.New(filepath.Join(dir, "all.lostbeat"), record.Options{})
+	names := hide.recording([]string{"mx-9=/opt/acme/app.log"})
+	to, err := recording.New(filepath.Join(dir, "all.lostbeat"), record.Options{}, names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	flight, err := recording.NewFlight(filepath.Join(dir, "flight.lostbeat"), record.FlightOptions{
-		Window: time.Minute, Ring: record.LeastRing, BootID: redact.Boot("acme-boot"),
-	}, func(string) {}, false)
+	flight, err := recording.NewFlight(filepath.Join(dir, "flight.lostbeat"), recording.Options{
+		FlightOptions: record.FlightOptions{Window: time.Minute, Ring: record.LeastRing, BootID: redact.Boot("acme-boot")},
+		Redact:        names, Log: func(string) {},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ring []byte
+	served := metrics.New(metrics.Options{Redact: names})
 	for _, to := range []recording.Recorder{to, flight} {
 		r := run.Recording{
 			Source: host, Settings: all.Settings(), To: to, Tally: &tally.Tally{},
-			Redact: hide.recording([]string{"mx-9=/opt/acme/app.log"}),
 		}
 		if to == flight {
-			r.Outputs = []pipeline.Output{{Name: "ring", Sink: sinkFunc(func(*model.Batch) error {
+			r.Outputs = []pipeline.Output{served.Output(), {Name: "ring", Sink: sinkFunc(func(*model.Batch) error {
 				ring, err = os.ReadFile(filepath.Join(dir, "flight.ring"))
 				return err
 			})}}
@@ -151,7 +154,11 @@ func TestRecordRedact(t *testing.T) {
 	if !strings.Contains(inRing, "process-1") {
 		t.Errorf("the ring has no pseudonym: status %d\n%s", status, errs)
 	}
-	written := map[string]string{"flight.ring": string(ring), "events of flight.ring": inRing}
+	page, err := served.Text()
+	if err != nil {
+		t.Error(err)
+	}
+	written := map[string]string{"flight.ring": string(ring), "events of flight.ring": inRing, "metrics": string(page)}
 	files, _ := filepath.Glob(filepath.Join(dir, "*.lostbeat"))
 	if len(files) < 2 {
 		t.Fatalf("files: %v", files)

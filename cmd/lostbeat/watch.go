@@ -44,7 +44,7 @@ docs/OTLP.md.`,
 				return err
 			}
 			defer endNotifying()
-			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp)
+			served, endServing, err := live.metrics.outputs(say, live.metrics.fileReport(say), &told.otlp, nil)
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,20 @@ func (s *Shared) Learn(b *model.Batch) {
 	s.redactor.Learn(b)
 }
 
+// Batch returns b with pseudonyms. Names that come in later batches are not known yet.
+func (s *Shared) Batch(b *model.Batch) *model.Batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.redactor.Batch(b)
+}
+
+// Full says that there were more names than NewBounded allows.
+func (s *Shared) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.redactor.Full()
+}
+
 // Write implements pipeline.Sink: it learns.
 func (s *Shared) Write(b *model.Batch) error {
 	s.Learn(b)

@@ -31,6 +31,8 @@ type Options struct {
 	Version string
 	// Exports says that the metrics are sent, so that what fails is one of them.
 	Exports bool
+	// Redact gives pseudonyms to what Text returns, nil for none.
+	Redact *redact.Shared
 }
 
 // Failure is why an export did not arrive as a whole.
@@ -229,7 +231,7 @@ func (m *Metrics) Text() ([]byte, error) {
 	m.made.Lock()
 	defer m.made.Unlock()
 	if m.made.text == nil || time.Since(m.made.at) >= pageFor {
-		m.made.text, m.made.err = m.page(nil).text()
+		m.made.text, m.made.err = m.page(m.opts.Redact).text()
 		m.made.at = time.Now()
 	}
 	return m.made.text, m.made.err

@@ -151,3 +151,18 @@ func TestOTLPRedact(t *testing.T) {
 	sent := exported(t, list)
 	want(t, sent, "lostbeat_series_left_out flows", 1) // there is room for two addresses
 }
+
+// TestTextRedact has no peer and no namespace on the page of a recorder that writes pseudonyms.
+func TestTextRedact(t *testing.T) {
+	m := busy(t)
+	m.opts.Redact = redact.Share(redact.New())
+	page, err := m.Text()
+	if err != nil || !strings.Contains(string(page), `peer="198.18.`) {
+		t.Errorf("%v\n%s", err, page)
+	}
+	for _, name := range []string{"203.0.113", "blue"} {
+		if strings.Contains(string(page), name) {
+			t.Errorf("%s is on the page", name)
+		}
+	}
+}

@@ -4,12 +4,14 @@ package recording
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"lostbeat/internal/hint"
 	"lostbeat/internal/plain"
+	"lostbeat/internal/redact"
 	"lostbeat/model"
 	"lostbeat/record"
 )
@@ -39,21 +41,45 @@ type Locator interface {
 	Locate(f *model.Finding, deadline time.Time, hurry <-chan struct{}) string
 }
 
-// New begins a recording of everything.
-func New(path string, o record.Options) (Recorder, error) {
+// New begins a recording of everything. names gives pseudonyms, nil for none.
+func New(path string, o record.Options, names *redact.Shared) (Recorder, error) {
 	w, err := record.Create(path, o)
 	if err != nil {
 		return nil, err
 	}
+	if names != nil {
+		return redacted{w, names}, nil
+	}
 	return w, nil
+}
+
+// redacted is a Recorder that is given pseudonyms.
+type redacted struct {
+	Recorder
+	names *redact.Shared
+}
+
+// Write implements pipeline.Sink.
+func (r redacted) Write(b *model.Batch) error { return r.Recorder.Write(r.names.Batch(b)) }
+
+// Options are those of a flight recorder.
+type Options struct {
+	record.FlightOptions
+	// Redact gives pseudonyms to what is recorded, nil for none.
+	Redact *redact.Shared
+	// Log is told of each finding that is recorded, of what an earlier recorder has left behind, and of the ring; it must
+	// not block.
+	Log func(line string)
+	// Quiet leaves out where a finding is recorded, for a caller who says that with Locate.
+	Quiet bool
 }
 
 // flight keeps the last minutes and writes the time around each finding to a file.
 type flight struct {
 	*record.Flight
 	window time.Duration
-	seen   map[string]bool
-	// open are the findings that hold.
+	names  *redact.Shared
+	// open are the findings that have not ended.
 	open map[string]bool
 	// failing says that the last finding could not be recorded.
 	failing bool
@@ -67,18 +93,17 @@ type flight struct {
 }
 
 // NewFlight returns a recorder that keeps the window and writes it, and what follows, to a file when a finding of
-// weight arises. log is told of each, of what an earlier recorder has left behind, and of the ring; it must not block.
-// quiet leaves out where a finding is recorded, for a caller who says that with Locate.
-func NewFlight(path string, o record.FlightOptions, log func(line string), quiet bool) (Recorder, error) {
+// warning or worse arises.
+func NewFlight(path string, o Options) (Recorder, error) {
 	if o.MaxSize > 0 || o.RotateSize > 0 || o.RotateEvery > 0 {
 		return nil, hint.New(
 			"--flight writes a file to each finding: --max-size, --rotate-size and --rotate-every do not apply",
 			"bound its files with --total-cap",
 		)
 	}
-	say := func(line string) { log(plain.Text(line)) }
+	say := func(line string) { o.Log(plain.Text(line)) }
 	o.Say = say
-	f, err := record.NewFlight(path, o)
+	f, err := record.NewFlight(path, o.FlightOptions)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +118,7 @@ func NewFlight(path string, o record.FlightOptions, log func(line string), quiet
 		}
 	}
 	return &flight{
-		Flight: f, window: o.Window, seen: map[string]bool{}, open: map[string]bool{}, log: say, quiet: quiet,
+		Flight: f, window: o.Window, names: o.Redact, open: map[string]bool{}, log: say, quiet: o.Quiet,
 		places: places{of: map[string]place{}, changed: make(chan struct{})},
 	}, nil
 }
@@ -102,7 +127,11 @@ func NewFlight(path string, o record.FlightOptions, log func(line string), quiet
 // is still going on, asks for the time around it. While one holds, or a detector
 // looks closer, the ring is synced often.
 func (r *flight) Write(b *model.Batch) error {
-	if err := r.Flight.Write(b); err != nil {
+	recorded := b
+	if r.names != nil {
+		recorded = r.names.Batch(b)
+	}
+	if err := r.Flight.Write(recorded); err != nil {
 		return err
 	}
 	suspicious := false
@@ -118,13 +147,12 @@ func (r *flight) Write(b *model.Batch) error {
 		}
 		if delete(r.open, v.ID); v.Ongoing {
 			r.open[v.ID] = true
-		} else if r.seen[v.ID] {
+		} else if r.places.has(v.ID) {
 			r.places.put(&v, "")
 			continue
 		}
 		suspicious = true
 		r.trigger(e.Time, &v)
-		r.seen[v.ID] = true
 	}
 	if r.last.Load() != 0 {
 		if why := r.asked.Swap(nil); why != nil {
@@ -141,7 +169,7 @@ func (r *flight) Write(b *model.Batch) error {
 func (r *flight) trigger(at model.Time, f *model.Finding) {
 	err := r.Trigger(at, r.window)
 	failed := err != nil
-	switch first := !r.seen[f.ID]; {
+	switch first := !r.places.has(f.ID); {
 	case first && !failed && r.quiet:
 	case first, failed != r.failing:
 		r.say(f.Title, err)
@@ -197,33 +225,53 @@ func (r *flight) Locate(f *model.Finding, deadline time.Time, hurry <-chan struc
 	}
 }
 
-// places are the files with findings. A recording with pseudonyms has other IDs than those who ask: detector and start
-// are the same, and findings of one detector that start together are in one file.
+// mostEnded is how many findings are remembered after their end. The journal asks for one within seconds.
+const mostEnded = 1024
+
+// places are the files with findings, by the finding's identity.
 type places struct {
 	mu sync.Mutex
 	of map[string]place
+	// ended are the findings that have ended, the one that ended first in front.
+	ended []string
 	// changed is closed with the next change.
 	changed chan struct{}
 }
 
 // place is where a finding is recorded, and its end when that was known.
 type place struct {
-	path string
-	end  model.Time
+	path  string
+	end   model.Time
+	ended bool
 }
 
-func placeKey(f *model.Finding) string { return fmt.Sprintf("%s/%d", f.Detector, f.Start) }
+// has says whether a version of the finding was seen.
+func (p *places) has(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.of[id]
+	return ok
+}
 
 // put notes where a version of a finding is; an empty path leaves what is known.
 func (p *places) put(f *model.Finding, path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := placeKey(f)
-	old := p.of[key]
+	old := p.of[f.ID]
 	if path == "" {
 		path = old.path
 	}
-	p.of[key] = place{path, max(old.end, f.End)}
+	p.of[f.ID] = place{path, max(old.end, f.End), !f.Ongoing}
+	switch {
+	case f.Ongoing && old.ended:
+		p.ended = slices.DeleteFunc(p.ended, func(id string) bool { return id == f.ID })
+	case !f.Ongoing && !old.ended:
+		p.ended = append(p.ended, f.ID)
+	}
+	if len(p.ended) > mostEnded {
+		delete(p.of, p.ended[0])
+		p.ended = p.ended[1:]
+	}
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -232,6 +280,6 @@ func (p *places) put(f *model.Finding, path string) {
 func (p *places) get(f *model.Finding) (path string, known bool, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, ok := p.of[placeKey(f)]
+	at, ok := p.of[f.ID]
 	return at.path, ok && at.end >= f.End, p.changed
 }

@@ -2,6 +2,7 @@ package recording
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,10 +10,19 @@ import (
 	"testing"
 	"time"
 
+	"lostbeat/internal/redact"
 	"lostbeat/internal/testutil"
 	"lostbeat/model"
 	"lostbeat/record"
 )
+
+// options are those of a recorder that keeps a minute, and adds what it says to said.
+func options(said *[]string, ring int64) Options {
+	return Options{
+		FlightOptions: record.FlightOptions{Ring: ring, Window: time.Minute},
+		Log:           func(line string) { *said = append(*said, line) },
+	}
+}
 
 // What an earlier recorder has left is said in one line, with all that is known of its end.
 func TestRecovered(t *testing.T) {
@@ -89,8 +99,7 @@ func TestSuspicion(t *testing.T) {
 	} {
 		var said []string
 		path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
-		r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
-			func(line string) { said = append(said, line) }, false)
+		r, err := NewFlight(path, options(&said, record.LeastRing))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,9 +122,7 @@ func TestSuspicion(t *testing.T) {
 func TestKeep(t *testing.T) {
 	path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
 	var said []string
-	r, err := NewFlight(
-		path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) }, false,
-	)
+	r, err := NewFlight(path, options(&said, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +144,7 @@ func TestKeep(t *testing.T) {
 // What asks to be kept before the first event is kept with it.
 func TestKeepEarly(t *testing.T) {
 	var said []string
-	r, err := NewFlight(
-		filepath.Join(testutil.TempDir(t), "fault.lostbeat"), record.FlightOptions{Window: time.Minute},
-		func(line string) { said = append(said, line) }, false,
-	)
+	r, err := NewFlight(filepath.Join(testutil.TempDir(t), "fault.lostbeat"), options(&said, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,18 +176,17 @@ func TestLocate(t *testing.T) {
 	start := model.Time(time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC).UnixNano())
 	var said []string
 	path := filepath.Join(testutil.TempDir(t), "fault.lostbeat")
-	r, err := NewFlight(
-		path, record.FlightOptions{Window: time.Minute}, func(line string) { said = append(said, line) }, true,
-	)
+	o := options(&said, 0)
+	o.Quiet, o.Redact = true, redact.Share(redact.New())
+	r, err := NewFlight(path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := model.Finding{
-		ID: "x/a", Detector: "x", Title: "a", Severity: model.SeverityWarning, Start: start, End: start.Add(time.Second),
-		Ongoing: true,
+		ID: "x/198.51.100.7", Detector: "x", Title: "a", Severity: model.SeverityWarning, Start: start,
+		End: start.Add(time.Second), Ongoing: true,
 	}
 	give := func(f model.Finding) {
-		f.ID, f.Title = "pseudonym", "pseudonym"
 		var b model.Builder
 		b.AddMeta(model.Meta{Time: f.End, Key: "host", Value: "x"})
 		b.AddFinding(f.End, f)
@@ -235,12 +238,41 @@ func TestLocate(t *testing.T) {
 	hurry := make(chan struct{})
 	close(hurry)
 	unknown := f
-	unknown.Detector = "y"
+	unknown.ID = "x/198.51.100.8"
 	if got := r.(Locator).Locate(&unknown, time.Now().Add(time.Minute), hurry); got != "" {
 		t.Errorf("in a hurry: %q", got)
 	}
 	if err := r.Close(); err != nil || len(said) > 0 {
 		t.Errorf("%v, said %q", err, said)
+	}
+}
+
+// TestManyFindings keeps findings that are open and the latest ones that have ended, each with its own file.
+func TestManyFindings(t *testing.T) {
+	p := places{of: map[string]place{}, changed: make(chan struct{})}
+	finding := func(n int, ongoing bool) *model.Finding {
+		return &model.Finding{ID: fmt.Sprint("x/", n), Detector: "x", Start: 1, End: 2, Ongoing: ongoing}
+	}
+	file := func(n int) string { return fmt.Sprint("file-", n) }
+	const open, all = 3, 3 * mostEnded
+	for n := range all {
+		p.put(finding(n, true), file(n))
+		if n >= open {
+			p.put(finding(n, false), "")
+		}
+	}
+	again := finding(all-mostEnded, true)
+	p.put(again, "")
+	p.put(finding(all, true), file(all))
+	p.put(finding(all, false), "")
+	if len(p.of) != open+mostEnded+1 || len(p.ended) != mostEnded {
+		t.Errorf("%d findings, %d that have ended", len(p.of), len(p.ended))
+	}
+	for n := range all + 1 {
+		path, known, _ := p.get(finding(n, true))
+		if want := n < open || n >= all-mostEnded; known != want || known && path != file(n) {
+			t.Errorf("finding %d: %q, %t", n, path, known)
+		}
 	}
 }
 
@@ -252,8 +284,7 @@ func TestWithoutRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var said []string
-	r, err := NewFlight(path, record.FlightOptions{Ring: record.LeastRing, Window: time.Minute},
-		func(line string) { said = append(said, line) }, false)
+	r, err := NewFlight(path, options(&said, record.LeastRing))
 	if err != nil {
 		t.Fatal(err)
 	}
