@@ -29,9 +29,9 @@ type Heartbeat struct {
 	TCP bool
 	// ArrivalsOnly says that reads are not seen.
 	ArrivalsOnly bool
-	// RemotePort is the peer's, 5405 when 0; Cookie the socket's, 31 when 0.
-	RemotePort uint16
-	Cookie     uint64
+	// LocalPort is the socket's port, RemotePort the peer's, 5405 when 0; Cookie the socket's, 31 when 0.
+	LocalPort, RemotePort uint16
+	Cookie                uint64
 	// Unseen says that which thread sends is not seen.
 	Unseen bool
 	// PID is the process, 812 when 0; Peer the address of the other end, 10.0.0.2 when empty.
@@ -73,6 +73,7 @@ const (
 func (h Heartbeat) Add(s *Stream, seconds int) {
 	h.PID, h.Peer = cmp.Or(h.PID, 812), cmp.Or(h.Peer, "10.0.0.2")
 	period := cmp.Or(h.Period, 100*time.Millisecond)
+	h.LocalPort = cmp.Or(h.LocalPort, beatPort)
 	cookie, remote := cmp.Or(h.Cookie, 31), cmp.Or(h.RemotePort, beatPort)
 	end := time.Duration(seconds) * time.Second
 	if h.Until > 0 {
@@ -94,7 +95,7 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 	}
 	flow := model.Flow{
 		Time: Start + 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie, Protocol: h.protocol,
-		LocalPort: beatPort, Timeout: h.Timeout, State: state, LocalAddr: "0.0.0.0", Process: "corosync",
+		LocalPort: h.LocalPort, Timeout: h.Timeout, State: state, LocalAddr: "0.0.0.0", Process: "corosync",
 		KnownAs: cmp.Or(h.KnownAs, "knet"),
 	}
 	for at := time.Duration(0); at < end; at += 10 * time.Second {
@@ -153,7 +154,7 @@ type queued struct{ at, stack time.Duration }
 func (h Heartbeat) packet(at, dur time.Duration, cookie uint64, remote uint16, d model.Direction) model.Packet {
 	p := model.Packet{
 		Time: Start.Add(at), Dur: dur, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
-		Protocol: h.protocol, LocalPort: beatPort, RemotePort: remote, Direction: d, SizeBytes: 100,
+		Protocol: h.protocol, LocalPort: h.LocalPort, RemotePort: remote, Direction: d, SizeBytes: 100,
 		LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 	}
 	if d == model.DirectionRX || h.Unseen {
@@ -187,7 +188,7 @@ func (h Heartbeat) read(s *Stream, queue []queued, cookie uint64, remote uint16,
 		}
 		r := model.PacketRead{
 			Time: Start.Add(at), Dur: at - q.at, CPU: 1, PID: h.PID, TID: h.PID, NetnsInode: BeatNetns, Cookie: cookie,
-			Protocol: h.protocol, LocalPort: beatPort, RemotePort: remote, Host: q.stack, SizeBytes: 100,
+			Protocol: h.protocol, LocalPort: h.LocalPort, RemotePort: remote, Host: q.stack, SizeBytes: 100,
 			Left: uint64(left), LocalAddr: "0.0.0.0", RemoteAddr: h.Peer, Process: "corosync",
 		}
 		if h.ReadsOnly {

@@ -850,6 +850,64 @@ func TestSenderOnThisHost(t *testing.T) {
 	}
 }
 
+// A TCP heartbeat between two programs of this host, which drops it in front of its receiver.
+func TestBothEndsOnThisHost(t *testing.T) {
+	silence := missing(fault, fault+1500*ms, true)
+	findings := func(dropped uint64, reader detecttest.Heartbeat) []model.Finding {
+		s := detecttest.New()
+		s.Device(2, "eth0", 1, "0")
+		reader.TCP, reader.At, reader.RemotePort = true, silence, 40000
+		reader.Add(s, 40)
+		detecttest.Heartbeat{
+			TCP: true, Sends: true, At: silence, PID: 900, Cookie: 40, Peer: "10.0.0.9", LocalPort: 40000,
+		}.Add(s, 40)
+		s.Seconds(40, func(i int) {
+			s.Quiet()
+			if i != int(fault/time.Second) {
+				return
+			}
+			for n, at := range []time.Duration{220 * ms, 640 * ms, 1440 * ms} {
+				s.Builder().AddFlowStall(model.FlowStall{
+					Time: detecttest.Start.Add(fault + at), Dur: at, CPU: 1, NetnsInode: detecttest.BeatNetns, Cookie: 40,
+					LocalPort: 40000, RemotePort: 5405, What: model.StallResent, Ongoing: n < 2, Segments: 1,
+					LocalAddr: "0.0.0.0", RemoteAddr: "10.0.0.9",
+				})
+			}
+			if dropped > 0 {
+				d := drop(model.PlaceFilter, dropped, 5405, "NETFILTER_DROP", "nft_do_chain", "")
+				d.Protocol = model.ProtocolTCP
+				s.Drop(d)
+			}
+		})
+		return detecttest.Latest(ours(detecttest.Run(s.Batch(), 0)))
+	}
+	for _, tt := range []struct {
+		name    string
+		dropped uint64
+		says    string
+		not     string
+	}{
+		{"all of it", 4, "was late: this host dropped 4 packets on the way to its peer at filter (NETFILTER_DROP in " +
+			"nft_do_chain)", "Look for loss on the way"},
+		{"as much as was sent again", 3, "this host dropped 3 packets on the way to its peer", "Look for loss on the way"},
+		{"less than was sent again", 2, "TCP lost a segment and retransmitted it", "on the way to its peer"},
+		{"nothing", 0, "TCP lost a segment and retransmitted it", "on the way to its peer"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := findings(tt.dropped, detecttest.Heartbeat{})
+			if len(list) != 1 || !strings.Contains(text(list[0]), tt.says) || strings.Contains(text(list[0]), tt.not) {
+				t.Errorf("want %q, got %+v", tt.says, list)
+			}
+		})
+	}
+	// Of a receiver at another port nothing follows.
+	for _, f := range findings(4, detecttest.Heartbeat{LocalPort: 5406}) {
+		if strings.Contains(text(f), "on the way to its peer") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // A socket that gives its port back has ended, whenever the probe finds that out.
 func TestReleased(t *testing.T) {
 	s := detecttest.New()

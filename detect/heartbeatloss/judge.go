@@ -65,8 +65,9 @@ type moment struct {
 	// passing says that it may have been lost elsewhere, and not here.
 	passing bool
 	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
-	unheard []dropped
-	cpu     cpuFacts
+	// undelivered are those that it dropped in front of the peer's socket, which is on this host as well.
+	unheard, undelivered []dropped
+	cpu                  cpuFacts
 	// lost is how many events were lost meanwhile.
 	lost uint64
 	// sentOn says that the host went on sending to the peer meanwhile.
@@ -347,7 +348,10 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case g.Main() == fold.StageResent:
 		m.verdict = resent
-		m.acknowledged(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From), nil))
+		m.unheard = m.explaining(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From), nil))
+		if receiver := receiverHere(w, b); receiver != nil {
+			m.undelivered = m.explaining(dropsOf(w, receiver.Socket, model.DirectionRX, w.Since(g.From), nil))
+		}
 		return
 	}
 	if m.shut = b.Socket.ShutIn(g.From, g.To); float64(m.shut) >= d.settings.HeldShare*float64(g.Delay()) {
@@ -373,16 +377,17 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	}
 }
 
-// acknowledged takes up what the host has dropped that came for the port of a socket which sends again and again: each
-// segment that arrives is acknowledged.
-func (m *moment) acknowledged(received []dropped) {
+// explaining returns packets that the host has dropped where they explain why TCP sent again and again, nil where they
+// are too few: each segment that arrives is acknowledged.
+func (m *moment) explaining(list []dropped) []dropped {
 	var n uint64
-	for _, o := range received {
+	for _, o := range list {
 		n += o.count
 	}
-	if n >= m.gap.Resends {
-		m.unheard = received
+	if n < max(m.gap.Resends, 1) {
+		return nil
 	}
+	return list
 }
 
 // answers says that the host fell silent only after the peer had.
@@ -451,6 +456,16 @@ func senderHere(w *detect.Tick, b *fold.Beat) *fold.Beat {
 			(o.Socket.PID != s.PID || o.Socket.Local == b.Key.Remote && b.Key.Remote != "") && // a group that it is in
 			(isAny(s.Local) || o.Key.Remote == s.Local) && (isAny(o.Socket.Local) || b.Key.Remote == "" ||
 			o.Socket.Local == b.Key.Remote) {
+			return o
+		}
+	}
+	return nil
+}
+
+// receiverHere returns the flow that receives what a flow sends, where that is followed on this host; nil for none.
+func receiverHere(w *detect.Tick, b *fold.Beat) *fold.Beat {
+	for _, o := range w.SortedBeats() {
+		if o.Key.Direction == model.DirectionRX && senderHere(w, o) == b {
 			return o
 		}
 	}

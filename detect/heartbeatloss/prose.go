@@ -741,13 +741,17 @@ func (t *telling) resent(f *model.Finding) {
 		f.Title = fmt.Sprintf("%s does not get through: TCP has been retransmitting the same segment for %s", t.who.name(),
 			words.Span(g.Resent))
 	}
-	if len(t.at.unheard) > 0 {
+	switch {
+	case len(t.at.undelivered) > 0:
+		t.undelivered(f)
+		return
+	case len(t.at.unheard) > 0:
 		t.unheard(f)
 		return
 	}
 	f.Causes = append(f.Causes, fmt.Sprintf("The peer did not acknowledge a segment that this "+
 		"host had sent; TCP retransmitted %s", words.Plural(g.Resends, "segment")))
-	f.RuledOut = append(f.RuledOut, "the program: its data had left it "+words.Span(g.Resent)+" before")
+	f.RuledOut = append(f.RuledOut, t.handedOver())
 	t.lostUnknown(f, "from")
 	f.Advice = append(f.Advice,
 		"Look for loss on the way to "+peer+" and back, but first check that this host is up: one that is down does not "+
@@ -757,22 +761,48 @@ func (t *telling) resent(f *model.Finding) {
 
 // unheard is the finding of a TCP connection on which the host sent again what it had sent, while it dropped what came.
 func (t *telling) unheard(f *model.Finding) {
-	g := &t.at.gap
-	var n uint64
-	for i := range t.at.unheard[:min(len(t.at.unheard), 4)] {
-		o := &t.at.unheard[i]
-		n += o.count
-		f.Evidence = append(f.Evidence, detect.Evidence("dropped in that time at "+dropText(o), float64(o.count), "packets"))
-	}
+	n := t.droppedMeanwhile(f, t.at.unheard)
 	top := &t.at.unheard[0]
-	f.Subject.Device = fold.Printable(top.Device.Name)
 	f.Title = fmt.Sprintf("%s %s late: this host dropped %s for it at %s, including acknowledgements",
 		t.who.name(), words.Tense(t.lasts, "is", "was"), words.Plural(n, "packet"), dropText(top))
-	f.Causes = append(f.Causes, fmt.Sprintf("TCP retransmitted %s for %s: no acknowledgement from the peer got through",
-		words.Plural(g.Resends, "segment"), words.Span(g.Resent)))
-	f.RuledOut = append(f.RuledOut, "the peer or the network: its packets reached this host",
-		"the program: its data had left it "+words.Span(g.Resent)+" before")
+	f.Causes = append(f.Causes, t.resends()+": no acknowledgement from the peer got through")
+	f.RuledOut = append(f.RuledOut, "the peer or the network: its packets reached this host", t.handedOver())
 	whyDropped(f, top)
+}
+
+// undelivered is the finding of a TCP connection on which the host sent again what it had sent, while it dropped it in
+// front of the socket at the other end, which is on this host as well.
+func (t *telling) undelivered(f *model.Finding) {
+	n := t.droppedMeanwhile(f, t.at.undelivered)
+	top := &t.at.undelivered[0]
+	f.Title = fmt.Sprintf("%s %s late: this host dropped %s on the way to its peer at %s",
+		t.who.name(), words.Tense(t.lasts, "is", "was"), words.Plural(n, "packet"), dropText(top))
+	f.Causes = append(f.Causes, fmt.Sprintf("%s: both ends are on this host, and what was sent to %s/%d was dropped there",
+		t.resends(), top.Protocol, top.Port))
+	f.RuledOut = append(f.RuledOut, "the network: both ends are on this host", t.handedOver())
+	whyDropped(f, top)
+}
+
+// droppedMeanwhile adds what was dropped to the evidence, and returns how many packets that was.
+func (t *telling) droppedMeanwhile(f *model.Finding, list []dropped) (n uint64) {
+	for i := range list[:min(len(list), 4)] {
+		n += list[i].count
+		f.Evidence = append(f.Evidence,
+			detect.Evidence("dropped in that time at "+dropText(&list[i]), float64(list[i].count), "packets"))
+	}
+	f.Subject.Device = fold.Printable(list[0].Device.Name)
+	return n
+}
+
+// resends says how much TCP sent again, and for how long.
+func (t *telling) resends() string {
+	g := &t.at.gap
+	return fmt.Sprintf("TCP retransmitted %s for %s", words.Plural(g.Resends, "segment"), words.Span(g.Resent))
+}
+
+// handedOver says that the program had sent what came late.
+func (t *telling) handedOver() string {
+	return "the program: its data had left it " + words.Span(t.at.gap.Resent) + " before"
 }
 
 // windowShut is the finding of a TCP connection whose peer does not read.
