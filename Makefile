@@ -116,6 +116,7 @@ lab: build ## run every fault scenario for real and print the table of verdicts
 
 kernels: ## probes, privileged tests and faults on Debian's kernels under QEMU (amd64, arm64); writes docs/KERNELS.md
 	LOSTBEAT_SETUP_ARM=1 sh .ci/setup
+	rm -rf $(BIN)/kernels
 	LOSTBEAT_KERNELS=$(CURDIR)/docs/KERNELS.md $(GO) test ./internal/kernels -count 1 -timeout 4h -v -run '^TestLongGuestKernels$$'
 
 bench: ## budgets, side by side in one run; writes the table of docs/PERFORMANCE.md to standard output

@@ -79,7 +79,7 @@ var (
 	toolLibs  = strings.Fields("libc6 libbpf1 libbsd0 libmd0 libcap2 libelf1 zlib1g libmnl0 libxtables12 libnftnl11")
 	toolFiles = []string{
 		"/bin/ip", "/sbin/tc", "/usr/sbin/xtables-nft-multi", "/sbin/ethtool", "/bin/dash", "/bin/sleep", "/usr/bin/tee",
-		"/sbin/sysctl",
+		"/sbin/sysctl", "/bin/true",
 	}
 	// toolModules are the modules of the kernel.
 	toolModules = strings.Fields("crc32c_generic veth inet_diag tcp_diag udp_diag unix_diag nf_tables nft_compat " +
@@ -100,25 +100,30 @@ func TestLongGuestKernels(t *testing.T) {
 	if vmtest.Guest() {
 		t.Skip("this is the guest")
 	}
-	path, everything := os.Getenv(pageVariable), os.Getenv(shortVariable) == ""
+	path, short := os.Getenv(pageVariable), os.Getenv(shortVariable) != ""
+	folder := filepath.Join(testutil.Root(t), "bin", "kernels")
 	machines := []machine{{"6.12", "rt", "amd64"}}
 	if path != "" {
 		machines = []machine{{"6.12", "rt", "amd64"}, {"6.1", "cloud", "arm64"}, {"6.1", "cloud", "amd64"},
 			{"6.12", "cloud", "amd64"}}
 	}
-	var results []kernel
+	var names []string
+	for _, m := range machines {
+		names = append(names, m.String())
+	}
 	for _, m := range machines {
 		t.Run(m.String(), func(t *testing.T) {
-			k := kernel{name: m.String()}
-			guest(t, m, path != "" && everything, &k)
-			results = append(results, k)
+			k := kernel{Name: m.String(), Day: time.Now().UTC().Format(time.DateOnly), Short: short || path == ""}
+			guest(t, m, &k)
 			if path != "" {
-				write(t, path, results, everything)
+				if err := cmp.Or(k.save(folder), write(path, folder, names)); err != nil {
+					t.Error(err)
+				}
 			}
-			if !slices.ContainsFunc(k.rows, func(r row) bool { return r.Kind == kindScenario }) {
+			if !slices.ContainsFunc(k.Rows, func(r row) bool { return r.Kind == kindScenario }) {
 				t.Error("no scenario was run")
 			}
-			for _, r := range k.rows {
+			for _, r := range k.Rows {
 				if r.Wrong {
 					t.Errorf("%s %s: %s: %s", r.Kind, r.Name, r.Result, r.Detail)
 				}
@@ -127,24 +132,26 @@ func TestLongGuestKernels(t *testing.T) {
 	}
 }
 
-// write writes the page with the kernels that have been run so far.
-func write(t *testing.T, path string, results []kernel, everything bool) {
-	t.Helper()
+// write writes the page with the kernels whose results are in folder.
+func write(path, folder string, names []string) error {
+	results, err := saved(folder, names)
+	if err != nil {
+		return err
+	}
 	why := left
-	if !everything {
+	if slices.ContainsFunc(results, func(k kernel) bool { return k.Short }) {
 		tests := strings.Join(slices.Sorted(maps.Values(testPackages)), ", ")
 		why = slices.Concat([][2]string{
-			{strings.Join(scenarios[everyChange:], ", "), "this was a short run (" + shortVariable + ")"},
+			{strings.Join(scenarios[everyChange:], ", "), "not in short runs (" + shortVariable + ")"},
 			{"the tests of " + tests, "the same"},
 		}, left)
 	}
-	if err := os.WriteFile(path, []byte(page(results, why)), 0o644); err != nil {
-		t.Error(err)
-	}
+	return os.WriteFile(path, []byte(page(results, why)), 0o644)
 }
 
-// guest runs everything on one kernel, and notes the rows that the guest reports.
-func guest(t *testing.T, m machine, everything bool, k *kernel) {
+// guest runs everything on one kernel, and notes the rows that the guest reports. When something is wrong, it logs what
+// the guest has printed.
+func guest(t *testing.T, m machine, k *kernel) {
 	t.Helper()
 	packages := tools
 	install := slices.Clone(toolFiles)
@@ -162,18 +169,21 @@ func guest(t *testing.T, m machine, everything bool, k *kernel) {
 		Programs: map[string]string{"lostbeat": "lostbeat/cmd/lostbeat"}, Timeout: 8 * time.Minute,
 		Line: func(line string) {
 			if release, ok := strings.CutPrefix(line, releaseLine); ok {
-				k.release = release
+				k.Release = release
 			}
 			if r, ok := parseRow(line); ok {
 				t.Log(r)
-				k.rows = append(k.rows, r)
+				k.Rows = append(k.Rows, r)
 			}
 		},
 	}
-	if everything {
+	if !k.Short {
 		o.TestPrograms, o.Tests, o.Timeout = testPackages, "^TestGuest", time.Hour
 	}
-	vmtest.Run(t, o)
+	text := vmtest.Run(t, o)
+	if slices.ContainsFunc(k.Rows, func(r row) bool { return r.Wrong }) {
+		t.Log(text)
+	}
 }
 
 // releaseLine precedes the kernel's release and version on the console.

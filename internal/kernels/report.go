@@ -3,8 +3,13 @@
 package kernels
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,6 +24,8 @@ const (
 	// kindTests are the tests of a package, kindScenario is a scenario of the lab.
 	kindTests    = "tests"
 	kindScenario = "scenario"
+	// kindHealthy is a guest that is busy and has no fault.
+	kindHealthy = "healthy"
 )
 
 // row is one result on one kernel.
@@ -51,12 +58,44 @@ func parseRow(line string) (r row, ok bool) {
 	return r, ok && json.Unmarshal([]byte(text), &r) == nil
 }
 
-// kernel is a column of the tables.
+// kernel is a column of the tables, and a file in the folder of results.
 type kernel struct {
-	name string // "6.1 amd64"
-	// release and version are as uname prints them.
-	release string
-	rows    []row
+	Name string `json:"name"` // "6.1 amd64"
+	// Release is the release and version as uname prints them.
+	Release string `json:"release"`
+	// Day is when it was run: "2026-11-30".
+	Day string `json:"day"`
+	// Short says that only the first scenarios were run, and no tests of packages.
+	Short bool  `json:"short,omitempty"`
+	Rows  []row `json:"rows"`
+}
+
+// path is the file of a kernel's results.
+func (k kernel) path(folder string) string {
+	return filepath.Join(folder, strings.ReplaceAll(k.Name, " ", "-")+".json")
+}
+
+// save keeps the results of a kernel in place of earlier ones.
+func (k kernel) save(folder string) error {
+	text, err := json.MarshalIndent(k, "", "\t")
+	return cmp.Or(err, os.MkdirAll(folder, 0o755), os.WriteFile(k.path(folder), text, 0o644))
+}
+
+// saved returns the kept results of those of the given kernels that have been run.
+func saved(folder string, names []string) (list []kernel, err error) {
+	for _, name := range names {
+		path := kernel{Name: name}.path(folder)
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var k kernel
+		if err = cmp.Or(err, json.Unmarshal(text, &k)); err != nil {
+			return nil, fmt.Errorf("results in %s: %w", path, err)
+		}
+		list = append(list, k)
+	}
+	return list, nil
 }
 
 // page writes the results of all kernels. A scenario that no kernel has run is in left, with the reason.
@@ -70,7 +109,7 @@ so that limits of time are generous here and say nothing about cost.
 
 `)
 	for _, k := range kernels {
-		fmt.Fprintf(&out, "- **%s**: %s\n", k.name, k.release)
+		fmt.Fprintf(&out, "- **%s**, run on %s: %s\n", k.Name, k.Day, k.Release)
 	}
 	notes := &notes{}
 	for _, section := range []struct{ kind, title, text string }{
@@ -80,6 +119,8 @@ so that limits of time are generous here and say nothing about cost.
 			"skipped, and say why in a note."},
 		{kindScenario, "Verdicts", "Faults that `lostbeat lab` makes, and how long after the fault the verdict came. " +
 			"Further findings are those about the emulated processor, which stands still at times."},
+		{kindHealthy, "Without a fault", "A guest whose CPUs are busy: real-time threads with timers, packets that are " +
+			"read in time, heartbeats, processes that come and go, programs that compute."},
 	} {
 		table(&out, section.kind, section.title, section.text, kernels, notes)
 	}
@@ -114,7 +155,7 @@ func (n *notes) number(detail string) int {
 func table(out *strings.Builder, kind, title, text string, kernels []kernel, notes *notes) {
 	var names []string
 	for _, k := range kernels {
-		for _, r := range k.rows {
+		for _, r := range k.Rows {
 			if r.Kind == kind && !slices.Contains(names, r.Name) {
 				names = append(names, r.Name)
 			}
@@ -125,14 +166,14 @@ func table(out *strings.Builder, kind, title, text string, kernels []kernel, not
 	}
 	fmt.Fprintf(out, "\n## %s\n\n%s\n\n| |", title, text)
 	for _, k := range kernels {
-		fmt.Fprintf(out, " %s |", k.name)
+		fmt.Fprintf(out, " %s |", k.Name)
 	}
 	out.WriteString("\n|---|" + strings.Repeat("---|", len(kernels)) + "\n")
 	for _, name := range names {
 		fmt.Fprintf(out, "| %s |", name)
 		for _, k := range kernels {
 			cell := "not run"
-			for _, r := range k.rows {
+			for _, r := range k.Rows {
 				if r.Kind != kind || r.Name != name {
 					continue
 				}

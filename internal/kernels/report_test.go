@@ -1,17 +1,20 @@
 package kernels
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestPage(t *testing.T) {
 	kernels := []kernel{
-		{name: "6.1 amd64", release: "6.1.0-57-cloud-amd64", rows: []row{
+		{Name: "6.1 amd64", Release: "6.1.0-57-cloud-amd64", Day: "2026-11-30", Rows: []row{
 			{Kind: kindPart, Name: "port/functions", Result: "on"},
 			{Kind: kindScenario, Name: "leak-bind", Result: "port-leak after 3 s"},
 		}},
-		{name: "6.1 arm64", release: "6.1.0-57-cloud-arm64", rows: []row{
+		{Name: "6.1 arm64", Release: "6.1.0-57-cloud-arm64", Day: "2026-11-29", Short: true, Rows: []row{
 			{Kind: kindPart, Name: "port/functions", Result: "off", Detail: "fentry: not supported"},
 			{Kind: kindPart, Name: "drop/reads", Result: "off", Detail: "fentry: not supported"},
 			{Kind: kindTests, Name: "probes/drop", Result: "1 failed", Wrong: true, Detail: strings.Repeat("word ", 60)},
@@ -19,17 +22,17 @@ func TestPage(t *testing.T) {
 	}
 	// Rows pass over the console of a guest.
 	for i := range kernels {
-		for j, r := range kernels[i].rows {
+		for j, r := range kernels[i].Rows {
 			got, ok := parseRow("    file.go:7: " + r.String())
 			if !ok || got != r {
 				t.Errorf("%+v became %+v", r, got)
 			}
-			kernels[i].rows[j] = got
+			kernels[i].Rows[j] = got
 		}
 	}
 	text := page(kernels, [][2]string{{"etcd-moves", "etcd is not in the guest"}})
 	for _, want := range []string{
-		"- **6.1 arm64**: 6.1.0-57-cloud-arm64\n",
+		"- **6.1 arm64**, run on 2026-11-29: 6.1.0-57-cloud-arm64\n",
 		"| port/functions | on | off (1) |\n| drop/reads | not run | off (1) |\n",
 		"| probes/drop | not run | **1 failed** (2) |\n",
 		"| leak-bind | port-leak after 3 s | not run |\n",
@@ -49,5 +52,33 @@ func TestPage(t *testing.T) {
 	}
 	if _, ok := parseRow(rowMark + "{half"); ok {
 		t.Error("half a row is a row")
+	}
+}
+
+// Kernels that are run one by one share a page.
+func TestSaved(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "new", "kernels")
+	names := []string{"6.12 amd64", "6.1 arm64", "6.1 amd64"}
+	if got, err := saved(folder, names); err != nil || got != nil {
+		t.Errorf("before the first run: %v, %v", got, err)
+	}
+	earlier := kernel{Name: "6.1 amd64", Day: "2026-11-29", Rows: []row{{Kind: kindPart, Name: "x", Result: "off"}}}
+	later := earlier
+	later.Day, later.Short, later.Rows = "2026-11-30", true, []row{{Kind: kindPart, Name: "x", Result: "on"}}
+	other := kernel{Name: "6.12 amd64", Day: "2026-11-30", Release: "6.12.1", Rows: []row{}}
+	for _, k := range []kernel{earlier, later, other} {
+		if err := k.save(folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := saved(folder, names)
+	if want := []kernel{other, later}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	if err := os.WriteFile(later.path(folder), []byte("{half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := saved(folder, names); err == nil || !strings.Contains(err.Error(), later.path(folder)) {
+		t.Errorf("a damaged file: %v", err)
 	}
 }
