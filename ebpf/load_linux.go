@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -199,23 +200,55 @@ func (l *Loader) Try(probe, part string, programs ...string) model.Probe {
 	return StatusOf(probe, part, l.AttachAll(programs...))
 }
 
-// TryInTurn attaches the first set of programs that the kernel accepts, and returns the part's state: on, or off with
-// what went wrong with the first set.
-func (l *Loader) TryInTurn(probe, part string, sets ...[]string) model.Probe {
-	_, err := FirstOf(sets, l.AttachAll)
-	return StatusOf(probe, part, err)
+// Set is a group of programs of which all are attached or none.
+type Set struct {
+	Programs []string
+	// Unseen says what these programs do not see, empty nothing.
+	Unseen string
+}
+
+// SocketSets are the programs that see calls on sockets, the best set first: those of the tracepoints of Linux 6.3, and
+// those of the functions of both address families. Where the kernel has no IPv6, those of IPv4 alone follow; elsewhere
+// every IPv6 socket would seem to be idle.
+func SocketSets(tracepoints, ipv4, ipv6 []string) []Set {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return socketSets(tracepoints, ipv4, ipv6, !errors.Is(err, fs.ErrNotExist))
+}
+
+func socketSets(tracepoints, ipv4, ipv6 []string, hasIPv6 bool) []Set {
+	sets := []Set{{Programs: tracepoints}, {Programs: slices.Concat(ipv4, ipv6)}}
+	if !hasIPv6 {
+		sets = append(sets, Set{Programs: ipv4, Unseen: "IPv6 sockets are not seen"})
+	}
+	return sets
+}
+
+// TryInTurn attaches the first set of programs that the kernel accepts, and returns the part's state: on, degraded with
+// what the set does not see, or off with what went wrong with the first set.
+func (l *Loader) TryInTurn(probe, part string, sets []Set) model.Probe {
+	set, err := FirstOf(sets, l.AttachAll)
+	return set.Status(probe, part, err)
 }
 
 // FirstOf returns the first set of programs with which use succeeds, or the error of the first set.
-func FirstOf(sets [][]string, use func(programs ...string) error) (programs []string, err error) {
+func FirstOf(sets []Set, use func(programs ...string) error) (set Set, err error) {
 	for _, set := range sets {
-		failed := use(set...)
+		failed := use(set.Programs...)
 		if failed == nil {
 			return set, nil
 		}
 		err = cmp.Or(err, failed)
 	}
-	return nil, err
+	return Set{}, err
+}
+
+// Status is the state of a part that is done by the set, or could not be done because of err.
+func (s Set) Status(probe, part string, err error) model.Probe {
+	status := StatusOf(probe, part, err)
+	if err == nil && s.Unseen != "" {
+		status.State, status.Reason = model.ProbeDegraded, s.Unseen
+	}
+	return status
 }
 
 // Detach detaches everything; maps stay readable until Close.

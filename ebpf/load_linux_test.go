@@ -60,6 +60,13 @@ func (p *parts) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	} {
 		p.status = append(p.status, p.loader.Try("parts", strings.Join(programs, "+"), programs...))
 	}
+	absent, works := ebpf.Set{Programs: []string{"also", "absent"}}, ebpf.Set{Programs: []string{"works"}}
+	half := ebpf.Set{Programs: []string{"works"}, Unseen: "half is not seen"}
+	for part, sets := range map[string][]ebpf.Set{
+		"first": {works, half}, "second": {absent, half, works}, "none": {absent, {Programs: []string{"refused"}}},
+	} {
+		p.status = append(p.status, p.loader.TryInTurn("parts", part, sets))
+	}
 	if m := p.loader.Map("counts"); m == nil || m.MaxEntries() != 3 {
 		p.t.Errorf("map counts: %v", m)
 	}
@@ -96,6 +103,9 @@ func TestParts(t *testing.T) {
 		"notrace":         {model.ProbeOff, "names no tracepoint"},
 		"no such program": {model.ProbeOff, "no such program"},
 		"syscalls":        {model.ProbeOn, ""},
+		"first":           {model.ProbeOn, ""},
+		"second":          {model.ProbeDegraded, "half is not seen"},
+		"none":            {model.ProbeOff, "no_such_tracepoint"},
 	} {
 		p := got[part]
 		if p.State != want.state || !strings.Contains(p.Reason, want.reason) || (want.reason == "") != (p.Reason == "") {

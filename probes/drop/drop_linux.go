@@ -34,6 +34,16 @@ type Probe struct {
 	// in kfree_skb. blind leaves out what lockdown=confidentiality refuses.
 	// Tests set them.
 	old, blind bool
+	// reads are the programs that see reads, readSets unless a test sets them.
+	reads []ebpf.Set
+}
+
+// readSets are the programs that see reads.
+func (p *Probe) readSets() []ebpf.Set {
+	if p.reads != nil {
+		return p.reads
+	}
+	return ebpf.SocketSets([]string{bpfProgDropRecv}, []string{bpfProgDropRecv4}, []string{bpfProgDropRecv6})
 }
 
 // New returns the probe.
@@ -92,8 +102,8 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a.counts.hot.init(a.loader.Map(bpfMapDropHots), a.loader.Map(bpfMapDropHotCounts))
 	a.sockets.init(env, a.loader)
 	a.names.init()
-	reads := a.loader.TryInTurn(Name, partReads, []string{bpfProgDropRecv}, []string{bpfProgDropRecv4, bpfProgDropRecv6})
-	if a.sockets.seesReads = reads.State == model.ProbeOn; a.sockets.seesReads && env.Following.ReadsBy == "" {
+	reads := a.loader.TryInTurn(Name, partReads, p.readSets())
+	if a.sockets.seesReads = reads.State != model.ProbeOff; a.sockets.seesReads && env.Following.ReadsBy == "" {
 		env.Following.ReadsBy = Name
 	}
 	if !a.sockets.seesReads {

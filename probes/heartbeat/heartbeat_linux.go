@@ -41,7 +41,10 @@ const (
 )
 
 // Probe follows the packets of chosen flows.
-type Probe struct{}
+type Probe struct {
+	// reads are the programs that see reads, readSets unless a test sets them.
+	reads []ebpf.Set
+}
 
 // New returns the Linux half of the probe.
 func New() *Probe { return &Probe{} }
@@ -72,7 +75,8 @@ type attached struct {
 	known     *cebpf.Map
 	groups    groups
 	zoom      zoom
-	// readsSeen says that reads are seen.
+	// reads are the programs that see reads, readsSeen says that one of the sets is attached.
+	reads     []ebpf.Set
 	readsSeen bool
 	sockets   map[uint64]*socket
 	// listed is when sockets were last listed, took how long it took; unlisted says that packets came of one that is not.
@@ -82,9 +86,10 @@ type attached struct {
 }
 
 // Attach implements ebpf.Probe.
-func (*Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a := &attached{
-		env: env, stamps: -1, sockets: make(map[uint64]*socket), status: make(map[string]model.Probe), search: newSearch(),
+		env: env, stamps: -1, reads: p.readSets(), sockets: make(map[uint64]*socket),
+		status: make(map[string]model.Probe), search: newSearch(),
 	}
 	env.Handle(model.KindPacket, a.packet)
 	env.Handle(model.KindPacketRead, a.read)
@@ -127,7 +132,7 @@ func (a *attached) start() error {
 	a.list, a.known = lk.(*link.Iter), a.loader.Map(heartbeatMapHbKnown)
 	a.status[partFlows] = ebpf.StatusOf(name, partFlows, nil)
 	reads := a.attachReads()
-	if a.readsSeen = reads.State == model.ProbeOn; !a.readsSeen {
+	if a.readsSeen = reads.State != model.ProbeOff; !a.readsSeen {
 		reads.Reason = "cannot see when a program reads its packets: " + reads.Reason
 	}
 	refused := a.loader.Try(name, partRefused, heartbeatProgHbRefused)
@@ -148,16 +153,21 @@ func (a *attached) start() error {
 	return a.listSockets()
 }
 
-// readPrograms are what sees reads, the first that the kernel accepts: its tracepoint (Linux 6.3), or the functions.
-var readPrograms = [][]string{{heartbeatProgHbRead}, {heartbeatProgHbRead4, heartbeatProgHbRead6}}
+// readSets are the programs that see reads.
+func (p *Probe) readSets() []ebpf.Set {
+	if p.reads != nil {
+		return p.reads
+	}
+	return ebpf.SocketSets([]string{heartbeatProgHbRead}, []string{heartbeatProgHbRead4}, []string{heartbeatProgHbRead6})
+}
 
 // attachReads attaches the program that sees reads, unless that of another probe records them already.
 func (a *attached) attachReads() model.Probe {
 	if a.env.Following.ReadsBy != "" {
 		return ebpf.StatusOf(name, partReads, nil)
 	}
-	reads := a.loader.TryInTurn(name, partReads, readPrograms...)
-	if reads.State == model.ProbeOn {
+	reads := a.loader.TryInTurn(name, partReads, a.reads)
+	if reads.State != model.ProbeOff {
 		a.env.Following.ReadsBy = name
 	}
 	return reads
@@ -188,8 +198,8 @@ func (a *attached) load(canRead bool) error {
 		a.loader = loader // the program that reads memory is not needed
 		return nil
 	}
-	for _, programs := range readPrograms {
-		_, err := loader.Program(programs[0])
+	for _, set := range a.reads {
+		_, err := loader.Program(set.Programs[0])
 		if err == nil {
 			break
 		}

@@ -50,7 +50,7 @@ func collect(t *testing.T, batches []*model.Batch, cookie uint64) *seen {
 			s.flows = append(s.flows, v)
 		}
 		if v, ok := b.Probe(e); ok && v.Name == name && v.Part == partReads {
-			s.unread = v.State != model.ProbeOn
+			s.unread = v.State == model.ProbeOff
 		}
 		if v, ok := b.Probe(e); ok && v.Part == partArrivals && v.State != model.ProbeOn {
 			s.reasons = append(s.reasons, v.Reason)
@@ -87,10 +87,13 @@ func near(a, b int64, d time.Duration) bool { return a-b <= int64(d) && b-a <= i
 func TestStages(t *testing.T) {
 	testutil.Privileged(t)
 	const slow = 300 * time.Millisecond
-	for network, probes := range map[string][]ebpf.Probe{
+	ipv4 := []ebpf.Set{{Programs: []string{"hb_read_of_no_kernel"}}, {Programs: []string{heartbeatProgHbRead4}}}
+	for name, probes := range map[string][]ebpf.Probe{
 		"udp4": {drop.New(), New()}, "udp6": {New(), drop.New()}, "tcp4": {drop.New(), New()},
+		"udp4 without a tracepoint and IPv6": {&Probe{reads: ipv4}},
 	} {
-		t.Run(network, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			network, _, _ := strings.Cut(name, " ")
 			c := reader(t, true, network, "10", slow.String())
 			protocol := model.ProtocolUDP
 			if network == "tcp4" {

@@ -177,10 +177,10 @@ type watch struct {
 }
 
 // load loads the first set of programs that the kernel has, so that it is known whether it has one.
-func (w *watch) load(sets ...[]string) model.Probe {
-	programs, err := ebpf.FirstOf(sets, w.loadAll)
-	s := ebpf.StatusOf(probeName, "activity", err)
-	if w.programs = programs; err == nil {
+func (w *watch) load(sets []ebpf.Set) model.Probe {
+	set, err := ebpf.FirstOf(sets, w.loadAll)
+	s := set.Status(probeName, "activity", err)
+	if w.programs = set.Programs; err == nil {
 		return s
 	}
 	s.State = model.ProbeDegraded

@@ -23,8 +23,9 @@ func TestLongGuestFunctions(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		for name, tests := range map[string]string{
-			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestLongKernelSocket|TestLongActivity",
-			"attempts":  "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
+			"scenarios": "TestScenarios$|TestScenariosWithoutFunctions|TestLeak|TestLongKernelSocket|TestLongActivity|" +
+				"TestUsesOfIPv4",
+			"attempts": "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
 		} {
 			t.Run(kernel+"/"+name, func(t *testing.T) {
 				out := vmtest.Run(t, vmtest.Options{

@@ -43,6 +43,19 @@ type Probe struct {
 	// without names parts that are not tried; tests stand in for kernels that
 	// refuse them.
 	without []string
+	// uses are the programs that see uses of UDP ports, useSets unless a test sets them.
+	uses []ebpf.Set
+}
+
+// useSets are the programs that see uses of UDP ports where port_send does not.
+func (p Probe) useSets() []ebpf.Set {
+	if p.uses != nil {
+		return p.uses
+	}
+	return ebpf.SocketSets(
+		[]string{bpfProgPortUseReceive, bpfProgPortUseSend},
+		[]string{bpfProgPortUseReceive4, bpfProgPortUseSend4}, []string{bpfProgPortUseReceive6, bpfProgPortUseSend6},
+	)
 }
 
 // New returns the probe.
@@ -120,7 +133,7 @@ func (p Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	env.Handle(model.KindPortAcquire, a.tracker.decodeAcquire)
 	env.Handle(model.KindPortFail, a.tracker.decodeFail)
 	env.Handle(model.KindPortRelease, a.tracker.decodeRelease)
-	a.attachParts(p.without)
+	a.attachParts(&p)
 	a.lister = newLister(env, loader)
 	first := a.lister.list()
 	a.addStatus(a.lister.status(first))
@@ -183,10 +196,10 @@ func newLoader(env *ebpf.Env, spec *cebpf.CollectionSpec) (*ebpf.Loader, error) 
 
 // attachParts attaches the programs, those that see a release before those
 // that see an acquisition.
-func (a *attached) attachParts(without []string) {
+func (a *attached) attachParts(p *Probe) {
 	try := func(part string, programs ...string) bool {
 		s := model.Probe{Name: probeName, Part: part, Reason: "not tried"}
-		if !slices.Contains(without, part) {
+		if !slices.Contains(p.without, part) {
 			s = a.loader.Try(probeName, part, programs...)
 		}
 		a.addStatus(s)
@@ -213,16 +226,13 @@ func (a *attached) attachParts(without []string) {
 		) {
 			a.bySystemCalls("failures", bpfProgPortExitBind, bpfProgPortExitListen, bpfProgPortExitConnect)
 		}
-		a.addStatus(a.watch.load(
-			[]string{bpfProgPortUseReceive, bpfProgPortUseSend},
-			[]string{bpfProgPortUseReceive4, bpfProgPortUseReceive6, bpfProgPortUseSend4, bpfProgPortUseSend6},
-		))
+		a.addStatus(a.watch.load(p.useSets()))
 	} else {
 		a.degrade("functions", "fentry is not available: port releases by in-kernel sockets (NFS, SunRPC) show up only at "+
 			fmt.Sprintf("the %v s audit; everything else is traced by other means", a.interval.Seconds()))
 		a.attachCalls(try, sockets)
 		a.attachSend(sockets)
-		a.addStatus(a.watch.load([]string{bpfProgPortUseReceive}))
+		a.addStatus(a.watch.load([]ebpf.Set{{Programs: []string{bpfProgPortUseReceive}}}))
 	}
 	if !sockets {
 		a.degrade("sockets", "closed UDP sockets show up only at the audit, which therefore runs every second")
