@@ -91,7 +91,7 @@ var otherSocketReasons = map[string]bool{
 	"TCP_LISTEN_OVERFLOW": true,
 	"TCP_ZEROWINDOW":      true,
 	"TCP_OFO_QUEUE_PRUNE": true,
-	"TCP_OFO_DROP":        true,
+	"TCP_OFO_DROP":        true, // nothing is lost
 	"PACKET_SOCK_ERROR":   true,
 }
 

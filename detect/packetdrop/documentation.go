@@ -81,12 +81,28 @@ func Explain(name string) (string, bool) {
 	if r.Advice != "" {
 		add("What to do: %s", r.Advice)
 	}
+	addExact(r, add)
 	if r.Proven != "" {
 		add("Proof: a test makes the kernel drop packets for this reason and compares the counts (%s).", r.Proven)
 	} else {
 		add("Proof: none; the meaning is inferred from the kernel's source.")
 	}
 	return strings.Join(paragraphs, "\n\n"), true
+}
+
+// addExact adds what a reason means in functions in which it means something more exact.
+func addExact(r *Reason, add func(format string, args ...any)) {
+	var in []string
+	var exact *Reason
+	for i := range exactReasons {
+		if e := &exactReasons[i]; e.Name == r.Name {
+			in, exact = append(in, e.In), e
+		}
+	}
+	if exact != nil {
+		add("In the functions %s, it means something else: %s Kind of cause: %s. What to do: %s",
+			strings.Join(in, " and "), exact.Meaning, exact.Cause, exact.Advice)
+	}
 }
 
 // Names lists the reasons and functions that Explain knows by their whole name.

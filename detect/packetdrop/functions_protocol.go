@@ -67,9 +67,9 @@ var protocolFunctions = []Reason{
 	{
 		Name:     functionIncomplete,
 		Meaning:  "Not all fragments of a packet arrived in time.",
-		Cause:    CauseConfiguration,
+		Cause:    CauseNetwork,
 		Counters: []string{"Ip.ReasmTimeout"},
-		Advice:   "Find what loses the others: a firewall that drops fragments, or a full link.",
+		Advice:   "Find what loses the others on their way: a firewall that drops fragments, or a full link.",
 		Healthy:  true,
 	},
 	{

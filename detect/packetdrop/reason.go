@@ -31,6 +31,8 @@ const (
 	CauseDevice
 	// CauseConfiguration is a setting that does not fit.
 	CauseConfiguration
+	// CauseNetwork is a loss before the packet came to this host, or after it left.
+	CauseNetwork
 	// CauseProcessor is a CPU that did not take packets on in time.
 	CauseProcessor
 	// CauseNormal is what every host does in the course of its work.
@@ -39,8 +41,8 @@ const (
 
 // causeNames are the text forms of the causes.
 var causeNames = [...]string{
-	"unknown", "program", "buffer", "memory", "filter", "routing", "corruption", "device", "configuration", "processor",
-	"normal",
+	"unknown", "program", "buffer", "memory", "filter", "routing", "corruption", "device", "configuration", "network",
+	"processor", "normal",
 }
 
 // String returns the cause's name.

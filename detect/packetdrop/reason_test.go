@@ -115,6 +115,40 @@ func TestExactReasons(t *testing.T) {
 	}
 }
 
+// TestExplainExact says of a reason also what it means where it means something else.
+func TestExplainExact(t *testing.T) {
+	text, ok := Explain(reasonHeader)
+	for _, part := range []string{
+		"The IP header was malformed", "Kind of cause: corruption.",
+		"In the functions ip_forward and ip6_forward, it means something else: The packet's time to live (IPv6: hop limit) " +
+			"ran out before this host could forward it. Kind of cause: routing. What to do: Look for a routing loop",
+	} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is not in %t\n%s", part, ok, text)
+		}
+	}
+	if text, _ := Explain("IP_CSUM"); strings.Contains(text, "something else") {
+		t.Errorf("IP_CSUM: %s", text)
+	}
+}
+
+// TestKinds has the kinds of causes of reasons whose names suggest another one.
+func TestKinds(t *testing.T) {
+	for name, want := range map[string]Cause{
+		reasonIncomplete: CauseNetwork, functionIncomplete: CauseNetwork, "FRAG_TOO_FAR": CauseNetwork,
+		"TCP_OFO_DROP": CauseNormal, "TCP_OFO_QUEUE_PRUNE": CauseMemory, "INVALID_PROTO": CauseNormal,
+		"ip_defrag": CauseMemory,
+	} {
+		got, match := Lookup(name, "")
+		if match == MatchNone {
+			got, _ = Lookup("", name)
+		}
+		if got.Cause != want {
+			t.Errorf("%s: the cause is %s, want %s", name, got.Cause, want)
+		}
+	}
+}
+
 func TestCauseNames(t *testing.T) {
 	if got := CauseNormal.String(); got != "normal" {
 		t.Errorf("the last cause is called %q", got)

@@ -45,12 +45,11 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:     reasonHeader,
-		Meaning:  "The IP header was malformed, or the packet's time to live ran out on this host.",
+		Meaning:  "The IP header was malformed: its version, its length or its options were wrong.",
 		Cause:    CauseCorruption,
 		Counters: []string{"Ip.InHdrErrors", "Ip6.InHdrErrors"},
-		Advice: "Find the sender (tcpdump). If TTL ran out, look for a routing loop; traceroute through this " +
-			"router is normal.",
-		Proven: "ip_header",
+		Advice:   "Find the sender (tcpdump); suspect a faulty driver or tunnel.",
+		Proven:   "ip_header",
 	},
 	{
 		Name:     "IP_NOPROTO",
@@ -177,17 +176,18 @@ var ipReasons = []Reason{
 	{
 		Name:     reasonIncomplete,
 		Meaning:  "Not all fragments of a packet arrived in time, so the others were thrown away.",
-		Cause:    CauseConfiguration,
+		Cause:    CauseNetwork,
 		Counters: []string{"Ip.ReasmTimeout", "Ip.ReasmFails", "Ip6.ReasmTimeout", "Ip6.ReasmFails"},
-		Advice: "Find what loses the other fragments: a firewall that drops fragments, or a full link. Better " +
-			"send packets that fit the MTU. A few are normal on the Internet.",
+		Advice: "Find what loses the other fragments on their way: a firewall that drops fragments, or a full link. " +
+			"If packet-drop also reports ip_defrag, the memory for fragments is full: compare /proc/net/sockstat (FRAG) " +
+			"with net.ipv4.ipfrag_high_thresh. Better send packets that fit the MTU. A few are normal on the Internet.",
 		Healthy: true,
 		Proven:  "reassembly",
 	},
 	{
 		Name:     "FRAG_TOO_FAR",
-		Meaning:  "Fragments of one sender arrived too far out of order.",
-		Cause:    CauseNormal,
+		Meaning:  "Fragments of one sender arrived too far out of order, so those that waited were thrown away.",
+		Cause:    CauseNetwork,
 		Counters: []string{"Ip.ReasmFails"},
 		Advice: "Find what reorders packets (links in parallel). Raise net.ipv4.ipfrag_max_dist only if the " +
 			"order cannot be kept.",
@@ -203,10 +203,10 @@ var ipReasons = []Reason{
 	},
 	{
 		Name:    "INVALID_PROTO",
-		Meaning: "The packet was of a protocol or version that is not valid where it arrived.",
-		Cause:   CauseCorruption,
-		Advice: "Find the sender (tcpdump -e); suspect a tunnel with another protocol inside than this end " +
-			"expects.",
+		Meaning: "The packet was of a kind that is not valid where it arrived, such as a ping to a broadcast address.",
+		Cause:   CauseNormal,
+		Advice: "No action is needed if few: pings to broadcast addresses are ignored (icmp_echo_ignore_broadcasts). " +
+			"Otherwise find the sender (tcpdump -e); on a TUN device, suspect the program that writes to it.",
 		Healthy: true,
 	},
 	{

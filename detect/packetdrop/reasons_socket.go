@@ -28,8 +28,9 @@ var socketReasons = []Reason{
 		Proven: "receive_buffer",
 	},
 	{
-		Name:     "PROTO_MEM",
-		Meaning:  "All sockets of the protocol together had reached their memory limit (udp_mem or tcp_mem).",
+		Name: "PROTO_MEM",
+		Meaning: "All sockets of the protocol together had reached their memory limit (udp_mem or tcp_mem), or a TCP " +
+			"socket's receive buffer had no room.",
 		Cause:    CauseMemory,
 		Confirm:  []string{ReadUDPMem, ReadTCPMem},
 		Counters: []string{"Udp.MemErrors", "Udp6.MemErrors", "TcpExt.TCPRcvQDrop"},
@@ -81,14 +82,11 @@ var socketReasons = []Reason{
 			"if the program reads in time.",
 	},
 	{
-		Name:     "TCP_OFO_DROP",
-		Meaning:  "There was no room in the receive buffer for a segment that arrived out of order.",
-		Cause:    CauseMemory,
-		Confirm:  []string{ReadTCPMem, ReadSockbuf},
-		Signals:  []model.Kind{model.KindSocketQueue},
-		Counters: []string{"TcpExt.TCPOFODrop"},
-		Advice: "Find out why the program reads late, and what loses segments on the way. Raise tcp_rmem only " +
-			"if the program reads in time.",
+		Name:    "TCP_OFO_DROP",
+		Meaning: "A segment that had waited out of order was freed: its data had arrived in another segment since.",
+		Cause:   CauseNormal,
+		Advice:  "Nothing: a segment was retransmitted, and no data was lost.",
+		Healthy: true,
 	},
 	{
 		Name:    "SOCKET_FILTER",

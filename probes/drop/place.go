@@ -47,7 +47,6 @@ var placeOfReason = map[string]model.Place{
 	"TCP_LISTEN_OVERFLOW": model.PlaceSocket,
 	"TCP_ZEROWINDOW":      model.PlaceSocket,
 	"TCP_OFO_QUEUE_PRUNE": model.PlaceSocket,
-	"TCP_OFO_DROP":        model.PlaceSocket,
 
 	"CAKE_FLOOD":         model.PlaceQdisc,
 	"DUALPI2_STEP_DROP":  model.PlaceQdisc,
