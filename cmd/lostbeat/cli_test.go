@@ -363,8 +363,11 @@ func TestRotatedRecordingOpensAsOne(t *testing.T) {
 
 func TestUnknownCommand(t *testing.T) {
 	file := sampleRecording(t)
-	for arg, want := range map[string]string{"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean " +
-		"'lostbeat findings'", "zzz": "lostbeat --help", file: "lostbeat replay " + file} {
+	for arg, want := range map[string]string{
+		"replya": "did you mean 'lostbeat replay'", "findngs": "did you mean 'lostbeat findings'",
+		"find": "did you mean 'lostbeat findings'", "zzz": "hint: 'lostbeat --help'", "foo": "hint: 'lostbeat --help'",
+		file: "lostbeat replay " + file,
+	} {
 		if _, errs, status := execute(t, arg); status != exitError || !strings.Contains(errs, want) {
 			t.Errorf("%s: status %d, %q", arg, status, errs)
 		}
@@ -383,6 +386,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		args []string
 	}{
 		{"did you mean 'lostbeat findings'?", []string{"help", "findigs"}},
+		{"hint: 'lostbeat --help' lists", []string{"help", "foo"}},
+		{"did you mean NETFILTER_DROP?", []string{"explain", "netfilter_drp"}},
 		{"did you mean socket-drop?", []string{"explain", "socketdrop"}},
 		{"did you mean starvation.late_wait?", []string{"explain", "starvation.late_wai"}},
 		{empty + " is empty", []string{"findings", empty}},

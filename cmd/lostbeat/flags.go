@@ -147,10 +147,25 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	text := fmt.Sprintf("'%s --help' lists the commands", cmd.Name())
 	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
 		text = fmt.Sprintf("to open a file: %s replay %s", cmd.Name(), plain.Text(args[0]))
-	} else if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text = fmt.Sprintf("did you mean '%s %s'? %s", cmd.Name(), near[0], text)
+	} else if near := nearestCommand(cmd, args[0]); near != "" {
+		text = fmt.Sprintf("did you mean '%s %s'? %s", cmd.Name(), near, text)
 	}
 	return hint.New(fmt.Sprintf("there is no command %q", args[0]), text)
+}
+
+// nearestCommand is the command that begins with a word, or is most like it; empty when there is none.
+func nearestCommand(root *cobra.Command, word string) string {
+	var names []string
+	for _, c := range root.Commands() {
+		switch {
+		case !c.IsAvailableCommand():
+		case word != "" && strings.HasPrefix(c.Name(), word):
+			return c.Name()
+		default:
+			names = append(names, c.Name())
+		}
+	}
+	return hint.Nearest(word, names)
 }
 
 // fileArgs is the check of a command's arguments: one file, or several where many is set.

@@ -126,7 +126,6 @@ Without arguments it opens the live terminal UI on this host (Linux as root, Win
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runLiveUI(cmd, live, ui) },
 	}
 	cmd.SetFlagErrorFunc(flagError)
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := applySettings(cmd); err != nil {
 			return err

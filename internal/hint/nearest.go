@@ -1,10 +1,13 @@
 package hint
 
-// Nearest returns the name that is most like a mistyped one, "" when none is alike.
+import "strings"
+
+// Nearest returns the name that is most like a mistyped one, "" when none is alike. Case makes no difference.
 func Nearest(name string, known []string) string {
+	name = strings.ToLower(name)
 	best, least := "", max(1, len(name)/3)
 	for _, k := range known {
-		if d := distance(name, k, least); d <= least && (best == "" || d < least) {
+		if d := distance(name, strings.ToLower(k), least); d <= least && (best == "" || d < least) {
 			best, least = k, d
 		}
 	}

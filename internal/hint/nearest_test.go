@@ -3,7 +3,9 @@ package hint
 import "testing"
 
 func TestNearest(t *testing.T) {
-	known := []string{"theme", "threshold", "utc", "leak.min_ports", "leak.min_ports_fast", "starvation.late_wait"}
+	known := []string{
+		"theme", "threshold", "utc", "leak.min_ports", "leak.min_ports_fast", "starvation.late_wait", "NETFILTER_DROP",
+	}
 	for name, want := range map[string]string{
 		"theme":                  "theme",
 		"thmee":                  "theme",
@@ -14,6 +16,8 @@ func TestNearest(t *testing.T) {
 		"leak.minports":          "leak.min_ports",
 		"starvation.wait":        "starvation.late_wait",
 		"starvation.latewaiting": "starvation.late_wait",
+		"netfilter_drp":          "NETFILTER_DROP",
+		"THEME":                  "theme",
 		"colour":                 "",
 		"":                       "",
 		"ut":                     "utc",
