@@ -4,6 +4,7 @@ package heartbeatloss
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,8 @@ type heartbeatLoss struct {
 	judged map[string]Judged
 	// told are the gaps of received flows of the last seconds, by process: what was not sent meanwhile follows from them.
 	told []told
+	// quiet are the gaps that last and of which nothing is said.
+	quiet map[*fold.Beat]quietGap
 	// pauses are those of the whole host, paused the last of them.
 	pauses detect.Cases[stood]
 	paused model.Time
@@ -39,6 +42,12 @@ type told struct {
 	pid      int32
 	gap      model.Time
 	from, to model.Time
+}
+
+// quietGap is what the host has dropped since the beginning of a gap of which nothing is said.
+type quietGap struct {
+	gap   model.Time
+	drops []dropped
 }
 
 // lateFlow is what is known of a flow that is late for one reason.
@@ -78,7 +87,8 @@ func Definition() detect.Definition { return detect.Define("heartbeat", doc, New
 
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
-	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{}}
+	d := &heartbeatLoss{settings: s, cases: detect.NewCases[lateFlow](Name, l), judged: map[string]Judged{},
+		quiet: map[*fold.Beat]quietGap{}}
 	d.cases.Instant, d.cases.Quotes = true, true
 	d.pauses = detect.NewCases[stood](Name, l)
 	d.pauses.Instant = true
@@ -124,6 +134,10 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 			}
 		}
 	}
+	maps.DeleteFunc(d.quiet, func(b *fold.Beat, _ quietGap) bool {
+		_, lasts := w.Open(b)
+		return !lasts
+	})
 	for _, in := range d.cases.All() {
 		if !in.Touched && (in.Data.beat.Socket.Ended != 0 || !in.Data.open && w.Now.Sub(in.Seen) >= overAfter) {
 			d.cases.End(in.Key)
@@ -151,8 +165,12 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	in := d.caseOf(b, g.ID)
 	slots := w.Since(g.From)
 	var before []dropped
-	if in != nil && !again {
+	switch quiet, judged := d.quiet[b]; {
+	case again:
+	case in != nil:
 		slots, before = []int{w.Slot}, append([]dropped{}, in.Data.drops...)
+	case judged && quiet.gap == g.ID:
+		slots, before = []int{w.Slot}, append([]dropped{}, quiet.drops...)
 	}
 	drops := addDrops(before, d.drops(w, b, &g, slots, before))
 	m := d.judge(w, b, &g, drops, in != nil)
@@ -160,6 +178,7 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 		m = in.Data.refine(m)
 	}
 	if m.verdict == silent {
+		d.quiet[b] = quietGap{g.ID, drops}
 		return
 	}
 	if b.Key.Direction == model.DirectionRX {

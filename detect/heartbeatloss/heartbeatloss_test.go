@@ -908,6 +908,36 @@ func TestBothEndsOnThisHost(t *testing.T) {
 	}
 }
 
+// While the sender is silent as well, nothing is said of a gap: what the host dropped at its beginning is known later,
+// however long it lasts.
+func TestLossBeforeSenderGoesOn(t *testing.T) {
+	s := detecttest.New()
+	s.Device(2, "eth0", 1, "0")
+	detecttest.Heartbeat{TCP: true, At: missing(fault, fault+36*time.Second, false), RemotePort: 40000}.Add(s, 60)
+	detecttest.Heartbeat{
+		TCP: true, Sends: true, At: missing(fault, fault+15*time.Second, false), PID: 900, Cookie: 40, Peer: "10.0.0.9",
+		LocalPort: 40000,
+	}.Add(s, 60)
+	s.Seconds(60, func(i int) {
+		s.Quiet()
+		if i == int(fault/time.Second) {
+			d := drop(model.PlaceFilter, 4, 5405, "NETFILTER_DROP", "nft_do_chain", "")
+			d.Protocol = model.ProtocolTCP
+			s.Drop(d)
+		}
+	})
+	var received []string
+	for _, f := range detecttest.Latest(ours(detecttest.Run(s.Batch(), 0))) {
+		if strings.Contains(f.ID, "/rx") {
+			received = append(received, f.Title)
+		}
+	}
+	const want = "received nothing for 36 s: this host dropped 4 packets for it"
+	if len(received) != 1 || !strings.Contains(received[0], want) {
+		t.Errorf("%q", received)
+	}
+}
+
 // A socket that gives its port back has ended, whenever the probe finds that out.
 func TestReleased(t *testing.T) {
 	s := detecttest.New()
