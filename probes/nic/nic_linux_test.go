@@ -119,6 +119,11 @@ func TestHost(t *testing.T) {
 func TestPolls(t *testing.T) {
 	tx, rx := testutil.VethPair(t)
 	s := ebpftest.Start(t, ebpf.Options{}, New())
+	// What is counted begins with the first reading of the device, which is made when its namespace is found.
+	s.WaitFor(40*time.Second, "device.config of the namespace", func(b *model.Batch, e *model.Event) bool {
+		c, ok := b.DeviceConfig(e)
+		return ok && c.Netns == rx.Name && c.Device == testutil.VethDevice
+	})
 	const count = 20000
 	send(t, tx, count)
 	s.Intervals(2)
