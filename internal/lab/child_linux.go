@@ -282,7 +282,7 @@ func (c *child) sink() error {
 	if err != nil {
 		return err
 	}
-	if c.lock != "" || c.disk != "" || c.busy > 0 || c.elsewhere > 0 {
+	if c.lock != "" || c.disk != "" || c.busy > 0 || c.elsewhere > 0 || c.spin > 0 {
 		// One thread in blocking calls, as simple daemons read: which thread reads is then seen.
 		runtime.LockOSThread()
 		if read, err = c.blocking(conn); err != nil {
