@@ -153,6 +153,7 @@ func (h *host) see() {
 		c.baseline = stats.NewBaseline(values)
 	}
 	dropped := h.of("softnet/dropped", model.CounterRate)
+	tested := 0 // CPUs that lost packets: each of them could have been named
 	for _, k := range dropped {
 		c := of(k.CPU)
 		points := h.c.Series[k]
@@ -169,7 +170,13 @@ func (h *host) see() {
 			xs, marks = append(xs, p.Value), append(marks, lost[p.Time]) // a value that is missing is 0
 		}
 		c.test = stats.Coincide(xs, marks)
-		c.p = min(1, c.test.P*float64(len(dropped)))
+		if len(c.runs) > 0 {
+			tested++
+		}
+	}
+	for _, k := range dropped {
+		c := of(k.CPU)
+		c.p = min(1, c.test.P*float64(tested))
 	}
 }
 

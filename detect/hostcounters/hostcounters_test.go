@@ -67,6 +67,29 @@ func TestTwoBundles(t *testing.T) {
 		"Softirqs took 40 % of that CPU", "time_squeeze did not rise", "!1,934")
 }
 
+// TestChanceManyCPUs corrects the chance for the CPUs that lost packets, and not for all others of a large host.
+func TestChanceManyCPUs(t *testing.T) {
+	s := detecttest.New()
+	s.Seconds(60, func(i int) {
+		for cpu := range int32(256) {
+			share, lost := 0.02, 0.0
+			if cpu == 200 && i >= 30 && i < 33 {
+				share, lost = 0.95, 1000
+			}
+			for name, v := range map[string]float64{"cpu/softirq": share, "softnet/dropped": lost} {
+				mode := model.CounterShare
+				if name == "softnet/dropped" {
+					mode = model.CounterRate
+				}
+				s.Builder().AddCounter(model.Counter{
+					Time: s.End(), Dur: time.Second, CPU: cpu, Name: name, Mode: mode, Value: v,
+				})
+			}
+		}
+	})
+	one(t, s.Batch(), "NET_RX on CPU 200 did not keep up", "chance alone in 1 of 60 cases")
+}
+
 // TestWrap takes the counters of /proc/net/softnet_stat for those of 32 bits that they are, and a restart for one.
 func TestWrap(t *testing.T) {
 	between := func(before, after float64, name string) *model.Batch {

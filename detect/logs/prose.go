@@ -319,7 +319,11 @@ func (t *telling) story(f *model.Finding) {
 	for _, l := range all {
 		switch l.Class {
 		case model.LogHeldUp:
-			f.Causes = append([]string{"the program says itself that it did not run" + claimed(l)}, f.Causes...)
+			by := "the program says itself that it did not run"
+			if strings.HasPrefix(l.Pattern, "kernel/") {
+				by = "the kernel reports that a CPU was held up"
+			}
+			f.Causes = append([]string{by + claimed(l)}, f.Causes...)
 		case model.LogDisk:
 			f.Causes = append(f.Causes, "The program measured a slow disk"+claimed(l)+": another possible cause")
 		default:

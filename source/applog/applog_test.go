@@ -338,6 +338,14 @@ func TestPatterns(t *testing.T) {
 		"due to: Plugin was stopped by the application": `(?i)plugin was stopped \w+`, "x and y": `^x.*y$`,
 		"plugin was stopped": "", "heartbeat sent to peer": "", "the last heartbeat arrived; missed nothing": "",
 		"peer missed 3 heartbeats": "any/missed-heartbeats", "link is down": "",
+		"stats: missed heartbeats: 0": "", "peer has missed 0 heartbeats": "", "missed 0 heartbeats": "",
+		"why are missed heartbeats bad?": "", "the node has missed its heartbeat": "any/missed-heartbeats",
+		"A new membership (1.52) was formed. Members joined: 3 left: 2": "corosync/members-left",
+		"A new membership (1.52) was formed. Members joined: 2 3":       "",
+		"turning message relay requesting on, nonlive peers: ":          "",
+		"-odown master mymaster 10.0.0.2 6379":                          "",
+		"raft: failed to contact: peer is gone":                         "",
+		"Servant cluster is healthy (age: 0)":                           "",
 	} {
 		got, _ := p.match([]byte(text))
 		if name := ""; got != nil && got.Name != want || got == nil && want != name {
@@ -350,6 +358,9 @@ func TestPatterns(t *testing.T) {
 		"A processor failed, forming new configuration: token timed out (1000ms), waiting": time.Second,
 		"A thread timer expired 3.988128 seconds ago":                                      3988128 * time.Microsecond,
 		"has been missing for 75% of the timeout interval":                                 22500 * time.Millisecond,
+		"nodes down due to local pause of 81905048065 > 5000000000":                        81905048065,
+		"raft: failed to contact: server-id=a1b2 time=2.501s":                              2501 * time.Millisecond,
+		"soft lockup - CPU#3 stuck for 23s!":                                               23 * time.Second,
 	} {
 		if _, got := p.match([]byte(text)); got != want {
 			t.Errorf("%q says %v, want %v", text, got, want)

@@ -21,8 +21,8 @@ type Pattern struct {
 	Class model.LogClass
 	// Literal is in every such line, in lower case; it is looked for first.
 	Literal string
-	// Match is the whole pattern, nil where the literal is enough. Groups named ms, s and us are how long before the
-	// line the silence began; pct is the share of Timeout that has passed.
+	// Match is the whole pattern, nil where the literal is enough. Groups named ns, us, ms and s are how long before
+	// the line the silence began; pct is the share of Timeout that has passed.
 	Match *lazyregexp.Regexp
 	// Timeout is what pct is of.
 	Timeout time.Duration
@@ -39,6 +39,7 @@ const (
 	fromSource   = "the program's source code"
 	fromLogs     = "published logs of users"
 	fromScript   = "Microsoft support's search script"
+	fromSupport  = "Microsoft's support articles"
 	fromVeritas  = "Veritas administrator's guide"
 )
 
@@ -126,8 +127,8 @@ var Patterns = []Pattern{
 		Example: "[TOTEM ] Process pause detected for 2741 ms, flushing membership messages.", Source: fromSource,
 	},
 	{
-		Name: "corosync/members-left", Class: model.LogLost, Literal: "members left:",
-		Match:   lazyregexp.New(`(?i)A new membership .* was formed\. Members left:`),
+		Name: "corosync/members-left", Class: model.LogLost, Literal: "was formed. members",
+		Match:   lazyregexp.New(`(?i)A new membership .* was formed\. Members(?: joined:[ \d]*)? left:`),
 		Example: "[TOTEM ] A new membership (1.23) was formed. Members left: 2", Source: fromCorosync,
 	},
 	{
@@ -296,8 +297,393 @@ var Patterns = []Pattern{
 			"going down to preserve cluster integrity",
 	},
 	{
+		Name: "wsfc/connection-broken", Class: model.LogLost, Literal: "is broken. reason",
+		Match: lazyregexp.New(`(?i)Connection to Node \d+ is broken\. Reason`),
+		Example: "WARN [NODE] Node 1: Connection to Node 2 is broken. Reason GracefulClose(1226)' because of " +
+			"'channel to remote endpoint 10.0.1.13:~3343~ is closed'",
+		Source: fromSupport,
+	},
+	{
+		Name: "sqlag/connection-timeout", Class: model.LogMissed,
+		Literal: "a connection timeout has occurred on a previously",
+		Example: "spid31s A connection timeout has occurred on a previously established connection to " +
+			"availability replica 'SQL2' with id [17116239-4815-4B9B-8097-26F68DED0653]. Either a " +
+			"networking or a firewall issue exists or the availability replica has transitioned to the " +
+			"resolving role.",
+		Source: fromSupport,
+	},
+	{
+		Name: "sqlag/lease-expired", Class: model.LogMissed, Literal: "windows server failover cluster has expired",
+		Example: "Server The lease between availability group 'AG1' and the Windows Server Failover Cluster " +
+			"has expired.",
+		Source: fromSupport,
+	},
+	{
+		Name: "sqlag/lease-timeout", Class: model.LogMissed, Literal: "process event signal from",
+		Match: lazyregexp.New(`(?i)did not receive a process event signal from`),
+		Example: "Server SQL Server hosting availability group 'AG1' did not receive a process event signal " +
+			"from the Windows Server Failover Cluster within the lease timeout period.",
+		Source: fromSupport,
+	},
+	{
+		Name: "sqlag/lease-state", Class: model.LogLost, Literal: "(wsfc) has expired",
+		Example: "spid36s The state of the local availability replica in availability group 'AG1' has changed " +
+			"from 'PRIMARY_NORMAL' to 'RESOLVING_NORMAL'. The state changed because the lease between " +
+			"the local availability replica and Windows Server Failover Clustering (WSFC) has expired.",
+	},
+	{
+		Name: "pacemaker/fencing", Class: model.LogLost, Literal: "targeting ",
+		Match: lazyregexp.New(`(?i)Operation '?(?:reboot|off)'? .*\btargeting \S+ .*returned 0\b`),
+		Example: "pacemaker-fenced[99]: notice: Operation 'reboot' [4242] targeting node2 using fence_ipmi " +
+			"returned 0 (OK)",
+	},
+	{
+		Name: "sbd/outdated", Class: model.LogHeldUp, Literal: "is outdated (age:",
+		Match:   lazyregexp.New(`(?i)Servant \S+ is outdated \(age: (?P<s>\d+)\)`),
+		Example: "sbd[3105]: warning: inquisitor_child: Servant cluster is outdated (age: 6)",
+		Source:  fromSource,
+	},
+	{
+		Name: "etcd/lost-stream", Class: model.LogLost, Literal: "lost tcp streaming connection",
+		Example: `{"level":"warn","ts":"2024-01-07T19:15:23.828+0100","caller":"rafthttp/stream.go:421","msg":"lost ` +
+			`TCP streaming connection with remote peer","stream-reader-type":"stream ` +
+			`Message","remote-peer-id":"48ea5f4fca1499b"}`,
+		Source: fromLogs,
+	},
+	{
+		Name: "etcd/inactive", Class: model.LogLost, Literal: "peer became inactive",
+		Example: `{"level":"warn","ts":"2024-01-07T19:15:23.828+0100","caller":"rafthttp/peer_status.go:66","msg":"peer ` +
+			`became inactive (message send to peer failed)","peer-id":"48ea5f4fca1499b"}`,
+		Source: fromSource,
+	},
+	{
+		Name: "raft/heartbeat-timeout", Class: model.LogMissed, Literal: "heartbeat timeout",
+		Match: lazyregexp.New(`(?i)heartbeat timeout (?:from \S+ )?reached, starting election`),
+		Example: "[WARN] agent.server.raft: heartbeat timeout reached, starting election: " +
+			"last-leader-addr=10.0.0.2:8300",
+		Source: fromSource,
+	},
+	{
+		Name: "raft/failed-to-contact", Class: model.LogMissed, Literal: "failed to contact",
+		Match: lazyregexp.New(`(?i)raft: failed to contact(?: \S+ in |.*\btime=)` +
+			`(?:(?P<s>\d+(?:\.\d+)?)s|(?P<ms>\d+(?:\.\d+)?)ms)`),
+		Example: "[WARN] agent.server.raft: failed to contact: server-id=a1b2 time=2.501s",
+		Source:  fromSource,
+	},
+	{
+		Name: "raft/no-quorum", Class: model.LogLost, Literal: "failed to contact quorum of nodes",
+		Example: "[WARN] agent.server.raft: failed to contact quorum of nodes, stepping down",
+		Source:  fromSource,
+	},
+	{
+		Name: "serf/suspect", Class: model.LogMissed, Literal: "has failed, no acks received",
+		Example: "[INFO] agent.server.memberlist.lan: memberlist: Suspect node2 has failed, no acks received",
+		Source:  fromSource,
+	},
+	{
+		Name: "serf/member-failed", Class: model.LogLost, Literal: "eventmemberfailed",
+		Example: "[INFO] agent.server.serf.lan: serf: EventMemberFailed: node2 10.0.0.2",
+		Source:  fromSource,
+	},
+	{
+		Name: "nomad/expired", Class: model.LogMissed, Literal: "node ttl expired",
+		Example: "[WARN] nomad.heartbeat: node TTL expired: node_id=abcd",
+		Source:  fromSource,
+	},
+	{
+		Name: "patroni/demoted", Class: model.LogLost, Literal: "because dcs is not accessible",
+		Match:   lazyregexp.New(`(?i)demot(?:ed|ing) self because DCS is not accessible`),
+		Example: "INFO: demoted self because DCS is not accessible and I was a leader",
+		Source:  fromLogs,
+	},
+	{
+		Name: "patroni/loop", Class: model.LogHeldUp, Literal: "loop time exceeded, rescheduling",
+		Example: "WARNING: Loop time exceeded, rescheduling immediately.",
+		Source:  fromSource,
+	},
+	{
+		Name: "postgresql/receiver-timeout", Class: model.LogMissed, Literal: "terminating walreceiver due to timeout",
+		Example: "FATAL: terminating walreceiver due to timeout",
+		Source:  fromSource,
+	},
+	{
+		Name: "postgresql/sender-timeout", Class: model.LogMissed, Literal: "due to replication timeout",
+		Example: "LOG: terminating walsender process due to replication timeout",
+		Source:  fromSource,
+	},
+	{
+		Name: "mysql/unreachable", Class: model.LogLost, Literal: "has become unreachable",
+		Match: lazyregexp.New(`(?i)Member with address \S+ has become unreachable`),
+		Example: "[Warning] Plugin group_replication reported: 'Member with address db2:3306 has become " +
+			"unreachable.'",
+	},
+	{
+		Name: "galera/suspect", Class: model.LogMissed, Literal: "suspecting node:",
+		Example: "[Note] WSREP: evs::proto(a1b2c3d4, OPERATIONAL, view_id(REG,a1b2c3d4,15)) suspecting node: " +
+			"e5f6a7b8",
+		Source: fromSource,
+	},
+	{
+		Name: "galera/nonlive", Class: model.LogMissed, Literal: "nonlive peers: ",
+		Match: lazyregexp.New(`relay requesting on, nonlive peers: \S`),
+		Example: "[Note] WSREP: (a1b2c3d4, 'tcp://0.0.0.0:4567') turning message relay requesting on, nonlive " +
+			"peers: tcp://10.0.0.2:4567",
+		Source: fromSource,
+	},
+	{
+		Name: "galera/inactive", Class: model.LogLost, Literal: "declaring inactive",
+		Match: lazyregexp.New(`suspected node without join message, declaring inactive`),
+		Example: "[Note] WSREP: evs::proto(a1b2, GATHER, view_id(REG,a1b2,15)) suspected node without join " +
+			"message, declaring inactive",
+		Source: fromSource,
+	},
+	{
+		Name: "galera/not-primary", Class: model.LogLost, Literal: "received non-primary",
+		Example: "[Note] [MY-000000] [Galera] Received NON-PRIMARY.",
+		Source:  fromSource,
+	},
+	{
+		Name: "galera/held-up", Class: model.LogHeldUp, Literal: "last inactive check more than",
+		Match: lazyregexp.New(`last inactive check more than .* ago \(PT(?P<s>\d+(?:\.\d+)?)S\)`),
+		Example: "[Warning] WSREP: last inactive check more than PT1.5S (3*evs.inactive_check_period) ago " +
+			"(PT3.50767S), skipping check",
+		Source: fromSource,
+	},
+	{
+		Name: "zookeeper/no-followers", Class: model.LogLost, Literal: "not sufficient followers synced",
+		Example: "INFO [QuorumPeer:Leader@654] - Shutdown called. For the reason Not sufficient followers " +
+			"synced, only synced with sids: [ 2 ]",
+		Source: fromSource,
+	},
+	{
+		Name: "zookeeper/lost-leader", Class: model.LogLost, Literal: "exception when following the leader",
+		Example: "WARN [QuorumPeer[myid=1](plain=0.0.0.0:2181):Follower@129] - Exception when following the " +
+			"leader",
+		Source: fromSource,
+	},
+	{
+		Name: "sentinel/down", Class: model.LogMissed, Literal: "down master ",
+		Match:   lazyregexp.New(`\+[so]down master \S+ \S+ \d+`),
+		Example: "12345:X # +sdown master mymaster 10.0.0.2 6379",
+		Source:  fromSource,
+	},
+	{
+		Name: "sentinel/tilt", Class: model.LogHeldUp, Literal: "+tilt #tilt mode entered",
+		Example: "12345:X # +tilt #tilt mode entered",
+		Source:  fromSource,
+	},
+	{
+		Name: "redis/master-timeout", Class: model.LogMissed, Literal: "no data nor ping received",
+		Example: "12345:S # MASTER timeout: no data nor PING received...",
+		Source:  fromSource,
+	},
+	{
+		Name: "redis/replica-timeout", Class: model.LogMissed, Literal: "disconnecting timedout",
+		Match:   lazyregexp.New(`(?i)Disconnecting timedout (?:replica|slave)`),
+		Example: "12345:M # Disconnecting timedout replica (streaming sync): 10.0.0.3:6379",
+		Source:  fromSource,
+	},
+	{
+		Name: "redis/failing", Class: model.LogMissed, Literal: "as failing (quorum reached)",
+		Example: "12345:M * Marking node a1b2c3 as failing (quorum reached).",
+		Source:  fromSource,
+	},
+	{
+		Name: "kafka/member-expired", Class: model.LogMissed, Literal: "on heartbeat expiration",
+		Example: "INFO [GroupCoordinator 1]: Preparing to rebalance group g1 in state PreparingRebalance with " +
+			"old generation 1 (__consumer_offsets-43) (reason: removing member consumer-2-f852e86d on " +
+			"heartbeat expiration) (kafka.coordinator.group.GroupCoordinator)",
+		Source: fromLogs,
+	},
+	{
+		Name: "kafka/member-failed", Class: model.LogMissed, Literal: "has failed, removing it from the group",
+		Example: "INFO [GroupCoordinator 1]: Member consumer-1 in group g1 has failed, removing it from the " +
+			"group (kafka.coordinator.group.GroupCoordinator)",
+		Source: fromSource,
+	},
+	{
+		Name: "kafka/coordinator", Class: model.LogMissed, Literal: "without receiving a heartbeat response",
+		Example: "[Consumer clientId=consumer-foo-1, groupId=foo] Group coordinator 10.13.4.33:9092 (id: " +
+			"2147483647 rack: null) is unavailable or invalid due to cause: session timed out without " +
+			"receiving a heartbeat response. isDisconnected: false. Rediscovery will be attempted.",
+		Source: fromLogs,
+	},
+	{
+		Name: "kafka/poll", Class: model.LogHeldUp, Literal: "consumer poll timeout has expired",
+		Example: "WARN [Consumer clientId=c1, groupId=g1] consumer poll timeout has expired. This means the " +
+			"time between subsequent calls to poll() was longer than the configured max.poll.interval.ms",
+		Source: fromSource,
+	},
+	{
+		Name: "kafka/fenced", Class: model.LogMissed, Literal: "because its session has timed out",
+		Example: "INFO [QuorumController id=1] Fencing broker 2 because its session has timed out. " +
+			"(org.apache.kafka.controller.ReplicationControlManager)",
+		Source: fromSource,
+	},
+	{
+		Name: "mongodb/heartbeat", Class: model.LogMissed, Literal: "heartbeat failed after max retries",
+		Example: `{"s":"I","c":"REPL_HB","id":23974,"ctx":"ReplCoord-3","msg":"Heartbeat failed after max ` +
+			`retries","attr":{"target":"b:27017"}}`,
+		Source: fromLogs,
+	},
+	{
+		Name: "mongodb/no-primary", Class: model.LogMissed, Literal: "no primary in election timeout",
+		Example: `{"s":"I","c":"ELECTION","id":4615652,"ctx":"ReplCoord-3","msg":"Starting an election, since ` +
+			`we've seen no PRIMARY in election timeout period"}`,
+		Source: fromLogs,
+	},
+	{
+		Name: "elasticsearch/follower", Class: model.LogMissed, Literal: "followers check retry count exceeded",
+		Example: "[INFO ][o.e.c.s.MasterService] [es1] node-left[{es2}{abc} reason: followers check retry " +
+			"count exceeded [timeouts=3, failures=0]], term: 5",
+		Source: fromSource,
+	},
+	{
+		Name: "elasticsearch/leader", Class: model.LogLost, Literal: "failed, restarting discovery",
+		Match:   lazyregexp.New(`master node \[.*failed, restarting discovery`),
+		Example: "[INFO ][o.e.c.c.Coordinator] [es1] master node [{es2}] failed, restarting discovery",
+		Source:  fromSource,
+	},
+	{
+		Name: "kubernetes/lease", Class: model.LogLost, Literal: "failed to renew lease",
+		Match: lazyregexp.New(`(?i)failed to renew lease \S+: `),
+		Example: "leaderelection.go:285] failed to renew lease kube-system/kube-scheduler: timed out waiting " +
+			"for the condition",
+		Source: fromSource,
+	},
+	{
+		Name: "hazelcast/suspect", Class: model.LogMissed, Literal: "it has not sent any heartbeats since",
+		Example: "WARN: [10.0.0.1]:5701 [dev] Suspecting Member [10.0.0.2]:5701 because it has not sent any " +
+			"heartbeats since 2026-11-14 11:01:00.000. Now: 2026-11-14 11:02:00.000, heartbeat timeout: " +
+			"60000 ms, suspicion level: 1.00",
+		Source: fromSource,
+	},
+	{
+		Name: "cassandra/down", Class: model.LogLost, Literal: "is now down",
+		Match:   lazyregexp.New(`InetAddress \S+ is now DOWN`),
+		Example: "INFO [GossipTasks:1] Gossiper.java:968 - InetAddress /10.161.26.248 is now DOWN",
+		Source:  fromLogs,
+	},
+	{
+		Name: "cassandra/pause", Class: model.LogHeldUp, Literal: "down due to local pause of",
+		Match: lazyregexp.New(`due to local pause of (?P<ns>\d+)(?:ns)? > \d+`),
+		Example: "WARN [GossipTasks:1] FailureDetector.java:278 - Not marking nodes down due to local pause " +
+			"of 81905048065 > 5000000000",
+		Source: fromLogs,
+	},
+	{
+		Name: "akka/growing", Class: model.LogMissed, Literal: "heartbeat interval is growing too large",
+		Match: lazyregexp.New(`heartbeat interval is growing too large.*: (?P<ms>\d+) millis`),
+		Example: "WARN akka.remote.PhiAccrualFailureDetector - heartbeat interval is growing too large for " +
+			"address akka://x@10.0.0.2:2551: 5012 millis",
+		Source: fromSource,
+	},
+	{
+		Name: "bfd/down", Class: model.LogMissed, Literal: "changed state from up to down",
+		Match:   lazyregexp.New(`(?i)Session to \S+ changed state from Up to Down`),
+		Example: "bird: bfd1: Session to 10.0.0.2 changed state from Up to Down",
+	},
+	{
+		Name: "bgp/hold-timer", Class: model.LogMissed, Literal: "hold timer expired",
+		Example: "BGP: %NOTIFICATION: sent to neighbor 10.0.0.2 4/0 (Hold Timer Expired) 0 bytes",
+	},
+	{
+		Name: "openvpn/ping", Class: model.LogMissed, Literal: "(--ping-restart)",
+		Example: "[server] Inactivity timeout (--ping-restart), restarting",
+		Source:  fromSource,
+	},
+	{
+		Name: "haproxy/down", Class: model.LogMissed, Literal: " is down, reason: layer",
+		Match:   lazyregexp.New(`Server \S+ is DOWN, reason: Layer\d \S*\s?timeout`),
+		Example: "Server app/web1 is DOWN, reason: Layer4 timeout, check duration: 2002ms.",
+	},
+	{
+		Name: "drbd/ping", Class: model.LogMissed, Literal: "pingack did not arrive in time",
+		Example: "kernel: drbd r0 node2: PingAck did not arrive in time.",
+		Source:  fromSource,
+	},
+	{
+		Name: "iscsi/ping", Class: model.LogMissed, Literal: "ping timeout of",
+		Match: lazyregexp.New(`ping timeout of (?P<s>\d+) secs expired`),
+		Example: "kernel: connection1:0: ping timeout of 5 secs expired, recv timeout 5, last rx 4295, last " +
+			"ping 4300, now 4305",
+		Source: fromSource,
+	},
+	{
+		Name: "nfs/no-answer", Class: model.LogMissed, Literal: "not responding, still trying",
+		Match:   lazyregexp.New(`nfs: server \S+ not responding, still trying`),
+		Example: "kernel: nfs: server filer1 not responding, still trying",
+		Source:  fromSource,
+	},
+	{
+		Name: "ocfs2/idle", Class: model.LogMissed, Literal: " has been idle for ",
+		Match: lazyregexp.New(`Connection to node \S+ .* has been idle for (?P<s>\d+(?:\.\d+)?) secs`),
+		Example: "kernel: o2net: Connection to node node2 (num 1) at 10.0.0.2:7777 has been idle for 30.1 " +
+			"secs.",
+		Source: fromSource,
+	},
+	{
+		Name: "systemd/watchdog", Class: model.LogHeldUp, Literal: "watchdog timeout (limit",
+		Example: "systemd[1]: app.service: Watchdog timeout (limit 30s)!",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/soft-lockup", Class: model.LogHeldUp, Literal: "soft lockup - cpu",
+		Match:   lazyregexp.New(`soft lockup - CPU#\d+ stuck for (?P<s>\d+)s`),
+		Example: "kernel: watchdog: BUG: soft lockup - CPU#3 stuck for 23s! [ksoftirqd/3:30]",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/rcu-stall", Class: model.LogHeldUp, Literal: "detected stall",
+		Match:   lazyregexp.New(`(?i)\brcu\w*:? .*detected stalls? on CPU`),
+		Example: "kernel: rcu: INFO: rcu_sched self-detected stall on CPU",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/transmit-timeout", Class: model.LogLost, Literal: "netdev watchdog:",
+		Match:   lazyregexp.New(`NETDEV WATCHDOG: .*transmit queue \d+ timed out`),
+		Example: "kernel: NETDEV WATCHDOG: eth0 (tg3): transmit queue 0 timed out",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/bond-down", Class: model.LogLost, Literal: "link status definitely down for interface",
+		Example: "kernel: bond0: link status definitely down for interface eth1, disabling it",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/link-down", Class: model.LogLost, Literal: "nic link is down",
+		Example: "kernel: ixgbe 0000:3b:00.0 eth0: NIC Link is Down",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/conntrack-full", Class: model.LogLost, Literal: "table full, dropping packet",
+		Match:   lazyregexp.New(`(?i)conntrack: table full, dropping packet`),
+		Example: "kernel: nf_conntrack: nf_conntrack: table full, dropping packet",
+		Source:  fromSource,
+	},
+	{
+		Name: "kernel/neighbor-full", Class: model.LogLost, Literal: "neighbor table overflow",
+		Match:   lazyregexp.New(`(?i)neighbou?r table overflow`),
+		Example: "kernel: neighbour: arp_cache: neighbor table overflow!",
+		Source:  fromSource,
+	},
+	{
+		Name: "sqlag/error-35206", Class: model.LogMissed, Literal: ": 35206, ",
+		Example: "spid36s Fehler: 35206, Schweregrad: 10, Status: 2.", Source: fromSupport,
+	},
+	{
+		Name: "sqlag/error-19407", Class: model.LogMissed, Literal: ": 19407, ",
+		Example: "spid36s Fehler: 19407, Schweregrad: 16, Status: 2.", Source: fromSupport,
+	},
+	{
+		Name: "sqlag/error-19421", Class: model.LogMissed, Literal: ": 19421, ",
+		Example: "spid36s Fehler: 19421, Schweregrad: 16, Status: 2.", Source: fromSupport,
+	},
+	{
 		Name: "any/missed-heartbeats", Class: model.LogMissed, Literal: "missed ",
-		Match:   lazyregexp.New(`(?i)\bmissed (?:\w+ ){0,4}heart ?beats?\b`),
+		Match: lazyregexp.New(
+			`(?i)(?:\bmissed (?:[1-9]\d*|a|an|two|three|four|five|several|too many) |\b(?:has|have) missed \pL+ )` +
+				`(?:\w+ ){0,3}heart ?beats?\b`),
 		Example: "peer 10.0.0.7 missed 3 heartbeats",
 	},
 }
@@ -430,13 +816,14 @@ func (pattern *Pattern) try(record []byte) (claimed time.Duration, ok bool) {
 	}
 	for n, name := range pattern.Match.SubexpNames() {
 		unit := map[string]time.Duration{
-			"us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "pct": pattern.Timeout / 100,
+			"ns": time.Nanosecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second,
+			"pct": pattern.Timeout / 100,
 		}[name]
 		if unit == 0 || len(groups[n]) == 0 {
 			continue
 		}
-		if v, err := strconv.ParseFloat(string(groups[n]), 64); err == nil && v > 0 && v < 1e9 {
-			claimed = cmp.Or(claimed, min(time.Duration(v*float64(unit)), maxClaim))
+		if v, err := strconv.ParseFloat(string(groups[n]), 64); err == nil && v > 0 {
+			claimed = cmp.Or(claimed, time.Duration(min(v*float64(unit), float64(maxClaim))))
 		}
 	}
 	return claimed, true

@@ -426,6 +426,19 @@ func TestBroken(t *testing.T) {
 		t.Errorf("end %v", end)
 	}
 
+	// A cut within the time of a sample, and one within its last value, are seen as well.
+	row := bytes.LastIndexByte(data[:len(data)-2], '\n') + 1
+	for _, n := range []int{row + 1, row + 5, len(data) - 3, len(data) - 4} {
+		l := open(t, data[:n], Options{})
+		if got := lines(collect(t, l), model.KindLoss); len(got) != 1 || !strings.Contains(got[0], "torn") {
+			t.Errorf("cut at %d of %d: loss %q", n, len(data), got)
+		}
+	}
+	l = open(t, data[:len(data)-2], Options{})
+	if got := lines(collect(t, l), model.KindLoss); len(got) != 0 {
+		t.Errorf("without the last end of a line: loss %q", got)
+	}
+
 	small := storm()
 	blg := small.Binary(&perfmontest.BLG{BufferSize: 4096, PartSize: 600}, true).Bytes()
 	copy(blg[5*4096+100:], bytes.Repeat([]byte{0xab}, 200))

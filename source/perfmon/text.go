@@ -305,6 +305,8 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 					return err
 				}
 				h.noteBeyond(to)
+			case !complete && (line[0] == '"' || line[0] >= '0' && line[0] <= '9'):
+				to.note(noteTorn, 1) // the file ends within the time of a sample
 			default:
 				pending++
 			}
@@ -313,8 +315,8 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		// Text at the end is what typeperf says; between samples it is damage.
 		to.note(noteDamage, pending)
 		pending = 0
-		if !complete && c.count() < len(h.columns)-1 {
-			// The program was stopped while it wrote this line.
+		if !complete && (c.count() < len(h.columns)-1 || openCell(line)) {
+			// The program was stopped while it wrote this line, or the file was cut off.
 			to.note(noteTorn, 1)
 			continue
 		}
@@ -331,6 +333,9 @@ func (t *textLog) readFrom(ctx context.Context, offset int64, to sink, progress 
 		}
 	}
 }
+
+// openCell reports whether the last cell of a quoted line has no end: its value is not all there.
+func openCell(line []byte) bool { return line[0] == '"' && bytes.Count(line, []byte{'"'})%2 != 0 }
 
 // valueBytes are the bytes of which values consist, with what stands around them.
 var valueBytes = func() (set [256]bool) {
