@@ -448,6 +448,10 @@ const (
 	HostMemory
 	// HostUnreachable is a service that did not reach another host: what a want of ports or a network's failure leads to.
 	HostUnreachable
+	// HostReplicaTimeout is a replica of an availability group of SQL Server that did not answer in time.
+	HostReplicaTimeout
+	// HostLeaseExpired is the lease between an availability group and the cluster that was not renewed in time.
+	HostLeaseExpired
 )
 
 // HostEventEnum names what entries of event logs report.
@@ -456,7 +460,7 @@ var HostEventEnum = Enum{
 	[]string{
 		"node_removed", "quorum_lost", "cluster_network", "cluster_resource", "tcp_ports_out", "udp_ports_out",
 		"tcp_port_reused", "link_down", "link_up", "adapter_reset", "crashed", "shutdown", "started", "clock_set", "disk",
-		"memory", "unreachable",
+		"memory", "unreachable", "replica_timeout", "lease_expired",
 	},
 }
 

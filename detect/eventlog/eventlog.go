@@ -88,7 +88,11 @@ func identity(what string, at model.Time) string {
 
 // isVictim says that an entry is an incident of a cluster by itself.
 func isVictim(w model.HostEventWhat) bool {
-	return w == model.HostNodeRemoved || w == model.HostQuorumLost
+	switch w {
+	case model.HostNodeRemoved, model.HostQuorumLost, model.HostReplicaTimeout, model.HostLeaseExpired:
+		return true
+	}
+	return false
 }
 
 // incidents returns the incidents of clusters.
@@ -189,6 +193,10 @@ func (j *judge) says(e *model.HostEvent) string {
 		text = "virtual memory was short"
 	case model.HostUnreachable:
 		text = "a service did not reach another host"
+	case model.HostReplicaTimeout:
+		text = "the connection to " + of("availability replica ", "an availability replica") + " timed out"
+	case model.HostLeaseExpired:
+		text = "the lease of " + of("availability group ", "an availability group") + " with the cluster expired"
 	}
 	return text + j.on(e) + " (" + source(e) + ")"
 }
@@ -301,6 +309,9 @@ func (j *judge) incident(group []int) model.Finding {
 		ID: identity("cluster", first.Time), Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
 		Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
 	}
+	if !slices.ContainsFunc(group, func(i int) bool { return j.all[i].What != model.HostReplicaTimeout }) {
+		f.Severity = model.SeverityWarning
+	}
 	f.Title = j.says(first) + " at " + first.Time.Std().Format("15:04:05") + " UTC"
 	for n, i := range group {
 		j.told[i] = true
@@ -352,9 +363,16 @@ func (j *judge) incident(group []int) model.Finding {
 		f.Causes = append(f.Causes, "The logs report no cause before it. That is no proof that there was none: packet "+
 			"loss and busy CPUs are not logged")
 	}
-	if first.What == model.HostNodeRemoved {
+	switch first.What {
+	case model.HostNodeRemoved:
 		f.Causes = append(f.Causes, "The entry comes last: a node is removed after 5 to 20 missing heartbeats "+
 			"(SameSubnetThreshold), 5 to 20 s at the default interval of 1 s")
+	case model.HostReplicaTimeout:
+		f.Causes = append(f.Causes, "The entry comes last: a replica is disconnected when nothing of it has come for its "+
+			"session timeout (10 s by default)")
+	case model.HostLeaseExpired:
+		f.Causes = append(f.Causes, "The entry comes last: the lease expires when SQL Server or the cluster's resource "+
+			"host has not renewed it for the lease timeout (20 s by default), as when either gets no CPU")
 	}
 	for i := range j.all {
 		e := &j.all[i]

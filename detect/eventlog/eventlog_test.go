@@ -41,6 +41,16 @@ func TestIncidents(t *testing.T) {
 			[]string{"critical node NODE-B was removed", "2.4 s later the cluster lost its quorum", "29 s before it",
 				"Windows ran out of TCP ports (Tcpip 4231)", "possibly its cause", "netstat -anoq"},
 		},
+		"a replica after a link": {
+			[]entry{{1, model.HostLinkDown, model.HostEvent{About: "NIC 1"}},
+				{12, model.HostReplicaTimeout, model.HostEvent{Provider: "MSSQLSERVER", ID: 35206, About: "SQL2"}}}, 1,
+			[]string{"warning the connection to availability replica SQL2 timed out at", "MSSQLSERVER 35206", "11 s before it",
+				"session timeout", "!critical"},
+		},
+		"a lease": {
+			[]entry{{12, model.HostLeaseExpired, model.HostEvent{About: "AG1"}}}, 1,
+			[]string{"critical the lease of availability group AG1 with the cluster expired", "20 s by default"},
+		},
 		"a link is nearer than ports": {
 			[]entry{{1, model.HostTCPPortsOut, model.HostEvent{}}, {20, model.HostLinkDown, model.HostEvent{About: "NIC 1"}},
 				{30, model.HostNodeRemoved, node("NODE-B")}}, 1,

@@ -446,6 +446,11 @@ func FuzzOpen(f *testing.F) {
 	f.Add(whole[:fileHeader+8192])
 	f.Add([]byte(xmlOf(incident)))
 	f.Add([]byte(csvOf(incident, "1/2/2006 3:04:05 PM", ",")))
+	f.Add([]byte(viewText(incident)))
+	f.Add([]byte(listText(incident)))
+	f.Add([]byte(tableText(incident, "1/2/2006 3:04:05 PM")))
+	f.Add([]byte(viewerText(incident, "Level,Date and Time,Source,Event ID,Task Category", "1/2/2006 3:04:05 PM", ",")))
+	f.Add([]byte(`[{"Id":4231,"ProviderName":"Tcpip","TimeCreated":"/Date(1794655231000)/"}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if !Detect(data[:min(len(data), 128<<10)]) {
 			return

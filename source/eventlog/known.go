@@ -17,10 +17,13 @@ var known = map[string]map[int64]model.HostEventWhat{
 		1130: model.HostClusterNetwork,
 	},
 	"tcpip": {
-		4227: model.HostTCPPortReused, 4231: model.HostTCPPortsOut, 4265: model.HostUDPPortsOut, 4266: model.HostUDPPortsOut,
+		4201: model.HostLinkUp, 4202: model.HostLinkDown, 4227: model.HostTCPPortReused, 4231: model.HostTCPPortsOut,
+		4265: model.HostUDPPortsOut, 4266: model.HostUDPPortsOut,
 	},
 	"microsoft-windows-ndis":           {10400: model.HostAdapterReset, 10317: model.HostAdapterReset},
 	"b57nd60a":                         {4: model.HostLinkDown},
+	"k57nd60a":                         {4: model.HostLinkDown},
+	"l2nd":                             {4: model.HostLinkDown},
 	"microsoft-windows-kernel-power":   {41: model.HostCrashed},
 	"microsoft-windows-kernel-general": {1: model.HostClockSet, 12: model.HostStarted, 13: model.HostShutdown},
 	"eventlog":                         {6008: model.HostCrashed, 6005: model.HostStarted, 6006: model.HostShutdown},
@@ -35,7 +38,16 @@ var known = map[string]map[int64]model.HostEventWhat{
 
 // intel are the drivers of Intel's adapters, which number their entries alike: 27 is a link that was lost, 32 and 33
 // one that is there.
-var intel = lazyregexp.New(`^(?:e1[a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*)$`)
+var intel = lazyregexp.New(`^(?:e[12][a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*|icea)$`)
+
+// sqlServer are the instances of SQL Server.
+var sqlServer = lazyregexp.New(`^mssql(?:server|\$.+)$`)
+
+// ofSQLServer are their entries.
+var ofSQLServer = map[int64]model.HostEventWhat{
+	35206: model.HostReplicaTimeout, 19407: model.HostLeaseExpired, 19419: model.HostLeaseExpired,
+	19421: model.HostLeaseExpired,
+}
 
 // whatOf returns what an entry reports; ok is false for one that bears on nothing.
 func whatOf(provider string, id int64) (what model.HostEventWhat, ok bool) {
@@ -48,6 +60,10 @@ func whatOf(provider string, id int64) (what model.HostEventWhat, ok bool) {
 			return model.HostLinkUp, true
 		}
 		return 0, false
+	}
+	if sqlServer.MatchString(provider) {
+		what, ok = ofSQLServer[id]
+		return what, ok
 	}
 	what, ok = known[provider][id]
 	return what, ok
@@ -80,7 +96,7 @@ func (e *entry) event(log string) (v model.HostEvent, ok bool) {
 	v = model.HostEvent{Time: e.at, What: what, ID: e.id, Provider: provider, Log: log, Host: e.host}
 	switch what {
 	case model.HostNodeRemoved, model.HostClusterNetwork, model.HostClusterResource, model.HostAdapterReset,
-		model.HostLinkDown, model.HostLinkUp:
+		model.HostLinkDown, model.HostLinkUp, model.HostReplicaTimeout, model.HostLeaseExpired:
 		v.About = e.about()
 	case model.HostClockSet:
 		step, ok := e.step()

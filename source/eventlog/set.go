@@ -48,6 +48,10 @@ const (
 	formEVTX
 	formXML
 	formCSV
+	formText
+	formTable
+	formViewer
+	formJSON
 )
 
 // Detect reports whether a file that begins with head is an event log.
@@ -72,6 +76,16 @@ func formOf(head []byte) form {
 	}
 	if _, _, ok := csvHeader(bufio.NewReader(bytes.NewReader(text))); ok {
 		return formCSV
+	}
+	switch {
+	case isText(text):
+		return formText
+	case isTable(text):
+		return formTable
+	case isJSON(text):
+		return formJSON
+	case viewerSeparator(text) != 0:
+		return formViewer
 	}
 	return formNone
 }
@@ -156,6 +170,14 @@ func (s *Set) read(path string) error {
 		return s.readXML(source.UTF8Reader(b), name)
 	case formCSV:
 		return s.readCSV(source.UTF8Reader(b), name)
+	case formText:
+		return s.readText(source.UTF8Reader(b), name)
+	case formTable:
+		return s.readTable(source.UTF8Reader(b), name)
+	case formViewer:
+		return s.readViewer(source.UTF8Reader(b), name)
+	case formJSON:
+		return s.readJSON(source.UTF8Reader(b), name)
 	}
 	return ErrFormat
 }
@@ -234,12 +256,7 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 		slices.Index(names, "LogName")}
 	c := csv.NewReader(in)
 	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = separator, true, -1, true
-	type row struct {
-		entry
-		when string
-	}
-	var rows []row
-	order := dateOrder{}
+	rows := &timedEntries{}
 	bad := 0
 	for {
 		limited.Next()
@@ -264,37 +281,63 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 			}
 			continue
 		}
-		e := row{entry{provider: field(at.provider), id: id, host: field(at.host), channel: field(at.channel)},
-			field(at.time)}
+		e := entry{provider: field(at.provider), id: id, host: field(at.host), channel: field(at.channel)}
 		e.record, _ = strconv.ParseUint(field(at.record), 10, 64)
-		order.see(e.when)
 		if _, ok := whatOf(e.provider, id); ok {
 			e.data = []datum{{messageName, field(at.message)}}
 		}
-		if len(rows) >= 4*s.most {
-			s.left++
-			continue
-		}
-		rows = append(rows, e)
+		s.hold(rows, e, field(at.time))
 	}
 	if bad > 0 {
 		s.integrity.Add(fmt.Sprintf("%s: %d of its lines could not be read", name, bad), 0)
 	}
+	s.takeTimed(rows, name)
+	return nil
+}
+
+// timedEntries are entries whose times are texts, until all of a file show the order of day and month.
+type timedEntries struct {
+	rows  []timedEntry
+	order dateOrder
+	local bool
+}
+
+type timedEntry struct {
+	entry
+	when string
+}
+
+// hold keeps an entry until the times of its file can be read.
+func (s *Set) hold(t *timedEntries, e entry, when string) {
+	t.order.see(when)
+	t.local = t.local || !strings.HasSuffix(when, "Z")
+	if len(t.rows) >= 4*s.most {
+		s.left++
+		return
+	}
+	if _, ok := whatOf(e.provider, e.id); !ok {
+		e.data = nil
+	}
+	t.rows = append(t.rows, timedEntry{e, when})
+}
+
+// takeTimed takes the entries of a file whose times are texts.
+func (s *Set) takeTimed(t *timedEntries, name string) {
+	order := t.order
 	if order.both() {
 		s.note("%s: its times have both orders of day and month", name)
 		order = dateOrder{}
 	}
-	if len(rows) > 0 && !order.open && !order.dayFirst && order.numeric {
+	if len(t.rows) > 0 && !order.open && !order.dayFirst && order.numeric {
 		s.assume("%s: its dates are read as month/day/year", name)
 	}
-	if !s.zoned && len(rows) > 0 {
+	if !s.zoned && t.local {
 		s.assume("times in %s have no zone; they are read as UTC (--log-time says it)", name)
 	}
-	for i := range rows {
-		rows[i].at = order.time(rows[i].when, s.zone)
-		s.take(&rows[i].entry, name)
+	for i := range t.rows {
+		t.rows[i].at = order.time(t.rows[i].when, s.zone)
+		s.take(&t.rows[i].entry, name)
 	}
-	return nil
 }
 
 // dateOrder decides over all times of a file whether the day comes before the month.
