@@ -158,7 +158,7 @@ func (r *run) shed(parts []shedPart, share float64) {
 			Name: p.Probe, Part: p.Part, State: model.ProbeDegraded,
 			Reason: fmt.Sprintf("%s (it took %s of a CPU, --max-cpu is %s)", model.NotSampled, plain.Percent(share),
 				plain.Percent(r.self.bound.max)),
-			Hint: "it comes back by itself; a higher --max-cpu keeps it, 0 is no bound",
+			Hint: "it comes back by itself; a higher --max-cpu keeps it, 0 sets no bound",
 		})
 	}
 }

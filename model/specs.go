@@ -571,7 +571,7 @@ var Specs = []Spec{
 		Name: "drop",
 		View: "Drop",
 		Doc: "packets lost inside the host at one place for one reason within an interval; the CPU is the one that " +
-			"freed them, -1 at a backlog, where it need not be the owner (softnet tells that). Flag transmit: they were " +
+			"freed them, -1 at a backlog, where it need not be the owner (softnet shows it). Flag transmit: they were " +
 			"being sent.",
 		Span:     intervalSpan,
 		CPU:      true,
@@ -785,7 +785,7 @@ var Specs = []Spec{
 		Name: "port.activity",
 		View: "PortActivity",
 		Doc: "whether a held port is used: when that becomes known and at each change, and when a bound port is " +
-			"connected, whose remote end it then names. A port in use that is not told of again is still in use. " +
+			"connected, whose remote end it then names. A port in use that is not reported again is still in use. " +
 			"Connections that a listener accepted are left out.",
 		Span:     "since its last use; 0 where it is in use or nothing is known",
 		Task:     true,
@@ -1181,8 +1181,8 @@ var Specs = []Spec{
 			},
 			{
 				Name: "state", Unit: UnitEnum, Enum: &FlowStateEnum,
-				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, " +
-					"proposed is not followed, captured is seen on the wire only",
+				Doc: "what is seen of it: followed is all, arrivals and reads are one of the two, ended means that the socket " +
+					"was closed, proposed is not followed, captured is seen on the wire only",
 			},
 			{
 				Name: "period_ns", Unit: UnitNanoseconds,
@@ -1343,7 +1343,10 @@ var Specs = []Spec{
 			{Name: "expected_count", Unit: UnitFloat, Doc: "how many silences of this length or longer the log's cadence " +
 				"lets expect in all of it"},
 			{Name: "usual_ns", Unit: UnitNanoseconds, Doc: "the time between two lines that one in a hundred exceeds"},
-			{Name: "longest_ns", Unit: UnitNanoseconds, Doc: "the longest other silence of the log that is no gap"},
+			{
+				Name: "longest_ns", Unit: UnitNanoseconds,
+				Doc: "the longest other silence of the log that does not count as a gap",
+			},
 			{Name: "lines", Unit: UnitCount, Doc: "lines with a time from which the cadence was learned"},
 			fieldLogLag,
 			{Name: "lasts", Unit: UnitBool, Doc: "1 while no line has ended it: of a log that is followed, since 1.2"},

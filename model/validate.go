@@ -187,13 +187,13 @@ func (v *Validator) args(b *Batch, e *Event, s *Spec) {
 		case f.Unit == UnitNanoseconds && int64(value) < 0:
 			v.fail(b, e, "%s is negative", f.Name)
 		case f.Unit == UnitPort && value > math.MaxUint16:
-			v.fail(b, e, "%s is no port", f.Name)
+			v.fail(b, e, "%s is not a valid port", f.Name)
 		case f.Unit == UnitBool && value > 1:
-			v.fail(b, e, "%s is no truth value", f.Name)
+			v.fail(b, e, "%s is not a truth value", f.Name)
 		case f.Unit == UnitEnum && value >= uint64(len(f.Enum.Names)):
 			v.fail(b, e, "%s has no such value", f.Name)
 		case f.Unit == UnitFloat && math.IsNaN(math.Float64frombits(value)):
-			v.fail(b, e, "%s is no number", f.Name)
+			v.fail(b, e, "%s is not a number", f.Name)
 		}
 	}
 }

@@ -1133,7 +1133,7 @@ func (b *Builder) AddDeviceQueue(v DeviceQueue) {
 	e.Str[2] = b.Intern(v.RPSCPUs)
 }
 
-// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval; the CPU is the one that freed them, -1 at a backlog, where it need not be the owner (softnet tells that). Flag transmit: they were being sent.
+// Drop is the typed view of kind "drop": packets lost inside the host at one place for one reason within an interval; the CPU is the one that freed them, -1 at a backlog, where it need not be the owner (softnet shows it). Flag transmit: they were being sent.
 type Drop struct {
 	// Time: when it was complete.
 	Time Time
@@ -1871,7 +1871,7 @@ func (b *Builder) AddPortAudit(v PortAudit) {
 	e.Args[5] = uint64(v.Netns)
 }
 
-// PortActivity is the typed view of kind "port.activity": whether a held port is used: when that becomes known and at each change, and when a bound port is connected, whose remote end it then names. A port in use that is not told of again is still in use. Connections that a listener accepted are left out.
+// PortActivity is the typed view of kind "port.activity": whether a held port is used: when that becomes known and at each change, and when a bound port is connected, whose remote end it then names. A port in use that is not reported again is still in use. Connections that a listener accepted are left out.
 type PortActivity struct {
 	// Time: when it was complete.
 	Time Time
@@ -3076,7 +3076,7 @@ type Flow struct {
 	RemotePort uint16
 	// Timeout: silence after which the protocol gives its peer up, 0 unknown.
 	Timeout time.Duration
-	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended is no socket any more, proposed is not followed, captured is seen on the wire only.
+	// State: what is seen of it: followed is all, arrivals and reads are one of the two, ended means that the socket was closed, proposed is not followed, captured is seen on the wire only.
 	State FlowState
 	// Period: time between two heartbeats: as configured, or for a proposed one as it was measured; 0 unknown.
 	Period time.Duration
@@ -3576,7 +3576,7 @@ type LogGap struct {
 	ExpectedCount float64
 	// Usual: the time between two lines that one in a hundred exceeds.
 	Usual time.Duration
-	// Longest: the longest other silence of the log that is no gap.
+	// Longest: the longest other silence of the log that does not count as a gap.
 	Longest time.Duration
 	// Lines: lines with a time from which the cadence was learned.
 	Lines uint64

@@ -169,7 +169,7 @@ func (r *following) resume(w *window) (ok bool, err error) {
 		if _, headErr := r.in.head(frame{offset: next, size: int(min(length, maxStored))}); headErr != nil {
 			continue
 		}
-		r.pass.miss(1, fmt.Sprintf("%d bytes at %d of %s are no block", next-r.at, r.at, filepath.Base(r.path)))
+		r.pass.miss(1, fmt.Sprintf("%d bytes at %d of %s are not a block", next-r.at, r.at, filepath.Base(r.path)))
 		r.at = next
 		return true, nil
 	}

@@ -257,7 +257,7 @@ func (p *pass) file(ctx context.Context, in *input, first int) error {
 		p.lose(1, fmt.Sprintf("%s has more than %d blocks: the %d bytes after them are not read",
 			filepath.Base(in.path), maxBlocks, in.torn))
 	} else if !in.closed && in.torn > 0 {
-		p.lose(1, fmt.Sprintf("torn: %d bytes at the end of %s are no whole block", in.torn, filepath.Base(in.path)))
+		p.lose(1, fmt.Sprintf("torn: %d bytes at the end of %s are not a whole block", in.torn, filepath.Base(in.path)))
 	}
 	return nil
 }

@@ -65,7 +65,8 @@ is 3, and also that of commands that open the part.`,
 			}
 			if out == "-" {
 				if isTerminal(cmd.OutOrStdout()) {
-					return hint.New("a recording cannot go to a terminal", "send it to a file or a pipe: -o - > part.lostbeat")
+					return hint.New("a recording is binary and cannot be written to a terminal",
+						"send it to a file or a pipe: -o - > part.lostbeat")
 				}
 				folder, failed := os.MkdirTemp("", "lostbeat-cut-*")
 				if failed != nil {

@@ -158,9 +158,9 @@ func checkExport(cmd *cobra.Command, form, out string, inputs []string) error {
 	case out == "":
 		return hint.New("export needs an output", example)
 	case out == "-" && trace && isTerminal(cmd.OutOrStdout()):
-		return hint.New("a trace is no text for a terminal", "give -o night.pftrace")
+		return hint.New("a trace is binary and cannot be written to a terminal", "give -o night.pftrace")
 	case out == "-" && !trace:
-		return hint.New("tables are a folder, which cannot go to standard output", example)
+		return hint.New("tables are written to a folder, not to standard output", example)
 	case !trace && (filepath.Clean(out) == "." || filepath.Clean(out) == ".."):
 		return hint.New("tables are written to a new folder, not into this one", example)
 	case trace && out != "-":

@@ -104,7 +104,7 @@ func (f *liveFlags) register(cmd *cobra.Command) {
 	)
 	flags.Var(&f.ring, "ring-size", "size of the kernel ring buffer, a power of two, at most 1GiB")
 	flags.Var(&f.maxCPU, "max-cpu", "CPU time that lostbeat may take itself, in percent of one core; above it, detail is "+
-		"left out: --trace, kernel stacks, zoom, suspected threads; 0 is no bound (Linux)")
+		"left out: --trace, kernel stacks, zoom, suspected threads; 0 sets no bound (Linux)")
 	flags.BoolVar(&f.rawBuffers, "raw-buffers", false, "on Windows 11 22H2, Server 2022 and later: read whole buffers of "+
 		"trace sessions instead of single records, which costs less; not yet tested on a real Windows")
 	if runtime.GOOS != "windows" {
@@ -322,7 +322,7 @@ func (c *cpuShare) Set(s string) error {
 	text := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(s), "%"))
 	percent, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(percent >= 0 && percent <= 100*1024) {
-		return hint.New("not a share of a core", "write percent of one core, like 3 or 0.5%; 0 is no bound")
+		return hint.New("not a share of a core", "write percent of one core, like 3 or 0.5%; 0 sets no bound")
 	}
 	*c = cpuShare(percent / 100)
 	return nil

@@ -119,7 +119,7 @@ func fetch(command *exec.Cmd, stderr io.Writer, path string) (err error) {
 // checkHost refuses what is no name of a host: it becomes an argument of ssh and part of a file's name.
 func checkHost(host string) error {
 	if !hostName.MatchString(host) {
-		return hint.New("--open "+plain.Text(host)+" is no name of a host", "write it as in the list: --open web-1")
+		return hint.New("--open "+plain.Text(host)+" is not a valid host name", "write it as in the list: --open web-1")
 	}
 	return nil
 }

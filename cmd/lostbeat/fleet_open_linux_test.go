@@ -95,7 +95,7 @@ func TestFleetOpen(t *testing.T) {
 		"hint: ssh has to reach the host, and sudo":      {"--open", "unreachable"},
 		"fetch the recording of unreachable":             {"--open", "unreachable"},
 		"no finding of web-9 names a recording":          {"--open", "web-9"},
-		"is no name of a host":                           {"--open=-oProxyCommand=x"},
+		"is not a valid host name":                       {"--open=-oProxyCommand=x"},
 		"-o is for --open":                               {"-o", "x"},
 		"--open prints no list":                          {"--open", "web-1", "--json"},
 	} {

@@ -328,7 +328,7 @@ func checkRegular(path string) error {
 	if err != nil || info.Mode().IsRegular() || info.IsDir() {
 		return nil // what is not there is said when it is opened
 	}
-	return hint.New(plain.Text(path)+" is no file", "a pipe is read as standard input: lostbeat findings - < PIPE")
+	return hint.New(plain.Text(path)+" is not a file", "a pipe is read as standard input: lostbeat findings - < PIPE")
 }
 
 // stops reports whether an error is not one of the file but ends the command.

@@ -16,7 +16,7 @@ func TestPipesAreNoFiles(t *testing.T) {
 	}
 	for _, command := range []string{"findings", "info", "events"} {
 		_, errs, status := execute(t, command, path)
-		if status != exitError || !strings.Contains(errs, "is no file") || !strings.Contains(errs, "standard input") {
+		if status != exitError || !strings.Contains(errs, "is not a file") || !strings.Contains(errs, "standard input") {
 			t.Errorf("%s: status %d: %s", command, status, errs)
 		}
 	}

@@ -246,7 +246,7 @@ func checkRing(ring, totalCap byteSize, asked bool) error {
 func checkOutput(path string) error {
 	if path == "-" {
 		return hint.New(
-			"a recording cannot go to standard output: its index is written on close",
+			"a recording cannot be written to standard output: its index is written on close",
 			"write to a file; 'lostbeat events FILE' prints it as text",
 		)
 	}

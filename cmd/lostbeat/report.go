@@ -121,7 +121,7 @@ Exit status: 0; 2 for an error; 3 if an input is incomplete.`,
 func checkReport(cmd *cobra.Command, form, out string, force bool, inputs []string) error {
 	if out == "" {
 		if form == asHTML && isTerminal(cmd.OutOrStdout()) {
-			return hint.New("a page is no text for a terminal", "give -o report.html, or --md")
+			return hint.New("the page is HTML and cannot be written to a terminal", "give -o report.html, or --md")
 		}
 		return nil
 	}

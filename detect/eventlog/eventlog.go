@@ -360,7 +360,7 @@ func (j *judge) incident(group []int) model.Finding {
 	if len(before) > 0 {
 		f.Causes = append(f.Causes, j.grade(before[0].HostEvent))
 	} else if open.entries == 0 {
-		f.Causes = append(f.Causes, "The logs report no cause before it. That is no proof that there was none: packet "+
+		f.Causes = append(f.Causes, "The logs report no cause before it. That does not prove that there was none: packet "+
 			"loss and busy CPUs are not logged")
 	}
 	switch first.What {

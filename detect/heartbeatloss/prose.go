@@ -646,7 +646,7 @@ func (t *telling) capturedAbsent(f *model.Finding) {
 	g := &m.gap
 	f.Title = fmt.Sprintf("%s: no packet on the wire for %s: %s", t.who.name(), words.Span(g.Length()), UntilSecond)
 	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow passed the capture point, where one passes every %s: "+
-		"it was not sent, or was lost on the way; a second capture, at the sender, tells the two apart",
+		"it was not sent, or was lost on the way; a second capture, at the sender, shows which",
 		words.Span(g.Period)))
 	t.afterwards(f)
 	f.RuledOut = append(f.RuledOut, "loss between the wire and the program: the packet was not on the wire")

@@ -21,7 +21,7 @@ func (s *Settings) Fields() []detect.Field {
 			Key:     "late_periods",
 			Default: "3",
 			Doc:     "usual gaps of a followed flow after which a gap is too long",
-			Reason:  "protocols give a peer up after three to five heartbeats; one that is missing is no news",
+			Reason:  "protocols give a peer up after three to five heartbeats; one that is missing means little",
 			Value:   &s.LatePeriods,
 		},
 		{

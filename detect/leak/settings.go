@@ -75,7 +75,7 @@ func (s *Settings) Fields() []detect.Field {
 			Default: "12",
 			Doc: "ports taken evenly, at most 2.5 a second, and all kept, that are a note of severity info; of connections " +
 				"twice as many",
-			Reason: "a dozen even steps without one back are no accident",
+			Reason: "a dozen even steps without one back are not an accident",
 			Value:  &s.SlowNote,
 		},
 		{

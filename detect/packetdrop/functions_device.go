@@ -63,7 +63,7 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name:    "tun_get_user",
-		Meaning: "What a program wrote into a TUN or TAP device was no packet that the kernel accepts.",
+		Meaning: "What a program wrote into a TUN or TAP device was not a packet that the kernel accepts.",
 		Cause:   CauseProgram,
 		Advice:  "Check the program behind the device (VPN, hypervisor).",
 	},
@@ -338,7 +338,7 @@ var deviceFunctions = []Reason{
 	},
 	{
 		Name: "packet_rcv",
-		Meaning: "A capture (tcpdump, a DHCP client) did not want the packet or did not keep up: its copy was " +
+		Meaning: "A capture (tcpdump, a DHCP client) filtered the packet out or did not keep up: its copy was " +
 			"lost.",
 		Cause:   CauseBuffer,
 		Advice:  "Raise the buffer of the capture (tcpdump -B). The packet itself went on: nothing else lost it.",

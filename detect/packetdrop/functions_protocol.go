@@ -311,14 +311,14 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:    "unix_",
-		Meaning: "A message in a UNIX socket was discarded; it is no network packet.",
+		Meaning: "A message in a UNIX socket was discarded; it is not a network packet.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing.",
 		Healthy: true,
 	},
 	{
 		Name:    "netlink_",
-		Meaning: "A message of the kernel to a program was discarded; it is no network packet.",
+		Meaning: "A message of the kernel to a program was discarded; it is not a network packet.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing.",
 		Healthy: true,
@@ -377,7 +377,7 @@ var protocolFunctions = []Reason{
 	},
 	{
 		Name:    "virtio_transport_",
-		Meaning: "A message between host and virtual machine (vsock) was discarded; it is no network packet.",
+		Meaning: "A message between host and virtual machine (vsock) was discarded; it is not a network packet.",
 		Cause:   CauseNormal,
 		Advice:  "Nothing.",
 		Healthy: true,

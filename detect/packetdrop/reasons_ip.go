@@ -79,7 +79,7 @@ var ipReasons = []Reason{
 		Cause:    CauseRouting,
 		Counters: []string{"IpExt.InNoRoutes", "Ip6.InNoRoutes"},
 		Advice: "Add the route, or remove the one that forbids it (ip route get ADDRESS). If this host " +
-			"should have the address itself, add it (ip addr). Leave it if the host is no router: then the sender's " +
+			"should have the address itself, add it (ip addr). Leave it if the host is not a router: then the sender's " +
 			"gateway is wrong.",
 		Healthy: true,
 		Proven:  "no_route",

@@ -139,14 +139,14 @@ var socketReasons = []Reason{
 		Name:    "UNIX_DISCONNECT",
 		Meaning: "A message to a UNIX socket was discarded because the peer had disconnected.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing: this is no network packet.",
+		Advice:  "Nothing: this is not a network packet.",
 		Healthy: true,
 	},
 	{
 		Name:    "UNIX_SKIP_OOB",
 		Meaning: "A reader skipped urgent data in a UNIX socket.",
 		Cause:   CauseNormal,
-		Advice:  "Nothing: this is no network packet.",
+		Advice:  "Nothing: this is not a network packet.",
 		Healthy: true,
 	},
 }

@@ -48,7 +48,7 @@ func (s *Settings) Fields() []detect.Field {
 			Key:     "note_share",
 			Default: "0.1",
 			Doc:     "share of the range in ports of one process that is noted",
-			Reason:  "who asks for ports next wants to know",
+			Reason:  "whoever asks for ports next is affected",
 			Value:   &s.NoteShare,
 		},
 		{

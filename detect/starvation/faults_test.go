@@ -27,7 +27,7 @@ func TestStarvation(t *testing.T) {
 			"not RSS: the device has one queue",
 			"Do not raise netdev_budget",
 			"CPU 1 is 3.0 % busy",
-			"is no proof",
+			"proves nothing",
 			"the ring",
 		}})
 }
@@ -132,7 +132,7 @@ func TestBudgetTooSmall(t *testing.T) {
 				"yields after 8 packets per run: netdev_budget is too small",
 				"Raise net.core.netdev_budget",
 				"unless tasks on that CPU already wait",
-			}, Lacks: []string{"is no proof"}},
+			}, Lacks: []string{"proves nothing"}},
 	)
 }
 

@@ -434,7 +434,7 @@ func (d *starvation) ruledOut(w *detect.Tick, in *detect.Case[starved]) []string
 		list = append(
 			list,
 			fmt.Sprintf(
-				"time_squeeze (%s) is no proof: it grows on healthy hosts and can stay at 0 on starved ones",
+				"time_squeeze (%s) proves nothing: it grows on healthy hosts and can stay at 0 on starved ones",
 				words.Number(data.squeezed),
 			),
 		)

@@ -139,7 +139,7 @@ func Limit(folder string) (limit, period time.Duration, ok bool) {
 	return parseLimit(string(quota) + " " + string(length))
 }
 
-// parseLimit parses quota and period in microseconds; "max" and -1 are no limit.
+// parseLimit parses quota and period in microseconds; "max" and -1 mean no limit.
 func parseLimit(text string) (limit, period time.Duration, ok bool) {
 	fields := strings.Fields(text)
 	if len(fields) != 2 {

@@ -24,7 +24,7 @@ func Documentation() string {
 			fmt.Fprintf(&out, "\nRing losses: %s.\n", d.NoRing)
 		}
 		if d.Link {
-			fmt.Fprintln(&out, "\nrtnetlink's rx_dropped stands in for them.")
+			fmt.Fprintln(&out, "\nrtnetlink's rx_dropped is used instead.")
 		}
 		if d.Note != "" {
 			fmt.Fprintf(&out, "\nNote: %s.\n", d.Note)

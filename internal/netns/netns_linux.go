@@ -150,7 +150,7 @@ func inodeOf(path string) (uint32, error) {
 	}
 	text, ok := strings.CutPrefix(target, "net:[")
 	if !ok {
-		return 0, fmt.Errorf("%s is no network namespace: %q", path, target)
+		return 0, fmt.Errorf("%s is not a network namespace: %q", path, target)
 	}
 	inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32)
 	return uint32(inode), err

@@ -38,7 +38,7 @@ type Redactor struct {
 	learned int
 	// programs are the command lines that are known, without their numbers.
 	programs map[string]*commandLine
-	// limit bounds how many names are learned, 0 is no bound; known is how many are, full says that there were more.
+	// limit bounds how many names are learned, 0 sets no bound; known is how many are, full says that there were more.
 	limit, known int
 	full         bool
 	// salt keeps identities from being guessed once names are left out.

@@ -173,7 +173,7 @@ func (a *attached) devicesStatus(err error) model.Probe {
 		names += fmt.Sprintf(" and %d more", len(unknown)-3)
 	}
 	state.State = model.ProbeDegraded
-	state.Reason = "the driver's own statistics are not known, the link's counters stand in for ring losses: " + names
+	state.Reason = "the driver's own statistics are not known, the link's counters are used for ring losses: " + names
 	state.Hint = "look at ethtool -S yourself; docs/DRIVERS.md lists the drivers that are known"
 	return state
 }

@@ -228,7 +228,7 @@ func (a *attached) attach() error {
 	}
 	list, ok := lk.(*link.Iter)
 	if !ok {
-		return errors.Join(fmt.Errorf("attach %s: %T is no iterator", listProgram, lk), a.loader.Detach())
+		return errors.Join(fmt.Errorf("attach %s: %T is not an iterator", listProgram, lk), a.loader.Detach())
 	}
 	a.list = list
 	return nil

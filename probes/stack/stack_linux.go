@@ -127,7 +127,7 @@ func openEvent(cpu, program int) (int, error) {
 // above 2, at which they ask for CAP_SYS_ADMIN.
 func refusedAdvice(level string) string {
 	if n, err := strconv.Atoi(level); err == nil && n > 2 {
-		return fmt.Sprintf("kernel.perf_event_paranoid is %d, where this kernel wants CAP_SYS_ADMIN for perf events: "+
+		return fmt.Sprintf("kernel.perf_event_paranoid is %d, where this kernel requires CAP_SYS_ADMIN for perf events: "+
 			"CAP_PERFMON is enough from 2 down", n)
 	}
 	return "perf events need CAP_PERFMON and, in a container, a seccomp profile that allows perf_event_open"

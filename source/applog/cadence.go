@@ -257,7 +257,7 @@ func (c *cadence) gaps() (gaps []*silence, longest time.Duration) {
 }
 
 // resumed reports whether the log went on after the silence about as it was
-// before: the end of a burst is no gap. last is the time of the last line.
+// before: the end of a burst is not a gap. last is the time of the last line.
 func (s *silence) resumed(last model.Time) bool {
 	seen := min(max(last.Sub(s.end), time.Second), time.Minute)
 	return float64(s.follow+1)*float64(time.Minute)*4 >= float64(s.lead)*float64(seen)

@@ -56,7 +56,7 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	if !f.known() {
-		return nil, hint.New("it is no report of xperf -a dpcisr or LatencyMon",
+		return nil, hint.New("it is not a report of xperf -a dpcisr or LatencyMon",
 			"xperf -i trace.etl -o dpcisr.txt -a dpcisr; better, give trace.etl itself")
 	}
 	// What the intervals are relative to is not said.

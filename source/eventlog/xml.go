@@ -116,7 +116,7 @@ func (s *Set) readXML(r io.Reader, name string) error {
 		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read to the end", name, bad), 0)
 	}
 	if x.strange > 0 {
-		s.integrity.Add(fmt.Sprintf("%s: bytes between entries are no text: a part of the file has another encoding",
+		s.integrity.Add(fmt.Sprintf("%s: bytes between entries are not text: a part of the file has another encoding",
 			name), int64(x.strange))
 	}
 	if err := in.Err(); err != nil {

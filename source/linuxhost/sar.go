@@ -188,7 +188,7 @@ func (s *Set) when(date, clock string, utc bool, zoneName string) (model.Time, e
 			return model.TimeOf(t), nil
 		}
 	}
-	return 0, fmt.Errorf("%q %q is no time", date, clock)
+	return 0, fmt.Errorf("%q %q is not a valid time", date, clock)
 }
 
 // restart notes that a host was started.

@@ -309,7 +309,7 @@ func TestNotes(t *testing.T) {
 		"PDH CSV, local times at UTC-05:00",
 		"description: for support",
 		"30 samples, 1s apart",
-		"2 lines of text that are no samples",
+		"2 lines of text that are not samples",
 		"Processor: 8 counters of 5 instances, 40 columns, 40 of them understood",
 		"Network Interface: 2 counters of 1 instance, 2 columns, 2 of them understood",
 		"UDPv4: 1 counter, 1 column, 1 of them understood",

@@ -32,7 +32,7 @@ const (
 )
 
 var noteNames = [noteCount]string{
-	"lines of text that are no samples", "torn samples", "damaged parts", "records of unknown form", "changes of " +
+	"lines of text that are not samples", "torn samples", "damaged parts", "records of unknown form", "changes of " +
 		"summer time", "samples that are not later than the one before", "missing samples",
 	"samples in damaged parts",
 	"columns for which there is no room",
