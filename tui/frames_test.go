@@ -125,27 +125,28 @@ func TestFrames(t *testing.T) {
 			s = loaded(host.stream)
 		}
 		for _, size := range sizes {
-			for _, ascii := range []bool{false, true} {
-				if ascii && (host.name != "faults" || size.w == 200) {
-					continue
+			name := fmt.Sprintf("%s-%dx%d", host.name, size.w, size.h)
+			t.Run(name, func(t *testing.T) {
+				m := screen(s, size.w, size.h, host.options)
+				tick(m)
+				a := screen(s, size.w, size.h, func(o *Options) { o.ASCII = true }, host.options)
+				tick(a)
+				var frames, inASCII strings.Builder
+				for page := range pages() {
+					press(m, fmt.Sprint(page+1))
+					press(a, fmt.Sprint(page+1))
+					content, ascii := m.View().Content, a.View().Content
+					checkFrame(t, content, size.w, size.h)
+					checkFrame(t, ascii, size.w, size.h)
+					checkASCII(t, content, ascii)
+					fmt.Fprintf(&frames, "-- %s --\n%s", pages()[page].name, text(content))
+					fmt.Fprintf(&inASCII, "-- %s --\n%s", pages()[page].name, text(ascii))
 				}
-				name := fmt.Sprintf("%s-%dx%d", host.name, size.w, size.h)
-				if ascii {
-					name += "-ascii"
+				testutil.Golden(t, name+".txt", frames.String())
+				if host.name == "faults" && size.w != 200 {
+					testutil.Golden(t, name+"-ascii.txt", inASCII.String())
 				}
-				t.Run(name, func(t *testing.T) {
-					m := screen(s, size.w, size.h, func(o *Options) { o.ASCII = ascii }, host.options)
-					tick(m)
-					var frames strings.Builder
-					for page := range pages() {
-						press(m, fmt.Sprint(page+1))
-						content := m.View().Content
-						checkFrame(t, content, size.w, size.h)
-						fmt.Fprintf(&frames, "-- %s --\n%s", pages()[page].name, text(content))
-					}
-					testutil.Golden(t, name+".txt", frames.String())
-				})
-			}
+			})
 		}
 	}
 }
@@ -169,14 +170,47 @@ func TestOpenedFrames(t *testing.T) {
 		{"metric", "2 m"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := screen(s, 100, 30)
-			m.View()
-			press(m, strings.Fields(tt.keys)...)
-			content := m.View().Content
-			checkFrame(t, content, 100, 30)
+			content := showBoth(t, s, 100, 30, strings.Fields(tt.keys)...)
 			testutil.Golden(t, "open-"+tt.name+".txt", text(content))
 		})
 	}
+}
+
+// checkASCII shows a state in ASCII as well, with the same keys, and compares it with the frame of before: it has ASCII
+// characters only, and those of before are where they were, except on lines with what takes more cells in ASCII.
+func checkASCII(t *testing.T, before, ascii string) {
+	t.Helper()
+	lines := strings.Split(text(ascii), "\n")
+	for i, line := range strings.Split(text(before), "\n") {
+		longer := strings.ContainsAny(line, "…↓↑←→")
+		want, got := []rune(line), []rune("")
+		if i < len(lines) {
+			got = []rune(lines[i])
+		}
+		for j := range max(len(want), len(got)) {
+			switch {
+			case !longer && (j >= len(got) || j < len(want) && want[j] < 0x80 && got[j] != want[j]):
+				t.Fatalf("line %d, cell %d differs in ASCII:\n%s\n%s", i, j, line, string(got))
+			case j < len(got) && got[j] >= 0x80:
+				t.Fatalf("line %d, cell %d is not ASCII: %s", i, j, string(got))
+			}
+		}
+	}
+}
+
+// showBoth returns the frame after some keys, which it compares with the one in ASCII.
+func showBoth(t *testing.T, s *fold.History, w, h int, keys ...string) string {
+	t.Helper()
+	var frames [2]string
+	for i := range frames {
+		m := screen(s, w, h, func(o *Options) { o.ASCII = i == 1 })
+		m.View()
+		press(m, keys...)
+		frames[i] = m.View().Content
+		checkFrame(t, frames[i], w, h)
+	}
+	checkASCII(t, frames[0], frames[1])
+	return frames[0]
 }
 
 // checkFrame checks that a frame fills exactly its cells and holds no control
@@ -321,11 +355,7 @@ func TestHeartbeatFrames(t *testing.T) {
 		{"log-100x40", "5 v enter", logs, 100, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := screen(tt.state, tt.w, tt.h)
-			m.View()
-			press(m, strings.Fields(tt.keys)...)
-			content := m.View().Content
-			checkFrame(t, content, tt.w, tt.h)
+			content := showBoth(t, tt.state, tt.w, tt.h, strings.Fields(tt.keys)...)
 			testutil.Golden(t, tt.name+".txt", text(content))
 		})
 	}

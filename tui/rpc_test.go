@@ -69,11 +69,7 @@ func TestProgramFrames(t *testing.T) {
 		for name, keys := range map[string][]string{"ports": {"4"}, "process": {"4", "v", "enter"}} {
 			name := fmt.Sprintf("nfs-%dx%d-%s", size.w, size.h, name)
 			t.Run(name, func(t *testing.T) {
-				m := screen(s, size.w, size.h)
-				m.View()
-				press(m, keys...)
-				content := m.View().Content
-				checkFrame(t, content, size.w, size.h)
+				content := showBoth(t, s, size.w, size.h, keys...)
 				testutil.Golden(t, name+".txt", text(content))
 			})
 		}
