@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -91,6 +92,12 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	if format, ok := formatOf(head[:n]); ok {
 		return format, nil
+	}
+	if _, err := etw.ParseRPCInternet(bytes.NewReader(head[:n])); err == nil {
+		return source.Format{}, hint.New(
+			path+" is the configuration of the ports of RPC from the registry, not a capture",
+			"give it with --rpc-ports: lostbeat findings --rpc-ports "+path+" netstat.txt (or a trace)",
+		)
 	}
 	return source.Format{}, hint.New(
 		path+" is neither a lostbeat recording nor a Windows capture, and no log whose lines have times",

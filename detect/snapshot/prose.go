@@ -38,6 +38,9 @@ func (d *detector) describe(w *detect.Tick, c *detect.Case[fault]) model.Finding
 		v.ofDestination(&out)
 	case ofCloseWait:
 		v.ofCloseWait(&out)
+	case ofPool:
+		out.Subject.Kind, out.Subject.PID, out.Subject.Process = "pool", -1, ""
+		v.ofPool(&out)
 	}
 	v.limits(&out)
 	if host := w.State.Meta["host"]; host != "" {
@@ -436,7 +439,7 @@ func (v *view) limits(f *model.Finding) {
 			"take a second table some minutes later: one table cannot show growth; not needed to act on the level",
 		)
 	}
-	if !v.table.RangeKnown {
+	if !v.table.RangeKnown && v.what != ofPool {
 		f.RuledOut = append(f.RuledOut, fmt.Sprintf("not checked: the range is assumed to be %d to %d, the system's default",
 			v.pool.Low, v.pool.High))
 	}

@@ -33,6 +33,8 @@ func New(s Settings, l detect.Lifecycle) detect.Detector {
 type detector struct {
 	settings Settings
 	cases    detect.Cases[fault]
+	// fills are what each table showed of pools other than the system's.
+	fills map[state.PoolKey][]fill
 }
 
 // what is the kind of a fault.
@@ -47,6 +49,8 @@ const (
 	ofDestination
 	// ofCloseWait is a process that does not close what its peers have closed.
 	ofCloseWait
+	// ofPool is a pool that was named, or that of RPC.
+	ofPool
 )
 
 // fault is what a table, or a series of them, shows of one subject.
@@ -60,6 +64,8 @@ type fault struct {
 	holder model.PortHolder
 	to     model.PortDestination
 	growth growth
+	// fills are what the tables showed of a pool.
+	fills []fill
 	// full says that warn_share of the range is in use.
 	full bool
 	// level is the severity.
@@ -107,6 +113,7 @@ func (g *growth) perSecond() float64 {
 
 // Judge implements detect.Detector.
 func (d *detector) Judge(w *detect.Tick) {
+	d.judgePools(w)
 	for _, p := range []model.Protocol{model.ProtocolTCP, model.ProtocolUDP} {
 		list := w.Tables.ByProtocol[p]
 		key, ok := w.EphemeralPool(p, 0)
