@@ -211,6 +211,12 @@ func (s *Softnet) add(o Softnet) {
 	s.FlowLimit += o.FlowLimit
 }
 
+// Unaccounted is the time in none of the states. The kernel counts at its ticks, which do not come while interrupts are
+// off, or while a virtual CPU stands still.
+func (t *CPUTimes) Unaccounted() time.Duration {
+	return max(0, t.Covered-t.user-t.system-t.softirq-t.IRQ-t.idle-t.Steal)
+}
+
 func (t *CPUTimes) add(o CPUTimes) {
 	t.Covered += o.Covered
 	t.user += o.user

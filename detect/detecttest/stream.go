@@ -61,8 +61,8 @@ func (s *Stream) Batch() *model.Batch {
 
 // Load is what one CPU does in one second.
 type Load struct {
-	// NetRX is the share of time in NET_RX, User, IRQ and Steal the other shares.
-	NetRX, User, IRQ, Steal float64
+	// NetRX is the share of time in NET_RX, User, IRQ and Steal the other shares; Missing is in no state.
+	NetRX, User, IRQ, Steal, Missing float64
 	// Packets are processed, Dropped at the backlog; Squeezes are NET_RX runs that ended with work left.
 	Packets, Dropped, Squeezes, Runs uint64
 	// MaxWait is the longest wait of NET_RX.
@@ -82,7 +82,7 @@ func (s *Stream) CPU(cpu int32, l Load) {
 			Softirq: part(l.NetRX),
 			IRQ:     part(l.IRQ),
 			Steal:   part(l.Steal),
-			Idle:    max(0, d-part(l.NetRX+l.User+l.IRQ+l.Steal)),
+			Idle:    max(0, d-part(l.NetRX+l.User+l.IRQ+l.Steal+l.Missing)),
 		},
 	)
 	s.b.AddSoftnet(

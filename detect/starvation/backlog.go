@@ -74,6 +74,25 @@ func tooSmall(w *detect.Tick, c *fold.CPUSecond, netRX *fold.Work) bool {
 	return limit > 0 && limit < defaultBacklog && arrived(c, netRX) < defaultBacklog
 }
 
+// backlogPolls are the polls of a CPU's backlog, which is no device and has no index.
+func backlogPolls(c *fold.CPUSecond) (n fold.NAPI) {
+	if i := slices.IndexFunc(c.NAPI, func(n fold.NAPI) bool { return n.Device.Ifindex == 0 }); i >= 0 {
+		n = c.NAPI[i]
+	}
+	return n
+}
+
+// fullPolls is the share of the polls of a backlog that may use their whole budget: one that overflows as it is not
+// emptied in time has hardly any others.
+const fullPolls = 0.1
+
+// emptied says that the polls of a CPU's backlog left nothing in it, but few. On PREEMPT_RT since Linux 6.10, a thread
+// makes them, not NET_RX.
+func emptied(c *fold.CPUSecond) bool {
+	n := backlogPolls(c)
+	return n.Polls > 0 && float64(n.Full) <= fullPolls*float64(n.Polls)
+}
+
 // reason says why a backlog overflowed in a second, and returns what is known of NET_RX then.
 func (d *starvation) reason(w *detect.Tick, c *fold.CPUSecond) (pattern, *fold.Work) {
 	s := d.settings
@@ -90,6 +109,8 @@ func (d *starvation) reason(w *detect.Tick, c *fold.CPUSecond) (pattern, *fold.W
 		return limited, netRX
 	case d.squeezedEarly(c, netRX):
 		return budgeted, netRX
+	case !known && emptied(c):
+		return shallow, netRX
 	case !known:
 		return overflowed, netRX
 	case c.Share(c.Deferred(), time.Second) >= s.BusyShare && c.Share(c.Top().Busy, time.Second) >= s.SharedBusyShare:
@@ -98,7 +119,7 @@ func (d *starvation) reason(w *detect.Tick, c *fold.CPUSecond) (pattern, *fold.W
 		return crowded, netRX
 	case share < s.ShallowShare && late && tooSmall(w, c, netRX):
 		return shallow, netRX
-	case tasks >= max(share, 0.1) && !d.stolen(c) && (late || share >= s.ShallowShare && tasks >= 0.5):
+	case tasks >= max(share, 0.1) && !d.stoodStill(w, c) && (late || share >= s.ShallowShare && tasks >= 0.5):
 		return programs, netRX
 	case share < s.ShallowShare && !late:
 		return shallow, netRX

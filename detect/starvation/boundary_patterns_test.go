@@ -178,7 +178,7 @@ func patternBoundaries() []detecttest.Boundary {
 			Stream: detecttest.Loaded(detecttest.Load{NetRX: 0.96, Packets: 96_000, Dropped: 50_000})},
 		// More than the setting: a packet takes 312.5 µs.
 		{Setting: "starvation.expensive_packet", At: 312_499 * time.Nanosecond, Says: "a poll handles up to 64 packets",
-			Stream: blockedBy(0)},
+			Stream: blockedBy(0, 0)},
 		// When the fault began: with the seconds that were as busy without a loss, or with interrupts.
 		{Setting: "starvation.clear_share", At: 0.5, Says: "from 5 until", Stream: lived(slices.Concat(
 			slices.Repeat([]load{quiet}, 5), slices.Repeat([]load{{rx: 0.5, packets: 30_000}}, 2),
@@ -202,12 +202,13 @@ func routineLoad(busy time.Duration) func() *model.Batch {
 	}
 }
 
-// blockedBy is a stream in which TIMER waits for long runs of NET_RX.
-func blockedBy(steal float64) func() *model.Batch {
+// blockedBy is a stream in which TIMER waits for long runs of NET_RX on a CPU of which shares of time were stolen, and
+// are missing.
+func blockedBy(steal, unaccounted float64) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
 		s.Seconds(12, func(int) {
-			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal})
+			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal, Missing: unaccounted})
 			s.CPU(1, detecttest.Load{User: 0.1})
 			for i := range 5 {
 				at := s.Now().Add(time.Duration(i)*150*time.Millisecond + 20*time.Millisecond)

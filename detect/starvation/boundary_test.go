@@ -108,7 +108,9 @@ var boundaries = []detecttest.Boundary{
 		})
 		return s.Batch()
 	}},
-	{Setting: "starvation.max_steal", At: 0.125, Upper: true, Says: "dpc-starvation", Stream: blockedBy(0.125)},
+	{Setting: "starvation.max_steal", At: 0.125, Upper: true, Says: "dpc-starvation", Stream: blockedBy(0.125, 0)},
+	// Time in no state counts like stolen time.
+	{Setting: "starvation.max_steal", At: 0.125, Upper: true, Says: "dpc-starvation", Stream: blockedBy(0.0625, 0.0625)},
 	{Setting: "starvation.squeeze_share", At: 0.75, Says: "netdev_budget is too small",
 		Stream: detecttest.Loaded(detecttest.Load{
 			NetRX: 0.45, User: 0.55, Packets: 160_000, Dropped: 90_000, Squeezes: 15_000, Runs: 20_000,

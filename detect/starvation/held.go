@@ -137,7 +137,10 @@ func (d *starvation) heldBack(w *detect.Tick, c *fold.CPU) (judgement, bool) {
 	}
 	d.ask(w, c.ID, name+"/cpu"+words.Itoa(c.ID))
 	h := d.holderOf(w, c.ID)
-	if !h.known() || !h.realTime() {
+	switch {
+	case h.realTime() && d.stoodStill(w, sum):
+		return judgement{}, false // the task did not run for as long as it had the CPU
+	case !h.realTime():
 		if h = d.kernelHolder(w, c.ID, waited); !h.known() {
 			return judgement{}, false
 		}

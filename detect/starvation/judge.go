@@ -140,7 +140,7 @@ func (d *starvation) deferredWork(
 	drops := sum.Softnet.Dropped
 	lossy := d.lossy(sum)
 	lossy = lossy || d.deviceDropsOn(w, c) >= s.MinDrops && share >= s.BusyShare
-	delayed := late >= s.LateCount && !d.stolen(sum)
+	delayed := late >= s.LateCount && !d.stoodStill(w, sum)
 	netRX := sum.Vector("NET_RX")
 	switch {
 	case !w.Windows() && fold.IRQShare(sum, window) >= s.InterruptShare:

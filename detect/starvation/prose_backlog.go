@@ -87,7 +87,13 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 	case shallow:
 		text := fmt.Sprintf("NET_RX kept up: it used %s of CPU %d, never waited longer than %s, and processed %s in the "+
 			"same second", share, data.cpu, words.Span(netRX.MaxWait), words.Plural(sum.Softnet.Processed, "packet"))
-		if netRX.MaxWait >= d.settings.BacklogWait.Std() {
+		switch {
+		case netRX.Count == 0:
+			n := backlogPolls(sum)
+			text = fmt.Sprintf("%s of %s of the backlog of CPU %d emptied it; they took %s in the same second",
+				words.Number(n.Polls-n.Full), words.Plural(n.Polls, "poll"), data.cpu,
+				words.Plural(sum.Softnet.Processed, "packet"))
+		case netRX.MaxWait >= d.settings.BacklogWait.Std():
 			text = fmt.Sprintf("NET_RX used %s of CPU %d and waited up to %s, in which about %s "+
 				"arrived: the default backlog of 1,000 would have held them", share, data.cpu, words.Span(netRX.MaxWait),
 				words.Plural(max(1, uint64(arrived(sum, netRX))), "packet"))
@@ -112,6 +118,10 @@ func (d *starvation) causesOfNew(w *detect.Tick, data *starved) (list []string) 
 			text += fmt.Sprintf("; it had %s of the CPU and waited up to %s", share, words.Span(netRX.MaxWait))
 		} else {
 			text += "; the runs of NET_RX were not recorded"
+		}
+		if n := backlogPolls(sum); n.Polls > 0 {
+			text += fmt.Sprintf("; %s of %s of the backlog used their whole budget", words.Number(n.Full),
+				words.Plural(n.Polls, "poll"))
 		}
 		return append(list, text)
 	case held:

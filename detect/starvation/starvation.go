@@ -293,6 +293,13 @@ func (d *starvation) stolen(c *fold.CPUSecond) bool {
 	return fold.Ratio(float64(c.Time.Steal), float64(c.Time.Covered)) > d.settings.MaxSteal
 }
 
+// stoodStill says that a virtual CPU stood still for so much of the time that delays on it prove nothing, whether the
+// hypervisor says so or not: QEMU without acceleration does not, and the kernel misses its ticks meanwhile.
+func (d *starvation) stoodStill(w *detect.Tick, c *fold.CPUSecond) bool {
+	missing := fold.Ratio(float64(c.Time.Steal+c.Time.Unaccounted()), float64(c.Time.Covered))
+	return d.stolen(c) || !w.Windows() && missing > d.settings.MaxSteal
+}
+
 // squeezedEarly says that NET_RX stops with work left after few packets and
 // well before its time is up: its budget is too small, rather than its packets
 // too expensive.

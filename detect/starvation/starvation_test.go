@@ -17,7 +17,9 @@ import (
 
 // load is what one CPU does in one second; shares are parts of it.
 type load struct {
-	rx, user, system, irq     float64
+	rx, user, system, irq float64
+	// missing is the share of time that is in no state.
+	missing                   float64
 	packets, dropped, limited uint64
 	// wait is the longest wait of NET_RX, held how many waits were that long.
 	wait time.Duration
@@ -28,7 +30,7 @@ func second(s *detecttest.Stream, cpu int32, l load) {
 	b, at, d := s.Builder(), s.End(), time.Second
 	part := func(share float64) time.Duration { return time.Duration(share * float64(d)) }
 	b.AddCPUTime(model.CPUTime{Time: at, Dur: d, CPU: cpu, User: part(l.user), System: part(l.system),
-		Softirq: part(l.rx), IRQ: part(l.irq), Idle: max(0, d-part(l.rx+l.user+l.system+l.irq))})
+		Softirq: part(l.rx), IRQ: part(l.irq), Idle: max(0, d-part(l.rx+l.user+l.system+l.irq+l.missing))})
 	b.AddSoftnet(model.Softnet{
 		Time: at, Dur: d, CPU: cpu, Processed: l.packets, Dropped: l.dropped, FlowLimit: l.limited,
 	})
@@ -391,6 +393,60 @@ func TestSettingIsRead(t *testing.T) {
 	}
 }
 
+// TestBacklogThread has a thread empty the backlog rather than NET_RX, as on PREEMPT_RT.
+func TestBacklogThread(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		polls, full  uint64
+		settingsRead bool
+		parts        []string
+	}{
+		{"a small backlog", 4000, 0, true, []string{
+			"Bursts exceed netdev_max_backlog (10 packets) on CPU 0: 8,000 packets lost",
+			"4,000 of 4,000 polls of the backlog of CPU 0 emptied it; they took 9,000 packets in the same second",
+			"it is set to 10 (default 1,000)",
+		}},
+		{"a small backlog whose size was not read", 4000, 0, false, []string{
+			"Bursts exceed netdev_max_backlog on CPU 0", "its value was not read",
+		}},
+		{"few polls that use their whole budget", 4000, 400, true, []string{
+			"Bursts exceed netdev_max_backlog (10 packets) on CPU 0", "3,600 of 4,000 polls",
+		}},
+		{"a thread that does not keep up", 4000, 401, true, []string{
+			"The backlog of CPU 0 overflows, cause unknown", "401 of 4,000 polls of the backlog used their whole budget",
+		}},
+		{"polls that were not counted", 0, 0, true, []string{"The backlog of CPU 0 overflows, cause unknown"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := detecttest.New()
+			for i := range 8 {
+				b, at := s.Builder(), s.End()
+				b.AddCPUTime(model.CPUTime{Time: at, Dur: time.Second, CPU: 0, Idle: time.Second})
+				b.AddSoftnet(model.Softnet{Time: at, Dur: time.Second, CPU: 0, Processed: 9000, Dropped: 1000})
+				b.AddDeferredHist(model.DeferredHist{Time: at, Dur: time.Second, CPU: 0, Class: model.ClassSoftirq,
+					Name: "TIMER", Count: 100, Busy: time.Millisecond, MaxRun: 100 * time.Microsecond, WaitHist: &model.Histogram{}})
+				if tt.polls > 0 {
+					b.AddNAPI(model.NAPI{
+						Time: at, Dur: time.Second, CPU: 0, Polls: tt.polls, Packets: 9000, FullPolls: tt.full, MaxPackets: 12,
+						Device: "backlog",
+					})
+				}
+				if i == 0 && tt.settingsRead {
+					b.AddReading(model.Reading{
+						Time: at, Name: "netdev", Instance: "netdev_max_backlog", Value: 10, Unit: "packets",
+					})
+				}
+				s.Next()
+			}
+			list, _ := findings(t, s.Batch())
+			if len(list) != 1 {
+				t.Fatalf("%d findings, want one: %+v", len(list), list)
+			}
+			has(t, &list[0], tt.parts...)
+		})
+	}
+}
+
 // TestSmallBacklogBesideLoad has programs keep NET_RX waiting for some
 // milliseconds: where the default backlog would have held what came meanwhile,
 // the small one is the cause, else the programs are.
@@ -573,19 +629,25 @@ func TestHeldBack(t *testing.T) {
 	memory := model.StackSample{
 		Samples: 90, PID: 60, Task: "kubelet", Function: "cgroup_rstat_flush", Entry: "seq_read_iter",
 	}
+	standing := late
+	standing.user, standing.missing = 0.2, 0.4
 	for _, tt := range []struct {
 		name  string
+		load  load
 		each  func(s *detecttest.Stream)
 		parts []string
 	}{
-		{"a real-time task", func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, realTime) }, []string{
+		{"a real-time task", late, func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, realTime) }, []string{
 			"audio[50] (SCHED_FIFO, priority 50) holds up the softirqs of CPU 0, longest delay 4 ms (NET_RX)"}},
-		{"kernel code", func(s *detecttest.Stream) {
+		{"a real-time task on a CPU that stood still", standing, func(s *detecttest.Stream) {
+			watched(s, 0, 75*time.Millisecond, realTime)
+		}, nil},
+		{"kernel code", late, func(s *detecttest.Stream) {
 			watched(s, 0, time.Millisecond)
 			sampled(s, 0, 199, memory)
 		}, []string{"kubelet[60] in seq_read_iter (cgroup_rstat_flush) holds up the softirqs of CPU 0"}},
-		{"an ordinary task", func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, normal) }, nil},
-		{"kernel code beside ordinary tasks", func(s *detecttest.Stream) {
+		{"an ordinary task", late, func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, normal) }, nil},
+		{"kernel code beside ordinary tasks", late, func(s *detecttest.Stream) {
 			watched(s, 0, 75*time.Millisecond, normal)
 			sampled(s, 0, 199, memory)
 		}, nil},
@@ -593,7 +655,7 @@ func TestHeldBack(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := detecttest.New()
 			for range 10 {
-				second(s, 0, late)
+				second(s, 0, tt.load)
 				tt.each(s)
 				s.Next()
 			}
