@@ -24,11 +24,13 @@ import (
 	"lostbeat/internal/vmtest"
 )
 
-// Variables of a run: where the page is to be written, for which all kernels are run; and whether that is a short run,
-// without the packages' tests and with the scenarios that are run with each change.
+// Variables of a run: where the page is to be written, for which all kernels are run; whether that is a short run,
+// without the packages' tests and with the scenarios that are run with each change; and which of the guests' tests are
+// run, as for -test.run: "^TestGuestScenarios$/^napi-thread$". Their results then replace those of earlier runs only.
 const (
 	pageVariable  = "LOSTBEAT_KERNELS"
 	shortVariable = "LOSTBEAT_KERNELS_SHORT"
+	testsVariable = "LOSTBEAT_KERNELS_TESTS"
 )
 
 func TestMain(m *testing.M) {
@@ -114,13 +116,20 @@ func TestLongGuestKernels(t *testing.T) {
 	for _, m := range machines {
 		t.Run(m.String(), func(t *testing.T) {
 			k := kernel{Name: m.String(), Day: time.Now().UTC().Format(time.DateOnly), Short: short || path == ""}
-			guest(t, m, &k)
-			if path != "" {
-				if err := cmp.Or(k.save(folder), write(path, folder, names)); err != nil {
+			defer func() { // also when the guest's tests have failed
+				if path == "" {
+					return
+				}
+				if err := cmp.Or(k.save(folder, os.Getenv(testsVariable) != ""), write(path, folder, names)); err != nil {
 					t.Error(err)
 				}
+			}()
+			guest(t, m, &k)
+			if len(k.Rows) == 0 {
+				t.Error("no test was run")
 			}
-			if !slices.ContainsFunc(k.Rows, func(r row) bool { return r.Kind == kindScenario }) {
+			if os.Getenv(testsVariable) == "" &&
+				!slices.ContainsFunc(k.Rows, func(r row) bool { return r.Kind == kindScenario }) {
 				t.Error("no scenario was run")
 			}
 			for _, r := range k.Rows {
@@ -180,6 +189,7 @@ func guest(t *testing.T, m machine, k *kernel) {
 	if !k.Short {
 		o.TestPrograms, o.Tests, o.Timeout = testPackages, "^TestGuest", time.Hour
 	}
+	o.Tests = cmp.Or(os.Getenv(testsVariable), o.Tests)
 	text := vmtest.Run(t, o)
 	if slices.ContainsFunc(k.Rows, func(r row) bool { return r.Wrong }) {
 		t.Log(text)
@@ -257,7 +267,7 @@ func TestGuestScenarios(t *testing.T) {
 		names = scenarios[:everyChange]
 	}
 	for _, name := range names {
-		fmt.Println(play(t, name))
+		t.Run(name, func(t *testing.T) { fmt.Println(play(t, name)) })
 	}
 }
 
@@ -314,6 +324,9 @@ func play(t *testing.T, name string) row {
 	}
 	if missing := cmp.Or(expected("missing", result.Missing), expected("not while it lasted", result.Early),
 		expected("not just after it", result.After), strings.Join(result.Changed, "; ")); missing != "" {
+		for _, f := range slices.Concat(result.Findings, result.False) {
+			fmt.Printf("lab: %+v\n", f)
+		}
 		return fail("wrong", missing)
 	}
 	return r
@@ -331,20 +344,18 @@ func expected(how string, list []lab.Expectation) string {
 func TestGuestTests(t *testing.T) {
 	inGuest(t)
 	for _, name := range slices.Sorted(maps.Keys(testPackages)) {
-		program := "/" + name
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		// Tests of captures (TestETW...) need files that the guest does not have.
-		cmd := exec.CommandContext(
-			ctx, program, "-test.v", "-test.run=^Test", "-test.skip=^Test(Long|ETW)", "-test.timeout=4m",
-		)
-		// What the guest lacks is skipped.
-		cmd.Env = append(os.Environ(), "LOSTBEAT_REQUIRE_PRIVILEGED=0")
-		out, err := cmd.CombinedOutput()
-		cancel()
-		if err != nil {
-			fmt.Printf("%s", out)
-		}
-		fmt.Println(countTests(testPackages[name], out, err))
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			// Tests of captures (TestETW...) need files that the guest does not have.
+			cmd := exec.CommandContext(
+				ctx, "/"+name, "-test.v", "-test.run=^Test", "-test.skip=^Test(Long|ETW)", "-test.timeout=4m",
+			)
+			// What the guest lacks is skipped.
+			cmd.Env = append(os.Environ(), "LOSTBEAT_REQUIRE_PRIVILEGED=0")
+			out, err := cmd.CombinedOutput()
+			fmt.Println(countTests(testPackages[name], out, err))
+		})
 	}
 }
 

@@ -75,8 +75,24 @@ func (k kernel) path(folder string) string {
 	return filepath.Join(folder, strings.ReplaceAll(k.Name, " ", "-")+".json")
 }
 
-// save keeps the results of a kernel in place of earlier ones.
-func (k kernel) save(folder string) error {
+// save keeps the results of a kernel: in place of all earlier ones, or, where a part was run, of those of that part.
+func (k kernel) save(folder string, part bool) error {
+	earlier, err := saved(folder, []string{k.Name})
+	if err != nil {
+		return err
+	}
+	if part && len(earlier) > 0 {
+		rows := earlier[0].Rows
+		for _, r := range k.Rows {
+			same := func(o row) bool { return o.Kind == r.Kind && o.Name == r.Name }
+			if i := slices.IndexFunc(rows, same); i >= 0 {
+				rows[i] = r
+			} else {
+				rows = append(rows, r)
+			}
+		}
+		k.Short, k.Rows = earlier[0].Short, rows
+	}
 	text, err := json.MarshalIndent(k, "", "\t")
 	return cmp.Or(err, os.MkdirAll(folder, 0o755), os.WriteFile(k.path(folder), text, 0o644))
 }
@@ -109,7 +125,7 @@ so that limits of time are generous here and say nothing about cost.
 
 `)
 	for _, k := range kernels {
-		fmt.Fprintf(&out, "- **%s**, run on %s: %s\n", k.Name, k.Day, k.Release)
+		fmt.Fprintf(&out, "- **%s**, last run on %s: %s\n", k.Name, k.Day, k.Release)
 	}
 	notes := &notes{}
 	for _, section := range []struct{ kind, title, text string }{

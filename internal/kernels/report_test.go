@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,7 +33,7 @@ func TestPage(t *testing.T) {
 	}
 	text := page(kernels, [][2]string{{"etcd-moves", "etcd is not in the guest"}})
 	for _, want := range []string{
-		"- **6.1 arm64**, run on 2026-11-29: 6.1.0-57-cloud-arm64\n",
+		"- **6.1 arm64**, last run on 2026-11-29: 6.1.0-57-cloud-arm64\n",
 		"| port/functions | on | off (1) |\n| drop/reads | not run | off (1) |\n",
 		"| probes/drop | not run | **1 failed** (2) |\n",
 		"| leak-bind | port-leak after 3 s | not run |\n",
@@ -67,9 +68,21 @@ func TestSaved(t *testing.T) {
 	later.Day, later.Short, later.Rows = "2026-11-30", true, []row{{Kind: kindPart, Name: "x", Result: "on"}}
 	other := kernel{Name: "6.12 amd64", Day: "2026-11-30", Release: "6.12.1", Rows: []row{}}
 	for _, k := range []kernel{earlier, later, other} {
-		if err := k.save(folder); err != nil {
+		if err := k.save(folder, false); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// Of a kernel of which a part is run again, the rest stays.
+	again := kernel{Name: "6.12 amd64", Day: "2026-12-01", Release: "6.12.2", Short: true, Rows: []row{
+		{Kind: kindScenario, Name: "x", Result: "y"}, {Kind: kindPart, Name: "a", Result: "on"},
+	}}
+	other.Rows = []row{{Kind: kindPart, Name: "x", Result: "on"}, {Kind: kindPart, Name: "a", Result: "off"}}
+	if err := cmp.Or(other.save(folder, true), again.save(folder, true)); err != nil {
+		t.Fatal(err)
+	}
+	other.Day, other.Release, other.Rows = again.Day, again.Release, []row{
+		{Kind: kindPart, Name: "x", Result: "on"}, {Kind: kindPart, Name: "a", Result: "on"},
+		{Kind: kindScenario, Name: "x", Result: "y"},
 	}
 	got, err := saved(folder, names)
 	if want := []kernel{other, later}; err != nil || !reflect.DeepEqual(got, want) {
