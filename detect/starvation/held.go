@@ -66,7 +66,7 @@ func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 	s := w.KsoftirqdOf(cpu)
 	waited := s.In(model.SchedWaiting).Total
 	for _, r := range s.Rivals {
-		if r.Policy == model.SchedPolicySoftirq || r.PID <= 0 {
+		if r.Policy == model.SchedPolicySoftirq || r.PID <= 0 || servesSoftirqs(r.Task) {
 			continue
 		}
 		if float64(r.Run) >= leadingShare*float64(waited) || isRealTime(r.Policy) &&
@@ -78,6 +78,14 @@ func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 	}
 	return holder{}
 }
+
+// servesSoftirqs says that a thread of the kernel does deferred work: it holds up no softirqs, it runs them. On
+// PREEMPT_RT some have a real-time priority.
+func servesSoftirqs(task string) bool {
+	return slices.ContainsFunc(softirqThreads[:], func(name string) bool { return strings.HasPrefix(task, name) })
+}
+
+var softirqThreads = [...]string{"ksoftirqd/", "ktimers/", "rcuc/", "backlog_napi/"}
 
 // runnerOf returns the task that most samples of a CPU are of, those in deferred
 // work left out: ksoftirqd need not wait for who has the CPU, where interrupts

@@ -629,6 +629,8 @@ func TestHeldBack(t *testing.T) {
 	memory := model.StackSample{
 		Samples: 90, PID: 60, Task: "kubelet", Function: "cgroup_rstat_flush", Entry: "seq_read_iter",
 	}
+	timers := realTime
+	timers.Task, timers.Priority = "ktimers/0", 1
 	standing := late
 	standing.user, standing.missing = 0.2, 0.4
 	for _, tt := range []struct {
@@ -646,6 +648,9 @@ func TestHeldBack(t *testing.T) {
 			watched(s, 0, time.Millisecond)
 			sampled(s, 0, 199, memory)
 		}, []string{"kubelet[60] in seq_read_iter (cgroup_rstat_flush) holds up the softirqs of CPU 0"}},
+		{"a thread that runs softirqs", late, func(s *detecttest.Stream) {
+			watched(s, 0, 75*time.Millisecond, timers)
+		}, nil},
 		{"an ordinary task", late, func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, normal) }, nil},
 		{"kernel code beside ordinary tasks", late, func(s *detecttest.Stream) {
 			watched(s, 0, 75*time.Millisecond, normal)
