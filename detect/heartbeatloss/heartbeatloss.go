@@ -169,8 +169,8 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	case again:
 	case in != nil:
 		slots, before = []int{w.Slot}, append([]dropped{}, in.Data.drops...)
-	case judged && quiet.gap == g.ID:
-		slots, before = []int{w.Slot}, append([]dropped{}, quiet.drops...)
+	case judged && quiet.gap == g.ID && len(slots) == fold.MaxWindow:
+		slots, before = []int{w.Slot}, append([]dropped{}, quiet.drops...) // its beginning is older than what is kept
 	}
 	drops := addDrops(before, d.drops(w, b, &g, slots, before))
 	m := d.judge(w, b, &g, drops, in != nil)
