@@ -40,10 +40,17 @@ func losses(c *fold.Counters) []counterLoss {
 		if k.Instance != "" {
 			l.label += " of " + fold.Printable(k.Instance)
 		}
-		for i := 1; i < len(c.Times); i++ {
-			if d := s.At(i) - s.At(i-1); d > 0 && !c.Gaps[i] {
+		last, gap := math.NaN(), false // the value before, whatever samples without one lie between
+		for i := range c.Times {
+			gap = gap || c.Gaps[i]
+			v := s.At(i)
+			if math.IsNaN(v) {
+				continue
+			}
+			if d, _ := stats.Grown(last, v); d > 0 && !gap {
 				l.mark(i, d)
 			}
+			last, gap = v, false
 		}
 		if l.samples > 0 {
 			out = append(out, l)

@@ -2,6 +2,7 @@ package counters_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -318,5 +319,37 @@ func TestCounterLogLate(t *testing.T) {
 			t.Log(f.Title)
 		}
 		t.Errorf("%d findings", len(found))
+	}
+}
+
+// TestTotals counts a total that wraps, and what was lost while the log has no value of it.
+func TestTotals(t *testing.T) {
+	log := func(loss func(i int) string) []byte {
+		b := bytes.NewBufferString(`"(PDH-CSV 4.0) (UTC)(0)","\\A\Processor(0)\% DPC Time",` +
+			`"\\A\UDPv4\Datagrams Received Errors"` + "\n")
+		for i := range 120 {
+			dpc := 2 + i%3
+			if i >= 60 && i < 70 {
+				dpc = 95
+			}
+			when := logStart.Add(time.Duration(i) * time.Second).Format("01/02/2006 15:04:05.000")
+			fmt.Fprintf(b, "\"%s\",\"%d\",\"%s\"\n", when, dpc, loss(i))
+		}
+		return b.Bytes()
+	}
+	lost := func(i int) uint64 { return 4294967000 + uint64(max(0, min(i-59, 10)))*100 }
+	for name, loss := range map[string]func(i int) string{
+		"wraps": func(i int) string { return fmt.Sprint(lost(i) % (1 << 32)) },
+		"has holes": func(i int) string {
+			if i == 63 || i == 64 {
+				return " "
+			}
+			return fmt.Sprint(lost(i))
+		},
+	} {
+		got := judgeLog(t, log(loss))
+		if len(got) != 1 || !strings.Contains(strings.Join(got[0].Causes, " "), "(1,000 in ") {
+			t.Errorf("a total that %s: %+v", name, got)
+		}
 	}
 }

@@ -43,6 +43,34 @@ func decompress(k kind, r io.Reader) (io.Reader, func(), error) {
 	return z, z.Close, nil
 }
 
+// zipMethods are methods of compression in a zip other than the usual ones.
+var zipMethods = map[uint16]kind{12: isBzip2, 93: isZstd, 95: isXZ}
+
+// inZip returns the content of a member of a zip.
+func inZip(k kind, r io.Reader) io.ReadCloser {
+	content, done, err := decompress(k, r)
+	if err != nil {
+		return &zipContent{failed{err}, func() {}}
+	}
+	return &zipContent{content, done}
+}
+
+// zipContent is the content of a member; done frees what unpacks it.
+type zipContent struct {
+	io.Reader
+	done func()
+}
+
+func (c *zipContent) Close() error {
+	c.done()
+	return nil
+}
+
+// failed is a reader that only has an error.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
+
 // tar reads the members of a tar; under is its own name where it is in another archive.
 func (w *walker) tar(under string, r io.Reader, depth int) error {
 	t := tar.NewReader(r)
@@ -134,6 +162,9 @@ func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
 			return cut
 		}
 		return fmt.Errorf("read the directory of the archive: %w", err)
+	}
+	for method, k := range zipMethods {
+		z.RegisterDecompressor(method, func(r io.Reader) io.ReadCloser { return inZip(k, r) })
 	}
 	for _, f := range z.File {
 		if f.FileInfo().IsDir() || !f.Mode().IsRegular() {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -364,6 +365,36 @@ func TestSparse(t *testing.T) {
 		})
 		if err != nil || (failed == nil) != whole || whole && read != size+8 || read > 128<<10 {
 			t.Errorf("%d: %d bytes, %v, %v", size, read, failed, err)
+		}
+	}
+}
+
+// TestZipMethods reads members of a zip in other methods of compression than its usual one.
+func TestZipMethods(t *testing.T) {
+	text := []byte("hello\n")
+	for method, data := range map[uint16][]byte{12: bz2(t), 93: zst(t, text), 95: xzOf(t, text)} {
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		m, err := w.CreateRaw(&zip.FileHeader{
+			Name: "a", Method: method, CompressedSize64: uint64(len(data)), UncompressedSize64: 6,
+			CRC32: crc32.ChecksumIEEE(text),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = m.Write(data)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		got, report, err := walk(t, "x.zip", b.Bytes(), Limits{})
+		if err != nil || !slices.Equal(got, []string{"a=hello\n"}) {
+			t.Errorf("method %d: %q, %+v, %v", method, got, report, err)
+		}
+		whole := b.Bytes()
+		at := bytes.Index(whole, data)
+		clear(whole[at : at+len(data)])
+		if got, report, err := walk(t, "x.zip", whole, Limits{}); err == nil && len(report.Damage) == 0 {
+			t.Errorf("damaged, method %d: %q, %+v", method, got, report)
 		}
 	}
 }

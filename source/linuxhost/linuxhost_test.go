@@ -195,6 +195,8 @@ func TestForms(t *testing.T) {
 		"sa28.json": storm.json(), "sar28": storm.text("11/28/26", hours24, "."),
 		"iso.txt":       storm.text("2026-11-28", hours24, "."),
 		"german.txt":    storm.text("28.11.2026", hours24, ","),
+		"japanese.txt":  storm.text("2026年11月28日", func(t time.Time) string { return t.Format("15時04分05秒") }, "."),
+		"chinese.txt":   storm.text("2026年11月28日", func(t time.Time) string { return t.Format("15时04分05秒") }, "."),
 		"12 h":          storm.text("11/28/2026", hours12, "."),
 		"windows.txt":   strings.ReplaceAll(storm.text("11/28/26", hours24, "."), "\n", "\r\n"),
 		"utf-16.txt":    wide,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lostbeat/internal/stats"
 	"lostbeat/model"
 	"lostbeat/source"
 )
@@ -197,10 +198,12 @@ func (c *converter) value(col *column, v, count float64) {
 	if col.spec.mode == model.CounterTotal {
 		last, ok := c.totals[col]
 		c.totals[col] = v
-		if !ok || v < last {
+		if !ok {
 			return
 		}
-		v = v - last
+		if v, ok = stats.Grown(last, v); !ok {
+			return
+		}
 	}
 	switch {
 	case role <= roleInterrupts:
