@@ -271,14 +271,18 @@ func TestCPUTimeSince(t *testing.T) {
 }
 
 // A CPU that goes offline has no time while it is away, and what passed
-// meanwhile is not put down to the interval in which it comes back.
+// meanwhile is not put down to the interval in which it comes back. Both are said.
 func TestCPUOffline(t *testing.T) {
-	var a attached
+	changes := 0
+	a := attached{env: &ebpf.Env{StatusChanged: func() { changes++ }}}
 	read := func(at model.Time, stat string) []model.CPUTime {
 		t.Helper()
 		times, err := readCPUTimes(strings.NewReader(stat))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if a.times != nil { // the first reading is that of the start
+			a.follow(times)
 		}
 		var b model.Builder
 		a.addCPUTimes(times, at, time.Second, &b)
@@ -294,20 +298,25 @@ func TestCPUOffline(t *testing.T) {
 		return got
 	}
 	second := model.Time(time.Second)
+	offline := []model.Probe{{Name: name, Part: "CPU 1", State: model.ProbeOff, Reason: "the CPU went offline"}}
+	online := []model.Probe{{Name: name, Part: "CPU 1", State: model.ProbeOn, Reason: "the CPU came online"}}
 	for i, step := range []struct {
-		stat string
-		want []model.CPUTime // by CPU, only the user time of which is told
+		stat    string
+		want    []model.CPUTime // by CPU, only the user time of which is told
+		status  []model.Probe
+		changes int
 	}{
-		{"cpu0 10 0 0 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0\n", nil},
+		{"cpu0 10 0 0 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0\n", nil, nil, 0},
 		{
 			"cpu0 20 0 0 0 0 0 0 0\ncpu1 15 0 0 0 0 0 0 0\n",
-			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}},
+			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 5 * tick}}, nil, 0,
 		},
-		{"cpu0 30 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
-		{"cpu0 40 0 0 0 0 0 0 0\ncpu1 99 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}},
+		{"cpu0 30 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}, offline, 1},
+		{"cpu0 40 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}, offline, 1},
+		{"cpu0 50 0 0 0 0 0 0 0\ncpu1 99 0 0 0 0 0 0 0\n", []model.CPUTime{{CPU: 0, User: 10 * tick}}, online, 2},
 		{
-			"cpu0 50 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 0\n",
-			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}},
+			"cpu0 60 0 0 0 0 0 0 0\ncpu1 109 0 0 0 0 0 0 0\n",
+			[]model.CPUTime{{CPU: 0, User: 10 * tick}, {CPU: 1, User: 10 * tick}}, online, 2,
 		},
 	} {
 		at := model.Time(i+1) * second
@@ -316,6 +325,9 @@ func TestCPUOffline(t *testing.T) {
 		}
 		if diff := cmp.Diff(step.want, read(at, step.stat)); diff != "" {
 			t.Errorf("reading %d: %s", i, diff)
+		}
+		if diff := cmp.Diff(step.status, a.status); diff != "" || changes != step.changes {
+			t.Errorf("reading %d: status changed %d times: %s", i, changes, diff)
 		}
 	}
 }

@@ -202,6 +202,7 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 	if err != nil {
 		return err
 	}
+	a.follow(times)
 	a.addCPUTimes(times, now, interval, b)
 	return nil
 }
@@ -242,6 +243,32 @@ func (a *attached) add(
 		Count: run.Count, Busy: busy, Raised: raised,
 		MaxRun: time.Duration(run.Max), MaxWait: time.Duration(wait.Max), RunHist: &run, WaitHist: &wait,
 	})
+}
+
+// follow notes in the status which CPUs have gone offline and come back since the last interval.
+func (a *attached) follow(times map[int32]cpuTime) {
+	for _, cpu := range slices.Sorted(maps.Keys(a.times)) {
+		if _, ok := times[cpu]; !ok {
+			a.setCPU(cpu, model.ProbeOff, "the CPU went offline")
+		}
+	}
+	for _, cpu := range slices.Sorted(maps.Keys(times)) {
+		if _, ok := a.times[cpu]; !ok {
+			a.setCPU(cpu, model.ProbeOn, "the CPU came online")
+		}
+	}
+}
+
+// setCPU sets the status of a CPU.
+func (a *attached) setCPU(cpu int32, state model.ProbeState, reason string) {
+	part := "CPU " + strconv.Itoa(int(cpu))
+	i := slices.IndexFunc(a.status, func(p model.Probe) bool { return p.Part == part })
+	if i < 0 {
+		i = len(a.status)
+		a.status = append(a.status, model.Probe{Name: name, Part: part})
+	}
+	a.status[i].State, a.status[i].Reason = state, reason
+	a.env.StatusChanged()
 }
 
 // addCPUTimes adds where the CPUs spent the interval, as the kernel counts it.

@@ -20,7 +20,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(whole[:40])
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var b model.Builder
-		a := &attached{env: &ebpf.Env{
+		a := &attached{online: func() ([]int, error) { return nil, nil }, env: &ebpf.Env{
 			NamedProcess: func(_ int32, comm string) string { return comm },
 			Symbol: func(addr uint64) string {
 				return []string{"", "net_rx_action", "__do_softirq", "common_interrupt"}[addr%4]

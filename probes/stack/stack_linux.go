@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,18 +46,28 @@ type attached struct {
 	env    *ebpf.Env
 	loader *ebpf.Loader
 	status []model.Probe
-	// events are the perf events by CPU.
-	events map[int32]*event
+	// online lists the CPUs that are online, open opens the disabled perf event of one.
+	online func() ([]int, error)
+	open   func(cpu int) (int, error)
+	// events are the perf events by CPU, everywhere how many requests are served on all CPUs.
+	events     map[int32]*event
+	everywhere int
 	// samples are those of the current interval.
 	samples samples
 }
 
 // event is the perf event of one CPU.
 type event struct {
+	// fd is away while the CPU is offline.
 	fd int
 	// wanted is how many requests are served by it; it is enabled while there is one.
 	wanted int
+	// refused says that it could not be opened when the CPU came online: it is not tried again.
+	refused bool
 }
+
+// away stands for the descriptor of an event whose CPU is offline.
+const away = -1
 
 // Attach implements ebpf.Probe.
 func (*Probe) Attach(env *ebpf.Env) (_ ebpf.Attached, err error) {
@@ -68,7 +79,7 @@ func (*Probe) Attach(env *ebpf.Env) (_ ebpf.Attached, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &attached{env: env, loader: loader, events: make(map[int32]*event)}
+	a := &attached{env: env, loader: loader, online: platform.OnlineCPUs, events: make(map[int32]*event)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -78,12 +89,13 @@ func (*Probe) Attach(env *ebpf.Env) (_ ebpf.Attached, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cpus, err := platform.OnlineCPUs()
+	a.open = func(cpu int) (int, error) { return openEvent(cpu, program.FD()) }
+	cpus, err := a.online()
 	if err != nil {
 		return nil, err
 	}
 	for _, cpu := range cpus {
-		fd, err := openEvent(cpu, program.FD())
+		fd, err := a.open(cpu)
 		if err != nil {
 			return nil, fmt.Errorf("sample CPU %d: %w", cpu, err)
 		}
@@ -142,12 +154,12 @@ func (*attached) Answers() []model.RequestKind { return []model.RequestKind{mode
 // Begin implements ebpf.Responder.
 func (a *attached) Begin(r model.Request) error {
 	events := a.of(r)
-	if len(events) == 0 {
-		return fmt.Errorf("CPU %d was not online when lostbeat started", r.CPU)
-	}
 	on := 0
-	var failed error
+	failed := fmt.Errorf("CPU %d is offline", r.CPU)
 	for cpu, e := range events {
+		if e.fd == away {
+			continue
+		}
 		if e.wanted == 0 {
 			if err := unix.IoctlSetInt(e.fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
 				failed = fmt.Errorf("sample CPU %d: %w", cpu, err)
@@ -162,19 +174,67 @@ func (a *attached) Begin(r model.Request) error {
 	for _, e := range events {
 		e.wanted++
 	}
+	if r.CPU < 0 {
+		a.everywhere++
+	}
 	return nil
 }
 
 // End implements ebpf.Responder.
 func (a *attached) End(r model.Request) {
+	if r.CPU < 0 {
+		a.everywhere--
+	}
 	for cpu, e := range a.of(r) {
-		if e.wanted--; e.wanted > 0 {
+		if e.wanted--; e.wanted > 0 || e.fd == away {
 			continue
 		}
 		if err := unix.IoctlSetInt(e.fd, unix.PERF_EVENT_IOC_DISABLE, 0); err != nil {
 			a.env.Log.Warn("stop sampling", "cpu", cpu, "error", err)
 		}
 	}
+}
+
+// follow gives up the events of CPUs that have gone offline, which the kernel never enables again, and opens those of
+// CPUs that have come online.
+func (a *attached) follow(online []int) {
+	for _, cpu := range sortedKeys(a.events, cmp.Compare[int32]) {
+		e := a.events[cpu]
+		if e.fd == away || slices.Contains(online, int(cpu)) {
+			continue
+		}
+		if err := unix.Close(e.fd); err != nil {
+			a.env.Log.Warn("close the perf event of an offline CPU", "cpu", cpu, "error", err)
+		}
+		e.fd = away
+	}
+	for _, cpu := range online {
+		e := a.events[int32(cpu)]
+		if e == nil {
+			e = &event{fd: away, wanted: a.everywhere}
+			a.events[int32(cpu)] = e
+		}
+		if e.fd == away && !e.refused {
+			a.reopen(cpu, e)
+		}
+	}
+}
+
+// reopen opens the event of a CPU that has come online.
+func (a *attached) reopen(cpu int, e *event) {
+	fd, err := a.open(cpu)
+	if err == nil && e.wanted > 0 {
+		if err = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
+			err = errors.Join(fmt.Errorf("sample CPU %d: %w", cpu, err), unix.Close(fd))
+		}
+	}
+	if err == nil {
+		e.fd = fd
+		return
+	}
+	e.refused = true
+	a.status = append(a.status, ebpf.StatusOf(Name, "CPU "+strconv.Itoa(cpu), err))
+	a.env.StatusChanged()
 }
 
 // of returns the events that a request concerns.
@@ -209,6 +269,11 @@ func (a *attached) decode(raw []byte, _ *model.Builder) error {
 // Collect implements ebpf.Attached.
 func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Builder) error {
 	a.samples.emit(now, interval, b)
+	online, err := a.online()
+	if err != nil {
+		return err
+	}
+	a.follow(online)
 	return nil
 }
 
@@ -216,7 +281,9 @@ func (a *attached) Collect(now model.Time, interval time.Duration, b *model.Buil
 func (a *attached) Close() error {
 	var errs []error
 	for _, cpu := range sortedKeys(a.events, cmp.Compare[int32]) {
-		errs = append(errs, unix.Close(a.events[cpu].fd))
+		if fd := a.events[cpu].fd; fd != away {
+			errs = append(errs, unix.Close(fd))
+		}
 	}
 	a.events = nil
 	return errors.Join(append(errs, a.loader.Close())...)
