@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,23 +90,37 @@ type recorderProcess struct {
 	t    *testing.T
 	path string
 	cmd  *exec.Cmd
-	errs bytes.Buffer
+	errs output
+	// stderr is where its standard error goes, errs when nil.
+	stderr io.Writer
 }
 
 // startRecorder returns when the probes have attached and a block is written.
 func startRecorder(t *testing.T, args ...string) *recorderProcess {
 	t.Helper()
-	r := &recorderProcess{t: t, path: filepath.Join(t.TempDir(), "out.lostbeat")}
-	r.cmd = exec.Command(lostbeat(t), append([]string{"record", "-o", r.path}, args...)...)
-	r.cmd.Stderr = &r.errs
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
+	r := &recorderProcess{t: t}
+	r.start(args...)
+	return r
+}
+
+// start starts it; it records to path, if that is set.
+func (r *recorderProcess) start(args ...string) {
+	r.t.Helper()
+	if r.path == "" {
+		r.path = filepath.Join(r.t.TempDir(), "out.lostbeat")
 	}
-	await(t, "the first block", func() bool {
+	if r.stderr == nil {
+		r.stderr = &r.errs
+	}
+	r.cmd = exec.Command(lostbeat(r.t), append([]string{"record", "-o", r.path}, args...)...)
+	r.cmd.Stderr = r.stderr
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	await(r.t, "the first block", func() bool {
 		info, err := os.Stat(r.path)
 		return err == nil && info.Size() > 4096
 	})
-	return r
 }
 
 func (r *recorderProcess) signal(sig syscall.Signal) {
@@ -118,27 +131,41 @@ func (r *recorderProcess) signal(sig syscall.Signal) {
 }
 
 // stop ends the recording and returns what is in it.
-func (r *recorderProcess) stop() []*model.Batch {
+func (r *recorderProcess) stop() (batches []*model.Batch) {
+	r.t.Helper()
+	if status := r.end(func(b *model.Batch) { batches = append(batches, b) }); status != exitOK {
+		r.t.Fatalf("record: status %d: %s", status, r.errs.String())
+	}
+	return batches
+}
+
+// end ends the recording and reads it. It returns the exit status.
+func (r *recorderProcess) end(each func(*model.Batch)) (status int) {
 	r.t.Helper()
 	r.signal(syscall.SIGINT)
-	if err := r.cmd.Wait(); err != nil {
-		r.t.Fatalf("record: %v: %s", err, r.errs.String())
+	_ = r.cmd.Wait() // the status is checked
+	if status = r.cmd.ProcessState.ExitCode(); status != exitOK && status != exitIncomplete {
+		r.t.Fatalf("record: status %d: %s", status, r.errs.String())
 	}
 	reader, err := record.Open(r.path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer reader.Close()
-	var batches []*model.Batch
-	if err := reader.Run(
-		r.t.Context(), func(b *model.Batch) error { batches = append(batches, b); return nil },
-	); err != nil {
+	var v model.Validator
+	if err := reader.Run(r.t.Context(), func(b *model.Batch) error {
+		if err := v.Check(b); err != nil {
+			r.t.Error(err)
+		}
+		each(b)
+		return nil
+	}); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := model.Validate(batches...); err != nil {
+	if err := v.Finish(); err != nil {
 		r.t.Error(err)
 	}
-	return batches
+	return status
 }
 
 // await waits until done; what says for what.

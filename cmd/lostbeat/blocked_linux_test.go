@@ -22,14 +22,14 @@ type frozen struct {
 	dir string
 }
 
-func newFrozen(t *testing.T) *frozen {
+func newFrozen(t *testing.T, size int64) *frozen {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
 	f := &frozen{t, t.TempDir()}
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(image, 32<<20); err != nil {
+	if err := os.Truncate(image, size); err != nil {
 		t.Fatal(err)
 	}
 	f.do("mkfs.ext4", "-q", "-F", image)
@@ -120,7 +120,7 @@ func TestRecordOnABlockedDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFrozen(t)
+			f := newFrozen(t, 32<<20)
 			cmd, path, errs := recordOnto(t, f)
 			thaw := f.freeze()
 			time.Sleep(2500 * time.Millisecond) // blocks are due each second: now one waits for the disk
