@@ -129,9 +129,18 @@ done
 pair 7017 -lock /tmp/beat
 named r7019 tcpsink -local 127.0.0.1:7019
 named s7019 tcpbeat -to 127.0.0.1:7019 -every 200ms
-sleep 5
+named r7018 sink -local 127.0.0.1:7018
+options=--property=CPUQuota=90%
+named s7018 beat -to 127.0.0.1:7018 -every 200ms -spin 12ms
+for port in 7020 7021; do
+	named "r$port" tcpsink -local "127.0.0.1:$port"
+	named "s$port" tcpbeat -to "127.0.0.1:$port" -every 200ms
+done
+sleep 6
 step heartbeats
 nft 'add rule inet lb in udp dport 7011 drop; add rule inet lb out udp dport 7012 drop'
+nft 'add rule inet lb in tcp dport 7020 drop; add rule inet lb out tcp dport 7021 drop'
+systemctl set-property --runtime s7018 CPUQuota=1%
 systemctl kill --signal=STOP r7013 s7014 r7019
 systemctl freeze r7015 s7016
 lab locker -lock /tmp/beat -on 4s -off 1h
@@ -139,6 +148,7 @@ sleep 4
 nft 'flush chain inet lb in; flush chain inet lb out'
 systemctl kill --signal=CONT r7013 s7014 r7019
 systemctl thaw r7015 s7016
+systemctl set-property --runtime s7018 CPUQuota=90%
 sleep 8
 systemctl stop 's70*' 'r70*'
 
@@ -231,11 +241,11 @@ func TestLongGuestUnitVerdicts(t *testing.T) {
 		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to try more verdicts under the unit")
 	}
 	var follow []string
-	for port := 7011; port <= 7017; port++ {
+	for port := 7011; port <= 7018; port++ {
 		follow = append(follow, fmt.Sprint("udp:", port))
 	}
 	// The bound is for a CPU of a host: on an emulated one, what held readers up is not seen with it.
-	text := bootUnit(t, 15*time.Minute, moreFaults, " --max-cpu 0", append(follow, "tcp:7019"))
+	text := bootUnit(t, 15*time.Minute, moreFaults, " --max-cpu 0", append(follow, "tcp:7019", "tcp:7020", "tcp:7021"))
 	report := readReport(t, text, "")
 	report.finds(t, map[string][]string{
 		"a rule that drops heartbeats":               {"heartbeat-loss", "7011", "this host dropped"},
@@ -245,7 +255,10 @@ func TestLongGuestUnitVerdicts(t *testing.T) {
 		"a frozen reader":                            {"heartbeat-loss", "7015", "read", "frozen"},
 		"a frozen sender":                            {"heartbeat-loss", "7016", "sent", "frozen"},
 		"a reader that waits for a lock":             {"heartbeat-loss", "7017", "read", "lock"},
+		"a sender that is throttled":                 {"heartbeat-loss", "7018", "sent", "throttled"},
 		"a stopped reader of a TCP heartbeat":        {"heartbeat-loss", "7019", "was stopped"},
+		"a rule that drops a TCP heartbeat":          {"heartbeat-loss", "7020", "dropped", "on the way to its peer"},
+		"a rule that drops one on its way out":       {"heartbeat-loss", "7021", "did not leave this host"},
 		"a reader that is too slow":                  {"socket-drop", "7031", "full receive queue"},
 		"a reader that is frozen":                    {"socket-drop", "7032", "frozen"},
 		"a reader that is stopped":                   {"socket-drop", "7033", "stopped"},
