@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,9 +92,74 @@ func start(t *testing.T, name string, args ...string) {
 	})
 }
 
+// queryResult is a series that a query returns.
+type queryResult struct{ Metric map[string]string }
+
+// queried returns what Prometheus answers to a query.
+func queried(t *testing.T, address, expression string) []queryResult {
+	t.Helper()
+	r, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(expression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []queryResult }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&answer); err != nil || answer.Status != "success" {
+		t.Fatalf("%s: %v %s", expression, err, answer.Error)
+	}
+	return answer.Data.Result
+}
+
+// metricName is the name of one of lostbeat's metrics in a query.
+var metricName = regexp.MustCompile(`\blostbeat_\w+`)
+
+// checkDashboard runs the queries of Grafana's dashboard. Where their metrics have series, they have a value.
+func checkDashboard(t *testing.T, query func(string) []queryResult) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testutil.Root(t), "contrib", "grafana", "lostbeat.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.NewReplacer("$instance", ".*", "$__rate_interval", "30s")
+	queries, answered := 0, 0
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			queries++
+			expression := fill.Replace(target.Expr)
+			query(expression)
+			missing := slices.ContainsFunc(metricName.FindAllString(expression, -1), func(name string) bool {
+				return len(query(name)) == 0
+			})
+			if missing {
+				t.Logf("%s: no series in this run", panel.Title)
+				continue
+			}
+			answered++
+			// What is 0 here is left out by its comparison only.
+			expression = strings.TrimSuffix(expression, " > 0")
+			eventually(t, 20*time.Second, panel.Title, func() bool { return len(query(expression)) > 0 })
+		}
+	}
+	if queries < 10 || answered < 8 {
+		t.Errorf("%d queries, of which %d have an answer", queries, answered)
+	}
+}
+
 // TestLongPrometheus has Debian's Prometheus scrape a confined lostbeat while a pool of ports is full: a query finds
-// the finding, and the alert fires. promtool checks the metrics, and the rules with their unit tests. It takes about
-// 27 s, and downloads 19 MB once.
+// the finding, the alert fires, and the queries of Grafana's dashboard have answers. promtool checks the metrics, and
+// the rules with their unit tests. It takes about 27 s, and downloads 19 MB once.
 func TestLongPrometheus(t *testing.T) {
 	testutil.Privileged(t)
 	bin := debianPrometheus(t)
@@ -145,16 +212,14 @@ scrape_configs: [{job_name: lostbeat, static_configs: [{targets: ["%s"]}]}]
 	start(t, filepath.Join(bin, "prometheus"), "--config.file="+filepath.Join(folder, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+prometheus)
 
+	query := func(expression string) []queryResult {
+		t.Helper()
+		return queried(t, prometheus, expression)
+	}
+	eventually(t, 40*time.Second, "Prometheus", func() bool { return answerOf("http://"+prometheus+"/-/ready") != "" })
 	eventually(t, 40*time.Second, "the finding", func() bool {
-		query := `lostbeat_findings_active{detector="port-exhaustion"} > 0`
-		var answer struct {
-			Data struct {
-				Result []struct{ Metric map[string]string }
-			}
-		}
-		text := answerOf("http://" + prometheus + "/api/v1/query?query=" + url.QueryEscape(query))
-		return json.Unmarshal([]byte(text), &answer) == nil && len(answer.Data.Result) == 1 &&
-			answer.Data.Result[0].Metric["job"] == "lostbeat"
+		found := query(`lostbeat_findings_active{detector="port-exhaustion"} > 0`)
+		return len(found) == 1 && found[0].Metric["job"] == "lostbeat"
 	})
 	eventually(t, 40*time.Second, "the alert", func() bool {
 		var answer struct {
@@ -176,6 +241,7 @@ scrape_configs: [{job_name: lostbeat, static_configs: [{targets: ["%s"]}]}]
 		}
 		return false
 	})
+	checkDashboard(t, query)
 	promtool(answerOf("http://"+address+"/metrics"), "check", "metrics")
 	eventually(t, 40*time.Second, "the file", func() bool {
 		text, err := os.ReadFile(file)
