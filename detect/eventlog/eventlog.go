@@ -360,8 +360,8 @@ func (j *judge) incident(group []int) model.Finding {
 	if len(before) > 0 {
 		f.Causes = append(f.Causes, j.grade(before[0].HostEvent))
 	} else if open.entries == 0 {
-		f.Causes = append(f.Causes, "The logs report no cause before it. That does not prove that there was none: packet "+
-			"loss and busy CPUs are not logged")
+		f.Causes = append(f.Causes, "The logs report no cause before it that lostbeat knows. That does not prove that there "+
+			"was none: packet loss and busy CPUs are not logged, and of many drivers no entries are known")
 	}
 	switch first.What {
 	case model.HostNodeRemoved:

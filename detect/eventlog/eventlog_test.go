@@ -59,7 +59,7 @@ func TestIncidents(t *testing.T) {
 		"what is after is no cause": {
 			[]entry{{1, model.HostNodeRemoved, node("NODE-B")}, {10, model.HostTCPPortsOut, model.HostEvent{}},
 				{300, model.HostCrashed, model.HostEvent{}}}, 2,
-			[]string{"no cause before it", "5 min after it the host reported",
+			[]string{"no cause before it that lostbeat knows", "5 min after it the host reported",
 				"!ports of the whole machine ran out of TCP ports (Test 7); "},
 		},
 		"two incidents": {
