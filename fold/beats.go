@@ -72,6 +72,8 @@ type Beat struct {
 	Last, LastRead model.Time
 	// First is when the first one that was seen came.
 	First model.Time
+	// final is when the last packet came before its socket was closed, or what is seen of it changed; 0 none.
+	final model.Time
 	// Packets and Reads are how many there were.
 	Packets, Reads uint64
 	// Late is how many gaps were longer than its cadence allows, Lost how many packets were missing in them and did not

@@ -29,8 +29,13 @@ type Followed struct {
 	State   model.FlowState
 	// Ended is when the socket was closed or its process ended, 0 while it is open.
 	Ended model.Time
+	// End is how its process ended, unknown where it goes on or that was not seen; EndCode is the exit status or the
+	// number of the signal.
+	End     model.ProcessEnd
+	EndCode int64
 
 	told  bool // there was a flow event
+	found model.Time
 	seen  model.Time
 	peers int
 	// readers and senders are the threads that were seen to read it, and to send from it, the last one first.
@@ -65,7 +70,7 @@ func (w *Fold) followed(k FollowKey, at model.Time) *Followed {
 		if !w.room.Take("followed sockets", followedBytes) {
 			return nil
 		}
-		s = &Followed{Key: k, PID: -1}
+		s = &Followed{Key: k, PID: -1, found: at}
 		w.follows[k] = s
 	}
 	s.seen = max(s.seen, at)
@@ -136,9 +141,46 @@ func (w *Fold) flowClosed(cookie uint64, at model.Time) {
 	}
 }
 
+// endTakes is for how long a process may still be ending after it has closed a socket.
+const endTakes = 10 * time.Second
+
 // flowsEnded ends the flows of a process.
-func (w *Fold) flowsEnded(pid int32, at model.Time) {
-	w.endFlows(at, func(s *Followed) bool { return s.PID == pid })
+func (w *Fold) flowsEnded(v *model.Process) {
+	w.endFlows(v.Time, func(s *Followed) bool { return s.PID == v.PID })
+	if v.Ended == model.ProcessEndUnknown {
+		return
+	}
+	for _, s := range w.follows {
+		if s.PID == v.PID && s.Ended != 0 && v.Time.Sub(s.Ended) <= endTakes {
+			s.End, s.EndCode = v.Ended, v.EndCode
+		}
+	}
+}
+
+// Succeeded returns when another socket was opened on the port of one that is gone, false while there is none.
+func (w *Fold) Succeeded(s *Followed) (at model.Time, ok bool) {
+	for _, o := range w.follows {
+		if o != s && o.Protocol == s.Protocol && o.Port == s.Port && o.Key.Netns == s.Key.Netns && o.found >= s.Ended &&
+			(!ok || o.found < at) {
+			at, ok = o.found, true
+		}
+	}
+	return at, ok
+}
+
+// Unattended returns the time since the last packet of a flow whose socket was closed while packets came, as far as a
+// silence of that length is a loss.
+func (w *Fold) Unattended(b *Beat) (g Gap, ok bool) {
+	if b.Socket.Ended == 0 || b.usual == 0 || b.final == 0 || b.Key.Direction != model.DirectionRX {
+		return g, false
+	}
+	g = Gap{
+		ID: b.final, From: b.final, To: w.Now, Lasts: true, Period: b.usual, CPU: b.cpu,
+		Absent: max(w.Now.Sub(b.final)-b.usual, 0),
+	}
+	g.Missed = g.PacketsIn(g.Absent)
+	return g, !b.young(b.final) && b.Socket.Ended.Sub(b.final) < b.absentFor(&w.limits) &&
+		g.Length() >= b.silentFor(&w.limits)
 }
 
 func (w *Fold) restartFlows(s *Followed) {

@@ -174,6 +174,9 @@ func (b *Beat) latest() {
 
 // restart forgets the last packets, but not the cadence: what came meanwhile was not seen.
 func (b *Beat) restart() {
+	if b.Last != 0 {
+		b.final = b.Last
+	}
 	b.Last, b.LastRead, b.readHost, b.readAt, b.given = 0, 0, 0, 0, Gap{}
 	b.unread, b.over, b.odd, b.waiting, b.owed = nil, false, nil, nil, 0
 	b.resent, b.readable = nil, 0

@@ -37,7 +37,7 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			if w.judged {
 				w.Ports.processEnded(v.PID, e.Time)
 			}
-			w.flowsEnded(v.PID, e.Time)
+			w.flowsEnded(&v)
 		case w.judged:
 			w.Ports.processNamed(v.PID)
 		}

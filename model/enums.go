@@ -306,6 +306,24 @@ var ProcessStateEnum = Enum{"ProcessState", []string{"active", "started", "exite
 
 func (v ProcessState) String() string { return ProcessStateEnum.Name(uint64(v)) }
 
+// ProcessEnd says how a process ended.
+type ProcessEnd uint8
+
+// Ends of processes.
+const (
+	// ProcessEndUnknown is one that was not seen, or none.
+	ProcessEndUnknown ProcessEnd = iota
+	// ProcessEndExit is a process that ended itself, with an exit status.
+	ProcessEndExit
+	// ProcessEndSignal is one that a signal ended.
+	ProcessEndSignal
+)
+
+// ProcessEndEnum names the ends of processes.
+var ProcessEndEnum = Enum{"ProcessEnd", []string{"unknown", "exit", "signal"}}
+
+func (v ProcessEnd) String() string { return ProcessEndEnum.Name(uint64(v)) }
+
 // Severity is how bad a finding is.
 type Severity uint8
 

@@ -279,6 +279,14 @@ var Specs = []Spec{
 			{Name: "state", Unit: UnitEnum, Enum: &ProcessStateEnum, Doc: "active, started or exited"},
 			{Name: "ppid", Unit: UnitNumber, Doc: "parent process, 0 unknown"},
 			{Name: "started", Unit: UnitTime, Doc: "when it started, 0 unknown"},
+			{
+				Name: "ended", Unit: UnitEnum, Enum: &ProcessEndEnum,
+				Doc: "how it ended, of one that had a followed socket (since 1.2)",
+			},
+			{
+				Name: "end_code", Unit: UnitNumber,
+				Doc: "its exit status, or the number of the signal that ended it (since 1.2)",
+			},
 		},
 		Strings: []Field{
 			{Name: "name", Doc: "process name (comm on Linux, image name on Windows)"},

@@ -180,7 +180,7 @@ func TestJSON(t *testing.T) {
 				`"id":"a","detector":"b","title":"c","body":{"id":"\u202e","x":1}}`},
 		{`2026-11-22T14:03:09.000000000Z process pid=1 tid=1 state=active name="𝄞\U000E0001"`,
 			`{"time":"2026-11-22T14:03:09.000000000Z","kind":"process","pid":1,"tid":1,"state":"active","ppid":0,` +
-				`"started":null,"name":"𝄞\udb40\udc01","cmdline":"","cgroup":"","unit":""}`},
+				`"started":null,"ended":"unknown","end_code":0,"name":"𝄞\udb40\udc01","cmdline":"","cgroup":"","unit":""}`},
 	} {
 		var b Builder
 		if err := ParseText(&b, c.text); err != nil {

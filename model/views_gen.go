@@ -264,6 +264,10 @@ type Process struct {
 	PPID int64
 	// Started: when it started, 0 unknown.
 	Started Time
+	// Ended: how it ended, of one that had a followed socket (since 1.2).
+	Ended ProcessEnd
+	// EndCode: its exit status, or the number of the signal that ended it (since 1.2).
+	EndCode int64
 	// Name: process name (comm on Linux, image name on Windows).
 	Name string
 	// Cmdline: command line, empty unknown.
@@ -287,6 +291,8 @@ func (b *Batch) Process(e *Event) (v Process, ok bool) {
 		State:   ProcessState(e.Args[0]),
 		PPID:    int64(e.Args[1]),
 		Started: Time(e.Args[2]),
+		Ended:   ProcessEnd(e.Args[3]),
+		EndCode: int64(e.Args[4]),
 		Name:    b.String(e.Str[0]),
 		Cmdline: b.String(e.Str[1]),
 		Cgroup:  b.String(e.Str[2]),
@@ -304,6 +310,8 @@ func (b *Builder) AddProcess(v Process) {
 	e.Args[0] = uint64(v.State)
 	e.Args[1] = uint64(v.PPID)
 	e.Args[2] = uint64(v.Started)
+	e.Args[3] = uint64(v.Ended)
+	e.Args[4] = uint64(v.EndCode)
 	e.Str[0] = b.Intern(v.Name)
 	e.Str[1] = b.Intern(v.Cmdline)
 	e.Str[2] = b.Intern(v.Cgroup)

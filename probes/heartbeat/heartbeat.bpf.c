@@ -47,7 +47,7 @@ struct packet {
 	u64 age_ns;  /* since it arrived at the host, 0 unknown */
 	u64 early_ns; /* of it, until deferred work took it up, 0 unknown */
 	u32 local[4], remote[4]; /* network byte order; IPv4 in the first */
-	u32 size;    /* payload */
+	u32 size;    /* payload; closed by the end of the process: its status as wait has it */
 	u32 end_seq; /* TCP: sequence number behind its last byte */
 	u32 tid;     /* the thread that sends, 0 unknown */
 	u32 ip_id;   /* identification of IPv4, 0 none */
@@ -56,7 +56,7 @@ struct packet {
 	u8 protocol; /* IPPROTO_* */
 	u8 family;   /* AF_INET or AF_INET6 */
 	u8 what;     /* enum hb_what */
-	u8 pad;
+	u8 exiting;  /* closed: by the end of the process */
 	u16 window;  /* TCP, received: the peer's receive window, not scaled; 0 is closed */
 	u8 pad2[2];
 };
@@ -202,7 +202,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	p->protocol = h.protocol;
 	p->family = h.family;
 	p->what = what;
-	p->pad = 0;
+	p->exiting = 0;
 	p->window = bpf_ntohs(t.window);
 	__builtin_memset(p->pad2, 0, sizeof(p->pad2));
 	lb_submit(p);
@@ -222,7 +222,7 @@ int hb_egress(struct __sk_buff *skb)
 }
 
 /* A word about a socket without a packet. */
-static __always_inline void hb_about(u64 cookie, u8 what)
+static __always_inline void hb_about(u64 cookie, u8 what, u8 exiting, u32 status)
 {
 	u64 now = bpf_ktime_get_boot_ns();
 	struct packet *p = lb_follow_reserve(LB_KIND_PACKET, sizeof(*p), now);
@@ -235,6 +235,9 @@ static __always_inline void hb_about(u64 cookie, u8 what)
 	p->head.cpu = (u16)bpf_get_smp_processor_id();
 	p->cookie = cookie;
 	p->what = what;
+	p->exiting = exiting;
+	p->size = status;
+	p->head.pid = bpf_get_current_pid_tgid() >> 32;
 	lb_submit(p);
 }
 
@@ -243,17 +246,37 @@ SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(hb_refused, int rc, struct sock *sk)
 {
 	if (lb_follows_sock(sk))
-		hb_about(bpf_get_socket_cookie(sk), HB_REFUSED);
+		hb_about(bpf_get_socket_cookie(sk), HB_REFUSED, 0, 0);
 	return 0;
 }
+
+#define PF_EXITING 4
+#define SIGNAL_GROUP_EXIT 4
+struct signal_struct {
+	int group_exit_code;
+	unsigned int flags;
+} __core;
+struct task_struct___exit {
+	unsigned int flags;
+	int exit_code;
+	struct signal_struct *signal;
+} __core;
 
 SEC("cgroup/sock_release")
 int hb_closed(struct bpf_sock *ctx)
 {
 	u64 cookie = bpf_get_socket_cookie(ctx);
+	struct task_struct___exit *task;
 
-	if (bpf_map_lookup_elem(&hb_known, &cookie))
-		hb_about(cookie, HB_CLOSED);
+	if (!bpf_map_lookup_elem(&hb_known, &cookie))
+		return 1;
+	task = (void *)bpf_get_current_task_btf();
+	if (!(task->flags & PF_EXITING))
+		hb_about(cookie, HB_CLOSED, 0, 0);
+	else if (task->signal->flags & SIGNAL_GROUP_EXIT)
+		hb_about(cookie, HB_CLOSED, 1, task->signal->group_exit_code);
+	else
+		hb_about(cookie, HB_CLOSED, 1, task->exit_code);
 	return 1;
 }
 

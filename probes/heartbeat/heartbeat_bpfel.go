@@ -130,7 +130,7 @@ type heartbeatPacket struct {
 	Protocol   uint8
 	Family     uint8
 	What       uint8
-	Pad        uint8
+	Exiting    uint8
 	Window     uint16
 	Pad2       [2]uint8
 }

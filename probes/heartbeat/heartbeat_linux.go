@@ -79,6 +79,8 @@ type attached struct {
 	reads     []ebpf.Set
 	readsSeen bool
 	sockets   map[uint64]*socket
+	// exits are processes whose end has closed a followed socket.
+	exits exits
 	// listed is when sockets were last listed, took how long it took; unlisted says that packets came of one that is not.
 	listed   time.Time
 	took     time.Duration
@@ -314,6 +316,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	case whatClosed:
 		s.present = false
 		a.emitFlow(s, at, b)
+		a.exits.note(s, p, at)
 		a.forget(s)
 		return nil
 	}
@@ -439,6 +442,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	}
 	err = errors.Join(err, a.look(now))
 	a.emitFlows(now, b)
+	a.exits.emit(now, b)
 	a.emitProposals(now, b)
 	return err
 }
