@@ -39,8 +39,13 @@ type Heartbeat struct {
 	Peer string
 	// Threads are further threads of the process, which wait for one another all the time.
 	Threads int
+	// From is when the socket is found, 0 at once.
+	From time.Duration
 	// Until is when the socket is closed, Exit when its process ends; 0 never.
 	Until, Exit time.Duration
+	// End and EndCode are how the process ended, at Exit or Until.
+	End     model.ProcessEnd
+	EndCode int64
 
 	protocol model.Protocol
 }
@@ -98,7 +103,7 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 		LocalPort: h.LocalPort, Timeout: h.Timeout, State: state, LocalAddr: "0.0.0.0", Process: "corosync",
 		KnownAs: cmp.Or(h.KnownAs, "knet"),
 	}
-	for at := time.Duration(0); at < end; at += 10 * time.Second {
+	for at := h.From; at < end; at += 10 * time.Second {
 		flow.Time = Start.Add(at + 1)
 		s.b.AddFlow(flow)
 	}
@@ -106,8 +111,10 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 		flow.Time, flow.State = Start.Add(h.Until), model.FlowEnded
 		s.b.AddFlow(flow)
 	}
-	if h.Exit > 0 {
-		s.b.AddProcess(model.Process{Time: Start.Add(h.Exit), PID: h.PID, TID: h.PID, State: model.ProcessExited})
+	if exit := max(h.Until, h.Exit); h.Exit > 0 || h.End != model.ProcessEndUnknown {
+		s.b.AddProcess(model.Process{
+			Time: Start.Add(exit), PID: h.PID, TID: h.PID, State: model.ProcessExited, Ended: h.End, EndCode: h.EndCode,
+		})
 	}
 	var queue []queued
 	for n := 1; n < 1_000_000; n++ {

@@ -138,6 +138,7 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 		_, lasts := w.Open(b)
 		return !lasts
 	})
+	d.judgeUnattended(w)
 	for _, in := range d.cases.All() {
 		if !in.Touched && (in.Data.beat.Socket.Ended != 0 || !in.Data.open && w.Now.Sub(in.Seen) >= overAfter) {
 			d.cases.End(in.Key)

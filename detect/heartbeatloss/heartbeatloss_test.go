@@ -125,6 +125,33 @@ var verdicts = []struct {
 		says: []string{"was read 600 ms late: its reader had no CPU behind make[77] on CPU 1"},
 	},
 	{
+		name: "busy, on a CPU that it shares",
+		beat: detecttest.Heartbeat{
+			Held: slices.Concat(held(model.SchedWaiting, 600*ms, func(h *detecttest.Held) {
+				h.Slice = 4 * ms
+				h.Rival = &model.SchedRival{CPU: 1, PID: 77, TID: 77, Task: "make", Policy: model.SchedPolicyOther}
+			}), held(model.SchedRunning, 1000*ms, func(h *detecttest.Held) { h.From += 600 * ms; h.Slice = 4 * ms })),
+		},
+		says: []string{
+			"was read 1 s late: its reader was busy with other work for 420 ms", "had a CPU for 420 ms of that time",
+		},
+		lacks: []string{"no CPU behind"},
+	},
+	{
+		name: "in poll for something else",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedInput, 700*ms, func(h *detecttest.Held) { h.Detail = "poll: poll_schedule_timeout" }),
+		},
+		says: []string{"was read 700 ms late: its reader waited for", "poll"},
+	},
+	{
+		name: "in epoll_wait, not known for what",
+		beat: detecttest.Heartbeat{
+			Held: held(model.SchedInput, 700*ms, func(h *detecttest.Held) { h.Detail = "epoll_wait: ep_poll" }),
+		},
+		says: []string{"the cause in its reader is unknown"},
+	},
+	{
 		name: "throttled",
 		beat: detecttest.Heartbeat{
 			Held: held(model.SchedThrottled, 700*ms, func(h *detecttest.Held) { h.Slice = 90 * ms }),
@@ -332,9 +359,32 @@ var verdicts = []struct {
 			}
 		},
 		says: []string{
-			"perhaps lost in this host: 9 packets dropped at protocol of eth0 (NO_SOCKET in __udp4_lib_rcv) for udp/7999",
-			"Nothing listens on that port: a rule may have sent the flow's packets there",
+			"peer or network fault, unless a rule of this host sends its packets to udp/7999",
+			"9 packets for udp/7999 came meanwhile, where nothing listens: those of the flow, if a rule changes their port",
 		},
+		lacks: []string{"of the flow reached this host"},
+	},
+	{
+		name: "many more packets for a closed port than are missing",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceProtocol, 90, 7999, "NO_SOCKET", "__udp4_lib_rcv", "eth0"))
+			}
+		},
+		says:  []string{"no packet reached this host, peer or network fault"},
+		lacks: []string{"7999"},
+	},
+	{
+		name: "a socket is closed with packets in its queue meanwhile",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceProtocol, 256, 0, "NOT_SPECIFIED", "udp_destruct_common", ""))
+			}
+		},
+		says:  []string{"no packet reached this host, peer or network fault"},
+		lacks: []string{"dropped at", "256"},
 	},
 	{
 		name: "packets for a closed port all the time",

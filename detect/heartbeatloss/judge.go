@@ -43,6 +43,10 @@ const (
 	linkDown
 	// queuedOut: the packet waited in the queueing discipline of a device on its way out.
 	queuedOut
+	// unattended: packets come for the port of a socket that is gone.
+	unattended
+	// taken: another socket of the port receives its packets.
+	taken
 )
 
 // moment is a gap as it was judged.
@@ -81,6 +85,10 @@ type moment struct {
 	// device is what went down, qdisc the queueing discipline in which packets waited.
 	device fold.Device
 	qdisc  fold.Qdisc
+	// other are packets for a port on which nothing listens, as many as are missing; none where the count is 0.
+	other dropped
+	// by is the flow that another socket has taken.
+	by flowWords
 	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
 	paced bool
 }
@@ -118,6 +126,8 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 		switch {
 		case o.exact:
 			m.exact += o.count
+		case o.otherPort():
+			// It may be of another flow, whatever its rule.
 		case o.elsewhere:
 			m.elsewhere += o.count
 		default:
@@ -197,6 +207,12 @@ func (d *heartbeatLoss) fullQueue(m *moment) bool {
 // judgeAbsent judges a gap in which nothing of the flow was seen on the host.
 func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	missing := float64(max(m.gap.Missed, 1)) * d.settings.LostShare
+	if o := takenBy(w, b, &m.gap); o != nil {
+		if o.Socket.PID != b.Socket.PID || m.said { // otherwise its program has them
+			m.verdict, m.by = taken, wordsOf(w, o)
+		}
+		return
+	}
 	switch {
 	case silentSender(w, b, m):
 		m.verdict = silent
@@ -243,6 +259,7 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		if float64(m.elsewhere) >= missing {
 			m.verdict, m.passing = lostMaybe, true
 		}
+		m.rewritten(float64(m.gap.Missed))
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
 }
@@ -480,6 +497,9 @@ var longStays = []model.SchedState{
 	model.SchedWaiting, model.SchedThrottled, model.SchedDisk, model.SchedMemory,
 }
 
+// ranShare is the share of a delay in which a thread that shares its CPU has run, and could have read its socket.
+const ranShare = 0.2
+
 // slack is by how much a stay may be longer than the gap that it explains: where it began and ended is not known
 // better.
 const slack = 20 * time.Millisecond
@@ -503,7 +523,8 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		if !ok || !all && !m.known {
 			continue
 		}
-		if stay.State == model.SchedInput && (sends || !reader.IsElsewhere(s.Key.Cookie, s.Protocol, s.Port, &stay)) {
+		if stay.State == model.SchedInput && (sends || !reader.IsElsewhere(s.Key.Cookie, s.Protocol, s.Port, &stay) &&
+			(m.gap.Main() != fold.StageQueue || stay.Longest > m.gap.Queue+slack || !reader.IsPoll(&stay))) {
 			continue
 		}
 		kept := stay.Longest
@@ -541,6 +562,10 @@ func (d *heartbeatLoss) why(w *detect.Tick, b *fold.Beat, m *moment, delay time.
 		(enough(running.Longest) && running.Longest <= m.gap.Length()+slack ||
 			float64(running.Total) >= d.settings.BusyShare*float64(min(delay, m.sched.Covered))) {
 		m.reason, m.stay, m.kept = reader.Busy, running, max(running.Longest, min(running.Total, m.gap.Delay()))
+	}
+	if m.reason == reader.NoCPU && m.known && !sends && !enough(m.stay.Longest) &&
+		float64(running.Total) >= ranShare*float64(delay) {
+		m.reason, m.stay, m.kept = reader.Busy, running, min(running.Total, m.gap.Delay()) // it shared the CPU
 	}
 	switch m.reason {
 	case reader.None, reader.NoCPU, reader.Busy: // a thread whose CPU was taken seems to run, or to wait for it
@@ -652,14 +677,14 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 		default:
 			continue
 		}
-		rewritten := k.Reason == "NO_SOCKET" && k.Port != 0 && k.Port != s.Port && k.Protocol == s.Protocol &&
-			b.Key.Direction == model.DirectionRX
+		rewritten := k.Reason == noSocket && k.Port != 0 && k.Port != s.Port && k.Protocol == s.Protocol &&
+			k.Netns == s.Key.Netns && b.Key.Direction == model.DirectionRX
 		if k.Netns == 0 || s.Key.Netns == 0 || k.PID > 0 || otherProtocol(k, s) || !rewritten &&
 			(k.Netns == s.Key.Netns || k.Port != 0 && k.Port != to) {
 			continue
 		}
-		r, match := packetdrop.Lookup(k.Reason, k.Location)
-		if r.Cause == packetdrop.CauseNormal || match == packetdrop.MatchNone || !explains(w, o, g, before) {
+		if _, match := packetdrop.Lookup(k.Reason, k.Location); isNormal(k) || match == packetdrop.MatchNone ||
+			!explains(w, o, g, before) {
 			continue
 		}
 		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
@@ -727,7 +752,7 @@ func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots 
 			!exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
 			continue // another socket's filter takes what is copied to that socket
 		}
-		if !exact && (explains == nil || !explains(o)) {
+		if !exact && (explains == nil || !explains(o) || isNormal(k)) {
 			continue
 		}
 		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
@@ -735,6 +760,12 @@ func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots 
 		}
 	}
 	return most(list)
+}
+
+// isNormal says that packets are dropped where nothing is wrong.
+func isNormal(k *fold.DropKey) bool {
+	r, match := packetdrop.Lookup(k.Reason, k.Location)
+	return match != packetdrop.MatchNone && r.Cause == packetdrop.CauseNormal
 }
 
 // noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet, and what a socket still

@@ -143,6 +143,10 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		t.linkDown(&f)
 	case queuedOut:
 		t.queuedOut(&f)
+	case unattended:
+		t.unattended(&f)
+	case taken:
+		t.taken(&f)
 	default:
 		t.unknown(&f)
 	}
@@ -497,7 +501,7 @@ func dropText(o *dropped) string {
 	if reason != "" {
 		where += " (" + reason + ")"
 	}
-	if o.rewritten() {
+	if o.otherPort() {
 		where += " for " + o.Protocol.String() + "/" + words.Itoa(o.Port)
 	}
 	if o.namespace != "" {
@@ -506,21 +510,14 @@ func dropText(o *dropped) string {
 	return where
 }
 
-// rewritten says that packets were for a port on which nothing listens, which is not the flow's.
-func (o *dropped) rewritten() bool { return o.elsewhere && o.Reason == "NO_SOCKET" }
+// otherPort says that packets were for a port on which nothing listens, which is not the flow's.
+func (o *dropped) otherPort() bool { return o.elsewhere && o.Reason == noSocket }
 
 // whyDropped adds to a finding what the reason means for which packets were dropped, and what to do.
 func whyDropped(f *model.Finding, o *dropped) {
 	if isQueue(o.Place) || o.Place == model.PlaceSocket && fold.FullQueue(o.Reason) {
 		f.Advice = append(f.Advice, "First fix what drops the packets: the findings about "+placeText(o)+" say how, "+
 			"unless only single packets were lost there")
-		return
-	}
-	if o.rewritten() {
-		f.Causes = append(f.Causes, "Nothing listens on that port: a rule may have sent the flow's packets there, or its "+
-			"peer sends to it")
-		f.Advice = append(f.Advice, "Look for a rule that changes the port (nft list ruleset, iptables -t nat -nvL), and "+
-			"compare the port in the peer's configuration, unless those packets are of another flow")
 		return
 	}
 	meaning, advice := packetdrop.Explained(o.Reason, o.Location, o.Device.Name)
@@ -605,8 +602,11 @@ func (t *telling) absent(f *model.Finding) {
 	}
 	f.Title = fmt.Sprintf("%s %s nothing for %s: no packet reached this host, peer or network fault",
 		t.who.name(), words.Tense(t.lasts, "has received", "received"), words.Span(g.Length()))
-	f.Causes = append(f.Causes, fmt.Sprintf("No packet of the flow reached this host (normally "+
-		"a packet every %s)", words.Span(g.Period)))
+	f.Causes = append(f.Causes, fmt.Sprintf("No packet %s reached this host (normally a packet every %s)",
+		words.Tense(m.other.count > 0, "for its port", "of the flow"), words.Span(g.Period)))
+	if m.other.count > 0 {
+		t.otherPort(f)
+	}
 	t.afterwards(f)
 	lost := "loss in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
 	if n := m.exact + m.others + m.elsewhere; n > 0 {

@@ -126,6 +126,12 @@ func IsElsewhere(cookie uint64, protocol model.Protocol, port uint16, stay *fold
 	return true
 }
 
+// IsPoll says that a thread waited in a call that returns at once when data waits on one of its descriptors.
+func IsPoll(stay *fold.StateTime) bool {
+	call, _, _ := strings.Cut(stay.Detail, ":")
+	return slices.Contains([]string{"poll", "ppoll", "select", "pselect6"}, call)
+}
+
 // StateText says what a thread does in a state.
 func StateText(s model.SchedState) string {
 	switch s {
@@ -252,7 +258,11 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 			"something leaks", role)
 	case Busy:
 		why = "was busy with other work for " + long
-		causes = []string{thread + " had a CPU all the time, and did not " + words.Tense(s.Sends, "send",
+		all := "all the time"
+		if !s.Sends && 4*s.For < 3*s.Unread {
+			all = "for " + long + " of that time"
+		}
+		causes = []string{thread + " had a CPU " + all + ", and did not " + words.Tense(s.Sends, "send",
 			"read: data waited for up to "+words.Span(s.Unread))}
 		advice = "Read the socket in a separate thread, or do less work between two reads (perf top shows what it does), " +
 			"unless that work is the processing of the packets"
