@@ -1,6 +1,7 @@
 package nic
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"lostbeat/model"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // run runs a command, which must succeed.
@@ -48,8 +50,14 @@ func send(t *testing.T, n *testutil.Netns, count int) {
 			return err
 		}
 		defer c.Close()
-		for range count {
-			_, _ = c.Write(make([]byte, 64)) // refused by the receiver
+		for sent := 0; sent < count; {
+			_, err := c.Write(make([]byte, 64))
+			switch {
+			case err == nil:
+				sent++
+			case !errors.Is(err, unix.ECONNREFUSED): // the receiver has refused an earlier one, and this one is not sent
+				return err
+			}
 		}
 		return nil
 	})
