@@ -141,6 +141,13 @@ func TestPolls(t *testing.T) {
 	}
 	const count = 20000
 	send(t, tx, count)
+	var read uint64
+	s.WaitFor(40*time.Second, "device.stats with all packets", func(b *model.Batch, e *model.Event) bool {
+		if v, ok := b.DeviceStats(e); ok && v.Device == testutil.VethDevice {
+			read += v.RXPackets
+		}
+		return read >= count
+	})
 	s.Intervals(2)
 	batches := s.Stop()
 
