@@ -96,9 +96,13 @@ func residentBytes(proc string) (uint64, error) {
 
 // facts are the keys and values of the meta events at the start of a stream.
 func facts(h platform.Host, start model.Time, tool string) [][2]string {
-	return [][2]string{
+	list := [][2]string{
 		{"host", h.Name}, {"os", h.OS}, {"kernel", h.Kernel}, {"arch", h.Arch}, {"cpus", strconv.Itoa(h.CPUs)},
 		{"boot_id", h.BootID}, {"tool", cmp.Or(tool, "lostbeat")}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"},
 		{"start_wall", start.String()},
 	}
+	if h.Virtual {
+		list = append(list, [2]string{"virtual", "yes"})
+	}
+	return list
 }

@@ -32,6 +32,9 @@ func New() *Stream {
 	return s
 }
 
+// Virtual says that the host is a virtual machine.
+func (s *Stream) Virtual() { s.b.AddMeta(model.Meta{Time: s.now, Key: "virtual", Value: "yes"}) }
+
 // NewWindows returns a stream that begins like a Windows capture.
 func NewWindows() *Stream {
 	s := &Stream{now: Start, CPUs: 2}

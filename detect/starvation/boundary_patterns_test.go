@@ -203,10 +203,13 @@ func routineLoad(busy time.Duration) func() *model.Batch {
 }
 
 // blockedBy is a stream in which TIMER waits for long runs of NET_RX on a CPU of which shares of time were stolen, and
-// are missing.
+// are missing. The host is a virtual machine if time was stolen.
 func blockedBy(steal, unaccounted float64) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
+		if steal > 0 {
+			s.Virtual()
+		}
 		s.Seconds(12, func(int) {
 			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal, Missing: unaccounted})
 			s.CPU(1, detecttest.Load{User: 0.1})

@@ -641,7 +641,11 @@ func TestHeldBack(t *testing.T) {
 	}{
 		{"a real-time task", late, func(s *detecttest.Stream) { watched(s, 0, 75*time.Millisecond, realTime) }, []string{
 			"audio[50] (SCHED_FIFO, priority 50) holds up the softirqs of CPU 0, longest delay 4 ms (NET_RX)"}},
-		{"a real-time task on a CPU that stood still", standing, func(s *detecttest.Stream) {
+		{"a real-time task on a CPU whose times do not add up", standing, func(s *detecttest.Stream) {
+			watched(s, 0, 75*time.Millisecond, realTime)
+		}, []string{"audio[50] (SCHED_FIFO, priority 50) holds up the softirqs of CPU 0"}},
+		{"a real-time task on a virtual CPU that stood still", standing, func(s *detecttest.Stream) {
+			s.Virtual()
 			watched(s, 0, 75*time.Millisecond, realTime)
 		}, nil},
 		{"kernel code", late, func(s *detecttest.Stream) {

@@ -37,7 +37,29 @@ func ThisHost() Host {
 	if cpus, err := PossibleCPUs(); err == nil {
 		h.CPUs = len(cpus)
 	}
+	h.Virtual = isVirtual("/")
 	return h
+}
+
+// isVirtual says whether the machine whose file systems are at root is a virtual one: x86 processors have a flag for
+// that, others are known by the device tree, or by the vendor in the firmware's tables.
+func isVirtual(root string) bool {
+	if f, err := os.Open(filepath.Join(root, "proc/cpuinfo")); err == nil {
+		defer f.Close()
+		first, _ := io.ReadAll(io.LimitReader(f, 8192)) // of the first processor
+		for line := range strings.Lines(string(first)) {
+			if name, flags, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "flags" {
+				return slices.Contains(strings.Fields(flags), "hypervisor")
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "proc/device-tree/hypervisor")); err == nil {
+		return true
+	}
+	machine, _ := os.ReadFile(filepath.Join(root, "proc/device-tree/compatible"))
+	vendor, _ := os.ReadFile(filepath.Join(root, "sys/class/dmi/id/sys_vendor"))
+	return strings.Contains(string(machine), "dummy-virt") ||
+		slices.Contains([]string{"QEMU", "VMware, Inc."}, strings.TrimSpace(string(vendor)))
 }
 
 // PossibleCPUs returns the numbers of the processors that can ever be online,

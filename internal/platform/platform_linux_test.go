@@ -160,3 +160,28 @@ func TestIsPreemptRT(t *testing.T) {
 		}
 	}
 }
+
+// A machine is virtual if its processor, or where that does not say, its device tree or firmware says so.
+func TestVirtual(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, content string
+		want          bool
+	}{
+		"x86, virtual":    {"proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu sse hypervisor avx\n", true},
+		"x86, real":       {"proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu sse avx\nbugs\t: hypervisor\n", false},
+		"arm64 in QEMU":   {"proc/device-tree/compatible", "linux,dummy-virt\x00", true},
+		"arm64 under Xen": {"proc/device-tree/hypervisor/compatible", "xen,xen\x00", true},
+		"arm64, firmware": {"sys/class/dmi/id/sys_vendor", "QEMU\n", true},
+		"arm64, real":     {"sys/class/dmi/id/sys_vendor", "Ampere\n", false},
+		"unknown":         {"etc/none", "", false},
+	} {
+		root := t.TempDir()
+		path := filepath.Join(root, c.file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(c.content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if got := isVirtual(root); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
