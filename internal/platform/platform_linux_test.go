@@ -177,7 +177,8 @@ func TestVirtual(t *testing.T) {
 	} {
 		root := t.TempDir()
 		path := filepath.Join(root, c.file)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(c.content), 0o600)); err != nil {
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(c.content), 0o600))
+		if err != nil {
 			t.Fatal(err)
 		}
 		if got := isVirtual(root); got != c.want {
