@@ -69,15 +69,20 @@ static __always_inline bool port_binds_no_port(struct sock *sk)
 	return false;
 }
 
+enum port_outcome {
+	PORT_OPEN,  /* the call may go on */
+	PORT_SAID,
+	PORT_TAKEN, /* another has claimed the attempt */
+};
+
 /*
  * Say what became of an attempt. Its socket is read before the attempt is
  * claimed: the last close claims it, too, and only after that can the socket be
  * freed (its cookie stays in the memory and proves nothing).
  *
- * ended: the call is over. Otherwise a socket without a port says nothing yet,
- * and false is returned.
+ * ended: the call is over. Otherwise a socket without a port says nothing yet.
  */
-static __always_inline bool port_settle(struct port_attempt *attempt, u64 cookie, struct port_socket *known, bool ended)
+static __always_inline enum port_outcome port_settle(struct port_attempt *attempt, u64 cookie, struct port_socket *known, bool ended)
 {
 	struct sock *sk = (struct sock *)attempt->sk;
 	u16 port = 0, kind = LB_KIND_PORT_FAIL;
@@ -89,20 +94,20 @@ static __always_inline bool port_settle(struct port_attempt *attempt, u64 cookie
 		port = BPF_CORE_READ(sk, __sk_common.skc_num);
 		if (port ? port == known->port : BPF_CORE_READ(sk, sk_txhash) != attempt->txhash) {
 			port_claim(attempt, cookie); /* it is known; or it was taken, and given back since by connect to AF_UNSPEC */
-			return true;
+			return PORT_SAID;
 		}
 		if (port)
 			kind = LB_KIND_PORT_ACQUIRE;
 	} else if (!attempt->port && port_binds_no_port(sk)) {
 		port_claim(attempt, cookie);
-		return true;
+		return PORT_SAID;
 	}
 	if (!port && !ended)
-		return false;
+		return PORT_OPEN;
 	r = lb_reserve(kind, sizeof(*r));
 	if (!r) {
 		port_claim(attempt, cookie);
-		return true;
+		return PORT_SAID;
 	}
 	now = bpf_ktime_get_boot_ns();
 	r->head.time_ns = now - attempt->time_ns > PORT_LATE_NS ? now : attempt->time_ns;
@@ -130,24 +135,27 @@ static __always_inline bool port_settle(struct port_attempt *attempt, u64 cookie
 	}
 	if (!port_claim(attempt, cookie)) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
-		return true;
+		return PORT_TAKEN;
 	}
 	if (port)
 		known->port = port;
 	lb_submit(r);
-	return true;
+	return PORT_SAID;
 }
 
 /* A further call on a socket, or its last close: what was attempted before is over. */
 static __always_inline void port_settled(struct port_socket *known, u64 cookie)
 {
 	struct port_attempt *attempt;
+	int i;
 
 	if (!port_may_probe || !known->attempt)
 		return;
-	attempt = port_attempt_of(known, cookie);
-	if (attempt)
-		port_settle(attempt, cookie, known, true);
+	for (i = 0; i < 2; i++) { /* once more where the timer has moved it meanwhile */
+		attempt = port_attempt_of(known, cookie);
+		if (!attempt || port_settle(attempt, cookie, known, true) != PORT_TAKEN)
+			break;
+	}
 	known->attempt = 0;
 }
 
@@ -156,13 +164,17 @@ static __always_inline u8 port_bind_ended(struct port_socket *known, u64 cookie)
 {
 	struct port_attempt *attempt;
 	u8 how = LB_HOW_UNKNOWN;
+	int i;
 
-	attempt = port_attempt_of(known, cookie);
-	known->attempt = 0;
-	if (attempt && !attempt->connect) {
+	for (i = 0; i < 2; i++) { /* once more where the timer has moved it meanwhile */
+		attempt = port_attempt_of(known, cookie);
+		if (!attempt || attempt->connect)
+			break;
 		how = attempt->port ? LB_HOW_BIND_PORT : LB_HOW_BIND_ANY;
-		port_claim(attempt, cookie);
+		if (port_claim(attempt, cookie))
+			break;
 	}
+	known->attempt = 0;
 	return how;
 }
 
@@ -244,7 +256,7 @@ static long port_look_at(u32 i, struct port_look *look)
 		known = bpf_map_lookup_elem(&port_sockets, &cookie);
 		if (!known)
 			port_claim(attempt, cookie);
-		else if (!port_settle(attempt, cookie, known, false))
+		else if (port_settle(attempt, cookie, known, false) == PORT_OPEN)
 			port_wait(timer, look->cpu, attempt, cookie, known);
 	}
 	timer->tail++;
