@@ -240,8 +240,8 @@ func (w *Fold) Windows() bool {
 	return strings.HasPrefix(strings.ToLower(w.State.Meta["os"]), "windows")
 }
 
-// Virtual reports whether the stream is of a host that is known to be a virtual machine.
-func (w *Fold) Virtual() bool { return w.State.Meta["virtual"] == "yes" }
+// NoSteal reports whether the stream is of a virtual machine whose hypervisor had reported no stolen time before.
+func (w *Fold) NoSteal() bool { return w.State.Meta["steal"] == "unreported" }
 
 // Ratio returns a/b, 0 when b is 0.
 func Ratio(a, b float64) float64 {

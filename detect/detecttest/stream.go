@@ -32,8 +32,8 @@ func New() *Stream {
 	return s
 }
 
-// Virtual says that the host is a virtual machine.
-func (s *Stream) Virtual() { s.b.AddMeta(model.Meta{Time: s.now, Key: "virtual", Value: "yes"}) }
+// NoSteal says that the host is a virtual machine whose hypervisor reports no stolen time.
+func (s *Stream) NoSteal() { s.b.AddMeta(model.Meta{Time: s.now, Key: "steal", Value: "unreported"}) }
 
 // NewWindows returns a stream that begins like a Windows capture.
 func NewWindows() *Stream {

@@ -203,12 +203,12 @@ func routineLoad(busy time.Duration) func() *model.Batch {
 }
 
 // blockedBy is a stream in which TIMER waits for long runs of NET_RX on a CPU of which shares of time were stolen, and
-// are missing. The host is a virtual machine if time was stolen.
+// are missing. The host is a virtual machine, whose hypervisor says little of it, if time was stolen.
 func blockedBy(steal, unaccounted float64) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
 		if steal > 0 {
-			s.Virtual()
+			s.NoSteal()
 		}
 		s.Seconds(12, func(int) {
 			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal, Missing: unaccounted})

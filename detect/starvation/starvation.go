@@ -294,11 +294,11 @@ func (d *starvation) stolen(c *fold.CPUSecond) bool {
 }
 
 // stoodStill says that a virtual CPU stood still for so much of the time that delays on it prove nothing, whether the
-// hypervisor says so or not: QEMU without acceleration does not, and the kernel misses its ticks meanwhile. On a real
-// machine it misses them for work with interrupts off, and does not count programs that run between two of them.
+// hypervisor says so or not: QEMU without acceleration does not, and the kernel misses its ticks meanwhile. On other
+// machines it misses them for long work with interrupts off, and does not count programs that run between two of them.
 func (d *starvation) stoodStill(w *detect.Tick, c *fold.CPUSecond) bool {
 	missing := fold.Ratio(float64(c.Time.Steal+c.Time.Unaccounted()), float64(c.Time.Covered))
-	return d.stolen(c) || w.Virtual() && missing > d.settings.MaxSteal
+	return d.stolen(c) || w.NoSteal() && missing > d.settings.MaxSteal
 }
 
 // squeezedEarly says that NET_RX stops with work left after few packets and

@@ -54,8 +54,8 @@ type Host struct {
 	BootID string
 	// CPUs is the number of processors that can ever be online, 0 unknown.
 	CPUs int
-	// Virtual says that it is known to be a virtual machine.
-	Virtual bool
+	// NoSteal says that it is a virtual machine whose hypervisor has reported no stolen time since the boot.
+	NoSteal bool
 }
 
 // PrivilegeError says which privileges live tracing lacks.

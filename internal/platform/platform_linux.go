@@ -37,8 +37,16 @@ func ThisHost() Host {
 	if cpus, err := PossibleCPUs(); err == nil {
 		h.CPUs = len(cpus)
 	}
-	h.Virtual = isVirtual("/")
+	h.NoSteal = isVirtual("/") && !reportsSteal("/")
 	return h
+}
+
+// reportsSteal says whether the hypervisor has reported stolen time since the boot.
+func reportsSteal(root string) bool {
+	content, _ := os.ReadFile(filepath.Join(root, "proc/stat"))
+	all, _, _ := strings.Cut(string(content), "\n")
+	times := strings.Fields(all) // cpu user nice system idle iowait irq softirq steal
+	return len(times) > 8 && times[0] == "cpu" && times[8] != "0"
 }
 
 // isVirtual says whether the machine whose file systems are at root is a virtual one: x86 processors have a flag for

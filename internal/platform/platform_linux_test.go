@@ -186,3 +186,23 @@ func TestVirtual(t *testing.T) {
 		}
 	}
 }
+
+// Stolen time is reported if there was any since the boot.
+func TestReportsSteal(t *testing.T) {
+	for stat, want := range map[string]bool{
+		"cpu  5 3 2 6 4 0 2 16 0 0\ncpu0 5 3 2 6 4 0 2 16 0 0\n": true,
+		"cpu  5 3 2 6 4 0 2 0 0 0\n":                             false,
+		"cpu  5 3\n":                                             false,
+		"":                                                       false,
+	} {
+		root := t.TempDir()
+		err := errors.Join(os.Mkdir(filepath.Join(root, "proc"), 0o700),
+			os.WriteFile(filepath.Join(root, "proc/stat"), []byte(stat), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reportsSteal(root); got != want {
+			t.Errorf("%q: %v", stat, got)
+		}
+	}
+}

@@ -77,7 +77,7 @@ var classes = func() map[model.Kind][]class {
 // keptFacts are the keys of meta events whose values tell nothing of whose the host is.
 var keptFacts = map[string]bool{
 	"os": true, "kernel": true, "arch": true, "cpus": true, "tool": true, "clock": true, "start_wall": true,
-	"utc_offset": true, "virtual": true,
+	"utc_offset": true, "steal": true,
 }
 
 // owner finds the process in what a counter or a text is about: flood (4077), app[12].
