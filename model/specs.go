@@ -200,8 +200,8 @@ var Specs = []Spec{
 		Name: "meta",
 		View: "Meta",
 		Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, steal " +
-			"(unreported: by the hypervisor of a virtual machine), boot_id, tool, source, start_wall, clock, command, utc_offset (of the machine's " +
-			"local time, where a capture has local times).",
+			"(unreported: by the hypervisor of a virtual machine), boot_id, tool, source, start_wall, clock, command, " +
+			"utc_offset (of the machine's local time, where a capture has local times).",
 		Strings: []Field{{Name: "key", Doc: "what the fact is about"}, {Name: "value", Doc: "the fact in text"}},
 	},
 	{
