@@ -511,7 +511,7 @@ func readerRestarts(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.MarkFault()
-	if err := reader.stop(); err != nil {
+	if err := reader.terminate(); err != nil {
 		return err
 	}
 	wait(ctx, 700*time.Millisecond)

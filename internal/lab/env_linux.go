@@ -487,6 +487,17 @@ func (p *Process) stop() error {
 	return nil
 }
 
+// terminate ends a process as an administrator does, and waits for it.
+func (p *Process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("end lab process %d: %w", p.cmd.Process.Pid, err)
+	}
+	for range p.lines {
+	}
+	_ = p.cmd.Wait() // a signal ended it
+	return nil
+}
+
 // Hold lets the fault last for its length.
 func (e *Env) Hold(ctx context.Context) {
 	e.MarkFault()
