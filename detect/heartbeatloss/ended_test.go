@@ -65,7 +65,7 @@ func TestUnattended(t *testing.T) {
 		},
 		{
 			name: "closed", beats: []detecttest.Heartbeat{ended(model.ProcessEndUnknown, 0)}, each: unheld(udp, 10, 12, 40),
-			severity: model.SeverityWarning, says: []string{"its socket was closed"},
+			severity: model.SeverityInfo, says: []string{"its socket was closed"},
 		},
 		{
 			name: "peers give up", beats: []detecttest.Heartbeat{killed}, each: unheld(udp, 10, 12, 16),

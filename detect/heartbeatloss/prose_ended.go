@@ -61,7 +61,7 @@ func (t *telling) ended() (how, advice string, planned bool) {
 			"log why it ended, unless it was stopped on purpose", false
 	}
 	return "its socket was closed", "Find out whether the program ended or closed its socket by itself (its log, " +
-		"journalctl), unless it was stopped on purpose", false
+		"journalctl), unless it was stopped on purpose", true
 }
 
 // taken is the finding of a flow that another socket of the port receives.

@@ -70,7 +70,8 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-two-faults", Doc: "a firewall takes heartbeats for 2 s, and meanwhile their reader is stopped",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: twoFaults},
 		{Name: "heartbeat-stopped-and-killed", Doc: "the reader of heartbeats is stopped, and killed 1.5 s later",
-			Expect: beat("until it exited", "was stopped"), Run: stoppedAndKilled},
+			Expect: beat("until it exited", "was stopped"), Also: beat("was killed by SIGKILL"),
+			Run: stoppedAndKilled},
 		{Name: "heartbeat-device-gone", Doc: "the device is removed over which heartbeats come",
 			Expect: beat("received nothing", "of this host was removed"), Run: deviceGone},
 
