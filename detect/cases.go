@@ -187,6 +187,7 @@ func (s *Cases[T]) Settle(t *Tick, confirm int, emit func(model.Finding), build 
 		case c.Open:
 			c.Raised = 0
 			if c.over || t.Now.Sub(c.Seen) >= s.Settings.ClearAfter.Std() {
+				t.Work(buildSteps)
 				c.Open, c.over = false, false
 				s.emit(t, c, s.finish(t, c, build(c), false), emit)
 			}
