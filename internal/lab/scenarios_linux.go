@@ -451,7 +451,7 @@ func spreadFlood(ctx context.Context, e *Env) error {
 }
 
 func smallBudget(ctx context.Context, e *Env) error {
-	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 1)
+	sender, receiver, cost, err := costlyPackets(ctx, e, beforeRouting, 100)
 	if err != nil {
 		return err
 	}
