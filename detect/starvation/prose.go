@@ -287,11 +287,10 @@ func (d *starvation) causes(w *detect.Tick, in *detect.Case[starved]) []string {
 		return append(
 			list,
 			fmt.Sprintf(
-				"In %s of %s runs NET_RX used up its budget, after %d packets on average, and left work: netdev_budget or "+
+				"In %s NET_RX used up its budget, after %s on average, and left work: netdev_budget or "+
 					"netdev_budget_usecs is too small%s",
-				words.Number(data.facts.Softnet.Squeezed),
-				words.Number(data.work.Count),
-				data.facts.Softnet.Processed/max(data.work.Count, 1),
+				squeezedRuns(data.facts.Softnet.Squeezed, data.work.Count),
+				words.Plural(data.facts.Softnet.Processed/max(data.work.Count, 1), "packet"),
 				data.readSettings("netdev_budget", "netdev_budget_usecs", "dev_weight"),
 			),
 			"The remaining work waits for ksoftirqd, which competes with other tasks for the CPU",
@@ -577,4 +576,12 @@ func busiest(others []fold.BusyCPU) bool {
 		}
 	}
 	return len(others) > 0
+}
+
+// squeezedRuns says how many runs left work. The kernel's counter is read a little later than the runs are counted.
+func squeezedRuns(squeezed, runs uint64) string {
+	if squeezed >= runs {
+		return "all " + words.Plural(runs, "run")
+	}
+	return words.Number(squeezed) + " of " + words.Plural(runs, "run")
 }
