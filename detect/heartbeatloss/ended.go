@@ -24,13 +24,13 @@ const (
 // speaks for all, as the packets that find no socket are not known by their sender.
 func (d *heartbeatLoss) judgeUnattended(w *detect.Tick) {
 	done := make(map[*fold.Followed]bool)
-	flows := slices.Clone(w.SortedBeats())
+	var open []*fold.Beat // also where it is forgotten by now
 	for _, in := range d.cases.All() {
 		if in.Open && in.Data.latest.verdict == unattended {
-			flows = slices.Insert(flows, 0, in.Data.beat) // also where it is forgotten by now
+			open = append(open, in.Data.beat)
 		}
 	}
-	for _, b := range flows {
+	for _, b := range append(open, w.SortedBeats()...) {
 		s := b.Socket
 		if s.Ended == 0 || done[s] {
 			continue

@@ -169,9 +169,9 @@ func (d *heartbeatLoss) take(w *detect.Tick, b *fold.Beat, g fold.Gap, again boo
 	switch quiet, judged := d.quiet[b]; {
 	case again:
 	case in != nil:
-		slots, before = []int{w.Slot}, append([]dropped{}, in.Data.drops...)
+		slots, before = []int{w.Slot}, in.Data.drops
 	case judged && quiet.gap == g.ID && len(slots) == fold.MaxWindow:
-		slots, before = []int{w.Slot}, append([]dropped{}, quiet.drops...) // its beginning is older than what is kept
+		slots, before = []int{w.Slot}, quiet.drops // its beginning is older than what is kept
 	}
 	drops := addDrops(before, d.drops(w, b, &g, slots, before))
 	m := d.judge(w, b, &g, drops, in != nil)

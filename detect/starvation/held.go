@@ -82,10 +82,10 @@ func (d *starvation) holderOf(w *detect.Tick, cpu int32) (h holder) {
 // servesSoftirqs says that a thread of the kernel does deferred work: it holds up no softirqs, it runs them. On
 // PREEMPT_RT some have a real-time priority.
 func servesSoftirqs(task string) bool {
-	return slices.ContainsFunc(softirqThreads[:], func(name string) bool { return strings.HasPrefix(task, name) })
+	return slices.ContainsFunc(softirqThreads, func(name string) bool { return strings.HasPrefix(task, name) })
 }
 
-var softirqThreads = [...]string{"ksoftirqd/", "ktimers/", "rcuc/", "backlog_napi/"}
+var softirqThreads = []string{"ksoftirqd/", "ktimers/", "rcuc/", "backlog_napi/"}
 
 // runnerOf returns the task that most samples of a CPU are of, those in deferred
 // work left out: ksoftirqd need not wait for who has the CPU, where interrupts
@@ -95,7 +95,7 @@ func (d *starvation) runnerOf(w *detect.Tick, cpu int32) (h holder) {
 	var tasks uint64
 	sums := make(map[int32]uint64)
 	for _, n := range stacks.Counts {
-		if n.Softirq || n.PID <= 0 || strings.HasPrefix(n.Task, "ksoftirqd/") {
+		if n.Softirq || n.PID <= 0 || servesSoftirqs(n.Task) {
 			continue
 		}
 		tasks += n.Samples
