@@ -36,7 +36,7 @@ const (
 	resent
 	// windowShut: the peer's receive window was closed.
 	windowShut
-	// linkDown: the device over which the packets come went down, or away.
+	// linkDown: the device over which the packets come or go went down, or away.
 	linkDown
 	// queuedOut: the packet waited in the queueing discipline of a device on its way out.
 	queuedOut
@@ -351,6 +351,10 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	d.why(w, b, m, g.Delay())
 	weak := m.reason == reader.None || m.reason == reader.Asleep || m.reason == reader.Elsewhere ||
 		reader.IsFutex(&m.stay)
+	if device := w.DownFor(b.Socket.Key.Netns, g.From, g.To, g.Period); device != nil && weak {
+		m.verdict, m.device = linkDown, *device
+		return
+	}
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.

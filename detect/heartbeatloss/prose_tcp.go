@@ -131,17 +131,26 @@ func (t *telling) linkDown(f *model.Finding) {
 	name := fold.Printable(m.device.Key.Name)
 	what := words.Tense(m.device.Removed != 0, "was removed", "went down")
 	f.Subject.Device = name
-	f.Title = fmt.Sprintf("%s %s nothing for %s: %s of this host %s", t.who.name(),
-		words.Tense(t.lasts, "has received", "received"), words.Span(m.gap.Length()), name, what)
+	did, which, ruledOut := words.Tense(t.lasts, "has received", "received")+" nothing", "for",
+		"the program: nothing waited to be read"
+	if t.who.direction == model.DirectionTX {
+		did, which, ruledOut = words.Tense(t.lasts, "has not been sent", "was not sent"), "from", ""
+		if m.known {
+			ruledOut = "the program: nothing kept its thread from sending"
+		}
+	}
+	f.Title = fmt.Sprintf("%s %s for %s: %s of this host %s", t.who.name(), did, words.Span(m.gap.Length()), name, what)
 	cause := fmt.Sprintf("%s %s as the silence began", name, what)
 	if down := m.device.Down; down.To != 0 {
 		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
 	}
 	f.Causes = append(f.Causes, cause)
-	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read",
-		"loss in this host: no packet for "+t.who.local()+" was dropped")
+	if ruledOut != "" {
+		f.RuledOut = append(f.RuledOut, ruledOut)
+	}
+	t.lostUnknown(f, which)
 	f.Advice = append(f.Advice, "Find out who took "+name+" down, or check its cable and switch port (journalctl -k, "+
-		"ip link), unless the flow came over another device")
+		"ip link), unless the flow used another device")
 }
 
 // queuedOut is the finding of packets that waited in the queueing discipline of a device on their way out.

@@ -250,6 +250,21 @@ func TestStalls(t *testing.T) {
 			says: []string{"received nothing for 2 s: eth1 of this host went down", "and was up again after 2 s"},
 		},
 		{
+			name: "the link of a sender went down and came back",
+			beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+2*time.Second, false)},
+			each: once(func(s *detecttest.Stream) {
+				device(s, model.DeviceLinkDown, fault+600*ms)
+				device(s, model.DeviceLinkUp, fault+2600*ms)
+			}),
+			says: []string{"was not sent for 2 s: eth1 of this host went down", "no packet from"},
+		},
+		{
+			name: "the link of a sender that is stopped went down", beat: detecttest.Heartbeat{Sends: true, At: silence,
+				Held: held(model.SchedStopped, 890*ms)},
+			each: once(func(s *detecttest.Stream) { device(s, model.DeviceLinkDown, fault+50*ms) }),
+			says: []string{"was sent 800 ms late: the program was stopped for 890 ms"},
+		},
+		{
 			name: "another link went down in the middle of it",
 			beat: detecttest.Heartbeat{At: missing(fault, fault+4*time.Second, false)},
 			each: once(func(s *detecttest.Stream) {
