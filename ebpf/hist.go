@@ -48,5 +48,11 @@ func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
 	if mean := (out.Sum + out.Count - 1) / out.Count; highest+1 < model.HistBuckets {
 		out.Max = max(out.Max, min(mean, model.BucketHigh(highest)-1))
 	}
+	// No duration is longer than all of them, but the sum may lack one, or have one that is not counted yet.
+	out.Max = max(min(out.Max, out.Sum), model.BucketLow(highest))
+	out.Sum = max(out.Sum, out.Max)
+	if highest+1 < model.HistBuckets {
+		out.Sum = min(out.Sum, out.Count*out.Max)
+	}
 	return out
 }

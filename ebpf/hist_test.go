@@ -68,9 +68,28 @@ func TestHistSinceEarlyMaximum(t *testing.T) {
 	h.observe(2, 70000)
 	before := h
 	h.observe(2, 100)
+	if got := h.Since(&before, 2); got.Max != 100 || got.Count != 1 {
+		t.Errorf("max %d of %d, want that of the sum", got.Max, got.Count)
+	}
+	h.observe(2, 100)
 	got := h.Since(&before, 2)
-	if want := model.BucketHigh(model.BucketOf(100)) - 1; got.Max != want || got.Count != 1 {
-		t.Errorf("max %d of %d, want %d of 1", got.Max, got.Count, want)
+	if want := model.BucketHigh(model.BucketOf(100)) - 1; got.Max != want || got.Count != 2 {
+		t.Errorf("max %d of %d, want %d of 2", got.Max, got.Count, want)
+	}
+}
+
+// A duration that is added to the sum before it is counted is in two intervals.
+func TestHistSinceSumFirst(t *testing.T) {
+	var h Hist
+	h.observe(1, 100)
+	between := h
+	between.SumNS += 70000
+	if got := between.Since(&Hist{}, 1); got.Check() != nil || got.Count != 1 || got.Max >= 112 {
+		t.Errorf("before it is counted: %+v: %v", got, got.Check())
+	}
+	h.observe(1, 70000)
+	if got := h.Since(&between, 1); got.Check() != nil || got.Count != 1 || got.Max < 65000 {
+		t.Errorf("after it was counted: %+v: %v", got, got.Check())
 	}
 }
 

@@ -98,7 +98,7 @@ func (l *Live) Run(ctx context.Context, emit source.Emit) (err error) {
 	}
 	r.requests.inbox = l.inbox
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := r.start(l.probes, emit); err != nil {
+	if err := r.start(ctx, l.probes, emit); err != nil {
 		return err
 	}
 	return r.loop(ctx, emit)
@@ -172,8 +172,8 @@ func newRun(options Options) (*run, error) {
 	}, nil
 }
 
-// start attaches the probes and emits the batch that describes the stream.
-func (r *run) start(probes []Probe, emit source.Emit) error {
+// start attaches the probes, until ctx is done, and emits the batch that describes the stream.
+func (r *run) start(ctx context.Context, probes []Probe, emit source.Emit) error {
 	r.at = r.clock.Now()
 	r.lastFlush = r.at
 	r.describe()
@@ -184,8 +184,11 @@ func (r *run) start(probes []Probe, emit source.Emit) error {
 		r.addStatus(StatusOf("engine", "btf", err))
 	}
 	env := r.env()
+	env.interrupted = ctx.Err
 	for _, p := range probes {
-		r.attach(p, env)
+		if ctx.Err() == nil {
+			r.attach(p, env)
+		}
 	}
 	env.types.cache = nil
 	r.watchSelf()
@@ -258,6 +261,13 @@ func (r *run) attach(p Probe, env Env) {
 	}
 	began := time.Now()
 	attached, err := p.Attach(&env)
+	if env.interrupted() != nil {
+		if err == nil {
+			err = attached.Close()
+		}
+		r.options.Log.Debug("the end came while a probe was attached", "probe", a.name, "error", err)
+		return
+	}
 	if err != nil {
 		r.options.Log.Warn("the probe is not running", "probe", a.name, "error", err)
 		r.addStatus(StatusOf(a.name, "", err))

@@ -83,6 +83,9 @@ func (l *Loader) Program(name string) (*cebpf.Program, error) {
 	if spec == nil {
 		return nil, fmt.Errorf("load %s: no such program in the object", name)
 	}
+	if err := l.env.interrupted(); err != nil {
+		return nil, fmt.Errorf("load %s: %w", name, err)
+	}
 	one := *l.spec
 	one.Programs = map[string]*cebpf.ProgramSpec{name: spec}
 	options := cebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.env.types.cache}

@@ -94,4 +94,6 @@ type Env struct {
 	track func(name string, program *cebpf.Program, own bool)
 	// types are shared by the loads of all probes.
 	types *kernelTypes
+	// interrupted returns an error once nothing is to be loaded any more.
+	interrupted func() error
 }
