@@ -233,6 +233,45 @@ type noHookError struct{}
 func (noHookError) Error() string { return "no such hook" }
 func (noHookError) Hint() string  { return "get one" }
 
+// interrupting ends the run while it is attached, and loads another program then.
+type interrupting struct {
+	*ebpftest.Flood
+	end    func()
+	loaded error
+}
+
+func (p *interrupting) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	p.end()
+	var attached ebpf.Attached
+	attached, p.loaded = p.Flood.Attach(env)
+	return attached, p.loaded
+}
+
+// A run that ends before all probes are attached attaches no more, and says of none that it failed.
+func TestEndWhileAttaching(t *testing.T) {
+	testutil.Privileged(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := &interrupting{Flood: &ebpftest.Flood{}, end: cancel}
+	second := &interrupting{Flood: &ebpftest.Flood{}, end: func() { t.Error("another probe was attached") }}
+	live, err := ebpf.New(ebpf.Options{}, []ebpf.Probe{first, second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := live.Run(ctx, func(b *model.Batch) error {
+		for i := range b.Events {
+			if p, ok := b.Probe(&b.Events[i]); ok && p.Name == first.Name() {
+				t.Errorf("%+v", p)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if !errors.Is(first.loaded, context.Canceled) {
+		t.Errorf("a program was loaded: %v", first.loaded)
+	}
+}
+
 func TestIntervalsEndOnWholeSeconds(t *testing.T) {
 	s := ebpftest.Start(t, ebpf.Options{}, &ebpftest.Flood{})
 	s.Intervals(3)
