@@ -74,6 +74,9 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Run: stoppedAndKilled},
 		{Name: "heartbeat-device-gone", Doc: "the device is removed over which heartbeats come",
 			Expect: beat("received nothing", "of this host was removed"), Run: deviceGone},
+		{Name: "heartbeat-device-down", Doc: "the device over which heartbeats are sent is down for 3 s",
+			Expect: beat("was not sent for", "of this host went down"), Also: beat("received nothing", "went down"),
+			Run: deviceDown},
 
 		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before",
 			Run: planned("30x100ms,6x160ms,5x250ms,4x400ms,3x600ms,20x100ms")},
@@ -475,6 +478,19 @@ func deviceGone(ctx context.Context, e *Env) error {
 	}
 	wait(ctx, e.Length-heartbeatSeen)
 	return nil
+}
+
+func deviceDown(ctx context.Context, e *Env) error {
+	_, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	set := func(state string) func() error {
+		return func() error {
+			return e.command(ctx, "", nil, "ip", "-n", sender.ns, "link", "set", e.sendDev, state)
+		}
+	}
+	return e.during(ctx, 3*time.Second, set("down"), set("up"))
 }
 
 // planned are heartbeats with a plan.
