@@ -34,7 +34,11 @@ func testSamples(t *testing.T, l *lab) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, command := range []string{"info", "findings", "events"} {
+			commands := []string{"findings", "info", "events"}
+			if !large && filepath.Dir(name) == "verdicts" {
+				commands = commands[:1] // these are of Linux hosts, and long
+			}
+			for _, command := range commands {
 				l.same(t, filepath.Dir(to), command, filepath.Base(to))
 			}
 		})
@@ -107,10 +111,20 @@ func firstDifference(want, got []byte) string {
 // skippedUnderWine are tests that take minutes under Wine, and run on Linux.
 var skippedUnderWine = map[string]string{"record": "|^TestFaultSweep|^TestSaveFaultSweep"}
 
+// large says that everything is run under Wine, also what takes long and depends least on the system.
+var large = os.Getenv("LOSTBEAT_LARGE") != ""
+
 // testPackages runs the tests of packages that run on Windows, the binding's against the fake.
 func testPackages(t *testing.T, l *lab) {
+	detectors := "./detect/..."
+	if !large {
+		detectors = "./detect/all"
+		t.Run("detect", func(t *testing.T) {
+			t.Skip("LOSTBEAT_LARGE=1 (make nightly) runs the tests of each detector, too: here that of all together")
+		})
+	}
 	list := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}",
-		"./etw/...", "./model", "./fold", "./record", "./tui", "./detect/...", "./source/...")
+		"./etw/...", "./model", "./fold", "./record", "./tui", detectors, "./source/...")
 	list.Dir, list.Env = testutil.Root(t), append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=windows")
 	out, err := list.Output()
 	if err != nil {
