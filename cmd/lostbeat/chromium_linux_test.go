@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lostbeat/internal/testutil"
 )
 
 // browser is a headless Chromium that is driven over its DevTools pipe: messages in JSON, a zero byte after each.
@@ -32,7 +34,7 @@ func startBrowser(t *testing.T) *browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("Debian's chromium is not installed: ", err)
+		testutil.Unavailable(t, "Debian's chromium is not installed: %v", err)
 	}
 	commandsOut, commands, err := os.Pipe()
 	if err != nil {
@@ -181,7 +183,7 @@ const overflowing = `[...document.querySelectorAll("body *")].filter(e => {
 var pdfPage = regexp.MustCompile(`/Type /Page\b`)
 
 // TestLongReportInBrowser opens reports in Debian's Chromium: nothing fails, nothing is requested, nothing overflows,
-// and they print. It takes 10 s, and is skipped where Chromium is not installed.
+// and they print. It takes 10 s.
 func TestLongReportInBrowser(t *testing.T) {
 	b := startBrowser(t)
 	for name, input := range map[string]string{"sample": sampleRecording(t), "private": privateRecording(t)} {
