@@ -332,6 +332,7 @@ func toggle(kind string) func(u *ui, key string) command {
 func (u *ui) copyFinding(string) command {
 	f := u.chosenFinding()
 	if f == nil {
+		u.say("there is no finding here to copy", false)
 		return nil
 	}
 	text := findingText(f, u.snap.Meta, u.loc)

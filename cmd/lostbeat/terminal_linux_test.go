@@ -290,7 +290,7 @@ func TestLongEveryKey(t *testing.T) {
 		{"Home", "PAUSED"}, {"n", "PAUSED"}, {"N", "PAUSED"}, {"]", "PAUSED"}, {"[", "PAUSED"},
 		{"Left", "PAUSED"}, {"Right", "PAUSED"}, {"H", "PAUSED"}, {"L", "PAUSED"}, {"End", "PAUSED"},
 		{"g", "go to"}, {"Escape", "!go to"}, {"+", "×2"}, {"-", "!×2"}, {"Home Space", "REPLAY"}, {"Space", "PAUSED"},
-		{"n", "PAUSED"}, {"1 y", "copied the finding"}, {":", "commands: type"}, {"Escape", "q quit"},
+		{"n 1", "too early to call it a leak"}, {"y", "copied the finding"}, {":", "commands: type"}, {"Escape", "q quit"},
 		{"d", "probes: what is seen"}, {"d", "this file:"}, {"?", "keys on Overview"}, {"?", "this file:"},
 	} {
 		term.press(strings.Fields(tt.keys)...)
