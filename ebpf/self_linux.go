@@ -101,8 +101,8 @@ func facts(h platform.Host, start model.Time, tool string) [][2]string {
 		{"boot_id", h.BootID}, {"tool", cmp.Or(tool, "lostbeat")}, {"source", "live"}, {"clock", "CLOCK_BOOTTIME"},
 		{"start_wall", start.String()},
 	}
-	if h.NoSteal {
-		list = append(list, [2]string{"steal", "unreported"})
+	if h.Emulated {
+		list = append(list, [2]string{"processor", "emulated"})
 	}
 	return list
 }

@@ -59,6 +59,8 @@ type Device struct {
 	FormerName string
 	// seen is when there last was a sign of it.
 	seen model.Time
+	// veth says that it is one, also when it has been removed.
+	veth bool
 }
 
 // DeviceSecond is what happened at one device in one second or window.
@@ -127,6 +129,7 @@ func (w *Fold) device(k DeviceKey, at model.Time) *Device {
 		w.sortedDevices = nil
 	}
 	d.seen = max(d.seen, at, 1)
+	d.veth = d.veth || w.IsVeth(d.Key)
 	return d
 }
 
@@ -214,7 +217,8 @@ func (d *Device) sumUp(slots []int) {
 const noticed = time.Second
 
 // DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
-// it ended; nil for none.
+// it ended; nil for none. Where a namespace has other devices, a veth is the door of a container: it comes and goes, and
+// carries no packets of the namespace's own sockets.
 func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
 	for _, d := range w.SortedDevices() {
 		down := d.Down
@@ -223,9 +227,16 @@ func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) 
 			down.To, latest = to, max(latest, to) // other namespaces are looked at less often
 		}
 		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
-			down.To >= to.Add(-period) {
+			down.To >= to.Add(-period) && !(d.veth && w.hasOther(netns)) {
 			return d
 		}
 	}
 	return nil
+}
+
+// hasOther says that a network namespace has a device to the outside that is no veth.
+func (w *Fold) hasOther(netns uint32) bool {
+	return slices.ContainsFunc(w.SortedDevices(), func(d *Device) bool {
+		return d.Key.Netns == netns && d.Key.Name != "lo" && !d.veth
+	})
 }

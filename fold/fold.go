@@ -240,8 +240,8 @@ func (w *Fold) Windows() bool {
 	return strings.HasPrefix(strings.ToLower(w.State.Meta["os"]), "windows")
 }
 
-// NoSteal reports whether the stream is of a virtual machine whose hypervisor had reported no stolen time before.
-func (w *Fold) NoSteal() bool { return w.State.Meta["steal"] == "unreported" }
+// Emulated reports whether software emulates the processors of the stream's host.
+func (w *Fold) Emulated() bool { return w.State.Meta["processor"] == "emulated" }
 
 // Ratio returns a/b, 0 when b is 0.
 func Ratio(a, b float64) float64 {

@@ -199,8 +199,8 @@ var Specs = []Spec{
 		Kind: KindMeta,
 		Name: "meta",
 		View: "Meta",
-		Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, steal " +
-			"(unreported: by the hypervisor of a virtual machine), boot_id, tool, source, start_wall, clock, command, " +
+		Doc: "one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, " +
+			"processor (emulated: by software), boot_id, tool, source, start_wall, clock, command, " +
 			"utc_offset (of the machine's local time, where a capture has local times).",
 		Strings: []Field{{Name: "key", Doc: "what the fact is about"}, {Name: "value", Doc: "the fact in text"}},
 	},

@@ -14,7 +14,7 @@ func bit(v bool) uint64 {
 	return 0
 }
 
-// Meta is the typed view of kind "meta": one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, steal (unreported: by the hypervisor of a virtual machine), boot_id, tool, source, start_wall, clock, command, utc_offset (of the machine's local time, where a capture has local times).
+// Meta is the typed view of kind "meta": one fact about the host, the capture or the tool. Keys in use: host, os, kernel, arch, cpus, processor (emulated: by software), boot_id, tool, source, start_wall, clock, command, utc_offset (of the machine's local time, where a capture has local times).
 type Meta struct {
 	// Time: when it was complete.
 	Time Time

@@ -32,8 +32,10 @@ func New() *Stream {
 	return s
 }
 
-// NoSteal says that the host is a virtual machine whose hypervisor reports no stolen time.
-func (s *Stream) NoSteal() { s.b.AddMeta(model.Meta{Time: s.now, Key: "steal", Value: "unreported"}) }
+// Emulated says that software emulates the host's processors.
+func (s *Stream) Emulated() {
+	s.b.AddMeta(model.Meta{Time: s.now, Key: "processor", Value: "emulated"})
+}
 
 // NewWindows returns a stream that begins like a Windows capture.
 func NewWindows() *Stream {

@@ -250,6 +250,28 @@ func TestStalls(t *testing.T) {
 			says: []string{"received nothing for 2 s: eth1 of this host went down", "and was up again after 2 s"},
 		},
 		{
+			name: "a container was removed meanwhile",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
+			each: func(s *detecttest.Stream, i int) {
+				b := s.Builder()
+				if i == 0 {
+					b.AddDeviceConfig(model.DeviceConfig{Time: detecttest.Start, NetnsInode: detecttest.BeatNetns, Ifindex: 7,
+						Device: "veth7", Driver: "veth"})
+				}
+				for ifindex, name := range map[int64]string{3: "eth1", 7: "veth7"} {
+					if name == "eth1" || detecttest.Start.Add(fault) > s.End() {
+						b.AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, NetnsInode: detecttest.BeatNetns,
+							Ifindex: ifindex, Device: name, RXPackets: 1000})
+					}
+				}
+				once(func(s *detecttest.Stream) {
+					b.AddDeviceEvent(model.DeviceEvent{Time: detecttest.Start.Add(fault + 300*ms),
+						NetnsInode: detecttest.BeatNetns, Ifindex: 7, Device: "veth7", What: model.DeviceRemoved})
+				})(s, i)
+			},
+			says: []string{"peer or network fault"},
+		},
+		{
 			name: "the link of a sender went down and came back",
 			beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+2*time.Second, false)},
 			each: once(func(s *detecttest.Stream) {

@@ -208,7 +208,7 @@ func blockedBy(steal, unaccounted float64) func() *model.Batch {
 	return func() *model.Batch {
 		s := detecttest.New()
 		if steal > 0 {
-			s.NoSteal()
+			s.Emulated()
 		}
 		s.Seconds(12, func(int) {
 			s.CPU(0, detecttest.Load{NetRX: 0.2, Packets: 640, Runs: 10, Steal: steal, Missing: unaccounted})

@@ -298,7 +298,7 @@ func (d *starvation) stolen(c *fold.CPUSecond) bool {
 // machines it misses them for long work with interrupts off, and does not count programs that run between two of them.
 func (d *starvation) stoodStill(w *detect.Tick, c *fold.CPUSecond) bool {
 	missing := fold.Ratio(float64(c.Time.Steal+c.Time.Unaccounted()), float64(c.Time.Covered))
-	return d.stolen(c) || w.NoSteal() && missing > d.settings.MaxSteal
+	return d.stolen(c) || w.Emulated() && missing > d.settings.MaxSteal
 }
 
 // squeezedEarly says that NET_RX stops with work left after few packets and

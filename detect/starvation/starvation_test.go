@@ -645,7 +645,7 @@ func TestHeldBack(t *testing.T) {
 			watched(s, 0, 75*time.Millisecond, realTime)
 		}, []string{"audio[50] (SCHED_FIFO, priority 50) holds up the softirqs of CPU 0"}},
 		{"a real-time task on a virtual CPU that stood still", standing, func(s *detecttest.Stream) {
-			s.NoSteal()
+			s.Emulated()
 			watched(s, 0, 75*time.Millisecond, realTime)
 		}, nil},
 		{"kernel code", late, func(s *detecttest.Stream) {

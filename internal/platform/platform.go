@@ -54,8 +54,8 @@ type Host struct {
 	BootID string
 	// CPUs is the number of processors that can ever be online, 0 unknown.
 	CPUs int
-	// NoSteal says that it is a virtual machine whose hypervisor has reported no stolen time since the boot.
-	NoSteal bool
+	// Emulated says that software emulates its processors, which stand still at times and report no stolen time.
+	Emulated bool
 }
 
 // PrivilegeError says which privileges live tracing lacks.

@@ -37,37 +37,26 @@ func ThisHost() Host {
 	if cpus, err := PossibleCPUs(); err == nil {
 		h.CPUs = len(cpus)
 	}
-	h.NoSteal = isVirtual("/") && !reportsSteal("/")
+	h.Emulated = emulated("/")
 	return h
 }
 
-// reportsSteal says whether the hypervisor has reported stolen time since the boot.
-func reportsSteal(root string) bool {
-	content, _ := os.ReadFile(filepath.Join(root, "proc/stat"))
-	all, _, _ := strings.Cut(string(content), "\n")
-	times := strings.Fields(all) // cpu user nice system idle iowait irq softirq steal
-	return len(times) > 8 && times[0] == "cpu" && times[8] != "0"
-}
-
-// isVirtual says whether the machine whose file systems are at root is a virtual one: x86 processors have a flag for
-// that, others are known by the device tree, or by the vendor in the firmware's tables.
-func isVirtual(root string) bool {
-	if f, err := os.Open(filepath.Join(root, "proc/cpuinfo")); err == nil {
-		defer f.Close()
-		first, _ := io.ReadAll(io.LimitReader(f, 8192)) // of the first processor
-		for line := range strings.Lines(string(first)) {
-			if name, flags, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "flags" {
-				return slices.Contains(strings.Fields(flags), "hypervisor")
-			}
-		}
+// emulated says whether software emulates the processors of the machine whose file systems are at root: QEMU, without
+// acceleration, says so in the processor's name, and for Arm's in its number, which no real one has.
+func emulated(root string) bool {
+	f, err := os.Open(filepath.Join(root, "proc/cpuinfo"))
+	if err != nil {
+		return false
 	}
-	if _, err := os.Stat(filepath.Join(root, "proc/device-tree/hypervisor")); err == nil {
-		return true
+	defer f.Close()
+	first, _ := io.ReadAll(io.LimitReader(f, 8192)) // of the first processor
+	about := make(map[string]string)
+	for line := range strings.Lines(string(first)) {
+		name, value, _ := strings.Cut(line, ":")
+		about[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
-	machine, _ := os.ReadFile(filepath.Join(root, "proc/device-tree/compatible"))
-	vendor, _ := os.ReadFile(filepath.Join(root, "sys/class/dmi/id/sys_vendor"))
-	return strings.Contains(string(machine), "dummy-virt") ||
-		slices.Contains([]string{"QEMU", "VMware, Inc."}, strings.TrimSpace(string(vendor)))
+	return strings.Contains(about["model name"], "QEMU TCG") ||
+		about["CPU implementer"] == "0x00" && about["CPU part"] == "0x051"
 }
 
 // PossibleCPUs returns the numbers of the processors that can ever be online,

@@ -161,48 +161,27 @@ func TestIsPreemptRT(t *testing.T) {
 	}
 }
 
-// A machine is virtual if its processor, or where that does not say, its device tree or firmware says so.
-func TestVirtual(t *testing.T) {
-	for name, c := range map[string]struct {
-		file, content string
-		want          bool
-	}{
-		"x86, virtual":    {"proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu sse hypervisor avx\n", true},
-		"x86, real":       {"proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu sse avx\nbugs\t: hypervisor\n", false},
-		"arm64 in QEMU":   {"proc/device-tree/compatible", "linux,dummy-virt\x00", true},
-		"arm64 under Xen": {"proc/device-tree/hypervisor/compatible", "xen,xen\x00", true},
-		"arm64, firmware": {"sys/class/dmi/id/sys_vendor", "QEMU\n", true},
-		"arm64, real":     {"sys/class/dmi/id/sys_vendor", "Ampere\n", false},
-		"unknown":         {"etc/none", "", false},
-	} {
-		root := t.TempDir()
-		path := filepath.Join(root, c.file)
-		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(c.content), 0o600))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := isVirtual(root); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
-// Stolen time is reported if there was any since the boot.
-func TestReportsSteal(t *testing.T) {
-	for stat, want := range map[string]bool{
-		"cpu  5 3 2 6 4 0 2 16 0 0\ncpu0 5 3 2 6 4 0 2 16 0 0\n": true,
-		"cpu  5 3 2 6 4 0 2 0 0 0\n":                             false,
-		"cpu  5 3\n":                                             false,
-		"":                                                       false,
+// Processors are emulated where QEMU's emulator has named them; an accelerated guest has other names.
+func TestEmulated(t *testing.T) {
+	for content, want := range map[string]bool{
+		"processor\t: 0\nmodel name\t: QEMU TCG CPU version 2.5+\nflags\t\t: fpu hypervisor\n":                  true,
+		"processor\t: 0\nmodel name\t: QEMU Virtual CPU version 2.5+\nflags\t\t: fpu hypervisor\n":              false,
+		"processor\t: 0\nmodel name\t: Intel(R) Xeon(R) Processor\nflags\t\t: fpu hypervisor\n":                 false,
+		"processor\t: 0\nCPU implementer\t: 0x00\nCPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0x051\n": true,
+		"processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n": false,
+		"": false,
 	} {
 		root := t.TempDir()
 		err := errors.Join(os.Mkdir(filepath.Join(root, "proc"), 0o700),
-			os.WriteFile(filepath.Join(root, "proc/stat"), []byte(stat), 0o600))
+			os.WriteFile(filepath.Join(root, "proc/cpuinfo"), []byte(content), 0o600))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := reportsSteal(root); got != want {
-			t.Errorf("%q: %v", stat, got)
+		if got := emulated(root); got != want {
+			t.Errorf("%q: %v", content, got)
 		}
+	}
+	if emulated(t.TempDir()) {
+		t.Error("without cpuinfo")
 	}
 }
