@@ -1,9 +1,7 @@
 package snapshot
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,12 +15,12 @@ import (
 // leastPool is the smallest pool whose fill is judged: one of a few ports is meant to be full.
 const leastPool = 16
 
-// mostSeen is how many tables of a pool are kept.
-const mostSeen = 128
+// mostFills is how many tables of a pool are kept: the first, and the latest.
+const mostFills = 128
 
 // fill is what a table shows of a pool that was named, or that RPC has.
 type fill struct {
-	at model.Time
+	table *fold.Table
 	// open and resting are its ports.
 	open, resting int
 	// by are the ports of each process.
@@ -34,29 +32,33 @@ type fill struct {
 // taken is how many ports nobody else can have.
 func (f *fill) taken() int { return f.open + f.resting }
 
-// fillOf counts the ports of a pool in the last table; ok is false where it is too large to be looked at.
-func fillOf(w *detect.Tick, pool *state.Pool, at model.Time) (f fill, ok bool) {
-	c := w.Census(pool, at)
-	if c == nil {
-		return f, false
+// fillsOf returns what the tables up to t, the last one, showed of a pool, nil where it is too large to be followed.
+func (d *detector) fillsOf(w *detect.Tick, pool *state.Pool, t *fold.Table) []fill {
+	fills := d.fills[pool.Key()]
+	n := len(fills)
+	if n > 0 && fills[n-1].table == t {
+		return fills
 	}
-	f = fill{at: at, by: map[fold.ProcessKey]int{}, top: fold.ProcessKey{PID: -1}}
-	for _, p := range c.Places {
-		switch p.Use {
-		case fold.PortOpen:
-			f.open++
-			f.by[p.By]++
-		case fold.PortResting:
-			f.resting++
+	c := w.Census(pool, t.Time)
+	if c == nil {
+		return nil
+	}
+	f := fill{
+		table: t, open: c.Counts[fold.PortOpen], resting: c.Counts[fold.PortResting],
+		by: map[fold.ProcessKey]int{}, top: fold.ProcessKey{PID: -1},
+	}
+	for i, p := range c.By(fold.PortOpen) {
+		f.by[p.ProcessKey] = p.Count
+		if i == 0 {
+			f.top = p.ProcessKey
 		}
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(f.by), func(a, b fold.ProcessKey) int {
-		return cmp.Or(cmp.Compare(f.by[b], f.by[a]), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Name, b.Name))
-	}) {
-		f.top = k
-		break
+	if n == mostFills { // copied: findings keep what they were given
+		fills = slices.Concat(fills[:1], fills[2:])
 	}
-	return f, true
+	fills = append(fills, f)
+	d.fills[pool.Key()] = fills
+	return fills
 }
 
 // judgePools judges the pools that were named and those of RPC, each by the last table.
@@ -66,27 +68,16 @@ func (d *detector) judgePools(w *detect.Tick) {
 		if pool.Source == model.PoolEphemeral || pool.Size < leastPool || len(list) == 0 {
 			continue
 		}
-		key, t := pool.Key(), list[len(list)-1]
-		seen := d.fills[key]
-		if n := len(seen); n == 0 || seen[n-1].at != t.Time {
-			f, ok := fillOf(w, pool, t.Time)
-			if !ok {
-				continue
-			}
-			if n == mostSeen {
-				seen = slices.Delete(seen, 1, 2)
-			}
-			seen = append(seen, f)
-			if d.fills == nil {
-				d.fills = map[state.PoolKey][]fill{}
-			}
-			d.fills[key] = seen
+		t := list[len(list)-1]
+		fills := d.fillsOf(w, pool, t)
+		if len(fills) == 0 {
+			continue
 		}
-		now := &seen[len(seen)-1]
+		now := &fills[len(fills)-1]
 		if share := float64(now.taken()) / float64(pool.Size); share >= d.settings.WarnShare {
 			c := d.cases.Raise(w, fmt.Sprintf("%s/pool/%s", pool.Protocol, fold.Printable(pool.Name)), t.Time)
 			c.Data = fault{
-				what: ofPool, pool: *pool, table: t, first: list[0], tables: len(list), fills: seen,
+				what: ofPool, pool: *pool, table: t, first: list[0], tables: len(list), fills: fills,
 				level: d.severity(share), holder: model.PortHolder{PID: now.top.PID, Process: now.top.Name},
 			}
 			c.Seen = t.Time
@@ -99,12 +90,13 @@ func grownSince(fills []fill) (by int, span time.Duration) {
 	now := &fills[len(fills)-1]
 	least := now.by[now.top]
 	for i := len(fills) - 2; i >= 0; i-- {
-		had := fills[i].by[now.top]
-		if had >= least || had == 0 {
+		f := &fills[i]
+		had := f.by[now.top]
+		if had >= least || had == 0 || !canCompare(f.table, now.table) {
 			break
 		}
 		least = had
-		by, span = now.by[now.top]-had, now.at.Sub(fills[i].at)
+		by, span = now.by[now.top]-had, now.table.Time.Sub(f.table.Time)
 	}
 	if span < leastSpan {
 		return 0, 0
@@ -119,7 +111,7 @@ func (v *view) ofPool(f *model.Finding) {
 		words.Number(v.pool.Size), v.transport(), name, v.pool.Low, v.pool.High, v.tense("are", "were"))
 	if now.open > 0 && v.named() {
 		f.Title += fmt.Sprintf(", %s of them by %s", words.Number(now.by[now.top]), v.process())
-		if by, span := grownSince(v.fills); by > 0 && v.table.Flags&model.FlagSecondary == 0 {
+		if by, span := grownSince(v.fills); by > 0 {
 			f.Title += fmt.Sprintf(", %s more than %s earlier", words.Number(by), words.Span(span))
 		}
 	}
@@ -134,7 +126,11 @@ func (v *view) ofPool(f *model.Finding) {
 			"without a socket is in no table: more may be taken than these")
 	}
 	if !v.table.BoundSeen {
-		f.Causes = append(f.Causes, "The table does not list ports that are bound only (netstat -q does): more may be taken")
+		how := ""
+		if v.windows {
+			how = " (netstat -q does)"
+		}
+		f.Causes = append(f.Causes, "The table does not list ports that are bound only"+how+": more may be taken")
 	}
 	f.Evidence = append(f.Evidence, detect.Evidence("held by sockets", float64(now.open), "ports"),
 		detect.Evidence("in TIME_WAIT", float64(now.resting), "ports"),

@@ -28,6 +28,19 @@ func rpcTables(size uint16, counts ...int) *model.Batch {
 	return t.batch()
 }
 
+// changed changes the first tables of a stream.
+func changed(b *model.Batch, tables int, change func(*model.Event)) *model.Batch {
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Kind == model.KindPortTable && tables > 0 {
+			change(e)
+			tables--
+		}
+	}
+	return b
+}
+
+func undated(e *model.Event) { e.Flags |= model.FlagSecondary }
+
 // TestPools has what tables show of a pool that is not the system's range.
 func TestPools(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -45,15 +58,16 @@ func TestPools(t *testing.T) {
 		}, nil},
 		"level":                            {rpcTables(100, 90, 90), []string{"90 of the 100"}, []string{"earlier"}},
 		"a few ports are meant to be full": {rpcTables(15, 15), nil, []string{"of RPC"}},
-		"with times that are not known": {func() *model.Batch {
-			b := rpcTables(100, 30, 60, 90)
-			for i := range b.Events {
-				if b.Events[i].Kind == model.KindPortTable {
-					b.Events[i].Flags |= model.FlagSecondary
-				}
-			}
-			return b
-		}(), []string{"90 of the 100"}, []string{"earlier"}},
+		"with times that are not known": {
+			changed(rpcTables(100, 30, 60, 90), 3, undated), []string{"90 of the 100"}, []string{"earlier"},
+		},
+		"with a first time that is not known": {
+			changed(rpcTables(100, 30, 60, 90), 1, undated), []string{"by rpcd[7], 30 more than 10 min earlier"}, nil,
+		},
+		"the first table lists more": {
+			changed(rpcTables(100, 30, 60, 90), 1, func(e *model.Event) { e.Args[3] = 1 }), // BoundSeen
+			[]string{"by rpcd[7], 30 more than 10 min earlier"}, nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := says(t, every(10*time.Minute, tt.batch))

@@ -25,7 +25,7 @@ func Definition() detect.Definition { return detect.Define("snapshot", doc, New,
 
 // New returns the detector.
 func New(s Settings, l detect.Lifecycle) detect.Detector {
-	d := &detector{settings: s, cases: detect.NewCases[fault](name, l)}
+	d := &detector{settings: s, cases: detect.NewCases[fault](name, l), fills: map[state.PoolKey][]fill{}}
 	d.cases.Instant = true // a table is whole, however little of a second has been seen
 	return d
 }
@@ -210,11 +210,17 @@ func growthOf(list []*fold.Table, pid int32) growth {
 	return g
 }
 
+// canCompare reports whether the ports of two tables can be compared: the times of both are known, and both list ports
+// that are bound only, or neither does.
+func canCompare(a, b *fold.Table) bool {
+	return (a.Flags|b.Flags)&model.FlagSecondary == 0 && a.BoundSeen == b.BoundSeen
+}
+
 // growthIn returns since when each table has shown more than the one before or, in steps, as many or more.
 func growthIn(list []*fold.Table, pid int32, steps bool) (g growth) {
 	last := len(list) - 1
 	now := list[last].Holder(pid)
-	if now == nil || list[last].Flags&model.FlagSecondary != 0 {
+	if now == nil {
 		return g
 	}
 	after, given := now, uint64(0)
@@ -222,7 +228,7 @@ func growthIn(list []*fold.Table, pid int32, steps bool) (g growth) {
 	for i := last - 1; i >= 0; i-- {
 		h := list[i].Holder(pid)
 		if h == nil || h.Ports > after.Ports || h.Ports == after.Ports && !steps || h.Process != now.Process ||
-			list[i].Flags&model.FlagSecondary != 0 || list[i].BoundSeen != list[last].BoundSeen {
+			!canCompare(list[i], list[last]) {
 			break
 		}
 		given += h.Ports - min(after.Kept, h.Ports)
