@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -19,6 +20,10 @@ var known = map[string]map[int64]model.HostEventWhat{
 	"tcpip": {
 		4201: model.HostLinkUp, 4202: model.HostLinkDown, 4227: model.HostTCPPortReused, 4231: model.HostTCPPortsOut,
 		4265: model.HostUDPPortsOut, 4266: model.HostUDPPortsOut,
+	},
+	"mssqlserver": {
+		35206: model.HostReplicaTimeout, 19407: model.HostLeaseExpired, 19419: model.HostLeaseExpired,
+		19421: model.HostLeaseExpired,
 	},
 	"microsoft-windows-ndis":           {10400: model.HostAdapterReset, 10317: model.HostAdapterReset},
 	"b57nd60a":                         {4: model.HostLinkDown},
@@ -40,18 +45,9 @@ var known = map[string]map[int64]model.HostEventWhat{
 // one that is there.
 var intel = lazyregexp.New(`^(?:e[12][a-z]{0,2}express|ixgb[a-z]{1,2}|i40e[a-z]\w*|icea)$`)
 
-// sqlServer are the instances of SQL Server.
-var sqlServer = lazyregexp.New(`^mssql(?:server|\$.+)$`)
-
-// ofSQLServer are their entries.
-var ofSQLServer = map[int64]model.HostEventWhat{
-	35206: model.HostReplicaTimeout, 19407: model.HostLeaseExpired, 19419: model.HostLeaseExpired,
-	19421: model.HostLeaseExpired,
-}
-
 // whatOf returns what an entry reports; ok is false for one that bears on nothing.
 func whatOf(provider string, id int64) (what model.HostEventWhat, ok bool) {
-	provider = strings.ToLower(provider)
+	provider = strings.ToLower(nameOf(provider))
 	if intel.MatchString(provider) {
 		switch id {
 		case 27:
@@ -61,9 +57,8 @@ func whatOf(provider string, id int64) (what model.HostEventWhat, ok bool) {
 		}
 		return 0, false
 	}
-	if sqlServer.MatchString(provider) {
-		what, ok = ofSQLServer[id]
-		return what, ok
+	if strings.HasPrefix(provider, "mssql$") { // a named instance
+		provider = "mssqlserver"
 	}
 	what, ok = known[provider][id]
 	return what, ok
@@ -75,6 +70,9 @@ var aliases = map[string]string{
 	"microsoft-windows-eventlog": "EventLog",
 }
 
+// nameOf is the name of a provider by which it is known.
+func nameOf(provider string) string { return cmp.Or(aliases[strings.ToLower(provider)], provider) }
+
 var (
 	quotedName = lazyregexp.New(`['‘“"«]([^'’”"»]{1,80})['’”"»]`)
 	isoTimes   = lazyregexp.New(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`)
@@ -85,15 +83,11 @@ const leastStep = time.Second
 
 // event returns what an entry becomes; ok is false for none.
 func (e *entry) event(log string) (v model.HostEvent, ok bool) {
-	provider := e.provider
-	if a, ok := aliases[strings.ToLower(provider)]; ok {
-		provider = a
-	}
-	what, ok := whatOf(provider, e.id)
+	what, ok := whatOf(e.provider, e.id)
 	if !ok {
 		return v, false
 	}
-	v = model.HostEvent{Time: e.at, What: what, ID: e.id, Provider: provider, Log: log, Host: e.host}
+	v = model.HostEvent{Time: e.at, What: what, ID: e.id, Provider: nameOf(e.provider), Log: log, Host: e.host}
 	switch what {
 	case model.HostNodeRemoved, model.HostClusterNetwork, model.HostClusterResource, model.HostAdapterReset,
 		model.HostLinkDown, model.HostLinkUp, model.HostReplicaTimeout, model.HostLeaseExpired:

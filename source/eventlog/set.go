@@ -254,20 +254,9 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 	at := csvColumns{slices.Index(names, "Id"), slices.Index(names, "ProviderName"), slices.Index(names, "TimeCreated"),
 		slices.Index(names, "MachineName"), slices.Index(names, "Message"), slices.Index(names, "RecordId"),
 		slices.Index(names, "LogName")}
-	c := csv.NewReader(in)
-	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = separator, true, -1, true
 	rows := &timedEntries{}
 	bad := 0
-	for {
-		limited.Next()
-		fields, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
-			break
-		}
+	s.eachRow(in, limited, separator, name, func(fields []string) {
 		field := func(i int) string {
 			if i < 0 || i >= len(fields) {
 				return ""
@@ -279,15 +268,13 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 			if field(at.id) != "Id" && !strings.HasPrefix(fields[0], "#TYPE") { // the names, once more
 				bad++
 			}
-			continue
+			return
 		}
 		e := entry{provider: field(at.provider), id: id, host: field(at.host), channel: field(at.channel)}
 		e.record, _ = strconv.ParseUint(field(at.record), 10, 64)
-		if _, ok := whatOf(e.provider, id); ok {
-			e.data = []datum{{messageName, field(at.message)}}
-		}
+		e.data = []datum{{messageName, field(at.message)}}
 		s.hold(rows, e, field(at.time))
-	}
+	})
 	if bad > 0 {
 		s.integrity.Add(fmt.Sprintf("%s: %d of its lines could not be read", name, bad), 0)
 	}
@@ -295,10 +282,30 @@ func (s *Set) readCSV(r io.Reader, name string) error {
 	return nil
 }
 
+// eachRow calls do with each row of a file with separators, whose fields are valid until it returns. in reads from
+// limited, which bounds a row.
+func (s *Set) eachRow(in *bufio.Reader, limited *source.Limited, separator rune, name string, do func([]string)) {
+	c := csv.NewReader(in)
+	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = separator, true, -1, true
+	for {
+		limited.Next()
+		fields, err := c.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
+			return
+		}
+		do(fields)
+	}
+}
+
 // timedEntries are entries whose times are texts, until all of a file show the order of day and month.
 type timedEntries struct {
 	rows  []timedEntry
 	order dateOrder
+	// local says that one of the times has no zone.
 	local bool
 }
 
@@ -310,13 +317,15 @@ type timedEntry struct {
 // hold keeps an entry until the times of its file can be read.
 func (s *Set) hold(t *timedEntries, e entry, when string) {
 	t.order.see(when)
-	t.local = t.local || !strings.HasSuffix(when, "Z")
+	if _, err := time.Parse(time.RFC3339Nano, plainTime(when)); err != nil {
+		t.local = true
+	}
 	if len(t.rows) >= 4*s.most {
 		s.left++
 		return
 	}
 	if _, ok := whatOf(e.provider, e.id); !ok {
-		e.data = nil
+		e.data = nil // it is only counted
 	}
 	t.rows = append(t.rows, timedEntry{e, when})
 }

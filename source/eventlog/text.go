@@ -3,7 +3,6 @@ package eventlog
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +41,7 @@ var textNames = map[string]string{
 	"description": "message", "message": "message", "beschreibung": "message", "説明": "message", "descripción": "message",
 }
 
-// blockOf reads the fields of a block; nil for one that is no entry: it has no source, no number or no time.
+// blockOf reads the fields of a block; nil for one that is not an entry: it lacks a source, a number or a time.
 func blockOf(lines []string) map[string]string {
 	fields := map[string]string{}
 	last := ""
@@ -50,7 +49,7 @@ func blockOf(lines []string) map[string]string {
 		if textStart.MatchString(line) {
 			continue
 		}
-		if m := textField.FindStringSubmatch(line); m != nil && (last != "message" || isListName(line)) {
+		if m := textField.FindStringSubmatch(line); m != nil && (last != "message" || listName.MatchString(line)) {
 			name, known := textNames[strings.ToLower(strings.TrimSpace(m[1]))]
 			last = ""
 			if _, twice := fields[name]; known && !twice {
@@ -72,9 +71,7 @@ func blockOf(lines []string) map[string]string {
 }
 
 // listName is a property of a list: its name is filled up with blanks to the width of the longest.
-var listName = lazyregexp.New(`^(\pL\w*)\s* : `)
-
-func isListName(line string) bool { return listName.MatchString(line + " ") }
+var listName = lazyregexp.New(`^(\pL\w*)\s* :(?: |$)`)
 
 // isText reports whether a text has an entry in such a block.
 func isText(text []byte) bool {
@@ -123,12 +120,12 @@ func blocks(r io.Reader, do func(lines []string) bool) error {
 
 // listStart reports whether a line begins the next entry of a list: its first property comes again.
 func listStart(line string, lines []string) bool {
-	m := listName.FindStringSubmatch(line + " ")
+	m := listName.FindStringSubmatch(line)
 	if m == nil {
 		return false
 	}
 	for _, l := range lines {
-		if first := listName.FindStringSubmatch(l + " "); first != nil {
+		if first := listName.FindStringSubmatch(l); first != nil {
 			return first[1] == m[1]
 		}
 	}
@@ -159,7 +156,7 @@ func (s *Set) readText(r io.Reader, name string) error {
 		return true
 	})
 	if err != nil {
-		return err
+		s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
 	}
 	if bad > 0 {
 		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read", name, bad), 0)
@@ -242,7 +239,7 @@ func viewerTime(text string) bool {
 	return order.numeric || order.time(text, time.UTC) != 0
 }
 
-// viewerSeparator finds what separates the columns of a list of the event viewer, 0 for a text that is none.
+// viewerSeparator finds what separates the columns of a list of the event viewer, 0 where it is not such a list.
 func viewerSeparator(text []byte) byte {
 	lines := bytes.SplitN(text, []byte("\n"), 12)
 	if len(lines) < 2 {
@@ -269,28 +266,19 @@ func viewerSeparator(text []byte) byte {
 func (s *Set) readViewer(r io.Reader, name string) error {
 	limited := source.LimitedReader(r, maxEntry)
 	in := bufio.NewReaderSize(limited, 64<<10)
-	limited.Next()
 	head, err := in.Peek(16 << 10)
-	separator := viewerSeparator(head)
-	if separator == 0 {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	c := csv.NewReader(in)
-	c.Comma, c.LazyQuotes, c.FieldsPerRecord, c.ReuseRecord = rune(separator), true, -1, true
+	separator := viewerSeparator(head)
+	if separator == 0 {
+		return ErrFormat
+	}
 	rows := &timedEntries{}
-	for {
-		limited.Next()
-		fields, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
-			break
-		}
+	s.eachRow(in, limited, rune(separator), name, func(fields []string) {
 		when, provider, id, ok := viewerRow(fields)
 		if !ok {
-			continue // the names of the columns; the rest of a text with unquoted line ends
+			return // the names of the columns; the rest of a text with unquoted line ends
 		}
 		n, _ := strconv.ParseInt(id, 10, 32)
 		e := entry{provider: strings.Clone(provider), id: n}
@@ -299,7 +287,7 @@ func (s *Set) readViewer(r io.Reader, name string) error {
 			e.data = []datum{{messageName, text[:min(len(text), maxValue)]}}
 		}
 		s.hold(rows, e, strings.Clone(when))
-	}
+	})
 	s.takeTimed(rows, name)
 	return nil
 }
@@ -325,36 +313,45 @@ func isJSON(text []byte) bool {
 		bytes.Contains(text, []byte(`"TimeCreated"`)) && bytes.Contains(text, []byte(`"Id"`))
 }
 
-// readJSON reads entries as JSON.
-func (s *Set) readJSON(r io.Reader, name string) error {
+// eachJSON calls do with each entry.
+func eachJSON(r io.Reader, do func(*jsonEntry)) error {
 	limited := source.LimitedReader(r, maxEntry)
 	in := bufio.NewReader(limited)
-	limited.Next()
-	if b, _ := in.Peek(3); bytes.Equal(b, []byte("\xef\xbb\xbf")) {
-		_, _ = in.Discard(3)
+	first := byte(' ')
+	for first <= ' ' {
+		var err error
+		if first, err = in.ReadByte(); err != nil {
+			return err
+		}
 	}
+	_ = in.UnreadByte() // it was read just now
 	d := json.NewDecoder(in)
-	rows := &timedEntries{}
-	listed := false
+	listed := first == '['
+	if listed {
+		if _, err := d.Token(); err != nil {
+			return err
+		}
+	}
 	for {
 		limited.Next()
-		if !listed {
-			if b, _ := in.Peek(1); d.InputOffset() == 0 && len(b) == 1 && (b[0] == '[' || b[0] <= ' ') {
-				if token, err := d.Token(); err == nil && token == json.Delim('[') {
-					listed = true
-				}
-			}
-		}
 		if listed && !d.More() {
-			break
+			_, err := d.Token() // the end of the list
+			return err
 		}
 		var j jsonEntry
 		if err := d.Decode(&j); errors.Is(err, io.EOF) && !listed {
-			break
+			return nil
 		} else if err != nil {
-			s.integrity.Add(fmt.Sprintf("%s ends within an entry, or is damaged: %v", name, err), 0)
-			break
+			return err
 		}
+		do(&j)
+	}
+}
+
+// readJSON reads entries as JSON.
+func (s *Set) readJSON(r io.Reader, name string) error {
+	rows := &timedEntries{}
+	err := eachJSON(r, func(j *jsonEntry) {
 		id, err := j.ID.Int64()
 		when, _ := j.Time.(string)
 		if list, ok := j.Time.(map[string]any); ok { // Windows PowerShell adds the culture's form to it
@@ -365,13 +362,16 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 			when = time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
 		}
 		if err != nil || j.Provider == "" || when == "" {
-			continue
+			return
 		}
-		e := entry{provider: j.Provider, id: id & 0xffff, host: j.Host, channel: j.Channel}
 		record, _ := j.RecordID.Int64()
-		e.record = uint64(max(record, 0))
-		e.data = []datum{{messageName, j.Message[:min(len(j.Message), maxValue)]}}
-		s.hold(rows, e, when)
+		s.hold(rows, entry{
+			provider: j.Provider, id: id & 0xffff, host: j.Host, channel: j.Channel, record: uint64(max(record, 0)),
+			data: []datum{{messageName, j.Message[:min(len(j.Message), maxValue)]}},
+		}, when)
+	})
+	if err != nil {
+		s.integrity.Add(fmt.Sprintf("%s ends within an entry, or is damaged: %v", name, err), 0)
 	}
 	s.takeTimed(rows, name)
 	return nil

@@ -132,10 +132,33 @@ func TestCutTexts(t *testing.T) {
 	if len(got) != 3 || set.integrity.Complete() {
 		t.Errorf("%+v, %q", set.integrity, got)
 	}
+	got, set = events(t, write(t, "a.json", []byte(whole[:strings.LastIndex(whole, "}")+1])))
+	if len(got) != 4 || set.integrity.Complete() {
+		t.Errorf("without the end of its list: %+v, %q", set.integrity, got)
+	}
 	whole = viewText(incident)
 	got, set = events(t, write(t, "a.txt", []byte(whole[:strings.LastIndex(whole, "Event ID")])))
 	if len(got) != 3 || set.integrity.Complete() {
 		t.Errorf("%+v, %q", set.integrity, got)
+	}
+}
+
+// TestJSON reads one entry without a list, with a time as PowerShell 7 writes it.
+func TestJSON(t *testing.T) {
+	const text = "\r\n{\r\n  \"Id\": 4231, \"ProviderName\": \"Tcpip\", \"MachineName\": \"NODE-A\",\r\n" +
+		"  \"TimeCreated\": \"2026-11-14T12:20:02.117+01:00\"\r\n}\r\n"
+	got, set := events(t, write(t, "a.json", []byte(text)))
+	if !slices.Equal(got, want[:1]) || !set.integrity.Complete() || len(set.Assumed()) != 0 {
+		t.Errorf("%+v, assumed %q, %q", set.integrity, set.Assumed(), got)
+	}
+}
+
+// TestOtherName keeps the text of an entry whose provider has two names.
+func TestOtherName(t *testing.T) {
+	list := []written{{"Microsoft-Windows-TCPIP", 4202, noon, nil, "Network adapter 'NIC 1' was disconnected."}}
+	got, _ := events(t, write(t, "a.csv", []byte(csvOf(list, "2006-01-02T15:04:05.9999999", ","))))
+	if len(got) != 1 || !strings.Contains(got[0], "4202 Tcpip [NIC 1]") {
+		t.Errorf("%q", got)
 	}
 }
 
