@@ -7,6 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp/syntax"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -311,6 +314,20 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+// holds reports whether a text in lower case is in all that an expression matches.
+func holds(re *syntax.Regexp, text string) bool {
+	in := func(re *syntax.Regexp) bool { return holds(re, text) }
+	switch re.Op {
+	case syntax.OpLiteral:
+		return strings.Contains(strings.ToLower(string(re.Rune)), text)
+	case syntax.OpConcat, syntax.OpCapture, syntax.OpPlus:
+		return slices.ContainsFunc(re.Sub, in)
+	case syntax.OpAlternate:
+		return !slices.ContainsFunc(re.Sub, func(re *syntax.Regexp) bool { return !in(re) })
+	}
+	return false
+}
+
 // TestPatterns holds each pattern against its example, and all others.
 func TestPatterns(t *testing.T) {
 	p, err := newPatterns([]string{`(?i)plugin was stopped \w+`, `^x.*y$`})
@@ -325,6 +342,12 @@ func TestPatterns(t *testing.T) {
 		names[pattern.Name] = true
 		if pattern.Literal != strings.ToLower(pattern.Literal) || len(pattern.Literal) < leastLiteral {
 			t.Errorf("%s: literal %q", pattern.Name, pattern.Literal)
+		}
+		if pattern.Match != nil {
+			expression := reflect.ValueOf(pattern.Match).Elem().FieldByName("expression").String()
+			if re, err := syntax.Parse(expression, syntax.Perl); err != nil || !holds(re, pattern.Literal) {
+				t.Errorf("%s: some text that it matches does not have %q, %v", pattern.Name, pattern.Literal, err)
+			}
 		}
 		got, _ := p.match([]byte("2013-03-30 19:00:00 " + pattern.Example))
 		if got == nil || got.Name != pattern.Name {
@@ -346,6 +369,8 @@ func TestPatterns(t *testing.T) {
 		"-odown master mymaster 10.0.0.2 6379":                          "",
 		"raft: failed to contact: peer is gone":                         "",
 		"Servant cluster is healthy (age: 0)":                           "",
+		"kernel: Neighbour table overflow.":                             "kernel/neighbor-full",
+		"Server app/web1 is DOWN, reason: Layer4 connection problem":    "",
 	} {
 		got, _ := p.match([]byte(text))
 		if name := ""; got != nil && got.Name != want || got == nil && want != name {

@@ -105,7 +105,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "corosync/processor-failed", Class: model.LogMissed, Literal: "a processor failed, forming new",
-		Match: lazyregexp.New(`(?i)forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
+		Match: lazyregexp.New(`(?i)A processor failed, forming new configuration(?:: token timed out \((?P<ms>\d+) ?ms\))?`),
 		Example: "[TOTEM ] A processor failed, forming new configuration: token timed out (1000ms), waiting 1200ms for " +
 			"consensus.",
 		Source: fromCorosync,
@@ -224,7 +224,6 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "rabbitmq/partition", Class: model.LogLost, Literal: "partition detected",
-		Match:   lazyregexp.New(`(?i)(?:Partial )?partition detected`),
 		Example: "[error] <0.375.0> Partial partition detected:", Source: fromSource,
 	},
 	{
@@ -319,8 +318,7 @@ var Patterns = []Pattern{
 		Source: fromSupport,
 	},
 	{
-		Name: "sqlag/lease-timeout", Class: model.LogMissed, Literal: "process event signal from",
-		Match: lazyregexp.New(`(?i)did not receive a process event signal from`),
+		Name: "sqlag/lease-timeout", Class: model.LogMissed, Literal: "did not receive a process event signal from",
 		Example: "Server SQL Server hosting availability group 'AG1' did not receive a process event signal " +
 			"from the Windows Server Failover Cluster within the lease timeout period.",
 		Source: fromSupport,
@@ -391,8 +389,7 @@ var Patterns = []Pattern{
 		Source:  fromSource,
 	},
 	{
-		Name: "patroni/demoted", Class: model.LogLost, Literal: "because dcs is not accessible",
-		Match:   lazyregexp.New(`(?i)demot(?:ed|ing) self because DCS is not accessible`),
+		Name: "patroni/demoted", Class: model.LogLost, Literal: " self because dcs is not accessible",
 		Example: "INFO: demoted self because DCS is not accessible and I was a leader",
 		Source:  fromLogs,
 	},
@@ -431,8 +428,8 @@ var Patterns = []Pattern{
 		Source: fromSource,
 	},
 	{
-		Name: "galera/inactive", Class: model.LogLost, Literal: "declaring inactive",
-		Match: lazyregexp.New(`suspected node without join message, declaring inactive`),
+		Name: "galera/inactive", Class: model.LogLost,
+		Literal: "suspected node without join message, declaring inactive",
 		Example: "[Note] WSREP: evs::proto(a1b2, GATHER, view_id(REG,a1b2,15)) suspected node without join " +
 			"message, declaring inactive",
 		Source: fromSource,
@@ -478,7 +475,7 @@ var Patterns = []Pattern{
 		Source:  fromSource,
 	},
 	{
-		Name: "redis/replica-timeout", Class: model.LogMissed, Literal: "disconnecting timedout",
+		Name: "redis/replica-timeout", Class: model.LogMissed, Literal: "disconnecting timedout ",
 		Match:   lazyregexp.New(`(?i)Disconnecting timedout (?:replica|slave)`),
 		Example: "12345:M # Disconnecting timedout replica (streaming sync): 10.0.0.3:6379",
 		Source:  fromSource,
@@ -566,7 +563,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "cassandra/pause", Class: model.LogHeldUp, Literal: "down due to local pause of",
-		Match: lazyregexp.New(`due to local pause of (?P<ns>\d+)(?:ns)? > \d+`),
+		Match: lazyregexp.New(`down due to local pause of (?P<ns>\d+)(?:ns)? > \d+`),
 		Example: "WARN [GossipTasks:1] FailureDetector.java:278 - Not marking nodes down due to local pause " +
 			"of 81905048065 > 5000000000",
 		Source: fromLogs,
@@ -594,7 +591,7 @@ var Patterns = []Pattern{
 	},
 	{
 		Name: "haproxy/down", Class: model.LogMissed, Literal: " is down, reason: layer",
-		Match:   lazyregexp.New(`Server \S+ is DOWN, reason: Layer\d \S*\s?timeout`),
+		Match:   lazyregexp.New(`Server \S+ is DOWN, reason: Layer\d timeout`),
 		Example: "Server app/web1 is DOWN, reason: Layer4 timeout, check duration: 2002ms.",
 	},
 	{
@@ -656,13 +653,12 @@ var Patterns = []Pattern{
 		Source:  fromSource,
 	},
 	{
-		Name: "kernel/conntrack-full", Class: model.LogLost, Literal: "table full, dropping packet",
-		Match:   lazyregexp.New(`(?i)conntrack: table full, dropping packet`),
+		Name: "kernel/conntrack-full", Class: model.LogLost, Literal: "conntrack: table full, dropping packet",
 		Example: "kernel: nf_conntrack: nf_conntrack: table full, dropping packet",
 		Source:  fromSource,
 	},
 	{
-		Name: "kernel/neighbor-full", Class: model.LogLost, Literal: "neighbor table overflow",
+		Name: "kernel/neighbor-full", Class: model.LogLost, Literal: "r table overflow",
 		Match:   lazyregexp.New(`(?i)neighbou?r table overflow`),
 		Example: "kernel: neighbour: arp_cache: neighbor table overflow!",
 		Source:  fromSource,
