@@ -31,6 +31,10 @@ func TestIncidents(t *testing.T) {
 	line := func(ms int, log string, class model.LogClass, text string) model.LogLine {
 		return model.LogLine{Time: at(ms), Log: log, Class: class, Text: text}
 	}
+	by := func(pattern string, l model.LogLine) model.LogLine {
+		l.Pattern = pattern
+		return l
+	}
 	likely := gap
 	likely.ExpectedCount = 0.011
 	short := gap
@@ -69,6 +73,14 @@ func TestIncidents(t *testing.T) {
 			line(20000, "b.log", model.LogHeldUp, "not scheduled")}, []string{"warning a.log: “token”; the program of b.log " +
 			"says itself that it did not run | the program says itself that it did not run | 00:36:19.000 a.log: token | " +
 			"00:36:20.000 b.log: not scheduled"}},
+		{"the kernel says that a CPU was held up", nil, []model.LogLine{line(19000, "a.log", model.LogMissed, "token"),
+			by("kernel/soft-lockup", line(20000, "b.log", model.LogHeldUp, "stuck"))}, []string{"warning a.log: “token”; " +
+			"the kernel of b.log reports that a CPU was held up | the kernel reports that a CPU was held up | " +
+			"00:36:19.000 a.log: token | 00:36:20.000 b.log: stuck"}},
+		{"another one says that the program did not run", nil, []model.LogLine{line(19000, "a.log", model.LogMissed, "token"),
+			by("systemd/watchdog", line(20000, "b.log", model.LogHeldUp, "watchdog"))}, []string{"warning a.log: “token”; " +
+			"systemd of b.log reports that a process did not answer | systemd reports that a process did not answer | " +
+			"00:36:19.000 a.log: token | 00:36:20.000 b.log: watchdog"}},
 	} {
 		if got := told(tt.gaps, tt.lines); strings.Join(got, "\n") != strings.Join(tt.want, "\n") {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))

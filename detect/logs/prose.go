@@ -95,10 +95,21 @@ func length(d time.Duration) string {
 func (t *telling) heldUp() string {
 	for i, l := range t.lines {
 		if l.Class == model.LogHeldUp && &t.lines[i] != t.line {
-			return "; the program of " + fold.Printable(l.Log) + " says itself that it did not run" + claimed(l)
+			return "; " + didNotRun(l, " of "+fold.Printable(l.Log))
 		}
 	}
 	return ""
+}
+
+// didNotRun is what a line says of a program or a CPU that did not run; of names the log.
+func didNotRun(l model.LogLine, of string) string {
+	switch product, _, _ := strings.Cut(l.Pattern, "/"); product {
+	case "kernel":
+		return "the kernel" + of + " reports that a CPU was held up" + claimed(l)
+	case "sbd", "systemd":
+		return product + of + " reports that a process did not answer" + claimed(l)
+	}
+	return "the program" + of + " says itself that it did not run" + claimed(l)
 }
 
 // shorten cuts what stands before the message, as %CVP_8_5_ICM-6-X: does, and what is too long.
@@ -319,11 +330,7 @@ func (t *telling) story(f *model.Finding) {
 	for _, l := range all {
 		switch l.Class {
 		case model.LogHeldUp:
-			by := "the program says itself that it did not run"
-			if strings.HasPrefix(l.Pattern, "kernel/") {
-				by = "the kernel reports that a CPU was held up"
-			}
-			f.Causes = append([]string{by + claimed(l)}, f.Causes...)
+			f.Causes = append([]string{didNotRun(l, "")}, f.Causes...)
 		case model.LogDisk:
 			f.Causes = append(f.Causes, "The program measured a slow disk"+claimed(l)+": another possible cause")
 		default:
