@@ -309,6 +309,7 @@ func (j *judge) incident(group []int) model.Finding {
 		ID: identity("cluster", first.Time), Severity: model.SeverityCritical, Start: first.Time, End: last.Time,
 		Subject: model.Subject{Kind: "host", CPU: -1, PID: -1},
 	}
+	// A connection to a replica is usually restored by itself; the other incidents interrupt the service.
 	if !slices.ContainsFunc(group, func(i int) bool { return j.all[i].What != model.HostReplicaTimeout }) {
 		f.Severity = model.SeverityWarning
 	}
@@ -361,18 +362,18 @@ func (j *judge) incident(group []int) model.Finding {
 		f.Causes = append(f.Causes, j.grade(before[0].HostEvent))
 	} else if open.entries == 0 {
 		f.Causes = append(f.Causes, "The logs report no cause before it that lostbeat knows. That does not prove that there "+
-			"was none: packet loss and busy CPUs are not logged, and of many drivers no entries are known")
+			"was none: packet loss and busy CPUs are not logged, and lostbeat does not know the entries of every driver")
 	}
 	switch first.What {
 	case model.HostNodeRemoved:
 		f.Causes = append(f.Causes, "The entry comes last: a node is removed after 5 to 20 missing heartbeats "+
 			"(SameSubnetThreshold), 5 to 20 s at the default interval of 1 s")
 	case model.HostReplicaTimeout:
-		f.Causes = append(f.Causes, "The entry comes last: a replica is disconnected when nothing of it has come for its "+
-			"session timeout (10 s by default)")
+		f.Causes = append(f.Causes, "The entry comes last: a replica is disconnected when nothing has arrived from it "+
+			"for its session timeout (10 s by default)")
 	case model.HostLeaseExpired:
 		f.Causes = append(f.Causes, "The entry comes last: the lease expires when SQL Server or the cluster's resource "+
-			"host has not renewed it for the lease timeout (20 s by default), as when either gets no CPU")
+			"host has not renewed it within the lease timeout (20 s by default), for example because either got no CPU time")
 	}
 	for i := range j.all {
 		e := &j.all[i]
