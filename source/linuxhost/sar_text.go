@@ -17,7 +17,7 @@ import (
 var titleLine = lazyregexp.New(`^Linux\s+(\S+)\s+\(([^)]*)\)\s+(\S+)\s+\S+\s+\((\d+) \S+\)`)
 
 // clockText is the time at the beginning of a line: 10:00:05, 10.00.05, and as locales of Japan and China write it.
-var clockText = lazyregexp.New(`^(\d{1,2})(?:[:.]|時|时)(\d{2})(?:[:.]|分)(\d{2})秒?$`)
+var clockText = lazyregexp.New(`^(\d{1,2})[:.時时](\d{2})[:.分](\d{2})秒?$`)
 
 // isText reports whether head is text of sar: its title, and a table with times.
 func isText(head []byte) bool {
