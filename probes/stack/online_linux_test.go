@@ -52,11 +52,19 @@ func TestFollowCPUs(t *testing.T) {
 		t.Errorf("CPUs 1 and 2 are online: %v, opened %v, %d changes", a.events, opened, changes)
 	}
 	a.follow([]int{0, 1})
+	refuse = unix.ENODEV
+	a.follow([]int{0, 1, 2})
+	if here(2) || changes != 0 {
+		t.Errorf("CPU 2 has gone offline before its event was opened: %v, %d changes", a.events, changes)
+	}
 	refuse = errors.New("no")
 	a.follow([]int{0, 1, 2})
 	a.follow([]int{0, 1, 2})
 	if here(2) || changes != 1 || len(a.status) != 1 ||
 		a.status[0].State != model.ProbeOff || a.status[0].Part != "CPU 2" {
 		t.Errorf("CPU 2 is refused: %v, %d changes, %+v", a.events, changes, a.status)
+	}
+	if err := a.Begin(model.Request{Kind: model.RequestStacks, CPU: 2}); !errors.Is(err, refuse) {
+		t.Errorf("a request for a CPU that is refused: %v", err)
 	}
 }

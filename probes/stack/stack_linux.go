@@ -58,15 +58,15 @@ type attached struct {
 
 // event is the perf event of one CPU.
 type event struct {
-	// fd is away while the CPU is offline.
+	// fd is away while the CPU is offline, and where the event was refused.
 	fd int
 	// wanted is how many requests are served by it; it is enabled while there is one.
 	wanted int
-	// refused says that it could not be opened when the CPU came online: it is not tried again.
-	refused bool
+	// refused is why it could not be opened when the CPU came online, nil otherwise: it is not tried again.
+	refused error
 }
 
-// away stands for the descriptor of an event whose CPU is offline.
+// away stands for the descriptor of an event that is not open.
 const away = -1
 
 // Attach implements ebpf.Probe.
@@ -158,6 +158,7 @@ func (a *attached) Begin(r model.Request) error {
 	failed := fmt.Errorf("CPU %d is offline", r.CPU)
 	for cpu, e := range events {
 		if e.fd == away {
+			failed = cmp.Or(e.refused, failed)
 			continue
 		}
 		if e.wanted == 0 {
@@ -214,7 +215,7 @@ func (a *attached) follow(online []int) {
 			e = &event{fd: away, wanted: a.everywhere}
 			a.events[int32(cpu)] = e
 		}
-		if e.fd == away && !e.refused {
+		if e.fd == away && e.refused == nil {
 			a.reopen(cpu, e)
 		}
 	}
@@ -223,16 +224,19 @@ func (a *attached) follow(online []int) {
 // reopen opens the event of a CPU that has come online.
 func (a *attached) reopen(cpu int, e *event) {
 	fd, err := a.open(cpu)
+	if errors.Is(err, unix.ENODEV) {
+		return // it has gone offline again
+	}
 	if err == nil && e.wanted > 0 {
 		if err = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
-			err = errors.Join(fmt.Errorf("sample CPU %d: %w", cpu, err), unix.Close(fd))
+			err = errors.Join(fmt.Errorf("enable a perf event: %w", err), unix.Close(fd))
 		}
 	}
 	if err == nil {
 		e.fd = fd
 		return
 	}
-	e.refused = true
+	e.refused = fmt.Errorf("sample CPU %d: %w", cpu, err)
 	a.status = append(a.status, ebpf.StatusOf(Name, "CPU "+strconv.Itoa(cpu), err))
 	a.env.StatusChanged()
 }
