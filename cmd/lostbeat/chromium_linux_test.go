@@ -57,7 +57,6 @@ func startBrowser(t *testing.T) *browser {
 	deadline := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	b := &browser{t: t, in: commands, out: bufio.NewReader(answers)}
 	t.Cleanup(func() {
-		b.call("", "Browser.close", nil, nil)
 		commands.Close()
 		if err := cmd.Wait(); err != nil || t.Failed() {
 			t.Logf("chromium: %v\n%.2000s", err, &said)
@@ -65,6 +64,7 @@ func startBrowser(t *testing.T) *browser {
 		deadline.Stop()
 		answers.Close()
 	})
+	t.Cleanup(func() { b.call("", "Browser.close", nil, nil) })
 	var target struct{ TargetID string }
 	b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }

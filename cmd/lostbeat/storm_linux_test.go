@@ -405,7 +405,7 @@ func (s *stormEvents) add(b *model.Batch) {
 // the recorder goes on. It takes 5 minutes.
 func TestLongStuckInAStorm(t *testing.T) {
 	if os.Getenv("LOSTBEAT_LARGE") == "" {
-		t.Skip("LOSTBEAT_LARGE is not set")
+		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to get recorders stuck in a storm")
 	}
 	testutil.Privileged(t)
 	const rounds, most, enough = 3, 160 << 10, 500000
