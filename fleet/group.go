@@ -176,7 +176,7 @@ func newGroup(list []Finding, common string) Group {
 	return g
 }
 
-// Worst returns the worst finding of a host that names a recording, the earliest group's of several; nil for none.
+// Worst returns the worst finding of a host that names a recording, of equal ones the first group's; nil for none.
 func Worst(groups []Group, host string) (worst *Finding) {
 	for _, g := range groups {
 		for i := range g.Findings {

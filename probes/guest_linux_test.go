@@ -154,7 +154,7 @@ type hotplug struct {
 	// states are those of the part "CPU 1", at the times from and to.
 	states   []model.ProbeState
 	from, to model.Time
-	// present says, by interval, whether the second processor has a time; after is how many of its runs came later.
+	// present says, by interval, whether the second processor has a time.
 	present []bool
 	// hists are the ends of its intervals with runs.
 	hists  []model.Time

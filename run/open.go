@@ -95,7 +95,7 @@ func FormatOf(path string) (source.Format, error) {
 	}
 	if _, err := etw.ParseRPCInternet(bytes.NewReader(head[:n])); err == nil {
 		return source.Format{}, hint.New(
-			path+" is the configuration of the ports of RPC from the registry, not a capture",
+			path+" is the configuration of RPC ports from the registry, not a capture",
 			"give it with --rpc-ports: lostbeat findings --rpc-ports "+path+" netstat.txt (or a trace)",
 		)
 	}

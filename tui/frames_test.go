@@ -176,12 +176,12 @@ func TestOpenedFrames(t *testing.T) {
 	}
 }
 
-// checkASCII shows a state in ASCII as well, with the same keys, and compares it with the frame of before: it has ASCII
-// characters only, and those of before are where they were, except on lines with what takes more cells in ASCII.
-func checkASCII(t *testing.T, before, ascii string) {
+// checkASCII compares a frame with the same one in ASCII: that has ASCII characters only, and those of the frame are in
+// the same cells, except on lines with what takes more cells in ASCII.
+func checkASCII(t *testing.T, frame, ascii string) {
 	t.Helper()
 	lines := strings.Split(text(ascii), "\n")
-	for i, line := range strings.Split(text(before), "\n") {
+	for i, line := range strings.Split(text(frame), "\n") {
 		longer := strings.ContainsAny(line, "…↓↑←→")
 		want, got := []rune(line), []rune("")
 		if i < len(lines) {

@@ -347,7 +347,7 @@ func exported(done export.Done, out string) string {
 		text += fmt.Sprintf("; %s of kinds that have no track", plural(int(done.Trackless), "event"))
 	}
 	if done.LeftOut > 0 {
-		text += fmt.Sprintf("; %s for which there is no room, or whose times are not possible, were left out",
+		text += fmt.Sprintf("; left out for lack of room or because of impossible times: %s",
 			words.Plural(done.LeftOut, "entry", "entries"))
 	}
 	return text

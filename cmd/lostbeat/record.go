@@ -322,8 +322,8 @@ func plural(n int, noun string) string {
 func notRecorded(done run.Recorded, all uint64) error {
 	cause := done.Disk
 	if cause == nil {
-		// Nothing failed.
-		cause = fmt.Errorf("writing %s is too slow for them: its disk, or too little CPU time", plain.Text(done.Path))
+		// Nothing has failed.
+		cause = fmt.Errorf("the disk of %s is too slow, or lostbeat gets too little CPU time", plain.Text(done.Path))
 	}
 	lost := done.Stats.Lost + done.Late
 	if lost == 0 {

@@ -30,8 +30,8 @@ func TestWhatIsSaidOfARecording(t *testing.T) {
 		},
 		{
 			"too slow", run.Recorded{Stats: record.Stats{Path: "/x/out.lostbeat"}, Late: 10},
-			"10 of 1,000 events (1.0 %) could not be written: writing /x/out.lostbeat is too slow for them: " +
-				"its disk, or too little CPU time",
+			"10 of 1,000 events (1.0 %) could not be written: the disk of /x/out.lostbeat is too slow, " +
+				"or lostbeat gets too little CPU time",
 		},
 		{
 			"not closed", run.Recorded{Disk: &record.Error{Op: "close", Path: "/x/out.lostbeat", Err: syscall.EIO}},

@@ -2,8 +2,8 @@ package stats
 
 import "math"
 
-// Grown returns by how much a total grew; ok is false where it began anew. One that falls by more than half of 32 bits
-// had 32 bits, and has wrapped.
+// Grown returns by how much a total grew; ok is false where it began anew. One that fits in 32 bits and falls by half
+// their range or more has wrapped.
 func Grown(earlier, later float64) (n float64, ok bool) {
 	switch d := later - earlier; {
 	case d >= 0:

@@ -71,7 +71,7 @@ static __always_inline bool port_binds_no_port(struct sock *sk)
 
 enum port_outcome {
 	PORT_OPEN,  /* the call may go on */
-	PORT_SAID,
+	PORT_SAID,  /* it was said, or there is nothing to say */
 	PORT_TAKEN, /* another has claimed the attempt */
 };
 
