@@ -481,7 +481,7 @@ func deviceGone(ctx context.Context, e *Env) error {
 }
 
 func deviceDown(ctx context.Context, e *Env) error {
-	_, sender, err := e.beats(ctx, nil, nil)
+	sender, err := e.sendersBeats(ctx)
 	if err != nil {
 		return err
 	}
