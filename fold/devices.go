@@ -217,8 +217,8 @@ func (d *Device) sumUp(slots []int) {
 const noticed = time.Second
 
 // DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
-// it ended; nil for none. Where a namespace has other devices, a veth is the door of a container: it comes and goes, and
-// carries no packets of the namespace's own sockets.
+// it ended; nil for none. Where a namespace has other devices, a veth is the door of a container: it comes and goes,
+// and carries no packets of the namespace's own sockets.
 func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
 	for _, d := range w.SortedDevices() {
 		down := d.Down
@@ -227,7 +227,7 @@ func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) 
 			down.To, latest = to, max(latest, to) // other namespaces are looked at less often
 		}
 		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
-			down.To >= to.Add(-period) && !(d.veth && w.hasOther(netns)) {
+			down.To >= to.Add(-period) && (!d.veth || !w.hasOther(netns)) {
 			return d
 		}
 	}
