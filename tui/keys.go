@@ -332,7 +332,6 @@ func toggle(kind string) func(u *ui, key string) command {
 func (u *ui) copyFinding(string) command {
 	f := u.chosenFinding()
 	if f == nil {
-		u.say("there is no finding here to copy", false)
 		return nil
 	}
 	text := findingText(f, u.snap.Meta, u.loc)

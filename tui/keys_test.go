@@ -167,7 +167,6 @@ func TestKeys(t *testing.T) {
 		{"newest", "home end", "LIVE 13:59:59", ""},
 		{"finding moves the clock", "6 enter", "PAUSED 13:59:38", ""},
 		{"copy", "y", "copied the finding", ""},
-		{"nothing to copy", "2 y", "there is no finding here to copy", ""},
 		{"probes", "d", "probes: what is seen", ""},
 		{"probes again", "d d", "Enter: evidence", ""},
 		{"help", "2 ?", "heat map:", ""},
