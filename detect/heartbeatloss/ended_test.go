@@ -108,11 +108,7 @@ func TestUnattended(t *testing.T) {
 			if list[0].Severity != tt.severity {
 				t.Errorf("severity %v, want %v", list[0].Severity, tt.severity)
 			}
-			for _, part := range tt.says {
-				if !strings.Contains(text(list[0]), part) {
-					t.Errorf("it lacks %q:\n%s", part, text(list[0]))
-				}
-			}
+			says(t, list[0], tt.says)
 		})
 	}
 }

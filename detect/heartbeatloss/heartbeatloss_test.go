@@ -102,6 +102,33 @@ func ours(out []detecttest.Emission) (list []detecttest.Emission) {
 	return list
 }
 
+// only returns the one finding of a stream, which is the same however the stream is cut, and how it came about.
+func only(t *testing.T, b *model.Batch) (model.Finding, []detecttest.Emission) {
+	t.Helper()
+	if err := model.Validate(b); err != nil {
+		t.Fatal(err)
+	}
+	out := ours(detecttest.Run(b, 0))
+	if again := detecttest.Dump(ours(detecttest.Run(b, 5))); again != detecttest.Dump(out) {
+		t.Errorf("other batches, other findings:\n%s\n%s", detecttest.Dump(out), again)
+	}
+	list := detecttest.Latest(out)
+	if len(list) != 1 {
+		t.Fatalf("%d findings, want one:\n%s", len(list), detecttest.Dump(out))
+	}
+	return list[0], out
+}
+
+// says wants each of the parts in what a finding says.
+func says(t *testing.T, f model.Finding, parts []string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text(f), part) {
+			t.Errorf("it lacks %q:\n%s", part, text(f))
+		}
+	}
+}
+
 func text(f model.Finding) string {
 	parts := append([]string{f.Title}, f.Causes...)
 	for _, e := range f.Evidence {

@@ -1,7 +1,6 @@
 package heartbeatloss_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -75,11 +74,7 @@ func TestReturns(t *testing.T) {
 			if len(list) != 1 {
 				t.Fatalf("%d findings, want one", len(list))
 			}
-			for _, part := range tt.says {
-				if !strings.Contains(text(list[0]), part) {
-					t.Errorf("it lacks %q:\n%s", part, text(list[0]))
-				}
-			}
+			says(t, list[0], tt.says)
 		})
 	}
 }

@@ -354,25 +354,11 @@ func TestStalls(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := detecttest.Flowing(40, tt.each, tt.beat)
-			if err := model.Validate(b); err != nil {
-				t.Fatal(err)
+			f, _ := only(t, b)
+			if want := cmp.Or(tt.severity, model.SeverityWarning); f.Severity != want {
+				t.Errorf("severity %v, want %v", f.Severity, want)
 			}
-			out := ours(detecttest.Run(b, 0))
-			if again := detecttest.Dump(ours(detecttest.Run(b, 5))); again != detecttest.Dump(out) {
-				t.Errorf("other batches, other findings:\n%s\n%s", detecttest.Dump(out), again)
-			}
-			list := detecttest.Latest(out)
-			if len(list) != 1 {
-				t.Fatalf("%d findings, want one:\n%s", len(list), detecttest.Dump(out))
-			}
-			if want := cmp.Or(tt.severity, model.SeverityWarning); list[0].Severity != want {
-				t.Errorf("severity %v, want %v", list[0].Severity, want)
-			}
-			for _, part := range tt.says {
-				if !strings.Contains(text(list[0]), part) {
-					t.Errorf("it lacks %q:\n%s", part, text(list[0]))
-				}
-			}
+			says(t, f, tt.says)
 		})
 	}
 }

@@ -492,18 +492,7 @@ func TestVerdicts(t *testing.T) {
 				h := v.beat
 				h.Exit = exit
 				b := detecttest.Flowing(40, v.each, h)
-				if err := model.Validate(b); err != nil {
-					t.Fatal(err)
-				}
-				out := ours(detecttest.Run(b, 0))
-				if again := detecttest.Dump(ours(detecttest.Run(b, 5))); again != detecttest.Dump(out) {
-					t.Errorf("other batches, other findings:\n%s\n%s", detecttest.Dump(out), again)
-				}
-				list := detecttest.Latest(out)
-				if len(list) != 1 {
-					t.Fatalf("%d findings, want one:\n%s", len(list), detecttest.Dump(out))
-				}
-				f := list[0]
+				f, out := only(t, b)
 				severity := model.SeverityWarning
 				if v.severity != 0 || v.name == "events were lost" {
 					severity = v.severity
@@ -511,11 +500,7 @@ func TestVerdicts(t *testing.T) {
 				if f.Severity != severity || f.Ongoing {
 					t.Errorf("severity %v, ongoing %v", f.Severity, f.Ongoing)
 				}
-				for _, part := range v.says {
-					if !strings.Contains(text(f), part) {
-						t.Errorf("it lacks %q:\n%s", part, text(f))
-					}
-				}
+				says(t, f, v.says)
 				for _, part := range v.lacks {
 					if strings.Contains(text(f), part) {
 						t.Errorf("it has %q:\n%s", part, text(f))

@@ -64,11 +64,7 @@ func TestZoom(t *testing.T) {
 			if len(list) == 0 {
 				t.Fatal("no finding")
 			}
-			for _, part := range tt.says {
-				if !strings.Contains(text(list[0]), part) {
-					t.Errorf("it lacks %q:\n%s", part, text(list[0]))
-				}
-			}
+			says(t, list[0], tt.says)
 			if tt.not != "" && strings.Contains(text(list[0]), tt.not) {
 				t.Errorf("it says %q:\n%s", tt.not, text(list[0]))
 			}
