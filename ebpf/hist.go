@@ -37,21 +37,18 @@ func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
 	if peak := h.Peaks[epoch&1]; peak.Epoch == epoch {
 		out.Max = peak.MaxNS
 	}
-	// A duration that was added just after the epoch was raised, and before this was read the last time, was counted
-	// then; its maximum belongs to no bucket now.
 	highest := int(out.Buckets[len(out.Buckets)-1].Bucket)
-	if highest+1 < model.HistBuckets {
-		out.Max = min(out.Max, model.BucketHigh(highest)-1)
-	}
-	// A maximum that is lost is no less than the lower bound of the highest bucket, nor than the mean.
-	out.Max = max(out.Max, model.BucketLow(highest))
-	if mean := (out.Sum + out.Count - 1) / out.Count; highest+1 < model.HistBuckets {
-		out.Max = max(out.Max, min(mean, model.BucketHigh(highest)-1))
+	bounded := highest+1 < model.HistBuckets
+	if bounded {
+		// A maximum that is lost is no less than the mean. One of a duration that was added just after the epoch was
+		// raised, and before this was read the last time, belongs to no bucket now: that was counted then.
+		mean := (out.Sum + out.Count - 1) / out.Count
+		out.Max = min(max(out.Max, mean), model.BucketHigh(highest)-1)
 	}
 	// No duration is longer than all of them, but the sum may lack one, or have one that is not counted yet.
 	out.Max = max(min(out.Max, out.Sum), model.BucketLow(highest))
 	out.Sum = max(out.Sum, out.Max)
-	if highest+1 < model.HistBuckets {
+	if bounded {
 		out.Sum = min(out.Sum, out.Count*out.Max)
 	}
 	return out

@@ -129,7 +129,6 @@ func (w *Fold) device(k DeviceKey, at model.Time) *Device {
 		w.sortedDevices = nil
 	}
 	d.seen = max(d.seen, at, 1)
-	d.veth = d.veth || w.IsVeth(d.Key)
 	return d
 }
 

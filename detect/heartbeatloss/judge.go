@@ -351,9 +351,11 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	d.why(w, b, m, g.Delay())
 	weak := m.reason == reader.None || m.reason == reader.Asleep || m.reason == reader.Elsewhere ||
 		reader.IsFutex(&m.stay)
-	if device := w.DownFor(b.Socket.Key.Netns, g.From, g.To, g.Period); device != nil && weak {
-		m.verdict, m.device = linkDown, *device
-		return
+	if weak {
+		if device := w.DownFor(b.Socket.Key.Netns, g.From, g.To, g.Period); device != nil {
+			m.verdict, m.device = linkDown, *device
+			return
+		}
 	}
 	switch {
 	case weak && answers(w, b, g):

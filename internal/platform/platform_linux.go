@@ -37,19 +37,17 @@ func ThisHost() Host {
 	if cpus, err := PossibleCPUs(); err == nil {
 		h.CPUs = len(cpus)
 	}
-	h.Emulated = emulated("/")
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		h.Emulated = emulated(f)
+		f.Close()
+	}
 	return h
 }
 
-// emulated says whether software emulates the processors of the machine whose file systems are at root: QEMU, without
+// emulated says whether software emulates the processors that cpuinfo (/proc/cpuinfo) describes: QEMU, without
 // acceleration, says so in the processor's name, and for Arm's in its number, which no real one has.
-func emulated(root string) bool {
-	f, err := os.Open(filepath.Join(root, "proc/cpuinfo"))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	first, _ := io.ReadAll(io.LimitReader(f, 8192)) // of the first processor
+func emulated(cpuinfo io.Reader) bool {
+	first, _ := io.ReadAll(io.LimitReader(cpuinfo, 8192)) // of the first processor
 	about := make(map[string]string)
 	for line := range strings.Lines(string(first)) {
 		name, value, _ := strings.Cut(line, ":")
