@@ -34,19 +34,22 @@ func (h *Hist) Since(prev *Hist, epoch uint64) model.Histogram {
 	if len(out.Buckets) == 0 {
 		return model.Histogram{}
 	}
-	if peak := h.Peaks[epoch&1]; peak.Epoch == epoch {
-		out.Max = peak.MaxNS
-	}
 	highest := int(out.Buckets[len(out.Buckets)-1].Bucket)
 	bounded := highest+1 < model.HistBuckets
-	if bounded {
-		// A maximum that is lost is no less than the mean. One of a duration that was added just after the epoch was
-		// raised, and before this was read the last time, belongs to no bucket now: that was counted then.
-		mean := (out.Sum + out.Count - 1) / out.Count
-		out.Max = min(max(out.Max, mean), model.BucketHigh(highest)-1)
+	peak := h.Peaks[epoch&1]
+	if peak.Epoch == epoch {
+		out.Max = peak.MaxNS
 	}
-	// No duration is longer than all of them, but the sum may lack one, or have one that is not counted yet.
-	out.Max = max(min(out.Max, out.Sum), model.BucketLow(highest))
+	if out.Max == 0 || model.BucketOf(out.Max) != highest {
+		// The maximum is lost, and no less than the mean; or it is that of a duration that was added just after the epoch
+		// was raised, and before this was read the last time: that was counted then. None is longer than all together.
+		out.Max = max(out.Max, (out.Sum+out.Count-1)/out.Count)
+		if bounded {
+			out.Max = min(out.Max, model.BucketHigh(highest)-1)
+		}
+		out.Max = max(min(out.Max, out.Sum), model.BucketLow(highest))
+	}
+	// The sum may lack a duration, or have one that is not counted yet.
 	out.Sum = max(out.Sum, out.Max)
 	if bounded {
 		out.Sum = min(out.Sum, out.Count*out.Max)

@@ -93,6 +93,28 @@ func TestHistSinceSumFirst(t *testing.T) {
 	}
 }
 
+// The maximum of this interval is right where the sum lacks it, in the last bucket too.
+func TestHistSinceSumEarlier(t *testing.T) {
+	for _, ns := range []uint64{70000, 60_000_000_000} {
+		var h Hist
+		h.observe(2, 100)
+		before := h
+		before.SumNS += ns // read when the duration was added to the sum, and not yet counted
+		h.observe(2, ns)
+		if got := h.Since(&before, 2); got.Check() != nil || got.Count != 1 || got.Max != ns {
+			t.Errorf("%d ns: %+v: %v", ns, got, got.Check())
+		}
+	}
+	// One of the last bucket whose maximum is lost.
+	var h Hist
+	h.observe(1, 100)
+	before := h
+	h.observe(1, 20_000_000_000)
+	if got := h.Since(&before, 2); got.Check() != nil || got.Max != 20_000_000_000 {
+		t.Errorf("lost: %+v: %v", got, got.Check())
+	}
+}
+
 func histogram(durations ...uint64) model.Histogram {
 	var h model.Histogram
 	for _, ns := range durations {

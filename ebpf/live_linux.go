@@ -172,7 +172,7 @@ func newRun(options Options) (*run, error) {
 	}, nil
 }
 
-// start attaches the probes, until ctx is done, and emits the batch that describes the stream.
+// start attaches the probes, until ctx is canceled, and emits the batch that describes the stream.
 func (r *run) start(ctx context.Context, probes []Probe, emit source.Emit) error {
 	r.at = r.clock.Now()
 	r.lastFlush = r.at
@@ -184,12 +184,19 @@ func (r *run) start(ctx context.Context, probes []Probe, emit source.Emit) error
 		r.addStatus(StatusOf("engine", "btf", err))
 	}
 	env := r.env()
-	env.interrupted = ctx.Err
+	starting := true
+	env.interrupted = func() error {
+		if err := ctx.Err(); starting && errors.Is(err, context.Canceled) {
+			return err // at a deadline, which may be shorter than the start, the host is still to be looked at
+		}
+		return nil
+	}
 	for _, p := range probes {
-		if ctx.Err() == nil {
+		if env.interrupted() == nil {
 			r.attach(p, env)
 		}
 	}
+	starting = false
 	env.types.cache = nil
 	r.watchSelf()
 	if r.options.Attached != nil {

@@ -233,42 +233,66 @@ type noHookError struct{}
 func (noHookError) Error() string { return "no such hook" }
 func (noHookError) Hint() string  { return "get one" }
 
-// interrupting ends the run while it is attached, and loads another program then.
-type interrupting struct {
+// ending is a probe that does something before it loads a program, and something when it is attached.
+type ending struct {
 	*ebpftest.Flood
-	end    func()
-	loaded error
+	before, after func()
+	loaded        error
+	closed        bool
 }
 
-func (p *interrupting) Attach(env *ebpf.Env) (ebpf.Attached, error) {
-	p.end()
-	var attached ebpf.Attached
-	attached, p.loaded = p.Flood.Attach(env)
-	return attached, p.loaded
+func (p *ending) Attach(env *ebpf.Env) (ebpf.Attached, error) {
+	p.before()
+	_, p.loaded = p.Flood.Attach(env)
+	p.after()
+	return p, p.loaded
 }
 
-// A run that ends before all probes are attached attaches no more, and says of none that it failed.
+func (p *ending) Close() error {
+	p.closed = true
+	return p.Flood.Close()
+}
+
+// A run that ends before all probes are attached attaches no more, and says of none that it failed. One whose deadline
+// passes meanwhile goes on.
 func TestEndWhileAttaching(t *testing.T) {
 	testutil.Privileged(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	first := &interrupting{Flood: &ebpftest.Flood{}, end: cancel}
-	second := &interrupting{Flood: &ebpftest.Flood{}, end: func() { t.Error("another probe was attached") }}
-	live, err := ebpf.New(ebpf.Options{}, []ebpf.Probe{first, second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := live.Run(ctx, func(b *model.Batch) error {
-		for i := range b.Events {
-			if p, ok := b.Probe(&b.Events[i]); ok && p.Name == first.Name() {
-				t.Errorf("%+v", p)
-			}
+	nothing := func() {}
+	run := func(ctx context.Context, before, after func()) (first, second *ending, said int) {
+		first = &ending{Flood: &ebpftest.Flood{}, before: before, after: after}
+		second = &ending{Flood: &ebpftest.Flood{}, before: nothing, after: nothing, loaded: errors.New("not tried")}
+		live, err := ebpf.New(ebpf.Options{}, []ebpf.Probe{first, second})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	}); err != nil {
-		t.Error(err)
+		if err := live.Run(ctx, func(b *model.Batch) error {
+			for i := range b.Events {
+				if p, ok := b.Probe(&b.Events[i]); ok && p.Name == first.Name() {
+					said++
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		return first, second, said
 	}
-	if !errors.Is(first.loaded, context.Canceled) {
-		t.Errorf("a program was loaded: %v", first.loaded)
+	for name, early := range map[string]bool{"before it loads a program": true, "when it is attached": false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		before, after := nothing, cancel
+		if early {
+			before, after = cancel, nothing
+		}
+		first, second, said := run(ctx, before, after)
+		if early != errors.Is(first.loaded, context.Canceled) || early == first.closed || second.loaded == nil || said > 0 {
+			t.Errorf("ended %s: loaded %v, closed %v; the next one %v; %d states", name, first.loaded, first.closed,
+				second.loaded, said)
+		}
+	}
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if first, second, said := run(ctx, nothing, nothing); first.loaded != nil || second.loaded != nil || said == 0 {
+		t.Errorf("after a deadline: %v, %v, %d states", first.loaded, second.loaded, said)
 	}
 }
 

@@ -94,6 +94,6 @@ type Env struct {
 	track func(name string, program *cebpf.Program, own bool)
 	// types are shared by the loads of all probes.
 	types *kernelTypes
-	// interrupted returns an error once nothing is to be loaded any more.
+	// interrupted returns an error where the run ends while probes are attached: nothing is loaded any more.
 	interrupted func() error
 }

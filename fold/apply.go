@@ -106,7 +106,9 @@ func (w *Fold) applyCPUTime(v *model.CPUTime) {
 
 func (w *Fold) applyDeviceStats(v *model.DeviceStats) {
 	d := w.device(DeviceKey{Netns: v.NetnsInode, Ifindex: v.Ifindex, Name: v.Device}, v.Time)
-	d.veth = d.veth || w.IsVeth(d.Key)
+	if config, ok := w.DeviceConfig(d.Key); ok {
+		d.door = config.Driver == "veth" && config.Netns == ""
+	}
 	s := &d.Seconds[w.Slot]
 	s.active = true
 	s.Packets += v.RXPackets

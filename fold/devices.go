@@ -59,8 +59,8 @@ type Device struct {
 	FormerName string
 	// seen is when there last was a sign of it.
 	seen model.Time
-	// veth says that it is one, also when it has been removed.
-	veth bool
+	// door says that it is a veth of the host's own namespace, also when it has been removed.
+	door bool
 }
 
 // DeviceSecond is what happened at one device in one second or window.
@@ -212,30 +212,34 @@ func (d *Device) sumUp(slots []int) {
 	}
 }
 
-// noticed is by how much later than it happens what becomes of a device may be noticed.
-const noticed = time.Second
+// noticed is by how much later than it happens what becomes of a device may be noticed, noticedElsewhere the same for
+// other network namespaces, which are looked at less often.
+const (
+	noticed          = time.Second
+	noticedElsewhere = 11 * time.Second
+)
 
 // DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
-// it ended; nil for none. Where a namespace has other devices, a veth is the door of a container: it comes and goes,
-// and carries no packets of the namespace's own sockets.
+// it ended; nil for none. A veth of the host's own namespace is the door of a container, which comes and goes, where that
+// has other devices.
 func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
 	for _, d := range w.SortedDevices() {
 		down := d.Down
 		latest := from.Add(noticed + 2*period)
 		if down.To == 0 {
-			down.To, latest = to, max(latest, to) // other namespaces are looked at less often
+			down.To, latest = to, from.Add(noticedElsewhere+2*period)
 		}
 		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
-			down.To >= to.Add(-period) && (!d.veth || !w.hasOther(netns)) {
+			down.To >= to.Add(-period) && (!d.door || !w.hasOther(netns)) {
 			return d
 		}
 	}
 	return nil
 }
 
-// hasOther says that a network namespace has a device to the outside that is no veth.
+// hasOther says that a network namespace has a device to the outside that is no door of a container.
 func (w *Fold) hasOther(netns uint32) bool {
 	return slices.ContainsFunc(w.SortedDevices(), func(d *Device) bool {
-		return d.Key.Netns == netns && d.Key.Name != "lo" && !d.veth
+		return d.Key.Netns == netns && d.Key.Name != "lo" && !d.door && d.Removed == 0
 	})
 }

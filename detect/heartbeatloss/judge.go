@@ -200,8 +200,8 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.verdict = lostMaybe
 		return
 	}
-	if device := w.DownFor(b.Socket.Key.Netns, m.gap.From, m.gap.To, m.gap.Period); device != nil {
-		m.verdict, m.device = linkDown, *device
+	if m.setDown(w, b) {
+		m.verdict = linkDown
 		return
 	}
 	if handedOver(w, b, &m.gap) {
@@ -351,17 +351,15 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	d.why(w, b, m, g.Delay())
 	weak := m.reason == reader.None || m.reason == reader.Asleep || m.reason == reader.Elsewhere ||
 		reader.IsFutex(&m.stay)
-	if weak {
-		if device := w.DownFor(b.Socket.Key.Netns, g.From, g.To, g.Period); device != nil {
-			m.verdict, m.device = linkDown, *device
-			return
-		}
-	}
 	switch {
 	case weak && answers(w, b, g):
 		// It had nothing to answer: of the flow that was silent before, that flow's own finding speaks.
-	case weak && (g.Lasts || g.Unlike || handedOver(w, b, g)):
+	case weak && handedOver(w, b, g):
 		// The program may have nothing to say any more: threads that have nothing to do sleep, or wait for others.
+	case weak && m.lost == 0 && m.setDown(w, b):
+		m.verdict, m.reason, m.stay, m.kept = linkDown, reader.None, fold.StateTime{}, 0
+	case weak && (g.Lasts || g.Unlike):
+		// The same.
 	case m.reason == reader.None && (d.disturbed(w, b, g) || d.early(g)):
 		// Protocols that form a new membership have a rhythm of their own meanwhile, and a program may choose to wait.
 	case m.reason != reader.None:
@@ -371,6 +369,15 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 	default:
 		m.verdict = sentLate
 	}
+}
+
+// setDown notes the device that went down as a gap began, and says whether there is one.
+func (m *moment) setDown(w *detect.Tick, b *fold.Beat) bool {
+	device := w.DownFor(b.Socket.Key.Netns, m.gap.From, m.gap.To, m.gap.Period)
+	if device != nil {
+		m.device = *device
+	}
+	return device != nil
 }
 
 // answers says that the host fell silent only after the peer had.

@@ -131,13 +131,9 @@ func (t *telling) linkDown(f *model.Finding) {
 	name := fold.Printable(m.device.Key.Name)
 	what := words.Tense(m.device.Removed != 0, "was removed", "went down")
 	f.Subject.Device = name
-	did, which, ruledOut := words.Tense(t.lasts, "has received", "received")+" nothing", "for",
-		"the program: nothing waited to be read"
+	did, which := words.Tense(t.lasts, "has received", "received")+" nothing", "for"
 	if t.who.direction == model.DirectionTX {
-		did, which, ruledOut = words.Tense(t.lasts, "has not been sent", "was not sent"), "from", ""
-		if m.known {
-			ruledOut = "the program: nothing kept its thread from sending"
-		}
+		did, which = words.Tense(t.lasts, "has not been sent", "was not sent"), "from"
 	}
 	f.Title = fmt.Sprintf("%s %s for %s: %s of this host %s", t.who.name(), did, words.Span(m.gap.Length()), name, what)
 	cause := fmt.Sprintf("%s %s as the silence began", name, what)
@@ -145,10 +141,12 @@ func (t *telling) linkDown(f *model.Finding) {
 		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
 	}
 	f.Causes = append(f.Causes, cause)
-	if ruledOut != "" {
-		f.RuledOut = append(f.RuledOut, ruledOut)
+	if t.who.direction == model.DirectionRX {
+		f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
 	}
-	t.lostUnknown(f, which)
+	if m.exact == 0 {
+		t.lostUnknown(f, which)
+	}
 	f.Advice = append(f.Advice, "Find out who took "+name+" down, or check its cable and switch port (journalctl -k, "+
 		"ip link), unless the flow used another device")
 }

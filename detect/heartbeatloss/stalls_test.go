@@ -55,6 +55,28 @@ func early(s *detecttest.Stream) {
 	}
 }
 
+// vethGone has two devices in the namespace of a flow, which has a name unless it is the host's own, one of which, a
+// veth, is removed when the fault begins.
+func vethGone(netns string) func(s *detecttest.Stream, i int) {
+	return func(s *detecttest.Stream, i int) {
+		b := s.Builder()
+		if i == 0 {
+			b.AddDeviceConfig(model.DeviceConfig{Time: detecttest.Start, NetnsInode: detecttest.BeatNetns, Ifindex: 7,
+				Device: "veth7", Driver: "veth", Netns: netns})
+		}
+		for ifindex, name := range map[int64]string{3: "eth1", 7: "veth7"} {
+			if name == "eth1" || detecttest.Start.Add(fault) > s.End() {
+				b.AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, NetnsInode: detecttest.BeatNetns,
+					Ifindex: ifindex, Device: name, RXPackets: 1000})
+			}
+		}
+		once(func(s *detecttest.Stream) {
+			b.AddDeviceEvent(model.DeviceEvent{Time: detecttest.Start.Add(fault + 300*ms), NetnsInode: detecttest.BeatNetns,
+				Ifindex: 7, Device: "veth7", What: model.DeviceRemoved})
+		})(s, i)
+	}
+}
+
 // What TCP and the devices of the host do to a flow, and the host's own pauses: one finding each.
 func TestStalls(t *testing.T) {
 	device := func(s *detecttest.Stream, what string, at time.Duration) {
@@ -250,24 +272,22 @@ func TestStalls(t *testing.T) {
 			says: []string{"received nothing for 2 s: eth1 of this host went down", "and was up again after 2 s"},
 		},
 		{
-			name: "a container was removed meanwhile",
+			name: "a container was removed meanwhile", beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
+			each: vethGone(""),
+			says: []string{"peer or network fault"},
+		},
+		{
+			name: "the veth of a container of several devices was removed",
 			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
+			each: vethGone("web"),
+			says: []string{"received nothing for 2 s: veth7 of this host was removed"},
+		},
+		{
+			name: "another link went down long after it began", beat: detecttest.Heartbeat{At: missing(fault, time.Hour, false)},
 			each: func(s *detecttest.Stream, i int) {
-				b := s.Builder()
-				if i == 0 {
-					b.AddDeviceConfig(model.DeviceConfig{Time: detecttest.Start, NetnsInode: detecttest.BeatNetns, Ifindex: 7,
-						Device: "veth7", Driver: "veth"})
+				if i == 30 {
+					device(s, model.DeviceLinkDown, 30*time.Second)
 				}
-				for ifindex, name := range map[int64]string{3: "eth1", 7: "veth7"} {
-					if name == "eth1" || detecttest.Start.Add(fault) > s.End() {
-						b.AddDeviceStats(model.DeviceStats{Time: s.End(), Dur: time.Second, NetnsInode: detecttest.BeatNetns,
-							Ifindex: ifindex, Device: name, RXPackets: 1000})
-					}
-				}
-				once(func(s *detecttest.Stream) {
-					b.AddDeviceEvent(model.DeviceEvent{Time: detecttest.Start.Add(fault + 300*ms),
-						NetnsInode: detecttest.BeatNetns, Ifindex: 7, Device: "veth7", What: model.DeviceRemoved})
-				})(s, i)
 			},
 			says: []string{"peer or network fault"},
 		},
@@ -377,6 +397,14 @@ func TestHealthyStalls(t *testing.T) {
 			stall(s, model.StallWindow, fault+10*ms, 1, true)
 			stall(s, model.StallWindow, fault+60*ms, 50*ms, false)
 		})},
+		{"a sender that has ended, and a link that goes down later", detecttest.Heartbeat{
+			Sends: true, At: missing(fault, time.Hour, false),
+		}, func(s *detecttest.Stream, i int) {
+			if i == 30 {
+				s.Builder().AddDeviceEvent(model.DeviceEvent{Time: s.End(), NetnsInode: detecttest.BeatNetns, Ifindex: 3,
+					Device: "eth1", What: model.DeviceLinkDown})
+			}
+		}},
 		{"a sender that sleeps for longer, as it means to", detecttest.Heartbeat{
 			Sends: true, At: missing(fault, fault+900*ms, false), Held: []detecttest.Held{
 				{From: 0, To: fault, State: model.SchedSleeping, Slice: 100 * ms},

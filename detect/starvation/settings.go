@@ -134,7 +134,7 @@ func (s *Settings) Fields() []detect.Field {
 		{
 			Key:     "max_steal",
 			Default: "0.05",
-			Doc:     "share of a CPU, stolen or (if that is not reported) in no state, above which delays on it prove nothing",
+			Doc:     "share of a CPU, stolen or (on one that QEMU emulates) in no state, above which delays on it prove nothing",
 			Reason:  "a stopped virtual CPU delays everything",
 			Value:   &s.MaxSteal,
 		},

@@ -185,8 +185,11 @@ func newLoader(env *ebpf.Env, spec *cebpf.CollectionSpec) (*ebpf.Loader, error) 
 		return nil, err
 	}
 	_, err = loader.Program(bpfProgPortSetState)
-	if err == nil {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return loader, nil
+	}
+	if err := loader.Close(); err != nil {
+		return nil, err
 	}
 	sockets := spec.Maps[bpfMapPortSockets]
 	sockets.Flags &^= unix.BPF_F_NO_PREALLOC
