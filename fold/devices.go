@@ -220,8 +220,8 @@ const (
 )
 
 // DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
-// it ended; nil for none. A veth of the host's own namespace is the door of a container, which comes and goes, where that
-// has other devices.
+// it ended; nil for none. A veth of the host's own namespace is the door of a container, which comes and goes, where
+// that has other devices.
 func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
 	for _, d := range w.SortedDevices() {
 		down := d.Down

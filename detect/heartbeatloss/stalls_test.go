@@ -272,7 +272,8 @@ func TestStalls(t *testing.T) {
 			says: []string{"received nothing for 2 s: eth1 of this host went down", "and was up again after 2 s"},
 		},
 		{
-			name: "a container was removed meanwhile", beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
+			name: "a container was removed meanwhile",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
 			each: vethGone(""),
 			says: []string{"peer or network fault"},
 		},
