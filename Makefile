@@ -37,6 +37,8 @@ nightly: test ## what takes longer than CI allows: all long tests, fuzzing for a
 	LOSTBEAT_LARGE=1 sh .ci/test long
 	LOSTBEAT_SOAK=30m $(GO) test ./cmd/lostbeat -run TestLongSoak -v -timeout 45m
 	FUZZTIME=60s sh .ci/fuzz
+	sh .ci/cross all
+	sh .ci/race all
 	sh .ci/reproducible
 	bash scripts/bench
 	$(MAKE) kernels
@@ -53,14 +55,14 @@ privileged: $(RUNNER) ## all tests but the long ones; as root on Linux those tha
 long: setup $(RUNNER) ## the long tests alone (TestLong...): the fault lab, other kernels under QEMU
 	sh .ci/test long
 
-race: ## the race detector over all tests that need no privileges
-	CGO_ENABLED=1 $(GO) test -race -short -skip '^TestLong' -timeout 20m ./...
+race: ## the race detector over the packages that run things at once, with tests that need no privileges
+	sh .ci/race
 
 lint: $(LINTER) deadcode ## gofmt, vet, golangci-lint, shellcheck, deadcode
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(LINTER) run ./...
-	shellcheck .ci/run .ci/setup .ci/test .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture scripts/release contrib/packages/deb.* contrib/pacemaker/lostbeat-alert.sh contrib/node-problem-detector/check.sh contrib/supportconfig/lostbeat
+	shellcheck .ci/run .ci/setup .ci/test .ci/race .ci/fuzz .ci/cross .ci/deadcode .ci/reproducible scripts/bench scripts/picture scripts/release contrib/packages/deb.* contrib/pacemaker/lostbeat-alert.sh contrib/node-problem-detector/check.sh contrib/supportconfig/lostbeat
 	shellcheck --shell=sh contrib/packages/rpm.*
 
 $(RUNNER):

@@ -31,6 +31,7 @@ var additions = []struct {
 // module, all together, builds and tests it, and uses what can be used. Each is
 // new files and at most two lines, an import and an entry, in one list.
 func TestLongAdding(t *testing.T) {
+	testutil.Nightly(t, "a copy of the module is built and tested, for a minute and a half")
 	dir := t.TempDir()
 	copyModule(t, testutil.Root(t), dir)
 	guide, err := os.ReadFile("ADDING.md")

@@ -33,6 +33,9 @@ func TestLongGuestKernels(t *testing.T) {
 	}
 	for _, kernel := range []struct{ series, flavour string }{{"6.1", "cloud"}, {"6.12", "cloud"}, {"6.12", "rt"}} {
 		t.Run(kernel.series+" "+kernel.flavour, func(t *testing.T) {
+			if kernel.flavour != "rt" {
+				vmtest.Nightly(t, kernel.series)
+			}
 			vmtest.Run(t, vmtest.Options{
 				Kernel: kernel.series, Flavour: kernel.flavour, CPUs: 2,
 				Package: "lostbeat/probes", Tests: "TestAllTogether|TestProcessorGoesAway", Timeout: 5 * time.Minute,

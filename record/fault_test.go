@@ -320,6 +320,9 @@ func TestFaultSweep(t *testing.T) {
 			for at := 1; at <= clean.calls; at++ {
 				for _, f := range faults {
 					cases++
+					if testing.Short() && cases%10 != 0 {
+						continue
+					}
 					d := &faultyDisk{fault: f, dir: testutil.TempDir(t), at: at}
 					if !t.Run(fmt.Sprintf("%s at call %d", f.name, at), func(t *testing.T) { w.check(t, d, trace, want) }) &&
 						testing.Short() {

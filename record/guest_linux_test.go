@@ -324,7 +324,7 @@ func TestLongGuestReset(t *testing.T) {
 		return
 	}
 	resets := 2
-	if os.Getenv("LOSTBEAT_LARGE") != "" {
+	if testutil.Large() {
 		resets = 20
 	}
 	image := makeDisk(t, "96M")

@@ -29,9 +29,7 @@ func residentPeak() (bytes uint64) {
 // TestLarge writes a recording of 1 GiB, seeks in it and reads it, and holds all
 // of that against the budgets. It takes a minute, and runs when LOSTBEAT_LARGE is 1.
 func TestLarge(t *testing.T) {
-	if os.Getenv("LOSTBEAT_LARGE") != "1" {
-		t.Skip("set LOSTBEAT_LARGE=1 to write and read a recording of 1 GiB")
-	}
+	testutil.Nightly(t, "a recording of 1 GiB takes a minute")
 	const (
 		size     = 1 << 30
 		maxRSS   = 64 << 20

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lostbeat/internal/hostile"
+	"lostbeat/internal/testutil"
 	"lostbeat/model/budget"
 )
 
@@ -50,13 +51,17 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestLongHostileFiles runs every third command on each file, the next ones on the next files; with LOSTBEAT_LARGE=1 it
-// runs all of them.
+// TestLongHostileFiles runs every third command on each file, the next ones on the next files, and one on those that
+// differ in the kind of their events; with LOSTBEAT_LARGE=1 it runs all of them.
 func TestLongHostileFiles(t *testing.T) {
 	for i, f := range hostile.Files() {
+		every := 3
+		if strings.HasPrefix(f.Name, "kind-") {
+			every = len(hostileCommands)
+		}
 		var commands [][]string
 		for j, c := range hostileCommands {
-			if (i+j)%3 == 0 || os.Getenv("LOSTBEAT_LARGE") != "" {
+			if (i+j)%every == 0 || testutil.Large() {
 				commands = append(commands, c)
 			}
 		}

@@ -404,9 +404,7 @@ func (s *stormEvents) add(b *model.Batch) {
 // in it: the storm is as fast as beside a recorder that reads, memory stays bounded, what was missed is counted, and
 // the recorder goes on. It takes 5 minutes.
 func TestLongStuckInAStorm(t *testing.T) {
-	if os.Getenv("LOSTBEAT_LARGE") == "" {
-		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to get recorders stuck in a storm")
-	}
+	testutil.Nightly(t, "recorders stuck in a storm take 5 minutes")
 	testutil.Privileged(t)
 	const rounds, most, enough = 3, 160 << 10, 500000
 	figures := make([]stormFigures, len(stuckWays))

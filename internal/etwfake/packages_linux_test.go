@@ -35,8 +35,11 @@ func testSamples(t *testing.T, l *lab) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			commands := []string{"findings", "info", "events"}
-			if !large && filepath.Dir(name) == "verdicts" {
-				commands = commands[:1] // these are of Linux hosts, and long
+			if filepath.Dir(name) == "verdicts" && !testutil.Large() { // of Linux hosts
+				commands = commands[:1]
+				if info, err := entry.Info(); err != nil || info.Size() > 64<<10 {
+					testutil.Nightly(t, "a long recording of a Linux host")
+				}
 			}
 			for _, command := range commands {
 				l.same(t, filepath.Dir(to), command, filepath.Base(to))
@@ -111,20 +114,19 @@ func firstDifference(want, got []byte) string {
 // skippedUnderWine are tests that take minutes under Wine, and run on Linux.
 var skippedUnderWine = map[string]string{"record": "|^TestFaultSweep|^TestSaveFaultSweep"}
 
-// large says that everything is run under Wine, also what takes long and depends least on the system.
-var large = os.Getenv("LOSTBEAT_LARGE") != ""
-
-// testPackages runs the tests of packages that run on Windows, the binding's against the fake.
+// testPackages runs the tests of packages that run on Windows, the binding's against the fake. What they do is the
+// same on each system but for those that deal with the system itself, which CI runs.
 func testPackages(t *testing.T, l *lab) {
-	detectors := "./detect/..."
-	if !large {
-		detectors = "./detect/all"
-		t.Run("detect", func(t *testing.T) {
-			t.Skip("LOSTBEAT_LARGE=1 (make nightly) runs the tests of each detector, too: here that of all together")
+	packages := []string{"./etw/...", "./record", "./source/linuxhost", "./source/bundle"}
+	for _, same := range []string{"./model", "./fold", "./tui", "./detect/...", "./source/..."} {
+		t.Run(strings.Trim(same, "./"), func(t *testing.T) {
+			testutil.Nightly(t, "the same on each system, and tried with the samples")
+			packages = append(packages, same)
 		})
 	}
-	list := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}",
-		"./etw/...", "./model", "./fold", "./record", "./tui", detectors, "./source/...")
+	list := exec.Command("go", append([]string{
+		"list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}",
+	}, packages...)...)
 	list.Dir, list.Env = testutil.Root(t), append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=windows")
 	out, err := list.Output()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // only limits TestLongLab to some scenarios: go test ./internal/lab -run TestLongLab -scenarios quiet,leak-bind
 var only = flag.String("scenarios", "", "scenarios to run, separated by commas; empty for all")
 
-// nightly are scenarios whose fault another one makes in a similar way. They take six minutes together, and run with
+// nightly are scenarios whose fault another one makes in a similar way. They take ten minutes together, and run with
 // LOSTBEAT_LARGE=1 (make nightly) or when they are named.
 var nightly = strings.Fields(`
 	pinned-input pinned-flows pinned-ipv6 pinned-loopback short-burst small-buffer-two unread-local
@@ -27,6 +27,8 @@ var nightly = strings.Fields(`
 	heartbeat-qdisc-tcp heartbeat-tcp-resent heartbeat-tcp-cut heartbeat-tcp-unread heartbeat-tcp-reader-stopped
 	heartbeat-tcp-behind-realtime heartbeat-tcp-unsent heartbeat-sender-frozen heartbeat-sender-behind-realtime
 	heartbeat-new-period-and-back
+	spread-flood cpu-hog fast-flow reader-behind-hogs heartbeat-sender-disk heartbeat-sender-busy
+	heartbeat-reader-throttled heartbeat-reader-busy corosync-pair corosync-leaves
 	corosync-multicast keepalived-unicast keepalived-leaves etcd-leader-frozen etcd-follower-stopped etcd-leaves`)
 
 func TestNightlyNames(t *testing.T) {
@@ -77,8 +79,8 @@ func TestLongLab(t *testing.T) {
 	})
 	for i, s := range scenarios {
 		t.Run(s.Name, func(t *testing.T) {
-			if *only == "" && os.Getenv("LOSTBEAT_LARGE") == "" && slices.Contains(nightly, s.Name) {
-				t.Skip("another scenario makes this fault in a similar way: LOSTBEAT_LARGE=1 (make nightly) runs both")
+			if *only == "" && slices.Contains(nightly, s.Name) {
+				testutil.Nightly(t, "another scenario makes this fault in a similar way")
 			}
 			if s.Light {
 				t.Parallel() // after all others, some at a time

@@ -17,6 +17,8 @@ const (
 	requirePrivileged = "LOSTBEAT_REQUIRE_PRIVILEGED"
 	// aloneLater makes tests that watch the host wait for a run of their own.
 	aloneLater = "LOSTBEAT_ALONE_LATER"
+	// everything is set to 1 by make nightly: what CI has no time for runs, too.
+	everything = "LOSTBEAT_LARGE"
 	// dataDir is the folder of captures that are not part of the repository.
 	dataDir = "LOSTBEAT_DATA"
 )
@@ -45,6 +47,17 @@ func Privileged(t testing.TB) {
 		t.Fatalf("%s=1, but: %v", requirePrivileged, err)
 	default:
 		t.Skipf("needs privileges: %v", err)
+	}
+}
+
+// Large says that everything is run, also what CI has no time for.
+func Large() bool { return os.Getenv(everything) != "" }
+
+// Nightly skips the test where not everything is run; why says what covers it there, or what it costs.
+func Nightly(t testing.TB, why string) {
+	t.Helper()
+	if !Large() {
+		t.Skipf("%s: %s=1 (make nightly) runs it", why, everything)
 	}
 }
 

@@ -134,6 +134,14 @@ type kernel struct {
 	root, image string
 }
 
+// Nightly skips the test on a kernel other than the oldest where not everything is run.
+func Nightly(t testing.TB, series string) {
+	t.Helper()
+	if series != "6.1" {
+		testutil.Nightly(t, "between the oldest kernel and the one of this host, which are tried")
+	}
+}
+
 // findKernel returns a kernel of a series; flavour may be empty. It skips t without QEMU or the kernel's package.
 func findKernel(t testing.TB, m machine, series, flavour string) kernel {
 	t.Helper()

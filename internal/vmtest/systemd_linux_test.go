@@ -237,9 +237,7 @@ func TestLongGuestUnit(t *testing.T) {
 // The unit finds in a guest more of what the lab's scenarios make: late heartbeats, readers that do not read in time,
 // lost packets, ports that are used up. It takes 4 minutes beside other tests.
 func TestLongGuestUnitVerdicts(t *testing.T) {
-	if os.Getenv("LOSTBEAT_LARGE") == "" {
-		t.Skip("set LOSTBEAT_LARGE=1 (make nightly) to try more verdicts under the unit")
-	}
+	testutil.Nightly(t, "TestLongGuestUnit tries some verdicts under the unit")
 	var follow []string
 	for port := 7011; port <= 7018; port++ {
 		follow = append(follow, fmt.Sprint("udp:", port))

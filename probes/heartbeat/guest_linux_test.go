@@ -16,6 +16,7 @@ func TestLongGuestKernels(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
+			vmtest.Nightly(t, kernel)
 			t.Log(vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/heartbeat", Timeout: 5 * time.Minute,
 				Modules: []string{"llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "sch_tbf"},

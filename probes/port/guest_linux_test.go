@@ -28,6 +28,7 @@ func TestLongGuestFunctions(t *testing.T) {
 			"attempts": "TestScenariosBySystemCalls|TestSilent|TestStacks|TestURing",
 		} {
 			t.Run(kernel+"/"+name, func(t *testing.T) {
+				vmtest.Nightly(t, kernel)
 				out := vmtest.Run(t, vmtest.Options{
 					Kernel: kernel, Package: "lostbeat/probes/port", Tests: tests, Timeout: 5 * time.Minute,
 					Modules: []string{"inet_diag", "tcp_diag", "udp_diag", "udp_tunnel", "ip6_udp_tunnel", "vxlan"},

@@ -17,6 +17,7 @@ func TestLongGuestKernels(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
+			vmtest.Nightly(t, kernel)
 			out := vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/sched", Timeout: 5 * time.Minute,
 				Tests: "TestRivalIsNamed|TestThrottled|TestLongFrozen/freezer2|TestLongStopped|TestLongBlocked|TestBusyItself|" +

@@ -40,6 +40,7 @@ func configured(config, url, processors string) string {
 // TestLongCollector sends findings and metrics through an OpenTelemetry collector. It takes 10 s, and 40 to 60 s more
 // where the collector was not built before.
 func TestLongCollector(t *testing.T) {
+	testutil.Nightly(t, "a collector is built for minutes; the receiver of the other tests and VictoriaLogs take the same")
 	collector := testutil.NewCollector(t)
 	t.Run("what arrives", func(t *testing.T) {
 		direct, through := newReceiver(t), newReceiver(t)
