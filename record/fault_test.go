@@ -297,7 +297,7 @@ func onDisk(t *testing.T, d *faultyDisk) (events, reports, reported uint64, note
 // TestFaultSweep lets each single call of the disk fail in turn, in every way,
 // in every way of writing. Whatever fails, nothing is lost without a word: what
 // is on disk opens, it and what the recorder says add up to what was written,
-// and the cap is kept.
+// and the cap is kept. With -short it is every tenth case.
 func TestFaultSweep(t *testing.T) {
 	g := newTrace(300)
 	var trace []*model.Batch
@@ -319,8 +319,7 @@ func TestFaultSweep(t *testing.T) {
 			cases := 0
 			for at := 1; at <= clean.calls; at++ {
 				for _, f := range faults {
-					cases++
-					if testing.Short() && cases%10 != 0 {
+					if cases++; testing.Short() && cases%10 != 0 {
 						continue
 					}
 					d := &faultyDisk{fault: f, dir: testutil.TempDir(t), at: at}
@@ -408,8 +407,12 @@ func TestSaveFaultSweep(t *testing.T) {
 	if _, err := save(t, clean); err != nil {
 		t.Fatal(err)
 	}
+	cases := 0
 	for at := 1; at <= clean.calls; at++ {
 		for _, f := range faults {
+			if cases++; testing.Short() && cases%10 != 0 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s at call %d", f.name, at), func(t *testing.T) {
 				d := &faultyDisk{fault: f, dir: testutil.TempDir(t), at: at}
 				path, err := save(t, d)
