@@ -71,9 +71,12 @@ type Prefix struct{ dir string }
 // NewPrefix makes a prefix in an empty directory: Windows 10, with ETW.
 func NewPrefix(ctx context.Context, dir string) (*Prefix, error) {
 	p := &Prefix{dir}
+	if err := p.server(ctx, "-p"+serverStays); err != nil {
+		return nil, err
+	}
 	for _, args := range [][]string{{"wineboot", "-i"}, {"winecfg", "-v", "win10"}} {
-		if out, err := p.Command(ctx, nil, args...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+		if err := p.Command(ctx, nil, args...).Run(); err != nil {
+			return nil, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 		}
 	}
 	system := filepath.Join(dir, "drive_c", "windows", "system32")
@@ -201,11 +204,20 @@ func (p *Prefix) Command(ctx context.Context, env []string, args ...string) *exe
 func Path(path string) string { return "Z:" + strings.ReplaceAll(path, "/", `\`) }
 
 // Close ends the prefix's server.
-func (p *Prefix) Close() error {
-	cmd := exec.Command(server, "-k")
-	cmd.Env = append(os.Environ(), "WINEPREFIX="+p.dir)
-	return cmd.Run()
-}
+func (p *Prefix) Close() error { return p.server(context.Background(), "-k") }
 
-// server is the program that holds what the processes of a prefix share.
-const server = "/usr/lib/wine/wineserver64"
+// server is the program that holds what the processes of a prefix share. It stays for so many seconds after the last of
+// them has ended: otherwise the next one starts the services of Windows again, which keep its output open for minutes.
+const (
+	server      = "/usr/lib/wine/wineserver64"
+	serverStays = "60"
+)
+
+func (p *Prefix) server(ctx context.Context, arg string) error {
+	cmd := exec.CommandContext(ctx, server, arg)
+	cmd.Env = append(os.Environ(), "WINEPREFIX="+p.dir)
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", server, arg, err)
+	}
+	return nil
+}
