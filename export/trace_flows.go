@@ -141,7 +141,7 @@ func (p *process) beside(socket, what string, e *model.Event, notes ...note) {
 func (p *process) stalled(v *model.FlowStall) {
 	name := map[model.Stall]string{
 		model.StallResent: "sent again", model.StallMissing: "a segment is missing",
-		model.StallWindow: "the window is closed",
+		model.StallWindow: "the window is closed", model.StallReset: "reset from the peer",
 	}[v.What]
 	l := p.t.lanesOf(p.heartbeats(), fmt.Sprintf("tcp/%d with %s:%d", v.LocalPort, v.RemoteAddr, v.RemotePort), 1, "")
 	p.t.slice(l, v.Time.Add(-v.Dur), v.Time, name, "tcp", note{"segments", int64(v.Segments)}, note{"lasts", v.Ongoing})

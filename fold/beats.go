@@ -74,6 +74,8 @@ type Beat struct {
 	First model.Time
 	// final is when the last packet came before its socket was closed, or what is seen of it changed; 0 none.
 	final model.Time
+	// Reset is when its connection was last reset from its peer (TCP), 0 never.
+	Reset model.Time
 	// Packets and Reads are how many there were.
 	Packets, Reads uint64
 	// Late is how many gaps were longer than its cadence allows, Lost how many packets were missing in them and did not

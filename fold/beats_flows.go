@@ -183,6 +183,43 @@ func (w *Fold) Unattended(b *Beat) (g Gap, ok bool) {
 		g.Length() >= b.silentFor(&w.limits)
 }
 
+// Broken returns the time since the last packet of a flow whose connection was reset from its peer while packets came,
+// or were sent, as far as a silence of that length is a loss. TCP does not believe every segment that resets: a
+// connection that goes on in either direction is not broken.
+func (w *Fold) Broken(b *Beat) (g Gap, ok bool) {
+	back := b.Key
+	back.Direction = model.DirectionRX
+	if b.Key.Direction == model.DirectionRX {
+		back.Direction = model.DirectionTX
+	}
+	last, o := b.latestPacket(), w.beats[back]
+	if b.Reset == 0 || b.usual == 0 || last == 0 || last > b.Reset || o != nil && o.latestPacket() > b.Reset {
+		return g, false
+	}
+	g = Gap{ID: last, From: last, To: w.Now, Lasts: true, Period: b.usual, CPU: b.cpu, Absent: w.Now.Sub(last) - b.usual}
+	g.Missed = g.PacketsIn(g.Absent)
+	return g, !b.young(last) && b.Reset.Sub(last) < b.absentFor(&w.limits) && g.Length() >= b.silentFor(&w.limits)
+}
+
+// latestPacket is when the last packet came or was sent, also one before what is seen of the socket has changed.
+func (b *Beat) latestPacket() model.Time { return max(b.Last, b.final) }
+
+// Reconnected returns since when the ends of a flow whose connection was reset have another one on the same port,
+// false while they have none.
+func (w *Fold) Reconnected(b *Beat) (at model.Time, ok bool) {
+	s := b.Socket
+	for k, o := range w.beats {
+		if o.Socket.Protocol != s.Protocol || k.Netns != b.Key.Netns || k.Remote != b.Key.Remote ||
+			k.Port != b.Key.Port && o.Socket.Port != s.Port || o.latestPacket() <= b.Reset {
+			continue
+		}
+		if since := max(o.First, b.Reset); !ok || since < at {
+			at, ok = since, true
+		}
+	}
+	return at, ok
+}
+
 func (w *Fold) restartFlows(s *Followed) {
 	for _, b := range w.beats {
 		if b.Socket == s {

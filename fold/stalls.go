@@ -67,6 +67,12 @@ func (w *Fold) applyFlowStall(v *model.FlowStall) {
 		if b := beat(model.DirectionRX); b != nil {
 			b.fill(v.Time)
 		}
+	case model.StallReset:
+		for _, d := range [...]model.Direction{model.DirectionRX, model.DirectionTX} {
+			if b := beat(d); b != nil {
+				b.Reset = v.Time
+			}
+		}
 	case model.StallResent:
 		if b := beat(model.DirectionTX); b != nil {
 			b.resend(v, &w.limits)

@@ -406,10 +406,12 @@ const (
 	StallMissing
 	// StallWindow is a peer whose receive window is closed: its program does not read.
 	StallWindow
+	// StallReset is a connection that the peer, or something on the way, has reset, and that neither end had closed.
+	StallReset
 )
 
 // StallEnum names them.
-var StallEnum = Enum{"Stall", []string{"unknown", "resent", "missing", "window"}}
+var StallEnum = Enum{"Stall", []string{"unknown", "resent", "missing", "window", "reset"}}
 
 func (v Stall) String() string { return StallEnum.Name(uint64(v)) }
 

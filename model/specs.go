@@ -1251,8 +1251,9 @@ var Specs = []Spec{
 		Name:  "flow.stall",
 		View:  "FlowStall",
 		Since: 2,
-		Doc: "what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is " +
-			"missing while later ones have come, or the peer's receive window is closed.",
+		Doc: "what TCP itself did to the data of a followed connection (Linux; in captures, a reset): a segment was sent again, " +
+			"a segment is missing while later ones have come, the peer's receive window is closed, or a segment from the peer " +
+			"has reset the connection, which neither end had closed.",
 		Span: "sent again: since the segment was sent first; missing: since the first later segment came; window: since it " +
 			"was closed",
 		CPU:      true,
@@ -1261,7 +1262,7 @@ var Specs = []Spec{
 		Args: []Field{
 			fieldLPort,
 			fieldRPort,
-			{Name: "what", Unit: UnitEnum, Enum: &StallEnum, Doc: "resent, missing or window"},
+			{Name: "what", Unit: UnitEnum, Enum: &StallEnum, Doc: "resent, missing, window or reset"},
 			{
 				Name: "ongoing", Unit: UnitBool,
 				Doc: "missing, window: whether it lasts; the event that ends it says no",

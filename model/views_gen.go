@@ -3300,7 +3300,7 @@ func (b *Builder) AddPacketReturn(v PacketReturn) {
 	e.Str[0] = b.Intern(v.Process)
 }
 
-// FlowStall is the typed view of kind "flow.stall": what TCP itself did to the data of a followed connection (Linux): a segment was sent again, a segment is missing while later ones have come, or the peer's receive window is closed.
+// FlowStall is the typed view of kind "flow.stall": what TCP itself did to the data of a followed connection (Linux; in captures, a reset): a segment was sent again, a segment is missing while later ones have come, the peer's receive window is closed, or a segment from the peer has reset the connection, which neither end had closed.
 type FlowStall struct {
 	// Time: when it was complete.
 	Time Time
@@ -3318,7 +3318,7 @@ type FlowStall struct {
 	LocalPort uint16
 	// RemotePort: remote port, 0 when there is none.
 	RemotePort uint16
-	// What: resent, missing or window.
+	// What: resent, missing, window or reset.
 	What Stall
 	// Ongoing: missing, window: whether it lasts; the event that ends it says no.
 	Ongoing bool

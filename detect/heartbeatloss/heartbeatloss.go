@@ -139,6 +139,7 @@ func (d *heartbeatLoss) Judge(w *detect.Tick) {
 		return !lasts
 	})
 	d.judgeUnattended(w)
+	d.judgeBroken(w)
 	for _, in := range d.cases.All() {
 		if !in.Touched && (in.Data.beat.Socket.Ended != 0 || !in.Data.open && w.Now.Sub(in.Seen) >= overAfter) {
 			d.cases.End(in.Key)

@@ -44,6 +44,8 @@ const (
 	unattended
 	// taken: another socket of the port receives its packets.
 	taken
+	// broken: the connection was reset from its peer, and there is no other.
+	broken
 )
 
 // moment is a gap as it was judged.
@@ -109,6 +111,9 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	}
 	if float64(pausedIn(w, g.From, g.To)) >= d.settings.HeldShare*float64(g.Delay()) && len(w.Pauses) > 0 {
 		return m // the host slept, which is a finding of its own
+	}
+	if _, ok := w.Broken(b); ok && g.Lasts && g.Main() == fold.StageAbsent {
+		return m // judgeBroken speaks of it
 	}
 	if b.Socket.State == model.FlowCaptured {
 		d.judgeCaptured(w, b, &m)

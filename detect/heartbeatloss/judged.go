@@ -78,6 +78,9 @@ func (d *heartbeatLoss) note(in *detect.Case[lateFlow], t *telling) {
 		return
 	}
 	m := &t.at
+	if m.verdict == broken {
+		return // another host knows no better
+	}
 	j := Judged{
 		ID: in.ID(), Flow: in.Data.beat.Key, PID: t.who.pid, Gap: m.gap, Gaps: slices.Clone(in.Data.all), Verdict: m.verdict,
 		Lost: m.lost > 0, Why: t.why, NewPeriod: in.Data.newPeriod,

@@ -145,6 +145,8 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		t.unattended(&f)
 	case taken:
 		t.taken(&f)
+	case broken:
+		t.broken(&f)
 	default:
 		t.unknown(&f)
 	}

@@ -68,6 +68,7 @@ const (
 
 // Flags of TCP.
 const (
+	FIN = 1
 	SYN = 2
 	RST = 4
 	ACK = 16

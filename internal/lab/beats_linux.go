@@ -34,6 +34,12 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("was read", "late", "was stopped"), Run: tcpStopped},
 		{Name: "heartbeat-tcp-behind-realtime", Doc: "the same hogs on the CPU of the reader of a TCP heartbeat",
 			Expect: beat("was read", "late", "no CPU behind"), Allow: []string{"heartbeat-loss"}, Run: tcpBehindRealtime},
+		{Name: "heartbeat-tcp-reset", Doc: "the sender of a TCP heartbeat ends its connection by a reset, watched where it is read",
+			Expect: beat("received nothing for", "its connection was reset by", "no other"),
+			Run: tcpReset},
+		{Name: "heartbeat-tcp-rejected", Doc: "a router resets the connection of a TCP heartbeat, watched where it is sent",
+			Expect: beat("not been sent for", "its connection was reset by", "no other"), Allow: []string{"packet-drop"},
+			Run: onSender(tcpRejected)},
 		{Name: "heartbeat-unsent", Doc: "a firewall rule takes heartbeats on their way out for 1.5 s",
 			Expect: beat("did not leave this host", "this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
 			Run: beatsUnsent},
@@ -209,6 +215,26 @@ func tcpUnsent(ctx context.Context, e *Env) error {
 	return onSender(func(ctx context.Context, e *Env, p tcpPair) error {
 		return e.dropping(ctx, p.send.ns, 1500*time.Millisecond, "OUTPUT", "-p", "tcp", "--dport", fmt.Sprint(e.port()))
 	})(ctx, e)
+}
+
+// tcpReset ends a TCP heartbeat without a FIN.
+func tcpReset(ctx context.Context, e *Env) error {
+	p, err := e.tcpBeats(ctx, true, nil, []string{"-abort"})
+	if err != nil {
+		return err
+	}
+	e.MarkFault()
+	if err := p.send.stop(); err != nil {
+		return err
+	}
+	return e.untilEnd(ctx)
+}
+
+// tcpRejected rejects the segments of a TCP heartbeat in the name of their receiver.
+func tcpRejected(ctx context.Context, e *Env, p tcpPair) error {
+	e.MarkFault()
+	return e.command(ctx, p.router, nil, "iptables", "-A", "FORWARD", "-p", "tcp", "--dport", fmt.Sprint(e.port()), "-j",
+		"REJECT", "--reject-with", "tcp-reset")
 }
 
 func tcpStopped(ctx context.Context, e *Env) error {

@@ -94,6 +94,7 @@ type child struct {
 	every, after, hold                     time.Duration
 
 	lock, plan, disk         string
+	abort                    bool
 	at, busy                 time.Duration
 	fifo, nice               int
 	spin, on, off, elsewhere time.Duration
@@ -118,6 +119,7 @@ func (c *child) define() {
 	f.StringVar(&c.lock, "lock", "", "file to lock before each read, or to hold")
 	f.StringVar(&c.plan, "plan", "", "rests between heartbeats: 5x100ms,3x1s; the last one for good")
 	f.StringVar(&c.disk, "disk", "", "block device to write a block to for each packet")
+	f.BoolVar(&c.abort, "abort", false, "end the connection by a reset")
 	f.DurationVar(&c.at, "at", 0, "when to be busy with something else")
 	f.DurationVar(&c.busy, "busy", 0, "and for how long")
 	f.IntVar(&c.fifo, "fifo", 0, "SCHED_FIFO priority, 0 none")

@@ -342,6 +342,11 @@ func (c *child) tcpBeat() error {
 	if err != nil {
 		return err
 	}
+	if c.abort {
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+			return err
+		}
+	}
 	return c.heartbeats(conn)
 }
 
@@ -378,6 +383,9 @@ func (c *child) heartbeats(conn net.Conn) error {
 		_, err := conn.Write(payload)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded), c.ended.Load():
+			return nil
+		case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+			c.untilEnd() // a connection that was reset stays open
 			return nil
 		case err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EPERM) &&
 			!errors.Is(err, unix.ENETUNREACH):

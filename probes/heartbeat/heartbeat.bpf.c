@@ -12,6 +12,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define TCP_ESTABLISHED 1
 #define TCP_LISTEN 10
 /* An age above this is a clock that was set, and not an age. */
 #define HB_LONGEST_NS (60ULL * 1000 * 1000 * 1000)
@@ -38,6 +39,7 @@ enum hb_what {
 	HB_REFUSED, /* had reached its socket, and did not get into the queue */
 	HB_CLOSED,  /* no packet: the socket is closed */
 	HB_WINDOW,  /* no payload: the peer's receive window is closed, or open again */
+	HB_RESET,   /* a segment that resets a connection which neither end had closed */
 };
 
 /* One packet, in the ringbuf. */
@@ -126,6 +128,16 @@ static __always_inline bool hb_window_says(u64 cookie, const struct hb_transport
 	return true;
 }
 
+#define TCP_RST 4
+
+/* Whether a segment that has arrived resets a connection which neither end had closed. */
+static __always_inline bool hb_resets(struct __sk_buff *skb, const struct hb_transport *t)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return (t->flags & TCP_RST) && sk && sk->state == TCP_ESTABLISHED;
+}
+
 static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 {
 	struct hb_headers h = {};
@@ -142,7 +154,9 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	remote = bpf_ntohs(what == HB_SENT ? t.destination : t.source);
 	if (!lb_follows(h.protocol, local, remote))
 		return 1;
-	if (h.protocol == IPPROTO_TCP && !size) {
+	if (h.protocol == IPPROTO_TCP && what == HB_ARRIVED && hb_resets(skb, &t)) {
+		what = HB_RESET;
+	} else if (h.protocol == IPPROTO_TCP && !size) {
 		/* An acknowledgement: nobody reads it. */
 		if (what == HB_SENT || !hb_window_says(bpf_get_socket_cookie(skb), &t))
 			return 1;

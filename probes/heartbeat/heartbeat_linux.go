@@ -38,6 +38,7 @@ const (
 	whatRefused
 	whatClosed
 	whatWindow
+	whatReset
 )
 
 // Probe follows the packets of chosen flows.
@@ -326,7 +327,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	}
 	if s.protocol == model.ProtocolTCP {
 		said := a.tcp(s, p, at, b)
-		if !said || p.What == whatWindow {
+		if !said || p.What == whatWindow || p.What == whatReset {
 			return nil
 		}
 	}

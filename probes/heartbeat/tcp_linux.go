@@ -130,6 +130,10 @@ func (a *attached) tcp(s *socket, p *heartbeatPacket, at model.Time, b *model.Bu
 			LocalAddr: s.localAddr, RemoteAddr: s.remoteAddr,
 		})
 	}
+	if p.What == whatReset {
+		stall(model.StallReset, at, false, 0)
+		return true
+	}
 	from := p.EndSeq - p.Size
 	if p.What == whatSent {
 		first, times := c.send(from, p.EndSeq, at)

@@ -36,6 +36,8 @@ type Flows struct {
 	sockets map[socketKey]*socket
 	// ends are the sequence numbers behind the last segments of followed connections.
 	ends map[wayKey]uint32
+	// closed are connections that one of their ends has closed, or that were reset.
+	closed map[wayKey]bool
 	// rules remembers what the rule says of a pair of ports.
 	rules map[ruleKey]followed
 }
@@ -66,7 +68,7 @@ type followed struct {
 func NewFlows(rule source.FollowRule) *Flows {
 	return &Flows{
 		follow: rule, texts: map[netip.Addr]string{}, sockets: map[socketKey]*socket{}, ends: map[wayKey]uint32{},
-		rules: map[ruleKey]followed{},
+		closed: map[wayKey]bool{}, rules: map[ruleKey]followed{},
 	}
 }
 
@@ -135,7 +137,10 @@ func (f *Flows) socket(out *model.Builder, t model.Time, p *frame.Packet, local,
 	switch {
 	case protocol == model.ProtocolUnknown, protocol == model.ProtocolOther && p.Protocol != frame.VRRP:
 		return nil
-	case protocol == model.ProtocolTCP && (p.Size == 0 || p.TCPFlags&(frame.SYN|frame.RST) != 0):
+	case protocol == model.ProtocolTCP && p.TCPFlags&(frame.SYN|frame.FIN|frame.RST) != 0:
+		f.turns(out, t, p, local, remote)
+	}
+	if protocol == model.ProtocolTCP && (p.Size == 0 || p.TCPFlags&(frame.SYN|frame.RST) != 0) {
 		return nil // an acknowledgement: nobody reads it
 	}
 	key := ruleKey{protocol, local, remote}
@@ -170,6 +175,25 @@ func (f *Flows) socket(out *model.Builder, t model.Time, p *frame.Packet, local,
 		out.AddFlow(flow)
 	}
 	return s
+}
+
+// turns takes up a segment that begins or ends a connection: one that resets a followed connection, which neither end had
+// closed, is told.
+func (f *Flows) turns(out *model.Builder, t model.Time, p *frame.Packet, local, remote netip.AddrPort) {
+	s, k := f.sockets[socketKey{model.ProtocolTCP, local}], wayKey{local, remote}
+	switch {
+	case p.TCPFlags&frame.SYN != 0:
+		delete(f.closed, k)
+		return
+	case p.TCPFlags&frame.RST != 0 && p.Direction != frame.Out && s != nil && !f.closed[k]:
+		out.AddFlowStall(model.FlowStall{
+			Time: t, Dur: 1, CPU: -1, Cookie: s.cookie, LocalPort: local.Port(), RemotePort: remote.Port(),
+			What: model.StallReset, LocalAddr: f.Text(local.Addr()), RemoteAddr: f.Text(remote.Addr()),
+		})
+	}
+	if s != nil && len(f.closed) < maxPeers {
+		f.closed[k] = true
+	}
 }
 
 // repeated says that a segment has been sent before: TCP repeats what it thinks was lost.

@@ -1,0 +1,71 @@
+package heartbeatloss_test
+
+import (
+	"testing"
+	"time"
+
+	"lostbeat/detect/detecttest"
+	"lostbeat/model"
+)
+
+// A connection is reset from its peer.
+func TestBroken(t *testing.T) {
+	const reset = fault + 30*ms
+	broken := detecttest.Heartbeat{TCP: true, Until: reset + ms}
+	open := detecttest.Heartbeat{TCP: true, At: missing(fault, time.Hour, false)}
+	sends := detecttest.Heartbeat{TCP: true, Sends: true, Until: reset + ms, LocalPort: 41000}
+	resets := once(func(s *detecttest.Stream) { stall(s, model.StallReset, reset, 1, false) })
+	again := func(after time.Duration) detecttest.Heartbeat {
+		return detecttest.Heartbeat{TCP: true, Cookie: 32, From: fault + after, At: func(n int) time.Duration {
+			return fault + after + time.Duration(n)*100*ms
+		}}
+	}
+	ended := broken
+	ended.End, ended.EndCode = model.ProcessEndSignal, 15
+	for _, tt := range []struct {
+		name     string
+		beats    []detecttest.Heartbeat
+		each     func(s *detecttest.Stream, i int)
+		severity model.Severity
+		says     []string
+	}{
+		{
+			name: "reset", beats: []detecttest.Heartbeat{broken}, each: resets, severity: model.SeverityWarning,
+			says: []string{
+				"has received nothing for 28 s: its connection was reset by 10.0.0.2, and there is no other",
+				"A reset (RST) came from 10.0.0.2", "the program of this host: it had not closed the connection",
+			},
+		},
+		{
+			name: "reset, and not closed", beats: []detecttest.Heartbeat{open}, each: resets,
+			severity: model.SeverityWarning, says: []string{"has received nothing for 28 s: its connection was reset by 10.0.0.2"},
+		},
+		{
+			name: "made again", beats: []detecttest.Heartbeat{broken, again(5 * time.Second)}, each: resets,
+			severity: model.SeverityWarning, says: []string{
+				"received nothing for 5", "its connection was reset by 10.0.0.2", "Another connection was made after 5",
+			},
+		},
+		{name: "made again at once", beats: []detecttest.Heartbeat{broken, again(400 * ms)}, each: resets},
+		{name: "another one goes on", beats: []detecttest.Heartbeat{broken, {TCP: true, Cookie: 33}}, each: resets},
+		{name: "its program ended", beats: []detecttest.Heartbeat{ended}, each: resets},
+		{name: "closed without a reset", beats: []detecttest.Heartbeat{broken}},
+		{
+			name: "a segment that only says so", beats: []detecttest.Heartbeat{{TCP: true}}, each: resets,
+		},
+		{
+			name: "a rule of this host", beats: []detecttest.Heartbeat{sends}, severity: model.SeverityWarning,
+			each: once(func(s *detecttest.Stream) {
+				stall(s, model.StallReset, reset, 1, false)
+				d := drop(model.PlaceFilter, 1, 41000, "NETFILTER_DROP", "nf_hook_slow", "eth0")
+				d.Protocol, d.Flags = model.ProtocolTCP, model.FlagTransmit
+				s.Drop(d)
+			}),
+			says: []string{"has not been sent for 28", "its connection was reset by a firewall rule of this host"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			judged(t, detecttest.Flowing(40, tt.each, tt.beats...), tt.severity, tt.says)
+		})
+	}
+}
