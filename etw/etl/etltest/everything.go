@@ -1,6 +1,9 @@
 package etltest
 
-import "lostbeat/etw"
+import (
+	"lostbeat/etw"
+	"lostbeat/internal/frame/frametest"
+)
 
 // Everything returns a small capture with a record of each kind that is
 // decoded, and of each way in which a payload is described.
@@ -274,6 +277,14 @@ func captured(w *Writer) {
 	w.MonitorPacket(49_000, MonitorReport{
 		Direction: MonitorRx, Kind: MonitorEthernet, Component: 1, Edge: 1, Payload: frame,
 	})
+	for i, p := range []frametest.Packet{
+		frametest.Segment("10.0.0.2:41000", "10.0.0.1:2380", 100, 16, []byte("beat")),
+		frametest.Segment("10.0.0.2:41000", "10.0.0.1:2380", 104, 4, nil), // a reset
+	} {
+		w.MonitorPacket(49_200+200*int64(i), MonitorReport{
+			Direction: MonitorRx, Kind: MonitorEthernet, Component: 1, Edge: 1, Payload: p.Ethernet(2, 1, 0),
+		})
+	}
 	w.MonitorPacket(50_000, MonitorReport{
 		Direction: MonitorRx, Kind: MonitorIP, Component: 3, Reason: MonitorReceiveInspection, Location: 0xe0004600,
 		Payload: beat, Dropped: true,
