@@ -1251,9 +1251,9 @@ var Specs = []Spec{
 		Name:  "flow.stall",
 		View:  "FlowStall",
 		Since: 2,
-		Doc: "what TCP itself did to the data of a followed connection (Linux; in captures, a reset): a segment was sent again, " +
-			"a segment is missing while later ones have come, the peer's receive window is closed, or a segment from the peer " +
-			"has reset the connection, which neither end had closed.",
+		Doc: "what TCP itself did to the data of a followed connection (Linux; in captures, a reset): a segment was sent " +
+			"again, a segment is missing while later ones have come, the peer's receive window is closed, or a segment from " +
+			"the peer has reset the connection, which neither end had closed.",
 		Span: "sent again: since the segment was sent first; missing: since the first later segment came; window: since it " +
 			"was closed",
 		CPU:      true,

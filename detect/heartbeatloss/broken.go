@@ -86,9 +86,9 @@ func (t *telling) broken(f *model.Finding) {
 			"who added it, unless it is meant to")
 		return
 	}
-	f.Causes = append([]string{"A reset (RST) came from " + peer + ": its program ended or closed the connection with data " +
-		"that it had not read, its host was restarted and does not know the connection, or a firewall on the way ended it"},
-		f.Causes...)
+	f.Causes = append([]string{"A reset (RST) came from " + peer + ": its program ended or closed the connection with " +
+		"data that it had not read, its host was restarted and does not know the connection, or a firewall on the way " +
+		"ended it"}, f.Causes...)
 	f.RuledOut = append(f.RuledOut, "a timeout of this host: the connection was open until then",
 		"the program of this host: it had not closed the connection")
 	f.Advice = append(f.Advice,

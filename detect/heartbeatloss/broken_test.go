@@ -38,7 +38,8 @@ func TestBroken(t *testing.T) {
 		},
 		{
 			name: "reset, and not closed", beats: []detecttest.Heartbeat{open}, each: resets,
-			severity: model.SeverityWarning, says: []string{"has received nothing for 28 s: its connection was reset by 10.0.0.2"},
+			severity: model.SeverityWarning,
+			says:     []string{"has received nothing for 28 s: its connection was reset by 10.0.0.2"},
 		},
 		{
 			name: "made again", beats: []detecttest.Heartbeat{broken, again(5 * time.Second)}, each: resets,

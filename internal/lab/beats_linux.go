@@ -34,7 +34,7 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("was read", "late", "was stopped"), Run: tcpStopped},
 		{Name: "heartbeat-tcp-behind-realtime", Doc: "the same hogs on the CPU of the reader of a TCP heartbeat",
 			Expect: beat("was read", "late", "no CPU behind"), Allow: []string{"heartbeat-loss"}, Run: tcpBehindRealtime},
-		{Name: "heartbeat-tcp-reset", Doc: "the sender of a TCP heartbeat ends its connection by a reset, watched where it is read",
+		{Name: "heartbeat-tcp-reset", Doc: "the sender of a TCP heartbeat ends it by a reset, watched where it is read",
 			Expect: beat("received nothing for", "its connection was reset by", "no other"),
 			Run:    tcpReset},
 		{Name: "heartbeat-tcp-rejected", Doc: "a router resets the connection of a TCP heartbeat, watched where it is sent",

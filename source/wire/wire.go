@@ -177,8 +177,8 @@ func (f *Flows) socket(out *model.Builder, t model.Time, p *frame.Packet, local,
 	return s
 }
 
-// turns takes up a segment that begins or ends a connection: one that resets a followed connection, which neither end had
-// closed, is told.
+// turns takes up a segment that begins or ends a connection: one that resets a followed connection, which neither end
+// had closed, is told.
 func (f *Flows) turns(out *model.Builder, t model.Time, p *frame.Packet, local, remote netip.AddrPort) {
 	s, k := f.sockets[socketKey{model.ProtocolTCP, local}], wayKey{local, remote}
 	switch {
