@@ -187,13 +187,8 @@ func (w *Fold) Unattended(b *Beat) (g Gap, ok bool) {
 // or were sent, as far as a silence of that length is a loss. TCP does not believe every segment that resets: a
 // connection that goes on in either direction is not broken.
 func (w *Fold) Broken(b *Beat) (g Gap, ok bool) {
-	back := b.Key
-	back.Direction = model.DirectionRX
-	if b.Key.Direction == model.DirectionRX {
-		back.Direction = model.DirectionTX
-	}
-	last, o := b.latestPacket(), w.beats[back]
-	if b.Reset == 0 || b.usual == 0 || last == 0 || last > b.Reset || o != nil && o.latestPacket() > b.Reset {
+	last := b.latestPacket()
+	if b.Reset == 0 || b.usual == 0 || last == 0 || w.goesOn(b) {
 		return g, false
 	}
 	g = Gap{ID: last, From: last, To: w.Now, Lasts: true, Period: b.usual, CPU: b.cpu, Absent: w.Now.Sub(last) - b.usual}
@@ -201,23 +196,48 @@ func (w *Fold) Broken(b *Beat) (g Gap, ok bool) {
 	return g, !b.young(last) && b.Reset.Sub(last) < b.absentFor(&w.limits) && g.Length() >= b.silentFor(&w.limits)
 }
 
+// goesOn says that packets went over a flow's connection after it was reset.
+func (w *Fold) goesOn(b *Beat) bool {
+	for _, o := range w.beats {
+		if o.sameConnection(b.Socket, b.Key.Remote, b.Key.Port) && o.latestPacket() > b.Reset {
+			return true
+		}
+	}
+	return false
+}
+
+// sameConnection says that a flow is one direction of the connection of a socket with a peer. A socket of a running
+// host has one connection, whatever address its packets have on the way; in a capture, a socket stands for all
+// connections of its port.
+func (b *Beat) sameConnection(s *Followed, remote string, port uint16) bool {
+	return b.Socket == s && (s.State != model.FlowCaptured || b.Key.Remote == remote && b.Key.Port == port)
+}
+
 // latestPacket is when the last packet came or was sent, also one before what is seen of the socket has changed.
 func (b *Beat) latestPacket() model.Time { return max(b.Last, b.final) }
 
-// Reconnected returns since when the ends of a flow whose connection was reset have another one on the same port,
-// false while they have none.
-func (w *Fold) Reconnected(b *Beat) (at model.Time, ok bool) {
-	s := b.Socket
+// Reconnected says what the ends of a flow whose connection was reset have instead: since when a new connection on the
+// same port, 0 none; and whether an older one goes on beside it.
+func (w *Fold) Reconnected(b *Beat) (since model.Time, beside bool) {
+	s, beats := b.Socket, cmp.Or(w.limits.LeastSilent, time.Second) // as often as one that is alive, at least
 	for k, o := range w.beats {
-		if o.Socket.Protocol != s.Protocol || k.Netns != b.Key.Netns || k.Remote != b.Key.Remote ||
-			k.Port != b.Key.Port && o.Socket.Port != s.Port || o.latestPacket() <= b.Reset {
+		t := o.Socket
+		if t.Protocol != s.Protocol || k.Netns != b.Key.Netns || k.Remote != b.Key.Remote ||
+			k.Port != b.Key.Port && t.Port != s.Port || o.sameConnection(s, b.Key.Remote, b.Key.Port) ||
+			s.Port >= model.FirstEphemeral && t.Process != s.Process && t.PID != s.PID ||
+			s.State == model.FlowCaptured && t.Local != s.Local || o.Reset != 0 && o.latestPacket() <= o.Reset {
 			continue
 		}
-		if since := max(o.First, b.Reset); !ok || since < at {
-			at, ok = since, true
+		switch {
+		case o.First > b.Reset:
+			if since == 0 || o.First < since {
+				since = o.First
+			}
+		case t.Ended == 0 && w.Now.Sub(o.latestPacket()) <= max(o.absentFor(&w.limits), beats):
+			beside = true
 		}
 	}
-	return at, ok
+	return since, beside
 }
 
 func (w *Fold) restartFlows(s *Followed) {

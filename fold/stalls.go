@@ -68,8 +68,8 @@ func (w *Fold) applyFlowStall(v *model.FlowStall) {
 			b.fill(v.Time)
 		}
 	case model.StallReset:
-		for _, d := range [...]model.Direction{model.DirectionRX, model.DirectionTX} {
-			if b := beat(d); b != nil {
+		for _, b := range w.beats {
+			if b.sameConnection(s, v.RemoteAddr, v.RemotePort) {
 				b.Reset = v.Time
 			}
 		}

@@ -44,11 +44,33 @@ func TestBroken(t *testing.T) {
 		{
 			name: "made again", beats: []detecttest.Heartbeat{broken, again(5 * time.Second)}, each: resets,
 			severity: model.SeverityWarning, says: []string{
-				"received nothing for 5", "its connection was reset by 10.0.0.2", "Another connection was made after 5",
+				"received nothing for 5", "its connection was reset by 10.0.0.2", "After 5", "there was another connection",
 			},
 		},
 		{name: "made again at once", beats: []detecttest.Heartbeat{broken, again(400 * ms)}, each: resets},
 		{name: "another one goes on", beats: []detecttest.Heartbeat{broken, {TCP: true, Cookie: 33}}, each: resets},
+		{name: "another one goes on, more slowly", beats: []detecttest.Heartbeat{broken, {
+			TCP: true, Cookie: 33, Period: 900 * ms,
+		}}, each: resets},
+		{
+			name: "a reader that was stopped before", severity: model.SeverityWarning, each: resets,
+			beats: []detecttest.Heartbeat{{TCP: true, At: missing(fault, time.Hour, false), Held: []detecttest.Held{
+				{From: fault - 250*ms, To: time.Hour, State: model.SchedStopped},
+			}}},
+			says: []string{"has not been read", "stopped"},
+		},
+		{
+			name: "a rule that drops something later", beats: []detecttest.Heartbeat{sends}, severity: model.SeverityWarning,
+			each: func(s *detecttest.Stream, i int) {
+				resets(s, i)
+				if i == 25 {
+					d := drop(model.PlaceFilter, 1, 41000, "NETFILTER_DROP", "nf_hook_slow", "eth0")
+					d.Protocol, d.Flags = model.ProtocolTCP, model.FlagTransmit
+					s.Drop(d)
+				}
+			},
+			says: []string{"has not been sent for 28", "its connection was reset by 10.0.0.2"},
+		},
 		{name: "its program ended", beats: []detecttest.Heartbeat{ended}, each: resets},
 		{name: "closed without a reset", beats: []detecttest.Heartbeat{broken}},
 		{

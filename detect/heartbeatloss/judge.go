@@ -112,7 +112,7 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	if float64(pausedIn(w, g.From, g.To)) >= d.settings.HeldShare*float64(g.Delay()) && len(w.Pauses) > 0 {
 		return m // the host slept, which is a finding of its own
 	}
-	if _, ok := w.Broken(b); ok && g.Lasts && g.Main() == fold.StageAbsent {
+	if g.Lasts && g.Main() == fold.StageAbsent && d.isBroken(w, b) {
 		return m // judgeBroken speaks of it
 	}
 	if b.Socket.State == model.FlowCaptured {

@@ -79,7 +79,8 @@ func (d *heartbeatLoss) note(in *detect.Case[lateFlow], t *telling) {
 	}
 	m := &t.at
 	if m.verdict == broken {
-		return // another host knows no better
+		delete(d.judged, in.ID()) // it is not joined with another host's
+		return
 	}
 	j := Judged{
 		ID: in.ID(), Flow: in.Data.beat.Key, PID: t.who.pid, Gap: m.gap, Gaps: slices.Clone(in.Data.all), Verdict: m.verdict,

@@ -3,6 +3,7 @@ package heartbeat
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -77,7 +78,9 @@ func play(role []string) error {
 			time.Sleep(pause)
 		}
 		// Looking at what comes is not reading it.
-		if _, _, err := unix.Recvfrom(fd, buffer, unix.MSG_PEEK); err != nil {
+		if _, _, err := unix.Recvfrom(fd, buffer, unix.MSG_PEEK); errors.Is(err, unix.ECONNRESET) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		size, rest, _, _, err := unix.Recvmsg(fd, buffer, control, 0)

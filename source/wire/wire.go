@@ -180,20 +180,26 @@ func (f *Flows) socket(out *model.Builder, t model.Time, p *frame.Packet, local,
 // turns takes up a segment that begins or ends a connection: one that resets a followed connection, which neither end
 // had closed, is told.
 func (f *Flows) turns(out *model.Builder, t model.Time, p *frame.Packet, local, remote netip.AddrPort) {
-	s, k := f.sockets[socketKey{model.ProtocolTCP, local}], wayKey{local, remote}
-	switch {
-	case p.TCPFlags&frame.SYN != 0:
+	k := wayKey{local, remote}
+	if remote.Compare(local) < 0 { // of a capture without directions, the local end is that of each segment
+		k = wayKey{remote, local}
+	}
+	if p.TCPFlags&frame.SYN != 0 {
 		delete(f.closed, k)
 		return
-	case p.TCPFlags&frame.RST != 0 && p.Direction != frame.Out && s != nil && !f.closed[k]:
+	}
+	s := f.sockets[socketKey{model.ProtocolTCP, local}]
+	_, came := f.ends[wayKey{remote, local}]
+	if _, went := f.ends[wayKey{local, remote}]; !came && !went || len(f.closed) >= maxPeers {
+		return // nothing went over it, or whether it was closed is not known
+	}
+	if p.TCPFlags&frame.RST != 0 && p.Direction != frame.Out && s != nil && !f.closed[k] {
 		out.AddFlowStall(model.FlowStall{
 			Time: t, Dur: 1, CPU: -1, Cookie: s.cookie, LocalPort: local.Port(), RemotePort: remote.Port(),
 			What: model.StallReset, LocalAddr: f.Text(local.Addr()), RemoteAddr: f.Text(remote.Addr()),
 		})
 	}
-	if s != nil && len(f.closed) < maxPeers {
-		f.closed[k] = true
-	}
+	f.closed[k] = true
 }
 
 // repeated says that a segment has been sent before: TCP repeats what it thinks was lost.

@@ -23,13 +23,15 @@ func TestResets(t *testing.T) {
 	for name, tt := range map[string]struct {
 		segments []frametest.Packet
 		want     int
+		unknown  bool // which way they go
 	}{
-		"reset":                    {[]frametest.Packet{data, more, from}, 1},
-		"reset twice":              {[]frametest.Packet{data, more, from, from}, 1},
-		"reset, and once more":     {[]frametest.Packet{data, from, syn, more, from}, 2},
-		"closed before":            {[]frametest.Packet{data, fin, from}, 0},
-		"by this host":             {[]frametest.Packet{data, by, from}, 0},
-		"a connection without any": {[]frametest.Packet{from}, 0},
+		"reset":                    {[]frametest.Packet{data, more, from}, 1, false},
+		"reset twice":              {[]frametest.Packet{data, more, from, from}, 1, false},
+		"reset, and once more":     {[]frametest.Packet{data, from, syn, more, from}, 2, false},
+		"closed before":            {[]frametest.Packet{data, fin, from}, 0, false},
+		"by this host":             {[]frametest.Packet{data, by, from}, 0, false},
+		"closed, either way":       {[]frametest.Packet{data, fin, from}, 0, true},
+		"a connection without any": {[]frametest.Packet{from}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			flows := wire.NewFlows(func(p model.Protocol, local, _ netip.AddrPort) (source.Follow, bool) {
@@ -42,9 +44,12 @@ func TestResets(t *testing.T) {
 				if data := s.IP(); !frame.IP(data, len(data), &p) {
 					t.Fatal("no packet")
 				}
-				p.Direction = frame.In
-				if p.SourcePort == 2380 {
+				switch {
+				case tt.unknown:
+				case p.SourcePort == 2380:
 					p.Direction = frame.Out
+				default:
+					p.Direction = frame.In
 				}
 				at = at.Add(time.Second)
 				flows.Add(&b, at, &p, 1)
