@@ -14,7 +14,7 @@ import (
 const (
 	// endTold is how long after a socket was closed it may take until it is known how its process ended.
 	endTold = 2 * time.Second
-	// resetWithin is how long ago a connection was reset at most that is found to be.
+	// resetWithin is how long ago a connection may have been reset that is newly found.
 	resetWithin = 2 * time.Minute
 )
 
