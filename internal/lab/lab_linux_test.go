@@ -27,6 +27,7 @@ var nightly = strings.Fields(`
 	heartbeat-qdisc-tcp heartbeat-tcp-resent heartbeat-tcp-cut heartbeat-tcp-unread heartbeat-tcp-reader-stopped
 	heartbeat-tcp-behind-realtime heartbeat-tcp-unsent heartbeat-sender-frozen heartbeat-sender-behind-realtime
 	heartbeat-new-period-and-back
+	bulk-tcp container-churn starved-by-realtime heartbeat-reader-disk
 	spread-flood cpu-hog fast-flow reader-behind-hogs heartbeat-sender-disk heartbeat-sender-busy
 	heartbeat-reader-throttled heartbeat-reader-busy corosync-pair corosync-leaves
 	corosync-multicast keepalived-unicast keepalived-leaves etcd-leader-frozen etcd-follower-stopped etcd-leaves`)
