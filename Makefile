@@ -29,7 +29,7 @@ man: build ## the manual pages, in bin/man
 run: build ## build and open the live terminal UI (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo) $(BIN)/lostbeat
 
-test: setup privileged ## install what the tests need and run them, without the long faults: 5 to 6 minutes
+test: setup privileged ## install what the tests need and run them, without the long faults: 8 to 9 minutes
 
 test-all: test long ## what CI runs: the fault lab and other kernels, too
 

@@ -219,7 +219,7 @@ func (b *Beat) latestPacket() model.Time { return max(b.Last, b.final) }
 // Reconnected says what the ends of a flow whose connection was reset have instead: since when a new connection on the
 // same port, 0 none; and whether an older one goes on beside it.
 func (w *Fold) Reconnected(b *Beat) (since model.Time, beside bool) {
-	s, beats := b.Socket, cmp.Or(w.limits.LeastSilent, time.Second) // as often as one that is alive, at least
+	s, alive := b.Socket, cmp.Or(w.limits.LeastSilent, time.Second) // a packet within that, however regular it is
 	for k, o := range w.beats {
 		t := o.Socket
 		if t.Protocol != s.Protocol || k.Netns != b.Key.Netns || k.Remote != b.Key.Remote ||
@@ -233,7 +233,7 @@ func (w *Fold) Reconnected(b *Beat) (since model.Time, beside bool) {
 			if since == 0 || o.First < since {
 				since = o.First
 			}
-		case t.Ended == 0 && w.Now.Sub(o.latestPacket()) <= max(o.absentFor(&w.limits), beats):
+		case t.Ended == 0 && w.Now.Sub(o.latestPacket()) <= max(o.absentFor(&w.limits), alive):
 			beside = true
 		}
 	}

@@ -28,15 +28,11 @@ func (d *heartbeatLoss) judgeBroken(w *detect.Tick) {
 			d.goOnBroken(w, in, b)
 		}
 	}
-	for _, direction := range [...]model.Direction{model.DirectionRX, model.DirectionTX} {
-		for _, b := range w.SortedBeats() {
-			if b.Key.Direction != direction || done[connection(b)] {
-				continue
-			}
-			g, ok := d.breaks(w, b)
-			if !ok {
-				continue
-			}
+	for _, b := range w.SortedBeats() { // what a socket receives first
+		if b.Reset == 0 || done[connection(b)] {
+			continue
+		}
+		if g, ok := d.breaks(w, b); ok {
 			done[connection(b)] = true
 			m := moment{gap: g, verdict: broken, drops: rejected(w, b)}
 			d.raise(w, d.caseFor(b, &m), b, &m, m.drops)

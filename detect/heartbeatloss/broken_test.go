@@ -22,13 +22,7 @@ func TestBroken(t *testing.T) {
 	}
 	ended := broken
 	ended.End, ended.EndCode = model.ProcessEndSignal, 15
-	for _, tt := range []struct {
-		name     string
-		beats    []detecttest.Heartbeat
-		each     func(s *detecttest.Stream, i int)
-		severity model.Severity
-		says     []string
-	}{
+	judgeEach(t, []judged{
 		{
 			name: "reset", beats: []detecttest.Heartbeat{broken}, each: resets, severity: model.SeverityWarning,
 			says: []string{
@@ -86,9 +80,5 @@ func TestBroken(t *testing.T) {
 			}),
 			says: []string{"has not been sent for 28", "its connection was reset by a firewall rule of this host"},
 		},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			judged(t, detecttest.Flowing(40, tt.each, tt.beats...), tt.severity, tt.says)
-		})
-	}
+	})
 }

@@ -36,13 +36,7 @@ func TestUnattended(t *testing.T) {
 			return fault + after + time.Duration(n)*100*ms
 		}}
 	}
-	for _, tt := range []struct {
-		name     string
-		beats    []detecttest.Heartbeat
-		each     func(s *detecttest.Stream, i int)
-		severity model.Severity
-		says     []string
-	}{
+	judgeEach(t, []judged{
 		{
 			name: "killed", beats: []detecttest.Heartbeat{killed}, each: unheld(udp, 10, 12, 40),
 			severity: model.SeverityWarning,
@@ -89,27 +83,39 @@ func TestUnattended(t *testing.T) {
 			name: "connections are refused", beats: []detecttest.Heartbeat{connection}, each: unheld(tcp, 1, 12, 40),
 			severity: model.SeverityWarning, says: []string{"tcp/5405 of corosync[812]", "killed by SIGKILL"},
 		},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			judged(t, detecttest.Flowing(40, tt.each, tt.beats...), tt.severity, tt.says)
-		})
-	}
+	})
 }
 
-// judged wants one finding that says all of the parts, or none where there are no parts.
-func judged(t *testing.T, b *model.Batch, severity model.Severity, parts []string) {
-	t.Helper()
-	if len(parts) == 0 {
-		for _, f := range detecttest.Latest(ours(detecttest.Run(b, 0))) {
-			t.Error(text(f))
-		}
-		return
+// judged are flows of 40 s, with what each second adds to them, and the one finding about them: its severity, and parts
+// of what it says. Where there are no parts, nothing may be found.
+type judged struct {
+	name     string
+	beats    []detecttest.Heartbeat
+	each     func(s *detecttest.Stream, i int)
+	severity model.Severity
+	says     []string
+}
+
+func judgeEach(t *testing.T, all []judged) {
+	for _, tt := range all {
+		t.Run(tt.name, func(t *testing.T) {
+			b := detecttest.Flowing(40, tt.each, tt.beats...)
+			if len(tt.says) == 0 {
+				if err := model.Validate(b); err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range detecttest.Latest(ours(detecttest.Run(b, 0))) {
+					t.Error(text(f))
+				}
+				return
+			}
+			f, _ := only(t, b)
+			if f.Severity != tt.severity {
+				t.Errorf("severity %v, want %v", f.Severity, tt.severity)
+			}
+			says(t, f, tt.says)
+		})
 	}
-	f, _ := only(t, b)
-	if f.Severity != severity {
-		t.Errorf("severity %v, want %v", f.Severity, severity)
-	}
-	says(t, f, parts)
 }
 
 // Another socket of the port receives what one did not.

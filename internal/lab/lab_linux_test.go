@@ -18,8 +18,8 @@ import (
 // only limits TestLongLab to some scenarios: go test ./internal/lab -run TestLongLab -scenarios quiet,leak-bind
 var only = flag.String("scenarios", "", "scenarios to run, separated by commas; empty for all")
 
-// nightly are scenarios whose fault another one makes in a similar way. They take ten minutes together, and run with
-// LOSTBEAT_LARGE=1 (make nightly) or when they are named.
+// nightly are scenarios whose fault another one makes in a similar way. They run with LOSTBEAT_LARGE=1 (make
+// nightly) or when they are named.
 var nightly = strings.Fields(`
 	pinned-input pinned-flows pinned-ipv6 pinned-loopback short-burst small-buffer-two unread-local
 	leak-udp6 leak-connect6 leak-sendto leak-listen leak-reuseport leak-among-two slow-pure-leak held-3s held-5s

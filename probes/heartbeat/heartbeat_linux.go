@@ -327,7 +327,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 	}
 	if s.protocol == model.ProtocolTCP {
 		said := a.tcp(s, p, at, b)
-		if !said || p.What == whatWindow || p.What == whatReset {
+		if !said || p.What == whatWindow {
 			return nil
 		}
 	}

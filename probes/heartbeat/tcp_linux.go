@@ -120,7 +120,7 @@ func (c *tcpStream) read(upTo uint32) {
 }
 
 // tcp takes up what a segment of a followed connection says of it, and adds the events for that. It says whether the
-// segment is a packet like others: not one that was sent or has come before.
+// segment is a packet like others: not one that was sent or has come before, nor a reset.
 func (a *attached) tcp(s *socket, p *heartbeatPacket, at model.Time, b *model.Builder) bool {
 	c := &s.tcp
 	stall := func(what model.Stall, since model.Time, ongoing bool, segments uint64) {
@@ -132,7 +132,7 @@ func (a *attached) tcp(s *socket, p *heartbeatPacket, at model.Time, b *model.Bu
 	}
 	if p.What == whatReset {
 		stall(model.StallReset, at, false, 0)
-		return true
+		return false
 	}
 	from := p.EndSeq - p.Size
 	if p.What == whatSent {

@@ -25,13 +25,13 @@ func TestResets(t *testing.T) {
 		want     int
 		unknown  bool // which way they go
 	}{
-		"reset":                    {[]frametest.Packet{data, more, from}, 1, false},
-		"reset twice":              {[]frametest.Packet{data, more, from, from}, 1, false},
-		"reset, and once more":     {[]frametest.Packet{data, from, syn, more, from}, 2, false},
-		"closed before":            {[]frametest.Packet{data, fin, from}, 0, false},
-		"by this host":             {[]frametest.Packet{data, by, from}, 0, false},
-		"closed, either way":       {[]frametest.Packet{data, fin, from}, 0, true},
-		"a connection without any": {[]frametest.Packet{from}, 0, false},
+		"reset":                    {segments: []frametest.Packet{data, more, from}, want: 1},
+		"reset twice":              {segments: []frametest.Packet{data, more, from, from}, want: 1},
+		"reset, and once more":     {segments: []frametest.Packet{data, from, syn, more, from}, want: 2},
+		"closed before":            {segments: []frametest.Packet{data, fin, from}},
+		"by this host":             {segments: []frametest.Packet{data, by, from}},
+		"closed, either way":       {segments: []frametest.Packet{data, fin, from}, unknown: true},
+		"a connection without any": {segments: []frametest.Packet{from}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			flows := wire.NewFlows(func(p model.Protocol, local, _ netip.AddrPort) (source.Follow, bool) {
