@@ -285,7 +285,7 @@ func (w *Fold) forgetBeat(b *Beat) {
 	delete(w.beats, b.Key)
 	b.Socket.peers--
 	w.sortedBeats = nil
-	w.room.Give(beatBytes)
+	w.room.Give(beatBytes + len(b.Over.below))
 }
 
 // beatPacket takes a packet of a followed flow, and returns the flow; nil when there is none, or no room for it.

@@ -248,6 +248,9 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	} else {
 		facts = append(facts, "no regular interval yet")
 	}
+	if b.Device != "" {
+		facts = append(facts, "over "+b.Device)
+	}
 	if b.Timeout > 0 {
 		facts = append(facts, "timeout "+formatSpan(b.Timeout))
 	}

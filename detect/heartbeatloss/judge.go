@@ -81,8 +81,9 @@ type moment struct {
 	left bool
 	// shut is for how long the peer's receive window was closed meanwhile.
 	shut time.Duration
-	// device is what went down, qdisc the queueing discipline in which packets waited.
+	// device is what went down, over the device that the flow uses, qdisc the queueing discipline in which packets waited.
 	device fold.Device
+	over   fold.Over
 	qdisc  fold.Qdisc
 	// other are packets for a port on which nothing listens, as many as are missing; none where the count is 0.
 	other dropped
@@ -378,9 +379,9 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 
 // setDown notes the device that went down as a gap began, and says whether there is one.
 func (m *moment) setDown(w *detect.Tick, b *fold.Beat) bool {
-	device := w.DownFor(b.Socket.Key.Netns, m.gap.From, m.gap.To, m.gap.Period)
+	device := w.DownFor(b, m.gap.From, m.gap.To, m.gap.Period)
 	if device != nil {
-		m.device = *device
+		m.device, m.over = *device, b.Over
 	}
 	return device != nil
 }

@@ -2,6 +2,7 @@ package heartbeatloss
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"lostbeat/detect"
@@ -140,6 +141,17 @@ func (t *telling) linkDown(f *model.Finding) {
 	if down := m.device.Down; down.To != 0 {
 		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
 	}
+	unless := ", unless the flow used another device"
+	came := words.Tense(t.who.direction == model.DirectionRX, "came", "went")
+	switch over := m.over; {
+	case over.Ifindex == 0:
+	case over.Ifindex == m.device.Key.Ifindex:
+		cause += "; the flow's packets " + came + " over it"
+		unless = ""
+	case over.Name != "" && slices.Contains(over.Below(), m.device.Key.Name):
+		cause += "; the flow's packets " + came + " over " + fold.Printable(over.Name) + ", which is above it"
+		unless = ", unless the flow used another device below " + fold.Printable(over.Name)
+	}
 	f.Causes = append(f.Causes, cause)
 	if t.who.direction == model.DirectionRX {
 		f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
@@ -148,7 +160,7 @@ func (t *telling) linkDown(f *model.Finding) {
 		t.lostUnknown(f, which)
 	}
 	f.Advice = append(f.Advice, "Find out who took "+name+" down, or check its cable and switch port (journalctl -k, "+
-		"ip link), unless the flow used another device")
+		"ip link)"+unless)
 }
 
 // queuedOut is the finding of packets that waited in the queueing discipline of a device on their way out.
