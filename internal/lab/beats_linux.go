@@ -83,6 +83,8 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-device-down", Doc: "the device over which heartbeats are sent is down for 3 s",
 			Expect: beat("was not sent for", "of this host went down"), Also: beat("received nothing", "went down"),
 			Run: deviceDown},
+		{Name: "heartbeat-other-device-down", Doc: "the sender of heartbeats is stopped for 3 s as a bridge goes down over " +
+			"which they do not come", Expect: beat("no packet reached this host"), Run: otherDeviceDown},
 
 		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before",
 			Run: planned("30x100ms,6x160ms,5x250ms,4x400ms,3x600ms,20x100ms")},
@@ -517,6 +519,27 @@ func deviceDown(ctx context.Context, e *Env) error {
 		}
 	}
 	return e.during(ctx, 3*time.Second, set("down"), set("up"))
+}
+
+func otherDeviceDown(ctx context.Context, e *Env) error {
+	reader, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	const bridge = "lbbridge"
+	ip := func(args ...string) error {
+		return e.command(ctx, "", nil, append([]string{"ip", "-n", reader.ns, "link"}, args...)...)
+	}
+	if err := errors.Join(
+		ip("add", bridge, "type", "bridge"), ip("add", "lbport", "master", bridge, "type", "veth", "peer", "lbother"),
+		ip("set", "lbport", "up"), ip("set", "lbother", "up"), ip("set", bridge, "up"),
+	); err != nil {
+		return err
+	}
+	wait(ctx, 1500*time.Millisecond) // until they have been seen
+	return e.during(ctx, 3*time.Second,
+		func() error { return errors.Join(sender.suspend(), ip("set", bridge, "down")) },
+		func() error { return errors.Join(ip("set", bridge, "up"), sender.resume()) })
 }
 
 // planned are heartbeats with a plan.
