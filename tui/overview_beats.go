@@ -96,7 +96,7 @@ func (v *view) cutOff(b *fold.BeatTotal) *model.Finding {
 	return f
 }
 
-// longest is the longest time without a packet of a flow, 0 not measured, and for a flow that is cut off the time since.
+// longest is the longest time without a packet of a flow, 0 not measured; that of a flow that is cut off goes on.
 func (v *view) longest(b *fold.BeatTotal) time.Duration {
 	if f := v.cutOff(b); f != nil {
 		return max(b.Longest, b.Period+v.at.Sub(f.Start))
