@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"lostbeat/internal/testutil"
-	"lostbeat/internal/vmtest"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +17,8 @@ import (
 
 	"lostbeat/ebpf"
 	"lostbeat/ebpf/ebpftest"
+	"lostbeat/internal/testutil"
+	"lostbeat/internal/vmtest"
 	"lostbeat/model"
 )
 
