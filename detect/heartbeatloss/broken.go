@@ -1,6 +1,7 @@
 package heartbeatloss
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -120,7 +121,7 @@ func rejected(w *detect.Tick, b *fold.Beat) (rules []dropped) {
 // broken is the finding of a connection that was reset from its peer.
 func (t *telling) broken(f *model.Finding) {
 	m := &t.at
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	did := words.Tense(t.lasts, "has received", "received") + " nothing"
 	if t.who.direction == model.DirectionTX {
 		did = words.Tense(t.lasts, "has not been sent", "was not sent")

@@ -87,6 +87,9 @@ type moment struct {
 	qdisc  fold.Qdisc
 	// other are packets for a port on which nothing listens, as many as are missing; none where the count is 0.
 	other dropped
+	// peers is of how many peers the socket receives nothing at the same time, allMissing how many packets of all are
+	// missing; 0 where that does not matter.
+	peers, allMissing uint64
 	// by is the flow that another socket has taken.
 	by flowWords
 	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
@@ -198,6 +201,9 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case float64(m.exact) >= missing, b.Socket.Protocol == model.ProtocolTCP && m.exact >= fewSegments:
 		m.verdict = lostHere
+		if m.peers, m.allMissing = silentPeers(w, b, &m.gap); m.peers > 1 && 4*m.exact < 3*m.allMissing {
+			m.verdict = lostMaybe // those of another one
+		}
 		return
 	case m.lost > 0:
 		m.verdict = unknown
@@ -241,6 +247,26 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		m.rewritten(float64(m.gap.Missed))
 		m.reason, m.stay, m.kept = reader.None, fold.StateTime{}, 0
 	}
+}
+
+// silentPeers returns of how many peers the socket of a flow of datagrams receives nothing in a gap, its own included,
+// and how many packets of them are missing.
+func silentPeers(w *detect.Tick, b *fold.Beat, g *fold.Gap) (peers, missing uint64) {
+	s := b.Socket
+	if s.Protocol == model.ProtocolTCP {
+		return 0, 0 // what TCP sends again is no packet more
+	}
+	for _, o := range w.SortedBeats() {
+		t := o.Socket
+		switch {
+		case o == b:
+			peers, missing = peers+1, missing+g.Missed
+		case o.Key.Direction == model.DirectionRX && t.Port == s.Port && t.Protocol == s.Protocol &&
+			t.Key.Netns == s.Key.Netns && o.Usual() > 0 && o.QuietIn(g.From, g.To):
+			peers, missing = peers+1, missing+uint64(max(g.Length()-o.Usual(), 0)/o.Usual())
+		}
+	}
+	return peers, missing
 }
 
 // judgeCaptured judges a gap of a flow that is seen on the wire only: of the program nothing is known.

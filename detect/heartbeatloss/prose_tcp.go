@@ -1,6 +1,7 @@
 package heartbeatloss
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -28,14 +29,14 @@ func (t *telling) missing(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived")
 	t.lostUnknown(f, "for")
 	f.RuledOut = append(f.RuledOut, "the program: TCP had nothing for it to read")
-	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
+	f.Advice = append(f.Advice, "Look for loss on the way from "+cmp.Or(fold.Printable(t.who.remote), "the peer")+" (interface errors, "+
 		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
 }
 
 // resent is the finding of a TCP connection on which the host had to send again what it had sent.
 func (t *telling) resent(f *model.Finding) {
 	g := &t.at.gap
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Title = fmt.Sprintf("%s was late: TCP lost a segment and retransmitted it %s after it was first sent", t.who.name(),
 		words.Span(g.Resent))
 	if t.lasts {
@@ -109,7 +110,7 @@ func (t *telling) handedOver() string {
 // windowShut is the finding of a TCP connection whose peer does not read.
 func (t *telling) windowShut(f *model.Finding) {
 	m := &t.at
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Title = fmt.Sprintf("%s was sent %s late: its peer's receive window was closed for %s", t.who.name(), t.delay,
 		words.Span(m.shut))
 	if m.gap.Lasts {
