@@ -7,6 +7,7 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -17,6 +18,11 @@ const (
 	localBytes = 30
 	// sizeLater is the flag of a member whose size is behind its content.
 	sizeLater = 8
+	// What a header has at most: the version that it needs (APPNOTE.TXT 4.4.3 knows up to 6.3), the number of its method
+	// (4.4.5), and the length of its name, which is a path.
+	newestZip     = 63
+	highestMethod = 99
+	longestName   = 4096
 	// zip64Size is the size of a member whose real one is in an extra field.
 	zip64Size = 1<<32 - 1
 )
@@ -33,20 +39,13 @@ func (w *walker) cutZip(under string, r io.ReaderAt, size int64, depth int) (fou
 		flags, method := binary.LittleEndian.Uint16(h[6:]), binary.LittleEndian.Uint16(h[8:])
 		modified := dosTime(binary.LittleEndian.Uint16(h[12:]), binary.LittleEndian.Uint16(h[10:]))
 		packed := binary.LittleEndian.Uint32(h[18:])
-		name := make([]byte, binary.LittleEndian.Uint16(h[26:]))
-		extra := int(binary.LittleEndian.Uint16(h[28:]))
-		var content io.Reader
-		switch {
-		case flags&encrypted != 0:
-		case method == zip.Deflate:
-			content = flate.NewReader(b) // it ends by itself
-		case method == zip.Store && flags&sizeLater == 0 && packed != zip64Size:
-			content = io.LimitReader(b, int64(packed))
-		}
-		if content == nil {
-			_, _ = b.Discard(len(localMagic))
+		sized := flags&sizeLater == 0 && packed != zip64Size
+		length, extra := binary.LittleEndian.Uint16(h[26:]), int(binary.LittleEndian.Uint16(h[28:]))
+		if h[4] > newestZip || method > highestMethod || length > longestName {
+			_, _ = b.Discard(len(localMagic)) // not the header of a member
 			continue
 		}
+		name := make([]byte, length)
 		_, _ = b.Discard(localBytes)
 		if _, err := io.ReadFull(b, name); err != nil {
 			return found, nil
@@ -57,13 +56,54 @@ func (w *walker) cutZip(under string, r io.ReaderAt, size int64, depth int) (fou
 		if len(name) == 0 || name[len(name)-1] == '/' || name[len(name)-1] == '\\' {
 			continue
 		}
-		read, err := w.cutMember(Member{Name: tidy(string(name)), Modified: modified}, under, content, depth)
+		member := Member{Name: tidy(string(name)), Modified: modified}
+		content, why := cutContent(b, flags, method, int64(packed), sized)
+		if content == nil {
+			w.report.Members++
+			w.report.damage("%s %s", join(under, member.Name), why)
+			if err := w.count(); err != nil {
+				return found, err
+			}
+			if sized {
+				_, _ = io.CopyN(io.Discard, b, int64(packed))
+			}
+			continue
+		}
+		read, err := w.cutMember(member, under, content, depth)
+		if err := content.Close(); err != nil {
+			return found, err
+		}
 		found = found || read
 		if err != nil {
 			return found, err
 		}
 	}
 	return found, nil
+}
+
+// cutContent returns the content of a member from its beginning, to be read to its end; nil where its end is not known, or
+// it cannot be read, and why.
+func cutContent(b *bufio.Reader, flags, method uint16, packed int64, sized bool) (content io.ReadCloser, why string) {
+	k, known := zipMethods[method]
+	switch {
+	case flags&encrypted != 0:
+		return nil, "is encrypted: unpack the archive with its password"
+	case method == zip.Deflate:
+		return &zipContent{flate.NewReader(b), func() {}}, "" // it ends by itself
+	case method != zip.Store && !known:
+		return nil, fmt.Sprintf("was not read: its compression (method %d) is not known", method)
+	case !sized:
+		return nil, "was not read: its size is in the directory of the zip, which is missing"
+	}
+	only := io.LimitReader(b, packed)
+	if method == zip.Store {
+		return &zipContent{only, func() {}}, ""
+	}
+	unpacked := inZip(k, only)
+	return &zipContent{unpacked, func() {
+		_ = unpacked.Close()
+		_, _ = io.Copy(io.Discard, only) // the next member is behind it
+	}}, ""
 }
 
 // cutMember reads one member to its end, where the next one begins, and reports whether it has content.
