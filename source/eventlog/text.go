@@ -313,15 +313,15 @@ func isJSON(text []byte) bool {
 		bytes.Contains(text, []byte(`"TimeCreated"`)) && bytes.Contains(text, []byte(`"Id"`))
 }
 
-// eachJSON calls do with each entry.
-func eachJSON(r io.Reader, do func(*jsonEntry)) error {
+// eachJSON calls do with each entry; bad is how many of them have fields of another type.
+func eachJSON(r io.Reader, do func(*jsonEntry)) (bad int, err error) {
 	limited := source.LimitedReader(r, maxEntry)
 	in := bufio.NewReader(limited)
 	first := byte(' ')
 	for first <= ' ' {
 		var err error
 		if first, err = in.ReadByte(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	_ = in.UnreadByte() // it was read just now
@@ -329,20 +329,25 @@ func eachJSON(r io.Reader, do func(*jsonEntry)) error {
 	listed := first == '['
 	if listed {
 		if _, err := d.Token(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	for {
 		limited.Next()
 		if listed && !d.More() {
 			_, err := d.Token() // the end of the list
-			return err
+			return bad, err
+		}
+		var object json.RawMessage
+		if err := d.Decode(&object); errors.Is(err, io.EOF) && !listed {
+			return bad, nil
+		} else if err != nil {
+			return bad, err
 		}
 		var j jsonEntry
-		if err := d.Decode(&j); errors.Is(err, io.EOF) && !listed {
-			return nil
-		} else if err != nil {
-			return err
+		if json.Unmarshal(object, &j) != nil {
+			bad++
+			continue
 		}
 		do(&j)
 	}
@@ -351,7 +356,7 @@ func eachJSON(r io.Reader, do func(*jsonEntry)) error {
 // readJSON reads entries as JSON.
 func (s *Set) readJSON(r io.Reader, name string) error {
 	rows := &timedEntries{}
-	err := eachJSON(r, func(j *jsonEntry) {
+	bad, err := eachJSON(r, func(j *jsonEntry) {
 		id, err := j.ID.Int64()
 		when, _ := j.Time.(string)
 		if list, ok := j.Time.(map[string]any); ok { // Windows PowerShell adds the culture's form to it
@@ -372,6 +377,9 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 	})
 	if err != nil {
 		s.integrity.Add(fmt.Sprintf("%s ends within an entry, or is damaged: %v", name, err), 0)
+	}
+	if bad > 0 {
+		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read: they have fields of another type", name, bad), 0)
 	}
 	s.takeTimed(rows, name)
 	return nil

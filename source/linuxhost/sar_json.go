@@ -104,8 +104,15 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 
 // jsonList reads the elements of a list up to its end, which the caller takes.
 func (s *Set) jsonList(d *json.Decoder, limited *source.Limited, name, host, key string) error {
-	for d.More() {
+	for n := 1; d.More(); n++ {
 		limited.Next()
+		var object json.RawMessage
+		if err := d.Decode(&object); err != nil {
+			return err
+		}
+		damaged := func(err error) {
+			s.damaged(fmt.Sprintf("%s: element %d of %s", name, n, key), err)
+		}
 		if key == "restarts" {
 			var v struct {
 				Boot struct {
@@ -113,8 +120,9 @@ func (s *Set) jsonList(d *json.Decoder, limited *source.Limited, name, host, key
 					UTC        any
 				}
 			}
-			if err := d.Decode(&v); err != nil {
-				return err
+			if err := json.Unmarshal(object, &v); err != nil {
+				damaged(err)
+				continue
 			}
 			if at, err := s.when(v.Boot.Date, v.Boot.Time, truth(v.Boot.UTC, true), ""); err == nil {
 				s.restart(host, at)
@@ -122,8 +130,9 @@ func (s *Set) jsonList(d *json.Decoder, limited *source.Limited, name, host, key
 			continue
 		}
 		var v jsonSample
-		if err := d.Decode(&v); err != nil {
-			return err
+		if err := json.Unmarshal(object, &v); err != nil {
+			damaged(err)
+			continue
 		}
 		at, err := s.when(v.Timestamp.Date, v.Timestamp.Time, truth(v.Timestamp.UTC, false), "")
 		if err != nil {
