@@ -262,7 +262,7 @@ func silentPeers(w *detect.Tick, b *fold.Beat, g *fold.Gap) (peers, missing uint
 		case o == b:
 			peers, missing = peers+1, missing+g.Missed
 		case o.Key.Direction == model.DirectionRX && t.Port == s.Port && t.Protocol == s.Protocol &&
-			t.Key.Netns == s.Key.Netns && o.Usual() > 0 && o.QuietIn(g.From, g.To):
+			t.Key.Netns == s.Key.Netns && t.Ended == 0 && o.Usual() > 0 && o.QuietIn(g.From, g.To):
 			peers, missing = peers+1, missing+uint64(max(g.Length()-o.Usual(), 0)/o.Usual())
 		}
 	}
