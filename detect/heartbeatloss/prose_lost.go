@@ -100,8 +100,8 @@ func (t *telling) lost(f *model.Finding) {
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
 		whose := "which flow they belonged to is unknown there"
 		if m.peers > 1 {
-			whose = fmt.Sprintf("nothing came from %d peers meanwhile, and %s of theirs are missing: which of them were dropped "+
-				"is unknown", m.peers, words.Plural(m.allMissing, "packet"))
+			whose = fmt.Sprintf("nothing came from %d peers meanwhile, and %s of theirs are missing: which of them were "+
+				"dropped is unknown", m.peers, words.Plural(m.allMissing, "packet"))
 		}
 		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; %s",
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top), whose))

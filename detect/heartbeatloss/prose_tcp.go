@@ -29,8 +29,9 @@ func (t *telling) missing(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived")
 	t.lostUnknown(f, "for")
 	f.RuledOut = append(f.RuledOut, "the program: TCP had nothing for it to read")
-	f.Advice = append(f.Advice, "Look for loss on the way from "+cmp.Or(fold.Printable(t.who.remote), "the peer")+" (interface errors, "+
-		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
+	f.Advice = append(f.Advice, "Look for loss on the way from "+peer+" (interface errors, switches, a firewall), "+
+		"unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
 }
 
 // resent is the finding of a TCP connection on which the host had to send again what it had sent.

@@ -81,8 +81,8 @@ func (w *walker) cutZip(under string, r io.ReaderAt, size int64, depth int) (fou
 	return found, nil
 }
 
-// cutContent returns the content of a member from its beginning, to be read to its end; nil where its end is not known, or
-// it cannot be read, and why.
+// cutContent returns the content of a member from its beginning, to be read to its end; nil where its end is not known,
+// or it cannot be read, and why.
 func cutContent(b *bufio.Reader, flags, method uint16, packed int64, sized bool) (content io.ReadCloser, why string) {
 	k, known := zipMethods[method]
 	switch {

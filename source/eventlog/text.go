@@ -379,7 +379,7 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 		s.integrity.Add(fmt.Sprintf("%s ends within an entry, or is damaged: %v", name, err), 0)
 	}
 	if bad > 0 {
-		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read: they have fields of another type", name, bad), 0)
+		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read: a field has another type", name, bad), 0)
 	}
 	s.takeTimed(rows, name)
 	return nil

@@ -155,8 +155,10 @@ func TestJSON(t *testing.T) {
 
 // TestJSONOfAnotherType leaves out an entry whose fields have another type, says so, and reads the others.
 func TestJSONOfAnotherType(t *testing.T) {
-	const good = `{"Id": 4231, "ProviderName": "Tcpip", "MachineName": "NODE-A", "TimeCreated": "2026-11-14T12:20:02.117+01:00"}`
-	for _, wrong := range []string{`{"Id": 4231, "ProviderName": 7}`, `{"Id": "many", "ProviderName": "Tcpip"}`, `[1]`, `"text"`} {
+	const good = `{"Id": 4231, "ProviderName": "Tcpip", "TimeCreated": "2026-11-14T12:20:02.117+01:00"}`
+	for _, wrong := range []string{
+		`{"Id": 4231, "ProviderName": 7}`, `{"Id": "many", "ProviderName": "Tcpip"}`, `[1]`, `"text"`,
+	} {
 		later := strings.Replace(good, "12:20", "12:21", 1)
 		got, set := events(t, write(t, "a.json", []byte("["+good+","+wrong+","+later+"]")))
 		if len(got) != 2 || set.integrity.Complete() ||
