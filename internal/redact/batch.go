@@ -42,7 +42,7 @@ var fields = map[string]class{
 	"netns_name": netns, "host": host, "log": file, "cmdline": command, "file": image, "payload": payload,
 	"device": keep, "below": keep, "driver": keep, "part": keep, "function": keep, "entry": keep, "location": keep,
 	"error_name": keep,
-	"irq_cpus": keep, "rps_cpus": keep, "reserved": keep, "qdisc": keep, "pattern": keep, "provider": keep,
+	"irq_cpus":   keep, "rps_cpus": keep, "reserved": keep, "qdisc": keep, "pattern": keep, "provider": keep,
 	"component": keep, "origin": keep, "interface": keep, "what": keep, "key": keep, "ring_source": keep, "name": keep,
 	"reason": text, "hint": text, "detail": text, "endpoint": text, "source": text, "text": text, "table": text,
 	"time_from": text, "clock": text, "after": text, "known_as": text, "finding": text,
