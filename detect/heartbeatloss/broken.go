@@ -108,9 +108,7 @@ func (d *heartbeatLoss) breaks(w *detect.Tick, b *fold.Beat) (g fold.Gap, ok boo
 func rejected(w *detect.Tick, b *fold.Beat) (rules []dropped) {
 	later := w.Since(b.Reset.Add(time.Second))
 	slots := slices.DeleteFunc(w.Since(b.Reset), func(slot int) bool { return slices.Contains(later, slot) })
-	if slices.ContainsFunc(w.SortedBeats(), func(o *fold.Beat) bool {
-		return o.Socket.Port == b.Socket.Port && o.Socket.Protocol == b.Socket.Protocol && connection(o) != connection(b)
-	}) {
+	if sharesPort(w, b) {
 		return nil
 	}
 	return slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool {

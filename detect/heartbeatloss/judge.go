@@ -46,6 +46,8 @@ const (
 	taken
 	// broken: the connection was reset from its peer, and there is no other.
 	broken
+	// unanswered: the host drops what its TCP answers, and the peer sends nothing new.
+	unanswered
 )
 
 // moment is a gap as it was judged.
@@ -90,6 +92,9 @@ type moment struct {
 	// peers is of how many peers the socket receives nothing at the same time, allMissing how many packets of all are
 	// missing; 0 where that does not matter.
 	peers, allMissing uint64
+	// answers are packets of the flow's connection that the host did not send, up to a time.
+	answers   []dropped
+	answersTo model.Time
 	// by is the flow that another socket has taken.
 	by flowWords
 	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
@@ -205,6 +210,9 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 			m.verdict = lostMaybe // those of another one
 		}
 		return
+	case d.dropsAnswers(w, b, m):
+		m.verdict = unanswered
+		return
 	case m.lost > 0:
 		m.verdict = unknown
 		return
@@ -310,6 +318,50 @@ func capturedAnswer(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
 	}
 	since, ok := back.SilentIn(g.From, g.To)
 	return ok && since <= g.From
+}
+
+// dropsAnswers notes what the host has dropped of what it sends over a flow's connection, from the start of a gap on, and
+// says whether that is why nothing new comes: a peer that gets no acknowledgement sends the same again. Where several
+// peers have the port, it is not known whose answers they were.
+func (d *heartbeatLoss) dropsAnswers(w *detect.Tick, b *fold.Beat, m *moment) bool {
+	if b.Socket.Protocol != model.ProtocolTCP || sharesPort(w, b) {
+		return false
+	}
+	if in := d.caseOf(b, m.gap.ID); in != nil && in.Data.latest.verdict == unanswered {
+		m.answers, m.answersTo = in.Data.latest.answers, w.Now
+		if in.Data.latest.answersTo != w.Now { // the gap's beginning may be older than what is kept
+			more, _ := ownDrops(w, b, []int{w.Slot})
+			m.answers = addDrops(m.answers, more)
+		}
+		return true
+	}
+	first, later := w.Since(m.gap.From), w.Since(m.gap.From.Add(2*time.Second))
+	first = slices.DeleteFunc(first, func(slot int) bool { return slices.Contains(later, slot) })
+	if _, n := ownDrops(w, b, first); n == 0 {
+		return false
+	}
+	list, n := ownDrops(w, b, w.Since(m.gap.From))
+	if n < fewSegments {
+		return false
+	}
+	m.answers, m.answersTo = list, w.Now
+	return true
+}
+
+// ownDrops returns what the host dropped of what the socket of a flow sent, and how many packets that were.
+func ownDrops(w *detect.Tick, b *fold.Beat, slots []int) (list []dropped, n uint64) {
+	list = slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool { return !o.exact })
+	for _, o := range list {
+		n += o.count
+	}
+	return list, n
+}
+
+// sharesPort says that the port of a flow's socket has other connections.
+func sharesPort(w *detect.Tick, b *fold.Beat) bool {
+	return slices.ContainsFunc(w.SortedBeats(), func(o *fold.Beat) bool {
+		return o.Socket.Port == b.Socket.Port && o.Socket.Protocol == b.Socket.Protocol && connection(o) != connection(b)
+	})
 }
 
 // fewSegments is how many segments have to be dropped for a TCP flow to be silent: what is lost is sent again later and

@@ -44,3 +44,48 @@ func TestWhichOfTwoPeers(t *testing.T) {
 		})
 	}
 }
+
+// This host drops the acknowledgements of a connection: nothing new comes, and that is neither the peer nor the network.
+func TestAnswersDropped(t *testing.T) {
+	silent := detecttest.Heartbeat{TCP: true, At: missing(fault, fault+15*time.Second, false)}
+	answers := func(perSecond uint64, from, to time.Duration, change ...func(*model.Drop)) func(*detecttest.Stream, int) {
+		return func(s *detecttest.Stream, i int) {
+			if second := time.Duration(i) * time.Second; second >= from && second < to {
+				d := drop(model.PlaceFilter, perSecond, 5405, "NETFILTER_DROP", "nft_do_chain", "")
+				d.Protocol, d.Flags = model.ProtocolTCP, model.FlagTransmit
+				for _, f := range change {
+					f(&d)
+				}
+				s.Drop(d)
+			}
+		}
+	}
+	const nothing = "no packet reached this host, peer or network fault"
+	judgeEach(t, []judged{
+		{
+			name: "dropped", beats: []detecttest.Heartbeat{silent}, each: answers(1, fault, fault+15*time.Second),
+			severity: model.SeverityWarning, says: []string{
+				"received nothing new for 15 s: this host dropped 15 of its answers at filter (NETFILTER_DROP in nft_do_chain)",
+				"15 packets that tcp/5405 sent were dropped", "Find the rule whose counter grows",
+			},
+		},
+		{
+			name: "one only", beats: []detecttest.Heartbeat{silent}, each: answers(1, fault, fault+time.Second),
+			severity: model.SeverityWarning, says: []string{nothing},
+		},
+		{
+			name: "later", beats: []detecttest.Heartbeat{silent}, each: answers(3, fault+5*time.Second, fault+8*time.Second),
+			severity: model.SeverityWarning, says: []string{nothing},
+		},
+		{
+			name: "of another port", beats: []detecttest.Heartbeat{silent},
+			each:     answers(1, fault, fault+15*time.Second, func(d *model.Drop) { d.LocalPort = 22 }),
+			severity: model.SeverityWarning, says: []string{nothing},
+		},
+		{
+			name: "of one of two peers", beats: []detecttest.Heartbeat{silent, {TCP: true, Cookie: 32, Peer: "10.0.0.3"}},
+			each:     answers(1, fault, fault+15*time.Second),
+			severity: model.SeverityWarning, says: []string{nothing},
+		},
+	})
+}

@@ -108,6 +108,21 @@ func (t *telling) handedOver() string {
 	return "the program: its data had left it " + words.Span(t.at.gap.Resent) + " before"
 }
 
+// unanswered is the finding of a TCP connection whose answers this host drops.
+func (t *telling) unanswered(f *model.Finding) {
+	m := &t.at
+	n := t.droppedMeanwhile(f, m.answers)
+	top := &m.answers[0]
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
+	f.Title = fmt.Sprintf("%s %s nothing new for %s: this host dropped %s of its answers at %s", t.who.name(),
+		words.Tense(t.lasts, "has received", "received"), words.Span(m.gap.Length()), words.Number(n), dropText(top))
+	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s that %s sent %s dropped at %s", words.Plural(n, "packet"),
+		t.who.local(), words.Tense(n == 1, "was", "were"), dropText(top)),
+		"Without an acknowledgement, the TCP of "+peer+" sends the same again, more and more rarely, and nothing new")
+	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
+	whyDropped(f, top)
+}
+
 // windowShut is the finding of a TCP connection whose peer does not read.
 func (t *telling) windowShut(f *model.Finding) {
 	m := &t.at

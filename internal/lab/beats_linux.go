@@ -30,6 +30,9 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("its peer's receive window"), Allow: []string{"heartbeat-loss"}, Run: windowForgotten},
 		{Name: "heartbeat-tcp-dropped", Doc: "a firewall rule takes a TCP heartbeat for 1.5 s where it is read",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: tcpDropped},
+		{Name: "heartbeat-tcp-unanswered", Doc: "a firewall rule takes what the reader of a TCP heartbeat answers for 3 s",
+			Expect: beat("received nothing new for", "of its answers at", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
+			Run: tcpUnanswered},
 		{Name: "heartbeat-tcp-reader-stopped", Doc: "the reader of a TCP heartbeat is stopped for 1.5 s",
 			Expect: beat("was read", "late", "was stopped"), Run: tcpStopped},
 		{Name: "heartbeat-tcp-behind-realtime", Doc: "the same hogs on the CPU of the reader of a TCP heartbeat",
@@ -210,6 +213,12 @@ func allSegments(ctx context.Context, e *Env, p tcpPair) error {
 func tcpDropped(ctx context.Context, e *Env) error {
 	return onReader(func(ctx context.Context, e *Env, p tcpPair) error {
 		return e.dropping(ctx, p.receiver, 1500*time.Millisecond, "PREROUTING", "-p", "tcp", "--dport", fmt.Sprint(e.port()))
+	})(ctx, e)
+}
+
+func tcpUnanswered(ctx context.Context, e *Env) error {
+	return onReader(func(ctx context.Context, e *Env, p tcpPair) error {
+		return e.dropping(ctx, p.receiver, 3*time.Second, "OUTPUT", "-p", "tcp", "--sport", fmt.Sprint(e.port()))
 	})(ctx, e)
 }
 
