@@ -320,9 +320,9 @@ func capturedAnswer(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
 	return ok && since <= g.From
 }
 
-// dropsAnswers notes what the host has dropped of what it sends over a flow's connection, from the start of a gap on, and
-// says whether that is why nothing new comes: a peer that gets no acknowledgement sends the same again. Where several
-// peers have the port, it is not known whose answers they were.
+// dropsAnswers notes what the host has dropped of what it sends over a flow's connection, from the start of a gap on,
+// and says whether that is why nothing new comes: a peer that gets no acknowledgement sends the same again. Where
+// several peers have the port, it is not known whose answers they were.
 func (d *heartbeatLoss) dropsAnswers(w *detect.Tick, b *fold.Beat, m *moment) bool {
 	if b.Socket.Protocol != model.ProtocolTCP || sharesPort(w, b) {
 		return false

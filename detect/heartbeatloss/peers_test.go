@@ -45,7 +45,7 @@ func TestWhichOfTwoPeers(t *testing.T) {
 	}
 }
 
-// This host drops the acknowledgements of a connection: nothing new comes, and that is neither the peer nor the network.
+// This host drops the acknowledgements of a connection: nothing new comes, and neither peer nor network is at fault.
 func TestAnswersDropped(t *testing.T) {
 	silent := detecttest.Heartbeat{TCP: true, At: missing(fault, fault+15*time.Second, false)}
 	answers := func(perSecond uint64, from, to time.Duration, change ...func(*model.Drop)) func(*detecttest.Stream, int) {

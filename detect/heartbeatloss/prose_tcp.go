@@ -116,8 +116,9 @@ func (t *telling) unanswered(f *model.Finding) {
 	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Title = fmt.Sprintf("%s %s nothing new for %s: this host dropped %s of its answers at %s", t.who.name(),
 		words.Tense(t.lasts, "has received", "received"), words.Span(m.gap.Length()), words.Number(n), dropText(top))
-	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s that %s sent %s dropped at %s", words.Plural(n, "packet"),
-		t.who.local(), words.Tense(n == 1, "was", "were"), dropText(top)),
+	f.Causes = append(f.Causes,
+		fmt.Sprintf("Lost in this host: %s that %s sent %s dropped at %s", words.Plural(n, "packet"), t.who.local(),
+			words.Tense(n == 1, "was", "were"), dropText(top)),
 		"Without an acknowledgement, the TCP of "+peer+" sends the same again, more and more rarely, and nothing new")
 	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
 	whyDropped(f, top)
