@@ -221,7 +221,7 @@ const (
 
 // DownFor returns a device of a flow's network namespace over which its packets may come or go, and that went down, or
 // was removed, as a time began, and was down until it ended; nil for none. The one that the flow is known to use comes
-// first. A veth of the host's own namespace is the door of a container, which comes and goes, where that has other
+// first. Another veth of the host's own namespace is the door of a container, which comes and goes, where that has other
 // devices.
 func (w *Fold) DownFor(b *Beat, from, to model.Time, period time.Duration) (device *Device) {
 	netns := b.Key.Netns
@@ -229,14 +229,14 @@ func (w *Fold) DownFor(b *Beat, from, to model.Time, period time.Duration) (devi
 		if !b.MayUse(d.Key) {
 			continue
 		}
-		down := d.Down
+		down, own := d.Down, d.Key.Ifindex == b.Over.Ifindex && b.Over.Ifindex != 0
 		latest := from.Add(noticed + 2*period)
 		if down.To == 0 {
 			down.To, latest = to, from.Add(noticedElsewhere+2*period)
 		}
 		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
-			down.To >= to.Add(-period) && (!d.door || !w.hasOther(netns)) {
-			if d.Key.Ifindex == b.Over.Ifindex {
+			down.To >= to.Add(-period) && (own || !d.door || !w.hasOther(netns)) {
+			if own {
 				return d
 			}
 			device = cmp.Or(device, d)

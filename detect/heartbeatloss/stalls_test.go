@@ -322,6 +322,12 @@ func TestStalls(t *testing.T) {
 			says: []string{"peer or network fault"},
 		},
 		{
+			name: "the veth over which it comes was removed",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: over("veth7", 7)},
+			each: vethGone(""),
+			says: []string{"received nothing for 2 s: veth7 of this host was removed", "came over it"},
+		},
+		{
 			name: "the veth of a container of several devices was removed",
 			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
 			each: vethGone("web"),
