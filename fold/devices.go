@@ -221,8 +221,8 @@ const (
 
 // DownFor returns a device of a flow's network namespace over which its packets may come or go, and that went down, or
 // was removed, as a time began, and was down until it ended; nil for none. The one that the flow is known to use comes
-// first. Another veth of the host's own namespace is the door of a container, which comes and goes, where that has other
-// devices.
+// first. Another veth of the host's own namespace is the door of a container, which comes and goes, where that has
+// other devices.
 func (w *Fold) DownFor(b *Beat, from, to model.Time, period time.Duration) (device *Device) {
 	netns := b.Key.Netns
 	for _, d := range w.SortedDevices() {

@@ -20,6 +20,8 @@ type dropped struct {
 	// exact says that they had the flow's local port; elsewhere that they were lost in another network namespace of this
 	// host, or for a port on which nothing listens, and which flow they were of is not known.
 	exact, elsewhere bool
+	// wentOn says that about as many were dropped before the gap, while the flow went on: they are another peer's.
+	wentOn bool
 	// namespace is the name of another namespace, empty for the flow's own.
 	namespace string
 }
@@ -48,6 +50,9 @@ func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots [
 		return captured || isQueue(o.Key.Place) || explains(w, o, g, before)
 	})
 	if !captured {
+		for i := range list {
+			list[i].wentOn = list[i].exact && list[i].Place != model.PlaceSocket && wentOn(w, b, g, list[i].DropKey, before)
+		}
 		list = append(list, dropsElsewhere(w, b, g, slots, before)...)
 	}
 	return list
@@ -75,8 +80,9 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 			(k.Netns == s.Key.Netns || k.Port != 0 && k.Port != to) {
 			continue
 		}
-		if _, match := packetdrop.Lookup(k.Reason, k.Location); isNormal(k) || match == packetdrop.MatchNone ||
-			!explains(w, o, g, before) {
+		_, match := packetdrop.Lookup(k.Reason, k.Location)
+		meant := k.Reason == otherHost && k.Port != 0 // its port is the flow's
+		if isNormal(k) && !meant || match == packetdrop.MatchNone || !explains(w, o, g, before) {
 			continue
 		}
 		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
@@ -101,6 +107,29 @@ const (
 	leadSeconds  = 3
 	startSeconds = 3
 )
+
+// wentOn says that packets for a flow's port were dropped at much the same rate in the seconds before a gap, in which the
+// flow was not late. What was said of the gap before holds where these are no longer kept.
+func wentOn(w *detect.Tick, b *fold.Beat, g *fold.Gap, k fold.DropKey, before []dropped) bool {
+	since := g.From.Add(-time.Second) // the drops of a second are counted at its end
+	lead, start, during := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since), w.Since(g.From)
+	if len(lead) != len(start)+leadSeconds {
+		i := slices.IndexFunc(before, func(o dropped) bool { return o.DropKey == k })
+		return i >= 0 && before[i].wentOn
+	}
+	i := slices.IndexFunc(w.SortedDrops(), func(o *fold.Drop) bool { return o.Key == k })
+	if i < 0 || b.LateBefore(g.From, (leadSeconds+2)*time.Second) {
+		return false
+	}
+	seconds, n := &w.SortedDrops()[i].Seconds, 0
+	for _, slot := range lead[:leadSeconds] {
+		if fold.SumOf(seconds, []int{slot}) > 0 {
+			n++
+		}
+	}
+	earlier := float64(fold.SumOf(seconds, lead[:leadSeconds])) / leadSeconds
+	return n >= 2 && 1.5*earlier >= float64(fold.SumOf(seconds, during))/float64(len(during))
+}
 
 // explains says that a loss of packets of unknown flows may be why a gap began: a rule or a route that lost packets
 // before, while the flow went on, does not lose the flow's, nor does one that begins later. before is what was lost
@@ -192,6 +221,7 @@ func addDrops(list, more []dropped) []dropped {
 			continue
 		}
 		list[i].count += o.count
+		list[i].wentOn = o.wentOn
 	}
 	return most(list)
 }

@@ -12,6 +12,9 @@ import (
 // noSocket is the reason for which packets to a port are dropped that no socket has.
 const noSocket = "NO_SOCKET"
 
+// otherHost is the reason for which packets are dropped that are for another hardware address.
+const otherHost = "OTHERHOST"
+
 const (
 	// fewAttempts is from how many TCP segments on a peer still comes to a port that no socket has: one that was refused
 	// comes again a few times, and some seconds later.

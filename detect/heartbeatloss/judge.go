@@ -67,6 +67,8 @@ type moment struct {
 	// many packets that was: with the flow's port, without a port, and in another network namespace.
 	drops                    []dropped
 	exact, others, elsewhere uint64
+	// wentOn are packets for the flow's port that were dropped before as well, while it went on.
+	wentOn []dropped
 	// passing says that it may have been lost elsewhere, and not here.
 	passing bool
 	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
@@ -103,10 +105,15 @@ type moment struct {
 
 // judge decides where the time of a gap went. What was said of it stays said.
 func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops []dropped, said bool) moment {
-	m := moment{gap: *g, drops: drops, left: w.Replaced(b), said: said}
+	m := moment{gap: *g, left: w.Replaced(b), said: said}
 	since := g.From.Add(-time.Second)
 	m.lost = w.Loss.Since(since) - w.RivalLoss.Since(since)
 	for _, o := range drops {
+		if o.wentOn {
+			m.wentOn = append(m.wentOn, o)
+			continue
+		}
+		m.drops = append(m.drops, o)
 		switch {
 		case o.exact:
 			m.exact += o.count

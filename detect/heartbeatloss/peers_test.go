@@ -89,3 +89,48 @@ func TestAnswersDropped(t *testing.T) {
 		},
 	})
 }
+
+// What a rule drops all the time is another peer's, where the flow went on meanwhile.
+func TestDroppedBefore(t *testing.T) {
+	silence := missing(fault, fault+9*time.Second, false)
+	// From 4 s before the fault on; the last one goes on.
+	drops := func(perSecond ...uint64) func(*detecttest.Stream, int) {
+		return func(s *detecttest.Stream, i int) {
+			if i -= int(fault/time.Second) - 4; i >= 0 && i < 13 {
+				if n := perSecond[min(i, len(perSecond)-1)]; n > 0 {
+					s.Drop(drop(model.PlaceFilter, n, 5405, "NETFILTER_DROP", "nft_do_chain", ""))
+				}
+			}
+		}
+	}
+	flow := []detecttest.Heartbeat{{At: silence}}
+	const others, here = "and about as many before, while the flow continued", "this host dropped"
+	judgeEach(t, []judged{
+		{
+			name: "as many before", beats: flow, each: drops(10), severity: model.SeverityWarning,
+			says: []string{"no packet reached this host, peer or network fault", others},
+		},
+		{
+			name: "twice as many since", beats: flow, each: drops(10, 10, 10, 10, 20), severity: model.SeverityWarning,
+			says: []string{here},
+		},
+		{
+			name: "a few before", beats: flow, each: drops(3, 3, 3, 3, 10), severity: model.SeverityWarning,
+			says: []string{here},
+		},
+		{
+			name: "none before", beats: flow, each: drops(0, 0, 0, 0, 10), severity: model.SeverityWarning,
+			says: []string{here},
+		},
+		{
+			name: "in a gap before", severity: model.SeverityWarning, each: drops(10), says: []string{here},
+			beats: []detecttest.Heartbeat{{At: func(n int) time.Duration {
+				at := silence(n)
+				if at >= fault-3*time.Second && at < fault-time.Second {
+					return -1
+				}
+				return at
+			}}},
+		},
+	})
+}

@@ -356,7 +356,9 @@ func (t *telling) notRead(f *model.Finding) {
 		f.Title = fmt.Sprintf("%s has not been read for %s: %s", t.who.name(), words.Span(g.Length()), because)
 	}
 	t.ruledOut(f, fold.StageAbsent, fold.StageStack)
-	f.RuledOut = append(f.RuledOut, "the buffer size: packets that wait are not lost")
+	if g.Lost == 0 {
+		f.RuledOut = append(f.RuledOut, "the buffer size: packets that wait are not lost")
+	}
 	if t.at.reason == reader.None {
 		f.Advice = append(f.Advice, fmt.Sprintf("Find out what the program does in that time "+
 			"(/proc/%d/stack, schedstat, cpu.stat of its control group), unless it was stopped on purpose", max(t.who.pid, 0)))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"lostbeat/detect"
 	"lostbeat/detect/packetdrop"
@@ -94,7 +95,9 @@ func (t *telling) lost(f *model.Finding) {
 		f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s for %s %s dropped at %s; %s %s missing",
 			words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top),
 			words.Plural(m.gap.Missed, "packet"), words.Tense(m.gap.Missed == 1, "is", "are")))
-		f.RuledOut = append(f.RuledOut, "the peer or the network: the packets reached this host")
+		if !damagedOnTheWay(top.Reason) {
+			f.RuledOut = append(f.RuledOut, "the peer or the network: the packets reached this host")
+		}
 	} else {
 		f.Title = fmt.Sprintf("%s %s nothing for %s, perhaps lost in this host: %s dropped at %s",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
@@ -107,13 +110,30 @@ func (t *telling) lost(f *model.Finding) {
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top), whose))
 	}
 	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
+	if top.Reason == noSocket && m.verdict == lostHere {
+		f.Causes = append(f.Causes, "The socket is open, and did not match the packets: it is connected to another address "+
+			"or port, or bound to another address or device")
+		f.Advice = append(f.Advice, "Compare the socket (ss -uanp) with where the packets come from (tcpdump): a peer that "+
+			"was restarted may have another port. Have the program connect again, or not connect at all, unless the peer "+
+			"is wrong")
+		return
+	}
 	whyDropped(f, top)
+}
+
+// damagedOnTheWay says that packets are dropped for what is wrong with them since they were sent: they are for another
+// host's hardware address, or their checksum is wrong.
+func damagedOnTheWay(reason string) bool {
+	return reason == otherHost || strings.HasSuffix(reason, "_CSUM")
 }
 
 // lostUnknown adds to a finding what this host dropped of unknown flows, where packets of the flow may have been among
 // it; where there is nothing, that no packet of the flow was dropped.
 func (t *telling) lostUnknown(f *model.Finding, which string) {
-	i := slices.IndexFunc(t.at.drops, func(o dropped) bool { return !o.exact })
+	i := slices.IndexFunc(t.at.drops, func(o dropped) bool { return !o.exact && 2*o.count >= t.at.gap.Missed })
+	if i < 0 && len(t.at.drops) > 0 {
+		return // too few to be why
+	}
 	if i < 0 {
 		f.RuledOut = append(f.RuledOut, "loss in this host: no packet "+which+" "+t.who.local()+" was dropped")
 		return
@@ -144,6 +164,11 @@ func (t *telling) absent(f *model.Finding) {
 	if n := m.exact + m.others + m.elsewhere; n > 0 {
 		lost = fmt.Sprintf("loss in this host: %s dropped, but %s missing",
 			words.Plural(n, "packet was", "packets were"), words.Number(g.Missed))
+	}
+	if len(m.wentOn) > 0 {
+		o := &m.wentOn[0]
+		lost = fmt.Sprintf("loss in this host: %s for %s %s dropped at %s, and about as many before, while the flow "+
+			"continued", words.Plural(o.count, "packet"), t.who.local(), words.Tense(o.count == 1, "was", "were"), dropText(o))
 	}
 	f.RuledOut = append(f.RuledOut, lost, "the program: nothing waited to be read")
 	if m.sentOn {

@@ -276,8 +276,12 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 		advice = "Give the virtual machine dedicated CPUs, or move it to a host that is not overcommitted; first check " +
 			"whether its own CPU limit is the reason"
 	case Asleep:
-		why = "slept for " + long
-		causes = []string{thread + " slept" + detail}
+		did, instead := sleepOf(s.Detail)
+		why = did + " for " + long
+		causes = []string{thread + " " + did + detail}
+		if advice = instead; advice != "" {
+			break
+		}
 		advice = "Take the sleep out of the thread that " + reads + ", or let another one do it, unless the program " +
 			"means to pause"
 	default:
@@ -289,6 +293,27 @@ func (s *Stay) Explain(f *model.Finding) (why string, causes []string, advice st
 		}
 	}
 	return why, causes, advice
+}
+
+// sleepOf says what a thread did that slept, by where it did, and what to do; advice is empty where it just slept.
+func sleepOf(detail string) (did, advice string) {
+	_, function, _ := strings.Cut(detail, ": ")
+	switch {
+	case strings.HasSuffix(function, "pipe_write"):
+		return "waited to write to a full pipe", "Find out why the program at the other end of the pipe does not read it " +
+			"(ls -l /proc/*/fd, its log), unless it was stopped on purpose"
+	case function == "__inet_stream_connect", function == "inet_wait_for_connect":
+		return "waited for a connection to be made", "Check whether what it connects to answers (ss -tnp state syn-sent " +
+			"shows it), or connect in another thread with a timeout, unless that may take so long"
+	case function == "do_wait", function == "kernel_wait4", function == "wait_for_vfork_done":
+		return "waited for another process to end", "Find out what it started and what that did (ps --ppid), or start it " +
+			"from another thread, unless that may take so long"
+	case function == "sk_stream_wait_memory", function == "sock_wait_for_wmem", function == "sock_alloc_send_pskb",
+		function == "unix_wait_for_peer":
+		return "waited for room to send on a socket", "Find out why its peer does not read (ss -tanp shows Send-Q), or " +
+			"send without waiting, unless that may take so long"
+	}
+	return "slept", ""
 }
 
 // quietly explains why a program wrote nothing to its log though nothing kept it from that; why is empty where
