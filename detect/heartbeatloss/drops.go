@@ -108,8 +108,8 @@ const (
 	startSeconds = 3
 )
 
-// wentOn says that packets for a flow's port were dropped at much the same rate in the seconds before a gap, in which the
-// flow was not late. What was said of the gap before holds where these are no longer kept.
+// wentOn says that packets for a flow's port were dropped at much the same rate in the seconds before a gap, in which
+// the flow was not late. What was said of the gap before holds where these are no longer kept.
 func wentOn(w *detect.Tick, b *fold.Beat, g *fold.Gap, k fold.DropKey, before []dropped) bool {
 	since := g.From.Add(-time.Second) // the drops of a second are counted at its end
 	lead, start, during := w.Since(since.Add(-leadSeconds*time.Second)), w.Since(since), w.Since(g.From)
