@@ -157,7 +157,8 @@ func TestCutZipUnread(t *testing.T) {
 func TestCutInner(t *testing.T) {
 	inner := zipOf(t, "a", "first", "b", strings.Repeat("second", 99))
 	whole := cutOf(t, rawMember{"in.zip", zip.Store, 0, inner, false})
-	got, report, err := walk(t, "x.zip", whole[:len(whole)-len(inner)+bytes.LastIndex(inner, []byte(entryMagic))], Limits{})
+	end := len(whole) - len(inner) + bytes.LastIndex(inner, []byte(entryMagic))
+	got, report, err := walk(t, "x.zip", whole[:end], Limits{})
 	if err != nil || len(got) != 2 || got[0] != "in.zip/a=first" || len(report.Damage) != 3 {
 		t.Errorf("%q, %+v, %v", got, report, err)
 	}
