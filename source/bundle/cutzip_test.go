@@ -168,3 +168,21 @@ func TestCutInner(t *testing.T) {
 		t.Errorf("nothing of it: %q, %+v, %v", got, report, err)
 	}
 }
+
+// TestPacked64 finds the size in the extra field for large members, wherever that is.
+func TestPacked64(t *testing.T) {
+	large := []byte("\x01\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x01\x00\x00\x00")
+	for name, test := range map[string]struct {
+		extra []byte
+		want  int64
+	}{
+		"alone": {large, 1<<32 + 5}, "behind another": {append([]byte("UT\x01\x00x"), large...), 1<<32 + 5},
+		"none": {nil, -1}, "another": {[]byte("UT\x01\x00x"), -1}, "cut off": {large[:19], -1},
+		"one size":  {[]byte("\x01\x00\x08\x00\x05\x00\x00\x00\x00\x00\x00\x00"), -1},
+		"too large": {append(bytes.Clone(large[:12]), bytes.Repeat([]byte{0xff}, 8)...), -1},
+	} {
+		if got := packed64(test.extra); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
