@@ -14,7 +14,7 @@ NFPM     = $(TOOLS)/nfpm
 NFPM_VERSION = v2.45.2
 RUNNER_VERSION = v1.13.0
 
-.PHONY: help build man run test test-all long nightly setup unit privileged race lint deadcode flip generate check-generated licences sbom release reproducible vulncheck cross fuzz lab kernels bench clean
+.PHONY: help build man run test test-all long nightly setup unit privileged race soak lint deadcode flip generate check-generated licences sbom release reproducible vulncheck cross fuzz lab kernels bench clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -35,7 +35,7 @@ test-all: test long ## what CI runs: the fault lab and other kernels, too
 
 nightly: test ## what takes longer than CI allows: all long tests, fuzzing for a minute each, 1 GiB recordings, budgets
 	LOSTBEAT_LARGE=1 sh .ci/test long
-	LOSTBEAT_SOAK=30m $(GO) test ./cmd/lostbeat -run TestLongSoak -v -timeout 45m
+	SOAK=30m sh .ci/soak
 	FUZZTIME=60s sh .ci/fuzz
 	sh .ci/cross all
 	sh .ci/race all
@@ -54,6 +54,9 @@ privileged: $(RUNNER) ## all tests but the long ones; as root on Linux those tha
 
 long: setup $(RUNNER) ## the long tests alone (TestLong...): the fault lab, other kernels under QEMU
 	sh .ci/test long
+
+soak: setup ## what a recorder takes while devices, containers, processes and ports come and go: 5 minutes, or SOAK=30m (root)
+	sh .ci/soak
 
 race: ## the race detector over the packages that run things at once, with tests that need no privileges
 	sh .ci/race

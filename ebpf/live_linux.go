@@ -242,9 +242,9 @@ func (r *run) env() Env {
 		InternedProcess: func(pid int32) *model.Interned {
 			return &r.processes.find(pid, "", r.at, &r.builder).name
 		},
-		Symbol: r.symbols.name,
-		Log:    r.options.Log,
-		types:  &kernelTypes{btf.NewCache()},
+		Symbol: r.symbols.name, Function: r.symbols.function,
+		Log:   r.options.Log,
+		types: &kernelTypes{btf.NewCache()},
 	}
 	env.CgroupRoot, env.CgroupError = platform.CgroupRoot()
 	env.Tracefs, env.TracefsError = platform.Tracefs()

@@ -76,6 +76,8 @@ type Env struct {
 	InternedProcess func(pid int32) *model.Interned
 	// Symbol returns the kernel function that contains addr, "" when unknown.
 	Symbol func(addr uint64) string
+	// Function returns the address of a kernel function and how many bytes it has up to the next one, 0 when unknown.
+	Function func(name string) (address, size uint64)
 	// CgroupRoot is the cgroup2 mount for cgroup programs; empty when there is
 	// none, with CgroupError saying why.
 	CgroupRoot  string

@@ -35,20 +35,37 @@ func (s *symbols) name(addr uint64) string {
 	if name, ok := s.resolved[addr]; ok {
 		return name
 	}
-	if !s.loaded {
-		s.loaded = true
-		if f, err := os.Open(s.path); err == nil {
-			s.table = parseSymbols(f)
-			f.Close()
-		}
-	}
-	s.unused = 0
+	s.load()
 	name := s.table.name(addr)
 	if s.resolved == nil || len(s.resolved) >= maxResolved {
 		s.resolved = make(map[uint64]string)
 	}
 	s.resolved[addr] = name
 	return name
+}
+
+// function returns the address of a function, and how many bytes it has up to the next one; 0 where it is unknown.
+func (s *symbols) function(name string) (address, size uint64) {
+	s.load()
+	for i := range s.table.symbols {
+		e := &s.table.symbols[i]
+		if string(s.table.text(e)) == name && i+1 < len(s.table.symbols) {
+			return e.addr, s.table.symbols[i+1].addr - e.addr
+		}
+	}
+	return 0, 0
+}
+
+func (s *symbols) load() {
+	s.unused = 0
+	if s.loaded {
+		return
+	}
+	s.loaded = true
+	if f, err := os.Open(s.path); err == nil {
+		s.table = parseSymbols(f)
+		f.Close()
+	}
 }
 
 // keepSymbols is the number of intervals for which the table is kept unused.
@@ -95,9 +112,10 @@ func (t *symbolTable) name(addr uint64) string {
 	if i < 0 {
 		return ""
 	}
-	e := &t.symbols[i]
-	return string(t.names[e.chunk][e.begin : e.begin+e.length])
+	return string(t.text(&t.symbols[i]))
 }
+
+func (t *symbolTable) text(e *symbol) []byte { return t.names[e.chunk][e.begin : e.begin+e.length] }
 
 // add appends a function.
 func (t *symbolTable) add(addr uint64, name []byte) {

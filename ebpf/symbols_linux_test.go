@@ -84,3 +84,20 @@ func FuzzSymbols(f *testing.F) {
 		}
 	})
 }
+
+// A function ends where the next one begins.
+func TestFunction(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kallsyms")
+	text := "ffff800000001000 t first\nffff800000001040 T second\nffff800000001100 t last\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := symbols{path: path}
+	for name, want := range map[string][2]uint64{
+		"first": {0xffff800000001000, 0x40}, "second": {0xffff800000001040, 0xc0}, "last": {}, "none": {},
+	} {
+		if address, size := s.function(name); address != want[0] || size != want[1] {
+			t.Errorf("%s: %#x, %d bytes; want %#x, %d", name, address, size, want[0], want[1])
+		}
+	}
+}

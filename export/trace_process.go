@@ -127,9 +127,9 @@ func (p *process) learn(b *model.Batch, e *model.Event) {
 		p.probe(&v)
 		return
 	case model.KindPacket, model.KindPacketRead, model.KindPacketEarly, model.KindPacketReturn, model.KindPacketQdisc,
-		model.KindFlow, model.KindFlowStall, model.KindHostPause, model.KindProcess, model.KindPortActivity,
-		model.KindPortPool, model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortActive,
-		model.KindDeviceConfig:
+		model.KindFlow, model.KindFlowDevice, model.KindFlowStall, model.KindHostPause, model.KindProcess,
+		model.KindPortActivity, model.KindPortPool, model.KindPortAcquire, model.KindPortRelease, model.KindPortRest,
+		model.KindPortActive, model.KindDeviceConfig:
 	default:
 		p.tick(e)
 		return

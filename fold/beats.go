@@ -76,6 +76,8 @@ type Beat struct {
 	final model.Time
 	// Reset is when its connection was last reset from its peer (TCP), 0 never.
 	Reset model.Time
+	// Over is the device over which its packets came or went last.
+	Over Over
 	// Packets and Reads are how many there were.
 	Packets, Reads uint64
 	// Late is how many gaps were longer than its cadence allows, Lost how many packets were missing in them and did not
@@ -266,6 +268,8 @@ type BeatTotal struct {
 	// Last is when its last packet came or was sent, LastRead when one was last read, 0 not seen.
 	Last, LastRead             model.Time
 	Packets, Reads, Late, Lost uint64
+	// Device is over which its packets come or go, empty unknown.
+	Device string
 	// Longest is the longest time without a packet, 0 not measured.
 	Longest time.Duration
 	// Worst and Latest are gaps that were too long, Open one that lasts; zero for none.
@@ -286,7 +290,7 @@ func (w *Fold) beatTotals(now model.Time) []BeatTotal {
 		t := BeatTotal{
 			Series: b.series(w.State), Name: b.Name(), KnownAs: s.KnownAs, State: s.State, Ended: s.Ended, Period: b.usual,
 			Timeout: s.Timeout, Last: b.Last, LastRead: b.LastRead, Packets: b.Packets, Reads: b.Reads,
-			Late: b.Late, Lost: b.Lost, Longest: b.most, Worst: b.Worst, Latest: b.Latest,
+			Device: w.overName(b), Late: b.Late, Lost: b.Lost, Longest: b.most, Worst: b.Worst, Latest: b.Latest,
 		}
 		if b.Packets == 0 {
 			t.Last = 0

@@ -187,7 +187,7 @@ func (w *Fold) Unattended(b *Beat) (g Gap, ok bool) {
 // or were sent, as far as a silence of that length is a loss. TCP does not believe every segment that resets: a
 // connection that goes on in either direction is not broken.
 func (w *Fold) Broken(b *Beat) (g Gap, ok bool) {
-	last := b.latestPacket()
+	last := b.LatestPacket()
 	if b.Reset == 0 || b.usual == 0 || last == 0 || w.goesOn(b) {
 		return g, false
 	}
@@ -199,7 +199,7 @@ func (w *Fold) Broken(b *Beat) (g Gap, ok bool) {
 // goesOn says that packets went over a flow's connection after it was reset.
 func (w *Fold) goesOn(b *Beat) bool {
 	for _, o := range w.beats {
-		if o.sameConnection(b.Socket, b.Key.Remote, b.Key.Port) && o.latestPacket() > b.Reset {
+		if o.sameConnection(b.Socket, b.Key.Remote, b.Key.Port) && o.LatestPacket() > b.Reset {
 			return true
 		}
 	}
@@ -213,8 +213,8 @@ func (b *Beat) sameConnection(s *Followed, remote string, port uint16) bool {
 	return b.Socket == s && (s.State != model.FlowCaptured || b.Key.Remote == remote && b.Key.Port == port)
 }
 
-// latestPacket is when the last packet came or was sent, also one before what is seen of the socket has changed.
-func (b *Beat) latestPacket() model.Time { return max(b.Last, b.final) }
+// LatestPacket is when the last packet came or was sent, also one before what is seen of the socket has changed.
+func (b *Beat) LatestPacket() model.Time { return max(b.Last, b.final) }
 
 // Reconnected says what the ends of a flow whose connection was reset have instead: since when a new connection on the
 // same port, 0 none; and whether an older one goes on beside it.
@@ -225,7 +225,7 @@ func (w *Fold) Reconnected(b *Beat) (since model.Time, beside bool) {
 		if t.Protocol != s.Protocol || k.Netns != b.Key.Netns || k.Remote != b.Key.Remote ||
 			k.Port != b.Key.Port && t.Port != s.Port || o.sameConnection(s, b.Key.Remote, b.Key.Port) ||
 			s.Port >= model.FirstEphemeral && t.Process != s.Process && t.PID != s.PID ||
-			s.State == model.FlowCaptured && t.Local != s.Local || o.Reset != 0 && o.latestPacket() <= o.Reset {
+			s.State == model.FlowCaptured && t.Local != s.Local || o.Reset != 0 && o.LatestPacket() <= o.Reset {
 			continue
 		}
 		switch {
@@ -233,7 +233,7 @@ func (w *Fold) Reconnected(b *Beat) (since model.Time, beside bool) {
 			if since == 0 || o.First < since {
 				since = o.First
 			}
-		case t.Ended == 0 && w.Now.Sub(o.latestPacket()) <= max(o.absentFor(&w.limits), alive):
+		case t.Ended == 0 && w.Now.Sub(o.LatestPacket()) <= max(o.absentFor(&w.limits), alive):
 			beside = true
 		}
 	}
@@ -285,7 +285,7 @@ func (w *Fold) forgetBeat(b *Beat) {
 	delete(w.beats, b.Key)
 	b.Socket.peers--
 	w.sortedBeats = nil
-	w.room.Give(beatBytes)
+	w.room.Give(beatBytes + len(b.Over.below))
 }
 
 // beatPacket takes a packet of a followed flow, and returns the flow; nil when there is none, or no room for it.

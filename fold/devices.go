@@ -219,22 +219,30 @@ const (
 	noticedElsewhere = 11 * time.Second
 )
 
-// DownFor returns a device of a network namespace that went down, or was removed, as a time began, and was down until
-// it ended; nil for none. A veth of the host's own namespace is the door of a container, which comes and goes, where
-// that has other devices.
-func (w *Fold) DownFor(netns uint32, from, to model.Time, period time.Duration) *Device {
+// DownFor returns a device of a flow's network namespace over which its packets may come or go, and that went down, or
+// was removed, as a time began, and was down until it ended; nil for none. The one that the flow is known to use comes
+// first. Another veth of the host's own namespace is the door of a container, which comes and goes, where that has other
+// devices.
+func (w *Fold) DownFor(b *Beat, from, to model.Time, period time.Duration) (device *Device) {
+	netns := b.Key.Netns
 	for _, d := range w.SortedDevices() {
-		down := d.Down
+		if !b.MayUse(d.Key) {
+			continue
+		}
+		down, own := d.Down, d.Key.Ifindex == b.Over.Ifindex && b.Over.Ifindex != 0
 		latest := from.Add(noticed + 2*period)
 		if down.To == 0 {
 			down.To, latest = to, from.Add(noticedElsewhere+2*period)
 		}
 		if netns != 0 && d.Key.Netns == netns && down.From >= from.Add(-period) && down.From <= latest &&
-			down.To >= to.Add(-period) && (!d.door || !w.hasOther(netns)) {
-			return d
+			down.To >= to.Add(-period) && (own || !d.door || !w.hasOther(netns)) {
+			if own {
+				return d
+			}
+			device = cmp.Or(device, d)
 		}
 	}
-	return nil
+	return device
 }
 
 // hasOther says that a network namespace has a device to the outside that is no door of a container.

@@ -217,6 +217,12 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if h != nil {
 			h.totals.changed |= totalBeats
 		}
+	case model.KindFlowDevice:
+		v, _ := b.FlowDevice(e)
+		w.applyFlowDevice(&v)
+		if h != nil {
+			h.totals.changed |= totalBeats
+		}
 	case model.KindFlowStall:
 		v, _ := b.FlowStall(e)
 		w.applyFlowStall(&v)

@@ -141,6 +141,7 @@ const (
 	KindFlowStall    Kind = 74
 	KindPacketEarly  Kind = 75
 	KindCaptureDrop  Kind = 76
+	KindFlowDevice   Kind = 77
 	KindRaw          Kind = 80
 
 	KindLogGap   Kind = 96
@@ -1317,6 +1318,34 @@ var Specs = []Spec{
 			{Name: "component", Doc: "the driver or protocol that dropped them, empty unknown"},
 			fieldRemote,
 			{Name: "location", Doc: "the place in it, or its number"},
+		},
+	},
+	{
+		Kind:  KindFlowDevice,
+		Name:  "flow.device",
+		View:  "FlowDevice",
+		Since: 2,
+		Doc: "the device over which the packets of a followed flow come or go (Linux): after the first packet, when it is " +
+			"another one, and every 10 s while there are packets.",
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			fieldRPort,
+			{Name: "direction", Unit: UnitEnum, Enum: &DirectionEnum, Doc: "rx or tx"},
+			fieldIfindex,
+			{
+				Name: "complete", Unit: UnitBool,
+				Doc: "whether below has all devices of that namespace on which the packets may be next; it is not known of " +
+					"tunnels",
+			},
+		},
+		Strings: []Field{
+			fieldRemote, fieldDevice,
+			{
+				Name: "below",
+				Doc: "the devices below that one, with commas between them: the ports of a bridge or bond, the device of a " +
+					"VLAN, and theirs",
+			},
 		},
 	},
 	{

@@ -3502,6 +3502,68 @@ func (b *Builder) AddCaptureDrop(v CaptureDrop) {
 	e.Str[3] = b.Intern(v.Location)
 }
 
+// FlowDevice is the typed view of kind "flow.device": the device over which the packets of a followed flow come or go (Linux): after the first packet, when it is another one, and every 10 s while there are packets.
+type FlowDevice struct {
+	// Time: when it was complete.
+	Time Time
+	// Flags: qualifiers.
+	Flags Flags
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Direction: rx or tx.
+	Direction Direction
+	// Ifindex: interface index in its network namespace, 0 unknown.
+	Ifindex int64
+	// Complete: whether below has all devices of that namespace on which the packets may be next; it is not known of tunnels.
+	Complete bool
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Device: device name at the time of the event.
+	Device string
+	// Below: the devices below that one, with commas between them: the ports of a bridge or bond, the device of a VLAN, and theirs.
+	Below string
+}
+
+// FlowDevice returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) FlowDevice(e *Event) (v FlowDevice, ok bool) {
+	if e.Kind != KindFlowDevice {
+		return v, false
+	}
+	return FlowDevice{
+		Time:       e.Time,
+		Flags:      e.Flags,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		RemotePort: uint16(e.Args[0]),
+		Direction:  Direction(e.Args[1]),
+		Ifindex:    int64(e.Args[2]),
+		Complete:   e.Args[3] != 0,
+		RemoteAddr: b.String(e.Str[0]),
+		Device:     b.String(e.Str[1]),
+		Below:      b.String(e.Str[2]),
+	}, true
+}
+
+// AddFlowDevice adds an event of kind "flow.device".
+func (b *Builder) AddFlowDevice(v FlowDevice) {
+	e := b.Append(KindFlowDevice)
+	e.Time = v.Time
+	e.Flags = v.Flags
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.RemotePort)
+	e.Args[1] = uint64(v.Direction)
+	e.Args[2] = uint64(v.Ifindex)
+	e.Args[3] = bit(v.Complete)
+	e.Str[0] = b.Intern(v.RemoteAddr)
+	e.Str[1] = b.Intern(v.Device)
+	e.Str[2] = b.Intern(v.Below)
+}
+
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.
 type Raw struct {
 	// Time: when it was complete.

@@ -82,7 +82,8 @@ func TestProcessorGoesAway(t *testing.T) {
 				busy++
 			}
 		}
-		if v, ok := b.Loss(e); ok && v.Lost > 0 {
+		// Of two handlers that first run in one moment, the kernel may have no memory for the second one yet.
+		if v, ok := b.Loss(e); ok && (v.Lost > 1 || v.Lost == 1 && v.Detail != "interrupt: interrupt.hist") {
 			t.Errorf("lost: %+v", v)
 		}
 	})

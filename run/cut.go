@@ -240,10 +240,13 @@ const maxLasting = 4096
 // add takes an event of b.
 func (h *history) add(b *model.Batch, e *model.Event) {
 	switch e.Kind {
-	case model.KindFlow, model.KindLogState, model.KindReading:
+	case model.KindFlow, model.KindFlowDevice, model.KindLogState, model.KindReading:
 		text := b.String(e.Str[0])
-		if e.Kind == model.KindReading {
+		switch e.Kind {
+		case model.KindReading:
 			text += "\x00" + b.String(e.Str[1])
+		case model.KindFlowDevice: // of each peer and direction
+			text += fmt.Sprint("\x00", e.Args[0], e.Args[1])
 		}
 		key := lastingKey{e.Kind, e.Resource, text}
 		if _, ok := h.lasting[key]; ok || len(h.lasting) < maxLasting {

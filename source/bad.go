@@ -59,5 +59,8 @@ func JSONFault(err error) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("it is not valid JSON: %w", err)
 	}
+	if strings.Contains(err.Error(), "invalid number literal") {
+		return errors.New("one of its numbers is a text")
+	}
 	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 }

@@ -325,6 +325,7 @@ func TestHeartbeatFrames(t *testing.T) {
 	lasting := loaded(tuitest.Options{Seconds: 60, Gap: 45})
 	logs := loaded(tuitest.Options{Seconds: 60, Gap: 45, Log: 45})
 	silent := loaded(tuitest.Options{Seconds: 60, Log: 62})
+	cut := loaded(tuitest.Options{Seconds: 60, Gap: 200, Cut: 52})
 	var b model.Builder
 	b.AddMeta(model.Meta{Time: s.Snapshot().Now.Add(3 * time.Second), Key: "x", Value: "y"})
 	lasting.Apply(b.Take())
@@ -347,6 +348,10 @@ func TestHeartbeatFrames(t *testing.T) {
 		{"beats-overview-80x24", "1", lasting, 80, 24},
 		{"beats-overview-120x40", "1", s, 120, 40},
 		{"beats-20x5", "5", s, 20, 5},
+		{"cut-overview-120x40", "1", cut, 120, 40},
+		{"cut-overview-200x60", "1", cut, 200, 60},
+		{"cut-80x24", "5", cut, 80, 24},
+		{"cut-beat-100x40", "5 enter", cut, 100, 40},
 		{"proposals-80x24", "5", proposed, 80, 24},
 		{"proposals-120x40", "5", both, 120, 40},
 		{"beat-logs-100x40", "5 enter", logs, 100, 40},

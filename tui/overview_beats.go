@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lostbeat/fold"
+	"lostbeat/model"
 )
 
 // overviewBeats is the followed flows in short: one line for each, Enter opens where the time went.
@@ -51,20 +52,26 @@ func (v *view) beatCheck() (short, long string, bad, ok bool) {
 		return "", "", false, false
 	}
 	var worst *fold.BeatTotal
-	regular, late := 0, 0
+	regular, late, cut := 0, 0, 0
 	for i := range v.snap.Beats {
 		b := &v.snap.Beats[i]
 		if b.Period > 0 {
 			regular++
 		}
-		if b.Late > 0 || b.Open.ID != 0 {
+		if v.cutOff(b) != nil {
+			cut++
+		} else if b.Late > 0 || b.Open.ID != 0 {
 			late++
 		}
-		if b.Longest > 0 && (worst == nil || b.Longest > worst.Longest) {
+		if n := v.longest(b); n > 0 && (worst == nil || n > v.longest(worst)) {
 			worst = b
 		}
 	}
 	switch {
+	case late > 0 && cut > 0:
+		short = fmt.Sprintf("%s late, %d cut off", plural(late, "flow"), cut)
+	case cut > 0:
+		short = plural(cut, "flow") + " cut off"
 	case late > 0:
 		short = plural(late, "flow") + " late"
 	case regular == 0:
@@ -74,7 +81,25 @@ func (v *view) beatCheck() (short, long string, bad, ok bool) {
 	}
 	long = plural(len(v.snap.Beats), "flow") + " followed"
 	if worst != nil {
-		long += fmt.Sprintf(", longest gap %s: %s", formatSpan(worst.Longest), beatName(worst))
+		long += fmt.Sprintf(", longest gap %s: %s", formatSpan(v.longest(worst)), beatName(worst))
 	}
-	return short, long, late > 0, true
+	return short, long, late+cut > 0, true
+}
+
+// cutOff returns the finding that lasts about a flow over which nothing can come any more: its socket is gone, or its
+// connection was reset. It is nil where there is none.
+func (v *view) cutOff(b *fold.BeatTotal) *model.Finding {
+	f := v.lossOf(b)
+	if f == nil || !f.Ongoing || b.Open.ID != 0 || max(b.Last, b.LastRead) > f.Start || !v.active(f) {
+		return nil
+	}
+	return f
+}
+
+// longest is the longest time without a packet of a flow, 0 not measured; that of a flow that is cut off goes on.
+func (v *view) longest(b *fold.BeatTotal) time.Duration {
+	if f := v.cutOff(b); f != nil {
+		return max(b.Longest, b.Period+v.at.Sub(f.Start))
+	}
+	return b.Longest
 }

@@ -119,7 +119,7 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 		rows:   rows,
 		sort:   4,
 		desc:   true,
-		then:   func(b *fold.BeatTotal) float64 { return float64(b.Longest) },
+		then:   func(b *fold.BeatTotal) float64 { return float64(v.longest(b)) },
 		ident:  func(b *fold.BeatTotal) string { return b.Name },
 		find: func(b *fold.BeatTotal) string {
 			return flowName(&b.Series) + " " + b.KnownAs + " " + processName(b.Series.Process, b.Series.PID)
@@ -148,7 +148,7 @@ func (u *ui) beatGrid(v *view) *grid[*fold.BeatTotal] {
 			count("lost", func(b *fold.BeatTotal) (uint64, bool) {
 				return b.Lost, b.Series.Direction == model.DirectionRX && b.State != model.FlowReads
 			}),
-			nanos("worst", 0, func(b *fold.BeatTotal) time.Duration { return b.Longest }),
+			nanos("worst", 0, v.longest),
 			{
 				title:  "timeout used",
 				w:      13,
@@ -248,6 +248,9 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	} else {
 		facts = append(facts, "no regular interval yet")
 	}
+	if b.Device != "" {
+		facts = append(facts, "over "+b.Device)
+	}
 	if b.Timeout > 0 {
 		facts = append(facts, "timeout "+formatSpan(b.Timeout))
 	}
@@ -268,22 +271,17 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	if b.Open.ID != 0 {
 		gap, what = b.Open, "the current gap"
 	}
-	if gap.ID == 0 {
-		text := "no gap was longer than the flow's interval allows"
-		if b.Period == 0 {
-			text = "gaps are judged once the flow has a regular interval"
-		} else if b.Longest > 0 {
-			text += ": the longest was " + formatSpan(b.Longest)
-		}
-		return append(out, blank(w), newLine(u.theme, w).space(3).put(plain, text).String())
-	}
 	out = append(out, blank(w))
-	out = append(out, u.waterfall(b, what, &gap, w)...)
-	if last := b.Latest; last.ID != gap.ID {
-		out = append(out, blank(w))
-		out = append(out, u.waterfall(b, "the last one", &last, w)...)
+	if gap.ID != 0 {
+		out = append(out, u.waterfall(b, what, &gap, w)...)
+		if last := b.Latest; last.ID != 0 && last.ID != gap.ID {
+			out = append(out, blank(w))
+			out = append(out, u.waterfall(b, "the last one", &last, w)...)
+		}
+	} else {
+		out = append(out, newLine(u.theme, w).space(3).put(plain, v.withoutGap(b)).String())
 	}
-	if lines := linesAround(v, gap.From, gap.To); len(lines) > 0 {
+	if lines := linesAround(v, gap.From, gap.To); gap.ID != 0 && len(lines) > 0 {
 		out = append(out, blank(w), newLine(u.theme, w).space(3).put(heading, "what the logs say").String())
 		out = append(out, u.quoted(lines, w)...)
 	}
@@ -292,6 +290,21 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 		out = append(out, u.findingLines(v, f, w)...)
 	}
 	return out
+}
+
+// withoutGap says of a flow without a gap that was too long what is known instead.
+func (v *view) withoutGap(b *fold.BeatTotal) string {
+	switch {
+	case v.cutOff(b) != nil:
+		return "nothing for " + formatSpan(v.longest(b))
+	case b.Period == 0:
+		return "gaps are judged once the flow has a regular interval"
+	case v.lossOf(b) != nil:
+		return "the longest gap that its packets show was " + formatSpan(b.Longest)
+	case b.Longest > 0:
+		return "no gap was longer than the flow's interval allows: the longest was " + formatSpan(b.Longest)
+	}
+	return "no gap was longer than the flow's interval allows"
 }
 
 // waterfall draws where the time of a gap went, stage after stage.

@@ -102,7 +102,7 @@ func TestLongSoak(t *testing.T) {
 			t.Fatalf("%s: %v", soakVariable, err)
 		}
 	} else {
-		testutil.Nightly(t, "growth shows after minutes")
+		testutil.Nightly(t, "growth shows after minutes: make soak")
 	}
 	root, err := platform.CgroupRoot()
 	if err != nil {

@@ -37,6 +37,8 @@ type Heartbeat struct {
 	// PID is the process, 812 when 0; Peer the address of the other end, 10.0.0.2 when empty.
 	PID  int32
 	Peer string
+	// Over is the device over which its packets come or go, nil not known.
+	Over *model.FlowDevice
 	// Threads are further threads of the process, which wait for one another all the time.
 	Threads int
 	// From is when the socket is found, 0 at once.
@@ -106,6 +108,15 @@ func (h Heartbeat) Add(s *Stream, seconds int) {
 	for at := h.From; at < end; at += 10 * time.Second {
 		flow.Time = Start.Add(at + 1)
 		s.b.AddFlow(flow)
+	}
+	if h.Over != nil {
+		over := *h.Over
+		over.Time, over.NetnsInode, over.Cookie = Start.Add(h.From+time.Second), BeatNetns, cookie
+		over.RemotePort, over.RemoteAddr, over.Direction = remote, h.Peer, model.DirectionRX
+		if h.Sends {
+			over.Direction = model.DirectionTX
+		}
+		s.b.AddFlowDevice(over)
 	}
 	if h.Until > 0 {
 		flow.Time, flow.State = Start.Add(h.Until), model.FlowEnded

@@ -1,6 +1,7 @@
 package heartbeatloss
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -107,9 +108,7 @@ func (d *heartbeatLoss) breaks(w *detect.Tick, b *fold.Beat) (g fold.Gap, ok boo
 func rejected(w *detect.Tick, b *fold.Beat) (rules []dropped) {
 	later := w.Since(b.Reset.Add(time.Second))
 	slots := slices.DeleteFunc(w.Since(b.Reset), func(slot int) bool { return slices.Contains(later, slot) })
-	if slices.ContainsFunc(w.SortedBeats(), func(o *fold.Beat) bool {
-		return o.Socket.Port == b.Socket.Port && o.Socket.Protocol == b.Socket.Protocol && connection(o) != connection(b)
-	}) {
+	if sharesPort(w, b) {
 		return nil
 	}
 	return slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool {
@@ -120,7 +119,7 @@ func rejected(w *detect.Tick, b *fold.Beat) (rules []dropped) {
 // broken is the finding of a connection that was reset from its peer.
 func (t *telling) broken(f *model.Finding) {
 	m := &t.at
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	did := words.Tense(t.lasts, "has received", "received") + " nothing"
 	if t.who.direction == model.DirectionTX {
 		did = words.Tense(t.lasts, "has not been sent", "was not sent")

@@ -42,6 +42,9 @@ func (m *moment) explaining(list []dropped) []dropped {
 func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) []dropped {
 	captured := b.Socket.State == model.FlowCaptured
 	list := dropsOf(w, b.Socket, b.Key.Direction, slots, func(o *fold.Drop) bool {
+		if (o.Key.Place == model.PlaceRing || o.Key.Place == model.PlaceDevice) && !b.MayUse(o.Key.Device) {
+			return false
+		}
 		return captured || isQueue(o.Key.Place) || explains(w, o, g, before)
 	})
 	if !captured {

@@ -90,7 +90,8 @@ func takenBy(w *detect.Tick, b *fold.Beat, g *fold.Gap) *fold.Beat {
 			o.Key.Remote != b.Key.Remote || o.Key.Port != b.Key.Port || o.Key.Direction != b.Key.Direction {
 			continue
 		}
-		if o.Packets >= 2 && o.First >= g.From.Add(-g.Period) && o.First <= g.To && o.Last.Add(w.LateFrom(b)) >= g.To {
+		if o.Packets >= 2 && o.First >= g.From.Add(-g.Period) && o.First <= g.To &&
+			o.LatestPacket().Add(w.LateFrom(b)) >= g.To {
 			return o
 		}
 	}

@@ -143,6 +143,15 @@ func TestTaken(t *testing.T) {
 			"The program has opened another socket on the port",
 		},
 		{"the same program at once", second(812, fault, 40*time.Second), ""},
+		{
+			"another program, until it ends",
+			[]detecttest.Heartbeat{
+				{At: missing(fault, fault+6*time.Second, false)},
+				{Cookie: 32, PID: 900, From: fault + time.Second, Until: fault + 6*time.Second - 50*ms,
+					At: func(n int) time.Duration { return fault + time.Second + time.Duration(n)*100*ms }},
+			},
+			"its packets went to another socket of the port, of corosync[900]",
+		},
 		{"one that has received nothing for long", second(900, fault, fault+time.Second), "peer or network fault"},
 		{"one that had its packets before", second(900, time.Second, 40*time.Second), "peer or network fault"},
 	} {

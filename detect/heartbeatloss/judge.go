@@ -46,6 +46,8 @@ const (
 	taken
 	// broken: the connection was reset from its peer, and there is no other.
 	broken
+	// unanswered: the host drops what its TCP answers, and the peer sends nothing new.
+	unanswered
 )
 
 // moment is a gap as it was judged.
@@ -81,11 +83,18 @@ type moment struct {
 	left bool
 	// shut is for how long the peer's receive window was closed meanwhile.
 	shut time.Duration
-	// device is what went down, qdisc the queueing discipline in which packets waited.
+	// device is what went down, over the device that the flow uses, qdisc the queueing discipline in which packets waited.
 	device fold.Device
+	over   fold.Over
 	qdisc  fold.Qdisc
 	// other are packets for a port on which nothing listens, as many as are missing; none where the count is 0.
 	other dropped
+	// peers is of how many peers the socket receives nothing at the same time, allMissing how many packets of all are
+	// missing; 0 where that does not matter.
+	peers, allMissing uint64
+	// answers are packets of the flow's connection that the host did not send, up to a time.
+	answers   []dropped
+	answersTo model.Time
 	// by is the flow that another socket has taken.
 	by flowWords
 	// paced says that the thread that sends has slept between its packets before as well: it sleeps as it means to.
@@ -197,6 +206,12 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case float64(m.exact) >= missing, b.Socket.Protocol == model.ProtocolTCP && m.exact >= fewSegments:
 		m.verdict = lostHere
+		if m.peers, m.allMissing = silentPeers(w, b, &m.gap); m.peers > 1 && 4*m.exact < 3*m.allMissing {
+			m.verdict = lostMaybe // those of another one
+		}
+		return
+	case d.dropsAnswers(w, b, m):
+		m.verdict = unanswered
 		return
 	case m.lost > 0:
 		m.verdict = unknown
@@ -242,6 +257,26 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 	}
 }
 
+// silentPeers returns of how many peers the socket of a flow of datagrams receives nothing in a gap, its own included,
+// and how many packets of them are missing.
+func silentPeers(w *detect.Tick, b *fold.Beat, g *fold.Gap) (peers, missing uint64) {
+	s := b.Socket
+	if s.Protocol == model.ProtocolTCP {
+		return 0, 0 // what TCP sends again is no packet more
+	}
+	for _, o := range w.SortedBeats() {
+		t := o.Socket
+		switch {
+		case o == b:
+			peers, missing = peers+1, missing+g.Missed
+		case o.Key.Direction == model.DirectionRX && t.Port == s.Port && t.Protocol == s.Protocol &&
+			t.Key.Netns == s.Key.Netns && t.Ended == 0 && o.Usual() > 0 && o.QuietIn(g.From, g.To):
+			peers, missing = peers+1, missing+uint64(max(g.Length()-o.Usual(), 0)/o.Usual())
+		}
+	}
+	return peers, missing
+}
+
 // judgeCaptured judges a gap of a flow that is seen on the wire only: of the program nothing is known.
 func (d *heartbeatLoss) judgeCaptured(w *detect.Tick, b *fold.Beat, m *moment) {
 	g := &m.gap
@@ -283,6 +318,50 @@ func capturedAnswer(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
 	}
 	since, ok := back.SilentIn(g.From, g.To)
 	return ok && since <= g.From
+}
+
+// dropsAnswers notes what the host has dropped of what it sends over a flow's connection, from the start of a gap on,
+// and says whether that is why nothing new comes: a peer that gets no acknowledgement sends the same again. Where
+// several peers have the port, it is not known whose answers they were.
+func (d *heartbeatLoss) dropsAnswers(w *detect.Tick, b *fold.Beat, m *moment) bool {
+	if b.Socket.Protocol != model.ProtocolTCP || sharesPort(w, b) {
+		return false
+	}
+	if in := d.caseOf(b, m.gap.ID); in != nil && in.Data.latest.verdict == unanswered {
+		m.answers, m.answersTo = in.Data.latest.answers, w.Now
+		if in.Data.latest.answersTo != w.Now { // the gap's beginning may be older than what is kept
+			more, _ := ownDrops(w, b, []int{w.Slot})
+			m.answers = addDrops(m.answers, more)
+		}
+		return true
+	}
+	first, later := w.Since(m.gap.From), w.Since(m.gap.From.Add(2*time.Second))
+	first = slices.DeleteFunc(first, func(slot int) bool { return slices.Contains(later, slot) })
+	if _, n := ownDrops(w, b, first); n == 0 {
+		return false
+	}
+	list, n := ownDrops(w, b, w.Since(m.gap.From))
+	if n < fewSegments {
+		return false
+	}
+	m.answers, m.answersTo = list, w.Now
+	return true
+}
+
+// ownDrops returns what the host dropped of what the socket of a flow sent, and how many packets that were.
+func ownDrops(w *detect.Tick, b *fold.Beat, slots []int) (list []dropped, n uint64) {
+	list = slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool { return !o.exact })
+	for _, o := range list {
+		n += o.count
+	}
+	return list, n
+}
+
+// sharesPort says that the port of a flow's socket has other connections.
+func sharesPort(w *detect.Tick, b *fold.Beat) bool {
+	return slices.ContainsFunc(w.SortedBeats(), func(o *fold.Beat) bool {
+		return o.Socket.Port == b.Socket.Port && o.Socket.Protocol == b.Socket.Protocol && connection(o) != connection(b)
+	})
 }
 
 // fewSegments is how many segments have to be dropped for a TCP flow to be silent: what is lost is sent again later and
@@ -378,9 +457,9 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 
 // setDown notes the device that went down as a gap began, and says whether there is one.
 func (m *moment) setDown(w *detect.Tick, b *fold.Beat) bool {
-	device := w.DownFor(b.Socket.Key.Netns, m.gap.From, m.gap.To, m.gap.Period)
+	device := w.DownFor(b, m.gap.From, m.gap.To, m.gap.Period)
 	if device != nil {
-		m.device = *device
+		m.device, m.over = *device, b.Over
 	}
 	return device != nil
 }

@@ -78,7 +78,7 @@ func (d *heartbeatLoss) note(in *detect.Case[lateFlow], t *telling) {
 		return
 	}
 	m := &t.at
-	if m.verdict == broken {
+	if m.verdict == broken || m.verdict == unanswered {
 		delete(d.judged, in.ID()) // it is not joined with another host's
 		return
 	}

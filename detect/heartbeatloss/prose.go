@@ -147,6 +147,8 @@ func (d *heartbeatLoss) describe(in *detect.Case[lateFlow]) model.Finding {
 		t.taken(&f)
 	case broken:
 		t.broken(&f)
+	case unanswered:
+		t.unanswered(&f)
 	default:
 		t.unknown(&f)
 	}

@@ -72,7 +72,9 @@ func (t *telling) lost(f *model.Finding) {
 	m := &t.at
 	top := &m.drops[0] // those with the flow's port come first
 	if m.verdict == lostMaybe {
-		i := slices.IndexFunc(m.drops, func(o dropped) bool { return !o.exact && o.elsewhere == m.passing })
+		i := slices.IndexFunc(m.drops, func(o dropped) bool {
+			return m.peers > 1 && o.exact || m.peers <= 1 && !o.exact && o.elsewhere == m.passing
+		})
 		top = &m.drops[max(i, 0)]
 	}
 	silence := words.Span(m.gap.Length())
@@ -96,8 +98,13 @@ func (t *telling) lost(f *model.Finding) {
 	} else {
 		f.Title = fmt.Sprintf("%s %s nothing for %s, perhaps lost in this host: %s dropped at %s",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
-		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; which flow they belonged "+
-			"to is unknown there", words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top)))
+		whose := "which flow they belonged to is unknown there"
+		if m.peers > 1 {
+			whose = fmt.Sprintf("nothing came from %d peers meanwhile, and %s of theirs are missing: which of them were "+
+				"dropped is unknown", m.peers, words.Plural(m.allMissing, "packet"))
+		}
+		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; %s",
+			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top), whose))
 	}
 	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
 	whyDropped(f, top)
@@ -142,7 +149,7 @@ func (t *telling) absent(f *model.Finding) {
 	if m.sentOn {
 		f.RuledOut = append(f.RuledOut, "a silence of this host: it continued to send to the peer")
 	}
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Advice = append(f.Advice,
 		"Run lostbeat on "+peer+" too: it shows whether the packets left that host, unless it was down",
 		"Compare the times with other flows from "+peer+": if all of them went silent, look at the network, unless only "+

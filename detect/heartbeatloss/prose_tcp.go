@@ -1,7 +1,9 @@
 package heartbeatloss
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"lostbeat/detect"
@@ -27,14 +29,15 @@ func (t *telling) missing(f *model.Finding) {
 	f.RuledOut = append(f.RuledOut, "the peer: it continued to send, later segments arrived")
 	t.lostUnknown(f, "for")
 	f.RuledOut = append(f.RuledOut, "the program: TCP had nothing for it to read")
-	f.Advice = append(f.Advice, "Look for loss on the way from "+fold.Printable(t.who.remote)+" (interface errors, "+
-		"switches, a firewall), unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
+	f.Advice = append(f.Advice, "Look for loss on the way from "+peer+" (interface errors, switches, a firewall), "+
+		"unless the peer's host drops the packets itself: run lostbeat there too", t.timeoutAdvice())
 }
 
 // resent is the finding of a TCP connection on which the host had to send again what it had sent.
 func (t *telling) resent(f *model.Finding) {
 	g := &t.at.gap
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Title = fmt.Sprintf("%s was late: TCP lost a segment and retransmitted it %s after it was first sent", t.who.name(),
 		words.Span(g.Resent))
 	if t.lasts {
@@ -105,10 +108,26 @@ func (t *telling) handedOver() string {
 	return "the program: its data had left it " + words.Span(t.at.gap.Resent) + " before"
 }
 
+// unanswered is the finding of a TCP connection whose answers this host drops.
+func (t *telling) unanswered(f *model.Finding) {
+	m := &t.at
+	n := t.droppedMeanwhile(f, m.answers)
+	top := &m.answers[0]
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
+	f.Title = fmt.Sprintf("%s %s nothing new for %s: this host dropped %s of its answers at %s", t.who.name(),
+		words.Tense(t.lasts, "has received", "received"), words.Span(m.gap.Length()), words.Number(n), dropText(top))
+	f.Causes = append(f.Causes,
+		fmt.Sprintf("Lost in this host: %s that %s sent %s dropped at %s", words.Plural(n, "packet"), t.who.local(),
+			words.Tense(n == 1, "was", "were"), dropText(top)),
+		"Without an acknowledgement, the TCP of "+peer+" sends the same again, more and more rarely, and nothing new")
+	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
+	whyDropped(f, top)
+}
+
 // windowShut is the finding of a TCP connection whose peer does not read.
 func (t *telling) windowShut(f *model.Finding) {
 	m := &t.at
-	peer := fold.Printable(t.who.remote)
+	peer := cmp.Or(fold.Printable(t.who.remote), "the peer")
 	f.Title = fmt.Sprintf("%s was sent %s late: its peer's receive window was closed for %s", t.who.name(), t.delay,
 		words.Span(m.shut))
 	if m.gap.Lasts {
@@ -140,6 +159,17 @@ func (t *telling) linkDown(f *model.Finding) {
 	if down := m.device.Down; down.To != 0 {
 		cause += ", and was up again after " + words.Span(down.To.Sub(down.From))
 	}
+	unless := ", unless the flow used another device"
+	came := words.Tense(t.who.direction == model.DirectionRX, "came", "went")
+	switch over := m.over; {
+	case over.Ifindex == 0:
+	case over.Ifindex == m.device.Key.Ifindex:
+		cause += "; the flow's packets " + came + " over it"
+		unless = ""
+	case over.Name != "" && slices.Contains(over.Below(), m.device.Key.Name):
+		cause += "; the flow's packets " + came + " over " + fold.Printable(over.Name) + ", which is above it"
+		unless = ", unless the flow used another device below " + fold.Printable(over.Name)
+	}
 	f.Causes = append(f.Causes, cause)
 	if t.who.direction == model.DirectionRX {
 		f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
@@ -148,7 +178,7 @@ func (t *telling) linkDown(f *model.Finding) {
 		t.lostUnknown(f, which)
 	}
 	f.Advice = append(f.Advice, "Find out who took "+name+" down, or check its cable and switch port (journalctl -k, "+
-		"ip link), unless the flow used another device")
+		"ip link)"+unless)
 }
 
 // queuedOut is the finding of packets that waited in the queueing discipline of a device on their way out.

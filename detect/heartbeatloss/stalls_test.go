@@ -77,6 +77,11 @@ func vethGone(netns string) func(s *detecttest.Stream, i int) {
 	}
 }
 
+// over is the device of a flow, and all those below it.
+func over(name string, ifindex int64, below ...string) *model.FlowDevice {
+	return &model.FlowDevice{Device: name, Ifindex: ifindex, Below: strings.Join(below, ","), Complete: true}
+}
+
 // What TCP and the devices of the host do to a flow, and the host's own pauses: one finding each.
 func TestStalls(t *testing.T) {
 	device := func(s *detecttest.Stream, what string, at time.Duration) {
@@ -84,6 +89,10 @@ func TestStalls(t *testing.T) {
 			Time: detecttest.Start.Add(at), NetnsInode: detecttest.BeatNetns, Ifindex: 3, Device: "eth1", What: what,
 		})
 	}
+	downFor2s := once(func(s *detecttest.Stream) {
+		device(s, model.DeviceLinkDown, fault+600*ms)
+		device(s, model.DeviceLinkUp, fault+2600*ms)
+	})
 	pause := func(what model.Pause, at, length, wrong time.Duration) func(s *detecttest.Stream) {
 		return func(s *detecttest.Stream) {
 			s.Builder().AddHostPause(model.HostPause{
@@ -272,10 +281,51 @@ func TestStalls(t *testing.T) {
 			says: []string{"received nothing for 2 s: eth1 of this host went down", "and was up again after 2 s"},
 		},
 		{
+			name: "the link over which it comes went down",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: over("eth1", 3)},
+			each: downFor2s,
+			says: []string{"received nothing for 2 s: eth1 of this host went down", "came over it", "(journalctl -k, ip link)"},
+		},
+		{
+			name: "a link went down over which it does not come",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: over("docker0", 5, "veth7")},
+			each: downFor2s,
+			says: []string{"peer or network fault"},
+		},
+		{
+			name: "a port of the bridge over which it comes went down",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: over("br0", 5, "eth0", "eth1")},
+			each: downFor2s,
+			says: []string{
+				"received nothing for 2 s: eth1 of this host went down", "came over br0, which is above it",
+				"unless the flow used another device below br0",
+			},
+		},
+		{
+			name: "a link went down and it comes over a tunnel",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: &model.FlowDevice{
+				Ifindex: 9, Device: "wg0",
+			}},
+			each: downFor2s,
+			says: []string{"eth1 of this host went down", "unless the flow used another device"},
+		},
+		{
+			name: "a link went down over which it is not sent",
+			beat: detecttest.Heartbeat{Sends: true, At: missing(fault, fault+2*time.Second, false), Over: over("eth0", 2)},
+			each: downFor2s,
+			says: []string{"was sent 1.9 s late: the cause in its sender is unknown"},
+		},
+		{
 			name: "a container was removed meanwhile",
 			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false)},
 			each: vethGone(""),
 			says: []string{"peer or network fault"},
+		},
+		{
+			name: "the veth over which it comes was removed",
+			beat: detecttest.Heartbeat{At: missing(fault, fault+2*time.Second, false), Over: over("veth7", 7)},
+			each: vethGone(""),
+			says: []string{"received nothing for 2 s: veth7 of this host was removed", "came over it"},
 		},
 		{
 			name: "the veth of a container of several devices was removed",

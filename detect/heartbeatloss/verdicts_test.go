@@ -219,6 +219,16 @@ var verdicts = []struct {
 		says: []string{"perhaps lost in this host: 5,000 packets dropped at the ring of eth0 (rx_missed_errors)"},
 	},
 	{
+		name: "lost in the ring of a device over which it does not come",
+		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms), Over: over("eth1", 3)},
+		each: func(s *detecttest.Stream, i int) {
+			if i == 12 {
+				s.Drop(drop(model.PlaceRing, 5000, 0, "rx_missed_errors", "", "eth0"))
+			}
+		},
+		says: []string{"peer or network fault"},
+	},
+	{
 		name: "may have been lost at a backlog, of another namespace",
 		beat: detecttest.Heartbeat{Dropped: during(fault, fault+900*ms)},
 		each: func(s *detecttest.Stream, i int) {

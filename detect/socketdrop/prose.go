@@ -271,8 +271,12 @@ func (t *telling) unproven(f *model.Finding, cause overflowCause) {
 	if cause == causeUnproven {
 		f.Causes = []string{"The queue empties in between; " + t.unseen()}
 		if 2*t.at.fullReadings >= t.at.readings {
+			rest := t.seen("the thread that reads it")
+			if !t.reads {
+				rest = "; whether the program was reading is not seen on this host" + t.seen("one of its threads")
+			}
 			f.Causes = []string{fmt.Sprintf("The queue was more than half full in %d of %d readings%s",
-				t.at.fullReadings, t.at.readings, t.seen("the thread that reads it"))}
+				t.at.fullReadings, t.at.readings, rest)}
 		}
 		f.Advice = []string{
 			"Before changing anything, find out whether the reader got the CPU in time (perf sched, /proc/PID/schedstat); " +

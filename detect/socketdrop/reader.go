@@ -15,7 +15,7 @@ type overflowCause int
 const (
 	// causeUnknown: neither the queue nor the reader was observed.
 	causeUnknown overflowCause = iota
-	// causeUnproven: the program reads; whether its reader had the CPU was not observed.
+	// causeUnproven: whether the program read in time, or its reader had the CPU, was not observed.
 	causeUnproven
 	// causeLate: data waited in the queue and was not read for long; why was not observed.
 	causeLate
@@ -101,6 +101,9 @@ func (d *socketDrop) look(w *detect.Tick, data *overflow) (overflowCause, moment
 	case waits && full:
 		return causeUnproven, m
 	case full, busy && atLeast(data.fullReadings, busyFullShare, data.readings):
+		if !data.reads {
+			return causeUnproven, m
+		}
 		return causeSlow, m
 	case proven && !d.wasLate(w, data):
 		return causeSmall, m

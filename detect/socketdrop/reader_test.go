@@ -106,6 +106,18 @@ func TestReaderIsProven(t *testing.T) {
 			[]string{"too small", "slowly"},
 		},
 		{
+			"its queue is full, and reads are not seen",
+			func(s *detecttest.Stream, _ int) { thread(s, 812, idleWork); unread(s, -1, 0, 199_000, 0) },
+			[]string{"lost at its full receive queue", "more than half full in 12 of 12 readings; whether the program was " +
+				"reading is not seen on this host; one of its threads was waiting for lock for 900 ms"},
+			[]string{"too small", "slowly", "stopped program"},
+		},
+		{
+			"its queue is full, and it is read",
+			func(s *detecttest.Stream, _ int) { unread(s, -1, 0, 199_000, inTime) },
+			[]string{"reads udp/7000 more slowly than packets arrive"}, []string{"too small"},
+		},
+		{
 			"it polls, and data waits meanwhile",
 			func(s *detecttest.Stream, i int) {
 				thread(s, 812, epoll)

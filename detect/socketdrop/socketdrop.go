@@ -37,6 +37,8 @@ type overflow struct {
 	// read while data waited.
 	lateAt  model.Time
 	maxLate time.Duration
+	// reads says that it is seen when the program reads: a kernel may not show that.
+	reads bool
 	// longest is the longest stay that was seen, by the cause that it is.
 	longest [causes]time.Duration
 	// lasts says that the cause is what holds now, rather than what held.
@@ -102,6 +104,7 @@ func (d *socketDrop) Report(w *detect.Tick, emit func(model.Finding)) {
 		second := &s.Seconds[w.Slot]
 		data.readings += second.Readings
 		data.fullReadings += second.Full
+		data.reads = data.reads || s.Last.Idle > 0 || s.Last.TID > 0
 		if d.isLate(w, s) {
 			data.lateAt, data.maxLate = w.Now, max(data.maxLate, s.Last.Idle)
 		}

@@ -30,6 +30,9 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 			Expect: beat("its peer's receive window"), Allow: []string{"heartbeat-loss"}, Run: windowForgotten},
 		{Name: "heartbeat-tcp-dropped", Doc: "a firewall rule takes a TCP heartbeat for 1.5 s where it is read",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: tcpDropped},
+		{Name: "heartbeat-tcp-unanswered", Doc: "a firewall rule takes what the reader of a TCP heartbeat answers for 3 s",
+			Expect: beat("received nothing new for", "of its answers at", "NETFILTER_DROP"), Allow: []string{"packet-drop"},
+			Run: tcpUnanswered},
 		{Name: "heartbeat-tcp-reader-stopped", Doc: "the reader of a TCP heartbeat is stopped for 1.5 s",
 			Expect: beat("was read", "late", "was stopped"), Run: tcpStopped},
 		{Name: "heartbeat-tcp-behind-realtime", Doc: "the same hogs on the CPU of the reader of a TCP heartbeat",
@@ -83,6 +86,8 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 		{Name: "heartbeat-device-down", Doc: "the device over which heartbeats are sent is down for 3 s",
 			Expect: beat("was not sent for", "of this host went down"), Also: beat("received nothing", "went down"),
 			Run: deviceDown},
+		{Name: "heartbeat-other-device-down", Doc: "the sender of heartbeats is stopped for 3 s as a bridge goes down over " +
+			"which they do not come", Expect: beat("no packet reached this host"), Run: otherDeviceDown},
 
 		{Name: "heartbeat-quiet-night", Doc: "heartbeats that come more and more rarely, then as before",
 			Run: planned("30x100ms,6x160ms,5x250ms,4x400ms,3x600ms,20x100ms")},
@@ -208,6 +213,12 @@ func allSegments(ctx context.Context, e *Env, p tcpPair) error {
 func tcpDropped(ctx context.Context, e *Env) error {
 	return onReader(func(ctx context.Context, e *Env, p tcpPair) error {
 		return e.dropping(ctx, p.receiver, 1500*time.Millisecond, "PREROUTING", "-p", "tcp", "--dport", fmt.Sprint(e.port()))
+	})(ctx, e)
+}
+
+func tcpUnanswered(ctx context.Context, e *Env) error {
+	return onReader(func(ctx context.Context, e *Env, p tcpPair) error {
+		return e.dropping(ctx, p.receiver, 3*time.Second, "OUTPUT", "-p", "tcp", "--sport", fmt.Sprint(e.port()))
 	})(ctx, e)
 }
 
@@ -517,6 +528,27 @@ func deviceDown(ctx context.Context, e *Env) error {
 		}
 	}
 	return e.during(ctx, 3*time.Second, set("down"), set("up"))
+}
+
+func otherDeviceDown(ctx context.Context, e *Env) error {
+	reader, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	const bridge = "lbbridge"
+	ip := func(args ...string) error {
+		return e.command(ctx, "", nil, append([]string{"ip", "-n", reader.ns, "link"}, args...)...)
+	}
+	if err := errors.Join(
+		ip("add", bridge, "type", "bridge"), ip("add", "lbport", "master", bridge, "type", "veth", "peer", "lbother"),
+		ip("set", "lbport", "up"), ip("set", "lbother", "up"), ip("set", bridge, "up"),
+	); err != nil {
+		return err
+	}
+	wait(ctx, 1500*time.Millisecond) // until they have been seen
+	return e.during(ctx, 3*time.Second,
+		func() error { return errors.Join(sender.suspend(), ip("set", bridge, "down")) },
+		func() error { return errors.Join(ip("set", bridge, "up"), sender.resume()) })
 }
 
 // planned are heartbeats with a plan.

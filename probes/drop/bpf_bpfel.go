@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfDropCode struct {
+	_     structs.HostLayout
+	Begin uint64
+	Size  uint64
+}
+
 type bpfDropCount struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -132,6 +138,7 @@ const (
 	bpfVarDropRecordsReads   = "drop_records_reads"
 	bpfVarDropTracking       = "drop_tracking"
 	bpfVarDropUdpFailFollows = "drop_udp_fail_follows"
+	bpfVarDropWrappers       = "drop_wrappers"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -214,6 +221,7 @@ type bpfVariableSpecs struct {
 	DropRecordsReads   *ebpf.VariableSpec `ebpf:"drop_records_reads"`
 	DropTracking       *ebpf.VariableSpec `ebpf:"drop_tracking"`
 	DropUdpFailFollows *ebpf.VariableSpec `ebpf:"drop_udp_fail_follows"`
+	DropWrappers       *ebpf.VariableSpec `ebpf:"drop_wrappers"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -276,6 +284,7 @@ type bpfVariables struct {
 	DropRecordsReads   *ebpf.Variable `ebpf:"drop_records_reads"`
 	DropTracking       *ebpf.Variable `ebpf:"drop_tracking"`
 	DropUdpFailFollows *ebpf.Variable `ebpf:"drop_udp_fail_follows"`
+	DropWrappers       *ebpf.Variable `ebpf:"drop_wrappers"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -81,6 +81,18 @@ const volatile bool drop_udp_fail_follows;
 /* Whether drop_recv records the reads of followed flows (follow.h). */
 const volatile bool drop_records_reads;
 
+/*
+ * The code of functions that free packets in the name of their caller, where the
+ * compiler has them call rather than jump (as on arm64): the caller is meant.
+ */
+#define DROP_WRAPPERS 4
+struct drop_code {
+	u64 begin, size;
+};
+const volatile struct drop_code drop_wrappers[DROP_WRAPPERS];
+/* How many frames of the stack are searched for the caller. */
+#define DROP_FRAMES 12
+
 /* Set while drop_sockets may hold something, so that reads of other sockets cost one load. */
 u32 drop_tracking;
 
@@ -550,11 +562,38 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 	return 0;
 }
 
+static __always_inline bool drop_in_wrapper(u64 address)
+{
+#pragma unroll
+	for (int i = 0; i < DROP_WRAPPERS; i++) {
+		if (address - drop_wrappers[i].begin < drop_wrappers[i].size)
+			return true;
+	}
+	return false;
+}
+
+/* The address in the function that meant to free the packet. */
+static __always_inline u64 drop_freed_by(void *ctx, u64 location)
+{
+	u64 frames[DROP_FRAMES] = {};
+	bool found = false;
+
+	if (!drop_in_wrapper(location) || bpf_get_stack(ctx, frames, sizeof(frames), 0) < 0)
+		return location;
+#pragma unroll
+	for (int i = 0; i < DROP_FRAMES; i++) {
+		if (found && frames[i] && !drop_in_wrapper(frames[i]))
+			return frames[i];
+		found = found || frames[i] == location;
+	}
+	return location;
+}
+
 /* Since 6.11: the tracepoint tells the receiving socket. */
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(drop_kfree_skb_rx_sk, struct sk_buff *skb, void *location, u32 reason, struct sock *rx_sk)
 {
-	return drop_packet(skb, (u64)location, reason, rx_sk, NULL);
+	return drop_packet(skb, drop_freed_by(ctx, (u64)location), reason, rx_sk, NULL);
 }
 
 /* Since 5.17: reason, without the socket. */
@@ -580,7 +619,7 @@ int BPF_PROG(drop_kfree_skb, struct sk_buff *skb, void *location, u32 reason)
 		note->armed = 0;
 	else
 		note = NULL;
-	return drop_packet(skb, (u64)location, reason, NULL, note);
+	return drop_packet(skb, drop_freed_by(ctx, (u64)location), reason, NULL, note);
 }
 
 static __always_inline int drop_note_socket(struct sock *sk, struct sk_buff *skb)

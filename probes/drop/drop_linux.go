@@ -3,6 +3,7 @@ package drop
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"lostbeat/ebpf"
@@ -34,8 +35,19 @@ type Probe struct {
 	// in kfree_skb. blind leaves out what lockdown=confidentiality refuses.
 	// Tests set them.
 	old, blind bool
-	// reads are the programs that see reads, readSets unless a test sets them.
-	reads []ebpf.Set
+	// reads are the programs that see reads, readSets unless a test sets them; wrappers are the functions that free
+	// packets in the name of their caller.
+	reads    []ebpf.Set
+	wrappers []string
+}
+
+// wrappers are functions that free packets in the name of their caller. Elsewhere the compiler has them jump to the one
+// that the kernel reports the caller of, so that their own names never appear.
+func wrappers() []string {
+	if runtime.GOARCH == "arm64" {
+		return []string{"__dev_kfree_skb_any", "dev_kfree_skb_any_reason"}
+	}
+	return nil
 }
 
 // readSets are the programs that see reads.
@@ -47,7 +59,7 @@ func (p *Probe) readSets() []ebpf.Set {
 }
 
 // New returns the probe.
-func New() *Probe { return &Probe{} }
+func New() *Probe { return &Probe{wrappers: wrappers()} }
 
 // Name implements ebpf.Probe.
 func (*Probe) Name() string { return Name }
@@ -64,6 +76,8 @@ type attached struct {
 	counts  counts
 	sockets sockets
 	names   deviceNames
+	// wrappers is the code of functions whose caller is meant.
+	wrappers [4]bpfDropCode
 	// runs is how many packets were dropped in the last interval.
 	runs uint64
 }
@@ -93,6 +107,9 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 		return nil, &NoReasonsError{err}
 	}
 	a := &attached{env: env, reasons: reasons}
+	for i, name := range p.wrappers {
+		a.wrappers[i].Begin, a.wrappers[i].Size = env.Function(name)
+	}
 	tellsSocket := tracepointArgs(kernel, "kfree_skb") >= 4 && !p.old
 	failFollows := !tellsSocket && tracepointArgs(kernel, "udp_fail_queue_rcv_skb") == 2
 	if err := a.attachPackets(tellsSocket, failFollows, p.blind); err != nil {
@@ -187,6 +204,7 @@ func (a *attached) newLoader(headers, failFollows bool) (*ebpf.Loader, error) {
 	}
 	if err := errors.Join(spec.Variables[bpfVarDropReasonFlags].Set(a.reasons.flags()),
 		spec.Variables[bpfVarDropCanRead].Set(headers),
+		spec.Variables[bpfVarDropWrappers].Set(&a.wrappers),
 		spec.Variables[bpfVarDropUdpFailFollows].Set(failFollows),
 		spec.Variables[bpfVarDropRecordsReads].Set(a.env.Following.ReadsBy == "")); err != nil {
 		return nil, fmt.Errorf("set the BPF variables: %w", err)

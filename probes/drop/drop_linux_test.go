@@ -273,6 +273,29 @@ func TestClosedPort(t *testing.T) {
 	}
 }
 
+// TestFreedForItsCaller has a function that frees packets in the name of its caller: the caller is told. So that there
+// is one on each machine, it is the one that drops packets for a port without a socket.
+func TestFreedForItsCaller(t *testing.T) {
+	const wrapper, caller = "__udp4_lib_rcv", "ip_protocol_deliver_rcu"
+	for suffix, old := range []bool{false, true} {
+		t.Run(fmt.Sprintf("before 6.11 %t", old), func(t *testing.T) {
+			s := ebpftest.Start(t, ebpf.Options{}, &Probe{old: old, wrappers: []string{"no_such_function", wrapper}})
+			n := newNamespace(t, fmt.Sprintf("freed%d", suffix))
+			sendTo(t, n, "127.0.0.1:9", 500)
+			s.Intervals(1)
+			found, got := drops(s.Stop(), func(d model.Drop) bool { return d.Reason == "NO_SOCKET" && d.LocalPort == 9 })
+			if got != 500 {
+				t.Errorf("dropped %d of 500", got)
+			}
+			for _, d := range found {
+				if d.Location != caller {
+					t.Errorf("dropped by %s, want %s", d.Location, caller)
+				}
+			}
+		})
+	}
+}
+
 func TestReceiveBuffer(t *testing.T) {
 	for suffix, tt := range []struct {
 		name  string

@@ -12,7 +12,7 @@ func Definition() probe.Definition {
 		Doc:  "packets of followed flows: their intervals, and the time in each stage",
 		Kinds: []model.Kind{
 			model.KindPacket, model.KindPacketRead, model.KindPacketReturn, model.KindPacketQdisc, model.KindPacketEarly,
-			model.KindFlow, model.KindFlowStall,
+			model.KindFlow, model.KindFlowDevice, model.KindFlowStall,
 		},
 		New:     engine(),
 		ETW:     NewETW,

@@ -54,13 +54,14 @@ struct packet {
 	u32 tid;     /* the thread that sends, 0 unknown */
 	u32 ip_id;   /* identification of IPv4, 0 none */
 	u32 hash;    /* of the first HB_HASHED bytes of the payload */
+	u32 ifindex; /* the device that it came from last, or goes to first; 0 unknown */
 	u16 local_port, remote_port; /* host byte order */
 	u8 protocol; /* IPPROTO_* */
 	u8 family;   /* AF_INET or AF_INET6 */
 	u8 what;     /* enum hb_what */
 	u8 exiting;  /* closed: by the end of the process */
 	u16 window;  /* TCP, received: the peer's receive window, not scaled; 0 is closed */
-	u8 pad2[2];
+	u8 pad2[6];
 };
 
 struct packet *unused_packet __attribute__((unused));
@@ -211,6 +212,7 @@ static __always_inline int hb_packet(struct __sk_buff *skb, u8 what)
 	p->end_seq = bpf_ntohl(t.seq) + size;
 	p->ip_id = h.ip_id;
 	p->hash = hash;
+	p->ifindex = what == HB_SENT ? skb->ifindex : skb->ingress_ifindex;
 	p->local_port = local;
 	p->remote_port = remote;
 	p->protocol = h.protocol;

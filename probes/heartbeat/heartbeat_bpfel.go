@@ -125,6 +125,7 @@ type heartbeatPacket struct {
 	Tid        uint32
 	IpId       uint32
 	Hash       uint32
+	Ifindex    uint32
 	LocalPort  uint16
 	RemotePort uint16
 	Protocol   uint8
@@ -132,7 +133,7 @@ type heartbeatPacket struct {
 	What       uint8
 	Exiting    uint8
 	Window     uint16
-	Pad2       [2]uint8
+	Pad2       [6]uint8
 }
 
 type heartbeatSocketEntry struct {

@@ -80,6 +80,8 @@ type attached struct {
 	reads     []ebpf.Set
 	readsSeen bool
 	sockets   map[uint64]*socket
+	// devices are those of the sockets' network namespaces.
+	devices linkLists
 	// exits are processes whose end has closed a followed socket.
 	exits exits
 	// listed is when sockets were last listed, took how long it took; unlisted says that packets came of one that is not.
@@ -92,7 +94,8 @@ type attached struct {
 func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 	a := &attached{
 		env: env, stamps: -1, reads: p.readSets(), sockets: make(map[uint64]*socket),
-		status: make(map[string]model.Probe), search: newSearch(),
+		devices: make(linkLists),
+		status:  make(map[string]model.Probe), search: newSearch(),
 	}
 	env.Handle(model.KindPacket, a.packet)
 	env.Handle(model.KindPacketRead, a.read)
@@ -358,6 +361,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 			}
 		}
 	}
+	s.came(way{remote, p.RemotePort, v.Direction}, p.Ifindex)
 	b.AddPacket(v)
 	return nil
 }
@@ -443,6 +447,7 @@ func (a *attached) Collect(now model.Time, _ time.Duration, b *model.Builder) er
 	}
 	err = errors.Join(err, a.look(now))
 	a.emitFlows(now, b)
+	a.emitDevices(now, b)
 	a.exits.emit(now, b)
 	a.emitProposals(now, b)
 	return err

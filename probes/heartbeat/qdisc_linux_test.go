@@ -71,6 +71,7 @@ func shaped() error {
 			return err
 		}
 	}
+	_, _ = os.Stdin.Read(make([]byte, 1)) // the sockets stay open until the test has seen enough
 	return nil
 }
 
@@ -97,11 +98,18 @@ func TestQdisc(t *testing.T) {
 	}
 	s.Intervals(1)
 	var in, left []model.PacketQdisc
+	over := make(map[model.Direction]int)
 	batches := s.Stop()
 	if err := model.Validate(batches...); err != nil {
 		t.Error(err)
 	}
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
+		if v, ok := b.FlowDevice(e); ok {
+			over[v.Direction]++
+			if v.Device != "lo" || v.Ifindex != 1 || !v.Complete || v.Below != "" || v.RemoteAddr != "127.0.0.1" {
+				t.Errorf("%+v", v)
+			}
+		}
 		if v, ok := b.PacketQdisc(e); ok && int(v.RemotePort) == c.Port {
 			if v.Left {
 				left = append(left, v)
@@ -112,6 +120,9 @@ func TestQdisc(t *testing.T) {
 	})
 	if len(in) != 10 || len(left) != 10 {
 		t.Fatalf("%d were put in, %d left, of 10", len(in), len(left))
+	}
+	if over[model.DirectionRX] != 1 || over[model.DirectionTX] != 1 {
+		t.Errorf("devices of both directions: %v", over)
 	}
 	var worst [2]time.Duration
 	for i, v := range left {

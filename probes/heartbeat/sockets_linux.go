@@ -48,6 +48,8 @@ type socket struct {
 	arrivals bool
 	queue    queue
 	tcp      tcpStream
+	// ways are its flows, and the device of each.
+	ways map[way]*over
 	// present says that the last listing had it; written is what was last written of it, and when.
 	present bool
 	written model.Time

@@ -102,7 +102,8 @@ func compareCounts(t *testing.T) (wrong []string) {
 	counted, emitted := make(map[key]uint64), make(map[key]uint64)
 	var total uint64
 	ebpftest.Each(batches, func(b *model.Batch, e *model.Event) {
-		if loss, ok := b.Loss(e); ok {
+		// Of two handlers that first run in one moment, the kernel may have no memory for the second one yet.
+		if loss, ok := b.Loss(e); ok && (loss.Lost > 1 || loss.Detail != "interrupt: interrupt.hist") {
 			t.Errorf("%+v", loss)
 		}
 		if h, ok := b.InterruptHist(e); ok {

@@ -398,3 +398,60 @@ func TestZipMethods(t *testing.T) {
 		}
 	}
 }
+
+// TestCutZipBetween reads members of a zip without its directory that are packed in other ways, and says which of them
+// cannot be read there.
+func TestCutZipBetween(t *testing.T) {
+	text := []byte("hello\n")
+	const flagLater = 8
+	for _, test := range []struct {
+		name   string
+		method uint16
+		flags  uint16
+		data   []byte
+		says   string // empty where it is read
+	}{
+		{"bzip2", 12, 0, bz2(t), ""},
+		{"zstd", 93, 0, zst(t, text), ""},
+		{"xz", 95, 0, xzOf(t, text), ""},
+		{"size later", 93, flagLater, zst(t, text), ""},
+		{"stored, size later", 0, flagLater, text, ""},
+		{"LZMA", 14, 0, []byte("packed"), "m: its compression (method 14, LZMA) is not known"},
+		{"encrypted", 8, 1, []byte("secret"), "m: it is encrypted: unpack the archive with its password"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var b bytes.Buffer
+			w := zip.NewWriter(&b)
+			for _, m := range []struct {
+				header zip.FileHeader
+				data   []byte
+			}{
+				{zip.FileHeader{Name: "before", CompressedSize64: 5, UncompressedSize64: 5}, []byte("first")},
+				{zip.FileHeader{Name: "m", Method: test.method, Flags: test.flags, CompressedSize64: uint64(len(test.data)),
+					UncompressedSize64: 6}, test.data},
+				{zip.FileHeader{Name: "behind", CompressedSize64: 4, UncompressedSize64: 4}, []byte("last")},
+			} {
+				out, err := w.CreateRaw(&m.header)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := out.Write(m.data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			cut := b.Bytes()[:bytes.Index(b.Bytes(), []byte("PK\x01\x02"))]
+			want, damage := []string{"before=first", "behind=last"}, 2
+			if test.says == "" {
+				want, damage = []string{"before=first", "m=hello\n", "behind=last"}, 1
+			}
+			got, report, err := walk(t, "x.zip", cut, Limits{})
+			if slices.Sort(got); err != nil || !slices.Equal(got, slices.Sorted(slices.Values(want))) ||
+				len(report.Damage) != damage || !strings.Contains(strings.Join(report.Damage, "\n"), test.says) {
+				t.Errorf("%q, want %q; %+v, %v", got, want, report, err)
+			}
+		})
+	}
+}

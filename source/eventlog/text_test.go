@@ -153,6 +153,19 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestJSONOfAnotherType leaves out an entry whose fields have another type, says so, and reads the others.
+func TestJSONOfAnotherType(t *testing.T) {
+	const good = `{"Id": 4231, "ProviderName": "Tcpip", "TimeCreated": "2026-11-14T12:20:02.117+01:00"}`
+	for _, wrong := range []string{`{"Id": 4231, "ProviderName": 7}`, `{"Id": "many", "ProviderName": "Tcpip"}`} {
+		later := strings.Replace(good, "12:20", "12:21", 1)
+		got, set := events(t, write(t, "a.json", []byte("["+good+","+wrong+","+later+"]")))
+		if len(got) != 2 || set.integrity.Complete() ||
+			!strings.Contains(fmt.Sprint(set.integrity), "a.json: entry 2 could not be read") {
+			t.Errorf("%s: %+v, %q", wrong, set.integrity, got)
+		}
+	}
+}
+
 // TestOtherName keeps the text of an entry whose provider has two names.
 func TestOtherName(t *testing.T) {
 	list := []written{{"Microsoft-Windows-TCPIP", 4202, noon, nil, "Network adapter 'NIC 1' was disconnected."}}
@@ -194,7 +207,7 @@ func TestBadJSON(t *testing.T) {
 		{change(`"Tcpip"`, "5"), "entry 2 could not be read: its ProviderName is of another type (number)"},
 		{change(`"Tcpip"`, `{"Name":"Tcpip"}`), "its ProviderName is of another type (object)"},
 		{change(`"Tcpip"`, "null"), "it has no ProviderName"},
-		{change("4231", `"many"`), "entry 2 could not be read: invalid number literal"},
+		{change("4231", `"many"`), "entry 2 could not be read: one of its numbers is a text"},
 		{change("4231", `[4231]`), "its Id is of another type (array)"},
 		{change("4231", "null"), `its Id "" is not a number`},
 		{change("4231", "42.5"), `its Id "42.5" is not a number`},

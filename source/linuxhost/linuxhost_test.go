@@ -316,6 +316,21 @@ func TestBadSamples(t *testing.T) {
 	}
 }
 
+// TestJSONOfAnotherType leaves out a sample whose fields have another type, says which, and reads the others.
+func TestJSONOfAnotherType(t *testing.T) {
+	text := storm.json()
+	whole, err := Open([]string{write(t, "sa28.json", text)}, source.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := strings.Replace(text, `"timestamp":`, `"timestamp": 7, "other":`, 1)
+	set, err := Open([]string{write(t, "sa28.json", wrong)}, source.OpenOptions{})
+	if err != nil || set.samples != whole.samples-1 ||
+		!strings.Contains(fmt.Sprint(set.integrity), "sa28.json: sample 1 could not be read in full: its Timestamp") {
+		t.Errorf("%d samples of %d, %v, %+v", set.samples, whole.samples, err, set)
+	}
+}
+
 // TestBinary says which command converts a binary file, or has it converted.
 func TestBinary(t *testing.T) {
 	path := write(t, "sa28", "\x96\xd5\x75\x21"+strings.Repeat("\x00", 600))

@@ -1,6 +1,7 @@
 package tuitest
 
 import (
+	"fmt"
 	"time"
 
 	"lostbeat/model"
@@ -25,7 +26,9 @@ func (s *stream) beats(n int) {
 			},
 		} {
 			f.Time, f.NetnsInode = s.now.Add(-time.Second+1), Netns
-			s.b.AddFlow(f)
+			if f.Cookie != 0x52 || !s.cut(n) {
+				s.b.AddFlow(f)
+			}
 		}
 	}
 	for i := range 4 {
@@ -43,12 +46,17 @@ func (s *stream) beats(n int) {
 	}
 	for i := range 10 {
 		at := s.now.Add(-time.Second + time.Duration(i)*100*time.Millisecond)
-		s.beat(at, at.Add(30*time.Microsecond), 0x52, 1401, 2380, 41200, "10.0.0.3", "etcd")
+		if !s.cut(n) {
+			s.beat(at, at.Add(30*time.Microsecond), 0x52, 1401, 2380, 41200, "10.0.0.3", "etcd")
+		}
 		s.b.AddPacketRead(model.PacketRead{
 			Time: at.Add(50 * time.Microsecond), CPU: 1, PID: 640, TID: 640, NetnsInode: Netns, Cookie: 0x53,
 			Protocol: model.ProtocolUDP, LocalPort: 3784, RemotePort: 49152, SizeBytes: 24, RemoteAddr: "10.0.0.9",
 			Process: "bfdd",
 		})
+	}
+	if s.cut(n) {
+		s.reset(time.Duration(n-s.Cut) * time.Second)
 	}
 	if n != s.Gap {
 		return
@@ -64,6 +72,29 @@ func (s *stream) beats(n int) {
 		Causes:   []string{"rt-batch[900] (SCHED_FIFO 50) had CPU 1 meanwhile: 718 ms"},
 		RuledOut: []string{"not the peer or the network: the packet reached this host when it was due"},
 		Advice:   []string{"Give the reader a CPU of its own or a higher priority (chrt, cpuset, nice)"},
+	})
+}
+
+// cut says that the connection of etcd is gone in a second.
+func (s *stream) cut(n int) bool { return s.Cut != 0 && n >= s.Cut }
+
+// reset makes the finding of a connection that was reset some time ago.
+func (s *stream) reset(ago time.Duration) {
+	if ago == 0 {
+		s.b.AddFlow(model.Flow{
+			Time: s.now.Add(-time.Second + 1), PID: 1401, NetnsInode: Netns, Cookie: 0x52, Protocol: model.ProtocolTCP,
+			LocalPort: 2380, RemotePort: 41200, State: model.FlowEnded, Process: "etcd", KnownAs: "raft",
+		})
+		return
+	}
+	s.finding(model.Finding{
+		ID:       "heartbeat-loss/tcp/2380/10.0.0.3:41200/rx/52/1",
+		Detector: "heartbeat-loss", Severity: model.SeverityCritical, Start: s.now.Add(-time.Second - ago),
+		End: s.now, Ongoing: true,
+		Title: fmt.Sprintf("tcp/2380 of etcd[1401] (raft from 10.0.0.3) has received nothing for %d s: its connection was "+
+			"reset by 10.0.0.3, and there is no other", int(ago.Seconds())+1),
+		Subject: model.Subject{Kind: "socket", CPU: 1, PID: 1401, Process: "etcd", Protocol: "tcp", Port: 2380},
+		Causes:  []string{"A reset (RST) came from 10.0.0.3"},
 	})
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	Calm int
 	// Gap is the second in which a followed flow is late, 0 for no followed flows.
 	Gap int
+	// Cut is the second from which on one of them receives nothing, as its connection was reset, 0 never.
+	Cut int
 	// Proposed adds flows that look like heartbeats and are not followed.
 	Proposed bool
 	// Log is the second at which a followed log has been silent for 5 s, 0 for no log.
