@@ -1,9 +1,12 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -297,6 +300,48 @@ func TestIncompleteInput(t *testing.T) {
 		out, errs, status := execute(t, test.args...)
 		if status != test.status || !strings.Contains(out, test.out) || !strings.Contains(errs, test.errs) {
 			t.Errorf("%v: status %d\n%s%s", test.args, status, out, errs)
+		}
+	}
+}
+
+// TestDamagedPart reads what is around a part that is damaged, names it, and ends as for every incomplete input.
+func TestDamagedPart(t *testing.T) {
+	const entry = `{"Id":4231,"ProviderName":"Tcpip","TimeCreated":"2026-11-14T11:20:02Z"}`
+	const list = "[" + entry + `,{"Id":4231,"ProviderName":7,"TimeCreated":"2026-11-14T11:20:03Z"},` + entry + "]"
+	var z bytes.Buffer
+	w := zip.NewWriter(&z)
+	for _, m := range []struct {
+		method uint16
+		text   string
+	}{{zip.Store, "[" + entry + "]"}, {14, "not LZMA"}, {zip.Store, "cut off here"}} {
+		to, err := w.CreateRaw(&zip.FileHeader{
+			Name: fmt.Sprintf("log%d.json", m.method), Method: m.method, CompressedSize64: uint64(len(m.text)),
+		})
+		if err == nil {
+			_, err = io.WriteString(to, m.text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cut := z.Bytes()[:bytes.LastIndex(z.Bytes(), []byte("PK\x03\x04"))]
+	dir := t.TempDir()
+	for _, test := range []struct{ name, text, says string }{
+		{"bad.json", list, "bad.json: entry 2 could not be read: its ProviderName is of another type (number)"},
+		{"cut.zip", string(cut), "log14.json: its compression (method 14, LZMA) is not known"},
+	} {
+		path := filepath.Join(dir, test.name)
+		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"findings", "info"} {
+			out, errs, status := execute(t, command, path)
+			if status != exitIncomplete || !strings.Contains(out+errs, test.says) {
+				t.Errorf("%s %s: status %d, want %q in\n%s%s", command, test.name, status, test.says, out, errs)
+			}
 		}
 	}
 }

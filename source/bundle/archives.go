@@ -133,11 +133,16 @@ func (w *walker) inFile(name string, r io.Reader, read func(f *os.File, size int
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	n, err := io.Copy(f, &counted{r: r, w: w})
-	if err != nil {
-		return w.local(name, err)
+	n, cut := io.Copy(f, &counted{r: r, w: w})
+	if err := w.local(name, cut); err != nil {
+		return err
 	}
-	return w.local(name, read(f, n))
+	seen := w.seen
+	err = read(f, n)
+	if cut != nil && w.seen == seen && !w.final(err) {
+		return nil // it is said already
+	}
+	return w.local(name, err)
 }
 
 // encrypted is the flag of a member of a zip whose content is.
@@ -176,9 +181,7 @@ func (w *walker) zip(under string, r io.ReaderAt, size int64, depth int) error {
 		m := Member{Name: tidy(f.Name), Modified: f.Modified}
 		name := join(under, m.Name)
 		if f.Flags&encrypted != 0 {
-			w.report.Members++
-			w.report.damage("%s is encrypted: unpack the archive with its password", name)
-			if err := w.count(); err != nil {
+			if err := w.lost(name, errEncrypted); err != nil {
 				return err
 			}
 			continue
@@ -202,25 +205,17 @@ func (w *walker) zipMember(f *zip.File, m Member, under string, depth int) error
 	name := join(under, m.Name)
 	content, err := f.Open()
 	if err != nil {
-		w.report.Members++
 		if errors.Is(err, zip.ErrAlgorithm) {
-			err = fmt.Errorf("its compression (method %d) is not known", f.Method)
+			err = methodError(f.Method)
 		}
-		if err := w.local(name, err); err != nil {
-			return err
-		}
-		return w.count()
+		return w.lost(name, err)
 	}
 	defer content.Close()
 	c := &counted{r: content, w: w}
 	b := bufio.NewReaderSize(c, plainBytes)
 	head, err := b.Peek(HeadBytes)
 	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
-		w.report.Members++
-		if err := w.local(name, err); err != nil {
-			return err
-		}
-		return w.count()
+		return w.lost(name, err)
 	}
 	if err := w.member(m, under, b, kindOf(head), depth); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -63,12 +64,17 @@ type Report struct {
 // maxDamage is how many sentences a report keeps.
 const maxDamage = 16
 
+// damage adds a sentence, once where a fault is seen at several places.
 func (r *Report) damage(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if slices.Contains(r.Damage, text) {
+		return
+	}
 	if len(r.Damage) >= maxDamage {
 		r.More++
 		return
 	}
-	r.Damage = append(r.Damage, fmt.Sprintf(format, args...))
+	r.Damage = append(r.Damage, text)
 }
 
 // HeadBytes is how much of a file Detect is shown, plainBytes how much Limits.Plain.
@@ -388,13 +394,18 @@ func (w *walker) member(m Member, under string, b *bufio.Reader, k kind, depth i
 
 // local makes a fault of one member a line of the report.
 func (w *walker) local(name string, err error) error {
-	var limit *limitError
-	var stop *visitError
-	if err == nil || errors.As(err, &limit) || errors.As(err, &stop) || w.ctx.Err() != nil {
+	if err == nil || w.final(err) {
 		return err
 	}
 	w.report.damage("%s: %v", name, err)
 	return nil
+}
+
+// final reports whether an error ends the walk.
+func (w *walker) final(err error) bool {
+	var limit *limitError
+	var stop *visitError
+	return errors.As(err, &limit) || errors.As(err, &stop) || w.ctx.Err() != nil
 }
 
 // count takes one more member.

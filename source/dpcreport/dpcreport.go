@@ -40,6 +40,11 @@ type File struct {
 	start, end model.Time
 }
 
+var (
+	_ source.File     = (*File)(nil)
+	_ source.Verified = (*File)(nil)
+)
+
 // Open reads a report.
 func Open(path string) (*File, error) {
 	in, err := os.Open(path)
@@ -74,6 +79,15 @@ func (f *File) Close() error { return nil }
 
 // Span implements source.Seekable.
 func (f *File) Span() (start, end model.Time) { return f.start, f.end }
+
+// Integrity implements source.Verified.
+func (f *File) Integrity() source.Integrity {
+	i := source.Integrity{Unit: "value", Read: uint64(len(f.totals) + len(f.seconds))}
+	if f.long > 0 {
+		i.Add(fmt.Sprintf("%d of its lines are longer than %d KiB and were not read", f.long, maxLine>>10), 0)
+	}
+	return i
+}
 
 // Assumed says what the report leaves open.
 func (f *File) Assumed() []string {

@@ -199,3 +199,22 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestLongLine reads what is around a line that is too long for a report, and says that it was not read.
+func TestLongLine(t *testing.T) {
+	text := xperf(20, 0.5, ".")
+	whole := open(t, text)
+	if i := whole.Integrity(); !i.Complete() {
+		t.Errorf("%+v", i)
+	}
+	for length, damage := range map[int]int{maxLine - 1: 0, maxLine: 0, maxLine + 1: 1, 3 * maxLine: 1} {
+		f := open(t, text[:len(text)/2]+strings.Repeat("x", max(0, length-1))+"\n"+text[len(text)/2:])
+		g := open(t, strings.Repeat("x", length-1)+"\n"+text)
+		if i := g.Integrity(); len(i.Damage) != damage || i.Read != whole.Integrity().Read {
+			t.Errorf("%d: %+v, want %+v", length, i, whole.Integrity())
+		}
+		if len(f.seconds) <= len(whole.seconds)/2 {
+			t.Errorf("%d: the rest was not read: %d of %d intervals", length, len(f.seconds), len(whole.seconds))
+		}
+	}
+}

@@ -65,8 +65,9 @@ type report struct {
 	seconds []second
 	runs    []longest
 	notes   []string
-	// left is how many values were left out.
+	// left is how many values were left out, long how many lines are too long.
 	left uint64
+	long int
 
 	// isr says that the lines under way are about interrupts, driver whose runs are counted, empty for all.
 	isr    bool
@@ -108,17 +109,26 @@ func (r *report) known() bool {
 	return len(r.totals) >= 2
 }
 
-// read takes the lines of a text.
+// read takes the lines of a text. One that is too long for a line of a report costs itself.
 func (r *report) read(in io.Reader) error {
-	lines := bufio.NewScanner(source.UTF8Reader(in))
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		r.line(strings.TrimRight(lines.Text(), "\r"))
+	lines := bufio.NewReaderSize(source.UTF8Reader(in), maxLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if long := errors.Is(err, bufio.ErrBufferFull); long {
+			for errors.Is(err, bufio.ErrBufferFull) {
+				_, err = lines.ReadSlice('\n')
+			}
+			r.long++
+		} else {
+			r.line(strings.TrimRight(string(line), "\r\n"))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
-		return err
-	}
-	return nil
 }
 
 func (r *report) line(line string) {

@@ -416,7 +416,7 @@ func (s *Set) arrange() {
 	})
 	s.note("%d records, of which %d bear on heartbeats or ports", s.records, len(s.events))
 	if s.dateless > 0 {
-		s.note("the times of %d entries could not be read", s.dateless)
+		s.integrity.Add(fmt.Sprintf("%d of the entries have a time that cannot be read: they were not used", s.dateless), 0)
 	}
 }
 

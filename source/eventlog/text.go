@@ -313,73 +313,63 @@ func isJSON(text []byte) bool {
 		bytes.Contains(text, []byte(`"TimeCreated"`)) && bytes.Contains(text, []byte(`"Id"`))
 }
 
-// eachJSON calls do with each entry; bad is how many of them have fields of another type.
-func eachJSON(r io.Reader, do func(*jsonEntry)) (bad int, err error) {
-	limited := source.LimitedReader(r, maxEntry)
-	in := bufio.NewReader(limited)
-	first := byte(' ')
-	for first <= ' ' {
-		var err error
-		if first, err = in.ReadByte(); err != nil {
-			return 0, err
-		}
+// entry makes an entry of what was read, and the text of its time.
+func (j *jsonEntry) entry() (e entry, when string, err error) {
+	id, err := j.ID.Int64()
+	if err != nil {
+		return e, "", fmt.Errorf("its Id %q is not a number", j.ID)
 	}
-	_ = in.UnreadByte() // it was read just now
-	d := json.NewDecoder(in)
-	listed := first == '['
-	if listed {
-		if _, err := d.Token(); err != nil {
-			return 0, err
-		}
+	when, _ = j.Time.(string)
+	if list, ok := j.Time.(map[string]any); ok { // Windows PowerShell adds the culture's form to it
+		when, _ = list["value"].(string)
 	}
-	for {
-		limited.Next()
-		if listed && !d.More() {
-			_, err := d.Token() // the end of the list
-			return bad, err
-		}
-		var object json.RawMessage
-		if err := d.Decode(&object); errors.Is(err, io.EOF) && !listed {
-			return bad, nil
-		} else if err != nil {
-			return bad, err
-		}
-		var j jsonEntry
-		if json.Unmarshal(object, &j) != nil {
-			bad++
-			continue
-		}
-		do(&j)
+	if m := jsonDate.FindStringSubmatch(when); m != nil {
+		ms, _ := strconv.ParseInt(m[1], 10, 64)
+		when = time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
 	}
+	switch {
+	case j.Provider == "":
+		return e, "", errors.New("it has no ProviderName")
+	case when == "":
+		return e, "", errors.New("its TimeCreated is not a time")
+	}
+	record, _ := j.RecordID.Int64()
+	return entry{
+		provider: j.Provider, id: id & 0xffff, host: j.Host, channel: j.Channel, record: uint64(max(record, 0)),
+		data: []datum{{messageName, j.Message[:min(len(j.Message), maxValue)]}},
+	}, when, nil
 }
 
-// readJSON reads entries as JSON.
+// readJSON reads entries as JSON. One that is damaged, or whose fields are of another type, costs itself.
 func (s *Set) readJSON(r io.Reader, name string) error {
 	rows := &timedEntries{}
-	bad, err := eachJSON(r, func(j *jsonEntry) {
-		id, err := j.ID.Int64()
-		when, _ := j.Time.(string)
-		if list, ok := j.Time.(map[string]any); ok { // Windows PowerShell adds the culture's form to it
-			when, _ = list["value"].(string)
-		}
-		if m := jsonDate.FindStringSubmatch(when); m != nil {
-			ms, _ := strconv.ParseInt(m[1], 10, 64)
-			when = time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
-		}
-		if err != nil || j.Provider == "" || when == "" {
+	bad := source.BadParts{What: "entry", Plural: "entries"}
+	stray, err := source.EachObject(bufio.NewReaderSize(r, 64<<10), maxEntry, func(object []byte) {
+		if len(object) > maxEntry {
+			bad.Next(fmt.Errorf("it has more than %d KiB", maxEntry>>10))
 			return
 		}
-		record, _ := j.RecordID.Int64()
-		s.hold(rows, entry{
-			provider: j.Provider, id: id & 0xffff, host: j.Host, channel: j.Channel, record: uint64(max(record, 0)),
-			data: []datum{{messageName, j.Message[:min(len(j.Message), maxValue)]}},
-		}, when)
+		var j jsonEntry
+		err := json.Unmarshal(object, &j)
+		if err != nil {
+			bad.Next(source.JSONFault(err))
+			return
+		}
+		e, when, err := j.entry()
+		if bad.Next(err); err == nil {
+			s.hold(rows, e, when)
+		}
 	})
-	if err != nil {
-		s.integrity.Add(fmt.Sprintf("%s ends within an entry, or is damaged: %v", name, err), 0)
+	bad.Report(&s.integrity, name)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		s.integrity.Add(fmt.Sprintf("%s ends within entry %d, or is damaged there: what is behind it was not read", name,
+			bad.Seen()+1), 0)
+	case err != nil:
+		s.integrity.Add(fmt.Sprintf("%s: %v", name, err), 0)
 	}
-	if bad > 0 {
-		s.integrity.Add(fmt.Sprintf("%s: %d of its entries could not be read: a field has another type", name, bad), 0)
+	if stray > 0 {
+		s.integrity.Add(name+": text between its entries is not JSON of an entry, and was not read", stray)
 	}
 	s.takeTimed(rows, name)
 	return nil

@@ -156,13 +156,11 @@ func TestJSON(t *testing.T) {
 // TestJSONOfAnotherType leaves out an entry whose fields have another type, says so, and reads the others.
 func TestJSONOfAnotherType(t *testing.T) {
 	const good = `{"Id": 4231, "ProviderName": "Tcpip", "TimeCreated": "2026-11-14T12:20:02.117+01:00"}`
-	for _, wrong := range []string{
-		`{"Id": 4231, "ProviderName": 7}`, `{"Id": "many", "ProviderName": "Tcpip"}`, `[1]`, `"text"`,
-	} {
+	for _, wrong := range []string{`{"Id": 4231, "ProviderName": 7}`, `{"Id": "many", "ProviderName": "Tcpip"}`} {
 		later := strings.Replace(good, "12:20", "12:21", 1)
 		got, set := events(t, write(t, "a.json", []byte("["+good+","+wrong+","+later+"]")))
 		if len(got) != 2 || set.integrity.Complete() ||
-			!strings.Contains(fmt.Sprint(set.integrity), "a.json: 1 of its entries could not be read") {
+			!strings.Contains(fmt.Sprint(set.integrity), "a.json: entry 2 could not be read") {
 			t.Errorf("%s: %+v, %q", wrong, set.integrity, got)
 		}
 	}
@@ -188,5 +186,53 @@ func TestSQLServer(t *testing.T) {
 	if len(got) != 2 || !strings.Contains(got[0], model.HostReplicaTimeout.String()+" 35206 MSSQLSERVER [NODE-B]") ||
 		!strings.Contains(got[1], model.HostLeaseExpired.String()+" 19407 MSSQL$ONE [AG1]") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestBadJSON reads the entries around one that cannot be used, in a list and one behind another, and says which it is.
+func TestBadJSON(t *testing.T) {
+	good := func(of []written) (list []string) {
+		for i, e := range of {
+			list = append(list, fmt.Sprintf(`{"Id":%d,"ProviderName":%q,"MachineName":"NODE-A","Message":%q,"RecordId":%d,`+
+				`"TimeCreated":"%s","Level":2}`, e.id, e.provider, "Link of 'Intel(R) 82574L' is lost.", i+1,
+				e.at.Format(time.RFC3339Nano)))
+		}
+		return list
+	}
+	list := []written{incident[0], incident[3]}
+	one, two := good(list)[0], good(list)[1]
+	const entry = `{"Id":4231,"ProviderName":"Tcpip","TimeCreated":"2026-11-14T11:20:02Z"}`
+	change := func(old, value string) string { return strings.Replace(entry, old, value, 1) }
+	for _, test := range []struct{ bad, says string }{
+		{change(`"Tcpip"`, "5"), "entry 2 could not be read: its ProviderName is of another type (number)"},
+		{change(`"Tcpip"`, `{"Name":"Tcpip"}`), "its ProviderName is of another type (object)"},
+		{change(`"Tcpip"`, "null"), "it has no ProviderName"},
+		{change("4231", `"many"`), "entry 2 could not be read: one of its numbers is a text"},
+		{change("4231", `[4231]`), "its Id is of another type (array)"},
+		{change("4231", "null"), `its Id "" is not a number`},
+		{change("4231", "42.5"), `its Id "42.5" is not a number`},
+		{change(`"2026-11-14T11:20:02Z"`, "7"), "its TimeCreated is not a time"},
+		{change(`"2026-11-14T11:20:02Z"`, `"yesterday"`), "1 of the entries have a time that cannot be read"},
+		{change("}", `,"Message":7}`), "its Message is of another type (number)"},
+		{change("}", `,"LogName":[]}`), "its LogName is of another type (array)"},
+		{change("4231", "4231x"), "entry 2 could not be read: it is not valid JSON"},
+		{change("}", `,"Message":"`+strings.Repeat("x", maxEntry)+`"}`), "entry 2 could not be read: it has more than 1024"},
+		{"null", "text between its entries"},
+		{"[7]", "text between its entries"},
+	} {
+		for form, text := range map[string]string{
+			"list":   "[" + one + "," + test.bad + "," + two + "]",
+			"behind": one + "\n" + test.bad + "\n" + two + "\n",
+			"value":  `{"value":[` + one + "," + test.bad + "," + two + `],"Count":3}`,
+		} {
+			got, set := events(t, write(t, "a.json", []byte(text)))
+			if form == "value" && strings.HasPrefix(test.says, "text") {
+				continue // what is around a value is not looked at
+			}
+			if len(got) != 2 || !slices.Equal(got, []string{want[0], want[2]}) || len(set.integrity.Damage) != 1 ||
+				!strings.Contains(set.integrity.Damage[0], test.says) {
+				t.Errorf("%s, %.80s: %q, %q", form, test.bad, got, set.integrity.Damage)
+			}
+		}
 	}
 }

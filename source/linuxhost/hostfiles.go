@@ -643,7 +643,7 @@ func (h *hostFiles) ss(_, netns string, text []byte) {
 	found := map[string]*socketDrops{}
 	row := ""
 	in := bufio.NewScanner(bytes.NewReader(text))
-	in.Buffer(nil, 1<<20)
+	in.Buffer(nil, len(text)+1) // a line may be all of it
 	for in.Scan() {
 		line := in.Text()
 		if len(line) > 0 && line[0] != ' ' && line[0] != '\t' {

@@ -254,6 +254,68 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// TestBadSamples reads the samples around one that is damaged, and what there is of that one, and says which it is.
+func TestBadSamples(t *testing.T) {
+	whole, _ := counters(t, source.OpenOptions{}, write(t, "sa28.xml", storm.xml()))
+	one := func(count func(string) bool) (n int) {
+		for _, line := range whole {
+			if count(line) {
+				n++
+			}
+		}
+		return n
+	}
+	// The second sample is of midnight; zeros of sparse series are left out there.
+	second := one(func(line string) bool { return strings.HasPrefix(line, "29T00:00:00") })
+	for _, test := range []struct {
+		form, text, old, value, says string
+		lost                         int
+	}{
+		{"json", storm.json(), `"time": "00:00:00"`, `"time": 5`, "sample 2 could not be read in full: its Timestamp.Time " +
+			"is of another type (number)", second},
+		{"json", storm.json(), `"time": "00:00:00"`, `"time": "noon"`, `sample 2 could not be read in full: "2026-11-29" ` +
+			`"noon" is not a valid time`, second},
+		{"json", storm.json(), `"soft": 2,`, `"soft": [2],`, `sample 2 could not be read in full: its cpu-load soft "[2]" ` +
+			"is not a number", 1},
+		{"json", storm.json(), `"soft": 2,`, `"soft": null,`, `its cpu-load soft "<nil>" is not a number`, 1},
+		{"json", storm.json(), `"soft": 2,`, `"soft": "NaN",`, "", 1},
+		{"json", storm.json(), `"time": "20:00:00"`, `"time": 20`, "restart 1 could not be read: its Boot.Time is of", 1},
+		{"json", storm.json(), `"time": "20:00:00"`, `"time": ""`, "restart 1 could not be read: ", 1},
+		{"xml", storm.xml(), `time="00:00:00"`, `time="noon"`, `sample 2 could not be read in full: "2026-11-29" "noon" is ` +
+			"not a valid time", second},
+		{"xml", storm.xml(), `soft="2.00"`, `soft="x"`, `sample 2 could not be read in full: its cpu soft "x" is not`, 1},
+		{"xml", storm.xml(), `time="20:00:00"`, `time=""`, "restart 1 could not be read: ", 1},
+	} {
+		text := strings.Replace(test.text, test.old, test.value, 1)
+		got, set := counters(t, source.OpenOptions{}, write(t, "sa28."+test.form, text))
+		damage := strings.Join(set.integrity.Damage, "; ")
+		if text == test.text || len(whole)-len(got) != test.lost || !strings.Contains(damage, test.says) ||
+			(damage == "") != (test.says == "") || len(set.integrity.Damage) > 1 {
+			t.Errorf("%s with %s: %d of %d values, %d should be lost; %q", test.form, test.value, len(got), len(whole),
+				test.lost, damage)
+		}
+	}
+	// A list with an element that is no object, and one of a network that is none.
+	text := strings.ReplaceAll(storm.json(), `"cpu-load": [`, `"cpu-load": [7,`)
+	got, set := counters(t, source.OpenOptions{}, write(t, "sa28.json", text))
+	if !slices.Equal(got, whole) || len(set.integrity.Damage) != 1 || !strings.Contains(set.integrity.Damage[0],
+		"5 of its samples could not be read in full; the first is sample 1: its cpu-load is not made of objects") {
+		t.Errorf("%d of %d values, %q", len(got), len(whole), set.integrity.Damage)
+	}
+	text = strings.ReplaceAll(storm.json(), `"network": {`, `"network": 7, "x": {`)
+	got, set = counters(t, source.OpenOptions{}, write(t, "sa28.json", text))
+	if n := one(func(line string) bool { return strings.Contains(line, "cpu/") || strings.Contains(line, "host/") }); len(
+		got) != n || len(set.integrity.Damage) != 1 || !strings.Contains(set.integrity.Damage[0], "5 of its samples") {
+		t.Errorf("%d values, want %d; %q", len(got), n, set.integrity.Damage)
+	}
+	// A date in the middle of sar's text that is not one.
+	text = storm.text("11/28/26", hours24, ".")
+	_, set = counters(t, source.OpenOptions{}, write(t, "sar28", text+strings.Replace(text, "11/28/26", "13/32/26", 1)))
+	if len(set.integrity.Damage) != 1 || !strings.Contains(set.integrity.Damage[0], "13/32/26") {
+		t.Errorf("%q", set.integrity.Damage)
+	}
+}
+
 // TestJSONOfAnotherType leaves out a sample whose fields have another type, says which, and reads the others.
 func TestJSONOfAnotherType(t *testing.T) {
 	text := storm.json()
@@ -264,7 +326,7 @@ func TestJSONOfAnotherType(t *testing.T) {
 	wrong := strings.Replace(text, `"timestamp":`, `"timestamp": 7, "other":`, 1)
 	set, err := Open([]string{write(t, "sa28.json", wrong)}, source.OpenOptions{})
 	if err != nil || set.samples != whole.samples-1 ||
-		!strings.Contains(fmt.Sprint(set.integrity), "sa28.json: element 1 of statistics") {
+		!strings.Contains(fmt.Sprint(set.integrity), "sa28.json: sample 1 could not be read in full: its Timestamp") {
 		t.Errorf("%d samples of %d, %v, %+v", set.samples, whole.samples, err, set)
 	}
 }

@@ -117,22 +117,23 @@ type sample struct {
 	span time.Duration
 }
 
-// value takes one value of sar by its element and attribute; unit is the CPU or the interface.
-func (s *Set) value(of sample, element, attribute, unit, text string) {
+// value takes one value of sar by its element and attribute; unit is the CPU or the interface. It reports whether text
+// is a number, where it should be one.
+func (s *Set) value(of sample, element, attribute, unit, text string) bool {
 	se, ok := wanted[element][attribute]
 	if !ok {
-		return
+		return true
 	}
 	v, ok := number(text)
 	if !ok {
-		return
+		return v != 0 // a number, though none that can be
 	}
 	se.host, se.cpu = of.host, -1
 	switch element {
 	case "cpu", "softnet":
 		n, err := strconv.ParseUint(unit, 10, 13)
 		if err != nil {
-			return // all CPUs together say nothing that they do not say singly
+			return true // all CPUs together say nothing that they do not say singly
 		}
 		se.cpu = int32(n)
 	case "net-dev", "net-edev":
@@ -146,9 +147,10 @@ func (s *Set) value(of sample, element, attribute, unit, text string) {
 		span = 0
 	}
 	if _, seen := s.seriesOf[se]; seen && v == 0 && sparse[se.name] {
-		return
+		return true
 	}
 	s.add(of.at, span, se, v)
+	return true
 }
 
 // sparse are the values of sar of which zeros are left out behind the first: most are, for each CPU and interface.

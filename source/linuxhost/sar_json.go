@@ -1,6 +1,7 @@
 package linuxhost
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,20 +29,27 @@ type jsonSample struct {
 	}
 }
 
-// many is a list of objects, or one object.
-type many []map[string]any
+// many is a list of objects, or one object. What is of another shape is bad.
+type many struct {
+	list []map[string]any
+	bad  bool
+}
 
 func (m *many) UnmarshalJSON(b []byte) error {
-	var list []map[string]any
-	if err := json.Unmarshal(b, &list); err == nil {
-		*m = list
-		return nil
+	var list []json.RawMessage
+	if err := json.Unmarshal(b, &list); err != nil {
+		list = []json.RawMessage{b}
 	}
-	var one map[string]any
-	if err := json.Unmarshal(b, &one); err == nil {
-		*m = many{one}
+	m.list, m.bad = nil, false
+	for _, text := range list {
+		var one map[string]any
+		if err := json.Unmarshal(text, &one); err != nil {
+			m.bad = true
+			continue
+		}
+		m.list = append(m.list, one)
 	}
-	return nil // of another shape: not ours
+	return nil
 }
 
 // readJSON reads the output of sadf -j, a sample at a time.
@@ -51,6 +59,12 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 	host := ""
 	key := ""
 	depth := 0
+	samples := source.BadParts{What: "sample", Plural: "samples", Partly: true}
+	restarts := source.BadParts{What: "restart", Plural: "restarts"}
+	defer func() {
+		samples.Report(&s.integrity, name)
+		restarts.Report(&s.integrity, name)
+	}()
 	for {
 		limited.Next()
 		token, err := d.Token()
@@ -76,9 +90,16 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 				depth--
 			}
 			if t == '[' && (key == "statistics" || key == "restarts") {
-				if err := s.jsonList(d, limited, name, host, key); err != nil {
-					s.damaged(name, err)
-					return nil
+				each := func() error { return s.jsonSample(d, host, &samples) }
+				if key == "restarts" {
+					each = func() error { return s.jsonRestart(d, host, &restarts) }
+				}
+				for d.More() { // the end of the list comes next
+					limited.Next()
+					if err := each(); err != nil {
+						s.damaged(name, err)
+						return nil
+					}
 				}
 			}
 			key = ""
@@ -102,65 +123,75 @@ func (s *Set) readJSON(r io.Reader, name string) error {
 	}
 }
 
-// jsonList reads the elements of a list up to its end, which the caller takes.
-func (s *Set) jsonList(d *json.Decoder, limited *source.Limited, name, host, key string) error {
-	for n := 1; d.More(); n++ {
-		limited.Next()
-		var object json.RawMessage
-		if err := d.Decode(&object); err != nil {
-			return err
+// decoded passes an error on that ends the file; why is what is wrong with one value of which the type of a field is.
+func decoded(err error) (why, end error) {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return source.JSONFault(err), nil
+	}
+	return nil, err
+}
+
+// jsonRestart reads an element of the list of restarts.
+func (s *Set) jsonRestart(d *json.Decoder, host string, bad *source.BadParts) error {
+	var v struct {
+		Boot struct {
+			Date, Time string
+			UTC        any
 		}
-		damaged := func(err error) {
-			s.damaged(fmt.Sprintf("%s: element %d of %s", name, n, key), err)
+	}
+	why, end := decoded(d.Decode(&v))
+	if end != nil {
+		return end
+	}
+	at, err := s.when(v.Boot.Date, v.Boot.Time, truth(v.Boot.UTC, true), "")
+	if err == nil {
+		s.restart(host, at)
+	}
+	bad.Next(cmp.Or(why, err))
+	return nil
+}
+
+// jsonSample reads an element of the list of samples. Of one with a field of another type, the others are taken.
+func (s *Set) jsonSample(d *json.Decoder, host string, bad *source.BadParts) error {
+	var v jsonSample
+	why, end := decoded(d.Decode(&v))
+	if end != nil {
+		return end
+	}
+	at, err := s.when(v.Timestamp.Date, v.Timestamp.Time, truth(v.Timestamp.UTC, false), "")
+	if err != nil {
+		bad.Next(cmp.Or(why, err))
+		return nil
+	}
+	of := sample{host: host, at: at, span: spanOf(fmt.Sprint(v.Timestamp.Interval))}
+	for _, part := range []struct {
+		element, name string
+		many
+	}{
+		{"cpu", "cpu-load", v.CPULoad}, {"cpu", "cpu-load-all", v.CPULoadAll}, {"softnet", "softnet", v.Network.Softnet},
+		{"net-dev", "net-dev", v.Network.Dev}, {"net-edev", "net-edev", v.Network.EDev},
+		{"net-udp", "net-udp", v.Network.UDP}, {"net-sock", "net-sock", v.Network.Sock},
+	} {
+		if part.bad {
+			why = cmp.Or(why, fmt.Errorf("its %s is not made of objects", part.name))
 		}
-		if key == "restarts" {
-			var v struct {
-				Boot struct {
-					Date, Time string
-					UTC        any
+		for _, object := range part.list {
+			unit := ""
+			for _, key := range []string{"cpu", "number", "iface"} {
+				if v, ok := object[key]; ok {
+					unit = fmt.Sprint(v)
 				}
 			}
-			if err := json.Unmarshal(object, &v); err != nil {
-				damaged(err)
-				continue
-			}
-			if at, err := s.when(v.Boot.Date, v.Boot.Time, truth(v.Boot.UTC, true), ""); err == nil {
-				s.restart(host, at)
-			}
-			continue
-		}
-		var v jsonSample
-		if err := json.Unmarshal(object, &v); err != nil {
-			damaged(err)
-			continue
-		}
-		at, err := s.when(v.Timestamp.Date, v.Timestamp.Time, truth(v.Timestamp.UTC, false), "")
-		if err != nil {
-			s.note("%s: a sample was left out: %v", name, err)
-			continue
-		}
-		of := sample{host: host, at: at, span: spanOf(fmt.Sprint(v.Timestamp.Interval))}
-		for _, part := range []struct {
-			element string
-			list    many
-		}{
-			{"cpu", v.CPULoad}, {"cpu", v.CPULoadAll}, {"softnet", v.Network.Softnet}, {"net-dev", v.Network.Dev},
-			{"net-edev", v.Network.EDev},
-			{"net-udp", v.Network.UDP}, {"net-sock", v.Network.Sock},
-		} {
-			for _, object := range part.list {
-				unit := ""
-				for _, key := range []string{"cpu", "number", "iface"} {
-					if v, ok := object[key]; ok {
-						unit = fmt.Sprint(v)
-					}
-				}
-				for _, attribute := range slices.Sorted(maps.Keys(object)) {
-					s.value(of, part.element, attribute, unit, fmt.Sprint(object[attribute]))
+			for _, attribute := range slices.Sorted(maps.Keys(object)) {
+				text := fmt.Sprint(object[attribute])
+				if !s.value(of, part.element, attribute, unit, text) {
+					why = cmp.Or(why, fmt.Errorf("its %s %s %.40q is not a number", part.name, attribute, text))
 				}
 			}
 		}
 	}
+	bad.Next(why)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -155,7 +156,7 @@ func (t *textReader) begin(title []string, given *time.Location) bool {
 	}
 	day, ok := s.dayOf(title[3], t.name)
 	if !ok {
-		s.note("%s: its date %q is not known", t.name, title[3])
+		s.integrity.Add(fmt.Sprintf("%s: its date %q is not known: the rest of it was not read", t.name, title[3]), 0)
 		return false
 	}
 	t.day, t.title, t.table, t.key, t.clock, t.days = day, true, nil, "", -1, 0

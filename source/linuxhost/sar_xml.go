@@ -1,8 +1,10 @@
 package linuxhost
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 
 	"lostbeat/source"
@@ -26,6 +28,13 @@ func (s *Set) readXML(r io.Reader, name string) error {
 	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	var of sample
 	var zone, into string
+	bad := source.BadParts{What: "sample", Plural: "samples", Partly: true}
+	restarts := source.BadParts{What: "restart", Plural: "restarts"}
+	var why error
+	defer func() {
+		bad.Report(&s.integrity, name)
+		restarts.Report(&s.integrity, name)
+	}()
 	for depth := 0; ; {
 		limited.Next()
 		token, err := d.Token()
@@ -52,20 +61,21 @@ func (s *Set) readXML(r io.Reader, name string) error {
 				of = sample{host: attribute(t, "nodename")}
 				s.host(of.host)
 			case "timestamp":
-				of.at, err = s.when(attribute(t, "date"), attribute(t, "time"), attribute(t, "utc") == "1", zone)
-				if err != nil {
-					s.note("%s: a sample was left out: %v", name, err)
-				}
+				of.at, why = s.when(attribute(t, "date"), attribute(t, "time"), attribute(t, "utc") == "1", zone)
 				of.span = spanOf(attribute(t, "interval"))
 			case "boot":
 				utc := attribute(t, "utc") != "0"
-				if at, err := s.when(attribute(t, "date"), attribute(t, "time"), utc, zone); err == nil {
+				at, err := s.when(attribute(t, "date"), attribute(t, "time"), utc, zone)
+				if err == nil {
 					s.restart(of.host, at)
 				}
+				restarts.Next(err)
 			case "cpu", "softnet", "net-dev", "net-edev", "net-udp", "net-sock":
 				unit := attribute(t, "number") + attribute(t, "cpu") + attribute(t, "iface")
 				for _, a := range t.Attr {
-					s.value(of, into, a.Name.Local, unit, a.Value)
+					if !s.value(of, into, a.Name.Local, unit, a.Value) {
+						why = cmp.Or(why, fmt.Errorf("its %s %s %.40q is not a number", into, a.Name.Local, a.Value))
+					}
 				}
 			}
 		case xml.CharData:
@@ -80,6 +90,8 @@ func (s *Set) readXML(r io.Reader, name string) error {
 			into = ""
 			if t.Name.Local == "timestamp" {
 				of.at = 0
+				bad.Next(why)
+				why = nil
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"lostbeat/internal/lazyregexp"
+	"lostbeat/source"
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -69,57 +69,14 @@ const maxObject = 64 << 10
 // errTorn says that JSON ends too early.
 var errTorn = errors.New("the file ends within a row")
 
-// jsonObjects reads objects one after the other, whatever arrays they are in. It
-// keeps one at a time, of at most maxObject bytes.
+// jsonObjects reads objects one after the other.
 func (p *parser) jsonObjects(r *bufio.Reader) error {
-	var object []byte
-	depth, arrays := 0, 0
-	quoted, escaped := false, false
-	for {
-		c, err := r.ReadByte()
-		switch {
-		case errors.Is(err, io.EOF) && (depth > 0 || arrays > 0):
-			return errTorn
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-		if depth > 0 && len(object) <= maxObject {
-			object = append(object, c)
-		}
-		switch {
-		case quoted:
-			switch {
-			case escaped:
-				escaped = false
-			case c == '\\':
-				escaped = true
-			case c == '"':
-				quoted = false
-			}
-		case c == '"':
-			quoted = true
-		case c == '{':
-			if depth++; depth == 1 {
-				object = append(object[:0], c)
-			}
-		case c == '[' && depth == 0:
-			arrays++
-		case c == '[' && depth == 1 && wrapper.Match(object[:min(len(object), 64)]):
-			depth, arrays = 0, arrays+1 // {"value":[...],"Count":2}
-		case c == ']' && depth == 0:
-			arrays--
-		case c == '}' && depth > 0:
-			if depth--; depth == 0 {
-				p.jsonObject(object)
-			}
-		}
+	_, err := source.EachObject(r, maxObject, p.jsonObject)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errTorn
 	}
+	return err
 }
-
-// wrapper is how Windows PowerShell begins an array in an object.
-var wrapper = lazyregexp.New(`^\{\s*"value"\s*:\s*\[$`)
 
 // jsonObject takes one object.
 func (p *parser) jsonObject(text []byte) {
