@@ -10,6 +10,7 @@ import (
 	"lostbeat/model"
 
 	cebpf "github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // maxKinds bounds the kinds of records, as the array in struct lb_cpu_state does.
@@ -38,70 +39,70 @@ func readHead(raw []byte) (recordHead, bool) {
 
 // sharedMaps are the maps that every probe's object shares.
 type sharedMaps struct {
-	ringbuf, state, follow, readings *cebpf.Map
+	ringbuf, state, follow, flows, readings *cebpf.Map
 }
 
-// Sizes of struct lb_followed and struct lb_reading of include/follow.h.
+// Sizes of struct lb_followed, lb_flow_ends, lb_flow and lb_reading of include/follow.h, and of the table lb_flows.
 const (
 	followedBytes = 2*8192 + 8
+	flowEndsBytes = 2*16 + 12
+	flowBytes     = 2 * 8
 	readingBytes  = 4 * 8
+	maxFlows      = 8192
 )
 
-func newSharedMaps(ringBytes int) (sharedMaps, error) {
-	ringbuf, err := cebpf.NewMap(&cebpf.MapSpec{Name: "lb_ringbuf", Type: cebpf.RingBuf, MaxEntries: uint32(ringBytes)})
+// newMap creates a map that is shared; what it is stands in the error.
+func newMap(what string, spec *cebpf.MapSpec) (*cebpf.Map, error) {
+	m, err := cebpf.NewMap(spec)
 	if err != nil {
-		return sharedMaps{}, fmt.Errorf("create the ringbuf: %w", explain(err))
+		return nil, fmt.Errorf("create %s: %w", what, explain(err))
 	}
-	state, err := cebpf.NewMap(
-		&cebpf.MapSpec{
-			Name:       "lb_state",
-			Type:       cebpf.PerCPUArray,
-			KeySize:    4,
-			ValueSize:  uint32(unsafe.Sizeof(cpuState{})),
-			MaxEntries: 1,
-		},
-	)
-	if err != nil {
-		return sharedMaps{}, errors.Join(fmt.Errorf("create the loss counters: %w", explain(err)), ringbuf.Close())
+	return m, nil
+}
+
+func newSharedMaps(ringBytes int) (s sharedMaps, err error) {
+	for _, each := range []struct {
+		to   **cebpf.Map
+		what string
+		spec cebpf.MapSpec
+	}{
+		{&s.ringbuf, "the ringbuf", cebpf.MapSpec{Name: "lb_ringbuf", Type: cebpf.RingBuf, MaxEntries: uint32(ringBytes)}},
+		{&s.state, "the loss counters", cebpf.MapSpec{
+			Name: "lb_state", Type: cebpf.PerCPUArray, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(cpuState{})), MaxEntries: 1,
+		}},
+		{&s.follow, "the table of followed ports", cebpf.MapSpec{
+			Name: "lb_follow", Type: cebpf.Array, KeySize: 4, ValueSize: followedBytes, MaxEntries: 1,
+		}},
+		{&s.flows, "the table of followed flows", cebpf.MapSpec{
+			Name: "lb_flows", Type: cebpf.Hash, KeySize: flowEndsBytes, ValueSize: flowBytes, MaxEntries: maxFlows,
+			Flags: unix.BPF_F_NO_PREALLOC,
+		}},
+		{&s.readings, "the table of threads that read followed flows", cebpf.MapSpec{
+			Name: "lb_readings", Type: cebpf.LRUHash, KeySize: 4, ValueSize: readingBytes, MaxEntries: 1024,
+		}},
+	} {
+		if *each.to, err = newMap(each.what, &each.spec); err != nil {
+			return sharedMaps{}, errors.Join(err, s.close())
+		}
 	}
-	follow, err := cebpf.NewMap(
-		&cebpf.MapSpec{
-			Name:       "lb_follow",
-			Type:       cebpf.Array,
-			KeySize:    4,
-			ValueSize:  followedBytes,
-			MaxEntries: 1,
-		},
-	)
-	if err != nil {
-		err = fmt.Errorf("create the table of followed ports: %w", explain(err))
-		return sharedMaps{}, errors.Join(err, ringbuf.Close(), state.Close())
-	}
-	readings, err := cebpf.NewMap(
-		&cebpf.MapSpec{
-			Name:       "lb_readings",
-			Type:       cebpf.LRUHash,
-			KeySize:    4,
-			ValueSize:  readingBytes,
-			MaxEntries: 1024,
-		},
-	)
-	if err != nil {
-		err = fmt.Errorf("create the table of threads that read followed flows: %w", explain(err))
-		return sharedMaps{}, errors.Join(err, ringbuf.Close(), state.Close(), follow.Close())
-	}
-	return sharedMaps{ringbuf, state, follow, readings}, nil
+	return s, nil
 }
 
 // byName returns the maps under their names in the objects.
 func (s sharedMaps) byName() map[string]*cebpf.Map {
 	return map[string]*cebpf.Map{
-		"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow, "lb_readings": s.readings,
+		"lb_ringbuf": s.ringbuf, "lb_state": s.state, "lb_follow": s.follow, "lb_flows": s.flows,
+		"lb_readings": s.readings,
 	}
 }
 
-func (s sharedMaps) close() error {
-	return errors.Join(s.ringbuf.Close(), s.state.Close(), s.follow.Close(), s.readings.Close())
+func (s sharedMaps) close() (err error) {
+	for _, m := range s.byName() {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}
+	return err
 }
 
 // lossCounts are the records lost so far by processor and kind.

@@ -223,6 +223,11 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 		if h != nil {
 			h.totals.changed |= totalBeats
 		}
+	case model.KindFlowDrop:
+		if w.judged {
+			v, _ := b.FlowDrop(e)
+			w.applyFlowDrop(&v)
+		}
 	case model.KindFlowStall:
 		v, _ := b.FlowStall(e)
 		w.applyFlowStall(&v)

@@ -61,6 +61,51 @@ type Drop struct {
 	First, Last model.Time
 	// CPUs are where they were freed.
 	CPUs []CPUCount
+	// Flows are the packets of which it is known whether they were of a followed flow.
+	Flows []FlowDrop
+}
+
+// FlowDrop are the packets of a drop that were of one followed flow.
+type FlowDrop struct {
+	// Flow is the zero BeatKey for packets of a followed port which were of no followed flow. Its network namespace is
+	// not known; its port is 0 where the peer's was another one than that of the flow, or is not known.
+	Flow BeatKey
+	// Seconds are the packets by second.
+	Seconds [MaxWindow]uint64
+}
+
+// isOf says whether they are those of a flow.
+func (f *FlowDrop) isOf(k *BeatKey) bool {
+	o := &f.Flow
+	return o.Cookie == k.Cookie && o.Direction == k.Direction && o.Remote == k.Remote && o.Cookie != 0 &&
+		(o.Port == k.Port || o.Port == 0 || k.Port == 0)
+}
+
+// Whose says whose the packets of a drop are, seen from one flow.
+type Whose struct {
+	// Its are the flow's, Others other followed flows'; None are of a followed port and of no followed flow, Unknown may
+	// be anybody's.
+	Its, Others, None, Unknown uint64
+}
+
+// Of says whose the packets of a drop are in some seconds; nil is no flow in particular.
+func (d *Drop) Of(k *BeatKey, slots []int) (whose Whose) {
+	for i := range d.Flows {
+		f := &d.Flows[i]
+		n := SumOf(&f.Seconds, slots)
+		switch {
+		case k == nil:
+		case f.isOf(k):
+			whose.Its += n
+		case f.Flow.Cookie == 0:
+			whose.None += n
+		default:
+			whose.Others += n
+		}
+	}
+	all := SumOf(&d.Seconds, slots)
+	whose.Unknown = all - min(all, whose.Its+whose.Others+whose.None)
+	return whose
 }
 
 // SumOf adds up some of the seconds of a window.
@@ -98,6 +143,23 @@ var otherSocketReasons = map[string]bool{
 // FullQueue says that packets lost at a socket for the given reason were lost because its receive queue was full.
 func FullQueue(reason string) bool { return !otherSocketReasons[reason] }
 
+// maxFlowDrops bounds the followed flows whose packets are told apart in one drop.
+const maxFlowDrops = 64
+
+// backlogOf removes what does not tell the packets of a backlog apart: they are many sockets', and the ports of
+// recordings from before the receiver's were told are the senders'.
+func (k *DropKey) backlogOf() {
+	if k.Place == model.PlaceBacklog {
+		k.Protocol, k.Port, k.PID = 0, 0, -1
+	}
+}
+
+// named is the key without what a flow.drop does not have.
+func (k DropKey) named() DropKey {
+	k.Device.Ifindex = 0
+	return k
+}
+
 // noteDrop counts a drop by where, why and to whom.
 func (w *Fold) noteDrop(v *model.Drop) {
 	k := DropKey{
@@ -111,11 +173,7 @@ func (w *Fold) noteDrop(v *model.Drop) {
 		Port:     v.LocalPort,
 		PID:      v.PID,
 	}
-	if k.Place == model.PlaceBacklog {
-		// The packets of a backlog are many sockets': the ports of recordings from before the
-		// receiver's were told are the senders'.
-		k.Protocol, k.Port, k.PID = 0, 0, -1
-	}
+	k.backlogOf()
 	d := w.drops[k]
 	if d == nil {
 		if len(w.drops) >= maxDrops {
@@ -124,6 +182,7 @@ func (w *Fold) noteDrop(v *model.Drop) {
 		}
 		d = &Drop{Key: k, First: max(v.Time.Add(-v.Dur), 0)}
 		w.drops[k] = d
+		w.dropsByName[k.named()] = d
 		w.sortedDrops = nil
 	}
 	if v.Process != "" {
@@ -135,6 +194,34 @@ func (w *Fold) noteDrop(v *model.Drop) {
 	if len(d.CPUs) < 64 {
 		d.CPUs = addCPU(d.CPUs, v.CPU, v.Count)
 	}
+}
+
+// applyFlowDrop notes of which followed flow the packets of a drop were.
+func (w *Fold) applyFlowDrop(v *model.FlowDrop) {
+	k := DropKey{
+		Netns: v.NetnsInode, Place: v.Place, Reason: v.Reason, Location: v.Location,
+		Transmit: transmits(&model.Drop{Flags: v.Flags, Place: v.Place, Reason: v.Reason, Location: v.Location}),
+		Device:   DeviceKey{Netns: v.NetnsInode, Name: v.Device},
+		Protocol: v.Protocol, Port: v.LocalPort, PID: v.PID,
+	}
+	k.backlogOf()
+	d := w.dropsByName[k]
+	if d == nil {
+		return
+	}
+	var flow BeatKey
+	if v.Cookie != 0 {
+		flow = BeatKey{FollowKey{Cookie: v.Cookie}, v.RemoteAddr, v.RemotePort, v.Direction}
+	}
+	i := slices.IndexFunc(d.Flows, func(f FlowDrop) bool { return f.Flow == flow })
+	if i < 0 {
+		if len(d.Flows) >= maxFlowDrops {
+			return // whose the packets are is then not known
+		}
+		i = len(d.Flows)
+		d.Flows = append(d.Flows, FlowDrop{Flow: flow})
+	}
+	d.Flows[i].Seconds[w.Slot] += v.Count
 }
 
 // SortedDrops returns the drops in a fixed order.
@@ -155,8 +242,13 @@ func (w *Fold) sumDrops(slots []int) {
 func (w *Fold) endDrops() {
 	for k, d := range w.drops {
 		d.Seconds[w.Slot] = 0
+		for i := range d.Flows {
+			d.Flows[i].Seconds[w.Slot] = 0
+		}
+		d.Flows = slices.DeleteFunc(d.Flows, func(f FlowDrop) bool { return f.Seconds == [MaxWindow]uint64{} })
 		if w.Now.Sub(d.Last) > forgetDrop {
 			delete(w.drops, k)
+			delete(w.dropsByName, k.named())
 			w.sortedDrops = nil
 		}
 	}

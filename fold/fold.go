@@ -61,11 +61,13 @@ type Fold struct {
 	// DropsLeftOut counts packets lost in more ways than are told apart.
 	DropsLeftOut uint64
 
-	drops    map[DropKey]*Drop
-	watched  map[int32]*Watched // by TID
-	readings map[ReadingKey]Reading
-	refused  map[refusedRequest]string
-	protocol map[ProtocolCounterKey]*ProtocolCounter
+	drops map[DropKey]*Drop
+	// dropsByName are the same, by their keys without the number of the device.
+	dropsByName map[DropKey]*Drop
+	watched     map[int32]*Watched // by TID
+	readings    map[ReadingKey]Reading
+	refused     map[refusedRequest]string
+	protocol    map[ProtocolCounterKey]*ProtocolCounter
 	// judged says that there are detectors, which read what happened second by second.
 	judged bool
 	// history is what a screen shows, nil without one.
@@ -109,6 +111,7 @@ func New(o Options) *Fold {
 		Ports:        newPortFacts(r.Budget),
 		Tables:       newTables(r.Budget),
 		drops:        make(map[DropKey]*Drop),
+		dropsByName:  make(map[DropKey]*Drop),
 		watched:      make(map[int32]*Watched),
 		readings:     make(map[ReadingKey]Reading),
 		refused:      make(map[refusedRequest]string),

@@ -186,7 +186,7 @@ func (w *Fold) Work(steps int) { w.room.Charge(steps) }
 
 // peaks are the most entries that the maps of a fold have had since they were made.
 type peaks struct {
-	devices, sockets, flows, beats, drops, holders, families, fails, tuples int
+	devices, sockets, flows, beats, drops, names, holders, families, fails, tuples int
 	// now says that small maps are made anew, too.
 	now bool
 }
@@ -227,6 +227,7 @@ func (w *Fold) compact() {
 	w.flows = compacted(p, w.flows, &p.flows)
 	w.beats = compacted(p, w.beats, &p.beats)
 	w.drops = compacted(p, w.drops, &p.drops)
+	w.dropsByName = compacted(p, w.dropsByName, &p.names)
 	w.Ports.holders = compacted(p, w.Ports.holders, &p.holders)
 	w.Ports.Families = compacted(p, w.Ports.Families, &p.families)
 	w.Ports.Fails = compacted(p, w.Ports.Fails, &p.fails)

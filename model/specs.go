@@ -142,6 +142,7 @@ const (
 	KindPacketEarly  Kind = 75
 	KindCaptureDrop  Kind = 76
 	KindFlowDevice   Kind = 77
+	KindFlowDrop     Kind = 78
 	KindRaw          Kind = 80
 
 	KindLogGap   Kind = 96
@@ -1346,6 +1347,30 @@ var Specs = []Spec{
 				Doc: "the devices below that one, with commas between them: the ports of a bridge or bond, the device of a " +
 					"VLAN, and theirs",
 			},
+		},
+	},
+	{
+		Kind:  KindFlowDrop,
+		Name:  "flow.drop",
+		View:  "FlowDrop",
+		Since: 2,
+		Doc: "of the packets of a drop with the same place, reason, location and port, those of one followed flow, or those " +
+			"of a followed port which are of no followed flow: then the socket is 0 and remote_addr is empty. Of the rest " +
+			"of the drop, it is not known whose they are. Flag transmit: as that of the drop.",
+		Span:     intervalSpan,
+		Task:     true,
+		Netns:    true,
+		Resource: fieldCookie,
+		Args: []Field{
+			{Name: "place", Unit: UnitEnum, Enum: &PlaceEnum, Doc: "where"},
+			{Name: "count", Unit: UnitCount, Doc: "packets"},
+			fieldProto,
+			{Name: "local_port", Unit: UnitPort, Doc: "that of the drop, 0 unknown"},
+			fieldRPort,
+			{Name: "direction", Unit: UnitEnum, Enum: &DirectionEnum, Doc: "that of the flow: rx or tx"},
+		},
+		Strings: []Field{
+			fieldRemote, {Name: "reason", Doc: "that of the drop"}, fieldDevice, {Name: "location", Doc: "that of the drop"},
 		},
 	},
 	{

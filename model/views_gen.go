@@ -3564,6 +3564,92 @@ func (b *Builder) AddFlowDevice(v FlowDevice) {
 	e.Str[2] = b.Intern(v.Below)
 }
 
+// FlowDrop is the typed view of kind "flow.drop": of the packets of a drop with the same place, reason, location and port, those of one followed flow, or those of a followed port which are of no followed flow: then the socket is 0 and remote_addr is empty. Of the rest of the drop, it is not known whose they are. Flag transmit: as that of the drop.
+type FlowDrop struct {
+	// Time: when it was complete.
+	Time Time
+	// Dur: the interval that was counted.
+	Dur time.Duration
+	// Flags: qualifiers.
+	Flags Flags
+	// PID: the process, 0 kernel, -1 unknown.
+	PID int32
+	// TID: the thread, 0 kernel, -1 unknown.
+	TID int32
+	// NetnsInode: inode number of the network namespace, 0 unknown or not applicable.
+	NetnsInode uint32
+	// Cookie: the kernel's socket cookie (Linux) or the AFD endpoint (Windows), 0 unknown.
+	Cookie uint64
+	// Place: where.
+	Place Place
+	// Count: packets.
+	Count uint64
+	// Protocol: transport protocol.
+	Protocol Protocol
+	// LocalPort: that of the drop, 0 unknown.
+	LocalPort uint16
+	// RemotePort: remote port, 0 when there is none.
+	RemotePort uint16
+	// Direction: that of the flow: rx or tx.
+	Direction Direction
+	// RemoteAddr: remote IP address in text, empty when there is none.
+	RemoteAddr string
+	// Reason: that of the drop.
+	Reason string
+	// Device: device name at the time of the event.
+	Device string
+	// Location: that of the drop.
+	Location string
+}
+
+// FlowDrop returns the view of e, an event of b; ok is false when e is of another kind.
+func (b *Batch) FlowDrop(e *Event) (v FlowDrop, ok bool) {
+	if e.Kind != KindFlowDrop {
+		return v, false
+	}
+	return FlowDrop{
+		Time:       e.Time,
+		Dur:        e.Dur,
+		Flags:      e.Flags,
+		PID:        e.PID,
+		TID:        e.TID,
+		NetnsInode: e.Netns,
+		Cookie:     e.Resource,
+		Place:      Place(e.Args[0]),
+		Count:      e.Args[1],
+		Protocol:   Protocol(e.Args[2]),
+		LocalPort:  uint16(e.Args[3]),
+		RemotePort: uint16(e.Args[4]),
+		Direction:  Direction(e.Args[5]),
+		RemoteAddr: b.String(e.Str[0]),
+		Reason:     b.String(e.Str[1]),
+		Device:     b.String(e.Str[2]),
+		Location:   b.String(e.Str[3]),
+	}, true
+}
+
+// AddFlowDrop adds an event of kind "flow.drop".
+func (b *Builder) AddFlowDrop(v FlowDrop) {
+	e := b.Append(KindFlowDrop)
+	e.Time = v.Time
+	e.Dur = v.Dur
+	e.Flags = v.Flags
+	e.PID = v.PID
+	e.TID = v.TID
+	e.Netns = v.NetnsInode
+	e.Resource = v.Cookie
+	e.Args[0] = uint64(v.Place)
+	e.Args[1] = v.Count
+	e.Args[2] = uint64(v.Protocol)
+	e.Args[3] = uint64(v.LocalPort)
+	e.Args[4] = uint64(v.RemotePort)
+	e.Args[5] = uint64(v.Direction)
+	e.Str[0] = b.Intern(v.RemoteAddr)
+	e.Str[1] = b.Intern(v.Reason)
+	e.Str[2] = b.Intern(v.Device)
+	e.Str[3] = b.Intern(v.Location)
+}
+
 // Raw is the typed view of kind "raw": a record that lostbeat does not interpret, so that nothing in a file is invisible.
 type Raw struct {
 	// Time: when it was complete.

@@ -103,17 +103,12 @@ func (d *heartbeatLoss) breaks(w *detect.Tick, b *fold.Beat) (g fold.Gap, ok boo
 }
 
 // rejected returns what a firewall rule of this host dropped of what a flow's program sent when the connection was
-// reset: one that rejects it resets the connection as well. Where several peers have the port, it is not known whose it
-// was.
+// reset: one that rejects it resets the connection as well.
 func rejected(w *detect.Tick, b *fold.Beat) (rules []dropped) {
 	later := w.Since(b.Reset.Add(time.Second))
 	slots := slices.DeleteFunc(w.Since(b.Reset), func(slot int) bool { return slices.Contains(later, slot) })
-	if sharesPort(w, b) {
-		return nil
-	}
-	return slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool {
-		return !o.exact || o.Place != model.PlaceFilter
-	})
+	list, _ := ownDrops(w, b, slots)
+	return slices.DeleteFunc(list, func(o dropped) bool { return o.Place != model.PlaceFilter })
 }
 
 // broken is the finding of a connection that was reset from its peer.

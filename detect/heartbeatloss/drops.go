@@ -20,6 +20,8 @@ type dropped struct {
 	// exact says that they had the flow's local port; elsewhere that they were lost in another network namespace of this
 	// host, or for a port on which nothing listens, and which flow they were of is not known.
 	exact, elsewhere bool
+	// its says that they are known to be of the flow, notIts that they had its port and are known not to be.
+	its, notIts bool
 	// wentOn says that about as many were dropped before the gap, while the flow went on: they are another peer's.
 	wentOn bool
 	// namespace is the name of another namespace, empty for the flow's own.
@@ -43,7 +45,7 @@ func (m *moment) explaining(list []dropped) []dropped {
 // earlier in the gap, nil where it is judged for the first time.
 func (d *heartbeatLoss) drops(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, before []dropped) []dropped {
 	captured := b.Socket.State == model.FlowCaptured
-	list := dropsOf(w, b.Socket, b.Key.Direction, slots, func(o *fold.Drop) bool {
+	list := dropsOf(w, b.Socket, &b.Key, slots, func(o *fold.Drop) bool {
 		if (o.Key.Place == model.PlaceRing || o.Key.Place == model.PlaceDevice) && !b.MayUse(o.Key.Device) {
 			return false
 		}
@@ -85,15 +87,22 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 		if isNormal(k) && !meant || match == packetdrop.MatchNone || !explains(w, o, g, before) {
 			continue
 		}
-		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
-			o := dropped{DropKey: *k, process: o.Process, count: n, elsewhere: true}
-			if k.Netns != s.Key.Netns {
-				o.namespace = cmp.Or(w.NetnsName(k.Netns), words.Itoa(uint64(k.Netns)))
-			}
-			list = append(list, o)
+		if whose := o.Of(&b.Key, slots); whose.Its == 0 && whose.None+whose.Unknown > 0 {
+			list = append(list, dropped{
+				DropKey: *k, process: o.Process, count: whose.None + whose.Unknown, elsewhere: true,
+				namespace: otherNamespace(w, s, k),
+			})
 		}
 	}
 	return list
+}
+
+// otherNamespace is the name of the network namespace of a drop, empty for that of a socket.
+func otherNamespace(w *detect.Tick, s *fold.Followed, k *fold.DropKey) string {
+	if k.Netns == s.Key.Netns || k.Netns == 0 || s.Key.Netns == 0 {
+		return ""
+	}
+	return cmp.Or(w.NetnsName(k.Netns), words.Itoa(uint64(k.Netns)))
 }
 
 // otherProtocol says that the packets of a drop were not of a socket's protocol.
@@ -121,14 +130,20 @@ func wentOn(w *detect.Tick, b *fold.Beat, g *fold.Gap, k fold.DropKey, before []
 	if i < 0 || b.LateBefore(g.From, (leadSeconds+2)*time.Second) {
 		return false
 	}
-	seconds, n := &w.SortedDrops()[i].Seconds, 0
+	o, n := w.SortedDrops()[i], 0
 	for _, slot := range lead[:leadSeconds] {
-		if fold.SumOf(seconds, []int{slot}) > 0 {
+		if mayBeOf(o, b, []int{slot}) > 0 {
 			n++
 		}
 	}
-	earlier := float64(fold.SumOf(seconds, lead[:leadSeconds])) / leadSeconds
-	return n >= 2 && 1.5*earlier >= float64(fold.SumOf(seconds, during))/float64(len(during))
+	earlier := float64(mayBeOf(o, b, lead[:leadSeconds])) / leadSeconds
+	return n >= 2 && 1.5*earlier >= float64(mayBeOf(o, b, during))/float64(len(during))
+}
+
+// mayBeOf returns how many packets of a drop were a flow's, or may have been.
+func mayBeOf(o *fold.Drop, b *fold.Beat, slots []int) uint64 {
+	whose := o.Of(&b.Key, slots)
+	return whose.Its + whose.Unknown
 }
 
 // explains says that a loss of packets of unknown flows may be why a gap began: a rule or a route that lost packets
@@ -156,31 +171,57 @@ func explains(w *detect.Tick, o *fold.Drop, g *fold.Gap, before []dropped) bool 
 // isQueue says that packets at a place are lost because a queue is full, whosever they are.
 func isQueue(p model.Place) bool { return p == model.PlaceRing || p == model.PlaceBacklog }
 
-// dropsOf returns what the host has lost that may have been of a socket, in one direction: of packets of unknown flows
-// what explains says, nil nothing.
-func dropsOf(w *detect.Tick, s *fold.Followed, direction model.Direction, slots []int,
-	explains func(*fold.Drop) bool,
+// dropsOf returns what the host has lost that was a flow's, or may have been, of its socket: of packets of unknown
+// flows what explains says, nil nothing.
+func dropsOf(w *detect.Tick, s *fold.Followed, flow *fold.BeatKey, slots []int, explains func(*fold.Drop) bool,
 ) (list []dropped) {
 	for _, o := range w.SortedDrops() {
 		k := &o.Key
-		if k.Transmit != (direction == model.DirectionTX) {
-			continue
-		}
 		here := k.Netns == 0 || s.Key.Netns == 0 || k.Netns == s.Key.Netns
-		exact := k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
-		queue := isQueue(k.Place)
-		if slices.Contains(noLoss, k.Reason) || otherProtocol(k, s) ||
-			!exact && (k.Port != 0 || !here && !queue || k.Reason == "SOCKET_FILTER") {
-			continue // another socket's filter takes what is copied to that socket
+		right := k.Transmit == (flow.Direction == model.DirectionTX)
+		exact := right && k.Port != 0 && k.Port == s.Port && k.Protocol == s.Protocol && here
+		of := flow
+		if flow.Cookie == 0 {
+			of = nil
 		}
-		if !exact && (explains == nil || !explains(o) || isNormal(k)) {
-			continue
+		whose := o.Of(of, slots)
+		all := dropped{DropKey: *k, process: o.Process, exact: exact}
+		switch {
+		case slices.Contains(noLoss, k.Reason):
+		case whose.Its > 0 && (exact || k.Reason != "SOCKET_FILTER" && (!isNormal(k) || k.Reason == otherHost)):
+			all.count, all.exact, all.its, all.namespace = whose.Its, true, true, otherNamespace(w, s, k)
+			if exact {
+				all.count += whose.Unknown
+			}
+		case exact && whose.Unknown > 0:
+			all.count = whose.Unknown
+		case exact:
+			all.count, all.exact, all.notIts = whose.Others+whose.None, false, true
+		case !right, otherProtocol(k, s), k.Port != 0, !here && !isQueue(k.Place), k.Reason == "SOCKET_FILTER":
+			// Another socket's filter takes what is copied to that socket.
+		case explains != nil && !isNormal(k) && explains(o):
+			all.count = whose.None + whose.Unknown
 		}
-		if n := fold.SumOf(&o.Seconds, slots); n > 0 {
-			list = append(list, dropped{DropKey: *k, process: o.Process, count: n, exact: exact})
+		if all.count > 0 {
+			list = append(list, all)
 		}
 	}
 	return most(list)
+}
+
+// certain returns those with the flow's port that are not known to be of others.
+func certain(list []dropped) []dropped {
+	return slices.DeleteFunc(list, func(o dropped) bool { return !o.exact })
+}
+
+// anyOf is no flow of a socket in particular, in one direction.
+func anyOf(direction model.Direction) *fold.BeatKey { return &fold.BeatKey{Direction: direction} }
+
+// inDirection is a flow, or that of the other direction between its ends.
+func inDirection(b *fold.Beat, direction model.Direction) *fold.BeatKey {
+	k := b.Key
+	k.Direction = direction
+	return &k
 }
 
 // isNormal says that packets are dropped where nothing is wrong.
@@ -215,13 +256,13 @@ func most(list []dropped) []dropped {
 func addDrops(list, more []dropped) []dropped {
 	list = slices.Clone(list)
 	for _, o := range more {
-		i := slices.IndexFunc(list, func(x dropped) bool { return x.DropKey == o.DropKey })
+		i := slices.IndexFunc(list, func(x dropped) bool { return x.DropKey == o.DropKey && x.notIts == o.notIts })
 		if i < 0 {
 			list = append(list, o)
 			continue
 		}
 		list[i].count += o.count
-		list[i].wentOn = o.wentOn
+		list[i].wentOn, list[i].its = o.wentOn, list[i].its && o.its
 	}
 	return most(list)
 }

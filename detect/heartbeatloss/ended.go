@@ -70,7 +70,7 @@ func (d *heartbeatLoss) judgeUnattended(w *detect.Tick) {
 
 // unheld returns the packets for the port of a socket that is gone, in the given seconds.
 func unheld(w *detect.Tick, s *fold.Followed, slots []int) []dropped {
-	return slices.DeleteFunc(dropsOf(w, s, model.DirectionRX, slots, nil), func(o dropped) bool {
+	return slices.DeleteFunc(dropsOf(w, s, anyOf(model.DirectionRX), slots, nil), func(o dropped) bool {
 		return !o.exact || o.Reason != noSocket
 	})
 }

@@ -67,8 +67,11 @@ type moment struct {
 	// many packets that was: with the flow's port, without a port, and in another network namespace.
 	drops                    []dropped
 	exact, others, elsewhere uint64
-	// wentOn are packets for the flow's port that were dropped before as well, while it went on.
-	wentOn []dropped
+	// its is how many of exact are known to be the flow's.
+	its uint64
+	// wentOn are packets for the flow's port that were dropped before as well, while it went on, notIts those that are
+	// known to be of other flows.
+	wentOn, notIts []dropped
 	// passing says that it may have been lost elsewhere, and not here.
 	passing bool
 	// unheard are packets for the port of a socket that sends again, which the host dropped: the peer's answers.
@@ -109,9 +112,15 @@ func (d *heartbeatLoss) judge(w *detect.Tick, b *fold.Beat, g *fold.Gap, drops [
 	since := g.From.Add(-time.Second)
 	m.lost = w.Loss.Since(since) - w.RivalLoss.Since(since)
 	for _, o := range drops {
-		if o.wentOn {
+		switch {
+		case o.wentOn:
 			m.wentOn = append(m.wentOn, o)
 			continue
+		case o.notIts:
+			m.notIts = append(m.notIts, o)
+			continue
+		case o.its:
+			m.its += o.count
 		}
 		m.drops = append(m.drops, o)
 		switch {
@@ -213,6 +222,9 @@ func (d *heartbeatLoss) judgeAbsent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case float64(m.exact) >= missing, b.Socket.Protocol == model.ProtocolTCP && m.exact >= fewSegments:
 		m.verdict = lostHere
+		if float64(m.its) >= missing {
+			return
+		}
 		if m.peers, m.allMissing = silentPeers(w, b, &m.gap); m.peers > 1 && 4*m.exact < 3*m.allMissing {
 			m.verdict = lostMaybe // those of another one
 		}
@@ -331,7 +343,7 @@ func capturedAnswer(w *detect.Tick, b *fold.Beat, g *fold.Gap) bool {
 // and says whether that is why nothing new comes: a peer that gets no acknowledgement sends the same again. Where
 // several peers have the port, it is not known whose answers they were.
 func (d *heartbeatLoss) dropsAnswers(w *detect.Tick, b *fold.Beat, m *moment) bool {
-	if b.Socket.Protocol != model.ProtocolTCP || sharesPort(w, b) {
+	if b.Socket.Protocol != model.ProtocolTCP {
 		return false
 	}
 	if in := d.caseOf(b, m.gap.ID); in != nil && in.Data.latest.verdict == unanswered {
@@ -355,9 +367,13 @@ func (d *heartbeatLoss) dropsAnswers(w *detect.Tick, b *fold.Beat, m *moment) bo
 	return true
 }
 
-// ownDrops returns what the host dropped of what the socket of a flow sent, and how many packets that were.
+// ownDrops returns what the host dropped of what the socket of a flow sent to its peer, and how many packets that were.
+// Where several peers have the port, it may not be known whose they were.
 func ownDrops(w *detect.Tick, b *fold.Beat, slots []int) (list []dropped, n uint64) {
-	list = slices.DeleteFunc(dropsOf(w, b.Socket, model.DirectionTX, slots, nil), func(o dropped) bool { return !o.exact })
+	shared := sharesPort(w, b)
+	list = slices.DeleteFunc(dropsOf(w, b.Socket, inDirection(b, model.DirectionTX), slots, nil), func(o dropped) bool {
+		return !o.exact || shared && !o.its
+	})
 	for _, o := range list {
 		n += o.count
 	}
@@ -429,9 +445,9 @@ func (d *heartbeatLoss) judgeSent(w *detect.Tick, b *fold.Beat, m *moment) {
 		return
 	case g.Main() == fold.StageResent:
 		m.verdict = resent
-		m.unheard = m.explaining(dropsOf(w, b.Socket, model.DirectionRX, w.Since(g.From), nil))
+		m.unheard = m.explaining(certain(dropsOf(w, b.Socket, inDirection(b, model.DirectionRX), w.Since(g.From), nil)))
 		if receiver := receiverHere(w, b); receiver != nil {
-			m.undelivered = m.explaining(dropsOf(w, receiver.Socket, model.DirectionRX, w.Since(g.From), nil))
+			m.undelivered = m.explaining(certain(dropsOf(w, receiver.Socket, &receiver.Key, w.Since(g.From), nil)))
 		}
 		return
 	}

@@ -259,7 +259,7 @@ func (t *telling) ruledOut(f *model.Finding, stages ...fold.Stage) {
 			}
 		case fold.StageLost:
 			if t.at.exact == 0 && t.at.lost == 0 {
-				f.RuledOut = append(f.RuledOut, "loss in this host: no packet for "+t.who.local()+" was dropped")
+				f.RuledOut = append(f.RuledOut, t.noLoss("for"))
 			}
 		}
 	}

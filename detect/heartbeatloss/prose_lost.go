@@ -135,13 +135,23 @@ func (t *telling) lostUnknown(f *model.Finding, which string) {
 		return // too few to be why
 	}
 	if i < 0 {
-		f.RuledOut = append(f.RuledOut, "loss in this host: no packet "+which+" "+t.who.local()+" was dropped")
+		f.RuledOut = append(f.RuledOut, t.noLoss(which))
 		return
 	}
 	o := &t.at.drops[i]
 	f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; which flow they belonged "+
 		"to is unknown there", words.Plural(o.count, "packet"), words.Tense(o.count == 1, "was", "were"), dropText(o)))
 	whyDropped(f, o)
+}
+
+// noLoss says that no packet of the flow was dropped.
+func (t *telling) noLoss(which string) string {
+	if len(t.at.notIts) == 0 {
+		return "loss in this host: no packet " + which + " " + t.who.local() + " was dropped"
+	}
+	o := &t.at.notIts[0]
+	return fmt.Sprintf("loss in this host: %s %s %s %s dropped at %s, none of them of this flow",
+		words.Plural(o.count, "packet"), which, t.who.local(), words.Tense(o.count == 1, "was", "were"), dropText(o))
 }
 
 // absent is the finding of a flow of which nothing reached the host.
@@ -160,7 +170,7 @@ func (t *telling) absent(f *model.Finding) {
 		t.otherPort(f)
 	}
 	t.afterwards(f)
-	lost := "loss in this host: no packet for " + t.who.local() + " was dropped, and none in a ring or backlog"
+	lost := t.noLoss("for") + ", and none in a ring or backlog"
 	if n := m.exact + m.others + m.elsewhere; n > 0 {
 		lost = fmt.Sprintf("loss in this host: %s dropped, but %s missing",
 			words.Plural(n, "packet was", "packets were"), words.Number(g.Missed))
@@ -229,9 +239,9 @@ func (t *telling) capturedLate(f *model.Finding) {
 // lostOut is the finding of packets that the host dropped on their way out.
 func (t *telling) lostOut(f *model.Finding, top *dropped) {
 	m := &t.at
-	f.Title = fmt.Sprintf("%s %s for %s: this host dropped %s from its port at %s", t.who.name(),
+	f.Title = fmt.Sprintf("%s %s for %s: this host dropped %s %s at %s", t.who.name(),
 		words.Tense(t.lasts, "has not left this host", "did not leave this host"), words.Span(m.gap.Length()),
-		words.Plural(m.exact, "packet"), dropText(top))
+		words.Plural(m.exact, "packet"), words.Tense(m.its == m.exact, "of it", "from its port"), dropText(top))
 	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s from %s %s dropped at %s on transmission",
 		words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top)))
 	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave this host",

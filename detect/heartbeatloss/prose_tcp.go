@@ -206,7 +206,7 @@ func (t *telling) queuedOut(f *model.Finding) {
 	}
 	f.RuledOut = append(f.RuledOut, "the network or the peer: the packet had not left this host")
 	if m.exact == 0 && m.lost == 0 {
-		f.RuledOut = append(f.RuledOut, "loss in this host: no packet from "+t.who.local()+" was dropped")
+		f.RuledOut = append(f.RuledOut, t.noLoss("from"))
 	}
 	f.Advice = append(f.Advice,
 		"Check what fills it and at what rate it sends (tc -s qdisc show dev "+device+"), and give the heartbeat its own "+

@@ -22,7 +22,8 @@ struct lb_followed {
 	u8 tcp[8192];
 	u8 vrrp; /* whether VRRP is followed, which has no ports */
 	u8 any;  /* whether anything is followed */
-	u8 pad[6];
+	u8 unnamed; /* whether followed flows may be missing in lb_flows */
+	u8 pad[5];
 };
 
 /* One entry, which the engine shares between all objects; user space writes it. */
@@ -32,6 +33,37 @@ struct {
 	__type(key, u32);
 	__type(value, struct lb_followed);
 } lb_follow SEC(".maps");
+
+/*
+ * The ends of a followed flow; addresses in network byte order with IPv4 in the
+ * first word, ports in host byte order. Without local address and remote port:
+ * any flow between a socket's port, in its network namespace, and a peer.
+ */
+struct lb_flow_ends {
+	u32 local[4], remote[4];
+	u32 netns; /* inode of the network namespace, 0 any */
+	u16 local_port, remote_port;
+	u8 protocol; /* IPPROTO_* */
+	u8 pad[3];
+};
+
+struct lb_flow {
+	u64 cookie; /* its socket */
+	u32 id;     /* as long as a session lasts; above 0, and not LB_FLOW_NONE */
+	u32 netns;  /* of its socket */
+};
+
+/* The id for packets of a followed port which are of no followed flow. */
+#define LB_FLOW_NONE ((u32)~0)
+
+/* Every followed flow that had a packet, by its ends, and by its peer alone; the engine shares it between all objects. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct lb_flow_ends);
+	__type(value, struct lb_flow);
+} lb_flows SEC(".maps");
 
 /* How many records of followed flows a CPU has written in a second. */
 struct lb_follow_rate {

@@ -23,6 +23,17 @@ type bpfDropCount struct {
 	_       structs.HostLayout
 	Packets uint64
 	Device  [16]uint8
+	Flow    bpfDropFlow
+}
+
+type bpfDropFlow struct {
+	_          structs.HostLayout
+	Cookie     uint64
+	Remote     [4]uint32
+	RemotePort uint16
+	Family     uint8
+	Transmit   uint8
+	Pad        [4]uint8
 }
 
 type bpfDropHot struct {
@@ -42,12 +53,13 @@ type bpfDropKey struct {
 	LocalPort uint16
 	Protocol  uint8
 	Received  uint8
-	Pad       [4]uint8
+	Flow      uint32
 }
 
 type bpfDropLeft struct {
 	_     structs.HostLayout
 	Key   bpfDropKey
+	Flow  bpfDropFlow
 	Armed uint8
 	Pad   [7]uint8
 }
@@ -85,6 +97,24 @@ type bpfLbCpuState struct {
 	Lost [128]uint64
 }
 
+type bpfLbFlow struct {
+	_      structs.HostLayout
+	Cookie uint64
+	Id     uint32
+	Netns  uint32
+}
+
+type bpfLbFlowEnds struct {
+	_          structs.HostLayout
+	Local      [4]uint32
+	Remote     [4]uint32
+	Netns      uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Protocol   uint8
+	Pad        [3]uint8
+}
+
 type bpfLbFollowRate struct {
 	_      structs.HostLayout
 	Second uint64
@@ -92,12 +122,13 @@ type bpfLbFollowRate struct {
 }
 
 type bpfLbFollowed struct {
-	_    structs.HostLayout
-	Udp  [8192]uint8
-	Tcp  [8192]uint8
-	Vrrp uint8
-	Any  uint8
-	Pad  [6]uint8
+	_       structs.HostLayout
+	Udp     [8192]uint8
+	Tcp     [8192]uint8
+	Vrrp    uint8
+	Any     uint8
+	Unnamed uint8
+	Pad     [5]uint8
 }
 
 type bpfLbReading struct {
@@ -119,6 +150,7 @@ const (
 	bpfMapDropLefts          = "drop_lefts"
 	bpfMapDropNotes          = "drop_notes"
 	bpfMapDropSockets        = "drop_sockets"
+	bpfMapLbFlows            = "lb_flows"
 	bpfMapLbFollow           = "lb_follow"
 	bpfMapLbFollowRates      = "lb_follow_rates"
 	bpfMapLbReadings         = "lb_readings"
@@ -205,6 +237,7 @@ type bpfMapSpecs struct {
 	DropLefts     *ebpf.MapSpec `ebpf:"drop_lefts"`
 	DropNotes     *ebpf.MapSpec `ebpf:"drop_notes"`
 	DropSockets   *ebpf.MapSpec `ebpf:"drop_sockets"`
+	LbFlows       *ebpf.MapSpec `ebpf:"lb_flows"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
@@ -251,6 +284,7 @@ type bpfMaps struct {
 	DropLefts     *ebpf.Map `ebpf:"drop_lefts"`
 	DropNotes     *ebpf.Map `ebpf:"drop_notes"`
 	DropSockets   *ebpf.Map `ebpf:"drop_sockets"`
+	LbFlows       *ebpf.Map `ebpf:"lb_flows"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
@@ -267,6 +301,7 @@ func (m *bpfMaps) Close() error {
 		m.DropLefts,
 		m.DropNotes,
 		m.DropSockets,
+		m.LbFlows,
 		m.LbFollow,
 		m.LbFollowRates,
 		m.LbReadings,

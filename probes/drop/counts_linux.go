@@ -23,12 +23,18 @@ const (
 
 // delta is what one entry has counted in an interval.
 type delta struct {
-	key     bpfDropKey
-	device  string
+	key bpfDropKey
+	described
 	packets uint64
 	// reason and function are the names of the key's numbers, place what they mean.
 	reason, function string
 	place            model.Place
+}
+
+// described is what the kernel says of an entry beside its key: the name of the device, and the followed flow.
+type described struct {
+	device string
+	flow   bpfDropFlow
 }
 
 // counted is what user space knows about an entry.
@@ -88,7 +94,8 @@ func (t *table) add(deltas []delta, keys []bpfDropKey, values []bpfDropCount) []
 			continue
 		}
 		known.packets, known.idle = values[i].Packets, 0
-		deltas = append(deltas, delta{key: key, device: cString(values[i].Device[:]), packets: packets})
+		of := described{cString(values[i].Device[:]), values[i].Flow}
+		deltas = append(deltas, delta{key: key, described: of, packets: packets})
 	}
 	return deltas
 }
@@ -121,6 +128,7 @@ func (a *attached) fold(deltas []delta) []delta {
 			cmp.Compare(x.key.Location, y.key.Location),
 			cmp.Compare(x.key.Cookie, y.key.Cookie),
 			cmp.Compare(x.key.LocalPort, y.key.LocalPort),
+			cmp.Compare(x.key.Flow, y.key.Flow),
 		)
 	})
 	if len(deltas) <= maxEvents {
@@ -128,7 +136,7 @@ func (a *attached) fold(deltas []delta) []delta {
 	}
 	kept, rest := deltas[:maxEvents:maxEvents], make(map[bpfDropKey]delta)
 	for _, d := range deltas[maxEvents:] {
-		d.key.Cookie, d.key.LocalPort = 0, 0
+		d.key.Cookie, d.key.LocalPort, d.key.Flow = 0, 0, 0
 		d.packets += rest[d.key].packets
 		rest[d.key] = d
 	}

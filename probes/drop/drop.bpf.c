@@ -107,12 +107,23 @@ struct drop_key {
 	u16 local_port; /* host byte order, 0 unknown */
 	u8 protocol;    /* enum lb_protocol */
 	u8 received;    /* whether the packet has come in through a device */
+	u32 flow;       /* followed flow (lb_flow), LB_FLOW_NONE of a followed port and none of them, 0 unknown */
+};
+
+/* The followed flow of a packet. */
+struct drop_flow {
+	u64 cookie;       /* its socket */
+	u32 remote[4];    /* its peer; network byte order, IPv4 in the first */
+	u16 remote_port;  /* host byte order */
+	u8 family;        /* AF_INET or AF_INET6 */
+	u8 transmit;      /* whether it is what the socket sends */
 	u8 pad[4];
 };
 
 struct drop_count {
 	u64 packets;           /* running total */
 	u8 device[IFNAMSIZ]; /* name when the entry was made */
+	struct drop_flow flow; /* that of the key */
 };
 
 /*
@@ -201,6 +212,7 @@ struct {
 /* A packet that this CPU has freed, to be counted by drop_udp_failed. */
 struct drop_left {
 	struct drop_key key;
+	struct drop_flow flow;
 	u8 armed; /* whether it waits to be counted */
 	u8 pad[7];
 };
@@ -329,40 +341,177 @@ union drop_headers {
 	} v6;
 };
 
-/* Take protocol and destination port from a packet that is received. */
-static __always_inline void drop_read_headers(const struct sk_buff *skb, struct drop_key *key)
+/* Where the network header of a received packet begins: only what has passed __netif_receive_skb_core has it marked. */
+static __always_inline u64 drop_network_of(const struct sk_buff *skb)
 {
-	/* Only what has passed __netif_receive_skb_core has its network header marked. */
-	u64 network = skb->skb_iif ? skb->network_header : (u64)skb->data - (u64)skb->head;
+	return skb->skb_iif ? skb->network_header : (u64)skb->data - (u64)skb->head;
+}
+
+/* Take protocol and destination port from a packet that is received, and return its source port. */
+static __always_inline u16 drop_read_headers(const struct sk_buff *skb, struct drop_key *key)
+{
+	u64 network = drop_network_of(skb);
 	union drop_headers h;
 	__be16 ports[2];
 	u32 length;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (bpf_probe_read_kernel(&h.v4, sizeof(h.v4), skb->head + network))
-			return;
+			return 0;
 		key->protocol = drop_protocol(h.v4.protocol);
 		if (key->protocol == LB_PROTOCOL_OTHER || h.v4.fragment & bpf_htons(0x1fff))
-			return;
+			return 0;
 		length = 4 * (h.v4.length & 15);
+		ports[0] = h.v4.ports[0];
 		ports[1] = h.v4.ports[1];
 		if (length != sizeof(h.v4) - sizeof(ports) &&
 		    bpf_probe_read_kernel(ports, sizeof(ports), skb->head + network + length))
-			return;
+			return 0;
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_probe_read_kernel(&h.v6, sizeof(h.v6), skb->head + network))
-			return;
+			return 0;
 		key->protocol = drop_protocol(h.v6.protocol);
 		if (key->protocol == LB_PROTOCOL_OTHER)
-			return;
+			return 0;
 		length = sizeof(h.v6) - sizeof(ports);
+		ports[0] = h.v6.ports[0];
 		ports[1] = h.v6.ports[1];
 	} else {
-		return;
+		return 0;
 	}
 	/* Behind what is in one piece are other bytes. */
-	if ((u64)skb->data + skb->len - skb->data_len >= (u64)skb->head + network + length + sizeof(ports))
-		key->local_port = bpf_ntohs(ports[1]);
+	if ((u64)skb->data + skb->len - skb->data_len < (u64)skb->head + network + length + sizeof(ports))
+		return 0;
+	key->local_port = bpf_ntohs(ports[1]);
+	return bpf_ntohs(ports[0]);
+}
+
+struct drop_ipv4 {
+	u8 length; /* in words of 4 bytes, in the lower half */
+	u8 unused1[5];
+	__be16 fragment;
+	u8 unused2;
+	u8 protocol;
+	u8 unused3[2];
+	u32 source, destination;
+};
+
+struct drop_ipv6 {
+	u8 unused1[6];
+	u8 protocol;
+	u8 unused2;
+	u32 source[4], destination[4];
+};
+
+/* Read the ends of a packet, from its source to its destination as from a remote to a local end. */
+static __always_inline bool drop_read_ends(const unsigned char *network, struct lb_flow_ends *e, u8 *family)
+{
+	__be16 ports[2] = {};
+	u8 first = 0;
+
+	if (bpf_probe_read_kernel(&first, sizeof(first), network))
+		return false;
+	if (first >> 4 == 4) {
+		struct drop_ipv4 ip;
+
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), network) || ip.fragment & bpf_htons(0x1fff))
+			return false;
+		*family = AF_INET;
+		e->protocol = ip.protocol;
+		e->remote[0] = ip.source;
+		e->local[0] = ip.destination;
+		network += 4 * (ip.length & 15);
+	} else if (first >> 4 == 6) {
+		struct drop_ipv6 ip;
+
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), network))
+			return false;
+		*family = AF_INET6;
+		e->protocol = ip.protocol;
+		__builtin_memcpy(e->remote, ip.source, sizeof(e->remote));
+		__builtin_memcpy(e->local, ip.destination, sizeof(e->local));
+		network += sizeof(ip);
+	} else {
+		return false;
+	}
+	if (e->protocol == IPPROTO_VRRP)
+		return true;
+	if ((e->protocol != IPPROTO_UDP && e->protocol != IPPROTO_TCP) || bpf_probe_read_kernel(ports, sizeof(ports), network))
+		return false;
+	e->remote_port = bpf_ntohs(ports[0]);
+	e->local_port = bpf_ntohs(ports[1]);
+	return true;
+}
+
+/* Exchange the ends of a flow. */
+static __always_inline void drop_turn(struct lb_flow_ends *e)
+{
+	u16 port = e->local_port;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		u32 word = e->local[i];
+
+		e->local[i] = e->remote[i];
+		e->remote[i] = word;
+	}
+	e->local_port = e->remote_port;
+	e->remote_port = port;
+}
+
+/* Whether an address is one of several hosts. */
+static __always_inline bool drop_is_group(const u32 *addr, u8 family)
+{
+	u8 first = *(const u8 *)addr;
+
+	return family == AF_INET ? first >= 224 : first == 0xff;
+}
+
+/*
+ * Which followed flow a packet is of: its id as in drop_key. Of what is sent to
+ * several hosts, another network namespace may drop a copy, which is no loss.
+ */
+static __noinline u32 drop_find_flow(const unsigned char *network, struct drop_key *key, struct drop_flow *flow)
+{
+	struct lb_flow_ends e = {};
+	const struct lb_flow *known;
+	u8 transmit = !key->received;
+	u32 zero = 0;
+	const struct lb_followed *f = bpf_map_lookup_elem(&lb_follow, &zero);
+	bool group;
+
+	if (!f || !drop_read_ends(network, &e, &flow->family))
+		return 0;
+	group = drop_is_group(e.local, flow->family);
+	if (transmit)
+		drop_turn(&e);
+	known = bpf_map_lookup_elem(&lb_flows, &e);
+	if (!known) {
+		drop_turn(&e);
+		known = bpf_map_lookup_elem(&lb_flows, &e);
+		if (known)
+			transmit = !transmit;
+		else
+			drop_turn(&e);
+	}
+	if (!known) {
+		struct lb_flow_ends peer = {
+			.netns = key->netns, .local_port = e.local_port, .protocol = e.protocol,
+		};
+
+		__builtin_memcpy(peer.remote, e.remote, sizeof(peer.remote));
+		known = bpf_map_lookup_elem(&lb_flows, &peer);
+		e.remote_port = 0;
+	}
+	if (!known)
+		return f->unnamed || !key->netns ? 0 : LB_FLOW_NONE;
+	if (group && known->netns != key->netns)
+		return 0;
+	flow->cookie = known->cookie;
+	__builtin_memcpy(flow->remote, e.remote, sizeof(flow->remote));
+	flow->remote_port = e.remote_port;
+	flow->transmit = transmit;
+	return known->id;
 }
 
 /* Whether a packet is on its way to another host. */
@@ -409,7 +558,7 @@ static __always_inline bool drop_add_hot(const struct drop_key *key)
 }
 
 /* Count one packet; returns true when the entry is new. */
-static __always_inline bool drop_add(struct drop_key *key, const struct net_device *dev)
+static __always_inline bool drop_add(struct drop_key *key, const struct drop_flow *flow, const struct net_device *dev)
 {
 	struct drop_count *count, new = { .packets = 1 };
 
@@ -425,6 +574,8 @@ static __always_inline bool drop_add(struct drop_key *key, const struct net_devi
 		*(u64 *)&new.device[0] = *(u64 *)&dev->name[0];
 		*(u64 *)&new.device[8] = *(u64 *)&dev->name[8];
 	}
+	if (flow)
+		new.flow = *flow;
 	if (!bpf_map_update_elem(&drop_counts, key, &new, BPF_NOEXIST))
 		return true;
 	/* Either a softirq made the entry in between, or the table is full. */
@@ -435,6 +586,7 @@ static __always_inline bool drop_add(struct drop_key *key, const struct net_devi
 	}
 	key->cookie = 0;
 	key->local_port = 0;
+	key->flow = 0;
 	count = bpf_map_lookup_elem(&drop_folded, key);
 	if (!count) {
 		if (!bpf_map_update_elem(&drop_folded, key, &new, BPF_NOEXIST))
@@ -455,8 +607,22 @@ static __always_inline struct drop_left *drop_left(void)
 	return bpf_map_lookup_elem(&drop_lefts, &zero);
 }
 
+/* Whether a port or protocol is followed. */
+static __always_inline bool drop_follows(u8 protocol, u16 local, u16 remote)
+{
+	switch (protocol) {
+	case LB_PROTOCOL_UDP:
+		return lb_follows(IPPROTO_UDP, local, remote);
+	case LB_PROTOCOL_TCP:
+		return lb_follows(IPPROTO_TCP, local, remote);
+	case LB_PROTOCOL_OTHER:
+		return lb_follows(IPPROTO_VRRP, 0, 0);
+	}
+	return false;
+}
+
 /* Leave a packet of a full UDP queue to the tracepoint that follows. */
-static __always_inline bool drop_leave(const struct drop_key *key, u8 flags)
+static __always_inline bool drop_leave(const struct drop_key *key, const struct drop_flow *flow, u8 flags)
 {
 	struct drop_left *left;
 
@@ -466,6 +632,7 @@ static __always_inline bool drop_leave(const struct drop_key *key, u8 flags)
 	if (!left)
 		return false;
 	left->key = *key;
+	left->flow = *flow;
 	left->armed = 1;
 	return true;
 }
@@ -480,8 +647,10 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 	struct drop_key key = { .location = location, .reason = reason };
 	struct net_device *dev = NULL;
 	struct sock *sk = skb->sk;
+	struct drop_flow flow = {};
 	unsigned short family = 0;
-	bool received;
+	u16 local, remote = 0;
+	bool received, headers = false;
 
 	if (flags & DROP_IGNORE)
 		return 0;
@@ -528,6 +697,7 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 		key.protocol = note->protocol;
 	} else if (rx_sk) {
 		key.local_port = rx_sk->__sk_common.skc_num;
+		remote = bpf_ntohs(rx_sk->__sk_common.skc_dport);
 		key.protocol = drop_sock_protocol(rx_sk);
 		key.netns = rx_sk->__sk_common.skc_net.net->ns.inum;
 		key.cookie = rx_sk->__sk_common.skc_cookie.counter;
@@ -535,25 +705,30 @@ static __always_inline int drop_packet(struct sk_buff *skb, u64 location, u32 re
 			key.cookie = bpf_get_socket_cookie(rx_sk);
 	} else if (family == AF_INET || family == AF_INET6) {
 		key.local_port = sk->__sk_common.skc_num;
+		remote = bpf_ntohs(sk->__sk_common.skc_dport);
 		key.protocol = drop_sock_protocol(sk);
 		key.cookie = sk->__sk_common.skc_cookie.counter;
 		if (!key.netns)
 			key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	} else if (drop_can_read && flags & DROP_HEADERS && (received || skb->skb_iif)) {
-		drop_read_headers(skb, &key);
-		if (flags & DROP_FORWARDED && drop_is_forwarded(skb))
-			key.local_port = 0;
+		headers = true;
+		remote = drop_read_headers(skb, &key);
 	}
+	local = key.local_port;
+	if (headers && flags & DROP_FORWARDED && drop_is_forwarded(skb))
+		key.local_port = 0;
 	/* A raw socket has its protocol where others have their port. */
 	if (key.protocol == LB_PROTOCOL_OTHER)
-		key.local_port = 0;
+		key.local_port = local = remote = 0;
 	if (flags & DROP_ANONYMOUS || (flags & DROP_UNSPECIFIED && key.protocol == LB_PROTOCOL_TCP)) {
 		key.cookie = 0;
 		key.local_port = 0;
+	} else if (drop_can_read && drop_follows(key.protocol, local, remote)) {
+		key.flow = drop_find_flow(skb->head + (headers ? drop_network_of(skb) : skb->network_header), &key, &flow);
 	}
-	if (!rx_sk && !note && drop_leave(&key, flags))
+	if (!rx_sk && !note && drop_leave(&key, &flow, flags))
 		return 0;
-	if (drop_add(&key, dev)) {
+	if (drop_add(&key, &flow, dev)) {
 		if (rx_sk)
 			drop_track(rx_sk, key.cookie);
 		else if (sk && !note)
@@ -609,9 +784,10 @@ int BPF_PROG(drop_kfree_skb, struct sk_buff *skb, void *location, u32 reason)
 		if (left && left->armed) {
 			/* The tracepoint did not follow: the queue was not one of UDP. */
 			struct drop_key key = left->key;
+			struct drop_flow flow = left->flow;
 
 			left->armed = 0;
-			drop_add(&key, NULL);
+			drop_add(&key, &flow, NULL);
 		}
 	}
 	note = bpf_map_lookup_elem(&drop_notes, &zero);
@@ -656,17 +832,19 @@ SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(drop_udp_failed, int rc, struct sock *sk)
 {
 	struct drop_left *left = drop_left();
+	struct drop_flow flow;
 	struct drop_key key;
 
 	if (!left || !left->armed)
 		return 0;
 	left->armed = 0;
 	key = left->key;
+	flow = left->flow;
 	key.cookie = bpf_get_socket_cookie(sk);
 	key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	key.local_port = sk->__sk_common.skc_num;
 	key.protocol = LB_PROTOCOL_UDP;
-	if (drop_add(&key, NULL))
+	if (drop_add(&key, &flow, NULL))
 		drop_track(sk, key.cookie);
 	return 0;
 }

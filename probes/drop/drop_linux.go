@@ -3,6 +3,7 @@ package drop
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 const Name = "drop"
 
 // Kinds are the kinds of events that the probe emits.
-var Kinds = []model.Kind{model.KindDrop, model.KindSocketQueue}
+var Kinds = []model.Kind{model.KindDrop, model.KindFlowDrop, model.KindSocketQueue}
 
 // Parts of the probe, as in its status.
 const (
@@ -284,7 +285,24 @@ func (a *attached) addDrop(d delta, now model.Time, interval time.Duration, b *m
 		v.PID, v.Process = pid, a.env.Process(pid)
 	}
 	b.AddDrop(v)
+	if d.key.Flow == 0 {
+		return
+	}
+	f := model.FlowDrop{Time: v.Time, Dur: v.Dur, Flags: v.Flags, PID: v.PID, TID: v.TID, NetnsInode: v.NetnsInode,
+		Place: v.Place, Count: v.Count, Protocol: v.Protocol, LocalPort: v.LocalPort, Reason: v.Reason, Device: v.Device,
+		Location: v.Location}
+	if d.key.Flow != flowNone {
+		f.Cookie, f.RemotePort = d.flow.Cookie, d.flow.RemotePort
+		f.RemoteAddr = ebpf.Addr(d.flow.Remote, d.flow.Family).Unmap().String()
+		if d.flow.Transmit != 0 {
+			f.Direction = model.DirectionTX
+		}
+	}
+	b.AddFlowDrop(f)
 }
+
+// flowNone is the flow of packets of a followed port which are of no followed flow: LB_FLOW_NONE of follow.h.
+const flowNone = math.MaxUint32
 
 // isMissingKey tells the end of a map or a key that is gone.
 func isMissingKey(err error) bool { return errors.Is(err, cebpf.ErrKeyNotExist) }

@@ -19,10 +19,10 @@ type hot struct {
 
 // hotCPU is one CPU's.
 type hotCPU struct {
-	// key is what the CPU counts without a look-up while armed, device the name of its device.
-	key    bpfDropKey
-	device string
-	armed  bool
+	// key is what the CPU counts without a look-up while armed.
+	key bpfDropKey
+	described
+	armed bool
 	// total is the CPU's count as it was last read.
 	total uint64
 }
@@ -65,7 +65,7 @@ func (h *hot) read(deltas []delta, exact *table) ([]delta, error) {
 		if !found {
 			continue
 		}
-		c.key, c.device, c.armed = deltas[i].key, deltas[i].device, true
+		c.key, c.described, c.armed = deltas[i].key, deltas[i].described, true
 		if err := h.keys.Put(uint32(cpu), bpfDropHot{Key: c.key, Armed: 1}); err != nil {
 			return deltas, fmt.Errorf("say what CPU %d drops: %w", cpu, err)
 		}
@@ -94,7 +94,7 @@ func (h *hot) take(deltas []delta, cpu uint32, exact *table) ([]delta, error) {
 			return deltas, nil
 		}
 	}
-	return append(deltas, delta{key: c.key, device: c.device, packets: packets}), nil
+	return append(deltas, delta{key: c.key, described: c.described, packets: packets}), nil
 }
 
 // disarm has a CPU count everything in the tables again. A packet that it is

@@ -50,6 +50,24 @@ type heartbeatLbCpuState struct {
 	Lost [128]uint64
 }
 
+type heartbeatLbFlow struct {
+	_      structs.HostLayout
+	Cookie uint64
+	Id     uint32
+	Netns  uint32
+}
+
+type heartbeatLbFlowEnds struct {
+	_          structs.HostLayout
+	Local      [4]uint32
+	Remote     [4]uint32
+	Netns      uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Protocol   uint8
+	Pad        [3]uint8
+}
+
 type heartbeatLbFollowRate struct {
 	_      structs.HostLayout
 	Second uint64
@@ -57,12 +75,13 @@ type heartbeatLbFollowRate struct {
 }
 
 type heartbeatLbFollowed struct {
-	_    structs.HostLayout
-	Udp  [8192]uint8
-	Tcp  [8192]uint8
-	Vrrp uint8
-	Any  uint8
-	Pad  [6]uint8
+	_       structs.HostLayout
+	Udp     [8192]uint8
+	Tcp     [8192]uint8
+	Vrrp    uint8
+	Any     uint8
+	Unnamed uint8
+	Pad     [5]uint8
 }
 
 type heartbeatLbRead struct {
@@ -159,6 +178,7 @@ const (
 	heartbeatMapHbInQdisc      = "hb_in_qdisc"
 	heartbeatMapHbKnown        = "hb_known"
 	heartbeatMapHbTakenUp      = "hb_taken_up"
+	heartbeatMapLbFlows        = "lb_flows"
 	heartbeatMapLbFollow       = "lb_follow"
 	heartbeatMapLbFollowRates  = "lb_follow_rates"
 	heartbeatMapLbReadings     = "lb_readings"
@@ -249,6 +269,7 @@ type heartbeatMapSpecs struct {
 	HbInQdisc     *ebpf.MapSpec `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.MapSpec `ebpf:"hb_known"`
 	HbTakenUp     *ebpf.MapSpec `ebpf:"hb_taken_up"`
+	LbFlows       *ebpf.MapSpec `ebpf:"lb_flows"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
@@ -295,6 +316,7 @@ type heartbeatMaps struct {
 	HbInQdisc     *ebpf.Map `ebpf:"hb_in_qdisc"`
 	HbKnown       *ebpf.Map `ebpf:"hb_known"`
 	HbTakenUp     *ebpf.Map `ebpf:"hb_taken_up"`
+	LbFlows       *ebpf.Map `ebpf:"lb_flows"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
@@ -307,6 +329,7 @@ func (m *heartbeatMaps) Close() error {
 		m.HbInQdisc,
 		m.HbKnown,
 		m.HbTakenUp,
+		m.LbFlows,
 		m.LbFollow,
 		m.LbFollowRates,
 		m.LbReadings,

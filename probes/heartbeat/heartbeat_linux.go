@@ -82,6 +82,8 @@ type attached struct {
 	sockets   map[uint64]*socket
 	// devices are those of the sockets' network namespaces.
 	devices linkLists
+	// names say to all programs which flows are followed.
+	names flowNames
 	// exits are processes whose end has closed a followed socket.
 	exits exits
 	// listed is when sockets were last listed, took how long it took; unlisted says that packets came of one that is not.
@@ -121,6 +123,7 @@ func (p *Probe) Attach(env *ebpf.Env) (ebpf.Attached, error) {
 
 // start loads the programs and attaches those that need no control group.
 func (a *attached) start() error {
+	a.names.table = a.env.Maps[heartbeatMapLbFlows]
 	if err := a.followPorts(); err != nil {
 		return err
 	}
@@ -219,7 +222,11 @@ func (a *attached) load(canRead bool) error {
 
 // followPorts says to all programs which ports are followed.
 func (a *attached) followPorts() error {
-	if err := a.env.Maps[heartbeatMapLbFollow].Put(uint32(0), ports(a.flows, a.auto)); err != nil {
+	ports := ports(a.flows, a.auto)
+	if a.names.missing {
+		ports.Unnamed = 1
+	}
+	if err := a.env.Maps[heartbeatMapLbFollow].Put(uint32(0), ports); err != nil {
 		return fmt.Errorf("say which ports are followed: %w", err)
 	}
 	return nil
@@ -294,6 +301,7 @@ func (a *attached) Close() error {
 	if a.loader != nil {
 		errs = append(errs, a.groups.close(), a.loader.Close())
 	}
+	errs = append(errs, a.names.close())
 	if follow := a.env.Maps[heartbeatMapLbFollow]; follow != nil {
 		errs = append(errs, follow.Put(uint32(0), &heartbeatLbFollowed{})) // the program of another probe looks there, too
 	}
@@ -362,6 +370,7 @@ func (a *attached) packet(raw []byte, b *model.Builder) error {
 		}
 	}
 	s.came(way{remote, p.RemotePort, v.Direction}, p.Ifindex)
+	a.names.name(s, p)
 	b.AddPacket(v)
 	return nil
 }

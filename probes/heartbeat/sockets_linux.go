@@ -48,8 +48,9 @@ type socket struct {
 	arrivals bool
 	queue    queue
 	tcp      tcpStream
-	// ways are its flows, and the device of each.
-	ways map[way]*over
+	// ways are its flows, and the device of each; named are those that all programs know.
+	ways  map[way]*over
+	named map[heartbeatLbFlowEnds]struct{}
 	// present says that the last listing had it; written is what was last written of it, and when.
 	present bool
 	written model.Time
@@ -89,8 +90,14 @@ func (a *attached) listSockets() error {
 	}
 	before := a.groups.reason
 	err = a.groups.want(wanted)
+	missing := a.names.full || len(a.sockets) >= maxSockets
 	for _, s := range a.sockets {
 		s.arrivals = a.groups.sees(s.cgroup)
+		missing = missing || !s.arrivals
+	}
+	if missing != a.names.missing {
+		a.names.missing = missing
+		err = errors.Join(err, a.followPorts())
 	}
 	if _, said := a.status[partArrivals]; !said || a.groups.reason != before {
 		a.arrivalsChanged()
@@ -198,6 +205,7 @@ func (a *attached) emitFlow(s *socket, now model.Time, b *model.Builder) {
 // forget ends to follow a socket.
 func (a *attached) forget(s *socket) {
 	_ = a.known.Delete(s.cookie) // it may not be there
+	a.names.forget(s)
 	delete(a.sockets, s.cookie)
 }
 
