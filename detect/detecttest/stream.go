@@ -163,6 +163,15 @@ func (s *Stream) Drop(d model.Drop) {
 	s.b.AddDrop(d)
 }
 
+// DropOf adds packets of a drop that were of one followed flow, or with a cookie of 0 of none; it stands behind its drop.
+func (s *Stream) DropOf(d model.Drop, cookie uint64, direction model.Direction, remote string, port uint16) {
+	s.b.AddFlowDrop(model.FlowDrop{
+		Time: s.End(), Dur: time.Second, Flags: d.Flags, PID: -1, TID: -1, NetnsInode: d.NetnsInode, Cookie: cookie,
+		Place: d.Place, Count: d.Count, Protocol: d.Protocol, LocalPort: d.LocalPort, RemotePort: port, Direction: direction,
+		RemoteAddr: remote, Reason: d.Reason, Device: d.Device, Location: d.Location,
+	})
+}
+
 // Pool adds a port pool.
 func (s *Stream) Pool(name string, protocol model.Protocol, source model.PoolSource, low, high uint16) {
 	s.b.AddPortPool(

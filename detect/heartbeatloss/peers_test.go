@@ -134,3 +134,79 @@ func TestDroppedBefore(t *testing.T) {
 		},
 	})
 }
+
+// Of two silent peers, the packets of one are dropped: where it is known whose they are, each has its own cause.
+func TestWhosePackets(t *testing.T) {
+	const (
+		rx, tx  = model.DirectionRX, model.DirectionTX
+		nothing = "received nothing for 3 s: no packet reached this host, peer or network fault"
+		here    = "received nothing for 3 s: this host dropped 30 packets for it at filter"
+		second  = "10.0.0.3"
+	)
+	type share struct {
+		count     uint64
+		cookie    uint64
+		direction model.Direction
+		remote    string
+		port      uint16
+	}
+	rule := drop(model.PlaceFilter, 10, 5405, "NETFILTER_DROP", "nft_do_chain", "")
+	router := rule
+	router.LocalPort, router.NetnsInode = 0, detecttest.BeatNetns+7
+	egress := rule
+	egress.Flags = model.FlagTransmit
+	for _, tt := range []struct {
+		name          string
+		drop          model.Drop
+		shares        []share
+		first, second string
+	}{
+		{"of the first", rule, []share{{10, 31, rx, "10.0.0.2", 5405}}, here, nothing},
+		{"of the second, from another port", rule, []share{{10, 31, rx, second, 0}}, nothing, here},
+		{"from another port that is known", rule, []share{{10, 31, rx, "10.0.0.2", 99}}, nothing, nothing},
+		{"of none", rule, []share{{10, 0, rx, "", 0}}, nothing, nothing},
+		{"of another socket", rule, []share{{10, 77, rx, "10.0.0.2", 5405}}, nothing, nothing},
+		{"half of it known", rule, []share{{5, 31, rx, second, 5405}},
+			"perhaps lost in this host: 15 packets dropped at filter", here},
+		{"on the way through another namespace", router, []share{{10, 31, rx, "10.0.0.2", 5405}},
+			here + " (NETFILTER_DROP in nft_do_chain) in network namespace", nothing},
+		{"of what is sent", egress, []share{{10, 31, tx, "10.0.0.2", 5405}}, nothing, nothing},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			silence := missing(fault, fault+3*time.Second, false)
+			each := func(s *detecttest.Stream, i int) {
+				if second := time.Duration(i) * time.Second; second < fault || second >= fault+3*time.Second {
+					return
+				}
+				s.Drop(tt.drop)
+				for _, o := range tt.shares {
+					d := tt.drop
+					d.Count = o.count
+					s.DropOf(d, o.cookie, o.direction, o.remote, o.port)
+				}
+			}
+			b := detecttest.Flowing(40, each, detecttest.Heartbeat{At: silence}, detecttest.Heartbeat{At: silence, Peer: second})
+			if err := model.Validate(b); err != nil {
+				t.Fatal(err)
+			}
+			list := detecttest.Latest(ours(detecttest.Run(b, 0)))
+			if len(list) != 2 {
+				t.Errorf("%d findings of 2", len(list))
+			}
+			for _, f := range list {
+				said, want := text(f), tt.first
+				if strings.Contains(said, second) {
+					want = tt.second
+				}
+				if !strings.Contains(said, want) {
+					t.Errorf("want %q, got %s", want, said)
+				}
+				if want == nothing && tt.drop.LocalPort != 0 && tt.drop.Flags == 0 &&
+					!strings.Contains(said, "30 packets for udp/5405 were dropped at filter (NETFILTER_DROP in nft_do_chain), none of "+
+						"them of this flow") {
+					t.Errorf("what was dropped of others is not ruled out: %s", said)
+				}
+			}
+		})
+	}
+}

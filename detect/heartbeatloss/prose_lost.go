@@ -89,7 +89,21 @@ func (t *telling) lost(f *model.Finding) {
 		t.lostOut(f, top)
 		return
 	}
-	if m.verdict == lostHere {
+	program := "the program: nothing waited to be read"
+	switch {
+	case m.verdict == lostHere && m.gap.Main() == fold.StageMissing:
+		late := "was read " + t.delay + " late"
+		if m.gap.Lasts {
+			late = words.Tense(t.lasts, "has not been read", "was not read") + " for " + silence
+		}
+		f.Title = fmt.Sprintf("%s %s: this host dropped %s for it at %s", t.who.name(), late,
+			words.Plural(m.exact, "packet"), dropText(top))
+		f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s for %s %s dropped at %s; later segments arrived, but "+
+			"could not be read before TCP had retransmitted what was lost", words.Plural(m.exact, "packet"), t.who.local(),
+			words.Tense(m.exact == 1, "was", "were"), dropText(top)))
+		f.RuledOut = append(f.RuledOut, "the peer or the network: the packets reached this host")
+		program = "the program: TCP had nothing for it to read"
+	case m.verdict == lostHere:
 		f.Title = fmt.Sprintf("%s %s nothing for %s: this host dropped %s for it at %s", t.who.name(), received,
 			silence, words.Plural(m.exact, "packet"), dropText(top))
 		f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s for %s %s dropped at %s; %s %s missing",
@@ -98,7 +112,7 @@ func (t *telling) lost(f *model.Finding) {
 		if !damagedOnTheWay(top.Reason) {
 			f.RuledOut = append(f.RuledOut, "the peer or the network: the packets reached this host")
 		}
-	} else {
+	default:
 		f.Title = fmt.Sprintf("%s %s nothing for %s, perhaps lost in this host: %s dropped at %s",
 			t.who.name(), received, silence, words.Plural(top.count, "packet"), dropText(top))
 		whose := "which flow they belonged to is unknown there"
@@ -109,7 +123,7 @@ func (t *telling) lost(f *model.Finding) {
 		f.Causes = append(f.Causes, fmt.Sprintf("Perhaps lost in this host: %s %s dropped at %s; %s",
 			words.Plural(top.count, "packet"), words.Tense(top.count == 1, "was", "were"), dropText(top), whose))
 	}
-	f.RuledOut = append(f.RuledOut, "the program: nothing waited to be read")
+	f.RuledOut = append(f.RuledOut, program)
 	if top.Reason == noSocket && m.verdict == lostHere {
 		f.Causes = append(f.Causes, "The socket is open, and did not match the packets: it is connected to another address "+
 			"or port, or bound to another address or device")
@@ -242,7 +256,7 @@ func (t *telling) lostOut(f *model.Finding, top *dropped) {
 	f.Title = fmt.Sprintf("%s %s for %s: this host dropped %s %s at %s", t.who.name(),
 		words.Tense(t.lasts, "has not left this host", "did not leave this host"), words.Span(m.gap.Length()),
 		words.Plural(m.exact, "packet"), words.Tense(m.its == m.exact, "of it", "from its port"), dropText(top))
-	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s from %s %s dropped at %s on transmission",
+	f.Causes = append(f.Causes, fmt.Sprintf("Lost in this host: %s from %s %s dropped at %s on their way out",
 		words.Plural(m.exact, "packet"), t.who.local(), words.Tense(m.exact == 1, "was", "were"), dropText(top)))
 	f.RuledOut = append(f.RuledOut, "the network or the peer: the packets did not leave this host",
 		"the program: it sent them")

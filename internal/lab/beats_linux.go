@@ -17,13 +17,21 @@ import (
 // moreHeartbeats are further guises of late heartbeats, over TCP as well, and healthy flows that look like one.
 func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 	return []*Scenario{
-		{Name: "heartbeat-tcp-missing", Doc: "a router loses one segment of a TCP heartbeat again and again for 1.5 s",
-			Expect: beat("was read", "late", "TCP lost a segment on the way"), Allow: []string{"packet-drop"},
-			Run: onReader(oneSegment)},
+		{Name: "heartbeat-tcp-missing", Doc: "a router that changes addresses loses one segment of a TCP heartbeat again " +
+			"and again for 1.5 s", Expect: beat("was read", "late", "TCP lost a segment on the way"),
+			Allow: []string{"packet-drop"}, Run: withOptions(tcpOptions{reads: true, nat: true}, oneSegment)},
 		{Name: "heartbeat-tcp-resent", Doc: "the same, watched where it is sent",
-			Expect: beat("TCP lost a segment and retransmitted it"), Allow: []string{"packet-drop"}, Run: onSender(oneSegment)},
-		{Name: "heartbeat-tcp-cut", Doc: "a router loses all of a TCP heartbeat for 1.5 s, watched where it is sent",
-			Expect: beat("TCP lost a segment and retransmitted it"), Allow: []string{"packet-drop"}, Run: onSender(allSegments)},
+			Expect: beat("TCP lost a segment and retransmitted it"), Also: beat("received nothing"),
+			Allow: []string{"packet-drop"}, Run: withOptions(tcpOptions{nat: true}, oneSegment)},
+		{Name: "heartbeat-tcp-cut", Doc: "a router that changes addresses loses all of a TCP heartbeat for 1.5 s, watched " +
+			"where it is sent", Expect: beat("TCP lost a segment and retransmitted it"), Also: beat("received nothing"),
+			Allow: []string{"packet-drop"}, Run: withOptions(tcpOptions{nat: true}, allSegments)},
+		{Name: "heartbeat-tcp-missing-here", Doc: "a rule for forwarded packets of this host takes one segment of a TCP " +
+			"heartbeat again and again for 1.5 s", Expect: beat("was read", "late", "this host dropped", "NETFILTER_DROP",
+			"in network namespace"), Allow: []string{"packet-drop"}, Run: onReader(oneSegment)},
+		{Name: "heartbeat-tcp-cut-here", Doc: "a rule for forwarded packets of this host takes all of a TCP heartbeat for " +
+			"1.5 s, watched where it is sent", Expect: beat("did not leave this host", "this host dropped", "packets of it",
+			"NETFILTER_DROP", "in network namespace"), Allow: []string{"packet-drop"}, Run: onSender(allSegments)},
 		{Name: "heartbeat-tcp-window", Doc: "the reader of a TCP heartbeat is stopped for 3.5 s, watched where it is sent",
 			Expect: beat("its peer's receive window"), Allow: []string{"heartbeat-loss"}, Run: windowStopped},
 		{Name: "heartbeat-tcp-unread", Doc: "the reader of a TCP heartbeat does not read any more, watched where it is sent",
@@ -78,6 +86,9 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 
 		{Name: "heartbeat-two-faults", Doc: "a firewall takes heartbeats for 2 s, and meanwhile their reader is stopped",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: twoFaults},
+		{Name: "heartbeat-two-peers", Doc: "a firewall takes the heartbeats of one peer for 2 s, and meanwhile another peer " +
+			"of the port is stopped", Expect: append(beat(senderAddr, "this host dropped", "NETFILTER_DROP"),
+			beat(secondPeer, "no packet reached this host")...), Allow: []string{"packet-drop"}, Run: twoPeers},
 		{Name: "heartbeat-stopped-and-killed", Doc: "the reader of heartbeats is stopped, and killed 1.5 s later",
 			Expect: beat("until it exited", "was stopped"), Also: beat("was killed by SIGKILL"),
 			Run: stoppedAndKilled},
@@ -111,11 +122,21 @@ type tcpPair struct {
 	router, receiver string
 }
 
-// routed is the address of the receiver behind the router.
-const routed = "10.77.1.2"
+// routed is the address of the receiver behind the router, gateway that of the router for the sender.
+const (
+	routed  = "10.77.1.2"
+	gateway = "10.77.0.254"
+)
+
+// tcpOptions are how a TCP heartbeat is set up: which end is followed, whether the router changes both addresses, and the
+// options of both programs.
+type tcpOptions struct {
+	reads, nat     bool
+	reader, sender []string
+}
 
 // tcpBeats starts a TCP heartbeat over a router, one end of it in a control group of its own, which is followed.
-func (e *Env) tcpBeats(ctx context.Context, reads bool, reader, sender []string) (p tcpPair, err error) {
+func (e *Env) tcpBeats(ctx context.Context, o tcpOptions) (p tcpPair, err error) {
 	var names [3]string
 	for i, suffix := range []string{"a", "r", "b"} {
 		if names[i], err = e.Namespace(ctx, suffix); err != nil {
@@ -130,14 +151,14 @@ func (e *Env) tcpBeats(ctx context.Context, reads bool, reader, sender []string)
 		"ip -n " + from + " link add " + e.sendDev + " type veth peer name " + near + " netns " + p.router,
 		"ip -n " + to + " link add " + e.recvDev + " type veth peer name " + far + " netns " + p.router,
 		"ip -n " + from + " addr add " + senderAddr + "/24 dev " + e.sendDev,
-		"ip -n " + p.router + " addr add 10.77.0.254/24 dev " + near,
+		"ip -n " + p.router + " addr add " + gateway + "/24 dev " + near,
 		"ip -n " + p.router + " addr add 10.77.1.254/24 dev " + far,
 		"ip -n " + to + " addr add " + routed + "/24 dev " + e.recvDev,
 		"ip -n " + from + " link set " + e.sendDev + " up",
 		"ip -n " + to + " link set " + e.recvDev + " up",
 		"ip -n " + p.router + " link set " + near + " up",
 		"ip -n " + p.router + " link set " + far + " up",
-		"ip -n " + from + " route add default via 10.77.0.254",
+		"ip -n " + from + " route add default via " + gateway,
 		"ip -n " + to + " route add default via 10.77.1.254",
 	} {
 		if err := e.command(ctx, "", nil, strings.Fields(line)...); err != nil {
@@ -157,11 +178,22 @@ func (e *Env) tcpBeats(ctx context.Context, reads bool, reader, sender []string)
 		}
 		return e.Start(ctx, ns, role, args...)
 	}
-	if p.read, err = start(reads, to, "tcpsink", append([]string{"-local", target}, reader...)...); err != nil {
+	if p.read, err = start(o.reads, to, "tcpsink", append([]string{"-local", target}, o.reader...)...); err != nil {
 		return p, err
 	}
-	args := append([]string{"-to", target, "-every", heartbeatPeriod.String()}, sender...)
-	if p.send, err = start(!reads, from, "tcpbeat", args...); err != nil {
+	if o.nat {
+		for _, rule := range []string{
+			"PREROUTING -p tcp -d " + gateway + " -j DNAT --to-destination " + routed, "POSTROUTING -p tcp -j MASQUERADE",
+		} {
+			line := "iptables -t nat -A " + rule
+			if err := e.command(ctx, p.router, nil, strings.Fields(line)...); err != nil {
+				return p, err
+			}
+		}
+		target = fmt.Sprintf("%s:%d", gateway, e.port())
+	}
+	args := append([]string{"-to", target, "-every", heartbeatPeriod.String()}, o.sender...)
+	if p.send, err = start(!o.reads, from, "tcpbeat", args...); err != nil {
 		return p, err
 	}
 	wait(ctx, heartbeatSeen)
@@ -169,26 +201,32 @@ func (e *Env) tcpBeats(ctx context.Context, reads bool, reader, sender []string)
 }
 
 // onReader runs a fault of a TCP heartbeat that is followed where it is read.
-func onReader(fault func(context.Context, *Env, tcpPair) error) func(context.Context, *Env) error {
-	return func(ctx context.Context, e *Env) error { return e.tcpFault(ctx, true, fault) }
+func onReader(fault tcpFault) func(context.Context, *Env) error {
+	return withOptions(tcpOptions{reads: true}, fault)
 }
 
 // onSender runs one of a TCP heartbeat that is followed where it is sent.
-func onSender(fault func(context.Context, *Env, tcpPair) error) func(context.Context, *Env) error {
-	return func(ctx context.Context, e *Env) error { return e.tcpFault(ctx, false, fault) }
+func onSender(fault tcpFault) func(context.Context, *Env) error {
+	return withOptions(tcpOptions{}, fault)
 }
 
-func (e *Env) tcpFault(ctx context.Context, reads bool, fault func(context.Context, *Env, tcpPair) error) error {
-	p, err := e.tcpBeats(ctx, reads, nil, nil)
-	if err != nil {
-		return err
+// tcpFault is a fault of a TCP heartbeat.
+type tcpFault func(context.Context, *Env, tcpPair) error
+
+// withOptions runs one.
+func withOptions(o tcpOptions, fault tcpFault) func(context.Context, *Env) error {
+	return func(ctx context.Context, e *Env) error {
+		p, err := e.tcpBeats(ctx, o)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := fault(ctx, e, p); err != nil {
+			return err
+		}
+		wait(ctx, e.Length-heartbeatSeen-time.Since(began))
+		return nil
 	}
-	began := time.Now()
-	if err := fault(ctx, e, p); err != nil {
-		return err
-	}
-	wait(ctx, e.Length-heartbeatSeen-time.Since(began))
-	return nil
 }
 
 // dropping drops packets in a namespace for a while.
@@ -230,7 +268,7 @@ func tcpUnsent(ctx context.Context, e *Env) error {
 
 // tcpReset ends a TCP heartbeat without a FIN.
 func tcpReset(ctx context.Context, e *Env) error {
-	p, err := e.tcpBeats(ctx, true, nil, []string{"-abort"})
+	p, err := e.tcpBeats(ctx, tcpOptions{reads: true, sender: []string{"-abort"}})
 	if err != nil {
 		return err
 	}
@@ -249,7 +287,7 @@ func tcpRejected(ctx context.Context, e *Env, p tcpPair) error {
 }
 
 func tcpStopped(ctx context.Context, e *Env) error {
-	p, err := e.tcpBeats(ctx, true, nil, nil)
+	p, err := e.tcpBeats(ctx, tcpOptions{reads: true})
 	if err != nil {
 		return err
 	}
@@ -257,7 +295,8 @@ func tcpStopped(ctx context.Context, e *Env) error {
 }
 
 func tcpBehindRealtime(ctx context.Context, e *Env) error {
-	if _, err := e.tcpBeats(ctx, true, []string{"-cpu", "1", "-nice", "19"}, []string{"-cpu", "0"}); err != nil {
+	o := tcpOptions{reads: true, reader: []string{"-cpu", "1", "-nice", "19"}, sender: []string{"-cpu", "0"}}
+	if _, err := e.tcpBeats(ctx, o); err != nil {
 		return err
 	}
 	return e.hogs(ctx)
@@ -270,7 +309,7 @@ var full = []string{"-size", "1200"}
 const littleRoom = "8192"
 
 func windowStopped(ctx context.Context, e *Env) error {
-	p, err := e.tcpBeats(ctx, false, []string{"-buffer", littleRoom}, full)
+	p, err := e.tcpBeats(ctx, tcpOptions{reader: []string{"-buffer", littleRoom}, sender: full})
 	if err != nil {
 		return err
 	}
@@ -279,7 +318,7 @@ func windowStopped(ctx context.Context, e *Env) error {
 
 func windowForgotten(ctx context.Context, e *Env) error {
 	after := []string{"-buffer", littleRoom, "-after", heartbeatSeen.String()}
-	if _, err := e.tcpBeats(ctx, false, after, full); err != nil {
+	if _, err := e.tcpBeats(ctx, tcpOptions{reader: after, sender: full}); err != nil {
 		return err
 	}
 	return e.untilEnd(ctx)
@@ -494,6 +533,29 @@ func twoFaults(ctx context.Context, e *Env) error {
 	}
 	wait(ctx, e.Length-heartbeatSeen-2*time.Second)
 	return nil
+}
+
+// secondPeer is the address of another peer beside senderAddr.
+const secondPeer = "10.77.0.4"
+
+func twoPeers(ctx context.Context, e *Env) error {
+	reader, sender, err := e.beats(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	if err := e.command(ctx, sender.ns, nil, "ip", "addr", "add", secondPeer+"/24", "dev", e.sendDev); err != nil {
+		return err
+	}
+	other, err := e.Start(ctx, sender.ns, "beat", "-to", e.target(), "-every", heartbeatPeriod.String(), "-local",
+		secondPeer+":0")
+	if err != nil {
+		return err
+	}
+	wait(ctx, heartbeatSeen)
+	add, remove := e.rule(ctx, reader.ns, "PREROUTING", "-p", "udp", "-s", senderAddr)
+	return e.during(ctx, 2*time.Second,
+		func() error { return errors.Join(other.suspend(), add()) },
+		func() error { return errors.Join(remove(), other.resume()) })
 }
 
 func stoppedAndKilled(ctx context.Context, e *Env) error {

@@ -329,7 +329,15 @@ func (c *child) rests() (func() time.Duration, error) {
 // beat sends a datagram, rests, and sends the next: what is late stays late, as with real heartbeats. Where a lock is
 // given, it is taken before each.
 func (c *child) beat() error {
-	conn, err := net.Dial("udp", c.to)
+	var dialer net.Dialer
+	if c.local != "" {
+		local, err := net.ResolveUDPAddr("udp", c.local)
+		if err != nil {
+			return err
+		}
+		dialer.LocalAddr = local
+	}
+	conn, err := dialer.Dial("udp", c.to)
 	if err != nil {
 		return err
 	}
