@@ -55,8 +55,8 @@ func (p *process) show(b *model.Batch, e *model.Event) bool {
 	case model.KindPacket, model.KindPacketRead, model.KindPacketReturn, model.KindPacketQdisc, model.KindFlowStall:
 		return p.showPacket(b, e)
 	case model.KindPortPool, model.KindPortAcquire, model.KindPortRelease, model.KindPortRest, model.KindPortActive,
-		model.KindMeta, model.KindProcess, model.KindFlow, model.KindFlowDevice, model.KindPacketEarly:
-		// What they say is in names, and in the tracks of pools and flows.
+		model.KindMeta, model.KindProcess, model.KindFlow, model.KindFlowDevice, model.KindFlowDrop, model.KindPacketEarly:
+		// What they say is in names, in findings, and in the tracks of pools, flows and drops.
 	default:
 		return false
 	}

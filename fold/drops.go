@@ -74,11 +74,19 @@ type FlowDrop struct {
 	Seconds [MaxWindow]uint64
 }
 
-// isOf says whether they are those of a flow.
-func (f *FlowDrop) isOf(k *BeatKey) bool {
-	o := &f.Flow
-	return o.Cookie == k.Cookie && o.Direction == k.Direction && o.Remote == k.Remote && o.Cookie != 0 &&
-		(o.Port == k.Port || o.Port == 0 || k.Port == 0)
+// DroppedOf returns the flow of an event, as in FlowDrop.
+func DroppedOf(v *model.FlowDrop) BeatKey {
+	if v.Cookie == 0 {
+		return BeatKey{}
+	}
+	return BeatKey{FollowKey{Cookie: v.Cookie}, v.RemoteAddr, v.RemotePort, v.Direction}
+}
+
+// IsOf says that what is known of the flow of dropped packets is true of the flow k. With anySocket, it may be the same
+// flow at another socket: of what was sent to a group, or lost before its socket was chosen, one of several is named.
+func (b *BeatKey) IsOf(k *BeatKey, anySocket bool) bool {
+	return b.Cookie != 0 && (b.Cookie == k.Cookie || anySocket) && b.Direction == k.Direction && b.Remote == k.Remote &&
+		(b.Port == k.Port || b.Port == 0 || k.Port == 0)
 }
 
 // Whose says whose the packets of a drop are, seen from one flow.
@@ -88,14 +96,15 @@ type Whose struct {
 	Its, Others, None, Unknown uint64
 }
 
-// Of says whose the packets of a drop are in some seconds; nil is no flow in particular.
-func (d *Drop) Of(k *BeatKey, slots []int) (whose Whose) {
+// Of says whose the packets of a drop are in some seconds; nil is no flow in particular. With samePort, they had the port
+// of the flow's socket in its network namespace.
+func (d *Drop) Of(k *BeatKey, samePort bool, slots []int) (whose Whose) {
 	for i := range d.Flows {
 		f := &d.Flows[i]
 		n := SumOf(&f.Seconds, slots)
 		switch {
 		case k == nil:
-		case f.isOf(k):
+		case f.Flow.IsOf(k, samePort && d.Key.Place != model.PlaceSocket):
 			whose.Its += n
 		case f.Flow.Cookie == 0:
 			whose.None += n
@@ -209,10 +218,7 @@ func (w *Fold) applyFlowDrop(v *model.FlowDrop) {
 	if d == nil {
 		return
 	}
-	var flow BeatKey
-	if v.Cookie != 0 {
-		flow = BeatKey{FollowKey{Cookie: v.Cookie}, v.RemoteAddr, v.RemotePort, v.Direction}
-	}
+	flow := DroppedOf(v)
 	i := slices.IndexFunc(d.Flows, func(f FlowDrop) bool { return f.Flow == flow })
 	if i < 0 {
 		if len(d.Flows) >= maxFlowDrops {

@@ -87,7 +87,7 @@ func dropsElsewhere(w *detect.Tick, b *fold.Beat, g *fold.Gap, slots []int, befo
 		if isNormal(k) && !meant || match == packetdrop.MatchNone || !explains(w, o, g, before) {
 			continue
 		}
-		if whose := o.Of(&b.Key, slots); whose.Its == 0 && whose.None+whose.Unknown > 0 {
+		if whose := o.Of(&b.Key, false, slots); whose.Its == 0 && whose.None+whose.Unknown > 0 {
 			list = append(list, dropped{
 				DropKey: *k, process: o.Process, count: whose.None + whose.Unknown, elsewhere: true,
 				namespace: otherNamespace(w, s, k),
@@ -142,7 +142,7 @@ func wentOn(w *detect.Tick, b *fold.Beat, g *fold.Gap, k fold.DropKey, before []
 
 // mayBeOf returns how many packets of a drop were a flow's, or may have been.
 func mayBeOf(o *fold.Drop, b *fold.Beat, slots []int) uint64 {
-	whose := o.Of(&b.Key, slots)
+	whose := o.Of(&b.Key, o.Key.Port != 0 && o.Key.Port == b.Socket.Port, slots)
 	return whose.Its + whose.Unknown
 }
 
@@ -184,11 +184,12 @@ func dropsOf(w *detect.Tick, s *fold.Followed, flow *fold.BeatKey, slots []int, 
 		if flow.Cookie == 0 {
 			of = nil
 		}
-		whose := o.Of(of, slots)
+		whose := o.Of(of, exact, slots)
 		all := dropped{DropKey: *k, process: o.Process, exact: exact}
 		switch {
 		case slices.Contains(noLoss, k.Reason):
-		case whose.Its > 0 && (exact || k.Reason != "SOCKET_FILTER" && (!isNormal(k) || k.Reason == otherHost)):
+		case whose.Its > 0 && (exact || k.Place != model.PlaceSocket && k.Reason != "SOCKET_FILTER" &&
+			(!isNormal(k) || k.Reason == otherHost)):
 			all.count, all.exact, all.its, all.namespace = whose.Its, true, true, otherNamespace(w, s, k)
 			if exact {
 				all.count += whose.Unknown
@@ -230,10 +231,10 @@ func isNormal(k *fold.DropKey) bool {
 	return match != packetdrop.MatchNone && r.Cause == packetdrop.CauseNormal
 }
 
-// noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet, and what a socket still
-// had when it was closed.
+// noLoss are reasons for which TCP drops what has come before, or what it must not be sent yet, what a socket still had
+// when it was closed, and the copy of a packet socket.
 var noLoss = []string{
-	"QUEUE_PURGE",
+	"QUEUE_PURGE", "PACKET_SOCK_ERROR",
 	"TCP_OLD_DATA", "TCP_OFOMERGE", "TCP_OVERWINDOW", "TCP_ZEROWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE",
 	"TCP_RFC7323_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_OLD_ACK", "TCP_RESET", "TCP_CLOSE",
 }

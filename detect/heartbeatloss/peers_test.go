@@ -153,6 +153,8 @@ func TestWhosePackets(t *testing.T) {
 	rule := drop(model.PlaceFilter, 10, 5405, "NETFILTER_DROP", "nft_do_chain", "")
 	router := rule
 	router.LocalPort, router.NetnsInode = 0, detecttest.BeatNetns+7
+	queue := drop(model.PlaceSocket, 10, 5405, "SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", "")
+	copied := drop(model.PlaceSocket, 10, 0, "PACKET_SOCK_ERROR", "tpacket_rcv", "")
 	egress := rule
 	egress.Flags = model.FlagTransmit
 	for _, tt := range []struct {
@@ -165,7 +167,10 @@ func TestWhosePackets(t *testing.T) {
 		{"of the second, from another port", rule, []share{{10, 31, rx, second, 0}}, nothing, here},
 		{"from another port that is known", rule, []share{{10, 31, rx, "10.0.0.2", 99}}, nothing, nothing},
 		{"of none", rule, []share{{10, 0, rx, "", 0}}, nothing, nothing},
-		{"of another socket", rule, []share{{10, 77, rx, "10.0.0.2", 5405}}, nothing, nothing},
+		{"of another socket of the same group", rule, []share{{10, 77, rx, "10.0.0.2", 5405}}, here, nothing},
+		{"at another socket of the same group", queue, []share{{10, 77, rx, "10.0.0.2", 5405}}, nothing, nothing},
+		{"of another socket in another namespace", router, []share{{10, 77, rx, "10.0.0.2", 5405}}, nothing, nothing},
+		{"of a packet socket's copy", copied, []share{{10, 31, rx, "10.0.0.2", 5405}}, nothing, nothing},
 		{"half of it known", rule, []share{{5, 31, rx, second, 5405}},
 			"perhaps lost in this host: 15 packets dropped at filter", here},
 		{"on the way through another namespace", router, []share{{10, 31, rx, "10.0.0.2", 5405}},
@@ -201,7 +206,7 @@ func TestWhosePackets(t *testing.T) {
 				if !strings.Contains(said, want) {
 					t.Errorf("want %q, got %s", want, said)
 				}
-				if want == nothing && tt.drop.LocalPort != 0 && tt.drop.Flags == 0 &&
+				if want == nothing && tt.drop.Reason == rule.Reason && tt.drop.LocalPort != 0 && tt.drop.Flags == 0 &&
 					!strings.Contains(said, "30 packets for udp/5405 were dropped at filter (NETFILTER_DROP in nft_do_chain), none of "+
 						"them of this flow") {
 					t.Errorf("what was dropped of others is not ruled out: %s", said)

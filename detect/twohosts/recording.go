@@ -27,6 +27,8 @@ const (
 	maxLosses = 4096
 	maxDrops  = 16384
 	maxProbes = 64
+	// maxShares bounds the flows that are told apart in one drop.
+	maxShares = 64
 )
 
 // Recording is what one recording has of followed flows.
@@ -93,6 +95,25 @@ type hostDrop struct {
 	netns    uint32
 	count    uint64
 	where    string
+	// flows are those of which followed flow they were, as far as that is known.
+	flows []flowShare
+}
+
+// flowShare is how many of dropped packets were of one followed flow, or of none.
+type flowShare struct {
+	flow  fold.BeatKey
+	count uint64
+}
+
+// of returns how many of the packets were a flow's, or may have been.
+func (d *hostDrop) of(k *fold.BeatKey) uint64 {
+	n := d.count
+	for i := range d.flows {
+		if s := &d.flows[i]; !s.flow.IsOf(k, true) {
+			n -= min(n, s.count)
+		}
+	}
+	return n
 }
 
 // netWait is how long NET_RX waited for its turn on a CPU.
@@ -153,6 +174,10 @@ func (r *Recording) Apply(b *model.Batch) {
 			if v, ok := b.Drop(e); ok {
 				r.drop(&v)
 			}
+		case model.KindFlowDrop:
+			if v, ok := b.FlowDrop(e); ok {
+				r.dropOf(&v)
+			}
 		case model.KindDeferredHist:
 			if v, ok := b.DeferredHist(e); ok && v.Name == "NET_RX" && v.MaxWait >= longWait && len(r.waits) < maxDrops {
 				r.waits = append(r.waits, netWait{span{v.Time.Add(-v.Dur), v.Time}, v.MaxWait, v.CPU})
@@ -184,27 +209,55 @@ func addSpan(list []span, s span) []span {
 	return append(list, s)
 }
 
-// drop keeps what the host dropped on its way out, or that had come for a port; of each no more than maxDrops.
+// dropsFor returns where packets are kept that the host dropped on their way out, or that had come for a port, nil for
+// others.
+func (r *Recording) dropsFor(flags model.Flags, port uint16) *[]hostDrop {
+	switch {
+	case flags&model.FlagTransmit != 0:
+		return &r.drops
+	case port != 0:
+		return &r.lostIn
+	}
+	return nil
+}
+
+// droppedAt says where packets were dropped, and why.
+func droppedAt(place model.Place, device, reason string) string {
+	where := place.String()
+	if device != "" {
+		where += " of " + fold.Printable(device)
+	}
+	if reason != "" {
+		where += " (" + fold.Printable(reason) + ")"
+	}
+	return where
+}
+
+// drop keeps what the host dropped; of each direction no more than maxDrops.
 func (r *Recording) drop(v *model.Drop) {
-	list := &r.lostIn
-	if v.Flags&model.FlagTransmit != 0 {
-		list = &r.drops
-	} else if v.LocalPort == 0 {
+	if list := r.dropsFor(v.Flags, v.LocalPort); list != nil && len(*list) < maxDrops {
+		*list = append(*list, hostDrop{
+			span: span{v.Time.Add(-v.Dur), v.Time}, port: v.LocalPort, protocol: v.Protocol, netns: v.NetnsInode,
+			count: v.Count, where: droppedAt(v.Place, v.Device, v.Reason),
+		})
+	}
+}
+
+// dropOf notes of which followed flow dropped packets were: an event about them is behind that of the drop.
+func (r *Recording) dropOf(v *model.FlowDrop) {
+	list := r.dropsFor(v.Flags, v.LocalPort)
+	if list == nil {
 		return
 	}
-	if len(*list) >= maxDrops {
-		return
+	where := droppedAt(v.Place, v.Device, v.Reason)
+	for i := len(*list) - 1; i >= 0 && (*list)[i].to == v.Time; i-- {
+		d := &(*list)[i]
+		if d.port == v.LocalPort && d.protocol == v.Protocol && d.netns == v.NetnsInode && d.where == where &&
+			len(d.flows) < maxShares {
+			d.flows = append(d.flows, flowShare{fold.DroppedOf(v), v.Count})
+			return
+		}
 	}
-	where := v.Place.String()
-	if v.Device != "" {
-		where += " of " + fold.Printable(v.Device)
-	}
-	if v.Reason != "" {
-		where += " (" + fold.Printable(v.Reason) + ")"
-	}
-	*list = append(*list, hostDrop{
-		span{v.Time.Add(-v.Dur), v.Time}, v.LocalPort, v.Protocol, v.NetnsInode, v.Count, where,
-	})
 }
 
 func (r *Recording) packet(v *model.Packet) {
@@ -279,20 +332,23 @@ func (r *Recording) waitedIn(from, to model.Time) (longest netWait) {
 // dropped returns what the host dropped of what it sent in a time: with the flow's port, and whose is not known.
 func (r *Recording) dropped(f *flow, from, to model.Time) (exact, others uint64, where string) {
 	var most uint64
-	for _, d := range r.drops {
+	for i := range r.drops {
+		d := &r.drops[i]
 		if d.to < from || d.from > to {
 			continue
 		}
+		n := d.count
 		switch {
 		case d.port != 0 && d.port == f.port && d.protocol == f.protocol && (d.netns == 0 || d.netns == f.key.Netns):
-			exact += d.count
+			n = d.of(&f.key)
+			exact += n
 		case d.port == 0:
 			others += d.count
 		default:
 			continue
 		}
-		if d.count > most {
-			most, where = d.count, d.where
+		if n > most {
+			most, where = n, d.where
 		}
 	}
 	return exact, others, where

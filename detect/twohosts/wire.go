@@ -336,10 +336,13 @@ func (x *wired) finding() model.Finding {
 	}
 	where := map[string]uint64{}
 	var dropped uint64
-	for _, d := range within {
+	for i := range within {
+		d := &within[i]
 		if d.port == own.port && d.protocol == own.protocol && d.to >= first.Add(-margin) && d.from <= last.Add(margin) {
-			where[d.where] += d.count
-			dropped += d.count
+			if n := d.of(&own.key); n > 0 {
+				where[d.where] += n
+				dropped += n
+			}
 		}
 	}
 	names := slices.SortedFunc(maps.Keys(where), func(a, b string) int {

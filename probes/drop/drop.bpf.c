@@ -507,7 +507,8 @@ static __noinline u32 drop_find_flow(const unsigned char *network, struct drop_k
 		return f->unnamed || !key->netns ? 0 : LB_FLOW_NONE;
 	if (group && known->netns != key->netns)
 		return 0;
-	flow->cookie = known->cookie;
+	/* Of what is sent to several hosts, several sockets may have a copy each. */
+	flow->cookie = !transmit && key->cookie ? key->cookie : known->cookie;
 	__builtin_memcpy(flow->remote, e.remote, sizeof(flow->remote));
 	flow->remote_port = e.remote_port;
 	flow->transmit = transmit;
