@@ -78,8 +78,8 @@ type Beat struct {
 	Reset model.Time
 	// Over is the device over which its packets came or went last.
 	Over Over
-	// Packets and Reads are how many there were.
-	Packets, Reads uint64
+	// Packets and Reads are how many there were, Dropped how many packets the host dropped, as far as that is known.
+	Packets, Reads, Dropped uint64
 	// Late is how many gaps were longer than its cadence allows, Lost how many packets were missing in them and did not
 	// come later; Worst and Latest are the longest and the last of them.
 	Late, Lost    uint64
@@ -268,6 +268,8 @@ type BeatTotal struct {
 	// Last is when its last packet came or was sent, LastRead when one was last read, 0 not seen.
 	Last, LastRead             model.Time
 	Packets, Reads, Late, Lost uint64
+	// Dropped is how many of its packets this host dropped, as far as that is known.
+	Dropped uint64
 	// Device is over which its packets come or go, empty unknown.
 	Device string
 	// Longest is the longest time without a packet, 0 not measured.
@@ -289,7 +291,7 @@ func (w *Fold) beatTotals(now model.Time) []BeatTotal {
 		}
 		t := BeatTotal{
 			Series: b.series(w.State), Name: b.Name(), KnownAs: s.KnownAs, State: s.State, Ended: s.Ended, Period: b.usual,
-			Timeout: s.Timeout, Last: b.Last, LastRead: b.LastRead, Packets: b.Packets, Reads: b.Reads,
+			Timeout: s.Timeout, Last: b.Last, LastRead: b.LastRead, Packets: b.Packets, Reads: b.Reads, Dropped: b.Dropped,
 			Device: w.overName(b), Late: b.Late, Lost: b.Lost, Longest: b.most, Worst: b.Worst, Latest: b.Latest,
 		}
 		if b.Packets == 0 {

@@ -224,9 +224,10 @@ func (w *Fold) Apply(b *model.Batch, e *model.Event) {
 			h.totals.changed |= totalBeats
 		}
 	case model.KindFlowDrop:
-		if w.judged {
-			v, _ := b.FlowDrop(e)
-			w.applyFlowDrop(&v)
+		v, _ := b.FlowDrop(e)
+		w.applyFlowDrop(&v)
+		if h != nil {
+			h.totals.changed |= totalBeats
 		}
 	case model.KindFlowStall:
 		v, _ := b.FlowStall(e)

@@ -214,11 +214,16 @@ func (w *Fold) applyFlowDrop(v *model.FlowDrop) {
 		Protocol: v.Protocol, Port: v.LocalPort, PID: v.PID,
 	}
 	k.backlogOf()
+	flow := DroppedOf(v)
+	for _, b := range w.beats {
+		if flow.Port == b.Key.Port && flow.IsOf(&b.Key, false) {
+			b.Dropped += v.Count
+		}
+	}
 	d := w.dropsByName[k]
 	if d == nil {
 		return
 	}
-	flow := DroppedOf(v)
 	i := slices.IndexFunc(d.Flows, func(f FlowDrop) bool { return f.Flow == flow })
 	if i < 0 {
 		if len(d.Flows) >= maxFlowDrops {

@@ -260,6 +260,9 @@ func (u *ui) beatLines(v *view, b *fold.BeatTotal, w int) []string {
 	if b.Reads > 0 {
 		facts = append(facts, formatInt(int64(b.Reads))+" read")
 	}
+	if b.Dropped > 0 {
+		facts = append(facts, formatInt(int64(b.Dropped))+" dropped by this host")
+	}
 	out := []string{
 		newLine(u.theme, w).space(1).put(heading, beatName(b)).String(),
 		newLine(u.theme, w).space(3).put(dim, strings.Join(facts, " · ")).String(),

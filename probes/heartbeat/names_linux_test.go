@@ -46,7 +46,7 @@ func TestDropsByFlow(t *testing.T) {
 			}
 			s.Intervals(2) // until the flows have their names
 			write(peers[2], 2000, 1000)
-			write(peers[2], 50, 0) // until there is no room for small ones either
+			write(peers[2], 500, 0) // until there is no room for small ones either
 			write(peers[0], 7, 0)
 			write(peers[1], 5, 0)
 			write(c.dial(t, network), 3, 0)
@@ -63,6 +63,7 @@ func TestDropsByFlow(t *testing.T) {
 				write(other, 4, 0)
 				unknown = 4
 			}
+			write(peers[2], 1, 0) // before Linux 6.11, a drop may be counted with the next one only
 			s.Intervals(2)
 			batches := s.Stop()
 			if err := model.Validate(batches...); err != nil {
@@ -92,7 +93,7 @@ func TestDropsByFlow(t *testing.T) {
 					t.Errorf("%d packets of %s, want %d; all are %v", got[port], port, n, got)
 				}
 			}
-			if filled := got[portOf(peers[2])]; filled == 0 || filled >= 2050 || flows+unknown != all {
+			if filled := got[portOf(peers[2])]; filled == 0 || filled >= 2501 || flows+unknown != all {
 				t.Errorf("%d packets of the flow that filled the queue; %d in flows of %d that were dropped", filled, flows, all)
 			}
 		})
