@@ -96,8 +96,8 @@ type Whose struct {
 	Its, Others, None, Unknown uint64
 }
 
-// Of says whose the packets of a drop are in some seconds; nil is no flow in particular. With samePort, they had the port
-// of the flow's socket in its network namespace.
+// Of says whose the packets of a drop are in some seconds; nil is no flow in particular. With samePort, they had the
+// port of the flow's socket in its network namespace.
 func (d *Drop) Of(k *BeatKey, samePort bool, slots []int) (whose Whose) {
 	for i := range d.Flows {
 		f := &d.Flows[i]

@@ -1354,9 +1354,9 @@ var Specs = []Spec{
 		Name:  "flow.drop",
 		View:  "FlowDrop",
 		Since: 2,
-		Doc: "of the packets of a drop with the same place, reason, location and port, those of one followed flow, or those " +
-			"of a followed port which are of no followed flow: then the socket is 0 and remote_addr is empty. Of the rest " +
-			"of the drop, it is not known whose they are. Flag transmit: as that of the drop.",
+		Doc: "of the packets of a drop with the same place, reason, location and port, those of one followed flow, or " +
+			"those of a followed port which are of no followed flow: then the socket is 0 and remote_addr is empty. Of the " +
+			"rest of the drop, it is not known whose they are. Flag transmit: as that of the drop.",
 		Span:     intervalSpan,
 		Task:     true,
 		Netns:    true,

@@ -163,7 +163,7 @@ func (s *Stream) Drop(d model.Drop) {
 	s.b.AddDrop(d)
 }
 
-// DropOf adds packets of a drop that were of one followed flow, or with a cookie of 0 of none; it stands behind its drop.
+// DropOf adds packets of a drop, behind it, that were of one followed flow, or with a cookie of 0 of none.
 func (s *Stream) DropOf(d model.Drop, cookie uint64, direction model.Direction, remote string, port uint16) {
 	s.b.AddFlowDrop(model.FlowDrop{
 		Time: s.End(), Dur: time.Second, Flags: d.Flags, PID: -1, TID: -1, NetnsInode: d.NetnsInode, Cookie: cookie,

@@ -207,8 +207,8 @@ func TestWhosePackets(t *testing.T) {
 					t.Errorf("want %q, got %s", want, said)
 				}
 				if want == nothing && tt.drop.Reason == rule.Reason && tt.drop.LocalPort != 0 && tt.drop.Flags == 0 &&
-					!strings.Contains(said, "30 packets for udp/5405 were dropped at filter (NETFILTER_DROP in nft_do_chain), none of "+
-						"them of this flow") {
+					!strings.Contains(said, "30 packets for udp/5405 were dropped at filter (NETFILTER_DROP in nft_do_chain), "+
+						"none of them of this flow") {
 					t.Errorf("what was dropped of others is not ruled out: %s", said)
 				}
 			}

@@ -86,8 +86,8 @@ func moreHeartbeats(beat func(parts ...string) []Expectation) []*Scenario {
 
 		{Name: "heartbeat-two-faults", Doc: "a firewall takes heartbeats for 2 s, and meanwhile their reader is stopped",
 			Expect: beat("this host dropped", "NETFILTER_DROP"), Allow: []string{"packet-drop"}, Run: twoFaults},
-		{Name: "heartbeat-two-peers", Doc: "a firewall takes the heartbeats of one peer for 2 s, and meanwhile another peer " +
-			"of the port is stopped", Expect: append(beat(senderAddr, "this host dropped", "NETFILTER_DROP"),
+		{Name: "heartbeat-two-peers", Doc: "a firewall takes the heartbeats of one peer for 2 s, and meanwhile another " +
+			"peer of the port is stopped", Expect: append(beat(senderAddr, "this host dropped", "NETFILTER_DROP"),
 			beat(secondPeer, "no packet reached this host")...), Allow: []string{"packet-drop"}, Run: twoPeers},
 		{Name: "heartbeat-stopped-and-killed", Doc: "the reader of heartbeats is stopped, and killed 1.5 s later",
 			Expect: beat("until it exited", "was stopped"), Also: beat("was killed by SIGKILL"),
@@ -128,8 +128,8 @@ const (
 	gateway = "10.77.0.254"
 )
 
-// tcpOptions are how a TCP heartbeat is set up: which end is followed, whether the router changes both addresses, and the
-// options of both programs.
+// tcpOptions are how a TCP heartbeat is set up: which end is followed, whether the router changes both addresses, and
+// the options of both programs.
 type tcpOptions struct {
 	reads, nat     bool
 	reader, sender []string

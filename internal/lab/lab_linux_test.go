@@ -24,8 +24,9 @@ var nightly = strings.Fields(`
 	pinned-input pinned-flows pinned-ipv6 pinned-loopback short-burst small-buffer-two unread-local
 	leak-udp6 leak-connect6 leak-sendto leak-listen leak-reuseport leak-among-two slow-pure-leak held-3s held-5s
 	closed-port-ipv6 firewall-drop-early suspended-reader reader-resumed reader-left-frozen
-	heartbeat-qdisc-tcp heartbeat-tcp-resent heartbeat-tcp-cut heartbeat-tcp-missing-here heartbeat-tcp-unread heartbeat-tcp-reader-stopped
-	heartbeat-tcp-behind-realtime heartbeat-tcp-unsent heartbeat-sender-frozen heartbeat-sender-behind-realtime
+	heartbeat-qdisc-tcp heartbeat-tcp-resent heartbeat-tcp-cut heartbeat-tcp-missing-here heartbeat-tcp-unread
+	heartbeat-tcp-reader-stopped heartbeat-tcp-behind-realtime heartbeat-tcp-unsent heartbeat-sender-frozen
+	heartbeat-sender-behind-realtime
 	heartbeat-new-period-and-back
 	bulk-tcp container-churn starved-by-realtime heartbeat-reader-disk
 	spread-flood cpu-hog fast-flow reader-behind-hogs heartbeat-sender-disk heartbeat-sender-busy

@@ -20,7 +20,8 @@ func TestLongGuestKernels(t *testing.T) {
 			t.Log(vmtest.Run(t, vmtest.Options{
 				Kernel: kernel, CPUs: 2, Package: "lostbeat/probes/heartbeat", Timeout: 5 * time.Minute,
 				Modules: []string{"llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "sch_tbf"},
-				Tests:   "TestStages|TestReset|TestDropsByFlow|TestLongFullQueue|TestRootGroup|TestNoFlow|TestStacked|TestQdisc|TestLongZoom",
+				Tests: "TestStages|TestReset|TestDropsByFlow|TestLongFullQueue|TestRootGroup|TestNoFlow|TestStacked|TestQdisc|" +
+					"TestLongZoom",
 			}))
 		})
 	}

@@ -12,9 +12,9 @@ import (
 	"lostbeat/probes/drop"
 )
 
-// Of packets that are dropped at a full queue it is told which followed flow they were of, to the packet: of a flow that
-// is known, and of another port of its peer. Of another address nothing is told: the sockets of this process are followed
-// as well, and what arrives there is not seen, as they are in the root control group.
+// Of packets that are dropped at a full queue it is told which followed flow they were of, to the packet: of a flow
+// that is known, and of another port of its peer. Of another address nothing is told: the sockets of this process are
+// followed as well, and what arrives there is not seen, as they are in the root control group.
 func TestDropsByFlow(t *testing.T) {
 	testutil.Privileged(t)
 	for _, network := range []string{"udp4", "udp6"} {

@@ -40,6 +40,24 @@ type schedLbCpuState struct {
 	Lost [128]uint64
 }
 
+type schedLbFlow struct {
+	_      structs.HostLayout
+	Cookie uint64
+	Id     uint32
+	Netns  uint32
+}
+
+type schedLbFlowEnds struct {
+	_          structs.HostLayout
+	Local      [4]uint32
+	Remote     [4]uint32
+	Netns      uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Protocol   uint8
+	Pad        [3]uint8
+}
+
 type schedLbFollowRate struct {
 	_      structs.HostLayout
 	Second uint64
@@ -47,12 +65,13 @@ type schedLbFollowRate struct {
 }
 
 type schedLbFollowed struct {
-	_    structs.HostLayout
-	Udp  [8192]uint8
-	Tcp  [8192]uint8
-	Vrrp uint8
-	Any  uint8
-	Pad  [6]uint8
+	_       structs.HostLayout
+	Udp     [8192]uint8
+	Tcp     [8192]uint8
+	Vrrp    uint8
+	Any     uint8
+	Unnamed uint8
+	Pad     [5]uint8
 }
 
 type schedLbReading struct {
@@ -168,6 +187,7 @@ type schedThread struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	schedMapLbFlows            = "lb_flows"
 	schedMapLbFollow           = "lb_follow"
 	schedMapLbFollowRates      = "lb_follow_rates"
 	schedMapLbReadings         = "lb_readings"
@@ -255,6 +275,7 @@ type schedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type schedMapSpecs struct {
+	LbFlows       *ebpf.MapSpec `ebpf:"lb_flows"`
 	LbFollow      *ebpf.MapSpec `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.MapSpec `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.MapSpec `ebpf:"lb_readings"`
@@ -302,6 +323,7 @@ func (o *schedObjects) Close() error {
 //
 // It can be passed to loadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type schedMaps struct {
+	LbFlows       *ebpf.Map `ebpf:"lb_flows"`
 	LbFollow      *ebpf.Map `ebpf:"lb_follow"`
 	LbFollowRates *ebpf.Map `ebpf:"lb_follow_rates"`
 	LbReadings    *ebpf.Map `ebpf:"lb_readings"`
@@ -319,6 +341,7 @@ type schedMaps struct {
 
 func (m *schedMaps) Close() error {
 	return _SchedClose(
+		m.LbFlows,
 		m.LbFollow,
 		m.LbFollowRates,
 		m.LbReadings,
