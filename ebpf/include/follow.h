@@ -49,7 +49,7 @@ struct lb_flow_ends {
 
 struct lb_flow {
 	u64 cookie; /* its socket */
-	u32 id;     /* as long as a session lasts; above 0, and not LB_FLOW_NONE */
+	u32 id;     /* as long as a session lasts; not LB_FLOW_NONE; 0 where several namespaces have such a flow */
 	u32 netns;  /* of its socket */
 };
 

@@ -45,7 +45,12 @@ func (n *flowNames) put(s *socket, ends heartbeatLbFlowEnds) {
 		n.forget(s)
 	}
 	n.last++
-	if n.table.Put(ends, heartbeatLbFlow{Cookie: s.cookie, Id: n.last, Netns: s.netns}) != nil {
+	flow := heartbeatLbFlow{Cookie: s.cookie, Id: n.last, Netns: s.netns}
+	var other heartbeatLbFlow
+	if n.table.Lookup(ends, &other) == nil && (other.Netns != s.netns || other.Id == 0) {
+		flow.Cookie, flow.Id = 0, 0 // two network namespaces with the same addresses: it stays unknown whose a packet is
+	}
+	if n.table.Put(ends, flow) != nil {
 		n.full = true
 		return
 	}
